@@ -1,0 +1,21 @@
+//! Every decision of Bowsprit as pure code.
+//!
+//! Nothing here reads a clock, a file, the environment or a socket: time ([`clock::Moment`]) and chance (a seeded
+//! [`fastrand::Rng`]) are arguments, and what should happen is returned as data. The shells around it
+//! (`bowsprit-sidecar`, `bowsprit-operator`) act. That is what lets the parts where money and outages hide be tested
+//! by the million in seconds.
+
+pub mod backoff;
+pub mod breaker;
+pub mod budget;
+pub mod classify;
+pub mod clock;
+pub mod config;
+pub mod dialect;
+pub mod fault;
+pub mod headroom;
+pub mod health;
+pub mod lifecycle;
+pub mod limiter;
+pub mod plan;
+pub mod yaml;
