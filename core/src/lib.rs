@@ -18,4 +18,5 @@ pub mod health;
 pub mod lifecycle;
 pub mod limiter;
 pub mod plan;
+mod window;
 pub mod yaml;
