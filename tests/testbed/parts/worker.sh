@@ -112,7 +112,8 @@ runtime() {
   await containerd 30 "containerd answers" ctr version
   local image
   for image in "$base_images"/*.tar; do
-    ctr -n k8s.io images import --snapshotter "$snapshotter" "$image" >>"$logs/containerd.log" 2>&1
+    ctr -n k8s.io images import --snapshotter "$snapshotter" "$image" >"$logs/import.log" 2>&1 ||
+      die "containerd refused $image (snapshotter $snapshotter): $(tail -n 1 "$logs/import.log")"
   done
 }
 
