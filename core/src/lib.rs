@@ -18,4 +18,6 @@ pub mod health;
 pub mod lifecycle;
 pub mod limiter;
 pub mod plan;
-pub mod yaml;
+mod window;
+
+pub use bowsprit_crds::yaml;

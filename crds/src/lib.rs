@@ -1,1 +1,35 @@
-//! placeholder
+//! The language of Bowsprit: what people apply to a cluster, what the operator writes into a ConfigMap and what a
+//! standalone sidecar reads from a file are the same documents, and these are their types.
+//!
+//! The structs are plain serde data, without behaviour and without defaults hidden elsewhere: a default stands in the
+//! type, and so in the CRD. The feature `schema` adds the `kube` and `schemars` derives that make the CRDs; the sidecar
+//! is built without it.
+
+pub mod duration;
+pub mod model_route;
+pub mod names;
+pub mod provider_config;
+#[cfg(feature = "schema")]
+pub mod schema;
+pub mod selector;
+#[cfg(feature = "schema")]
+pub mod status;
+pub mod yaml;
+
+pub use duration::DurationText;
+#[cfg(feature = "schema")]
+pub use model_route::ModelRoute;
+pub use model_route::ModelRouteSpec;
+#[cfg(feature = "schema")]
+pub use provider_config::ProviderConfig;
+pub use provider_config::{ProviderConfigSpec, ProviderKind};
+pub use selector::LabelSelector;
+#[cfg(feature = "schema")]
+pub use status::{Circuits, ModelRouteStatus, ProviderConfigStatus, Sidecars};
+
+/// The API group of every kind.
+pub const GROUP: &str = "bowsprit.dev";
+/// The version of every kind.
+pub const VERSION: &str = "v1alpha1";
+/// `group/version`, as it stands in a document's `apiVersion`.
+pub const API_VERSION: &str = "bowsprit.dev/v1alpha1";

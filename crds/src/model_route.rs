@@ -1,0 +1,193 @@
+//! `ModelRoute`: a virtual model.
+
+use serde::{Deserialize, Serialize};
+
+use crate::DurationText;
+use crate::provider_config::RateLimits;
+
+/// A virtual model: the names callers ask for, and the providers and models that answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(kube::CustomResource, schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    kube(
+        group = "bowsprit.dev",
+        version = "v1alpha1",
+        kind = "ModelRoute",
+        plural = "modelroutes",
+        shortname = "mr",
+        category = "bowsprit",
+        namespaced,
+        status = "crate::ModelRouteStatus",
+        derive = "PartialEq",
+        doc = "A virtual model: the names callers ask for, and the providers and models that answer.",
+        printcolumn(name = "Models", type_ = "string", json_path = ".spec.match.models"),
+        printcolumn(name = "Target", type_ = "string", json_path = ".spec.targets[*].provider"),
+        printcolumn(
+            name = "Ready",
+            type_ = "string",
+            json_path = ".status.conditions[?(@.type==\"Programmed\")].status",
+            description = "Whether every sidecar has this generation"
+        ),
+        printcolumn(
+            name = "Reason",
+            type_ = "string",
+            json_path = ".status.conditions[?(@.type==\"Programmed\")].reason",
+            priority = 1
+        ),
+        printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelRouteSpec {
+    /// The requests that this route is for.
+    #[serde(rename = "match")]
+    pub matches: RouteMatch,
+
+    /// Who answers. With several, each request goes to one by weight, and the others follow if it fails.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 20)))]
+    pub targets: Vec<WeightedTarget>,
+
+    /// Who is tried when every target failed, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 20)))]
+    pub fallback: Vec<RouteTarget>,
+
+    /// What happens to fields of a request that the answering provider has no word for.
+    #[serde(default)]
+    pub on_unsupported: OnUnsupported,
+
+    /// What happens when an answer breaks off after it began.
+    #[serde(default)]
+    pub mid_stream_failover: MidStreamFailover,
+
+    /// Ask a second target when the first is slow. Not in force in this release: see the condition `Programmed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<Hedge>,
+
+    /// Answer the same question from memory. Not in force in this release: see the condition `Programmed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
+
+    /// Limits on this route. Not in force in this release: the object is refused with a condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<RateLimits>,
+
+    /// Who may use this route. Not in force in this release: the object is refused with a condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+}
+
+/// The requests that a route is for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct RouteMatch {
+    /// Model names as callers write them; `*` stands for any run of characters, such as `gpt-4*`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 50), inner(length(min = 1, max = 200)), extend("x-kubernetes-list-type" = "set")))]
+    pub models: Vec<String>,
+}
+
+/// A provider and the model to ask it for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct RouteTarget {
+    /// The name of a ProviderConfig of this namespace.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    pub provider: String,
+    /// The model to ask for. Unset: the provider's `defaultModel`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 200)))]
+    pub model: Option<String>,
+}
+
+/// A target with its share of the requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct WeightedTarget {
+    /// The name of a ProviderConfig of this namespace.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    pub provider: String,
+    /// The model to ask for. Unset: the provider's `defaultModel`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 200)))]
+    pub model: Option<String>,
+    /// How often this target is taken relative to the others; 0 only when the others fail. 0 to 1000.
+    #[serde(default = "WeightedTarget::default_weight")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1000)))]
+    pub weight: u32,
+}
+
+impl WeightedTarget {
+    fn default_weight() -> u32 {
+        1
+    }
+}
+
+/// What happens to fields of a request that the answering provider has no word for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum OnUnsupported {
+    /// The request is refused with a 400 that names the field.
+    #[default]
+    Refuse,
+    /// The field is dropped and named in the header `x-bowsprit-warning`.
+    Drop,
+}
+
+/// What happens when an answer breaks off after it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum MidStreamFailover {
+    /// It ends as an error in the caller's dialect.
+    None,
+    /// The next candidate answers, as long as no content was sent.
+    #[default]
+    Restart,
+}
+
+/// Asking a second target when the first is slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Hedge {
+    /// How long the first target is waited for.
+    pub after: DurationText,
+    /// Requests per hundred that may be sent twice. 1 to 100.
+    #[serde(default = "Hedge::default_percent")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100)))]
+    pub max_percent: u32,
+}
+
+impl Hedge {
+    fn default_percent() -> u32 {
+        5
+    }
+}
+
+/// Answering the same question from memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Cache {
+    /// How long an answer is good.
+    pub ttl: DurationText,
+    /// Whether the last good answer, marked stale, may be served when every provider is down.
+    #[serde(default)]
+    pub stale_on_error: bool,
+}
+
+/// Who may use a route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Access {
+    /// CEL expressions; every one must be true.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(min = 1, max = 20), inner(length(min = 1, max = 1000)))
+    )]
+    pub rules: Vec<String>,
+}
