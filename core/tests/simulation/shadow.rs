@@ -323,8 +323,9 @@ impl Budget {
 
 /// The largest whole number that is not more, but for what floats lose.
 fn whole(value: f64) -> u64 {
-    (0..)
-        .take_while(|number| *number as f64 <= value + 1e-9)
-        .last()
-        .unwrap_or(0)
+    let mut number = 0;
+    while (number + 1) as f64 <= value + 1e-9 {
+        number += 1;
+    }
+    number
 }
