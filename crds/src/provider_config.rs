@@ -1,5 +1,10 @@
 //! `ProviderConfig`: one provider account as a team uses it.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "clippy takes the repeated keys of several printer columns for one list"
+)]
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -145,7 +150,7 @@ pub struct ProviderConfigSpec {
     #[serde(default)]
     pub health_check: HealthCheck,
 
-    /// Names of the ProviderConfigs to try when this one fails, in this order. Unset: all others by priority.
+    /// Names of the `ProviderConfig`s to try when this one fails, in this order. Unset: all others by priority.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 20), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set")))]
     pub fallback_providers: Vec<String>,

@@ -29,8 +29,10 @@ impl std::error::Error for YamlError {}
 pub fn documents(text: &str) -> Result<Vec<Value>, YamlError> {
     let mut found = Vec::new();
     for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
-        let value = Value::deserialize(document)
-            .map_err(|error| YamlError { document: index + 1, problem: error.to_string() })?;
+        let value = Value::deserialize(document).map_err(|error| YamlError {
+            document: index + 1,
+            problem: error.to_string(),
+        })?;
         if !value.is_null() {
             found.push(value);
         }
@@ -40,7 +42,10 @@ pub fn documents(text: &str) -> Result<Vec<Value>, YamlError> {
 
 /// One document as YAML, without the `---` before it.
 pub fn to_string(document: &impl Serialize) -> Result<String, YamlError> {
-    serde_yaml::to_string(document).map_err(|error| YamlError { document: 1, problem: error.to_string() })
+    serde_yaml::to_string(document).map_err(|error| YamlError {
+        document: 1,
+        problem: error.to_string(),
+    })
 }
 
 /// A stream of documents as YAML, each after a `---`.
@@ -48,7 +53,10 @@ pub fn stream<'a, T: Serialize + 'a>(documents: impl IntoIterator<Item = &'a T>)
     let mut text = String::new();
     for (index, document) in documents.into_iter().enumerate() {
         text.push_str("---\n");
-        text.push_str(&to_string(document).map_err(|error| YamlError { document: index + 1, ..error })?);
+        text.push_str(&to_string(document).map_err(|error| YamlError {
+            document: index + 1,
+            ..error
+        })?);
     }
     Ok(text)
 }
