@@ -37,8 +37,8 @@ pub struct AccessLine<'a> {
     pub request_id: &'a str,
     /// The caller's dialect.
     pub dialect: &'a str,
-    /// The path that was asked for, without query.
-    pub path: &'a str,
+    /// What was asked: `chat_completions`, `messages`, ...
+    pub operation: &'a str,
     /// The model asked for.
     pub asked_model: &'a str,
     /// Who answered, or was asked last.
@@ -95,9 +95,14 @@ impl AccessLog {
         Self { waiting: Mutex::default(), sink: Sink::Memory }
     }
 
+    /// Whether lines are wanted at all.
+    pub fn is_on(&self) -> bool {
+        !matches!(self.sink, Sink::Off)
+    }
+
     /// Writes one line.
     pub fn write(&self, line: &AccessLine<'_>) {
-        if matches!(self.sink, Sink::Off) {
+        if !self.is_on() {
             return;
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +140,7 @@ fn format_line(out: &mut Vec<u8>, now: Duration, line: &AccessLine<'_>) {
     for (name, value) in [
         ("request_id", line.request_id),
         ("dialect", line.dialect),
-        ("path", line.path),
+        ("operation", line.operation),
         ("asked_model", line.asked_model),
         ("provider", line.provider),
         ("model", line.model),

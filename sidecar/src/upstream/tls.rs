@@ -1,4 +1,4 @@
-//! Trust: the system's roots, or a provider's own CA bundle, with ring as the one crypto provider.
+//! Trust: the system's roots and a provider's own CA bundle, with ring as the one crypto provider.
 
 use std::sync::Arc;
 
@@ -22,33 +22,32 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// A client that trusts the system's roots.
-pub fn system() -> Result<Arc<ClientConfig>, TlsError> {
+/// A client that trusts the system's roots, and the certificates of `bundle` beside them.
+pub fn client(bundle: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "a system certificate could not be read");
     }
-    let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
+    if !bundle.is_empty() {
+        add_bundle(&mut roots, bundle)?;
+    }
     if roots.is_empty() {
         return Err(TlsError::NoRoots);
     }
-    client(roots)
+    with_roots(roots)
 }
 
-/// A client that trusts this PEM bundle and nothing else.
-pub fn from_bundle(pem: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut roots = RootCertStore::empty();
+fn add_bundle(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), TlsError> {
+    let before = roots.len();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         roots.add(certificate.map_err(|_| TlsError::BadBundle)?).map_err(|_| TlsError::BadBundle)?;
     }
-    if roots.is_empty() {
-        return Err(TlsError::BadBundle);
-    }
-    client(roots)
+    if roots.len() == before { Err(TlsError::BadBundle) } else { Ok(()) }
 }
 
-fn client(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
+fn with_roots(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
@@ -63,7 +62,6 @@ mod tests {
 
     #[test]
     fn a_bundle_without_a_certificate_is_refused_aloud() {
-        assert!(matches!(from_bundle(b""), Err(TlsError::BadBundle)));
-        assert!(matches!(from_bundle(b"not pem"), Err(TlsError::BadBundle)));
+        assert!(matches!(client(b"not pem"), Err(TlsError::BadBundle)));
     }
 }
