@@ -1,1 +1,118 @@
-//! placeholder
+//! The documents that people apply, turned into values that cannot be wrong.
+//!
+//! [`load`] reads a whole file or ConfigMap and either returns a [`Config`] or every [`Problem`] in it, each with its
+//! path and what to do. A config is taken whole or not at all. The same checks of single objects
+//! ([`Provider::from_spec`], [`Route::from_spec`]) and of objects together ([`cross_check`]) serve the operator, so that
+//! what it accepts is what a sidecar accepts.
+
+mod base_url;
+mod cross;
+mod document;
+mod glob;
+mod problem;
+mod provider;
+mod render;
+mod route;
+
+pub use base_url::BaseUrl;
+pub use cross::cross_check;
+pub use document::{Kind, Object, objects};
+pub use problem::{Problem, Problems};
+pub use provider::{CaBundle, Credential, HealthCheck, KeySource, Model, OnLimit, Provider, Retry, Timeouts};
+pub use render::{Rendered, render, revision};
+pub use route::{Route, Target};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Where a config comes from, which decides what it may say.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// Written by the operator: keys come from Secrets, unknown fields are a newer release's and are passed over, and
+    /// objects whose `podSelector` does not match these labels are not for this pod.
+    Cluster {
+        /// The labels of this pod.
+        pod_labels: BTreeMap<String, String>,
+    },
+    /// A person's file: keys may also come from the environment or files, and an unknown field is a mistake.
+    Standalone,
+}
+
+/// Everything a sidecar needs to know, valid as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The content hash of the documents, such as `3f9a1c04d2e7`.
+    pub revision: String,
+    /// A number that only grows; 0 where there is none (standalone).
+    pub sequence: u64,
+    /// The providers that are enabled and meant for this pod, by priority, then name.
+    pub providers: Vec<Arc<Provider>>,
+    /// The routes, by name.
+    pub routes: Vec<Arc<Route>>,
+    /// What works, but perhaps not as meant: references to providers that are not here.
+    pub notices: Vec<Problem>,
+}
+
+impl Config {
+    /// The provider of this name.
+    pub fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
+        self.providers.iter().find(|provider| provider.name == name)
+    }
+}
+
+/// Reads all documents of `text` (YAML or JSON).
+///
+/// # Errors
+/// Every problem found, not only the first.
+pub fn load(text: &str, scope: &Scope) -> Result<Config, Problems> {
+    let mut problems = Problems::default();
+    let objects = problems.take(objects(text, scope)).unwrap_or_default();
+    let mut providers: Vec<Provider> = Vec::new();
+    let mut routes: Vec<Route> = Vec::new();
+    for object in objects {
+        let path = object.path();
+        match object.kind {
+            Kind::Provider(spec) => {
+                if providers.iter().any(|other| other.name == object.name) {
+                    problems.add(Problem::new(path, "is there twice", "remove one of the two"));
+                } else if let Some(provider) = problems.take(Provider::from_spec(&object.name, &spec, scope)) {
+                    providers.push(provider);
+                }
+            }
+            Kind::Route(spec) => {
+                if routes.iter().any(|other| other.name == object.name) {
+                    problems.add(Problem::new(path, "is there twice", "remove one of the two"));
+                } else if let Some(route) = problems.take(Route::from_spec(&object.name, &spec)) {
+                    routes.push(route);
+                }
+            }
+        }
+    }
+    let mut notices = cross_check(&providers, &routes);
+    if matches!(scope, Scope::Standalone) {
+        // In a cluster the operator answers for references, and a selector may rightly keep a provider from this pod.
+        notices.drain(..).for_each(|problem| problems.add(problem));
+    }
+    problems.into_result()?;
+    if let Scope::Cluster { pod_labels } = scope {
+        providers.retain(|provider| {
+            provider
+                .pod_selector
+                .as_ref()
+                .is_none_or(|selector| selector.matches(pod_labels))
+        });
+    }
+    providers.retain(|provider| provider.enabled);
+    providers.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
+    routes.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Config {
+        revision: revision(text),
+        sequence: 0,
+        providers: providers.into_iter().map(Arc::new).collect(),
+        routes: routes.into_iter().map(Arc::new).collect(),
+        notices,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,268 @@
-//! placeholder
+//! What each provider's API says, and how one is said in another.
+//!
+//! Three dialects are spoken, on both sides: `OpenAI` chat completions, `Anthropic` messages and `Gemini`
+//! `generateContent`. Where caller and provider speak the same one, the bytes pass as they came: [`peek`] reads the few
+//! facts that routing needs, [`with_model`] and [`with_usage_option`] splice single values, [`Stream`] watches without
+//! touching. Where they differ, everything goes through one common model (`common`), so each dialect is written once
+//! in each direction instead of once per pair.
+//!
+//! # What cannot be carried
+//! Never silently. A field that would change what is asked or what the caller reads is refused with
+//! [`Code::ValUnsupported`] and its path: audio, `n` above 1 for Anthropic, `logprobs`, `web_search_options` and
+//! server-side tools, custom (free text) tools, uploaded file ids, cached contents.
+//!
+//! What only loses a hint is left out or approximated and listed in [`Translated::dropped`], by the path of the
+//! caller's field:
+//! - bookkeeping: `user` (carried between `OpenAI` and `Anthropic`), `metadata`, `store`, `service_tier`, cache keys and `cache_control`;
+//! - sampling that the target lacks: `seed`, `logit_bias` (its token ids mean nothing to another tokenizer), penalties,
+//!   `top_k`; `temperature` above 1 for `Anthropic` (set to 1), `top_p` beside `temperature` for `Anthropic` (its newer
+//!   models take one of the two);
+//! - thinking: effort and budget where the target model has no equal setting, thought text of earlier turns;
+//! - guarantees of form: `strict` of a tool, `json_object` for `Anthropic` (asked for in the system prompt instead),
+//!   `parallel_tool_calls: false` for `Gemini`;
+//! - a system message in mid-conversation, which moves to the front where the target has one system prompt;
+//! - any field this version does not know.
+//!
+//! # Extension fields
+//! Thought text and signatures reach callers in fields their SDKs pass through: `OpenAI` callers get
+//! `reasoning_content` and `thinking_blocks` on the message or delta, and tool calls keep a `Gemini` thought signature
+//! in `extra_content.google.thought_signature` (the name `Google`'s own OpenAI-compatible API uses), `Anthropic` callers
+//! the same `extra_content` on the `tool_use` block. Sent back with the history, both find their way to the provider.
+
+mod anthropic_messages;
+mod array;
+mod at;
+mod common;
+mod envelope;
+mod error;
+mod gemini;
+mod openai_chat;
+pub mod sse;
+mod stream;
+mod usage;
+mod watch;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::fault::{Code, ErrorKind};
+
+pub use envelope::{Envelope, peek, with_model, with_usage_option};
+pub use error::{ErrorView, ProviderError, error_body, error_event, parse_error};
+pub use stream::{Pushed, Stream, StreamError};
+pub use usage::{Usage, usage};
+
+/// An API that callers and providers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Dialect {
+    /// `OpenAI` chat completions, and every server compatible with it.
+    OpenAiChat,
+    /// `Anthropic` messages.
+    AnthropicMessages,
+    /// `Gemini` `generateContent` and `streamGenerateContent`.
+    Gemini,
+}
+
+impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini];
+
+    /// The metric label and log value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai",
+            Self::AnthropicMessages => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a request is refused before any provider sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestError {
+    /// `VAL_NOT_JSON`, `VAL_FIELD` or `VAL_UNSUPPORTED`.
+    pub code: Code,
+    /// Where, as in `messages[2].content`; empty for the body as a whole.
+    pub path: String,
+    /// What is wrong there, worded to follow the path: `must be a string`.
+    pub problem: String,
+}
+
+impl RequestError {
+    pub(crate) fn field(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            code: Code::ValField,
+            path: path.into(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn unsupported(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            code: Code::ValUnsupported,
+            path: path.into(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn not_json(problem: impl Into<String>) -> Self {
+        Self {
+            code: Code::ValNotJson,
+            path: String::new(),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            write!(f, "the body {}", self.problem)
+        } else {
+            write!(f, "{}: {}", self.path, self.problem)
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+/// What a translated request must say beside what the caller wrote.
+#[derive(Clone, Debug)]
+pub struct Target<'a> {
+    /// The provider's name of the model.
+    pub model: &'a str,
+    /// Tokens; used where the target dialect requires a limit and the caller set none (`Anthropic`).
+    pub default_max_tokens: u64,
+    /// `Gemini` safety settings as (category, threshold).
+    pub safety: &'a [(String, String)],
+    /// Whether the caller wants a stream.
+    pub stream: bool,
+}
+
+/// A request in the provider's dialect.
+#[derive(Clone, Debug)]
+pub struct Translated {
+    /// The body to send.
+    pub body: Bytes,
+    /// Paths of the caller's fields that were approximated or left out; shown in the warning header.
+    pub dropped: Vec<String>,
+}
+
+/// What the answer must be labelled with.
+#[derive(Clone, Debug, Default)]
+pub struct AnswerContext {
+    /// The model as the caller asked for it.
+    pub model: String,
+    /// Used where the provider gives no id of its own.
+    pub id: String,
+    /// Unix seconds.
+    pub created: u64,
+    /// Whether the caller asked for the usage chunk (`stream_options.include_usage`).
+    pub include_usage: bool,
+}
+
+/// Path on the provider's side, appended to its base URL, which has no trailing slash.
+///
+/// Base URLs of the `OpenAI` kind end in `/v1`, the others name the host only.
+pub fn request_path(dialect: Dialect, model: &str, stream: bool) -> String {
+    match dialect {
+        Dialect::OpenAiChat => "/chat/completions".to_owned(),
+        Dialect::AnthropicMessages => "/v1/messages".to_owned(),
+        Dialect::Gemini => {
+            let method = if stream {
+                "streamGenerateContent?alt=sse"
+            } else {
+                "generateContent"
+            };
+            // Tuned models are named with their collection; everything else lives under `models/`.
+            let bare = model.strip_prefix("models/").unwrap_or(model);
+            match bare.strip_prefix("tunedModels/") {
+                Some(tuned) => format!("/v1beta/tunedModels/{}:{method}", path_segment(tuned)),
+                None => format!("/v1beta/models/{}:{method}", path_segment(bare)),
+            }
+        }
+    }
+}
+
+/// Percent-encodes all that is not unreserved, so that a model name can never add a path segment or a query.
+fn path_segment(text: &str) -> String {
+    use fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'@') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    if out.bytes().all(|byte| byte == b'.') {
+        out.replace('.', "%2E")
+    } else {
+        out
+    }
+}
+
+/// Says the caller's request in the provider's dialect.
+pub fn translate_request(
+    from: Dialect,
+    to: Dialect,
+    body: &[u8],
+    target: &Target<'_>,
+) -> Result<Translated, RequestError> {
+    let value = at::parse_body(body)?;
+    let mut dropped = at::Dropped::default();
+    let request = match from {
+        Dialect::OpenAiChat => openai_chat::request_in::decode(&value, &mut dropped),
+        Dialect::AnthropicMessages => anthropic_messages::request_in::decode(&value, &mut dropped),
+        Dialect::Gemini => gemini::request_in::decode(&value, &mut dropped),
+    }?;
+    let encoded = match to {
+        Dialect::OpenAiChat => openai_chat::request_out::encode(request, target, &mut dropped),
+        Dialect::AnthropicMessages => anthropic_messages::request_out::encode(request, target, &mut dropped),
+        Dialect::Gemini => gemini::request_out::encode(request, target, &mut dropped),
+    }?;
+    Ok(Translated {
+        body: common::to_bytes(&encoded),
+        dropped: dropped.into_vec(),
+    })
+}
+
+/// Says the provider's whole answer in the caller's dialect.
+///
+/// `Err` is what the provider's answer really was: [`ErrorKind::Malformed`], or the kind of an error body that came
+/// with a status of success.
+pub fn translate_response(
+    from: Dialect,
+    to: Dialect,
+    body: &[u8],
+    ctx: &AnswerContext,
+) -> Result<(Bytes, Usage), ErrorKind> {
+    let value: serde_json::Value = serde_json::from_slice(body).map_err(|_| ErrorKind::Malformed)?;
+    if value.get("error").is_some_and(|error| !error.is_null()) {
+        return Err(parse_error(from, 200, body).kind);
+    }
+    let answer = match from {
+        Dialect::OpenAiChat => openai_chat::answer::decode(&value, ctx),
+        Dialect::AnthropicMessages => anthropic_messages::answer::decode(&value),
+        Dialect::Gemini => gemini::answer::decode(&value, ctx),
+    }
+    .ok_or(ErrorKind::Malformed)?;
+    // An empty answer that says it is whole would be a lie: the model tried to call a tool and failed.
+    if answer.choices.iter().any(|choice| choice.finish == common::Finish::BadCall && choice.parts.is_empty()) {
+        return Err(ErrorKind::Internal);
+    }
+    let usage = answer.usage.unwrap_or_default();
+    let encoded = match to {
+        Dialect::OpenAiChat => openai_chat::answer::encode(&answer, ctx),
+        Dialect::AnthropicMessages => anthropic_messages::answer::encode(&answer, ctx),
+        Dialect::Gemini => gemini::answer::encode(&answer, ctx),
+    };
+    Ok((common::to_bytes(&encoded), usage))
+}

@@ -257,7 +257,9 @@ mod tests {
             let text = code.as_str();
             assert!(seen.insert(text), "{text} twice");
             assert!(
-                ["AUTH_", "VAL_", "RES_", "SYS_", "EXT_", "RATE_", "BIZ_"].iter().any(|family| text.starts_with(family)),
+                ["AUTH_", "VAL_", "RES_", "SYS_", "EXT_", "RATE_", "BIZ_"]
+                    .iter()
+                    .any(|family| text.starts_with(family)),
                 "{text} belongs to no family"
             );
             assert!((400..600).contains(&code.status()), "{text}");

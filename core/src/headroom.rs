@@ -1,1 +1,244 @@
-//! placeholder
+//! What a provider says in its headers about its own limits: how much is left, and when there will be more.
+//!
+//! [`Headroom`] remembers the last word on each limit, so that the plan can wait or divert *before* the 429.
+//! [`retry_after`] reads how long to wait *after* one. Both read every spelling in use (`headroom/value.rs`): seconds,
+//! milliseconds, Go durations, Unix times, RFC 3339, HTTP dates; and both trust none of it: what makes no sense says
+//! nothing, no wait is negative and none is longer than [`MAX_WAIT`].
+
+use crate::clock::Moment;
+use http::{HeaderMap, HeaderName};
+use std::time::Duration;
+
+mod date;
+mod value;
+
+/// The longest wait that is believed. Daily limits reset later than that; asking once an hour is soon enough and cheap.
+pub const MAX_WAIT: Duration = Duration::from_hours(1);
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Requests,
+    Tokens,
+}
+
+/// The headers of one limit.
+struct Names {
+    unit: Unit,
+    limit: HeaderName,
+    remaining: HeaderName,
+    reset: HeaderName,
+    /// The reset is the time until the bucket is *full*, so one unit is there sooner; else the end of a fixed window.
+    until_full: bool,
+}
+
+macro_rules! names {
+    ($unit:ident, $until_full:literal, $limit:literal, $remaining:literal, $reset:literal) => {
+        Names {
+            unit: Unit::$unit,
+            limit: HeaderName::from_static($limit),
+            remaining: HeaderName::from_static($remaining),
+            reset: HeaderName::from_static($reset),
+            until_full: $until_full,
+        }
+    };
+}
+
+const LIMITS: usize = 9;
+
+/// Every limit we know how to read: OpenAI (and who copies it), its project variant, Cerebras' windows, Anthropic.
+/// Anthropic's priority tier is left out: when it is used up, requests fall back to the standard tier and are served.
+static NAMES: [Names; LIMITS] = [
+    names!(
+        Requests,
+        true,
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests"
+    ),
+    names!(
+        Tokens,
+        true,
+        "x-ratelimit-limit-tokens",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-tokens"
+    ),
+    names!(
+        Tokens,
+        true,
+        "x-ratelimit-limit-tokens_usage_based",
+        "x-ratelimit-remaining-tokens_usage_based",
+        "x-ratelimit-reset-tokens_usage_based"
+    ),
+    names!(
+        Requests,
+        false,
+        "x-ratelimit-limit-requests-day",
+        "x-ratelimit-remaining-requests-day",
+        "x-ratelimit-reset-requests-day"
+    ),
+    names!(
+        Tokens,
+        false,
+        "x-ratelimit-limit-tokens-minute",
+        "x-ratelimit-remaining-tokens-minute",
+        "x-ratelimit-reset-tokens-minute"
+    ),
+    names!(
+        Requests,
+        true,
+        "anthropic-ratelimit-requests-limit",
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-requests-reset"
+    ),
+    names!(
+        Tokens,
+        true,
+        "anthropic-ratelimit-tokens-limit",
+        "anthropic-ratelimit-tokens-remaining",
+        "anthropic-ratelimit-tokens-reset"
+    ),
+    names!(
+        Tokens,
+        true,
+        "anthropic-ratelimit-input-tokens-limit",
+        "anthropic-ratelimit-input-tokens-remaining",
+        "anthropic-ratelimit-input-tokens-reset"
+    ),
+    names!(
+        Tokens,
+        true,
+        "anthropic-ratelimit-output-tokens-limit",
+        "anthropic-ratelimit-output-tokens-remaining",
+        "anthropic-ratelimit-output-tokens-reset"
+    ),
+];
+
+/// The last word on one limit.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    unit: Unit,
+    remaining: u64,
+    /// The limit itself, where one unit may be there before the whole is.
+    of: Option<u64>,
+    reset: Duration,
+    at: Moment,
+}
+
+impl Reading {
+    /// How long from `now` until `need` units are there; `None` where they are.
+    fn wait(&self, need: u64, now: Moment) -> Option<Duration> {
+        if self.remaining >= need {
+            return None;
+        }
+        let share = match self.of {
+            Some(of) if of > self.remaining => {
+                (need.min(of) - self.remaining) as f64 / (of - self.remaining) as f64 // in 0..=1
+            }
+            _ => 1.0,
+        };
+        let left = self.reset.mul_f64(share).saturating_sub(now - self.at);
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+/// What is known of one provider key's room.
+#[derive(Clone, Debug, Default)]
+pub struct Headroom {
+    readings: [Option<Reading>; LIMITS],
+}
+
+impl Headroom {
+    /// Takes the headers of any answer, good or bad. Limits that it does not mention keep their last word.
+    pub fn observe(&mut self, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
+        for (names, slot) in NAMES.iter().zip(&mut self.readings) {
+            if let Some(remaining) = count(headers, &names.remaining) {
+                *slot = Some(Reading {
+                    unit: names.unit,
+                    remaining,
+                    of: count(headers, &names.limit).filter(|_| names.until_full),
+                    reset: time(headers, &names.reset, wall_unix_ms).unwrap_or_default(),
+                    at: now,
+                });
+            }
+        }
+    }
+
+    /// How long until the provider takes a request again, by its own word; `None` where it takes one now.
+    pub fn exhausted_for(&self, now: Moment) -> Option<Duration> {
+        self.short_for(1, now)
+    }
+
+    /// The same for a request of `tokens` tokens: a provider with fewer left is waited for as well. One that asks for
+    /// more than the whole limit waits until the limit is whole.
+    pub fn short_for(&self, tokens: u64, now: Moment) -> Option<Duration> {
+        let need = |unit| if unit == Unit::Requests { 1 } else { tokens.max(1) };
+        self.readings
+            .iter()
+            .flatten()
+            .filter_map(|reading| reading.wait(need(reading.unit), now))
+            .max()
+    }
+
+    /// The smallest number of requests left that the provider last spoke of.
+    pub fn requests_left(&self) -> Option<u64> {
+        self.left(Unit::Requests)
+    }
+
+    /// The smallest number of tokens left that the provider last spoke of.
+    pub fn tokens_left(&self) -> Option<u64> {
+        self.left(Unit::Tokens)
+    }
+
+    fn left(&self, unit: Unit) -> Option<u64> {
+        self.readings
+            .iter()
+            .flatten()
+            .filter(|reading| reading.unit == unit)
+            .map(|reading| reading.remaining)
+            .min()
+    }
+}
+
+/// How long the provider asks to wait, from the headers of a 429, 503 or 529. The plainest word wins: `retry-after-ms`,
+/// `x-ms-retry-after-ms`, `retry-after`, `x-ratelimit-reset`, then the longest reset of the limits that are used up.
+/// (Gemini says it in the body: `dialect::parse_error`.)
+pub fn retry_after(headers: &HeaderMap, wall_unix_ms: u64) -> Option<Duration> {
+    let millis = |name| text(headers, &name).and_then(value::millis);
+    millis(HeaderName::from_static("retry-after-ms"))
+        .or_else(|| millis(HeaderName::from_static("x-ms-retry-after-ms")))
+        .or_else(|| time(headers, &http::header::RETRY_AFTER, wall_unix_ms))
+        .or_else(|| time(headers, &HeaderName::from_static("x-ratelimit-reset"), wall_unix_ms))
+        .or_else(|| used_up(headers, wall_unix_ms))
+}
+
+/// The longest reset of those limits that are used up. Where a provider tells resets but not what is left, any of them
+/// may be the one; the shortest is the soonest that asking again can help.
+fn used_up(headers: &HeaderMap, wall_unix_ms: u64) -> Option<Duration> {
+    let resets = |used_up: bool| {
+        NAMES.iter().filter_map(move |names| {
+            let told = match count(headers, &names.remaining) {
+                Some(remaining) => used_up && remaining == 0,
+                None => !used_up,
+            };
+            told.then(|| time(headers, &names.reset, wall_unix_ms)).flatten()
+        })
+    };
+    resets(true).max().or_else(|| resets(false).min())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    std::str::from_utf8(headers.get(name)?.as_bytes()).ok().map(str::trim) // not `to_str`: Go writes `µs`
+}
+
+/// A count; -1, as some Azure answers say, is no count.
+fn count(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    text(headers, name)?.parse().ok()
+}
+
+fn time(headers: &HeaderMap, name: &HeaderName, wall_unix_ms: u64) -> Option<Duration> {
+    value::wait(text(headers, name)?, wall_unix_ms)
+}
+
+#[cfg(test)]
+mod tests;

@@ -18,5 +18,6 @@ pub mod health;
 pub mod lifecycle;
 pub mod limiter;
 pub mod plan;
+mod window;
 
 pub use bowsprit_crds::yaml;

@@ -1,1 +1,355 @@
-//! placeholder
+//! Who is asked, in which order, and why: the candidates of one request.
+//!
+//! A request's model name finds a [`Route`] first (an exact name before a glob, the longest glob before shorter ones),
+//! else the providers that list it, by priority, else the first provider of the caller's own dialect that lists no models
+//! and so takes any name. Then follow the fallbacks: those that the first candidate names, or every other provider by
+//! priority where it names none. A candidate that does not serve the asked name answers with its `defaultModel`.
+//! Candidates that would fail anyway (breaker open, unhealthy, no headroom) are left out, unless that left nobody: then
+//! the one that is expected back first is named as the last resort.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, Provider, Route, Target};
+use crate::dialect::Dialect;
+
+#[cfg(test)]
+mod tests;
+
+/// Whether a provider could answer now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// Nothing speaks against it.
+    Available,
+    /// It would fail, or fail the rules, now.
+    Unavailable {
+        /// Why.
+        why: Why,
+        /// When it may be worth asking again, where known.
+        retry_in: Option<Duration>,
+    },
+}
+
+/// Why a provider is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// Its breaker is open.
+    CircuitOpen,
+    /// Its probes fail.
+    Unhealthy,
+    /// No key of it is usable.
+    NoKey,
+    /// The provider said that its own limit is used up.
+    NoHeadroom,
+    /// It serves neither the asked model nor names a default one.
+    NoModel,
+    /// The route names a provider that is not here.
+    NotHere,
+}
+
+impl Why {
+    /// The log value and metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CircuitOpen => "circuit_open",
+            Self::Unhealthy => "unhealthy",
+            Self::NoKey => "no_key",
+            Self::NoHeadroom => "no_headroom",
+            Self::NoModel => "no_model",
+            Self::NotHere => "not_here",
+        }
+    }
+}
+
+/// Why a candidate is in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// A ModelRoute names it as target.
+    Route,
+    /// It lists the model.
+    Serves,
+    /// It speaks the caller's dialect and takes any model.
+    PassThrough,
+    /// It stands in for another.
+    Fallback,
+    /// Nobody is available; this one is expected back first.
+    LastResort,
+}
+
+/// One provider that may be asked.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The provider.
+    pub provider: Arc<Provider>,
+    /// The provider's own name for the model to ask for.
+    pub model: Arc<str>,
+    /// Why it is here.
+    pub reason: Reason,
+}
+
+/// One provider that is not asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The provider's name.
+    pub provider: String,
+    /// Why.
+    pub why: Why,
+    /// When it may be worth asking again, where known.
+    pub retry_in: Option<Duration>,
+}
+
+/// The candidates of one request, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Who is asked.
+    pub candidates: Vec<Candidate>,
+    /// Who is not, and why.
+    pub skipped: Vec<Skipped>,
+    /// The route that matched.
+    pub route: Option<Arc<Route>>,
+}
+
+/// Makes the plan. `availability` judges a provider and model as they stand now; `draw` gives a number in `0..1` for
+/// weighted targets and is only called where a route has several.
+pub fn plan(
+    config: &Config,
+    dialect: Dialect,
+    model: &str,
+    availability: &dyn Fn(&Provider, &str) -> Availability,
+    draw: &mut dyn FnMut() -> f64,
+) -> Plan {
+    let route = route_for(config, model);
+    let mut wanted: Vec<Wanted<'_>> = Vec::with_capacity(config.providers.len() + 1);
+    let mut plan = Plan::default();
+    if let Some(route) = route {
+        by_route(config, route, draw, &mut wanted, &mut plan.skipped);
+        plan.route = Some(Arc::clone(route));
+    } else {
+        by_model(config, dialect, model, &mut wanted);
+        fallbacks(config, model, &mut wanted, &mut plan.skipped);
+    }
+    let mut last_resort: Option<(Candidate, Duration)> = None;
+    for Wanted {
+        provider,
+        model,
+        reason,
+    } in wanted
+    {
+        let candidate = Candidate {
+            provider: Arc::clone(provider),
+            model: model.into(),
+            reason,
+        };
+        match availability(provider, model) {
+            Availability::Available => plan.candidates.push(candidate),
+            Availability::Unavailable { why, retry_in } => {
+                plan.skipped.push(Skipped {
+                    provider: provider.name.clone(),
+                    why,
+                    retry_in,
+                });
+                // An open breaker and an exhausted key would refuse the last resort too: only soft reasons qualify.
+                let back = retry_in.unwrap_or(Duration::MAX);
+                if matches!(why, Why::Unhealthy | Why::NoHeadroom)
+                    && last_resort.as_ref().is_none_or(|(_, best)| back < *best)
+                {
+                    last_resort = Some((
+                        Candidate {
+                            reason: Reason::LastResort,
+                            ..candidate
+                        },
+                        back,
+                    ));
+                }
+            }
+        }
+    }
+    if let (true, Some((candidate, _))) = (plan.candidates.is_empty(), last_resort) {
+        plan.candidates.push(candidate);
+    }
+    plan
+}
+
+/// Every name under which a model can be asked for, for the model list and for the 404 that names what is served.
+pub fn served(config: &Config) -> Vec<String> {
+    let routes = config.routes.iter().flat_map(|route| route.models.iter());
+    let models = config.providers.iter().flat_map(|provider| provider.models.iter());
+    let names = models.flat_map(|model| std::iter::once(&model.name).chain(&model.aliases));
+    let defaults = config
+        .providers
+        .iter()
+        .filter_map(|provider| provider.default_model.as_ref());
+    let mut served = Vec::new();
+    for name in routes.chain(names).chain(defaults) {
+        if !name.contains('*') && !served.contains(name) {
+            served.push(name.clone());
+        }
+    }
+    served
+}
+
+struct Wanted<'a> {
+    provider: &'a Arc<Provider>,
+    model: &'a str,
+    reason: Reason,
+}
+
+fn route_for<'a>(config: &'a Config, model: &str) -> Option<&'a Arc<Route>> {
+    let exact = config.routes.iter().find(|route| route.names(model));
+    exact.or_else(|| {
+        let closest = config
+            .routes
+            .iter()
+            .filter_map(|route| Some((route.closeness(model)?, route)));
+        // Of equally close ones the first by name wins: `max_by_key` would take the last.
+        closest
+            .rev()
+            .max_by_key(|(closeness, _)| *closeness)
+            .map(|(_, route)| route)
+    })
+}
+
+fn by_route<'a>(
+    config: &'a Config,
+    route: &'a Route,
+    draw: &mut dyn FnMut() -> f64,
+    wanted: &mut Vec<Wanted<'a>>,
+    skipped: &mut Vec<Skipped>,
+) {
+    let mut add = |target: &'a Target, reason: Reason| {
+        let Some(provider) = config.provider(&target.provider) else {
+            skipped.push(Skipped {
+                provider: target.provider.clone(),
+                why: Why::NotHere,
+                retry_in: None,
+            });
+            return;
+        };
+        let asked = target
+            .model
+            .as_deref()
+            .map(|model| provider.serves(model).unwrap_or(model));
+        let Some(model) = asked.or_else(|| default_model(provider)) else {
+            skipped.push(Skipped {
+                provider: provider.name.clone(),
+                why: Why::NoModel,
+                retry_in: None,
+            });
+            return;
+        };
+        if !wanted
+            .iter()
+            .any(|other| Arc::ptr_eq(other.provider, provider) && other.model == model)
+        {
+            wanted.push(Wanted {
+                provider,
+                model,
+                reason,
+            });
+        }
+    };
+    let first = pick(&route.targets, draw);
+    for index in first
+        .into_iter()
+        .chain((0..route.targets.len()).filter(|index| Some(*index) != first))
+    {
+        if let Some((target, _)) = route.targets.get(index) {
+            add(
+                target,
+                if Some(index) == first {
+                    Reason::Route
+                } else {
+                    Reason::Fallback
+                },
+            );
+        }
+    }
+    for target in &route.fallback {
+        add(target, Reason::Fallback);
+    }
+}
+
+/// The index of a target, drawn by weight; the first where all weigh nothing.
+fn pick(targets: &[(Target, u32)], draw: &mut dyn FnMut() -> f64) -> Option<usize> {
+    let total: u32 = targets.iter().map(|(_, weight)| weight).sum();
+    if targets.len() < 2 || total == 0 {
+        return (!targets.is_empty()).then_some(0);
+    }
+    let mut left = draw() * f64::from(total);
+    for (index, (_, weight)) in targets.iter().enumerate() {
+        left -= f64::from(*weight);
+        if left < 0.0 && *weight > 0 {
+            return Some(index);
+        }
+    }
+    targets.iter().rposition(|(_, weight)| *weight > 0)
+}
+
+fn by_model<'a>(config: &'a Config, dialect: Dialect, model: &'a str, wanted: &mut Vec<Wanted<'a>>) {
+    for provider in &config.providers {
+        if let Some(model) = provider.serves(model) {
+            wanted.push(Wanted {
+                provider,
+                model,
+                reason: Reason::Serves,
+            });
+        }
+    }
+    if !wanted.is_empty() {
+        return;
+    }
+    let any = config
+        .providers
+        .iter()
+        .find(|provider| provider.models.is_empty() && provider.dialect == dialect);
+    if let Some(provider) = any {
+        let asked = if model.is_empty() {
+            default_model(provider)
+        } else {
+            Some(model)
+        };
+        wanted.extend(asked.map(|model| Wanted {
+            provider,
+            model,
+            reason: Reason::PassThrough,
+        }));
+    }
+}
+
+fn fallbacks<'a>(config: &'a Config, model: &'a str, wanted: &mut Vec<Wanted<'a>>, skipped: &mut Vec<Skipped>) {
+    let Some(first) = wanted.first() else { return };
+    let named = &first.provider.fallback;
+    let mut next: Vec<&'a Arc<Provider>> = Vec::new();
+    if named.is_empty() {
+        next.extend(config.providers.iter());
+    } else {
+        // Exactly the chain that the first candidate names, and nobody else.
+        wanted.truncate(1);
+        next.extend(named.iter().filter_map(|name| config.provider(name)));
+    }
+    for provider in next {
+        if wanted.iter().any(|other| Arc::ptr_eq(other.provider, provider)) {
+            continue;
+        }
+        match provider.serves(model).or_else(|| default_model(provider)) {
+            Some(model) => wanted.push(Wanted {
+                provider,
+                model,
+                reason: Reason::Fallback,
+            }),
+            None => skipped.push(Skipped {
+                provider: provider.name.clone(),
+                why: Why::NoModel,
+                retry_in: None,
+            }),
+        }
+    }
+}
+
+/// The provider's own name for its default model, which may be given by an alias.
+fn default_model(provider: &Provider) -> Option<&str> {
+    provider
+        .default_model
+        .as_deref()
+        .map(|model| provider.serves(model).unwrap_or(model))
+}

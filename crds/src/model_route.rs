@@ -1,5 +1,10 @@
 //! `ModelRoute`: a virtual model.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "clippy takes the repeated keys of several printer columns for one list"
+)]
+
 use serde::{Deserialize, Serialize};
 
 use crate::DurationText;

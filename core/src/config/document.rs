@@ -1,0 +1,114 @@
+//! Documents as they stand in a file: kind, name and spec, with the path of everything that is off.
+
+use bowsprit_crds::{API_VERSION, ModelRouteSpec, ProviderConfigSpec};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Problem, Problems, Scope};
+
+/// A document's name and content.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// `metadata.name`.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a document is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A ProviderConfig.
+    Provider(Box<ProviderConfigSpec>),
+    /// A ModelRoute.
+    Route(Box<ModelRouteSpec>),
+}
+
+impl Object {
+    /// How problems name it, such as `ProviderConfig claude`.
+    pub fn path(&self) -> String {
+        match self.kind {
+            Kind::Provider(_) => format!("ProviderConfig {}", self.name),
+            Kind::Route(_) => format!("ModelRoute {}", self.name),
+        }
+    }
+}
+
+/// Every ProviderConfig and ModelRoute of `text`.
+///
+/// # Errors
+/// Every document that is none of ours, every field of the wrong type and, standalone, every unknown field.
+pub fn objects(text: &str, scope: &Scope) -> Result<Vec<Object>, Problems> {
+    let documents = match bowsprit_crds::yaml::documents(text) {
+        Ok(documents) => documents,
+        Err(error) => {
+            let path = format!("document {}", error.document);
+            return Err(Problems(vec![Problem::new(path, error.problem, "correct the YAML")]));
+        }
+    };
+    let mut problems = Problems::default();
+    let mut found = Vec::with_capacity(documents.len());
+    for (index, document) in documents.iter().enumerate() {
+        if let Some(object) = problems.take(object(index + 1, document, scope)) {
+            found.push(object);
+        }
+    }
+    problems.into_result().map(|()| found)
+}
+
+fn object(number: usize, document: &Value, scope: &Scope) -> Result<Object, Problems> {
+    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
+    let refuse = |problem: String, remedy: &str| {
+        Err(Problems(vec![Problem::new(
+            format!("document {number}"),
+            problem,
+            remedy,
+        )]))
+    };
+    match text("/apiVersion") {
+        Some(API_VERSION) => {}
+        other => {
+            let problem = format!(
+                "apiVersion is {}",
+                other.map_or("missing".into(), |text| format!("{text:?}"))
+            );
+            return refuse(problem, "set apiVersion: bowsprit.dev/v1alpha1");
+        }
+    }
+    let Some(name) = text("/metadata/name").filter(|name| !name.is_empty()) else {
+        return refuse("metadata.name is missing".into(), "give the document a name");
+    };
+    let spec = document.get("spec").unwrap_or(&Value::Null);
+    let kind = match text("/kind") {
+        Some("ProviderConfig") => Kind::Provider(read(&format!("ProviderConfig {name}: spec"), spec, scope)?),
+        Some("ModelRoute") => Kind::Route(read(&format!("ModelRoute {name}: spec"), spec, scope)?),
+        other => {
+            let problem = format!("kind is {}", other.map_or("missing".into(), |text| format!("{text:?}")));
+            return refuse(problem, "set kind: ProviderConfig or kind: ModelRoute");
+        }
+    };
+    Ok(Object {
+        name: name.to_owned(),
+        kind,
+    })
+}
+
+fn read<T: DeserializeOwned>(path: &str, value: &Value, scope: &Scope) -> Result<Box<T>, Problems> {
+    let mut unknown = Vec::new();
+    let mut note = |at: serde_ignored::Path<'_>| unknown.push(at.to_string());
+    let deserializer = serde_ignored::Deserializer::new(value, &mut note);
+    let spec = serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let at = error.path().to_string();
+        let path = if at == "." {
+            path.to_owned()
+        } else {
+            format!("{path}.{at}")
+        };
+        Problems(vec![Problem::new(path, error.into_inner().to_string(), "")])
+    })?;
+    if matches!(scope, Scope::Standalone) && !unknown.is_empty() {
+        let problem = |at: String| Problem::new(format!("{path}.{at}"), "is no known field", "correct or remove it");
+        return Err(Problems(unknown.into_iter().map(problem).collect()));
+    }
+    Ok(Box::new(spec))
+}

@@ -1,0 +1,580 @@
+//! A provider account, valid by construction.
+
+use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
+
+use bowsprit_crds::provider_config::{self as raw, Jitter, LimitScope, RetryOn};
+use bowsprit_crds::{LabelSelector, ProviderConfigSpec, ProviderKind};
+use http::{HeaderName, HeaderValue};
+
+use super::{BaseUrl, Problem, Problems, Scope};
+use crate::dialect::Dialect;
+use crate::{backoff, breaker, budget, health, limiter};
+
+pub use bowsprit_crds::provider_config::OnLimit;
+
+/// How long a request may wait for its turn where `maxWait` is not set.
+const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// What a translated request asks for at most, where the caller named no maximum, the model's own is not configured and
+/// the provider needs one: room for a long answer, and below the ceiling of every current Claude model.
+const DEFAULT_MAX_OUTPUT_TOKENS: u64 = 8192;
+
+/// One provider account.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// The ProviderConfig's name.
+    pub name: String,
+    /// Which API it is.
+    pub kind: ProviderKind,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// Whether it is used at all.
+    pub enabled: bool,
+    /// Lower is tried first.
+    pub priority: u32,
+    /// Where the API begins.
+    pub base_url: BaseUrl,
+    /// Sent with every request, organization and project included.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Certificates trusted beside the public ones.
+    pub ca_bundle: Option<CaBundle>,
+    /// A proxy on the way, as host and port.
+    pub http_proxy: Option<BaseUrl>,
+    /// The keys; empty for a server that needs none.
+    pub credentials: Vec<Credential>,
+    /// The models it serves; empty: whatever its dialect's callers ask for.
+    pub models: Vec<Model>,
+    /// The model it answers with for another provider.
+    pub default_model: Option<String>,
+    /// How long each part of an attempt may take.
+    pub timeouts: Timeouts,
+    /// Trying again.
+    pub retry: Retry,
+    /// When to stop asking.
+    pub breaker: breaker::Settings,
+    /// How much may be asked.
+    pub limits: limiter::Settings,
+    /// What happens beyond a limit.
+    pub on_limit: OnLimit,
+    /// How long a request may wait for its turn.
+    pub max_wait: Duration,
+    /// Active probes, where they are on.
+    pub health_check: Option<HealthCheck>,
+    /// Who is tried next; empty: the others by priority.
+    pub fallback: Vec<String>,
+    /// Gemini's safety settings as category and threshold.
+    pub safety: Vec<(String, String)>,
+    /// The pods it is for.
+    pub pod_selector: Option<LabelSelector>,
+}
+
+/// A file of certificates.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CaBundle {
+    /// The ConfigMap's name.
+    pub config_map: String,
+    /// Its key.
+    pub key: String,
+}
+
+/// A key, by reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Its name in metrics and health reports.
+    pub name: String,
+    /// Where it is.
+    pub source: KeySource,
+    /// How often it is taken relative to the others.
+    pub weight: NonZeroU32,
+}
+
+/// Where a key is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KeySource {
+    /// In a mounted Secret.
+    Secret {
+        /// The Secret's name.
+        name: String,
+        /// Its key.
+        key: String,
+    },
+    /// In an environment variable.
+    Env(String),
+    /// In a file.
+    File(String),
+}
+
+/// A model that a provider serves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The provider's name for it.
+    pub name: String,
+    /// Callers' other names for it.
+    pub aliases: Vec<String>,
+    /// Tokens it can answer with.
+    pub max_output_tokens: Option<u32>,
+}
+
+/// How long each part of an attempt may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// Until a stream's first token.
+    pub first_token: Duration,
+    /// Between two chunks.
+    pub idle: Duration,
+    /// The whole attempt.
+    pub total: Duration,
+}
+
+/// Trying the same provider again.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// Attempts for one request, the first included.
+    pub max_attempts: u32,
+    /// How long to wait.
+    pub backoff: backoff::Settings,
+    /// What is worth it.
+    pub on: Vec<RetryOn>,
+    /// How much the sidecar may spend on it.
+    pub budget: budget::Settings,
+}
+
+/// Active probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// From one to the next.
+    pub interval: Duration,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// How many change the verdict.
+    pub thresholds: health::Settings,
+}
+
+impl Provider {
+    /// Checks a spec.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it on its own.
+    pub fn from_spec(name: &str, spec: &ProviderConfigSpec, scope: &Scope) -> Result<Self, Problems> {
+        let mut check = Check {
+            root: format!("ProviderConfig {name}: spec"),
+            problems: Problems::default(),
+        };
+        let base_url = check.base_url(spec);
+        let http_proxy = check.http_proxy(spec);
+        let headers = check.headers(spec);
+        let credentials = check.credentials(spec, scope);
+        let models = check.models(spec);
+        let retry = check.retry(&spec.retry);
+        let breaker = check.breaker(&spec.circuit_breaker);
+        let (limits, max_wait) = check.limits(&spec.rate_limits);
+        let health_check = check.health(&spec.health_check);
+        check.rest(name, spec);
+        check.problems.into_result()?;
+        // What could not be read has been noted above, so these are there.
+        let (Some(base_url), Some(retry), Some(breaker)) = (base_url, retry, breaker) else {
+            return Err(Problems(vec![Problem::new(
+                name,
+                "could not be read",
+                "report this as a bug",
+            )]));
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            kind: spec.provider,
+            dialect: match spec.provider {
+                ProviderKind::Anthropic => Dialect::AnthropicMessages,
+                ProviderKind::Gemini => Dialect::Gemini,
+                ProviderKind::OpenAI | ProviderKind::OpenAICompatible => Dialect::OpenAiChat,
+            },
+            enabled: spec.enabled,
+            priority: spec.priority,
+            base_url,
+            headers,
+            ca_bundle: spec.endpoint.ca_bundle_ref.as_ref().map(|at| CaBundle {
+                config_map: at.name.clone(),
+                key: at.key.clone(),
+            }),
+            http_proxy,
+            credentials,
+            models,
+            default_model: spec.default_model.clone(),
+            timeouts: Timeouts {
+                connect: spec.timeouts.connect.get(),
+                first_token: spec.timeouts.first_token.get(),
+                idle: spec.timeouts.idle.get(),
+                total: spec.timeouts.total.get(),
+            },
+            retry,
+            breaker,
+            limits,
+            on_limit: spec.rate_limits.on_limit,
+            max_wait,
+            health_check,
+            fallback: spec.fallback_providers.clone(),
+            safety: spec
+                .safety_settings
+                .iter()
+                .map(|setting| (setting.category.clone(), setting.threshold.as_str().to_owned()))
+                .collect(),
+            pod_selector: spec.pod_selector.clone(),
+        })
+    }
+
+    /// The provider's own name for `asked`, where it lists it.
+    pub fn serves(&self, asked: &str) -> Option<&str> {
+        let listed = |model: &&Model| model.name == asked || model.aliases.iter().any(|alias| alias == asked);
+        self.models.iter().find(listed).map(|model| model.name.as_str())
+    }
+
+    /// What a translated request to `model` asks for at most, where the caller does not say.
+    pub fn max_output_tokens(&self, model: &str) -> u64 {
+        let listed = self.models.iter().find(|listed| listed.name == model);
+        listed
+            .and_then(|listed| listed.max_output_tokens)
+            .map_or(DEFAULT_MAX_OUTPUT_TOKENS, u64::from)
+    }
+}
+
+/// Collects problems while the parts are read.
+struct Check {
+    root: String,
+    problems: Problems,
+}
+
+impl Check {
+    fn note(&mut self, field: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        let path = if field.is_empty() {
+            self.root.clone()
+        } else {
+            format!("{}.{field}", self.root)
+        };
+        self.problems.add(Problem::new(path, problem, remedy));
+    }
+
+    fn within(&mut self, field: &str, value: u32, min: u32, max: u32) {
+        if !(min..=max).contains(&value) {
+            self.note(field, format!("is {value}"), format!("set it to {min} to {max}"));
+        }
+    }
+
+    fn base_url(&mut self, spec: &ProviderConfigSpec) -> Option<BaseUrl> {
+        let text = match (&spec.endpoint.base_url, spec.provider) {
+            (Some(text), _) => text.as_str(),
+            (None, ProviderKind::Anthropic) => "https://api.anthropic.com",
+            (None, ProviderKind::Gemini) => "https://generativelanguage.googleapis.com",
+            (None, ProviderKind::OpenAI) => "https://api.openai.com/v1",
+            (None, ProviderKind::OpenAICompatible) => {
+                self.note(
+                    "endpoint.baseUrl",
+                    "is required for OpenAICompatible",
+                    "set it to where the server's /v1 is",
+                );
+                return None;
+            }
+        };
+        match BaseUrl::parse(text) {
+            Ok(url) if !url.is_https() && !spec.endpoint.allow_http => {
+                let remedy = "use https, or set endpoint.allowHttp: true for a server inside the cluster";
+                self.note(
+                    "endpoint.baseUrl",
+                    "sends the key and the prompts in clear text",
+                    remedy,
+                );
+                None
+            }
+            Ok(url) => Some(url),
+            Err(problem) => {
+                self.note(
+                    "endpoint.baseUrl",
+                    problem,
+                    "give a URL such as https://api.openai.com/v1",
+                );
+                None
+            }
+        }
+    }
+
+    fn http_proxy(&mut self, spec: &ProviderConfigSpec) -> Option<BaseUrl> {
+        let text = spec.endpoint.http_proxy.as_deref()?;
+        match BaseUrl::parse(text) {
+            Ok(url) if !url.is_https() && url.path().is_empty() => return Some(url),
+            Ok(_) => self.note("endpoint.httpProxy", "must be http:// with host and port only", ""),
+            Err(problem) => self.note(
+                "endpoint.httpProxy",
+                problem,
+                "give a URL such as http://proxy.corp:3128",
+            ),
+        }
+        None
+    }
+
+    fn headers(&mut self, spec: &ProviderConfigSpec) -> Vec<(HeaderName, HeaderValue)> {
+        const RESERVED: &[&str] = &[
+            "authorization",
+            "x-api-key",
+            "x-goog-api-key",
+            "cookie",
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "connection",
+            "upgrade",
+            "te",
+            "trailer",
+        ];
+        let endpoint = &spec.endpoint;
+        let openai = spec.provider == ProviderKind::OpenAI;
+        if !openai && (endpoint.organization.is_some() || endpoint.project.is_some()) {
+            self.note(
+                "endpoint",
+                "organization and project exist for OpenAI only",
+                "remove them",
+            );
+        }
+        let extra = [
+            ("openai-organization", &endpoint.organization),
+            ("openai-project", &endpoint.project),
+        ];
+        let own = endpoint
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let extra = extra
+            .iter()
+            .filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let mut headers = Vec::new();
+        for (name, value) in own.chain(extra) {
+            let field = format!("endpoint.headers[{name}]");
+            match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+                (Ok(name), Ok(value)) if !RESERVED.contains(&name.as_str()) => headers.push((name, value)),
+                (Ok(_), Ok(_)) => self.note(&field, "cannot be set here", "keys belong into credentials"),
+                _ => self.note(&field, "is no valid header", "use printable ASCII"),
+            }
+        }
+        headers
+    }
+
+    fn credentials(&mut self, spec: &ProviderConfigSpec, scope: &Scope) -> Vec<Credential> {
+        if spec.credentials.is_empty() && spec.provider != ProviderKind::OpenAICompatible {
+            self.note(
+                "credentials",
+                "is empty",
+                "this provider needs a key: add one with secretKeyRef {name, key}",
+            );
+        }
+        let mut credentials: Vec<Credential> = Vec::new();
+        for (index, raw) in spec.credentials.iter().enumerate() {
+            let field = format!("credentials[{index}]");
+            if credentials.iter().any(|other| other.name == raw.name) {
+                self.note(&field, format!("the name {:?} is there twice", raw.name), "rename one");
+            }
+            let Some(source) = self.key_source(&field, raw, scope) else {
+                continue;
+            };
+            let Some(weight) = NonZeroU32::new(raw.weight) else {
+                self.note(&format!("{field}.weight"), "is 0", "set it to 1 to 1000");
+                continue;
+            };
+            credentials.push(Credential {
+                name: raw.name.clone(),
+                source,
+                weight,
+            });
+        }
+        credentials
+    }
+
+    fn key_source(&mut self, field: &str, raw: &raw::Credential, scope: &Scope) -> Option<KeySource> {
+        let standalone = matches!(scope, Scope::Standalone);
+        match (&raw.secret_key_ref, &raw.env, &raw.file) {
+            (Some(at), None, None) if is_file_name(&at.name) && is_file_name(&at.key) => Some(KeySource::Secret {
+                name: at.name.clone(),
+                key: at.key.clone(),
+            }),
+            (Some(_), None, None) => {
+                self.note(
+                    &format!("{field}.secretKeyRef"),
+                    "has a name or key that no Secret can have",
+                    "correct it",
+                );
+                None
+            }
+            (None, Some(name), None) if standalone => Some(KeySource::Env(name.clone())),
+            (None, None, Some(path)) if standalone => Some(KeySource::File(path.clone())),
+            (None, None, None) if standalone => {
+                self.note(
+                    field,
+                    "says not where the key is",
+                    "add one of secretKeyRef, env and file",
+                );
+                None
+            }
+            _ if standalone => {
+                self.note(
+                    field,
+                    "says twice where the key is",
+                    "keep one of secretKeyRef, env and file",
+                );
+                None
+            }
+            _ => {
+                self.note(
+                    &format!("{field}.secretKeyRef"),
+                    "is required",
+                    "name the Secret and its key",
+                );
+                None
+            }
+        }
+    }
+
+    fn models(&mut self, spec: &ProviderConfigSpec) -> Vec<Model> {
+        let mut seen = std::collections::BTreeSet::new();
+        for (index, model) in spec.models.iter().enumerate() {
+            for name in std::iter::once(&model.name).chain(&model.aliases) {
+                if name.is_empty() {
+                    self.note(&format!("models[{index}]"), "has an empty name", "name the model");
+                } else if !seen.insert(name) {
+                    self.note(
+                        &format!("models[{index}]"),
+                        format!("{name:?} is there twice"),
+                        "remove one",
+                    );
+                }
+            }
+        }
+        if let Some(default) = spec
+            .default_model
+            .as_ref()
+            .filter(|name| !spec.models.is_empty() && !seen.contains(name))
+        {
+            self.note(
+                "defaultModel",
+                format!("{default:?} is not in models"),
+                "add it there or name one that is",
+            );
+        }
+        let model = |model: &raw::Model| Model {
+            name: model.name.clone(),
+            aliases: model.aliases.clone(),
+            max_output_tokens: model.limits.and_then(|limits| limits.max_output_tokens),
+        };
+        spec.models.iter().map(model).collect()
+    }
+
+    fn retry(&mut self, raw: &raw::Retry) -> Option<Retry> {
+        self.within("retry.maxAttempts", raw.max_attempts, 1, 10);
+        self.within("retry.budget.percent", raw.budget.percent, 0, 100);
+        let jitter = match raw.backoff.jitter {
+            Jitter::Full => backoff::Jitter::Full,
+            Jitter::None => backoff::Jitter::None,
+        };
+        match backoff::Settings::new(raw.backoff.base.get(), raw.backoff.max.get(), jitter) {
+            Ok(backoff) => Some(Retry {
+                max_attempts: raw.max_attempts,
+                backoff,
+                on: raw.retry_on.clone(),
+                budget: budget::Settings {
+                    ratio: f64::from(raw.budget.percent) / 100.0,
+                    min_per_second: f64::from(raw.budget.min_per_second),
+                    ..budget::Settings::default()
+                },
+            }),
+            Err(error) => {
+                self.note("retry.backoff", error.to_string(), "");
+                None
+            }
+        }
+    }
+
+    fn breaker(&mut self, raw: &raw::CircuitBreaker) -> Option<breaker::Settings> {
+        self.within("circuitBreaker.failureThreshold", raw.failure_threshold, 1, 1000);
+        self.within("circuitBreaker.halfOpenRequests", raw.half_open_requests, 1, 100);
+        if let Some(rate) = &raw.error_rate {
+            self.within("circuitBreaker.errorRate.percent", rate.percent, 1, 100);
+            self.within("circuitBreaker.errorRate.minRequests", rate.min_requests, 1, 10_000);
+        }
+        Some(breaker::Settings {
+            failure_threshold: NonZeroU32::new(raw.failure_threshold)?,
+            open_for: raw.open_for.get(),
+            half_open_requests: NonZeroU32::new(raw.half_open_requests)?,
+            error_rate: raw.error_rate.map(|rate| breaker::ErrorRate {
+                percent: u8::try_from(rate.percent).unwrap_or(100),
+                min_requests: rate.min_requests,
+                window: rate.window.get(),
+            }),
+            adaptive: raw.adaptive,
+        })
+    }
+
+    fn limits(&mut self, raw: &raw::RateLimits) -> (limiter::Settings, Duration) {
+        for (field, value) in [
+            ("requestsPerMinute", raw.requests_per_minute),
+            ("tokensPerMinute", raw.tokens_per_minute),
+            ("concurrentRequests", raw.concurrent_requests),
+        ] {
+            if value == Some(0) {
+                self.note(
+                    &format!("rateLimits.{field}"),
+                    "is 0",
+                    "set enabled: false to switch the provider off",
+                );
+            }
+        }
+        if raw.scope == LimitScope::Fleet {
+            let remedy = "set scope: Pod, and divide the limit by the number of pods";
+            self.note("rateLimits.scope", "Fleet is not in force in this release", remedy);
+        }
+        let limits = limiter::Settings {
+            requests_per_minute: raw.requests_per_minute.and_then(NonZeroU32::new),
+            tokens_per_minute: raw.tokens_per_minute.map(u64::from).and_then(NonZeroU64::new),
+            concurrent: raw.concurrent_requests.and_then(NonZeroU32::new),
+        };
+        (
+            limits,
+            raw.max_wait.map_or(DEFAULT_MAX_WAIT, bowsprit_crds::DurationText::get),
+        )
+    }
+
+    fn health(&mut self, raw: &raw::HealthCheck) -> Option<HealthCheck> {
+        self.within("healthCheck.healthyThreshold", raw.healthy_threshold, 1, 100);
+        self.within("healthCheck.unhealthyThreshold", raw.unhealthy_threshold, 1, 100);
+        raw.enabled.then(|| HealthCheck {
+            interval: raw.interval.get(),
+            timeout: raw.timeout.get(),
+            thresholds: health::Settings {
+                healthy_threshold: raw.healthy_threshold,
+                unhealthy_threshold: raw.unhealthy_threshold,
+            },
+        })
+    }
+
+    fn rest(&mut self, name: &str, spec: &ProviderConfigSpec) {
+        self.within("priority", spec.priority, 0, 1000);
+        if spec.provider != ProviderKind::Gemini && !spec.safety_settings.is_empty() {
+            self.note("safetySettings", "exist for Gemini only", "remove them");
+        }
+        if spec.fallback_providers.iter().any(|other| other == name) {
+            self.note("fallbackProviders", "names this ProviderConfig itself", "remove it");
+        }
+        if let Some(at) = &spec.endpoint.ca_bundle_ref
+            && !(is_file_name(&at.name) && is_file_name(&at.key))
+        {
+            self.note(
+                "endpoint.caBundleRef",
+                "has a name or key that no ConfigMap can have",
+                "correct it",
+            );
+        }
+    }
+}
+
+/// Whether `text` can be one step of a path: references become file names, and must not lead elsewhere.
+fn is_file_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !text.is_empty() && text != "." && text != ".." && text.len() <= 253 && text.chars().all(allowed)
+}

@@ -1,0 +1,125 @@
+//! A virtual model, valid by construction.
+
+use bowsprit_crds::ModelRouteSpec;
+use bowsprit_crds::model_route::{MidStreamFailover, OnUnsupported};
+
+use super::{Problem, Problems, glob};
+
+/// A virtual model.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The ModelRoute's name.
+    pub name: String,
+    /// Names or globs of the models it answers for.
+    pub models: Vec<String>,
+    /// Who answers, with weights.
+    pub targets: Vec<(Target, u32)>,
+    /// Who is tried when every target failed.
+    pub fallback: Vec<Target>,
+    /// What happens to fields that cannot be carried.
+    pub on_unsupported: OnUnsupported,
+    /// What happens when an answer breaks off.
+    pub mid_stream_failover: MidStreamFailover,
+    /// Fields that are set but not in force in this release, as paths.
+    pub not_in_force: Vec<&'static str>,
+}
+
+/// A provider by name and the model to ask it for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The ProviderConfig's name.
+    pub provider: String,
+    /// The model; none: the provider's default.
+    pub model: Option<String>,
+}
+
+impl Route {
+    /// Checks a spec.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it on its own.
+    pub fn from_spec(name: &str, spec: &ModelRouteSpec) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let mut note = |field: &str, problem: &str, remedy: &str| {
+            problems.add(Problem::new(
+                format!("ModelRoute {name}: spec.{field}"),
+                problem,
+                remedy,
+            ));
+        };
+        if spec.matches.models.is_empty() {
+            note("match.models", "is empty", "name at least one model");
+        }
+        if spec.matches.models.iter().any(String::is_empty) {
+            note("match.models", "has an empty name", "remove it");
+        }
+        if spec.targets.is_empty() {
+            note("targets", "is empty", "name at least one provider");
+        }
+        // Passing over these would let requests through that the author meant to stop.
+        if spec.access.is_some() {
+            note(
+                "access",
+                "is not in force in this release",
+                "remove it, and restrict by namespace meanwhile",
+            );
+        }
+        if spec.limits.is_some() {
+            note(
+                "limits",
+                "is not in force in this release",
+                "set rateLimits on the ProviderConfigs instead",
+            );
+        }
+        problems.into_result()?;
+        let optional = [
+            ("spec.hedge", spec.hedge.is_some()),
+            ("spec.cache", spec.cache.is_some()),
+        ];
+        Ok(Self {
+            name: name.to_owned(),
+            models: spec.matches.models.clone(),
+            targets: spec
+                .targets
+                .iter()
+                .map(|target| {
+                    (
+                        Target {
+                            provider: target.provider.clone(),
+                            model: target.model.clone(),
+                        },
+                        target.weight,
+                    )
+                })
+                .collect(),
+            fallback: spec
+                .fallback
+                .iter()
+                .map(|target| Target {
+                    provider: target.provider.clone(),
+                    model: target.model.clone(),
+                })
+                .collect(),
+            on_unsupported: spec.on_unsupported,
+            mid_stream_failover: spec.mid_stream_failover,
+            not_in_force: optional
+                .into_iter()
+                .filter_map(|(path, set)| set.then_some(path))
+                .collect(),
+        })
+    }
+
+    /// Whether it answers for `model` by its exact name.
+    pub fn names(&self, model: &str) -> bool {
+        self.models.iter().any(|name| name == model)
+    }
+
+    /// The length of the longest glob of it that matches `model`: the longer, the closer.
+    pub fn closeness(&self, model: &str) -> Option<usize> {
+        self.models
+            .iter()
+            .filter(|pattern| glob::matches(pattern, model))
+            .map(String::len)
+            .max()
+    }
+}

@@ -1,0 +1,180 @@
+use super::*;
+
+fn standalone(text: &str) -> Result<Config, Problems> {
+    load(text, &Scope::Standalone)
+}
+
+fn cluster(labels: &[(&str, &str)]) -> Scope {
+    let pod_labels = labels
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    Scope::Cluster { pod_labels }
+}
+
+fn provider(name: &str, spec: &str) -> String {
+    format!("---\napiVersion: bowsprit.dev/v1alpha1\nkind: ProviderConfig\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+}
+
+const OPENAI: &str = "{provider: OpenAI, credentials: [{name: main, env: OPENAI_API_KEY}]}";
+
+#[test]
+fn defaults_are_those_of_the_documentation() {
+    let config = standalone(&provider("openai", OPENAI)).unwrap();
+    let provider = config.provider("openai").unwrap();
+    assert_eq!(provider.base_url.to_string(), "https://api.openai.com/v1");
+    assert_eq!(provider.breaker.failure_threshold.get(), 5);
+    assert_eq!(provider.breaker.open_for.as_secs(), 60);
+    assert_eq!(
+        (provider.timeouts.connect.as_secs(), provider.timeouts.total.as_secs()),
+        (2, 600)
+    );
+    assert_eq!(provider.retry.max_attempts, 2);
+    assert_eq!(provider.credentials[0].source, KeySource::Env("OPENAI_API_KEY".into()));
+    assert!(provider.health_check.is_none());
+}
+
+#[test]
+fn providers_are_ordered_by_priority_then_name_and_disabled_ones_left_out() {
+    let with = |name: &str, rest: &str| {
+        provider(
+            name,
+            &format!("{{provider: OpenAI, credentials: [{{name: main, env: K}}]{rest}}}"),
+        )
+    };
+    let text = with("b", "") + &with("a", "") + &with("last", ", priority: 200") + &with("off", ", enabled: false");
+    let config = standalone(&text).unwrap();
+    assert_eq!(
+        config.providers.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(),
+        ["a", "b", "last"]
+    );
+}
+
+#[test]
+fn all_problems_are_reported_at_once_with_their_paths() {
+    let text = provider(
+        "one",
+        "{provider: Gemini, endpoint: {baseUrl: 'http://x'}, retry: {maxAttempts: 0}}",
+    ) + &provider(
+        "two",
+        "{provider: OpenAI, credentials: [{name: main}], timeouts: {connect: 5}}",
+    ) + &provider(
+        "three",
+        "{provider: OpenAI, credentials: [{name: main, env: K}], colour: red}",
+    ) + "---\nkind: Pod\n";
+    let problems = standalone(&text).unwrap_err().to_string();
+    for expected in [
+        "ProviderConfig two: spec.timeouts.connect: ",
+        "ProviderConfig three: spec.colour: is no known field",
+        "document 4: apiVersion is missing",
+    ] {
+        assert!(problems.contains(expected), "{expected} is not in\n{problems}");
+    }
+    let problems = standalone(&provider(
+        "one",
+        "{provider: Gemini, endpoint: {baseUrl: 'http://x'}, retry: {maxAttempts: 0}}",
+    ))
+    .unwrap_err()
+    .to_string();
+    for expected in [
+        "ProviderConfig one: spec.endpoint.baseUrl: sends the key and the prompts in clear text",
+        "ProviderConfig one: spec.credentials: is empty",
+        "ProviderConfig one: spec.retry.maxAttempts: is 0: set it to 1 to 10",
+    ] {
+        assert!(problems.contains(expected), "{expected} is not in\n{problems}");
+    }
+}
+
+#[test]
+fn what_is_no_yaml_is_one_problem_with_its_line() {
+    let problems = standalone("a: [1\n").unwrap_err();
+    assert!(problems.to_string().contains("line"), "{problems}");
+}
+
+#[test]
+fn in_a_cluster_keys_come_from_secrets_only_and_unknown_fields_are_a_newer_releases() {
+    let problems = load(&provider("openai", OPENAI), &cluster(&[]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        problems.contains("spec.credentials[0].secretKeyRef: is required"),
+        "{problems}"
+    );
+    let newer = "{provider: OpenAI, credentials: [{name: main, secretKeyRef: {name: s, key: k}}], novel: 1}";
+    assert_eq!(
+        load(&provider("openai", newer), &cluster(&[])).unwrap().providers.len(),
+        1
+    );
+}
+
+#[test]
+fn a_reference_never_leads_out_of_its_folder() {
+    for (name, key) in [("..", "k"), ("a/b", "k"), ("s", "../k"), ("", "k"), ("s", "")] {
+        let spec = format!(
+            "{{provider: OpenAI, credentials: [{{name: main, secretKeyRef: {{name: '{name}', key: '{key}'}}}}]}}"
+        );
+        assert!(load(&provider("openai", &spec), &cluster(&[])).is_err(), "{name} {key}");
+    }
+}
+
+#[test]
+fn a_pod_selector_keeps_a_provider_from_other_pods() {
+    let spec =
+        "{provider: OpenAICompatible, endpoint: {baseUrl: 'https://x'}, podSelector: {matchLabels: {tier: web}}}";
+    let text = provider("web", spec);
+    assert_eq!(load(&text, &cluster(&[("tier", "web")])).unwrap().providers.len(), 1);
+    assert_eq!(load(&text, &cluster(&[("tier", "db")])).unwrap().providers.len(), 0);
+}
+
+#[test]
+fn a_missing_fallback_is_an_error_in_a_file_and_a_notice_in_a_cluster() {
+    let spec = "{provider: OpenAICompatible, endpoint: {baseUrl: 'https://x'}, fallbackProviders: [gone]}";
+    let problems = standalone(&provider("a", spec)).unwrap_err().to_string();
+    assert!(
+        problems.contains("spec.fallbackProviders[0]: there is no ProviderConfig \"gone\""),
+        "{problems}"
+    );
+    assert_eq!(load(&provider("a", spec), &cluster(&[])).unwrap().notices.len(), 1);
+}
+
+#[test]
+fn what_would_let_requests_through_unchecked_is_refused() {
+    let route = |extra: &str| {
+        format!(
+            "{}---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: r}}\nspec: {{match: {{models: [m]}}, targets: [{{provider: openai, model: gpt}}]{extra}}}\n",
+            provider("openai", OPENAI)
+        )
+    };
+    assert!(standalone(&route("")).is_ok());
+    for extra in [", access: {rules: ['true']}", ", limits: {requestsPerMinute: 5}"] {
+        let problems = standalone(&route(extra)).unwrap_err().to_string();
+        assert!(problems.contains("is not in force in this release"), "{problems}");
+    }
+    assert_eq!(
+        standalone(&route(", cache: {ttl: 5m}")).unwrap().routes[0].not_in_force,
+        ["spec.cache"]
+    );
+}
+
+#[test]
+fn what_is_rendered_is_loaded_again_whatever_the_order() {
+    let objects = objects(&(provider("b", OPENAI) + &provider("a", OPENAI)), &Scope::Standalone).unwrap();
+    let specs: Vec<_> = objects
+        .iter()
+        .filter_map(|object| match &object.kind {
+            Kind::Provider(spec) => Some((object.name.as_str(), &**spec)),
+            Kind::Route(_) => None,
+        })
+        .collect();
+    let forward = render(specs.clone(), []).unwrap();
+    let backward = render(specs.into_iter().rev(), []).unwrap();
+    assert_eq!(forward, backward);
+    let config = standalone(&forward.text).unwrap();
+    assert_eq!(config.revision, forward.revision);
+    assert_eq!(config.providers.len(), 2);
+    assert!(
+        forward.text.contains("openFor: 1m"),
+        "defaults are written out:\n{}",
+        forward.text
+    );
+}

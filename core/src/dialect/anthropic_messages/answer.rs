@@ -1,0 +1,84 @@
+//! Whole messages, read and written.
+
+use serde_json::{Value, json};
+
+use super::super::AnswerContext;
+use super::super::common::{Answer, Choice, Part, Thought, ToolCall};
+use super::super::usage;
+
+/// Reads a message; `None` if it is none.
+pub(in super::super) fn decode(body: &Value) -> Option<Answer> {
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let mut parts = Vec::new();
+    for block in body.get("content")?.as_array()? {
+        match block.get("type")?.as_str()? {
+            "text" => parts.push(Part::Text(text(block, "text")?)),
+            "tool_use" => parts.push(Part::Call(ToolCall {
+                id: text(block, "id")?,
+                name: text(block, "name")?,
+                input: block.get("input").cloned().unwrap_or_else(|| json!({})),
+                signature: None,
+            })),
+            "thinking" => parts.push(Part::Thought(Thought {
+                text: text(block, "thinking")?,
+                signature: text(block, "signature").filter(|signature| !signature.is_empty()),
+                redacted: false,
+                path: String::new(),
+            })),
+            "redacted_thinking" => parts.push(Part::Thought(Thought {
+                text: text(block, "data")?,
+                signature: None,
+                redacted: true,
+                path: String::new(),
+            })),
+            // What server-side tools did is not part of the answer, and they are never asked for in translation.
+            _ => {}
+        }
+    }
+    let finish = super::finish_of(body.get("stop_reason").and_then(Value::as_str).unwrap_or("end_turn"));
+    let stop_sequence = text(body, "stop_sequence");
+    Some(Answer {
+        id: text(body, "id"),
+        choices: vec![Choice {
+            parts,
+            refusal: None,
+            finish,
+            stop_sequence,
+        }],
+        usage: usage::from_value::<usage::Anthropic>(body.get("usage")),
+    })
+}
+
+/// Writes a message.
+pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Value {
+    let mut content = Vec::new();
+    let choice = answer.choices.first();
+    for part in choice.map(|choice| choice.parts.as_slice()).unwrap_or_default() {
+        match part {
+            Part::Text(text) if !text.is_empty() => content.push(json!({ "type": "text", "text": text })),
+            Part::Call(call) => {
+                let mut block = super::request_out::call_block(call);
+                super::super::gemini::put_signature(&mut block, call.signature.as_deref());
+                content.push(block);
+            }
+            Part::Thought(thought) => content.push(
+                super::request_out::thought_block(thought)
+                    .unwrap_or_else(|| json!({ "type": "thinking", "thinking": thought.text, "signature": "" })),
+            ),
+            _ => {}
+        }
+    }
+    if let Some(refusal) = choice.and_then(|choice| choice.refusal.as_deref()) {
+        content.push(json!({ "type": "text", "text": refusal }));
+    }
+    json!({
+        "id": answer.id.as_deref().unwrap_or(&ctx.id),
+        "type": "message",
+        "role": "assistant",
+        "model": ctx.model,
+        "content": content,
+        "stop_reason": choice.map(|choice| super::stop_reason(choice.finish)),
+        "stop_sequence": choice.and_then(|choice| choice.stop_sequence.as_deref()),
+        "usage": answer.usage.unwrap_or_default().to_anthropic(),
+    })
+}

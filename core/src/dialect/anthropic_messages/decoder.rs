@@ -1,0 +1,185 @@
+//! A streamed message, read into common events.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::super::Dialect;
+use super::super::common::Event;
+use super::super::error;
+use super::super::stream::StreamError;
+use super::super::usage;
+
+/// Content blocks that are followed at most: far beyond any real answer, a bound on memory.
+const MAX_BLOCKS: usize = 4096;
+
+#[derive(Debug, Default)]
+pub(in super::super) struct Decoder {
+    usage: usage::Anthropic,
+    /// Block index to tool call number.
+    calls: HashMap<u64, u32>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(rename = "type")]
+    kind: String,
+    index: Option<u64>,
+    message: Option<Message>,
+    content_block: Option<Block>,
+    delta: Option<Delta>,
+    usage: Option<usage::Anthropic>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    id: Option<String>,
+    usage: Option<usage::Anthropic>,
+}
+
+#[derive(Deserialize)]
+struct Block {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+    thinking: Option<String>,
+    data: Option<String>,
+    id: Option<String>,
+    name: Option<String>,
+    input: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    text: Option<String>,
+    thinking: Option<String>,
+    signature: Option<String>,
+    partial_json: Option<String>,
+    stop_reason: Option<String>,
+    stop_sequence: Option<String>,
+}
+
+fn missing(what: &str) -> StreamError {
+    StreamError::Malformed(format!("an event lacks {what}"))
+}
+
+impl Decoder {
+    pub(in super::super) fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
+        let raw: Raw = serde_json::from_slice(data)
+            .map_err(|error| StreamError::Malformed(format!("an event is not a message event: {error}")))?;
+        match raw.kind.as_str() {
+            "message_start" => {
+                let message = raw.message.ok_or_else(|| missing("message"))?;
+                self.usage.merge(message.usage.unwrap_or_default());
+                events.push(Event::Start {
+                    id: message.id,
+                    usage: Some(self.usage.into()),
+                });
+            }
+            "content_block_start" => {
+                let block = raw.content_block.ok_or_else(|| missing("content_block"))?;
+                self.block_start(raw.index.ok_or_else(|| missing("index"))?, block, events)?;
+            }
+            "content_block_delta" => {
+                let delta = raw.delta.ok_or_else(|| missing("delta"))?;
+                self.delta(raw.index.ok_or_else(|| missing("index"))?, delta, events)?;
+            }
+            "content_block_stop" => {
+                if let Some(&index) = raw.index.and_then(|index| self.calls.get(&index)) {
+                    events.push(Event::CallEnd { choice: 0, index });
+                }
+            }
+            "message_delta" => {
+                if let Some(usage) = raw.usage {
+                    self.usage.merge(usage);
+                    events.push(Event::Usage(self.usage.into()));
+                }
+                let delta = raw.delta.ok_or_else(|| missing("delta"))?;
+                if let Some(reason) = delta.stop_reason {
+                    let reason = super::finish_of(&reason);
+                    events.push(Event::Finish {
+                        choice: 0,
+                        reason,
+                        stop_sequence: delta.stop_sequence,
+                    });
+                }
+            }
+            "message_stop" => events.push(Event::End),
+            "ping" => events.push(Event::Ping),
+            "error" => return Err(error::parse_error(Dialect::AnthropicMessages, 200, data).into()),
+            // The API may add kinds of events, and says that readers must let them pass.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn block_start(&mut self, at: u64, block: Block, events: &mut Vec<Event>) -> Result<(), StreamError> {
+        let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+        match block.kind.as_str() {
+            "text" => events.extend(some(block.text).map(|text| Event::Text { choice: 0, text })),
+            "thinking" => events.extend(some(block.thinking).map(|text| Event::Thought { choice: 0, text })),
+            "redacted_thinking" => events.extend(some(block.data).map(|data| Event::Redacted { choice: 0, data })),
+            "tool_use" => {
+                if self.calls.len() >= MAX_BLOCKS {
+                    return Err(StreamError::Malformed("more than 4096 content blocks".to_owned()));
+                }
+                let index = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+                self.calls.insert(at, index);
+                let id = block.id.ok_or_else(|| missing("content_block.id"))?;
+                let name = block.name.ok_or_else(|| missing("content_block.name"))?;
+                events.push(Event::CallStart {
+                    choice: 0,
+                    index,
+                    id,
+                    name,
+                    signature: None,
+                });
+                // Servers that speak this dialect without streaming arguments put them here, whole.
+                if let Some(input) = block
+                    .input
+                    .filter(|input| input.as_object().is_some_and(|map| !map.is_empty()))
+                {
+                    events.push(Event::CallArguments {
+                        choice: 0,
+                        index,
+                        fragment: input.to_string(),
+                    });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn delta(&mut self, at: u64, delta: Delta, events: &mut Vec<Event>) -> Result<(), StreamError> {
+        match delta.kind.as_deref() {
+            Some("text_delta") => {
+                let text = delta.text.ok_or_else(|| missing("delta.text"))?;
+                events.push(Event::Text { choice: 0, text });
+            }
+            Some("thinking_delta") => {
+                let text = delta.thinking.ok_or_else(|| missing("delta.thinking"))?;
+                events.push(Event::Thought { choice: 0, text });
+            }
+            Some("signature_delta") => {
+                let signature = delta.signature.ok_or_else(|| missing("delta.signature"))?;
+                events.push(Event::Signature { choice: 0, signature });
+            }
+            Some("input_json_delta") => {
+                let fragment = delta.partial_json.ok_or_else(|| missing("delta.partial_json"))?;
+                // Blocks of server-side tools stream their input too; they are not the caller's to run.
+                if let Some(&index) = self.calls.get(&at).filter(|_| !fragment.is_empty()) {
+                    events.push(Event::CallArguments {
+                        choice: 0,
+                        index,
+                        fragment,
+                    });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! A streamed message, written from common events.
+
+use bytes::BytesMut;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::common::{Event, Finish, safe_id};
+use super::super::stream::put_event;
+use super::super::{AnswerContext, Usage};
+
+/// Holds `message_delta` back until the end, because the usage that belongs into it comes last.
+#[derive(Debug)]
+pub(in super::super) struct Encoder {
+    ctx: AnswerContext,
+    begun: bool,
+    /// Index of the next content block.
+    next: u32,
+    /// The text or thinking block that is open.
+    open: Option<(Prose, u32)>,
+    /// The tool calls' block indexes, `None` once closed. They stay open until they end or the turn does: other
+    /// dialects may come back to an earlier one.
+    calls: Vec<(u32, Option<u32>)>,
+    usage: Usage,
+    finish: Option<(Finish, Option<String>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prose {
+    Text,
+    Thinking,
+}
+
+#[derive(Serialize)]
+struct BlockDelta<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    index: u32,
+    delta: Delta<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type")]
+enum Delta<'a> {
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: &'a str },
+    #[serde(rename = "input_json_delta")]
+    Input { partial_json: &'a str },
+}
+
+impl Encoder {
+    pub(in super::super) fn new(ctx: AnswerContext) -> Self {
+        Self {
+            ctx,
+            begun: false,
+            next: 0,
+            open: None,
+            calls: Vec::new(),
+            usage: Usage::default(),
+            finish: None,
+        }
+    }
+
+    pub(in super::super) fn event(&mut self, event: &Event, out: &mut BytesMut) {
+        match event {
+            Event::Start { id, usage } => {
+                self.usage = usage.unwrap_or_default();
+                self.begin(id.as_deref(), out);
+            }
+            // A message has one answer: `n` is never asked for on behalf of this dialect.
+            Event::Text { choice: 0, text } | Event::Refusal { choice: 0, text } => {
+                let index = self.prose(Prose::Text, out);
+                delta(index, Delta::Text { text }, out);
+            }
+            Event::Thought { choice: 0, text } => {
+                let index = self.prose(Prose::Thinking, out);
+                delta(index, Delta::Thinking { thinking: text }, out);
+            }
+            Event::Signature { choice: 0, signature } => {
+                let index = self.prose(Prose::Thinking, out);
+                delta(index, Delta::Signature { signature }, out);
+            }
+            Event::Redacted { choice: 0, data } => {
+                self.close_prose(out);
+                let index = self.start(&json!({ "type": "redacted_thinking", "data": data }), out);
+                stop(index, out);
+            }
+            Event::CallStart {
+                choice: 0,
+                index,
+                id,
+                name,
+                signature,
+            } => {
+                self.close_prose(out);
+                let mut block = json!({ "type": "tool_use", "id": safe_id(id), "name": name, "input": {} });
+                super::super::gemini::put_signature(&mut block, signature.as_deref());
+                let at = self.start(&block, out);
+                self.calls.push((*index, Some(at)));
+            }
+            Event::CallArguments {
+                choice: 0,
+                index,
+                fragment,
+            } => {
+                if let Some(at) = self.calls.iter().find(|call| call.0 == *index).and_then(|call| call.1) {
+                    delta(at, Delta::Input { partial_json: fragment }, out);
+                }
+            }
+            Event::CallEnd { choice: 0, index } => {
+                if let Some(at) = self
+                    .calls
+                    .iter_mut()
+                    .find(|call| call.0 == *index)
+                    .and_then(|call| call.1.take())
+                {
+                    stop(at, out);
+                }
+            }
+            Event::Finish {
+                choice: 0,
+                reason,
+                stop_sequence,
+            } => {
+                self.finish = Some((*reason, stop_sequence.clone()));
+            }
+            Event::Usage(usage) => self.usage = *usage,
+            // Nothing may come before `message_start`.
+            Event::Ping if self.begun => put_event(out, Some("ping"), &json!({ "type": "ping" })),
+            Event::End => self.end(out),
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, id: Option<&str>, out: &mut BytesMut) {
+        if self.begun {
+            return;
+        }
+        self.begun = true;
+        let mut usage = self.usage.to_anthropic();
+        if let (0, Some(object)) = (self.usage.output, usage.as_object_mut()) {
+            // As the API itself does: the first token is on its way.
+            object.insert("output_tokens".into(), 1.into());
+        }
+        let message = json!({
+            "id": id.unwrap_or(&self.ctx.id),
+            "type": "message",
+            "role": "assistant",
+            "model": self.ctx.model,
+            "content": [],
+            "stop_reason": null,
+            "stop_sequence": null,
+            "usage": usage,
+        });
+        put_event(
+            out,
+            Some("message_start"),
+            &json!({ "type": "message_start", "message": message }),
+        );
+    }
+
+    /// The index of the open block of this kind; opens one if need be.
+    fn prose(&mut self, kind: Prose, out: &mut BytesMut) -> u32 {
+        match self.open {
+            Some((open, index)) if open == kind => index,
+            _ => {
+                self.close_prose(out);
+                let block = match kind {
+                    Prose::Text => json!({ "type": "text", "text": "" }),
+                    Prose::Thinking => json!({ "type": "thinking", "thinking": "", "signature": "" }),
+                };
+                let index = self.start(&block, out);
+                self.open = Some((kind, index));
+                index
+            }
+        }
+    }
+
+    fn close_prose(&mut self, out: &mut BytesMut) {
+        if let Some((_, index)) = self.open.take() {
+            stop(index, out);
+        }
+    }
+
+    fn start(&mut self, block: &Value, out: &mut BytesMut) -> u32 {
+        self.begin(None, out);
+        let index = self.next;
+        self.next += 1;
+        let event = json!({ "type": "content_block_start", "index": index, "content_block": block });
+        put_event(out, Some("content_block_start"), &event);
+        index
+    }
+
+    fn end(&mut self, out: &mut BytesMut) {
+        self.begin(None, out);
+        self.close_prose(out);
+        for (_, at) in std::mem::take(&mut self.calls) {
+            if let Some(at) = at {
+                stop(at, out);
+            }
+        }
+        let (finish, stop_sequence) = self.finish.take().unwrap_or((Finish::Stop, None));
+        let delta = json!({ "stop_reason": super::stop_reason(finish), "stop_sequence": stop_sequence });
+        let event = json!({ "type": "message_delta", "delta": delta, "usage": self.usage.to_anthropic() });
+        put_event(out, Some("message_delta"), &event);
+        put_event(out, Some("message_stop"), &json!({ "type": "message_stop" }));
+    }
+}
+
+fn delta(index: u32, delta: Delta<'_>, out: &mut BytesMut) {
+    put_event(
+        out,
+        Some("content_block_delta"),
+        &BlockDelta {
+            kind: "content_block_delta",
+            index,
+            delta,
+        },
+    );
+}
+
+fn stop(index: u32, out: &mut BytesMut) {
+    put_event(
+        out,
+        Some("content_block_stop"),
+        &json!({ "type": "content_block_stop", "index": index }),
+    );
+}

@@ -1,0 +1,329 @@
+//! Messages requests, read.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::super::RequestError;
+use super::super::at::{At, Dropped};
+use super::super::common::{
+    Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
+    ToolResult, push_turn,
+};
+
+const KNOWN: &[&str] = &[
+    "model",
+    "messages",
+    "system",
+    "stream",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop_sequences",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "metadata",
+];
+
+const REFUSED: &[(&str, &str)] = &[
+    ("container", "containers live with one provider only"),
+    ("mcp_servers", "server-side MCP is not supported by the chosen provider"),
+];
+
+const SPELLED: Spelling = Spelling {
+    temperature: "temperature",
+    top_p: "top_p",
+    top_k: "top_k",
+    frequency_penalty: "",
+    presence_penalty: "",
+    seed: "",
+    choices: "",
+    format: "output_config.format",
+    thinking: "thinking",
+    user: "metadata.user_id",
+    parallel_tools: "tool_choice.disable_parallel_tool_use",
+};
+
+/// Reads a messages request.
+pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
+    let root = At::root(body);
+    for (name, problem) in REFUSED {
+        if let Some(at) = root.get(name) {
+            return Err(at.unsupported(problem));
+        }
+    }
+    root.note_unknown(KNOWN, dropped);
+    let mut request = Request {
+        spelled: SPELLED,
+        choices: 1,
+        ..Request::default()
+    };
+    if let Some(at) = root.get("system") {
+        request.system = system(&at, dropped)?;
+    }
+    messages(&root, &mut request, dropped)?;
+    settings(&root, &mut request, dropped)?;
+    tools(&root, &mut request, dropped)?;
+    Ok(request)
+}
+
+fn system(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<String>, RequestError> {
+    if at.value.is_string() {
+        return Ok(vec![at.string()?]);
+    }
+    let mut texts = Vec::new();
+    for block in at
+        .items()
+        .map_err(|_| at.wrong("must be a string or an array of text blocks"))?
+    {
+        block.object()?;
+        block.note_unknown(&["type", "text"], dropped);
+        texts.push(block.need("text")?.string()?);
+    }
+    Ok(texts)
+}
+
+fn settings(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    let number = |name: &str| root.get(name).map(|at| at.number()).transpose();
+    request.max_tokens = root.get("max_tokens").map(|at| at.u64()).transpose()?;
+    request.temperature = number("temperature")?;
+    request.top_p = number("top_p")?;
+    request.top_k = number("top_k")?;
+    if let Some(at) = root.get("stop_sequences") {
+        request.stop = at.strings()?;
+    }
+    if let Some(at) = root.get("metadata") {
+        at.object()?;
+        at.note_unknown(&["user_id"], dropped);
+        request.user = at.get("user_id").map(|at| at.string()).transpose()?;
+    }
+    if let Some(at) = root.get("thinking") {
+        at.object()?;
+        let kind = at.need("type")?;
+        request.thinking = Some(match kind.str()? {
+            "enabled" => Thinking::Budget(at.need("budget_tokens")?.u64()?),
+            "adaptive" => Thinking::Adaptive,
+            "disabled" => Thinking::Off,
+            _ => return Err(kind.wrong("must be enabled, adaptive or disabled")),
+        });
+    }
+    if let Some(at) = root.get("output_config") {
+        at.object()?;
+        at.note_unknown(&["format", "effort"], dropped);
+        if let Some(effort) = at.get("effort") {
+            if request.thinking.is_none() {
+                request.spelled.thinking = "output_config.effort";
+                request.thinking = Some(Thinking::Effort(effort.string()?));
+            } else {
+                dropped.note(effort.path());
+            }
+        }
+        if let Some(format) = at.get("format") {
+            let kind = format.need("type")?;
+            if kind.str()? != "json_schema" {
+                return Err(kind.wrong("must be json_schema"));
+            }
+            let schema = format.need("schema")?;
+            schema.object()?;
+            let schema = schema.value.clone();
+            request.format = Some(Format::JsonSchema {
+                name: None,
+                schema,
+                strict: Some(true),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    let list = root.need("messages")?;
+    let mut names = HashMap::new();
+    for message in list.items()? {
+        message.object()?;
+        message.note_unknown(&["role", "content"], dropped);
+        let role = message.need("role")?;
+        let content = message.need("content")?;
+        match role.str()? {
+            "user" => push_turn(&mut request.turns, Role::User, blocks(&content, &mut names, dropped)?),
+            "assistant" => push_turn(
+                &mut request.turns,
+                Role::Assistant,
+                blocks(&content, &mut names, dropped)?,
+            ),
+            "system" => {
+                dropped.note_if(!request.turns.is_empty(), &role.path());
+                request.system.extend(system(&content, dropped)?);
+            }
+            _ => return Err(role.wrong("must be user or assistant")),
+        }
+    }
+    if request.turns.is_empty() {
+        return Err(list.wrong("must hold at least one user message"));
+    }
+    Ok(())
+}
+
+fn blocks(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
+    if at.value.is_string() {
+        return Ok(vec![Part::Text(at.string()?)]);
+    }
+    let mut parts = Vec::new();
+    for block in at
+        .items()
+        .map_err(|_| at.wrong("must be a string or an array of content blocks"))?
+    {
+        block.object()?;
+        if let Some(at) = block.get("cache_control") {
+            dropped.note(at.path());
+        }
+        parts.push(self::block(&block, names, dropped)?);
+    }
+    Ok(parts)
+}
+
+fn block(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Dropped) -> Result<Part, RequestError> {
+    let kind = at.need("type")?;
+    let mut note = |known: &[&str]| {
+        let known: Vec<&str> = known.iter().chain(&["type", "cache_control"]).copied().collect();
+        at.note_unknown(&known, dropped);
+    };
+    Ok(match kind.str()? {
+        "text" => {
+            note(&["text"]);
+            Part::Text(at.need("text")?.string()?)
+        }
+        "image" | "document" => {
+            note(&["source", "title"]);
+            return source(at, kind.value == "document");
+        }
+        "tool_use" => {
+            note(&["id", "name", "input", "extra_content"]);
+            let (id, name) = (at.need("id")?.string()?, at.need("name")?.string()?);
+            names.insert(id.clone(), name.clone());
+            let input = at.need("input")?;
+            input.object()?;
+            let signature = super::super::gemini::signature_of(at.value);
+            Part::Call(ToolCall {
+                id,
+                name,
+                input: input.value.clone(),
+                signature,
+            })
+        }
+        "tool_result" => {
+            note(&["tool_use_id", "content", "is_error"]);
+            Part::Result(tool_result(at, names, dropped)?)
+        }
+        "thinking" => Part::Thought(Thought {
+            text: at.need("thinking")?.string()?,
+            signature: at.get("signature").map(|at| at.string()).transpose()?,
+            redacted: false,
+            path: at.path(),
+        }),
+        "redacted_thinking" => Part::Thought(Thought {
+            text: at.need("data")?.string()?,
+            signature: None,
+            redacted: true,
+            path: at.path(),
+        }),
+        _ => return Err(kind.unsupported("is not a content block that the chosen provider can take")),
+    })
+}
+
+fn source(at: &At<'_>, document: bool) -> Result<Part, RequestError> {
+    let source = at.need("source")?;
+    let kind = source.need("type")?;
+    let name = at.get("title").map(|at| at.string()).transpose()?;
+    let path = source.path();
+    Ok(match kind.str()? {
+        "base64" => Part::Media(Media {
+            mime: Some(source.need("media_type")?.string()?),
+            source: MediaSource::Inline(source.need("data")?.string()?),
+            name,
+            path,
+        }),
+        "url" => Part::Media(Media {
+            mime: document.then(|| "application/pdf".to_owned()),
+            source: MediaSource::Url(source.need("url")?.string()?),
+            name,
+            path,
+        }),
+        "text" => Part::Text(source.need("data")?.string()?),
+        "file" => return Err(kind.unsupported("an uploaded file lives with one provider only: send it inline")),
+        _ => return Err(kind.unsupported("is not a source that the chosen provider can take")),
+    })
+}
+
+fn tool_result(
+    at: &At<'_>,
+    names: &mut HashMap<String, String>,
+    dropped: &mut Dropped,
+) -> Result<ToolResult, RequestError> {
+    let id = at.need("tool_use_id")?;
+    let Some(name) = names.get(id.str()?).cloned() else {
+        return Err(id.wrong("must be the id of a tool_use block in an assistant message before it"));
+    };
+    let parts = at
+        .get("content")
+        .map(|content| blocks(&content, names, dropped))
+        .transpose()?
+        .unwrap_or_default();
+    if !parts.iter().all(|part| matches!(part, Part::Text(_) | Part::Media(_))) {
+        return Err(RequestError::unsupported(
+            at.child("content"),
+            "only text and media can be translated here",
+        ));
+    }
+    let is_error = at.get("is_error").map(|at| at.bool()).transpose()?.unwrap_or(false);
+    Ok(ToolResult {
+        id: id.string()?,
+        name,
+        parts,
+        is_error,
+        path: at.path(),
+    })
+}
+
+fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    if let Some(list) = root.get("tools") {
+        for tool in list.items()? {
+            tool.object()?;
+            if let Some(kind) = tool.get("type").filter(|kind| kind.value != "custom") {
+                return Err(kind.unsupported("only tools that the caller runs (type custom) can be translated"));
+            }
+            tool.note_unknown(&["type", "name", "description", "input_schema"], dropped);
+            let schema = tool.need("input_schema")?;
+            schema.object()?;
+            request.tools.push(Tool {
+                name: tool.need("name")?.string()?,
+                description: tool.get("description").map(|at| at.string()).transpose()?,
+                schema: Some(schema.value.clone()),
+            });
+        }
+    }
+    let Some(choice) = root.get("tool_choice") else {
+        return Ok(());
+    };
+    choice.object()?;
+    let kind = choice.need("type")?;
+    request.tool_choice = Some(match kind.str()? {
+        "auto" => ToolChoice::Auto,
+        "any" => ToolChoice::Required,
+        "none" => ToolChoice::None,
+        "tool" => ToolChoice::Only {
+            names: vec![choice.need("name")?.string()?],
+            required: true,
+        },
+        _ => return Err(kind.wrong("must be auto, any, tool or none")),
+    });
+    let single = choice
+        .get("disable_parallel_tool_use")
+        .map(|at| at.bool())
+        .transpose()?;
+    request.parallel_tools = single.map(|single| !single);
+    Ok(())
+}

@@ -1,0 +1,349 @@
+//! The common model: what all three dialects can say, said once.
+
+use bytes::Bytes;
+use serde_json::{Map, Number, Value};
+
+use super::Usage;
+
+/// A request as all dialects can say it.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    pub system: Vec<String>,
+    pub turns: Vec<Turn>,
+    pub tools: Vec<Tool>,
+    pub tool_choice: Option<ToolChoice>,
+    /// `Some(false)`: at most one tool call per answer.
+    pub parallel_tools: Option<bool>,
+    pub max_tokens: Option<u64>,
+    pub temperature: Option<Number>,
+    pub top_p: Option<Number>,
+    pub top_k: Option<Number>,
+    pub frequency_penalty: Option<Number>,
+    pub presence_penalty: Option<Number>,
+    pub seed: Option<Number>,
+    pub stop: Vec<String>,
+    pub choices: u64,
+    pub format: Option<Format>,
+    pub thinking: Option<Thinking>,
+    pub user: Option<String>,
+    /// How the caller spells each field that a target may have to leave out, for `dropped` and for errors.
+    pub spelled: Spelling,
+}
+
+/// The caller's names of fields that some target lacks.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Spelling {
+    pub temperature: &'static str,
+    pub top_p: &'static str,
+    pub top_k: &'static str,
+    pub frequency_penalty: &'static str,
+    pub presence_penalty: &'static str,
+    pub seed: &'static str,
+    pub choices: &'static str,
+    pub format: &'static str,
+    pub thinking: &'static str,
+    pub user: &'static str,
+    pub parallel_tools: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    User,
+    Assistant,
+}
+
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub role: Role,
+    pub parts: Vec<Part>,
+}
+
+/// A piece of content, of a request's turn or of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Part {
+    Text(String),
+    /// Image or document.
+    Media(Media),
+    Call(ToolCall),
+    Result(ToolResult),
+    Thought(Thought),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Media {
+    pub mime: Option<String>,
+    pub source: MediaSource,
+    pub name: Option<String>,
+    /// Where the caller put it.
+    pub path: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum MediaSource {
+    /// Base64.
+    Inline(String),
+    Url(String),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ToolCall {
+    pub id: String,
+    pub name: String,
+    pub input: Value,
+    /// `Gemini`'s thought signature.
+    pub signature: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ToolResult {
+    pub id: String,
+    pub name: String,
+    /// Text and media only.
+    pub parts: Vec<Part>,
+    pub is_error: bool,
+    pub path: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Thought {
+    pub text: String,
+    pub signature: Option<String>,
+    /// `Anthropic`'s `redacted_thinking`: `text` is its opaque data.
+    pub redacted: bool,
+    pub path: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Tool {
+    pub name: String,
+    pub description: Option<String>,
+    /// JSON Schema of the arguments.
+    pub schema: Option<Value>,
+}
+
+#[derive(Debug)]
+pub(super) enum ToolChoice {
+    Auto,
+    None,
+    Required,
+    /// Only these; `required`: one of them must be called.
+    Only {
+        names: Vec<String>,
+        required: bool,
+    },
+}
+
+#[derive(Debug)]
+pub(super) enum Format {
+    JsonObject,
+    JsonSchema {
+        name: Option<String>,
+        schema: Value,
+        strict: Option<bool>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) enum Thinking {
+    Off,
+    /// The model decides how long; visible.
+    Adaptive,
+    /// Tokens; visible.
+    Budget(u64),
+    /// `low`, `medium`, `high` and the like.
+    Effort(String),
+}
+
+/// A whole answer as all dialects can say it.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub id: Option<String>,
+    pub choices: Vec<Choice>,
+    pub usage: Option<Usage>,
+}
+
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub parts: Vec<Part>,
+    pub refusal: Option<String>,
+    pub finish: Finish,
+    pub stop_sequence: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finish {
+    Stop,
+    StopSequence,
+    Length,
+    /// The window of the model was full before `max_tokens`.
+    ContextWindow,
+    ToolCalls,
+    ContentFilter,
+    /// The model itself declined.
+    Refusal,
+    /// `Anthropic`'s `pause_turn`.
+    Pause,
+    /// The model tried to call a tool and failed at it.
+    BadCall,
+}
+
+/// One step of a streamed answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Event {
+    Start {
+        id: Option<String>,
+        usage: Option<Usage>,
+    },
+    Text {
+        choice: u32,
+        text: String,
+    },
+    Thought {
+        choice: u32,
+        text: String,
+    },
+    Signature {
+        choice: u32,
+        signature: String,
+    },
+    Redacted {
+        choice: u32,
+        data: String,
+    },
+    Refusal {
+        choice: u32,
+        text: String,
+    },
+    CallStart {
+        choice: u32,
+        index: u32,
+        id: String,
+        name: String,
+        signature: Option<String>,
+    },
+    CallArguments {
+        choice: u32,
+        index: u32,
+        fragment: String,
+    },
+    CallEnd {
+        choice: u32,
+        index: u32,
+    },
+    Finish {
+        choice: u32,
+        reason: Finish,
+        stop_sequence: Option<String>,
+    },
+    /// Cumulative.
+    Usage(Usage),
+    Ping,
+    /// The provider's own end mark.
+    End,
+}
+
+/// A `Value` always serialises: its keys are strings and its numbers finite.
+pub(super) fn to_bytes(value: &Value) -> Bytes {
+    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// Appends `parts` to the turn before if it has the same role: providers that want alternation get it.
+pub(super) fn push_turn(turns: &mut Vec<Turn>, role: Role, parts: Vec<Part>) {
+    if parts.is_empty() {
+        return;
+    }
+    match turns.last_mut() {
+        Some(last) if last.role == role => last.parts.extend(parts),
+        _ => turns.push(Turn { role, parts }),
+    }
+}
+
+/// A tool call's arguments as the object that two of three dialects want. Models do write broken JSON: what does not
+/// parse is kept as text under one key, so that the provider and the reader still see it.
+pub(super) fn arguments(text: &str) -> Value {
+    if text.trim().is_empty() {
+        return Value::Object(Map::new());
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Object(map)) => Value::Object(map),
+        _ => serde_json::json!({ "_raw_arguments": text }),
+    }
+}
+
+/// An id for a tool call of a provider that gives none: within `OpenAI`'s 40 characters and `Anthropic`'s alphabet, and
+/// unique in the conversation because the answer's own id is in it.
+pub(super) fn call_id(answer_id: &str, number: usize) -> String {
+    let tail: Vec<char> = answer_id.chars().filter(char::is_ascii_alphanumeric).collect();
+    let start = tail.len().saturating_sub(24);
+    let tail: String = tail.into_iter().skip(start).collect();
+    format!("call_{tail}_{number}")
+}
+
+/// An id in the alphabet that `Anthropic` accepts for `tool_use` blocks.
+pub(super) fn safe_id(id: &str) -> String {
+    id.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+/// The text of a part list, joined; media and the rest are not text.
+pub(super) fn text_of(parts: &[Part]) -> String {
+    let mut text = String::new();
+    for part in parts {
+        if let Part::Text(piece) = part {
+            text.push_str(piece);
+        }
+    }
+    text
+}
+
+/// `data:` URL into (media type, base64).
+pub(super) fn data_url(url: &str) -> Option<(String, String)> {
+    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
+    let mime = head.strip_suffix(";base64")?;
+    let mime = mime.split(';').next().unwrap_or_default();
+    Some((
+        if mime.is_empty() {
+            "text/plain".to_owned()
+        } else {
+            mime.to_owned()
+        },
+        data.to_owned(),
+    ))
+}
+
+/// The media type that a URL's ending tells.
+pub(super) fn mime_of_url(url: &str) -> Option<&'static str> {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let ending = path.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    Some(match ending.as_str() {
+        "jpg" | "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "heic" => "image/heic",
+        "pdf" => "application/pdf",
+        _ => return None,
+    })
+}
+
+/// Keeps the tools that a restricting choice allows; for targets that cannot restrict by name.
+pub(super) fn keep_only(tools: &mut Vec<Tool>, names: &[String]) {
+    tools.retain(|tool| names.contains(&tool.name));
+}
+
+/// A compact JSON text of a value.
+pub(super) fn json_text(value: &Value) -> String {
+    value.to_string()
+}
+
+/// Where two spellings of a number must be compared.
+pub(super) fn as_f64(number: &Number) -> f64 {
+    number.as_f64().unwrap_or_default()
+}

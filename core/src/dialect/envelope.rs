@@ -1,0 +1,213 @@
+//! The few facts the proxy needs of a request, and the few values it changes: both without touching the rest.
+
+use std::borrow::Cow;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Dialect, RequestError};
+
+/// What one pass over the body finds out. For `Gemini` the model and the wish for a stream are in the URL, so `model` is
+/// empty and `stream` false there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// The model asked for.
+    pub model: Cow<'a, str>,
+    /// Whether a stream is asked for.
+    pub stream: bool,
+    /// `stream_options.include_usage`.
+    pub include_usage: bool,
+    /// Tokens; the caller's own limit on the answer.
+    pub max_output_tokens: Option<u64>,
+    /// A quarter of the body's bytes: what the limiter reserves before the provider counts.
+    pub input_tokens_estimate: u64,
+}
+
+/// Tells a null from an absent field: `Option` alone would take both for none, and a second key would be spliced in.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Values stay raw so that a wrong type is reported with its path. Unknown fields are skipped unparsed, a repeated known
+/// one is an error: two proxies that pick different ones of two `model`s would disagree on what was allowed.
+#[derive(Deserialize)]
+struct Top<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    model: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    stream_options: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(
+        borrow,
+        default,
+        deserialize_with = "present",
+        rename = "generationConfig",
+        alias = "generation_config"
+    )]
+    generation_config: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct StreamOptions<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    include_usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct GenerationConfig<'a> {
+    #[serde(
+        borrow,
+        default,
+        deserialize_with = "present",
+        rename = "maxOutputTokens",
+        alias = "max_output_tokens"
+    )]
+    max_output_tokens: Option<&'a RawValue>,
+}
+
+fn top(body: &[u8]) -> Result<Top<'_>, RequestError> {
+    let text = std::str::from_utf8(body).map_err(|_| RequestError::not_json("is not UTF-8"))?;
+    if !text.trim_start().starts_with('{') {
+        return Err(RequestError::not_json("must be a JSON object"));
+    }
+    serde_json::from_str(text).map_err(|error| {
+        // A repeated key is the one data error a struct of raw values can have.
+        if error.is_data() {
+            let problem = error.to_string();
+            let key = problem.split('`').nth(1).unwrap_or_default().to_owned();
+            RequestError::field(key, "must be given once")
+        } else {
+            RequestError::not_json(format!("is not JSON: {error}"))
+        }
+    })
+}
+
+fn read<'a, T: Deserialize<'a>>(
+    raw: Option<&'a RawValue>,
+    path: &str,
+    problem: &str,
+) -> Result<Option<T>, RequestError> {
+    match raw.map(RawValue::get) {
+        None | Some("null") => Ok(None),
+        Some(text) => serde_json::from_str(text)
+            .map(Some)
+            .map_err(|_| RequestError::field(path, problem)),
+    }
+}
+
+const WHOLE: &str = "must be a whole number, 0 or more";
+
+/// `Cow<str>` deserialises owned by default; this borrows where the JSON string has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Reads what routing needs in one pass. The body itself stays untouched.
+pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Envelope<'_>, RequestError> {
+    let top = top(body)?;
+    let mut envelope = Envelope {
+        model: Cow::Borrowed(""),
+        stream: false,
+        include_usage: false,
+        max_output_tokens: None,
+        input_tokens_estimate: (body.len() as u64) / 4,
+    };
+    if dialect == Dialect::Gemini {
+        let config: Option<GenerationConfig<'_>> =
+            read(top.generation_config, "generationConfig", "must be an object")?;
+        let limit = config.and_then(|config| config.max_output_tokens);
+        envelope.max_output_tokens = read(limit, "generationConfig.maxOutputTokens", WHOLE)?;
+        return Ok(envelope);
+    }
+    envelope.model = read::<Text<'_>>(top.model, "model", "must be a string")?
+        .ok_or_else(|| RequestError::field("model", "is required"))?
+        .0;
+    if envelope.model.is_empty() {
+        return Err(RequestError::field("model", "must not be empty"));
+    }
+    envelope.stream = read(top.stream, "stream", "must be true or false")?.unwrap_or(false);
+    envelope.max_output_tokens = read(top.max_tokens, "max_tokens", WHOLE)?;
+    if dialect == Dialect::OpenAiChat {
+        let options: Option<StreamOptions<'_>> = read(top.stream_options, "stream_options", "must be an object")?;
+        let asked = options.and_then(|options| options.include_usage);
+        envelope.include_usage = read(asked, "stream_options.include_usage", "must be true or false")?.unwrap_or(false);
+        envelope.max_output_tokens =
+            read(top.max_completion_tokens, "max_completion_tokens", WHOLE)?.or(envelope.max_output_tokens);
+    }
+    Ok(envelope)
+}
+
+/// Replaces the value of the top-level `model`, and nothing else, byte for byte. A body whose model is equal already, or
+/// that [`peek`] would refuse, comes back as it is.
+pub fn with_model(body: &Bytes, model: &str) -> Bytes {
+    let Ok(top) = top(body) else { return body.clone() };
+    let Some(raw) = top.model else { return body.clone() };
+    if serde_json::from_str::<Text<'_>>(raw.get()).is_ok_and(|old| old.0 == model) {
+        return body.clone();
+    }
+    let Ok(quoted) = serde_json::to_string(model) else {
+        return body.clone();
+    };
+    splice(body, raw.get(), quoted.as_bytes())
+}
+
+/// Asks for the usage chunk of an `OpenAI` stream by splicing `stream_options.include_usage: true` into the body. The
+/// chunk is hidden from the caller again by [`super::Stream`].
+pub fn with_usage_option(body: &Bytes) -> Bytes {
+    let Ok(top) = top(body) else { return body.clone() };
+    let Some(options) = top.stream_options else {
+        return after_brace(body, body, br#""stream_options":{"include_usage":true}"#);
+    };
+    if options.get() == "null" {
+        return splice(body, options.get(), br#"{"include_usage":true}"#);
+    }
+    match serde_json::from_str::<StreamOptions<'_>>(options.get()).map(|options| options.include_usage) {
+        Ok(Some(raw)) if raw.get() == "true" => body.clone(),
+        Ok(Some(raw)) => splice(body, raw.get(), b"true"),
+        Ok(None) => after_brace(body, options.get().as_bytes(), br#""include_usage":true"#),
+        Err(_) => body.clone(),
+    }
+}
+
+/// Where `part`, a slice of `body`, begins in it.
+fn offset(body: &[u8], part: &[u8]) -> Option<usize> {
+    (part.as_ptr() as usize)
+        .checked_sub(body.as_ptr() as usize)
+        .filter(|at| at + part.len() <= body.len())
+}
+
+fn splice(body: &Bytes, old: &str, new: &[u8]) -> Bytes {
+    let Some(at) = offset(body, old.as_bytes()) else {
+        return body.clone();
+    };
+    replace(body, at, old.len(), &[new])
+}
+
+/// Puts a member first into the object that `object` (a slice of `body`) holds.
+fn after_brace(body: &Bytes, object: &[u8], member: &[u8]) -> Bytes {
+    let Some((start, brace)) = offset(body, object).zip(memchr::memchr(b'{', object)) else {
+        return body.clone();
+    };
+    let rest = object.get(brace + 1..).unwrap_or_default();
+    let empty = rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}');
+    replace(body, start + brace + 1, 0, &[member, if empty { b"" } else { b"," }])
+}
+
+fn replace(body: &Bytes, at: usize, len: usize, with: &[&[u8]]) -> Bytes {
+    let (Some(before), Some(after)) = (body.get(..at), body.get(at + len..)) else {
+        return body.clone();
+    };
+    let added: usize = with.iter().map(|piece| piece.len()).sum();
+    let mut out = BytesMut::with_capacity(before.len() + added + after.len());
+    out.put_slice(before);
+    for piece in with {
+        out.put_slice(piece);
+    }
+    out.put_slice(after);
+    out.freeze()
+}

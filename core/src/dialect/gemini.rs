@@ -1,0 +1,51 @@
+//! `Gemini` `generateContent` and `streamGenerateContent`.
+
+pub(super) mod answer;
+pub(super) mod decoder;
+pub(super) mod encoder;
+pub(super) mod request_in;
+pub(super) mod request_out;
+mod schema;
+
+use serde_json::{Value, json};
+
+use super::common::Finish;
+
+fn finish_reason(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop | Finish::StopSequence | Finish::ToolCalls | Finish::Pause => "STOP",
+        Finish::Length | Finish::ContextWindow => "MAX_TOKENS",
+        Finish::ContentFilter | Finish::Refusal => "SAFETY",
+        Finish::BadCall => "MALFORMED_FUNCTION_CALL",
+    }
+}
+
+fn finish_of(reason: &str, calls: bool) -> Finish {
+    match reason {
+        "MAX_TOKENS" => Finish::Length,
+        "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" => Finish::ContentFilter,
+        reason if reason.starts_with("IMAGE_") => Finish::ContentFilter,
+        "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "TOO_MANY_TOOL_CALLS" => Finish::BadCall,
+        _ if calls => Finish::ToolCalls,
+        _ => Finish::Stop,
+    }
+}
+
+/// The thought signature that a tool call of another dialect brings back.
+pub(super) fn signature_of(call: &Value) -> Option<String> {
+    call.get("extra_content")?
+        .get("google")?
+        .get("thought_signature")?
+        .as_str()
+        .map(str::to_owned)
+}
+
+/// Puts a thought signature into a tool call of another dialect, where [`signature_of`] finds it again.
+pub(super) fn put_signature(call: &mut Value, signature: Option<&str>) {
+    if let (Some(signature), Some(object)) = (signature, call.as_object_mut()) {
+        object.insert(
+            "extra_content".to_owned(),
+            json!({ "google": { "thought_signature": signature } }),
+        );
+    }
+}

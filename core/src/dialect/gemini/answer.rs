@@ -1,0 +1,124 @@
+//! Whole `generateContent` answers, read and written.
+
+use serde_json::{Value, json};
+
+use super::super::AnswerContext;
+use super::super::common::{Answer, Choice, Finish, Part, Thought, ToolCall, call_id};
+use super::super::usage;
+
+/// Reads an answer; `None` if it is none.
+pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answer> {
+    let mut answer = Answer {
+        id: body.get("responseId").and_then(Value::as_str).map(str::to_owned),
+        usage: usage::from_value::<usage::Gemini>(body.get("usageMetadata")),
+        choices: Vec::new(),
+    };
+    let mut calls = 0;
+    for candidate in body.get("candidates").and_then(Value::as_array).into_iter().flatten() {
+        answer.choices.push(choice(candidate, &mut calls, ctx)?);
+    }
+    let blocked = body
+        .get("promptFeedback")
+        .and_then(|feedback| feedback.get("blockReason"))
+        .is_some();
+    if answer.choices.is_empty() && blocked {
+        let finish = Finish::ContentFilter;
+        answer.choices.push(Choice {
+            parts: Vec::new(),
+            refusal: None,
+            finish,
+            stop_sequence: None,
+        });
+    }
+    if answer.choices.is_empty() { None } else { Some(answer) }
+}
+
+fn choice(candidate: &Value, calls: &mut usize, ctx: &AnswerContext) -> Option<Choice> {
+    let mut parts = Vec::new();
+    let list = candidate
+        .get("content")
+        .and_then(|content| content.get("parts"))
+        .and_then(Value::as_array);
+    for part in list.into_iter().flatten() {
+        let signature = part.get("thoughtSignature").and_then(Value::as_str).map(str::to_owned);
+        if let Some(text) = part.get("text").and_then(Value::as_str) {
+            let text = text.to_owned();
+            if part.get("thought").and_then(Value::as_bool).unwrap_or(false) {
+                parts.push(Part::Thought(Thought {
+                    text,
+                    signature: None,
+                    redacted: false,
+                    path: String::new(),
+                }));
+            } else {
+                parts.push(Part::Text(text));
+            }
+        } else if let Some(call) = part.get("functionCall") {
+            let id = call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
+            let id = id.map_or_else(|| call_id(&ctx.id, *calls), str::to_owned);
+            *calls += 1;
+            let name = call.get("name")?.as_str()?.to_owned();
+            let input = call
+                .get("args")
+                .filter(|args| args.is_object())
+                .cloned()
+                .unwrap_or_else(|| json!({}));
+            parts.push(Part::Call(ToolCall {
+                id,
+                name,
+                input,
+                signature,
+            }));
+        } else if part.get("inlineData").is_some() {
+            // A picture in the answer has no place in the other dialects, and must not vanish.
+            return None;
+        }
+    }
+    let called = parts.iter().any(|part| matches!(part, Part::Call(_)));
+    let finish = super::finish_of(
+        candidate.get("finishReason").and_then(Value::as_str).unwrap_or("STOP"),
+        called,
+    );
+    Some(Choice {
+        parts,
+        refusal: None,
+        finish,
+        stop_sequence: None,
+    })
+}
+
+/// Writes an answer.
+pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Value {
+    let candidates: Vec<Value> = answer
+        .choices
+        .iter()
+        .enumerate()
+        .map(|(index, choice)| {
+            let mut parts: Vec<Value> = choice.parts.iter().filter_map(part).collect();
+            if let Some(refusal) = &choice.refusal {
+                parts.push(json!({ "text": refusal }));
+            }
+            json!({
+                "content": { "parts": parts, "role": "model" },
+                "finishReason": super::finish_reason(choice.finish),
+                "index": index,
+            })
+        })
+        .collect();
+    json!({
+        "candidates": candidates,
+        "usageMetadata": answer.usage.unwrap_or_default().to_gemini(),
+        "modelVersion": ctx.model,
+        "responseId": answer.id.as_deref().unwrap_or(&ctx.id),
+    })
+}
+
+fn part(part: &Part) -> Option<Value> {
+    match part {
+        Part::Text(text) => Some(json!({ "text": text })),
+        Part::Thought(thought) if thought.redacted => None,
+        Part::Thought(thought) => Some(json!({ "text": thought.text, "thought": true })),
+        Part::Call(call) => Some(super::request_out::call_part(call, call.signature.as_deref())),
+        Part::Media(_) | Part::Result(_) => None,
+    }
+}

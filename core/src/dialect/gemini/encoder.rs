@@ -1,0 +1,166 @@
+//! A streamed answer, written from common events.
+
+use bytes::BytesMut;
+use serde_json::{Map, Value, json};
+
+use super::super::common::{Event, Finish, ToolCall, arguments};
+use super::super::sse::EVENT_LIMIT;
+use super::super::stream::{StreamError, put_event};
+use super::super::{AnswerContext, Usage};
+
+/// This dialect says tool calls whole, so their arguments are gathered; and says finish and usage last, in one chunk.
+#[derive(Debug)]
+pub(in super::super) struct Encoder {
+    ctx: AnswerContext,
+    id: String,
+    calls: Vec<Call>,
+    /// Bytes of arguments held.
+    held: usize,
+    finished: Vec<(u32, Finish)>,
+    usage: Option<Usage>,
+}
+
+#[derive(Debug)]
+struct Call {
+    choice: u32,
+    index: u32,
+    id: String,
+    name: String,
+    signature: Option<String>,
+    arguments: String,
+}
+
+impl Encoder {
+    pub(in super::super) fn new(ctx: AnswerContext) -> Self {
+        Self {
+            id: ctx.id.clone(),
+            ctx,
+            calls: Vec::new(),
+            held: 0,
+            finished: Vec::new(),
+            usage: None,
+        }
+    }
+
+    pub(in super::super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamError> {
+        match event {
+            Event::Start { id, usage } => {
+                if let Some(id) = id {
+                    self.id.clone_from(id);
+                }
+                self.usage = usage.or(self.usage);
+            }
+            Event::Text { choice, text } | Event::Refusal { choice, text } => {
+                self.parts(*choice, &[json!({ "text": text })], out);
+            }
+            Event::Thought { choice, text } => {
+                self.parts(*choice, &[json!({ "text": text, "thought": true })], out);
+            }
+            Event::CallStart {
+                choice,
+                index,
+                id,
+                name,
+                signature,
+            } => self.calls.push(Call {
+                choice: *choice,
+                index: *index,
+                id: id.clone(),
+                name: name.clone(),
+                signature: signature.clone(),
+                arguments: String::new(),
+            }),
+            Event::CallArguments {
+                choice,
+                index,
+                fragment,
+            } => {
+                self.held += fragment.len();
+                if self.held > EVENT_LIMIT {
+                    return Err(StreamError::Malformed(
+                        "tool arguments are larger than 1 MiB".to_owned(),
+                    ));
+                }
+                let call = self
+                    .calls
+                    .iter_mut()
+                    .find(|call| call.choice == *choice && call.index == *index);
+                if let Some(call) = call {
+                    call.arguments.push_str(fragment);
+                }
+            }
+            Event::CallEnd { choice, index } => {
+                self.release(|call| call.choice == *choice && call.index == *index, *choice, out);
+            }
+            Event::Finish { choice, reason, .. } => {
+                self.release(|call| call.choice == *choice, *choice, out);
+                self.finished.push((*choice, *reason));
+            }
+            Event::Usage(usage) => self.usage = Some(*usage),
+            Event::End => self.end(out),
+            // Signatures are another provider's; this dialect's SDKs know no pings, and some choke on comments.
+            Event::Signature { .. } | Event::Redacted { .. } | Event::Ping => {}
+        }
+        Ok(())
+    }
+
+    /// Sends the calls that are whole.
+    fn release(&mut self, which: impl Fn(&Call) -> bool, choice: u32, out: &mut BytesMut) {
+        let (ready, waiting): (Vec<Call>, Vec<Call>) = std::mem::take(&mut self.calls).into_iter().partition(which);
+        self.calls = waiting;
+        if ready.is_empty() {
+            return;
+        }
+        let parts: Vec<Value> = ready
+            .into_iter()
+            .map(|call| {
+                self.held = self.held.saturating_sub(call.arguments.len());
+                let input = arguments(&call.arguments);
+                let Call {
+                    id, name, signature, ..
+                } = call;
+                let call = ToolCall {
+                    id,
+                    name,
+                    input,
+                    signature: None,
+                };
+                super::request_out::call_part(&call, signature.as_deref())
+            })
+            .collect();
+        self.parts(choice, &parts, out);
+    }
+
+    fn parts(&self, choice: u32, parts: &[Value], out: &mut BytesMut) {
+        let candidate = json!({ "content": { "parts": parts, "role": "model" }, "index": choice });
+        put_event(out, None, &Value::Object(self.chunk(vec![candidate])));
+    }
+
+    fn chunk(&self, candidates: Vec<Value>) -> Map<String, Value> {
+        let mut chunk = Map::new();
+        chunk.insert("candidates".into(), candidates.into());
+        chunk.insert("modelVersion".into(), self.ctx.model.as_str().into());
+        chunk.insert("responseId".into(), self.id.as_str().into());
+        chunk
+    }
+
+    fn end(&mut self, out: &mut BytesMut) {
+        let mut finished = std::mem::take(&mut self.finished);
+        if finished.is_empty() {
+            finished.push((0, Finish::Stop));
+        }
+        let candidates = finished
+            .into_iter()
+            .map(|(choice, finish)| {
+                json!({
+                    "content": { "parts": [{ "text": "" }], "role": "model" },
+                    "finishReason": super::finish_reason(finish),
+                    "index": choice,
+                })
+            })
+            .collect();
+        let mut chunk = self.chunk(candidates);
+        chunk.insert("usageMetadata".into(), self.usage.unwrap_or_default().to_gemini());
+        put_event(out, None, &Value::Object(chunk));
+    }
+}

@@ -1,0 +1,415 @@
+//! `generateContent` requests, read. Field names are read in camel and in snake case, as the API does.
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+
+use super::super::RequestError;
+use super::super::at::{At, Dropped};
+use super::super::common::{
+    Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
+    ToolResult, push_turn,
+};
+use super::schema::to_json_schema;
+
+const SPELLED: Spelling = Spelling {
+    temperature: "generationConfig.temperature",
+    top_p: "generationConfig.topP",
+    top_k: "generationConfig.topK",
+    frequency_penalty: "generationConfig.frequencyPenalty",
+    presence_penalty: "generationConfig.presencePenalty",
+    seed: "generationConfig.seed",
+    choices: "generationConfig.candidateCount",
+    format: "generationConfig.responseMimeType",
+    thinking: "generationConfig.thinkingConfig",
+    user: "",
+    parallel_tools: "",
+};
+
+/// The field in either spelling.
+fn pick<'s>(at: &'s At<'_>, camel: &'static str, snake: &'static str) -> Option<At<'s>> {
+    at.get(camel).or_else(|| at.get(snake))
+}
+
+/// Reads a `generateContent` request.
+pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
+    let root = At::root(body);
+    root.note_unknown(
+        &[
+            "model",
+            "contents",
+            "systemInstruction",
+            "system_instruction",
+            "generationConfig",
+            "generation_config",
+            "tools",
+            "toolConfig",
+            "tool_config",
+        ],
+        dropped,
+    );
+    if let Some(at) = pick(&root, "cachedContent", "cached_content") {
+        return Err(at.unsupported("cached contents live with one provider only"));
+    }
+    let mut request = Request {
+        spelled: SPELLED,
+        choices: 1,
+        ..Request::default()
+    };
+    if let Some(at) = pick(&root, "systemInstruction", "system_instruction") {
+        request.system = system(&at)?;
+    }
+    contents(&root, &mut request, dropped)?;
+    if let Some(config) = pick(&root, "generationConfig", "generation_config") {
+        config.object()?;
+        generation_config(&config, &mut request, dropped)?;
+    }
+    tools(&root, &mut request, dropped)?;
+    Ok(request)
+}
+
+fn system(at: &At<'_>) -> Result<Vec<String>, RequestError> {
+    if at.value.is_string() {
+        return Ok(vec![at.string()?]);
+    }
+    at.object()?;
+    at.need("parts")?
+        .items()?
+        .map(|part| part.need("text")?.string())
+        .collect()
+}
+
+/// Calls and their results, matched by id where there is one and else by name and order.
+#[derive(Default)]
+struct Calls {
+    made: usize,
+    open: VecDeque<(String, String)>,
+}
+
+impl Calls {
+    fn call(&mut self, id: Option<String>, name: &str) -> String {
+        self.made += 1;
+        let id = id.unwrap_or_else(|| format!("call_{}", self.made));
+        self.open.push_back((id.clone(), name.to_owned()));
+        id
+    }
+
+    fn answer(&mut self, id: Option<&str>, name: &str) -> Option<String> {
+        let at = self
+            .open
+            .iter()
+            .position(|open| id.map_or(open.1 == name, |id| open.0 == id))?;
+        self.open.remove(at).map(|open| open.0)
+    }
+}
+
+fn contents(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    let list = root.need("contents")?;
+    let mut calls = Calls::default();
+    for content in list.items()? {
+        content.object()?;
+        content.note_unknown(&["role", "parts"], dropped);
+        let role = match content.get("role") {
+            None => Role::User,
+            Some(role) => match role.str()? {
+                "user" | "function" | "tool" => Role::User,
+                "model" => Role::Assistant,
+                _ => return Err(role.wrong("must be user or model")),
+            },
+        };
+        let mut parts = Vec::new();
+        for item in content.need("parts")?.items()? {
+            item.object()?;
+            parts.push(part(&item, &mut calls, dropped)?);
+        }
+        push_turn(&mut request.turns, role, parts);
+    }
+    if request.turns.is_empty() {
+        return Err(list.wrong("must hold at least one content with parts"));
+    }
+    Ok(())
+}
+
+fn part(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, RequestError> {
+    at.note_unknown(
+        &[
+            "text",
+            "thought",
+            "thoughtSignature",
+            "thought_signature",
+            "inlineData",
+            "inline_data",
+            "fileData",
+            "file_data",
+            "functionCall",
+            "function_call",
+            "functionResponse",
+            "function_response",
+        ],
+        dropped,
+    );
+    let signature = pick(at, "thoughtSignature", "thought_signature")
+        .map(|at| at.string())
+        .transpose()?;
+    if let Some(text) = at.get("text") {
+        let text = text.string()?;
+        if at
+            .get("thought")
+            .is_some_and(|thought| thought.value == &Value::Bool(true))
+        {
+            // Its signature is Gemini's, and no other provider would take it.
+            return Ok(Part::Thought(Thought {
+                text,
+                signature: None,
+                redacted: false,
+                path: at.path(),
+            }));
+        }
+        return Ok(Part::Text(text));
+    }
+    if let Some(data) = pick(at, "inlineData", "inline_data") {
+        let mime = pick(&data, "mimeType", "mime_type").map(|at| at.string()).transpose()?;
+        let mime = mime.ok_or_else(|| RequestError::field(data.child("mimeType"), "is required"))?;
+        let source = MediaSource::Inline(data.need("data")?.string()?);
+        return Ok(Part::Media(Media {
+            mime: Some(mime),
+            source,
+            name: None,
+            path: data.path(),
+        }));
+    }
+    if let Some(file) = pick(at, "fileData", "file_data") {
+        return file_data(&file);
+    }
+    if let Some(call) = pick(at, "functionCall", "function_call") {
+        let name = call.need("name")?.string()?;
+        let id = call.get("id").map(|id| id.string()).transpose()?;
+        let input = match call.get("args") {
+            Some(args) => Value::Object(args.object()?.clone()),
+            None => json!({}),
+        };
+        return Ok(Part::Call(ToolCall {
+            id: calls.call(id, &name),
+            name,
+            input,
+            signature,
+        }));
+    }
+    if let Some(response) = pick(at, "functionResponse", "function_response") {
+        return function_response(&response, calls);
+    }
+    Err(at.unsupported("is not a part that the chosen provider can take"))
+}
+
+fn file_data(file: &At<'_>) -> Result<Part, RequestError> {
+    let uri =
+        pick(file, "fileUri", "file_uri").ok_or_else(|| RequestError::field(file.child("fileUri"), "is required"))?;
+    let text = uri.string()?;
+    if !text.starts_with("https://") && !text.starts_with("http://")
+        || text.starts_with("https://generativelanguage.googleapis.com/")
+    {
+        return Err(uri.unsupported("an uploaded file lives with one provider only: send it inline"));
+    }
+    let mime = pick(file, "mimeType", "mime_type").map(|at| at.string()).transpose()?;
+    Ok(Part::Media(Media {
+        mime,
+        source: MediaSource::Url(text),
+        name: None,
+        path: file.path(),
+    }))
+}
+
+fn function_response(at: &At<'_>, calls: &mut Calls) -> Result<Part, RequestError> {
+    let name = at.need("name")?;
+    let given = at.get("id").map(|id| id.string()).transpose()?;
+    let Some(id) = calls.answer(given.as_deref(), name.str()?) else {
+        return Err(name.wrong("must answer a functionCall of a content before it"));
+    };
+    let response = at.need("response")?;
+    let object = response.object()?;
+    // `output` and `error` are the keys the API documents; alone they are the result itself.
+    let (value, is_error) = match (object.len(), object.get("output"), object.get("error")) {
+        (1, Some(output), _) => (output, false),
+        (1, _, Some(error)) => (error, true),
+        _ => (response.value, false),
+    };
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let parts = vec![Part::Text(text)];
+    Ok(Part::Result(ToolResult {
+        id,
+        name: name.string()?,
+        parts,
+        is_error,
+        path: at.path(),
+    }))
+}
+
+const CONFIG_KNOWN: &[&str] = &[
+    "maxOutputTokens",
+    "max_output_tokens",
+    "temperature",
+    "topP",
+    "top_p",
+    "topK",
+    "top_k",
+    "frequencyPenalty",
+    "frequency_penalty",
+    "presencePenalty",
+    "presence_penalty",
+    "seed",
+    "stopSequences",
+    "stop_sequences",
+    "candidateCount",
+    "candidate_count",
+    "responseMimeType",
+    "response_mime_type",
+    "responseSchema",
+    "response_schema",
+    "responseJsonSchema",
+    "response_json_schema",
+    "thinkingConfig",
+    "thinking_config",
+    "responseModalities",
+    "response_modalities",
+    "responseLogprobs",
+    "response_logprobs",
+];
+
+fn generation_config(at: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    at.note_unknown(CONFIG_KNOWN, dropped);
+    if let Some(logprobs) =
+        pick(at, "responseLogprobs", "response_logprobs").filter(|at| at.value == &Value::Bool(true))
+    {
+        return Err(logprobs.unsupported("log probabilities are not supported by the chosen provider"));
+    }
+    if let Some(modalities) = pick(at, "responseModalities", "response_modalities")
+        && modalities
+            .strings()?
+            .iter()
+            .any(|name| !name.eq_ignore_ascii_case("text"))
+    {
+        return Err(modalities.unsupported("only text is supported by the chosen provider"));
+    }
+    request.max_tokens = pick(at, "maxOutputTokens", "max_output_tokens")
+        .map(|at| at.u64())
+        .transpose()?;
+    request.temperature = at.get("temperature").map(|at| at.number()).transpose()?;
+    request.top_p = pick(at, "topP", "top_p").map(|at| at.number()).transpose()?;
+    request.top_k = pick(at, "topK", "top_k").map(|at| at.number()).transpose()?;
+    request.frequency_penalty = pick(at, "frequencyPenalty", "frequency_penalty")
+        .map(|at| at.number())
+        .transpose()?;
+    request.presence_penalty = pick(at, "presencePenalty", "presence_penalty")
+        .map(|at| at.number())
+        .transpose()?;
+    request.seed = at.get("seed").map(|at| at.number()).transpose()?;
+    if let Some(stop) = pick(at, "stopSequences", "stop_sequences") {
+        request.stop = stop.strings()?;
+    }
+    if let Some(count) = pick(at, "candidateCount", "candidate_count") {
+        request.choices = count.u64()?.max(1);
+    }
+    request.format = format(at)?;
+    if let Some(config) = pick(at, "thinkingConfig", "thinking_config") {
+        config.object()?;
+        let budget = pick(&config, "thinkingBudget", "thinking_budget")
+            .map(|at| at.number())
+            .transpose()?;
+        let level = pick(&config, "thinkingLevel", "thinking_level")
+            .map(|at| at.str())
+            .transpose()?;
+        request.thinking = match (level, budget.and_then(|budget| budget.as_i64())) {
+            (Some(level), _) => Some(Thinking::Effort(level.to_ascii_lowercase())),
+            (None, Some(0)) => Some(Thinking::Off),
+            (None, Some(budget)) => Some(u64::try_from(budget).map_or(Thinking::Adaptive, Thinking::Budget)),
+            (None, None) => None,
+        };
+    }
+    Ok(())
+}
+
+fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
+    let json_schema = pick(at, "responseJsonSchema", "response_json_schema");
+    let own_schema = pick(at, "responseSchema", "response_schema");
+    let mime = pick(at, "responseMimeType", "response_mime_type");
+    match mime.as_ref().map(At::str).transpose()? {
+        None | Some("text/plain" | "") => return Ok(None),
+        Some("application/json") => {}
+        Some(_) => {
+            let problem = "must be text/plain or application/json for the chosen provider";
+            return Err(mime.map_or_else(|| at.unsupported(problem), |mime| mime.unsupported(problem)));
+        }
+    }
+    let schema = match (json_schema, own_schema) {
+        (Some(schema), _) => schema.value.clone(),
+        (None, Some(schema)) => to_json_schema(schema.value),
+        (None, None) => return Ok(Some(Format::JsonObject)),
+    };
+    // Not strict: the other dialects ask more of a strict schema than Gemini does of any.
+    Ok(Some(Format::JsonSchema {
+        name: None,
+        schema,
+        strict: None,
+    }))
+}
+
+fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    if let Some(list) = root.get("tools") {
+        for tool in list.items()? {
+            for name in tool.object()?.keys() {
+                if !matches!(name.as_str(), "functionDeclarations" | "function_declarations") {
+                    let path = tool.child(name);
+                    return Err(RequestError::unsupported(
+                        path,
+                        "only functionDeclarations can be translated",
+                    ));
+                }
+            }
+            let Some(list) = pick(&tool, "functionDeclarations", "function_declarations") else {
+                continue;
+            };
+            for function in list.items()? {
+                request.tools.push(declaration(&function, dropped)?);
+            }
+        }
+    }
+    let Some(config) = pick(root, "toolConfig", "tool_config") else {
+        return Ok(());
+    };
+    let Some(calling) = pick(&config, "functionCallingConfig", "function_calling_config") else {
+        return Ok(());
+    };
+    let names = pick(&calling, "allowedFunctionNames", "allowed_function_names")
+        .map(|at| at.strings())
+        .transpose()?;
+    let Some(mode) = calling.get("mode") else { return Ok(()) };
+    request.tool_choice = Some(match (mode.str()?.to_ascii_uppercase().as_str(), names) {
+        ("AUTO" | "VALIDATED" | "MODE_UNSPECIFIED", None) => ToolChoice::Auto,
+        ("AUTO" | "VALIDATED" | "MODE_UNSPECIFIED", Some(names)) => ToolChoice::Only { names, required: false },
+        ("ANY", Some(names)) if !names.is_empty() => ToolChoice::Only { names, required: true },
+        ("ANY", _) => ToolChoice::Required,
+        ("NONE", _) => ToolChoice::None,
+        _ => return Err(mode.wrong("must be AUTO, ANY, NONE or VALIDATED")),
+    });
+    Ok(())
+}
+
+fn declaration(at: &At<'_>, dropped: &mut Dropped) -> Result<Tool, RequestError> {
+    at.object()?;
+    at.note_unknown(
+        &[
+            "name",
+            "description",
+            "parameters",
+            "parametersJsonSchema",
+            "parameters_json_schema",
+        ],
+        dropped,
+    );
+    let json_schema = pick(at, "parametersJsonSchema", "parameters_json_schema").map(|at| at.value.clone());
+    Ok(Tool {
+        name: at.need("name")?.string()?,
+        description: at.get("description").map(|at| at.string()).transpose()?,
+        schema: json_schema.or_else(|| at.get("parameters").map(|at| to_json_schema(at.value))),
+    })
+}

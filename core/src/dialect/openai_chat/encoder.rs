@@ -1,0 +1,203 @@
+//! A streamed chat completion, written from common events.
+
+use bytes::{BufMut as _, BytesMut};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::common::Event;
+use super::super::stream::put_event;
+use super::super::{AnswerContext, Usage};
+
+#[derive(Debug)]
+pub(in super::super) struct Encoder {
+    ctx: AnswerContext,
+    id: String,
+    /// The choices whose role was said.
+    begun: Vec<u32>,
+    usage: Option<Usage>,
+    /// The thought text of each choice since its last signature: a signed block repeats what it signs.
+    thought: String,
+}
+
+/// Thought text that is kept for a signed block; a longer one goes out unsigned.
+const THOUGHT_LIMIT: usize = 1 << 20;
+
+#[derive(Serialize)]
+struct Chunk<'a, D: Serialize> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: [ChunkChoice<D>; 1],
+}
+
+#[derive(Serialize)]
+struct ChunkChoice<D: Serialize> {
+    index: u32,
+    delta: D,
+    logprobs: Option<()>,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    content: &'a str,
+}
+
+#[derive(Serialize)]
+struct Reasoning<'a> {
+    reasoning_content: &'a str,
+}
+
+#[derive(Serialize)]
+struct Arguments<'a> {
+    tool_calls: [CallArguments<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct CallArguments<'a> {
+    index: u32,
+    function: FunctionArguments<'a>,
+}
+
+#[derive(Serialize)]
+struct FunctionArguments<'a> {
+    arguments: &'a str,
+}
+
+impl Encoder {
+    pub(in super::super) fn new(ctx: AnswerContext) -> Self {
+        Self {
+            id: ctx.id.clone(),
+            ctx,
+            begun: Vec::new(),
+            usage: None,
+            thought: String::new(),
+        }
+    }
+
+    pub(in super::super) fn event(&mut self, event: &Event, out: &mut BytesMut) {
+        match event {
+            Event::Start { id, usage } => {
+                if let Some(id) = id {
+                    self.id.clone_from(id);
+                }
+                self.usage = usage.or(self.usage);
+                self.begin(0, out);
+            }
+            Event::Text { choice, text } => self.put(*choice, Content { content: text }, out),
+            Event::Thought { choice, text } => {
+                if self.thought.len() + text.len() <= THOUGHT_LIMIT {
+                    self.thought.push_str(text);
+                }
+                self.put(
+                    *choice,
+                    Reasoning {
+                        reasoning_content: text,
+                    },
+                    out,
+                );
+            }
+            Event::Signature { choice, signature } => {
+                let thought = std::mem::take(&mut self.thought);
+                let block = json!({ "type": "thinking", "thinking": thought, "signature": signature });
+                self.put(*choice, json!({ "thinking_blocks": [block] }), out);
+            }
+            Event::Redacted { choice, data } => {
+                let block = json!({ "type": "redacted_thinking", "data": data });
+                self.put(*choice, json!({ "thinking_blocks": [block] }), out);
+            }
+            Event::Refusal { choice, text } => self.put(*choice, json!({ "refusal": text }), out),
+            Event::CallStart {
+                choice,
+                index,
+                id,
+                name,
+                signature,
+            } => {
+                let mut call = json!({
+                    "index": index,
+                    "id": id,
+                    "type": "function",
+                    "function": { "name": name, "arguments": "" },
+                });
+                super::super::gemini::put_signature(&mut call, signature.as_deref());
+                self.put(*choice, json!({ "tool_calls": [call] }), out);
+            }
+            Event::CallArguments {
+                choice,
+                index,
+                fragment,
+            } => {
+                let function = FunctionArguments { arguments: fragment };
+                self.put(
+                    *choice,
+                    Arguments {
+                        tool_calls: [CallArguments {
+                            index: *index,
+                            function,
+                        }],
+                    },
+                    out,
+                );
+            }
+            Event::CallEnd { .. } => {}
+            Event::Finish { choice, reason, .. } => {
+                self.begin(*choice, out);
+                self.chunk(*choice, json!({}), Some(super::finish_reason(*reason)), out);
+            }
+            Event::Usage(usage) => self.usage = Some(*usage),
+            Event::Ping => out.put_slice(b": ping\n\n"),
+            Event::End => self.end(out),
+        }
+    }
+
+    /// Says the role first, once a choice.
+    fn begin(&mut self, choice: u32, out: &mut BytesMut) {
+        if !self.begun.contains(&choice) {
+            self.begun.push(choice);
+            self.chunk(
+                choice,
+                json!({ "role": "assistant", "content": "", "refusal": null }),
+                None,
+                out,
+            );
+        }
+    }
+
+    fn put(&mut self, choice: u32, delta: impl Serialize, out: &mut BytesMut) {
+        self.begin(choice, out);
+        self.chunk(choice, delta, None, out);
+    }
+
+    fn chunk(&self, choice: u32, delta: impl Serialize, finish_reason: Option<&'static str>, out: &mut BytesMut) {
+        let chunk = Chunk {
+            id: &self.id,
+            object: "chat.completion.chunk",
+            created: self.ctx.created,
+            model: &self.ctx.model,
+            choices: [ChunkChoice {
+                index: choice,
+                delta,
+                logprobs: None,
+                finish_reason,
+            }],
+        };
+        put_event(out, None, &chunk);
+    }
+
+    fn end(&mut self, out: &mut BytesMut) {
+        if self.ctx.include_usage {
+            let chunk: Value = json!({
+                "id": self.id,
+                "object": "chat.completion.chunk",
+                "created": self.ctx.created,
+                "model": self.ctx.model,
+                "choices": [],
+                "usage": self.usage.unwrap_or_default().to_openai(),
+            });
+            put_event(out, None, &chunk);
+        }
+        out.put_slice(b"data: [DONE]\n\n");
+    }
+}

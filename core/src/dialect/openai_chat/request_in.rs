@@ -1,0 +1,436 @@
+//! Chat completion requests, read.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use super::super::RequestError;
+use super::super::at::{At, Dropped};
+use super::super::common::{
+    Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
+    ToolResult, arguments, as_f64, data_url, push_turn,
+};
+
+/// Fields that have their place in the common model, or that mean nothing once the proxy has read them.
+const KNOWN: &[&str] = &[
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "stop",
+    "n",
+    "response_format",
+    "reasoning_effort",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "user",
+    "logprobs",
+    "modalities",
+    // Not OpenAI's, but what vLLM, Ollama and others take.
+    "top_k",
+];
+
+/// Fields whose loss would change what is asked or what the caller reads.
+const REFUSED: &[(&str, &str)] = &[
+    ("audio", "audio output is not supported by the chosen provider"),
+    (
+        "web_search_options",
+        "web search is not supported by the chosen provider",
+    ),
+    (
+        "top_logprobs",
+        "log probabilities are not supported by the chosen provider",
+    ),
+    ("functions", "is deprecated and cannot be translated: use tools"),
+    (
+        "function_call",
+        "is deprecated and cannot be translated: use tool_choice",
+    ),
+];
+
+const SPELLED: Spelling = Spelling {
+    temperature: "temperature",
+    top_p: "top_p",
+    top_k: "top_k",
+    frequency_penalty: "frequency_penalty",
+    presence_penalty: "presence_penalty",
+    seed: "seed",
+    choices: "n",
+    format: "response_format",
+    thinking: "reasoning_effort",
+    user: "user",
+    parallel_tools: "parallel_tool_calls",
+};
+
+/// Reads a chat completion request.
+pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
+    let root = At::root(body);
+    refuse(&root)?;
+    root.note_unknown(KNOWN, dropped);
+    let mut request = Request {
+        spelled: SPELLED,
+        choices: 1,
+        ..Request::default()
+    };
+    messages(&root, &mut request, dropped)?;
+    sampling(&root, &mut request)?;
+    tools(&root, &mut request, dropped)?;
+    request.format = root.get("response_format").map(|at| format(&at)).transpose()?.flatten();
+    Ok(request)
+}
+
+fn refuse(root: &At<'_>) -> Result<(), RequestError> {
+    for (name, problem) in REFUSED {
+        if let Some(at) = root.get(name) {
+            return Err(at.unsupported(problem));
+        }
+    }
+    if let Some(at) = root.get("logprobs").filter(|at| at.value != &Value::Bool(false)) {
+        at.bool()?;
+        return Err(at.unsupported("log probabilities are not supported by the chosen provider"));
+    }
+    if let Some(at) = root.get("modalities").filter(|at| at.value != &json!(["text"])) {
+        return Err(at.unsupported("only [\"text\"] is supported by the chosen provider"));
+    }
+    Ok(())
+}
+
+fn sampling(root: &At<'_>, request: &mut Request) -> Result<(), RequestError> {
+    let number = |name: &str| root.get(name).map(|at| at.number()).transpose();
+    let tokens = |name: &str| root.get(name).map(|at| at.u64()).transpose();
+    request.max_tokens = tokens("max_completion_tokens")?.or(tokens("max_tokens")?);
+    request.temperature = number("temperature")?;
+    request.top_p = number("top_p")?;
+    request.top_k = number("top_k")?;
+    // Zero is the default of both penalties: nothing is lost with it.
+    request.frequency_penalty = number("frequency_penalty")?.filter(|n| as_f64(n) != 0.0);
+    request.presence_penalty = number("presence_penalty")?.filter(|n| as_f64(n) != 0.0);
+    request.seed = number("seed")?;
+    request.user = root.get("user").map(|at| at.string()).transpose()?;
+    if let Some(at) = root.get("stop") {
+        request.stop = if at.value.is_string() {
+            vec![at.string()?]
+        } else {
+            at.strings()?
+        };
+    }
+    if let Some(at) = root.get("n") {
+        request.choices = at.u64()?;
+        if request.choices == 0 {
+            return Err(at.wrong("must be at least 1"));
+        }
+    }
+    if let Some(at) = root.get("reasoning_effort") {
+        let effort = at.str()?;
+        request.thinking = Some(if effort == "none" {
+            Thinking::Off
+        } else {
+            Thinking::Effort(effort.to_owned())
+        });
+    }
+    Ok(())
+}
+
+fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    let list = root.need("messages")?;
+    let mut names = HashMap::new();
+    for message in list.items()? {
+        message.object()?;
+        let role = message.need("role")?;
+        match role.str()? {
+            "system" | "developer" => {
+                message.note_unknown(&["role", "content"], dropped);
+                // The others have one system prompt, which comes first.
+                dropped.note_if(!request.turns.is_empty(), &role.path());
+                request.system.push(only_text(&message.need("content")?)?);
+            }
+            "user" => {
+                message.note_unknown(&["role", "content"], dropped);
+                let parts = content(&message.need("content")?, dropped)?;
+                push_turn(&mut request.turns, Role::User, parts);
+            }
+            "assistant" => {
+                let parts = assistant(&message, &mut names, dropped)?;
+                push_turn(&mut request.turns, Role::Assistant, parts);
+            }
+            "tool" => {
+                message.note_unknown(&["role", "content", "tool_call_id", "name"], dropped);
+                let result = tool_result(&message, &names, dropped)?;
+                push_turn(&mut request.turns, Role::User, vec![Part::Result(result)]);
+            }
+            "function" => return Err(role.unsupported("is deprecated and cannot be translated: use role tool")),
+            _ => return Err(role.wrong("must be one of system, developer, user, assistant, tool")),
+        }
+    }
+    if request.turns.is_empty() {
+        return Err(list.wrong("must hold at least one user message"));
+    }
+    Ok(())
+}
+
+fn only_text(at: &At<'_>) -> Result<String, RequestError> {
+    if at.value.is_string() {
+        return at.string();
+    }
+    let mut text = String::new();
+    for part in at.items()? {
+        part.object()?;
+        let kind = part.need("type")?;
+        if kind.str()? != "text" {
+            return Err(kind.wrong("must be text here"));
+        }
+        text.push_str(part.need("text")?.str()?);
+    }
+    Ok(text)
+}
+
+fn content(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
+    if at.value.is_string() {
+        return Ok(vec![Part::Text(at.string()?)]);
+    }
+    if !at.value.is_array() {
+        return Err(at.wrong("must be a string or an array of parts"));
+    }
+    let mut parts = Vec::new();
+    for part in at.items()? {
+        part.object()?;
+        let kind = part.need("type")?;
+        match kind.str()? {
+            "text" => parts.push(Part::Text(part.need("text")?.string()?)),
+            "image_url" => {
+                let image = part.need("image_url")?;
+                let url = image.need("url")?;
+                image.note_unknown(&["url"], dropped);
+                parts.push(Part::Media(media(url.str()?, None, url.path())));
+            }
+            "file" => parts.push(Part::Media(file(&part.need("file")?)?)),
+            "input_audio" => return Err(kind.unsupported("audio is not supported by the chosen provider")),
+            "refusal" => parts.push(Part::Text(part.need("refusal")?.string()?)),
+            _ => return Err(kind.unsupported("is not a content part this proxy can translate")),
+        }
+        part.note_unknown(&["type", "text", "image_url", "file", "refusal"], dropped);
+    }
+    Ok(parts)
+}
+
+fn media(url: &str, name: Option<String>, path: String) -> Media {
+    match data_url(url) {
+        Some((mime, data)) => Media {
+            mime: Some(mime),
+            source: MediaSource::Inline(data),
+            name,
+            path,
+        },
+        None => Media {
+            mime: None,
+            source: MediaSource::Url(url.to_owned()),
+            name,
+            path,
+        },
+    }
+}
+
+fn file(at: &At<'_>) -> Result<Media, RequestError> {
+    if let Some(id) = at.get("file_id") {
+        return Err(id.unsupported("an uploaded file lives with one provider only: send file_data"));
+    }
+    let data = at.need("file_data")?;
+    let name = at.get("filename").map(|name| name.string()).transpose()?;
+    let media = media(data.str()?, name, data.path());
+    match media.source {
+        MediaSource::Inline(_) => Ok(media),
+        MediaSource::Url(_) => Err(data.wrong("must be a data URL with base64")),
+    }
+}
+
+fn assistant(
+    message: &At<'_>,
+    names: &mut HashMap<String, String>,
+    dropped: &mut Dropped,
+) -> Result<Vec<Part>, RequestError> {
+    message.note_unknown(
+        &[
+            "role",
+            "content",
+            "tool_calls",
+            "thinking_blocks",
+            "reasoning_content",
+            "refusal",
+            "annotations",
+        ],
+        dropped,
+    );
+    if let Some(call) = message.get("function_call") {
+        return Err(call.unsupported("is deprecated and cannot be translated: use tool_calls"));
+    }
+    let mut parts = thoughts(message)?;
+    if let Some(at) = message.get("content") {
+        parts.extend(content(&at, dropped)?);
+    }
+    if let Some(at) = message.get("refusal") {
+        parts.push(Part::Text(at.string()?));
+    }
+    let Some(calls) = message.get("tool_calls") else {
+        return Ok(parts);
+    };
+    for call in calls.items()? {
+        call.object()?;
+        if let Some(kind) = call.get("type").filter(|kind| kind.value != "function") {
+            return Err(kind.unsupported("only function tools can be translated"));
+        }
+        let function = call.need("function")?;
+        let (id, name) = (call.need("id")?.string()?, function.need("name")?.string()?);
+        let text = function
+            .get("arguments")
+            .map(|at| at.str())
+            .transpose()?
+            .unwrap_or_default();
+        names.insert(id.clone(), name.clone());
+        let signature = super::super::gemini::signature_of(call.value);
+        parts.push(Part::Call(ToolCall {
+            id,
+            name,
+            input: arguments(text),
+            signature,
+        }));
+    }
+    Ok(parts)
+}
+
+/// `thinking_blocks` as this proxy gave them out, or the bare `reasoning_content`.
+fn thoughts(message: &At<'_>) -> Result<Vec<Part>, RequestError> {
+    let Some(blocks) = message.get("thinking_blocks") else {
+        let Some(at) = message.get("reasoning_content") else {
+            return Ok(Vec::new());
+        };
+        let thought = Thought {
+            text: at.string()?,
+            signature: None,
+            redacted: false,
+            path: at.path(),
+        };
+        return Ok(vec![Part::Thought(thought)]);
+    };
+    let mut parts = Vec::new();
+    for block in blocks.items()? {
+        let redacted = block.get("type").is_some_and(|kind| kind.value == "redacted_thinking");
+        let text = block.need(if redacted { "data" } else { "thinking" })?.string()?;
+        let signature = block.get("signature").map(|at| at.string()).transpose()?;
+        parts.push(Part::Thought(Thought {
+            text,
+            signature,
+            redacted,
+            path: block.path(),
+        }));
+    }
+    Ok(parts)
+}
+
+fn tool_result(
+    message: &At<'_>,
+    names: &HashMap<String, String>,
+    dropped: &mut Dropped,
+) -> Result<ToolResult, RequestError> {
+    let id = message.need("tool_call_id")?;
+    let Some(name) = names.get(id.str()?) else {
+        return Err(id.wrong("must be the id of a tool call in an assistant message before it"));
+    };
+    let parts = content(&message.need("content")?, dropped)?;
+    Ok(ToolResult {
+        id: id.string()?,
+        name: name.clone(),
+        parts,
+        is_error: false,
+        path: message.path(),
+    })
+}
+
+fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    if let Some(list) = root.get("tools") {
+        for tool in list.items()? {
+            tool.object()?;
+            let kind = tool.need("type")?;
+            if kind.str()? != "function" {
+                return Err(kind.unsupported("only function tools can be translated"));
+            }
+            let function = tool.need("function")?;
+            let strict = function.get("strict").map(|at| at.bool()).transpose()?.unwrap_or(false);
+            dropped.note_if(strict, &function.child("strict"));
+            function.note_unknown(&["name", "description", "parameters", "strict"], dropped);
+            let schema = function.get("parameters");
+            if let Some(schema) = &schema {
+                schema.object()?;
+            }
+            request.tools.push(Tool {
+                name: function.need("name")?.string()?,
+                description: function.get("description").map(|at| at.string()).transpose()?,
+                schema: schema.map(|at| at.value.clone()),
+            });
+        }
+    }
+    request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
+    request.tool_choice = root.get("tool_choice").map(|at| tool_choice(&at)).transpose()?;
+    Ok(())
+}
+
+fn tool_choice(at: &At<'_>) -> Result<ToolChoice, RequestError> {
+    const WRONG: &str = "must be none, auto, required or an object that names a function";
+    match at.value.as_str() {
+        Some("auto") => return Ok(ToolChoice::Auto),
+        Some("none") => return Ok(ToolChoice::None),
+        Some("required") => return Ok(ToolChoice::Required),
+        Some(_) => return Err(at.wrong(WRONG)),
+        None => {}
+    }
+    at.object().map_err(|_| at.wrong(WRONG))?;
+    let kind = at.need("type")?;
+    match kind.str()? {
+        "function" => {
+            let name = at.need("function")?.need("name")?.string()?;
+            Ok(ToolChoice::Only {
+                names: vec![name],
+                required: true,
+            })
+        }
+        "allowed_tools" => {
+            let allowed = at.need("allowed_tools")?;
+            let mut names = Vec::new();
+            for tool in allowed.need("tools")?.items()? {
+                names.push(tool.need("function")?.need("name")?.string()?);
+            }
+            Ok(ToolChoice::Only {
+                names,
+                required: allowed.need("mode")?.str()? == "required",
+            })
+        }
+        _ => Err(kind.unsupported("only function tools can be translated")),
+    }
+}
+
+fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
+    at.object()?;
+    let kind = at.need("type")?;
+    match kind.str()? {
+        "text" => Ok(None),
+        "json_object" => Ok(Some(Format::JsonObject)),
+        "json_schema" => {
+            let wrapper = at.need("json_schema")?;
+            let schema = wrapper.need("schema")?;
+            schema.object()?;
+            Ok(Some(Format::JsonSchema {
+                name: wrapper.get("name").map(|at| at.string()).transpose()?,
+                schema: schema.value.clone(),
+                strict: wrapper.get("strict").map(|at| at.bool()).transpose()?,
+            }))
+        }
+        _ => Err(kind.wrong("must be text, json_object or json_schema")),
+    }
+}

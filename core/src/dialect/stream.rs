@@ -1,0 +1,284 @@
+//! A streamed answer on its way to the caller: watched where both sides speak the same dialect, translated event by
+//! event where they do not.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use super::common::Event;
+use super::error::{self, ErrorView};
+use super::sse::{Kind, Parser};
+use super::watch::Watch;
+use super::{AnswerContext, Dialect, ProviderError, Usage, anthropic_messages, gemini, openai_chat};
+
+/// What the caller is to be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// The chunk itself.
+    Same,
+    /// What was appended to `out`.
+    Rewritten,
+}
+
+/// Why a stream cannot go on. What was sound before it has been appended to `out`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamError {
+    /// The provider said so inside the stream.
+    Provider(ProviderError),
+    /// What came is not what the provider's API promises.
+    Malformed(String),
+    /// It ended before its end mark.
+    Truncated,
+}
+
+impl std::fmt::Display for StreamError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Provider(error) => write!(f, "the provider ended the stream with an error: {}", error.message),
+            Self::Malformed(problem) => write!(f, "the provider's stream is malformed: {problem}"),
+            Self::Truncated => f.write_str("the provider's stream ended before its end mark"),
+        }
+    }
+}
+
+impl std::error::Error for StreamError {}
+
+/// A streamed answer. One type for both ways, so that the proxy has one loop.
+#[derive(Debug)]
+pub struct Stream {
+    caller: Dialect,
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Watch(Watch),
+    Translate(Box<Translate>),
+}
+
+impl Stream {
+    /// A stream at its start. `hide_usage`: the proxy added `stream_options.include_usage` to an `OpenAI` request whose
+    /// caller had not, so the usage chunk is cut out again.
+    pub fn new(provider: Dialect, caller: Dialect, ctx: AnswerContext, hide_usage: bool) -> Self {
+        let inner = if provider == caller {
+            Inner::Watch(Watch::new(provider, hide_usage && provider == Dialect::OpenAiChat))
+        } else {
+            Inner::Translate(Box::new(Translate::new(provider, caller, ctx)))
+        };
+        Self { caller, inner }
+    }
+
+    /// Takes what arrived and appends to `out` what the caller gets now, unless that is the chunk itself. Holds no more
+    /// than one unfinished event ([`super::sse::EVENT_LIMIT`]).
+    pub fn push(&mut self, chunk: &Bytes, out: &mut BytesMut) -> Result<Pushed, StreamError> {
+        match &mut self.inner {
+            Inner::Watch(watch) => watch.push(chunk, out),
+            Inner::Translate(translate) => translate.push(chunk, out).map(|()| Pushed::Rewritten),
+        }
+    }
+
+    /// The provider closed. `Ok` only if its dialect's own end was seen: `[DONE]`, `message_stop`, a `finishReason`.
+    /// Appends what is still owed to the caller.
+    pub fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamError> {
+        match &mut self.inner {
+            Inner::Watch(watch) => watch.finish(out),
+            Inner::Translate(translate) => translate.finish(out),
+        }
+    }
+
+    /// Whether the first token, tool call or refusal was seen. Until then the proxy holds the start-up events, so that
+    /// an error can still lead to another provider.
+    pub fn content_started(&self) -> bool {
+        match &self.inner {
+            Inner::Watch(watch) => watch.content_started(),
+            Inner::Translate(translate) => translate.started,
+        }
+    }
+
+    /// Whether the provider's own end mark was seen: nothing of worth can follow.
+    pub fn ended(&self) -> bool {
+        match &self.inner {
+            Inner::Watch(watch) => watch.ended(),
+            Inner::Translate(translate) => translate.ended,
+        }
+    }
+
+    /// Cumulative so far, `None` before the provider told any.
+    pub fn usage(&self) -> Option<Usage> {
+        match &self.inner {
+            Inner::Watch(watch) => watch.usage(),
+            Inner::Translate(translate) => translate.usage,
+        }
+    }
+
+    /// Content events so far.
+    pub fn chunks(&self) -> u64 {
+        match &self.inner {
+            Inner::Watch(watch) => watch.chunks(),
+            Inner::Translate(translate) => translate.chunks,
+        }
+    }
+
+    /// [`error_event`](super::error_event), framed for where this stream stands: after half an event that the caller
+    /// already has, or inside `Gemini`'s JSON array.
+    pub fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
+        match &self.inner {
+            Inner::Watch(watch) => watch.error_event(self.caller, error),
+            Inner::Translate(_) => error::error_event(self.caller, error),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Decoder {
+    OpenAi(openai_chat::decoder::Decoder),
+    Anthropic(anthropic_messages::decoder::Decoder),
+    Gemini(gemini::decoder::Decoder),
+}
+
+#[derive(Debug)]
+enum Encoder {
+    OpenAi(openai_chat::encoder::Encoder),
+    Anthropic(anthropic_messages::encoder::Encoder),
+    Gemini(gemini::encoder::Encoder),
+}
+
+#[derive(Debug)]
+struct Translate {
+    parser: Parser,
+    decoder: Decoder,
+    encoder: Encoder,
+    events: Vec<Event>,
+    started: bool,
+    ended: bool,
+    usage: Option<Usage>,
+    chunks: u64,
+}
+
+impl Translate {
+    fn new(provider: Dialect, caller: Dialect, ctx: AnswerContext) -> Self {
+        let decoder = match provider {
+            Dialect::OpenAiChat => Decoder::OpenAi(openai_chat::decoder::Decoder::new(&ctx)),
+            Dialect::AnthropicMessages => Decoder::Anthropic(anthropic_messages::decoder::Decoder::default()),
+            Dialect::Gemini => Decoder::Gemini(gemini::decoder::Decoder::new(&ctx)),
+        };
+        let encoder = match caller {
+            Dialect::OpenAiChat => Encoder::OpenAi(openai_chat::encoder::Encoder::new(ctx)),
+            Dialect::AnthropicMessages => Encoder::Anthropic(anthropic_messages::encoder::Encoder::new(ctx)),
+            Dialect::Gemini => Encoder::Gemini(gemini::encoder::Encoder::new(ctx)),
+        };
+        Self {
+            parser: Parser::new(),
+            decoder,
+            encoder,
+            events: Vec::new(),
+            started: false,
+            ended: false,
+            usage: None,
+            chunks: 0,
+        }
+    }
+
+    fn push(&mut self, chunk: &[u8], out: &mut BytesMut) -> Result<(), StreamError> {
+        let mut parser = std::mem::take(&mut self.parser);
+        let mut rest = chunk;
+        let mut result = Ok(());
+        while let Some(piece) = parser.next(&mut rest) {
+            result = match piece.kind {
+                Kind::Tail => Ok(()),
+                Kind::Oversized => Err(StreamError::Malformed("an event is larger than 1 MiB".to_owned())),
+                Kind::Whole => {
+                    let fields = piece.fields();
+                    match fields.data {
+                        Some(data) => self.event(&data, out),
+                        None if fields.comment => self.emit(&[Event::Ping], out),
+                        None => Ok(()),
+                    }
+                }
+            };
+            if result.is_err() {
+                break;
+            }
+        }
+        self.parser = parser;
+        result
+    }
+
+    fn event(&mut self, data: &[u8], out: &mut BytesMut) -> Result<(), StreamError> {
+        if self.ended || data.is_empty() {
+            return Ok(());
+        }
+        let mut events = std::mem::take(&mut self.events);
+        let decoded = match &mut self.decoder {
+            Decoder::OpenAi(decoder) => decoder.event(data, &mut events),
+            Decoder::Anthropic(decoder) => decoder.event(data, &mut events),
+            Decoder::Gemini(decoder) => decoder.event(data, &mut events),
+        };
+        let emitted = self.emit(&events, out);
+        events.clear();
+        self.events = events;
+        decoded.and(emitted)
+    }
+
+    fn emit(&mut self, events: &[Event], out: &mut BytesMut) -> Result<(), StreamError> {
+        for event in events {
+            match event {
+                Event::Text { .. }
+                | Event::Thought { .. }
+                | Event::Refusal { .. }
+                | Event::Redacted { .. }
+                | Event::CallStart { .. }
+                | Event::CallArguments { .. } => {
+                    self.started = true;
+                    self.chunks += 1;
+                }
+                // An answer may be empty or withheld: its verdict is all the content there will be.
+                Event::Finish { .. } => self.started = true,
+                Event::Usage(usage) | Event::Start { usage: Some(usage), .. } => self.usage = Some(*usage),
+                Event::End => self.ended = true,
+                _ => {}
+            }
+            match &mut self.encoder {
+                Encoder::OpenAi(encoder) => encoder.event(event, out),
+                Encoder::Anthropic(encoder) => encoder.event(event, out),
+                Encoder::Gemini(encoder) => encoder.event(event, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamError> {
+        if !self.ended {
+            // A last event without its blank line counts if it is whole; half of one is what truncation looks like.
+            let parser = std::mem::take(&mut self.parser);
+            if let Some(data) = parser.rest().fields().data {
+                match self.event(&data, out) {
+                    Err(StreamError::Malformed(_)) => return Err(StreamError::Truncated),
+                    other => other?,
+                }
+            }
+        }
+        if !self.ended {
+            let whole = match &self.decoder {
+                Decoder::Gemini(decoder) => decoder.whole(),
+                Decoder::OpenAi(_) | Decoder::Anthropic(_) => false,
+            };
+            if !whole {
+                return Err(StreamError::Truncated);
+            }
+            self.emit(&[Event::End], out)?;
+        }
+        Ok(())
+    }
+}
+
+/// Appends an SSE event of one line of JSON.
+pub(super) fn put_event(out: &mut BytesMut, name: Option<&str>, data: &impl serde::Serialize) {
+    if let Some(name) = name {
+        out.put_slice(b"event: ");
+        out.put_slice(name.as_bytes());
+        out.put_slice(b"\n");
+    }
+    out.put_slice(b"data: ");
+    // Writing to memory does not fail, and these types have string keys only.
+    let _ = serde_json::to_writer((&mut *out).writer(), data);
+    out.put_slice(b"\n\n");
+}

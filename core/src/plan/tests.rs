@@ -1,0 +1,126 @@
+use super::*;
+use crate::config::{Scope, load};
+
+const CONFIG: &str = "
+apiVersion: bowsprit.dev/v1alpha1
+kind: ProviderConfig
+metadata: {name: claude}
+spec: {provider: Anthropic, priority: 10, credentials: [{name: main, env: A}], models: [{name: claude-sonnet, aliases: [smart]}], defaultModel: smart}
+---
+apiVersion: bowsprit.dev/v1alpha1
+kind: ProviderConfig
+metadata: {name: gemini}
+spec: {provider: Gemini, priority: 20, credentials: [{name: main, env: G}], models: [{name: gemini-pro}], defaultModel: gemini-pro}
+---
+apiVersion: bowsprit.dev/v1alpha1
+kind: ProviderConfig
+metadata: {name: openai}
+spec: {provider: OpenAI, priority: 30, credentials: [{name: main, env: O}]}
+---
+apiVersion: bowsprit.dev/v1alpha1
+kind: ModelRoute
+metadata: {name: fast}
+spec: {match: {models: [fast, 'fast-*']}, targets: [{provider: gemini, weight: 3}, {provider: openai, model: gpt-mini}], fallback: [{provider: claude}]}
+";
+
+fn order(text: &str, dialect: Dialect, model: &str, down: &[(&str, Why)], draw: f64) -> (Vec<String>, Plan) {
+    let config = load(text, &Scope::Standalone).unwrap();
+    let availability = |provider: &Provider, _: &str| match down.iter().find(|(name, _)| *name == provider.name) {
+        Some((_, why)) => Availability::Unavailable {
+            why: *why,
+            retry_in: Some(Duration::from_secs(9)),
+        },
+        None => Availability::Available,
+    };
+    let plan = plan(&config, dialect, model, &availability, &mut || draw);
+    let names = plan
+        .candidates
+        .iter()
+        .map(|c| format!("{}/{}", c.provider.name, c.model))
+        .collect();
+    (names, plan)
+}
+
+#[test]
+fn a_listed_model_goes_to_its_provider_and_then_to_the_others_by_priority() {
+    let (order, plan) = order(CONFIG, Dialect::OpenAiChat, "gemini-pro", &[], 0.0);
+    assert_eq!(order, ["gemini/gemini-pro", "claude/claude-sonnet"]);
+    assert_eq!(
+        plan.skipped,
+        [Skipped {
+            provider: "openai".into(),
+            why: Why::NoModel,
+            retry_in: None
+        }]
+    );
+}
+
+#[test]
+fn an_alias_becomes_the_providers_own_name() {
+    assert_eq!(
+        order(CONFIG, Dialect::OpenAiChat, "smart", &[], 0.0).0[0],
+        "claude/claude-sonnet"
+    );
+}
+
+#[test]
+fn an_unlisted_model_passes_to_the_provider_of_the_callers_dialect_that_lists_none() {
+    let (names, plan) = order(CONFIG, Dialect::OpenAiChat, "gpt-9", &[], 0.0);
+    assert_eq!(names, ["openai/gpt-9", "claude/claude-sonnet", "gemini/gemini-pro"]);
+    assert_eq!(plan.candidates[0].reason, Reason::PassThrough);
+    let (order, _) = order(CONFIG, Dialect::Gemini, "gpt-9", &[], 0.0);
+    assert!(order.is_empty(), "nobody serves it in this dialect: {order:?}");
+}
+
+#[test]
+fn a_route_draws_by_weight_and_keeps_the_rest_as_fallback() {
+    let low = order(CONFIG, Dialect::OpenAiChat, "fast", &[], 0.7).0;
+    assert_eq!(low, ["gemini/gemini-pro", "openai/gpt-mini", "claude/claude-sonnet"]);
+    let high = order(CONFIG, Dialect::OpenAiChat, "fast-today", &[], 0.8).0;
+    assert_eq!(high, ["openai/gpt-mini", "gemini/gemini-pro", "claude/claude-sonnet"]);
+}
+
+#[test]
+fn named_fallbacks_are_the_whole_chain() {
+    let text = CONFIG.replace(
+        "defaultModel: smart}",
+        "defaultModel: smart, fallbackProviders: [gemini]}",
+    );
+    assert_eq!(
+        order(&text, Dialect::OpenAiChat, "smart", &[], 0.0).0,
+        ["claude/claude-sonnet", "gemini/gemini-pro"]
+    );
+}
+
+#[test]
+fn who_would_fail_is_skipped_with_the_reason() {
+    let (order, plan) = order(
+        CONFIG,
+        Dialect::OpenAiChat,
+        "smart",
+        &[("claude", Why::CircuitOpen)],
+        0.0,
+    );
+    assert_eq!(order, ["gemini/gemini-pro"]);
+    assert!(
+        plan.skipped
+            .iter()
+            .any(|skipped| skipped.provider == "claude" && skipped.why == Why::CircuitOpen)
+    );
+}
+
+#[test]
+fn when_nobody_is_left_the_last_resort_is_named_unless_its_breaker_is_open() {
+    let soft = [("claude", Why::Unhealthy), ("gemini", Why::CircuitOpen)];
+    let (names, plan) = order(CONFIG, Dialect::OpenAiChat, "smart", &soft, 0.0);
+    assert_eq!(names, ["claude/claude-sonnet"]);
+    assert_eq!(plan.candidates[0].reason, Reason::LastResort);
+    let hard = [("claude", Why::CircuitOpen), ("gemini", Why::CircuitOpen)];
+    assert!(order(CONFIG, Dialect::OpenAiChat, "smart", &hard, 0.0).0.is_empty());
+}
+
+#[test]
+fn what_is_served_is_listed_once_and_without_globs() {
+    let config = load(CONFIG, &Scope::Standalone).unwrap();
+    assert_eq!(served(&config), ["fast", "claude-sonnet", "smart", "gemini-pro"]);
+}

@@ -1,0 +1,351 @@
+//! Streams: every pair, every split, every way to end badly.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use bowsprit_core::dialect::{AnswerContext, Dialect, Pushed, Stream, StreamError, Usage};
+use bowsprit_core::fault::ErrorKind;
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+
+const OPENAI: &str = concat!(
+    ": OPENROUTER PROCESSING\n\n",
+    "data: {\"id\":\"chatcmpl-9\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4.1\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n",
+    "data: {\"id\":\"chatcmpl-9\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4.1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Ahoy, \\\"usage\\\": {\\\"x\\\":1} \"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n",
+    "data: {\"id\":\"chatcmpl-9\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4.1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\u{2693}\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n",
+    "data: {\"id\":\"chatcmpl-9\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4.1\",\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"call_a\",\"type\":\"function\",\"function\":{\"name\":\"weather\",\"arguments\":\"\"}}]},\"finish_reason\":null}],\"usage\":null}\n\n",
+    "data: {\"id\":\"chatcmpl-9\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4.1\",\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{\\\"city\\\":\"}}]},\"finish_reason\":null}],\"usage\":null}\n\n",
+    "data: {\"id\":\"chatcmpl-9\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4.1\",\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":1,\"id\":\"call_b\",\"type\":\"function\",\"function\":{\"name\":\"tide\",\"arguments\":\"{}\"}}]},\"finish_reason\":null}],\"usage\":null}\n\n",
+    "data: {\"id\":\"chatcmpl-9\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4.1\",\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"\\\"Brest\\\"}\"}}]},\"finish_reason\":null}],\"usage\":null}\n\n",
+    "data: {\"id\":\"chatcmpl-9\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4.1\",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"tool_calls\"}],\"usage\":null}\n\n",
+    "data: {\"id\":\"chatcmpl-9\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4.1\",\"choices\":[],\"usage\":{\"prompt_tokens\":20,\"completion_tokens\":9,\"total_tokens\":29,\"prompt_tokens_details\":{\"cached_tokens\":16},\"completion_tokens_details\":{\"reasoning_tokens\":4}}}\n\n",
+    "data: [DONE]\n\n",
+);
+
+const ANTHROPIC: &str = concat!(
+    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_01\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-sonnet-4-5\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":4,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":16,\"output_tokens\":1}}}\n\n",
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}}\n\n",
+    "event: ping\ndata: {\"type\": \"ping\"}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"They want weather.\"}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"signature_delta\",\"signature\":\"EqQB\"}}\n\n",
+    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"text_delta\",\"text\":\"Ahoy\"}}\n\n",
+    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":1}\n\n",
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":2,\"content_block\":{\"type\":\"tool_use\",\"id\":\"toolu_01\",\"name\":\"weather\",\"input\":{}}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"\"}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"city\\\": \\\"Br\"}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"est\\\"}\"}}\n\n",
+    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":2}\n\n",
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":3,\"content_block\":{\"type\":\"tool_use\",\"id\":\"toolu_02\",\"name\":\"tide\",\"input\":{}}}\n\n",
+    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":3}\n\n",
+    "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":9,\"output_tokens_details\":{\"thinking_tokens\":4}}}\n\n",
+    "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+);
+
+const GEMINI: &str = concat!(
+    "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"They want weather.\",\"thought\": true}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 20,\"totalTokenCount\": 20},\"modelVersion\": \"gemini-2.5-flash\",\"responseId\": \"r1\"}\r\n\r\n",
+    "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"Ahoy\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 20,\"candidatesTokenCount\": 2,\"totalTokenCount\": 22},\"modelVersion\": \"gemini-2.5-flash\",\"responseId\": \"r1\"}\r\n\r\n",
+    "data: {\"candidates\": [{\"content\": {\"parts\": [{\"functionCall\": {\"name\": \"weather\",\"args\": {\"city\": \"Brest\"}},\"thoughtSignature\": \"CsQB\"},{\"functionCall\": {\"name\": \"tide\",\"args\": {}}}],\"role\": \"model\"},\"finishReason\": \"STOP\",\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 20,\"candidatesTokenCount\": 5,\"thoughtsTokenCount\": 4,\"cachedContentTokenCount\": 16,\"totalTokenCount\": 29},\"modelVersion\": \"gemini-2.5-flash\",\"responseId\": \"r1\"}\r\n\r\n",
+);
+
+/// What each fixture says in tokens, normalised.
+const USAGE: Usage = Usage {
+    input: 20,
+    output: 9,
+    cached: 16,
+    cache_write: 0,
+    reasoning: 4,
+};
+
+fn sample(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenAiChat => OPENAI,
+        Dialect::AnthropicMessages => ANTHROPIC,
+        Dialect::Gemini => GEMINI,
+    }
+}
+
+fn ctx() -> AnswerContext {
+    AnswerContext {
+        model: "asked-for".into(),
+        id: "bow-0123456789abcdef".into(),
+        created: 1_700_000_000,
+        include_usage: true,
+    }
+}
+
+struct Ran {
+    out: Vec<u8>,
+    end: Result<(), StreamError>,
+    started: bool,
+    usage: Option<Usage>,
+    chunks: u64,
+    rewritten: usize,
+}
+
+fn run<'a>(from: Dialect, to: Dialect, hide: bool, pieces: impl IntoIterator<Item = &'a [u8]>) -> Ran {
+    let mut stream = Stream::new(from, to, ctx(), hide);
+    let mut all = Vec::new();
+    let mut rewritten = 0;
+    let mut end = Ok(());
+    for piece in pieces {
+        let chunk = Bytes::copy_from_slice(piece);
+        let mut out = BytesMut::new();
+        match stream.push(&chunk, &mut out) {
+            Ok(Pushed::Same) => {
+                assert!(out.is_empty());
+                all.extend_from_slice(&chunk);
+            }
+            Ok(Pushed::Rewritten) => {
+                rewritten += 1;
+                all.extend_from_slice(&out);
+            }
+            Err(error) => {
+                all.extend_from_slice(&out);
+                end = Err(error);
+                break;
+            }
+        }
+    }
+    if end.is_ok() {
+        let mut out = BytesMut::new();
+        end = stream.finish(&mut out);
+        all.extend_from_slice(&out);
+    }
+    Ran {
+        out: all,
+        end,
+        started: stream.content_started(),
+        usage: stream.usage(),
+        chunks: stream.chunks(),
+        rewritten,
+    }
+}
+
+fn whole(from: Dialect, to: Dialect, text: &str) -> String {
+    let ran = run(from, to, false, [text.as_bytes()]);
+    assert_eq!(ran.end, Ok(()), "{from} -> {to}");
+    String::from_utf8(ran.out).unwrap()
+}
+
+fn pairs() -> impl Iterator<Item = (Dialect, Dialect)> {
+    Dialect::ALL
+        .into_iter()
+        .flat_map(|from| Dialect::ALL.into_iter().map(move |to| (from, to)))
+}
+
+#[test]
+fn every_pair_streams_as_its_snapshot_says() {
+    for (from, to) in pairs().filter(|(from, to)| from != to) {
+        insta::assert_snapshot!(format!("stream_{from}_to_{to}"), whole(from, to, sample(from)));
+    }
+}
+
+#[test]
+fn every_pair_counts_tokens_the_same() {
+    for (from, to) in pairs() {
+        let ran = run(from, to, false, [sample(from).as_bytes()]);
+        assert_eq!(ran.usage, Some(USAGE), "{from} -> {to}");
+        assert!(ran.started && ran.chunks >= 3, "{from} -> {to}: {}", ran.chunks);
+    }
+}
+
+#[test]
+fn there_and_back_again_says_the_same() {
+    // What a caller gets in translation must itself be a stream that can be read: ids, arguments and usage survive.
+    for (from, to) in pairs().filter(|(from, to)| from != to) {
+        let there = whole(from, to, sample(from));
+        let watched = run(to, to, false, [there.as_bytes()]);
+        assert_eq!((watched.end, watched.usage), (Ok(()), Some(USAGE)), "{from} -> {to}");
+        for via in Dialect::ALL.into_iter().filter(|via| *via != to) {
+            let back = whole(to, via, &there);
+            let text = back.replace("\\\"", "\"").replace(": ", ":").replace("\"}}]}", "");
+            assert!(
+                text.contains("Ahoy") && text.contains("weather") && text.contains("tide"),
+                "{from}->{to}->{via}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stream_without_its_end_mark_is_truncated() {
+    for (from, to) in pairs() {
+        let text = sample(from);
+        // Without its last event; in the middle of an event; nothing at all.
+        let last = text.trim_end().rfind("data: ").unwrap();
+        for cut in [last, last / 2, last / 3, 1, 0] {
+            let ran = run(from, to, false, [&text.as_bytes()[..cut]]);
+            assert_eq!(ran.end, Err(StreamError::Truncated), "{from} -> {to} cut at {cut}");
+            let out = String::from_utf8_lossy(&ran.out).into_owned();
+            assert!(
+                !out.contains("[DONE]") && !out.contains("\"message_stop\""),
+                "{from} -> {to} cut at {cut}"
+            );
+            assert!(
+                from == to || !out.contains("finishReason"),
+                "{from} -> {to} cut at {cut}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_missing_last_blank_line_is_forgiven() {
+    for (from, to) in pairs() {
+        let text = sample(from).trim_end();
+        let ran = run(from, to, false, [text.as_bytes()]);
+        assert_eq!(ran.end, Ok(()), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn an_error_inside_a_stream_is_the_providers_error() {
+    let errors = [
+        (
+            Dialect::OpenAiChat,
+            "data: {\"error\":{\"message\":\"The server had an error\",\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n",
+            ErrorKind::Internal,
+        ),
+        (
+            Dialect::OpenAiChat,
+            "data: {\"error\": {\"message\": \"slow down\", \"type\": \"requests\", \"code\": \"rate_limit_exceeded\"}}\n\n",
+            ErrorKind::RateLimited,
+        ),
+        (
+            Dialect::AnthropicMessages,
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n",
+            ErrorKind::Overloaded,
+        ),
+        (
+            Dialect::Gemini,
+            "data: {\"error\": {\"code\": 503,\"message\": \"The model is overloaded.\",\"status\": \"UNAVAILABLE\"}}\r\n\r\n",
+            ErrorKind::Overloaded,
+        ),
+    ];
+    for (from, event, kind) in errors {
+        for to in Dialect::ALL {
+            let text = sample(from);
+            let after_content = text.find("Ahoy").unwrap();
+            let boundary = after_content + text[after_content..].find("data: ").unwrap();
+            let boundary = text[..boundary]
+                .rfind("event: ")
+                .filter(|at| *at > after_content)
+                .unwrap_or(boundary);
+            for (prefix, started) in [("", false), (&text[..boundary], true)] {
+                let broken = format!("{prefix}{event}");
+                for size in [1, 7, broken.len()] {
+                    let ran = run(from, to, false, broken.as_bytes().chunks(size));
+                    let Err(StreamError::Provider(error)) = ran.end else {
+                        panic!("{from} -> {to}: {:?}", ran.end)
+                    };
+                    assert_eq!(error.kind, kind, "{from} -> {to}");
+                    assert_eq!(ran.started, started, "{from} -> {to}");
+                    if started {
+                        assert!(
+                            String::from_utf8_lossy(&ran.out).contains("Ahoy"),
+                            "{from} -> {to}: content before it is lost"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn same_dialect_bytes_pass_unchanged_at_every_split() {
+    for dialect in Dialect::ALL {
+        let text = sample(dialect).as_bytes();
+        for at in 0..=text.len() {
+            let ran = run(dialect, dialect, false, [&text[..at], &text[at..]]);
+            assert_eq!(
+                (&ran.out[..], &ran.end, ran.rewritten),
+                (text, &Ok(()), 0),
+                "{dialect} split at {at}"
+            );
+            assert_eq!(ran.usage, Some(USAGE), "{dialect} split at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_hidden_usage_chunk_is_all_that_is_cut_at_every_split() {
+    for ends in ["\n", "\r\n", "\r"] {
+        let text = OPENAI.replace('\n', ends);
+        let from = text.find("data: {\"id\":\"chatcmpl-9\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4.1\",\"choices\":[]").unwrap();
+        let to = text.find("data: [DONE]").unwrap();
+        let expected = [&text[..from], &text[to..]].concat();
+        for at in 0..=text.len() {
+            let ran = run(
+                Dialect::OpenAiChat,
+                Dialect::OpenAiChat,
+                true,
+                [&text.as_bytes()[..at], &text.as_bytes()[at..]],
+            );
+            assert_eq!(String::from_utf8_lossy(&ran.out), expected, "{ends:?} split at {at}");
+            assert_eq!((ran.end, ran.usage), (Ok(()), Some(USAGE)), "{ends:?} split at {at}");
+        }
+        let bytewise = run(
+            Dialect::OpenAiChat,
+            Dialect::OpenAiChat,
+            true,
+            text.as_bytes().chunks(1),
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&bytewise.out),
+            expected,
+            "{ends:?} byte by byte"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn chunking_never_changes_what_the_caller_gets(cuts in proptest::collection::vec(0usize..4000, 0..40), pair in 0usize..9, crlf in any::<bool>()) {
+        let (from, to) = pairs().nth(pair).unwrap();
+        let text = if crlf { sample(from).replace("\r\n", "\n").replace('\n', "\r\n") } else { sample(from).to_owned() };
+        let text = text.as_bytes();
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).chain([0, text.len()]).collect();
+        cuts.sort_unstable();
+        for hide in [false, true] {
+            let once = run(from, to, hide, [text]);
+            let pieces = run(from, to, hide, cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]));
+            prop_assert_eq!(String::from_utf8_lossy(&once.out), String::from_utf8_lossy(&pieces.out));
+            prop_assert_eq!(once.end, pieces.end);
+            prop_assert_eq!(once.usage, pieces.usage);
+            prop_assert_eq!(once.chunks, pieces.chunks);
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic_and_pass_unchanged(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..8), pair in 0usize..9) {
+        let (from, to) = pairs().nth(pair).unwrap();
+        let ran = run(from, to, false, pieces.iter().map(Vec::as_slice));
+        if from == to {
+            prop_assert_eq!(ran.out, pieces.concat());
+        }
+        run(from, to, true, pieces.iter().map(Vec::as_slice));
+    }
+
+    #[test]
+    fn mutated_streams_never_panic(flips in proptest::collection::vec((0usize..4000, any::<u8>()), 1..6), pair in 0usize..9, size in 1usize..300) {
+        let (from, to) = pairs().nth(pair).unwrap();
+        let mut text = sample(from).as_bytes().to_vec();
+        for (at, byte) in flips {
+            let at = at % text.len();
+            text[at] = byte;
+        }
+        let ran = run(from, to, false, text.chunks(size));
+        if from == to && ran.end.is_ok() {
+            prop_assert_eq!(ran.out, text);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! OpenAI's responses, plain and as their typed events.
+
+use serde_json::{Value, json};
+
+use super::{Content, Rendered, argument_pieces};
+use crate::call::{Call, StreamForm};
+use crate::ids::Ids;
+use crate::script::Answer;
+use crate::sse::{Frame, Kind};
+
+pub(crate) fn render(call: &Call, answer: &Answer, ids: &mut Ids) -> Rendered {
+    let content = Content::of(call, answer);
+    let frame = Envelope {
+        id: ids.hex("resp_", 48),
+        created: ids.created(),
+        call,
+    };
+    if call.stream == StreamForm::None {
+        let output = items(&content, answer, ids);
+        Rendered::Plain(frame.response(&content, answer, Some(output)))
+    } else {
+        Rendered::Stream(stream(&frame, &content, answer, ids))
+    }
+}
+
+/// What every copy of the response object repeats.
+struct Envelope<'a> {
+    id: String,
+    created: u64,
+    call: &'a Call,
+}
+
+impl Envelope<'_> {
+    /// The response object; without output it is the one in progress.
+    fn response(&self, content: &Content, answer: &Answer, output: Option<Vec<Value>>) -> Value {
+        let asked = |name: &str, usual: Value| self.call.body.get(name).cloned().unwrap_or(usual);
+        let cut = matches!(answer.finish.as_deref(), Some("length" | "content_filter"));
+        let status = match (&output, cut) {
+            (None, _) => "in_progress",
+            (Some(_), true) => "incomplete",
+            (Some(_), false) => "completed",
+        };
+        let reason = if answer.finish.as_deref() == Some("length") {
+            "max_output_tokens"
+        } else {
+            "content_filter"
+        };
+        let incomplete = if status == "incomplete" {
+            json!({"reason": reason})
+        } else {
+            Value::Null
+        };
+        let usage = output.as_ref().map(|_| {
+            json!({
+                "input_tokens": content.input,
+                "input_tokens_details": {"cached_tokens": answer.usage.cached},
+                "output_tokens": content.output,
+                "output_tokens_details": {"reasoning_tokens": answer.usage.reasoning},
+                "total_tokens": content.input + content.output,
+            })
+        });
+        json!({
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created,
+            "status": status,
+            "background": false,
+            "error": null,
+            "incomplete_details": incomplete,
+            "instructions": asked("instructions", Value::Null),
+            "max_output_tokens": asked("max_output_tokens", Value::Null),
+            "model": self.call.model,
+            "output": output.unwrap_or_default(),
+            "parallel_tool_calls": asked("parallel_tool_calls", json!(true)),
+            "previous_response_id": asked("previous_response_id", Value::Null),
+            "reasoning": {"effort": null, "summary": null},
+            "service_tier": "default",
+            "store": asked("store", json!(true)),
+            "temperature": asked("temperature", json!(1.0)),
+            "text": asked("text", json!({"format": {"type": "text"}})),
+            "tool_choice": asked("tool_choice", json!("auto")),
+            "tools": asked("tools", json!([])),
+            "top_p": asked("top_p", json!(1.0)),
+            "truncation": asked("truncation", json!("disabled")),
+            "usage": usage,
+            "user": asked("user", Value::Null),
+            "metadata": asked("metadata", json!({})),
+        })
+    }
+}
+
+fn part(text: &str) -> Value {
+    json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text})
+}
+
+/// The output items, complete: a message if there is text, then the function calls.
+fn items(content: &Content, answer: &Answer, ids: &mut Ids) -> Vec<Value> {
+    let mut items = Vec::new();
+    if let Some(thinking) = &answer.thinking {
+        let summary = json!([{"type": "summary_text", "text": thinking}]);
+        items.push(json!({"id": ids.hex("rs_", 48), "type": "reasoning", "summary": summary}));
+    }
+    if !content.text.is_empty() || content.calls.is_empty() {
+        items.push(
+            json!({"id": ids.hex("msg_", 48), "type": "message", "status": "completed",
+            "content": [part(&content.text)], "role": "assistant"}),
+        );
+    }
+    for tool in &content.calls {
+        items.push(
+            json!({"id": ids.hex("fc_", 48), "type": "function_call", "status": "completed",
+            "arguments": tool.arguments.to_string(), "call_id": ids.alphanumeric("call_", 24), "name": tool.name}),
+        );
+    }
+    items
+}
+
+/// Writes the events: each repeats its type and carries a number.
+#[derive(Default)]
+struct Events {
+    frames: Vec<Frame>,
+}
+
+impl Events {
+    fn push(&mut self, kind: Kind, event: &'static str, mut data: Value) {
+        if let Some(fields) = data.as_object_mut() {
+            fields.shift_insert(0, "type".to_owned(), json!(event));
+            fields.shift_insert(1, "sequence_number".to_owned(), json!(self.frames.len()));
+        }
+        self.frames.push(Frame::event(kind, event, &data));
+    }
+}
+
+fn stream(frame: &Envelope<'_>, content: &Content, answer: &Answer, ids: &mut Ids) -> Vec<Frame> {
+    let mut events = Events::default();
+    let begun = frame.response(content, answer, None);
+    events.push(Kind::Start, "response.created", json!({"response": begun}));
+    events.push(Kind::Start, "response.in_progress", json!({"response": begun}));
+    let items = items(content, answer, ids);
+    for (place, item) in items.iter().enumerate() {
+        let id = item.get("id").cloned().unwrap_or_default();
+        // An item is announced empty and in progress, and repeated whole when it is done.
+        let mut announced = item.clone();
+        for (name, value) in [
+            ("status", json!("in_progress")),
+            ("content", json!([])),
+            ("arguments", json!("")),
+        ] {
+            if let Some(field) = announced.get_mut(name) {
+                *field = value;
+            }
+        }
+        let kind = if item.get("type") == Some(&json!("function_call")) {
+            Kind::Content
+        } else {
+            Kind::Start
+        };
+        events.push(
+            kind,
+            "response.output_item.added",
+            json!({"output_index": place, "item": announced}),
+        );
+        match item.get("type").and_then(Value::as_str) {
+            Some("message") => text_events(&mut events, content, place, &id),
+            Some("function_call") => {
+                let arguments = item.get("arguments").cloned().unwrap_or_default();
+                let name = item.get("name").cloned().unwrap_or_default();
+                call_events(&mut events, &arguments, &name, place, &id);
+            }
+            _ => {}
+        }
+        events.push(
+            Kind::Finish,
+            "response.output_item.done",
+            json!({"output_index": place, "item": item}),
+        );
+    }
+    let done = frame.response(content, answer, Some(items));
+    let cut = done.get("status") == Some(&json!("incomplete"));
+    let event = if cut {
+        "response.incomplete"
+    } else {
+        "response.completed"
+    };
+    events.push(Kind::End, event, json!({"response": done}));
+    events.frames
+}
+
+fn text_events(events: &mut Events, content: &Content, place: usize, id: &Value) {
+    let at = |more: Value| {
+        let mut data = json!({"item_id": id, "output_index": place, "content_index": 0});
+        if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
+            data.extend(more);
+        }
+        data
+    };
+    events.push(
+        Kind::Start,
+        "response.content_part.added",
+        at(json!({"part": part("")})),
+    );
+    for piece in &content.pieces {
+        let delta = at(json!({"delta": piece, "logprobs": []}));
+        events.push(Kind::Content, "response.output_text.delta", delta);
+    }
+    let done = at(json!({"text": content.text, "logprobs": []}));
+    events.push(Kind::Finish, "response.output_text.done", done);
+    events.push(
+        Kind::Finish,
+        "response.content_part.done",
+        at(json!({"part": part(&content.text)})),
+    );
+}
+
+fn call_events(events: &mut Events, arguments: &Value, name: &Value, place: usize, id: &Value) {
+    // `arguments` is the JSON text already; it is cut as text.
+    let parsed: Value = arguments
+        .as_str()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    for piece in argument_pieces(&parsed) {
+        let delta = json!({"item_id": id, "output_index": place, "delta": piece});
+        events.push(Kind::Content, "response.function_call_arguments.delta", delta);
+    }
+    let done = json!({"item_id": id, "output_index": place, "name": name, "arguments": arguments});
+    events.push(Kind::Finish, "response.function_call_arguments.done", done);
+}
