@@ -221,6 +221,7 @@ impl Breaker {
     }
 
     /// Gives a permit back with what came of it. A permit of an earlier generation changes nothing.
+    #[allow(clippy::needless_pass_by_value)] // giving it back spends it
     pub fn settle(&mut self, permit: Permit, verdict: Verdict, now: Moment) -> Option<Transition> {
         if permit.generation != self.generation {
             return None;
@@ -233,6 +234,7 @@ impl Breaker {
     }
 
     /// Gives a permit back unused: nothing was sent, or nobody knows what came of it.
+    #[allow(clippy::needless_pass_by_value)] // giving it back spends it
     pub fn cancel(&mut self, permit: Permit) {
         if permit.generation == self.generation
             && let State::HalfOpen { out, .. } = &mut self.state

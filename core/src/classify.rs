@@ -156,6 +156,7 @@ const fn row(when: &'static str, condition: Condition, code: Option<Code>, again
 }
 
 /// Where the request may be tried again.
+#[derive(Clone, Copy)]
 enum Again {
     Never,
     Elsewhere,

@@ -31,6 +31,7 @@
 
 mod anthropic_messages;
 mod array;
+mod at;
 mod common;
 mod envelope;
 mod error;
@@ -215,17 +216,17 @@ pub fn translate_request(
     body: &[u8],
     target: &Target<'_>,
 ) -> Result<Translated, RequestError> {
-    let value = common::parse_body(body)?;
-    let mut dropped = common::Dropped::default();
+    let value = at::parse_body(body)?;
+    let mut dropped = at::Dropped::default();
     let request = match from {
-        Dialect::OpenAiChat => openai_chat::request::decode(&value, &mut dropped),
-        Dialect::AnthropicMessages => anthropic_messages::request::decode(&value, &mut dropped),
-        Dialect::Gemini => gemini::request::decode(&value, &mut dropped),
+        Dialect::OpenAiChat => openai_chat::request_in::decode(&value, &mut dropped),
+        Dialect::AnthropicMessages => anthropic_messages::request_in::decode(&value, &mut dropped),
+        Dialect::Gemini => gemini::request_in::decode(&value, &mut dropped),
     }?;
     let encoded = match to {
-        Dialect::OpenAiChat => openai_chat::request::encode(request, target, &mut dropped),
-        Dialect::AnthropicMessages => anthropic_messages::request::encode(request, target, &mut dropped),
-        Dialect::Gemini => gemini::request::encode(request, target, &mut dropped),
+        Dialect::OpenAiChat => openai_chat::request_out::encode(request, target, &mut dropped),
+        Dialect::AnthropicMessages => anthropic_messages::request_out::encode(request, target, &mut dropped),
+        Dialect::Gemini => gemini::request_out::encode(request, target, &mut dropped),
     }?;
     Ok(Translated {
         body: common::to_bytes(&encoded),
@@ -253,6 +254,10 @@ pub fn translate_response(
         Dialect::Gemini => gemini::answer::decode(&value, ctx),
     }
     .ok_or(ErrorKind::Malformed)?;
+    // An empty answer that says it is whole would be a lie: the model tried to call a tool and failed.
+    if answer.choices.iter().any(|choice| choice.finish == common::Finish::BadCall && choice.parts.is_empty()) {
+        return Err(ErrorKind::Internal);
+    }
     let usage = answer.usage.unwrap_or_default();
     let encoded = match to {
         Dialect::OpenAiChat => openai_chat::answer::encode(&answer, ctx),

@@ -137,6 +137,7 @@ impl Limiter {
     }
 
     /// The request has ended and used so many tokens; where nobody knows, what was reserved stands.
+    #[allow(clippy::needless_pass_by_value)] // giving it back spends it
     pub fn settle(&mut self, reservation: Reservation, used_tokens: Option<u64>, now: Moment) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let (Some(used), Some(bucket)) = (used_tokens, self.tokens.as_mut())
@@ -147,6 +148,7 @@ impl Limiter {
     }
 
     /// The request was never sent: all its room flows back.
+    #[allow(clippy::needless_pass_by_value)] // giving it back spends it
     pub fn cancel(&mut self, reservation: Reservation, now: Moment) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let pairs = [

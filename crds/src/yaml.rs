@@ -42,10 +42,51 @@ pub fn documents(text: &str) -> Result<Vec<Value>, YamlError> {
 
 /// One document as YAML, without the `---` before it.
 pub fn to_string(document: &impl Serialize) -> Result<String, YamlError> {
-    serde_yaml::to_string(document).map_err(|error| YamlError {
+    let text = serde_yaml::to_string(document).map_err(|error| YamlError {
         document: 1,
         problem: error.to_string(),
-    })
+    })?;
+    Ok(quote_old_booleans(&text))
+}
+
+/// Words that YAML 1.1, and so kubectl, reads as booleans, where the library (YAML 1.2) writes them bare.
+const OLD_BOOLEANS: &[&str] = &[
+    "y", "Y", "yes", "Yes", "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF",
+];
+
+/// Puts quotes around bare old booleans, as values and list entries; text inside block scalars stays as it is.
+fn quote_old_booleans(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    let mut block: Option<usize> = None;
+    for line in text.split_inclusive('\n') {
+        let body = line.trim_end_matches('\n');
+        let indent = body.len() - body.trim_start_matches(' ').len();
+        if block.is_some_and(|base| body.trim().is_empty() || indent > base) {
+            quoted.push_str(line);
+            continue;
+        }
+        block = None;
+        let entry = body.trim_start_matches([' ', '-']);
+        let start = body.len() - entry.len();
+        let value = entry.rsplit_once(": ").map_or(entry, |(_, value)| value);
+        if matches!(value, "|" | "|-" | "|+" | ">" | ">-" | ">+") {
+            // The content is indented deeper than the key it belongs to, or than the dash of a list entry.
+            block = Some(if value.len() == entry.len() {
+                start.saturating_sub(2)
+            } else {
+                start
+            });
+        }
+        if OLD_BOOLEANS.contains(&value) {
+            quoted.push_str(body.get(..body.len() - value.len()).unwrap_or_default());
+            quoted.push('"');
+            quoted.push_str(value);
+            quoted.push_str("\"\n");
+        } else {
+            quoted.push_str(line);
+        }
+    }
+    quoted
 }
 
 /// A stream of documents as YAML, each after a `---`.
@@ -79,6 +120,17 @@ mod tests {
         let error = documents("a: 1\n---\nb: [1\n").unwrap_err();
         assert_eq!(error.document, 2);
         assert!(error.problem.contains("line"), "{error}");
+    }
+
+    #[test]
+    fn what_kubectl_would_take_for_a_boolean_is_quoted() {
+        let document = json!({"enum": ["OFF", "x", ["no"]], "a": {"b": "on"}, "text": "k: off\n- no\n", "list": ["x\n- on\n", "y"]});
+        let text = to_string(&document).unwrap();
+        assert!(
+            text.contains("- \"OFF\"") && text.contains("b: \"on\"") && text.contains("- \"y\""),
+            "{text}"
+        );
+        assert_eq!(documents(&text).unwrap(), [document], "{text}");
     }
 
     #[test]

@@ -15,11 +15,12 @@ pub struct Rendered {
 
 /// The first twelve hex digits of the text's SHA-256: enough to tell any two configs of a namespace apart.
 pub fn revision(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    use std::fmt::Write as _;
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(6).fold(String::with_capacity(12), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Renders objects by name. Defaults are written out, since serde writes every field that is set.

@@ -143,21 +143,22 @@ fn of_name(name: &str) -> Option<ErrorKind> {
     })
 }
 
+const CONTEXT: &[&str] = &[
+    "prompt is too long",
+    "maximum context length",
+    "exceed context limit",
+    "exceeds the maximum number of tokens",
+    "context length exceeded",
+    "exceeds the available context size",
+];
+const BILLING: &[&str] = &["credit balance is too low", "billing to be enabled", "enable billing"];
+const KEY: &[&str] = &["api key not valid", "api key expired", "api key not found"];
+
 /// Where the three name a special case only in words.
 fn of_message(status: u16, message: &str) -> Option<ErrorKind> {
     if !matches!(status, 200 | 400 | 403 | 413 | 422) {
         return None;
     }
-    const CONTEXT: &[&str] = &[
-        "prompt is too long",
-        "maximum context length",
-        "exceed context limit",
-        "exceeds the maximum number of tokens",
-        "context length exceeded",
-        "exceeds the available context size",
-    ];
-    const BILLING: &[&str] = &["credit balance is too low", "billing to be enabled", "enable billing"];
-    const KEY: &[&str] = &["api key not valid", "api key expired", "api key not found"];
     let lower = message.to_ascii_lowercase();
     let says = |list: &[&str]| list.iter().any(|words| lower.contains(words));
     if says(CONTEXT) {

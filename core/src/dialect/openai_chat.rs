@@ -3,7 +3,8 @@
 pub(super) mod answer;
 pub(super) mod decoder;
 pub(super) mod encoder;
-pub(super) mod request;
+pub(super) mod request_in;
+pub(super) mod request_out;
 
 use super::common::Finish;
 

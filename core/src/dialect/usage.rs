@@ -115,23 +115,28 @@ impl From<Anthropic> for Usage {
 
 /// `Gemini`'s `usageMetadata`: thoughts are counted beside the candidates.
 #[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 pub(super) struct Gemini {
-    prompt_token_count: Option<u64>,
-    candidates_token_count: Option<u64>,
-    thoughts_token_count: Option<u64>,
-    cached_content_token_count: Option<u64>,
-    tool_use_prompt_token_count: Option<u64>,
+    #[serde(rename = "promptTokenCount")]
+    prompt: Option<u64>,
+    #[serde(rename = "candidatesTokenCount")]
+    candidates: Option<u64>,
+    #[serde(rename = "thoughtsTokenCount")]
+    thoughts: Option<u64>,
+    #[serde(rename = "cachedContentTokenCount")]
+    cached: Option<u64>,
+    #[serde(rename = "toolUsePromptTokenCount")]
+    tool_prompt: Option<u64>,
 }
 
 impl From<Gemini> for Usage {
     fn from(raw: Gemini) -> Self {
-        let reasoning = raw.thoughts_token_count.unwrap_or_default();
-        let tools = raw.tool_use_prompt_token_count.unwrap_or_default();
+        let reasoning = raw.thoughts.unwrap_or_default();
+        let tools = raw.tool_prompt.unwrap_or_default();
         Self {
-            input: raw.prompt_token_count.unwrap_or_default().saturating_add(tools),
-            output: raw.candidates_token_count.unwrap_or_default().saturating_add(reasoning),
-            cached: raw.cached_content_token_count.unwrap_or_default(),
+            input: raw.prompt.unwrap_or_default().saturating_add(tools),
+            output: raw.candidates.unwrap_or_default().saturating_add(reasoning),
+            cached: raw.cached.unwrap_or_default(),
             cache_write: 0,
             reasoning,
         }
@@ -161,7 +166,6 @@ pub fn usage(dialect: Dialect, body: &[u8]) -> Option<Usage> {
             struct Body {
                 usage_metadata: Option<Gemini>,
             }
-            // Without `alt=sse` a streamed answer that ended early may be buffered as an array: its last element counts.
             serde_json::from_slice::<Body>(body)
                 .ok()?
                 .usage_metadata

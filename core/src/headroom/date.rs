@@ -110,6 +110,9 @@ fn nearest_century(two_digits: i64, wall_unix_ms: u64) -> i64 {
     if guess > this_year + 50 { guess - 100 } else { guess }
 }
 
+/// Days from 0000-03-01 to 1970-01-01.
+const TO_1970: i64 = 719_468;
+
 /// Midnight of the day plus the time of day; `None` for days that do not exist.
 fn unix_ms(year: i64, month: i64, day: i64, time_of_day: i64) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -130,7 +133,6 @@ fn unix_ms(year: i64, month: i64, day: i64, time_of_day: i64) -> Option<i64> {
         (year, month - 3)
     };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    const TO_1970: i64 = 719_468; // days from 0000-03-01 to 1970-01-01
     Some((days - TO_1970) * 86_400_000 + time_of_day)
 }
 

@@ -132,6 +132,15 @@ fn an_exhausted_provider_is_waited_for_until_its_reset() {
 }
 
 #[test]
+fn the_last_unit_left_may_be_used() {
+    let headroom = seen(&[
+        ("x-ratelimit-remaining-requests", "1"),
+        ("x-ratelimit-reset-requests", "20s"),
+    ]);
+    assert_eq!(headroom.exhausted_for(at(0)), None);
+}
+
+#[test]
 fn of_a_bucket_that_refills_only_the_time_to_the_next_unit_is_waited() {
     let headroom = seen(&[
         ("x-ratelimit-limit-requests", "60"),

@@ -47,9 +47,9 @@ fn a_burst_is_a_tenth_of_a_minute_and_never_more_after_a_long_pause() {
 fn it_refills_smoothly_and_tells_the_wait_to_the_nanosecond() {
     let mut limiter = Limiter::new(rpm(60), at(0));
     assert_eq!(burst(&mut limiter, 1, at(0)), 6);
-    let limited = limiter.reserve(1, at(250)).unwrap_err();
+    let refused = limiter.reserve(1, at(250)).unwrap_err();
     assert_eq!(
-        limited,
+        refused,
         Limited {
             which: Which::Requests,
             retry_in: Some(Duration::from_millis(750))
@@ -78,9 +78,9 @@ fn what_was_reserved_too_much_flows_back_and_too_little_becomes_debt() {
     let reservation = limiter.reserve(1_000, at(0)).unwrap();
     limiter.settle(reservation, Some(11_000), at(0));
     assert_eq!(limiter.tokens_left(at(0)), Some(-6_000));
-    let limited = limiter.reserve(1, at(0)).unwrap_err();
+    let refused = limiter.reserve(1, at(0)).unwrap_err();
     assert_eq!(
-        limited,
+        refused,
         Limited {
             which: Which::Tokens,
             retry_in: Some(Duration::from_millis(6_001))
@@ -188,9 +188,9 @@ fn the_limit_that_holds_longest_is_the_one_told() {
         at(0),
     );
     let _one = limiter.reserve(60, at(0)).unwrap();
-    let limited = limiter.reserve(1, at(0)).unwrap_err();
+    let refused = limiter.reserve(1, at(0)).unwrap_err();
     assert_eq!(
-        limited,
+        refused,
         Limited {
             which: Which::Requests,
             retry_in: Some(Duration::from_mins(1))
@@ -293,7 +293,7 @@ proptest! {
                 Err(limited) => {
                     let wait = limited.retry_in.unwrap();
                     prop_assert!(limiter.would_admit(tokens, now + wait));
-                    prop_assert!(!limiter.would_admit(tokens, now + (wait - Duration::from_nanos(1))));
+                    prop_assert!(!limiter.would_admit(tokens, now + wait.saturating_sub(Duration::from_nanos(1))));
                 }
             }
         }

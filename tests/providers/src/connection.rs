@@ -254,7 +254,9 @@ impl Connection {
     /// Writes all of `bytes`, unless the peer goes.
     pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
         while !bytes.is_empty() {
+            // Written first: what the peer could still take counts as sent, even if it closed right after the last byte.
             tokio::select! {
+                biased;
                 written = self.write.write(bytes) => match written {
                     Ok(written) if written > 0 => bytes = bytes.split_at_checked(written).map_or(&[], |(_, rest)| rest),
                     _ => return Err(Gone),

@@ -11,7 +11,7 @@ use crate::sse::{Frame, Kind};
 use crate::wire::{LAST_CHUNK, ResponseHead, chunk};
 
 /// What an `EarlyFin` stream promises: more than any test sends.
-const FALSE_LENGTH: usize = 1_000_000;
+const FALSE_LENGTH: usize = 1_000_000_000;
 
 /// What nginx shows when what is behind it is gone.
 const HTML_502: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n\
@@ -181,7 +181,12 @@ impl Connection {
         Ok(next)
     }
 
-    async fn play_stream(&mut self, answer: &Answer, mut head: ResponseHead, plan: StreamPlan) -> Result<Next, Gone> {
+    async fn play_stream(
+        &mut self,
+        answer: &Answer,
+        mut head: ResponseHead,
+        mut plan: StreamPlan,
+    ) -> Result<Next, Gone> {
         let chunked = !matches!(answer.fault, Some(Fault::EarlyFin { .. }));
         if chunked {
             head.set("Transfer-Encoding", "chunked");
@@ -197,6 +202,7 @@ impl Connection {
             return Ok(Next::Reset);
         }
         let mut zip = Zip::new(answer.gzip);
+        let end = plan.frames.pop_if(|(kind, _)| *kind == Kind::End);
         for (kind, frame) in plan.frames {
             if kind == Kind::Content {
                 self.pause(if self.chunks_sent == 0 {
@@ -214,6 +220,7 @@ impl Connection {
             self.send_cut(answer, &frame, chunked).await?;
             self.chunks_sent += u32::from(kind == Kind::Content);
         }
+        let end = end.map(|(_, end)| zip.pass(&end)).unwrap_or_default();
         match &answer.fault {
             Some(Fault::Stall { .. }) => Err(self.silence().await),
             Some(Fault::Reset { at: Point::MidChunk(_) }) => {
@@ -225,9 +232,17 @@ impl Connection {
             Some(Fault::Reset { .. }) => Ok(Next::Reset),
             Some(Fault::EarlyFin { .. } | Fault::TruncatedChunked { .. }) => Ok(Next::Close),
             Some(Fault::NoEndMarker | Fault::ErrorEvent { .. }) | None => {
-                let end = zip.end();
-                self.send_cut(answer, &end, chunked).await?;
-                self.send(LAST_CHUNK).await?;
+                if answer.write_bytes.is_some() {
+                    self.send_cut(answer, &end, chunked).await?;
+                    self.send_cut(answer, &zip.end(), chunked).await?;
+                    self.send(LAST_CHUNK).await?;
+                } else {
+                    // In one write: a client may close as soon as it has read the end marker, and that is no cut.
+                    let parts = [end, zip.end()].into_iter().filter(|part| !part.is_empty());
+                    let mut tail: Vec<u8> = parts.flat_map(|part| chunk(&part)).collect();
+                    tail.extend(LAST_CHUNK);
+                    self.send(&tail).await?;
+                }
                 Ok(after(answer.after))
             }
         }
@@ -290,8 +305,8 @@ impl StreamPlan {
             .enumerate()
             .map(|(place, frame)| (frame.kind, frame.to_sse(line_end, blank_line(place))))
             .collect();
-        if let (true, Some((_, first))) = (answer.byte_order_mark, bytes.first_mut()) {
-            first.splice(0..0, *b"\xef\xbb\xbf");
+        if answer.byte_order_mark {
+            bytes.insert(0, (Kind::Start, b"\xef\xbb\xbf".to_vec()));
         }
         let ping = match call.route.api {
             Api::Anthropic => format!("event: ping{line_end}data: {{\"type\": \"ping\"}}{line_end}{line_end}"),

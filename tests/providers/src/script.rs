@@ -507,8 +507,8 @@ pub enum LineEnd {
     Cr,
 }
 
-/// How an answer breaks. "After n" counts pieces of content; start-up events are sent first. In a plain answer the break
-/// comes after half of the body.
+/// How an answer breaks. "After n" counts pieces of content; start-up events are sent first, the end marker never. In a
+/// plain answer the break comes after half of the body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {

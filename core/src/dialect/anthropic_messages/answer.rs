@@ -57,12 +57,12 @@ pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Value {
         match part {
             Part::Text(text) if !text.is_empty() => content.push(json!({ "type": "text", "text": text })),
             Part::Call(call) => {
-                let mut block = super::request::call_block(call);
+                let mut block = super::request_out::call_block(call);
                 super::super::gemini::put_signature(&mut block, call.signature.as_deref());
                 content.push(block);
             }
             Part::Thought(thought) => content.push(
-                super::request::thought_block(thought)
+                super::request_out::thought_block(thought)
                     .unwrap_or_else(|| json!({ "type": "thinking", "thinking": thought.text, "signature": "" })),
             ),
             _ => {}

@@ -128,11 +128,8 @@ impl Encoder {
                 self.finish = Some((*reason, stop_sequence.clone()));
             }
             Event::Usage(usage) => self.usage = *usage,
-            Event::Ping => {
-                if self.begun {
-                    put_event(out, Some("ping"), &json!({ "type": "ping" }));
-                }
-            }
+            // Nothing may come before `message_start`.
+            Event::Ping if self.begun => put_event(out, Some("ping"), &json!({ "type": "ping" })),
             Event::End => self.end(out),
             _ => {}
         }

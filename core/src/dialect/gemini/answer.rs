@@ -118,7 +118,7 @@ fn part(part: &Part) -> Option<Value> {
         Part::Text(text) => Some(json!({ "text": text })),
         Part::Thought(thought) if thought.redacted => None,
         Part::Thought(thought) => Some(json!({ "text": thought.text, "thought": true })),
-        Part::Call(call) => Some(super::request::call_part(call, call.signature.as_deref())),
+        Part::Call(call) => Some(super::request_out::call_part(call, call.signature.as_deref())),
         Part::Media(_) | Part::Result(_) => None,
     }
 }

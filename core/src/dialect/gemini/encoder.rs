@@ -51,10 +51,10 @@ impl Encoder {
                 self.usage = usage.or(self.usage);
             }
             Event::Text { choice, text } | Event::Refusal { choice, text } => {
-                self.parts(*choice, vec![json!({ "text": text })], out);
+                self.parts(*choice, &[json!({ "text": text })], out);
             }
             Event::Thought { choice, text } => {
-                self.parts(*choice, vec![json!({ "text": text, "thought": true })], out);
+                self.parts(*choice, &[json!({ "text": text, "thought": true })], out);
             }
             Event::CallStart {
                 choice,
@@ -111,7 +111,7 @@ impl Encoder {
         if ready.is_empty() {
             return;
         }
-        let parts = ready
+        let parts: Vec<Value> = ready
             .into_iter()
             .map(|call| {
                 self.held = self.held.saturating_sub(call.arguments.len());
@@ -125,13 +125,13 @@ impl Encoder {
                     input,
                     signature: None,
                 };
-                super::request::call_part(&call, signature.as_deref())
+                super::request_out::call_part(&call, signature.as_deref())
             })
             .collect();
-        self.parts(choice, parts, out);
+        self.parts(choice, &parts, out);
     }
 
-    fn parts(&self, choice: u32, parts: Vec<Value>, out: &mut BytesMut) {
+    fn parts(&self, choice: u32, parts: &[Value], out: &mut BytesMut) {
         let candidate = json!({ "content": { "parts": parts, "role": "model" }, "index": choice });
         put_event(out, None, &Value::Object(self.chunk(vec![candidate])));
     }

@@ -128,7 +128,7 @@ fn message(choice: &Choice) -> Value {
                 }
             }
             Part::Call(call) => {
-                let mut value = super::request::call_value(call);
+                let mut value = super::request_out::call_value(call);
                 super::super::gemini::put_signature(&mut value, call.signature.as_deref());
                 calls.push(value);
             }

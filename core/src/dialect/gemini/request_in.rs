@@ -1,14 +1,15 @@
-//! `generateContent` requests, read and written. Field names are read in camel and in snake case, as the API does.
+//! `generateContent` requests, read. Field names are read in camel and in snake case, as the API does.
 
 use std::collections::VecDeque;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::super::RequestError;
+use super::super::at::{At, Dropped};
 use super::super::common::{
-    At, Dropped, Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall,
-    ToolChoice, ToolResult, Turn, keep_only, mime_of_url, push_turn, text_of,
+    Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
+    ToolResult, push_turn,
 };
-use super::super::{RequestError, Target};
 use super::schema::to_json_schema;
 
 const SPELLED: Spelling = Spelling {
@@ -24,10 +25,6 @@ const SPELLED: Spelling = Spelling {
     user: "",
     parallel_tools: "",
 };
-
-/// The API's own marker for a call whose signature is not at hand, such as one that another provider's model made. The
-/// third generation refuses a history without any.
-const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 /// The field in either spelling.
 fn pick<'s>(at: &'s At<'_>, camel: &'static str, snake: &'static str) -> Option<At<'s>> {
@@ -285,14 +282,13 @@ fn generation_config(at: &At<'_>, request: &mut Request, dropped: &mut Dropped) 
     {
         return Err(logprobs.unsupported("log probabilities are not supported by the chosen provider"));
     }
-    if let Some(modalities) = pick(at, "responseModalities", "response_modalities") {
-        if modalities
+    if let Some(modalities) = pick(at, "responseModalities", "response_modalities")
+        && modalities
             .strings()?
             .iter()
             .any(|name| !name.eq_ignore_ascii_case("text"))
-        {
-            return Err(modalities.unsupported("only text is supported by the chosen provider"));
-        }
+    {
+        return Err(modalities.unsupported("only text is supported by the chosen provider"));
     }
     request.max_tokens = pick(at, "maxOutputTokens", "max_output_tokens")
         .map(|at| at.u64())
@@ -336,7 +332,7 @@ fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
     let json_schema = pick(at, "responseJsonSchema", "response_json_schema");
     let own_schema = pick(at, "responseSchema", "response_schema");
     let mime = pick(at, "responseMimeType", "response_mime_type");
-    match mime.as_ref().map(|at| at.str()).transpose()? {
+    match mime.as_ref().map(At::str).transpose()? {
         None | Some("text/plain" | "") => return Ok(None),
         Some("application/json") => {}
         Some(_) => {
@@ -416,234 +412,4 @@ fn declaration(at: &At<'_>, dropped: &mut Dropped) -> Result<Tool, RequestError>
         description: at.get("description").map(|at| at.string()).transpose()?,
         schema: json_schema.or_else(|| at.get("parameters").map(|at| to_json_schema(at.value))),
     })
-}
-
-/// Writes a `generateContent` request.
-pub(in super::super) fn encode(
-    mut request: Request,
-    target: &Target<'_>,
-    dropped: &mut Dropped,
-) -> Result<Value, RequestError> {
-    let mut body = Map::new();
-    request.system.retain(|text| !text.is_empty());
-    if !request.system.is_empty() {
-        let parts: Vec<Value> = request.system.iter().map(|text| json!({ "text": text })).collect();
-        body.insert("systemInstruction".into(), json!({ "parts": parts }));
-    }
-    let mut contents = Vec::new();
-    for turn in &request.turns {
-        contents.extend(content(turn, signed(target.model), dropped)?);
-    }
-    body.insert("contents".into(), contents.into());
-    tool_fields(&mut body, &mut request, dropped);
-    dropped.note_if(request.user.is_some(), request.spelled.user);
-    let config = config(request, target.model, dropped);
-    if !config.is_empty() {
-        body.insert("generationConfig".into(), Value::Object(config));
-    }
-    if !target.safety.is_empty() {
-        let settings: Vec<Value> = target
-            .safety
-            .iter()
-            .map(|(category, threshold)| json!({ "category": category, "threshold": threshold }))
-            .collect();
-        body.insert("safetySettings".into(), settings.into());
-    }
-    Ok(Value::Object(body))
-}
-
-/// The generation in a model's name: `gemini-2.5-flash` is 2.
-fn generation(model: &str) -> Option<u32> {
-    let at = model.find("gemini-")?;
-    let digits: String = model.get(at + 7..)?.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
-}
-
-/// Whether the model wants a thought signature on the calls in the history.
-fn signed(model: &str) -> bool {
-    generation(model).is_some_and(|generation| generation >= 3)
-}
-
-fn content(turn: &Turn, signed: bool, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
-    let mut parts = Vec::new();
-    let mut first_call = true;
-    for part in &turn.parts {
-        match part {
-            Part::Text(text) if text.is_empty() => {}
-            Part::Text(text) => parts.push(json!({ "text": text })),
-            Part::Media(media) => parts.push(media_part(media)),
-            Part::Thought(thought) => dropped.note(&thought.path),
-            Part::Call(call) => {
-                let marker = (signed && first_call).then_some(NO_SIGNATURE);
-                first_call = false;
-                parts.push(call_part(call, call.signature.as_deref().or(marker)));
-            }
-            Part::Result(result) => {
-                parts.push(response_part(result));
-                // The result itself is an object: pictures stand beside it.
-                for media in &result.parts {
-                    if let Part::Media(media) = media {
-                        dropped.note(&result.path);
-                        parts.push(media_part(media));
-                    }
-                }
-            }
-        }
-    }
-    let role = if turn.role == Role::User { "user" } else { "model" };
-    Ok(if parts.is_empty() {
-        None
-    } else {
-        Some(json!({ "role": role, "parts": parts }))
-    })
-}
-
-fn media_part(media: &Media) -> Value {
-    match &media.source {
-        MediaSource::Inline(data) => {
-            json!({ "inlineData": { "mimeType": media.mime.as_deref().unwrap_or("image/jpeg"), "data": data } })
-        }
-        MediaSource::Url(url) => {
-            let mime = media
-                .mime
-                .as_deref()
-                .or_else(|| mime_of_url(url))
-                .unwrap_or("image/jpeg");
-            json!({ "fileData": { "mimeType": mime, "fileUri": url } })
-        }
-    }
-}
-
-/// A tool call as it stands in contents, in requests and answers alike.
-pub(super) fn call_part(call: &ToolCall, signature: Option<&str>) -> Value {
-    let mut part = json!({ "functionCall": { "id": call.id, "name": call.name, "args": call.input } });
-    if let (Some(signature), Some(object)) = (signature, part.as_object_mut()) {
-        object.insert("thoughtSignature".to_owned(), signature.into());
-    }
-    part
-}
-
-fn response_part(result: &ToolResult) -> Value {
-    let text = text_of(&result.parts);
-    let response = match serde_json::from_str::<Value>(&text) {
-        _ if result.is_error => json!({ "error": text }),
-        Ok(Value::Object(object)) => Value::Object(object),
-        Ok(value) if !value.is_string() => json!({ "output": value }),
-        _ => json!({ "output": text }),
-    };
-    json!({ "functionResponse": { "id": result.id, "name": result.name, "response": response } })
-}
-
-fn tool_fields(body: &mut Map<String, Value>, request: &mut Request, dropped: &mut Dropped) {
-    let calling = match request.tool_choice.take() {
-        None => None,
-        Some(ToolChoice::Auto) => Some(json!({ "mode": "AUTO" })),
-        Some(ToolChoice::None) => Some(json!({ "mode": "NONE" })),
-        Some(ToolChoice::Required) => Some(json!({ "mode": "ANY" })),
-        Some(ToolChoice::Only { names, required: true }) => {
-            Some(json!({ "mode": "ANY", "allowedFunctionNames": names }))
-        }
-        Some(ToolChoice::Only { names, required: false }) => {
-            keep_only(&mut request.tools, &names);
-            Some(json!({ "mode": "AUTO" }))
-        }
-    };
-    if request.tools.is_empty() {
-        return;
-    }
-    dropped.note_if(request.parallel_tools == Some(false), request.spelled.parallel_tools);
-    let declarations: Vec<Value> = request
-        .tools
-        .iter()
-        .map(|tool| {
-            let mut value = Map::new();
-            value.insert("name".into(), tool.name.as_str().into());
-            if let Some(description) = &tool.description {
-                value.insert("description".into(), description.as_str().into());
-            }
-            if let Some(schema) = &tool.schema {
-                value.insert("parametersJsonSchema".into(), schema.clone());
-            }
-            Value::Object(value)
-        })
-        .collect();
-    body.insert("tools".into(), json!([{ "functionDeclarations": declarations }]));
-    if let Some(calling) = calling {
-        body.insert("toolConfig".into(), json!({ "functionCallingConfig": calling }));
-    }
-}
-
-fn config(request: Request, model: &str, dropped: &mut Dropped) -> Map<String, Value> {
-    let mut config = Map::new();
-    if let Some(limit) = request.max_tokens {
-        config.insert("maxOutputTokens".into(), limit.into());
-    }
-    let numbers = [
-        ("temperature", request.temperature),
-        ("topP", request.top_p),
-        ("topK", request.top_k),
-        ("frequencyPenalty", request.frequency_penalty),
-        ("presencePenalty", request.presence_penalty),
-        ("seed", request.seed),
-    ];
-    for (name, number) in numbers {
-        if let Some(number) = number {
-            config.insert(name.into(), Value::Number(number));
-        }
-    }
-    if !request.stop.is_empty() {
-        config.insert("stopSequences".into(), request.stop.into());
-    }
-    if request.choices > 1 {
-        config.insert("candidateCount".into(), request.choices.into());
-    }
-    if let Some(format) = request.format {
-        config.insert("responseMimeType".into(), "application/json".into());
-        if let Format::JsonSchema { schema, .. } = format {
-            config.insert("responseJsonSchema".into(), schema);
-        }
-    }
-    if let Some(thinking) = request.thinking {
-        match thinking_config(&thinking, model) {
-            Some((value, exact)) => {
-                dropped.note_if(!exact, request.spelled.thinking);
-                config.insert("thinkingConfig".into(), value);
-            }
-            None => dropped.note(request.spelled.thinking),
-        }
-    }
-    config
-}
-
-/// The setting, and whether it says exactly what was asked. Budgets for efforts are those of `Google`'s own
-/// OpenAI-compatible API.
-fn thinking_config(thinking: &Thinking, model: &str) -> Option<(Value, bool)> {
-    let third = generation(model)? >= 3;
-    if !third && !model.contains("gemini-2.5") {
-        return None;
-    }
-    let level = |level: &str, exact: bool| Some((json!({ "thinkingLevel": level }), exact));
-    match thinking {
-        Thinking::Effort(effort) if third => match effort.as_str() {
-            "low" => level("low", true),
-            "minimal" => level("low", false),
-            "high" => level("high", true),
-            _ => level("high", false),
-        },
-        Thinking::Effort(effort) => {
-            let (budget, exact) = match effort.as_str() {
-                "minimal" | "low" => (1024, true),
-                "medium" => (8192, true),
-                "high" => (24576, true),
-                _ => (24576, false),
-            };
-            Some((json!({ "thinkingBudget": budget }), exact))
-        }
-        // The third generation always thinks, and 2.5 Pro does.
-        Thinking::Off if third => level("low", false),
-        Thinking::Off if model.contains("pro") => Some((json!({ "thinkingBudget": 128 }), false)),
-        Thinking::Off => Some((json!({ "thinkingBudget": 0 }), true)),
-        Thinking::Adaptive => Some((json!({ "thinkingBudget": -1, "includeThoughts": true }), true)),
-        Thinking::Budget(budget) => Some((json!({ "thinkingBudget": budget, "includeThoughts": true }), true)),
-    }
 }

@@ -1,0 +1,251 @@
+//! Messages requests, written.
+
+use serde_json::{Map, Number, Value, json};
+
+use super::super::at::Dropped;
+use super::super::common::{
+    Format, Media, MediaSource, Part, Request, Role, Thinking, Thought, ToolCall, ToolChoice, ToolResult, Turn, as_f64,
+    keep_only, safe_id,
+};
+use super::super::{RequestError, Target};
+
+/// Writes a messages request.
+pub(in super::super) fn encode(
+    mut request: Request,
+    target: &Target<'_>,
+    dropped: &mut Dropped,
+) -> Result<Value, RequestError> {
+    let spelled = request.spelled;
+    if request.choices > 1 {
+        return Err(RequestError::unsupported(
+            spelled.choices,
+            "the chosen provider gives one answer only: set it to 1",
+        ));
+    }
+    let mut body = Map::new();
+    body.insert("model".into(), target.model.into());
+    body.insert(
+        "max_tokens".into(),
+        request.max_tokens.unwrap_or(target.default_max_tokens).into(),
+    );
+    if let Some(Format::JsonObject) = request.format {
+        // There is no such mode: it is asked for in words, and said to the caller.
+        dropped.note(spelled.format);
+        request
+            .system
+            .push("Answer with one valid JSON object and nothing else.".to_owned());
+    }
+    request.system.retain(|text| !text.is_empty());
+    if !request.system.is_empty() {
+        body.insert("system".into(), request.system.join("\n\n").into());
+    }
+    let messages = request
+        .turns
+        .iter()
+        .map(|turn| message(turn, dropped))
+        .collect::<Result<Vec<_>, _>>()?;
+    body.insert(
+        "messages".into(),
+        messages.into_iter().flatten().collect::<Vec<_>>().into(),
+    );
+    sampling(&mut body, &request, dropped);
+    if !request.stop.is_empty() {
+        body.insert("stop_sequences".into(), std::mem::take(&mut request.stop).into());
+    }
+    if let Some(user) = request.user.take() {
+        body.insert("metadata".into(), json!({ "user_id": user }));
+    }
+    if let Some(Format::JsonSchema { schema, .. }) = request.format.take() {
+        body.insert(
+            "output_config".into(),
+            json!({ "format": { "type": "json_schema", "schema": schema } }),
+        );
+    }
+    // Which models take effort, a budget or neither is not for a translator to guess, and thinking asks that earlier
+    // tool calls carry signed thoughts, which another dialect's history lacks.
+    dropped.note_if(
+        !matches!(request.thinking, None | Some(Thinking::Off)),
+        spelled.thinking,
+    );
+    tool_fields(&mut body, &mut request);
+    if target.stream {
+        body.insert("stream".into(), true.into());
+    }
+    Ok(Value::Object(body))
+}
+
+fn sampling(body: &mut Map<String, Value>, request: &Request, dropped: &mut Dropped) {
+    let spelled = request.spelled;
+    if let Some(temperature) = &request.temperature {
+        let high = as_f64(temperature) > 1.0;
+        dropped.note_if(high, spelled.temperature);
+        body.insert(
+            "temperature".into(),
+            if high {
+                1.into()
+            } else {
+                Value::Number(temperature.clone())
+            },
+        );
+    }
+    // 1 is the default and changes nothing; newer models refuse it beside a temperature.
+    if let Some(top_p) = request
+        .top_p
+        .as_ref()
+        .filter(|top_p| (as_f64(top_p) - 1.0).abs() > f64::EPSILON)
+    {
+        if request.temperature.is_some() {
+            dropped.note(spelled.top_p);
+        } else {
+            body.insert("top_p".into(), Value::Number(top_p.clone()));
+        }
+    }
+    if let Some(top_k) = request.top_k.as_ref().and_then(whole) {
+        body.insert("top_k".into(), Value::Number(top_k));
+    }
+    dropped.note_if(request.frequency_penalty.is_some(), spelled.frequency_penalty);
+    dropped.note_if(request.presence_penalty.is_some(), spelled.presence_penalty);
+    dropped.note_if(request.seed.is_some(), spelled.seed);
+}
+
+/// `Gemini` writes `topK` as a float; here it is an integer.
+fn whole(number: &Number) -> Option<Number> {
+    if number.is_u64() || number.is_i64() {
+        return Some(number.clone());
+    }
+    let float = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9e15)?;
+    #[allow(clippy::cast_possible_truncation)] // whole and small, by the line above
+    Some(Number::from(float as i64))
+}
+
+fn message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
+    let mut content = Vec::new();
+    for part in &turn.parts {
+        match part {
+            Part::Text(text) if text.is_empty() => {}
+            Part::Text(text) => content.push(json!({ "type": "text", "text": text })),
+            Part::Media(media) => content.push(media_block(media)?),
+            Part::Call(call) => content.push(call_block(call)),
+            Part::Result(result) => content.push(result_block(result)?),
+            // Only what Anthropic signed comes back as a thought; the rest it would refuse.
+            Part::Thought(thought) => match thought_block(thought) {
+                Some(block) => content.push(block),
+                None => dropped.note(&thought.path),
+            },
+        }
+    }
+    if content.is_empty() {
+        return Ok(None);
+    }
+    // Results must come first in their message.
+    content.sort_by_key(|block| block.get("type").is_none_or(|kind| kind != "tool_result"));
+    let role = if turn.role == Role::User { "user" } else { "assistant" };
+    Ok(Some(json!({ "role": role, "content": content })))
+}
+
+/// A tool call as it stands in messages, in requests and answers alike.
+pub(super) fn call_block(call: &ToolCall) -> Value {
+    json!({ "type": "tool_use", "id": safe_id(&call.id), "name": call.name, "input": call.input })
+}
+
+pub(super) fn thought_block(thought: &Thought) -> Option<Value> {
+    if thought.redacted {
+        return Some(json!({ "type": "redacted_thinking", "data": thought.text }));
+    }
+    let signature = thought.signature.as_ref()?;
+    Some(json!({ "type": "thinking", "thinking": thought.text, "signature": signature }))
+}
+
+fn result_block(result: &ToolResult) -> Result<Value, RequestError> {
+    let mut content = Vec::new();
+    for part in &result.parts {
+        match part {
+            Part::Text(text) if !text.is_empty() => content.push(json!({ "type": "text", "text": text })),
+            Part::Media(media) => content.push(media_block(media)?),
+            _ => {}
+        }
+    }
+    let mut block = Map::new();
+    block.insert("type".into(), "tool_result".into());
+    block.insert("tool_use_id".into(), safe_id(&result.id).into());
+    if !content.is_empty() {
+        block.insert("content".into(), content.into());
+    }
+    if result.is_error {
+        block.insert("is_error".into(), true.into());
+    }
+    Ok(Value::Object(block))
+}
+
+fn media_block(media: &Media) -> Result<Value, RequestError> {
+    let mime = media.mime.as_deref();
+    let kind = match mime {
+        Some("application/pdf") => "document",
+        None => "image",
+        Some(mime) if mime.starts_with("image/") => "image",
+        Some(mime) => {
+            let problem = format!("{mime} is not supported by the chosen provider");
+            return Err(RequestError::unsupported(&media.path, problem));
+        }
+    };
+    let source = match &media.source {
+        MediaSource::Inline(data) => json!({ "type": "base64", "media_type": mime.unwrap_or_default(), "data": data }),
+        MediaSource::Url(url) if url.starts_with("http://") || url.starts_with("https://") => {
+            json!({ "type": "url", "url": url })
+        }
+        MediaSource::Url(_) => {
+            return Err(RequestError::unsupported(
+                &media.path,
+                "only http(s) URLs are supported by the chosen provider",
+            ));
+        }
+    };
+    Ok(json!({ "type": kind, "source": source }))
+}
+
+fn tool_fields(body: &mut Map<String, Value>, request: &mut Request) {
+    let mut choice = match request.tool_choice.take() {
+        None => None,
+        Some(ToolChoice::Auto) => Some(json!({ "type": "auto" })),
+        Some(ToolChoice::None) => Some(json!({ "type": "none" })),
+        Some(ToolChoice::Required) => Some(json!({ "type": "any" })),
+        Some(ToolChoice::Only { names, required }) => {
+            if let ([name], true) = (names.as_slice(), required) {
+                Some(json!({ "type": "tool", "name": name }))
+            } else {
+                keep_only(&mut request.tools, &names);
+                Some(json!({ "type": if required { "any" } else { "auto" } }))
+            }
+        }
+    };
+    if request.tools.is_empty() {
+        return;
+    }
+    if request.parallel_tools == Some(false) {
+        let choice = choice.get_or_insert_with(|| json!({ "type": "auto" }));
+        if let Some(object) = choice
+            .as_object_mut()
+            .filter(|object| object.get("type").is_some_and(|t| t != "none"))
+        {
+            object.insert("disable_parallel_tool_use".into(), true.into());
+        }
+    }
+    let tools: Vec<Value> = request
+        .tools
+        .iter()
+        .map(|tool| {
+            let mut value = Map::new();
+            value.insert("name".into(), tool.name.as_str().into());
+            if let Some(description) = &tool.description {
+                value.insert("description".into(), description.as_str().into());
+            }
+            let none = || json!({ "type": "object", "properties": {} });
+            value.insert("input_schema".into(), tool.schema.clone().unwrap_or_else(none));
+            Value::Object(value)
+        })
+        .collect();
+    body.insert("tools".into(), tools.into());
+    if let Some(choice) = choice {
+        body.insert("tool_choice".into(), choice);
+    }
+}

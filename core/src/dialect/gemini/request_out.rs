@@ -1,0 +1,245 @@
+//! `generateContent` requests, written.
+
+use serde_json::{Map, Value, json};
+
+use super::super::at::Dropped;
+use super::super::common::{
+    Format, Media, MediaSource, Part, Request, Role, Thinking, ToolCall, ToolChoice, ToolResult, Turn, keep_only,
+    mime_of_url, text_of,
+};
+use super::super::{RequestError, Target};
+
+/// The API's own marker for a call whose signature is not at hand, such as one that another provider's model made. The
+/// third generation refuses a history without any.
+const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+
+/// Writes a `generateContent` request.
+pub(in super::super) fn encode(
+    mut request: Request,
+    target: &Target<'_>,
+    dropped: &mut Dropped,
+) -> Result<Value, RequestError> {
+    let mut body = Map::new();
+    request.system.retain(|text| !text.is_empty());
+    if !request.system.is_empty() {
+        let parts: Vec<Value> = request.system.iter().map(|text| json!({ "text": text })).collect();
+        body.insert("systemInstruction".into(), json!({ "parts": parts }));
+    }
+    let mut contents = Vec::new();
+    for turn in &request.turns {
+        contents.extend(content(turn, signed(target.model), dropped)?);
+    }
+    body.insert("contents".into(), contents.into());
+    tool_fields(&mut body, &mut request, dropped);
+    dropped.note_if(request.user.is_some(), request.spelled.user);
+    let config = config(request, target.model, dropped);
+    if !config.is_empty() {
+        body.insert("generationConfig".into(), Value::Object(config));
+    }
+    if !target.safety.is_empty() {
+        let settings: Vec<Value> = target
+            .safety
+            .iter()
+            .map(|(category, threshold)| json!({ "category": category, "threshold": threshold }))
+            .collect();
+        body.insert("safetySettings".into(), settings.into());
+    }
+    Ok(Value::Object(body))
+}
+
+/// The generation in a model's name: `gemini-2.5-flash` is 2.
+fn generation(model: &str) -> Option<u32> {
+    let at = model.find("gemini-")?;
+    let digits: String = model.get(at + 7..)?.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// Whether the model wants a thought signature on the calls in the history.
+fn signed(model: &str) -> bool {
+    generation(model).is_some_and(|generation| generation >= 3)
+}
+
+fn content(turn: &Turn, signed: bool, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
+    let mut parts = Vec::new();
+    let mut first_call = true;
+    for part in &turn.parts {
+        match part {
+            Part::Text(text) if text.is_empty() => {}
+            Part::Text(text) => parts.push(json!({ "text": text })),
+            Part::Media(media) => parts.push(media_part(media)?),
+            Part::Thought(thought) => dropped.note(&thought.path),
+            Part::Call(call) => {
+                let marker = (signed && first_call).then_some(NO_SIGNATURE);
+                first_call = false;
+                parts.push(call_part(call, call.signature.as_deref().or(marker)));
+            }
+            Part::Result(result) => {
+                parts.push(response_part(result));
+                // The result itself is an object: pictures stand beside it.
+                for media in &result.parts {
+                    if let Part::Media(media) = media {
+                        dropped.note(&result.path);
+                        parts.push(media_part(media)?);
+                    }
+                }
+            }
+        }
+    }
+    let role = if turn.role == Role::User { "user" } else { "model" };
+    Ok((!parts.is_empty()).then(|| json!({ "role": role, "parts": parts })))
+}
+
+fn media_part(media: &Media) -> Result<Value, RequestError> {
+    match &media.source {
+        MediaSource::Inline(data) => {
+            let mime = media.mime.as_deref().unwrap_or("image/jpeg");
+            Ok(json!({ "inlineData": { "mimeType": mime, "data": data } }))
+        }
+        MediaSource::Url(url) if url.starts_with("http://") || url.starts_with("https://") => {
+            let mime = media
+                .mime
+                .as_deref()
+                .or_else(|| mime_of_url(url))
+                .unwrap_or("image/jpeg");
+            Ok(json!({ "fileData": { "mimeType": mime, "fileUri": url } }))
+        }
+        MediaSource::Url(_) => Err(RequestError::unsupported(
+            &media.path,
+            "only http(s) URLs are supported by the chosen provider",
+        )),
+    }
+}
+
+/// A tool call as it stands in contents, in requests and answers alike.
+pub(super) fn call_part(call: &ToolCall, signature: Option<&str>) -> Value {
+    let mut part = json!({ "functionCall": { "id": call.id, "name": call.name, "args": call.input } });
+    if let (Some(signature), Some(object)) = (signature, part.as_object_mut()) {
+        object.insert("thoughtSignature".to_owned(), signature.into());
+    }
+    part
+}
+
+fn response_part(result: &ToolResult) -> Value {
+    let text = text_of(&result.parts);
+    let response = match serde_json::from_str::<Value>(&text) {
+        _ if result.is_error => json!({ "error": text }),
+        Ok(Value::Object(object)) => Value::Object(object),
+        Ok(value) if !value.is_string() => json!({ "output": value }),
+        _ => json!({ "output": text }),
+    };
+    json!({ "functionResponse": { "id": result.id, "name": result.name, "response": response } })
+}
+
+fn tool_fields(body: &mut Map<String, Value>, request: &mut Request, dropped: &mut Dropped) {
+    let calling = match request.tool_choice.take() {
+        None => None,
+        Some(ToolChoice::Auto) => Some(json!({ "mode": "AUTO" })),
+        Some(ToolChoice::None) => Some(json!({ "mode": "NONE" })),
+        Some(ToolChoice::Required) => Some(json!({ "mode": "ANY" })),
+        Some(ToolChoice::Only { names, required: true }) => {
+            Some(json!({ "mode": "ANY", "allowedFunctionNames": names }))
+        }
+        Some(ToolChoice::Only { names, required: false }) => {
+            keep_only(&mut request.tools, &names);
+            Some(json!({ "mode": "AUTO" }))
+        }
+    };
+    if request.tools.is_empty() {
+        return;
+    }
+    dropped.note_if(request.parallel_tools == Some(false), request.spelled.parallel_tools);
+    let declarations: Vec<Value> = request
+        .tools
+        .iter()
+        .map(|tool| {
+            let mut value = Map::new();
+            value.insert("name".into(), tool.name.as_str().into());
+            if let Some(description) = &tool.description {
+                value.insert("description".into(), description.as_str().into());
+            }
+            if let Some(schema) = &tool.schema {
+                value.insert("parametersJsonSchema".into(), schema.clone());
+            }
+            Value::Object(value)
+        })
+        .collect();
+    body.insert("tools".into(), json!([{ "functionDeclarations": declarations }]));
+    if let Some(calling) = calling {
+        body.insert("toolConfig".into(), json!({ "functionCallingConfig": calling }));
+    }
+}
+
+fn config(request: Request, model: &str, dropped: &mut Dropped) -> Map<String, Value> {
+    let mut config = Map::new();
+    if let Some(limit) = request.max_tokens {
+        config.insert("maxOutputTokens".into(), limit.into());
+    }
+    let numbers = [
+        ("temperature", request.temperature),
+        ("topP", request.top_p),
+        ("topK", request.top_k),
+        ("frequencyPenalty", request.frequency_penalty),
+        ("presencePenalty", request.presence_penalty),
+        ("seed", request.seed),
+    ];
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            config.insert(name.into(), Value::Number(number));
+        }
+    }
+    if !request.stop.is_empty() {
+        config.insert("stopSequences".into(), request.stop.into());
+    }
+    if request.choices > 1 {
+        config.insert("candidateCount".into(), request.choices.into());
+    }
+    if let Some(format) = request.format {
+        config.insert("responseMimeType".into(), "application/json".into());
+        if let Format::JsonSchema { schema, .. } = format {
+            config.insert("responseJsonSchema".into(), schema);
+        }
+    }
+    if let Some(thinking) = request.thinking {
+        match thinking_config(&thinking, model) {
+            Some((value, exact)) => {
+                dropped.note_if(!exact, request.spelled.thinking);
+                config.insert("thinkingConfig".into(), value);
+            }
+            None => dropped.note(request.spelled.thinking),
+        }
+    }
+    config
+}
+
+/// The setting, and whether it says exactly what was asked. Budgets for efforts are those of `Google`'s own
+/// OpenAI-compatible API.
+fn thinking_config(thinking: &Thinking, model: &str) -> Option<(Value, bool)> {
+    let third = generation(model)? >= 3;
+    if !third && !model.contains("gemini-2.5") {
+        return None;
+    }
+    let level = |level: &str, exact: bool| Some((json!({ "thinkingLevel": level }), exact));
+    match thinking {
+        Thinking::Effort(effort) if third => match effort.as_str() {
+            "low" => level("low", true),
+            "minimal" => level("low", false),
+            "high" => level("high", true),
+            _ => level("high", false),
+        },
+        Thinking::Effort(effort) => {
+            let (budget, exact) = match effort.as_str() {
+                "minimal" | "low" => (1024, true),
+                "medium" => (8192, true),
+                "high" => (24576, true),
+                _ => (24576, false),
+            };
+            Some((json!({ "thinkingBudget": budget }), exact))
+        }
+        // The third generation always thinks, and 2.5 Pro does.
+        Thinking::Off if third => level("low", false),
+        Thinking::Off if model.contains("pro") => Some((json!({ "thinkingBudget": 128 }), false)),
+        Thinking::Off => Some((json!({ "thinkingBudget": 0 }), true)),
+        Thinking::Adaptive => Some((json!({ "thinkingBudget": -1, "includeThoughts": true }), true)),
+        Thinking::Budget(budget) => Some((json!({ "thinkingBudget": budget, "includeThoughts": true }), true)),
+    }
+}

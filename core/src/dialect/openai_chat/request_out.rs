@@ -1,0 +1,239 @@
+//! Chat completion requests, written.
+
+use serde_json::{Map, Value, json};
+
+use super::super::at::Dropped;
+use super::super::common::{
+    Format, MediaSource, Part, Request, Role, Thinking, Tool, ToolCall, ToolChoice, Turn, json_text, text_of,
+};
+use super::super::{RequestError, Target};
+
+/// Writes a chat completion request.
+pub(in super::super) fn encode(
+    request: Request,
+    target: &Target<'_>,
+    dropped: &mut Dropped,
+) -> Result<Value, RequestError> {
+    let reasons = super::reasons(target.model);
+    let mut body = Map::new();
+    body.insert("model".into(), target.model.into());
+    let mut messages = Vec::new();
+    if !request.system.is_empty() {
+        messages.push(json!({ "role": "system", "content": request.system.join("\n\n") }));
+    }
+    for turn in &request.turns {
+        match turn.role {
+            Role::User => user_messages(turn, &mut messages, dropped)?,
+            Role::Assistant => messages.extend(assistant_message(turn, dropped)?),
+        }
+    }
+    body.insert("messages".into(), messages.into());
+    if let Some(limit) = request.max_tokens {
+        body.insert(
+            if reasons { "max_completion_tokens" } else { "max_tokens" }.into(),
+            limit.into(),
+        );
+    }
+    let numbers = [
+        ("temperature", request.temperature),
+        ("top_p", request.top_p),
+        ("frequency_penalty", request.frequency_penalty),
+        ("presence_penalty", request.presence_penalty),
+        ("seed", request.seed),
+    ];
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            body.insert(name.into(), Value::Number(number));
+        }
+    }
+    dropped.note_if(request.top_k.is_some(), request.spelled.top_k);
+    if !request.stop.is_empty() {
+        body.insert("stop".into(), request.stop.into());
+    }
+    if request.choices > 1 {
+        body.insert("n".into(), request.choices.into());
+    }
+    if let Some(user) = request.user {
+        body.insert("user".into(), user.into());
+    }
+    match request.thinking {
+        Some(Thinking::Effort(effort)) if reasons => drop(body.insert("reasoning_effort".into(), effort.into())),
+        None | Some(Thinking::Off) if !reasons => {}
+        None => {}
+        Some(_) => dropped.note(request.spelled.thinking),
+    }
+    if let Some(format) = request.format {
+        body.insert("response_format".into(), format_value(format));
+    }
+    if !request.tools.is_empty() {
+        body.insert(
+            "tools".into(),
+            request.tools.iter().map(tool_value).collect::<Vec<_>>().into(),
+        );
+        if let Some(parallel) = request.parallel_tools {
+            body.insert("parallel_tool_calls".into(), parallel.into());
+        }
+        if let Some(choice) = request.tool_choice {
+            body.insert("tool_choice".into(), choice_value(choice));
+        }
+    }
+    if target.stream {
+        body.insert("stream".into(), true.into());
+        // Always: the ledger and the limiter need the count even where the caller does not ask for it.
+        body.insert("stream_options".into(), json!({ "include_usage": true }));
+    }
+    Ok(Value::Object(body))
+}
+
+/// Tool results become messages of their own and come first; the rest of the turn follows as the user's message.
+fn user_messages(turn: &Turn, messages: &mut Vec<Value>, dropped: &mut Dropped) -> Result<(), RequestError> {
+    let mut rest = Vec::new();
+    for part in &turn.parts {
+        match part {
+            Part::Result(result) => {
+                dropped.note_if(result.is_error, &format!("{}.is_error", result.path));
+                messages.push(json!({
+                    "role": "tool", "tool_call_id": result.id, "content": text_of(&result.parts),
+                }));
+                // A tool message holds text only: pictures follow in the user's message.
+                for media in result.parts.iter().filter(|part| matches!(part, Part::Media(_))) {
+                    dropped.note(&result.path);
+                    rest.push(content_part(media)?);
+                }
+            }
+            Part::Thought(thought) => dropped.note(&thought.path),
+            Part::Call(_) => {}
+            Part::Text(_) | Part::Media(_) => rest.push(content_part(part)?),
+        }
+    }
+    if !rest.is_empty() {
+        messages.push(json!({ "role": "user", "content": simplest(rest) }));
+    }
+    Ok(())
+}
+
+/// Servers that know only string content are many: a lone text is said that way.
+fn simplest(mut parts: Vec<Value>) -> Value {
+    match parts.as_mut_slice() {
+        [only] if only.get("type").is_some_and(|kind| kind == "text") => {
+            only.get_mut("text").map(Value::take).unwrap_or_default()
+        }
+        _ => Value::Array(parts),
+    }
+}
+
+fn content_part(part: &Part) -> Result<Value, RequestError> {
+    let media = match part {
+        Part::Media(media) => media,
+        Part::Text(text) => return Ok(json!({ "type": "text", "text": text })),
+        _ => return Ok(Value::Null),
+    };
+    let mime = media.mime.as_deref().unwrap_or("image/jpeg");
+    match &media.source {
+        MediaSource::Inline(data) if mime.starts_with("image/") => {
+            Ok(json!({ "type": "image_url", "image_url": { "url": format!("data:{mime};base64,{data}") } }))
+        }
+        MediaSource::Url(url) if mime.starts_with("image/") => {
+            Ok(json!({ "type": "image_url", "image_url": { "url": url } }))
+        }
+        MediaSource::Inline(data) if mime == "application/pdf" => Ok(json!({ "type": "file", "file": {
+            "filename": media.name.as_deref().unwrap_or("document.pdf"),
+            "file_data": format!("data:{mime};base64,{data}"),
+        }})),
+        MediaSource::Inline(_) => Err(RequestError::unsupported(
+            &media.path,
+            format!("{mime} is not supported by the chosen provider"),
+        )),
+        MediaSource::Url(_) => Err(RequestError::unsupported(
+            &media.path,
+            format!("{mime} by URL is not supported by the chosen provider: send it inline"),
+        )),
+    }
+}
+
+fn assistant_message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
+    let (mut text, mut calls) = (String::new(), Vec::new());
+    for part in &turn.parts {
+        match part {
+            Part::Text(piece) => text.push_str(piece),
+            Part::Call(call) => calls.push(call_value(call)),
+            Part::Thought(thought) => dropped.note(&thought.path),
+            Part::Media(media) => {
+                return Err(RequestError::unsupported(
+                    &media.path,
+                    "media in an assistant message is not supported by the chosen provider",
+                ));
+            }
+            Part::Result(result) => {
+                return Err(RequestError::field(
+                    &result.path,
+                    "a tool result belongs into a user message",
+                ));
+            }
+        }
+    }
+    if text.is_empty() && calls.is_empty() {
+        return Ok(None);
+    }
+    let mut message = Map::new();
+    message.insert("role".into(), "assistant".into());
+    message.insert(
+        "content".into(),
+        if text.is_empty() { Value::Null } else { text.into() },
+    );
+    if !calls.is_empty() {
+        message.insert("tool_calls".into(), calls.into());
+    }
+    Ok(Some(Value::Object(message)))
+}
+
+/// A tool call as it stands in messages, in requests and answers alike.
+pub(super) fn call_value(call: &ToolCall) -> Value {
+    json!({
+        "id": call.id,
+        "type": "function",
+        "function": { "name": call.name, "arguments": json_text(&call.input) },
+    })
+}
+
+fn tool_value(tool: &Tool) -> Value {
+    let mut function = Map::new();
+    function.insert("name".into(), tool.name.as_str().into());
+    if let Some(description) = &tool.description {
+        function.insert("description".into(), description.as_str().into());
+    }
+    if let Some(schema) = &tool.schema {
+        function.insert("parameters".into(), schema.clone());
+    }
+    json!({ "type": "function", "function": function })
+}
+
+fn choice_value(choice: ToolChoice) -> Value {
+    match choice {
+        ToolChoice::Auto => "auto".into(),
+        ToolChoice::None => "none".into(),
+        ToolChoice::Required => "required".into(),
+        ToolChoice::Only { names, required } => {
+            if let ([name], true) = (names.as_slice(), required) {
+                json!({ "type": "function", "function": { "name": name } })
+            } else {
+                let tools: Vec<Value> = names
+                    .iter()
+                    .map(|name| json!({ "type": "function", "function": { "name": name } }))
+                    .collect();
+                let mode = if required { "required" } else { "auto" };
+                json!({ "type": "allowed_tools", "allowed_tools": { "mode": mode, "tools": tools } })
+            }
+        }
+    }
+}
+
+fn format_value(format: Format) -> Value {
+    match format {
+        Format::JsonObject => json!({ "type": "json_object" }),
+        Format::JsonSchema { name, schema, strict } => json!({
+            "type": "json_schema",
+            "json_schema": { "name": name.as_deref().unwrap_or("answer"), "schema": schema, "strict": strict },
+        }),
+    }
+}

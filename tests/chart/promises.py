@@ -1,0 +1,165 @@
+"""What must stay true of the rendered chart. Called by `check` with the folder of rendered objects."""
+
+import json
+import sys
+import unittest
+from pathlib import Path
+
+FOLDER = Path(sys.argv.pop(1))
+
+
+def rendered(name):
+    """The objects of one rendering, by (kind, name)."""
+    text, objects = (FOLDER / f"{name}.json").read_text(), {}
+    decoder, at = json.JSONDecoder(), 0
+    while at < len(text):
+        found, at = decoder.raw_decode(text, at)
+        objects[found["kind"], found["metadata"]["name"]] = found
+        at += len(text[at:]) - len(text[at:].lstrip())
+    return objects
+
+
+def of_kind(objects, kind):
+    return [found for (this, _), found in objects.items() if this == kind]
+
+
+class Permissions(unittest.TestCase):
+    def setUp(self):
+        self.objects = rendered("every")
+        self.cluster = self.objects["ClusterRole", "bowsprit-operator"]["rules"]
+        self.own = self.objects["Role", "bowsprit-operator"]["rules"]
+
+    def test_no_cluster_role_says_anything_of_secrets(self):
+        for role in of_kind(self.objects, "ClusterRole"):
+            for rule in role["rules"]:
+                self.assertNotIn("secrets", rule["resources"], role["metadata"]["name"])
+
+    def test_no_rule_has_a_wildcard(self):
+        for role in of_kind(self.objects, "ClusterRole") + of_kind(self.objects, "Role"):
+            for rule in role["rules"]:
+                self.assertNotIn("*", rule["verbs"] + rule["resources"] + rule["apiGroups"])
+
+    def test_the_one_secret_that_can_be_read_is_the_webhook_certificate(self):
+        readers = [rule for rule in self.own if "secrets" in rule["resources"] and set(rule["verbs"]) != {"create"}]
+        self.assertEqual([rule["resourceNames"] for rule in readers], [["bowsprit-webhook-tls"]])
+        self.assertEqual(sorted(readers[0]["verbs"]), ["get", "patch", "update"])
+
+    def test_only_its_own_webhook_configuration_can_be_changed(self):
+        rules = [rule for rule in self.cluster if "mutatingwebhookconfigurations" in rule["resources"]]
+        self.assertEqual([rule["resourceNames"] for rule in rules], [["bowsprit"]])
+
+    def test_nothing_can_be_impersonated_bound_or_run_in_pods(self):
+        for rule in self.cluster + self.own:
+            self.assertFalse(set(rule["verbs"]) & {"impersonate", "bind", "escalate"})
+            self.assertFalse(set(rule["resources"]) & {"pods/exec", "pods/ephemeralcontainers", "serviceaccounts/token"})
+
+    def test_the_cluster_role_is_exactly_this(self):
+        """A new permission is a decision: it belongs here too."""
+        seen = {(",".join(rule["apiGroups"]), resource): sorted(rule["verbs"]) for rule in self.cluster for resource in rule["resources"]}
+        self.assertEqual(seen, {
+            ("bowsprit.dev", "providerconfigs"): ["get", "list", "watch"],
+            ("bowsprit.dev", "modelroutes"): ["get", "list", "watch"],
+            ("bowsprit.dev", "providerconfigs/status"): ["get", "patch", "update"],
+            ("bowsprit.dev", "modelroutes/status"): ["get", "patch", "update"],
+            ("", "configmaps"): ["create", "delete", "get", "list", "patch", "watch"],
+            ("", "pods"): ["get", "list", "patch", "watch"],
+            ("", "namespaces"): ["get", "list", "watch"],
+            (",events.k8s.io", "events"): ["create", "patch"],
+            ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): ["get", "patch", "update"],
+        })
+
+
+class Webhooks(unittest.TestCase):
+    def setUp(self):
+        self.webhooks = rendered("every")["MutatingWebhookConfiguration", "bowsprit"]["webhooks"]
+
+    def test_a_pod_is_never_let_through_without_its_sidecar(self):
+        self.assertEqual([webhook["failurePolicy"] for webhook in self.webhooks], ["Fail", "Fail"])
+
+    def test_both_answer_in_the_same_way(self):
+        for webhook in self.webhooks:
+            self.assertEqual(webhook["sideEffects"], "None")
+            self.assertEqual(webhook["reinvocationPolicy"], "IfNeeded")
+            self.assertEqual(webhook["timeoutSeconds"], 5)
+            self.assertEqual(webhook["clientConfig"]["service"], {
+                "name": "bowsprit-webhook", "namespace": "bowsprit-system", "path": "/inject", "port": 443})
+
+    def test_helm_never_names_the_ca_that_the_operator_writes(self):
+        for webhook in self.webhooks:
+            self.assertNotIn("caBundle", webhook["clientConfig"])
+
+    def test_only_pods_at_their_creation_are_asked_about(self):
+        for webhook in self.webhooks:
+            self.assertEqual([(rule["operations"], rule["resources"]) for rule in webhook["rules"]], [(["CREATE"], ["pods"])])
+            self.assertNotIn("matchConditions", webhook)
+
+    def test_system_and_own_namespace_are_left_out(self):
+        for webhook in self.webhooks:
+            excluded = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "bowsprit-system", "istio-system"]}
+            self.assertIn(excluded, webhook["namespaceSelector"]["matchExpressions"])
+
+    def test_a_pod_is_asked_about_exactly_once_and_its_own_wish_wins(self):
+        for namespace in (None, "true", "false"):
+            for pod in (None, "true", "false", "other"):
+                asked = sum(self.matches(webhook, namespace, pod) for webhook in self.webhooks)
+                wanted = pod == "true" or (namespace == "true" and pod != "false")
+                self.assertEqual(asked, int(wanted), f"namespace {namespace}, pod {pod}")
+
+    @staticmethod
+    def matches(webhook, namespace, pod):
+        def holds(expression, labels):
+            has = labels.get(expression["key"]) in expression["values"]
+            return has if expression["operator"] == "In" else not has
+
+        inject = "bowsprit.dev/inject"
+        spaces = {inject: namespace, "kubernetes.io/metadata.name": "team-a"}
+        return all(holds(rule, spaces) for rule in webhook["namespaceSelector"]["matchExpressions"]) and all(
+            holds(rule, {inject: pod}) for rule in webhook["objectSelector"]["matchExpressions"])
+
+
+class Operator(unittest.TestCase):
+    def setUp(self):
+        self.objects = rendered("default")
+        self.pod = self.objects["Deployment", "bowsprit"]["spec"]["template"]["spec"]
+        self.container = self.pod["containers"][0]
+
+    def test_it_meets_the_restricted_pod_security_standard(self):
+        self.assertTrue(self.pod["securityContext"]["runAsNonRoot"])
+        self.assertEqual(self.pod["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
+        self.assertEqual(self.container["securityContext"], {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}})
+        self.assertFalse(set(self.pod) & {"hostNetwork", "hostPID", "hostIPC", "volumes"})
+
+    def test_it_has_requests_and_a_memory_limit(self):
+        self.assertIn("memory", self.container["resources"]["limits"])
+        self.assertEqual(set(self.container["resources"]["requests"]), {"cpu", "memory"})
+
+    def test_there_are_two_and_one_always_stays(self):
+        self.assertEqual(self.objects["Deployment", "bowsprit"]["spec"]["replicas"], 2)
+        self.assertEqual(self.objects["PodDisruptionBudget", "bowsprit"]["spec"]["minAvailable"], 1)
+        self.assertIn("podAntiAffinity", self.pod["affinity"])
+
+    def test_one_operator_alone_blocks_no_node_drain(self):
+        self.assertEqual(of_kind(rendered("single"), "PodDisruptionBudget"), [])
+
+    def test_services_and_budgets_select_the_deployments_pods(self):
+        labels = self.objects["Deployment", "bowsprit"]["spec"]["template"]["metadata"]["labels"]
+        selectors = [self.objects["Service", "bowsprit-webhook"]["spec"]["selector"],
+                     self.objects["PodDisruptionBudget", "bowsprit"]["spec"]["selector"]["matchLabels"],
+                     rendered("every")["NetworkPolicy", "bowsprit"]["spec"]["podSelector"]["matchLabels"]]
+        for selector in selectors:
+            self.assertLessEqual(selector.items(), labels.items())
+
+    def test_no_image_floats(self):
+        sidecar = next(e["value"] for e in self.container["env"] if e["name"] == "BOWSPRIT_SIDECAR_IMAGE")
+        for image in (self.container["image"], sidecar):
+            self.assertRegex(image, r":\d+\.\d+\.\d+$")
+
+    def test_monitoring_is_off_until_asked_for(self):
+        for kind in ("PodMonitor", "PrometheusRule", "NetworkPolicy"):
+            self.assertEqual(of_kind(self.objects, kind), [])
+            self.assertNotEqual(of_kind(rendered("every"), kind), [])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0]], verbosity=0)
