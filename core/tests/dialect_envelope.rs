@@ -124,7 +124,7 @@ fn usage_is_asked_for_by_splicing() {
             r#"{"model":"m"}"#,
             r#"{"stream_options":{"include_usage":true},"model":"m"}"#,
         ),
-        (r#" { }"#, r#" {"stream_options":{"include_usage":true} }"#),
+        (r" { }", r#" {"stream_options":{"include_usage":true} }"#),
         (
             r#"{"stream_options": null,"model":"m"}"#,
             r#"{"stream_options": {"include_usage":true},"model":"m"}"#,
