@@ -1,0 +1,190 @@
+//! The container and the volumes that a pod gets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bowsprit_crds::names;
+use serde_json::{Map, Value, json};
+
+use super::{Overrides, References, Refusal, Resources, Settings};
+
+/// The namespace's config.
+pub const CONFIG_VOLUME: &str = "bowsprit-config";
+/// The keys; mounted into the sidecar only.
+pub const SECRETS_VOLUME: &str = "bowsprit-secrets";
+/// CA bundles of endpoints.
+pub const CA_VOLUME: &str = "bowsprit-ca";
+/// The pod's labels, for podSelector.
+pub const POD_VOLUME: &str = "bowsprit-pod";
+/// Hides the app's service-account token from the sidecar.
+pub const NO_TOKEN_VOLUME: &str = "bowsprit-no-token";
+
+/// The image's numeric user: a name would fail runAsNonRoot.
+const USER: u32 = 65532;
+/// What stays of the grace period after draining: the error events of cut streams, and the kubelet's own time.
+const RESERVE_SECONDS: u32 = 5;
+
+/// The sidecar's container. `grace` is the pod's terminationGracePeriodSeconds.
+pub fn container(
+    settings: &Settings,
+    overrides: &Overrides,
+    references: &References,
+    grace: i64,
+) -> Result<Value, Refusal> {
+    let log_level = overrides.log_level.as_ref().unwrap_or(&settings.log_level);
+    let drain = drain_seconds(overrides.drain_seconds, grace)?;
+    // Settings travel as variables, not as flags: a sidecar of another release ignores one that it does not know.
+    let value = |name: &str, value: &str| json!({"name": name, "value": value});
+    let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+    let mut container = json!({
+        "name": names::SIDECAR_CONTAINER,
+        "image": overrides.image.as_ref().unwrap_or(&settings.image),
+        "env": [
+            value("BOWSPRIT_CONFIG_DIR", names::CONFIG_DIR),
+            value("BOWSPRIT_POD_LABELS", names::POD_LABELS_FILE),
+            value("BOWSPRIT_SECRETS_DIR", names::SECRETS_DIR),
+            value("BOWSPRIT_CA_DIR", names::CA_DIR),
+            value("BOWSPRIT_LOG_LEVEL", log_level),
+            value("BOWSPRIT_DRAIN_DEADLINE", &format!("{drain}s")),
+            field("POD_NAME", "metadata.name"),
+            field("POD_NAMESPACE", "metadata.namespace"),
+            field("NODE_NAME", "spec.nodeName"),
+        ],
+        // The app port is on loopback and not listed: nobody outside the pod can use it.
+        "ports": [{"name": "bowsprit-admin", "containerPort": names::ADMIN_PORT, "protocol": "TCP"}],
+        // 60 x 500 ms: the app waits for the first good config no longer than half a minute, then sees why in events.
+        "startupProbe": probe("/health/startup", &json!({"periodSeconds": 1, "failureThreshold": 60, "timeoutSeconds": 1})),
+        "readinessProbe": probe("/health/ready", &json!({"periodSeconds": 5, "failureThreshold": 2, "timeoutSeconds": 1})),
+        // Patient: a busy proxy must not be killed for being busy.
+        "livenessProbe": probe("/health/live", &json!({"periodSeconds": 10, "failureThreshold": 6, "timeoutSeconds": 5})),
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "privileged": false,
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": mounts(references),
+    });
+    if let Some(fields) = container.as_object_mut() {
+        if settings.native {
+            fields.insert("restartPolicy".into(), json!("Always"));
+        }
+        if !settings.image_pull_policy.is_empty() {
+            fields.insert("imagePullPolicy".into(), json!(settings.image_pull_policy));
+        }
+        if let Some(resources) = resources(&settings.resources, &overrides.resources) {
+            fields.insert("resources".into(), resources);
+        }
+    }
+    Ok(container)
+}
+
+fn probe(path: &str, timing: &Value) -> Value {
+    let mut probe = json!({"httpGet": {"path": path, "port": names::ADMIN_PORT, "scheme": "HTTP"}});
+    if let (Some(probe), Some(timing)) = (probe.as_object_mut(), timing.as_object()) {
+        probe.extend(timing.clone());
+    }
+    probe
+}
+
+/// As much of the pod's grace period as can be drained in, or what the pod asked for if that fits.
+fn drain_seconds(asked: Option<u32>, grace: i64) -> Result<u32, Refusal> {
+    let grace = u32::try_from(grace).unwrap_or(0);
+    match asked {
+        Some(asked) if asked > grace => Err(Refusal::new(
+            "metadata.annotations[bowsprit.dev/sidecar-drain-seconds]",
+            format!("{asked} s is more than the pod's terminationGracePeriodSeconds of {grace} s"),
+            format!(
+                "raise terminationGracePeriodSeconds to {} or drain for less",
+                asked + RESERVE_SECONDS
+            ),
+        )),
+        Some(asked) => Ok(asked),
+        // A grace period too short for the reserve is halved.
+        None => Ok(grace
+            .checked_sub(RESERVE_SECONDS)
+            .filter(|rest| *rest > 0)
+            .unwrap_or(grace / 2)
+            .max(1)),
+    }
+}
+
+fn resources(default: &Resources, pod: &Resources) -> Option<Value> {
+    fn pick<'a>(pod: &'a str, default: &'a str) -> &'a str {
+        if pod.is_empty() { default } else { pod }
+    }
+    let list = |cpu: &str, memory: &str| {
+        let mut list = Map::new();
+        for (name, quantity) in [("cpu", cpu), ("memory", memory)] {
+            if !quantity.is_empty() {
+                list.insert(name.into(), json!(quantity));
+            }
+        }
+        list
+    };
+    let requests = list(
+        pick(&pod.cpu_request, &default.cpu_request),
+        pick(&pod.memory_request, &default.memory_request),
+    );
+    let limits = list(
+        pick(&pod.cpu_limit, &default.cpu_limit),
+        pick(&pod.memory_limit, &default.memory_limit),
+    );
+    let mut resources = Map::new();
+    for (name, list) in [("requests", requests), ("limits", limits)] {
+        if !list.is_empty() {
+            resources.insert(name.into(), Value::Object(list));
+        }
+    }
+    (!resources.is_empty()).then_some(Value::Object(resources))
+}
+
+fn mounts(references: &References) -> Value {
+    let mount = |name: &str, path: &str| json!({"name": name, "mountPath": path, "readOnly": true});
+    let labels_dir = names::POD_LABELS_FILE.trim_end_matches("/labels");
+    let mut mounts = vec![mount(CONFIG_VOLUME, names::CONFIG_DIR), mount(POD_VOLUME, labels_dir)];
+    if !references.secrets.is_empty() {
+        mounts.push(mount(SECRETS_VOLUME, names::SECRETS_DIR));
+    }
+    if !references.ca_bundles.is_empty() {
+        mounts.push(mount(CA_VOLUME, names::CA_DIR));
+    }
+    mounts.push(mount(NO_TOKEN_VOLUME, "/var/run/secrets/kubernetes.io/serviceaccount"));
+    Value::Array(mounts)
+}
+
+/// The volumes. Everything is optional, so that a pod starts before its config or its Secret is there; no volume sets a
+/// mode, which would keep a user other than root from reading it.
+pub fn volumes(references: &References) -> Vec<Value> {
+    let mut volumes = vec![
+        json!({"name": CONFIG_VOLUME, "configMap": {"name": names::CONFIG_MAP, "optional": true}}),
+        json!({"name": POD_VOLUME, "downwardAPI": {"items": [
+            {"path": "labels", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.labels"}},
+        ]}}),
+    ];
+    if !references.secrets.is_empty() {
+        volumes.push(json!({"name": SECRETS_VOLUME, "projected": {"sources": sources("secret", &references.secrets)}}));
+    }
+    if !references.ca_bundles.is_empty() {
+        let sources = sources("configMap", &references.ca_bundles);
+        volumes.push(json!({"name": CA_VOLUME, "projected": {"sources": sources}}));
+    }
+    volumes.push(json!({"name": NO_TOKEN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}));
+    volumes
+}
+
+/// One projected source per object, each key at `<object>/<key>`.
+fn sources(kind: &str, keys: &BTreeSet<(String, String)>) -> Vec<Value> {
+    let mut objects: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for (object, key) in keys {
+        objects
+            .entry(object)
+            .or_default()
+            .push(json!({"key": key, "path": format!("{object}/{key}")}));
+    }
+    let source = |(name, items)| json!({kind: {"name": name, "optional": true, "items": items}});
+    objects.into_iter().map(source).collect()
+}

@@ -1,0 +1,331 @@
+use super::*;
+
+fn settings() -> Settings {
+    Settings {
+        image: "bowsprit-sidecar:test".into(),
+        image_pull_policy: "IfNotPresent".into(),
+        resources: Resources {
+            cpu_request: "20m".into(),
+            cpu_limit: String::new(),
+            memory_request: "24Mi".into(),
+            memory_limit: "128Mi".into(),
+        },
+        log_level: "info".into(),
+        native: true,
+        version: "1.2.3".into(),
+    }
+}
+
+fn references() -> References {
+    let key = |name: &str, key: &str| (name.to_owned(), key.to_owned());
+    References {
+        secrets: [
+            key("llm-keys", "claude"),
+            key("llm-keys", "openai"),
+            key("other", "gemini"),
+        ]
+        .into(),
+        ca_bundles: [key("corp-ca", "ca.crt")].into(),
+    }
+}
+
+fn pod(value: Value) -> Pod {
+    serde_json::from_value(value).unwrap()
+}
+
+fn plain() -> Value {
+    json!({"metadata": {"name": "app", "labels": {"app": "x"}}, "spec": {"containers": [{"name": "app", "image": "app:1"}]}})
+}
+
+/// The pod as the apiserver has it after the patch.
+fn injected_by(settings: &Settings, before: &Value) -> Value {
+    let patch = inject(&pod(before.clone()), settings, &references(), Some("abc")).unwrap();
+    let mut after = before.clone();
+    json_patch::patch(&mut after, &patch).unwrap();
+    after
+}
+
+fn injected(before: &Value) -> Value {
+    injected_by(&settings(), before)
+}
+
+fn with(mut pod: Value, path: &str, value: Value) -> Value {
+    let op = vec![json!({"op": "add", "path": path, "value": value})];
+    let patch: Patch = serde_json::from_value(Value::Array(op)).unwrap();
+    json_patch::patch(&mut pod, &patch).unwrap();
+    pod
+}
+
+fn annotated(name: &str, value: &str) -> Value {
+    with(plain(), "/metadata/annotations", json!({name: value}))
+}
+
+fn refusal(before: Value) -> String {
+    inject(&pod(before), &settings(), &References::default(), None)
+        .unwrap_err()
+        .to_string()
+}
+
+fn sidecar_of(pod: &Value) -> &Value {
+    &pod["spec"]["initContainers"][0]
+}
+
+fn env_of(container: &Value) -> BTreeMap<String, String> {
+    let env = container["env"].as_array().into_iter().flatten();
+    env.map(|it| {
+        (
+            it["name"].as_str().unwrap().into(),
+            it["value"].as_str().unwrap_or("").into(),
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn a_plain_pod_gets_this_sidecar_and_nothing_else() {
+    insta::assert_yaml_snapshot!(injected(&plain()));
+}
+
+#[test]
+fn a_pod_of_a_namespace_without_providers_gets_no_empty_volumes() {
+    let patch = inject(&pod(plain()), &settings(), &References::default(), None).unwrap();
+    let text = serde_json::to_string(&patch).unwrap();
+    assert!(
+        !text.contains(sidecar::SECRETS_VOLUME) && !text.contains(sidecar::CA_VOLUME),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_second_call_changes_nothing() {
+    let job = with(plain(), "/spec/restartPolicy", json!("Never"));
+    for before in [plain(), job] {
+        let once = injected(&before);
+        let again = inject(&pod(once), &settings(), &references(), Some("later revision")).unwrap();
+        assert_eq!(again, Patch::default());
+    }
+    let old = Settings {
+        native: false,
+        ..settings()
+    };
+    let once = injected_by(&old, &plain());
+    assert_eq!(inject(&pod(once), &old, &references(), None).unwrap(), Patch::default());
+}
+
+#[test]
+fn a_container_that_another_webhook_adds_later_gets_its_environment_too() {
+    let later = with(
+        injected(&plain()),
+        "/spec/containers/-",
+        json!({"name": "late", "image": "l"}),
+    );
+    let after = injected(&later);
+    assert_eq!(
+        env_of(&after["spec"]["containers"][1])["OPENAI_BASE_URL"],
+        "http://127.0.0.1:4000/v1"
+    );
+    assert_eq!(after["spec"]["initContainers"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn the_sidecar_starts_before_the_pods_own_init_containers_and_they_get_the_environment() {
+    let before = with(
+        plain(),
+        "/spec/initContainers",
+        json!([{"name": "migrate", "image": "m"}]),
+    );
+    let after = injected(&before);
+    assert_eq!(sidecar_of(&after)["name"], "bowsprit");
+    assert_eq!(sidecar_of(&after)["restartPolicy"], "Always");
+    let migrate = &after["spec"]["initContainers"][1];
+    assert_eq!(migrate["name"], "migrate");
+    assert_eq!(env_of(migrate)["ANTHROPIC_BASE_URL"], "http://127.0.0.1:4000");
+    assert!(!env_of(sidecar_of(&after)).contains_key("OPENAI_BASE_URL"));
+}
+
+#[test]
+fn the_sidecar_meets_the_restricted_pod_security_standard_on_its_own() {
+    let after = injected(&plain());
+    let context = &sidecar_of(&after)["securityContext"];
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!(context["runAsNonRoot"], true);
+    assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    assert!(
+        after["spec"].get("securityContext").is_none(),
+        "the pod's own context is the app's"
+    );
+}
+
+#[test]
+fn keys_are_mounted_into_the_sidecar_only_and_the_token_is_hidden_from_it() {
+    let after = injected(&plain());
+    assert!(after["spec"]["containers"][0].get("volumeMounts").is_none());
+    let mounts = sidecar_of(&after)["volumeMounts"].as_array().unwrap();
+    let at = |path: &str| {
+        mounts
+            .iter()
+            .find(|mount| mount["mountPath"] == path)
+            .map(|mount| &mount["name"])
+    };
+    assert_eq!(at(names::SECRETS_DIR).unwrap(), sidecar::SECRETS_VOLUME);
+    assert_eq!(
+        at("/var/run/secrets/kubernetes.io/serviceaccount").unwrap(),
+        sidecar::NO_TOKEN_VOLUME
+    );
+    assert!(
+        mounts
+            .iter()
+            .all(|mount| mount.get("subPath").is_none() && mount["readOnly"] == true)
+    );
+}
+
+#[test]
+fn what_is_mounted_can_be_read_back_and_what_is_missing_is_named() {
+    let after = pod(injected(&plain()));
+    let mounted = References::mounted(after.spec.as_ref().unwrap());
+    assert_eq!(mounted, references());
+    let mut wanted = references();
+    wanted.secrets.insert(("fresh".into(), "key".into()));
+    assert_eq!(wanted.missing_from(&mounted), ["fresh/key"]);
+}
+
+#[test]
+fn an_environment_that_the_app_sets_itself_is_kept() {
+    let own = json!([{"name": "OPENAI_BASE_URL", "value": "https://mine"}, {"name": "OPENAI_API_KEY", "value": "sk"}]);
+    let env = env_of(&injected(&with(plain(), "/spec/containers/0/env", own))["spec"]["containers"][0]);
+    assert_eq!(env["OPENAI_BASE_URL"], "https://mine");
+    assert_eq!(env["OPENAI_API_KEY"], "sk");
+    assert_eq!(env["ANTHROPIC_API_KEY"], "bowsprit");
+    assert_eq!(env.len(), 7);
+}
+
+#[test]
+fn the_environment_can_be_left_alone() {
+    let after = injected(&annotated("bowsprit.dev/inject-env", "false"));
+    assert!(after["spec"]["containers"][0].get("env").is_none());
+    assert_eq!(sidecar_of(&after)["name"], "bowsprit");
+}
+
+#[test]
+fn a_pod_that_says_no_is_left_as_it_is() {
+    let before = with(plain(), "/metadata/labels", json!({"bowsprit.dev/inject": "false"}));
+    assert_eq!(injected(&before), before);
+}
+
+#[test]
+fn annotations_override_the_settings_of_one_pod() {
+    let annotations = json!({
+        "bowsprit.dev/sidecar-image": "mine:2",
+        "bowsprit.dev/sidecar-cpu-limit": "1",
+        "bowsprit.dev/sidecar-memory-limit": "64Mi",
+        "bowsprit.dev/sidecar-log-level": "debug",
+        "bowsprit.dev/sidecar-drain-seconds": "7",
+    });
+    let after = injected(&with(plain(), "/metadata/annotations", annotations));
+    let sidecar = sidecar_of(&after);
+    assert_eq!(sidecar["image"], "mine:2");
+    assert_eq!(sidecar["resources"]["limits"], json!({"cpu": "1", "memory": "64Mi"}));
+    assert_eq!(
+        sidecar["resources"]["requests"],
+        json!({"cpu": "20m", "memory": "24Mi"})
+    );
+    assert_eq!(env_of(sidecar)["BOWSPRIT_LOG_LEVEL"], "debug");
+    assert_eq!(env_of(sidecar)["BOWSPRIT_DRAIN_DEADLINE"], "7s");
+}
+
+#[test]
+fn draining_ends_before_the_grace_period_does() {
+    for (grace, drain) in [(30, "25s"), (120, "115s"), (5, "2s"), (1, "1s"), (0, "1s")] {
+        let before = with(plain(), "/spec/terminationGracePeriodSeconds", json!(grace));
+        let after = injected(&before);
+        assert_eq!(
+            env_of(sidecar_of(&after))["BOWSPRIT_DRAIN_DEADLINE"],
+            drain,
+            "grace {grace}"
+        );
+    }
+    assert_eq!(
+        env_of(sidecar_of(&injected(&plain())))["BOWSPRIT_DRAIN_DEADLINE"],
+        "25s"
+    );
+}
+
+#[test]
+fn before_native_sidecars_a_plain_container_is_added_and_kubectl_still_finds_the_app() {
+    let after = injected_by(
+        &Settings {
+            native: false,
+            ..settings()
+        },
+        &plain(),
+    );
+    assert!(after["spec"].get("initContainers").is_none());
+    assert_eq!(after["spec"]["containers"][0]["name"], "bowsprit");
+    assert!(after["spec"]["containers"][0].get("restartPolicy").is_none());
+    assert_eq!(
+        after["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"],
+        "app"
+    );
+    assert!(env_of(&after["spec"]["containers"][1]).contains_key("OPENAI_BASE_URL"));
+    assert!(!env_of(&after["spec"]["containers"][0]).contains_key("OPENAI_BASE_URL"));
+}
+
+#[test]
+fn a_bad_annotation_refuses_the_pod_and_names_itself() {
+    for (name, value) in [
+        ("bowsprit.dev/inject-env", "no"),
+        ("bowsprit.dev/sidecar-image", ""),
+        ("bowsprit.dev/sidecar-image", "two words"),
+        ("bowsprit.dev/sidecar-cpu-request", "much"),
+        ("bowsprit.dev/sidecar-cpu-limit", "-1"),
+        ("bowsprit.dev/sidecar-memory-request", "12 MB"),
+        ("bowsprit.dev/sidecar-memory-limit", "0"),
+        ("bowsprit.dev/sidecar-log-level", "loud"),
+        ("bowsprit.dev/sidecar-drain-seconds", "0"),
+        ("bowsprit.dev/sidecar-drain-seconds", "31"),
+        ("bowsprit.dev/sidecar-imgae", "x"),
+    ] {
+        let message = refusal(annotated(name, value));
+        assert!(
+            message.starts_with(&format!("metadata.annotations[{name}]: ")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_pod_that_cannot_work_is_refused_with_path_problem_and_remedy() {
+    let host = with(plain(), "/spec/hostNetwork", json!(true));
+    let ports = json!([{"containerPort": 8080}, {"containerPort": 4000}]);
+    let port = with(plain(), "/spec/containers/0/ports", ports);
+    let foreign = with(plain(), "/spec/containers/-", json!({"name": "bowsprit", "image": "x"}));
+    insta::assert_yaml_snapshot!([refusal(host), refusal(port), refusal(foreign)]);
+}
+
+#[test]
+fn only_providers_that_select_the_pod_are_mounted() {
+    let provider = |name: &str, selector: Value| -> ProviderConfig {
+        serde_json::from_value(json!({
+            "apiVersion": "bowsprit.dev/v1alpha1", "kind": "ProviderConfig", "metadata": {"name": name},
+            "spec": {
+                "provider": "OpenAI", "podSelector": selector,
+                "credentials": [{"name": "main", "secretKeyRef": {"name": name, "key": "key"}}],
+            },
+        }))
+        .unwrap()
+    };
+    let all = [
+        provider("everyone", Value::Null),
+        provider("web", json!({"matchLabels": {"tier": "web"}})),
+        provider("db", json!({"matchLabels": {"tier": "db"}})),
+    ];
+    let labels = [("tier".to_owned(), "web".to_owned())].into();
+    let found: Vec<_> = References::of(&all, &labels)
+        .secrets
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(found, ["everyone", "web"]);
+}
