@@ -14,7 +14,7 @@ use crate::Bed;
 use bowsprit_crds::names;
 
 /// No command of a test runs longer.
-const COMMAND: Duration = Duration::from_secs(120);
+const COMMAND: Duration = Duration::from_mins(2);
 
 /// A pod with an app container.
 pub struct App<'a> {
@@ -52,6 +52,11 @@ pub struct Line {
 impl<'a> App<'a> {
     pub(crate) fn new(bed: &'a Bed, pod: String) -> Self {
         Self { bed, pod }
+    }
+
+    /// The pod as it is now.
+    pub async fn object(&self) -> Result<Pod> {
+        Ok(self.bed.api::<Pod>().get(&self.pod).await?)
     }
 
     /// Starts a command in the app's container.

@@ -1,14 +1,18 @@
 //! A test's namespace, and how it is filled, read and asked.
 
 use std::fmt::Debug;
+use std::pin::Pin;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bowsprit_core::yaml;
 use bowsprit_crds::names;
+use futures::{AsyncBufRead, AsyncReadExt as _};
 use http_body_util::BodyExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, LogParams, Patch, PatchParams,
+};
 use kube::client::Body;
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt as _};
@@ -119,7 +123,7 @@ impl Bed {
     }
 
     /// Puts providers, keys and accounts into it, and waits until the operator has rendered them.
-    pub(crate) async fn furnish(&self) -> Result<()> {
+    pub async fn furnish(&self) -> Result<()> {
         let manifest = PROVIDERS.replace("docker.io/local/bowsprit-providers:dev", &image("bowsprit-providers"));
         self.apply(&manifest).await?;
         self.apply(ACCOUNTS).await?;
@@ -168,7 +172,7 @@ impl Bed {
             .pointer("/metadata/name")
             .and_then(Value::as_str)
             .context("an object needs a name")?;
-        let (api, kind) = self.dynamic(object)?;
+        let (api, kind) = self.dynamic(object);
         let params = PatchParams::apply("e2e").force().validation_strict();
         api.patch(name, &params, &Patch::Apply(object))
             .await
@@ -177,20 +181,20 @@ impl Bed {
 
     /// Creates one object as `kubectl create --validate=strict --dry-run=server` would, and gives what the apiserver says.
     pub async fn try_create(&self, object: &Value) -> Result<(u16, String)> {
-        let (api, _) = self.dynamic(object)?;
+        let (api, _) = self.dynamic(object);
         let path = format!("{}?dryRun=All&fieldValidation=Strict", api.resource_url());
         self.http("POST", &path, object.to_string()).await
     }
 
-    fn dynamic(&self, object: &Value) -> Result<(Api<DynamicObject>, String)> {
+    fn dynamic(&self, object: &Value) -> (Api<DynamicObject>, String) {
         let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (version, kind) = (text("apiVersion"), text("kind"));
         let (group, version) = version.rsplit_once('/').unwrap_or(("", &version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
-        Ok((
+        (
             Api::namespaced_with(self.client.clone(), &self.namespace, &resource),
             kind,
-        ))
+        )
     }
 
     /// Sends a request to the apiserver: status and body, whatever the status.
@@ -249,6 +253,23 @@ impl Bed {
             Ok(pod)
         })
         .await
+    }
+
+    /// Follows a container's log from its beginning.
+    pub async fn follow(&self, pod: &str, container: &str) -> Result<Log> {
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            follow: true,
+            ..LogParams::default()
+        };
+        let stream = eventually(LONG, &format!("{pod} has a log"), async || {
+            Ok(self.api::<Pod>().log_stream(pod, &params).await?)
+        })
+        .await?;
+        Ok(Log {
+            stream: Box::pin(stream),
+            text: String::new(),
+        })
     }
 
     /// Waits until an object has gone.
@@ -318,5 +339,28 @@ impl Bed {
             )
         };
         Ok(events.items.into_iter().map(line).collect())
+    }
+}
+
+/// The log of a container that runs.
+pub struct Log {
+    stream: Pin<Box<dyn AsyncBufRead + Send>>,
+    text: String,
+}
+
+impl Log {
+    /// Waits until it holds these words.
+    pub async fn until(&mut self, words: &str) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + LONG;
+        while !self.text.contains(words) {
+            let mut buffer = [0; 4096];
+            let read = tokio::time::timeout_at(deadline, self.stream.read(&mut buffer));
+            let count = read
+                .await
+                .with_context(|| format!("{words:?} did not come: {:?}", self.text))??;
+            ensure!(count > 0, "the log ended before {words:?} came: {:?}", self.text);
+            self.text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        Ok(())
     }
 }

@@ -26,7 +26,7 @@ mod run;
 mod wait;
 
 pub use app::{App, Line, Output, Running};
-pub use bed::{Bed, SYSTEM, image, pod_manifest};
+pub use bed::{Bed, Log, SYSTEM, image, pod_manifest};
 pub use providers::Providers;
 pub use run::{Test, test};
 pub use wait::{LONG, SHORT, eventually, stays};
