@@ -255,7 +255,11 @@ pub fn translate_response(
     }
     .ok_or(ErrorKind::Malformed)?;
     // An empty answer that says it is whole would be a lie: the model tried to call a tool and failed.
-    if answer.choices.iter().any(|choice| choice.finish == common::Finish::BadCall && choice.parts.is_empty()) {
+    if answer
+        .choices
+        .iter()
+        .any(|choice| choice.finish == common::Finish::BadCall && choice.parts.is_empty())
+    {
         return Err(ErrorKind::Internal);
     }
     let usage = answer.usage.unwrap_or_default();
