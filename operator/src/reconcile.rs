@@ -41,7 +41,7 @@ const NUDGES_AT_ONCE: usize = 16;
 /// Namespaces reconciled at the same time.
 const NAMESPACES_AT_ONCE: u16 = 4;
 /// A single failed namespace waits this long at most.
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
 
 /// Why a reconcile failed; it is tried again with backoff.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +149,7 @@ pub async fn run(context: Arc<Context>, changes: Changes, stop: impl Future<Outp
         .await;
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
 fn on_error(namespace: Arc<Namespace>, error: &Error, context: Arc<Context>) -> Action {
     context.metrics.failures.inc();
     let name = namespace.name_any();
@@ -364,7 +365,7 @@ async fn report_provider(
         return Ok(());
     }
     let api = Api::<ProviderConfig>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    let patch = status_patch::<ProviderConfig>(&status);
+    let patch = status_patch(&status);
     write_status(
         api.patch_status(&object.name_any(), &PatchParams::default(), &patch)
             .await,
@@ -397,7 +398,7 @@ async fn report_route(
         return Ok(());
     }
     let api = Api::<ModelRoute>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    let patch = status_patch::<ModelRoute>(&status);
+    let patch = status_patch(&status);
     write_status(
         api.patch_status(&object.name_any(), &PatchParams::default(), &patch)
             .await,
@@ -407,7 +408,7 @@ async fn report_route(
     Ok(())
 }
 
-fn status_patch<K>(status: &impl Serialize) -> Patch<serde_json::Value> {
+fn status_patch(status: &impl Serialize) -> Patch<serde_json::Value> {
     // Lists are replaced whole by a merge patch, and nobody else writes this status.
     Patch::Merge(json!({"status": status}))
 }
