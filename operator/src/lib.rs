@@ -4,4 +4,9 @@
 //! Decisions are pure (`desired`, `injector`, `certs::authority`, `lease::decide`, `queue`); the modules around them
 //! read, write and wait.
 
+pub mod conditions;
+pub mod desired;
 pub mod injector;
+pub mod objects;
+pub mod poll;
+pub mod reconcile;

@@ -1,3 +1,4 @@
+#![allow(clippy::needless_pass_by_value, reason = "json! makes owned values")]
 use super::*;
 
 fn settings() -> Settings {
