@@ -9,7 +9,7 @@ use clap::Parser;
 /// The pod's local door to the model providers.
 ///
 /// With --config it runs from one file of ProviderConfig and ModelRoute documents, with --config-dir from a mounted
-/// ConfigMap, and with neither from ANTHROPIC_API_KEY, GOOGLE_API_KEY and OPENAI_API_KEY.
+/// ConfigMap, and with neither from `ANTHROPIC_API_KEY`, `GOOGLE_API_KEY` and `OPENAI_API_KEY`.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bowsprit-sidecar", version)]
 pub struct Args {
@@ -24,6 +24,10 @@ pub struct Args {
     /// Folder of mounted Secrets: DIR/<secret>/<key>.
     #[arg(long, env = "BOWSPRIT_SECRETS_DIR", value_name = "DIR")]
     pub secrets_dir: Option<PathBuf>,
+
+    /// Folder of mounted CA bundles: DIR/<configmap>/<key>.
+    #[arg(long, env = "BOWSPRIT_CA_DIR", value_name = "DIR")]
+    pub ca_dir: Option<PathBuf>,
 
     /// The pod's labels as the downward API writes them, for podSelector.
     #[arg(long, env = "BOWSPRIT_POD_LABELS", value_name = "FILE")]
@@ -122,7 +126,10 @@ mod tests {
     #[test]
     fn the_defaults_are_safe() {
         let args = Args::try_parse_from(["bowsprit-sidecar"]).unwrap();
-        assert!(args.listen.ip().is_loopback(), "the app's door must not be open to the network");
+        assert!(
+            args.listen.ip().is_loopback(),
+            "the app's door must not be open to the network"
+        );
         assert_eq!(args.max_body, 32 << 20);
     }
 

@@ -171,7 +171,10 @@ mod tests {
             cut.await;
             drop(token);
         });
-        assert_eq!(drain.finish(Duration::from_secs(25), Duration::from_secs(1)).await, Drained::Cut(1));
+        assert_eq!(
+            drain.finish(Duration::from_secs(25), Duration::from_secs(1)).await,
+            Drained::Cut(1)
+        );
         held.await.unwrap();
         assert_eq!(drain.in_flight(), 0);
     }

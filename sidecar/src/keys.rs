@@ -15,11 +15,11 @@ use zeroize::Zeroizing;
 
 /// How long a rejected key rests before one request may try it again: an account that was topped up, or a permission
 /// that was granted, should not need a restart.
-const REJECTED_REST: Duration = Duration::from_secs(60);
+const REJECTED_REST: Duration = Duration::from_mins(1);
 /// How long a throttled key is passed over when the provider does not say.
 const THROTTLED_REST: Duration = Duration::from_secs(5);
 /// The longest a provider's hint may bench a key.
-const THROTTLED_MAX: Duration = Duration::from_secs(300);
+const THROTTLED_MAX: Duration = Duration::from_mins(5);
 
 /// Why a text is no key. Never contains the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +50,10 @@ impl ApiKey {
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(BadKey::NotAHeader);
         }
-        Ok(Self { bearer: sensitive(&["Bearer ", text])?, bare: sensitive(&[text])? })
+        Ok(Self {
+            bearer: sensitive(&["Bearer ", text])?,
+            bare: sensitive(&[text])?,
+        })
     }
 
     /// `Bearer <key>`, for `Authorization`.
@@ -82,8 +85,7 @@ fn sensitive(parts: &[&str]) -> Result<HeaderValue, BadKey> {
     for part in parts {
         bytes.extend_from_slice(part.as_bytes());
     }
-    let mut value =
-        HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(bytes))).map_err(|_| BadKey::NotAHeader)?;
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(bytes))).map_err(|_| BadKey::NotAHeader)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -132,6 +134,14 @@ pub struct Chosen {
     pub name: String,
 }
 
+impl Chosen {
+    /// Whether a text quotes this key: some servers repeat a refused key in their error.
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        let key = self.key.bare.as_bytes();
+        memchr::memmem::find(text, key).is_some()
+    }
+}
+
 /// How many keys can be used, for `/health` and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
@@ -147,14 +157,35 @@ impl KeyRing {
     pub fn update(&mut self, wanted: impl IntoIterator<Item = (String, u32, Result<ApiKey, String>)>) {
         let mut old = std::mem::take(&mut self.slots);
         for (name, weight, read) in wanted {
-            let before = old.iter().position(|slot| slot.name == name).map(|at| old.swap_remove(at));
+            let before = old
+                .iter()
+                .position(|slot| slot.name == name)
+                .map(|at| old.swap_remove(at));
             let slot = match (read, before) {
-                (Ok(key), Some(slot)) if slot.key.as_ref() == Some(&key) => Slot { weight, problem: None, ..slot },
-                (Ok(key), _) => Slot { name, weight, key: Some(key), problem: None, standing: Standing::Fine },
-                (Err(why), Some(slot)) if slot.key.is_some() => {
-                    Slot { weight, problem: Some(format!("{why}; the last good value stays in use")), ..slot }
-                }
-                (Err(why), _) => Slot { name, weight, key: None, problem: Some(why), standing: Standing::Fine },
+                (Ok(key), Some(slot)) if slot.key.as_ref() == Some(&key) => Slot {
+                    weight,
+                    problem: None,
+                    ..slot
+                },
+                (Ok(key), _) => Slot {
+                    name,
+                    weight,
+                    key: Some(key),
+                    problem: None,
+                    standing: Standing::Fine,
+                },
+                (Err(why), Some(slot)) if slot.key.is_some() => Slot {
+                    weight,
+                    problem: Some(format!("{why}; the last good value stays in use")),
+                    ..slot
+                },
+                (Err(why), _) => Slot {
+                    name,
+                    weight,
+                    key: None,
+                    problem: Some(why),
+                    standing: Standing::Fine,
+                },
             };
             self.slots.push(slot);
         }
@@ -167,11 +198,17 @@ impl KeyRing {
             return only.lend_if(only.usable(now) && !passed_over.contains(&only.name));
         }
         let rank = |slot: &Slot| slot.usable(now) && !passed_over.contains(&slot.name);
-        self.weighted(|slot| rank(slot) && !slot.throttled(now), rng).or_else(|| self.weighted(rank, rng))
+        self.weighted(|slot| rank(slot) && !slot.throttled(now), rng)
+            .or_else(|| self.weighted(rank, rng))
     }
 
     fn weighted(&self, fits: impl Fn(&Slot) -> bool, rng: &mut fastrand::Rng) -> Option<Chosen> {
-        let total: u64 = self.slots.iter().filter(|slot| fits(slot)).map(|slot| u64::from(slot.weight.max(1))).sum();
+        let total: u64 = self
+            .slots
+            .iter()
+            .filter(|slot| fits(slot))
+            .map(|slot| u64::from(slot.weight.max(1)))
+            .sum();
         if total == 0 {
             return None;
         }
@@ -200,7 +237,12 @@ impl KeyRing {
 
     /// The provider refused this key. A verdict on a value that was rotated meanwhile is dropped.
     pub fn reject(&mut self, chosen: &Chosen, now: Moment) {
-        self.mark(chosen, Standing::Rejected { until: now + REJECTED_REST });
+        self.mark(
+            chosen,
+            Standing::Rejected {
+                until: now + REJECTED_REST,
+            },
+        );
     }
 
     /// The provider throttled this key.
@@ -224,9 +266,17 @@ impl KeyRing {
         }
     }
 
+    /// Whether there are several keys to choose from.
+    pub fn has_several(&self) -> bool {
+        self.slots.len() > 1
+    }
+
     /// Usable keys of all keys.
     pub fn counts(&self, now: Moment) -> Counts {
-        Counts { usable: self.slots.iter().filter(|slot| slot.usable(now)).count(), total: self.slots.len() }
+        Counts {
+            usable: self.slots.iter().filter(|slot| slot.usable(now)).count(),
+            total: self.slots.len(),
+        }
     }
 
     /// Whether no credential is configured at all: a local server that wants no key.
@@ -265,7 +315,10 @@ impl Slot {
 
     fn lend_if(&self, fits: bool) -> Option<Chosen> {
         let key = self.key.as_ref().filter(|_| fits)?;
-        Some(Chosen { key: key.clone(), name: self.name.clone() })
+        Some(Chosen {
+            key: key.clone(),
+            name: self.name.clone(),
+        })
     }
 }
 
@@ -276,7 +329,11 @@ mod tests {
     fn ring(keys: &[(&str, u32, &str)]) -> KeyRing {
         let mut ring = KeyRing::default();
         ring.update(keys.iter().map(|(name, weight, key)| {
-            ((*name).to_owned(), *weight, ApiKey::parse(key).map_err(|bad| bad.to_string()))
+            (
+                (*name).to_owned(),
+                *weight,
+                ApiKey::parse(key).map_err(|bad| bad.to_string()),
+            )
         }));
         ring
     }
@@ -296,7 +353,9 @@ mod tests {
         let mut ring = ring(&[("a", 1, "ka"), ("b", 1, "kb")]);
         let mut rng = fastrand::Rng::with_seed(7);
         let now = Moment::ZERO;
-        let a = std::iter::repeat_with(|| ring.choose(&[], now, &mut rng).unwrap()).find(|key| key.name == "a").unwrap();
+        let a = std::iter::repeat_with(|| ring.choose(&[], now, &mut rng).unwrap())
+            .find(|key| key.name == "a")
+            .unwrap();
         ring.reject(&a, now);
         for _ in 0..50 {
             assert_eq!(ring.choose(&[], now, &mut rng).unwrap().name, "b");
@@ -317,7 +376,10 @@ mod tests {
         ring.update([("a".to_owned(), 1, Ok(ApiKey::parse("new").unwrap()))]);
         assert_eq!(ring.choose(&[], now, &mut rng).unwrap().key.bare(), "new");
         ring.reject(&old, now);
-        assert!(ring.would_choose(now), "a late verdict on the old value does not hit the new one");
+        assert!(
+            ring.would_choose(now),
+            "a late verdict on the old value does not hit the new one"
+        );
         ring.update([("a".to_owned(), 1, Err("is empty".to_owned()))]);
         assert_eq!(ring.choose(&[], now, &mut rng).unwrap().key.bare(), "new");
         assert_eq!(ring.broken(), 1);
@@ -341,7 +403,9 @@ mod tests {
     fn keys_are_balanced_by_weight() {
         let ring = ring(&[("a", 3, "ka"), ("b", 1, "kb")]);
         let mut rng = fastrand::Rng::with_seed(42);
-        let heavy = (0..4_000).filter(|_| ring.choose(&[], Moment::ZERO, &mut rng).unwrap().name == "a").count();
+        let heavy = (0..4_000)
+            .filter(|_| ring.choose(&[], Moment::ZERO, &mut rng).unwrap().name == "a")
+            .count();
         assert!((2_850..3_150).contains(&heavy), "{heavy} of 4000");
     }
 }

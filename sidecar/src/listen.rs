@@ -25,7 +25,7 @@ use crate::body::Body;
 use crate::drain::Drain;
 
 /// A request head must be complete within this; also how long an idle kept connection may wait for its next request.
-const HEADER_DEADLINE: Duration = Duration::from_secs(60);
+const HEADER_DEADLINE: Duration = Duration::from_mins(1);
 /// Largest request head.
 const MAX_HEAD: usize = 64 << 10;
 /// Most header fields in a request.

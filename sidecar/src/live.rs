@@ -40,12 +40,19 @@ impl Live {
         ground.states.retain(|name| config.provider(name).is_some());
         let served = plan::served(&config);
         let listings = models::Listings::new(&config);
-        Self { config, upstreams, served, listings }
+        Self {
+            config,
+            upstreams,
+            served,
+            listings,
+        }
     }
 
     /// The upstream of a candidate.
     pub fn upstream(&self, provider: &Arc<Provider>) -> Option<&Arc<Upstream>> {
-        self.upstreams.iter().find(|upstream| Arc::ptr_eq(&upstream.provider, provider))
+        self.upstreams
+            .iter()
+            .find(|upstream| Arc::ptr_eq(&upstream.provider, provider))
     }
 
     /// All of them, in the order of the configuration.
@@ -68,12 +75,20 @@ pub struct Ground {
 impl Ground {
     /// Empty ground.
     pub fn new(ca_dir: Option<PathBuf>) -> Self {
-        Self { states: States::default(), origins: Origins::default(), ca_dir, clients: Mutex::default() }
+        Self {
+            states: States::default(),
+            origins: Origins::default(),
+            ca_dir,
+            clients: Mutex::default(),
+        }
     }
 
     /// The TLS client for a provider. Loaded when the first https provider appears: plain ones need no roots.
     pub fn tls(&self, bundle: Option<&CaBundle>) -> Result<(Arc<rustls::ClientConfig>, Vec<u8>), String> {
-        let pem = bundle.map(|bundle| self.read_bundle(bundle)).transpose()?.unwrap_or_default();
+        let pem = bundle
+            .map(|bundle| self.read_bundle(bundle))
+            .transpose()?
+            .unwrap_or_default();
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&pem) {
             return Ok((Arc::clone(client), pem));
@@ -84,7 +99,10 @@ impl Ground {
     }
 
     fn read_bundle(&self, bundle: &CaBundle) -> Result<Vec<u8>, String> {
-        let dir = self.ca_dir.as_ref().ok_or("endpoint.caBundleRef is set, but the sidecar was given no --ca-dir")?;
+        let dir = self
+            .ca_dir
+            .as_ref()
+            .ok_or("endpoint.caBundleRef is set, but the sidecar was given no --ca-dir")?;
         let path = dir.join(&bundle.config_map).join(&bundle.key);
         std::fs::read(&path).map_err(|error| format!("CA bundle {}: {error}", path.display()))
     }
@@ -118,7 +136,11 @@ impl Upstream {
             url.path().to_owned()
         };
         let fixed = (provider.dialect != Dialect::Gemini)
-            .then(|| format!("{prefix}{}", request_path(provider.dialect, "", false)).parse().ok())
+            .then(|| {
+                format!("{prefix}{}", request_path(provider.dialect, "", false))
+                    .parse()
+                    .ok()
+            })
             .flatten();
         let models: Vec<&str> = provider.models.iter().map(|model| model.name.as_str()).collect();
         Self {
@@ -126,7 +148,9 @@ impl Upstream {
             origin: origin(provider, ground),
             // A URL's authority is valid in a header: both are visible ASCII.
             host: HeaderValue::from_str(url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
-            handles: metrics.traffic.handles(&provider.name, &models, provider.default_model.as_deref()),
+            handles: metrics
+                .traffic
+                .handles(&provider.name, &models, provider.default_model.as_deref()),
             prefix,
             fixed,
             provider: Arc::clone(provider),
@@ -141,7 +165,11 @@ impl Upstream {
             (None, _) => {
                 let path = request_path(self.provider.dialect, model, stream);
                 // A Gemini caller without alt=sse wants the JSON array that the API sends then.
-                let path = if stream && query == Some("") { path.trim_end_matches("?alt=sse") } else { &path };
+                let path = if stream && query == Some("") {
+                    path.trim_end_matches("?alt=sse")
+                } else {
+                    &path
+                };
                 self.uri(path)
             }
         }
@@ -161,7 +189,10 @@ fn origin(provider: &Provider, ground: &Ground) -> Result<Arc<Origin>, String> {
     } else {
         (None, Vec::new())
     };
-    let proxy = provider.http_proxy.as_ref().map(|proxy| Proxy { host: proxy.host().to_owned(), port: proxy.port() });
+    let proxy = provider.http_proxy.as_ref().map(|proxy| Proxy {
+        host: proxy.host().to_owned(),
+        port: proxy.port(),
+    });
     let key = format!(
         "{}|{}|{}|{:?}|{}",
         url.is_https(),
@@ -170,6 +201,12 @@ fn origin(provider: &Provider, ground: &Ground) -> Result<Arc<Origin>, String> {
         proxy,
         String::from_utf8_lossy(&trust)
     );
-    ground.origins.get(&key, || Ok(Endpoint { host: url.host().to_owned(), port: url.port(), tls, proxy }))
+    ground.origins.get(&key, || {
+        Ok(Endpoint {
+            host: url.host().to_owned(),
+            port: url.port(),
+            tls,
+            proxy,
+        })
+    })
 }
-

@@ -65,8 +65,17 @@ impl Metrics {
         let traffic = Traffic::register(&mut registry);
         let providers = ProviderMetrics::register(&mut registry);
         let config = ConfigMetrics::register(&mut registry);
-        registry.register("build", "Version of this sidecar", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, traffic, providers, config }
+        registry.register(
+            "build",
+            "Version of this sidecar",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self {
+            registry,
+            traffic,
+            providers,
+            config,
+        }
     }
 
     /// The text exposition.

@@ -34,7 +34,12 @@ pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body>
     let (parts, body) = request.into_parts();
     let id = id::RequestId::from_headers(&parts.headers);
     let (dialect, found) = route::find(&parts);
-    let story = Story::begin(&app, id.clone(), dialect, found.as_ref().map_or("unknown", |route| route.label()));
+    let story = Story::begin(
+        &app,
+        id.clone(),
+        dialect,
+        found.as_ref().map_or("unknown", |route| route.label()),
+    );
     let work = async move {
         match found {
             Ok(route) => tell(app, story, route, parts, body).await,
@@ -47,7 +52,11 @@ pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body>
         Ok(response) => response,
         Err(_panic) => {
             tracing::error!(request_id = id.as_str(), "a request panicked");
-            refuse::bare(dialect, &id, &Refusal::new(Code::SysInternal, "the sidecar failed on this request"))
+            refuse::bare(
+                dialect,
+                &id,
+                &Refusal::new(Code::SysInternal, "the sidecar failed on this request"),
+            )
         }
     }
 }
@@ -61,7 +70,10 @@ async fn tell(
     body: Incoming,
 ) -> Response<Body> {
     let Some(live) = app.live.load_full() else {
-        return refuse::answer(story, &Refusal::new(Code::SysNotReady, "no valid configuration has been loaded yet"));
+        return refuse::answer(
+            story,
+            &Refusal::new(Code::SysNotReady, "no valid configuration has been loaded yet"),
+        );
     };
     if let route::Route::Models { .. } = route {
         return models::answer(story, &live, &route);

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bowsprit_core::breaker;
 use bowsprit_core::breaker::{Breaker, Permit, Rejected, StateName, Transition, Verdict};
 use bowsprit_core::budget::{self, Budget};
 use bowsprit_core::clock::Moment;
@@ -15,15 +16,15 @@ use bowsprit_core::headroom::Headroom;
 use bowsprit_core::health::{self, Change, Health};
 use bowsprit_core::limiter::{Limited, Limiter, Reservation, Which};
 use bowsprit_core::plan::{Availability, Why};
-use bowsprit_core::breaker;
 use http::HeaderMap;
 use tokio::sync::Notify;
 
-use crate::keys::{ApiKey, Chosen, Counts, KeyRing};
+use crate::keys::{ApiKey, Chosen, KeyRing};
 use crate::metrics::OTHER;
 
 mod report;
 
+pub(crate) use report::limit_name;
 pub use report::{ModelReport, ProviderMetrics, ProviderReport};
 
 /// Most breakers per provider: models that callers invent share the last one.
@@ -48,7 +49,10 @@ impl States {
 
     /// Forgets providers that are configured no more; requests that still use one keep it alive.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| keep(name));
+        self.by_name
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|name, _| keep(name));
     }
 }
 
@@ -75,19 +79,30 @@ struct Machines {
 
 impl Machines {
     fn breaker(&mut self, model: &str) -> &mut Breaker {
-        let full = self.breakers.len() >= MAX_BREAKERS;
-        let at = self.breakers.iter().position(|(name, _)| **name == *model);
-        let at = at.or_else(|| full.then(|| self.breakers.len() - 1)).unwrap_or_else(|| {
-            let name = if self.breakers.len() + 1 == MAX_BREAKERS { OTHER } else { model };
-            self.breakers.push((name.into(), Breaker::new(self.breaker_settings)));
-            self.breakers.len() - 1
-        });
+        let known = self.breakers.iter().position(|(name, _)| **name == *model);
+        let at = match known {
+            Some(at) => at,
+            None if self.breakers.len() >= MAX_BREAKERS => MAX_BREAKERS - 1,
+            None => {
+                let name = if self.breakers.len() + 1 == MAX_BREAKERS {
+                    OTHER
+                } else {
+                    model
+                };
+                self.breakers
+                    .push((name.into(), Breaker::new(self.breaker_settings.clone())));
+                self.breakers.len() - 1
+            }
+        };
         #[allow(clippy::indexing_slicing, reason = "found or pushed just above")]
         &mut self.breakers[at].1
     }
 
     fn seen(&self, model: &str) -> Option<&Breaker> {
-        self.breakers.iter().find(|(name, _)| **name == *model).map(|(_, breaker)| breaker)
+        self.breakers
+            .iter()
+            .find(|(name, _)| **name == *model)
+            .map(|(_, breaker)| breaker)
     }
 }
 
@@ -96,7 +111,7 @@ impl ProviderState {
         Self {
             name: provider.name.as_str().into(),
             machines: Mutex::new(Machines {
-                breaker_settings: provider.breaker,
+                breaker_settings: provider.breaker.clone(),
                 breakers: Vec::new(),
                 limiter: Limiter::new(provider.limits, now),
                 health: Health::new(thresholds(provider)),
@@ -115,9 +130,9 @@ impl ProviderState {
         let mut machines = self.lock();
         let machines = &mut *machines;
         if machines.breaker_settings != provider.breaker {
-            machines.breaker_settings = provider.breaker;
+            machines.breaker_settings = provider.breaker.clone();
             for (_, breaker) in &mut machines.breakers {
-                breaker.reconfigure(provider.breaker);
+                breaker.reconfigure(provider.breaker.clone());
             }
         }
         machines.limiter.reconfigure(provider.limits, now);
@@ -146,19 +161,31 @@ impl ProviderState {
         if let Some(breaker) = machines.seen(model)
             && !breaker.would_admit(now)
         {
-            return Availability::Unavailable { why: Why::CircuitOpen, retry_in: breaker.retry_in(now) };
+            return Availability::Unavailable {
+                why: Why::CircuitOpen,
+                retry_in: breaker.retry_in(now),
+            };
         }
         if !machines.keys.needs_no_key() && !machines.keys.would_choose(now) {
-            return Availability::Unavailable { why: Why::NoKey, retry_in: None };
+            return Availability::Unavailable {
+                why: Why::NoKey,
+                retry_in: None,
+            };
         }
         if machines.probed && !machines.health.is_healthy() {
-            return Availability::Unavailable { why: Why::Unhealthy, retry_in: None };
+            return Availability::Unavailable {
+                why: Why::Unhealthy,
+                retry_in: None,
+            };
         }
         // Headroom is what the last answer said about its key's account: with several keys it may not be this one's.
         if machines.keys.counts(now).total <= 1
             && let Some(wait) = machines.headroom.short_for(tokens, now)
         {
-            return Availability::Unavailable { why: Why::NoHeadroom, retry_in: Some(wait) };
+            return Availability::Unavailable {
+                why: Why::NoHeadroom,
+                retry_in: Some(wait),
+            };
         }
         Availability::Available
     }
@@ -182,7 +209,11 @@ impl ProviderState {
                 if let Some(transition) = half_opened {
                     self.tell(model, &transition);
                 }
-                Ok(Lease { state: Arc::clone(self), model: model.into(), held: Some((permit, reservation)) })
+                Ok(Lease {
+                    state: Arc::clone(self),
+                    model: model.into(),
+                    held: Some((permit, reservation)),
+                })
             }
             Err(Rejected { retry_in }) => {
                 machines.limiter.cancel(reservation, now);
@@ -212,12 +243,21 @@ impl ProviderState {
         if machines.keys.needs_no_key() {
             return Ok(None);
         }
-        machines.keys.choose(passed_over, now, &mut fastrand::Rng::new()).map(Some).ok_or(NoKey)
+        machines
+            .keys
+            .choose(passed_over, now, &mut fastrand::Rng::new())
+            .map(Some)
+            .ok_or(NoKey)
     }
 
     /// Whether another key than those is worth an immediate try.
     pub fn has_other_key(&self, passed_over: &[String], now: Moment) -> bool {
         self.lock().keys.has_other(passed_over, now)
+    }
+
+    /// Whether there are several keys.
+    pub fn has_several_keys(&self) -> bool {
+        self.lock().keys.has_several()
     }
 
     /// The provider refused a key.
@@ -237,10 +277,18 @@ impl ProviderState {
     }
 
     /// Takes the keys as the files hold them now. Returns what is wrong with them.
-    pub fn update_keys(&self, wanted: Vec<(String, u32, Result<ApiKey, String>)>, now: Moment) -> Vec<(String, String)> {
+    pub fn update_keys(
+        &self,
+        wanted: Vec<(String, u32, Result<ApiKey, String>)>,
+        now: Moment,
+    ) -> Vec<(String, String)> {
         let mut machines = self.lock();
         machines.keys.update(wanted);
-        machines.keys.problems(now).map(|(name, why)| (name.to_owned(), why)).collect()
+        machines
+            .keys
+            .problems(now)
+            .map(|(name, why)| (name.to_owned(), why))
+            .collect()
     }
 
     /// Reads the provider's rate-limit headers.
@@ -267,7 +315,11 @@ impl ProviderState {
     pub fn reset_breakers(&self, now: Moment) -> usize {
         let changed: Vec<_> = {
             let mut machines = self.lock();
-            machines.breakers.iter_mut().filter_map(|(model, b)| Some((Arc::clone(model), b.reset(now)?))).collect()
+            machines
+                .breakers
+                .iter_mut()
+                .filter_map(|(model, b)| Some((Arc::clone(model), b.reset(now)?)))
+                .collect()
         };
         for (model, transition) in &changed {
             self.tell(model, transition);
@@ -293,7 +345,9 @@ impl ProviderState {
 }
 
 fn thresholds(provider: &Provider) -> health::Settings {
-    provider.health_check.map_or_else(health::Settings::default, |check| check.thresholds)
+    provider
+        .health_check
+        .map_or_else(health::Settings::default, |check| check.thresholds)
 }
 
 /// No key of a provider is usable.
@@ -319,7 +373,9 @@ pub struct Lease {
 impl Lease {
     /// The attempt ended so. `used_tokens`: what it cost, where known.
     pub fn settle(mut self, verdict: Verdict, used_tokens: Option<u64>, now: Moment) {
-        let Some((permit, reservation)) = self.held.take() else { return };
+        let Some((permit, reservation)) = self.held.take() else {
+            return;
+        };
         let transition = {
             let mut machines = self.state.lock();
             machines.limiter.settle(reservation, used_tokens, now);
@@ -333,7 +389,9 @@ impl Lease {
 
     /// The caller left: the breaker learns nothing, the place is free, the tokens that were surely spent stay spent.
     pub fn abandon(mut self, spent_tokens: u64, now: Moment) {
-        let Some((permit, reservation)) = self.held.take() else { return };
+        let Some((permit, reservation)) = self.held.take() else {
+            return;
+        };
         let mut machines = self.state.lock();
         machines.limiter.settle(reservation, Some(spent_tokens), now);
         machines.breaker(&self.model).cancel(permit);
@@ -344,7 +402,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some((permit, reservation)) = self.held.take() else { return };
+        let Some((permit, reservation)) = self.held.take() else {
+            return;
+        };
         let mut machines = self.state.lock();
         // Without a clock at hand: the machines take a moment that is past as "no time has gone by".
         machines.limiter.cancel(reservation, Moment::ZERO);

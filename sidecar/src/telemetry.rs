@@ -87,12 +87,18 @@ enum Sink {
 impl AccessLog {
     /// To standard output, or nowhere.
     pub fn new(on: bool) -> Self {
-        Self { waiting: Mutex::default(), sink: if on { Sink::Stdout } else { Sink::Off } }
+        Self {
+            waiting: Mutex::default(),
+            sink: if on { Sink::Stdout } else { Sink::Off },
+        }
     }
 
     /// Kept in memory: see [`AccessLog::text`].
     pub fn in_memory() -> Self {
-        Self { waiting: Mutex::default(), sink: Sink::Memory }
+        Self {
+            waiting: Mutex::default(),
+            sink: Sink::Memory,
+        }
     }
 
     /// Whether lines are wanted at all.

@@ -7,7 +7,6 @@ use bowsprit_core::dialect::{Dialect, peek};
 use bowsprit_core::fault::Code;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -19,12 +18,12 @@ use super::settle::Story;
 use crate::app::App;
 
 /// A body must be complete within this: it comes over loopback, so only a stuck caller takes longer.
-const BODY_DEADLINE: Duration = Duration::from_secs(60);
+const BODY_DEADLINE: Duration = Duration::from_mins(1);
 /// Output tokens reserved at the limiter for a request that names no maximum. Settled by what was really used.
 const ASSUMED_OUTPUT: u64 = 1_000;
 
 /// An admitted request.
-pub struct Call {
+pub(super) struct Call {
     /// The caller's dialect.
     pub dialect: Dialect,
     /// The model asked for; empty where an operation has none.
@@ -51,7 +50,7 @@ pub struct Call {
 
 /// The two ways of serving.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// A conversation, to any provider.
     Generate,
     /// Byte for byte to a provider of the same dialect.
@@ -64,7 +63,7 @@ pub enum Kind {
 }
 
 /// Reads the body and the facts.
-pub async fn admit(
+pub(super) async fn admit(
     app: &Arc<App>,
     story: &mut Story,
     route: &Route,
@@ -72,14 +71,18 @@ pub async fn admit(
     body: Incoming,
 ) -> Result<Call, Refusal> {
     let begun = Instant::now();
-    let body = tokio::time::timeout(BODY_DEADLINE, read(body, &parts.headers, app.settings.max_body))
+    let body = tokio::time::timeout(BODY_DEADLINE, read(body, app.settings.max_body))
         .await
         .unwrap_or_else(|_| {
             let text = format!("the body was not complete within {} s", BODY_DEADLINE.as_secs());
             Err(Refusal::new(Code::ValHttp, text))
         })?;
     story.waited += begun.elapsed();
-    if parts.headers.get("x-stainless-retry-count").is_some_and(|count| count != "0") {
+    if parts
+        .headers
+        .get("x-stainless-retry-count")
+        .is_some_and(|count| count != "0")
+    {
         app.metrics.traffic.sdk_retried();
     }
     let mut call = facts(route, &body)?;
@@ -91,10 +94,15 @@ pub async fn admit(
     Ok(call)
 }
 
-async fn read(mut body: Incoming, headers: &HeaderMap, limit: usize) -> Result<Bytes, Refusal> {
-    let too_large = || Refusal::new(Code::ValTooLarge, format!("the body is larger than the limit of {limit} bytes"));
+async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+    let too_large = || {
+        Refusal::new(
+            Code::ValTooLarge,
+            format!("the body is larger than the limit of {limit} bytes"),
+        )
+    };
     let announced = body.size_hint().lower();
-    if announced > limit as u64 || (headers.contains_key(CONTENT_LENGTH) && announced > limit as u64) {
+    if announced > limit as u64 {
         return Err(too_large());
     }
     let mut first = Bytes::new();
@@ -110,7 +118,12 @@ async fn read(mut body: Incoming, headers: &HeaderMap, limit: usize) -> Result<B
             first = data;
         } else {
             if rest.is_empty() {
-                rest.reserve(usize::try_from(announced).unwrap_or(0).min(limit).saturating_sub(first.len()));
+                rest.reserve(
+                    usize::try_from(announced)
+                        .unwrap_or(0)
+                        .min(limit)
+                        .saturating_sub(first.len()),
+                );
             }
             rest.extend_from_slice(&data);
         }
@@ -147,20 +160,20 @@ fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
             call.include_usage = envelope.include_usage;
             call.input_tokens = envelope.input_tokens_estimate;
             call.tokens = call.input_tokens + envelope.max_output_tokens.unwrap_or(ASSUMED_OUTPUT);
-            match in_url {
-                Some(in_url) => {
-                    call.model.clone_from(&in_url.model);
-                    call.stream = in_url.stream;
-                    call.array = in_url.stream && !in_url.sse;
-                }
-                None => {
-                    call.model = envelope.model.into_owned();
-                    call.stream = envelope.stream;
-                }
+            if let Some(in_url) = in_url {
+                call.model.clone_from(&in_url.model);
+                call.stream = in_url.stream;
+                call.array = in_url.stream && !in_url.sse;
+            } else {
+                call.model = envelope.model.into_owned();
+                call.stream = envelope.stream;
             }
         }
         Route::Forward { path, model, .. } => {
-            call.kind = Kind::Forward { path: path.clone(), model_in_path: model.is_some() };
+            call.kind = Kind::Forward {
+                path: path.clone(),
+                model_in_path: model.is_some(),
+            };
             match model {
                 Some(model) => call.model.clone_from(model),
                 // These bodies are the provider's business: only what names the model is looked at.

@@ -2,9 +2,9 @@
 
 use bowsprit_core::dialect::Dialect;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
-    EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -19,7 +19,10 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-bowsprit-provider-request-id");
 /// Tracing headers, which cross even where the dialect changes.
-const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+const TRACE: [HeaderName; 2] = [
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// The API version we speak where the caller names none.
 const DEFAULT_ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -29,7 +32,7 @@ const DEFAULT_ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06
 /// Same dialect: the caller's own, less what belongs to the connection (RFC 9110 7.6.1, and whatever `Connection` names),
 /// to the caller's account (keys, cookies, organization) or to the path so far. Another dialect: only who the caller is
 /// and which trace it belongs to. Then what the configuration adds, and the key.
-pub fn to_provider(
+pub(super) fn to_provider(
     caller: &HeaderMap,
     same_dialect: bool,
     upstream: &Upstream,
@@ -122,8 +125,12 @@ fn stays(name: &HeaderName) -> bool {
 }
 
 /// What an answer's headers become: the provider's, less those of its connection and its cookies.
-pub fn to_caller(headers: &mut HeaderMap) {
-    if let Some(named) = headers.get(CONNECTION).filter(|value| *value != "keep-alive" && *value != "close").cloned() {
+pub(super) fn to_caller(headers: &mut HeaderMap) {
+    if let Some(named) = headers
+        .get(CONNECTION)
+        .filter(|value| *value != "keep-alive" && *value != "close")
+        .cloned()
+    {
         for token in named.to_str().unwrap_or("").split(',') {
             headers.remove(token.trim());
         }
@@ -150,15 +157,22 @@ pub fn to_caller(headers: &mut HeaderMap) {
 }
 
 /// What tells the caller who answered.
-pub fn sign(headers: &mut HeaderMap, id: &RequestId, upstream: &Upstream, attempts: u32, dropped: &[String]) {
+pub(super) fn sign(headers: &mut HeaderMap, id: &RequestId, upstream: &Upstream, attempts: u32, dropped: &[String]) {
     headers.insert(X_REQUEST_ID, id.header());
     if let Ok(name) = HeaderValue::from_str(&upstream.provider.name) {
         headers.insert(HeaderName::from_static("x-bowsprit-provider"), name);
     }
-    headers.insert(HeaderName::from_static("x-bowsprit-attempts"), HeaderValue::from(attempts));
+    headers.insert(
+        HeaderName::from_static("x-bowsprit-attempts"),
+        HeaderValue::from(attempts),
+    );
     if !dropped.is_empty() {
         let text = format!("not carried to {}: {}", upstream.provider.name, dropped.join(", "));
-        let clean: String = text.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).take(1000).collect();
+        let clean: String = text
+            .chars()
+            .filter(|c| c.is_ascii() && !c.is_ascii_control())
+            .take(1000)
+            .collect();
         if let Ok(text) = HeaderValue::from_str(&clean) {
             headers.insert(HeaderName::from_static("x-bowsprit-warning"), text);
         }
@@ -166,12 +180,12 @@ pub fn sign(headers: &mut HeaderMap, id: &RequestId, upstream: &Upstream, attemp
 }
 
 /// Whether a body comes in a coding that we do not look into.
-pub fn is_encoded(headers: &HeaderMap) -> bool {
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity")
 }
 
 /// Whether a body is an event stream.
-pub fn is_event_stream(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

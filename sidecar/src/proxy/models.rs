@@ -36,7 +36,12 @@ impl Listings {
                 (model, owner)
             })
             .collect();
-        let list = |dialect| entries.iter().map(|(model, owner)| entry(dialect, model, owner)).collect::<Vec<_>>();
+        let list = |dialect| {
+            entries
+                .iter()
+                .map(|(model, owner)| entry(dialect, model, owner))
+                .collect::<Vec<_>>()
+        };
         let first = entries.first().map(|(model, _)| model);
         let last = entries.last().map(|(model, _)| model);
         let openai = json!({"object": "list", "data": list(Dialect::OpenAiChat)});
@@ -44,7 +49,12 @@ impl Listings {
             json!({"data": list(Dialect::AnthropicMessages), "has_more": false, "first_id": first, "last_id": last});
         let gemini = json!({"models": list(Dialect::Gemini)});
         let bytes = |value: Value| Bytes::from(value.to_string());
-        Self { openai: bytes(openai), anthropic: bytes(anthropic), gemini: bytes(gemini), entries }
+        Self {
+            openai: bytes(openai),
+            anthropic: bytes(anthropic),
+            gemini: bytes(gemini),
+            entries,
+        }
     }
 }
 
@@ -67,12 +77,11 @@ pub fn answer(story: Story, live: &Live, route: &Route) -> Response<Body> {
     let dialect = story.dialect();
     let body = match route {
         Route::Models { one: Some(wanted), .. } => {
-            match live.listings.entries.iter().find(|(model, _)| model == wanted) {
-                Some((model, owner)) => Bytes::from(entry(dialect, model, owner).to_string()),
-                None => {
-                    let text = format!("no provider serves the model {:?}", clip(wanted));
-                    return refuse::answer(story, &Refusal::new(Code::ResModelNotFound, text));
-                }
+            if let Some((model, owner)) = live.listings.entries.iter().find(|(model, _)| model == wanted) {
+                Bytes::from(entry(dialect, model, owner).to_string())
+            } else {
+                let text = format!("no provider serves the model {:?}", clip(wanted));
+                return refuse::answer(story, &Refusal::new(Code::ResModelNotFound, text));
             }
         }
         _ => match dialect {
@@ -81,9 +90,12 @@ pub fn answer(story: Story, live: &Live, route: &Route) -> Response<Body> {
             Dialect::Gemini => live.listings.gemini.clone(),
         },
     };
+    let bytes = body.len() as u64;
     let mut response = Response::new(Body::Whole(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(X_REQUEST_ID, story.id().header());
-    story.answered(StatusCode::OK);
+    story.served(StatusCode::OK, bytes);
     response
 }

@@ -15,7 +15,7 @@ use crate::body::Body;
 /// Tells an SDK whether its own retry makes sense.
 pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// Longest `retry-after` we answer with.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Why a request is not answered.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ impl From<RequestError> for Refusal {
 /// Answers with a refusal and settles the request.
 pub fn answer(story: Story, refusal: &Refusal) -> Response<Body> {
     let response = bare(story.dialect(), story.id(), refusal);
-    story.refused(refusal.code, response.status());
+    story.failed(refusal.code, response.status());
     response
 }
 
@@ -110,7 +110,10 @@ pub fn bare(dialect: Dialect, id: &RequestId, refusal: &Refusal) -> Response<Bod
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(X_REQUEST_ID, id.header());
-    headers.insert(X_SHOULD_RETRY, should_retry(refusal.code.retryable() && !refusal.no_retry));
+    headers.insert(
+        X_SHOULD_RETRY,
+        should_retry(refusal.code.retryable() && !refusal.no_retry),
+    );
     if let Some(wait) = refusal.retry_after {
         headers.insert(RETRY_AFTER, retry_after(wait));
     }

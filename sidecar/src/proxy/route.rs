@@ -69,7 +69,7 @@ impl Route {
 
 /// Nothing is served here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Miss {
+pub(super) enum Miss {
     /// No such path.
     Path,
     /// The path wants this method.
@@ -78,7 +78,7 @@ pub enum Miss {
 
 impl Miss {
     /// As an answer.
-    pub fn refusal(self, parts: &Parts) -> Refusal {
+    pub(super) fn refusal(self, parts: &Parts) -> Refusal {
         match self {
             Self::Path => Refusal::new(
                 Code::ResPathNotFound,
@@ -100,12 +100,14 @@ impl Miss {
 
 /// At most 200 characters of what a caller wrote.
 pub(super) fn clip(text: &str) -> &str {
-    text.char_indices().nth(200).map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
+    text.char_indices()
+        .nth(200)
+        .map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
 }
 
 /// Finds the operation. The dialect is told even for a miss, from path and headers, so that the caller's SDK
 /// understands the error.
-pub fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
+pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
     let path = parts.uri.path();
     let found = generate(path)
         .or_else(|| gemini(path, parts.uri.query()))
@@ -113,9 +115,10 @@ pub fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
         .or_else(|| models(path, &parts.headers));
     match found {
         Some((route, method)) if parts.method == method => (route.dialect(), Ok(route)),
-        Some((route, method)) => {
-            (route.dialect(), Err(Miss::Method(if method == Method::GET { "GET" } else { "POST" })))
-        }
+        Some((route, method)) => (
+            route.dialect(),
+            Err(Miss::Method(if method == Method::GET { "GET" } else { "POST" })),
+        ),
         None => (guess(path, &parts.headers), Err(Miss::Path)),
     }
 }
@@ -126,7 +129,14 @@ fn generate(path: &str) -> Option<(Route, Method)> {
         "/v1/messages" => (Dialect::AnthropicMessages, "messages"),
         _ => return None,
     };
-    Some((Route::Generate { dialect, in_url: None, label }, Method::POST))
+    Some((
+        Route::Generate {
+            dialect,
+            in_url: None,
+            label,
+        },
+        Method::POST,
+    ))
 }
 
 fn gemini(path: &str, query: Option<&str>) -> Option<(Route, Method)> {
@@ -152,9 +162,18 @@ fn gemini(path: &str, query: Option<&str>) -> Option<(Route, Method)> {
     };
     let route = if operation.ends_with("enerateContent") {
         let stream = operation.starts_with("stream");
-        Route::Generate { dialect, in_url: Some(InUrl { model, stream, sse }), label }
+        Route::Generate {
+            dialect,
+            in_url: Some(InUrl { model, stream, sse }),
+            label,
+        }
     } else {
-        Route::Forward { dialect, path: operation.to_owned(), model: Some(model), label }
+        Route::Forward {
+            dialect,
+            path: operation.to_owned(),
+            model: Some(model),
+            label,
+        }
     };
     Some((route, Method::POST))
 }
@@ -166,16 +185,25 @@ fn forward(path: &str) -> Option<(Route, Method)> {
         "/v1/messages/count_tokens" => (Dialect::AnthropicMessages, "/v1/messages/count_tokens", "count_tokens"),
         _ => return None,
     };
-    Some((Route::Forward { dialect, path: at.to_owned(), model: None, label }, Method::POST))
+    Some((
+        Route::Forward {
+            dialect,
+            path: at.to_owned(),
+            model: None,
+            label,
+        },
+        Method::POST,
+    ))
 }
 
 fn models(path: &str, headers: &HeaderMap) -> Option<(Route, Method)> {
-    let (dialect, rest) = match path.strip_prefix("/v1beta/models") {
-        Some(rest) => (Dialect::Gemini, rest),
-        None => {
-            let rest = path.strip_prefix("/v1/models").or_else(|| path.strip_prefix("/models"))?;
-            (guess(path, headers), rest)
-        }
+    let (dialect, rest) = if let Some(rest) = path.strip_prefix("/v1beta/models") {
+        (Dialect::Gemini, rest)
+    } else {
+        let rest = path
+            .strip_prefix("/v1/models")
+            .or_else(|| path.strip_prefix("/models"))?;
+        (guess(path, headers), rest)
     };
     let one = match rest {
         "" | "/" => None,
@@ -220,7 +248,12 @@ mod tests {
     use super::*;
 
     fn look(method: &str, uri: &str) -> (Dialect, Result<Route, Miss>) {
-        let (parts, ()) = http::Request::builder().method(method).uri(uri).body(()).unwrap().into_parts();
+        let (parts, ()) = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .body(())
+            .unwrap()
+            .into_parts();
         find(&parts)
     }
 
@@ -230,11 +263,36 @@ mod tests {
             ("POST", "/v1/chat/completions", Dialect::OpenAiChat, "chat_completions"),
             ("POST", "/chat/completions", Dialect::OpenAiChat, "chat_completions"),
             ("POST", "/v1/messages?beta=true", Dialect::AnthropicMessages, "messages"),
-            ("POST", "/v1/messages/count_tokens", Dialect::AnthropicMessages, "count_tokens"),
-            ("POST", "/v1beta/models/gemini-2.5-flash:generateContent", Dialect::Gemini, "generate_content"),
-            ("POST", "/v1/models/g:streamGenerateContent?alt=sse", Dialect::Gemini, "stream_generate_content"),
-            ("POST", "/v1beta/tunedModels/mine:generateContent", Dialect::Gemini, "generate_content"),
-            ("POST", "/v1beta/models/g:embedContent", Dialect::Gemini, "embed_content"),
+            (
+                "POST",
+                "/v1/messages/count_tokens",
+                Dialect::AnthropicMessages,
+                "count_tokens",
+            ),
+            (
+                "POST",
+                "/v1beta/models/gemini-2.5-flash:generateContent",
+                Dialect::Gemini,
+                "generate_content",
+            ),
+            (
+                "POST",
+                "/v1/models/g:streamGenerateContent?alt=sse",
+                Dialect::Gemini,
+                "stream_generate_content",
+            ),
+            (
+                "POST",
+                "/v1beta/tunedModels/mine:generateContent",
+                Dialect::Gemini,
+                "generate_content",
+            ),
+            (
+                "POST",
+                "/v1beta/models/g:embedContent",
+                Dialect::Gemini,
+                "embed_content",
+            ),
             ("POST", "/v1/responses", Dialect::OpenAiChat, "responses"),
             ("POST", "/v1/embeddings", Dialect::OpenAiChat, "embeddings"),
             ("GET", "/v1/models", Dialect::OpenAiChat, "models"),
@@ -242,15 +300,31 @@ mod tests {
         ] {
             let (told, route) = look(method, uri);
             let route = route.unwrap_or_else(|miss| panic!("{uri}: {miss:?}"));
-            assert_eq!((told, route.dialect(), route.label()), (dialect, dialect, label), "{uri}");
+            assert_eq!(
+                (told, route.dialect(), route.label()),
+                (dialect, dialect, label),
+                "{uri}"
+            );
         }
     }
 
     #[test]
     fn a_gemini_url_says_model_stream_and_form() {
         let (_, route) = look("POST", "/v1beta/models/a%2Fb:streamGenerateContent?key=k&alt=sse");
-        let Ok(Route::Generate { in_url: Some(in_url), .. }) = route else { panic!() };
-        assert_eq!(in_url, InUrl { model: "a/b".into(), stream: true, sse: true });
+        let Ok(Route::Generate {
+            in_url: Some(in_url), ..
+        }) = route
+        else {
+            panic!()
+        };
+        assert_eq!(
+            in_url,
+            InUrl {
+                model: "a/b".into(),
+                stream: true,
+                sse: true
+            }
+        );
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! How requests and attempts end: each exactly once, in metrics and in the access log.
 //!
-//! A [`Story`] is made with the request and is settled by whoever ends it. If it is dropped unsettled, the caller has
-//! gone (or the code panicked), and it settles itself as such: there is no way out of a request that is not counted.
+//! A [`Story`] is made with the request and carries its lifecycle machine, which decides what its end is called. It is
+//! settled by whoever ends it. If it is dropped unsettled, the caller has gone (or the code panicked), and it settles
+//! itself as such: there is no way out of a request that is not counted.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{Dialect, Usage};
-use bowsprit_core::fault::{Blame, Code};
+use bowsprit_core::fault::Code;
+use bowsprit_core::lifecycle::{Cancel, Event, Machine, Outcome, State};
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -25,59 +28,6 @@ use crate::metrics::{
     ANSWER_SECONDS, FIRST_TOKEN_SECONDS, Histograms, ModelLabels, OTHER, OVERHEAD_SECONDS, ProviderLabel,
 };
 use crate::telemetry::AccessLine;
-
-/// The one way a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Answered.
-    Ok,
-    /// The caller's mistake.
-    ClientError,
-    /// No provider answered.
-    ProviderError,
-    /// Refused to protect a limit or the sidecar.
-    Shed,
-    /// The caller left.
-    Cancelled,
-    /// Cut at the drain deadline.
-    Cut,
-    /// A fault of the sidecar.
-    Internal,
-}
-
-impl Outcome {
-    /// The metric label and log value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::ClientError => "client_error",
-            Self::ProviderError => "provider_error",
-            Self::Shed => "shed",
-            Self::Cancelled => "cancelled",
-            Self::Cut => "cut",
-            Self::Internal => "internal_error",
-        }
-    }
-
-    /// The outcome that an error code means.
-    fn of(code: Code) -> Self {
-        match code {
-            Code::RateLocalLimit | Code::SysOverloaded | Code::SysNotReady => Self::Shed,
-            Code::SysDraining => Self::Cut,
-            Code::SysInternal => Self::Internal,
-            Code::AuthKeyMissing
-            | Code::AuthKeyRejected
-            | Code::AuthBilling
-            | Code::AuthPermission
-            | Code::RateProvider => Self::ProviderError,
-            code => match code.blame() {
-                Blame::Client => Self::ClientError,
-                Blame::Provider => Self::ProviderError,
-                Blame::Us => Self::Internal,
-            },
-        }
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -126,6 +76,7 @@ pub struct Traffic {
     retries_denied: Family<ProviderLabel, Counter>,
     sdk_retries: Counter,
     in_flight: Gauge,
+    illegal_events: Counter,
     nobody: Arc<str>,
 }
 
@@ -134,7 +85,11 @@ impl Traffic {
     pub fn register(registry: &mut Registry) -> Self {
         let received = Family::<DialectLabel, Counter>::default();
         let new = Self {
-            received: Dialect::ALL.map(|dialect| received.get_or_create_owned(&DialectLabel { dialect: dialect.as_str() })),
+            received: Dialect::ALL.map(|dialect| {
+                received.get_or_create_owned(&DialectLabel {
+                    dialect: dialect.as_str(),
+                })
+            }),
             requests: Family::default(),
             attempts: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(ANSWER_SECONDS)),
@@ -146,15 +101,24 @@ impl Traffic {
             retries_denied: Family::default(),
             sdk_retries: Counter::default(),
             in_flight: Gauge::default(),
+            illegal_events: Counter::default(),
             nobody: "none".into(),
         };
-        registry.register("requests_received", "Requests taken in, by the caller's dialect", received);
+        registry.register(
+            "requests_received",
+            "Requests taken in, by the caller's dialect",
+            received,
+        );
         registry.register(
             "requests",
             "Requests ended: the sum over all labels equals the requests received, less those in flight",
             new.requests.clone(),
         );
-        registry.register("attempts", "Exchanges with providers, by what they ended with", new.attempts.clone());
+        registry.register(
+            "attempts",
+            "Exchanges with providers, by what they ended with",
+            new.attempts.clone(),
+        );
         registry.register(
             "request_duration_seconds",
             "From a request's head to the end of its answer, for answered requests",
@@ -171,10 +135,31 @@ impl Traffic {
             new.overhead.clone(),
         );
         registry.register("tokens", "Tokens by kind, as providers report them", new.tokens.clone());
-        registry.register("retries", "Attempts at the same provider again, by what the first ended with", new.retries.clone());
-        registry.register("fallbacks", "Switches away from a provider, by the reason", new.fallbacks.clone());
-        registry.register("retries_denied", "Retries not made for want of retry budget", new.retries_denied.clone());
-        registry.register("sdk_retries", "Requests that a caller's SDK marked as its own retry", new.sdk_retries.clone());
+        registry.register(
+            "retries",
+            "Attempts at the same provider again, by what the first ended with",
+            new.retries.clone(),
+        );
+        registry.register(
+            "fallbacks",
+            "Switches away from a provider, by the reason",
+            new.fallbacks.clone(),
+        );
+        registry.register(
+            "retries_denied",
+            "Retries not made for want of retry budget",
+            new.retries_denied.clone(),
+        );
+        registry.register(
+            "sdk_retries",
+            "Requests that a caller's SDK marked as its own retry",
+            new.sdk_retries.clone(),
+        );
+        registry.register(
+            "lifecycle_illegal_events",
+            "Events that a request's lifecycle refused: each one is a bug",
+            new.illegal_events.clone(),
+        );
         registry.register("in_flight", "Requests under way", new.in_flight.clone());
         new
     }
@@ -182,7 +167,9 @@ impl Traffic {
     /// The handles of one provider, resolved once per configuration.
     pub fn handles(&self, provider: &str, models: &[&str], default_model: Option<&str>) -> Handles {
         let provider: Arc<str> = provider.into();
-        let label = ProviderLabel { provider: Arc::clone(&provider) };
+        let label = ProviderLabel {
+            provider: Arc::clone(&provider),
+        };
         let mut names: Vec<&str> = models.to_vec();
         names.extend(default_model.filter(|name| !models.contains(name)));
         Handles {
@@ -196,13 +183,20 @@ impl Traffic {
             }),
             duration: self.duration.get_or_create_owned(&label),
             first_token: self.first_token.get_or_create_owned(&label),
-            models: names.into_iter().chain([OTHER]).map(|model| self.model_handles(&provider, model)).collect(),
+            models: names
+                .into_iter()
+                .chain([OTHER])
+                .map(|model| self.model_handles(&provider, model))
+                .collect(),
         }
     }
 
     fn model_handles(&self, provider: &Arc<str>, model: &str) -> ModelHandles {
         let model: Arc<str> = model.into();
-        let labels = ModelLabels { provider: Arc::clone(provider), model: Arc::clone(&model) };
+        let labels = ModelLabels {
+            provider: Arc::clone(provider),
+            model: Arc::clone(&model),
+        };
         let tokens = |kind| {
             self.tokens.get_or_create_owned(&TokenLabels {
                 provider: Arc::clone(provider),
@@ -223,24 +217,40 @@ impl Traffic {
 
     /// Counts an attempt that did not end well.
     pub fn attempt_failed(&self, provider: &Arc<str>, model: &Arc<str>, code: &'static str) {
-        let labels = AttemptLabels { provider: Arc::clone(provider), model: Arc::clone(model), code };
+        let labels = AttemptLabels {
+            provider: Arc::clone(provider),
+            model: Arc::clone(model),
+            code,
+        };
         self.attempts.get_or_create(&labels).inc();
     }
 
     /// Counts a retry at the same provider.
     pub fn retried(&self, provider: &Arc<str>, code: Code) {
-        let labels = CodeLabels { provider: Arc::clone(provider), code: code.as_str() };
+        let labels = CodeLabels {
+            provider: Arc::clone(provider),
+            code: code.as_str(),
+        };
         self.retries.get_or_create(&labels).inc();
     }
 
     /// Counts a retry that the budget did not allow.
     pub fn retry_denied(&self, provider: &Arc<str>) {
-        self.retries_denied.get_or_create(&ProviderLabel { provider: Arc::clone(provider) }).inc();
+        self.retries_denied
+            .get_or_create(&ProviderLabel {
+                provider: Arc::clone(provider),
+            })
+            .inc();
     }
 
     /// Counts a switch away from a provider.
     pub fn fell_back(&self, provider: &Arc<str>, code: &'static str) {
-        self.fallbacks.get_or_create(&CodeLabels { provider: Arc::clone(provider), code }).inc();
+        self.fallbacks
+            .get_or_create(&CodeLabels {
+                provider: Arc::clone(provider),
+                code,
+            })
+            .inc();
     }
 
     /// Counts a request that an SDK says is its own retry.
@@ -271,14 +281,23 @@ pub struct ModelHandles {
 impl Handles {
     /// The handles of this model; of `other` where the configuration does not name it.
     pub fn model(&self, model: &str) -> Option<&ModelHandles> {
-        self.models.iter().find(|handles| *handles.model == *model).or(self.models.last())
+        self.models
+            .iter()
+            .find(|handles| *handles.model == *model)
+            .or(self.models.last())
     }
 }
 
 impl ModelHandles {
     /// Counts tokens.
     pub fn count(&self, usage: &Usage) {
-        let counts = [usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning];
+        let counts = [
+            usage.input,
+            usage.output,
+            usage.cached,
+            usage.cache_write,
+            usage.reasoning,
+        ];
         for (counter, count) in self.tokens.iter().zip(counts) {
             if count > 0 {
                 counter.inc_by(count);
@@ -293,23 +312,22 @@ pub struct Story {
     id: RequestId,
     dialect: Dialect,
     operation: &'static str,
+    machine: Machine,
     begun: Instant,
+    begun_at: Moment,
     /// Time spent waiting for the caller's body, providers, places and backoffs.
     pub waited: Duration,
     /// The model asked for.
     pub asked: String,
     /// Whether a stream was asked for.
     pub stream: bool,
-    /// Attempts made.
-    pub attempts: u32,
     /// Who was asked last.
     pub upstream: Option<Arc<Upstream>>,
     /// The model that was asked for there.
     pub model: Option<Arc<str>>,
     /// What it cost.
     pub usage: Option<Usage>,
-    first_token: Option<Duration>,
-    head: Option<Duration>,
+    overhead: Option<Duration>,
     status: u16,
     settled: bool,
     _in_flight: Token,
@@ -324,19 +342,19 @@ impl Story {
         }
         traffic.in_flight.inc();
         Self {
+            machine: Machine::new(id.as_str()),
             id,
             dialect,
             operation,
             begun: Instant::now(),
+            begun_at: app.clock.now(),
             waited: Duration::ZERO,
             asked: String::new(),
             stream: false,
-            attempts: 0,
             upstream: None,
             model: None,
             usage: None,
-            first_token: None,
-            head: None,
+            overhead: None,
             status: 0,
             settled: false,
             _in_flight: app.drain.enter(),
@@ -359,45 +377,97 @@ impl Story {
         &self.app
     }
 
+    /// Attempts made.
+    pub fn attempts(&self) -> u32 {
+        self.machine.context().attempts
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.machine.state()
+    }
+
+    /// How many attempts it may take in all.
+    pub fn allow_attempts(&mut self, most: u32) {
+        self.machine.allow_attempts(most);
+    }
+
+    /// Something happened. What the lifecycle does not allow is a bug: it is counted and told, and changes nothing.
+    pub fn event(&mut self, event: Event) {
+        let now = self.app.clock.now();
+        if self.machine.state() == State::Idle {
+            // Told late, when it is known whether a stream is wanted, with the time at which it happened.
+            self.step(Event::Received { streaming: self.stream }, self.begun_at);
+        }
+        self.step(event, now);
+    }
+
+    fn step(&mut self, event: Event, now: Moment) {
+        if let Err(illegal) = self.machine.on(event, now) {
+            self.app.metrics.traffic.illegal_events.inc();
+            tracing::error!(request_id = self.id.as_str(), %illegal, "lifecycle");
+        }
+    }
+
     /// The answer's head is on its way: our own part is over but for relaying.
     pub fn head_sent(&mut self, status: StatusCode) {
         self.status = status.as_u16();
         let elapsed = self.begun.elapsed();
-        self.head = Some(elapsed);
-        self.app.metrics.traffic.overhead.observe(elapsed.saturating_sub(self.waited).as_secs_f64());
-        if self.stream {
-            self.first_token = Some(elapsed);
-            if let Some(upstream) = &self.upstream {
-                upstream.handles.first_token.observe(elapsed.as_secs_f64());
-            }
+        let overhead = elapsed.saturating_sub(self.waited);
+        self.overhead = Some(overhead);
+        self.app.metrics.traffic.overhead.observe(overhead.as_secs_f64());
+        if self.stream
+            && let Some(upstream) = &self.upstream
+        {
+            upstream.handles.first_token.observe(elapsed.as_secs_f64());
         }
     }
 
-    /// Answered well.
-    pub fn answered(mut self, status: StatusCode) {
+    /// Answered in full: `Answered` or `StreamEnded`.
+    pub fn completed(mut self, end: Event) {
+        self.event(end);
+        self.settle();
+    }
+
+    /// Answered by ourselves, without any provider.
+    pub fn served(mut self, status: StatusCode, bytes: u64) {
         self.status = status.as_u16();
-        self.settle(Outcome::Ok, None);
+        self.event(Event::Dispatched { candidate: 0 });
+        self.event(Event::Answered { bytes });
+        self.settle();
     }
 
-    /// Answered with an error of this code.
-    pub fn refused(mut self, code: Code, status: StatusCode) {
-        self.status = status.as_u16();
-        self.settle(Outcome::of(code), Some(code));
+    /// Ended with an error of this code, before or in mid-answer.
+    pub fn failed(mut self, code: Code, status: StatusCode) {
+        if self.status == 0 {
+            self.status = status.as_u16();
+        }
+        self.fail(code);
     }
 
-    /// Broken off after the head was sent.
-    pub fn broke(mut self, code: Code) {
-        self.settle(Outcome::of(code), Some(code));
+    fn fail(&mut self, code: Code) {
+        let refused = matches!(
+            self.machine.state(),
+            State::Idle | State::Validating | State::RateLimited
+        );
+        self.event(match code {
+            Code::SysDraining => Event::Cancelled(Cancel::Drain),
+            code if refused => Event::Rejected { code },
+            code => Event::GaveUp { code },
+        });
+        self.settle();
     }
 
-    fn settle(&mut self, outcome: Outcome, code: Option<Code>) {
+    fn settle(&mut self) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
         let elapsed = self.begun.elapsed();
+        let context = self.machine.context();
+        let outcome = context.outcome.unwrap_or(Outcome::OwnError);
+        let code = context.code.map_or("", Code::as_str);
         let traffic = &self.app.metrics.traffic;
         traffic.in_flight.dec();
-        let code = code.map_or("", Code::as_str);
         match &self.upstream {
             Some(upstream) if outcome == Outcome::Ok => {
                 upstream.handles.duration.observe(elapsed.as_secs_f64());
@@ -406,7 +476,9 @@ impl Story {
                 }
             }
             upstream => {
-                let provider = upstream.as_ref().map_or(&traffic.nobody, |upstream| upstream.state.name());
+                let provider = upstream
+                    .as_ref()
+                    .map_or(&traffic.nobody, |upstream| upstream.state.name());
                 let labels = RequestLabels {
                     dialect: self.dialect.as_str(),
                     provider: Arc::clone(provider),
@@ -417,39 +489,43 @@ impl Story {
             }
         }
         if self.app.access.is_on() {
-            self.write_line(outcome, code, elapsed);
+            self.app.access.write(&AccessLine {
+                request_id: self.id.as_str(),
+                dialect: self.dialect.as_str(),
+                operation: self.operation,
+                asked_model: &self.asked,
+                provider: self
+                    .upstream
+                    .as_ref()
+                    .map_or("", |upstream| upstream.provider.name.as_str()),
+                model: self.model.as_deref().unwrap_or(""),
+                stream: self.stream,
+                attempts: context.attempts,
+                outcome: outcome.as_str(),
+                code,
+                state: self.machine.state().as_str(),
+                status: self.status,
+                duration: elapsed,
+                first_token: context.timings.to_first_token().filter(|_| self.stream),
+                overhead: self.overhead.unwrap_or_else(|| elapsed.saturating_sub(self.waited)),
+                input_tokens: self.usage.as_ref().map(|usage| usage.input),
+                output_tokens: self.usage.as_ref().map(|usage| usage.output),
+            });
         }
-    }
-
-    fn write_line(&self, outcome: Outcome, code: &'static str, elapsed: Duration) {
-        self.app.access.write(&AccessLine {
-            request_id: self.id.as_str(),
-            dialect: self.dialect.as_str(),
-            operation: self.operation,
-            asked_model: &self.asked,
-            provider: self.upstream.as_ref().map_or("", |upstream| upstream.provider.name.as_str()),
-            model: self.model.as_deref().unwrap_or(""),
-            stream: self.stream,
-            attempts: self.attempts,
-            outcome: outcome.as_str(),
-            code,
-            status: self.status,
-            duration: elapsed,
-            first_token: self.first_token,
-            overhead: self.head.unwrap_or(elapsed).saturating_sub(self.waited),
-            input_tokens: self.usage.as_ref().map(|usage| usage.input),
-            output_tokens: self.usage.as_ref().map(|usage| usage.output),
-            state: "",
-        });
     }
 }
 
 impl Drop for Story {
     fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
         if std::thread::panicking() {
-            self.settle(Outcome::Internal, Some(Code::SysInternal));
+            self.status = 500;
+            self.fail(Code::SysInternal);
         } else {
-            self.settle(Outcome::Cancelled, None);
+            self.event(Event::Cancelled(Cancel::Caller));
+            self.settle();
         }
     }
 }

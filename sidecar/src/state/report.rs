@@ -17,7 +17,7 @@ use crate::metrics::{ModelLabels, ProviderLabel, set};
 
 /// A breaker's transition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct TransitionLabels {
+pub(super) struct TransitionLabels {
     provider: Arc<str>,
     model: Arc<str>,
     to: &'static str,
@@ -26,7 +26,7 @@ pub struct TransitionLabels {
 
 /// A local limit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LimitLabels {
+pub(super) struct LimitLabels {
     provider: Arc<str>,
     limit: &'static str,
 }
@@ -53,10 +53,22 @@ impl ProviderMetrics {
             "Circuit breaker: 0 closed, 1 half open, 2 open",
             new.breaker_state.clone(),
         );
-        registry.register("breaker_transitions", "Changes of a circuit breaker", new.transitions.clone());
-        registry.register("rate_limited", "Requests that met a limit of the ProviderConfig", new.limited.clone());
+        registry.register(
+            "breaker_transitions",
+            "Changes of a circuit breaker",
+            new.transitions.clone(),
+        );
+        registry.register(
+            "rate_limited",
+            "Requests that met a limit of the ProviderConfig",
+            new.limited.clone(),
+        );
         registry.register("keys_usable", "Keys that can be used now", new.keys_usable.clone());
-        registry.register("keys_configured", "Keys that the ProviderConfig names", new.keys_configured.clone());
+        registry.register(
+            "keys_configured",
+            "Keys that the ProviderConfig names",
+            new.keys_configured.clone(),
+        );
         registry.register(
             "keys_broken",
             "Keys whose Secret, variable or file is missing, empty or unusable",
@@ -79,26 +91,47 @@ impl ProviderMetrics {
 
     pub(super) fn limited(&self, provider: &Arc<str>, which: Which) {
         let limit = limit_name(which);
-        self.limited.get_or_create(&LimitLabels { provider: Arc::clone(provider), limit }).inc();
+        self.limited
+            .get_or_create(&LimitLabels {
+                provider: Arc::clone(provider),
+                limit,
+            })
+            .inc();
     }
 
     /// Brings the gauges to what the states say now: called before each scrape.
     pub fn observe<'a>(&self, states: impl Iterator<Item = &'a ProviderState>, now: Moment) {
-        for gauges in [&self.keys_usable, &self.keys_configured, &self.keys_broken, &self.healthy, &self.in_flight] {
+        for gauges in [
+            &self.keys_usable,
+            &self.keys_configured,
+            &self.keys_broken,
+            &self.healthy,
+            &self.in_flight,
+        ] {
             gauges.clear();
         }
         self.breaker_state.clear();
         for state in states {
             let machines = state.lock();
-            let label = ProviderLabel { provider: Arc::clone(&state.name) };
+            let label = ProviderLabel {
+                provider: Arc::clone(&state.name),
+            };
             let counts = machines.keys.counts(now);
             set(&self.keys_usable.get_or_create(&label), counts.usable);
             set(&self.keys_configured.get_or_create(&label), counts.total);
             set(&self.keys_broken.get_or_create(&label), machines.keys.broken());
-            set(&self.healthy.get_or_create(&label), usize::from(machines.health.is_healthy()));
-            self.in_flight.get_or_create(&label).set(i64::from(machines.limiter.in_flight()));
+            set(
+                &self.healthy.get_or_create(&label),
+                usize::from(machines.health.is_healthy()),
+            );
+            self.in_flight
+                .get_or_create(&label)
+                .set(i64::from(machines.limiter.in_flight()));
             for (model, breaker) in &machines.breakers {
-                let labels = ModelLabels { provider: Arc::clone(&state.name), model: Arc::clone(model) };
+                let labels = ModelLabels {
+                    provider: Arc::clone(&state.name),
+                    model: Arc::clone(model),
+                };
                 let level = match breaker.state(now) {
                     StateName::Closed => 0,
                     StateName::HalfOpen => 1,
@@ -124,7 +157,7 @@ pub(crate) fn limit_name(which: Which) -> &'static str {
 #[serde(rename_all = "camelCase")]
 pub struct ProviderReport {
     /// Its name.
-    pub name: Arc<str>,
+    pub name: String,
     /// `ok`, or why requests would not go there now.
     pub status: String,
     /// Whether active probes (where on) succeed.
@@ -155,7 +188,7 @@ pub struct ProviderReport {
 #[serde(rename_all = "camelCase")]
 pub struct ModelReport {
     /// The model.
-    pub model: Arc<str>,
+    pub model: String,
     /// `closed`, `open` or `half_open`.
     pub breaker: &'static str,
     /// Failures in a row.
@@ -174,10 +207,12 @@ impl ProviderState {
             .breakers
             .iter()
             .map(|(model, breaker)| ModelReport {
-                model: Arc::clone(model),
+                model: model.to_string(),
                 breaker: breaker.state(now).as_str(),
                 failures: breaker.failures(),
-                retry_in_seconds: breaker.retry_in(now).map(|wait| (wait.as_secs_f64() * 10.0).round() / 10.0),
+                retry_in_seconds: breaker
+                    .retry_in(now)
+                    .map(|wait| (wait.as_secs_f64() * 10.0).round() / 10.0),
             })
             .collect();
         let status = if counts.total > 0 && counts.usable == 0 {
@@ -190,13 +225,17 @@ impl ProviderState {
             "ok"
         };
         ProviderReport {
-            name: Arc::clone(&self.name),
+            name: self.name.to_string(),
             status: status.to_owned(),
             healthy: machines.health.is_healthy(),
             score: (machines.health.score(now) * 1000.0).round() / 1000.0,
             keys_usable: counts.usable,
             keys_configured: counts.total,
-            key_problems: machines.keys.problems(now).map(|(name, why)| format!("{name}: {why}")).collect(),
+            key_problems: machines
+                .keys
+                .problems(now)
+                .map(|(name, why)| format!("{name}: {why}"))
+                .collect(),
             in_flight: machines.limiter.in_flight(),
             requests_left: machines.limiter.requests_left(now),
             tokens_left: machines.limiter.tokens_left(now),

@@ -40,7 +40,12 @@ impl Endpoint {
             Ok(done) => done,
             Err(_) => Err(Fault::new(
                 TransportFault::ConnectTimeout,
-                format_args!("no connection to {}:{} within {} ms", self.host, self.port, deadline.as_millis()),
+                format_args!(
+                    "no connection to {}:{} within {} ms",
+                    self.host,
+                    self.port,
+                    deadline.as_millis()
+                ),
             )),
         }
     }
@@ -50,18 +55,28 @@ impl Endpoint {
             None => tcp(&self.host, self.port).await?,
             Some(proxy) => {
                 let stream = tcp(&proxy.host, proxy.port).await?;
-                if self.tls.is_some() { proxy.tunnel(stream, &self.host, self.port).await? } else { stream }
+                if self.tls.is_some() {
+                    proxy.tunnel(stream, &self.host, self.port).await?
+                } else {
+                    stream
+                }
             }
         };
         match &self.tls {
             None => handshake(TokioIo::new(stream)).await,
             Some(config) => {
-                let name = ServerName::try_from(self.host.clone())
-                    .map_err(|_| Fault::new(TransportFault::Tls, format_args!("{:?} is no TLS server name", self.host)))?;
+                let name = ServerName::try_from(self.host.clone()).map_err(|_| {
+                    Fault::new(
+                        TransportFault::Tls,
+                        format_args!("{:?} is no TLS server name", self.host),
+                    )
+                })?;
                 let stream = TlsConnector::from(Arc::clone(config))
                     .connect(name, stream)
                     .await
-                    .map_err(|error| Fault::new(TransportFault::Tls, format_args!("TLS with {}: {error}", self.host)))?;
+                    .map_err(|error| {
+                        Fault::new(TransportFault::Tls, format_args!("TLS with {}: {error}", self.host))
+                    })?;
                 handshake(TokioIo::new(stream)).await
             }
         }
@@ -82,7 +97,10 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, Fault> {
         if is_forbidden(address.ip()) {
             last = Fault::new(
                 TransportFault::ConnectRefused,
-                format_args!("{host} resolves to {}, a link-local or multicast address: never connected to", address.ip()),
+                format_args!(
+                    "{host} resolves to {}, a link-local or multicast address: never connected to",
+                    address.ip()
+                ),
             );
             continue;
         }
@@ -137,7 +155,14 @@ mod tests {
 
     #[test]
     fn metadata_services_are_never_dialled() {
-        for forbidden in ["169.254.169.254", "fd00:ec2::254", "fe80::1", "224.0.0.1", "0.0.0.0", "::ffff:169.254.169.254"] {
+        for forbidden in [
+            "169.254.169.254",
+            "fd00:ec2::254",
+            "fe80::1",
+            "224.0.0.1",
+            "0.0.0.0",
+            "::ffff:169.254.169.254",
+        ] {
             assert!(is_forbidden(forbidden.parse().unwrap()), "{forbidden}");
         }
         for allowed in ["127.0.0.1", "10.0.0.7", "160.79.104.10", "::1", "2607:6bc0::10"] {

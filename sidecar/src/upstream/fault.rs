@@ -26,7 +26,10 @@ impl Error for Fault {}
 impl Fault {
     /// A fault of this kind.
     pub fn new(kind: TransportFault, detail: impl fmt::Display) -> Self {
-        Self { kind, detail: detail.to_string() }
+        Self {
+            kind,
+            detail: detail.to_string(),
+        }
     }
 
     /// Reads an error of `TcpStream::connect`.
@@ -53,7 +56,11 @@ impl Fault {
 
     /// Reads an error of the response body: whatever it was, what arrived is not the whole answer.
     pub(super) fn body(error: &hyper::Error) -> Self {
-        let kind = if error.is_parse() { TransportFault::Protocol } else { TransportFault::Truncated };
+        let kind = if error.is_parse() {
+            TransportFault::Protocol
+        } else {
+            TransportFault::Truncated
+        };
         Self::new(kind, format_args!("in the response body: {}", Chain(error)))
     }
 }

@@ -45,7 +45,10 @@ pub struct Answer {
 impl Origin {
     /// An origin without connections yet.
     pub fn new(endpoint: Endpoint) -> Arc<Self> {
-        Arc::new(Self { endpoint, idle: Mutex::new(Vec::new()) })
+        Arc::new(Self {
+            endpoint,
+            idle: Mutex::new(Vec::new()),
+        })
     }
 
     /// Sends a request over an idle connection or a new one and waits for the response head.
@@ -67,7 +70,10 @@ impl Origin {
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
-                    return Ok(Answer { head, body: AnswerBody::new(body, sender, Arc::clone(self)) });
+                    return Ok(Answer {
+                        head,
+                        body: AnswerBody::new(body, sender, Arc::clone(self)),
+                    });
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if reused => request = unsent,
@@ -95,12 +101,16 @@ impl Origin {
         }
         let mut idle = self.lock();
         if idle.len() < IDLE_MAX {
-            idle.push(Idle { sender, since: Instant::now() });
+            idle.push(Idle {
+                sender,
+                since: Instant::now(),
+            });
         }
     }
 
     fn sweep(&self) {
-        self.lock().retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() <= IDLE_LIMIT);
+        self.lock()
+            .retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() <= IDLE_LIMIT);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
@@ -116,7 +126,10 @@ pub struct AnswerBody {
 
 impl AnswerBody {
     fn new(incoming: Incoming, sender: SendRequest<Full<Bytes>>, origin: Arc<Origin>) -> Self {
-        let mut body = Self { incoming, lease: Some((sender, origin)) };
+        let mut body = Self {
+            incoming,
+            lease: Some((sender, origin)),
+        };
         body.release_at_end();
         body
     }

@@ -42,9 +42,15 @@ pub fn client(bundle: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
 fn add_bundle(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), TlsError> {
     let before = roots.len();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        roots.add(certificate.map_err(|_| TlsError::BadBundle)?).map_err(|_| TlsError::BadBundle)?;
+        roots
+            .add(certificate.map_err(|_| TlsError::BadBundle)?)
+            .map_err(|_| TlsError::BadBundle)?;
     }
-    if roots.len() == before { Err(TlsError::BadBundle) } else { Ok(()) }
+    if roots.len() == before {
+        Err(TlsError::BadBundle)
+    } else {
+        Ok(())
+    }
 }
 
 fn with_roots(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
