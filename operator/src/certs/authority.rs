@@ -115,13 +115,12 @@ impl Material {
                 next: None,
                 previous_ca: Some(stored.current.ca.clone()),
             })),
-            Some(_) => Ok(None),
             None if stored.current.not_after - now <= seconds(RENEW_BEFORE) => Ok(Some(Self {
                 current: stored.current.clone(),
                 next: Some(Pair::make(names, now)?),
                 previous_ca: None,
             })),
-            None => Ok(None),
+            Some(_) | None => Ok(None),
         }
     }
 
