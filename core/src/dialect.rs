@@ -24,10 +24,12 @@
 //! - any field this version does not know.
 //!
 //! # Extension fields
-//! Thought text and signatures reach callers in fields their SDKs pass through: `OpenAI` callers get
-//! `reasoning_content` and `thinking_blocks` on the message or delta, and tool calls keep a `Gemini` thought signature
-//! in `extra_content.google.thought_signature` (the name `Google`'s own OpenAI-compatible API uses), `Anthropic` callers
-//! the same `extra_content` on the `tool_use` block. Sent back with the history, both find their way to the provider.
+//! `OpenAI` callers get thought text and signatures in fields their SDKs pass through: `reasoning_content` and
+//! `thinking_blocks` on the message or delta; a `Gemini` thought signature in the tool call's
+//! `extra_content.google.thought_signature` (the name `Google`'s own OpenAI-compatible API uses). Sent back with the
+//! history, both find their way to the provider that made them. `Anthropic` callers get neither: that API refuses a
+//! history with unknown fields or with thoughts it did not sign, so a conversation that one fallback answered could
+//! never return to it. While another provider's model thinks, they get pings.
 
 mod anthropic_messages;
 mod array;
@@ -255,7 +257,11 @@ pub fn translate_response(
     }
     .ok_or(ErrorKind::Malformed)?;
     // An empty answer that says it is whole would be a lie: the model tried to call a tool and failed.
-    if answer.choices.iter().any(|choice| choice.finish == common::Finish::BadCall && choice.parts.is_empty()) {
+    if answer
+        .choices
+        .iter()
+        .any(|choice| choice.finish == common::Finish::BadCall && choice.parts.is_empty())
+    {
         return Err(ErrorKind::Internal);
     }
     let usage = answer.usage.unwrap_or_default();

@@ -353,6 +353,66 @@ fn wrong_types_are_refused_with_their_path() {
 }
 
 #[test]
+fn anthropic_gets_tool_results_first_and_closed_schemas() {
+    let body = json!({
+        "contents": [
+            {"role": "user", "parts": [{"text": "x"}]},
+            {"role": "model", "parts": [{"functionCall": {"id": "a", "name": "tide"}}]},
+            {"role": "user", "parts": [{"text": "here:"}, {"functionResponse": {"id": "a", "name": "tide", "response": {"error": "gone"}}}]},
+        ],
+        "generationConfig": {"responseMimeType": "application/json", "responseSchema": {"type": "OBJECT", "properties": {"a": {"type": "OBJECT"}}}},
+    });
+    let (body, _) = translate(Gemini, Anthropic, &body).unwrap();
+    let content = &body["messages"][2]["content"];
+    assert_eq!(
+        (&content[0]["type"], &content[0]["is_error"], &content[1]["text"]),
+        (&json!("tool_result"), &json!(true), &json!("here:"))
+    );
+    let schema = &body["output_config"]["format"]["schema"];
+    assert_eq!(
+        (
+            &schema["additionalProperties"],
+            &schema["properties"]["a"]["additionalProperties"]
+        ),
+        (&json!(false), &json!(false))
+    );
+}
+
+#[test]
+fn tool_choices_mean_the_same_everywhere() {
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
+    let ask = |to, choice: Value| {
+        let (body, _) = translate(
+            OpenAi,
+            to,
+            &hello(&json!({"tools": [tool("a"), tool("b"), tool("c")], "tool_choice": choice})),
+        )
+        .unwrap();
+        match to {
+            Gemini => (
+                body["toolConfig"]["functionCallingConfig"].clone(),
+                body["tools"][0]["functionDeclarations"].as_array().unwrap().len(),
+            ),
+            _ => (body["tool_choice"].clone(), body["tools"].as_array().unwrap().len()),
+        }
+    };
+    let allowed =
+        |mode: &str| json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [tool("a"), tool("b")]}});
+    assert_eq!(ask(Anthropic, json!("auto")), (json!({"type": "auto"}), 3));
+    assert_eq!(ask(Anthropic, json!("none")), (json!({"type": "none"}), 3));
+    assert_eq!(ask(Anthropic, json!("required")), (json!({"type": "any"}), 3));
+    assert_eq!(ask(Anthropic, allowed("required")), (json!({"type": "any"}), 2));
+    assert_eq!(ask(Anthropic, allowed("auto")), (json!({"type": "auto"}), 2));
+    assert_eq!(ask(Gemini, json!("none")), (json!({"mode": "NONE"}), 3));
+    assert_eq!(ask(Gemini, json!("required")), (json!({"mode": "ANY"}), 3));
+    assert_eq!(
+        ask(Gemini, allowed("required")),
+        (json!({"mode": "ANY", "allowedFunctionNames": ["a", "b"]}), 3)
+    );
+    assert_eq!(ask(Gemini, allowed("auto")), (json!({"mode": "AUTO"}), 2));
+}
+
+#[test]
 fn what_only_loses_a_hint_is_listed() {
     let (_, dropped) = translate(OpenAi, Anthropic, &hello(&json!({"seed": 1, "frequency_penalty": 0.1, "top_p": 0.5, "temperature": 2, "brand_new": 1, "verbosity": null}))).unwrap();
     assert_eq!(
@@ -406,13 +466,26 @@ fn thoughts_survive_the_way_to_the_caller_and_back() {
     let (body, dropped) = translate(OpenAi, Anthropic, &hello(&json!({"messages": history}))).unwrap();
     assert_eq!(body["messages"][1]["content"], anthropic_answer()["content"]);
     assert_eq!(dropped, Vec::<String>::new());
-    for via in [OpenAi, Anthropic] {
-        let (answer, _) = respond(Gemini, via, &gemini_answer()).unwrap();
-        let text = answer.to_string();
-        assert!(
-            text.contains(r#""extra_content":{"google":{"thought_signature":"CsQB"}}"#),
-            "{via}: {text}"
-        );
+    let (answer, _) = respond(Gemini, OpenAi, &gemini_answer()).unwrap();
+    let message = answer["choices"][0]["message"].clone();
+    let history = json!([{"role": "user", "content": "x"}, message]);
+    let (body, _) = translate(OpenAi, Gemini, &hello(&json!({"messages": history}))).unwrap();
+    assert_eq!(body["contents"][1]["parts"][1]["thoughtSignature"], "CsQB");
+}
+
+#[test]
+fn what_a_fallback_answered_can_go_back_to_anthropic() {
+    // Its API refuses unknown fields, empty texts and thoughts that it did not sign.
+    for from in [OpenAi, Gemini] {
+        let (body, _) = respond(from, Anthropic, &answer(from)).unwrap();
+        for block in body["content"].as_array().unwrap() {
+            let mut keys: Vec<&str> = block.as_object().unwrap().keys().map(String::as_str).collect();
+            keys.sort_unstable();
+            assert!(
+                keys == ["text", "type"] || keys == ["id", "input", "name", "type"],
+                "{from}: {block}"
+            );
+        }
     }
 }
 

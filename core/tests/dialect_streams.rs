@@ -11,6 +11,7 @@ use bowsprit_core::dialect::{AnswerContext, Dialect, Pushed, Stream, StreamError
 use bowsprit_core::fault::ErrorKind;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 const OPENAI: &str = concat!(
     ": OPENROUTER PROCESSING\n\n",
@@ -246,6 +247,15 @@ fn an_error_inside_a_stream_is_the_providers_error() {
                     };
                     assert_eq!(error.kind, kind, "{from} -> {to}");
                     assert_eq!(ran.started, started, "{from} -> {to}");
+                    if from == to {
+                        // Of an error event that the caller already has a part of, the rest follows.
+                        let expected = if size == broken.len() { prefix } else { &broken };
+                        assert_eq!(
+                            String::from_utf8_lossy(&ran.out).trim_end(),
+                            expected.trim_end(),
+                            "{from} by {size}"
+                        );
+                    }
                     if started {
                         assert!(
                             String::from_utf8_lossy(&ran.out).contains("Ahoy"),
@@ -255,6 +265,115 @@ fn an_error_inside_a_stream_is_the_providers_error() {
                 }
             }
         }
+    }
+}
+
+fn openai_stream(chunks: &[Value]) -> String {
+    let chunks: Vec<String> = chunks
+        .iter()
+        .map(Value::to_string)
+        .chain(["[DONE]".to_owned()])
+        .collect();
+    format!("data: {}\n\n", chunks.join("\n\ndata: "))
+}
+
+fn delta(delta: &Value) -> Value {
+    json!({"id": "c", "choices": [{"index": 0, "delta": delta}]})
+}
+
+/// The `content_block_start` blocks and argument texts, by block index.
+fn blocks(stream: &str) -> Vec<(Value, String)> {
+    let mut blocks = Vec::new();
+    for data in stream.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(data).unwrap();
+        match event["type"].as_str().unwrap() {
+            "content_block_start" => {
+                assert_eq!(event["index"], blocks.len());
+                blocks.push((event["content_block"].clone(), String::new()));
+            }
+            "content_block_delta" => {
+                let index = usize::try_from(event["index"].as_u64().unwrap()).unwrap();
+                blocks[index]
+                    .1
+                    .push_str(event["delta"]["partial_json"].as_str().unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn compatible_servers_may_number_all_tool_calls_zero_or_not_at_all() {
+    let call = |index: &Value, id: Option<&str>, arguments: &str| {
+        delta(
+            &json!({"tool_calls": [{"index": index, "id": id, "function": {"name": "tide", "arguments": arguments}}]}),
+        )
+    };
+    for index in [json!(0), json!(null)] {
+        let text = openai_stream(&[
+            call(&index, Some("a"), "{\"x\":1}"),
+            call(&index, Some("b"), "{\"x\":2}"),
+        ]);
+        let blocks = blocks(&whole(Dialect::OpenAiChat, Dialect::AnthropicMessages, &text));
+        let seen: Vec<_> = blocks
+            .iter()
+            .map(|(block, text)| (block["id"].as_str().unwrap(), text.as_str()))
+            .collect();
+        assert_eq!(seen, [("a", "{\"x\":1}"), ("b", "{\"x\":2}")]);
+    }
+    let text = openai_stream(&[call(&json!(0), None, "{}"), call(&json!(1), Some(""), "{}")]);
+    let blocks = blocks(&whole(Dialect::OpenAiChat, Dialect::AnthropicMessages, &text));
+    assert_eq!(blocks[0].0["id"], "call_bow0123456789abcdef_0");
+    assert_eq!(blocks[1].0["id"], "call_bow0123456789abcdef_1");
+}
+
+#[test]
+fn refusals_and_blocked_prompts_end_streams_as_withheld() {
+    let finish = json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+    let text = openai_stream(&[delta(&json!({"refusal": "No."})), finish]);
+    assert!(whole(Dialect::OpenAiChat, Dialect::AnthropicMessages, &text).contains("\"stop_reason\":\"refusal\""));
+    assert!(whole(Dialect::OpenAiChat, Dialect::Gemini, &text).contains("\"finishReason\":\"SAFETY\""));
+    let blocked =
+        "data: {\"promptFeedback\": {\"blockReason\": \"SAFETY\"},\"usageMetadata\": {\"promptTokenCount\": 3}}\n\n";
+    assert!(whole(Dialect::Gemini, Dialect::OpenAiChat, blocked).contains("\"finish_reason\":\"content_filter\""));
+    assert!(whole(Dialect::Gemini, Dialect::AnthropicMessages, blocked).contains("\"stop_reason\":\"refusal\""));
+    assert_eq!(whole(Dialect::Gemini, Dialect::Gemini, blocked), blocked);
+}
+
+#[test]
+fn a_failed_tool_call_is_an_error_and_no_empty_success() {
+    let text =
+        "data: {\"candidates\": [{\"content\": {},\"finishReason\": \"MALFORMED_FUNCTION_CALL\",\"index\": 0}]}\n\n";
+    for to in [Dialect::OpenAiChat, Dialect::AnthropicMessages] {
+        let ran = run(Dialect::Gemini, to, false, [text.as_bytes()]);
+        assert!(matches!(ran.end, Err(StreamError::Provider(error)) if error.kind == ErrorKind::Internal));
+    }
+}
+
+#[test]
+fn the_usage_chunk_comes_only_where_it_was_asked_for() {
+    for from in [Dialect::AnthropicMessages, Dialect::Gemini] {
+        let mut stream = Stream::new(
+            from,
+            Dialect::OpenAiChat,
+            AnswerContext {
+                include_usage: false,
+                ..ctx()
+            },
+            false,
+        );
+        let mut out = BytesMut::new();
+        stream
+            .push(&Bytes::from_static(sample(from).as_bytes()), &mut out)
+            .unwrap();
+        stream.finish(&mut out).unwrap();
+        let text = String::from_utf8_lossy(&out);
+        assert!(
+            !text.contains("\"usage\"") && text.ends_with("data: [DONE]\n\n"),
+            "{from}"
+        );
+        assert_eq!(stream.usage(), Some(USAGE), "{from}: counted all the same");
     }
 }
 

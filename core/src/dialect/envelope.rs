@@ -101,6 +101,14 @@ fn read<'a, T: Deserialize<'a>>(
     }
 }
 
+/// As [`read`], for structs: serde would also take an array for one, by the order of its fields.
+fn read_object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, path: &str) -> Result<Option<T>, RequestError> {
+    match raw.map(RawValue::get) {
+        Some(text) if !text.starts_with('{') && text != "null" => Err(RequestError::field(path, "must be an object")),
+        _ => read(raw, path, "must be an object whose fields are given once"),
+    }
+}
+
 const WHOLE: &str = "must be a whole number, 0 or more";
 
 /// `Cow<str>` deserialises owned by default; this borrows where the JSON string has no escapes.
@@ -118,8 +126,7 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Envelope<'_>, RequestError>
         input_tokens_estimate: (body.len() as u64) / 4,
     };
     if dialect == Dialect::Gemini {
-        let config: Option<GenerationConfig<'_>> =
-            read(top.generation_config, "generationConfig", "must be an object")?;
+        let config: Option<GenerationConfig<'_>> = read_object(top.generation_config, "generationConfig")?;
         let limit = config.and_then(|config| config.max_output_tokens);
         envelope.max_output_tokens = read(limit, "generationConfig.maxOutputTokens", WHOLE)?;
         return Ok(envelope);
@@ -133,7 +140,7 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Envelope<'_>, RequestError>
     envelope.stream = read(top.stream, "stream", "must be true or false")?.unwrap_or(false);
     envelope.max_output_tokens = read(top.max_tokens, "max_tokens", WHOLE)?;
     if dialect == Dialect::OpenAiChat {
-        let options: Option<StreamOptions<'_>> = read(top.stream_options, "stream_options", "must be an object")?;
+        let options: Option<StreamOptions<'_>> = read_object(top.stream_options, "stream_options")?;
         let asked = options.and_then(|options| options.include_usage);
         envelope.include_usage = read(asked, "stream_options.include_usage", "must be true or false")?.unwrap_or(false);
         envelope.max_output_tokens =
@@ -165,6 +172,9 @@ pub fn with_usage_option(body: &Bytes) -> Bytes {
     };
     if options.get() == "null" {
         return splice(body, options.get(), br#"{"include_usage":true}"#);
+    }
+    if !options.get().starts_with('{') {
+        return body.clone();
     }
     match serde_json::from_str::<StreamOptions<'_>>(options.get()).map(|options| options.include_usage) {
         Ok(Some(raw)) if raw.get() == "true" => body.clone(),

@@ -29,7 +29,6 @@ pub(super) struct Watch {
     seen: Seen,
     /// The last whole event was cut out, and so is the LF that may still belong to it.
     last_cut: bool,
-    dead: bool,
 }
 
 /// How the body is framed; known from its first byte that is not white space.
@@ -70,7 +69,6 @@ impl Watch {
             parser: Parser::new(),
             seen: Seen::default(),
             last_cut: false,
-            dead: false,
         }
     }
 
@@ -131,7 +129,6 @@ impl Watch {
                 let after = chunk.len() - rest.len();
                 let sent = if piece.carried { after } else { before };
                 out.put_slice(chunk.get(..sent).unwrap_or_default());
-                self.dead = true;
                 return Err(error);
             }
         }

@@ -1,5 +1,4 @@
-#![allow(clippy::needless_pass_by_value)] // `json!` makes values, and tests read better without borrowing each
-
+#![allow(clippy::needless_pass_by_value, reason = "json! makes owned values")]
 use super::*;
 
 fn settings() -> Settings {

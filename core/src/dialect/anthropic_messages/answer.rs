@@ -56,15 +56,9 @@ pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Value {
     for part in choice.map(|choice| choice.parts.as_slice()).unwrap_or_default() {
         match part {
             Part::Text(text) if !text.is_empty() => content.push(json!({ "type": "text", "text": text })),
-            Part::Call(call) => {
-                let mut block = super::request_out::call_block(call);
-                super::super::gemini::put_signature(&mut block, call.signature.as_deref());
-                content.push(block);
-            }
-            Part::Thought(thought) => content.push(
-                super::request_out::thought_block(thought)
-                    .unwrap_or_else(|| json!({ "type": "thinking", "thinking": thought.text, "signature": "" })),
-            ),
+            Part::Call(call) => content.push(super::request_out::call_block(call)),
+            // Thoughts of other providers are not signed by this one, which would refuse them when the caller sends
+            // them back.
             _ => {}
         }
     }

@@ -15,19 +15,13 @@ pub(in super::super) struct Encoder {
     begun: bool,
     /// Index of the next content block.
     next: u32,
-    /// The text or thinking block that is open.
-    open: Option<(Prose, u32)>,
+    /// The text block that is open.
+    open: Option<u32>,
     /// The tool calls' block indexes, `None` once closed. They stay open until they end or the turn does: other
     /// dialects may come back to an earlier one.
     calls: Vec<(u32, Option<u32>)>,
     usage: Usage,
     finish: Option<(Finish, Option<String>)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Prose {
-    Text,
-    Thinking,
 }
 
 #[derive(Serialize)]
@@ -43,10 +37,6 @@ struct BlockDelta<'a> {
 enum Delta<'a> {
     #[serde(rename = "text_delta")]
     Text { text: &'a str },
-    #[serde(rename = "thinking_delta")]
-    Thinking { thinking: &'a str },
-    #[serde(rename = "signature_delta")]
-    Signature { signature: &'a str },
     #[serde(rename = "input_json_delta")]
     Input { partial_json: &'a str },
 }
@@ -72,21 +62,8 @@ impl Encoder {
             }
             // A message has one answer: `n` is never asked for on behalf of this dialect.
             Event::Text { choice: 0, text } | Event::Refusal { choice: 0, text } => {
-                let index = self.prose(Prose::Text, out);
+                let index = self.text(out);
                 delta(index, Delta::Text { text }, out);
-            }
-            Event::Thought { choice: 0, text } => {
-                let index = self.prose(Prose::Thinking, out);
-                delta(index, Delta::Thinking { thinking: text }, out);
-            }
-            Event::Signature { choice: 0, signature } => {
-                let index = self.prose(Prose::Thinking, out);
-                delta(index, Delta::Signature { signature }, out);
-            }
-            Event::Redacted { choice: 0, data } => {
-                self.close_prose(out);
-                let index = self.start(&json!({ "type": "redacted_thinking", "data": data }), out);
-                stop(index, out);
             }
             Event::CallStart {
                 choice: 0,
@@ -95,7 +72,7 @@ impl Encoder {
                 name,
                 signature,
             } => {
-                self.close_prose(out);
+                self.close_text(out);
                 let mut block = json!({ "type": "tool_use", "id": safe_id(id), "name": name, "input": {} });
                 super::super::gemini::put_signature(&mut block, signature.as_deref());
                 let at = self.start(&block, out);
@@ -128,8 +105,11 @@ impl Encoder {
                 self.finish = Some((*reason, stop_sequence.clone()));
             }
             Event::Usage(usage) => self.usage = *usage,
-            // Nothing may come before `message_start`.
-            Event::Ping if self.begun => put_event(out, Some("ping"), &json!({ "type": "ping" })),
+            // Thoughts of other providers are not signed by this one, which would refuse them when the caller sends them
+            // back: they only show that the model is at work. Nothing may come before `message_start`.
+            Event::Ping | Event::Thought { .. } if self.begun => {
+                put_event(out, Some("ping"), &json!({ "type": "ping" }));
+            }
             Event::End => self.end(out),
             _ => {}
         }
@@ -162,25 +142,18 @@ impl Encoder {
         );
     }
 
-    /// The index of the open block of this kind; opens one if need be.
-    fn prose(&mut self, kind: Prose, out: &mut BytesMut) -> u32 {
-        match self.open {
-            Some((open, index)) if open == kind => index,
-            _ => {
-                self.close_prose(out);
-                let block = match kind {
-                    Prose::Text => json!({ "type": "text", "text": "" }),
-                    Prose::Thinking => json!({ "type": "thinking", "thinking": "", "signature": "" }),
-                };
-                let index = self.start(&block, out);
-                self.open = Some((kind, index));
-                index
-            }
+    /// The index of the open text block; opens one if need be.
+    fn text(&mut self, out: &mut BytesMut) -> u32 {
+        if let Some(index) = self.open {
+            return index;
         }
+        let index = self.start(&json!({ "type": "text", "text": "" }), out);
+        self.open = Some(index);
+        index
     }
 
-    fn close_prose(&mut self, out: &mut BytesMut) {
-        if let Some((_, index)) = self.open.take() {
+    fn close_text(&mut self, out: &mut BytesMut) {
+        if let Some(index) = self.open.take() {
             stop(index, out);
         }
     }
@@ -196,7 +169,7 @@ impl Encoder {
 
     fn end(&mut self, out: &mut BytesMut) {
         self.begin(None, out);
-        self.close_prose(out);
+        self.close_text(out);
         for (_, at) in std::mem::take(&mut self.calls) {
             if let Some(at) = at {
                 stop(at, out);

@@ -55,7 +55,8 @@ pub(in super::super) fn encode(
     if let Some(user) = request.user.take() {
         body.insert("metadata".into(), json!({ "user_id": user }));
     }
-    if let Some(Format::JsonSchema { schema, .. }) = request.format.take() {
+    if let Some(Format::JsonSchema { mut schema, .. }) = request.format.take() {
+        close_objects(&mut schema);
         body.insert(
             "output_config".into(),
             json!({ "format": { "type": "json_schema", "schema": schema } }),
@@ -72,6 +73,21 @@ pub(in super::super) fn encode(
         body.insert("stream".into(), true.into());
     }
     Ok(Value::Object(body))
+}
+
+/// Says `additionalProperties: false` where an object schema says nothing: this provider asks for it, and its own SDKs
+/// add it the same way.
+fn close_objects(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.values_mut().for_each(close_objects);
+            if object.get("type").is_some_and(|kind| kind == "object") {
+                object.entry("additionalProperties").or_insert(false.into());
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(close_objects),
+        _ => {}
+    }
 }
 
 fn sampling(body: &mut Map<String, Value>, request: &Request, dropped: &mut Dropped) {

@@ -1,7 +1,8 @@
 //! A streamed answer, written from common events.
 
 use bytes::BytesMut;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::super::common::{Event, Finish, ToolCall, arguments};
 use super::super::sse::EVENT_LIMIT;
@@ -30,6 +31,33 @@ struct Call {
     arguments: String,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Chunk<'a, P: Serialize> {
+    candidates: [Candidate<'a, P>; 1],
+    model_version: &'a str,
+    response_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Candidate<'a, P: Serialize> {
+    content: Content<'a, P>,
+    index: u32,
+}
+
+#[derive(Serialize)]
+struct Content<'a, P: Serialize> {
+    parts: &'a [P],
+    role: &'static str,
+}
+
+#[derive(Serialize)]
+struct TextPart<'a> {
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thought: Option<bool>,
+}
+
 impl Encoder {
     pub(in super::super) fn new(ctx: AnswerContext) -> Self {
         Self {
@@ -51,10 +79,17 @@ impl Encoder {
                 self.usage = usage.or(self.usage);
             }
             Event::Text { choice, text } | Event::Refusal { choice, text } => {
-                self.parts(*choice, &[json!({ "text": text })], out);
+                self.parts(*choice, &[TextPart { text, thought: None }], out);
             }
             Event::Thought { choice, text } => {
-                self.parts(*choice, &[json!({ "text": text, "thought": true })], out);
+                self.parts(
+                    *choice,
+                    &[TextPart {
+                        text,
+                        thought: Some(true),
+                    }],
+                    out,
+                );
             }
             Event::CallStart {
                 choice,
@@ -131,17 +166,14 @@ impl Encoder {
         self.parts(choice, &parts, out);
     }
 
-    fn parts(&self, choice: u32, parts: &[Value], out: &mut BytesMut) {
-        let candidate = json!({ "content": { "parts": parts, "role": "model" }, "index": choice });
-        put_event(out, None, &Value::Object(self.chunk(vec![candidate])));
-    }
-
-    fn chunk(&self, candidates: Vec<Value>) -> Map<String, Value> {
-        let mut chunk = Map::new();
-        chunk.insert("candidates".into(), candidates.into());
-        chunk.insert("modelVersion".into(), self.ctx.model.as_str().into());
-        chunk.insert("responseId".into(), self.id.as_str().into());
-        chunk
+    fn parts(&self, choice: u32, parts: &[impl Serialize], out: &mut BytesMut) {
+        let content = Content { parts, role: "model" };
+        let chunk = Chunk {
+            candidates: [Candidate { content, index: choice }],
+            model_version: &self.ctx.model,
+            response_id: &self.id,
+        };
+        put_event(out, None, &chunk);
     }
 
     fn end(&mut self, out: &mut BytesMut) {
@@ -149,7 +181,7 @@ impl Encoder {
         if finished.is_empty() {
             finished.push((0, Finish::Stop));
         }
-        let candidates = finished
+        let candidates: Vec<Value> = finished
             .into_iter()
             .map(|(choice, finish)| {
                 json!({
@@ -159,8 +191,12 @@ impl Encoder {
                 })
             })
             .collect();
-        let mut chunk = self.chunk(candidates);
-        chunk.insert("usageMetadata".into(), self.usage.unwrap_or_default().to_gemini());
-        put_event(out, None, &Value::Object(chunk));
+        let chunk = json!({
+            "candidates": candidates,
+            "modelVersion": self.ctx.model,
+            "responseId": self.id,
+            "usageMetadata": self.usage.unwrap_or_default().to_gemini(),
+        });
+        put_event(out, None, &chunk);
     }
 }

@@ -1,0 +1,304 @@
+//! Errors of providers, and ours as each caller's SDK knows them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::time::Duration;
+
+use bowsprit_core::dialect::{Dialect, ErrorView, error_body, error_event, parse_error};
+use bowsprit_core::fault::{Code, ErrorKind};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi};
+
+#[test]
+fn every_known_error_has_its_kind() {
+    let table = [
+        (
+            OpenAi,
+            401,
+            r#"{"error":{"message":"Incorrect API key provided: sk-abcd***wxyz.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+            ErrorKind::Authentication,
+        ),
+        (
+            OpenAi,
+            429,
+            r#"{"error":{"message":"Rate limit reached","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#,
+            ErrorKind::RateLimited,
+        ),
+        (
+            OpenAi,
+            429,
+            r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+            ErrorKind::Billing,
+        ),
+        (
+            OpenAi,
+            400,
+            r#"{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+            ErrorKind::ContextLength,
+        ),
+        (
+            OpenAi,
+            400,
+            r#"{"error":{"message":"filtered","type":null,"param":"prompt","code":"content_filter"}}"#,
+            ErrorKind::ContentFilter,
+        ),
+        (
+            OpenAi,
+            400,
+            r#"{"error":{"message":"Invalid 'temperature'","type":"invalid_request_error","param":"temperature","code":"decimal_above_max_value"}}"#,
+            ErrorKind::InvalidRequest,
+        ),
+        (
+            OpenAi,
+            404,
+            r#"{"error":{"message":"The model does not exist","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
+            ErrorKind::NotFound,
+        ),
+        (OpenAi, 404, r#"{"error":"model 'x' not found"}"#, ErrorKind::NotFound),
+        (
+            OpenAi,
+            400,
+            r#"{"object":"error","message":"bad","type":"BadRequestError","param":null,"code":400}"#,
+            ErrorKind::InvalidRequest,
+        ),
+        (
+            OpenAi,
+            400,
+            r#"[{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT"}}]"#,
+            ErrorKind::Authentication,
+        ),
+        (
+            OpenAi,
+            500,
+            r#"{"error":{"message":"The server had an error","type":"server_error","param":null,"code":null}}"#,
+            ErrorKind::Internal,
+        ),
+        (
+            OpenAi,
+            502,
+            "<html><body>Bad gateway</body></html>",
+            ErrorKind::Internal,
+        ),
+        (OpenAi, 503, "", ErrorKind::Overloaded),
+        (OpenAi, 301, "", ErrorKind::Redirect),
+        (OpenAi, 200, "", ErrorKind::Malformed),
+        (OpenAi, 418, "{}", ErrorKind::InvalidRequest),
+        (
+            Anthropic,
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens: Field required"}}"#,
+            ErrorKind::InvalidRequest,
+        ),
+        (
+            Anthropic,
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 210000 tokens > 200000 maximum"}}"#,
+            ErrorKind::ContextLength,
+        ),
+        (
+            Anthropic,
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}"#,
+            ErrorKind::Billing,
+        ),
+        (
+            Anthropic,
+            401,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
+            ErrorKind::Authentication,
+        ),
+        (
+            Anthropic,
+            402,
+            r#"{"type":"error","error":{"type":"billing_error","message":"x"}}"#,
+            ErrorKind::Billing,
+        ),
+        (
+            Anthropic,
+            403,
+            r#"{"type":"error","error":{"type":"permission_error","message":"x"}}"#,
+            ErrorKind::Permission,
+        ),
+        (
+            Anthropic,
+            413,
+            r#"{"type":"error","error":{"type":"request_too_large","message":"x"}}"#,
+            ErrorKind::TooLarge,
+        ),
+        (
+            Anthropic,
+            429,
+            r#"{"type":"error","error":{"type":"rate_limit_error","message":"x"}}"#,
+            ErrorKind::RateLimited,
+        ),
+        (
+            Anthropic,
+            500,
+            r#"{"type":"error","error":{"type":"api_error","message":"x"}}"#,
+            ErrorKind::Internal,
+        ),
+        (
+            Anthropic,
+            504,
+            r#"{"type":"error","error":{"type":"timeout_error","message":"x"}}"#,
+            ErrorKind::Timeout,
+        ),
+        (
+            Anthropic,
+            529,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#,
+            ErrorKind::Overloaded,
+        ),
+        (Anthropic, 524, "<html>", ErrorKind::Timeout),
+        (Anthropic, 520, "<html>", ErrorKind::Internal),
+        (
+            Gemini,
+            400,
+            r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#,
+            ErrorKind::Authentication,
+        ),
+        (
+            Gemini,
+            400,
+            r#"{"error":{"code":400,"message":"The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}"#,
+            ErrorKind::ContextLength,
+        ),
+        (
+            Gemini,
+            400,
+            r#"{"error":{"code":400,"message":"Invalid value","status":"INVALID_ARGUMENT"}}"#,
+            ErrorKind::InvalidRequest,
+        ),
+        (
+            Gemini,
+            403,
+            r#"{"error":{"code":403,"message":"x","status":"PERMISSION_DENIED"}}"#,
+            ErrorKind::Permission,
+        ),
+        (
+            Gemini,
+            404,
+            r#"{"error":{"code":404,"message":"x","status":"NOT_FOUND"}}"#,
+            ErrorKind::NotFound,
+        ),
+        (
+            Gemini,
+            429,
+            r#"{"error":{"code":429,"message":"x","status":"RESOURCE_EXHAUSTED"}}"#,
+            ErrorKind::RateLimited,
+        ),
+        (
+            Gemini,
+            500,
+            r#"{"error":{"code":500,"message":"x","status":"INTERNAL"}}"#,
+            ErrorKind::Internal,
+        ),
+        (
+            Gemini,
+            503,
+            r#"{"error":{"code":503,"message":"x","status":"UNAVAILABLE"}}"#,
+            ErrorKind::Overloaded,
+        ),
+        (
+            Gemini,
+            504,
+            r#"{"error":{"code":504,"message":"x","status":"DEADLINE_EXCEEDED"}}"#,
+            ErrorKind::Timeout,
+        ),
+    ];
+    for (provider, status, body, kind) in table {
+        let error = parse_error(provider, status, body.as_bytes());
+        assert_eq!(error.kind, kind, "{provider} {status} {body}");
+        assert!(
+            !error.message.is_empty() && !error.message.contains("abcd"),
+            "{}",
+            error.message
+        );
+    }
+}
+
+#[test]
+fn geminis_retry_info_is_the_time_to_wait() {
+    let body = r#"{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure"},{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.5s"}]}}"#;
+    let error = parse_error(Gemini, 429, body.as_bytes());
+    assert_eq!(
+        (error.retry_after, error.code.as_deref()),
+        (Some(Duration::from_millis(34_500)), Some("RESOURCE_EXHAUSTED"))
+    );
+    for bad in ["-1s", "NaNs", "1e99s", "34", ""] {
+        assert_eq!(
+            parse_error(Gemini, 429, body.replace("34.5s", bad).as_bytes()).retry_after,
+            None,
+            "{bad}"
+        );
+    }
+}
+
+fn view(code: Code) -> ErrorView<'static> {
+    ErrorView {
+        code,
+        message: "messages[0]: \"bad\"",
+        status: code.status(),
+        param: Some("messages[0]"),
+        request_id: "req-1",
+        retry_after: Some(Duration::from_secs(7)),
+    }
+}
+
+#[test]
+fn our_code_is_in_every_dialects_error_body() {
+    let json = |caller| serde_json::from_slice::<Value>(&error_body(caller, &view(Code::RateLocalLimit))).unwrap();
+    let body = json(OpenAi);
+    assert_eq!(body["error"]["code"], "RATE_LOCAL_LIMIT");
+    assert_eq!(body["error"]["type"], "rate_limit_error");
+    assert_eq!(body["error"]["param"], "messages[0]");
+    let body = json(Anthropic);
+    assert_eq!((&body["type"], &body["request_id"]), (&"error".into(), &"req-1".into()));
+    assert_eq!(
+        (&body["error"]["type"], &body["error"]["bowsprit_code"]),
+        (&"rate_limit_error".into(), &"RATE_LOCAL_LIMIT".into())
+    );
+    let body = json(Gemini);
+    assert_eq!(
+        (&body["error"]["code"], &body["error"]["status"]),
+        (&429.into(), &"RESOURCE_EXHAUSTED".into())
+    );
+    assert_eq!(body["error"]["details"][0]["reason"], "RATE_LOCAL_LIMIT");
+    assert_eq!(body["error"]["details"][1]["retryDelay"], "7s");
+}
+
+#[test]
+fn what_we_say_is_read_back_as_what_it_is() {
+    for caller in Dialect::ALL {
+        for code in Code::ALL {
+            let view = view(*code);
+            let read = parse_error(caller, view.status, &error_body(caller, &view));
+            assert_eq!(read.message, view.message, "{caller} {code}");
+        }
+        let event = error_event(caller, &view(Code::ExtTruncated));
+        let text = std::str::from_utf8(&event).unwrap();
+        assert!(text.ends_with("\n\n") && text.contains("EXT_TRUNCATED") && !text.contains("[DONE]"));
+        assert_eq!(text.starts_with("event: error\n"), caller == Anthropic);
+        assert_eq!(text.trim_end().lines().count(), if caller == Anthropic { 2 } else { 1 });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_bodies_never_panic(status in any::<u16>(), body in proptest::collection::vec(any::<u8>(), 0..200), message in "\\PC{0,2000}") {
+        for provider in Dialect::ALL {
+            parse_error(provider, status, &body);
+            let body = serde_json::json!({"error": {"message": message}}).to_string();
+            prop_assert!(parse_error(provider, status, body.as_bytes()).message.len() <= 8192);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Conditions: their types, reasons and the rule for `lastTransitionTime`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+/// The types of conditions.
+pub mod kind {
+    /// The object is valid on its own.
+    pub const ACCEPTED: &str = "Accepted";
+    /// Everything that it names is there.
+    pub const RESOLVED_REFS: &str = "ResolvedRefs";
+    /// Every sidecar that it is for has loaded this generation.
+    pub const PROGRAMMED: &str = "Programmed";
+}
+
+/// The reasons of conditions, stable since people and alerts match on them.
+pub mod reason {
+    /// Valid.
+    pub const ACCEPTED: &str = "Accepted";
+    /// Wrong; the message says where and what to do.
+    pub const INVALID: &str = "Invalid";
+    /// Every reference leads somewhere.
+    pub const RESOLVED: &str = "ResolvedRefs";
+    /// A named ProviderConfig is not there.
+    pub const REF_NOT_FOUND: &str = "RefNotFound";
+    /// A sidecar reports a key that is missing or unusable.
+    pub const KEY_UNUSABLE: &str = "KeyUnusable";
+    /// Every selected sidecar has it.
+    pub const PROGRAMMED: &str = "Programmed";
+    /// No sidecar is selected, so there is nobody to wait for.
+    pub const NO_SIDECARS: &str = "NoSidecars";
+    /// Some sidecars do not have it yet.
+    pub const PENDING: &str = "Pending";
+    /// The object was refused; its last accepted version, if any, is still served.
+    pub const NOT_ACCEPTED: &str = "NotAccepted";
+    /// It is served, but for fields that are not in force in this release.
+    pub const PARTIALLY_PROGRAMMED: &str = "PartiallyProgrammed";
+    /// `enabled` is false.
+    pub const DISABLED: &str = "Disabled";
+}
+
+/// The longest message that the apiserver takes is 32 KiB; nobody reads more than this.
+const MAX_MESSAGE: usize = 2000;
+
+/// What a condition says, before it has a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// One of [`kind`].
+    pub kind: &'static str,
+    /// Whether it holds.
+    pub holds: bool,
+    /// One of [`reason`].
+    pub reason: &'static str,
+    /// For people: path, problem, remedy.
+    pub message: String,
+}
+
+impl Verdict {
+    /// A verdict.
+    pub fn new(kind: &'static str, holds: bool, reason: &'static str, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if message.len() > MAX_MESSAGE {
+            let end = (0..=MAX_MESSAGE)
+                .rev()
+                .find(|end| message.is_char_boundary(*end))
+                .unwrap_or(0);
+            message.truncate(end);
+            message.push('…');
+        }
+        Self {
+            kind,
+            holds,
+            reason,
+            message,
+        }
+    }
+
+    /// The condition, which keeps the time of `before` where its status is the same.
+    pub fn condition(&self, before: &[Condition], generation: Option<i64>, now: Timestamp) -> Condition {
+        let status = if self.holds { "True" } else { "False" };
+        let unchanged = before.iter().find(|old| old.type_ == self.kind && old.status == status);
+        Condition {
+            type_: self.kind.to_owned(),
+            status: status.to_owned(),
+            reason: self.reason.to_owned(),
+            message: self.message.clone(),
+            observed_generation: generation,
+            last_transition_time: unchanged.map_or(Time(now), |old| old.last_transition_time.clone()),
+        }
+    }
+
+    /// Whether it says something else than `before` did; what a time or generation alone changes is no news.
+    pub fn is_news(&self, before: &[Condition]) -> bool {
+        let status = if self.holds { "True" } else { "False" };
+        !before
+            .iter()
+            .any(|old| old.type_ == self.kind && old.status == status && old.reason == self.reason)
+    }
+}

@@ -1,0 +1,365 @@
+//! A namespace's objects in, what should be out: the ConfigMap, and the verdict on every object. Pure.
+//!
+//! An object that is wrong never disturbs a config that works: its last accepted version, read back from the ConfigMap
+//! that is there, stays in. Every document goes through the same checks that a sidecar makes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bowsprit_core::config::{self, Kind, Object, Problem, Provider, Rendered, Route, Scope, objects, render};
+use bowsprit_crds::{Circuits, ModelRoute, ModelRouteSpec, ProviderConfig, ProviderConfigSpec, Sidecars};
+use kube::ResourceExt as _;
+
+use crate::conditions::{Verdict, kind, reason};
+
+#[cfg(test)]
+mod tests;
+
+/// The ConfigMap as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Current {
+    /// The documents.
+    pub text: String,
+    /// Their revision.
+    pub revision: String,
+    /// Their sequence.
+    pub sequence: u64,
+}
+
+/// What is known of one running sidecar.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SidecarSeen {
+    /// The pod.
+    pub pod: String,
+    /// Its labels, which decide which ProviderConfigs it uses.
+    pub labels: BTreeMap<String, String>,
+    /// What it has not mounted and would need, as `secret/key`.
+    pub not_mounted: Vec<String>,
+    /// What it reports; none where it does not answer.
+    pub report: Option<Report>,
+}
+
+/// What a sidecar says of itself at `/health`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The revision it has loaded.
+    pub revision: String,
+    /// Breaker states by provider: closed, open, half open.
+    pub circuits: BTreeMap<String, [u32; 3]>,
+    /// Problems with keys by provider, such as `main: the file is empty`.
+    pub key_problems: BTreeMap<String, Vec<String>>,
+}
+
+/// What a namespace should look like.
+#[derive(Debug)]
+pub struct Desired {
+    /// The ConfigMap's content.
+    pub rendered: Rendered,
+    /// The sequence to write it with; none where what is there is right already, or nothing is and nothing should be.
+    pub write: Option<u64>,
+    accepted_providers: BTreeMap<String, Result<Provider, String>>,
+    accepted_routes: BTreeMap<String, Result<Route, String>>,
+    unresolved: Vec<Problem>,
+}
+
+/// What is to be said of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Accepted, ResolvedRefs and Programmed, in this order.
+    pub verdicts: [Verdict; 3],
+    /// The sidecars it is for.
+    pub sidecars: Sidecars,
+    /// Its breakers over all of them; routes have none.
+    pub circuits: Circuits,
+}
+
+/// Decides. `clock` is the time in Unix seconds: a sequence is never below it, so that it grows even where the ConfigMap
+/// was deleted meanwhile.
+///
+/// # Errors
+/// Where the documents cannot be written, which no valid object causes.
+pub fn desired(
+    providers: &[Arc<ProviderConfig>],
+    routes: &[Arc<ModelRoute>],
+    current: Option<&Current>,
+    clock: u64,
+) -> Result<Desired, bowsprit_core::yaml::YamlError> {
+    let scope = Scope::Cluster {
+        pod_labels: BTreeMap::new(),
+    };
+    let last = LastAccepted::read(current, &scope);
+    let mut provider_specs: Vec<(String, ProviderConfigSpec)> = Vec::new();
+    let mut accepted_providers = BTreeMap::new();
+    for object in providers {
+        let name = object.name_any();
+        let checked = Provider::from_spec(&name, &object.spec, &scope).map_err(|problems| problems.to_string());
+        match (&checked, last.providers.get(&name)) {
+            (Ok(_), _) => provider_specs.push((name.clone(), object.spec.clone())),
+            (Err(_), Some(spec)) => provider_specs.push((name.clone(), spec.clone())),
+            (Err(_), None) => {}
+        }
+        accepted_providers.insert(name, checked);
+    }
+    let mut route_specs: Vec<(String, ModelRouteSpec)> = Vec::new();
+    let mut accepted_routes = BTreeMap::new();
+    for object in routes {
+        let name = object.name_any();
+        let checked = Route::from_spec(&name, &object.spec).map_err(|problems| problems.to_string());
+        match (&checked, last.routes.get(&name)) {
+            (Ok(_), _) => route_specs.push((name.clone(), object.spec.clone())),
+            (Err(_), Some(spec)) => route_specs.push((name.clone(), spec.clone())),
+            (Err(_), None) => {}
+        }
+        accepted_routes.insert(name, checked);
+    }
+    let rendered = render(
+        provider_specs.iter().map(|(name, spec)| (name.as_str(), spec)),
+        route_specs.iter().map(|(name, spec)| (name.as_str(), spec)),
+    )?;
+    let write = match current {
+        Some(current) if current.text == rendered.text && current.revision == rendered.revision => None,
+        Some(current) => Some(clock.max(current.sequence.saturating_add(1))),
+        None if providers.is_empty() && routes.is_empty() => None,
+        None => Some(clock),
+    };
+    let valid_providers: Vec<Provider> = accepted_providers
+        .values()
+        .filter_map(|p| p.as_ref().ok())
+        .cloned()
+        .collect();
+    let valid_routes: Vec<Route> = accepted_routes
+        .values()
+        .filter_map(|r| r.as_ref().ok())
+        .cloned()
+        .collect();
+    let unresolved = config::cross_check(&valid_providers, &valid_routes);
+    Ok(Desired {
+        rendered,
+        write,
+        accepted_providers,
+        accepted_routes,
+        unresolved,
+    })
+}
+
+impl Desired {
+    /// The verdict on a ProviderConfig, given its namespace's sidecars.
+    pub fn judge_provider(&self, name: &str, sidecars: &[SidecarSeen]) -> Option<Judged> {
+        let checked = self.accepted_providers.get(name)?;
+        let selector = checked
+            .as_ref()
+            .ok()
+            .and_then(|provider| provider.pod_selector.as_ref());
+        let selected: Vec<&SidecarSeen> = sidecars
+            .iter()
+            .filter(|seen| selector.is_none_or(|selector| selector.matches(&seen.labels)))
+            .collect();
+        let mut resolved = self.resolved(&format!("ProviderConfig {name}: "));
+        if resolved.holds
+            && let Some(message) = key_problems(name, &selected)
+        {
+            resolved = Verdict::new(kind::RESOLVED_REFS, false, reason::KEY_UNUSABLE, message);
+        }
+        let disabled = checked.as_ref().is_ok_and(|provider| !provider.enabled);
+        let mut programmed = self.programmed(checked.as_ref().err(), &selected);
+        if programmed.holds && disabled {
+            let message = "spec.enabled is false: no sidecar uses this provider";
+            programmed = Verdict::new(kind::PROGRAMMED, true, reason::DISABLED, message);
+        }
+        Some(Judged {
+            verdicts: [accepted(checked.as_ref().map(|_| ())), resolved, programmed],
+            sidecars: self.count(&selected),
+            circuits: circuits(name, &selected),
+        })
+    }
+
+    /// The verdict on a ModelRoute, given its namespace's sidecars.
+    pub fn judge_route(&self, name: &str, sidecars: &[SidecarSeen]) -> Option<Judged> {
+        let checked = self.accepted_routes.get(name)?;
+        let selected: Vec<&SidecarSeen> = sidecars.iter().collect();
+        let mut programmed = self.programmed(checked.as_ref().err(), &selected);
+        if let Some(route) = checked.as_ref().ok().filter(|route| !route.not_in_force.is_empty()) {
+            let message = format!(
+                "{}: not in force in this release: the rest of the route is",
+                route.not_in_force.join(", ")
+            );
+            programmed = Verdict::new(kind::PROGRAMMED, false, reason::PARTIALLY_PROGRAMMED, message);
+        }
+        Some(Judged {
+            verdicts: [
+                accepted(checked.as_ref().map(|_| ())),
+                self.resolved(&format!("ModelRoute {name}: ")),
+                programmed,
+            ],
+            sidecars: self.count(&selected),
+            circuits: Circuits::default(),
+        })
+    }
+
+    fn resolved(&self, path: &str) -> Verdict {
+        let own: Vec<String> = self
+            .unresolved
+            .iter()
+            .filter(|problem| problem.path.starts_with(path))
+            .map(ToString::to_string)
+            .collect();
+        if own.is_empty() {
+            let message = "every reference is there; keys are handed to sidecars by the kubelet, not read here";
+            Verdict::new(kind::RESOLVED_REFS, true, reason::RESOLVED, message)
+        } else {
+            Verdict::new(kind::RESOLVED_REFS, false, reason::REF_NOT_FOUND, own.join("\n"))
+        }
+    }
+
+    fn is_current(&self, seen: &SidecarSeen) -> bool {
+        seen.report
+            .as_ref()
+            .is_some_and(|report| report.revision == self.rendered.revision)
+    }
+
+    fn count(&self, selected: &[&SidecarSeen]) -> Sidecars {
+        let current = selected.iter().filter(|seen| self.is_current(seen)).count();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Sidecars {
+            selected: number(selected.len()),
+            current: number(current),
+            behind: number(selected.len() - current),
+        }
+    }
+
+    fn programmed(&self, refused: Option<&String>, selected: &[&SidecarSeen]) -> Verdict {
+        let revision = &self.rendered.revision;
+        let pending = |message: String| Verdict::new(kind::PROGRAMMED, false, reason::PENDING, message);
+        if refused.is_some() {
+            let message = "refused, see Accepted: sidecars keep the last accepted version, if there was one";
+            return Verdict::new(kind::PROGRAMMED, false, reason::NOT_ACCEPTED, message);
+        }
+        if selected.is_empty() {
+            let message = format!("revision {revision} is written; no running pod with a sidecar is selected");
+            return Verdict::new(kind::PROGRAMMED, true, reason::NO_SIDECARS, message);
+        }
+        let unmounted: Vec<&SidecarSeen> = selected
+            .iter()
+            .filter(|seen| !seen.not_mounted.is_empty())
+            .copied()
+            .collect();
+        if let Some(first) = unmounted.first() {
+            return pending(format!(
+                "{} of {} pods were made before {} was referenced and have not mounted it: {}: restart them (kubectl rollout restart)",
+                unmounted.len(),
+                selected.len(),
+                first.not_mounted.join(", "),
+                names(unmounted.iter().map(|seen| seen.pod.as_str())),
+            ));
+        }
+        let behind: Vec<&str> = selected
+            .iter()
+            .filter(|seen| !self.is_current(seen))
+            .map(|seen| seen.pod.as_str())
+            .collect();
+        if behind.is_empty() {
+            let message = format!("revision {revision} is live in all {} sidecars", selected.len());
+            return Verdict::new(kind::PROGRAMMED, true, reason::PROGRAMMED, message);
+        }
+        let all = selected.len();
+        pending(format!(
+            "{} of {all} sidecars do not have revision {revision}: {}",
+            behind.len(),
+            names(behind)
+        ))
+    }
+}
+
+fn accepted(checked: Result<(), &String>) -> Verdict {
+    match checked {
+        Ok(()) => Verdict::new(kind::ACCEPTED, true, reason::ACCEPTED, "valid"),
+        Err(problems) => Verdict::new(kind::ACCEPTED, false, reason::INVALID, problems.clone()),
+    }
+}
+
+/// Names, at most five of them, so that a message stays readable in a fleet.
+fn names<'a>(all: impl IntoIterator<Item = &'a str>) -> String {
+    let all: BTreeSet<&str> = all.into_iter().collect();
+    let shown: Vec<&str> = all.iter().take(5).copied().collect();
+    match all.len().saturating_sub(5) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn key_problems(provider: &str, selected: &[&SidecarSeen]) -> Option<String> {
+    let mut pods = BTreeSet::new();
+    let mut problems = BTreeSet::new();
+    for seen in selected {
+        let found = seen
+            .report
+            .as_ref()
+            .and_then(|report| report.key_problems.get(provider));
+        for problem in found.into_iter().flatten() {
+            pods.insert(seen.pod.as_str());
+            problems.insert(format!("spec.credentials {problem}"));
+        }
+    }
+    if pods.is_empty() {
+        return None;
+    }
+    let problems: Vec<String> = problems.into_iter().collect();
+    Some(format!("{}: in {}", problems.join("; "), names(pods)))
+}
+
+fn circuits(provider: &str, selected: &[&SidecarSeen]) -> Circuits {
+    let mut sum = [0_u32; 3];
+    for states in selected
+        .iter()
+        .filter_map(|seen| seen.report.as_ref()?.circuits.get(provider))
+    {
+        for (total, count) in sum.iter_mut().zip(states) {
+            *total = total.saturating_add(*count);
+        }
+    }
+    let [closed, open, half_open] = sum;
+    let parts: Vec<String> = [(open, "open"), (half_open, "half-open"), (closed, "closed")]
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
+    let summary = if parts.is_empty() {
+        "-".to_owned()
+    } else {
+        parts.join(", ")
+    };
+    Circuits {
+        closed,
+        open,
+        half_open,
+        summary,
+    }
+}
+
+/// The documents of the ConfigMap that is there: each was accepted when it was written.
+#[derive(Default)]
+struct LastAccepted {
+    providers: BTreeMap<String, ProviderConfigSpec>,
+    routes: BTreeMap<String, ModelRouteSpec>,
+}
+
+impl LastAccepted {
+    fn read(current: Option<&Current>, scope: &Scope) -> Self {
+        let mut last = Self::default();
+        let Some(current) = current.filter(|current| config::revision(&current.text) == current.revision) else {
+            // Missing, or edited by hand: nothing in it can be taken as accepted.
+            return last;
+        };
+        for Object { name, kind } in objects(&current.text, scope).unwrap_or_default() {
+            match kind {
+                Kind::Provider(spec) => {
+                    last.providers.insert(name, *spec);
+                }
+                Kind::Route(spec) => {
+                    last.routes.insert(name, *spec);
+                }
+            }
+        }
+        last
+    }
+}

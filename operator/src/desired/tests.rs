@@ -1,0 +1,203 @@
+use super::*;
+
+fn provider(name: &str, spec: serde_json::Value) -> Arc<ProviderConfig> {
+    Arc::new(ProviderConfig::new(name, serde_json::from_value(spec).unwrap()))
+}
+
+fn route(name: &str, spec: serde_json::Value) -> Arc<ModelRoute> {
+    Arc::new(ModelRoute::new(name, serde_json::from_value(spec).unwrap()))
+}
+
+fn good() -> serde_json::Value {
+    serde_json::json!({"provider": "OpenAI", "credentials": [{"name": "main", "secretKeyRef": {"name": "s", "key": "k"}}], "defaultModel": "gpt"})
+}
+
+fn bad() -> serde_json::Value {
+    serde_json::json!({"provider": "OpenAI", "rateLimits": {"scope": "Fleet"}, "credentials": [{"name": "main", "secretKeyRef": {"name": "s", "key": "k"}}]})
+}
+
+fn written(desired: &Desired, sequence: u64) -> Current {
+    Current {
+        text: desired.rendered.text.clone(),
+        revision: desired.rendered.revision.clone(),
+        sequence,
+    }
+}
+
+fn seen(pod: &str, revision: Option<&str>) -> SidecarSeen {
+    SidecarSeen {
+        pod: pod.into(),
+        report: revision.map(|revision| Report {
+            revision: revision.into(),
+            ..Report::default()
+        }),
+        ..SidecarSeen::default()
+    }
+}
+
+#[test]
+fn a_namespace_without_objects_gets_no_config_map() {
+    assert_eq!(desired(&[], &[], None, 7).unwrap().write, None);
+}
+
+#[test]
+fn the_sequence_grows_with_the_content_and_only_then() {
+    let first = desired(&[provider("a", good())], &[], None, 100).unwrap();
+    assert_eq!(first.write, Some(100));
+    let current = written(&first, 100);
+    assert_eq!(
+        desired(&[provider("a", good())], &[], Some(&current), 200)
+            .unwrap()
+            .write,
+        None
+    );
+    let more = [provider("a", good()), provider("b", good())];
+    assert_eq!(
+        desired(&more, &[], Some(&current), 50).unwrap().write,
+        Some(101),
+        "even where the clock went back"
+    );
+    assert_eq!(desired(&more, &[], Some(&current), 200).unwrap().write, Some(200));
+    let emptied = desired(&[], &[], Some(&current), 200).unwrap();
+    assert_eq!((emptied.write, emptied.rendered.text.as_str()), (Some(200), ""));
+}
+
+#[test]
+fn an_object_that_turns_bad_keeps_its_last_accepted_version() {
+    let current = written(
+        &desired(&[provider("a", good()), provider("b", good())], &[], None, 1).unwrap(),
+        1,
+    );
+    let now = desired(&[provider("a", bad()), provider("b", good())], &[], Some(&current), 2).unwrap();
+    assert_eq!(now.write, None, "what works is not disturbed");
+    let judged = now.judge_provider("a", &[]).unwrap();
+    assert!(!judged.verdicts[0].holds);
+    assert!(
+        judged.verdicts[0]
+            .message
+            .contains("spec.rateLimits.scope: Fleet is not in force"),
+        "{judged:?}"
+    );
+    assert_eq!(judged.verdicts[2].reason, reason::NOT_ACCEPTED);
+    assert!(
+        now.judge_provider("b", &[])
+            .unwrap()
+            .verdicts
+            .iter()
+            .all(|verdict| verdict.holds)
+    );
+}
+
+#[test]
+fn an_object_that_was_never_good_is_left_out_and_an_edited_config_map_is_not_trusted() {
+    let none = desired(&[provider("a", bad())], &[], None, 1).unwrap();
+    assert_eq!(none.rendered.text, "");
+    let mut edited = written(&desired(&[provider("a", good())], &[], None, 1).unwrap(), 1);
+    edited.text = edited.text.replace("gpt", "other");
+    let now = desired(&[provider("a", bad())], &[], Some(&edited), 2).unwrap();
+    assert_eq!((now.rendered.text.as_str(), now.write), ("", Some(2)));
+}
+
+#[test]
+fn a_reference_that_leads_nowhere_is_said_and_disturbs_nobody() {
+    let mut spec = good();
+    spec["fallbackProviders"] = serde_json::json!(["gone"]);
+    let now = desired(&[provider("a", spec), provider("b", good())], &[], None, 1).unwrap();
+    let judged = now.judge_provider("a", &[]).unwrap();
+    assert!(judged.verdicts[0].holds && !judged.verdicts[1].holds);
+    assert!(
+        judged.verdicts[1]
+            .message
+            .contains("spec.fallbackProviders[0]: there is no ProviderConfig \"gone\": create it")
+    );
+    assert!(now.judge_provider("b", &[]).unwrap().verdicts[1].holds);
+    assert!(now.rendered.text.contains("name: a"));
+}
+
+#[test]
+fn programmed_means_live_in_every_selected_sidecar() {
+    let now = desired(&[provider("a", good())], &[], None, 1).unwrap();
+    let revision = now.rendered.revision.clone();
+    let judge = |sidecars: &[SidecarSeen]| now.judge_provider("a", sidecars).unwrap();
+    assert_eq!(judge(&[]).verdicts[2].reason, reason::NO_SIDECARS);
+    let half = judge(&[
+        seen("one", Some(&revision)),
+        seen("two", Some("older")),
+        seen("three", None),
+    ]);
+    assert_eq!(
+        half.sidecars,
+        Sidecars {
+            selected: 3,
+            current: 1,
+            behind: 2
+        }
+    );
+    assert!(
+        !half.verdicts[2].holds && half.verdicts[2].message.contains("three, two"),
+        "{half:?}"
+    );
+    assert!(judge(&[seen("one", Some(&revision))]).verdicts[2].holds);
+    let unmounted = SidecarSeen {
+        not_mounted: vec!["s/k".into()],
+        ..seen("old", Some(&revision))
+    };
+    let verdict = judge(&[unmounted]).verdicts[2].clone();
+    assert!(
+        !verdict.holds && verdict.message.contains("s/k") && verdict.message.contains("old"),
+        "{verdict:?}"
+    );
+}
+
+#[test]
+fn a_selector_limits_which_sidecars_count() {
+    let mut spec = good();
+    spec["podSelector"] = serde_json::json!({"matchLabels": {"tier": "web"}});
+    let now = desired(&[provider("a", spec)], &[], None, 1).unwrap();
+    let web = SidecarSeen {
+        labels: [("tier".to_owned(), "web".to_owned())].into(),
+        ..seen("web", None)
+    };
+    assert_eq!(
+        now.judge_provider("a", &[web, seen("db", None)])
+            .unwrap()
+            .sidecars
+            .selected,
+        1
+    );
+}
+
+#[test]
+fn breakers_and_keys_of_all_sidecars_are_summed_up() {
+    let now = desired(&[provider("a", good())], &[], None, 1).unwrap();
+    let report = |states: [u32; 3], problems: &[&str]| Report {
+        revision: now.rendered.revision.clone(),
+        circuits: [("a".to_owned(), states)].into(),
+        key_problems: [("a".to_owned(), problems.iter().map(|text| (*text).to_owned()).collect())].into(),
+    };
+    let sidecar = |pod: &str, report: Report| SidecarSeen {
+        report: Some(report),
+        ..seen(pod, None)
+    };
+    let judged = now.judge_provider(
+        "a",
+        &[
+            sidecar("x", report([1, 0, 0], &[])),
+            sidecar("y", report([0, 1, 0], &["main: is empty"])),
+        ],
+    );
+    let judged = judged.unwrap();
+    assert_eq!(judged.circuits.summary, "1 open, 1 closed");
+    assert_eq!(judged.verdicts[1].reason, reason::KEY_UNUSABLE);
+    assert!(judged.verdicts[1].message.contains("main: is empty") && judged.verdicts[1].message.contains("in y"));
+}
+
+#[test]
+fn a_route_with_fields_that_are_not_in_force_says_so() {
+    let spec = serde_json::json!({"match": {"models": ["m"]}, "targets": [{"provider": "a"}], "cache": {"ttl": "5m"}});
+    let now = desired(&[provider("a", good())], &[route("r", spec)], None, 1).unwrap();
+    let judged = now.judge_route("r", &[]).unwrap();
+    assert_eq!(judged.verdicts[2].reason, reason::PARTIALLY_PROGRAMMED);
+    assert!(judged.verdicts[2].message.contains("spec.cache"));
+    assert!(now.rendered.text.contains("kind: ModelRoute"));
+}

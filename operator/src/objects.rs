@@ -1,0 +1,144 @@
+//! What the operator knows of the cluster: one watch per kind, kept in memory.
+//!
+//! The reconciler and the injector read from here, so neither asks the apiserver in the middle of a decision. Each
+//! change names the namespace to look at again.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use bowsprit_crds::{ModelRoute, ProviderConfig, names};
+use futures::channel::mpsc;
+use futures::{Stream, StreamExt as _, future};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+
+/// The stores. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    providers: reflector::Store<ProviderConfig>,
+    routes: reflector::Store<ModelRoute>,
+    config_maps: reflector::Store<ConfigMap>,
+    pods: reflector::Store<Pod>,
+}
+
+/// Namespaces in which something changed.
+pub type Changes = mpsc::UnboundedReceiver<ObjectRef<Namespace>>;
+
+impl Store {
+    /// Starts to watch. The returned future is the work: it must be polled, and ends only if a watch ends, which is a
+    /// reason to stop the process.
+    pub fn watch(client: &Client) -> (Self, Changes, impl Future<Output = ()> + Send + 'static) {
+        let (changed, changes) = mpsc::unbounded();
+        let all = watcher::Config::default();
+        let (providers, providers_watch) = kind::<ProviderConfig>(client, all.clone(), changed.clone());
+        let (routes, routes_watch) = kind::<ModelRoute>(client, all.clone(), changed.clone());
+        let named = all.clone().fields(&format!("metadata.name={}", names::CONFIG_MAP));
+        let (config_maps, config_maps_watch) = kind::<ConfigMap>(client, named, changed.clone());
+        let injected = all.labels(&format!("{}=true", names::LABEL_INJECTED));
+        let (pods, pods_watch) = kind::<Pod>(client, injected, changed);
+        let work = async move {
+            future::select_all([
+                Box::pin(providers_watch) as std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+                Box::pin(routes_watch),
+                Box::pin(config_maps_watch),
+                Box::pin(pods_watch),
+            ])
+            .await;
+        };
+        (
+            Self {
+                providers,
+                routes,
+                config_maps,
+                pods,
+            },
+            changes,
+            work,
+        )
+    }
+
+    /// Waits until every kind has been listed once.
+    pub async fn ready(&self) {
+        let _ = self.providers.wait_until_ready().await;
+        let _ = self.routes.wait_until_ready().await;
+        let _ = self.config_maps.wait_until_ready().await;
+        let _ = self.pods.wait_until_ready().await;
+    }
+
+    /// The namespace's ProviderConfigs, by name.
+    pub fn providers(&self, namespace: &str) -> Vec<Arc<ProviderConfig>> {
+        of(&self.providers, namespace)
+    }
+
+    /// The namespace's ModelRoutes, by name.
+    pub fn routes(&self, namespace: &str) -> Vec<Arc<ModelRoute>> {
+        of(&self.routes, namespace)
+    }
+
+    /// The namespace's config, where it has one.
+    pub fn config_map(&self, namespace: &str) -> Option<Arc<ConfigMap>> {
+        self.config_maps
+            .get(&ObjectRef::new(names::CONFIG_MAP).within(namespace))
+    }
+
+    /// The namespace's pods with a sidecar, by name.
+    pub fn pods(&self, namespace: &str) -> Vec<Arc<Pod>> {
+        of(&self.pods, namespace)
+    }
+}
+
+fn of<K: Resource<DynamicType = ()> + Clone + 'static>(store: &reflector::Store<K>, namespace: &str) -> Vec<Arc<K>> {
+    let mut found = store.state_filter(|object: &K| object.meta().namespace.as_deref() == Some(namespace));
+    found.sort_by_key(|object| object.name_any());
+    found
+}
+
+fn kind<K>(
+    client: &Client,
+    config: watcher::Config,
+    changed: mpsc::UnboundedSender<ObjectRef<Namespace>>,
+) -> (reflector::Store<K>, impl Future<Output = ()> + Send + 'static)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let (store, writer) = reflector::store();
+    let events = watcher(Api::<K>::all(client.clone()), config)
+        // What nobody reads is not kept: in a large cluster this is most of the memory.
+        .modify(|object| object.managed_fields_mut().clear())
+        .default_backoff()
+        .reflect(writer);
+    (store, pump(events, changed))
+}
+
+async fn pump<K: Resource<DynamicType = ()>>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
+    changed: mpsc::UnboundedSender<ObjectRef<Namespace>>,
+) {
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        let object = match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object) | watcher::Event::InitApply(object)) => {
+                object
+            }
+            Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted; trying again with backoff");
+                continue;
+            }
+        };
+        if let Some(namespace) = object.meta().namespace.as_deref() {
+            // The receiver is gone only when the process is about to stop.
+            let _ = changed.unbounded_send(ObjectRef::new(namespace));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Asks sidecars what they have loaded and how their breakers stand.
+//!
+//! The pod's own admin port answers (`/health`), so nothing needs to be stored anywhere. Bounded in time and number:
+//! a fleet is never asked all at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_crds::names;
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize;
+
+use crate::desired::Report;
+
+/// Longer than any healthy sidecar takes to answer, short enough that a dead pod holds nobody up.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// Questions in flight for one namespace.
+const AT_ONCE: usize = 32;
+/// An answer is a few KB; more is no sidecar of ours.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Asks. Cheap to clone.
+#[derive(Clone)]
+pub struct Poller {
+    client: reqwest::Client,
+}
+
+#[derive(Deserialize)]
+struct Health {
+    config: HealthConfig,
+    #[serde(default)]
+    providers: Vec<HealthProvider>,
+}
+
+#[derive(Deserialize)]
+struct HealthConfig {
+    #[serde(default)]
+    revision: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HealthProvider {
+    name: String,
+    #[serde(default)]
+    key_problems: Vec<String>,
+    #[serde(default)]
+    models: Vec<HealthModel>,
+}
+
+#[derive(Deserialize)]
+struct HealthModel {
+    breaker: String,
+}
+
+impl Poller {
+    /// A poller. Redirects are off: a pod that answers with one is no sidecar.
+    ///
+    /// # Errors
+    /// Where the HTTP client cannot be made.
+    pub fn new() -> reqwest::Result<Self> {
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(TIMEOUT)
+            .pool_max_idle_per_host(0)
+            .build()?;
+        Ok(Self { client })
+    }
+
+    /// What each pod reports, by pod name; pods that do not answer are left out.
+    pub async fn reports(&self, pods: &[Arc<Pod>]) -> BTreeMap<String, Report> {
+        let targets: Vec<(String, String)> = pods
+            .iter()
+            .filter_map(|pod| Some((pod.metadata.name.clone()?, pod.status.as_ref()?.pod_ip.clone()?)))
+            .collect();
+        stream::iter(targets)
+            .map(|(name, ip)| async move { Some((name, self.report(&ip).await?)) })
+            .buffer_unordered(AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await
+    }
+
+    async fn report(&self, ip: &str) -> Option<Report> {
+        let host = if ip.contains(':') {
+            format!("[{ip}]")
+        } else {
+            ip.to_owned()
+        };
+        let url = format!("http://{host}:{}/health", names::ADMIN_PORT);
+        // An unready sidecar answers 503 with the same body.
+        let answer = self.client.get(url).send().await.ok()?;
+        if answer.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
+            return None;
+        }
+        read(&answer.bytes().await.ok()?)
+    }
+}
+
+fn read(body: &[u8]) -> Option<Report> {
+    let health: Health = serde_json::from_slice(body).ok()?;
+    let mut report = Report {
+        revision: health.config.revision.unwrap_or_default(),
+        ..Report::default()
+    };
+    for provider in health.providers {
+        let states = report.circuits.entry(provider.name.clone()).or_default();
+        let [closed, open, half_open] = states;
+        for model in provider.models {
+            match model.breaker.as_str() {
+                "closed" => *closed += 1,
+                "open" => *open += 1,
+                _ => *half_open += 1,
+            }
+        }
+        if !provider.key_problems.is_empty() {
+            report.key_problems.insert(provider.name, provider.key_problems);
+        }
+    }
+    Some(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_health_report_is_read_and_what_is_new_in_it_passed_over() {
+        let body = serde_json::json!({
+            "status": "ready", "config": {"revision": "abc", "sequence": 3, "new": true},
+            "providers": [{"name": "claude", "keyProblems": ["main: is empty"], "models": [{"model": "m", "breaker": "open"}, {"model": "n", "breaker": "closed"}]}],
+        });
+        let report = read(body.to_string().as_bytes()).unwrap();
+        assert_eq!(report.revision, "abc");
+        assert_eq!(report.circuits["claude"], [1, 1, 0]);
+        assert_eq!(report.key_problems["claude"], ["main: is empty"]);
+        assert_eq!(read(b"<html>"), None);
+    }
+}

@@ -1,0 +1,472 @@
+//! Makes a namespace what [`crate::desired`] says: the ConfigMap, the nudge, the statuses, the Events.
+//!
+//! One reconcile looks at one namespace as a whole and writes only what differs, so at rest nothing is written. Only the
+//! holder of the lease runs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_crds::{ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, names};
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource as _, ResourceExt as _};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::conditions::Verdict;
+use crate::desired::{Current, Desired, Judged, SidecarSeen, desired};
+use crate::injector::References;
+use crate::objects::{Changes, Store};
+use crate::poll::Poller;
+
+/// The field manager of everything that the operator writes.
+pub const FIELD_MANAGER: &str = "bowsprit-operator";
+
+/// How long to wait before looking again while sidecars are behind: the kubelet takes 0.2 to 0.5 s after a nudge.
+const WHILE_BEHIND: Duration = Duration::from_millis(500);
+/// And where they stay behind, such as pods that cannot be nudged.
+const WHILE_LONG_BEHIND: Duration = Duration::from_secs(5);
+/// How often breakers and keys are looked at when all is well.
+const AT_REST: Duration = Duration::from_secs(15);
+/// Pods nudged at the same time, so that a large namespace does not flood the apiserver.
+const NUDGES_AT_ONCE: usize = 16;
+/// Namespaces reconciled at the same time.
+const NAMESPACES_AT_ONCE: u16 = 4;
+/// A single failed namespace waits this long at most.
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
+
+/// Why a reconcile failed; it is tried again with backoff.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The apiserver refused or did not answer.
+    #[error("{step} failed")]
+    Kube {
+        /// What was tried.
+        step: &'static str,
+        /// The answer.
+        source: kube::Error,
+    },
+    /// The documents cannot be written as YAML.
+    #[error("rendering the config failed")]
+    Render(#[from] bowsprit_core::yaml::YamlError),
+}
+
+/// Counters of the reconciler.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reconciles: Counter,
+    failures: Counter,
+    config_writes: Counter,
+    status_writes: Counter,
+    nudges: Counter,
+    nudge_failures: Counter,
+    duration: Histogram,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let counter = |registry: &mut Registry, name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let duration = Histogram::new([0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0]);
+        registry.register(
+            "reconcile_duration_seconds",
+            "Time of one look at a namespace",
+            duration.clone(),
+        );
+        Self {
+            reconciles: counter(registry, "reconciles", "Looks at a namespace"),
+            failures: counter(registry, "reconcile_failures", "Looks that failed and are tried again"),
+            config_writes: counter(registry, "config_writes", "ConfigMaps written"),
+            status_writes: counter(registry, "status_writes", "Statuses written"),
+            nudges: counter(registry, "nudges", "Pods whose kubelet was asked to refresh the mount"),
+            nudge_failures: counter(
+                registry,
+                "nudge_failures",
+                "Nudges that failed; the kubelet's own sync follows",
+            ),
+            duration,
+        }
+    }
+}
+
+/// Everything a reconcile needs.
+pub struct Context {
+    client: Client,
+    store: Store,
+    poller: Poller,
+    recorder: Recorder,
+    metrics: Metrics,
+    failures: std::sync::Mutex<std::collections::HashMap<String, u32>>,
+    behind: std::sync::Mutex<std::collections::HashMap<String, u32>>,
+}
+
+impl Context {
+    /// A context. `instance` names this process in Events.
+    pub fn new(client: Client, store: Store, poller: Poller, metrics: Metrics, instance: String) -> Self {
+        let reporter = Reporter {
+            controller: FIELD_MANAGER.into(),
+            instance: Some(instance),
+        };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self {
+            client,
+            store,
+            poller,
+            recorder,
+            metrics,
+            failures: std::sync::Mutex::default(),
+            behind: std::sync::Mutex::default(),
+        }
+    }
+}
+
+/// Reconciles every namespace until `stop` resolves; what is under way is finished first.
+pub async fn run(context: Arc<Context>, changes: Changes, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+    context.store.ready().await;
+    let namespaces = Api::<Namespace>::all(context.client.clone());
+    Controller::new(namespaces, watcher::Config::default())
+        .with_config(
+            Config::default()
+                .concurrency(NAMESPACES_AT_ONCE)
+                .debounce(Duration::from_millis(50)),
+        )
+        .reconcile_on(changes)
+        .graceful_shutdown_on(stop)
+        .run(reconcile, on_error, context)
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
+fn on_error(namespace: Arc<Namespace>, error: &Error, context: Arc<Context>) -> Action {
+    context.metrics.failures.inc();
+    let name = namespace.name_any();
+    let tries = bump(&context.failures, &name);
+    let wait = Duration::from_millis(500)
+        .saturating_mul(1 << tries.min(7))
+        .min(MAX_BACKOFF);
+    let cause = std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    tracing::warn!(namespace = name, %error, cause, retry_in = ?wait, "reconcile failed");
+    Action::requeue(wait)
+}
+
+async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<Action, Error> {
+    let started = std::time::Instant::now();
+    context.metrics.reconciles.inc();
+    let name = namespace.name_any();
+    let terminating = namespace.metadata.deletion_timestamp.is_some();
+    let result = if terminating {
+        Ok(Action::await_change())
+    } else {
+        reconcile_namespace(&name, &context).await
+    };
+    context.metrics.duration.observe(started.elapsed().as_secs_f64());
+    if result.is_ok() {
+        forget(&context.failures, &name);
+    }
+    result
+}
+
+async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Action, Error> {
+    let providers = context.store.providers(namespace);
+    let routes = context.store.routes(namespace);
+    let config_map = context.store.config_map(namespace);
+    if providers.is_empty() && routes.is_empty() && config_map.is_none() {
+        return Ok(Action::await_change());
+    }
+    let current = config_map.as_deref().map(read_config_map);
+    let clock = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
+    let wanted = desired(&providers, &routes, current.as_ref(), clock)?;
+    if let Some(sequence) = wanted.write {
+        write_config_map(namespace, &wanted, sequence, context).await?;
+    }
+    let pods: Vec<Arc<Pod>> = context
+        .store
+        .pods(namespace)
+        .into_iter()
+        .filter(|pod| is_running(pod))
+        .collect();
+    nudge(namespace, &pods, &wanted.rendered.revision, context).await;
+    let sidecars = look_at(&pods, &providers, context).await;
+
+    let mut behind = false;
+    for object in &providers {
+        let Some(judged) = wanted.judge_provider(&object.name_any(), &sidecars) else {
+            continue;
+        };
+        behind |= judged.sidecars.behind > 0;
+        report_provider(object, &judged, &wanted.rendered.revision, context).await?;
+    }
+    for object in &routes {
+        let Some(judged) = wanted.judge_route(&object.name_any(), &sidecars) else {
+            continue;
+        };
+        behind |= judged.sidecars.behind > 0;
+        report_route(object, &judged, &wanted.rendered.revision, context).await?;
+    }
+    if !behind {
+        forget(&context.behind, namespace);
+        return Ok(if pods.is_empty() {
+            Action::await_change()
+        } else {
+            Action::requeue(AT_REST)
+        });
+    }
+    let looks = bump(&context.behind, namespace);
+    Ok(Action::requeue(if looks <= 20 {
+        WHILE_BEHIND
+    } else {
+        WHILE_LONG_BEHIND
+    }))
+}
+
+fn read_config_map(config_map: &ConfigMap) -> Current {
+    let field = |key: &str| {
+        config_map
+            .data
+            .as_ref()
+            .and_then(|data| data.get(key))
+            .cloned()
+            .unwrap_or_default()
+    };
+    Current {
+        text: field(names::CONFIG_KEY),
+        revision: field(names::REVISION_KEY),
+        sequence: field(names::SEQUENCE_KEY).parse().unwrap_or(0),
+    }
+}
+
+async fn write_config_map(namespace: &str, wanted: &Desired, sequence: u64, context: &Context) -> Result<(), Error> {
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": names::CONFIG_MAP, "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER}},
+        "data": {
+            names::CONFIG_KEY: wanted.rendered.text,
+            names::REVISION_KEY: wanted.rendered.revision,
+            names::SEQUENCE_KEY: sequence.to_string(),
+            names::FORMAT_KEY: names::FORMAT_VERSION.to_string(),
+        },
+    });
+    let api = Api::<ConfigMap>::namespaced(context.client.clone(), namespace);
+    api.patch(
+        names::CONFIG_MAP,
+        &PatchParams::apply(FIELD_MANAGER).force(),
+        &Patch::Apply(object),
+    )
+    .await
+    .map_err(|source| Error::Kube {
+        step: "writing the ConfigMap",
+        source,
+    })?;
+    context.metrics.config_writes.inc();
+    tracing::info!(
+        namespace,
+        revision = wanted.rendered.revision,
+        sequence,
+        "config written"
+    );
+    Ok(())
+}
+
+fn is_running(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    // Pending counts too: a native sidecar runs while the pod still initialises, and waits for its config.
+    pod.metadata.deletion_timestamp.is_none() && matches!(phase, Some("Running" | "Pending"))
+}
+
+/// Touches the pods that were not touched for `revision` yet: their kubelets then refresh the mount at once.
+async fn nudge(namespace: &str, pods: &[Arc<Pod>], revision: &str, context: &Context) {
+    let api = Api::<Pod>::namespaced(context.client.clone(), namespace);
+    let patch = json!({"metadata": {"annotations": {names::ANNOTATION_CONFIG_REVISION: revision}}});
+    let untouched: Vec<String> = pods
+        .iter()
+        .filter(|pod| {
+            pod.annotations()
+                .get(names::ANNOTATION_CONFIG_REVISION)
+                .is_none_or(|at| at != revision)
+        })
+        .map(|pod| pod.name_any())
+        .collect();
+    stream::iter(untouched)
+        .for_each_concurrent(NUDGES_AT_ONCE, |name| {
+            let (api, patch) = (&api, &patch);
+            async move {
+                match api
+                    .patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch))
+                    .await
+                {
+                    Ok(_) => {
+                        context.metrics.nudges.inc();
+                    }
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    Err(error) => {
+                        context.metrics.nudge_failures.inc();
+                        tracing::warn!(namespace, pod = name, %error, "nudge failed; the kubelet refreshes by itself");
+                    }
+                }
+            }
+        })
+        .await;
+}
+
+async fn look_at(pods: &[Arc<Pod>], providers: &[Arc<ProviderConfig>], context: &Context) -> Vec<SidecarSeen> {
+    let mut reports = context.poller.reports(pods).await;
+    let seen = pods.iter().map(|pod| {
+        let labels = pod.labels().clone();
+        let needed = References::of(providers.iter().map(AsRef::as_ref), &labels);
+        let mounted = pod.spec.as_ref().map(References::mounted).unwrap_or_default();
+        let name = pod.name_any();
+        SidecarSeen {
+            report: reports.remove(&name),
+            not_mounted: needed.missing_from(&mounted),
+            pod: name,
+            labels,
+        }
+    });
+    seen.collect()
+}
+
+async fn report_provider(
+    object: &Arc<ProviderConfig>,
+    judged: &Judged,
+    revision: &str,
+    context: &Context,
+) -> Result<(), Error> {
+    let before = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation;
+    let now = Timestamp::now();
+    let status = ProviderConfigStatus {
+        conditions: judged
+            .verdicts
+            .iter()
+            .map(|v| v.condition(&before.conditions, generation, now))
+            .collect(),
+        observed_generation: generation,
+        revision: Some(revision.to_owned()),
+        sidecars: Some(judged.sidecars),
+        circuits: Some(judged.circuits.clone()),
+    };
+    if status == before {
+        return Ok(());
+    }
+    let api = Api::<ProviderConfig>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    let patch = status_patch(&status);
+    write_status(
+        api.patch_status(&object.name_any(), &PatchParams::default(), &patch)
+            .await,
+        context,
+    )?;
+    tell(&object.object_ref(&()), judged, &before.conditions, context).await;
+    Ok(())
+}
+
+async fn report_route(
+    object: &Arc<ModelRoute>,
+    judged: &Judged,
+    revision: &str,
+    context: &Context,
+) -> Result<(), Error> {
+    let before = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation;
+    let now = Timestamp::now();
+    let status = ModelRouteStatus {
+        conditions: judged
+            .verdicts
+            .iter()
+            .map(|v| v.condition(&before.conditions, generation, now))
+            .collect(),
+        observed_generation: generation,
+        revision: Some(revision.to_owned()),
+        sidecars: Some(judged.sidecars),
+    };
+    if status == before {
+        return Ok(());
+    }
+    let api = Api::<ModelRoute>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    let patch = status_patch(&status);
+    write_status(
+        api.patch_status(&object.name_any(), &PatchParams::default(), &patch)
+            .await,
+        context,
+    )?;
+    tell(&object.object_ref(&()), judged, &before.conditions, context).await;
+    Ok(())
+}
+
+fn status_patch(status: &impl Serialize) -> Patch<serde_json::Value> {
+    // Lists are replaced whole by a merge patch, and nobody else writes this status.
+    Patch::Merge(json!({"status": status}))
+}
+
+fn write_status<K>(result: kube::Result<K>, context: &Context) -> Result<(), Error> {
+    match result {
+        Ok(_) => {
+            context.metrics.status_writes.inc();
+            Ok(())
+        }
+        // Deleted since: there is nobody left to tell.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(source) => Err(Error::Kube {
+            step: "writing a status",
+            source,
+        }),
+    }
+}
+
+/// Events for what changed its mind, so that `kubectl describe` tells the story.
+async fn tell(
+    object: &k8s_openapi::api::core::v1::ObjectReference,
+    judged: &Judged,
+    before: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+    context: &Context,
+) {
+    for verdict in judged.verdicts.iter().filter(|verdict| verdict.is_news(before)) {
+        if let Err(error) = context.recorder.publish(&event(verdict), object).await {
+            tracing::debug!(%error, reason = verdict.reason, "event not published");
+        }
+    }
+}
+
+fn event(verdict: &Verdict) -> Event {
+    let warning = !verdict.holds && verdict.reason != crate::conditions::reason::PENDING;
+    // The apiserver takes 1 KiB.
+    let note: String = verdict.message.chars().take(500).collect();
+    Event {
+        type_: if warning { EventType::Warning } else { EventType::Normal },
+        reason: verdict.reason.to_owned(),
+        note: Some(format!("{}: {note}", verdict.kind)),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    }
+}
+
+type Tally = std::sync::Mutex<std::collections::HashMap<String, u32>>;
+
+fn bump(tally: &Tally, name: &str) -> u32 {
+    let mut tally = tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let count = tally.entry(name.to_owned()).or_default();
+    *count = count.saturating_add(1);
+    *count
+}
+
+fn forget(tally: &Tally, name: &str) {
+    tally
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .remove(name);
+}

@@ -1,0 +1,8 @@
+"""The parts of `tests/load/bench`, which see for what they do together.
+
+table      contenders, setups, scenarios and targets: what is measured. Extend the bench there.
+machine    cores, processes, their CPU time and memory
+contender  a contender started from its configuration, asked, and stopped
+rounds     one round of measuring, and all of them
+report     medians, ratios, targets, Markdown
+"""

@@ -1,0 +1,163 @@
+"""A contender between caller and upstream: started from its configuration, asked, stopped."""
+import http.client
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import time
+
+from . import machine, table
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent
+START_SECONDS = 20  # to the first 200
+POLL_SECONDS = 0.001
+ASK_SECONDS = 10
+
+
+class Failed(Exception):
+    """Something did not start or did not answer; the text says what, and what to look at."""
+
+
+class Upstream:
+    """The fixed upstream, on the load's core, for as long as the block runs."""
+
+    def __init__(self, tools, setup):
+        self.argv = [str(tools / "upstream"), "--listen", "127.0.0.1:0", *setup.upstream]
+
+    def __enter__(self):
+        self.process = machine.start(self.argv, machine.LOAD_CORE, stdout=subprocess.PIPE)
+        line = self.process.stdout.readline().decode().strip()
+        if not line.startswith("listening on "):
+            machine.stop(self.process)
+            raise Failed(f"the upstream did not start: {' '.join(self.argv)}")
+        self.address = line.removeprefix("listening on ")
+        return self
+
+    def __exit__(self, *_):
+        machine.stop(self.process)
+        self.process.stdout.close()
+
+
+class Running:
+    """A contender in one setup, from its start to its end. `cold_start_ms` is from exec to the first 200."""
+
+    def __init__(self, contender, program, setup, upstream):
+        self.name = contender.name
+        self.contender, self.program = contender, os.path.abspath(program)
+        self.config = FOLDER / "contenders" / contender.configs[setup.name]
+        self.setup, self.upstream = setup, upstream
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix=f"bench-{self.name}-")
+        run = pathlib.Path(self.folder.name)
+        run.chmod(0o755)  # nginx started by root gives its worker another user
+        self.address = f"127.0.0.1:{machine.free_port()}"
+        fill = {
+            "@PROGRAM@": self.program,
+            "@RUN@": str(run),
+            "@CONFIG@": str(run / self.config.name),
+            "@LISTEN@": self.address,
+            "@ADMIN@": f"127.0.0.1:{machine.free_port()}",
+            "@UPSTREAM@": self.upstream.address,
+            "@KEY@": table.UPSTREAM_KEY,
+        }
+        (run / self.config.name).write_text(_filled(self.config.read_text(), fill))
+        self.log = run / "output.log"
+        argv = [_filled(argument, fill) for argument in self.contender.argv]
+        probe = table.scenarios_of(self.setup.name)[0]
+        with open(self.log, "wb") as log:
+            begun = time.monotonic()
+            env = os.environ | self.contender.env
+            self.process = machine.start(argv, machine.PROXY_CORE, env=env, cwd=run, stdout=log, stderr=log)
+        try:
+            self._await_first_answer(probe, begun)
+        except BaseException:
+            self.__exit__()
+            raise
+        self.cold_start_ms = (time.monotonic() - begun) * 1000
+        return self
+
+    def _await_first_answer(self, probe, begun):
+        status = "none"
+        while time.monotonic() - begun < START_SECONDS:
+            if self.process.poll() is not None:
+                raise Failed(f"{self.name} ended with {self.process.returncode} at its start. {self._said()}")
+            try:
+                status, _ = ask(self.address, probe)
+                if status == 200:
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            time.sleep(POLL_SECONDS)
+        raise Failed(f"{self.name} gave no 200 in {START_SECONDS} s; its last status was {status}. {self._said()}")
+
+    def _said(self):
+        said = self.log.read_text(errors="replace").strip()[-1500:]
+        return f"It said:\n{said}" if said else "It printed nothing."
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def __exit__(self, *_):
+        machine.stop(self.process)
+        self.folder.cleanup()
+
+
+class Direct:
+    """The upstream itself in a contender's place: what the load tool and loopback cost alone."""
+
+    name, cold_start_ms, pid = table.DIRECT, None, None
+
+    def __init__(self, upstream):
+        self.address = upstream.address
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def _filled(text, fill):
+    for name, value in fill.items():
+        text = text.replace(name, value)
+    return text
+
+
+def ask(address, scenario):
+    """One request on a connection of its own: (status, body)."""
+    connection = http.client.HTTPConnection(address, timeout=ASK_SECONDS)
+    try:
+        headers = dict(header.split(": ", 1) for header in scenario.headers) | {"content-type": "application/json"}
+        connection.request("POST", scenario.path, table.body_of(scenario), headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def meaning(scenario, body):
+    """An answer as comparable data: its JSON, or the list of its events."""
+    if not scenario.events:
+        return json.loads(body)
+    lines = [line[5:].strip() for line in body.decode().splitlines() if line.startswith("data:")]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+def verify(scenario, expected, status, body):
+    """What is wrong with an answer, or None. `expected`: the meaning of the upstream's own answer."""
+    if status != 200:
+        return f"status {status}: {body[:300]!r}"
+    try:
+        found = meaning(scenario, body)
+    except ValueError as error:
+        return f"not JSON ({error}): {body[:300]!r}"
+    if scenario.events and len(found) != scenario.events:
+        return f"{len(found)} events where {scenario.events} were expected"
+    if found != expected:
+        pairs = enumerate(zip(found, expected)) if scenario.events else [(0, (found, expected))]
+        at, (got, wanted) = next((at, pair) for at, pair in pairs if pair[0] != pair[1])
+        return f"another answer than the upstream's (event {at}): {json.dumps(got)[:300]} instead of {json.dumps(wanted)[:300]}"
+    return None

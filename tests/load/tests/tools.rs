@@ -1,0 +1,179 @@
+//! The two tools against each other, as the bench runs them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// An upstream for the length of a test.
+struct Upstream {
+    process: Child,
+    url: String,
+}
+
+impl Upstream {
+    fn start() -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_upstream"))
+            .args(["--events", "5", "--interval-ms", "1"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap();
+        let url = format!("http://{address}/v1/chat/completions");
+        Self { process, url }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn load(arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A file with a request body that asks for a stream.
+fn streamed_body(name: &str) -> String {
+    let path = format!("{}/{name}.json", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&path, r#"{"model":"gpt-4o-mini","stream":true,"messages":[]}"#).unwrap();
+    path
+}
+
+#[test]
+fn a_closed_load_is_answered_without_a_fault() {
+    let upstream = Upstream::start();
+    let report = load(&["closed", &upstream.url, "--connections", "4", "--seconds", "0.2"]);
+    assert!(report["ok"].as_u64().unwrap() > 4, "{report}");
+    assert_eq!(
+        (report["bad"].as_u64(), report["io"].as_u64()),
+        (Some(0), Some(0)),
+        "{report}"
+    );
+}
+
+#[test]
+fn an_open_load_sends_exactly_what_was_due() {
+    let upstream = Upstream::start();
+    let report = load(&[
+        "rate",
+        &upstream.url,
+        "--connections",
+        "4",
+        "--seconds",
+        "0.25",
+        "--rate",
+        "200",
+    ]);
+    assert_eq!(report["ok"], 50, "{report}");
+}
+
+#[test]
+fn a_stream_has_its_events_and_done() {
+    let upstream = Upstream::start();
+    let body = streamed_body("whole");
+    let arguments = [
+        "stream",
+        &upstream.url,
+        "--body",
+        &body,
+        "--connections",
+        "2",
+        "--seconds",
+        "0.1",
+    ];
+    let report = load(&[&arguments[..], &["--spread-ms", "0", "--events", "6"]].concat());
+    let ok = report["ok"].as_u64().unwrap();
+    assert!(ok >= 2, "{report}");
+    assert_eq!(
+        (report["events"].as_u64().unwrap(), report["bad"].as_u64()),
+        (ok * 6, Some(0)),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_stream_with_another_number_of_events_is_bad() {
+    let upstream = Upstream::start();
+    let body = streamed_body("short");
+    let arguments = [
+        "stream",
+        &upstream.url,
+        "--body",
+        &body,
+        "--connections",
+        "1",
+        "--seconds",
+        "0.05",
+    ];
+    let report = load(&[&arguments[..], &["--events", "7"]].concat());
+    assert_eq!(report["ok"], 0, "{report}");
+    assert!(report["bad"].as_u64().unwrap() >= 1, "{report}");
+}
+
+#[test]
+fn a_path_without_an_answer_is_bad_and_says_so() {
+    let upstream = Upstream::start();
+    let url = upstream.url.replace("/chat/completions", "/nothing");
+    let report = load(&["closed", &url, "--connections", "1", "--seconds", "0.05"]);
+    assert_eq!(report["ok"], 0, "{report}");
+    assert!(
+        report["last_error"].as_str().unwrap().contains("status 404"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_peer_that_is_not_there_is_an_io_error_for_every_request() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}/");
+    let report = load(&["rate", &url, "--connections", "2", "--seconds", "0.2", "--rate", "50"]);
+    assert_eq!(
+        (report["ok"].as_u64(), report["io"].as_u64()),
+        (Some(0), Some(10)),
+        "{report}"
+    );
+}
+
+/// A closed loop would have recorded one slow request here and hidden the others behind it.
+#[test]
+fn a_stall_is_seen_by_every_request_that_was_due_in_it() {
+    const STALL: Duration = Duration::from_millis(400);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut seen = [0; 4096];
+        let mut stall = Some(STALL);
+        while peer.read(&mut seen).is_ok_and(|bytes| bytes > 0) {
+            std::thread::sleep(stall.take().unwrap_or_default());
+            peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                .unwrap();
+        }
+    });
+    let report = load(&["rate", &url, "--connections", "1", "--seconds", "0.4", "--rate", "100"]);
+    assert_eq!(report["ok"], 40, "{report}");
+    // Forty requests were due during the stall, so the one in the middle waited for half of it. A lower bound only: a slow
+    // machine makes it longer, never shorter.
+    assert!(report["latency_us"]["p50"].as_u64().unwrap() > 100_000, "{report}");
+}
