@@ -139,7 +139,9 @@ def ask(address, scenario):
 
 
 def meaning(scenario, body):
-    """An answer as comparable data: its JSON, or the list of its events."""
+    """An answer as comparable data: what the scenario makes of it, or else its JSON or the list of its events."""
+    if scenario.meaning:
+        return scenario.meaning(body)
     if not scenario.events:
         return json.loads(body)
     lines = [line[5:].strip() for line in body.decode().splitlines() if line.startswith("data:")]
@@ -154,10 +156,15 @@ def verify(scenario, expected, status, body):
         found = meaning(scenario, body)
     except ValueError as error:
         return f"not JSON ({error}): {body[:300]!r}"
-    if scenario.events and len(found) != scenario.events:
-        return f"{len(found)} events where {scenario.events} were expected"
-    if found != expected:
-        pairs = enumerate(zip(found, expected)) if scenario.events else [(0, (found, expected))]
-        at, (got, wanted) = next((at, pair) for at, pair in pairs if pair[0] != pair[1])
-        return f"another answer than the upstream's (event {at}): {json.dumps(got)[:300]} instead of {json.dumps(wanted)[:300]}"
-    return None
+    if found == expected:
+        return None
+    if not (isinstance(found, list) and isinstance(expected, list)):
+        return f"another answer than the upstream's: {_short(found)} instead of {_short(expected)}"
+    if len(found) != len(expected):
+        return f"{len(found)} events where {len(expected)} were expected"
+    at = next(at for at, (got, wanted) in enumerate(zip(found, expected)) if got != wanted)
+    return f"event {at} is another than the upstream's: {_short(found[at])} instead of {_short(expected[at])}"
+
+
+def _short(data):
+    return json.dumps(data)[:300]

@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 BASELINE = "nginx"
@@ -96,6 +97,9 @@ class Scenario:
     rate: int = 0  # requests per second, of mode rate
     events: int = 0  # data lines a streamed answer must have; any other number is a bad answer
     headers: tuple = (f"authorization: Bearer {CALLER_KEY}",)
+    # Body -> what `check` compares with the upstream's own answer to the same request; all of it, if None. For translated
+    # pairs, whose answer has the same text and usage but its own ids.
+    meaning: Callable | None = None
 
 
 _INCIDENT = (

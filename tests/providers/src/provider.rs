@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -17,6 +18,9 @@ use crate::connection;
 use crate::script::{Behaviour, Rule, Script, Step, When};
 use crate::seen::{Cancelled, NotSeen, Recorded, Seen};
 use crate::transport::Transport;
+
+/// Between two attempts at what the system refused for the moment.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// How a provider starts.
 #[derive(Debug, Clone)]
@@ -270,7 +274,7 @@ impl Provider {
         }
     }
 
-    /// Closes port and connections: the next connect is refused. Returns when it is so.
+    /// Closes port and connections: the next connect is refused, and nobody else is given the port. Returns when it is so.
     pub async fn down(&self) {
         self.shared.set_listening(false).await;
     }
@@ -296,39 +300,53 @@ fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until aborted. The connections' tasks are in its set, so they end with it.
-async fn accept(listener: TcpListener, addr: SocketAddr, shared: Arc<Shared>) {
+async fn accept(mut listener: TcpListener, addr: SocketAddr, shared: Arc<Shared>) {
     let mut wanted = shared.wanted.subscribe();
     let mut connections = JoinSet::new();
-    let mut open = Some(listener);
     loop {
-        let Some(listener) = &open else {
-            // The sender lives in `shared`; the port may take a moment to be free again.
-            if wanted.wait_for(|wanted| *wanted).await.is_err() {
-                return;
-            }
-            match bind(addr) {
-                Ok(listener) => {
-                    open = Some(listener);
-                    shared.listening.send_replace(true);
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-            continue;
-        };
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((tcp, _)) => {
                     connections.spawn(connect(tcp, Opened::new(Arc::clone(&shared))));
                 }
                 // Out of file descriptors, mostly: give the others time to close.
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(_) => tokio::time::sleep(RETRY).await,
             },
             () = async { let _ = wanted.wait_for(|wanted| !*wanted).await; } => {
-                open = None;
+                drop(listener);
+                let reserved = until_ok(|| reserve(addr)).await;
                 connections.shutdown().await;
                 shared.listening.send_replace(false);
+                // The sender lives in `shared`, so the wait cannot fail.
+                let _ = wanted.wait_for(|wanted| *wanted).await;
+                listener = until_ok(|| listen(&reserved)).await;
+                shared.listening.send_replace(true);
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+}
+
+/// Holds the port without listening: a connect is refused, and nobody else is given the port meanwhile.
+fn reserve(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+fn listen(reserved: &Socket) -> io::Result<TcpListener> {
+    reserved.listen(1024)?;
+    reserved.set_nonblocking(true)?;
+    TcpListener::from_std(reserved.try_clone()?.into())
+}
+
+/// Tries again until the system lets it: a port just closed may take a moment to be free.
+async fn until_ok<T>(attempt: impl Fn() -> io::Result<T>) -> T {
+    loop {
+        match attempt() {
+            Ok(done) => return done,
+            Err(_) => tokio::time::sleep(RETRY).await,
         }
     }
 }

@@ -1,3 +1,4 @@
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +120,14 @@ async fn a_provider_that_is_down_refuses_and_comes_back_on_the_same_port() {
 
 #[tokio::test]
 async fn a_dropped_provider_takes_its_connections_along() {
-    let provider = start();
+    // An address of this process alone, so that nobody else listens on the port when it is free again.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let listen = (Ipv4Addr::new(127, high, low, 77), 0).into();
+    let provider = Provider::start(Options {
+        listen,
+        ..Options::default()
+    })
+    .unwrap();
     provider.script(Behaviour::hang());
     let addr = provider.addr();
     let mut client = begin(&provider, Api::OpenAi, false).await;
