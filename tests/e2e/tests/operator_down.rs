@@ -83,7 +83,7 @@ async fn without_operator(bed: &Bed, app: &bowsprit_e2e::App<'_>) -> anyhow::Res
         .await?;
 
     // Somebody breaks the ConfigMap by hand, and there is nobody to mend it: the last good config stays.
-    let broken = json!({"data": {names::CONFIG_KEY: "kind: [", names::SEQUENCE_KEY: "999999"}});
+    let broken = json!({"data": {names::CONFIG_KEY: "kind: [", names::SEQUENCE_KEY: "99999999999"}});
     bed.api::<ConfigMap>()
         .patch(names::CONFIG_MAP, &PatchParams::default(), &Patch::Merge(&broken))
         .await?;
