@@ -1,1 +1,22 @@
-//! placeholder
+//! The pod's local door to the model providers.
+//!
+//! An app talks to `http://localhost:4000` with the SDK it has; the sidecar adds the key, keeps to the limits, retries,
+//! switches providers and tells how it went. [`app::start`] runs it in process, which is what `main` and the tests do.
+
+pub mod admin;
+pub mod app;
+pub mod args;
+pub mod body;
+pub mod drain;
+pub mod env_config;
+pub mod keys;
+pub mod listen;
+pub mod live;
+pub mod metrics;
+pub mod probe;
+pub mod proxy;
+pub mod reload;
+pub mod state;
+pub mod telemetry;
+pub mod time;
+pub mod upstream;

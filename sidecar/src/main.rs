@@ -1,2 +1,61 @@
-//! placeholder
-fn main() {}
+//! `bowsprit-sidecar`: arguments, logs, configuration, run, drain.
+
+use std::process::ExitCode;
+
+use bowsprit_sidecar::app::{self, StartError};
+use bowsprit_sidecar::args::Args;
+use bowsprit_sidecar::drain::Drained;
+use bowsprit_sidecar::telemetry;
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Wrong usage or a configuration that cannot be served (sysexits.h).
+const EX_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EX_USAGE } else { 0 });
+        }
+    };
+    telemetry::start(args.log_level);
+    // One thread: a sidecar shares its pod's CPU, and most serve a few hundred requests a second.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start: {error}"), 1),
+    };
+    runtime.block_on(run(&args))
+}
+
+async fn run(args: &Args) -> ExitCode {
+    let running = match app::start(args) {
+        Ok(running) => running,
+        Err(error @ StartError::Config(_)) => return fail(&error.to_string(), EX_USAGE),
+        Err(error) => return fail(&error.to_string(), 1),
+    };
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return fail("cannot listen for signals", 1);
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::select! {
+        drained = running.stop() => match drained {
+            Drained::Clean => ExitCode::SUCCESS,
+            Drained::Cut(_) => ExitCode::from(1),
+        },
+        // Asked twice: whoever asks knows what is being lost.
+        _ = terminate.recv() => ExitCode::from(1),
+        _ = interrupt.recv() => ExitCode::from(1),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "logs may not be read by whoever typed the command")]
+fn fail(message: &str, code: u8) -> ExitCode {
+    eprintln!("bowsprit-sidecar: {message}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,140 @@
+//! The command line. Every flag can be given as an environment variable `BOWSPRIT_*` too.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// The pod's local door to the model providers.
+///
+/// With --config it runs from one file of ProviderConfig and ModelRoute documents, with --config-dir from a mounted
+/// ConfigMap, and with neither from `ANTHROPIC_API_KEY`, `GOOGLE_API_KEY` and `OPENAI_API_KEY`.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "bowsprit-sidecar", version)]
+pub struct Args {
+    /// File of ProviderConfig and ModelRoute documents (YAML or JSON); watched for changes.
+    #[arg(long, env = "BOWSPRIT_CONFIG", value_name = "FILE", conflicts_with = "config_dir")]
+    pub config: Option<PathBuf>,
+
+    /// Mounted ConfigMap folder holding `bowsprit.yaml`, `revision` and `sequence`; watched for changes.
+    #[arg(long, env = "BOWSPRIT_CONFIG_DIR", value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
+
+    /// Folder of mounted Secrets: DIR/<secret>/<key>.
+    #[arg(long, env = "BOWSPRIT_SECRETS_DIR", value_name = "DIR")]
+    pub secrets_dir: Option<PathBuf>,
+
+    /// Folder of mounted CA bundles: DIR/<configmap>/<key>.
+    #[arg(long, env = "BOWSPRIT_CA_DIR", value_name = "DIR")]
+    pub ca_dir: Option<PathBuf>,
+
+    /// The pod's labels as the downward API writes them, for podSelector.
+    #[arg(long, env = "BOWSPRIT_POD_LABELS", value_name = "FILE")]
+    pub pod_labels: Option<PathBuf>,
+
+    /// Where the app's requests are taken.
+    #[arg(long, env = "BOWSPRIT_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:4000")]
+    pub listen: SocketAddr,
+
+    /// Where health and metrics are served.
+    #[arg(long, env = "BOWSPRIT_ADMIN", value_name = "ADDR", default_value = "0.0.0.0:4001")]
+    pub admin: SocketAddr,
+
+    /// Log level: error, warn, info, debug or trace.
+    #[arg(long, env = "BOWSPRIT_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub log_level: tracing::Level,
+
+    /// One log line per request.
+    #[arg(long, env = "BOWSPRIT_ACCESS_LOG", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub access_log: bool,
+
+    /// How long running requests may take to finish after SIGTERM before they are cut.
+    #[arg(long, env = "BOWSPRIT_DRAIN_DEADLINE", value_name = "DURATION", default_value = "25s", value_parser = duration)]
+    pub drain_deadline: Duration,
+
+    /// Largest request body.
+    #[arg(long, env = "BOWSPRIT_MAX_BODY", value_name = "SIZE", default_value = "32MiB", value_parser = size)]
+    pub max_body: usize,
+
+    /// Most requests in flight; more are answered 503.
+    #[arg(long, env = "BOWSPRIT_MAX_IN_FLIGHT", value_name = "N", default_value_t = 4096)]
+    pub max_in_flight: usize,
+
+    /// Most open connections from the app; more wait in the kernel's queue.
+    #[arg(long, env = "BOWSPRIT_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000)]
+    pub max_connections: usize,
+}
+
+/// `25s`, `1m30s`, `500ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("{text:?} is no duration: write it like 500ms, 25s or 1m30s");
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(bad());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+        let (number, tail) = rest.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_end);
+        let part = match unit {
+            "ms" => Duration::from_millis(number),
+            "s" => Duration::from_secs(number),
+            "m" => Duration::from_secs(number.saturating_mul(60)),
+            "h" => Duration::from_secs(number.saturating_mul(3_600)),
+            _ => return Err(bad()),
+        };
+        total = total.saturating_add(part);
+        rest = tail;
+    }
+    Ok(total)
+}
+
+/// `1048576`, `64KiB`, `32MiB`.
+fn size(text: &str) -> Result<usize, String> {
+    let (number, factor) = match text {
+        _ if text.ends_with("KiB") => (text.trim_end_matches("KiB"), 1 << 10),
+        _ if text.ends_with("MiB") => (text.trim_end_matches("MiB"), 1 << 20),
+        _ if text.ends_with("GiB") => (text.trim_end_matches("GiB"), 1 << 30),
+        _ => (text, 1),
+    };
+    number
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("{text:?} is no size: write it like 65536, 512KiB or 32MiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_are_read_with_their_units() {
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(duration("25").is_err() && duration("").is_err() && duration("5 s").is_err());
+        assert_eq!(size("32MiB"), Ok(32 << 20));
+        assert_eq!(size("10"), Ok(10));
+        assert!(size("0").is_err() && size("lots").is_err());
+    }
+
+    #[test]
+    fn the_defaults_are_safe() {
+        let args = Args::try_parse_from(["bowsprit-sidecar"]).unwrap();
+        assert!(
+            args.listen.ip().is_loopback(),
+            "the app's door must not be open to the network"
+        );
+        assert_eq!(args.max_body, 32 << 20);
+    }
+
+    #[test]
+    fn file_and_folder_exclude_each_other() {
+        assert!(Args::try_parse_from(["bowsprit-sidecar", "--config", "a", "--config-dir", "b"]).is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! Stopping without losing an answer.
+//!
+//! Three phases, each entered once: serving; draining (unready, no new connections, what runs may finish); cut (the
+//! deadline has passed: plain requests answer 503, streams end with an error event). A request in flight holds a
+//! [`Token`]; the drain is over when the last one is dropped.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+/// A flag that can be awaited and is never taken back.
+#[derive(Debug, Default)]
+struct Flag {
+    up: AtomicBool,
+    changed: Arc<Notify>,
+}
+
+impl Flag {
+    fn raise(&self) {
+        self.up.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    fn is_up(&self) -> bool {
+        self.up.load(Ordering::SeqCst)
+    }
+
+    async fn raised(&self) {
+        // The interest is registered before the look, so a raise in between is not missed.
+        let notified = self.changed.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        if !self.is_up() {
+            notified.await;
+        }
+    }
+}
+
+/// Shared by everything that must know whether the sidecar is stopping.
+#[derive(Debug, Default)]
+pub struct Drain {
+    draining: Flag,
+    cut: Flag,
+    in_flight: AtomicUsize,
+    idle: Notify,
+}
+
+/// Held by each request in flight, stream included.
+#[derive(Debug)]
+pub struct Token(Arc<Drain>);
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every request ended by itself.
+    Clean,
+    /// So many were cut at the deadline.
+    Cut(usize),
+}
+
+impl Drain {
+    /// Begins the drain. Idempotent.
+    pub fn begin(&self) {
+        self.draining.raise();
+    }
+
+    /// Ends it by force: see [`Drain::cut_signal`].
+    pub fn cut(&self) {
+        self.cut.raise();
+    }
+
+    /// Whether the sidecar is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_up()
+    }
+
+    /// Whether the deadline has passed.
+    pub fn is_cut(&self) -> bool {
+        self.cut.is_up()
+    }
+
+    /// Waits for the drain to begin.
+    pub async fn draining(&self) {
+        self.draining.raised().await;
+    }
+
+    /// Resolves when the deadline has passed. Boxed once per stream, so that a body can hold it.
+    pub fn cut_signal(self: &Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        let drain = Arc::clone(self);
+        Box::pin(async move { drain.cut.raised().await })
+    }
+
+    /// Waits for the cut.
+    pub async fn was_cut(&self) {
+        self.cut.raised().await;
+    }
+
+    /// Counts a request in.
+    pub fn enter(self: &Arc<Self>) -> Token {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        Token(Arc::clone(self))
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Waits until nothing is in flight; after `deadline` cuts what is left and gives it `grace` to say goodbye.
+    pub async fn finish(&self, deadline: Duration, grace: Duration) -> Drained {
+        if tokio::time::timeout(deadline, self.until_idle()).await.is_ok() {
+            return Drained::Clean;
+        }
+        let left = self.in_flight();
+        self.cut();
+        let _ = tokio::time::timeout(grace, self.until_idle()).await;
+        Drained::Cut(left)
+    }
+
+    async fn until_idle(&self) {
+        loop {
+            let notified = self.idle.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_when_the_last_request_does() {
+        let drain = Arc::new(Drain::default());
+        let token = drain.enter();
+        drain.begin();
+        let waiting = tokio::spawn({
+            let drain = Arc::clone(&drain);
+            async move { drain.finish(Duration::from_secs(25), Duration::from_secs(1)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(token);
+        assert_eq!(waiting.await.unwrap(), Drained::Clean);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_cuts_what_is_left_and_counts_it() {
+        let drain = Arc::new(Drain::default());
+        let token = drain.enter();
+        let cut = drain.cut_signal();
+        drain.begin();
+        let held = tokio::spawn(async move {
+            cut.await;
+            drop(token);
+        });
+        assert_eq!(
+            drain.finish(Duration::from_secs(25), Duration::from_secs(1)).await,
+            Drained::Cut(1)
+        );
+        held.await.unwrap();
+        assert_eq!(drain.in_flight(), 0);
+    }
+}

@@ -1,0 +1,411 @@
+//! API keys: a type that cannot be printed, and the choice of one key among several.
+//!
+//! A provider may have several keys, each with a weight. A key the provider rejects (401, 402, 403) is set aside until
+//! its value changes or a while has passed; a throttled one (429) is passed over while another is free. The header
+//! value is made once per key and shares its bytes with every request; the bytes are wiped when the last user drops
+//! them.
+
+use std::fmt;
+use std::time::Duration;
+
+use bowsprit_core::clock::Moment;
+use bytes::Bytes;
+use http::HeaderValue;
+use zeroize::Zeroizing;
+
+/// How long a rejected key rests before one request may try it again: an account that was topped up, or a permission
+/// that was granted, should not need a restart.
+const REJECTED_REST: Duration = Duration::from_mins(1);
+/// How long a throttled key is passed over when the provider does not say.
+const THROTTLED_REST: Duration = Duration::from_secs(5);
+/// The longest a provider's hint may bench a key.
+const THROTTLED_MAX: Duration = Duration::from_mins(5);
+
+/// Why a text is no key. Never contains the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadKey {
+    /// Nothing but white space.
+    #[error("is empty")]
+    Empty,
+    /// A byte that no header may carry.
+    #[error("holds a character that no HTTP header may carry (is it a file of another kind, or two lines?)")]
+    NotAHeader,
+}
+
+/// A provider key. Wiped on drop; prints as `ApiKey(..)`.
+#[derive(Clone)]
+pub struct ApiKey {
+    /// The header values made from it, ready to send and marked sensitive.
+    bearer: HeaderValue,
+    bare: HeaderValue,
+}
+
+impl ApiKey {
+    /// Takes the key out of a file's or variable's text: surrounding white space (editors add a newline) is not part of it.
+    pub fn parse(text: &str) -> Result<Self, BadKey> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(BadKey::Empty);
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(BadKey::NotAHeader);
+        }
+        Ok(Self {
+            bearer: sensitive(&["Bearer ", text])?,
+            bare: sensitive(&[text])?,
+        })
+    }
+
+    /// `Bearer <key>`, for `Authorization`.
+    pub fn bearer(&self) -> HeaderValue {
+        self.bearer.clone()
+    }
+
+    /// The key alone, for `x-api-key` and `x-goog-api-key`.
+    pub fn bare(&self) -> HeaderValue {
+        self.bare.clone()
+    }
+}
+
+impl PartialEq for ApiKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.bare == other.bare
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(..)")
+    }
+}
+
+fn sensitive(parts: &[&str]) -> Result<HeaderValue, BadKey> {
+    // The exact capacity first: growing would leave copies of the key behind in freed memory.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    for part in parts {
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(bytes))).map_err(|_| BadKey::NotAHeader)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Owner of a header value's bytes: wipes them when the last clone of the header is gone.
+struct Wiped(Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Where a slot's key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Fine,
+    Rejected { until: Moment },
+    Throttled { until: Moment },
+}
+
+/// One credential of a provider.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// `credentials[].name`.
+    pub name: String,
+    weight: u32,
+    key: Option<ApiKey>,
+    /// Why there is no key, or why an old one is still in use; shown at `/health`.
+    pub problem: Option<String>,
+    standing: Standing,
+}
+
+/// A provider's keys.
+#[derive(Clone, Debug, Default)]
+pub struct KeyRing {
+    slots: Vec<Slot>,
+}
+
+/// A key lent to one attempt. `slot` names it for the verdict, by position and generation of the ring.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The key.
+    pub key: ApiKey,
+    /// Its credential's name.
+    pub name: String,
+}
+
+impl Chosen {
+    /// Whether a text quotes this key: some servers repeat a refused key in their error.
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        let key = self.key.bare.as_bytes();
+        memchr::memmem::find(text, key).is_some()
+    }
+}
+
+/// How many keys can be used, for `/health` and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Keys that have a value and are not rejected.
+    pub usable: usize,
+    /// Credentials configured.
+    pub total: usize,
+}
+
+impl KeyRing {
+    /// Brings the ring to what the configuration names and the files hold now. A slot whose value is unchanged keeps
+    /// its standing; one whose source is gone or empty keeps the old value and says so.
+    pub fn update(&mut self, wanted: impl IntoIterator<Item = (String, u32, Result<ApiKey, String>)>) {
+        let mut old = std::mem::take(&mut self.slots);
+        for (name, weight, read) in wanted {
+            let before = old
+                .iter()
+                .position(|slot| slot.name == name)
+                .map(|at| old.swap_remove(at));
+            let slot = match (read, before) {
+                (Ok(key), Some(slot)) if slot.key.as_ref() == Some(&key) => Slot {
+                    weight,
+                    problem: None,
+                    ..slot
+                },
+                (Ok(key), _) => Slot {
+                    name,
+                    weight,
+                    key: Some(key),
+                    problem: None,
+                    standing: Standing::Fine,
+                },
+                (Err(why), Some(slot)) if slot.key.is_some() => Slot {
+                    weight,
+                    problem: Some(format!("{why}; the last good value stays in use")),
+                    ..slot
+                },
+                (Err(why), _) => Slot {
+                    name,
+                    weight,
+                    key: None,
+                    problem: Some(why),
+                    standing: Standing::Fine,
+                },
+            };
+            self.slots.push(slot);
+        }
+    }
+
+    /// Chooses a key by weight among those that are free. Throttled keys are taken only when no other is left, as a
+    /// provider with one key must not be lost over one 429; rejected keys are taken only after their rest.
+    pub fn choose(&self, passed_over: &[String], now: Moment, rng: &mut fastrand::Rng) -> Option<Chosen> {
+        if let [only] = self.slots.as_slice() {
+            return only.lend_if(only.usable(now) && !passed_over.contains(&only.name));
+        }
+        let rank = |slot: &Slot| slot.usable(now) && !passed_over.contains(&slot.name);
+        self.weighted(|slot| rank(slot) && !slot.throttled(now), rng)
+            .or_else(|| self.weighted(rank, rng))
+    }
+
+    fn weighted(&self, fits: impl Fn(&Slot) -> bool, rng: &mut fastrand::Rng) -> Option<Chosen> {
+        let total: u64 = self
+            .slots
+            .iter()
+            .filter(|slot| fits(slot))
+            .map(|slot| u64::from(slot.weight.max(1)))
+            .sum();
+        if total == 0 {
+            return None;
+        }
+        let mut ticket = rng.u64(0..total);
+        for slot in self.slots.iter().filter(|slot| fits(slot)) {
+            let weight = u64::from(slot.weight.max(1));
+            if ticket < weight {
+                return slot.lend_if(true);
+            }
+            ticket -= weight;
+        }
+        None
+    }
+
+    /// Whether an attempt now would find a key.
+    pub fn would_choose(&self, now: Moment) -> bool {
+        self.slots.iter().any(|slot| slot.usable(now))
+    }
+
+    /// Whether a key other than those named is free and not throttled: worth an immediate second try.
+    pub fn has_other(&self, passed_over: &[String], now: Moment) -> bool {
+        self.slots
+            .iter()
+            .any(|slot| slot.usable(now) && !slot.throttled(now) && !passed_over.contains(&slot.name))
+    }
+
+    /// The provider refused this key. A verdict on a value that was rotated meanwhile is dropped.
+    pub fn reject(&mut self, chosen: &Chosen, now: Moment) {
+        self.mark(
+            chosen,
+            Standing::Rejected {
+                until: now + REJECTED_REST,
+            },
+        );
+    }
+
+    /// The provider throttled this key.
+    pub fn throttle(&mut self, chosen: &Chosen, hint: Option<Duration>, now: Moment) {
+        let rest = hint.unwrap_or(THROTTLED_REST).min(THROTTLED_MAX);
+        self.mark(chosen, Standing::Throttled { until: now + rest });
+    }
+
+    /// The provider took this key.
+    pub fn accept(&mut self, chosen: &Chosen) {
+        if self.slots.iter().any(|slot| slot.standing != Standing::Fine) {
+            self.mark(chosen, Standing::Fine);
+        }
+    }
+
+    fn mark(&mut self, chosen: &Chosen, standing: Standing) {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.name == chosen.name)
+            && slot.key.as_ref() == Some(&chosen.key)
+        {
+            slot.standing = standing;
+        }
+    }
+
+    /// Whether there are several keys to choose from.
+    pub fn has_several(&self) -> bool {
+        self.slots.len() > 1
+    }
+
+    /// Usable keys of all keys.
+    pub fn counts(&self, now: Moment) -> Counts {
+        Counts {
+            usable: self.slots.iter().filter(|slot| slot.usable(now)).count(),
+            total: self.slots.len(),
+        }
+    }
+
+    /// Whether no credential is configured at all: a local server that wants no key.
+    pub fn needs_no_key(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Every credential with what is wrong with it, if anything. Never a value.
+    pub fn problems(&self, now: Moment) -> impl Iterator<Item = (&str, String)> {
+        self.slots.iter().filter_map(move |slot| {
+            let why = match slot.standing {
+                Standing::Rejected { until } if until > now => {
+                    Some("the provider rejected it (401, 402 or 403): replace it".to_owned())
+                }
+                Standing::Throttled { until } if until > now => Some("throttled by the provider".to_owned()),
+                _ => None,
+            };
+            slot.problem.clone().or(why).map(|why| (slot.name.as_str(), why))
+        })
+    }
+
+    /// Credentials whose source no longer holds a good key.
+    pub fn broken(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.problem.is_some()).count()
+    }
+}
+
+impl Slot {
+    fn usable(&self, now: Moment) -> bool {
+        self.key.is_some() && !matches!(self.standing, Standing::Rejected { until } if until > now)
+    }
+
+    fn throttled(&self, now: Moment) -> bool {
+        matches!(self.standing, Standing::Throttled { until } if until > now)
+    }
+
+    fn lend_if(&self, fits: bool) -> Option<Chosen> {
+        let key = self.key.as_ref().filter(|_| fits)?;
+        Some(Chosen {
+            key: key.clone(),
+            name: self.name.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(keys: &[(&str, u32, &str)]) -> KeyRing {
+        let mut ring = KeyRing::default();
+        ring.update(keys.iter().map(|(name, weight, key)| {
+            (
+                (*name).to_owned(),
+                *weight,
+                ApiKey::parse(key).map_err(|bad| bad.to_string()),
+            )
+        }));
+        ring
+    }
+
+    #[test]
+    fn a_key_never_prints() {
+        let key = ApiKey::parse("sk-canary-123\n").unwrap();
+        assert_eq!(format!("{key:?}"), "ApiKey(..)");
+        assert!(!format!("{:?} {:?}", key.bearer(), key.bare()).contains("canary"));
+        assert_eq!(key.bearer().as_bytes(), b"Bearer sk-canary-123");
+        assert_eq!(ApiKey::parse(" \n").unwrap_err(), BadKey::Empty);
+        assert_eq!(ApiKey::parse("two\nlines").unwrap_err(), BadKey::NotAHeader);
+    }
+
+    #[test]
+    fn a_rejected_key_rests_and_the_other_one_works_on() {
+        let mut ring = ring(&[("a", 1, "ka"), ("b", 1, "kb")]);
+        let mut rng = fastrand::Rng::with_seed(7);
+        let now = Moment::ZERO;
+        let a = std::iter::repeat_with(|| ring.choose(&[], now, &mut rng).unwrap())
+            .find(|key| key.name == "a")
+            .unwrap();
+        ring.reject(&a, now);
+        for _ in 0..50 {
+            assert_eq!(ring.choose(&[], now, &mut rng).unwrap().name, "b");
+        }
+        assert_eq!(ring.counts(now), Counts { usable: 1, total: 2 });
+        let later = now + REJECTED_REST;
+        assert_eq!(ring.counts(later).usable, 2, "it may be tried again after its rest");
+    }
+
+    #[test]
+    fn a_new_value_clears_the_rejection_and_an_emptied_secret_keeps_the_old_key() {
+        let mut ring = ring(&[("a", 1, "old")]);
+        let mut rng = fastrand::Rng::with_seed(7);
+        let now = Moment::ZERO;
+        let old = ring.choose(&[], now, &mut rng).unwrap();
+        ring.reject(&old, now);
+        assert!(ring.choose(&[], now, &mut rng).is_none());
+        ring.update([("a".to_owned(), 1, Ok(ApiKey::parse("new").unwrap()))]);
+        assert_eq!(ring.choose(&[], now, &mut rng).unwrap().key.bare(), "new");
+        ring.reject(&old, now);
+        assert!(
+            ring.would_choose(now),
+            "a late verdict on the old value does not hit the new one"
+        );
+        ring.update([("a".to_owned(), 1, Err("is empty".to_owned()))]);
+        assert_eq!(ring.choose(&[], now, &mut rng).unwrap().key.bare(), "new");
+        assert_eq!(ring.broken(), 1);
+    }
+
+    #[test]
+    fn a_throttled_key_is_passed_over_but_never_lost() {
+        let mut ring = ring(&[("a", 9, "ka"), ("b", 1, "kb")]);
+        let mut rng = fastrand::Rng::with_seed(1);
+        let now = Moment::ZERO;
+        let first = ring.choose(&[], now, &mut rng).unwrap();
+        ring.throttle(&first, None, now);
+        let second = ring.choose(&[], now, &mut rng).unwrap();
+        assert_ne!(first.name, second.name);
+        ring.throttle(&second, None, now);
+        assert!(ring.choose(&[], now, &mut rng).is_some());
+        assert!(!ring.has_other(&[first.name], now));
+    }
+
+    #[test]
+    fn keys_are_balanced_by_weight() {
+        let ring = ring(&[("a", 3, "ka"), ("b", 1, "kb")]);
+        let mut rng = fastrand::Rng::with_seed(42);
+        let heavy = (0..4_000)
+            .filter(|_| ring.choose(&[], Moment::ZERO, &mut rng).unwrap().name == "a")
+            .count();
+        assert!((2_850..3_150).contains(&heavy), "{heavy} of 4000");
+    }
+}

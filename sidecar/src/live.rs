@@ -1,0 +1,212 @@
+//! One configuration, ready to serve: each provider with its connections, state, addresses and metric handles resolved.
+//!
+//! A request takes one snapshot and keeps it, so it sees one configuration whatever is loaded meanwhile.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bowsprit_core::clock::Moment;
+use bowsprit_core::config::{CaBundle, Config, Provider};
+use bowsprit_core::dialect::{Dialect, request_path};
+use bowsprit_core::plan;
+use http::{HeaderValue, Uri};
+
+use crate::metrics::Metrics;
+use crate::proxy::models;
+use crate::proxy::settle::Handles;
+use crate::state::{ProviderState, States};
+use crate::upstream::{Endpoint, Origin, Origins, Proxy, tls};
+
+/// A configuration in service.
+pub struct Live {
+    /// The documents it was made from.
+    pub config: Config,
+    upstreams: Vec<Arc<Upstream>>,
+    /// Names under which models can be asked for.
+    pub served: Vec<String>,
+    /// `GET /v1/models` as OpenAI's and as Anthropic's SDKs read it, and `GET /v1beta/models` as Google's.
+    pub listings: models::Listings,
+}
+
+impl Live {
+    /// Puts a configuration into service.
+    pub fn build(config: Config, ground: &Ground, metrics: &Metrics, now: Moment) -> Self {
+        let upstreams = config
+            .providers
+            .iter()
+            .map(|provider| Arc::new(Upstream::new(provider, ground, metrics, now)))
+            .collect();
+        ground.states.retain(|name| config.provider(name).is_some());
+        let served = plan::served(&config);
+        let listings = models::Listings::new(&config);
+        Self {
+            config,
+            upstreams,
+            served,
+            listings,
+        }
+    }
+
+    /// The upstream of a candidate.
+    pub fn upstream(&self, provider: &Arc<Provider>) -> Option<&Arc<Upstream>> {
+        self.upstreams
+            .iter()
+            .find(|upstream| Arc::ptr_eq(&upstream.provider, provider))
+    }
+
+    /// All of them, in the order of the configuration.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+}
+
+/// What configurations come and go on: states, connections, trust.
+pub struct Ground {
+    /// States by provider.
+    pub states: States,
+    /// Connections by origin.
+    pub origins: Origins,
+    /// Folder of CA bundles.
+    pub ca_dir: Option<PathBuf>,
+    clients: Mutex<HashMap<Vec<u8>, Arc<rustls::ClientConfig>>>,
+}
+
+impl Ground {
+    /// Empty ground.
+    pub fn new(ca_dir: Option<PathBuf>) -> Self {
+        Self {
+            states: States::default(),
+            origins: Origins::default(),
+            ca_dir,
+            clients: Mutex::default(),
+        }
+    }
+
+    /// The TLS client for a provider. Loaded when the first https provider appears: plain ones need no roots.
+    pub fn tls(&self, bundle: Option<&CaBundle>) -> Result<(Arc<rustls::ClientConfig>, Vec<u8>), String> {
+        let pem = bundle
+            .map(|bundle| self.read_bundle(bundle))
+            .transpose()?
+            .unwrap_or_default();
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&pem) {
+            return Ok((Arc::clone(client), pem));
+        }
+        let client = tls::client(&pem).map_err(|error| error.to_string())?;
+        clients.insert(pem.clone(), Arc::clone(&client));
+        Ok((client, pem))
+    }
+
+    fn read_bundle(&self, bundle: &CaBundle) -> Result<Vec<u8>, String> {
+        let dir = self
+            .ca_dir
+            .as_ref()
+            .ok_or("endpoint.caBundleRef is set, but the sidecar was given no --ca-dir")?;
+        let path = dir.join(&bundle.config_map).join(&bundle.key);
+        std::fs::read(&path).map_err(|error| format!("CA bundle {}: {error}", path.display()))
+    }
+}
+
+/// One provider, ready to be asked.
+pub struct Upstream {
+    /// Its configuration.
+    pub provider: Arc<Provider>,
+    /// Its state.
+    pub state: Arc<ProviderState>,
+    /// Its connections, or why there can be none.
+    pub origin: Result<Arc<Origin>, String>,
+    /// The `Host` header.
+    pub host: HeaderValue,
+    /// Metric handles.
+    pub handles: Handles,
+    /// What comes before the path of a request: the base URL's path, or all of it where a plain proxy needs it.
+    prefix: String,
+    /// The generation endpoint, where it does not depend on the model.
+    fixed: Option<Uri>,
+}
+
+impl Upstream {
+    fn new(provider: &Arc<Provider>, ground: &Ground, metrics: &Metrics, now: Moment) -> Self {
+        let url = &provider.base_url;
+        let through_plain_proxy = provider.http_proxy.is_some() && !url.is_https();
+        let prefix = if through_plain_proxy {
+            format!("http://{}{}", url.authority(), url.path())
+        } else {
+            url.path().to_owned()
+        };
+        let fixed = (provider.dialect != Dialect::Gemini)
+            .then(|| {
+                format!("{prefix}{}", request_path(provider.dialect, "", false))
+                    .parse()
+                    .ok()
+            })
+            .flatten();
+        let models: Vec<&str> = provider.models.iter().map(|model| model.name.as_str()).collect();
+        Self {
+            state: ground.states.adopt(provider, &metrics.providers, now),
+            origin: origin(provider, ground),
+            // A URL's authority is valid in a header: both are visible ASCII.
+            host: HeaderValue::from_str(url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
+            handles: metrics
+                .traffic
+                .handles(&provider.name, &models, provider.default_model.as_deref()),
+            prefix,
+            fixed,
+            provider: Arc::clone(provider),
+        }
+    }
+
+    /// Where a generation request for `model` goes.
+    pub fn generation_uri(&self, model: &str, stream: bool, query: Option<&str>) -> Option<Uri> {
+        match (&self.fixed, query) {
+            (Some(fixed), None) => Some(fixed.clone()),
+            (Some(fixed), Some(query)) => format!("{fixed}?{query}").parse().ok(),
+            (None, _) => {
+                let path = request_path(self.provider.dialect, model, stream);
+                // A Gemini caller without alt=sse wants the JSON array that the API sends then.
+                let path = if stream && query == Some("") {
+                    path.trim_end_matches("?alt=sse")
+                } else {
+                    &path
+                };
+                self.uri(path)
+            }
+        }
+    }
+
+    /// Where a request for `path` (and query) goes, as its dialect counts paths from the base URL.
+    pub fn uri(&self, path: &str) -> Option<Uri> {
+        format!("{}{path}", self.prefix).parse().ok()
+    }
+}
+
+fn origin(provider: &Provider, ground: &Ground) -> Result<Arc<Origin>, String> {
+    let url = &provider.base_url;
+    let (tls, trust) = if url.is_https() {
+        let (client, pem) = ground.tls(provider.ca_bundle.as_ref())?;
+        (Some(client), pem)
+    } else {
+        (None, Vec::new())
+    };
+    let proxy = provider.http_proxy.as_ref().map(|proxy| Proxy {
+        host: proxy.host().to_owned(),
+        port: proxy.port(),
+    });
+    let key = format!(
+        "{}|{}|{}|{:?}|{}",
+        url.is_https(),
+        url.host(),
+        url.port(),
+        proxy,
+        String::from_utf8_lossy(&trust)
+    );
+    ground.origins.get(&key, || {
+        Ok(Endpoint {
+            host: url.host().to_owned(),
+            port: url.port(),
+            tls,
+            proxy,
+        })
+    })
+}

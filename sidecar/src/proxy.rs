@@ -1,0 +1,96 @@
+//! The life of one request, as straight-line code.
+//!
+//! [`route`] finds what is asked, [`admit`] takes the body and the facts, `core::plan` orders the candidates,
+//! [`dispatch`] goes through them (places, retries, switches), [`attempt`] makes one exchange with one provider,
+//! [`stream`] relays what comes, [`settle`] writes down how it ended: exactly once, whatever happens.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bowsprit_core::fault::Code;
+use futures::FutureExt as _;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::app::App;
+use crate::body::Body;
+
+mod admit;
+mod attempt;
+mod dispatch;
+mod headers;
+pub mod id;
+pub mod models;
+pub mod refuse;
+mod route;
+pub mod settle;
+pub mod stream;
+
+use refuse::Refusal;
+use settle::Story;
+
+/// Answers one request of the app.
+pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let id = id::RequestId::from_headers(&parts.headers);
+    let (dialect, found) = route::find(&parts);
+    let story = Story::begin(
+        &app,
+        id.clone(),
+        dialect,
+        found.as_ref().map_or("unknown", |route| route.label()),
+    );
+    let work = async move {
+        match found {
+            Ok(route) => tell(app, story, route, parts, body).await,
+            Err(miss) => refuse::answer(story, &miss.refusal(&parts)),
+        }
+    };
+    // A panic is a bug of ours in one request: it costs that request and nothing else. The story settles itself while
+    // the stack unwinds.
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(response) => response,
+        Err(_panic) => {
+            tracing::error!(request_id = id.as_str(), "a request panicked");
+            refuse::bare(
+                dialect,
+                &id,
+                &Refusal::new(Code::SysInternal, "the sidecar failed on this request"),
+            )
+        }
+    }
+}
+
+/// A request with a route: admitted, dispatched, answered.
+async fn tell(
+    app: Arc<App>,
+    story: Story,
+    route: route::Route,
+    parts: http::request::Parts,
+    body: Incoming,
+) -> Response<Body> {
+    let Some(live) = app.live.load_full() else {
+        return refuse::answer(
+            story,
+            &Refusal::new(Code::SysNotReady, "no valid configuration has been loaded yet"),
+        );
+    };
+    if let route::Route::Models { .. } = route {
+        return models::answer(story, &live, &route);
+    }
+    if app.drain.in_flight() > app.settings.max_in_flight {
+        let text = format!("{} requests are in flight already", app.settings.max_in_flight);
+        return refuse::answer(story, &Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
+    }
+    let mut story = story;
+    let admitted = tokio::select! {
+        biased;
+        admitted = admit::admit(&app, &mut story, &route, parts, body) => admitted,
+        () = app.drain.was_cut() => Err(Refusal::draining()),
+    };
+    let call = match admitted {
+        Ok(call) => call,
+        Err(refusal) => return refuse::answer(story, &refusal),
+    };
+    dispatch::dispatch(&app, &live, story, call).await
+}

@@ -1,0 +1,215 @@
+//! Taking a request in: its body, within a limit and a time, and the few facts that decide where it goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_core::dialect::{Dialect, peek};
+use bowsprit_core::fault::Code;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::request::Parts;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use tokio::time::Instant;
+
+use super::refuse::Refusal;
+use super::route::Route;
+use super::settle::Story;
+use crate::app::App;
+
+/// A body must be complete within this: it comes over loopback, so only a stuck caller takes longer.
+const BODY_DEADLINE: Duration = Duration::from_mins(1);
+/// Output tokens reserved at the limiter for a request that names no maximum. Settled by what was really used.
+const ASSUMED_OUTPUT: u64 = 1_000;
+
+/// An admitted request.
+pub(super) struct Call {
+    /// The caller's dialect.
+    pub dialect: Dialect,
+    /// The model asked for; empty where an operation has none.
+    pub model: String,
+    /// Whether a stream is wanted.
+    pub stream: bool,
+    /// Whether the caller asked for the usage chunk.
+    pub include_usage: bool,
+    /// A Gemini stream as a JSON array, for callers without `alt=sse`.
+    pub array: bool,
+    /// What to do with it.
+    pub kind: Kind,
+    /// The body as it came.
+    pub body: Bytes,
+    /// The headers as they came.
+    pub headers: HeaderMap,
+    /// The query without a key, if anything is left.
+    pub query: Option<String>,
+    /// Tokens to reserve at a limiter.
+    pub tokens: u64,
+    /// Of these, input.
+    pub input_tokens: u64,
+}
+
+/// The two ways of serving.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A conversation, to any provider.
+    Generate,
+    /// Byte for byte to a provider of the same dialect.
+    Forward {
+        /// Path from the base URL; for Gemini the operation after the colon.
+        path: String,
+        /// Whether the model stands in the path.
+        model_in_path: bool,
+    },
+}
+
+/// Reads the body and the facts.
+pub(super) async fn admit(
+    app: &Arc<App>,
+    story: &mut Story,
+    route: &Route,
+    parts: Parts,
+    body: Incoming,
+) -> Result<Call, Refusal> {
+    let begun = Instant::now();
+    let body = tokio::time::timeout(BODY_DEADLINE, read(body, app.settings.max_body))
+        .await
+        .unwrap_or_else(|_| {
+            let text = format!("the body was not complete within {} s", BODY_DEADLINE.as_secs());
+            Err(Refusal::new(Code::ValHttp, text))
+        })?;
+    story.waited += begun.elapsed();
+    if parts
+        .headers
+        .get("x-stainless-retry-count")
+        .is_some_and(|count| count != "0")
+    {
+        app.metrics.traffic.sdk_retried();
+    }
+    let mut call = facts(route, &body)?;
+    call.query = query(parts.uri.query());
+    call.headers = parts.headers;
+    call.body = body;
+    story.asked.clone_from(&call.model);
+    story.stream = call.stream;
+    Ok(call)
+}
+
+async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+    let too_large = || {
+        Refusal::new(
+            Code::ValTooLarge,
+            format!("the body is larger than the limit of {limit} bytes"),
+        )
+    };
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // The caller broke off; nobody will read this answer, but the request must end as something.
+        let frame = frame.map_err(|error| Refusal::new(Code::ValHttp, format!("the body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > limit {
+            return Err(too_large());
+        }
+        if first.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.reserve(
+                    usize::try_from(announced)
+                        .unwrap_or(0)
+                        .min(limit)
+                        .saturating_sub(first.len()),
+                );
+            }
+            rest.extend_from_slice(&data);
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok(whole.freeze())
+}
+
+fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
+    let mut call = Call {
+        dialect: route.dialect(),
+        model: String::new(),
+        stream: false,
+        include_usage: false,
+        array: false,
+        kind: Kind::Generate,
+        body: Bytes::new(),
+        headers: HeaderMap::new(),
+        query: None,
+        tokens: (body.len() / 4) as u64,
+        input_tokens: (body.len() / 4) as u64,
+    };
+    match route {
+        Route::Generate { dialect, in_url, .. } => {
+            let envelope = peek(*dialect, body)?;
+            call.include_usage = envelope.include_usage;
+            call.input_tokens = envelope.input_tokens_estimate;
+            call.tokens = call.input_tokens + envelope.max_output_tokens.unwrap_or(ASSUMED_OUTPUT);
+            if let Some(in_url) = in_url {
+                call.model.clone_from(&in_url.model);
+                call.stream = in_url.stream;
+                call.array = in_url.stream && !in_url.sse;
+            } else {
+                call.model = envelope.model.into_owned();
+                call.stream = envelope.stream;
+            }
+        }
+        Route::Forward { path, model, .. } => {
+            call.kind = Kind::Forward {
+                path: path.clone(),
+                model_in_path: model.is_some(),
+            };
+            match model {
+                Some(model) => call.model.clone_from(model),
+                // These bodies are the provider's business: only what names the model is looked at.
+                None => {
+                    if let Ok(envelope) = peek(Dialect::OpenAiChat, body) {
+                        call.model = envelope.model.into_owned();
+                        call.stream = envelope.stream;
+                    }
+                }
+            }
+        }
+        Route::Models { .. } => {}
+    }
+    Ok(call)
+}
+
+/// A query to pass on: never with a key in it, and without `alt`, which the path says.
+fn query(query: Option<&str>) -> Option<String> {
+    let kept: Vec<&str> = query?
+        .split('&')
+        .filter(|pair| {
+            let name = pair.split('=').next().unwrap_or("");
+            !name.is_empty() && !["key", "alt", "access_token", "api_key"].contains(&name)
+        })
+        .collect();
+    (!kept.is_empty()).then(|| kept.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_the_query_is_never_passed_on() {
+        assert_eq!(query(Some("key=secret&beta=true&alt=sse")), Some("beta=true".into()));
+        assert_eq!(query(Some("key=secret")), None);
+        assert_eq!(query(None), None);
+    }
+}

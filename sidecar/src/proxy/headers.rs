@@ -1,0 +1,193 @@
+//! Which headers cross the sidecar, in both directions.
+
+use bowsprit_core::dialect::Dialect;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::id::{RequestId, X_REQUEST_ID};
+use crate::keys::Chosen;
+use crate::live::Upstream;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-bowsprit-provider-request-id");
+/// Tracing headers, which cross even where the dialect changes.
+const TRACE: [HeaderName; 2] = [
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The API version we speak where the caller names none.
+const DEFAULT_ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+/// The headers of a request to a provider.
+///
+/// Same dialect: the caller's own, less what belongs to the connection (RFC 9110 7.6.1, and whatever `Connection` names),
+/// to the caller's account (keys, cookies, organization) or to the path so far. Another dialect: only who the caller is
+/// and which trace it belongs to. Then what the configuration adds, and the key.
+pub(super) fn to_provider(
+    caller: &HeaderMap,
+    same_dialect: bool,
+    upstream: &Upstream,
+    key: Option<&Chosen>,
+    id: &RequestId,
+) -> HeaderMap {
+    let provider = &upstream.provider;
+    let mut headers = HeaderMap::with_capacity(if same_dialect { caller.len() + 6 } else { 12 });
+    if same_dialect {
+        copy_all(caller, &mut headers);
+    } else {
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        copy_some(caller, &mut headers);
+    }
+    if !same_dialect || !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, JSON);
+    }
+    if provider.dialect == Dialect::AnthropicMessages && !headers.contains_key(ANTHROPIC_VERSION) {
+        headers.insert(ANTHROPIC_VERSION, DEFAULT_ANTHROPIC_VERSION);
+    }
+    for (name, value) in &provider.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    if let Some(chosen) = key {
+        match provider.dialect {
+            Dialect::OpenAiChat => headers.insert(AUTHORIZATION, chosen.key.bearer()),
+            Dialect::AnthropicMessages => headers.insert(X_API_KEY, chosen.key.bare()),
+            Dialect::Gemini => headers.insert(X_GOOG_API_KEY, chosen.key.bare()),
+        };
+    }
+    headers.insert(HOST, upstream.host.clone());
+    headers.insert(X_REQUEST_ID, id.header());
+    headers
+}
+
+fn copy_all(caller: &HeaderMap, headers: &mut HeaderMap) {
+    // `Connection: keep-alive` and nothing else is what every SDK sends: then there is nothing to look for.
+    let mut named: Vec<&str> = Vec::new();
+    for value in caller.get_all(CONNECTION) {
+        let tokens = value.to_str().unwrap_or("").split(',').map(str::trim);
+        named.extend(tokens.filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case("keep-alive")));
+    }
+    for (name, value) in caller {
+        if !stays(name) && !named.iter().any(|token| token.eq_ignore_ascii_case(name.as_str())) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+fn copy_some(caller: &HeaderMap, headers: &mut HeaderMap) {
+    for name in [USER_AGENT].iter().chain(&TRACE) {
+        if let Some(value) = caller.get(name) {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Whether a caller's header ends here.
+fn stays(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        CONNECTION
+            | TE
+            | TRAILER
+            | TRANSFER_ENCODING
+            | UPGRADE
+            | PROXY_AUTHENTICATE
+            | PROXY_AUTHORIZATION
+            | AUTHORIZATION
+            | COOKIE
+            | HOST
+            | CONTENT_LENGTH
+            | EXPECT
+            | FORWARDED
+            // None is asked for, so that usage can be read and streams are not held back by a compressor.
+            | ACCEPT_ENCODING
+    ) || matches!(
+        name.as_str(),
+        "keep-alive"
+            | "proxy-connection"
+            | "x-api-key"
+            | "x-goog-api-key"
+            | "api-key"
+            | "openai-organization"
+            | "openai-project"
+            | "x-request-id"
+            | "x-real-ip"
+    ) || name.as_str().starts_with("x-forwarded-")
+        || name.as_str().starts_with("x-bowsprit-")
+}
+
+/// What an answer's headers become: the provider's, less those of its connection and its cookies.
+pub(super) fn to_caller(headers: &mut HeaderMap) {
+    if let Some(named) = headers
+        .get(CONNECTION)
+        .filter(|value| *value != "keep-alive" && *value != "close")
+        .cloned()
+    {
+        for token in named.to_str().unwrap_or("").split(',') {
+            headers.remove(token.trim());
+        }
+    }
+    for name in [
+        CONNECTION,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        CONTENT_LENGTH,
+        SET_COOKIE,
+        ALT_SVC,
+        STRICT_TRANSPORT_SECURITY,
+        PROXY_AUTHENTICATE,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+    ] {
+        headers.remove(name);
+    }
+    if let Some(theirs) = headers.remove(X_REQUEST_ID) {
+        headers.insert(PROVIDER_REQUEST_ID, theirs);
+    }
+}
+
+/// What tells the caller who answered.
+pub(super) fn sign(headers: &mut HeaderMap, id: &RequestId, upstream: &Upstream, attempts: u32, dropped: &[String]) {
+    headers.insert(X_REQUEST_ID, id.header());
+    if let Ok(name) = HeaderValue::from_str(&upstream.provider.name) {
+        headers.insert(HeaderName::from_static("x-bowsprit-provider"), name);
+    }
+    headers.insert(
+        HeaderName::from_static("x-bowsprit-attempts"),
+        HeaderValue::from(attempts),
+    );
+    if !dropped.is_empty() {
+        let text = format!("not carried to {}: {}", upstream.provider.name, dropped.join(", "));
+        let clean: String = text
+            .chars()
+            .filter(|c| c.is_ascii() && !c.is_ascii_control())
+            .take(1000)
+            .collect();
+        if let Ok(text) = HeaderValue::from_str(&clean) {
+            headers.insert(HeaderName::from_static("x-bowsprit-warning"), text);
+        }
+    }
+}
+
+/// Whether a body comes in a coding that we do not look into.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity")
+}
+
+/// Whether a body is an event stream.
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+}

@@ -1,0 +1,138 @@
+//! Errors of our own, said so that the caller's SDK understands them.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bowsprit_core::dialect::{Dialect, ErrorView, RequestError, error_body};
+use bowsprit_core::fault::Code;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+
+use super::id::{RequestId, X_REQUEST_ID};
+use super::settle::Story;
+use crate::body::Body;
+
+/// Tells an SDK whether its own retry makes sense.
+pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// Longest `retry-after` we answer with.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// Why a request is not answered.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The taxonomy's code.
+    pub code: Code,
+    /// What is wrong, for people.
+    pub message: Cow<'static, str>,
+    /// The field it is about.
+    pub param: Option<String>,
+    /// When to come back.
+    pub retry_after: Option<Duration>,
+    /// HTTP status, where it is not the code's own.
+    pub status: u16,
+    /// For 405.
+    allow: Option<&'static str>,
+    /// Whether a retry of the caller's SDK would only add to the load: our own budget is spent.
+    pub no_retry: bool,
+}
+
+impl Refusal {
+    /// A refusal with this code and message.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            param: None,
+            retry_after: None,
+            status: code.status(),
+            allow: None,
+            no_retry: false,
+        }
+    }
+
+    /// The sidecar stops.
+    pub fn draining() -> Self {
+        Self::new(Code::SysDraining, "the sidecar is shutting down").retry_after_seconds(1)
+    }
+
+    /// With a time to come back.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
+    }
+
+    /// With a time to come back, in seconds.
+    #[must_use]
+    pub fn retry_after_seconds(self, seconds: u64) -> Self {
+        self.retry_after(Some(Duration::from_secs(seconds)))
+    }
+
+    /// With the method that is allowed.
+    #[must_use]
+    pub fn allow(mut self, method: &'static str) -> Self {
+        self.allow = Some(method);
+        self
+    }
+
+    fn view<'a>(&'a self, id: &'a RequestId) -> ErrorView<'a> {
+        ErrorView {
+            code: self.code,
+            message: &self.message,
+            status: self.status,
+            param: self.param.as_deref(),
+            request_id: id.as_str(),
+            retry_after: self.retry_after,
+        }
+    }
+}
+
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        let message = error.to_string();
+        let mut refusal = Self::new(error.code, message);
+        refusal.param = Some(error.path).filter(|path| !path.is_empty());
+        refusal
+    }
+}
+
+/// Answers with a refusal and settles the request.
+pub fn answer(story: Story, refusal: &Refusal) -> Response<Body> {
+    let response = bare(story.dialect(), story.id(), refusal);
+    story.failed(refusal.code, response.status());
+    response
+}
+
+/// The answer alone.
+pub fn bare(dialect: Dialect, id: &RequestId, refusal: &Refusal) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(error_body(dialect, &refusal.view(id))));
+    *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(X_REQUEST_ID, id.header());
+    headers.insert(
+        X_SHOULD_RETRY,
+        should_retry(refusal.code.retryable() && !refusal.no_retry),
+    );
+    if let Some(wait) = refusal.retry_after {
+        headers.insert(RETRY_AFTER, retry_after(wait));
+    }
+    if let Some(method) = refusal.allow {
+        headers.insert(ALLOW, HeaderValue::from_static(method));
+    }
+    if dialect == Dialect::AnthropicMessages {
+        headers.insert(HeaderName::from_static("request-id"), id.header());
+    }
+    response
+}
+
+/// `true` or `false`.
+pub fn should_retry(yes: bool) -> HeaderValue {
+    HeaderValue::from_static(if yes { "true" } else { "false" })
+}
+
+/// Whole seconds, rounded up: a caller that comes a moment too early is refused again.
+pub fn retry_after(wait: Duration) -> HeaderValue {
+    let wait = wait.min(MAX_RETRY_AFTER);
+    HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+}

@@ -1,0 +1,338 @@
+//! What is asked for: path and method to an operation, and the dialect to answer errors in.
+
+use bowsprit_core::dialect::Dialect;
+use bowsprit_core::fault::Code;
+use http::request::Parts;
+use http::{HeaderMap, Method};
+
+use super::refuse::Refusal;
+
+/// An operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// A conversation: planned, retried, translated.
+    Generate {
+        /// The caller's dialect.
+        dialect: Dialect,
+        /// What the URL says, for Gemini.
+        in_url: Option<InUrl>,
+        /// The operation in metrics and logs.
+        label: &'static str,
+    },
+    /// Another operation of a dialect: sent on byte for byte to a provider of that dialect.
+    Forward {
+        /// The caller's dialect.
+        dialect: Dialect,
+        /// Path as the dialect counts it from its base URL.
+        path: String,
+        /// The model in the path, for Gemini.
+        model: Option<String>,
+        /// The operation in metrics and logs.
+        label: &'static str,
+    },
+    /// The list of models, or one of them.
+    Models {
+        /// The caller's dialect.
+        dialect: Dialect,
+        /// One model only.
+        one: Option<String>,
+    },
+}
+
+/// What a Gemini URL says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InUrl {
+    /// The model.
+    pub model: String,
+    /// `streamGenerateContent`.
+    pub stream: bool,
+    /// `alt=sse`; without, a streamed answer is a JSON array.
+    pub sse: bool,
+}
+
+impl Route {
+    /// The operation in metrics and logs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Generate { label, .. } | Self::Forward { label, .. } => label,
+            Self::Models { .. } => "models",
+        }
+    }
+
+    /// The caller's dialect.
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Generate { dialect, .. } | Self::Forward { dialect, .. } | Self::Models { dialect, .. } => *dialect,
+        }
+    }
+}
+
+/// Nothing is served here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// No such path.
+    Path,
+    /// The path wants this method.
+    Method(&'static str),
+}
+
+impl Miss {
+    /// As an answer.
+    pub(super) fn refusal(self, parts: &Parts) -> Refusal {
+        match self {
+            Self::Path => Refusal::new(
+                Code::ResPathNotFound,
+                format!(
+                    "nothing is served at {}; there are POST /v1/chat/completions, /v1/messages, \
+                     /v1beta/models/{{model}}:generateContent and :streamGenerateContent, /v1/responses, /v1/embeddings, \
+                     /v1/messages/count_tokens, and GET /v1/models and /v1beta/models",
+                    clip(parts.uri.path())
+                ),
+            ),
+            Self::Method(allow) => Refusal::new(
+                Code::ValMethod,
+                format!("{} takes {allow}, not {}", clip(parts.uri.path()), parts.method),
+            )
+            .allow(allow),
+        }
+    }
+}
+
+/// At most 200 characters of what a caller wrote.
+pub(super) fn clip(text: &str) -> &str {
+    text.char_indices()
+        .nth(200)
+        .map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
+}
+
+/// Finds the operation. The dialect is told even for a miss, from path and headers, so that the caller's SDK
+/// understands the error.
+pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
+    let path = parts.uri.path();
+    let found = generate(path)
+        .or_else(|| gemini(path, parts.uri.query()))
+        .or_else(|| forward(path))
+        .or_else(|| models(path, &parts.headers));
+    match found {
+        Some((route, method)) if parts.method == method => (route.dialect(), Ok(route)),
+        Some((route, method)) => (
+            route.dialect(),
+            Err(Miss::Method(if method == Method::GET { "GET" } else { "POST" })),
+        ),
+        None => (guess(path, &parts.headers), Err(Miss::Path)),
+    }
+}
+
+fn generate(path: &str) -> Option<(Route, Method)> {
+    let (dialect, label) = match path {
+        "/v1/chat/completions" | "/chat/completions" => (Dialect::OpenAiChat, "chat_completions"),
+        "/v1/messages" => (Dialect::AnthropicMessages, "messages"),
+        _ => return None,
+    };
+    Some((
+        Route::Generate {
+            dialect,
+            in_url: None,
+            label,
+        },
+        Method::POST,
+    ))
+}
+
+fn gemini(path: &str, query: Option<&str>) -> Option<(Route, Method)> {
+    let rest = path.strip_prefix("/v1beta/").or_else(|| path.strip_prefix("/v1/"))?;
+    let (name, operation) = rest.split_once(':')?;
+    let model = match name.split_once('/')? {
+        ("models", model) => decode(model)?,
+        ("tunedModels", _) => decode(name)?,
+        _ => return None,
+    };
+    if model.is_empty() {
+        return None;
+    }
+    let dialect = Dialect::Gemini;
+    let sse = query.is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+    let label = match operation {
+        "generateContent" => "generate_content",
+        "streamGenerateContent" => "stream_generate_content",
+        "countTokens" => "count_tokens",
+        "embedContent" => "embed_content",
+        "batchEmbedContents" => "batch_embed_contents",
+        _ => return None,
+    };
+    let route = if operation.ends_with("enerateContent") {
+        let stream = operation.starts_with("stream");
+        Route::Generate {
+            dialect,
+            in_url: Some(InUrl { model, stream, sse }),
+            label,
+        }
+    } else {
+        Route::Forward {
+            dialect,
+            path: operation.to_owned(),
+            model: Some(model),
+            label,
+        }
+    };
+    Some((route, Method::POST))
+}
+
+fn forward(path: &str) -> Option<(Route, Method)> {
+    let (dialect, at, label) = match path {
+        "/v1/responses" | "/responses" => (Dialect::OpenAiChat, "/responses", "responses"),
+        "/v1/embeddings" | "/embeddings" => (Dialect::OpenAiChat, "/embeddings", "embeddings"),
+        "/v1/messages/count_tokens" => (Dialect::AnthropicMessages, "/v1/messages/count_tokens", "count_tokens"),
+        _ => return None,
+    };
+    Some((
+        Route::Forward {
+            dialect,
+            path: at.to_owned(),
+            model: None,
+            label,
+        },
+        Method::POST,
+    ))
+}
+
+fn models(path: &str, headers: &HeaderMap) -> Option<(Route, Method)> {
+    let (dialect, rest) = if let Some(rest) = path.strip_prefix("/v1beta/models") {
+        (Dialect::Gemini, rest)
+    } else {
+        let rest = path
+            .strip_prefix("/v1/models")
+            .or_else(|| path.strip_prefix("/models"))?;
+        (guess(path, headers), rest)
+    };
+    let one = match rest {
+        "" | "/" => None,
+        _ => Some(decode(rest.strip_prefix('/')?)?),
+    };
+    Some((Route::Models { dialect, one }, Method::GET))
+}
+
+/// The dialect of a caller whose path does not tell it.
+fn guess(path: &str, headers: &HeaderMap) -> Dialect {
+    if path.starts_with("/v1beta") || headers.contains_key("x-goog-api-key") {
+        Dialect::Gemini
+    } else if headers.contains_key("anthropic-version") || path.starts_with("/v1/messages") {
+        Dialect::AnthropicMessages
+    } else {
+        Dialect::OpenAiChat
+    }
+}
+
+/// Percent-decoding, of a path segment that must be text.
+fn decode(segment: &str) -> Option<String> {
+    if !segment.contains('%') {
+        return Some(segment.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        if *first == b'%' {
+            let (hex, tail) = tail.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?);
+            rest = tail;
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(method: &str, uri: &str) -> (Dialect, Result<Route, Miss>) {
+        let (parts, ()) = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .body(())
+            .unwrap()
+            .into_parts();
+        find(&parts)
+    }
+
+    #[test]
+    fn every_documented_path_is_found() {
+        for (method, uri, dialect, label) in [
+            ("POST", "/v1/chat/completions", Dialect::OpenAiChat, "chat_completions"),
+            ("POST", "/chat/completions", Dialect::OpenAiChat, "chat_completions"),
+            ("POST", "/v1/messages?beta=true", Dialect::AnthropicMessages, "messages"),
+            (
+                "POST",
+                "/v1/messages/count_tokens",
+                Dialect::AnthropicMessages,
+                "count_tokens",
+            ),
+            (
+                "POST",
+                "/v1beta/models/gemini-2.5-flash:generateContent",
+                Dialect::Gemini,
+                "generate_content",
+            ),
+            (
+                "POST",
+                "/v1/models/g:streamGenerateContent?alt=sse",
+                Dialect::Gemini,
+                "stream_generate_content",
+            ),
+            (
+                "POST",
+                "/v1beta/tunedModels/mine:generateContent",
+                Dialect::Gemini,
+                "generate_content",
+            ),
+            (
+                "POST",
+                "/v1beta/models/g:embedContent",
+                Dialect::Gemini,
+                "embed_content",
+            ),
+            ("POST", "/v1/responses", Dialect::OpenAiChat, "responses"),
+            ("POST", "/v1/embeddings", Dialect::OpenAiChat, "embeddings"),
+            ("GET", "/v1/models", Dialect::OpenAiChat, "models"),
+            ("GET", "/v1beta/models", Dialect::Gemini, "models"),
+        ] {
+            let (told, route) = look(method, uri);
+            let route = route.unwrap_or_else(|miss| panic!("{uri}: {miss:?}"));
+            assert_eq!(
+                (told, route.dialect(), route.label()),
+                (dialect, dialect, label),
+                "{uri}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_gemini_url_says_model_stream_and_form() {
+        let (_, route) = look("POST", "/v1beta/models/a%2Fb:streamGenerateContent?key=k&alt=sse");
+        let Ok(Route::Generate {
+            in_url: Some(in_url), ..
+        }) = route
+        else {
+            panic!()
+        };
+        assert_eq!(
+            in_url,
+            InUrl {
+                model: "a/b".into(),
+                stream: true,
+                sse: true
+            }
+        );
+    }
+
+    #[test]
+    fn a_miss_still_knows_its_callers_dialect() {
+        assert_eq!(look("GET", "/v1/chat/completions").1, Err(Miss::Method("POST")));
+        assert_eq!(look("POST", "/v1beta/nothing"), (Dialect::Gemini, Err(Miss::Path)));
+        assert_eq!(look("POST", "/v1beta/models/x:explode").0, Dialect::Gemini);
+        assert_eq!(look("POST", "/v2"), (Dialect::OpenAiChat, Err(Miss::Path)));
+        assert_eq!(look("POST", "/v1/messages/batches").0, Dialect::AnthropicMessages);
+    }
+}

@@ -1,0 +1,300 @@
+//! Relaying an answer that is still arriving, chunk by chunk.
+//!
+//! Each chunk goes on at once; nothing is collected. The relay ends in one of three ways: the provider's own end mark,
+//! an error event in the caller's dialect (never an end mark), or, where bytes pass unread, a broken connection. If the
+//! app goes away, hyper drops the body, which drops the relay, which drops the connection to the provider.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bowsprit_core::classify::Ended;
+use bowsprit_core::dialect::{ErrorView, Pushed, Stream, StreamError};
+use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
+use bowsprit_core::lifecycle::Event;
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use hyper::body::SizeHint;
+use tokio::time::{Instant, Sleep};
+
+use super::attempt::{InFlight, Limits};
+use super::settle::Story;
+use crate::body::Broken;
+use crate::upstream::AnswerBody;
+
+/// What the relay does next.
+enum Phase {
+    /// More is expected from the provider.
+    Open,
+    /// Everything was said.
+    Done,
+    /// The connection must break.
+    Break,
+}
+
+/// An answer on its way from a provider to the app.
+pub struct Relay {
+    body: AnswerBody,
+    /// Watches or translates; `None` where bytes pass unread.
+    watch: Option<Stream>,
+    held: VecDeque<Bytes>,
+    out: BytesMut,
+    phase: Phase,
+    limits: Limits,
+    last: Instant,
+    alarm: Pin<Box<Sleep>>,
+    cut: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    /// Taken when settled.
+    told: Option<(Story, InFlight)>,
+}
+
+/// What [`super::attempt`] hands over.
+pub struct Started {
+    /// The rest of the answer.
+    pub body: AnswerBody,
+    /// Its watcher, which has seen what is held.
+    pub watch: Option<Stream>,
+    /// What arrived before the relay began.
+    pub held: VecDeque<Bytes>,
+    /// Its time limits.
+    pub limits: Limits,
+    /// Whether the provider has ended the answer already, and properly.
+    pub ended: bool,
+}
+
+impl Relay {
+    /// Takes over.
+    pub fn new(started: Started, mut story: Story, in_flight: InFlight) -> Box<Self> {
+        let now = Instant::now();
+        let content = started.watch.as_ref().is_none_or(Stream::content_started);
+        for chunk in &started.held {
+            story.event(Event::Chunk {
+                bytes: chunk.len() as u64,
+                content,
+            });
+        }
+        let mut relay = Box::new(Self {
+            alarm: Box::pin(tokio::time::sleep_until(started.limits.next(now))),
+            cut: story.app().drain.cut_signal(),
+            body: started.body,
+            watch: started.watch,
+            held: started.held,
+            out: BytesMut::new(),
+            phase: Phase::Open,
+            limits: started.limits,
+            last: now,
+            told: Some((story, in_flight)),
+        });
+        if started.ended {
+            relay.end_well();
+        }
+        relay
+    }
+
+    /// The next piece for the app.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        if let Some(chunk) = self.held.pop_front() {
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        loop {
+            match self.phase {
+                Phase::Done => return Poll::Ready(None),
+                Phase::Break => {
+                    self.phase = Phase::Done;
+                    return Poll::Ready(Some(Err(Broken)));
+                }
+                Phase::Open => {}
+            }
+            let next = match self.body.poll_data(cx) {
+                Poll::Ready(Some(Ok(chunk))) => self.chunk(chunk),
+                Poll::Ready(Some(Err(fault))) => self.broke(transport(fault.kind), &fault.detail),
+                Poll::Ready(None) => self.finish(),
+                Poll::Pending => match self.wait(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(next) => next,
+                },
+            };
+            if let Some(chunk) = next {
+                return Poll::Ready(Some(Ok(chunk)));
+            }
+        }
+    }
+
+    fn chunk(&mut self, chunk: Bytes) -> Option<Bytes> {
+        self.last = Instant::now();
+        let Some(watch) = &mut self.watch else {
+            self.note(chunk.len(), true);
+            return Some(chunk);
+        };
+        let before = watch.chunks();
+        match watch.push(&chunk, &mut self.out) {
+            Ok(pushed) => {
+                let content = watch.chunks() > before;
+                let out = match pushed {
+                    Pushed::Same => chunk,
+                    Pushed::Rewritten => self.out.split().freeze(),
+                };
+                if out.is_empty() {
+                    return None;
+                }
+                self.note(out.len(), content);
+                Some(out)
+            }
+            Err(error) => self.broke(in_stream(&error), &error.to_string()),
+        }
+    }
+
+    fn note(&mut self, bytes: usize, content: bool) {
+        if let Some((story, _)) = &mut self.told {
+            story.event(Event::Chunk {
+                bytes: bytes as u64,
+                content,
+            });
+        }
+    }
+
+    /// The provider closed: well or too soon.
+    fn finish(&mut self) -> Option<Bytes> {
+        if let Some(watch) = &mut self.watch
+            && let Err(error) = watch.finish(&mut self.out)
+        {
+            return self.broke(in_stream(&error), &error.to_string());
+        }
+        self.end_well();
+        let rest = self.out.split().freeze();
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    fn end_well(&mut self) {
+        self.phase = Phase::Done;
+        let Some((mut story, in_flight)) = self.told.take() else {
+            return;
+        };
+        story.usage = self.watch.as_ref().and_then(Stream::usage);
+        in_flight.finish(Ended::Answered, story.usage.as_ref(), None);
+        story.completed(Event::StreamEnded);
+    }
+
+    /// Nothing has arrived: is it time to give up?
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(self.drained());
+        }
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            match self.limits.expired(self.last, now) {
+                // One timer for the whole stream: it is set anew only when it rings, not with each chunk.
+                None => self.alarm.as_mut().reset(self.limits.next(self.last)),
+                Some(fault) => {
+                    if self.watch.as_ref().is_some_and(Stream::ended) {
+                        // The end mark is there; the provider merely keeps its connection open.
+                        return Poll::Ready(self.finish());
+                    }
+                    let text = format!("nothing more arrived within {}", self.limits.describe(fault));
+                    return Poll::Ready(self.broke(transport(fault), &text));
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    fn drained(&mut self) -> Option<Bytes> {
+        let Some((story, in_flight)) = self.told.take() else {
+            self.phase = Phase::Done;
+            return None;
+        };
+        drop(in_flight);
+        self.say(
+            Code::SysDraining,
+            "the sidecar is shutting down and the deadline has passed",
+            story,
+        )
+    }
+
+    /// The answer cannot be completed.
+    fn broke(&mut self, ended: Ended, detail: &str) -> Option<Bytes> {
+        let Some((mut story, in_flight)) = self.told.take() else {
+            self.phase = Phase::Done;
+            return None;
+        };
+        story.usage = self.watch.as_ref().and_then(Stream::usage);
+        let decision = in_flight.finish(ended, story.usage.as_ref(), None);
+        let code = decision.code.unwrap_or(Code::ExtTruncated);
+        tracing::info!(
+            request_id = story.id().as_str(),
+            code = code.as_str(),
+            detail,
+            "a begun answer broke off"
+        );
+        self.say(code, detail, story)
+    }
+
+    /// Ends with an error event, or a broken connection where bytes pass unread.
+    fn say(&mut self, code: Code, message: &str, story: Story) -> Option<Bytes> {
+        let Some(watch) = &self.watch else {
+            self.phase = Phase::Break;
+            story.failed(code, StatusCode::OK);
+            return None;
+        };
+        self.phase = Phase::Done;
+        let view = ErrorView {
+            code,
+            message,
+            status: code.status(),
+            param: None,
+            request_id: story.id().as_str(),
+            retry_after: None,
+        };
+        let event = watch.error_event(&view);
+        story.failed(code, StatusCode::OK);
+        // What was sound before the break goes out with it.
+        self.out.extend_from_slice(&event);
+        Some(self.out.split().freeze())
+    }
+
+    /// The length is not known before the end.
+    #[allow(clippy::unused_self, reason = "the body asks its variant")]
+    pub fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // An SDK closes when it has read the end mark, before the connection's own end: that is a whole answer.
+        if self.told.is_some() && self.held.is_empty() && self.watch.as_ref().is_some_and(Stream::ended) {
+            self.end_well();
+        }
+        // Otherwise the caller left: story and attempt settle themselves as they are dropped.
+    }
+}
+
+/// A network fault in mid-answer.
+fn transport(fault: TransportFault) -> Ended {
+    Ended::Transport {
+        fault,
+        content_sent: true,
+    }
+}
+
+/// A stream's own fault in mid-answer.
+fn in_stream(error: &StreamError) -> Ended {
+    match error {
+        StreamError::Provider(error) => Ended::InStream {
+            kind: error.kind,
+            content_sent: true,
+        },
+        StreamError::Malformed(_) => Ended::InStream {
+            kind: ErrorKind::Malformed,
+            content_sent: true,
+        },
+        StreamError::Truncated => transport(TransportFault::Truncated),
+    }
+}
+
+/// Says a duration for people.
+pub fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}

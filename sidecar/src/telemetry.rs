@@ -1,0 +1,234 @@
+//! Logs: JSON lines on standard output.
+//!
+//! What happens seldom goes through `tracing`. The access line, one per request, is written by hand into a buffer that
+//! is flushed several times a second: a JSON subscriber would cost more than the proxying. No line of either kind ever
+//! holds a prompt, an answer or a key: the code that logs has none of them in reach but for the body, which it does not
+//! format.
+
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::Level;
+
+use crate::time::{unix_now, write_rfc3339};
+
+/// Flush when so much is waiting.
+const FLUSH_AT: usize = 32 << 10;
+/// Flush at least so often.
+pub const FLUSH_EVERY: Duration = Duration::from_millis(200);
+
+/// Starts JSON logging at a level. Only our own targets above `warn`: hyper and rustls have nothing to say to operators.
+pub fn start(level: Level) {
+    let filter = format!("warn,bowsprit_sidecar={level},bowsprit_core={level}");
+    let _ = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .try_init();
+}
+
+/// Everything the access line says about one request.
+#[derive(Clone, Debug, Default)]
+pub struct AccessLine<'a> {
+    /// `X-Request-ID`.
+    pub request_id: &'a str,
+    /// The caller's dialect.
+    pub dialect: &'a str,
+    /// What was asked: `chat_completions`, `messages`, ...
+    pub operation: &'a str,
+    /// The model asked for.
+    pub asked_model: &'a str,
+    /// Who answered, or was asked last.
+    pub provider: &'a str,
+    /// The model that was asked for there.
+    pub model: &'a str,
+    /// Whether the answer was streamed.
+    pub stream: bool,
+    /// Attempts over all providers.
+    pub attempts: u32,
+    /// How it ended.
+    pub outcome: &'a str,
+    /// The error code; empty when it went well.
+    pub code: &'a str,
+    /// HTTP status sent.
+    pub status: u16,
+    /// From the request's head to the end of the answer.
+    pub duration: Duration,
+    /// To the first content, for streams.
+    pub first_token: Option<Duration>,
+    /// Our own part.
+    pub overhead: Duration,
+    /// Input tokens, if known.
+    pub input_tokens: Option<u64>,
+    /// Output tokens, if known.
+    pub output_tokens: Option<u64>,
+    /// Last state of the request's lifecycle.
+    pub state: &'a str,
+}
+
+/// The access log.
+#[derive(Debug)]
+pub struct AccessLog {
+    waiting: Mutex<Vec<u8>>,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Off,
+    Stdout,
+    /// Kept for tests to read.
+    Memory,
+}
+
+impl AccessLog {
+    /// To standard output, or nowhere.
+    pub fn new(on: bool) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            sink: if on { Sink::Stdout } else { Sink::Off },
+        }
+    }
+
+    /// Kept in memory: see [`AccessLog::text`].
+    pub fn in_memory() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            sink: Sink::Memory,
+        }
+    }
+
+    /// Whether lines are wanted at all.
+    pub fn is_on(&self) -> bool {
+        !matches!(self.sink, Sink::Off)
+    }
+
+    /// Writes one line.
+    pub fn write(&self, line: &AccessLine<'_>) {
+        if !self.is_on() {
+            return;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        format_line(&mut waiting, unix_now(), line);
+        if waiting.len() >= FLUSH_AT && matches!(self.sink, Sink::Stdout) {
+            flush_into_stdout(&mut waiting);
+        }
+    }
+
+    /// Writes out what waits.
+    pub fn flush(&self) {
+        if matches!(self.sink, Sink::Stdout) {
+            flush_into_stdout(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// What was written, for tests.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.waiting.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+fn flush_into_stdout(waiting: &mut Vec<u8>) {
+    if !waiting.is_empty() {
+        // A closed standard output must not stop the proxy.
+        let _ = std::io::stdout().lock().write_all(waiting);
+        waiting.clear();
+    }
+}
+
+fn format_line(out: &mut Vec<u8>, now: Duration, line: &AccessLine<'_>) {
+    out.extend_from_slice(b"{\"timestamp\":\"");
+    write_rfc3339(out, now);
+    out.extend_from_slice(b"\",\"level\":\"INFO\",\"target\":\"access\"");
+    for (name, value) in [
+        ("request_id", line.request_id),
+        ("dialect", line.dialect),
+        ("operation", line.operation),
+        ("asked_model", line.asked_model),
+        ("provider", line.provider),
+        ("model", line.model),
+        ("outcome", line.outcome),
+        ("code", line.code),
+        ("state", line.state),
+    ] {
+        if !value.is_empty() {
+            key(out, name);
+            text(out, value);
+        }
+    }
+    number(out, "status", u64::from(line.status));
+    number(out, "attempts", u64::from(line.attempts));
+    number(out, "duration_us", micros(line.duration));
+    number(out, "overhead_us", micros(line.overhead));
+    if line.stream {
+        out.extend_from_slice(b",\"stream\":true");
+    }
+    for (name, value) in [
+        ("first_token_us", line.first_token.map(micros)),
+        ("input_tokens", line.input_tokens),
+        ("output_tokens", line.output_tokens),
+    ] {
+        if let Some(value) = value {
+            number(out, name, value);
+        }
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn key(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    key(out, name);
+    let _ = write!(out, "{value}");
+}
+
+/// A JSON string, at most 200 characters of it: names come from callers.
+fn text(out: &mut Vec<u8>, value: &str) {
+    out.push(b'"');
+    for c in value.chars().take(200) {
+        match c {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+            c if c < ' ' || c == '\u{7f}' => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_line_is_json_whatever_a_caller_calls_his_model() {
+        let log = AccessLog::in_memory();
+        log.write(&AccessLine {
+            request_id: "r-1",
+            asked_model: "a\"b\\c\nd\u{1f600}",
+            status: 200,
+            attempts: 2,
+            stream: true,
+            input_tokens: Some(7),
+            ..AccessLine::default()
+        });
+        let line: serde_json::Value = serde_json::from_str(log.text().trim_end()).unwrap();
+        assert_eq!(line["asked_model"], "a\"b\\c\nd\u{1f600}");
+        assert_eq!(line["attempts"], 2);
+        assert_eq!(line["stream"], true);
+        assert_eq!(line["input_tokens"], 7);
+        assert!(line.get("code").is_none(), "what is not known is not written");
+    }
+}

@@ -1,0 +1,88 @@
+//! The sidecar's clocks: the one place that asks the machine what time it is.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bowsprit_core::clock::Moment;
+use tokio::time::Instant;
+
+/// The monotonic clock that the pure machines of `core` are fed from. Tokio's, so that tests can hold it.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that begins now.
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Now, as the machines count.
+    pub fn now(&self) -> Moment {
+        Moment::from_start(self.start.elapsed())
+    }
+}
+
+/// The wall clock, for HTTP dates and log lines only: no decision hangs on it.
+pub fn unix_now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The wall clock in milliseconds, as rate-limit headers need it.
+pub fn unix_millis() -> u64 {
+    u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Appends `2026-11-21T04:13:42.123Z`.
+pub fn write_rfc3339(out: &mut Vec<u8>, since_epoch: Duration) {
+    let seconds = since_epoch.as_secs();
+    let (year, month, day) = civil_from_days(i64::try_from(seconds / 86_400).unwrap_or(0));
+    let in_day = seconds % 86_400;
+    let _ = std::io::Write::write_fmt(
+        out,
+        format_args!(
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+            in_day / 3600,
+            in_day / 60 % 60,
+            in_day % 60,
+            since_epoch.subsec_millis()
+        ),
+    );
+}
+
+/// Days since 1970 to year, month, day (Howard Hinnant's `civil_from_days`, for days >= 0).
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let day_of_era = z % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_right_around_leap_days_and_year_ends() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            let mut out = Vec::new();
+            write_rfc3339(&mut out, Duration::from_secs(seconds));
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The way to the providers: connections that are kept, made when needed and never trusted to be alive.
+//!
+//! One [`Origin`] per scheme, host, port, proxy and trust root; each keeps its idle connections as a stack (last used,
+//! first reused, so the surplus grows old and is closed). A connection is driven by one task of its own. What goes
+//! wrong comes back as a [`Fault`]: the taxonomy's [`TransportFault`] and a text for people.
+
+mod dial;
+mod fault;
+mod pool;
+mod proxy;
+pub mod tls;
+
+pub use dial::Endpoint;
+pub use fault::Fault;
+pub use pool::{Answer, AnswerBody, Origin, Origins};
+pub use proxy::{Proxy, ProxyError};

@@ -1,0 +1,209 @@
+//! Idle connections per origin, as a stack.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, response};
+use http_body_util::Full;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::SendRequest;
+use tokio::time::Instant;
+
+use super::dial::Endpoint;
+use super::fault::Fault;
+
+/// An idle connection older than this is closed: below the 60-75 s at which common front ends close theirs.
+const IDLE_LIMIT: Duration = Duration::from_secs(50);
+/// Most idle connections kept per origin.
+const IDLE_MAX: usize = 256;
+/// A connection whose last answer is read is free again within one turn of its task; longer means it is not.
+const SETTLE_LIMIT: Duration = Duration::from_millis(20);
+
+struct Idle {
+    sender: SendRequest<Full<Bytes>>,
+    since: Instant,
+}
+
+/// One origin with its idle connections.
+pub struct Origin {
+    endpoint: Endpoint,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// A response whose body is still on its way.
+pub struct Answer {
+    /// Status and headers.
+    pub head: response::Parts,
+    /// The body; gives the connection back when read to its end, closes it when dropped before.
+    pub body: AnswerBody,
+}
+
+impl Origin {
+    /// An origin without connections yet.
+    pub fn new(endpoint: Endpoint) -> Arc<Self> {
+        Arc::new(Self {
+            endpoint,
+            idle: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Sends a request over an idle connection or a new one and waits for the response head.
+    ///
+    /// An idle connection may have died unseen. If hyper gives the request back, not one byte of it was written, and
+    /// the next connection is tried; in any other case the caller decides, as the provider may have begun to work.
+    /// Dropping this future closes the connection in use, which is what cancels the provider's work.
+    pub async fn send(
+        self: &Arc<Self>,
+        request: Request<Full<Bytes>>,
+        connect_timeout: Duration,
+    ) -> Result<Answer, Fault> {
+        let mut request = request;
+        loop {
+            let (mut sender, reused) = match self.take().await {
+                Some(sender) => (sender, true),
+                None => (self.endpoint.dial(connect_timeout).await?, false),
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    return Ok(Answer {
+                        head,
+                        body: AnswerBody::new(body, sender, Arc::clone(self)),
+                    });
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if reused => request = unsent,
+                    _ => return Err(Fault::head(error.error())),
+                },
+            }
+        }
+    }
+
+    async fn take(&self) -> Option<SendRequest<Full<Bytes>>> {
+        loop {
+            let Idle { mut sender, since } = self.lock().pop()?;
+            if sender.is_closed() || since.elapsed() > IDLE_LIMIT {
+                continue;
+            }
+            if sender.is_ready() || matches!(tokio::time::timeout(SETTLE_LIMIT, sender.ready()).await, Ok(Ok(()))) {
+                return Some(sender);
+            }
+        }
+    }
+
+    fn put(&self, sender: SendRequest<Full<Bytes>>) {
+        if sender.is_closed() {
+            return;
+        }
+        let mut idle = self.lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(Idle {
+                sender,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    fn sweep(&self) {
+        self.lock()
+            .retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() <= IDLE_LIMIT);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A response body.
+pub struct AnswerBody {
+    incoming: Incoming,
+    lease: Option<(SendRequest<Full<Bytes>>, Arc<Origin>)>,
+}
+
+impl AnswerBody {
+    fn new(incoming: Incoming, sender: SendRequest<Full<Bytes>>, origin: Arc<Origin>) -> Self {
+        let mut body = Self {
+            incoming,
+            lease: Some((sender, origin)),
+        };
+        body.release_at_end();
+        body
+    }
+
+    fn release_at_end(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some((sender, origin)) = self.lease.take()
+        {
+            origin.put(sender);
+        }
+    }
+
+    /// The next piece of data; `None` at the proper end. Trailers are dropped.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        loop {
+            return Poll::Ready(match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                Some(Ok(frame)) => match Frame::into_data(frame) {
+                    Ok(data) => {
+                        self.release_at_end();
+                        Some(Ok(data))
+                    }
+                    Err(_trailers) => continue,
+                },
+                Some(Err(error)) => {
+                    self.lease = None;
+                    Some(Err(Fault::body(&error)))
+                }
+                None => {
+                    if let Some((sender, origin)) = self.lease.take() {
+                        origin.put(sender);
+                    }
+                    None
+                }
+            });
+        }
+    }
+
+    /// The next piece of data.
+    pub async fn data(&mut self) -> Option<Result<Bytes, Fault>> {
+        std::future::poll_fn(|cx| self.poll_data(cx)).await
+    }
+
+    /// Whether the end is already known.
+    pub fn is_end(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// What is known of the length.
+    pub fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// All origins in use, so that a reload that does not touch an endpoint keeps its connections.
+#[derive(Default)]
+pub struct Origins {
+    by_key: Mutex<HashMap<String, Weak<Origin>>>,
+}
+
+impl Origins {
+    /// The origin of this key, made by `endpoint` if nobody holds it.
+    pub fn get<E>(&self, key: &str, endpoint: impl FnOnce() -> Result<Endpoint, E>) -> Result<Arc<Origin>, E> {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(origin) = by_key.get(key).and_then(Weak::upgrade) {
+            return Ok(origin);
+        }
+        let origin = Origin::new(endpoint()?);
+        by_key.insert(key.to_owned(), Arc::downgrade(&origin));
+        Ok(origin)
+    }
+
+    /// Closes connections that were idle for too long and forgets origins that no configuration names any more.
+    pub fn sweep(&self) {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        by_key.retain(|_, origin| origin.upgrade().inspect(|origin| origin.sweep()).is_some());
+    }
+}
