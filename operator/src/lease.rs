@@ -33,6 +33,11 @@ impl Seen {
             _ => Self { spec, since: now },
         }
     }
+
+    /// Who holds it, as far as seen.
+    pub fn holder(&self) -> Option<&str> {
+        self.spec.holder_identity.as_deref()
+    }
 }
 
 /// What to do about the lease.

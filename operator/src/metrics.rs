@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::reconcile;
+
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ResultLabel {
@@ -27,68 +29,37 @@ pub struct WriteLabel {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
-    reconciles: Family<ResultLabel, Counter>,
-    reconcile_seconds: Histogram,
-    writes: Family<WriteLabel, Counter>,
-    nudges: Family<ResultLabel, Counter>,
-    polls: Family<ResultLabel, Counter>,
+    reconcile: reconcile::Metrics,
+    certificate_writes: Family<WriteLabel, Counter>,
     admissions: Family<ResultLabel, Counter>,
     admission_seconds: Histogram,
     certificate_not_after: Gauge,
     leader: Gauge,
-    namespaces: Gauge,
 }
 
 impl Metrics {
     /// Registers every family under `bowsprit_operator_`.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("bowsprit_operator");
-        // From the budget of a change (1 s to every sidecar) down to a reconcile that finds nothing to do.
-        let reconcile_seconds = Histogram::new([0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0]);
-        // Up to the webhook's timeout of 5 s.
-        let admission_seconds = Histogram::new([0.0005, 0.001, 0.005, 0.025, 0.1, 1.0, 5.0]);
+        let r = &mut registry;
         let mut this = Self {
             registry: Arc::default(),
-            reconciles: Family::default(),
-            reconcile_seconds,
-            writes: Family::default(),
-            nudges: Family::default(),
-            polls: Family::default(),
+            reconcile: reconcile::Metrics::register(r),
+            certificate_writes: Family::default(),
             admissions: Family::default(),
-            admission_seconds,
+            // Up to the webhook's timeout of 5 s.
+            admission_seconds: Histogram::new([0.0005, 0.001, 0.005, 0.025, 0.1, 1.0, 5.0]),
             certificate_not_after: Gauge::default(),
             leader: Gauge::default(),
-            namespaces: Gauge::default(),
         };
-        let r = &mut registry;
         r.register(
-            "reconciles",
-            "Reconciles of a namespace, by result",
-            this.reconciles.clone(),
-        );
-        r.register(
-            "reconcile_seconds",
-            "Duration of a namespace's reconcile",
-            this.reconcile_seconds.clone(),
-        );
-        r.register(
-            "writes",
-            "Writes to the apiserver, by object and result",
-            this.writes.clone(),
-        );
-        r.register(
-            "nudges",
-            "Pods touched so that their kubelet refreshes the config, by result",
-            this.nudges.clone(),
-        );
-        r.register(
-            "sidecar_polls",
-            "Questions to a sidecar's /health, by result",
-            this.polls.clone(),
+            "certificate_writes",
+            "Writes of the webhook's Secret and caBundle",
+            this.certificate_writes.clone(),
         );
         r.register(
             "admissions",
-            "Pods seen by the webhook, by result",
+            "Reviews answered by the webhook, by result",
             this.admissions.clone(),
         );
         r.register(
@@ -106,13 +77,13 @@ impl Metrics {
             "1 while this replica holds the lease and writes",
             this.leader.clone(),
         );
-        r.register(
-            "namespaces",
-            "Namespaces with a ProviderConfig or ModelRoute",
-            this.namespaces.clone(),
-        );
         this.registry = Arc::new(registry);
         this
+    }
+
+    /// The reconciler's own families.
+    pub fn reconcile(&self) -> reconcile::Metrics {
+        self.reconcile.clone()
     }
 
     /// The exposition in `OpenMetrics` text.
@@ -122,26 +93,12 @@ impl Metrics {
         Ok(text)
     }
 
-    /// A namespace was reconciled.
-    pub fn reconciled(&self, ok: bool, took: Duration) {
-        self.reconciles.get_or_create(&result(ok)).inc();
-        self.reconcile_seconds.observe(took.as_secs_f64());
-    }
-
-    /// Something was written, or refused by the apiserver.
+    /// `webhook_secret` or `webhook_configuration` was written, or the apiserver refused it.
     pub fn wrote(&self, object: &'static str, ok: bool) {
         let result = if ok { "ok" } else { "error" };
-        self.writes.get_or_create(&WriteLabel { object, result }).inc();
-    }
-
-    /// A pod was nudged.
-    pub fn nudged(&self, ok: bool) {
-        self.nudges.get_or_create(&result(ok)).inc();
-    }
-
-    /// A sidecar was asked.
-    pub fn polled(&self, ok: bool) {
-        self.polls.get_or_create(&result(ok)).inc();
+        self.certificate_writes
+            .get_or_create(&WriteLabel { object, result })
+            .inc();
     }
 
     /// The webhook answered: `injected`, `unchanged`, `refused`, `invalid` or `not_ready`.
@@ -159,22 +116,11 @@ impl Metrics {
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
-
-    /// How many namespaces there are to look after.
-    pub fn namespaces(&self, count: usize) {
-        self.namespaces.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-fn result(ok: bool) -> ResultLabel {
-    ResultLabel {
-        result: if ok { "ok" } else { "error" },
     }
 }
 
@@ -185,14 +131,10 @@ mod tests {
     #[test]
     fn the_exposition_is_this() {
         let metrics = Metrics::new();
-        metrics.reconciled(true, Duration::from_millis(3));
-        metrics.wrote("configmap", true);
-        metrics.nudged(false);
-        metrics.polled(true);
+        metrics.wrote("webhook_secret", true);
         metrics.admitted("injected", Duration::from_millis(1));
         metrics.certificate(1_800_000_000);
         metrics.leads(true);
-        metrics.namespaces(2);
         insta::assert_snapshot!(metrics.encode().unwrap());
     }
 }

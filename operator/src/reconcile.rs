@@ -24,6 +24,7 @@ use serde_json::json;
 use crate::conditions::Verdict;
 use crate::desired::{Current, Desired, Judged, SidecarSeen, desired};
 use crate::injector::References;
+use crate::lease::elector::{Leadership, NotLeading};
 use crate::objects::{Changes, Store};
 use crate::poll::Poller;
 
@@ -54,6 +55,9 @@ pub enum Error {
         /// The answer.
         source: kube::Error,
     },
+    /// Another replica leads by now.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
     /// The documents cannot be written as YAML.
     #[error("rendering the config failed")]
     Render(#[from] bowsprit_core::yaml::YamlError),
@@ -108,13 +112,21 @@ pub struct Context {
     poller: Poller,
     recorder: Recorder,
     metrics: Metrics,
+    leadership: Leadership,
     failures: std::sync::Mutex<std::collections::HashMap<String, u32>>,
     behind: std::sync::Mutex<std::collections::HashMap<String, u32>>,
 }
 
 impl Context {
-    /// A context. `instance` names this process in Events.
-    pub fn new(client: Client, store: Store, poller: Poller, metrics: Metrics, instance: String) -> Self {
+    /// A context. `instance` names this process in Events; `leadership` is asked before every write.
+    pub fn new(
+        client: Client,
+        store: Store,
+        poller: Poller,
+        metrics: Metrics,
+        instance: String,
+        leadership: Leadership,
+    ) -> Self {
         let reporter = Reporter {
             controller: FIELD_MANAGER.into(),
             instance: Some(instance),
@@ -126,6 +138,7 @@ impl Context {
             poller,
             recorder,
             metrics,
+            leadership,
             failures: std::sync::Mutex::default(),
             behind: std::sync::Mutex::default(),
         }
@@ -262,6 +275,7 @@ async fn write_config_map(namespace: &str, wanted: &Desired, sequence: u64, cont
             names::FORMAT_KEY: names::FORMAT_VERSION.to_string(),
         },
     });
+    context.leadership.check()?;
     let api = Api::<ConfigMap>::namespaced(context.client.clone(), namespace);
     api.patch(
         names::CONFIG_MAP,
@@ -306,6 +320,9 @@ async fn nudge(namespace: &str, pods: &[Arc<Pod>], revision: &str, context: &Con
         .for_each_concurrent(NUDGES_AT_ONCE, |name| {
             let (api, patch) = (&api, &patch);
             async move {
+                if context.leadership.check().is_err() {
+                    return;
+                }
                 match api
                     .patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch))
                     .await
@@ -364,6 +381,7 @@ async fn report_provider(
     if status == before {
         return Ok(());
     }
+    context.leadership.check()?;
     let api = Api::<ProviderConfig>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     let patch = status_patch(&status);
     write_status(
@@ -397,6 +415,7 @@ async fn report_route(
     if status == before {
         return Ok(());
     }
+    context.leadership.check()?;
     let api = Api::<ModelRoute>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     let patch = status_patch(&status);
     write_status(

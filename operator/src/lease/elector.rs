@@ -78,10 +78,14 @@ impl Elector {
     /// Returns once this replica leads.
     pub async fn acquire(&mut self) {
         loop {
-            match self.attempt().await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, lease = self.name, "cannot get the lease, will try again"),
+            match tokio::time::timeout(RENEW_DEADLINE, self.attempt()).await {
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "cannot get the lease, will try again"),
+                Err(_) => tracing::warn!(
+                    lease = self.name,
+                    "the apiserver does not answer to a try for the lease"
+                ),
             }
             tokio::time::sleep(jittered(RETRY)).await;
         }
@@ -92,7 +96,15 @@ impl Elector {
         loop {
             tokio::time::sleep(jittered(RETRY)).await;
             match tokio::time::timeout(RENEW_DEADLINE, self.attempt()).await {
-                Ok(Ok(true)) => continue,
+                Ok(Ok(true)) => {}
+                Ok(Ok(false))
+                    if self
+                        .seen
+                        .as_ref()
+                        .is_some_and(|seen| seen.holder() == Some(&self.identity)) =>
+                {
+                    // A conflict with somebody who only touched the object: the next look tells.
+                }
                 Ok(Ok(false)) => {
                     self.leadership.set(None);
                     return;
