@@ -44,12 +44,12 @@ pub struct Settings {
 pub struct References {
     /// Keys of Secrets.
     pub secrets: BTreeSet<(String, String)>,
-    /// Keys of ConfigMaps with PEM bundles.
+    /// Keys of `ConfigMaps` with PEM bundles.
     pub ca_bundles: BTreeSet<(String, String)>,
 }
 
 impl References {
-    /// What the ProviderConfigs that select a pod with `labels` refer to. Disabled ones count too: switching one on must
+    /// What the `ProviderConfigs` that select a pod with `labels` refer to. Disabled ones count too: switching one on must
     /// not need a new pod.
     pub fn of<'a>(providers: impl IntoIterator<Item = &'a ProviderConfig>, labels: &BTreeMap<String, String>) -> Self {
         let mut found = Self::default();
@@ -278,25 +278,53 @@ fn label_and_annotate(patch: &mut PatchBuilder, pod: &Pod, settings: &Settings, 
     }
 }
 
-/// Where the SDKs look for their address and their key. An address comes first, then the names of keys.
-fn app_env() -> Vec<(&'static str, String)> {
-    let origin = format!("http://127.0.0.1:{}", names::APP_PORT);
-    vec![
-        ("OPENAI_BASE_URL", format!("{origin}/v1")),
-        ("ANTHROPIC_BASE_URL", origin.clone()),
-        ("GOOGLE_GEMINI_BASE_URL", origin),
-        ("OPENAI_API_KEY", PLACEHOLDER_KEY.to_owned()),
-        ("ANTHROPIC_API_KEY", PLACEHOLDER_KEY.to_owned()),
-        ("GEMINI_API_KEY", PLACEHOLDER_KEY.to_owned()),
-        ("GOOGLE_API_KEY", PLACEHOLDER_KEY.to_owned()),
-    ]
+/// One SDK's variables: where it looks for its address, and where for its key.
+struct SdkEnv {
+    base_url: &'static str,
+    path: &'static str,
+    keys: &'static [&'static str],
+}
+
+const SDKS: [SdkEnv; 3] = [
+    SdkEnv {
+        base_url: "OPENAI_BASE_URL",
+        path: "/v1",
+        keys: &["OPENAI_API_KEY"],
+    },
+    SdkEnv {
+        base_url: "ANTHROPIC_BASE_URL",
+        path: "",
+        keys: &["ANTHROPIC_API_KEY"],
+    },
+    SdkEnv {
+        base_url: "GOOGLE_GEMINI_BASE_URL",
+        path: "",
+        keys: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+    },
+];
+
+/// The variables that a container lacks. An app that names an address of its own for an SDK does not mean the sidecar, so
+/// it gets no placeholder for that SDK's key either: that would win over a key from `envFrom`.
+fn missing_env(container: &Container) -> Vec<(&'static str, String)> {
+    let set = |name: &str| container.env.iter().flatten().find(|variable| variable.name == name);
+    let mut missing = Vec::new();
+    for sdk in &SDKS {
+        let address = format!("http://127.0.0.1:{}{}", names::APP_PORT, sdk.path);
+        match set(sdk.base_url) {
+            Some(own) if own.value.as_ref() != Some(&address) => continue,
+            Some(_) => {}
+            None => missing.push((sdk.base_url, address)),
+        }
+        let keys = sdk.keys.iter().filter(|key| set(key).is_none());
+        missing.extend(keys.map(|key| (*key, PLACEHOLDER_KEY.to_owned())));
+    }
+    missing
 }
 
 fn add_app_env(patch: &mut PatchBuilder, spec: &PodSpec) {
     for (list, index, container) in containers(spec).filter(|(_, _, it)| it.name != names::SIDECAR_CONTAINER) {
         let index = index.to_string();
-        let has = |name: &str| container.env.iter().flatten().any(|variable| variable.name == name);
-        let missing: Vec<_> = app_env().into_iter().filter(|(name, _)| !has(name)).collect();
+        let missing = missing_env(container);
         if missing.is_empty() {
             continue;
         }

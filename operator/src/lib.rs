@@ -1,12 +1,22 @@
-//! The operator: turns a namespace's ProviderConfigs and ModelRoutes into the config that its sidecars load, and puts
+//! The operator: turns a namespace's `ProviderConfigs` and `ModelRoutes` into the config that its sidecars load, and puts
 //! a sidecar into the pods that ask for one.
 //!
-//! Decisions are pure (`desired`, `injector`, `certs::authority`, `lease::decide`, `queue`); the modules around them
+//! Decisions are pure (`desired`, `injector`, `certs::authority`, `lease::decide`); the modules around them
 //! read, write and wait.
 
+pub mod admin;
+pub mod args;
+pub mod certs;
 pub mod conditions;
 pub mod desired;
 pub mod injector;
+pub mod lease;
+pub mod metrics;
 pub mod objects;
 pub mod poll;
+pub mod readiness;
 pub mod reconcile;
+pub mod run;
+pub mod telemetry;
+pub mod time;
+pub mod webhook;

@@ -1,2 +1,47 @@
-//! placeholder
-fn main() {}
+//! Arguments, logs, run, exit code.
+
+use std::process::ExitCode;
+
+use bowsprit_operator::args::Args;
+use bowsprit_operator::run::{Ended, run};
+use bowsprit_operator::telemetry;
+use clap::Parser;
+
+/// The lease went to another replica.
+const EXIT_LEASE_LOST: u8 = 3;
+/// A part ended that must not.
+const EXIT_PART_DIED: u8 = 4;
+
+fn main() -> ExitCode {
+    // Ends with code 2 and says why where a flag is wrong, before anything is bound.
+    let args = Args::parse();
+    telemetry::init(args.log_level);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "no runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(run(args));
+    // Connections that are still open are cut: what had to be finished has been.
+    runtime.shutdown_background();
+    match ended {
+        Ok(Ended::Stopped) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Ok(Ended::LeaseLost) => {
+            tracing::error!("the lease was lost: stopping at once, so that only its new holder writes");
+            ExitCode::from(EXIT_LEASE_LOST)
+        }
+        Ok(Ended::PartDied(part)) => {
+            tracing::error!(part, "a part ended that must not");
+            ExitCode::from(EXIT_PART_DIED)
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -10,7 +10,8 @@ use bowsprit_crds::{ModelRoute, ProviderConfig, names};
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt as _, future};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -34,12 +35,12 @@ impl Store {
     pub fn watch(client: &Client) -> (Self, Changes, impl Future<Output = ()> + Send + 'static) {
         let (changed, changes) = mpsc::unbounded();
         let all = watcher::Config::default();
-        let (providers, providers_watch) = kind::<ProviderConfig>(client, all.clone(), changed.clone());
-        let (routes, routes_watch) = kind::<ModelRoute>(client, all.clone(), changed.clone());
+        let (providers, providers_watch) = kind::<ProviderConfig>(client, all.clone(), changed.clone(), |_| {});
+        let (routes, routes_watch) = kind::<ModelRoute>(client, all.clone(), changed.clone(), |_| {});
         let named = all.clone().fields(&format!("metadata.name={}", names::CONFIG_MAP));
-        let (config_maps, config_maps_watch) = kind::<ConfigMap>(client, named, changed.clone());
+        let (config_maps, config_maps_watch) = kind::<ConfigMap>(client, named, changed.clone(), |_| {});
         let injected = all.labels(&format!("{}=true", names::LABEL_INJECTED));
-        let (pods, pods_watch) = kind::<Pod>(client, injected, changed);
+        let (pods, pods_watch) = kind::<Pod>(client, injected, changed, trim);
         let work = async move {
             future::select_all([
                 Box::pin(providers_watch) as std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -101,6 +102,7 @@ fn kind<K>(
     client: &Client,
     config: watcher::Config,
     changed: mpsc::UnboundedSender<ObjectRef<Namespace>>,
+    trim: fn(&mut K),
 ) -> (reflector::Store<K>, impl Future<Output = ()> + Send + 'static)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -114,10 +116,43 @@ where
     let (store, writer) = reflector::store();
     let events = watcher(Api::<K>::all(client.clone()), config)
         // What nobody reads is not kept: in a large cluster this is most of the memory.
-        .modify(|object| object.managed_fields_mut().clear())
+        .modify(move |object| {
+            object.managed_fields_mut().clear();
+            trim(object);
+        })
         .default_backoff()
         .reflect(writer);
     (store, pump(events, changed))
+}
+
+/// Keeps of a pod what is asked of it: who it is, whether it runs and where, and which Secrets the injector mounted. The
+/// rest is most of a large cluster's memory, and environment variables are no business of ours.
+fn trim(pod: &mut Pod) {
+    let metadata = std::mem::take(&mut pod.metadata);
+    let wanted = |name: &String| name == names::ANNOTATION_CONFIG_REVISION;
+    pod.metadata = ObjectMeta {
+        name: metadata.name,
+        namespace: metadata.namespace,
+        uid: metadata.uid,
+        resource_version: metadata.resource_version,
+        deletion_timestamp: metadata.deletion_timestamp,
+        labels: metadata.labels,
+        annotations: metadata
+            .annotations
+            .map(|all| all.into_iter().filter(|(name, _)| wanted(name)).collect()),
+        ..ObjectMeta::default()
+    };
+    pod.spec = pod.spec.take().map(|spec| PodSpec {
+        volumes: spec
+            .volumes
+            .map(|all| all.into_iter().filter(|volume| volume.projected.is_some()).collect()),
+        ..PodSpec::default()
+    });
+    pod.status = pod.status.take().map(|status| PodStatus {
+        phase: status.phase,
+        pod_ip: status.pod_ip,
+        ..PodStatus::default()
+    });
 }
 
 async fn pump<K: Resource<DynamicType = ()>>(
@@ -140,5 +175,36 @@ async fn pump<K: Resource<DynamicType = ()>>(
             // The receiver is gone only when the process is about to stop.
             let _ = changed.unbounded_send(ObjectRef::new(namespace));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::injector::References;
+
+    #[test]
+    fn of_a_pod_only_what_is_asked_of_it_is_kept_and_never_its_environment() {
+        let mut pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {
+                "name": "app", "namespace": "team", "labels": {"app": "x"},
+                "annotations": {"bowsprit.dev/config-revision": "abc", "large": "x"},
+            },
+            "spec": {
+                "containers": [{"name": "app", "env": [{"name": "TOKEN", "value": "secret"}]}],
+                "volumes": [
+                    {"name": "bowsprit-secrets", "projected": {"sources": [
+                        {"secret": {"name": "keys", "items": [{"key": "a", "path": "keys/a"}]}},
+                    ]}},
+                    {"name": "data", "emptyDir": {}},
+                ],
+            },
+            "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": []},
+        }))
+        .unwrap();
+        let before = References::mounted(pod.spec.as_ref().unwrap());
+        trim(&mut pod);
+        assert_eq!(References::mounted(pod.spec.as_ref().unwrap()), before);
+        insta::assert_json_snapshot!(pod);
     }
 }

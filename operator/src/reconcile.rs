@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowsprit_core::config::Problem;
 use bowsprit_crds::{ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, names};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
@@ -24,6 +25,7 @@ use serde_json::json;
 use crate::conditions::Verdict;
 use crate::desired::{Current, Desired, Judged, SidecarSeen, desired};
 use crate::injector::References;
+use crate::lease::elector::{Leadership, NotLeading};
 use crate::objects::{Changes, Store};
 use crate::poll::Poller;
 
@@ -54,6 +56,9 @@ pub enum Error {
         /// The answer.
         source: kube::Error,
     },
+    /// Another replica leads by now.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
     /// The documents cannot be written as YAML.
     #[error("rendering the config failed")]
     Render(#[from] bowsprit_core::yaml::YamlError),
@@ -108,13 +113,21 @@ pub struct Context {
     poller: Poller,
     recorder: Recorder,
     metrics: Metrics,
+    leadership: Leadership,
     failures: std::sync::Mutex<std::collections::HashMap<String, u32>>,
     behind: std::sync::Mutex<std::collections::HashMap<String, u32>>,
 }
 
 impl Context {
-    /// A context. `instance` names this process in Events.
-    pub fn new(client: Client, store: Store, poller: Poller, metrics: Metrics, instance: String) -> Self {
+    /// A context. `instance` names this process in Events; `leadership` is asked before every write.
+    pub fn new(
+        client: Client,
+        store: Store,
+        poller: Poller,
+        metrics: Metrics,
+        instance: String,
+        leadership: Leadership,
+    ) -> Self {
         let reporter = Reporter {
             controller: FIELD_MANAGER.into(),
             instance: Some(instance),
@@ -126,6 +139,7 @@ impl Context {
             poller,
             recorder,
             metrics,
+            leadership,
             failures: std::sync::Mutex::default(),
             behind: std::sync::Mutex::default(),
         }
@@ -190,9 +204,15 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     }
     let current = config_map.as_deref().map(read_config_map);
     let clock = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
-    let wanted = desired(&providers, &routes, current.as_ref(), clock)?;
+    let mut wanted = desired(&providers, &routes, current.as_ref(), clock)?;
     if let Some(sequence) = wanted.write {
         write_config_map(namespace, &wanted, sequence, context).await?;
+    }
+    let missing = missing_ca_bundles(namespace, &providers, context).await?;
+    // Nobody tells when the missing thing comes, so it is looked for.
+    let look_again = !missing.is_empty();
+    for problem in missing {
+        wanted.note_unresolved(problem);
     }
     let pods: Vec<Arc<Pod>> = context
         .store
@@ -220,7 +240,7 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     }
     if !behind {
         forget(&context.behind, namespace);
-        return Ok(if pods.is_empty() {
+        return Ok(if pods.is_empty() && !look_again {
             Action::await_change()
         } else {
             Action::requeue(AT_REST)
@@ -232,6 +252,41 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     } else {
         WHILE_LONG_BEHIND
     }))
+}
+
+/// CA bundles that ProviderConfigs name and that are not there.
+async fn missing_ca_bundles(
+    namespace: &str,
+    providers: &[Arc<ProviderConfig>],
+    context: &Context,
+) -> Result<Vec<Problem>, Error> {
+    let api = Api::<ConfigMap>::namespaced(context.client.clone(), namespace);
+    let mut missing = Vec::new();
+    for object in providers {
+        let Some(bundle) = &object.spec.endpoint.ca_bundle_ref else {
+            continue;
+        };
+        let found = api.get_opt(&bundle.name).await;
+        let found = found.map_err(|source| Error::Kube {
+            step: "looking for a CA bundle",
+            source,
+        })?;
+        let path = format!("ProviderConfig {}: spec.endpoint.caBundleRef", object.name_any());
+        let Some(map) = found else {
+            let remedy = format!("create it with the key {:?}, or correct the name", bundle.key);
+            missing.push(Problem::new(
+                path,
+                format!("there is no ConfigMap {:?}", bundle.name),
+                remedy,
+            ));
+            continue;
+        };
+        if !map.data.is_some_and(|data| data.contains_key(&bundle.key)) {
+            let problem = format!("ConfigMap {:?} has no key {:?}", bundle.name, bundle.key);
+            missing.push(Problem::new(path, problem, "add it, or correct the key"));
+        }
+    }
+    Ok(missing)
 }
 
 fn read_config_map(config_map: &ConfigMap) -> Current {
@@ -262,6 +317,7 @@ async fn write_config_map(namespace: &str, wanted: &Desired, sequence: u64, cont
             names::FORMAT_KEY: names::FORMAT_VERSION.to_string(),
         },
     });
+    context.leadership.check()?;
     let api = Api::<ConfigMap>::namespaced(context.client.clone(), namespace);
     api.patch(
         names::CONFIG_MAP,
@@ -306,6 +362,9 @@ async fn nudge(namespace: &str, pods: &[Arc<Pod>], revision: &str, context: &Con
         .for_each_concurrent(NUDGES_AT_ONCE, |name| {
             let (api, patch) = (&api, &patch);
             async move {
+                if context.leadership.check().is_err() {
+                    return;
+                }
                 match api
                     .patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch))
                     .await
@@ -364,6 +423,7 @@ async fn report_provider(
     if status == before {
         return Ok(());
     }
+    context.leadership.check()?;
     let api = Api::<ProviderConfig>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     let patch = status_patch(&status);
     write_status(
@@ -397,6 +457,7 @@ async fn report_route(
     if status == before {
         return Ok(());
     }
+    context.leadership.check()?;
     let api = Api::<ModelRoute>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     let patch = status_patch(&status);
     write_status(

@@ -194,12 +194,23 @@ fn what_is_mounted_can_be_read_back_and_what_is_missing_is_named() {
 
 #[test]
 fn an_environment_that_the_app_sets_itself_is_kept() {
-    let own = json!([{"name": "OPENAI_BASE_URL", "value": "https://mine"}, {"name": "OPENAI_API_KEY", "value": "sk"}]);
+    let own = json!([{"name": "ANTHROPIC_API_KEY", "value": "sk"}, {"name": "OTHER", "value": "x"}]);
+    let env = env_of(&injected(&with(plain(), "/spec/containers/0/env", own))["spec"]["containers"][0]);
+    assert_eq!(env["ANTHROPIC_API_KEY"], "sk");
+    assert_eq!(env["ANTHROPIC_BASE_URL"], "http://127.0.0.1:4000");
+    assert_eq!(env.len(), 8);
+}
+
+#[test]
+fn an_sdk_that_the_app_points_elsewhere_is_left_alone_with_its_key() {
+    let own = json!([{"name": "OPENAI_BASE_URL", "value": "https://mine"}]);
     let env = env_of(&injected(&with(plain(), "/spec/containers/0/env", own))["spec"]["containers"][0]);
     assert_eq!(env["OPENAI_BASE_URL"], "https://mine");
-    assert_eq!(env["OPENAI_API_KEY"], "sk");
-    assert_eq!(env["ANTHROPIC_API_KEY"], "bowsprit");
-    assert_eq!(env.len(), 7);
+    assert!(
+        !env.contains_key("OPENAI_API_KEY"),
+        "it would win over the key of envFrom"
+    );
+    assert_eq!(env["GEMINI_API_KEY"], "bowsprit");
 }
 
 #[test]

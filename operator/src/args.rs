@@ -1,0 +1,111 @@
+//! The command line. Every flag can be given as an environment variable too, which is how the chart does it.
+
+use clap::Parser;
+
+use crate::injector::overrides::is_quantity;
+
+/// Turns ProviderConfigs into sidecar config and injects the sidecar.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "bowsprit-operator", version)]
+pub struct Args {
+    /// Image of the sidecar that pods get.
+    #[arg(long, env = "BOWSPRIT_SIDECAR_IMAGE", value_name = "IMAGE")]
+    pub sidecar_image: String,
+
+    /// Always, IfNotPresent or Never; empty leaves it to Kubernetes.
+    #[arg(long, env = "BOWSPRIT_SIDECAR_IMAGE_PULL_POLICY", default_value = "", value_parser = pull_policy)]
+    pub sidecar_image_pull_policy: String,
+
+    /// The sidecar's CPU request; empty sets none.
+    #[arg(long, env = "BOWSPRIT_SIDECAR_CPU_REQUEST", default_value = "10m", value_parser = quantity)]
+    pub sidecar_cpu_request: String,
+
+    /// The sidecar's CPU limit; empty sets none.
+    #[arg(long, env = "BOWSPRIT_SIDECAR_CPU_LIMIT", default_value = "", value_parser = quantity)]
+    pub sidecar_cpu_limit: String,
+
+    /// The sidecar's memory request; empty sets none.
+    #[arg(long, env = "BOWSPRIT_SIDECAR_MEMORY_REQUEST", default_value = "32Mi", value_parser = quantity)]
+    pub sidecar_memory_request: String,
+
+    /// The sidecar's memory limit; empty sets none.
+    #[arg(long, env = "BOWSPRIT_SIDECAR_MEMORY_LIMIT", default_value = "128Mi", value_parser = quantity)]
+    pub sidecar_memory_limit: String,
+
+    /// The sidecar's log level: error, warn, info, debug or trace.
+    #[arg(long, env = "BOWSPRIT_SIDECAR_LOG_LEVEL", default_value = "info")]
+    pub sidecar_log_level: tracing::Level,
+
+    /// The operator's own namespace.
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub namespace: String,
+
+    /// The operator's own pod: its name in the lease and in Events.
+    #[arg(long, env = "POD_NAME")]
+    pub pod_name: String,
+
+    /// The Service in front of the webhook; its name stands in the certificate.
+    #[arg(long, env = "BOWSPRIT_WEBHOOK_SERVICE", default_value = "bowsprit-webhook")]
+    pub webhook_service: String,
+
+    /// The MutatingWebhookConfiguration that gets the CA.
+    #[arg(long, env = "BOWSPRIT_WEBHOOK_CONFIG", default_value = "bowsprit")]
+    pub webhook_config: String,
+
+    /// The Secret that holds the webhook's certificates.
+    #[arg(long, env = "BOWSPRIT_WEBHOOK_SECRET", default_value = "bowsprit-webhook-tls")]
+    pub webhook_secret: String,
+
+    /// The Lease that decides which replica reconciles.
+    #[arg(long, env = "BOWSPRIT_LEASE", default_value = "bowsprit-operator")]
+    pub lease: String,
+
+    /// Port of the webhook.
+    #[arg(long, env = "BOWSPRIT_WEBHOOK_PORT", default_value_t = 8443)]
+    pub webhook_port: u16,
+
+    /// Port of health and metrics.
+    #[arg(long, env = "BOWSPRIT_ADMIN_PORT", default_value_t = 8081)]
+    pub admin_port: u16,
+
+    /// Log level: error, warn, info, debug or trace.
+    #[arg(long, env = "BOWSPRIT_LOG_LEVEL", default_value = "info")]
+    pub log_level: tracing::Level,
+}
+
+fn pull_policy(text: &str) -> Result<String, String> {
+    match text {
+        "" | "Always" | "IfNotPresent" | "Never" => Ok(text.to_owned()),
+        _ => Err("write Always, IfNotPresent or Never".into()),
+    }
+}
+
+fn quantity(text: &str) -> Result<String, String> {
+    if text.is_empty() || is_quantity(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("write a Kubernetes quantity such as 10m, 1, 64Mi or 1Gi".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_value_is_refused_at_start_and_names_its_flag() {
+        let parse = |extra: &[&str]| {
+            let given = ["operator", "--sidecar-image=i", "--namespace=n", "--pod-name=p"];
+            Args::try_parse_from(given.iter().chain(extra)).map_err(|error| error.to_string())
+        };
+        assert_eq!(parse(&[]).unwrap().webhook_secret, "bowsprit-webhook-tls");
+        for flag in [
+            "--sidecar-cpu-limit=lots",
+            "--sidecar-image-pull-policy=Sometimes",
+            "--log-level=loud",
+        ] {
+            let name = flag.split('=').next().unwrap();
+            assert!(parse(&[flag]).unwrap_err().contains(name), "{flag}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Keeps Secret, served certificate and the webhook configuration's caBundle in agreement. Every replica runs it; the
+//! Secret's resourceVersion decides between two that write at once, and the loser reads again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use super::authority::{CannotMake, Material};
+use super::{BadPair, Served};
+use crate::metrics::Metrics;
+use crate::readiness::Block;
+use crate::time::unix_seconds;
+
+/// Between two looks once all is well.
+const AT_REST: Duration = Duration::from_secs(30);
+/// Between two looks until then; doubled up to [`AT_REST`].
+const AT_START: Duration = Duration::from_millis(500);
+/// Attempts at one look against replicas that write at the same time.
+const MAX_CONFLICTS: u32 = 5;
+
+/// Why certificates could not be brought in order.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Secret could not be read or written.
+    #[error("Secret {0}")]
+    Secret(String, #[source] kube::Error),
+    /// The webhook configuration could not be read or patched.
+    #[error("MutatingWebhookConfiguration {0}")]
+    Webhook(String, #[source] kube::Error),
+    /// No certificate could be made.
+    #[error(transparent)]
+    Make(#[from] CannotMake),
+    /// What is stored cannot be served.
+    #[error(transparent)]
+    Pair(#[from] BadPair),
+    /// The state could not be written as JSON.
+    #[error("the certificates could not be written as JSON")]
+    Json(#[source] serde_json::Error),
+    /// Other replicas were always first.
+    #[error("other replicas keep writing the Secret")]
+    Contended,
+}
+
+/// Names that belong to the webhook's certificate.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The Secret in the operator's namespace.
+    pub secret: String,
+    /// The `MutatingWebhookConfiguration`.
+    pub webhook_config: String,
+    /// DNS names of the webhook's Service.
+    pub dns: Vec<String>,
+}
+
+/// The loop and what it needs.
+pub struct Keeper {
+    secrets: Api<Secret>,
+    webhooks: Api<MutatingWebhookConfiguration>,
+    names: Names,
+    served: Arc<Served>,
+    metrics: Metrics,
+}
+
+impl Keeper {
+    /// `namespace` is the operator's own.
+    pub fn new(client: kube::Client, namespace: &str, names: Names, served: Arc<Served>, metrics: Metrics) -> Self {
+        let secrets = Api::namespaced(client.clone(), namespace);
+        Self {
+            secrets,
+            webhooks: Api::all(client),
+            names,
+            served,
+            metrics,
+        }
+    }
+
+    /// Never returns; says `ready` once the apiserver was told to trust what is served.
+    pub async fn run(self, ready: Block) {
+        let (mut ready, mut pause) = (Some(ready), AT_START);
+        loop {
+            match self.look().await {
+                Ok(()) => {
+                    if let Some(block) = ready.take() {
+                        block.ready();
+                    }
+                    pause = AT_REST;
+                }
+                Err(error) => {
+                    let source = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, source, "webhook certificates are not in order, will try again");
+                    pause = if ready.is_some() {
+                        (pause * 2).min(AT_REST)
+                    } else {
+                        AT_REST
+                    };
+                }
+            }
+            tokio::time::sleep(pause.mul_f64(1.0 + 0.2 * fastrand::f64())).await;
+        }
+    }
+
+    /// One look: Secret, served certificate, caBundle.
+    pub async fn look(&self) -> Result<(), Error> {
+        let material = self.stored().await?;
+        // The bundle first: a leaf is served only after the apiserver was told to trust it.
+        self.publish(&material.bundle()).await?;
+        self.served.set(&material.current)?;
+        self.metrics.certificate(material.current.not_after);
+        Ok(())
+    }
+
+    /// What the Secret holds, after the step that is due.
+    async fn stored(&self) -> Result<Material, Error> {
+        let failed = |error| Error::Secret(self.names.secret.clone(), error);
+        for _ in 0..MAX_CONFLICTS {
+            let secret = self.secrets.get_opt(&self.names.secret).await.map_err(failed)?;
+            let data = secret.as_ref().and_then(|secret| secret.data.as_ref());
+            let stored = Material::from_secret(data);
+            let Some(wanted) = Material::step(stored.as_ref(), &self.names.dns, unix_seconds())? else {
+                return stored.ok_or(Error::Contended);
+            };
+            let exists = secret.is_some();
+            let mut secret = secret.unwrap_or_else(|| self.fresh());
+            secret.data = Some(wanted.to_secret().map_err(Error::Json)?);
+            let written = if exists {
+                self.secrets
+                    .replace(&self.names.secret, &PostParams::default(), &secret)
+                    .await
+            } else {
+                self.secrets.create(&PostParams::default(), &secret).await
+            };
+            match written {
+                Ok(_) => {
+                    self.metrics.wrote("webhook_secret", true);
+                    let announced = wanted.next.is_some();
+                    tracing::info!(secret = self.names.secret, announced, "webhook certificates written");
+                    return Ok(wanted);
+                }
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => {
+                    self.metrics.wrote("webhook_secret", false);
+                    return Err(failed(error));
+                }
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    fn fresh(&self) -> Secret {
+        let labels = [(
+            "app.kubernetes.io/managed-by".to_owned(),
+            "bowsprit-operator".to_owned(),
+        )];
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(self.names.secret.clone()),
+                labels: Some(labels.into()),
+                ..ObjectMeta::default()
+            },
+            type_: Some("Opaque".into()),
+            ..Secret::default()
+        }
+    }
+
+    /// Puts the bundle into every webhook of the configuration where it is not yet.
+    async fn publish(&self, bundle: &str) -> Result<(), Error> {
+        let failed = |error| Error::Webhook(self.names.webhook_config.clone(), error);
+        let config = self.webhooks.get(&self.names.webhook_config).await.map_err(failed)?;
+        let Some(patch) = bundle_patch(&config, bundle) else {
+            return Ok(());
+        };
+        let result = self
+            .webhooks
+            .patch(
+                &self.names.webhook_config,
+                &PatchParams::default(),
+                &Patch::Strategic(patch),
+            )
+            .await;
+        self.metrics.wrote("webhook_configuration", result.is_ok());
+        result.map(|_| ()).map_err(failed)
+    }
+}
+
+/// A strategic merge patch (lists of webhooks merge by name), tied to the version that was read; `None`: all have it.
+fn bundle_patch(config: &MutatingWebhookConfiguration, bundle: &str) -> Option<serde_json::Value> {
+    let wanted = ByteString(bundle.as_bytes().to_vec());
+    let behind = config
+        .webhooks
+        .iter()
+        .flatten()
+        .filter(|hook| hook.client_config.ca_bundle.as_ref() != Some(&wanted));
+    let hooks: Vec<_> = behind
+        .map(|hook| json!({"name": hook.name, "clientConfig": {"caBundle": wanted}}))
+        .collect();
+    (!hooks.is_empty())
+        .then(|| json!({"metadata": {"resourceVersion": config.metadata.resource_version}, "webhooks": hooks}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_webhook_that_is_behind_gets_the_bundle_and_no_other_is_touched() {
+        let config: MutatingWebhookConfiguration = serde_json::from_value(json!({
+            "metadata": {"name": "bowsprit", "resourceVersion": "7"},
+            "webhooks": [
+                {"name": "a", "clientConfig": {"caBundle": "bmV3"}, "admissionReviewVersions": ["v1"], "sideEffects": "None"},
+                {"name": "b", "clientConfig": {}, "admissionReviewVersions": ["v1"], "sideEffects": "None"},
+            ],
+        }))
+        .unwrap();
+        let patch = bundle_patch(&config, "new").unwrap();
+        assert_eq!(
+            patch,
+            json!({"metadata": {"resourceVersion": "7"}, "webhooks": [{"name": "b", "clientConfig": {"caBundle": "bmV3"}}]})
+        );
+        let mut all = config.clone();
+        all.webhooks.as_mut().unwrap()[1].client_config.ca_bundle = Some(ByteString(b"new".to_vec()));
+        assert!(bundle_patch(&all, "new").is_none());
+    }
+}

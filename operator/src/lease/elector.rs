@@ -1,0 +1,199 @@
+//! Gets the lease, keeps it, and gives it back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bowsprit_core::clock::Moment;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, PostParams};
+
+use super::{LEASE, RENEW_DEADLINE, RETRY, Seen, Step, decide};
+use crate::time::Clock;
+
+/// Proof of leadership, asked before every write.
+#[derive(Clone, Debug)]
+pub struct Leadership {
+    clock: Clock,
+    until: Arc<Mutex<Option<Moment>>>,
+}
+
+/// This replica does not lead (any more).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this replica does not hold the lease: nothing was written")]
+pub struct NotLeading;
+
+impl Leadership {
+    /// Not leading yet.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            until: Arc::default(),
+        }
+    }
+
+    /// Ok while this replica may write.
+    pub fn check(&self) -> Result<(), NotLeading> {
+        match *self.until.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(until) if self.clock.now() < until => Ok(()),
+            _ => Err(NotLeading),
+        }
+    }
+
+    fn set(&self, until: Option<Moment>) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}
+
+/// One replica's part in the election.
+pub struct Elector {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+    clock: Clock,
+    leadership: Leadership,
+    seen: Option<Seen>,
+}
+
+impl Elector {
+    /// For the Lease `name`, as `identity` (the pod's name).
+    pub fn new(api: Api<Lease>, name: &str, identity: &str, clock: Clock) -> Self {
+        let leadership = Leadership::new(clock);
+        Self {
+            api,
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            clock,
+            leadership,
+            seen: None,
+        }
+    }
+
+    /// What the reconciler asks before it writes.
+    pub fn leadership(&self) -> Leadership {
+        self.leadership.clone()
+    }
+
+    /// Returns once this replica leads.
+    pub async fn acquire(&mut self) {
+        loop {
+            match tokio::time::timeout(RENEW_DEADLINE, self.attempt()).await {
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "cannot get the lease, will try again"),
+                Err(_) => tracing::warn!(
+                    lease = self.name,
+                    "the apiserver does not answer to a try for the lease"
+                ),
+            }
+            tokio::time::sleep(jittered(RETRY)).await;
+        }
+    }
+
+    /// Renews until the lease is lost; then nothing may be written any more, and the process had better end.
+    pub async fn hold(&mut self) {
+        loop {
+            tokio::time::sleep(jittered(RETRY)).await;
+            match tokio::time::timeout(RENEW_DEADLINE, self.attempt()).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false))
+                    if self
+                        .seen
+                        .as_ref()
+                        .is_some_and(|seen| seen.holder() == Some(&self.identity)) =>
+                {
+                    // A conflict with somebody who only touched the object: the next look tells.
+                }
+                Ok(Ok(false)) => {
+                    self.leadership.set(None);
+                    return;
+                }
+                Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "cannot renew the lease, will try again"),
+                Err(_) => tracing::warn!(lease = self.name, "the apiserver does not answer to a renewal"),
+            }
+            if self.leadership.check().is_err() {
+                self.leadership.set(None);
+                return;
+            }
+        }
+    }
+
+    /// Gives the lease back so that another replica need not wait for it to expire.
+    pub async fn release(&mut self) {
+        let held = self.leadership.check().is_ok();
+        self.leadership.set(None);
+        if !held {
+            return;
+        }
+        let freed = async {
+            let mut lease = self.api.get(&self.name).await?;
+            let spec = lease.spec.get_or_insert_default();
+            if spec.holder_identity.as_deref() == Some(&self.identity) {
+                spec.holder_identity = Some(String::new());
+                self.api.replace(&self.name, &PostParams::default(), &lease).await?;
+            }
+            Ok::<_, kube::Error>(())
+        };
+        if let Err(error) = freed.await {
+            tracing::warn!(%error, lease = self.name, "the lease was not given back and will expire by itself");
+        }
+    }
+
+    /// One look and, where it is ours to write, one write. True where this replica leads afterwards.
+    async fn attempt(&mut self) -> Result<bool, kube::Error> {
+        // From before the request: what the apiserver was told later must not lengthen what we believe.
+        let asked = self.clock.now();
+        let lease = self.api.get_opt(&self.name).await?;
+        let spec = lease.as_ref().and_then(|lease| lease.spec.clone());
+        self.seen = spec.map(|spec| Seen::note(self.seen.take(), spec, self.clock.now()));
+        let step = decide(self.seen.as_ref(), &self.identity, self.clock.now());
+        if step == Step::Wait {
+            return Ok(false);
+        }
+        let written = match lease {
+            None => self.api.create(&PostParams::default(), &self.fresh()).await,
+            Some(mut lease) => {
+                lease.spec = Some(self.renewed(lease.spec.unwrap_or_default(), step));
+                // Carries the resourceVersion: of two replicas that both saw it free, one gets a conflict.
+                self.api.replace(&self.name, &PostParams::default(), &lease).await
+            }
+        };
+        match written {
+            Ok(lease) => {
+                self.seen = lease.spec.map(|spec| Seen::note(None, spec, self.clock.now()));
+                self.leadership.set(Some(asked + RENEW_DEADLINE));
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fresh(&self) -> Lease {
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(self.renewed(LeaseSpec::default(), Step::Acquire)),
+        }
+    }
+
+    fn renewed(&self, mut spec: LeaseSpec, step: Step) -> LeaseSpec {
+        let now = MicroTime(Timestamp::now());
+        if step == Step::Acquire {
+            spec.acquire_time = Some(now.clone());
+            spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0).saturating_add(1));
+        }
+        spec.holder_identity = Some(self.identity.clone());
+        spec.lease_duration_seconds = i32::try_from(LEASE.as_secs()).ok();
+        spec.renew_time = Some(now);
+        spec
+    }
+}
+
+/// Up to a fifth longer, so that replicas do not ask in step.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 + 0.2 * fastrand::f64())
+}

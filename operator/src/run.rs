@@ -1,0 +1,291 @@
+//! Wires the parts and runs them: webhook, certificates and watches on every replica, the reconciler on the one that
+//! holds the lease.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bowsprit_crds::names;
+use futures::StreamExt as _;
+use kube::{Api, Client};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::args::Args;
+use crate::certs::keeper::{Keeper, Names};
+use crate::certs::{Served, server_config};
+use crate::injector::{References, Resources, Settings};
+use crate::lease::elector::Elector;
+use crate::metrics::Metrics;
+use crate::objects::{Changes, Store};
+use crate::poll::Poller;
+use crate::readiness::Readiness;
+use crate::reconcile;
+use crate::time::Clock;
+use crate::webhook::review::{Lookup, Reviewer, View};
+use crate::{admin, webhook};
+
+/// After SIGTERM, before the webhook stops to accept: time for the Service to stop sending new connections here.
+const LAME_DUCK: Duration = Duration::from_secs(3);
+/// For each of the last steps at shutdown.
+const LAST_STEP: Duration = Duration::from_secs(5);
+/// The first minor version of Kubernetes 1 with native sidecars switched on.
+const NATIVE_SIDECARS_SINCE: u32 = 29;
+
+/// Why the process ends; each has an exit code of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Told to stop, and everything was finished.
+    Stopped,
+    /// The lease went to another replica: started anew, this one begins from what is true then.
+    LeaseLost,
+    /// A part that must not end has ended.
+    PartDied(&'static str),
+}
+
+/// Runs until SIGTERM or SIGINT, or until something ends that must not.
+pub async fn run(args: Args) -> anyhow::Result<Ended> {
+    // Nothing else in the process installs one, so the only error is that it is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut terminated = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+
+    let readiness = Readiness::default();
+    let (certificate_ready, objects_ready) = (
+        readiness.block("webhook certificate"),
+        readiness.block("watched objects"),
+    );
+    let metrics = Metrics::new();
+    let admin = bind(args.admin_port).await.context("cannot bind the admin port")?;
+    let webhook_listener = bind(args.webhook_port).await.context("cannot bind the webhook port")?;
+    let admin = admin::serve(admin, readiness.clone(), metrics.clone());
+
+    let client = Client::try_default()
+        .await
+        .context("no way to reach a Kubernetes apiserver")?;
+    let native = native_sidecars(&client)
+        .await
+        .context("the apiserver does not tell its version")?;
+    let (store, changes, watches) = Store::watch(&client);
+
+    let synced = Arc::new(AtomicBool::new(false));
+    let reviewer = Reviewer::new(
+        settings(&args, native),
+        lookup(store.clone(), Arc::clone(&synced)),
+        metrics.clone(),
+    );
+    let served = Arc::new(Served::default());
+    let tls = server_config(Arc::clone(&served)).context("no TLS for the webhook")?;
+    let (stop, stopped) = watch::channel(false);
+    let webhook = webhook::serve(
+        webhook_listener,
+        TlsAcceptor::from(Arc::new(tls)),
+        Arc::new(reviewer),
+        said(stopped.clone()),
+    );
+    let keeper = Keeper::new(
+        client.clone(),
+        &args.namespace,
+        cert_names(&args),
+        served,
+        metrics.clone(),
+    );
+    let certificates = keeper.run(certificate_ready);
+    let objects = {
+        let store = store.clone();
+        async move {
+            store.ready().await;
+            synced.store(true, Ordering::Release);
+            objects_ready.ready();
+            std::future::pending::<()>().await;
+        }
+    };
+
+    let clock = Clock::new();
+    let leases = Api::namespaced(client.clone(), &args.namespace);
+    let mut elector = Elector::new(leases, &args.lease, &args.pod_name, clock);
+    let context = Arc::new(reconcile::Context::new(
+        client,
+        store,
+        Poller::new().context("no HTTP client")?,
+        metrics.reconcile(),
+        args.pod_name.clone(),
+        elector.leadership(),
+    ));
+    let (stop_leading, leading_stopped) = watch::channel(false);
+    let lead = lead(&mut elector, context, changes, leading_stopped, &metrics);
+
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), native_sidecars = native, "started");
+    let mut webhook = std::pin::pin!(webhook);
+    let mut lead = std::pin::pin!(lead);
+    let background = async {
+        // None of these ever returns by itself; the watches do if the library gives up.
+        tokio::select! {
+            () = admin => "admin",
+            () = certificates => "certificates",
+            () = objects => "objects",
+            () = watches => "watches",
+        }
+    };
+    let mut background = std::pin::pin!(background);
+    // Whatever ends first decides; the losers are polled on below or dropped with the process.
+    let ended = tokio::select! {
+        _ = terminated.recv() => Ended::Stopped,
+        _ = interrupted.recv() => Ended::Stopped,
+        () = &mut webhook => Ended::PartDied("webhook"),
+        part = &mut background => Ended::PartDied(part),
+        ended = &mut lead => ended,
+    };
+    if ended != Ended::Stopped {
+        return Ok(ended);
+    }
+
+    tracing::info!("stopping: no longer ready, finishing what is under way");
+    let _stopping = readiness.block("nothing more, it is stopping");
+    let _ = stop_leading.send(true);
+    let finish = async {
+        let leader = async {
+            let _ = tokio::time::timeout(LAST_STEP, &mut lead).await;
+        };
+        let server = async {
+            tokio::time::sleep(LAME_DUCK).await;
+            let _ = stop.send(true);
+            let _ = tokio::time::timeout(LAST_STEP, &mut webhook).await;
+        };
+        futures::future::join(leader, server).await;
+    };
+    tokio::select! {
+        () = finish => {}
+        // Admin and watches go on meanwhile, so that the kubelet sees that it is not ready.
+        _ = &mut background => {}
+        _ = terminated.recv() => tracing::warn!("told to stop twice: stopping at once"),
+    }
+    Ok(Ended::Stopped)
+}
+
+/// Waits for the lease, reconciles while it is held, and gives it back at the end.
+async fn lead(
+    elector: &mut Elector,
+    context: Arc<reconcile::Context>,
+    mut changes: Changes,
+    stopped: watch::Receiver<bool>,
+    metrics: &Metrics,
+) -> Ended {
+    tokio::select! {
+        () = elector.acquire() => {}
+        // Changes before our time are not for us: a new leader looks at every namespace anyway.
+        () = async { while changes.next().await.is_some() {} } => return Ended::PartDied("watches"),
+        () = said(stopped.clone()) => return Ended::Stopped,
+    }
+    tracing::info!("this replica leads");
+    metrics.leads(true);
+    let reconciling = reconcile::run(context, changes, said(stopped.clone()));
+    let ended = tokio::select! {
+        () = reconciling => if *stopped.borrow() { Ended::Stopped } else { Ended::PartDied("reconciler") },
+        // Drops what is under way at its next await; the apiserver's own lock protects what is already sent.
+        () = elector.hold() => Ended::LeaseLost,
+    };
+    metrics.leads(false);
+    if ended == Ended::Stopped {
+        let _ = tokio::time::timeout(LAST_STEP, elector.release()).await;
+    }
+    ended
+}
+
+/// Resolves once `true` was sent, or nobody can send any more.
+async fn said(mut told: watch::Receiver<bool>) {
+    let _ = told.wait_for(|told| *told).await;
+}
+
+/// IPv6 and IPv4 where the node has both, else IPv4.
+async fn bind(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await,
+    }
+}
+
+async fn native_sidecars(client: &Client) -> Result<bool, kube::Error> {
+    let version = client.apiserver_version().await?;
+    Ok(is_native(&version.major, &version.minor))
+}
+
+/// Providers add to the minor version: `29+`.
+fn is_native(major: &str, minor: &str) -> bool {
+    let number = |text: &str| {
+        text.trim_end_matches(|c: char| !c.is_ascii_digit())
+            .parse::<u32>()
+            .unwrap_or(0)
+    };
+    (number(major), number(minor)) >= (1, NATIVE_SIDECARS_SINCE)
+}
+
+fn settings(args: &Args, native: bool) -> Settings {
+    Settings {
+        image: args.sidecar_image.clone(),
+        image_pull_policy: args.sidecar_image_pull_policy.clone(),
+        resources: Resources {
+            cpu_request: args.sidecar_cpu_request.clone(),
+            cpu_limit: args.sidecar_cpu_limit.clone(),
+            memory_request: args.sidecar_memory_request.clone(),
+            memory_limit: args.sidecar_memory_limit.clone(),
+        },
+        log_level: args.sidecar_log_level.to_string().to_lowercase(),
+        native,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn cert_names(args: &Args) -> Names {
+    let (service, namespace) = (&args.webhook_service, &args.namespace);
+    Names {
+        secret: args.webhook_secret.clone(),
+        webhook_config: args.webhook_config.clone(),
+        dns: vec![format!("{service}.{namespace}.svc")],
+    }
+}
+
+/// What the webhook may know of a pod's namespace: memory only.
+fn lookup(store: Store, synced: Arc<AtomicBool>) -> Lookup {
+    Arc::new(move |namespace, labels| {
+        if !synced.load(Ordering::Acquire) {
+            return None;
+        }
+        let providers = store.providers(namespace);
+        let selects = |selector: &bowsprit_crds::LabelSelector| selector.matches(labels);
+        let selected = providers
+            .iter()
+            .filter(|object| object.spec.pod_selector.as_ref().is_none_or(selects));
+        let revision = store
+            .config_map(namespace)
+            .and_then(|map| map.data.as_ref()?.get(names::REVISION_KEY).cloned());
+        Some(View {
+            providers: selected.count(),
+            references: References::of(providers.iter().map(AsRef::as_ref), labels),
+            revision,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn native_sidecars_are_used_from_1_29_on_whatever_a_provider_adds_to_the_number() {
+        for (major, minor, native) in [
+            ("1", "28", false),
+            ("1", "29", true),
+            ("1", "29+", true),
+            ("1", "36", true),
+            ("2", "0", true),
+            ("", "", false),
+        ] {
+            assert_eq!(is_native(major, minor), native, "{major}.{minor}");
+        }
+    }
+}
