@@ -33,6 +33,7 @@ lint: ## clippy, warnings are errors
 unit: ## Unit, property, simulation and in-process proxy tests
 	$(call step,unit and in-process tests)
 	@$(CARGO) test $(LOCKED) --features bowsprit-crds/schema
+	@python3 -m unittest discover --quiet -s tests/load/measuring -t tests/load
 drift: ## Generated files are what the source says
 	$(call step,generated files)
 	@mkdir -p $(DRIFT) && $(CARGO) run $(LOCKED) -q -p bowsprit-crds --features schema --bin crdgen -- $(DRIFT)

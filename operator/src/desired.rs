@@ -143,6 +143,11 @@ pub fn desired(
 }
 
 impl Desired {
+    /// Notes a reference that leads nowhere, found by whoever can look; its path begins as `ProviderConfig NAME: `.
+    pub fn note_unresolved(&mut self, problem: Problem) {
+        self.unresolved.push(problem);
+    }
+
     /// The verdict on a ProviderConfig, given its namespace's sidecars.
     pub fn judge_provider(&self, name: &str, sidecars: &[SidecarSeen]) -> Option<Judged> {
         let checked = self.accepted_providers.get(name)?;

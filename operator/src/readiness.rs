@@ -1,4 +1,5 @@
-//! Ready means that nothing blocks readiness any more. Whoever is not ready holds a guard; dropping it is the news.
+//! Ready means that nothing blocks readiness any more. Whoever is not ready holds a block, and
+//! says so when it is: a block that is only dropped, since its holder died, goes on blocking.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Mutex<BTreeSet<&'static str>>>);
 
-/// Holds readiness back until it is dropped.
+/// Holds readiness back until [`Block::ready`].
 #[derive(Debug)]
 pub struct Block {
     of: Readiness,
@@ -31,8 +32,9 @@ impl Readiness {
     }
 }
 
-impl Drop for Block {
-    fn drop(&mut self) {
+impl Block {
+    /// This part is ready.
+    pub fn ready(self) {
         let waiting = {
             let mut waiting = self.of.lock();
             waiting.remove(self.what);
@@ -47,12 +49,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ready_is_when_the_last_guard_is_dropped() {
+    fn ready_is_when_the_last_part_says_so_and_a_dead_part_never_does() {
         let readiness = Readiness::default();
         let (certificate, objects) = (readiness.block("certificate"), readiness.block("objects"));
-        drop(certificate);
+        certificate.ready();
         assert_eq!(readiness.waiting_for(), ["objects"]);
         drop(objects);
+        assert_eq!(readiness.waiting_for(), ["objects"]);
+        readiness.block("objects").ready();
         assert!(readiness.waiting_for().is_empty());
     }
 }

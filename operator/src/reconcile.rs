@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowsprit_core::config::Problem;
 use bowsprit_crds::{ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, names};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
@@ -203,9 +204,15 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     }
     let current = config_map.as_deref().map(read_config_map);
     let clock = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
-    let wanted = desired(&providers, &routes, current.as_ref(), clock)?;
+    let mut wanted = desired(&providers, &routes, current.as_ref(), clock)?;
     if let Some(sequence) = wanted.write {
         write_config_map(namespace, &wanted, sequence, context).await?;
+    }
+    let missing = missing_ca_bundles(namespace, &providers, context).await?;
+    // Nobody tells when the missing thing comes, so it is looked for.
+    let look_again = !missing.is_empty();
+    for problem in missing {
+        wanted.note_unresolved(problem);
     }
     let pods: Vec<Arc<Pod>> = context
         .store
@@ -233,7 +240,7 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     }
     if !behind {
         forget(&context.behind, namespace);
-        return Ok(if pods.is_empty() {
+        return Ok(if pods.is_empty() && !look_again {
             Action::await_change()
         } else {
             Action::requeue(AT_REST)
@@ -245,6 +252,41 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     } else {
         WHILE_LONG_BEHIND
     }))
+}
+
+/// CA bundles that ProviderConfigs name and that are not there.
+async fn missing_ca_bundles(
+    namespace: &str,
+    providers: &[Arc<ProviderConfig>],
+    context: &Context,
+) -> Result<Vec<Problem>, Error> {
+    let api = Api::<ConfigMap>::namespaced(context.client.clone(), namespace);
+    let mut missing = Vec::new();
+    for object in providers {
+        let Some(bundle) = &object.spec.endpoint.ca_bundle_ref else {
+            continue;
+        };
+        let found = api.get_opt(&bundle.name).await;
+        let found = found.map_err(|source| Error::Kube {
+            step: "looking for a CA bundle",
+            source,
+        })?;
+        let path = format!("ProviderConfig {}: spec.endpoint.caBundleRef", object.name_any());
+        let Some(map) = found else {
+            let remedy = format!("create it with the key {:?}, or correct the name", bundle.key);
+            missing.push(Problem::new(
+                path,
+                format!("there is no ConfigMap {:?}", bundle.name),
+                remedy,
+            ));
+            continue;
+        };
+        if !map.data.is_some_and(|data| data.contains_key(&bundle.key)) {
+            let problem = format!("ConfigMap {:?} has no key {:?}", bundle.name, bundle.key);
+            missing.push(Problem::new(path, problem, "add it, or correct the key"));
+        }
+    }
+    Ok(missing)
 }
 
 fn read_config_map(config_map: &ConfigMap) -> Current {

@@ -100,7 +100,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         async move {
             store.ready().await;
             synced.store(true, Ordering::Release);
-            drop(objects_ready);
+            objects_ready.ready();
             std::future::pending::<()>().await;
         }
     };
@@ -145,7 +145,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     }
 
     tracing::info!("stopping: no longer ready, finishing what is under way");
-    let _stopping = readiness.block("nothing: the process is stopping");
+    let _stopping = readiness.block("nothing more, it is stopping");
     let _ = stop_leading.send(true);
     let finish = async {
         let leader = async {

@@ -80,13 +80,15 @@ impl Keeper {
         }
     }
 
-    /// Never returns; `ready` is dropped once the apiserver trusts what is served.
+    /// Never returns; says `ready` once the apiserver was told to trust what is served.
     pub async fn run(self, ready: Block) {
         let (mut ready, mut pause) = (Some(ready), AT_START);
         loop {
             match self.look().await {
                 Ok(()) => {
-                    ready = None;
+                    if let Some(block) = ready.take() {
+                        block.ready();
+                    }
                     pause = AT_REST;
                 }
                 Err(error) => {

@@ -120,7 +120,7 @@ _LINES = EVENTS + 1  # [DONE] is one too
 
 SCENARIOS = [
     Scenario("plain", "openai", _CHAT_PATH, CHAT, "closed", CONNECTIONS, "request"),
-    Scenario("rate", "openai", _CHAT_PATH, CHAT, "rate", RATE_CONNECTIONS, "request", length=0.5, rate=RATE),
+    Scenario("rate", "openai", _CHAT_PATH, CHAT, "rate", RATE_CONNECTIONS, "request", length=0.5, shortest=0.75, rate=RATE),
     Scenario(
         "stream", "openai", _CHAT_PATH, CHAT | {"stream": True}, "stream", STREAMS, "chunk", shortest=2.0, events=_LINES
     ),
