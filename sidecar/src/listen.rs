@@ -95,6 +95,7 @@ where
     H: Fn(Request<Incoming>, IpAddr) -> F,
     F: Future<Output = Response<Body>>,
 {
+    let _open = drain.open();
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         // `map` and not an async block: that would hold the answer's future, several KiB of it, twice.
