@@ -46,7 +46,20 @@ pub struct Drain {
     draining: Flag,
     cut: Flag,
     in_flight: AtomicUsize,
+    connections: AtomicUsize,
     idle: Notify,
+}
+
+/// Held by each open connection: a request ends when its answer is made, a connection when it is written out.
+#[derive(Debug)]
+pub struct Open(Arc<Drain>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.0.connections.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
 }
 
 /// Held by each request in flight, stream included.
@@ -113,28 +126,44 @@ impl Drain {
         Token(Arc::clone(self))
     }
 
+    /// Counts a connection in.
+    pub fn open(self: &Arc<Self>) -> Open {
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        Open(Arc::clone(self))
+    }
+
     /// Requests in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Waits until nothing is in flight; after `deadline` cuts what is left and gives it `grace` to say goodbye.
+    /// Waits until nothing is in flight; after `deadline` cuts what is left. Then the connections have `grace` to write
+    /// out what is answered already.
     pub async fn finish(&self, deadline: Duration, grace: Duration) -> Drained {
-        if tokio::time::timeout(deadline, self.until_idle()).await.is_ok() {
-            return Drained::Clean;
-        }
-        let left = self.in_flight();
-        self.cut();
-        let _ = tokio::time::timeout(grace, self.until_idle()).await;
-        Drained::Cut(left)
+        let drained = if tokio::time::timeout(deadline, self.none_of(&self.in_flight))
+            .await
+            .is_ok()
+        {
+            Drained::Clean
+        } else {
+            let left = self.in_flight();
+            self.cut();
+            Drained::Cut(left)
+        };
+        let written = async {
+            self.none_of(&self.in_flight).await;
+            self.none_of(&self.connections).await;
+        };
+        let _ = tokio::time::timeout(grace, written).await;
+        drained
     }
 
-    async fn until_idle(&self) {
+    async fn none_of(&self, count: &AtomicUsize) {
         loop {
             let notified = self.idle.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            if self.in_flight() == 0 {
+            if count.load(Ordering::SeqCst) == 0 {
                 return;
             }
             notified.await;
@@ -159,6 +188,27 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(token);
         assert_eq!(waiting.await.unwrap(), Drained::Clean);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_waits_for_answers_to_be_written_but_not_for_ever() {
+        let drain = Arc::new(Drain::default());
+        let open = drain.open();
+        drain.begin();
+        let waiting = tokio::spawn({
+            let drain = Arc::clone(&drain);
+            async move { drain.finish(Duration::from_secs(25), Duration::from_secs(1)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "an answer may still be on its way");
+        drop(open);
+        assert_eq!(waiting.await.unwrap(), Drained::Clean);
+        let stuck = drain.open();
+        assert_eq!(
+            drain.finish(Duration::from_secs(25), Duration::from_secs(1)).await,
+            Drained::Clean
+        );
+        drop(stuck);
     }
 
     #[tokio::test(start_paused = true)]

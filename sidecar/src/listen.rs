@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -94,10 +95,11 @@ where
     H: Fn(Request<Incoming>, IpAddr) -> F,
     F: Future<Output = Response<Body>>,
 {
+    let _open = drain.open();
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let answer = handler(request, peer);
-        async move { Ok::<_, Infallible>(answer.await) }
+        // `map` and not an async block: that would hold the answer's future, several KiB of it, twice.
+        handler(request, peer).map(Ok::<_, Infallible>)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
