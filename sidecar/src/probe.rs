@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::live::Upstream;
+use crate::upstream::tls;
 
 /// How often the schedule is looked at: the finest interval that probes can have.
 const TICK: Duration = Duration::from_millis(500);
@@ -64,10 +65,12 @@ async fn ask(app: &App, upstream: &Upstream) -> Result<(), String> {
     let mut client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy();
-    if provider.base_url.is_https() {
-        let (tls, _) = app.ground.tls(provider.ca_bundle.as_ref())?;
-        client = client.use_preconfigured_tls((*tls).clone());
-    }
+    let tls = if provider.base_url.is_https() {
+        app.ground.tls(provider.ca_bundle.as_ref())?.0
+    } else {
+        tls::trusting_nobody().map_err(|error| error.to_string())?
+    };
+    client = client.use_preconfigured_tls((*tls).clone());
     if let Some(proxy) = &provider.http_proxy {
         client = client.proxy(reqwest::Proxy::all(proxy.to_string()).map_err(|error| error.to_string())?);
     }

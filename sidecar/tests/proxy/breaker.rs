@@ -1,0 +1,133 @@
+//! The breaker opens at exactly its threshold, keeps requests away while open and lets probes through after.
+
+use serde_json::{Value, json};
+
+use crate::support::{Bed, count, failing};
+
+fn only_claude(name: &str, spec: &mut Value) {
+    if name != "claude" {
+        *spec = Value::Null;
+        return;
+    }
+    spec["circuitBreaker"] = json!({"failureThreshold": 4, "openFor": "100ms"});
+}
+
+#[tokio::test]
+async fn it_opens_at_exactly_its_threshold_and_then_sends_nothing() {
+    let bed = Bed::with(|name, spec| {
+        only_claude(name, spec);
+        if name == "claude" {
+            spec["circuitBreaker"] = json!({"failureThreshold": 4, "openFor": "60s"});
+        }
+    })
+    .await;
+    failing(&bed.claude, 500);
+    for asked in 1..=10 {
+        let reply = bed.chat().await;
+        if asked <= 4 {
+            assert_eq!(reply.status, 502, "{}", reply.text);
+        } else {
+            assert_eq!(reply.status, 503, "{}", reply.text);
+            assert_eq!(reply.json()["error"]["code"], "EXT_ALL_UNAVAILABLE");
+            let wait: u64 = reply.header("retry-after").parse().unwrap();
+            assert!((1..=60).contains(&wait));
+        }
+    }
+    assert_eq!(count(&bed.claude), 4);
+    let health = bed.provider_health("claude").await;
+    assert_eq!(
+        (health["status"].as_str(), health["models"][0]["breaker"].as_str()),
+        (Some("breaker open"), Some("open"))
+    );
+    assert_eq!(
+        bed.metric("bowsprit_breaker_state{provider=\"claude\",model=\"claude-sonnet-4-5\"}")
+            .await,
+        2.0
+    );
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn while_it_is_open_the_next_provider_answers_without_delay() {
+    let bed = Bed::with(|_, spec| spec["circuitBreaker"] = json!({"failureThreshold": 2, "openFor": "60s"})).await;
+    failing(&bed.claude, 500);
+    for _ in 0..6 {
+        assert_eq!(bed.chat().await.provider(), "gemini");
+    }
+    assert_eq!(count(&bed.claude), 2);
+    assert_eq!(
+        bed.chat().await.header("x-bowsprit-attempts"),
+        "1",
+        "no attempt is spent on an open breaker"
+    );
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn after_its_time_one_probe_closes_it() {
+    let bed = Bed::with(only_claude).await;
+    failing(&bed.claude, 500);
+    for _ in 0..4 {
+        bed.chat().await;
+    }
+    bed.claude.reset();
+    bed.until("a probe is let through", || async { bed.chat().await.status == 200 })
+        .await;
+    assert_eq!(bed.provider_health("claude").await["models"][0]["breaker"], "closed");
+    for to in ["open", "half_open", "closed"] {
+        let text = bed.metrics().await;
+        let seen = text.lines().any(|line| {
+            line.starts_with("bowsprit_breaker_transitions_total")
+                && line.contains(&format!("to=\"{to}\""))
+                && line.ends_with(" 1")
+        });
+        assert!(seen, "{to}: {text}");
+    }
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_failed_probe_opens_it_again() {
+    let bed = Bed::with(only_claude).await;
+    failing(&bed.claude, 500);
+    for _ in 0..4 {
+        bed.chat().await;
+    }
+    bed.until("a probe is let through", || async {
+        bed.chat().await;
+        count(&bed.claude) >= 5
+    })
+    .await;
+    let state = bed.provider_health("claude").await["models"][0]["breaker"].clone();
+    assert!(state == "open" || state == "half_open", "{state}");
+}
+
+#[tokio::test]
+async fn a_throttled_provider_does_not_open_it_but_bad_requests_do_not_either() {
+    let bed = Bed::with(only_claude).await;
+    for code in [429, 400, 401] {
+        failing(&bed.claude, code);
+        for _ in 0..6 {
+            bed.chat().await;
+        }
+        assert_eq!(
+            bed.provider_health("claude").await["models"][0]["breaker"],
+            "closed",
+            "{code}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn it_is_reset_by_hand_from_inside_the_pod() {
+    let bed = Bed::with(|_, spec| spec["circuitBreaker"] = json!({"failureThreshold": 1, "openFor": "60s"})).await;
+    failing(&bed.claude, 500);
+    bed.chat().await;
+    bed.claude.reset();
+    assert_eq!(bed.chat().await.provider(), "gemini");
+    let reply = bed.admin_post("/circuits/reset?provider=claude").await;
+    assert_eq!((reply.status, reply.json()["closed"].as_u64()), (200, Some(1)));
+    assert_eq!(bed.chat().await.provider(), "claude");
+    assert_eq!(bed.admin_post("/circuits/reset?provider=nobody").await.status, 404);
+    assert_eq!(bed.admin("/circuits/reset").await.status, 405);
+}

@@ -1,0 +1,207 @@
+//! When a provider fails, the next one answers, and the app does not notice.
+
+use std::time::Duration;
+
+use bowsprit_providers::{Answer, Behaviour, Fault, Point};
+use serde_json::{Value, json};
+
+use crate::support::{Bed, count, failing};
+
+#[tokio::test]
+async fn a_failing_provider_is_answered_for_by_the_next() {
+    for code in [500, 502, 503, 529, 429, 401, 402, 403, 404, 408] {
+        let bed = Bed::new().await;
+        failing(&bed.claude, code);
+        let reply = bed.chat().await;
+        assert_eq!(
+            (reply.status, reply.provider()),
+            (200, "gemini"),
+            "{code}: {}",
+            reply.text
+        );
+        assert_eq!(
+            reply.json()["model"],
+            "claude-sonnet-4-5",
+            "the caller sees the model it asked for"
+        );
+        assert_eq!(reply.header("x-bowsprit-attempts"), "2");
+        let streamed = bed.chat_with("claude-sonnet-4-5", true).await;
+        assert_eq!((streamed.status, streamed.provider()), (200, "gemini"), "{code}");
+        assert_eq!(streamed.events().last(), Some(&"[DONE]"));
+        bed.balanced().await;
+    }
+}
+
+#[tokio::test]
+async fn the_whole_chain_is_gone_through_in_order() {
+    let bed = Bed::new().await;
+    failing(&bed.claude, 500);
+    failing(&bed.gemini, 500);
+    let reply = bed.chat().await;
+    assert_eq!((reply.status, reply.provider()), (200, "openai"));
+    assert_eq!(
+        bed.metric("bowsprit_fallbacks_total{provider=\"claude\",code=\"EXT_SERVER_ERROR\"}")
+            .await,
+        1.0
+    );
+    assert_eq!(
+        bed.metric("bowsprit_fallbacks_total{provider=\"gemini\",code=\"EXT_SERVER_ERROR\"}")
+            .await,
+        1.0
+    );
+}
+
+#[tokio::test]
+async fn whatever_the_network_does_to_one_provider_the_next_one_answers() {
+    let faults: [(&str, Behaviour); 8] = [
+        ("reset before the head", Behaviour::reset(Point::BeforeHead)),
+        ("reset after the head", Behaviour::reset(Point::AfterHead)),
+        (
+            "body shorter than promised",
+            Answer::new("one two").fault(Fault::EarlyFin { after: 1 }).into(),
+        ),
+        ("html from a proxy", Behaviour::Html502),
+        ("error in a 200", Behaviour::ErrorIn200),
+        ("empty 200", Behaviour::Empty200),
+        ("not HTTP", Behaviour::Garbage),
+        ("redirect", Behaviour::Redirect("http://127.0.0.1:1/stolen".into())),
+    ];
+    for (what, fault) in faults {
+        let bed = Bed::new().await;
+        bed.claude.always(fault);
+        let reply = bed.chat().await;
+        assert_eq!(
+            (reply.status, reply.provider()),
+            (200, "gemini"),
+            "{what}: {}",
+            reply.text
+        );
+        bed.balanced().await;
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_or_hangs_is_left_for_the_next() {
+    let bed = Bed::with(|_, spec| {
+        spec["timeouts"] = json!({"connect": "2s", "firstToken": "150ms", "idle": "150ms", "total": "200ms"});
+    })
+    .await;
+    bed.claude.down().await;
+    assert_eq!(bed.chat().await.provider(), "gemini");
+    bed.claude.up().await;
+    bed.claude.always(Behaviour::hang());
+    for stream in [false, true] {
+        let reply = bed.chat_with("claude-sonnet-4-5", stream).await;
+        assert_eq!((reply.status, reply.provider()), (200, "gemini"), "{}", reply.text);
+    }
+    let timeouts = bed
+        .metric(
+            "bowsprit_attempts_total{provider=\"claude\",model=\"claude-sonnet-4-5\",code=\"EXT_FIRST_TOKEN_TIMEOUT\"}",
+        )
+        .await;
+    assert_eq!(timeouts, 1.0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn the_callers_own_mistake_is_told_at_once_and_tried_nowhere_else() {
+    let bed = Bed::new().await;
+    failing(&bed.claude, 400);
+    let reply = bed.chat().await;
+    assert_eq!(reply.status, 400, "{}", reply.text);
+    assert_eq!(reply.json()["error"]["code"], "VAL_PROVIDER_REFUSED");
+    assert_eq!(reply.header("x-should-retry"), "false");
+    assert_eq!((count(&bed.gemini), count(&bed.openai)), (0, 0));
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn when_all_fail_the_caller_gets_an_error_of_its_own_dialect() {
+    let bed = Bed::new().await;
+    for provider in [&bed.claude, &bed.gemini, &bed.openai] {
+        failing(provider, 503);
+    }
+    let reply = bed.chat().await;
+    // OpenAI was asked last and speaks the caller's dialect: its own word is passed on.
+    assert_eq!(reply.status, 503);
+    assert!(reply.json()["error"]["message"].is_string(), "{}", reply.text);
+    assert_eq!(reply.header("x-should-retry"), "true");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn retries_wait_their_backoff_and_stay_at_the_provider() {
+    let bed = Bed::with(|_, spec| {
+        spec["retry"] = json!({"maxAttempts": 3, "backoff": {"base": "1ms", "max": "2ms"}});
+    })
+    .await;
+    bed.claude.script(Behaviour::status(500));
+    bed.claude.script(Behaviour::reset(Point::BeforeHead));
+    let reply = bed.chat().await;
+    assert_eq!(
+        (reply.status, reply.provider(), reply.header("x-bowsprit-attempts")),
+        (200, "claude", "3")
+    );
+    assert_eq!(count(&bed.claude), 3);
+    assert_eq!(bed.family("bowsprit_retries_total").await, 2.0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn retry_on_names_what_is_worth_another_attempt() {
+    let bed = Bed::with(|_, spec| {
+        spec["retry"] = json!({"maxAttempts": 3, "retryOn": ["Connect"], "backoff": {"base": "1ms", "max": "1ms"}});
+    })
+    .await;
+    failing(&bed.claude, 500);
+    assert_eq!(bed.chat().await.provider(), "gemini");
+    assert_eq!(count(&bed.claude), 1);
+}
+
+#[tokio::test]
+async fn a_providers_wish_for_patience_is_obeyed_only_where_nobody_else_can_answer() {
+    let bed =
+        Bed::with(|_, spec| spec["retry"] = json!({"maxAttempts": 2, "backoff": {"base": "1ms", "max": "1ms"}})).await;
+    bed.claude
+        .script(Behaviour::status(429).retry_after(Duration::from_secs(20)));
+    let reply = bed.chat().await;
+    assert_eq!((reply.provider(), count(&bed.claude)), ("gemini", 1));
+}
+
+#[tokio::test]
+async fn retries_stay_within_a_fifth_of_the_requests() {
+    let bed = Bed::with(|name, spec| {
+        if name != "claude" {
+            *spec = Value::Null;
+            return;
+        }
+        spec["retry"] = json!({
+            "maxAttempts": 5,
+            "backoff": {"base": "1ms", "max": "1ms"},
+            "budget": {"percent": 20, "minPerSecond": 0},
+        });
+        spec["circuitBreaker"] = json!({"failureThreshold": 1000});
+    })
+    .await;
+    failing(&bed.claude, 500);
+    for _ in 0..50 {
+        assert_eq!(bed.chat().await.status, 502);
+    }
+    let sent = count(&bed.claude);
+    assert!((50..=60).contains(&sent), "{sent} requests for 50");
+    assert!(bed.family("bowsprit_retries_denied_total").await > 0.0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_named_chain_is_followed_instead_of_the_priorities() {
+    let bed = Bed::with(|name, spec| {
+        if name == "claude" {
+            spec["fallbackProviders"] = json!(["openai"]);
+        }
+    })
+    .await;
+    failing(&bed.claude, 500);
+    assert_eq!(bed.chat().await.provider(), "openai");
+    assert_eq!(count(&bed.gemini), 0);
+}

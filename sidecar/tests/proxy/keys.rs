@@ -1,0 +1,148 @@
+//! Several keys of one provider, and keys that change.
+
+use std::collections::BTreeSet;
+
+use bowsprit_providers::{Behaviour, When};
+use serde_json::{Value, json};
+
+use crate::support::{Bed, count};
+
+fn two_keys(bed_dir: &std::path::Path) -> impl Fn(&str, &mut Value) + use<> {
+    let dir = bed_dir.to_path_buf();
+    move |name, spec| {
+        if name == "claude" {
+            spec["credentials"] = json!([
+                {"name": "first", "file": dir.join("first.key")},
+                {"name": "second", "file": dir.join("second.key")},
+            ]);
+        }
+    }
+}
+
+fn bed_with_two_keys() -> Bed {
+    let mut bed = Bed::providers();
+    for name in ["first", "second"] {
+        std::fs::write(bed.dir.path().join(format!("{name}.key")), format!("sk-{name}-key")).unwrap();
+    }
+    bed.write_config(&two_keys(bed.dir.path()));
+    bed.start(&[]);
+    bed
+}
+
+#[tokio::test]
+async fn several_keys_share_the_work() {
+    let bed = bed_with_two_keys();
+    for _ in 0..40 {
+        assert_eq!(bed.chat().await.status, 200);
+    }
+    let used: BTreeSet<_> = bed
+        .claude
+        .requests()
+        .iter()
+        .filter_map(|request| request.key.clone())
+        .collect();
+    assert_eq!(used.len(), 2, "{used:?}");
+}
+
+#[tokio::test]
+async fn a_refused_key_is_set_aside_and_the_other_one_answers_the_same_request() {
+    let bed = bed_with_two_keys();
+    bed.claude
+        .always_when(When::key("sk-first-key"), Behaviour::status(401));
+    for _ in 0..20 {
+        let reply = bed.chat().await;
+        assert_eq!((reply.status, reply.provider()), (200, "claude"), "{}", reply.text);
+    }
+    let refused = bed
+        .claude
+        .requests()
+        .iter()
+        .filter(|request| request.key.as_deref() == Some("sk-first-key"))
+        .count();
+    assert_eq!(refused, 1, "once refused, not asked again");
+    let health = bed.provider_health("claude").await;
+    assert_eq!(
+        (health["keysUsable"].as_u64(), health["keysConfigured"].as_u64()),
+        (Some(1), Some(2))
+    );
+    assert!(health["keyProblems"][0].as_str().unwrap().starts_with("first: "));
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_throttled_key_makes_room_for_another_at_once() {
+    let bed = bed_with_two_keys();
+    bed.claude
+        .always_when(When::key("sk-first-key"), Behaviour::status(429));
+    for _ in 0..10 {
+        let reply = bed.chat().await;
+        assert_eq!((reply.status, reply.provider()), (200, "claude"), "{}", reply.text);
+    }
+    assert!(count(&bed.claude) <= 11);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_without_a_restart() {
+    let bed = Bed::new().await;
+    assert_eq!(bed.chat().await.provider(), "claude");
+    std::fs::write(bed.dir.path().join("claude.key"), "sk-rotated").unwrap();
+    bed.until("the new key is used", || async {
+        bed.chat().await;
+        bed.claude.requests().last().unwrap().key.as_deref() == Some("sk-rotated")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_emptied_secret_keeps_the_old_key_and_raises_an_alarm() {
+    let bed = Bed::new().await;
+    std::fs::write(bed.dir.path().join("claude.key"), "").unwrap();
+    bed.until("it is noticed", || async {
+        bed.metric("bowsprit_keys_broken{provider=\"claude\"}").await == 1.0
+    })
+    .await;
+    assert_eq!(bed.chat().await.provider(), "claude", "the old key still works");
+    std::fs::remove_file(bed.dir.path().join("claude.key")).unwrap();
+    bed.until("it is said", || async {
+        let health = bed.provider_health("claude").await;
+        health["keyProblems"][0]
+            .as_str()
+            .is_some_and(|why| why.contains("last good value"))
+    })
+    .await;
+    assert_eq!(bed.chat().await.provider(), "claude");
+}
+
+#[tokio::test]
+async fn a_provider_without_its_key_is_left_out_and_the_reason_is_shown() {
+    let bed = Bed::with(|name, spec| {
+        if name == "claude" {
+            spec["credentials"] = json!([{"name": "main", "env": "BOWSPRIT_TEST_NOT_SET"}]);
+        }
+    })
+    .await;
+    assert_eq!(bed.chat().await.provider(), "gemini");
+    assert_eq!(count(&bed.claude), 0);
+    let health = bed.provider_health("claude").await;
+    assert_eq!(health["status"], "no usable key");
+    assert!(
+        health["keyProblems"][0]
+            .as_str()
+            .unwrap()
+            .contains("BOWSPRIT_TEST_NOT_SET")
+    );
+}
+
+#[tokio::test]
+async fn with_no_key_at_all_the_caller_is_told_so() {
+    let bed = Bed::with(|_, spec| spec["credentials"] = json!([{"name": "main", "file": "/nowhere/key"}])).await;
+    let reply = bed.chat().await;
+    assert_eq!(
+        (reply.status, reply.json()["error"]["code"].as_str()),
+        (503, Some("AUTH_KEY_MISSING")),
+        "{}",
+        reply.text
+    );
+    bed.balanced().await;
+}

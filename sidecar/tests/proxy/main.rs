@@ -1,0 +1,28 @@
+//! The sidecar's promises, each against scripted providers over real sockets. One module a behaviour.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::float_cmp,
+    clippy::format_push_string,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod admin;
+mod breaker;
+mod cancel;
+mod drain;
+mod errors;
+mod fallback;
+mod headers;
+mod keys;
+mod limits;
+mod pool;
+mod reload;
+mod routes;
+mod secrets;
+mod streams;
+mod support;
+mod timeouts;

@@ -1,0 +1,374 @@
+//! A sidecar in process, with three scripted providers behind it.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use bowsprit_providers::{Api, Behaviour, Options, Provider, Seen};
+use bowsprit_sidecar::app::{self, Running};
+use bowsprit_sidecar::args::Args;
+use bowsprit_sidecar::telemetry::AccessLog;
+use clap::Parser as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Longer than anything here takes on a busy machine; every wait ends by its condition.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// The providers' keys: no text of ours may ever hold one.
+pub const CANARIES: [&str; 3] = [
+    "sk-canary-claude-7f3a",
+    "AIza-canary-gemini-7f3a",
+    "sk-canary-openai-7f3a",
+];
+
+pub struct Bed {
+    pub claude: Provider,
+    pub gemini: Provider,
+    pub openai: Provider,
+    pub sidecar: Option<Running>,
+    pub dir: TempDir,
+    http: reqwest::Client,
+    base: String,
+    admin: String,
+}
+
+impl Bed {
+    /// Three providers, Claude first, then Gemini, then OpenAI, without retries unless a test asks for them.
+    pub async fn new() -> Self {
+        Self::with(|_, _| {}).await
+    }
+
+    /// The same, with each provider's spec changed.
+    pub async fn with(change: impl Fn(&str, &mut Value)) -> Self {
+        Self::build(change, &[]).await
+    }
+
+    /// The same, with more arguments.
+    pub async fn build(change: impl Fn(&str, &mut Value), args: &[&str]) -> Self {
+        let mut bed = Self::providers();
+        bed.write_config(&change);
+        bed.start(args);
+        bed
+    }
+
+    /// The providers, with nothing in front of them yet.
+    pub fn providers() -> Self {
+        capture_logs();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let start = |api| Provider::start(Options::api(api)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for (name, key) in ["claude", "gemini", "openai"].iter().zip(CANARIES) {
+            std::fs::write(dir.path().join(format!("{name}.key")), format!("{key}\n")).unwrap();
+        }
+        Self {
+            claude: start(Api::Anthropic),
+            gemini: start(Api::Gemini),
+            openai: start(Api::OpenAi),
+            sidecar: None,
+            dir,
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .unwrap(),
+            base: String::new(),
+            admin: String::new(),
+        }
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.dir.path().join("config.yaml")
+    }
+
+    /// The three documents.
+    pub fn documents(&self, change: &impl Fn(&str, &mut Value)) -> String {
+        let entries = [
+            ("claude", "Anthropic", self.claude.url(), "claude-sonnet-4-5"),
+            ("gemini", "Gemini", self.gemini.url(), "gemini-2.5-flash"),
+            ("openai", "OpenAI", format!("{}/v1", self.openai.url()), "gpt-4.1-mini"),
+        ];
+        let mut text = String::new();
+        for (index, (name, kind, url, model)) in entries.into_iter().enumerate() {
+            let mut spec = json!({
+                "provider": kind,
+                "priority": (index + 1) * 10,
+                "endpoint": {"baseUrl": url, "allowHttp": true},
+                "credentials": [{"name": "main", "file": self.dir.path().join(format!("{name}.key"))}],
+                "models": [{"name": model, "aliases": [format!("{name}-alias")]}],
+                "defaultModel": model,
+                "retry": {"maxAttempts": 1},
+            });
+            change(name, &mut spec);
+            if spec.is_null() {
+                continue;
+            }
+            let document = json!({
+                "apiVersion": "bowsprit.dev/v1alpha1",
+                "kind": "ProviderConfig",
+                "metadata": {"name": name},
+                "spec": spec,
+            });
+            text.push_str(&format!("---\n{document}\n"));
+        }
+        text
+    }
+
+    pub fn write_config(&self, change: &impl Fn(&str, &mut Value)) {
+        std::fs::write(self.config_path(), self.documents(change)).unwrap();
+    }
+
+    pub fn start(&mut self, more: &[&str]) {
+        let config = self.config_path();
+        let mut args = vec!["bowsprit-sidecar", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        if !more.contains(&"--config-dir") {
+            args.extend(["--config", config.to_str().unwrap()]);
+        }
+        args.extend(more);
+        let running = app::start_with(&Args::try_parse_from(args).unwrap(), AccessLog::in_memory()).unwrap();
+        self.base = format!("http://{}", running.listen);
+        self.admin = format!("http://{}", running.admin);
+        self.sidecar = Some(running);
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub fn app(&self) -> &bowsprit_sidecar::app::App {
+        &self.sidecar.as_ref().unwrap().app
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.sidecar.as_ref().unwrap().listen
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.http
+            .post(self.url(path))
+            .header("content-type", "application/json")
+            .body(body.to_string())
+    }
+
+    pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.http.get(self.url(path))
+    }
+
+    /// A chat completion for Claude's model: an OpenAI caller, an Anthropic provider first.
+    pub async fn chat(&self) -> Reply {
+        self.chat_with("claude-sonnet-4-5", false).await
+    }
+
+    pub async fn chat_with(&self, model: &str, stream: bool) -> Reply {
+        Reply::of(
+            self.post("/v1/chat/completions", &chat(model, stream))
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
+    }
+
+    pub async fn admin(&self, path: &str) -> Reply {
+        Reply::of(self.http.get(format!("{}{path}", self.admin)).send().await.unwrap()).await
+    }
+
+    pub async fn admin_post(&self, path: &str) -> Reply {
+        Reply::of(self.http.post(format!("{}{path}", self.admin)).send().await.unwrap()).await
+    }
+
+    pub async fn metrics(&self) -> String {
+        self.admin("/metrics").await.text
+    }
+
+    /// The value of one series; 0 where there is none yet.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics().await;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// The sum of a family over all its labels.
+    pub async fn family(&self, name: &str) -> f64 {
+        let text = self.metrics().await;
+        let of_family = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        text.lines()
+            .filter(of_family)
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    }
+
+    pub async fn health(&self) -> Value {
+        self.admin("/health").await.json()
+    }
+
+    /// One provider at `/health`.
+    pub async fn provider_health(&self, name: &str) -> Value {
+        let health = self.health().await;
+        let providers = health["providers"].as_array().unwrap();
+        providers
+            .iter()
+            .find(|provider| provider["name"] == name)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// Waits for a condition that is looked up again and again.
+    pub async fn until<F: Future<Output = bool>>(&self, what: &str, condition: impl Fn() -> F) {
+        let waiting = async {
+            while !condition().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(
+            tokio::time::timeout(SOON, waiting).await.is_ok(),
+            "not within {SOON:?}: {what}"
+        );
+    }
+
+    /// Every request ended, and each exactly once: called at the end of the tests that end requests in odd ways.
+    pub async fn balanced(&self) {
+        self.until("no request is in flight", || async {
+            self.family("bowsprit_in_flight").await == 0.0
+        })
+        .await;
+        let received = self.family("bowsprit_requests_received_total").await;
+        let ended = self.family("bowsprit_requests_total").await;
+        assert!((received - ended).abs() < 0.5, "{received} received, {ended} ended");
+        assert!(
+            self.family("bowsprit_lifecycle_illegal_events_total").await == 0.0,
+            "a change of state was illegal"
+        );
+        for provider in self.health().await["providers"].as_array().unwrap() {
+            assert_eq!(provider["inFlight"], 0, "a place was not given back: {provider}");
+        }
+    }
+}
+
+/// A chat completions body.
+pub fn chat(model: &str, stream: bool) -> Value {
+    json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": "hello"}]})
+}
+
+/// A messages body.
+pub fn message(model: &str, stream: bool) -> Value {
+    json!({"model": model, "max_tokens": 64, "stream": stream, "messages": [{"role": "user", "content": "hello"}]})
+}
+
+/// A generateContent body.
+pub fn contents() -> Value {
+    json!({"contents": [{"role": "user", "parts": [{"text": "hello"}]}]})
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub text: String,
+    /// Whether the body came to its proper end.
+    pub complete: bool,
+}
+
+impl Reply {
+    pub async fn of(mut response: reqwest::Response) -> Self {
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let mut bytes = Vec::new();
+        let complete = loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+                Ok(None) => break true,
+                Err(_) => break false,
+            }
+        };
+        Self {
+            status,
+            headers,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+            complete,
+        }
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn provider(&self) -> &str {
+        self.header("x-bowsprit-provider")
+    }
+
+    /// The data lines of an event stream.
+    pub fn events(&self) -> Vec<&str> {
+        self.text
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .collect()
+    }
+
+    /// The text of a chat completion, plain or streamed.
+    pub fn content(&self) -> String {
+        if self.events().is_empty() {
+            return self.json()["choices"][0]["message"]["content"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+        }
+        let events = self.events();
+        let json = events
+            .iter()
+            .filter_map(|event| serde_json::from_str::<Value>(event).ok());
+        json.filter_map(|event| Some(event["choices"][0]["delta"]["content"].as_str()?.to_owned()))
+            .collect()
+    }
+}
+
+/// How many requests a provider was sent.
+pub fn count(provider: &Provider) -> u64 {
+    provider.seen().counts.requests
+}
+
+/// Waits until a provider has seen something.
+pub async fn saw(provider: &Provider, condition: impl Fn(&Seen) -> bool) {
+    provider.wait_for(condition, SOON).await.unwrap();
+}
+
+/// A failure for every request.
+pub fn failing(provider: &Provider, code: u16) {
+    provider.always(Behaviour::status(code));
+}
+
+static LOGS: OnceLock<&'static Mutex<Vec<u8>>> = OnceLock::new();
+
+/// Everything that was logged so far by all tests of this process, at the most talkative level.
+pub fn logs() -> String {
+    String::from_utf8_lossy(&capture_logs().lock().unwrap()).into_owned()
+}
+
+fn capture_logs() -> &'static Mutex<Vec<u8>> {
+    struct Sink(&'static Mutex<Vec<u8>>);
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    LOGS.get_or_init(|| {
+        let logs: &'static Mutex<Vec<u8>> = Box::leak(Box::default());
+        let _ = tracing_subscriber::fmt()
+            .json()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || Sink(logs))
+            .try_init();
+        logs
+    })
+}
