@@ -6,6 +6,8 @@
     clippy::indexing_slicing,
     clippy::float_cmp,
     clippy::format_push_string,
+    clippy::format_collect,
+    clippy::unused_async,
     missing_docs,
     unreachable_pub
 )]

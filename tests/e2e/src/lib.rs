@@ -1,1 +1,32 @@
-//! placeholder
+//! What the tests on a real cluster stand on: a namespace of its own for each, with scripted providers and their keys,
+//! deadlines in place of sleeps, and everything that helps shown when one fails.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! bowsprit_e2e::test("traffic", async |bed| {
+//!     let app = bed.app("app").await?;
+//!     anyhow::ensure!(app.ask("ahoy").await?.contains("ahoy"));
+//!     Ok(())
+//! })
+//! .await;
+//! # Ok(()) }
+//! ```
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::format_push_string,
+    reason = "a helper of tests: a missing field of JSON is null there, and nothing here is hot"
+)]
+
+mod app;
+mod bed;
+mod dump;
+mod providers;
+mod run;
+mod wait;
+
+pub use app::{App, Line, Output, Running};
+pub use bed::{Bed, Log, SYSTEM, image, pod_manifest};
+pub use providers::Providers;
+pub use run::{Test, test};
+pub use wait::{LONG, SHORT, eventually, stays};

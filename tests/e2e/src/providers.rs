@@ -1,0 +1,52 @@
+//! The scripted providers of a namespace, through their control port.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::Bed;
+
+/// The port of the control API.
+const CONTROL: u16 = 9101;
+
+/// The control API of the scripted providers.
+pub struct Providers<'a> {
+    bed: &'a Bed,
+}
+
+impl<'a> Providers<'a> {
+    pub(crate) fn new(bed: &'a Bed) -> Self {
+        Self { bed }
+    }
+
+    async fn call(&self, method: &str, path: &str, body: &str) -> Result<Value> {
+        let (status, text) = self.bed.pod_http(method, "providers", CONTROL, path, body).await?;
+        ensure!(
+            status == 200,
+            "the scripted providers answered {method} {path} with {status}: {text}"
+        );
+        serde_json::from_str(&text).with_context(|| format!("{path} is no JSON: {text}"))
+    }
+
+    /// From now on, requests to `api` (`anthropic`, `gemini`, `openai`) are treated like this.
+    pub async fn always(&self, api: &str, act: Value) -> Result<()> {
+        let script = json!({"always": [{"when": {"api": api}, "do": act}]});
+        self.call("POST", "/script", &script.to_string()).await.map(drop)
+    }
+
+    /// The totals.
+    pub async fn counts(&self) -> Result<Value> {
+        self.call("GET", "/counts", "").await
+    }
+
+    /// The requests to `api`, oldest first, each with `key`, `model`, `headers`, `body`, ...
+    pub async fn requests(&self, api: &str) -> Result<Vec<Value>> {
+        let all = self.call("GET", "/requests", "").await?;
+        let all = all.as_array().cloned().unwrap_or_default();
+        Ok(all.into_iter().filter(|request| request["api"] == *api).collect())
+    }
+
+    /// How many requests came for `api`.
+    pub async fn asked(&self, api: &str) -> Result<u64> {
+        Ok(self.counts().await?["by_api"][api].as_u64().unwrap_or_default())
+    }
+}

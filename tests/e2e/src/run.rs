@@ -1,0 +1,106 @@
+//! One test: a namespace is made for it, the test runs, what helps is shown if it failed, the namespace goes.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use anyhow::Result;
+use futures::FutureExt as _;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::{Bed, dump};
+
+/// Held shared by tests that need a working operator, and exclusively by those that take it away.
+static OPERATOR: RwLock<()> = RwLock::const_new(());
+
+#[allow(dead_code, reason = "guards are held, not read")]
+enum Held {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+/// A test and what it needs.
+#[derive(Clone, Debug)]
+pub struct Test {
+    name: String,
+    alone: bool,
+    bare: bool,
+    labels: Vec<(String, String)>,
+}
+
+impl Test {
+    /// A test of this name; its namespace is called after it.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            alone: false,
+            bare: false,
+            labels: Vec::new(),
+        }
+    }
+
+    /// No other test runs meanwhile: for those that stop the operator.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
+    /// Without scripted providers, keys and accounts.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
+    /// A label on the namespace.
+    #[must_use]
+    pub fn label(mut self, name: &str, value: &str) -> Self {
+        self.labels.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs it.
+    ///
+    /// # Panics
+    /// When the test fails, as the test harness wants it.
+    pub async fn run(self, test: impl AsyncFnOnce(&Bed) -> Result<()>) {
+        let _held = if self.alone {
+            Held::Alone(OPERATOR.write().await)
+        } else {
+            Held::Shared(OPERATOR.read().await)
+        };
+        let begun = Instant::now();
+        let bed = match Bed::create(&self.name, &self.labels).await {
+            Ok(bed) => bed,
+            Err(error) => fail(&self.name, &format!("cannot make its namespace: {error:#}")),
+        };
+        let story = async {
+            if !self.bare {
+                bed.furnish().await?;
+            }
+            test(&bed).await
+        };
+        // A failed assertion is caught, so that what helps is shown and the namespace goes in any case.
+        let outcome = AssertUnwindSafe(story).catch_unwind().await;
+        let failed = !matches!(outcome, Ok(Ok(())));
+        if failed {
+            dump::show(&bed, begun.elapsed()).await;
+        }
+        bed.remove(failed).await;
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => fail(&self.name, &format!("{error:#}")),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// Runs a test with scripted providers, keys and three accounts in its namespace.
+pub async fn test(name: &str, test: impl AsyncFnOnce(&Bed) -> Result<()>) {
+    Test::new(name).run(test).await;
+}
+
+#[allow(clippy::panic, reason = "how a test fails")]
+fn fail(name: &str, why: &str) -> ! {
+    panic!("{name}: {why}")
+}

@@ -1,0 +1,53 @@
+//! Waiting for a condition, never for a time.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// For what the operator or a sidecar does on its own: seconds at most on an idle machine, and this when it is not.
+pub const SHORT: Duration = Duration::from_secs(30);
+/// For what takes the kubelet: images, pods, probes.
+pub const LONG: Duration = Duration::from_secs(90);
+
+/// Often enough not to add to a measured time, rarely enough not to load the apiserver.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Tries until it succeeds and gives what it found; at the deadline, says what was waited for and why the last try failed.
+///
+/// # Errors
+/// When the deadline has passed.
+pub async fn eventually<T>(deadline: Duration, what: &str, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    let begun = Instant::now();
+    loop {
+        let last = attempt().await;
+        match last {
+            Ok(found) => return Ok(found),
+            Err(why) if begun.elapsed() >= deadline => {
+                return Err(why).with_context(|| format!("waited {deadline:?}, and still not so: {what}"));
+            }
+            Err(_) => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+/// Observes for a while that something does not change. For promises that nothing happens: they have no event to wait for.
+///
+/// # Errors
+/// As soon as it changes.
+pub async fn stays<T: PartialEq + Debug>(
+    time: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    let begun = Instant::now();
+    let first = look().await?;
+    while begun.elapsed() < time {
+        tokio::time::sleep(POLL).await;
+        let now = look().await?;
+        if now != first {
+            bail!("changed after {:?}: {what}: from {first:?} to {now:?}", begun.elapsed());
+        }
+    }
+    Ok(first)
+}

@@ -1,0 +1,22 @@
+//! Behaviour on a real Kubernetes, one file a behaviour. Run by tests/e2e/run, which brings the cluster up.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod bad_config;
+mod breaker;
+mod fallback;
+mod injection;
+mod jobs;
+mod operator_down;
+mod permissions;
+mod reconcile;
+mod reload;
+mod rotation;
+mod shutdown;
+mod traffic;
+mod validation;

@@ -1,0 +1,146 @@
+//! The operator is a control plane: while it is gone, pods are answered as before.
+
+use anyhow::{Context, ensure};
+use bowsprit_crds::{ProviderConfig, names};
+use bowsprit_e2e::{Bed, LONG, SYSTEM, Test, eventually, stays};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
+use std::time::Duration;
+
+const OPERATOR: &str = "bowsprit";
+
+fn operators(bed: &Bed) -> Api<Deployment> {
+    Api::namespaced(bed.client.clone(), SYSTEM)
+}
+
+/// How many there should be.
+async fn replicas(bed: &Bed) -> anyhow::Result<i32> {
+    let spec = operators(bed).get(OPERATOR).await?.spec;
+    Ok(spec.replicas.unwrap_or(1))
+}
+
+async fn scale(bed: &Bed, to: i32) -> anyhow::Result<()> {
+    let patch = json!({"spec": {"replicas": to}});
+    operators(bed)
+        .patch(OPERATOR, &PatchParams::default(), &Patch::Merge(&patch))
+        .await?;
+    eventually(LONG, &format!("{to} operators are ready"), async || {
+        let pods = Api::<Pod>::namespaced(bed.client.clone(), SYSTEM);
+        let pods = pods
+            .list(&ListParams::default().labels("app.kubernetes.io/component=operator"))
+            .await?;
+        let ready = operators(bed)
+            .get(OPERATOR)
+            .await?
+            .status
+            .unwrap_or_default()
+            .ready_replicas
+            .unwrap_or(0);
+        ensure!(
+            pods.items.len() == usize::try_from(to)? && ready == to,
+            "{ready} ready of {}",
+            pods.items.len()
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn traffic_goes_on_while_no_operator_runs_and_later_changes_arrive_when_it_is_back() {
+    Test::new("operatordown")
+        .alone()
+        .run(async |bed| {
+            let app = bed.app("app").await?;
+            let wanted = replicas(bed).await?;
+            scale(bed, 0).await?;
+            let outcome = without_operator(bed, &app).await;
+            scale(bed, wanted).await?;
+            outcome?;
+            // What was asked for while it was away is done now, and what was broken is mended.
+            bed.rendered(|text| text.contains("name: claude") && text.contains("enabled: false"))
+                .await?;
+            eventually(LONG, "gemini answers, since claude is switched off", async || {
+                let answer = app.ask("ahoy").await?;
+                ensure!(answer.starts_with("Hello from gemini"), "{answer}");
+                Ok(())
+            })
+            .await
+        })
+        .await;
+}
+
+async fn without_operator(bed: &Bed, app: &bowsprit_e2e::App<'_>) -> anyhow::Result<()> {
+    for line in app.ask_often(20, "ahoy").await? {
+        ensure!(line.ok && line.text.starts_with("Hello from anthropic"), "{line:?}");
+    }
+    let change = json!({"spec": {"enabled": false}});
+    bed.api::<ProviderConfig>()
+        .patch("claude", &PatchParams::default(), &Patch::Merge(&change))
+        .await?;
+
+    // Somebody breaks the ConfigMap by hand, and there is nobody to mend it: the last good config stays.
+    let broken = json!({"data": {names::CONFIG_KEY: "kind: [", names::SEQUENCE_KEY: "99999999999"}});
+    bed.api::<ConfigMap>()
+        .patch(names::CONFIG_MAP, &PatchParams::default(), &Patch::Merge(&broken))
+        .await?;
+    let touch = json!({"metadata": {"annotations": {"e2e/touched": "1"}}});
+    bed.api::<Pod>()
+        .patch(&app.pod, &PatchParams::default(), &Patch::Merge(&touch))
+        .await?;
+    eventually(LONG, "the sidecar has refused the broken config", async || {
+        let refused = app.metric("bowsprit_config_rejected_total", &[]).await?;
+        ensure!(refused >= 1.0, "{refused} refused; {}", app.health().await?);
+        Ok(())
+    })
+    .await?;
+    stays(
+        Duration::from_secs(2),
+        "the answers while the ConfigMap is broken",
+        async || app.ask("ahoy").await,
+    )
+    .await?;
+
+    // A container that crashes starts again from what is mounted, or says why not; the app's pod is not lost. A pod that
+    // asks for a sidecar cannot be made now, and is refused rather than started without.
+    let refused = bed.apply_one(&bowsprit_e2e::pod_manifest("late")).await.err();
+    let refused = format!("{:#}", refused.context("a pod was made without its sidecar")?);
+    ensure!(refused.contains("inject.bowsprit.dev"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_leader_is_followed_by_the_other() {
+    Test::new("leader")
+        .alone()
+        .run(async |bed| {
+            let pods = Api::<Pod>::namespaced(bed.client.clone(), SYSTEM);
+            let all = ListParams::default().labels("app.kubernetes.io/component=operator");
+            for pod in pods.list(&all).await? {
+                // One after the other, each without a chance to hand over: whoever leads, it is killed.
+                pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0))
+                    .await?;
+                let priority = 1 + i64::from(fastrand::u16(..100));
+                let change = json!({"spec": {"priority": priority}});
+                bed.api::<ProviderConfig>()
+                    .patch("openai", &PatchParams::default(), &Patch::Merge(&change))
+                    .await?;
+                eventually(LONG, "the change is rendered", async || {
+                    let map = bed.api::<ConfigMap>().get(names::CONFIG_MAP).await?;
+                    let text = map
+                        .data
+                        .unwrap_or_default()
+                        .remove(names::CONFIG_KEY)
+                        .unwrap_or_default();
+                    ensure!(text.contains(&format!("priority: {priority}\n")), "{text}");
+                    Ok(())
+                })
+                .await?;
+            }
+            scale(bed, replicas(bed).await?).await
+        })
+        .await;
+}

@@ -1,0 +1,114 @@
+//! What the apiserver takes and what it refuses, by the CRDs alone.
+
+use anyhow::{Context, Result, ensure};
+use bowsprit_core::yaml;
+use bowsprit_e2e::{Bed, Test};
+use serde_json::{Map, Value, json};
+
+const ACCEPTED: &str = include_str!("validation/accepted.yaml");
+const REJECTED: &str = include_str!("validation/rejected.yaml");
+const EXAMPLES: &str = include_str!("../../../examples/providerconfigs.yaml");
+const DEMO: &str = include_str!("../../demo/providerconfigs.yaml");
+
+/// The created objects' kinds that are ours.
+fn ours(text: &str) -> Vec<Value> {
+    let documents = yaml::documents(text).unwrap();
+    documents
+        .into_iter()
+        .filter(|it| it["apiVersion"] == bowsprit_crds::API_VERSION)
+        .collect()
+}
+
+#[tokio::test]
+async fn documents_that_are_right_are_accepted() {
+    Test::new("accepted")
+        .bare()
+        .run(async |bed| {
+            let documents: Vec<_> = [ACCEPTED, EXAMPLES, DEMO].into_iter().flat_map(ours).collect();
+            ensure!(
+                documents.len() > 10,
+                "the tables were not read: {} documents",
+                documents.len()
+            );
+            for document in documents {
+                let (status, answer) = bed.try_create(&document).await?;
+                ensure!(
+                    status == 201,
+                    "{} was refused: {status} {answer}",
+                    document["metadata"]["name"]
+                );
+            }
+            Ok(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn documents_that_are_wrong_are_refused_with_path_and_remedy() {
+    Test::new("rejected")
+        .bare()
+        .run(async |bed| {
+            let table = yaml::documents(REJECTED)?.remove(0);
+            let cases = table["cases"].as_array().context("no cases")?;
+            ensure!(cases.len() > 30, "the table was not read: {} cases", cases.len());
+            let mut wrong = Vec::new();
+            for case in cases {
+                if let Err(error) = refused(bed, &table["base"], case).await {
+                    wrong.push(format!("{}: {error:#}", case["name"]));
+                }
+            }
+            ensure!(
+                wrong.is_empty(),
+                "{} of {} cases:\n{}",
+                wrong.len(),
+                cases.len(),
+                wrong.join("\n")
+            );
+            Ok(())
+        })
+        .await;
+}
+
+/// One case of the table: its spec is laid over the base key by key, where null takes a key away.
+async fn refused(bed: &Bed, base: &Value, case: &Value) -> Result<()> {
+    let kind = case["kind"].as_str().unwrap_or("ProviderConfig");
+    let mut spec: Map<String, Value> = base[kind].as_object().context("no base for this kind")?.clone();
+    for (key, value) in case["spec"].as_object().context("no spec")? {
+        spec.insert(key.clone(), value.clone());
+    }
+    spec.retain(|_, value| !value.is_null());
+    let object = json!({
+        "apiVersion": bowsprit_crds::API_VERSION,
+        "kind": kind,
+        "metadata": {"name": case["name"]},
+        "spec": spec,
+    });
+    let (status, answer) = bed.try_create(&object).await?;
+    ensure!((400..500).contains(&status), "answered {status}: {answer}");
+    let answer: Value = serde_json::from_str(&answer)?;
+    let message = answer["message"].as_str().unwrap_or_default();
+    for words in case["says"].as_array().context("no words to look for")? {
+        let words = words.as_str().context("words must be a text")?;
+        ensure!(message.contains(words), "{words:?} is not in {message:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_provider_of_an_account_cannot_change() {
+    Test::new("immutable").bare().run(async |bed| {
+        let account = |provider: &str| {
+            json!({
+                "apiVersion": bowsprit_crds::API_VERSION,
+                "kind": "ProviderConfig",
+                "metadata": {"name": "a"},
+                "spec": {"provider": provider, "credentials": [{"name": "main", "secretKeyRef": {"name": "s", "key": "k"}}]},
+            })
+        };
+        bed.apply_one(&account("OpenAI")).await?;
+        let refused = bed.apply_one(&account("Gemini")).await.err().context("it was accepted")?;
+        ensure!(format!("{refused:#}").contains("create a new ProviderConfig"), "{refused:#}");
+        Ok(())
+    })
+    .await;
+}
