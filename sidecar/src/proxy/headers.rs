@@ -126,14 +126,14 @@ fn stays(name: &HeaderName) -> bool {
 
 /// What an answer's headers become: the provider's, less those of its connection and its cookies.
 pub(super) fn to_caller(headers: &mut HeaderMap) {
-    if let Some(named) = headers
-        .get(CONNECTION)
+    let named: Vec<HeaderValue> = headers
+        .get_all(CONNECTION)
+        .iter()
         .filter(|value| *value != "keep-alive" && *value != "close")
         .cloned()
-    {
-        for token in named.to_str().unwrap_or("").split(',') {
-            headers.remove(token.trim());
-        }
+        .collect();
+    for token in named.iter().flat_map(|value| value.to_str().unwrap_or("").split(',')) {
+        headers.remove(token.trim());
     }
     for name in [
         CONNECTION,
