@@ -11,7 +11,7 @@ use bowsprit_core::breaker;
 use bowsprit_core::breaker::{Breaker, Permit, Rejected, StateName, Transition, Verdict};
 use bowsprit_core::budget::{self, Budget};
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::Provider;
+use bowsprit_core::config::{BaseUrl, Provider};
 use bowsprit_core::headroom::Headroom;
 use bowsprit_core::health::{self, Change, Health};
 use bowsprit_core::limiter::{Limited, Limiter, Reservation, Which};
@@ -19,7 +19,7 @@ use bowsprit_core::plan::{Availability, Why};
 use http::HeaderMap;
 use tokio::sync::Notify;
 
-use crate::keys::{ApiKey, Chosen, KeyRing};
+use crate::keys::{Chosen, KeyRing, Wanted};
 use crate::metrics::OTHER;
 
 mod report;
@@ -72,6 +72,8 @@ struct Machines {
     health: Health,
     headroom: Headroom,
     keys: KeyRing,
+    /// The address that the keys are meant for.
+    keys_for: BaseUrl,
     budget: Budget,
     budget_settings: budget::Settings,
     probed: bool,
@@ -117,6 +119,7 @@ impl ProviderState {
                 health: Health::new(thresholds(provider)),
                 headroom: Headroom::default(),
                 keys: KeyRing::default(),
+                keys_for: provider.base_url.clone(),
                 budget: Budget::new(provider.retry.budget, now),
                 budget_settings: provider.retry.budget,
                 probed: provider.health_check.is_some(),
@@ -237,11 +240,15 @@ impl ProviderState {
         self.lock().budget.withdraw(now)
     }
 
-    /// Chooses a key, `Ok(None)` where the provider needs none.
-    pub fn choose_key(&self, passed_over: &[String], now: Moment) -> Result<Option<Chosen>, NoKey> {
+    /// Chooses a key, `Ok(None)` where the provider needs none. `base_url` is where it will be sent: a request that began
+    /// before a reload gave the provider another address must not carry the new key to the old one.
+    pub fn choose_key(&self, base_url: &BaseUrl, passed_over: &[String], now: Moment) -> Result<Option<Chosen>, NoKey> {
         let machines = self.lock();
         if machines.keys.needs_no_key() {
             return Ok(None);
+        }
+        if !machines.keys_for.same_origin(base_url) {
+            return Err(NoKey);
         }
         machines
             .keys
@@ -276,14 +283,12 @@ impl ProviderState {
         self.lock().keys.accept(key);
     }
 
-    /// Takes the keys as the files hold them now. Returns what is wrong with them.
-    pub fn update_keys(
-        &self,
-        wanted: Vec<(String, u32, Result<ApiKey, String>)>,
-        now: Moment,
-    ) -> Vec<(String, String)> {
+    /// Takes the keys as the files hold them now, for the address that they are meant for. Returns what is wrong with
+    /// them.
+    pub fn update_keys(&self, base_url: &BaseUrl, wanted: Vec<Wanted>, now: Moment) -> Vec<(String, String)> {
         let mut machines = self.lock();
         machines.keys.update(wanted);
+        machines.keys_for = base_url.clone();
         machines
             .keys
             .problems(now)

@@ -32,7 +32,7 @@ const DEFAULT_ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06
 /// Same dialect: the caller's own, less what belongs to the connection (RFC 9110 7.6.1, and whatever `Connection` names),
 /// to the caller's account (keys, cookies, organization) or to the path so far. Another dialect: only who the caller is
 /// and which trace it belongs to. Then what the configuration adds, and the key.
-pub(super) fn to_provider(
+pub(crate) fn to_provider(
     caller: &HeaderMap,
     same_dialect: bool,
     upstream: &Upstream,
