@@ -2,7 +2,8 @@
 //!
 //! Three phases, each entered once: serving; draining (unready, no new connections, what runs may finish); cut (the
 //! deadline has passed: plain requests answer 503, streams end with an error event). A request in flight holds a
-//! [`Token`]; the drain is over when the last one is dropped.
+//! [`Token`]; a connection that has carried one holds a [`Serving`] until its last byte is handed to the kernel. The
+//! drain is over when the last of both is dropped.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -46,7 +47,21 @@ pub struct Drain {
     draining: Flag,
     cut: Flag,
     in_flight: AtomicUsize,
+    serving: AtomicUsize,
     idle: Notify,
+}
+
+/// Held by each connection from its first request on. A request is settled when its answer is complete, which a slow
+/// reader may not have taken by then; and an idle connection is closed when the drain begins.
+#[derive(Debug)]
+pub struct Serving(Arc<Drain>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if self.0.serving.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
 }
 
 /// Held by each request in flight, stream included.
@@ -113,6 +128,12 @@ impl Drain {
         Token(Arc::clone(self))
     }
 
+    /// Counts a connection in, at its first request.
+    pub fn serve(self: &Arc<Self>) -> Serving {
+        self.serving.fetch_add(1, Ordering::SeqCst);
+        Serving(Arc::clone(self))
+    }
+
     /// Requests in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
@@ -123,10 +144,15 @@ impl Drain {
         if tokio::time::timeout(deadline, self.until_idle()).await.is_ok() {
             return Drained::Clean;
         }
-        let left = self.in_flight();
+        let left = self.left();
         self.cut();
         let _ = tokio::time::timeout(grace, self.until_idle()).await;
         Drained::Cut(left)
+    }
+
+    /// Requests that are not answered, or answers that are not handed over.
+    fn left(&self) -> usize {
+        self.in_flight().max(self.serving.load(Ordering::SeqCst))
     }
 
     async fn until_idle(&self) {
@@ -134,7 +160,7 @@ impl Drain {
             let notified = self.idle.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            if self.in_flight() == 0 {
+            if self.left() == 0 {
                 return;
             }
             notified.await;

@@ -208,3 +208,120 @@ async fn an_old_provider_does_not_make_the_apps_connection_old() {
     app.read_exact(&mut seen).await.unwrap();
     assert!(seen.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&seen));
 }
+
+#[tokio::test]
+async fn a_whole_answer_is_handed_over_before_the_process_ends() {
+    let bed = Bed::new("OpenAI", &json!({"models": [{"name": "m"}]})).await;
+    // More than the socket buffers of both ends take, less than what is held before it flows.
+    let text = "x".repeat(3 << 20);
+    let body =
+        json!({"choices": [{"message": {"content": text}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}});
+    let body = body.to_string();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut app = socket.connect(bed.sidecar.listen).await.unwrap();
+    let asked = chat(false).to_string();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length:";
+    app.write_all(format!("{head} {}\r\n\r\n{asked}", asked.len()).as_bytes())
+        .await
+        .unwrap();
+    let (mut provider, _) = bed.asked().await;
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    provider.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    app.readable().await.unwrap();
+    bed.until("it is settled", |bed| bed.sidecar.app.drain.in_flight() == 0)
+        .await;
+
+    let mut stopping = tokio::spawn(bed.sidecar.stop());
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut stopping).await;
+    assert!(
+        early.is_err(),
+        "the process would have ended with half an answer handed over"
+    );
+    let answer = everything(&mut app).await;
+    assert!(answer.ends_with(&body), "{} of {} bytes", answer.len(), body.len());
+    let drained = tokio::time::timeout(SOON, stopping).await.unwrap().unwrap();
+    assert_eq!(drained, bowsprit_sidecar::drain::Drained::Clean);
+}
+
+impl Bed {
+    /// Changes the configuration and waits until it is in service.
+    async fn reload(&self, change: impl FnOnce(&mut Value)) {
+        let path = self._dir.path().join("config.yaml");
+        let mut document: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let before = self.sidecar.app.config.report(self.sidecar.app.clock.now()).revision;
+        change(&mut document["spec"]);
+        std::fs::write(&path, document.to_string()).unwrap();
+        self.until("the reload", |bed| {
+            bed.sidecar.app.config.report(bed.sidecar.app.clock.now()).revision != before
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_never_follows_a_base_url_that_moved_with_its_reference() {
+    let bed = Bed::new("OpenAI", &json!({"models": [{"name": "m"}]})).await;
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let moved = format!("http://{}", elsewhere.local_addr().unwrap());
+    let missing = bed._dir.path().join("not-mounted-yet");
+    bed.reload(|spec| {
+        spec["endpoint"]["baseUrl"] = json!(moved);
+        spec["credentials"][0]["file"] = json!(missing);
+    })
+    .await;
+    let mut app = bed.ask("/v1/chat/completions", &chat(false)).await;
+    let outcome = tokio::select! {
+        seen = async { request(&mut elsewhere.accept().await.unwrap().0).await } => seen,
+        () = async { while app.read_u8().await.unwrap() != b'{' {} } => String::new(),
+    };
+    assert!(
+        !outcome.contains("sk-canary"),
+        "the old key went to the new address: {outcome}"
+    );
+    assert_eq!(outcome, "", "without a key nothing is sent");
+}
+
+#[tokio::test]
+async fn a_retry_across_a_reload_does_not_carry_the_new_key_to_the_old_address() {
+    let retry = json!({"models": [{"name": "m"}], "retry": {"maxAttempts": 2}});
+    let bed = Bed::new("OpenAI", &retry).await;
+    let mut app = bed.ask("/v1/chat/completions", &chat(false)).await;
+    let (mut provider, seen) = bed.asked().await;
+    assert!(seen.contains("Bearer sk-canary"));
+    let later = "HTTP/1.1 503 Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    provider.write_all(later.as_bytes()).await.unwrap();
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let moved = format!("http://{}", elsewhere.local_addr().unwrap());
+    let key = bed._dir.path().join("new-key");
+    std::fs::write(&key, "sk-new").unwrap();
+    bed.reload(|spec| {
+        spec["endpoint"]["baseUrl"] = json!(moved);
+        spec["credentials"][0]["file"] = json!(key);
+    })
+    .await;
+    let outcome = tokio::select! {
+        (_, seen) = bed.asked() => seen,
+        () = async { while app.read_u8().await.unwrap() != b'{' {} } => String::new(),
+    };
+    assert!(
+        !outcome.contains("sk-new"),
+        "the new key went to the old address: {outcome}"
+    );
+}
+
+#[tokio::test]
+async fn a_probe_carries_the_key_over_the_same_connections_as_requests() {
+    let check = json!({"models": [{"name": "m"}], "healthCheck": {"enabled": true, "interval": "1s", "timeout": "1s"}});
+    let bed = Bed::new("OpenAI", &check).await;
+    let (mut provider, seen) = bed.asked().await;
+    assert!(seen.starts_with("GET /models HTTP/1.1"), "{seen}");
+    assert!(seen.contains("authorization: Bearer sk-canary"), "{seen}");
+    provider
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        .await
+        .unwrap();
+}
