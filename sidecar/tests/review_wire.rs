@@ -325,3 +325,45 @@ async fn a_probe_carries_the_key_over_the_same_connections_as_requests() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_caller_that_invents_models_makes_no_series_and_takes_no_breaker_from_a_listed_one() {
+    let breaker = json!({"circuitBreaker": {"failureThreshold": 1}, "timeouts": {"connect": "1s"}});
+    let bed = Bed::new("OpenAI", &breaker).await;
+    let answer = |bed: Bed, model: String| async move {
+        let mut asked = chat(false);
+        asked["model"] = json!(model);
+        let mut app = bed.ask("/v1/chat/completions", &asked).await;
+        let (mut provider, _) = bed.asked().await;
+        let failed = "HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        provider.write_all(failed.as_bytes()).await.unwrap();
+        while app.read_u8().await.unwrap() != b'{' {}
+        bed
+    };
+    let mut bed = bed;
+    for number in 0..64 {
+        bed = answer(bed, format!("invented-{number}")).await;
+    }
+    // One more shares a breaker with all that follow; a model that is listed since has its own, which is closed.
+    bed = answer(bed, "invented-65".into()).await;
+    bed.reload(|spec| spec["models"] = json!([{"name": "listed"}])).await;
+    bed = answer(bed, "listed".into()).await;
+    bed.sidecar.app.metrics.providers.observe(
+        bed.sidecar
+            .app
+            .live
+            .load()
+            .as_ref()
+            .unwrap()
+            .upstreams()
+            .iter()
+            .map(|upstream| &*upstream.state),
+        bed.sidecar.app.clock.now(),
+    );
+    let metrics = bed.metrics();
+    assert!(!metrics.contains("invented"), "{metrics}");
+    assert!(
+        metrics.contains("bowsprit_breaker_state{provider=\"it\",model=\"other\"} 2"),
+        "{metrics}"
+    );
+}
