@@ -135,10 +135,12 @@ impl WeightedTarget {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnUnsupported {
-    /// The request is refused with a 400 that names the field.
+    /// The request is refused with a 400 that names the field; a mere hint is left out and named in the header
+    /// `x-bowsprit-warning`.
     #[default]
     Refuse,
-    /// The field is dropped and named in the header `x-bowsprit-warning`.
+    /// The field is dropped and named in the header `x-bowsprit-warning`. Not in force in this release: see the
+    /// condition `Programmed`.
     Drop,
 }
 
@@ -146,7 +148,7 @@ pub enum OnUnsupported {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum MidStreamFailover {
-    /// It ends as an error in the caller's dialect.
+    /// It ends as an error in the caller's dialect. Not in force in this release: see the condition `Programmed`.
     None,
     /// The next candidate answers, as long as no content was sent.
     #[default]

@@ -22,7 +22,7 @@ use crate::{DurationText, LabelSelector};
         version = "v1alpha1",
         kind = "ProviderConfig",
         plural = "providerconfigs",
-        shortname = "pc",
+        shortname = "pcfg",
         category = "bowsprit",
         namespaced,
         status = "crate::ProviderConfigStatus",

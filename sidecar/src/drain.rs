@@ -139,7 +139,8 @@ impl Drain {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Waits until nothing is in flight; after `deadline` cuts what is left and gives it `grace` to say goodbye.
+    /// Waits until nothing is in flight and all is handed over; after `deadline` cuts what is left and gives it `grace` to
+    /// say goodbye.
     pub async fn finish(&self, deadline: Duration, grace: Duration) -> Drained {
         if tokio::time::timeout(deadline, self.until_idle()).await.is_ok() {
             return Drained::Clean;
@@ -185,6 +186,25 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(token);
         assert_eq!(waiting.await.unwrap(), Drained::Clean);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_waits_for_answers_to_be_written_but_not_for_ever() {
+        let drain = Arc::new(Drain::default());
+        let open = drain.serve();
+        drain.begin();
+        let waiting = tokio::spawn({
+            let drain = Arc::clone(&drain);
+            async move { drain.finish(Duration::from_secs(25), Duration::from_secs(1)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "an answer may still be on its way");
+        drop(open);
+        assert_eq!(waiting.await.unwrap(), Drained::Clean);
+        let stuck = drain.serve();
+        let drained = drain.finish(Duration::from_secs(25), Duration::from_secs(1)).await;
+        assert_eq!(drained, Drained::Cut(1), "an answer that nobody took was cut");
+        drop(stuck);
     }
 
     #[tokio::test(start_paused = true)]

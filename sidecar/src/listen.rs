@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -105,8 +106,8 @@ where
     let serving_drain = Arc::clone(&drain);
     let service = service_fn(move |request| {
         serving.get_or_init(|| serving_drain.serve());
-        let answer = handler(request, peer);
-        async move { Ok::<_, Infallible>(answer.await) }
+        // `map` and not an async block: that would hold the answer's future, several KiB of it, twice.
+        handler(request, peer).map(Ok::<_, Infallible>)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

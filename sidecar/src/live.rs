@@ -118,6 +118,8 @@ pub struct Upstream {
     pub origin: Result<Arc<Origin>, String>,
     /// The `Host` header.
     pub host: HeaderValue,
+    /// The provider's name as a header.
+    pub name: HeaderValue,
     /// Metric handles.
     pub handles: Handles,
     /// What comes before the path of a request: the base URL's path, or all of it where a plain proxy needs it.
@@ -146,7 +148,8 @@ impl Upstream {
         Self {
             state: ground.states.adopt(provider, &metrics.providers, now),
             origin: origin(provider, ground),
-            // A URL's authority is valid in a header: both are visible ASCII.
+            // A URL's authority and a Kubernetes name are valid in a header: all are visible ASCII.
+            name: HeaderValue::from_str(&provider.name).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             host: HeaderValue::from_str(url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             handles: metrics
                 .traffic

@@ -46,6 +46,8 @@ pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body>
             Err(miss) => refuse::answer(story, &miss.refusal(&parts)),
         }
     };
+    // Pinned in place: wrapped by value, its several KiB would be held and copied twice.
+    let work = std::pin::pin!(work);
     // A panic is a bug of ours in one request: it costs that request and nothing else. The story settles itself while
     // the stack unwinds.
     match AssertUnwindSafe(work).catch_unwind().await {
@@ -64,7 +66,7 @@ pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body>
 /// A request with a route: admitted, dispatched, answered.
 async fn tell(
     app: Arc<App>,
-    story: Story,
+    story: Box<Story>,
     route: route::Route,
     parts: http::request::Parts,
     body: Incoming,

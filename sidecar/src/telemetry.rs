@@ -190,19 +190,47 @@ fn key(out: &mut Vec<u8>, name: &str) {
 
 fn number(out: &mut Vec<u8>, name: &str, value: u64) {
     key(out, name);
-    let _ = write!(out, "{value}");
+    decimal(out, value);
 }
 
-/// A JSON string, at most 200 characters of it: names come from callers.
+/// Decimal digits, without the formatting machinery: seven of these stand in every line.
+fn decimal(out: &mut Vec<u8>, value: u64) {
+    let at = out.len();
+    let mut rest = value;
+    loop {
+        out.push(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = out.get_mut(at..) {
+        digits.reverse();
+    }
+}
+
+/// A JSON string, at most 200 bytes of it: names come from callers.
 fn text(out: &mut Vec<u8>, value: &str) {
+    let end = (0..=value.len().min(200))
+        .rev()
+        .find(|at| value.is_char_boundary(*at))
+        .unwrap_or(0);
+    let value = value.get(..end).unwrap_or("");
     out.push(b'"');
-    for c in value.chars().take(200) {
-        match c {
-            '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
-            c if c < ' ' || c == '\u{7f}' => {
-                let _ = write!(out, "\\u{:04x}", c as u32);
+    if value
+        .bytes()
+        .all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f)
+    {
+        out.extend_from_slice(value.as_bytes());
+    } else {
+        for c in value.chars() {
+            match c {
+                '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+                c if c < ' ' || c == '\u{7f}' => {
+                    let _ = write!(out, "\\u{:04x}", c as u32);
+                }
+                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
-            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
     out.push(b'"');

@@ -21,6 +21,11 @@ impl Clock {
     pub fn now(&self) -> Moment {
         Moment::from_start(self.start.elapsed())
     }
+
+    /// A moment as timers count.
+    pub fn instant(&self, moment: Moment) -> Instant {
+        self.start + moment.since_start()
+    }
 }
 
 /// The wall clock, for HTTP dates and log lines only: no decision hangs on it.
@@ -38,16 +43,19 @@ pub fn write_rfc3339(out: &mut Vec<u8>, since_epoch: Duration) {
     let seconds = since_epoch.as_secs();
     let (year, month, day) = civil_from_days(i64::try_from(seconds / 86_400).unwrap_or(0));
     let in_day = seconds % 86_400;
-    let _ = std::io::Write::write_fmt(
-        out,
-        format_args!(
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
-            in_day / 3600,
-            in_day / 60 % 60,
-            in_day % 60,
-            since_epoch.subsec_millis()
-        ),
-    );
+    let mut put = |value: u64, digits: u32, after: u8| {
+        for place in (0..digits).rev() {
+            out.push(b'0' + (value / 10_u64.pow(place) % 10) as u8);
+        }
+        out.push(after);
+    };
+    put(u64::try_from(year).unwrap_or(0), 4, b'-');
+    put(u64::try_from(month).unwrap_or(0), 2, b'-');
+    put(u64::try_from(day).unwrap_or(0), 2, b'T');
+    put(in_day / 3600, 2, b':');
+    put(in_day / 60 % 60, 2, b':');
+    put(in_day % 60, 2, b'.');
+    put(u64::from(since_epoch.subsec_millis()), 3, b'Z');
 }
 
 /// Days since 1970 to year, month, day (Howard Hinnant's `civil_from_days`, for days >= 0).

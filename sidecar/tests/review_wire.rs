@@ -24,7 +24,7 @@ const SOON: Duration = Duration::from_secs(20);
 struct Bed {
     sidecar: Running,
     provider: TcpListener,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Bed {
@@ -60,11 +60,7 @@ impl Bed {
             config,
         ];
         let sidecar = app::start_with(&Args::try_parse_from(args).unwrap(), AccessLog::in_memory()).unwrap();
-        Self {
-            sidecar,
-            provider,
-            _dir: dir,
-        }
+        Self { sidecar, provider, dir }
     }
 
     /// Sends a request to the sidecar.
@@ -250,7 +246,7 @@ async fn a_whole_answer_is_handed_over_before_the_process_ends() {
 impl Bed {
     /// Changes the configuration and waits until it is in service.
     async fn reload(&self, change: impl FnOnce(&mut Value)) {
-        let path = self._dir.path().join("config.yaml");
+        let path = self.dir.path().join("config.yaml");
         let mut document: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let before = self.sidecar.app.config.report(self.sidecar.app.clock.now()).revision;
         change(&mut document["spec"]);
@@ -267,7 +263,7 @@ async fn a_key_never_follows_a_base_url_that_moved_with_its_reference() {
     let bed = Bed::new("OpenAI", &json!({"models": [{"name": "m"}]})).await;
     let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let moved = format!("http://{}", elsewhere.local_addr().unwrap());
-    let missing = bed._dir.path().join("not-mounted-yet");
+    let missing = bed.dir.path().join("not-mounted-yet");
     bed.reload(|spec| {
         spec["endpoint"]["baseUrl"] = json!(moved);
         spec["credentials"][0]["file"] = json!(missing);
@@ -296,7 +292,7 @@ async fn a_retry_across_a_reload_does_not_carry_the_new_key_to_the_old_address()
     provider.write_all(later.as_bytes()).await.unwrap();
     let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let moved = format!("http://{}", elsewhere.local_addr().unwrap());
-    let key = bed._dir.path().join("new-key");
+    let key = bed.dir.path().join("new-key");
     std::fs::write(&key, "sk-new").unwrap();
     bed.reload(|spec| {
         spec["endpoint"]["baseUrl"] = json!(moved);

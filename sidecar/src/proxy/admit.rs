@@ -10,7 +10,6 @@ use http::HeaderMap;
 use http::request::Parts;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use tokio::time::Instant;
 
 use super::refuse::Refusal;
 use super::route::Route;
@@ -69,15 +68,14 @@ pub(super) async fn admit(
     route: &Route,
     parts: Parts,
     body: Incoming,
-) -> Result<Call, Refusal> {
-    let begun = Instant::now();
+) -> Result<Box<Call>, Refusal> {
     let body = tokio::time::timeout(BODY_DEADLINE, read(body, app.settings.max_body))
         .await
         .unwrap_or_else(|_| {
             let text = format!("the body was not complete within {} s", BODY_DEADLINE.as_secs());
             Err(Refusal::new(Code::ValHttp, text))
         })?;
-    story.waited += begun.elapsed();
+    story.waited();
     if parts
         .headers
         .get("x-stainless-retry-count")
@@ -140,8 +138,8 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
     Ok(whole.freeze())
 }
 
-fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
-    let mut call = Call {
+fn facts(route: &Route, body: &Bytes) -> Result<Box<Call>, Refusal> {
+    let mut call = Box::new(Call {
         dialect: route.dialect(),
         model: String::new(),
         stream: false,
@@ -153,7 +151,7 @@ fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
         query: None,
         tokens: (body.len() / 4) as u64,
         input_tokens: (body.len() / 4) as u64,
-    };
+    });
     match route {
         Route::Generate { dialect, in_url, .. } => {
             let envelope = peek(*dialect, body)?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bowsprit_core::breaker::Verdict;
 use bowsprit_core::classify::{Decision, Ended, KeyVerdict, classify};
+use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Timeouts;
 use bowsprit_core::dialect::{
     self, AnswerContext, Dialect, ProviderError, Pushed, Stream, StreamError, Usage, parse_error, translate_response,
@@ -162,12 +163,11 @@ impl InFlight {
     }
 
     /// Judges the end and tells everyone concerned: breaker, limiter, key, health, metrics.
-    pub fn finish(mut self, ended: Ended, usage: Option<&Usage>, hint: Option<Duration>) -> Decision {
+    pub fn finish(mut self, now: Moment, ended: Ended, usage: Option<&Usage>, hint: Option<Duration>) -> Decision {
         let decision = classify(&ended);
         let Some(lease) = self.lease.take() else {
             return decision;
         };
-        let now = self.app.clock.now();
         let state = &self.upstream.state;
         let used = usage.map(|usage| usage.input.saturating_add(usage.output));
         // A refused attempt cost nothing; one that broke off cost what is known, else what was reserved.
@@ -194,7 +194,7 @@ impl InFlight {
         match decision.code {
             None => {
                 if let Some(handles) = handles {
-                    handles.ok.inc();
+                    handles.answered();
                 }
             }
             Some(code) => self
@@ -237,10 +237,11 @@ pub(super) struct Attempt<'a> {
 impl Attempt<'_> {
     /// Makes the exchange.
     pub(super) async fn run(mut self, story: &mut Story) -> Result<Success, Box<Failure>> {
-        let begun = Instant::now();
+        let begun_at = story.now();
+        let begun = self.in_flight.app.clock.instant(begun_at);
         let limits = Limits::new(self.upstream.provider.timeouts, begun);
         let sent = tokio::time::timeout_at(self.head_deadline(&limits, begun), self.send(story)).await;
-        story.waited += begun.elapsed();
+        let now = story.waited();
         let answer = match sent {
             Ok(Ok(answer)) => answer,
             Ok(Err(fault)) => return Err(self.transport(fault.kind, fault.detail)),
@@ -249,9 +250,8 @@ impl Attempt<'_> {
                 return Err(self.transport(fault, format!("no answer within {}", limits.describe(fault))));
             }
         };
-        self.in_flight.first_byte = Some(begun.elapsed());
+        self.in_flight.first_byte = Some(now - begun_at);
         let Answer { mut head, body } = answer;
-        let now = self.in_flight.app.clock.now();
         self.upstream.state.observe(&head.headers, now, unix_millis());
         let encoded = headers::is_encoded(&head.headers);
         headers::to_caller(&mut head.headers);
@@ -329,10 +329,10 @@ impl Attempt<'_> {
         encoded: bool,
         story: &mut Story,
     ) -> Result<Success, Box<Failure>> {
-        let begun = Instant::now();
         let limit = if self.prepared.same { HOLD_PLAIN } else { MAX_TRANSLATED };
-        let taken = take(&mut body, &limits, limit).await;
-        story.waited += begun.elapsed();
+        let from = self.in_flight.app.clock.instant(story.now());
+        let taken = take(&mut body, &limits, limit, from).await;
+        story.waited();
         let whole = match taken {
             Ok(Taken::Whole(whole)) => whole,
             Ok(Taken::Part(held)) if self.prepared.same => return Ok(self.pass(head, body, limits, held, story)),
@@ -342,7 +342,7 @@ impl Attempt<'_> {
         let provider = self.upstream.provider.dialect;
         if !self.prepared.same {
             return match translate_response(provider, self.call.dialect, &whole, &self.context(story)) {
-                Ok((body, usage)) => Ok(self.whole(json(head), body, Some(usage))),
+                Ok((body, usage)) => Ok(self.whole(story.now(), json(head), body, Some(usage))),
                 Err(kind) => Err(self.in_body(kind, &whole)),
             };
         }
@@ -358,11 +358,11 @@ impl Attempt<'_> {
             return Err(self.in_body(kind, &whole));
         }
         self.in_flight.input_tokens = 0;
-        Ok(self.whole(head, whole, usage))
+        Ok(self.whole(story.now(), head, whole, usage))
     }
 
-    fn whole(self, head: response::Parts, body: Bytes, usage: Option<Usage>) -> Success {
-        self.in_flight.finish(Ended::Answered, usage.as_ref(), None);
+    fn whole(self, now: Moment, head: response::Parts, body: Bytes, usage: Option<Usage>) -> Success {
+        self.in_flight.finish(now, Ended::Answered, usage.as_ref(), None);
         Success::Whole { head, body, usage }
     }
 
@@ -406,10 +406,9 @@ impl Attempt<'_> {
             self.context(story),
             self.prepared.hide_usage,
         );
-        let waiting = Instant::now();
         let deadline = limits.ends.min(begun + limits.timeouts.first_token);
         let held = tokio::time::timeout_at(deadline, hold(&mut body, &mut watch)).await;
-        story.waited += waiting.elapsed();
+        story.waited();
         let (held, ended) = match held {
             Ok(Ok(held)) => held,
             Ok(Err(StartFault::Transport(fault))) => return Err(self.transport(fault.kind, fault.detail)),
@@ -448,7 +447,8 @@ impl Attempt<'_> {
     }
 
     fn fail(self, ended: Ended, message: String, retry_after: Option<Duration>) -> Box<Failure> {
-        let decision = self.in_flight.finish(ended, None, retry_after);
+        let now = self.in_flight.app.clock.now();
+        let decision = self.in_flight.finish(now, ended, None, retry_after);
         let code = decision.code.unwrap_or(Code::SysInternal);
         Box::new(Failure {
             decision,
@@ -532,9 +532,9 @@ impl Attempt<'_> {
         encoded: bool,
         story: &mut Story,
     ) -> Box<Failure> {
-        let begun = Instant::now();
-        let taken = take(&mut body, limits, MAX_ERROR).await;
-        story.waited += begun.elapsed();
+        let from = self.in_flight.app.clock.instant(story.now());
+        let taken = take(&mut body, limits, MAX_ERROR, from).await;
+        story.waited();
         // A broken error body is still an error of that status.
         let body = match taken {
             Ok(Taken::Whole(body)) => body,
@@ -584,11 +584,11 @@ enum Taken {
 }
 
 /// Takes a body in, up to a limit, within the answer's times.
-async fn take(body: &mut AnswerBody, limits: &Limits, limit: usize) -> Result<Taken, Fault> {
+async fn take(body: &mut AnswerBody, limits: &Limits, limit: usize, from: Instant) -> Result<Taken, Fault> {
+    let mut last = from;
     let mut held: VecDeque<Bytes> = VecDeque::new();
     let mut length = 0;
     loop {
-        let last = Instant::now();
         let Ok(next) = tokio::time::timeout_at(limits.next(last), body.data()).await else {
             let fault = limits
                 .expired(last, Instant::now())
@@ -606,6 +606,7 @@ async fn take(body: &mut AnswerBody, limits: &Limits, limit: usize) -> Result<Ta
                 if body.is_end() {
                     break;
                 }
+                last = Instant::now();
             }
             Some(Err(fault)) => return Err(fault),
             None => break,

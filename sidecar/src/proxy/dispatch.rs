@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bowsprit_core::backoff::Delay;
 use bowsprit_core::classify::{Ended, KeyVerdict};
+use bowsprit_core::clock::Moment;
 use bowsprit_core::config::OnLimit;
 use bowsprit_core::dialect::{Dialect, RequestError, Target, translate_request, with_model, with_usage_option};
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
@@ -18,7 +19,6 @@ use bowsprit_core::plan::{self, Plan, Skipped, Why};
 use bowsprit_crds::provider_config::RetryOn;
 use bytes::Bytes;
 use http::{Response, Uri};
-use tokio::time::Instant;
 
 use super::admit::{Call, Kind};
 use super::attempt::{Attempt, Failure, InFlight, Success};
@@ -52,8 +52,8 @@ pub(super) struct Prepared {
 }
 
 /// Answers an admitted request.
-pub(super) async fn dispatch(app: &Arc<App>, live: &Arc<Live>, story: Story, call: Call) -> Response<Body> {
-    let mut plan = make_plan(app, live, &call);
+pub(super) async fn dispatch(app: &Arc<App>, live: &Arc<Live>, story: Box<Story>, call: Box<Call>) -> Response<Body> {
+    let mut plan = make_plan(live, &call, story.now());
     if call.kind != Kind::Generate {
         plan.candidates
             .retain(|candidate| candidate.provider.dialect == call.dialect);
@@ -88,8 +88,7 @@ pub(super) async fn dispatch(app: &Arc<App>, live: &Arc<Live>, story: Story, cal
     }
 }
 
-fn make_plan(app: &Arc<App>, live: &Live, call: &Call) -> Plan {
-    let now = app.clock.now();
+fn make_plan(live: &Live, call: &Call, now: Moment) -> Plan {
     let view = |provider: &bowsprit_core::config::Provider, model: &str| {
         let upstream = live
             .upstreams()
@@ -132,7 +131,7 @@ struct Round<'a> {
     app: &'a Arc<App>,
     live: &'a Arc<Live>,
     call: &'a Call,
-    story: Story,
+    story: Box<Story>,
     plan: Plan,
     failure: Option<Box<Failure>>,
     blocked: Vec<Blocked>,
@@ -182,7 +181,7 @@ impl Round<'_> {
     /// All attempts at one candidate. `None`: the next one's turn.
     async fn try_candidate(&mut self, candidate: &Candidate) -> Result<Option<Success>, Stop> {
         let state = &candidate.upstream.state;
-        state.deposit(self.app.clock.now());
+        state.deposit(self.story.now());
         let mut tried_keys: Vec<String> = Vec::new();
         let mut attempts = 0;
         loop {
@@ -190,7 +189,7 @@ impl Round<'_> {
                 return Ok(None);
             };
             let base_url = &candidate.upstream.provider.base_url;
-            let Ok(key) = state.choose_key(base_url, &tried_keys, self.app.clock.now()) else {
+            let Ok(key) = state.choose_key(base_url, &tried_keys, self.story.now()) else {
                 drop(lease);
                 self.block(candidate, None, None, "no_key");
                 return Ok(None);
@@ -270,10 +269,10 @@ impl Round<'_> {
     async fn place(&mut self, candidate: &Candidate) -> Result<Option<Lease>, Stop> {
         let upstream = &candidate.upstream;
         let provider = &upstream.provider;
-        let give_up_at = self.app.clock.now() + provider.max_wait;
+        let give_up_at = self.story.now() + provider.max_wait;
         let mut counted = false;
         loop {
-            let now = self.app.clock.now();
+            let now = self.story.now();
             let limited = match upstream.state.admit(&candidate.model, self.call.tokens, now) {
                 Ok(lease) => return Ok(Some(lease)),
                 Err(Refused::CircuitOpen(retry_in)) => {
@@ -303,10 +302,9 @@ impl Round<'_> {
             if matches!(self.story.state(), State::Idle | State::Validating | State::Retrying) {
                 self.story.event(Event::Limited { wait: limited.retry_in });
             }
-            let begun = Instant::now();
             // Whichever comes first: the time is up, or a request gave its place back.
             let _ = tokio::time::timeout(wait, upstream.state.freed()).await;
-            self.story.waited += begun.elapsed();
+            self.story.waited();
         }
     }
 
@@ -331,7 +329,7 @@ impl Round<'_> {
 
     fn judge(&self, candidate: &Candidate, failure: &Failure, attempts: u32, tried_keys: &[String]) -> Then {
         let decision = &failure.decision;
-        let now = self.app.clock.now();
+        let now = self.story.now();
         let state = &candidate.upstream.state;
         let retry = &candidate.upstream.provider.retry;
         let next = if decision.try_next && !candidate.last {
@@ -380,9 +378,8 @@ impl Round<'_> {
     }
 
     async fn sleep(&mut self, wait: Duration) {
-        let begun = Instant::now();
         tokio::time::sleep(wait).await;
-        self.story.waited += begun.elapsed();
+        self.story.waited();
     }
 
     /// The answer to the app.
@@ -391,10 +388,9 @@ impl Round<'_> {
         let Some(upstream) = story.upstream.clone() else {
             return refuse::answer(story, &Refusal::new(Code::SysInternal, "an answer came from nowhere"));
         };
-        let attempts = story.attempts();
         match success {
             Success::Whole { mut head, body, usage } => {
-                headers::sign(&mut head.headers, story.id(), &upstream, attempts, &dropped);
+                headers::sign(&mut head.headers, &story, &upstream, &dropped);
                 story.usage = usage;
                 story.head_sent(head.status);
                 story.completed(Event::Answered {
@@ -407,7 +403,7 @@ impl Round<'_> {
                 started,
                 in_flight,
             } => {
-                headers::sign(&mut head.headers, story.id(), &upstream, attempts, &dropped);
+                headers::sign(&mut head.headers, &story, &upstream, &dropped);
                 story.head_sent(head.status);
                 Response::from_parts(head, Body::Relay(Relay::new(*started, story, in_flight)))
             }
@@ -429,7 +425,7 @@ impl Round<'_> {
         } = *failure;
         if let Some((status, mut head, body)) = original {
             if let Some(upstream) = &self.story.upstream {
-                headers::sign(&mut head, self.story.id(), upstream, self.story.attempts(), &[]);
+                headers::sign(&mut head, &self.story, upstream, &[]);
             }
             head.insert(X_SHOULD_RETRY, should_retry(code.retryable()));
             if let Some(wait) = wait
@@ -449,15 +445,11 @@ impl Round<'_> {
             .as_ref()
             .map_or("", |upstream| upstream.provider.name.as_str());
         let refusal = Refusal::new(code, format!("provider {provider}: {message}")).retry_after(wait);
-        let (id, upstream, attempts) = (
-            self.story.id().clone(),
-            self.story.upstream.clone(),
-            self.story.attempts(),
-        );
-        let mut response = refuse::answer(self.story, &refusal);
-        if let Some(upstream) = upstream {
-            headers::sign(response.headers_mut(), &id, &upstream, attempts, &[]);
+        let mut response = refuse::bare(self.story.dialect(), self.story.id(), &refusal);
+        if let Some(upstream) = &self.story.upstream {
+            headers::sign(response.headers_mut(), &self.story, upstream, &[]);
         }
+        self.story.failed(code, response.status());
         response
     }
 

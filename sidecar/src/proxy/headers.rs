@@ -9,6 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::id::{RequestId, X_REQUEST_ID};
+use super::settle::Story;
 use crate::keys::Chosen;
 use crate::live::Upstream;
 
@@ -156,15 +157,19 @@ pub(super) fn to_caller(headers: &mut HeaderMap) {
     }
 }
 
-/// What tells the caller who answered.
-pub(super) fn sign(headers: &mut HeaderMap, id: &RequestId, upstream: &Upstream, attempts: u32, dropped: &[String]) {
-    headers.insert(X_REQUEST_ID, id.header());
-    if let Ok(name) = HeaderValue::from_str(&upstream.provider.name) {
-        headers.insert(HeaderName::from_static("x-bowsprit-provider"), name);
+/// What tells the caller who answered: provider, attempts, the model where it is not the one asked for, and what of the
+/// request could not be carried.
+pub(super) fn sign(headers: &mut HeaderMap, story: &Story, upstream: &Upstream, dropped: &[String]) {
+    headers.insert(X_REQUEST_ID, story.id().header());
+    headers.insert(HeaderName::from_static("x-bowsprit-provider"), upstream.name.clone());
+    if let Some(model) = story.model.as_deref().filter(|model| *model != story.asked)
+        && let Ok(model) = HeaderValue::from_str(model)
+    {
+        headers.insert(HeaderName::from_static("x-bowsprit-model"), model);
     }
     headers.insert(
         HeaderName::from_static("x-bowsprit-attempts"),
-        HeaderValue::from(attempts),
+        HeaderValue::from(story.attempts()),
     );
     if !dropped.is_empty() {
         let text = format!("not carried to {}: {}", upstream.provider.name, dropped.join(", "));

@@ -73,7 +73,7 @@ fn entry(dialect: Dialect, model: &str, owner: &str) -> Value {
 }
 
 /// Answers from the lists.
-pub fn answer(story: Story, live: &Live, route: &Route) -> Response<Body> {
+pub fn answer(story: Box<Story>, live: &Live, route: &Route) -> Response<Body> {
     let dialect = story.dialect();
     let body = match route {
         Route::Models { one: Some(wanted), .. } => {

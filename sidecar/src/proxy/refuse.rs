@@ -97,7 +97,7 @@ impl From<RequestError> for Refusal {
 }
 
 /// Answers with a refusal and settles the request.
-pub fn answer(story: Story, refusal: &Refusal) -> Response<Body> {
+pub fn answer(story: Box<Story>, refusal: &Refusal) -> Response<Body> {
     let response = bare(story.dialect(), story.id(), refusal);
     story.failed(refusal.code, response.status());
     response

@@ -4,7 +4,7 @@
 //! settled by whoever ends it. If it is dropped unsettled, the caller has gone (or the code panicked), and it settles
 //! itself as such: there is no way out of a request that is not counted.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
@@ -18,15 +18,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tokio::time::Instant;
 
 use super::id::RequestId;
 use crate::app::App;
 use crate::drain::Token;
 use crate::live::Upstream;
-use crate::metrics::{
-    ANSWER_SECONDS, FIRST_TOKEN_SECONDS, Histograms, ModelLabels, OTHER, OVERHEAD_SECONDS, ProviderLabel,
-};
+use crate::metrics::{ANSWER_SECONDS, FIRST_TOKEN_SECONDS, Histograms, OTHER, OVERHEAD_SECONDS, ProviderLabel};
 use crate::telemetry::AccessLine;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -172,46 +169,24 @@ impl Traffic {
         };
         let mut names: Vec<&str> = models.to_vec();
         names.extend(default_model.filter(|name| !models.contains(name)));
+        names.push(OTHER);
         Handles {
-            answered: Dialect::ALL.map(|dialect| {
-                self.requests.get_or_create_owned(&RequestLabels {
-                    dialect: dialect.as_str(),
-                    provider: Arc::clone(&provider),
-                    outcome: Outcome::Ok.as_str(),
-                    code: "",
-                })
-            }),
+            answered: <[OnceLock<Counter>; 3]>::default(),
+            requests: self.requests.clone(),
             duration: self.duration.get_or_create_owned(&label),
             first_token: self.first_token.get_or_create_owned(&label),
             models: names
                 .into_iter()
-                .chain([OTHER])
-                .map(|model| self.model_handles(&provider, model))
+                .map(|model| ModelHandles {
+                    provider: Arc::clone(&provider),
+                    model: model.into(),
+                    ok: OnceLock::new(),
+                    attempts: self.attempts.clone(),
+                    tokens: <[OnceLock<Counter>; 5]>::default(),
+                    token_family: self.tokens.clone(),
+                })
                 .collect(),
-        }
-    }
-
-    fn model_handles(&self, provider: &Arc<str>, model: &str) -> ModelHandles {
-        let model: Arc<str> = model.into();
-        let labels = ModelLabels {
-            provider: Arc::clone(provider),
-            model: Arc::clone(&model),
-        };
-        let tokens = |kind| {
-            self.tokens.get_or_create_owned(&TokenLabels {
-                provider: Arc::clone(provider),
-                model: Arc::clone(&model),
-                kind,
-            })
-        };
-        ModelHandles {
-            ok: self.attempts.get_or_create_owned(&AttemptLabels {
-                provider: labels.provider,
-                model: labels.model,
-                code: "ok",
-            }),
-            tokens: TOKEN_KINDS.map(tokens),
-            model,
+            provider,
         }
     }
 
@@ -261,21 +236,26 @@ impl Traffic {
 
 const TOKEN_KINDS: [&str; 5] = ["input", "output", "cached", "cache_write", "reasoning"];
 
-/// Resolved metric handles of one provider: the hot path looks nothing up.
+/// Metric handles of one provider, each resolved at its first use: the hot path looks nothing up, and what never happens
+/// makes no series.
 pub struct Handles {
-    answered: [Counter; 3],
+    provider: Arc<str>,
+    answered: [OnceLock<Counter>; 3],
+    requests: Family<RequestLabels, Counter>,
     duration: Histogram,
     first_token: Histogram,
     models: Vec<ModelHandles>,
 }
 
-/// Resolved metric handles of one model of a provider.
+/// Metric handles of one model of a provider.
 pub struct ModelHandles {
+    provider: Arc<str>,
     /// The label: the model, or `other`.
     pub model: Arc<str>,
-    /// Good attempts.
-    pub ok: Counter,
-    tokens: [Counter; 5],
+    ok: OnceLock<Counter>,
+    attempts: Family<AttemptLabels, Counter>,
+    tokens: [OnceLock<Counter>; 5],
+    token_family: Family<TokenLabels, Counter>,
 }
 
 impl Handles {
@@ -286,9 +266,36 @@ impl Handles {
             .find(|handles| *handles.model == *model)
             .or(self.models.last())
     }
+
+    fn answered(&self, dialect: Dialect) {
+        let Some(slot) = self.answered.get(index(dialect)) else {
+            return;
+        };
+        let counter = slot.get_or_init(|| {
+            self.requests.get_or_create_owned(&RequestLabels {
+                dialect: dialect.as_str(),
+                provider: Arc::clone(&self.provider),
+                outcome: Outcome::Ok.as_str(),
+                code: "",
+            })
+        });
+        counter.inc();
+    }
 }
 
 impl ModelHandles {
+    /// Counts a good attempt.
+    pub fn answered(&self) {
+        let counter = self.ok.get_or_init(|| {
+            self.attempts.get_or_create_owned(&AttemptLabels {
+                provider: Arc::clone(&self.provider),
+                model: Arc::clone(&self.model),
+                code: "ok",
+            })
+        });
+        counter.inc();
+    }
+
     /// Counts tokens.
     pub fn count(&self, usage: &Usage) {
         let counts = [
@@ -298,8 +305,15 @@ impl ModelHandles {
             usage.cache_write,
             usage.reasoning,
         ];
-        for (counter, count) in self.tokens.iter().zip(counts) {
+        for ((slot, kind), count) in self.tokens.iter().zip(TOKEN_KINDS).zip(counts) {
             if count > 0 {
+                let counter = slot.get_or_init(|| {
+                    self.token_family.get_or_create_owned(&TokenLabels {
+                        provider: Arc::clone(&self.provider),
+                        model: Arc::clone(&self.model),
+                        kind,
+                    })
+                });
                 counter.inc_by(count);
             }
         }
@@ -313,10 +327,10 @@ pub struct Story {
     dialect: Dialect,
     operation: &'static str,
     machine: Machine,
-    begun: Instant,
-    begun_at: Moment,
+    begun: Moment,
+    now: Moment,
     /// Time spent waiting for the caller's body, providers, places and backoffs.
-    pub waited: Duration,
+    waited: Duration,
     /// The model asked for.
     pub asked: String,
     /// Whether a stream was asked for.
@@ -335,19 +349,20 @@ pub struct Story {
 
 impl Story {
     /// Counts a request in.
-    pub fn begin(app: &Arc<App>, id: RequestId, dialect: Dialect, operation: &'static str) -> Self {
+    pub fn begin(app: &Arc<App>, id: RequestId, dialect: Dialect, operation: &'static str) -> Box<Self> {
         let traffic = &app.metrics.traffic;
         if let Some(received) = traffic.received.get(index(dialect)) {
             received.inc();
         }
         traffic.in_flight.inc();
-        Self {
+        let now = app.clock.now();
+        Box::new(Self {
             machine: Machine::new(id.as_str()),
             id,
             dialect,
             operation,
-            begun: Instant::now(),
-            begun_at: app.clock.now(),
+            begun: now,
+            now,
             waited: Duration::ZERO,
             asked: String::new(),
             stream: false,
@@ -359,7 +374,26 @@ impl Story {
             settled: false,
             _in_flight: app.drain.enter(),
             app: Arc::clone(app),
-        }
+        })
+    }
+
+    /// Reads the clock: once after each wait, not for each use.
+    pub fn tick(&mut self) -> Moment {
+        self.now = self.app.clock.now();
+        self.now
+    }
+
+    /// The clock as it was read last.
+    pub fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// A wait since the last reading has ended.
+    pub fn waited(&mut self) -> Moment {
+        let before = self.now;
+        let now = self.tick();
+        self.waited += now - before;
+        now
     }
 
     /// Its id.
@@ -394,12 +428,11 @@ impl Story {
 
     /// Something happened. What the lifecycle does not allow is a bug: it is counted and told, and changes nothing.
     pub fn event(&mut self, event: Event) {
-        let now = self.app.clock.now();
         if self.machine.state() == State::Idle {
             // Told late, when it is known whether a stream is wanted, with the time at which it happened.
-            self.step(Event::Received { streaming: self.stream }, self.begun_at);
+            self.step(Event::Received { streaming: self.stream }, self.begun);
         }
-        self.step(event, now);
+        self.step(event, self.now);
     }
 
     fn step(&mut self, event: Event, now: Moment) {
@@ -412,7 +445,7 @@ impl Story {
     /// The answer's head is on its way: our own part is over but for relaying.
     pub fn head_sent(&mut self, status: StatusCode) {
         self.status = status.as_u16();
-        let elapsed = self.begun.elapsed();
+        let elapsed = self.now - self.begun;
         let overhead = elapsed.saturating_sub(self.waited);
         self.overhead = Some(overhead);
         self.app.metrics.traffic.overhead.observe(overhead.as_secs_f64());
@@ -424,13 +457,13 @@ impl Story {
     }
 
     /// Answered in full: `Answered` or `StreamEnded`.
-    pub fn completed(mut self, end: Event) {
+    pub fn completed(mut self: Box<Self>, end: Event) {
         self.event(end);
         self.settle();
     }
 
     /// Answered by ourselves, without any provider.
-    pub fn served(mut self, status: StatusCode, bytes: u64) {
+    pub fn served(mut self: Box<Self>, status: StatusCode, bytes: u64) {
         self.status = status.as_u16();
         self.event(Event::Dispatched { candidate: 0 });
         self.event(Event::Answered { bytes });
@@ -438,7 +471,7 @@ impl Story {
     }
 
     /// Ended with an error of this code, before or in mid-answer.
-    pub fn failed(mut self, code: Code, status: StatusCode) {
+    pub fn failed(mut self: Box<Self>, code: Code, status: StatusCode) {
         if self.status == 0 {
             self.status = status.as_u16();
         }
@@ -462,7 +495,7 @@ impl Story {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        let elapsed = self.begun.elapsed();
+        let elapsed = self.now - self.begun;
         let context = self.machine.context();
         let outcome = context.outcome.unwrap_or(Outcome::OwnError);
         let code = context.code.map_or("", Code::as_str);
@@ -471,9 +504,7 @@ impl Story {
         match &self.upstream {
             Some(upstream) if outcome == Outcome::Ok => {
                 upstream.handles.duration.observe(elapsed.as_secs_f64());
-                if let Some(answered) = upstream.handles.answered.get(index(self.dialect)) {
-                    answered.inc();
-                }
+                upstream.handles.answered(self.dialect);
             }
             upstream => {
                 let provider = upstream
@@ -520,6 +551,7 @@ impl Drop for Story {
         if self.settled {
             return;
         }
+        self.tick();
         if std::thread::panicking() {
             self.status = 500;
             self.fail(Code::SysInternal);

@@ -47,7 +47,7 @@ pub struct Relay {
     alarm: Pin<Box<Sleep>>,
     cut: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     /// Taken when settled.
-    told: Option<(Story, InFlight)>,
+    told: Option<(Box<Story>, InFlight)>,
 }
 
 /// What [`super::attempt`] hands over.
@@ -66,7 +66,7 @@ pub struct Started {
 
 impl Relay {
     /// Takes over.
-    pub fn new(started: Started, mut story: Story, in_flight: InFlight) -> Box<Self> {
+    pub fn new(started: Started, mut story: Box<Story>, in_flight: InFlight) -> Box<Self> {
         let now = Instant::now();
         let content = started.watch.as_ref().is_none_or(Stream::content_started);
         for chunk in &started.held {
@@ -125,7 +125,10 @@ impl Relay {
     }
 
     fn chunk(&mut self, chunk: Bytes) -> Option<Bytes> {
-        self.last = Instant::now();
+        if let Some((story, _)) = &mut self.told {
+            let now = story.tick();
+            self.last = story.app().clock.instant(now);
+        }
         let Some(watch) = &mut self.watch else {
             self.note(chunk.len(), true);
             return Some(chunk);
@@ -175,7 +178,7 @@ impl Relay {
             return;
         };
         story.usage = self.watch.as_ref().and_then(Stream::usage);
-        in_flight.finish(Ended::Answered, story.usage.as_ref(), None);
+        in_flight.finish(story.tick(), Ended::Answered, story.usage.as_ref(), None);
         story.completed(Event::StreamEnded);
     }
 
@@ -227,7 +230,7 @@ impl Relay {
             return None;
         };
         story.usage = self.watch.as_ref().and_then(Stream::usage);
-        let decision = in_flight.finish(ended, story.usage.as_ref(), None);
+        let decision = in_flight.finish(story.tick(), ended, story.usage.as_ref(), None);
         let code = decision.code.unwrap_or(Code::ExtTruncated);
         tracing::info!(
             request_id = story.id().as_str(),
@@ -239,7 +242,7 @@ impl Relay {
     }
 
     /// Ends with an error event, or a broken connection where bytes pass unread.
-    fn say(&mut self, code: Code, message: &str, story: Story) -> Option<Bytes> {
+    fn say(&mut self, code: Code, message: &str, story: Box<Story>) -> Option<Bytes> {
         let Some(watch) = &self.watch else {
             self.phase = Phase::Break;
             story.failed(code, StatusCode::OK);

@@ -28,3 +28,4 @@ mod secrets;
 mod streams;
 mod support;
 mod timeouts;
+mod tls;

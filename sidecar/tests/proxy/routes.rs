@@ -177,6 +177,38 @@ async fn other_operations_are_sent_on_to_a_provider_of_the_same_dialect() {
 }
 
 #[tokio::test]
+async fn a_model_route_sends_a_virtual_model_to_its_targets_and_then_to_its_fallback() {
+    let mut bed = Bed::providers();
+    let route = json!({
+        "apiVersion": "bowsprit.dev/v1alpha1",
+        "kind": "ModelRoute",
+        "metadata": {"name": "smart"},
+        "spec": {
+            "match": {"models": ["smart"]},
+            "targets": [{"provider": "gemini", "weight": 1}, {"provider": "openai", "weight": 1}],
+            "fallback": [{"provider": "claude"}],
+        },
+    });
+    let documents = bed.documents(&|_: &str, _: &mut Value| {});
+    std::fs::write(bed.config_path(), format!("{documents}---\n{route}\n")).unwrap();
+    bed.start(&[]);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        let reply = bed.chat_with("smart", false).await;
+        assert!(
+            !reply.header("x-bowsprit-model").is_empty(),
+            "the model that really answered is told"
+        );
+        seen.insert(reply.provider().to_owned());
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["gemini", "openai"]);
+    crate::support::failing(&bed.gemini, 500);
+    crate::support::failing(&bed.openai, 500);
+    assert_eq!(bed.chat_with("smart", true).await.provider(), "claude");
+    bed.balanced().await;
+}
+
+#[tokio::test]
 async fn models_are_listed_from_the_configuration_without_asking_anybody() {
     let bed = Bed::new().await;
     let openai = Reply::of(bed.get("/v1/models").send().await.unwrap()).await.json();

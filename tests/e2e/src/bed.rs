@@ -15,7 +15,7 @@ use kube::api::{
 };
 use kube::client::Body;
 use kube::core::NamespaceResourceScope;
-use kube::{Client, Resource, ResourceExt as _};
+use kube::{Client, Config, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -106,9 +106,12 @@ pub struct Bed {
 
 impl Bed {
     pub(crate) async fn create(test: &str, labels: &[(String, String)]) -> Result<Self> {
-        let client = Client::try_default()
+        let mut config = Config::infer()
             .await
             .context("no cluster: run tests/e2e/run, or set KUBECONFIG")?;
+        // A refusal is often what a test waits for, and it must see it at once.
+        config.default_retry = false;
+        let client = Client::try_from(config)?;
         let namespace = format!("e2e-{test}-{:04x}", fastrand::u16(..));
         let labels: serde_json::Map<String, Value> = labels
             .iter()

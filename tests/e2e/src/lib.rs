@@ -28,5 +28,5 @@ mod wait;
 pub use app::{App, Line, Output, Running};
 pub use bed::{Bed, Log, SYSTEM, image, pod_manifest};
 pub use providers::Providers;
-pub use run::{Test, test};
+pub use run::{Test, note, test};
 pub use wait::{LONG, SHORT, eventually, stays};

@@ -1,5 +1,6 @@
 //! One test: a namespace is made for it, the test runs, what helps is shown if it failed, the namespace goes.
 
+use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
@@ -87,6 +88,7 @@ impl Test {
             dump::show(&bed, begun.elapsed()).await;
         }
         bed.remove(failed).await;
+        note(&format!("{}: {:.1} s", self.name, begun.elapsed().as_secs_f64()));
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(error)) => fail(&self.name, &format!("{error:#}")),
@@ -103,4 +105,10 @@ pub async fn test(name: &str, test: impl AsyncFnOnce(&Bed) -> Result<()>) {
 #[allow(clippy::panic, reason = "how a test fails")]
 fn fail(name: &str, why: &str) -> ! {
     panic!("{name}: {why}")
+}
+
+/// Says something to whoever watches, past the test harness, which shows what tests print only when they fail.
+pub fn note(text: &str) {
+    // Nobody to tell is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "     {text}");
 }

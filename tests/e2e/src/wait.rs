@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// For what the operator or a sidecar does on its own: seconds at most on an idle machine, and this when it is not.
 pub const SHORT: Duration = Duration::from_secs(30);
@@ -13,6 +13,9 @@ pub const LONG: Duration = Duration::from_secs(90);
 /// Often enough not to add to a measured time, rarely enough not to load the apiserver.
 const POLL: Duration = Duration::from_millis(100);
 
+/// A try that begins at the deadline gets this long.
+const LAST_ATTEMPT: Duration = Duration::from_secs(5);
+
 /// Tries until it succeeds and gives what it found; at the deadline, says what was waited for and why the last try failed.
 ///
 /// # Errors
@@ -20,7 +23,10 @@ const POLL: Duration = Duration::from_millis(100);
 pub async fn eventually<T>(deadline: Duration, what: &str, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let begun = Instant::now();
     loop {
-        let last = attempt().await;
+        let left = deadline.saturating_sub(begun.elapsed()).max(LAST_ATTEMPT);
+        let last = tokio::time::timeout(left, attempt())
+            .await
+            .unwrap_or_else(|_| Err(anyhow!("the last try did not end")));
         match last {
             Ok(found) => return Ok(found),
             Err(why) if begun.elapsed() >= deadline => {

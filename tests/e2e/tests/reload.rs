@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use bowsprit_crds::ProviderConfig;
-use bowsprit_e2e::{SHORT, eventually, test};
+use bowsprit_e2e::{SHORT, eventually, note, test};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -39,7 +39,7 @@ async fn a_changed_provider_config_is_live_in_the_running_pod() {
             .await?;
             times.push(begun.elapsed());
         }
-        eprintln!("a change was live after {times:.1?}");
+        note(&format!("a change was live after {times:.1?}"));
         let best = times.iter().min().copied().unwrap_or_default();
         // The kubelet's own period is 10 s and more: only with the nudge can a change be there this soon.
         ensure!(best < Duration::from_secs(5), "a change took {times:?}");

@@ -1,7 +1,7 @@
 //! A key is rotated in its Secret: running pods use the new one, and nothing shows either.
 
 use anyhow::ensure;
-use bowsprit_e2e::{LONG, eventually, test};
+use bowsprit_e2e::{LONG, eventually, note, test};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{ListParams, LogParams, Patch, PatchParams};
 use serde_json::json;
@@ -24,7 +24,7 @@ async fn a_rotated_key_is_used_by_the_running_pod() {
             Ok(())
         })
         .await?;
-        eprintln!("a rotated key was used after {:.1?}", begun.elapsed());
+        note(&format!("a rotated key was used after {:.1?}", begun.elapsed()));
         Ok(())
     })
     .await;

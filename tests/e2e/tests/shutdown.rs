@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use bowsprit_e2e::{LONG, eventually, test};
+use bowsprit_e2e::{LONG, eventually, note, test};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -47,7 +47,10 @@ async fn a_pod_deleted_in_mid_stream_ends_its_stream_whole() {
         bed.api::<Pod>().delete("app", &DeleteParams::default()).await?;
         log.until("w40 [stop]").await?;
         bed.gone::<Pod>("app").await?;
-        eprintln!("deleted in mid-stream, the pod was gone after {:.1?}", begun.elapsed());
+        note(&format!(
+            "deleted in mid-stream, the pod was gone after {:.1?}",
+            begun.elapsed()
+        ));
         ensure!(
             begun.elapsed() < Duration::from_secs(28),
             "the sidecar must not use up the grace period"
@@ -93,7 +96,7 @@ async fn an_idle_pod_is_deleted_without_delay() {
         let begun = Instant::now();
         bed.api::<Pod>().delete("app", &DeleteParams::default()).await?;
         bed.gone::<Pod>("app").await?;
-        eprintln!("an idle pod was gone after {:.1?}", begun.elapsed());
+        note(&format!("an idle pod was gone after {:.1?}", begun.elapsed()));
         ensure!(
             begun.elapsed() < Duration::from_secs(20),
             "nobody was being answered, so nothing is to be waited for"

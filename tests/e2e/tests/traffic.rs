@@ -144,3 +144,112 @@ async fn a_bad_request_is_the_callers_and_says_where() {
     })
     .await;
 }
+
+/// Posts as an SDK of another dialect would, and prints status and body.
+const POST: &str = "
+import json, os, sys, urllib.request, urllib.error
+url, headers, body = os.environ[sys.argv[1]] + sys.argv[2], json.loads(sys.argv[3]), sys.argv[4].encode()
+request = urllib.request.Request(url, data=body, headers={'content-type': 'application/json', **headers})
+try: answer = urllib.request.urlopen(request)
+except urllib.error.HTTPError as error: answer = error
+print(json.dumps([answer.status, json.load(answer)]))
+";
+
+#[tokio::test]
+async fn anthropics_and_googles_callers_reach_their_own_provider() {
+    test("native", async |bed| {
+        let app = bed.app("app").await?;
+        let post = async |base: &str, path: &str, headers: Value, body: Value| {
+            let (headers, body) = (headers.to_string(), body.to_string());
+            let output = app
+                .run(&["/usr/bin/python3", "-c", POST, base, path, &headers, &body])
+                .await?;
+            ensure!(output.ok, "{output:?}");
+            Ok(serde_json::from_str::<Value>(&output.stdout)?)
+        };
+        let question = json!({"model": "claude-sonnet-4-5", "max_tokens": 50, "metadata": {"user_id": "u1"},
+            "messages": [{"role": "user", "content": "ahoy"}]});
+        let version = json!({"anthropic-version": "2023-06-01", "x-api-key": "bowsprit"});
+        let answer = post("ANTHROPIC_BASE_URL", "/v1/messages", version, question.clone()).await?;
+        ensure!(answer[0] == 200 && answer[1]["type"] == "message", "{answer:#}");
+        ensure!(
+            answer[1]["content"][0]["text"] == "Hello from anthropic (claude-sonnet-4-5): ahoy",
+            "{answer:#}"
+        );
+        let seen = bed.providers().requests("anthropic").await?;
+        ensure!(
+            seen[0]["body"].as_str() == Some(&question.to_string()),
+            "byte for byte: {seen:#?}"
+        );
+        ensure!(seen[0]["key"] == "key-of-claude", "{seen:#?}");
+
+        let path = "/v1beta/models/gemini-2.5-flash:generateContent";
+        let question = json!({"contents": [{"role": "user", "parts": [{"text": "ahoy"}]}]});
+        let answer = post(
+            "GOOGLE_GEMINI_BASE_URL",
+            path,
+            json!({"x-goog-api-key": "bowsprit"}),
+            question.clone(),
+        )
+        .await?;
+        let text = &answer[1]["candidates"][0]["content"]["parts"][0]["text"];
+        ensure!(
+            answer[0] == 200 && *text == "Hello from gemini (gemini-2.5-flash): ahoy",
+            "{answer:#}"
+        );
+        let seen = bed.providers().requests("gemini").await?;
+        ensure!(
+            seen[0]["body"].as_str() == Some(&question.to_string()) && seen[0]["key"] == "key-of-gemini",
+            "{seen:#?}"
+        );
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_model_route_decides_who_answers() {
+    test("route", async |bed| {
+        bed.apply(
+            "
+apiVersion: bowsprit.dev/v1alpha1
+kind: ModelRoute
+metadata: {name: smart}
+spec:
+  match: {models: [\"smart-*\"]}
+  targets: [{provider: gemini, model: gemini-2.5-flash}]
+  fallback: [{provider: openai}]
+",
+        )
+        .await?;
+        bed.rendered(|text| text.contains("name: smart")).await?;
+        let app = bed.app("app").await?;
+        let answer = app
+            .app(&["--sdk-retries", "0", "--model", "smart-sailor", "ahoy"])
+            .await?;
+        ensure!(
+            answer.stdout.starts_with("Hello from gemini (gemini-2.5-flash)"),
+            "{answer:?}"
+        );
+        bed.providers()
+            .always("gemini", json!({"status": {"code": 500}}))
+            .await?;
+        let answer = app
+            .app(&["--sdk-retries", "0", "--model", "smart-sailor", "ahoy"])
+            .await?;
+        ensure!(
+            answer.stdout.starts_with("Hello from openai (gpt-5-mini)"),
+            "{answer:?}"
+        );
+        let answer = app
+            .app(&["--sdk-retries", "0", "--model", "nobody-has-this", "ahoy"])
+            .await?;
+        ensure!(!answer.ok && answer.stderr.contains("404"), "{answer:?}");
+        ensure!(
+            answer.stderr.contains("gpt-5-mini"),
+            "it lists what is served: {answer:?}"
+        );
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,142 @@
+//! TLS to providers, and what it says when it fails.
+
+use bowsprit_providers::{Api, Options, Provider, TlsPem};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
+
+use crate::support::Bed;
+
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    Authority {
+        pem,
+        issuer: Issuer::new(params, key),
+    }
+}
+
+impl Authority {
+    fn provider(&self, host: &str) -> Provider {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![host.to_owned()])
+            .unwrap()
+            .signed_by(&key, &self.issuer)
+            .unwrap();
+        let tls = TlsPem {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        };
+        Provider::start(Options {
+            tls: Some(tls),
+            ..Options::api(Api::OpenAi)
+        })
+        .unwrap()
+    }
+}
+
+/// A bed whose OpenAI provider is this one, with this CA bundle, and no other provider.
+fn bed(provider: &Provider, bundle: &str) -> Bed {
+    let mut bed = Bed::providers();
+    let dir = bed.dir.path().join("ca/corp-ca");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("ca.crt"), bundle).unwrap();
+    let url = format!("{}/v1", provider.url());
+    bed.write_config(&|name: &str, spec: &mut Value| {
+        if name == "openai" {
+            spec["endpoint"] = json!({"baseUrl": url, "caBundleRef": {"name": "corp-ca", "key": "ca.crt"}});
+        } else {
+            *spec = Value::Null;
+        }
+    });
+    let ca = bed.dir.path().join("ca").display().to_string();
+    bed.start(&["--ca-dir", &ca]);
+    bed
+}
+
+#[tokio::test]
+async fn a_providers_own_ca_is_trusted_and_connections_are_kept() {
+    let authority = authority();
+    let provider = authority.provider("127.0.0.1");
+    let bed = bed(&provider, &authority.pem);
+    for stream in [false, true, false] {
+        let reply = bed.chat_with("gpt-4.1-mini", stream).await;
+        assert_eq!((reply.status, reply.provider()), (200, "openai"), "{}", reply.text);
+    }
+    assert_eq!(provider.seen().connections, 1);
+}
+
+#[tokio::test]
+async fn an_unknown_ca_and_a_wrong_host_are_refused_and_named() {
+    let authority = authority();
+    for (host, bundle) in [
+        ("127.0.0.1", self::authority().pem),
+        ("other.example", authority.pem.clone()),
+    ] {
+        let provider = authority.provider(host);
+        let bed = bed(&provider, &bundle);
+        let reply = bed.chat_with("gpt-4.1-mini", false).await;
+        assert_eq!(
+            (reply.status, reply.json()["error"]["code"].as_str()),
+            (502, Some("EXT_TLS")),
+            "{}",
+            reply.text
+        );
+        assert!(
+            provider.requests().is_empty(),
+            "nothing is sent to a host that cannot prove itself"
+        );
+        bed.balanced().await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_bundle_is_told_and_the_rest_works() {
+    let authority = authority();
+    let provider = authority.provider("127.0.0.1");
+    let bed = bed(&provider, "no certificate");
+    let reply = bed.chat_with("gpt-4.1-mini", false).await;
+    assert_eq!(reply.json()["error"]["code"], "EXT_TLS", "{}", reply.text);
+    let health = bed.provider_health("openai").await;
+    assert!(health["problem"].as_str().unwrap().contains("CA bundle"), "{health}");
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_has_a_code_of_its_own() {
+    let bed = Bed::with(|name, spec| {
+        if name == "openai" {
+            spec["endpoint"] = json!({"baseUrl": "http://nobody.invalid/v1", "allowHttp": true});
+        } else {
+            *spec = Value::Null;
+        }
+    })
+    .await;
+    let reply = bed.chat_with("gpt-4.1-mini", false).await;
+    assert_eq!(
+        (reply.status, reply.json()["error"]["code"].as_str()),
+        (502, Some("EXT_DNS")),
+        "{}",
+        reply.text
+    );
+}
+
+#[tokio::test]
+async fn a_metadata_address_is_never_asked() {
+    let bed = Bed::with(|name, spec| {
+        if name == "openai" {
+            spec["endpoint"] = json!({"baseUrl": "http://169.254.169.254/v1", "allowHttp": true});
+        } else {
+            *spec = Value::Null;
+        }
+    })
+    .await;
+    let reply = bed.chat_with("gpt-4.1-mini", false).await;
+    assert_eq!(reply.json()["error"]["code"], "EXT_CONNECT_REFUSED", "{}", reply.text);
+    assert!(reply.text.contains("link-local"), "{}", reply.text);
+}
