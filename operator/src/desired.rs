@@ -15,6 +15,9 @@ use crate::conditions::{Verdict, kind, reason};
 #[cfg(test)]
 mod tests;
 
+/// The most that the documents of a namespace may take: a ConfigMap holds 1 MiB, with its other keys.
+const MAX_TEXT: usize = (1 << 20) - 4096;
+
 /// The ConfigMap as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Current {
@@ -117,6 +120,8 @@ pub fn desired(
         route_specs.iter().map(|(name, spec)| (name.as_str(), spec)),
     )?;
     let write = match current {
+        // The apiserver would refuse it each time; what is there stays, and every object says why.
+        _ if rendered.text.len() > MAX_TEXT => None,
         Some(current) if current.text == rendered.text && current.revision == rendered.revision => None,
         Some(current) => Some(clock.max(current.sequence.saturating_add(1))),
         None if providers.is_empty() && routes.is_empty() => None,
@@ -146,6 +151,11 @@ impl Desired {
     /// Notes a reference that leads nowhere, found by whoever can look; its path begins as `ProviderConfig NAME: `.
     pub fn note_unresolved(&mut self, problem: Problem) {
         self.unresolved.push(problem);
+    }
+
+    /// Whether the documents are more than a ConfigMap can hold: then nothing is written.
+    pub fn is_too_large(&self) -> bool {
+        self.rendered.text.len() > MAX_TEXT
     }
 
     /// The verdict on a ProviderConfig, given its namespace's sidecars.
@@ -238,6 +248,12 @@ impl Desired {
         if refused.is_some() {
             let message = "refused, see Accepted: sidecars keep the last accepted version, if there was one";
             return Verdict::new(kind::PROGRAMMED, false, reason::NOT_ACCEPTED, message);
+        }
+        if self.is_too_large() {
+            return pending(format!(
+                "the ProviderConfigs and ModelRoutes of this namespace take {} bytes, more than the {MAX_TEXT} that a ConfigMap can hold: nothing new is live; shorten or remove some",
+                self.rendered.text.len()
+            ));
         }
         if selected.is_empty() {
             let message = format!("revision {revision} is written; no running pod with a sidecar is selected");

@@ -3,6 +3,7 @@
 //! The reconciler and the injector read from here, so neither asks the apiserver in the middle of a decision. Each
 //! change names the namespace to look at again.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -160,18 +161,32 @@ async fn pump<K: Resource<DynamicType = ()>>(
     changed: mpsc::UnboundedSender<ObjectRef<Namespace>>,
 ) {
     let mut events = std::pin::pin!(events);
+    // What goes away while the watch is interrupted has no event of its own: it is only missing from the next list.
+    let (mut known, mut before) = (BTreeSet::<String>::new(), BTreeSet::<String>::new());
     while let Some(event) = events.next().await {
         let object = match event {
             Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object) | watcher::Event::InitApply(object)) => {
                 object
             }
-            Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
+            Ok(watcher::Event::Init) => {
+                before.append(&mut known);
+                continue;
+            }
+            Ok(watcher::Event::InitDone) => {
+                for namespace in std::mem::take(&mut before).difference(&known) {
+                    let _ = changed.unbounded_send(ObjectRef::new(namespace));
+                }
+                continue;
+            }
             Err(error) => {
                 tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted; trying again with backoff");
                 continue;
             }
         };
         if let Some(namespace) = object.meta().namespace.as_deref() {
+            if !known.contains(namespace) {
+                known.insert(namespace.to_owned());
+            }
             // The receiver is gone only when the process is about to stop.
             let _ = changed.unbounded_send(ObjectRef::new(namespace));
         }
@@ -182,6 +197,29 @@ async fn pump<K: Resource<DynamicType = ()>>(
 mod tests {
     use super::*;
     use crate::injector::References;
+
+    #[tokio::test]
+    async fn a_namespace_whose_last_object_went_while_nobody_watched_is_looked_at() {
+        let object = |namespace: &str| {
+            let mut map = ConfigMap::default();
+            map.metadata.name = Some("a".into());
+            map.metadata.namespace = Some(namespace.into());
+            map
+        };
+        let events = [
+            watcher::Event::Init,
+            watcher::Event::InitApply(object("stays")),
+            watcher::Event::InitApply(object("emptied")),
+            watcher::Event::InitDone,
+            watcher::Event::Init,
+            watcher::Event::InitApply(object("stays")),
+            watcher::Event::InitDone,
+        ];
+        let (changed, changes) = mpsc::unbounded();
+        pump(futures::stream::iter(events.map(Ok)), changed).await;
+        let told: Vec<String> = changes.map(|namespace| namespace.name).collect().await;
+        assert_eq!(told, ["stays", "emptied", "stays", "emptied"]);
+    }
 
     #[test]
     fn of_a_pod_only_what_is_asked_of_it_is_kept_and_never_its_environment() {

@@ -18,8 +18,9 @@ use crate::desired::Report;
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// Questions in flight for one namespace.
 const AT_ONCE: usize = 32;
-/// An answer is a few KB; more is no sidecar of ours.
-const MAX_ANSWER: usize = 1 << 20;
+/// An answer is a few KB; more is no sidecar of ours. Times [`AT_ONCE`] it also bounds what a fleet of impostors can make
+/// the operator hold.
+const MAX_ANSWER: usize = 256 << 10;
 
 /// Asks. Cheap to clone.
 #[derive(Clone)]
@@ -92,11 +93,16 @@ impl Poller {
         };
         let url = format!("http://{host}:{}/health", names::ADMIN_PORT);
         // An unready sidecar answers 503 with the same body.
-        let answer = self.client.get(url).send().await.ok()?;
-        if answer.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
-            return None;
+        let mut answer = self.client.get(url).send().await.ok()?;
+        // Counted as it comes: a pod need not announce how much it will say.
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.ok()? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return None;
+            }
+            body.extend_from_slice(&chunk);
         }
-        read(&answer.bytes().await.ok()?)
+        read(&body)
     }
 }
 

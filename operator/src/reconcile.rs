@@ -220,7 +220,9 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         .into_iter()
         .filter(|pod| is_running(pod))
         .collect();
-    nudge(namespace, &pods, &wanted.rendered.revision, context).await;
+    if !wanted.is_too_large() {
+        nudge(namespace, &pods, &wanted.rendered.revision, context).await;
+    }
     let sidecars = look_at(&pods, &providers, context).await;
 
     let mut behind = false;

@@ -91,8 +91,6 @@ pub fn start(args: &Args) -> Result<Running, StartError> {
 
 /// The same with an access log of the caller's choice.
 pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError> {
-    // reqwest (for probes) asks for a process-wide provider. Set twice (in tests), the first stays, which is the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let source = source(args)?;
     let standalone = !matches!(source, Source::Folder(_));
     let app = Arc::new(App {

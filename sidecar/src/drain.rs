@@ -2,7 +2,8 @@
 //!
 //! Three phases, each entered once: serving; draining (unready, no new connections, what runs may finish); cut (the
 //! deadline has passed: plain requests answer 503, streams end with an error event). A request in flight holds a
-//! [`Token`]; the drain is over when the last one is dropped.
+//! [`Token`]; a connection that has carried one holds a [`Serving`] until its last byte is handed to the kernel. The
+//! drain is over when the last of both is dropped.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -46,17 +47,18 @@ pub struct Drain {
     draining: Flag,
     cut: Flag,
     in_flight: AtomicUsize,
-    connections: AtomicUsize,
+    serving: AtomicUsize,
     idle: Notify,
 }
 
-/// Held by each open connection: a request ends when its answer is made, a connection when it is written out.
+/// Held by each connection from its first request on. A request is settled when its answer is complete, which a slow
+/// reader may not have taken by then; and an idle connection is closed when the drain begins.
 #[derive(Debug)]
-pub struct Open(Arc<Drain>);
+pub struct Serving(Arc<Drain>);
 
-impl Drop for Open {
+impl Drop for Serving {
     fn drop(&mut self) {
-        if self.0.connections.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if self.0.serving.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.idle.notify_waiters();
         }
     }
@@ -126,10 +128,10 @@ impl Drain {
         Token(Arc::clone(self))
     }
 
-    /// Counts a connection in.
-    pub fn open(self: &Arc<Self>) -> Open {
-        self.connections.fetch_add(1, Ordering::SeqCst);
-        Open(Arc::clone(self))
+    /// Counts a connection in, at its first request.
+    pub fn serve(self: &Arc<Self>) -> Serving {
+        self.serving.fetch_add(1, Ordering::SeqCst);
+        Serving(Arc::clone(self))
     }
 
     /// Requests in flight.
@@ -137,33 +139,29 @@ impl Drain {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Waits until nothing is in flight; after `deadline` cuts what is left. Then the connections have `grace` to write
-    /// out what is answered already.
+    /// Waits until nothing is in flight and all is handed over; after `deadline` cuts what is left and gives it `grace` to
+    /// say goodbye.
     pub async fn finish(&self, deadline: Duration, grace: Duration) -> Drained {
-        let drained = if tokio::time::timeout(deadline, self.none_of(&self.in_flight))
-            .await
-            .is_ok()
-        {
-            Drained::Clean
-        } else {
-            let left = self.in_flight();
-            self.cut();
-            Drained::Cut(left)
-        };
-        let written = async {
-            self.none_of(&self.in_flight).await;
-            self.none_of(&self.connections).await;
-        };
-        let _ = tokio::time::timeout(grace, written).await;
-        drained
+        if tokio::time::timeout(deadline, self.until_idle()).await.is_ok() {
+            return Drained::Clean;
+        }
+        let left = self.left();
+        self.cut();
+        let _ = tokio::time::timeout(grace, self.until_idle()).await;
+        Drained::Cut(left)
     }
 
-    async fn none_of(&self, count: &AtomicUsize) {
+    /// Requests that are not answered, or answers that are not handed over.
+    fn left(&self) -> usize {
+        self.in_flight().max(self.serving.load(Ordering::SeqCst))
+    }
+
+    async fn until_idle(&self) {
         loop {
             let notified = self.idle.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            if count.load(Ordering::SeqCst) == 0 {
+            if self.left() == 0 {
                 return;
             }
             notified.await;
@@ -193,7 +191,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_drain_waits_for_answers_to_be_written_but_not_for_ever() {
         let drain = Arc::new(Drain::default());
-        let open = drain.open();
+        let open = drain.serve();
         drain.begin();
         let waiting = tokio::spawn({
             let drain = Arc::clone(&drain);
@@ -203,11 +201,9 @@ mod tests {
         assert!(!waiting.is_finished(), "an answer may still be on its way");
         drop(open);
         assert_eq!(waiting.await.unwrap(), Drained::Clean);
-        let stuck = drain.open();
-        assert_eq!(
-            drain.finish(Duration::from_secs(25), Duration::from_secs(1)).await,
-            Drained::Clean
-        );
+        let stuck = drain.serve();
+        let drained = drain.finish(Duration::from_secs(25), Duration::from_secs(1)).await;
+        assert_eq!(drained, Drained::Cut(1), "an answer that nobody took was cut");
         drop(stuck);
     }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
+use bowsprit_core::config::KeySource;
 use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
@@ -112,11 +113,26 @@ enum Standing {
 pub struct Slot {
     /// `credentials[].name`.
     pub name: String,
+    /// Where the key came from: only from there a value may be kept when it can no longer be read.
+    source: KeySource,
     weight: u32,
     key: Option<ApiKey>,
     /// Why there is no key, or why an old one is still in use; shown at `/health`.
     pub problem: Option<String>,
     standing: Standing,
+}
+
+/// A credential as the configuration names it, with what its source holds now.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// `credentials[].name`.
+    pub name: String,
+    /// Where its key is.
+    pub source: KeySource,
+    /// How often it is taken relative to the others.
+    pub weight: u32,
+    /// The key, or why there is none.
+    pub read: Result<ApiKey, String>,
 }
 
 /// A provider's keys.
@@ -152,14 +168,22 @@ pub struct Counts {
 }
 
 impl KeyRing {
-    /// Brings the ring to what the configuration names and the files hold now. A slot whose value is unchanged keeps
-    /// its standing; one whose source is gone or empty keeps the old value and says so.
-    pub fn update(&mut self, wanted: impl IntoIterator<Item = (String, u32, Result<ApiKey, String>)>) {
+    /// Brings the ring to what the configuration names and the sources hold now. A slot whose value is unchanged keeps
+    /// its standing; one whose source is gone or empty keeps the old value and says so. A value never outlives the
+    /// reference to its source: whoever points a credential elsewhere, and perhaps the base URL too, must not have the
+    /// key of before sent there.
+    pub fn update(&mut self, wanted: impl IntoIterator<Item = Wanted>) {
         let mut old = std::mem::take(&mut self.slots);
-        for (name, weight, read) in wanted {
+        for Wanted {
+            name,
+            source,
+            weight,
+            read,
+        } in wanted
+        {
             let before = old
                 .iter()
-                .position(|slot| slot.name == name)
+                .position(|slot| slot.name == name && slot.source == source)
                 .map(|at| old.swap_remove(at));
             let slot = match (read, before) {
                 (Ok(key), Some(slot)) if slot.key.as_ref() == Some(&key) => Slot {
@@ -169,6 +193,7 @@ impl KeyRing {
                 },
                 (Ok(key), _) => Slot {
                     name,
+                    source,
                     weight,
                     key: Some(key),
                     problem: None,
@@ -181,6 +206,7 @@ impl KeyRing {
                 },
                 (Err(why), _) => Slot {
                     name,
+                    source,
                     weight,
                     key: None,
                     problem: Some(why),
@@ -284,14 +310,14 @@ impl KeyRing {
         self.slots.is_empty()
     }
 
-    /// Every credential with what is wrong with it, if anything. Never a value.
+    /// Every credential with what is wrong with it, if anything. Never a value. A throttled key is not wrong: it passes
+    /// by itself within seconds, and whoever acts on problems would act on each 429.
     pub fn problems(&self, now: Moment) -> impl Iterator<Item = (&str, String)> {
         self.slots.iter().filter_map(move |slot| {
             let why = match slot.standing {
                 Standing::Rejected { until } if until > now => {
                     Some("the provider rejected it (401, 402 or 403): replace it".to_owned())
                 }
-                Standing::Throttled { until } if until > now => Some("throttled by the provider".to_owned()),
                 _ => None,
             };
             slot.problem.clone().or(why).map(|why| (slot.name.as_str(), why))
@@ -326,15 +352,23 @@ impl Slot {
 mod tests {
     use super::*;
 
+    fn wanted(name: &str, source: &str, weight: u32, read: Result<&str, &str>) -> Wanted {
+        Wanted {
+            name: name.to_owned(),
+            source: KeySource::File(source.to_owned()),
+            weight,
+            read: read
+                .map_err(str::to_owned)
+                .and_then(|key| ApiKey::parse(key).map_err(|bad| bad.to_string())),
+        }
+    }
+
     fn ring(keys: &[(&str, u32, &str)]) -> KeyRing {
         let mut ring = KeyRing::default();
-        ring.update(keys.iter().map(|(name, weight, key)| {
-            (
-                (*name).to_owned(),
-                *weight,
-                ApiKey::parse(key).map_err(|bad| bad.to_string()),
-            )
-        }));
+        ring.update(
+            keys.iter()
+                .map(|(name, weight, key)| wanted(name, "f", *weight, Ok(key))),
+        );
         ring
     }
 
@@ -373,16 +407,37 @@ mod tests {
         let old = ring.choose(&[], now, &mut rng).unwrap();
         ring.reject(&old, now);
         assert!(ring.choose(&[], now, &mut rng).is_none());
-        ring.update([("a".to_owned(), 1, Ok(ApiKey::parse("new").unwrap()))]);
+        ring.update([wanted("a", "f", 1, Ok("new"))]);
         assert_eq!(ring.choose(&[], now, &mut rng).unwrap().key.bare(), "new");
         ring.reject(&old, now);
         assert!(
             ring.would_choose(now),
             "a late verdict on the old value does not hit the new one"
         );
-        ring.update([("a".to_owned(), 1, Err("is empty".to_owned()))]);
+        ring.update([wanted("a", "f", 1, Err("is empty"))]);
         assert_eq!(ring.choose(&[], now, &mut rng).unwrap().key.bare(), "new");
         assert_eq!(ring.broken(), 1);
+    }
+
+    #[test]
+    fn a_credential_that_points_elsewhere_does_not_keep_the_key_of_before() {
+        let mut ring = ring(&[("a", 1, "old")]);
+        ring.update([wanted("a", "another Secret", 1, Err("is not there"))]);
+        let mut rng = fastrand::Rng::with_seed(7);
+        assert!(ring.choose(&[], Moment::ZERO, &mut rng).is_none());
+        assert_eq!(ring.counts(Moment::ZERO), Counts { usable: 0, total: 1 });
+    }
+
+    #[test]
+    fn a_throttled_key_is_not_reported_as_a_problem() {
+        let mut ring = ring(&[("a", 1, "k")]);
+        let key = ring
+            .choose(&[], Moment::ZERO, &mut fastrand::Rng::with_seed(7))
+            .unwrap();
+        ring.throttle(&key, None, Moment::ZERO);
+        assert_eq!(ring.problems(Moment::ZERO).count(), 0);
+        ring.reject(&key, Moment::ZERO);
+        assert_eq!(ring.problems(Moment::ZERO).count(), 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -24,9 +24,15 @@ use tokio::sync::Semaphore;
 
 use crate::body::Body;
 use crate::drain::Drain;
+use stalling::Stalling;
+
+mod stalling;
 
 /// A request head must be complete within this; also how long an idle kept connection may wait for its next request.
 const HEADER_DEADLINE: Duration = Duration::from_mins(1);
+/// How long the app may take nothing of what waits for it. A reader that is stuck holds a place at the provider and its
+/// connection, and no other limit sees it: the answer is not polled while it cannot be written.
+const WRITE_DEADLINE: Duration = Duration::from_mins(2);
 /// Largest request head.
 const MAX_HEAD: usize = 64 << 10;
 /// Most header fields in a request.
@@ -95,9 +101,11 @@ where
     H: Fn(Request<Incoming>, IpAddr) -> F,
     F: Future<Output = Response<Body>>,
 {
-    let _open = drain.open();
     let _ = stream.set_nodelay(true);
+    let serving = OnceLock::new();
+    let serving_drain = Arc::clone(&drain);
     let service = service_fn(move |request| {
+        serving.get_or_init(|| serving_drain.serve());
         // `map` and not an async block: that would hold the answer's future, several KiB of it, twice.
         handler(request, peer).map(Ok::<_, Infallible>)
     });
@@ -106,7 +114,7 @@ where
         .header_read_timeout(HEADER_DEADLINE)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Stalling::new(stream, WRITE_DEADLINE)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         biased;

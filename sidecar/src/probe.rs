@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use bowsprit_core::config::HealthCheck;
 use bowsprit_core::dialect::Dialect;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request};
+use http_body_util::Full;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::live::Upstream;
-use crate::upstream::tls;
+use crate::proxy::headers;
+use crate::proxy::id::RequestId;
 
 /// How often the schedule is looked at: the finest interval that probes can have.
 const TICK: Duration = Duration::from_millis(500);
@@ -40,7 +45,7 @@ pub async fn run(app: Arc<App>) {
 }
 
 async fn probe(app: Arc<App>, upstream: Arc<Upstream>, check: HealthCheck) {
-    let ok = match tokio::time::timeout(check.timeout, ask(&app, &upstream)).await {
+    let ok = match tokio::time::timeout(check.timeout, ask(&app, &upstream, check)).await {
         Ok(Ok(())) => true,
         Ok(Err(why)) => {
             tracing::info!(provider = %upstream.provider.name, why, "probe failed");
@@ -54,45 +59,26 @@ async fn probe(app: Arc<App>, upstream: Arc<Upstream>, check: HealthCheck) {
     upstream.state.probed(ok, app.clock.now());
 }
 
-/// Any answer below 500 but 429 shows a provider that works: a key's trouble is the key's.
-async fn ask(app: &App, upstream: &Upstream) -> Result<(), String> {
+/// Any answer below 500 shows a provider that works: a key's trouble, or its limit, is the key's. Asked over the same
+/// connections as every request, so that the same addresses are refused, the same proxy and trust are used, and no
+/// redirect is followed with a key.
+async fn ask(app: &App, upstream: &Upstream, check: HealthCheck) -> Result<(), String> {
     let provider = &upstream.provider;
     let path = match provider.dialect {
         Dialect::OpenAiChat => "/models",
         Dialect::AnthropicMessages => "/v1/models",
         Dialect::Gemini => "/v1beta/models",
     };
-    let mut client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy();
-    let tls = if provider.base_url.is_https() {
-        app.ground.tls(provider.ca_bundle.as_ref())?.0
-    } else {
-        tls::trusting_nobody().map_err(|error| error.to_string())?
-    };
-    client = client.use_preconfigured_tls((*tls).clone());
-    if let Some(proxy) = &provider.http_proxy {
-        client = client.proxy(reqwest::Proxy::all(proxy.to_string()).map_err(|error| error.to_string())?);
-    }
-    let client = client.build().map_err(|error| error.to_string())?;
-    let mut request = client.get(format!("{}{path}", provider.base_url));
-    for (name, value) in &provider.headers {
-        request = request.header(name, value);
-    }
-    if let Ok(Some(key)) = upstream.state.choose_key(&[], app.clock.now()) {
-        request = match provider.dialect {
-            Dialect::OpenAiChat => request.header("authorization", key.key.bearer()),
-            Dialect::AnthropicMessages => request
-                .header("x-api-key", key.key.bare())
-                .header("anthropic-version", "2023-06-01"),
-            Dialect::Gemini => request.header("x-goog-api-key", key.key.bare()),
-        };
-    }
-    let status = request
-        .send()
-        .await
-        .map_err(|error| error.without_url().to_string())?
-        .status();
+    let mut request = Request::new(Full::new(Bytes::new()));
+    *request.uri_mut() = upstream.uri(path).ok_or("the base URL makes no URL for a probe")?;
+    let key = upstream.state.choose_key(&provider.base_url, &[], app.clock.now());
+    let key = key.ok().flatten();
+    *request.headers_mut() = headers::to_provider(&HeaderMap::new(), false, upstream, key.as_ref(), &RequestId::new());
+    request.headers_mut().remove(CONTENT_TYPE);
+    let origin = upstream.origin.as_ref().map_err(Clone::clone)?;
+    let connect = provider.timeouts.connect.min(check.timeout);
+    let answer = origin.send(request, connect).await.map_err(|fault| fault.detail)?;
+    let status = answer.head.status;
     if status.is_server_error() {
         Err(format!("status {status}"))
     } else {

@@ -18,7 +18,7 @@ use crate::body::Body;
 mod admit;
 mod attempt;
 mod dispatch;
-mod headers;
+pub(crate) mod headers;
 pub mod id;
 pub mod models;
 pub mod refuse;

@@ -18,7 +18,7 @@ use bowsprit_core::config::{self, Config, KeySource, Provider, Scope};
 use bowsprit_crds::names::{CONFIG_KEY, FORMAT_KEY, FORMAT_VERSION, SEQUENCE_KEY};
 
 use crate::app::App;
-use crate::keys::ApiKey;
+use crate::keys::{ApiKey, Wanted};
 use crate::live::Live;
 use files::Stamp;
 
@@ -186,25 +186,25 @@ impl Loader {
         let live = app.live.load();
         let Some(live) = live.as_ref() else { return };
         for upstream in live.upstreams() {
+            let provider = &upstream.provider;
             let problems = upstream
                 .state
-                .update_keys(self.keys_of(&upstream.provider), app.clock.now());
+                .update_keys(&provider.base_url, self.keys_of(provider), app.clock.now());
             for (credential, problem) in problems {
                 tracing::warn!(provider = %upstream.provider.name, credential, problem, "key");
             }
         }
     }
 
-    fn keys_of(&self, provider: &Provider) -> Vec<(String, u32, Result<ApiKey, String>)> {
+    fn keys_of(&self, provider: &Provider) -> Vec<Wanted> {
         provider
             .credentials
             .iter()
-            .map(|credential| {
-                (
-                    credential.name.clone(),
-                    credential.weight.get(),
-                    self.read_key(&credential.source),
-                )
+            .map(|credential| Wanted {
+                name: credential.name.clone(),
+                source: credential.source.clone(),
+                weight: credential.weight.get(),
+                read: self.read_key(&credential.source),
             })
             .collect()
     }

@@ -11,7 +11,7 @@ use bowsprit_core::breaker;
 use bowsprit_core::breaker::{Breaker, Permit, Rejected, StateName, Transition, Verdict};
 use bowsprit_core::budget::{self, Budget};
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::Provider;
+use bowsprit_core::config::{BaseUrl, Provider};
 use bowsprit_core::headroom::Headroom;
 use bowsprit_core::health::{self, Change, Health};
 use bowsprit_core::limiter::{Limited, Limiter, Reservation, Which};
@@ -19,7 +19,7 @@ use bowsprit_core::plan::{Availability, Why};
 use http::HeaderMap;
 use tokio::sync::Notify;
 
-use crate::keys::{ApiKey, Chosen, KeyRing};
+use crate::keys::{Chosen, KeyRing, Wanted};
 use crate::metrics::OTHER;
 
 mod report;
@@ -27,7 +27,7 @@ mod report;
 pub(crate) use report::limit_name;
 pub use report::{ModelReport, ProviderMetrics, ProviderReport};
 
-/// Most breakers per provider: models that callers invent share the last one.
+/// So many models have a breaker of their own, and all that the configuration lists; what callers invent beyond shares one.
 const MAX_BREAKERS: usize = 64;
 
 /// All providers' states.
@@ -68,42 +68,69 @@ pub struct ProviderState {
 struct Machines {
     breaker_settings: breaker::Settings,
     breakers: Vec<(Arc<str>, Breaker)>,
+    listed: Vec<String>,
     limiter: Limiter,
     health: Health,
     headroom: Headroom,
     keys: KeyRing,
+    /// The address that the keys are meant for.
+    keys_for: BaseUrl,
     budget: Budget,
     budget_settings: budget::Settings,
     probed: bool,
 }
 
 impl Machines {
-    fn breaker(&mut self, model: &str) -> &mut Breaker {
-        let known = self.breakers.iter().position(|(name, _)| **name == *model);
-        let at = match known {
-            Some(at) => at,
-            None if self.breakers.len() >= MAX_BREAKERS => MAX_BREAKERS - 1,
-            None => {
-                let name = if self.breakers.len() + 1 == MAX_BREAKERS {
-                    OTHER
-                } else {
-                    model
-                };
-                self.breakers
-                    .push((name.into(), Breaker::new(self.breaker_settings.clone())));
-                self.breakers.len() - 1
-            }
-        };
+    /// The breaker of a model and its name: models that are listed, and the first ones that callers bring up, have their
+    /// own; the rest share one.
+    fn breaker(&mut self, model: &str) -> (Arc<str>, &mut Breaker) {
+        let name = self.breaker_name(model);
+        let known = self.breakers.iter().position(|(known, _)| **known == *name);
+        let at = known.unwrap_or_else(|| {
+            self.breakers
+                .push((name.into(), Breaker::new(self.breaker_settings.clone())));
+            self.breakers.len() - 1
+        });
         #[allow(clippy::indexing_slicing, reason = "found or pushed just above")]
-        &mut self.breakers[at].1
+        let (name, breaker) = &mut self.breakers[at];
+        (Arc::clone(name), breaker)
+    }
+
+    fn breaker_name<'a>(&self, model: &'a str) -> &'a str {
+        let has_own = self.breakers.iter().any(|(name, _)| **name == *model);
+        if has_own || self.breakers.len() < MAX_BREAKERS || self.is_listed(model) {
+            model
+        } else {
+            OTHER
+        }
     }
 
     fn seen(&self, model: &str) -> Option<&Breaker> {
+        let name = self.breaker_name(model);
         self.breakers
             .iter()
-            .find(|(name, _)| **name == *model)
+            .find(|(known, _)| **known == *name)
             .map(|(_, breaker)| breaker)
     }
+
+    fn is_listed(&self, model: &str) -> bool {
+        self.listed.iter().any(|listed| listed == model)
+    }
+
+    /// The metric label of a model: callers must not be able to make series.
+    fn label(&self, model: &Arc<str>) -> Arc<str> {
+        if self.is_listed(model) {
+            Arc::clone(model)
+        } else {
+            OTHER.into()
+        }
+    }
+}
+
+/// The models that the configuration names.
+fn listed(provider: &Provider) -> Vec<String> {
+    let models = provider.models.iter().map(|model| &model.name);
+    models.chain(&provider.default_model).cloned().collect()
 }
 
 impl ProviderState {
@@ -113,10 +140,12 @@ impl ProviderState {
             machines: Mutex::new(Machines {
                 breaker_settings: provider.breaker.clone(),
                 breakers: Vec::new(),
+                listed: listed(provider),
                 limiter: Limiter::new(provider.limits, now),
                 health: Health::new(thresholds(provider)),
                 headroom: Headroom::default(),
                 keys: KeyRing::default(),
+                keys_for: provider.base_url.clone(),
                 budget: Budget::new(provider.retry.budget, now),
                 budget_settings: provider.retry.budget,
                 probed: provider.health_check.is_some(),
@@ -135,6 +164,7 @@ impl ProviderState {
                 breaker.reconfigure(provider.breaker.clone());
             }
         }
+        machines.listed = listed(provider);
         machines.limiter.reconfigure(provider.limits, now);
         machines.health.reconfigure(thresholds(provider));
         if machines.budget_settings != provider.retry.budget {
@@ -202,16 +232,17 @@ impl ProviderState {
             Ok(reservation) => reservation,
             Err(limited) => return Err(Refused::Limited(limited)),
         };
-        match machines.breaker(model).admit(now) {
+        let (name, breaker) = machines.breaker(model);
+        match breaker.admit(now) {
             Ok(permit) => {
                 let half_opened = permit.transition();
                 drop(machines);
                 if let Some(transition) = half_opened {
-                    self.tell(model, &transition);
+                    self.tell(&name, &transition);
                 }
                 Ok(Lease {
                     state: Arc::clone(self),
-                    model: model.into(),
+                    model: name,
                     held: Some((permit, reservation)),
                 })
             }
@@ -237,11 +268,15 @@ impl ProviderState {
         self.lock().budget.withdraw(now)
     }
 
-    /// Chooses a key, `Ok(None)` where the provider needs none.
-    pub fn choose_key(&self, passed_over: &[String], now: Moment) -> Result<Option<Chosen>, NoKey> {
+    /// Chooses a key, `Ok(None)` where the provider needs none. `base_url` is where it will be sent: a request that began
+    /// before a reload gave the provider another address must not carry the new key to the old one.
+    pub fn choose_key(&self, base_url: &BaseUrl, passed_over: &[String], now: Moment) -> Result<Option<Chosen>, NoKey> {
         let machines = self.lock();
         if machines.keys.needs_no_key() {
             return Ok(None);
+        }
+        if !machines.keys_for.same_origin(base_url) {
+            return Err(NoKey);
         }
         machines
             .keys
@@ -276,14 +311,12 @@ impl ProviderState {
         self.lock().keys.accept(key);
     }
 
-    /// Takes the keys as the files hold them now. Returns what is wrong with them.
-    pub fn update_keys(
-        &self,
-        wanted: Vec<(String, u32, Result<ApiKey, String>)>,
-        now: Moment,
-    ) -> Vec<(String, String)> {
+    /// Takes the keys as the files hold them now, for the address that they are meant for. Returns what is wrong with
+    /// them.
+    pub fn update_keys(&self, base_url: &BaseUrl, wanted: Vec<Wanted>, now: Moment) -> Vec<(String, String)> {
         let mut machines = self.lock();
         machines.keys.update(wanted);
+        machines.keys_for = base_url.clone();
         machines
             .keys
             .problems(now)
@@ -327,8 +360,10 @@ impl ProviderState {
         changed.len()
     }
 
-    fn tell(&self, model: &str, transition: &Transition) {
-        self.metrics.transition(&self.name, model, transition);
+    fn tell(&self, model: &Arc<str>, transition: &Transition) {
+        let label = self.lock().label(model);
+        self.metrics.transition(&self.name, label, transition);
+        let model = &**model;
         let (from, to) = (transition.from.as_str(), transition.to.as_str());
         let cause = transition.cause;
         if transition.to == StateName::Closed {
@@ -366,6 +401,7 @@ pub enum Refused {
 /// An attempt's place at a provider: a breaker permit and a reservation. Given back on drop as if never used.
 pub struct Lease {
     state: Arc<ProviderState>,
+    /// The breaker's name.
     model: Arc<str>,
     held: Option<(Permit, Reservation)>,
 }
@@ -379,7 +415,7 @@ impl Lease {
         let transition = {
             let mut machines = self.state.lock();
             machines.limiter.settle(reservation, used_tokens, now);
-            machines.breaker(&self.model).settle(permit, verdict, now)
+            machines.breaker(&self.model).1.settle(permit, verdict, now)
         };
         self.state.freed.notify_one();
         if let Some(transition) = transition {
@@ -394,7 +430,7 @@ impl Lease {
         };
         let mut machines = self.state.lock();
         machines.limiter.settle(reservation, Some(spent_tokens), now);
-        machines.breaker(&self.model).cancel(permit);
+        machines.breaker(&self.model).1.cancel(permit);
         drop(machines);
         self.state.freed.notify_one();
     }
@@ -408,7 +444,7 @@ impl Drop for Lease {
         let mut machines = self.state.lock();
         // Without a clock at hand: the machines take a moment that is past as "no time has gone by".
         machines.limiter.cancel(reservation, Moment::ZERO);
-        machines.breaker(&self.model).cancel(permit);
+        machines.breaker(&self.model).1.cancel(permit);
         drop(machines);
         self.state.freed.notify_one();
     }

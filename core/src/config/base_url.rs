@@ -66,6 +66,11 @@ impl BaseUrl {
         self.https
     }
 
+    /// Whether both lead to the same server: scheme, host and port.
+    pub fn same_origin(&self, other: &Self) -> bool {
+        (self.https, self.port) == (other.https, other.port) && self.host.eq_ignore_ascii_case(&other.host)
+    }
+
     /// Host and, where it was given, port: the `Host` header.
     pub fn authority(&self) -> &str {
         &self.authority

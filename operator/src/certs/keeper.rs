@@ -9,6 +9,8 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 
 use super::authority::{CannotMake, Material};
@@ -121,7 +123,8 @@ impl Keeper {
         for _ in 0..MAX_CONFLICTS {
             let secret = self.secrets.get_opt(&self.names.secret).await.map_err(failed)?;
             let data = secret.as_ref().and_then(|secret| secret.data.as_ref());
-            let stored = Material::from_secret(data);
+            // What cannot be served is as good as nothing: kept, it would fail every look until it expires.
+            let stored = Material::from_secret(data).filter(servable);
             let Some(wanted) = Material::step(stored.as_ref(), &self.names.dns, unix_seconds())? else {
                 return stored.ok_or(Error::Contended);
             };
@@ -188,6 +191,16 @@ impl Keeper {
     }
 }
 
+fn servable(material: &Material) -> bool {
+    let readable = |ca: &str| {
+        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(ca.as_bytes()).collect();
+        all.is_ok_and(|all| !all.is_empty())
+    };
+    let pairs = || [&material.current].into_iter().chain(&material.next);
+    pairs().all(|pair| super::certified(pair).is_ok() && readable(&pair.ca))
+        && material.previous_ca.as_deref().is_none_or(readable)
+}
+
 /// A strategic merge patch (lists of webhooks merge by name), tied to the version that was read; `None`: all have it.
 fn bundle_patch(config: &MutatingWebhookConfiguration, bundle: &str) -> Option<serde_json::Value> {
     let wanted = ByteString(bundle.as_bytes().to_vec());
@@ -206,6 +219,25 @@ fn bundle_patch(config: &MutatingWebhookConfiguration, bundle: &str) -> Option<s
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_that_was_damaged_is_made_anew_and_not_published() {
+        let made = Material::step(None, &["svc".to_owned()], unix_seconds())
+            .unwrap()
+            .unwrap();
+        assert!(servable(&made));
+        let mut no_leaf = made.clone();
+        no_leaf.current.certificate = "-----BEGIN CERTIFICATE-----".into();
+        let mut no_ca = made.clone();
+        no_ca.current.ca = String::new();
+        let mut no_next = made.clone();
+        no_next.next = Some(no_ca.current.clone());
+        let mut no_previous = made;
+        no_previous.previous_ca = Some("gone".into());
+        for damaged in [no_leaf, no_ca, no_next, no_previous] {
+            assert!(!servable(&damaged), "{damaged:?}");
+        }
+    }
 
     #[test]
     fn every_webhook_that_is_behind_gets_the_bundle_and_no_other_is_touched() {

@@ -201,3 +201,19 @@ fn a_route_with_fields_that_are_not_in_force_says_so() {
     assert!(judged.verdicts[2].message.contains("spec.cache"));
     assert!(now.rendered.text.contains("kind: ModelRoute"));
 }
+
+#[test]
+fn more_than_a_config_map_can_hold_is_not_written_and_said() {
+    let many: Vec<_> = (0..3_000)
+        .map(|number| provider(&format!("p-{number}"), good()))
+        .collect();
+    let current = written(&desired(&many[..1], &[], None, 1).unwrap(), 1);
+    let now = desired(&many, &[], Some(&current), 2).unwrap();
+    assert_eq!((now.is_too_large(), now.write), (true, None));
+    let judged = now.judge_provider("p-0", &[seen("pod", Some("x"))]).unwrap();
+    let programmed = &judged.verdicts[2];
+    assert!(
+        !programmed.holds && programmed.message.contains("ConfigMap"),
+        "{programmed:?}"
+    );
+}

@@ -19,7 +19,7 @@ use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bowsprit_core::headroom;
 use bowsprit_core::lifecycle::Event;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, StatusCode, response};
+use http::{HeaderMap, Method, Request, StatusCode, Version, response};
 use http_body_util::Full;
 use tokio::time::Instant;
 
@@ -255,6 +255,8 @@ impl Attempt<'_> {
         self.upstream.state.observe(&head.headers, now, unix_millis());
         let encoded = headers::is_encoded(&head.headers);
         headers::to_caller(&mut head.headers);
+        // The version is each connection's own: HTTP/1.0 towards the app would hide a broken answer's missing end.
+        head.version = Version::HTTP_11;
         if !head.status.is_success() {
             return Err(self.refused(head, body, &limits, encoded, story).await);
         }

@@ -188,7 +188,8 @@ impl Round<'_> {
             let Some(lease) = self.place(candidate).await? else {
                 return Ok(None);
             };
-            let Ok(key) = state.choose_key(&tried_keys, self.story.now()) else {
+            let base_url = &candidate.upstream.provider.base_url;
+            let Ok(key) = state.choose_key(base_url, &tried_keys, self.story.now()) else {
                 drop(lease);
                 self.block(candidate, None, None, "no_key");
                 return Ok(None);

@@ -33,7 +33,7 @@ const DEFAULT_ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06
 /// Same dialect: the caller's own, less what belongs to the connection (RFC 9110 7.6.1, and whatever `Connection` names),
 /// to the caller's account (keys, cookies, organization) or to the path so far. Another dialect: only who the caller is
 /// and which trace it belongs to. Then what the configuration adds, and the key.
-pub(super) fn to_provider(
+pub(crate) fn to_provider(
     caller: &HeaderMap,
     same_dialect: bool,
     upstream: &Upstream,
@@ -127,14 +127,14 @@ fn stays(name: &HeaderName) -> bool {
 
 /// What an answer's headers become: the provider's, less those of its connection and its cookies.
 pub(super) fn to_caller(headers: &mut HeaderMap) {
-    if let Some(named) = headers
-        .get(CONNECTION)
+    let named: Vec<HeaderValue> = headers
+        .get_all(CONNECTION)
+        .iter()
         .filter(|value| *value != "keep-alive" && *value != "close")
         .cloned()
-    {
-        for token in named.to_str().unwrap_or("").split(',') {
-            headers.remove(token.trim());
-        }
+        .collect();
+    for token in named.iter().flat_map(|value| value.to_str().unwrap_or("").split(',')) {
+        headers.remove(token.trim());
     }
     for name in [
         CONNECTION,

@@ -109,6 +109,8 @@ impl Relay {
             }
             let next = match self.body.poll_data(cx) {
                 Poll::Ready(Some(Ok(chunk))) => self.chunk(chunk),
+                // After the end mark nothing of worth can follow: that the connection then broke is no news.
+                Poll::Ready(Some(Err(_))) if self.is_said() => self.finish(),
                 Poll::Ready(Some(Err(fault))) => self.broke(transport(fault.kind), &fault.detail),
                 Poll::Ready(None) => self.finish(),
                 Poll::Pending => match self.wait(cx) {
@@ -180,6 +182,11 @@ impl Relay {
         story.completed(Event::StreamEnded);
     }
 
+    /// Whether the provider's end mark was seen.
+    fn is_said(&self) -> bool {
+        self.watch.as_ref().is_some_and(Stream::ended)
+    }
+
     /// Nothing has arrived: is it time to give up?
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.cut.as_mut().poll(cx).is_ready() {
@@ -191,7 +198,7 @@ impl Relay {
                 // One timer for the whole stream: it is set anew only when it rings, not with each chunk.
                 None => self.alarm.as_mut().reset(self.limits.next(self.last)),
                 Some(fault) => {
-                    if self.watch.as_ref().is_some_and(Stream::ended) {
+                    if self.is_said() {
                         // The end mark is there; the provider merely keeps its connection open.
                         return Poll::Ready(self.finish());
                     }
@@ -241,7 +248,6 @@ impl Relay {
             story.failed(code, StatusCode::OK);
             return None;
         };
-        self.phase = Phase::Done;
         let view = ErrorView {
             code,
             message,
@@ -252,9 +258,12 @@ impl Relay {
         };
         let event = watch.error_event(&view);
         story.failed(code, StatusCode::OK);
+        // Where nothing can be said (inside half an element of a JSON array), only a broken connection tells.
+        self.phase = if event.is_empty() { Phase::Break } else { Phase::Done };
         // What was sound before the break goes out with it.
         self.out.extend_from_slice(&event);
-        Some(self.out.split().freeze())
+        let rest = self.out.split().freeze();
+        (!rest.is_empty()).then_some(rest)
     }
 
     /// The length is not known before the end.
@@ -267,7 +276,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         // An SDK closes when it has read the end mark, before the connection's own end: that is a whole answer.
-        if self.told.is_some() && self.held.is_empty() && self.watch.as_ref().is_some_and(Stream::ended) {
+        if self.told.is_some() && self.held.is_empty() && self.is_said() {
             self.end_well();
         }
         // Otherwise the caller left: story and attempt settle themselves as they are dropped.

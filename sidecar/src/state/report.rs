@@ -79,10 +79,10 @@ impl ProviderMetrics {
         new
     }
 
-    pub(super) fn transition(&self, provider: &Arc<str>, model: &str, transition: &Transition) {
+    pub(super) fn transition(&self, provider: &Arc<str>, model: Arc<str>, transition: &Transition) {
         let labels = TransitionLabels {
             provider: Arc::clone(provider),
-            model: model.into(),
+            model,
             to: transition.to.as_str(),
             cause: transition.cause.as_str(),
         };
@@ -130,14 +130,16 @@ impl ProviderMetrics {
             for (model, breaker) in &machines.breakers {
                 let labels = ModelLabels {
                     provider: Arc::clone(&state.name),
-                    model: Arc::clone(model),
+                    model: machines.label(model),
                 };
                 let level = match breaker.state(now) {
                     StateName::Closed => 0,
                     StateName::HalfOpen => 1,
                     StateName::Open => 2,
                 };
-                self.breaker_state.get_or_create(&labels).set(level);
+                // Several may share the label: the worst of them shows.
+                let gauge = self.breaker_state.get_or_create_owned(&labels);
+                gauge.set(gauge.get().max(level));
             }
         }
     }

@@ -39,11 +39,6 @@ pub fn client(bundle: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
     with_roots(roots)
 }
 
-/// A client that trusts nobody, for a library that wants TLS settings where none will be used.
-pub fn trusting_nobody() -> Result<Arc<ClientConfig>, TlsError> {
-    with_roots(RootCertStore::empty())
-}
-
 fn add_bundle(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), TlsError> {
     let before = roots.len();
     for certificate in CertificateDer::pem_slice_iter(pem) {
