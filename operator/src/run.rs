@@ -64,9 +64,12 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let webhook_listener = bind(args.webhook_port).await.context("cannot bind the webhook port")?;
     let admin = admin::serve(admin, readiness.clone(), metrics.clone());
 
-    let client = Client::try_default()
+    let mut config = kube::Config::infer()
         .await
-        .context("no way to reach a Kubernetes apiserver")?;
+        .context("no way to the apiserver: neither in a pod nor with a kubeconfig")?;
+    // Reconciles, the lease and watches each have a backoff of their own; the client's would hold a call for minutes.
+    config.default_retry = false;
+    let client = Client::try_from(config).context("no client for the apiserver")?;
     let native = native_sidecars(&client)
         .await
         .context("the apiserver does not tell its version")?;

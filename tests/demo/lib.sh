@@ -13,7 +13,7 @@ if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' dim=$'\e[2m' red=$'\e[
 own_cluster() { [ "${BOWSPRIT_USE_CLUSTER:-}" = 1 ]; }
 kubectl() { "$bed" exec kubectl "$@"; }
 helm() { "$bed" exec helm "$@"; }
-indented() { sed 's/^/     /'; }
+indented() { sed -u 's/^/     /'; }
 
 # step TITLE: the next part of the story.
 step() {
