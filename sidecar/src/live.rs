@@ -3,7 +3,7 @@
 //! A request takes one snapshot and keeps it, so it sees one configuration whatever is loaded meanwhile.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bowsprit_core::clock::Moment;
@@ -98,14 +98,23 @@ impl Ground {
         Ok((client, pem))
     }
 
+    /// Where a CA bundle is mounted.
+    pub fn bundle_path(&self, bundle: &CaBundle) -> Option<PathBuf> {
+        Some(bundle_path(self.ca_dir.as_ref()?, bundle))
+    }
+
     fn read_bundle(&self, bundle: &CaBundle) -> Result<Vec<u8>, String> {
         let dir = self
             .ca_dir
             .as_ref()
             .ok_or("endpoint.caBundleRef is set, but the sidecar was given no --ca-dir")?;
-        let path = dir.join(&bundle.config_map).join(&bundle.key);
+        let path = bundle_path(dir, bundle);
         std::fs::read(&path).map_err(|error| format!("CA bundle {}: {error}", path.display()))
     }
+}
+
+fn bundle_path(dir: &Path, bundle: &CaBundle) -> PathBuf {
+    dir.join(&bundle.config_map).join(&bundle.key)
 }
 
 /// One provider, ready to be asked.

@@ -51,6 +51,7 @@ pub struct Loader {
     /// A change seen once: a file that is being written is left alone until two looks agree.
     pending: Option<Vec<Stamp>>,
     keys_seen: Vec<Stamp>,
+    trust_seen: Vec<Stamp>,
     first: bool,
 }
 
@@ -72,6 +73,7 @@ impl Loader {
             seen: Vec::new(),
             pending: None,
             keys_seen: Vec::new(),
+            trust_seen: Vec::new(),
             first: true,
         }
     }
@@ -81,7 +83,10 @@ impl Loader {
         let changed = self.config_changed();
         if changed {
             self.load(app);
+        } else if Self::trust_stamps(app) != self.trust_seen {
+            renew_trust(app);
         }
+        self.trust_seen = Self::trust_stamps(app);
         let keys = self.key_stamps(app);
         if changed || keys != self.keys_seen {
             self.load_keys(app);
@@ -174,6 +179,16 @@ impl Loader {
             .collect()
     }
 
+    /// Of the CA bundles: one that came late, or was rotated, must not wait for the next change of the configuration.
+    fn trust_stamps(app: &App) -> Vec<Stamp> {
+        let live = app.live.load();
+        let Some(live) = live.as_ref() else { return Vec::new() };
+        let bundles = live.config.providers.iter().filter_map(|it| it.ca_bundle.as_ref());
+        bundles
+            .filter_map(|bundle| Some(Stamp::of(&app.ground.bundle_path(bundle)?)))
+            .collect()
+    }
+
     fn key_path(&self, source: &KeySource) -> Option<PathBuf> {
         match source {
             KeySource::Secret { name, key } => Some(self.secrets_dir.as_ref()?.join(name).join(key)),
@@ -241,6 +256,14 @@ impl Loader {
 
 fn parse(text: &str, scope: &Scope, place: &str) -> Result<Config, String> {
     config::load(text, scope).map_err(|problems| format!("{place}:\n{problems}"))
+}
+
+/// The same configuration with connections that trust what the CA bundles hold now.
+fn renew_trust(app: &App) {
+    let Some(live) = app.live.load_full() else { return };
+    tracing::info!("a CA bundle changed");
+    let live = Live::build(live.config.clone(), &app.ground, &app.metrics, app.clock.now());
+    app.live.store(Some(Arc::new(live)));
 }
 
 /// Brings a configuration into service, unless it is older than what is.

@@ -108,6 +108,25 @@ async fn a_missing_bundle_is_told_and_the_rest_works() {
 }
 
 #[tokio::test]
+async fn a_bundle_that_comes_late_is_used_without_a_change_of_the_configuration() {
+    let authority = authority();
+    let provider = authority.provider("127.0.0.1");
+    let bed = bed(&provider, "no certificate");
+    assert_eq!(
+        bed.chat_with("gpt-4.1-mini", false).await.json()["error"]["code"],
+        "EXT_TLS"
+    );
+    std::fs::write(bed.dir.path().join("ca/corp-ca/ca.crt"), &authority.pem).unwrap();
+    bed.until("the bundle is trusted", || async {
+        bed.provider_health("openai").await["problem"].is_null()
+    })
+    .await;
+    let reply = bed.chat_with("gpt-4.1-mini", false).await;
+    assert_eq!((reply.status, reply.provider()), (200, "openai"), "{}", reply.text);
+    bed.balanced().await;
+}
+
+#[tokio::test]
 async fn a_name_that_does_not_resolve_has_a_code_of_its_own() {
     let bed = Bed::with(|name, spec| {
         if name == "openai" {
