@@ -12,6 +12,7 @@ TOOLS = [
         for t in WORLD["tools"]
     ])
 ]
+KEPT = []
 ASK = types.Content(role="user", parts=[types.Part(text=WORLD["question"])])
 
 
@@ -24,7 +25,9 @@ def client(asked, **more):
     # Its retries are off unless asked for; the first delay is an option, so the tests need not wait.
     retry = types.HttpRetryOptions(attempts=asked["retries"] + 1, initial_delay=0.05, jitter=0) if asked["retries"] else None
     options = types.HttpOptions(base_url=asked["url"], retry_options=retry, **more)
-    return genai.Client(api_key=asked["key"], http_options=options)
+    # Kept: a client that is collected closes its connections, even while `client.models` is in use.
+    KEPT[:] = [genai.Client(api_key=asked["key"], http_options=options)]
+    return KEPT[0]
 
 
 def config(**more):

@@ -27,7 +27,7 @@ JUDGES = [
     Judge("anthropic node", "anthropic", "anthropic_node.mjs"),
     Judge("google-genai python", "gemini", "google_genai_python.py"),
     # No SDK: the bytes themselves, against OpenAI's published schema.
-#    Judge("openai schema", "openai", "openai_schema.py"),
+    Judge("openai schema", "openai", "openai_schema.py"),
 ]
 
 
@@ -40,7 +40,7 @@ class Cell:
 def _excused(judge, scenario, provider):
     if scenario.only and judge.dialect not in scenario.only:
         return Cell("-")
-    if why := scenario.skip.get(judge.name):
+    if why := scenario.skip.get(judge.name) or scenario.skip.get((judge.name, provider)):
         return Cell("skip", why)
     if scenario.same_only and judge.dialect != provider:
         return Cell("skip", scenario.same_only)
@@ -101,14 +101,14 @@ def _lane(judge, wanted, binaries, tools):
 def _show(results, wanted):
     width = max(len(scenario.name) for scenario in wanted)
     print("\neach cell: " + " ".join(PROVIDERS) + " behind the sidecar")
-    print(" " * width, *[f"{judge.name:>20}" for judge in results_order(results)])
+    print(" " * width, *[f"{judge.name:>20}" for judge in _in_order(results)])
     for scenario in wanted:
         row = [" ".join(results[judge.name][scenario.name, provider].verdict for provider in PROVIDERS)
-               for judge in results_order(results)]
+               for judge in _in_order(results)]
         print(f"{scenario.name:{width}}", *[f"{cell:>20}" for cell in row])
 
 
-def results_order(results):
+def _in_order(results):
     return [judge for judge in JUDGES if judge.name in results]
 
 

@@ -89,7 +89,7 @@ def _gemini(body):
     system = "".join(part["text"] for part in (body.get("systemInstruction") or {}).get("parts", []))
     return said | {
         "system": [system] if system else [],
-        "tools": {each["name"]: each.get("parameters") or each.get("parametersJsonSchema") for each in declared},
+        "tools": {each["name"]: each.get("parameters") or each.get("parametersJsonSchema") or each.get("parameters_json_schema") for each in declared},
         "stop": how.get("stopSequences") or [],
         "schema": how.get("responseJsonSchema") or how.get("responseSchema"),
         "max_tokens": how.get("maxOutputTokens"),
