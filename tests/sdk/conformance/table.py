@@ -40,12 +40,12 @@ class Cell:
 def _excused(judge, scenario, provider):
     if scenario.only and judge.dialect not in scenario.only:
         return Cell("-")
+    if judge.name == "openai schema" and scenario.name not in scenarios.WITH_SCHEMA:
+        return Cell("-")
     if why := scenario.skip.get(judge.name) or scenario.skip.get((judge.name, provider)):
         return Cell("skip", why)
     if scenario.same_only and judge.dialect != provider:
         return Cell("skip", scenario.same_only)
-    if judge.name == "openai schema" and scenario.name not in scenarios.WITH_SCHEMA:
-        return Cell("-")
     return None
 
 

@@ -6,6 +6,11 @@ def _media(mime, data):
     return {"media_type": mime, "data": data}
 
 
+def _standard(data):
+    """Base64 as the others write it: google-genai writes the URL-safe letters, and Gemini reads both."""
+    return data.replace("-", "+").replace("_", "/")
+
+
 def _openai(body):
     said = {"system": [], "turns": [], "images": [], "calls": [], "results": []}
     for message in body["messages"]:
@@ -76,7 +81,7 @@ def _gemini(body):
         for part in content["parts"]:
             text += part.get("text", "")
             if inline := part.get("inlineData"):
-                said["images"].append(_media(inline["mimeType"], inline["data"]))
+                said["images"].append(_media(inline.get("mimeType") or inline["mime_type"], _standard(inline["data"])))
             if call := part.get("functionCall"):
                 said["calls"].append((call.get("id"), call["name"], call.get("args", {})))
             if result := part.get("functionResponse"):
