@@ -45,9 +45,11 @@ def main():
         if name not in taken:
             taken[name] = bare(components[name])
             wanted += references(components[name])
-    # The document is narrower than its own examples and the API: a chunk without log probabilities says null.
-    choice = taken["CreateChatCompletionStreamResponse"]["properties"]["choices"]["items"]["properties"]
-    choice["logprobs"] = {"anyOf": [choice["logprobs"], {"type": "null"}]}
+    # The document is narrower than its own examples, its prose and the API: a chunk says null until it has these.
+    chunk = taken["CreateChatCompletionStreamResponse"]["properties"]
+    choice = chunk["choices"]["items"]["properties"]
+    for where, field in [(choice, "logprobs"), (choice, "finish_reason"), (chunk, "usage")]:
+        where[field] = {"anyOf": [where[field], {"type": "null"}]}
     info = document["info"]
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
