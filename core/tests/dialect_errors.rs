@@ -164,6 +164,13 @@ fn every_known_error_has_its_kind() {
             r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#,
             ErrorKind::Authentication,
         ),
+        // The type names the 5xx family only; the status is the more exact.
+        (
+            OpenAi,
+            503,
+            r#"{"error":{"message":"The server is currently overloaded with other requests.","type":"server_error","param":null,"code":null}}"#,
+            ErrorKind::Overloaded,
+        ),
         (
             Gemini,
             400,

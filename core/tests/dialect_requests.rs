@@ -661,3 +661,14 @@ proptest! {
         let _ = usage(from, &body);
     }
 }
+
+#[test]
+fn an_image_in_url_safe_base64_leaves_gemini_in_the_standard_letters() {
+    let body =
+        json!({"contents": [{"role": "user", "parts": [{"inline_data": {"mime_type": "image/png", "data": "a-_b"}}]}]});
+    for to in [Anthropic, OpenAi] {
+        let (sent, _) = translate(Gemini, to, &body).unwrap();
+        let sent = sent.to_string();
+        assert!(sent.contains("a+/b") && !sent.contains("a-_b"), "{sent}");
+    }
+}

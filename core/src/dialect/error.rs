@@ -82,6 +82,8 @@ pub(super) fn from_value(provider: Dialect, status: u16, value: &Value) -> Provi
     let named = [text("code"), text("type"), text("status"), error_info_reason(error)];
     let kind = of_message(status, message)
         .or_else(|| named.into_iter().flatten().find_map(of_name))
+        // `server_error` says no more than that it is a 5xx: OpenAI writes it into an overloaded 503 too.
+        .filter(|kind| *kind != ErrorKind::Internal || status < 500)
         .unwrap_or_else(|| {
             if status < 300 {
                 ErrorKind::Internal

@@ -170,7 +170,9 @@ fn part(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, R
     if let Some(data) = pick(at, "inlineData", "inline_data") {
         let mime = pick(&data, "mimeType", "mime_type").map(|at| at.string()).transpose()?;
         let mime = mime.ok_or_else(|| RequestError::field(data.child("mimeType"), "is required"))?;
-        let source = MediaSource::Inline(data.need("data")?.string()?);
+        // Gemini reads the URL-safe letters too, and its Python SDK writes them; the others know the standard ones only.
+        let base64 = data.need("data")?.string()?.replace('-', "+").replace('_', "/");
+        let source = MediaSource::Inline(base64);
         return Ok(Part::Media(Media {
             mime: Some(mime),
             source,

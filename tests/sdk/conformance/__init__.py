@@ -1,0 +1,1 @@
+"""Official SDKs as judges of the sidecar: see ../README.md."""
