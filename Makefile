@@ -54,6 +54,9 @@ e2e: setup ## Behaviour on a real Kubernetes
 	$(call step,end to end on a real Kubernetes)
 	@tests/e2e/run
 
+.PHONY: conformance
+conformance: ## The official SDKs as clients, through every provider; prints a table (installs them from PyPI and npm)
+	@tests/sdk/run
 ##@ Measure it
 .PHONY: bench
 bench: ## CPU, latency and memory beside nginx and haproxy; writes bench-results/
