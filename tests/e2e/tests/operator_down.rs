@@ -28,22 +28,32 @@ async fn scale(bed: &Bed, to: i32) -> anyhow::Result<()> {
         .patch(OPERATOR, &PatchParams::default(), &Patch::Merge(&patch))
         .await?;
     eventually(LONG, &format!("{to} operators are ready"), async || {
+        // Their own conditions: the Deployment's count may still be that of pods just killed.
         let pods = Api::<Pod>::namespaced(bed.client.clone(), SYSTEM);
         let pods = pods
             .list(&ListParams::default().labels("app.kubernetes.io/component=operator"))
             .await?;
-        let ready = operators(bed)
-            .get(OPERATOR)
-            .await?
-            .status
-            .unwrap_or_default()
-            .ready_replicas
-            .unwrap_or(0);
+        let is_ready = |pod: &&Pod| {
+            let status = pod.status.clone().unwrap_or_default();
+            status
+                .conditions
+                .iter()
+                .flatten()
+                .any(|it| it.type_ == "Ready" && it.status == "True")
+        };
+        let ready = pods.items.iter().filter(is_ready).count();
         ensure!(
-            pods.items.len() == usize::try_from(to)? && ready == to,
-            "{ready} ready of {}",
+            pods.items.len() == usize::try_from(to)? && ready == pods.items.len(),
+            "{ready} of {}",
             pods.items.len()
         );
+        if to > 0 {
+            let (status, answer) = bed.try_create(&bowsprit_e2e::pod_manifest("asks")).await?;
+            ensure!(
+                status == 201,
+                "the Service does not lead to them yet: {status} {answer}"
+            );
+        }
         Ok(())
     })
     .await
