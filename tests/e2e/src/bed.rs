@@ -265,6 +265,18 @@ impl Bed {
             follow: true,
             ..LogParams::default()
         };
+        // A log that is asked for while its container still starts may come as an empty one that has ended.
+        eventually(LONG, &format!("container {container} of {pod} runs"), async || {
+            let status = self.api::<Pod>().get(pod).await?.status.unwrap_or_default();
+            let containers = status.container_statuses.unwrap_or_default();
+            let state = containers
+                .into_iter()
+                .find(|it| it.name == container)
+                .and_then(|it| it.state);
+            ensure!(state.as_ref().is_some_and(|it| it.running.is_some()), "it is {state:?}");
+            Ok(())
+        })
+        .await?;
         let stream = eventually(LONG, &format!("{pod} has a log"), async || {
             Ok(self.api::<Pod>().log_stream(pod, &params).await?)
         })
