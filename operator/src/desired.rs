@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use bowsprit_core::config::{self, Kind, Object, Problem, Provider, Rendered, Route, Scope, objects, render};
 use bowsprit_crds::{Circuits, ModelRoute, ModelRouteSpec, ProviderConfig, ProviderConfigSpec, Sidecars};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use crate::conditions::{Verdict, kind, reason};
@@ -74,6 +76,14 @@ pub struct Judged {
     pub sidecars: Sidecars,
     /// Its breakers over all of them; routes have none.
     pub circuits: Circuits,
+}
+
+impl Judged {
+    /// The conditions, each with the time of `before` where its status is the same.
+    pub fn conditions(&self, before: &[Condition], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+        let condition = |verdict: &Verdict| verdict.condition(before, generation, now);
+        self.verdicts.iter().map(condition).collect()
+    }
 }
 
 /// Decides. `clock` is the time in Unix seconds: a sequence is never below it, so that it grows even where the ConfigMap

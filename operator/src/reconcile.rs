@@ -3,23 +3,27 @@
 //! One reconcile looks at one namespace as a whole and writes only what differs, so at rest nothing is written. Only the
 //! holder of the lease runs it.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::config::Problem;
 use bowsprit_crds::{ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, names};
 use futures::{StreamExt as _, stream};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::watcher;
-use kube::{Api, Client, Resource as _, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt as _};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::conditions::Verdict;
@@ -409,15 +413,9 @@ async fn report_provider(
     context: &Context,
 ) -> Result<(), Error> {
     let before = object.status.clone().unwrap_or_default();
-    let generation = object.metadata.generation;
-    let now = Timestamp::now();
     let status = ProviderConfigStatus {
-        conditions: judged
-            .verdicts
-            .iter()
-            .map(|v| v.condition(&before.conditions, generation, now))
-            .collect(),
-        observed_generation: generation,
+        conditions: judged.conditions(&before.conditions, object.metadata.generation, Timestamp::now()),
+        observed_generation: object.metadata.generation,
         revision: Some(revision.to_owned()),
         sidecars: Some(judged.sidecars),
         circuits: Some(judged.circuits.clone()),
@@ -425,16 +423,7 @@ async fn report_provider(
     if status == before {
         return Ok(());
     }
-    context.leadership.check()?;
-    let api = Api::<ProviderConfig>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    let patch = status_patch(&status);
-    write_status(
-        api.patch_status(&object.name_any(), &PatchParams::default(), &patch)
-            .await,
-        context,
-    )?;
-    tell(&object.object_ref(&()), judged, &before.conditions, context).await;
-    Ok(())
+    publish(&**object, &status, &before.conditions, judged, context).await
 }
 
 async fn report_route(
@@ -444,36 +433,40 @@ async fn report_route(
     context: &Context,
 ) -> Result<(), Error> {
     let before = object.status.clone().unwrap_or_default();
-    let generation = object.metadata.generation;
-    let now = Timestamp::now();
     let status = ModelRouteStatus {
-        conditions: judged
-            .verdicts
-            .iter()
-            .map(|v| v.condition(&before.conditions, generation, now))
-            .collect(),
-        observed_generation: generation,
+        conditions: judged.conditions(&before.conditions, object.metadata.generation, Timestamp::now()),
+        observed_generation: object.metadata.generation,
         revision: Some(revision.to_owned()),
         sidecars: Some(judged.sidecars),
     };
     if status == before {
         return Ok(());
     }
+    publish(&**object, &status, &before.conditions, judged, context).await
+}
+
+/// Writes a status that differs, and tells what is news in it.
+async fn publish<K>(
+    object: &K,
+    status: &(impl Serialize + Sync),
+    before: &[Condition],
+    judged: &Judged,
+    context: &Context,
+) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
     context.leadership.check()?;
-    let api = Api::<ModelRoute>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    let patch = status_patch(&status);
+    let api = Api::<K>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    // Lists are replaced whole by a merge patch, and nobody else writes this status.
+    let patch = Patch::Merge(json!({"status": status}));
     write_status(
         api.patch_status(&object.name_any(), &PatchParams::default(), &patch)
             .await,
         context,
     )?;
-    tell(&object.object_ref(&()), judged, &before.conditions, context).await;
+    tell(&object.object_ref(&()), judged, before, context).await;
     Ok(())
-}
-
-fn status_patch(status: &impl Serialize) -> Patch<serde_json::Value> {
-    // Lists are replaced whole by a merge patch, and nobody else writes this status.
-    Patch::Merge(json!({"status": status}))
 }
 
 fn write_status<K>(result: kube::Result<K>, context: &Context) -> Result<(), Error> {
@@ -495,7 +488,7 @@ fn write_status<K>(result: kube::Result<K>, context: &Context) -> Result<(), Err
 async fn tell(
     object: &k8s_openapi::api::core::v1::ObjectReference,
     judged: &Judged,
-    before: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+    before: &[Condition],
     context: &Context,
 ) {
     for verdict in judged.verdicts.iter().filter(|verdict| verdict.is_news(before)) {
