@@ -41,7 +41,8 @@ pub(crate) fn to_provider(
     id: &RequestId,
 ) -> HeaderMap {
     let provider = &upstream.provider;
-    let mut headers = HeaderMap::with_capacity(if same_dialect { caller.len() + 6 } else { 12 });
+    // A caller's host, key, length and connection end here; host, key and id are ours: about as many as came.
+    let mut headers = HeaderMap::with_capacity(if same_dialect { caller.len() } else { 8 });
     if same_dialect {
         copy_all(caller, &mut headers);
     } else {
