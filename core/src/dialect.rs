@@ -55,8 +55,8 @@ use bytes::Bytes;
 use crate::fault::{Code, ErrorKind};
 
 pub use envelope::{Envelope, peek, with_model, with_usage_option};
-pub use openai_responses::{Echo, native_responses};
 pub use error::{ErrorView, ProviderError, error_body, error_event, parse_error};
+pub use openai_responses::{Echo, native_responses};
 pub use stream::{Pushed, Stream, StreamError};
 pub use usage::{Usage, usage};
 

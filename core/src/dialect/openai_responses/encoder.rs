@@ -149,7 +149,12 @@ impl Encoder {
             message: view.message,
         };
         let response = Response::begun(&self.id, &self.ctx).failed(failure, &self.items);
-        put(&mut (self.sequence + 1), "response.failed", &Whole { response }, &mut out);
+        put(
+            &mut (self.sequence + 1),
+            "response.failed",
+            &Whole { response },
+            &mut out,
+        );
         out.freeze()
     }
 
@@ -252,7 +257,9 @@ impl Encoder {
             Some(_) => self.piece_done(place, out),
             None => {}
         }
-        let Some(item) = self.items.get_mut(place) else { return 0 };
+        let Some(item) = self.items.get_mut(place) else {
+            return 0;
+        };
         if let Body::Message(pieces) = &mut item.body {
             pieces.push(Piece {
                 kind,
@@ -415,11 +422,7 @@ impl Encoder {
         let mut text = json!({ "item_id": item.id, "output_index": place, "summary_index": 0 });
         let mut part = text.clone();
         put_in(&mut text, "text", summary.as_str().into());
-        put_in(
-            &mut part,
-            "part",
-            json!({ "type": "summary_text", "text": summary }),
-        );
+        put_in(&mut part, "part", json!({ "type": "summary_text", "text": summary }));
         put(&mut self.sequence, "response.reasoning_summary_text.done", &text, out);
         put(&mut self.sequence, "response.reasoning_summary_part.done", &part, out);
     }

@@ -232,7 +232,11 @@ fn reasoning(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<
             ..
         } => {
             known.signatures.insert(call, signature);
-            if text.is_empty() { None } else { thought(text, None, false) }
+            if text.is_empty() {
+                None
+            } else {
+                thought(text, None, false)
+            }
         }
         Carried { signature, .. } => thought(text, signature, false),
     })

@@ -8,7 +8,8 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::RequestError;
+use super::super::at::Dropped;
+use super::super::{RequestError, Translated};
 use super::OURS;
 use super::carried::Carried;
 
@@ -42,18 +43,22 @@ impl Text<'_> {
 }
 
 /// A Responses request as `OpenAI` gets it: unchanged, unless the history holds thoughts of other providers, which
-/// would be refused there; those items are cut out.
+/// would be refused there; those items are cut out and listed.
 ///
 /// # Errors
 /// `VAL_UNSUPPORTED` where it refers to a response or an item that another provider answered with: `OpenAI` keeps none of
 /// these.
-pub fn native_responses(body: &Bytes) -> Result<Bytes, RequestError> {
+pub fn native_responses(body: &Bytes) -> Result<Translated, RequestError> {
+    let same = || Translated {
+        body: body.clone(),
+        dropped: Vec::new(),
+    };
     if memmem::find(body, OURS.as_bytes()).is_none() {
-        return Ok(body.clone());
+        return Ok(same());
     }
     // Bodies that cannot be read are OpenAI's to refuse.
     let Ok(top) = serde_json::from_slice::<Top<'_>>(body) else {
-        return Ok(body.clone());
+        return Ok(same());
     };
     if top.previous_response_id.is_some_and(|id| id.is_our_id()) {
         return Err(RequestError::unsupported(
@@ -65,7 +70,7 @@ pub fn native_responses(body: &Bytes) -> Result<Bytes, RequestError> {
         .input
         .and_then(|input| serde_json::from_str::<Vec<&RawValue>>(input.get()).ok())
         .unwrap_or_default();
-    let mut ours = Vec::new();
+    let (mut ours, mut dropped) = (Vec::new(), Dropped::default());
     for (index, raw) in items.iter().enumerate() {
         let Ok(item) = serde_json::from_str::<Item<'_>>(raw.get()) else {
             continue;
@@ -82,12 +87,16 @@ pub fn native_responses(body: &Bytes) -> Result<Bytes, RequestError> {
                 let content = item.encrypted_content;
                 if our_id || content.is_some_and(|content| Carried::open(&content.0).is_some()) {
                     ours.push(index);
+                    dropped.note(format!("input[{index}]"));
                 }
             }
             _ => {}
         }
     }
-    Ok(without(body, &items, &ours))
+    Ok(Translated {
+        body: without(body, &items, &ours),
+        dropped: dropped.into_vec(),
+    })
 }
 
 /// Cuts elements of an array out of the body; `cut` is in rising order.
@@ -99,7 +108,11 @@ fn without(body: &Bytes, items: &[&RawValue], cut: &[usize]) -> Bytes {
         let start = (raw.get().as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
         Some(start..start + raw.get().len())
     };
-    let Some(places) = items.iter().map(|raw| place(raw)).collect::<Option<Vec<Range<usize>>>>() else {
+    let Some(places) = items
+        .iter()
+        .map(|raw| place(raw))
+        .collect::<Option<Vec<Range<usize>>>>()
+    else {
         return body.clone();
     };
     let kept: Vec<&Range<usize>> = places
