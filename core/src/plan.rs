@@ -301,7 +301,7 @@ fn by_model<'a>(config: &'a Config, dialect: Dialect, model: &'a str, wanted: &m
     let any = config
         .providers
         .iter()
-        .find(|provider| provider.models.is_empty() && provider.dialect == dialect);
+        .find(|provider| provider.models.is_empty() && provider.dialect == dialect.family());
     if let Some(provider) = any {
         let asked = if model.is_empty() {
             default_model(provider)

@@ -1,6 +1,7 @@
-//! The common model: what all three dialects can say, said once.
+//! The common model: what all dialects can say, said once.
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
 use super::Usage;
@@ -242,8 +243,8 @@ pub(super) enum Event {
     End,
 }
 
-/// A `Value` always serialises: its keys are strings and its numbers finite.
-pub(super) fn to_bytes(value: &Value) -> Bytes {
+/// What is written here always serialises: keys are strings and numbers finite.
+pub(super) fn to_bytes(value: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(value).unwrap_or_default())
 }
 
@@ -273,10 +274,14 @@ pub(super) fn arguments(text: &str) -> Value {
 /// An id for a tool call of a provider that gives none: within `OpenAI`'s 40 characters and `Anthropic`'s alphabet, and
 /// unique in the conversation because the answer's own id is in it.
 pub(super) fn call_id(answer_id: &str, number: usize) -> String {
-    let tail: Vec<char> = answer_id.chars().filter(char::is_ascii_alphanumeric).collect();
-    let start = tail.len().saturating_sub(24);
-    let tail: String = tail.into_iter().skip(start).collect();
-    format!("call_{tail}_{number}")
+    format!("call_{}_{number}", token_of(answer_id))
+}
+
+/// The last 24 letters and digits of an answer's id, to make other ids of.
+pub(super) fn token_of(answer_id: &str) -> String {
+    let letters: Vec<char> = answer_id.chars().filter(char::is_ascii_alphanumeric).collect();
+    let start = letters.len().saturating_sub(24);
+    letters.into_iter().skip(start).collect()
 }
 
 /// An id in the alphabet that `Anthropic` accepts for `tool_use` blocks.
@@ -316,6 +321,24 @@ pub(super) fn data_url(url: &str) -> Option<(String, String)> {
         },
         data.to_owned(),
     ))
+}
+
+/// What an `OpenAI` caller's URL of an image or a file holds or names.
+pub(super) fn media(url: &str, name: Option<String>, path: String) -> Media {
+    match data_url(url) {
+        Some((mime, data)) => Media {
+            mime: Some(mime),
+            source: MediaSource::Inline(data),
+            name,
+            path,
+        },
+        None => Media {
+            mime: None,
+            source: MediaSource::Url(url.to_owned()),
+            name,
+            path,
+        },
+    }
 }
 
 /// The media type that a URL's ending tells.

@@ -8,7 +8,7 @@ use super::super::RequestError;
 use super::super::at::{At, Dropped};
 use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
-    ToolResult, arguments, as_f64, data_url, push_turn,
+    ToolResult, arguments, as_f64, media, push_turn,
 };
 
 /// Fields that have their place in the common model, or that mean nothing once the proxy has read them.
@@ -219,23 +219,6 @@ fn content(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError
         part.note_unknown(&["type", "text", "image_url", "file", "refusal"], dropped);
     }
     Ok(parts)
-}
-
-fn media(url: &str, name: Option<String>, path: String) -> Media {
-    match data_url(url) {
-        Some((mime, data)) => Media {
-            mime: Some(mime),
-            source: MediaSource::Inline(data),
-            name,
-            path,
-        },
-        None => Media {
-            mime: None,
-            source: MediaSource::Url(url.to_owned()),
-            name,
-            path,
-        },
-    }
 }
 
 fn file(at: &At<'_>) -> Result<Media, RequestError> {
