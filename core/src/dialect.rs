@@ -41,6 +41,7 @@ mod gemini;
 mod openai_chat;
 pub mod sse;
 mod stream;
+mod thinking;
 mod usage;
 mod watch;
 

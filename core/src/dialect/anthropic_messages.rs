@@ -5,6 +5,7 @@ pub(super) mod decoder;
 pub(super) mod encoder;
 pub(super) mod request_in;
 pub(super) mod request_out;
+mod thinking;
 
 use super::common::Finish;
 

@@ -25,6 +25,8 @@ pub(super) struct Request {
     pub choices: u64,
     pub format: Option<Format>,
     pub thinking: Option<Thinking>,
+    /// Whether the caller wants to read the thoughts.
+    pub show_thoughts: bool,
     pub user: Option<String>,
     /// How the caller spells each field that a target may have to leave out, for `dropped` and for errors.
     pub spelled: Spelling,
@@ -146,9 +148,9 @@ pub(super) enum Format {
 #[derive(Debug)]
 pub(super) enum Thinking {
     Off,
-    /// The model decides how long; visible.
+    /// The model decides how long.
     Adaptive,
-    /// Tokens; visible.
+    /// Tokens.
     Budget(u64),
     /// `low`, `medium`, `high` and the like.
     Effort(String),
@@ -346,4 +348,9 @@ pub(super) fn json_text(value: &Value) -> String {
 /// Where two spellings of a number must be compared.
 pub(super) fn as_f64(number: &Number) -> f64 {
     number.as_f64().unwrap_or_default()
+}
+
+/// Whether a number is this one, however it is written.
+pub(super) fn is(number: &Number, value: f64) -> bool {
+    (as_f64(number) - value).abs() < f64::EPSILON
 }

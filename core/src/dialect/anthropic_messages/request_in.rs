@@ -109,16 +109,20 @@ fn settings(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
             "disabled" => Thinking::Off,
             _ => return Err(kind.wrong("must be enabled, adaptive or disabled")),
         });
+        let hidden = at.get("display").is_some_and(|display| display.value == "omitted");
+        request.show_thoughts = !hidden && !matches!(request.thinking, Some(Thinking::Off));
     }
     if let Some(at) = root.get("output_config") {
         at.object()?;
         at.note_unknown(&["format", "effort"], dropped);
         if let Some(effort) = at.get("effort") {
-            if request.thinking.is_none() {
-                request.spelled.thinking = "output_config.effort";
-                request.thinking = Some(Thinking::Effort(effort.string()?));
-            } else {
-                dropped.note(effort.path());
+            match request.thinking {
+                // Left to the model, within this.
+                None | Some(Thinking::Adaptive) => {
+                    request.spelled.thinking = "output_config.effort";
+                    request.thinking = Some(Thinking::Effort(effort.string()?));
+                }
+                Some(_) => dropped.note(effort.path()),
             }
         }
         if let Some(format) = at.get("format") {

@@ -4,10 +4,12 @@ use serde_json::{Map, Number, Value, json};
 
 use super::super::at::Dropped;
 use super::super::common::{
-    Format, Media, MediaSource, Part, Request, Role, Thinking, Thought, ToolCall, ToolChoice, ToolResult, Turn, as_f64,
+    Format, Media, MediaSource, Part, Request, Role, Thought, ToolCall, ToolChoice, ToolResult, Turn, as_f64, is,
     keep_only, safe_id,
 };
+use super::super::thinking::claude_samples_itself;
 use super::super::{RequestError, Target};
+use super::thinking;
 
 /// Writes a messages request.
 pub(in super::super) fn encode(
@@ -48,7 +50,8 @@ pub(in super::super) fn encode(
         "messages".into(),
         messages.into_iter().flatten().collect::<Vec<_>>().into(),
     );
-    sampling(&mut body, &request, dropped);
+    let thinks = thinking::put(&mut body, &request, target, dropped);
+    sampling(&mut body, &request, target.model, thinks, dropped);
     if !request.stop.is_empty() {
         body.insert("stop_sequences".into(), std::mem::take(&mut request.stop).into());
     }
@@ -57,17 +60,11 @@ pub(in super::super) fn encode(
     }
     if let Some(Format::JsonSchema { mut schema, .. }) = request.format.take() {
         close_objects(&mut schema);
-        body.insert(
-            "output_config".into(),
-            json!({ "format": { "type": "json_schema", "schema": schema } }),
-        );
+        let config = body.entry("output_config").or_insert_with(|| json!({}));
+        if let Some(config) = config.as_object_mut() {
+            config.insert("format".into(), json!({ "type": "json_schema", "schema": schema }));
+        }
     }
-    // Which models take effort, a budget or neither is not for a translator to guess, and thinking asks that earlier
-    // tool calls carry signed thoughts, which another dialect's history lacks.
-    dropped.note_if(
-        !matches!(request.thinking, None | Some(Thinking::Off)),
-        spelled.thinking,
-    );
     tool_fields(&mut body, &mut request);
     if target.stream {
         body.insert("stream".into(), true.into());
@@ -90,34 +87,37 @@ fn close_objects(schema: &mut Value) {
     }
 }
 
-fn sampling(body: &mut Map<String, Value>, request: &Request, dropped: &mut Dropped) {
+/// The newest models take none of these, and no model takes them as they are while it thinks.
+fn sampling(body: &mut Map<String, Value>, request: &Request, model: &str, thinks: bool, dropped: &mut Dropped) {
     let spelled = request.spelled;
-    if let Some(temperature) = &request.temperature {
-        let high = as_f64(temperature) > 1.0;
-        dropped.note_if(high, spelled.temperature);
-        body.insert(
-            "temperature".into(),
-            if high {
-                1.into()
-            } else {
-                Value::Number(temperature.clone())
-            },
-        );
-    }
-    // 1 is the default and changes nothing; newer models refuse it beside a temperature.
-    if let Some(top_p) = request
-        .top_p
+    let fixed = claude_samples_itself(model);
+    // 1 is the default of both and changes nothing; newer models refuse `top_p` beside a temperature.
+    let temperature = request
+        .temperature
         .as_ref()
-        .filter(|top_p| (as_f64(top_p) - 1.0).abs() > f64::EPSILON)
-    {
-        if request.temperature.is_some() {
-            dropped.note(spelled.top_p);
-        } else {
-            body.insert("top_p".into(), Value::Number(top_p.clone()));
+        .filter(|number| !((fixed || thinks) && is(number, 1.0)));
+    let top_p = request.top_p.as_ref().filter(|number| !is(number, 1.0));
+    if fixed || thinks {
+        dropped.note_if(temperature.is_some(), spelled.temperature);
+        dropped.note_if(request.top_k.is_some(), spelled.top_k);
+    } else {
+        if let Some(number) = temperature {
+            let high = as_f64(number) > 1.0;
+            dropped.note_if(high, spelled.temperature);
+            let value = if high { 1.into() } else { Value::Number(number.clone()) };
+            body.insert("temperature".into(), value);
+        }
+        if let Some(top_k) = request.top_k.as_ref().and_then(whole) {
+            body.insert("top_k".into(), Value::Number(top_k));
         }
     }
-    if let Some(top_k) = request.top_k.as_ref().and_then(whole) {
-        body.insert("top_k".into(), Value::Number(top_k));
+    if let Some(number) = top_p {
+        // Thinking goes with 0.95 and more.
+        if fixed || temperature.is_some() || (thinks && as_f64(number) < 0.95) {
+            dropped.note(spelled.top_p);
+        } else {
+            body.insert("top_p".into(), Value::Number(number.clone()));
+        }
     }
     dropped.note_if(request.frequency_penalty.is_some(), spelled.frequency_penalty);
     dropped.note_if(request.presence_penalty.is_some(), spelled.presence_penalty);

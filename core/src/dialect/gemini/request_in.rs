@@ -8,7 +8,7 @@ use super::super::RequestError;
 use super::super::at::{At, Dropped};
 use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
-    ToolResult, push_turn,
+    ToolResult, is, push_turn,
 };
 use super::schema::to_json_schema;
 
@@ -298,12 +298,15 @@ fn generation_config(at: &At<'_>, request: &mut Request, dropped: &mut Dropped) 
     request.temperature = at.get("temperature").map(|at| at.number()).transpose()?;
     request.top_p = pick(at, "topP", "top_p").map(|at| at.number()).transpose()?;
     request.top_k = pick(at, "topK", "top_k").map(|at| at.number()).transpose()?;
+    // Zero is the default of both penalties: nothing is lost with it.
     request.frequency_penalty = pick(at, "frequencyPenalty", "frequency_penalty")
         .map(|at| at.number())
-        .transpose()?;
+        .transpose()?
+        .filter(|number| !is(number, 0.0));
     request.presence_penalty = pick(at, "presencePenalty", "presence_penalty")
         .map(|at| at.number())
-        .transpose()?;
+        .transpose()?
+        .filter(|number| !is(number, 0.0));
     request.seed = at.get("seed").map(|at| at.number()).transpose()?;
     if let Some(stop) = pick(at, "stopSequences", "stop_sequences") {
         request.stop = stop.strings()?;
@@ -320,11 +323,16 @@ fn generation_config(at: &At<'_>, request: &mut Request, dropped: &mut Dropped) 
         let level = pick(&config, "thinkingLevel", "thinking_level")
             .map(|at| at.str())
             .transpose()?;
+        request.show_thoughts = pick(&config, "includeThoughts", "include_thoughts")
+            .map(|at| at.bool())
+            .transpose()?
+            .unwrap_or(false);
         request.thinking = match (level, budget.and_then(|budget| budget.as_i64())) {
             (Some(level), _) => Some(Thinking::Effort(level.to_ascii_lowercase())),
             (None, Some(0)) => Some(Thinking::Off),
             (None, Some(budget)) => Some(u64::try_from(budget).map_or(Thinking::Adaptive, Thinking::Budget)),
-            (None, None) => None,
+            // Thoughts can be read only where there are any, and Gemini's models think unasked.
+            (None, None) => request.show_thoughts.then_some(Thinking::Adaptive),
         };
     }
     Ok(())

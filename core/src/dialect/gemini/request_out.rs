@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::super::at::Dropped;
 use super::super::common::{
-    Format, Media, MediaSource, Part, Request, Role, Thinking, ToolCall, ToolChoice, ToolResult, Turn, keep_only,
-    mime_of_url, text_of,
+    Format, Media, MediaSource, Part, Request, Role, ToolCall, ToolChoice, ToolResult, Turn, keep_only, mime_of_url,
+    text_of,
 };
+use super::super::thinking::{for_gemini, gemini_generation};
 use super::super::{RequestError, Target};
 
 /// The API's own marker for a call whose signature is not at hand, such as one that another provider's model made. The
@@ -47,16 +48,9 @@ pub(in super::super) fn encode(
     Ok(Value::Object(body))
 }
 
-/// The generation in a model's name: `gemini-2.5-flash` is 2.
-fn generation(model: &str) -> Option<u32> {
-    let at = model.find("gemini-")?;
-    let digits: String = model.get(at + 7..)?.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
-}
-
 /// Whether the model wants a thought signature on the calls in the history.
 fn signed(model: &str) -> bool {
-    generation(model).is_some_and(|generation| generation >= 3)
+    gemini_generation(model).is_some_and(|generation| generation >= (3, 0))
 }
 
 fn content(turn: &Turn, signed: bool, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
@@ -200,7 +194,7 @@ fn config(request: Request, model: &str, dropped: &mut Dropped) -> Map<String, V
         }
     }
     if let Some(thinking) = request.thinking {
-        match thinking_config(&thinking, model) {
+        match for_gemini(&thinking, model, request.show_thoughts) {
             Some((value, exact)) => {
                 dropped.note_if(!exact, request.spelled.thinking);
                 config.insert("thinkingConfig".into(), value);
@@ -209,37 +203,4 @@ fn config(request: Request, model: &str, dropped: &mut Dropped) -> Map<String, V
         }
     }
     config
-}
-
-/// The setting, and whether it says exactly what was asked. Budgets for efforts are those of `Google`'s own
-/// OpenAI-compatible API.
-fn thinking_config(thinking: &Thinking, model: &str) -> Option<(Value, bool)> {
-    let third = generation(model)? >= 3;
-    if !third && !model.contains("gemini-2.5") {
-        return None;
-    }
-    let level = |level: &str, exact: bool| Some((json!({ "thinkingLevel": level }), exact));
-    match thinking {
-        Thinking::Effort(effort) if third => match effort.as_str() {
-            "low" => level("low", true),
-            "minimal" => level("low", false),
-            "high" => level("high", true),
-            _ => level("high", false),
-        },
-        Thinking::Effort(effort) => {
-            let (budget, exact) = match effort.as_str() {
-                "minimal" | "low" => (1024, true),
-                "medium" => (8192, true),
-                "high" => (24576, true),
-                _ => (24576, false),
-            };
-            Some((json!({ "thinkingBudget": budget }), exact))
-        }
-        // The third generation always thinks, and 2.5 Pro does.
-        Thinking::Off if third => level("low", false),
-        Thinking::Off if model.contains("pro") => Some((json!({ "thinkingBudget": 128 }), false)),
-        Thinking::Off => Some((json!({ "thinkingBudget": 0 }), true)),
-        Thinking::Adaptive => Some((json!({ "thinkingBudget": -1, "includeThoughts": true }), true)),
-        Thinking::Budget(budget) => Some((json!({ "thinkingBudget": budget, "includeThoughts": true }), true)),
-    }
 }

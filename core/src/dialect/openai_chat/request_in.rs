@@ -8,7 +8,7 @@ use super::super::RequestError;
 use super::super::at::{At, Dropped};
 use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
-    ToolResult, arguments, as_f64, data_url, push_turn,
+    ToolResult, arguments, data_url, is, push_turn,
 };
 
 /// Fields that have their place in the common model, or that mean nothing once the proxy has read them.
@@ -111,8 +111,8 @@ fn sampling(root: &At<'_>, request: &mut Request) -> Result<(), RequestError> {
     request.top_p = number("top_p")?;
     request.top_k = number("top_k")?;
     // Zero is the default of both penalties: nothing is lost with it.
-    request.frequency_penalty = number("frequency_penalty")?.filter(|n| as_f64(n) != 0.0);
-    request.presence_penalty = number("presence_penalty")?.filter(|n| as_f64(n) != 0.0);
+    request.frequency_penalty = number("frequency_penalty")?.filter(|n| !is(n, 0.0));
+    request.presence_penalty = number("presence_penalty")?.filter(|n| !is(n, 0.0));
     request.seed = number("seed")?;
     request.user = root.get("user").map(|at| at.string()).transpose()?;
     if let Some(at) = root.get("stop") {

@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::at::Dropped;
 use super::super::common::{
-    Format, MediaSource, Part, Request, Role, Thinking, Tool, ToolCall, ToolChoice, Turn, json_text, text_of,
+    Format, MediaSource, Part, Request, Role, Tool, ToolCall, ToolChoice, Turn, is, json_text, text_of,
 };
+use super::super::thinking::{self, Level};
 use super::super::{RequestError, Target};
 
 /// Writes a chat completion request.
@@ -14,7 +15,8 @@ pub(in super::super) fn encode(
     target: &Target<'_>,
     dropped: &mut Dropped,
 ) -> Result<Value, RequestError> {
-    let reasons = super::reasons(target.model);
+    let effort = effort(&request, target.model, dropped);
+    let samples_itself = thinking::openai_samples_itself(target.model, effort);
     let mut body = Map::new();
     body.insert("model".into(), target.model.into());
     let mut messages = Vec::new();
@@ -30,21 +32,43 @@ pub(in super::super) fn encode(
     body.insert("messages".into(), messages.into());
     if let Some(limit) = request.max_tokens {
         body.insert(
-            if reasons { "max_completion_tokens" } else { "max_tokens" }.into(),
+            if thinking::counts_completion_tokens(target.model) {
+                "max_completion_tokens"
+            } else {
+                "max_tokens"
+            }
+            .into(),
             limit.into(),
         );
     }
+    let spelled = request.spelled;
+    // What stands for "as ever": thinking models refuse any other value.
     let numbers = [
-        ("temperature", request.temperature),
-        ("top_p", request.top_p),
-        ("frequency_penalty", request.frequency_penalty),
-        ("presence_penalty", request.presence_penalty),
-        ("seed", request.seed),
+        ("temperature", request.temperature, spelled.temperature, 1.0),
+        ("top_p", request.top_p, spelled.top_p, 1.0),
+        (
+            "frequency_penalty",
+            request.frequency_penalty,
+            spelled.frequency_penalty,
+            0.0,
+        ),
+        (
+            "presence_penalty",
+            request.presence_penalty,
+            spelled.presence_penalty,
+            0.0,
+        ),
     ];
-    for (name, number) in numbers {
-        if let Some(number) = number {
+    for (name, number, spelled, usual) in numbers {
+        let Some(number) = number else { continue };
+        if samples_itself {
+            dropped.note_if(!is(&number, usual), spelled);
+        } else {
             body.insert(name.into(), Value::Number(number));
         }
+    }
+    if let Some(seed) = request.seed {
+        body.insert("seed".into(), Value::Number(seed));
     }
     dropped.note_if(request.top_k.is_some(), request.spelled.top_k);
     if !request.stop.is_empty() {
@@ -56,11 +80,8 @@ pub(in super::super) fn encode(
     if let Some(user) = request.user {
         body.insert("user".into(), user.into());
     }
-    match request.thinking {
-        Some(Thinking::Effort(effort)) if reasons => drop(body.insert("reasoning_effort".into(), effort.into())),
-        None | Some(Thinking::Off) if !reasons => {}
-        None => {}
-        Some(_) => dropped.note(request.spelled.thinking),
+    if let Some(effort) = effort {
+        body.insert("reasoning_effort".into(), effort.as_str().into());
     }
     if let Some(format) = request.format {
         body.insert("response_format".into(), format_value(format));
@@ -83,6 +104,13 @@ pub(in super::super) fn encode(
         body.insert("stream_options".into(), json!({ "include_usage": true }));
     }
     Ok(Value::Object(body))
+}
+
+fn effort(request: &Request, model: &str, dropped: &mut Dropped) -> Option<Level> {
+    let thinking = request.thinking.as_ref()?;
+    let told = thinking::for_openai(thinking, model);
+    dropped.note_if(told.is_none_or(|(_, exact)| !exact), request.spelled.thinking);
+    told.and_then(|(effort, _)| effort)
 }
 
 /// Tool results become messages of their own and come first; the rest of the turn follows as the user's message.
