@@ -17,19 +17,24 @@
 //! - sampling that the target lacks: `seed`, `logit_bias` (its token ids mean nothing to another tokenizer), penalties,
 //!   `top_k`; `temperature` above 1 for `Anthropic` (set to 1), `top_p` beside `temperature` for `Anthropic` (its newer
 //!   models take one of the two);
-//! - thinking: effort and budget where the target model has no equal setting, thought text of earlier turns;
+//! - thinking: effort and budget where the target model has no equal setting, sampling that it refuses while it thinks,
+//!   thought text of earlier turns;
 //! - guarantees of form: `strict` of a tool, `json_object` for `Anthropic` (asked for in the system prompt instead),
 //!   `parallel_tool_calls: false` for `Gemini`;
 //! - a system message in mid-conversation, which moves to the front where the target has one system prompt;
 //! - any field this version does not know.
 //!
-//! # Extension fields
-//! `OpenAI` callers get thought text and signatures in fields their SDKs pass through: `reasoning_content` and
-//! `thinking_blocks` on the message or delta; a `Gemini` thought signature in the tool call's
-//! `extra_content.google.thought_signature` (the name `Google`'s own OpenAI-compatible API uses). Sent back with the
-//! history, both find their way to the provider that made them. `Anthropic` callers get neither: that API refuses a
-//! history with unknown fields or with thoughts it did not sign, so a conversation that one fallback answered could
-//! never return to it. While another provider's model thinks, they get pings.
+//! # Thoughts
+//! How much to think is said in every dialect's words (`thinking`). Thoughts and signatures find their way through a
+//! caller of another dialect to the provider that made them (`foreign`):
+//! - `OpenAI` callers get them in fields their SDKs pass through: `reasoning_content` and `thinking_blocks` on the message
+//!   or delta; a `Gemini` signature in the tool call's `extra_content.google.thought_signature` (the name `Google`'s own
+//!   OpenAI-compatible API uses);
+//! - `Anthropic` callers get `thinking` and `redacted_thinking` blocks, thoughts only if they asked for thinking (else
+//!   pings while the model thinks), signatures of tool calls always;
+//! - `Gemini` callers get `thought` parts with a `thoughtSignature`.
+//!
+//! [`without_foreign_thoughts`] takes them out again where the conversation goes on with the caller's own dialect.
 
 mod anthropic_messages;
 mod array;
@@ -37,6 +42,7 @@ mod at;
 mod common;
 mod envelope;
 mod error;
+mod foreign;
 mod gemini;
 mod openai_chat;
 pub mod sse;
@@ -53,6 +59,7 @@ use crate::fault::{Code, ErrorKind};
 
 pub use envelope::{Envelope, peek, with_model, with_usage_option};
 pub use error::{ErrorView, ProviderError, error_body, error_event, parse_error};
+pub use foreign::without_foreign_thoughts;
 pub use stream::{Pushed, Stream, StreamError};
 pub use usage::{Usage, usage};
 
@@ -156,6 +163,8 @@ pub struct Translated {
     pub body: Bytes,
     /// Paths of the caller's fields that were approximated or left out; shown in the warning header.
     pub dropped: Vec<String>,
+    /// Whether the caller asked to read the model's thoughts; for [`AnswerContext::show_thoughts`].
+    pub show_thoughts: bool,
 }
 
 /// What the answer must be labelled with.
@@ -169,6 +178,9 @@ pub struct AnswerContext {
     pub created: u64,
     /// Whether the caller asked for the usage chunk (`stream_options.include_usage`).
     pub include_usage: bool,
+    /// Whether the caller wants to read thoughts ([`Translated::show_thoughts`]). `Anthropic` callers get none
+    /// otherwise: their API gives none unasked, and programs rely on a text to come first.
+    pub show_thoughts: bool,
 }
 
 /// Path on the provider's side, appended to its base URL, which has no trailing slash.
@@ -226,6 +238,7 @@ pub fn translate_request(
         Dialect::AnthropicMessages => anthropic_messages::request_in::decode(&value, &mut dropped),
         Dialect::Gemini => gemini::request_in::decode(&value, &mut dropped),
     }?;
+    let show_thoughts = request.show_thoughts;
     let encoded = match to {
         Dialect::OpenAiChat => openai_chat::request_out::encode(request, target, &mut dropped),
         Dialect::AnthropicMessages => anthropic_messages::request_out::encode(request, target, &mut dropped),
@@ -234,6 +247,7 @@ pub fn translate_request(
     Ok(Translated {
         body: common::to_bytes(&encoded),
         dropped: dropped.into_vec(),
+        show_thoughts,
     })
 }
 

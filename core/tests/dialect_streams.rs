@@ -77,6 +77,7 @@ fn ctx() -> AnswerContext {
         id: "bow-0123456789abcdef".into(),
         created: 1_700_000_000,
         include_usage: true,
+        show_thoughts: true,
     }
 }
 
@@ -359,6 +360,7 @@ fn the_usage_chunk_comes_only_where_it_was_asked_for() {
             Dialect::OpenAiChat,
             AnswerContext {
                 include_usage: false,
+                show_thoughts: true,
                 ..ctx()
             },
             false,

@@ -7,7 +7,10 @@
     missing_docs
 )]
 
-use bowsprit_core::dialect::{Dialect, Target, translate_request};
+use bowsprit_core::dialect::{
+    AnswerContext, Dialect, Stream, Target, translate_request, translate_response, without_foreign_thoughts,
+};
+use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi};
@@ -283,4 +286,275 @@ fn gemini_callers_who_want_to_read_thoughts_get_them_from_claude() {
         &body(json!({"thinkingBudget": 512})),
     );
     assert_eq!(sent["thinking"], json!({"type": "enabled", "budget_tokens": 1024}));
+}
+
+fn ctx(show_thoughts: bool) -> AnswerContext {
+    AnswerContext {
+        model: "asked-for".into(),
+        id: "bow-1".into(),
+        created: 1,
+        include_usage: false,
+        show_thoughts,
+    }
+}
+
+fn answer(from: Dialect, to: Dialect, body: &Value, show: bool) -> Value {
+    let (body, _) = translate_response(from, to, body.to_string().as_bytes(), &ctx(show)).unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+fn gemini_answer() -> Value {
+    json!({"candidates": [{"finishReason": "STOP", "content": {"role": "model", "parts": [
+        {"text": "Hm.", "thought": true},
+        {"text": "Let me look.", "thoughtSignature": "c2lnLXRleHQ="},
+        {"functionCall": {"name": "tide", "args": {}}, "thoughtSignature": "c2lnLWNhbGw="},
+        {"functionCall": {"name": "wind", "args": {}}},
+    ]}}], "responseId": "r1"})
+}
+
+fn kinds(content: &Value) -> Vec<String> {
+    let blocks = content.as_array().unwrap();
+    blocks
+        .iter()
+        .map(|block| block["type"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// The conversation of an Anthropic caller that goes on with results for the calls in `content`.
+fn goes_on(content: &Value) -> Value {
+    let results: Vec<Value> = content
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|block| block["type"] == "tool_use")
+        .map(|call| json!({"type": "tool_result", "tool_use_id": call["id"], "content": "ok"}))
+        .collect();
+    anthropic(&json!({"messages": [{"role": "user", "content": "x"},
+        {"role": "assistant", "content": content}, {"role": "user", "content": results}]}))
+}
+
+#[test]
+fn gemini_gets_its_signatures_back_from_an_anthropic_caller() {
+    let content = answer(Gemini, Anthropic, &gemini_answer(), true)["content"].clone();
+    let expected = [
+        "thinking",
+        "text",
+        "redacted_thinking",
+        "redacted_thinking",
+        "tool_use",
+        "tool_use",
+    ];
+    assert_eq!(kinds(&content), expected);
+    let (sent, dropped) = send(Anthropic, Gemini, "gemini-3-pro-preview", &goes_on(&content));
+    let parts = &sent["contents"][1]["parts"];
+    assert_eq!(parts[0], json!({"text": "Let me look."}));
+    assert_eq!(parts[1], json!({"text": "", "thoughtSignature": "c2lnLXRleHQ="}));
+    assert_eq!(parts[2]["thoughtSignature"], "c2lnLWNhbGw=");
+    assert_eq!(parts[3].get("thoughtSignature"), None);
+    assert_eq!(
+        dropped,
+        ["messages[1].content[0]"],
+        "the text of an earlier thought is nothing to Gemini"
+    );
+}
+
+#[test]
+fn an_anthropic_caller_who_did_not_ask_for_thoughts_reads_text_first_and_still_carries_the_signature_of_calls() {
+    let content = answer(Gemini, Anthropic, &gemini_answer(), false)["content"].clone();
+    assert_eq!(kinds(&content), ["text", "redacted_thinking", "tool_use", "tool_use"]);
+    let (sent, _) = send(Anthropic, Gemini, "gemini-3-pro-preview", &goes_on(&content));
+    assert_eq!(sent["contents"][1]["parts"][1]["thoughtSignature"], "c2lnLWNhbGw=");
+}
+
+#[test]
+fn foreign_thoughts_never_reach_anthropic_or_openai() {
+    let content = answer(Gemini, Anthropic, &gemini_answer(), true)["content"].clone();
+    let history = goes_on(&content);
+    let sent = without_foreign_thoughts(Anthropic, "claude-sonnet-4-5", &Bytes::from(history.to_string()));
+    let sent: Value = serde_json::from_slice(&sent).unwrap();
+    assert_eq!(kinds(&sent["messages"][1]["content"]), ["text", "tool_use", "tool_use"]);
+    assert_eq!(sent["messages"][2], history["messages"][2]);
+    let (sent, _) = send(Anthropic, OpenAi, "gpt-4.1", &history);
+    assert!(!sent.to_string().contains("Ym93c3ByaXQtdjE6"));
+    // The same from an OpenAI caller, who got them in extension fields.
+    let message = answer(Gemini, OpenAi, &gemini_answer(), true)["choices"][0]["message"].clone();
+    let body = openai(&json!({"messages": [{"role": "user", "content": "x"}, message]}));
+    let (sent, _) = send(OpenAi, Anthropic, "claude-sonnet-4-5", &body);
+    assert_eq!(kinds(&sent["messages"][1]["content"]), ["text", "tool_use", "tool_use"]);
+}
+
+#[test]
+fn a_body_without_our_mark_passes_byte_for_byte_and_one_with_it_loses_nothing_else() {
+    let own = Bytes::from_static(
+        br#"{ "messages" : [ {"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":"EqQB"}]} ] , "x":1.50}"#,
+    );
+    let same = without_foreign_thoughts(Anthropic, "claude-sonnet-4-5", &own);
+    assert_eq!(same.as_ptr(), own.as_ptr(), "not even copied");
+    let content = answer(Gemini, Anthropic, &gemini_answer(), true)["content"].clone();
+    let body = format!(
+        r#"{{"max_tokens":5.0 , "messages":[{{"role":"user","content":"Ym93c3ByaXQtdjE6 \u00e9"}},{{"content":{},"role":"assistant"}},{{"role":"assistant","content":[{}]}}],"tail": [ ]}}"#,
+        content, content[0]
+    );
+    let sent = without_foreign_thoughts(Anthropic, "claude-sonnet-4-5", &Bytes::from(body));
+    let expected = format!(
+        r#"{{"max_tokens":5.0 , "messages":[{{"role":"user","content":"Ym93c3ByaXQtdjE6 \u00e9"}},{{"content":[{},{},{}],"role":"assistant"}}],"tail": [ ]}}"#,
+        content[1], content[4], content[5]
+    );
+    assert_eq!(std::str::from_utf8(&sent).unwrap(), expected);
+    let broken = Bytes::from_static(b"{\"messages\": Ym93c3ByaXQtdjE6");
+    assert_eq!(
+        without_foreign_thoughts(Anthropic, "m", &broken),
+        broken,
+        "the provider says what is wrong with it"
+    );
+}
+
+fn claude_answer() -> Value {
+    json!({"id": "msg_1", "type": "message", "role": "assistant", "stop_reason": "tool_use", "content": [
+        {"type": "thinking", "thinking": "Hm.", "signature": "EqQB"}, {"type": "redacted_thinking", "data": "xyz"},
+        {"type": "text", "text": "Ahoy"}, {"type": "tool_use", "id": "toolu_1", "name": "tide", "input": {}}],
+        "usage": {"input_tokens": 1, "output_tokens": 1}})
+}
+
+#[test]
+fn claude_gets_its_thoughts_back_from_a_gemini_caller() {
+    let content = answer(Anthropic, Gemini, &claude_answer(), true)["candidates"][0]["content"].clone();
+    let result =
+        json!({"role": "user", "parts": [{"functionResponse": {"id": "toolu_1", "name": "tide", "response": {}}}]});
+    let history = json!({"contents": [{"role": "user", "parts": [{"text": "x"}]}, content, result],
+        "generationConfig": {"thinkingConfig": {"thinkingBudget": 2000}}});
+    let (sent, _) = send(Gemini, Anthropic, "claude-sonnet-4-5", &history);
+    assert_eq!(sent["messages"][1]["content"], claude_answer()["content"]);
+    assert_eq!(sent["thinking"]["type"], "enabled");
+    // Python's SDK holds signatures as bytes and writes them in URL-safe letters.
+    let url_safe = history.to_string().replace('+', "-").replace('/', "_");
+    let url_safe: Value = serde_json::from_str(&url_safe).unwrap();
+    assert_eq!(
+        send(Gemini, Anthropic, "claude-sonnet-4-5", &url_safe).0["messages"],
+        sent["messages"]
+    );
+    // And Gemini itself gets neither, but what it wants in place of a signature.
+    let body = Bytes::from(history.to_string());
+    for (model, signature) in [
+        ("gemini-3-pro-preview", json!("skip_thought_signature_validator")),
+        ("gemini-2.5-flash", Value::Null),
+    ] {
+        let sent: Value = serde_json::from_slice(&without_foreign_thoughts(Gemini, model, &body)).unwrap();
+        let parts = sent["contents"][1]["parts"].as_array().unwrap();
+        assert_eq!((parts.len(), &parts[0]["text"]), (2, &json!("Ahoy")));
+        assert_eq!(
+            (&parts[1]["thoughtSignature"], &parts[1]["functionCall"]["name"]),
+            (&signature, &json!("tide"))
+        );
+    }
+}
+
+fn events(body: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(body).unwrap();
+    text.lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect()
+}
+
+fn stream(from: Dialect, to: Dialect, show: bool, chunks: &[Value]) -> Vec<Value> {
+    let mut stream = Stream::new(from, to, ctx(show), false);
+    let mut out = BytesMut::new();
+    for chunk in chunks {
+        let name = chunk["type"].as_str().unwrap_or("message");
+        let frame = Bytes::from(format!("event: {name}\ndata: {chunk}\n\n"));
+        stream.push(&frame, &mut out).unwrap();
+    }
+    stream.finish(&mut out).unwrap();
+    events(&out)
+}
+
+fn gemini_chunks() -> Vec<Value> {
+    let parts = gemini_answer()["candidates"][0]["content"]["parts"].clone();
+    let mut chunks: Vec<Value> = parts
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| json!({"candidates": [{"content": {"parts": [part]}}]}))
+        .collect();
+    chunks.push(json!({"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]}));
+    chunks
+}
+
+/// What an SDK makes of a stream of message events.
+fn gathered(events: &[Value]) -> Value {
+    let mut content: Vec<Value> = Vec::new();
+    for event in events {
+        match event["type"].as_str().unwrap() {
+            "content_block_start" => {
+                assert_eq!(event["index"], content.len());
+                content.push(event["content_block"].clone());
+            }
+            "content_block_delta" => {
+                let block = &mut content[usize::try_from(event["index"].as_u64().unwrap()).unwrap()];
+                for name in ["text", "thinking", "signature"] {
+                    if let Some(piece) = event["delta"][name].as_str() {
+                        block[name] = format!("{}{piece}", block[name].as_str().unwrap()).into();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    content.into()
+}
+
+#[test]
+fn a_stream_of_foreign_thoughts_adds_up_to_the_same_blocks_as_a_whole_answer() {
+    for show in [true, false] {
+        let streamed = gathered(&stream(Gemini, Anthropic, show, &gemini_chunks()));
+        let whole = answer(Gemini, Anthropic, &gemini_answer(), show)["content"].clone();
+        assert_eq!(streamed, whole, "asked for thoughts: {show}");
+    }
+    let chunk = |delta: Value| json!({"id": "c", "choices": [{"index": 0, "delta": delta}]});
+    let mut chunks = vec![
+        chunk(json!({"reasoning_content": "Hm"})),
+        chunk(json!({"reasoning_content": "."})),
+        chunk(json!({"content": "Ahoy"})),
+        json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
+    ];
+    let mut whole = json!({"id": "c", "choices": [{"message": {"reasoning_content": "Hm.", "content": "Ahoy"}, "finish_reason": "stop"}]});
+    let mut stream = Stream::new(OpenAi, Anthropic, ctx(true), false);
+    let mut out = BytesMut::new();
+    for chunk in chunks.drain(..) {
+        stream
+            .push(&Bytes::from(format!("data: {chunk}\n\n")), &mut out)
+            .unwrap();
+    }
+    stream.push(&Bytes::from_static(b"data: [DONE]\n\n"), &mut out).unwrap();
+    whole = answer(OpenAi, Anthropic, &whole, true)["content"].clone();
+    assert_eq!(gathered(&events(&out)), whole);
+    assert_eq!(whole[0]["thinking"], "Hm.");
+}
+
+#[test]
+fn a_streamed_thought_of_claude_comes_back_whole_from_a_gemini_caller() {
+    let chunks = [
+        json!({"type": "message_start", "message": {"id": "msg_1", "usage": {}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "H"}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "m."}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "EqQB"}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "content_block_start", "index": 1, "content_block": {"type": "redacted_thinking", "data": "xyz"}}),
+        json!({"type": "content_block_start", "index": 2, "content_block": {"type": "text", "text": "Ahoy"}}),
+        json!({"type": "content_block_start", "index": 3, "content_block": {"type": "tool_use", "id": "toolu_1", "name": "tide", "input": {}}}),
+        json!({"type": "content_block_stop", "index": 3}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {}}),
+        json!({"type": "message_stop"}),
+    ];
+    // As Google's SDK keeps the history of a chat: a content for every chunk.
+    let mut contents = vec![json!({"role": "user", "parts": [{"text": "x"}]})];
+    contents.extend(
+        stream(Anthropic, Gemini, true, &chunks)
+            .iter()
+            .map(|chunk| chunk["candidates"][0]["content"].clone()),
+    );
+    let (sent, _) = send(Gemini, Anthropic, "claude-sonnet-4-5", &json!({"contents": contents}));
+    assert_eq!(sent["messages"][1]["content"], claude_answer()["content"]);
 }

@@ -9,7 +9,18 @@ mod schema;
 
 use serde_json::{Value, json};
 
-use super::common::Finish;
+use super::common::{Finish, ToolCall};
+use super::foreign::{Origin, mark};
+use super::thinking::gemini_generation;
+
+/// The API's own marker for a call whose signature is not at hand, such as one that another provider's model made. The
+/// third generation refuses a history without any.
+pub(super) const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+
+/// Whether the model wants a thought signature on the calls in the history.
+pub(super) fn signed(model: &str) -> bool {
+    gemini_generation(model).is_some_and(|generation| generation >= (3, 0))
+}
 
 fn finish_reason(finish: Finish) -> &'static str {
     match finish {
@@ -48,4 +59,11 @@ pub(super) fn put_signature(call: &mut Value, signature: Option<&str>) {
             json!({ "google": { "thought_signature": signature } }),
         );
     }
+}
+
+/// A call as this dialect's callers get it. The first of a step is marked where it has no signature, so that it can be
+/// told from a forgotten one should the conversation go on with `Gemini`.
+fn given_call(call: &ToolCall, first: bool) -> Value {
+    let unsigned = (first && call.signature.is_none()).then(|| mark(Origin::Unsigned, ""));
+    request_out::call_part(call, call.signature.as_deref().or(unsigned.as_deref()))
 }

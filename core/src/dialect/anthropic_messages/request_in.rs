@@ -10,6 +10,7 @@ use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
     ToolResult, push_turn,
 };
+use super::super::foreign::{Origin, unmark};
 
 const KNOWN: &[&str] = &[
     "model",
@@ -184,9 +185,27 @@ fn blocks(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Droppe
         if let Some(at) = block.get("cache_control") {
             dropped.note(at.path());
         }
-        parts.push(self::block(&block, names, dropped)?);
+        let mut part = self::block(&block, names, dropped)?;
+        if let Part::Call(call) = &mut part
+            && let Some(signature) = call_signature(parts.last())
+        {
+            call.signature = Some(signature);
+            parts.pop();
+        }
+        parts.push(part);
     }
     Ok(parts)
+}
+
+/// `Gemini`'s signature of the call that follows, which this proxy gave out as a thought of its own.
+fn call_signature(before: Option<&Part>) -> Option<String> {
+    let Some(Part::Thought(thought)) = before else {
+        return None;
+    };
+    match unmark(thought.signature.as_deref()?)? {
+        (Origin::GeminiCall, signature) => Some(signature),
+        _ => None,
+    }
 }
 
 fn block(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Dropped) -> Result<Part, RequestError> {
@@ -228,12 +247,21 @@ fn block(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Dropped
             redacted: false,
             path: at.path(),
         }),
-        "redacted_thinking" => Part::Thought(Thought {
-            text: at.need("data")?.string()?,
-            signature: None,
-            redacted: true,
-            path: at.path(),
-        }),
+        "redacted_thinking" => {
+            let data = at.need("data")?.string()?;
+            let marked = unmark(&data).is_some();
+            let (text, signature) = if marked {
+                (String::new(), Some(data))
+            } else {
+                (data, None)
+            };
+            Part::Thought(Thought {
+                text,
+                signature,
+                redacted: !marked,
+                path: at.path(),
+            })
+        }
         _ => return Err(kind.unsupported("is not a content block that the chosen provider can take")),
     })
 }

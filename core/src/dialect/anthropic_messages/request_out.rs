@@ -7,6 +7,7 @@ use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Thought, ToolCall, ToolChoice, ToolResult, Turn, as_f64, is,
     keep_only, safe_id,
 };
+use super::super::foreign::unmark;
 use super::super::thinking::claude_samples_itself;
 use super::super::{RequestError, Target};
 use super::thinking;
@@ -146,7 +147,7 @@ fn message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>, RequestE
             // Only what Anthropic signed comes back as a thought; the rest it would refuse.
             Part::Thought(thought) => match thought_block(thought) {
                 Some(block) => content.push(block),
-                None => dropped.note(&thought.path),
+                None => dropped.note_if(!thought.text.is_empty(), &thought.path),
             },
         }
     }
@@ -168,7 +169,10 @@ pub(super) fn thought_block(thought: &Thought) -> Option<Value> {
     if thought.redacted {
         return Some(json!({ "type": "redacted_thinking", "data": thought.text }));
     }
-    let signature = thought.signature.as_ref()?;
+    let signature = thought
+        .signature
+        .as_ref()
+        .filter(|signature| unmark(signature).is_none())?;
     Some(json!({ "type": "thinking", "thinking": thought.text, "signature": signature }))
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::super::common::{Event, Finish, call_id};
 use super::super::error::{self, ProviderError};
+use super::super::foreign::{Origin, mark};
 use super::super::stream::StreamError;
 use super::super::usage;
 use super::super::{AnswerContext, Dialect};
@@ -183,12 +184,18 @@ impl Decoder {
                 fragment,
             });
             events.push(Event::CallEnd { choice, index });
-        } else if let Some(text) = part.text.filter(|text| !text.is_empty()) {
+            return Ok(());
+        }
+        if let Some(text) = part.text.filter(|text| !text.is_empty()) {
             events.push(if part.thought.unwrap_or(false) {
                 Event::Thought { choice, text }
             } else {
                 Event::Text { choice, text }
             });
+        }
+        if let Some(signature) = part.thought_signature {
+            let signature = mark(Origin::Gemini, &signature);
+            events.push(Event::Signature { choice, signature });
         }
         Ok(())
     }

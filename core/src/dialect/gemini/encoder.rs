@@ -8,6 +8,7 @@ use super::super::common::{Event, Finish, ToolCall, arguments};
 use super::super::sse::EVENT_LIMIT;
 use super::super::stream::{StreamError, put_event};
 use super::super::{AnswerContext, Usage};
+use super::answer::thought_part;
 
 /// This dialect says tool calls whole, so their arguments are gathered; and says finish and usage last, in one chunk.
 #[derive(Debug)]
@@ -133,8 +134,12 @@ impl Encoder {
             }
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::End => self.end(out),
-            // Signatures are another provider's; this dialect's SDKs know no pings, and some choke on comments.
-            Event::Signature { .. } | Event::Redacted { .. } | Event::Ping => {}
+            Event::Signature { choice, signature } => {
+                self.parts(*choice, &[thought_part("", Some(signature), false)], out);
+            }
+            Event::Redacted { choice, data } => self.parts(*choice, &[thought_part(data, None, true)], out),
+            // This dialect's SDKs know no pings, and some choke on comments.
+            Event::Ping => {}
         }
         Ok(())
     }
@@ -152,15 +157,19 @@ impl Encoder {
                 self.held = self.held.saturating_sub(call.arguments.len());
                 let input = arguments(&call.arguments);
                 let Call {
-                    id, name, signature, ..
+                    index,
+                    id,
+                    name,
+                    signature,
+                    ..
                 } = call;
                 let call = ToolCall {
                     id,
                     name,
                     input,
-                    signature: None,
+                    signature,
                 };
-                super::request_out::call_part(&call, signature.as_deref())
+                super::given_call(&call, index == 0)
             })
             .collect();
         self.parts(choice, &parts, out);

@@ -10,6 +10,7 @@ use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
     ToolResult, is, push_turn,
 };
+use super::super::foreign::{Origin, unmark};
 use super::schema::to_json_schema;
 
 const SPELLED: Spelling = Spelling {
@@ -127,6 +128,7 @@ fn contents(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
     if request.turns.is_empty() {
         return Err(list.wrong("must hold at least one content with parts"));
     }
+    request.turns.iter_mut().for_each(|turn| join_thoughts(&mut turn.parts));
     Ok(())
 }
 
@@ -157,13 +159,7 @@ fn part(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, R
             .get("thought")
             .is_some_and(|thought| thought.value == &Value::Bool(true))
         {
-            // Its signature is Gemini's, and no other provider would take it.
-            return Ok(Part::Thought(Thought {
-                text,
-                signature: None,
-                redacted: false,
-                path: at.path(),
-            }));
+            return Ok(Part::Thought(thought(text, signature.as_deref(), at.path())));
         }
         return Ok(Part::Text(text));
     }
@@ -194,13 +190,43 @@ fn part(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, R
             id: calls.call(id, &name),
             name,
             input,
-            signature,
+            signature: signature.filter(|signature| unmark(signature).is_none()),
         }));
     }
     if let Some(response) = pick(at, "functionResponse", "function_response") {
         return function_response(&response, calls);
     }
     Err(at.unsupported("is not a part that the chosen provider can take"))
+}
+
+/// A thought that another provider's model had, as it wants it back. A signature that is not marked is Gemini's, and no
+/// other provider would take it.
+fn thought(text: String, signature: Option<&str>, path: String) -> Thought {
+    let (text, signature, redacted) = match signature.and_then(unmark) {
+        Some((Origin::Redacted, data)) => (data, None, true),
+        Some((Origin::Anthropic, signature)) => (text, Some(signature), false),
+        _ => (text, None, false),
+    };
+    Thought {
+        text,
+        signature,
+        redacted,
+        path,
+    }
+}
+
+/// Joins the pieces of a streamed thought, whose signature came last and alone.
+fn join_thoughts(parts: &mut Vec<Part>) {
+    parts.dedup_by(|next, first| match (first, next) {
+        (Part::Thought(first), Part::Thought(next))
+            if first.signature.is_none() && !first.redacted && !next.redacted =>
+        {
+            first.text.push_str(&next.text);
+            first.signature = next.signature.take();
+            true
+        }
+        _ => false,
+    });
 }
 
 fn file_data(file: &At<'_>) -> Result<Part, RequestError> {

@@ -7,12 +7,9 @@ use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, ToolCall, ToolChoice, ToolResult, Turn, keep_only, mime_of_url,
     text_of,
 };
-use super::super::thinking::{for_gemini, gemini_generation};
+use super::super::foreign::gemini_signature;
+use super::super::thinking::for_gemini;
 use super::super::{RequestError, Target};
-
-/// The API's own marker for a call whose signature is not at hand, such as one that another provider's model made. The
-/// third generation refuses a history without any.
-const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 /// Writes a `generateContent` request.
 pub(in super::super) fn encode(
@@ -28,7 +25,7 @@ pub(in super::super) fn encode(
     }
     let mut contents = Vec::new();
     for turn in &request.turns {
-        contents.extend(content(turn, signed(target.model), dropped)?);
+        contents.extend(content(turn, super::signed(target.model), dropped)?);
     }
     body.insert("contents".into(), contents.into());
     tool_fields(&mut body, &mut request, dropped);
@@ -48,11 +45,6 @@ pub(in super::super) fn encode(
     Ok(Value::Object(body))
 }
 
-/// Whether the model wants a thought signature on the calls in the history.
-fn signed(model: &str) -> bool {
-    gemini_generation(model).is_some_and(|generation| generation >= (3, 0))
-}
-
 fn content(turn: &Turn, signed: bool, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
     let mut parts = Vec::new();
     let mut first_call = true;
@@ -61,9 +53,13 @@ fn content(turn: &Turn, signed: bool, dropped: &mut Dropped) -> Result<Option<Va
             Part::Text(text) if text.is_empty() => {}
             Part::Text(text) => parts.push(json!({ "text": text })),
             Part::Media(media) => parts.push(media_part(media)?),
-            Part::Thought(thought) => dropped.note(&thought.path),
+            Part::Thought(thought) => match gemini_signature(thought.signature.as_deref()) {
+                // An empty text is where the API itself puts a signature that stands alone.
+                Some(signature) => parts.push(json!({ "text": "", "thoughtSignature": signature })),
+                None => dropped.note_if(!thought.text.is_empty(), &thought.path),
+            },
             Part::Call(call) => {
-                let marker = (signed && first_call).then_some(NO_SIGNATURE);
+                let marker = (signed && first_call).then_some(super::NO_SIGNATURE);
                 first_call = false;
                 parts.push(call_part(call, call.signature.as_deref().or(marker)));
             }

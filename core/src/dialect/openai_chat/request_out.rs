@@ -129,7 +129,7 @@ fn user_messages(turn: &Turn, messages: &mut Vec<Value>, dropped: &mut Dropped) 
                     rest.push(content_part(media)?);
                 }
             }
-            Part::Thought(thought) => dropped.note(&thought.path),
+            Part::Thought(thought) => dropped.note_if(!thought.text.is_empty(), &thought.path),
             Part::Call(_) => {}
             Part::Text(_) | Part::Media(_) => rest.push(content_part(part)?),
         }
@@ -185,7 +185,7 @@ fn assistant_message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>
         match part {
             Part::Text(piece) => text.push_str(piece),
             Part::Call(call) => calls.push(call_value(call)),
-            Part::Thought(thought) => dropped.note(&thought.path),
+            Part::Thought(thought) => dropped.note_if(!thought.text.is_empty(), &thought.path),
             Part::Media(media) => {
                 return Err(RequestError::unsupported(
                     &media.path,
