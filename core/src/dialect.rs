@@ -1,7 +1,8 @@
 //! What each provider's API says, and how one is said in another.
 //!
-//! Three dialects are spoken, on both sides: `OpenAI` chat completions, `Anthropic` messages and `Gemini`
-//! `generateContent`. Where caller and provider speak the same one, the bytes pass as they came: [`peek`] reads the few
+//! Three dialects are spoken on both sides: `OpenAI` chat completions, `Anthropic` messages and `Gemini`
+//! `generateContent`. A fourth, `OpenAI` Responses, is spoken by callers to every provider, and by this proxy to `OpenAI`
+//! only where the caller speaks it ([`crate::config::Provider::wire`]). Where caller and provider speak the same one, the bytes pass as they came: [`peek`] reads the few
 //! facts that routing needs, [`with_model`] and [`with_usage_option`] splice single values, [`Stream`] watches without
 //! touching. Where they differ, everything goes through one common model (`common`), so each dialect is written once
 //! in each direction instead of once per pair.
@@ -13,6 +14,7 @@
 //!
 //! What only loses a hint is left out or approximated and listed in [`Translated::dropped`], by the path of the
 //! caller's field:
+//! - what only `OpenAI` does, of a Responses request: it is listed at `openai_responses`;
 //! - bookkeeping: `user` (carried between `OpenAI` and `Anthropic`), `metadata`, `store`, `service_tier`, cache keys and `cache_control`;
 //! - sampling that the target lacks: `seed`, `logit_bias` (its token ids mean nothing to another tokenizer), penalties,
 //!   `top_k`; `temperature` above 1 for `Anthropic` (set to 1), `top_p` beside `temperature` for `Anthropic` (its newer
@@ -32,7 +34,8 @@
 //!   OpenAI-compatible API uses);
 //! - `Anthropic` callers get `thinking` and `redacted_thinking` blocks, thoughts only if they asked for thinking (else
 //!   pings while the model thinks), signatures of tool calls always;
-//! - `Gemini` callers get `thought` parts with a `thoughtSignature`.
+//! - `Gemini` callers get `thought` parts with a `thoughtSignature`;
+//! - callers of Responses get reasoning items, in whose `encrypted_content` the signatures travel.
 //!
 //! [`without_foreign_thoughts`] takes them out again where the conversation goes on with the caller's own dialect.
 
@@ -44,7 +47,9 @@ mod envelope;
 mod error;
 mod foreign;
 mod gemini;
+mod logprobs;
 mod openai_chat;
+mod openai_responses;
 pub mod sse;
 mod stream;
 mod thinking;
@@ -60,6 +65,7 @@ use crate::fault::{Code, ErrorKind};
 pub use envelope::{Envelope, peek, with_model, with_usage_option};
 pub use error::{ErrorView, ProviderError, error_body, error_event, parse_error};
 pub use foreign::without_foreign_thoughts;
+pub use openai_responses::{Echo, native_responses};
 pub use stream::{Pushed, Stream, StreamError};
 pub use usage::{Usage, usage};
 
@@ -72,11 +78,21 @@ pub enum Dialect {
     AnthropicMessages,
     /// `Gemini` `generateContent` and `streamGenerateContent`.
     Gemini,
+    /// `OpenAI` Responses: a caller's dialect.
+    OpenAiResponses,
 }
 
 impl Dialect {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini];
+    /// All of them, as callers speak them.
+    pub const ALL: [Self; 4] = [
+        Self::OpenAiChat,
+        Self::AnthropicMessages,
+        Self::Gemini,
+        Self::OpenAiResponses,
+    ];
+
+    /// Those that a provider is asked in where the caller speaks another.
+    pub const PROVIDERS: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini];
 
     /// The metric label and log value.
     pub fn as_str(self) -> &'static str {
@@ -84,6 +100,17 @@ impl Dialect {
             Self::OpenAiChat => "openai",
             Self::AnthropicMessages => "anthropic",
             Self::Gemini => "gemini",
+            Self::OpenAiResponses => "openai_responses",
+        }
+    }
+
+    /// The dialect of the providers that this caller's SDK is made for: who speaks Responses is at home with whoever
+    /// speaks chat completions.
+    #[must_use]
+    pub fn family(self) -> Self {
+        match self {
+            Self::OpenAiResponses => Self::OpenAiChat,
+            other => other,
         }
     }
 }
@@ -154,6 +181,9 @@ pub struct Target<'a> {
     pub safety: &'a [(String, String)],
     /// Whether the caller wants a stream.
     pub stream: bool,
+    /// Whether what would be refused as `VAL_UNSUPPORTED` is left out instead, and listed, where the rest still makes
+    /// sense (ModelRoute `onUnsupported: Drop`).
+    pub drop_unsupported: bool,
 }
 
 /// A request in the provider's dialect.
@@ -181,6 +211,8 @@ pub struct AnswerContext {
     /// Whether the caller wants to read thoughts ([`Translated::show_thoughts`]). `Anthropic` callers get none
     /// otherwise: their API gives none unasked, and programs rely on a text to come first.
     pub show_thoughts: bool,
+    /// What a Responses answer repeats of its request.
+    pub echo: Echo,
 }
 
 /// Path on the provider's side, appended to its base URL, which has no trailing slash.
@@ -189,6 +221,7 @@ pub struct AnswerContext {
 pub fn request_path(dialect: Dialect, model: &str, stream: bool) -> String {
     match dialect {
         Dialect::OpenAiChat => "/chat/completions".to_owned(),
+        Dialect::OpenAiResponses => "/responses".to_owned(),
         Dialect::AnthropicMessages => "/v1/messages".to_owned(),
         Dialect::Gemini => {
             let method = if stream {
@@ -224,6 +257,9 @@ fn path_segment(text: &str) -> String {
     }
 }
 
+/// See [`Dialect::PROVIDERS`]: the proxy never gets here.
+const NOT_ASKED: &str = "cannot be said in Responses: no provider is asked in it for a caller of another dialect";
+
 /// Says the caller's request in the provider's dialect.
 pub fn translate_request(
     from: Dialect,
@@ -232,17 +268,22 @@ pub fn translate_request(
     target: &Target<'_>,
 ) -> Result<Translated, RequestError> {
     let value = at::parse_body(body)?;
-    let mut dropped = at::Dropped::default();
-    let request = match from {
+    let mut dropped = at::Dropped::new(target.drop_unsupported);
+    let mut request = match from {
         Dialect::OpenAiChat => openai_chat::request_in::decode(&value, &mut dropped),
         Dialect::AnthropicMessages => anthropic_messages::request_in::decode(&value, &mut dropped),
         Dialect::Gemini => gemini::request_in::decode(&value, &mut dropped),
+        Dialect::OpenAiResponses => openai_responses::request_in::decode(&value, &mut dropped),
     }?;
+    if target.drop_unsupported {
+        request.forget_missing_tools();
+    }
     let show_thoughts = request.show_thoughts;
     let encoded = match to {
         Dialect::OpenAiChat => openai_chat::request_out::encode(request, target, &mut dropped),
         Dialect::AnthropicMessages => anthropic_messages::request_out::encode(request, target, &mut dropped),
         Dialect::Gemini => gemini::request_out::encode(request, target, &mut dropped),
+        Dialect::OpenAiResponses => Err(RequestError::unsupported("", NOT_ASKED)),
     }?;
     Ok(Translated {
         body: common::to_bytes(&encoded),
@@ -269,6 +310,7 @@ pub fn translate_response(
         Dialect::OpenAiChat => openai_chat::answer::decode(&value, ctx),
         Dialect::AnthropicMessages => anthropic_messages::answer::decode(&value),
         Dialect::Gemini => gemini::answer::decode(&value, ctx),
+        Dialect::OpenAiResponses => None,
     }
     .ok_or(ErrorKind::Malformed)?;
     // An empty answer that says it is whole would be a lie: the model tried to call a tool and failed.
@@ -281,9 +323,10 @@ pub fn translate_response(
     }
     let usage = answer.usage.unwrap_or_default();
     let encoded = match to {
-        Dialect::OpenAiChat => openai_chat::answer::encode(&answer, ctx),
-        Dialect::AnthropicMessages => anthropic_messages::answer::encode(&answer, ctx),
-        Dialect::Gemini => gemini::answer::encode(&answer, ctx),
+        Dialect::OpenAiChat => common::to_bytes(&openai_chat::answer::encode(&answer, ctx)),
+        Dialect::AnthropicMessages => common::to_bytes(&anthropic_messages::answer::encode(&answer, ctx)),
+        Dialect::Gemini => common::to_bytes(&gemini::answer::encode(&answer, ctx)),
+        Dialect::OpenAiResponses => openai_responses::answer::encode(&answer, ctx),
     };
-    Ok((common::to_bytes(&encoded), usage))
+    Ok((encoded, usage))
 }

@@ -21,6 +21,7 @@ fn send(from: Dialect, to: Dialect, model: &str, body: &Value) -> (Value, Vec<St
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
+        drop_unsupported: false,
     };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target).unwrap();
     (serde_json::from_slice(&translated.body).unwrap(), translated.dropped)
@@ -295,6 +296,7 @@ fn ctx(show_thoughts: bool) -> AnswerContext {
         created: 1,
         include_usage: false,
         show_thoughts,
+        ..AnswerContext::default()
     }
 }
 

@@ -108,7 +108,7 @@ pub fn without_foreign_thoughts(dialect: Dialect, model: &str, body: &Bytes) -> 
     let (list, items) = match dialect {
         Dialect::AnthropicMessages => ("messages", "content"),
         Dialect::Gemini => ("contents", "parts"),
-        Dialect::OpenAiChat => return body.clone(),
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => return body.clone(),
     };
     if memmem::find(body, MARKED).is_none() {
         return body.clone();

@@ -7,7 +7,7 @@ use super::common::Event;
 use super::error::{self, ErrorView};
 use super::sse::{Kind, Parser};
 use super::watch::Watch;
-use super::{AnswerContext, Dialect, ProviderError, Usage, anthropic_messages, gemini, openai_chat};
+use super::{AnswerContext, Dialect, ProviderError, Usage, anthropic_messages, gemini, openai_chat, openai_responses};
 
 /// What the caller is to be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,8 @@ impl Stream {
         }
     }
 
-    /// The provider closed. `Ok` only if its dialect's own end was seen: `[DONE]`, `message_stop`, a `finishReason`.
+    /// The provider closed. `Ok` only if its dialect's own end was seen: `[DONE]`, `message_stop`, a `finishReason`,
+    /// `response.completed`.
     /// Appends what is still owed to the caller.
     pub fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamError> {
         match &mut self.inner {
@@ -122,7 +123,10 @@ impl Stream {
     pub fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
         match &self.inner {
             Inner::Watch(watch) => watch.error_event(self.caller, error),
-            Inner::Translate(_) => error::error_event(self.caller, error),
+            Inner::Translate(translate) => match &translate.encoder {
+                Encoder::Responses(encoder) => encoder.error_event(error),
+                _ => error::error_event(self.caller, error),
+            },
         }
     }
 }
@@ -132,6 +136,8 @@ enum Decoder {
     OpenAi(openai_chat::decoder::Decoder),
     Anthropic(anthropic_messages::decoder::Decoder),
     Gemini(gemini::decoder::Decoder),
+    /// See [`Dialect::PROVIDERS`]: the proxy never asks for it.
+    None,
 }
 
 #[derive(Debug)]
@@ -139,6 +145,7 @@ enum Encoder {
     OpenAi(openai_chat::encoder::Encoder),
     Anthropic(anthropic_messages::encoder::Encoder),
     Gemini(gemini::encoder::Encoder),
+    Responses(openai_responses::encoder::Encoder),
 }
 
 #[derive(Debug)]
@@ -159,11 +166,13 @@ impl Translate {
             Dialect::OpenAiChat => Decoder::OpenAi(openai_chat::decoder::Decoder::new(&ctx)),
             Dialect::AnthropicMessages => Decoder::Anthropic(anthropic_messages::decoder::Decoder::default()),
             Dialect::Gemini => Decoder::Gemini(gemini::decoder::Decoder::new(&ctx)),
+            Dialect::OpenAiResponses => Decoder::None,
         };
         let encoder = match caller {
             Dialect::OpenAiChat => Encoder::OpenAi(openai_chat::encoder::Encoder::new(ctx)),
             Dialect::AnthropicMessages => Encoder::Anthropic(anthropic_messages::encoder::Encoder::new(ctx)),
             Dialect::Gemini => Encoder::Gemini(gemini::encoder::Encoder::new(ctx)),
+            Dialect::OpenAiResponses => Encoder::Responses(openai_responses::encoder::Encoder::new(ctx)),
         };
         Self {
             parser: Parser::new(),
@@ -211,6 +220,9 @@ impl Translate {
             Decoder::OpenAi(decoder) => decoder.event(data, &mut events),
             Decoder::Anthropic(decoder) => decoder.event(data, &mut events),
             Decoder::Gemini(decoder) => decoder.event(data, &mut events),
+            Decoder::None => Err(StreamError::Malformed(
+                "Responses events are for callers of Responses only".to_owned(),
+            )),
         };
         let emitted = self.emit(&events, out);
         events.clear();
@@ -240,6 +252,7 @@ impl Translate {
                 Encoder::OpenAi(encoder) => encoder.event(event, out),
                 Encoder::Anthropic(encoder) => encoder.event(event, out),
                 Encoder::Gemini(encoder) => encoder.event(event, out)?,
+                Encoder::Responses(encoder) => encoder.event(event, out)?,
             }
         }
         Ok(())
@@ -259,7 +272,7 @@ impl Translate {
         if !self.ended {
             let whole = match &self.decoder {
                 Decoder::Gemini(decoder) => decoder.whole(),
-                Decoder::OpenAi(_) | Decoder::Anthropic(_) => false,
+                Decoder::OpenAi(_) | Decoder::Anthropic(_) | Decoder::None => false,
             };
             if !whole {
                 return Err(StreamError::Truncated);

@@ -59,7 +59,7 @@ pub(crate) fn to_provider(
     }
     if let Some(chosen) = key {
         match provider.dialect {
-            Dialect::OpenAiChat => headers.insert(AUTHORIZATION, chosen.key.bearer()),
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => headers.insert(AUTHORIZATION, chosen.key.bearer()),
             Dialect::AnthropicMessages => headers.insert(X_API_KEY, chosen.key.bare()),
             Dialect::Gemini => headers.insert(X_GOOG_API_KEY, chosen.key.bare()),
         };

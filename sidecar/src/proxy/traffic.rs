@@ -51,7 +51,7 @@ struct CodeLabels {
 
 /// Families about traffic.
 pub struct Traffic {
-    received: [Counter; 3],
+    received: [Counter; Dialect::ALL.len()],
     requests: Family<RequestLabels, Counter>,
     attempts: Family<AttemptLabels, Counter>,
     duration: Histograms<ProviderLabel>,
@@ -161,7 +161,7 @@ impl Traffic {
         names.extend(default_model.filter(|name| !models.contains(name)));
         names.push(OTHER);
         Handles {
-            answered: <[OnceLock<Counter>; 3]>::default(),
+            answered: Default::default(),
             requests: self.requests.clone(),
             duration: self.duration.get_or_create_owned(&label),
             first_token: self.first_token.get_or_create_owned(&label),
@@ -264,7 +264,7 @@ const TOKEN_KINDS: [&str; 5] = ["input", "output", "cached", "cache_write", "rea
 /// makes no series.
 pub struct Handles {
     provider: Arc<str>,
-    answered: [OnceLock<Counter>; 3],
+    answered: [OnceLock<Counter>; Dialect::ALL.len()],
     requests: Family<RequestLabels, Counter>,
     duration: Histogram,
     first_token: Histogram,
@@ -356,5 +356,6 @@ fn index(dialect: Dialect) -> usize {
         Dialect::OpenAiChat => 0,
         Dialect::AnthropicMessages => 1,
         Dialect::Gemini => 2,
+        Dialect::OpenAiResponses => 3,
     }
 }

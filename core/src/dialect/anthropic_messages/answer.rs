@@ -45,6 +45,7 @@ pub(in super::super) fn decode(body: &Value) -> Option<Answer> {
             refusal: None,
             finish,
             stop_sequence,
+            logprobs: Vec::new(),
         }],
         usage: usage::from_value::<usage::Anthropic>(body.get("usage")),
     })

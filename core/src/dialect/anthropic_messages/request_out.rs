@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use super::super::at::Dropped;
+use super::super::at::{Dropped, Kept};
 use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Thought, ToolCall, ToolChoice, ToolResult, Turn, as_f64, is,
     keep_only, safe_id,
@@ -20,10 +20,10 @@ pub(in super::super) fn encode(
 ) -> Result<Value, RequestError> {
     let spelled = request.spelled;
     if request.choices > 1 {
-        return Err(RequestError::unsupported(
+        dropped.leave_out(RequestError::unsupported(
             spelled.choices,
             "the chosen provider gives one answer only: set it to 1",
-        ));
+        ))?;
     }
     let mut body = Map::new();
     body.insert("model".into(), target.model.into());
@@ -53,6 +53,20 @@ pub(in super::super) fn encode(
     );
     let thinks = thinking::put(&mut body, &request, target, dropped);
     sampling(&mut body, &request, target.model, thinks, dropped);
+    if request.logprobs.is_some() {
+        dropped.leave_out(RequestError::unsupported(
+            spelled.logprobs,
+            "log probabilities are not supported by the chosen provider",
+        ))?;
+    }
+    // This API refuses those that are white space only.
+    if request.stop.iter().any(|stop| stop.trim().is_empty()) {
+        dropped.leave_out(RequestError::unsupported(
+            spelled.stop,
+            "a stop sequence of white space only is not supported by the chosen provider",
+        ))?;
+        request.stop.retain(|stop| !stop.trim().is_empty());
+    }
     if !request.stop.is_empty() {
         body.insert("stop_sequences".into(), std::mem::take(&mut request.stop).into());
     }
@@ -136,21 +150,25 @@ fn whole(number: &Number) -> Option<Number> {
 }
 
 fn message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
-    let mut content = Vec::new();
+    let mut content = Kept::new();
     for part in &turn.parts {
         match part {
             Part::Text(text) if text.is_empty() => {}
-            Part::Text(text) => content.push(json!({ "type": "text", "text": text })),
-            Part::Media(media) => content.push(media_block(media)?),
-            Part::Call(call) => content.push(call_block(call)),
-            Part::Result(result) => content.push(result_block(result)?),
+            Part::Text(text) => content.take(Ok(json!({ "type": "text", "text": text })), dropped)?,
+            Part::Media(media) => content.take(media_block(media), dropped)?,
+            Part::Call(call) => content.take(Ok(call_block(call)), dropped)?,
+            Part::Result(result) => {
+                let block = result_block(result, dropped)?;
+                content.take(Ok(block), dropped)?;
+            }
             // Only what Anthropic signed comes back as a thought; the rest it would refuse.
             Part::Thought(thought) => match thought_block(thought) {
-                Some(block) => content.push(block),
+                Some(block) => content.take(Ok(block), dropped)?,
                 None => dropped.note_if(!thought.text.is_empty(), &thought.path),
             },
         }
     }
+    let mut content = content.finish()?;
     if content.is_empty() {
         return Ok(None);
     }
@@ -176,15 +194,18 @@ pub(super) fn thought_block(thought: &Thought) -> Option<Value> {
     Some(json!({ "type": "thinking", "thinking": thought.text, "signature": signature }))
 }
 
-fn result_block(result: &ToolResult) -> Result<Value, RequestError> {
-    let mut content = Vec::new();
+fn result_block(result: &ToolResult, dropped: &mut Dropped) -> Result<Value, RequestError> {
+    let mut content = Kept::new();
     for part in &result.parts {
         match part {
-            Part::Text(text) if !text.is_empty() => content.push(json!({ "type": "text", "text": text })),
-            Part::Media(media) => content.push(media_block(media)?),
+            Part::Text(text) if !text.is_empty() => {
+                content.take(Ok(json!({ "type": "text", "text": text })), dropped)?
+            }
+            Part::Media(media) => content.take(media_block(media), dropped)?,
             _ => {}
         }
     }
+    let content = content.finish()?;
     let mut block = Map::new();
     block.insert("type".into(), "tool_result".into());
     block.insert("tool_use_id".into(), safe_id(&result.id).into());

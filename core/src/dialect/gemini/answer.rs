@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::AnswerContext;
 use super::super::common::{Answer, Choice, Finish, Part, Thought, ToolCall, call_id};
 use super::super::foreign::{Origin, mark, unmark};
-use super::super::usage;
+use super::super::{logprobs, usage};
 
 /// Reads an answer; `None` if it is none.
 pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answer> {
@@ -29,6 +29,7 @@ pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answ
             refusal: None,
             finish,
             stop_sequence: None,
+            logprobs: Vec::new(),
         });
     }
     if answer.choices.is_empty() { None } else { Some(answer) }
@@ -85,6 +86,7 @@ fn choice(candidate: &Value, calls: &mut usize, ctx: &AnswerContext) -> Option<C
         refusal: None,
         finish,
         stop_sequence: None,
+        logprobs: logprobs::from_gemini(candidate.get("logprobsResult")),
     })
 }
 
@@ -113,11 +115,15 @@ pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Value {
             if let Some(refusal) = &choice.refusal {
                 parts.push(json!({ "text": refusal }));
             }
-            json!({
+            let mut candidate = json!({
                 "content": { "parts": parts, "role": "model" },
                 "finishReason": super::finish_reason(choice.finish),
                 "index": index,
-            })
+            });
+            if let (Some(logprobs), Some(object)) = (logprobs::to_gemini(&choice.logprobs), candidate.as_object_mut()) {
+                object.insert("logprobsResult".to_owned(), logprobs);
+            }
+            candidate
         })
         .collect();
     json!({

@@ -7,8 +7,8 @@ use super::super::common::{Event, Finish, call_id};
 use super::super::error::{self, ProviderError};
 use super::super::foreign::{Origin, mark};
 use super::super::stream::StreamError;
-use super::super::usage;
 use super::super::{AnswerContext, Dialect};
+use super::super::{logprobs, usage};
 use crate::fault::ErrorKind;
 
 /// There is no end mark in this dialect: a stream is whole once a finish reason, or the reason why the prompt was
@@ -41,6 +41,7 @@ struct Candidate {
     #[serde(default)]
     index: u32,
     content: Option<Content>,
+    logprobs_result: Option<Value>,
     finish_reason: Option<String>,
     finish_message: Option<String>,
 }
@@ -130,6 +131,10 @@ impl Decoder {
         }
         for part in candidate.content.and_then(|content| content.parts).unwrap_or_default() {
             self.part(choice, part, events)?;
+        }
+        let tokens = logprobs::from_gemini(candidate.logprobs_result.as_ref());
+        if !tokens.is_empty() {
+            events.push(Event::Logprobs { choice, tokens });
         }
         let Some(reason) = candidate.finish_reason else {
             return Ok(());

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::common::{Event, Finish, ToolCall, arguments};
+use super::super::logprobs;
 use super::super::sse::EVENT_LIMIT;
 use super::super::stream::{StreamError, put_event};
 use super::super::{AnswerContext, Usage};
@@ -138,6 +139,17 @@ impl Encoder {
                 self.parts(*choice, &[thought_part("", Some(signature), false)], out);
             }
             Event::Redacted { choice, data } => self.parts(*choice, &[thought_part(data, None, true)], out),
+            Event::Logprobs { choice, tokens } => {
+                if let Some(logprobs) = logprobs::to_gemini(tokens) {
+                    let content = json!({ "parts": [{ "text": "" }], "role": "model" });
+                    let chunk = json!({
+                        "candidates": [{ "content": content, "logprobsResult": logprobs, "index": choice }],
+                        "modelVersion": self.ctx.model,
+                        "responseId": self.id,
+                    });
+                    put_event(out, None, &chunk);
+                }
+            }
             // This dialect's SDKs know no pings, and some choke on comments.
             Event::Ping => {}
         }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::super::RequestError;
-use super::super::at::{At, Dropped};
+use super::super::at::{At, Dropped, Kept};
 use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
     ToolResult, is, push_turn,
@@ -20,6 +20,8 @@ const SPELLED: Spelling = Spelling {
     frequency_penalty: "generationConfig.frequencyPenalty",
     presence_penalty: "generationConfig.presencePenalty",
     seed: "generationConfig.seed",
+    stop: "generationConfig.stopSequences",
+    logprobs: "generationConfig.responseLogprobs",
     choices: "generationConfig.candidateCount",
     format: "generationConfig.responseMimeType",
     thinking: "generationConfig.thinkingConfig",
@@ -118,12 +120,12 @@ fn contents(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
                 _ => return Err(role.wrong("must be user or model")),
             },
         };
-        let mut parts = Vec::new();
+        let mut parts = Kept::new();
         for item in content.need("parts")?.items()? {
             item.object()?;
-            parts.push(part(&item, &mut calls, dropped)?);
+            parts.take(part(&item, &mut calls, dropped), dropped)?;
         }
-        push_turn(&mut request.turns, role, parts);
+        push_turn(&mut request.turns, role, parts.finish()?);
     }
     if request.turns.is_empty() {
         return Err(list.wrong("must hold at least one content with parts"));
@@ -301,23 +303,28 @@ const CONFIG_KNOWN: &[&str] = &[
     "response_modalities",
     "responseLogprobs",
     "response_logprobs",
+    "logprobs",
 ];
 
 fn generation_config(at: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     at.note_unknown(CONFIG_KNOWN, dropped);
-    if let Some(logprobs) =
-        pick(at, "responseLogprobs", "response_logprobs").filter(|at| at.value == &Value::Bool(true))
-    {
-        return Err(logprobs.unsupported("log probabilities are not supported by the chosen provider"));
+    if let Some(modalities) = pick(at, "responseModalities", "response_modalities") {
+        let names = modalities.strings()?;
+        let is_text = |name: &String| name.eq_ignore_ascii_case("text");
+        if !names.iter().all(is_text) {
+            let refusal = modalities.unsupported("only text is supported by the chosen provider");
+            if names.iter().any(is_text) {
+                dropped.leave_out(refusal)?;
+            } else {
+                return Err(refusal);
+            }
+        }
     }
-    if let Some(modalities) = pick(at, "responseModalities", "response_modalities")
-        && modalities
-            .strings()?
-            .iter()
-            .any(|name| !name.eq_ignore_ascii_case("text"))
-    {
-        return Err(modalities.unsupported("only text is supported by the chosen provider"));
-    }
+    let wanted = pick(at, "responseLogprobs", "response_logprobs")
+        .map(|at| at.bool())
+        .transpose()?;
+    let others = at.get("logprobs").map(|at| at.u64()).transpose()?;
+    request.logprobs = wanted.unwrap_or(false).then(|| others.unwrap_or(0));
     request.max_tokens = pick(at, "maxOutputTokens", "max_output_tokens")
         .map(|at| at.u64())
         .transpose()?;
@@ -394,11 +401,10 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         for tool in list.items()? {
             for name in tool.object()?.keys() {
                 if !matches!(name.as_str(), "functionDeclarations" | "function_declarations") {
-                    let path = tool.child(name);
-                    return Err(RequestError::unsupported(
-                        path,
+                    dropped.leave_out(RequestError::unsupported(
+                        tool.child(name),
                         "only functionDeclarations can be translated",
-                    ));
+                    ))?;
                 }
             }
             let Some(list) = pick(&tool, "functionDeclarations", "function_declarations") else {

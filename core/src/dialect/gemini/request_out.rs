@@ -1,15 +1,18 @@
 //! `generateContent` requests, written.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
-use super::super::at::Dropped;
+use super::super::at::{Dropped, Kept};
 use super::super::common::{
-    Format, Media, MediaSource, Part, Request, Role, ToolCall, ToolChoice, ToolResult, Turn, keep_only, mime_of_url,
-    text_of,
+    Format, Media, MediaSource, Part, Request, Role, ToolCall, ToolChoice, ToolResult, Turn, at_most, keep_only,
+    mime_of_url, text_of,
 };
 use super::super::foreign::gemini_signature;
 use super::super::thinking::for_gemini;
 use super::super::{RequestError, Target};
+
+/// Stop sequences that this API takes.
+const MAX_STOP: usize = 5;
 
 /// Writes a `generateContent` request.
 pub(in super::super) fn encode(
@@ -30,7 +33,7 @@ pub(in super::super) fn encode(
     body.insert("contents".into(), contents.into());
     tool_fields(&mut body, &mut request, dropped);
     dropped.note_if(request.user.is_some(), request.spelled.user);
-    let config = config(request, target.model, dropped);
+    let config = config(request, target.model, dropped)?;
     if !config.is_empty() {
         body.insert("generationConfig".into(), Value::Object(config));
     }
@@ -46,35 +49,36 @@ pub(in super::super) fn encode(
 }
 
 fn content(turn: &Turn, signed: bool, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
-    let mut parts = Vec::new();
+    let mut parts = Kept::new();
     let mut first_call = true;
     for part in &turn.parts {
         match part {
             Part::Text(text) if text.is_empty() => {}
-            Part::Text(text) => parts.push(json!({ "text": text })),
-            Part::Media(media) => parts.push(media_part(media)?),
+            Part::Text(text) => parts.take(Ok(json!({ "text": text })), dropped)?,
+            Part::Media(media) => parts.take(media_part(media), dropped)?,
             Part::Thought(thought) => match gemini_signature(thought.signature.as_deref()) {
                 // An empty text is where the API itself puts a signature that stands alone.
-                Some(signature) => parts.push(json!({ "text": "", "thoughtSignature": signature })),
+                Some(signature) => parts.take(Ok(json!({ "text": "", "thoughtSignature": signature })), dropped)?,
                 None => dropped.note_if(!thought.text.is_empty(), &thought.path),
             },
             Part::Call(call) => {
                 let marker = (signed && first_call).then_some(super::NO_SIGNATURE);
                 first_call = false;
-                parts.push(call_part(call, call.signature.as_deref().or(marker)));
+                parts.take(Ok(call_part(call, call.signature.as_deref().or(marker))), dropped)?;
             }
             Part::Result(result) => {
-                parts.push(response_part(result));
+                parts.take(Ok(response_part(result)), dropped)?;
                 // The result itself is an object: pictures stand beside it.
                 for media in &result.parts {
                     if let Part::Media(media) = media {
                         dropped.note(&result.path);
-                        parts.push(media_part(media)?);
+                        parts.take(media_part(media), dropped)?;
                     }
                 }
             }
         }
     }
+    let parts = parts.finish()?;
     let role = if turn.role == Role::User { "user" } else { "model" };
     Ok((!parts.is_empty()).then(|| json!({ "role": role, "parts": parts })))
 }
@@ -159,7 +163,7 @@ fn tool_fields(body: &mut Map<String, Value>, request: &mut Request, dropped: &m
     }
 }
 
-fn config(request: Request, model: &str, dropped: &mut Dropped) -> Map<String, Value> {
+fn config(mut request: Request, model: &str, dropped: &mut Dropped) -> Result<Map<String, Value>, RequestError> {
     let mut config = Map::new();
     if let Some(limit) = request.max_tokens {
         config.insert("maxOutputTokens".into(), limit.into());
@@ -170,15 +174,22 @@ fn config(request: Request, model: &str, dropped: &mut Dropped) -> Map<String, V
         ("topK", request.top_k),
         ("frequencyPenalty", request.frequency_penalty),
         ("presencePenalty", request.presence_penalty),
-        ("seed", request.seed),
+        ("seed", seed(request.seed.take(), request.spelled.seed, dropped)),
     ];
     for (name, number) in numbers {
         if let Some(number) = number {
             config.insert(name.into(), Value::Number(number));
         }
     }
-    if !request.stop.is_empty() {
-        config.insert("stopSequences".into(), request.stop.into());
+    let stop = at_most(MAX_STOP, request.stop, request.spelled.stop, dropped)?;
+    if !stop.is_empty() {
+        config.insert("stopSequences".into(), stop.into());
+    }
+    if let Some(others) = request.logprobs {
+        config.insert("responseLogprobs".into(), true.into());
+        if others > 0 {
+            config.insert("logprobs".into(), others.into());
+        }
     }
     if request.choices > 1 {
         config.insert("candidateCount".into(), request.choices.into());
@@ -198,5 +209,15 @@ fn config(request: Request, model: &str, dropped: &mut Dropped) -> Map<String, V
             None => dropped.note(request.spelled.thinking),
         }
     }
-    config
+    Ok(config)
+}
+
+/// Within this API's 32 bits: a longer seed is cut, which still gives the same answer to the same seed.
+fn seed(seed: Option<Number>, spelled: &str, dropped: &mut Dropped) -> Option<Number> {
+    let seed = seed?;
+    let Some(whole) = seed.as_i64().filter(|whole| i32::try_from(*whole).is_err()) else {
+        return Some(seed);
+    };
+    dropped.note(spelled);
+    Some(Number::from(whole & i64::from(i32::MAX)))
 }

@@ -2,12 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::at::Dropped;
+use super::super::at::{Dropped, Kept};
 use super::super::common::{
-    Format, MediaSource, Part, Request, Role, Tool, ToolCall, ToolChoice, Turn, is, json_text, text_of,
+    Format, MediaSource, Part, Request, Role, Tool, ToolCall, ToolChoice, Turn, at_most, is, json_text, text_of,
 };
 use super::super::thinking::{self, Level};
 use super::super::{RequestError, Target};
+
+/// Stop sequences that this API takes.
+const MAX_STOP: usize = 4;
 
 /// Writes a chat completion request.
 pub(in super::super) fn encode(
@@ -71,8 +74,22 @@ pub(in super::super) fn encode(
         body.insert("seed".into(), Value::Number(seed));
     }
     dropped.note_if(request.top_k.is_some(), request.spelled.top_k);
-    if !request.stop.is_empty() {
-        body.insert("stop".into(), request.stop.into());
+    let stop = at_most(MAX_STOP, request.stop, spelled.stop, dropped)?;
+    if !stop.is_empty() {
+        body.insert("stop".into(), stop.into());
+    }
+    match request.logprobs {
+        Some(_) if samples_itself => dropped.leave_out(RequestError::unsupported(
+            spelled.logprobs,
+            "the chosen model gives no log probabilities while it thinks",
+        ))?,
+        Some(others) => {
+            body.insert("logprobs".into(), true.into());
+            if others > 0 {
+                body.insert("top_logprobs".into(), others.into());
+            }
+        }
+        None => {}
     }
     if request.choices > 1 {
         body.insert("n".into(), request.choices.into());
@@ -115,7 +132,7 @@ fn effort(request: &Request, model: &str, dropped: &mut Dropped) -> Option<Level
 
 /// Tool results become messages of their own and come first; the rest of the turn follows as the user's message.
 fn user_messages(turn: &Turn, messages: &mut Vec<Value>, dropped: &mut Dropped) -> Result<(), RequestError> {
-    let mut rest = Vec::new();
+    let mut rest = Kept::new();
     for part in &turn.parts {
         match part {
             Part::Result(result) => {
@@ -126,14 +143,15 @@ fn user_messages(turn: &Turn, messages: &mut Vec<Value>, dropped: &mut Dropped) 
                 // A tool message holds text only: pictures follow in the user's message.
                 for media in result.parts.iter().filter(|part| matches!(part, Part::Media(_))) {
                     dropped.note(&result.path);
-                    rest.push(content_part(media)?);
+                    rest.take(content_part(media), dropped)?;
                 }
             }
             Part::Thought(thought) => dropped.note_if(!thought.text.is_empty(), &thought.path),
             Part::Call(_) => {}
-            Part::Text(_) | Part::Media(_) => rest.push(content_part(part)?),
+            Part::Text(_) | Part::Media(_) => rest.take(content_part(part), dropped)?,
         }
     }
+    let rest = rest.finish()?;
     if !rest.is_empty() {
         messages.push(json!({ "role": "user", "content": simplest(rest) }));
     }
@@ -187,10 +205,10 @@ fn assistant_message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>
             Part::Call(call) => calls.push(call_value(call)),
             Part::Thought(thought) => dropped.note_if(!thought.text.is_empty(), &thought.path),
             Part::Media(media) => {
-                return Err(RequestError::unsupported(
+                dropped.leave_out(RequestError::unsupported(
                     &media.path,
                     "media in an assistant message is not supported by the chosen provider",
-                ));
+                ))?;
             }
             Part::Result(result) => {
                 return Err(RequestError::field(
