@@ -49,7 +49,7 @@ struct Whole<'a> {
 
 /// A delta, the frequent event, is written without a detour.
 #[derive(Serialize)]
-struct Delta<'a> {
+struct Fragment<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     sequence_number: u64,
@@ -59,7 +59,8 @@ struct Delta<'a> {
     content_index: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     summary_index: Option<usize>,
-    delta: &'a str,
+    #[serde(rename = "delta")]
+    text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<[(); 0]>,
 }
@@ -201,17 +202,17 @@ impl Encoder {
             Place::Arguments => ("response.function_call_arguments.delta", None),
         };
         let Some(item) = self.items.get(place) else { return };
-        let delta = Delta {
+        let fragment = Fragment {
             kind,
             sequence_number: self.sequence,
             item_id: &item.id,
             output_index: place,
             content_index,
             summary_index: matches!(at, Place::Summary).then_some(0),
-            delta: text,
+            text,
             logprobs: matches!(at, Place::Text(_)).then_some([]),
         };
-        put_event(out, Some(kind), &delta);
+        put_event(out, Some(kind), &fragment);
         self.sequence += 1;
     }
 
@@ -247,9 +248,8 @@ impl Encoder {
 
     /// The index of the message's last piece if it is of this kind, else of a new one.
     fn piece(&mut self, place: usize, kind: Kind, out: &mut BytesMut) -> usize {
-        let pieces = match self.items.get(place).map(|item| &item.body) {
-            Some(Body::Message(pieces)) => pieces,
-            _ => return 0,
+        let Some(Body::Message(pieces)) = self.items.get(place).map(|item| &item.body) else {
+            return 0;
         };
         let count = pieces.len();
         match pieces.last() {

@@ -71,7 +71,7 @@ pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
         "error" => return Err(error::parse_error(Dialect::OpenAiResponses, 200, data).into()),
         kind if kind.starts_with("response.") => {
             seen.started = true;
-            seen.chunks += u64::from(kind.ends_with(".delta"));
+            seen.chunks += u64::from(kind.as_bytes().ends_with(b".delta"));
         }
         // Keep-alives, and what may come.
         _ => {}
