@@ -43,6 +43,8 @@ mod anthropic_messages;
 mod array;
 mod at;
 mod common;
+pub mod count;
+pub mod embeddings;
 mod envelope;
 mod error;
 mod foreign;
@@ -229,13 +231,26 @@ pub fn request_path(dialect: Dialect, model: &str, stream: bool) -> String {
             } else {
                 "generateContent"
             };
-            // Tuned models are named with their collection; everything else lives under `models/`.
-            let bare = model.strip_prefix("models/").unwrap_or(model);
-            match bare.strip_prefix("tunedModels/") {
-                Some(tuned) => format!("/v1beta/tunedModels/{}:{method}", path_segment(tuned)),
-                None => format!("/v1beta/models/{}:{method}", path_segment(bare)),
-            }
+            gemini_method(model, method)
         }
+    }
+}
+
+/// Path of a model's method. Tuned models are named with their collection; everything else lives under `models/`.
+fn gemini_method(model: &str, method: &str) -> String {
+    let bare = model.strip_prefix("models/").unwrap_or(model);
+    match bare.strip_prefix("tunedModels/") {
+        Some(tuned) => format!("/v1beta/tunedModels/{}:{method}", path_segment(tuned)),
+        None => format!("/v1beta/models/{}:{method}", path_segment(bare)),
+    }
+}
+
+/// Names another model in a body of a caller's own dialect, byte for byte the same otherwise. `Gemini`'s bodies name none
+/// in conversations, and theirs elsewhere are written anew.
+pub fn rename_model(dialect: Dialect, body: &Bytes, model: &str) -> Bytes {
+    match dialect {
+        Dialect::Gemini => gemini::with_model_inside(body, model),
+        _ => with_model(body, model),
     }
 }
 

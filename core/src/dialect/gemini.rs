@@ -7,9 +7,10 @@ pub(super) mod request_in;
 pub(super) mod request_out;
 mod schema;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::common::{Finish, ToolCall};
+use super::common::{Finish, ToolCall, to_bytes};
 use super::foreign::{Origin, mark};
 use super::thinking::gemini_generation;
 
@@ -40,6 +41,34 @@ fn finish_of(reason: &str, calls: bool) -> Finish {
         _ if calls => Finish::ToolCalls,
         _ => Finish::Stop,
     }
+}
+
+/// The name of a model as it stands in bodies.
+pub(super) fn full_name(model: &str) -> String {
+    if model.contains('/') {
+        model.to_owned()
+    } else {
+        format!("models/{model}")
+    }
+}
+
+/// Replaces the model that a body names beside the URL, as counts and batches of embeddings do; the API refuses two
+/// different ones. Everything else keeps its meaning, though not its white space.
+pub(super) fn with_model_inside(body: &Bytes, model: &str) -> Bytes {
+    let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
+        return body.clone();
+    };
+    let name = full_name(model);
+    let rename = |value: &mut Value| {
+        if let Some(old) = value.get_mut("model") {
+            *old = name.as_str().into();
+        }
+    };
+    rename(&mut value);
+    value.get_mut("generateContentRequest").map(rename);
+    let requests = value.get_mut("requests").and_then(Value::as_array_mut);
+    requests.into_iter().flatten().for_each(rename);
+    to_bytes(&value)
 }
 
 /// The thought signature that a tool call of another dialect brings back.

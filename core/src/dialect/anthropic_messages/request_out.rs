@@ -199,7 +199,7 @@ fn result_block(result: &ToolResult, dropped: &mut Dropped) -> Result<Value, Req
     for part in &result.parts {
         match part {
             Part::Text(text) if !text.is_empty() => {
-                content.take(Ok(json!({ "type": "text", "text": text })), dropped)?
+                content.take(Ok(json!({ "type": "text", "text": text })), dropped)?;
             }
             Part::Media(media) => content.take(media_block(media), dropped)?,
             _ => {}
