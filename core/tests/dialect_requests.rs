@@ -19,10 +19,9 @@ use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi, Open
 
 fn model(dialect: Dialect) -> &'static str {
     match dialect {
-        OpenAi => "gpt-4.1",
+        OpenAi | Responses => "gpt-4.1",
         Anthropic => "claude-sonnet-4-5",
         Gemini => "gemini-2.5-flash",
-        Responses => "gpt-4.1",
     }
 }
 
