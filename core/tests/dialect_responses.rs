@@ -28,6 +28,7 @@ fn translate(to: Dialect, body: &Value) -> Result<(Value, Vec<String>), RequestE
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
+        drop_unsupported: false,
     };
     let translated = translate_request(Responses, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
@@ -47,6 +48,7 @@ fn ctx(request: &Value) -> AnswerContext {
         id: "0123456789abcdef0123456789abcdef".into(),
         created: 1_700_000_000,
         include_usage: false,
+        show_thoughts: true,
         echo: Echo::of(Responses, request.to_string().as_bytes()),
     }
 }

@@ -94,6 +94,7 @@ fn ctx() -> AnswerContext {
         id: "bow-0123456789abcdef".into(),
         created: 1_700_000_000,
         include_usage: true,
+        show_thoughts: true,
         echo: Echo::of(
             Dialect::OpenAiResponses,
             br#"{"model":"asked-for","input":"Ahoy?","temperature":0.5}"#,
@@ -407,6 +408,7 @@ fn the_usage_chunk_comes_only_where_it_was_asked_for() {
             Dialect::OpenAiChat,
             AnswerContext {
                 include_usage: false,
+                show_thoughts: true,
                 ..ctx()
             },
             false,

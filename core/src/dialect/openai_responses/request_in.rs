@@ -55,6 +55,8 @@ const SPELLED: Spelling = Spelling {
     frequency_penalty: "",
     presence_penalty: "",
     seed: "",
+    stop: "",
+    logprobs: "top_logprobs",
     choices: "",
     format: "text.format",
     thinking: "reasoning.effort",
