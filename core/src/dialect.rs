@@ -19,32 +19,42 @@
 //! - sampling that the target lacks: `seed`, `logit_bias` (its token ids mean nothing to another tokenizer), penalties,
 //!   `top_k`; `temperature` above 1 for `Anthropic` (set to 1), `top_p` beside `temperature` for `Anthropic` (its newer
 //!   models take one of the two);
-//! - thinking: effort and budget where the target model has no equal setting, thought text of earlier turns;
+//! - thinking: effort and budget where the target model has no equal setting, sampling that it refuses while it thinks,
+//!   thought text of earlier turns;
 //! - guarantees of form: `strict` of a tool, `json_object` for `Anthropic` (asked for in the system prompt instead),
 //!   `parallel_tool_calls: false` for `Gemini`;
 //! - a system message in mid-conversation, which moves to the front where the target has one system prompt;
 //! - any field this version does not know.
 //!
-//! # Extension fields
-//! `OpenAI` callers get thought text and signatures in fields their SDKs pass through: `reasoning_content` and
-//! `thinking_blocks` on the message or delta; a `Gemini` thought signature in the tool call's
-//! `extra_content.google.thought_signature` (the name `Google`'s own OpenAI-compatible API uses). Sent back with the
-//! history, both find their way to the provider that made them. `Anthropic` callers get neither: that API refuses a
-//! history with unknown fields or with thoughts it did not sign, so a conversation that one fallback answered could
-//! never return to it. While another provider's model thinks, they get pings. Callers of Responses get reasoning items, in
-//! whose `encrypted_content` the signatures travel.
+//! # Thoughts
+//! How much to think is said in every dialect's words (`thinking`). Thoughts and signatures find their way through a
+//! caller of another dialect to the provider that made them (`foreign`):
+//! - `OpenAI` callers get them in fields their SDKs pass through: `reasoning_content` and `thinking_blocks` on the message
+//!   or delta; a `Gemini` signature in the tool call's `extra_content.google.thought_signature` (the name `Google`'s own
+//!   OpenAI-compatible API uses);
+//! - `Anthropic` callers get `thinking` and `redacted_thinking` blocks, thoughts only if they asked for thinking (else
+//!   pings while the model thinks), signatures of tool calls always;
+//! - `Gemini` callers get `thought` parts with a `thoughtSignature`;
+//! - callers of Responses get reasoning items, in whose `encrypted_content` the signatures travel.
+//!
+//! [`without_foreign_thoughts`] takes them out again where the conversation goes on with the caller's own dialect.
 
 mod anthropic_messages;
 mod array;
 mod at;
 mod common;
+pub mod count;
+pub mod embeddings;
 mod envelope;
 mod error;
+mod foreign;
 mod gemini;
+mod logprobs;
 mod openai_chat;
 mod openai_responses;
 pub mod sse;
 mod stream;
+mod thinking;
 mod usage;
 mod watch;
 
@@ -56,6 +66,7 @@ use crate::fault::{Code, ErrorKind};
 
 pub use envelope::{Envelope, peek, with_model, with_usage_option};
 pub use error::{ErrorView, ProviderError, error_body, error_event, parse_error};
+pub use foreign::without_foreign_thoughts;
 pub use openai_responses::{Echo, native_responses};
 pub use stream::{Pushed, Stream, StreamError};
 pub use usage::{Usage, usage};
@@ -172,6 +183,9 @@ pub struct Target<'a> {
     pub safety: &'a [(String, String)],
     /// Whether the caller wants a stream.
     pub stream: bool,
+    /// Whether what would be refused as `VAL_UNSUPPORTED` is left out instead, and listed, where the rest still makes
+    /// sense (ModelRoute `onUnsupported: Drop`).
+    pub drop_unsupported: bool,
 }
 
 /// A request in the provider's dialect.
@@ -181,6 +195,8 @@ pub struct Translated {
     pub body: Bytes,
     /// Paths of the caller's fields that were approximated or left out; shown in the warning header.
     pub dropped: Vec<String>,
+    /// Whether the caller asked to read the model's thoughts; for [`AnswerContext::show_thoughts`].
+    pub show_thoughts: bool,
 }
 
 /// What the answer must be labelled with.
@@ -194,6 +210,9 @@ pub struct AnswerContext {
     pub created: u64,
     /// Whether the caller asked for the usage chunk (`stream_options.include_usage`).
     pub include_usage: bool,
+    /// Whether the caller wants to read thoughts ([`Translated::show_thoughts`]). `Anthropic` callers get none
+    /// otherwise: their API gives none unasked, and programs rely on a text to come first.
+    pub show_thoughts: bool,
     /// What a Responses answer repeats of its request.
     pub echo: Echo,
 }
@@ -212,13 +231,26 @@ pub fn request_path(dialect: Dialect, model: &str, stream: bool) -> String {
             } else {
                 "generateContent"
             };
-            // Tuned models are named with their collection; everything else lives under `models/`.
-            let bare = model.strip_prefix("models/").unwrap_or(model);
-            match bare.strip_prefix("tunedModels/") {
-                Some(tuned) => format!("/v1beta/tunedModels/{}:{method}", path_segment(tuned)),
-                None => format!("/v1beta/models/{}:{method}", path_segment(bare)),
-            }
+            gemini_method(model, method)
         }
+    }
+}
+
+/// Path of a model's method. Tuned models are named with their collection; everything else lives under `models/`.
+fn gemini_method(model: &str, method: &str) -> String {
+    let bare = model.strip_prefix("models/").unwrap_or(model);
+    match bare.strip_prefix("tunedModels/") {
+        Some(tuned) => format!("/v1beta/tunedModels/{}:{method}", path_segment(tuned)),
+        None => format!("/v1beta/models/{}:{method}", path_segment(bare)),
+    }
+}
+
+/// Names another model in a body of a caller's own dialect, byte for byte the same otherwise. `Gemini`'s bodies name none
+/// in conversations, and theirs elsewhere are written anew.
+pub fn rename_model(dialect: Dialect, body: &Bytes, model: &str) -> Bytes {
+    match dialect {
+        Dialect::Gemini => gemini::with_model_inside(body, model),
+        _ => with_model(body, model),
     }
 }
 
@@ -251,13 +283,17 @@ pub fn translate_request(
     target: &Target<'_>,
 ) -> Result<Translated, RequestError> {
     let value = at::parse_body(body)?;
-    let mut dropped = at::Dropped::default();
-    let request = match from {
+    let mut dropped = at::Dropped::new(target.drop_unsupported);
+    let mut request = match from {
         Dialect::OpenAiChat => openai_chat::request_in::decode(&value, &mut dropped),
         Dialect::AnthropicMessages => anthropic_messages::request_in::decode(&value, &mut dropped),
         Dialect::Gemini => gemini::request_in::decode(&value, &mut dropped),
         Dialect::OpenAiResponses => openai_responses::request_in::decode(&value, &mut dropped),
     }?;
+    if target.drop_unsupported {
+        request.forget_missing_tools();
+    }
+    let show_thoughts = request.show_thoughts;
     let encoded = match to {
         Dialect::OpenAiChat => openai_chat::request_out::encode(request, target, &mut dropped),
         Dialect::AnthropicMessages => anthropic_messages::request_out::encode(request, target, &mut dropped),
@@ -267,6 +303,7 @@ pub fn translate_request(
     Ok(Translated {
         body: common::to_bytes(&encoded),
         dropped: dropped.into_vec(),
+        show_thoughts,
     })
 }
 

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
-use super::Usage;
+use super::at::Dropped;
+use super::{RequestError, Usage};
 
 /// A request as all dialects can say it.
 #[derive(Debug, Default)]
@@ -23,12 +24,28 @@ pub(super) struct Request {
     pub presence_penalty: Option<Number>,
     pub seed: Option<Number>,
     pub stop: Vec<String>,
+    /// Log probabilities of the tokens, with those of so many others for each.
+    pub logprobs: Option<u64>,
     pub choices: u64,
     pub format: Option<Format>,
     pub thinking: Option<Thinking>,
+    /// Whether the caller wants to read the thoughts.
+    pub show_thoughts: bool,
     pub user: Option<String>,
     /// How the caller spells each field that a target may have to leave out, for `dropped` and for errors.
     pub spelled: Spelling,
+}
+
+impl Request {
+    /// A choice of tools that were left out is none.
+    pub(super) fn forget_missing_tools(&mut self) {
+        if let Some(ToolChoice::Only { names, .. }) = &mut self.tool_choice {
+            names.retain(|name| self.tools.iter().any(|tool| tool.name == *name));
+            if names.is_empty() {
+                self.tool_choice = None;
+            }
+        }
+    }
 }
 
 /// The caller's names of fields that some target lacks.
@@ -40,6 +57,8 @@ pub(super) struct Spelling {
     pub frequency_penalty: &'static str,
     pub presence_penalty: &'static str,
     pub seed: &'static str,
+    pub stop: &'static str,
+    pub logprobs: &'static str,
     pub choices: &'static str,
     pub format: &'static str,
     pub thinking: &'static str,
@@ -147,9 +166,9 @@ pub(super) enum Format {
 #[derive(Debug)]
 pub(super) enum Thinking {
     Off,
-    /// The model decides how long; visible.
+    /// The model decides how long.
     Adaptive,
-    /// Tokens; visible.
+    /// Tokens.
     Budget(u64),
     /// `low`, `medium`, `high` and the like.
     Effort(String),
@@ -169,6 +188,16 @@ pub(super) struct Choice {
     pub refusal: Option<String>,
     pub finish: Finish,
     pub stop_sequence: Option<String>,
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+/// How likely a token of the answer was.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct TokenLogprob {
+    pub token: String,
+    pub logprob: f64,
+    /// What else might have stood there, and how likely.
+    pub others: Vec<(String, f64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +243,11 @@ pub(super) enum Event {
     Refusal {
         choice: u32,
         text: String,
+    },
+    /// Of text that was said before.
+    Logprobs {
+        choice: u32,
+        tokens: Vec<TokenLogprob>,
     },
     CallStart {
         choice: u32,
@@ -369,4 +403,24 @@ pub(super) fn json_text(value: &Value) -> String {
 /// Where two spellings of a number must be compared.
 pub(super) fn as_f64(number: &Number) -> f64 {
     number.as_f64().unwrap_or_default()
+}
+
+/// Whether a number is this one, however it is written.
+pub(super) fn is(number: &Number, value: f64) -> bool {
+    (as_f64(number) - value).abs() < f64::EPSILON
+}
+
+/// The stop sequences, if the target takes so many; else the first of them, where the route says so.
+pub(super) fn at_most(
+    most: usize,
+    mut stop: Vec<String>,
+    spelled: &str,
+    dropped: &mut Dropped,
+) -> Result<Vec<String>, RequestError> {
+    if stop.len() > most {
+        let problem = format!("the chosen provider takes {most} at most");
+        dropped.leave_out(RequestError::unsupported(spelled, problem))?;
+        stop.truncate(most);
+    }
+    Ok(stop)
 }

@@ -197,7 +197,7 @@ fn offset(body: &[u8], part: &[u8]) -> Option<usize> {
         .filter(|at| at + part.len() <= body.len())
 }
 
-fn splice(body: &Bytes, old: &str, new: &[u8]) -> Bytes {
+pub(super) fn splice(body: &Bytes, old: &str, new: &[u8]) -> Bytes {
     let Some(at) = offset(body, old.as_bytes()) else {
         return body.clone();
     };

@@ -50,7 +50,7 @@ pub struct Stream {
 
 #[derive(Debug)]
 enum Inner {
-    Watch(Watch),
+    Watch(Box<Watch>),
     Translate(Box<Translate>),
 }
 
@@ -59,7 +59,10 @@ impl Stream {
     /// caller had not, so the usage chunk is cut out again.
     pub fn new(provider: Dialect, caller: Dialect, ctx: AnswerContext, hide_usage: bool) -> Self {
         let inner = if provider == caller {
-            Inner::Watch(Watch::new(provider, hide_usage && provider == Dialect::OpenAiChat))
+            Inner::Watch(Box::new(Watch::new(
+                provider,
+                hide_usage && provider == Dialect::OpenAiChat,
+            )))
         } else {
             Inner::Translate(Box::new(Translate::new(provider, caller, ctx)))
         };

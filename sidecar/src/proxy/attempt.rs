@@ -298,6 +298,7 @@ impl Attempt<'_> {
             id: story.id().as_str().to_owned(),
             created: unix_now().as_secs(),
             include_usage: self.call.include_usage,
+            show_thoughts: self.prepared.show_thoughts,
             echo: Echo::of(self.call.dialect, &self.call.body),
         }
     }

@@ -2,6 +2,7 @@
 
 use bowsprit_core::dialect::{
     Dialect, RequestError, Target, native_responses, translate_request, with_model, with_usage_option,
+    without_foreign_thoughts,
 };
 use bowsprit_core::fault::Code;
 use bytes::Bytes;
@@ -25,10 +26,19 @@ pub(super) struct Prepared {
     pub wire: Dialect,
     /// Whether bytes pass as they are.
     pub same: bool,
+    /// Whether the caller asked to read thoughts.
+    pub show_thoughts: bool,
 }
 
 /// Says the request as this candidate understands it.
-pub(super) fn prepare(call: &Call, upstream: &Upstream, model: &str) -> Result<Prepared, RequestError> {
+///
+/// `drop_unsupported`: what the route says about fields that cannot be carried.
+pub(super) fn prepare(
+    call: &Call,
+    upstream: &Upstream,
+    model: &str,
+    drop_unsupported: bool,
+) -> Result<Prepared, RequestError> {
     let provider = &upstream.provider;
     let wire = provider.wire(call.dialect);
     let same = wire == call.dialect;
@@ -50,6 +60,7 @@ pub(super) fn prepare(call: &Call, upstream: &Upstream, model: &str) -> Result<P
             hide_usage: false,
             wire,
             same: true,
+            show_thoughts: false,
         });
     }
     if call.array && !same {
@@ -72,6 +83,7 @@ pub(super) fn prepare(call: &Call, upstream: &Upstream, model: &str) -> Result<P
             default_max_tokens: provider.max_output_tokens(model),
             safety: &provider.safety,
             stream: call.stream,
+            drop_unsupported,
         };
         let translated = translate_request(call.dialect, wire, &call.body, &target)?;
         return Ok(Prepared {
@@ -81,6 +93,7 @@ pub(super) fn prepare(call: &Call, upstream: &Upstream, model: &str) -> Result<P
             hide_usage: false,
             wire,
             same,
+            show_thoughts: translated.show_thoughts,
         });
     }
     let body = if wire == Dialect::Gemini || call.model == model {
@@ -92,7 +105,7 @@ pub(super) fn prepare(call: &Call, upstream: &Upstream, model: &str) -> Result<P
         let native = native_responses(&body)?;
         (native.body, native.dropped)
     } else {
-        (body, Vec::new())
+        (without_foreign_thoughts(wire, model, &body), Vec::new())
     };
     let hide_usage = wire == Dialect::OpenAiChat && call.stream && !call.include_usage;
     let body = if hide_usage { with_usage_option(&body) } else { body };
@@ -103,6 +116,7 @@ pub(super) fn prepare(call: &Call, upstream: &Upstream, model: &str) -> Result<P
         hide_usage,
         wire,
         same,
+        show_thoughts: false,
     })
 }
 

@@ -52,6 +52,7 @@ pub fn native_responses(body: &Bytes) -> Result<Translated, RequestError> {
     let same = || Translated {
         body: body.clone(),
         dropped: Vec::new(),
+        show_thoughts: false,
     };
     if memmem::find(body, OURS.as_bytes()).is_none() {
         return Ok(same());
@@ -96,6 +97,7 @@ pub fn native_responses(body: &Bytes) -> Result<Translated, RequestError> {
     Ok(Translated {
         body: without(body, &items, &ours),
         dropped: dropped.into_vec(),
+        show_thoughts: false,
     })
 }
 

@@ -38,7 +38,13 @@ fn type_of(data: &[u8]) -> Option<&[u8]> {
 }
 
 pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
+    read(data, seen)?;
+    // Not for an error, whose number goes to the event that takes its place.
     seen.events += 1;
+    Ok(())
+}
+
+fn read(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
     if type_of(data).is_some_and(|kind| kind.ends_with(b".delta")) {
         seen.started = true;
         seen.chunks += 1;
@@ -71,7 +77,7 @@ pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
         "error" => return Err(error::parse_error(Dialect::OpenAiResponses, 200, data).into()),
         kind if kind.starts_with("response.") => {
             seen.started = true;
-            seen.chunks += u64::from(kind.ends_with(".delta"));
+            seen.chunks += u64::from(kind.as_bytes().ends_with(b".delta"));
         }
         // Keep-alives, and what may come.
         _ => {}
