@@ -127,6 +127,12 @@ impl Client {
         Some(read.is_ok_and(|read| read > 0))
     }
 
+    /// Lets go of what was received, after `seen` was taken from by hand.
+    pub fn forget(&mut self) {
+        self.seen.clear();
+        self.looked = 0;
+    }
+
     /// Receives until this text has come.
     pub async fn until(&mut self, text: &str) {
         while memchr::memmem::find(&self.seen, text.as_bytes()).is_none() {

@@ -62,6 +62,13 @@ impl Peer {
         stream
     }
 
+    /// The next connection, whenever it comes.
+    pub async fn accept_any(&self) -> TcpStream {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
     /// The next connection with a whole request on it.
     pub async fn asked(&self) -> Exchange {
         let mut exchange = Exchange {
@@ -121,14 +128,16 @@ impl Exchange {
             .unwrap();
     }
 
-    /// Sends bytes for as long as they are taken; how many were.
+    /// Sends bytes; false if the other end is gone.
+    pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok()
+    }
+
+    /// Sends the same bytes again and again until the other end is gone or so many were sent; how many were.
     pub async fn pour(&mut self, bytes: &[u8], most: usize) -> usize {
         let mut sent = 0;
-        while sent < most {
-            match self.stream.write(bytes).await {
-                Ok(written) => sent += written,
-                Err(_) => break,
-            }
+        while sent < most && self.try_send(bytes).await {
+            sent += bytes.len();
         }
         sent
     }

@@ -2,12 +2,24 @@
 
 use crate::trial::Promise;
 
+mod bodies;
 mod broken;
+mod malformed_sse;
 mod no_connection;
 mod silence;
+mod slow;
+mod smuggling;
 
 /// Every promise of every row.
 pub fn all() -> Vec<Promise> {
-    let rows = [no_connection::promises, silence::promises, broken::promises];
-    rows.into_iter().flat_map(|row| row()).collect()
+    [
+        no_connection::promises(),
+        silence::promises(),
+        broken::promises(),
+        slow::promises(),
+        malformed_sse::promises(),
+        smuggling::promises(),
+        bodies::promises(),
+    ]
+    .concat()
 }
