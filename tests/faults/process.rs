@@ -104,10 +104,17 @@ impl Process {
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
+impl Process {
+    /// Kills it, if it still runs.
+    pub fn end(&self) {
         let mut child = self.child.borrow_mut();
         let _ = child.kill();
         let _ = child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
     }
 }

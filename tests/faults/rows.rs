@@ -2,13 +2,19 @@
 
 use crate::trial::Promise;
 
+mod answers;
 mod bodies;
 mod broken;
+mod clocks;
+mod crowd;
+mod descriptors;
+mod leaving;
 mod malformed_sse;
 mod no_connection;
 mod silence;
 mod slow;
 mod smuggling;
+mod stopping;
 
 /// Every promise of every row.
 pub fn all() -> Vec<Promise> {
@@ -20,6 +26,12 @@ pub fn all() -> Vec<Promise> {
         malformed_sse::promises(),
         smuggling::promises(),
         bodies::promises(),
+        clocks::promises(),
+        descriptors::promises(),
+        crowd::promises(),
+        leaving::promises(),
+        stopping::promises(),
+        answers::promises(),
     ]
     .concat()
 }

@@ -111,13 +111,13 @@ async fn a_name_that_does_not_resolve_is_told_apart_and_the_next_candidate_answe
     told_apart(&trial, (502, "EXT_DNS"), first).await;
 }
 
-struct Authority {
-    pem: String,
+pub struct Authority {
+    pub pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let name = format!("Authority {}", fastrand::u64(..));
@@ -131,7 +131,7 @@ impl Authority {
     }
 
     /// A provider with a certificate for `host` that is valid until the end of `until`.
-    fn provider(&self, host: &str, until: i32) -> Provider {
+    pub fn provider(&self, host: &str, until: i32) -> Provider {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
