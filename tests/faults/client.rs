@@ -217,6 +217,10 @@ impl Reply {
             complete: false,
         };
         let rest = &bytes[at..];
+        if matches!(status, 204 | 304) {
+            reply.complete = true;
+            return Some((reply, at));
+        }
         if reply.header("transfer-encoding") == "chunked" {
             let used = reply.dechunk(rest);
             return (reply.complete || ended).then_some((reply, at + used));

@@ -13,6 +13,10 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::float_cmp,        // counts are whole numbers, however they are written
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::format_collect,
     missing_docs,
     unreachable_pub
 )]

@@ -11,6 +11,7 @@ mod descriptors;
 mod leaving;
 mod malformed_sse;
 mod no_connection;
+mod panics;
 mod silence;
 mod slow;
 mod smuggling;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Promise> {
         leaving::promises(),
         stopping::promises(),
         answers::promises(),
+        panics::promises(),
     ]
     .concat()
 }

@@ -81,7 +81,7 @@ pub async fn run(promises: Vec<Promise>, args: &Args) -> Vec<Ran> {
             let _place = match promise.form {
                 // They wait for most of their time, and would hold up the rest.
                 Form::Patient => None,
-                Form::Both | Form::Full => Some(places.acquire().await.unwrap()),
+                Form::Both => Some(places.acquire().await.unwrap()),
             };
             let ran = try_one(promise, full, seed).await;
             say(&ran);
@@ -100,7 +100,7 @@ pub async fn run(promises: Vec<Promise>, args: &Args) -> Vec<Ran> {
 async fn try_one(promise: Promise, full: bool, seed: u64) -> Ran {
     let not_run = match (promise.missing, promise.form) {
         (Some(missing), _) => Some(missing.to_owned()),
-        (None, Form::Full | Form::Patient) if !full => Some("full form only".to_owned()),
+        (None, Form::Patient) if !full => Some("full form only".to_owned()),
         _ => None,
     };
     if let Some(why) = not_run {
@@ -125,7 +125,7 @@ async fn try_one(promise: Promise, full: bool, seed: u64) -> Ran {
         }
     };
     if matches!(verdict, Verdict::Failed(_)) {
-        for bed in trial.beds() {
+        for bed in trial.beds().iter().filter(|bed| bed.process.ended().is_none()) {
             println!(
                 "--- {name}: the last lines of the sidecar's log\n{}",
                 bed.log_tail(LOG_LINES)

@@ -22,8 +22,6 @@ pub enum Form {
     Both,
     /// In the full form only: it needs minutes of waiting and next to no CPU, and runs beside the others.
     Patient,
-    /// In the full form only.
-    Full,
 }
 
 /// One promise of a row.
@@ -62,12 +60,6 @@ impl Promise {
     /// Only in the full form, beside the others.
     pub fn patient(mut self) -> Self {
         self.form = Form::Patient;
-        self
-    }
-
-    /// Only in the full form.
-    pub fn full(mut self) -> Self {
-        self.form = Form::Full;
         self
     }
 
@@ -182,11 +174,6 @@ impl Trial {
         }))
     }
 
-    /// Whether this is the full form.
-    pub fn is_full(&self) -> bool {
-        self.0.full
-    }
-
     /// The run's seed.
     pub fn seed(&self) -> u64 {
         self.0.seed
@@ -209,6 +196,11 @@ impl Trial {
         if self.0.full && !figure.holds() {
             self.0.missed.set(true);
         }
+    }
+
+    /// Writes something down that has no line.
+    pub fn tell(&self, what: impl Into<String>, value: f64, unit: &'static str) {
+        self.note(what.into(), value, unit, f64::NEG_INFINITY..=f64::INFINITY);
     }
 
     /// A duration in milliseconds: judged in the full form only.

@@ -14,7 +14,7 @@ promises! {
     each_answer_is_what_the_classify_table_says,
     a_redirect_is_never_followed_and_its_target_gets_no_key,
     an_error_in_a_stream_of_status_200_is_an_error,
-    a_throttled_provider_without_a_time_to_come_back_still_yields_one,
+    a_throttled_provider_that_names_no_time_is_left_to_the_callers_own_backoff,
     the_providers_own_error_reaches_a_caller_of_its_dialect_as_it_is,
     a_key_that_is_refused_is_told_and_is_not_the_breakers_business,
 }
@@ -40,7 +40,11 @@ fn answers() -> Vec<(&'static str, Behaviour, Expected)> {
     let raw = |text: &str| Behaviour::from(Raw::new(text));
     let refused = "VAL_PROVIDER_REFUSED";
     vec![
-        ("200 with an error body", Behaviour::ErrorIn200, row("", 0, true, true)),
+        (
+            "200 with an error body",
+            Behaviour::ErrorIn200,
+            row("", 502, true, true),
+        ),
         (
             "200 with nothing",
             Behaviour::Empty200,
@@ -102,11 +106,14 @@ fn answers() -> Vec<(&'static str, Behaviour, Expected)> {
     ]
 }
 
+/// The breaker's state in its metric.
+const OPEN: f64 = 2.0;
+
 async fn each_answer_is_what_the_classify_table_says(trial: Trial) {
     let (first, backup) = (provider(Api::OpenAi), provider(Api::Anthropic));
     // One failure opens it: whether it does tells whether the answer was one.
     let spec = json!({"circuitBreaker": {"failureThreshold": 1, "openFor": "60s"}});
-    let mut rows = 0;
+    let (mut tried, mut wrong) = (0.0, Vec::new());
     for (what, act, expected) in answers() {
         for stream in [false, true] {
             first.reset();
@@ -115,36 +122,47 @@ async fn each_answer_is_what_the_classify_table_says(trial: Trial) {
             // A caller of another dialect: the status is ours to choose.
             let alone = trial.bed(setup()).await;
             let reply = alone.ask(MESSAGES, &message(stream)).await.reply().await;
-            let label = format!("{what}, stream {stream}");
-            if !expected.code.is_empty() {
-                let told = (reply.status, reply.code());
-                assert_eq!(
-                    told,
-                    (expected.status, expected.code.to_owned()),
-                    "{label}: {}",
-                    reply.text()
-                );
-                assert_eq!(alone.attempts("first", expected.code).await, 1.0, "{label}");
-            }
-            assert!(reply.status >= 400, "{label}: {}", reply.text());
-            let open = alone
-                .sum("bowsprit_breaker_state", &["provider=\"first\"", "state=\"open\""])
-                .await
-                == 1.0;
-            assert_eq!(open, expected.trips, "{label}: the breaker");
+            // Where the table knows more than one word for it, any will do that is counted.
+            let code = if expected.code.is_empty() {
+                reply.code()
+            } else {
+                expected.code.to_owned()
+            };
+            let open = alone.sum("bowsprit_breaker_state", &[]).await == OPEN;
+            let counted = alone.attempts("first", &code).await;
             let two = trial.bed(setup().backup(&backup)).await;
-            let reply = two.ask(CHAT, &chat(stream)).await.reply().await;
-            assert_eq!(reply.provider() == "backup", expected.next, "{label}: {}", reply.text());
-            assert_eq!(reply.status == 200, expected.next, "{label}: {}", reply.text());
+            let next = two.ask(CHAT, &chat(stream)).await.reply().await;
+            let seen = (
+                reply.status,
+                reply.code(),
+                counted,
+                open,
+                next.provider() == "backup" && next.status == 200,
+            );
+            let wanted = (
+                expected.status,
+                expected.code.to_owned(),
+                1.0,
+                expected.trips,
+                expected.next,
+            );
+            if seen != wanted {
+                wrong.push(format!("{what}, stream {stream}: {seen:?}, not {wanted:?}"));
+            }
             // A hundred processes need not run at once.
             for bed in [alone, two] {
                 bed.settled().await.unwrap();
                 bed.process.end();
             }
-            rows += 1;
+            tried += 1.0;
         }
     }
-    trial.figure("answers tried", f64::from(rows), "", 1.0..=f64::INFINITY);
+    assert!(
+        wrong.is_empty(),
+        "(status, code, counted, breaker open, next answers): {}",
+        wrong.join("; ")
+    );
+    trial.tell("answers tried", tried, "");
 }
 
 async fn a_redirect_is_never_followed_and_its_target_gets_no_key(trial: Trial) {
@@ -222,7 +240,7 @@ async fn an_error_in_a_stream_of_status_200_is_an_error(trial: Trial) {
     assert_eq!(bed.outcomes("cut").await, 6.0);
 }
 
-async fn a_throttled_provider_without_a_time_to_come_back_still_yields_one(trial: Trial) {
+async fn a_throttled_provider_that_names_no_time_is_left_to_the_callers_own_backoff(trial: Trial) {
     let first = provider(Api::OpenAi);
     first.always(
         Behaviour::status(429)
@@ -237,11 +255,11 @@ async fn a_throttled_provider_without_a_time_to_come_back_still_yields_one(trial
     ] {
         let reply = bed.ask(path, &body).await.reply().await;
         assert_eq!(reply.status, 429, "{}", reply.text());
-        let wait: u64 = reply.header("retry-after").parse().unwrap_or(0);
+        assert_eq!(reply.header("x-should-retry"), "true", "{path}: {:?}", reply.headers);
+        let wait = reply.header("retry-after");
         assert!(
-            (1..=60).contains(&wait),
-            "{path}: a 429 without retry-after: {:?}",
-            reply.headers
+            wait.is_empty() || wait.parse::<u64>().is_ok_and(|wait| (1..=60).contains(&wait)),
+            "{path}: {wait}"
         );
     }
 }
@@ -270,8 +288,5 @@ async fn a_key_that_is_refused_is_told_and_is_not_the_breakers_business(trial: T
     assert_eq!(usable, 0.0, "a refused key is set aside");
     assert_eq!(bed.chat(false).await.code(), "AUTH_KEY_MISSING", "and not sent again");
     assert_eq!(first.seen().counts.requests, 1);
-    assert_eq!(
-        crate::bed::sum(&metrics, "bowsprit_breaker_state", &["state=\"open\""]),
-        0.0
-    );
+    assert_eq!(crate::bed::sum(&metrics, "bowsprit_breaker_state", &[]), 0.0);
 }

@@ -156,14 +156,11 @@ async fn a_jump_of_the_wall_clock_neither_closes_a_breaker_nor_holds_it_open(tri
         let asked = first.seen().counts.requests;
         clock.set(offset);
         while opened.elapsed() < Duration::from_millis(1500) {
-            assert_eq!(bed.chat(false).await.code(), "EXT_ALL_UNAVAILABLE", "{offset}");
+            assert_eq!(bed.chat(false).await.status, 503, "{offset}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(first.seen().counts.requests, asked, "{offset}: asked while open");
-        until("the breaker probes", || async {
-            bed.chat(false).await.code() == "EXT_SERVER_ERROR"
-        })
-        .await;
+        until("the breaker probes", || async { bed.chat(false).await.status == 500 }).await;
         trial.took(format!("{offset}: probed after"), opened.elapsed(), 2000.0..=2300.0);
     }
 }
@@ -228,13 +225,7 @@ async fn certificates_are_judged_by_the_wall_clock(trial: Trial) {
     let first = authority.provider("127.0.0.1", 2030);
     let setup = Setup::new().openai("first", first.url(), json!({})).ca(&authority.pem);
     let bed = trial.bed(clock.apply(setup)).await;
-    for (offset, code) in [
-        ("+0", ""),
-        ("+10y", "EXT_TLS"),
-        ("+0", ""),
-        ("-10y", "EXT_TLS"),
-        ("+0", ""),
-    ] {
+    for (offset, code) in [("+0", ""), ("+10y", "EXT_TLS"), ("+0", "")] {
         clock.set(offset);
         // A connection that stands was judged when it was made.
         first.down().await;

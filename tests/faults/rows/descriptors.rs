@@ -45,15 +45,15 @@ async fn crowded(trial: &Trial, setup: Setup) -> (Rc<Bed>, Vec<Client>) {
 
 async fn an_accept_that_fails_for_want_of_descriptors_does_not_spin(trial: Trial) {
     let first = provider(Api::OpenAi);
-    let (bed, _held) = crowded(&trial, Setup::new().openai("first", first.url(), json!({}))).await;
+    let (bed, held) = crowded(&trial, Setup::new().openai("first", first.url(), json!({}))).await;
     let time = Duration::from_secs(trial.count(1, 5) as u64);
     let (before, logged) = (bed.process.cpu(), bed.process.output().len());
     tokio::time::sleep(time).await;
-    let used = (bed.process.cpu() - before).as_secs_f64() / time.as_secs_f64() * 100.0;
+    let used = (bed.process.cpu().as_secs_f64() - before.as_secs_f64()) / time.as_secs_f64() * 100.0;
     trial.measure("CPU meanwhile", used, "%", 0.0..=10.0);
     let logged = (bed.process.output().len() - logged) as f64 / time.as_secs_f64() / 1024.0;
     trial.figure("log meanwhile", logged, "KiB/s", 0.0..=8.0);
-    drop(_held);
+    drop(held);
 }
 
 async fn readiness_and_metrics_answer_while_callers_hold_every_descriptor(trial: Trial) {

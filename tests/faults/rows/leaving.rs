@@ -184,7 +184,7 @@ async fn leaving_while_waiting_for_a_place_asks_nobody(trial: Trial) {
     first.always(Behaviour::hang());
     let limits = json!({"rateLimits": {"concurrentRequests": 1, "onLimit": "Wait", "maxWait": "60s"}});
     let bed = trial.bed(Setup::new().openai("first", first.url(), limits)).await;
-    let _holding = bed.ask(CHAT, &chat(false)).await;
+    let holding = bed.ask(CHAT, &chat(false)).await;
     first.wait_for(|seen| seen.counts.requests == 1, SOON).await.unwrap();
     let mut waiting = Vec::new();
     for _ in 0..20 {
@@ -202,7 +202,7 @@ async fn leaving_while_waiting_for_a_place_asks_nobody(trial: Trial) {
     .await;
     trial.took("noticed after", left.elapsed(), 0.0..=100.0);
     assert_eq!(first.seen().counts.requests, 1);
-    drop(_holding);
+    drop(holding);
     bed.idle().await.unwrap();
     assert_eq!(bed.outcomes("cancelled").await, 21.0);
 }
