@@ -137,7 +137,7 @@ impl Bed {
     /// Starts it and waits until it serves.
     pub async fn start(setup: Setup, seed: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let needle: Rc<str> = format!("canary-{:016x}", seed).into();
+        let needle: Rc<str> = format!("canary-{seed:016x}").into();
         let mut documents = String::new();
         for (name, mut spec) in setup.providers {
             let key = dir.path().join(format!("{name}.key"));
