@@ -14,7 +14,7 @@ use http::{HeaderValue, Uri};
 
 use crate::metrics::Metrics;
 use crate::proxy::models;
-use crate::proxy::settle::Handles;
+use crate::proxy::traffic::Handles;
 use crate::state::{ProviderState, States};
 use crate::upstream::{Endpoint, Origin, Origins, Proxy, tls};
 

@@ -13,7 +13,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::refuse::Refusal;
 use super::route::Route;
-use super::settle::Story;
+use super::story::Story;
 use crate::app::App;
 
 /// A body must be complete within this: it comes over loopback, so only a stuck caller takes longer.

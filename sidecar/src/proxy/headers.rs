@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::id::{RequestId, X_REQUEST_ID};
-use super::settle::Story;
+use super::story::Story;
 use crate::keys::Chosen;
 use crate::live::Upstream;
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::id::X_REQUEST_ID;
 use super::refuse::{self, Refusal};
 use super::route::{Route, clip};
-use super::settle::Story;
+use super::story::Story;
 use crate::body::Body;
 use crate::live::Live;
 
