@@ -57,8 +57,9 @@ fn main() -> ExitCode {
         .build()
         .unwrap();
     let local = tokio::task::LocalSet::new();
+    let started = std::time::Instant::now();
     let results = local.block_on(&runtime, runner::run(promises, &args));
-    table::print(&results, args.full);
+    table::print(&results, args.full, started.elapsed());
     if results.iter().any(|ran| ran.is_bad(args.full)) {
         ExitCode::FAILURE
     } else {

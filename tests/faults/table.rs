@@ -1,11 +1,13 @@
 //! The matrix as people read it.
 
+use std::time::Duration;
+
 use crate::runner::{Ran, Verdict};
 
 const HEADINGS: [&str; 5] = ["row", "fault", "promise", "figure (its line)", "verdict"];
 
 /// Prints the table and the sums.
-pub fn print(results: &[Ran], full: bool) {
+pub fn print(results: &[Ran], full: bool, took: Duration) {
     let mut rows: Vec<[String; 5]> = results.iter().map(cells).collect();
     // A fault is named once, at its first promise.
     for index in (1..rows.len()).rev() {
@@ -50,14 +52,12 @@ pub fn print(results: &[Ran], full: bool) {
     {
         println!("{} holds now: take its mark `known` away", ran.promise.full_name());
     }
-    println!(
-        "{passed} passed, {failed} failed{}",
-        if not_run > 0 {
-            format!(", {not_run} not run")
-        } else {
-            String::new()
-        }
-    );
+    let not_run = if not_run > 0 {
+        format!(", {not_run} not run")
+    } else {
+        String::new()
+    };
+    println!("{passed} passed, {failed} failed{not_run}; {:.0} s", took.as_secs_f64());
 }
 
 fn cells(ran: &Ran) -> [String; 5] {

