@@ -12,6 +12,9 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::trial::SOON;
 
+/// As much is read at once. A vector without room would be read into 64 bytes at a time.
+const PIECE: usize = 32 << 10;
+
 /// Looks for the run's keys in whatever callers are sent.
 #[derive(Clone)]
 pub struct Lookout {
@@ -117,6 +120,7 @@ impl Client {
 
     /// The same within a time; `None` if nothing came.
     pub async fn more_within(&mut self, time: Duration) -> Option<bool> {
+        self.seen.reserve(PIECE);
         let read = tokio::time::timeout(time, self.stream.read_buf(&mut self.seen))
             .await
             .ok()?;

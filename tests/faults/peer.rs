@@ -107,6 +107,7 @@ impl Exchange {
     /// Receives the next request, whole; the text of it.
     pub async fn request(&mut self) -> String {
         while !is_whole(&self.seen) {
+            self.seen.reserve(4 << 10);
             let read = tokio::time::timeout(SOON, self.stream.read_buf(&mut self.seen))
                 .await
                 .expect("no request came")

@@ -216,7 +216,7 @@ async fn an_answer_that_announces_ten_gibibytes_flows_and_is_cancelled_when_the_
     let bed = trial
         .bed(Setup::new().openai("first", peer.url(), json!({})).quiet())
         .await;
-    let size = trial.count(64, 512) << 20;
+    let size = trial.count(16, 512) << 20;
     let mut client = bed.ask(CHAT, &chat(false)).await;
     let mut exchange = peer.asked().await;
     let pouring = tokio::task::spawn_local(async move {

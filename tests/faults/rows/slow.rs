@@ -97,7 +97,7 @@ async fn slow_callers_do_not_slow_the_others(trial: Trial) {
         )
         .quiet();
     let bed = trial.bed(setup).await;
-    let (rounds, requests, crowd) = (trial.count(2, 5), trial.count(100, 500), trial.count(20, 100));
+    let (rounds, requests, crowd) = (trial.count(1, 5), trial.count(30, 500), trial.count(10, 100));
     latencies(&bed, requests).await;
     let mut best = [(f64::MAX, f64::MAX); 2];
     for _ in 0..rounds {
