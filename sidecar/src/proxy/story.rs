@@ -144,10 +144,8 @@ impl Story {
         let overhead = elapsed.saturating_sub(self.waited);
         self.overhead = Some(overhead);
         self.app.metrics.traffic.overhead(overhead);
-        if self.stream
-            && let Some(upstream) = &self.upstream
-        {
-            upstream.handles.first_token(elapsed);
+        if self.stream && self.upstream.is_some() {
+            self.app.metrics.traffic.first_token(elapsed);
         }
     }
 
@@ -195,13 +193,11 @@ impl Story {
         let outcome = context.outcome.unwrap_or(Outcome::OwnError);
         let code = context.code.map_or("", Code::as_str);
         let traffic = &self.app.metrics.traffic;
-        traffic.left();
-        match &self.upstream {
-            Some(upstream) if outcome == Outcome::Ok => upstream.handles.answered(self.dialect, elapsed),
-            upstream => {
-                let provider = upstream.as_ref().map(|upstream| upstream.state.name());
-                traffic.ended(self.dialect, provider, outcome, code);
-            }
+        traffic.left(context.bytes);
+        if outcome == Outcome::Ok {
+            traffic.answered(elapsed);
+        } else {
+            traffic.ended(outcome, code);
         }
         if self.app.access.is_on() {
             self.app.access.write(&AccessLine {
