@@ -45,10 +45,10 @@ Each of these histograms is 17 series, so not everything that the conventions al
 - The counters `gen_ai.client.inference.usage.*` of the conventions' next version would count again what
   `bowsprit_tokens_total` counts, and are left out.
 
-Detail gives way as the configuration grows, so that the 500 hold: of Claude, Gemini and OpenAI together about three
-providers of one model each are told apart with their failures, about five without (failures count as `_OTHER`), and beyond that all count as `_OTHER`. It depends on
-the configuration alone; a reload that changes it begins these families anew. Sidecars of one fleet that differ in it can
-still be summed.
+Detail gives way as the configuration grows, so that the 500 hold. With Claude, Gemini and OpenAI among them, about three
+providers of one model each are told apart with their failures, about five without (failures count as `_OTHER`), and
+beyond that all count as `_OTHER`. It depends on the configuration alone; a reload that changes it begins these families
+anew. Sidecars of one fleet that differ in it can still be summed.
 ";
 
 /// What to ask, with which query. Each is checked against the registry, and by `tests/alerts` with promtool.
