@@ -13,7 +13,7 @@ use bowsprit_core::fault::Code;
 use bowsprit_core::lifecycle::{Cancel, Event, Machine, Outcome, State};
 use http::StatusCode;
 
-use super::id::RequestId;
+use super::id::{RequestId, TraceId};
 use crate::app::App;
 use crate::drain::Token;
 use crate::live::Upstream;
@@ -30,6 +30,8 @@ pub struct Story {
     now: Moment,
     /// Time spent waiting for the caller's body, providers, places and backoffs.
     waited: Duration,
+    /// The caller's trace.
+    pub trace: Option<TraceId>,
     /// The model asked for.
     pub asked: String,
     /// Whether a stream was asked for.
@@ -59,6 +61,7 @@ impl Story {
             begun: now,
             now,
             waited: Duration::ZERO,
+            trace: None,
             asked: String::new(),
             stream: false,
             upstream: None,
@@ -109,6 +112,12 @@ impl Story {
     /// Attempts made.
     pub fn attempts(&self) -> u32 {
         self.machine.context().attempts
+    }
+
+    /// How long ago the present or last attempt began.
+    pub fn attempt_took(&self) -> Duration {
+        let begun = self.machine.context().timings.attempted;
+        begun.map_or(Duration::ZERO, |begun| self.now - begun)
     }
 
     /// Where it stands.
@@ -202,6 +211,7 @@ impl Story {
         if self.app.access.is_on() {
             self.app.access.write(&AccessLine {
                 request_id: self.id.as_str(),
+                trace_id: self.trace.as_ref().map_or("", TraceId::as_str),
                 dialect: self.dialect.as_str(),
                 operation: self.operation,
                 asked_model: &self.asked,
@@ -219,7 +229,13 @@ impl Story {
                 duration: elapsed,
                 first_token: context.timings.to_first_token().filter(|_| self.stream),
                 overhead: self.overhead.unwrap_or_else(|| elapsed.saturating_sub(self.waited)),
+                answer_bytes: context.bytes,
                 input_tokens: self.usage.as_ref().map(|usage| usage.input),
+                cached_tokens: self
+                    .usage
+                    .as_ref()
+                    .map(|usage| usage.cached)
+                    .filter(|cached| *cached > 0),
                 output_tokens: self.usage.as_ref().map(|usage| usage.output),
             });
         }

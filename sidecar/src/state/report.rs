@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bowsprit_core::breaker::{StateName, Transition};
 use bowsprit_core::clock::Moment;
+use bowsprit_core::headroom::Headroom;
 use bowsprit_core::limiter::Which;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -323,8 +324,28 @@ pub struct ProviderReport {
     /// Tokens left in the local bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_left: Option<i64>,
+    /// What the provider last said of its own limit, where it says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headroom: Option<HeadroomReport>,
+    /// Retries that the budget allows now.
+    pub retries_left: u64,
     /// A breaker per model that was asked for.
     pub models: Vec<ModelReport>,
+}
+
+/// A provider's own limit at `/health`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadroomReport {
+    /// Requests left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
+    /// Tokens left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Seconds until it takes a request again, if it takes none now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_in_seconds: Option<f64>,
 }
 
 /// A model of a provider at `/health`.
@@ -345,8 +366,10 @@ pub struct ModelReport {
 impl ProviderState {
     /// This provider for `/health`.
     pub fn report(&self, now: Moment) -> ProviderReport {
-        let machines = self.lock();
+        let mut machines = self.lock();
+        let retries_left = machines.budget.remaining(now);
         let counts = machines.keys.counts(now);
+        let headroom = headroom(&machines.headroom, now);
         let models: Vec<ModelReport> = machines
             .breakers
             .iter()
@@ -354,9 +377,7 @@ impl ProviderState {
                 model: model.to_string(),
                 breaker: breaker.state(now).as_str(),
                 failures: breaker.failures(),
-                retry_in_seconds: breaker
-                    .retry_in(now)
-                    .map(|wait| (wait.as_secs_f64() * 10.0).round() / 10.0),
+                retry_in_seconds: breaker.retry_in(now).map(tenths),
             })
             .collect();
         let status = if counts.total > 0 && counts.usable == 0 {
@@ -365,6 +386,8 @@ impl ProviderState {
             "probes fail"
         } else if models.iter().any(|model| model.breaker != "closed") {
             "breaker open"
+        } else if headroom.as_ref().is_some_and(|left| left.back_in_seconds.is_some()) {
+            "no headroom"
         } else {
             "ok"
         };
@@ -383,7 +406,23 @@ impl ProviderState {
             in_flight: machines.limiter.in_flight(),
             requests_left: machines.limiter.requests_left(now),
             tokens_left: machines.limiter.tokens_left(now),
+            headroom,
+            retries_left,
             models,
         }
     }
+}
+
+fn headroom(headroom: &Headroom, now: Moment) -> Option<HeadroomReport> {
+    let report = HeadroomReport {
+        requests: headroom.requests_left(),
+        tokens: headroom.tokens_left(),
+        back_in_seconds: headroom.exhausted_for(now).map(tenths),
+    };
+    (report.requests.is_some() || report.tokens.is_some()).then_some(report)
+}
+
+/// Seconds, to a tenth.
+fn tenths(wait: Duration) -> f64 {
+    (wait.as_secs_f64() * 10.0).round() / 10.0
 }
