@@ -76,6 +76,7 @@ pub(super) async fn admit(
             Err(Refusal::new(Code::ValHttp, text))
         })?;
     story.waited();
+    app.metrics.traffic.taken(body.len());
     if parts
         .headers
         .get("x-stainless-retry-count")

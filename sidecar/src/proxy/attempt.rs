@@ -40,6 +40,10 @@ const MAX_TRANSLATED: usize = 64 << 20;
 const MAX_ERROR: usize = 256 << 10;
 
 /// A good answer.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one per request, and it is taken apart at once"
+)]
 pub(super) enum Success {
     /// All of it.
     Whole {
