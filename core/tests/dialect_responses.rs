@@ -19,6 +19,10 @@ use serde_json::{Value, json};
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as Chat, OpenAiResponses as Responses};
 
 fn translate(to: Dialect, body: &Value) -> Result<(Value, Vec<String>), RequestError> {
+    translate_how(to, body, false)
+}
+
+fn translate_how(to: Dialect, body: &Value, drop_unsupported: bool) -> Result<(Value, Vec<String>), RequestError> {
     let target = Target {
         model: match to {
             Anthropic => "claude-sonnet-4-5",
@@ -28,7 +32,7 @@ fn translate(to: Dialect, body: &Value) -> Result<(Value, Vec<String>), RequestE
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
-        drop_unsupported: false,
+        drop_unsupported,
     };
     let translated = translate_request(Responses, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
@@ -91,8 +95,6 @@ fn what_only_openai_can_do_is_refused_with_its_path_and_a_remedy() {
         (json!({"conversation": {"id": "conv_1"}}), "conversation"),
         (json!({"prompt": {"id": "pmpt_1"}}), "prompt"),
         (json!({"background": true}), "background"),
-        (json!({"top_logprobs": 3}), "top_logprobs"),
-        (json!({"include": ["message.output_text.logprobs"]}), "include[0]"),
         (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
         (
             json!({"tools": [{"type": "function", "name": "a"}, {"type": "file_search", "vector_store_ids": []}]}),
@@ -136,6 +138,103 @@ fn what_only_openai_can_do_is_refused_with_its_path_and_a_remedy() {
             assert!(error.problem.len() > 20, "{extra}: {}", error.problem);
         }
     }
+}
+
+#[test]
+fn what_makes_sense_without_is_left_out_where_the_route_says_so() {
+    let extra = json!({
+        "background": true,
+        "tools": [{"type": "web_search"}, {"type": "function", "name": "tide"}],
+        "tool_choice": {"type": "web_search"},
+        "include": ["message.output_text.logprobs"],
+        "input": [
+            {"role": "user", "content": [{"type": "input_audio"}, {"type": "input_text", "text": "x"}]},
+            {"type": "web_search_call", "id": "ws_1", "status": "completed"},
+        ],
+    });
+    let (body, dropped) = translate_how(Anthropic, &hello(&extra), true).unwrap();
+    assert_eq!(body["tools"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        body["messages"],
+        json!([{"role": "user", "content": [{"type": "text", "text": "x"}]}])
+    );
+    assert_eq!(
+        dropped,
+        [
+            "background",
+            "input[0].content[0].type",
+            "input[1].type",
+            "tools[0].type",
+            "tool_choice.type",
+            "include"
+        ]
+    );
+    // Without these it would be another conversation.
+    for extra in [
+        json!({"previous_response_id": "resp_1"}),
+        json!({"conversation": "conv_1"}),
+        json!({"prompt": {"id": "p"}}),
+        json!({"input": [{"type": "item_reference", "id": "msg_1"}]}),
+        json!({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}),
+    ] {
+        let error = translate_how(Anthropic, &hello(&extra), true).unwrap_err();
+        assert_eq!(error.code, Code::ValUnsupported, "{extra}");
+    }
+}
+
+#[test]
+fn log_probabilities_are_asked_for_and_given_where_the_provider_has_them() {
+    let both = json!({"include": ["message.output_text.logprobs"], "top_logprobs": 2});
+    let (body, dropped) = translate(Chat, &hello(&both)).unwrap();
+    assert_eq!(
+        (&body["logprobs"], &body["top_logprobs"], dropped),
+        (&json!(true), &json!(2), vec![])
+    );
+    let (body, _) = translate(Gemini, &hello(&both)).unwrap();
+    assert_eq!(body["generationConfig"]["logprobs"], 2);
+    for (extra, path) in [
+        (both, "top_logprobs"),
+        (json!({"include": ["message.output_text.logprobs"]}), "include"),
+    ] {
+        let error = translate(Anthropic, &hello(&extra)).unwrap_err();
+        assert_eq!((error.code, &*error.path), (Code::ValUnsupported, path));
+    }
+
+    let said = json!([{"token": "Ahoy", "logprob": -0.5, "bytes": [65, 104, 111, 121],
+        "top_logprobs": [{"token": "Ahoy", "logprob": -0.5, "bytes": [65, 104, 111, 121]}]}]);
+    let logprobs = json!({"content": said, "refusal": null});
+    let whole = json!({"choices": [{"message": {"content": "Ahoy"}, "logprobs": logprobs, "finish_reason": "stop"}]});
+    assert_eq!(respond(Chat, &whole)["output"][0]["content"][0]["logprobs"], said);
+
+    let text = chat_chunks(&[
+        json!({"id": "c", "choices": [{"index": 0, "delta": {"content": "Ahoy"}, "logprobs": logprobs}]}),
+        finish("stop"),
+    ]);
+    let events = events(Chat, &text);
+    let response = check_items(&events);
+    assert_eq!(response["output"][0]["content"][0]["logprobs"], said);
+    let of = |kind: &str| events.iter().rfind(|event| event["type"] == kind).unwrap()["logprobs"].clone();
+    assert_eq!(of("response.output_text.delta"), said);
+    assert_eq!(of("response.output_text.done"), said);
+}
+
+#[test]
+fn a_summary_is_asked_of_who_shows_thoughts_on_demand_only() {
+    let config =
+        |extra: &Value| translate(Gemini, &hello(extra)).unwrap().0["generationConfig"]["thinkingConfig"].clone();
+    assert_eq!(
+        config(&json!({"reasoning": {"summary": "auto"}})),
+        json!({"includeThoughts": true})
+    );
+    assert_eq!(
+        config(&json!({"reasoning": {"summary": "auto", "effort": "low"}})),
+        json!({"thinkingBudget": 1024, "includeThoughts": true})
+    );
+    assert_eq!(
+        config(&json!({"reasoning": {"effort": "low"}})),
+        json!({"thinkingBudget": 1024})
+    );
+    assert_eq!(config(&json!({})), Value::Null);
 }
 
 #[test]
@@ -558,6 +657,37 @@ fn a_calls_signature_streams_with_the_thought_before_it() {
     }
 }
 
+#[test]
+fn a_texts_signature_comes_after_the_text_and_goes_back_to_gemini_only() {
+    let part = |part: Value, end: &str| {
+        format!("data: {{\"candidates\": [{{\"content\": {{\"parts\": [{part}]}},\"index\": 0{end}}}]}}\r\n\r\n")
+    };
+    let text = [
+        part(json!({"text": "Ahoy "}), ""),
+        part(json!({"text": "there", "thoughtSignature": "CsQB"}), ""),
+        part(json!({"text": "."}), ",\"finishReason\": \"STOP\""),
+    ];
+    let response = check_items(&events(Gemini, &text.concat()));
+    let output = response["output"].as_array().unwrap();
+    assert_eq!(output.len(), 2, "{response}");
+    assert_eq!(output[0]["content"][0]["text"], "Ahoy there.");
+    let mut input = vec![json!({"role": "user", "content": "x"})];
+    input.extend(output.iter().cloned());
+    input.push(json!({"role": "user", "content": "y"}));
+    let request = hello(&json!({"input": input}));
+    let (body, _) = translate(Gemini, &request).unwrap();
+    assert_eq!(
+        body["contents"][1]["parts"],
+        json!([{"text": "Ahoy there."}, {"text": "", "thoughtSignature": "CsQB"}])
+    );
+    for to in [Anthropic, Chat] {
+        let (body, dropped) = translate(to, &request).unwrap();
+        let body = body.to_string();
+        assert!(!body.contains("CsQB") && !body.contains("thinking"), "{to}: {body}");
+        assert_eq!(dropped, Vec::<String>::new(), "{to}: no word is lost");
+    }
+}
+
 fn view() -> ErrorView<'static> {
     ErrorView {
         code: Code::ExtTruncated,
@@ -705,6 +835,11 @@ fn a_last_event_too_large_to_hold_still_ends_the_stream() {
 fn our_error_in_openais_stream_carries_the_next_number() {
     let begun = json!({"type": "response.created", "sequence_number": 0, "response": {}});
     let text = json!({"type": "response.output_text.delta", "sequence_number": 1, "delta": "A"});
+    let failed = json!({"type": "response.failed", "sequence_number": 2, "response": {"error": {"code": "server_error", "message": "no"}}});
+    let (stream, end) = watch(&[&sse(&begun), &sse(&text), &sse(&failed)]);
+    assert!(matches!(end, Err(StreamError::Provider(error)) if error.message == "no"));
+    let event = stream.error_event(&view());
+    assert_eq!(parsed(std::str::from_utf8(&event).unwrap(), 2).len(), 1);
     let (stream, end) = watch(&[&sse(&begun), &sse(&text)]);
     assert_eq!(end, Err(StreamError::Truncated));
     let event = stream.error_event(&view());
@@ -724,13 +859,10 @@ proptest! {
         let mut expected: Value = serde_json::from_str(&body).unwrap();
         expected["input"].as_array_mut().unwrap().retain(|item| item["type"] != "reasoning");
         prop_assert_eq!(serde_json::from_str::<Value>(&sent).unwrap(), expected);
-        if !ours.contains(&true) {
-            prop_assert_eq!(sent, body);
-        } else {
-            for (index, _) in ours.iter().enumerate().filter(|(_, ours)| !**ours) {
-                prop_assert!(sent.contains(&other(index)));
-            }
+        for (index, _) in ours.iter().enumerate().filter(|(_, ours)| !**ours) {
+            prop_assert!(sent.contains(&other(index)));
         }
+        prop_assert!(ours.contains(&true) || sent == body);
     }
 
     #[test]

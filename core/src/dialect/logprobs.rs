@@ -36,8 +36,13 @@ pub(super) fn to_openai(tokens: &[TokenLogprob]) -> Value {
     if tokens.is_empty() {
         return Value::Null;
     }
+    json!({ "content": openai_list(tokens), "refusal": null })
+}
+
+/// The list in `OpenAI`'s `logprobs`, which is all of it in Responses.
+pub(super) fn openai_list(tokens: &[TokenLogprob]) -> Vec<Value> {
     let one = |token: &str, logprob: f64| json!({ "token": token, "logprob": logprob, "bytes": token.as_bytes() });
-    let content: Vec<Value> = tokens
+    tokens
         .iter()
         .map(|entry| {
             let others: Vec<Value> = entry
@@ -51,8 +56,7 @@ pub(super) fn to_openai(tokens: &[TokenLogprob]) -> Value {
             }
             value
         })
-        .collect();
-    json!({ "content": content, "refusal": null })
+        .collect()
 }
 
 /// `Gemini`'s `logprobsResult`.

@@ -4,8 +4,8 @@ use serde_json::{Map, Number, Value, json};
 
 use super::super::at::{Dropped, Kept};
 use super::super::common::{
-    Format, Media, MediaSource, Part, Request, Role, ToolCall, ToolChoice, ToolResult, Turn, at_most, keep_only,
-    mime_of_url, text_of,
+    Format, Media, MediaSource, Part, Request, Role, Thinking, ToolCall, ToolChoice, ToolResult, Turn, at_most,
+    keep_only, mime_of_url, text_of,
 };
 use super::super::foreign::gemini_signature;
 use super::super::thinking::for_gemini;
@@ -214,6 +214,9 @@ fn config(mut request: Request, model: &str, dropped: &mut Dropped) -> Result<Ma
             }
             None => dropped.note(request.spelled.thinking),
         }
+    } else if request.show_thoughts && for_gemini(&Thinking::Adaptive, model, true).is_some() {
+        // As much as it thinks by itself, but visibly.
+        config.insert("thinkingConfig".into(), json!({ "includeThoughts": true }));
     }
     Ok(config)
 }

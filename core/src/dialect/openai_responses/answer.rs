@@ -3,14 +3,19 @@
 use bytes::Bytes;
 
 use super::super::AnswerContext;
-use super::super::common::{Answer, Finish, Part, ToolCall, json_text, to_bytes};
+use super::super::common::{Answer, Finish, Part, TokenLogprob, ToolCall, json_text, to_bytes};
 use super::carried::Carried;
 use super::response::{self, Body, Item, Kind, Piece, Response, Status};
 
 /// Writes a response.
 pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Bytes {
     let choice = answer.choices.first();
-    let mut output = Output { ctx, items: Vec::new() };
+    let mut output = Output {
+        ctx,
+        items: Vec::new(),
+        logprobs: Vec::new(),
+    };
+    output.logprobs = choice.map(|choice| choice.logprobs.clone()).unwrap_or_default();
     for part in choice.map(|choice| choice.parts.as_slice()).unwrap_or_default() {
         output.part(part);
     }
@@ -33,6 +38,8 @@ pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Bytes {
 struct Output<'a> {
     ctx: &'a AnswerContext,
     items: Vec<Item>,
+    /// Of the text, which has them where it begins.
+    logprobs: Vec<TokenLogprob>,
 }
 
 impl Output<'_> {
@@ -59,9 +66,14 @@ impl Output<'_> {
     }
 
     fn say(&mut self, kind: Kind, text: &str) {
+        let logprobs = match kind {
+            Kind::Text => std::mem::take(&mut self.logprobs),
+            Kind::Refusal => Vec::new(),
+        };
         let piece = Piece {
             kind,
             text: text.to_owned(),
+            logprobs,
         };
         match self.items.last_mut().map(|item| &mut item.body) {
             Some(Body::Message(pieces)) => match pieces.last_mut() {

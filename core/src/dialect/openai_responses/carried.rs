@@ -37,4 +37,10 @@ impl Carried {
     pub(super) fn is_empty(&self) -> bool {
         self.signature.is_none() && self.redacted.is_none()
     }
+
+    /// Bytes that it holds.
+    pub(super) fn size(&self) -> usize {
+        let parts = [&self.signature, &self.redacted, &self.call];
+        parts.into_iter().flatten().map(String::len).sum()
+    }
 }

@@ -1,11 +1,14 @@
 //! A streamed response, written from common events.
 
+mod done;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::common::{Event, Finish};
+use super::super::common::{Event, Finish, TokenLogprob};
 use super::super::error::{self, ErrorView};
+use super::super::logprobs::openai_list;
 use super::super::stream::{StreamError, put_event};
 use super::super::{AnswerContext, Usage};
 use super::carried::Carried;
@@ -27,6 +30,8 @@ pub(in super::super) struct Encoder {
     /// The tool calls being written, as (number, place in `items`). They stay open until they end or the turn does:
     /// other dialects may come back to an earlier one.
     calls: Vec<(u32, usize)>,
+    /// What a provider wants back of the message that is being written, to be said after it.
+    signed: Option<Carried>,
     held: usize,
     finish: Option<Finish>,
     usage: Option<Usage>,
@@ -62,7 +67,7 @@ struct Fragment<'a> {
     #[serde(rename = "delta")]
     text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<[(); 0]>,
+    logprobs: Option<&'a [Value]>,
 }
 
 /// Where in the output a delta belongs.
@@ -83,6 +88,7 @@ impl Encoder {
             items: Vec::new(),
             open: None,
             calls: Vec::new(),
+            signed: None,
             held: 0,
             finish: None,
             usage: None,
@@ -104,8 +110,9 @@ impl Encoder {
                     signature: Some(signature.clone()),
                     ..Carried::default()
                 };
-                self.carry(carried, out)?;
+                self.sign(carried, out)?;
             }
+            Event::Logprobs { choice: 0, tokens } => self.logprobs(tokens, out)?,
             Event::Redacted { choice: 0, data } => {
                 self.close_open(Status::Completed, out);
                 let carried = Carried {
@@ -194,7 +201,7 @@ impl Encoder {
         Ok(())
     }
 
-    fn delta(&mut self, place: usize, at: &Place, text: &str, out: &mut BytesMut) {
+    fn delta(&mut self, place: usize, at: &Place, text: &str, logprobs: &[Value], out: &mut BytesMut) {
         let (kind, content_index) = match at {
             Place::Text(index) => ("response.output_text.delta", Some(*index)),
             Place::Refusal(index) => ("response.refusal.delta", Some(*index)),
@@ -210,7 +217,7 @@ impl Encoder {
             content_index,
             summary_index: matches!(at, Place::Summary).then_some(0),
             text,
-            logprobs: matches!(at, Place::Text(_)).then_some([]),
+            logprobs: matches!(at, Place::Text(_)).then_some(logprobs),
         };
         put_event(out, Some(kind), &fragment);
         self.sequence += 1;
@@ -229,7 +236,28 @@ impl Encoder {
             Kind::Text => Place::Text(index),
             Kind::Refusal => Place::Refusal(index),
         };
-        self.delta(place, &at, text, out);
+        self.delta(place, &at, text, &[], out);
+        Ok(())
+    }
+
+    /// Of the text before, in a delta without any of its own: it may have been split differently.
+    fn logprobs(&mut self, tokens: &[TokenLogprob], out: &mut BytesMut) -> Result<(), StreamError> {
+        let size = |token: &str| token.len() + size_of::<f64>();
+        let bytes = tokens.iter().map(|entry| {
+            let others: usize = entry.others.iter().map(|(token, _)| size(token)).sum();
+            size(&entry.token) + others
+        });
+        self.hold(bytes.sum())?;
+        let Some(place) = self.open else { return Ok(()) };
+        let Some(Body::Message(pieces)) = self.items.get_mut(place).map(|item| &mut item.body) else {
+            return Ok(());
+        };
+        let index = pieces.len().saturating_sub(1);
+        let Some(piece) = pieces.last_mut().filter(|piece| piece.kind == Kind::Text) else {
+            return Ok(());
+        };
+        piece.logprobs.extend_from_slice(tokens);
+        self.delta(place, &Place::Text(index), "", &openai_list(tokens), out);
         Ok(())
     }
 
@@ -264,36 +292,14 @@ impl Encoder {
             pieces.push(Piece {
                 kind,
                 text: String::new(),
+                logprobs: Vec::new(),
             });
         }
         let event = json!({
-            "item_id": item.id, "output_index": place, "content_index": count, "part": part(kind, ""),
+            "item_id": item.id, "output_index": place, "content_index": count, "part": part(kind, "", &[]),
         });
         put(&mut self.sequence, "response.content_part.added", &event, out);
         count
-    }
-
-    fn piece_done(&mut self, place: usize, out: &mut BytesMut) {
-        let Some(item) = self.items.get(place) else { return };
-        let Body::Message(pieces) = &item.body else { return };
-        let Some(piece) = pieces.last() else { return };
-        let index = pieces.len() - 1;
-        let mut done = json!({ "item_id": item.id, "output_index": place, "content_index": index });
-        let mut part = done.clone();
-        put_in(&mut part, "part", piece.value());
-        let kind = match piece.kind {
-            Kind::Text => {
-                put_in(&mut done, "text", piece.text.as_str().into());
-                put_in(&mut done, "logprobs", json!([]));
-                "response.output_text.done"
-            }
-            Kind::Refusal => {
-                put_in(&mut done, "refusal", piece.text.as_str().into());
-                "response.refusal.done"
-            }
-        };
-        put(&mut self.sequence, kind, &done, out);
-        put(&mut self.sequence, "response.content_part.done", &part, out);
     }
 
     fn think(&mut self, text: &str, out: &mut BytesMut) -> Result<(), StreamError> {
@@ -314,7 +320,7 @@ impl Encoder {
             });
             put(&mut self.sequence, "response.reasoning_summary_part.added", &event, out);
         }
-        self.delta(place, &Place::Summary, text, out);
+        self.delta(place, &Place::Summary, text, &[], out);
         Ok(())
     }
 
@@ -338,10 +344,21 @@ impl Encoder {
         place
     }
 
+    /// A signature is of the thought or the text before it. That of a text stands in an item of its own, and must not
+    /// cut the text in two.
+    fn sign(&mut self, carried: Carried, out: &mut BytesMut) -> Result<(), StreamError> {
+        let open = self.open.and_then(|place| self.items.get(place));
+        if matches!(open.map(|item| &item.body), Some(Body::Message(_))) {
+            self.hold(carried.size())?;
+            self.signed = Some(carried);
+            return Ok(());
+        }
+        self.carry(carried, out)
+    }
+
     /// Puts into the thought what its provider wants back, which is the last that is known of it.
     fn carry(&mut self, what: Carried, out: &mut BytesMut) -> Result<(), StreamError> {
-        let bytes = [&what.signature, &what.redacted, &what.call];
-        self.hold(bytes.into_iter().flatten().map(String::len).sum())?;
+        self.hold(what.size())?;
         let place = self.thought(out);
         if let Some(Body::Reasoning { carried, .. }) = self.items.get_mut(place).map(|item| &mut item.body) {
             *carried = what;
@@ -387,7 +404,7 @@ impl Encoder {
         if let Some(Body::Call { arguments, .. }) = self.items.get_mut(place).map(|item| &mut item.body) {
             arguments.push_str(fragment);
         }
-        self.delta(place, &Place::Arguments, fragment, out);
+        self.delta(place, &Place::Arguments, fragment, &[], out);
         Ok(())
     }
 
@@ -395,56 +412,14 @@ impl Encoder {
         if let Some(place) = self.open.take() {
             self.close(place, status, out);
         }
-    }
-
-    /// Says an item whole and done.
-    fn close(&mut self, place: usize, status: Status, out: &mut BytesMut) {
-        match self.items.get(place).map(|item| &item.body) {
-            Some(Body::Message(_)) => self.piece_done(place, out),
-            Some(Body::Reasoning { .. }) => self.summary_done(place, out),
-            Some(Body::Call { .. }) => self.arguments_done(place, out),
-            None => return,
+        if let Some(carried) = self.signed.take() {
+            let body = Body::Reasoning {
+                summary: String::new(),
+                carried,
+            };
+            let place = self.add(body, out);
+            self.close(place, Status::Completed, out);
         }
-        let Some(item) = self.items.get_mut(place) else { return };
-        item.status = status;
-        let event = json!({ "output_index": place, "item": item.value() });
-        put(&mut self.sequence, "response.output_item.done", &event, out);
-    }
-
-    fn summary_done(&mut self, place: usize, out: &mut BytesMut) {
-        let Some(item) = self.items.get(place) else { return };
-        let Body::Reasoning { summary, .. } = &item.body else {
-            return;
-        };
-        if summary.is_empty() {
-            return;
-        }
-        let mut text = json!({ "item_id": item.id, "output_index": place, "summary_index": 0 });
-        let mut part = text.clone();
-        put_in(&mut text, "text", summary.as_str().into());
-        put_in(&mut part, "part", json!({ "type": "summary_text", "text": summary }));
-        put(&mut self.sequence, "response.reasoning_summary_text.done", &text, out);
-        put(&mut self.sequence, "response.reasoning_summary_part.done", &part, out);
-    }
-
-    fn arguments_done(&mut self, place: usize, out: &mut BytesMut) {
-        let none = matches!(
-            self.items.get(place).map(|item| &item.body),
-            Some(Body::Call { arguments, .. }) if arguments.is_empty()
-        );
-        if none {
-            // A call without arguments has an empty object of them here; other dialects stream nothing for it.
-            if let Some(Body::Call { arguments, .. }) = self.items.get_mut(place).map(|item| &mut item.body) {
-                arguments.push_str("{}");
-            }
-            self.delta(place, &Place::Arguments, "{}", out);
-        }
-        let Some(item) = self.items.get(place) else { return };
-        let Body::Call { name, arguments, .. } = &item.body else {
-            return;
-        };
-        let event = json!({ "item_id": item.id, "output_index": place, "name": name, "arguments": arguments });
-        put(&mut self.sequence, "response.function_call_arguments.done", &event, out);
     }
 
     fn end(&mut self, out: &mut BytesMut) {
@@ -477,10 +452,4 @@ fn put(sequence: &mut u64, kind: &'static str, event: &impl Serialize, out: &mut
     };
     *sequence += 1;
     put_event(out, Some(kind), &event);
-}
-
-fn put_in(event: &mut Value, name: &str, value: Value) {
-    if let Some(object) = event.as_object_mut() {
-        object.insert(name.to_owned(), value);
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::RequestError;
-use super::super::at::{At, Dropped};
+use super::super::at::{At, Dropped, Kept};
 use super::super::common::{
     Media, MediaSource, Part, Request, Role, Thought, ToolCall, ToolResult, arguments, media, mime_of_url, push_turn,
 };
@@ -66,7 +66,8 @@ fn decode_item(
         Some("item_reference") | None => Err(item.unsupported(
             "refers to an item that only OpenAI keeps: send the item itself, or route this model to provider: OpenAI",
         )),
-        Some(_) => Err(item.need("type")?.unsupported(
+        // What a hosted tool did: the rest of the history makes sense without.
+        Some(_) => dropped.leave_out(item.need("type")?.unsupported(
             "is not an item that can be translated: only messages, function calls, their outputs and reasoning can",
         )),
     }
@@ -113,24 +114,28 @@ fn parts(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> 
     if !at.value.is_array() {
         return Err(at.wrong("must be a string or an array of parts"));
     }
-    let mut parts = Vec::new();
+    let mut parts = Kept::new();
     for part in at.items()? {
-        part.object()?;
-        let kind = part.need("type")?;
-        parts.push(match kind.str()? {
-            "input_text" | "output_text" | "text" => {
-                // What an answer says about its text is nothing that a model reads.
-                part.note_unknown(&["type", "text", "annotations", "logprobs"], dropped);
-                Part::Text(part.need("text")?.string()?)
-            }
-            "refusal" => Part::Text(part.need("refusal")?.string()?),
-            "input_image" => Part::Media(image(&part, dropped)?),
-            "input_file" => Part::Media(file(&part, dropped)?),
-            "input_audio" => return Err(kind.unsupported("audio is not supported by the chosen provider")),
-            _ => return Err(kind.unsupported("is not a content part this proxy can translate")),
-        });
+        parts.take(content_part(&part, dropped), dropped)?;
     }
-    Ok(parts)
+    parts.finish()
+}
+
+fn content_part(part: &At<'_>, dropped: &mut Dropped) -> Result<Part, RequestError> {
+    part.object()?;
+    let kind = part.need("type")?;
+    Ok(match kind.str()? {
+        "input_text" | "output_text" | "text" => {
+            // What an answer says about its text is nothing that a model reads.
+            part.note_unknown(&["type", "text", "annotations", "logprobs"], dropped);
+            Part::Text(part.need("text")?.string()?)
+        }
+        "refusal" => Part::Text(part.need("refusal")?.string()?),
+        "input_image" => Part::Media(image(part, dropped)?),
+        "input_file" => Part::Media(file(part, dropped)?),
+        "input_audio" => return Err(kind.unsupported("audio is not supported by the chosen provider")),
+        _ => return Err(kind.unsupported("is not a content part this proxy can translate")),
+    })
 }
 
 fn no_upload(part: &At<'_>) -> Result<(), RequestError> {

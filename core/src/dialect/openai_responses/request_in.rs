@@ -67,7 +67,7 @@ const SPELLED: Spelling = Spelling {
 /// Reads a Responses request.
 pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
     let root = At::root(body);
-    refuse(&root)?;
+    refuse(&root, dropped)?;
     root.note_unknown(KNOWN, dropped);
     let mut request = Request {
         spelled: SPELLED,
@@ -88,7 +88,7 @@ pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Re
     Ok(request)
 }
 
-fn refuse(root: &At<'_>) -> Result<(), RequestError> {
+fn refuse(root: &At<'_>, dropped: &mut Dropped) -> Result<(), RequestError> {
     for (name, problem) in STORED {
         if let Some(at) = root.get(name) {
             return Err(at.unsupported(problem));
@@ -97,14 +97,9 @@ fn refuse(root: &At<'_>) -> Result<(), RequestError> {
     if let Some(at) = root.get("background")
         && at.bool()?
     {
-        return Err(at.unsupported(
+        dropped.leave_out(at.unsupported(
             "only OpenAI answers in the background: leave it out, or route this model to provider: OpenAI",
-        ));
-    }
-    if let Some(at) = root.get("top_logprobs")
-        && at.u64()? > 0
-    {
-        return Err(at.unsupported("log probabilities are not supported by the chosen provider"));
+        ))?;
     }
     Ok(())
 }
@@ -114,22 +109,15 @@ fn sampling(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
     request.temperature = root.get("temperature").map(|at| at.number()).transpose()?;
     request.top_p = root.get("top_p").map(|at| at.number()).transpose()?;
     user(root, request, dropped)?;
-    if let Some(include) = root.get("include") {
-        for item in include.items()? {
-            match item.str()? {
-                // Always given.
-                "reasoning.encrypted_content" => {}
-                "message.output_text.logprobs" => {
-                    return Err(item.unsupported("log probabilities are not supported by the chosen provider"));
-                }
-                _ => dropped.note(item.path()),
-            }
-        }
-    }
+    logprobs(root, request, dropped)?;
     if let Some(reasoning) = root.get("reasoning") {
         reasoning.object()?;
         // Thoughts are given as summaries wherever a provider shows them.
         reasoning.note_unknown(&["effort", "summary", "generate_summary"], dropped);
+        request.show_thoughts = reasoning
+            .get("summary")
+            .or_else(|| reasoning.get("generate_summary"))
+            .is_some();
         let effort = reasoning.get("effort").map(|at| at.string()).transpose()?;
         request.thinking = effort.map(|effort| match effort.as_str() {
             "none" => Thinking::Off,
@@ -141,6 +129,29 @@ fn sampling(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
     dropped.note_if(store == Some(true), "store");
     let truncation = root.get("truncation").map(|at| at.str()).transpose()?;
     dropped.note_if(truncation.is_some_and(|way| way != "disabled"), "truncation");
+    Ok(())
+}
+
+/// Asked for by number, or in `include`, or both.
+fn logprobs(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    let top = root.get("top_logprobs").map(|at| at.u64()).transpose()?.unwrap_or(0);
+    request.logprobs = (top > 0).then_some(top);
+    let Some(include) = root.get("include") else {
+        return Ok(());
+    };
+    for item in include.items()? {
+        match item.str()? {
+            // Always given.
+            "reasoning.encrypted_content" => {}
+            "message.output_text.logprobs" => {
+                if request.logprobs.is_none() {
+                    request.spelled.logprobs = "include";
+                }
+                request.logprobs = Some(top);
+            }
+            _ => dropped.note(item.path()),
+        }
+    }
     Ok(())
 }
 
@@ -162,7 +173,8 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
             tool.object()?;
             let kind = tool.need("type")?;
             if kind.str()? != "function" {
-                return Err(no_such_tool(&kind));
+                dropped.leave_out(no_such_tool(&kind))?;
+                continue;
             }
             let strict = tool.get("strict").map(|at| at.bool()).transpose()?.unwrap_or(false);
             dropped.note_if(strict, &tool.child("strict"));
@@ -179,7 +191,10 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         }
     }
     request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
-    request.tool_choice = root.get("tool_choice").map(|at| tool_choice(&at)).transpose()?;
+    match root.get("tool_choice").map(|at| tool_choice(&at)).transpose() {
+        Ok(choice) => request.tool_choice = choice,
+        Err(refusal) => dropped.leave_out(refusal)?,
+    }
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::common::{Finish, token_of};
+use super::super::common::{Finish, TokenLogprob, token_of};
+use super::super::logprobs::openai_list;
 use super::super::{AnswerContext, Usage};
 use super::OURS;
 use super::carried::Carried;
@@ -43,6 +44,7 @@ impl Status {
 pub(super) struct Piece {
     pub kind: Kind,
     pub text: String,
+    pub logprobs: Vec<TokenLogprob>,
 }
 
 /// What the model said, or that it would not.
@@ -54,14 +56,16 @@ pub(super) enum Kind {
 
 impl Piece {
     pub(super) fn value(&self) -> Value {
-        part(self.kind, &self.text)
+        part(self.kind, &self.text, &self.logprobs)
     }
 }
 
 /// A content part.
-pub(super) fn part(kind: Kind, text: &str) -> Value {
+pub(super) fn part(kind: Kind, text: &str, logprobs: &[TokenLogprob]) -> Value {
     match kind {
-        Kind::Text => json!({ "type": "output_text", "annotations": [], "logprobs": [], "text": text }),
+        Kind::Text => json!({
+            "type": "output_text", "annotations": [], "logprobs": openai_list(logprobs), "text": text,
+        }),
         Kind::Refusal => json!({ "type": "refusal", "refusal": text }),
     }
 }
