@@ -207,6 +207,8 @@ fn openai_models_get_the_nearest_effort_they_know_and_no_sampling_they_refuse() 
     assert_eq!(ask("gpt-5", json!({"type": "disabled"})), (json!("minimal"), noted()));
     assert_eq!(ask("gpt-5.1", json!({"type": "disabled"})), (json!("none"), vec![]));
     assert_eq!(ask("gpt-5", json!({"type": "adaptive"})), (Value::Null, vec![]));
+    // From 5.1 on they do not think unless told.
+    assert_eq!(ask("gpt-5.1", json!({"type": "adaptive"})), (json!("medium"), noted()));
     assert_eq!(ask("gpt-4.1", budget(5000)), (Value::Null, noted()));
     assert_eq!(ask("gpt-4.1", json!({"type": "disabled"})), (Value::Null, vec![]));
     assert_eq!(ask("gpt-5-chat-latest", budget(5000)), (Value::Null, noted()));
@@ -266,6 +268,7 @@ fn gemini_models_get_a_budget_in_their_range_or_a_level() {
         (json!({"includeThoughts": true}), false)
     );
     assert_eq!(ask("gemini-2.0-flash", budget(2048)), (Value::Null, true));
+    assert_eq!(ask("gemini-2.0-flash", off()), (Value::Null, false));
     assert_eq!(ask("mystery", budget(2048)), (Value::Null, true));
 }
 
