@@ -1,5 +1,7 @@
 //! Fields of requests.
 
+use std::fmt::Write as _;
+
 use bowsprit_core::dialect::{Dialect, Target, translate_request};
 use bowsprit_core::fault::Code;
 use serde_json::{Value, json};
@@ -115,7 +117,7 @@ fn caller(dialect: Dialect) -> &'static str {
 pub(super) fn write(page: &mut String) {
     for group in cases::all() {
         let [openai, anthropic, gemini] = group.models;
-        page.push_str(&format!("\n## {}\n{}\n\n", group.title, group.note));
+        let _ = write!(page, "\n## {}\n{}\n", group.title, group.note);
         let rows: Vec<Vec<String>> = group
             .cases
             .iter()

@@ -176,10 +176,11 @@ fn passed_on(
     } else {
         rename_model(wire, &call.body, model)
     };
+    let native = without_foreign_thoughts(wire, model, &body);
     Ok(Prepared {
         uri: uri.ok_or_else(|| no_uri(model))?,
-        body: without_foreign_thoughts(wire, model, &body),
-        dropped: Vec::new(),
+        body: native.body,
+        dropped: native.dropped,
         hide_usage: false,
         wire,
         same: true,
@@ -229,12 +230,12 @@ fn generate(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: boo
     } else {
         with_model(&call.body, model)
     };
-    let (body, dropped) = if wire == Dialect::OpenAiResponses {
-        let native = native_responses(&body)?;
-        (native.body, native.dropped)
+    let native = if wire == Dialect::OpenAiResponses {
+        native_responses(&body)?
     } else {
-        (without_foreign_thoughts(wire, model, &body), Vec::new())
+        without_foreign_thoughts(wire, model, &body)
     };
+    let (body, dropped) = (native.body, native.dropped);
     let hide_usage = wire == Dialect::OpenAiChat && call.stream && !call.include_usage;
     let body = if hide_usage { with_usage_option(&body) } else { body };
     Ok(Prepared {

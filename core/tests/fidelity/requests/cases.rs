@@ -36,7 +36,7 @@ pub(super) fn all() -> Vec<Group> {
     };
     let thinks = |title, models, cases| Group {
         title,
-        note: "Efforts and budgets stand for each other as `core/src/dialect/thinking.rs` says.",
+        note: "Efforts and budgets stand for each other as `core/src/dialect/thinking.rs` says.\n",
         models,
         cases,
     };
