@@ -84,7 +84,7 @@ class Running:
         (run / self.config.name).write_text(_filled(self.config.read_text(), fill))
         self.log = run / "output.log"
         argv = [_filled(argument, fill) for argument in self.contender.argv]
-        probe = table.scenarios_of(self.setup.name)[0]
+        probe = table.probe(self.setup.name)
         with open(self.log, "wb") as log:
             begun = time.monotonic()
             env = os.environ | self.contender.env

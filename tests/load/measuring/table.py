@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import meaning
 
@@ -256,6 +256,12 @@ TARGETS = [
 
 def scenarios_of(setup):
     return [scenario for scenario in SCENARIOS if scenario.setup == setup]
+
+
+def probe(setup):
+    """The plain form of a setup's first scenario: what shows that a contender is ready."""
+    first = scenarios_of(setup)[0]
+    return replace(first, body={key: value for key, value in first.body.items() if key not in _STREAM_USAGE})
 
 
 def body_of(scenario):
