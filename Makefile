@@ -58,10 +58,11 @@ e2e: setup ## Behaviour on a real Kubernetes
 conformance: ## The official SDKs as clients, through every provider; prints a table (installs them from PyPI and npm)
 	@tests/sdk/run
 .PHONY: fuzz fuzz-smoke
-fuzz: ## Fresh inputs for TARGET (all, or part of a test's name) for TIME seconds each; the fixed ones are in `make unit`
-	@FUZZ_SECONDS=$(or $(patsubst %s,%,$(TIME)),60) $(CARGO) test $(LOCKED) --profile fuzz -p bowsprit-core --test fuzz -- --nocapture $(filter-out all,$(TARGET))
-fuzz-smoke: ## The same for 5 seconds each
-	@$(MAKE) fuzz TIME=5s
+fuzz: ## Fuzz TARGET (a folder of core/tests/corpus, or all) for TIME each, guided by coverage; needs g++
+	@core/tests/fuzz/guided/run $(or $(TARGET),all) $(or $(TIME),60s)
+fuzz-smoke: ## Fresh random inputs for every fuzz target, 5 seconds each; the fixed ones are in `make unit`
+	@FUZZ_SECONDS=5 $(CARGO) test $(LOCKED) --profile fuzz -p bowsprit-core --test fuzz
+
 ##@ Measure it
 .PHONY: bench
 bench: ## CPU, latency and memory beside nginx and haproxy; writes bench-results/

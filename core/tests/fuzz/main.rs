@@ -2,10 +2,12 @@
 //!
 //! Each target is a function of bytes that panics where a promise is broken. In `cargo test` it gets every file of its
 //! folder in `tests/corpus` and a fixed number of mutations of them from a fixed seed, so that the same commit always tests
-//! the same. `make fuzz` gives it fresh seeds for as long as one likes:
+//! the same:
 //!
-//! - `FUZZ_SECONDS=60`: how long, instead of the fixed number;
+//! - `FUZZ_SECONDS=60` (`make fuzz-smoke` sets 5): how long, instead of the fixed number;
 //! - `FUZZ_SEED=7`: the seed, instead of the fixed one or, with `FUZZ_SECONDS`, one taken from the clock.
+//!
+//! `make fuzz` gives the same targets to libFuzzer (`guided/`), which keeps what reaches new code.
 //!
 //! A failure prints the seed, shrinks the input, and leaves it in a file. Put that file into the corpus with the fix: there it
 //! tells the bug for ever.
