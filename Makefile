@@ -65,6 +65,12 @@ faults: ## Every fault against the real sidecar, in full: prints the table of pr
 .PHONY: conformance
 conformance: ## The official SDKs as clients, through every provider; prints a table (installs them from PyPI and npm)
 	@tests/sdk/run
+.PHONY: fuzz fuzz-smoke
+fuzz: ## Fuzz TARGET (a folder of core/tests/corpus, or all) for TIME each, guided by coverage; needs g++
+	@core/tests/fuzz/guided/run $(or $(TARGET),all) $(or $(TIME),60s)
+fuzz-smoke: ## Fresh random inputs for every fuzz target, 5 seconds each; the fixed ones are in `make unit`
+	@FUZZ_SECONDS=5 $(CARGO) test $(LOCKED) --profile fuzz -p bowsprit-core --test fuzz
+
 ##@ Measure it
 .PHONY: bench
 bench: ## CPU, latency and memory beside nginx and haproxy; writes bench-results/
