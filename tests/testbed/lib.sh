@@ -54,6 +54,7 @@ openssl openssl
 curl curl
 gcc gcc
 python3 python3
+npm npm
 dpkg dpkg
 '
 # FILE PACKAGE: the same for what is not found on PATH.
