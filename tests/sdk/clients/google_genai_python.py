@@ -205,6 +205,7 @@ serve({
     "structured_streamed": structured_streamed,
     "image": image,
     "image_url": image_url,
+    "prompt_cache": lambda asked, outcome: create(asked, outcome, cached_content="cachedContents/crew"),
     "seed": lambda asked, outcome: create(asked, outcome, seed=7),
     "logprobs": logprobs,
     "logprobs_streamed": logprobs_streamed,

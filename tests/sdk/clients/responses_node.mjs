@@ -129,6 +129,10 @@ await serve({
     keepLogprobs(outcome, keep(outcome, answer));
   },
   untouched,
+  count_tokens: async (asked, outcome) => {
+    const answer = await client(asked).responses.inputTokens.count({ model: asked.model, input: [ASK] });
+    outcome.tokens = answer.input_tokens;
+  },
   timeout: (asked) => client(asked, { timeout: WORLD.timeout_seconds * 1000 }).responses.create(request(asked)),
   cancel: stream,
   usage_empty: (asked) => client(asked).responses.create({ model: asked.model, input: [] }),

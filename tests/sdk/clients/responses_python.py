@@ -136,6 +136,11 @@ def timeout(asked, outcome):
     client(asked, timeout=WORLD["timeout_seconds"]).responses.create(**request(asked))
 
 
+def count_tokens(asked, outcome):
+    answer = client(asked).responses.input_tokens.count(model=asked["model"], input=[ASK])
+    outcome["tokens"] = answer.input_tokens
+
+
 serve({
     "chat": create,
     "stream": stream,
@@ -158,6 +163,7 @@ serve({
     "untouched": lambda asked, outcome: create(
         asked, outcome, extra_body={"x_future": WORLD["x_future"]}, extra_headers={"x-crew": "aloft"}
     ),
+    "count_tokens": count_tokens,
     "timeout": timeout,
     "cancel": stream,
     "usage_empty": lambda asked, outcome: client(asked).responses.create(model=asked["model"], input=[]),
