@@ -16,7 +16,7 @@ use bowsprit_core::limiter::Limited;
 use bowsprit_core::plan::{self, Plan, Why};
 use http::Response;
 
-use super::admit::Call;
+use super::admit::{Call, Kind};
 use super::attempt::{Attempt, Failure, Success};
 use super::in_flight::InFlight;
 use super::prepare::{Prepared, prepare};
