@@ -47,7 +47,7 @@ fn any_answer_is_translated_or_called_malformed() {
 
 #[test]
 fn any_stream_ends_whole_or_with_an_error_in_any_pieces() {
-    fuzz("streams", Form::Events, 600, streams::pieces);
+    fuzz("streams", Form::Events, 400, streams::pieces);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_stream_cut_before_its_end_mark_is_never_whole() {
 
 #[test]
 fn any_error_body_is_read_and_said_again() {
-    fuzz("errors", Form::Json, 3_000, errors::read_and_say);
+    fuzz("errors", Form::Json, 1_000, errors::read_and_say);
 }
 
 #[test]
