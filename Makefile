@@ -79,6 +79,7 @@ crds: ## Write crds/*.yaml and the chart's copies
 	@mkdir -p charts/bowsprit/crds && cp crds/*.yaml charts/bowsprit/crds/
 docs: ## Write the generated pages of docs/
 	@$(CARGO) run -q -p bowsprit-cli --bin docgen -- docs
+	@BOWSPRIT_WRITE_DOCS=1 $(CARGO) test -q -p bowsprit-core --test fidelity >/dev/null
 images: setup ## Container images, without a daemon
 	@tests/images/build-images
 cluster: setup ## Start the test cluster

@@ -109,6 +109,21 @@ pub struct Plan {
     pub route: Option<Arc<Route>>,
 }
 
+/// Whether a provider that is asked for `model` answers with the very model that the caller asked for: listed there, as
+/// an alias, or because a route says that it stands for it. What stands in by its `defaultModel` does not.
+pub fn answers_as_asked(route: Option<&Route>, provider: &Provider, asked: &str, model: &str) -> bool {
+    let own_name = |name: &str| provider.serves(name).unwrap_or(name) == model;
+    match route {
+        None => own_name(asked),
+        Some(route) => {
+            let targets = route.targets.iter().map(|(target, _)| target).chain(&route.fallback);
+            targets
+                .filter(|target| target.provider == provider.name)
+                .any(|target| target.model.as_deref().is_some_and(own_name))
+        }
+    }
+}
+
 /// Makes the plan. `availability` judges a provider and model as they stand now; `draw` gives a number in `0..1` for
 /// weighted targets and is only called where a route has several.
 pub fn plan(
@@ -301,7 +316,7 @@ fn by_model<'a>(config: &'a Config, dialect: Dialect, model: &'a str, wanted: &m
     let any = config
         .providers
         .iter()
-        .find(|provider| provider.models.is_empty() && provider.dialect == dialect);
+        .find(|provider| provider.models.is_empty() && provider.dialect == dialect.family());
     if let Some(provider) = any {
         let asked = if model.is_empty() {
             default_model(provider)

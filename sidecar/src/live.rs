@@ -14,7 +14,7 @@ use http::{HeaderValue, Uri};
 
 use crate::metrics::Metrics;
 use crate::proxy::models;
-use crate::proxy::settle::Handles;
+use crate::proxy::traffic::Handles;
 use crate::state::{ProviderState, States};
 use crate::upstream::{Endpoint, Origin, Origins, Proxy, tls};
 
@@ -169,9 +169,16 @@ impl Upstream {
         }
     }
 
-    /// Where a generation request for `model` goes.
-    pub fn generation_uri(&self, model: &str, stream: bool, query: Option<&str>) -> Option<Uri> {
+    /// Where a generation request for `model` goes, in the dialect `wire`.
+    pub fn generation_uri(&self, wire: Dialect, model: &str, stream: bool, query: Option<&str>) -> Option<Uri> {
         match (&self.fixed, query) {
+            _ if wire != self.provider.dialect => {
+                let path = request_path(wire, model, stream);
+                match query {
+                    Some(query) => self.uri(&format!("{path}?{query}")),
+                    None => self.uri(&path),
+                }
+            }
             (Some(fixed), None) => Some(fixed.clone()),
             (Some(fixed), Some(query)) => format!("{fixed}?{query}").parse().ok(),
             (None, _) => {

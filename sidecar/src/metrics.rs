@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::proxy::settle::Traffic;
+use crate::proxy::traffic::Traffic;
 use crate::reload::ConfigMetrics;
 use crate::state::ProviderMetrics;
 

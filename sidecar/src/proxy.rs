@@ -2,7 +2,7 @@
 //!
 //! [`route`] finds what is asked, [`admit`] takes the body and the facts, `core::plan` orders the candidates,
 //! [`dispatch`] goes through them (places, retries, switches), [`attempt`] makes one exchange with one provider,
-//! [`stream`] relays what comes, [`settle`] writes down how it ended: exactly once, whatever happens.
+//! [`stream`] relays what comes, and the [`story`] writes down how it ended: exactly once, whatever happens.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,14 +20,18 @@ mod attempt;
 mod dispatch;
 pub(crate) mod headers;
 pub mod id;
+mod in_flight;
 pub mod models;
+mod prepare;
 pub mod refuse;
 mod route;
-pub mod settle;
+pub mod story;
 pub mod stream;
+mod take;
+pub mod traffic;
 
 use refuse::Refusal;
-use settle::Story;
+use story::Story;
 
 /// Answers one request of the app.
 pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {

@@ -5,8 +5,12 @@ pub(super) mod decoder;
 pub(super) mod encoder;
 pub(super) mod request_in;
 pub(super) mod request_out;
+mod thinking;
+
+use serde_json::{Value, json};
 
 use super::common::Finish;
+use super::foreign::{Origin, mark};
 
 fn stop_reason(finish: Finish) -> &'static str {
     match finish {
@@ -30,4 +34,15 @@ fn finish_of(reason: &str) -> Finish {
         "pause_turn" => Finish::Pause,
         _ => Finish::Stop,
     }
+}
+
+/// The block before a tool call: it brings back `Gemini`'s signature of it, or, `marked`, tells a caller's later request
+/// that another model began this round of calls ([`super::without_foreign_thoughts`]).
+fn before_call(signature: Option<&str>, marked: bool) -> Option<Value> {
+    let data = match signature {
+        Some(signature) => mark(Origin::GeminiCall, signature),
+        None if marked => mark(Origin::Unsigned, ""),
+        None => return None,
+    };
+    Some(json!({ "type": "redacted_thinking", "data": data }))
 }

@@ -62,6 +62,30 @@ impl From<OpenAi> for Usage {
     }
 }
 
+/// The `usage` of `OpenAI` Responses.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Responses {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    input_tokens_details: Option<OpenAiPrompt>,
+    output_tokens_details: Option<OpenAiCompletion>,
+}
+
+impl From<Responses> for Usage {
+    fn from(raw: Responses) -> Self {
+        let input = raw.input_tokens_details.unwrap_or_default();
+        let output = raw.output_tokens_details.unwrap_or_default();
+        Self {
+            input: raw.input_tokens.unwrap_or_default(),
+            output: raw.output_tokens.unwrap_or_default(),
+            cached: input.cached_tokens.unwrap_or_default(),
+            cache_write: input.cache_write_tokens.unwrap_or_default(),
+            reasoning: output.reasoning_tokens.unwrap_or_default(),
+        }
+    }
+}
+
 /// `Anthropic`'s `usage`: `input_tokens` excludes both kinds of cache tokens, and in a stream `message_delta` repeats
 /// only some of the counts.
 #[derive(Deserialize, Default, Clone, Copy, Debug)]
@@ -153,6 +177,13 @@ pub fn usage(dialect: Dialect, body: &[u8]) -> Option<Usage> {
             }
             serde_json::from_slice::<Body>(body).ok()?.usage.map(Usage::from)
         }
+        Dialect::OpenAiResponses => {
+            #[derive(Deserialize)]
+            struct Body {
+                usage: Option<Responses>,
+            }
+            serde_json::from_slice::<Body>(body).ok()?.usage.map(Usage::from)
+        }
         Dialect::AnthropicMessages => {
             #[derive(Deserialize)]
             struct Body {
@@ -193,6 +224,16 @@ impl Usage {
             "total_tokens": self.input.saturating_add(self.output),
             "prompt_tokens_details": prompt_details,
             "completion_tokens_details": { "reasoning_tokens": self.reasoning },
+        })
+    }
+
+    pub(super) fn to_responses(self) -> Value {
+        json!({
+            "input_tokens": self.input,
+            "input_tokens_details": { "cached_tokens": self.cached, "cache_write_tokens": self.cache_write },
+            "output_tokens": self.output,
+            "output_tokens_details": { "reasoning_tokens": self.reasoning },
+            "total_tokens": self.input.saturating_add(self.output),
         })
     }
 

@@ -8,30 +8,27 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowsprit_core::breaker::Verdict;
-use bowsprit_core::classify::{Decision, Ended, KeyVerdict, classify};
+use bowsprit_core::classify::{Decision, Ended};
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::Timeouts;
 use bowsprit_core::dialect::{
-    self, AnswerContext, Dialect, ProviderError, Pushed, Stream, StreamError, Usage, parse_error, translate_response,
+    self, AnswerContext, Dialect, Echo, ProviderError, Stream, StreamError, Usage, parse_error,
 };
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bowsprit_core::headroom;
 use bowsprit_core::lifecycle::Event;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Version, response};
 use http_body_util::Full;
 use tokio::time::Instant;
 
 use super::admit::{Call, Kind};
-use super::dispatch::Prepared;
 use super::headers;
-use super::settle::Story;
+use super::in_flight::InFlight;
+use super::prepare::Prepared;
+use super::story::Story;
 use super::stream::Started;
-use crate::app::App;
-use crate::keys::Chosen;
+use super::take::{Limits, StartFault, Taken, hold, take};
 use crate::live::Upstream;
-use crate::state::Lease;
 use crate::time::{unix_millis, unix_now};
 use crate::upstream::{Answer, AnswerBody, Fault};
 
@@ -39,9 +36,6 @@ use crate::upstream::{Answer, AnswerBody, Fault};
 const HOLD_PLAIN: usize = 4 << 20;
 /// A translated answer must be held whole; beyond this it is refused.
 const MAX_TRANSLATED: usize = 64 << 20;
-/// Start-up events held before the first content: pieces and bytes. Then the stream flows, come what may.
-const HOLD_CHUNKS: usize = 64;
-const HOLD_BYTES: usize = 256 << 10;
 /// As much of an error body is read; providers' own are well below 10 KiB.
 const MAX_ERROR: usize = 256 << 10;
 
@@ -84,144 +78,6 @@ pub(super) struct Failure {
     pub original: Option<(StatusCode, HeaderMap, Bytes)>,
 }
 
-/// The times an answer may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    timeouts: Timeouts,
-    ends: Instant,
-}
-
-impl Limits {
-    fn new(timeouts: Timeouts, begun: Instant) -> Self {
-        Self {
-            timeouts,
-            ends: begun + timeouts.total,
-        }
-    }
-
-    /// When to look again, after the last sign of life.
-    pub fn next(&self, last: Instant) -> Instant {
-        self.ends.min(last + self.timeouts.idle)
-    }
-
-    /// Which limit has passed.
-    pub fn expired(&self, last: Instant, now: Instant) -> Option<TransportFault> {
-        if now >= self.ends {
-            Some(TransportFault::TotalTimeout)
-        } else if now >= last + self.timeouts.idle {
-            Some(TransportFault::IdleTimeout)
-        } else {
-            None
-        }
-    }
-
-    /// A limit for people.
-    pub fn describe(&self, fault: TransportFault) -> String {
-        let (name, limit) = match fault {
-            TransportFault::FirstTokenTimeout => ("firstToken", self.timeouts.first_token),
-            TransportFault::IdleTimeout => ("idle", self.timeouts.idle),
-            _ => ("total", self.timeouts.total),
-        };
-        format!("{} s (timeouts.{name})", limit.as_secs_f64())
-    }
-}
-
-/// An attempt under way. Ended once by [`InFlight::finish`]; dropped, the caller has left.
-pub struct InFlight {
-    app: Arc<App>,
-    upstream: Arc<Upstream>,
-    model: Arc<str>,
-    lease: Option<Lease>,
-    key: Option<Chosen>,
-    first_byte: Option<Duration>,
-    input_tokens: u64,
-}
-
-impl InFlight {
-    /// Begins.
-    pub fn new(
-        app: &Arc<App>,
-        upstream: &Arc<Upstream>,
-        model: &str,
-        lease: Lease,
-        key: Option<Chosen>,
-        input_tokens: u64,
-    ) -> Self {
-        let label = upstream
-            .handles
-            .model(model)
-            .map_or_else(|| model.into(), |handles| Arc::clone(&handles.model));
-        Self {
-            app: Arc::clone(app),
-            upstream: Arc::clone(upstream),
-            model: label,
-            lease: Some(lease),
-            key,
-            first_byte: None,
-            input_tokens,
-        }
-    }
-
-    /// Judges the end and tells everyone concerned: breaker, limiter, key, health, metrics.
-    pub fn finish(mut self, now: Moment, ended: Ended, usage: Option<&Usage>, hint: Option<Duration>) -> Decision {
-        let decision = classify(&ended);
-        let Some(lease) = self.lease.take() else {
-            return decision;
-        };
-        let state = &self.upstream.state;
-        let used = usage.map(|usage| usage.input.saturating_add(usage.output));
-        // A refused attempt cost nothing; one that broke off cost what is known, else what was reserved.
-        let used = if matches!(ended, Ended::Status { .. }) {
-            Some(0)
-        } else {
-            used
-        };
-        lease.settle(decision.breaker, used, now);
-        if let Some(key) = &self.key {
-            match decision.key {
-                KeyVerdict::Fine if decision.breaker == Verdict::Success => state.accept_key(key),
-                KeyVerdict::Fine => {}
-                KeyVerdict::SetAside => state.reject_key(key, now),
-                KeyVerdict::Rotate => state.throttle_key(key, hint, now),
-            }
-        }
-        match decision.breaker {
-            Verdict::Success => state.outcome(true, self.first_byte, now),
-            Verdict::Failure(_) => state.outcome(false, None, now),
-            Verdict::Throttled | Verdict::Ignored => {}
-        }
-        let handles = self.upstream.handles.model(&self.model);
-        match decision.code {
-            None => {
-                if let Some(handles) = handles {
-                    handles.answered();
-                }
-            }
-            Some(code) => self
-                .app
-                .metrics
-                .traffic
-                .attempt_failed(state.name(), &self.model, code.as_str()),
-        }
-        if let (Some(usage), Some(handles)) = (usage, handles) {
-            handles.count(usage);
-        }
-        decision
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.abandon(self.input_tokens, self.app.clock.now());
-            self.app
-                .metrics
-                .traffic
-                .attempt_failed(self.upstream.state.name(), &self.model, "cancelled");
-        }
-    }
-}
-
 /// One attempt's facts.
 pub(super) struct Attempt<'a> {
     /// The request.
@@ -238,7 +94,7 @@ impl Attempt<'_> {
     /// Makes the exchange.
     pub(super) async fn run(mut self, story: &mut Story) -> Result<Success, Box<Failure>> {
         let begun_at = story.now();
-        let begun = self.in_flight.app.clock.instant(begun_at);
+        let begun = self.in_flight.instant(begun_at);
         let limits = Limits::new(self.upstream.provider.timeouts, begun);
         let sent = tokio::time::timeout_at(self.head_deadline(&limits, begun), self.send(story)).await;
         let now = story.waited();
@@ -250,7 +106,7 @@ impl Attempt<'_> {
                 return Err(self.transport(fault, format!("no answer within {}", limits.describe(fault))));
             }
         };
-        self.in_flight.first_byte = Some(now - begun_at);
+        self.in_flight.answered_after(now - begun_at);
         let Answer { mut head, body } = answer;
         self.upstream.state.observe(&head.headers, now, unix_millis());
         let encoded = headers::is_encoded(&head.headers);
@@ -273,7 +129,7 @@ impl Attempt<'_> {
             }
             return Ok(self.pass(head, body, limits, VecDeque::new(), story));
         }
-        if matches!(self.call.kind, Kind::Forward { .. }) && headers::is_event_stream(&head.headers) {
+        if self.call.kind != Kind::Generate && headers::is_event_stream(&head.headers) {
             return Ok(self.pass(head, body, limits, VecDeque::new(), story));
         }
         self.plain(head, body, limits, encoded, story).await
@@ -314,7 +170,7 @@ impl Attempt<'_> {
             &self.call.headers,
             self.prepared.same,
             self.upstream,
-            self.in_flight.key.as_ref(),
+            self.in_flight.key(),
             story.id(),
         );
         origin.send(request, self.upstream.provider.timeouts.connect).await
@@ -322,7 +178,7 @@ impl Attempt<'_> {
 
     /// A plain answer: held whole, or, if it is very large and needs no translation, let flow from there.
     async fn plain(
-        mut self,
+        self,
         head: response::Parts,
         mut body: AnswerBody,
         limits: Limits,
@@ -330,7 +186,7 @@ impl Attempt<'_> {
         story: &mut Story,
     ) -> Result<Success, Box<Failure>> {
         let limit = if self.prepared.same { HOLD_PLAIN } else { MAX_TRANSLATED };
-        let from = self.in_flight.app.clock.instant(story.now());
+        let from = self.in_flight.instant(story.now());
         let taken = take(&mut body, &limits, limit, from).await;
         story.waited();
         let whole = match taken {
@@ -339,10 +195,10 @@ impl Attempt<'_> {
             Ok(Taken::Part(_)) => return Err(self.malformed("the answer is too large to translate")),
             Err(fault) => return Err(self.transport(fault.kind, fault.detail)),
         };
-        let provider = self.upstream.provider.dialect;
+        let provider = self.prepared.wire;
         if !self.prepared.same {
-            return match translate_response(provider, self.call.dialect, &whole, &self.context(story)) {
-                Ok((body, usage)) => Ok(self.whole(story.now(), json(head), body, Some(usage))),
+            return match self.prepared.say(self.call, &whole, &self.context(story)) {
+                Ok((body, usage)) => Ok(self.whole(story.now(), json(head), body, usage)),
                 Err(kind) => Err(self.in_body(kind, &whole)),
             };
         }
@@ -357,7 +213,6 @@ impl Attempt<'_> {
         {
             return Err(self.in_body(kind, &whole));
         }
-        self.in_flight.input_tokens = 0;
         Ok(self.whole(story.now(), head, whole, usage))
     }
 
@@ -401,7 +256,7 @@ impl Attempt<'_> {
     ) -> Result<Success, Box<Failure>> {
         story.event(Event::StreamOpened);
         let mut watch = Stream::new(
-            self.upstream.provider.dialect,
+            self.prepared.wire,
             self.call.dialect,
             self.context(story),
             self.prepared.hide_usage,
@@ -443,11 +298,13 @@ impl Attempt<'_> {
             id: story.id().as_str().to_owned(),
             created: unix_now().as_secs(),
             include_usage: self.call.include_usage,
+            show_thoughts: self.prepared.show_thoughts,
+            echo: Echo::of(self.call.dialect, &self.call.body),
         }
     }
 
     fn fail(self, ended: Ended, message: String, retry_after: Option<Duration>) -> Box<Failure> {
-        let now = self.in_flight.app.clock.now();
+        let now = self.in_flight.now();
         let decision = self.in_flight.finish(now, ended, None, retry_after);
         let code = decision.code.unwrap_or(Code::SysInternal);
         Box::new(Failure {
@@ -487,7 +344,7 @@ impl Attempt<'_> {
         let message = if kind == ErrorKind::Malformed {
             "the answer is not what the provider's API promises".to_owned()
         } else {
-            self.clean(parse_error(self.upstream.provider.dialect, 200, body).message)
+            self.clean(parse_error(self.prepared.wire, 200, body).message)
         };
         self.fail(Ended::Status { status: 200, kind }, message, None)
     }
@@ -532,7 +389,7 @@ impl Attempt<'_> {
         encoded: bool,
         story: &mut Story,
     ) -> Box<Failure> {
-        let from = self.in_flight.app.clock.instant(story.now());
+        let from = self.in_flight.instant(story.now());
         let taken = take(&mut body, limits, MAX_ERROR, from).await;
         story.waited();
         // A broken error body is still an error of that status.
@@ -541,13 +398,9 @@ impl Attempt<'_> {
             Ok(Taken::Part(_)) | Err(_) => Bytes::new(),
         };
         let status = head.status.as_u16();
-        let parsed = parse_error(
-            self.upstream.provider.dialect,
-            status,
-            if encoded { &[] } else { &body },
-        );
+        let parsed = parse_error(self.prepared.wire, status, if encoded { &[] } else { &body });
         let hint = headroom::retry_after(&head.headers, unix_millis()).or(parsed.retry_after);
-        let leaks = self.in_flight.key.as_ref().is_some_and(|key| key.is_in(&body));
+        let leaks = self.in_flight.key().is_some_and(|key| key.is_in(&body));
         let message = self.clean(parsed.message);
         let same = self.prepared.same;
         let mut failure = self.fail(
@@ -569,99 +422,11 @@ impl Attempt<'_> {
 
     /// A provider's message without our key, should it quote it.
     fn clean(&self, message: String) -> String {
-        match &self.in_flight.key {
+        match self.in_flight.key() {
             Some(key) if key.is_in(message.as_bytes()) => {
                 "the provider's message quoted the key and is withheld".to_owned()
             }
             _ => message,
-        }
-    }
-}
-
-enum Taken {
-    Whole(Bytes),
-    Part(VecDeque<Bytes>),
-}
-
-/// Takes a body in, up to a limit, within the answer's times.
-async fn take(body: &mut AnswerBody, limits: &Limits, limit: usize, from: Instant) -> Result<Taken, Fault> {
-    let mut last = from;
-    let mut held: VecDeque<Bytes> = VecDeque::new();
-    let mut length = 0;
-    loop {
-        let Ok(next) = tokio::time::timeout_at(limits.next(last), body.data()).await else {
-            let fault = limits
-                .expired(last, Instant::now())
-                .unwrap_or(TransportFault::IdleTimeout);
-            let text = format!("nothing more arrived within {}", limits.describe(fault));
-            return Err(Fault::new(fault, text));
-        };
-        match next {
-            Some(Ok(data)) => {
-                length += data.len();
-                held.push_back(data);
-                if length > limit {
-                    return Ok(Taken::Part(held));
-                }
-                if body.is_end() {
-                    break;
-                }
-                last = Instant::now();
-            }
-            Some(Err(fault)) => return Err(fault),
-            None => break,
-        }
-    }
-    Ok(Taken::Whole(match held.len() {
-        0 => Bytes::new(),
-        1 => held.pop_front().unwrap_or_default(),
-        _ => {
-            let mut whole = BytesMut::with_capacity(length);
-            for part in &held {
-                whole.extend_from_slice(part);
-            }
-            whole.freeze()
-        }
-    }))
-}
-
-enum StartFault {
-    Transport(Fault),
-    Stream(StreamError),
-}
-
-/// Holds what comes before the first content. Returns it, and whether the stream has ended already.
-async fn hold(body: &mut AnswerBody, watch: &mut Stream) -> Result<(VecDeque<Bytes>, bool), StartFault> {
-    let mut held = VecDeque::new();
-    let mut out = BytesMut::new();
-    let mut length = 0;
-    let mut pieces = 0;
-    loop {
-        match body.data().await {
-            Some(Ok(chunk)) => {
-                let pushed = watch.push(&chunk, &mut out).map_err(StartFault::Stream)?;
-                let piece = if pushed == Pushed::Same {
-                    chunk
-                } else {
-                    out.split().freeze()
-                };
-                length += piece.len();
-                pieces += 1;
-                if !piece.is_empty() {
-                    held.push_back(piece);
-                }
-                if watch.content_started() || pieces >= HOLD_CHUNKS || length >= HOLD_BYTES {
-                    return Ok((held, false));
-                }
-            }
-            Some(Err(fault)) => return Err(StartFault::Transport(fault)),
-            None => {
-                watch.finish(&mut out).map_err(StartFault::Stream)?;
-                if !out.is_empty() {
-                    held.push_back(out.freeze());
-                }
-                return Ok((held, true));
-            }
         }
     }
 }

@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::id::{RequestId, X_REQUEST_ID};
-use super::settle::Story;
+use super::story::Story;
 use crate::keys::Chosen;
 use crate::live::Upstream;
 
@@ -59,7 +59,7 @@ pub(crate) fn to_provider(
     }
     if let Some(chosen) = key {
         match provider.dialect {
-            Dialect::OpenAiChat => headers.insert(AUTHORIZATION, chosen.key.bearer()),
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => headers.insert(AUTHORIZATION, chosen.key.bearer()),
             Dialect::AnthropicMessages => headers.insert(X_API_KEY, chosen.key.bare()),
             Dialect::Gemini => headers.insert(X_GOOG_API_KEY, chosen.key.bare()),
         };

@@ -9,7 +9,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::id::{RequestId, X_REQUEST_ID};
-use super::settle::Story;
+use super::story::Story;
 use crate::body::Body;
 
 /// Tells an SDK whether its own retry makes sense.

@@ -19,8 +19,9 @@ use http::StatusCode;
 use hyper::body::SizeHint;
 use tokio::time::{Instant, Sleep};
 
-use super::attempt::{InFlight, Limits};
-use super::settle::Story;
+use super::in_flight::InFlight;
+use super::story::Story;
+use super::take::Limits;
 use crate::body::Broken;
 use crate::upstream::AnswerBody;
 

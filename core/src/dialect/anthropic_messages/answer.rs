@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::AnswerContext;
 use super::super::common::{Answer, Choice, Part, Thought, ToolCall};
+use super::super::foreign::{Origin, mark};
 use super::super::usage;
 
 /// Reads a message; `None` if it is none.
@@ -44,21 +45,42 @@ pub(in super::super) fn decode(body: &Value) -> Option<Answer> {
             refusal: None,
             finish,
             stop_sequence,
+            logprobs: Vec::new(),
         }],
         usage: usage::from_value::<usage::Anthropic>(body.get("usage")),
     })
 }
 
+/// A thought of another provider's model. This dialect's callers send it back only with a signature, so it has one
+/// whether its provider signed it or not.
+fn thought_block(thought: &Thought) -> Value {
+    match thought.signature.clone() {
+        Some(signature) if thought.text.is_empty() => json!({ "type": "redacted_thinking", "data": signature }),
+        signature => json!({
+            "type": "thinking",
+            "thinking": thought.text,
+            "signature": signature.unwrap_or_else(|| mark(Origin::Unsigned, "")),
+        }),
+    }
+}
+
 /// Writes a message.
 pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Value {
-    let mut content = Vec::new();
+    let (mut content, mut thought) = (Vec::new(), false);
     let choice = answer.choices.first();
     for part in choice.map(|choice| choice.parts.as_slice()).unwrap_or_default() {
         match part {
             Part::Text(text) if !text.is_empty() => content.push(json!({ "type": "text", "text": text })),
-            Part::Call(call) => content.push(super::request_out::call_block(call)),
-            // Thoughts of other providers are not signed by this one, which would refuse them when the caller sends
-            // them back.
+            Part::Call(call) => {
+                let block = super::before_call(call.signature.as_deref(), ctx.show_thoughts && !thought);
+                thought |= block.is_some();
+                content.extend(block);
+                content.push(super::request_out::call_block(call));
+            }
+            Part::Thought(part) if ctx.show_thoughts => {
+                thought = true;
+                content.push(thought_block(part));
+            }
             _ => {}
         }
     }

@@ -28,6 +28,7 @@ pub(crate) fn route(head: &Head) -> Route {
     let operation = match (head.method.as_str(), path) {
         ("POST", path) if path.ends_with("/chat/completions") => Operation::Chat,
         ("POST", path) if path.ends_with("/responses") => Operation::Responses,
+        ("POST", path) if path.ends_with("/responses/input_tokens") => Operation::CountTokens,
         ("POST", path) if path.ends_with("/embeddings") => Operation::Embed,
         ("GET", path) if path.ends_with("/models") => Operation::Models,
         ("GET", path) => {
@@ -122,6 +123,10 @@ pub(crate) fn render(call: &Call, answer: &Answer, ids: &mut Ids) -> Rendered {
         Operation::Models => Rendered::Plain(json!({"object": "list", "data": MODELS.map(|name| model(name, ids))})),
         Operation::Model => Rendered::Plain(model(&call.model, ids)),
         Operation::Embed => Rendered::Plain(embeddings(call, answer)),
+        Operation::CountTokens => {
+            let count = answer.usage.input.unwrap_or(call.input_tokens);
+            Rendered::Plain(json!({"object": "response.input_tokens", "input_tokens": count}))
+        }
         _ if call.stream == StreamForm::None => Rendered::Plain(completion(call, answer, ids)),
         _ => Rendered::Stream(stream(call, answer, ids)),
     }

@@ -1,17 +1,12 @@
-//! How requests and attempts end: each exactly once, in metrics and in the access log.
-//!
-//! A [`Story`] is made with the request and carries its lifecycle machine, which decides what its end is called. It is
-//! settled by whoever ends it. If it is dropped unsettled, the caller has gone (or the code panicked), and it settles
-//! itself as such: there is no way out of a request that is not counted.
+//! What traffic looks like to Prometheus: the families about requests and attempts, and their handles, resolved once per
+//! configuration so that the hot path looks nothing up.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::Code;
-use bowsprit_core::lifecycle::{Cancel, Event, Machine, Outcome, State};
-use http::StatusCode;
+use bowsprit_core::lifecycle::Outcome;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,12 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::id::RequestId;
-use crate::app::App;
-use crate::drain::Token;
-use crate::live::Upstream;
 use crate::metrics::{ANSWER_SECONDS, FIRST_TOKEN_SECONDS, Histograms, OTHER, OVERHEAD_SECONDS, ProviderLabel};
-use crate::telemetry::AccessLine;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -61,7 +51,7 @@ struct CodeLabels {
 
 /// Families about traffic.
 pub struct Traffic {
-    received: [Counter; 3],
+    received: [Counter; Dialect::ALL.len()],
     requests: Family<RequestLabels, Counter>,
     attempts: Family<AttemptLabels, Counter>,
     duration: Histograms<ProviderLabel>,
@@ -171,7 +161,7 @@ impl Traffic {
         names.extend(default_model.filter(|name| !models.contains(name)));
         names.push(OTHER);
         Handles {
-            answered: <[OnceLock<Counter>; 3]>::default(),
+            answered: Default::default(),
             requests: self.requests.clone(),
             duration: self.duration.get_or_create_owned(&label),
             first_token: self.first_token.get_or_create_owned(&label),
@@ -188,6 +178,40 @@ impl Traffic {
                 .collect(),
             provider,
         }
+    }
+
+    /// Counts a request in.
+    pub fn begun(&self, dialect: Dialect) {
+        if let Some(received) = self.received.get(index(dialect)) {
+            received.inc();
+        }
+        self.in_flight.inc();
+    }
+
+    /// Counts a request out that ended otherwise than well, at whom it ended (`None`: at nobody).
+    pub fn ended(&self, dialect: Dialect, provider: Option<&Arc<str>>, outcome: Outcome, code: &'static str) {
+        let labels = RequestLabels {
+            dialect: dialect.as_str(),
+            provider: Arc::clone(provider.unwrap_or(&self.nobody)),
+            outcome: outcome.as_str(),
+            code,
+        };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Observes our own part of a request.
+    pub fn overhead(&self, overhead: Duration) {
+        self.overhead.observe(overhead.as_secs_f64());
+    }
+
+    /// Counts an event that a lifecycle refused.
+    pub fn illegal_event(&self) {
+        self.illegal_events.inc();
+    }
+
+    /// A request has left.
+    pub fn left(&self) {
+        self.in_flight.dec();
     }
 
     /// Counts an attempt that did not end well.
@@ -240,7 +264,7 @@ const TOKEN_KINDS: [&str; 5] = ["input", "output", "cached", "cache_write", "rea
 /// makes no series.
 pub struct Handles {
     provider: Arc<str>,
-    answered: [OnceLock<Counter>; 3],
+    answered: [OnceLock<Counter>; Dialect::ALL.len()],
     requests: Family<RequestLabels, Counter>,
     duration: Histogram,
     first_token: Histogram,
@@ -267,7 +291,14 @@ impl Handles {
             .or(self.models.last())
     }
 
-    fn answered(&self, dialect: Dialect) {
+    /// Observes the time to the first content of a streamed answer.
+    pub fn first_token(&self, elapsed: Duration) {
+        self.first_token.observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts a request that was answered in full.
+    pub fn answered(&self, dialect: Dialect, elapsed: Duration) {
+        self.duration.observe(elapsed.as_secs_f64());
         let Some(slot) = self.answered.get(index(dialect)) else {
             return;
         };
@@ -320,252 +351,11 @@ impl ModelHandles {
     }
 }
 
-/// One request, from its head to its end.
-pub struct Story {
-    app: Arc<App>,
-    id: RequestId,
-    dialect: Dialect,
-    operation: &'static str,
-    machine: Machine,
-    begun: Moment,
-    now: Moment,
-    /// Time spent waiting for the caller's body, providers, places and backoffs.
-    waited: Duration,
-    /// The model asked for.
-    pub asked: String,
-    /// Whether a stream was asked for.
-    pub stream: bool,
-    /// Who was asked last.
-    pub upstream: Option<Arc<Upstream>>,
-    /// The model that was asked for there.
-    pub model: Option<Arc<str>>,
-    /// What it cost.
-    pub usage: Option<Usage>,
-    overhead: Option<Duration>,
-    status: u16,
-    settled: bool,
-    _in_flight: Token,
-}
-
-impl Story {
-    /// Counts a request in.
-    pub fn begin(app: &Arc<App>, id: RequestId, dialect: Dialect, operation: &'static str) -> Box<Self> {
-        let traffic = &app.metrics.traffic;
-        if let Some(received) = traffic.received.get(index(dialect)) {
-            received.inc();
-        }
-        traffic.in_flight.inc();
-        let now = app.clock.now();
-        Box::new(Self {
-            machine: Machine::new(id.as_str()),
-            id,
-            dialect,
-            operation,
-            begun: now,
-            now,
-            waited: Duration::ZERO,
-            asked: String::new(),
-            stream: false,
-            upstream: None,
-            model: None,
-            usage: None,
-            overhead: None,
-            status: 0,
-            settled: false,
-            _in_flight: app.drain.enter(),
-            app: Arc::clone(app),
-        })
-    }
-
-    /// Reads the clock: once after each wait, not for each use.
-    pub fn tick(&mut self) -> Moment {
-        self.now = self.app.clock.now();
-        self.now
-    }
-
-    /// The clock as it was read last.
-    pub fn now(&self) -> Moment {
-        self.now
-    }
-
-    /// A wait since the last reading has ended.
-    pub fn waited(&mut self) -> Moment {
-        let before = self.now;
-        let now = self.tick();
-        self.waited += now - before;
-        now
-    }
-
-    /// Its id.
-    pub fn id(&self) -> &RequestId {
-        &self.id
-    }
-
-    /// The caller's dialect.
-    pub fn dialect(&self) -> Dialect {
-        self.dialect
-    }
-
-    /// The sidecar it is told in.
-    pub fn app(&self) -> &Arc<App> {
-        &self.app
-    }
-
-    /// Attempts made.
-    pub fn attempts(&self) -> u32 {
-        self.machine.context().attempts
-    }
-
-    /// Where it stands.
-    pub fn state(&self) -> State {
-        self.machine.state()
-    }
-
-    /// How many attempts it may take in all.
-    pub fn allow_attempts(&mut self, most: u32) {
-        self.machine.allow_attempts(most);
-    }
-
-    /// Something happened. What the lifecycle does not allow is a bug: it is counted and told, and changes nothing.
-    pub fn event(&mut self, event: Event) {
-        if self.machine.state() == State::Idle {
-            // Told late, when it is known whether a stream is wanted, with the time at which it happened.
-            self.step(Event::Received { streaming: self.stream }, self.begun);
-        }
-        self.step(event, self.now);
-    }
-
-    fn step(&mut self, event: Event, now: Moment) {
-        if let Err(illegal) = self.machine.on(event, now) {
-            self.app.metrics.traffic.illegal_events.inc();
-            tracing::error!(request_id = self.id.as_str(), %illegal, "lifecycle");
-        }
-    }
-
-    /// The answer's head is on its way: our own part is over but for relaying.
-    pub fn head_sent(&mut self, status: StatusCode) {
-        self.status = status.as_u16();
-        let elapsed = self.now - self.begun;
-        let overhead = elapsed.saturating_sub(self.waited);
-        self.overhead = Some(overhead);
-        self.app.metrics.traffic.overhead.observe(overhead.as_secs_f64());
-        if self.stream
-            && let Some(upstream) = &self.upstream
-        {
-            upstream.handles.first_token.observe(elapsed.as_secs_f64());
-        }
-    }
-
-    /// Answered in full: `Answered` or `StreamEnded`.
-    pub fn completed(mut self: Box<Self>, end: Event) {
-        self.event(end);
-        self.settle();
-    }
-
-    /// Answered by ourselves, without any provider.
-    pub fn served(mut self: Box<Self>, status: StatusCode, bytes: u64) {
-        self.status = status.as_u16();
-        self.event(Event::Dispatched { candidate: 0 });
-        self.event(Event::Answered { bytes });
-        self.settle();
-    }
-
-    /// Ended with an error of this code, before or in mid-answer.
-    pub fn failed(mut self: Box<Self>, code: Code, status: StatusCode) {
-        if self.status == 0 {
-            self.status = status.as_u16();
-        }
-        self.fail(code);
-    }
-
-    fn fail(&mut self, code: Code) {
-        let refused = matches!(
-            self.machine.state(),
-            State::Idle | State::Validating | State::RateLimited
-        );
-        self.event(match code {
-            Code::SysDraining => Event::Cancelled(Cancel::Drain),
-            code if refused => Event::Rejected { code },
-            code => Event::GaveUp { code },
-        });
-        self.settle();
-    }
-
-    fn settle(&mut self) {
-        if std::mem::replace(&mut self.settled, true) {
-            return;
-        }
-        let elapsed = self.now - self.begun;
-        let context = self.machine.context();
-        let outcome = context.outcome.unwrap_or(Outcome::OwnError);
-        let code = context.code.map_or("", Code::as_str);
-        let traffic = &self.app.metrics.traffic;
-        traffic.in_flight.dec();
-        match &self.upstream {
-            Some(upstream) if outcome == Outcome::Ok => {
-                upstream.handles.duration.observe(elapsed.as_secs_f64());
-                upstream.handles.answered(self.dialect);
-            }
-            upstream => {
-                let provider = upstream
-                    .as_ref()
-                    .map_or(&traffic.nobody, |upstream| upstream.state.name());
-                let labels = RequestLabels {
-                    dialect: self.dialect.as_str(),
-                    provider: Arc::clone(provider),
-                    outcome: outcome.as_str(),
-                    code,
-                };
-                traffic.requests.get_or_create(&labels).inc();
-            }
-        }
-        if self.app.access.is_on() {
-            self.app.access.write(&AccessLine {
-                request_id: self.id.as_str(),
-                dialect: self.dialect.as_str(),
-                operation: self.operation,
-                asked_model: &self.asked,
-                provider: self
-                    .upstream
-                    .as_ref()
-                    .map_or("", |upstream| upstream.provider.name.as_str()),
-                model: self.model.as_deref().unwrap_or(""),
-                stream: self.stream,
-                attempts: context.attempts,
-                outcome: outcome.as_str(),
-                code,
-                state: self.machine.state().as_str(),
-                status: self.status,
-                duration: elapsed,
-                first_token: context.timings.to_first_token().filter(|_| self.stream),
-                overhead: self.overhead.unwrap_or_else(|| elapsed.saturating_sub(self.waited)),
-                input_tokens: self.usage.as_ref().map(|usage| usage.input),
-                output_tokens: self.usage.as_ref().map(|usage| usage.output),
-            });
-        }
-    }
-}
-
-impl Drop for Story {
-    fn drop(&mut self) {
-        if self.settled {
-            return;
-        }
-        self.tick();
-        if std::thread::panicking() {
-            self.status = 500;
-            self.fail(Code::SysInternal);
-        } else {
-            self.event(Event::Cancelled(Cancel::Caller));
-            self.settle();
-        }
-    }
-}
-
 fn index(dialect: Dialect) -> usize {
     match dialect {
         Dialect::OpenAiChat => 0,
         Dialect::AnthropicMessages => 1,
         Dialect::Gemini => 2,
+        Dialect::OpenAiResponses => 3,
     }
 }

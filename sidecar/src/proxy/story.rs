@@ -1,0 +1,247 @@
+//! How requests end: each exactly once, in metrics and in the access log.
+//!
+//! A [`Story`] is made with the request and carries its lifecycle machine, which decides what its end is called. It is
+//! settled by whoever ends it. If it is dropped unsettled, the caller has gone (or the code panicked), and it settles
+//! itself as such: there is no way out of a request that is not counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_core::clock::Moment;
+use bowsprit_core::dialect::{Dialect, Usage};
+use bowsprit_core::fault::Code;
+use bowsprit_core::lifecycle::{Cancel, Event, Machine, Outcome, State};
+use http::StatusCode;
+
+use super::id::RequestId;
+use crate::app::App;
+use crate::drain::Token;
+use crate::live::Upstream;
+use crate::telemetry::AccessLine;
+
+/// One request, from its head to its end.
+pub struct Story {
+    app: Arc<App>,
+    id: RequestId,
+    dialect: Dialect,
+    operation: &'static str,
+    machine: Machine,
+    begun: Moment,
+    now: Moment,
+    /// Time spent waiting for the caller's body, providers, places and backoffs.
+    waited: Duration,
+    /// The model asked for.
+    pub asked: String,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+    /// Who was asked last.
+    pub upstream: Option<Arc<Upstream>>,
+    /// The model that was asked for there.
+    pub model: Option<Arc<str>>,
+    /// What it cost.
+    pub usage: Option<Usage>,
+    overhead: Option<Duration>,
+    status: u16,
+    settled: bool,
+    _in_flight: Token,
+}
+
+impl Story {
+    /// Counts a request in.
+    pub fn begin(app: &Arc<App>, id: RequestId, dialect: Dialect, operation: &'static str) -> Box<Self> {
+        app.metrics.traffic.begun(dialect);
+        let now = app.clock.now();
+        Box::new(Self {
+            machine: Machine::new(id.as_str()),
+            id,
+            dialect,
+            operation,
+            begun: now,
+            now,
+            waited: Duration::ZERO,
+            asked: String::new(),
+            stream: false,
+            upstream: None,
+            model: None,
+            usage: None,
+            overhead: None,
+            status: 0,
+            settled: false,
+            _in_flight: app.drain.enter(),
+            app: Arc::clone(app),
+        })
+    }
+
+    /// Reads the clock: once after each wait, not for each use.
+    pub fn tick(&mut self) -> Moment {
+        self.now = self.app.clock.now();
+        self.now
+    }
+
+    /// The clock as it was read last.
+    pub fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// A wait since the last reading has ended.
+    pub fn waited(&mut self) -> Moment {
+        let before = self.now;
+        let now = self.tick();
+        self.waited += now - before;
+        now
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// The caller's dialect.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The sidecar it is told in.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Attempts made.
+    pub fn attempts(&self) -> u32 {
+        self.machine.context().attempts
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.machine.state()
+    }
+
+    /// How many attempts it may take in all.
+    pub fn allow_attempts(&mut self, most: u32) {
+        self.machine.allow_attempts(most);
+    }
+
+    /// Something happened. What the lifecycle does not allow is a bug: it is counted and told, and changes nothing.
+    pub fn event(&mut self, event: Event) {
+        if self.machine.state() == State::Idle {
+            // Told late, when it is known whether a stream is wanted, with the time at which it happened.
+            self.step(Event::Received { streaming: self.stream }, self.begun);
+        }
+        self.step(event, self.now);
+    }
+
+    fn step(&mut self, event: Event, now: Moment) {
+        if let Err(illegal) = self.machine.on(event, now) {
+            self.app.metrics.traffic.illegal_event();
+            tracing::error!(request_id = self.id.as_str(), %illegal, "lifecycle");
+        }
+    }
+
+    /// The answer's head is on its way: our own part is over but for relaying.
+    pub fn head_sent(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+        let elapsed = self.now - self.begun;
+        let overhead = elapsed.saturating_sub(self.waited);
+        self.overhead = Some(overhead);
+        self.app.metrics.traffic.overhead(overhead);
+        if self.stream
+            && let Some(upstream) = &self.upstream
+        {
+            upstream.handles.first_token(elapsed);
+        }
+    }
+
+    /// Answered in full: `Answered` or `StreamEnded`.
+    pub fn completed(mut self: Box<Self>, end: Event) {
+        self.event(end);
+        self.settle();
+    }
+
+    /// Answered by ourselves, without any provider.
+    pub fn served(mut self: Box<Self>, status: StatusCode, bytes: u64) {
+        self.status = status.as_u16();
+        self.event(Event::Dispatched { candidate: 0 });
+        self.event(Event::Answered { bytes });
+        self.settle();
+    }
+
+    /// Ended with an error of this code, before or in mid-answer.
+    pub fn failed(mut self: Box<Self>, code: Code, status: StatusCode) {
+        if self.status == 0 {
+            self.status = status.as_u16();
+        }
+        self.fail(code);
+    }
+
+    fn fail(&mut self, code: Code) {
+        let refused = matches!(
+            self.machine.state(),
+            State::Idle | State::Validating | State::RateLimited
+        );
+        self.event(match code {
+            Code::SysDraining => Event::Cancelled(Cancel::Drain),
+            code if refused => Event::Rejected { code },
+            code => Event::GaveUp { code },
+        });
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        let elapsed = self.now - self.begun;
+        let context = self.machine.context();
+        let outcome = context.outcome.unwrap_or(Outcome::OwnError);
+        let code = context.code.map_or("", Code::as_str);
+        let traffic = &self.app.metrics.traffic;
+        traffic.left();
+        match &self.upstream {
+            Some(upstream) if outcome == Outcome::Ok => upstream.handles.answered(self.dialect, elapsed),
+            upstream => {
+                let provider = upstream.as_ref().map(|upstream| upstream.state.name());
+                traffic.ended(self.dialect, provider, outcome, code);
+            }
+        }
+        if self.app.access.is_on() {
+            self.app.access.write(&AccessLine {
+                request_id: self.id.as_str(),
+                dialect: self.dialect.as_str(),
+                operation: self.operation,
+                asked_model: &self.asked,
+                provider: self
+                    .upstream
+                    .as_ref()
+                    .map_or("", |upstream| upstream.provider.name.as_str()),
+                model: self.model.as_deref().unwrap_or(""),
+                stream: self.stream,
+                attempts: context.attempts,
+                outcome: outcome.as_str(),
+                code,
+                state: self.machine.state().as_str(),
+                status: self.status,
+                duration: elapsed,
+                first_token: context.timings.to_first_token().filter(|_| self.stream),
+                overhead: self.overhead.unwrap_or_else(|| elapsed.saturating_sub(self.waited)),
+                input_tokens: self.usage.as_ref().map(|usage| usage.input),
+                output_tokens: self.usage.as_ref().map(|usage| usage.output),
+            });
+        }
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        self.tick();
+        if std::thread::panicking() {
+            self.status = 500;
+            self.fail(Code::SysInternal);
+        } else {
+            self.event(Event::Cancelled(Cancel::Caller));
+            self.settle();
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Taking an answer in: within its times, up to a size, and a stream only as far as its first content.
+
+use std::collections::VecDeque;
+
+use bowsprit_core::config::Timeouts;
+use bowsprit_core::dialect::{Pushed, Stream, StreamError};
+use bowsprit_core::fault::TransportFault;
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use crate::upstream::{AnswerBody, Fault};
+
+/// Start-up events held before the first content: pieces and bytes. Then the stream flows, come what may.
+const HOLD_CHUNKS: usize = 64;
+const HOLD_BYTES: usize = 256 << 10;
+
+/// The times an answer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub(super) timeouts: Timeouts,
+    pub(super) ends: Instant,
+}
+
+impl Limits {
+    pub(super) fn new(timeouts: Timeouts, begun: Instant) -> Self {
+        Self {
+            timeouts,
+            ends: begun + timeouts.total,
+        }
+    }
+
+    /// When to look again, after the last sign of life.
+    pub fn next(&self, last: Instant) -> Instant {
+        self.ends.min(last + self.timeouts.idle)
+    }
+
+    /// Which limit has passed.
+    pub fn expired(&self, last: Instant, now: Instant) -> Option<TransportFault> {
+        if now >= self.ends {
+            Some(TransportFault::TotalTimeout)
+        } else if now >= last + self.timeouts.idle {
+            Some(TransportFault::IdleTimeout)
+        } else {
+            None
+        }
+    }
+
+    /// A limit for people.
+    pub fn describe(&self, fault: TransportFault) -> String {
+        let (name, limit) = match fault {
+            TransportFault::FirstTokenTimeout => ("firstToken", self.timeouts.first_token),
+            TransportFault::IdleTimeout => ("idle", self.timeouts.idle),
+            _ => ("total", self.timeouts.total),
+        };
+        format!("{} s (timeouts.{name})", limit.as_secs_f64())
+    }
+}
+
+/// What was taken in.
+pub(super) enum Taken {
+    Whole(Bytes),
+    Part(VecDeque<Bytes>),
+}
+
+/// Takes a body in, up to a limit, within the answer's times.
+pub(super) async fn take(body: &mut AnswerBody, limits: &Limits, limit: usize, from: Instant) -> Result<Taken, Fault> {
+    let mut last = from;
+    let mut held: VecDeque<Bytes> = VecDeque::new();
+    let mut length = 0;
+    loop {
+        let Ok(next) = tokio::time::timeout_at(limits.next(last), body.data()).await else {
+            let fault = limits
+                .expired(last, Instant::now())
+                .unwrap_or(TransportFault::IdleTimeout);
+            let text = format!("nothing more arrived within {}", limits.describe(fault));
+            return Err(Fault::new(fault, text));
+        };
+        match next {
+            Some(Ok(data)) => {
+                length += data.len();
+                held.push_back(data);
+                if length > limit {
+                    return Ok(Taken::Part(held));
+                }
+                if body.is_end() {
+                    break;
+                }
+                last = Instant::now();
+            }
+            Some(Err(fault)) => return Err(fault),
+            None => break,
+        }
+    }
+    Ok(Taken::Whole(match held.len() {
+        0 => Bytes::new(),
+        1 => held.pop_front().unwrap_or_default(),
+        _ => {
+            let mut whole = BytesMut::with_capacity(length);
+            for part in &held {
+                whole.extend_from_slice(part);
+            }
+            whole.freeze()
+        }
+    }))
+}
+
+/// Why a stream did not begin.
+pub(super) enum StartFault {
+    Transport(Fault),
+    Stream(StreamError),
+}
+
+/// Holds what comes before the first content. Returns it, and whether the stream has ended already.
+pub(super) async fn hold(body: &mut AnswerBody, watch: &mut Stream) -> Result<(VecDeque<Bytes>, bool), StartFault> {
+    let mut held = VecDeque::new();
+    let mut out = BytesMut::new();
+    let mut length = 0;
+    let mut pieces = 0;
+    loop {
+        match body.data().await {
+            Some(Ok(chunk)) => {
+                let pushed = watch.push(&chunk, &mut out).map_err(StartFault::Stream)?;
+                let piece = if pushed == Pushed::Same {
+                    chunk
+                } else {
+                    out.split().freeze()
+                };
+                length += piece.len();
+                pieces += 1;
+                if !piece.is_empty() {
+                    held.push_back(piece);
+                }
+                if watch.content_started() || pieces >= HOLD_CHUNKS || length >= HOLD_BYTES {
+                    return Ok((held, false));
+                }
+            }
+            Some(Err(fault)) => return Err(StartFault::Transport(fault)),
+            None => {
+                watch.finish(&mut out).map_err(StartFault::Stream)?;
+                if !out.is_empty() {
+                    held.push_back(out.freeze());
+                }
+                return Ok((held, true));
+            }
+        }
+    }
+}
