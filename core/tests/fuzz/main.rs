@@ -28,7 +28,7 @@ mod targets;
 
 use drive::fuzz;
 use mutate::Form;
-use targets::{answers, config, errors, headers, names, requests, sse, streams};
+use targets::{answers, config, errors, headers, names, other, requests, sse, streams};
 
 #[test]
 fn events_are_the_same_in_any_pieces() {
@@ -43,6 +43,12 @@ fn any_request_is_translated_or_refused_with_its_reason() {
 #[test]
 fn any_answer_is_translated_or_called_malformed() {
     fuzz("answers", Form::Json, 2_000, answers::translate);
+}
+
+#[test]
+fn embeddings_and_counts_are_translated_or_refused_with_their_reason() {
+    fuzz("embeddings", Form::Json, 1_500, other::embeddings);
+    fuzz("counts", Form::Json, 1_500, other::counts);
 }
 
 #[test]
@@ -63,7 +69,6 @@ fn any_error_body_is_read_and_said_again() {
 }
 
 #[test]
-#[ignore = "`looks_like_key` in core/src/dialect/error.rs knows ten separators and takes words apart at blanks only"]
 fn a_key_is_blotted_out_behind_whatever_it_stands() {
     errors::a_key_behind_anything();
 }
