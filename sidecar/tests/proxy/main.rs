@@ -21,6 +21,7 @@ mod fallback;
 mod headers;
 mod keys;
 mod limits;
+mod metrics;
 mod pool;
 mod reload;
 mod routes;
