@@ -376,7 +376,9 @@ fn has_field(value: &serde_json::Value, text: &str) -> bool {
 /// Not asserted, as machines differ: `cargo test --profile fast -p bowsprit-sidecar --lib update_costs -- --nocapture`.
 #[test]
 fn an_update_costs_this() {
-    const TIMES: u32 = if cfg!(debug_assertions) { 50_000 } else { 1_000_000 };
+    const TIMES: u32 = if cfg!(debug_assertions) { 1_000 } else { 50_000 };
+    // The best of so many rounds: the others were interrupted.
+    const ROUNDS: u32 = 40;
     let config = config(10, 1);
     let metrics = Metrics::new();
     metrics.fit(&config);
@@ -394,11 +396,13 @@ fn an_update_costs_this() {
     };
     let measure = |what: &str, update: &dyn Fn(u32)| {
         update(0);
-        let begun = Instant::now();
-        for n in 0..TIMES {
-            update(n);
-        }
-        let each = begun.elapsed().as_nanos() as f64 / f64::from(TIMES);
+        let round = |_| {
+            let begun = Instant::now();
+            (0..TIMES).for_each(update);
+            begun.elapsed()
+        };
+        let best = (0..ROUNDS).map(round).min().unwrap_or_default();
+        let each = best.as_nanos() as f64 / f64::from(TIMES);
         println!("{each:7.1} ns  {what}");
     };
     measure("counter: a request begins", &|_| {
