@@ -167,9 +167,16 @@ impl Upstream {
         }
     }
 
-    /// Where a generation request for `model` goes.
-    pub fn generation_uri(&self, model: &str, stream: bool, query: Option<&str>) -> Option<Uri> {
+    /// Where a generation request for `model` goes, in the dialect `wire`.
+    pub fn generation_uri(&self, wire: Dialect, model: &str, stream: bool, query: Option<&str>) -> Option<Uri> {
         match (&self.fixed, query) {
+            _ if wire != self.provider.dialect => {
+                let path = request_path(wire, model, stream);
+                match query {
+                    Some(query) => self.uri(&format!("{path}?{query}")),
+                    None => self.uri(&path),
+                }
+            }
             (Some(fixed), None) => Some(fixed.clone()),
             (Some(fixed), Some(query)) => format!("{fixed}?{query}").parse().ok(),
             (None, _) => {

@@ -53,6 +53,7 @@ flock util-linux
 openssl openssl
 curl curl
 promtool prometheus
+faketime faketime
 gcc gcc
 python3 python3
 dpkg dpkg

@@ -127,7 +127,8 @@ impl Round<'_> {
                 continue;
             };
             let model = Arc::clone(&candidate.model);
-            let prepared = match prepare(self.call, &upstream, &model) {
+            let drop_unsupported = self.plan.drops_unsupported();
+            let prepared = match prepare(self.call, &upstream, &model, drop_unsupported) {
                 Ok(prepared) => prepared,
                 // Another dialect may be able to carry it.
                 Err(error) if error.code == Code::ValUnsupported => {

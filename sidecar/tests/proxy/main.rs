@@ -24,6 +24,7 @@ mod limits;
 mod metrics;
 mod pool;
 mod reload;
+mod responses;
 mod routes;
 mod secrets;
 mod streams;
