@@ -15,6 +15,7 @@ pub mod dialect;
 pub mod fault;
 pub mod headroom;
 pub mod health;
+pub mod hedge;
 pub mod lifecycle;
 pub mod limiter;
 pub mod plan;
