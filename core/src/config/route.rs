@@ -76,7 +76,11 @@ impl Route {
         }
         if let Some(hedge) = &spec.hedge {
             if hedge.after.is_none() && hedge.percentile.is_none() {
-                note("hedge", "says not when", "set after (such as 2s) or percentile (such as 95)");
+                note(
+                    "hedge",
+                    "says not when",
+                    "set after (such as 2s) or percentile (such as 95)",
+                );
             }
             let within = |field: &str, value: u32, min: u32, max: u32| {
                 let wrong = !(min..=max).contains(&value);
@@ -89,9 +93,10 @@ impl Route {
                 })
             };
             let percentile = hedge.percentile.and_then(|value| within("percentile", value, 50, 99));
-            for (field, problem, remedy) in percentile
-                .into_iter()
-                .chain(within("maxPercent", hedge.max_percent, 1, 100))
+            for (field, problem, remedy) in
+                percentile
+                    .into_iter()
+                    .chain(within("maxPercent", hedge.max_percent, 1, 100))
             {
                 note(&field, &problem, &remedy);
             }

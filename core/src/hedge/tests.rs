@@ -49,7 +49,11 @@ fn answers_of_long_ago_are_forgotten() {
     assert_eq!(seen(50).percentile(95, at(ten_minutes + 1)), None);
     let mut many = seen(10_000);
     assert_eq!(many.samples.len(), KEPT);
-    assert_eq!(many.percentile(50, at(0)), Some(millis(10_000 - 128)), "the latest count");
+    assert_eq!(
+        many.percentile(50, at(0)),
+        Some(millis(10_000 - 128)),
+        "the latest count"
+    );
     many.add(millis(1), at(ten_minutes + 1));
     assert_eq!(many.samples.len(), 1);
 }
