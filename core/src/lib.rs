@@ -18,6 +18,7 @@ pub mod health;
 pub mod hedge;
 pub mod lifecycle;
 pub mod limiter;
+pub mod line;
 pub mod plan;
 mod window;
 
