@@ -254,6 +254,16 @@ impl KeyRing {
         self.slots.iter().any(|slot| slot.usable(now))
     }
 
+    /// How long every usable key is throttled, by the provider's own word; `None` where one is free or none is usable.
+    pub fn throttled_for(&self, now: Moment) -> Option<Duration> {
+        let usable = self.slots.iter().filter(|slot| slot.usable(now));
+        let waits = usable.map(|slot| match slot.standing {
+            Standing::Throttled { until } => until - now,
+            Standing::Fine | Standing::Rejected { .. } => Duration::ZERO,
+        });
+        waits.min().filter(|wait| !wait.is_zero())
+    }
+
     /// Whether a key other than those named is free and not throttled: worth an immediate second try.
     pub fn has_other(&self, passed_over: &[String], now: Moment) -> bool {
         self.slots

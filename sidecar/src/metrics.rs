@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::proxy::hedges::Hedges;
 use crate::proxy::traffic::Traffic;
 use crate::reload::ConfigMetrics;
 use crate::state::ProviderMetrics;
@@ -52,6 +53,8 @@ pub struct Metrics {
     registry: Registry,
     /// Requests, attempts, tokens, durations.
     pub traffic: Traffic,
+    /// Second attempts beside a first.
+    pub hedges: Hedges,
     /// Breakers, keys, limits, health.
     pub providers: ProviderMetrics,
     /// Loading of configuration.
@@ -63,6 +66,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("bowsprit");
         let traffic = Traffic::register(&mut registry);
+        let hedges = Hedges::register(&mut registry);
         let providers = ProviderMetrics::register(&mut registry);
         let config = ConfigMetrics::register(&mut registry);
         registry.register(
@@ -73,6 +77,7 @@ impl Metrics {
         Self {
             registry,
             traffic,
+            hedges,
             providers,
             config,
         }

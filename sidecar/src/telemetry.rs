@@ -49,6 +49,10 @@ pub struct AccessLine<'a> {
     pub stream: bool,
     /// Attempts over all providers.
     pub attempts: u32,
+    /// Whether a second attempt was made beside the first.
+    pub hedged: bool,
+    /// How often the caller's SDK made this request before.
+    pub caller_retries: u32,
     /// How it ended.
     pub outcome: &'a str,
     /// The error code; empty when it went well.
@@ -165,6 +169,12 @@ fn format_line(out: &mut Vec<u8>, now: Duration, line: &AccessLine<'_>) {
     number(out, "overhead_us", micros(line.overhead));
     if line.stream {
         out.extend_from_slice(b",\"stream\":true");
+    }
+    if line.hedged {
+        out.extend_from_slice(b",\"hedged\":true");
+    }
+    if line.caller_retries > 0 {
+        number(out, "caller_retries", u64::from(line.caller_retries));
     }
     for (name, value) in [
         ("first_token_us", line.first_token.map(micros)),

@@ -138,6 +138,9 @@ impl Relay {
         match watch.push(&chunk, &mut self.out) {
             Ok(pushed) => {
                 let content = watch.chunks() > before;
+                if watch.content_started() {
+                    self.limits.content_is_here();
+                }
                 let out = match pushed {
                     Pushed::Same => chunk,
                     Pushed::Rewritten => self.out.split().freeze(),

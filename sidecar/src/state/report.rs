@@ -127,12 +127,12 @@ impl ProviderMetrics {
             self.in_flight
                 .get_or_create(&label)
                 .set(i64::from(machines.limiter.in_flight()));
-            for (model, breaker) in &machines.breakers {
+            for model in &machines.models {
                 let labels = ModelLabels {
                     provider: Arc::clone(&state.name),
-                    model: machines.label(model),
+                    model: machines.label(&model.name),
                 };
-                let level = match breaker.state(now) {
+                let level = match model.breaker.state(now) {
                     StateName::Closed => 0,
                     StateName::HalfOpen => 1,
                     StateName::Open => 2,
@@ -206,13 +206,14 @@ impl ProviderState {
         let machines = self.lock();
         let counts = machines.keys.counts(now);
         let models: Vec<ModelReport> = machines
-            .breakers
+            .models
             .iter()
-            .map(|(model, breaker)| ModelReport {
-                model: model.to_string(),
-                breaker: breaker.state(now).as_str(),
-                failures: breaker.failures(),
-                retry_in_seconds: breaker
+            .map(|model| ModelReport {
+                model: model.name.to_string(),
+                breaker: model.breaker.state(now).as_str(),
+                failures: model.breaker.failures(),
+                retry_in_seconds: model
+                    .breaker
                     .retry_in(now)
                     .map(|wait| (wait.as_secs_f64() * 10.0).round() / 10.0),
             })
