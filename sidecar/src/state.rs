@@ -114,6 +114,7 @@ struct Machines {
     limiter: Limiter,
     line: Line<Arc<Notify>>,
     health: Health,
+    /// Where there are no keys; else each key has its own.
     headroom: Headroom,
     keys: KeyRing,
     /// The address that the keys are meant for.
@@ -158,6 +159,15 @@ impl Machines {
     fn call_first(&self) {
         if let Some(first) = self.line.first() {
             first.notify_one();
+        }
+    }
+
+    /// How long the provider will take no request of `tokens`, by its own word.
+    fn short_for(&self, tokens: u64, now: Moment) -> Option<Duration> {
+        if self.keys.needs_no_key() {
+            self.headroom.short_for(tokens, now)
+        } else {
+            self.keys.short_for(tokens, now)
         }
     }
 
@@ -257,17 +267,7 @@ impl ProviderState {
                 retry_in: None,
             };
         }
-        // It has just said 429, and when it will answer again; or that was assumed.
-        if let Some(wait) = machines.keys.throttled_for(now) {
-            return Availability::Unavailable {
-                why: Why::NoHeadroom,
-                retry_in: Some(wait),
-            };
-        }
-        // Headroom is what the last answer said about its key's account: with several keys it may not be this one's.
-        if machines.keys.counts(now).total <= 1
-            && let Some(wait) = machines.headroom.short_for(tokens, now)
-        {
+        if let Some(wait) = machines.short_for(tokens, now) {
             return Availability::Unavailable {
                 why: Why::NoHeadroom,
                 retry_in: Some(wait),
@@ -407,9 +407,23 @@ impl ProviderState {
             .collect()
     }
 
-    /// Reads the provider's rate-limit headers.
-    pub fn observe(&self, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
-        self.lock().headroom.observe(headers, now, wall_unix_ms);
+    /// Reads the provider's rate-limit headers, which are about the account of the key that was used.
+    pub fn observe(&self, key: Option<&Chosen>, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
+        let mut machines = self.lock();
+        match key {
+            Some(key) => machines.keys.observe(key, headers, now, wall_unix_ms),
+            None => machines.headroom.observe(headers, now, wall_unix_ms),
+        }
+    }
+
+    /// How long the provider will take no request of `tokens`, by its own word.
+    pub fn short_for(&self, tokens: u64, now: Moment) -> Option<Duration> {
+        self.lock().short_for(tokens, now)
+    }
+
+    /// How gladly it should be asked: 0 to 1.
+    pub fn score(&self, now: Moment) -> f64 {
+        self.lock().health.score(now)
     }
 
     /// An attempt's part in the passive health score.

@@ -363,6 +363,7 @@ impl World {
         );
         assert!(request.machine.on(event, self.now).unwrap().is_terminal());
         self.give_room_back(&mut request);
+        self.sent += u64::from(request.machine.context().attempts);
         let outcome = request.machine.context().outcome.expect("every end has an outcome");
         self.seen.outcomes[outcome as usize] += 1;
         self.note(outcome as u64);

@@ -118,6 +118,8 @@ pub struct World {
     allowance: Allowance,
     latencies: Latencies,
     hedges: u64,
+    /// Attempts of requests that have ended.
+    sent: u64,
     /// The second target: its breaker and limiter only ever see hedges.
     second_breaker: Breaker,
     second_limiter: Limiter,
@@ -191,6 +193,7 @@ impl World {
             allowance: Allowance::default(),
             latencies: Latencies::default(),
             hedges: 0,
+            sent: 0,
             second_breaker: Breaker::new(breaker_settings.clone()),
             second_limiter: Limiter::new(limiter_settings, now),
             breaker_shadow: shadow::Breaker::new(breaker_settings),
@@ -345,6 +348,15 @@ impl World {
             assert!(context.under_way <= 2 && (context.under_way < 2 || request.hedge.is_some()));
             assert!(!request.machine.state().is_terminal());
         }
+        let out = |request: &Request| u64::from(request.machine.context().attempts);
+        let sent = self.sent + self.live.iter().map(out).sum::<u64>();
+        assert!(
+            sent <= self.received + self.seen.retries + self.hedges,
+            "{sent} attempts for {} requests, {} from the budget and {} hedges",
+            self.received,
+            self.seen.retries,
+            self.hedges
+        );
         let ended: u64 = self.seen.outcomes.iter().sum();
         assert_eq!(
             self.received,

@@ -129,7 +129,8 @@ impl Attempt<'_> {
         };
         self.in_flight.answered_after(now - begun_at);
         let Answer { mut head, body } = answer;
-        self.upstream.state.observe(&head.headers, now, unix_millis());
+        let key = self.in_flight.key();
+        self.upstream.state.observe(key, &head.headers, now, unix_millis());
         let encoded = headers::is_encoded(&head.headers);
         headers::to_caller(&mut head.headers);
         // The version is each connection's own: HTTP/1.0 towards the app would hide a broken answer's missing end.

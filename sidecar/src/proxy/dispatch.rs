@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::OnLimit;
+use bowsprit_core::config::{OnLimit, Provider};
 use bowsprit_core::dialect::RequestError;
 use bowsprit_core::fault::Code;
 use bowsprit_core::lifecycle::{Event, State};
 use bowsprit_core::limiter::Limited;
-use bowsprit_core::plan::{self, Plan, Why};
+use bowsprit_core::plan::{self, Availability, Plan, Reason, Why};
 use bowsprit_crds::model_route::MidStreamFailover;
 use http::Response;
 
@@ -27,7 +27,7 @@ use super::story::Story;
 use crate::app::App;
 use crate::body::Body;
 use crate::live::{Live, Upstream};
-use crate::state::{Lease, Refused, Turn};
+use crate::state::{Lease, ProviderState, Refused, Turn};
 
 mod conclude;
 mod race;
@@ -78,20 +78,38 @@ pub(super) async fn dispatch(app: &Arc<App>, live: &Arc<Live>, story: Box<Story>
 }
 
 fn make_plan(live: &Live, call: &Call, now: Moment) -> Plan {
-    let view = |provider: &bowsprit_core::config::Provider, model: &str| {
-        let upstream = live
-            .upstreams()
-            .iter()
-            .find(|upstream| std::ptr::eq(Arc::as_ptr(&upstream.provider), provider));
-        upstream.map_or(
-            plan::Availability::Unavailable {
-                why: Why::NotHere,
-                retry_in: None,
-            },
-            |upstream| upstream.state.availability(model, call.tokens, now),
-        )
-    };
+    let view = Standing { live, call, now };
     plan::plan(&live.config, call.dialect, &call.model, &view, &mut fastrand::f64)
+}
+
+/// The providers as they stand for this request.
+struct Standing<'a> {
+    live: &'a Live,
+    call: &'a Call,
+    now: Moment,
+}
+
+impl Standing<'_> {
+    fn of(&self, provider: &Provider) -> Option<&ProviderState> {
+        let mut upstreams = self.live.upstreams().iter();
+        let upstream = upstreams.find(|upstream| std::ptr::eq(Arc::as_ptr(&upstream.provider), provider));
+        upstream.map(|upstream| &*upstream.state)
+    }
+}
+
+impl plan::View for Standing<'_> {
+    fn availability(&self, provider: &Provider, model: &str) -> Availability {
+        let gone = Availability::Unavailable {
+            why: Why::NotHere,
+            retry_in: None,
+        };
+        let state = self.of(provider);
+        state.map_or(gone, |state| state.availability(model, self.call.tokens, self.now))
+    }
+
+    fn score(&self, provider: &Provider) -> f64 {
+        self.of(provider).map_or(0.0, |state| state.score(self.now))
+    }
 }
 
 /// Why no candidate answered.
@@ -160,6 +178,7 @@ impl Round<'_> {
             Ok(prepared) => Ok(Some(Candidate {
                 index,
                 last: index + 1 == self.plan.candidates.len(),
+                last_resort: planned.reason == Reason::LastResort,
                 upstream,
                 model,
                 prepared,
@@ -311,6 +330,9 @@ impl Round<'_> {
         let provider = &upstream.provider;
         let give_up_at = self.story.now() + provider.max_wait;
         let mut turn: Option<Turn> = None;
+        if candidate.last_resort && provider.on_limit == OnLimit::Wait {
+            self.wait_for_headroom(candidate).await;
+        }
         loop {
             let now = self.story.now();
             let place = match &turn {
@@ -351,6 +373,18 @@ impl Round<'_> {
         }
     }
 
+    /// Waits until the provider takes requests again, by its own word: rather than hear the 429 that it announced.
+    async fn wait_for_headroom(&mut self, candidate: &Candidate) {
+        let upstream = &candidate.upstream;
+        let wait = upstream.state.short_for(self.call.tokens, self.story.now());
+        if let Some(wait) = wait.filter(|wait| *wait <= upstream.provider.max_wait) {
+            if matches!(self.story.state(), State::Idle | State::Validating | State::Retrying) {
+                self.story.event(Event::Limited { wait: Some(wait) });
+            }
+            self.sleep(wait).await;
+        }
+    }
+
     fn block(
         &mut self,
         candidate: &Candidate,
@@ -379,6 +413,8 @@ impl Round<'_> {
 struct Candidate {
     index: usize,
     last: bool,
+    /// It would be passed over if there were anybody else.
+    last_resort: bool,
     upstream: Arc<Upstream>,
     model: Arc<str>,
     prepared: Prepared,
