@@ -51,6 +51,10 @@ pub struct AccessLine<'a> {
     pub stream: bool,
     /// Attempts over all providers.
     pub attempts: u32,
+    /// Whether a second attempt was made beside the first.
+    pub hedged: bool,
+    /// How often the caller's SDK made this request before.
+    pub caller_retries: u32,
     /// How it ended.
     pub outcome: &'a str,
     /// The error code; empty when it went well.
@@ -174,6 +178,12 @@ fn format_line(out: &mut Vec<u8>, now: Duration, line: &AccessLine<'_>) {
     if line.stream {
         out.extend_from_slice(b",\"stream\":true");
     }
+    if line.hedged {
+        out.extend_from_slice(b",\"hedged\":true");
+    }
+    if line.caller_retries > 0 {
+        number(out, "caller_retries", u64::from(line.caller_retries));
+    }
     for (name, value) in [
         ("first_token_us", line.first_token.map(micros)),
         ("input_tokens", line.input_tokens),
@@ -283,6 +293,8 @@ mod tests {
             model: "m",
             stream: true,
             attempts: 1,
+            hedged: true,
+            caller_retries: 1,
             outcome: "cut",
             code: "EXT_RESET",
             status: 200,

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::genai::Detail;
 use super::*;
+use crate::proxy::hedges::Outcome as Hedge;
 use crate::proxy::traffic::{Ended, Handles};
 use crate::state::States;
 
@@ -59,7 +60,7 @@ pub(super) fn driven(config: &Config) -> Metrics {
         for name in ["x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"] {
             headers.insert(name, HeaderValue::from_static("7"));
         }
-        state.observe(&headers, now, 0);
+        state.observe(None, &headers, now, 0);
         for which in [Which::Requests, Which::Tokens, Which::Concurrency] {
             state.count_limited(which);
         }
@@ -74,6 +75,10 @@ pub(super) fn driven(config: &Config) -> Metrics {
             metrics.traffic.fell_back(state.name(), code.as_str());
         }
         metrics.traffic.fell_back(state.name(), "no_key");
+        metrics.traffic.fell_back(state.name(), "retry_budget");
+        for outcome in [Hedge::Won, Hedge::Lost, Hedge::Failed, Hedge::Cancelled] {
+            metrics.hedges.sent(state.name()).ended(outcome);
+        }
         metrics.traffic.fell_back(state.name(), "circuit_open");
         for transition in transitions() {
             metrics
@@ -209,7 +214,7 @@ fn what_has_no_series_of_its_own_is_still_in_the_sums() {
     // Each of ten providers: one listed model and two that are not, each well, cancelled and failed in every way.
     let each = 3 * (Code::ALL.len() + 2);
     assert_eq!(sum(&text, "bowsprit_attempts_total"), 10 * each);
-    assert_eq!(sum(&text, "bowsprit_fallbacks_total"), 10 * (Code::ALL.len() + 2));
+    assert_eq!(sum(&text, "bowsprit_fallbacks_total"), 10 * (Code::ALL.len() + 3));
     assert_eq!(sum(&text, "bowsprit_requests_total"), 2 + 2 * Code::ALL.len());
     assert_eq!(sum(&text, "bowsprit_tokens_total"), 10 * 3 * 1_850);
 }

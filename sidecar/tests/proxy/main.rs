@@ -19,6 +19,7 @@ mod drain;
 mod errors;
 mod fallback;
 mod headers;
+mod hedge;
 mod keys;
 mod limits;
 mod metrics;
