@@ -56,6 +56,7 @@ promtool prometheus
 faketime faketime
 gcc gcc
 python3 python3
+npm npm
 dpkg dpkg
 '
 # FILE PACKAGE: the same for what is not found on PATH.
