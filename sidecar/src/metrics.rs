@@ -16,6 +16,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 
+use crate::proxy::hedges::Hedges;
 use crate::proxy::traffic::Traffic;
 use crate::reload::ConfigMetrics;
 use crate::state::ProviderMetrics;
@@ -90,6 +91,8 @@ pub struct Metrics {
     pub traffic: Traffic,
     /// Exchanges with providers, under `OpenTelemetry`'s names.
     pub genai: GenAi,
+    /// Second attempts beside a first.
+    pub hedges: Hedges,
     /// Breakers, keys, limits, health.
     pub providers: ProviderMetrics,
     /// Connections from the app and to providers.
@@ -105,6 +108,7 @@ impl Metrics {
         let mut registry = Registry::default();
         let r = &mut registry;
         let traffic = Traffic::register(r);
+        let hedges = Hedges::register(r);
         let genai = GenAi::register(r);
         let providers = ProviderMetrics::register(r);
         let connections = ConnectionMetrics::register(r);
@@ -127,6 +131,7 @@ impl Metrics {
             registry,
             traffic,
             genai,
+            hedges,
             providers,
             connections,
             config,

@@ -81,6 +81,29 @@ fn a_route_draws_by_weight_and_keeps_the_rest_as_fallback() {
 }
 
 #[test]
+fn a_weighted_target_that_does_badly_is_taken_less_and_never_not_at_all() {
+    struct Scores(f64);
+    impl View for Scores {
+        fn availability(&self, _: &Provider, _: &str) -> Availability {
+            Availability::Available
+        }
+        fn score(&self, provider: &Provider) -> f64 {
+            if provider.name == "gemini" { self.0 } else { 1.0 }
+        }
+    }
+    let config = load(CONFIG, &Scope::Standalone).unwrap();
+    let share = |score: f64| {
+        let first = |draw: f64| {
+            let plan = plan(&config, Dialect::OpenAiChat, "fast", &Scores(score), &mut || draw);
+            plan.candidates[0].provider.name == "gemini"
+        };
+        (0..1_000).filter(|draw| first(f64::from(*draw) / 1_000.0)).count()
+    };
+    // Three to one; half as good, three to two; as bad as can be, it is still found out when it is well again.
+    assert_eq!([share(1.0), share(0.5), share(0.0)], [750, 600, 131]);
+}
+
+#[test]
 fn named_fallbacks_are_the_whole_chain() {
     let text = CONFIG.replace(
         "defaultModel: smart}",

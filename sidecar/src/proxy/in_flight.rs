@@ -101,7 +101,7 @@ impl InFlight {
         } else {
             used
         };
-        lease.settle(decision.breaker, used, now);
+        lease.settle(&decision, used, now);
         if let Some(key) = &self.key {
             match decision.key {
                 KeyVerdict::Fine if decision.breaker == Verdict::Success => state.accept_key(key),
