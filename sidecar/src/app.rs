@@ -93,6 +93,7 @@ pub fn start(args: &Args) -> Result<Running, StartError> {
 pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError> {
     let source = source(args)?;
     let standalone = !matches!(source, Source::Folder(_));
+    let metrics = Metrics::new();
     let app = Arc::new(App {
         settings: Settings {
             max_body: args.max_body,
@@ -102,9 +103,9 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
         },
         clock: Clock::start(),
         live: ArcSwapOption::empty(),
-        ground: Ground::new(args.ca_dir.clone()),
+        ground: Ground::new(args.ca_dir.clone(), &metrics),
         config: ConfigState::default(),
-        metrics: Metrics::new(),
+        metrics,
         access,
         drain: Arc::default(),
     });

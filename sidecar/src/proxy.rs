@@ -40,12 +40,13 @@ pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body>
     let (parts, body) = request.into_parts();
     let id = id::RequestId::from_headers(&parts.headers);
     let (dialect, found) = route::find(&parts);
-    let story = Story::begin(
+    let mut story = Story::begin(
         &app,
         id.clone(),
         dialect,
         found.as_ref().map_or("unknown", |route| route.label()),
     );
+    story.trace = id::TraceId::from_headers(&parts.headers);
     let work = async move {
         match found {
             Ok(route) => tell(app, story, route, parts, body).await,

@@ -6,11 +6,13 @@
 
 mod dial;
 mod fault;
+mod metrics;
 mod pool;
 mod proxy;
 pub mod tls;
 
 pub use dial::Endpoint;
 pub use fault::Fault;
+pub use metrics::{ConnectionMetrics, PoolCounts};
 pub use pool::{Answer, AnswerBody, Origin, Origins};
 pub use proxy::{Proxy, ProxyError};

@@ -76,6 +76,7 @@ pub(super) async fn admit(
             Err(Refusal::new(Code::ValHttp, text))
         })?;
     story.waited();
+    app.metrics.traffic.taken(body.len());
     let retries = retries_before(&parts.headers);
     if retries > 0 {
         app.metrics.traffic.sdk_retried();

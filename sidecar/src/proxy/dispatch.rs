@@ -174,7 +174,7 @@ impl Round<'_> {
             return Ok(None);
         };
         let model = Arc::clone(&planned.model);
-        match prepare(self.call, &upstream, &model) {
+        match prepare(self.call, &upstream, &model, self.plan.drops_unsupported()) {
             Ok(prepared) => Ok(Some(Candidate {
                 index,
                 last: index + 1 == self.plan.candidates.len(),
@@ -291,7 +291,8 @@ impl Round<'_> {
         candidate.attempts += 1;
         let (upstream, model) = (&candidate.upstream, &candidate.model);
         Some(Out {
-            in_flight: InFlight::new(self.app, upstream, model, lease, key, self.call.input_tokens),
+            in_flight: InFlight::new(self.app, upstream, model, lease, key, self.call.input_tokens)
+                .forwarding(self.call.kind != Kind::Generate),
             key_name,
         })
     }
@@ -369,7 +370,8 @@ impl Round<'_> {
                 self.story.event(Event::Limited { wait: limited.retry_in });
             }
             turn.get_or_insert_with(|| upstream.state.queue()).wait(wait).await;
-            self.story.waited();
+            let waited = self.story.waited() - now;
+            upstream.state.count_wait(waited);
         }
     }
 

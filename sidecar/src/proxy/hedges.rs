@@ -3,19 +3,31 @@
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
+
+use crate::metrics::{Counters, Labels, OTHER, Registry};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
+struct HedgeLabels {
     provider: Arc<str>,
     outcome: &'static str,
 }
 
+impl Labels for HedgeLabels {
+    fn provider(&self) -> Option<&str> {
+        Some(&self.provider)
+    }
+
+    fn folded(&self) -> Self {
+        Self {
+            provider: OTHER.into(),
+            outcome: self.outcome,
+        }
+    }
+}
+
 /// The family about hedges.
 #[derive(Debug)]
-pub struct Hedges(Family<Labels, Counter>);
+pub struct Hedges(Counters<HedgeLabels>);
 
 /// How a second attempt beside the first ended.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +45,11 @@ pub enum Outcome {
 impl Hedges {
     /// Registers the family.
     pub fn register(registry: &mut Registry) -> Self {
-        let hedges = Family::default();
-        registry.register(
+        Self(registry.counters(
             "hedges",
-            "Second attempts beside a slow first one, at whom they went to: won, lost, failed or cancelled",
-            hedges.clone(),
-        );
-        Self(hedges)
+            "Second attempts beside a slow first one, at whom they went to: won, lost (the first answered), failed, or cancelled with the request",
+            &["provider", "outcome"],
+        ))
     }
 
     /// A hedge goes out to this provider. Counted once, whatever becomes of it.
@@ -74,10 +84,10 @@ impl Drop for Hedge<'_> {
             Outcome::Failed => "failed",
             Outcome::Cancelled => "cancelled",
         };
-        let labels = Labels {
+        let labels = HedgeLabels {
             provider: Arc::clone(&self.provider),
             outcome,
         };
-        self.hedges.0.get_or_create(&labels).inc();
+        self.hedges.0.get(&labels).inc();
     }
 }

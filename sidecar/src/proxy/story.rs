@@ -13,7 +13,7 @@ use bowsprit_core::fault::Code;
 use bowsprit_core::lifecycle::{Cancel, Event, Machine, Outcome, State};
 use http::StatusCode;
 
-use super::id::RequestId;
+use super::id::{RequestId, TraceId};
 use super::pace::Pace;
 use crate::app::App;
 use crate::drain::Token;
@@ -29,6 +29,8 @@ pub struct Story {
     machine: Machine,
     begun: Moment,
     pace: Pace,
+    /// The caller's trace.
+    pub trace: Option<TraceId>,
     /// The model asked for.
     pub asked: String,
     /// Whether a stream was asked for.
@@ -57,6 +59,7 @@ impl Story {
             operation,
             begun: pace.now(),
             pace,
+            trace: None,
             asked: String::new(),
             stream: false,
             upstream: None,
@@ -133,6 +136,12 @@ impl Story {
         self.machine.context().attempts
     }
 
+    /// How long ago the present or last attempt began.
+    pub fn attempt_took(&self) -> Duration {
+        let begun = self.machine.context().timings.attempted;
+        begun.map_or(Duration::ZERO, |begun| self.now() - begun)
+    }
+
     /// Where it stands.
     pub fn state(&self) -> State {
         self.machine.state()
@@ -166,10 +175,12 @@ impl Story {
         let overhead = elapsed.saturating_sub(self.pace.waits());
         self.overhead = Some(overhead);
         self.app.metrics.traffic.overhead(overhead);
-        if self.stream
-            && let Some(upstream) = &self.upstream
-        {
-            upstream.handles.first_token(elapsed);
+    }
+
+    /// The app sees the first content of a stream.
+    pub fn content_shown(&self) {
+        if self.stream && self.upstream.is_some() {
+            self.app.metrics.traffic.first_token(self.now() - self.begun);
         }
     }
 
@@ -217,17 +228,16 @@ impl Story {
         let outcome = context.outcome.unwrap_or(Outcome::OwnError);
         let code = context.code.map_or("", Code::as_str);
         let traffic = &self.app.metrics.traffic;
-        traffic.left();
-        match &self.upstream {
-            Some(upstream) if outcome == Outcome::Ok => upstream.handles.answered(self.dialect, elapsed),
-            upstream => {
-                let provider = upstream.as_ref().map(|upstream| upstream.state.name());
-                traffic.ended(self.dialect, provider, outcome, code);
-            }
+        traffic.left(context.bytes);
+        if outcome == Outcome::Ok {
+            traffic.answered(elapsed);
+        } else {
+            traffic.ended(outcome, code);
         }
         if self.app.access.is_on() {
             self.app.access.write(&AccessLine {
                 request_id: self.id.as_str(),
+                trace_id: self.trace.as_ref().map_or("", TraceId::as_str),
                 dialect: self.dialect.as_str(),
                 operation: self.operation,
                 asked_model: &self.asked,
@@ -249,7 +259,13 @@ impl Story {
                 overhead: self
                     .overhead
                     .unwrap_or_else(|| elapsed.saturating_sub(self.pace.waits())),
+                answer_bytes: context.bytes,
                 input_tokens: self.usage.as_ref().map(|usage| usage.input),
+                cached_tokens: self
+                    .usage
+                    .as_ref()
+                    .map(|usage| usage.cached)
+                    .filter(|cached| *cached > 0),
                 output_tokens: self.usage.as_ref().map(|usage| usage.output),
             });
         }

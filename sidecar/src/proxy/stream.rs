@@ -45,6 +45,7 @@ pub struct Relay {
     phase: Phase,
     limits: Limits,
     last: Instant,
+    last_content: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
     cut: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     /// Taken when settled.
@@ -76,6 +77,12 @@ impl Relay {
                 content,
             });
         }
+        if content {
+            story.content_shown();
+            if started.watch.is_some() {
+                in_flight.first_chunk(story.now());
+            }
+        }
         let mut relay = Box::new(Self {
             alarm: Box::pin(tokio::time::sleep_until(started.limits.next(now))),
             cut: story.app().drain.cut_signal(),
@@ -86,6 +93,7 @@ impl Relay {
             phase: Phase::Open,
             limits: started.limits,
             last: now,
+            last_content: content.then_some(now),
             told: Some((story, in_flight)),
         });
         if started.ended {
@@ -140,6 +148,15 @@ impl Relay {
                 let content = watch.chunks() > before;
                 if watch.content_started() {
                     self.limits.content_is_here();
+                }
+                if content && let Some((story, in_flight)) = &self.told {
+                    match self.last_content.replace(self.last) {
+                        Some(before) => in_flight.handles().chunk(self.last.saturating_duration_since(before)),
+                        None => {
+                            story.content_shown();
+                            in_flight.first_chunk(story.now());
+                        }
+                    }
                 }
                 let out = match pushed {
                     Pushed::Same => chunk,

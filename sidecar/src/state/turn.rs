@@ -57,7 +57,8 @@ impl Drop for Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{ProviderMetrics, States};
+    use crate::metrics::Metrics;
+    use crate::state::States;
     use bowsprit_core::config::{Scope, load};
 
     /// A provider with these limits.
@@ -67,7 +68,7 @@ mod tests {
              spec: {{provider: OpenAICompatible, endpoint: {{baseUrl: 'https://p'}}, rateLimits: {limits}}}\n"
         );
         let config = load(&text, &Scope::Standalone).unwrap();
-        States::default().adopt(&config.providers[0], &ProviderMetrics::default(), Moment::ZERO)
+        States::default().adopt(&config.providers[0], &Metrics::new().providers, Moment::ZERO)
     }
 
     /// Waits in line until there is a place, and takes it.

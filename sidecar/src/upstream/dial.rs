@@ -18,8 +18,6 @@ use super::proxy::Proxy;
 
 /// Largest response head, and the most a connection reads ahead. Providers send heads of 1-4 KiB.
 const READ_AHEAD: usize = 128 << 10;
-/// Most header fields in a response.
-const MAX_HEADERS: usize = 128;
 
 /// Where an origin lives and how it is reached.
 pub struct Endpoint {
@@ -136,7 +134,6 @@ where
 {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(READ_AHEAD)
-        .max_headers(MAX_HEADERS)
         .handshake(io)
         .await
         .map_err(|error| Fault::head(&error))?;

@@ -64,7 +64,7 @@ async fn leaving_while_waiting_for_a_place_leaves_the_line() {
     bed.balanced().await;
     assert_eq!(count(&bed.claude), 2, "the second was never sent");
     let metrics = bed.metrics().await;
-    assert!(metrics.contains("provider=\"none\",outcome=\"cancelled\""), "{metrics}");
+    assert!(metrics.contains("outcome=\"cancelled\",code=\"\"} 2"), "{metrics}");
 }
 
 #[tokio::test]

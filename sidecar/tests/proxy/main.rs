@@ -24,6 +24,7 @@ mod keys;
 mod limits;
 mod pool;
 mod reload;
+mod responses;
 mod routes;
 mod secrets;
 mod streams;
