@@ -11,7 +11,7 @@ use std::time::Duration;
 use bowsprit_core::classify::{Decision, Ended};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{
-    self, AnswerContext, Dialect, Echo, ProviderError, Stream, StreamError, Usage, parse_error, translate_response,
+    self, AnswerContext, Dialect, Echo, ProviderError, Stream, StreamError, Usage, parse_error,
 };
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bowsprit_core::headroom;
@@ -155,7 +155,7 @@ impl Attempt<'_> {
             }
             return Ok(self.pass(head, body, limits, VecDeque::new(), pace));
         }
-        if matches!(self.call.kind, Kind::Forward { .. }) && headers::is_event_stream(&head.headers) {
+        if self.call.kind != Kind::Generate && headers::is_event_stream(&head.headers) {
             return Ok(self.pass(head, body, limits, VecDeque::new(), pace));
         }
         self.plain(head, body, limits, encoded, pace).await
@@ -236,8 +236,8 @@ impl Attempt<'_> {
         };
         let provider = self.prepared.wire;
         if !self.prepared.same {
-            return match translate_response(provider, self.call.dialect, &whole, &self.context()) {
-                Ok((body, usage)) => Ok(self.whole(pace.now(), json(head), body, Some(usage))),
+            return match self.prepared.say(self.call, &whole, &self.context()) {
+                Ok((body, usage)) => Ok(self.whole(pace.now(), json(head), body, usage)),
                 Err(kind) => Err(self.in_body(kind, &whole)),
             };
         }

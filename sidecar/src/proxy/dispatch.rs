@@ -41,11 +41,7 @@ const KEY_ATTEMPTS: u32 = 20;
 
 /// Answers an admitted request.
 pub(super) async fn dispatch(app: &Arc<App>, live: &Arc<Live>, story: Box<Story>, call: Box<Call>) -> Response<Body> {
-    let mut plan = make_plan(live, &call, story.now());
-    if call.kind != Kind::Generate {
-        plan.candidates
-            .retain(|candidate| candidate.provider.dialect == call.dialect);
-    }
+    let plan = make_plan(live, &call, story.now());
     let mut round = Round {
         app,
         live,
@@ -174,7 +170,7 @@ impl Round<'_> {
             return Ok(None);
         };
         let model = Arc::clone(&planned.model);
-        match prepare(self.call, &upstream, &model, self.plan.drops_unsupported()) {
+        match prepare(self.call, &upstream, &model, self.plan.route.as_deref()) {
             Ok(prepared) => Ok(Some(Candidate {
                 index,
                 last: index + 1 == self.plan.candidates.len(),

@@ -150,12 +150,11 @@ impl Relay {
                     self.limits.content_is_here();
                 }
                 if content && let Some((story, in_flight)) = &self.told {
-                    match self.last_content.replace(self.last) {
-                        Some(before) => in_flight.handles().chunk(self.last.saturating_duration_since(before)),
-                        None => {
-                            story.content_shown();
-                            in_flight.first_chunk(story.now());
-                        }
+                    if let Some(before) = self.last_content.replace(self.last) {
+                        in_flight.handles().chunk(self.last.saturating_duration_since(before));
+                    } else {
+                        story.content_shown();
+                        in_flight.first_chunk(story.now());
                     }
                 }
                 let out = match pushed {

@@ -18,6 +18,7 @@ mod cancel;
 mod drain;
 mod errors;
 mod fallback;
+mod fidelity;
 mod headers;
 mod hedge;
 mod keys;
