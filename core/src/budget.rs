@@ -6,7 +6,7 @@
 //! - `ratio` of the requests of that window (0.2: one to five requests), and
 //! - `min_per_second` times the window (1/s: ten).
 //!
-//! What costs and what does not (`docs/adr/0008`):
+//! What costs and what does not (`docs/adr/0010`):
 //!
 //! - A repeat at the same provider costs one, and so does a switch to a provider that is not answering either
 //!   ([`Trust`]). Without room it is not made. Where a switch can be made, a provider that is not answering is not asked

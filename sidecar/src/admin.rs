@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bowsprit_core::clock::Moment;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::body::Body;
+use crate::live::Upstream;
 use crate::reload::ConfigReport;
 use crate::state::ProviderReport;
 
@@ -104,6 +106,12 @@ fn unready(reason: &str, detail: Option<&str>) -> Response<Body> {
     )
 }
 
+/// What the pod's retry budget still allows at this provider.
+fn retries_left(app: &App, upstream: &Upstream, now: Moment) -> u64 {
+    let settings = &upstream.provider.retry.budget;
+    app.ground.states.budget().remaining(settings, now)
+}
+
 fn health(app: &App) -> Health {
     let now = app.clock.now();
     let config = app.config.report(now);
@@ -115,11 +123,7 @@ fn health(app: &App) -> Health {
                 state: upstream.state.report(now),
                 kind: format!("{:?}", upstream.provider.kind),
                 priority: upstream.provider.priority,
-                retries_left: app
-                    .ground
-                    .states
-                    .budget()
-                    .remaining(&upstream.provider.retry.budget, now),
+                retries_left: retries_left(app, upstream, now),
                 problem: upstream.origin.as_ref().err().cloned(),
             })
             .collect()

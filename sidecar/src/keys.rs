@@ -268,20 +268,22 @@ impl KeyRing {
         waits.min().filter(|wait| !wait.is_zero())
     }
 
+    /// Requests and tokens that are left by the provider's last word, over all usable keys that it told of.
+    pub fn headroom_left(&self, now: Moment) -> (Option<u64>, Option<u64>) {
+        let usable = || self.slots.iter().filter(|slot| slot.usable(now));
+        let sum = |left: fn(&Headroom) -> Option<u64>| {
+            usable()
+                .filter_map(|slot| left(&slot.headroom))
+                .reduce(u64::saturating_add)
+        };
+        (sum(Headroom::requests_left), sum(Headroom::tokens_left))
+    }
+
     /// Reads what the provider says about a key's limits.
     pub fn observe(&mut self, chosen: &Chosen, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
         if let Some(slot) = self.slot(chosen) {
             slot.headroom.observe(headers, now, wall_unix_ms);
         }
-    }
-
-    /// Requests and tokens that are left by the provider's word, over all keys of which it said it.
-    pub fn left(&self) -> (Option<u64>, Option<u64>) {
-        let sum = |left: fn(&Headroom) -> Option<u64>| {
-            let all = self.slots.iter().filter_map(|slot| left(&slot.headroom));
-            all.reduce(u64::saturating_add)
-        };
-        (sum(Headroom::requests_left), sum(Headroom::tokens_left))
     }
 
     /// Whether a key other than those named is free and not throttled: worth an immediate second try.

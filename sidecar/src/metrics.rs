@@ -89,10 +89,10 @@ pub struct Metrics {
     registry: Registry,
     /// Requests, attempts, tokens, durations.
     pub traffic: Traffic,
-    /// Exchanges with providers, under `OpenTelemetry`'s names.
-    pub genai: GenAi,
     /// Second attempts beside a first.
     pub hedges: Hedges,
+    /// Exchanges with providers, under `OpenTelemetry`'s names.
+    pub genai: GenAi,
     /// Breakers, keys, limits, health.
     pub providers: ProviderMetrics,
     /// Connections from the app and to providers.
@@ -130,8 +130,8 @@ impl Metrics {
         Self {
             registry,
             traffic,
-            genai,
             hedges,
+            genai,
             providers,
             connections,
             config,

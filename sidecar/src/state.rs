@@ -171,12 +171,12 @@ impl Machines {
         }
     }
 
-    /// Requests and tokens that are left by the provider's own word, where it says it.
-    fn left(&self) -> (Option<u64>, Option<u64>) {
+    /// Requests and tokens that the provider last said are left, over all usable keys that it told of.
+    fn headroom_left(&self, now: Moment) -> (Option<u64>, Option<u64>) {
         if self.keys.needs_no_key() {
             (self.headroom.requests_left(), self.headroom.tokens_left())
         } else {
-            self.keys.left()
+            self.keys.headroom_left(now)
         }
     }
 

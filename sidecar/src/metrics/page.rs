@@ -136,8 +136,6 @@ fn values() -> Vec<Values> {
     };
     let mut codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     codes.extend(["", "ok", "cancelled", "circuit_open", "no_key", "retry_budget", "other"]);
-    let mut outcomes = Outcome::ALL.map(Outcome::as_str).to_vec();
-    outcomes.extend(["won", "lost", "failed"]);
     vec![
         named("provider", "the name of a ProviderConfig, or `other`"),
         named("model", "the name of a model that the ProviderConfig lists, or `other`"),
@@ -148,8 +146,14 @@ fn values() -> Vec<Values> {
         },
         Values {
             label: "outcome",
-            meaning: "how a request ended; what became of a hedge (`won`, `lost`, `failed`, `cancelled`)",
-            list: Some(outcomes),
+            meaning: "how a request ended; of a hedge: `won`, `lost`, `failed` or `cancelled`",
+            list: Some(
+                Outcome::ALL
+                    .map(Outcome::as_str)
+                    .into_iter()
+                    .chain(["won", "lost", "failed"])
+                    .collect(),
+            ),
         },
         closed("dialect", "what the caller speaks", &Dialect::ALL.map(Dialect::as_str)),
         closed("kind", "what was counted", &TOKEN_KINDS),

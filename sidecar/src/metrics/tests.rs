@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::genai::Detail;
 use super::*;
-use crate::proxy::hedges::Outcome as Hedge;
+use crate::proxy::hedges::Outcome as Hedged;
 use crate::proxy::traffic::{Ended, Handles};
 use crate::state::States;
 
@@ -70,13 +70,16 @@ pub(super) fn driven(config: &Config) -> Metrics {
         metrics.providers.key_set_aside(state.name(), "rejected");
         metrics.providers.key_set_aside(state.name(), "throttled");
         metrics.traffic.retry_denied(state.name());
+        for outcome in [Hedged::Won, Hedged::Lost, Hedged::Failed, Hedged::Cancelled] {
+            metrics.hedges.sent(state.name()).ended(outcome);
+        }
         for code in Code::ALL {
             metrics.traffic.retried(state.name(), *code);
             metrics.traffic.fell_back(state.name(), code.as_str());
         }
         metrics.traffic.fell_back(state.name(), "no_key");
         metrics.traffic.fell_back(state.name(), "retry_budget");
-        for outcome in [Hedge::Won, Hedge::Lost, Hedge::Failed, Hedge::Cancelled] {
+        for outcome in [Hedged::Won, Hedged::Lost, Hedged::Failed, Hedged::Cancelled] {
             metrics.hedges.sent(state.name()).ended(outcome);
         }
         metrics.traffic.fell_back(state.name(), "circuit_open");

@@ -47,7 +47,7 @@ impl Hedges {
     pub fn register(registry: &mut Registry) -> Self {
         Self(registry.counters(
             "hedges",
-            "Second attempts beside a slow first one, by whom they went to and what became of them",
+            "Second attempts beside a slow first one, at whom they went to: won, lost (the first answered), failed, or cancelled with the request",
             &["provider", "outcome"],
         ))
     }

@@ -175,8 +175,12 @@ impl Story {
         let overhead = elapsed.saturating_sub(self.pace.waits());
         self.overhead = Some(overhead);
         self.app.metrics.traffic.overhead(overhead);
+    }
+
+    /// The app sees the first content of a stream.
+    pub fn content_shown(&self) {
         if self.stream && self.upstream.is_some() {
-            self.app.metrics.traffic.first_token(elapsed);
+            self.app.metrics.traffic.first_token(self.now() - self.begun);
         }
     }
 

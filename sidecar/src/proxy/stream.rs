@@ -45,7 +45,7 @@ pub struct Relay {
     phase: Phase,
     limits: Limits,
     last: Instant,
-    last_content: Instant,
+    last_content: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
     cut: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     /// Taken when settled.
@@ -77,8 +77,11 @@ impl Relay {
                 content,
             });
         }
-        if started.watch.is_some() && content {
-            in_flight.first_chunk(story.now());
+        if content {
+            story.content_shown();
+            if started.watch.is_some() {
+                in_flight.first_chunk(story.now());
+            }
         }
         let mut relay = Box::new(Self {
             alarm: Box::pin(tokio::time::sleep_until(started.limits.next(now))),
@@ -90,7 +93,7 @@ impl Relay {
             phase: Phase::Open,
             limits: started.limits,
             last: now,
-            last_content: now,
+            last_content: content.then_some(now),
             told: Some((story, in_flight)),
         });
         if started.ended {
@@ -143,12 +146,16 @@ impl Relay {
         match watch.push(&chunk, &mut self.out) {
             Ok(pushed) => {
                 let content = watch.chunks() > before;
-                if content && let Some((_, in_flight)) = &self.told {
-                    let before = std::mem::replace(&mut self.last_content, self.last);
-                    in_flight.handles().chunk(self.last.saturating_duration_since(before));
-                }
                 if watch.content_started() {
                     self.limits.content_is_here();
+                }
+                if content && let Some((story, in_flight)) = &self.told {
+                    if let Some(before) = self.last_content.replace(self.last) {
+                        in_flight.handles().chunk(self.last.saturating_duration_since(before));
+                    } else {
+                        story.content_shown();
+                        in_flight.first_chunk(story.now());
+                    }
                 }
                 let out = match pushed {
                     Pushed::Same => chunk,

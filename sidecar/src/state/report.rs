@@ -260,7 +260,7 @@ impl Gauges {
             set(&gauges.get_or_create(&label), count);
         }
         self.score.get_or_create(&label).set(machines.health.score(now));
-        let (requests, tokens) = machines.left();
+        let (requests, tokens) = machines.headroom_left(now);
         for (of, left) in [("requests", requests), ("tokens", tokens)] {
             if let Some(left) = left {
                 let provider = Arc::clone(&state.name);
@@ -407,12 +407,14 @@ impl ProviderState {
 }
 
 fn headroom(machines: &Machines, now: Moment) -> Option<HeadroomReport> {
-    let (requests, tokens) = machines.left();
-    (requests.is_some() || tokens.is_some()).then(|| HeadroomReport {
+    let (requests, tokens) = machines.headroom_left(now);
+    let report = HeadroomReport {
         requests,
         tokens,
         back_in_seconds: machines.short_for(1, now).map(tenths),
-    })
+    };
+    let told = report.requests.is_some() || report.tokens.is_some() || report.back_in_seconds.is_some();
+    told.then_some(report)
 }
 
 /// Seconds, to a tenth.

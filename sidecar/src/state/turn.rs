@@ -57,6 +57,7 @@ impl Drop for Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
     use crate::state::States;
     use bowsprit_core::config::{Scope, load};
 
@@ -67,11 +68,7 @@ mod tests {
              spec: {{provider: OpenAICompatible, endpoint: {{baseUrl: 'https://p'}}, rateLimits: {limits}}}\n"
         );
         let config = load(&text, &Scope::Standalone).unwrap();
-        States::default().adopt(
-            &config.providers[0],
-            &crate::metrics::Metrics::new().providers,
-            Moment::ZERO,
-        )
+        States::default().adopt(&config.providers[0], &Metrics::new().providers, Moment::ZERO)
     }
 
     /// Waits in line until there is a place, and takes it.
