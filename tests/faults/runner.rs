@@ -49,14 +49,10 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Whether it fails the run: it did not hold, or it holds although it is marked. What is known not to hold yet fails
-    /// the full form only, so that the short form stays of use meanwhile.
+    /// Whether it fails the run. What is known not to hold yet fails the full form only, so that the short form stays of
+    /// use meanwhile.
     pub fn is_bad(&self, full: bool) -> bool {
-        match &self.verdict {
-            Verdict::Failed(_) => full || self.promise.known.is_none(),
-            Verdict::Held => self.promise.known.is_some(),
-            Verdict::NotRun(_) => false,
-        }
+        matches!(self.verdict, Verdict::Failed(_)) && (full || self.promise.known.is_none())
     }
 }
 

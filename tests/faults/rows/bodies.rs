@@ -15,7 +15,7 @@ promises! {
     12, "compression bombs, 10 GiB bodies, wrong labels";
     a_compression_bomb_passes_as_it_is,
     a_compression_bomb_that_must_be_read_is_refused_unopened,
-    a_compressed_error_keeps_its_status_and_its_bytes,
+    a_compressed_error_keeps_its_status_and_is_never_opened,
     a_wrong_label_is_passed_on_or_refused_and_never_opened,
     a_request_that_announces_ten_gibibytes_is_refused_at_once,
     a_chunked_request_beyond_the_limit_is_refused_where_it_passes_it,
@@ -83,18 +83,26 @@ async fn a_compression_bomb_that_must_be_read_is_refused_unopened(trial: Trial) 
     assert_eq!(bed.attempts("first", "EXT_MALFORMED").await, 1.0);
 }
 
-async fn a_compressed_error_keeps_its_status_and_its_bytes(trial: Trial) {
+async fn a_compressed_error_keeps_its_status_and_is_never_opened(trial: Trial) {
     let bomb = bomb(16);
+    let label = "content-encoding: gzip\r\n";
     let answer = [
-        head("429 Too Many Requests", "content-encoding: gzip\r\n", bomb.len() as u64).as_bytes(),
+        head("429 Too Many Requests", label, bomb.len() as u64).as_bytes(),
         &bomb,
     ]
     .concat();
     let record = Peer::start().await.answering(answer);
     let bed = trial.bed(Setup::new().openai("first", record.url(), json!({}))).await;
     let (reply, grown) = growth(&bed, bed.chat(false)).await;
-    assert_eq!((reply.status, reply.header("content-encoding")), (429, "gzip"));
-    assert!(reply.body == bomb, "the bytes were touched");
+    // Whole under its label, or withheld: what cannot be read may quote the key.
+    let passed = reply.header("content-encoding") == "gzip" && reply.body == bomb;
+    let withheld = reply.header("content-encoding").is_empty() && reply.code() == "RATE_PROVIDER";
+    assert!(
+        reply.status == 429 && (passed || withheld),
+        "{:?} {}",
+        reply.headers,
+        reply.text()
+    );
     assert_eq!(
         bed.attempts("first", "RATE_PROVIDER").await,
         1.0,
