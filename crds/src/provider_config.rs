@@ -125,7 +125,8 @@ pub struct ProviderConfigSpec {
     #[cfg_attr(feature = "schema", schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub models: Vec<Model>,
 
-    /// The model used when this provider answers for another one that failed, or when a caller names none.
+    /// The model used when this provider answers for another one that failed, or when a caller names none. Never for
+    /// embeddings: vectors of different models do not compare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 200)))]
     pub default_model: Option<String>,

@@ -147,3 +147,25 @@ fn what_is_served_is_listed_once_and_without_globs() {
     let config = load(CONFIG, &Scope::Standalone).unwrap();
     assert_eq!(served(&config), ["fast", "claude-sonnet", "smart", "gemini-pro"]);
 }
+
+#[test]
+fn only_a_model_that_was_named_answers_as_asked() {
+    let config = load(CONFIG, &Scope::Standalone).unwrap();
+    let provider = |name: &str| config.provider(name).unwrap();
+    let route = config.routes.first().map(Arc::as_ref);
+    let table = [
+        (None, "gemini", "gemini-pro", "gemini-pro", true),
+        (None, "claude", "smart", "claude-sonnet", true),
+        (None, "openai", "anything", "anything", true),
+        // Its default model stands in.
+        (None, "claude", "gemini-pro", "claude-sonnet", false),
+        (route, "openai", "fast", "gpt-mini", true),
+        // The route names the provider, and the provider its default model.
+        (route, "gemini", "fast", "gemini-pro", false),
+        (route, "claude", "fast", "claude-sonnet", false),
+    ];
+    for (route, name, asked, model, expected) in table {
+        let found = answers_as_asked(route, provider(name), asked, model);
+        assert_eq!(found, expected, "{name} for {asked}");
+    }
+}

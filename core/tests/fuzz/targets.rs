@@ -10,6 +10,7 @@ pub(crate) mod config;
 pub(crate) mod errors;
 pub(crate) mod headers;
 pub(crate) mod names;
+pub(crate) mod other;
 pub(crate) mod requests;
 pub(crate) mod sse;
 pub(crate) mod streams;
@@ -40,7 +41,6 @@ fn pairs() -> impl Iterator<Item = (Dialect, Dialect)> {
         .flat_map(|from| Dialect::ALL.into_iter().map(move |to| (from, to)))
 }
 
-#[allow(clippy::needless_update)] // a new field is no new target
 fn context() -> AnswerContext {
     AnswerContext {
         model: "asked-for".into(),
@@ -51,11 +51,12 @@ fn context() -> AnswerContext {
     }
 }
 
-fn target(model: &str) -> Target<'_> {
+fn target(model: &str, drop_unsupported: bool) -> Target<'_> {
     Target {
         model,
         default_max_tokens: 4096,
         safety: &[],
         stream: true,
+        drop_unsupported,
     }
 }

@@ -1,18 +1,22 @@
 //! Callers' bodies: read, spliced and translated into every dialect, or refused with a reason.
 
-use bowsprit_core::dialect::{Dialect, RequestError, peek, translate_request, with_model, with_usage_option};
+use bowsprit_core::dialect::{
+    Dialect, RequestError, native_responses, peek, translate_request, with_model, with_usage_option,
+    without_foreign_thoughts,
+};
 use bowsprit_core::fault::Code;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{pairs, target};
+use super::{chance, pairs, target};
 
 pub(crate) fn translate(input: &[u8]) {
     for dialect in Dialect::ALL {
         spliced(dialect, input);
     }
+    let drop_unsupported = chance(input).bool();
     for (from, to) in pairs().filter(|(from, to)| from != to) {
-        match translate_request(from, to, input, &target("the-model")) {
+        match translate_request(from, to, input, &target("the-model", drop_unsupported)) {
             Ok(translated) => {
                 let body: Value = serde_json::from_slice(&translated.body).expect("a translation is JSON");
                 assert!(body.is_object(), "{from} to {to}: a translation is an object");
@@ -24,7 +28,7 @@ pub(crate) fn translate(input: &[u8]) {
                 }
                 // Whatever was said must be sayable again, or refused: a caller may be a proxy too.
                 for back in Dialect::ALL.into_iter().filter(|back| *back != to) {
-                    let _ = translate_request(to, back, &translated.body, &target("again"));
+                    let _ = translate_request(to, back, &translated.body, &target("again", false));
                 }
             }
             Err(error) => refused(&error),
@@ -32,7 +36,7 @@ pub(crate) fn translate(input: &[u8]) {
     }
 }
 
-fn refused(error: &RequestError) {
+pub(crate) fn refused(error: &RequestError) {
     assert!(!error.problem.is_empty(), "a refusal without a reason");
     assert!(
         matches!(error.code, Code::ValNotJson | Code::ValField | Code::ValUnsupported),
@@ -59,6 +63,16 @@ fn spliced(dialect: Dialect, input: &[u8]) {
         Ok(value) => value,
         Err(error) => return only_passed_on(&error.to_string()),
     };
+    let _ = without_foreign_thoughts(dialect, "the-model", &body);
+    if dialect == Dialect::OpenAiResponses {
+        match native_responses(&body) {
+            Ok(native) => assert!(
+                serde_json::from_slice::<Value>(&native.body).is_ok(),
+                "a broken body for OpenAI"
+            ),
+            Err(error) => refused(&error),
+        }
+    }
     let with = with_model(&body, "other/model\"");
     let after: Value = serde_json::from_slice(&with).expect("still JSON with another model");
     before["model"] = "other/model\"".into();

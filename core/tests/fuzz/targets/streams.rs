@@ -97,8 +97,9 @@ pub(crate) fn cut_everywhere(name: &str, stream: &[u8]) {
         );
         return;
     };
-    // Only a caller of Gemini gets the array form: for others the proxy asks for events.
-    let only_same = name.contains("-array");
+    // Only a caller of Gemini gets the array form, for others the proxy asks for events; and only a caller of Responses is
+    // answered in it.
+    let only_same = name.contains("-array") || !Dialect::PROVIDERS.contains(&provider);
     for caller in Dialect::ALL
         .into_iter()
         .filter(|caller| *caller == provider || !only_same)

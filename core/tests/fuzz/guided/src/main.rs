@@ -11,7 +11,7 @@ mod fuzz {
     pub(crate) mod targets;
 }
 
-use fuzz::targets::{answers, config, errors, headers, names, requests, sse, streams};
+use fuzz::targets::{answers, config, errors, headers, names, other, requests, sse, streams};
 
 static TARGET: OnceLock<fn(&[u8])> = OnceLock::new();
 
@@ -24,6 +24,8 @@ fn target() -> fn(&[u8]) {
         "errors" => errors::read_and_say,
         "headers" => headers::waits,
         "config" => config::load,
+        "embeddings" => other::embeddings,
+        "counts" => other::counts,
         "names" => names::read,
         other => panic!("FUZZ_TARGET={other}: there is no such target"),
     }
