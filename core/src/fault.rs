@@ -64,6 +64,8 @@ pub enum ErrorKind {
 /// What the network did to an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TransportFault {
+    /// The host resolves to addresses that the configuration does not allow.
+    Denied,
     /// Nothing listens there.
     ConnectRefused,
     /// No connection within `timeouts.connect`.
@@ -162,6 +164,8 @@ codes! {
     /// The path is known, the feature behind it is not offered.
     SysNotSupported = "SYS_NOT_SUPPORTED", 501, Us, false, "call the provider's own dialect for this feature";
 
+    /// The provider's host resolves to an address that is not allowed: loopback, private, link-local, or never.
+    ExtAddressDenied = "EXT_ADDRESS_DENIED", 502, Us, false, "list the address's class in spec.endpoint.allowedAddresses if the provider really lives there";
     /// The provider's host refused the connection.
     ExtConnectRefused = "EXT_CONNECT_REFUSED", 502, Provider, true, "check spec.endpoint.baseUrl and that the provider is up";
     /// The provider's host did not answer in time.
@@ -232,6 +236,7 @@ impl From<ErrorKind> for Code {
 impl From<TransportFault> for Code {
     fn from(fault: TransportFault) -> Self {
         match fault {
+            TransportFault::Denied => Self::ExtAddressDenied,
             TransportFault::ConnectRefused => Self::ExtConnectRefused,
             TransportFault::ConnectTimeout => Self::ExtConnectTimeout,
             TransportFault::Dns => Self::ExtDns,

@@ -204,6 +204,12 @@ pub struct Endpoint {
     #[serde(default, skip_serializing_if = "is_false")]
     pub allow_http: bool,
 
+    /// The kinds of network addresses that `baseUrl` (or `httpProxy`) may resolve to, checked at each connection. Unset: `Public`, and
+    /// `Private` where `baseUrl` or `httpProxy` is set. Metadata services of clouds are never connected to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "set")))]
+    pub allowed_addresses: Option<Vec<AddressClass>>,
+
     /// Headers added to every request. Not for keys: those belong into `credentials`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 1024, "pattern": "^[ -~]*$"}, "x-kubernetes-validations" = [
@@ -241,6 +247,20 @@ pub struct Endpoint {
         "message": "must be an http URL with a host, such as http://proxy.corp:3128",
     }])))]
     pub http_proxy: Option<String>,
+}
+
+/// A kind of network address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum AddressClass {
+    /// Reachable from anywhere.
+    Public,
+    /// Of a private network: RFC 1918, carrier-grade NAT, unique local IPv6. Services and pods have these.
+    Private,
+    /// The pod itself: 127.0.0.0/8 and `::1`.
+    Loopback,
+    /// The node's own link: 169.254.0.0/16 and `fe80::/10`, but never a metadata service.
+    LinkLocal,
 }
 
 /// A key, by reference.
