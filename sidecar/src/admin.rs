@@ -132,6 +132,7 @@ fn metrics(app: &App) -> Response<Body> {
         let states = live.upstreams().iter().map(|upstream| &*upstream.state);
         app.metrics.providers.observe(states, app.clock.now());
     }
+    app.metrics.process.observe(&app.memory, app.access.lines_lost());
     let mut response = Response::new(Body::Whole(Bytes::from(app.metrics.encode())));
     response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
     response

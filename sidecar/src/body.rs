@@ -15,6 +15,9 @@ pub enum Body {
     Whole(Bytes),
     /// An answer that is still arriving.
     Relay(Box<Relay>),
+    /// The same, which panics after its first piece: see [`crate::failpoint`].
+    #[cfg(feature = "failpoints")]
+    Failing(Box<Relay>, bool),
 }
 
 /// The answer broke off where its dialect has no words for it: hyper closes the connection without the proper end.
@@ -37,6 +40,13 @@ impl HttpBody for Body {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Relay(relay) => relay.poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data))),
+            #[cfg(feature = "failpoints")]
+            Self::Failing(relay, begun) => {
+                assert!(!*begun, "failpoint {}", crate::failpoint::STREAM);
+                let next = relay.poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data)));
+                *begun = next.is_ready();
+                next
+            }
         }
     }
 
@@ -48,6 +58,8 @@ impl HttpBody for Body {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Relay(relay) => relay.size_hint(),
+            #[cfg(feature = "failpoints")]
+            Self::Failing(relay, _) => relay.size_hint(),
         }
     }
 }

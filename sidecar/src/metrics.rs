@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::process::ProcessMetrics;
 use crate::proxy::traffic::Traffic;
 use crate::reload::ConfigMetrics;
 use crate::state::ProviderMetrics;
@@ -56,6 +57,8 @@ pub struct Metrics {
     pub providers: ProviderMetrics,
     /// Loading of configuration.
     pub config: ConfigMetrics,
+    /// Connections, memory, lines lost.
+    pub process: ProcessMetrics,
 }
 
 impl Metrics {
@@ -65,6 +68,7 @@ impl Metrics {
         let traffic = Traffic::register(&mut registry);
         let providers = ProviderMetrics::register(&mut registry);
         let config = ConfigMetrics::register(&mut registry);
+        let process = ProcessMetrics::register(&mut registry);
         registry.register(
             "build",
             "Version of this sidecar",
@@ -75,6 +79,7 @@ impl Metrics {
             traffic,
             providers,
             config,
+            process,
         }
     }
 

@@ -6,11 +6,13 @@
 
 mod dial;
 mod fault;
+mod outgoing;
 mod pool;
 mod proxy;
 pub mod tls;
 
-pub use dial::Endpoint;
+pub use dial::{Addresses, Endpoint, Guard, Resolve, System};
 pub use fault::Fault;
+pub use outgoing::{Outgoing, Sending, Stalled, UploadError};
 pub use pool::{Answer, AnswerBody, Origin, Origins};
 pub use proxy::{Proxy, ProxyError};

@@ -1,7 +1,6 @@
 //! Taking a request in: its body, within a limit and a time, and the few facts that decide where it goes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bowsprit_core::dialect::{Dialect, peek};
 use bowsprit_core::fault::Code;
@@ -15,9 +14,10 @@ use super::refuse::Refusal;
 use super::route::Route;
 use super::story::Story;
 use crate::app::App;
+use crate::failpoint;
+use crate::limits::{BODY_DEADLINE, ROOM_WAIT, SMALL_BODY};
+use crate::memory::{Memory, Room};
 
-/// A body must be complete within this: it comes over loopback, so only a stuck caller takes longer.
-const BODY_DEADLINE: Duration = Duration::from_mins(1);
 /// Output tokens reserved at the limiter for a request that names no maximum. Settled by what was really used.
 const ASSUMED_OUTPUT: u64 = 1_000;
 
@@ -69,13 +69,14 @@ pub(super) async fn admit(
     parts: Parts,
     body: Incoming,
 ) -> Result<Box<Call>, Refusal> {
-    let body = tokio::time::timeout(BODY_DEADLINE, read(body, app.settings.max_body))
+    let body = tokio::time::timeout(BODY_DEADLINE, read(body, app.settings.max_body, &app.memory))
         .await
         .unwrap_or_else(|_| {
             let text = format!("the body was not complete within {} s", BODY_DEADLINE.as_secs());
             Err(Refusal::new(Code::ValHttp, text))
         })?;
     story.waited();
+    failpoint::hit(&parts.headers, failpoint::ADMIT);
     if parts
         .headers
         .get("x-stainless-retry-count")
@@ -92,7 +93,7 @@ pub(super) async fn admit(
     Ok(call)
 }
 
-async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+async fn read(mut body: Incoming, limit: usize, memory: &Arc<Memory>) -> Result<Bytes, Refusal> {
     let too_large = || {
         Refusal::new(
             Code::ValTooLarge,
@@ -103,15 +104,20 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
     if announced > limit as u64 {
         return Err(too_large());
     }
+    let mut room = memory.room();
+    // What is announced is taken at once: several bodies that each hold a part and wait for more would all fail.
+    make_room(&mut room, usize::try_from(announced).unwrap_or(usize::MAX), memory).await?;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // The caller broke off; nobody will read this answer, but the request must end as something.
         let frame = frame.map_err(|error| Refusal::new(Code::ValHttp, format!("the body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if first.len() + rest.len() + data.len() > limit {
+        let length = first.len() + rest.len() + data.len();
+        if length > limit {
             return Err(too_large());
         }
+        make_room(&mut room, length, memory).await?;
         if first.is_empty() {
             first = data;
         } else {
@@ -130,12 +136,27 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
         }
     }
     if rest.is_empty() {
-        return Ok(first);
+        return Ok(room.hold(first));
     }
     let mut whole = BytesMut::with_capacity(first.len() + rest.len());
     whole.extend_from_slice(&first);
     whole.extend_from_slice(&rest);
-    Ok(whole.freeze())
+    Ok(room.hold(whole.freeze()))
+}
+
+async fn make_room(room: &mut Room, bytes: usize, memory: &Memory) -> Result<(), Refusal> {
+    if bytes <= SMALL_BODY || room.grow_to(bytes, ROOM_WAIT).await {
+        return Ok(());
+    }
+    if bytes > memory.limit() {
+        let text = format!(
+            "the body is larger than all memory for bodies, {} bytes (--memory-budget)",
+            memory.limit()
+        );
+        return Err(Refusal::new(Code::ValTooLarge, text));
+    }
+    let text = format!("{} of {} bytes for bodies are in use", memory.used(), memory.limit());
+    Err(Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1))
 }
 
 fn facts(route: &Route, body: &Bytes) -> Result<Box<Call>, Refusal> {
@@ -176,14 +197,19 @@ fn facts(route: &Route, body: &Bytes) -> Result<Box<Call>, Refusal> {
                 Some(model) => call.model.clone_from(model),
                 // These bodies are the provider's business: only what names the model is looked at.
                 None => {
-                    if let Ok(envelope) = peek(Dialect::OpenAiChat, body) {
-                        call.model = envelope.model.into_owned();
-                        call.stream = envelope.stream;
+                    match peek(Dialect::OpenAiChat, body) {
+                        Ok(envelope) => {
+                            call.model = envelope.model.into_owned();
+                            call.stream = envelope.stream;
+                        }
+                        // But two of them are two opinions on what was allowed.
+                        Err(error) if error.is_repeated() => return Err(error.into()),
+                        Err(_) => {}
                     }
                 }
             }
         }
-        Route::Models { .. } => {}
+        Route::Models { .. } | Route::PassThrough { .. } => {}
     }
     Ok(call)
 }

@@ -30,7 +30,7 @@ use crate::state::{Lease, Refused};
 mod conclude;
 mod verdict;
 
-use conclude::local_limit;
+pub(super) use conclude::local_limit;
 use verdict::Then;
 
 /// Attempts beyond those configured that other keys of a provider may take.

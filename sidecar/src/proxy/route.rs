@@ -5,6 +5,7 @@ use bowsprit_core::fault::Code;
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
+use super::passthrough;
 use super::refuse::Refusal;
 
 /// An operation.
@@ -29,6 +30,15 @@ pub enum Route {
         model: Option<String>,
         /// The operation in metrics and logs.
         label: &'static str,
+    },
+    /// Any other endpoint of one provider, sent on unread.
+    PassThrough {
+        /// The provider's name.
+        provider: String,
+        /// The path after it.
+        rest: String,
+        /// The dialect until the provider is known.
+        dialect: Dialect,
     },
     /// The list of models, or one of them.
     Models {
@@ -55,6 +65,7 @@ impl Route {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Generate { label, .. } | Self::Forward { label, .. } => label,
+            Self::PassThrough { .. } => "passthrough",
             Self::Models { .. } => "models",
         }
     }
@@ -62,7 +73,10 @@ impl Route {
     /// The caller's dialect.
     pub fn dialect(&self) -> Dialect {
         match self {
-            Self::Generate { dialect, .. } | Self::Forward { dialect, .. } | Self::Models { dialect, .. } => *dialect,
+            Self::Generate { dialect, .. }
+            | Self::Forward { dialect, .. }
+            | Self::PassThrough { dialect, .. }
+            | Self::Models { dialect, .. } => *dialect,
         }
     }
 }
@@ -74,6 +88,8 @@ pub(super) enum Miss {
     Path,
     /// The path wants this method.
     Method(&'static str),
+    /// A connection that leaves HTTP.
+    Realtime,
 }
 
 impl Miss {
@@ -85,10 +101,12 @@ impl Miss {
                 format!(
                     "nothing is served at {}; there are POST /v1/chat/completions, /v1/messages, \
                      /v1beta/models/{{model}}:generateContent and :streamGenerateContent, /v1/responses, /v1/embeddings, \
-                     /v1/messages/count_tokens, and GET /v1/models and /v1beta/models",
+                     /v1/messages/count_tokens, GET /v1/models and /v1beta/models, and all of a provider's API under \
+                     /providers/{{name}}/",
                     clip(parts.uri.path())
                 ),
             ),
+            Self::Realtime => passthrough::realtime(),
             Self::Method(allow) => Refusal::new(
                 Code::ValMethod,
                 format!("{} takes {allow}, not {}", clip(parts.uri.path()), parts.method),
@@ -109,18 +127,41 @@ pub(super) fn clip(text: &str) -> &str {
 /// understands the error.
 pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
     let path = parts.uri.path();
+    if let Some(under) = path.strip_prefix("/providers/") {
+        return pass_through(under, parts);
+    }
     let found = generate(path)
         .or_else(|| gemini(path, parts.uri.query()))
         .or_else(|| forward(path))
         .or_else(|| models(path, &parts.headers));
     match found {
         Some((route, method)) if parts.method == method => (route.dialect(), Ok(route)),
+        _ if passthrough::is_websocket(&parts.headers) || path == "/v1/realtime" => {
+            (guess(path, &parts.headers), Err(Miss::Realtime))
+        }
         Some((route, method)) => (
             route.dialect(),
             Err(Miss::Method(if method == Method::GET { "GET" } else { "POST" })),
         ),
         None => (guess(path, &parts.headers), Err(Miss::Path)),
     }
+}
+
+fn pass_through(under: &str, parts: &Parts) -> (Dialect, Result<Route, Miss>) {
+    let (provider, rest) = under.split_at(under.find('/').unwrap_or(under.len()));
+    let dialect = guess(rest, &parts.headers);
+    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+        return (
+            dialect,
+            Err(Miss::Method("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        );
+    }
+    let route = Route::PassThrough {
+        provider: provider.to_owned(),
+        rest: rest.to_owned(),
+        dialect,
+    };
+    (dialect, Ok(route))
 }
 
 fn generate(path: &str) -> Option<(Route, Method)> {

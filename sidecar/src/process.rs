@@ -1,0 +1,123 @@
+//! What the process itself goes through: connections, memory, lines lost. None of it belongs to one request.
+
+use std::error::Error as _;
+use std::io;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::memory::Memory;
+use crate::metrics::set;
+
+/// A door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// For the app.
+    App,
+    /// For kubelet, Prometheus and people.
+    Admin,
+}
+
+impl Door {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DoorLabel {
+    door: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// The families.
+#[derive(Clone)]
+pub struct ProcessMetrics {
+    accept_errors: Family<DoorLabel, Counter>,
+    connections_failed: Family<ReasonLabel, Counter>,
+    held: Gauge,
+    budget: Gauge,
+    lines_lost: Counter,
+}
+
+impl ProcessMetrics {
+    /// Registers the families.
+    pub fn register(registry: &mut Registry) -> Self {
+        let new = Self {
+            accept_errors: Family::default(),
+            connections_failed: Family::default(),
+            held: Gauge::default(),
+            budget: Gauge::default(),
+            lines_lost: Counter::default(),
+        };
+        registry.register(
+            "accept_errors",
+            "Times a door could not accept, for want of file descriptors or memory",
+            new.accept_errors.clone(),
+        );
+        registry.register(
+            "connections_failed",
+            "Connections to the sidecar that ended badly: malformed, too_large, header_timeout, stuck_reader, closed, other",
+            new.connections_failed.clone(),
+        );
+        registry.register("held_bytes", "Bytes of bodies held in memory", new.held.clone());
+        registry.register(
+            "held_bytes_limit",
+            "Bytes of bodies that may be held in memory",
+            new.budget.clone(),
+        );
+        registry.register(
+            "log_lines_lost",
+            "Log lines lost because nobody read them in time",
+            new.lines_lost.clone(),
+        );
+        new
+    }
+
+    /// A door could not accept.
+    pub fn cannot_accept(&self, door: Door) {
+        self.accept_errors
+            .get_or_create(&DoorLabel { door: door.as_str() })
+            .inc();
+    }
+
+    /// A connection ended badly.
+    pub fn connection_failed(&self, error: &hyper::Error) {
+        let timed_out = |error: &hyper::Error| {
+            let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+            source.is_some_and(|source| source.kind() == io::ErrorKind::TimedOut)
+        };
+        let reason = if error.is_parse_too_large() {
+            "too_large"
+        } else if error.is_parse() {
+            "malformed"
+        } else if error.is_timeout() {
+            "header_timeout"
+        } else if timed_out(error) {
+            "stuck_reader"
+        } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+            "closed"
+        } else {
+            "other"
+        };
+        self.connections_failed.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Brings the gauges to what is so now.
+    pub fn observe(&self, memory: &Memory, lines_lost: u64) {
+        set(&self.held, memory.used());
+        set(&self.budget, memory.limit());
+        self.lines_lost.inc_by(lines_lost.saturating_sub(self.lines_lost.get()));
+    }
+}
