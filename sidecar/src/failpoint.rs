@@ -41,7 +41,7 @@ pub fn hit(headers: &HeaderMap, point: &str) {
 pub fn stream(headers: &HeaderMap, body: Body) -> Body {
     match body {
         #[cfg(feature = "failpoints")]
-        Body::Relay(relay) if asked(headers, STREAM) => Body::Failing(relay, false),
+        Body::Relay(relay) if asked(headers, STREAM) => Body::Failing(relay, 0),
         body => {
             let _ = headers;
             body
