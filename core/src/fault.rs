@@ -66,6 +66,8 @@ pub enum ErrorKind {
 pub enum TransportFault {
     /// The host resolves to addresses that the configuration does not allow.
     Denied,
+    /// This process has no file descriptors left to connect with.
+    NoDescriptors,
     /// Nothing listens there.
     ConnectRefused,
     /// No connection within `timeouts.connect`.
@@ -157,8 +159,8 @@ codes! {
     SysNotReady = "SYS_NOT_READY", 503, Us, true, "see GET /health on the admin port for the reason";
     /// The sidecar is shutting down.
     SysDraining = "SYS_DRAINING", 503, Us, true, "try again: another pod, or this one after its restart, will answer";
-    /// The sidecar is at its own limit of requests in flight.
-    SysOverloaded = "SYS_OVERLOADED", 503, Us, true, "slow down, or raise the limit";
+    /// The sidecar is at a limit of its own: requests in flight, memory for bodies, file descriptors.
+    SysOverloaded = "SYS_OVERLOADED", 503, Us, true, "slow down, or raise the limit that the message names";
     /// A fault of Bowsprit itself.
     SysInternal = "SYS_INTERNAL", 500, Us, true, "report it with the request id";
     /// The path is known, the feature behind it is not offered.
@@ -237,6 +239,7 @@ impl From<TransportFault> for Code {
     fn from(fault: TransportFault) -> Self {
         match fault {
             TransportFault::Denied => Self::ExtAddressDenied,
+            TransportFault::NoDescriptors => Self::SysOverloaded,
             TransportFault::ConnectRefused => Self::ExtConnectRefused,
             TransportFault::ConnectTimeout => Self::ExtConnectTimeout,
             TransportFault::Dns => Self::ExtDns,

@@ -146,6 +146,11 @@ pub struct ProviderConfigSpec {
     #[serde(default, skip_serializing_if = "RateLimits::is_default")]
     pub rate_limits: RateLimits,
 
+    /// Whether apps may use all of the provider's API under `/providers/{name}/` with its key: files, batches, fine-tuning,
+    /// deletion. Switch it off where apps that share the key must not see or change what belongs to others.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub pass_through: bool,
+
     /// Asking the provider whether it is well, without spending tokens.
     #[serde(default)]
     pub health_check: HealthCheck,
@@ -729,6 +734,14 @@ pub enum SafetyThreshold {
 
 fn yes() -> bool {
     true
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference to skip_serializing_if"
+)]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 #[allow(

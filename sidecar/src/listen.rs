@@ -27,6 +27,7 @@ use crate::body::Body;
 use crate::drain::Drain;
 use crate::limits;
 use crate::process::{Door, ProcessMetrics};
+use crate::upstream::is_out_of_descriptors;
 use framing::Watched;
 use stalling::Stalling;
 
@@ -35,8 +36,6 @@ mod stalling;
 
 /// How often a door that cannot accept says so.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-/// No file descriptors: of the process, of the system.
-const NO_DESCRIPTORS: [i32; 2] = [24, 23];
 
 /// Marks a request that says in two ways where it ends.
 #[derive(Clone, Copy, Debug)]
@@ -153,9 +152,7 @@ where
 async fn accept(listener: &TcpListener, reserve: &Reserve) -> io::Result<(TcpStream, SocketAddr)> {
     match listener.accept().await {
         // The listener is still ready: the second try takes the descriptor before anything else can.
-        Err(error) if error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code)) && reserve.spend() => {
-            listener.accept().await
-        }
+        Err(error) if is_out_of_descriptors(&error) && reserve.spend() => listener.accept().await,
         accepted => accepted,
     }
 }

@@ -12,7 +12,7 @@ mod proxy;
 pub mod tls;
 
 pub use dial::{Addresses, Endpoint, Guard, Resolve, System};
-pub use fault::Fault;
+pub use fault::{Fault, is_out_of_descriptors};
 pub use outgoing::{Outgoing, Sending, Stalled, UploadError};
 pub use pool::{Answer, AnswerBody, Origin, Origins};
 pub use proxy::{Proxy, ProxyError};

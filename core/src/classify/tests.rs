@@ -17,7 +17,8 @@ const KINDS: [ErrorKind; 14] = [
     ErrorKind::Malformed,
 ];
 
-const FAULTS: [TransportFault; 11] = [
+const FAULTS: [TransportFault; 12] = [
+    TransportFault::NoDescriptors,
     TransportFault::Denied,
     TransportFault::ConnectRefused,
     TransportFault::ConnectTimeout,
@@ -60,7 +61,7 @@ fn every_end_has_a_row_and_the_code_of_its_kind() {
             content_sent: false,
         });
         assert_eq!(decision.code, Some(Code::from(fault)), "{fault:?}");
-        let blame = if fault == TransportFault::Denied {
+        let blame = if matches!(fault, TransportFault::Denied | TransportFault::NoDescriptors) {
             Blame::Us
         } else {
             Blame::Provider

@@ -62,6 +62,8 @@ pub struct Provider {
     pub on_limit: OnLimit,
     /// How long a request may wait for its turn.
     pub max_wait: Duration,
+    /// Whether apps may use the rest of its API.
+    pub pass_through: bool,
     /// Active probes, where they are on.
     pub health_check: Option<HealthCheck>,
     /// Who is tried next; empty: the others by priority.
@@ -219,6 +221,7 @@ impl Provider {
             limits,
             on_limit: spec.rate_limits.on_limit,
             max_wait,
+            pass_through: spec.pass_through,
             health_check,
             fallback: spec.fallback_providers.clone(),
             safety: spec

@@ -82,6 +82,10 @@ pub(super) async fn answer(
     let Some(upstream) = live.upstreams().iter().find(|upstream| upstream.provider.name == name) else {
         return refuse::answer(story, &unknown(&live, name));
     };
+    if !upstream.provider.pass_through {
+        let text = format!("the ProviderConfig {name} does not allow this (spec.passThrough is false)");
+        return refuse::answer(story, &Refusal::new(Code::ResPathNotFound, text));
+    }
     let passing = Passing {
         app: &app,
         upstream,

@@ -500,3 +500,22 @@ async fn a_stop_cuts_a_pass_through_at_its_deadline() {
         (503, Some("SYS_DRAINING"))
     );
 }
+
+#[tokio::test]
+async fn a_provider_config_can_switch_it_off() {
+    let bed = Bed::with(|name, spec| {
+        if name == "openai" {
+            spec["passThrough"] = json!(false);
+        }
+    })
+    .await;
+    let reply = Reply::of(bed.get("/providers/openai/v1/files").send().await.unwrap()).await;
+    assert_eq!(
+        (reply.status, reply.json()["error"]["code"].as_str()),
+        (404, Some("RES_PATH_NOT_FOUND"))
+    );
+    assert!(reply.text.contains("spec.passThrough"), "{}", reply.text);
+    assert_eq!(count(&bed.openai), 0);
+    assert_eq!(bed.chat_with("gpt-4.1-mini", false).await.provider(), "openai");
+    bed.balanced().await;
+}

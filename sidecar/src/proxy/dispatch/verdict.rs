@@ -77,7 +77,8 @@ impl Round<'_> {
 fn retry_on(ended: Ended, on: &[RetryOn]) -> bool {
     let class = match ended {
         Ended::Transport { fault, .. } => match fault {
-            TransportFault::Denied
+            TransportFault::NoDescriptors
+            | TransportFault::Denied
             | TransportFault::ConnectRefused
             | TransportFault::ConnectTimeout
             | TransportFault::Dns

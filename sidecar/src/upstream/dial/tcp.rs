@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 
-use super::super::fault::Fault;
+use super::super::fault::{Fault, is_out_of_descriptors};
 use crate::limits::ADDRESS_HEAD_START;
 
 /// What a name resolves to.
@@ -57,7 +57,7 @@ impl Guard {
                 .resolver
                 .resolve(host, port)
                 .await
-                .map_err(|error| Fault::new(TransportFault::Dns, format_args!("resolving {host}: {error}")))?,
+                .map_err(|error| unresolved(host, &error))?,
         };
         let mut denied = None;
         let mut allowed = Vec::with_capacity(found.len());
@@ -101,6 +101,15 @@ impl Guard {
     fn is_own_port(&self, port: u16) -> bool {
         self.own_ports.get().is_some_and(|ports| ports.contains(&port))
     }
+}
+
+fn unresolved(host: &str, error: &io::Error) -> Fault {
+    let kind = if is_out_of_descriptors(error) {
+        TransportFault::NoDescriptors
+    } else {
+        TransportFault::Dns
+    };
+    Fault::new(kind, format_args!("resolving {host}: {error}"))
 }
 
 fn own(host: &str, address: SocketAddr) -> Fault {
