@@ -9,6 +9,8 @@ CARGO := cargo
 LOCKED := --locked
 # The generated CRDs go to a folder of their own for the drift check.
 DRIFT := $(BOWSPRIT_CACHE)/drift
+# docs/metrics.md is written, or compared, by the crates that register the metrics; one after the other, as they share the page.
+METRICS_PAGE = $(CARGO) test $(LOCKED) -q --features bowsprit-crds/schema -p bowsprit-sidecar -p bowsprit-operator --lib -- the_page_of_metrics
 step = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
 ##@ Try it
@@ -43,6 +45,7 @@ drift: ## Generated files are what the source says
 	  { echo "crds/$$crd.yaml is not what crds/src says: run 'make crds' and commit the result" >&2; exit 1; }; done
 	@$(CARGO) run $(LOCKED) -q -p bowsprit-cli --bin docgen -- --check docs
 	@$(CARGO) test $(LOCKED) -q --features bowsprit-crds/schema --test limits_page
+	@$(METRICS_PAGE)
 tree: ## The sidecar has no kube in it, core has no runtime in it
 	$(call step,dependency rules)
 	@tests/tree
@@ -56,6 +59,11 @@ e2e: setup ## Behaviour on a real Kubernetes
 	$(call step,end to end on a real Kubernetes)
 	@tests/e2e/run
 
+.PHONY: faults
+faults: ## Every fault against the real sidecar, in full: prints the table of promises, figures and pass lines
+	$(call step,fault matrix)
+	@tests/testbed/install
+	@BOWSPRIT_FAULTS=full $(CARGO) test $(LOCKED) --profile fast -p bowsprit-sidecar --test faults
 .PHONY: conformance
 conformance: ## The official SDKs as clients, through every provider; prints a table (installs them from PyPI and npm)
 	@tests/sdk/run
@@ -76,6 +84,7 @@ crds: ## Write crds/*.yaml and the chart's copies
 docs: ## Write the generated pages of docs/
 	@$(CARGO) run -q -p bowsprit-cli --bin docgen -- docs
 	@BOWSPRIT_WRITE_DOCS=1 $(CARGO) test -q --features bowsprit-crds/schema --test limits_page
+	@BOWSPRIT_WRITE_DOCS=1 $(METRICS_PAGE)
 images: setup ## Container images, without a daemon
 	@tests/images/build-images
 cluster: setup ## Start the test cluster

@@ -1,7 +1,8 @@
 //! What each provider's API says, and how one is said in another.
 //!
-//! Three dialects are spoken, on both sides: `OpenAI` chat completions, `Anthropic` messages and `Gemini`
-//! `generateContent`. Where caller and provider speak the same one, the bytes pass as they came: [`peek`] reads the few
+//! Three dialects are spoken on both sides: `OpenAI` chat completions, `Anthropic` messages and `Gemini`
+//! `generateContent`. A fourth, `OpenAI` Responses, is spoken by callers to every provider, and by this proxy to `OpenAI`
+//! only where the caller speaks it ([`crate::config::Provider::wire`]). Where caller and provider speak the same one, the bytes pass as they came: [`peek`] reads the few
 //! facts that routing needs, [`with_model`] and [`with_usage_option`] splice single values, [`Stream`] watches without
 //! touching. Where they differ, everything goes through one common model (`common`), so each dialect is written once
 //! in each direction instead of once per pair.
@@ -13,34 +14,47 @@
 //!
 //! What only loses a hint is left out or approximated and listed in [`Translated::dropped`], by the path of the
 //! caller's field:
+//! - what only `OpenAI` does, of a Responses request: it is listed at `openai_responses`;
 //! - bookkeeping: `user` (carried between `OpenAI` and `Anthropic`), `metadata`, `store`, `service_tier`, cache keys and `cache_control`;
 //! - sampling that the target lacks: `seed`, `logit_bias` (its token ids mean nothing to another tokenizer), penalties,
 //!   `top_k`; `temperature` above 1 for `Anthropic` (set to 1), `top_p` beside `temperature` for `Anthropic` (its newer
 //!   models take one of the two);
-//! - thinking: effort and budget where the target model has no equal setting, thought text of earlier turns;
+//! - thinking: effort and budget where the target model has no equal setting, sampling that it refuses while it thinks,
+//!   thought text of earlier turns;
 //! - guarantees of form: `strict` of a tool, `json_object` for `Anthropic` (asked for in the system prompt instead),
 //!   `parallel_tool_calls: false` for `Gemini`;
 //! - a system message in mid-conversation, which moves to the front where the target has one system prompt;
 //! - any field this version does not know.
 //!
-//! # Extension fields
-//! `OpenAI` callers get thought text and signatures in fields their SDKs pass through: `reasoning_content` and
-//! `thinking_blocks` on the message or delta; a `Gemini` thought signature in the tool call's
-//! `extra_content.google.thought_signature` (the name `Google`'s own OpenAI-compatible API uses). Sent back with the
-//! history, both find their way to the provider that made them. `Anthropic` callers get neither: that API refuses a
-//! history with unknown fields or with thoughts it did not sign, so a conversation that one fallback answered could
-//! never return to it. While another provider's model thinks, they get pings.
+//! # Thoughts
+//! How much to think is said in every dialect's words (`thinking`). Thoughts and signatures find their way through a
+//! caller of another dialect to the provider that made them (`foreign`):
+//! - `OpenAI` callers get them in fields their SDKs pass through: `reasoning_content` and `thinking_blocks` on the message
+//!   or delta; a `Gemini` signature in the tool call's `extra_content.google.thought_signature` (the name `Google`'s own
+//!   OpenAI-compatible API uses);
+//! - `Anthropic` callers get `thinking` and `redacted_thinking` blocks, thoughts only if they asked for thinking (else
+//!   pings while the model thinks), signatures of tool calls always;
+//! - `Gemini` callers get `thought` parts with a `thoughtSignature`;
+//! - callers of Responses get reasoning items, in whose `encrypted_content` the signatures travel.
+//!
+//! [`without_foreign_thoughts`] takes them out again where the conversation goes on with the caller's own dialect.
 
 mod anthropic_messages;
 mod array;
 mod at;
 mod common;
+pub mod count;
+pub mod embeddings;
 mod envelope;
 mod error;
+mod foreign;
 mod gemini;
+mod logprobs;
 mod openai_chat;
+mod openai_responses;
 pub mod sse;
 mod stream;
+mod thinking;
 mod usage;
 mod watch;
 
@@ -52,6 +66,8 @@ use crate::fault::{Code, ErrorKind};
 
 pub use envelope::{Envelope, peek, with_model, with_usage_option};
 pub use error::{ErrorView, ProviderError, error_body, error_event, parse_error};
+pub use foreign::without_foreign_thoughts;
+pub use openai_responses::{Echo, native_responses};
 pub use stream::{Pushed, Stream, StreamError};
 pub use usage::{Usage, usage};
 
@@ -64,11 +80,21 @@ pub enum Dialect {
     AnthropicMessages,
     /// `Gemini` `generateContent` and `streamGenerateContent`.
     Gemini,
+    /// `OpenAI` Responses: a caller's dialect.
+    OpenAiResponses,
 }
 
 impl Dialect {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini];
+    /// All of them, as callers speak them.
+    pub const ALL: [Self; 4] = [
+        Self::OpenAiChat,
+        Self::AnthropicMessages,
+        Self::Gemini,
+        Self::OpenAiResponses,
+    ];
+
+    /// Those that a provider is asked in where the caller speaks another.
+    pub const PROVIDERS: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini];
 
     /// The metric label and log value.
     pub fn as_str(self) -> &'static str {
@@ -76,6 +102,17 @@ impl Dialect {
             Self::OpenAiChat => "openai",
             Self::AnthropicMessages => "anthropic",
             Self::Gemini => "gemini",
+            Self::OpenAiResponses => "openai_responses",
+        }
+    }
+
+    /// The dialect of the providers that this caller's SDK is made for: who speaks Responses is at home with whoever
+    /// speaks chat completions.
+    #[must_use]
+    pub fn family(self) -> Self {
+        match self {
+            Self::OpenAiResponses => Self::OpenAiChat,
+            other => other,
         }
     }
 }
@@ -154,6 +191,9 @@ pub struct Target<'a> {
     pub safety: &'a [(String, String)],
     /// Whether the caller wants a stream.
     pub stream: bool,
+    /// Whether what would be refused as `VAL_UNSUPPORTED` is left out instead, and listed, where the rest still makes
+    /// sense (ModelRoute `onUnsupported: Drop`).
+    pub drop_unsupported: bool,
 }
 
 /// A request in the provider's dialect.
@@ -163,6 +203,8 @@ pub struct Translated {
     pub body: Bytes,
     /// Paths of the caller's fields that were approximated or left out; shown in the warning header.
     pub dropped: Vec<String>,
+    /// Whether the caller asked to read the model's thoughts; for [`AnswerContext::show_thoughts`].
+    pub show_thoughts: bool,
 }
 
 /// What the answer must be labelled with.
@@ -176,6 +218,11 @@ pub struct AnswerContext {
     pub created: u64,
     /// Whether the caller asked for the usage chunk (`stream_options.include_usage`).
     pub include_usage: bool,
+    /// Whether the caller wants to read thoughts ([`Translated::show_thoughts`]). `Anthropic` callers get none
+    /// otherwise: their API gives none unasked, and programs rely on a text to come first.
+    pub show_thoughts: bool,
+    /// What a Responses answer repeats of its request.
+    pub echo: Echo,
 }
 
 /// Path on the provider's side, appended to its base URL, which has no trailing slash.
@@ -184,6 +231,7 @@ pub struct AnswerContext {
 pub fn request_path(dialect: Dialect, model: &str, stream: bool) -> String {
     match dialect {
         Dialect::OpenAiChat => "/chat/completions".to_owned(),
+        Dialect::OpenAiResponses => "/responses".to_owned(),
         Dialect::AnthropicMessages => "/v1/messages".to_owned(),
         Dialect::Gemini => {
             let method = if stream {
@@ -191,13 +239,26 @@ pub fn request_path(dialect: Dialect, model: &str, stream: bool) -> String {
             } else {
                 "generateContent"
             };
-            // Tuned models are named with their collection; everything else lives under `models/`.
-            let bare = model.strip_prefix("models/").unwrap_or(model);
-            match bare.strip_prefix("tunedModels/") {
-                Some(tuned) => format!("/v1beta/tunedModels/{}:{method}", path_segment(tuned)),
-                None => format!("/v1beta/models/{}:{method}", path_segment(bare)),
-            }
+            gemini_method(model, method)
         }
+    }
+}
+
+/// Path of a model's method. Tuned models are named with their collection; everything else lives under `models/`.
+fn gemini_method(model: &str, method: &str) -> String {
+    let bare = model.strip_prefix("models/").unwrap_or(model);
+    match bare.strip_prefix("tunedModels/") {
+        Some(tuned) => format!("/v1beta/tunedModels/{}:{method}", path_segment(tuned)),
+        None => format!("/v1beta/models/{}:{method}", path_segment(bare)),
+    }
+}
+
+/// Names another model in a body of a caller's own dialect, byte for byte the same otherwise. `Gemini`'s bodies name none
+/// in conversations, and theirs elsewhere are written anew.
+pub fn rename_model(dialect: Dialect, body: &Bytes, model: &str) -> Bytes {
+    match dialect {
+        Dialect::Gemini => gemini::with_model_inside(body, model),
+        _ => with_model(body, model),
     }
 }
 
@@ -219,6 +280,9 @@ fn path_segment(text: &str) -> String {
     }
 }
 
+/// See [`Dialect::PROVIDERS`]: the proxy never gets here.
+const NOT_ASKED: &str = "cannot be said in Responses: no provider is asked in it for a caller of another dialect";
+
 /// Says the caller's request in the provider's dialect.
 pub fn translate_request(
     from: Dialect,
@@ -227,20 +291,27 @@ pub fn translate_request(
     target: &Target<'_>,
 ) -> Result<Translated, RequestError> {
     let value = at::parse_body(body)?;
-    let mut dropped = at::Dropped::default();
-    let request = match from {
+    let mut dropped = at::Dropped::new(target.drop_unsupported);
+    let mut request = match from {
         Dialect::OpenAiChat => openai_chat::request_in::decode(&value, &mut dropped),
         Dialect::AnthropicMessages => anthropic_messages::request_in::decode(&value, &mut dropped),
         Dialect::Gemini => gemini::request_in::decode(&value, &mut dropped),
+        Dialect::OpenAiResponses => openai_responses::request_in::decode(&value, &mut dropped),
     }?;
+    if target.drop_unsupported {
+        request.forget_missing_tools();
+    }
+    let show_thoughts = request.show_thoughts;
     let encoded = match to {
         Dialect::OpenAiChat => openai_chat::request_out::encode(request, target, &mut dropped),
         Dialect::AnthropicMessages => anthropic_messages::request_out::encode(request, target, &mut dropped),
         Dialect::Gemini => gemini::request_out::encode(request, target, &mut dropped),
+        Dialect::OpenAiResponses => Err(RequestError::unsupported("", NOT_ASKED)),
     }?;
     Ok(Translated {
         body: common::to_bytes(&encoded),
         dropped: dropped.into_vec(),
+        show_thoughts,
     })
 }
 
@@ -262,6 +333,7 @@ pub fn translate_response(
         Dialect::OpenAiChat => openai_chat::answer::decode(&value, ctx),
         Dialect::AnthropicMessages => anthropic_messages::answer::decode(&value),
         Dialect::Gemini => gemini::answer::decode(&value, ctx),
+        Dialect::OpenAiResponses => None,
     }
     .ok_or(ErrorKind::Malformed)?;
     // An empty answer that says it is whole would be a lie: the model tried to call a tool and failed.
@@ -274,9 +346,10 @@ pub fn translate_response(
     }
     let usage = answer.usage.unwrap_or_default();
     let encoded = match to {
-        Dialect::OpenAiChat => openai_chat::answer::encode(&answer, ctx),
-        Dialect::AnthropicMessages => anthropic_messages::answer::encode(&answer, ctx),
-        Dialect::Gemini => gemini::answer::encode(&answer, ctx),
+        Dialect::OpenAiChat => common::to_bytes(&openai_chat::answer::encode(&answer, ctx)),
+        Dialect::AnthropicMessages => common::to_bytes(&anthropic_messages::answer::encode(&answer, ctx)),
+        Dialect::Gemini => common::to_bytes(&gemini::answer::encode(&answer, ctx)),
+        Dialect::OpenAiResponses => openai_responses::answer::encode(&answer, ctx),
     };
-    Ok((common::to_bytes(&encoded), usage))
+    Ok((encoded, usage))
 }

@@ -44,6 +44,8 @@ macro_rules! names {
     };
 }
 
+/// What the names of all of them begin with.
+const BRANDS: [&str; 2] = ["x-ratelimit-", "anthropic-ratelimit-"];
 const LIMITS: usize = 9;
 
 /// Every limit we know how to read: OpenAI (and who copies it), its project variant, Cerebras' windows, Anthropic.
@@ -151,6 +153,11 @@ pub struct Headroom {
 impl Headroom {
     /// Takes the headers of any answer, good or bad. Limits that it does not mention keep their last word.
     pub fn observe(&mut self, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
+        // Reading the few names there are costs less than looking up every one there could be.
+        let told = BRANDS.map(|brand| headers.keys().any(|name| name.as_str().starts_with(brand)));
+        if !told.contains(&true) {
+            return;
+        }
         for (names, slot) in NAMES.iter().zip(&mut self.readings) {
             if let Some(remaining) = count(headers, &names.remaining) {
                 *slot = Some(Reading {

@@ -10,6 +10,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowsprit_crds::model_route::OnUnsupported;
+
 use crate::config::{Config, Provider, Route, Target};
 use crate::dialect::Dialect;
 
@@ -107,6 +109,15 @@ pub struct Plan {
     pub skipped: Vec<Skipped>,
     /// The route that matched.
     pub route: Option<Arc<Route>>,
+}
+
+impl Plan {
+    /// Whether fields that a provider cannot be told are left out instead of refused.
+    pub fn drops_unsupported(&self) -> bool {
+        self.route
+            .as_ref()
+            .is_some_and(|route| route.on_unsupported == OnUnsupported::Drop)
+    }
 }
 
 /// Makes the plan. `availability` judges a provider and model as they stand now; `draw` gives a number in `0..1` for
@@ -301,7 +312,7 @@ fn by_model<'a>(config: &'a Config, dialect: Dialect, model: &'a str, wanted: &m
     let any = config
         .providers
         .iter()
-        .find(|provider| provider.models.is_empty() && provider.dialect == dialect);
+        .find(|provider| provider.models.is_empty() && provider.dialect == dialect.family());
     if let Some(provider) = any {
         let asked = if model.is_empty() {
             default_model(provider)

@@ -292,8 +292,9 @@ fn what_we_say_is_read_back_as_what_it_is() {
         let event = error_event(caller, &view(Code::ExtTruncated));
         let text = std::str::from_utf8(&event).unwrap();
         assert!(text.ends_with("\n\n") && text.contains("EXT_TRUNCATED") && !text.contains("[DONE]"));
-        assert_eq!(text.starts_with("event: error\n"), caller == Anthropic);
-        assert_eq!(text.trim_end().lines().count(), if caller == Anthropic { 2 } else { 1 });
+        let named = matches!(caller, Anthropic | Dialect::OpenAiResponses);
+        assert_eq!(text.starts_with("event: error\n"), named);
+        assert_eq!(text.trim_end().lines().count(), if named { 2 } else { 1 });
     }
 }
 

@@ -88,6 +88,8 @@ fn ctx() -> AnswerContext {
         id: "i".into(),
         created: 1,
         include_usage: true,
+        show_thoughts: true,
+        ..AnswerContext::default()
     }
 }
 

@@ -139,8 +139,8 @@ pub enum OnUnsupported {
     /// `x-bowsprit-warning`.
     #[default]
     Refuse,
-    /// The field is dropped and named in the header `x-bowsprit-warning`. Not in force in this release: see the
-    /// condition `Programmed`.
+    /// The field is dropped and named in the header `x-bowsprit-warning`. What would be nonsense without it (a message
+    /// of nothing but audio, a cached content) is refused all the same.
     Drop,
 }
 

@@ -178,7 +178,7 @@ pub enum ProviderKind {
     Anthropic,
     /// Gemini generateContent, at <https://generativelanguage.googleapis.com>.
     Gemini,
-    /// OpenAI chat completions, at <https://api.openai.com/v1>.
+    /// OpenAI chat completions and Responses, at <https://api.openai.com/v1>.
     OpenAI,
     /// OpenAI chat completions at another server: vLLM, Ollama, llama.cpp, …
     OpenAICompatible,

@@ -126,15 +126,76 @@ impl Default for Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
-    #[test]
-    fn the_exposition_is_this() {
+    fn driven() -> String {
         let metrics = Metrics::new();
         metrics.wrote("webhook_secret", true);
         metrics.admitted("injected", Duration::from_millis(1));
         metrics.certificate(1_800_000_000);
         metrics.leads(true);
-        insta::assert_snapshot!(metrics.encode().unwrap());
+        metrics.encode().unwrap()
+    }
+
+    #[test]
+    fn the_exposition_is_this() {
+        insta::assert_snapshot!(driven());
+    }
+
+    /// The part of `docs/metrics.md` after the mark; what is before it is the sidecar's, and so is the mark.
+    fn page(exposition: &str) -> String {
+        let mut page = String::from(
+            "## The operator's families\nEach replica has its own; only the leader reconciles and writes. Labels: `result` is \
+             `ok` or `error` for writes, and `injected`, `unchanged`, `refused`, `invalid` or `not_ready` for reviews; `object` is \
+             `webhook_secret` or `webhook_configuration`.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n",
+        );
+        let lines: Vec<&str> = exposition.lines().collect();
+        for line in &lines {
+            let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) else {
+                continue;
+            };
+            let kind = lines
+                .iter()
+                .find_map(|line| line.strip_prefix(&format!("# TYPE {name} ")));
+            let kind = kind.unwrap();
+            let scraped = if kind == "counter" {
+                format!("{name}_total")
+            } else {
+                name.to_owned()
+            };
+            let labels = lines.iter().find_map(|line| line.strip_prefix(&format!("{scraped}{{")));
+            let labels: Vec<String> = labels
+                .and_then(|rest| rest.split_once('}'))
+                .map(|(labels, _)| labels.split(',').filter_map(|pair| pair.split_once('=')))
+                .map(|pairs| pairs.map(|(label, _)| format!("`{label}`")).collect())
+                .unwrap_or_default();
+            let _ = writeln!(
+                page,
+                "| `{scraped}` | {kind} | {} | {} |",
+                labels.join(", "),
+                help.trim_end_matches('.')
+            );
+        }
+        page
+    }
+
+    /// `make docs` runs it with `BOWSPRIT_WRITE_DOCS=1`, which writes the page instead.
+    #[test]
+    fn the_page_of_metrics_says_what_the_operators_registry_says() {
+        const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        const MARK: &str = "<!-- The operator's part, written from operator/src/metrics.rs. -->\n";
+        let wanted = page(&driven());
+        let now = std::fs::read_to_string(PAGE).unwrap();
+        let (sidecars, ours) = now.split_once(MARK).unwrap();
+        if std::env::var_os("BOWSPRIT_WRITE_DOCS").is_some() {
+            std::fs::write(PAGE, format!("{sidecars}{MARK}{wanted}")).unwrap();
+            return;
+        }
+        assert!(
+            ours == wanted,
+            "docs/metrics.md is not what the code says: run 'make docs' and commit the result"
+        );
     }
 }

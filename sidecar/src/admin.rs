@@ -29,6 +29,8 @@ struct Health {
     uptime_seconds: u64,
     draining: bool,
     in_flight: usize,
+    app_connections: usize,
+    idle_provider_connections: usize,
     config: ConfigReport,
     providers: Vec<Provider>,
 }
@@ -47,7 +49,7 @@ struct Provider {
 pub fn handle(app: &Arc<App>, request: &Request<Incoming>, peer: IpAddr) -> Response<Body> {
     let uri = request.uri();
     match (request.method(), uri.path()) {
-        (&Method::GET, "/health/live") => answer(StatusCode::OK, &json!({"status": "ok"})),
+        (&Method::GET, "/health/live") => live(app),
         (&Method::GET, "/health/startup") => startup(app),
         (&Method::GET, "/health/ready") => ready(app),
         (&Method::GET, "/health") => answer(StatusCode::OK, &health(app)),
@@ -66,12 +68,23 @@ pub fn handle(app: &Arc<App>, request: &Request<Incoming>, peer: IpAddr) -> Resp
     }
 }
 
+/// That it answers is the answer: a sidecar that is merely busy, or has no provider left, is not better for a restart.
+fn live(app: &App) -> Response<Body> {
+    let uptime = app.clock.now().since_start().as_secs();
+    answer(StatusCode::OK, &json!({"status": "ok", "uptimeSeconds": uptime}))
+}
+
 fn startup(app: &App) -> Response<Body> {
     if app.live.load().is_none() {
         let detail = app.config.last_error();
         return unready("no valid configuration has been loaded yet", detail.as_deref());
     }
-    answer(StatusCode::OK, &json!({"status": "ok"}))
+    let config = app.config.report(app.clock.now());
+    let components = json!({
+        "config": {"revision": config.revision, "sequence": config.sequence},
+        "draining": app.drain.is_draining(),
+    });
+    answer(StatusCode::OK, &json!({"status": "ok", "components": components}))
 }
 
 fn ready(app: &App) -> Response<Body> {
@@ -122,6 +135,8 @@ fn health(app: &App) -> Health {
         uptime_seconds: now.since_start().as_secs(),
         draining: app.drain.is_draining(),
         in_flight: app.drain.in_flight(),
+        app_connections: app.drain.connections(),
+        idle_provider_connections: app.ground.origins.idle(),
         config,
         providers,
     }
@@ -132,7 +147,8 @@ fn metrics(app: &App) -> Response<Body> {
         let states = live.upstreams().iter().map(|upstream| &*upstream.state);
         app.metrics.providers.observe(states, app.clock.now());
     }
-    app.metrics.process.observe(&app.memory, app.access.lines_lost());
+    app.metrics.pressure.observe(&app.memory, app.access.lines_lost());
+    app.metrics.connections.observe(&app.drain, &app.ground.origins);
     let mut response = Response::new(Body::Whole(Bytes::from(app.metrics.encode())));
     response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
     response

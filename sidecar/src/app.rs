@@ -16,7 +16,7 @@ use crate::listen::{Listening, Reserve};
 use crate::live::{Ground, Live};
 use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
-use crate::process::Door;
+use crate::pressure::Door;
 use crate::reload::{ConfigState, Loader, Source};
 use crate::telemetry::{AccessLog, FLUSH_EVERY};
 use crate::time::Clock;
@@ -99,6 +99,7 @@ pub fn start(args: &Args) -> Result<Running, StartError> {
 pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError> {
     let source = source(args)?;
     let standalone = !matches!(source, Source::Folder(_));
+    let metrics = Metrics::new();
     let app = Arc::new(App {
         settings: Settings {
             max_body: args.max_body,
@@ -109,10 +110,10 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
         },
         clock: Clock::start(),
         live: ArcSwapOption::empty(),
-        ground: Ground::new(args.ca_dir.clone()),
+        ground: Ground::new(args.ca_dir.clone(), &metrics),
         config: ConfigState::default(),
         memory: Memory::new(args.memory_budget.unwrap_or_else(memory::default_budget)),
-        metrics: Metrics::new(),
+        metrics,
         access,
         drain: Arc::default(),
     });
@@ -168,7 +169,7 @@ fn spawn_all(app: &Arc<App>, door: TcpListener, admin: TcpListener, loader: Load
         max_connections: app.settings.max_connections,
         reserve: Reserve::default(),
         drain: Arc::clone(&app.drain),
-        metrics: app.metrics.process.clone(),
+        metrics: app.metrics.pressure.clone(),
     };
     tasks.spawn(listen::serve(door, handler));
     // The admin door stays open during the drain: it is how one sees it. Its own drain never begins.
@@ -185,7 +186,7 @@ fn spawn_all(app: &Arc<App>, door: TcpListener, admin: TcpListener, loader: Load
         max_connections: ADMIN_CONNECTIONS,
         reserve: Reserve::of(ADMIN_RESERVE),
         drain: Arc::default(),
-        metrics: app.metrics.process.clone(),
+        metrics: app.metrics.pressure.clone(),
     };
     tasks.spawn(listen::serve(admin, handler));
     tasks.spawn(reload::watch(Arc::clone(app), loader));

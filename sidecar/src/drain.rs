@@ -134,6 +134,11 @@ impl Drain {
         Serving(Arc::clone(self))
     }
 
+    /// Connections that have carried a request and are open.
+    pub fn connections(&self) -> usize {
+        self.serving.load(Ordering::SeqCst)
+    }
+
     /// Requests in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)

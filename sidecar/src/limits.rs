@@ -15,7 +15,7 @@ pub const HEAD_DEADLINE: Duration = Duration::from_mins(1);
 pub const WRITE_DEADLINE: Duration = Duration::from_mins(2);
 /// Largest request head, bytes.
 pub const HEAD_BYTES: usize = 64 << 10;
-/// Most header fields in a request.
+/// Most header fields in a request: hyper's own limit, which costs less than any that is set.
 pub const HEAD_FIELDS: usize = 100;
 /// Longest request target, bytes.
 pub const TARGET_BYTES: usize = 16 << 10;
@@ -36,8 +36,8 @@ pub const SMALL_BODY: usize = 4 << 10;
 
 /// Largest response head, and the most a connection to a provider reads ahead. Providers send heads of 1-4 KiB.
 pub const ANSWER_READ_AHEAD: usize = 128 << 10;
-/// Most header fields in a response.
-pub const ANSWER_HEADERS: usize = 128;
+/// Most header fields in a response: hyper's own limit, which costs less than any that is set.
+pub const ANSWER_HEADERS: usize = 100;
 /// A plain answer is held whole up to this size, so that a truncated one can be tried again; what is larger flows.
 pub const ANSWER_HELD: usize = 4 << 20;
 /// A translated answer must be held whole; beyond this it is refused.

@@ -15,7 +15,7 @@ use http::{HeaderValue, Uri};
 use crate::metrics::Metrics;
 use crate::proxy::models;
 use crate::proxy::traffic::Handles;
-use crate::state::{PASS_THROUGH, ProviderState, States};
+use crate::state::{ProviderState, States};
 use crate::upstream::{Endpoint, Guard, Origin, Origins, Proxy, Resolve, System, tls};
 
 /// A configuration in service.
@@ -32,6 +32,7 @@ pub struct Live {
 impl Live {
     /// Puts a configuration into service.
     pub fn build(config: Config, ground: &Ground, metrics: &Metrics, now: Moment) -> Self {
+        metrics.fit(&config);
         let upstreams = config
             .providers
             .iter()
@@ -77,10 +78,10 @@ pub struct Ground {
 
 impl Ground {
     /// Empty ground.
-    pub fn new(ca_dir: Option<PathBuf>) -> Self {
+    pub fn new(ca_dir: Option<PathBuf>, metrics: &Metrics) -> Self {
         Self {
             states: States::default(),
-            origins: Origins::default(),
+            origins: Origins::new(Arc::clone(&metrics.connections.pool)),
             own_ports: Arc::default(),
             resolver: Arc::new(System),
             ca_dir,
@@ -158,26 +159,29 @@ impl Upstream {
                     .ok()
             })
             .flatten();
-        let models = provider.models.iter().map(|model| model.name.as_str());
-        let models: Vec<&str> = models.chain([PASS_THROUGH]).collect();
         Self {
             state: ground.states.adopt(provider, &metrics.providers, now),
             origin: origin(provider, ground),
             // A URL's authority and a Kubernetes name are valid in a header: all are visible ASCII.
             name: HeaderValue::from_str(&provider.name).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             host: HeaderValue::from_str(url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
-            handles: metrics
-                .traffic
-                .handles(&provider.name, &models, provider.default_model.as_deref()),
+            handles: metrics.traffic.handles(provider, &metrics.genai),
             prefix,
             fixed,
             provider: Arc::clone(provider),
         }
     }
 
-    /// Where a generation request for `model` goes.
-    pub fn generation_uri(&self, model: &str, stream: bool, query: Option<&str>) -> Option<Uri> {
+    /// Where a generation request for `model` goes, in the dialect `wire`.
+    pub fn generation_uri(&self, wire: Dialect, model: &str, stream: bool, query: Option<&str>) -> Option<Uri> {
         match (&self.fixed, query) {
+            _ if wire != self.provider.dialect => {
+                let path = request_path(wire, model, stream);
+                match query {
+                    Some(query) => self.uri(&format!("{path}?{query}")),
+                    None => self.uri(&path),
+                }
+            }
             (Some(fixed), None) => Some(fixed.clone()),
             (Some(fixed), Some(query)) => format!("{fixed}?{query}").parse().ok(),
             (None, _) => {

@@ -65,7 +65,7 @@ async fn probe(app: Arc<App>, upstream: Arc<Upstream>, check: HealthCheck) {
 async fn ask(app: &App, upstream: &Upstream, check: HealthCheck) -> Result<(), String> {
     let provider = &upstream.provider;
     let path = match provider.dialect {
-        Dialect::OpenAiChat => "/models",
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => "/models",
         Dialect::AnthropicMessages => "/v1/models",
         Dialect::Gemini => "/v1beta/models",
     };

@@ -44,12 +44,13 @@ pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body>
     if let Ok(route::Route::PassThrough { provider, .. }) = &found {
         dialect = passthrough::dialect(&app, provider).unwrap_or(dialect);
     }
-    let story = Story::begin(
+    let mut story = Story::begin(
         &app,
         id.clone(),
         dialect,
         found.as_ref().map_or("unknown", |route| route.label()),
     );
+    story.trace = id::TraceId::from_headers(&parts.headers);
     let work = async move {
         match found {
             Ok(route) => match unfit(&parts) {

@@ -301,12 +301,14 @@ impl ProviderState {
     /// The provider refused a key.
     pub fn reject_key(&self, key: &Chosen, now: Moment) {
         self.lock().keys.reject(key, now);
+        self.metrics.key_set_aside(&self.name, "rejected");
         tracing::warn!(provider = %self.name, credential = %key.name, "the provider refused the key; it is set aside");
     }
 
     /// The provider throttled a key.
     pub fn throttle_key(&self, key: &Chosen, hint: Option<Duration>, now: Moment) {
         self.lock().keys.throttle(key, hint, now);
+        self.metrics.key_set_aside(&self.name, "throttled");
     }
 
     /// The provider took a key.
@@ -340,6 +342,7 @@ impl ProviderState {
     /// A probe's result.
     pub fn probed(&self, ok: bool, now: Moment) {
         let change = self.lock().health.on_probe(ok, now);
+        self.metrics.probed(&self.name, ok);
         match change {
             Some(Change::BecameHealthy) => tracing::info!(provider = %self.name, "probes succeed again: healthy"),
             Some(Change::BecameUnhealthy) => tracing::warn!(provider = %self.name, "probes fail: unhealthy, skipped"),
@@ -379,6 +382,11 @@ impl ProviderState {
     /// Counts a request that met a local limit.
     pub fn count_limited(&self, which: Which) {
         self.metrics.limited(&self.name, which);
+    }
+
+    /// Adds to the time that requests waited for room under a local limit.
+    pub fn count_wait(&self, waited: Duration) {
+        self.metrics.waited(&self.name, waited);
     }
 }
 

@@ -63,6 +63,8 @@ pub fn start(level: Level) {
 pub struct AccessLine<'a> {
     /// `X-Request-ID`.
     pub request_id: &'a str,
+    /// The caller's trace, from its `traceparent`; empty where there is none.
+    pub trace_id: &'a str,
     /// The caller's dialect.
     pub dialect: &'a str,
     /// What was asked: `chat_completions`, `messages`, ...
@@ -89,8 +91,12 @@ pub struct AccessLine<'a> {
     pub first_token: Option<Duration>,
     /// Our own part.
     pub overhead: Duration,
+    /// Bytes of the answer's body that were sent to the caller.
+    pub answer_bytes: u64,
     /// Input tokens, if known.
     pub input_tokens: Option<u64>,
+    /// Of these, tokens from the provider's prompt cache, if any.
+    pub cached_tokens: Option<u64>,
     /// Output tokens, if known.
     pub output_tokens: Option<u64>,
     /// Last state of the request's lifecycle.
@@ -181,6 +187,7 @@ fn format_line(out: &mut Vec<u8>, now: Duration, line: &AccessLine<'_>) {
     out.extend_from_slice(b"\",\"level\":\"INFO\",\"target\":\"access\"");
     for (name, value) in [
         ("request_id", line.request_id),
+        ("trace_id", line.trace_id),
         ("dialect", line.dialect),
         ("operation", line.operation),
         ("asked_model", line.asked_model),
@@ -199,12 +206,14 @@ fn format_line(out: &mut Vec<u8>, now: Duration, line: &AccessLine<'_>) {
     number(out, "attempts", u64::from(line.attempts));
     number(out, "duration_us", micros(line.duration));
     number(out, "overhead_us", micros(line.overhead));
+    number(out, "answer_bytes", line.answer_bytes);
     if line.stream {
         out.extend_from_slice(b",\"stream\":true");
     }
     for (name, value) in [
         ("first_token_us", line.first_token.map(micros)),
         ("input_tokens", line.input_tokens),
+        ("cached_tokens", line.cached_tokens),
         ("output_tokens", line.output_tokens),
     ] {
         if let Some(value) = value {
@@ -214,7 +223,8 @@ fn format_line(out: &mut Vec<u8>, now: Duration, line: &AccessLine<'_>) {
     out.extend_from_slice(b"}\n");
 }
 
-fn micros(duration: Duration) -> u64 {
+/// Whole microseconds.
+pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -28,7 +28,7 @@ pub struct Provider {
     pub name: String,
     /// Which API it is.
     pub kind: ProviderKind,
-    /// What it speaks.
+    /// What it speaks; see also [`Provider::wire`].
     pub dialect: Dialect,
     /// Whether it is used at all.
     pub enabled: bool,
@@ -237,6 +237,15 @@ impl Provider {
     pub fn serves(&self, asked: &str) -> Option<&str> {
         let listed = |model: &&Model| model.name == asked || model.aliases.iter().any(|alias| alias == asked);
         self.models.iter().find(listed).map(|model| model.name.as_str())
+    }
+
+    /// What is spoken with it for a caller of that dialect. `OpenAI` itself speaks Responses with those who do; servers
+    /// that are merely compatible are asked for chat completions.
+    pub fn wire(&self, caller: Dialect) -> Dialect {
+        match (self.kind, caller) {
+            (ProviderKind::OpenAI, Dialect::OpenAiResponses) => Dialect::OpenAiResponses,
+            _ => self.dialect,
+        }
     }
 
     /// What a translated request to `model` asks for at most, where the caller does not say.

@@ -5,8 +5,12 @@ pub(super) mod decoder;
 pub(super) mod encoder;
 pub(super) mod request_in;
 pub(super) mod request_out;
+mod thinking;
+
+use serde_json::{Value, json};
 
 use super::common::Finish;
+use super::foreign::{Origin, mark};
 
 fn stop_reason(finish: Finish) -> &'static str {
     match finish {
@@ -30,4 +34,9 @@ fn finish_of(reason: &str) -> Finish {
         "pause_turn" => Finish::Pause,
         _ => Finish::Stop,
     }
+}
+
+/// The block before a tool call that brings back `Gemini`'s signature of it.
+fn signed_call(signature: &str) -> Value {
+    json!({ "type": "redacted_thinking", "data": mark(Origin::GeminiCall, signature) })
 }

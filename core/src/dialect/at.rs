@@ -3,17 +3,37 @@
 use serde_json::{Map, Number, Value};
 
 use super::RequestError;
+use crate::fault::Code;
 
 /// The paths of what was approximated or left out, each once, bounded so that a hostile request cannot grow the
 /// warning header.
 #[derive(Debug, Default)]
 pub(super) struct Dropped {
     paths: Vec<String>,
+    /// [`super::Target::drop_unsupported`].
+    instead_of_refusing: bool,
 }
 
 impl Dropped {
     /// More than any honest request drops; what comes beyond is summed up as "…".
     const MAX: usize = 32;
+
+    pub(super) fn new(instead_of_refusing: bool) -> Self {
+        Self {
+            paths: Vec::new(),
+            instead_of_refusing,
+        }
+    }
+
+    /// What would be refused as unsupported and makes sense without: left out and listed, where the route says so.
+    pub(super) fn leave_out(&mut self, refusal: RequestError) -> Result<(), RequestError> {
+        if self.instead_of_refusing && refusal.code == Code::ValUnsupported {
+            self.note(refusal.path);
+            Ok(())
+        } else {
+            Err(refusal)
+        }
+    }
 
     pub(super) fn note(&mut self, path: impl Into<String>) {
         let path = path.into();
@@ -33,6 +53,48 @@ impl Dropped {
 
     pub(super) fn into_vec(self) -> Vec<String> {
         self.paths
+    }
+}
+
+/// The parts of a message, without those that cannot be carried where the route says to leave them out. Never without
+/// all of them: an emptied message says something else.
+pub(super) struct Kept<T> {
+    items: Vec<T>,
+    first_refusal: Option<RequestError>,
+}
+
+impl<T> Kept<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            items: Vec::new(),
+            first_refusal: None,
+        }
+    }
+
+    pub(super) fn take(&mut self, item: Result<T, RequestError>, dropped: &mut Dropped) -> Result<(), RequestError> {
+        match item {
+            Ok(item) => self.items.push(item),
+            Err(refusal) => {
+                dropped.leave_out(refusal.clone())?;
+                self.first_refusal.get_or_insert(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn last(&self) -> Option<&T> {
+        self.items.last()
+    }
+
+    pub(super) fn pop(&mut self) {
+        self.items.pop();
+    }
+
+    pub(super) fn finish(self) -> Result<Vec<T>, RequestError> {
+        match self.first_refusal {
+            Some(refusal) if self.items.is_empty() => Err(refusal),
+            _ => Ok(self.items),
+        }
     }
 }
 

@@ -1,9 +1,11 @@
-//! The common model: what all three dialects can say, said once.
+//! The common model: what all dialects can say, said once.
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
-use super::Usage;
+use super::at::Dropped;
+use super::{RequestError, Usage};
 
 /// A request as all dialects can say it.
 #[derive(Debug, Default)]
@@ -22,12 +24,28 @@ pub(super) struct Request {
     pub presence_penalty: Option<Number>,
     pub seed: Option<Number>,
     pub stop: Vec<String>,
+    /// Log probabilities of the tokens, with those of so many others for each.
+    pub logprobs: Option<u64>,
     pub choices: u64,
     pub format: Option<Format>,
     pub thinking: Option<Thinking>,
+    /// Whether the caller wants to read the thoughts.
+    pub show_thoughts: bool,
     pub user: Option<String>,
     /// How the caller spells each field that a target may have to leave out, for `dropped` and for errors.
     pub spelled: Spelling,
+}
+
+impl Request {
+    /// A choice of tools that were left out is none.
+    pub(super) fn forget_missing_tools(&mut self) {
+        if let Some(ToolChoice::Only { names, .. }) = &mut self.tool_choice {
+            names.retain(|name| self.tools.iter().any(|tool| tool.name == *name));
+            if names.is_empty() {
+                self.tool_choice = None;
+            }
+        }
+    }
 }
 
 /// The caller's names of fields that some target lacks.
@@ -39,6 +57,8 @@ pub(super) struct Spelling {
     pub frequency_penalty: &'static str,
     pub presence_penalty: &'static str,
     pub seed: &'static str,
+    pub stop: &'static str,
+    pub logprobs: &'static str,
     pub choices: &'static str,
     pub format: &'static str,
     pub thinking: &'static str,
@@ -146,9 +166,9 @@ pub(super) enum Format {
 #[derive(Debug)]
 pub(super) enum Thinking {
     Off,
-    /// The model decides how long; visible.
+    /// The model decides how long.
     Adaptive,
-    /// Tokens; visible.
+    /// Tokens.
     Budget(u64),
     /// `low`, `medium`, `high` and the like.
     Effort(String),
@@ -168,6 +188,16 @@ pub(super) struct Choice {
     pub refusal: Option<String>,
     pub finish: Finish,
     pub stop_sequence: Option<String>,
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+/// How likely a token of the answer was.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct TokenLogprob {
+    pub token: String,
+    pub logprob: f64,
+    /// What else might have stood there, and how likely.
+    pub others: Vec<(String, f64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +244,11 @@ pub(super) enum Event {
         choice: u32,
         text: String,
     },
+    /// Of text that was said before.
+    Logprobs {
+        choice: u32,
+        tokens: Vec<TokenLogprob>,
+    },
     CallStart {
         choice: u32,
         index: u32,
@@ -242,8 +277,8 @@ pub(super) enum Event {
     End,
 }
 
-/// A `Value` always serialises: its keys are strings and its numbers finite.
-pub(super) fn to_bytes(value: &Value) -> Bytes {
+/// What is written here always serialises: keys are strings and numbers finite.
+pub(super) fn to_bytes(value: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(value).unwrap_or_default())
 }
 
@@ -273,10 +308,14 @@ pub(super) fn arguments(text: &str) -> Value {
 /// An id for a tool call of a provider that gives none: within `OpenAI`'s 40 characters and `Anthropic`'s alphabet, and
 /// unique in the conversation because the answer's own id is in it.
 pub(super) fn call_id(answer_id: &str, number: usize) -> String {
-    let tail: Vec<char> = answer_id.chars().filter(char::is_ascii_alphanumeric).collect();
-    let start = tail.len().saturating_sub(24);
-    let tail: String = tail.into_iter().skip(start).collect();
-    format!("call_{tail}_{number}")
+    format!("call_{}_{number}", token_of(answer_id))
+}
+
+/// The last 24 letters and digits of an answer's id, to make other ids of.
+pub(super) fn token_of(answer_id: &str) -> String {
+    let letters: Vec<char> = answer_id.chars().filter(char::is_ascii_alphanumeric).collect();
+    let start = letters.len().saturating_sub(24);
+    letters.into_iter().skip(start).collect()
 }
 
 /// An id in the alphabet that `Anthropic` accepts for `tool_use` blocks.
@@ -318,6 +357,24 @@ pub(super) fn data_url(url: &str) -> Option<(String, String)> {
     ))
 }
 
+/// What an `OpenAI` caller's URL of an image or a file holds or names.
+pub(super) fn media(url: &str, name: Option<String>, path: String) -> Media {
+    match data_url(url) {
+        Some((mime, data)) => Media {
+            mime: Some(mime),
+            source: MediaSource::Inline(data),
+            name,
+            path,
+        },
+        None => Media {
+            mime: None,
+            source: MediaSource::Url(url.to_owned()),
+            name,
+            path,
+        },
+    }
+}
+
 /// The media type that a URL's ending tells.
 pub(super) fn mime_of_url(url: &str) -> Option<&'static str> {
     let path = url.split(['?', '#']).next().unwrap_or_default();
@@ -346,4 +403,24 @@ pub(super) fn json_text(value: &Value) -> String {
 /// Where two spellings of a number must be compared.
 pub(super) fn as_f64(number: &Number) -> f64 {
     number.as_f64().unwrap_or_default()
+}
+
+/// Whether a number is this one, however it is written.
+pub(super) fn is(number: &Number, value: f64) -> bool {
+    (as_f64(number) - value).abs() < f64::EPSILON
+}
+
+/// The stop sequences, if the target takes so many; else the first of them, where the route says so.
+pub(super) fn at_most(
+    most: usize,
+    mut stop: Vec<String>,
+    spelled: &str,
+    dropped: &mut Dropped,
+) -> Result<Vec<String>, RequestError> {
+    if stop.len() > most {
+        let problem = format!("the chosen provider takes {most} at most");
+        dropped.leave_out(RequestError::unsupported(spelled, problem))?;
+        stop.truncate(most);
+    }
+    Ok(stop)
 }

@@ -43,6 +43,8 @@ struct Top<'a> {
     max_tokens: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    max_output_tokens: Option<&'a RawValue>,
     #[serde(
         borrow,
         default,
@@ -138,6 +140,10 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Envelope<'_>, RequestError>
         return Err(RequestError::field("model", "must not be empty"));
     }
     envelope.stream = read(top.stream, "stream", "must be true or false")?.unwrap_or(false);
+    if dialect == Dialect::OpenAiResponses {
+        envelope.max_output_tokens = read(top.max_output_tokens, "max_output_tokens", WHOLE)?;
+        return Ok(envelope);
+    }
     envelope.max_output_tokens = read(top.max_tokens, "max_tokens", WHOLE)?;
     if dialect == Dialect::OpenAiChat {
         let options: Option<StreamOptions<'_>> = read_object(top.stream_options, "stream_options")?;
@@ -191,7 +197,7 @@ fn offset(body: &[u8], part: &[u8]) -> Option<usize> {
         .filter(|at| at + part.len() <= body.len())
 }
 
-fn splice(body: &Bytes, old: &str, new: &[u8]) -> Bytes {
+pub(super) fn splice(body: &Bytes, old: &str, new: &[u8]) -> Bytes {
     let Some(at) = offset(body, old.as_bytes()) else {
         return body.clone();
     };

@@ -65,7 +65,9 @@ pub(super) fn from_value(provider: Dialect, status: u16, value: &Value) -> Provi
     let text = |name: &str| error.get(name).and_then(Value::as_str);
     let message = text("message").or_else(|| error.as_str()).unwrap_or_default();
     let code = match provider {
-        Dialect::OpenAiChat => text("code").or_else(|| text("type")).or_else(|| text("status")),
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
+            text("code").or_else(|| text("type")).or_else(|| text("status"))
+        }
         Dialect::AnthropicMessages => text("type"),
         Dialect::Gemini => text("status"),
     };
@@ -122,7 +124,7 @@ fn of_status(status: u16) -> ErrorKind {
     }
 }
 
-/// What a code, type or status name says, in any of the three dialects. Names that only repeat the status' class
+/// What a code, type or status name says, in any dialect. Names that only repeat the status' class
 /// (`invalid_request_error`, `INVALID_ARGUMENT`) come last, so that a more exact one beside them wins.
 fn of_name(name: &str) -> Option<ErrorKind> {
     Some(match name {
@@ -265,16 +267,20 @@ fn gemini_status(status: u16) -> &'static str {
     }
 }
 
+fn openai_error(error: &ErrorView<'_>) -> Value {
+    json!({
+        "message": error.message,
+        "type": openai_type(error.status),
+        "param": error.param,
+        "code": error.code.as_str(),
+        "request_id": error.request_id,
+    })
+}
+
 fn error_value(caller: Dialect, error: &ErrorView<'_>) -> Value {
     let code = error.code.as_str();
     match caller {
-        Dialect::OpenAiChat => json!({ "error": {
-            "message": error.message,
-            "type": openai_type(error.status),
-            "param": error.param,
-            "code": code,
-            "request_id": error.request_id,
-        }}),
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => json!({ "error": openai_error(error) }),
         Dialect::AnthropicMessages => json!({
             "type": "error",
             "error": {
@@ -319,9 +325,32 @@ pub fn error_body(caller: Dialect, error: &ErrorView<'_>) -> Bytes {
 
 /// Ends a stream that broke, as the caller's dialect says it. No end mark follows: the SDK must not take it for whole.
 pub fn error_event(caller: Dialect, error: &ErrorView<'_>) -> Bytes {
-    let value = error_value(caller, error);
     Bytes::from(match caller {
-        Dialect::AnthropicMessages => format!("event: error\ndata: {value}\n\n"),
-        Dialect::OpenAiChat | Dialect::Gemini => format!("data: {value}\n\n"),
+        Dialect::AnthropicMessages => format!("event: error\ndata: {}\n\n", error_value(caller, error)),
+        Dialect::OpenAiChat | Dialect::Gemini => format!("data: {}\n\n", error_value(caller, error)),
+        Dialect::OpenAiResponses => return responses_event(error, 0),
     })
+}
+
+/// The `error` event of a Responses stream, as number `sequence` in it. The API's schema has its fields flat; the API
+/// itself sends them in `error`, which is what SDKs raise on: both are there.
+pub(super) fn responses_event(error: &ErrorView<'_>, sequence: u64) -> Bytes {
+    let value = json!({
+        "type": "error",
+        "sequence_number": sequence,
+        "code": error.code.as_str(),
+        "message": error.message,
+        "param": error.param,
+        "error": openai_error(error),
+    });
+    Bytes::from(format!("event: error\ndata: {value}\n\n"))
+}
+
+/// The `code` of a failed response, which is one of a list.
+pub(super) fn responses_code(error: &ErrorView<'_>) -> &'static str {
+    match error.status {
+        429 => "rate_limit_exceeded",
+        400..=499 => "invalid_prompt",
+        _ => "server_error",
+    }
 }

@@ -7,9 +7,21 @@ pub(super) mod request_in;
 pub(super) mod request_out;
 mod schema;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::common::Finish;
+use super::common::{Finish, ToolCall, to_bytes};
+use super::foreign::{Origin, mark};
+use super::thinking::gemini_generation;
+
+/// The API's own marker for a call whose signature is not at hand, such as one that another provider's model made. The
+/// third generation refuses a history without any.
+pub(super) const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+
+/// Whether the model wants a thought signature on the calls in the history.
+pub(super) fn signed(model: &str) -> bool {
+    gemini_generation(model).is_some_and(|generation| generation >= (3, 0))
+}
 
 fn finish_reason(finish: Finish) -> &'static str {
     match finish {
@@ -31,6 +43,34 @@ fn finish_of(reason: &str, calls: bool) -> Finish {
     }
 }
 
+/// The name of a model as it stands in bodies.
+pub(super) fn full_name(model: &str) -> String {
+    if model.contains('/') {
+        model.to_owned()
+    } else {
+        format!("models/{model}")
+    }
+}
+
+/// Replaces the model that a body names beside the URL, as counts and batches of embeddings do; the API refuses two
+/// different ones. Everything else keeps its meaning, though not its white space.
+pub(super) fn with_model_inside(body: &Bytes, model: &str) -> Bytes {
+    let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
+        return body.clone();
+    };
+    let name = full_name(model);
+    let rename = |value: &mut Value| {
+        if let Some(old) = value.get_mut("model") {
+            *old = name.as_str().into();
+        }
+    };
+    rename(&mut value);
+    value.get_mut("generateContentRequest").map(rename);
+    let requests = value.get_mut("requests").and_then(Value::as_array_mut);
+    requests.into_iter().flatten().for_each(rename);
+    to_bytes(&value)
+}
+
 /// The thought signature that a tool call of another dialect brings back.
 pub(super) fn signature_of(call: &Value) -> Option<String> {
     call.get("extra_content")?
@@ -48,4 +88,11 @@ pub(super) fn put_signature(call: &mut Value, signature: Option<&str>) {
             json!({ "google": { "thought_signature": signature } }),
         );
     }
+}
+
+/// A call as this dialect's callers get it. The first of a step is marked where it has no signature, so that it can be
+/// told from a forgotten one should the conversation go on with `Gemini`.
+fn given_call(call: &ToolCall, first: bool) -> Value {
+    let unsigned = (first && call.signature.is_none()).then(|| mark(Origin::Unsigned, ""));
+    request_out::call_part(call, call.signature.as_deref().or(unsigned.as_deref()))
 }

@@ -8,14 +8,6 @@ pub(super) mod request_out;
 
 use super::common::Finish;
 
-/// Whether a model of `OpenAI`'s takes `reasoning_effort`, and `max_completion_tokens` instead of `max_tokens`. Others,
-/// and most compatible servers, refuse the first and know the second only.
-fn reasons(model: &str) -> bool {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    let mut letters = name.chars();
-    (letters.next() == Some('o') && letters.next().is_some_and(|c| c.is_ascii_digit())) || name.starts_with("gpt-5")
-}
-
 fn finish_reason(finish: Finish) -> &'static str {
     match finish {
         Finish::Stop | Finish::StopSequence | Finish::Pause | Finish::BadCall => "stop",

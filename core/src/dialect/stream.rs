@@ -7,7 +7,7 @@ use super::common::Event;
 use super::error::{self, ErrorView};
 use super::sse::{Kind, Parser};
 use super::watch::Watch;
-use super::{AnswerContext, Dialect, ProviderError, Usage, anthropic_messages, gemini, openai_chat};
+use super::{AnswerContext, Dialect, ProviderError, Usage, anthropic_messages, gemini, openai_chat, openai_responses};
 
 /// What the caller is to be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Stream {
 
 #[derive(Debug)]
 enum Inner {
-    Watch(Watch),
+    Watch(Box<Watch>),
     Translate(Box<Translate>),
 }
 
@@ -59,7 +59,10 @@ impl Stream {
     /// caller had not, so the usage chunk is cut out again.
     pub fn new(provider: Dialect, caller: Dialect, ctx: AnswerContext, hide_usage: bool) -> Self {
         let inner = if provider == caller {
-            Inner::Watch(Watch::new(provider, hide_usage && provider == Dialect::OpenAiChat))
+            Inner::Watch(Box::new(Watch::new(
+                provider,
+                hide_usage && provider == Dialect::OpenAiChat,
+            )))
         } else {
             Inner::Translate(Box::new(Translate::new(provider, caller, ctx)))
         };
@@ -75,7 +78,8 @@ impl Stream {
         }
     }
 
-    /// The provider closed. `Ok` only if its dialect's own end was seen: `[DONE]`, `message_stop`, a `finishReason`.
+    /// The provider closed. `Ok` only if its dialect's own end was seen: `[DONE]`, `message_stop`, a `finishReason`,
+    /// `response.completed`.
     /// Appends what is still owed to the caller.
     pub fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamError> {
         match &mut self.inner {
@@ -122,7 +126,10 @@ impl Stream {
     pub fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
         match &self.inner {
             Inner::Watch(watch) => watch.error_event(self.caller, error),
-            Inner::Translate(_) => error::error_event(self.caller, error),
+            Inner::Translate(translate) => match &translate.encoder {
+                Encoder::Responses(encoder) => encoder.error_event(error),
+                _ => error::error_event(self.caller, error),
+            },
         }
     }
 }
@@ -132,6 +139,8 @@ enum Decoder {
     OpenAi(openai_chat::decoder::Decoder),
     Anthropic(anthropic_messages::decoder::Decoder),
     Gemini(gemini::decoder::Decoder),
+    /// See [`Dialect::PROVIDERS`]: the proxy never asks for it.
+    None,
 }
 
 #[derive(Debug)]
@@ -139,6 +148,7 @@ enum Encoder {
     OpenAi(openai_chat::encoder::Encoder),
     Anthropic(anthropic_messages::encoder::Encoder),
     Gemini(gemini::encoder::Encoder),
+    Responses(openai_responses::encoder::Encoder),
 }
 
 #[derive(Debug)]
@@ -159,11 +169,13 @@ impl Translate {
             Dialect::OpenAiChat => Decoder::OpenAi(openai_chat::decoder::Decoder::new(&ctx)),
             Dialect::AnthropicMessages => Decoder::Anthropic(anthropic_messages::decoder::Decoder::default()),
             Dialect::Gemini => Decoder::Gemini(gemini::decoder::Decoder::new(&ctx)),
+            Dialect::OpenAiResponses => Decoder::None,
         };
         let encoder = match caller {
             Dialect::OpenAiChat => Encoder::OpenAi(openai_chat::encoder::Encoder::new(ctx)),
             Dialect::AnthropicMessages => Encoder::Anthropic(anthropic_messages::encoder::Encoder::new(ctx)),
             Dialect::Gemini => Encoder::Gemini(gemini::encoder::Encoder::new(ctx)),
+            Dialect::OpenAiResponses => Encoder::Responses(openai_responses::encoder::Encoder::new(ctx)),
         };
         Self {
             parser: Parser::new(),
@@ -211,6 +223,9 @@ impl Translate {
             Decoder::OpenAi(decoder) => decoder.event(data, &mut events),
             Decoder::Anthropic(decoder) => decoder.event(data, &mut events),
             Decoder::Gemini(decoder) => decoder.event(data, &mut events),
+            Decoder::None => Err(StreamError::Malformed(
+                "Responses events are for callers of Responses only".to_owned(),
+            )),
         };
         let emitted = self.emit(&events, out);
         events.clear();
@@ -240,6 +255,7 @@ impl Translate {
                 Encoder::OpenAi(encoder) => encoder.event(event, out),
                 Encoder::Anthropic(encoder) => encoder.event(event, out),
                 Encoder::Gemini(encoder) => encoder.event(event, out)?,
+                Encoder::Responses(encoder) => encoder.event(event, out)?,
             }
         }
         Ok(())
@@ -259,7 +275,7 @@ impl Translate {
         if !self.ended {
             let whole = match &self.decoder {
                 Decoder::Gemini(decoder) => decoder.whole(),
-                Decoder::OpenAi(_) | Decoder::Anthropic(_) => false,
+                Decoder::OpenAi(_) | Decoder::Anthropic(_) | Decoder::None => false,
             };
             if !whole {
                 return Err(StreamError::Truncated);

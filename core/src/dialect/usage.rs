@@ -62,6 +62,30 @@ impl From<OpenAi> for Usage {
     }
 }
 
+/// The `usage` of `OpenAI` Responses.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Responses {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    input_tokens_details: Option<OpenAiPrompt>,
+    output_tokens_details: Option<OpenAiCompletion>,
+}
+
+impl From<Responses> for Usage {
+    fn from(raw: Responses) -> Self {
+        let input = raw.input_tokens_details.unwrap_or_default();
+        let output = raw.output_tokens_details.unwrap_or_default();
+        Self {
+            input: raw.input_tokens.unwrap_or_default(),
+            output: raw.output_tokens.unwrap_or_default(),
+            cached: input.cached_tokens.unwrap_or_default(),
+            cache_write: input.cache_write_tokens.unwrap_or_default(),
+            reasoning: output.reasoning_tokens.unwrap_or_default(),
+        }
+    }
+}
+
 /// `Anthropic`'s `usage`: `input_tokens` excludes both kinds of cache tokens, and in a stream `message_delta` repeats
 /// only some of the counts.
 #[derive(Deserialize, Default, Clone, Copy, Debug)]
@@ -144,34 +168,79 @@ impl From<Gemini> for Usage {
 }
 
 /// The usage of a whole (not streamed) answer, if it tells one.
+///
+/// Every provider puts it behind the content, so it is looked for from the end: reading all of a 1 KB answer to get there
+/// took a sixth of the sidecar's own time for a request.
 pub fn usage(dialect: Dialect, body: &[u8]) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Named<T> {
+        usage: Option<T>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct GeminiNamed {
+        usage_metadata: Option<Gemini>,
+    }
+    fn named<T: for<'de> Deserialize<'de> + Into<Usage>>(body: &[u8]) -> Option<Usage> {
+        let from_end = last_member(body, "\"usage\"");
+        let told: Option<T> = from_end.or_else(|| serde_json::from_slice::<Named<T>>(body).ok()?.usage);
+        told.map(Into::into)
+    }
+    // serde would take an array for a struct, by the order of its fields.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
     match dialect {
-        Dialect::OpenAiChat => {
-            #[derive(Deserialize)]
-            struct Body {
-                usage: Option<OpenAi>,
+        Dialect::OpenAiChat => named::<OpenAi>(body),
+        Dialect::OpenAiResponses => named::<Responses>(body),
+        Dialect::AnthropicMessages => named::<Anthropic>(body),
+        Dialect::Gemini => last_member(body, "\"usageMetadata\"")
+            .or_else(|| serde_json::from_slice::<GeminiNamed>(body).ok()?.usage_metadata)
+            .map(Usage::from),
+    }
+}
+
+/// The object under the last occurrence of `key` (with its quotes), if that is a key of the body itself and not of
+/// something inside it, such as a tool's input: from there, what is open must close with the body's last byte.
+///
+/// A quoted key cannot occur inside a JSON string, where its quotes would be escaped.
+fn last_member<T: for<'de> Deserialize<'de>>(body: &[u8], key: &str) -> Option<T> {
+    let at = memchr::memmem::rfind(body, key.as_bytes())?;
+    let value = body.get(at + key.len()..)?.trim_ascii_start().strip_prefix(b":")?;
+    if !value.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    let mut values = serde_json::Deserializer::from_slice(value).into_iter::<T>();
+    let told = values.next()?.ok()?;
+    closes_here(value.get(values.byte_offset()..)?).then_some(told)
+}
+
+/// Whether `rest` closes one thing that is open, at its very end.
+fn closes_here(rest: &[u8]) -> bool {
+    let mut open = 1usize;
+    let mut bytes = rest.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => _ = bytes.next(),
+                        _ => {}
+                    }
+                }
             }
-            serde_json::from_slice::<Body>(body).ok()?.usage.map(Usage::from)
-        }
-        Dialect::AnthropicMessages => {
-            #[derive(Deserialize)]
-            struct Body {
-                usage: Option<Anthropic>,
+            b'{' | b'[' => open += 1,
+            b'}' | b']' => {
+                open -= 1;
+                if open == 0 {
+                    return bytes.as_slice().trim_ascii().is_empty();
+                }
             }
-            serde_json::from_slice::<Body>(body).ok()?.usage.map(Usage::from)
-        }
-        Dialect::Gemini => {
-            #[derive(Deserialize)]
-            #[serde(rename_all = "camelCase")]
-            struct Body {
-                usage_metadata: Option<Gemini>,
-            }
-            serde_json::from_slice::<Body>(body)
-                .ok()?
-                .usage_metadata
-                .map(Usage::from)
+            _ => {}
         }
     }
+    false
 }
 
 /// The usage inside an already parsed answer or event.
@@ -193,6 +262,16 @@ impl Usage {
             "total_tokens": self.input.saturating_add(self.output),
             "prompt_tokens_details": prompt_details,
             "completion_tokens_details": { "reasoning_tokens": self.reasoning },
+        })
+    }
+
+    pub(super) fn to_responses(self) -> Value {
+        json!({
+            "input_tokens": self.input,
+            "input_tokens_details": { "cached_tokens": self.cached, "cache_write_tokens": self.cache_write },
+            "output_tokens": self.output,
+            "output_tokens_details": { "reasoning_tokens": self.reasoning },
+            "total_tokens": self.input.saturating_add(self.output),
         })
     }
 
@@ -227,5 +306,43 @@ impl Usage {
             }
         }
         usage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answers_own_usage_is_found_wherever_it_stands() {
+        let own = r#""usage":{"prompt_tokens":7,"completion_tokens":2}"#;
+        for body in [
+            format!(r#"{{"choices":[],{own}}}"#),
+            format!(r#"{{ "choices":[] , {own} , "system_fingerprint":"a]}}\"b" , "x":[{{}}] }} "#),
+            format!(r#"{{{own},"choices":[]}}"#),
+            // A tool's input that has a key of that name, behind and before the answer's own.
+            format!(r#"{{{own},"content":[{{"input":{{"usage":{{"prompt_tokens":99}}}}}}]}}"#),
+            format!(r#"{{"content":[{{"input":{{"usage":{{"prompt_tokens":99}}}}}}],{own}}}"#),
+            format!(r#"{{{own},"content":[{{"text":"the \"usage\":{{\"prompt_tokens\":99}}}}"}}]}}"#),
+            format!(r#"{{{own},"content":"usage"}}"#),
+        ] {
+            let told = usage(Dialect::OpenAiChat, body.as_bytes());
+            assert_eq!(told.map(|usage| (usage.input, usage.output)), Some((7, 2)), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_usage_of_its_own_tells_none() {
+        for body in [
+            "",
+            "[]",
+            r#"{"usage":null}"#,
+            r#"{"usage":{"prompt_tokens":1}"#,
+            r#"{"usage":{"prompt_tokens":1}}}"#,
+            r#"{"content":[{"input":{"usage":{"prompt_tokens":99}}}]}"#,
+            r#"[{"usage":{"prompt_tokens":99}}]"#,
+        ] {
+            assert_eq!(usage(Dialect::OpenAiChat, body.as_bytes()), None, "{body}");
+        }
     }
 }

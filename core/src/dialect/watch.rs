@@ -5,12 +5,15 @@
 //! string (its quotes would be escaped), so a search never misses a key, and a string value that happens to equal one
 //! is told apart by the colon that does not follow.
 
+mod responses;
+
 use std::sync::LazyLock;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use super::array::Elements;
 use super::error::{self, ErrorView};
@@ -29,6 +32,8 @@ pub(super) struct Watch {
     seen: Seen,
     /// The last whole event was cut out, and so is the LF that may still belong to it.
     last_cut: bool,
+    /// The oversized event that is passing, of a dialect that ends with one.
+    large: Option<responses::Large>,
 }
 
 /// How the body is framed; known from its first byte that is not white space.
@@ -51,6 +56,8 @@ struct Seen {
     usage: Option<Usage>,
     anthropic: usage::Anthropic,
     chunks: u64,
+    /// All events of a Responses stream, which numbers them from 0.
+    events: u64,
 }
 
 /// What to do with an event.
@@ -69,6 +76,7 @@ impl Watch {
             parser: Parser::new(),
             seen: Seen::default(),
             last_cut: false,
+            large: None,
         }
     }
 
@@ -120,6 +128,15 @@ impl Watch {
             let Some(piece) = self.parser.next(&mut rest) else {
                 return Ok(Pushed::Same);
             };
+            if piece.kind == Kind::Oversized && self.dialect == Dialect::OpenAiResponses {
+                self.large.get_or_insert_default().take(piece.raw);
+                if !self.parser.mid_event()
+                    && let Some(large) = self.large.take()
+                {
+                    large.end(&mut self.seen);
+                }
+                continue;
+            }
             if piece.kind != Kind::Whole {
                 continue;
             }
@@ -203,7 +220,10 @@ impl Watch {
             let body = error::error_body(caller, view);
             return [before.as_bytes(), &body, after.as_bytes()].concat().into();
         }
-        let event = error::error_event(caller, view);
+        let event = match caller {
+            Dialect::OpenAiResponses => error::responses_event(view, self.seen.events),
+            _ => error::error_event(caller, view),
+        };
         // The caller has half an event: end it, or ours would become part of it.
         if !self.hide_usage && self.parser.mid_event() {
             [b"\n\n", event.as_ref()].concat().into()
@@ -238,6 +258,7 @@ fn inspect(dialect: Dialect, data: &[u8], seen: &mut Seen) -> Result<Verdict, St
         Dialect::OpenAiChat => openai(data, seen),
         Dialect::AnthropicMessages => anthropic(data, seen).map(|()| Verdict::Keep),
         Dialect::Gemini => gemini(data, seen),
+        Dialect::OpenAiResponses => responses::event(data, seen).map(|()| Verdict::Keep),
     }
 }
 
@@ -445,7 +466,7 @@ struct GeminiCandidate<'a> {
 #[derive(Deserialize)]
 struct GeminiContent<'a> {
     #[serde(borrow, default)]
-    parts: Option<Vec<&'a serde_json::value::RawValue>>,
+    parts: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]

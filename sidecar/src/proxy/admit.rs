@@ -77,6 +77,7 @@ pub(super) async fn admit(
         })?;
     story.waited();
     failpoint::hit(&parts.headers, failpoint::ADMIT);
+    app.metrics.traffic.taken(body.len());
     if parts
         .headers
         .get("x-stainless-retry-count")

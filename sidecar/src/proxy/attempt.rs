@@ -11,7 +11,7 @@ use std::time::Duration;
 use bowsprit_core::classify::{Decision, Ended, classify};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{
-    self, AnswerContext, Dialect, ProviderError, Stream, StreamError, Usage, parse_error, translate_response,
+    self, AnswerContext, Dialect, Echo, ProviderError, Stream, StreamError, Usage, parse_error, translate_response,
 };
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bowsprit_core::headroom;
@@ -34,6 +34,10 @@ use crate::time::{unix_millis, unix_now};
 use crate::upstream::{Answer, AnswerBody, Fault, Outgoing};
 
 /// A good answer.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one per request, and it is taken apart at once"
+)]
 pub(super) enum Success {
     /// All of it.
     Whole {
@@ -198,7 +202,7 @@ impl Attempt<'_> {
             Ok(Taken::Part(_)) => return Err(self.malformed("the answer is too large to translate")),
             Err(fault) => return Err(self.transport(fault.kind, fault.detail)),
         };
-        let provider = self.upstream.provider.dialect;
+        let provider = self.prepared.wire;
         if !self.prepared.same {
             return match translate_response(provider, self.call.dialect, &whole, &self.context(story)) {
                 Ok((body, usage)) => Ok(self.whole(story.now(), json(head), body, Some(usage))),
@@ -259,7 +263,7 @@ impl Attempt<'_> {
     ) -> Result<Success, Box<Failure>> {
         story.event(Event::StreamOpened);
         let mut watch = Stream::new(
-            self.upstream.provider.dialect,
+            self.prepared.wire,
             self.call.dialect,
             self.context(story),
             self.prepared.hide_usage,
@@ -301,6 +305,8 @@ impl Attempt<'_> {
             id: story.id().as_str().to_owned(),
             created: unix_now().as_secs(),
             include_usage: self.call.include_usage,
+            show_thoughts: self.prepared.show_thoughts,
+            echo: Echo::of(self.call.dialect, &self.call.body),
         }
     }
 
@@ -345,7 +351,7 @@ impl Attempt<'_> {
         let message = if kind == ErrorKind::Malformed {
             "the answer is not what the provider's API promises".to_owned()
         } else {
-            self.clean(parse_error(self.upstream.provider.dialect, 200, body).message)
+            self.clean(parse_error(self.prepared.wire, 200, body).message)
         };
         self.fail(Ended::Status { status: 200, kind }, message, None)
     }
@@ -399,11 +405,7 @@ impl Attempt<'_> {
             Ok(Taken::Part(_) | Taken::NoRoom(_)) | Err(_) => Bytes::new(),
         };
         let status = head.status.as_u16();
-        let parsed = parse_error(
-            self.upstream.provider.dialect,
-            status,
-            if encoded { &[] } else { &body },
-        );
+        let parsed = parse_error(self.prepared.wire, status, if encoded { &[] } else { &body });
         let hint = headroom::retry_after(&head.headers, unix_millis()).or(parsed.retry_after);
         let leaks = self.in_flight.key().is_some_and(|key| key.is_in(&body));
         let message = self.clean(parsed.message);

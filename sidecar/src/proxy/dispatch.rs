@@ -127,7 +127,8 @@ impl Round<'_> {
                 continue;
             };
             let model = Arc::clone(&candidate.model);
-            let prepared = match prepare(self.call, &upstream, &model) {
+            let drop_unsupported = self.plan.drops_unsupported();
+            let prepared = match prepare(self.call, &upstream, &model, drop_unsupported) {
                 Ok(prepared) => prepared,
                 // Another dialect may be able to carry it.
                 Err(error) if error.code == Code::ValUnsupported => {
@@ -185,7 +186,8 @@ impl Round<'_> {
                 lease,
                 key,
                 self.call.input_tokens,
-            );
+            )
+            .forwarding(self.call.kind != Kind::Generate);
             let attempt = Attempt {
                 call: self.call,
                 prepared: &candidate.prepared,
@@ -282,7 +284,8 @@ impl Round<'_> {
             }
             // Whichever comes first: the time is up, or a request gave its place back.
             let _ = tokio::time::timeout(wait, upstream.state.freed()).await;
-            self.story.waited();
+            let waited = self.story.waited() - now;
+            upstream.state.count_wait(waited);
         }
     }
 

@@ -16,8 +16,6 @@ use crate::live::Upstream;
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-bowsprit-provider-request-id");
 /// Tracing headers, which cross even where the dialect changes.
 const TRACE: [HeaderName; 2] = [
@@ -40,7 +38,8 @@ pub(crate) fn to_provider(
     key: Option<&Chosen>,
     id: &RequestId,
 ) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(if same_dialect { caller.len() + 6 } else { 12 });
+    // A caller's host, key, length and connection end here; host, key and id are ours: about as many as came.
+    let mut headers = HeaderMap::with_capacity(if same_dialect { caller.len() } else { 8 });
     if same_dialect {
         copy_all(caller, &mut headers);
     } else {
@@ -74,7 +73,7 @@ fn ours(headers: &mut HeaderMap, upstream: &Upstream, key: Option<&Chosen>, id: 
     }
     if let Some(chosen) = key {
         match provider.dialect {
-            Dialect::OpenAiChat => headers.insert(AUTHORIZATION, chosen.key.bearer()),
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => headers.insert(AUTHORIZATION, chosen.key.bearer()),
             Dialect::AnthropicMessages => headers.insert(X_API_KEY, chosen.key.bare()),
             Dialect::Gemini => headers.insert(X_GOOG_API_KEY, chosen.key.bare()),
         };
@@ -150,20 +149,9 @@ pub(super) fn to_caller(headers: &mut HeaderMap) {
     for token in named.iter().flat_map(|value| value.to_str().unwrap_or("").split(',')) {
         headers.remove(token.trim());
     }
-    for name in [
-        CONNECTION,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        CONTENT_LENGTH,
-        SET_COOKIE,
-        ALT_SVC,
-        STRICT_TRANSPORT_SECURITY,
-        PROXY_AUTHENTICATE,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-    ] {
+    // One look at the few that came, instead of a search for each of the dozen that might have.
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| ends_here(name)).cloned().collect();
+    for name in ours {
         headers.remove(name);
     }
     if let Some(theirs) = headers.remove(X_REQUEST_ID) {
@@ -183,6 +171,23 @@ pub(super) fn scrub(headers: &mut HeaderMap, key: Option<&Chosen>) {
     for name in quoting {
         headers.remove(name);
     }
+}
+
+/// Whether a provider's header is about its own connection, or a cookie.
+fn ends_here(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        CONNECTION
+            | TE
+            | TRAILER
+            | TRANSFER_ENCODING
+            | UPGRADE
+            | CONTENT_LENGTH
+            | SET_COOKIE
+            | ALT_SVC
+            | STRICT_TRANSPORT_SECURITY
+            | PROXY_AUTHENTICATE
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 /// What tells the caller who answered: provider, attempts, the model where it is not the one asked for, and what of the

@@ -1,4 +1,5 @@
-//! `X-Request-ID`: the caller's where it is decent, ours otherwise; sent on, returned and logged.
+//! `X-Request-ID`: the caller's where it is decent, ours otherwise; sent on, returned and logged. And the trace that the
+//! caller says it belongs to.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -47,6 +48,30 @@ impl RequestId {
     }
 }
 
+/// The trace id of a W3C `traceparent`: what joins our log with the caller's traces. The header itself passes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceId([u8; 32]);
+
+impl TraceId {
+    /// The caller's, if its `traceparent` is one: `00-<32 hex digits>-<16 hex digits>-<2 hex digits>`, whatever version.
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let is_hex = |text: &str, digits: usize| {
+            text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let well_formed =
+            is_hex(version, 2) && version != "ff" && is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2);
+        let trace: [u8; 32] = trace.as_bytes().try_into().ok()?;
+        (well_formed && trace != [b'0'; 32]).then_some(Self(trace))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("")
+    }
+}
+
 impl Default for RequestId {
     fn default() -> Self {
         Self::new()
@@ -71,5 +96,33 @@ mod tests {
             assert_eq!(id.as_str().len(), 32, "{bad:?}");
         }
         assert_ne!(RequestId::new().as_str(), RequestId::new().as_str());
+    }
+
+    #[test]
+    fn a_trace_id_is_taken_from_a_well_formed_traceparent_only() {
+        let from = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", HeaderValue::from_str(value).unwrap());
+            TraceId::from_headers(&headers).map(|id| id.as_str().to_owned())
+        };
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(from(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
+        assert_eq!(
+            from(&format!("01-{id}-00f067aa0ba902b7-01-more")).as_deref(),
+            Some(id),
+            "a later version"
+        );
+        for bad in [
+            String::new(),
+            "00-4bf9-00f067aa0ba902b7-01".into(),
+            format!("ff-{id}-00f067aa0ba902b7-01"),
+            format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            format!("00-{}-00f067aa0ba902b7-01", id.to_uppercase()),
+            format!("00-{id}-00f067aa0ba902b7"),
+            format!("00-{id}\"-00f067aa0ba902b7-01"),
+        ] {
+            assert_eq!(from(&bad), None, "{bad}");
+        }
+        assert_eq!(TraceId::from_headers(&HeaderMap::new()), None);
     }
 }

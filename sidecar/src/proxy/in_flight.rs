@@ -9,6 +9,7 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::Usage;
 use tokio::time::Instant;
 
+use super::traffic::{self, Handles};
 use crate::app::App;
 use crate::keys::Chosen;
 use crate::live::Upstream;
@@ -21,8 +22,10 @@ pub struct InFlight {
     model: Arc<str>,
     lease: Option<Lease>,
     key: Option<Chosen>,
+    begun: Moment,
     first_byte: Option<Duration>,
     input_tokens: u64,
+    conversation: bool,
 }
 
 impl InFlight {
@@ -35,19 +38,23 @@ impl InFlight {
         key: Option<Chosen>,
         input_tokens: u64,
     ) -> Self {
-        let label = upstream
-            .handles
-            .model(model)
-            .map_or_else(|| model.into(), |handles| Arc::clone(&handles.model));
         Self {
             app: Arc::clone(app),
             upstream: Arc::clone(upstream),
-            model: label,
+            model: upstream.handles.label(model),
             lease: Some(lease),
             key,
+            begun: app.clock.now(),
             first_byte: None,
             input_tokens,
+            conversation: true,
         }
+    }
+
+    /// It is no conversation: its answer is not one of a model's own words.
+    pub fn forwarding(mut self, forwarding: bool) -> Self {
+        self.conversation = !forwarding;
+        self
     }
 
     /// The sidecar's clock, read.
@@ -68,6 +75,16 @@ impl InFlight {
     /// The answer's head came after this long.
     pub fn answered_after(&mut self, elapsed: Duration) {
         self.first_byte = Some(elapsed);
+    }
+
+    /// The first content of its stream has come.
+    pub fn first_chunk(&self, now: Moment) {
+        self.upstream.handles.first_chunk(now - self.begun);
+    }
+
+    /// The handles to count by.
+    pub fn handles(&self) -> &Handles {
+        &self.upstream.handles
     }
 
     /// Judges the end and tells everyone concerned: breaker, limiter, key, health, metrics.
@@ -98,22 +115,13 @@ impl InFlight {
             Verdict::Failure(_) => state.outcome(false, None, now),
             Verdict::Throttled | Verdict::Ignored => {}
         }
-        let handles = self.upstream.handles.model(&self.model);
-        match decision.code {
-            None => {
-                if let Some(handles) = handles {
-                    handles.answered();
-                }
-            }
-            Some(code) => self
-                .app
-                .metrics
-                .traffic
-                .attempt_failed(state.name(), &self.model, code.as_str()),
-        }
-        if let (Some(usage), Some(handles)) = (usage, handles) {
-            handles.count(usage);
-        }
+        self.upstream.handles.ended(&traffic::Ended {
+            model: &self.model,
+            code: decision.code,
+            took: now - self.begun,
+            usage,
+            conversation: self.conversation,
+        });
         decision
     }
 }
@@ -122,10 +130,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
             lease.abandon(self.input_tokens, self.app.clock.now());
-            self.app
-                .metrics
-                .traffic
-                .attempt_failed(self.upstream.state.name(), &self.model, "cancelled");
+            self.upstream.handles.cancelled(&self.model);
         }
     }
 }

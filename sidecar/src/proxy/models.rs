@@ -60,7 +60,9 @@ impl Listings {
 
 fn entry(dialect: Dialect, model: &str, owner: &str) -> Value {
     match dialect {
-        Dialect::OpenAiChat => json!({"id": model, "object": "model", "created": 0, "owned_by": owner}),
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
+            json!({"id": model, "object": "model", "created": 0, "owned_by": owner})
+        }
         Dialect::AnthropicMessages => {
             json!({"type": "model", "id": model, "display_name": model, "created_at": "1970-01-01T00:00:00Z"})
         }
@@ -85,7 +87,7 @@ pub fn answer(story: Box<Story>, live: &Live, route: &Route) -> Response<Body> {
             }
         }
         _ => match dialect {
-            Dialect::OpenAiChat => live.listings.openai.clone(),
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => live.listings.openai.clone(),
             Dialect::AnthropicMessages => live.listings.anthropic.clone(),
             Dialect::Gemini => live.listings.gemini.clone(),
         },

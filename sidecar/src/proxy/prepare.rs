@@ -1,6 +1,9 @@
 //! Saying a request as one candidate understands it: where it goes, and its body there.
 
-use bowsprit_core::dialect::{Dialect, RequestError, Target, translate_request, with_model, with_usage_option};
+use bowsprit_core::dialect::{
+    Dialect, RequestError, Target, native_responses, translate_request, with_model, with_usage_option,
+    without_foreign_thoughts,
+};
 use bowsprit_core::fault::Code;
 use bytes::Bytes;
 use http::Uri;
@@ -19,14 +22,26 @@ pub(super) struct Prepared {
     pub dropped: Vec<String>,
     /// We asked for the usage chunk; the caller did not.
     pub hide_usage: bool,
+    /// What is spoken with the provider.
+    pub wire: Dialect,
     /// Whether bytes pass as they are.
     pub same: bool,
+    /// Whether the caller asked to read thoughts.
+    pub show_thoughts: bool,
 }
 
 /// Says the request as this candidate understands it.
-pub(super) fn prepare(call: &Call, upstream: &Upstream, model: &str) -> Result<Prepared, RequestError> {
+///
+/// `drop_unsupported`: what the route says about fields that cannot be carried.
+pub(super) fn prepare(
+    call: &Call,
+    upstream: &Upstream,
+    model: &str,
+    drop_unsupported: bool,
+) -> Result<Prepared, RequestError> {
     let provider = &upstream.provider;
-    let same = provider.dialect == call.dialect;
+    let wire = provider.wire(call.dialect);
+    let same = wire == call.dialect;
     let unsupported = |path: &str, problem: String| RequestError {
         code: Code::ValUnsupported,
         path: path.into(),
@@ -43,7 +58,9 @@ pub(super) fn prepare(call: &Call, upstream: &Upstream, model: &str) -> Result<P
             },
             dropped: Vec::new(),
             hide_usage: false,
+            wire,
             same: true,
+            show_thoughts: false,
         });
     }
     if call.array && !same {
@@ -55,40 +72,51 @@ pub(super) fn prepare(call: &Call, upstream: &Upstream, model: &str) -> Result<P
     let query = if call.array {
         Some("")
     } else {
-        call.query
-            .as_deref()
-            .filter(|_| same && provider.dialect != Dialect::Gemini)
+        call.query.as_deref().filter(|_| same && wire != Dialect::Gemini)
     };
-    let uri = upstream.generation_uri(model, call.stream, query).ok_or_else(no_uri)?;
+    let uri = upstream
+        .generation_uri(wire, model, call.stream, query)
+        .ok_or_else(no_uri)?;
     if !same {
         let target = Target {
             model,
             default_max_tokens: provider.max_output_tokens(model),
             safety: &provider.safety,
             stream: call.stream,
+            drop_unsupported,
         };
-        let translated = translate_request(call.dialect, provider.dialect, &call.body, &target)?;
+        let translated = translate_request(call.dialect, wire, &call.body, &target)?;
         return Ok(Prepared {
             uri,
             body: translated.body,
             dropped: translated.dropped,
             hide_usage: false,
+            wire,
             same,
+            show_thoughts: translated.show_thoughts,
         });
     }
-    let body = if provider.dialect == Dialect::Gemini || call.model == model {
+    let body = if wire == Dialect::Gemini || call.model == model {
         call.body.clone()
     } else {
         with_model(&call.body, model)
     };
-    let hide_usage = provider.dialect == Dialect::OpenAiChat && call.stream && !call.include_usage;
+    let (body, dropped) = if wire == Dialect::OpenAiResponses {
+        let native = native_responses(&body)?;
+        (native.body, native.dropped)
+    } else {
+        (without_foreign_thoughts(wire, model, &body), Vec::new())
+    };
+    let hide_usage = wire == Dialect::OpenAiChat && call.stream && !call.include_usage;
     let body = if hide_usage { with_usage_option(&body) } else { body };
     Ok(Prepared {
         uri,
         body,
-        dropped: Vec::new(),
+        dropped,
         hide_usage,
+        wire,
         same,
+        show_thoughts: false,
     })
 }
 

@@ -86,6 +86,8 @@ impl Route {
 pub(super) enum Miss {
     /// No such path.
     Path,
+    /// The path names a response that only its provider keeps.
+    Stored,
     /// The path wants this method.
     Method(&'static str),
     /// A connection that leaves HTTP.
@@ -107,6 +109,14 @@ impl Miss {
                 ),
             ),
             Self::Realtime => passthrough::realtime(),
+            Self::Stored => Refusal::new(
+                Code::ResPathNotFound,
+                format!(
+                    "nothing is served at {}: a response is kept by the provider that gave it, if at all; ask that one, \
+                     as in GET /providers/{{name}}/responses/{{id}}",
+                    clip(parts.uri.path())
+                ),
+            ),
             Self::Method(allow) => Refusal::new(
                 Code::ValMethod,
                 format!("{} takes {allow}, not {}", clip(parts.uri.path()), parts.method),
@@ -143,6 +153,7 @@ pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
             route.dialect(),
             Err(Miss::Method(if method == Method::GET { "GET" } else { "POST" })),
         ),
+        None if below_responses(path) => (Dialect::OpenAiResponses, Err(Miss::Stored)),
         None => (guess(path, &parts.headers), Err(Miss::Path)),
     }
 }
@@ -164,9 +175,15 @@ fn pass_through(under: &str, parts: &Parts) -> (Dialect, Result<Route, Miss>) {
     (dialect, Ok(route))
 }
 
+fn below_responses(path: &str) -> bool {
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    path.strip_prefix("/responses/").is_some_and(|rest| !rest.is_empty())
+}
+
 fn generate(path: &str) -> Option<(Route, Method)> {
     let (dialect, label) = match path {
         "/v1/chat/completions" | "/chat/completions" => (Dialect::OpenAiChat, "chat_completions"),
+        "/v1/responses" | "/responses" => (Dialect::OpenAiResponses, "responses"),
         "/v1/messages" => (Dialect::AnthropicMessages, "messages"),
         _ => return None,
     };
@@ -221,7 +238,6 @@ fn gemini(path: &str, query: Option<&str>) -> Option<(Route, Method)> {
 
 fn forward(path: &str) -> Option<(Route, Method)> {
     let (dialect, at, label) = match path {
-        "/v1/responses" | "/responses" => (Dialect::OpenAiChat, "/responses", "responses"),
         "/v1/embeddings" | "/embeddings" => (Dialect::OpenAiChat, "/embeddings", "embeddings"),
         "/v1/messages/count_tokens" => (Dialect::AnthropicMessages, "/v1/messages/count_tokens", "count_tokens"),
         _ => return None,
@@ -334,7 +350,8 @@ mod tests {
                 Dialect::Gemini,
                 "embed_content",
             ),
-            ("POST", "/v1/responses", Dialect::OpenAiChat, "responses"),
+            ("POST", "/v1/responses", Dialect::OpenAiResponses, "responses"),
+            ("POST", "/responses", Dialect::OpenAiResponses, "responses"),
             ("POST", "/v1/embeddings", Dialect::OpenAiChat, "embeddings"),
             ("GET", "/v1/models", Dialect::OpenAiChat, "models"),
             ("GET", "/v1beta/models", Dialect::Gemini, "models"),
@@ -375,5 +392,17 @@ mod tests {
         assert_eq!(look("POST", "/v1beta/models/x:explode").0, Dialect::Gemini);
         assert_eq!(look("POST", "/v2"), (Dialect::OpenAiChat, Err(Miss::Path)));
         assert_eq!(look("POST", "/v1/messages/batches").0, Dialect::AnthropicMessages);
+        for path in [
+            "/v1/responses/resp_1",
+            "/responses/resp_1/input_items",
+            "/v1/responses/compact",
+        ] {
+            assert_eq!(
+                look("GET", path),
+                (Dialect::OpenAiResponses, Err(Miss::Stored)),
+                "{path}"
+            );
+        }
+        assert_eq!(look("GET", "/v1/responses").1, Err(Miss::Method("POST")));
     }
 }

@@ -13,7 +13,7 @@ use bowsprit_core::fault::Code;
 use bowsprit_core::lifecycle::{Cancel, Event, Machine, Outcome, State};
 use http::StatusCode;
 
-use super::id::RequestId;
+use super::id::{RequestId, TraceId};
 use crate::app::App;
 use crate::drain::Token;
 use crate::live::Upstream;
@@ -30,6 +30,8 @@ pub struct Story {
     now: Moment,
     /// Time spent waiting for the caller's body, providers, places and backoffs.
     waited: Duration,
+    /// The caller's trace.
+    pub trace: Option<TraceId>,
     /// The model asked for.
     pub asked: String,
     /// Whether a stream was asked for.
@@ -59,6 +61,7 @@ impl Story {
             begun: now,
             now,
             waited: Duration::ZERO,
+            trace: None,
             asked: String::new(),
             stream: false,
             upstream: None,
@@ -111,6 +114,12 @@ impl Story {
         self.machine.context().attempts
     }
 
+    /// How long ago the present or last attempt began.
+    pub fn attempt_took(&self) -> Duration {
+        let begun = self.machine.context().timings.attempted;
+        begun.map_or(Duration::ZERO, |begun| self.now - begun)
+    }
+
     /// Where it stands.
     pub fn state(&self) -> State {
         self.machine.state()
@@ -144,10 +153,8 @@ impl Story {
         let overhead = elapsed.saturating_sub(self.waited);
         self.overhead = Some(overhead);
         self.app.metrics.traffic.overhead(overhead);
-        if self.stream
-            && let Some(upstream) = &self.upstream
-        {
-            upstream.handles.first_token(elapsed);
+        if self.stream && self.upstream.is_some() {
+            self.app.metrics.traffic.first_token(elapsed);
         }
     }
 
@@ -195,17 +202,16 @@ impl Story {
         let outcome = context.outcome.unwrap_or(Outcome::OwnError);
         let code = context.code.map_or("", Code::as_str);
         let traffic = &self.app.metrics.traffic;
-        traffic.left();
-        match &self.upstream {
-            Some(upstream) if outcome == Outcome::Ok => upstream.handles.answered(self.dialect, elapsed),
-            upstream => {
-                let provider = upstream.as_ref().map(|upstream| upstream.state.name());
-                traffic.ended(self.dialect, provider, outcome, code);
-            }
+        traffic.left(context.bytes);
+        if outcome == Outcome::Ok {
+            traffic.answered(elapsed);
+        } else {
+            traffic.ended(outcome, code);
         }
         if self.app.access.is_on() {
             self.app.access.write(&AccessLine {
                 request_id: self.id.as_str(),
+                trace_id: self.trace.as_ref().map_or("", TraceId::as_str),
                 dialect: self.dialect.as_str(),
                 operation: self.operation,
                 asked_model: &self.asked,
@@ -223,7 +229,13 @@ impl Story {
                 duration: elapsed,
                 first_token: context.timings.to_first_token().filter(|_| self.stream),
                 overhead: self.overhead.unwrap_or_else(|| elapsed.saturating_sub(self.waited)),
+                answer_bytes: context.bytes,
                 input_tokens: self.usage.as_ref().map(|usage| usage.input),
+                cached_tokens: self
+                    .usage
+                    .as_ref()
+                    .map(|usage| usage.cached)
+                    .filter(|cached| *cached > 0),
                 output_tokens: self.usage.as_ref().map(|usage| usage.output),
             });
         }

@@ -45,6 +45,7 @@ pub struct Relay {
     phase: Phase,
     limits: Limits,
     last: Instant,
+    last_content: Instant,
     alarm: Pin<Box<Sleep>>,
     cut: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     /// Taken when settled.
@@ -76,6 +77,9 @@ impl Relay {
                 content,
             });
         }
+        if started.watch.is_some() && content {
+            in_flight.first_chunk(story.now());
+        }
         let mut relay = Box::new(Self {
             alarm: Box::pin(tokio::time::sleep_until(started.limits.next(now))),
             cut: story.app().drain.cut_signal(),
@@ -86,6 +90,7 @@ impl Relay {
             phase: Phase::Open,
             limits: started.limits,
             last: now,
+            last_content: now,
             told: Some((story, in_flight)),
         });
         if started.ended {
@@ -138,6 +143,10 @@ impl Relay {
         match watch.push(&chunk, &mut self.out) {
             Ok(pushed) => {
                 let content = watch.chunks() > before;
+                if content && let Some((_, in_flight)) = &self.told {
+                    let before = std::mem::replace(&mut self.last_content, self.last);
+                    in_flight.handles().chunk(self.last.saturating_duration_since(before));
+                }
                 let out = match pushed {
                     Pushed::Same => chunk,
                     Pushed::Rewritten => self.out.split().freeze(),

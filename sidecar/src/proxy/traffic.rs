@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bowsprit_core::config::Provider;
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::Code;
 use bowsprit_core::lifecycle::Outcome;
@@ -12,16 +13,41 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 
-use crate::metrics::{ANSWER_SECONDS, FIRST_TOKEN_SECONDS, Histograms, OTHER, OVERHEAD_SECONDS, ProviderLabel};
+use crate::metrics::genai::{GenAi, GenAiHandles};
+use crate::metrics::{
+    ANSWER_SECONDS, Counters, FIRST_TOKEN_SECONDS, Labels, OTHER, OVERHEAD_SECONDS, ProviderLabel, Registry, Seconds,
+    Series,
+};
+use crate::state::PASS_THROUGH;
+
+/// The `code` of an attempt that went well.
+const OK: &str = "ok";
+/// The `code` of an attempt that was given up because the caller left.
+const CANCELLED: &str = "cancelled";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DialectLabel {
+    dialect: &'static str,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    dialect: &'static str,
-    provider: Arc<str>,
     outcome: &'static str,
     code: &'static str,
+}
+
+impl Labels for RequestLabels {
+    fn provider(&self) -> Option<&str> {
+        None
+    }
+
+    fn folded(&self) -> Self {
+        Self {
+            outcome: self.outcome,
+            code: OTHER,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,6 +57,20 @@ struct AttemptLabels {
     code: &'static str,
 }
 
+impl Labels for AttemptLabels {
+    fn provider(&self) -> Option<&str> {
+        Some(&self.provider)
+    }
+
+    fn folded(&self) -> Self {
+        Self {
+            provider: Arc::clone(&self.provider),
+            model: OTHER.into(),
+            code: OTHER,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokenLabels {
     provider: Arc<str>,
@@ -38,165 +78,231 @@ struct TokenLabels {
     kind: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DialectLabel {
-    dialect: &'static str,
+impl Labels for TokenLabels {
+    fn provider(&self) -> Option<&str> {
+        Some(&self.provider)
+    }
+
+    fn folded(&self) -> Self {
+        Self {
+            provider: OTHER.into(),
+            model: OTHER.into(),
+            kind: self.kind,
+        }
+    }
 }
 
+/// A provider and what was wrong with it: an error code, or the plan's reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
     provider: Arc<str>,
     code: &'static str,
 }
 
+impl Labels for CodeLabels {
+    fn provider(&self) -> Option<&str> {
+        Some(&self.provider)
+    }
+
+    fn folded(&self) -> Self {
+        Self {
+            provider: Arc::clone(&self.provider),
+            code: OTHER,
+        }
+    }
+}
+
 /// Families about traffic.
 pub struct Traffic {
-    received: [Counter; 3],
-    requests: Family<RequestLabels, Counter>,
-    attempts: Family<AttemptLabels, Counter>,
-    duration: Histograms<ProviderLabel>,
-    first_token: Histograms<ProviderLabel>,
+    received: [Counter; Dialect::ALL.len()],
+    requests: Counters<RequestLabels>,
+    answered: Counter,
+    duration: Histogram,
+    first_token: Histogram,
     overhead: Histogram,
-    tokens: Family<TokenLabels, Counter>,
-    retries: Family<CodeLabels, Counter>,
-    fallbacks: Family<CodeLabels, Counter>,
-    retries_denied: Family<ProviderLabel, Counter>,
-    sdk_retries: Counter,
+    request_bytes: Counter,
+    answer_bytes: Counter,
     in_flight: Gauge,
+    sdk_retries: Counter,
     illegal_events: Counter,
-    nobody: Arc<str>,
+    attempts: Counters<AttemptLabels>,
+    attempt_seconds: Series<ProviderLabel, Seconds>,
+    tokens: Counters<TokenLabels>,
+    retries: Counters<CodeLabels>,
+    fallbacks: Counters<CodeLabels>,
+    retries_denied: Counters<ProviderLabel>,
 }
 
 impl Traffic {
     /// Registers the families.
     pub fn register(registry: &mut Registry) -> Self {
         let received = Family::<DialectLabel, Counter>::default();
+        registry.register(
+            "requests_received",
+            "Requests taken in, by the caller's dialect",
+            &["dialect"],
+            received.clone(),
+        );
+        let requests: Counters<RequestLabels> = registry.counters(
+            "requests",
+            "Requests ended, each once, by how and with which code; all together they are the requests received less those in flight",
+            &["outcome", "code"],
+        );
         let new = Self {
             received: Dialect::ALL.map(|dialect| {
                 received.get_or_create_owned(&DialectLabel {
                     dialect: dialect.as_str(),
                 })
             }),
-            requests: Family::default(),
-            attempts: Family::default(),
-            duration: Family::new_with_constructor(|| Histogram::new(ANSWER_SECONDS)),
-            first_token: Family::new_with_constructor(|| Histogram::new(FIRST_TOKEN_SECONDS)),
+            answered: requests.fixed(&RequestLabels {
+                outcome: Outcome::Ok.as_str(),
+                code: "",
+            }),
+            requests,
+            duration: Histogram::new(ANSWER_SECONDS),
+            first_token: Histogram::new(FIRST_TOKEN_SECONDS),
             overhead: Histogram::new(OVERHEAD_SECONDS),
-            tokens: Family::default(),
-            retries: Family::default(),
-            fallbacks: Family::default(),
-            retries_denied: Family::default(),
-            sdk_retries: Counter::default(),
+            request_bytes: Counter::default(),
+            answer_bytes: Counter::default(),
             in_flight: Gauge::default(),
+            sdk_retries: Counter::default(),
             illegal_events: Counter::default(),
-            nobody: "none".into(),
+            attempts: registry.counters(
+                "attempts",
+                "Exchanges with providers, by what they ended with: a code, ok, or cancelled where the caller left; several may serve one request",
+                &["provider", "model", "code"],
+            ),
+            attempt_seconds: registry.seconds(
+                "attempt_seconds",
+                "Time spent in exchanges with a provider; divided by the attempts it is their mean duration",
+                &["provider"],
+            ),
+            tokens: registry.counters(
+                "tokens",
+                "Tokens as providers report them; cached and cache_write are parts of input, reasoning is part of output",
+                &["provider", "model", "kind"],
+            ),
+            retries: registry.counters(
+                "retries",
+                "Attempts at the same provider again, by what the one before ended with",
+                &["provider", "code"],
+            ),
+            fallbacks: registry.counters(
+                "fallbacks",
+                "Switches away from a provider to the next candidate, by what was wrong with it",
+                &["provider", "code"],
+            ),
+            retries_denied: registry.counters(
+                "retries_denied",
+                "Retries not made for want of retry budget: the provider fails so much that retrying would only add load",
+                &["provider"],
+            ),
         };
-        registry.register(
-            "requests_received",
-            "Requests taken in, by the caller's dialect",
-            received,
-        );
-        registry.register(
-            "requests",
-            "Requests ended: the sum over all labels equals the requests received, less those in flight",
-            new.requests.clone(),
-        );
-        registry.register(
-            "attempts",
-            "Exchanges with providers, by what they ended with",
-            new.attempts.clone(),
-        );
-        registry.register(
-            "request_duration_seconds",
-            "From a request's head to the end of its answer, for answered requests",
-            new.duration.clone(),
-        );
-        registry.register(
-            "first_token_seconds",
-            "From a streamed request's head to its first content",
-            new.first_token.clone(),
-        );
-        registry.register(
-            "overhead_seconds",
-            "Time to the answer's head that was not spent waiting for a provider or the caller",
-            new.overhead.clone(),
-        );
-        registry.register("tokens", "Tokens by kind, as providers report them", new.tokens.clone());
-        registry.register(
-            "retries",
-            "Attempts at the same provider again, by what the first ended with",
-            new.retries.clone(),
-        );
-        registry.register(
-            "fallbacks",
-            "Switches away from a provider, by the reason",
-            new.fallbacks.clone(),
-        );
-        registry.register(
-            "retries_denied",
-            "Retries not made for want of retry budget",
-            new.retries_denied.clone(),
-        );
-        registry.register(
-            "sdk_retries",
-            "Requests that a caller's SDK marked as its own retry",
-            new.sdk_retries.clone(),
-        );
-        registry.register(
-            "lifecycle_illegal_events",
-            "Events that a request's lifecycle refused: each one is a bug",
-            new.illegal_events.clone(),
-        );
-        registry.register("in_flight", "Requests under way", new.in_flight.clone());
+        new.register_single(registry);
         new
     }
 
+    fn register_single(&self, registry: &mut Registry) {
+        registry.register(
+            "request_duration_seconds",
+            "From a request's head to the end of its answer as the app sees it, for requests answered in full",
+            &[],
+            self.duration.clone(),
+        );
+        registry.register(
+            "first_token_seconds",
+            "From a streamed request's head to its first content as the app sees it, retries and switches included",
+            &[],
+            self.first_token.clone(),
+        );
+        registry.register(
+            "overhead_seconds",
+            "Time to the answer's head that was spent neither waiting for a provider nor for the caller: what the sidecar itself adds",
+            &[],
+            self.overhead.clone(),
+        );
+        registry.register(
+            "request_body_bytes",
+            "Bytes of request bodies taken in",
+            &[],
+            self.request_bytes.clone(),
+        );
+        registry.register(
+            "answer_body_bytes",
+            "Bytes of providers' answers sent on to the app, streams included",
+            &[],
+            self.answer_bytes.clone(),
+        );
+        registry.register(
+            "in_flight",
+            "Requests under way, open streams included",
+            &[],
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "sdk_retries",
+            "Requests that the app's SDK marked as its own retry: these come on top of the sidecar's",
+            &[],
+            self.sdk_retries.clone(),
+        );
+        registry.register(
+            "lifecycle_illegal_events",
+            "Events that a request's lifecycle refused: each one is a bug of Bowsprit's; please report it",
+            &[],
+            self.illegal_events.clone(),
+        );
+    }
+
     /// The handles of one provider, resolved once per configuration.
-    pub fn handles(&self, provider: &str, models: &[&str], default_model: Option<&str>) -> Handles {
-        let provider: Arc<str> = provider.into();
-        let label = ProviderLabel {
-            provider: Arc::clone(&provider),
-        };
-        let mut names: Vec<&str> = models.to_vec();
-        names.extend(default_model.filter(|name| !models.contains(name)));
-        names.push(OTHER);
+    pub fn handles(&self, provider: &Provider, genai: &GenAi) -> Handles {
+        let name: Arc<str> = provider.name.as_str().into();
+        let models = provider.models.iter().map(|model| model.name.as_str());
+        let mut names: Vec<&str> = models.collect();
+        names.extend(provider.default_model.as_deref().filter(|name| !names.contains(name)));
+        names.extend([PASS_THROUGH, OTHER]);
         Handles {
-            answered: <[OnceLock<Counter>; 3]>::default(),
-            requests: self.requests.clone(),
-            duration: self.duration.get_or_create_owned(&label),
-            first_token: self.first_token.get_or_create_owned(&label),
+            seconds: self.attempt_seconds.fixed(&ProviderLabel {
+                provider: Arc::clone(&name),
+            }),
+            genai: genai.handles(provider.kind),
             models: names
                 .into_iter()
                 .map(|model| ModelHandles {
-                    provider: Arc::clone(&provider),
+                    provider: Arc::clone(&name),
                     model: model.into(),
                     ok: OnceLock::new(),
                     attempts: self.attempts.clone(),
-                    tokens: <[OnceLock<Counter>; 5]>::default(),
+                    tokens: Default::default(),
                     token_family: self.tokens.clone(),
                 })
                 .collect(),
-            provider,
         }
     }
 
     /// Counts a request in.
     pub fn begun(&self, dialect: Dialect) {
-        if let Some(received) = self.received.get(index(dialect)) {
+        let index = Dialect::ALL.iter().position(|known| *known == dialect);
+        if let Some(received) = index.and_then(|index| self.received.get(index)) {
             received.inc();
         }
         self.in_flight.inc();
     }
 
-    /// Counts a request out that ended otherwise than well, at whom it ended (`None`: at nobody).
-    pub fn ended(&self, dialect: Dialect, provider: Option<&Arc<str>>, outcome: Outcome, code: &'static str) {
-        let labels = RequestLabels {
-            dialect: dialect.as_str(),
-            provider: Arc::clone(provider.unwrap_or(&self.nobody)),
-            outcome: outcome.as_str(),
-            code,
-        };
-        self.requests.get_or_create(&labels).inc();
+    /// Counts the body of a request that was taken in.
+    pub fn taken(&self, bytes: usize) {
+        self.request_bytes.inc_by(bytes as u64);
+    }
+
+    /// Counts a request out that was answered in full.
+    pub fn answered(&self, elapsed: Duration) {
+        self.answered.inc();
+        self.duration.observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts a request out that ended otherwise.
+    pub fn ended(&self, outcome: Outcome, code: &'static str) {
+        let outcome = outcome.as_str();
+        self.requests.get(&RequestLabels { outcome, code }).inc();
     }
 
     /// Observes our own part of a request.
@@ -204,52 +310,36 @@ impl Traffic {
         self.overhead.observe(overhead.as_secs_f64());
     }
 
+    /// Observes the time to the first content of a streamed answer.
+    pub fn first_token(&self, elapsed: Duration) {
+        self.first_token.observe(elapsed.as_secs_f64());
+    }
+
     /// Counts an event that a lifecycle refused.
     pub fn illegal_event(&self) {
         self.illegal_events.inc();
     }
 
-    /// A request has left.
-    pub fn left(&self) {
+    /// A request has left, with so much of an answer.
+    pub fn left(&self, answer_bytes: u64) {
         self.in_flight.dec();
-    }
-
-    /// Counts an attempt that did not end well.
-    pub fn attempt_failed(&self, provider: &Arc<str>, model: &Arc<str>, code: &'static str) {
-        let labels = AttemptLabels {
-            provider: Arc::clone(provider),
-            model: Arc::clone(model),
-            code,
-        };
-        self.attempts.get_or_create(&labels).inc();
+        self.answer_bytes.inc_by(answer_bytes);
     }
 
     /// Counts a retry at the same provider.
     pub fn retried(&self, provider: &Arc<str>, code: Code) {
-        let labels = CodeLabels {
-            provider: Arc::clone(provider),
-            code: code.as_str(),
-        };
-        self.retries.get_or_create(&labels).inc();
+        self.retries.get(&CodeLabels::new(provider, code.as_str())).inc();
     }
 
     /// Counts a retry that the budget did not allow.
     pub fn retry_denied(&self, provider: &Arc<str>) {
-        self.retries_denied
-            .get_or_create(&ProviderLabel {
-                provider: Arc::clone(provider),
-            })
-            .inc();
+        let provider = Arc::clone(provider);
+        self.retries_denied.get(&ProviderLabel { provider }).inc();
     }
 
     /// Counts a switch away from a provider.
     pub fn fell_back(&self, provider: &Arc<str>, code: &'static str) {
-        self.fallbacks
-            .get_or_create(&CodeLabels {
-                provider: Arc::clone(provider),
-                code,
-            })
-            .inc();
+        self.fallbacks.get(&CodeLabels::new(provider, code)).inc();
     }
 
     /// Counts a request that an SDK says is its own retry.
@@ -258,77 +348,128 @@ impl Traffic {
     }
 }
 
-const TOKEN_KINDS: [&str; 5] = ["input", "output", "cached", "cache_write", "reasoning"];
+impl CodeLabels {
+    fn new(provider: &Arc<str>, code: &'static str) -> Self {
+        Self {
+            provider: Arc::clone(provider),
+            code,
+        }
+    }
+}
+
+/// The kinds of tokens.
+pub const TOKEN_KINDS: [&str; 5] = ["input", "output", "cached", "cache_write", "reasoning"];
+
+/// An attempt that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// The model, as [`Handles::label`] gives it.
+    pub model: &'a str,
+    /// What went wrong, if anything.
+    pub code: Option<Code>,
+    /// From its begin.
+    pub took: Duration,
+    /// What it cost, where known.
+    pub usage: Option<&'a Usage>,
+    /// Whether it was a conversation with a model: what OpenTelemetry's families count.
+    pub conversation: bool,
+}
 
 /// Metric handles of one provider, each resolved at its first use: the hot path looks nothing up, and what never happens
 /// makes no series.
 pub struct Handles {
-    provider: Arc<str>,
-    answered: [OnceLock<Counter>; 3],
-    requests: Family<RequestLabels, Counter>,
-    duration: Histogram,
-    first_token: Histogram,
+    seconds: Seconds,
+    genai: GenAiHandles,
     models: Vec<ModelHandles>,
 }
 
 /// Metric handles of one model of a provider.
-pub struct ModelHandles {
+struct ModelHandles {
     provider: Arc<str>,
     /// The label: the model, or `other`.
-    pub model: Arc<str>,
+    model: Arc<str>,
     ok: OnceLock<Counter>,
-    attempts: Family<AttemptLabels, Counter>,
-    tokens: [OnceLock<Counter>; 5],
-    token_family: Family<TokenLabels, Counter>,
+    attempts: Counters<AttemptLabels>,
+    tokens: [OnceLock<Counter>; TOKEN_KINDS.len()],
+    token_family: Counters<TokenLabels>,
 }
 
 impl Handles {
-    /// The handles of this model; of `other` where the configuration does not name it.
-    pub fn model(&self, model: &str) -> Option<&ModelHandles> {
+    fn model(&self, model: &str) -> Option<&ModelHandles> {
         self.models
             .iter()
             .find(|handles| *handles.model == *model)
             .or(self.models.last())
     }
 
-    /// Observes the time to the first content of a streamed answer.
-    pub fn first_token(&self, elapsed: Duration) {
-        self.first_token.observe(elapsed.as_secs_f64());
+    /// This model as a label: `other` where the configuration does not name it.
+    pub fn label(&self, model: &str) -> Arc<str> {
+        self.model(model)
+            .map_or_else(|| OTHER.into(), |handles| Arc::clone(&handles.model))
     }
 
-    /// Counts a request that was answered in full.
-    pub fn answered(&self, dialect: Dialect, elapsed: Duration) {
-        self.duration.observe(elapsed.as_secs_f64());
-        let Some(slot) = self.answered.get(index(dialect)) else {
-            return;
-        };
-        let counter = slot.get_or_init(|| {
-            self.requests.get_or_create_owned(&RequestLabels {
-                dialect: dialect.as_str(),
-                provider: Arc::clone(&self.provider),
-                outcome: Outcome::Ok.as_str(),
-                code: "",
-            })
-        });
-        counter.inc();
+    /// Counts an attempt.
+    pub fn ended(&self, ended: &Ended<'_>) {
+        self.seconds.inc_by(ended.took.as_secs_f64());
+        if let Some(model) = self.model(ended.model) {
+            match ended.code {
+                None => model.answered(),
+                Some(code) => model.failed(code.as_str()),
+            }
+            if let Some(usage) = ended.usage {
+                model.count(usage);
+            }
+        }
+        if ended.conversation {
+            self.genai.ended(ended.took, ended.code.is_none(), ended.usage);
+        }
+    }
+
+    /// Counts an attempt that was given up because the caller left: no failure of the provider's, and no duration of its
+    /// answers.
+    pub fn cancelled(&self, model: &str) {
+        if let Some(model) = self.model(model) {
+            model.failed(CANCELLED);
+        }
+    }
+
+    /// The first content of a stream came, so long after the attempt began.
+    pub fn first_chunk(&self, after: Duration) {
+        self.genai.first_chunk(after);
+    }
+
+    /// More content of a stream came, so long after what came before.
+    pub fn chunk(&self, after: Duration) {
+        self.genai.chunk(after);
     }
 }
 
 impl ModelHandles {
-    /// Counts a good attempt.
-    pub fn answered(&self) {
+    fn answered(&self) {
         let counter = self.ok.get_or_init(|| {
-            self.attempts.get_or_create_owned(&AttemptLabels {
-                provider: Arc::clone(&self.provider),
-                model: Arc::clone(&self.model),
-                code: "ok",
-            })
+            let labels = self.attempt(OK);
+            if *self.model == *OTHER {
+                self.attempts.get(&labels)
+            } else {
+                self.attempts.fixed(&labels)
+            }
         });
         counter.inc();
     }
 
-    /// Counts tokens.
-    pub fn count(&self, usage: &Usage) {
+    fn failed(&self, code: &'static str) {
+        self.attempts.get(&self.attempt(code)).inc();
+    }
+
+    fn attempt(&self, code: &'static str) -> AttemptLabels {
+        AttemptLabels {
+            provider: Arc::clone(&self.provider),
+            model: Arc::clone(&self.model),
+            code,
+        }
+    }
+
+    fn count(&self, usage: &Usage) {
         let counts = [
             usage.input,
             usage.output,
@@ -338,23 +479,22 @@ impl ModelHandles {
         ];
         for ((slot, kind), count) in self.tokens.iter().zip(TOKEN_KINDS).zip(counts) {
             if count > 0 {
-                let counter = slot.get_or_init(|| {
-                    self.token_family.get_or_create_owned(&TokenLabels {
-                        provider: Arc::clone(&self.provider),
-                        model: Arc::clone(&self.model),
-                        kind,
-                    })
-                });
-                counter.inc_by(count);
+                slot.get_or_init(|| self.tokens_of(kind)).inc_by(count);
             }
         }
     }
-}
 
-fn index(dialect: Dialect) -> usize {
-    match dialect {
-        Dialect::OpenAiChat => 0,
-        Dialect::AnthropicMessages => 1,
-        Dialect::Gemini => 2,
+    /// What every answer has is certain of its series; the other kinds are only there where a provider tells them.
+    fn tokens_of(&self, kind: &'static str) -> Counter {
+        let labels = TokenLabels {
+            provider: Arc::clone(&self.provider),
+            model: Arc::clone(&self.model),
+            kind,
+        };
+        if *self.model != *OTHER && matches!(kind, "input" | "output") {
+            self.token_family.fixed(&labels)
+        } else {
+            self.token_family.get(&labels)
+        }
     }
 }

@@ -7,12 +7,11 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::live::Live;
-use crate::metrics::set;
+use crate::metrics::{Registry, set};
 use crate::time::unix_now;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,39 +39,46 @@ impl ConfigMetrics {
         registry.register(
             "config_loaded",
             "Configurations brought into service",
+            &[],
             new.loaded.clone(),
         );
         registry.register(
             "config_rejected",
-            "Configurations that were wrong; the last good one stays",
+            "Configurations that were wrong; the last good one stays, /health says what is wrong",
+            &[],
             new.rejected.clone(),
         );
         registry.register(
             "config_ignored",
             "Configurations older than the one in service",
+            &[],
             new.ignored.clone(),
         );
-        registry.register(
-            "config_sequence",
-            "Sequence of the configuration in service",
-            new.sequence.clone(),
-        );
+        registry.register("config_sequence", "Sequence of the configuration in service; the same in all pods of a namespace once a change has arrived everywhere", &[], new.sequence.clone());
         registry.register(
             "config_loaded_at_seconds",
-            "When it was loaded, Unix time",
+            "When the configuration in service was loaded, Unix time",
+            &[],
             new.loaded_at.clone(),
         );
         registry.register(
             "config_providers",
             "Providers in the configuration in service",
+            &[],
             new.providers.clone(),
         );
         registry.register(
             "config_synced",
-            "1 while the newest configuration seen is in service",
+            "1 while the newest configuration seen is in service; 0 when it was rejected or ignored",
+            &[],
             new.synced.clone(),
         );
-        registry.register("config_revision", "1 for the revision in service", new.revision.clone());
+        registry.register(
+            "config_revision",
+            "1 for the revision in service, a hash of its content",
+            &["revision"],
+            new.revision.clone(),
+        );
         new
     }
 }

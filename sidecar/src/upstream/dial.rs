@@ -88,7 +88,6 @@ where
 {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(limits::ANSWER_READ_AHEAD)
-        .max_headers(limits::ANSWER_HEADERS)
         .handshake(io)
         .await
         .map_err(|error| Fault::head(&error))?;

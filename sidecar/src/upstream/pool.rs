@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::dial::Endpoint;
 use super::fault::Fault;
+use super::metrics::PoolCounts;
 use super::outgoing::{Outgoing, Sending};
 use crate::limits::{IDLE_CONNECTION, IDLE_CONNECTIONS};
 
@@ -29,6 +30,7 @@ struct Idle {
 pub struct Origin {
     endpoint: Endpoint,
     idle: Mutex<Vec<Idle>>,
+    counts: Arc<PoolCounts>,
 }
 
 /// A response whose body is still on its way.
@@ -41,10 +43,11 @@ pub struct Answer {
 
 impl Origin {
     /// An origin without connections yet.
-    pub fn new(endpoint: Endpoint) -> Arc<Self> {
+    pub fn new(endpoint: Endpoint, counts: Arc<PoolCounts>) -> Arc<Self> {
         Arc::new(Self {
             endpoint,
             idle: Mutex::new(Vec::new()),
+            counts,
         })
     }
 
@@ -64,6 +67,12 @@ impl Origin {
                 Some(sender) => (sender, true),
                 None => (self.endpoint.dial(connect_timeout).await?, false),
             };
+            let used = if reused {
+                &self.counts.reused
+            } else {
+                &self.counts.opened
+            };
+            used.inc();
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
@@ -201,18 +210,37 @@ impl AnswerBody {
 #[derive(Default)]
 pub struct Origins {
     by_key: Mutex<HashMap<String, Weak<Origin>>>,
+    counts: Arc<PoolCounts>,
 }
 
 impl Origins {
+    /// None yet, counting there.
+    pub fn new(counts: Arc<PoolCounts>) -> Self {
+        Self {
+            by_key: Mutex::default(),
+            counts,
+        }
+    }
+
     /// The origin of this key, made by `endpoint` if nobody holds it.
     pub fn get<E>(&self, key: &str, endpoint: impl FnOnce() -> Result<Endpoint, E>) -> Result<Arc<Origin>, E> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(origin) = by_key.get(key).and_then(Weak::upgrade) {
             return Ok(origin);
         }
-        let origin = Origin::new(endpoint()?);
+        let origin = Origin::new(endpoint()?, Arc::clone(&self.counts));
         by_key.insert(key.to_owned(), Arc::downgrade(&origin));
         Ok(origin)
+    }
+
+    /// Connections that wait for a request.
+    pub fn idle(&self) -> usize {
+        let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        by_key
+            .values()
+            .filter_map(Weak::upgrade)
+            .map(|origin| origin.lock().len())
+            .sum()
     }
 
     /// Closes connections that were idle for too long and forgets origins that no configuration names any more.

@@ -1,5 +1,7 @@
 //! Health and metrics.
 
+use bowsprit_providers::{Behaviour, Raw};
+
 use crate::support::{Bed, failing};
 
 #[tokio::test]
@@ -18,6 +20,76 @@ async fn the_four_health_endpoints_answer() {
     assert_eq!(health["config"]["loaded"], true);
     assert_eq!(bed.admin("/nothing").await.status, 404);
     assert_eq!(bed.admin_post("/health").await.status, 405);
+}
+
+/// The kubelet gives up after a second by default. The quickest of a few counts: a busy machine may delay any one of them.
+#[tokio::test]
+async fn each_of_them_answers_within_100_ms() {
+    let bed = Bed::new().await;
+    bed.chat().await;
+    for path in ["/health", "/health/live", "/health/ready", "/health/startup"] {
+        let mut quickest = std::time::Duration::MAX;
+        for _ in 0..20 {
+            let begun = std::time::Instant::now();
+            bed.admin(path).await;
+            quickest = quickest.min(begun.elapsed());
+        }
+        println!("{path}: {quickest:?}");
+        assert!(quickest < std::time::Duration::from_millis(100), "{path}: {quickest:?}");
+    }
+}
+
+#[tokio::test]
+async fn health_tells_each_component() {
+    let bed = Bed::with(|name, spec| {
+        if name == "openai" {
+            spec["rateLimits"] = serde_json::json!({"requestsPerMinute": 60, "tokensPerMinute": 100_000});
+        }
+    })
+    .await;
+    assert_eq!(bed.chat_with("openai-alias", false).await.provider(), "openai");
+    let openai = bed.provider_health("openai").await;
+    assert_eq!(openai["status"], "ok", "{openai}");
+    assert_eq!(openai["headroom"]["requests"], 9_999, "{openai}");
+    assert_eq!(openai["headroom"]["tokens"], 1_999_980, "{openai}");
+    assert!(openai["requestsLeft"].as_i64().unwrap() > 0, "{openai}");
+    assert!(openai["retriesLeft"].is_u64(), "{openai}");
+    assert_eq!(openai["models"][0]["breaker"], "closed", "{openai}");
+    assert_eq!(openai["keysUsable"], 1, "{openai}");
+    let health = bed.health().await;
+    assert_eq!(health["appConnections"], 1, "{health}");
+    assert_eq!(health["idleProviderConnections"], 1, "{health}");
+    let ready = bed.admin("/health/ready").await.json();
+    assert_eq!(
+        ready["components"]["config"]["revision"], health["config"]["revision"],
+        "{ready}"
+    );
+    let text = bed.metrics().await;
+    for series in [
+        "bowsprit_provider_headroom{provider=\"openai\",of=\"requests\"} 9999",
+        "bowsprit_provider_connections_opened_total 1",
+        "bowsprit_provider_connections_idle 1",
+        "bowsprit_provider_score{provider=\"openai\"} 1.0",
+    ] {
+        assert!(text.contains(series), "{series}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_whose_own_limit_is_used_up_says_so_at_health() {
+    let bed = Bed::new().await;
+    let body = r#"{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"one"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
+    bed.openai.always(Behaviour::Raw(Raw::new(format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 30s\r\n\r\n{body}",
+        body.len()
+    ))));
+    assert_eq!(bed.chat_with("openai-alias", false).await.provider(), "openai");
+    let openai = bed.provider_health("openai").await;
+    assert_eq!(openai["status"], "no headroom", "{openai}");
+    let back = openai["headroom"]["backInSeconds"].as_f64().unwrap();
+    assert!((5.0..=30.0).contains(&back), "{openai}");
+    assert_eq!(bed.health().await["status"], "degraded");
 }
 
 #[tokio::test]
@@ -42,12 +114,11 @@ async fn metrics_are_a_well_formed_exposition_with_bounded_labels() {
     assert!(reply.header("content-type").starts_with("application/openmetrics-text"));
     assert!(reply.text.ends_with("# EOF\n"));
     assert!(!reply.text.contains("invented"), "callers cannot make series");
-    assert!(
-        reply
-            .text
-            .lines()
-            .all(|line| line.starts_with("# ") || line.starts_with("bowsprit_"))
-    );
+    assert!(reply.text.lines().all(|line| {
+        ["# ", "bowsprit_", "gen_ai_client_", "process_"]
+            .iter()
+            .any(|begin| line.starts_with(begin))
+    }));
     assert!(reply.text.lines().count() < 400, "{}", reply.text.lines().count());
 }
 

@@ -140,6 +140,45 @@ async fn a_request_id_is_taken_made_sent_on_and_returned() {
 }
 
 #[tokio::test]
+async fn a_trace_goes_on_to_the_provider_and_its_id_into_the_log() {
+    const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let bed = Bed::new().await;
+    let traceparent = format!("00-{ID}-00f067aa0ba902b7-01");
+    // Claude is asked in a foreign dialect and fails; Gemini answers.
+    bed.claude.always(bowsprit_providers::Behaviour::status(500));
+    let request = bed
+        .post("/v1/chat/completions", &chat("claude-sonnet-4-5", false))
+        .header("x-request-id", "traced-1")
+        .header("traceparent", &traceparent)
+        .header("tracestate", "vendor=1");
+    let reply = Reply::of(request.send().await.unwrap()).await;
+    assert_eq!(reply.provider(), "gemini");
+    for provider in [&bed.claude, &bed.gemini] {
+        let seen = &provider.requests()[0];
+        assert_eq!(seen.header("traceparent"), Some(traceparent.as_str()));
+        assert_eq!(seen.header("tracestate"), Some("vendor=1"));
+    }
+    let access = bed.app().access.text();
+    let line = access.lines().find(|line| line.contains("traced-1")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["trace_id"], ID);
+    assert_eq!(line["attempts"], 2);
+    assert!(line["answer_bytes"].as_u64().unwrap() > 10, "{line}");
+    // The attempt that failed has a line of its own with the same ids.
+    let logs = crate::support::logs();
+    let failed = logs
+        .lines()
+        .find(|line| line.contains("traced-1") && line.contains("attempt failed"))
+        .unwrap();
+    for field in [ID, "EXT_SERVER_ERROR", "duration_us", "claude", "next provider"] {
+        assert!(failed.contains(field), "{field}: {failed}");
+    }
+    bed.chat().await;
+    let last = bed.app().access.text();
+    assert!(!last.lines().last().unwrap().contains("trace_id"), "none came");
+}
+
+#[tokio::test]
 async fn a_compressed_answer_passes_untouched_on_its_own_dialect() {
     let bed = Bed::new().await;
     let mut answer = bowsprit_providers::Answer::new("one two three");

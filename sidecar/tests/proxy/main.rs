@@ -25,6 +25,7 @@ mod limits;
 mod passthrough;
 mod pool;
 mod reload;
+mod responses;
 mod routes;
 mod secrets;
 mod streams;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::AnswerContext;
 use super::super::common::{Answer, Choice, Part, Thought, ToolCall};
+use super::super::foreign::{Origin, mark};
 use super::super::usage;
 
 /// Reads a message; `None` if it is none.
@@ -44,9 +45,23 @@ pub(in super::super) fn decode(body: &Value) -> Option<Answer> {
             refusal: None,
             finish,
             stop_sequence,
+            logprobs: Vec::new(),
         }],
         usage: usage::from_value::<usage::Anthropic>(body.get("usage")),
     })
+}
+
+/// A thought of another provider's model. This dialect's callers send it back only with a signature, so it has one
+/// whether its provider signed it or not.
+fn thought_block(thought: &Thought) -> Value {
+    match thought.signature.clone() {
+        Some(signature) if thought.text.is_empty() => json!({ "type": "redacted_thinking", "data": signature }),
+        signature => json!({
+            "type": "thinking",
+            "thinking": thought.text,
+            "signature": signature.unwrap_or_else(|| mark(Origin::Unsigned, "")),
+        }),
+    }
 }
 
 /// Writes a message.
@@ -56,9 +71,11 @@ pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Value {
     for part in choice.map(|choice| choice.parts.as_slice()).unwrap_or_default() {
         match part {
             Part::Text(text) if !text.is_empty() => content.push(json!({ "type": "text", "text": text })),
-            Part::Call(call) => content.push(super::request_out::call_block(call)),
-            // Thoughts of other providers are not signed by this one, which would refuse them when the caller sends
-            // them back.
+            Part::Call(call) => {
+                content.extend(call.signature.as_deref().map(super::signed_call));
+                content.push(super::request_out::call_block(call));
+            }
+            Part::Thought(thought) if ctx.show_thoughts => content.push(thought_block(thought)),
             _ => {}
         }
     }

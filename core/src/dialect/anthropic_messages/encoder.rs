@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::common::{Event, Finish, safe_id};
+use super::super::foreign::{Origin, mark};
 use super::super::stream::put_event;
 use super::super::{AnswerContext, Usage};
 
@@ -15,13 +16,19 @@ pub(in super::super) struct Encoder {
     begun: bool,
     /// Index of the next content block.
     next: u32,
-    /// The text block that is open.
-    open: Option<u32>,
+    /// The text or thinking block that is open.
+    open: Option<(u32, Open)>,
     /// The tool calls' block indexes, `None` once closed. They stay open until they end or the turn does: other
     /// dialects may come back to an earlier one.
     calls: Vec<(u32, Option<u32>)>,
     usage: Usage,
     finish: Option<(Finish, Option<String>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Open {
+    Text,
+    Thought,
 }
 
 #[derive(Serialize)]
@@ -37,6 +44,10 @@ struct BlockDelta<'a> {
 enum Delta<'a> {
     #[serde(rename = "text_delta")]
     Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: &'a str },
     #[serde(rename = "input_json_delta")]
     Input { partial_json: &'a str },
 }
@@ -62,9 +73,14 @@ impl Encoder {
             }
             // A message has one answer: `n` is never asked for on behalf of this dialect.
             Event::Text { choice: 0, text } | Event::Refusal { choice: 0, text } => {
-                let index = self.text(out);
+                let index = self.opened(Open::Text, out);
                 delta(index, Delta::Text { text }, out);
             }
+            Event::Thought { choice: 0, text } if self.ctx.show_thoughts => {
+                let index = self.opened(Open::Thought, out);
+                delta(index, Delta::Thinking { thinking: text }, out);
+            }
+            Event::Signature { choice: 0, signature } if self.ctx.show_thoughts => self.signature(signature, out),
             Event::CallStart {
                 choice: 0,
                 index,
@@ -72,9 +88,12 @@ impl Encoder {
                 name,
                 signature,
             } => {
-                self.close_text(out);
-                let mut block = json!({ "type": "tool_use", "id": safe_id(id), "name": name, "input": {} });
-                super::super::gemini::put_signature(&mut block, signature.as_deref());
+                self.close(out);
+                if let Some(signature) = signature {
+                    let at = self.start(&super::signed_call(signature), out);
+                    stop(at, out);
+                }
+                let block = json!({ "type": "tool_use", "id": safe_id(id), "name": name, "input": {} });
                 let at = self.start(&block, out);
                 self.calls.push((*index, Some(at)));
             }
@@ -105,8 +124,8 @@ impl Encoder {
                 self.finish = Some((*reason, stop_sequence.clone()));
             }
             Event::Usage(usage) => self.usage = *usage,
-            // Thoughts of other providers are not signed by this one, which would refuse them when the caller sends them
-            // back: they only show that the model is at work. Nothing may come before `message_start`.
+            // Thoughts that nobody asked to read only show that the model is at work. Nothing may come before
+            // `message_start`.
             Event::Ping | Event::Thought { .. } if self.begun => {
                 put_event(out, Some("ping"), &json!({ "type": "ping" }));
             }
@@ -142,19 +161,44 @@ impl Encoder {
         );
     }
 
-    /// The index of the open text block; opens one if need be.
-    fn text(&mut self, out: &mut BytesMut) -> u32 {
-        if let Some(index) = self.open {
+    /// The index of the open block of this kind; opens one if need be.
+    fn opened(&mut self, kind: Open, out: &mut BytesMut) -> u32 {
+        if let Some((index, open)) = self.open
+            && open == kind
+        {
             return index;
         }
-        let index = self.start(&json!({ "type": "text", "text": "" }), out);
-        self.open = Some(index);
+        self.close(out);
+        let block = match kind {
+            Open::Text => json!({ "type": "text", "text": "" }),
+            Open::Thought => json!({ "type": "thinking", "thinking": "", "signature": "" }),
+        };
+        let index = self.start(&block, out);
+        self.open = Some((index, kind));
         index
     }
 
-    fn close_text(&mut self, out: &mut BytesMut) {
-        if let Some(index) = self.open.take() {
+    /// Ends the open block; a thought that nobody signed is marked as such, for this dialect's callers send back signed
+    /// ones only.
+    fn close(&mut self, out: &mut BytesMut) {
+        let Some((index, open)) = self.open.take() else { return };
+        if open == Open::Thought {
+            let signature = mark(Origin::Unsigned, "");
+            delta(index, Delta::Signature { signature: &signature }, out);
+        }
+        stop(index, out);
+    }
+
+    /// Signs the open thought, or says the signature alone.
+    fn signature(&mut self, signature: &str, out: &mut BytesMut) {
+        if let Some((index, Open::Thought)) = self.open {
+            self.open = None;
+            delta(index, Delta::Signature { signature }, out);
             stop(index, out);
+        } else {
+            self.close(out);
+            let at = self.start(&json!({ "type": "redacted_thinking", "data": signature }), out);
+            stop(at, out);
         }
     }
 
@@ -169,7 +213,7 @@ impl Encoder {
 
     fn end(&mut self, out: &mut BytesMut) {
         self.begin(None, out);
-        self.close_text(out);
+        self.close(out);
         for (_, at) in std::mem::take(&mut self.calls) {
             if let Some(at) = at {
                 stop(at, out);

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::super::RequestError;
-use super::super::at::{At, Dropped};
+use super::super::at::{At, Dropped, Kept};
 use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
     ToolResult, push_turn,
 };
+use super::super::foreign::{Origin, unmark};
 
 const KNOWN: &[&str] = &[
     "model",
@@ -26,8 +27,11 @@ const KNOWN: &[&str] = &[
     "thinking",
     "output_config",
     "metadata",
+    "container",
+    "mcp_servers",
 ];
 
+/// What an answer makes sense without.
 const REFUSED: &[(&str, &str)] = &[
     ("container", "containers live with one provider only"),
     ("mcp_servers", "server-side MCP is not supported by the chosen provider"),
@@ -40,6 +44,8 @@ const SPELLED: Spelling = Spelling {
     frequency_penalty: "",
     presence_penalty: "",
     seed: "",
+    stop: "stop_sequences",
+    logprobs: "",
     choices: "",
     format: "output_config.format",
     thinking: "thinking",
@@ -52,7 +58,7 @@ pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Re
     let root = At::root(body);
     for (name, problem) in REFUSED {
         if let Some(at) = root.get(name) {
-            return Err(at.unsupported(problem));
+            dropped.leave_out(at.unsupported(problem))?;
         }
     }
     root.note_unknown(KNOWN, dropped);
@@ -109,16 +115,20 @@ fn settings(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
             "disabled" => Thinking::Off,
             _ => return Err(kind.wrong("must be enabled, adaptive or disabled")),
         });
+        let hidden = at.get("display").is_some_and(|display| display.value == "omitted");
+        request.show_thoughts = !hidden && !matches!(request.thinking, Some(Thinking::Off));
     }
     if let Some(at) = root.get("output_config") {
         at.object()?;
         at.note_unknown(&["format", "effort"], dropped);
         if let Some(effort) = at.get("effort") {
-            if request.thinking.is_none() {
-                request.spelled.thinking = "output_config.effort";
-                request.thinking = Some(Thinking::Effort(effort.string()?));
-            } else {
-                dropped.note(effort.path());
+            match request.thinking {
+                // Left to the model, within this.
+                None | Some(Thinking::Adaptive) => {
+                    request.spelled.thinking = "output_config.effort";
+                    request.thinking = Some(Thinking::Effort(effort.string()?));
+                }
+                Some(_) => dropped.note(effort.path()),
             }
         }
         if let Some(format) = at.get("format") {
@@ -171,7 +181,7 @@ fn blocks(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Droppe
     if at.value.is_string() {
         return Ok(vec![Part::Text(at.string()?)]);
     }
-    let mut parts = Vec::new();
+    let mut parts = Kept::new();
     for block in at
         .items()
         .map_err(|_| at.wrong("must be a string or an array of content blocks"))?
@@ -180,9 +190,29 @@ fn blocks(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Droppe
         if let Some(at) = block.get("cache_control") {
             dropped.note(at.path());
         }
-        parts.push(self::block(&block, names, dropped)?);
+        let mut part = self::block(&block, names, dropped);
+        if let Ok(Part::Call(call)) = &mut part
+            && let Some(signature) = call_signature(parts.last())
+        {
+            call.signature = Some(signature);
+            parts.pop();
+        }
+        // A call without its result would be refused by every provider.
+        let result = block.get("type").is_some_and(|kind| kind.value == "tool_result");
+        parts.take(if result { Ok(part?) } else { part }, dropped)?;
     }
-    Ok(parts)
+    parts.finish()
+}
+
+/// `Gemini`'s signature of the call that follows, which this proxy gave out as a thought of its own.
+fn call_signature(before: Option<&Part>) -> Option<String> {
+    let Some(Part::Thought(thought)) = before else {
+        return None;
+    };
+    match unmark(thought.signature.as_deref()?)? {
+        (Origin::GeminiCall, signature) => Some(signature),
+        _ => None,
+    }
 }
 
 fn block(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Dropped) -> Result<Part, RequestError> {
@@ -224,12 +254,21 @@ fn block(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Dropped
             redacted: false,
             path: at.path(),
         }),
-        "redacted_thinking" => Part::Thought(Thought {
-            text: at.need("data")?.string()?,
-            signature: None,
-            redacted: true,
-            path: at.path(),
-        }),
+        "redacted_thinking" => {
+            let data = at.need("data")?.string()?;
+            let marked = unmark(&data).is_some();
+            let (text, signature) = if marked {
+                (String::new(), Some(data))
+            } else {
+                (data, None)
+            };
+            Part::Thought(Thought {
+                text,
+                signature,
+                redacted: !marked,
+                path: at.path(),
+            })
+        }
         _ => return Err(kind.unsupported("is not a content block that the chosen provider can take")),
     })
 }
@@ -293,7 +332,9 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         for tool in list.items()? {
             tool.object()?;
             if let Some(kind) = tool.get("type").filter(|kind| kind.value != "custom") {
-                return Err(kind.unsupported("only tools that the caller runs (type custom) can be translated"));
+                dropped
+                    .leave_out(kind.unsupported("only tools that the caller runs (type custom) can be translated"))?;
+                continue;
             }
             tool.note_unknown(&["type", "name", "description", "input_schema"], dropped);
             let schema = tool.need("input_schema")?;

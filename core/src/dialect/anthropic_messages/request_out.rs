@@ -2,12 +2,15 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use super::super::at::Dropped;
+use super::super::at::{Dropped, Kept};
 use super::super::common::{
-    Format, Media, MediaSource, Part, Request, Role, Thinking, Thought, ToolCall, ToolChoice, ToolResult, Turn, as_f64,
+    Format, Media, MediaSource, Part, Request, Role, Thought, ToolCall, ToolChoice, ToolResult, Turn, as_f64, is,
     keep_only, safe_id,
 };
+use super::super::foreign::unmark;
+use super::super::thinking::claude_samples_itself;
 use super::super::{RequestError, Target};
+use super::thinking;
 
 /// Writes a messages request.
 pub(in super::super) fn encode(
@@ -17,10 +20,10 @@ pub(in super::super) fn encode(
 ) -> Result<Value, RequestError> {
     let spelled = request.spelled;
     if request.choices > 1 {
-        return Err(RequestError::unsupported(
+        dropped.leave_out(RequestError::unsupported(
             spelled.choices,
             "the chosen provider gives one answer only: set it to 1",
-        ));
+        ))?;
     }
     let mut body = Map::new();
     body.insert("model".into(), target.model.into());
@@ -48,7 +51,22 @@ pub(in super::super) fn encode(
         "messages".into(),
         messages.into_iter().flatten().collect::<Vec<_>>().into(),
     );
-    sampling(&mut body, &request, dropped);
+    let thinks = thinking::put(&mut body, &request, target, dropped);
+    sampling(&mut body, &request, target.model, thinks, dropped);
+    if request.logprobs.is_some() {
+        dropped.leave_out(RequestError::unsupported(
+            spelled.logprobs,
+            "log probabilities are not supported by the chosen provider",
+        ))?;
+    }
+    // This API refuses those that are white space only.
+    if request.stop.iter().any(|stop| stop.trim().is_empty()) {
+        dropped.leave_out(RequestError::unsupported(
+            spelled.stop,
+            "a stop sequence of white space only is not supported by the chosen provider",
+        ))?;
+        request.stop.retain(|stop| !stop.trim().is_empty());
+    }
     if !request.stop.is_empty() {
         body.insert("stop_sequences".into(), std::mem::take(&mut request.stop).into());
     }
@@ -57,17 +75,11 @@ pub(in super::super) fn encode(
     }
     if let Some(Format::JsonSchema { mut schema, .. }) = request.format.take() {
         close_objects(&mut schema);
-        body.insert(
-            "output_config".into(),
-            json!({ "format": { "type": "json_schema", "schema": schema } }),
-        );
+        let config = body.entry("output_config").or_insert_with(|| json!({}));
+        if let Some(config) = config.as_object_mut() {
+            config.insert("format".into(), json!({ "type": "json_schema", "schema": schema }));
+        }
     }
-    // Which models take effort, a budget or neither is not for a translator to guess, and thinking asks that earlier
-    // tool calls carry signed thoughts, which another dialect's history lacks.
-    dropped.note_if(
-        !matches!(request.thinking, None | Some(Thinking::Off)),
-        spelled.thinking,
-    );
     tool_fields(&mut body, &mut request);
     if target.stream {
         body.insert("stream".into(), true.into());
@@ -90,34 +102,37 @@ fn close_objects(schema: &mut Value) {
     }
 }
 
-fn sampling(body: &mut Map<String, Value>, request: &Request, dropped: &mut Dropped) {
+/// The newest models take none of these, and no model takes them as they are while it thinks.
+fn sampling(body: &mut Map<String, Value>, request: &Request, model: &str, thinks: bool, dropped: &mut Dropped) {
     let spelled = request.spelled;
-    if let Some(temperature) = &request.temperature {
-        let high = as_f64(temperature) > 1.0;
-        dropped.note_if(high, spelled.temperature);
-        body.insert(
-            "temperature".into(),
-            if high {
-                1.into()
-            } else {
-                Value::Number(temperature.clone())
-            },
-        );
-    }
-    // 1 is the default and changes nothing; newer models refuse it beside a temperature.
-    if let Some(top_p) = request
-        .top_p
+    let fixed = claude_samples_itself(model);
+    // 1 is the default of both and changes nothing; newer models refuse `top_p` beside a temperature.
+    let temperature = request
+        .temperature
         .as_ref()
-        .filter(|top_p| (as_f64(top_p) - 1.0).abs() > f64::EPSILON)
-    {
-        if request.temperature.is_some() {
-            dropped.note(spelled.top_p);
-        } else {
-            body.insert("top_p".into(), Value::Number(top_p.clone()));
+        .filter(|number| !((fixed || thinks) && is(number, 1.0)));
+    let top_p = request.top_p.as_ref().filter(|number| !is(number, 1.0));
+    if fixed || thinks {
+        dropped.note_if(temperature.is_some(), spelled.temperature);
+        dropped.note_if(request.top_k.is_some(), spelled.top_k);
+    } else {
+        if let Some(number) = temperature {
+            let high = as_f64(number) > 1.0;
+            dropped.note_if(high, spelled.temperature);
+            let value = if high { 1.into() } else { Value::Number(number.clone()) };
+            body.insert("temperature".into(), value);
+        }
+        if let Some(top_k) = request.top_k.as_ref().and_then(whole) {
+            body.insert("top_k".into(), Value::Number(top_k));
         }
     }
-    if let Some(top_k) = request.top_k.as_ref().and_then(whole) {
-        body.insert("top_k".into(), Value::Number(top_k));
+    if let Some(number) = top_p {
+        // Thinking goes with 0.95 and more.
+        if fixed || temperature.is_some() || (thinks && as_f64(number) < 0.95) {
+            dropped.note(spelled.top_p);
+        } else {
+            body.insert("top_p".into(), Value::Number(number.clone()));
+        }
     }
     dropped.note_if(request.frequency_penalty.is_some(), spelled.frequency_penalty);
     dropped.note_if(request.presence_penalty.is_some(), spelled.presence_penalty);
@@ -135,21 +150,25 @@ fn whole(number: &Number) -> Option<Number> {
 }
 
 fn message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
-    let mut content = Vec::new();
+    let mut content = Kept::new();
     for part in &turn.parts {
         match part {
             Part::Text(text) if text.is_empty() => {}
-            Part::Text(text) => content.push(json!({ "type": "text", "text": text })),
-            Part::Media(media) => content.push(media_block(media)?),
-            Part::Call(call) => content.push(call_block(call)),
-            Part::Result(result) => content.push(result_block(result)?),
+            Part::Text(text) => content.take(Ok(json!({ "type": "text", "text": text })), dropped)?,
+            Part::Media(media) => content.take(media_block(media), dropped)?,
+            Part::Call(call) => content.take(Ok(call_block(call)), dropped)?,
+            Part::Result(result) => {
+                let block = result_block(result, dropped)?;
+                content.take(Ok(block), dropped)?;
+            }
             // Only what Anthropic signed comes back as a thought; the rest it would refuse.
             Part::Thought(thought) => match thought_block(thought) {
-                Some(block) => content.push(block),
-                None => dropped.note(&thought.path),
+                Some(block) => content.take(Ok(block), dropped)?,
+                None => dropped.note_if(!thought.text.is_empty(), &thought.path),
             },
         }
     }
+    let mut content = content.finish()?;
     if content.is_empty() {
         return Ok(None);
     }
@@ -168,19 +187,25 @@ pub(super) fn thought_block(thought: &Thought) -> Option<Value> {
     if thought.redacted {
         return Some(json!({ "type": "redacted_thinking", "data": thought.text }));
     }
-    let signature = thought.signature.as_ref()?;
+    let signature = thought
+        .signature
+        .as_ref()
+        .filter(|signature| unmark(signature).is_none())?;
     Some(json!({ "type": "thinking", "thinking": thought.text, "signature": signature }))
 }
 
-fn result_block(result: &ToolResult) -> Result<Value, RequestError> {
-    let mut content = Vec::new();
+fn result_block(result: &ToolResult, dropped: &mut Dropped) -> Result<Value, RequestError> {
+    let mut content = Kept::new();
     for part in &result.parts {
         match part {
-            Part::Text(text) if !text.is_empty() => content.push(json!({ "type": "text", "text": text })),
-            Part::Media(media) => content.push(media_block(media)?),
+            Part::Text(text) if !text.is_empty() => {
+                content.take(Ok(json!({ "type": "text", "text": text })), dropped)?;
+            }
+            Part::Media(media) => content.take(media_block(media), dropped)?,
             _ => {}
         }
     }
+    let content = content.finish()?;
     let mut block = Map::new();
     block.insert("type".into(), "tool_result".into());
     block.insert("tool_use_id".into(), safe_id(&result.id).into());

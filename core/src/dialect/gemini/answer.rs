@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::super::AnswerContext;
 use super::super::common::{Answer, Choice, Finish, Part, Thought, ToolCall, call_id};
-use super::super::usage;
+use super::super::foreign::{Origin, mark, unmark};
+use super::super::{logprobs, usage};
 
 /// Reads an answer; `None` if it is none.
 pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answer> {
@@ -28,6 +29,7 @@ pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answ
             refusal: None,
             finish,
             stop_sequence: None,
+            logprobs: Vec::new(),
         });
     }
     if answer.choices.is_empty() { None } else { Some(answer) }
@@ -44,14 +46,14 @@ fn choice(candidate: &Value, calls: &mut usize, ctx: &AnswerContext) -> Option<C
         if let Some(text) = part.get("text").and_then(Value::as_str) {
             let text = text.to_owned();
             if part.get("thought").and_then(Value::as_bool).unwrap_or(false) {
-                parts.push(Part::Thought(Thought {
-                    text,
-                    signature: None,
-                    redacted: false,
-                    path: String::new(),
-                }));
+                parts.push(thought(text, signature.as_deref()));
             } else {
-                parts.push(Part::Text(text));
+                if !text.is_empty() {
+                    parts.push(Part::Text(text));
+                }
+                if signature.is_some() {
+                    parts.push(thought(String::new(), signature.as_deref()));
+                }
             }
         } else if let Some(call) = part.get("functionCall") {
             let id = call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
@@ -84,6 +86,16 @@ fn choice(candidate: &Value, calls: &mut usize, ctx: &AnswerContext) -> Option<C
         refusal: None,
         finish,
         stop_sequence: None,
+        logprobs: logprobs::from_gemini(candidate.get("logprobsResult")),
+    })
+}
+
+fn thought(text: String, signature: Option<&str>) -> Part {
+    Part::Thought(Thought {
+        text,
+        signature: signature.map(|signature| mark(Origin::Gemini, signature)),
+        redacted: false,
+        path: String::new(),
     })
 }
 
@@ -94,15 +106,24 @@ pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Value {
         .iter()
         .enumerate()
         .map(|(index, choice)| {
-            let mut parts: Vec<Value> = choice.parts.iter().filter_map(part).collect();
+            let mut calls = 0;
+            let mut parts: Vec<Value> = choice
+                .parts
+                .iter()
+                .filter_map(|found| part(found, &mut calls))
+                .collect();
             if let Some(refusal) = &choice.refusal {
                 parts.push(json!({ "text": refusal }));
             }
-            json!({
+            let mut candidate = json!({
                 "content": { "parts": parts, "role": "model" },
                 "finishReason": super::finish_reason(choice.finish),
                 "index": index,
-            })
+            });
+            if let (Some(logprobs), Some(object)) = (logprobs::to_gemini(&choice.logprobs), candidate.as_object_mut()) {
+                object.insert("logprobsResult".to_owned(), logprobs);
+            }
+            candidate
         })
         .collect();
     json!({
@@ -113,12 +134,35 @@ pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Value {
     })
 }
 
-fn part(part: &Part) -> Option<Value> {
+fn part(part: &Part, calls: &mut usize) -> Option<Value> {
     match part {
         Part::Text(text) => Some(json!({ "text": text })),
-        Part::Thought(thought) if thought.redacted => None,
-        Part::Thought(thought) => Some(json!({ "text": thought.text, "thought": true })),
-        Part::Call(call) => Some(super::request_out::call_part(call, call.signature.as_deref())),
+        Part::Thought(thought) => Some(thought_part(
+            &thought.text,
+            thought.signature.as_deref(),
+            thought.redacted,
+        )),
+        Part::Call(call) => {
+            *calls += 1;
+            Some(super::given_call(call, *calls == 1))
+        }
         Part::Media(_) | Part::Result(_) => None,
     }
+}
+
+/// A thought as this dialect's callers get it, with what its provider wants back.
+pub(super) fn thought_part(text: &str, signature: Option<&str>, redacted: bool) -> Value {
+    if redacted {
+        return json!({ "text": "", "thought": true, "thoughtSignature": mark(Origin::Redacted, text) });
+    }
+    let mut part = json!({ "text": text, "thought": true });
+    if let (Some(signature), Some(object)) = (signature, part.as_object_mut()) {
+        let signature = if unmark(signature).is_some() {
+            signature.to_owned()
+        } else {
+            mark(Origin::Anthropic, signature)
+        };
+        object.insert("thoughtSignature".to_owned(), signature.into());
+    }
+    part
 }

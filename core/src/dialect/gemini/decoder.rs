@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use super::super::common::{Event, Finish, call_id};
 use super::super::error::{self, ProviderError};
+use super::super::foreign::{Origin, mark};
 use super::super::stream::StreamError;
-use super::super::usage;
 use super::super::{AnswerContext, Dialect};
+use super::super::{logprobs, usage};
 use crate::fault::ErrorKind;
 
 /// There is no end mark in this dialect: a stream is whole once a finish reason, or the reason why the prompt was
@@ -40,6 +41,7 @@ struct Candidate {
     #[serde(default)]
     index: u32,
     content: Option<Content>,
+    logprobs_result: Option<Value>,
     finish_reason: Option<String>,
     finish_message: Option<String>,
 }
@@ -130,6 +132,10 @@ impl Decoder {
         for part in candidate.content.and_then(|content| content.parts).unwrap_or_default() {
             self.part(choice, part, events)?;
         }
+        let tokens = logprobs::from_gemini(candidate.logprobs_result.as_ref());
+        if !tokens.is_empty() {
+            events.push(Event::Logprobs { choice, tokens });
+        }
         let Some(reason) = candidate.finish_reason else {
             return Ok(());
         };
@@ -183,12 +189,18 @@ impl Decoder {
                 fragment,
             });
             events.push(Event::CallEnd { choice, index });
-        } else if let Some(text) = part.text.filter(|text| !text.is_empty()) {
+            return Ok(());
+        }
+        if let Some(text) = part.text.filter(|text| !text.is_empty()) {
             events.push(if part.thought.unwrap_or(false) {
                 Event::Thought { choice, text }
             } else {
                 Event::Text { choice, text }
             });
+        }
+        if let Some(signature) = part.thought_signature {
+            let signature = mark(Origin::Gemini, &signature);
+            events.push(Event::Signature { choice, signature });
         }
         Ok(())
     }

@@ -5,9 +5,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::common::{Event, Finish, ToolCall, arguments};
+use super::super::logprobs;
 use super::super::sse::EVENT_LIMIT;
 use super::super::stream::{StreamError, put_event};
 use super::super::{AnswerContext, Usage};
+use super::answer::thought_part;
 
 /// This dialect says tool calls whole, so their arguments are gathered; and says finish and usage last, in one chunk.
 #[derive(Debug)]
@@ -133,8 +135,23 @@ impl Encoder {
             }
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::End => self.end(out),
-            // Signatures are another provider's; this dialect's SDKs know no pings, and some choke on comments.
-            Event::Signature { .. } | Event::Redacted { .. } | Event::Ping => {}
+            Event::Signature { choice, signature } => {
+                self.parts(*choice, &[thought_part("", Some(signature), false)], out);
+            }
+            Event::Redacted { choice, data } => self.parts(*choice, &[thought_part(data, None, true)], out),
+            Event::Logprobs { choice, tokens } => {
+                if let Some(logprobs) = logprobs::to_gemini(tokens) {
+                    let content = json!({ "parts": [{ "text": "" }], "role": "model" });
+                    let chunk = json!({
+                        "candidates": [{ "content": content, "logprobsResult": logprobs, "index": choice }],
+                        "modelVersion": self.ctx.model,
+                        "responseId": self.id,
+                    });
+                    put_event(out, None, &chunk);
+                }
+            }
+            // This dialect's SDKs know no pings, and some choke on comments.
+            Event::Ping => {}
         }
         Ok(())
     }
@@ -152,15 +169,19 @@ impl Encoder {
                 self.held = self.held.saturating_sub(call.arguments.len());
                 let input = arguments(&call.arguments);
                 let Call {
-                    id, name, signature, ..
+                    index,
+                    id,
+                    name,
+                    signature,
+                    ..
                 } = call;
                 let call = ToolCall {
                     id,
                     name,
                     input,
-                    signature: None,
+                    signature,
                 };
-                super::request_out::call_part(&call, signature.as_deref())
+                super::given_call(&call, index == 0)
             })
             .collect();
         self.parts(choice, &parts, out);

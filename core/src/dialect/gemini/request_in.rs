@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::super::RequestError;
-use super::super::at::{At, Dropped};
+use super::super::at::{At, Dropped, Kept};
 use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
-    ToolResult, push_turn,
+    ToolResult, is, push_turn,
 };
+use super::super::foreign::{Origin, unmark};
 use super::schema::to_json_schema;
 
 const SPELLED: Spelling = Spelling {
@@ -19,6 +20,8 @@ const SPELLED: Spelling = Spelling {
     frequency_penalty: "generationConfig.frequencyPenalty",
     presence_penalty: "generationConfig.presencePenalty",
     seed: "generationConfig.seed",
+    stop: "generationConfig.stopSequences",
+    logprobs: "generationConfig.responseLogprobs",
     choices: "generationConfig.candidateCount",
     format: "generationConfig.responseMimeType",
     thinking: "generationConfig.thinkingConfig",
@@ -117,16 +120,17 @@ fn contents(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
                 _ => return Err(role.wrong("must be user or model")),
             },
         };
-        let mut parts = Vec::new();
+        let mut parts = Kept::new();
         for item in content.need("parts")?.items()? {
             item.object()?;
-            parts.push(part(&item, &mut calls, dropped)?);
+            parts.take(part(&item, &mut calls, dropped), dropped)?;
         }
-        push_turn(&mut request.turns, role, parts);
+        push_turn(&mut request.turns, role, parts.finish()?);
     }
     if request.turns.is_empty() {
         return Err(list.wrong("must hold at least one content with parts"));
     }
+    request.turns.iter_mut().for_each(|turn| join_thoughts(&mut turn.parts));
     Ok(())
 }
 
@@ -157,13 +161,7 @@ fn part(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, R
             .get("thought")
             .is_some_and(|thought| thought.value == &Value::Bool(true))
         {
-            // Its signature is Gemini's, and no other provider would take it.
-            return Ok(Part::Thought(Thought {
-                text,
-                signature: None,
-                redacted: false,
-                path: at.path(),
-            }));
+            return Ok(Part::Thought(thought(text, signature.as_deref(), at.path())));
         }
         return Ok(Part::Text(text));
     }
@@ -194,13 +192,43 @@ fn part(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, R
             id: calls.call(id, &name),
             name,
             input,
-            signature,
+            signature: signature.filter(|signature| unmark(signature).is_none()),
         }));
     }
     if let Some(response) = pick(at, "functionResponse", "function_response") {
         return function_response(&response, calls);
     }
     Err(at.unsupported("is not a part that the chosen provider can take"))
+}
+
+/// A thought that another provider's model had, as it wants it back. A signature that is not marked is Gemini's, and no
+/// other provider would take it.
+fn thought(text: String, signature: Option<&str>, path: String) -> Thought {
+    let (text, signature, redacted) = match signature.and_then(unmark) {
+        Some((Origin::Redacted, data)) => (data, None, true),
+        Some((Origin::Anthropic, signature)) => (text, Some(signature), false),
+        _ => (text, None, false),
+    };
+    Thought {
+        text,
+        signature,
+        redacted,
+        path,
+    }
+}
+
+/// Joins the pieces of a streamed thought, whose signature came last and alone.
+fn join_thoughts(parts: &mut Vec<Part>) {
+    parts.dedup_by(|next, first| match (first, next) {
+        (Part::Thought(first), Part::Thought(next))
+            if first.signature.is_none() && !first.redacted && !next.redacted =>
+        {
+            first.text.push_str(&next.text);
+            first.signature = next.signature.take();
+            true
+        }
+        _ => false,
+    });
 }
 
 fn file_data(file: &At<'_>) -> Result<Part, RequestError> {
@@ -275,35 +303,43 @@ const CONFIG_KNOWN: &[&str] = &[
     "response_modalities",
     "responseLogprobs",
     "response_logprobs",
+    "logprobs",
 ];
 
 fn generation_config(at: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     at.note_unknown(CONFIG_KNOWN, dropped);
-    if let Some(logprobs) =
-        pick(at, "responseLogprobs", "response_logprobs").filter(|at| at.value == &Value::Bool(true))
-    {
-        return Err(logprobs.unsupported("log probabilities are not supported by the chosen provider"));
+    if let Some(modalities) = pick(at, "responseModalities", "response_modalities") {
+        let names = modalities.strings()?;
+        let is_text = |name: &String| name.eq_ignore_ascii_case("text");
+        if !names.iter().all(is_text) {
+            let refusal = modalities.unsupported("only text is supported by the chosen provider");
+            if names.iter().any(is_text) {
+                dropped.leave_out(refusal)?;
+            } else {
+                return Err(refusal);
+            }
+        }
     }
-    if let Some(modalities) = pick(at, "responseModalities", "response_modalities")
-        && modalities
-            .strings()?
-            .iter()
-            .any(|name| !name.eq_ignore_ascii_case("text"))
-    {
-        return Err(modalities.unsupported("only text is supported by the chosen provider"));
-    }
+    let wanted = pick(at, "responseLogprobs", "response_logprobs")
+        .map(|at| at.bool())
+        .transpose()?;
+    let others = at.get("logprobs").map(|at| at.u64()).transpose()?;
+    request.logprobs = wanted.unwrap_or(false).then(|| others.unwrap_or(0));
     request.max_tokens = pick(at, "maxOutputTokens", "max_output_tokens")
         .map(|at| at.u64())
         .transpose()?;
     request.temperature = at.get("temperature").map(|at| at.number()).transpose()?;
     request.top_p = pick(at, "topP", "top_p").map(|at| at.number()).transpose()?;
     request.top_k = pick(at, "topK", "top_k").map(|at| at.number()).transpose()?;
+    // Zero is the default of both penalties: nothing is lost with it.
     request.frequency_penalty = pick(at, "frequencyPenalty", "frequency_penalty")
         .map(|at| at.number())
-        .transpose()?;
+        .transpose()?
+        .filter(|number| !is(number, 0.0));
     request.presence_penalty = pick(at, "presencePenalty", "presence_penalty")
         .map(|at| at.number())
-        .transpose()?;
+        .transpose()?
+        .filter(|number| !is(number, 0.0));
     request.seed = at.get("seed").map(|at| at.number()).transpose()?;
     if let Some(stop) = pick(at, "stopSequences", "stop_sequences") {
         request.stop = stop.strings()?;
@@ -320,11 +356,16 @@ fn generation_config(at: &At<'_>, request: &mut Request, dropped: &mut Dropped) 
         let level = pick(&config, "thinkingLevel", "thinking_level")
             .map(|at| at.str())
             .transpose()?;
+        request.show_thoughts = pick(&config, "includeThoughts", "include_thoughts")
+            .map(|at| at.bool())
+            .transpose()?
+            .unwrap_or(false);
         request.thinking = match (level, budget.and_then(|budget| budget.as_i64())) {
             (Some(level), _) => Some(Thinking::Effort(level.to_ascii_lowercase())),
             (None, Some(0)) => Some(Thinking::Off),
             (None, Some(budget)) => Some(u64::try_from(budget).map_or(Thinking::Adaptive, Thinking::Budget)),
-            (None, None) => None,
+            // Thoughts can be read only where there are any, and Gemini's models think unasked.
+            (None, None) => request.show_thoughts.then_some(Thinking::Adaptive),
         };
     }
     Ok(())
@@ -360,11 +401,10 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         for tool in list.items()? {
             for name in tool.object()?.keys() {
                 if !matches!(name.as_str(), "functionDeclarations" | "function_declarations") {
-                    let path = tool.child(name);
-                    return Err(RequestError::unsupported(
-                        path,
+                    dropped.leave_out(RequestError::unsupported(
+                        tool.child(name),
                         "only functionDeclarations can be translated",
-                    ));
+                    ))?;
                 }
             }
             let Some(list) = pick(&tool, "functionDeclarations", "function_declarations") else {

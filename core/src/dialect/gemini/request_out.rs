@@ -1,17 +1,18 @@
 //! `generateContent` requests, written.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
-use super::super::at::Dropped;
+use super::super::at::{Dropped, Kept};
 use super::super::common::{
-    Format, Media, MediaSource, Part, Request, Role, Thinking, ToolCall, ToolChoice, ToolResult, Turn, keep_only,
-    mime_of_url, text_of,
+    Format, Media, MediaSource, Part, Request, Role, Thinking, ToolCall, ToolChoice, ToolResult, Turn, at_most,
+    keep_only, mime_of_url, text_of,
 };
+use super::super::foreign::gemini_signature;
+use super::super::thinking::for_gemini;
 use super::super::{RequestError, Target};
 
-/// The API's own marker for a call whose signature is not at hand, such as one that another provider's model made. The
-/// third generation refuses a history without any.
-const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+/// Stop sequences that this API takes.
+const MAX_STOP: usize = 5;
 
 /// Writes a `generateContent` request.
 pub(in super::super) fn encode(
@@ -27,12 +28,12 @@ pub(in super::super) fn encode(
     }
     let mut contents = Vec::new();
     for turn in &request.turns {
-        contents.extend(content(turn, signed(target.model), dropped)?);
+        contents.extend(content(turn, super::signed(target.model), dropped)?);
     }
     body.insert("contents".into(), contents.into());
     tool_fields(&mut body, &mut request, dropped);
     dropped.note_if(request.user.is_some(), request.spelled.user);
-    let config = config(request, target.model, dropped);
+    let config = config(request, target.model, dropped)?;
     if !config.is_empty() {
         body.insert("generationConfig".into(), Value::Object(config));
     }
@@ -47,44 +48,37 @@ pub(in super::super) fn encode(
     Ok(Value::Object(body))
 }
 
-/// The generation in a model's name: `gemini-2.5-flash` is 2.
-fn generation(model: &str) -> Option<u32> {
-    let at = model.find("gemini-")?;
-    let digits: String = model.get(at + 7..)?.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
-}
-
-/// Whether the model wants a thought signature on the calls in the history.
-fn signed(model: &str) -> bool {
-    generation(model).is_some_and(|generation| generation >= 3)
-}
-
 fn content(turn: &Turn, signed: bool, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
-    let mut parts = Vec::new();
+    let mut parts = Kept::new();
     let mut first_call = true;
     for part in &turn.parts {
         match part {
             Part::Text(text) if text.is_empty() => {}
-            Part::Text(text) => parts.push(json!({ "text": text })),
-            Part::Media(media) => parts.push(media_part(media)?),
-            Part::Thought(thought) => dropped.note(&thought.path),
+            Part::Text(text) => parts.take(Ok(json!({ "text": text })), dropped)?,
+            Part::Media(media) => parts.take(media_part(media), dropped)?,
+            Part::Thought(thought) => match gemini_signature(thought.signature.as_deref()) {
+                // An empty text is where the API itself puts a signature that stands alone.
+                Some(signature) => parts.take(Ok(json!({ "text": "", "thoughtSignature": signature })), dropped)?,
+                None => dropped.note_if(!thought.text.is_empty(), &thought.path),
+            },
             Part::Call(call) => {
-                let marker = (signed && first_call).then_some(NO_SIGNATURE);
+                let marker = (signed && first_call).then_some(super::NO_SIGNATURE);
                 first_call = false;
-                parts.push(call_part(call, call.signature.as_deref().or(marker)));
+                parts.take(Ok(call_part(call, call.signature.as_deref().or(marker))), dropped)?;
             }
             Part::Result(result) => {
-                parts.push(response_part(result));
+                parts.take(Ok(response_part(result)), dropped)?;
                 // The result itself is an object: pictures stand beside it.
                 for media in &result.parts {
                     if let Part::Media(media) = media {
                         dropped.note(&result.path);
-                        parts.push(media_part(media)?);
+                        parts.take(media_part(media), dropped)?;
                     }
                 }
             }
         }
     }
+    let parts = parts.finish()?;
     let role = if turn.role == Role::User { "user" } else { "model" };
     Ok((!parts.is_empty()).then(|| json!({ "role": role, "parts": parts })))
 }
@@ -169,7 +163,7 @@ fn tool_fields(body: &mut Map<String, Value>, request: &mut Request, dropped: &m
     }
 }
 
-fn config(request: Request, model: &str, dropped: &mut Dropped) -> Map<String, Value> {
+fn config(mut request: Request, model: &str, dropped: &mut Dropped) -> Result<Map<String, Value>, RequestError> {
     let mut config = Map::new();
     if let Some(limit) = request.max_tokens {
         config.insert("maxOutputTokens".into(), limit.into());
@@ -180,15 +174,22 @@ fn config(request: Request, model: &str, dropped: &mut Dropped) -> Map<String, V
         ("topK", request.top_k),
         ("frequencyPenalty", request.frequency_penalty),
         ("presencePenalty", request.presence_penalty),
-        ("seed", request.seed),
+        ("seed", seed(request.seed.take(), request.spelled.seed, dropped)),
     ];
     for (name, number) in numbers {
         if let Some(number) = number {
             config.insert(name.into(), Value::Number(number));
         }
     }
-    if !request.stop.is_empty() {
-        config.insert("stopSequences".into(), request.stop.into());
+    let stop = at_most(MAX_STOP, request.stop, request.spelled.stop, dropped)?;
+    if !stop.is_empty() {
+        config.insert("stopSequences".into(), stop.into());
+    }
+    if let Some(others) = request.logprobs {
+        config.insert("responseLogprobs".into(), true.into());
+        if others > 0 {
+            config.insert("logprobs".into(), others.into());
+        }
     }
     if request.choices > 1 {
         config.insert("candidateCount".into(), request.choices.into());
@@ -200,46 +201,26 @@ fn config(request: Request, model: &str, dropped: &mut Dropped) -> Map<String, V
         }
     }
     if let Some(thinking) = request.thinking {
-        match thinking_config(&thinking, model) {
+        match for_gemini(&thinking, model, request.show_thoughts) {
             Some((value, exact)) => {
                 dropped.note_if(!exact, request.spelled.thinking);
                 config.insert("thinkingConfig".into(), value);
             }
             None => dropped.note(request.spelled.thinking),
         }
+    } else if request.show_thoughts && for_gemini(&Thinking::Adaptive, model, true).is_some() {
+        // As much as it thinks by itself, but visibly.
+        config.insert("thinkingConfig".into(), json!({ "includeThoughts": true }));
     }
-    config
+    Ok(config)
 }
 
-/// The setting, and whether it says exactly what was asked. Budgets for efforts are those of `Google`'s own
-/// OpenAI-compatible API.
-fn thinking_config(thinking: &Thinking, model: &str) -> Option<(Value, bool)> {
-    let third = generation(model)? >= 3;
-    if !third && !model.contains("gemini-2.5") {
-        return None;
-    }
-    let level = |level: &str, exact: bool| Some((json!({ "thinkingLevel": level }), exact));
-    match thinking {
-        Thinking::Effort(effort) if third => match effort.as_str() {
-            "low" => level("low", true),
-            "minimal" => level("low", false),
-            "high" => level("high", true),
-            _ => level("high", false),
-        },
-        Thinking::Effort(effort) => {
-            let (budget, exact) = match effort.as_str() {
-                "minimal" | "low" => (1024, true),
-                "medium" => (8192, true),
-                "high" => (24576, true),
-                _ => (24576, false),
-            };
-            Some((json!({ "thinkingBudget": budget }), exact))
-        }
-        // The third generation always thinks, and 2.5 Pro does.
-        Thinking::Off if third => level("low", false),
-        Thinking::Off if model.contains("pro") => Some((json!({ "thinkingBudget": 128 }), false)),
-        Thinking::Off => Some((json!({ "thinkingBudget": 0 }), true)),
-        Thinking::Adaptive => Some((json!({ "thinkingBudget": -1, "includeThoughts": true }), true)),
-        Thinking::Budget(budget) => Some((json!({ "thinkingBudget": budget, "includeThoughts": true }), true)),
-    }
+/// Within this API's 32 bits: a longer seed is cut, which still gives the same answer to the same seed.
+fn seed(seed: Option<Number>, spelled: &str, dropped: &mut Dropped) -> Option<Number> {
+    let seed = seed?;
+    let Some(whole) = seed.as_i64().filter(|whole| i32::try_from(*whole).is_err()) else {
+        return Some(seed);
+    };
+    dropped.note(spelled);
+    Some(Number::from(whole & i64::from(i32::MAX)))
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::AnswerContext;
 use super::super::common::{Answer, Choice, Finish, Part, Thought, ToolCall, arguments, call_id, text_of};
-use super::super::usage;
+use super::super::{logprobs, usage};
 
 /// Reads a chat completion; `None` if it is none.
 pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answer> {
@@ -79,6 +79,7 @@ fn decode_choice(choice: &Value, ctx: &AnswerContext) -> Option<Choice> {
         refusal,
         finish,
         stop_sequence: None,
+        logprobs: logprobs::from_openai(choice.get("logprobs")),
     })
 }
 
@@ -92,7 +93,7 @@ pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Value {
             json!({
                 "index": index,
                 "message": message(choice),
-                "logprobs": null,
+                "logprobs": logprobs::to_openai(&choice.logprobs),
                 "finish_reason": super::finish_reason(choice.finish),
             })
         })

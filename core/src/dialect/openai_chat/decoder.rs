@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::super::common::{Event, Finish, call_id};
 use super::super::error;
 use super::super::stream::StreamError;
-use super::super::usage;
 use super::super::{AnswerContext, Dialect};
+use super::super::{logprobs, usage};
 
 /// Tool calls of one answer that are followed at most: far beyond any real answer, a bound on memory.
 const MAX_CALLS: usize = 1024;
@@ -43,6 +43,7 @@ struct Choice {
     #[serde(default)]
     index: u32,
     delta: Option<Delta>,
+    logprobs: Option<serde_json::Value>,
     finish_reason: Option<String>,
 }
 
@@ -125,6 +126,10 @@ impl Decoder {
             for call in delta.tool_calls.unwrap_or_default() {
                 self.call(choice, call, events)?;
             }
+        }
+        let tokens = logprobs::from_openai(raw.logprobs.as_ref());
+        if !tokens.is_empty() {
+            events.push(Event::Logprobs { choice, tokens });
         }
         if let Some(reason) = raw.finish_reason {
             let mut reason = super::finish_of(&reason);

@@ -4,7 +4,8 @@ use bytes::{BufMut as _, BytesMut};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::common::Event;
+use super::super::common::{Event, TokenLogprob};
+use super::super::logprobs;
 use super::super::stream::put_event;
 use super::super::{AnswerContext, Usage};
 
@@ -107,6 +108,7 @@ impl Encoder {
                 let block = json!({ "type": "redacted_thinking", "data": data });
                 self.put(*choice, json!({ "thinking_blocks": [block] }), out);
             }
+            Event::Logprobs { choice, tokens } => self.logprobs(*choice, tokens, out),
             Event::Refusal { choice, text } => self.put(*choice, json!({ "refusal": text }), out),
             Event::CallStart {
                 choice,
@@ -183,6 +185,25 @@ impl Encoder {
                 finish_reason,
             }],
         };
+        put_event(out, None, &chunk);
+    }
+
+    /// In a chunk of its own, for it comes with text that may have been split differently.
+    fn logprobs(&mut self, choice: u32, tokens: &[TokenLogprob], out: &mut BytesMut) {
+        self.begin(choice, out);
+        let choice = json!({
+            "index": choice,
+            "delta": {},
+            "logprobs": logprobs::to_openai(tokens),
+            "finish_reason": null,
+        });
+        let chunk = json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.ctx.created,
+            "model": self.ctx.model,
+            "choices": [choice],
+        });
         put_event(out, None, &chunk);
     }
 

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::super::RequestError;
-use super::super::at::{At, Dropped};
+use super::super::at::{At, Dropped, Kept};
 use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
-    ToolResult, arguments, as_f64, data_url, push_turn,
+    ToolResult, arguments, is, media, push_turn,
 };
 
 /// Fields that have their place in the common model, or that mean nothing once the proxy has read them.
@@ -34,21 +34,25 @@ const KNOWN: &[&str] = &[
     "user",
     "logprobs",
     "modalities",
+    "top_logprobs",
+    "audio",
+    "web_search_options",
+    "safety_identifier",
     // Not OpenAI's, but what vLLM, Ollama and others take.
     "top_k",
 ];
 
-/// Fields whose loss would change what is asked or what the caller reads.
-const REFUSED: &[(&str, &str)] = &[
+/// Fields whose loss would change what is asked or what the caller reads, but leave an answer that makes sense.
+const WITHOUT: &[(&str, &str)] = &[
     ("audio", "audio output is not supported by the chosen provider"),
     (
         "web_search_options",
         "web search is not supported by the chosen provider",
     ),
-    (
-        "top_logprobs",
-        "log probabilities are not supported by the chosen provider",
-    ),
+];
+
+/// Fields without which the request would be another one.
+const REFUSED: &[(&str, &str)] = &[
     ("functions", "is deprecated and cannot be translated: use tools"),
     (
         "function_call",
@@ -63,6 +67,8 @@ const SPELLED: Spelling = Spelling {
     frequency_penalty: "frequency_penalty",
     presence_penalty: "presence_penalty",
     seed: "seed",
+    stop: "stop",
+    logprobs: "logprobs",
     choices: "n",
     format: "response_format",
     thinking: "reasoning_effort",
@@ -73,7 +79,7 @@ const SPELLED: Spelling = Spelling {
 /// Reads a chat completion request.
 pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
     let root = At::root(body);
-    refuse(&root)?;
+    refuse(&root, dropped)?;
     root.note_unknown(KNOWN, dropped);
     let mut request = Request {
         spelled: SPELLED,
@@ -87,18 +93,24 @@ pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Re
     Ok(request)
 }
 
-fn refuse(root: &At<'_>) -> Result<(), RequestError> {
+fn refuse(root: &At<'_>, dropped: &mut Dropped) -> Result<(), RequestError> {
     for (name, problem) in REFUSED {
         if let Some(at) = root.get(name) {
             return Err(at.unsupported(problem));
         }
     }
-    if let Some(at) = root.get("logprobs").filter(|at| at.value != &Value::Bool(false)) {
-        at.bool()?;
-        return Err(at.unsupported("log probabilities are not supported by the chosen provider"));
+    for (name, problem) in WITHOUT {
+        if let Some(at) = root.get(name) {
+            dropped.leave_out(at.unsupported(problem))?;
+        }
     }
     if let Some(at) = root.get("modalities").filter(|at| at.value != &json!(["text"])) {
-        return Err(at.unsupported("only [\"text\"] is supported by the chosen provider"));
+        let refusal = at.unsupported("only [\"text\"] is supported by the chosen provider");
+        if at.items()?.any(|item| item.value == "text") {
+            dropped.leave_out(refusal)?;
+        } else {
+            return Err(refusal);
+        }
     }
     Ok(())
 }
@@ -111,10 +123,14 @@ fn sampling(root: &At<'_>, request: &mut Request) -> Result<(), RequestError> {
     request.top_p = number("top_p")?;
     request.top_k = number("top_k")?;
     // Zero is the default of both penalties: nothing is lost with it.
-    request.frequency_penalty = number("frequency_penalty")?.filter(|n| as_f64(n) != 0.0);
-    request.presence_penalty = number("presence_penalty")?.filter(|n| as_f64(n) != 0.0);
+    request.frequency_penalty = number("frequency_penalty")?.filter(|n| !is(n, 0.0));
+    request.presence_penalty = number("presence_penalty")?.filter(|n| !is(n, 0.0));
     request.seed = number("seed")?;
-    request.user = root.get("user").map(|at| at.string()).transpose()?;
+    let user = root.get("safety_identifier").or_else(|| root.get("user"));
+    request.user = user.map(|at| at.string()).transpose()?;
+    let wanted = root.get("logprobs").map(|at| at.bool()).transpose()?;
+    let top = root.get("top_logprobs").map(|at| at.u64()).transpose()?;
+    request.logprobs = wanted.unwrap_or(false).then(|| top.unwrap_or(0));
     if let Some(at) = root.get("stop") {
         request.stop = if at.value.is_string() {
             vec![at.string()?]
@@ -199,43 +215,33 @@ fn content(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError
     if !at.value.is_array() {
         return Err(at.wrong("must be a string or an array of parts"));
     }
-    let mut parts = Vec::new();
+    let mut parts = Kept::new();
     for part in at.items()? {
-        part.object()?;
-        let kind = part.need("type")?;
-        match kind.str()? {
-            "text" => parts.push(Part::Text(part.need("text")?.string()?)),
-            "image_url" => {
-                let image = part.need("image_url")?;
-                let url = image.need("url")?;
-                image.note_unknown(&["url"], dropped);
-                parts.push(Part::Media(media(url.str()?, None, url.path())));
-            }
-            "file" => parts.push(Part::Media(file(&part.need("file")?)?)),
-            "input_audio" => return Err(kind.unsupported("audio is not supported by the chosen provider")),
-            "refusal" => parts.push(Part::Text(part.need("refusal")?.string()?)),
-            _ => return Err(kind.unsupported("is not a content part this proxy can translate")),
-        }
-        part.note_unknown(&["type", "text", "image_url", "file", "refusal"], dropped);
+        parts.take(content_part(&part, dropped), dropped)?;
     }
-    Ok(parts)
+    parts.finish()
 }
 
-fn media(url: &str, name: Option<String>, path: String) -> Media {
-    match data_url(url) {
-        Some((mime, data)) => Media {
-            mime: Some(mime),
-            source: MediaSource::Inline(data),
-            name,
-            path,
-        },
-        None => Media {
-            mime: None,
-            source: MediaSource::Url(url.to_owned()),
-            name,
-            path,
-        },
-    }
+fn content_part(part: &At<'_>, dropped: &mut Dropped) -> Result<Part, RequestError> {
+    part.object()?;
+    part.note_unknown(
+        &["type", "text", "image_url", "file", "refusal", "input_audio"],
+        dropped,
+    );
+    let kind = part.need("type")?;
+    Ok(match kind.str()? {
+        "text" => Part::Text(part.need("text")?.string()?),
+        "image_url" => {
+            let image = part.need("image_url")?;
+            let url = image.need("url")?;
+            image.note_unknown(&["url"], dropped);
+            Part::Media(media(url.str()?, None, url.path()))
+        }
+        "file" => Part::Media(file(&part.need("file")?)?),
+        "input_audio" => return Err(kind.unsupported("audio is not supported by the chosen provider")),
+        "refusal" => Part::Text(part.need("refusal")?.string()?),
+        _ => return Err(kind.unsupported("is not a content part this proxy can translate")),
+    })
 }
 
 fn file(at: &At<'_>) -> Result<Media, RequestError> {
@@ -359,7 +365,8 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
             tool.object()?;
             let kind = tool.need("type")?;
             if kind.str()? != "function" {
-                return Err(kind.unsupported("only function tools can be translated"));
+                dropped.leave_out(kind.unsupported("only function tools can be translated"))?;
+                continue;
             }
             let function = tool.need("function")?;
             let strict = function.get("strict").map(|at| at.bool()).transpose()?.unwrap_or(false);
@@ -377,7 +384,10 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         }
     }
     request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
-    request.tool_choice = root.get("tool_choice").map(|at| tool_choice(&at)).transpose()?;
+    match root.get("tool_choice").map(|at| tool_choice(&at)).transpose() {
+        Ok(choice) => request.tool_choice = choice,
+        Err(refusal) => dropped.leave_out(refusal)?,
+    }
     Ok(())
 }
 

@@ -2,11 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::at::Dropped;
+use super::super::at::{Dropped, Kept};
 use super::super::common::{
-    Format, MediaSource, Part, Request, Role, Thinking, Tool, ToolCall, ToolChoice, Turn, json_text, text_of,
+    Format, MediaSource, Part, Request, Role, Tool, ToolCall, ToolChoice, Turn, at_most, is, json_text, text_of,
 };
+use super::super::thinking::{self, Level};
 use super::super::{RequestError, Target};
+
+/// Stop sequences that this API takes.
+const MAX_STOP: usize = 4;
 
 /// Writes a chat completion request.
 pub(in super::super) fn encode(
@@ -14,7 +18,8 @@ pub(in super::super) fn encode(
     target: &Target<'_>,
     dropped: &mut Dropped,
 ) -> Result<Value, RequestError> {
-    let reasons = super::reasons(target.model);
+    let effort = effort(&request, target.model, dropped);
+    let samples_itself = thinking::openai_samples_itself(target.model, effort);
     let mut body = Map::new();
     body.insert("model".into(), target.model.into());
     let mut messages = Vec::new();
@@ -30,25 +35,61 @@ pub(in super::super) fn encode(
     body.insert("messages".into(), messages.into());
     if let Some(limit) = request.max_tokens {
         body.insert(
-            if reasons { "max_completion_tokens" } else { "max_tokens" }.into(),
+            if thinking::counts_completion_tokens(target.model) {
+                "max_completion_tokens"
+            } else {
+                "max_tokens"
+            }
+            .into(),
             limit.into(),
         );
     }
+    let spelled = request.spelled;
+    // What stands for "as ever": thinking models refuse any other value.
     let numbers = [
-        ("temperature", request.temperature),
-        ("top_p", request.top_p),
-        ("frequency_penalty", request.frequency_penalty),
-        ("presence_penalty", request.presence_penalty),
-        ("seed", request.seed),
+        ("temperature", request.temperature, spelled.temperature, 1.0),
+        ("top_p", request.top_p, spelled.top_p, 1.0),
+        (
+            "frequency_penalty",
+            request.frequency_penalty,
+            spelled.frequency_penalty,
+            0.0,
+        ),
+        (
+            "presence_penalty",
+            request.presence_penalty,
+            spelled.presence_penalty,
+            0.0,
+        ),
     ];
-    for (name, number) in numbers {
-        if let Some(number) = number {
+    for (name, number, spelled, usual) in numbers {
+        let Some(number) = number else { continue };
+        if samples_itself {
+            dropped.note_if(!is(&number, usual), spelled);
+        } else {
             body.insert(name.into(), Value::Number(number));
         }
     }
+    if let Some(seed) = request.seed {
+        body.insert("seed".into(), Value::Number(seed));
+    }
     dropped.note_if(request.top_k.is_some(), request.spelled.top_k);
-    if !request.stop.is_empty() {
-        body.insert("stop".into(), request.stop.into());
+    let stop = at_most(MAX_STOP, request.stop, spelled.stop, dropped)?;
+    if !stop.is_empty() {
+        body.insert("stop".into(), stop.into());
+    }
+    match request.logprobs {
+        Some(_) if samples_itself => dropped.leave_out(RequestError::unsupported(
+            spelled.logprobs,
+            "the chosen model gives no log probabilities while it thinks",
+        ))?,
+        Some(others) => {
+            body.insert("logprobs".into(), true.into());
+            if others > 0 {
+                body.insert("top_logprobs".into(), others.into());
+            }
+        }
+        None => {}
     }
     if request.choices > 1 {
         body.insert("n".into(), request.choices.into());
@@ -56,11 +97,8 @@ pub(in super::super) fn encode(
     if let Some(user) = request.user {
         body.insert("user".into(), user.into());
     }
-    match request.thinking {
-        Some(Thinking::Effort(effort)) if reasons => drop(body.insert("reasoning_effort".into(), effort.into())),
-        None | Some(Thinking::Off) if !reasons => {}
-        None => {}
-        Some(_) => dropped.note(request.spelled.thinking),
+    if let Some(effort) = effort {
+        body.insert("reasoning_effort".into(), effort.as_str().into());
     }
     if let Some(format) = request.format {
         body.insert("response_format".into(), format_value(format));
@@ -85,9 +123,16 @@ pub(in super::super) fn encode(
     Ok(Value::Object(body))
 }
 
+fn effort(request: &Request, model: &str, dropped: &mut Dropped) -> Option<Level> {
+    let thinking = request.thinking.as_ref()?;
+    let told = thinking::for_openai(thinking, model);
+    dropped.note_if(told.is_none_or(|(_, exact)| !exact), request.spelled.thinking);
+    told.and_then(|(effort, _)| effort)
+}
+
 /// Tool results become messages of their own and come first; the rest of the turn follows as the user's message.
 fn user_messages(turn: &Turn, messages: &mut Vec<Value>, dropped: &mut Dropped) -> Result<(), RequestError> {
-    let mut rest = Vec::new();
+    let mut rest = Kept::new();
     for part in &turn.parts {
         match part {
             Part::Result(result) => {
@@ -98,14 +143,15 @@ fn user_messages(turn: &Turn, messages: &mut Vec<Value>, dropped: &mut Dropped) 
                 // A tool message holds text only: pictures follow in the user's message.
                 for media in result.parts.iter().filter(|part| matches!(part, Part::Media(_))) {
                     dropped.note(&result.path);
-                    rest.push(content_part(media)?);
+                    rest.take(content_part(media), dropped)?;
                 }
             }
-            Part::Thought(thought) => dropped.note(&thought.path),
+            Part::Thought(thought) => dropped.note_if(!thought.text.is_empty(), &thought.path),
             Part::Call(_) => {}
-            Part::Text(_) | Part::Media(_) => rest.push(content_part(part)?),
+            Part::Text(_) | Part::Media(_) => rest.take(content_part(part), dropped)?,
         }
     }
+    let rest = rest.finish()?;
     if !rest.is_empty() {
         messages.push(json!({ "role": "user", "content": simplest(rest) }));
     }
@@ -157,12 +203,12 @@ fn assistant_message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>
         match part {
             Part::Text(piece) => text.push_str(piece),
             Part::Call(call) => calls.push(call_value(call)),
-            Part::Thought(thought) => dropped.note(&thought.path),
+            Part::Thought(thought) => dropped.note_if(!thought.text.is_empty(), &thought.path),
             Part::Media(media) => {
-                return Err(RequestError::unsupported(
+                dropped.leave_out(RequestError::unsupported(
                     &media.path,
                     "media in an assistant message is not supported by the chosen provider",
-                ));
+                ))?;
             }
             Part::Result(result) => {
                 return Err(RequestError::field(

@@ -8,8 +8,10 @@ use bowsprit_core::fault::{ErrorKind, TransportFault};
 use bowsprit_crds::provider_config::RetryOn;
 
 use super::super::attempt::Failure;
+use super::super::id::TraceId;
 use super::super::route::clip;
 use super::{Candidate, Round};
+use crate::telemetry::micros;
 
 /// With another candidate at hand, a throttled provider is not waited for longer than this.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -58,9 +60,12 @@ impl Round<'_> {
     pub(super) fn log_failure(&self, candidate: &Candidate, failure: &Failure, then: &Then) {
         tracing::info!(
             request_id = self.story.id().as_str(),
+            trace_id = self.story.trace.as_ref().map(TraceId::as_str),
+            attempt = self.story.attempts(),
             provider = %candidate.upstream.provider.name,
             model = %candidate.model,
             code = failure.code.as_str(),
+            duration_us = micros(self.story.attempt_took()),
             detail = clip(&failure.message),
             then = match then {
                 Then::Again(_) => "again",

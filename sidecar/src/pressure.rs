@@ -3,14 +3,12 @@
 use std::error::Error as _;
 use std::io;
 
+use crate::memory::Memory;
+use crate::metrics::{Registry, set};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
-
-use crate::memory::Memory;
-use crate::metrics::set;
 
 /// A door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +39,19 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+/// How a connection can end badly.
+const REASONS: [&str; 6] = [
+    "malformed",
+    "too_large",
+    "header_timeout",
+    "stuck_reader",
+    "closed",
+    "other",
+];
+
 /// The families.
 #[derive(Clone)]
-pub struct ProcessMetrics {
+pub struct Pressure {
     accept_errors: Family<DoorLabel, Counter>,
     connections_failed: Family<ReasonLabel, Counter>,
     held: Gauge,
@@ -51,7 +59,7 @@ pub struct ProcessMetrics {
     lines_lost: Counter,
 }
 
-impl ProcessMetrics {
+impl Pressure {
     /// Registers the families.
     pub fn register(registry: &mut Registry) -> Self {
         let new = Self {
@@ -61,25 +69,36 @@ impl ProcessMetrics {
             budget: Gauge::default(),
             lines_lost: Counter::default(),
         };
+        // All there are, from the start: a counter that appears with its first count has no rate.
+        for door in [Door::App, Door::Admin] {
+            let _ = new.accept_errors.get_or_create(&DoorLabel { door: door.as_str() });
+        }
+        for reason in REASONS {
+            let _ = new.connections_failed.get_or_create(&ReasonLabel { reason });
+        }
         registry.register(
             "accept_errors",
             "Times a door could not accept, for want of file descriptors or memory",
+            &["door"],
             new.accept_errors.clone(),
         );
         registry.register(
             "connections_failed",
-            "Connections to the sidecar that ended badly: malformed, too_large, header_timeout, stuck_reader, closed, other",
+            "Connections to the sidecar that ended badly, by what went wrong",
+            &["reason"],
             new.connections_failed.clone(),
         );
-        registry.register("held_bytes", "Bytes of bodies held in memory", new.held.clone());
+        registry.register("held_bytes", "Bytes of bodies held in memory", &[], new.held.clone());
         registry.register(
             "held_bytes_limit",
             "Bytes of bodies that may be held in memory",
+            &[],
             new.budget.clone(),
         );
         registry.register(
             "log_lines_lost",
             "Log lines lost because nobody read them in time",
+            &[],
             new.lines_lost.clone(),
         );
         new

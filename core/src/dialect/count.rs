@@ -1,0 +1,144 @@
+//! Counting a request's tokens, said by one API to another: `Anthropic`'s `count_tokens`, `Gemini`'s `countTokens` and
+//! `OpenAI`'s `/responses/input_tokens`.
+//!
+//! What is counted is what a conversation would be translated to: system prompt, turns, tools. What only steers the answer
+//! is not asked about and so never refused here. Servers that are merely compatible with `OpenAI` count nothing.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::at::{Dropped, parse_body};
+use super::common::{Request, to_bytes};
+use super::{
+    Dialect, RequestError, Target, Translated, anthropic_messages, gemini, gemini_method, openai_responses, parse_error,
+};
+use crate::fault::ErrorKind;
+
+mod openai;
+
+/// Path on the provider's side, as [`super::request_path`]; none: no API of this dialect counts.
+pub fn path(dialect: Dialect, model: &str) -> Option<String> {
+    match dialect {
+        Dialect::AnthropicMessages => Some("/v1/messages/count_tokens".to_owned()),
+        Dialect::Gemini => Some(gemini_method(model, "countTokens")),
+        Dialect::OpenAiResponses => Some("/responses/input_tokens".to_owned()),
+        Dialect::OpenAiChat => None,
+    }
+}
+
+/// What of a messages request is counted.
+const ANTHROPIC: &[&str] = &[
+    "model",
+    "system",
+    "messages",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+];
+
+/// `Gemini`'s count of a whole request, with system prompt and tools.
+const WHOLE: &str = "generateContentRequest";
+
+/// Says the request in another dialect.
+///
+/// # Errors
+/// As [`super::translate_request`].
+pub fn translate_request(
+    from: Dialect,
+    to: Dialect,
+    body: &[u8],
+    target: &Target<'_>,
+) -> Result<Translated, RequestError> {
+    let value = parse_body(body)?;
+    let mut dropped = Dropped::new(target.drop_unsupported);
+    let mut request = decode(from, &value, &mut dropped)?;
+    keep_what_counts(&mut request);
+    let body = match to {
+        Dialect::AnthropicMessages => {
+            let mut body = anthropic_messages::request_out::encode(request, target, &mut dropped)?;
+            if let Some(object) = body.as_object_mut() {
+                object.retain(|name, _| ANTHROPIC.contains(&name.as_str()));
+            }
+            body
+        }
+        Dialect::Gemini => {
+            let target = Target {
+                safety: &[],
+                ..target.clone()
+            };
+            let mut body = gemini::request_out::encode(request, &target, &mut dropped)?;
+            if let Some(object) = body.as_object_mut() {
+                object.insert("model".to_owned(), gemini::full_name(target.model).into());
+            }
+            json!({ WHOLE: body })
+        }
+        Dialect::OpenAiResponses => openai::encode(&request, target, &mut dropped)?,
+        Dialect::OpenAiChat => {
+            let problem = "cannot be counted: the chosen provider's API has no token count";
+            return Err(RequestError::unsupported("model", problem));
+        }
+    };
+    Ok(Translated {
+        body: to_bytes(&body),
+        dropped: dropped.into_vec(),
+        show_thoughts: false,
+    })
+}
+
+fn decode(from: Dialect, value: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
+    match from {
+        Dialect::AnthropicMessages => anthropic_messages::request_in::decode(value, dropped),
+        Dialect::OpenAiResponses => openai_responses::request_in::decode(value, dropped),
+        Dialect::Gemini => match value.get(WHOLE) {
+            None => gemini::request_in::decode(value, dropped),
+            Some(inner) => gemini::request_in::decode(inner, dropped).map_err(|mut error| {
+                error.path = format!("{WHOLE}.{}", error.path);
+                error
+            }),
+        },
+        Dialect::OpenAiChat => Err(RequestError::not_json("is no count of tokens")),
+    }
+}
+
+/// Only what is put into the model; how it is to answer makes no token.
+fn keep_what_counts(request: &mut Request) {
+    let Request {
+        system,
+        turns,
+        tools,
+        tool_choice,
+        spelled,
+        ..
+    } = std::mem::take(request);
+    *request = Request {
+        system,
+        turns,
+        tools,
+        tool_choice,
+        spelled,
+        choices: 1,
+        ..Request::default()
+    };
+}
+
+/// Says the provider's count in another dialect.
+///
+/// # Errors
+/// What the answer really was, as [`super::translate_response`].
+pub fn translate_response(from: Dialect, to: Dialect, body: &[u8]) -> Result<Bytes, ErrorKind> {
+    let value: Value = serde_json::from_slice(body).map_err(|_| ErrorKind::Malformed)?;
+    if value.get("error").is_some_and(|error| !error.is_null()) {
+        return Err(parse_error(from, 200, body).kind);
+    }
+    let name = match from {
+        Dialect::Gemini => "totalTokens",
+        _ => "input_tokens",
+    };
+    let tokens = value.get(name).and_then(Value::as_u64).ok_or(ErrorKind::Malformed)?;
+    Ok(to_bytes(&match to {
+        Dialect::Gemini => json!({ "totalTokens": tokens }),
+        Dialect::OpenAiResponses => json!({ "object": "response.input_tokens", "input_tokens": tokens }),
+        Dialect::AnthropicMessages | Dialect::OpenAiChat => json!({ "input_tokens": tokens }),
+    }))
+}

@@ -1,0 +1,382 @@
+//! Embeddings, said by one API to another: `OpenAI`'s `/embeddings`, `Gemini`'s `embedContent` and `batchEmbedContents`.
+//! `Anthropic` has none.
+//!
+//! Inputs are texts. What is refused: token arrays (another model's tokens mean nothing), parts that are not text,
+//! different dimensions within one batch, more inputs than the provider takes at once. `taskType` and `title` are hints
+//! that `OpenAI` lacks, `user` one that `Gemini` lacks: they are left out and listed.
+//!
+//! `OpenAI`'s vectors have length 1, and programs compare them by dot product; `Gemini`'s have it only in full size. So an
+//! `OpenAI` caller gets them scaled to length 1. `Gemini` counts no tokens for its older embedding models: `usage` is 0
+//! then.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::at::{At, Dropped, parse_body};
+use super::common::to_bytes;
+use super::{Dialect, RequestError, Translated, Usage, gemini, gemini_method, parse_error, usage};
+use crate::fault::ErrorKind;
+
+/// Inputs that `batchEmbedContents` takes at once.
+const MAX_GEMINI: usize = 100;
+/// Inputs that `/embeddings` takes at once.
+const MAX_OPENAI: usize = 2048;
+
+/// How embeddings are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `OpenAI`'s `/embeddings`.
+    OpenAi,
+    /// `Gemini`'s `embedContent`.
+    One,
+    /// `Gemini`'s `batchEmbedContents`.
+    Batch,
+}
+
+impl Form {
+    /// Whose it is.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::OpenAi => Dialect::OpenAiChat,
+            Self::One | Self::Batch => Dialect::Gemini,
+        }
+    }
+
+    /// The form in which a provider of `to` is asked; none: it has no embeddings.
+    pub fn at(self, to: Dialect) -> Option<Self> {
+        match to {
+            _ if to == self.dialect() => Some(self),
+            Dialect::OpenAiChat => Some(Self::OpenAi),
+            Dialect::Gemini => Some(Self::Batch),
+            Dialect::AnthropicMessages | Dialect::OpenAiResponses => None,
+        }
+    }
+
+    /// Path on the provider's side, as [`super::request_path`].
+    pub fn path(self, model: &str) -> String {
+        match self {
+            Self::OpenAi => "/embeddings".to_owned(),
+            Self::One => gemini_method(model, "embedContent"),
+            Self::Batch => gemini_method(model, "batchEmbedContents"),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    texts: Vec<String>,
+    dimensions: Option<u64>,
+}
+
+/// Says the request in the form of a provider of another dialect ([`Form::at`]).
+///
+/// # Errors
+/// `VAL_UNSUPPORTED` where it cannot be carried, `VAL_FIELD` and `VAL_NOT_JSON` where it is wrong.
+pub fn translate_request(
+    from: Form,
+    to: Form,
+    body: &[u8],
+    model: &str,
+    drop_unsupported: bool,
+) -> Result<Translated, RequestError> {
+    let value = parse_body(body)?;
+    let root = At::root(&value);
+    let mut dropped = Dropped::new(drop_unsupported);
+    let asked = match from {
+        Form::OpenAi => from_openai(&root, &mut dropped)?,
+        Form::One => {
+            let mut asked = Asked::default();
+            from_content(&root, &mut asked, &mut dropped)?;
+            asked
+        }
+        Form::Batch => from_batch(&root, &mut dropped)?,
+    };
+    let (most, inputs) = match to {
+        Form::OpenAi => (MAX_OPENAI, "requests"),
+        Form::One => (1, "input"),
+        Form::Batch => (MAX_GEMINI, "input"),
+    };
+    if asked.texts.len() > most {
+        let problem = format!("the chosen provider takes {most} inputs at once: send fewer");
+        return Err(RequestError::unsupported(inputs, problem));
+    }
+    let body = match to {
+        Form::OpenAi => to_openai(asked, model),
+        Form::One | Form::Batch => to_gemini(asked, model),
+    };
+    Ok(Translated {
+        body: to_bytes(&body),
+        dropped: dropped.into_vec(),
+        show_thoughts: false,
+    })
+}
+
+fn from_openai(root: &At<'_>, dropped: &mut Dropped) -> Result<Asked, RequestError> {
+    const TOKENS: &str = "token arrays mean nothing to the chosen provider's model: send text";
+    root.note_unknown(&["model", "input", "dimensions", "encoding_format"], dropped);
+    encoding(root)?;
+    let input = root.need("input")?;
+    let mut asked = Asked {
+        texts: Vec::new(),
+        dimensions: root.get("dimensions").map(|at| at.u64()).transpose()?,
+    };
+    if input.value.is_string() {
+        asked.texts.push(input.string()?);
+        return Ok(asked);
+    }
+    for item in input
+        .items()
+        .map_err(|_| input.wrong("must be a string or an array of strings"))?
+    {
+        if item.value.is_array() || item.value.is_number() {
+            return Err(input.unsupported(TOKENS));
+        }
+        asked.texts.push(item.string()?);
+    }
+    if asked.texts.is_empty() {
+        return Err(input.wrong("must not be empty"));
+    }
+    Ok(asked)
+}
+
+/// Whether base64 is wanted, as `OpenAI`'s own SDKs do.
+fn encoding(root: &At<'_>) -> Result<bool, RequestError> {
+    let Some(at) = root.get("encoding_format") else {
+        return Ok(false);
+    };
+    match at.str()? {
+        "float" => Ok(false),
+        "base64" => Ok(true),
+        _ => Err(at.wrong("must be float or base64")),
+    }
+}
+
+fn from_batch(root: &At<'_>, dropped: &mut Dropped) -> Result<Asked, RequestError> {
+    root.note_unknown(&["requests", "model"], dropped);
+    let requests = root.need("requests")?;
+    let mut asked = Asked::default();
+    for request in requests.items()? {
+        from_content(&request, &mut asked, dropped)?;
+    }
+    if asked.texts.is_empty() {
+        return Err(requests.wrong("must not be empty"));
+    }
+    Ok(asked)
+}
+
+fn from_content(at: &At<'_>, asked: &mut Asked, dropped: &mut Dropped) -> Result<(), RequestError> {
+    at.object()?;
+    // The Python SDK writes snake case in places, and the API reads both.
+    at.note_unknown(
+        &["model", "content", "outputDimensionality", "output_dimensionality"],
+        dropped,
+    );
+    let dimensions = at
+        .get("outputDimensionality")
+        .or_else(|| at.get("output_dimensionality"))
+        .map(|at| at.u64())
+        .transpose()?;
+    if !asked.texts.is_empty() && dimensions != asked.dimensions {
+        return Err(RequestError::unsupported(
+            at.child("outputDimensionality"),
+            "must be the same for all inputs with the chosen provider",
+        ));
+    }
+    asked.dimensions = dimensions;
+    let content = at.need("content")?;
+    let parts = content.need("parts")?;
+    let mut text = String::new();
+    for (index, part) in parts.items()?.enumerate() {
+        part.object()?;
+        let Some(piece) = part.get("text") else {
+            return Err(part.unsupported("only text can be embedded by the chosen provider"));
+        };
+        if index > 0 {
+            text.push('\n');
+            dropped.note(parts.path());
+        }
+        text.push_str(piece.str()?);
+    }
+    asked.texts.push(text);
+    Ok(())
+}
+
+fn to_openai(asked: Asked, model: &str) -> Value {
+    let mut body = Map::new();
+    body.insert("model".into(), model.into());
+    body.insert("input".into(), asked.texts.into());
+    if let Some(dimensions) = asked.dimensions {
+        body.insert("dimensions".into(), dimensions.into());
+    }
+    body.insert("encoding_format".into(), "float".into());
+    Value::Object(body)
+}
+
+fn to_gemini(asked: Asked, model: &str) -> Value {
+    let name = gemini::full_name(model);
+    let dimensions = asked.dimensions;
+    let requests: Vec<Value> = asked
+        .texts
+        .into_iter()
+        .map(|text| {
+            let mut request = json!({ "model": name, "content": { "parts": [{ "text": text }] } });
+            if let (Some(dimensions), Some(object)) = (dimensions, request.as_object_mut()) {
+                object.insert("outputDimensionality".to_owned(), dimensions.into());
+            }
+            request
+        })
+        .collect();
+    json!({ "requests": requests })
+}
+
+#[derive(Deserialize)]
+struct OpenAiAnswer {
+    data: Vec<OpenAiVector>,
+    usage: Option<usage::OpenAi>,
+}
+
+#[derive(Deserialize)]
+struct OpenAiVector {
+    #[serde(default)]
+    index: usize,
+    embedding: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GeminiAnswer {
+    embeddings: Option<Vec<GeminiVector>>,
+    embedding: Option<GeminiVector>,
+    usage_metadata: Option<usage::Gemini>,
+}
+
+#[derive(Deserialize)]
+struct GeminiVector {
+    values: Vec<f64>,
+}
+
+/// Says the provider's answer (in the form `from`) to a caller who asked with `request` in the form `to`. The usage is
+/// none where the provider counts no tokens.
+///
+/// # Errors
+/// What the answer really was, as [`super::translate_response`].
+pub fn translate_response(
+    from: Form,
+    to: Form,
+    body: &[u8],
+    request: &[u8],
+    model: &str,
+) -> Result<(Bytes, Option<Usage>), ErrorKind> {
+    let malformed = |_| ErrorKind::Malformed;
+    let value: Value = serde_json::from_slice(body).map_err(malformed)?;
+    if value.get("error").is_some_and(|error| !error.is_null()) {
+        return Err(parse_error(from.dialect(), 200, body).kind);
+    }
+    let (vectors, used) = match from {
+        Form::OpenAi => {
+            let mut answer = OpenAiAnswer::deserialize(value).map_err(malformed)?;
+            answer.data.sort_by_key(|vector| vector.index);
+            let vectors: Vec<Vec<f64>> = answer.data.into_iter().map(|vector| vector.embedding).collect();
+            (vectors, answer.usage.map(Usage::from))
+        }
+        Form::One | Form::Batch => {
+            let answer = GeminiAnswer::deserialize(value).map_err(malformed)?;
+            let all = answer
+                .embeddings
+                .unwrap_or_default()
+                .into_iter()
+                .chain(answer.embedding);
+            (
+                all.map(|vector| vector.values).collect(),
+                answer.usage_metadata.map(Usage::from),
+            )
+        }
+    };
+    // Vectors are matched to inputs by their place: one too few would shift all that follow.
+    if vectors.is_empty() || vectors.len() != inputs(to, request) {
+        return Err(ErrorKind::Malformed);
+    }
+    let body = match to {
+        Form::OpenAi => openai_answer(vectors, wants_base64(request), used, model),
+        Form::One => json!({ "embedding": { "values": vectors.into_iter().next() } }),
+        Form::Batch => {
+            let vectors: Vec<Value> = vectors.into_iter().map(|values| json!({ "values": values })).collect();
+            json!({ "embeddings": vectors })
+        }
+    };
+    Ok((to_bytes(&body), used))
+}
+
+fn inputs(form: Form, request: &[u8]) -> usize {
+    #[derive(Deserialize)]
+    struct Request {
+        input: Option<Many>,
+        requests: Option<Many>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Many {
+        All(Vec<serde::de::IgnoredAny>),
+        One(serde::de::IgnoredAny),
+    }
+    let count = |many: Option<Many>| match many {
+        Some(Many::All(list)) => list.len(),
+        Some(Many::One(_)) => 1,
+        None => 0,
+    };
+    let Ok(request) = serde_json::from_slice::<Request>(request) else {
+        return 0;
+    };
+    match form {
+        Form::OpenAi => count(request.input),
+        Form::One => 1,
+        Form::Batch => count(request.requests),
+    }
+}
+
+fn wants_base64(request: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Request {
+        encoding_format: Option<String>,
+    }
+    serde_json::from_slice::<Request>(request).is_ok_and(|request| request.encoding_format.as_deref() == Some("base64"))
+}
+
+fn openai_answer(vectors: Vec<Vec<f64>>, base64: bool, used: Option<Usage>, model: &str) -> Value {
+    let data: Vec<Value> = vectors
+        .into_iter()
+        .enumerate()
+        .map(|(index, mut vector)| {
+            to_unit_length(&mut vector);
+            let embedding = if base64 { encode(&vector).into() } else { json!(vector) };
+            json!({ "object": "embedding", "index": index, "embedding": embedding })
+        })
+        .collect();
+    let tokens = used.unwrap_or_default().input;
+    json!({
+        "object": "list",
+        "data": data,
+        "model": model,
+        "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
+    })
+}
+
+/// Leaves alone what is as long as 32-bit numbers allow to tell, and what has no direction.
+fn to_unit_length(vector: &mut [f64]) {
+    let length = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
+    if length > 0.0 && (length - 1.0).abs() > 1e-4 {
+        for value in vector {
+            *value /= length;
+        }
+    }
+}
+
+/// Little-endian 32-bit floats.
+fn encode(vector: &[f64]) -> String {
+    #[allow(clippy::cast_possible_truncation)] // what this form holds
+    let bytes: Vec<u8> = vector.iter().flat_map(|value| (*value as f32).to_le_bytes()).collect();
+    STANDARD.encode(bytes)
+}

@@ -1,0 +1,26 @@
+//! `OpenAI` Responses: spoken by callers, to every provider.
+//!
+//! `OpenAI` itself gets such a request byte for byte (see [`native`]); for all others it goes through the common model.
+//! What only `OpenAI` can do, because it lives there, is refused with its path: `previous_response_id`, `conversation`,
+//! `prompt`, `background`, item references and hosted tools.
+//!
+//! # Thoughts of other providers
+//! They travel as reasoning items. What a provider wants to see again (`Anthropic`'s signatures and redacted thoughts,
+//! `Gemini`'s signatures of tool calls) stands in `encrypted_content` behind a mark of our own (`carried`), and finds its
+//! way back when the caller sends its history. The ids of responses and items say [`OURS`] too, so that `OpenAI` is never
+//! asked for what it does not have.
+
+pub(super) mod answer;
+mod carried;
+mod echo;
+pub(super) mod encoder;
+mod input;
+mod native;
+pub(super) mod request_in;
+mod response;
+
+pub use echo::Echo;
+pub use native::native_responses;
+
+/// Stands in every id and every `encrypted_content` that this proxy makes, and in nothing that `OpenAI` makes.
+const OURS: &str = "bowsprit";

@@ -1,0 +1,259 @@
+//! Responses requests, read.
+
+use serde_json::Value;
+
+use super::super::RequestError;
+use super::super::at::{At, Dropped};
+use super::super::common::{Format, Request, Spelling, Thinking, Tool, ToolChoice};
+use super::input;
+
+/// Fields that have their place in the common model or in the answer, or that mean nothing once the proxy has read them.
+const KNOWN: &[&str] = &[
+    "model",
+    "input",
+    "instructions",
+    "stream",
+    "stream_options",
+    "max_output_tokens",
+    "temperature",
+    "top_p",
+    "top_logprobs",
+    "text",
+    "reasoning",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "user",
+    "safety_identifier",
+    "include",
+    "background",
+    "store",
+    "truncation",
+];
+
+/// Fields that name something which `OpenAI` keeps.
+const STORED: &[(&str, &str)] = &[
+    (
+        "previous_response_id",
+        "only OpenAI knows its earlier responses: send the whole history in input, or route this model to provider: OpenAI",
+    ),
+    (
+        "conversation",
+        "only OpenAI keeps conversations: send the whole history in input, or route this model to provider: OpenAI",
+    ),
+    (
+        "prompt",
+        "only OpenAI keeps prompt templates: send the text in instructions and input, or route this model to provider: OpenAI",
+    ),
+];
+
+const SPELLED: Spelling = Spelling {
+    temperature: "temperature",
+    top_p: "top_p",
+    // This API has none of these.
+    top_k: "",
+    frequency_penalty: "",
+    presence_penalty: "",
+    seed: "",
+    stop: "",
+    logprobs: "top_logprobs",
+    choices: "",
+    format: "text.format",
+    thinking: "reasoning.effort",
+    user: "user",
+    parallel_tools: "parallel_tool_calls",
+};
+
+/// Reads a Responses request.
+pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
+    let root = At::root(body);
+    refuse(&root, dropped)?;
+    root.note_unknown(KNOWN, dropped);
+    let mut request = Request {
+        spelled: SPELLED,
+        choices: 1,
+        ..Request::default()
+    };
+    if let Some(at) = root.get("instructions") {
+        request.system.push(at.string()?);
+    }
+    input::decode(&root.need("input")?, &mut request, dropped)?;
+    sampling(&root, &mut request, dropped)?;
+    tools(&root, &mut request, dropped)?;
+    if let Some(text) = root.get("text") {
+        text.object()?;
+        text.note_unknown(&["format"], dropped);
+        request.format = text.get("format").map(|at| format(&at)).transpose()?.flatten();
+    }
+    Ok(request)
+}
+
+fn refuse(root: &At<'_>, dropped: &mut Dropped) -> Result<(), RequestError> {
+    for (name, problem) in STORED {
+        if let Some(at) = root.get(name) {
+            return Err(at.unsupported(problem));
+        }
+    }
+    if let Some(at) = root.get("background")
+        && at.bool()?
+    {
+        dropped.leave_out(at.unsupported(
+            "only OpenAI answers in the background: leave it out, or route this model to provider: OpenAI",
+        ))?;
+    }
+    Ok(())
+}
+
+fn sampling(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    request.max_tokens = root.get("max_output_tokens").map(|at| at.u64()).transpose()?;
+    request.temperature = root.get("temperature").map(|at| at.number()).transpose()?;
+    request.top_p = root.get("top_p").map(|at| at.number()).transpose()?;
+    user(root, request, dropped)?;
+    logprobs(root, request, dropped)?;
+    if let Some(reasoning) = root.get("reasoning") {
+        reasoning.object()?;
+        // Thoughts are given as summaries wherever a provider shows them.
+        reasoning.note_unknown(&["effort", "summary", "generate_summary"], dropped);
+        request.show_thoughts = reasoning
+            .get("summary")
+            .or_else(|| reasoning.get("generate_summary"))
+            .is_some();
+        let effort = reasoning.get("effort").map(|at| at.string()).transpose()?;
+        request.thinking = effort.map(|effort| match effort.as_str() {
+            "none" => Thinking::Off,
+            _ => Thinking::Effort(effort),
+        });
+    }
+    // Nothing is stored for the caller, and no history is cut.
+    let store = root.get("store").map(|at| at.bool()).transpose()?;
+    dropped.note_if(store == Some(true), "store");
+    let truncation = root.get("truncation").map(|at| at.str()).transpose()?;
+    dropped.note_if(truncation.is_some_and(|way| way != "disabled"), "truncation");
+    Ok(())
+}
+
+/// Asked for by number, or in `include`, or both.
+fn logprobs(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    let top = root.get("top_logprobs").map(|at| at.u64()).transpose()?.unwrap_or(0);
+    request.logprobs = (top > 0).then_some(top);
+    let Some(include) = root.get("include") else {
+        return Ok(());
+    };
+    for item in include.items()? {
+        match item.str()? {
+            // Always given.
+            "reasoning.encrypted_content" => {}
+            "message.output_text.logprobs" => {
+                if request.logprobs.is_none() {
+                    request.spelled.logprobs = "include";
+                }
+                request.logprobs = Some(top);
+            }
+            _ => dropped.note(item.path()),
+        }
+    }
+    Ok(())
+}
+
+/// Two names for the same: the later one is the API's own choice since `user` is deprecated.
+fn user(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    let old = root.get("user").map(|at| at.string()).transpose()?;
+    let new = root.get("safety_identifier").map(|at| at.string()).transpose()?;
+    if new.is_some() {
+        request.spelled.user = "safety_identifier";
+        dropped.note_if(old.is_some() && old != new, "user");
+    }
+    request.user = new.or(old);
+    Ok(())
+}
+
+fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    if let Some(list) = root.get("tools") {
+        for tool in list.items()? {
+            tool.object()?;
+            let kind = tool.need("type")?;
+            if kind.str()? != "function" {
+                dropped.leave_out(no_such_tool(&kind))?;
+                continue;
+            }
+            let strict = tool.get("strict").map(|at| at.bool()).transpose()?.unwrap_or(false);
+            dropped.note_if(strict, &tool.child("strict"));
+            tool.note_unknown(&["type", "name", "description", "parameters", "strict"], dropped);
+            let schema = tool.get("parameters");
+            if let Some(schema) = &schema {
+                schema.object()?;
+            }
+            request.tools.push(Tool {
+                name: tool.need("name")?.string()?,
+                description: tool.get("description").map(|at| at.string()).transpose()?,
+                schema: schema.map(|at| at.value.clone()),
+            });
+        }
+    }
+    request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
+    match root.get("tool_choice").map(|at| tool_choice(&at)).transpose() {
+        Ok(choice) => request.tool_choice = choice,
+        Err(refusal) => dropped.leave_out(refusal)?,
+    }
+    Ok(())
+}
+
+fn no_such_tool(kind: &At<'_>) -> RequestError {
+    kind.unsupported(
+        "only function tools can be translated; this one runs at OpenAI: leave it out, or route this model to provider: OpenAI",
+    )
+}
+
+fn tool_choice(at: &At<'_>) -> Result<ToolChoice, RequestError> {
+    const WRONG: &str = "must be none, auto, required or an object that names a function";
+    match at.value.as_str() {
+        Some("auto") => return Ok(ToolChoice::Auto),
+        Some("none") => return Ok(ToolChoice::None),
+        Some("required") => return Ok(ToolChoice::Required),
+        Some(_) => return Err(at.wrong(WRONG)),
+        None => {}
+    }
+    at.object().map_err(|_| at.wrong(WRONG))?;
+    let kind = at.need("type")?;
+    match kind.str()? {
+        "function" => Ok(ToolChoice::Only {
+            names: vec![at.need("name")?.string()?],
+            required: true,
+        }),
+        "allowed_tools" => {
+            let mut names = Vec::new();
+            for tool in at.need("tools")?.items()? {
+                tool.object()?;
+                let kind = tool.need("type")?;
+                if kind.str()? != "function" {
+                    return Err(no_such_tool(&kind));
+                }
+                names.push(tool.need("name")?.string()?);
+            }
+            Ok(ToolChoice::Only {
+                names,
+                required: at.need("mode")?.str()? == "required",
+            })
+        }
+        _ => Err(no_such_tool(&kind)),
+    }
+}
+
+fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
+    at.object()?;
+    let kind = at.need("type")?;
+    match kind.str()? {
+        "text" => Ok(None),
+        "json_object" => Ok(Some(Format::JsonObject)),
+        "json_schema" => {
+            let schema = at.need("schema")?;
+            schema.object()?;
+            Ok(Some(Format::JsonSchema {
+                name: at.get("name").map(|at| at.string()).transpose()?,
+                schema: schema.value.clone(),
+                strict: at.get("strict").map(|at| at.bool()).transpose()?,
+            }))
+        }
+        _ => Err(kind.wrong("must be text, json_object or json_schema")),
+    }
+}

@@ -1,0 +1,136 @@
+//! Events of `OpenAI` Responses, whose last one repeats the whole answer.
+
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::Dialect;
+use super::super::error;
+use super::super::stream::StreamError;
+use super::super::usage::{self, Usage};
+use super::{Seen, Text, unread};
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    response: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    item: Option<Item<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    usage: Option<usage::Responses>,
+}
+
+/// The type of an event that begins as `OpenAI` writes it; one spelled differently is only read the slow way.
+fn type_of(data: &[u8]) -> Option<&[u8]> {
+    let rest = data.strip_prefix(br#"{"type":""#)?;
+    rest.get(..memchr::memchr(b'"', rest)?)
+}
+
+pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
+    read(data, seen)?;
+    // Not for an error, whose number goes to the event that takes its place.
+    seen.events += 1;
+    Ok(())
+}
+
+fn read(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
+    if type_of(data).is_some_and(|kind| kind.ends_with(b".delta")) {
+        seen.started = true;
+        seen.chunks += 1;
+        return Ok(());
+    }
+    let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else {
+        return unread(Dialect::OpenAiResponses, data).map(|_| ());
+    };
+    match event.kind.0.as_ref() {
+        // Before the model's first word. Parts are empty until their first delta.
+        "response.created"
+        | "response.queued"
+        | "response.in_progress"
+        | "response.content_part.added"
+        | "response.reasoning_summary_part.added" => {}
+        "response.output_item.added" => {
+            let empty = |item: &Item<'_>| matches!(&*item.kind.0, "message" | "reasoning");
+            seen.started |= !event.item.as_ref().is_none_or(empty);
+        }
+        "response.completed" | "response.incomplete" => {
+            seen.usage = usage_of(event.response).or(seen.usage);
+            seen.started = true;
+            seen.ended = true;
+        }
+        "response.failed" => {
+            seen.usage = usage_of(event.response).or(seen.usage);
+            let response = event.response.map_or("null", RawValue::get);
+            return Err(error::parse_error(Dialect::OpenAiResponses, 200, response.as_bytes()).into());
+        }
+        "error" => return Err(error::parse_error(Dialect::OpenAiResponses, 200, data).into()),
+        kind if kind.starts_with("response.") => {
+            seen.started = true;
+            seen.chunks += u64::from(kind.as_bytes().ends_with(b".delta"));
+        }
+        // Keep-alives, and what may come.
+        _ => {}
+    }
+    Ok(())
+}
+
+fn usage_of(response: Option<&RawValue>) -> Option<Usage> {
+    let response: Response = serde_json::from_str(response?.get()).ok()?;
+    response.usage.map(Usage::from)
+}
+
+/// An event too large to be held. The last one may be: it repeats every picture of the answer. Its first bytes say what
+/// it is and its last ones the usage.
+#[derive(Debug, Default)]
+pub(super) struct Large {
+    last: bool,
+    any: bool,
+    tail: Vec<u8>,
+}
+
+impl Large {
+    /// Bytes in which the type stands, at the start of the event.
+    const HEAD: usize = 256;
+    /// Bytes in which the usage stands, at the end: what follows it are short fields, and the caller's metadata (16
+    /// entries of at most 576 characters).
+    const TAIL: usize = 16 << 10;
+
+    /// Takes the next part of it.
+    pub(super) fn take(&mut self, raw: &[u8]) {
+        if !std::mem::replace(&mut self.any, true) {
+            let head = raw.get(..Self::HEAD.min(raw.len())).unwrap_or_default();
+            let says = |kind: &[u8]| memmem::find(head, kind).is_some();
+            self.last = says(b"\"response.completed\"") || says(b"\"response.incomplete\"");
+        }
+        self.tail
+            .extend_from_slice(raw.get(raw.len().saturating_sub(Self::TAIL)..).unwrap_or_default());
+        self.tail.drain(..self.tail.len().saturating_sub(Self::TAIL));
+    }
+
+    /// It has passed.
+    pub(super) fn end(self, seen: &mut Seen) {
+        seen.events += 1;
+        seen.started = true;
+        if !self.last {
+            return;
+        }
+        seen.ended = true;
+        let found = memmem::rfind(&self.tail, b"\"usage\":").and_then(|at| {
+            let value = self.tail.get(at + b"\"usage\":".len()..)?;
+            let mut values = serde_json::Deserializer::from_slice(value).into_iter::<Option<usage::Responses>>();
+            values.next()?.ok()?
+        });
+        seen.usage = found.map(Usage::from).or(seen.usage);
+    }
+}

@@ -1,0 +1,428 @@
+//! The bound on series, what the families say, and what an update costs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bowsprit_core::breaker::{Cause, StateName, Transition, Trip};
+use bowsprit_core::clock::Moment;
+use bowsprit_core::config::{self, Config, Scope};
+use bowsprit_core::dialect::{Dialect, Usage};
+use bowsprit_core::fault::{Blame, Code};
+use bowsprit_core::lifecycle::Outcome;
+use bowsprit_core::limiter::Which;
+use http::{HeaderMap, HeaderValue};
+
+use super::genai::Detail;
+use super::*;
+use crate::proxy::traffic::{Ended, Handles};
+use crate::state::States;
+
+const KINDS: [&str; 4] = ["Anthropic", "Gemini", "OpenAI", "OpenAICompatible"];
+
+/// So many providers of so many models each, of all kinds.
+fn config(providers: usize, models: usize) -> Config {
+    let mut text = String::new();
+    for n in 0..providers {
+        let kind = KINDS[n % KINDS.len()];
+        let listed: Vec<String> = (0..models).map(|m| format!("{{name: model-{n}-{m}}}")).collect();
+        let _ = write!(
+            text,
+            "---\napiVersion: bowsprit.dev/v1alpha1\nkind: ProviderConfig\nmetadata: {{name: provider-{n}}}\nspec:\n  \
+             provider: {kind}\n  endpoint: {{baseUrl: 'https://p{n}.example/v1'}}\n  models: [{}]\n  \
+             credentials: [{{name: main, secretKeyRef: {{name: keys, key: k{n}}}}}]\n",
+            listed.join(", ")
+        );
+    }
+    config::load(&text, &Scope::Standalone).unwrap()
+}
+
+/// A sidecar to which everything has happened that can happen.
+pub(super) fn driven(config: &Config) -> Metrics {
+    let metrics = Metrics::new();
+    metrics.fit(config);
+    let states = States::default();
+    let now = Moment::ZERO;
+    let second = Duration::from_secs(1);
+    requests(&metrics);
+    let mut all = Vec::new();
+    for provider in &config.providers {
+        let handles = metrics.traffic.handles(provider, &metrics.genai);
+        let state = states.adopt(provider, &metrics.providers, now);
+        let models = provider.models.iter().map(|model| model.name.as_str());
+        for model in models.chain(["made-up-by-a-caller", "and-another"]) {
+            attempts(&handles, model);
+            drop(state.admit(model, 1, now));
+        }
+        let mut headers = HeaderMap::new();
+        for name in ["x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"] {
+            headers.insert(name, HeaderValue::from_static("7"));
+        }
+        state.observe(&headers, now, 0);
+        for which in [Which::Requests, Which::Tokens, Which::Concurrency] {
+            state.count_limited(which);
+        }
+        state.count_wait(second);
+        state.probed(true, now);
+        state.probed(false, now);
+        metrics.providers.key_set_aside(state.name(), "rejected");
+        metrics.providers.key_set_aside(state.name(), "throttled");
+        metrics.traffic.retry_denied(state.name());
+        for code in Code::ALL {
+            metrics.traffic.retried(state.name(), *code);
+            metrics.traffic.fell_back(state.name(), code.as_str());
+        }
+        metrics.traffic.fell_back(state.name(), "no_key");
+        metrics.traffic.fell_back(state.name(), "circuit_open");
+        for transition in transitions() {
+            metrics
+                .providers
+                .transition(state.name(), provider.models[0].name.as_str().into(), &transition);
+        }
+        all.push(state);
+    }
+    metrics.providers.observe(all.iter().map(|state| &**state), now);
+    metrics
+}
+
+fn requests(metrics: &Metrics) {
+    let traffic = &metrics.traffic;
+    for dialect in Dialect::ALL {
+        traffic.begun(dialect);
+    }
+    traffic.answered(Duration::from_secs(1));
+    traffic.first_token(Duration::from_secs(1));
+    traffic.overhead(Duration::from_micros(80));
+    traffic.taken(100);
+    traffic.left(1_000);
+    traffic.ended(Outcome::Cancelled, "");
+    for code in Code::ALL {
+        traffic.ended(Outcome::Cut, code.as_str());
+        let outcome = match (code, code.blame()) {
+            (Code::RateLocalLimit | Code::SysOverloaded | Code::SysDraining, _) => Outcome::Shed,
+            (_, Blame::Client) => Outcome::ClientError,
+            (_, Blame::Provider) => Outcome::ProviderError,
+            (_, Blame::Us) => Outcome::OwnError,
+        };
+        traffic.ended(outcome, code.as_str());
+    }
+}
+
+fn attempts(handles: &Handles, model: &str) {
+    let usage = Usage {
+        input: 1_000,
+        output: 100,
+        cached: 500,
+        cache_write: 200,
+        reasoning: 50,
+    };
+    let label = handles.label(model);
+    let ended = Ended {
+        model: &label,
+        code: None,
+        took: Duration::from_secs(1),
+        usage: Some(&usage),
+        conversation: true,
+    };
+    handles.first_chunk(Duration::from_millis(300));
+    handles.chunk(Duration::from_millis(20));
+    handles.ended(&ended);
+    for code in Code::ALL {
+        handles.ended(&Ended {
+            code: Some(*code),
+            usage: None,
+            ..ended
+        });
+    }
+    handles.cancelled(&label);
+}
+
+fn transitions() -> [Transition; 7] {
+    use StateName::{Closed, HalfOpen, Open};
+    let change = |from, to, cause| Transition {
+        from,
+        to,
+        cause,
+        at: Moment::ZERO,
+    };
+    let last = Trip::Timeout;
+    [
+        change(Closed, Open, Cause::Consecutive { failures: 5, last }),
+        change(Closed, Open, Cause::ErrorRate { failed: 9, requests: 9 }),
+        change(Open, HalfOpen, Cause::OpenForPassed),
+        change(HalfOpen, Open, Cause::ProbeFailed(last)),
+        change(HalfOpen, Open, Cause::ProbeThrottled),
+        change(HalfOpen, Closed, Cause::Recovered),
+        change(Open, Closed, Cause::Reset),
+    ]
+}
+
+/// The samples of an exposition.
+pub(super) fn samples(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.starts_with('#'))
+}
+
+/// The labels of a sample, without buckets.
+pub(super) fn labels(sample: &str) -> Vec<(&str, &str)> {
+    let Some((_, rest)) = sample.split_once('{') else {
+        return Vec::new();
+    };
+    let (inside, _) = rest.rsplit_once('}').unwrap();
+    inside
+        .split("\",")
+        .map(|pair| pair.split_once("=\"").unwrap())
+        .map(|(name, value)| (name, value.trim_end_matches('"')))
+        .filter(|(name, _)| *name != "le")
+        .collect()
+}
+
+/// Of a family of whole counts.
+fn sum(text: &str, family: &str) -> usize {
+    samples(text)
+        .filter(|line| line.starts_with(&format!("{family}{{")))
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap())
+        .sum()
+}
+
+#[test]
+fn ten_providers_make_no_more_than_500_series_whatever_happens() {
+    for (providers, models) in [(1, 1), (3, 1), (3, 4), (6, 2), (10, 1), (10, 3)] {
+        let metrics = driven(&config(providers, models));
+        let before = metrics.encode();
+        let series = samples(&before).count();
+        println!("{providers} providers of {models} models: {series} series");
+        assert!(
+            series <= MOST,
+            "{providers} providers of {models} models: {series} series"
+        );
+        let distinct: BTreeSet<&str> = samples(&before).map(|line| line.rsplit_once(' ').unwrap().0).collect();
+        assert_eq!(distinct.len(), series, "no series twice");
+    }
+}
+
+#[test]
+fn what_has_no_series_of_its_own_is_still_in_the_sums() {
+    let metrics = driven(&config(10, 1));
+    let text = metrics.encode();
+    assert!(text.contains("code=\"other\""), "with ten providers not all fit");
+    // Each of ten providers: one listed model and two that are not, each well, cancelled and failed in every way.
+    let each = 3 * (Code::ALL.len() + 2);
+    assert_eq!(sum(&text, "bowsprit_attempts_total"), 10 * each);
+    assert_eq!(sum(&text, "bowsprit_fallbacks_total"), 10 * (Code::ALL.len() + 2));
+    assert_eq!(sum(&text, "bowsprit_requests_total"), 2 + 2 * Code::ALL.len());
+    assert_eq!(sum(&text, "bowsprit_tokens_total"), 10 * 3 * 1_850);
+}
+
+#[test]
+fn three_providers_are_told_apart_in_full() {
+    let metrics = Metrics::new();
+    let config = config(3, 1);
+    metrics.fit(&config);
+    for provider in &config.providers {
+        let handles = metrics.traffic.handles(provider, &metrics.genai);
+        handles.ended(&Ended {
+            model: &provider.models[0].name,
+            code: Some(Code::ExtReset),
+            took: Duration::from_secs(1),
+            usage: None,
+            conversation: true,
+        });
+    }
+    let text = metrics.encode();
+    for (name, operation) in [
+        ("anthropic", "chat"),
+        ("gcp.gemini", "generate_content"),
+        ("openai", "chat"),
+    ] {
+        let series = format!(
+            "gen_ai_client_operation_duration_seconds_count{{gen_ai_operation_name=\"{operation}\",\
+             gen_ai_provider_name=\"{name}\",error_type=\"_OTHER\"}} 1"
+        );
+        assert!(text.contains(&series), "{series} in {text}");
+    }
+}
+
+#[test]
+fn opentelemetrys_buckets_are_those_of_its_conventions() {
+    let text = driven(&config(1, 1)).encode();
+    let bounds = |family: &str| -> Vec<f64> {
+        let mut bounds: Vec<f64> = samples(&text)
+            .filter(|line| line.starts_with(&format!("{family}_bucket")))
+            .filter_map(|line| line.split("le=\"").nth(1)?.split('"').next()?.parse().ok())
+            .filter(|bound: &f64| bound.is_finite())
+            .collect();
+        bounds.sort_by(f64::total_cmp);
+        bounds.dedup();
+        bounds
+    };
+    let tokens: Vec<f64> = (0..14).map(|n| 4_f64.powi(n)).collect();
+    assert_eq!(bounds("gen_ai_client_token_usage"), tokens);
+    let seconds: Vec<f64> = (0..14).map(|n| (2_f64.powi(n)) / 100.0).collect();
+    for family in ["duration", "time_to_first_chunk", "time_per_output_chunk"] {
+        assert_eq!(
+            bounds(&format!("gen_ai_client_operation_{family}_seconds")),
+            seconds,
+            "{family}"
+        );
+    }
+}
+
+#[test]
+fn a_provider_that_left_the_configuration_leaves_the_exposition() {
+    let metrics = driven(&config(3, 1));
+    assert!(metrics.encode().contains("provider=\"provider-2\""));
+    metrics.fit(&config(2, 1));
+    let text = metrics.encode();
+    let counters: Vec<&str> = samples(&text).filter(|line| line.contains("_total{")).collect();
+    assert!(counters.iter().any(|line| line.contains("provider=\"provider-1\"")));
+    for line in counters {
+        assert!(!line.contains("provider=\"provider-2\""), "{line}");
+    }
+}
+
+#[test]
+fn a_change_of_opentelemetrys_detail_counts_nothing_twice() {
+    let metrics = driven(&config(2, 1));
+    let names = |text: &str| -> BTreeSet<String> {
+        samples(text)
+            .flat_map(labels)
+            .filter(|(name, _)| *name == "gen_ai_provider_name")
+            .map(|(_, value)| value.to_owned())
+            .collect()
+    };
+    assert_eq!(
+        names(&metrics.encode()),
+        BTreeSet::from(["anthropic".into(), "gcp.gemini".into()])
+    );
+    metrics.genai.tell(Detail::Sum);
+    assert!(names(&metrics.encode()).is_empty(), "begun anew");
+}
+
+#[test]
+fn the_registry_says_every_label_that_a_sample_has() {
+    let metrics = driven(&config(3, 1));
+    let text = metrics.encode();
+    let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for sample in samples(&text) {
+        let name = sample.split(['{', ' ']).next().unwrap();
+        let entry = metrics.registry.entries.iter().find(|entry| {
+            let rest = name.strip_prefix(entry.name.as_str());
+            rest.is_some_and(|rest| ["", "_total", "_sum", "_count", "_bucket", "_info"].contains(&rest))
+        });
+        let entry = entry.unwrap_or_else(|| panic!("{name} is not registered"));
+        let names: Vec<&str> = labels(sample).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, entry.labels, "{sample}");
+        seen.entry(entry.name.as_str()).or_default();
+        for (name, value) in labels(sample) {
+            super::page::check_value(&entry.name, name, value);
+        }
+    }
+    let all: BTreeSet<&str> = metrics
+        .registry
+        .entries
+        .iter()
+        .map(|entry| entry.name.as_str())
+        .collect();
+    let shown: BTreeSet<&str> = seen.into_keys().collect();
+    // Those that only a load of configuration fills.
+    let unseen: Vec<_> = all.difference(&shown).collect();
+    assert_eq!(unseen, [&"bowsprit_config_revision"]);
+    assert!(all.len() >= 23, "{} families", all.len());
+}
+
+#[test]
+fn each_code_is_json_field_metric_label_and_anchor_at_once() {
+    let codes = driven(&config(1, 1)).encode();
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md")).unwrap();
+    for code in Code::ALL {
+        let text = code.as_str();
+        let (prefix, _) = text.split_once('_').unwrap();
+        assert!(
+            ["AUTH", "VAL", "RES", "SYS", "EXT", "RATE", "BIZ"].contains(&prefix),
+            "{text}"
+        );
+        assert!(
+            codes.contains(&format!("bowsprit_requests_total{{outcome=\"cut\",code=\"{text}\"}} 1")),
+            "{text}"
+        );
+        let anchor = text.to_lowercase().replace('_', "-");
+        assert!(page.contains(&format!("<a id=\"{anchor}\"></a>`{text}`")), "{text}");
+        for dialect in Dialect::ALL {
+            let view = bowsprit_core::dialect::ErrorView {
+                code: *code,
+                message: "why",
+                status: code.status(),
+                param: None,
+                request_id: "r-1",
+                retry_after: None,
+            };
+            let body = bowsprit_core::dialect::error_body(dialect, &view);
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert!(has_field(&body, text), "{text} in {dialect:?}: {body}");
+        }
+    }
+}
+
+/// Whether some field's value is this text.
+fn has_field(value: &serde_json::Value, text: &str) -> bool {
+    match value {
+        serde_json::Value::Object(map) => map.values().any(|value| has_field(value, text)),
+        serde_json::Value::Array(list) => list.iter().any(|value| has_field(value, text)),
+        value => value == text,
+    }
+}
+
+/// Not asserted, as machines differ: `cargo test --profile fast -p bowsprit-sidecar --lib update_costs -- --nocapture`.
+#[test]
+fn an_update_costs_this() {
+    const TIMES: u32 = 1_000_000;
+    let config = config(10, 1);
+    let metrics = Metrics::new();
+    metrics.fit(&config);
+    let handles: Vec<Handles> = config
+        .providers
+        .iter()
+        .map(|provider| metrics.traffic.handles(provider, &metrics.genai))
+        .collect();
+    let provider: Arc<str> = "provider-3".into();
+    let model = handles[3].label("model-3-0");
+    let usage = Usage {
+        input: 1_000,
+        output: 100,
+        ..Usage::default()
+    };
+    let measure = |what: &str, update: &dyn Fn(u32)| {
+        update(0);
+        let begun = Instant::now();
+        for n in 0..TIMES {
+            update(n);
+        }
+        let each = begun.elapsed().as_nanos() as f64 / f64::from(TIMES);
+        println!("{each:7.1} ns  {what}");
+    };
+    measure("counter: a request begins", &|_| {
+        metrics.traffic.begun(Dialect::OpenAiChat);
+    });
+    measure("histogram: own overhead", &|n| {
+        metrics.traffic.overhead(Duration::from_nanos(u64::from(n)));
+    });
+    measure("histogram: a chunk of a stream", &|n| {
+        handles[3].chunk(Duration::from_micros(u64::from(n)));
+    });
+    measure("a request ends well: counter and histogram", &|n| {
+        metrics.traffic.answered(Duration::from_micros(u64::from(n)));
+    });
+    measure("an attempt ends well: 4 counters, 3 histograms", &|n| {
+        handles[3].ended(&Ended {
+            model: &model,
+            code: None,
+            took: Duration::from_micros(u64::from(n)),
+            usage: Some(&usage),
+            conversation: true,
+        });
+    });
+    measure("looked up, seldom: a retry", &|_| {
+        metrics.traffic.retried(&provider, Code::ExtReset);
+    });
+}

@@ -1,0 +1,223 @@
+//! A provider made of bytes: it takes connections as they come and sends exactly what it is told to.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::trial::SOON;
+
+/// Heads of answers that are usual.
+pub const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+/// The last chunk.
+pub const LAST: &str = "0\r\n\r\n";
+
+/// A whole answer with a JSON body.
+pub fn json(body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+/// One HTTP chunk.
+pub fn chunk(bytes: &[u8]) -> Vec<u8> {
+    let mut all = format!("{:x}\r\n", bytes.len()).into_bytes();
+    all.extend_from_slice(bytes);
+    all.extend_from_slice(b"\r\n");
+    all
+}
+
+/// A listening port.
+pub struct Peer {
+    listener: TcpListener,
+}
+
+impl Peer {
+    /// On a free port.
+    pub async fn start() -> Self {
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> TcpStream {
+        let (stream, _) = tokio::time::timeout(SOON, self.listener.accept())
+            .await
+            .expect("no connection came")
+            .unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// The next connection, whenever it comes.
+    pub async fn accept_any(&self) -> TcpStream {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// The next connection with a whole request on it.
+    pub async fn asked(&self) -> Exchange {
+        let mut exchange = Exchange {
+            stream: self.accept().await,
+            seen: Vec::new(),
+        };
+        exchange.request().await;
+        exchange
+    }
+
+    /// Answers every request with the same bytes, on every connection, and keeps it open. Returns what it saw.
+    pub fn answering(self, answer: impl AsRef<[u8]> + 'static) -> Record {
+        let record = Record::default();
+        let (answer, kept) = (Rc::new(answer), record.clone());
+        let address = self.address();
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = self.listener.accept().await {
+                let (answer, kept) = (Rc::clone(&answer), kept.clone());
+                tokio::task::spawn_local(async move { kept.serve(stream, answer.as_ref().as_ref()).await });
+            }
+        });
+        *record.address.borrow_mut() = Some(address);
+        record
+    }
+}
+
+/// One request and its answer.
+pub struct Exchange {
+    /// The connection.
+    pub stream: TcpStream,
+    /// What was received.
+    pub seen: Vec<u8>,
+}
+
+impl Exchange {
+    /// Receives the next request, whole; the text of it.
+    pub async fn request(&mut self) -> String {
+        while !is_whole(&self.seen) {
+            self.seen.reserve(4 << 10);
+            let read = tokio::time::timeout(SOON, self.stream.read_buf(&mut self.seen))
+                .await
+                .expect("no request came")
+                .unwrap();
+            assert!(
+                read > 0,
+                "the request broke off: {:?}",
+                String::from_utf8_lossy(&self.seen)
+            );
+        }
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+
+    /// Sends bytes.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        tokio::time::timeout(SOON, self.stream.write_all(bytes.as_ref()))
+            .await
+            .expect("nothing is taken")
+            .unwrap();
+    }
+
+    /// Sends bytes; false if the other end is gone.
+    pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok()
+    }
+
+    /// Sends the same bytes again and again until the other end is gone or so many were sent; how many were.
+    pub async fn pour(&mut self, bytes: &[u8], most: usize) -> usize {
+        let mut sent = 0;
+        while sent < most && self.try_send(bytes).await {
+            sent += bytes.len();
+        }
+        sent
+    }
+
+    /// Ends with a TCP reset.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    }
+
+    /// Closes its own direction and goes on reading.
+    pub async fn half_close(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// Waits for the sidecar to close; when it did.
+    pub async fn closed(&mut self) -> Instant {
+        let mut rest = [0; 1024];
+        let reading = async { while self.stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
+        tokio::time::timeout(SOON, reading)
+            .await
+            .expect("the connection stays open");
+        Instant::now()
+    }
+}
+
+/// Whether `bytes` hold a request with the whole body that its `content-length` promises.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some(at) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&bytes[..at]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let length = length.map_or(0, |length| length.trim().parse::<usize>().unwrap_or(0));
+    bytes.len() >= at + 4 + length
+}
+
+/// Everything that came in, byte for byte: one buffer for each connection.
+#[derive(Clone, Default)]
+pub struct Record {
+    connections: Rc<RefCell<Vec<Vec<u8>>>>,
+    address: Rc<RefCell<Option<SocketAddr>>>,
+}
+
+impl Record {
+    /// `http://127.0.0.1:port`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address.borrow().unwrap())
+    }
+
+    /// The bytes of each connection on which anything came.
+    pub fn connections(&self) -> Vec<Vec<u8>> {
+        let all = self.connections.borrow();
+        all.iter().filter(|bytes| !bytes.is_empty()).cloned().collect()
+    }
+
+    /// Forgets them.
+    pub fn forget(&self) {
+        self.connections.borrow_mut().iter_mut().for_each(Vec::clear);
+    }
+
+    async fn serve(&self, mut stream: TcpStream, answer: &[u8]) {
+        let place = {
+            let mut connections = self.connections.borrow_mut();
+            connections.push(Vec::new());
+            connections.len() - 1
+        };
+        let mut pending = Vec::new();
+        let mut piece = vec![0; 64 << 10];
+        while let Ok(read @ 1..) = stream.read(&mut piece).await {
+            self.connections.borrow_mut()[place].extend_from_slice(&piece[..read]);
+            pending.extend_from_slice(&piece[..read]);
+            if is_whole(&pending) {
+                pending.clear();
+                if stream.write_all(answer).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
