@@ -23,8 +23,8 @@ quickstart: ## A sidecar with scripted providers on this machine, without a clus
 	@examples/quickstart
 
 ##@ Check it
-.PHONY: test fmt lint unit drift chart scripts e2e tree
-test: setup fmt lint drift tree chart scripts unit e2e ## Everything that CI runs
+.PHONY: test fmt lint unit drift chart scripts e2e tree conformance-smoke
+test: setup fmt lint drift tree chart scripts unit conformance-smoke e2e ## Everything that CI runs
 	@printf '\nall checks passed\n'
 fmt: ## Formatting
 	$(call step,formatting)
@@ -55,6 +55,9 @@ chart: ## helm lint and template checks
 scripts: ## shellcheck
 	$(call step,shell scripts)
 	@git ls-files -z | xargs -0 grep -lE '^#!(/usr)?/bin/(env )?(ba)?sh' | xargs shellcheck -x
+conformance-smoke: ## A few scenarios of `make conformance`: every client, every provider
+	$(call step,official SDKs and an agent as clients)
+	@tests/sdk/run --smoke
 e2e: setup ## Behaviour on a real Kubernetes
 	$(call step,end to end on a real Kubernetes)
 	@tests/e2e/run
@@ -65,8 +68,14 @@ faults: ## Every fault against the real sidecar, in full: prints the table of pr
 	@tests/testbed/install
 	@BOWSPRIT_FAULTS=full $(CARGO) test $(LOCKED) --profile fast -p bowsprit-sidecar --test faults
 .PHONY: conformance
-conformance: ## The official SDKs as clients, through every provider; prints a table (installs them from PyPI and npm)
+conformance: ## Official SDKs and a real agent as clients, through every provider; prints tables (installs from PyPI and npm)
 	@tests/sdk/run
+.PHONY: fuzz fuzz-smoke
+fuzz: ## Fuzz TARGET (a folder of core/tests/corpus, or all) for TIME each, guided by coverage; needs g++
+	@core/tests/fuzz/guided/run $(or $(TARGET),all) $(or $(TIME),60s)
+fuzz-smoke: ## Fresh random inputs for every fuzz target, 5 seconds each; the fixed ones are in `make unit`
+	@FUZZ_SECONDS=5 $(CARGO) test $(LOCKED) --profile fuzz -p bowsprit-core --test fuzz
+
 ##@ Measure it
 .PHONY: bench
 bench: ## CPU, latency and memory beside nginx and haproxy; writes bench-results/
@@ -85,6 +94,7 @@ docs: ## Write the generated pages of docs/
 	@$(CARGO) run -q -p bowsprit-cli --bin docgen -- docs
 	@BOWSPRIT_WRITE_DOCS=1 $(CARGO) test -q --features bowsprit-crds/schema --test limits_page
 	@BOWSPRIT_WRITE_DOCS=1 $(METRICS_PAGE)
+	@BOWSPRIT_WRITE_DOCS=1 $(CARGO) test -q -p bowsprit-core --test fidelity >/dev/null
 images: setup ## Container images, without a daemon
 	@tests/images/build-images
 cluster: setup ## Start the test cluster
@@ -94,4 +104,4 @@ cluster-down: ## Stop the test cluster
 
 .PHONY: help
 help:
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST); echo
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST); echo

@@ -134,15 +134,7 @@ pub struct RequestError {
     pub problem: String,
 }
 
-/// The problem of a field that is there twice.
-const REPEATED: &str = "must be given once";
-
 impl RequestError {
-    /// Whether a field stands there twice.
-    pub fn is_repeated(&self) -> bool {
-        self.code == Code::ValField && self.problem == REPEATED
-    }
-
     pub(crate) fn field(path: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
             code: Code::ValField,

@@ -10,8 +10,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowsprit_crds::model_route::OnUnsupported;
-
 use crate::config::{Config, Provider, Route, Target};
 use crate::dialect::Dialect;
 
@@ -111,12 +109,18 @@ pub struct Plan {
     pub route: Option<Arc<Route>>,
 }
 
-impl Plan {
-    /// Whether fields that a provider cannot be told are left out instead of refused.
-    pub fn drops_unsupported(&self) -> bool {
-        self.route
-            .as_ref()
-            .is_some_and(|route| route.on_unsupported == OnUnsupported::Drop)
+/// Whether a provider that is asked for `model` answers with the very model that the caller asked for: listed there, as
+/// an alias, or because a route says that it stands for it. What stands in by its `defaultModel` does not.
+pub fn answers_as_asked(route: Option<&Route>, provider: &Provider, asked: &str, model: &str) -> bool {
+    let own_name = |name: &str| provider.serves(name).unwrap_or(name) == model;
+    match route {
+        None => own_name(asked),
+        Some(route) => {
+            let targets = route.targets.iter().map(|(target, _)| target).chain(&route.fallback);
+            targets
+                .filter(|target| target.provider == provider.name)
+                .any(|target| target.model.as_deref().is_some_and(own_name))
+        }
     }
 }
 

@@ -256,3 +256,33 @@ fn the_user_travels_under_either_name() {
         assert_eq!((&sent["metadata"]["user_id"], dropped.len()), (&json!("u-1"), 0));
     }
 }
+
+#[test]
+fn cache_points_of_openai_callers_reach_claude() {
+    let mark = json!({"type": "ephemeral", "ttl": "1h"});
+    let text = |text: &str| json!({"type": "text", "text": text, "cache_control": mark});
+    let body = openai(&json!({"messages": [
+        {"role": "system", "content": [text("Be brief.")]},
+        {"role": "system", "content": "And kind."},
+        {"role": "user", "content": [text("x"), {"type": "text", "text": "y"}]},
+    ]}));
+    let (sent, dropped) = send(OpenAi, Anthropic, &body, false).unwrap();
+    assert_eq!(
+        sent["system"],
+        json!([text("Be brief."), {"type": "text", "text": "And kind."}])
+    );
+    assert_eq!(
+        sent["messages"][0]["content"],
+        json!([text("x"), {"type": "text", "text": "y"}])
+    );
+    assert_eq!(dropped, Vec::<String>::new());
+    let (sent, dropped) = send(OpenAi, Gemini, &body, false).unwrap();
+    assert_eq!(
+        dropped,
+        [
+            "messages[0].content[0].cache_control",
+            "messages[2].content[0].cache_control"
+        ]
+    );
+    assert!(!sent.to_string().contains("ephemeral"));
+}

@@ -700,6 +700,21 @@ fn view() -> ErrorView<'static> {
 }
 
 #[test]
+fn nothing_is_held_back_before_the_first_content() {
+    // The proxy holds 256 KiB at most while another provider may still be asked.
+    let request = hello(&json!({"instructions": "x".repeat(300_000)}));
+    let mut stream = Stream::new(Anthropic, Responses, ctx(&request), false);
+    let start =
+        json!({"type": "message_start", "message": {"id": "msg_1", "usage": {"input_tokens": 1, "output_tokens": 1}}});
+    let mut out = BytesMut::new();
+    stream.push(&Bytes::from(sse(&start)), &mut out).unwrap();
+    assert!(out.is_empty() && !stream.content_started());
+    let text = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "A"}});
+    stream.push(&Bytes::from(sse(&text)), &mut out).unwrap();
+    assert!(out.starts_with(b"event: response.created\n") && stream.content_started());
+}
+
+#[test]
 fn a_broken_stream_ends_with_the_error_and_the_failed_response() {
     let mut stream = Stream::new(Chat, Responses, ctx(&hello(&json!({}))), false);
     let mut out = BytesMut::new();

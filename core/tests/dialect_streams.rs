@@ -349,6 +349,8 @@ fn blocks(stream: &str) -> Vec<(Value, String)> {
             _ => {}
         }
     }
+    // The mark of a round of calls is no call.
+    blocks.retain(|(block, _)| block["type"] != "redacted_thinking");
     blocks
 }
 

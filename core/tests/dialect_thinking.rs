@@ -207,6 +207,8 @@ fn openai_models_get_the_nearest_effort_they_know_and_no_sampling_they_refuse() 
     assert_eq!(ask("gpt-5", json!({"type": "disabled"})), (json!("minimal"), noted()));
     assert_eq!(ask("gpt-5.1", json!({"type": "disabled"})), (json!("none"), vec![]));
     assert_eq!(ask("gpt-5", json!({"type": "adaptive"})), (Value::Null, vec![]));
+    // From 5.1 on they do not think unless told.
+    assert_eq!(ask("gpt-5.1", json!({"type": "adaptive"})), (json!("medium"), noted()));
     assert_eq!(ask("gpt-4.1", budget(5000)), (Value::Null, noted()));
     assert_eq!(ask("gpt-4.1", json!({"type": "disabled"})), (Value::Null, vec![]));
     assert_eq!(ask("gpt-5-chat-latest", budget(5000)), (Value::Null, noted()));
@@ -266,6 +268,7 @@ fn gemini_models_get_a_budget_in_their_range_or_a_level() {
         (json!({"includeThoughts": true}), false)
     );
     assert_eq!(ask("gemini-2.0-flash", budget(2048)), (Value::Null, true));
+    assert_eq!(ask("gemini-2.0-flash", off()), (Value::Null, false));
     assert_eq!(ask("mystery", budget(2048)), (Value::Null, true));
 }
 
@@ -372,7 +375,7 @@ fn an_anthropic_caller_who_did_not_ask_for_thoughts_reads_text_first_and_still_c
 fn foreign_thoughts_never_reach_anthropic_or_openai() {
     let content = answer(Gemini, Anthropic, &gemini_answer(), true)["content"].clone();
     let history = goes_on(&content);
-    let sent = without_foreign_thoughts(Anthropic, "claude-sonnet-4-5", &Bytes::from(history.to_string()));
+    let sent = without_foreign_thoughts(Anthropic, "claude-sonnet-4-5", &Bytes::from(history.to_string())).body;
     let sent: Value = serde_json::from_slice(&sent).unwrap();
     assert_eq!(kinds(&sent["messages"][1]["content"]), ["text", "tool_use", "tool_use"]);
     assert_eq!(sent["messages"][2], history["messages"][2]);
@@ -390,14 +393,14 @@ fn a_body_without_our_mark_passes_byte_for_byte_and_one_with_it_loses_nothing_el
     let own = Bytes::from_static(
         br#"{ "messages" : [ {"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":"EqQB"}]} ] , "x":1.50}"#,
     );
-    let same = without_foreign_thoughts(Anthropic, "claude-sonnet-4-5", &own);
+    let same = without_foreign_thoughts(Anthropic, "claude-sonnet-4-5", &own).body;
     assert_eq!(same.as_ptr(), own.as_ptr(), "not even copied");
     let content = answer(Gemini, Anthropic, &gemini_answer(), true)["content"].clone();
     let body = format!(
         r#"{{"max_tokens":5.0 , "messages":[{{"role":"user","content":"Ym93c3ByaXQtdjE6 \u00e9"}},{{"content":{},"role":"assistant"}},{{"role":"assistant","content":[{}]}}],"tail": [ ]}}"#,
         content, content[0]
     );
-    let sent = without_foreign_thoughts(Anthropic, "claude-sonnet-4-5", &Bytes::from(body));
+    let sent = without_foreign_thoughts(Anthropic, "claude-sonnet-4-5", &Bytes::from(body)).body;
     let expected = format!(
         r#"{{"max_tokens":5.0 , "messages":[{{"role":"user","content":"Ym93c3ByaXQtdjE6 \u00e9"}},{{"content":[{},{},{}],"role":"assistant"}}],"tail": [ ]}}"#,
         content[1], content[4], content[5]
@@ -405,7 +408,7 @@ fn a_body_without_our_mark_passes_byte_for_byte_and_one_with_it_loses_nothing_el
     assert_eq!(std::str::from_utf8(&sent).unwrap(), expected);
     let broken = Bytes::from_static(b"{\"messages\": Ym93c3ByaXQtdjE6");
     assert_eq!(
-        without_foreign_thoughts(Anthropic, "m", &broken),
+        without_foreign_thoughts(Anthropic, "m", &broken).body,
         broken,
         "the provider says what is wrong with it"
     );
@@ -441,7 +444,7 @@ fn claude_gets_its_thoughts_back_from_a_gemini_caller() {
         ("gemini-3-pro-preview", json!("skip_thought_signature_validator")),
         ("gemini-2.5-flash", Value::Null),
     ] {
-        let sent: Value = serde_json::from_slice(&without_foreign_thoughts(Gemini, model, &body)).unwrap();
+        let sent: Value = serde_json::from_slice(&without_foreign_thoughts(Gemini, model, &body).body).unwrap();
         let parts = sent["contents"][1]["parts"].as_array().unwrap();
         assert_eq!((parts.len(), &parts[0]["text"]), (2, &json!("Ahoy")));
         assert_eq!(
@@ -559,4 +562,35 @@ fn a_streamed_thought_of_claude_comes_back_whole_from_a_gemini_caller() {
     );
     let (sent, _) = send(Gemini, Anthropic, "claude-sonnet-4-5", &json!({"contents": contents}));
     assert_eq!(sent["messages"][1]["content"], claude_answer()["content"]);
+}
+
+#[test]
+fn a_round_of_calls_that_another_model_began_goes_on_at_claude_without_thinking() {
+    // A model without thoughts or signatures: only our mark tells that it was not Claude.
+    let called = json!({"id": "c", "choices": [{"finish_reason": "tool_calls", "message": {"content": "Let me look.", "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "tide", "arguments": "{}"}},
+        {"id": "c2", "type": "function", "function": {"name": "wind", "arguments": "{}"}}]}}]});
+    let content = answer(OpenAi, Anthropic, &called, true)["content"].clone();
+    assert_eq!(kinds(&content), ["text", "redacted_thinking", "tool_use", "tool_use"]);
+    assert_eq!(
+        kinds(&answer(OpenAi, Anthropic, &called, false)["content"]),
+        ["text", "tool_use", "tool_use"]
+    );
+    let budget = json!({"type": "enabled", "budget_tokens": 2000});
+    let ask = |mut history: Value, thinking: &Value| {
+        history["thinking"] = thinking.clone();
+        let sent = without_foreign_thoughts(Anthropic, "claude-sonnet-4-5", &Bytes::from(history.to_string()));
+        let body: Value = serde_json::from_slice(&sent.body).unwrap();
+        (body["thinking"].clone(), sent.dropped)
+    };
+    let off = json!({"type": "disabled"});
+    assert_eq!(ask(goes_on(&content), &budget), (off, vec!["thinking".to_owned()]));
+    let adaptive = json!({"type": "adaptive"});
+    assert_eq!(ask(goes_on(&content), &adaptive), (adaptive, vec![]));
+    // Once the round is over, Claude thinks again.
+    let mut over = goes_on(&content);
+    let messages = over["messages"].as_array_mut().unwrap();
+    messages.push(json!({"role": "assistant", "content": "High."}));
+    messages.push(json!({"role": "user", "content": "Thanks. And tomorrow?"}));
+    assert_eq!(ask(over, &budget), (budget, vec![]));
 }

@@ -55,6 +55,7 @@ curl curl
 faketime faketime
 gcc gcc
 python3 python3
+npm npm
 dpkg dpkg
 '
 # FILE PACKAGE: the same for what is not found on PATH.

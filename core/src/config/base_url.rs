@@ -31,7 +31,7 @@ impl BaseUrl {
         };
         let authority = uri
             .authority()
-            .filter(|authority| !authority.host().is_empty())
+            .filter(|authority| !matches!(authority.host(), "" | "[]"))
             .ok_or("must have a host")?;
         let port = match authority.as_str().strip_prefix(authority.host()) {
             Some("") => {
@@ -135,6 +135,7 @@ mod tests {
             "https://x/#f",
             "https://x:99999/",
             "https://x:/",
+            "https://[]:8443/",
             "/v1",
         ] {
             assert!(BaseUrl::parse(text).is_err(), "{text}");

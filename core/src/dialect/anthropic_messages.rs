@@ -36,7 +36,13 @@ fn finish_of(reason: &str) -> Finish {
     }
 }
 
-/// The block before a tool call that brings back `Gemini`'s signature of it.
-fn signed_call(signature: &str) -> Value {
-    json!({ "type": "redacted_thinking", "data": mark(Origin::GeminiCall, signature) })
+/// The block before a tool call: it brings back `Gemini`'s signature of it, or, `marked`, tells a caller's later request
+/// that another model began this round of calls ([`super::without_foreign_thoughts`]).
+fn before_call(signature: Option<&str>, marked: bool) -> Option<Value> {
+    let data = match signature {
+        Some(signature) => mark(Origin::GeminiCall, signature),
+        None if marked => mark(Origin::Unsigned, ""),
+        None => return None,
+    };
+    Some(json!({ "type": "redacted_thinking", "data": data }))
 }

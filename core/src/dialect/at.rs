@@ -86,6 +86,10 @@ impl<T> Kept<T> {
         self.items.last()
     }
 
+    pub(super) fn last_mut(&mut self) -> Option<&mut T> {
+        self.items.last_mut()
+    }
+
     pub(super) fn pop(&mut self) {
         self.items.pop();
     }

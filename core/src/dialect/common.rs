@@ -11,6 +11,8 @@ use super::{RequestError, Usage};
 #[derive(Debug, Default)]
 pub(super) struct Request {
     pub system: Vec<String>,
+    /// After which of `system` there is a cache point.
+    pub cached_system: Vec<(usize, CachePoint)>,
     pub turns: Vec<Turn>,
     pub tools: Vec<Tool>,
     pub tool_choice: Option<ToolChoice>,
@@ -87,6 +89,15 @@ pub(super) enum Part {
     Call(ToolCall),
     Result(ToolResult),
     Thought(Thought),
+    /// The prompt up to here is worth caching.
+    CachePoint(CachePoint),
+}
+
+/// `Anthropic`'s `cache_control`, which callers of other dialects send too.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct CachePoint {
+    pub control: Value,
+    pub path: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]

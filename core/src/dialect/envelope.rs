@@ -83,7 +83,7 @@ fn top(body: &[u8]) -> Result<Top<'_>, RequestError> {
         if error.is_data() {
             let problem = error.to_string();
             let key = problem.split('`').nth(1).unwrap_or_default().to_owned();
-            RequestError::field(key, super::REPEATED)
+            RequestError::field(key, "must be given once")
         } else {
             RequestError::not_json(format!("is not JSON: {error}"))
         }

@@ -204,26 +204,38 @@ fn cleaned(message: &str) -> String {
     while !message.is_char_boundary(end) {
         end -= 1;
     }
-    let short = message.get(..end).unwrap_or_default();
-    let mut out = String::with_capacity(short.len());
-    for (number, word) in short.split(' ').enumerate() {
-        if number > 0 {
-            out.push(' ');
+    let mut rest = message.get(..end).unwrap_or_default();
+    let mut out = String::with_capacity(rest.len());
+    let mut inside = false;
+    while let Some(next) = rest.chars().next() {
+        let length = if inside { None } else { key_length(rest) };
+        if let Some(length) = length {
+            out.push_str("[key]");
+            rest = rest.get(length..).unwrap_or_default();
+        } else {
+            out.push(next);
+            rest = rest.get(next.len_utf8()..).unwrap_or_default();
         }
-        out.push_str(if looks_like_key(word) { "[key]" } else { word });
+        // A key begins where a word does, whatever stands before it.
+        inside = length.is_none() && is_key_character(next);
     }
     out
 }
 
-fn looks_like_key(word: &str) -> bool {
+/// How long the key is that `text` begins with, if it begins with one. A key that a provider has masked in part
+/// (`sk-proj-****abcd`) still tells some of it.
+fn key_length(text: &str) -> Option<usize> {
     const PREFIXES: [&str; 4] = ["sk-", "AIza", "sk_", "Bearer"];
-    let bare = word.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
-    // A path or query may hold one too: look behind every separator.
-    bare.split(['=', ':', '"', '\'', '/', '?', '&', '(', '`']).any(|piece| {
-        PREFIXES
-            .iter()
-            .any(|prefix| piece.starts_with(prefix) && piece.len() > prefix.len() + 4)
-    })
+    let prefix = PREFIXES.iter().find(|prefix| text.starts_with(**prefix))?;
+    let end = text
+        .find(|c: char| !is_key_character(c) && c != '*' && c != '.')
+        .unwrap_or(text.len());
+    let key = text.get(..end)?.trim_end_matches('.');
+    (key.len() > prefix.len() + 4).then_some(key.len())
+}
+
+fn is_key_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
 }
 
 fn openai_type(status: u16) -> &'static str {

@@ -20,9 +20,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::Dialect;
 use super::envelope::splice;
 use super::gemini;
+use super::{Dialect, Translated};
 
 /// Twelve bytes, so that their base64 is the same whatever follows.
 const MARK: &str = "bowsprit-v1:";
@@ -104,25 +104,71 @@ pub(super) fn gemini_signature(signature: Option<&str>) -> Option<String> {
 /// The body without thoughts that are not `dialect`'s own, as its provider would refuse them. Calls of other providers'
 /// models get what `Gemini`'s third generation wants in place of a signature. All else stays byte for byte, and a body
 /// without our mark is only searched once.
-pub fn without_foreign_thoughts(dialect: Dialect, model: &str, body: &Bytes) -> Bytes {
+///
+/// `Anthropic` refuses to think with a budget amid a round of tool calls that was begun without thoughts of its own. Where
+/// another model began it, thinking is off until the round is over, and listed.
+pub fn without_foreign_thoughts(dialect: Dialect, model: &str, body: &Bytes) -> Translated {
+    let as_it_is = |body: Bytes| Translated {
+        body,
+        dropped: Vec::new(),
+        show_thoughts: false,
+    };
     let (list, items) = match dialect {
         Dialect::AnthropicMessages => ("messages", "content"),
         Dialect::Gemini => ("contents", "parts"),
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => return body.clone(),
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => return as_it_is(body.clone()),
     };
     if memmem::find(body, MARKED).is_none() {
-        return body.clone();
+        return as_it_is(body.clone());
     }
-    let Some((old, new)) = clean(dialect, model, body, list, items) else {
-        return body.clone();
+    let Some((old, turns)) = clean(dialect, model, body, list, items) else {
+        return as_it_is(body.clone());
     };
-    splice(body, old, new.as_bytes())
+    let cleaned = splice(body, old, format!("[{}]", turns.join(",")).as_bytes());
+    match thinking_with_budget(&cleaned) {
+        Some(thinking) if dialect == Dialect::AnthropicMessages && amid_unsigned_calls(&turns) => Translated {
+            body: splice(&cleaned, thinking, br#"{"type":"disabled"}"#),
+            dropped: vec!["thinking".to_owned()],
+            show_thoughts: false,
+        },
+        _ => as_it_is(cleaned),
+    }
+}
+
+/// The setting, where it is one with a budget.
+fn thinking_with_budget(body: &Bytes) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Thinking<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+    }
+    let top: Fields<'_> = serde_json::from_slice(body).ok()?;
+    let raw = top.get("thinking")?.get();
+    let thinking: Thinking<'_> = serde_json::from_str(raw).ok()?;
+    (thinking.kind == "enabled").then_some(raw)
+}
+
+/// Whether the last turn brings results of calls, and the one before does not begin with a thought.
+fn amid_unsigned_calls(turns: &[Cow<'_, str>]) -> bool {
+    let first_kind = |turn: &str| {
+        let turn: Value = serde_json::from_str(turn).ok()?;
+        Some(turn.get("content")?.get(0)?.get("type")?.as_str()?.to_owned())
+    };
+    let [.., before, last] = turns else { return false };
+    first_kind(last).as_deref() == Some("tool_result")
+        && !matches!(first_kind(before).as_deref(), Some("thinking" | "redacted_thinking"))
 }
 
 type Fields<'a> = std::collections::HashMap<Cow<'a, str>, &'a RawValue>;
 
-/// The list of turns as it stands in the body, and as it shall stand there.
-fn clean<'a>(dialect: Dialect, model: &str, body: &'a Bytes, list: &str, items: &str) -> Option<(&'a str, String)> {
+/// The list of turns as it stands in the body, and the turns that shall stand there.
+fn clean<'a>(
+    dialect: Dialect,
+    model: &str,
+    body: &'a Bytes,
+    list: &str,
+    items: &str,
+) -> Option<(&'a str, Vec<Cow<'a, str>>)> {
     let top: Fields<'a> = serde_json::from_slice(body).ok()?;
     // Gemini's count of tokens has the whole request one level down.
     let nested: Option<Fields<'a>> = top
@@ -133,7 +179,7 @@ fn clean<'a>(dialect: Dialect, model: &str, body: &'a Bytes, list: &str, items: 
     for turn in Vec::<&'a RawValue>::deserialize(&mut serde_json::Deserializer::from_str(turns.get())).ok()? {
         kept.extend(clean_turn(dialect, model, turn.get(), items));
     }
-    Some((turns.get(), format!("[{}]", kept.join(","))))
+    Some((turns.get(), kept))
 }
 
 /// The turn, or nothing if only foreign thoughts were in it.

@@ -173,7 +173,9 @@ pub(super) fn for_openai(thinking: &Thinking, model: &str) -> Option<Told<Option
         return matches!(thinking, Thinking::Off).then_some((None, true));
     }
     let Some((asked, exact)) = level(thinking) else {
-        return matches!(thinking, Thinking::Adaptive).then_some((None, true));
+        // Those that can do without do without unless told.
+        let told = levels.contains(&Off).then_some(Medium);
+        return matches!(thinking, Thinking::Adaptive).then_some((told, told.is_none()));
     };
     let given = asked.nearest(levels)?;
     Some((Some(given), exact && given == asked))
@@ -195,11 +197,11 @@ pub(super) fn gemini_generation(model: &str) -> Option<(u32, u32)> {
     version(model.get(at + 7..)?)
 }
 
-/// The `thinkingConfig`.
+/// The `thinkingConfig`; an empty one need not be sent.
 pub(super) fn for_gemini(thinking: &Thinking, model: &str, show: bool) -> Option<Told<Value>> {
     let generation = gemini_generation(model)?;
     if generation < (2, 5) || model.contains("image") || model.contains("embedding") {
-        return None;
+        return matches!(thinking, Thinking::Off).then(|| (json!({}), true));
     }
     let mut config = Map::new();
     let exact = if generation >= (3, 0) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bowsprit_core::dialect::embeddings::Form;
 use bowsprit_core::dialect::{Dialect, peek};
 use bowsprit_core::fault::Code;
 use bytes::{Bytes, BytesMut};
@@ -47,18 +48,15 @@ pub(super) struct Call {
     pub input_tokens: u64,
 }
 
-/// The two ways of serving.
+/// The ways of serving.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A conversation, to any provider.
     Generate,
-    /// Byte for byte to a provider of the same dialect.
-    Forward {
-        /// Path from the base URL; for Gemini the operation after the colon.
-        path: String,
-        /// Whether the model stands in the path.
-        model_in_path: bool,
-    },
+    /// Embeddings, to a provider that serves the asked model.
+    Embed(Form),
+    /// A count of tokens, to any provider whose API counts.
+    Count,
 }
 
 /// Reads the body and the facts.
@@ -189,30 +187,26 @@ fn facts(route: &Route, body: &Bytes) -> Result<Box<Call>, Refusal> {
                 call.stream = envelope.stream;
             }
         }
-        Route::Forward { path, model, .. } => {
-            call.kind = Kind::Forward {
-                path: path.clone(),
-                model_in_path: model.is_some(),
-            };
-            match model {
-                Some(model) => call.model.clone_from(model),
-                // These bodies are the provider's business: only what names the model is looked at.
-                None => {
-                    match peek(Dialect::OpenAiChat, body) {
-                        Ok(envelope) => {
-                            call.model = envelope.model.into_owned();
-                            call.stream = envelope.stream;
-                        }
-                        // But two of them are two opinions on what was allowed.
-                        Err(error) if error.is_repeated() => return Err(error.into()),
-                        Err(_) => {}
-                    }
-                }
-            }
+        Route::Embed { form, model, .. } => {
+            call.kind = Kind::Embed(*form);
+            other_facts(&mut call, model.as_ref(), body)?;
+        }
+        Route::Count { model, .. } => {
+            call.kind = Kind::Count;
+            other_facts(&mut call, model.as_ref(), body)?;
         }
         Route::Models { .. } | Route::PassThrough { .. } => {}
     }
     Ok(call)
+}
+
+/// Of these bodies only what names the model is looked at.
+fn other_facts(call: &mut Call, in_path: Option<&String>, body: &Bytes) -> Result<(), Refusal> {
+    call.model = match in_path {
+        Some(model) => model.clone(),
+        None => peek(call.dialect, body)?.model.into_owned(),
+    };
+    Ok(())
 }
 
 /// A query to pass on: never with a key in it, and without `alt`, which the path says.

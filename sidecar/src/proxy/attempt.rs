@@ -11,7 +11,7 @@ use std::time::Duration;
 use bowsprit_core::classify::{Decision, Ended, classify};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{
-    self, AnswerContext, Dialect, Echo, ProviderError, Stream, StreamError, Usage, parse_error, translate_response,
+    self, AnswerContext, Dialect, Echo, ProviderError, Stream, StreamError, Usage, parse_error,
 };
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bowsprit_core::headroom;
@@ -128,7 +128,7 @@ impl Attempt<'_> {
             }
             return Ok(self.pass(head, body, limits, VecDeque::new(), story));
         }
-        if matches!(self.call.kind, Kind::Forward { .. }) && headers::is_event_stream(&head.headers) {
+        if self.call.kind != Kind::Generate && headers::is_event_stream(&head.headers) {
             return Ok(self.pass(head, body, limits, VecDeque::new(), story));
         }
         self.plain(head, body, limits, encoded, story).await
@@ -204,8 +204,8 @@ impl Attempt<'_> {
         };
         let provider = self.prepared.wire;
         if !self.prepared.same {
-            return match translate_response(provider, self.call.dialect, &whole, &self.context(story)) {
-                Ok((body, usage)) => Ok(self.whole(story.now(), json(head), body, Some(usage))),
+            return match self.prepared.say(self.call, &whole, &self.context(story)) {
+                Ok((body, usage)) => Ok(self.whole(story.now(), json(head), body, usage)),
                 Err(kind) => Err(self.in_body(kind, &whole)),
             };
         }

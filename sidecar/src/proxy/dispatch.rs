@@ -38,11 +38,7 @@ const KEY_ATTEMPTS: u32 = 20;
 
 /// Answers an admitted request.
 pub(super) async fn dispatch(app: &Arc<App>, live: &Arc<Live>, story: Box<Story>, call: Box<Call>) -> Response<Body> {
-    let mut plan = make_plan(live, &call, story.now());
-    if call.kind != Kind::Generate {
-        plan.candidates
-            .retain(|candidate| candidate.provider.dialect == call.dialect);
-    }
+    let plan = make_plan(live, &call, story.now());
     let mut round = Round {
         app,
         live,
@@ -127,8 +123,7 @@ impl Round<'_> {
                 continue;
             };
             let model = Arc::clone(&candidate.model);
-            let drop_unsupported = self.plan.drops_unsupported();
-            let prepared = match prepare(self.call, &upstream, &model, drop_unsupported) {
+            let prepared = match prepare(self.call, &upstream, &model, self.plan.route.as_deref()) {
                 Ok(prepared) => prepared,
                 // Another dialect may be able to carry it.
                 Err(error) if error.code == Code::ValUnsupported => {

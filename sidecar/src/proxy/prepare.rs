@@ -1,10 +1,14 @@
 //! Saying a request as one candidate understands it: where it goes, and its body there.
 
+use bowsprit_core::config::Route;
+use bowsprit_core::dialect::embeddings::{self, Form};
 use bowsprit_core::dialect::{
-    Dialect, RequestError, Target, native_responses, translate_request, with_model, with_usage_option,
-    without_foreign_thoughts,
+    AnswerContext, Dialect, RequestError, Target, Usage, count, native_responses, rename_model, translate_request,
+    translate_response, with_model, with_usage_option, without_foreign_thoughts,
 };
-use bowsprit_core::fault::Code;
+use bowsprit_core::fault::{Code, ErrorKind};
+use bowsprit_core::plan::answers_as_asked;
+use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
 use http::Uri;
 
@@ -30,39 +34,164 @@ pub(super) struct Prepared {
     pub show_thoughts: bool,
 }
 
-/// Says the request as this candidate understands it.
-///
-/// `drop_unsupported`: what the route says about fields that cannot be carried.
+impl Prepared {
+    /// Says a whole answer in the caller's dialect. The usage is none where the provider told none.
+    pub(super) fn say(
+        &self,
+        call: &Call,
+        answer: &[u8],
+        ctx: &AnswerContext,
+    ) -> Result<(Bytes, Option<Usage>), ErrorKind> {
+        match call.kind {
+            Kind::Generate => {
+                translate_response(self.wire, call.dialect, answer, ctx).map(|(body, usage)| (body, Some(usage)))
+            }
+            Kind::Embed(form) => {
+                let from = form.at(self.wire).unwrap_or(form);
+                embeddings::translate_response(from, form, answer, &call.body, &call.model)
+            }
+            Kind::Count => count::translate_response(self.wire, call.dialect, answer).map(|body| (body, None)),
+        }
+    }
+}
+
+/// Says the request as this candidate understands it. `route`: the one that matched.
 pub(super) fn prepare(
     call: &Call,
     upstream: &Upstream,
     model: &str,
-    drop_unsupported: bool,
+    route: Option<&Route>,
 ) -> Result<Prepared, RequestError> {
-    let provider = &upstream.provider;
-    let wire = provider.wire(call.dialect);
-    let same = wire == call.dialect;
-    let unsupported = |path: &str, problem: String| RequestError {
+    let drop_unsupported = route.is_some_and(|route| route.on_unsupported == OnUnsupported::Drop);
+    match call.kind {
+        Kind::Generate => generate(call, upstream, model, drop_unsupported),
+        Kind::Embed(form) => {
+            if !answers_as_asked(route, &upstream.provider, &call.model, model) {
+                return Err(stand_in(upstream, &call.model, model));
+            }
+            embed(call, upstream, model, form, drop_unsupported)
+        }
+        Kind::Count => count(call, upstream, model, drop_unsupported),
+    }
+}
+
+fn unsupported(path: &str, problem: String) -> RequestError {
+    RequestError {
         code: Code::ValUnsupported,
         path: path.into(),
         problem,
-    };
-    let no_uri = || unsupported("model", format!("{:?} cannot stand in a URL", clip(model)));
-    if let Kind::Forward { path, model_in_path } = &call.kind {
-        return Ok(Prepared {
-            uri: forward_uri(call, upstream, model, path, *model_in_path).ok_or_else(no_uri)?,
-            body: if *model_in_path || call.model == model {
-                call.body.clone()
-            } else {
-                with_model(&call.body, model)
-            },
-            dropped: Vec::new(),
-            hide_usage: false,
-            wire,
-            same: true,
-            show_thoughts: false,
-        });
     }
+}
+
+fn no_uri(model: &str) -> RequestError {
+    unsupported("model", format!("{:?} cannot stand in a URL", clip(model)))
+}
+
+/// Vectors of different models do not compare: a silent switch would spoil every search that they are put into.
+fn stand_in(upstream: &Upstream, asked: &str, model: &str) -> RequestError {
+    let problem = format!(
+        "{} would answer for {:?} with {:?}, whose embeddings do not mix with it; list the model or an alias of it at this \
+         provider, or name both in a ModelRoute",
+        upstream.provider.name,
+        clip(asked),
+        clip(model)
+    );
+    unsupported("model", problem)
+}
+
+fn embed(
+    call: &Call,
+    upstream: &Upstream,
+    model: &str,
+    form: Form,
+    drop_unsupported: bool,
+) -> Result<Prepared, RequestError> {
+    let provider = &upstream.provider;
+    let Some(wire) = form.at(provider.dialect) else {
+        let problem = format!("cannot be answered by {}: its API has no embeddings", provider.name);
+        return Err(unsupported("model", problem));
+    };
+    if wire == form {
+        return passed_on(call, upstream, &wire.path(model), model, provider.dialect);
+    }
+    let translated = embeddings::translate_request(form, wire, &call.body, model, drop_unsupported)?;
+    Ok(Prepared {
+        uri: upstream.uri(&wire.path(model)).ok_or_else(|| no_uri(model))?,
+        body: translated.body,
+        dropped: translated.dropped,
+        hide_usage: false,
+        wire: provider.dialect,
+        same: false,
+        show_thoughts: false,
+    })
+}
+
+fn count(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: bool) -> Result<Prepared, RequestError> {
+    let provider = &upstream.provider;
+    // With OpenAI itself the count is an operation of Responses; compatible servers have none.
+    let wire = match provider.dialect {
+        Dialect::OpenAiChat => provider.wire(Dialect::OpenAiResponses),
+        other => other,
+    };
+    let Some(path) = count::path(wire, model) else {
+        let problem = format!("cannot be counted by {}: its API has no token count", provider.name);
+        return Err(unsupported("model", problem));
+    };
+    if wire == call.dialect {
+        return passed_on(call, upstream, &path, model, wire);
+    }
+    let target = Target {
+        model,
+        default_max_tokens: provider.max_output_tokens(model),
+        safety: &[],
+        stream: false,
+        drop_unsupported,
+    };
+    let translated = count::translate_request(call.dialect, wire, &call.body, &target)?;
+    Ok(Prepared {
+        uri: upstream.uri(&path).ok_or_else(|| no_uri(model))?,
+        body: translated.body,
+        dropped: translated.dropped,
+        hide_usage: false,
+        wire,
+        same: false,
+        show_thoughts: false,
+    })
+}
+
+/// The same operation at a provider of the caller's own dialect.
+fn passed_on(
+    call: &Call,
+    upstream: &Upstream,
+    path: &str,
+    model: &str,
+    wire: Dialect,
+) -> Result<Prepared, RequestError> {
+    let uri = match &call.query {
+        Some(query) => upstream.uri(&format!("{path}?{query}")),
+        None => upstream.uri(path),
+    };
+    let body = if call.model == model {
+        call.body.clone()
+    } else {
+        rename_model(wire, &call.body, model)
+    };
+    let native = without_foreign_thoughts(wire, model, &body);
+    Ok(Prepared {
+        uri: uri.ok_or_else(|| no_uri(model))?,
+        body: native.body,
+        dropped: native.dropped,
+        hide_usage: false,
+        wire,
+        same: true,
+        show_thoughts: false,
+    })
+}
+
+fn generate(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: bool) -> Result<Prepared, RequestError> {
+    let provider = &upstream.provider;
+    let wire = provider.wire(call.dialect);
+    let same = wire == call.dialect;
     if call.array && !same {
         return Err(unsupported(
             "alt",
@@ -76,7 +205,7 @@ pub(super) fn prepare(
     };
     let uri = upstream
         .generation_uri(wire, model, call.stream, query)
-        .ok_or_else(no_uri)?;
+        .ok_or_else(|| no_uri(model))?;
     if !same {
         let target = Target {
             model,
@@ -101,12 +230,12 @@ pub(super) fn prepare(
     } else {
         with_model(&call.body, model)
     };
-    let (body, dropped) = if wire == Dialect::OpenAiResponses {
-        let native = native_responses(&body)?;
-        (native.body, native.dropped)
+    let native = if wire == Dialect::OpenAiResponses {
+        native_responses(&body)?
     } else {
-        (without_foreign_thoughts(wire, model, &body), Vec::new())
+        without_foreign_thoughts(wire, model, &body)
     };
+    let (body, dropped) = (native.body, native.dropped);
     let hide_usage = wire == Dialect::OpenAiChat && call.stream && !call.include_usage;
     let body = if hide_usage { with_usage_option(&body) } else { body };
     Ok(Prepared {
@@ -118,18 +247,4 @@ pub(super) fn prepare(
         same,
         show_thoughts: false,
     })
-}
-
-fn forward_uri(call: &Call, upstream: &Upstream, model: &str, path: &str, model_in_path: bool) -> Option<Uri> {
-    let path = if model_in_path {
-        // The generation path of this model, with the operation that was asked for.
-        let of_model = bowsprit_core::dialect::request_path(Dialect::Gemini, model, false);
-        format!("{}{path}", of_model.strip_suffix("generateContent")?)
-    } else {
-        path.to_owned()
-    };
-    match &call.query {
-        Some(query) => upstream.uri(&format!("{path}?{query}")),
-        None => upstream.uri(&path),
-    }
 }

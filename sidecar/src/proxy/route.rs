@@ -1,6 +1,7 @@
 //! What is asked for: path and method to an operation, and the dialect to answer errors in.
 
 use bowsprit_core::dialect::Dialect;
+use bowsprit_core::dialect::embeddings::Form;
 use bowsprit_core::fault::Code;
 use http::request::Parts;
 use http::{HeaderMap, Method};
@@ -20,16 +21,21 @@ pub enum Route {
         /// The operation in metrics and logs.
         label: &'static str,
     },
-    /// Another operation of a dialect: sent on byte for byte to a provider of that dialect.
-    Forward {
-        /// The caller's dialect.
-        dialect: Dialect,
-        /// Path as the dialect counts it from its base URL.
-        path: String,
+    /// Embeddings: only from the model that is asked for.
+    Embed {
+        /// How they are asked for.
+        form: Form,
         /// The model in the path, for Gemini.
         model: Option<String>,
         /// The operation in metrics and logs.
         label: &'static str,
+    },
+    /// A count of a conversation's tokens.
+    Count {
+        /// The caller's dialect.
+        dialect: Dialect,
+        /// The model in the path, for Gemini.
+        model: Option<String>,
     },
     /// Any other endpoint of one provider, sent on unread.
     PassThrough {
@@ -64,7 +70,8 @@ impl Route {
     /// The operation in metrics and logs.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Generate { label, .. } | Self::Forward { label, .. } => label,
+            Self::Generate { label, .. } | Self::Embed { label, .. } => label,
+            Self::Count { .. } => "count_tokens",
             Self::PassThrough { .. } => "passthrough",
             Self::Models { .. } => "models",
         }
@@ -74,9 +81,10 @@ impl Route {
     pub fn dialect(&self) -> Dialect {
         match self {
             Self::Generate { dialect, .. }
-            | Self::Forward { dialect, .. }
+            | Self::Count { dialect, .. }
             | Self::PassThrough { dialect, .. }
             | Self::Models { dialect, .. } => *dialect,
+            Self::Embed { form, .. } => form.dialect(),
         }
     }
 }
@@ -142,7 +150,7 @@ pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
     }
     let found = generate(path)
         .or_else(|| gemini(path, parts.uri.query()))
-        .or_else(|| forward(path))
+        .or_else(|| other(path))
         .or_else(|| models(path, &parts.headers));
     match found {
         Some((route, method)) if parts.method == method => (route.dialect(), Ok(route)),
@@ -210,47 +218,47 @@ fn gemini(path: &str, query: Option<&str>) -> Option<(Route, Method)> {
     }
     let dialect = Dialect::Gemini;
     let sse = query.is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
-    let label = match operation {
-        "generateContent" => "generate_content",
-        "streamGenerateContent" => "stream_generate_content",
-        "countTokens" => "count_tokens",
-        "embedContent" => "embed_content",
-        "batchEmbedContents" => "batch_embed_contents",
-        _ => return None,
+    let generate = |label, stream| Route::Generate {
+        dialect,
+        in_url: Some(InUrl {
+            model: model.clone(),
+            stream,
+            sse,
+        }),
+        label,
     };
-    let route = if operation.ends_with("enerateContent") {
-        let stream = operation.starts_with("stream");
-        Route::Generate {
+    let embed = |label, form| Route::Embed {
+        form,
+        model: Some(model.clone()),
+        label,
+    };
+    let route = match operation {
+        "generateContent" => generate("generate_content", false),
+        "streamGenerateContent" => generate("stream_generate_content", true),
+        "embedContent" => embed("embed_content", Form::One),
+        "batchEmbedContents" => embed("batch_embed_contents", Form::Batch),
+        "countTokens" => Route::Count {
             dialect,
-            in_url: Some(InUrl { model, stream, sse }),
-            label,
-        }
-    } else {
-        Route::Forward {
-            dialect,
-            path: operation.to_owned(),
             model: Some(model),
-            label,
-        }
+        },
+        _ => return None,
     };
     Some((route, Method::POST))
 }
 
-fn forward(path: &str) -> Option<(Route, Method)> {
-    let (dialect, at, label) = match path {
-        "/v1/embeddings" | "/embeddings" => (Dialect::OpenAiChat, "/embeddings", "embeddings"),
-        "/v1/messages/count_tokens" => (Dialect::AnthropicMessages, "/v1/messages/count_tokens", "count_tokens"),
+fn other(path: &str) -> Option<(Route, Method)> {
+    let count = |dialect| Route::Count { dialect, model: None };
+    let route = match path {
+        "/v1/embeddings" | "/embeddings" => Route::Embed {
+            form: Form::OpenAi,
+            model: None,
+            label: "embeddings",
+        },
+        "/v1/messages/count_tokens" => count(Dialect::AnthropicMessages),
+        "/v1/responses/input_tokens" | "/responses/input_tokens" => count(Dialect::OpenAiResponses),
         _ => return None,
     };
-    Some((
-        Route::Forward {
-            dialect,
-            path: at.to_owned(),
-            model: None,
-            label,
-        },
-        Method::POST,
-    ))
+    Some((route, Method::POST))
 }
 
 fn models(path: &str, headers: &HeaderMap) -> Option<(Route, Method)> {

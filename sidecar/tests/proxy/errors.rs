@@ -90,7 +90,7 @@ async fn what_no_provider_can_carry_is_refused_and_never_dropped_silently() {
     })
     .await;
     let mut body = chat("claude-sonnet-4-5", false);
-    body["logprobs"] = Value::from(true);
+    body["audio"] = serde_json::json!({"voice": "alloy"});
     let reply = Reply::of(bed.post("/v1/chat/completions", &body).send().await.unwrap()).await;
     assert_eq!(
         (reply.status, reply.json()["error"]["code"].as_str()),

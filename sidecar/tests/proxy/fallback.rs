@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowsprit_providers::{Answer, Behaviour, Fault, Point};
+use bowsprit_providers::{Answer, Behaviour, Fault, Point, Step};
 use serde_json::{Value, json};
 
 use crate::support::{Bed, count, failing};
@@ -126,6 +126,20 @@ async fn when_all_fail_the_caller_gets_an_error_of_its_own_dialect() {
     assert_eq!(reply.status, 503);
     assert!(reply.json()["error"]["message"].is_string(), "{}", reply.text);
     assert_eq!(reply.header("x-should-retry"), "true");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn what_a_provider_says_itself_of_retries_is_passed_on() {
+    let bed = Bed::new().await;
+    for provider in [&bed.claude, &bed.gemini] {
+        failing(provider, 503);
+    }
+    bed.openai
+        .script(Step::new(Behaviour::status(503).header("x-should-retry", "false")).times(9));
+    let reply = bed.chat().await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.header("x-should-retry"), "false");
     bed.balanced().await;
 }
 

@@ -18,6 +18,7 @@ mod cancel;
 mod drain;
 mod errors;
 mod fallback;
+mod fidelity;
 mod hard_limits;
 mod headers;
 mod keys;

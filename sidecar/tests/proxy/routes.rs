@@ -147,31 +147,6 @@ async fn usage_that_was_asked_for_arrives() {
 }
 
 #[tokio::test]
-async fn other_operations_are_sent_on_to_a_provider_of_the_same_dialect() {
-    let bed = Bed::new().await;
-    let embeddings = json!({"model": "gpt-4.1-mini", "input": ["one", "two"]});
-    let reply = Reply::of(bed.post("/v1/embeddings", &embeddings).send().await.unwrap()).await;
-    assert_eq!((reply.status, reply.provider()), (200, "openai"), "{}", reply.text);
-    assert_eq!(reply.json()["data"].as_array().unwrap().len(), 2);
-
-    let count = Reply::of(
-        bed.post("/v1/messages/count_tokens", &message("claude-sonnet-4-5", false))
-            .header("anthropic-version", "2023-06-01")
-            .send()
-            .await
-            .unwrap(),
-    )
-    .await;
-    assert_eq!((count.status, count.provider()), (200, "claude"), "{}", count.text);
-    assert!(count.json()["input_tokens"].as_u64().unwrap() > 0);
-
-    let tokens = bed.post("/v1beta/models/gemini-2.5-flash:countTokens", &contents());
-    let tokens = Reply::of(tokens.send().await.unwrap()).await;
-    assert_eq!((tokens.status, tokens.provider()), (200, "gemini"), "{}", tokens.text);
-    bed.balanced().await;
-}
-
-#[tokio::test]
 async fn a_model_route_sends_a_virtual_model_to_its_targets_and_then_to_its_fallback() {
     let mut bed = Bed::providers();
     let route = json!({

@@ -99,27 +99,24 @@ async fn slow_callers_do_not_slow_the_others(trial: Trial) {
     let bed = trial.bed(setup).await;
     let (rounds, requests, crowd) = (trial.count(1, 5), trial.count(30, 500), trial.count(10, 100));
     latencies(&bed, requests).await;
-    let mut best = [(f64::MAX, f64::MAX); 2];
+    // In turns, so that both see the same machine. The best round among slow callers against the worst without them: what
+    // the machine itself adds is in both.
+    let (mut alone, mut among) = ((0.0_f64, 0.0_f64), (f64::MAX, f64::MAX));
     for _ in 0..rounds {
-        for (among_slow, best) in best.iter_mut().enumerate() {
-            let held = if among_slow == 1 {
-                slow_crowd(&bed, crowd).await
-            } else {
-                Vec::new()
-            };
-            let (middle, slowest) = latencies(&bed, requests).await;
-            *best = (best.0.min(middle), best.1.min(slowest));
-            drop(held);
-        }
+        let (middle, slowest) = latencies(&bed, requests).await;
+        alone = (alone.0.max(middle), alone.1.max(slowest));
+        let held = slow_crowd(&bed, crowd).await;
+        let (middle, slowest) = latencies(&bed, requests).await;
+        among = (among.0.min(middle), among.1.min(slowest));
+        drop(held);
     }
-    let [alone, among] = best;
     trial.measure(
         format!("p50 among {} slow callers", crowd * 3),
         among.0,
         "ms",
-        0.0..=alone.0 * 1.10 + 0.05,
+        0.0..=alone.0 * 1.10,
     );
-    trial.measure("p99", among.1, "ms", 0.0..=alone.1 * 1.10 + 0.5);
+    trial.measure("p99", among.1, "ms", 0.0..=alone.1 * 1.10);
 }
 
 /// Callers in the middle of a head, in the middle of a body, and with a stream that they do not read.

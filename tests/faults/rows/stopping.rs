@@ -22,6 +22,7 @@ promises! {
     at_the_deadline_streams_end_with_an_error_event_and_requests_with_503,
     a_second_signal_ends_it_at_once,
     sigint_is_sigterm,
+    a_kill_leaves_no_half_answer_that_looks_whole,
     an_idle_connection_is_closed_and_a_busy_one_after_its_answer,
 }
 
@@ -273,4 +274,23 @@ async fn an_idle_connection_is_closed_and_a_busy_one_after_its_answer(trial: Tri
     assert_eq!((reply.status, reply.header("connection")), (200, "close"));
     assert!(busy.ends_within(SOON).await);
     ends(&trial, &bed, 0, 2).await;
+}
+
+async fn a_kill_leaves_no_half_answer_that_looks_whole(trial: Trial) {
+    let (first, bed) = bed(&trial, "20s").await;
+    first.always(Answer::new("one two").chunks(10_000).delay(Duration::from_millis(5)));
+    let mut streams = [
+        bed.ask(CHAT, &chat(true)).await,
+        bed.ask(MESSAGES, &message(true)).await,
+    ];
+    for client in &mut streams {
+        client.until("one").await;
+    }
+    bed.process.signal("KILL");
+    for client in &mut streams {
+        let reply = client.reply().await;
+        assert!(!reply.complete && !reply.is_ended_well(), "{}", reply.text());
+    }
+    bed.process.exit().await;
+    first.wait_for(|seen| seen.cancelled.len() == 2, SOON).await.unwrap();
 }

@@ -23,20 +23,37 @@ class Upstream:
     """The fixed upstream, on the load's core, for as long as the block runs."""
 
     def __init__(self, tools, setup):
+        self.tls = setup.tls
         self.argv = [str(tools / "upstream"), "--listen", "127.0.0.1:0", *setup.upstream]
 
     def __enter__(self):
-        self.process = machine.start(self.argv, machine.LOAD_CORE, stdout=subprocess.PIPE)
-        line = self.process.stdout.readline().decode().strip()
-        if not line.startswith("listening on "):
-            machine.stop(self.process)
-            raise Failed(f"the upstream did not start: {' '.join(self.argv)}")
-        self.address = line.removeprefix("listening on ")
+        self.folder = tempfile.TemporaryDirectory(prefix="bench-upstream-")
+        # Laid out as the sidecar's --ca-dir wants it, a folder for each ConfigMap; contenders may run as another user.
+        self.authorities = pathlib.Path(self.folder.name)
+        self.authorities.chmod(0o755)
+        argv = list(self.argv)
+        if self.tls:
+            (self.authorities / "bench").mkdir()
+            argv += ["--tls-ca", str(self.authorities / "bench" / "ca.crt")]
+        self.process = machine.start(argv, machine.LOAD_CORE, stdout=subprocess.PIPE)
+        try:
+            self.address = self._said("listening on ")
+            self.asked_at = self._said("tls on ") if self.tls else self.address
+        except BaseException:
+            self.__exit__()
+            raise
         return self
+
+    def _said(self, what):
+        line = self.process.stdout.readline().decode().strip()
+        if not line.startswith(what):
+            raise Failed(f"the upstream did not start: {' '.join(self.argv)}")
+        return line.removeprefix(what)
 
     def __exit__(self, *_):
         machine.stop(self.process)
         self.process.stdout.close()
+        self.folder.cleanup()
 
 
 class Running:
@@ -45,7 +62,7 @@ class Running:
     def __init__(self, contender, program, setup, upstream):
         self.name = contender.name
         self.contender, self.program = contender, os.path.abspath(program)
-        self.config = FOLDER / "contenders" / contender.configs[setup.name]
+        self.config = FOLDER / "contenders" / contender.config
         self.setup, self.upstream = setup, upstream
 
     def __enter__(self):
@@ -53,19 +70,21 @@ class Running:
         run = pathlib.Path(self.folder.name)
         run.chmod(0o755)  # nginx started by root gives its worker another user
         self.address = f"127.0.0.1:{machine.free_port()}"
-        fill = {
+        fill = table.FILL | self.setup.fill  # first, as their values may have words in them that follow
+        fill |= {
             "@PROGRAM@": self.program,
             "@RUN@": str(run),
             "@CONFIG@": str(run / self.config.name),
             "@LISTEN@": self.address,
             "@ADMIN@": f"127.0.0.1:{machine.free_port()}",
-            "@UPSTREAM@": self.upstream.address,
+            "@CA@": str(self.upstream.authorities),
+            "@UPSTREAM@": self.upstream.asked_at,
             "@KEY@": table.UPSTREAM_KEY,
         }
         (run / self.config.name).write_text(_filled(self.config.read_text(), fill))
         self.log = run / "output.log"
         argv = [_filled(argument, fill) for argument in self.contender.argv]
-        probe = table.scenarios_of(self.setup.name)[0]
+        probe = table.probe(self.setup.name)
         with open(self.log, "wb") as log:
             begun = time.monotonic()
             env = os.environ | self.contender.env
@@ -93,12 +112,17 @@ class Running:
         raise Failed(f"{self.name} gave no 200 in {START_SECONDS} s; its last status was {status}. {self._said()}")
 
     def _said(self):
-        said = self.log.read_text(errors="replace").strip()[-1500:]
+        # Some write to a log file of their own instead.
+        said = "".join(file.read_text(errors="replace") for file in sorted(self.log.parent.glob("*.log"))).strip()[-1500:]
         return f"It said:\n{said}" if said else "It printed nothing."
 
     @property
     def pid(self):
         return self.process.pid
+
+    @property
+    def binary_mib(self):
+        return os.stat(os.path.realpath(self.program)).st_size / 2**20
 
     def __exit__(self, *_):
         machine.stop(self.process)

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import platform
+import resource
 import signal
 import socket
 import subprocess
@@ -31,6 +32,17 @@ def pin(core):
         # A new session is a scheduling group of its own, inside which alone the priority above counts.
         with open("/proc/self/autogroup", "w") as group:
             group.write(str(PRIORITY))
+
+
+def open_files(wanted):
+    """Raises the limit of open files for this process and all it starts, as far as is allowed; what it then is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limits in ((max(soft, wanted), max(hard, wanted)), (hard, hard)):
+        if soft < wanted:
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                break
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def start(argv, core, env=None, cwd=None, stdout=None, stderr=None):

@@ -4,6 +4,7 @@ import statistics
 from . import table
 
 NONE = "–"
+OF_THE_PROCESS = ("cold_start_ms", "binary_mib", "rss_idle_mib", "rss_loaded_mib", "rss_end_mib")
 BUSY = 0.1  # share of a core, while the bench waits, from which the report warns
 
 
@@ -22,9 +23,12 @@ def figures(runs):
 
 
 def _of_run(run, baseline):
-    found = {key: run[key] for key in ("cold_start_ms", "rss_idle_mib", "rss_loaded_mib", "rss_end_mib") if key in run}
+    found = {key: run[key] for key in OF_THE_PROCESS if key in run}
     for scenario in table.scenarios_of(run["setup"]):
         name, parts = scenario.name, run[scenario.name]
+        if scenario.held:
+            found |= _held(scenario, parts, run)
+            continue
         found[f"{name}_per_second"] = statistics.mean(part["requests_per_second"] for part in parts)
         found[f"{name}_bad"] = sum(part["bad"] for part in parts)
         found[f"{name}_io"] = sum(part["io"] for part in parts)
@@ -45,6 +49,18 @@ def _of_run(run, baseline):
     return found
 
 
+def _held(scenario, parts, run):
+    """Memory with connections held open: the most of the turns, each turn open and closed, and what one connection takes."""
+    most = max(part["open_mib"] for part in parts)
+    found = {
+        f"{scenario.name}_mib": most,
+        f"{scenario.name}_each_kib": (most - run["rss_idle_mib"]) / scenario.connections * 1024,
+    }
+    for number, part in enumerate(parts, 1):
+        found |= {f"{scenario.name}_{number}_{key}": part[key] for key in ("open_mib", "closed_mib")}
+    return found
+
+
 def micros(scenario, parts):
     """CPU microseconds per unit of a scenario; None for direct, or if nothing was answered."""
     if any("cpu_seconds" not in part for part in parts):
@@ -62,19 +78,16 @@ def median(values):
 
 
 def judge(found, runs):
-    """Each target with the figure beside it and a verdict: pass, miss, or not measured.
+    """Each target with the figure beside it and a verdict: pass, miss, fail (beyond the line that no machine excuses), or not
+    measured.
 
     A contender that failed or gave a wrong answer passes nothing: what is not done right is not done fast.
     """
     judged = []
     for target in table.TARGETS:
-        value = median(found.get((target.contender, target.setup), {}).get(target.figure, []))
+        values = found.get((target.contender, target.setup), {}).get(target.figure, [])
         own = [run for run in runs if (run["contender"], run["setup"]) == (target.contender, target.setup)]
         spoiled = _spoiled(own)
-        if not own or (value is None and not spoiled):
-            verdict = "not measured"
-        else:
-            verdict = "pass" if value is not None and value <= target.most and not spoiled else "miss"
         judged.append(
             {
                 "target": target.says,
@@ -82,26 +95,39 @@ def judge(found, runs):
                 "setup": target.setup,
                 "figure": target.figure,
                 "most": target.most,
+                "fails": target.fails,
                 "unit": target.unit,
-                "value": value,
-                "verdict": verdict,
+                "value": median(values),
+                "least": min(values, default=None),
+                "greatest": max(values, default=None),
+                "verdict": _verdict(target, median(values), own, spoiled),
                 "spoiled_by": spoiled,
             }
         )
     return judged
 
 
+def _verdict(target, value, own, spoiled):
+    if not own or (value is None and not spoiled):
+        return "not measured"
+    if value is not None and target.fails is not None and value > target.fails:
+        return "fail"
+    return "pass" if value is not None and value <= target.most and not spoiled else "miss"
+
+
 def _spoiled(runs):
     """Why none of these runs counts as passed; empty if nothing speaks against them."""
     failed = sum("failed" in run for run in runs)
-    wrong = sum(
-        part["bad"] + part["io"]
+    parts = [
+        part
         for run in runs
         if "failed" not in run
         for scenario in table.scenarios_of(run["setup"])
         for part in run[scenario.name]
-    )
-    causes = [f"{failed} failed runs"] * bool(failed) + [f"{wrong} requests without a right answer"] * bool(wrong)
+    ]
+    wrong = sum(part["bad"] + part["io"] for part in parts)
+    last = next((part["last_error"] for part in parts if part.get("last_error")), "")
+    causes = [f"{failed} failed runs"] * bool(failed) + [f"{wrong} requests without a right answer: {last}"] * bool(wrong)
     return ", ".join(causes)
 
 
@@ -160,9 +186,12 @@ def markdown(document):
         if not rows:
             continue
         for scenario in table.scenarios_of(setup.name):
-            lines += _scenario(setup, scenario, rows)
-        lines += _footprint(setup, rows, document["contenders"])
+            lines += _held_table(setup, scenario, rows) if scenario.held else _scenario(setup, scenario, rows)
+        if not all(scenario.held for scenario in table.scenarios_of(setup.name)):
+            lines += _footprint(setup, rows, document["contenders"])
     lines += _targets(judge(found, runs), document)
+    for setup, why in document.get("left_out", {}).items():
+        lines += [f"**{setup} was left out**: {why}", ""]
     for run in (run for run in runs if "failed" in run):
         lines += [f"**{run['contender']} failed in round {run['round']}** ({run['setup']}): {run['failed']}", ""]
     return "\n".join(lines)
@@ -194,7 +223,8 @@ def _scenario(setup, scenario, rows):
     title = TITLES[scenario.mode].format(
         scenario=scenario.name, connections=scenario.connections, rate=scenario.rate, events=scenario.events
     )
-    lines = [f"## {setup.name}, {title}", "", "| | " + " | ".join(c[0] for c in columns) + " |", "|---" + "|--:" * len(columns) + "|"]
+    of = f" (ratio to nginx in {setup.baseline_of})" if setup.baseline_of else ""
+    lines = [f"## {setup.name}, {title}{of}", "", "| | " + " | ".join(c[0] for c in columns) + " |", "|---" + "|--:" * len(columns) + "|"]
     for name, own in rows:
         cells = (
             # Errors are counted over all rounds: a median would hide them.
@@ -203,6 +233,28 @@ def _scenario(setup, scenario, rows):
         )
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _held_table(setup, scenario, rows):
+    kind = {"idle": "idle connections, each answered once", "open": "open streams"}[scenario.mode]
+    turns = sorted({key for _, own in rows for key in own if key.endswith(("_open_mib", "_closed_mib"))}, key=_turn)
+    titles = ["before", *("closed again" if key.endswith("_closed_mib") else "all open" for key in turns), "KiB each"]
+    lines = [
+        f"## {setup.name}, RSS in MiB with {scenario.connections:,} {kind}",
+        "",
+        "| | " + " | ".join(titles) + " |",
+        "|---" + "|--:" * len(titles) + "|",
+    ]
+    for name, own in rows:
+        cells = [_cell(own.get(key), 1) for key in ("rss_idle_mib", *turns, f"{scenario.name}_each_kib")]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def _turn(figure):
+    """By number, and open before closed."""
+    _, number, state, _ = figure.split("_")
+    return number, state != "open"
 
 
 def _footprint(setup, rows, contenders):
@@ -216,9 +268,9 @@ def _footprint(setup, rows, contenders):
         if name == table.DIRECT:
             continue
         about = contenders[name]
-        cells = [_cell(own.get("cold_start_ms"), 0, True)]
+        cells = [_cell(own.get("binary_mib"), 1), _cell(own.get("cold_start_ms"), 0, True)]
         cells += [_cell(own.get(key), 1) for key in ("rss_idle_mib", "rss_loaded_mib", "rss_end_mib")]
-        lines.append(f"| {name} | {about['version']} | {about['binary_bytes'] / 2**20:.1f} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name} | {about['version']} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 
@@ -226,11 +278,18 @@ def _targets(judged, document):
     judged = [one for one in judged if one["contender"] in document["contenders"]]
     if not judged:
         return ["No contender with targets was measured.", ""]
-    lines = ["## Targets", "", "| target | at most | measured | |", "|---|--:|--:|---|"]
+    lines = ["## Targets", "", "| target | at most | measured (least–most) | | fails above |", "|---|--:|--:|---|--:|"]
     for one in judged:
-        value = NONE if one["value"] is None else f"{one['value']:.2f} {one['unit']}"
-        word = {"miss": "**miss**"}.get(one["verdict"], one["verdict"])
+        word = {"miss": "**miss**", "fail": "**FAIL**"}.get(one["verdict"], one["verdict"])
         if one["spoiled_by"]:
             word += f" ({one['spoiled_by']})"
-        lines.append(f"| {one['target']} | {one['most']:g} {one['unit']} | {value} | {word} |")
+        fails = NONE if one["fails"] is None else f"{one['fails']:g}"
+        lines.append(f"| {one['target']} | {one['most']:g} {one['unit']} | {_measured(one)} | {word} | {fails} |")
     return [*lines, ""]
+
+
+def _measured(one):
+    if one["value"] is None:
+        return NONE
+    spread = f" ({one['least']:.2f}–{one['greatest']:.2f})" if one["least"] != one["greatest"] else ""
+    return f"{one['value']:.2f}{spread}"

@@ -1,6 +1,7 @@
-//! What `make bench` measures with: a load generator (`load`) and a fixed `OpenAI` upstream (`upstream`).
+//! What `make bench` measures with: a load generator (`load`), a tool that holds many connections open (`hold`) and a
+//! fixed upstream (`upstream`) that speaks the APIs of `OpenAI`, `Anthropic` and `Gemini`.
 //!
-//! Both must cost far less than what they measure, on one core they share, so they read and write HTTP/1.1 by hand
+//! They must cost far less than what they measure, on one core they share, so they read and write HTTP/1.1 by hand
 //! instead of through the stack under test. They are tools for loopback and trusted peers: limits are there to make
 //! a fault loud, not to withstand an attacker.
 //!
@@ -9,12 +10,16 @@
 //! - [`wire`] joins the two to a connection.
 //! - [`events`] counts server-sent events as a caller sees them.
 //! - [`script`] is what the upstream answers.
+//! - [`request`] is what the tools send.
+//! - [`certificate`] is what the upstream's TLS front shows.
 //! - [`pace`] is the open loop's clock, [`tally`] what the load tool counts and prints.
 
 pub mod body;
+pub mod certificate;
 pub mod events;
 pub mod head;
 pub mod pace;
+pub mod request;
 pub mod script;
 pub mod tally;
 pub mod wire;

@@ -1,16 +1,22 @@
 //! What the fixed upstream answers, made once at the start as the bytes that go on the wire.
+//!
+//! All three APIs say the same: the same text in as many pieces, the same token counts. So a translated answer can be held
+//! against the one that the upstream itself gives in the caller's API.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Seconds since 1970 that every answer claims; fixed, so that answers can be compared.
-const CREATED: u64 = 1_760_000_000;
-const ID: &str = "chatcmpl-bench000000000000000000001";
-const MODEL: &str = "gpt-4o-mini";
+mod anthropic;
+mod gemini;
+mod openai;
+
 /// Repeated to make an answer of about 1 KB, the size of a short paragraph with its envelope.
 const SENTENCE: &str = "The retry budget ran out while the second region was still draining its queues. ";
 const SENTENCES: usize = 8;
+/// Tokens of every answer.
+const INPUT_TOKENS: u64 = 210;
+const OUTPUT_TOKENS: u64 = 140;
 
 /// An upstream's answers to one kind of request.
 #[derive(Debug)]
@@ -19,62 +25,58 @@ pub struct Script {
     pub plain: Vec<u8>,
     /// Head of the streamed answer.
     pub stream_head: Vec<u8>,
-    /// Content events, each one HTTP chunk.
+    /// Content events, each one HTTP chunk; the first and the last bring along what the API says before and after.
     pub events: Vec<Vec<u8>>,
-    /// The usage event, sent where the request asked for it.
+    /// The usage event of the API that sends one only where the request asked for it; empty for the others.
     pub usage: Vec<u8>,
-    /// `[DONE]` and the end of the body, in one write, sent right behind the last event.
+    /// The end mark, where the API has one, and the end of the body, in one write, sent right behind the last event.
     pub end: Vec<u8>,
     /// Time between two content events.
     pub interval: Duration,
 }
 
-impl Script {
-    /// `OpenAI` chat completions: about 1 KB with usage, or `events` content events `interval` apart and `[DONE]`.
-    pub fn openai(events: usize, interval: Duration) -> Self {
-        let completion = json!({
-            "id": ID, "object": "chat.completion", "created": CREATED, "model": MODEL,
-            "choices": [{
-                "index": 0,
-                "message": {"role": "assistant", "content": SENTENCE.repeat(SENTENCES).trim_end(), "refusal": null},
-                "logprobs": null,
-                "finish_reason": "stop",
-            }],
-            "usage": usage(),
-            "service_tier": "default",
-            "system_fingerprint": "fp_bench",
-        });
-        Self {
-            plain: response(&completion),
-            stream_head: b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
-                cache-control: no-cache\r\nx-request-id: req_bench\r\ntransfer-encoding: chunked\r\n\r\n"
-                .to_vec(),
-            events: (0..events)
-                .map(|index| event(&chunk(&[choice(index, events)], &Value::Null).to_string()))
-                .collect(),
-            usage: event(&chunk(&[], &usage()).to_string()),
-            end: [event("[DONE]"), b"0\r\n\r\n".to_vec()].concat(),
-            interval,
-        }
+/// Text of the plain answer.
+fn text() -> String {
+    SENTENCE.repeat(SENTENCES).trim_end().to_owned()
+}
+
+/// Text of a content event; the last one of a stream has none.
+fn piece(index: usize, of: usize) -> Option<String> {
+    match index {
+        _ if index + 1 == of => None,
+        0 => Some("Hello".to_owned()),
+        _ => Some(format!(" token{index}")),
     }
+}
+
+/// Head of a streamed answer, with the name the API gives to the header that has the request's id.
+fn stream_head(id_header: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n\
+         {id_header}: req_bench\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 /// The list of models, for probes.
 pub fn models() -> Vec<u8> {
-    response(&json!({
-        "object": "list",
-        "data": [{"id": MODEL, "object": "model", "created": CREATED, "owned_by": "bench"}],
-    }))
+    response(
+        "x-request-id",
+        &json!({
+            "object": "list",
+            "data": [{"id": openai::MODEL, "object": "model", "created": openai::CREATED, "owned_by": "bench"}],
+        }),
+    )
 }
 
 /// A path the upstream has no answer for.
 pub fn not_found() -> Vec<u8> {
     let body = json!({"error": {"message": "the bench's upstream has no such path", "type": "invalid_request_error"}});
-    with_head("404 Not Found", &body)
+    with_head("404 Not Found", "x-request-id", &body)
 }
 
 /// The two facts of a request that change the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// `"stream": true`
     pub stream: bool,
@@ -83,6 +85,12 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// A stream, asked for otherwise than in the body.
+    pub const STREAM: Self = Self {
+        stream: true,
+        usage: false,
+    };
+
     /// Looks for the two in a request body. A search, not a parse: the upstream shares its core with the load and must
     /// stay cheap, and the bench's own bodies have neither name anywhere else.
     pub fn of(body: &[u8]) -> Self {
@@ -102,50 +110,23 @@ fn has_true(body: &[u8], key: &[u8]) -> bool {
         .is_some_and(|value| value.trim_ascii_start().starts_with(b"true"))
 }
 
-fn usage() -> Value {
-    json!({
-        "prompt_tokens": 210, "completion_tokens": 140, "total_tokens": 350,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-    })
-}
-
-fn choice(index: usize, of: usize) -> Value {
-    let last = index + 1 == of;
-    let delta = match index {
-        0 => json!({"role": "assistant", "content": "Hello", "refusal": null}),
-        _ if last => json!({}),
-        _ => json!({"content": format!(" token{index}")}),
-    };
-    json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": if last { json!("stop") } else { Value::Null }})
-}
-
-fn chunk(choices: &[Value], usage: &Value) -> Value {
-    let mut chunk = json!({
-        "id": ID, "object": "chat.completion.chunk", "created": CREATED, "model": MODEL,
-        "service_tier": "default", "system_fingerprint": "fp_bench", "choices": choices,
-    });
-    if let (Some(fields), false) = (chunk.as_object_mut(), usage.is_null()) {
-        fields.insert("usage".to_owned(), usage.clone());
-    }
-    chunk
-}
-
 /// One server-sent event as one HTTP chunk.
 fn event(data: &str) -> Vec<u8> {
-    let event = format!("data: {data}\n\n");
-    format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
+    http_chunk(&format!("data: {data}\n\n"))
 }
 
-fn response(body: &Value) -> Vec<u8> {
-    with_head("200 OK", body)
+fn http_chunk(content: &str) -> Vec<u8> {
+    format!("{:x}\r\n{content}\r\n", content.len()).into_bytes()
 }
 
-fn with_head(status: &str, body: &Value) -> Vec<u8> {
+fn response(id_header: &str, body: &Value) -> Vec<u8> {
+    with_head("200 OK", id_header, body)
+}
+
+fn with_head(status: &str, id_header: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\nopenai-processing-ms: 1\r\n\
-         content-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{id_header}: req_bench\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
@@ -170,33 +151,74 @@ mod tests {
         content
     }
 
-    #[test]
-    fn the_plain_answer_is_about_a_kilobyte_of_valid_json_with_usage() {
-        let script = Script::openai(64, Duration::ZERO);
-        let body: Value = serde_json::from_slice(&content(&script.plain)).unwrap();
-        assert_eq!(body["usage"]["total_tokens"], 350);
-        assert!(
-            (900..1400).contains(&script.plain.len()),
-            "{} bytes",
-            script.plain.len()
-        );
+    fn all() -> [Script; 3] {
+        [Script::openai, Script::anthropic, Script::gemini].map(|script| script(64, Duration::ZERO))
+    }
+
+    /// The data of a whole stream's events, end mark included.
+    fn stream(script: &Script) -> Vec<String> {
+        let events = script.events.concat();
+        let wire = [&script.stream_head, &events, &script.usage, &script.end].map(Vec::as_slice);
+        let text = String::from_utf8(content(&wire.concat())).unwrap();
+        let mut counter = EventCounter::default();
+        counter.feed(text.as_bytes());
+        let data: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        assert_eq!(counter.count(), data.len() as u64);
+        data.into_iter().map(str::to_owned).collect()
+    }
+
+    /// All numbers and texts in an answer.
+    fn leaves(value: &Value) -> Vec<String> {
+        match value {
+            Value::Array(items) => items.iter().flat_map(leaves).collect(),
+            Value::Object(fields) => fields.values().flat_map(leaves).collect(),
+            Value::String(text) => vec![text.clone()],
+            other => vec![other.to_string()],
+        }
     }
 
     #[test]
-    fn the_stream_has_its_events_and_then_done() {
-        let script = Script::openai(64, Duration::ZERO);
-        let mut wire = script.stream_head.clone();
-        script.events.iter().for_each(|event| wire.extend_from_slice(event));
-        wire.extend_from_slice(&script.end);
-        let content = content(&wire);
-        let mut counter = EventCounter::default();
-        counter.feed(&content);
-        assert_eq!(counter.count(), 65);
-        assert!(content.ends_with(b"data: [DONE]\n\n"));
-        let data = String::from_utf8(content).unwrap();
-        for line in data.lines().filter(|line| line.starts_with("data: {")) {
-            let _: Value = serde_json::from_str(&line[6..]).unwrap();
+    fn every_plain_answer_is_about_a_kilobyte_and_has_the_same_text_and_tokens() {
+        for script in all() {
+            let body: Value = serde_json::from_slice(&content(&script.plain)).unwrap();
+            let said = leaves(&body);
+            for wanted in [text(), INPUT_TOKENS.to_string(), OUTPUT_TOKENS.to_string()] {
+                assert!(said.contains(&wanted), "{wanted} in {body}");
+            }
+            let bytes = script.plain.len();
+            assert!((900..1500).contains(&bytes), "{bytes} bytes");
         }
+    }
+
+    #[test]
+    fn every_stream_has_the_same_text_in_as_many_writes() {
+        let expected: String = (0..64).filter_map(|index| piece(index, 64)).collect();
+        for script in all() {
+            assert_eq!(script.events.len(), 64);
+            let texts = stream(&script)
+                .into_iter()
+                .filter_map(|data| serde_json::from_str::<Value>(&data).ok())
+                .map(|event| {
+                    let places = [
+                        "/choices/0/delta/content",
+                        "/delta/text",
+                        "/candidates/0/content/parts/0/text",
+                    ];
+                    let text = places.iter().find_map(|place| event.pointer(place)?.as_str());
+                    text.unwrap_or_default().to_owned()
+                });
+            assert_eq!(texts.collect::<String>(), expected);
+        }
+    }
+
+    #[test]
+    fn each_api_ends_its_stream_in_its_own_way() {
+        let [openai, anthropic, gemini] = all().map(|script| stream(&script));
+        // 64 content events, usage, [DONE]
+        assert_eq!((openai.len(), openai.last().unwrap().as_str()), (66, "[DONE]"));
+        assert_eq!(anthropic.last().unwrap(), r#"{"type":"message_stop"}"#);
+        assert_eq!(gemini.len(), 64);
+        assert!(gemini[63].contains("\"finishReason\":\"STOP\"") && !gemini[62].contains("finishReason"));
     }
 
     #[test]

@@ -95,6 +95,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Waits until the peer closes. It has nothing to say meanwhile.
+    pub async fn end(&mut self) -> Result<()> {
+        while self.read().await? {
+            ensure!(self.buffer.is_empty(), "the peer sent bytes that nobody asked for");
+        }
+        Ok(())
+    }
+
     /// Reads once; false at the end of the stream.
     async fn read(&mut self) -> Result<bool> {
         self.buffer.reserve(READ_ROOM);

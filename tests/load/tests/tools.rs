@@ -1,4 +1,4 @@
-//! The two tools against each other, as the bench runs them.
+//! The tools against each other, as the bench runs them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,12 +7,12 @@
     missing_docs
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An upstream for the length of a test.
 struct Upstream {
@@ -22,8 +22,12 @@ struct Upstream {
 
 impl Upstream {
     fn start() -> Self {
+        Self::with(&["--events", "5", "--interval-ms", "1"])
+    }
+
+    fn with(arguments: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_upstream"))
-            .args(["--events", "5", "--interval-ms", "1"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -176,4 +180,111 @@ fn a_stall_is_seen_by_every_request_that_was_due_in_it() {
     // Forty requests were due during the stall, so the one in the middle waited for half of it. A lower bound only: a slow
     // machine makes it longer, never shorter.
     assert!(report["latency_us"]["p50"].as_u64().unwrap() > 100_000, "{report}");
+}
+
+/// The `hold` tool while it holds.
+struct Holding {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Holding {
+    fn start(url: &str, arguments: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_hold"))
+            .arg(url)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { process, lines }
+    }
+
+    fn counts(&mut self) -> Value {
+        serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap()
+    }
+
+    fn release(mut self) -> Value {
+        drop(self.process.stdin.take());
+        let counts = self.counts();
+        assert!(self.process.wait().unwrap().success());
+        counts
+    }
+}
+
+#[test]
+fn idle_connections_are_held_behind_a_whole_answer_until_released() {
+    let upstream = Upstream::start();
+    let mut holding = Holding::start(&upstream.url, &["--connections", "50"]);
+    assert_eq!(holding.counts()["open"], 50);
+    let released = holding.release();
+    assert_eq!(
+        (&released["kept"], &released["lost"]),
+        (&json!(50), &json!(0)),
+        "{released}"
+    );
+}
+
+#[test]
+fn streams_are_held_open_inside_their_answer() {
+    let upstream = Upstream::with(&["--events", "60", "--interval-ms", "1000"]);
+    let body = streamed_body("held");
+    let mut holding = Holding::start(&upstream.url, &["--connections", "20", "--streams", "--body", &body]);
+    assert_eq!(holding.counts()["open"], 20);
+    let released = holding.release();
+    assert_eq!(
+        (&released["kept"], &released["lost"]),
+        (&json!(20), &json!(0)),
+        "{released}"
+    );
+}
+
+#[test]
+fn a_stream_that_ends_by_itself_is_counted_as_lost() {
+    let upstream = Upstream::start();
+    let body = streamed_body("ends");
+    let mut holding = Holding::start(
+        &upstream.url,
+        &[
+            "--connections",
+            "1",
+            "--streams",
+            "--body",
+            &body,
+            "--limit-seconds",
+            "1",
+        ],
+    );
+    assert_eq!(holding.counts()["open"], 1);
+    let released = holding.counts();
+    assert_eq!(
+        (&released["kept"], &released["lost"]),
+        (&json!(0), &json!(1)),
+        "{released}"
+    );
+}
+
+#[test]
+fn connections_that_get_no_answer_are_never_called_open() {
+    let upstream = Upstream::start();
+    let url = upstream.url.replace("/chat/completions", "/nothing");
+    let mut holding = Holding::start(&url, &["--connections", "3"]);
+    let counts = holding.counts();
+    assert_eq!((&counts["open"], &counts["lost"]), (&json!(0), &json!(3)), "{counts}");
+    assert!(
+        counts["last_error"].as_str().unwrap().contains("status 404"),
+        "{counts}"
+    );
+    holding.release();
+}
+
+#[test]
+fn an_upstream_of_one_api_has_no_path_of_another() {
+    let upstream = Upstream::with(&["--only", "anthropic"]);
+    let report = load(&["closed", &upstream.url, "--connections", "1", "--seconds", "0.05"]);
+    assert_eq!(report["ok"], 0, "{report}");
+    let url = upstream.url.replace("/chat/completions", "/messages");
+    let report = load(&["closed", &url, "--connections", "1", "--seconds", "0.05"]);
+    assert!(report["ok"].as_u64().unwrap() > 0, "{report}");
 }

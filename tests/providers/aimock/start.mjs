@@ -2,9 +2,14 @@
 //
 //   PORT=9110 npm start
 //
-// Texts with "weather" are answered with a call of the tool get_weather, those with "overloaded" with an error 529, all
-// others with a greeting that repeats them. The journal of requests is at /__aimock/journal.
-import { LLMock } from "@copilotkit/aimock";
+// Until told otherwise, texts with "weather" are answered with a call of the tool get_weather, those with "overloaded" with
+// an error 529, all others with a greeting that repeats them. Fixtures are put in at /__aimock/fixtures (after a
+// /__aimock/reset/fixtures), the journal of requests is at /__aimock/journal. AIMOCK_MODULES: a folder with node_modules
+// that are not beside this file.
+import { createRequire } from "node:module";
+
+const modules = process.env.AIMOCK_MODULES;
+const { LLMock } = createRequire(modules ? modules + "/" : import.meta.url)("@copilotkit/aimock");
 
 const text = (content) =>
   typeof content === "string" ? content : (content ?? []).map((part) => part.text ?? "").join("");

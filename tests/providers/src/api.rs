@@ -3,6 +3,7 @@
 pub(crate) mod anthropic;
 pub(crate) mod errors;
 pub(crate) mod gemini;
+mod logprobs;
 pub(crate) mod openai;
 pub(crate) mod openai_responses;
 

@@ -2,6 +2,9 @@
 import { WORLD, load, serve } from "./serve.mjs";
 
 const { default: Anthropic } = load("@anthropic-ai/sdk");
+const { zodOutputFormat } = load("@anthropic-ai/sdk/helpers/zod");
+const { z } = load("zod");
+const SHIP = z.object({ name: z.string(), masts: z.number().int() });
 const TOOLS = WORLD.tools.map(({ name, description, schema }) => ({ name, description, input_schema: schema }));
 const ASK = { role: "user", content: WORLD.question };
 
@@ -53,10 +56,33 @@ async function toolResult(asked, outcome) {
   outcome.called = called;
 }
 
+async function thinkingKept(asked, outcome) {
+  const more = { tools: TOOLS, thinking: { type: "adaptive" } };
+  const answer = await create(asked, outcome, [ASK], more);
+  const [{ id, name }] = outcome.tools;
+  const content = [{ type: "tool_result", tool_use_id: id, content: WORLD.results[name] }];
+  await create(asked, outcome, [ASK, { role: "assistant", content: answer.content }, { role: "user", content }], more);
+}
+
 async function structured(asked, outcome) {
-  const format = { type: "json_schema", schema: WORLD.schema };
-  await create(asked, outcome, [ASK], { output_config: { format } });
-  outcome.parsed = JSON.parse(outcome.text);
+  const more = { output_config: { format: zodOutputFormat(SHIP) } };
+  outcome.parsed = keep(outcome, await client(asked).messages.parse(request(asked, [ASK], more))).parsed_output;
+}
+
+async function structuredStreamed(asked, outcome) {
+  const more = { output_config: { format: zodOutputFormat(SHIP) } };
+  const events = client(asked).messages.stream(request(asked, [ASK], more));
+  outcome.parsed = keep(outcome, await events.finalMessage()).parsed_output;
+}
+
+async function imageUrl(asked, outcome) {
+  const source = { type: "url", url: WORLD.image_url };
+  await create(asked, outcome, [{ role: "user", content: [{ type: "text", text: WORLD.question }, { type: "image", source }] }]);
+}
+
+async function untouched(asked, outcome) {
+  const more = { x_future: WORLD.x_future };
+  keep(outcome, await client(asked).messages.create(request(asked, [ASK], more), { headers: { "x-crew": "aloft" } }));
 }
 
 async function image(asked, outcome) {
@@ -74,9 +100,19 @@ await serve({
   multi_turn: (asked, outcome) =>
     create(asked, outcome, [{ role: "user", content: first }, { role: "assistant", content: second }, ASK]),
   tool: (asked, outcome) => create(asked, outcome, [ASK], { tools: TOOLS }),
+  tool_forced: (asked, outcome) =>
+    create(asked, outcome, [ASK], { tools: TOOLS, tool_choice: { type: "tool", name: WORLD.tools[0].name } }),
   tool_result: toolResult,
+  thinking_kept: thinkingKept,
   structured,
+  structured_streamed: structuredStreamed,
   image,
+  image_url: imageUrl,
+  prompt_cache: (asked, outcome) =>
+    create(asked, outcome, [ASK], {
+      system: [{ type: "text", text: WORLD.system, cache_control: { type: "ephemeral" } }],
+    }),
+  untouched,
   stop: (asked, outcome) => create(asked, outcome, [ASK], { stop_sequences: WORLD.stop }),
   timeout: (asked) => client(asked, { timeout: WORLD.timeout_seconds * 1000 }).messages.create(request(asked)),
   cancel: stream,
@@ -87,4 +123,7 @@ await serve({
     const answer = await client(asked).messages.countTokens({ model: asked.model, messages: [ASK] });
     outcome.tokens = answer.input_tokens;
   },
+  usage_empty: (asked, outcome) => create(asked, outcome, []),
+  usage_model: (asked, outcome) => create({ ...asked, model: "no-such-model" }, outcome),
+  usage_path: (asked) => client(asked).beta.files.list(),
 });

@@ -56,6 +56,13 @@ def stream(asked, outcome, **more):
     outcome["pieces"] = pieces
 
 
+def structured_streamed(asked, outcome):
+    with client(asked).messages.stream(**request(asked), output_format=Ship) as events:
+        answer = events.get_final_message()
+    keep(outcome, answer)
+    outcome["parsed"] = answer.parsed_output.model_dump()
+
+
 def multi_turn(asked, outcome):
     first, second = WORLD["history"]
     create(asked, outcome, [{"role": "user", "content": first}, {"role": "assistant", "content": second}, ASK])
@@ -72,6 +79,15 @@ def tool_result(asked, outcome):
     outcome["called"] = called
 
 
+def thinking_kept(asked, outcome):
+    more = {"tools": TOOLS, "thinking": {"type": "adaptive"}}
+    answer = create(asked, outcome, **more)
+    [call] = outcome["tools"]
+    result = {"type": "tool_result", "tool_use_id": call["id"], "content": WORLD["results"][call["name"]]}
+    history = [ASK, {"role": "assistant", "content": answer.content}, {"role": "user", "content": [result]}]
+    create(asked, outcome, history, **more)
+
+
 def structured(asked, outcome):
     answer = client(asked).messages.parse(**request(asked), output_format=Ship)
     keep(outcome, answer)
@@ -80,6 +96,12 @@ def structured(asked, outcome):
 
 def image(asked, outcome):
     source = {"type": "base64"} | WORLD["image"]
+    parts = [{"type": "text", "text": WORLD["question"]}, {"type": "image", "source": source}]
+    create(asked, outcome, [{"role": "user", "content": parts}])
+
+
+def image_url(asked, outcome):
+    source = {"type": "url", "url": WORLD["image_url"]}
     parts = [{"type": "text", "text": WORLD["question"]}, {"type": "image", "source": source}]
     create(asked, outcome, [{"role": "user", "content": parts}])
 
@@ -103,12 +125,27 @@ serve({
     "system": lambda asked, outcome: create(asked, outcome, system=WORLD["system"]),
     "multi_turn": multi_turn,
     "tool": lambda asked, outcome: create(asked, outcome, tools=TOOLS),
+    "tool_forced": lambda asked, outcome: create(
+        asked, outcome, tools=TOOLS, tool_choice={"type": "tool", "name": TOOLS[0]["name"]}
+    ),
     "tool_result": tool_result,
+    "thinking_kept": thinking_kept,
     "structured": structured,
+    "structured_streamed": structured_streamed,
     "image": image,
+    "image_url": image_url,
+    "prompt_cache": lambda asked, outcome: create(
+        asked, outcome, system=[{"type": "text", "text": WORLD["system"], "cache_control": {"type": "ephemeral"}}]
+    ),
+    "untouched": lambda asked, outcome: create(
+        asked, outcome, extra_body={"x_future": WORLD["x_future"]}, extra_headers={"x-crew": "aloft"}
+    ),
     "stop": lambda asked, outcome: create(asked, outcome, stop_sequences=WORLD["stop"]),
     "timeout": timeout,
     "cancel": stream,
     "models": models,
     "count_tokens": count_tokens,
+    "usage_empty": lambda asked, outcome: create(asked, outcome, []),
+    "usage_model": lambda asked, outcome: create(asked | {"model": "no-such-model"}, outcome),
+    "usage_path": lambda asked, outcome: client(asked).beta.files.list(),
 })

@@ -67,10 +67,17 @@ def stream(asked, outcome, **more):
     answers = one.models.generate_content_stream(model=asked["model"], contents=[ASK], config=config(**more))
     for answer in answers:
         add(outcome, answer)
+        if "logprobs" in outcome:
+            outcome["logprobs"] += chosen(answer)
         if outcome["pieces"] and asked["scenario"] == "cancel":
             answers.close()
             one.close()
             return
+
+
+def structured_streamed(asked, outcome):
+    stream(asked, outcome, response_mime_type="application/json", response_schema=Ship)
+    outcome["parsed"] = Ship.model_validate_json(outcome["text"]).model_dump()
 
 
 def multi_turn(asked, outcome):
@@ -91,6 +98,59 @@ def tool_result(asked, outcome):
     outcome["called"] = called
 
 
+def tool_forced(asked, outcome):
+    names = [WORLD["tools"][0]["name"]]
+    calling = types.FunctionCallingConfig(mode="ANY", allowed_function_names=names)
+    create(asked, outcome, tools=TOOLS, tool_config=types.ToolConfig(function_calling_config=calling))
+
+
+def thinking_kept(asked, outcome):
+    more = {"tools": TOOLS, "thinking_config": types.ThinkingConfig(include_thoughts=True, thinking_budget=1024)}
+    answer = create(asked, outcome, **more)
+    [call] = outcome["tools"]
+    result = types.FunctionResponse(id=call["id"], name=call["name"], response={"result": WORLD["results"][call["name"]]})
+    parts = [types.Part(function_response=result)]
+    create(asked, outcome, [ASK, answer.candidates[0].content, types.Content(role="user", parts=parts)], **more)
+
+
+def logprobs(asked, outcome):
+    answer = create(asked, outcome, response_logprobs=True, logprobs=2)
+    outcome["logprobs"] = chosen(answer)
+
+
+def logprobs_streamed(asked, outcome):
+    outcome["logprobs"] = []
+    stream(asked, outcome, response_logprobs=True, logprobs=2)
+
+
+def chosen(answer):
+    result = answer.candidates[0].logprobs_result if answer.candidates else None
+    return [(token.token, token.log_probability) for token in (result and result.chosen_candidates) or []]
+
+
+def texts(answer):
+    def text(candidate):
+        return "".join(part.text or "" for part in (candidate.content and candidate.content.parts) or [])
+
+    return {candidate.index or 0: text(candidate) for candidate in answer.candidates or []}
+
+
+def choices(asked, outcome):
+    answer = client(asked).models.generate_content(model=asked["model"], contents=[ASK], config=config(candidate_count=2))
+    outcome["choices"] = [text for _, text in sorted(texts(answer).items())]
+
+
+def choices_streamed(asked, outcome):
+    whole = {}
+    one = client(asked)
+    for answer in one.models.generate_content_stream(
+        model=asked["model"], contents=[ASK], config=config(candidate_count=2)
+    ):
+        for index, text in texts(answer).items():
+            whole[index] = whole.get(index, "") + text
+    outcome["choices"] = [text for _, text in sorted(whole.items())]
+
+
 def structured(asked, outcome):
     answer = create(asked, outcome, response_mime_type="application/json", response_schema=Ship)
     outcome["parsed"] = answer.parsed.model_dump()
@@ -100,6 +160,16 @@ def image(asked, outcome):
     data = base64.b64decode(WORLD["image"]["data"])
     part = types.Part.from_bytes(data=data, mime_type=WORLD["image"]["media_type"])
     create(asked, outcome, [types.Content(role="user", parts=[types.Part(text=WORLD["question"]), part])])
+
+
+def image_url(asked, outcome):
+    part = types.Part.from_uri(file_uri=WORLD["image_url"], mime_type=WORLD["image"]["media_type"])
+    create(asked, outcome, [types.Content(role="user", parts=[types.Part(text=WORLD["question"]), part])])
+
+
+def untouched(asked, outcome):
+    options = types.HttpOptions(extra_body={"x_future": WORLD["x_future"]}, headers={"x-crew": "aloft"})
+    create(asked, outcome, http_options=options)
 
 
 def timeout(asked, outcome):
@@ -116,8 +186,9 @@ def count_tokens(asked, outcome):
 
 
 def embeddings(asked, outcome):
-    answer = client(asked).models.embed_content(model=asked["model"], contents=WORLD["question"])
-    outcome["numbers"] = len(answer.embeddings[0].values)
+    size = types.EmbedContentConfig(output_dimensionality=256)
+    answer = client(asked).models.embed_content(model=asked["embedding_model"], contents=WORLD["history"], config=size)
+    outcome["vectors"] = [each.values for each in answer.embeddings]
 
 
 serve({
@@ -127,13 +198,27 @@ serve({
     "system": lambda asked, outcome: create(asked, outcome, system_instruction=WORLD["system"]),
     "multi_turn": multi_turn,
     "tool": lambda asked, outcome: create(asked, outcome, tools=TOOLS),
+    "tool_forced": tool_forced,
     "tool_result": tool_result,
+    "thinking_kept": thinking_kept,
     "structured": structured,
+    "structured_streamed": structured_streamed,
     "image": image,
+    "image_url": image_url,
+    "prompt_cache": lambda asked, outcome: create(asked, outcome, cached_content="cachedContents/crew"),
+    "seed": lambda asked, outcome: create(asked, outcome, seed=7),
+    "logprobs": logprobs,
+    "logprobs_streamed": logprobs_streamed,
+    "choices": choices,
+    "choices_streamed": choices_streamed,
+    "untouched": untouched,
     "stop": lambda asked, outcome: create(asked, outcome, stop_sequences=WORLD["stop"]),
     "timeout": timeout,
     "cancel": stream,
     "models": models,
     "count_tokens": count_tokens,
     "embeddings": embeddings,
+    "usage_empty": lambda asked, outcome: create(asked, outcome, [types.Content(role="user", parts=[])]),
+    "usage_model": lambda asked, outcome: create(asked | {"model": "no-such-model"}, outcome),
+    "usage_path": lambda asked, outcome: list(client(asked).files.list()),
 })

@@ -2,6 +2,9 @@
 import { WORLD, load, serve } from "./serve.mjs";
 
 const { default: OpenAI } = load("openai");
+const { zodResponseFormat } = load("openai/helpers/zod");
+const { z } = load("zod");
+const SHIP = z.object({ name: z.string(), masts: z.number().int() });
 const TOOLS = WORLD.tools.map(({ name, description, schema }) => ({
   type: "function",
   function: { name, description, parameters: schema },
@@ -18,17 +21,7 @@ function keepUsage(outcome, usage) {
 
 async function create(asked, outcome, messages = [ASK], more = {}) {
   const request = { model: asked.model, messages, max_completion_tokens: WORLD.max_tokens, ...more };
-  const answer = await client(asked).chat.completions.create(request);
-  const [{ message, finish_reason }] = answer.choices;
-  outcome.text = message.content ?? "";
-  outcome.finish = finish_reason;
-  outcome.tools = (message.tool_calls ?? []).map((call) => ({
-    id: call.id,
-    name: call.function.name,
-    arguments: JSON.parse(call.function.arguments),
-  }));
-  keepUsage(outcome, answer.usage);
-  return message;
+  return keep(outcome, await client(asked).chat.completions.create(request));
 }
 
 async function stream(asked, outcome, more = {}) {
@@ -62,10 +55,73 @@ async function toolResult(asked, outcome) {
   outcome.called = called;
 }
 
+async function thinkingKept(asked, outcome) {
+  const more = { tools: TOOLS, reasoning_effort: "low" };
+  const message = await create(asked, outcome, [ASK], more);
+  const [{ id, name }] = outcome.tools;
+  await create(asked, outcome, [ASK, message, { role: "tool", tool_call_id: id, content: WORLD.results[name] }], more);
+}
+
+function keep(outcome, answer) {
+  const [{ message, finish_reason }] = answer.choices;
+  outcome.text = message.content ?? "";
+  outcome.finish = finish_reason;
+  outcome.tools = (message.tool_calls ?? []).map((call) => ({
+    id: call.id,
+    name: call.function.name,
+    arguments: JSON.parse(call.function.arguments),
+  }));
+  keepUsage(outcome, answer.usage);
+  return message;
+}
+
 async function structured(asked, outcome) {
-  const format = { type: "json_schema", json_schema: { name: "ship", strict: true, schema: WORLD.schema } };
-  await create(asked, outcome, [ASK], { response_format: format });
-  outcome.parsed = JSON.parse(outcome.text);
+  const request = { model: asked.model, messages: [ASK], response_format: zodResponseFormat(SHIP, "ship") };
+  outcome.parsed = keep(outcome, await client(asked).chat.completions.parse(request)).parsed;
+}
+
+/** What the stream helper puts together, asked with `more`. */
+function gathered(asked, more) {
+  const request = { model: asked.model, messages: [ASK], stream_options: { include_usage: true }, ...more };
+  return client(asked).chat.completions.stream(request).finalChatCompletion();
+}
+
+async function structuredStreamed(asked, outcome) {
+  const answer = await gathered(asked, { response_format: zodResponseFormat(SHIP, "ship") });
+  outcome.parsed = keep(outcome, answer).parsed;
+}
+
+const LOGPROBS = { logprobs: true, top_logprobs: 2 };
+
+async function logprobs(asked, outcome) {
+  const answer = await client(asked).chat.completions.create({ model: asked.model, messages: [ASK], ...LOGPROBS });
+  keep(outcome, answer);
+  outcome.logprobs = answer.choices[0].logprobs.content.map(({ token, logprob }) => [token, logprob]);
+}
+
+async function logprobsStreamed(asked, outcome) {
+  const answer = await gathered(asked, LOGPROBS);
+  keep(outcome, answer);
+  outcome.logprobs = answer.choices[0].logprobs.content.map(({ token, logprob }) => [token, logprob]);
+}
+
+async function choices(asked, outcome) {
+  const answer = await client(asked).chat.completions.create({ model: asked.model, messages: [ASK], n: 2 });
+  outcome.choices = answer.choices.map(({ message }) => message.content);
+}
+
+async function choicesStreamed(asked, outcome) {
+  outcome.choices = (await gathered(asked, { n: 2 })).choices.map(({ message }) => message.content);
+}
+
+async function imageUrl(asked, outcome) {
+  const content = [{ type: "text", text: WORLD.question }, { type: "image_url", image_url: { url: WORLD.image_url } }];
+  await create(asked, outcome, [{ role: "user", content }]);
+}
+
+async function untouched(asked, outcome) {
+  const request = { model: asked.model, messages: [ASK], x_future: WORLD.x_future };
+  keep(outcome, await client(asked).chat.completions.create(request, { headers: { "x-crew": "aloft" } }));
 }
 
 async function image(asked, outcome) {
@@ -83,9 +139,24 @@ await serve({
   multi_turn: (asked, outcome) =>
     create(asked, outcome, [{ role: "user", content: first }, { role: "assistant", content: second }, ASK]),
   tool: (asked, outcome) => create(asked, outcome, [ASK], { tools: TOOLS }),
+  tool_forced: (asked, outcome) =>
+    create(asked, outcome, [ASK], {
+      tools: TOOLS,
+      tool_choice: { type: "function", function: { name: WORLD.tools[0].name } },
+    }),
   tool_result: toolResult,
+  thinking_kept: thinkingKept,
   structured,
+  structured_streamed: structuredStreamed,
   image,
+  image_url: imageUrl,
+  prompt_cache: (asked, outcome) => create(asked, outcome, [ASK], { prompt_cache_key: "crew" }),
+  seed: (asked, outcome) => create(asked, outcome, [ASK], { seed: 7 }),
+  logprobs,
+  logprobs_streamed: logprobsStreamed,
+  choices,
+  choices_streamed: choicesStreamed,
+  untouched,
   stop: (asked, outcome) => create(asked, outcome, [ASK], { stop: WORLD.stop }),
   timeout: (asked) =>
     client(asked, { timeout: WORLD.timeout_seconds * 1000 }).chat.completions.create({ model: asked.model, messages: [ASK] }),
@@ -94,7 +165,11 @@ await serve({
     outcome.models = (await client(asked).models.list()).data.map((model) => model.id);
   },
   embeddings: async (asked, outcome) => {
-    const answer = await client(asked).embeddings.create({ model: asked.model, input: WORLD.question });
-    outcome.numbers = answer.data[0].embedding.length;
+    const request = { model: asked.embedding_model, input: WORLD.history, dimensions: 256 };
+    const { data } = await client(asked).embeddings.create(request);
+    outcome.vectors = data.sort((one, other) => one.index - other.index).map(({ embedding }) => Array.from(embedding));
   },
+  usage_empty: (asked, outcome) => create(asked, outcome, []),
+  usage_model: (asked, outcome) => create({ ...asked, model: "no-such-model" }, outcome),
+  usage_path: (asked) => client(asked).images.generate({ model: asked.model, prompt: WORLD.question }),
 });

@@ -69,6 +69,16 @@ def stream(asked, outcome, **more):
     outcome["tools"] = [call | {"arguments": json.loads(call["arguments"])} for _, call in sorted(calls.items())]
 
 
+def structured_streamed(asked, outcome):
+    with client(asked).chat.completions.stream(model=asked["model"], messages=[ASK], response_format=Ship,
+                                               stream_options={"include_usage": True}) as events:
+        for _ in events:
+            pass
+        answer = events.get_final_completion()
+    keep(outcome, answer)
+    outcome["parsed"] = answer.choices[0].message.parsed.model_dump()
+
+
 def multi_turn(asked, outcome):
     first, second = WORLD["history"]
     create(asked, outcome, [{"role": "user", "content": first}, {"role": "assistant", "content": second}, ASK])
@@ -85,6 +95,14 @@ def tool_result(asked, outcome):
     outcome["called"] = called
 
 
+def thinking_kept(asked, outcome):
+    message = create(asked, outcome, tools=TOOLS, reasoning_effort="low")
+    call = message.tool_calls[0]
+    result = {"role": "tool", "tool_call_id": call.id, "content": WORLD["results"][call.function.name]}
+    # As the SDK's users do it: the message goes back whole, with whatever the server put into it.
+    create(asked, outcome, [ASK, message.model_dump(exclude_none=True), result], tools=TOOLS, reasoning_effort="low")
+
+
 def structured(asked, outcome):
     answer = client(asked).chat.completions.parse(model=asked["model"], messages=[ASK], response_format=Ship)
     keep(outcome, answer)
@@ -97,6 +115,37 @@ def image(asked, outcome):
     create(asked, outcome, [{"role": "user", "content": parts}])
 
 
+def image_url(asked, outcome):
+    parts = [{"type": "text", "text": WORLD["question"]}, {"type": "image_url", "image_url": {"url": WORLD["image_url"]}}]
+    create(asked, outcome, [{"role": "user", "content": parts}])
+
+
+def logprobs(asked, outcome):
+    answer = client(asked).chat.completions.create(model=asked["model"], messages=[ASK], logprobs=True, top_logprobs=2)
+    keep(outcome, answer)
+    outcome["logprobs"] = [(token.token, token.logprob) for token in answer.choices[0].logprobs.content]
+
+
+def logprobs_streamed(asked, outcome):
+    with client(asked).chat.completions.stream(
+        model=asked["model"], messages=[ASK], logprobs=True, top_logprobs=2, stream_options={"include_usage": True}
+    ) as events:
+        answer = events.get_final_completion()
+    keep(outcome, answer)
+    outcome["logprobs"] = [(token.token, token.logprob) for token in answer.choices[0].logprobs.content]
+
+
+def choices(asked, outcome):
+    answer = client(asked).chat.completions.create(model=asked["model"], messages=[ASK], n=2)
+    outcome["choices"] = [choice.message.content for choice in answer.choices]
+
+
+def choices_streamed(asked, outcome):
+    with client(asked).chat.completions.stream(model=asked["model"], messages=[ASK], n=2) as events:
+        answer = events.get_final_completion()
+    outcome["choices"] = [choice.message.content for choice in answer.choices]
+
+
 def timeout(asked, outcome):
     client(asked, timeout=WORLD["timeout_seconds"]).chat.completions.create(model=asked["model"], messages=[ASK])
 
@@ -106,8 +155,8 @@ def models(asked, outcome):
 
 
 def embeddings(asked, outcome):
-    answer = client(asked).embeddings.create(model=asked["model"], input=WORLD["question"])
-    outcome["numbers"] = len(answer.data[0].embedding)
+    answer = client(asked).embeddings.create(model=asked["embedding_model"], input=WORLD["history"], dimensions=256)
+    outcome["vectors"] = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
 
 
 serve({
@@ -117,12 +166,30 @@ serve({
     "system": lambda asked, outcome: create(asked, outcome, [{"role": "system", "content": WORLD["system"]}, ASK]),
     "multi_turn": multi_turn,
     "tool": lambda asked, outcome: create(asked, outcome, tools=TOOLS),
+    "tool_forced": lambda asked, outcome: create(
+        asked, outcome, tools=TOOLS, tool_choice={"type": "function", "function": {"name": TOOLS[0]["function"]["name"]}}
+    ),
     "tool_result": tool_result,
+    "thinking_kept": thinking_kept,
     "structured": structured,
+    "structured_streamed": structured_streamed,
     "image": image,
+    "image_url": image_url,
+    "prompt_cache": lambda asked, outcome: create(asked, outcome, prompt_cache_key="crew"),
+    "seed": lambda asked, outcome: create(asked, outcome, seed=7),
+    "logprobs": logprobs,
+    "logprobs_streamed": logprobs_streamed,
+    "choices": choices,
+    "choices_streamed": choices_streamed,
+    "untouched": lambda asked, outcome: create(
+        asked, outcome, extra_body={"x_future": WORLD["x_future"]}, extra_headers={"x-crew": "aloft"}
+    ),
     "stop": lambda asked, outcome: create(asked, outcome, stop=WORLD["stop"]),
     "timeout": timeout,
     "cancel": stream,
     "models": models,
     "embeddings": embeddings,
+    "usage_empty": lambda asked, outcome: create(asked, outcome, []),
+    "usage_model": lambda asked, outcome: create(asked | {"model": "no-such-model"}, outcome),
+    "usage_path": lambda asked, outcome: client(asked).images.generate(model=asked["model"], prompt=WORLD["question"]),
 })

@@ -1,70 +1,14 @@
-"""No SDK: the bytes of each answer, chunk and error, held against OpenAI's published schema (../schemas)."""
+"""No SDK: chat completions, embeddings and models against OpenAI's published schema."""
 import json
-import pathlib
-import urllib.error
-import urllib.request
 
-import jsonschema
+from schema import APIError, check, events, send
 from serve import WORLD, serve
 
-SCHEMA = json.loads((pathlib.Path(__file__).resolve().parent.parent / "schemas/openai-chat.json").read_text())
 TOOLS = [
     {"type": "function", "function": {"name": t["name"], "description": t["description"], "parameters": t["schema"]}}
     for t in WORLD["tools"]
 ]
-
-
-class APIError(Exception):
-    """An error as the SDKs would raise it; `bases` of the outcome are filled from the status."""
-
-    def __init__(self, error, status):
-        super().__init__(error["message"])
-        self.status_code = status
-
-
-class BadRequestError(APIError):
-    pass
-
-
-class AuthenticationError(APIError):
-    pass
-
-
-class PermissionDeniedError(APIError):
-    pass
-
-
-class NotFoundError(APIError):
-    pass
-
-
-class RateLimitError(APIError):
-    pass
-
-
-class InternalServerError(APIError):
-    pass
-
-
-CLASSES = {400: BadRequestError, 401: AuthenticationError, 403: PermissionDeniedError, 404: NotFoundError, 429: RateLimitError}
-
-
-def check(outcome, name, value):
-    """Keeps the first thing that the schema does not allow."""
-    validator = jsonschema.Draft202012Validator(SCHEMA | {"$ref": f"#/$defs/{name}"})
-    for problem in validator.iter_errors(value):
-        outcome.setdefault("schema", f"{name} at {problem.json_path}: {problem.message}")
-
-
-def send(asked, outcome, path, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"authorization": f"Bearer {asked['key']}", "content-type": "application/json"}
-    try:
-        return urllib.request.urlopen(urllib.request.Request(asked["url"] + path, data, headers), timeout=20)
-    except urllib.error.HTTPError as answer:
-        value = json.load(answer)
-        check(outcome, "ErrorResponse", value)
-        raise CLASSES.get(answer.code, InternalServerError)(value["error"], answer.code) from None
+LOGPROBS = {"logprobs": True, "top_logprobs": 2}
 
 
 def request(asked, **more):
@@ -84,23 +28,26 @@ def usage_of(usage):
     return {"input": usage["prompt_tokens"], "output": usage["completion_tokens"], "cached": cached}
 
 
+def pairs(logprobs):
+    return [(token["token"], token["logprob"]) for token in (logprobs or {}).get("content") or []]
+
+
 def create(asked, outcome, **more):
     with send(asked, outcome, "/v1/chat/completions", request(asked, **more)) as answer:
         value = json.load(answer)
     check(outcome, "CreateChatCompletionResponse", value)
+    outcome["choices"] = [choice["message"]["content"] for choice in value["choices"]]
     choice = value["choices"][0]
+    outcome["logprobs"] = pairs(choice.get("logprobs"))
     outcome |= {"text": choice["message"]["content"] or "", "finish": choice["finish_reason"]}
     outcome |= {"tools": calls_of(choice["message"].get("tool_calls") or []), "usage": usage_of(value["usage"])}
 
 
 def stream(asked, outcome, **more):
-    outcome |= {"text": "", "pieces": 0, "finish": None}
+    outcome |= {"text": "", "pieces": 0, "finish": None, "logprobs": [], "choices": []}
     calls, options = {}, {"stream": True, "stream_options": {"include_usage": True}}
     with send(asked, outcome, "/v1/chat/completions", request(asked, **options, **more)) as answer:
-        for line in answer:
-            if not line.startswith(b"data:") or line.strip() == b"data: [DONE]":
-                continue
-            value = json.loads(line[5:])
+        for value in events(answer):
             if "error" in value:
                 check(outcome, "ErrorResponse", value)
                 raise APIError(value["error"], None)
@@ -113,8 +60,14 @@ def take(outcome, calls, chunk):
     if chunk.get("usage"):
         outcome["usage"] = usage_of(chunk["usage"])
     for choice in chunk["choices"]:
+        text = choice["delta"].get("content")
+        outcome["choices"] += [""] * (choice["index"] + 1 - len(outcome["choices"]))
+        outcome["choices"][choice["index"]] += text or ""
+        if choice["index"]:
+            continue
         outcome["finish"] = choice["finish_reason"] or outcome["finish"]
-        if text := choice["delta"].get("content"):
+        outcome["logprobs"] += pairs(choice.get("logprobs"))
+        if text:
             outcome["text"] += text
             outcome["pieces"] += 1
         for part in choice["delta"].get("tool_calls") or []:
@@ -130,10 +83,33 @@ def models(asked, outcome):
     outcome["models"] = [model["id"] for model in value["data"]]
 
 
+def embeddings(asked, outcome):
+    body = {"model": asked["embedding_model"], "input": WORLD["history"], "dimensions": 256, "encoding_format": "float"}
+    with send(asked, outcome, "/v1/embeddings", body) as answer:
+        value = json.load(answer)
+    check(outcome, "CreateEmbeddingResponse", value)
+    outcome["vectors"] = [item["embedding"] for item in value["data"]]
+
+
+def structured(asked, outcome):
+    schema = {"name": "ship", "strict": True, "schema": WORLD["schema"]}
+    create(asked, outcome, response_format={"type": "json_schema", "json_schema": schema})
+    outcome["parsed"] = json.loads(outcome["text"])
+
+
 serve({
     "chat": create,
     "stream": stream,
     "stream_tools": lambda asked, outcome: stream(asked, outcome, tools=TOOLS),
     "tool": lambda asked, outcome: create(asked, outcome, tools=TOOLS),
+    "structured": structured,
+    "logprobs": lambda asked, outcome: create(asked, outcome, **LOGPROBS),
+    "logprobs_streamed": lambda asked, outcome: stream(asked, outcome, **LOGPROBS),
+    "choices": lambda asked, outcome: create(asked, outcome, n=2),
+    "choices_streamed": lambda asked, outcome: stream(asked, outcome, n=2),
     "models": models,
+    "embeddings": embeddings,
+    "usage_empty": lambda asked, outcome: create(asked, outcome, messages=[]),
+    "usage_model": lambda asked, outcome: create(asked | {"model": "no-such-model"}, outcome),
+    "usage_path": lambda asked, outcome: send(asked, outcome, "/v1/images/generations", {"prompt": WORLD["question"]}),
 })

@@ -14,6 +14,7 @@ function described(error) {
 }
 
 export async function serve(scenarios) {
+  console.log("ready");
   for await (const line of createInterface({ input: process.stdin })) {
     const asked = JSON.parse(line);
     const outcome = {};

@@ -19,6 +19,7 @@ def described(error):
 
 def serve(scenarios):
     """`scenarios`: name to function of (base_url, key, model, retries); it returns the outcome or raises the SDK's error."""
+    print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         outcome, begun = {}, time.monotonic()

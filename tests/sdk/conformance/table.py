@@ -1,34 +1,54 @@
-"""Runs client x scenario x provider and prints the table."""
+"""Runs client x scenario x provider and prints the tables."""
 import argparse
 import concurrent.futures
 import dataclasses
 import fnmatch
+import os
 import pathlib
 import sys
+import threading
+import time
 
-from . import install, rig, scenarios
+from . import agent, install, rig, scenarios, second, tap
+from .scenario import API, Result, equal
 
 PROVIDERS = ["anthropic", "gemini", "openai"]
 
 
 @dataclasses.dataclass
 class Judge:
-    """A client of the table."""
+    """A client of the tables."""
 
     name: str
     dialect: str
     file: str
+    schema: bool = False  #: no SDK: the bytes themselves, against OpenAI's published schema
+    model: str = ""  #: the one that it asks for whoever answers; left out, the provider's own
 
 
-JUDGES = [
+SDKS = [
     Judge("openai python", "openai", "openai_python.py"),
     Judge("openai node", "openai", "openai_node.mjs"),
+    Judge("openai schema", "openai", "openai_schema.py", schema=True),
+    Judge("responses python", "responses", "responses_python.py"),
+    Judge("responses node", "responses", "responses_node.mjs"),
+    Judge("responses schema", "responses", "responses_schema.py", schema=True),
     Judge("anthropic python", "anthropic", "anthropic_python.py"),
     Judge("anthropic node", "anthropic", "anthropic_node.mjs"),
     Judge("google-genai python", "gemini", "google_genai_python.py"),
-    # No SDK: the bytes themselves, against OpenAI's published schema.
-    Judge("openai schema", "openai", "openai_schema.py"),
 ]
+# The agent knows a Claude only: with another provider it is an alias of what that serves, as a fallback would have it.
+AGENT = Judge("claude code", "anthropic", "claude_code.py", model=rig.MODELS["anthropic"])
+
+
+@dataclasses.dataclass
+class Lane:
+    """What one client plays one after the other, against providers of its own."""
+
+    table: str  #: the heading under which it is printed
+    judge: Judge
+    scenarios: list
+    backend: type = rig.Providers
 
 
 @dataclasses.dataclass
@@ -37,115 +57,164 @@ class Cell:
     why: str = ""
 
 
+def _lanes(args):
+    """All lanes that the arguments want, those that take longest first."""
+    headings = {"openai": "OpenAI chat completions", "responses": "OpenAI Responses", "anthropic": "Anthropic Messages",
+                "gemini": "Gemini generateContent"}
+    lanes = [Lane("Claude Code, a real agent", AGENT, agent.SCENARIOS)]
+    lanes += [Lane(headings[judge.dialect], judge, scenarios.SCENARIOS) for judge in SDKS]
+    for judge in SDKS:
+        if not judge.schema:
+            clients = "OpenAI" if API[judge.dialect] == "openai" else "other"
+            lanes.append(Lane(f"aimock for the providers, {clients} clients", judge, second.SCENARIOS, rig.Aimock))
+    for lane in lanes:
+        lane.scenarios = [each for each in lane.scenarios if _wanted(args, lane.judge, each)]
+    return [lane for lane in lanes if lane.scenarios and fnmatch.fnmatch(lane.judge.name, args.client)]
+
+
+def _wanted(args, judge, scenario):
+    if args.smoke and scenario.name not in scenarios.SMOKE:
+        return False
+    if judge.schema and scenario.name not in scenarios.WITH_SCHEMA:
+        return False
+    fits = not scenario.only or judge.dialect in scenario.only
+    return fits and fnmatch.fnmatch(scenario.name, args.scenario)
+
+
 def _excused(judge, scenario, provider):
-    if scenario.only and judge.dialect not in scenario.only:
-        return Cell("-")
-    if judge.name == "openai schema" and scenario.name not in scenarios.WITH_SCHEMA:
-        return Cell("-")
     if why := scenario.skip.get(judge.name) or scenario.skip.get((judge.name, provider)):
         return Cell("skip", why)
-    if scenario.same_only and judge.dialect != provider:
+    if scenario.same_only and Result({}, [], judge.name, judge.dialect, provider, None, None).same is False:
         return Cell("skip", scenario.same_only)
     return None
 
 
-def _play(judge, client, providers, binaries, scenario, provider):
+def _play(lane, client, providers, tools, scenario, provider):
     """One cell: a fresh sidecar, a script, a request, a verdict."""
+    judge = lane.judge
     if excused := _excused(judge, scenario, provider):
         return excused
-    providers.ask("/reset", {})
-    providers.ask("/script", {"steps": scenario.steps})
-    sidecar = rig.Sidecar(binaries, providers, provider, scenario.spec)
+    sidecar = wire = None
     try:
-        model = rig.MODELS[provider]
-        asked = {"scenario": scenario.request or scenario.name, "url": sidecar.url, "key": rig.CLIENT_KEY}
-        outcome = client.ask(asked | {"model": model, "retries": scenario.retries})
-        requests = providers.ask("/requests")
-        result = scenarios.Result(outcome, requests, judge.dialect, provider, providers)
-        _keys_are_kept_apart(requests)
+        providers.play(scenario.steps)
+        sidecar = rig.Sidecar(tools, providers, provider, scenario.spec, judge.model)
+        wire = tap.Tap(sidecar.url) if scenario.tap else None
+        asked = {"scenario": scenario.request or scenario.name, "url": (wire or sidecar).url, "key": rig.CLIENT_KEY}
+        model = judge.model or rig.MODELS[provider]
+        asked |= {"model": model, "embedding_model": rig.EMBEDDING.get(provider, model), "retries": scenario.retries}
+        outcome = client.ask(asked)
+        requests = providers.requests()
+        _keys_are_kept_apart(requests, lane.backend is rig.Providers)
         assert "schema" not in outcome, f"against OpenAI's schema: {outcome['schema']}"
-        scenario.judge(result)
+        scenario.judge(Result(outcome, requests, judge.name, judge.dialect, provider, providers, wire))
         return Cell("pass")
     except (AssertionError, rig.Broken) as problem:
         return Cell("FAIL", str(problem))
-    except (KeyError, TypeError, IndexError, ValueError) as problem:
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as problem:
         return Cell("FAIL", f"the outcome cannot be read: {problem!r}")
     finally:
-        sidecar.close()
+        for each in filter(None, (wire, sidecar)):
+            each.close()
 
 
-def _keys_are_kept_apart(requests):
+def _keys_are_kept_apart(requests, recorded_key):
     for request in requests:
-        scenarios.equal("key at the provider", request["key"], rig.KEY)
+        if recorded_key:
+            equal("key at the provider", request["key"], rig.KEY)
         shown = f"{request['path']} {request['headers']} {request['body']}"
         assert rig.CLIENT_KEY not in shown, "the caller's key went to the provider"
 
 
-def _lane(judge, wanted, binaries, tools):
-    """All of one client: {(scenario, provider): Cell}."""
-    python, node, modules = tools
-    program = node if judge.file.endswith(".mjs") else python
-    client = rig.Client([program, install.CLIENTS / judge.file], {"SDK_MODULES": str(modules)})
-    providers = rig.Providers(binaries)
+class Progress:
+    """How far all lanes are: a line that is written over on a terminal, else a line every ten seconds."""
+
+    EVERY = 10
+
+    def __init__(self, lanes):
+        self.all = sum(len(lane.scenarios) for lane in lanes) * len(PROVIDERS)
+        self.done = self.failed = 0
+        self.begun = self.told = time.monotonic()
+        self.lock = threading.Lock()
+
+    def count(self, cell):
+        with self.lock:
+            self.done += 1
+            self.failed += cell.verdict == "FAIL"
+            now, terminal = time.monotonic(), sys.stdout.isatty()
+            if terminal or now - self.told > self.EVERY:
+                self.told = now
+                line = f"{self.done} of {self.all} cells, {self.failed} failed, {now - self.begun:.0f} s"
+                print(f"\r{line}" if terminal else line, end="" if terminal else "\n", flush=True)
+
+
+def _run(lane, tools, progress):
+    """All of a lane: {(scenario, provider): Cell}."""
+    program = tools.node if lane.judge.file.endswith(".mjs") else tools.python
+    # Some SDKs warn of models that will be retired: no news for a test.
+    env = {"SDK_MODULES": str(tools.modules), "AGENT": str(tools.agent), "PYTHONWARNINGS": "ignore"}
+    client = rig.Client([program, install.CLIENTS / lane.judge.file], env)
+    providers = lane.backend(tools)
     cells = {}
     try:
-        for scenario in wanted:
+        for scenario in lane.scenarios:
             for provider in PROVIDERS:
-                cells[scenario.name, provider] = _play(judge, client, providers, binaries, scenario, provider)
+                cell = cells[scenario.name, provider] = _play(lane, client, providers, tools, scenario, provider)
+                progress.count(cell)
     finally:
         client.close()
         providers.close()
     return cells
 
 
-def _show(results, wanted):
-    width = max(len(scenario.name) for scenario in wanted)
-    print("\neach cell: " + " ".join(PROVIDERS) + " behind the sidecar")
-    print(" " * width, *[f"{judge.name:>20}" for judge in _in_order(results)])
-    for scenario in wanted:
-        row = [" ".join(results[judge.name][scenario.name, provider].verdict for provider in PROVIDERS)
-               for judge in _in_order(results)]
-        print(f"{scenario.name:{width}}", *[f"{cell:>20}" for cell in row])
-
-
-def _in_order(results):
-    return [judge for judge in JUDGES if judge.name in results]
+def _show(title, results):
+    """One table: a row for each scenario, a column for each client."""
+    names = list(dict.fromkeys(scenario for _, cells in results for scenario, _ in cells))
+    width = max(map(len, names))
+    print(f"\n{title}; in each cell {', '.join(PROVIDERS)} behind the sidecar")
+    print(" " * width, *[f"{lane.judge.name:>20}" for lane, _ in results])
+    for name in names:
+        rows = [[cells.get((name, provider), Cell("-")).verdict for provider in PROVIDERS] for _, cells in results]
+        print(f"{name:{width}}", *[f"{' '.join(row):>20}" for row in rows])
 
 
 def _explain(results, verdict):
     """Every cell of this verdict with its reason, the same reasons together."""
     together = {}
-    for name, cells in results.items():
+    for lane, cells in results:
         for (scenario, provider), cell in cells.items():
             if cell.verdict == verdict:
-                together.setdefault((name, scenario, cell.why), []).append(provider)
-    for (name, scenario, why), providers in together.items():
-        print(f"{verdict} {scenario}, {name} -> {', '.join(providers)}: {why}")
-    return sum(map(len, together.values()))
+                key = (scenario, cell.why) if verdict == "skip" else (scenario, cell.why, lane.judge.name)
+                together.setdefault(key, []).append(f"{lane.judge.name} -> {provider}")
+    for (scenario, why, *_), cells in together.items():
+        print(f"{verdict} {scenario}, {', '.join(cells)}: {why}")
 
 
-def main():
+def _arguments():
     parser = argparse.ArgumentParser(prog="tests/sdk/run", description=__doc__)
     parser.add_argument("--client", default="*", help="only clients of this name (a pattern)")
     parser.add_argument("--scenario", default="*", help="only scenarios of this name (a pattern)")
+    parser.add_argument("--smoke", action="store_true", help="a few scenarios of each client, for every `make test`")
     parser.add_argument("--bin", type=pathlib.Path, help="a folder with built programs; left out, they are built")
-    parser.add_argument("--jobs", type=int, default=3, help="clients judged at a time")
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="clients judged at a time")
     args = parser.parse_args()
+    if not (lanes := _lanes(args)):
+        parser.error("nothing fits: see conformance/table.py for the clients and conformance/scenarios.py for the scenarios")
+    return args, lanes
 
-    judges = [judge for judge in JUDGES if fnmatch.fnmatch(judge.name, args.client)]
-    wanted = [each for each in scenarios.SCENARIOS if fnmatch.fnmatch(each.name, args.scenario)]
-    if not judges or not wanted:
-        parser.error("nothing fits: see conformance/table.py and conformance/scenarios.py for the names")
-    binaries = args.bin or install.binaries()
-    tools = install.clients()
 
+def main():
+    args, lanes = _arguments()
+    tools = install.tools(args.bin)
+    begun, progress = time.monotonic(), Progress(lanes)
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        lanes = {judge.name: pool.submit(_lane, judge, wanted, binaries, tools) for judge in judges}
-        results = {name: lane.result() for name, lane in lanes.items()}
-    _show(results, wanted)
+        running = [(lane, pool.submit(_run, lane, tools, progress)) for lane in lanes]
+        results = [(lane, future.result()) for lane, future in running]
+    for title in dict.fromkeys(lane.table for lane in lanes):
+        _show(title, [(lane, cells) for lane, cells in results if lane.table == title])
     print()
     _explain(results, "skip")
-    failed = _explain(results, "FAIL")
-    passed = sum(cell.verdict == "pass" for cells in results.values() for cell in cells.values())
-    print(f"\n{passed} passed, {failed} failed")
+    _explain(results, "FAIL")
+    verdicts = [cell.verdict for _, cells in results for cell in cells.values()]
+    passed, failed, skipped = (verdicts.count(each) for each in ("pass", "FAIL", "skip"))
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped in {time.monotonic() - begun:.0f} s")
     sys.exit(1 if failed else 0)

@@ -11,16 +11,29 @@ def _standard(data):
     return data.replace("-", "+").replace("_", "/")
 
 
+def _picture(said, url):
+    """A picture as OpenAI's two APIs write it: a `data:` URL, or an address."""
+    if url.startswith("data:"):
+        mime, _, data = url.removeprefix("data:").partition(";base64,")
+        said["images"].append(_media(mime, data))
+    else:
+        said["image_urls"].append(url)
+
+
+def _nothing():
+    lists = ("system", "turns", "images", "image_urls", "calls", "results", "signatures")
+    return {name: [] for name in lists}
+
+
 def _openai(body):
-    said = {"system": [], "turns": [], "images": [], "calls": [], "results": []}
+    said = _nothing()
     for message in body["messages"]:
         content = message.get("content")
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
         text = "".join(part["text"] for part in parts if part["type"] == "text")
         for part in parts:
             if part["type"] == "image_url":
-                mime, _, data = part["image_url"]["url"].removeprefix("data:").partition(";base64,")
-                said["images"].append(_media(mime, data))
+                _picture(said, part["image_url"]["url"])
         for call in message.get("tool_calls") or []:
             made = call["function"]
             said["calls"].append((call["id"], made["name"], json.loads(made["arguments"])))
@@ -30,13 +43,54 @@ def _openai(body):
             said["results"].append((message["tool_call_id"], text))
         elif text:
             said["turns"].append((message["role"], text))
-    stop = body.get("stop") or []
+    stop, choice = body.get("stop") or [], body.get("tool_choice")
     return said | {
         "tools": {tool["function"]["name"]: tool["function"]["parameters"] for tool in body.get("tools") or []},
+        "forced": choice["function"]["name"] if isinstance(choice, dict) else None,
         "stop": [stop] if isinstance(stop, str) else stop,
         "schema": ((body.get("response_format") or {}).get("json_schema") or {}).get("schema"),
         "max_tokens": body.get("max_completion_tokens", body.get("max_tokens")),
+        "seed": body.get("seed"),
     }
+
+
+def _responses(body):
+    said = _nothing()
+    if body.get("instructions"):
+        said["system"].append(body["instructions"])
+    asked = body["input"]
+    for item in [{"role": "user", "content": asked}] if isinstance(asked, str) else asked:
+        kind = item.get("type", "message")
+        if kind == "function_call":
+            said["calls"].append((item["call_id"], item["name"], json.loads(item["arguments"])))
+        elif kind == "function_call_output":
+            said["results"].append((item["call_id"], item["output"]))
+        elif kind == "reasoning":
+            said["signatures"].append(item.get("encrypted_content"))
+        else:
+            _message_item(said, item)
+    choice, text = body.get("tool_choice"), body.get("text") or {}
+    return said | {
+        "tools": {tool["name"]: tool["parameters"] for tool in body.get("tools") or []},
+        "forced": choice["name"] if isinstance(choice, dict) else None,
+        "stop": [],
+        "schema": (text.get("format") or {}).get("schema"),
+        "max_tokens": body.get("max_output_tokens"),
+        "seed": None,
+    }
+
+
+def _message_item(said, item):
+    content = item["content"]
+    parts = [{"type": "input_text", "text": content}] if isinstance(content, str) else content
+    text = "".join(part["text"] for part in parts if part["type"] in ("input_text", "output_text"))
+    for part in parts:
+        if part["type"] == "input_image":
+            _picture(said, part["image_url"])
+    if item["role"] in ("system", "developer"):
+        said["system"].append(text)
+    elif text:
+        said["turns"].append((item["role"], text))
 
 
 def _anthropic(body):
@@ -46,23 +100,30 @@ def _anthropic(body):
     def text_of(content):
         return "".join(block["text"] for block in blocks(content) if block["type"] == "text")
 
-    said = {"turns": [], "images": [], "calls": [], "results": []}
+    said = _nothing()
     for message in body["messages"]:
         for block in blocks(message["content"]):
-            if block["type"] == "image":
+            if block["type"] == "image" and block["source"]["type"] == "url":
+                said["image_urls"].append(block["source"]["url"])
+            elif block["type"] == "image":
                 said["images"].append(_media(block["source"]["media_type"], block["source"]["data"]))
             elif block["type"] == "tool_use":
                 said["calls"].append((block["id"], block["name"], block["input"]))
             elif block["type"] == "tool_result":
                 said["results"].append((block["tool_use_id"], text_of(block["content"])))
+            elif block["type"] == "thinking":
+                said["signatures"].append(block["signature"])
         if text := text_of(message["content"]):
             said["turns"].append((message["role"], text))
+    choice = body.get("tool_choice") or {}
     return said | {
         "system": [text_of(body["system"])] if body.get("system") else [],
-        "tools": {tool["name"]: tool["input_schema"] for tool in body.get("tools") or []},
+        "tools": {tool["name"]: tool.get("input_schema") for tool in body.get("tools") or []},
+        "forced": choice.get("name"),
         "stop": body.get("stop_sequences") or [],
         "schema": ((body.get("output_config") or {}).get("format") or {}).get("schema"),
         "max_tokens": body.get("max_tokens"),
+        "seed": None,
     }
 
 
@@ -74,36 +135,52 @@ def _result_text(response):
     return json.dumps(response)
 
 
+def _gemini_part(said, part):
+    if inline := part.get("inlineData"):
+        said["images"].append(_media(inline.get("mimeType") or inline["mime_type"], _standard(inline["data"])))
+    if file := part.get("fileData"):
+        said["image_urls"].append(file.get("fileUri") or file["file_uri"])
+    if call := part.get("functionCall"):
+        said["calls"].append((call.get("id"), call["name"], call.get("args", {})))
+    if result := part.get("functionResponse"):
+        # Gemini pairs by name; the id is a help that not every caller sends.
+        said["results"].append((result["name"], _result_text(result["response"])))
+    if signature := part.get("thoughtSignature"):
+        said["signatures"].append(_standard(signature))
+
+
 def _gemini(body):
-    said = {"turns": [], "images": [], "calls": [], "results": []}
+    said = _nothing()
     for content in body["contents"]:
-        text = ""
+        text = "".join(part.get("text", "") for part in content["parts"] if not part.get("thought"))
         for part in content["parts"]:
-            text += part.get("text", "")
-            if inline := part.get("inlineData"):
-                said["images"].append(_media(inline.get("mimeType") or inline["mime_type"], _standard(inline["data"])))
-            if call := part.get("functionCall"):
-                said["calls"].append((call.get("id"), call["name"], call.get("args", {})))
-            if result := part.get("functionResponse"):
-                # Gemini pairs by name; the id is a help that not every caller sends.
-                said["results"].append((result["name"], _result_text(result["response"])))
+            _gemini_part(said, part)
         if text:
             said["turns"].append(("assistant" if content.get("role") == "model" else "user", text))
     how = body.get("generationConfig") or {}
     declared = [each for tool in body.get("tools") or [] for each in tool.get("functionDeclarations") or []]
     system = "".join(part["text"] for part in (body.get("systemInstruction") or {}).get("parts", []))
+    schemas = ("parameters", "parametersJsonSchema", "parameters_json_schema")
+    allowed = ((body.get("toolConfig") or {}).get("functionCallingConfig") or {}).get("allowedFunctionNames") or [None]
     return said | {
         "system": [system] if system else [],
-        "tools": {each["name"]: each.get("parameters") or each.get("parametersJsonSchema") or each.get("parameters_json_schema") for each in declared},
+        "tools": {each["name"]: next((each[key] for key in schemas if each.get(key)), None) for each in declared},
+        "forced": allowed[0],
         "stop": how.get("stopSequences") or [],
         "schema": how.get("responseJsonSchema") or how.get("responseSchema"),
         "max_tokens": how.get("maxOutputTokens"),
+        "seed": how.get("seed"),
     }
-
-
-READERS = {"openai": _openai, "anthropic": _anthropic, "gemini": _gemini}
 
 
 def read(recorded):
     """A request of the providers' `/requests` in one form."""
-    return READERS[recorded["api"]](json.loads(recorded["body"]))
+    body = json.loads(recorded["body"])
+    if recorded["operation"] == "responses":
+        return _responses(body)
+    return {"openai": _openai, "anthropic": _anthropic, "gemini": _gemini}[recorded["api"]](body)
+
+
+def header(recorded, name):
+    """The first value of a recorded request's header."""
+    return next((value for known, value in recorded["headers"] if known.lower() == name), None)

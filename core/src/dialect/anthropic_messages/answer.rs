@@ -66,16 +66,21 @@ fn thought_block(thought: &Thought) -> Value {
 
 /// Writes a message.
 pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Value {
-    let mut content = Vec::new();
+    let (mut content, mut thought) = (Vec::new(), false);
     let choice = answer.choices.first();
     for part in choice.map(|choice| choice.parts.as_slice()).unwrap_or_default() {
         match part {
             Part::Text(text) if !text.is_empty() => content.push(json!({ "type": "text", "text": text })),
             Part::Call(call) => {
-                content.extend(call.signature.as_deref().map(super::signed_call));
+                let block = super::before_call(call.signature.as_deref(), ctx.show_thoughts && !thought);
+                thought |= block.is_some();
+                content.extend(block);
                 content.push(super::request_out::call_block(call));
             }
-            Part::Thought(thought) if ctx.show_thoughts => content.push(thought_block(thought)),
+            Part::Thought(part) if ctx.show_thoughts => {
+                thought = true;
+                content.push(thought_block(part));
+            }
             _ => {}
         }
     }

@@ -21,6 +21,8 @@ pub(in super::super) struct Encoder {
     /// The tool calls' block indexes, `None` once closed. They stay open until they end or the turn does: other
     /// dialects may come back to an earlier one.
     calls: Vec<(u32, Option<u32>)>,
+    /// Whether a thought or a mark was said.
+    thought: bool,
     usage: Usage,
     finish: Option<(Finish, Option<String>)>,
 }
@@ -60,6 +62,7 @@ impl Encoder {
             next: 0,
             open: None,
             calls: Vec::new(),
+            thought: false,
             usage: Usage::default(),
             finish: None,
         }
@@ -89,8 +92,9 @@ impl Encoder {
                 signature,
             } => {
                 self.close(out);
-                if let Some(signature) = signature {
-                    let at = self.start(&super::signed_call(signature), out);
+                if let Some(block) = super::before_call(signature.as_deref(), self.ctx.show_thoughts && !self.thought) {
+                    self.thought = true;
+                    let at = self.start(&block, out);
                     stop(at, out);
                 }
                 let block = json!({ "type": "tool_use", "id": safe_id(id), "name": name, "input": {} });
@@ -171,7 +175,10 @@ impl Encoder {
         self.close(out);
         let block = match kind {
             Open::Text => json!({ "type": "text", "text": "" }),
-            Open::Thought => json!({ "type": "thinking", "thinking": "", "signature": "" }),
+            Open::Thought => {
+                self.thought = true;
+                json!({ "type": "thinking", "thinking": "", "signature": "" })
+            }
         };
         let index = self.start(&block, out);
         self.open = Some((index, kind));
@@ -197,6 +204,7 @@ impl Encoder {
             stop(index, out);
         } else {
             self.close(out);
+            self.thought = true;
             let at = self.start(&json!({ "type": "redacted_thinking", "data": signature }), out);
             stop(at, out);
         }

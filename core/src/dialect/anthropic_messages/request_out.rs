@@ -4,8 +4,8 @@ use serde_json::{Map, Number, Value, json};
 
 use super::super::at::{Dropped, Kept};
 use super::super::common::{
-    Format, Media, MediaSource, Part, Request, Role, Thought, ToolCall, ToolChoice, ToolResult, Turn, as_f64, is,
-    keep_only, safe_id,
+    CachePoint, Format, Media, MediaSource, Part, Request, Role, Thought, ToolCall, ToolChoice, ToolResult, Turn,
+    as_f64, is, keep_only, safe_id,
 };
 use super::super::foreign::unmark;
 use super::super::thinking::claude_samples_itself;
@@ -38,9 +38,8 @@ pub(in super::super) fn encode(
             .system
             .push("Answer with one valid JSON object and nothing else.".to_owned());
     }
-    request.system.retain(|text| !text.is_empty());
-    if !request.system.is_empty() {
-        body.insert("system".into(), request.system.join("\n\n").into());
+    if let Some(system) = system(&request) {
+        body.insert("system".into(), system);
     }
     let messages = request
         .turns
@@ -85,6 +84,32 @@ pub(in super::super) fn encode(
         body.insert("stream".into(), true.into());
     }
     Ok(Value::Object(body))
+}
+
+/// One text, or blocks where some of it is worth caching.
+fn system(request: &Request) -> Option<Value> {
+    let texts = request.system.iter().enumerate().filter(|(_, text)| !text.is_empty());
+    if request.cached_system.is_empty() {
+        let texts: Vec<&str> = texts.map(|(_, text)| text.as_str()).collect();
+        return (!texts.is_empty()).then(|| texts.join("\n\n").into());
+    }
+    let blocks: Vec<Value> = texts
+        .map(|(place, text)| {
+            let mut block = json!({ "type": "text", "text": text });
+            let point = request.cached_system.iter().find(|(marked, _)| *marked == place);
+            if let Some((_, point)) = point {
+                cache(&mut block, point);
+            }
+            block
+        })
+        .collect();
+    (!blocks.is_empty()).then(|| blocks.into())
+}
+
+fn cache(block: &mut Value, point: &CachePoint) {
+    if let Some(block) = block.as_object_mut() {
+        block.insert("cache_control".into(), point.control.clone());
+    }
 }
 
 /// Says `additionalProperties: false` where an object schema says nothing: this provider asks for it, and its own SDKs
@@ -161,6 +186,11 @@ fn message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>, RequestE
                 let block = result_block(result, dropped)?;
                 content.take(Ok(block), dropped)?;
             }
+            // Thoughts cannot be marked, and nothing is there to mark at the start.
+            Part::CachePoint(point) => match content.last_mut() {
+                Some(block) if block.get("type").is_some_and(|kind| kind != "thinking") => cache(block, point),
+                _ => dropped.note(&point.path),
+            },
             // Only what Anthropic signed comes back as a thought; the rest it would refuse.
             Part::Thought(thought) => match thought_block(thought) {
                 Some(block) => content.take(Ok(block), dropped)?,

@@ -55,6 +55,7 @@ fn items(turn: &Turn, input: &mut Vec<Value>, dropped: &mut Dropped) -> Result<(
         match part {
             Part::Text(text) => content.take(Ok(json!({ "type": text_kind, "text": text })), dropped)?,
             Part::Media(media) => content.take(media_part(media), dropped)?,
+            Part::CachePoint(_) => {}
             Part::Thought(thought) => dropped.note_if(!thought.text.is_empty(), &thought.path),
             Part::Call(call) => input.push(json!({
                 "type": "function_call",

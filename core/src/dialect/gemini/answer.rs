@@ -146,7 +146,7 @@ fn part(part: &Part, calls: &mut usize) -> Option<Value> {
             *calls += 1;
             Some(super::given_call(call, *calls == 1))
         }
-        Part::Media(_) | Part::Result(_) => None,
+        Part::Media(_) | Part::Result(_) | Part::CachePoint(_) => None,
     }
 }
 

@@ -26,6 +26,9 @@ pub(in super::super) fn encode(
         let parts: Vec<Value> = request.system.iter().map(|text| json!({ "text": text })).collect();
         body.insert("systemInstruction".into(), json!({ "parts": parts }));
     }
+    for (_, point) in &request.cached_system {
+        dropped.note(&point.path);
+    }
     let mut contents = Vec::new();
     for turn in &request.turns {
         contents.extend(content(turn, super::signed(target.model), dropped)?);
@@ -61,6 +64,7 @@ fn content(turn: &Turn, signed: bool, dropped: &mut Dropped) -> Result<Option<Va
                 Some(signature) => parts.take(Ok(json!({ "text": "", "thoughtSignature": signature })), dropped)?,
                 None => dropped.note_if(!thought.text.is_empty(), &thought.path),
             },
+            Part::CachePoint(point) => dropped.note(&point.path),
             Part::Call(call) => {
                 let marker = (signed && first_call).then_some(super::NO_SIGNATURE);
                 first_call = false;
@@ -204,7 +208,9 @@ fn config(mut request: Request, model: &str, dropped: &mut Dropped) -> Result<Ma
         match for_gemini(&thinking, model, request.show_thoughts) {
             Some((value, exact)) => {
                 dropped.note_if(!exact, request.spelled.thinking);
-                config.insert("thinkingConfig".into(), value);
+                if value.as_object().is_some_and(|value| !value.is_empty()) {
+                    config.insert("thinkingConfig".into(), value);
+                }
             }
             None => dropped.note(request.spelled.thinking),
         }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::super::RequestError;
 use super::super::at::{At, Dropped, Kept};
 use super::super::common::{
-    Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
-    ToolResult, arguments, is, media, push_turn,
+    CachePoint, Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall,
+    ToolChoice, ToolResult, arguments, is, media, push_turn,
 };
 
 /// Fields that have their place in the common model, or that mean nothing once the proxy has read them.
@@ -166,7 +166,10 @@ fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
                 message.note_unknown(&["role", "content"], dropped);
                 // The others have one system prompt, which comes first.
                 dropped.note_if(!request.turns.is_empty(), &role.path());
-                request.system.push(only_text(&message.need("content")?)?);
+                let (text, point) = system(&message.need("content")?, dropped)?;
+                request.system.push(text);
+                let place = request.system.len() - 1;
+                request.cached_system.extend(point.map(|point| (place, point)));
             }
             "user" => {
                 message.note_unknown(&["role", "content"], dropped);
@@ -192,20 +195,26 @@ fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
     Ok(())
 }
 
-fn only_text(at: &At<'_>) -> Result<String, RequestError> {
+/// The text of a system message, and the cache point at its end; one within it is lost when the parts are joined.
+fn system(at: &At<'_>, dropped: &mut Dropped) -> Result<(String, Option<CachePoint>), RequestError> {
     if at.value.is_string() {
-        return at.string();
+        return Ok((at.string()?, None));
     }
-    let mut text = String::new();
+    let (mut text, mut point) = (String::new(), None::<CachePoint>);
     for part in at.items()? {
         part.object()?;
+        part.note_unknown(&["type", "text", "cache_control"], dropped);
         let kind = part.need("type")?;
         if kind.str()? != "text" {
             return Err(kind.wrong("must be text here"));
         }
         text.push_str(part.need("text")?.str()?);
+        if let Some(point) = point.take() {
+            dropped.note(point.path);
+        }
+        point = cache_point(&part);
     }
-    Ok(text)
+    Ok((text, point))
 }
 
 fn content(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
@@ -218,16 +227,34 @@ fn content(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError
     let mut parts = Kept::new();
     for part in at.items()? {
         parts.take(content_part(&part, dropped), dropped)?;
+        if let Some(point) = cache_point(&part) {
+            parts.take(Ok(Part::CachePoint(point)), dropped)?;
+        }
     }
     parts.finish()
 }
 
+/// Not `OpenAI`'s, but what its callers send to reach `Claude` through other gateways.
+fn cache_point(part: &At<'_>) -> Option<CachePoint> {
+    let at = part.get("cache_control").filter(|at| at.value.is_object())?;
+    Some(CachePoint {
+        control: at.value.clone(),
+        path: at.path(),
+    })
+}
+
 fn content_part(part: &At<'_>, dropped: &mut Dropped) -> Result<Part, RequestError> {
     part.object()?;
-    part.note_unknown(
-        &["type", "text", "image_url", "file", "refusal", "input_audio"],
-        dropped,
-    );
+    let known = [
+        "type",
+        "text",
+        "image_url",
+        "file",
+        "refusal",
+        "input_audio",
+        "cache_control",
+    ];
+    part.note_unknown(&known, dropped);
     let kind = part.need("type")?;
     Ok(match kind.str()? {
         "text" => Part::Text(part.need("text")?.string()?),
@@ -363,6 +390,7 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
     if let Some(list) = root.get("tools") {
         for tool in list.items()? {
             tool.object()?;
+            tool.note_unknown(&["type", "function", "custom"], dropped);
             let kind = tool.need("type")?;
             if kind.str()? != "function" {
                 dropped.leave_out(kind.unsupported("only function tools can be translated"))?;

@@ -147,6 +147,7 @@ fn user_messages(turn: &Turn, messages: &mut Vec<Value>, dropped: &mut Dropped) 
                 }
             }
             Part::Thought(thought) => dropped.note_if(!thought.text.is_empty(), &thought.path),
+            Part::CachePoint(point) => dropped.note(&point.path),
             Part::Call(_) => {}
             Part::Text(_) | Part::Media(_) => rest.take(content_part(part), dropped)?,
         }
@@ -202,6 +203,7 @@ fn assistant_message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>
     for part in &turn.parts {
         match part {
             Part::Text(piece) => text.push_str(piece),
+            Part::CachePoint(point) => dropped.note(&point.path),
             Part::Call(call) => calls.push(call_value(call)),
             Part::Thought(thought) => dropped.note_if(!thought.text.is_empty(), &thought.path),
             Part::Media(media) => {

@@ -61,7 +61,7 @@ impl Output<'_> {
                 },
             }),
             Part::Call(call) => self.call(call),
-            Part::Media(_) | Part::Result(_) => {}
+            Part::Media(_) | Part::Result(_) | Part::CachePoint(_) => {}
         }
     }
 

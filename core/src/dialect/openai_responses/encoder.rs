@@ -97,10 +97,7 @@ impl Encoder {
 
     pub(in super::super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamError> {
         match event {
-            Event::Start { usage, .. } => {
-                self.usage = usage.or(self.usage);
-                self.begin(out);
-            }
+            Event::Start { usage, .. } => self.usage = usage.or(self.usage),
             // A response has one answer: `n` is never asked for on behalf of this dialect.
             Event::Text { choice: 0, text } => self.say(Kind::Text, text, out)?,
             Event::Refusal { choice: 0, text } => self.say(Kind::Refusal, text, out)?,
@@ -166,6 +163,8 @@ impl Encoder {
         out.freeze()
     }
 
+    /// With the first content and not before: nothing is sent to the caller until then, and these two events repeat all
+    /// instructions and tools, which would fill what the proxy holds back.
     fn begin(&mut self, out: &mut BytesMut) {
         if self.begun {
             return;

@@ -69,7 +69,9 @@ impl Round<'_> {
             if let Some(upstream) = &self.story.upstream {
                 headers::sign(&mut head, &self.story, upstream, &[]);
             }
-            head.insert(X_SHOULD_RETRY, should_retry(code.retryable()));
+            // A provider that says it itself knows best.
+            head.entry(X_SHOULD_RETRY)
+                .or_insert_with(|| should_retry(code.retryable()));
             if let Some(wait) = wait
                 && !head.contains_key(http::header::RETRY_AFTER)
             {

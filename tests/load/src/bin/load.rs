@@ -1,13 +1,13 @@
 //! The bench's load generator: one kind of request, many times, and a JSON line about the answers.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bowsprit_load::events::EventCounter;
 use bowsprit_load::pace::{self, Pace};
+use bowsprit_load::request::Request;
 use bowsprit_load::tally::{Answer, Tally};
 use bowsprit_load::wire::Wire;
 use clap::{Parser, ValueEnum};
@@ -28,14 +28,8 @@ const SAMPLE: usize = 200;
 struct Args {
     /// How requests follow each other.
     mode: Mode,
-    /// Where they go: `http://HOST:PORT/PATH`.
-    url: String,
-    /// File with the request's body; without it the body is empty.
-    #[arg(long)]
-    body: Option<PathBuf>,
-    /// Extra header, `name: value`; may be repeated.
-    #[arg(long = "header", short = 'H')]
-    headers: Vec<String>,
+    #[command(flatten)]
+    request: Request,
     /// Connections, all kept open.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     connections: u32,
@@ -95,7 +89,7 @@ async fn main() -> Result<()> {
         args.rate > 0.0 && args.rate <= 1e6,
         "--rate must be above 0 and at most 1000000"
     );
-    let (authority, request) = request(&args)?;
+    let (authority, request) = args.request.wire()?;
     let start = Instant::now();
     let length = Duration::from_secs_f64(args.seconds);
     let run = Arc::new(Run {
@@ -133,37 +127,6 @@ async fn main() -> Result<()> {
     let report = run.tally().report(run.mode.name(), took);
     let line = serde_json::to_string(&report).context("write the report")?;
     writeln!(std::io::stdout().lock(), "{line}").context("print the report")
-}
-
-/// The peer's `host:port`, and the request as it goes on the wire.
-fn request(args: &Args) -> Result<(String, Vec<u8>)> {
-    let rest = args
-        .url
-        .strip_prefix("http://")
-        .with_context(|| format!("{} must start with http://", args.url))?;
-    let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    let body = match &args.body {
-        Some(file) => std::fs::read(file).with_context(|| format!("read {}", file.display()))?,
-        None => Vec::new(),
-    };
-    let extra: String = args
-        .headers
-        .iter()
-        .map(|header| header_line(header))
-        .collect::<Result<_>>()?;
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\naccept: */*\r\n\
-         user-agent: bowsprit-load\r\n{extra}content-length: {}\r\n\r\n",
-        body.len()
-    );
-    Ok((authority.to_owned(), [head.into_bytes(), body].concat()))
-}
-
-fn header_line(header: &str) -> Result<String> {
-    let (name, value) = header
-        .split_once(':')
-        .with_context(|| format!("--header {header:?} must be `name: value`"))?;
-    Ok(format!("{}: {}\r\n", name.trim(), value.trim()))
 }
 
 /// One connection's part of the run.

@@ -82,10 +82,16 @@ pub(crate) fn refusal(call: &Call, head: &Head, key: &KeyCheck<'_>) -> Option<Re
     if messages.is_empty() {
         return invalid("messages: at least one message is required");
     }
+    // System messages between the turns are a beta, which a caller names.
+    let betas = head.header("anthropic-beta").unwrap_or_default();
+    let between = ["mid-conversation-", "per-turn-control-"]
+        .iter()
+        .any(|beta| betas.contains(beta));
     let wrong = |message: &Value| {
-        message
-            .get("role")
-            .is_none_or(|role| role != "user" && role != "assistant")
+        message.get("role").is_none_or(|role| {
+            let known = role == "user" || role == "assistant" || (between && role == "system");
+            !known
+        })
     };
     let place = messages.iter().position(wrong)?;
     invalid(&format!(
@@ -131,8 +137,9 @@ fn usage(content: &Content, answer: &Answer, output: u64) -> Value {
 }
 
 /// A thinking block's signature: opaque, and to be sent back as it came.
-fn signature(ids: &mut Ids) -> String {
-    ids.alphanumeric("EqQBCgIYAhIM", 120) + "=="
+fn signature(answer: &Answer, ids: &mut Ids) -> String {
+    let made_up = || ids.alphanumeric("EqQBCgIYAhIM", 120) + "==";
+    answer.signature.clone().unwrap_or_else(made_up)
 }
 
 fn message(call: &Call, answer: &Answer, ids: &mut Ids) -> Value {
@@ -140,7 +147,7 @@ fn message(call: &Call, answer: &Answer, ids: &mut Ids) -> Value {
     let id = ids.base58("msg_01", 22);
     let mut blocks = Vec::new();
     if let Some(thinking) = &answer.thinking {
-        blocks.push(json!({"type": "thinking", "thinking": thinking, "signature": signature(ids)}));
+        blocks.push(json!({"type": "thinking", "thinking": thinking, "signature": signature(answer, ids)}));
     }
     if !content.text.is_empty() {
         blocks.push(json!({"type": "text", "text": content.text}));
@@ -224,7 +231,7 @@ fn stream(call: &Call, answer: &Answer, ids: &mut Ids) -> Vec<Frame> {
         for piece in crate::sse::pieces(thinking, None) {
             events.delta(&json!({"type": "thinking_delta", "thinking": piece}));
         }
-        events.delta(&json!({"type": "signature_delta", "signature": signature(ids)}));
+        events.delta(&json!({"type": "signature_delta", "signature": signature(answer, ids)}));
         events.stop();
     }
     if !content.pieces.is_empty() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Api, Content, Operation, Rendered, Route, tokens};
+use super::{Api, Content, Operation, Rendered, Route, logprobs, tokens};
 use crate::call::{Call, KeyCheck, Refusal, StreamForm, text_of};
 use crate::ids::{Ids, embedding};
 use crate::script::Answer;
@@ -120,10 +120,14 @@ pub(crate) fn refusal(call: &Call, head: &Head, key: &KeyCheck<'_>) -> Option<Re
         .into_iter()
         .any(|role| needs == "contents" && role != "user" && role != "model" && role != "function");
     if wrong {
-        invalid("Please use a valid role: user, model.")
-    } else {
-        None
+        return invalid("Please use a valid role: user, model.");
     }
+    let no_parts = |item: &Value| item.get("parts").and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let mut contents = given.as_array().into_iter().flatten();
+    let place = contents.position(no_parts).filter(|_| needs == "contents")?;
+    invalid(&format!(
+        "* GenerateContentRequest.contents[{place}].parts: contents.parts must not be empty.\n"
+    ))
 }
 
 fn not_json() -> Refusal {
@@ -214,27 +218,67 @@ fn usage(content: &Content, answer: &Answer, output: Option<u64>) -> Value {
     Value::Object(usage)
 }
 
+/// A value of `generationConfig`.
+fn config<'a>(call: &'a Call, name: &str) -> Option<&'a Value> {
+    call.body.get("generationConfig")?.get(name)
+}
+
+/// How many candidates are asked for.
+fn count(call: &Call) -> u64 {
+    let asked = config(call, "candidateCount").and_then(Value::as_u64);
+    asked.unwrap_or(1).clamp(1, 8)
+}
+
+/// The `logprobsResult` of pieces that begin at the place `from`, if it is asked for.
+fn logprobs_of(call: &Call, pieces: &[String], from: usize) -> Option<Value> {
+    config(call, "responseLogprobs").filter(|asked| **asked == Value::Bool(true))?;
+    let top = config(call, "logprobs").and_then(Value::as_u64).unwrap_or(0);
+    Some(logprobs::gemini(pieces, from, top))
+}
+
 /// One response object: a whole answer, or one piece of a stream.
-fn response(call: &Call, parts: &[Value], finish: Option<&str>, usage: &Value, id: &str) -> Value {
-    let mut candidate = json!({"content": {"parts": parts, "role": "model"}});
-    if let (Some(finish), Some(candidate)) = (finish, candidate.as_object_mut()) {
-        candidate.insert("finishReason".to_owned(), json!(finish));
+struct Response<'a> {
+    parts: Vec<Value>,
+    finish: Option<&'a str>,
+    logprobs: Option<Value>,
+}
+
+impl Response<'_> {
+    fn write(&self, call: &Call, usage: &Value, id: &str) -> Value {
+        let candidate = |index: u64| {
+            let mut candidate = json!({"content": {"parts": self.parts, "role": "model"}});
+            if let Some(fields) = candidate.as_object_mut() {
+                fields.extend(self.finish.map(|finish| ("finishReason".to_owned(), json!(finish))));
+                fields.extend(
+                    self.logprobs
+                        .clone()
+                        .map(|result| ("logprobsResult".to_owned(), result)),
+                );
+                fields.insert("index".to_owned(), json!(index));
+            }
+            candidate
+        };
+        let candidates: Vec<Value> = (0..count(call)).map(candidate).collect();
+        json!({"candidates": candidates, "usageMetadata": usage, "modelVersion": call.model, "responseId": id})
     }
-    if let Some(candidate) = candidate.as_object_mut() {
-        candidate.insert("index".to_owned(), json!(0));
-    }
-    json!({"candidates": [candidate], "usageMetadata": usage, "modelVersion": call.model, "responseId": id})
 }
 
 fn thought(text: &str) -> Value {
     json!({"text": text, "thought": true})
 }
 
-fn call_parts(content: &Content) -> impl Iterator<Item = Value> {
-    content
-        .calls
-        .iter()
-        .map(|tool| json!({"functionCall": {"name": tool.name, "args": tool.arguments}}))
+/// Signs a part: of parallel calls Gemini signs the first, else the end of the text.
+fn sign(part: Option<&mut Value>, answer: &Answer) {
+    if let (Some(fields), Some(signature)) = (part.and_then(Value::as_object_mut), &answer.signature) {
+        fields.insert("thoughtSignature".to_owned(), json!(signature));
+    }
+}
+
+fn call_parts(content: &Content, answer: &Answer) -> Vec<Value> {
+    let part = |tool: &super::Tool| json!({"functionCall": {"name": tool.name, "args": tool.arguments}});
+    let mut parts: Vec<Value> = content.calls.iter().map(part).collect();
+    sign(parts.first_mut(), answer);
+    parts
 }
 
 fn generated(call: &Call, answer: &Answer, ids: &mut Ids) -> Value {
@@ -243,12 +287,17 @@ fn generated(call: &Call, answer: &Answer, ids: &mut Ids) -> Value {
     if !content.text.is_empty() {
         parts.push(json!({"text": content.text}));
     }
-    parts.extend(call_parts(&content));
-    let finish = content.finish(answer, FINISH);
-    response(
+    if content.calls.is_empty() {
+        sign(parts.last_mut(), answer);
+    }
+    parts.extend(call_parts(&content, answer));
+    let response = Response {
+        parts,
+        finish: Some(content.finish(answer, FINISH)),
+        logprobs: logprobs_of(call, &content.pieces, 0),
+    };
+    response.write(
         call,
-        &parts,
-        Some(finish),
         &usage(&content, answer, Some(content.output)),
         &ids.alphanumeric("", 22),
     )
@@ -257,30 +306,44 @@ fn generated(call: &Call, answer: &Answer, ids: &mut Ids) -> Value {
 fn stream(call: &Call, answer: &Answer, ids: &mut Ids) -> Vec<Frame> {
     let content = Content::of(call, answer);
     let id = ids.alphanumeric("", 22);
-    let mut parts: Vec<Value> = Vec::new();
+    let mut parts: Vec<(Value, Option<Value>)> = Vec::new();
     if let Some(thinking) = &answer.thinking {
-        parts.extend(crate::sse::pieces(thinking, None).iter().map(|piece| thought(piece)));
+        parts.extend(
+            crate::sse::pieces(thinking, None)
+                .iter()
+                .map(|piece| (thought(piece), None)),
+        );
     }
-    parts.extend(content.pieces.iter().map(|piece| json!({"text": piece})));
-    parts.extend(call_parts(&content));
+    parts.extend(content.pieces.iter().enumerate().map(|(place, piece)| {
+        let logprobs = logprobs_of(call, std::slice::from_ref(piece), place);
+        (json!({"text": piece}), logprobs)
+    }));
+    parts.extend(call_parts(&content, answer).into_iter().map(|part| (part, None)));
     let mut written = 0;
     let mut frames: Vec<Frame> = parts
         .into_iter()
-        .map(|part| {
+        .map(|(part, logprobs)| {
             written += text_of(&part).len();
             let so_far = (tokens(written) + answer.usage.reasoning).min(content.output);
             let usage = usage(&content, answer, Some(so_far));
-            Frame::data(Kind::Content, &response(call, &[part], None, &usage, &id))
+            let piece = Response {
+                parts: vec![part],
+                finish: None,
+                logprobs,
+            };
+            Frame::data(Kind::Content, &piece.write(call, &usage, &id))
         })
         .collect();
     let usage = usage(&content, answer, Some(content.output));
-    let last = response(
-        call,
-        &[json!({"text": ""})],
-        Some(content.finish(answer, FINISH)),
-        &usage,
-        &id,
-    );
-    frames.push(Frame::data(Kind::End, &last));
+    let mut end = json!({"text": ""});
+    if content.calls.is_empty() {
+        sign(Some(&mut end), answer);
+    }
+    let last = Response {
+        parts: vec![end],
+        finish: Some(content.finish(answer, FINISH)),
+        logprobs: None,
+    };
+    frames.push(Frame::data(Kind::End, &last.write(call, &usage, &id)));
     frames
 }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use super::{Api, Content, Operation, Rendered, Route, argument_pieces, tokens};
+use super::{Api, Content, Operation, Rendered, Route, argument_pieces, logprobs, tokens};
 use crate::call::{Call, KeyCheck, Refusal, StreamForm};
 use crate::ids::{Ids, embedding};
 use crate::script::Answer;
@@ -28,6 +28,7 @@ pub(crate) fn route(head: &Head) -> Route {
     let operation = match (head.method.as_str(), path) {
         ("POST", path) if path.ends_with("/chat/completions") => Operation::Chat,
         ("POST", path) if path.ends_with("/responses") => Operation::Responses,
+        ("POST", path) if path.ends_with("/responses/input_tokens") => Operation::CountTokens,
         ("POST", path) if path.ends_with("/embeddings") => Operation::Embed,
         ("GET", path) if path.ends_with("/models") => Operation::Models,
         ("GET", path) => {
@@ -108,6 +109,13 @@ pub(crate) fn refusal(call: &Call, head: &Head, key: &KeyCheck<'_>) -> Option<Re
             "missing_required_parameter",
             format!("Missing required parameter: '{needs}'."),
         )),
+        Some(input) if call.route.operation == Operation::Responses && input.as_array().is_some_and(Vec::is_empty) => {
+            Some(Refusal::new(
+                400,
+                "missing_required_parameter",
+                "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided.",
+            ))
+        }
         Some(messages) if needs == "messages" && messages.as_array().is_none_or(Vec::is_empty) => Some(Refusal::new(
             400,
             "empty_array",
@@ -122,6 +130,10 @@ pub(crate) fn render(call: &Call, answer: &Answer, ids: &mut Ids) -> Rendered {
         Operation::Models => Rendered::Plain(json!({"object": "list", "data": MODELS.map(|name| model(name, ids))})),
         Operation::Model => Rendered::Plain(model(&call.model, ids)),
         Operation::Embed => Rendered::Plain(embeddings(call, answer)),
+        Operation::CountTokens => {
+            let count = answer.usage.input.unwrap_or(call.input_tokens);
+            Rendered::Plain(json!({"object": "response.input_tokens", "input_tokens": count}))
+        }
         _ if call.stream == StreamForm::None => Rendered::Plain(completion(call, answer, ids)),
         _ => Rendered::Stream(stream(call, answer, ids)),
     }
@@ -133,6 +145,20 @@ fn model(name: &str, ids: &Ids) -> Value {
 
 fn choices(call: &Call) -> u64 {
     call.body.get("n").and_then(Value::as_u64).unwrap_or(1).clamp(1, 128)
+}
+
+/// How many alternatives `logprobs` shall have; `None`: none are asked for.
+fn top_logprobs(call: &Call) -> Option<u64> {
+    let asked = call.body.get("logprobs") == Some(&Value::Bool(true));
+    asked.then(|| call.body.get("top_logprobs").and_then(Value::as_u64).unwrap_or(0))
+}
+
+/// The `logprobs` of a choice whose pieces of text begin at the place `from`.
+fn logprobs_of(top: Option<u64>, pieces: &[String], from: usize) -> Value {
+    top.map_or(
+        Value::Null,
+        |top| json!({"content": logprobs::openai(pieces, from, top), "refusal": null}),
+    )
 }
 
 fn usage(content: &Content, answer: &Answer, choices: u64) -> Value {
@@ -178,7 +204,8 @@ fn completion(call: &Call, answer: &Answer, ids: &mut Ids) -> Value {
                 message.insert("tool_calls".to_owned(), Value::Array(calls));
             }
         }
-        json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish})
+        let logprobs = logprobs_of(top_logprobs(call), &content.pieces, 0);
+        json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish})
     };
     json!({
         "id": ids.alphanumeric("chatcmpl-", 29),
@@ -205,7 +232,11 @@ struct Chunks {
 
 impl Chunks {
     fn push(&mut self, kind: Kind, index: u64, delta: &Value, finish: Option<&str>) {
-        let choices = json!([{"index": index, "delta": delta, "logprobs": null, "finish_reason": finish}]);
+        self.push_choice(kind, index, delta, finish, &Value::Null);
+    }
+
+    fn push_choice(&mut self, kind: Kind, index: u64, delta: &Value, finish: Option<&str>, logprobs: &Value) {
+        let choices = json!([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]);
         self.push_choices(kind, &choices, &Value::Null);
     }
 
@@ -250,9 +281,11 @@ fn stream(call: &Call, answer: &Answer, ids: &mut Ids) -> Vec<Frame> {
             None,
         );
     }
-    for piece in &content.pieces {
+    let top = top_logprobs(call);
+    for (place, piece) in content.pieces.iter().enumerate() {
+        let logprobs = logprobs_of(top, std::slice::from_ref(piece), place);
         for index in 0..count {
-            chunks.push(Kind::Content, index, &json!({"content": piece}), None);
+            chunks.push_choice(Kind::Content, index, &json!({"content": piece}), None, &logprobs);
         }
     }
     for index in 0..count {

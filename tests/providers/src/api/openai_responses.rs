@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Content, Rendered, argument_pieces};
+use super::{Content, Rendered, argument_pieces, logprobs};
 use crate::call::{Call, StreamForm};
 use crate::ids::Ids;
 use crate::script::Answer;
@@ -16,7 +16,7 @@ pub(crate) fn render(call: &Call, answer: &Answer, ids: &mut Ids) -> Rendered {
         call,
     };
     if call.stream == StreamForm::None {
-        let output = items(&content, answer, ids);
+        let output = items(call, &content, answer, ids);
         Rendered::Plain(frame.response(&content, answer, Some(output)))
     } else {
         Rendered::Stream(stream(&frame, &content, answer, ids))
@@ -53,7 +53,10 @@ impl Envelope<'_> {
         let usage = output.as_ref().map(|_| {
             json!({
                 "input_tokens": content.input,
-                "input_tokens_details": {"cached_tokens": answer.usage.cached},
+                "input_tokens_details": {
+                    "cached_tokens": answer.usage.cached,
+                    "cache_write_tokens": answer.usage.cache_write,
+                },
                 "output_tokens": content.output,
                 "output_tokens_details": {"reasoning_tokens": answer.usage.reasoning},
                 "total_tokens": content.input + content.output,
@@ -89,21 +92,41 @@ impl Envelope<'_> {
     }
 }
 
-fn part(text: &str) -> Value {
-    json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text})
+fn part(text: &str, logprobs: &[Value]) -> Value {
+    json!({"type": "output_text", "annotations": [], "logprobs": logprobs, "text": text})
 }
 
-/// The output items, complete: a message if there is text, then the function calls.
-fn items(content: &Content, answer: &Answer, ids: &mut Ids) -> Vec<Value> {
+/// Whether the request names this in `include`.
+fn includes(call: &Call, what: &str) -> bool {
+    let list = call.body.get("include").and_then(Value::as_array);
+    list.is_some_and(|list| list.iter().any(|item| item == what))
+}
+
+/// The logprobs of pieces that begin at the place `from`, if they are asked for.
+fn logprobs_of(call: &Call, pieces: &[String], from: usize) -> Vec<Value> {
+    let top = call.body.get("top_logprobs").and_then(Value::as_u64).unwrap_or(0);
+    if includes(call, "message.output_text.logprobs") {
+        logprobs::openai(pieces, from, top)
+    } else {
+        Vec::new()
+    }
+}
+
+/// The output items, complete: the reasoning, a message if there is text, then the function calls.
+fn items(call: &Call, content: &Content, answer: &Answer, ids: &mut Ids) -> Vec<Value> {
     let mut items = Vec::new();
     if let Some(thinking) = &answer.thinking {
-        let summary = json!([{"type": "summary_text", "text": thinking}]);
-        items.push(json!({"id": ids.hex("rs_", 48), "type": "reasoning", "summary": summary}));
+        let mut item = json!({"id": ids.hex("rs_", 48), "type": "reasoning", "summary": [summary(thinking)]});
+        let asked = includes(call, "reasoning.encrypted_content");
+        if let (Some(fields), Some(proof), true) = (item.as_object_mut(), &answer.signature, asked) {
+            fields.insert("encrypted_content".to_owned(), json!(proof));
+        }
+        items.push(item);
     }
     if !content.text.is_empty() || content.calls.is_empty() {
         items.push(
             json!({"id": ids.hex("msg_", 48), "type": "message", "status": "completed",
-            "content": [part(&content.text)], "role": "assistant"}),
+            "content": [part(&content.text, &logprobs_of(call, &content.pieces, 0))], "role": "assistant"}),
         );
     }
     for tool in &content.calls {
@@ -113,6 +136,10 @@ fn items(content: &Content, answer: &Answer, ids: &mut Ids) -> Vec<Value> {
         );
     }
     items
+}
+
+fn summary(text: &str) -> Value {
+    json!({"type": "summary_text", "text": text})
 }
 
 /// Writes the events: each repeats its type and carries a number.
@@ -136,7 +163,7 @@ fn stream(frame: &Envelope<'_>, content: &Content, answer: &Answer, ids: &mut Id
     let begun = frame.response(content, answer, None);
     events.push(Kind::Start, "response.created", json!({"response": begun}));
     events.push(Kind::Start, "response.in_progress", json!({"response": begun}));
-    let items = items(content, answer, ids);
+    let items = items(frame.call, content, answer, ids);
     for (place, item) in items.iter().enumerate() {
         let id = item.get("id").cloned().unwrap_or_default();
         // An item is announced empty and in progress, and repeated whole when it is done.
@@ -145,6 +172,7 @@ fn stream(frame: &Envelope<'_>, content: &Content, answer: &Answer, ids: &mut Id
             ("status", json!("in_progress")),
             ("content", json!([])),
             ("arguments", json!("")),
+            ("summary", json!([])),
         ] {
             if let Some(field) = announced.get_mut(name) {
                 *field = value;
@@ -161,7 +189,8 @@ fn stream(frame: &Envelope<'_>, content: &Content, answer: &Answer, ids: &mut Id
             json!({"output_index": place, "item": announced}),
         );
         match item.get("type").and_then(Value::as_str) {
-            Some("message") => text_events(&mut events, content, place, &id),
+            Some("message") => text_events(&mut events, frame.call, content, place, &id),
+            Some("reasoning") => reasoning_events(&mut events, answer, place, &id),
             Some("function_call") => {
                 let arguments = item.get("arguments").cloned().unwrap_or_default();
                 let name = item.get("name").cloned().unwrap_or_default();
@@ -186,29 +215,47 @@ fn stream(frame: &Envelope<'_>, content: &Content, answer: &Answer, ids: &mut Id
     events.frames
 }
 
-fn text_events(events: &mut Events, content: &Content, place: usize, id: &Value) {
-    let at = |more: Value| {
-        let mut data = json!({"item_id": id, "output_index": place, "content_index": 0});
-        if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
-            data.extend(more);
-        }
-        data
-    };
+fn extended(mut data: Value, more: Value) -> Value {
+    if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
+        data.extend(more);
+    }
+    data
+}
+
+fn reasoning_events(events: &mut Events, answer: &Answer, place: usize, id: &Value) {
+    let at = |more: Value| extended(json!({"item_id": id, "output_index": place, "summary_index": 0}), more);
+    let thinking = answer.thinking.as_deref().unwrap_or_default();
+    let begun = at(json!({"part": summary("")}));
+    events.push(Kind::Start, "response.reasoning_summary_part.added", begun);
+    for piece in crate::sse::pieces(thinking, None) {
+        let delta = at(json!({"delta": piece}));
+        events.push(Kind::Content, "response.reasoning_summary_text.delta", delta);
+    }
+    let text = at(json!({"text": thinking}));
+    events.push(Kind::Start, "response.reasoning_summary_text.done", text);
+    let done = at(json!({"part": summary(thinking)}));
+    events.push(Kind::Start, "response.reasoning_summary_part.done", done);
+}
+
+fn text_events(events: &mut Events, call: &Call, content: &Content, place: usize, id: &Value) {
+    let at = |more: Value| extended(json!({"item_id": id, "output_index": place, "content_index": 0}), more);
     events.push(
         Kind::Start,
         "response.content_part.added",
-        at(json!({"part": part("")})),
+        at(json!({"part": part("", &[])})),
     );
-    for piece in &content.pieces {
-        let delta = at(json!({"delta": piece, "logprobs": []}));
+    for (place, piece) in content.pieces.iter().enumerate() {
+        let logprobs = logprobs_of(call, std::slice::from_ref(piece), place);
+        let delta = at(json!({"delta": piece, "logprobs": logprobs}));
         events.push(Kind::Content, "response.output_text.delta", delta);
     }
-    let done = at(json!({"text": content.text, "logprobs": []}));
+    let logprobs = logprobs_of(call, &content.pieces, 0);
+    let done = at(json!({"text": content.text, "logprobs": logprobs}));
     events.push(Kind::Finish, "response.output_text.done", done);
     events.push(
         Kind::Finish,
         "response.content_part.done",
-        at(json!({"part": part(&content.text)})),
+        at(json!({"part": part(&content.text, &logprobs)})),
     );
 }
 

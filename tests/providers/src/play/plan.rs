@@ -53,6 +53,8 @@ impl StreamPlan {
         }
         let ping = match call.route.api {
             Api::Anthropic => format!("event: ping{line_end}data: {{\"type\": \"ping\"}}{line_end}{line_end}"),
+            // Gemini sends none, and its own SDK cannot read a comment.
+            Api::Gemini => String::new(),
             _ => format!(": keep-alive{line_end}{line_end}"),
         };
         let left_out = left_out.map(|frame| frame.to_sse(line_end, true)).unwrap_or_default();

@@ -21,12 +21,16 @@ pub struct Answer {
     pub first_delay_ms: u64,
     /// Wait before each further piece of content, in milliseconds.
     pub delay_ms: u64,
-    /// Pings (Anthropic) or comments (others) sent before each piece of content.
+    /// Pings (Anthropic) or comments (OpenAI) sent before each piece of content; Gemini sends none.
     pub pings: u32,
     /// Tools the model calls after its text. With calls and no `text` there is no text.
     pub tool_calls: Vec<ToolCall>,
-    /// What the model thought first: a thinking block with a signature (Anthropic), a thought part (Gemini).
+    /// What the model thought first: a thinking block with a signature (Anthropic), a thought part (Gemini), a reasoning
+    /// item with a summary (responses).
     pub thinking: Option<String>,
+    /// The opaque proof of that thinking, to be sent back as it came: a thinking block's signature (made up if left out),
+    /// Gemini's `thoughtSignature` (Base64), the `encrypted_content` of responses, if asked for.
+    pub signature: Option<String>,
     /// The token counts; what is left out is counted from request and text, at four bytes a token.
     pub usage: Tokens,
     /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter` in the provider's word, anything else as it is.

@@ -169,3 +169,31 @@ async fn a_request_that_the_real_one_refuses_is_refused() {
         "anthropic-version: header is required"
     );
 }
+
+#[tokio::test]
+async fn a_system_message_between_the_turns_is_for_those_who_name_the_beta() {
+    let provider = start();
+    let turns = json!([{"role": "user", "content": "ahoy"}, {"role": "system", "content": "Be brief."}]);
+    let body = json!({"model": "claude-test", "max_tokens": 9, "messages": turns}).to_string();
+    let mut client = Client::connect(&provider).await;
+    let [key, version] = ANTHROPIC;
+    let refused = client.exchange("POST", "/v1/messages", &[key, version], &body).await;
+    assert_eq!(refused.status, 400);
+    let beta = ("anthropic-beta", "per-turn-control-2026-07-01");
+    let answered = client
+        .exchange("POST", "/v1/messages", &[key, version, beta], &body)
+        .await;
+    assert_eq!(answered.status, 200);
+}
+
+#[tokio::test]
+async fn a_chosen_signature_signs_the_thought() {
+    let provider = start();
+    provider.script(Answer {
+        thinking: Some("hm".into()),
+        signature: Some("proof".into()),
+        ..Answer::new("so")
+    });
+    let body = ask(&provider, Api::Anthropic, false).await.json();
+    assert_eq!(body["content"][0]["signature"], "proof");
+}

@@ -127,3 +127,43 @@ async fn tokens_embeddings_and_models_are_answered() {
         .json();
     assert_eq!(model["inputTokenLimit"], 1_048_576);
 }
+
+#[tokio::test]
+async fn the_first_of_parallel_calls_is_signed_else_the_end_of_the_text() {
+    let signed = |answer: Answer| Answer {
+        signature: Some("cHJvb2Y=".into()),
+        ..answer
+    };
+    let provider = start();
+    provider.script(signed(
+        Answer::new("so").tool_call("t", json!({})).tool_call("t", json!({})),
+    ));
+    provider.script(signed(Answer::new("one two")));
+    let parts = |body: &Value| body["candidates"][0]["content"]["parts"].clone();
+    let calls = parts(&ask(&provider, Api::Gemini, false).await.json());
+    assert_eq!(
+        [0, 1, 2].map(|place| calls[place]["thoughtSignature"].clone()),
+        [Value::Null, json!("cHJvb2Y="), Value::Null]
+    );
+    let stream = ask(&provider, Api::Gemini, true).await.data();
+    assert_eq!(parts(stream.last().unwrap())[0]["thoughtSignature"], "cHJvb2Y=");
+}
+
+#[tokio::test]
+async fn candidates_and_logprobs_come_as_asked_and_empty_contents_are_refused() {
+    let provider = start();
+    provider.script(Answer::new("one two"));
+    let config = json!({"candidateCount": 2, "responseLogprobs": true, "logprobs": 1});
+    let mut client = Client::connect(&provider).await;
+    let path = "/v1beta/models/gemini-2.5-flash:generateContent";
+    let body = json!({"contents": [{"parts": [{"text": "ahoy"}]}], "generationConfig": config});
+    let answer = client.exchange("POST", path, &[GOOG], &body.to_string()).await.json();
+    assert_eq!(answer["candidates"][1]["index"], 1);
+    let logprobs = &answer["candidates"][1]["logprobsResult"];
+    assert_eq!(logprobs["chosenCandidates"][1]["token"], "two");
+    assert_eq!(logprobs["topCandidates"][1]["candidates"][0]["token"], "two");
+    let body = json!({"contents": [{"role": "user", "parts": []}]}).to_string();
+    let refused = client.exchange("POST", path, &[GOOG], &body).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("contents.parts must not be empty"));
+}

@@ -236,3 +236,50 @@ async fn models_are_told_apart_by_the_anthropic_version() {
     );
     assert_eq!(provider.seen().connections, 1, "the connection is kept");
 }
+
+#[tokio::test]
+async fn reasoning_is_an_item_before_the_text_and_encrypted_only_where_asked() {
+    let answer = || Answer {
+        thinking: Some("hm so".into()),
+        signature: Some("proof".into()),
+        ..Answer::new("one two")
+    };
+    let mut body = json!({"model": "gpt-5", "input": "ahoy", "stream": true});
+    let data = post("/v1/responses", answer(), body.clone()).await.data();
+    let of = |name: &str| data.iter().filter(|event| event["type"] == name).collect::<Vec<_>>();
+    let deltas = of("response.reasoning_summary_text.delta");
+    assert_eq!(
+        (&deltas[0]["delta"], &deltas[1]["delta"]),
+        (&json!("hm "), &json!("so"))
+    );
+    assert_eq!(of("response.output_item.added")[0]["item"]["summary"], json!([]));
+    assert_eq!(
+        of("response.output_item.done")[0]["item"]["encrypted_content"],
+        Value::Null
+    );
+    body["stream"] = json!(false);
+    body["include"] = json!(["reasoning.encrypted_content"]);
+    let plain = post("/v1/responses", answer(), body).await.json();
+    assert_eq!(plain["output"][0]["encrypted_content"], "proof");
+    assert_eq!(plain["output"][1]["content"][0]["text"], "one two");
+}
+
+#[tokio::test]
+async fn logprobs_come_with_the_pieces_where_asked() {
+    let asked = json!({"logprobs": true, "top_logprobs": 1});
+    let plain = post("/v1/chat/completions", Answer::new("one two"), question(&asked)).await;
+    let tokens = &plain.json()["choices"][0]["logprobs"]["content"];
+    assert_eq!(
+        (&tokens[0]["token"], &tokens[1]["token"]),
+        (&json!("one "), &json!("two"))
+    );
+    assert_eq!(tokens[0]["top_logprobs"][0]["logprob"], tokens[0]["logprob"]);
+    let asked = json!({"logprobs": true, "stream": true});
+    let stream = post("/v1/chat/completions", Answer::new("one two"), question(&asked)).await;
+    let streamed: Vec<Value> = stream
+        .data()
+        .iter()
+        .filter_map(|chunk| chunk.pointer("/choices/0/logprobs/content/0/logprob").cloned())
+        .collect();
+    assert_eq!(streamed, [tokens[0]["logprob"].clone(), tokens[1]["logprob"].clone()]);
+}

@@ -1,0 +1,117 @@
+//! Embeddings and token counts.
+
+use bowsprit_core::dialect::embeddings::{self, Form};
+use bowsprit_core::dialect::{Dialect, count};
+use serde_json::{Value, json};
+
+use super::{diff, table};
+
+use Dialect::{AnthropicMessages as Messages, Gemini, OpenAiChat as Chat, OpenAiResponses as Responses};
+
+fn embedding(from: Form, to: Dialect, usual: &Value, body: &Value) -> String {
+    let Some(form) = from.at(to) else {
+        return "passed over: has no embeddings".to_owned();
+    };
+    if form == from {
+        return "as it came".to_owned();
+    }
+    let say = |body: &Value| embeddings::translate_request(from, form, body.to_string().as_bytes(), "m", false);
+    let usual: Value = serde_json::from_slice(&say(usual).unwrap().body).unwrap();
+    match say(body) {
+        Err(_) => "refused".to_owned(),
+        Ok(sent) => {
+            let found = diff::added(&usual, &serde_json::from_slice(&sent.body).unwrap());
+            match (found.is_empty(), sent.dropped.is_empty()) {
+                (false, true) => format!("carried: {}", diff::tell(&found)),
+                (false, false) => format!("approximated: {}", diff::tell(&found)),
+                (true, false) => "dropped".to_owned(),
+                (true, true) => "carried: in the answer".to_owned(),
+            }
+        }
+    }
+}
+
+pub(super) fn write(page: &mut String) {
+    page.push_str(
+        "\n## Embeddings\n`embedContent` and `batchEmbedContents` alike. OpenAI callers get vectors of length 1.\n\n",
+    );
+    let openai = json!({"model": "m", "input": "x"});
+    let gemini = json!({"content": {"parts": [{"text": "x"}]}});
+    let part = |name: &str, value: Value| {
+        let mut body = gemini.clone();
+        body[name] = value;
+        body
+    };
+    let field = |name: &str, value: Value| {
+        let mut body = openai.clone();
+        body[name] = value;
+        body
+    };
+    let cases = [
+        (
+            Form::OpenAi,
+            "`input`, several texts",
+            field("input", json!(["x", "y"])),
+        ),
+        (Form::OpenAi, "`input`, tokens", field("input", json!([1, 2]))),
+        (Form::OpenAi, "`dimensions`", field("dimensions", json!(256))),
+        (
+            Form::OpenAi,
+            "`encoding_format: base64`",
+            field("encoding_format", json!("base64")),
+        ),
+        (Form::OpenAi, "`user`", field("user", json!("u-1"))),
+        (
+            Form::One,
+            "`outputDimensionality`",
+            part("outputDimensionality", json!(256)),
+        ),
+        (Form::One, "`taskType`", part("taskType", json!("RETRIEVAL_QUERY"))),
+        (Form::One, "`title`", part("title", json!("Tides"))),
+        (
+            Form::One,
+            "several parts",
+            json!({"content": {"parts": [{"text": "x"}, {"text": "y"}]}}),
+        ),
+        (
+            Form::One,
+            "a part that is no text",
+            json!({"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": ""}}]}}),
+        ),
+    ];
+    let rows: Vec<Vec<String>> = cases
+        .iter()
+        .map(|(form, what, body)| {
+            let (caller, usual) = if *form == Form::OpenAi {
+                ("OpenAI", &openai)
+            } else {
+                ("Gemini", &gemini)
+            };
+            let mut row = vec![caller.to_owned(), (*what).to_owned()];
+            row.extend([Chat, Messages, Gemini].map(|to| embedding(*form, to, usual, body)));
+            row
+        })
+        .collect();
+    table(page, &["Caller", "Field", "OpenAI", "Anthropic", "Gemini"], &rows);
+
+    page.push_str(
+        "\n## Token counts\nWhat is counted is the conversation as it would be translated: system prompt, turns and tools. The path that a \
+         provider is asked at:\n\n",
+    );
+    let rows: Vec<Vec<String>> = [
+        ("OpenAI", Responses),
+        ("OpenAI-compatible servers", Chat),
+        ("Anthropic", Messages),
+        ("Gemini", Gemini),
+    ]
+    .iter()
+    .map(|(provider, dialect)| {
+        let path = count::path(*dialect, "MODEL");
+        vec![
+            (*provider).to_owned(),
+            path.map_or_else(|| "refused: has no token count".to_owned(), |path| format!("`{path}`")),
+        ]
+    })
+    .collect();
+    table(page, &["Provider", "Asked at"], &rows);
+}

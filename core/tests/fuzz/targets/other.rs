@@ -1,0 +1,53 @@
+//! Embeddings and token counts, which have their own bodies.
+
+use bowsprit_core::dialect::embeddings::{self, Form};
+use bowsprit_core::dialect::{Translated, count};
+use serde_json::Value;
+
+use super::requests::refused;
+use super::{pairs, target};
+
+const FORMS: [Form; 3] = [Form::OpenAi, Form::One, Form::Batch];
+
+pub(crate) fn embeddings(input: &[u8]) {
+    for from in FORMS {
+        for to in FORMS.into_iter().filter(|to| *to != from) {
+            for drop_unsupported in [false, true] {
+                match embeddings::translate_request(from, to, input, "the-model", drop_unsupported) {
+                    Ok(translated) => {
+                        whole(&translated);
+                        answered(to, from, &translated.body, input);
+                    }
+                    Err(error) => refused(&error),
+                }
+            }
+            answered(from, to, input, input);
+        }
+    }
+}
+
+/// An answer that is no answer, and one that is, to whoever asked.
+fn answered(provider: Form, caller: Form, answer: &[u8], request: &[u8]) {
+    if let Ok((body, _)) = embeddings::translate_response(provider, caller, answer, request, "the-model") {
+        let _: Value = serde_json::from_slice(&body).expect("a translation is JSON");
+    }
+}
+
+pub(crate) fn counts(input: &[u8]) {
+    for (from, to) in pairs().filter(|(from, to)| from != to) {
+        if count::path(to, "the-model").is_some() && count::path(from, "the-model").is_some() {
+            match count::translate_request(from, to, input, &target("the-model", false)) {
+                Ok(translated) => whole(&translated),
+                Err(error) => refused(&error),
+            }
+            if let Ok(body) = count::translate_response(to, from, input) {
+                let _: Value = serde_json::from_slice(&body).expect("a translation is JSON");
+            }
+        }
+    }
+}
+
+fn whole(translated: &Translated) {
+    let body: Value = serde_json::from_slice(&translated.body).expect("a translation is JSON");
+    assert!(body.is_object(), "a translation is an object");
+}
