@@ -49,9 +49,10 @@ drift: ## Generated files are what the source says
 tree: ## The sidecar has no kube in it, core has no runtime in it
 	$(call step,dependency rules)
 	@tests/tree
-chart: ## helm lint and template checks
+chart: ## helm lint, template checks, alerts under promtool
 	$(call step,chart)
 	@tests/chart/check
+	@tests/alerts/check
 scripts: ## shellcheck
 	$(call step,shell scripts)
 	@git ls-files -z | xargs -0 grep -lE '^#!(/usr)?/bin/(env )?(ba)?sh' | xargs shellcheck -x

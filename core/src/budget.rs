@@ -1,92 +1,106 @@
 //! The retry budget: one per pod, over all providers, so that an outage is never answered with a storm.
 //!
-//! Every new request deposits, every retry withdraws. Within any window (10 s by default) the retries allowed are the
-//! larger of
+//! One window (10 s) counts the callers' requests and, beside them, what is sent for them beyond what they need. That may
+//! be at any moment, for each provider by its own [`Settings`], the larger of
 //!
-//! - `ratio` of the requests of that window (0.2: one retry to five requests), and
+//! - `ratio` of the requests of that window (0.2: one to five requests), and
 //! - `min_per_second` times the window (1/s: ten).
 //!
-//! What that promises: cut the time into windows, each ending at its last retry; each holds at most `ratio` of its own
-//! requests. So with all providers down and every request asking for all of its retries, what goes upstream is at most
-//! 1.2 times what the callers sent, as long as they send at least `min_per_second / ratio` (5) requests a second.
-//! Below that rate the floor rules: a quiet pod would otherwise have no retry at all just when one matters, and one
-//! retry a second is no storm whatever factor of its few requests it is. Set the floor to zero for 1.2 at every rate.
+//! What costs and what does not (`docs/adr/0008`):
 //!
-//! A switch to another provider is for the caller of this module to count or not; a repeat at the same one always is.
+//! - A repeat at the same provider costs one, and so does a switch to a provider that is not answering either
+//!   ([`Trust`]). Without room it is not made. Where a switch can be made, a provider that is not answering is not asked
+//!   again at all: such repeats would use up what the switches need.
+//! - A switch to a provider that answers costs nothing: one provider's outage must not stop requests from going where
+//!   they are served. (Nor does a hedge, which has an allowance of its own.)
+//! - An SDK's own retry costs one and is always taken in ([`Budget::spend`]): it is no new request, but a repeat that
+//!   was made before us, and leaves the less for ours.
+//!
+//! What that promises: cut the time into windows, each ending at its last withdrawal; each holds at most `ratio` of its
+//! own requests. So with all providers down and every request asking for all it may, what goes upstream is at most 1.2
+//! times what the callers sent, as long as they send at least `min_per_second / ratio` (5) requests a second, and but for
+//! the five switches by which each provider loses its trust. Below that rate the floor rules: a quiet pod would
+//! otherwise have no retry at all just when one matters, and one retry a second is no storm whatever factor of its few
+//! requests it is. Set the floor to zero for 1.2 at every rate.
 
 use crate::clock::Moment;
 use crate::window::Window;
 use std::time::Duration;
 
-/// How much may be retried.
+/// The time over which requests and what is sent beyond them are counted.
+pub const WINDOW: Duration = Duration::from_secs(10);
+
+/// How much may be sent beyond the requests, for the sake of one provider.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Retries per request, 0 to 1. What is not a number counts as 0.
+    /// Extra attempts per request, 0 to 1. What is not a number counts as 0.
     pub ratio: f64,
-    /// Retries a second that are allowed however few requests there are.
+    /// Extra attempts a second that are allowed however few requests there are.
     pub min_per_second: f64,
-    /// The time over which both are counted; at least 10 ms.
-    pub window: Duration,
 }
 
 impl Default for Settings {
-    /// 0.2 over 10 s, as Finagle and tower do; the floor is 1/s where they take 10/s, since a fleet has one budget a pod.
+    /// 0.2 as Finagle and tower do; the floor is 1/s where they take 10/s, since a fleet has one budget a pod.
     fn default() -> Self {
         Self {
             ratio: 0.2,
             min_per_second: 1.0,
-            window: Duration::from_secs(10),
         }
     }
 }
 
 const MILLION: u64 = 1_000_000;
 
+impl Settings {
+    /// Extra attempts that so many requests allow in one window. In whole numbers, so that 0.2 of 5 is 1 and not 0.9999.
+    fn allowed(&self, requests: u64) -> u64 {
+        let per_million = whole(self.ratio.clamp(0.0, 1.0) * MILLION as f64);
+        let share = u128::from(requests) * u128::from(per_million) / u128::from(MILLION);
+        let floor = whole(self.min_per_second.clamp(0.0, 1e6) * WINDOW.as_secs_f64());
+        u64::try_from(share).unwrap_or(u64::MAX).max(floor)
+    }
+}
+
 /// The budget of one pod.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    /// Retries allowed per million requests: whole numbers, so that 0.2 of 5 is 1 and not 0.9999.
-    per_million: u64,
-    floor: u64,
-    /// Requests and retries.
+    /// Requests and extra attempts.
     window: Window,
 }
 
-impl Budget {
+impl Default for Budget {
     /// A budget that has seen nothing yet: the floor is available at once.
-    pub fn new(settings: Settings, now: Moment) -> Self {
-        let length = settings.window.max(Duration::from_millis(10));
-        let mut window = Window::new(length);
-        window.add(0, 0, now);
+    fn default() -> Self {
         Self {
-            per_million: whole(settings.ratio.clamp(0.0, 1.0) * MILLION as f64),
-            floor: whole(settings.min_per_second.clamp(0.0, 1e6) * length.as_secs_f64()),
-            window,
+            window: Window::new(WINDOW),
         }
     }
+}
 
+impl Budget {
     /// Counts one request of a caller. Call it when the request is sent, not when it is answered.
     pub fn deposit(&mut self, now: Moment) {
         self.window.add(1, 0, now);
     }
 
-    /// Takes one retry if one is left; `false` means do not retry.
-    pub fn withdraw(&mut self, now: Moment) -> bool {
-        let left = self.remaining(now) > 0;
+    /// Takes one extra attempt if there is room; `false` means do not send it.
+    pub fn withdraw(&mut self, settings: &Settings, now: Moment) -> bool {
+        let left = self.remaining(settings, now) > 0;
         if left {
-            self.window.add(0, 1, now);
+            self.spend(now);
         }
         left
     }
 
-    /// Retries that are left at `now`.
-    pub fn remaining(&mut self, now: Moment) -> u64 {
-        let (requests, retries) = self.window.sum(now);
-        let share = u128::from(requests) * u128::from(self.per_million) / u128::from(MILLION);
-        u64::try_from(share)
-            .unwrap_or(u64::MAX)
-            .max(self.floor)
-            .saturating_sub(retries)
+    /// Notes an extra attempt that is made whether there is room or not.
+    pub fn spend(&mut self, now: Moment) {
+        self.window.add(0, 1, now);
+    }
+
+    /// Extra attempts that are left at `now`.
+    pub fn remaining(&mut self, settings: &Settings, now: Moment) -> u64 {
+        let (requests, extra) = self.window.sum(now);
+        settings.allowed(requests).saturating_sub(extra)
     }
 }
 
@@ -94,6 +108,42 @@ impl Budget {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` saturates, which is what is meant
 fn whole(value: f64) -> u64 {
     value.round() as u64
+}
+
+/// Whether a provider and model answers: what decides whether a switch to it costs anything.
+///
+/// A failure costs ten points, an answer earns one, of a hundred; above fifty it is trusted (gRPC's retry throttling has
+/// the same measure). So five failures in a row take the trust of the best, and one failure to ten answers is the most
+/// that can go on for long: below that a switch is nearly always worth it, above it the budget holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trust(u8);
+
+const FULL_TRUST: u8 = 100;
+const TRUSTED_ABOVE: u8 = 50;
+const COST_OF_FAILURE: u8 = 10;
+
+impl Default for Trust {
+    /// Nothing is known against it.
+    fn default() -> Self {
+        Self(FULL_TRUST)
+    }
+}
+
+impl Trust {
+    /// It answered.
+    pub fn answered(&mut self) {
+        self.0 = (self.0 + 1).min(FULL_TRUST);
+    }
+
+    /// It did not, whatever the reason: what that costs is the attempt.
+    pub fn failed(&mut self) {
+        self.0 = self.0.saturating_sub(COST_OF_FAILURE);
+    }
+
+    /// Whether a switch to it is likely to be answered.
+    pub fn is_given(self) -> bool {
+        self.0 > TRUSTED_ABOVE
+    }
 }
 
 #[cfg(test)]
@@ -105,15 +155,20 @@ mod tests {
         Moment::from_start(Duration::from_millis(millis))
     }
 
+    const NO_FLOOR: Settings = Settings {
+        ratio: 0.2,
+        min_per_second: 0.0,
+    };
+
     /// A total outage: every request fails and asks for `wanted` retries. Returns (sent upstream, sent by callers).
     fn outage(rate: u64, seconds: u64, wanted: u64, settings: Settings) -> (u64, u64) {
-        let mut budget = Budget::new(settings, at(0));
+        let mut budget = Budget::default();
         let (mut upstream, mut callers) = (0, 0);
         for request in 0..rate * seconds {
             let now = at(request * 1_000 / rate);
             budget.deposit(now);
             callers += 1;
-            upstream += 1 + (0..wanted).filter(|_| budget.withdraw(now)).count() as u64;
+            upstream += 1 + (0..wanted).filter(|_| budget.withdraw(&settings, now)).count() as u64;
         }
         (upstream, callers)
     }
@@ -127,15 +182,7 @@ mod tests {
                 upstream <= callers + callers / 5 + 10,
                 "{rate}/s: {upstream} for {callers}"
             );
-            let (upstream, callers) = outage(
-                rate,
-                120,
-                4,
-                Settings {
-                    min_per_second: 0.0,
-                    ..Settings::default()
-                },
-            );
+            let (upstream, callers) = outage(rate, 120, 4, NO_FLOOR);
             assert!(
                 upstream * 5 <= callers * 6,
                 "{rate}/s without a floor: {upstream} for {callers}"
@@ -160,27 +207,57 @@ mod tests {
 
     #[test]
     fn a_quiet_pod_still_has_its_floor() {
-        let mut budget = Budget::new(Settings::default(), at(0));
-        assert_eq!((0..100).filter(|_| budget.withdraw(at(3_600_000))).count(), 10);
-        assert!(budget.withdraw(at(3_611_000)), "the window passed");
+        let (mut budget, settings) = (Budget::default(), Settings::default());
+        assert_eq!(
+            (0..100).filter(|_| budget.withdraw(&settings, at(3_600_000))).count(),
+            10
+        );
+        assert!(budget.withdraw(&settings, at(3_611_000)), "the window passed");
     }
 
     #[test]
     fn a_fifth_is_exact() {
-        let mut budget = Budget::new(
-            Settings {
-                min_per_second: 0.0,
-                ..Settings::default()
-            },
-            at(0),
-        );
+        let mut budget = Budget::default();
         for _ in 0..4 {
             budget.deposit(at(0));
         }
-        assert!(!budget.withdraw(at(0)));
+        assert!(!budget.withdraw(&NO_FLOOR, at(0)));
         budget.deposit(at(0));
-        assert!(budget.withdraw(at(0)));
-        assert!(!budget.withdraw(at(0)));
+        assert!(budget.withdraw(&NO_FLOOR, at(0)));
+        assert!(!budget.withdraw(&NO_FLOOR, at(0)));
+    }
+
+    #[test]
+    fn providers_share_one_budget_each_within_its_own_share() {
+        let mut budget = Budget::default();
+        let half = Settings {
+            ratio: 0.5,
+            min_per_second: 0.0,
+        };
+        for _ in 0..10 {
+            budget.deposit(at(0));
+        }
+        assert_eq!((0..10).filter(|_| budget.withdraw(&NO_FLOOR, at(0))).count(), 2);
+        assert_eq!(
+            (0..10).filter(|_| budget.withdraw(&half, at(0))).count(),
+            3,
+            "five in all"
+        );
+        assert!(!budget.withdraw(&NO_FLOOR, at(0)));
+    }
+
+    #[test]
+    fn a_repeat_that_was_made_before_us_leaves_the_less_for_ours() {
+        let mut budget = Budget::default();
+        for _ in 0..10 {
+            budget.deposit(at(0));
+        }
+        for _ in 0..50 {
+            budget.spend(at(0));
+        }
+        assert!(!budget.withdraw(&NO_FLOOR, at(0)));
+        assert!(!budget.withdraw(&Settings::default(), at(0)), "not even the floor");
+        assert!(budget.withdraw(&Settings::default(), at(10_000)), "the window passed");
     }
 
     #[test]
@@ -188,17 +265,95 @@ mod tests {
         let settings = Settings {
             ratio: f64::NAN,
             min_per_second: -3.0,
-            window: Duration::ZERO,
         };
-        let mut budget = Budget::new(settings, at(0));
+        let mut budget = Budget::default();
         budget.deposit(at(0));
-        assert!(!budget.withdraw(at(0)));
+        assert!(!budget.withdraw(&settings, at(0)));
+    }
+
+    #[test]
+    fn trust_is_lost_quickly_and_earned_slowly() {
+        let mut trust = Trust::default();
+        (0..4).for_each(|_| trust.failed());
+        assert!(trust.is_given(), "a good name survives a few failures");
+        trust.failed();
+        assert!(!trust.is_given());
+        trust.answered();
+        assert!(trust.is_given());
+        (0..1_000).for_each(|_| trust.failed());
+        (0..50).for_each(|_| trust.answered());
+        assert!(!trust.is_given());
+        trust.answered();
+        assert!(trust.is_given(), "and no past is held against it for ever");
+    }
+
+    /// Requests, 50 a second, go through a chain of three providers that fail so much of what they are sent; a repeat at
+    /// the same one is asked for too. Returns (sent upstream, sent by callers, answered).
+    fn chain(percents: [u32; 3], seed: u64) -> (u64, u64, u64) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (mut budget, mut trust) = (Budget::default(), [Trust::default(); 3]);
+        let (mut upstream, mut answered) = (0, 0);
+        let callers = 20_000;
+        for request in 0..callers {
+            let now = at(request * 20);
+            budget.deposit(now);
+            'request: for (place, (trust, percent)) in trust.iter_mut().zip(percents).enumerate() {
+                if place > 0 && !trust.is_given() && !budget.withdraw(&NO_FLOOR, now) {
+                    continue;
+                }
+                for attempt in 0..2 {
+                    let elsewhere = place < 2 && !trust.is_given();
+                    if attempt > 0 && (elsewhere || !budget.withdraw(&NO_FLOOR, now)) {
+                        break;
+                    }
+                    upstream += 1;
+                    if rng.u32(0..100) >= percent {
+                        trust.answered();
+                        answered += 1;
+                        break 'request;
+                    }
+                    trust.failed();
+                }
+            }
+        }
+        (upstream, callers, answered)
+    }
+
+    #[test]
+    fn no_failure_rate_of_all_is_amplified_beyond_a_fifth_over_a_whole_chain() {
+        for percent in [0, 1, 5, 8, 9, 10, 12, 15, 20, 30, 50, 70, 90, 99, 100] {
+            let (upstream, callers, answered) = chain([percent; 3], u64::from(percent));
+            // Beyond the share: the switches by which two providers lose their trust.
+            assert!(
+                upstream * 5 <= callers * 6 + 10 * 5,
+                "{percent} %: {upstream} for {callers}"
+            );
+            let alone = callers * u64::from(100 - percent) / 100;
+            assert!(
+                answered * 101 >= alone * 100,
+                "{percent} %: {answered} of {callers} answered"
+            );
+        }
+    }
+
+    #[test]
+    fn while_another_provider_answers_nobody_is_turned_away_for_the_budgets_sake() {
+        for percents in [[100, 0, 0], [50, 0, 0], [100, 5, 5], [50, 5, 5]] {
+            let (_, callers, answered) = chain(percents, 7);
+            assert!(
+                answered * 1_000 >= callers * 997,
+                "{percents:?}: {answered} of {callers}"
+            );
+        }
+        // One that is down is not waited for before the next: two switches, each free as far as it is answered.
+        let (_, callers, answered) = chain([100, 100, 0], 7);
+        assert!(answered * 1_000 >= callers * 999, "{answered} of {callers}");
     }
 
     proptest! {
         #[test]
         fn no_mix_of_requests_and_retries_beats_the_ratio(steps in prop::collection::vec((0_u64..2_000, 0_u64..20, 0_u64..20), 1..200)) {
-            let mut budget = Budget::new(Settings { min_per_second: 0.0, ..Settings::default() }, at(0));
+            let mut budget = Budget::default();
             let (mut now, mut requests, mut retries) = (0, 0, 0);
             for (pause, deposits, wanted) in steps {
                 now += pause;
@@ -206,7 +361,7 @@ mod tests {
                     budget.deposit(at(now));
                 }
                 requests += deposits;
-                retries += (0..wanted).filter(|_| budget.withdraw(at(now))).count() as u64;
+                retries += (0..wanted).filter(|_| budget.withdraw(&NO_FLOOR, at(now))).count() as u64;
                 prop_assert!(retries * 5 <= requests);
             }
         }

@@ -2,20 +2,23 @@
 //!
 //! Three dialects are spoken on both sides: `OpenAI` chat completions, `Anthropic` messages and `Gemini`
 //! `generateContent`. A fourth, `OpenAI` Responses, is spoken by callers to every provider, and by this proxy to `OpenAI`
-//! only where the caller speaks it ([`crate::config::Provider::wire`]). Where caller and provider speak the same one, the bytes pass as they came: [`peek`] reads the few
-//! facts that routing needs, [`with_model`] and [`with_usage_option`] splice single values, [`Stream`] watches without
-//! touching. Where they differ, everything goes through one common model (`common`), so each dialect is written once
-//! in each direction instead of once per pair.
+//! only where the caller speaks it ([`crate::config::Provider::wire`]). Where caller and provider speak the same one, the
+//! bytes pass as they came: [`peek`] reads the few facts that routing needs, [`with_model`] and [`with_usage_option`] splice
+//! single values, [`Stream`] watches without touching. Where they differ, everything goes through one common model
+//! (`common`), so each dialect is written once in each direction instead of once per pair. [`embeddings`] and [`count`] do
+//! the same for two other operations. `docs/fidelity.md` tells field by field what follows from all this.
 //!
 //! # What cannot be carried
 //! Never silently. A field that would change what is asked or what the caller reads is refused with
-//! [`Code::ValUnsupported`] and its path: audio, `n` above 1 for Anthropic, `logprobs`, `web_search_options` and
-//! server-side tools, custom (free text) tools, uploaded file ids, cached contents.
+//! [`Code::ValUnsupported`] and its path: audio, `n` above 1 and `logprobs` for Anthropic, more stop sequences than the
+//! target takes, `web_search_options` and server-side tools, custom (free text) tools, uploaded file ids, cached contents.
+//! Where [`Target::drop_unsupported`] says so, what leaves a request that makes sense is left out and listed instead.
 //!
 //! What only loses a hint is left out or approximated and listed in [`Translated::dropped`], by the path of the
 //! caller's field:
 //! - what only `OpenAI` does, of a Responses request: it is listed at `openai_responses`;
-//! - bookkeeping: `user` (carried between `OpenAI` and `Anthropic`), `metadata`, `store`, `service_tier`, cache keys and `cache_control`;
+//! - bookkeeping: `user` (carried between `OpenAI` and `Anthropic`), `metadata`, `store`, `service_tier`, cache keys and
+//!   `cache_control` (carried to `Anthropic` for `OpenAI` callers that send it);
 //! - sampling that the target lacks: `seed`, `logit_bias` (its token ids mean nothing to another tokenizer), penalties,
 //!   `top_k`; `temperature` above 1 for `Anthropic` (set to 1), `top_p` beside `temperature` for `Anthropic` (its newer
 //!   models take one of the two);

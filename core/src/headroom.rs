@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName};
 use std::time::Duration;
 
 mod date;
+mod unified;
 mod value;
 
 /// The longest wait that is believed. Daily limits reset later than that; asking once an hour is soon enough and cheap.
@@ -148,6 +149,8 @@ impl Reading {
 #[derive(Clone, Debug, Default)]
 pub struct Headroom {
     readings: [Option<Reading>; LIMITS],
+    /// A subscription's windows, where one of them is used up.
+    unified: Option<Reading>,
 }
 
 impl Headroom {
@@ -169,6 +172,19 @@ impl Headroom {
                 });
             }
         }
+        if unified::is_told(headers) {
+            self.unified = unified::closed_for(headers, wall_unix_ms).map(|reset| Reading {
+                unit: Unit::Requests,
+                remaining: 0,
+                of: None,
+                reset,
+                at: now,
+            });
+        }
+    }
+
+    fn known(&self) -> impl Iterator<Item = &Reading> {
+        self.readings.iter().chain([&self.unified]).flatten()
     }
 
     /// How long until the provider takes a request again, by its own word; `None` where it takes one now.
@@ -180,9 +196,7 @@ impl Headroom {
     /// more than the whole limit waits until the limit is whole.
     pub fn short_for(&self, tokens: u64, now: Moment) -> Option<Duration> {
         let need = |unit| if unit == Unit::Requests { 1 } else { tokens.max(1) };
-        self.readings
-            .iter()
-            .flatten()
+        self.known()
             .filter_map(|reading| reading.wait(need(reading.unit), now))
             .max()
     }
@@ -198,9 +212,7 @@ impl Headroom {
     }
 
     fn left(&self, unit: Unit) -> Option<u64> {
-        self.readings
-            .iter()
-            .flatten()
+        self.known()
             .filter(|reading| reading.unit == unit)
             .map(|reading| reading.remaining)
             .min()
@@ -208,7 +220,8 @@ impl Headroom {
 }
 
 /// How long the provider asks to wait, from the headers of a 429, 503 or 529. The plainest word wins: `retry-after-ms`,
-/// `x-ms-retry-after-ms`, `retry-after`, `x-ratelimit-reset`, then the longest reset of the limits that are used up.
+/// `x-ms-retry-after-ms`, `retry-after`, `x-ratelimit-reset`, then the longest reset of the limits that are used up, then
+/// that of a subscription's windows.
 /// (Gemini says it in the body: `dialect::parse_error`.)
 pub fn retry_after(headers: &HeaderMap, wall_unix_ms: u64) -> Option<Duration> {
     let millis = |name| text(headers, &name).and_then(value::millis);
@@ -217,6 +230,7 @@ pub fn retry_after(headers: &HeaderMap, wall_unix_ms: u64) -> Option<Duration> {
         .or_else(|| time(headers, &http::header::RETRY_AFTER, wall_unix_ms))
         .or_else(|| time(headers, &HeaderName::from_static("x-ratelimit-reset"), wall_unix_ms))
         .or_else(|| used_up(headers, wall_unix_ms))
+        .or_else(|| unified::closed_for(headers, wall_unix_ms))
 }
 
 /// The longest reset of those limits that are used up. Where a provider tells resets but not what is left, any of them

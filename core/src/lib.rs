@@ -16,8 +16,10 @@ pub mod dialect;
 pub mod fault;
 pub mod headroom;
 pub mod health;
+pub mod hedge;
 pub mod lifecycle;
 pub mod limiter;
+pub mod line;
 pub mod plan;
 mod window;
 

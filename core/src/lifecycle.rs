@@ -11,10 +11,15 @@
 //! breaks one of the [`Rule`]s, comes back as [`Illegal`] and leaves the machine exactly as it was. The proxy reports
 //! what happened ([`Machine::on`]); ledger, metrics and logs read the [`Context`]. Nothing is allocated per event.
 //!
+//! Three events may be noted where they change no state: a chunk while `Streaming`; while `Requesting`, a second
+//! `Dispatched`, which is a hedge (a later candidate is asked while the present one is still out); and, of two attempts
+//! under way, the failure of one: the request goes on `Requesting` with the other. Whichever answers ends the other.
+//!
 //! The rules beyond the table, each held by a guard or by how the context is kept, each with a test of its name:
 //! ends are final and come once; no attempt beyond the allowed ones, nor any wait for one; no retry after content was
-//! sent; a retry stays at its candidate and waits its backoff; a fallback goes to a later candidate, never back; chunks
-//! belong to the stream of the present attempt; time never runs back and the times of all states add up to the whole.
+//! sent; a retry stays at its candidate and waits its backoff; a fallback or a hedge goes to a later candidate, never
+//! back; no more than two attempts overlap, and nobody gives up while one of them may still answer; chunks belong to the
+//! stream of the present attempt; time never runs back and the times of all states add up to the whole.
 
 use crate::clock::Moment;
 use crate::fault::{Blame, Code};
@@ -100,7 +105,7 @@ pub enum Event {
         /// The caller asked for a stream.
         streaming: bool,
     },
-    /// It is valid and planned, and the first attempt goes out.
+    /// It is valid and planned, and the first attempt goes out; or, while one is out, a hedge at a later candidate.
     Dispatched {
         /// The place of the provider and model in the plan.
         candidate: u16,
@@ -120,7 +125,7 @@ pub enum Event {
         /// Why.
         code: Code,
     },
-    /// The head of a streamed answer has arrived.
+    /// The head of a streamed answer has arrived; of two attempts under way, it is this one that answers.
     StreamOpened,
     /// Part of a streamed answer was sent on.
     Chunk {
@@ -136,7 +141,7 @@ pub enum Event {
         /// Bytes of its body.
         bytes: u64,
     },
-    /// The attempt failed and another one may follow.
+    /// The attempt failed and another one may follow, or is still under way.
     AttemptFailed {
         /// Why.
         code: Code,
@@ -212,8 +217,8 @@ const fn change(from: State, to: State, by: &'static [EventKind]) -> Change {
     Change { from, to, by }
 }
 
-/// Every legal change. A [`EventKind::Chunk`] changes no state: it is noted while `Streaming` and illegal elsewhere. An
-/// answer from a cache goes the same way as one from a provider: the cache is the candidate.
+/// Every legal change; what may be noted without one stands at the head of this file. An answer from a cache goes the same
+/// way as one from a provider: the cache is the candidate.
 pub const CHANGES: [Change; 16] = {
     use EventKind as E;
     use State::{Completed, Failed, Idle, RateLimited, Requesting, Retrying, Streaming, Validating};
@@ -250,10 +255,14 @@ pub enum Rule {
     NoRetryAfterContent,
     /// The backoff has not passed.
     BackoffIsWaitedFor,
-    /// A fallback goes to a later candidate of the plan.
+    /// A fallback or a hedge goes to a later candidate of the plan.
     FallbackGoesForward,
     /// A wait may end at the same candidate or a later one, never an earlier one.
     NoWayBackInThePlan,
+    /// One attempt may be hedged by one other, and that is all.
+    TwoAtOnceAtMost,
+    /// Nobody gives up while another attempt may still answer.
+    AnotherIsUnderWay,
 }
 
 impl Rule {
@@ -265,8 +274,10 @@ impl Rule {
             Self::AttemptsAreLimited => "all attempts are used",
             Self::NoRetryAfterContent => "content was sent to the caller",
             Self::BackoffIsWaitedFor => "the backoff has not passed",
-            Self::FallbackGoesForward => "a fallback goes to a later candidate",
+            Self::FallbackGoesForward => "a fallback or hedge goes to a later candidate",
             Self::NoWayBackInThePlan => "an earlier candidate is not tried again",
+            Self::TwoAtOnceAtMost => "two attempts are under way already",
+            Self::AnotherIsUnderWay => "another attempt may still answer",
         }
     }
 }
@@ -344,14 +355,23 @@ impl Machine {
             return Err(Rule::EndsAreFinal);
         }
         let kind = event.kind();
-        if self.state == State::Streaming && kind == EventKind::Chunk {
-            return Ok(State::Streaming);
+        if self.is_noted(kind) {
+            return self.guard(event, now).map_or(Ok(self.state), Err);
         }
         let change = CHANGES
             .iter()
             .find(|change| change.from == self.state && change.by.contains(&kind));
         let to = change.ok_or(Rule::NotInTheTable)?.to;
         self.guard(event, now).map_or(Ok(to), Err)
+    }
+
+    /// Whether the event is one that leaves the state as it is.
+    fn is_noted(&self, kind: EventKind) -> bool {
+        match (self.state, kind) {
+            (State::Streaming, EventKind::Chunk) | (State::Requesting, EventKind::Dispatched) => true,
+            (State::Requesting, EventKind::AttemptFailed) => self.context.under_way > 1,
+            _ => false,
+        }
     }
 
     /// The rules beyond the table.
@@ -361,12 +381,15 @@ impl Machine {
         let spent = broken(context.attempts >= context.max_attempts, Rule::AttemptsAreLimited);
         let place = context.candidate;
         match *event {
+            // The other attempt is the one that follows.
+            Event::AttemptFailed { .. } if context.under_way > 1 => None,
             Event::AttemptFailed { .. } => broken(context.stream.content_sent, Rule::NoRetryAfterContent).or(spent),
             Event::Retried => spent.or(broken(
                 context.retry.due.is_some_and(|due| now < due),
                 Rule::BackoffIsWaitedFor,
             )),
-            Event::FellBack { candidate } => spent.or(broken(
+            Event::Dispatched { .. } if context.under_way > 1 => Some(Rule::TwoAtOnceAtMost),
+            Event::FellBack { candidate } | Event::Dispatched { candidate } => spent.or(broken(
                 place.is_some_and(|place| candidate <= place),
                 Rule::FallbackGoesForward,
             )),
@@ -374,7 +397,8 @@ impl Machine {
                 place.is_some_and(|place| candidate < place),
                 Rule::NoWayBackInThePlan,
             )),
-            Event::Limited { .. } | Event::Dispatched { .. } => spent,
+            Event::Limited { .. } => spent,
+            Event::GaveUp { .. } => broken(context.under_way > 1, Rule::AnotherIsUnderWay),
             _ => None,
         }
     }

@@ -114,6 +114,19 @@ impl Limiter {
         self.limited(now).is_none()
     }
 
+    /// What holds somebody up who has `ahead` others before them: as [`Self::reserve`] would say after those were let in,
+    /// as far as that can be known (how many tokens they want is not looked at). `None`: it is only a matter of turns.
+    pub fn held_behind(&self, ahead: usize, now: Moment) -> Option<Limited> {
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+        let mut behind = self.clone();
+        behind.in_flight = behind.in_flight.saturating_add(ahead);
+        if let Some(bucket) = &mut behind.requests {
+            bucket.level = bucket.level(now).saturating_sub(i128::from(ahead) * UNIT);
+            bucket.at = bucket.at.max(now);
+        }
+        behind.limited(now)
+    }
+
     fn limited(&self, now: Moment) -> Option<Limited> {
         if self.concurrent.is_some_and(|most| self.in_flight >= most.get()) {
             return Some(Limited {

@@ -30,6 +30,23 @@ pub enum Availability {
     },
 }
 
+/// How the plan sees providers as they stand now.
+pub trait View {
+    /// Whether this provider could answer for this model.
+    fn availability(&self, provider: &Provider, model: &str) -> Availability;
+
+    /// How gladly it should be asked, 0 to 1: its share among weighted targets goes down with it.
+    fn score(&self, _provider: &Provider) -> f64 {
+        1.0
+    }
+}
+
+impl<F: Fn(&Provider, &str) -> Availability> View for F {
+    fn availability(&self, provider: &Provider, model: &str) -> Availability {
+        self(provider, model)
+    }
+}
+
 /// Why a provider is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
@@ -124,20 +141,14 @@ pub fn answers_as_asked(route: Option<&Route>, provider: &Provider, asked: &str,
     }
 }
 
-/// Makes the plan. `availability` judges a provider and model as they stand now; `draw` gives a number in `0..1` for
-/// weighted targets and is only called where a route has several.
-pub fn plan(
-    config: &Config,
-    dialect: Dialect,
-    model: &str,
-    availability: &dyn Fn(&Provider, &str) -> Availability,
-    draw: &mut dyn FnMut() -> f64,
-) -> Plan {
+/// Makes the plan. `view` judges a provider and model as they stand now; `draw` gives a number in `0..1` for weighted
+/// targets and is only called where a route has several.
+pub fn plan(config: &Config, dialect: Dialect, model: &str, view: &dyn View, draw: &mut dyn FnMut() -> f64) -> Plan {
     let route = route_for(config, model);
     let mut wanted: Vec<Wanted<'_>> = Vec::with_capacity(config.providers.len() + 1);
     let mut plan = Plan::default();
     if let Some(route) = route {
-        by_route(config, route, draw, &mut wanted, &mut plan.skipped);
+        by_route(config, route, view, draw, &mut wanted, &mut plan.skipped);
         plan.route = Some(Arc::clone(route));
     } else {
         by_model(config, dialect, model, &mut wanted);
@@ -155,7 +166,7 @@ pub fn plan(
             model: model.into(),
             reason,
         };
-        match availability(provider, model) {
+        match view.availability(provider, model) {
             Availability::Available => plan.candidates.push(candidate),
             Availability::Unavailable { why, retry_in } => {
                 plan.skipped.push(Skipped {
@@ -227,6 +238,7 @@ fn route_for<'a>(config: &'a Config, model: &str) -> Option<&'a Arc<Route>> {
 fn by_route<'a>(
     config: &'a Config,
     route: &'a Route,
+    view: &dyn View,
     draw: &mut dyn FnMut() -> f64,
     wanted: &mut Vec<Wanted<'a>>,
     skipped: &mut Vec<Skipped>,
@@ -263,7 +275,8 @@ fn by_route<'a>(
             });
         }
     };
-    let first = pick(&route.targets, draw);
+    let score = |name: &str| config.provider(name).map_or(0.0, |provider| view.score(provider));
+    let first = pick(&route.targets, &score, draw);
     for index in first
         .into_iter()
         .chain((0..route.targets.len()).filter(|index| Some(*index) != first))
@@ -284,16 +297,23 @@ fn by_route<'a>(
     }
 }
 
-/// The index of a target, drawn by weight; the first where all weigh nothing.
-fn pick(targets: &[(Target, u32)], draw: &mut dyn FnMut() -> f64) -> Option<usize> {
-    let total: u32 = targets.iter().map(|(_, weight)| weight).sum();
-    if targets.len() < 2 || total == 0 {
+/// Of a provider's weight so much is left however badly it does: enough to see that it is well again.
+const LEAST_SCORE: f64 = 0.05;
+
+/// The index of a target, drawn by weight, which counts the less the worse its provider does; the first where all weigh
+/// nothing.
+fn pick(targets: &[(Target, u32)], score: &dyn Fn(&str) -> f64, draw: &mut dyn FnMut() -> f64) -> Option<usize> {
+    if targets.len() < 2 || targets.iter().all(|(_, weight)| *weight == 0) {
         return (!targets.is_empty()).then_some(0);
     }
-    let mut left = draw() * f64::from(total);
-    for (index, (_, weight)) in targets.iter().enumerate() {
-        left -= f64::from(*weight);
-        if left < 0.0 && *weight > 0 {
+    let weights = targets.iter().map(|(target, weight)| match weight {
+        0 => 0.0,
+        weight => f64::from(*weight) * score(&target.provider).max(LEAST_SCORE),
+    });
+    let mut left = draw() * weights.clone().sum::<f64>();
+    for (index, weight) in weights.enumerate() {
+        left -= weight;
+        if left < 0.0 && weight > 0.0 {
             return Some(index);
         }
     }

@@ -163,6 +163,11 @@ fn a_gemini_array_passes_and_is_watched_at_every_split() {
             at < ARRAY.len(),
             "cut at {at}"
         );
+        assert_eq!(
+            stream.ended(),
+            at == ARRAY.len(),
+            "no end before the bracket: cut at {at}"
+        );
     }
     let mut stream = Stream::new(Dialect::Gemini, Dialect::Gemini, ctx(), false);
     let error = "[{\"error\": {\"code\": 429, \"message\": \"quota\", \"status\": \"RESOURCE_EXHAUSTED\"}}]";

@@ -11,6 +11,7 @@ use bowsprit_core::dialect::{
     AnswerContext, Dialect, Stream, Target, translate_request, translate_response, without_foreign_thoughts,
 };
 use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi};
@@ -221,6 +222,23 @@ fn openai_models_get_the_nearest_effort_they_know_and_no_sampling_they_refuse() 
     assert_eq!(dropped("gpt-5-mini"), ["temperature", "top_p"]);
     assert_eq!(dropped("o3"), ["temperature", "top_p"]);
     assert_eq!(dropped("gpt-5.1"), Vec::<String>::new(), "it does not think unasked");
+    let tool = json!([{"name": "tide", "input_schema": {"type": "object"}}]);
+    let single = anthropic(&json!({"tools": tool, "tool_choice": {"type": "auto", "disable_parallel_tool_use": true}}));
+    let (sent, noted) = send(Anthropic, OpenAi, "o4-mini", &single);
+    assert_eq!(
+        (sent.get("parallel_tool_calls"), noted),
+        (None, vec!["tool_choice.disable_parallel_tool_use".to_owned()])
+    );
+    let stop = anthropic(&json!({"stop_sequences": ["END"]})).to_string();
+    let target = Target {
+        model: "o3",
+        default_max_tokens: 4096,
+        safety: &[],
+        stream: false,
+        drop_unsupported: false,
+    };
+    let error = translate_request(Anthropic, OpenAi, stop.as_bytes(), &target).unwrap_err();
+    assert_eq!(error.path, "stop_sequences");
     assert_eq!(dropped("gpt-4o"), Vec::<String>::new());
     assert_eq!(dropped("qwen3-32b"), Vec::<String>::new());
 }
@@ -593,4 +611,66 @@ fn a_round_of_calls_that_another_model_began_goes_on_at_claude_without_thinking(
     messages.push(json!({"role": "assistant", "content": "High."}));
     messages.push(json!({"role": "user", "content": "Thanks. And tomorrow?"}));
     assert_eq!(ask(over, &budget), (budget, vec![]));
+}
+
+fn claude_chunks() -> Vec<Value> {
+    vec![
+        json!({"type": "message_start", "message": {"id": "msg_1", "usage": {"input_tokens": 3}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "Hm \u{2693}"}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "EqQB"}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "content_block_start", "index": 1, "content_block": {"type": "redacted_thinking", "data": "xyz"}}),
+        json!({"type": "content_block_start", "index": 2, "content_block": {"type": "text", "text": "Ahoy"}}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}),
+        json!({"type": "message_stop"}),
+    ]
+}
+
+fn frames(chunks: &[Value], done: bool) -> String {
+    let chunks: Vec<String> = chunks.iter().map(Value::to_string).collect();
+    let mut text = format!("data: {}\n\n", chunks.join("\n\ndata: "));
+    if done {
+        text.push_str("data: [DONE]\n\n");
+    }
+    text
+}
+
+fn translated(from: Dialect, to: Dialect, pieces: &[&[u8]]) -> Vec<u8> {
+    let mut stream = Stream::new(from, to, ctx(true), false);
+    let mut out = BytesMut::new();
+    for piece in pieces {
+        stream.push(&Bytes::copy_from_slice(piece), &mut out).unwrap();
+    }
+    stream.finish(&mut out).unwrap();
+    out.to_vec()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn thoughts_are_the_same_however_the_stream_is_cut(cuts in proptest::collection::vec(0usize..4000, 0..12)) {
+        let think = |delta: Value| json!({"id": "c", "choices": [{"index": 0, "delta": delta}]});
+        let openai = [
+            think(json!({"reasoning_content": "Hm \u{2693}"})),
+            think(json!({"content": "Ahoy"})),
+            think(json!({"tool_calls": [{"index": 0, "id": "c1", "function": {"name": "tide", "arguments": "{}"}}]})),
+            json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}),
+        ];
+        let streams = [
+            (OpenAi, frames(&openai, true)),
+            (Anthropic, frames(&claude_chunks(), false)),
+            (Gemini, frames(&gemini_chunks(), false)),
+        ];
+        for (from, text) in &streams {
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut % text.len()).collect();
+            at.extend([0, text.len()]);
+            at.sort_unstable();
+            let pieces: Vec<&[u8]> = at.windows(2).map(|pair| &text.as_bytes()[pair[0]..pair[1]]).collect();
+            for to in Dialect::ALL.into_iter().filter(|to| to != from) {
+                prop_assert_eq!(translated(*from, to, &pieces), translated(*from, to, &[text.as_bytes()]));
+            }
+        }
+    }
 }

@@ -66,7 +66,7 @@ pub struct ModelRouteSpec {
     #[serde(default)]
     pub mid_stream_failover: MidStreamFailover,
 
-    /// Ask a second target when the first is slow. Not in force in this release: see the condition `Programmed`.
+    /// Ask the next candidate too when the first one is slow; who answers first wins, the other is cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hedge: Option<Hedge>,
 
@@ -148,20 +148,32 @@ pub enum OnUnsupported {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum MidStreamFailover {
-    /// It ends as an error in the caller's dialect. Not in force in this release: see the condition `Programmed`.
+    /// The answer is the first provider's from its first byte on, which goes out at once: whatever then breaks ends as an
+    /// error in the caller's dialect.
     None,
-    /// The next candidate answers, as long as no content was sent.
+    /// The next candidate answers, as long as no content was sent: what comes before the first content is held that long.
     #[default]
     Restart,
 }
 
-/// Asking a second target when the first is slow.
+/// Asking a second target when the first is slow. With both `after` and `percentile`: the percentile, and `after` as long as
+/// too few answers were seen to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.after) || has(self.percentile)",
+    "message": "hedge: says not when: set after (such as 2s) or percentile (such as 95)",
+}])))]
 pub struct Hedge {
-    /// How long the first target is waited for.
-    pub after: DurationText,
+    /// How long the first target is waited for: until its first content, or its answer where no stream is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<DurationText>,
+    /// Wait as long as this percentage of the target's answers of the last ten minutes took; known from 20 answers on (100
+    /// for the 99th). 50 to 99.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 50, max = 99)))]
+    pub percentile: Option<u32>,
     /// Requests per hundred that may be sent twice. 1 to 100.
     #[serde(default = "Hedge::default_percent")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100)))]

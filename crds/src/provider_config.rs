@@ -125,7 +125,8 @@ pub struct ProviderConfigSpec {
     #[cfg_attr(feature = "schema", schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub models: Vec<Model>,
 
-    /// The model used when this provider answers for another one that failed, or when a caller names none.
+    /// The model used when this provider answers for another one that failed, or when a caller names none. Never for
+    /// embeddings: vectors of different models do not compare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 200)))]
     pub default_model: Option<String>,
@@ -456,10 +457,12 @@ pub struct Retry {
     pub max_attempts: u32,
     /// How long to wait before trying again.
     pub backoff: Backoff,
-    /// What is worth another attempt.
+    /// What is worth another attempt. `Reset` and `Timeout` are left out unless named: the provider may have done the work,
+    /// and done twice it is paid for twice.
     #[cfg_attr(feature = "schema", schemars(length(max = 6), extend("x-kubernetes-list-type" = "set")))]
     pub retry_on: Vec<RetryOn>,
-    /// How many retries the sidecar may spend in all, so that an outage is not made worse.
+    /// How many retries the sidecar may spend over all providers before it makes none here, so that an outage is not made
+    /// worse. A switch to a provider that answers is free; one to a provider that does not counts like a retry.
     pub budget: RetryBudget,
 }
 
@@ -468,10 +471,9 @@ impl Default for Retry {
         Self {
             max_attempts: 2,
             backoff: Backoff::default(),
+            // Neither Reset nor Timeout: the provider may have done the work, and done twice it is paid for twice.
             retry_on: vec![
                 RetryOn::Connect,
-                RetryOn::Reset,
-                RetryOn::Timeout,
                 RetryOn::ServerError,
                 RetryOn::Overloaded,
                 RetryOn::RateLimited,
@@ -487,9 +489,10 @@ impl Default for Retry {
 pub enum RetryOn {
     /// No connection: refused, timed out, no DNS, TLS failed.
     Connect,
-    /// The connection broke before the answer began.
+    /// The connection broke after the request was sent. (An idle connection that the provider had closed is none of this:
+    /// such a request is sent anew, and counts for nothing.)
     Reset,
-    /// A timeout before the answer began, or 408 and 504 from the provider.
+    /// 408, 504, 522 and 524 from the provider. Our own time-outs are never waited for twice: the next provider is asked.
     Timeout,
     /// 500, 502 and other server errors.
     ServerError,

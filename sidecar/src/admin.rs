@@ -36,11 +36,14 @@ struct Health {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Provider {
     #[serde(flatten)]
     state: ProviderReport,
     kind: String,
     priority: u32,
+    /// Extra attempts that the pod's budget allows now, by this provider's settings.
+    retries_left: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
@@ -112,6 +115,11 @@ fn health(app: &App) -> Health {
                 state: upstream.state.report(now),
                 kind: format!("{:?}", upstream.provider.kind),
                 priority: upstream.provider.priority,
+                retries_left: app
+                    .ground
+                    .states
+                    .budget()
+                    .remaining(&upstream.provider.retry.budget, now),
                 problem: upstream.origin.as_ref().err().cloned(),
             })
             .collect()

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::KeySource;
+use bowsprit_core::headroom::Headroom;
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 /// How long a rejected key rests before one request may try it again: an account that was topped up, or a permission
@@ -120,6 +121,8 @@ pub struct Slot {
     /// Why there is no key, or why an old one is still in use; shown at `/health`.
     pub problem: Option<String>,
     standing: Standing,
+    /// What the provider says is left of its account's limits.
+    headroom: Headroom,
 }
 
 /// A credential as the configuration names it, with what its source holds now.
@@ -199,6 +202,7 @@ impl KeyRing {
                     key: Some(key),
                     problem: None,
                     standing: Standing::Fine,
+                    headroom: Headroom::default(),
                 },
                 (Err(why), Some(slot)) if slot.key.is_some() => Slot {
                     weight,
@@ -212,20 +216,22 @@ impl KeyRing {
                     key: None,
                     problem: Some(why),
                     standing: Standing::Fine,
+                    headroom: Headroom::default(),
                 },
             };
             self.slots.push(slot);
         }
     }
 
-    /// Chooses a key by weight among those that are free. Throttled keys are taken only when no other is left, as a
-    /// provider with one key must not be lost over one 429; rejected keys are taken only after their rest.
+    /// Chooses a key by weight among those that are free. Throttled ones, and those whose limits are used up by the
+    /// provider's own word, are taken only when no other is left, as a provider with one key must not be lost over one
+    /// 429; rejected keys are taken only after their rest.
     pub fn choose(&self, passed_over: &[String], now: Moment, rng: &mut fastrand::Rng) -> Option<Chosen> {
         if let [only] = self.slots.as_slice() {
             return only.lend_if(only.usable(now) && !passed_over.contains(&only.name));
         }
         let rank = |slot: &Slot| slot.usable(now) && !passed_over.contains(&slot.name);
-        self.weighted(|slot| rank(slot) && !slot.throttled(now), rng)
+        self.weighted(|slot| rank(slot) && slot.short_for(1, now).is_none(), rng)
             .or_else(|| self.weighted(rank, rng))
     }
 
@@ -255,11 +261,35 @@ impl KeyRing {
         self.slots.iter().any(|slot| slot.usable(now))
     }
 
+    /// How long no usable key has room for a request of `tokens`, by the provider's own word; `None` where one has, or
+    /// where none is usable.
+    pub fn short_for(&self, tokens: u64, now: Moment) -> Option<Duration> {
+        let usable = self.slots.iter().filter(|slot| slot.usable(now));
+        let waits = usable.map(|slot| slot.short_for(tokens, now).unwrap_or_default());
+        waits.min().filter(|wait| !wait.is_zero())
+    }
+
+    /// Reads what the provider says about a key's limits.
+    pub fn observe(&mut self, chosen: &Chosen, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
+        if let Some(slot) = self.slot(chosen) {
+            slot.headroom.observe(headers, now, wall_unix_ms);
+        }
+    }
+
+    /// Requests and tokens that are left by the provider's word, over all keys of which it said it.
+    pub fn left(&self) -> (Option<u64>, Option<u64>) {
+        let sum = |left: fn(&Headroom) -> Option<u64>| {
+            let all = self.slots.iter().filter_map(|slot| left(&slot.headroom));
+            all.reduce(u64::saturating_add)
+        };
+        (sum(Headroom::requests_left), sum(Headroom::tokens_left))
+    }
+
     /// Whether a key other than those named is free and not throttled: worth an immediate second try.
     pub fn has_other(&self, passed_over: &[String], now: Moment) -> bool {
         self.slots
             .iter()
-            .any(|slot| slot.usable(now) && !slot.throttled(now) && !passed_over.contains(&slot.name))
+            .any(|slot| slot.usable(now) && slot.short_for(1, now).is_none() && !passed_over.contains(&slot.name))
     }
 
     /// The provider refused this key. A verdict on a value that was rotated meanwhile is dropped.
@@ -286,11 +316,15 @@ impl KeyRing {
     }
 
     fn mark(&mut self, chosen: &Chosen, standing: Standing) {
-        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.name == chosen.name)
-            && slot.key.as_ref() == Some(&chosen.key)
-        {
+        if let Some(slot) = self.slot(chosen) {
             slot.standing = standing;
         }
+    }
+
+    /// The slot of a key that was lent, if it still holds that key.
+    fn slot(&mut self, chosen: &Chosen) -> Option<&mut Slot> {
+        let lent = |slot: &&mut Slot| slot.name == chosen.name && slot.key.as_ref() == Some(&chosen.key);
+        self.slots.iter_mut().find(lent)
     }
 
     /// Whether there are several keys to choose from.
@@ -336,8 +370,13 @@ impl Slot {
         self.key.is_some() && !matches!(self.standing, Standing::Rejected { until } if until > now)
     }
 
-    fn throttled(&self, now: Moment) -> bool {
-        matches!(self.standing, Standing::Throttled { until } if until > now)
+    /// How long it has no room for a request of `tokens`, as far as the provider told.
+    fn short_for(&self, tokens: u64, now: Moment) -> Option<Duration> {
+        let throttled = match self.standing {
+            Standing::Throttled { until } => Some(until - now).filter(|wait| !wait.is_zero()),
+            Standing::Fine | Standing::Rejected { .. } => None,
+        };
+        throttled.max(self.headroom.short_for(tokens, now))
     }
 
     fn lend_if(&self, fits: bool) -> Option<Chosen> {

@@ -39,6 +39,13 @@ impl Live {
             .map(|provider| Arc::new(Upstream::new(provider, ground, metrics, now)))
             .collect();
         ground.states.retain(|name| config.provider(name).is_some());
+        let hedges = |name: &str| {
+            config
+                .routes
+                .iter()
+                .any(|route| route.name == name && route.hedge.is_some())
+        };
+        ground.states.retain_hedges(hedges);
         let served = plan::served(&config);
         let listings = models::Listings::new(&config);
         Self {

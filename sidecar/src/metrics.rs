@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 
 use crate::pressure::Pressure;
+use crate::proxy::hedges::Hedges;
 use crate::proxy::traffic::Traffic;
 use crate::reload::ConfigMetrics;
 use crate::state::ProviderMetrics;
@@ -91,6 +92,8 @@ pub struct Metrics {
     pub traffic: Traffic,
     /// Exchanges with providers, under `OpenTelemetry`'s names.
     pub genai: GenAi,
+    /// Second attempts beside a first.
+    pub hedges: Hedges,
     /// Breakers, keys, limits, health.
     pub providers: ProviderMetrics,
     /// Connections from the app and to providers.
@@ -108,6 +111,7 @@ impl Metrics {
         let mut registry = Registry::default();
         let r = &mut registry;
         let traffic = Traffic::register(r);
+        let hedges = Hedges::register(r);
         let genai = GenAi::register(r);
         let providers = ProviderMetrics::register(r);
         let connections = ConnectionMetrics::register(r);
@@ -131,6 +135,7 @@ impl Metrics {
             registry,
             traffic,
             genai,
+            hedges,
             providers,
             connections,
             config,

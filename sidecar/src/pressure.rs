@@ -4,10 +4,9 @@ use std::error::Error as _;
 use std::io;
 
 use crate::memory::Memory;
-use crate::metrics::{Registry, set};
+use crate::metrics::{Counters, Labels, OTHER, Registry, set};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 /// A door.
@@ -39,21 +38,31 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
-/// How a connection can end badly.
-const REASONS: [&str; 6] = [
-    "malformed",
-    "too_large",
-    "header_timeout",
-    "stuck_reader",
-    "closed",
-    "other",
-];
+impl Labels for DoorLabel {
+    fn provider(&self) -> Option<&str> {
+        None
+    }
+
+    fn folded(&self) -> Self {
+        Self { door: OTHER }
+    }
+}
+
+impl Labels for ReasonLabel {
+    fn provider(&self) -> Option<&str> {
+        None
+    }
+
+    fn folded(&self) -> Self {
+        Self { reason: OTHER }
+    }
+}
 
 /// The families.
 #[derive(Clone)]
 pub struct Pressure {
-    accept_errors: Family<DoorLabel, Counter>,
-    connections_failed: Family<ReasonLabel, Counter>,
+    accept_errors: Counters<DoorLabel>,
+    connections_failed: Counters<ReasonLabel>,
     held: Gauge,
     budget: Gauge,
     lines_lost: Counter,
@@ -63,31 +72,20 @@ impl Pressure {
     /// Registers the families.
     pub fn register(registry: &mut Registry) -> Self {
         let new = Self {
-            accept_errors: Family::default(),
-            connections_failed: Family::default(),
+            accept_errors: registry.counters(
+                "accept_errors",
+                "Times a door could not accept, for want of file descriptors or memory",
+                &["door"],
+            ),
+            connections_failed: registry.counters(
+                "connections_failed",
+                "Connections to the sidecar that ended badly, by what went wrong",
+                &["reason"],
+            ),
             held: Gauge::default(),
             budget: Gauge::default(),
             lines_lost: Counter::default(),
         };
-        // All there are, from the start: a counter that appears with its first count has no rate.
-        for door in [Door::App, Door::Admin] {
-            let _ = new.accept_errors.get_or_create(&DoorLabel { door: door.as_str() });
-        }
-        for reason in REASONS {
-            let _ = new.connections_failed.get_or_create(&ReasonLabel { reason });
-        }
-        registry.register(
-            "accept_errors",
-            "Times a door could not accept, for want of file descriptors or memory",
-            &["door"],
-            new.accept_errors.clone(),
-        );
-        registry.register(
-            "connections_failed",
-            "Connections to the sidecar that ended badly, by what went wrong",
-            &["reason"],
-            new.connections_failed.clone(),
-        );
         registry.register("held_bytes", "Bytes of bodies held in memory", &[], new.held.clone());
         registry.register(
             "held_bytes_limit",
@@ -106,9 +104,7 @@ impl Pressure {
 
     /// A door could not accept.
     pub fn cannot_accept(&self, door: Door) {
-        self.accept_errors
-            .get_or_create(&DoorLabel { door: door.as_str() })
-            .inc();
+        self.accept_errors.get(&DoorLabel { door: door.as_str() }).inc();
     }
 
     /// A connection ended badly.
@@ -130,7 +126,12 @@ impl Pressure {
         } else {
             "other"
         };
-        self.connections_failed.get_or_create(&ReasonLabel { reason }).inc();
+        self.connection_ended(reason);
+    }
+
+    /// A connection ended badly, for this reason.
+    pub fn connection_ended(&self, reason: &'static str) {
+        self.connections_failed.get(&ReasonLabel { reason }).inc();
     }
 
     /// Brings the gauges to what is so now.

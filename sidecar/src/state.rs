@@ -1,4 +1,5 @@
-//! What must survive a reload: breakers, limits, keys, health, headroom and the retry budget of each provider, by name.
+//! What must survive a reload: breakers, limits, keys, health and headroom of each provider, by name; the retry budget,
+//! which is one for all of them; and what routes may hedge.
 //!
 //! The machines are pure and live under one lock per provider. It is held for arithmetic only, never across an await,
 //! and with one thread it is never contended. A removed provider's state is kept as long as a request uses it.
@@ -9,12 +10,15 @@ use std::time::Duration;
 
 use bowsprit_core::breaker;
 use bowsprit_core::breaker::{Breaker, Permit, Rejected, StateName, Transition, Verdict};
-use bowsprit_core::budget::{self, Budget};
+use bowsprit_core::budget::{Budget, Trust};
+use bowsprit_core::classify::Decision;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{BaseUrl, Provider};
 use bowsprit_core::headroom::Headroom;
 use bowsprit_core::health::{self, Change, Health};
+use bowsprit_core::hedge::{self, Allowance, Latencies};
 use bowsprit_core::limiter::{Limited, Limiter, Reservation, Which};
+use bowsprit_core::line::Line;
 use bowsprit_core::plan::{Availability, Why};
 use http::HeaderMap;
 use tokio::sync::Notify;
@@ -23,9 +27,11 @@ use crate::keys::{Chosen, KeyRing, Wanted};
 use crate::metrics::OTHER;
 
 mod report;
+mod turn;
 
 pub(crate) use report::limit_name;
 pub use report::{ModelReport, ProviderMetrics, ProviderReport};
+pub use turn::Turn;
 
 /// What stands for the model where a request passes to a provider unread: its breaker and its label.
 pub const PASS_THROUGH: &str = "passthrough";
@@ -37,12 +43,15 @@ const MAX_BREAKERS: usize = 64;
 #[derive(Default)]
 pub struct States {
     by_name: Mutex<HashMap<String, Arc<ProviderState>>>,
+    budget: Mutex<Budget>,
+    /// By route; empty where no route hedges.
+    allowances: Mutex<HashMap<String, Allowance>>,
 }
 
 impl States {
     /// The state of this provider, made or brought to its new settings.
     pub fn adopt(&self, provider: &Provider, metrics: &ProviderMetrics, now: Moment) -> Arc<ProviderState> {
-        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_name = locked(&self.by_name);
         let state = by_name
             .entry(provider.name.clone())
             .or_insert_with(|| Arc::new(ProviderState::new(provider, metrics.clone(), now)));
@@ -52,68 +61,134 @@ impl States {
 
     /// Forgets providers that are configured no more; requests that still use one keep it alive.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
-        self.by_name
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|name, _| keep(name));
+        locked(&self.by_name).retain(|name, _| keep(name));
     }
+
+    /// Forgets routes that hedge no more.
+    pub fn retain_hedges(&self, keep: impl Fn(&str) -> bool) {
+        locked(&self.allowances).retain(|name, _| keep(name));
+    }
+
+    /// The retry budget of the pod.
+    pub fn budget(&self) -> MutexGuard<'_, Budget> {
+        locked(&self.budget)
+    }
+
+    /// Counts a request of a route that hedges.
+    pub fn may_hedge(&self, route: &str, settings: &hedge::Settings) {
+        let mut allowances = locked(&self.allowances);
+        match allowances.get_mut(route) {
+            Some(allowance) => allowance.deposit(settings),
+            None => allowances.entry(route.to_owned()).or_default().deposit(settings),
+        }
+    }
+
+    /// Whether one more hedge of this route may be sent.
+    pub fn hedge(&self, route: &str) -> bool {
+        locked(&self.allowances).get_mut(route).is_some_and(Allowance::withdraw)
+    }
+}
+
+/// Plain data is in some valid state after a panic elsewhere.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One provider's state.
 pub struct ProviderState {
     name: Arc<str>,
     machines: Mutex<Machines>,
-    /// Told whenever a request gives its place back, for those that wait for concurrency.
-    freed: Notify,
     metrics: ProviderMetrics,
+}
+
+/// One model of a provider: whether to ask for it, and whether to count on it.
+struct ModelState {
+    name: Arc<str>,
+    breaker: Breaker,
+    trust: Trust,
+    /// To a stream's first content and to a plain answer; of requests that may be hedged by a percentile of it.
+    latencies: Option<Box<[Latencies; 2]>>,
 }
 
 struct Machines {
     breaker_settings: breaker::Settings,
-    breakers: Vec<(Arc<str>, Breaker)>,
+    models: Vec<ModelState>,
     listed: Vec<String>,
     limiter: Limiter,
+    line: Line<Arc<Notify>>,
     health: Health,
+    /// Where there are no keys; else each key has its own.
     headroom: Headroom,
     keys: KeyRing,
     /// The address that the keys are meant for.
     keys_for: BaseUrl,
-    budget: Budget,
-    budget_settings: budget::Settings,
     probed: bool,
 }
 
 impl Machines {
-    /// The breaker of a model and its name: models that are listed, and the first ones that callers bring up, have their
-    /// own; the rest share one.
-    fn breaker(&mut self, model: &str) -> (Arc<str>, &mut Breaker) {
-        let name = self.breaker_name(model);
-        let known = self.breakers.iter().position(|(known, _)| **known == *name);
+    /// The state of a model: models that are listed, and the first ones that callers bring up, have their own; the rest
+    /// share one.
+    fn model(&mut self, model: &str) -> &mut ModelState {
+        let name = self.state_name(model);
+        let known = self.models.iter().position(|known| *known.name == *name);
         let at = known.unwrap_or_else(|| {
-            self.breakers
-                .push((name.into(), Breaker::new(self.breaker_settings.clone())));
-            self.breakers.len() - 1
+            self.models.push(ModelState {
+                name: name.into(),
+                breaker: Breaker::new(self.breaker_settings.clone()),
+                trust: Trust::default(),
+                latencies: None,
+            });
+            self.models.len() - 1
         });
         #[allow(clippy::indexing_slicing, reason = "found or pushed just above")]
-        let (name, breaker) = &mut self.breakers[at];
-        (Arc::clone(name), breaker)
+        &mut self.models[at]
     }
 
-    fn breaker_name<'a>(&self, model: &'a str) -> &'a str {
-        let has_own = self.breakers.iter().any(|(name, _)| **name == *model);
-        if has_own || self.breakers.len() < MAX_BREAKERS || self.is_listed(model) {
+    fn state_name<'a>(&self, model: &'a str) -> &'a str {
+        let has_own = self.models.iter().any(|known| *known.name == *model);
+        if has_own || self.models.len() < MAX_BREAKERS || self.is_listed(model) {
             model
         } else {
             OTHER
         }
     }
 
-    fn seen(&self, model: &str) -> Option<&Breaker> {
-        let name = self.breaker_name(model);
-        self.breakers
-            .iter()
-            .find(|(known, _)| **known == *name)
-            .map(|(_, breaker)| breaker)
+    fn seen(&self, model: &str) -> Option<&ModelState> {
+        let name = self.state_name(model);
+        self.models.iter().find(|known| *known.name == *name)
+    }
+
+    /// Tells who is first in line that there may be room.
+    fn call_first(&self) {
+        if let Some(first) = self.line.first() {
+            first.notify_one();
+        }
+    }
+
+    /// How long the provider will take no request of `tokens`, by its own word.
+    fn short_for(&self, tokens: u64, now: Moment) -> Option<Duration> {
+        if self.keys.needs_no_key() {
+            self.headroom.short_for(tokens, now)
+        } else {
+            self.keys.short_for(tokens, now)
+        }
+    }
+
+    /// Requests and tokens that are left by the provider's own word, where it says it.
+    fn left(&self) -> (Option<u64>, Option<u64>) {
+        if self.keys.needs_no_key() {
+            (self.headroom.requests_left(), self.headroom.tokens_left())
+        } else {
+            self.keys.left()
+        }
+    }
+
+    /// What holds somebody up who is not first in line.
+    fn held_behind(&self, ahead: usize, now: Moment) -> Limited {
+        self.limiter.held_behind(ahead, now).unwrap_or(Limited {
+            which: Which::Requests,
+            retry_in: None,
+        })
     }
 
     fn is_listed(&self, model: &str) -> bool {
@@ -142,18 +217,16 @@ impl ProviderState {
             name: provider.name.as_str().into(),
             machines: Mutex::new(Machines {
                 breaker_settings: provider.breaker.clone(),
-                breakers: Vec::new(),
+                models: Vec::new(),
                 listed: listed(provider),
                 limiter: Limiter::new(provider.limits, now),
+                line: Line::default(),
                 health: Health::new(thresholds(provider)),
                 headroom: Headroom::default(),
                 keys: KeyRing::default(),
                 keys_for: provider.base_url.clone(),
-                budget: Budget::new(provider.retry.budget, now),
-                budget_settings: provider.retry.budget,
                 probed: provider.health_check.is_some(),
             }),
-            freed: Notify::new(),
             metrics,
         }
     }
@@ -163,24 +236,19 @@ impl ProviderState {
         let machines = &mut *machines;
         if machines.breaker_settings != provider.breaker {
             machines.breaker_settings = provider.breaker.clone();
-            for (_, breaker) in &mut machines.breakers {
-                breaker.reconfigure(provider.breaker.clone());
+            for model in &mut machines.models {
+                model.breaker.reconfigure(provider.breaker.clone());
             }
         }
         machines.listed = listed(provider);
         machines.limiter.reconfigure(provider.limits, now);
         machines.health.reconfigure(thresholds(provider));
-        if machines.budget_settings != provider.retry.budget {
-            machines.budget = Budget::new(provider.retry.budget, now);
-            machines.budget_settings = provider.retry.budget;
-        }
         machines.probed = provider.health_check.is_some();
-        self.freed.notify_waiters();
+        machines.call_first();
     }
 
     fn lock(&self) -> MutexGuard<'_, Machines> {
-        // A panic while the lock was held leaves a machine in some valid state: they are plain data.
-        self.machines.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.machines)
     }
 
     /// The provider's name.
@@ -191,12 +259,12 @@ impl ProviderState {
     /// How the plan sees this provider for a request of `tokens`.
     pub fn availability(&self, model: &str, tokens: u64, now: Moment) -> Availability {
         let machines = self.lock();
-        if let Some(breaker) = machines.seen(model)
-            && !breaker.would_admit(now)
+        if let Some(seen) = machines.seen(model)
+            && !seen.breaker.would_admit(now)
         {
             return Availability::Unavailable {
                 why: Why::CircuitOpen,
-                retry_in: breaker.retry_in(now),
+                retry_in: seen.breaker.retry_in(now),
             };
         }
         if !machines.keys.needs_no_key() && !machines.keys.would_choose(now) {
@@ -211,10 +279,7 @@ impl ProviderState {
                 retry_in: None,
             };
         }
-        // Headroom is what the last answer said about its key's account: with several keys it may not be this one's.
-        if machines.keys.counts(now).total <= 1
-            && let Some(wait) = machines.headroom.short_for(tokens, now)
-        {
+        if let Some(wait) = machines.short_for(tokens, now) {
             return Availability::Unavailable {
                 why: Why::NoHeadroom,
                 retry_in: Some(wait),
@@ -224,19 +289,35 @@ impl ProviderState {
     }
 
     /// Takes a place for one attempt: limits first, then the breaker, so that a probe's permit is not held by a waiter.
+    /// Nobody is let in before those who wait.
     pub fn admit(self: &Arc<Self>, model: &str, tokens: u64, now: Moment) -> Result<Lease, Refused> {
+        self.take_place(model, tokens, None, now)
+    }
+
+    fn take_place(
+        self: &Arc<Self>,
+        model: &str,
+        tokens: u64,
+        turn: Option<&Turn>,
+        now: Moment,
+    ) -> Result<Lease, Refused> {
         let mut machines = self.lock();
-        if let Some(breaker) = machines.seen(model)
-            && !breaker.would_admit(now)
+        if let Some(seen) = machines.seen(model)
+            && !seen.breaker.would_admit(now)
         {
-            return Err(Refused::CircuitOpen(breaker.retry_in(now)));
+            return Err(Refused::CircuitOpen(seen.breaker.retry_in(now)));
+        }
+        let ahead = turn.map_or(machines.line.len(), |turn| machines.line.ahead(turn.ticket()));
+        if ahead > 0 {
+            return Err(Refused::Limited(machines.held_behind(ahead, now)));
         }
         let reservation = match machines.limiter.reserve(tokens, now) {
             Ok(reservation) => reservation,
             Err(limited) => return Err(Refused::Limited(limited)),
         };
-        let (name, breaker) = machines.breaker(model);
-        match breaker.admit(now) {
+        let seen = machines.model(model);
+        let name = Arc::clone(&seen.name);
+        match seen.breaker.admit(now) {
             Ok(permit) => {
                 let half_opened = permit.transition();
                 drop(machines);
@@ -256,19 +337,30 @@ impl ProviderState {
         }
     }
 
-    /// Resolves when a request has given its place back.
-    pub async fn freed(&self) {
-        self.freed.notified().await;
+    /// Whether a switch to this model here is likely to be answered.
+    pub fn is_trusted(&self, model: &str) -> bool {
+        let machines = self.lock();
+        machines.seen(model).is_none_or(|seen| seen.trust.is_given())
     }
 
-    /// Counts a request towards the retry budget.
-    pub fn deposit(&self, now: Moment) {
-        self.lock().budget.deposit(now);
+    /// How long to wait for this model's answer before another is asked too; `None` where that is not known yet.
+    pub fn hedge_delay(&self, model: &str, stream: bool, settings: &hedge::Settings, now: Moment) -> Option<Duration> {
+        if settings.percentile.is_none() {
+            return settings.after;
+        }
+        let machines = self.lock();
+        let [plain, streamed] = match machines.seen(model).and_then(|seen| seen.latencies.as_deref()) {
+            Some([plain, streamed]) => [Some(plain), Some(streamed)],
+            None => [None, None],
+        };
+        settings.delay(if stream { streamed } else { plain }, now)
     }
 
-    /// Whether one more retry may be made.
-    pub fn withdraw(&self, now: Moment) -> bool {
-        self.lock().budget.withdraw(now)
+    /// An attempt that may be hedged has shown its first content, or was given up, after so long.
+    pub fn took(&self, model: &str, stream: bool, took: Duration, now: Moment) {
+        let mut machines = self.lock();
+        let [plain, streamed] = &mut **machines.model(model).latencies.get_or_insert_default();
+        (if stream { streamed } else { plain }).add(took, now);
     }
 
     /// Chooses a key, `Ok(None)` where the provider needs none. `base_url` is where it will be sent: a request that began
@@ -329,9 +421,23 @@ impl ProviderState {
             .collect()
     }
 
-    /// Reads the provider's rate-limit headers.
-    pub fn observe(&self, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
-        self.lock().headroom.observe(headers, now, wall_unix_ms);
+    /// Reads the provider's rate-limit headers, which are about the account of the key that was used.
+    pub fn observe(&self, key: Option<&Chosen>, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
+        let mut machines = self.lock();
+        match key {
+            Some(key) => machines.keys.observe(key, headers, now, wall_unix_ms),
+            None => machines.headroom.observe(headers, now, wall_unix_ms),
+        }
+    }
+
+    /// How long the provider will take no request of `tokens`, by its own word.
+    pub fn short_for(&self, tokens: u64, now: Moment) -> Option<Duration> {
+        self.lock().short_for(tokens, now)
+    }
+
+    /// How gladly it should be asked: 0 to 1.
+    pub fn score(&self, now: Moment) -> f64 {
+        self.lock().health.score(now)
     }
 
     /// An attempt's part in the passive health score.
@@ -355,9 +461,9 @@ impl ProviderState {
         let changed: Vec<_> = {
             let mut machines = self.lock();
             machines
-                .breakers
+                .models
                 .iter_mut()
-                .filter_map(|(model, b)| Some((Arc::clone(model), b.reset(now)?)))
+                .filter_map(|model| Some((Arc::clone(&model.name), model.breaker.reset(now)?)))
                 .collect()
         };
         for (model, transition) in &changed {
@@ -419,16 +525,24 @@ pub struct Lease {
 
 impl Lease {
     /// The attempt ended so. `used_tokens`: what it cost, where known.
-    pub fn settle(mut self, verdict: Verdict, used_tokens: Option<u64>, now: Moment) {
+    pub fn settle(mut self, decision: &Decision, used_tokens: Option<u64>, now: Moment) {
         let Some((permit, reservation)) = self.held.take() else {
             return;
         };
         let transition = {
             let mut machines = self.state.lock();
             machines.limiter.settle(reservation, used_tokens, now);
-            machines.breaker(&self.model).1.settle(permit, verdict, now)
+            machines.call_first();
+            let model = machines.model(&self.model);
+            match decision.breaker {
+                Verdict::Success => model.trust.answered(),
+                Verdict::Failure(_) | Verdict::Throttled => model.trust.failed(),
+                // A dead key, an unknown model: no fault of the provider's health, and yet no answer.
+                Verdict::Ignored if decision.try_next => model.trust.failed(),
+                Verdict::Ignored => {}
+            }
+            model.breaker.settle(permit, decision.breaker, now)
         };
-        self.state.freed.notify_one();
         if let Some(transition) = transition {
             self.state.tell(&self.model, &transition);
         }
@@ -441,9 +555,8 @@ impl Lease {
         };
         let mut machines = self.state.lock();
         machines.limiter.settle(reservation, Some(spent_tokens), now);
-        machines.breaker(&self.model).1.cancel(permit);
-        drop(machines);
-        self.state.freed.notify_one();
+        machines.model(&self.model).breaker.cancel(permit);
+        machines.call_first();
     }
 }
 
@@ -455,8 +568,7 @@ impl Drop for Lease {
         let mut machines = self.state.lock();
         // Without a clock at hand: the machines take a moment that is past as "no time has gone by".
         machines.limiter.cancel(reservation, Moment::ZERO);
-        machines.breaker(&self.model).1.cancel(permit);
-        drop(machines);
-        self.state.freed.notify_one();
+        machines.model(&self.model).breaker.cancel(permit);
+        machines.call_first();
     }
 }

@@ -79,6 +79,10 @@ pub struct AccessLine<'a> {
     pub stream: bool,
     /// Attempts over all providers.
     pub attempts: u32,
+    /// Whether a second attempt was made beside the first.
+    pub hedged: bool,
+    /// How often the caller's SDK made this request before.
+    pub caller_retries: u32,
     /// How it ended.
     pub outcome: &'a str,
     /// The error code; empty when it went well.
@@ -210,6 +214,12 @@ fn format_line(out: &mut Vec<u8>, now: Duration, line: &AccessLine<'_>) {
     if line.stream {
         out.extend_from_slice(b",\"stream\":true");
     }
+    if line.hedged {
+        out.extend_from_slice(b",\"hedged\":true");
+    }
+    if line.caller_retries > 0 {
+        number(out, "caller_retries", u64::from(line.caller_retries));
+    }
     for (name, value) in [
         ("first_token_us", line.first_token.map(micros)),
         ("input_tokens", line.input_tokens),
@@ -304,5 +314,45 @@ mod tests {
         assert_eq!(line["stream"], true);
         assert_eq!(line["input_tokens"], 7);
         assert!(line.get("code").is_none(), "what is not known is not written");
+    }
+
+    #[test]
+    fn every_field_of_an_access_line_is_explained_in_the_operators_guide() {
+        let log = AccessLog::in_memory();
+        log.write(&AccessLine {
+            request_id: "r-1",
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
+            dialect: "openai",
+            operation: "chat_completions",
+            asked_model: "m",
+            provider: "claude",
+            model: "m",
+            stream: true,
+            attempts: 1,
+            hedged: true,
+            caller_retries: 1,
+            outcome: "cut",
+            code: "EXT_RESET",
+            status: 200,
+            duration: Duration::from_secs(2),
+            first_token: Some(Duration::from_secs(1)),
+            overhead: Duration::from_micros(80),
+            answer_bytes: 100,
+            input_tokens: Some(7),
+            cached_tokens: Some(3),
+            output_tokens: Some(9),
+            state: "failed",
+        });
+        let line: serde_json::Value = serde_json::from_str(log.text().trim_end()).unwrap();
+        let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md")).unwrap();
+        for field in line.as_object().unwrap().keys() {
+            // These two say only what kind of line it is.
+            if !["level", "target"].contains(&field.as_str()) {
+                assert!(
+                    guide.contains(&format!("`{field}`")),
+                    "{field} is not in docs/operating.md"
+                );
+            }
+        }
     }
 }

@@ -52,6 +52,7 @@ setsid util-linux
 flock util-linux
 openssl openssl
 curl curl
+promtool prometheus
 faketime faketime
 gcc gcc
 python3 python3

@@ -514,7 +514,6 @@ impl Check {
                 budget: budget::Settings {
                     ratio: f64::from(raw.budget.percent) / 100.0,
                     min_per_second: f64::from(raw.budget.min_per_second),
-                    ..budget::Settings::default()
                 },
             }),
             Err(error) => {

@@ -4,6 +4,7 @@ use bowsprit_crds::ModelRouteSpec;
 use bowsprit_crds::model_route::{MidStreamFailover, OnUnsupported};
 
 use super::{Problem, Problems, glob};
+use crate::hedge;
 
 /// A virtual model.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Route {
     pub fallback: Vec<Target>,
     /// What happens to fields that cannot be carried.
     pub on_unsupported: OnUnsupported,
+    /// When a second target is asked beside the first.
+    pub hedge: Option<hedge::Settings>,
     /// What happens when an answer breaks off.
     pub mid_stream_failover: MidStreamFailover,
     /// Fields that are set but not in force in this release, as paths.
@@ -71,11 +74,35 @@ impl Route {
                 "set rateLimits on the ProviderConfigs instead",
             );
         }
+        if let Some(hedge) = &spec.hedge {
+            if hedge.after.is_none() && hedge.percentile.is_none() {
+                note(
+                    "hedge",
+                    "says not when",
+                    "set after (such as 2s) or percentile (such as 95)",
+                );
+            }
+            let within = |field: &str, value: u32, min: u32, max: u32| {
+                let wrong = !(min..=max).contains(&value);
+                wrong.then(|| {
+                    (
+                        format!("hedge.{field}"),
+                        format!("is {value}"),
+                        format!("set it to {min} to {max}"),
+                    )
+                })
+            };
+            let percentile = hedge.percentile.and_then(|value| within("percentile", value, 50, 99));
+            for (field, problem, remedy) in
+                percentile
+                    .into_iter()
+                    .chain(within("maxPercent", hedge.max_percent, 1, 100))
+            {
+                note(&field, &problem, &remedy);
+            }
+        }
         problems.into_result()?;
-        let optional = [
-            ("spec.hedge", spec.hedge.is_some()),
-            ("spec.cache", spec.cache.is_some()),
-        ];
+        let optional = [("spec.cache", spec.cache.is_some())];
         Ok(Self {
             name: name.to_owned(),
             models: spec.matches.models.clone(),
@@ -101,6 +128,11 @@ impl Route {
                 })
                 .collect(),
             on_unsupported: spec.on_unsupported,
+            hedge: spec.hedge.map(|hedge| hedge::Settings {
+                after: hedge.after.map(bowsprit_crds::DurationText::get),
+                percentile: hedge.percentile,
+                max_percent: hedge.max_percent,
+            }),
             mid_stream_failover: spec.mid_stream_failover,
             not_in_force: optional
                 .into_iter()

@@ -137,14 +137,35 @@ fn a_missing_fallback_is_an_error_in_a_file_and_a_notice_in_a_cluster() {
     assert_eq!(load(&provider("a", spec), &cluster(&[])).unwrap().notices.len(), 1);
 }
 
+fn route(extra: &str) -> String {
+    format!(
+        "{}---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: r}}\nspec: {{match: {{models: [m]}}, targets: [{{provider: openai, model: gpt}}]{extra}}}\n",
+        provider("openai", OPENAI)
+    )
+}
+
+#[test]
+fn a_hedge_says_when_and_within_its_bounds() {
+    let hedge = |text: &str| standalone(&route(&format!(", hedge: {{{text}}}")));
+    for (text, problem) in [
+        ("maxPercent: 5", "spec.hedge: says not when"),
+        ("percentile: 30", "spec.hedge.percentile: is 30"),
+        ("percentile: 100", "spec.hedge.percentile: is 100"),
+        ("after: 1s, maxPercent: 0", "spec.hedge.maxPercent: is 0"),
+        ("after: 1s, maxPercent: 101", "spec.hedge.maxPercent: is 101"),
+    ] {
+        let problems = hedge(text).unwrap_err().to_string();
+        assert!(problems.contains(problem), "{text}: {problems}");
+    }
+    let config = hedge("after: 2s, percentile: 95").unwrap();
+    let settings = config.routes[0].hedge.unwrap();
+    assert_eq!(settings.after, Some(std::time::Duration::from_secs(2)));
+    assert_eq!((settings.percentile, settings.max_percent), (Some(95), 5));
+    assert!(config.routes[0].not_in_force.is_empty());
+}
+
 #[test]
 fn what_would_let_requests_through_unchecked_is_refused() {
-    let route = |extra: &str| {
-        format!(
-            "{}---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: r}}\nspec: {{match: {{models: [m]}}, targets: [{{provider: openai, model: gpt}}]{extra}}}\n",
-            provider("openai", OPENAI)
-        )
-    };
     assert!(standalone(&route("")).is_ok());
     for extra in [", access: {rules: ['true']}", ", limits: {requestsPerMinute: 5}"] {
         let problems = standalone(&route(extra)).unwrap_err().to_string();

@@ -128,8 +128,8 @@ fn gpt(model: &str) -> Option<(u32, u32)> {
     version(bare(model).strip_prefix("gpt-")?)
 }
 
-/// Whether it is one of the `o` models.
-fn o_series(model: &str) -> bool {
+/// Whether it is one of the `o` models, which refuse `parallel_tool_calls`.
+pub(super) fn o_series(model: &str) -> bool {
     let mut letters = bare(model).chars();
     letters.next() == Some('o') && letters.next().is_some_and(|c| c.is_ascii_digit())
 }
@@ -189,6 +189,12 @@ pub(super) fn openai_samples_itself(model: &str, effort: Option<Level>) -> bool 
     }
     let idle = matches!(effort, None | Some(Off));
     !(idle && gpt(model).is_some_and(|version| version >= (5, 1)) && openai_levels(model).contains(&Off))
+}
+
+/// Whether the model refuses `stop`, as `OpenAI` says of these two.
+pub(super) fn stops_itself(model: &str) -> bool {
+    let name = bare(model);
+    ["o3", "o4-mini"].iter().any(|known| name.starts_with(known)) && !name.starts_with("o3-mini")
 }
 
 /// The generation in a `Gemini` model's name: `gemini-2.5-flash` is (2, 5).

@@ -85,7 +85,12 @@ impl Watch {
     }
 
     pub(super) fn ended(&self) -> bool {
-        self.seen.ended
+        // An array's last element is not its end: without the bracket the caller has half a JSON text.
+        let closed = match &self.form {
+            Form::Array(elements) => elements.closed(),
+            Form::Unknown | Form::Events | Form::Plain(_) => true,
+        };
+        self.seen.ended && closed
     }
 
     pub(super) fn usage(&self) -> Option<Usage> {

@@ -246,3 +246,59 @@ proptest! {
         prop_assert!(headroom.short_for(tokens, at(later)).is_none_or(|wait| wait <= MAX_WAIT && !wait.is_zero()));
     }
 }
+
+#[test]
+fn a_subscriptions_used_up_window_is_headroom_too() {
+    let open = &[
+        ("anthropic-ratelimit-unified-status", "allowed_warning"),
+        ("anthropic-ratelimit-unified-5h-status", "allowed_warning"),
+        ("anthropic-ratelimit-unified-5h-reset", "1793955007"),
+    ];
+    assert_eq!(seen(open).exhausted_for(at(0)), None, "a warning is no rejection");
+    let closed = [
+        ("anthropic-ratelimit-unified-status", "rejected"),
+        ("anthropic-ratelimit-unified-reset", "1793955007"),
+        ("anthropic-ratelimit-unified-5h-status", "rejected"),
+        ("anthropic-ratelimit-unified-5h-reset", "1793955007"),
+        ("anthropic-ratelimit-unified-7d-status", "rejected"),
+        ("anthropic-ratelimit-unified-7d-reset", "1793955017"),
+    ];
+    let mut headroom = seen(&closed);
+    assert_eq!(
+        headroom.exhausted_for(at(0)),
+        Some(Duration::from_secs(40)),
+        "all must allow"
+    );
+    assert_eq!(headroom.exhausted_for(at(40)), None);
+    assert_eq!(retry_after(&headers(&closed), WALL), Some(Duration::from_secs(40)));
+    headroom.observe(&headers(open), at(1), WALL);
+    assert_eq!(headroom.exhausted_for(at(1)), None, "the last word counts");
+}
+
+#[test]
+fn a_rejection_that_is_not_the_accounts_closes_nothing() {
+    let of_one_model = [
+        ("anthropic-ratelimit-unified-status", "rejected"),
+        ("anthropic-ratelimit-unified-reset", "1793955007"),
+        ("anthropic-ratelimit-unified-5h-status", "allowed"),
+        ("anthropic-ratelimit-unified-7d-status", "allowed_warning"),
+    ];
+    assert_eq!(seen(&of_one_model).exhausted_for(at(0)), None);
+    let in_part = [
+        ("anthropic-ratelimit-unified-status", "rejected"),
+        ("anthropic-ratelimit-unified-5h-status", "rejected"),
+        ("anthropic-ratelimit-unified-5h-reset", "1793955007"),
+        ("anthropic-ratelimit-unified-fallback-percentage", "0.5"),
+    ];
+    assert_eq!(seen(&in_part).exhausted_for(at(0)), None, "a share is still served");
+    let overall = [
+        ("anthropic-ratelimit-unified-status", "rejected"),
+        ("anthropic-ratelimit-unified-reset", "1793955007"),
+    ];
+    assert_eq!(seen(&overall).exhausted_for(at(0)), Some(Duration::from_secs(30)));
+    let daily = [
+        ("anthropic-ratelimit-unified-status", "rejected"),
+        ("anthropic-ratelimit-unified-reset", "1794955007"),
+    ];
+    assert_eq!(seen(&daily).exhausted_for(at(0)), Some(MAX_WAIT), "asked once an hour");
+}

@@ -135,11 +135,15 @@ pub struct Context {
     pub max_attempts: u32,
     /// Attempts that went to the candidate of the attempt before.
     pub retries: u32,
-    /// Attempts that went to a later candidate than the attempt before.
+    /// Attempts that went to a later candidate than the attempt before, which had failed.
     pub fallbacks: u32,
+    /// Attempts that went to a later candidate while the attempt before was still out.
+    pub hedges: u32,
+    /// Attempts that are out now; two while a hedge runs.
+    pub under_way: u32,
     /// Waits for room under a limit of ours.
     pub waits: u32,
-    /// The place of the present or last attempt's candidate in the plan.
+    /// The place of the present or last attempt's candidate in the plan; of two at once, the later.
     pub candidate: Option<u16>,
     /// Bytes of the answer that were sent to the caller.
     pub bytes: u64,
@@ -166,6 +170,8 @@ impl Context {
             max_attempts: 1,
             retries: 0,
             fallbacks: 0,
+            hedges: 0,
+            under_way: 0,
             waits: 0,
             candidate: None,
             bytes: 0,
@@ -191,7 +197,11 @@ impl Context {
             }
             Event::Retried => self.begin_attempt(self.candidate.unwrap_or_default(), now),
             Event::Limited { .. } => self.waits += 1,
-            Event::StreamOpened => self.stream.opened = true,
+            Event::StreamOpened => {
+                self.stream.opened = true;
+                // The other one, if there is one, is cancelled: it answers no more.
+                self.under_way = 1;
+            }
             Event::Chunk { bytes, content } => {
                 self.bytes = self.bytes.saturating_add(bytes);
                 if content {
@@ -205,8 +215,9 @@ impl Context {
                 self.timings.first_token.get_or_insert(now);
             }
             Event::AttemptFailed { code, retry_in } => {
+                self.under_way = self.under_way.saturating_sub(1);
                 self.retry = Retry {
-                    due: Some(now + retry_in),
+                    due: (to == State::Retrying).then(|| now + retry_in),
                     last_code: Some(code),
                 };
             }
@@ -216,6 +227,7 @@ impl Context {
             self.outcome = Some(outcome);
             self.code = code;
             self.timings.finished = Some(now);
+            self.under_way = 0;
         }
         self.keep_time(from, to, now);
     }
@@ -223,10 +235,12 @@ impl Context {
     fn begin_attempt(&mut self, candidate: u16, now: Moment) {
         match self.candidate {
             None => {}
+            Some(_) if self.under_way > 0 => self.hedges += 1,
             Some(before) if before == candidate => self.retries += 1,
             Some(_) => self.fallbacks += 1,
         }
         self.attempts += 1;
+        self.under_way += 1;
         self.candidate = Some(candidate);
         self.retry.due = None;
         self.stream = Stream::default();

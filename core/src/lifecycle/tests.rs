@@ -134,6 +134,9 @@ fn the_table_is_the_whole_truth() {
             let found = machine.on(event, at(3_600_000));
             if from == State::Streaming && event.kind() == EventKind::Chunk {
                 assert_eq!(found, Ok(State::Streaming));
+            } else if from == State::Requesting && event.kind() == EventKind::Dispatched {
+                let rule = found.map_err(|illegal| illegal.rule);
+                assert_eq!(rule, Err(Rule::FallbackGoesForward), "a hedge at the same place");
             } else if let [to] = expected[..] {
                 assert_eq!(found, Ok(to), "{from:?} by {event:?}");
             } else {
@@ -266,6 +269,77 @@ fn a_fallback_goes_to_a_later_candidate() {
             broken(&[dispatched(1), FAILED], fell_back(candidate)),
             Rule::FallbackGoesForward
         );
+    }
+}
+
+#[test]
+fn a_hedge_is_a_second_attempt_beside_the_first() {
+    let machine = after(&[dispatched(0), dispatched(1)]);
+    let context = machine.context();
+    assert_eq!(machine.state(), State::Requesting);
+    assert_eq!((context.attempts, context.hedges, context.under_way), (2, 1, 2));
+    assert_eq!((context.retries, context.fallbacks, context.candidate), (0, 0, Some(1)));
+}
+
+#[test]
+fn a_hedge_goes_to_a_later_candidate_and_overlaps_once() {
+    assert_eq!(broken(&[dispatched(1)], dispatched(1)), Rule::FallbackGoesForward);
+    assert_eq!(broken(&[dispatched(1)], dispatched(0)), Rule::FallbackGoesForward);
+    assert_eq!(
+        broken(&[dispatched(0), dispatched(1)], dispatched(2)),
+        Rule::TwoAtOnceAtMost
+    );
+    assert_eq!(
+        broken(&[dispatched(0), Event::StreamOpened], dispatched(1)),
+        Rule::NotInTheTable,
+        "who answers is not hedged"
+    );
+}
+
+#[test]
+fn a_hedge_is_an_attempt_like_any_other() {
+    let mut machine = after(&[]);
+    machine.allow_attempts(1);
+    machine.on(dispatched(0), at(2_000)).unwrap();
+    assert_eq!(broken_in(machine, dispatched(1)), Rule::AttemptsAreLimited);
+}
+
+#[test]
+fn of_two_attempts_one_may_fail_and_the_other_is_waited_for() {
+    let mut machine = after(&[dispatched(0), dispatched(1), FAILED]);
+    assert_eq!((machine.state(), machine.context().under_way), (State::Requesting, 1));
+    assert_eq!(machine.context().retry.due, None, "no backoff is waited for");
+    assert_eq!(machine.on(FAILED, at(9_000)), Ok(State::Retrying), "both have failed");
+    assert_eq!(machine.on(fell_back(2), at(9_000)), Ok(State::Requesting));
+    assert_eq!(machine.context().under_way, 1);
+}
+
+#[test]
+fn nobody_gives_up_while_another_attempt_may_answer() {
+    assert_eq!(
+        broken(&[dispatched(0), dispatched(1)], GAVE_UP),
+        Rule::AnotherIsUnderWay
+    );
+    let machine = after(&[dispatched(0), dispatched(1), FAILED, GAVE_UP]);
+    assert_eq!(machine.context().outcome, Some(Outcome::ProviderError));
+}
+
+#[test]
+fn a_hedge_that_used_the_last_attempt_may_still_fail_beside_the_other() {
+    let mut machine = after(&[]);
+    machine.allow_attempts(2);
+    for event in [dispatched(0), dispatched(1), FAILED] {
+        machine.on(event, at(3_000)).unwrap();
+    }
+    assert_eq!(broken_in(machine, FAILED), Rule::AttemptsAreLimited);
+}
+
+#[test]
+fn whoever_answers_ends_the_other() {
+    let streaming = after(&[dispatched(0), dispatched(1), Event::StreamOpened]);
+    assert_eq!(streaming.context().under_way, 1);
+    for end in [Event::Answered { bytes: 1 }, GONE] {
+        assert_eq!(after(&[dispatched(0), dispatched(1), end]).context().under_way, 0);
     }
 }
 
@@ -492,7 +566,14 @@ proptest! {
             }
             let context = machine.context();
             prop_assert!(context.attempts <= context.max_attempts);
-            prop_assert!(context.attempts == 0 || context.attempts == 1 + context.retries + context.fallbacks);
+            let later = context.retries + context.fallbacks + context.hedges;
+            prop_assert!(context.attempts == 0 || context.attempts == 1 + later);
+            let out = match machine.state() {
+                State::Requesting => 1..=2,
+                State::Streaming => 1..=1,
+                _ => 0..=0,
+            };
+            prop_assert!(out.contains(&context.under_way), "{} out while {:?}", context.under_way, machine.state());
             prop_assert!(ends <= 1 && (ends == 1) == context.outcome.is_some());
         }
     }

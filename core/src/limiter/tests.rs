@@ -299,3 +299,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_stands_behind_others_is_told_the_wait_for_them_all() {
+    let mut limiter = Limiter::new(rpm(60), at(0));
+    assert_eq!(
+        limiter.held_behind(5, at(0)),
+        None,
+        "six are there, so it is only a matter of turns"
+    );
+    let seventh = limiter.held_behind(6, at(0)).unwrap();
+    assert_eq!(seventh.retry_in, Some(Duration::from_secs(1)));
+    assert_eq!(burst(&mut limiter, 1, at(0)), 6);
+    assert_eq!(
+        limiter.held_behind(0, at(0)),
+        Some(limiter.reserve(1, at(0)).unwrap_err())
+    );
+    let fourth = limiter.held_behind(3, at(0)).unwrap();
+    assert_eq!(
+        (fourth.which, fourth.retry_in),
+        (Which::Requests, Some(Duration::from_secs(4)))
+    );
+    let one = Settings {
+        concurrent: NonZeroU32::new(2),
+        ..Settings::default()
+    };
+    let limiter = Limiter::new(one, at(0));
+    assert_eq!(limiter.held_behind(1, at(0)), None);
+    let third = limiter.held_behind(2, at(0)).unwrap();
+    assert_eq!((third.which, third.retry_in), (Which::Concurrency, None));
+}

@@ -81,6 +81,29 @@ fn a_route_draws_by_weight_and_keeps_the_rest_as_fallback() {
 }
 
 #[test]
+fn a_weighted_target_that_does_badly_is_taken_less_and_never_not_at_all() {
+    struct Scores(f64);
+    impl View for Scores {
+        fn availability(&self, _: &Provider, _: &str) -> Availability {
+            Availability::Available
+        }
+        fn score(&self, provider: &Provider) -> f64 {
+            if provider.name == "gemini" { self.0 } else { 1.0 }
+        }
+    }
+    let config = load(CONFIG, &Scope::Standalone).unwrap();
+    let share = |score: f64| {
+        let first = |draw: f64| {
+            let plan = plan(&config, Dialect::OpenAiChat, "fast", &Scores(score), &mut || draw);
+            plan.candidates[0].provider.name == "gemini"
+        };
+        (0..1_000).filter(|draw| first(f64::from(*draw) / 1_000.0)).count()
+    };
+    // Three to one; half as good, three to two; as bad as can be, it is still found out when it is well again.
+    assert_eq!([share(1.0), share(0.5), share(0.0)], [750, 600, 131]);
+}
+
+#[test]
 fn named_fallbacks_are_the_whole_chain() {
     let text = CONFIG.replace(
         "defaultModel: smart}",
@@ -123,4 +146,26 @@ fn when_nobody_is_left_the_last_resort_is_named_unless_its_breaker_is_open() {
 fn what_is_served_is_listed_once_and_without_globs() {
     let config = load(CONFIG, &Scope::Standalone).unwrap();
     assert_eq!(served(&config), ["fast", "claude-sonnet", "smart", "gemini-pro"]);
+}
+
+#[test]
+fn only_a_model_that_was_named_answers_as_asked() {
+    let config = load(CONFIG, &Scope::Standalone).unwrap();
+    let provider = |name: &str| config.provider(name).unwrap();
+    let route = config.routes.first().map(Arc::as_ref);
+    let table = [
+        (None, "gemini", "gemini-pro", "gemini-pro", true),
+        (None, "claude", "smart", "claude-sonnet", true),
+        (None, "openai", "anything", "anything", true),
+        // Its default model stands in.
+        (None, "claude", "gemini-pro", "claude-sonnet", false),
+        (route, "openai", "fast", "gpt-mini", true),
+        // The route names the provider, and the provider its default model.
+        (route, "gemini", "fast", "gemini-pro", false),
+        (route, "claude", "fast", "claude-sonnet", false),
+    ];
+    for (route, name, asked, model, expected) in table {
+        let found = answers_as_asked(route, provider(name), asked, model);
+        assert_eq!(found, expected, "{name} for {asked}");
+    }
 }

@@ -21,9 +21,12 @@ impl World {
             machine,
             permit: None,
             reservation: None,
+            hedge: None,
+            sent: self.now,
             tokens: self.rng.u64(0..20_000),
             content_sent: false,
         };
+        self.allowance.deposit(&self.hedging);
         self.budget.deposit(self.now);
         self.budget_shadow.deposit(self.now);
         if self.rng.u32(0..30) == 0 {
@@ -99,6 +102,7 @@ impl World {
             place
         };
         request.machine.on(event(candidate), self.now).unwrap();
+        request.sent = self.now;
         self.live.push(request);
     }
 
@@ -112,6 +116,7 @@ impl World {
         if self.rng.u32(0..25) == 0 {
             let by = [Cancel::Caller, Cancel::Deadline, Cancel::Drain][self.rng.usize(0..3)];
             self.give_back(&mut request, None);
+            self.give_hedge_back(&mut request, None);
             return self.end(request, Event::Cancelled(by));
         }
         match request.machine.state() {
@@ -140,13 +145,25 @@ impl World {
     }
 
     fn progress_requesting(&mut self, mut request: Request) {
-        match self.answer(&request) {
+        if request.machine.context().under_way > 1 {
+            return self.progress_hedged(request);
+        }
+        if request.hedge.is_none() && self.hedge(&mut request) {
+            return self.live.push(request);
+        }
+        let first = request.machine.context().candidate == Some(0);
+        let answer = self.answer(first);
+        if answer.is_none() {
+            self.latencies.add(self.now - request.sent, self.now);
+        }
+        match answer {
             None if request.machine.context().streaming => {
                 request.machine.on(Event::StreamOpened, self.now).unwrap();
                 self.live.push(request);
             }
             None => {
                 self.give_back(&mut request, Some(classify(&Ended::Answered).breaker));
+                self.give_hedge_back(&mut request, Some(Verdict::Success));
                 self.end(request, Event::Answered { bytes: 100 });
             }
             Some(ended) => self.fail(request, ended),
@@ -166,6 +183,7 @@ impl World {
             }
             6..9 => {
                 self.give_back(&mut request, Some(Verdict::Success));
+                self.give_hedge_back(&mut request, Some(Verdict::Success));
                 self.end(request, Event::StreamEnded);
             }
             _ => {
@@ -206,6 +224,7 @@ impl World {
                 Some(permit) => {
                     request.permit = Some(permit);
                     request.machine.on(Event::Retried, self.now).unwrap();
+                    request.sent = self.now;
                 }
                 None => {
                     return self.end(
@@ -223,8 +242,7 @@ impl World {
     }
 
     /// How the provider answers: well (`None`) or not. Later candidates always have a mixed day.
-    fn answer(&mut self, request: &Request) -> Option<Ended> {
-        let first = request.machine.context().candidate == Some(0);
+    pub(super) fn answer(&mut self, first: bool) -> Option<Ended> {
         let bad = match (first, self.mood) {
             (true, Mood::Good) => 2,
             (true, Mood::Failing) => 95,
@@ -280,6 +298,7 @@ impl World {
         } = classify(&ended);
         let code = code.unwrap();
         self.give_back(&mut request, Some(breaker));
+        self.give_hedge_back(&mut request, Some(breaker));
         let failed = Event::AttemptFailed {
             code,
             retry_in: Duration::from_millis(self.rng.u64(0..2_000)),
@@ -301,7 +320,11 @@ impl World {
 
     fn withdraw(&mut self) -> bool {
         let left = self.budget_shadow.remaining(self.now) > 0;
-        assert_eq!(self.budget.withdraw(self.now), left, "budget and shadow disagree");
+        assert_eq!(
+            self.budget.withdraw(&self.budget_settings, self.now),
+            left,
+            "budget and shadow disagree"
+        );
         if left {
             self.budget_shadow.withdraw(self.now);
             self.seen.retries += 1;
@@ -334,8 +357,20 @@ impl World {
     }
 
     pub(super) fn end(&mut self, mut request: Request, event: Event) {
-        assert!(request.permit.is_none(), "ended with a permit in hand");
+        assert!(
+            request.permit.is_none() && request.hedge.is_none(),
+            "ended with a permit in hand"
+        );
         assert!(request.machine.on(event, self.now).unwrap().is_terminal());
+        self.give_room_back(&mut request);
+        self.sent += u64::from(request.machine.context().attempts);
+        let outcome = request.machine.context().outcome.expect("every end has an outcome");
+        self.seen.outcomes[outcome as usize] += 1;
+        self.note(outcome as u64);
+    }
+
+    /// Gives the limiter its room back, in one of the ways there are.
+    pub(super) fn give_room_back(&mut self, request: &mut Request) {
         if let Some((reservation, tokens)) = request.reservation.take() {
             match self.rng.u32(0..4) {
                 0 => {
@@ -353,8 +388,5 @@ impl World {
                 }
             }
         }
-        let outcome = request.machine.context().outcome.expect("every end has an outcome");
-        self.seen.outcomes[outcome as usize] += 1;
-        self.note(outcome as u64);
     }
 }

@@ -289,7 +289,7 @@ impl Budget {
     pub fn new(settings: budget::Settings) -> Self {
         Self {
             settings,
-            log: Log::new(settings.window),
+            log: Log::new(budget::WINDOW),
             requests: 0,
             retries: 0,
         }
@@ -308,15 +308,15 @@ impl Budget {
     /// Retries left, the floor and the share each rounded down.
     pub fn remaining(&mut self, now: Moment) -> u64 {
         let (requests, retries) = self.log.count(now);
-        let floor = whole(self.settings.min_per_second * self.settings.window.as_secs_f64());
+        let floor = whole(self.settings.min_per_second * budget::WINDOW.as_secs_f64());
         let share = whole(requests as f64 * self.settings.ratio);
         share.max(floor).saturating_sub(retries)
     }
 
     /// Retries of the whole run against what the module promises of every window.
     pub fn within_promise(&self, now: Moment) -> bool {
-        let windows = (now.since_start().as_secs_f64() / self.settings.window.as_secs_f64()).floor() + 1.0;
-        let floor = self.settings.min_per_second * self.settings.window.as_secs_f64() * windows;
+        let windows = (now.since_start().as_secs_f64() / budget::WINDOW.as_secs_f64()).floor() + 1.0;
+        let floor = self.settings.min_per_second * budget::WINDOW.as_secs_f64() * windows;
         self.retries as f64 <= self.requests as f64 * self.settings.ratio + floor
     }
 }

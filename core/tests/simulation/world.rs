@@ -5,17 +5,23 @@ use bowsprit_core::breaker::{self, Breaker, ErrorRate, Permit, StateName, Verdic
 use bowsprit_core::budget::{self, Budget};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::fault::Code;
+use bowsprit_core::hedge::{self, Allowance, Latencies};
 use bowsprit_core::lifecycle::{Cancel, Event, Machine, Outcome, State};
 use bowsprit_core::limiter::{self, Limiter, Reservation};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
+mod hedges;
 mod requests;
 
 struct Request {
     machine: Machine,
     permit: Option<(Permit, u64)>,
     reservation: Option<(Reservation, u64)>,
+    /// Of a second attempt beside the first, at a provider of its own.
+    hedge: Option<(Permit, Reservation)>,
+    /// When the present attempt went out.
+    sent: Moment,
     tokens: u64,
     content_sent: bool,
 }
@@ -41,6 +47,10 @@ pub struct Seen {
     over_budget: u64,
     illegal: u64,
     late: u64,
+    hedges_won: u64,
+    hedges_lost: u64,
+    hedges_failed: u64,
+    hedges_refused: u64,
 }
 
 impl std::ops::AddAssign for Seen {
@@ -56,6 +66,10 @@ impl std::ops::AddAssign for Seen {
         self.over_budget += other.over_budget;
         self.illegal += other.illegal;
         self.late += other.late;
+        self.hedges_won += other.hedges_won;
+        self.hedges_lost += other.hedges_lost;
+        self.hedges_failed += other.hedges_failed;
+        self.hedges_refused += other.hedges_refused;
     }
 }
 
@@ -78,6 +92,10 @@ impl Seen {
             ("refused by the budget", self.over_budget),
             ("illegal events", self.illegal),
             ("late settles", self.late),
+            ("hedges won", self.hedges_won),
+            ("hedges lost", self.hedges_lost),
+            ("hedges failed", self.hedges_failed),
+            ("hedges refused", self.hedges_refused),
         ] {
             assert!(count >= least, "{name}: seen only {count} times");
         }
@@ -95,6 +113,16 @@ pub struct World {
     breaker: Breaker,
     limiter: Limiter,
     budget: Budget,
+    budget_settings: budget::Settings,
+    hedging: hedge::Settings,
+    allowance: Allowance,
+    latencies: Latencies,
+    hedges: u64,
+    /// Attempts of requests that have ended.
+    sent: u64,
+    /// The second target: its breaker and limiter only ever see hedges.
+    second_breaker: Breaker,
+    second_limiter: Limiter,
     breaker_shadow: shadow::Breaker,
     limiter_shadow: shadow::Limiter,
     budget_shadow: shadow::Budget,
@@ -145,6 +173,11 @@ impl World {
             min_per_second,
             ..budget::Settings::default()
         };
+        let hedging = hedge::Settings {
+            after: rng.bool().then(|| Duration::from_millis(rng.u64(1..=200))),
+            percentile: rng.bool().then(|| rng.u32(50..=99)),
+            max_percent: rng.u32(1..=100),
+        };
         Self {
             trace: 0xcbf2_9ce4_8422_2325,
             seen: Seen::default(),
@@ -154,7 +187,15 @@ impl World {
             received: 0,
             breaker: Breaker::new(breaker_settings.clone()),
             limiter: Limiter::new(limiter_settings, now),
-            budget: Budget::new(budget_settings, now),
+            budget: Budget::default(),
+            budget_settings,
+            hedging,
+            allowance: Allowance::default(),
+            latencies: Latencies::default(),
+            hedges: 0,
+            sent: 0,
+            second_breaker: Breaker::new(breaker_settings.clone()),
+            second_limiter: Limiter::new(limiter_settings, now),
             breaker_shadow: shadow::Breaker::new(breaker_settings),
             limiter_shadow: shadow::Limiter::new(limiter_settings, now),
             budget_shadow: shadow::Budget::new(budget_settings),
@@ -226,7 +267,14 @@ impl World {
             retry_in: Duration::ZERO,
         };
         let candidate = request.machine.context().candidate.unwrap_or(0);
+        let (under_way, code) = (request.machine.context().under_way, Code::ExtReset);
         let event = match state {
+            State::Requesting if under_way > 1 => [
+                Event::GaveUp { code },
+                Event::Dispatched {
+                    candidate: candidate + 1,
+                },
+            ][self.rng.usize(0..2)],
             State::Streaming if request.content_sent => failed,
             State::Streaming => Event::Answered { bytes: 1 },
             State::Retrying => [Event::FellBack { candidate }, Event::StreamOpened][self.rng.usize(0..2)],
@@ -270,10 +318,25 @@ impl World {
         let reserved = self.live.iter().filter(|request| request.reservation.is_some()).count();
         assert_eq!(self.limiter.in_flight() as usize, reserved, "a place leaked");
         assert_eq!(self.limiter.in_flight(), self.limiter_shadow.in_flight);
+        let hedged = self.live.iter().filter(|request| request.hedge.is_some()).count();
+        assert_eq!(
+            self.second_limiter.in_flight() as usize,
+            hedged,
+            "a hedge's place leaked"
+        );
+        assert!(
+            self.hedges * 100 <= self.received * u64::from(self.hedging.max_percent),
+            "{} hedges for {} requests",
+            self.hedges,
+            self.received
+        );
         let left = (self.limiter.requests_left(now), self.limiter.tokens_left(now));
         assert!(self.limiter_shadow.agrees(left.0, left.1), "buckets drifted: {left:?}");
 
-        assert_eq!(self.budget.remaining(now), self.budget_shadow.remaining(now));
+        assert_eq!(
+            self.budget.remaining(&self.budget_settings, now),
+            self.budget_shadow.remaining(now)
+        );
         assert!(
             self.budget_shadow.within_promise(now),
             "more retries than the budget promises"
@@ -282,8 +345,18 @@ impl World {
         for request in &self.live {
             let context = request.machine.context();
             assert!(context.attempts <= context.max_attempts && context.outcome.is_none());
+            assert!(context.under_way <= 2 && (context.under_way < 2 || request.hedge.is_some()));
             assert!(!request.machine.state().is_terminal());
         }
+        let out = |request: &Request| u64::from(request.machine.context().attempts);
+        let sent = self.sent + self.live.iter().map(out).sum::<u64>();
+        assert!(
+            sent <= self.received + self.seen.retries + self.hedges,
+            "{sent} attempts for {} requests, {} from the budget and {} hedges",
+            self.received,
+            self.seen.retries,
+            self.hedges
+        );
         let ended: u64 = self.seen.outcomes.iter().sum();
         assert_eq!(
             self.received,
@@ -296,20 +369,21 @@ impl World {
     pub fn calm_down(&mut self) {
         while let Some(mut request) = self.live.pop() {
             self.give_back(&mut request, None);
+            self.give_hedge_back(&mut request, None);
             self.end(request, Event::Cancelled(Cancel::Caller));
         }
-        assert_eq!(self.limiter.in_flight(), 0);
+        assert_eq!((self.limiter.in_flight(), self.second_limiter.in_flight()), (0, 0));
         for _ in 0..4 {
             self.now = self.now + Duration::from_mins(61);
             self.limiter_shadow.advance(self.now);
             let permit = self.breaker.admit(self.now).expect("a probe after the open time");
             self.breaker.settle(permit, Verdict::Success, self.now);
+            let permit = self.second_breaker.admit(self.now).expect("the second's as well");
+            self.second_breaker.settle(permit, Verdict::Success, self.now);
             assert!(self.limiter.would_admit(1, self.now), "a debt outlived the hour");
         }
-        assert_eq!(
-            self.breaker.state(self.now),
-            StateName::Closed,
-            "the breaker found back"
-        );
+        for breaker in [&self.breaker, &self.second_breaker] {
+            assert_eq!(breaker.state(self.now), StateName::Closed, "the breaker found back");
+        }
     }
 }

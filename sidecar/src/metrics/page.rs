@@ -135,16 +135,22 @@ fn values() -> Vec<Values> {
         list: Some(list.to_vec()),
     };
     let mut codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
-    codes.extend(["", "ok", "cancelled", "circuit_open", "no_key", "other"]);
+    codes.extend(["", "ok", "cancelled", "circuit_open", "no_key", "retry_budget", "other"]);
+    let mut outcomes = Outcome::ALL.map(Outcome::as_str).to_vec();
+    outcomes.extend(["won", "lost", "failed"]);
     vec![
         named("provider", "the name of a ProviderConfig, or `other`"),
         named("model", "the name of a model that the ProviderConfig lists, or `other`"),
         Values {
             label: "code",
-            meaning: "a code of [errors.md](errors.md); nothing for a request that went well; `ok` and `cancelled` for attempts; `circuit_open` and `no_key` for switches; `other` where there is no room",
+            meaning: "a code of [errors.md](errors.md); nothing for a request that went well; `ok` and `cancelled` for attempts; `circuit_open`, `no_key` and `retry_budget` for switches; `other` where there is no room",
             list: Some(codes),
         },
-        closed("outcome", "how a request ended", &Outcome::ALL.map(Outcome::as_str)),
+        Values {
+            label: "outcome",
+            meaning: "how a request ended; what became of a hedge (`won`, `lost`, `failed`, `cancelled`)",
+            list: Some(outcomes),
+        },
         closed("dialect", "what the caller speaks", &Dialect::ALL.map(Dialect::as_str)),
         closed("kind", "what was counted", &TOKEN_KINDS),
         closed(
@@ -156,7 +162,7 @@ fn values() -> Vec<Values> {
         closed(
             "door",
             "where connections come in: for the app, or for kubelet and Prometheus",
-            &["app", "admin"],
+            &["app", "admin", "other"],
         ),
         closed(
             "reason",

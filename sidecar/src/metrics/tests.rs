@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::genai::Detail;
 use super::*;
+use crate::proxy::hedges::Outcome as Hedge;
 use crate::proxy::traffic::{Ended, Handles};
 use crate::state::States;
 
@@ -42,6 +43,8 @@ fn config(providers: usize, models: usize) -> Config {
 pub(super) fn driven(config: &Config) -> Metrics {
     let metrics = Metrics::new();
     metrics.fit(config);
+    metrics.pressure.cannot_accept(crate::pressure::Door::App);
+    metrics.pressure.connection_ended("malformed");
     let states = States::default();
     let now = Moment::ZERO;
     let second = Duration::from_secs(1);
@@ -59,7 +62,7 @@ pub(super) fn driven(config: &Config) -> Metrics {
         for name in ["x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"] {
             headers.insert(name, HeaderValue::from_static("7"));
         }
-        state.observe(&headers, now, 0);
+        state.observe(None, &headers, now, 0);
         for which in [Which::Requests, Which::Tokens, Which::Concurrency] {
             state.count_limited(which);
         }
@@ -74,6 +77,10 @@ pub(super) fn driven(config: &Config) -> Metrics {
             metrics.traffic.fell_back(state.name(), code.as_str());
         }
         metrics.traffic.fell_back(state.name(), "no_key");
+        metrics.traffic.fell_back(state.name(), "retry_budget");
+        for outcome in [Hedge::Won, Hedge::Lost, Hedge::Failed, Hedge::Cancelled] {
+            metrics.hedges.sent(state.name()).ended(outcome);
+        }
         metrics.traffic.fell_back(state.name(), "circuit_open");
         for transition in transitions() {
             metrics
@@ -209,7 +216,7 @@ fn what_has_no_series_of_its_own_is_still_in_the_sums() {
     // Each of ten providers: one listed model and two that are not, each well, cancelled and failed in every way.
     let each = 3 * (Code::ALL.len() + 2);
     assert_eq!(sum(&text, "bowsprit_attempts_total"), 10 * each);
-    assert_eq!(sum(&text, "bowsprit_fallbacks_total"), 10 * (Code::ALL.len() + 2));
+    assert_eq!(sum(&text, "bowsprit_fallbacks_total"), 10 * (Code::ALL.len() + 3));
     assert_eq!(sum(&text, "bowsprit_requests_total"), 2 + 2 * Code::ALL.len());
     assert_eq!(sum(&text, "bowsprit_tokens_total"), 10 * 3 * 1_850);
 }
@@ -376,7 +383,9 @@ fn has_field(value: &serde_json::Value, text: &str) -> bool {
 /// Not asserted, as machines differ: `cargo test --profile fast -p bowsprit-sidecar --lib update_costs -- --nocapture`.
 #[test]
 fn an_update_costs_this() {
-    const TIMES: u32 = 1_000_000;
+    const TIMES: u32 = if cfg!(debug_assertions) { 1_000 } else { 50_000 };
+    // The best of so many rounds: the others were interrupted.
+    const ROUNDS: u32 = 40;
     let config = config(10, 1);
     let metrics = Metrics::new();
     metrics.fit(&config);
@@ -394,11 +403,13 @@ fn an_update_costs_this() {
     };
     let measure = |what: &str, update: &dyn Fn(u32)| {
         update(0);
-        let begun = Instant::now();
-        for n in 0..TIMES {
-            update(n);
-        }
-        let each = begun.elapsed().as_nanos() as f64 / f64::from(TIMES);
+        let round = |_| {
+            let begun = Instant::now();
+            (0..TIMES).for_each(update);
+            begun.elapsed()
+        };
+        let best = (0..ROUNDS).map(round).min().unwrap_or_default();
+        let each = best.as_nanos() as f64 / f64::from(TIMES);
         println!("{each:7.1} ns  {what}");
     };
     measure("counter: a request begins", &|_| {

@@ -76,12 +76,10 @@ pub(super) async fn admit(
     story.waited();
     failpoint::hit(&parts.headers, failpoint::ADMIT);
     app.metrics.traffic.taken(body.len());
-    if parts
-        .headers
-        .get("x-stainless-retry-count")
-        .is_some_and(|count| count != "0")
-    {
+    let retries = retries_before(&parts.headers);
+    if retries > 0 {
         app.metrics.traffic.sdk_retried();
+        story.retried_before(retries);
     }
     let mut call = facts(route, &body)?;
     call.query = query(parts.uri.query());
@@ -200,6 +198,17 @@ fn facts(route: &Route, body: &Bytes) -> Result<Box<Call>, Refusal> {
     Ok(call)
 }
 
+/// How often the caller's SDK says that it made this request before. What is no number counts as once: it said something.
+fn retries_before(headers: &HeaderMap) -> u32 {
+    headers.get("x-stainless-retry-count").map_or(0, |count| {
+        count
+            .to_str()
+            .ok()
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or(1)
+    })
+}
+
 /// Of these bodies only what names the model is looked at.
 fn other_facts(call: &mut Call, in_path: Option<&String>, body: &Bytes) -> Result<(), Refusal> {
     call.model = match in_path {
@@ -224,6 +233,17 @@ fn query(query: Option<&str>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_sdk_says_how_often_it_tried_before() {
+        let told = |count: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-stainless-retry-count", count.parse().unwrap());
+            retries_before(&headers)
+        };
+        assert_eq!(retries_before(&HeaderMap::new()), 0);
+        assert_eq!((told("0"), told("2"), told("many")), (0, 2, 1));
+    }
 
     #[test]
     fn a_key_in_the_query_is_never_passed_on() {

@@ -15,16 +15,16 @@ use bowsprit_core::dialect::{
 };
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bowsprit_core::headroom;
-use bowsprit_core::lifecycle::Event;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Version, response};
 use tokio::time::Instant;
 
 use super::admit::{Call, Kind};
 use super::headers;
+use super::id::RequestId;
 use super::in_flight::InFlight;
+use super::pace::Pace;
 use super::prepare::Prepared;
-use super::story::Story;
 use super::stream::Started;
 use super::take::{Limits, StartFault, Taken, hold, take};
 use crate::failpoint;
@@ -32,6 +32,10 @@ use crate::limits::{ANSWER_HELD, ANSWER_TRANSLATED, ERROR_BODY};
 use crate::live::Upstream;
 use crate::time::{unix_millis, unix_now};
 use crate::upstream::{Answer, AnswerBody, Fault, Outgoing};
+
+/// Who closes an idle connection did so before our request arrived, and the news is back within a round trip. What breaks
+/// off later than this broke off at work, which may have cost money.
+const IDLE_CLOSE: Duration = Duration::from_secs(1);
 
 /// A good answer.
 #[allow(
@@ -76,10 +80,22 @@ pub(super) struct Failure {
     pub original: Option<(StatusCode, HeaderMap, Bytes)>,
 }
 
+/// What an attempt came to.
+pub(super) struct Ran {
+    /// A good answer, or why there is none.
+    pub result: Result<Success, Box<Failure>>,
+    /// Its time.
+    pub pace: Pace,
+}
+
 /// One attempt's facts.
 pub(super) struct Attempt<'a> {
     /// The request.
     pub call: &'a Call,
+    /// Its id.
+    pub id: &'a RequestId,
+    /// Whether a stream is held until its first content; else it is the answer as soon as its head is here.
+    pub hold: bool,
     /// What to send.
     pub prepared: &'a Prepared,
     /// Where to.
@@ -90,12 +106,17 @@ pub(super) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Makes the exchange.
-    pub(super) async fn run(mut self, story: &mut Story) -> Result<Success, Box<Failure>> {
-        let begun_at = story.now();
+    pub(super) async fn run(self, mut pace: Pace) -> Ran {
+        let result = self.exchange(&mut pace).await;
+        Ran { result, pace }
+    }
+
+    async fn exchange(mut self, pace: &mut Pace) -> Result<Success, Box<Failure>> {
+        let begun_at = pace.now();
         let begun = self.in_flight.instant(begun_at);
         let limits = Limits::new(self.upstream.provider.timeouts, begun);
-        let sent = tokio::time::timeout_at(self.head_deadline(&limits, begun), self.send(story)).await;
-        let now = story.waited();
+        let sent = tokio::time::timeout_at(self.head_deadline(&limits, begun), self.send(begun_at)).await;
+        let now = pace.waited();
         let answer = match sent {
             Ok(Ok(answer)) => answer,
             Ok(Err(fault)) => return Err(self.transport(fault.kind, fault.detail)),
@@ -106,14 +127,15 @@ impl Attempt<'_> {
         };
         self.in_flight.answered_after(now - begun_at);
         let Answer { mut head, body } = answer;
-        self.upstream.state.observe(&head.headers, now, unix_millis());
+        let key = self.in_flight.key();
+        self.upstream.state.observe(key, &head.headers, now, unix_millis());
         let encoded = headers::is_encoded(&head.headers);
         headers::to_caller(&mut head.headers);
         headers::scrub(&mut head.headers, self.in_flight.key());
         // The version is each connection's own: HTTP/1.0 towards the app would hide a broken answer's missing end.
         head.version = Version::HTTP_11;
         if !head.status.is_success() {
-            return Err(self.refused(head, body, &limits, encoded, story).await);
+            return Err(self.refused(head, body, &limits, encoded, pace).await);
         }
         if encoded && !self.prepared.same {
             return Err(self.malformed("the answer is compressed although no compression was asked for"));
@@ -121,17 +143,17 @@ impl Attempt<'_> {
         if self.call.kind == Kind::Generate && self.call.stream {
             let is_stream = headers::is_event_stream(&head.headers) || self.call.array;
             if is_stream && !encoded {
-                return self.open(head, body, limits, begun, story).await;
+                return self.open(head, body, limits, begun, pace).await;
             }
             if !self.prepared.same {
                 return Err(self.malformed("a stream was asked for, and something else came"));
             }
-            return Ok(self.pass(head, body, limits, VecDeque::new(), story));
+            return Ok(self.pass(head, body, limits, VecDeque::new(), pace));
         }
         if self.call.kind != Kind::Generate && headers::is_event_stream(&head.headers) {
-            return Ok(self.pass(head, body, limits, VecDeque::new(), story));
+            return Ok(self.pass(head, body, limits, VecDeque::new(), pace));
         }
-        self.plain(head, body, limits, encoded, story).await
+        self.plain(head, body, limits, encoded, pace).await
     }
 
     fn head_deadline(&self, limits: &Limits, begun: Instant) -> Instant {
@@ -157,11 +179,24 @@ impl Attempt<'_> {
         }
     }
 
-    async fn send(&self, story: &Story) -> Result<Answer, Fault> {
+    /// Sends the request. An idle connection may turn out to be closed just as the request is written: that says nothing
+    /// about the provider, so it is sent once more over a new one, as if it had been so from the start.
+    async fn send(&self, begun: Moment) -> Result<Answer, Fault> {
         let origin = match &self.upstream.origin {
             Ok(origin) => origin,
             Err(why) => return Err(Fault::new(TransportFault::Tls, why)),
         };
+        let connect = self.upstream.provider.timeouts.connect;
+        match origin.send(self.request(), connect).await {
+            Err(fault) if fault.reused && self.in_flight.now() - begun < IDLE_CLOSE => {
+                tracing::debug!(request_id = self.id.as_str(), %fault, "an idle connection was closed; sent anew");
+                origin.send_anew(self.request(), connect).await
+            }
+            sent => sent,
+        }
+    }
+
+    fn request(&self) -> Request<Outgoing> {
         let mut request = Request::new(Outgoing::from(self.prepared.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.prepared.uri.clone();
@@ -171,9 +206,9 @@ impl Attempt<'_> {
             self.prepared.same,
             self.upstream,
             self.in_flight.key(),
-            story.id(),
+            self.id,
         );
-        origin.send(request, self.upstream.provider.timeouts.connect).await
+        request
     }
 
     /// A plain answer: held whole, or, if it is very large and needs no translation, let flow from there.
@@ -183,20 +218,20 @@ impl Attempt<'_> {
         mut body: AnswerBody,
         limits: Limits,
         encoded: bool,
-        story: &mut Story,
+        pace: &mut Pace,
     ) -> Result<Success, Box<Failure>> {
         let limit = if self.prepared.same {
             ANSWER_HELD
         } else {
             ANSWER_TRANSLATED
         };
-        let from = self.in_flight.instant(story.now());
-        let taken = take(&mut body, &limits, limit, from, &story.app().memory).await;
-        story.waited();
+        let from = self.in_flight.instant(pace.now());
+        let taken = take(&mut body, &limits, limit, from, self.in_flight.memory()).await;
+        pace.waited();
         let whole = match taken {
             Ok(Taken::Whole(whole)) => whole,
             Ok(Taken::Part(held) | Taken::NoRoom(held)) if self.prepared.same => {
-                return Ok(self.pass(head, body, limits, held, story));
+                return Ok(self.pass(head, body, limits, held, pace));
             }
             Ok(Taken::NoRoom(_)) => return Err(no_room()),
             Ok(Taken::Part(_)) => return Err(self.malformed("the answer is too large to translate")),
@@ -204,8 +239,8 @@ impl Attempt<'_> {
         };
         let provider = self.prepared.wire;
         if !self.prepared.same {
-            return match self.prepared.say(self.call, &whole, &self.context(story)) {
-                Ok((body, usage)) => Ok(self.whole(story.now(), json(head), body, usage)),
+            return match self.prepared.say(self.call, &whole, &self.context()) {
+                Ok((body, usage)) => Ok(self.whole(pace.now(), json(head), body, usage)),
                 Err(kind) => Err(self.in_body(kind, &whole)),
             };
         }
@@ -220,7 +255,7 @@ impl Attempt<'_> {
         {
             return Err(self.in_body(kind, &whole));
         }
-        Ok(self.whole(story.now(), head, whole, usage))
+        Ok(self.whole(pace.now(), head, whole, usage))
     }
 
     fn whole(self, now: Moment, head: response::Parts, body: Bytes, usage: Option<Usage>) -> Success {
@@ -235,9 +270,9 @@ impl Attempt<'_> {
         body: AnswerBody,
         limits: Limits,
         held: VecDeque<Bytes>,
-        story: &mut Story,
+        pace: &mut Pace,
     ) -> Success {
-        story.event(Event::StreamOpened);
+        pace.opened();
         let started = Started {
             body,
             watch: None,
@@ -259,18 +294,33 @@ impl Attempt<'_> {
         mut body: AnswerBody,
         limits: Limits,
         begun: Instant,
-        story: &mut Story,
+        pace: &mut Pace,
     ) -> Result<Success, Box<Failure>> {
-        story.event(Event::StreamOpened);
+        pace.opened();
         let mut watch = Stream::new(
             self.prepared.wire,
             self.call.dialect,
-            self.context(story),
+            self.context(),
             self.prepared.hide_usage,
         );
         let deadline = limits.ends.min(begun + limits.timeouts.first_token);
+        let head = if self.prepared.same { head } else { event_stream(head) };
+        if !self.hold {
+            let started = Started {
+                body,
+                watch: Some(watch),
+                held: VecDeque::new(),
+                limits: limits.until_content(deadline),
+                ended: false,
+            };
+            return Ok(Success::Flowing {
+                head,
+                started: Box::new(started),
+                in_flight: self.in_flight,
+            });
+        }
         let held = tokio::time::timeout_at(deadline, hold(&mut body, &mut watch)).await;
-        story.waited();
+        pace.waited();
         let (held, ended) = match held {
             Ok(Ok(held)) => held,
             Ok(Err(StartFault::Transport(fault))) => return Err(self.transport(fault.kind, fault.detail)),
@@ -281,7 +331,6 @@ impl Attempt<'_> {
                 return Err(self.transport(fault, text));
             }
         };
-        let head = if self.prepared.same { head } else { event_stream(head) };
         let started = Started {
             body,
             watch: Some(watch),
@@ -296,13 +345,13 @@ impl Attempt<'_> {
         })
     }
 
-    fn context(&self, story: &Story) -> AnswerContext {
+    fn context(&self) -> AnswerContext {
         if self.prepared.same {
             return AnswerContext::default();
         }
         AnswerContext {
             model: self.call.model.clone(),
-            id: story.id().as_str().to_owned(),
+            id: self.id.as_str().to_owned(),
             created: unix_now().as_secs(),
             include_usage: self.call.include_usage,
             show_thoughts: self.prepared.show_thoughts,
@@ -394,11 +443,11 @@ impl Attempt<'_> {
         mut body: AnswerBody,
         limits: &Limits,
         encoded: bool,
-        story: &mut Story,
+        pace: &mut Pace,
     ) -> Box<Failure> {
-        let from = self.in_flight.instant(story.now());
-        let taken = take(&mut body, limits, ERROR_BODY, from, &story.app().memory).await;
-        story.waited();
+        let from = self.in_flight.instant(pace.now());
+        let taken = take(&mut body, limits, ERROR_BODY, from, self.in_flight.memory()).await;
+        pace.waited();
         // A broken error body is still an error of that status.
         let body = match taken {
             Ok(Taken::Whole(body)) => body,

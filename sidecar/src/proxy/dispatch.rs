@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::OnLimit;
+use bowsprit_core::config::{OnLimit, Provider};
 use bowsprit_core::dialect::RequestError;
 use bowsprit_core::fault::Code;
 use bowsprit_core::lifecycle::{Event, State};
 use bowsprit_core::limiter::Limited;
-use bowsprit_core::plan::{self, Plan, Why};
+use bowsprit_core::plan::{self, Availability, Plan, Reason, Why};
+use bowsprit_crds::model_route::MidStreamFailover;
 use http::Response;
 
 use super::admit::{Call, Kind};
 use super::attempt::{Attempt, Failure, Success};
+use super::id::RequestId;
 use super::in_flight::InFlight;
 use super::prepare::{Prepared, prepare};
 use super::refuse::{self, Refusal};
@@ -25,9 +27,10 @@ use super::story::Story;
 use crate::app::App;
 use crate::body::Body;
 use crate::live::{Live, Upstream};
-use crate::state::{Lease, Refused};
+use crate::state::{Lease, ProviderState, Refused, Turn};
 
 mod conclude;
+mod race;
 mod verdict;
 
 pub(super) use conclude::local_limit;
@@ -46,6 +49,7 @@ pub(super) async fn dispatch(app: &Arc<App>, live: &Arc<Live>, story: Box<Story>
         story,
         plan,
         failure: None,
+        unsupported: None,
         blocked: Vec::new(),
         dropped: Vec::new(),
     };
@@ -70,20 +74,38 @@ pub(super) async fn dispatch(app: &Arc<App>, live: &Arc<Live>, story: Box<Story>
 }
 
 fn make_plan(live: &Live, call: &Call, now: Moment) -> Plan {
-    let view = |provider: &bowsprit_core::config::Provider, model: &str| {
-        let upstream = live
-            .upstreams()
-            .iter()
-            .find(|upstream| std::ptr::eq(Arc::as_ptr(&upstream.provider), provider));
-        upstream.map_or(
-            plan::Availability::Unavailable {
-                why: Why::NotHere,
-                retry_in: None,
-            },
-            |upstream| upstream.state.availability(model, call.tokens, now),
-        )
-    };
+    let view = Standing { live, call, now };
     plan::plan(&live.config, call.dialect, &call.model, &view, &mut fastrand::f64)
+}
+
+/// The providers as they stand for this request.
+struct Standing<'a> {
+    live: &'a Live,
+    call: &'a Call,
+    now: Moment,
+}
+
+impl Standing<'_> {
+    fn of(&self, provider: &Provider) -> Option<&ProviderState> {
+        let mut upstreams = self.live.upstreams().iter();
+        let upstream = upstreams.find(|upstream| std::ptr::eq(Arc::as_ptr(&upstream.provider), provider));
+        upstream.map(|upstream| &*upstream.state)
+    }
+}
+
+impl plan::View for Standing<'_> {
+    fn availability(&self, provider: &Provider, model: &str) -> Availability {
+        let gone = Availability::Unavailable {
+            why: Why::NotHere,
+            retry_in: None,
+        };
+        let state = self.of(provider);
+        state.map_or(gone, |state| state.availability(model, self.call.tokens, self.now))
+    }
+
+    fn score(&self, provider: &Provider) -> f64 {
+        self.of(provider).map_or(0.0, |state| state.score(self.now))
+    }
 }
 
 /// Why no candidate answered.
@@ -108,43 +130,30 @@ struct Round<'a> {
     story: Box<Story>,
     plan: Plan,
     failure: Option<Box<Failure>>,
+    /// What a candidate of another dialect could not be asked.
+    unsupported: Option<RequestError>,
     blocked: Vec<Blocked>,
     dropped: Vec<String>,
 }
 
 impl Round<'_> {
     async fn run(&mut self) -> Result<Success, Stop> {
-        let mut unsupported: Option<RequestError> = None;
-        for index in 0..self.plan.candidates.len() {
-            let Some(candidate) = self.plan.candidates.get(index) else {
-                break;
-            };
-            let Some(upstream) = self.live.upstream(&candidate.provider).map(Arc::clone) else {
+        let mut index = 0;
+        while index < self.plan.candidates.len() {
+            let Some(mut candidate) = self.candidate(index)? else {
+                index += 1;
                 continue;
             };
-            let model = Arc::clone(&candidate.model);
-            let prepared = match prepare(self.call, &upstream, &model, self.plan.route.as_deref()) {
-                Ok(prepared) => prepared,
-                // Another dialect may be able to carry it.
-                Err(error) if error.code == Code::ValUnsupported => {
-                    unsupported.get_or_insert(error);
-                    continue;
-                }
-                Err(error) => return Err(Stop::Refuse(Box::new(error.into()))),
-            };
-            let candidate = Candidate {
-                index,
-                last: index + 1 == self.plan.candidates.len(),
-                upstream,
-                model,
-                prepared,
-            };
-            if let Some(success) = self.try_candidate(&candidate).await? {
+            if self.may_go_to(&candidate)
+                && let Some(success) = self.try_candidate(&mut candidate).await?
+            {
                 self.dropped = candidate.prepared.dropped;
                 return Ok(success);
             }
+            // A hedge may have moved on to a later one.
+            index = candidate.index + 1;
         }
-        match unsupported {
+        match self.unsupported.take() {
             Some(error) if self.failure.is_none() && self.blocked.is_empty() => {
                 Err(Stop::Refuse(Box::new(error.into())))
             }
@@ -152,58 +161,91 @@ impl Round<'_> {
         }
     }
 
-    /// All attempts at one candidate. `None`: the next one's turn.
-    async fn try_candidate(&mut self, candidate: &Candidate) -> Result<Option<Success>, Stop> {
+    /// A candidate of the plan with the request as it understands it. `None`: it cannot carry it.
+    fn candidate(&mut self, index: usize) -> Result<Option<Candidate>, Stop> {
+        let Some(planned) = self.plan.candidates.get(index) else {
+            return Ok(None);
+        };
+        let Some(upstream) = self.live.upstream(&planned.provider).map(Arc::clone) else {
+            return Ok(None);
+        };
+        let model = Arc::clone(&planned.model);
+        match prepare(self.call, &upstream, &model, self.plan.route.as_deref()) {
+            Ok(prepared) => Ok(Some(Candidate {
+                index,
+                last: index + 1 == self.plan.candidates.len(),
+                last_resort: planned.reason == Reason::LastResort,
+                upstream,
+                model,
+                prepared,
+                attempts: 0,
+                tried_keys: Vec::new(),
+            })),
+            // Another dialect may be able to carry it.
+            Err(error) if error.code == Code::ValUnsupported => {
+                self.unsupported.get_or_insert(error);
+                Ok(None)
+            }
+            Err(error) => Err(Stop::Refuse(Box::new(error.into()))),
+        }
+    }
+
+    /// Whether this candidate may be asked after another has failed: one that answers always, another while there is
+    /// room in the retry budget.
+    fn may_go_to(&mut self, candidate: &Candidate) -> bool {
         let state = &candidate.upstream.state;
-        state.deposit(self.story.now());
-        let mut tried_keys: Vec<String> = Vec::new();
-        let mut attempts = 0;
+        if self.failure.is_none() || state.is_trusted(&candidate.model) || self.withdraw(candidate) {
+            return true;
+        }
+        self.block(candidate, None, None, "retry_budget");
+        false
+    }
+
+    /// Takes one attempt from the pod's retry budget.
+    fn withdraw(&self, candidate: &Candidate) -> bool {
+        let settings = &candidate.upstream.provider.retry.budget;
+        let taken = self.app.ground.states.budget().withdraw(settings, self.story.now());
+        if !taken {
+            self.app.metrics.traffic.retry_denied(candidate.upstream.state.name());
+        }
+        taken
+    }
+
+    /// All attempts at one candidate, and at a later one that was asked as a hedge. `None`: the next one's turn.
+    async fn try_candidate(&mut self, candidate: &mut Candidate) -> Result<Option<Success>, Stop> {
         loop {
             let Some(lease) = self.place(candidate).await? else {
                 return Ok(None);
             };
-            let base_url = &candidate.upstream.provider.base_url;
-            let Ok(key) = state.choose_key(base_url, &tried_keys, self.story.now()) else {
-                drop(lease);
+            let Some(out) = self.launch(candidate, lease) else {
                 self.block(candidate, None, None, "no_key");
                 return Ok(None);
             };
-            self.sent_out(candidate);
-            attempts += 1;
-            let key_name = key
-                .as_ref()
-                .map(|key| key.name.clone())
-                .filter(|_| state.has_several_keys());
-            let in_flight = InFlight::new(
-                self.app,
-                &candidate.upstream,
-                &candidate.model,
-                lease,
-                key,
-                self.call.input_tokens,
-            )
-            .forwarding(self.call.kind != Kind::Generate);
-            let attempt = Attempt {
-                call: self.call,
-                prepared: &candidate.prepared,
-                upstream: &candidate.upstream,
-                in_flight,
+            let result = if self.may_race(candidate) {
+                // Boxed: what few requests need must not weigh on all of them.
+                Box::pin(self.race(candidate, out)).await
+            } else {
+                let hold = self.holds();
+                let attempt = candidate.attempt(self.call, self.story.id(), hold, out.in_flight);
+                let ran = attempt.run(self.story.pace()).await;
+                self.story.resume(ran.pace);
+                candidate
+                    .tried_keys
+                    .extend(out.key_name.filter(|_| ran.result.is_err()));
+                ran.result
             };
-            let failure = match attempt.run(&mut self.story).await {
+            let failure = match result {
                 Ok(success) => return Ok(Some(success)),
                 Err(failure) => failure,
             };
-            tried_keys.extend(key_name);
-            let then = self.judge(candidate, &failure, attempts, &tried_keys);
+            let state = &candidate.upstream.state;
+            let then = self.judge(candidate, &failure);
             let code = failure.code;
             self.log_failure(candidate, &failure, &then);
             self.failure = Some(failure);
             match then {
                 Then::Stop => return Err(Stop::Exhausted),
                 Then::Next => {
-                    if candidate.last {
-                        return Err(Stop::Exhausted);
-                    }
                     self.app.metrics.traffic.fell_back(state.name(), code.as_str());
                     self.story.event(Event::AttemptFailed {
                         code,
@@ -219,6 +261,45 @@ impl Round<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether streams are held until their first content, so that a failure before it can still be answered by another.
+    fn holds(&self) -> bool {
+        let route = self.plan.route.as_ref();
+        route.is_none_or(|route| route.mid_stream_failover == MidStreamFailover::Restart)
+    }
+
+    /// Sends an attempt on its way: a key, a word to the lifecycle. `None`: no key is usable.
+    fn launch(&mut self, candidate: &mut Candidate, lease: Lease) -> Option<Out> {
+        let upstream = &candidate.upstream;
+        let (state, base_url) = (&upstream.state, &upstream.provider.base_url);
+        let now = self.story.now();
+        let key = state.choose_key(base_url, &candidate.tried_keys, now).ok()?;
+        let key_name = key
+            .as_ref()
+            .map(|key| key.name.clone())
+            .filter(|_| state.has_several_keys());
+        if self.story.attempts() == 0 {
+            self.count_in(now);
+        }
+        self.sent_out(candidate);
+        candidate.attempts += 1;
+        let (upstream, model) = (&candidate.upstream, &candidate.model);
+        Some(Out {
+            in_flight: InFlight::new(self.app, upstream, model, lease, key, self.call.input_tokens)
+                .forwarding(self.call.kind != Kind::Generate),
+            key_name,
+        })
+    }
+
+    /// Counts a request towards the retry budget. What an SDK marks as its own retry is no new request.
+    fn count_in(&self, now: Moment) {
+        let mut budget = self.app.ground.states.budget();
+        if self.story.caller_retries() == 0 {
+            budget.deposit(now);
+        } else {
+            budget.spend(now);
         }
     }
 
@@ -245,10 +326,17 @@ impl Round<'_> {
         let upstream = &candidate.upstream;
         let provider = &upstream.provider;
         let give_up_at = self.story.now() + provider.max_wait;
-        let mut counted = false;
+        let mut turn: Option<Turn> = None;
+        if candidate.last_resort && provider.on_limit == OnLimit::Wait {
+            self.wait_for_headroom(candidate).await;
+        }
         loop {
             let now = self.story.now();
-            let limited = match upstream.state.admit(&candidate.model, self.call.tokens, now) {
+            let place = match &turn {
+                None => upstream.state.admit(&candidate.model, self.call.tokens, now),
+                Some(turn) => turn.admit(&candidate.model, self.call.tokens, now),
+            };
+            let limited = match place {
                 Ok(lease) => return Ok(Some(lease)),
                 Err(Refused::CircuitOpen(retry_in)) => {
                     self.block(candidate, None, retry_in, "circuit_open");
@@ -256,7 +344,7 @@ impl Round<'_> {
                 }
                 Err(Refused::Limited(limited)) => limited,
             };
-            if !std::mem::replace(&mut counted, true) {
+            if turn.is_none() {
                 upstream.state.count_limited(limited.which);
             }
             let left = give_up_at - now;
@@ -277,10 +365,21 @@ impl Round<'_> {
             if matches!(self.story.state(), State::Idle | State::Validating | State::Retrying) {
                 self.story.event(Event::Limited { wait: limited.retry_in });
             }
-            // Whichever comes first: the time is up, or a request gave its place back.
-            let _ = tokio::time::timeout(wait, upstream.state.freed()).await;
+            turn.get_or_insert_with(|| upstream.state.queue()).wait(wait).await;
             let waited = self.story.waited() - now;
             upstream.state.count_wait(waited);
+        }
+    }
+
+    /// Waits until the provider takes requests again, by its own word: rather than hear the 429 that it announced.
+    async fn wait_for_headroom(&mut self, candidate: &Candidate) {
+        let upstream = &candidate.upstream;
+        let wait = upstream.state.short_for(self.call.tokens, self.story.now());
+        if let Some(wait) = wait.filter(|wait| *wait <= upstream.provider.max_wait) {
+            if matches!(self.story.state(), State::Idle | State::Validating | State::Retrying) {
+                self.story.event(Event::Limited { wait: Some(wait) });
+            }
+            self.sleep(wait).await;
         }
     }
 
@@ -312,7 +411,32 @@ impl Round<'_> {
 struct Candidate {
     index: usize,
     last: bool,
+    /// It would be passed over if there were anybody else.
+    last_resort: bool,
     upstream: Arc<Upstream>,
     model: Arc<str>,
     prepared: Prepared,
+    attempts: u32,
+    /// Credentials that were used, where there are several.
+    tried_keys: Vec<String>,
+}
+
+impl Candidate {
+    fn attempt<'a>(&'a self, call: &'a Call, id: &'a RequestId, hold: bool, in_flight: InFlight) -> Attempt<'a> {
+        Attempt {
+            call,
+            id,
+            hold,
+            prepared: &self.prepared,
+            upstream: &self.upstream,
+            in_flight,
+        }
+    }
+}
+
+/// An attempt on its way out.
+struct Out {
+    in_flight: InFlight,
+    /// Its credential's name, where there are several.
+    key_name: Option<String>,
 }

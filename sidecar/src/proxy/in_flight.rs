@@ -13,6 +13,7 @@ use super::traffic::{self, Handles};
 use crate::app::App;
 use crate::keys::Chosen;
 use crate::live::Upstream;
+use crate::memory::Memory;
 use crate::state::Lease;
 
 /// An attempt under way. Ended once by [`InFlight::finish`]; dropped, the caller has left.
@@ -62,6 +63,11 @@ impl InFlight {
         self.app.clock.now()
     }
 
+    /// The budget for what is held of its answer.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.app.memory
+    }
+
     /// A moment of that clock as the runtime counts time.
     pub fn instant(&self, moment: Moment) -> Instant {
         self.app.clock.instant(moment)
@@ -101,7 +107,7 @@ impl InFlight {
         } else {
             used
         };
-        lease.settle(decision.breaker, used, now);
+        lease.settle(&decision, used, now);
         if let Some(key) = &self.key {
             match decision.key {
                 KeyVerdict::Fine if decision.breaker == Verdict::Success => state.accept_key(key),

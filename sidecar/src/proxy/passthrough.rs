@@ -39,7 +39,7 @@ use crate::body::Body;
 use crate::keys::Chosen;
 use crate::limits::ERROR_BODY;
 use crate::live::{Live, Upstream};
-use crate::state::{Lease, PASS_THROUGH, Refused};
+use crate::state::{Lease, PASS_THROUGH, Refused, Turn};
 use crate::time::unix_millis;
 use crate::upstream::{Answer, AnswerBody, Fault, Outgoing, Sending, Stalled, UploadError};
 
@@ -192,10 +192,14 @@ impl Passing<'_> {
     async fn place(&self, story: &mut Story) -> Result<Lease, Refusal> {
         let provider = &self.upstream.provider;
         let give_up_at = story.now() + provider.max_wait;
-        let mut counted = false;
+        let mut turn: Option<Turn> = None;
         loop {
             let now = story.now();
-            let limited = match self.upstream.state.admit(PASS_THROUGH, 0, now) {
+            let place = match &turn {
+                None => self.upstream.state.admit(PASS_THROUGH, 0, now),
+                Some(turn) => turn.admit(PASS_THROUGH, 0, now),
+            };
+            let limited = match place {
                 Ok(lease) => return Ok(lease),
                 Err(Refused::CircuitOpen(retry_in)) => {
                     let text = format!(
@@ -207,7 +211,7 @@ impl Passing<'_> {
                 }
                 Err(Refused::Limited(limited)) => limited,
             };
-            if !std::mem::replace(&mut counted, true) {
+            if turn.is_none() {
                 self.upstream.state.count_limited(limited.which);
             }
             let left = give_up_at - now;
@@ -219,8 +223,9 @@ impl Passing<'_> {
             if matches!(story.state(), State::Idle | State::Validating) {
                 story.event(Event::Limited { wait: limited.retry_in });
             }
-            let _ = tokio::time::timeout(wait, self.upstream.state.freed()).await;
-            story.waited();
+            turn.get_or_insert_with(|| self.upstream.state.queue()).wait(wait).await;
+            let waited = story.waited() - now;
+            self.upstream.state.count_wait(waited);
         }
     }
 

@@ -361,6 +361,13 @@ mod tests {
             ("POST", "/v1/responses", Dialect::OpenAiResponses, "responses"),
             ("POST", "/responses", Dialect::OpenAiResponses, "responses"),
             ("POST", "/v1/embeddings", Dialect::OpenAiChat, "embeddings"),
+            (
+                "POST",
+                "/v1/responses/input_tokens",
+                Dialect::OpenAiResponses,
+                "count_tokens",
+            ),
+            ("POST", "/v1beta/models/g:countTokens", Dialect::Gemini, "count_tokens"),
             ("GET", "/v1/models", Dialect::OpenAiChat, "models"),
             ("GET", "/v1beta/models", Dialect::Gemini, "models"),
         ] {

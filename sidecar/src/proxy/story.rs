@@ -14,6 +14,7 @@ use bowsprit_core::lifecycle::{Cancel, Event, Machine, Outcome, State};
 use http::StatusCode;
 
 use super::id::{RequestId, TraceId};
+use super::pace::Pace;
 use crate::app::App;
 use crate::drain::Token;
 use crate::live::Upstream;
@@ -27,9 +28,7 @@ pub struct Story {
     operation: &'static str,
     machine: Machine,
     begun: Moment,
-    now: Moment,
-    /// Time spent waiting for the caller's body, providers, places and backoffs.
-    waited: Duration,
+    pace: Pace,
     /// The caller's trace.
     pub trace: Option<TraceId>,
     /// The model asked for.
@@ -52,15 +51,14 @@ impl Story {
     /// Counts a request in.
     pub fn begin(app: &Arc<App>, id: RequestId, dialect: Dialect, operation: &'static str) -> Box<Self> {
         app.metrics.traffic.begun(dialect);
-        let now = app.clock.now();
+        let pace = Pace::begin(app.clock);
         Box::new(Self {
             machine: Machine::new(id.as_str()),
             id,
             dialect,
             operation,
-            begun: now,
-            now,
-            waited: Duration::ZERO,
+            begun: pace.now(),
+            pace,
             trace: None,
             asked: String::new(),
             stream: false,
@@ -75,23 +73,32 @@ impl Story {
         })
     }
 
-    /// Reads the clock: once after each wait, not for each use.
+    /// Reads the clock.
     pub fn tick(&mut self) -> Moment {
-        self.now = self.app.clock.now();
-        self.now
+        self.pace.tick()
     }
 
     /// The clock as it was read last.
     pub fn now(&self) -> Moment {
-        self.now
+        self.pace.now()
     }
 
     /// A wait since the last reading has ended.
     pub fn waited(&mut self) -> Moment {
-        let before = self.now;
-        let now = self.tick();
-        self.waited += now - before;
-        now
+        self.pace.waited()
+    }
+
+    /// The pace for an attempt to go on with.
+    pub(super) fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// Goes on at the pace of the attempt that counts.
+    pub(super) fn resume(&mut self, pace: Pace) {
+        self.pace = pace;
+        if let Some(at) = self.pace.take_opened() {
+            self.step(Event::StreamOpened, at);
+        }
     }
 
     /// Its id.
@@ -109,6 +116,21 @@ impl Story {
         &self.app
     }
 
+    /// A second attempt was made beside the first.
+    pub fn hedged(&self) -> bool {
+        self.machine.context().hedges > 0
+    }
+
+    /// The caller's SDK made this request before, so often.
+    pub fn retried_before(&mut self, times: u32) {
+        self.machine.metadata_mut().caller_retries = times;
+    }
+
+    /// How often the caller's SDK made this request before.
+    pub fn caller_retries(&self) -> u32 {
+        self.machine.context().metadata.caller_retries
+    }
+
     /// Attempts made.
     pub fn attempts(&self) -> u32 {
         self.machine.context().attempts
@@ -117,7 +139,7 @@ impl Story {
     /// How long ago the present or last attempt began.
     pub fn attempt_took(&self) -> Duration {
         let begun = self.machine.context().timings.attempted;
-        begun.map_or(Duration::ZERO, |begun| self.now - begun)
+        begun.map_or(Duration::ZERO, |begun| self.now() - begun)
     }
 
     /// Where it stands.
@@ -136,7 +158,7 @@ impl Story {
             // Told late, when it is known whether a stream is wanted, with the time at which it happened.
             self.step(Event::Received { streaming: self.stream }, self.begun);
         }
-        self.step(event, self.now);
+        self.step(event, self.now());
     }
 
     fn step(&mut self, event: Event, now: Moment) {
@@ -149,8 +171,8 @@ impl Story {
     /// The answer's head is on its way: our own part is over but for relaying.
     pub fn head_sent(&mut self, status: StatusCode) {
         self.status = status.as_u16();
-        let elapsed = self.now - self.begun;
-        let overhead = elapsed.saturating_sub(self.waited);
+        let elapsed = self.now() - self.begun;
+        let overhead = elapsed.saturating_sub(self.pace.waits());
         self.overhead = Some(overhead);
         self.app.metrics.traffic.overhead(overhead);
         if self.stream && self.upstream.is_some() {
@@ -197,7 +219,7 @@ impl Story {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        let elapsed = self.now - self.begun;
+        let elapsed = self.now() - self.begun;
         let context = self.machine.context();
         let outcome = context.outcome.unwrap_or(Outcome::OwnError);
         let code = context.code.map_or("", Code::as_str);
@@ -222,13 +244,17 @@ impl Story {
                 model: self.model.as_deref().unwrap_or(""),
                 stream: self.stream,
                 attempts: context.attempts,
+                hedged: context.hedges > 0,
+                caller_retries: context.metadata.caller_retries,
                 outcome: outcome.as_str(),
                 code,
                 state: self.machine.state().as_str(),
                 status: self.status,
                 duration: elapsed,
                 first_token: context.timings.to_first_token().filter(|_| self.stream),
-                overhead: self.overhead.unwrap_or_else(|| elapsed.saturating_sub(self.waited)),
+                overhead: self
+                    .overhead
+                    .unwrap_or_else(|| elapsed.saturating_sub(self.pace.waits())),
                 answer_bytes: context.bytes,
                 input_tokens: self.usage.as_ref().map(|usage| usage.input),
                 cached_tokens: self

@@ -147,6 +147,9 @@ impl Relay {
                     let before = std::mem::replace(&mut self.last_content, self.last);
                     in_flight.handles().chunk(self.last.saturating_duration_since(before));
                 }
+                if watch.content_started() {
+                    self.limits.content_is_here();
+                }
                 let out = match pushed {
                     Pushed::Same => chunk,
                     Pushed::Rewritten => self.out.split().freeze(),

@@ -18,6 +18,8 @@ use crate::upstream::{AnswerBody, Fault};
 pub struct Limits {
     pub(super) timeouts: Timeouts,
     pub(super) ends: Instant,
+    /// A stream that is not held must show its first content by then.
+    content: Option<Instant>,
 }
 
 impl Limits {
@@ -25,18 +27,32 @@ impl Limits {
         Self {
             timeouts,
             ends: begun + timeouts.total,
+            content: None,
         }
+    }
+
+    /// The same, with a moment by which the first content must be there.
+    pub(super) fn until_content(mut self, by: Instant) -> Self {
+        self.content = Some(by);
+        self
+    }
+
+    /// The first content is there.
+    pub(super) fn content_is_here(&mut self) {
+        self.content = None;
     }
 
     /// When to look again, after the last sign of life.
     pub fn next(&self, last: Instant) -> Instant {
-        self.ends.min(last + self.timeouts.idle)
+        self.ends.min(self.content.unwrap_or(last + self.timeouts.idle))
     }
 
     /// Which limit has passed.
     pub fn expired(&self, last: Instant, now: Instant) -> Option<TransportFault> {
         if now >= self.ends {
             Some(TransportFault::TotalTimeout)
+        } else if let Some(content) = self.content {
+            (now >= content).then_some(TransportFault::FirstTokenTimeout)
         } else if now >= last + self.timeouts.idle {
             Some(TransportFault::IdleTimeout)
         } else {

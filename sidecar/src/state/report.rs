@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use bowsprit_core::breaker::{StateName, Transition};
 use bowsprit_core::clock::Moment;
-use bowsprit_core::headroom::Headroom;
 use bowsprit_core::limiter::Which;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 
-use super::ProviderState;
+use super::{Machines, ProviderState};
 use crate::metrics::{Counters, Labels, ModelLabels, OTHER, ProviderLabel, Registry, Seconds, Series, set};
 
 /// A breaker's transition.
@@ -261,22 +260,20 @@ impl Gauges {
             set(&gauges.get_or_create(&label), count);
         }
         self.score.get_or_create(&label).set(machines.health.score(now));
-        for (of, left) in [
-            ("requests", machines.headroom.requests_left()),
-            ("tokens", machines.headroom.tokens_left()),
-        ] {
+        let (requests, tokens) = machines.left();
+        for (of, left) in [("requests", requests), ("tokens", tokens)] {
             if let Some(left) = left {
                 let provider = Arc::clone(&state.name);
                 let gauge = self.headroom.get_or_create_owned(&HeadroomLabels { provider, of });
                 gauge.set(i64::try_from(left).unwrap_or(i64::MAX));
             }
         }
-        for (model, breaker) in &machines.breakers {
+        for model in &machines.models {
             let labels = ModelLabels {
                 provider: Arc::clone(&state.name),
-                model: machines.label(model),
+                model: machines.label(&model.name),
             };
-            let level = match breaker.state(now) {
+            let level = match model.breaker.state(now) {
                 StateName::Closed => 0,
                 StateName::HalfOpen => 1,
                 StateName::Open => 2,
@@ -327,8 +324,6 @@ pub struct ProviderReport {
     /// What the provider last said of its own limit, where it says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headroom: Option<HeadroomReport>,
-    /// Retries that the budget allows now.
-    pub retries_left: u64,
     /// A breaker per model that was asked for.
     pub models: Vec<ModelReport>,
 }
@@ -366,18 +361,17 @@ pub struct ModelReport {
 impl ProviderState {
     /// This provider for `/health`.
     pub fn report(&self, now: Moment) -> ProviderReport {
-        let mut machines = self.lock();
-        let retries_left = machines.budget.remaining(now);
+        let machines = self.lock();
         let counts = machines.keys.counts(now);
-        let headroom = headroom(&machines.headroom, now);
+        let headroom = headroom(&machines, now);
         let models: Vec<ModelReport> = machines
-            .breakers
+            .models
             .iter()
-            .map(|(model, breaker)| ModelReport {
-                model: model.to_string(),
-                breaker: breaker.state(now).as_str(),
-                failures: breaker.failures(),
-                retry_in_seconds: breaker.retry_in(now).map(tenths),
+            .map(|model| ModelReport {
+                model: model.name.to_string(),
+                breaker: model.breaker.state(now).as_str(),
+                failures: model.breaker.failures(),
+                retry_in_seconds: model.breaker.retry_in(now).map(tenths),
             })
             .collect();
         let status = if counts.total > 0 && counts.usable == 0 {
@@ -407,19 +401,18 @@ impl ProviderState {
             requests_left: machines.limiter.requests_left(now),
             tokens_left: machines.limiter.tokens_left(now),
             headroom,
-            retries_left,
             models,
         }
     }
 }
 
-fn headroom(headroom: &Headroom, now: Moment) -> Option<HeadroomReport> {
-    let report = HeadroomReport {
-        requests: headroom.requests_left(),
-        tokens: headroom.tokens_left(),
-        back_in_seconds: headroom.exhausted_for(now).map(tenths),
-    };
-    (report.requests.is_some() || report.tokens.is_some()).then_some(report)
+fn headroom(machines: &Machines, now: Moment) -> Option<HeadroomReport> {
+    let (requests, tokens) = machines.left();
+    (requests.is_some() || tokens.is_some()).then(|| HeadroomReport {
+        requests,
+        tokens,
+        back_in_seconds: machines.short_for(1, now).map(tenths),
+    })
 }
 
 /// Seconds, to a tenth.

@@ -13,6 +13,8 @@ pub struct Fault {
     pub kind: TransportFault,
     /// What the system said.
     pub detail: String,
+    /// Not one byte of an answer came over a connection that had been idle before.
+    pub reused: bool,
 }
 
 impl fmt::Display for Fault {
@@ -29,6 +31,7 @@ impl Fault {
         Self {
             kind,
             detail: detail.to_string(),
+            reused: false,
         }
     }
 

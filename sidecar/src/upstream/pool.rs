@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bowsprit_core::fault::TransportFault;
 use bytes::Bytes;
-use http::{Request, response};
+use http::{Request, Response, response};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
@@ -54,7 +55,8 @@ impl Origin {
     /// Sends a request over an idle connection or a new one and waits for the response head.
     ///
     /// An idle connection may have died unseen. If hyper gives the request back, not one byte of it was written, and
-    /// the next connection is tried; in any other case the caller decides, as the provider may have begun to work.
+    /// the next connection is tried; in any other case the caller decides, as the provider may have begun to work: the
+    /// fault says whether it may just as well have been closed before ([`Fault::reused`]).
     /// Dropping this future closes the connection in use, which is what cancels the provider's work.
     pub async fn send(
         self: &Arc<Self>,
@@ -74,18 +76,37 @@ impl Origin {
             };
             used.inc();
             match sender.try_send_request(request).await {
-                Ok(response) => {
-                    let (head, body) = response.into_parts();
-                    return Ok(Answer {
-                        head,
-                        body: AnswerBody::new(body, sender, Arc::clone(self)),
-                    });
-                }
+                Ok(response) => return Ok(self.answer(response, sender)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if reused => request = unsent,
-                    _ => return Err(Fault::head(error.error())),
+                    _ => {
+                        let mut fault = Fault::head(error.error());
+                        fault.reused = reused && fault.kind == TransportFault::Reset;
+                        return Err(fault);
+                    }
                 },
             }
+        }
+    }
+
+    /// Sends a request over a new connection, whatever idle ones there are: they may all be closed.
+    pub async fn send_anew(
+        self: &Arc<Self>,
+        request: Request<Outgoing>,
+        connect_timeout: Duration,
+    ) -> Result<Answer, Fault> {
+        let mut sender = self.endpoint.dial(connect_timeout).await?;
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok(self.answer(response, sender)),
+            Err(error) => Err(Fault::head(error.error())),
+        }
+    }
+
+    fn answer(self: &Arc<Self>, response: Response<Incoming>, sender: SendRequest<Outgoing>) -> Answer {
+        let (head, body) = response.into_parts();
+        Answer {
+            head,
+            body: AnswerBody::new(body, sender, Arc::clone(self)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Health and metrics.
 
-use bowsprit_providers::{Behaviour, Raw};
+use bowsprit_providers::Answer;
 
 use crate::support::{Bed, failing};
 
@@ -78,12 +78,13 @@ async fn health_tells_each_component() {
 #[tokio::test]
 async fn a_provider_whose_own_limit_is_used_up_says_so_at_health() {
     let bed = Bed::new().await;
-    let body = r#"{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"one"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
-    bed.openai.always(Behaviour::Raw(Raw::new(format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 30s\r\n\r\n{body}",
-        body.len()
-    ))));
+    let mut answer = Answer::new("one");
+    answer.headers = vec![
+        ("x-ratelimit-remaining-requests".into(), "0".into()),
+        ("x-ratelimit-limit-requests".into(), String::new()),
+        ("x-ratelimit-reset-requests".into(), "30s".into()),
+    ];
+    bed.openai.always(answer);
     assert_eq!(bed.chat_with("openai-alias", false).await.provider(), "openai");
     let openai = bed.provider_health("openai").await;
     assert_eq!(openai["status"], "no headroom", "{openai}");

@@ -1,10 +1,128 @@
 //! The app goes away: the provider's work stops, and nothing is left held.
 
-use bowsprit_providers::{Answer, Behaviour, Fault, Phase};
+use bowsprit_providers::{Answer, Behaviour, Fault, Phase, Raw};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::{Bed, chat, saw};
+use crate::support::{Bed, chat, count, saw};
+
+/// One request in all, and it ended as cancelled, once.
+async fn one_cancelled(bed: &Bed) {
+    bed.balanced().await;
+    let metrics = bed.metrics().await;
+    assert!(metrics.contains("outcome=\"cancelled\",code=\"\"} 1"), "{metrics}");
+    assert_eq!(bed.family("bowsprit_requests_total").await, 1.0);
+}
+
+/// A chat of the app's that can be given up.
+fn ask(bed: &Bed, model: &str, stream: bool) -> tokio::task::JoinHandle<Result<reqwest::Response, reqwest::Error>> {
+    tokio::spawn(bed.post("/v1/chat/completions", &chat(model, stream)).send())
+}
+
+#[tokio::test]
+async fn leaving_during_a_backoff_sends_nothing_more() {
+    let bed = Bed::with(|_, spec| {
+        spec["retry"] =
+            serde_json::json!({"maxAttempts": 3, "backoff": {"base": "20s", "max": "20s", "jitter": "None"}});
+    })
+    .await;
+    bed.claude.always(Behaviour::status(500));
+    let asking = ask(&bed, "claude-sonnet-4-5", false);
+    bed.until("it waits to try again", || async {
+        bed.family("bowsprit_retries_total").await == 1.0
+    })
+    .await;
+    asking.abort();
+    one_cancelled(&bed).await;
+    assert_eq!(count(&bed.claude), 1);
+}
+
+#[tokio::test]
+async fn leaving_while_waiting_for_a_place_leaves_the_line() {
+    let bed = Bed::with(|name, spec| {
+        if name == "claude" {
+            spec["rateLimits"] = serde_json::json!({"concurrentRequests": 1, "onLimit": "Wait", "maxWait": "20s"});
+        }
+    })
+    .await;
+    bed.claude.script(Behaviour::hang());
+    let first = ask(&bed, "claude-sonnet-4-5", false);
+    saw(&bed.claude, |seen| seen.counts.requests == 1).await;
+    let second = ask(&bed, "claude-sonnet-4-5", false);
+    bed.until("the second waits", || async {
+        bed.family("bowsprit_rate_limited_total").await == 1.0
+    })
+    .await;
+    second.abort();
+    bed.until("it has left", || async {
+        bed.family("bowsprit_in_flight").await == 1.0
+    })
+    .await;
+    first.abort();
+    // Nobody is called who is not there, and the place is free.
+    assert_eq!(bed.chat().await.provider(), "claude");
+    bed.balanced().await;
+    assert_eq!(count(&bed.claude), 2, "the second was never sent");
+    let metrics = bed.metrics().await;
+    assert!(
+        metrics.contains("bowsprit_requests_total{outcome=\"cancelled\",code=\"\"} 2"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn leaving_while_two_attempts_are_out_cancels_both() {
+    for stream in [false, true] {
+        let hedge = serde_json::json!({"hedge": {"after": "10ms", "maxPercent": 100}});
+        let bed = Bed::routed(hedge, |_, _| {}).await;
+        bed.claude.always(Behaviour::hang());
+        bed.gemini.always(Behaviour::hang());
+        let asking = ask(&bed, "smart", stream);
+        saw(&bed.gemini, |seen| seen.counts.requests == 1).await;
+        asking.abort();
+        for provider in [&bed.claude, &bed.gemini] {
+            saw(provider, |seen| seen.cancelled.len() == 1).await;
+            assert_eq!(provider.cancelled()[0].phase, Phase::BeforeHead);
+        }
+        one_cancelled(&bed).await;
+        assert_eq!(bed.family("bowsprit_attempts_total").await, 2.0);
+        let hedges = "bowsprit_hedges_total{provider=\"gemini\",outcome=\"cancelled\"}";
+        assert_eq!(bed.metric(hedges).await, 1.0);
+        for name in ["claude", "gemini"] {
+            assert_eq!(bed.provider_health(name).await["models"][0]["failures"], 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn leaving_while_a_stream_is_held_for_its_first_content_cancels_the_provider() {
+    let bed = Bed::new().await;
+    bed.openai
+        .always(Answer::new("one two").fault(Fault::Stall { after: 0 }));
+    let asking = ask(&bed, "gpt-4.1-mini", true);
+    saw(&bed.openai, |seen| seen.counts.requests == 1).await;
+    asking.abort();
+    saw(&bed.openai, |seen| seen.cancelled.len() == 1).await;
+    one_cancelled(&bed).await;
+}
+
+#[tokio::test]
+async fn leaving_a_gemini_array_before_its_closing_bracket_is_leaving() {
+    let bed = Bed::new().await;
+    // Everything is there but the bracket: the last element says why it stopped, and the answer is half a JSON text.
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let array = "[{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"hi\"}]},\"finishReason\":\"STOP\"}]}";
+    let raw = format!("{head}{:x}\r\n{array}\r\n", array.len());
+    let mut raw = Raw::new(raw);
+    raw.after = bowsprit_providers::After::Keep;
+    bed.gemini.always(raw);
+    let path = "/v1beta/models/gemini-2.5-flash:streamGenerateContent";
+    let mut response = bed.post(path, &crate::support::contents()).send().await.unwrap();
+    assert!(response.chunk().await.unwrap().unwrap().ends_with(b"]}"));
+    drop(response);
+    saw(&bed.gemini, |seen| seen.open_connections == 0).await;
+    one_cancelled(&bed).await;
+}
 
 #[tokio::test]
 async fn leaving_before_the_head_cancels_the_provider() {

@@ -150,7 +150,7 @@ async fn retries_wait_their_backoff_and_stay_at_the_provider() {
     })
     .await;
     bed.claude.script(Behaviour::status(500));
-    bed.claude.script(Behaviour::reset(Point::BeforeHead));
+    bed.claude.script(Behaviour::status(529));
     let reply = bed.chat().await;
     assert_eq!(
         (reply.status, reply.provider(), reply.header("x-bowsprit-attempts")),
@@ -170,6 +170,187 @@ async fn retry_on_names_what_is_worth_another_attempt() {
     failing(&bed.claude, 500);
     assert_eq!(bed.chat().await.provider(), "gemini");
     assert_eq!(count(&bed.claude), 1);
+}
+
+/// A provider without anybody beside it.
+fn alone(retry: Value) -> impl Fn(&str, &mut Value) {
+    move |name, spec| {
+        if name == "claude" {
+            spec["retry"] = retry.clone();
+        } else {
+            *spec = Value::Null;
+        }
+    }
+}
+
+#[tokio::test]
+async fn work_that_may_have_been_done_is_not_bought_twice_unless_asked_for() {
+    let quick = json!({"base": "1ms", "max": "1ms"});
+    let faults = [Behaviour::reset(Point::BeforeHead), Behaviour::status(504).into()];
+    for fault in faults {
+        let bed = Bed::with(alone(json!({"maxAttempts": 3, "backoff": quick}))).await;
+        bed.claude.always(fault.clone());
+        let reply = bed.chat().await;
+        assert!(reply.status >= 500, "{}", reply.text);
+        assert_eq!(reply.header("x-should-retry"), "true", "the caller may know better");
+        assert_eq!(count(&bed.claude), 1, "{fault:?}");
+        let bed = Bed::with(alone(
+            json!({"maxAttempts": 3, "backoff": quick, "retryOn": ["Reset", "Timeout"]}),
+        ))
+        .await;
+        bed.claude.script(fault.clone());
+        assert_eq!(bed.chat().await.status, 200, "{fault:?}");
+        assert_eq!(count(&bed.claude), 2);
+        bed.balanced().await;
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_the_same_on_every_attempt() {
+    let bed = Bed::with(|_, spec| {
+        spec["retry"] = json!({"maxAttempts": 3, "backoff": {"base": "1ms", "max": "1ms"}});
+    })
+    .await;
+    bed.openai.script(Behaviour::status(500));
+    bed.openai.script(Behaviour::status(503));
+    let request = bed.post("/v1/chat/completions", &crate::support::chat("gpt-4.1-mini", false));
+    let reply = request.header("idempotency-key", "once-only").send().await.unwrap();
+    assert_eq!(reply.status(), 200);
+    let keys: Vec<_> = bed
+        .openai
+        .requests()
+        .iter()
+        .map(|request| request.header("idempotency-key").map(str::to_owned))
+        .collect();
+    assert_eq!(keys, vec![Some("once-only".to_owned()); 3]);
+}
+
+#[tokio::test]
+async fn a_total_outage_is_not_answered_with_a_storm() {
+    let bed = Bed::with(|_, spec| {
+        spec["retry"] = json!({
+            "maxAttempts": 5,
+            "backoff": {"base": "1ms", "max": "1ms"},
+            "budget": {"percent": 20, "minPerSecond": 0},
+        });
+        // Without the breakers' help: with it, nobody would be asked after the fifth failure.
+        spec["circuitBreaker"] = json!({"failureThreshold": 1000});
+    })
+    .await;
+    for provider in [&bed.claude, &bed.gemini, &bed.openai] {
+        failing(provider, 500);
+    }
+    let requests = 200;
+    for _ in 0..requests {
+        assert!(bed.chat().await.status >= 500);
+    }
+    let sent = count(&bed.claude) + count(&bed.gemini) + count(&bed.openai);
+    // Ten: the five switches to each of two providers by which they lose their trust.
+    assert!(
+        (requests..=requests * 6 / 5 + 10).contains(&sent),
+        "{sent} sent for {requests}"
+    );
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn with_its_breakers_a_total_outage_sends_less_than_was_asked_for() {
+    let bed =
+        Bed::with(|_, spec| spec["retry"] = json!({"maxAttempts": 5, "backoff": {"base": "1ms", "max": "1ms"}})).await;
+    for provider in [&bed.claude, &bed.gemini, &bed.openai] {
+        failing(provider, 503);
+    }
+    for _ in 0..100 {
+        assert!(bed.chat().await.status >= 500);
+    }
+    let sent = count(&bed.claude) + count(&bed.gemini) + count(&bed.openai);
+    assert!(
+        sent <= 15,
+        "five failures open each of three breakers; {sent} were sent"
+    );
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn one_providers_outage_turns_nobody_away_for_the_budgets_sake() {
+    let bed = Bed::with(|_, spec| {
+        spec["retry"] = json!({"maxAttempts": 3, "backoff": {"base": "1ms", "max": "1ms"}, "budget": {"percent": 0, "minPerSecond": 0}});
+        spec["circuitBreaker"] = json!({"failureThreshold": 1000});
+    })
+    .await;
+    failing(&bed.claude, 500);
+    for _ in 0..100 {
+        let reply = bed.chat().await;
+        assert_eq!((reply.status, reply.provider()), (200, "gemini"), "{}", reply.text);
+    }
+    assert_eq!((count(&bed.claude), count(&bed.gemini)), (100, 100));
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn an_sdks_own_retry_is_not_repeated_at_the_provider_but_may_go_to_the_next() {
+    let bed = Bed::with(|_, spec| {
+        spec["retry"] = json!({"maxAttempts": 3, "backoff": {"base": "1ms", "max": "1ms"}});
+    })
+    .await;
+    failing(&bed.claude, 500);
+    let body = crate::support::chat("claude-sonnet-4-5", false);
+    let request = bed
+        .post("/v1/chat/completions", &body)
+        .header("x-stainless-retry-count", "2");
+    let reply = crate::support::Reply::of(request.send().await.unwrap()).await;
+    assert_eq!((reply.status, reply.provider()), (200, "gemini"), "{}", reply.text);
+    assert_eq!(count(&bed.claude), 1, "the SDK repeats by itself");
+    assert_eq!(bed.family("bowsprit_sdk_retries_total").await, 1.0);
+    assert!(bed.app().access.text().contains("\"caller_retries\":2"));
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn an_sdks_own_retries_use_up_what_ours_would_need() {
+    let bed = Bed::with(alone(json!({
+        "maxAttempts": 2,
+        "backoff": {"base": "1ms", "max": "1ms"},
+        "budget": {"percent": 50, "minPerSecond": 0},
+    })))
+    .await;
+    let body = crate::support::chat("claude-sonnet-4-5", false);
+    for _ in 0..4 {
+        assert_eq!(bed.chat().await.status, 200);
+    }
+    for _ in 0..3 {
+        let request = bed
+            .post("/v1/chat/completions", &body)
+            .header("x-stainless-retry-count", "1");
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+    bed.claude.script(Behaviour::status(500));
+    assert_eq!(
+        bed.chat().await.status,
+        502,
+        "five requests allow two repeats; three were made"
+    );
+    assert_eq!(bed.family("bowsprit_retries_denied_total").await, 1.0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_provider_that_throttles_its_only_key_is_passed_over_until_it_said_it_would_answer() {
+    let bed = Bed::new().await;
+    bed.claude
+        .script(Behaviour::status(429).retry_after(Duration::from_mins(1)));
+    for _ in 0..5 {
+        assert_eq!(bed.chat().await.provider(), "gemini");
+    }
+    assert_eq!(count(&bed.claude), 1, "it said when");
+    // Nobody else: then it is asked all the same, as the last resort.
+    bed.gemini.down().await;
+    bed.openai.down().await;
+    for _ in 0..6 {
+        bed.chat().await;
+    }
+    assert_eq!(bed.chat().await.provider(), "claude");
+    bed.balanced().await;
 }
 
 #[tokio::test]

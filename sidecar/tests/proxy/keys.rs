@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bowsprit_providers::{Behaviour, When};
+use bowsprit_providers::{Answer, Behaviour, When};
 use serde_json::{Value, json};
 
 use crate::support::{Bed, count};
@@ -79,6 +79,62 @@ async fn a_throttled_key_makes_room_for_another_at_once() {
         assert_eq!((reply.status, reply.provider()), (200, "claude"), "{}", reply.text);
     }
     assert!(count(&bed.claude) <= 11);
+    bed.balanced().await;
+}
+
+/// An answer that says its key has no request left for so many seconds.
+fn used_up(seconds: &str) -> Answer {
+    Answer::new("the last one")
+        .header("anthropic-ratelimit-requests-limit", "1")
+        .header("anthropic-ratelimit-requests-remaining", "0")
+        .header("anthropic-ratelimit-requests-reset", seconds)
+}
+
+#[tokio::test]
+async fn a_key_without_headroom_is_spared_before_it_is_throttled() {
+    let bed = bed_with_two_keys();
+    bed.claude.always_when(When::key("sk-first-key"), used_up("600"));
+    for _ in 0..30 {
+        assert_eq!(bed.chat().await.provider(), "claude");
+    }
+    let of_first = |request: &&bowsprit_providers::Recorded| request.key.as_deref() == Some("sk-first-key");
+    let used = bed.claude.requests().iter().filter(of_first).count();
+    assert_eq!(used, 1, "it said itself that it was the last one");
+    assert_eq!(bed.provider_health("claude").await["keysUsable"], 2, "it is not broken");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_provider_all_of_whose_keys_are_without_headroom_is_passed_over() {
+    let bed = bed_with_two_keys();
+    bed.claude.always(used_up("600"));
+    for _ in 0..2 {
+        assert_eq!(bed.chat().await.provider(), "claude");
+    }
+    for _ in 0..5 {
+        assert_eq!(bed.chat().await.provider(), "gemini", "no 429 was needed to know");
+    }
+    assert_eq!(count(&bed.claude), 2);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_provider_without_another_beside_it_is_waited_for_until_it_has_room_again() {
+    let bed = Bed::with(|name, spec| {
+        if name == "claude" {
+            spec["rateLimits"] = json!({"onLimit": "Wait", "maxWait": "20s"});
+        } else {
+            *spec = Value::Null;
+        }
+    })
+    .await;
+    bed.claude.script(used_up("0.4"));
+    for _ in 0..2 {
+        assert_eq!(bed.chat().await.status, 200);
+    }
+    let requests = bed.claude.requests();
+    let apart = requests[1].at.saturating_sub(requests[0].at);
+    assert!(apart >= std::time::Duration::from_millis(350), "{apart:?} apart");
     bed.balanced().await;
 }
 

@@ -103,6 +103,105 @@ async fn a_place_that_is_given_back_goes_to_who_waits_for_it() {
     bed.balanced().await;
 }
 
+/// Sends requests one after the other, each as soon as the one before it waits, and returns them under way.
+async fn queue_up(bed: &Bed, count: usize) -> Vec<tokio::task::JoinHandle<Result<reqwest::Response, reqwest::Error>>> {
+    let mut waiting = Vec::new();
+    for number in 1..=count {
+        let request = bed
+            .post("/v1/chat/completions", &chat("claude-sonnet-4-5", false))
+            .header("x-request-id", format!("waiting-{number}"));
+        waiting.push(tokio::spawn(request.send()));
+        let waits = || async { bed.family("bowsprit_rate_limited_total").await == number as f64 };
+        bed.until("it waits", waits).await;
+    }
+    waiting
+}
+
+fn order(bed: &Bed) -> Vec<String> {
+    let requests = bed.claude.requests();
+    let ids = requests.iter().filter_map(|request| request.header("x-request-id"));
+    ids.filter(|id| id.starts_with("waiting-")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn who_came_first_is_served_first_and_nobody_starves() {
+    let bed = Bed::with(claude_limits(
+        json!({"concurrentRequests": 1, "onLimit": "Wait", "maxWait": "20s"}),
+    ))
+    .await;
+    bed.claude.script(Behaviour::hang());
+    let first = tokio::spawn(
+        bed.post("/v1/chat/completions", &chat("claude-sonnet-4-5", false))
+            .send(),
+    );
+    saw(&bed.claude, |seen| seen.counts.requests == 1).await;
+    let waiting = queue_up(&bed, 8).await;
+    // Two of them lose patience, one of them the next in line.
+    waiting[0].abort();
+    waiting[4].abort();
+    bed.until("they have left", || async {
+        bed.family("bowsprit_in_flight").await == 7.0
+    })
+    .await;
+    first.abort();
+    for (number, waiting) in (1..).zip(waiting).filter(|(number, _)| ![1, 5].contains(number)) {
+        let reply = waiting.await.unwrap().unwrap();
+        assert_eq!(reply.headers()["x-bowsprit-provider"], "claude", "number {number}");
+    }
+    assert_eq!(
+        order(&bed),
+        [2, 3, 4, 6, 7, 8].map(|number| format!("waiting-{number}"))
+    );
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_place_is_not_lost_on_who_must_wait_for_tokens() {
+    // Both limits at once: a place is free at once, tokens come with time. Whoever is called for the place and cannot
+    // use it must not swallow the call.
+    let bed = Bed::with(claude_limits(json!({
+        "concurrentRequests": 1, "tokensPerMinute": 60000, "onLimit": "Wait", "maxWait": "20s",
+    })))
+    .await;
+    bed.claude.script(Behaviour::hang());
+    let first = tokio::spawn(
+        bed.post("/v1/chat/completions", &json!({"model": "claude-sonnet-4-5", "max_tokens": 6300, "messages": [{"role": "user", "content": "hello"}]}))
+            .send(),
+    );
+    saw(&bed.claude, |seen| seen.counts.requests == 1).await;
+    let waiting = queue_up(&bed, 5).await;
+    first.abort();
+    for waiting in waiting {
+        assert_eq!(
+            waiting.await.unwrap().unwrap().headers()["x-bowsprit-provider"],
+            "claude"
+        );
+    }
+    assert_eq!(order(&bed), [1, 2, 3, 4, 5].map(|number| format!("waiting-{number}")));
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_before_those_who_wait() {
+    let bed = Bed::with(claude_limits(
+        json!({"requestsPerMinute": 60, "onLimit": "Wait", "maxWait": "1500ms"}),
+    ))
+    .await;
+    for _ in 0..6 {
+        assert_eq!(bed.chat().await.provider(), "claude");
+    }
+    let waiting = queue_up(&bed, 1).await;
+    // The second in line would have to wait two seconds, which is more than it may: it goes elsewhere at once.
+    assert_eq!(bed.chat().await.provider(), "gemini");
+    for waiting in waiting {
+        assert_eq!(
+            waiting.await.unwrap().unwrap().headers()["x-bowsprit-provider"],
+            "claude"
+        );
+    }
+    bed.balanced().await;
+}
+
 #[tokio::test]
 async fn tokens_are_reserved_before_and_settled_after() {
     // A small answer's estimate (about a thousand) empties the bucket; settling by the real use fills it again.

@@ -1,6 +1,6 @@
 //! Connections to providers: kept, and never trusted to be alive.
 
-use bowsprit_providers::{After, Answer};
+use bowsprit_providers::{After, Answer, Fault, Point};
 
 use crate::support::Bed;
 
@@ -33,14 +33,54 @@ async fn a_connection_closed_while_idle_is_replaced_without_the_app_noticing() {
 }
 
 #[tokio::test]
-async fn a_connection_that_dies_under_a_request_is_a_failure_like_any_other() {
-    let bed = Bed::with(|_, spec| {
-        spec["retry"] = serde_json::json!({"maxAttempts": 2, "backoff": {"base": "1ms", "max": "1ms"}});
+async fn an_idle_connection_that_breaks_as_it_is_reused_is_nobodys_failure() {
+    // No retry is configured, and nobody else is there: it is sent anew all the same, once.
+    let bed = Bed::with(|name, spec| {
+        if name != "claude" {
+            *spec = serde_json::Value::Null;
+        }
     })
     .await;
-    bed.claude.script(Answer::new("hi").after(After::ResetOnNextRequest));
-    assert_eq!(bed.chat().await.provider(), "claude");
+    for _ in 0..3 {
+        bed.claude.script(Answer::new("hi").after(After::ResetOnNextRequest));
+        let reply = bed.chat().await;
+        assert_eq!(
+            (reply.status, reply.header("x-bowsprit-attempts")),
+            (200, "1"),
+            "{}",
+            reply.text
+        );
+        let reply = bed.chat_with("claude-sonnet-4-5", true).await;
+        assert_eq!(
+            (reply.status, reply.header("x-bowsprit-attempts")),
+            (200, "1"),
+            "{}",
+            reply.text
+        );
+    }
+    assert_eq!(bed.provider_health("claude").await["models"][0]["failures"], 0);
+    assert_eq!(bed.family("bowsprit_retries_total").await, 0.0);
+    assert!(!bed.metrics().await.contains("EXT_RESET"));
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_at_work_is_a_failure_reused_or_not() {
+    let bed = Bed::with(|name, spec| {
+        if name != "claude" {
+            *spec = serde_json::Value::Null;
+        }
+    })
+    .await;
+    // Longer than the news of an idle close can take: the provider was at work.
+    let late = Answer::new("never").head_delay(std::time::Duration::from_millis(1_200));
+    let late = late.fault(Fault::Reset { at: Point::BeforeHead });
+    assert_eq!(bed.chat().await.status, 200);
+    bed.claude.script(late);
     let reply = bed.chat().await;
-    assert_eq!((reply.status, reply.provider()), (200, "claude"));
+    assert_eq!(reply.status, 502, "{}", reply.text);
+    assert_eq!(reply.json()["error"]["code"], "EXT_RESET");
+    assert_eq!(bed.provider_health("claude").await["models"][0]["failures"], 1);
+    assert_eq!(bed.claude.seen().counts.requests, 2, "it is not sent again");
     bed.balanced().await;
 }

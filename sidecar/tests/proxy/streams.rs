@@ -1,9 +1,11 @@
 //! A stream once begun: never switched, never ended as if it were whole.
 
-use bowsprit_providers::{Answer, Fault, Point};
+use std::time::Duration;
+
+use bowsprit_providers::{Answer, Behaviour, Fault, Point};
 use serde_json::{Value, json};
 
-use crate::support::{Bed, Reply, chat, contents, count, message};
+use crate::support::{Bed, Reply, chat, contents, count, message, saw};
 
 #[tokio::test]
 async fn a_cut_stream_ends_with_an_error_and_never_as_a_success() {
@@ -198,4 +200,99 @@ async fn tool_calls_cross_the_dialects() {
         "Oslo"
     );
     assert_eq!(reply.json()["choices"][0]["finish_reason"], "tool_calls");
+}
+
+/// OpenAI first, then Claude, for a route that does not hold streams.
+fn unheld() -> Value {
+    json!({
+        "targets": [{"provider": "openai"}],
+        "fallback": [{"provider": "claude"}],
+        "midStreamFailover": "None",
+    })
+}
+
+#[tokio::test]
+async fn a_route_without_failover_sends_the_first_bytes_at_once() {
+    let bed = Bed::routed(unheld(), |_, _| {}).await;
+    for provider in [&bed.openai, &bed.claude] {
+        provider.always(Answer::new("one two").fault(Fault::Stall { after: 0 }));
+    }
+    let request = || bed.post("/v1/chat/completions", &chat("smart", true)).send();
+    let mut response = request().await.unwrap();
+    let first = response.chunk().await.unwrap().unwrap();
+    assert!(
+        first.starts_with(b"data: "),
+        "what comes before any content is not held"
+    );
+    drop(response);
+    saw(&bed.openai, |seen| seen.cancelled.len() == 1).await;
+    // The next candidate is still there for one that fails before its head.
+    bed.openai.always(Behaviour::status(500));
+    let mut response = request().await.unwrap();
+    assert_eq!(response.headers()["x-bowsprit-provider"], "claude");
+    assert!(
+        response.chunk().await.unwrap().is_some(),
+        "translated, and not held either"
+    );
+    drop(response);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_route_without_failover_ends_with_the_error_that_came_before_any_content() {
+    let error = Fault::ErrorEvent {
+        after: 0,
+        code: 500,
+        kind: None,
+    };
+    for fault in [
+        error,
+        Fault::TruncatedChunked { after: 0 },
+        Fault::Reset {
+            at: Point::AfterChunks(0),
+        },
+    ] {
+        let bed = Bed::routed(unheld(), |_, _| {}).await;
+        bed.openai.always(Answer::new("one two").fault(fault.clone()));
+        let reply = bed.chat_with("smart", true).await;
+        assert_eq!((reply.status, reply.provider()), (200, "openai"), "{fault:?}");
+        assert!(
+            reply.text.contains("\"error\"") && !reply.text.contains("[DONE]"),
+            "{}",
+            reply.text
+        );
+        assert_eq!(count(&bed.claude), 0, "{fault:?}");
+        bed.balanced().await;
+        let failures = &bed.provider_health("openai").await["models"][0]["failures"];
+        assert_eq!(failures, 1, "{fault:?}");
+        let held = Bed::routed(json!({"targets": [{"provider": "openai"}]}), |_, _| {}).await;
+        held.openai.always(Answer::new("one two").fault(fault));
+        assert_ne!(
+            held.chat_with("smart", true).await.provider(),
+            "openai",
+            "that is what holding is for"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_held_must_show_content_in_time_all_the_same() {
+    let bed = Bed::routed(unheld(), |_, spec| {
+        spec["timeouts"] = json!({"connect": "2s", "firstToken": "150ms", "idle": "20s", "total": "30s"});
+    })
+    .await;
+    bed.openai
+        .always(Answer::new("one two").fault(Fault::Stall { after: 0 }));
+    let reply = bed.chat_with("smart", true).await;
+    assert!(reply.text.contains("timeouts.firstToken"), "{}", reply.text);
+    bed.openai
+        .always(Answer::new("one two").delay(Duration::from_millis(300)));
+    let reply = bed.chat_with("smart", true).await;
+    assert_eq!(
+        reply.content(),
+        "one two",
+        "the first content ends that limit: {}",
+        reply.text
+    );
+    bed.balanced().await;
 }

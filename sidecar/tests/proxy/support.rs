@@ -52,6 +52,29 @@ impl Bed {
         bed
     }
 
+    /// The three providers behind a ModelRoute for the model `smart`: `more` is what its spec says beside Claude as the
+    /// target and Gemini and OpenAI as fallbacks.
+    pub async fn routed(more: Value, change: impl Fn(&str, &mut Value)) -> Self {
+        let mut spec = json!({
+            "match": {"models": ["smart"]},
+            "targets": [{"provider": "claude"}],
+            "fallback": [{"provider": "gemini"}, {"provider": "openai"}],
+        });
+        let spec_fields = spec.as_object_mut().unwrap();
+        spec_fields.extend(more.as_object().unwrap().clone());
+        let route = json!({
+            "apiVersion": "bowsprit.dev/v1alpha1",
+            "kind": "ModelRoute",
+            "metadata": {"name": "smart"},
+            "spec": spec,
+        });
+        let mut bed = Self::providers();
+        let documents = bed.documents(&change);
+        std::fs::write(bed.config_path(), format!("{documents}---\n{route}\n")).unwrap();
+        bed.start(&[]);
+        bed
+    }
+
     /// The providers, with nothing in front of them yet.
     pub fn providers() -> Self {
         capture_logs();

@@ -14,7 +14,7 @@ const MAX_STOP: usize = 4;
 
 /// Writes a chat completion request.
 pub(in super::super) fn encode(
-    request: Request,
+    mut request: Request,
     target: &Target<'_>,
     dropped: &mut Dropped,
 ) -> Result<Value, RequestError> {
@@ -74,6 +74,11 @@ pub(in super::super) fn encode(
         body.insert("seed".into(), Value::Number(seed));
     }
     dropped.note_if(request.top_k.is_some(), request.spelled.top_k);
+    if !request.stop.is_empty() && thinking::stops_itself(target.model) {
+        let problem = "the chosen model takes no stop sequences";
+        dropped.leave_out(RequestError::unsupported(spelled.stop, problem))?;
+        request.stop.clear();
+    }
     let stop = at_most(MAX_STOP, request.stop, spelled.stop, dropped)?;
     if !stop.is_empty() {
         body.insert("stop".into(), stop.into());
@@ -108,7 +113,9 @@ pub(in super::super) fn encode(
             "tools".into(),
             request.tools.iter().map(tool_value).collect::<Vec<_>>().into(),
         );
-        if let Some(parallel) = request.parallel_tools {
+        if thinking::o_series(target.model) {
+            dropped.note_if(request.parallel_tools == Some(false), spelled.parallel_tools);
+        } else if let Some(parallel) = request.parallel_tools {
             body.insert("parallel_tool_calls".into(), parallel.into());
         }
         if let Some(choice) = request.tool_choice {

@@ -24,7 +24,7 @@ pub(super) enum Then {
 }
 
 impl Round<'_> {
-    pub(super) fn judge(&self, candidate: &Candidate, failure: &Failure, attempts: u32, tried_keys: &[String]) -> Then {
+    pub(super) fn judge(&self, candidate: &Candidate, failure: &Failure) -> Then {
         let decision = &failure.decision;
         let now = self.story.now();
         let state = &candidate.upstream.state;
@@ -35,10 +35,19 @@ impl Round<'_> {
             Then::Stop
         };
         // Another key is no repetition: the provider judged the key, not the request.
-        if decision.key != KeyVerdict::Fine && state.has_other_key(tried_keys, now) {
+        if decision.key != KeyVerdict::Fine && state.has_other_key(&candidate.tried_keys, now) {
             return Then::Again(Duration::ZERO);
         }
+        let attempts = candidate.attempts;
         if !decision.retry_same || attempts >= retry.max_attempts || !retry_on(failure.ended, &retry.on) {
+            return next;
+        }
+        // The caller's SDK repeats by itself, and has waited for it: repeats of repeats are what storms are made of.
+        if self.story.caller_retries() > 0 {
+            return next;
+        }
+        // A provider that does not answer anyway is not worth a repeat that another could be sent instead.
+        if !candidate.last && !state.is_trusted(&candidate.model) {
             return next;
         }
         let Delay::Wait(wait) = retry
@@ -50,8 +59,7 @@ impl Round<'_> {
         if decision.throttled && !candidate.last && wait > PATIENCE {
             return next;
         }
-        if !state.withdraw(now) {
-            self.app.metrics.traffic.retry_denied(state.name());
+        if !self.withdraw(candidate) {
             return next;
         }
         Then::Again(wait)

@@ -1,0 +1,93 @@
+//! What became of hedges, in numbers.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+
+use crate::metrics::{Counters, Labels, OTHER, Registry};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HedgeLabels {
+    provider: Arc<str>,
+    outcome: &'static str,
+}
+
+impl Labels for HedgeLabels {
+    fn provider(&self) -> Option<&str> {
+        Some(&self.provider)
+    }
+
+    fn folded(&self) -> Self {
+        Self {
+            provider: OTHER.into(),
+            outcome: self.outcome,
+        }
+    }
+}
+
+/// The family about hedges.
+#[derive(Debug)]
+pub struct Hedges(Counters<HedgeLabels>);
+
+/// How a second attempt beside the first ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome {
+    /// It answered first.
+    Won,
+    /// The first attempt did.
+    Lost,
+    /// It failed.
+    Failed,
+    /// The request ended while both were out: the caller left, or the sidecar stops.
+    Cancelled,
+}
+
+impl Hedges {
+    /// Registers the family.
+    pub fn register(registry: &mut Registry) -> Self {
+        Self(registry.counters(
+            "hedges",
+            "Second attempts beside a slow first one, by whom they went to and what became of them",
+            &["provider", "outcome"],
+        ))
+    }
+
+    /// A hedge goes out to this provider. Counted once, whatever becomes of it.
+    pub fn sent(&self, provider: &Arc<str>) -> Hedge<'_> {
+        Hedge {
+            hedges: self,
+            provider: Arc::clone(provider),
+            outcome: Outcome::Cancelled,
+        }
+    }
+}
+
+/// A hedge under way.
+pub struct Hedge<'a> {
+    hedges: &'a Hedges,
+    provider: Arc<str>,
+    outcome: Outcome,
+}
+
+impl Hedge<'_> {
+    /// It ended so.
+    pub fn ended(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Hedge<'_> {
+    fn drop(&mut self) {
+        let outcome = match self.outcome {
+            Outcome::Won => "won",
+            Outcome::Lost => "lost",
+            Outcome::Failed => "failed",
+            Outcome::Cancelled => "cancelled",
+        };
+        let labels = HedgeLabels {
+            provider: Arc::clone(&self.provider),
+            outcome,
+        };
+        self.hedges.0.get(&labels).inc();
+    }
+}
