@@ -35,6 +35,7 @@ lint: ## clippy, warnings are errors
 unit: ## Unit, property, simulation and in-process proxy tests
 	$(call step,unit and in-process tests)
 	@$(CARGO) test $(LOCKED) --features bowsprit-crds/schema
+	@$(CARGO) test $(LOCKED) -q --features bowsprit-crds/schema,bowsprit-sidecar/failpoints --test failpoints
 	@python3 -m unittest discover --quiet -s tests/load/measuring -t tests/load
 drift: ## Generated files are what the source says
 	$(call step,generated files)
@@ -43,6 +44,7 @@ drift: ## Generated files are what the source says
 	  diff -u crds/$$crd.yaml $(DRIFT)/$$crd.yaml && diff -u crds/$$crd.yaml charts/bowsprit/crds/$$crd.yaml || \
 	  { echo "crds/$$crd.yaml is not what crds/src says: run 'make crds' and commit the result" >&2; exit 1; }; done
 	@$(CARGO) run $(LOCKED) -q -p bowsprit-cli --bin docgen -- --check docs
+	@$(CARGO) test $(LOCKED) -q --features bowsprit-crds/schema --test limits_page
 	@$(METRICS_PAGE)
 tree: ## The sidecar has no kube in it, core has no runtime in it
 	$(call step,dependency rules)
@@ -91,6 +93,7 @@ crds: ## Write crds/*.yaml and the chart's copies
 	@mkdir -p charts/bowsprit/crds && cp crds/*.yaml charts/bowsprit/crds/
 docs: ## Write the generated pages of docs/
 	@$(CARGO) run -q -p bowsprit-cli --bin docgen -- docs
+	@BOWSPRIT_WRITE_DOCS=1 $(CARGO) test -q --features bowsprit-crds/schema --test limits_page
 	@BOWSPRIT_WRITE_DOCS=1 $(METRICS_PAGE)
 	@BOWSPRIT_WRITE_DOCS=1 $(CARGO) test -q -p bowsprit-core --test fidelity >/dev/null
 images: setup ## Container images, without a daemon

@@ -172,7 +172,7 @@ const fn fails(trip: Trip) -> Verdict {
 
 /// The table. `decision.blame` is left out of it: it is the code's.
 #[rustfmt::skip]
-pub const TABLE: [Row; 28] = [
+pub const TABLE: [Row; 30] = [
     row("2xx, complete", Condition::Answered, None, Never, Verdict::Success),
     row("caller gone", Condition::CallerGone, None, Never, Verdict::Ignored),
 
@@ -201,6 +201,8 @@ pub const TABLE: [Row; 28] = [
     row("3xx redirect, never followed", Kind(ErrorKind::Redirect), Some(Code::ExtRedirect), Elsewhere, fails(Trip::Malformed)),
 
     // The network. Where our own patience ran out, a second wait at the same place is not worth it.
+    row("no file descriptors left here", Transport(TransportFault::NoDescriptors), Some(Code::SysOverloaded), Never, Verdict::Ignored),
+    row("address not allowed", Transport(TransportFault::Denied), Some(Code::ExtAddressDenied), Elsewhere, fails(Trip::Connect)),
     row("connection refused", Transport(TransportFault::ConnectRefused), Some(Code::ExtConnectRefused), HereOrElsewhere, fails(Trip::Connect)),
     row("connect timeout", Transport(TransportFault::ConnectTimeout), Some(Code::ExtConnectTimeout), HereOrElsewhere, fails(Trip::Connect)),
     row("name does not resolve", Transport(TransportFault::Dns), Some(Code::ExtDns), HereOrElsewhere, fails(Trip::Connect)),

@@ -64,6 +64,10 @@ pub enum ErrorKind {
 /// What the network did to an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TransportFault {
+    /// The host resolves to addresses that the configuration does not allow.
+    Denied,
+    /// This process has no file descriptors left to connect with.
+    NoDescriptors,
     /// Nothing listens there.
     ConnectRefused,
     /// No connection within `timeouts.connect`.
@@ -155,13 +159,15 @@ codes! {
     SysNotReady = "SYS_NOT_READY", 503, Us, true, "see GET /health on the admin port for the reason";
     /// The sidecar is shutting down.
     SysDraining = "SYS_DRAINING", 503, Us, true, "try again: another pod, or this one after its restart, will answer";
-    /// The sidecar is at its own limit of requests in flight.
-    SysOverloaded = "SYS_OVERLOADED", 503, Us, true, "slow down, or raise the limit";
+    /// The sidecar is at a limit of its own: requests in flight, memory for bodies, file descriptors.
+    SysOverloaded = "SYS_OVERLOADED", 503, Us, true, "slow down, or raise the limit that the message names";
     /// A fault of Bowsprit itself.
     SysInternal = "SYS_INTERNAL", 500, Us, true, "report it with the request id";
     /// The path is known, the feature behind it is not offered.
     SysNotSupported = "SYS_NOT_SUPPORTED", 501, Us, false, "call the provider's own dialect for this feature";
 
+    /// The provider's host resolves to an address that is not allowed: loopback, private, link-local, or never.
+    ExtAddressDenied = "EXT_ADDRESS_DENIED", 502, Us, false, "list the address's class in spec.endpoint.allowedAddresses if the provider really lives there";
     /// The provider's host refused the connection.
     ExtConnectRefused = "EXT_CONNECT_REFUSED", 502, Provider, true, "check spec.endpoint.baseUrl and that the provider is up";
     /// The provider's host did not answer in time.
@@ -232,6 +238,8 @@ impl From<ErrorKind> for Code {
 impl From<TransportFault> for Code {
     fn from(fault: TransportFault) -> Self {
         match fault {
+            TransportFault::Denied => Self::ExtAddressDenied,
+            TransportFault::NoDescriptors => Self::SysOverloaded,
             TransportFault::ConnectRefused => Self::ExtConnectRefused,
             TransportFault::ConnectTimeout => Self::ExtConnectTimeout,
             TransportFault::Dns => Self::ExtDns,

@@ -5,6 +5,7 @@
 //! (`bowsprit-sidecar`, `bowsprit-operator`) act. That is what lets the parts where money and outages hide be tested
 //! by the million in seconds.
 
+pub mod address;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;

@@ -147,6 +147,11 @@ pub struct ProviderConfigSpec {
     #[serde(default, skip_serializing_if = "RateLimits::is_default")]
     pub rate_limits: RateLimits,
 
+    /// Whether apps may use all of the provider's API under `/providers/{name}/` with its key: files, batches, fine-tuning,
+    /// deletion. Switch it off where apps that share the key must not see or change what belongs to others.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub pass_through: bool,
+
     /// Asking the provider whether it is well, without spending tokens.
     #[serde(default)]
     pub health_check: HealthCheck,
@@ -205,6 +210,12 @@ pub struct Endpoint {
     #[serde(default, skip_serializing_if = "is_false")]
     pub allow_http: bool,
 
+    /// The kinds of network addresses that `baseUrl` (or `httpProxy`) may resolve to, checked at each connection. Unset: `Public`, and
+    /// `Private` where `baseUrl` or `httpProxy` is set. Metadata services of clouds are never connected to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "set")))]
+    pub allowed_addresses: Option<Vec<AddressClass>>,
+
     /// Headers added to every request. Not for keys: those belong into `credentials`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 1024, "pattern": "^[ -~]*$"}, "x-kubernetes-validations" = [
@@ -242,6 +253,20 @@ pub struct Endpoint {
         "message": "must be an http URL with a host, such as http://proxy.corp:3128",
     }])))]
     pub http_proxy: Option<String>,
+}
+
+/// A kind of network address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum AddressClass {
+    /// Reachable from anywhere.
+    Public,
+    /// Of a private network: RFC 1918, carrier-grade NAT, unique local IPv6. Services and pods have these.
+    Private,
+    /// The pod itself: 127.0.0.0/8 and `::1`.
+    Loopback,
+    /// The node's own link: 169.254.0.0/16 and `fe80::/10`, but never a metadata service.
+    LinkLocal,
 }
 
 /// A key, by reference.
@@ -712,6 +737,14 @@ pub enum SafetyThreshold {
 
 fn yes() -> bool {
     true
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference to skip_serializing_if"
+)]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 #[allow(

@@ -159,6 +159,7 @@ fn metrics(app: &App) -> Response<Body> {
         let states = live.upstreams().iter().map(|upstream| &*upstream.state);
         app.metrics.providers.observe(states, app.clock.now());
     }
+    app.metrics.pressure.observe(&app.memory, app.access.lines_lost());
     app.metrics.connections.observe(&app.drain, &app.ground.origins);
     let mut response = Response::new(Body::Whole(Bytes::from(app.metrics.encode())));
     response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);

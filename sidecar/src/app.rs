@@ -11,8 +11,12 @@ use tokio::task::JoinSet;
 
 use crate::args::Args;
 use crate::drain::{Drain, Drained};
+use crate::limits::{ADMIN_CONNECTIONS, ADMIN_RESERVE};
+use crate::listen::{Listening, Reserve};
 use crate::live::{Ground, Live};
+use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
+use crate::pressure::Door;
 use crate::reload::{ConfigState, Loader, Source};
 use crate::telemetry::{AccessLog, FLUSH_EVERY};
 use crate::time::Clock;
@@ -22,14 +26,14 @@ use crate::{admin, env_config, listen, probe, proxy, reload};
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How often idle connections to providers are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
-/// Most admin connections: kubelet, Prometheus and a person.
-const ADMIN_CONNECTIONS: usize = 64;
 
 /// Limits that hold for the whole process.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Largest request body, bytes.
     pub max_body: usize,
+    /// Largest body that is sent on as it arrives, bytes.
+    pub max_upload: usize,
     /// Most requests in flight.
     pub max_in_flight: usize,
     /// Most connections from the app.
@@ -50,6 +54,8 @@ pub struct App {
     pub ground: Ground,
     /// Where loading stands.
     pub config: ConfigState,
+    /// The budget for bodies.
+    pub memory: Arc<Memory>,
     /// Metrics.
     pub metrics: Metrics,
     /// Access log.
@@ -97,6 +103,7 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
     let app = Arc::new(App {
         settings: Settings {
             max_body: args.max_body,
+            max_upload: args.max_upload,
             max_in_flight: args.max_in_flight,
             max_connections: args.max_connections,
             drain_deadline: args.drain_deadline,
@@ -105,6 +112,7 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
         live: ArcSwapOption::empty(),
         ground: Ground::new(args.ca_dir.clone(), &metrics),
         config: ConfigState::default(),
+        memory: Memory::new(args.memory_budget.unwrap_or_else(memory::default_budget)),
         metrics,
         access,
         drain: Arc::default(),
@@ -119,6 +127,7 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
     let door = bind(args.listen)?;
     let admin = bind(args.admin)?;
     let addresses = (address(&door, args.listen)?, address(&admin, args.admin)?);
+    let _ = app.ground.own_ports.set(vec![addresses.0.port(), addresses.1.port()]);
     tracing::info!(listen = %addresses.0, admin = %addresses.1, version = env!("CARGO_PKG_VERSION"), "started");
     Ok(Running {
         tasks: spawn_all(&app, door, admin, loader),
@@ -154,12 +163,15 @@ fn spawn_all(app: &Arc<App>, door: TcpListener, admin: TcpListener, loader: Load
         let app = Arc::clone(app);
         move |request, _peer| proxy::handle(Arc::clone(&app), request)
     };
-    tasks.spawn(listen::serve(
-        door,
-        app.settings.max_connections,
-        Arc::clone(&app.drain),
-        handler,
-    ));
+    let door = Listening {
+        listener: door,
+        door: Door::App,
+        max_connections: app.settings.max_connections,
+        reserve: Reserve::default(),
+        drain: Arc::clone(&app.drain),
+        metrics: app.metrics.pressure.clone(),
+    };
+    tasks.spawn(listen::serve(door, handler));
     // The admin door stays open during the drain: it is how one sees it. Its own drain never begins.
     let handler = {
         let app = Arc::clone(app);
@@ -168,7 +180,15 @@ fn spawn_all(app: &Arc<App>, door: TcpListener, admin: TcpListener, loader: Load
             async move { answer }
         }
     };
-    tasks.spawn(listen::serve(admin, ADMIN_CONNECTIONS, Arc::default(), handler));
+    let admin = Listening {
+        listener: admin,
+        door: Door::Admin,
+        max_connections: ADMIN_CONNECTIONS,
+        reserve: Reserve::of(ADMIN_RESERVE),
+        drain: Arc::default(),
+        metrics: app.metrics.pressure.clone(),
+    };
+    tasks.spawn(listen::serve(admin, handler));
     tasks.spawn(reload::watch(Arc::clone(app), loader));
     tasks.spawn(probe::run(Arc::clone(app)));
     tasks.spawn(every(SWEEP_EVERY, Arc::clone(app), |app| app.ground.origins.sweep()));

@@ -57,6 +57,15 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_MAX_BODY", value_name = "SIZE", default_value = "32MiB", value_parser = size)]
     pub max_body: usize,
 
+    /// Largest body sent on under /providers/, where nothing of it is held.
+    #[arg(long, env = "BOWSPRIT_MAX_UPLOAD", value_name = "SIZE", default_value = "2GiB", value_parser = size)]
+    pub max_upload: usize,
+
+    /// Most memory for the bodies that are held, all requests and answers together; beyond it requests are answered 503.
+    /// Unset: half of the container's memory limit, or 256 MiB where there is none.
+    #[arg(long, env = "BOWSPRIT_MEMORY_BUDGET", value_name = "SIZE", value_parser = size)]
+    pub memory_budget: Option<usize>,
+
     /// Most requests in flight; more are answered 503.
     #[arg(long, env = "BOWSPRIT_MAX_IN_FLIGHT", value_name = "N", default_value_t = 4096)]
     pub max_in_flight: usize,

@@ -15,6 +15,9 @@ pub enum Body {
     Whole(Bytes),
     /// An answer that is still arriving.
     Relay(Box<Relay>),
+    /// The same, which panics after its first piece: see [`crate::failpoint`].
+    #[cfg(feature = "failpoints")]
+    Failing(Box<Relay>, u8),
 }
 
 /// The answer broke off where its dialect has no words for it: hyper closes the connection without the proper end.
@@ -37,6 +40,17 @@ impl HttpBody for Body {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Relay(relay) => relay.poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data))),
+            #[cfg(feature = "failpoints")]
+            Self::Failing(relay, polls) => {
+                *polls += 1;
+                // The first piece goes out, hyper gets a turn to write it, and then it happens.
+                assert!(*polls < 3, "failpoint {}", crate::failpoint::STREAM);
+                if *polls == 2 {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                relay.poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data)))
+            }
         }
     }
 
@@ -48,6 +62,8 @@ impl HttpBody for Body {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Relay(relay) => relay.size_hint(),
+            #[cfg(feature = "failpoints")]
+            Self::Failing(relay, _) => relay.size_hint(),
         }
     }
 }

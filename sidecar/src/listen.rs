@@ -1,45 +1,46 @@
 //! The door for HTTP/1.1: accept, bound, serve, drain.
 //!
-//! hyper parses. What it is told: a header deadline (with a timer, or it would not exist) and 64 KiB of head. 100 fields is its own limit: set by hand, even
-//! to the same number, it would fill four arrays of that length for each request (about 1 µs).
-//! A request with both Content-Length and Transfer-Encoding reaches us with the length removed and its connection is
-//! closed after the answer; as a request is only ever sent on from its parsed parts with a length of our own, the two
-//! ends cannot disagree about where it ends.
+//! hyper parses. What it is told: a header deadline (with a timer, or it would not exist) and the size of a head; 100
+//! fields is its own limit: set by hand, even to the same number, it would fill four arrays of that length for each
+//! request (about 1 µs). All of them stand in [`limits`]. A request is only ever sent on from its parsed parts with a length
+//! of our own, so the two ends cannot disagree about where it ends; one that says so in two ways is refused ([`Ambiguous`]).
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::drain::Drain;
+use crate::limits;
+use crate::pressure::{Door, Pressure};
+use crate::upstream::is_out_of_descriptors;
+use framing::Watched;
 use stalling::Stalling;
 
+mod framing;
 mod stalling;
 
-/// A request head must be complete within this; also how long an idle kept connection may wait for its next request.
-const HEADER_DEADLINE: Duration = Duration::from_mins(1);
-/// How long the app may take nothing of what waits for it. A reader that is stuck holds a place at the provider and its
-/// connection, and no other limit sees it: the answer is not polled while it cannot be written.
-const WRITE_DEADLINE: Duration = Duration::from_mins(2);
-/// Largest request head.
-const MAX_HEAD: usize = 64 << 10;
-/// Pause after an accept that failed for want of file descriptors or memory: retrying at once would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Connections the kernel holds for us while we are busy.
-const BACKLOG: i32 = 1024;
+/// How often a door that cannot accept says so.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Marks a request that says in two ways where it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Ambiguous;
 
 /// Binds a listening socket.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -47,43 +48,113 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(limits::BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
+/// File descriptors kept back. When all others are in use, one is let go for a connection that must still be served.
+#[derive(Clone, Debug, Default)]
+pub struct Reserve {
+    held: Arc<Mutex<Vec<File>>>,
+    size: usize,
+}
+
+impl Reserve {
+    /// So many.
+    pub fn of(size: usize) -> Self {
+        let new = Self {
+            held: Arc::default(),
+            size,
+        };
+        new.refill();
+        new
+    }
+
+    /// Takes back what is free. Called by a connection as it ends, before anything else can have its descriptor.
+    fn refill(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        while held.len() < self.size {
+            let Ok(file) = File::open("/dev/null") else { return };
+            held.push(file);
+        }
+    }
+
+    /// Lets one go. `false`: there is none.
+    fn spend(&self) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).pop().is_some()
+    }
+}
+
+/// One door with what it keeps to.
+pub struct Listening {
+    /// Where connections come in.
+    pub listener: TcpListener,
+    /// Which door it is, for metrics.
+    pub door: Door,
+    /// Most connections; more wait in the kernel's queue.
+    pub max_connections: usize,
+    /// Descriptors for when there are no others.
+    pub reserve: Reserve,
+    /// When to stop.
+    pub drain: Arc<Drain>,
+    /// What is counted.
+    pub metrics: Pressure,
+}
+
 /// Accepts until the drain begins. Running connections finish the request they are in and then close.
-pub async fn serve<H, F>(listener: TcpListener, max_connections: usize, drain: Arc<Drain>, handler: H)
+pub async fn serve<H, F>(at: Listening, handler: H)
 where
     H: Fn(Request<Incoming>, IpAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(max_connections));
+    let slots = Arc::new(Semaphore::new(at.max_connections));
+    let mut complained: Option<Instant> = None;
     loop {
         let slot = tokio::select! {
             biased;
-            () = drain.draining() => return,
+            () = at.drain.draining() => return,
             slot = Arc::clone(&slots).acquire_owned() => slot,
         };
         let Ok(slot) = slot else { return };
         let accepted = tokio::select! {
             biased;
-            () = drain.draining() => return,
-            accepted = listener.accept() => accepted,
+            () = at.drain.draining() => return,
+            accepted = accept(&at.listener, &at.reserve) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let serving = connection(stream, peer.ip(), Arc::clone(&drain), handler.clone());
+                let serving = connection(
+                    stream,
+                    peer.ip(),
+                    Arc::clone(&at.drain),
+                    at.metrics.clone(),
+                    handler.clone(),
+                );
+                let reserve = at.reserve.clone();
                 tokio::spawn(async move {
                     serving.await;
+                    reserve.refill();
                     drop(slot);
                 });
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; trying again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                at.metrics.cannot_accept(at.door);
+                if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+                    complained = Some(Instant::now());
+                    tracing::warn!(%error, door = at.door.as_str(), "cannot accept connections; trying again");
+                }
+                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+async fn accept(listener: &TcpListener, reserve: &Reserve) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener.accept().await {
+        // The listener is still ready: the second try takes the descriptor before anything else can.
+        Err(error) if is_out_of_descriptors(&error) && reserve.spend() => listener.accept().await,
+        accepted => accepted,
     }
 }
 
@@ -95,24 +166,30 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection<H, F>(stream: TcpStream, peer: IpAddr, drain: Arc<Drain>, handler: H)
+async fn connection<H, F>(stream: TcpStream, peer: IpAddr, drain: Arc<Drain>, metrics: Pressure, handler: H)
 where
     H: Fn(Request<Incoming>, IpAddr) -> F,
     F: Future<Output = Response<Body>>,
 {
     let _ = stream.set_nodelay(true);
+    let (stream, seen) = Watched::new(Stalling::new(stream, limits::WRITE_DEADLINE));
     let serving = OnceLock::new();
     let serving_drain = Arc::clone(&drain);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         serving.get_or_init(|| serving_drain.serve());
+        let is_chunked = request.body().size_hint().exact().is_none();
+        if is_chunked && !seen.is_plainly_chunked() {
+            request.extensions_mut().insert(Ambiguous);
+        }
         // `map` and not an async block: that would hold the answer's future, several KiB of it, twice.
         handler(request, peer).map(Ok::<_, Infallible>)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_DEADLINE)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(Stalling::new(stream, WRITE_DEADLINE)), service);
+        .header_read_timeout(limits::HEAD_DEADLINE)
+        .max_buf_size(limits::HEAD_BYTES)
+        .max_header_size(limits::HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         biased;
@@ -123,6 +200,7 @@ where
         }
     };
     if let Err(error) = ended {
+        metrics.connection_failed(&error);
         tracing::debug!(%error, "app connection ended");
     }
 }

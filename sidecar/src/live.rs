@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{CaBundle, Config, Provider};
@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::proxy::models;
 use crate::proxy::traffic::Handles;
 use crate::state::{ProviderState, States};
-use crate::upstream::{Endpoint, Origin, Origins, Proxy, tls};
+use crate::upstream::{Endpoint, Guard, Origin, Origins, Proxy, Resolve, System, tls};
 
 /// A configuration in service.
 pub struct Live {
@@ -75,6 +75,9 @@ pub struct Ground {
     pub states: States,
     /// Connections by origin.
     pub origins: Origins,
+    /// The ports that this sidecar listens on, once it does.
+    pub own_ports: Arc<OnceLock<Vec<u16>>>,
+    resolver: Arc<dyn Resolve>,
     /// Folder of CA bundles.
     pub ca_dir: Option<PathBuf>,
     clients: Mutex<HashMap<Vec<u8>, Arc<rustls::ClientConfig>>>,
@@ -86,6 +89,8 @@ impl Ground {
         Self {
             states: States::default(),
             origins: Origins::new(Arc::clone(&metrics.connections.pool)),
+            own_ports: Arc::default(),
+            resolver: Arc::new(System),
             ca_dir,
             clients: Mutex::default(),
         }
@@ -199,6 +204,15 @@ impl Upstream {
         }
     }
 
+    /// Where a request for a whole path goes: one that holds the base URL's own already.
+    pub fn absolute(&self, path: &str, query: Option<&str>) -> Option<Uri> {
+        let origin = self.prefix.strip_suffix(self.provider.base_url.path())?;
+        match query {
+            Some(query) => format!("{origin}{path}?{query}").parse().ok(),
+            None => format!("{origin}{path}").parse().ok(),
+        }
+    }
+
     /// Where a request for `path` (and query) goes, as its dialect counts paths from the base URL.
     pub fn uri(&self, path: &str) -> Option<Uri> {
         format!("{}{path}", self.prefix).parse().ok()
@@ -218,11 +232,12 @@ fn origin(provider: &Provider, ground: &Ground) -> Result<Arc<Origin>, String> {
         port: proxy.port(),
     });
     let key = format!(
-        "{}|{}|{}|{:?}|{}",
+        "{}|{}|{}|{:?}|{:?}|{}",
         url.is_https(),
         url.host(),
         url.port(),
         proxy,
+        provider.addresses,
         String::from_utf8_lossy(&trust)
     );
     ground.origins.get(&key, || {
@@ -231,6 +246,11 @@ fn origin(provider: &Provider, ground: &Ground) -> Result<Arc<Origin>, String> {
             port: url.port(),
             tls,
             proxy,
+            guard: Guard {
+                policy: provider.addresses.clone(),
+                own_ports: Arc::clone(&ground.own_ports),
+                resolver: Arc::clone(&ground.resolver),
+            },
         })
     })
 }

@@ -26,7 +26,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}"), 1),
     };
-    runtime.block_on(run(&args))
+    let code = runtime.block_on(run(&args));
+    telemetry::finish();
+    code
 }
 
 async fn run(args: &Args) -> ExitCode {

@@ -16,6 +16,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 
+use crate::pressure::Pressure;
 use crate::proxy::hedges::Hedges;
 use crate::proxy::traffic::Traffic;
 use crate::reload::ConfigMetrics;
@@ -99,6 +100,8 @@ pub struct Metrics {
     pub connections: ConnectionMetrics,
     /// Loading of configuration.
     pub config: ConfigMetrics,
+    /// Memory for bodies, lines lost, connections that failed.
+    pub pressure: Pressure,
     process: Process,
 }
 
@@ -113,6 +116,7 @@ impl Metrics {
         let providers = ProviderMetrics::register(r);
         let connections = ConnectionMetrics::register(r);
         let config = ConfigMetrics::register(r);
+        let pressure = Pressure::register(r);
         r.register(
             "build",
             "Version of this sidecar; always 1",
@@ -135,6 +139,7 @@ impl Metrics {
             providers,
             connections,
             config,
+            pressure,
             process,
         }
     }

@@ -9,13 +9,13 @@ use bowsprit_core::dialect::Dialect;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request};
-use http_body_util::Full;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::live::Upstream;
 use crate::proxy::headers;
 use crate::proxy::id::RequestId;
+use crate::upstream::Outgoing;
 
 /// How often the schedule is looked at: the finest interval that probes can have.
 const TICK: Duration = Duration::from_millis(500);
@@ -69,7 +69,7 @@ async fn ask(app: &App, upstream: &Upstream, check: HealthCheck) -> Result<(), S
         Dialect::AnthropicMessages => "/v1/models",
         Dialect::Gemini => "/v1beta/models",
     };
-    let mut request = Request::new(Full::new(Bytes::new()));
+    let mut request = Request::new(Outgoing::from(Bytes::new()));
     *request.uri_mut() = upstream.uri(path).ok_or("the base URL makes no URL for a probe")?;
     let key = upstream.state.choose_key(&provider.base_url, &[], app.clock.now());
     let key = key.ok().flatten();

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use bowsprit_core::fault::Code;
 use futures::FutureExt as _;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::app::App;
 use crate::body::Body;
+use crate::limits::TARGET_BYTES;
+use crate::listen::Ambiguous;
 
 mod admit;
 mod attempt;
@@ -24,6 +26,7 @@ pub mod id;
 mod in_flight;
 pub mod models;
 mod pace;
+mod passthrough;
 mod prepare;
 pub mod refuse;
 mod route;
@@ -39,7 +42,10 @@ use story::Story;
 pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let id = id::RequestId::from_headers(&parts.headers);
-    let (dialect, found) = route::find(&parts);
+    let (mut dialect, found) = route::find(&parts);
+    if let Ok(route::Route::PassThrough { provider, .. }) = &found {
+        dialect = passthrough::dialect(&app, provider).unwrap_or(dialect);
+    }
     let mut story = Story::begin(
         &app,
         id.clone(),
@@ -49,7 +55,10 @@ pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body>
     story.trace = id::TraceId::from_headers(&parts.headers);
     let work = async move {
         match found {
-            Ok(route) => tell(app, story, route, parts, body).await,
+            Ok(route) => match unfit(&parts) {
+                None => tell(app, story, route, parts, body).await,
+                Some(refusal) => refuse::answer(story, &refusal),
+            },
             Err(miss) => refuse::answer(story, &miss.refusal(&parts)),
         }
     };
@@ -68,6 +77,22 @@ pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body>
             )
         }
     }
+}
+
+/// What makes a request unfit to be served whatever it asks for.
+fn unfit(parts: &http::request::Parts) -> Option<Refusal> {
+    if parts.extensions.get::<Ambiguous>().is_some() {
+        let text = "the request says in two ways where it ends (Content-Length and Transfer-Encoding), or is chunked \
+                    and was sent before the answer to the one before it had ended";
+        return Some(Refusal::new(Code::ValHttp, text).and_close());
+    }
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > TARGET_BYTES {
+        let mut refusal = Refusal::new(Code::ValHttp, format!("the URL is longer than {TARGET_BYTES} bytes"));
+        refusal.status = StatusCode::URI_TOO_LONG.as_u16();
+        return Some(refusal);
+    }
+    None
 }
 
 /// A request with a route: admitted, dispatched, answered.
@@ -90,6 +115,10 @@ async fn tell(
     if app.drain.in_flight() > app.settings.max_in_flight {
         let text = format!("{} requests are in flight already", app.settings.max_in_flight);
         return refuse::answer(story, &Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
+    }
+    if let route::Route::PassThrough { provider, rest, .. } = &route {
+        // Boxed: it is large and rare, and every open connection would hold room for it.
+        return Box::pin(passthrough::answer(app, live, story, provider, rest, parts, body)).await;
     }
     let mut story = story;
     let admitted = tokio::select! {

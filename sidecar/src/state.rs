@@ -33,6 +33,9 @@ pub(crate) use report::limit_name;
 pub use report::{ModelReport, ProviderMetrics, ProviderReport};
 pub use turn::Turn;
 
+/// What stands for the model where a request passes to a provider unread: its breaker and its label.
+pub const PASS_THROUGH: &str = "passthrough";
+
 /// So many models have a breaker of their own, and all that the configuration lists; what callers invent beyond shares one.
 const MAX_BREAKERS: usize = 64;
 
@@ -189,7 +192,7 @@ impl Machines {
     }
 
     fn is_listed(&self, model: &str) -> bool {
-        self.listed.iter().any(|listed| listed == model)
+        model == PASS_THROUGH || self.listed.iter().any(|listed| listed == model)
     }
 
     /// The metric label of a model: callers must not be able to make series.

@@ -6,17 +6,43 @@
 //! format.
 
 use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::Level;
 
+use crate::limits::LOG_WAITING;
 use crate::time::{unix_now, write_rfc3339};
+use sink::{Line, Sink as Output};
+
+mod sink;
 
 /// Flush when so much is waiting.
 const FLUSH_AT: usize = 32 << 10;
 /// Flush at least so often.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(200);
+
+/// How long the last lines may take at the end.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Standard output, for lines of both kinds.
+fn stdout() -> &'static Output {
+    static STDOUT: OnceLock<Arc<Output>> = OnceLock::new();
+    STDOUT.get_or_init(|| Output::start(LOG_WAITING, std::io::stdout()))
+}
+
+/// Writes out what waits, before the process ends.
+pub fn finish() {
+    stdout().flush(LAST_LINES);
+}
+
+/// Says where a panic happened, and not why: its message may quote what a caller wrote.
+fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(at, "panic: this is a bug; please report the place");
+    }));
+}
 
 /// Starts JSON logging at a level. Only our own targets above `warn`: hyper and rustls have nothing to say to operators.
 pub fn start(level: Level) {
@@ -27,7 +53,9 @@ pub fn start(level: Level) {
         .with_current_span(false)
         .with_span_list(false)
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(|| Line(stdout()))
         .try_init();
+    tell_panics();
 }
 
 /// Everything the access line says about one request.
@@ -124,14 +152,23 @@ impl AccessLog {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         format_line(&mut waiting, unix_now(), line);
         if waiting.len() >= FLUSH_AT && matches!(self.sink, Sink::Stdout) {
-            flush_into_stdout(&mut waiting);
+            hand_over(&mut waiting);
         }
     }
 
-    /// Writes out what waits.
+    /// Lines of either kind that nobody read in time.
+    pub fn lines_lost(&self) -> u64 {
+        if matches!(self.sink, Sink::Memory) {
+            0
+        } else {
+            stdout().lost()
+        }
+    }
+
+    /// Hands on what waits.
     pub fn flush(&self) {
         if matches!(self.sink, Sink::Stdout) {
-            flush_into_stdout(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            hand_over(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 
@@ -141,10 +178,9 @@ impl AccessLog {
     }
 }
 
-fn flush_into_stdout(waiting: &mut Vec<u8>) {
+fn hand_over(waiting: &mut Vec<u8>) {
     if !waiting.is_empty() {
-        // A closed standard output must not stop the proxy.
-        let _ = std::io::stdout().lock().write_all(waiting);
+        stdout().push(waiting);
         waiting.clear();
     }
 }

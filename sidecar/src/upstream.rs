@@ -7,12 +7,14 @@
 mod dial;
 mod fault;
 mod metrics;
+mod outgoing;
 mod pool;
 mod proxy;
 pub mod tls;
 
-pub use dial::Endpoint;
-pub use fault::Fault;
+pub use dial::{Addresses, Endpoint, Guard, Resolve, System};
+pub use fault::{Fault, is_out_of_descriptors};
 pub use metrics::{ConnectionMetrics, PoolCounts};
+pub use outgoing::{Outgoing, Sending, Stalled, UploadError};
 pub use pool::{Answer, AnswerBody, Origin, Origins};
 pub use proxy::{Proxy, ProxyError};

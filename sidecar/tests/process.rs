@@ -34,21 +34,10 @@ fn start(args: &[&str]) -> Running {
     let mut all = vec!["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
     all.extend(args);
     let mut child = sidecar(&all).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let started = lines
-        .by_ref()
-        .map(Result::unwrap)
-        .find(|line| line.contains("\"started\""))
-        .unwrap();
-    // Whoever stops reading a program's output would stop the program.
-    std::thread::spawn(move || lines.for_each(drop));
-    let line: serde_json::Value = serde_json::from_str(&started).unwrap();
-    let text = |name: &str| line[name].as_str().unwrap().to_owned();
-    Running {
-        child,
-        listen: text("listen"),
-        admin: text("admin"),
-    }
+    let mut log = BufReader::new(child.stdout.take().unwrap());
+    let (listen, admin) = addresses(&mut log);
+    std::thread::spawn(move || log.lines().for_each(drop));
+    Running { child, listen, admin }
 }
 
 impl Running {
@@ -176,4 +165,109 @@ fn a_port_that_is_taken_is_named() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains(&address));
+}
+
+/// A sidecar that a shell starts after `before`.
+fn start_after(before: &str) -> Running {
+    let program = env!("CARGO_BIN_EXE_bowsprit-sidecar");
+    let line = format!(
+        "{before}; exec {program} --listen 127.0.0.1:0 --admin 127.0.0.1:0 --config {QUICKSTART} --log-level debug"
+    );
+    let mut child = Command::new("bash")
+        .args(["-c", &line])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (listen, admin) = addresses(BufReader::new(child.stdout.as_mut().unwrap()));
+    Running { child, listen, admin }
+}
+
+fn addresses(log: impl std::io::BufRead) -> (String, String) {
+    let started = log
+        .lines()
+        .map(Result::unwrap)
+        .find(|line| line.contains("\"started\""))
+        .unwrap();
+    let line: serde_json::Value = serde_json::from_str(&started).unwrap();
+    let text = |name: &str| line[name].as_str().unwrap().to_owned();
+    (text("listen"), text("admin"))
+}
+
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn without_file_descriptors_health_and_metrics_still_answer_and_nothing_spins() {
+    let mut running = start_after("ulimit -n 40");
+    let held: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(&running.listen).unwrap()).collect();
+    let errors = |metrics: &str| -> u64 {
+        metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("bowsprit_accept_errors_total{door=\"app\"} "))
+            .map_or(0, |count| count.parse().unwrap())
+    };
+    let begun = std::time::Instant::now();
+    let before = cpu_ticks(running.child.id());
+    // Each of these connections to the admin port is one that no descriptor was left for.
+    while errors(&running.get("/metrics")) < 20 {
+        assert!(running.get("/health/ready").starts_with("HTTP/1.1 200"));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // A tick is 10 ms; accepting without a pause would use all of the time.
+    let used = (cpu_ticks(running.child.id()) - before) * 10;
+    let elapsed = u64::try_from(begun.elapsed().as_millis()).unwrap();
+    assert!(used * 2 < elapsed, "{used} ms of CPU in {elapsed} ms");
+    drop(held);
+    // With descriptors back it accepts again.
+    let mut stream = TcpStream::connect(&running.listen).unwrap();
+    stream
+        .write_all(b"GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    running.signal("-TERM");
+    running.child.wait().unwrap();
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_no_request() {
+    // From here on nobody reads the pipe, which holds 64 KiB; the sidecar holds 1 MiB more.
+    let mut running = start_after("true");
+    let lost = |metrics: &str| -> u64 {
+        metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("bowsprit_log_lines_lost_total "))
+            .map_or(0, |count| count.parse().unwrap())
+    };
+    let mut stream = TcpStream::connect(&running.listen).unwrap();
+    stream
+        .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+        .unwrap();
+    let request = format!(
+        "GET /{} HTTP/1.1\r\nhost: x\r\nx-request-id: {}\r\n\r\n",
+        "x".repeat(200),
+        "i".repeat(100)
+    );
+    let mut answered = 0;
+    while lost(&running.get("/metrics")) == 0 {
+        for _ in 0..500 {
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"}") {
+                let mut piece = [0; 4096];
+                let read = stream.read(&mut piece).expect("a request waits for the log");
+                seen.extend_from_slice(&piece[..read]);
+            }
+            answered += 1;
+        }
+        assert!(answered < 50_000, "nothing was ever lost");
+    }
+    running.signal("-TERM");
+    // Its last lines find no reader either: it ends all the same.
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
 }

@@ -17,7 +17,9 @@ const KINDS: [ErrorKind; 14] = [
     ErrorKind::Malformed,
 ];
 
-const FAULTS: [TransportFault; 10] = [
+const FAULTS: [TransportFault; 12] = [
+    TransportFault::NoDescriptors,
+    TransportFault::Denied,
     TransportFault::ConnectRefused,
     TransportFault::ConnectTimeout,
     TransportFault::Dns,
@@ -59,7 +61,12 @@ fn every_end_has_a_row_and_the_code_of_its_kind() {
             content_sent: false,
         });
         assert_eq!(decision.code, Some(Code::from(fault)), "{fault:?}");
-        assert_eq!(decision.blame, Some(Blame::Provider), "{fault:?}");
+        let blame = if matches!(fault, TransportFault::Denied | TransportFault::NoDescriptors) {
+            Blame::Us
+        } else {
+            Blame::Provider
+        };
+        assert_eq!(decision.blame, Some(blame), "{fault:?}");
     }
 }
 

@@ -8,6 +8,7 @@ use bowsprit_crds::{LabelSelector, ProviderConfigSpec, ProviderKind};
 use http::{HeaderName, HeaderValue};
 
 use super::{BaseUrl, Problem, Problems, Scope};
+use crate::address::{self, Class};
 use crate::dialect::Dialect;
 use crate::{backoff, breaker, budget, health, limiter};
 
@@ -35,6 +36,8 @@ pub struct Provider {
     pub priority: u32,
     /// Where the API begins.
     pub base_url: BaseUrl,
+    /// Where it may be.
+    pub addresses: address::Policy,
     /// Sent with every request, organization and project included.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Certificates trusted beside the public ones.
@@ -59,6 +62,8 @@ pub struct Provider {
     pub on_limit: OnLimit,
     /// How long a request may wait for its turn.
     pub max_wait: Duration,
+    /// Whether apps may use the rest of its API.
+    pub pass_through: bool,
     /// Active probes, where they are on.
     pub health_check: Option<HealthCheck>,
     /// Who is tried next; empty: the others by priority.
@@ -173,6 +178,8 @@ impl Provider {
         let (limits, max_wait) = check.limits(&spec.rate_limits);
         let health_check = check.health(&spec.health_check);
         check.rest(name, spec);
+        let addresses = addresses(spec, scope);
+        check.literal(base_url.as_ref(), &addresses);
         check.problems.into_result()?;
         // What could not be read has been noted above, so these are there.
         let (Some(base_url), Some(retry), Some(breaker)) = (base_url, retry, breaker) else {
@@ -193,6 +200,7 @@ impl Provider {
             enabled: spec.enabled,
             priority: spec.priority,
             base_url,
+            addresses,
             headers,
             ca_bundle: spec.endpoint.ca_bundle_ref.as_ref().map(|at| CaBundle {
                 config_map: at.name.clone(),
@@ -213,6 +221,7 @@ impl Provider {
             limits,
             on_limit: spec.rate_limits.on_limit,
             max_wait,
+            pass_through: spec.pass_through,
             health_check,
             fallback: spec.fallback_providers.clone(),
             safety: spec
@@ -245,6 +254,21 @@ impl Provider {
         listed
             .and_then(|listed| listed.max_output_tokens)
             .map_or(DEFAULT_MAX_OUTPUT_TOKENS, u64::from)
+    }
+}
+
+/// Where a provider (or the proxy on the way to it) may be. An address of the author's own is opted into private networks by naming it; the pod's own
+/// loopback is only a person's machine where the file is that person's.
+fn addresses(spec: &ProviderConfigSpec, scope: &Scope) -> address::Policy {
+    if let Some(listed) = &spec.endpoint.allowed_addresses {
+        return address::Policy::new(listed.iter().copied());
+    }
+    let public = address::Policy::new([Class::Public]);
+    let named = spec.endpoint.base_url.is_some() || spec.endpoint.http_proxy.is_some();
+    match scope {
+        _ if !named => public,
+        Scope::Cluster { .. } => public.and(Class::Private),
+        Scope::Standalone => public.and(Class::Private).and(Class::Loopback),
     }
 }
 
@@ -561,6 +585,19 @@ impl Check {
         })
     }
 
+    /// A base URL that names an address shows already here whether it may be connected to.
+    fn literal(&mut self, base_url: Option<&BaseUrl>, addresses: &address::Policy) {
+        if let Some(ip) = base_url.and_then(|url| url.host().parse().ok())
+            && let Err(kind) = addresses.check(ip)
+        {
+            let remedy = match kind {
+                address::Kind::Of(class) => format!("list {class:?} in endpoint.allowedAddresses if it is meant"),
+                _ => "no configuration allows it".into(),
+            };
+            self.note("endpoint.baseUrl", format!("is {}", kind.as_str()), remedy);
+        }
+    }
+
     fn rest(&mut self, name: &str, spec: &ProviderConfigSpec) {
         self.within("priority", spec.priority, 0, 1000);
         if spec.provider != ProviderKind::Gemini && !spec.safety_settings.is_empty() {
@@ -568,6 +605,13 @@ impl Check {
         }
         if spec.fallback_providers.iter().any(|other| other == name) {
             self.note("fallbackProviders", "names this ProviderConfig itself", "remove it");
+        }
+        if spec.endpoint.allowed_addresses.as_ref().is_some_and(Vec::is_empty) {
+            self.note(
+                "endpoint.allowedAddresses",
+                "is empty, so the provider could be nowhere",
+                "list Public, Private, Loopback or LinkLocal, or remove it",
+            );
         }
         if let Some(at) = &spec.endpoint.ca_bundle_ref
             && !(is_file_name(&at.name) && is_file_name(&at.key))

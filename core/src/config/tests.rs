@@ -199,3 +199,52 @@ fn what_is_rendered_is_loaded_again_whatever_the_order() {
         forward.text
     );
 }
+
+fn addresses_of(spec: &str, scope: &Scope) -> Result<crate::address::Policy, String> {
+    let text = provider("one", spec);
+    match load(&text, scope) {
+        Ok(config) => Ok(config.providers[0].addresses.clone()),
+        Err(problems) => Err(problems.to_string()),
+    }
+}
+
+#[test]
+fn where_a_provider_may_be_follows_from_who_named_the_address() {
+    use crate::address::{Class, Policy};
+    let cluster = cluster(&[]);
+    let key = "credentials: [{name: a, secretKeyRef: {name: s, key: k}}]";
+    let public = Policy::new([Class::Public]);
+    let well_known = format!("{{provider: OpenAI, {key}}}");
+    assert_eq!(addresses_of(&well_known, &cluster), Ok(public.clone()));
+    let own = "{provider: OpenAICompatible, endpoint: {baseUrl: 'https://vllm.models.svc/v1'}}";
+    assert_eq!(addresses_of(own, &cluster), Ok(public.and(Class::Private)));
+    assert_eq!(
+        addresses_of(own, &Scope::Standalone),
+        Ok(public.and(Class::Private).and(Class::Loopback))
+    );
+    let listed = "{provider: OpenAICompatible, endpoint: {baseUrl: 'https://x/v1', allowedAddresses: [Loopback]}}";
+    assert_eq!(addresses_of(listed, &cluster), Ok(Policy::new([Class::Loopback])));
+}
+
+#[test]
+fn an_address_that_is_not_allowed_is_told_before_anything_connects_to_it() {
+    let cluster = cluster(&[]);
+    for (url, told) in [
+        (
+            "http://127.0.0.1:4001",
+            "is a loopback address: list Loopback in endpoint.allowedAddresses",
+        ),
+        ("http://[fe80::1]/v1", "is a link-local address"),
+        (
+            "http://169.254.169.254/latest",
+            "metadata service: no configuration allows it",
+        ),
+    ] {
+        let spec = format!("{{provider: OpenAICompatible, endpoint: {{baseUrl: '{url}', allowHttp: true}}}}");
+        let problem = addresses_of(&spec, &cluster).unwrap_err();
+        assert!(
+            problem.contains("spec.endpoint.baseUrl") && problem.contains(told),
+            "{problem}"
+        );
+    }
+}

@@ -163,6 +163,23 @@ fn values() -> Vec<Values> {
             &["requests_per_minute", "tokens_per_minute", "concurrent_requests"],
         ),
         closed("of", "what the provider's limit counts", &["requests", "tokens"]),
+        closed(
+            "door",
+            "where connections come in: for the app, or for kubelet and Prometheus",
+            &["app", "admin", "other"],
+        ),
+        closed(
+            "reason",
+            "what went wrong with a connection",
+            &[
+                "malformed",
+                "too_large",
+                "header_timeout",
+                "stuck_reader",
+                "closed",
+                "other",
+            ],
+        ),
         closed("result", "how a probe ended", &["ok", "failed"]),
         closed("why", "401, 402 or 403; or 429", &["rejected", "throttled"]),
         closed("to", "what the breaker became", &["closed", "half_open", "open"]),

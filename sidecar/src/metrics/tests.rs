@@ -43,6 +43,8 @@ fn config(providers: usize, models: usize) -> Config {
 pub(super) fn driven(config: &Config) -> Metrics {
     let metrics = Metrics::new();
     metrics.fit(config);
+    metrics.pressure.cannot_accept(crate::pressure::Door::App);
+    metrics.pressure.connection_ended("malformed");
     let states = States::default();
     let now = Moment::ZERO;
     let second = Duration::from_secs(1);

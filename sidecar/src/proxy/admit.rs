@@ -1,7 +1,6 @@
 //! Taking a request in: its body, within a limit and a time, and the few facts that decide where it goes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bowsprit_core::dialect::embeddings::Form;
 use bowsprit_core::dialect::{Dialect, peek};
@@ -16,9 +15,10 @@ use super::refuse::Refusal;
 use super::route::Route;
 use super::story::Story;
 use crate::app::App;
+use crate::failpoint;
+use crate::limits::{BODY_DEADLINE, ROOM_WAIT, SMALL_BODY};
+use crate::memory::{Memory, Room};
 
-/// A body must be complete within this: it comes over loopback, so only a stuck caller takes longer.
-const BODY_DEADLINE: Duration = Duration::from_mins(1);
 /// Output tokens reserved at the limiter for a request that names no maximum. Settled by what was really used.
 const ASSUMED_OUTPUT: u64 = 1_000;
 
@@ -67,13 +67,14 @@ pub(super) async fn admit(
     parts: Parts,
     body: Incoming,
 ) -> Result<Box<Call>, Refusal> {
-    let body = tokio::time::timeout(BODY_DEADLINE, read(body, app.settings.max_body))
+    let body = tokio::time::timeout(BODY_DEADLINE, read(body, app.settings.max_body, &app.memory))
         .await
         .unwrap_or_else(|_| {
             let text = format!("the body was not complete within {} s", BODY_DEADLINE.as_secs());
             Err(Refusal::new(Code::ValHttp, text))
         })?;
     story.waited();
+    failpoint::hit(&parts.headers, failpoint::ADMIT);
     app.metrics.traffic.taken(body.len());
     let retries = retries_before(&parts.headers);
     if retries > 0 {
@@ -89,7 +90,7 @@ pub(super) async fn admit(
     Ok(call)
 }
 
-async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+async fn read(mut body: Incoming, limit: usize, memory: &Arc<Memory>) -> Result<Bytes, Refusal> {
     let too_large = || {
         Refusal::new(
             Code::ValTooLarge,
@@ -100,15 +101,20 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
     if announced > limit as u64 {
         return Err(too_large());
     }
+    let mut room = memory.room();
+    // What is announced is taken at once: several bodies that each hold a part and wait for more would all fail.
+    make_room(&mut room, usize::try_from(announced).unwrap_or(usize::MAX), memory).await?;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // The caller broke off; nobody will read this answer, but the request must end as something.
         let frame = frame.map_err(|error| Refusal::new(Code::ValHttp, format!("the body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if first.len() + rest.len() + data.len() > limit {
+        let length = first.len() + rest.len() + data.len();
+        if length > limit {
             return Err(too_large());
         }
+        make_room(&mut room, length, memory).await?;
         if first.is_empty() {
             first = data;
         } else {
@@ -127,12 +133,27 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
         }
     }
     if rest.is_empty() {
-        return Ok(first);
+        return Ok(room.hold(first));
     }
     let mut whole = BytesMut::with_capacity(first.len() + rest.len());
     whole.extend_from_slice(&first);
     whole.extend_from_slice(&rest);
-    Ok(whole.freeze())
+    Ok(room.hold(whole.freeze()))
+}
+
+async fn make_room(room: &mut Room, bytes: usize, memory: &Memory) -> Result<(), Refusal> {
+    if bytes <= SMALL_BODY || room.grow_to(bytes, ROOM_WAIT).await {
+        return Ok(());
+    }
+    if bytes > memory.limit() {
+        let text = format!(
+            "the body is larger than all memory for bodies, {} bytes (--memory-budget)",
+            memory.limit()
+        );
+        return Err(Refusal::new(Code::ValTooLarge, text));
+    }
+    let text = format!("{} of {} bytes for bodies are in use", memory.used(), memory.limit());
+    Err(Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1))
 }
 
 fn facts(route: &Route, body: &Bytes) -> Result<Box<Call>, Refusal> {
@@ -172,7 +193,7 @@ fn facts(route: &Route, body: &Bytes) -> Result<Box<Call>, Refusal> {
             call.kind = Kind::Count;
             other_facts(&mut call, model.as_ref(), body)?;
         }
-        Route::Models { .. } => {}
+        Route::Models { .. } | Route::PassThrough { .. } => {}
     }
     Ok(call)
 }

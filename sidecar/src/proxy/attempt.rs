@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowsprit_core::classify::{Decision, Ended};
+use bowsprit_core::classify::{Decision, Ended, classify};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{
     self, AnswerContext, Dialect, Echo, ProviderError, Stream, StreamError, Usage, parse_error,
@@ -17,7 +17,6 @@ use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bowsprit_core::headroom;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Version, response};
-use http_body_util::Full;
 use tokio::time::Instant;
 
 use super::admit::{Call, Kind};
@@ -28,16 +27,11 @@ use super::pace::Pace;
 use super::prepare::Prepared;
 use super::stream::Started;
 use super::take::{Limits, StartFault, Taken, hold, take};
+use crate::failpoint;
+use crate::limits::{ANSWER_HELD, ANSWER_TRANSLATED, ERROR_BODY};
 use crate::live::Upstream;
 use crate::time::{unix_millis, unix_now};
-use crate::upstream::{Answer, AnswerBody, Fault};
-
-/// A plain answer is held whole up to this size, so that a truncated one can be tried again; what is larger flows.
-const HOLD_PLAIN: usize = 4 << 20;
-/// A translated answer must be held whole; beyond this it is refused.
-const MAX_TRANSLATED: usize = 64 << 20;
-/// As much of an error body is read; providers' own are well below 10 KiB.
-const MAX_ERROR: usize = 256 << 10;
+use crate::upstream::{Answer, AnswerBody, Fault, Outgoing};
 
 /// Who closes an idle connection did so before our request arrived, and the news is back within a round trip. What breaks
 /// off later than this broke off at work, which may have cost money.
@@ -137,6 +131,7 @@ impl Attempt<'_> {
         self.upstream.state.observe(key, &head.headers, now, unix_millis());
         let encoded = headers::is_encoded(&head.headers);
         headers::to_caller(&mut head.headers);
+        headers::scrub(&mut head.headers, self.in_flight.key());
         // The version is each connection's own: HTTP/1.0 towards the app would hide a broken answer's missing end.
         head.version = Version::HTTP_11;
         if !head.status.is_success() {
@@ -201,10 +196,11 @@ impl Attempt<'_> {
         }
     }
 
-    fn request(&self) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.prepared.body.clone()));
+    fn request(&self) -> Request<Outgoing> {
+        let mut request = Request::new(Outgoing::from(self.prepared.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.prepared.uri.clone();
+        failpoint::hit(&self.call.headers, failpoint::ATTEMPT);
         *request.headers_mut() = headers::to_provider(
             &self.call.headers,
             self.prepared.same,
@@ -224,13 +220,20 @@ impl Attempt<'_> {
         encoded: bool,
         pace: &mut Pace,
     ) -> Result<Success, Box<Failure>> {
-        let limit = if self.prepared.same { HOLD_PLAIN } else { MAX_TRANSLATED };
+        let limit = if self.prepared.same {
+            ANSWER_HELD
+        } else {
+            ANSWER_TRANSLATED
+        };
         let from = self.in_flight.instant(pace.now());
-        let taken = take(&mut body, &limits, limit, from).await;
+        let taken = take(&mut body, &limits, limit, from, self.in_flight.memory()).await;
         pace.waited();
         let whole = match taken {
             Ok(Taken::Whole(whole)) => whole,
-            Ok(Taken::Part(held)) if self.prepared.same => return Ok(self.pass(head, body, limits, held, pace)),
+            Ok(Taken::Part(held) | Taken::NoRoom(held)) if self.prepared.same => {
+                return Ok(self.pass(head, body, limits, held, pace));
+            }
+            Ok(Taken::NoRoom(_)) => return Err(no_room()),
             Ok(Taken::Part(_)) => return Err(self.malformed("the answer is too large to translate")),
             Err(fault) => return Err(self.transport(fault.kind, fault.detail)),
         };
@@ -443,12 +446,12 @@ impl Attempt<'_> {
         pace: &mut Pace,
     ) -> Box<Failure> {
         let from = self.in_flight.instant(pace.now());
-        let taken = take(&mut body, limits, MAX_ERROR, from).await;
+        let taken = take(&mut body, limits, ERROR_BODY, from, self.in_flight.memory()).await;
         pace.waited();
         // A broken error body is still an error of that status.
         let body = match taken {
             Ok(Taken::Whole(body)) => body,
-            Ok(Taken::Part(_)) | Err(_) => Bytes::new(),
+            Ok(Taken::Part(_) | Taken::NoRoom(_)) | Err(_) => Bytes::new(),
         };
         let status = head.status.as_u16();
         let parsed = parse_error(self.prepared.wire, status, if encoded { &[] } else { &body });
@@ -464,10 +467,9 @@ impl Attempt<'_> {
             message,
             hint,
         );
-        if same && !leaks && !body.is_empty() && !head.status.is_redirection() {
-            if !encoded {
-                head.headers.remove(http::header::CONTENT_ENCODING);
-            }
+        // Compressed although nothing asked for it: what cannot be read may quote the key.
+        if same && !leaks && !encoded && !body.is_empty() && !head.status.is_redirection() {
+            head.headers.remove(http::header::CONTENT_ENCODING);
             failure.original = Some((head.status, head.headers, body));
         }
         failure
@@ -482,6 +484,22 @@ impl Attempt<'_> {
             _ => message,
         }
     }
+}
+
+/// The answer may be good, but there is no memory to hold it in: nobody's fault but ours, and no reason to go elsewhere.
+fn no_room() -> Box<Failure> {
+    let ended = Ended::CallerGone;
+    Box::new(Failure {
+        decision: Decision {
+            code: Some(Code::SysOverloaded),
+            ..classify(&ended)
+        },
+        code: Code::SysOverloaded,
+        ended,
+        message: "no memory to hold its answer in (--memory-budget)".into(),
+        retry_after: Some(Duration::from_secs(1)),
+        original: None,
+    })
 }
 
 /// Whether a 200 without usage is really something else: nothing, no JSON, or an error body.

@@ -33,7 +33,7 @@ mod conclude;
 mod race;
 mod verdict;
 
-use conclude::local_limit;
+pub(super) use conclude::local_limit;
 use verdict::Then;
 
 /// Attempts beyond those configured that other keys of a provider may take.

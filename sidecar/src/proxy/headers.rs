@@ -38,7 +38,6 @@ pub(crate) fn to_provider(
     key: Option<&Chosen>,
     id: &RequestId,
 ) -> HeaderMap {
-    let provider = &upstream.provider;
     // A caller's host, key, length and connection end here; host, key and id are ours: about as many as came.
     let mut headers = HeaderMap::with_capacity(if same_dialect { caller.len() } else { 8 });
     if same_dialect {
@@ -50,6 +49,22 @@ pub(crate) fn to_provider(
     if !same_dialect || !headers.contains_key(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, JSON);
     }
+    ours(&mut headers, upstream, key, id);
+    headers
+}
+
+/// The headers of a request that passes unread: the caller's own, less the same as on the same dialect. Its
+/// content-type, or that it has none, is the caller's business.
+pub(super) fn passed_on(caller: &HeaderMap, upstream: &Upstream, key: Option<&Chosen>, id: &RequestId) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(caller.len() + 6);
+    copy_all(caller, &mut headers);
+    ours(&mut headers, upstream, key, id);
+    headers
+}
+
+/// What the configuration adds, the key, and whose request it is.
+fn ours(headers: &mut HeaderMap, upstream: &Upstream, key: Option<&Chosen>, id: &RequestId) {
+    let provider = &upstream.provider;
     if provider.dialect == Dialect::AnthropicMessages && !headers.contains_key(ANTHROPIC_VERSION) {
         headers.insert(ANTHROPIC_VERSION, DEFAULT_ANTHROPIC_VERSION);
     }
@@ -65,7 +80,6 @@ pub(crate) fn to_provider(
     }
     headers.insert(HOST, upstream.host.clone());
     headers.insert(X_REQUEST_ID, id.header());
-    headers
 }
 
 fn copy_all(caller: &HeaderMap, headers: &mut HeaderMap) {
@@ -142,6 +156,20 @@ pub(super) fn to_caller(headers: &mut HeaderMap) {
     }
     if let Some(theirs) = headers.remove(X_REQUEST_ID) {
         headers.insert(PROVIDER_REQUEST_ID, theirs);
+    }
+}
+
+/// Removes what quotes our key: some servers repeat what they were sent.
+pub(super) fn scrub(headers: &mut HeaderMap, key: Option<&Chosen>) {
+    let Some(key) = key else { return };
+    // Nearly every value is shorter than a key, so nearly none is searched.
+    let quoting: Vec<HeaderName> = headers
+        .iter()
+        .filter(|(_, value)| key.is_in(value.as_bytes()))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in quoting {
+        headers.remove(name);
     }
 }
 

@@ -13,6 +13,7 @@ use super::traffic::{self, Handles};
 use crate::app::App;
 use crate::keys::Chosen;
 use crate::live::Upstream;
+use crate::memory::Memory;
 use crate::state::Lease;
 
 /// An attempt under way. Ended once by [`InFlight::finish`]; dropped, the caller has left.
@@ -60,6 +61,11 @@ impl InFlight {
     /// The sidecar's clock, read.
     pub fn now(&self) -> Moment {
         self.app.clock.now()
+    }
+
+    /// The budget for what is held of its answer.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.app.memory
     }
 
     /// A moment of that clock as the runtime counts time.

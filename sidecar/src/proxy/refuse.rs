@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bowsprit_core::dialect::{Dialect, ErrorView, RequestError, error_body};
 use bowsprit_core::fault::Code;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::id::{RequestId, X_REQUEST_ID};
@@ -32,6 +32,8 @@ pub struct Refusal {
     pub status: u16,
     /// For 405.
     allow: Option<&'static str>,
+    /// Whether the connection cannot be trusted any further.
+    close: bool,
     /// Whether a retry of the caller's SDK would only add to the load: our own budget is spent.
     pub no_retry: bool,
 }
@@ -46,6 +48,7 @@ impl Refusal {
             retry_after: None,
             status: code.status(),
             allow: None,
+            close: false,
             no_retry: false,
         }
     }
@@ -72,6 +75,13 @@ impl Refusal {
     #[must_use]
     pub fn allow(mut self, method: &'static str) -> Self {
         self.allow = Some(method);
+        self
+    }
+
+    /// With the connection's end.
+    #[must_use]
+    pub fn and_close(mut self) -> Self {
+        self.close = true;
         self
     }
 
@@ -119,6 +129,9 @@ pub fn bare(dialect: Dialect, id: &RequestId, refusal: &Refusal) -> Response<Bod
     }
     if let Some(method) = refusal.allow {
         headers.insert(ALLOW, HeaderValue::from_static(method));
+    }
+    if refusal.close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if dialect == Dialect::AnthropicMessages {
         headers.insert(HeaderName::from_static("request-id"), id.header());

@@ -6,6 +6,7 @@ use bowsprit_core::fault::Code;
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
+use super::passthrough;
 use super::refuse::Refusal;
 
 /// An operation.
@@ -36,6 +37,15 @@ pub enum Route {
         /// The model in the path, for Gemini.
         model: Option<String>,
     },
+    /// Any other endpoint of one provider, sent on unread.
+    PassThrough {
+        /// The provider's name.
+        provider: String,
+        /// The path after it.
+        rest: String,
+        /// The dialect until the provider is known.
+        dialect: Dialect,
+    },
     /// The list of models, or one of them.
     Models {
         /// The caller's dialect.
@@ -62,6 +72,7 @@ impl Route {
         match self {
             Self::Generate { label, .. } | Self::Embed { label, .. } => label,
             Self::Count { .. } => "count_tokens",
+            Self::PassThrough { .. } => "passthrough",
             Self::Models { .. } => "models",
         }
     }
@@ -69,7 +80,10 @@ impl Route {
     /// The caller's dialect.
     pub fn dialect(&self) -> Dialect {
         match self {
-            Self::Generate { dialect, .. } | Self::Count { dialect, .. } | Self::Models { dialect, .. } => *dialect,
+            Self::Generate { dialect, .. }
+            | Self::Count { dialect, .. }
+            | Self::PassThrough { dialect, .. }
+            | Self::Models { dialect, .. } => *dialect,
             Self::Embed { form, .. } => form.dialect(),
         }
     }
@@ -84,6 +98,8 @@ pub(super) enum Miss {
     Stored,
     /// The path wants this method.
     Method(&'static str),
+    /// A connection that leaves HTTP.
+    Realtime,
 }
 
 impl Miss {
@@ -95,10 +111,12 @@ impl Miss {
                 format!(
                     "nothing is served at {}; there are POST /v1/chat/completions, /v1/messages, \
                      /v1beta/models/{{model}}:generateContent and :streamGenerateContent, /v1/responses, /v1/embeddings, \
-                     /v1/messages/count_tokens, and GET /v1/models and /v1beta/models",
+                     /v1/messages/count_tokens, GET /v1/models and /v1beta/models, and all of a provider's API under \
+                     /providers/{{name}}/",
                     clip(parts.uri.path())
                 ),
             ),
+            Self::Realtime => passthrough::realtime(),
             Self::Stored => Refusal::new(
                 Code::ResPathNotFound,
                 format!(
@@ -127,12 +145,18 @@ pub(super) fn clip(text: &str) -> &str {
 /// understands the error.
 pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
     let path = parts.uri.path();
+    if let Some(under) = path.strip_prefix("/providers/") {
+        return pass_through(under, parts);
+    }
     let found = generate(path)
         .or_else(|| gemini(path, parts.uri.query()))
         .or_else(|| other(path))
         .or_else(|| models(path, &parts.headers));
     match found {
         Some((route, method)) if parts.method == method => (route.dialect(), Ok(route)),
+        _ if passthrough::is_websocket(&parts.headers) || path == "/v1/realtime" => {
+            (guess(path, &parts.headers), Err(Miss::Realtime))
+        }
         Some((route, method)) => (
             route.dialect(),
             Err(Miss::Method(if method == Method::GET { "GET" } else { "POST" })),
@@ -140,6 +164,23 @@ pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
         None if below_responses(path) => (Dialect::OpenAiResponses, Err(Miss::Stored)),
         None => (guess(path, &parts.headers), Err(Miss::Path)),
     }
+}
+
+fn pass_through(under: &str, parts: &Parts) -> (Dialect, Result<Route, Miss>) {
+    let (provider, rest) = under.split_at(under.find('/').unwrap_or(under.len()));
+    let dialect = guess(rest, &parts.headers);
+    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+        return (
+            dialect,
+            Err(Miss::Method("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        );
+    }
+    let route = Route::PassThrough {
+        provider: provider.to_owned(),
+        rest: rest.to_owned(),
+        dialect,
+    };
+    (dialect, Ok(route))
 }
 
 fn below_responses(path: &str) -> bool {

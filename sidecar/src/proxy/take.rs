@@ -1,6 +1,7 @@
 //! Taking an answer in: within its times, up to a size, and a stream only as far as its first content.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bowsprit_core::config::Timeouts;
 use bowsprit_core::dialect::{Pushed, Stream, StreamError};
@@ -8,11 +9,9 @@ use bowsprit_core::fault::TransportFault;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use crate::limits::{ROOM_WAIT, SMALL_BODY, STREAM_HELD_BYTES, STREAM_HELD_PIECES};
+use crate::memory::Memory;
 use crate::upstream::{AnswerBody, Fault};
-
-/// Start-up events held before the first content: pieces and bytes. Then the stream flows, come what may.
-const HOLD_CHUNKS: usize = 64;
-const HOLD_BYTES: usize = 256 << 10;
 
 /// The times an answer may take.
 #[derive(Clone, Copy, Debug)]
@@ -75,14 +74,24 @@ impl Limits {
 /// What was taken in.
 pub(super) enum Taken {
     Whole(Bytes),
+    /// It is larger than the limit.
     Part(VecDeque<Bytes>),
+    /// There is no memory for more of it.
+    NoRoom(VecDeque<Bytes>),
 }
 
-/// Takes a body in, up to a limit, within the answer's times.
-pub(super) async fn take(body: &mut AnswerBody, limits: &Limits, limit: usize, from: Instant) -> Result<Taken, Fault> {
+/// Takes a body in, up to a limit, within the answer's times and the memory there is.
+pub(super) async fn take(
+    body: &mut AnswerBody,
+    limits: &Limits,
+    limit: usize,
+    from: Instant,
+    memory: &Arc<Memory>,
+) -> Result<Taken, Fault> {
     let mut last = from;
     let mut held: VecDeque<Bytes> = VecDeque::new();
     let mut length = 0;
+    let mut room = memory.room();
     loop {
         let Ok(next) = tokio::time::timeout_at(limits.next(last), body.data()).await else {
             let fault = limits
@@ -98,6 +107,9 @@ pub(super) async fn take(body: &mut AnswerBody, limits: &Limits, limit: usize, f
                 if length > limit {
                     return Ok(Taken::Part(held));
                 }
+                if length > SMALL_BODY && !room.grow_to(length, ROOM_WAIT).await {
+                    return Ok(Taken::NoRoom(held));
+                }
                 if body.is_end() {
                     break;
                 }
@@ -107,7 +119,7 @@ pub(super) async fn take(body: &mut AnswerBody, limits: &Limits, limit: usize, f
             None => break,
         }
     }
-    Ok(Taken::Whole(match held.len() {
+    let whole = match held.len() {
         0 => Bytes::new(),
         1 => held.pop_front().unwrap_or_default(),
         _ => {
@@ -117,7 +129,8 @@ pub(super) async fn take(body: &mut AnswerBody, limits: &Limits, limit: usize, f
             }
             whole.freeze()
         }
-    }))
+    };
+    Ok(Taken::Whole(room.hold(whole)))
 }
 
 /// Why a stream did not begin.
@@ -146,7 +159,7 @@ pub(super) async fn hold(body: &mut AnswerBody, watch: &mut Stream) -> Result<(V
                 if !piece.is_empty() {
                     held.push_back(piece);
                 }
-                if watch.content_started() || pieces >= HOLD_CHUNKS || length >= HOLD_BYTES {
+                if watch.content_started() || pieces >= STREAM_HELD_PIECES || length >= STREAM_HELD_BYTES {
                     return Ok((held, false));
                 }
             }

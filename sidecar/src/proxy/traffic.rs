@@ -19,6 +19,7 @@ use crate::metrics::{
     ANSWER_SECONDS, Counters, FIRST_TOKEN_SECONDS, Labels, OTHER, OVERHEAD_SECONDS, ProviderLabel, Registry, Seconds,
     Series,
 };
+use crate::state::PASS_THROUGH;
 
 /// The `code` of an attempt that went well.
 const OK: &str = "ok";
@@ -258,7 +259,7 @@ impl Traffic {
         let models = provider.models.iter().map(|model| model.name.as_str());
         let mut names: Vec<&str> = models.collect();
         names.extend(provider.default_model.as_deref().filter(|name| !names.contains(name)));
-        names.push(OTHER);
+        names.extend([PASS_THROUGH, OTHER]);
         Handles {
             seconds: self.attempt_seconds.fixed(&ProviderLabel {
                 provider: Arc::clone(&name),

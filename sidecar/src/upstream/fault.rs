@@ -42,6 +42,7 @@ impl Fault {
                 TransportFault::ConnectTimeout
             }
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => TransportFault::Reset,
+            _ if is_out_of_descriptors(error) => TransportFault::NoDescriptors,
             _ => TransportFault::ConnectRefused,
         };
         Self::new(kind, format_args!("connecting to {address}: {error}"))
@@ -66,6 +67,13 @@ impl Fault {
         };
         Self::new(kind, format_args!("in the response body: {}", Chain(error)))
     }
+}
+
+/// Whether the process, or the system, has no file descriptors left.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 /// An error with its sources on one line.

@@ -9,7 +9,6 @@ use std::time::Duration;
 use bowsprit_core::fault::TransportFault;
 use bytes::Bytes;
 use http::{Request, Response, response};
-use http_body_util::Full;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
@@ -17,16 +16,14 @@ use tokio::time::Instant;
 use super::dial::Endpoint;
 use super::fault::Fault;
 use super::metrics::PoolCounts;
+use super::outgoing::{Outgoing, Sending};
+use crate::limits::{IDLE_CONNECTION, IDLE_CONNECTIONS};
 
-/// An idle connection older than this is closed: below the 60-75 s at which common front ends close theirs.
-const IDLE_LIMIT: Duration = Duration::from_secs(50);
-/// Most idle connections kept per origin.
-const IDLE_MAX: usize = 256;
 /// A connection whose last answer is read is free again within one turn of its task; longer means it is not.
 const SETTLE_LIMIT: Duration = Duration::from_millis(20);
 
 struct Idle {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Outgoing>,
     since: Instant,
 }
 
@@ -63,7 +60,7 @@ impl Origin {
     /// Dropping this future closes the connection in use, which is what cancels the provider's work.
     pub async fn send(
         self: &Arc<Self>,
-        request: Request<Full<Bytes>>,
+        request: Request<Outgoing>,
         connect_timeout: Duration,
     ) -> Result<Answer, Fault> {
         let mut request = request;
@@ -95,7 +92,7 @@ impl Origin {
     /// Sends a request over a new connection, whatever idle ones there are: they may all be closed.
     pub async fn send_anew(
         self: &Arc<Self>,
-        request: Request<Full<Bytes>>,
+        request: Request<Outgoing>,
         connect_timeout: Duration,
     ) -> Result<Answer, Fault> {
         let mut sender = self.endpoint.dial(connect_timeout).await?;
@@ -105,7 +102,7 @@ impl Origin {
         }
     }
 
-    fn answer(self: &Arc<Self>, response: Response<Incoming>, sender: SendRequest<Full<Bytes>>) -> Answer {
+    fn answer(self: &Arc<Self>, response: Response<Incoming>, sender: SendRequest<Outgoing>) -> Answer {
         let (head, body) = response.into_parts();
         Answer {
             head,
@@ -113,10 +110,10 @@ impl Origin {
         }
     }
 
-    async fn take(&self) -> Option<SendRequest<Full<Bytes>>> {
+    async fn take(&self) -> Option<SendRequest<Outgoing>> {
         loop {
             let Idle { mut sender, since } = self.lock().pop()?;
-            if sender.is_closed() || since.elapsed() > IDLE_LIMIT {
+            if sender.is_closed() || since.elapsed() > IDLE_CONNECTION {
                 continue;
             }
             if sender.is_ready() || matches!(tokio::time::timeout(SETTLE_LIMIT, sender.ready()).await, Ok(Ok(()))) {
@@ -125,12 +122,12 @@ impl Origin {
         }
     }
 
-    fn put(&self, sender: SendRequest<Full<Bytes>>) {
+    fn put(&self, sender: SendRequest<Outgoing>) {
         if sender.is_closed() {
             return;
         }
         let mut idle = self.lock();
-        if idle.len() < IDLE_MAX {
+        if idle.len() < IDLE_CONNECTIONS {
             idle.push(Idle {
                 sender,
                 since: Instant::now(),
@@ -140,7 +137,7 @@ impl Origin {
 
     fn sweep(&self) {
         self.lock()
-            .retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() <= IDLE_LIMIT);
+            .retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() <= IDLE_CONNECTION);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
@@ -151,22 +148,41 @@ impl Origin {
 /// A response body.
 pub struct AnswerBody {
     incoming: Incoming,
-    lease: Option<(SendRequest<Full<Bytes>>, Arc<Origin>)>,
+    lease: Option<(SendRequest<Outgoing>, Arc<Origin>)>,
+    /// The request's body, where it was still on its way when the answer began.
+    sending: Option<Sending>,
 }
 
 impl AnswerBody {
-    fn new(incoming: Incoming, sender: SendRequest<Full<Bytes>>, origin: Arc<Origin>) -> Self {
+    fn new(incoming: Incoming, sender: SendRequest<Outgoing>, origin: Arc<Origin>) -> Self {
         let mut body = Self {
             incoming,
             lease: Some((sender, origin)),
+            sending: None,
         };
         body.release_at_end();
         body
     }
 
+    /// Keeps the request's body going as long as the answer does. With the answer over, what was not sent of it by then
+    /// is given up, and the connection with it.
+    pub fn keep_sending(&mut self, sending: Sending) {
+        // An answer that has ended already gave its connection back: dropping `sending` closes it if need be.
+        if self.lease.is_some() {
+            self.sending = Some(sending);
+        }
+    }
+
     fn release_at_end(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some((sender, origin)) = self.lease.take()
+        if self.incoming.is_end_stream() {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        let reusable = self.sending.take().is_none_or(|sending| sending.is_done());
+        if let Some((sender, origin)) = self.lease.take()
+            && reusable
         {
             origin.put(sender);
         }
@@ -188,9 +204,7 @@ impl AnswerBody {
                     Some(Err(Fault::body(&error)))
                 }
                 None => {
-                    if let Some((sender, origin)) = self.lease.take() {
-                        origin.put(sender);
-                    }
+                    self.release();
                     None
                 }
             });

@@ -5,9 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::fault::Fault;
-
-/// Longest answer of a proxy to CONNECT.
-const MAX_ANSWER: usize = 8 << 10;
+use crate::limits::PROXY_ANSWER;
 
 /// An HTTP proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +67,7 @@ impl Proxy {
         // Byte by byte: nothing that belongs to the tunnel may be read. It is one short line once per connection.
         let mut answer = Vec::with_capacity(128);
         while !answer.ends_with(b"\r\n\r\n") {
-            if answer.len() == MAX_ANSWER {
+            if answer.len() == PROXY_ANSWER {
                 return Err(failed(&"its answer to CONNECT has no end"));
             }
             answer.push(stream.read_u8().await.map_err(|error| failed(&error))?);

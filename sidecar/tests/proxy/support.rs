@@ -116,7 +116,8 @@ impl Bed {
             let mut spec = json!({
                 "provider": kind,
                 "priority": (index + 1) * 10,
-                "endpoint": {"baseUrl": url, "allowHttp": true},
+                // Listed, as some tests run the same documents as a cluster's, where loopback is not allowed by itself.
+                "endpoint": {"baseUrl": url, "allowHttp": true, "allowedAddresses": ["Public", "Private", "Loopback"]},
                 "credentials": [{"name": "main", "file": self.dir.path().join(format!("{name}.key"))}],
                 "models": [{"name": model, "aliases": [format!("{name}-alias")]}],
                 "defaultModel": model,

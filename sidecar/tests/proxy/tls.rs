@@ -147,15 +147,27 @@ async fn a_name_that_does_not_resolve_has_a_code_of_its_own() {
 
 #[tokio::test]
 async fn a_metadata_address_is_never_asked() {
-    let bed = Bed::with(|name, spec| {
+    let mut bed = Bed::new().await;
+    bed.sidecar.take().unwrap().stop().await;
+    // An address is refused with the configuration; what a name resolves to, at each connection.
+    bed.write_config(&|name, spec| {
         if name == "openai" {
-            spec["endpoint"] = json!({"baseUrl": "http://169.254.169.254/v1", "allowHttp": true});
-        } else {
-            *spec = Value::Null;
+            spec["endpoint"]["baseUrl"] = json!("http://169.254.169.254/v1");
+            spec["endpoint"]["allowedAddresses"] = json!(["Public", "LinkLocal"]);
         }
-    })
-    .await;
-    let reply = bed.chat_with("gpt-4.1-mini", false).await;
-    assert_eq!(reply.json()["error"]["code"], "EXT_CONNECT_REFUSED", "{}", reply.text);
-    assert!(reply.text.contains("link-local"), "{}", reply.text);
+    });
+    let config = bed.config_path();
+    let args = [
+        "sidecar",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let refused = bowsprit_sidecar::app::start(&clap::Parser::try_parse_from(args).unwrap())
+        .err()
+        .unwrap();
+    assert!(refused.to_string().contains("metadata service"), "{refused}");
 }

@@ -15,11 +15,17 @@ use super::super::route::clip;
 use super::super::stream::Relay;
 use super::Round;
 use crate::body::Body;
+use crate::failpoint;
 
 impl Round<'_> {
     /// The answer to the app.
     pub(super) fn answer(self, success: Success) -> Response<Body> {
-        let Self { mut story, dropped, .. } = self;
+        let Self {
+            mut story,
+            dropped,
+            call,
+            ..
+        } = self;
         let Some(upstream) = story.upstream.clone() else {
             return refuse::answer(story, &Refusal::new(Code::SysInternal, "an answer came from nowhere"));
         };
@@ -40,7 +46,8 @@ impl Round<'_> {
             } => {
                 headers::sign(&mut head.headers, &story, &upstream, &dropped);
                 story.head_sent(head.status);
-                Response::from_parts(head, Body::Relay(Relay::new(*started, story, in_flight)))
+                let body = Body::Relay(Relay::new(*started, story, in_flight));
+                Response::from_parts(head, failpoint::stream(&call.headers, body))
             }
         }
     }
@@ -144,7 +151,7 @@ impl Round<'_> {
     }
 }
 
-pub(super) fn local_limit(provider: &str, limited: Limited) -> Refusal {
+pub(in crate::proxy) fn local_limit(provider: &str, limited: Limited) -> Refusal {
     let which = crate::state::limit_name(limited.which);
     let text = format!("the limit rateLimits.{which} of {provider} is reached");
     Refusal::new(Code::RateLocalLimit, text).retry_after(Some(limited.retry_in.unwrap_or(Duration::from_secs(1))))

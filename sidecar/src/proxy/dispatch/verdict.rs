@@ -90,7 +90,9 @@ impl Round<'_> {
 fn retry_on(ended: Ended, on: &[RetryOn]) -> bool {
     let class = match ended {
         Ended::Transport { fault, .. } => match fault {
-            TransportFault::ConnectRefused
+            TransportFault::NoDescriptors
+            | TransportFault::Denied
+            | TransportFault::ConnectRefused
             | TransportFault::ConnectTimeout
             | TransportFault::Dns
             | TransportFault::Tls => RetryOn::Connect,

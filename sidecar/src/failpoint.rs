@@ -1,0 +1,50 @@
+//! Panics on demand, for tests: what a bug inside one request costs must be shown, not hoped.
+//!
+//! Only with the cargo feature `failpoints`, which no released binary is built with; without it a call is nothing. A test
+//! names the place in the header `x-bowsprit-failpoint`.
+
+use http::HeaderMap;
+
+use crate::body::Body;
+
+/// While a request is taken in.
+pub const ADMIT: &str = "panic-in-admit";
+/// While a provider is asked, with permits held.
+pub const ATTEMPT: &str = "panic-in-attempt";
+/// While an answer is relayed, after its first piece.
+pub const STREAM: &str = "panic-in-stream";
+
+/// Whether this request is to panic here.
+#[cfg(feature = "failpoints")]
+pub fn asked(headers: &HeaderMap, point: &str) -> bool {
+    headers.get("x-bowsprit-failpoint").is_some_and(|asked| asked == point)
+}
+
+/// Whether this request is to panic here: never.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub fn asked(_headers: &HeaderMap, _point: &str) -> bool {
+    false
+}
+
+/// Panics where this request asks for it.
+///
+/// # Panics
+/// That is what it is for.
+#[inline]
+pub fn hit(headers: &HeaderMap, point: &str) {
+    assert!(!asked(headers, point), "failpoint {point}");
+}
+
+/// Makes an answer's body panic in mid-stream where this request asks for it.
+#[inline]
+pub fn stream(headers: &HeaderMap, body: Body) -> Body {
+    match body {
+        #[cfg(feature = "failpoints")]
+        Body::Relay(relay) if asked(headers, STREAM) => Body::Failing(relay, 0),
+        body => {
+            let _ = headers;
+            body
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Every limit on what a peer can send or hold, in one place: value, reason, and what happens beyond it.
+//!
+//! A peer is the app on one side and a provider on the other. What is not bounded here is bounded by what is: memory by
+//! [`TABLE`]'s sizes times its counts and by the budget of [`crate::memory`], time by the deadlines. The table is printed
+//! as docs/limits.md; a test holds both together.
+
+use std::time::Duration;
+
+use bowsprit_core::dialect::sse;
+
+/// A request head must be complete within this; also how long an idle kept connection may wait for its next request.
+pub const HEAD_DEADLINE: Duration = Duration::from_mins(1);
+/// How long the app may take nothing of what waits for it. A reader that is stuck holds a place at the provider and its
+/// connection, and no other limit sees it: the answer is not polled while it cannot be written.
+pub const WRITE_DEADLINE: Duration = Duration::from_mins(2);
+/// Largest request head, bytes.
+pub const HEAD_BYTES: usize = 64 << 10;
+/// Most header fields in a request: hyper's own limit, which costs less than any that is set.
+pub const HEAD_FIELDS: usize = 100;
+/// Longest request target, bytes.
+pub const TARGET_BYTES: usize = 16 << 10;
+/// A body must be complete within this: it comes over loopback, so only a stuck caller takes longer.
+pub const BODY_DEADLINE: Duration = Duration::from_mins(1);
+/// Connections the kernel holds for us while we are busy.
+pub const BACKLOG: i32 = 1024;
+/// Pause after an accept that failed for want of file descriptors or memory: retrying at once would spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Most admin connections: kubelet, Prometheus and a person.
+pub const ADMIN_CONNECTIONS: usize = 64;
+/// File descriptors kept back, so that health and metrics can still be asked for when all others are in use.
+pub const ADMIN_RESERVE: usize = 4;
+/// How long a body waits for room in the memory budget.
+pub const ROOM_WAIT: Duration = Duration::from_millis(500);
+/// Bodies up to this size do not count towards the memory budget: 4,096 requests in flight hold 16 MiB of them at most.
+pub const SMALL_BODY: usize = 4 << 10;
+
+/// Largest response head, and the most a connection to a provider reads ahead. Providers send heads of 1-4 KiB.
+pub const ANSWER_READ_AHEAD: usize = 128 << 10;
+/// Most header fields in a response: hyper's own limit, which costs less than any that is set.
+pub const ANSWER_HEADERS: usize = 100;
+/// A plain answer is held whole up to this size, so that a truncated one can be tried again; what is larger flows.
+pub const ANSWER_HELD: usize = 4 << 20;
+/// A translated answer must be held whole; beyond this it is refused.
+pub const ANSWER_TRANSLATED: usize = 64 << 20;
+/// As much of an error body is read; providers' own are well below 10 KiB.
+pub const ERROR_BODY: usize = 256 << 10;
+/// Start-up events held before the first content: pieces.
+pub const STREAM_HELD_PIECES: usize = 64;
+/// Start-up events held before the first content: bytes. Then the stream flows, come what may.
+pub const STREAM_HELD_BYTES: usize = 256 << 10;
+/// An idle connection older than this is closed: below the 60-75 s at which common front ends close theirs.
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(50);
+/// Most idle connections kept per origin.
+pub const IDLE_CONNECTIONS: usize = 256;
+/// Longest answer of a proxy to CONNECT.
+pub const PROXY_ANSWER: usize = 8 << 10;
+/// How long an address of a name is tried before the next one is tried beside it (RFC 8305 recommends 250 ms).
+pub const ADDRESS_HEAD_START: Duration = Duration::from_millis(250);
+/// Log lines that wait for standard output, bytes. Beyond it lines are lost: a reader that stopped must not stop requests.
+pub const LOG_WAITING: usize = 1 << 20;
+
+/// One limit.
+pub struct Limit {
+    /// On what.
+    pub on: &'static str,
+    /// The value with its unit, as the documentation says it.
+    pub value: Value,
+    /// Why so much.
+    pub why: &'static str,
+    /// What happens beyond it.
+    pub beyond: &'static str,
+}
+
+/// A limit's value.
+#[derive(Clone, Copy, Debug)]
+pub enum Value {
+    /// Bytes.
+    Bytes(usize),
+    /// A number of things.
+    Count(usize),
+    /// A time.
+    Time(Duration),
+    /// A flag of the command line, by its name.
+    Flag(&'static str),
+    /// A field of the ProviderConfig, by its path.
+    Field(&'static str),
+}
+
+const fn limit(on: &'static str, value: Value, why: &'static str, beyond: &'static str) -> Limit {
+    Limit { on, value, why, beyond }
+}
+
+use Value::{Bytes, Count, Field, Flag, Time};
+
+/// What the app can send and hold.
+#[rustfmt::skip]
+pub const APP: &[Limit] = &[
+    limit("connections", Flag("max-connections"), "each holds some KiB and a file descriptor", "accepting pauses; the kernel queues as many again as the next row says"),
+    limit("connections waiting to be accepted", Count(BACKLOG as usize), "a burst of a busy app", "the kernel drops the SYN, which the app's kernel repeats"),
+    limit("file descriptors", Value::Field("ulimit -n"), "set by the container's runtime", "accepting pauses 50 ms at a time and is counted (`bowsprit_accept_errors_total`); reserved ones keep the admin port answering"),
+    limit("request head", Bytes(HEAD_BYTES), "SDKs send 1 KiB; long enough for large tracing baggage", "431 and close"),
+    limit("header fields", Count(HEAD_FIELDS), "SDKs send 20", "431 and close"),
+    limit("request target", Bytes(TARGET_BYTES), "model names and queries are short", "414 `VAL_HTTP`"),
+    limit("time for a request head, and idle time of a kept connection", Time(HEAD_DEADLINE), "longer than clients keep idle connections", "the connection is closed, without an answer"),
+    limit("Content-Length and Transfer-Encoding in one request", Count(0), "two ways to tell where a request ends are two opinions (request smuggling)", "400 `VAL_HTTP` and close; nothing is sent to a provider"),
+    limit("several Content-Lengths, one that is no number, an encoding other than chunked, a folded header, space before a colon", Count(0), "the same", "400 and close"),
+    limit("request body", Flag("max-body"), "a long context with images is 20 MiB", "413 `VAL_TOO_LARGE`, at once where the length is announced"),
+    limit("time for a request body", Time(BODY_DEADLINE), "it comes over loopback", "400 `VAL_HTTP`; no minimum rate is needed beside it"),
+    limit("pass-through body (`/providers/…`)", Flag("max-upload"), "never held, so it costs no memory; providers take files of up to 2 GiB", "413 `VAL_TOO_LARGE`"),
+    limit("silence in a pass-through body", Field("timeouts.idle"), "an upload that stands still holds a place at the provider", "408 `VAL_HTTP`, or 504 where it is the provider that takes nothing"),
+    limit("requests in flight", Flag("max-in-flight"), "bounds tasks, buffers and places", "503 `SYS_OVERLOADED` with retry-after"),
+    limit("bytes of bodies held, all requests and answers together", Flag("memory-budget"), "what keeps a burst of large bodies from being an out-of-memory kill", "waits for room, then 503 `SYS_OVERLOADED` with retry-after"),
+    limit("bodies that do not count towards it", Bytes(SMALL_BODY), "times the requests in flight it is 16 MiB", "they count"),
+    limit("time a body waits for room", Time(ROOM_WAIT), "a held body is freed within an answer's time or not soon", "503 `SYS_OVERLOADED`; a plain answer flows unheld instead"),
+    limit("time in which the app takes nothing of its answer", Time(WRITE_DEADLINE), "a stuck reader holds a provider's connection", "the connection is closed, the provider's too"),
+    limit("admin connections", Count(ADMIN_CONNECTIONS), "kubelet, Prometheus and a person", "accepting pauses"),
+    limit("log lines waiting for a reader", Bytes(LOG_WAITING), "a full pipe must not stop requests", "lines are lost and counted (`bowsprit_log_lines_lost_total`)"),
+];
+
+/// What a provider can send and hold.
+#[rustfmt::skip]
+pub const PROVIDER: &[Limit] = &[
+    limit("connecting, TLS included", Field("timeouts.connect"), "2 s are many round trips", "`EXT_CONNECT_TIMEOUT`, next attempt"),
+    limit("head start of an address over the next one of the same name", Time(ADDRESS_HEAD_START), "RFC 8305", "the next address is tried beside it"),
+    limit("response head", Bytes(ANSWER_READ_AHEAD), "providers send 1-4 KiB", "`EXT_PROTOCOL`, next attempt"),
+    limit("response header fields", Count(ANSWER_HEADERS), "providers send 30", "`EXT_PROTOCOL`, next attempt"),
+    limit("first token, silence, whole answer", Field("timeouts.firstToken, .idle, .total"), "see the ProviderConfig", "`EXT_FIRST_TOKEN_TIMEOUT`, `EXT_IDLE_TIMEOUT`, `EXT_TOTAL_TIMEOUT`"),
+    limit("plain answer held for a second try", Bytes(ANSWER_HELD), "text answers are below 1 MiB", "it flows through unheld"),
+    limit("plain answer to translate", Bytes(ANSWER_TRANSLATED), "it must be held whole", "`EXT_MALFORMED`, next attempt"),
+    limit("error body", Bytes(ERROR_BODY), "providers send 1 KiB", "the status counts, the body is withheld"),
+    limit("compressed error body", Bytes(0), "no compression is asked for, and what cannot be read may quote the key", "the status counts, the body is withheld"),
+    limit("compressed answer that must be read", Bytes(0), "the same; so there is no decompressor to bomb", "`EXT_MALFORMED`, next attempt; on the same dialect it passes untouched"),
+    limit("one event of a stream", Bytes(sse::EVENT_LIMIT), "the largest known are images of some hundred KiB", "same dialect: it passes unread; translated: `EXT_MALFORMED`"),
+    limit("events held before the first content", Count(STREAM_HELD_PIECES), "providers send 1-3", "the stream flows, and can no longer fail over"),
+    limit("bytes held before the first content", Bytes(STREAM_HELD_BYTES), "providers send 1 KiB", "the same"),
+    limit("idle connections kept per origin", Count(IDLE_CONNECTIONS), "a burst's worth", "closed after use"),
+    limit("age of an idle connection", Time(IDLE_CONNECTION), "common front ends close theirs after 60-75 s", "closed"),
+    limit("a proxy's answer to CONNECT", Bytes(PROXY_ANSWER), "it is one line", "`EXT_CONNECT_REFUSED`, next attempt"),
+    limit("redirects followed", Count(0), "a key must not follow them", "`EXT_REDIRECT`; on `/providers/…` the redirect is the answer, without a key in it"),
+    limit("addresses", Field("endpoint.allowedAddresses"), "whoever names an address decides where a key goes", "`EXT_ADDRESS_DENIED`"),
+];

@@ -1,0 +1,477 @@
+//! `/providers/{name}/…`: everything else that a provider's API has, as it is.
+//!
+//! Batches, files, images, audio: the app speaks the provider's own API, and the sidecar adds the key, keeps to the
+//! limits, counts, and otherwise keeps out of it. Bodies flow both ways unread and unheld. Nothing is translated, nothing
+//! goes to another provider, and nothing is tried again: a body that has begun to flow is gone. The one exception is a
+//! kept connection that turns out to be dead before a byte was written to it.
+//!
+//! What is told here is told about these endpoints only: they have a circuit of their own ([`PASS_THROUGH`]), since a
+//! files API that fails says nothing about the models, and no answer of theirs sets a key aside, since a key that may not
+//! list an organization's users is a good key.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_core::classify::Ended;
+use bowsprit_core::config::{OnLimit, Timeouts};
+use bowsprit_core::dialect::{Dialect, parse_error};
+use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
+use bowsprit_core::headroom;
+use bowsprit_core::lifecycle::{Event, State};
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, response};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::Instant;
+
+use super::dispatch::local_limit;
+use super::headers;
+use super::in_flight::InFlight;
+use super::refuse::{self, Refusal, X_SHOULD_RETRY, retry_after, should_retry};
+use super::route::clip;
+use super::story::Story;
+use super::stream::{Relay, Started};
+use super::take::{Limits, Taken, take};
+use crate::app::App;
+use crate::body::Body;
+use crate::keys::Chosen;
+use crate::limits::ERROR_BODY;
+use crate::live::{Live, Upstream};
+use crate::state::{Lease, PASS_THROUGH, Refused, Turn};
+use crate::time::unix_millis;
+use crate::upstream::{Answer, AnswerBody, Fault, Outgoing, Sending, Stalled, UploadError};
+
+mod path;
+
+/// Where Google's resumable uploads go on.
+const X_GOOG_UPLOAD_URL: HeaderName = HeaderName::from_static("x-goog-upload-url");
+
+/// The dialect that errors are told in: the provider's.
+pub(super) fn dialect(app: &App, provider: &str) -> Option<Dialect> {
+    let live = app.live.load();
+    live.as_ref()?
+        .config
+        .provider(provider)
+        .map(|provider| provider.dialect)
+}
+
+/// Whether a caller wants to leave HTTP.
+pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
+    let asks = |name, wanted: &str| {
+        headers.get_all(name).iter().any(|value| {
+            value
+                .to_str()
+                .is_ok_and(|text| text.to_ascii_lowercase().contains(wanted))
+        })
+    };
+    headers.contains_key(UPGRADE) && asks(UPGRADE, "websocket") && asks(CONNECTION, "upgrade")
+}
+
+/// Answers one request.
+pub(super) async fn answer(
+    app: Arc<App>,
+    live: Arc<Live>,
+    mut story: Box<Story>,
+    name: &str,
+    rest: &str,
+    parts: Parts,
+    body: Incoming,
+) -> Response<Body> {
+    let Some(upstream) = live.upstreams().iter().find(|upstream| upstream.provider.name == name) else {
+        return refuse::answer(story, &unknown(&live, name));
+    };
+    if !upstream.provider.pass_through {
+        let text = format!("the ProviderConfig {name} does not allow this (spec.passThrough is false)");
+        return refuse::answer(story, &Refusal::new(Code::ResPathNotFound, text));
+    }
+    let passing = Passing {
+        app: &app,
+        upstream,
+        door: door(&parts.headers, name),
+    };
+    // Dropped whole if the drain's deadline passes: the connection to the provider closes, its place is given back.
+    let answered = tokio::select! {
+        biased;
+        answered = passing.run(&mut story, rest, parts, body) => answered,
+        () = app.drain.was_cut() => Err(Refusal::draining()),
+    };
+    match answered {
+        Ok(answer) => passing.finish(story, answer),
+        Err(refusal) => refuse::answer(story, &refusal),
+    }
+}
+
+fn unknown(live: &Live, name: &str) -> Refusal {
+    let known: Vec<&str> = live
+        .upstreams()
+        .iter()
+        .map(|upstream| upstream.provider.name.as_str())
+        .collect();
+    let text = if known.is_empty() {
+        format!("there is no provider {:?}: none is configured for this pod", clip(name))
+    } else {
+        format!("there is no provider {:?}; there are {}", clip(name), known.join(", "))
+    };
+    Refusal::new(Code::ResProviderNotFound, text)
+}
+
+/// This sidecar's address of the provider, as the caller wrote it.
+fn door(headers: &HeaderMap, name: &str) -> String {
+    match headers.get(HOST).and_then(|host| host.to_str().ok()) {
+        Some(host) => format!("http://{host}/providers/{name}"),
+        None => format!("/providers/{name}"),
+    }
+}
+
+/// A provider's answer on its way to the app.
+enum Passed {
+    /// All of it; with the code of an error.
+    Whole(Box<response::Parts>, Bytes, Option<Code>, Option<Duration>),
+    /// Its beginning.
+    Flowing(Box<response::Parts>, Box<Started>, Box<InFlight>),
+}
+
+struct Passing<'a> {
+    app: &'a Arc<App>,
+    upstream: &'a Arc<Upstream>,
+    door: String,
+}
+
+impl Passing<'_> {
+    async fn run(&self, story: &mut Story, rest: &str, parts: Parts, body: Incoming) -> Result<Passed, Refusal> {
+        if is_websocket(&parts.headers) {
+            return Err(realtime());
+        }
+        let path = path::below(self.upstream.provider.base_url.path(), rest)
+            .map_err(|why| Refusal::new(Code::ValHttp, format!("the path {:?} {why}", clip(rest))))?;
+        let query = path::query(parts.uri.query());
+        let uri = self
+            .upstream
+            .absolute(&path, query.as_deref())
+            .ok_or_else(|| Refusal::new(Code::ValHttp, format!("{:?} makes no URL", clip(rest))))?;
+        let limit = self.app.settings.max_upload as u64;
+        if body.size_hint().lower() > limit {
+            return Err(too_large(limit));
+        }
+        story.upstream = Some(Arc::clone(self.upstream));
+        story.model = Some(PASS_THROUGH.into());
+        let lease = self.place(story).await?;
+        let key = self.key(story)?;
+        story.event(match story.state() {
+            State::RateLimited => Event::Permitted { candidate: 0 },
+            _ => Event::Dispatched { candidate: 0 },
+        });
+        // Without the key: what these endpoints think of it decides nothing.
+        let mut in_flight = InFlight::new(self.app, self.upstream, PASS_THROUGH, lease, None, 0);
+        let has_body = !body.is_end_stream();
+        let (outgoing, sending) = if has_body {
+            let (outgoing, sending) = Outgoing::arriving(body, limit);
+            (outgoing, Some(sending))
+        } else {
+            (Outgoing::from(Bytes::new()), None)
+        };
+        let mut request = Request::new(outgoing);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers::passed_on(&parts.headers, self.upstream, key.as_ref(), story.id());
+        let begun = story.now();
+        let sent = self.send(request, sending.as_ref()).await;
+        let now = story.waited();
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(Broken::App(refusal)) => return Err(refusal),
+            Err(Broken::Provider(fault)) => return Err(self.fault(in_flight, &fault)),
+        };
+        in_flight.answered_after(now - begun);
+        self.take_answer(answer, sending, in_flight, key, story).await
+    }
+
+    /// A place at the provider, waited for if the configuration says so.
+    async fn place(&self, story: &mut Story) -> Result<Lease, Refusal> {
+        let provider = &self.upstream.provider;
+        let give_up_at = story.now() + provider.max_wait;
+        let mut turn: Option<Turn> = None;
+        loop {
+            let now = story.now();
+            let place = match &turn {
+                None => self.upstream.state.admit(PASS_THROUGH, 0, now),
+                Some(turn) => turn.admit(PASS_THROUGH, 0, now),
+            };
+            let limited = match place {
+                Ok(lease) => return Ok(lease),
+                Err(Refused::CircuitOpen(retry_in)) => {
+                    let text = format!(
+                        "{}'s other endpoints have failed too often: circuit_open",
+                        provider.name
+                    );
+                    let wait = retry_in.unwrap_or(Duration::from_secs(1));
+                    return Err(Refusal::new(Code::ExtAllUnavailable, text).retry_after(Some(wait)));
+                }
+                Err(Refused::Limited(limited)) => limited,
+            };
+            if turn.is_none() {
+                self.upstream.state.count_limited(limited.which);
+            }
+            let left = give_up_at - now;
+            let wait = match (provider.on_limit, limited.retry_in) {
+                (OnLimit::Wait, Some(wait)) if wait <= left => wait,
+                (OnLimit::Wait, None) if !left.is_zero() => left,
+                _ => return Err(local_limit(&provider.name, limited)),
+            };
+            if matches!(story.state(), State::Idle | State::Validating) {
+                story.event(Event::Limited { wait: limited.retry_in });
+            }
+            turn.get_or_insert_with(|| self.upstream.state.queue()).wait(wait).await;
+            let waited = story.waited() - now;
+            self.upstream.state.count_wait(waited);
+        }
+    }
+
+    fn key(&self, story: &Story) -> Result<Option<Chosen>, Refusal> {
+        let provider = &self.upstream.provider;
+        let chosen = self.upstream.state.choose_key(&provider.base_url, &[], story.now());
+        chosen.map_err(|_| {
+            let text = format!("no usable key for {}; see /health on the admin port", provider.name);
+            Refusal::new(Code::AuthKeyMissing, text)
+        })
+    }
+
+    /// Sends and waits for the head of the answer. While the body flows only silence counts, as a large file takes its
+    /// time; from its end on the answer has `timeouts.total`.
+    async fn send(&self, request: Request<Outgoing>, sending: Option<&Sending>) -> Result<Answer, Broken> {
+        let timeouts = self.upstream.provider.timeouts;
+        let origin = match &self.upstream.origin {
+            Ok(origin) => origin,
+            Err(why) => return Err(Broken::Provider(Fault::new(TransportFault::Tls, why))),
+        };
+        let sent = tokio::select! {
+            biased;
+            sent = origin.send(request, timeouts.connect) => sent.map_err(Broken::Provider),
+            broken = patience(sending, timeouts) => Err(broken),
+        };
+        sent.map_err(|broken| match sending.and_then(Sending::failed) {
+            Some(UploadError::TooLarge) => Broken::App(too_large(self.app.settings.max_upload as u64)),
+            // The caller broke off; nobody will read this answer, but the request must end as something.
+            Some(_) => Broken::App(Refusal::new(Code::ValHttp, "the body broke off")),
+            None => broken,
+        })
+    }
+
+    async fn take_answer(
+        &self,
+        answer: Answer,
+        sending: Option<Sending>,
+        in_flight: InFlight,
+        key: Option<Chosen>,
+        story: &mut Story,
+    ) -> Result<Passed, Refusal> {
+        let Answer { mut head, mut body } = answer;
+        if let Some(sending) = sending {
+            body.keep_sending(sending);
+        }
+        let encoded = headers::is_encoded(&head.headers);
+        // The length stays, as nothing is changed: downloads can tell how far they are, and HEAD has it to say.
+        let length = head.headers.get(CONTENT_LENGTH).cloned();
+        let length = length.filter(|_| !head.headers.contains_key(TRANSFER_ENCODING));
+        headers::to_caller(&mut head.headers);
+        headers::scrub(&mut head.headers, key.as_ref());
+        self.lead_back(&mut head.headers);
+        head.version = Version::HTTP_11;
+        let limits = Limits::new(self.upstream.provider.timeouts, Instant::now());
+        if head.status.is_client_error() || head.status.is_server_error() {
+            return self.refused(head, body, encoded, &limits, in_flight, key, story).await;
+        }
+        if let Some(length) = length {
+            head.headers.insert(CONTENT_LENGTH, length);
+        }
+        if body.is_end() {
+            in_flight.finish(story.now(), Ended::Answered, None, None);
+            return Ok(Passed::Whole(Box::new(head), Bytes::new(), None, None));
+        }
+        story.event(Event::StreamOpened);
+        let started = Started {
+            body,
+            watch: None,
+            held: VecDeque::new(),
+            limits,
+            ended: false,
+        };
+        Ok(Passed::Flowing(Box::new(head), Box::new(started), Box::new(in_flight)))
+    }
+
+    /// An error: the caller gets it as it is, unless it quotes the key.
+    #[allow(clippy::too_many_arguments, reason = "one use; they are the answer's parts")]
+    async fn refused(
+        &self,
+        head: response::Parts,
+        mut body: AnswerBody,
+        encoded: bool,
+        limits: &Limits,
+        in_flight: InFlight,
+        key: Option<Chosen>,
+        story: &mut Story,
+    ) -> Result<Passed, Refusal> {
+        let taken = take(&mut body, limits, ERROR_BODY, Instant::now(), &self.app.memory).await;
+        let now = story.waited();
+        let body = match taken {
+            Ok(Taken::Whole(body)) => Some(body),
+            Ok(Taken::Part(_) | Taken::NoRoom(_)) | Err(_) => None,
+        };
+        let status = head.status.as_u16();
+        let readable = body.as_deref().filter(|_| !encoded);
+        let parsed = parse_error(self.upstream.provider.dialect, status, readable.unwrap_or_default());
+        let hint = headroom::retry_after(&head.headers, unix_millis()).or(parsed.retry_after);
+        let ended = Ended::Status {
+            status,
+            kind: parsed.kind,
+        };
+        let code = meaning(in_flight.finish(now, ended, None, hint).code, parsed.kind);
+        let quoted = |text: &[u8]| key.as_ref().is_some_and(|key| key.is_in(text));
+        match body {
+            // Compressed although nothing asked for it: what cannot be read may quote the key.
+            Some(body) if !quoted(&body) && (!encoded || body.is_empty()) => {
+                Ok(Passed::Whole(Box::new(head), body, Some(code), hint))
+            }
+            _ => {
+                let why = if encoded {
+                    "is compressed"
+                } else {
+                    "quotes the key or is too large or broken"
+                };
+                let text = format!(
+                    "provider {} answered {status}; its body {why} and is withheld",
+                    self.upstream.provider.name
+                );
+                let mut refusal = Refusal::new(code, text).retry_after(hint);
+                refusal.status = status;
+                Err(refusal)
+            }
+        }
+    }
+
+    fn fault(&self, in_flight: InFlight, fault: &Fault) -> Refusal {
+        let ended = Ended::Transport {
+            fault: fault.kind,
+            content_sent: false,
+        };
+        let now = in_flight.now();
+        let code = in_flight
+            .finish(now, ended, None, None)
+            .code
+            .unwrap_or(Code::SysInternal);
+        Refusal::new(
+            code,
+            format!("provider {}: {}", self.upstream.provider.name, fault.detail),
+        )
+    }
+
+    /// A redirect is the caller's to follow, without our key: where it leads back to the provider, through here.
+    fn lead_back(&self, headers: &mut HeaderMap) {
+        let url = &self.upstream.provider.base_url;
+        let origin = format!(
+            "{}://{}",
+            if url.is_https() { "https" } else { "http" },
+            url.authority()
+        );
+        for name in [LOCATION, X_GOOG_UPLOAD_URL] {
+            let led = headers
+                .get(&name)
+                .and_then(|value| path::as_the_app_reaches_it(value.to_str().ok()?, &origin, url.path(), &self.door));
+            if let Some(led) = led.and_then(|led| HeaderValue::try_from(led).ok()) {
+                headers.insert(name, led);
+            }
+        }
+    }
+
+    fn finish(&self, mut story: Box<Story>, passed: Passed) -> Response<Body> {
+        match passed {
+            Passed::Whole(mut head, body, code, wait) => {
+                headers::sign(&mut head.headers, &story, self.upstream, &[]);
+                match code {
+                    None => {
+                        story.head_sent(head.status);
+                        story.completed(Event::Answered {
+                            bytes: body.len() as u64,
+                        });
+                    }
+                    Some(code) => {
+                        head.headers.insert(X_SHOULD_RETRY, should_retry(code.retryable()));
+                        if let Some(wait) = wait
+                            && !head.headers.contains_key(http::header::RETRY_AFTER)
+                        {
+                            head.headers.insert(http::header::RETRY_AFTER, retry_after(wait));
+                        }
+                        story.failed(code, head.status);
+                    }
+                }
+                Response::from_parts(*head, Body::Whole(body))
+            }
+            Passed::Flowing(mut head, started, in_flight) => {
+                headers::sign(&mut head.headers, &story, self.upstream, &[]);
+                story.head_sent(head.status);
+                Response::from_parts(*head, Body::Relay(Relay::new(*started, story, *in_flight)))
+            }
+        }
+    }
+}
+
+/// Who broke off.
+enum Broken {
+    App(Refusal),
+    Provider(Fault),
+}
+
+/// Resolves when waiting for the answer's head has become pointless.
+async fn patience(sending: Option<&Sending>, timeouts: Timeouts) -> Broken {
+    let stalled = match sending {
+        Some(sending) => sending.over_or_stalled(timeouts.idle).await,
+        None => None,
+    };
+    let idle = timeouts.idle.as_secs_f64();
+    match stalled {
+        Some(Stalled::App) => {
+            let mut refusal = Refusal::new(
+                Code::ValHttp,
+                format!("nothing of the body came for {idle} s (timeouts.idle)"),
+            );
+            refusal.status = StatusCode::REQUEST_TIMEOUT.as_u16();
+            Broken::App(refusal)
+        }
+        Some(Stalled::Provider) => {
+            let text = format!("nothing of the body was taken for {idle} s (timeouts.idle)");
+            Broken::Provider(Fault::new(TransportFault::IdleTimeout, text))
+        }
+        None => {
+            tokio::time::sleep(timeouts.total).await;
+            let text = format!("no answer within {} s (timeouts.total)", timeouts.total.as_secs_f64());
+            Broken::Provider(Fault::new(TransportFault::TotalTimeout, text))
+        }
+    }
+}
+
+fn too_large(limit: u64) -> Refusal {
+    Refusal::new(
+        Code::ValTooLarge,
+        format!("the body is larger than the limit of {limit} bytes (--max-upload)"),
+    )
+}
+
+/// Realtime APIs leave HTTP, and with it everything that a sidecar is for.
+pub(super) fn realtime() -> Refusal {
+    Refusal::new(
+        Code::SysNotSupported,
+        "WebSocket and realtime connections are not supported: use the HTTP API, streamed if need be, or call the \
+         provider directly for this one",
+    )
+}
+
+/// What an error means here. A path or file that is not there is no missing model.
+fn meaning(code: Option<Code>, kind: ErrorKind) -> Code {
+    match (kind, code) {
+        (ErrorKind::NotFound, _) => Code::ValProviderRefused,
+        (_, Some(code)) => code,
+        (_, None) => Code::SysInternal,
+    }
+}

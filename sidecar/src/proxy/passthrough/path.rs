@@ -1,0 +1,191 @@
+//! Where a path under `/providers/{name}` leads: always below the provider's base URL.
+//!
+//! The caller's bytes are sent on as they are, so they must mean the same to every server that may read them. What some
+//! take for a step upwards or for another host is refused instead of being tidied up.
+
+/// How often a path is unescaped by servers that do it once more than they should.
+const UNESCAPED: usize = 2;
+
+/// A path below `base`. `rest` is what follows the provider's name: empty or beginning with a slash.
+///
+/// An OpenAI base URL ends in its version (`…/v1`), and SDKs differ in whether theirs does. So where `rest` begins with
+/// the version that `base` ends in, it is not doubled.
+pub(super) fn below(base: &str, rest: &str) -> Result<String, String> {
+    let Some(path) = rest.strip_prefix('/').filter(|path| !path.is_empty()) else {
+        return Err("names no path of the provider's after its name".into());
+    };
+    let mut segments = path.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        // A slash at the end is part of some paths; elsewhere an empty segment is a host to some servers.
+        if segment.is_empty() && segments.peek().is_some() {
+            return Err("holds two slashes in a row".into());
+        }
+        check(segment)?;
+    }
+    let version = base.rsplit('/').next().filter(|last| is_version(last));
+    let rest = version
+        .and_then(|version| path.strip_prefix(version))
+        .filter(|after| after.is_empty() || after.starts_with('/'))
+        .unwrap_or(rest);
+    Ok(format!("{base}{rest}"))
+}
+
+fn check(segment: &str) -> Result<(), String> {
+    let mut text = segment.as_bytes().to_vec();
+    for round in 0..=UNESCAPED {
+        // Some servers cut parameters off before they look: `..;x` is `..` to them.
+        let name = text.split(|byte| *byte == b';').next().unwrap_or_default();
+        if matches!(name, b"." | b"..") {
+            return Err("holds a step to the same folder or to the one above".into());
+        }
+        if text
+            .iter()
+            .any(|byte| matches!(byte, b'/' | b'\\') || byte.is_ascii_control())
+        {
+            return Err("holds an escaped slash, a backslash or a control character".into());
+        }
+        match unescape(&text) {
+            Some(next) => text = next,
+            None if round == 0 => return Err("holds a % that escapes nothing".into()),
+            None => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// Percent-decoding, of any bytes.
+fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, tail)) = rest.split_first() {
+        if *first == b'%' {
+            let (hex, tail) = tail.split_at_checked(2)?;
+            let hex = std::str::from_utf8(hex)
+                .ok()
+                .filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))?;
+            out.push(u8::from_str_radix(hex, 16).ok()?);
+            rest = tail;
+        } else {
+            out.push(*first);
+            rest = tail;
+        }
+    }
+    Some(out)
+}
+
+/// `v1`, `v1beta`, `v2`.
+fn is_version(segment: &str) -> bool {
+    segment
+        .strip_prefix('v')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// A query without keys: those are the caller's placeholder, and the provider's goes in a header.
+pub(super) fn query(query: Option<&str>) -> Option<String> {
+    let is_key = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let name = unescape(name.as_bytes()).unwrap_or_else(|| name.as_bytes().to_vec());
+        matches!(name.as_slice(), b"key" | b"api_key" | b"api-key" | b"access_token")
+    };
+    let kept: Vec<&str> = query?.split('&').filter(|pair| !is_key(pair)).collect();
+    (!kept.is_empty()).then(|| kept.join("&"))
+}
+
+/// A URL of the provider's own as the app reaches it: through the sidecar. Others are left alone (`None`).
+///
+/// `origin` is the provider's scheme, host and port, `base` the path of its base URL, `door` the sidecar as the app
+/// calls it, such as `http://localhost:4000/providers/openai`.
+pub(super) fn as_the_app_reaches_it(url: &str, origin: &str, base: &str, door: &str) -> Option<String> {
+    let path = match url.strip_prefix(origin) {
+        Some(path) => path,
+        None if url.starts_with("//") => return None,
+        None => url,
+    };
+    let rest = path.strip_prefix(base).filter(|rest| rest.starts_with('/'))?;
+    Some(format!("{door}{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_the_base_url_has_is_not_doubled() {
+        for (base, rest, whole) in [
+            ("/v1", "/files", "/v1/files"),
+            ("/v1", "/v1/files", "/v1/files"),
+            ("/v1", "/v1", "/v1"),
+            ("/v1", "/v10/files", "/v1/v10/files"),
+            ("/openai/v1", "/v1/audio/speech", "/openai/v1/audio/speech"),
+            ("", "/v1/messages/batches", "/v1/messages/batches"),
+            ("", "/upload/v1beta/files", "/upload/v1beta/files"),
+            ("/team", "/team/files", "/team/team/files"),
+            ("/v1", "/files/", "/v1/files/"),
+            ("/v1", "/files/a%20b%C3%BC", "/v1/files/a%20b%C3%BC"),
+            ("/v1", "/files/100%25", "/v1/files/100%25"),
+            ("/v1", "/models/..x/...", "/v1/models/..x/..."),
+        ] {
+            assert_eq!(below(base, rest).as_deref(), Ok(whole), "{base} + {rest}");
+        }
+    }
+
+    #[test]
+    fn no_path_leads_out_of_the_base_url() {
+        for rest in [
+            "",
+            "/",
+            "//evil.example/x",
+            "/files//x",
+            "/../admin",
+            "/files/..",
+            "/files/./x",
+            "/%2e%2e/admin",
+            "/%2E./admin",
+            "/.%2e",
+            "/%252e%252e/admin",
+            "/files/..;x/admin",
+            "/files%2f..%2fadmin",
+            "/files/%2F",
+            "/files/%5c..",
+            "/files\\..",
+            "/files/%00",
+            "/files/%0d%0ax",
+            "/files/%zz",
+            "/files/%2",
+            "/files/%+1",
+        ] {
+            assert!(below("/v1", rest).is_err(), "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_query_keeps_everything_but_keys() {
+        assert_eq!(query(Some("limit=2&key=k&alt=media")), Some("limit=2&alt=media".into()));
+        assert_eq!(query(Some("k%65y=k&API_KEY=x")), Some("API_KEY=x".into()));
+        assert_eq!(query(Some("key=k")), None);
+        assert_eq!(query(None), None);
+    }
+
+    #[test]
+    fn a_providers_own_url_leads_through_the_sidecar() {
+        let door = "http://localhost:4000/providers/openai";
+        let seen = |url| as_the_app_reaches_it(url, "https://api.openai.com", "/v1", door);
+        assert_eq!(
+            seen("https://api.openai.com/v1/files/f?x=1").as_deref(),
+            Some("http://localhost:4000/providers/openai/files/f?x=1")
+        );
+        assert_eq!(
+            seen("/v1/files/f").as_deref(),
+            Some("http://localhost:4000/providers/openai/files/f")
+        );
+        for other in [
+            "https://api.openai.com.evil.example/v1/x",
+            "https://blob.example/signed",
+            "//blob.example/v1/x",
+            "/elsewhere",
+            "/v1x",
+        ] {
+            assert_eq!(seen(other), None, "{other}");
+        }
+    }
+}

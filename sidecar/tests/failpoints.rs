@@ -1,0 +1,89 @@
+//! A bug in one request costs that request and nothing else. Needs the feature `failpoints`: `make unit` runs it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::float_cmp,
+    clippy::format_push_string,
+    clippy::format_collect,
+    clippy::unused_async,
+    dead_code,
+    missing_docs,
+    unreachable_pub
+)]
+
+#[path = "proxy/support.rs"]
+mod support;
+
+use serde_json::json;
+use support::{Bed, Reply, chat, message};
+
+async fn with_failpoint(bed: &Bed, point: &str, stream: bool) -> Reply {
+    let asked = bed
+        .post("/v1/chat/completions", &chat("claude-sonnet-4-5", stream))
+        .header("x-bowsprit-failpoint", point);
+    Reply::of(asked.send().await.unwrap()).await
+}
+
+#[tokio::test]
+async fn a_panic_answers_500_in_the_callers_dialect_and_is_counted() {
+    let bed = Bed::new().await;
+    for (at, point) in ["panic-in-admit", "panic-in-attempt"].into_iter().enumerate() {
+        let reply = with_failpoint(&bed, point, false).await;
+        assert_eq!(
+            (reply.status, reply.json()["error"]["code"].as_str()),
+            (500, Some("SYS_INTERNAL")),
+            "{point}"
+        );
+        let internal = bed.metrics().await;
+        let counted: f64 = internal
+            .lines()
+            .filter(|line| line.starts_with("bowsprit_requests_total") && line.contains("SYS_INTERNAL"))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum();
+        assert_eq!(counted, (at + 1) as f64, "{internal}");
+    }
+    let own = bed
+        .post("/v1/messages", &message("claude-sonnet-4-5", false))
+        .header("x-bowsprit-failpoint", "panic-in-attempt");
+    let reply = Reply::of(own.send().await.unwrap()).await;
+    assert_eq!((reply.status, &reply.json()["type"]), (500, &json!("error")));
+    assert_eq!(bed.chat().await.status, 200, "the process lives");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_panic_in_mid_stream_is_never_presented_as_complete() {
+    let bed = Bed::new().await;
+    let reply = with_failpoint(&bed, "panic-in-stream", true).await;
+    assert_eq!(reply.status, 200);
+    assert!(!reply.complete, "half an answer came to a proper end: {}", reply.text);
+    assert!(!reply.text.contains("[DONE]"));
+    assert_eq!(bed.chat_with("claude-sonnet-4-5", true).await.status, 200);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn permits_survive_a_panic_and_locks_are_not_poisoned() {
+    let bed = Bed::with(|_, spec| {
+        spec["rateLimits"] = json!({"concurrentRequests": 1, "onLimit": "Reject"});
+        spec["circuitBreaker"] = json!({"failureThreshold": 2});
+    })
+    .await;
+    for point in ["panic-in-attempt", "panic-in-stream", "panic-in-attempt"] {
+        with_failpoint(&bed, point, point == "panic-in-stream").await;
+        bed.until("the one place is free again", || async {
+            bed.provider_health("claude").await["inFlight"] == 0
+        })
+        .await;
+    }
+    let reply = bed.chat().await;
+    assert_eq!(
+        (reply.status, reply.provider()),
+        (200, "claude"),
+        "neither limit nor breaker took notice"
+    );
+    assert_eq!(bed.health().await["status"], "ok");
+    bed.balanced().await;
+}
