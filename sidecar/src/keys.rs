@@ -105,8 +105,14 @@ impl AsRef<[u8]> for Wiped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Fine,
-    Rejected { until: Moment },
-    Throttled { until: Moment },
+    Rejected {
+        until: Moment,
+    },
+    /// `told`: the provider itself said until when; else it was assumed.
+    Throttled {
+        until: Moment,
+        told: bool,
+    },
 }
 
 /// One credential of a provider.
@@ -231,7 +237,7 @@ impl KeyRing {
             return only.lend_if(only.usable(now) && !passed_over.contains(&only.name));
         }
         let rank = |slot: &Slot| slot.usable(now) && !passed_over.contains(&slot.name);
-        self.weighted(|slot| rank(slot) && slot.short_for(1, now).is_none(), rng)
+        self.weighted(|slot| rank(slot) && !slot.is_busy(now), rng)
             .or_else(|| self.weighted(rank, rng))
     }
 
@@ -291,7 +297,7 @@ impl KeyRing {
     pub fn has_other(&self, passed_over: &[String], now: Moment) -> bool {
         self.slots
             .iter()
-            .any(|slot| slot.usable(now) && slot.short_for(1, now).is_none() && !passed_over.contains(&slot.name))
+            .any(|slot| slot.usable(now) && !slot.is_busy(now) && !passed_over.contains(&slot.name))
     }
 
     /// The provider refused this key. A verdict on a value that was rotated meanwhile is dropped.
@@ -307,7 +313,8 @@ impl KeyRing {
     /// The provider throttled this key.
     pub fn throttle(&mut self, chosen: &Chosen, hint: Option<Duration>, now: Moment) {
         let rest = hint.unwrap_or(THROTTLED_REST).min(THROTTLED_MAX);
-        self.mark(chosen, Standing::Throttled { until: now + rest });
+        let (until, told) = (now + rest, hint.is_some());
+        self.mark(chosen, Standing::Throttled { until, told });
     }
 
     /// The provider took this key.
@@ -375,10 +382,16 @@ impl Slot {
     /// How long it has no room for a request of `tokens`, as far as the provider told.
     fn short_for(&self, tokens: u64, now: Moment) -> Option<Duration> {
         let throttled = match self.standing {
-            Standing::Throttled { until } => Some(until - now).filter(|wait| !wait.is_zero()),
-            Standing::Fine | Standing::Rejected { .. } => None,
+            Standing::Throttled { until, told: true } => Some(until - now).filter(|wait| !wait.is_zero()),
+            Standing::Throttled { .. } | Standing::Fine | Standing::Rejected { .. } => None,
         };
         throttled.max(self.headroom.short_for(tokens, now))
+    }
+
+    /// Whether another key is to be preferred: throttled, told or assumed, or without room.
+    fn is_busy(&self, now: Moment) -> bool {
+        let throttled = matches!(self.standing, Standing::Throttled { until, .. } if until > now);
+        throttled || self.short_for(1, now).is_some()
     }
 
     fn lend_if(&self, fits: bool) -> Option<Chosen> {
