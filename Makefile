@@ -58,7 +58,8 @@ e2e: setup ## Behaviour on a real Kubernetes
 faults: ## Every fault against the real sidecar, in full: prints the table of promises, figures and pass lines
 	$(call step,fault matrix)
 	@tests/testbed/install
-	@BOWSPRIT_FAULTS=full $(CARGO) test $(LOCKED) --profile fast -p bowsprit-sidecar --test faults
+	@BOWSPRIT_FAULTS=full $(CARGO) test $(LOCKED) --profile fast -p bowsprit-sidecar --test faults \
+	  $$(grep -qs '^failpoints' sidecar/Cargo.toml && echo --features failpoints)
 .PHONY: conformance
 conformance: ## The official SDKs as clients, through every provider; prints a table (installs them from PyPI and npm)
 	@tests/sdk/run
