@@ -67,7 +67,8 @@ e2e: setup ## Behaviour on a real Kubernetes
 faults: ## Every fault against the real sidecar, in full: prints the table of promises, figures and pass lines
 	$(call step,fault matrix)
 	@tests/testbed/install
-	@BOWSPRIT_FAULTS=full $(CARGO) test $(LOCKED) --profile fast -p bowsprit-sidecar --test faults
+	@BOWSPRIT_FAULTS=full $(CARGO) test $(LOCKED) --profile fast -p bowsprit-sidecar --test faults \
+	  $$(grep -qs '^failpoints' sidecar/Cargo.toml && echo --features failpoints)
 .PHONY: conformance
 conformance: ## Official SDKs and a real agent as clients, through every provider; prints tables (installs from PyPI and npm)
 	@tests/sdk/run

@@ -268,6 +268,7 @@ async fn a_flood_of_requests_is_answered_and_leaves_nothing_behind(trial: Trial)
     );
 }
 
+/// Fewer requests than the failures that the breaker is allowed at most.
 async fn a_total_outage_is_not_amplified_by_retries(trial: Trial) {
     let first = provider(Api::OpenAi);
     first.always(Behaviour::status(503));
@@ -282,7 +283,7 @@ async fn a_total_outage_is_not_amplified_by_retries(trial: Trial) {
     let bed = trial.bed(Setup::new().openai("first", first.url(), spec).quiet()).await;
     let mut clients = connections(&bed, 20).await;
     let mut asked = 0.0;
-    for _ in 0..trial.count(25, 250) {
+    for _ in 0..trial.count(25, 40) {
         let (replies, _, back) = burst(clients, &chat(false)).await;
         clients = back;
         asked += replies.len() as f64;
