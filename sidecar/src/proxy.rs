@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bowsprit_core::fault::Code;
 use futures::FutureExt as _;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::app::App;
@@ -54,12 +54,10 @@ pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body>
     );
     story.trace = id::TraceId::from_headers(&parts.headers);
     let work = async move {
-        match found {
-            Ok(route) => match unfit(&parts) {
-                None => tell(app, story, route, parts, body).await,
-                Some(refusal) => refuse::answer(story, &refusal),
-            },
-            Err(miss) => refuse::answer(story, &miss.refusal(&parts)),
+        match (unfit(&parts), found) {
+            (Some(refusal), _) => refuse::answer(story, &refusal),
+            (None, Ok(route)) => tell(app, story, route, parts, body).await,
+            (None, Err(miss)) => refuse::answer(story, &miss.refusal(&parts)),
         }
     };
     // Pinned in place: wrapped by value, its several KiB would be held and copied twice.
@@ -81,6 +79,10 @@ pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body>
 
 /// What makes a request unfit to be served whatever it asks for.
 fn unfit(parts: &http::request::Parts) -> Option<Refusal> {
+    if parts.method == Method::CONNECT {
+        let text = "CONNECT is not served: this is no way to other hosts";
+        return Some(Refusal::new(Code::ValMethod, text).allow("GET, POST").and_close());
+    }
     if parts.extensions.get::<Ambiguous>().is_some() {
         let text = "the request says in two ways where it ends (Content-Length and Transfer-Encoding), or is chunked \
                     and was sent before the answer to the one before it had ended";

@@ -1,9 +1,11 @@
 //! The sidecar's clocks: the one place that asks the machine what time it is.
 
+use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bowsprit_core::clock::Moment;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 /// The monotonic clock that the pure machines of `core` are fed from. Tokio's, so that tests can hold it.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,26 @@ impl Clock {
     /// A moment as timers count.
     pub fn instant(&self, moment: Moment) -> Instant {
         self.start + moment.since_start()
+    }
+}
+
+/// A timer that rings so much later than it was set for rings late because the whole process stood still: it was paused,
+/// frozen with its node or starved of CPU. As long, what arrived meanwhile may take to be read before the timer is believed.
+const STOOD_STILL: Duration = Duration::from_millis(50);
+
+/// When a limit that ran out at `deadline` and is looked at `now` is to be looked at again: what arrived while the process
+/// stood still is not read yet, and it is not the peer that was silent. `None`: it has truly run out.
+pub fn grace(deadline: Instant, now: Instant) -> Option<Instant> {
+    (now.saturating_duration_since(deadline) > STOOD_STILL).then(|| now + STOOD_STILL)
+}
+
+/// `timeout_at` with that grace, which is `given` once.
+pub async fn until<F: Future>(deadline: Instant, given: &mut bool, work: F) -> Result<F::Output, Elapsed> {
+    let mut work = std::pin::pin!(work);
+    let done = tokio::time::timeout_at(deadline, work.as_mut()).await;
+    match grace(deadline, Instant::now()) {
+        Some(again) if done.is_err() && !std::mem::replace(given, true) => tokio::time::timeout_at(again, work).await,
+        _ => done,
     }
 }
 

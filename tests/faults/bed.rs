@@ -58,14 +58,11 @@ impl Setup {
         let mut spec = json!({
             "provider": kind,
             "priority": (self.providers.len() + 1) * 10,
-            "endpoint": {"baseUrl": url},
+            "endpoint": {"baseUrl": url, "allowedAddresses": ["Loopback"]},
             "models": [{"name": MODEL}],
             "defaultModel": MODEL,
             "retry": {"maxAttempts": 1},
         });
-        if guards_addresses() {
-            spec["endpoint"]["allowedAddresses"] = json!(["Loopback"]);
-        }
         if url.starts_with("http:") {
             spec["endpoint"]["allowHttp"] = true.into();
         }
@@ -106,13 +103,6 @@ impl Setup {
         }
         self
     }
-}
-
-/// Whether the ProviderConfig knows the address guard, which would keep the sidecar from everything here.
-fn guards_addresses() -> bool {
-    let asked = json!({"allowedAddresses": ["Loopback"]});
-    let read = serde_json::from_value::<bowsprit_crds::provider_config::Endpoint>(asked.clone()).unwrap();
-    serde_json::to_value(read).unwrap()["allowedAddresses"] == asked["allowedAddresses"]
 }
 
 /// Lays `over` over `under`, field by field.

@@ -30,7 +30,7 @@ use super::take::{Limits, StartFault, Taken, hold, take};
 use crate::failpoint;
 use crate::limits::{ANSWER_HELD, ANSWER_TRANSLATED, ERROR_BODY};
 use crate::live::Upstream;
-use crate::time::{unix_millis, unix_now};
+use crate::time::{unix_millis, unix_now, until};
 use crate::upstream::{Answer, AnswerBody, Fault, Outgoing};
 
 /// Who closes an idle connection did so before our request arrived, and the news is back within a round trip. What breaks
@@ -115,7 +115,7 @@ impl Attempt<'_> {
         let begun_at = pace.now();
         let begun = self.in_flight.instant(begun_at);
         let limits = Limits::new(self.upstream.provider.timeouts, begun);
-        let sent = tokio::time::timeout_at(self.head_deadline(&limits, begun), self.send(begun_at)).await;
+        let sent = until(self.head_deadline(&limits, begun), &mut false, self.send(begun_at)).await;
         let now = pace.waited();
         let answer = match sent {
             Ok(Ok(answer)) => answer,
@@ -148,7 +148,10 @@ impl Attempt<'_> {
             if !self.prepared.same {
                 return Err(self.malformed("a stream was asked for, and something else came"));
             }
-            return Ok(self.pass(head, body, limits, VecDeque::new(), pace));
+            if encoded {
+                return Ok(self.pass(head, body, limits, VecDeque::new(), pace));
+            }
+            // Some servers answer so with an error, or with all of it at once: it is taken for what it is.
         }
         if self.call.kind != Kind::Generate && headers::is_event_stream(&head.headers) {
             return Ok(self.pass(head, body, limits, VecDeque::new(), pace));
@@ -319,7 +322,7 @@ impl Attempt<'_> {
                 in_flight: self.in_flight,
             });
         }
-        let held = tokio::time::timeout_at(deadline, hold(&mut body, &mut watch)).await;
+        let held = until(deadline, &mut false, hold(&mut body, &mut watch)).await;
         pace.waited();
         let (held, ended) = match held {
             Ok(Ok(held)) => held,

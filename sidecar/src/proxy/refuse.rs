@@ -14,6 +14,8 @@ use crate::body::Body;
 
 /// Tells an SDK whether its own retry makes sense.
 pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// When to come back where a limit of our own was reached and nobody knows when there is room again.
+const OVERLOAD_PASSES: Duration = Duration::from_secs(1);
 /// Longest `retry-after` we answer with.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
@@ -45,7 +47,7 @@ impl Refusal {
             code,
             message: message.into(),
             param: None,
-            retry_after: None,
+            retry_after: (code == Code::SysOverloaded).then_some(OVERLOAD_PASSES),
             status: code.status(),
             allow: None,
             close: false,
@@ -58,10 +60,10 @@ impl Refusal {
         Self::new(Code::SysDraining, "the sidecar is shutting down").retry_after_seconds(1)
     }
 
-    /// With a time to come back.
+    /// With a time to come back, if one is known.
     #[must_use]
     pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
-        self.retry_after = wait;
+        self.retry_after = wait.or(self.retry_after);
         self
     }
 

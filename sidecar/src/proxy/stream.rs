@@ -23,6 +23,7 @@ use super::in_flight::InFlight;
 use super::story::Story;
 use super::take::Limits;
 use crate::body::Broken;
+use crate::time::grace;
 use crate::upstream::AnswerBody;
 
 /// What the relay does next.
@@ -214,10 +215,11 @@ impl Relay {
         }
         while self.alarm.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            match self.limits.expired(self.last, now) {
+            match (self.limits.expired(self.last, now), grace(self.alarm.deadline(), now)) {
                 // One timer for the whole stream: it is set anew only when it rings, not with each chunk.
-                None => self.alarm.as_mut().reset(self.limits.next(self.last)),
-                Some(fault) => {
+                (None, _) => self.alarm.as_mut().reset(self.limits.next(self.last)),
+                (Some(_), Some(again)) => self.alarm.as_mut().reset(again),
+                (Some(fault), None) => {
                     if self.is_said() {
                         // The end mark is there; the provider merely keeps its connection open.
                         return Poll::Ready(self.finish());

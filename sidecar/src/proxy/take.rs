@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::limits::{ROOM_WAIT, SMALL_BODY, STREAM_HELD_BYTES, STREAM_HELD_PIECES};
 use crate::memory::Memory;
+use crate::time;
 use crate::upstream::{AnswerBody, Fault};
 
 /// The times an answer may take.
@@ -92,8 +93,9 @@ pub(super) async fn take(
     let mut held: VecDeque<Bytes> = VecDeque::new();
     let mut length = 0;
     let mut room = memory.room();
+    let mut grace_given = false;
     loop {
-        let Ok(next) = tokio::time::timeout_at(limits.next(last), body.data()).await else {
+        let Ok(next) = time::until(limits.next(last), &mut grace_given, body.data()).await else {
             let fault = limits
                 .expired(last, Instant::now())
                 .unwrap_or(TransportFault::IdleTimeout);

@@ -11,8 +11,7 @@ use crate::trial::{Trial, promises, provider};
 
 promises! {
     21, "what providers answer with";
-    each_answer_is_what_the_classify_table_says
-        .known("to a stream of the same dialect an answer of status 200 that is no stream passes unread (proxy/attempt.rs)"),
+    each_answer_is_what_the_classify_table_says,
     a_redirect_is_never_followed_and_its_target_gets_no_key,
     an_error_in_a_stream_of_status_200_is_an_error,
     a_throttled_provider_that_names_no_time_is_left_to_the_callers_own_backoff,

@@ -19,10 +19,8 @@ promises! {
     a_retry_after_date_is_believed_for_an_hour_at_most_whatever_the_clock_says.needs(no_faketime()),
     certificates_are_judged_by_the_wall_clock.needs(no_faketime()),
     a_pause_lets_no_more_through_than_the_bucket_holds,
-    a_pause_cuts_no_stream_whose_answer_came_meanwhile
-        .known("after a pause a timer is believed before what has arrived is read (proxy/stream.rs wait)"),
-    a_pause_fails_no_plain_request_whose_answer_came_meanwhile
-        .known("after a pause a timer is believed before what has arrived is read (proxy/attempt.rs, proxy/take.rs)"),
+    a_pause_cuts_no_stream_whose_answer_came_meanwhile,
+    a_pause_fails_no_plain_request_whose_answer_came_meanwhile,
 }
 
 const LIBRARIES: [&str; 3] = [

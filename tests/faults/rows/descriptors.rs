@@ -13,10 +13,8 @@ use crate::trial::{Trial, promises, provider, until};
 promises! {
     16, "no file descriptors left (limit 64)";
     an_accept_that_fails_for_want_of_descriptors_does_not_spin,
-    readiness_and_metrics_answer_while_callers_hold_every_descriptor
-        .known("no descriptor is kept back for the admin port (listen.rs)"),
-    want_of_descriptors_is_not_held_against_the_provider
-        .known("EMFILE of a dial is told as a refusal of the provider (upstream/fault.rs connect)"),
+    readiness_and_metrics_answer_while_callers_hold_every_descriptor,
+    want_of_descriptors_is_not_held_against_the_provider,
     service_is_back_as_soon_as_descriptors_are,
 }
 

@@ -15,7 +15,6 @@ promises! {
     a_panic_in_a_stream_breaks_that_stream_and_no_other.needs(no_failpoints()),
 }
 
-#[allow(unexpected_cfgs)]
 fn no_failpoints() -> Option<&'static str> {
     (!cfg!(feature = "failpoints")).then_some("needs --features failpoints")
 }

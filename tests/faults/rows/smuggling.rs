@@ -13,14 +13,11 @@ use crate::trial::{Trial, promises};
 
 promises! {
     11, "malformed and ambiguous HTTP requests";
-    a_request_beyond_the_limits_of_its_head_is_refused_and_closed
-        .known("64 KiB of head is where a buffer stops growing, not where a head is refused (listen.rs)"),
-    a_request_whose_length_is_ambiguous_is_refused_and_closed
-        .known("Content-Length beside Transfer-Encoding is served (listen.rs)"),
+    a_request_beyond_the_limits_of_its_head_is_refused_and_closed,
+    a_request_whose_length_is_ambiguous_is_refused_and_closed,
     a_malformed_head_is_refused_and_closed,
     a_malformed_chunked_body_is_refused_and_closed,
-    what_is_not_http_1_is_refused_and_closed
-        .known("CONNECT is answered with 404 and kept open (listen.rs, proxy/route.rs)"),
+    what_is_not_http_1_is_refused_and_closed,
     odd_but_sound_requests_reach_the_provider_as_exactly_one_sound_request,
     what_follows_a_request_is_a_request_of_its_own,
     hop_by_hop_names_cannot_take_a_request_apart,
