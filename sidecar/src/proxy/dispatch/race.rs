@@ -54,7 +54,7 @@ impl Round<'_> {
     /// or that the request goes on from.
     pub(super) async fn race(&mut self, candidate: &mut Candidate, out: Out) -> Answer {
         candidate.tried_keys.extend(out.key_name);
-        let (result, moved_on) = self.run_race(candidate, out.in_flight).await;
+        let (result, moved_on) = Box::pin(self.run_race(candidate, out.in_flight)).await;
         if let Some(second) = moved_on {
             *candidate = second;
         }
