@@ -158,6 +158,13 @@ fn every_known_error_has_its_kind() {
         ),
         (Anthropic, 524, "<html>", ErrorKind::Timeout),
         (Anthropic, 520, "<html>", ErrorKind::Internal),
+        // The same with a 4xx, as servers that copy the API write it.
+        (
+            Anthropic,
+            429,
+            r#"{"type":"error","error":{"type":"api_error","message":"slow down"}}"#,
+            ErrorKind::RateLimited,
+        ),
         (
             Gemini,
             400,

@@ -84,8 +84,9 @@ pub(super) fn from_value(provider: Dialect, status: u16, value: &Value) -> Provi
     let named = [text("code"), text("type"), text("status"), error_info_reason(error)];
     let kind = of_message(status, message)
         .or_else(|| named.into_iter().flatten().find_map(of_name))
-        // `server_error` says no more than that it is a 5xx: OpenAI writes it into an overloaded 503 too.
-        .filter(|kind| *kind != ErrorKind::Internal || status < 500)
+        // `server_error` and `api_error` say no more than that something failed: OpenAI writes it into an overloaded 503,
+        // Anthropic's compatible servers into a 429. A status that says more is believed.
+        .filter(|kind| *kind != ErrorKind::Internal || status < 400)
         .unwrap_or_else(|| {
             if status < 300 {
                 ErrorKind::Internal

@@ -25,6 +25,7 @@ use super::id::RequestId;
 use super::in_flight::InFlight;
 use super::pace::Pace;
 use super::prepare::Prepared;
+use super::refuse::X_SHOULD_RETRY;
 use super::stream::Started;
 use super::take::{Limits, StartFault, Taken, hold, take};
 use crate::failpoint;
@@ -76,6 +77,8 @@ pub(super) struct Failure {
     pub message: String,
     /// The provider's hint when to come back.
     pub retry_after: Option<Duration>,
+    /// The provider asks not to be asked again (`x-should-retry: false`).
+    pub never_again: bool,
     /// The provider's own error response, if it is in the caller's dialect.
     pub original: Option<(StatusCode, HeaderMap, Bytes)>,
 }
@@ -372,6 +375,7 @@ impl Attempt<'_> {
             ended,
             message,
             retry_after,
+            never_again: false,
             original: None,
         })
     }
@@ -462,6 +466,7 @@ impl Attempt<'_> {
         let leaks = self.in_flight.key().is_some_and(|key| key.is_in(&body));
         let message = self.clean(parsed.message);
         let same = self.prepared.same;
+        let never_again = head.headers.get(X_SHOULD_RETRY).is_some_and(|word| word == "false");
         let mut failure = self.fail(
             Ended::Status {
                 status,
@@ -470,6 +475,7 @@ impl Attempt<'_> {
             message,
             hint,
         );
+        failure.never_again = never_again;
         // Compressed although nothing asked for it: what cannot be read may quote the key.
         if same && !leaks && !encoded && !body.is_empty() && !head.status.is_redirection() {
             head.headers.remove(http::header::CONTENT_ENCODING);
@@ -500,6 +506,7 @@ fn no_room() -> Box<Failure> {
         code: Code::SysOverloaded,
         ended,
         message: "no memory to hold its answer in (--memory-budget)".into(),
+        never_again: false,
         retry_after: Some(Duration::from_secs(1)),
         original: None,
     })

@@ -162,6 +162,19 @@ async fn retries_wait_their_backoff_and_stay_at_the_provider() {
 }
 
 #[tokio::test]
+async fn a_provider_that_asks_not_to_be_asked_again_is_not() {
+    let bed = Bed::with(|_, spec| {
+        spec["retry"] = json!({"maxAttempts": 3, "backoff": {"base": "1ms", "max": "2ms"}});
+    })
+    .await;
+    bed.claude
+        .script(Behaviour::status(500).header("x-should-retry", "false"));
+    assert_eq!(bed.chat().await.provider(), "gemini", "another may do better");
+    assert_eq!(count(&bed.claude), 1);
+    bed.balanced().await;
+}
+
+#[tokio::test]
 async fn retry_on_names_what_is_worth_another_attempt() {
     let bed = Bed::with(|_, spec| {
         spec["retry"] = json!({"maxAttempts": 3, "retryOn": ["Connect"], "backoff": {"base": "1ms", "max": "1ms"}});

@@ -42,6 +42,9 @@ impl Round<'_> {
         if !decision.retry_same || attempts >= retry.max_attempts || !retry_on(failure.ended, &retry.on) {
             return next;
         }
+        if failure.never_again {
+            return next;
+        }
         // The caller's SDK repeats by itself, and has waited for it: repeats of repeats are what storms are made of.
         if self.story.caller_retries() > 0 {
             return next;
