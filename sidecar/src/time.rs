@@ -1,11 +1,11 @@
 //! The sidecar's clocks: the one place that asks the machine what time it is.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bowsprit_core::clock::Moment;
 use tokio::time::Instant;
-use tokio::time::error::Elapsed;
 
 /// The monotonic clock that the pure machines of `core` are fed from. Tokio's, so that tests can hold it.
 #[derive(Clone, Copy, Debug)]
@@ -40,15 +40,24 @@ pub fn grace(deadline: Instant, now: Instant) -> Option<Instant> {
     (now.saturating_duration_since(deadline) > STOOD_STILL).then(|| now + STOOD_STILL)
 }
 
-/// `timeout_at` with that grace, which is `given` once.
-pub async fn until<F: Future>(deadline: Instant, given: &mut bool, work: F) -> Result<F::Output, Elapsed> {
-    let mut work = std::pin::pin!(work);
-    let done = tokio::time::timeout_at(deadline, work.as_mut()).await;
-    match grace(deadline, Instant::now()) {
-        Some(again) if done.is_err() && !std::mem::replace(given, true) => tokio::time::timeout_at(again, work).await,
-        _ => done,
+/// `timeout_at` with that grace, which is `given` once. The work comes pinned: taken by value it would be held twice.
+pub async fn until<F: Future>(deadline: Instant, given: &mut bool, mut work: Pin<&mut F>) -> Result<F::Output, Late> {
+    let mut alarm = pin!(tokio::time::sleep_until(deadline));
+    loop {
+        tokio::select! {
+            biased;
+            done = work.as_mut() => return Ok(done),
+            () = alarm.as_mut() => match grace(alarm.deadline(), Instant::now()) {
+                Some(again) if !std::mem::replace(given, true) => alarm.as_mut().reset(again),
+                _ => return Err(Late),
+            },
+        }
     }
 }
+
+/// A limit has run out.
+#[derive(Clone, Copy, Debug)]
+pub struct Late;
 
 /// The wall clock, for HTTP dates and log lines only: no decision hangs on it.
 pub fn unix_now() -> Duration {

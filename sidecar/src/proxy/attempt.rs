@@ -5,6 +5,7 @@
 //! its first content: until then a failure can still be answered by another attempt.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +119,12 @@ impl Attempt<'_> {
         let begun_at = pace.now();
         let begun = self.in_flight.instant(begun_at);
         let limits = Limits::new(self.upstream.provider.timeouts, begun);
-        let sent = until(self.head_deadline(&limits, begun), &mut false, self.send(begun_at)).await;
+        let sent = until(
+            self.head_deadline(&limits, begun),
+            &mut false,
+            pin!(self.send(begun_at)),
+        )
+        .await;
         let now = pace.waited();
         let answer = match sent {
             Ok(Ok(answer)) => answer,
@@ -325,7 +331,7 @@ impl Attempt<'_> {
                 in_flight: self.in_flight,
             });
         }
-        let held = until(deadline, &mut false, hold(&mut body, &mut watch)).await;
+        let held = until(deadline, &mut false, pin!(hold(&mut body, &mut watch))).await;
         pace.waited();
         let (held, ended) = match held {
             Ok(Ok(held)) => held,

@@ -1,6 +1,7 @@
 //! Taking an answer in: within its times, up to a size, and a stream only as far as its first content.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bowsprit_core::config::Timeouts;
@@ -95,7 +96,7 @@ pub(super) async fn take(
     let mut room = memory.room();
     let mut grace_given = false;
     loop {
-        let Ok(next) = time::until(limits.next(last), &mut grace_given, body.data()).await else {
+        let Ok(next) = time::until(limits.next(last), &mut grace_given, pin!(body.data())).await else {
             let fault = limits
                 .expired(last, Instant::now())
                 .unwrap_or(TransportFault::IdleTimeout);
