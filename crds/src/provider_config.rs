@@ -68,9 +68,14 @@ use crate::{DurationText, LabelSelector};
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [
     {
-        "rule": "self.provider == 'OpenAICompatible' || (has(self.credentials) && size(self.credentials) > 0)",
+        "rule": "self.provider == 'OpenAICompatible' || (has(self.forwardCallerKey) && self.forwardCallerKey) || (has(self.credentials) && size(self.credentials) > 0)",
         "message": "credentials: this provider needs a key: add one with secretKeyRef {name, key}",
         "fieldPath": ".credentials",
+    },
+    {
+        "rule": "!has(self.forwardCallerKey) || !self.forwardCallerKey || !has(self.credentials) || size(self.credentials) == 0",
+        "message": "forwardCallerKey: goes without credentials: remove one of the two",
+        "fieldPath": ".forwardCallerKey",
     },
     {
         "rule": "self.provider != 'OpenAICompatible' || (has(self.endpoint) && has(self.endpoint.baseUrl))",
@@ -151,6 +156,11 @@ pub struct ProviderConfigSpec {
     /// deletion. Switch it off where apps that share the key must not see or change what belongs to others.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub pass_through: bool,
+
+    /// Send the key that the app sent, where the app speaks this provider's own API; there are no `credentials` then. Off, a
+    /// key that an app sends ends at the sidecar.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub forward_caller_key: bool,
 
     /// Asking the provider whether it is well, without spending tokens.
     #[serde(default)]

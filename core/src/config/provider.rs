@@ -64,6 +64,8 @@ pub struct Provider {
     pub max_wait: Duration,
     /// Whether apps may use the rest of its API.
     pub pass_through: bool,
+    /// Whether it is sent the key that the app sent; it has none of its own then.
+    pub forward_caller_key: bool,
     /// Active probes, where they are on.
     pub health_check: Option<HealthCheck>,
     /// Who is tried next; empty: the others by priority.
@@ -222,6 +224,7 @@ impl Provider {
             on_limit: spec.rate_limits.on_limit,
             max_wait,
             pass_through: spec.pass_through,
+            forward_caller_key: spec.forward_caller_key,
             health_check,
             fallback: spec.fallback_providers.clone(),
             safety: spec
@@ -392,7 +395,11 @@ impl Check {
     }
 
     fn credentials(&mut self, spec: &ProviderConfigSpec, scope: &Scope) -> Vec<Credential> {
-        if spec.credentials.is_empty() && spec.provider != ProviderKind::OpenAICompatible {
+        if spec.forward_caller_key && !spec.credentials.is_empty() {
+            self.note("forwardCallerKey", "goes without credentials", "remove one of the two");
+        }
+        let needs_one = spec.provider != ProviderKind::OpenAICompatible && !spec.forward_caller_key;
+        if spec.credentials.is_empty() && needs_one {
             self.note(
                 "credentials",
                 "is empty",

@@ -248,3 +248,15 @@ fn an_address_that_is_not_allowed_is_told_before_anything_connects_to_it() {
         );
     }
 }
+
+#[test]
+fn a_provider_has_keys_of_its_own_or_takes_the_callers() {
+    let callers = standalone(&provider("one", "{provider: OpenAI, forwardCallerKey: true}")).unwrap();
+    assert!(callers.provider("one").unwrap().forward_caller_key);
+    let both = "{provider: OpenAI, forwardCallerKey: true, credentials: [{name: main, env: K}]}";
+    let problems = standalone(&provider("one", both)).unwrap_err().to_string();
+    assert!(
+        problems.contains("spec.forwardCallerKey: goes without credentials"),
+        "{problems}"
+    );
+}

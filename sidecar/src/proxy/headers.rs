@@ -49,6 +49,9 @@ pub(crate) fn to_provider(
     if !same_dialect || !headers.contains_key(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, JSON);
     }
+    if same_dialect {
+        callers_key(&mut headers, caller, upstream);
+    }
     ours(&mut headers, upstream, key, id);
     headers
 }
@@ -58,8 +61,29 @@ pub(crate) fn to_provider(
 pub(super) fn passed_on(caller: &HeaderMap, upstream: &Upstream, key: Option<&Chosen>, id: &RequestId) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(caller.len() + 6);
     copy_all(caller, &mut headers);
+    callers_key(&mut headers, caller, upstream);
     ours(&mut headers, upstream, key, id);
     headers
+}
+
+/// The caller's own key, where the ProviderConfig says that it goes on. Only in the headers of the provider's own API, and
+/// never across dialects: a key for one vendor must not reach another.
+fn callers_key(headers: &mut HeaderMap, caller: &HeaderMap, upstream: &Upstream) {
+    if !upstream.provider.forward_caller_key {
+        return;
+    }
+    let names: &[HeaderName] = match upstream.provider.dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => &[AUTHORIZATION],
+        Dialect::AnthropicMessages => &[X_API_KEY, AUTHORIZATION],
+        Dialect::Gemini => &[X_GOOG_API_KEY],
+    };
+    for name in names {
+        if let Some(key) = caller.get(name) {
+            let mut key = key.clone();
+            key.set_sensitive(true);
+            headers.insert(name.clone(), key);
+        }
+    }
 }
 
 /// What the configuration adds, the key, and whose request it is.

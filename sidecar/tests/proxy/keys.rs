@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bowsprit_providers::{Answer, Behaviour, When};
 use serde_json::{Value, json};
 
-use crate::support::{Bed, count};
+use crate::support::{Bed, Reply, chat, count};
 
 fn two_keys(bed_dir: &std::path::Path) -> impl Fn(&str, &mut Value) + use<> {
     let dir = bed_dir.to_path_buf();
@@ -200,5 +200,47 @@ async fn with_no_key_at_all_the_caller_is_told_so() {
         "{}",
         reply.text
     );
+    bed.balanced().await;
+}
+
+fn callers_keys(name: &str, spec: &mut Value) {
+    if name != "claude" {
+        spec.as_object_mut().unwrap().remove("credentials");
+        spec["forwardCallerKey"] = json!(true);
+    }
+}
+
+#[tokio::test]
+async fn a_callers_own_key_goes_on_where_the_config_says_so_and_speaks_his_api() {
+    let bed = Bed::with(callers_keys).await;
+    let asked = bed
+        .post("/v1/chat/completions", &chat("gpt-4.1-mini", false))
+        .header("authorization", "Bearer sk-of-the-app");
+    let reply = Reply::of(asked.send().await.unwrap()).await;
+    assert_eq!((reply.status, reply.provider()), (200, "openai"), "{}", reply.text);
+    assert_eq!(bed.openai.requests()[0].key.as_deref(), Some("sk-of-the-app"));
+    let files = bed
+        .get("/providers/openai/v1/files")
+        .header("authorization", "Bearer sk-of-the-app");
+    Reply::of(files.send().await.unwrap()).await;
+    assert_eq!(bed.openai.requests()[1].key.as_deref(), Some("sk-of-the-app"));
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_callers_key_never_reaches_another_vendor_or_a_provider_that_has_its_own() {
+    let bed = Bed::with(callers_keys).await;
+    // An OpenAI caller: to Claude, which has a key of its own, and from there to Gemini, which would take a Gemini caller's.
+    bed.claude.always(Behaviour::status(500));
+    let asked = bed
+        .post("/v1/chat/completions", &chat("claude-sonnet-4-5", false))
+        .header("authorization", "Bearer sk-of-the-app");
+    Reply::of(asked.send().await.unwrap()).await;
+    for (provider, name) in [(&bed.claude, "claude"), (&bed.gemini, "gemini")] {
+        for request in provider.requests() {
+            assert_ne!(request.key.as_deref(), Some("sk-of-the-app"), "{name}");
+        }
+    }
+    assert_eq!(count(&bed.gemini), 1, "it was asked, and without any key");
     bed.balanced().await;
 }
