@@ -67,7 +67,8 @@ impl Origin {
         loop {
             let (mut sender, reused) = match self.take().await {
                 Some(sender) => (sender, true),
-                None => (self.endpoint.dial(connect_timeout).await?, false),
+                // Boxed: seldom needed, and every request would hold room for a TLS handshake.
+                None => (Box::pin(self.endpoint.dial(connect_timeout)).await?, false),
             };
             let used = if reused {
                 &self.counts.reused
@@ -95,7 +96,7 @@ impl Origin {
         request: Request<Outgoing>,
         connect_timeout: Duration,
     ) -> Result<Answer, Fault> {
-        let mut sender = self.endpoint.dial(connect_timeout).await?;
+        let mut sender = Box::pin(self.endpoint.dial(connect_timeout)).await?;
         match sender.try_send_request(request).await {
             Ok(response) => Ok(self.answer(response, sender)),
             Err(error) => Err(Fault::head(error.error())),
