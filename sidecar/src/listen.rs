@@ -131,11 +131,11 @@ where
                     handler.clone(),
                 );
                 let reserve = at.reserve.clone();
-                tokio::spawn(async move {
-                    serving.await;
+                // `map` and not an async block: that would hold the connection twice, idle ones too.
+                tokio::spawn(serving.map(move |()| {
                     reserve.refill();
                     drop(slot);
-                });
+                }));
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
