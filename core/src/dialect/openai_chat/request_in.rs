@@ -397,18 +397,11 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
                 continue;
             }
             let function = tool.need("function")?;
-            let strict = function.get("strict").map(|at| at.bool()).transpose()?.unwrap_or(false);
-            dropped.note_if(strict, &function.child("strict"));
-            function.note_unknown(&["name", "description", "parameters", "strict"], dropped);
-            let schema = function.get("parameters");
-            if let Some(schema) = &schema {
-                schema.object()?;
-            }
-            request.tools.push(Tool {
-                name: function.need("name")?.string()?,
-                description: function.get("description").map(|at| at.string()).transpose()?,
-                schema: schema.map(|at| at.value.clone()),
-            });
+            request.tools.push(function_tool(
+                &function,
+                &["name", "description", "parameters", "strict"],
+                dropped,
+            )?);
         }
     }
     request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
@@ -417,6 +410,26 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         Err(refusal) => dropped.leave_out(refusal)?,
     }
     Ok(())
+}
+
+/// What a function tool says of itself: in chat completions inside `function`, in Responses in the tool.
+pub(in crate::dialect) fn function_tool(
+    function: &At<'_>,
+    known: &[&str],
+    dropped: &mut Dropped,
+) -> Result<Tool, RequestError> {
+    let strict = function.get("strict").map(|at| at.bool()).transpose()?.unwrap_or(false);
+    dropped.note_if(strict, &function.child("strict"));
+    function.note_unknown(known, dropped);
+    let schema = function.get("parameters");
+    if let Some(schema) = &schema {
+        schema.object()?;
+    }
+    Ok(Tool {
+        name: function.need("name")?.string()?,
+        description: function.get("description").map(|at| at.string()).transpose()?,
+        schema: schema.map(|at| at.value.clone()),
+    })
 }
 
 fn tool_choice(at: &At<'_>) -> Result<ToolChoice, RequestError> {

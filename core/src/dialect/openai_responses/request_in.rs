@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::super::RequestError;
 use super::super::at::{At, Dropped};
-use super::super::common::{Format, Request, Spelling, Thinking, Tool, ToolChoice};
+use super::super::common::{Format, Request, Spelling, Thinking, ToolChoice};
+use super::super::openai_chat::request_in::function_tool;
 use super::input;
 
 /// Fields that have their place in the common model or in the answer, or that mean nothing once the proxy has read them.
@@ -176,18 +177,8 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
                 dropped.leave_out(no_such_tool(&kind))?;
                 continue;
             }
-            let strict = tool.get("strict").map(|at| at.bool()).transpose()?.unwrap_or(false);
-            dropped.note_if(strict, &tool.child("strict"));
-            tool.note_unknown(&["type", "name", "description", "parameters", "strict"], dropped);
-            let schema = tool.get("parameters");
-            if let Some(schema) = &schema {
-                schema.object()?;
-            }
-            request.tools.push(Tool {
-                name: tool.need("name")?.string()?,
-                description: tool.get("description").map(|at| at.string()).transpose()?,
-                schema: schema.map(|at| at.value.clone()),
-            });
+            let known = ["type", "name", "description", "parameters", "strict"];
+            request.tools.push(function_tool(&tool, &known, dropped)?);
         }
     }
     request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
