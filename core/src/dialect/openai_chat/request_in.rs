@@ -472,16 +472,18 @@ fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
     match kind.str()? {
         "text" => Ok(None),
         "json_object" => Ok(Some(Format::JsonObject)),
-        "json_schema" => {
-            let wrapper = at.need("json_schema")?;
-            let schema = wrapper.need("schema")?;
-            schema.object()?;
-            Ok(Some(Format::JsonSchema {
-                name: wrapper.get("name").map(|at| at.string()).transpose()?,
-                schema: schema.value.clone(),
-                strict: wrapper.get("strict").map(|at| at.bool()).transpose()?,
-            }))
-        }
+        "json_schema" => json_schema(&at.need("json_schema")?).map(Some),
         _ => Err(kind.wrong("must be text, json_object or json_schema")),
     }
+}
+
+/// A schema for the answer: in chat completions inside `json_schema`, in Responses in the format itself.
+pub(in crate::dialect) fn json_schema(at: &At<'_>) -> Result<Format, RequestError> {
+    let schema = at.need("schema")?;
+    schema.object()?;
+    Ok(Format::JsonSchema {
+        name: at.get("name").map(|at| at.string()).transpose()?,
+        schema: schema.value.clone(),
+        strict: at.get("strict").map(|at| at.bool()).transpose()?,
+    })
 }

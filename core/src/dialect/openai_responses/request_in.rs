@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::RequestError;
 use super::super::at::{At, Dropped};
 use super::super::common::{Format, Request, Spelling, Thinking, ToolChoice};
-use super::super::openai_chat::request_in::function_tool;
+use super::super::openai_chat::request_in::{function_tool, json_schema};
 use super::input;
 
 /// Fields that have their place in the common model or in the answer, or that mean nothing once the proxy has read them.
@@ -236,15 +236,7 @@ fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
     match kind.str()? {
         "text" => Ok(None),
         "json_object" => Ok(Some(Format::JsonObject)),
-        "json_schema" => {
-            let schema = at.need("schema")?;
-            schema.object()?;
-            Ok(Some(Format::JsonSchema {
-                name: at.get("name").map(|at| at.string()).transpose()?,
-                schema: schema.value.clone(),
-                strict: at.get("strict").map(|at| at.bool()).transpose()?,
-            }))
-        }
+        "json_schema" => json_schema(at).map(Some),
         _ => Err(kind.wrong("must be text, json_object or json_schema")),
     }
 }
