@@ -17,6 +17,7 @@ pub mod fault;
 pub mod headroom;
 pub mod health;
 pub mod hedge;
+pub mod json;
 pub mod lifecycle;
 pub mod limiter;
 pub mod line;

@@ -1,0 +1,116 @@
+//! The writer: compact, with the escapes that serde_json writes.
+
+use std::fmt;
+
+use super::{Number, Value};
+
+/// Where text goes.
+trait Sink {
+    fn put(&mut self, text: &str) -> fmt::Result;
+}
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, text: &str) -> fmt::Result {
+        self.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Sink for fmt::Formatter<'_> {
+    fn put(&mut self, text: &str) -> fmt::Result {
+        self.write_str(text)
+    }
+}
+
+impl Value {
+    /// Compact, as it is sent.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        // Writing to memory does not fail.
+        let _ = value(self, &mut out);
+        out
+    }
+}
+
+pub(super) fn to_fmt(whole: &Value, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    value(whole, f)
+}
+
+fn value(whole: &Value, out: &mut impl Sink) -> fmt::Result {
+    match whole {
+        Value::Null => out.put("null"),
+        Value::Bool(true) => out.put("true"),
+        Value::Bool(false) => out.put("false"),
+        Value::Number(number) => out.put(Number::as_str(number)),
+        Value::String(text) => string(text, out),
+        Value::Array(list) => {
+            out.put("[")?;
+            for (number, element) in list.iter().enumerate() {
+                if number > 0 {
+                    out.put(",")?;
+                }
+                value(element, out)?;
+            }
+            out.put("]")
+        }
+        Value::Object(map) => {
+            out.put("{")?;
+            for (number, (name, member)) in map.iter().enumerate() {
+                if number > 0 {
+                    out.put(",")?;
+                }
+                string(name, out)?;
+                out.put(":")?;
+                value(member, out)?;
+            }
+            out.put("}")
+        }
+    }
+}
+
+/// What stands for a byte that may not stand in a string; empty for all others.
+fn escape(byte: u8) -> &'static str {
+    const CONTROLS: [&str; 32] = [
+        "\\u0000", "\\u0001", "\\u0002", "\\u0003", "\\u0004", "\\u0005", "\\u0006", "\\u0007", "\\b", "\\t", "\\n",
+        "\\u000b", "\\f", "\\r", "\\u000e", "\\u000f", "\\u0010", "\\u0011", "\\u0012", "\\u0013", "\\u0014",
+        "\\u0015", "\\u0016", "\\u0017", "\\u0018", "\\u0019", "\\u001a", "\\u001b", "\\u001c", "\\u001d", "\\u001e",
+        "\\u001f",
+    ];
+    match byte {
+        b'"' => "\\\"",
+        b'\\' => "\\\\",
+        _ => CONTROLS.get(usize::from(byte)).copied().unwrap_or_default(),
+    }
+}
+
+fn special(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
+}
+
+/// Bytes that are searched at once: a block without anything special is found out without a branch per byte.
+const BLOCK: usize = 32;
+
+/// Where the first byte that needs an escape stands.
+fn next_special(bytes: &[u8]) -> Option<usize> {
+    let mut before = 0;
+    for block in bytes.chunks(BLOCK) {
+        if block.iter().fold(0, |any, byte| any | u8::from(special(*byte))) != 0 {
+            return block.iter().position(|byte| special(*byte)).map(|at| before + at);
+        }
+        before += block.len();
+    }
+    None
+}
+
+fn string(text: &str, out: &mut impl Sink) -> fmt::Result {
+    out.put("\"")?;
+    let mut rest = text;
+    while let Some(at) = next_special(rest.as_bytes()) {
+        out.put(rest.get(..at).unwrap_or_default())?;
+        out.put(escape(rest.as_bytes().get(at).copied().unwrap_or_default()))?;
+        rest = rest.get(at + 1..).unwrap_or_default();
+    }
+    out.put(rest)?;
+    out.put("\"")
+}
