@@ -14,6 +14,7 @@
 use crate::breaker::{Trip, Verdict};
 use crate::fault::{Blame, Code, ErrorKind, TransportFault};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 #[cfg(test)]
 mod tests;
@@ -53,8 +54,10 @@ pub enum Ended {
 pub enum KeyVerdict {
     /// Nothing.
     Fine,
-    /// It is dead or may not: set it aside until it changes or a cool-down has passed.
+    /// The provider does not take it: set it aside until it changes or [`KeyVerdict::rest`] has passed.
     SetAside,
+    /// Its account cannot pay or is closed, which no minute mends: as `SetAside`, with a longer rest.
+    SetAsideLong,
     /// It is at its limit: use another one next.
     Rotate,
 }
@@ -64,8 +67,20 @@ impl KeyVerdict {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fine => "fine",
-            Self::SetAside => "set aside",
+            Self::SetAside => "set aside for 1 min",
+            Self::SetAsideLong => "set aside for 15 min",
             Self::Rotate => "rotate",
+        }
+    }
+
+    /// How long a key that is set aside rests before one request may try it again: a permission that was granted, or an
+    /// account that was topped up, should not need a restart. Each try costs a request an attempt, so what takes a person
+    /// and a payment is tried seldom.
+    pub fn rest(self) -> Option<Duration> {
+        match self {
+            Self::SetAside => Some(Duration::from_mins(1)),
+            Self::SetAsideLong => Some(Duration::from_mins(15)),
+            Self::Fine | Self::Rotate => None,
         }
     }
 }
@@ -135,7 +150,8 @@ const fn row(when: &'static str, condition: Condition, code: Option<Code>, again
         Again::HereOrElsewhere => (true, true),
     };
     let key = match condition {
-        Condition::Kind(ErrorKind::Authentication | ErrorKind::Billing | ErrorKind::Permission) => KeyVerdict::SetAside,
+        Condition::Kind(ErrorKind::Authentication | ErrorKind::Permission) => KeyVerdict::SetAside,
+        Condition::Kind(ErrorKind::Billing | ErrorKind::AccountClosed) => KeyVerdict::SetAsideLong,
         Condition::Kind(ErrorKind::RateLimited) => KeyVerdict::Rotate,
         _ => KeyVerdict::Fine,
     };
@@ -172,7 +188,7 @@ const fn fails(trip: Trip) -> Verdict {
 
 /// The table. `decision.blame` is left out of it: it is the code's.
 #[rustfmt::skip]
-pub const TABLE: [Row; 30] = [
+pub const TABLE: [Row; 31] = [
     row("2xx, complete", Condition::Answered, None, Never, Verdict::Success),
     row("caller gone", Condition::CallerGone, None, Never, Verdict::Ignored),
 
@@ -188,7 +204,8 @@ pub const TABLE: [Row; 30] = [
 
     // This provider's account, key or catalogue: others may do.
     row("401 authentication", Kind(ErrorKind::Authentication), Some(Code::AuthKeyRejected), Elsewhere, Verdict::Ignored),
-    row("402, quota spent", Kind(ErrorKind::Billing), Some(Code::AuthBilling), Elsewhere, Verdict::Ignored),
+    row("402, credit or quota spent", Kind(ErrorKind::Billing), Some(Code::AuthBilling), Elsewhere, Verdict::Ignored),
+    row("account closed, key revoked", Kind(ErrorKind::AccountClosed), Some(Code::AuthAccountClosed), Elsewhere, Verdict::Ignored),
     row("403 permission", Kind(ErrorKind::Permission), Some(Code::AuthPermission), Elsewhere, Verdict::Ignored),
     row("404 model not found", Kind(ErrorKind::NotFound), Some(Code::ResModelNotFound), Elsewhere, Verdict::Ignored),
 

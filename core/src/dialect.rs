@@ -68,7 +68,7 @@ use bytes::Bytes;
 use crate::fault::{Code, ErrorKind};
 
 pub use envelope::{Envelope, peek, with_model, with_usage_option};
-pub use error::{ErrorView, ProviderError, error_body, error_event, parse_error};
+pub use error::{ErrorView, ProviderError, Words, error_body, error_event, parse_error, words_for};
 pub use foreign::without_foreign_thoughts;
 pub use openai_responses::{Echo, native_responses};
 pub use stream::{Pushed, Stream, StreamError};
@@ -159,6 +159,19 @@ impl RequestError {
             code: Code::ValNotJson,
             path: String::new(),
             problem: problem.into(),
+        }
+    }
+}
+
+impl RequestError {
+    /// The code by which `OpenAI`'s API tells such an error apart, where our code says less.
+    #[must_use]
+    pub fn openai_code(&self) -> Option<&'static str> {
+        match self.problem.as_str() {
+            _ if self.code != Code::ValField => None,
+            "is required" => Some("missing_required_parameter"),
+            problem if problem.starts_with("must be a") => Some("invalid_type"),
+            _ => None,
         }
     }
 }
@@ -321,8 +334,8 @@ pub fn translate_response(
     ctx: &AnswerContext,
 ) -> Result<(Bytes, Usage), ErrorKind> {
     let value: serde_json::Value = serde_json::from_slice(body).map_err(|_| ErrorKind::Malformed)?;
-    if value.get("error").is_some_and(|error| !error.is_null()) {
-        return Err(parse_error(from, 200, body).kind);
+    if error::is_error(&value) {
+        return Err(error::from_value(from, 200, &value).kind);
     }
     let answer = match from {
         Dialect::OpenAiChat => openai_chat::answer::decode(&value, ctx),

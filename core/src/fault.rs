@@ -1,6 +1,6 @@
 //! What can go wrong, once: every error code with its HTTP status, whose fault it is and whether trying again may help.
 //!
-//! A [`Code`] is at once the `code` in the caller's error body, the label of the metric and the anchor in
+//! A [`Code`] is at once the `bowsprit_code` in the caller's error body, the label of the metric and the anchor in
 //! `docs/errors.md`. [`ErrorKind`] is what a provider said, normalised over the three dialects; [`TransportFault`] is
 //! what the network did. `crate::classify` turns either into a decision.
 
@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Authentication,
     /// The account cannot pay (402, `insufficient_quota`).
     Billing,
+    /// The account or the key was closed, suspended or revoked (401 and 403 with words of their own).
+    AccountClosed,
     /// The key may not do this (403).
     Permission,
     /// No such model or path (404).
@@ -103,7 +105,7 @@ macro_rules! codes {
             /// The stable text, such as `RATE_LOCAL_LIMIT`.
             pub fn as_str(self) -> &'static str { match self { $(Self::$name => $text,)* } }
 
-            /// The HTTP status that a caller gets for it.
+            /// The HTTP status that fits it. Callers get the one that their API has for it: `dialect::words_for`.
             pub fn status(self) -> u16 { match self { $(Self::$name => $status,)* } }
 
             /// Whose fault it is.
@@ -128,6 +130,8 @@ codes! {
     AuthKeyRejected = "AUTH_KEY_REJECTED", 401, Us, false, "replace the key in the Secret named by spec.credentials";
     /// The provider's account cannot pay.
     AuthBilling = "AUTH_BILLING", 402, Us, false, "settle the provider account's billing";
+    /// The provider has closed or suspended the account, or revoked the key.
+    AuthAccountClosed = "AUTH_ACCOUNT_CLOSED", 403, Us, false, "ask the provider why, or replace the key in the Secret named by spec.credentials";
     /// The key may not use this model or feature.
     AuthPermission = "AUTH_PERMISSION", 403, Us, false, "grant the key's project the model, or route to another provider";
 
@@ -221,6 +225,7 @@ impl From<ErrorKind> for Code {
             ErrorKind::ContextLength => Self::ValContextLength,
             ErrorKind::Authentication => Self::AuthKeyRejected,
             ErrorKind::Billing => Self::AuthBilling,
+            ErrorKind::AccountClosed => Self::AuthAccountClosed,
             ErrorKind::Permission => Self::AuthPermission,
             ErrorKind::NotFound => Self::ResModelNotFound,
             ErrorKind::TooLarge => Self::ValTooLarge,

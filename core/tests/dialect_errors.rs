@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use bowsprit_core::dialect::{Dialect, ErrorView, error_body, error_event, parse_error};
+use bowsprit_core::dialect::{Dialect, ErrorView, error_body, error_event, parse_error, peek, words_for};
 use bowsprit_core::fault::{Code, ErrorKind};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -259,27 +259,37 @@ fn view(code: Code) -> ErrorView<'static> {
     ErrorView {
         code,
         message: "messages[0]: \"bad\"",
-        status: code.status(),
+        status: None,
+        exact: None,
         param: Some("messages[0]"),
         request_id: "req-1",
         retry_after: Some(Duration::from_secs(7)),
     }
 }
 
+fn said(caller: Dialect, view: &ErrorView<'_>) -> Value {
+    serde_json::from_slice(&error_body(caller, view)).unwrap()
+}
+
 #[test]
-fn our_code_is_in_every_dialects_error_body() {
-    let json = |caller| serde_json::from_slice::<Value>(&error_body(caller, &view(Code::RateLocalLimit))).unwrap();
-    let body = json(OpenAi);
-    assert_eq!(body["error"]["code"], "RATE_LOCAL_LIMIT");
+fn each_api_has_its_own_words_and_ours_stand_beside() {
+    let view = view(Code::RateLocalLimit);
+    for caller in Dialect::ALL {
+        assert_eq!(
+            said(caller, &view)["error"]["bowsprit_code"],
+            "RATE_LOCAL_LIMIT",
+            "{caller}"
+        );
+    }
+    let body = said(OpenAi, &view);
+    assert_eq!(body["error"]["code"], "rate_limit_exceeded");
     assert_eq!(body["error"]["type"], "rate_limit_error");
     assert_eq!(body["error"]["param"], "messages[0]");
-    let body = json(Anthropic);
+    assert_eq!(said(Dialect::OpenAiResponses, &view), body);
+    let body = said(Anthropic, &view);
     assert_eq!((&body["type"], &body["request_id"]), (&"error".into(), &"req-1".into()));
-    assert_eq!(
-        (&body["error"]["type"], &body["error"]["bowsprit_code"]),
-        (&"rate_limit_error".into(), &"RATE_LOCAL_LIMIT".into())
-    );
-    let body = json(Gemini);
+    assert_eq!(body["error"]["type"], "rate_limit_error");
+    let body = said(Gemini, &view);
     assert_eq!(
         (&body["error"]["code"], &body["error"]["status"]),
         (&429.into(), &"RESOURCE_EXHAUSTED".into())
@@ -289,16 +299,165 @@ fn our_code_is_in_every_dialects_error_body() {
 }
 
 #[test]
+fn every_type_has_the_status_that_its_api_documents() {
+    let anthropic = [
+        ("invalid_request_error", &[400, 405][..]),
+        ("authentication_error", &[401]),
+        ("billing_error", &[402]),
+        ("permission_error", &[403]),
+        ("not_found_error", &[404]),
+        ("request_too_large", &[413]),
+        ("rate_limit_error", &[429]),
+        ("api_error", &[500]),
+        ("timeout_error", &[504]),
+        ("overloaded_error", &[529]),
+    ];
+    let gemini = [
+        ("INVALID_ARGUMENT", &[400][..]),
+        ("FAILED_PRECONDITION", &[400]),
+        ("UNAUTHENTICATED", &[401]),
+        ("PERMISSION_DENIED", &[403]),
+        ("NOT_FOUND", &[404]),
+        ("RESOURCE_EXHAUSTED", &[429]),
+        ("INTERNAL", &[500]),
+        ("UNIMPLEMENTED", &[501, 405]),
+        ("UNAVAILABLE", &[503]),
+        ("DEADLINE_EXCEEDED", &[504]),
+    ];
+    for (caller, documented) in [(Anthropic, anthropic), (Gemini, gemini)] {
+        for code in Code::ALL {
+            let words = words_for(caller, *code);
+            let (_, statuses) = documented.iter().find(|(kind, _)| *kind == words.kind).unwrap();
+            assert!(statuses.contains(&words.status), "{caller} {code}: {words:?}");
+            let body = said(caller, &view(*code));
+            let kind = if caller == Gemini { "status" } else { "type" };
+            assert_eq!(body["error"][kind], words.kind, "{caller} {code}");
+        }
+    }
+}
+
+#[test]
+fn no_code_of_ours_stands_where_openai_has_its_own() {
+    let known = [
+        "account_deactivated",
+        "content_filter",
+        "context_length_exceeded",
+        "insufficient_quota",
+        "invalid_api_key",
+        "invalid_value",
+        "method_not_supported",
+        "missing_scope",
+        "model_not_found",
+        "rate_limit_exceeded",
+        "server_error",
+        "server_is_overloaded",
+        "unknown_url",
+        "unsupported_parameter",
+    ];
+    for code in Code::ALL {
+        for caller in [OpenAi, Dialect::OpenAiResponses] {
+            let body = said(caller, &view(*code));
+            let word = &body["error"]["code"];
+            assert!(
+                word.is_null() || known.contains(&word.as_str().unwrap()),
+                "{code}: {body}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_more_exact_code_of_openais_is_kept() {
+    let body =
+        br#"{"error":{"message":"no","type":"invalid_request_error","param":"top_k","code":"unknown_parameter"}}"#;
+    let read = parse_error(OpenAi, 400, body);
+    let view = ErrorView {
+        exact: read.openai_code(),
+        ..view(Code::ValProviderRefused)
+    };
+    assert_eq!(
+        said(Dialect::OpenAiResponses, &view)["error"]["code"],
+        "unknown_parameter"
+    );
+    // Not what is no word of OpenAI's, nor what another kind of error says better.
+    for (status, code) in [(400, "E1234"), (404, "invalid_value")] {
+        let body = body.to_vec();
+        let body = String::from_utf8(body).unwrap().replace("unknown_parameter", code);
+        assert_eq!(parse_error(OpenAi, status, body.as_bytes()).openai_code(), None);
+    }
+}
+
+#[test]
+fn a_field_that_is_missing_is_told_from_one_that_is_wrong() {
+    let error = |body: &str| peek(OpenAi, body.as_bytes()).unwrap_err();
+    assert_eq!(error("{}").openai_code(), Some("missing_required_parameter"));
+    assert_eq!(error(r#"{"model":7}"#).openai_code(), Some("invalid_type"));
+    assert_eq!(error(r#"{"model":""}"#).openai_code(), None);
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_said_in_the_words_that_agents_look_for() {
+    let vllm = r#"{"object":"error","message":"This model's maximum context length is 40960 tokens. However, you requested 41060 tokens (40960 in the messages, 100 in the completion).","type":"BadRequestError","param":null,"code":400}"#;
+    let read = parse_error(OpenAi, 400, vllm.as_bytes());
+    let code = Code::from(read.kind);
+    for (caller, words) in [
+        (OpenAi, "maximum context length is 40960 tokens"),
+        (Dialect::OpenAiResponses, "exceeds the context window"),
+        (Anthropic, "prompt is too long: 41060 tokens > 40960 maximum"),
+        (
+            Gemini,
+            "input token count (41060) exceeds the maximum number of tokens allowed (40960)",
+        ),
+    ] {
+        let view = ErrorView {
+            message: &read.message,
+            ..view(code)
+        };
+        let body = said(caller, &view);
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(
+            message.contains(words) && message.contains("100 in the completion"),
+            "{message}"
+        );
+        let event = String::from_utf8(error_event(caller, &view).to_vec()).unwrap();
+        assert!(event.contains(words), "{event}");
+    }
+    assert_eq!(words_for(OpenAi, code).code, Some("context_length_exceeded"));
+}
+
+#[test]
 fn what_we_say_is_read_back_as_what_it_is() {
     for caller in Dialect::ALL {
         for code in Code::ALL {
             let view = view(*code);
-            let read = parse_error(caller, view.status, &error_body(caller, &view));
-            assert_eq!(read.message, view.message, "{caller} {code}");
+            let status = words_for(caller, *code).status;
+            let read = parse_error(caller, status, &error_body(caller, &view));
+            assert!(
+                read.message.ends_with("bad\"") || read.message.ends_with("bad\")"),
+                "{caller} {code}"
+            );
+        }
+        // Another sidecar behind this one is understood as the provider would be.
+        for (code, kind) in [
+            (Code::AuthBilling, ErrorKind::Billing),
+            (Code::ValContextLength, ErrorKind::ContextLength),
+            (Code::RateProvider, ErrorKind::RateLimited),
+            (Code::ExtOverloaded, ErrorKind::Overloaded),
+        ] {
+            // Gemini has one word for all that must be mended first.
+            if (caller, code) != (Gemini, Code::AuthBilling) {
+                let body = error_body(caller, &view(code));
+                assert_eq!(
+                    parse_error(caller, words_for(caller, code).status, &body).kind,
+                    kind,
+                    "{caller}"
+                );
+            }
         }
         let event = error_event(caller, &view(Code::ExtTruncated));
         let text = std::str::from_utf8(&event).unwrap();
-        assert!(text.ends_with("\n\n") && text.contains("EXT_TRUNCATED") && !text.contains("[DONE]"));
+        let ours = text.contains("\"bowsprit_code\":\"EXT_TRUNCATED\"");
+        assert!(text.ends_with("\n\n") && ours && !text.contains("[DONE]"), "{text}");
         let named = matches!(caller, Anthropic | Dialect::OpenAiResponses);
         assert_eq!(text.starts_with("event: error\n"), named);
         assert_eq!(text.trim_end().lines().count(), if named { 2 } else { 1 });

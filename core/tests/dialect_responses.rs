@@ -692,7 +692,8 @@ fn view() -> ErrorView<'static> {
     ErrorView {
         code: Code::ExtTruncated,
         message: "the provider broke off",
-        status: 502,
+        status: None,
+        exact: None,
         param: None,
         request_id: "r1",
         retry_after: None,
@@ -729,18 +730,24 @@ fn a_broken_stream_ends_with_the_error_and_the_failed_response() {
             &end[0]["type"],
             &end[0]["code"],
             &end[0]["error"]["code"],
+            &end[0]["error"]["bowsprit_code"],
             &end[0]["message"]
         ),
         (
             &json!("error"),
-            &json!("EXT_TRUNCATED"),
+            &json!("server_error"),
+            &json!("server_error"),
             &json!("EXT_TRUNCATED"),
             &json!("the provider broke off")
         )
     );
     assert_eq!(end[1]["type"], "response.failed");
     assert_eq!(end[1]["response"]["status"], "failed");
-    assert_eq!(end[1]["response"]["error"]["code"], "server_error");
+    let error = &end[1]["response"]["error"];
+    assert_eq!(
+        (&error["code"], &error["bowsprit_code"]),
+        (&json!("server_error"), &json!("EXT_TRUNCATED"))
+    );
     assert_eq!(end.len(), 2);
 }
 

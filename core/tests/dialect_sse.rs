@@ -179,7 +179,8 @@ fn view() -> ErrorView<'static> {
     ErrorView {
         code: Code::ExtTruncated,
         message: "cut",
-        status: 502,
+        status: None,
+        exact: None,
         param: None,
         request_id: "r",
         retry_after: None,
@@ -204,7 +205,7 @@ fn an_error_event_stands_alone_wherever_the_stream_broke() {
         .unwrap();
     let ended = [first.as_bytes(), &stream.error_event(&view())].concat();
     let value: serde_json::Value = serde_json::from_slice(&ended).unwrap();
-    assert_eq!(value[1]["error"]["code"], 502);
+    assert_eq!(value[1]["error"]["code"], 503);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! API keys: a type that cannot be printed, and the choice of one key among several.
 //!
 //! A provider may have several keys, each with a weight. A key the provider rejects (401, 402, 403) is set aside until
-//! its value changes or a while has passed; a throttled one (429) is passed over while another is free. The header
+//! its value changes or a while has passed, which is long where its account cannot pay or is closed; a throttled one (429) is passed over while another is free. The header
 //! value is made once per key and shares its bytes with every request; the bytes are wiped when the last user drops
 //! them.
 
@@ -10,14 +10,12 @@ use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::KeySource;
+use bowsprit_core::fault::Code;
 use bowsprit_core::headroom::Headroom;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
-/// How long a rejected key rests before one request may try it again: an account that was topped up, or a permission
-/// that was granted, should not need a restart.
-const REJECTED_REST: Duration = Duration::from_mins(1);
 /// How long a throttled key is passed over when the provider does not say.
 const THROTTLED_REST: Duration = Duration::from_secs(5);
 /// The longest a provider's hint may bench a key.
@@ -105,8 +103,10 @@ impl AsRef<[u8]> for Wiped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Fine,
+    /// `code`: what was wrong with it.
     Rejected {
         until: Moment,
+        code: Code,
     },
     /// `told`: the provider itself said until when; else it was assumed.
     Throttled {
@@ -300,14 +300,23 @@ impl KeyRing {
             .any(|slot| slot.usable(now) && !slot.is_busy(now) && !passed_over.contains(&slot.name))
     }
 
-    /// The provider refused this key. A verdict on a value that was rotated meanwhile is dropped.
-    pub fn reject(&mut self, chosen: &Chosen, now: Moment) {
-        self.mark(
-            chosen,
-            Standing::Rejected {
-                until: now + REJECTED_REST,
-            },
-        );
+    /// The provider refused this key for the reason `code`: it rests for so long before one request may try it again. A
+    /// verdict on a value that was rotated meanwhile is dropped.
+    pub fn reject(&mut self, chosen: &Chosen, code: Code, rest: Duration, now: Moment) {
+        let until = now + rest;
+        self.mark(chosen, Standing::Rejected { until, code });
+    }
+
+    /// `AUTH_BILLING` or `AUTH_ACCOUNT_CLOSED` where every key rests for that one reason: then it is the answer to the
+    /// requests that come meanwhile too.
+    pub fn closed(&self, now: Moment) -> Option<Code> {
+        let reason = |slot: &Slot| match slot.standing {
+            Standing::Rejected { until, code } if until > now => Some(code),
+            _ => None,
+        };
+        let first = reason(self.slots.first()?)?;
+        let closed = matches!(first, Code::AuthBilling | Code::AuthAccountClosed);
+        (closed && self.slots.iter().all(|slot| reason(slot) == Some(first))).then_some(first)
     }
 
     /// The provider throttled this key.
@@ -359,9 +368,11 @@ impl KeyRing {
     pub fn problems(&self, now: Moment) -> impl Iterator<Item = (&str, String)> {
         self.slots.iter().filter_map(move |slot| {
             let why = match slot.standing {
-                Standing::Rejected { until } if until > now => {
-                    Some("the provider rejected it (401, 402 or 403): replace it".to_owned())
-                }
+                Standing::Rejected { until, code } if until > now => Some(match code {
+                    Code::AuthBilling => "its account cannot pay: settle the provider's billing".to_owned(),
+                    Code::AuthAccountClosed => "its account is closed, or it was revoked: replace it".to_owned(),
+                    _ => "the provider rejected it (401 or 403): replace it".to_owned(),
+                }),
                 _ => None,
             };
             slot.problem.clone().or(why).map(|why| (slot.name.as_str(), why))
@@ -376,7 +387,7 @@ impl KeyRing {
 
 impl Slot {
     fn usable(&self, now: Moment) -> bool {
-        self.key.is_some() && !matches!(self.standing, Standing::Rejected { until } if until > now)
+        self.key.is_some() && !matches!(self.standing, Standing::Rejected { until, .. } if until > now)
     }
 
     /// How long it has no room for a request of `tokens`, as far as the provider told.
@@ -406,6 +417,8 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const REST: Duration = Duration::from_mins(1);
 
     fn wanted(name: &str, source: &str, weight: u32, read: Result<&str, &str>) -> Wanted {
         Wanted {
@@ -445,13 +458,30 @@ mod tests {
         let a = std::iter::repeat_with(|| ring.choose(&[], now, &mut rng).unwrap())
             .find(|key| key.name == "a")
             .unwrap();
-        ring.reject(&a, now);
+        ring.reject(&a, Code::AuthKeyRejected, REST, now);
         for _ in 0..50 {
             assert_eq!(ring.choose(&[], now, &mut rng).unwrap().name, "b");
         }
         assert_eq!(ring.counts(now), Counts { usable: 1, total: 2 });
-        let later = now + REJECTED_REST;
+        let later = now + REST;
         assert_eq!(ring.counts(later).usable, 2, "it may be tried again after its rest");
+    }
+
+    #[test]
+    fn why_no_key_is_left_is_known_where_all_have_one_reason() {
+        let mut ring = ring(&[("a", 1, "ka"), ("b", 1, "kb")]);
+        let now = Moment::ZERO;
+        let mut rng = fastrand::Rng::with_seed(7);
+        let first = ring.choose(&[], now, &mut rng).unwrap();
+        ring.reject(&first, Code::AuthBilling, 15 * REST, now);
+        assert_eq!(ring.closed(now), None, "the other one is not");
+        let second = ring.choose(&[], now, &mut rng).unwrap();
+        ring.reject(&second, Code::AuthBilling, 15 * REST, now);
+        assert_eq!(ring.closed(now + 14 * REST), Some(Code::AuthBilling));
+        assert_eq!(ring.closed(now + 15 * REST), None, "then one request may try");
+        ring.reject(&second, Code::AuthKeyRejected, REST, now);
+        assert_eq!(ring.closed(now), None);
+        assert!(ring.problems(now).any(|(_, why)| why.contains("billing")));
     }
 
     #[test]
@@ -460,11 +490,11 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(7);
         let now = Moment::ZERO;
         let old = ring.choose(&[], now, &mut rng).unwrap();
-        ring.reject(&old, now);
+        ring.reject(&old, Code::AuthKeyRejected, REST, now);
         assert!(ring.choose(&[], now, &mut rng).is_none());
         ring.update([wanted("a", "f", 1, Ok("new"))]);
         assert_eq!(ring.choose(&[], now, &mut rng).unwrap().key.bare(), "new");
-        ring.reject(&old, now);
+        ring.reject(&old, Code::AuthKeyRejected, REST, now);
         assert!(
             ring.would_choose(now),
             "a late verdict on the old value does not hit the new one"
@@ -491,7 +521,7 @@ mod tests {
             .unwrap();
         ring.throttle(&key, None, Moment::ZERO);
         assert_eq!(ring.problems(Moment::ZERO).count(), 0);
-        ring.reject(&key, Moment::ZERO);
+        ring.reject(&key, Code::AuthKeyRejected, REST, Moment::ZERO);
         assert_eq!(ring.problems(Moment::ZERO).count(), 1);
     }
 

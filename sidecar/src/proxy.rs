@@ -91,7 +91,7 @@ fn unfit(parts: &http::request::Parts) -> Option<Refusal> {
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target > TARGET_BYTES {
         let mut refusal = Refusal::new(Code::ValHttp, format!("the URL is longer than {TARGET_BYTES} bytes"));
-        refusal.status = StatusCode::URI_TOO_LONG.as_u16();
+        refusal.status = Some(StatusCode::URI_TOO_LONG.as_u16());
         return Some(refusal);
     }
     None

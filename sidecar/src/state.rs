@@ -14,6 +14,7 @@ use bowsprit_core::budget::{Budget, Trust};
 use bowsprit_core::classify::Decision;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{BaseUrl, Provider};
+use bowsprit_core::fault::Code;
 use bowsprit_core::headroom::Headroom;
 use bowsprit_core::health::{self, Change, Health};
 use bowsprit_core::hedge::{self, Allowance, Latencies};
@@ -390,11 +391,24 @@ impl ProviderState {
         self.lock().keys.has_several()
     }
 
-    /// The provider refused a key.
-    pub fn reject_key(&self, key: &Chosen, now: Moment) {
-        self.lock().keys.reject(key, now);
+    /// The provider refused a key, or its account.
+    pub fn reject_key(&self, key: &Chosen, decision: &Decision, now: Moment) {
+        let code = decision.code.unwrap_or(Code::AuthKeyRejected);
+        let rest = decision.key.rest().unwrap_or_default();
+        self.lock().keys.reject(key, code, rest, now);
         self.metrics.key_set_aside(&self.name, "rejected");
-        tracing::warn!(provider = %self.name, credential = %key.name, "the provider refused the key; it is set aside");
+        tracing::warn!(
+            provider = %self.name,
+            credential = %key.name,
+            code = code.as_str(),
+            rest_s = rest.as_secs(),
+            "the provider refused the key; it is set aside"
+        );
+    }
+
+    /// Why no key can be used, where all of them rest because their accounts cannot pay or are closed.
+    pub fn closed(&self, now: Moment) -> Option<Code> {
+        self.lock().keys.closed(now)
     }
 
     /// The provider throttled a key.

@@ -32,7 +32,7 @@ async fn a_panic_answers_500_in_the_callers_dialect_and_is_counted() {
     for (at, point) in ["panic-in-admit", "panic-in-attempt"].into_iter().enumerate() {
         let reply = with_failpoint(&bed, point, false).await;
         assert_eq!(
-            (reply.status, reply.json()["error"]["code"].as_str()),
+            (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
             (500, Some("SYS_INTERNAL")),
             "{point}"
         );

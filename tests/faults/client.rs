@@ -314,11 +314,5 @@ impl Reply {
 
 /// Our code in an error body or error event of any dialect.
 fn code_in(json: &Value) -> String {
-    let text = json["error"].to_string();
-    // Every dialect's body names it, each at its own place.
-    let codes = ["AUTH_", "VAL_", "RES_", "SYS_", "EXT_", "RATE_", "BIZ_"];
-    text.split(|c: char| !(c.is_ascii_uppercase() || c == '_'))
-        .find(|word| codes.iter().any(|prefix| word.starts_with(prefix)))
-        .unwrap_or_default()
-        .to_owned()
+    json["error"]["bowsprit_code"].as_str().unwrap_or_default().to_owned()
 }

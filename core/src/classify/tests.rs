@@ -1,10 +1,11 @@
 use super::*;
 
-const KINDS: [ErrorKind; 14] = [
+const KINDS: [ErrorKind; 15] = [
     ErrorKind::InvalidRequest,
     ErrorKind::ContextLength,
     ErrorKind::Authentication,
     ErrorKind::Billing,
+    ErrorKind::AccountClosed,
     ErrorKind::Permission,
     ErrorKind::NotFound,
     ErrorKind::TooLarge,
@@ -135,21 +136,27 @@ fn a_callers_mistake_is_never_tried_again_and_never_counted() {
 
 #[test]
 fn a_dead_key_is_set_aside_and_the_next_provider_asked() {
-    for (code, kind) in [
-        (401, ErrorKind::Authentication),
-        (402, ErrorKind::Billing),
-        (429, ErrorKind::Billing), // OpenAI's insufficient_quota
-        (403, ErrorKind::Permission),
+    let (minute, long) = (KeyVerdict::SetAside, KeyVerdict::SetAsideLong);
+    for (code, kind, key) in [
+        (401, ErrorKind::Authentication, minute),
+        (402, ErrorKind::Billing, long),
+        (429, ErrorKind::Billing, long), // OpenAI's insufficient_quota
+        (400, ErrorKind::AccountClosed, long),
+        (403, ErrorKind::Permission, minute),
     ] {
         let decision = status(code, kind);
         assert_eq!(again(decision), (false, true), "{code} {kind:?}");
         assert_eq!(
             (decision.key, decision.breaker),
-            (KeyVerdict::SetAside, Verdict::Ignored),
+            (key, Verdict::Ignored),
             "{code} {kind:?}"
         );
         assert_eq!(decision.blame, Some(Blame::Us), "{code} {kind:?}");
     }
+    assert!(
+        long.rest() > Some(10 * minute.rest().unwrap()),
+        "no minute mends an account"
+    );
 }
 
 #[test]

@@ -1,12 +1,23 @@
 //! Errors: what a provider's error says, and how ours is said to each caller.
+//!
+//! [`parse_error`] reads a provider's error in whatever words its server uses (`kind`, `words`). `said` says ours in the
+//! caller's own API: its status, type and code, with our [`Code`] beside them as `bowsprit_code`.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Dialect;
 use crate::fault::{Code, ErrorKind};
+
+mod clean;
+mod context;
+mod kind;
+mod said;
+mod words;
+
+pub use said::{Words, error_body, error_event, words_for};
+pub(super) use said::{responses_code, responses_event};
 
 /// A provider's error, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +32,17 @@ pub struct ProviderError {
     pub retry_after: Option<Duration>,
 }
 
+impl ProviderError {
+    /// The provider's code, where it is one by which `OpenAI`'s API says more exactly what is wrong with a request.
+    pub fn openai_code(&self) -> Option<&'static str> {
+        let code = self
+            .code
+            .as_deref()
+            .filter(|_| self.kind == ErrorKind::InvalidRequest)?;
+        words::OPENAI_EXACT.iter().copied().find(|known| *known == code)
+    }
+}
+
 /// An error as the caller is to see it.
 #[derive(Clone, Debug)]
 pub struct ErrorView<'a> {
@@ -28,8 +50,10 @@ pub struct ErrorView<'a> {
     pub code: Code,
     /// What is wrong, where, and what to do.
     pub message: &'a str,
-    /// The HTTP status it goes out with.
-    pub status: u16,
+    /// The HTTP status it goes out with, where it is not the one that the caller's API has for the code.
+    pub status: Option<u16>,
+    /// The code in `OpenAI`'s vocabulary, where it is known more exactly than our code says it.
+    pub exact: Option<&'a str>,
     /// Path of the field at fault.
     pub param: Option<&'a str>,
     /// The request's id.
@@ -38,32 +62,44 @@ pub struct ErrorView<'a> {
     pub retry_after: Option<Duration>,
 }
 
-/// Bytes of a provider's message that are kept: enough for every known one, too few to fill a log.
-const MESSAGE_LIMIT: usize = 1024;
+/// Bytes of a body that is no JSON and is taken for the message.
+const TEXT_LIMIT: usize = 2048;
 
 /// Reads a provider's error body. `status` is the HTTP status, or 200 for an error inside a stream or a success.
 pub fn parse_error(provider: Dialect, status: u16, body: &[u8]) -> ProviderError {
-    let Ok(value) = serde_json::from_slice::<Value>(body) else {
-        let message = match body {
+    if let Ok(value) = serde_json::from_slice::<Value>(body) {
+        return from_value(provider, status, &value);
+    }
+    // Some servers answer in words alone; pages of gateways say nothing to a caller.
+    let text = std::str::from_utf8(body).map(str::trim).unwrap_or_default();
+    let is_message =
+        status >= 400 && !text.is_empty() && text.len() <= TEXT_LIMIT && !text.starts_with(['<', '{', '[']);
+    let kind = kind::of_words(status, &Value::Null, text, "").filter(|_| is_message);
+    ProviderError {
+        kind: kind.unwrap_or_else(|| kind::of_status(status)),
+        message: match body {
             [] => format!("HTTP {status} with an empty body"),
+            _ if is_message => clean::cleaned(text),
             _ => format!("HTTP {status} with a body that is not the API's JSON error"),
-        };
-        return ProviderError {
-            kind: of_status(status),
-            message,
-            code: None,
-            retry_after: None,
-        };
-    };
-    from_value(provider, status, &value)
+        },
+        code: None,
+        retry_after: None,
+    }
+}
+
+/// Whether a body or an event with the status of a success is an error all the same.
+pub(super) fn is_error(value: &Value) -> bool {
+    let value = value.as_array().and_then(|array| array.first()).unwrap_or(value);
+    let says = |name: &str| value.get(name).and_then(Value::as_str) == Some("error");
+    value.get("error").is_some_and(|error| !error.is_null()) || says("type") || says("object")
 }
 
 pub(super) fn from_value(provider: Dialect, status: u16, value: &Value) -> ProviderError {
     // Gemini's streams without `alt=sse`, and its OpenAI-compatible API, wrap the error in an array.
-    let value = value.as_array().and_then(|array| array.first()).unwrap_or(value);
-    let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(value);
+    let whole = value.as_array().and_then(|array| array.first()).unwrap_or(value);
+    let error = error_of(whole);
     let text = |name: &str| error.get(name).and_then(Value::as_str);
-    let message = text("message").or_else(|| error.as_str()).unwrap_or_default();
+    let message = message_of(error);
     let code = match provider {
         Dialect::OpenAiChat | Dialect::OpenAiResponses => {
             text("code").or_else(|| text("type")).or_else(|| text("status"))
@@ -72,18 +108,29 @@ pub(super) fn from_value(provider: Dialect, status: u16, value: &Value) -> Provi
         Dialect::Gemini => text("status"),
     };
     // Inside a stream the only status is the one in the error itself.
-    let inner = error
-        .get("code")
-        .and_then(Value::as_u64)
-        .and_then(|code| u16::try_from(code).ok());
     let status = if status < 300 {
-        inner.filter(|code| (400..600).contains(code)).unwrap_or(status)
+        inner_status(error).unwrap_or(status)
     } else {
         status
     };
-    let named = [text("code"), text("type"), text("status"), error_info_reason(error)];
-    let kind = of_message(status, message)
-        .or_else(|| named.into_iter().flatten().find_map(of_name))
+    let inner = inner_message(error);
+    // xAI, TGI and FastAPI's servers have their names beside the error.
+    let beside = |name: &str| whole.get(name).and_then(Value::as_str);
+    let named: Vec<&str> = [
+        text("code"),
+        text("type"),
+        text("status"),
+        error_info_reason(error),
+        beside("code"),
+        beside("error_type"),
+        error.get("innererror").and_then(|inner| inner.get("code")?.as_str()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let kind = kind::of_words(status, error, &message, &inner)
+        .or_else(|| is_prompt_too_long(error).then_some(ErrorKind::ContextLength))
+        .or_else(|| kind::of_names(&named))
         // `server_error` and `api_error` say no more than that something failed: OpenAI writes it into an overloaded 503,
         // Anthropic's compatible servers into a 429. A status that says more is believed.
         .filter(|kind| *kind != ErrorKind::Internal || status < 400)
@@ -91,13 +138,14 @@ pub(super) fn from_value(provider: Dialect, status: u16, value: &Value) -> Provi
             if status < 300 {
                 ErrorKind::Internal
             } else {
-                of_status(status)
+                kind::of_status(status)
             }
         });
-    let message = if message.is_empty() {
-        format!("HTTP {status} without a message")
-    } else {
-        cleaned(message)
+    let message = match (message.is_empty(), inner.is_empty()) {
+        (true, true) => format!("HTTP {status} without a message"),
+        (true, false) => clean::cleaned(&inner),
+        (false, true) => clean::cleaned(&message),
+        (false, false) => clean::cleaned(&format!("{message}: {inner}")),
     };
     ProviderError {
         kind,
@@ -107,74 +155,60 @@ pub(super) fn from_value(provider: Dialect, status: u16, value: &Value) -> Provi
     }
 }
 
-/// What a status says when the body says nothing.
-fn of_status(status: u16) -> ErrorKind {
-    match status {
-        300..=399 => ErrorKind::Redirect,
-        401 => ErrorKind::Authentication,
-        402 => ErrorKind::Billing,
-        403 => ErrorKind::Permission,
-        404 => ErrorKind::NotFound,
-        408 | 504 | 524 => ErrorKind::Timeout,
-        413 => ErrorKind::TooLarge,
-        429 => ErrorKind::RateLimited,
-        503 | 529 => ErrorKind::Overloaded,
-        400..=499 => ErrorKind::InvalidRequest,
-        500..=599 => ErrorKind::Internal,
-        _ => ErrorKind::Malformed,
-    }
+/// The error within a body: `error`, which gateways wrap twice, the first of `errors`, or the body itself.
+fn error_of(value: &Value) -> &Value {
+    let listed = || value.get("errors").and_then(Value::as_array)?.first();
+    let Some(error) = value.get("error").filter(|error| !error.is_null()).or_else(listed) else {
+        return value;
+    };
+    error.get("error").filter(|error| error.is_object()).unwrap_or(error)
 }
 
-/// What a code, type or status name says, in any dialect. Names that only repeat the status' class
-/// (`invalid_request_error`, `INVALID_ARGUMENT`) come last, so that a more exact one beside them wins.
-fn of_name(name: &str) -> Option<ErrorKind> {
-    Some(match name {
-        "insufficient_quota" | "billing_hard_limit_reached" | "billing_not_active" | "billing_error" => {
-            ErrorKind::Billing
-        }
-        "context_length_exceeded" | "string_above_max_length" | "model_context_window_exceeded" => {
-            ErrorKind::ContextLength
-        }
-        "content_filter" | "content_policy_violation" | "ResponsibleAIPolicyViolation" => ErrorKind::ContentFilter,
-        "invalid_api_key" | "authentication_error" | "UNAUTHENTICATED" | "API_KEY_INVALID" => ErrorKind::Authentication,
-        "permission_error" | "PERMISSION_DENIED" | "unsupported_country_region_territory" => ErrorKind::Permission,
-        "model_not_found" | "not_found_error" | "NOT_FOUND" => ErrorKind::NotFound,
-        "request_too_large" => ErrorKind::TooLarge,
-        "rate_limit_exceeded" | "rate_limit_error" | "RESOURCE_EXHAUSTED" => ErrorKind::RateLimited,
-        "overloaded_error" | "UNAVAILABLE" | "engine_overloaded" | "server_overloaded" => ErrorKind::Overloaded,
-        "timeout_error" | "DEADLINE_EXCEEDED" | "timeout" => ErrorKind::Timeout,
-        "api_error" | "server_error" | "internal_error" | "INTERNAL" | "UNKNOWN" => ErrorKind::Internal,
-        _ => return None,
-    })
+/// What an error says for people, wherever its server puts it.
+fn message_of(error: &Value) -> String {
+    let listed = |list: &Value| {
+        let first = list.as_array().and_then(|list| list.first())?;
+        let text = first.as_str().or_else(|| first.get("msg").and_then(Value::as_str));
+        text.map(str::to_owned)
+    };
+    let field = |name: &str| {
+        let value = error.get(name).filter(|value| !value.is_null())?;
+        let text = value.as_str().map(str::to_owned);
+        text.or_else(|| listed(value)).or_else(|| listed(value.get("detail")?))
+    };
+    field("message")
+        .or_else(|| error.as_str().map(str::to_owned))
+        .or_else(|| listed(error))
+        .or_else(|| field("detail"))
+        .unwrap_or_default()
 }
 
-const CONTEXT: &[&str] = &[
-    "prompt is too long",
-    "maximum context length",
-    "exceed context limit",
-    "exceeds the maximum number of tokens",
-    "context length exceeded",
-    "exceeds the available context size",
-];
-const BILLING: &[&str] = &["credit balance is too low", "billing to be enabled", "enable billing"];
-const KEY: &[&str] = &["api key not valid", "api key expired", "api key not found"];
+/// The message of the server behind a gateway, which `OpenRouter` passes on in `metadata.raw`.
+fn inner_message(error: &Value) -> String {
+    let raw = error.get("metadata").and_then(|metadata| metadata.get("raw"));
+    let Some(raw) = raw.and_then(Value::as_str) else {
+        return String::new();
+    };
+    let parsed = serde_json::from_str::<Value>(raw).ok();
+    parsed.map_or_else(|| raw.to_owned(), |value| message_of(error_of(&value)))
+}
 
-/// Where the three name a special case only in words.
-fn of_message(status: u16, message: &str) -> Option<ErrorKind> {
-    if !matches!(status, 200 | 400 | 403 | 413 | 422) {
-        return None;
-    }
-    let lower = message.to_ascii_lowercase();
-    let says = |list: &[&str]| list.iter().any(|words| lower.contains(words));
-    if says(CONTEXT) {
-        Some(ErrorKind::ContextLength)
-    } else if says(BILLING) {
-        Some(ErrorKind::Billing)
-    } else if says(KEY) {
-        Some(ErrorKind::Authentication)
-    } else {
-        None
-    }
+/// The HTTP status that an error tells of itself: as a number, which some servers write as text.
+fn inner_status(error: &Value) -> Option<u16> {
+    let code = error.get("code").or_else(|| error.get("status_code"))?;
+    let number = code.as_u64().or_else(|| code.as_str()?.parse().ok())?;
+    u16::try_from(number).ok().filter(|code| (400..600).contains(code))
+}
+
+/// `OpenAI`'s word for any text that is too long: it is the prompt where it is the text of a message.
+fn is_prompt_too_long(error: &Value) -> bool {
+    let text = |name: &str| error.get(name).and_then(Value::as_str);
+    text("code") == Some("string_above_max_length")
+        && text("param").is_some_and(|param| {
+            ["content", ".text", "input", "output", "prompt"]
+                .iter()
+                .any(|end| param.ends_with(end))
+        })
 }
 
 fn details(error: &Value) -> impl Iterator<Item = &Value> {
@@ -197,173 +231,4 @@ fn retry_info(error: &Value) -> Option<Duration> {
     })?;
     let seconds: f64 = delay.strip_suffix('s')?.parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()
-}
-
-/// Shortens a message and blots out what looks like a key: providers quote the start and end of a wrong one.
-fn cleaned(message: &str) -> String {
-    let mut end = message.len().min(MESSAGE_LIMIT);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    let mut rest = message.get(..end).unwrap_or_default();
-    let mut out = String::with_capacity(rest.len());
-    let mut inside = false;
-    while let Some(next) = rest.chars().next() {
-        let length = if inside { None } else { key_length(rest) };
-        if let Some(length) = length {
-            out.push_str("[key]");
-            rest = rest.get(length..).unwrap_or_default();
-        } else {
-            out.push(next);
-            rest = rest.get(next.len_utf8()..).unwrap_or_default();
-        }
-        // A key begins where a word does, whatever stands before it.
-        inside = length.is_none() && is_key_character(next);
-    }
-    out
-}
-
-/// How long the key is that `text` begins with, if it begins with one. A key that a provider has masked in part
-/// (`sk-proj-****abcd`) still tells some of it.
-fn key_length(text: &str) -> Option<usize> {
-    const PREFIXES: [&str; 4] = ["sk-", "AIza", "sk_", "Bearer"];
-    let prefix = PREFIXES.iter().find(|prefix| text.starts_with(**prefix))?;
-    let end = text
-        .find(|c: char| !is_key_character(c) && c != '*' && c != '.')
-        .unwrap_or(text.len());
-    let key = text.get(..end)?.trim_end_matches('.');
-    (key.len() > prefix.len() + 4).then_some(key.len())
-}
-
-fn is_key_character(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '-' || c == '_'
-}
-
-fn openai_type(status: u16) -> &'static str {
-    match status {
-        401 => "authentication_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        429 => "rate_limit_error",
-        400..=499 => "invalid_request_error",
-        _ => "server_error",
-    }
-}
-
-fn anthropic_type(status: u16) -> &'static str {
-    match status {
-        401 => "authentication_error",
-        402 => "billing_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        413 => "request_too_large",
-        429 => "rate_limit_error",
-        504 => "timeout_error",
-        503 | 529 => "overloaded_error",
-        400..=499 => "invalid_request_error",
-        _ => "api_error",
-    }
-}
-
-fn gemini_status(status: u16) -> &'static str {
-    match status {
-        401 => "UNAUTHENTICATED",
-        402 => "FAILED_PRECONDITION",
-        403 => "PERMISSION_DENIED",
-        404 => "NOT_FOUND",
-        429 => "RESOURCE_EXHAUSTED",
-        501 => "UNIMPLEMENTED",
-        502 | 503 | 529 => "UNAVAILABLE",
-        504 => "DEADLINE_EXCEEDED",
-        400..=499 => "INVALID_ARGUMENT",
-        _ => "INTERNAL",
-    }
-}
-
-fn openai_error(error: &ErrorView<'_>) -> Value {
-    json!({
-        "message": error.message,
-        "type": openai_type(error.status),
-        "param": error.param,
-        "code": error.code.as_str(),
-        "request_id": error.request_id,
-    })
-}
-
-fn error_value(caller: Dialect, error: &ErrorView<'_>) -> Value {
-    let code = error.code.as_str();
-    match caller {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => json!({ "error": openai_error(error) }),
-        Dialect::AnthropicMessages => json!({
-            "type": "error",
-            "error": {
-                "type": anthropic_type(error.status),
-                "message": error.message,
-                "bowsprit_code": code,
-                "param": error.param,
-            },
-            "request_id": error.request_id,
-        }),
-        Dialect::Gemini => {
-            let mut details = vec![json!({
-                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                "reason": code,
-                "domain": "bowsprit.dev",
-                "metadata": match error.param {
-                    Some(param) => json!({ "requestId": error.request_id, "field": param }),
-                    None => json!({ "requestId": error.request_id }),
-                },
-            })];
-            if let Some(delay) = error.retry_after {
-                details.push(json!({
-                    "@type": "type.googleapis.com/google.rpc.RetryInfo",
-                    "retryDelay": format!("{}s", delay.as_secs_f64()),
-                }));
-            }
-            json!({ "error": {
-                "code": error.status,
-                "message": error.message,
-                "status": gemini_status(error.status),
-                "details": details,
-            }})
-        }
-    }
-}
-
-/// The error body that the caller's own SDK knows, with our code in it: `OpenAI`'s `code`, `Anthropic`'s extra field
-/// `bowsprit_code`, `Gemini`'s `ErrorInfo.reason`.
-pub fn error_body(caller: Dialect, error: &ErrorView<'_>) -> Bytes {
-    super::common::to_bytes(&error_value(caller, error))
-}
-
-/// Ends a stream that broke, as the caller's dialect says it. No end mark follows: the SDK must not take it for whole.
-pub fn error_event(caller: Dialect, error: &ErrorView<'_>) -> Bytes {
-    Bytes::from(match caller {
-        Dialect::AnthropicMessages => format!("event: error\ndata: {}\n\n", error_value(caller, error)),
-        Dialect::OpenAiChat | Dialect::Gemini => format!("data: {}\n\n", error_value(caller, error)),
-        Dialect::OpenAiResponses => return responses_event(error, 0),
-    })
-}
-
-/// The `error` event of a Responses stream, as number `sequence` in it. The API's schema has its fields flat; the API
-/// itself sends them in `error`, which is what SDKs raise on: both are there.
-pub(super) fn responses_event(error: &ErrorView<'_>, sequence: u64) -> Bytes {
-    let value = json!({
-        "type": "error",
-        "sequence_number": sequence,
-        "code": error.code.as_str(),
-        "message": error.message,
-        "param": error.param,
-        "error": openai_error(error),
-    });
-    Bytes::from(format!("event: error\ndata: {value}\n\n"))
-}
-
-/// The `code` of a failed response, which is one of a list.
-pub(super) fn responses_code(error: &ErrorView<'_>) -> &'static str {
-    match error.status {
-        429 => "rate_limit_exceeded",
-        400..=499 => "invalid_prompt",
-        _ => "server_error",
-    }
 }

@@ -250,9 +250,7 @@ fn form_of(dialect: Dialect, chunk: &[u8]) -> Form {
 /// What a body that is no stream at all was.
 fn plain(dialect: Dialect, body: &[u8]) -> StreamError {
     match serde_json::from_slice::<serde_json::Value>(body) {
-        Ok(value) if value.get("error").is_some_and(|error| !error.is_null()) => {
-            StreamError::Provider(error::from_value(dialect, 200, &value))
-        }
+        Ok(value) if error::is_error(&value) => StreamError::Provider(error::from_value(dialect, 200, &value)),
         Ok(_) => StreamError::Malformed("a JSON object instead of an event stream".to_owned()),
         Err(_) => StreamError::Truncated,
     }
@@ -300,6 +298,8 @@ struct OpenAiChunk<'a> {
     choices: Option<Vec<OpenAiChoice<'a>>>,
     usage: Option<usage::OpenAi>,
     error: Option<IgnoredAny>,
+    #[serde(borrow, default)]
+    object: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -345,7 +345,8 @@ fn openai(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError> {
     let Ok(chunk) = serde_json::from_slice::<OpenAiChunk<'_>>(data) else {
         return unread(Dialect::OpenAiChat, data);
     };
-    if chunk.error.is_some() {
+    let is_error = |object: Text<'_>| object.0 == "error";
+    if chunk.error.is_some() || chunk.object.is_some_and(is_error) {
         return Err(StreamError::Provider(error::parse_error(
             Dialect::OpenAiChat,
             200,
@@ -380,9 +381,7 @@ fn openai(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError> {
 /// An event that does not parse into the expected shape: an error if it can be read as one, else none of our business.
 fn unread(dialect: Dialect, data: &[u8]) -> Result<Verdict, StreamError> {
     match serde_json::from_slice::<serde_json::Value>(data) {
-        Ok(value) if value.get("error").is_some_and(|error| !error.is_null()) => {
-            Err(StreamError::Provider(error::from_value(dialect, 200, &value)))
-        }
+        Ok(value) if error::is_error(&value) => Err(StreamError::Provider(error::from_value(dialect, 200, &value))),
         _ => Ok(Verdict::Keep),
     }
 }

@@ -362,7 +362,8 @@ fn each_code_is_json_field_metric_label_and_anchor_at_once() {
             let view = bowsprit_core::dialect::ErrorView {
                 code: *code,
                 message: "why",
-                status: code.status(),
+                status: None,
+                exact: None,
                 param: None,
                 request_id: "r-1",
                 retry_after: None,

@@ -74,6 +74,8 @@ pub(super) struct Failure {
     pub code: Code,
     /// How it ended.
     pub ended: Ended,
+    /// The provider's own code, where `OpenAI`'s API says it so too.
+    pub exact: Option<&'static str>,
     /// For people.
     pub message: String,
     /// The provider's hint when to come back.
@@ -378,6 +380,7 @@ impl Attempt<'_> {
         Box::new(Failure {
             decision,
             code,
+            exact: None,
             ended,
             message,
             retry_after,
@@ -470,6 +473,7 @@ impl Attempt<'_> {
         let parsed = parse_error(self.prepared.wire, status, if encoded { &[] } else { &body });
         let hint = headroom::retry_after(&head.headers, unix_millis()).or(parsed.retry_after);
         let leaks = self.in_flight.key().is_some_and(|key| key.is_in(&body));
+        let exact = parsed.openai_code();
         let message = self.clean(parsed.message);
         let same = self.prepared.same;
         let never_again = head.headers.get(X_SHOULD_RETRY).is_some_and(|word| word == "false");
@@ -481,6 +485,7 @@ impl Attempt<'_> {
             message,
             hint,
         );
+        failure.exact = exact;
         failure.never_again = never_again;
         // Compressed although nothing asked for it: what cannot be read may quote the key.
         if same && !leaks && !encoded && !body.is_empty() && !head.status.is_redirection() {
@@ -510,6 +515,7 @@ fn no_room() -> Box<Failure> {
             ..classify(&ended)
         },
         code: Code::SysOverloaded,
+        exact: None,
         ended,
         message: "no memory to hold its answer in (--memory-budget)".into(),
         never_again: false,
@@ -524,11 +530,13 @@ fn hidden_error(provider: Dialect, body: &[u8]) -> Option<ErrorKind> {
     struct Top {
         error: Option<serde::de::IgnoredAny>,
         r#type: Option<serde_json::Value>,
+        object: Option<serde_json::Value>,
     }
     let Ok(top) = serde_json::from_slice::<Top>(body) else {
         return Some(ErrorKind::Malformed);
     };
-    let is_error = top.error.is_some() || top.r#type.is_some_and(|kind| kind == "error");
+    let says = |word: Option<serde_json::Value>| word.is_some_and(|word| word == "error");
+    let is_error = top.error.is_some() || says(top.r#type) || says(top.object);
     is_error.then(|| parse_error(provider, 200, body).kind)
 }
 

@@ -112,7 +112,7 @@ impl InFlight {
             match decision.key {
                 KeyVerdict::Fine if decision.breaker == Verdict::Success => state.accept_key(key),
                 KeyVerdict::Fine => {}
-                KeyVerdict::SetAside => state.reject_key(key, now),
+                KeyVerdict::SetAside | KeyVerdict::SetAsideLong => state.reject_key(key, &decision, now),
                 KeyVerdict::Rotate => state.throttle_key(key, hint, now),
             }
         }

@@ -345,7 +345,7 @@ impl Passing<'_> {
                     self.upstream.provider.name
                 );
                 let mut refusal = Refusal::new(code, text).retry_after(hint);
-                refusal.status = status;
+                refusal.status = Some(status);
                 Err(refusal)
             }
         }
@@ -436,7 +436,7 @@ async fn patience(sending: Option<&Sending>, timeouts: Timeouts) -> Broken {
                 Code::ValHttp,
                 format!("nothing of the body came for {idle} s (timeouts.idle)"),
             );
-            refusal.status = StatusCode::REQUEST_TIMEOUT.as_u16();
+            refusal.status = Some(StatusCode::REQUEST_TIMEOUT.as_u16());
             Broken::App(refusal)
         }
         Some(Stalled::Provider) => {

@@ -30,8 +30,10 @@ pub struct Refusal {
     pub param: Option<String>,
     /// When to come back.
     pub retry_after: Option<Duration>,
-    /// HTTP status, where it is not the code's own.
-    pub status: u16,
+    /// The code in `OpenAI`'s vocabulary, where it is known more exactly than `code` says it.
+    pub exact: Option<&'static str>,
+    /// HTTP status, where it is not the one that the caller's API has for the code.
+    pub status: Option<u16>,
     /// For 405.
     allow: Option<&'static str>,
     /// Whether the connection cannot be trusted any further.
@@ -48,7 +50,8 @@ impl Refusal {
             message: message.into(),
             param: None,
             retry_after: (code == Code::SysOverloaded).then_some(OVERLOAD_PASSES),
-            status: code.status(),
+            exact: None,
+            status: None,
             allow: None,
             close: false,
             no_retry: false,
@@ -92,6 +95,7 @@ impl Refusal {
             code: self.code,
             message: &self.message,
             status: self.status,
+            exact: self.exact,
             param: self.param.as_deref(),
             request_id: id.as_str(),
             retry_after: self.retry_after,
@@ -103,6 +107,7 @@ impl From<RequestError> for Refusal {
     fn from(error: RequestError) -> Self {
         let message = error.to_string();
         let mut refusal = Self::new(error.code, message);
+        refusal.exact = error.openai_code();
         refusal.param = Some(error.path).filter(|path| !path.is_empty());
         refusal
     }
@@ -117,8 +122,10 @@ pub fn answer(story: Box<Story>, refusal: &Refusal) -> Response<Body> {
 
 /// The answer alone.
 pub fn bare(dialect: Dialect, id: &RequestId, refusal: &Refusal) -> Response<Body> {
-    let mut response = Response::new(Body::Whole(error_body(dialect, &refusal.view(id))));
-    *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let view = refusal.view(id);
+    let mut response = Response::new(Body::Whole(error_body(dialect, &view)));
+    *response.status_mut() =
+        StatusCode::from_u16(view.status_for(dialect)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(X_REQUEST_ID, id.header());

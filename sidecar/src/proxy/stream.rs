@@ -273,7 +273,8 @@ impl Relay {
         let view = ErrorView {
             code,
             message,
-            status: code.status(),
+            status: None,
+            exact: None,
             param: None,
             request_id: story.id().as_str(),
             retry_after: None,

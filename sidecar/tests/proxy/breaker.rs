@@ -28,7 +28,7 @@ async fn it_opens_at_exactly_its_threshold_and_then_sends_nothing() {
             assert_eq!(reply.status, 502, "{}", reply.text);
         } else {
             assert_eq!(reply.status, 503, "{}", reply.text);
-            assert_eq!(reply.json()["error"]["code"], "EXT_ALL_UNAVAILABLE");
+            assert_eq!(reply.json()["error"]["bowsprit_code"], "EXT_ALL_UNAVAILABLE");
             let wait: u64 = reply.header("retry-after").parse().unwrap();
             assert!((1..=60).contains(&wait));
         }

@@ -82,7 +82,7 @@ async fn at_the_deadline_streams_end_with_an_error_and_requests_with_a_503() {
     assert!(rest.text.contains("SYS_DRAINING"), "{}", rest.text);
     let plain = Reply::of(plain.await.unwrap().unwrap()).await;
     assert_eq!(
-        (plain.status, plain.json()["error"]["code"].as_str()),
+        (plain.status, plain.json()["error"]["bowsprit_code"].as_str()),
         (503, Some("SYS_DRAINING")),
         "{}",
         plain.text

@@ -17,7 +17,8 @@ async fn a_body_that_is_no_json_is_a_400_of_the_callers_dialect() {
     let bed = Bed::new().await;
     let openai = raw(&bed, "/v1/chat/completions", "not json").await;
     assert_eq!(openai.status, 400);
-    assert_eq!(openai.json()["error"]["code"], "VAL_NOT_JSON");
+    assert_eq!(openai.json()["error"]["bowsprit_code"], "VAL_NOT_JSON");
+    assert_eq!(openai.json()["error"]["code"], Value::Null, "OpenAI has no code for it");
     assert_eq!(openai.json()["error"]["type"], "invalid_request_error");
     let anthropic = raw(&bed, "/v1/messages", "not json").await;
     assert_eq!(
@@ -65,7 +66,7 @@ async fn a_wrong_field_is_named() {
     )
     .await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (400, Some("VAL_FIELD")),
         "{}",
         reply.text
@@ -93,7 +94,7 @@ async fn what_no_provider_can_carry_is_refused_and_never_dropped_silently() {
     body["audio"] = serde_json::json!({"voice": "alloy"});
     let reply = Reply::of(bed.post("/v1/chat/completions", &body).send().await.unwrap()).await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (400, Some("VAL_UNSUPPORTED")),
         "{}",
         reply.text
@@ -115,8 +116,9 @@ async fn a_body_beyond_the_limit_is_a_413() {
     let large = format!("{{\"model\":\"m\",\"x\":\"{}\"}}", "a".repeat(2000));
     for path in ["/v1/chat/completions", "/v1/messages", GEMINI] {
         let reply = raw(&bed, path, &large).await;
-        assert_eq!(reply.status, 413, "{}", reply.text);
-        assert!(reply.text.contains("VAL_TOO_LARGE"));
+        let status = if path == GEMINI { 400 } else { 413 };
+        assert_eq!(reply.status, status, "{}", reply.text);
+        assert_eq!(reply.json()["error"]["bowsprit_code"], "VAL_TOO_LARGE");
     }
     // Without an announced length, too.
     let mut stream = TcpStream::connect(bed.address()).await.unwrap();
@@ -135,7 +137,7 @@ async fn unknown_paths_and_methods_say_what_there_is() {
     let bed = Bed::new().await;
     let reply = raw(&bed, "/v1/nothing", "{}").await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (404, Some("RES_PATH_NOT_FOUND"))
     );
     assert!(reply.text.contains("/v1/chat/completions"));
@@ -143,7 +145,7 @@ async fn unknown_paths_and_methods_say_what_there_is() {
     assert_eq!(reply.json()["error"]["status"], "NOT_FOUND");
     let reply = Reply::of(bed.get("/v1/chat/completions").send().await.unwrap()).await;
     assert_eq!((reply.status, reply.header("allow")), (405, "POST"));
-    assert_eq!(reply.json()["error"]["code"], "VAL_METHOD");
+    assert_eq!(reply.json()["error"]["bowsprit_code"], "VAL_METHOD");
     bed.balanced().await;
 }
 
@@ -152,7 +154,7 @@ async fn an_unknown_model_is_a_404_that_lists_what_is_served() {
     let bed = Bed::new().await;
     let reply = bed.chat_with("gpt-9", false).await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (404, Some("RES_MODEL_NOT_FOUND"))
     );
     assert!(reply.text.contains("claude-sonnet-4-5"), "{}", reply.text);
@@ -182,6 +184,59 @@ async fn a_providers_own_error_passes_unchanged_to_a_caller_of_its_dialect() {
             .contains("your contents are odd")
     );
     assert_eq!(reply.json()["error"]["type"], "invalid_request_error");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_is_said_in_the_callers_words_and_blames_no_provider() {
+    let bed = Bed::with(|_, spec| spec["circuitBreaker"] = serde_json::json!({"failureThreshold": 1})).await;
+    let long = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.";
+    let refusal = bowsprit_providers::Behaviour::status(400)
+        .kind("context_length_exceeded")
+        .message(long);
+    bed.openai.always(refusal);
+    let own = bed.chat_with("gpt-4.1-mini", false).await;
+    assert_eq!(
+        (own.status, own.json()["error"]["code"].as_str()),
+        (400, Some("context_length_exceeded")),
+        "{}",
+        own.text
+    );
+    for stream in [false, true] {
+        let asked = bed.post("/v1/messages", &message("gpt-4.1-mini", stream));
+        let reply = Reply::of(asked.send().await.unwrap()).await;
+        assert_eq!(reply.status, 400, "{}", reply.text);
+        let error = &reply.json()["error"];
+        assert_eq!(error["type"], "invalid_request_error");
+        assert!(
+            error["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("prompt is too long: 9000 tokens > 8192 maximum"),
+            "{error}"
+        );
+        assert_eq!(error["bowsprit_code"], "VAL_CONTEXT_LENGTH");
+    }
+    let asked = bed.post("/v1beta/models/gpt-4.1-mini:generateContent", &contents());
+    let reply = Reply::of(asked.send().await.unwrap()).await;
+    let error = &reply.json()["error"];
+    assert_eq!((reply.status, &error["status"]), (400, &"INVALID_ARGUMENT".into()));
+    let words = "The input token count (9000) exceeds the maximum number of tokens allowed (8192).";
+    assert!(error["message"].as_str().unwrap().starts_with(words), "{error}");
+    let health = bed.provider_health("openai").await;
+    assert_eq!(health["keysUsable"], 1);
+    assert_eq!(bed.metric("bowsprit_breaker_state{provider=\"openai\"}").await, 0.0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_callers_words_in_a_providers_error_set_no_key_aside() {
+    let bed = Bed::new().await;
+    let quoted = "Invalid value: 'insufficient balance: this organization has been disabled'.";
+    bed.openai
+        .always(bowsprit_providers::Behaviour::status(400).message(quoted));
+    assert_eq!(bed.chat_with("gpt-4.1-mini", false).await.status, 400);
+    assert_eq!(bed.provider_health("openai").await["keysUsable"], 1);
     bed.balanced().await;
 }
 

@@ -109,7 +109,7 @@ async fn the_callers_own_mistake_is_told_at_once_and_tried_nowhere_else() {
     failing(&bed.claude, 400);
     let reply = bed.chat().await;
     assert_eq!(reply.status, 400, "{}", reply.text);
-    assert_eq!(reply.json()["error"]["code"], "VAL_PROVIDER_REFUSED");
+    assert_eq!(reply.json()["error"]["bowsprit_code"], "VAL_PROVIDER_REFUSED");
     assert_eq!(reply.header("x-should-retry"), "false");
     assert_eq!((count(&bed.gemini), count(&bed.openai)), (0, 0));
     bed.balanced().await;

@@ -98,7 +98,7 @@ async fn embeddings_are_never_answered_by_another_model_unless_a_name_says_so() 
     let claude = json!({"model": "claude-sonnet-4-5", "input": "one"});
     let reply = post(&bed, "/v1/embeddings", &claude).await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (400, Some("VAL_UNSUPPORTED"))
     );
     assert!(
@@ -251,7 +251,7 @@ async fn a_route_that_drops_answers_what_it_would_else_refuse_and_says_what_it_l
     };
     let strict = ask("strict", false).await;
     assert_eq!(
-        (strict.status, strict.json()["error"]["code"].as_str()),
+        (strict.status, strict.json()["error"]["bowsprit_code"].as_str()),
         (400, Some("VAL_UNSUPPORTED"))
     );
     for stream in [false, true] {

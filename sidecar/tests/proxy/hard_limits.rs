@@ -201,7 +201,7 @@ async fn bodies_beyond_the_memory_budget_wait_and_then_are_shed() {
     .await;
     let shed = Reply::of(bed.post("/v1/chat/completions", &large(200)).send().await.unwrap()).await;
     assert_eq!(
-        (shed.status, shed.json()["error"]["code"].as_str()),
+        (shed.status, shed.json()["error"]["bowsprit_code"].as_str()),
         (503, Some("SYS_OVERLOADED"))
     );
     assert_eq!(shed.header("retry-after"), "1");
@@ -211,7 +211,7 @@ async fn bodies_beyond_the_memory_budget_wait_and_then_are_shed() {
     assert_eq!(bed.chat().await.status, 200);
     let never = Reply::of(bed.post("/v1/chat/completions", &large(400)).send().await.unwrap()).await;
     assert_eq!(
-        (never.status, never.json()["error"]["code"].as_str()),
+        (never.status, never.json()["error"]["bowsprit_code"].as_str()),
         (413, Some("VAL_TOO_LARGE"))
     );
     first.abort();
@@ -231,7 +231,7 @@ async fn an_answer_that_finds_no_memory_flows_or_is_shed_but_never_blamed_on_the
     assert!(flows.text.len() > 100_000 - 1_000, "{}", flows.text.len());
     let shed = bed.chat().await;
     assert_eq!(
-        (shed.status, shed.json()["error"]["code"].as_str()),
+        (shed.status, shed.json()["error"]["bowsprit_code"].as_str()),
         (503, Some("SYS_OVERLOADED"))
     );
     assert_eq!(bed.provider_health("claude").await["status"], "ok");
@@ -324,7 +324,10 @@ async fn an_address_that_is_not_allowed_is_never_connected_to() {
         .await;
     assert_eq!(denied, 1.0);
     let reply = Reply::of(bed.get("/providers/claude/v1/files").send().await.unwrap()).await;
-    assert_eq!((reply.status, reply.json()["error"]["type"].is_string()), (502, true));
+    assert_eq!(
+        (reply.status, &reply.json()["error"]["type"]),
+        (500, &"api_error".into())
+    );
     assert!(reply.text.contains("a loopback address"), "{}", reply.text);
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use bowsprit_providers::{Answer, Behaviour, When};
+use bowsprit_providers::{Answer, Behaviour, Fault, When};
 use serde_json::{Value, json};
 
-use crate::support::{Bed, Reply, chat, count};
+use crate::support::{Bed, Reply, chat, contents, count, message};
 
 fn two_keys(bed_dir: &std::path::Path) -> impl Fn(&str, &mut Value) + use<> {
     let dir = bed_dir.to_path_buf();
@@ -66,6 +66,113 @@ async fn a_refused_key_is_set_aside_and_the_other_one_answers_the_same_request()
         (Some(1), Some(2))
     );
     assert!(health["keyProblems"][0].as_str().unwrap().starts_with("first: "));
+    bed.balanced().await;
+}
+
+/// What providers say of an account that cannot pay, or is closed.
+fn closed_accounts() -> [(u16, &'static str, &'static str); 4] {
+    [
+        (
+            400,
+            "Your credit balance is too low to access the Anthropic API.",
+            "its account cannot pay",
+        ),
+        (402, "Insufficient Balance", "its account cannot pay"),
+        (
+            429,
+            "Your team has used all available credits.",
+            "its account cannot pay",
+        ),
+        (400, "This organization has been disabled.", "its account is closed"),
+    ]
+}
+
+#[tokio::test]
+async fn a_closed_account_rests_its_key_for_long_and_the_second_key_answers() {
+    for (status, message, why) in closed_accounts() {
+        let bed = bed_with_two_keys();
+        let closed = Behaviour::status(status).message(message);
+        bed.claude.always_when(When::key("sk-first-key"), closed);
+        for _ in 0..20 {
+            let reply = bed.chat().await;
+            assert_eq!((reply.status, reply.provider()), (200, "claude"), "{}", reply.text);
+        }
+        let of_first = |request: &&bowsprit_providers::Recorded| request.key.as_deref() == Some("sk-first-key");
+        let asked = bed.claude.requests().iter().filter(of_first).count();
+        assert_eq!(asked, 1, "{message}: not asked again");
+        let health = bed.provider_health("claude").await;
+        let problem = health["keyProblems"][0].as_str().unwrap().to_owned();
+        assert!(problem.starts_with("first: ") && problem.contains(why), "{problem}");
+        assert_eq!(health["keysUsable"], 1);
+        bed.balanced().await;
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_pay_opens_no_breaker_and_the_next_candidate_answers() {
+    let bed = Bed::with(|_, spec| spec["circuitBreaker"] = json!({"failureThreshold": 1})).await;
+    bed.claude
+        .always(Behaviour::status(400).message("Your credit balance is too low to access the Anthropic API."));
+    for _ in 0..5 {
+        assert_eq!(bed.chat().await.provider(), "gemini");
+    }
+    assert_eq!(count(&bed.claude), 1, "the key rests");
+    assert_eq!(bed.metric("bowsprit_breaker_state{provider=\"claude\"}").await, 0.0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn an_empty_account_told_inside_a_stream_sends_it_to_the_next_candidate() {
+    let bed = Bed::new().await;
+    let error = Fault::ErrorEvent {
+        after: 0,
+        code: 402,
+        kind: Some("billing_error".into()),
+    };
+    bed.claude.always(Answer::new("never read").fault(error));
+    let reply = bed.chat_with("claude-sonnet-4-5", true).await;
+    assert_eq!((reply.status, reply.provider()), (200, "gemini"), "{}", reply.text);
+    assert_eq!(bed.provider_health("claude").await["keysUsable"], 0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn while_an_account_is_empty_each_api_says_so_in_its_own_words() {
+    let bed = Bed::with(|name, spec| {
+        if name != "openai" {
+            *spec = Value::Null;
+        }
+    })
+    .await;
+    bed.openai
+        .always(Behaviour::status(429).kind("insufficient_quota").message("No credits."));
+    let asked = [
+        ("/v1/chat/completions", chat("gpt-4.1-mini", false)),
+        ("/v1/chat/completions", chat("gpt-4.1-mini", true)),
+        ("/v1/messages", message("gpt-4.1-mini", false)),
+        ("/v1beta/models/gpt-4.1-mini:generateContent", contents()),
+        (
+            "/v1/responses",
+            json!({"model": "gpt-4.1-mini", "input": "Hello", "store": false}),
+        ),
+    ];
+    let said = [
+        (429, "code", "insufficient_quota"),
+        (429, "code", "insufficient_quota"),
+        (402, "type", "billing_error"),
+        (400, "status", "FAILED_PRECONDITION"),
+        (429, "code", "insufficient_quota"),
+    ];
+    for (turn, ((path, body), (status, field, word))) in asked.into_iter().zip(said).enumerate() {
+        let reply = Reply::of(bed.post(path, &body).send().await.unwrap()).await;
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status, &error[field]), (status, &json!(word)), "{path}: {error}");
+        assert_eq!(reply.header("x-should-retry"), "false", "{path}: no retry mends it");
+        // The first is the provider's own answer, as it came.
+        let ours = if turn == 0 { Value::Null } else { json!("AUTH_BILLING") };
+        assert_eq!(error["bowsprit_code"], ours, "{path}");
+    }
+    assert_eq!(count(&bed.openai), 1, "the key rests");
     bed.balanced().await;
 }
 
@@ -195,7 +302,7 @@ async fn with_no_key_at_all_the_caller_is_told_so() {
     let bed = Bed::with(|_, spec| spec["credentials"] = json!([{"name": "main", "file": "/nowhere/key"}])).await;
     let reply = bed.chat().await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (503, Some("AUTH_KEY_MISSING")),
         "{}",
         reply.text

@@ -32,7 +32,7 @@ async fn beyond_a_limit_the_caller_is_told_when_to_come_back() {
     assert_eq!(bed.chat().await.status, 200);
     let reply = bed.chat().await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (429, Some("RATE_LOCAL_LIMIT"))
     );
     let wait: u64 = reply.header("retry-after").parse().unwrap();
@@ -233,7 +233,7 @@ async fn too_many_requests_at_once_are_shed() {
     saw(&bed.claude, |seen| seen.counts.requests == 2).await;
     let reply = bed.chat().await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (503, Some("SYS_OVERLOADED")),
         "{}",
         reply.text

@@ -142,7 +142,7 @@ async fn no_path_and_no_name_leads_anywhere_else() {
     }
     let reply = Reply::of(bed.get("/providers/mistral/v1/files").send().await.unwrap()).await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (404, Some("RES_PROVIDER_NOT_FOUND"))
     );
     assert!(reply.text.contains("claude, gemini, openai"), "{}", reply.text);
@@ -153,11 +153,11 @@ async fn no_path_and_no_name_leads_anywhere_else() {
 #[tokio::test]
 async fn realtime_is_refused_in_the_providers_dialect() {
     let bed = Bed::new().await;
-    for (path, shape) in [
-        ("/providers/claude/v1/realtime", "\"type\":\"error\""),
-        ("/providers/openai/v1/realtime?model=x", "SYS_NOT_SUPPORTED"),
-        ("/v1/realtime?model=x", "SYS_NOT_SUPPORTED"),
-        ("/v1/responses", "SYS_NOT_SUPPORTED"),
+    for (path, status, shape) in [
+        ("/providers/claude/v1/realtime", 404, "\"type\":\"not_found_error\""),
+        ("/providers/openai/v1/realtime?model=x", 501, "unknown_url"),
+        ("/v1/realtime?model=x", 501, "unknown_url"),
+        ("/v1/responses", 501, "unknown_url"),
     ] {
         let head = format!(
             "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
@@ -167,7 +167,7 @@ async fn realtime_is_refused_in_the_providers_dialect() {
         let answer = read_until(&mut stream, has("SYS_NOT_SUPPORTED")).await;
         let answer = String::from_utf8_lossy(&answer).into_owned();
         assert!(
-            answer.starts_with("HTTP/1.1 501") && answer.contains(shape),
+            answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(shape),
             "{path}: {answer}"
         );
     }
@@ -402,7 +402,7 @@ async fn errors_pass_as_they_are_and_neither_key_nor_models_suffer_from_them() {
     let before = count(&bed.openai);
     let reply = ask().await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (503, Some("EXT_ALL_UNAVAILABLE"))
     );
     assert_eq!(count(&bed.openai), before, "its own circuit is open");
@@ -436,7 +436,7 @@ async fn an_error_that_quotes_the_key_is_withheld_compressed_or_not() {
         let (reply, ()) = tokio::join!(asked, serve);
         let reply = Reply::of(reply.unwrap()).await;
         assert_eq!(
-            (reply.status, reply.json()["error"]["code"].as_str()),
+            (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
             (400, Some("VAL_PROVIDER_REFUSED"))
         );
         assert!(reply.text.contains("withheld"), "{}", reply.text);
@@ -456,7 +456,7 @@ async fn limits_hold_here_too() {
     bed.get("/providers/openai/v1/files").send().await.unwrap();
     let reply = Reply::of(bed.get("/providers/openai/v1/files").send().await.unwrap()).await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (429, Some("RATE_LOCAL_LIMIT"))
     );
     assert!(!reply.header("retry-after").is_empty());
@@ -474,14 +474,14 @@ async fn a_provider_that_fails_before_its_answer_is_told_with_its_code() {
     let provider = accept(&listener).await;
     let reply = Reply::of(asked.await.unwrap().unwrap()).await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (504, Some("EXT_TOTAL_TIMEOUT"))
     );
     drop(provider);
     drop(listener);
     let reply = Reply::of(bed.get("/providers/openai/v1/files").send().await.unwrap()).await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (502, Some("EXT_CONNECT_REFUSED"))
     );
     bed.balanced().await;
@@ -496,7 +496,7 @@ async fn a_stop_cuts_a_pass_through_at_its_deadline() {
     assert_eq!(drained, bowsprit_sidecar::drain::Drained::Cut(1));
     let reply = Reply::of(asked.await.unwrap().unwrap()).await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (503, Some("SYS_DRAINING"))
     );
 }
@@ -511,7 +511,7 @@ async fn a_provider_config_can_switch_it_off() {
     .await;
     let reply = Reply::of(bed.get("/providers/openai/v1/files").send().await.unwrap()).await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (404, Some("RES_PATH_NOT_FOUND"))
     );
     assert!(reply.text.contains("spec.passThrough"), "{}", reply.text);

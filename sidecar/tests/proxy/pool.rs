@@ -79,7 +79,7 @@ async fn a_connection_that_breaks_at_work_is_a_failure_reused_or_not() {
     bed.claude.script(late);
     let reply = bed.chat().await;
     assert_eq!(reply.status, 502, "{}", reply.text);
-    assert_eq!(reply.json()["error"]["code"], "EXT_RESET");
+    assert_eq!(reply.json()["error"]["bowsprit_code"], "EXT_RESET");
     assert_eq!(bed.provider_health("claude").await["models"][0]["failures"], 1);
     assert_eq!(bed.claude.seen().counts.requests, 2, "it is not sent again");
     bed.balanced().await;

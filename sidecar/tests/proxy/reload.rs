@@ -188,7 +188,7 @@ async fn a_folder_that_comes_later_makes_the_sidecar_ready() {
     assert_eq!(bed.admin("/health/live").await.status, 200);
     let reply = bed.chat().await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (503, Some("SYS_NOT_READY"))
     );
     publish(

@@ -307,10 +307,11 @@ async fn what_only_openai_can_do_is_a_400_with_its_path_where_openai_is_not_aske
     let error = &reply.json()["error"];
     assert_eq!(
         (reply.status, &error["code"], &error["param"]),
-        (400, &json!("VAL_UNSUPPORTED"), &json!("previous_response_id")),
+        (400, &json!("unsupported_parameter"), &json!("previous_response_id")),
         "{}",
         reply.text
     );
+    assert_eq!(error["bowsprit_code"], "VAL_UNSUPPORTED");
     assert!(error["message"].as_str().unwrap().contains("send the whole history"));
     bed.balanced().await;
 }

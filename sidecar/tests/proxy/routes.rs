@@ -205,7 +205,7 @@ async fn models_are_listed_from_the_configuration_without_asking_anybody() {
     assert_eq!(one.json()["owned_by"], "openai");
     let none = Reply::of(bed.get("/v1/models/gpt-9").send().await.unwrap()).await;
     assert_eq!(
-        (none.status, none.json()["error"]["code"].as_str()),
+        (none.status, none.json()["error"]["bowsprit_code"].as_str()),
         (404, Some("RES_MODEL_NOT_FOUND"))
     );
     assert_eq!(

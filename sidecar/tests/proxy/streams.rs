@@ -176,7 +176,7 @@ async fn a_stream_that_falls_silent_ends_with_an_error_after_the_idle_time() {
         .always(Answer::new("one two three").fault(Fault::Stall { after: 2 }));
     let reply = bed.chat_with("claude-sonnet-4-5", true).await;
     let last: Value = serde_json::from_str(reply.events().last().unwrap()).unwrap();
-    assert_eq!(last["error"]["code"], "EXT_IDLE_TIMEOUT", "{}", reply.text);
+    assert_eq!(last["error"]["bowsprit_code"], "EXT_IDLE_TIMEOUT", "{}", reply.text);
     assert_eq!(
         bed.provider_health("claude").await["models"][0]["failures"],
         1,

@@ -18,7 +18,7 @@ fn alone(timeouts: Value) -> impl Fn(&str, &mut Value) {
 async fn code_of(bed: &Bed, stream: bool) -> String {
     let reply = bed.chat_with("claude-sonnet-4-5", stream).await;
     assert_eq!(reply.status, 504, "{}", reply.text);
-    let code = reply.json()["error"]["code"].as_str().unwrap().to_owned();
+    let code = reply.json()["error"]["bowsprit_code"].as_str().unwrap().to_owned();
     assert!(
         reply.text.contains("timeouts."),
         "the message names the setting: {}",

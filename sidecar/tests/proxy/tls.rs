@@ -83,7 +83,7 @@ async fn an_unknown_ca_and_a_wrong_host_are_refused_and_named() {
         let bed = bed(&provider, &bundle);
         let reply = bed.chat_with("gpt-4.1-mini", false).await;
         assert_eq!(
-            (reply.status, reply.json()["error"]["code"].as_str()),
+            (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
             (502, Some("EXT_TLS")),
             "{}",
             reply.text
@@ -102,7 +102,7 @@ async fn a_missing_bundle_is_told_and_the_rest_works() {
     let provider = authority.provider("127.0.0.1");
     let bed = bed(&provider, "no certificate");
     let reply = bed.chat_with("gpt-4.1-mini", false).await;
-    assert_eq!(reply.json()["error"]["code"], "EXT_TLS", "{}", reply.text);
+    assert_eq!(reply.json()["error"]["bowsprit_code"], "EXT_TLS", "{}", reply.text);
     let health = bed.provider_health("openai").await;
     assert!(health["problem"].as_str().unwrap().contains("CA bundle"), "{health}");
 }
@@ -113,7 +113,7 @@ async fn a_bundle_that_comes_late_is_used_without_a_change_of_the_configuration(
     let provider = authority.provider("127.0.0.1");
     let bed = bed(&provider, "no certificate");
     assert_eq!(
-        bed.chat_with("gpt-4.1-mini", false).await.json()["error"]["code"],
+        bed.chat_with("gpt-4.1-mini", false).await.json()["error"]["bowsprit_code"],
         "EXT_TLS"
     );
     std::fs::write(bed.dir.path().join("ca/corp-ca/ca.crt"), &authority.pem).unwrap();
@@ -138,7 +138,7 @@ async fn a_name_that_does_not_resolve_has_a_code_of_its_own() {
     .await;
     let reply = bed.chat_with("gpt-4.1-mini", false).await;
     assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
+        (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (502, Some("EXT_DNS")),
         "{}",
         reply.text

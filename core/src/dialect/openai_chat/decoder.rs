@@ -36,6 +36,8 @@ struct Chunk {
     choices: Option<Vec<Choice>>,
     usage: Option<usage::OpenAi>,
     error: Option<serde_json::Value>,
+    /// `error` in the errors of older vLLM servers, whose fields stand beside it.
+    object: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +90,8 @@ impl Decoder {
         }
         let chunk: Chunk = serde_json::from_slice(data)
             .map_err(|error| StreamError::Malformed(format!("a chunk is not a chat completion chunk: {error}")))?;
-        if chunk.error.is_some_and(|error| !error.is_null()) {
+        let is_error = chunk.object.is_some_and(|object| object == "error");
+        if is_error || chunk.error.is_some_and(|error| !error.is_null()) {
             return Err(error::parse_error(Dialect::OpenAiChat, 200, data).into());
         }
         if !self.begun {

@@ -152,6 +152,7 @@ impl Encoder {
         let failure = Failure {
             code: error::responses_code(view),
             message: view.message,
+            bowsprit_code: view.code.as_str(),
         };
         let response = Response::begun(&self.id, &self.ctx).failed(failure, &self.items);
         put(

@@ -185,6 +185,8 @@ pub(super) struct Response<'a> {
 pub(super) struct Failure<'a> {
     pub code: &'static str,
     pub message: &'a str,
+    /// Ours, beside the API's.
+    pub bowsprit_code: &'static str,
 }
 
 #[derive(Serialize)]

@@ -56,7 +56,8 @@ fn said(caller: Dialect, status: u16, message: &str, param: &str) {
     let view = ErrorView {
         code: Code::ExtTls,
         message,
-        status,
+        status: Some(status),
+        exact: None,
         param: Some(param),
         request_id: "bow-1",
         retry_after: Some(Duration::from_millis(1)),

@@ -60,6 +60,7 @@ impl Round<'_> {
         };
         let Failure {
             code,
+            exact,
             message,
             retry_after: wait,
             original,
@@ -88,7 +89,8 @@ impl Round<'_> {
             .upstream
             .as_ref()
             .map_or("", |upstream| upstream.provider.name.as_str());
-        let refusal = Refusal::new(code, format!("provider {provider}: {message}")).retry_after(wait);
+        let mut refusal = Refusal::new(code, format!("provider {provider}: {message}")).retry_after(wait);
+        refusal.exact = exact;
         let mut response = refuse::bare(self.story.dialect(), self.story.id(), &refusal);
         if let Some(upstream) = &self.story.upstream {
             headers::sign(response.headers_mut(), &self.story, upstream, &[]);
@@ -117,7 +119,7 @@ impl Round<'_> {
         if self.blocked.is_empty() && skipped.iter().all(|skipped| skipped.why == Why::NoKey) {
             let names: Vec<&str> = skipped.iter().map(|skipped| skipped.provider.as_str()).collect();
             let text = format!("no usable key for {}; see /health on the admin port", names.join(", "));
-            return Refusal::new(Code::AuthKeyMissing, text);
+            return Refusal::new(self.closed(&names).unwrap_or(Code::AuthKeyMissing), text);
         }
         let waits = self
             .blocked
@@ -136,6 +138,17 @@ impl Round<'_> {
         );
         let text = format!("no provider can answer for {asked:?} now: {}", reasons.join(", "));
         Refusal::new(Code::ExtAllUnavailable, text).retry_after(Some(wait))
+    }
+
+    /// Why none of these providers has a key, where all their keys rest for one reason that no retry mends.
+    fn closed(&self, providers: &[&str]) -> Option<Code> {
+        let now = self.story.now();
+        let upstreams = self.live.upstreams().iter();
+        let mut reasons = upstreams
+            .filter(|upstream| providers.contains(&upstream.provider.name.as_str()))
+            .map(|upstream| upstream.state.closed(now));
+        let first = reasons.next()??;
+        reasons.all(|reason| reason == Some(first)).then_some(first)
     }
 
     fn no_model(&self, asked: &str) -> Refusal {
