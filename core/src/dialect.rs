@@ -47,14 +47,17 @@ mod array;
 mod at;
 mod common;
 pub mod count;
+mod data_url;
 pub mod embeddings;
 mod envelope;
 mod error;
 mod foreign;
 mod gemini;
 mod logprobs;
+mod mend;
 mod openai_chat;
 mod openai_responses;
+mod schema;
 pub mod sse;
 mod stream;
 mod thinking;
@@ -306,6 +309,7 @@ pub fn translate_request(
         Dialect::Gemini => gemini::request_in::decode(&value, &mut dropped),
         Dialect::OpenAiResponses => openai_responses::request_in::decode(&value, &mut dropped),
     }?;
+    mend::mend(&mut request, to, &mut dropped)?;
     if target.drop_unsupported {
         request.forget_missing_tools();
     }

@@ -259,7 +259,7 @@ fn system_and_tools_count_with_openai() {
         {"type": "function_call", "call_id": "t1", "name": "tide", "arguments": "{\"port\":\"Brest\"}"},
         {"type": "function_call_output", "call_id": "t1", "output": "high"},
         {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo=", "detail": "auto"}]},
-    ], "tools": [{"type": "function", "name": "tide", "description": null, "parameters": {"type": "object"}, "strict": false}]})
+    ], "tools": [{"type": "function", "name": "tide", "description": null, "parameters": {"type": "object", "properties": {}}, "strict": false}]})
     );
     let error = ask_count(Anthropic, OpenAi, &anthropic_count()).unwrap_err();
     assert_eq!((error.code, error.path.as_str()), (Code::ValUnsupported, "model"));

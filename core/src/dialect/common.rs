@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
 use super::at::Dropped;
+use super::data_url::data_url;
 use super::{RequestError, Usage};
 
 /// A request as all dialects can say it.
@@ -150,6 +151,8 @@ pub(super) struct Tool {
     pub description: Option<String>,
     /// JSON Schema of the arguments.
     pub schema: Option<Value>,
+    /// Where the caller put the schema.
+    pub path: String,
 }
 
 #[derive(Debug)]
@@ -171,6 +174,8 @@ pub(super) enum Format {
         name: Option<String>,
         schema: Value,
         strict: Option<bool>,
+        /// Where the caller put the schema.
+        path: String,
     },
 }
 
@@ -351,21 +356,6 @@ pub(super) fn text_of(parts: &[Part]) -> String {
         }
     }
     text
-}
-
-/// `data:` URL into (media type, base64).
-pub(super) fn data_url(url: &str) -> Option<(String, String)> {
-    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
-    let mime = head.strip_suffix(";base64")?;
-    let mime = mime.split(';').next().unwrap_or_default();
-    Some((
-        if mime.is_empty() {
-            "text/plain".to_owned()
-        } else {
-            mime.to_owned()
-        },
-        data.to_owned(),
-    ))
 }
 
 /// What an `OpenAI` caller's URL of an image or a file holds or names.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::at::{Dropped, parse_body};
 use super::common::{Request, to_bytes};
+use super::mend::mend;
 use super::{
     Dialect, RequestError, Target, Translated, anthropic_messages, gemini, gemini_method, openai_responses, parse_error,
 };
@@ -54,6 +55,7 @@ pub fn translate_request(
     let mut dropped = Dropped::new(target.drop_unsupported);
     let mut request = decode(from, &value, &mut dropped)?;
     keep_what_counts(&mut request);
+    mend(&mut request, to, &mut dropped)?;
     let body = match to {
         Dialect::AnthropicMessages => {
             let mut body = anthropic_messages::request_out::encode(request, target, &mut dropped)?;

@@ -12,6 +12,8 @@ use Dialect::{AnthropicMessages as Messages, Gemini, OpenAiChat as Chat, OpenAiR
 
 #[path = "requests/cases.rs"]
 mod cases;
+#[path = "requests/mended.rs"]
+mod mended;
 
 /// A field of one caller's request.
 pub(super) struct Case {
@@ -115,7 +117,7 @@ fn caller(dialect: Dialect) -> &'static str {
 }
 
 pub(super) fn write(page: &mut String) {
-    for group in cases::all() {
+    for group in cases::all().into_iter().chain([mended::group()]) {
         let [openai, anthropic, gemini] = group.models;
         let _ = write!(page, "\n## {}\n{}\n", group.title, group.note);
         let rows: Vec<Vec<String>> = group

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::super::RequestError;
 use super::super::at::{At, Dropped, Kept};
 use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
     ToolResult, push_turn,
 };
 use super::super::foreign::{Origin, unmark};
+use super::super::{RequestError, schema};
 
 const KNOWN: &[&str] = &[
     "model",
@@ -136,13 +136,11 @@ fn settings(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
             if kind.str()? != "json_schema" {
                 return Err(kind.wrong("must be json_schema"));
             }
-            let schema = format.need("schema")?;
-            schema.object()?;
-            let schema = schema.value.clone();
-            request.format = Some(Format::JsonSchema {
+            request.format = schema::read(Some(format.need("schema")?))?.map(|schema| Format::JsonSchema {
                 name: None,
                 schema,
                 strict: Some(true),
+                path: format.child("schema"),
             });
         }
     }
@@ -337,12 +335,11 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
                 continue;
             }
             tool.note_unknown(&["type", "name", "description", "input_schema"], dropped);
-            let schema = tool.need("input_schema")?;
-            schema.object()?;
             request.tools.push(Tool {
                 name: tool.need("name")?.string()?,
                 description: tool.get("description").map(|at| at.string()).transpose()?,
-                schema: Some(schema.value.clone()),
+                schema: schema::read(tool.get("input_schema"))?,
+                path: tool.child("input_schema"),
             });
         }
     }

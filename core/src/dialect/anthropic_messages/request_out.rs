@@ -72,8 +72,7 @@ pub(in super::super) fn encode(
     if let Some(user) = request.user.take() {
         body.insert("metadata".into(), json!({ "user_id": user }));
     }
-    if let Some(Format::JsonSchema { mut schema, .. }) = request.format.take() {
-        close_objects(&mut schema);
+    if let Some(Format::JsonSchema { schema, .. }) = request.format.take() {
         let config = body.entry("output_config").or_insert_with(|| json!({}));
         if let Some(config) = config.as_object_mut() {
             config.insert("format".into(), json!({ "type": "json_schema", "schema": schema }));
@@ -109,21 +108,6 @@ fn system(request: &Request) -> Option<Value> {
 fn cache(block: &mut Value, point: &CachePoint) {
     if let Some(block) = block.as_object_mut() {
         block.insert("cache_control".into(), point.control.clone());
-    }
-}
-
-/// Says `additionalProperties: false` where an object schema says nothing: this provider asks for it, and its own SDKs
-/// add it the same way.
-fn close_objects(schema: &mut Value) {
-    match schema {
-        Value::Object(object) => {
-            object.values_mut().for_each(close_objects);
-            if object.get("type").is_some_and(|kind| kind == "object") {
-                object.entry("additionalProperties").or_insert(false.into());
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(close_objects),
-        _ => {}
     }
 }
 
@@ -310,8 +294,9 @@ fn tool_fields(body: &mut Map<String, Value>, request: &mut Request) {
             if let Some(description) = &tool.description {
                 value.insert("description".into(), description.as_str().into());
             }
-            let none = || json!({ "type": "object", "properties": {} });
-            value.insert("input_schema".into(), tool.schema.clone().unwrap_or_else(none));
+            if let Some(schema) = &tool.schema {
+                value.insert("input_schema".into(), schema.clone());
+            }
             Value::Object(value)
         })
         .collect();

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::super::RequestError;
 use super::super::at::{At, Dropped, Kept};
 use super::super::common::{
     Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
     ToolResult, is, push_turn,
 };
 use super::super::foreign::{Origin, unmark};
+use super::super::{RequestError, schema};
 use super::schema::to_json_schema;
 
 const SPELLED: Spelling = Spelling {
@@ -383,16 +383,20 @@ fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
             return Err(mime.map_or_else(|| at.unsupported(problem), |mime| mime.unsupported(problem)));
         }
     }
-    let schema = match (json_schema, own_schema) {
-        (Some(schema), _) => schema.value.clone(),
-        (None, Some(schema)) => to_json_schema(schema.value),
+    let (schema, path) = match (json_schema, own_schema) {
+        (Some(at), _) => (schema::read(Some(at))?, at.path()),
+        (None, Some(at)) => (schema::read(Some(at))?.as_ref().map(to_json_schema), at.path()),
         (None, None) => return Ok(Some(Format::JsonObject)),
+    };
+    let Some(schema) = schema else {
+        return Ok(Some(Format::JsonObject));
     };
     // Not strict: the other dialects ask more of a strict schema than Gemini does of any.
     Ok(Some(Format::JsonSchema {
         name: None,
         schema,
         strict: None,
+        path,
     }))
 }
 
@@ -448,10 +452,18 @@ fn declaration(at: &At<'_>, dropped: &mut Dropped) -> Result<Tool, RequestError>
         ],
         dropped,
     );
-    let json_schema = pick(at, "parametersJsonSchema", "parameters_json_schema").map(|at| at.value.clone());
+    let json_schema = pick(at, "parametersJsonSchema", "parameters_json_schema");
+    let (schema, path) = match json_schema {
+        Some(json_schema) => (schema::read(Some(json_schema))?, json_schema.path()),
+        None => (
+            schema::read(at.get("parameters"))?.as_ref().map(to_json_schema),
+            at.child("parameters"),
+        ),
+    };
     Ok(Tool {
         name: at.need("name")?.string()?,
         description: at.get("description").map(|at| at.string()).transpose()?,
-        schema: json_schema.or_else(|| at.get("parameters").map(|at| to_json_schema(at.value))),
+        schema,
+        path,
     })
 }

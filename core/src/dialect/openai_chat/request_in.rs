@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::super::RequestError;
 use super::super::at::{At, Dropped, Kept};
 use super::super::common::{
     CachePoint, Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall,
     ToolChoice, ToolResult, arguments, is, media, push_turn,
 };
+use super::super::{RequestError, schema};
 
 /// Fields that have their place in the common model, or that mean nothing once the proxy has read them.
 const KNOWN: &[&str] = &[
@@ -421,14 +421,11 @@ pub(in crate::dialect) fn function_tool(
     let strict = function.get("strict").map(|at| at.bool()).transpose()?.unwrap_or(false);
     dropped.note_if(strict, &function.child("strict"));
     function.note_unknown(known, dropped);
-    let schema = function.get("parameters");
-    if let Some(schema) = &schema {
-        schema.object()?;
-    }
     Ok(Tool {
         name: function.need("name")?.string()?,
         description: function.get("description").map(|at| at.string()).transpose()?,
-        schema: schema.map(|at| at.value.clone()),
+        schema: schema::read(function.get("parameters"))?,
+        path: function.child("parameters"),
     })
 }
 
@@ -479,11 +476,15 @@ fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
 
 /// A schema for the answer: in chat completions inside `json_schema`, in Responses in the format itself.
 pub(in crate::dialect) fn json_schema(at: &At<'_>) -> Result<Format, RequestError> {
-    let schema = at.need("schema")?;
-    schema.object()?;
-    Ok(Format::JsonSchema {
-        name: at.get("name").map(|at| at.string()).transpose()?,
-        schema: schema.value.clone(),
-        strict: at.get("strict").map(|at| at.bool()).transpose()?,
+    let name = at.get("name").map(|at| at.string()).transpose()?;
+    let strict = at.get("strict").map(|at| at.bool()).transpose()?;
+    Ok(match schema::read(at.get("schema"))? {
+        Some(schema) => Format::JsonSchema {
+            name,
+            schema,
+            strict,
+            path: at.child("schema"),
+        },
+        None => Format::JsonObject,
     })
 }

@@ -286,7 +286,9 @@ fn choice_value(choice: ToolChoice) -> Value {
 fn format_value(format: Format) -> Value {
     match format {
         Format::JsonObject => json!({ "type": "json_object" }),
-        Format::JsonSchema { name, schema, strict } => json!({
+        Format::JsonSchema {
+            name, schema, strict, ..
+        } => json!({
             "type": "json_schema",
             "json_schema": { "name": name.as_deref().unwrap_or("answer"), "schema": schema, "strict": strict },
         }),

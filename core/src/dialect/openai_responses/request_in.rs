@@ -236,7 +236,10 @@ fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
     match kind.str()? {
         "text" => Ok(None),
         "json_object" => Ok(Some(Format::JsonObject)),
-        "json_schema" => json_schema(at).map(Some),
+        "json_schema" => {
+            at.need("schema")?;
+            json_schema(at).map(Some)
+        }
         _ => Err(kind.wrong("must be text, json_object or json_schema")),
     }
 }

@@ -1,0 +1,551 @@
+//! JSON Schemas of tools and answers, said so that the target takes them.
+//!
+//! Callers' schemas come from every draft and from generators of every kind. [`for_tool`] and [`for_answer`] first write
+//! them as JSON Schema 2020-12 says ([`tidy`]): only schemas where schemas stand, only numbers where numbers stand, every
+//! reference one that leads somewhere. Then each target has its own rules (`anthropic`, `gemini`, `openai`). Names of
+//! properties always survive. What is only spelled another way goes without a word; what says less than before is listed
+//! by its path; what cannot be said is refused by its path.
+
+mod anthropic;
+mod gemini;
+mod openai;
+mod root;
+
+use serde_json::{Map, Value, json};
+
+use super::at::{At, Dropped};
+use super::{Dialect, RequestError};
+
+/// Depth of a schema that is followed; serde's own limit on nesting lies not far above.
+const MAX_DEPTH: u32 = 64;
+
+/// A schema as the caller gave it; `None` where it says nothing.
+///
+/// # Errors
+/// `VAL_FIELD` where it is no schema at all.
+pub(super) fn read(at: Option<At<'_>>) -> Result<Option<Value>, RequestError> {
+    let Some(at) = at else { return Ok(None) };
+    match at.value {
+        Value::Object(_) | Value::Bool(_) => Ok(Some(at.value.clone())),
+        // What PHP writes for an object without fields.
+        Value::Array(items) if items.is_empty() => Ok(None),
+        _ => Err(at.wrong("must be an object")),
+    }
+}
+
+/// The schema of a tool's arguments, as `to` takes it: an object in every case.
+///
+/// # Errors
+/// `VAL_UNSUPPORTED` with the path where arguments cannot be said to be an object, or a name is none that `to` takes.
+pub(super) fn for_tool(
+    to: Dialect,
+    schema: Option<&Value>,
+    path: &str,
+    dropped: &mut Dropped,
+) -> Result<Value, RequestError> {
+    let start = Path::start(path);
+    let mut schema = clean(schema.unwrap_or(&Value::Null), &start, dropped);
+    // Gemini reads alternatives at the top; the others refuse them there.
+    schema = root::object(schema, &start, to == Dialect::Gemini, dropped)?;
+    match to {
+        Dialect::AnthropicMessages => {
+            schema.entry("properties").or_insert_with(|| json!({}));
+            anthropic::tool(&schema, &start)?;
+        }
+        Dialect::Gemini => gemini::tool(&mut schema, &start),
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => openai::complete(&mut schema, &start),
+    }
+    Ok(Value::Object(schema))
+}
+
+/// The schema of an answer, as `to` takes it. `strict` is taken back where the target asks more of a strict schema than
+/// this one says.
+///
+/// # Errors
+/// `VAL_UNSUPPORTED` with the path where the target has no such schema.
+pub(super) fn for_answer(
+    to: Dialect,
+    schema: &Value,
+    strict: &mut Option<bool>,
+    path: &str,
+    dropped: &mut Dropped,
+) -> Result<Value, RequestError> {
+    let start = Path::start(path);
+    let mut schema = clean(schema, &start, dropped);
+    match to {
+        Dialect::AnthropicMessages => anthropic::answer(&mut schema, &start, dropped)?,
+        Dialect::Gemini => gemini::answer(&mut schema, &start, dropped),
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
+            schema = root::object(schema, &start, false, dropped)?;
+            openai::complete(&mut schema, &start);
+            if *strict == Some(true) && !openai::is_strict(&mut schema, &start) {
+                *strict = None;
+                dropped.note(path);
+            }
+        }
+    }
+    Ok(Value::Object(schema))
+}
+
+/// Whether any value would do.
+pub(super) fn says_nothing(schema: &Value) -> bool {
+    match schema {
+        Value::Object(schema) => schema.keys().all(|keyword| keyword == "$schema"),
+        other => other == &Value::Bool(true),
+    }
+}
+
+/// Where in the caller's request a schema stands. Spelled out only when it is needed.
+struct Path<'p> {
+    up: Option<&'p Path<'p>>,
+    step: Step<'p>,
+}
+
+enum Step<'p> {
+    Name(&'p str),
+    Index(usize),
+}
+
+impl<'p> Path<'p> {
+    fn start(path: &'p str) -> Self {
+        Self {
+            up: None,
+            step: Step::Name(path),
+        }
+    }
+
+    fn name<'s>(&'s self, name: &'s str) -> Path<'s> {
+        Path {
+            up: Some(self),
+            step: Step::Name(name),
+        }
+    }
+
+    fn index(&self, index: usize) -> Path<'_> {
+        Path {
+            up: Some(self),
+            step: Step::Index(index),
+        }
+    }
+
+    fn spell(&self) -> String {
+        let mut path = self.up.map(Path::spell).unwrap_or_default();
+        match self.step {
+            Step::Name(name) => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(name);
+            }
+            Step::Index(index) => {
+                path.push('[');
+                path.push_str(&index.to_string());
+                path.push(']');
+            }
+        }
+        path
+    }
+
+    fn child(&self, name: &str) -> String {
+        self.name(name).spell()
+    }
+}
+
+/// What stands behind a keyword.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Schema,
+    /// A schema, or true or false.
+    SchemaOrFlag,
+    /// A list of schemas.
+    Schemas,
+    /// Schemas by name: of properties, or of definitions.
+    Named,
+    Types,
+    Count,
+    Number,
+    Text,
+    Flag,
+    /// A list of names, each once.
+    Names,
+    /// A list of values.
+    Values,
+    Anything,
+}
+
+fn holds(keyword: &str) -> Holds {
+    match keyword {
+        "not" | "if" | "then" | "else" | "contains" | "propertyNames" | "items" | "contentSchema" => Holds::Schema,
+        "additionalProperties" | "unevaluatedProperties" | "unevaluatedItems" => Holds::SchemaOrFlag,
+        "anyOf" | "oneOf" | "allOf" | "prefixItems" => Holds::Schemas,
+        "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" => Holds::Named,
+        "type" => Holds::Types,
+        "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" | "minContains"
+        | "maxContains" => Holds::Count,
+        "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" => Holds::Number,
+        "$ref" | "$id" | "$anchor" | "$comment" | "title" | "description" | "pattern" | "format"
+        | "contentEncoding" | "contentMediaType" => Holds::Text,
+        "uniqueItems" | "deprecated" | "readOnly" | "writeOnly" => Holds::Flag,
+        "required" => Holds::Names,
+        "enum" | "examples" => Holds::Values,
+        _ => Holds::Anything,
+    }
+}
+
+/// Calls `act` for every schema within `node` and then for itself.
+fn visit(node: &mut Map<String, Value>, here: &Path<'_>, act: &mut dyn FnMut(&mut Map<String, Value>, &Path<'_>)) {
+    for (keyword, value) in node.iter_mut() {
+        let there = here.name(keyword);
+        match (holds(keyword), value) {
+            (Holds::Schema | Holds::SchemaOrFlag, Value::Object(schema)) => visit(schema, &there, act),
+            (Holds::Schemas, Value::Array(schemas)) => {
+                for (index, schema) in schemas.iter_mut().enumerate() {
+                    if let Value::Object(schema) = schema {
+                        visit(schema, &there.index(index), act);
+                    }
+                }
+            }
+            (Holds::Named, Value::Object(schemas)) => {
+                for (name, schema) in schemas.iter_mut() {
+                    if let Value::Object(schema) = schema {
+                        visit(schema, &there.name(name), act);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    act(node, here);
+}
+
+/// As 2020-12 says it, with references that lead somewhere.
+fn clean(schema: &Value, start: &Path<'_>, dropped: &mut Dropped) -> Map<String, Value> {
+    let mut schema = tidy(schema, start, MAX_DEPTH, dropped);
+    let renamed = schema.contains_key("definitions") && !schema.contains_key("$defs");
+    if renamed && let Some(definitions) = schema.remove("definitions") {
+        schema.insert("$defs".to_owned(), definitions);
+        visit(&mut schema, start, &mut |node, _| {
+            let moved = node.get("$ref").and_then(Value::as_str);
+            if let Some(name) = moved.and_then(|to| to.strip_prefix("#/definitions/")) {
+                let to = format!("#/$defs/{name}");
+                node.insert("$ref".to_owned(), to.into());
+            }
+        });
+    }
+    let whole = Value::Object(schema.clone());
+    visit(&mut schema, start, &mut |node, here| {
+        let to = node.get("$ref").and_then(Value::as_str);
+        if to.is_some_and(|to| target(&whole, to).is_none()) {
+            node.remove("$ref");
+            dropped.note(here.child("$ref"));
+        }
+    });
+    schema
+}
+
+/// What a reference leads to; none outside of the schema.
+fn target<'s>(whole: &'s Value, reference: &str) -> Option<&'s Value> {
+    let pointer = reference.strip_prefix('#')?;
+    if pointer.is_empty() {
+        return Some(whole);
+    }
+    let mut found = whole;
+    if !pointer.starts_with('/') {
+        return None;
+    }
+    for step in pointer.split('/').skip(1) {
+        let step = percent_decoded(step).replace("~1", "/").replace("~0", "~");
+        found = match found {
+            Value::Object(map) => map.get(&step)?,
+            Value::Array(list) => list.get(step.parse::<usize>().ok()?)?,
+            _ => return None,
+        };
+    }
+    found.is_object().then_some(found)
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = super::data_url::percent_decoded(text);
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+/// One schema, with only such values behind its keywords as belong there.
+fn tidy(schema: &Value, here: &Path<'_>, depth: u32, dropped: &mut Dropped) -> Map<String, Value> {
+    let object = match schema {
+        Value::Object(object) if depth > 0 => object,
+        Value::Null | Value::Bool(true) => return Map::new(),
+        Value::Array(items) if items.is_empty() => return Map::new(),
+        Value::Bool(false) => return [("not".to_owned(), json!({}))].into_iter().collect(),
+        _ => {
+            dropped.note(here.spell());
+            return Map::new();
+        }
+    };
+    let mut out = Map::new();
+    for (keyword, value) in object {
+        let there = here.name(keyword);
+        let tidied = match (keyword.as_str(), value) {
+            (keyword, value) if said_elsewhere(object, keyword, value) => continue,
+            ("items", Value::Array(_)) => {
+                tuple(object, here, depth, &mut out, dropped);
+                continue;
+            }
+            ("items", Value::Bool(false)) => {
+                let places = object.get("prefixItems").and_then(Value::as_array).map_or(0, Vec::len);
+                out.insert("maxItems".to_owned(), places.into());
+                continue;
+            }
+            // Draft 4 said of a limit whether it is one of those allowed.
+            ("minimum", Value::Number(_)) if is_true(object, "exclusiveMinimum") => {
+                out.insert("exclusiveMinimum".to_owned(), value.clone());
+                continue;
+            }
+            ("maximum", Value::Number(_)) if is_true(object, "exclusiveMaximum") => {
+                out.insert("exclusiveMaximum".to_owned(), value.clone());
+                continue;
+            }
+            ("multipleOf", value) if value.as_f64().is_none_or(|n| n <= 0.0) => None,
+            (keyword, value) => tidied(holds(keyword), value, &there, depth, dropped),
+        };
+        match tidied {
+            Some(value) => {
+                out.insert(keyword.clone(), value);
+            }
+            None => dropped.note(there.spell()),
+        }
+    }
+    require_marked(object, &mut out);
+    if is_true(object, "nullable") {
+        allow_null(&mut out);
+    }
+    out
+}
+
+/// What says nothing, or is told by another keyword's reader, or is no longer true of what is written.
+fn said_elsewhere(object: &Map<String, Value>, keyword: &str, value: &Value) -> bool {
+    let items = object.get("items");
+    match keyword {
+        "const" | "default" | "example" => false,
+        "$schema" | "nullable" => true,
+        "exclusiveMinimum" | "exclusiveMaximum" | "required" => value.is_null() || value.is_boolean(),
+        "items" => value.is_null() || value == &Value::Bool(true),
+        "additionalItems" => items.is_some_and(Value::is_array),
+        "maxItems" => {
+            let tuple =
+                items.is_some_and(Value::is_array) && object.get("additionalItems") == Some(&Value::Bool(false));
+            tuple || items == Some(&Value::Bool(false)) || value.is_null()
+        }
+        _ => value.is_null(),
+    }
+}
+
+fn is_true(object: &Map<String, Value>, name: &str) -> bool {
+    object.get(name).and_then(Value::as_bool) == Some(true)
+}
+
+/// A value that belongs behind a keyword; none if this one does not.
+fn tidied(holds: Holds, value: &Value, here: &Path<'_>, depth: u32, dropped: &mut Dropped) -> Option<Value> {
+    Some(match (holds, value) {
+        (Holds::SchemaOrFlag | Holds::Flag, Value::Bool(_))
+        | (Holds::Text, Value::String(_))
+        | (Holds::Number, Value::Number(_))
+        | (Holds::Anything, _) => value.clone(),
+        (Holds::Schema | Holds::SchemaOrFlag, _) => tidy(value, here, depth - 1, dropped).into(),
+        (Holds::Schemas, Value::Array(schemas)) if !schemas.is_empty() => schemas
+            .iter()
+            .enumerate()
+            .map(|(index, schema)| Value::Object(tidy(schema, &here.index(index), depth - 1, dropped)))
+            .collect::<Vec<_>>()
+            .into(),
+        (Holds::Schemas, Value::Object(_)) => {
+            Value::Array(vec![tidy(value, &here.index(0), depth - 1, dropped).into()])
+        }
+        (Holds::Named, Value::Object(schemas)) => schemas
+            .iter()
+            .map(|(name, schema)| {
+                let schema = tidy(schema, &here.name(name), depth - 1, dropped);
+                (name.clone(), Value::Object(schema))
+            })
+            .collect::<Map<_, _>>()
+            .into(),
+        (Holds::Named, Value::Array(schemas)) if schemas.is_empty() => json!({}),
+        (Holds::Types, _) => types(value)?,
+        (Holds::Count, Value::Number(number)) if number.as_f64().is_some_and(|n| n >= 0.0 && n.fract() == 0.0) => {
+            value.clone()
+        }
+        (Holds::Count, Value::String(text)) => text.parse::<u64>().ok()?.into(),
+        (Holds::Names, Value::Array(names)) => each_once(names.iter().filter(|name| name.is_string())).into(),
+        (Holds::Values, Value::Array(values)) if !values.is_empty() => each_once(values.iter()).into(),
+        _ => return None,
+    })
+}
+
+fn each_once<'v>(values: impl Iterator<Item = &'v Value>) -> Vec<Value> {
+    let mut kept: Vec<Value> = Vec::new();
+    for value in values {
+        if !kept.contains(value) {
+            kept.push(value.clone());
+        }
+    }
+    kept
+}
+
+/// The names of types as JSON Schema has them. Generators also write those of their own language.
+fn types(value: &Value) -> Option<Value> {
+    let name = |value: &Value| {
+        Some(match value.as_str()?.to_ascii_lowercase().as_str() {
+            "object" | "dict" | "map" => "object",
+            "array" | "list" | "tuple" => "array",
+            "string" | "str" => "string",
+            "integer" | "int" => "integer",
+            "number" | "float" | "double" => "number",
+            "boolean" | "bool" => "boolean",
+            "null" | "none" => "null",
+            _ => return None,
+        })
+    };
+    match value {
+        Value::Array(names) => {
+            let known: Vec<Value> = names.iter().filter_map(name).map(Value::from).collect();
+            (!known.is_empty() && known.len() == names.len()).then(|| each_once(known.iter()).into())
+        }
+        _ => name(value).map(Value::from),
+    }
+}
+
+/// Up to 2019 a list behind `items` said the items one by one, and `additionalItems` what may follow.
+fn tuple(
+    object: &Map<String, Value>,
+    here: &Path<'_>,
+    depth: u32,
+    out: &mut Map<String, Value>,
+    dropped: &mut Dropped,
+) {
+    let Some(items) = object
+        .get("items")
+        .and_then(Value::as_array)
+        .filter(|items| !items.is_empty())
+    else {
+        return;
+    };
+    let there = here.name("items");
+    let places: Vec<Value> = items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| tidy(item, &there.index(index), depth - 1, dropped).into())
+        .collect();
+    match object.get("additionalItems") {
+        None | Some(Value::Null | Value::Bool(true)) => {}
+        Some(Value::Bool(false)) => {
+            out.insert("maxItems".to_owned(), places.len().into());
+        }
+        Some(more) => {
+            let more = tidy(more, &here.name("additionalItems"), depth - 1, dropped);
+            out.insert("items".to_owned(), more.into());
+        }
+    }
+    out.insert("prefixItems".to_owned(), places.into());
+}
+
+/// Draft 3 said `required: true` in the property itself.
+fn require_marked(object: &Map<String, Value>, out: &mut Map<String, Value>) {
+    let Some(properties) = object.get("properties").and_then(Value::as_object) else {
+        return;
+    };
+    let marked = properties
+        .iter()
+        .filter(|(_, schema)| schema.as_object().is_some_and(|schema| is_true(schema, "required")))
+        .map(|(name, _)| Value::from(name.as_str()));
+    let mut names = out
+        .get("required")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let before = names.len();
+    for name in marked {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.len() > before {
+        out.insert("required".to_owned(), names.into());
+    }
+}
+
+/// `OpenAPI`'s `nullable`, as JSON Schema says it.
+fn allow_null(out: &mut Map<String, Value>) {
+    if out.contains_key("$ref") {
+        let schema = std::mem::take(out);
+        out.insert("anyOf".to_owned(), json!([schema, { "type": "null" }]));
+        return;
+    }
+    let types = match out.get("type") {
+        Some(Value::String(kind)) if kind != "null" => json!([kind, "null"]),
+        Some(Value::Array(kinds)) if !kinds.contains(&json!("null")) => {
+            let mut kinds = kinds.clone();
+            kinds.push("null".into());
+            kinds.into()
+        }
+        _ => return,
+    };
+    out.insert("type".to_owned(), types);
+    if let Some(values) = out.get_mut("enum").and_then(Value::as_array_mut)
+        && !values.contains(&Value::Null)
+    {
+        values.push(Value::Null);
+    }
+}
+
+/// The schema with a reference alone in it, where other words stand beside one: those mean the same beside a choice of
+/// one.
+fn lone_reference(node: &mut Map<String, Value>, beside: &[&str]) {
+    let goes_along = |name: &str| name.starts_with('$') || beside.contains(&name);
+    if !node.contains_key("$ref") || node.keys().all(|name| goes_along(name)) {
+        return;
+    }
+    let Some(reference) = node.remove("$ref") else { return };
+    let reference = json!({ "$ref": reference });
+    match node.remove("anyOf") {
+        None => node.insert("anyOf".to_owned(), json!([reference])),
+        Some(choice) => {
+            let mut all = vec![reference, json!({ "anyOf": choice })];
+            if let Some(Value::Array(before)) = node.remove("allOf") {
+                all.extend(before);
+            }
+            node.insert("allOf".to_owned(), all.into())
+        }
+    };
+}
+
+/// The references in a schema.
+fn references(node: &mut Map<String, Value>) -> Vec<String> {
+    let mut found = Vec::new();
+    visit(node, &Path::start(""), &mut |node, _| {
+        if let Some(to) = node.get("$ref").and_then(Value::as_str) {
+            found.push(to.to_owned());
+        }
+    });
+    found
+}
+
+/// Whether what `from` names refers, at any remove, to `to`.
+fn leads_back(whole: &Value, from: &str, to: &str) -> bool {
+    let (mut seen, mut next) = (Vec::new(), vec![from.to_owned()]);
+    while let Some(name) = next.pop() {
+        if name == to {
+            return true;
+        }
+        if seen.contains(&name) {
+            continue;
+        }
+        if let Some(Value::Object(schema)) = target(whole, &name) {
+            let mut schema = schema.clone();
+            if name == "#" {
+                schema.remove("$defs");
+            }
+            next.extend(references(&mut schema));
+        }
+        seen.push(name);
+    }
+    false
+}
