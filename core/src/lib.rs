@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod dialect;
 pub mod fault;
+pub mod flow;
 pub mod headroom;
 pub mod health;
 pub mod hedge;
@@ -22,6 +23,7 @@ pub mod lifecycle;
 pub mod limiter;
 pub mod line;
 pub mod plan;
+pub mod record;
 mod window;
 
 pub use bowsprit_crds::yaml;

@@ -30,7 +30,8 @@ mod context;
 #[cfg(test)]
 mod tests;
 
-pub use context::{Context, Metadata, Outcome, Retry, Stream, Timings};
+pub use crate::record::Outcome;
+pub use context::{Context, Metadata, Retry, Stream, Timings};
 
 /// Where a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,8 +1,10 @@
-//! Breaker, limiter, budget, classify and lifecycle together, driven at random by the hundred thousand steps.
+//! The product's own [`bowsprit_core::flow::Flow`] with its plan, breakers, limiters, budget, trust and hedging, driven at
+//! random by the hundred thousand steps.
 //!
-//! Each seed is a world of its own: settings, a provider whose mood changes, callers who leave, permits that get lost,
-//! events that make no sense, limits that change under way. Beside the machines runs a shadow of each, written the
-//! naive way (lists instead of rings, floats instead of whole numbers); after every step both must agree.
+//! Each seed is a world of its own: several providers with models and credentials of their own and settings as a config
+//! gives them, moods that change, callers who leave, permits that get lost, limits that change under way. Each attempt that
+//! the flow sends is held against the rules, said here once more. Beside breaker, limiter and budget runs a shadow of each,
+//! written the naive way (lists instead of rings, floats instead of whole numbers); after every step both must agree.
 //!
 //! A failure prints its seed and step. `BOWSPRIT_SIM_SEED=<seed> cargo test -p bowsprit-core --test simulation` runs
 //! that seed alone.
@@ -73,7 +75,7 @@ fn the_machines_and_their_shadows_agree_after_every_step() {
     let mut seen = world::Seen::default();
     let seeds = seeds();
     for seed in &seeds {
-        seen += run(*seed).seen;
+        seen += run(*seed).shared.seen;
     }
     // A simulation that never gets anywhere proves nothing.
     if seeds.len() > 1 {

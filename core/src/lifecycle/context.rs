@@ -3,53 +3,9 @@
 use super::{Event, State, outcome_of};
 use crate::clock::Moment;
 use crate::fault::Code;
+use crate::record::Outcome;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How a request ended, once and for all. The counters of these add up to the requests received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Outcome {
-    /// Answered in full.
-    Ok,
-    /// The caller's mistake.
-    ClientError,
-    /// The providers failed, or took too long.
-    ProviderError,
-    /// Our own fault, or our configuration's.
-    OwnError,
-    /// Turned away by a limit, overload or shutdown.
-    Shed,
-    /// The caller left first.
-    Cancelled,
-    /// The answer had begun and did not reach its end.
-    Cut,
-}
-
-impl Outcome {
-    /// All seven.
-    pub const ALL: [Self; 7] = [
-        Self::Ok,
-        Self::ClientError,
-        Self::ProviderError,
-        Self::OwnError,
-        Self::Shed,
-        Self::Cancelled,
-        Self::Cut,
-    ];
-
-    /// The metric label and log value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::ClientError => "client_error",
-            Self::ProviderError => "provider_error",
-            Self::OwnError => "own_error",
-            Self::Shed => "shed",
-            Self::Cancelled => "cancelled",
-            Self::Cut => "cut",
-        }
-    }
-}
 
 /// What the request is about. The machine carries it and never reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -305,6 +305,11 @@ impl Budget {
         self.log.add(false, now);
     }
 
+    /// A repeat that an SDK made: it is taken in whether there is room or not, and is not ours to promise about.
+    pub fn spend(&mut self, now: Moment) {
+        self.log.add(false, now);
+    }
+
     /// Retries left, the floor and the share each rounded down.
     pub fn remaining(&mut self, now: Moment) -> u64 {
         let (requests, retries) = self.log.count(now);
