@@ -275,6 +275,7 @@ pub struct Flow {
     skips: Vec<Skip>,
     outcome: Option<Outcome>,
     code: Option<Code>,
+    illegal_changes: u32,
 }
 
 impl Flow {
@@ -297,6 +298,7 @@ impl Flow {
             skips: Vec::new(),
             outcome: None,
             code: None,
+            illegal_changes: 0,
         };
         flow.change(Event::Received);
         flow
@@ -667,13 +669,25 @@ impl Flow {
         self.give_up(code);
     }
 
-    /// The caller is told this error of ours.
+    /// The caller is told an error of this code. Where the flow itself has given up already, its end stays.
     pub fn rejected(&mut self, code: Code) {
-        self.give_up(code);
+        if !self.state.is_terminal() {
+            self.give_up(code);
+        }
+    }
+
+    /// Answered without any provider: from the configuration, or from a cache. That is no attempt.
+    pub fn served(&mut self) {
+        self.change(Event::Dispatched);
+        self.change(Event::Answered);
+        self.close(Outcome::Ok, None);
     }
 
     /// Ended from outside.
     pub fn cancelled(&mut self, by: Cancel) {
+        if self.state.is_terminal() {
+            return;
+        }
         self.change(Event::Cancelled);
         match by {
             Cancel::Caller => self.close(Outcome::Cancelled, None),
@@ -696,10 +710,17 @@ impl Flow {
         self.code = code;
     }
 
+    /// No caller can bring about a change outside the table; should one come, the state stays and the bug is counted.
     fn change(&mut self, event: Event) {
-        let after = state::after(self.state, event);
-        debug_assert!(after.is_some(), "{event:?} in {:?}", self.state);
-        self.state = after.unwrap_or(self.state);
+        match state::after(self.state, event) {
+            Some(after) => self.state = after,
+            None => self.illegal_changes += 1,
+        }
+    }
+
+    /// Changes outside the table: each is a bug of Bowsprit's.
+    pub fn illegal_changes(&self) -> u32 {
+        self.illegal_changes
     }
 
     /// Where the request stands.

@@ -19,7 +19,6 @@ pub mod headroom;
 pub mod health;
 pub mod hedge;
 pub mod json;
-pub mod lifecycle;
 pub mod limiter;
 pub mod line;
 pub mod plan;

@@ -13,6 +13,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::trivially_copy_pass_by_ref,
     missing_docs
 )]
 #![allow(unreachable_pub)] // the modules of a test are nobody's API

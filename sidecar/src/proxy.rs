@@ -1,8 +1,9 @@
 //! The life of one request, as straight-line code.
 //!
 //! [`route`] finds what is asked, [`admit`] takes the body and the facts, `core::plan` orders the candidates,
-//! [`dispatch`] goes through them (places, retries, switches), [`attempt`] makes one exchange with one provider,
-//! [`stream`] relays what comes, and the [`story`] writes down how it ended: exactly once, whatever happens.
+//! [`serve`] does what `core::flow` decides (places, retries, switches), [`attempt`] makes one exchange with one provider,
+//! [`respond`] says what the caller hears, [`stream`] relays what comes, and the [`story`] writes down how it ended: exactly
+//! once, whatever happens.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use crate::listen::Ambiguous;
 
 mod admit;
 mod attempt;
-mod dispatch;
 pub(crate) mod headers;
 pub mod hedges;
 pub mod id;
@@ -29,7 +29,9 @@ mod pace;
 mod passthrough;
 mod prepare;
 pub mod refuse;
+mod respond;
 mod route;
+mod serve;
 pub mod story;
 pub mod stream;
 mod take;
@@ -97,7 +99,7 @@ fn unfit(parts: &http::request::Parts) -> Option<Refusal> {
     None
 }
 
-/// A request with a route: admitted, dispatched, answered.
+/// A request with a route: admitted, served, answered.
 async fn tell(
     app: Arc<App>,
     story: Box<Story>,
@@ -132,5 +134,5 @@ async fn tell(
         Ok(call) => call,
         Err(refusal) => return refuse::answer(story, &refusal),
     };
-    dispatch::dispatch(&app, &live, story, call).await
+    serve::serve(&app, &live, story, call).await
 }

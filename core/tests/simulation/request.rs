@@ -8,7 +8,7 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{Config, Provider};
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bowsprit_core::flow::retry::{Failed, Next, PATIENCE, Why};
-use bowsprit_core::flow::{End, Fit, Flow, Pool as _, State, Step, Terms, WaitReason};
+use bowsprit_core::flow::{End, Fit, Flow, State, Step, Terms, WaitReason};
 use bowsprit_core::plan::Plan;
 use bowsprit_core::record::AttemptKind;
 use std::sync::Arc;
@@ -46,7 +46,15 @@ pub struct Request {
 }
 
 impl Request {
-    pub fn new(flow: Flow, plan: &Plan, config: &Config, terms: Terms, tokens: u64, stream: bool, unfit: u32) -> Self {
+    pub fn new(
+        flow: Flow,
+        plan: &Plan,
+        config: &Config,
+        terms: Terms,
+        tokens: u64,
+        stream: bool,
+        unfit: usize,
+    ) -> Self {
         let candidate = |(index, planned): (usize, &bowsprit_core::plan::Candidate)| {
             let at = config
                 .providers
@@ -64,7 +72,7 @@ impl Request {
                     .unwrap(),
                 fit: match unfit {
                     0 => Fit::Invalid,
-                    1..=3 if index as u32 + 1 <= unfit => Fit::Unsupported,
+                    1..=3 if index < unfit => Fit::Unsupported,
                     _ => Fit::Fits,
                 },
                 held: None,

@@ -244,7 +244,7 @@ impl World {
         };
         flow.planned(&plan.candidates, terms);
         let stream = self.shared.rng.bool();
-        let unfit = self.shared.rng.u32(0..20);
+        let unfit = self.shared.rng.usize(0..20);
         self.live
             .push(Request::new(flow, &plan, &self.config, terms, tokens, stream, unfit));
         let last = self.live.len() - 1;
@@ -269,19 +269,20 @@ impl World {
             request.progress(&mut self.shared);
         }
         if request.flow.state().is_terminal() {
-            self.end(request);
+            self.end(&request);
         } else {
             self.live.push(request);
         }
     }
 
-    fn end(&mut self, request: Request) {
+    fn end(&mut self, request: &Request) {
         assert!(request.holds_nothing(), "ended with a permit in hand");
         self.sent += u64::from(request.flow.attempts());
         self.count(&request.flow);
     }
 
     fn count(&mut self, flow: &Flow) {
+        assert_eq!(flow.illegal_changes(), 0, "a change outside the table");
         let outcome = flow.outcome().expect("every end has an outcome");
         self.shared.seen.outcomes[outcome as usize] += 1;
         self.note(outcome as u64);
@@ -329,7 +330,7 @@ impl World {
         while let Some(mut request) = self.live.pop() {
             request.drop_all(&mut self.shared);
             request.flow.cancelled(Cancel::Caller);
-            self.end(request);
+            self.end(&request);
         }
         for _ in 0..4 {
             self.shared.advance_to(self.shared.now + Duration::from_mins(61));

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
-use bowsprit_core::lifecycle::Outcome;
+use bowsprit_core::record::Outcome;
 
 use super::Metrics;
 use super::registry::Entry;

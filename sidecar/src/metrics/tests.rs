@@ -10,8 +10,8 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{self, Config, Scope};
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::{Blame, Code};
-use bowsprit_core::lifecycle::Outcome;
 use bowsprit_core::limiter::Which;
+use bowsprit_core::record::Outcome;
 use http::{HeaderMap, HeaderValue};
 
 use super::genai::Detail;

@@ -160,12 +160,12 @@ impl Attempt<'_> {
                 return Err(self.malformed("a stream was asked for, and something else came"));
             }
             if encoded {
-                return Ok(self.pass(head, body, limits, VecDeque::new(), pace));
+                return Ok(self.pass(head, body, limits, VecDeque::new()));
             }
             // Some servers answer so with an error, or with all of it at once: it is taken for what it is.
         }
         if self.call.kind != Kind::Generate && headers::is_event_stream(&head.headers) {
-            return Ok(self.pass(head, body, limits, VecDeque::new(), pace));
+            return Ok(self.pass(head, body, limits, VecDeque::new()));
         }
         self.plain(head, body, limits, encoded, pace).await
     }
@@ -245,7 +245,7 @@ impl Attempt<'_> {
         let whole = match taken {
             Ok(Taken::Whole(whole)) => whole,
             Ok(Taken::Part(held) | Taken::NoRoom(held)) if self.prepared.same => {
-                return Ok(self.pass(head, body, limits, held, pace));
+                return Ok(self.pass(head, body, limits, held));
             }
             Ok(Taken::NoRoom(_)) => return Err(no_room()),
             Ok(Taken::Part(_)) => return Err(self.malformed("the answer is too large to translate")),
@@ -278,15 +278,7 @@ impl Attempt<'_> {
     }
 
     /// Lets bytes pass unread.
-    fn pass(
-        self,
-        head: response::Parts,
-        body: AnswerBody,
-        limits: Limits,
-        held: VecDeque<Bytes>,
-        pace: &mut Pace,
-    ) -> Success {
-        pace.opened();
+    fn pass(self, head: response::Parts, body: AnswerBody, limits: Limits, held: VecDeque<Bytes>) -> Success {
         let started = Started {
             body,
             watch: None,
@@ -310,7 +302,6 @@ impl Attempt<'_> {
         begun: Instant,
         pace: &mut Pace,
     ) -> Result<Success, Box<Failure>> {
-        pace.opened();
         let mut watch = Stream::new(
             self.prepared.wire,
             self.call.dialect,

@@ -226,7 +226,7 @@ pub(super) fn sign(headers: &mut HeaderMap, story: &Story, upstream: &Upstream, 
     }
     headers.insert(
         HeaderName::from_static("x-bowsprit-attempts"),
-        HeaderValue::from(story.attempts()),
+        HeaderValue::from(story.flow.attempts()),
     );
     if !dropped.is_empty() {
         let text = format!("not carried to {}: {}", upstream.provider.name, dropped.join(", "));

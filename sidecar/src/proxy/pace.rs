@@ -14,8 +14,6 @@ pub(super) struct Pace {
     now: Moment,
     /// Time spent waiting for the caller's body, providers, places and backoffs.
     waited: Duration,
-    /// The head of a streamed answer arrived then.
-    opened: Option<Moment>,
 }
 
 impl Pace {
@@ -25,7 +23,6 @@ impl Pace {
             clock,
             now: clock.now(),
             waited: Duration::ZERO,
-            opened: None,
         }
     }
 
@@ -51,15 +48,5 @@ impl Pace {
     /// What all waits took.
     pub(super) fn waits(&self) -> Duration {
         self.waited
-    }
-
-    /// The head of a streamed answer is here.
-    pub(super) fn opened(&mut self) {
-        self.opened = Some(self.now);
-    }
-
-    /// When it came; told once.
-    pub(super) fn take_opened(&mut self) -> Option<Moment> {
-        self.opened.take()
     }
 }

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::classify::Ended;
-use bowsprit_core::config::{OnLimit, Timeouts};
+use bowsprit_core::config::Timeouts;
 use bowsprit_core::dialect::{Dialect, parse_error};
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
+use bowsprit_core::flow::{End, SkipReason, Step, Terms, WaitReason};
 use bowsprit_core::headroom;
-use bowsprit_core::lifecycle::{Event, State};
+use bowsprit_core::plan;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
@@ -26,11 +27,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Ve
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
-use super::dispatch::local_limit;
 use super::headers;
 use super::in_flight::InFlight;
 use super::refuse::{self, Refusal, X_SHOULD_RETRY, retry_after, should_retry};
+use super::respond::{internal, local_limit};
 use super::route::clip;
+use super::serve::{Candidate, Places, Prepare};
 use super::story::Story;
 use super::stream::{Relay, Started};
 use super::take::{Limits, Taken, take};
@@ -39,7 +41,7 @@ use crate::body::Body;
 use crate::keys::Chosen;
 use crate::limits::ERROR_BODY;
 use crate::live::{Live, Upstream};
-use crate::state::{Lease, PASS_THROUGH, Refused, Turn};
+use crate::state::{Lease, PASS_THROUGH};
 use crate::time::unix_millis;
 use crate::upstream::{Answer, AnswerBody, Fault, Outgoing, Sending, Stalled, UploadError};
 
@@ -157,12 +159,7 @@ impl Passing<'_> {
         }
         story.upstream = Some(Arc::clone(self.upstream));
         story.model = Some(PASS_THROUGH.into());
-        let lease = self.place(story).await?;
-        let key = self.key(story)?;
-        story.event(match story.state() {
-            State::RateLimited => Event::Permitted { candidate: 0 },
-            _ => Event::Dispatched { candidate: 0 },
-        });
+        let (lease, key) = self.place(story).await?;
         // Without the key: what these endpoints think of it decides nothing.
         let mut in_flight = InFlight::new(self.app, self.upstream, PASS_THROUGH, lease, None, 0);
         let has_body = !body.is_end_stream();
@@ -188,54 +185,61 @@ impl Passing<'_> {
         self.take_answer(answer, sending, in_flight, key, story).await
     }
 
-    /// A place at the provider, waited for if the configuration says so.
-    async fn place(&self, story: &mut Story) -> Result<Lease, Refusal> {
+    /// A place and a key at the provider, waited for if the configuration says so: a flow of one candidate.
+    async fn place(&self, story: &mut Story) -> Result<(Lease, Option<Chosen>), Refusal> {
         let provider = &self.upstream.provider;
-        let give_up_at = story.now() + provider.max_wait;
-        let mut turn: Option<Turn> = None;
+        let model: Arc<str> = PASS_THROUGH.into();
+        let candidates = [Candidate::new(self.upstream, &model)];
+        let planned = plan::Candidate {
+            provider: Arc::clone(provider),
+            model,
+            reason: plan::Reason::PassThrough,
+        };
+        story.flow.planned(&[planned], Terms::default());
+        let mut places = Places::new(self.app, &candidates, Prepare::AsItCame);
         loop {
-            let now = story.now();
-            let place = match &turn {
-                None => self.upstream.state.admit(PASS_THROUGH, 0, now),
-                Some(turn) => turn.admit(PASS_THROUGH, 0, now),
-            };
-            let limited = match place {
-                Ok(lease) => return Ok(lease),
-                Err(Refused::CircuitOpen(retry_in)) => {
-                    let text = format!(
-                        "{}'s other endpoints have failed too often: circuit_open",
-                        provider.name
-                    );
-                    let wait = retry_in.unwrap_or(Duration::from_secs(1));
-                    return Err(Refusal::new(Code::ExtAllUnavailable, text).retry_after(Some(wait)));
+            match story.flow.next(&mut places, story.now()) {
+                Step::Wait {
+                    candidate,
+                    reason: WaitReason::Limit,
+                    most,
+                } => {
+                    let began = story.now();
+                    places.wait_in_line(candidate, most).await;
+                    places.count_wait(candidate, story.waited() - began);
                 }
-                Err(Refused::Limited(limited)) => limited,
-            };
-            if turn.is_none() {
-                self.upstream.state.count_limited(limited.which);
+                Step::Wait { most, .. } => {
+                    tokio::time::sleep(most).await;
+                    story.waited();
+                }
+                Step::Attempt { candidate, .. } => {
+                    let asked = candidates.get(candidate).ok_or_else(internal)?;
+                    story.sent(&asked.upstream, &asked.model);
+                    return places.take(candidate).ok_or_else(internal);
+                }
+                Step::Respond(End::Limited { limited, .. }) => return Err(local_limit(&provider.name, limited)),
+                Step::Respond(_) | Step::Await { .. } => return Err(self.no_place(story)),
             }
-            let left = give_up_at - now;
-            let wait = match (provider.on_limit, limited.retry_in) {
-                (OnLimit::Wait, Some(wait)) if wait <= left => wait,
-                (OnLimit::Wait, None) if !left.is_zero() => left,
-                _ => return Err(local_limit(&provider.name, limited)),
-            };
-            if matches!(story.state(), State::Idle | State::Validating) {
-                story.event(Event::Limited { wait: limited.retry_in });
-            }
-            turn.get_or_insert_with(|| self.upstream.state.queue()).wait(wait).await;
-            let waited = story.waited() - now;
-            self.upstream.state.count_wait(waited);
         }
     }
 
-    fn key(&self, story: &Story) -> Result<Option<Chosen>, Refusal> {
-        let provider = &self.upstream.provider;
-        let chosen = self.upstream.state.choose_key(&provider.base_url, &[], story.now());
-        chosen.map_err(|_| {
-            let text = format!("no usable key for {}; see /health on the admin port", provider.name);
-            Refusal::new(Code::AuthKeyMissing, text)
-        })
+    fn no_place(&self, story: &Story) -> Refusal {
+        let name = &self.upstream.provider.name;
+        let Some(skip) = story.flow.skips().last() else {
+            return internal();
+        };
+        match skip.reason {
+            SkipReason::Limited(limited) => local_limit(name, limited),
+            SkipReason::NoCredential => {
+                let text = format!("no usable key for {name}; see /health on the admin port");
+                Refusal::new(Code::AuthKeyMissing, text)
+            }
+            reason => {
+                let text = format!("{name}'s other endpoints have failed too often: {}", reason.as_str());
+                let wait = skip.retry_in.unwrap_or(Duration::from_secs(1));
+                Refusal::new(Code::ExtAllUnavailable, text).retry_after(Some(wait))
+            }
+        }
     }
 
     /// Sends and waits for the head of the answer. While the body flows only silence counts, as a large file takes its
@@ -290,7 +294,7 @@ impl Passing<'_> {
             in_flight.finish(story.now(), Ended::Answered, None, None);
             return Ok(Passed::Whole(Box::new(head), Bytes::new(), None, None));
         }
-        story.event(Event::StreamOpened);
+        story.flow.answered(0, true);
         let started = Started {
             body,
             watch: None,
@@ -392,9 +396,8 @@ impl Passing<'_> {
                 match code {
                     None => {
                         story.head_sent(head.status);
-                        story.completed(Event::Answered {
-                            bytes: body.len() as u64,
-                        });
+                        story.flow.answered(0, false);
+                        story.completed(body.len() as u64);
                     }
                     Some(code) => {
                         head.headers.insert(X_SHOULD_RETRY, should_retry(code.retryable()));

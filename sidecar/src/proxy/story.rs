@@ -1,6 +1,6 @@
 //! How requests end: each exactly once, in metrics and in the access log.
 //!
-//! A [`Story`] is made with the request and carries its lifecycle machine, which decides what its end is called. It is
+//! A [`Story`] is made with the request and carries its flow, which decides what its end is called. It is
 //! settled by whoever ends it. If it is dropped unsettled, the caller has gone (or the code panicked), and it settles
 //! itself as such: there is no way out of a request that is not counted.
 
@@ -10,7 +10,8 @@ use std::time::Duration;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::Code;
-use bowsprit_core::lifecycle::{Cancel, Event, Machine, Outcome, State};
+use bowsprit_core::flow::{Cancel, Flow};
+use bowsprit_core::record::Outcome;
 use http::StatusCode;
 
 use super::id::{RequestId, TraceId};
@@ -26,8 +27,16 @@ pub struct Story {
     id: RequestId,
     dialect: Dialect,
     operation: &'static str,
-    machine: Machine,
+    /// Decides what follows, and what the end is called.
+    pub flow: Flow,
     begun: Moment,
+    /// The present or last attempt went out then.
+    attempted: Option<Moment>,
+    /// The first content was sent on after so long.
+    first_token: Option<Duration>,
+    /// Bytes of the answer that were sent to the caller.
+    bytes: u64,
+    caller_retries: u32,
     pace: Pace,
     /// The caller's trace.
     pub trace: Option<TraceId>,
@@ -53,8 +62,12 @@ impl Story {
         app.metrics.traffic.begun(dialect);
         let pace = Pace::begin(app.clock);
         Box::new(Self {
-            machine: Machine::new(id.as_str()),
+            flow: Flow::received(),
             id,
+            attempted: None,
+            first_token: None,
+            bytes: 0,
+            caller_retries: 0,
             dialect,
             operation,
             begun: pace.now(),
@@ -96,9 +109,18 @@ impl Story {
     /// Goes on at the pace of the attempt that counts.
     pub(super) fn resume(&mut self, pace: Pace) {
         self.pace = pace;
-        if let Some(at) = self.pace.take_opened() {
-            self.step(Event::StreamOpened, at);
-        }
+    }
+
+    /// An attempt goes out to this model.
+    pub(super) fn sent(&mut self, upstream: &Arc<Upstream>, model: &Arc<str>) {
+        self.attempted = Some(self.now());
+        self.answered_by(upstream, model);
+    }
+
+    /// This model is the one that counts.
+    pub(super) fn answered_by(&mut self, upstream: &Arc<Upstream>, model: &Arc<str>) {
+        self.upstream = Some(Arc::clone(upstream));
+        self.model = Some(Arc::clone(model));
     }
 
     /// Its id.
@@ -116,55 +138,28 @@ impl Story {
         &self.app
     }
 
-    /// A second attempt was made beside the first.
-    pub fn hedged(&self) -> bool {
-        self.machine.context().hedges > 0
-    }
-
     /// The caller's SDK made this request before, so often.
     pub fn retried_before(&mut self, times: u32) {
-        self.machine.metadata_mut().caller_retries = times;
+        self.caller_retries = times;
     }
 
     /// How often the caller's SDK made this request before.
     pub fn caller_retries(&self) -> u32 {
-        self.machine.context().metadata.caller_retries
-    }
-
-    /// Attempts made.
-    pub fn attempts(&self) -> u32 {
-        self.machine.context().attempts
+        self.caller_retries
     }
 
     /// How long ago the present or last attempt began.
     pub fn attempt_took(&self) -> Duration {
-        let begun = self.machine.context().timings.attempted;
-        begun.map_or(Duration::ZERO, |begun| self.now() - begun)
+        self.attempted.map_or(Duration::ZERO, |begun| self.now() - begun)
     }
 
-    /// Where it stands.
-    pub fn state(&self) -> State {
-        self.machine.state()
-    }
-
-    /// How many attempts it may take in all.
-    pub fn allow_attempts(&mut self, most: u32) {
-        self.machine.allow_attempts(most);
-    }
-
-    /// Something happened. What the lifecycle does not allow is a bug: it is counted and told, and changes nothing.
-    pub fn event(&mut self, event: Event) {
-        if self.machine.state() == State::Idle {
-            // Told late, when it is known whether a stream is wanted, with the time at which it happened.
-            self.step(Event::Received { streaming: self.stream }, self.begun);
-        }
-        self.step(event, self.now());
-    }
-
-    fn step(&mut self, event: Event, now: Moment) {
-        if let Err(illegal) = self.machine.on(event, now) {
-            self.app.metrics.traffic.illegal_event();
-            tracing::error!(request_id = self.id.as_str(), %illegal, "lifecycle");
+    /// Part of the answer was sent on; `is_content`: a token, a tool call, a refusal.
+    pub fn chunk(&mut self, bytes: u64, is_content: bool) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.flow.chunk(is_content);
+        if is_content {
+            let elapsed = self.now() - self.begun;
+            self.first_token.get_or_insert(elapsed);
         }
     }
 
@@ -184,17 +179,23 @@ impl Story {
         }
     }
 
-    /// Answered in full: `Answered` or `StreamEnded`.
-    pub fn completed(mut self: Box<Self>, end: Event) {
-        self.event(end);
+    /// A provider's answer is here whole, with so many bytes.
+    pub fn completed(mut self: Box<Self>, bytes: u64) {
+        self.chunk(bytes, true);
+        self.settle();
+    }
+
+    /// A provider's stream has ended as its API says it must.
+    pub fn stream_ended(mut self: Box<Self>) {
+        self.flow.stream_ended();
         self.settle();
     }
 
     /// Answered by ourselves, without any provider.
     pub fn served(mut self: Box<Self>, status: StatusCode, bytes: u64) {
         self.status = status.as_u16();
-        self.event(Event::Dispatched { candidate: 0 });
-        self.event(Event::Answered { bytes });
+        self.bytes = bytes;
+        self.flow.served();
         self.settle();
     }
 
@@ -207,15 +208,10 @@ impl Story {
     }
 
     fn fail(&mut self, code: Code) {
-        let refused = matches!(
-            self.machine.state(),
-            State::Idle | State::Validating | State::RateLimited
-        );
-        self.event(match code {
-            Code::SysDraining => Event::Cancelled(Cancel::Drain),
-            code if refused => Event::Rejected { code },
-            code => Event::GaveUp { code },
-        });
+        match code {
+            Code::SysDraining => self.flow.cancelled(Cancel::Drain),
+            code => self.flow.rejected(code),
+        }
         self.settle();
     }
 
@@ -224,11 +220,19 @@ impl Story {
             return;
         }
         let elapsed = self.now() - self.begun;
-        let context = self.machine.context();
-        let outcome = context.outcome.unwrap_or(Outcome::OwnError);
-        let code = context.code.map_or("", Code::as_str);
+        let illegal = self.flow.illegal_changes();
+        if illegal > 0 {
+            self.app.metrics.traffic.illegal_changes(illegal);
+            tracing::error!(
+                request_id = self.id.as_str(),
+                illegal,
+                "a change of state outside the table"
+            );
+        }
+        let outcome = self.flow.outcome().unwrap_or(Outcome::OwnError);
+        let code = self.flow.code().map_or("", Code::as_str);
         let traffic = &self.app.metrics.traffic;
-        traffic.left(context.bytes);
+        traffic.left(self.bytes);
         if outcome == Outcome::Ok {
             traffic.answered(elapsed);
         } else {
@@ -247,19 +251,19 @@ impl Story {
                     .map_or("", |upstream| upstream.provider.name.as_str()),
                 model: self.model.as_deref().unwrap_or(""),
                 stream: self.stream,
-                attempts: context.attempts,
-                hedged: context.hedges > 0,
-                caller_retries: context.metadata.caller_retries,
+                attempts: self.flow.attempts(),
+                hedged: self.flow.hedges() > 0,
+                caller_retries: self.caller_retries,
                 outcome: outcome.as_str(),
                 code,
-                state: self.machine.state().as_str(),
+                state: self.flow.state().as_str(),
                 status: self.status,
                 duration: elapsed,
-                first_token: context.timings.to_first_token().filter(|_| self.stream),
+                first_token: self.first_token.filter(|_| self.stream),
                 overhead: self
                     .overhead
                     .unwrap_or_else(|| elapsed.saturating_sub(self.pace.waits())),
-                answer_bytes: context.bytes,
+                answer_bytes: self.bytes,
                 input_tokens: self.usage.as_ref().map(|usage| usage.input),
                 cached_tokens: self
                     .usage
@@ -282,7 +286,7 @@ impl Drop for Story {
             self.status = 500;
             self.fail(Code::SysInternal);
         } else {
-            self.event(Event::Cancelled(Cancel::Caller));
+            self.flow.cancelled(Cancel::Caller);
             self.settle();
         }
     }

@@ -13,7 +13,6 @@ use std::time::Duration;
 use bowsprit_core::classify::Ended;
 use bowsprit_core::dialect::{ErrorView, Pushed, Stream, StreamError};
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
-use bowsprit_core::lifecycle::Event;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use hyper::body::SizeHint;
@@ -73,10 +72,7 @@ impl Relay {
         let now = Instant::now();
         let content = started.watch.as_ref().is_none_or(Stream::content_started);
         for chunk in &started.held {
-            story.event(Event::Chunk {
-                bytes: chunk.len() as u64,
-                content,
-            });
+            story.chunk(chunk.len() as u64, content);
         }
         if content {
             story.content_shown();
@@ -174,10 +170,7 @@ impl Relay {
 
     fn note(&mut self, bytes: usize, content: bool) {
         if let Some((story, _)) = &mut self.told {
-            story.event(Event::Chunk {
-                bytes: bytes as u64,
-                content,
-            });
+            story.chunk(bytes as u64, content);
         }
     }
 
@@ -200,7 +193,7 @@ impl Relay {
         };
         story.usage = self.watch.as_ref().and_then(Stream::usage);
         in_flight.finish(story.tick(), Ended::Answered, story.usage.as_ref(), None);
-        story.completed(Event::StreamEnded);
+        story.stream_ended();
     }
 
     /// Whether the provider's end mark was seen.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bowsprit_core::config::Provider;
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::Code;
-use bowsprit_core::lifecycle::Outcome;
+use bowsprit_core::record::Outcome;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -315,9 +315,9 @@ impl Traffic {
         self.first_token.observe(elapsed.as_secs_f64());
     }
 
-    /// Counts an event that a lifecycle refused.
-    pub fn illegal_event(&self) {
-        self.illegal_events.inc();
+    /// Counts changes of a request's state that its life does not know.
+    pub fn illegal_changes(&self, changes: u32) {
+        self.illegal_events.inc_by(u64::from(changes));
     }
 
     /// A request has left, with so much of an answer.

@@ -28,13 +28,15 @@ async fn leaving_during_a_backoff_sends_nothing_more() {
     .await;
     bed.claude.always(Behaviour::status(500));
     let asking = ask(&bed, "claude-sonnet-4-5", false);
-    bed.until("it waits to try again", || async {
-        bed.family("bowsprit_retries_total").await == 1.0
+    bed.until("its attempt has failed, and it waits to try again", || async {
+        bed.family("bowsprit_attempts_total").await == 1.0
     })
     .await;
     asking.abort();
     one_cancelled(&bed).await;
     assert_eq!(count(&bed.claude), 1);
+    let retries = bed.family("bowsprit_retries_total").await;
+    assert!(retries == 0.0, "what was not sent is not counted: {retries}");
 }
 
 #[tokio::test]

@@ -45,6 +45,41 @@ async fn several_keys_share_the_work() {
 }
 
 #[tokio::test]
+async fn attempts_are_as_many_as_allowed_however_few_keys_there_are() {
+    let mut bed = Bed::providers();
+    for name in ["first", "second"] {
+        std::fs::write(bed.dir.path().join(format!("{name}.key")), format!("sk-{name}-key")).unwrap();
+    }
+    let keys = two_keys(bed.dir.path());
+    bed.write_config(&|name: &str, spec: &mut Value| {
+        keys(name, spec);
+        spec["retry"] = json!({"maxAttempts": 4, "backoff": {"base": "1ms", "max": "2ms"}});
+    });
+    bed.start(&[]);
+    bed.claude.always(Behaviour::status(503));
+    bed.gemini.always(Behaviour::status(503));
+    bed.openai.always(Behaviour::status(503));
+    bed.chat().await;
+    assert_eq!(count(&bed.claude), 4);
+    let used: Vec<_> = bed
+        .claude
+        .requests()
+        .iter()
+        .filter_map(|request| request.key.clone())
+        .collect();
+    assert_eq!(
+        used[..2].iter().collect::<BTreeSet<_>>().len(),
+        2,
+        "an untried key first: {used:?}"
+    );
+    let retries = bed
+        .metric(r#"bowsprit_retries_total{provider="claude",code="EXT_OVERLOADED"}"#)
+        .await;
+    assert!((retries - 3.0).abs() < 0.5, "{retries} retries counted");
+    bed.balanced().await;
+}
+
+#[tokio::test]
 async fn a_refused_key_is_set_aside_and_the_other_one_answers_the_same_request() {
     let bed = bed_with_two_keys();
     bed.claude

@@ -1,0 +1,221 @@
+//! What the caller hears: a provider's answer, the last provider's own error, or why there is no answer.
+
+use std::time::Duration;
+
+use bowsprit_core::clock::Moment;
+use bowsprit_core::fault::Code;
+use bowsprit_core::flow::{Skip, SkipReason};
+use bowsprit_core::limiter::Limited;
+use bowsprit_core::plan::{Plan, Skipped, Why};
+use http::Response;
+
+use super::admit::Call;
+use super::attempt::{Failure, Success};
+use super::headers;
+use super::refuse::{self, Refusal, X_SHOULD_RETRY, retry_after, should_retry};
+use super::route::clip;
+use super::serve::Candidate;
+use super::story::Story;
+use super::stream::Relay;
+use crate::body::Body;
+use crate::failpoint;
+use crate::live::Live;
+
+/// What serving a request came to.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one per request, and it is taken apart at once"
+)]
+pub(super) enum Answer {
+    /// A provider's answer, whole or begun.
+    Success {
+        /// The candidate that gave it.
+        candidate: usize,
+        /// The answer.
+        success: Success,
+    },
+    /// The failure that counts.
+    Failed {
+        /// The candidate that failed.
+        candidate: usize,
+        /// How.
+        failure: Box<Failure>,
+    },
+    /// A refusal of ours.
+    Refused(Refusal),
+    /// Nobody could be asked.
+    Nobody,
+}
+
+/// What was asked, of whom.
+pub(super) struct Asked<'a> {
+    /// The request.
+    pub call: &'a Call,
+    /// The configuration it was planned with.
+    pub live: &'a Live,
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// The plan's candidates.
+    pub candidates: &'a [Candidate],
+}
+
+/// The response to the app.
+pub(super) fn respond(story: Box<Story>, answer: Answer, asked: &Asked<'_>) -> Response<Body> {
+    match answer {
+        Answer::Success { candidate, success } => answered(story, success, asked, candidate),
+        Answer::Failed { candidate, failure } => failed(story, *failure, asked, candidate),
+        Answer::Refused(refusal) => refuse::answer(story, &refusal),
+        Answer::Nobody => {
+            let refusal = nobody(&story, asked);
+            refuse::answer(story, &refusal)
+        }
+    }
+}
+
+fn answered(mut story: Box<Story>, success: Success, asked: &Asked<'_>, candidate: usize) -> Response<Body> {
+    let Some(candidate) = asked.candidates.get(candidate) else {
+        return refuse::answer(story, &internal());
+    };
+    let dropped = candidate.prepared().map_or(&[][..], |prepared| &prepared.dropped);
+    match success {
+        Success::Whole { mut head, body, usage } => {
+            headers::sign(&mut head.headers, &story, &candidate.upstream, dropped);
+            story.usage = usage;
+            story.head_sent(head.status);
+            story.completed(body.len() as u64);
+            Response::from_parts(head, Body::Whole(body))
+        }
+        Success::Flowing {
+            mut head,
+            started,
+            in_flight,
+        } => {
+            headers::sign(&mut head.headers, &story, &candidate.upstream, dropped);
+            story.head_sent(head.status);
+            let body = Body::Relay(Relay::new(*started, story, in_flight));
+            Response::from_parts(head, failpoint::stream(&asked.call.headers, body))
+        }
+    }
+}
+
+/// The provider's own error where it speaks the caller's dialect, else ours.
+fn failed(story: Box<Story>, failure: Failure, asked: &Asked<'_>, candidate: usize) -> Response<Body> {
+    let Some(candidate) = asked.candidates.get(candidate) else {
+        return refuse::answer(story, &internal());
+    };
+    let upstream = &candidate.upstream;
+    let Failure {
+        code,
+        exact,
+        message,
+        retry_after: wait,
+        original,
+        ..
+    } = failure;
+    if let Some((status, mut head, body)) = original {
+        headers::sign(&mut head, &story, upstream, &[]);
+        // A provider that says it itself knows best.
+        head.entry(X_SHOULD_RETRY)
+            .or_insert_with(|| should_retry(code.retryable()));
+        if let Some(wait) = wait
+            && !head.contains_key(http::header::RETRY_AFTER)
+        {
+            head.insert(http::header::RETRY_AFTER, retry_after(wait));
+        }
+        story.failed(code, status);
+        let mut response = Response::new(Body::Whole(body));
+        *response.status_mut() = status;
+        *response.headers_mut() = head;
+        return response;
+    }
+    let text = format!("provider {}: {message}", candidate.name());
+    let mut refusal = Refusal::new(code, text).retry_after(wait);
+    refusal.exact = exact;
+    let mut response = refuse::bare(story.dialect(), story.id(), &refusal);
+    headers::sign(response.headers_mut(), &story, upstream, &[]);
+    story.failed(code, response.status());
+    response
+}
+
+/// Why nobody was asked: each candidate's own reason.
+fn nobody(story: &Story, asked: &Asked<'_>) -> Refusal {
+    let model = clip(&asked.call.model);
+    let serving = |skipped: &&Skipped| !matches!(skipped.why, Why::NoModel | Why::NotHere);
+    let skipped: Vec<&Skipped> = asked.plan.skipped.iter().filter(serving).collect();
+    if asked.plan.candidates.is_empty() && skipped.is_empty() {
+        return no_model(asked.live, model);
+    }
+    let skips = story.flow.skips();
+    let name = |skip: &Skip| asked.candidates.get(skip.candidate).map_or("", Candidate::name);
+    let limits = skips.iter().filter_map(|skip| match skip.reason {
+        SkipReason::Limited(limited) => Some(limited),
+        _ => None,
+    });
+    if let Some(limited) = limits.min_by_key(|limited| limited.retry_in) {
+        let names: Vec<&str> = skips.iter().map(name).collect();
+        return local_limit(&names.join(", "), limited);
+    }
+    if skips.iter().all(|skip| skip.reason == SkipReason::NoCredential)
+        && skipped.iter().all(|skipped| skipped.why == Why::NoKey)
+    {
+        let names = skips
+            .iter()
+            .map(name)
+            .chain(skipped.iter().map(|skipped| skipped.provider.as_str()));
+        let names: Vec<&str> = names.collect();
+        let text = format!("no usable key for {}; see /health on the admin port", names.join(", "));
+        return Refusal::new(
+            closed(asked.live, &names, story.now()).unwrap_or(Code::AuthKeyMissing),
+            text,
+        );
+    }
+    let waits = skips
+        .iter()
+        .map(|skip| skip.retry_in)
+        .chain(skipped.iter().map(|s| s.retry_in));
+    let wait = waits.flatten().min().unwrap_or(Duration::from_secs(1));
+    let planned = skipped
+        .iter()
+        .map(|skipped| (skipped.provider.as_str(), skipped.why.as_str()));
+    let tried = skips.iter().map(|skip| (name(skip), skip.reason.as_str()));
+    let reasons: Vec<String> = planned
+        .chain(tried)
+        .map(|(name, why)| format!("{name} ({why})"))
+        .collect();
+    let text = format!("no provider can answer for {model:?} now: {}", reasons.join(", "));
+    Refusal::new(Code::ExtAllUnavailable, text).retry_after(Some(wait))
+}
+
+/// Why none of these providers has a key, where all their keys rest for one reason that no retry mends.
+fn closed(live: &Live, providers: &[&str], now: Moment) -> Option<Code> {
+    let upstreams = live.upstreams().iter();
+    let mut reasons = upstreams
+        .filter(|upstream| providers.contains(&upstream.provider.name.as_str()))
+        .map(|upstream| upstream.state.closed(now));
+    let first = reasons.next()??;
+    reasons.all(|reason| reason == Some(first)).then_some(first)
+}
+
+fn no_model(live: &Live, asked: &str) -> Refusal {
+    let served: Vec<&str> = live.served.iter().take(50).map(String::as_str).collect();
+    let text = if served.is_empty() {
+        format!("no provider serves {asked:?}: no model is configured for this pod")
+    } else {
+        format!("no provider serves {asked:?}; served are {}", served.join(", "))
+    };
+    let mut refusal = Refusal::new(Code::ResModelNotFound, text);
+    refusal.param = Some("model".into());
+    refusal
+}
+
+/// A limit of `rateLimits` is reached.
+pub(super) fn local_limit(provider: &str, limited: Limited) -> Refusal {
+    let which = crate::state::limit_name(limited.which);
+    let text = format!("the limit rateLimits.{which} of {provider} is reached");
+    Refusal::new(Code::RateLocalLimit, text).retry_after(Some(limited.retry_in.unwrap_or(Duration::from_secs(1))))
+}
+
+/// A bug of ours.
+pub(super) fn internal() -> Refusal {
+    Refusal::new(Code::SysInternal, "the sidecar lost track of this request")
+}

@@ -1,0 +1,426 @@
+//! Serving an admitted request: `core::flow` says what is next, and this loop does it (waits, sends attempts, awaits what is
+//! out) until there is something to answer with. It decides nothing itself.
+//!
+//! What happens when a provider fails is told in this order: [`super::attempt`] (what happened), `core::classify` (what it
+//! means), `core::flow::retry` (what follows), [`super::respond`] (what the caller hears), [`super::story`] (what is told).
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bowsprit_core::clock::Moment;
+use bowsprit_core::fault::Code;
+use bowsprit_core::flow::retry::{self, Next, Why};
+use bowsprit_core::flow::{End, SkipReason, Step, Terms, WaitReason};
+use bowsprit_core::plan::{self, Plan};
+use bowsprit_core::record::AttemptKind;
+use bowsprit_crds::model_route::MidStreamFailover;
+use futures::future::OptionFuture;
+use http::Response;
+use tokio::time::Instant;
+
+use super::admit::{Call, Kind};
+use super::attempt::{Attempt, Failure, Ran, Success};
+use super::hedges::{Hedge, Outcome};
+use super::id::{RequestId, TraceId};
+use super::in_flight::InFlight;
+use super::refuse::Refusal;
+use super::respond::{self, Answer, Asked};
+use super::route::clip;
+use super::story::Story;
+use crate::app::App;
+use crate::body::Body;
+use crate::live::Live;
+use crate::telemetry::micros;
+
+mod places;
+
+pub(super) use places::{Candidate, Places, Prepare};
+
+/// Answers an admitted request.
+pub(super) async fn serve(app: &Arc<App>, live: &Arc<Live>, mut story: Box<Story>, call: Box<Call>) -> Response<Body> {
+    let plan = make_plan(live, &call, story.now());
+    let upstreams = |planned: &plan::Candidate| {
+        let upstream = live.upstream(&planned.provider)?;
+        Some(Candidate::new(upstream, &planned.model))
+    };
+    let candidates: Vec<Candidate> = plan.candidates.iter().filter_map(upstreams).collect();
+    let hedge = plan.route.as_ref().and_then(|route| route.hedge);
+    let terms = Terms {
+        sdk_retries: story.caller_retries(),
+        hedge: hedge.filter(|_| call.kind == Kind::Generate),
+    };
+    story.flow.planned(&plan.candidates, terms);
+    let mut serving = Serving {
+        app,
+        call: &call,
+        plan: &plan,
+        candidates: &candidates,
+        places: Places::new(
+            app,
+            &candidates,
+            Prepare::Translate {
+                call: &call,
+                route: plan.route.as_deref(),
+            },
+        ),
+        out: [None, None],
+        failures: Vec::new(),
+        skips_told: 0,
+    };
+    // Dropped whole if the drain's deadline passes: the attempts' connections close, their places are given back.
+    let answer = tokio::select! {
+        biased;
+        answer = serving.run(&mut story) => answer,
+        () = app.drain.was_cut() => Answer::Refused(Refusal::draining()),
+    };
+    let asked = Asked {
+        call: &call,
+        live,
+        plan: &plan,
+        candidates: &candidates,
+    };
+    respond::respond(story, answer, &asked)
+}
+
+/// The candidates of a request, as the providers stand now.
+fn make_plan(live: &Live, call: &Call, now: Moment) -> Plan {
+    let view = places::Standing { live, call, now };
+    plan::plan(&live.config, call.dialect, &call.model, &view, &mut fastrand::f64)
+}
+
+/// An attempt that is out.
+struct Out<'a> {
+    candidate: usize,
+    at: Moment,
+    /// Of a hedge: counted once, whatever becomes of it.
+    counted: Option<Hedge<'a>>,
+}
+
+struct Serving<'a> {
+    app: &'a Arc<App>,
+    call: &'a Call,
+    plan: &'a Plan,
+    candidates: &'a [Candidate],
+    places: Places<'a>,
+    /// The attempts that are out: the first, and a hedge.
+    out: [Option<Out<'a>>; 2],
+    /// The last failure at each candidate.
+    failures: Vec<(usize, Box<Failure>)>,
+    skips_told: usize,
+}
+
+impl<'a> Serving<'a> {
+    async fn run(&mut self, story: &mut Story) -> Answer {
+        let id = story.id().clone();
+        let mut first = pin!(OptionFuture::from(None));
+        // Boxed: what few requests need must not weigh on all of them.
+        let mut second = None;
+        loop {
+            let step = story.flow.next(&mut self.places, story.now());
+            self.tell_skips(story);
+            match step {
+                Step::Wait {
+                    candidate,
+                    reason,
+                    most,
+                } => self.wait(story, candidate, reason, most).await,
+                Step::Attempt { candidate, kind, .. } => {
+                    let Some(attempt) = self.attempt(story, &id, candidate, kind) else {
+                        return Answer::Refused(respond::internal());
+                    };
+                    let ran = attempt.run(story.pace());
+                    if kind == AttemptKind::Hedge {
+                        second = Some(Box::pin(ran));
+                    } else {
+                        first.set(OptionFuture::from(Some(ran)));
+                    }
+                }
+                Step::Await { until } => {
+                    let alarm = until.map(|until| self.app.clock.instant(until));
+                    let ran = match what_ends(first.as_mut(), second.as_mut(), alarm).await {
+                        Ends::First(ran) => {
+                            first.set(OptionFuture::from(None));
+                            self.ended(story, ran, 0)
+                        }
+                        Ends::Second(ran) => {
+                            second = None;
+                            self.ended(story, ran, 1)
+                        }
+                        Ends::Alarm => {
+                            story.waited();
+                            None
+                        }
+                    };
+                    // The other attempt, if one is out, is dropped with this loop: that closes its connection.
+                    if let Some((candidate, success)) = ran {
+                        return Answer::Success { candidate, success };
+                    }
+                }
+                Step::Respond(end) => return self.no_answer(end),
+            }
+        }
+    }
+
+    async fn wait(&mut self, story: &mut Story, candidate: usize, reason: WaitReason, most: Duration) {
+        let began = story.now();
+        match reason {
+            WaitReason::Limit => self.places.wait_in_line(candidate, most).await,
+            WaitReason::Headroom | WaitReason::Backoff => tokio::time::sleep(most).await,
+        }
+        let waited = story.waited() - began;
+        if reason == WaitReason::Limit {
+            self.places.count_wait(candidate, waited);
+        }
+    }
+
+    /// The attempt that the flow sends now, with the place that was taken for it.
+    fn attempt<'b>(
+        &mut self,
+        story: &mut Story,
+        id: &'b RequestId,
+        candidate: usize,
+        kind: AttemptKind,
+    ) -> Option<Attempt<'b>>
+    where
+        'a: 'b,
+    {
+        let asked = self.candidates.get(candidate)?;
+        let prepared = asked.prepared()?;
+        let (lease, key) = self.places.take(candidate)?;
+        let name = asked.upstream.state.name();
+        let mut counted = None;
+        match kind {
+            AttemptKind::Hedge => counted = Some(self.app.metrics.hedges.sent(name)),
+            AttemptKind::Retry => {
+                let code = self
+                    .failure_at(candidate)
+                    .map_or(Code::SysInternal, |failure| failure.code);
+                self.app.metrics.traffic.retried(name, code);
+            }
+            _ => {}
+        }
+        story.sent(&asked.upstream, &asked.model);
+        let slot = usize::from(kind == AttemptKind::Hedge);
+        if let Some(slot) = self.out.get_mut(slot) {
+            *slot = Some(Out {
+                candidate,
+                at: story.now(),
+                counted,
+            });
+        }
+        let input_tokens = self.call.input_tokens;
+        let in_flight = InFlight::new(self.app, &asked.upstream, &asked.model, lease, key, input_tokens)
+            .forwarding(self.call.kind != Kind::Generate);
+        Some(Attempt {
+            call: self.call,
+            id,
+            hold: self.holds(),
+            prepared,
+            upstream: &asked.upstream,
+            in_flight,
+        })
+    }
+
+    /// Whether streams are held until their first content, so that a failure before it can still be answered by another.
+    fn holds(&self) -> bool {
+        let route = self.plan.route.as_ref();
+        route.is_none_or(|route| route.mid_stream_failover == MidStreamFailover::Restart)
+    }
+
+    /// One of the attempts that are out has come to its end: with an answer, or the flow is told of its failure.
+    fn ended(&mut self, story: &mut Story, ran: Ran, slot: usize) -> Option<(usize, Success)> {
+        let out = self.out.get_mut(slot)?.take()?;
+        let other = self.out.iter().flatten().next().map(|other| other.candidate);
+        let Ran { result, pace } = ran;
+        let candidate = out.candidate;
+        self.note_latency(&out, result.is_ok(), pace.now());
+        match result {
+            Ok(success) => {
+                story.resume(pace);
+                story
+                    .flow
+                    .answered(candidate, matches!(success, Success::Flowing { .. }));
+                if let Some(asked) = self.candidates.get(candidate) {
+                    story.answered_by(&asked.upstream, &asked.model);
+                }
+                let outcome = if slot == 1 { Outcome::Won } else { Outcome::Lost };
+                let hedge = self
+                    .out
+                    .iter_mut()
+                    .flatten()
+                    .chain([&mut { out }])
+                    .find_map(|out| out.counted.take());
+                if let Some(counted) = hedge {
+                    counted.ended(outcome);
+                }
+                Some((candidate, success))
+            }
+            Err(failure) => {
+                if other.is_none() {
+                    story.resume(pace);
+                } else {
+                    story.tick();
+                }
+                if let Some(counted) = out.counted {
+                    counted.ended(Outcome::Failed);
+                }
+                self.failed(story, candidate, failure);
+                None
+            }
+        }
+    }
+
+    fn failed(&mut self, story: &mut Story, candidate: usize, failure: Box<Failure>) {
+        self.places.failed(candidate, &failure);
+        let failed = retry::Failed {
+            ended: failure.ended,
+            decision: failure.decision,
+            retry_after: failure.retry_after,
+            retry_forbidden: failure.never_again,
+        };
+        let now = story.now();
+        let followed = story
+            .flow
+            .ended(candidate, failed, &mut self.places, now, &mut fastrand::Rng::new());
+        self.log_failure(story, candidate, &failure, followed);
+        if let Some(asked) = self.candidates.get(candidate) {
+            let (traffic, name) = (&self.app.metrics.traffic, asked.upstream.state.name());
+            if let Some((_, Why::BudgetSpent)) = followed {
+                traffic.retry_denied(name);
+            }
+            if let Some((Next::Onward, _)) = followed {
+                traffic.fell_back(name, failure.code.as_str());
+            }
+        }
+        self.failures.retain(|(of, _)| *of != candidate);
+        self.failures.push((candidate, failure));
+    }
+
+    fn failure_at(&self, candidate: usize) -> Option<&Failure> {
+        let found = self.failures.iter().find(|(of, _)| *of == candidate);
+        found.map(|(_, failure)| &**failure)
+    }
+
+    /// Remembers how long an answer took, or had taken when it was given up, where the route hedges by a percentile of it.
+    fn note_latency(&self, out: &Out<'_>, is_answer: bool, now: Moment) {
+        let hedge = self.plan.route.as_ref().and_then(|route| route.hedge);
+        let Some(asked) = self.candidates.get(out.candidate) else {
+            return;
+        };
+        let Some(settings) = hedge.filter(|settings| settings.percentile.is_some()) else {
+            return;
+        };
+        let (state, took) = (&asked.upstream.state, now - out.at);
+        let is_late = || {
+            let delay = state.hedge_delay(&asked.model, self.call.stream, &settings, now);
+            delay.is_some_and(|delay| took >= delay)
+        };
+        if is_answer || (out.counted.is_none() && is_late()) {
+            state.took(&asked.model, self.call.stream, took, now);
+        }
+    }
+
+    fn log_failure(&self, story: &Story, candidate: usize, failure: &Failure, followed: Option<(Next, Why)>) {
+        let Some(asked) = self.candidates.get(candidate) else {
+            return;
+        };
+        tracing::info!(
+            request_id = story.id().as_str(),
+            trace_id = story.trace.as_ref().map(TraceId::as_str),
+            attempt = story.flow.attempts(),
+            provider = %asked.upstream.provider.name,
+            model = %asked.model,
+            code = failure.code.as_str(),
+            duration_us = micros(story.attempt_took()),
+            detail = clip(&failure.message),
+            then = match followed {
+                None => "wait for the other",
+                Some((Next::OtherCredential | Next::Again(_), _)) => "again",
+                Some((Next::Onward, _)) => "next provider",
+                Some((Next::Stop, _)) => "give up",
+            },
+            why = followed.map(|(_, why)| why.as_str()),
+            "attempt failed"
+        );
+    }
+
+    /// Logs and counts the candidates that the flow has passed over since the last step.
+    fn tell_skips(&mut self, story: &Story) {
+        let skips = story.flow.skips();
+        for skip in skips.get(self.skips_told..).unwrap_or_default() {
+            let Some(asked) = self.candidates.get(skip.candidate) else {
+                continue;
+            };
+            let (name, why) = (asked.upstream.state.name(), skip.reason.as_str());
+            tracing::debug!(request_id = story.id().as_str(), provider = %name, why, "candidate passed over");
+            if skip.reason == SkipReason::RetryBudget {
+                self.app.metrics.traffic.retry_denied(name);
+            }
+            let is_last = skip.candidate + 1 == self.candidates.len();
+            if !is_last && skip.reason != SkipReason::Unsupported {
+                self.app.metrics.traffic.fell_back(name, why);
+            }
+        }
+        self.skips_told = skips.len();
+    }
+
+    /// Why there is no answer.
+    fn no_answer(&mut self, end: End) -> Answer {
+        match end {
+            End::Failed { candidate } => {
+                let at = self.failures.iter().position(|(of, _)| *of == candidate);
+                match at.map(|at| self.failures.swap_remove(at)) {
+                    Some((_, failure)) => Answer::Failed { candidate, failure },
+                    None => Answer::Refused(respond::internal()),
+                }
+            }
+            End::Limited { candidate, limited } => {
+                let name = self.candidates.get(candidate).map_or("", Candidate::name);
+                Answer::Refused(respond::local_limit(name, limited))
+            }
+            End::Invalid { candidate } => {
+                let error = self.candidates.get(candidate).and_then(Candidate::error);
+                Answer::Refused(error.map_or_else(respond::internal, Refusal::from))
+            }
+            End::Unsupported => {
+                let error = self.candidates.iter().find_map(Candidate::error);
+                Answer::Refused(error.map_or_else(respond::internal, Refusal::from))
+            }
+            End::Nobody => Answer::Nobody,
+            End::Answered { .. } => Answer::Refused(respond::internal()),
+        }
+    }
+}
+
+/// What comes to its end first.
+enum Ends {
+    First(Ran),
+    Second(Ran),
+    Alarm,
+}
+
+async fn what_ends<F: Future<Output = Ran>>(
+    mut first: Pin<&mut OptionFuture<F>>,
+    mut second: Option<&mut Pin<Box<F>>>,
+    alarm: Option<Instant>,
+) -> Ends {
+    let mut alarm = pin!(OptionFuture::from(alarm.map(tokio::time::sleep_until)));
+    poll_fn(|cx| {
+        if let Poll::Ready(Some(ran)) = first.as_mut().poll(cx) {
+            return Poll::Ready(Ends::First(ran));
+        }
+        if let Some(second) = &mut second
+            && let Poll::Ready(ran) = second.as_mut().poll(cx)
+        {
+            return Poll::Ready(Ends::Second(ran));
+        }
+        match alarm.as_mut().poll(cx) {
+            Poll::Ready(Some(())) => Poll::Ready(Ends::Alarm),
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}

@@ -1,0 +1,326 @@
+//! What a request's flow asks of the providers as they stand: fitness, places, credentials, trust, budget.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bowsprit_core::classify::KeyVerdict;
+use bowsprit_core::clock::Moment;
+use bowsprit_core::config::{Provider, Route};
+use bowsprit_core::dialect::RequestError;
+use bowsprit_core::fault::Code;
+use bowsprit_core::flow::{Fit, Pool, Refused};
+use bowsprit_core::hedge;
+use bowsprit_core::plan::{self, Availability, Why};
+
+use super::super::admit::Call;
+use super::super::attempt::Failure;
+use super::super::prepare::{Prepared, prepare};
+use crate::app::App;
+use crate::keys::Chosen;
+use crate::live::{Live, Upstream};
+use crate::state::{self, Lease, NoKey, ProviderState, Turn};
+
+/// A candidate of the plan, with the request as it understands it.
+pub(in crate::proxy) struct Candidate {
+    pub upstream: Arc<Upstream>,
+    pub model: Arc<str>,
+    /// Made when it is its turn.
+    prepared: OnceLock<Result<Prepared, RequestError>>,
+}
+
+impl Candidate {
+    /// A candidate at an upstream.
+    pub(in crate::proxy) fn new(upstream: &Arc<Upstream>, model: &Arc<str>) -> Self {
+        Self {
+            upstream: Arc::clone(upstream),
+            model: Arc::clone(model),
+            prepared: OnceLock::new(),
+        }
+    }
+
+    /// The provider's name.
+    pub(in crate::proxy) fn name(&self) -> &str {
+        &self.upstream.provider.name
+    }
+
+    /// The request as it understands it.
+    pub(in crate::proxy) fn prepared(&self) -> Option<&Prepared> {
+        self.prepared.get()?.as_ref().ok()
+    }
+
+    /// Why it cannot be asked.
+    pub(in crate::proxy) fn error(&self) -> Option<RequestError> {
+        self.prepared.get()?.as_ref().err().cloned()
+    }
+}
+
+/// The providers as they stand for the plan of this request.
+pub(super) struct Standing<'a> {
+    pub live: &'a Live,
+    pub call: &'a Call,
+    pub now: Moment,
+}
+
+impl Standing<'_> {
+    fn of(&self, provider: &Provider) -> Option<&ProviderState> {
+        let mut upstreams = self.live.upstreams().iter();
+        let upstream = upstreams.find(|upstream| std::ptr::eq(Arc::as_ptr(&upstream.provider), provider));
+        upstream.map(|upstream| &*upstream.state)
+    }
+}
+
+impl plan::View for Standing<'_> {
+    fn availability(&self, provider: &Provider, model: &str) -> Availability {
+        let gone = Availability::Unavailable {
+            why: Why::NotHere,
+            retry_in: None,
+        };
+        let state = self.of(provider);
+        state.map_or(gone, |state| state.availability(model, self.call.tokens, self.now))
+    }
+
+    fn score(&self, provider: &Provider) -> f64 {
+        self.of(provider).map_or(0.0, |state| state.score(self.now))
+    }
+}
+
+/// How candidates get their requests.
+pub(in crate::proxy) enum Prepare<'a> {
+    /// Said in each candidate's own dialect.
+    Translate { call: &'a Call, route: Option<&'a Route> },
+    /// Passed on unread: there is one candidate, and it fits.
+    AsItCame,
+}
+
+/// The places of one request.
+pub(in crate::proxy) struct Places<'a> {
+    app: &'a App,
+    candidates: &'a [Candidate],
+    prepare: Prepare<'a>,
+    /// What was taken for the next attempt.
+    held: Option<(usize, Lease, Option<Chosen>)>,
+    /// The place in the line of a candidate.
+    turn: Option<(usize, Turn)>,
+    /// Credentials that were used, by candidate, with the provider's verdict on each.
+    used: Vec<(usize, String, KeyVerdict)>,
+}
+
+impl<'a> Places<'a> {
+    /// None taken yet.
+    pub(in crate::proxy) fn new(app: &'a App, candidates: &'a [Candidate], prepare: Prepare<'a>) -> Self {
+        Self {
+            app,
+            candidates,
+            prepare,
+            held: None,
+            turn: None,
+            used: Vec::new(),
+        }
+    }
+
+    fn tokens(&self) -> u64 {
+        match self.prepare {
+            Prepare::Translate { call, .. } => call.tokens,
+            Prepare::AsItCame => 0,
+        }
+    }
+
+    fn route(&self) -> Option<&'a Route> {
+        match self.prepare {
+            Prepare::Translate { route, .. } => route,
+            Prepare::AsItCame => None,
+        }
+    }
+
+    fn hedge(&self) -> Option<&'a hedge::Settings> {
+        self.route()?.hedge.as_ref()
+    }
+
+    fn state(&self, candidate: usize) -> Option<&'a Arc<ProviderState>> {
+        self.candidates
+            .get(candidate)
+            .map(|candidate| &candidate.upstream.state)
+    }
+
+    /// The place and credential that were taken for this candidate's attempt.
+    pub(in crate::proxy) fn take(&mut self, candidate: usize) -> Option<(Lease, Option<Chosen>)> {
+        let (of, lease, key) = self.held.take()?;
+        (of == candidate).then_some((lease, key))
+    }
+
+    /// Waits in the candidate's line until there may be room, `most` at most.
+    pub(in crate::proxy) async fn wait_in_line(&mut self, candidate: usize, most: Duration) {
+        let Some(state) = self.state(candidate) else { return };
+        let turn = match self.turn.take() {
+            Some((of, turn)) if of == candidate => turn,
+            _ => state.queue(),
+        };
+        let (_, turn) = self.turn.insert((candidate, turn));
+        turn.wait(most).await;
+    }
+
+    /// Adds to the time that requests waited for room there.
+    pub(in crate::proxy) fn count_wait(&self, candidate: usize, waited: Duration) {
+        if let Some(state) = self.state(candidate) {
+            state.count_wait(waited);
+        }
+    }
+
+    /// An attempt at this candidate failed, which says something of its credential.
+    pub(super) fn failed(&mut self, candidate: usize, failure: &Failure) {
+        let used = self.used.iter_mut().rev().find(|(of, _, _)| *of == candidate);
+        if let Some((_, _, verdict)) = used {
+            *verdict = failure.decision.key;
+        }
+    }
+
+    /// The names of the credentials that were used at this candidate and whose verdict is one of those.
+    fn used(&self, candidate: usize, with: impl Fn(KeyVerdict) -> bool) -> Vec<String> {
+        let used = self
+            .used
+            .iter()
+            .filter(|(of, _, verdict)| *of == candidate && with(*verdict));
+        used.map(|(_, name, _)| name.clone()).collect()
+    }
+
+    /// A credential that was not tried yet, else one that is not to blame for a failure, else one that was throttled and may
+    /// have recovered.
+    fn choose_key(&self, candidate: usize, upstream: &Upstream, now: Moment) -> Result<Option<Chosen>, NoKey> {
+        let choose = |used: &[String]| upstream.state.choose_key(&upstream.provider.base_url, used, now);
+        if self.used.is_empty() {
+            return choose(&[]);
+        }
+        choose(&self.used(candidate, |_| true))
+            .or_else(|_| choose(&self.used(candidate, |verdict| verdict != KeyVerdict::Fine)))
+            .or_else(|_| choose(&self.used(candidate, |verdict| verdict == KeyVerdict::SetAside)))
+    }
+
+    fn withdraw_from_budget(&self, candidate: usize, now: Moment, only_look: bool) -> bool {
+        let Some(asked) = self.candidates.get(candidate) else {
+            return false;
+        };
+        let settings = &asked.upstream.provider.retry.budget;
+        let mut budget = self.app.ground.states.budget();
+        if only_look {
+            budget.remaining(settings, now) > 0
+        } else {
+            budget.withdraw(settings, now)
+        }
+    }
+}
+
+impl Pool for Places<'_> {
+    fn fits(&mut self, candidate: usize) -> Fit {
+        let Some(asked) = self.candidates.get(candidate) else {
+            return Fit::Unsupported;
+        };
+        let Prepare::Translate { call, route } = self.prepare else {
+            return Fit::Fits;
+        };
+        let prepared = asked
+            .prepared
+            .get_or_init(|| prepare(call, &asked.upstream, &asked.model, route));
+        match prepared {
+            Ok(_) => Fit::Fits,
+            // Another dialect may be able to carry it.
+            Err(error) if error.code == Code::ValUnsupported => Fit::Unsupported,
+            Err(_) => Fit::Invalid,
+        }
+    }
+
+    fn acquire(&mut self, candidate: usize, now: Moment) -> Result<(), Refused> {
+        let Some(asked) = self.candidates.get(candidate) else {
+            return Err(Refused::NoCredential);
+        };
+        let (state, tokens) = (&asked.upstream.state, self.tokens());
+        let turn = self
+            .turn
+            .as_ref()
+            .filter(|(of, _)| *of == candidate)
+            .map(|(_, turn)| turn);
+        let place = match turn {
+            None => state.admit(&asked.model, tokens, now),
+            Some(turn) => turn.admit(&asked.model, tokens, now),
+        };
+        let lease = place.map_err(|refused| match refused {
+            state::Refused::CircuitOpen(retry_in) => Refused::CircuitOpen { retry_in },
+            state::Refused::Limited(limited) => {
+                if turn.is_none() {
+                    state.count_limited(limited.which);
+                }
+                Refused::Limited(limited)
+            }
+        })?;
+        self.turn = None;
+        let chosen = self.choose_key(candidate, &asked.upstream, now);
+        let key = chosen.map_err(|_| Refused::NoCredential)?;
+        if let Some(key) = &key
+            && state.has_several_keys()
+        {
+            self.used.push((candidate, key.name.clone(), KeyVerdict::Fine));
+        }
+        self.held = Some((candidate, lease, key));
+        Ok(())
+    }
+
+    fn release(&mut self, _candidate: usize, _now: Moment) {
+        self.held = None;
+    }
+
+    fn is_trusted(&self, candidate: usize) -> bool {
+        let asked = self.candidates.get(candidate);
+        asked.is_some_and(|asked| asked.upstream.state.is_trusted(&asked.model))
+    }
+
+    fn other_credential(&self, candidate: usize, now: Moment) -> bool {
+        let state = self.state(candidate);
+        state
+            .is_some_and(|state| state.has_other_key(&self.used(candidate, |verdict| verdict != KeyVerdict::Fine), now))
+    }
+
+    fn headroom_in(&self, candidate: usize, now: Moment) -> Option<Duration> {
+        self.state(candidate)?.short_for(self.tokens(), now)
+    }
+
+    fn budget_left(&mut self, candidate: usize, now: Moment) -> bool {
+        self.withdraw_from_budget(candidate, now, true)
+    }
+
+    fn withdraw(&mut self, candidate: usize, now: Moment) -> bool {
+        self.withdraw_from_budget(candidate, now, false)
+    }
+
+    fn count_request(&mut self, repeat: bool, now: Moment) {
+        if matches!(self.prepare, Prepare::AsItCame) {
+            return;
+        }
+        let mut budget = self.app.ground.states.budget();
+        if repeat {
+            budget.spend(now);
+        } else {
+            budget.deposit(now);
+        }
+    }
+
+    fn count_hedgeable(&mut self) {
+        if let (Some(route), Some(settings)) = (self.route(), self.hedge()) {
+            self.app.ground.states.may_hedge(&route.name, settings);
+        }
+    }
+
+    fn hedge_delay(&self, candidate: usize, now: Moment) -> Option<Duration> {
+        let Prepare::Translate { call, .. } = self.prepare else {
+            return None;
+        };
+        let (asked, settings) = (self.candidates.get(candidate)?, self.hedge()?);
+        asked
+            .upstream
+            .state
+            .hedge_delay(&asked.model, call.stream, settings, now)
+    }
+
+    fn withdraw_hedge(&mut self) -> bool {
+        let route = self.route();
+        route.is_some_and(|route| self.app.ground.states.hedge(&route.name))
+    }
+}
