@@ -54,6 +54,7 @@ mod error;
 mod foreign;
 mod gemini;
 mod logprobs;
+mod media;
 mod mend;
 mod openai_chat;
 mod openai_responses;
@@ -309,7 +310,7 @@ pub fn translate_request(
         Dialect::Gemini => gemini::request_in::decode(&value, &mut dropped),
         Dialect::OpenAiResponses => openai_responses::request_in::decode(&value, &mut dropped),
     }?;
-    mend::mend(&mut request, to, &mut dropped)?;
+    mend::mend(&mut request, to, target, &mut dropped)?;
     if target.drop_unsupported {
         request.forget_missing_tools();
     }

@@ -54,6 +54,8 @@ impl Request {
 /// The caller's names of fields that some target lacks.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Spelling {
+    /// The conversation.
+    pub turns: &'static str,
     pub temperature: &'static str,
     pub top_p: &'static str,
     pub top_k: &'static str,
@@ -386,6 +388,11 @@ pub(super) fn mime_of_url(url: &str) -> Option<&'static str> {
         "gif" => "image/gif",
         "webp" => "image/webp",
         "heic" => "image/heic",
+        "heif" => "image/heif",
+        "avif" => "image/avif",
+        "bmp" => "image/bmp",
+        "tif" | "tiff" => "image/tiff",
+        "svg" => "image/svg+xml",
         "pdf" => "application/pdf",
         _ => return None,
     })

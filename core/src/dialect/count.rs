@@ -55,7 +55,7 @@ pub fn translate_request(
     let mut dropped = Dropped::new(target.drop_unsupported);
     let mut request = decode(from, &value, &mut dropped)?;
     keep_what_counts(&mut request);
-    mend(&mut request, to, &mut dropped)?;
+    mend(&mut request, to, target, &mut dropped)?;
     let body = match to {
         Dialect::AnthropicMessages => {
             let mut body = anthropic_messages::request_out::encode(request, target, &mut dropped)?;

@@ -3,17 +3,49 @@
 //! Pure respellings go without a word, what says something else than before is listed, and what cannot be mended is
 //! refused by its path, so that another candidate is asked.
 
-use super::at::Dropped;
-use super::common::{Format, Request};
-use super::{Dialect, RequestError, schema};
+mod blank;
+
+use super::at::{Dropped, Kept};
+use super::common::{Format, Part, Request, Role};
+use super::{Dialect, RequestError, Target, media, schema};
 
 /// Mends a request for `to`.
 ///
 /// # Errors
 /// `VAL_UNSUPPORTED` with the path of what this target does not take.
-pub(super) fn mend(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<(), RequestError> {
+pub(super) fn mend(
+    request: &mut Request,
+    to: Dialect,
+    target: &Target<'_>,
+    dropped: &mut Dropped,
+) -> Result<(), RequestError> {
+    for turn in &mut request.turns {
+        turn.parts = judged(std::mem::take(&mut turn.parts), turn.role, to, dropped)?;
+    }
+    blank::mend(request, to, target, dropped)?;
     tools(request, to, dropped)?;
     format(request, to, dropped)
+}
+
+/// The parts with their media as the target takes them.
+fn judged(parts: Vec<Part>, role: Role, to: Dialect, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
+    let mut kept = Kept::new();
+    for part in parts {
+        let part = match part {
+            Part::Media(media) if role == Role::Assistant && to == Dialect::AnthropicMessages => {
+                let problem = "media in an assistant message is not supported by the chosen provider";
+                Err(RequestError::unsupported(&media.path, problem))
+            }
+            Part::Media(media) => media::judged(media, to),
+            Part::Result(mut result) => {
+                result.parts = judged(result.parts, role, to, dropped)?;
+                Ok(Part::Result(result))
+            }
+            part => Ok(part),
+        };
+        kept.take(part, dropped)?;
+    }
+    kept.finish()
 }
 
 fn tools(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<(), RequestError> {

@@ -332,6 +332,11 @@ pub(super) fn claude_samples_itself(model: &str) -> bool {
     claude(model).is_some_and(|version| version >= (4, 7))
 }
 
+/// Whether the model refuses to go on with an answer that the caller begins.
+pub(super) fn claude_begins_itself(model: &str) -> bool {
+    claude(model).is_some_and(|version| version >= (4, 6))
+}
+
 /// Whether the model leaves its thoughts' text out unless asked for it.
 pub(super) fn claude_hides_thoughts(model: &str) -> bool {
     claude_samples_itself(model)

@@ -9,3 +9,4 @@
 
 mod schema;
 mod seeded;
+mod texts;

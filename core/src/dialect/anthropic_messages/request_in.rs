@@ -38,6 +38,7 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 const SPELLED: Spelling = Spelling {
+    turns: "messages",
     temperature: "temperature",
     top_p: "top_p",
     top_k: "top_k",

@@ -14,6 +14,7 @@ use super::super::{RequestError, schema};
 use super::schema::to_json_schema;
 
 const SPELLED: Spelling = Spelling {
+    turns: "contents",
     temperature: "generationConfig.temperature",
     top_p: "generationConfig.topP",
     top_k: "generationConfig.topK",
@@ -166,17 +167,7 @@ fn part(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, R
         return Ok(Part::Text(text));
     }
     if let Some(data) = pick(at, "inlineData", "inline_data") {
-        let mime = pick(&data, "mimeType", "mime_type").map(|at| at.string()).transpose()?;
-        let mime = mime.ok_or_else(|| RequestError::field(data.child("mimeType"), "is required"))?;
-        // Gemini reads the URL-safe letters too, and its Python SDK writes them; the others know the standard ones only.
-        let base64 = data.need("data")?.string()?.replace('-', "+").replace('_', "/");
-        let source = MediaSource::Inline(base64);
-        return Ok(Part::Media(Media {
-            mime: Some(mime),
-            source,
-            name: None,
-            path: data.path(),
-        }));
+        return Ok(Part::Media(inline_data(&data)?));
     }
     if let Some(file) = pick(at, "fileData", "file_data") {
         return file_data(&file);
@@ -196,9 +187,20 @@ fn part(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, R
         }));
     }
     if let Some(response) = pick(at, "functionResponse", "function_response") {
-        return function_response(&response, calls);
+        return function_response(&response, calls, dropped);
     }
     Err(at.unsupported("is not a part that the chosen provider can take"))
+}
+
+fn inline_data(at: &At<'_>) -> Result<Media, RequestError> {
+    let mime = pick(at, "mimeType", "mime_type").map(|at| at.string()).transpose()?;
+    let mime = mime.ok_or_else(|| RequestError::field(at.child("mimeType"), "is required"))?;
+    Ok(Media {
+        mime: Some(mime),
+        source: MediaSource::Inline(at.need("data")?.string()?),
+        name: None,
+        path: at.path(),
+    })
 }
 
 /// A thought that another provider's model had, as it wants it back. A signature that is not marked is Gemini's, and no
@@ -249,7 +251,8 @@ fn file_data(file: &At<'_>) -> Result<Part, RequestError> {
     }))
 }
 
-fn function_response(at: &At<'_>, calls: &mut Calls) -> Result<Part, RequestError> {
+fn function_response(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, RequestError> {
+    at.note_unknown(&["id", "name", "response", "parts"], dropped);
     let name = at.need("name")?;
     let given = at.get("id").map(|id| id.string()).transpose()?;
     let Some(id) = calls.answer(given.as_deref(), name.str()?) else {
@@ -264,7 +267,15 @@ fn function_response(at: &At<'_>, calls: &mut Calls) -> Result<Part, RequestErro
         _ => (response.value, false),
     };
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let parts = vec![Part::Text(text)];
+    let mut parts = vec![Part::Text(text)];
+    if let Some(files) = at.get("parts") {
+        for file in files.items()? {
+            let Some(data) = pick(&file, "inlineData", "inline_data") else {
+                return Err(file.unsupported("only inlineData can be translated here"));
+            };
+            parts.push(Part::Media(inline_data(&data)?));
+        }
+    }
     Ok(Part::Result(ToolResult {
         id,
         name: name.string()?,

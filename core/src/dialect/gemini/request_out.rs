@@ -117,15 +117,30 @@ pub(super) fn call_part(call: &ToolCall, signature: Option<&str>) -> Value {
     part
 }
 
+/// A result that is an object goes as one, unless the API would read something into it: `$ref` names a file that came
+/// along, and `output` and `error` beside other keys are all that would be read.
 fn response_part(result: &ToolResult) -> Value {
     let text = text_of(&result.parts);
-    let response = match serde_json::from_str::<Value>(&text) {
+    let parsed = serde_json::from_str::<Value>(&text)
+        .ok()
+        .filter(|value| !holds_reference(value));
+    let response = match parsed {
         _ if result.is_error => json!({ "error": text }),
-        Ok(Value::Object(object)) => Value::Object(object),
-        Ok(value) if !value.is_string() => json!({ "output": value }),
+        Some(Value::Object(object)) if !object.contains_key("output") && !object.contains_key("error") => {
+            Value::Object(object)
+        }
+        Some(value) if !value.is_string() => json!({ "output": value }),
         _ => json!({ "output": text }),
     };
     json!({ "functionResponse": { "id": result.id, "name": result.name, "response": response } })
+}
+
+fn holds_reference(value: &Value) -> bool {
+    match value {
+        Value::Object(object) => object.contains_key("$ref") || object.values().any(holds_reference),
+        Value::Array(items) => items.iter().any(holds_reference),
+        _ => false,
+    }
 }
 
 fn tool_fields(body: &mut Map<String, Value>, request: &mut Request, dropped: &mut Dropped) {

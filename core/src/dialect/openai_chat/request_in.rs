@@ -61,6 +61,7 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 const SPELLED: Spelling = Spelling {
+    turns: "messages",
     temperature: "temperature",
     top_p: "top_p",
     top_k: "top_k",
@@ -189,8 +190,8 @@ fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
             _ => return Err(role.wrong("must be one of system, developer, user, assistant, tool")),
         }
     }
-    if request.turns.is_empty() {
-        return Err(list.wrong("must hold at least one user message"));
+    if request.turns.is_empty() && request.system.is_empty() {
+        return Err(list.wrong("must hold at least one message"));
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ pub(in super::super) fn encode(
     let mut body = Map::new();
     body.insert("model".into(), target.model.into());
     let mut messages = Vec::new();
+    request.system.retain(|text| !text.is_empty());
     if !request.system.is_empty() {
         messages.push(json!({ "role": "system", "content": request.system.join("\n\n") }));
     }

@@ -31,8 +31,8 @@ pub(super) fn decode(input: &At<'_>, request: &mut Request, dropped: &mut Droppe
     for item in input.items()? {
         decode_item(&item, request, &mut known, dropped)?;
     }
-    if request.turns.is_empty() {
-        return Err(input.wrong("must hold at least one user message"));
+    if request.turns.is_empty() && request.system.is_empty() {
+        return Err(input.wrong("must hold at least one message"));
     }
     Ok(())
 }

@@ -49,6 +49,7 @@ const STORED: &[(&str, &str)] = &[
 ];
 
 const SPELLED: Spelling = Spelling {
+    turns: "input",
     temperature: "temperature",
     top_p: "top_p",
     // This API has none of these.
