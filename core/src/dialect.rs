@@ -49,6 +49,7 @@ mod common;
 pub mod count;
 mod data_url;
 pub mod embeddings;
+mod ending;
 mod envelope;
 mod error;
 mod foreign;
@@ -61,6 +62,7 @@ mod openai_responses;
 mod schema;
 pub mod sse;
 mod stream;
+mod success;
 mod thinking;
 mod usage;
 mod watch;
@@ -76,6 +78,7 @@ pub use error::{ErrorView, ProviderError, Words, error_body, error_event, parse_
 pub use foreign::without_foreign_thoughts;
 pub use openai_responses::{Echo, native_responses};
 pub use stream::{Pushed, Stream, StreamError};
+pub use success::{answer_problem, success_error};
 pub use usage::{Usage, usage};
 
 /// An API that callers and providers speak.
@@ -338,24 +341,15 @@ pub fn translate_response(
     body: &[u8],
     ctx: &AnswerContext,
 ) -> Result<(Bytes, Usage), ErrorKind> {
-    let value: serde_json::Value = serde_json::from_slice(body).map_err(|_| ErrorKind::Malformed)?;
-    if error::is_error(&value) {
-        return Err(error::from_value(from, 200, &value).kind);
-    }
-    let answer = match from {
+    let value = success::object(from, body)?;
+    let mut answer = match from {
         Dialect::OpenAiChat => openai_chat::answer::decode(&value, ctx),
-        Dialect::AnthropicMessages => anthropic_messages::answer::decode(&value),
-        Dialect::Gemini => gemini::answer::decode(&value, ctx),
-        Dialect::OpenAiResponses => None,
-    }
-    .ok_or(ErrorKind::Malformed)?;
-    // An empty answer that says it is whole would be a lie: the model tried to call a tool and failed.
-    if answer
-        .choices
-        .iter()
-        .any(|choice| choice.finish == common::Finish::BadCall && choice.parts.is_empty())
-    {
-        return Err(ErrorKind::Internal);
+        Dialect::AnthropicMessages => anthropic_messages::answer::decode(&value, ctx).ok_or(ErrorKind::Malformed),
+        Dialect::Gemini => gemini::answer::decode(&value, ctx).ok_or(ErrorKind::Malformed),
+        Dialect::OpenAiResponses => Err(ErrorKind::Malformed),
+    }?;
+    for choice in &mut answer.choices {
+        ending::judge(choice)?;
     }
     let usage = answer.usage.unwrap_or_default();
     let encoded = match to {

@@ -137,6 +137,7 @@ const ARRAY: &str = "[{\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"
 
 #[test]
 fn a_gemini_array_passes_and_is_watched_at_every_split() {
+    let told = ARRAY.rfind('}').unwrap() + 1;
     for at in 0..=ARRAY.len() {
         let mut stream = Stream::new(Dialect::Gemini, Dialect::Gemini, ctx(), false);
         for piece in [&ARRAY[..at], &ARRAY[at..]] {
@@ -158,17 +159,22 @@ fn a_gemini_array_passes_and_is_watched_at_every_split() {
         stream
             .push(&Bytes::from(ARRAY[..at].to_owned()), &mut BytesMut::new())
             .unwrap();
-        assert_eq!(
-            stream.finish(&mut BytesMut::new()).is_err(),
-            at < ARRAY.len(),
-            "cut at {at}"
-        );
+        // The finish reason is there, and only the bracket is missing: the caller gets one.
+        let mut out = BytesMut::new();
+        assert_eq!(stream.finish(&mut out).is_ok(), at >= told, "cut at {at}");
+        let owed: &[u8] = if (told..ARRAY.len()).contains(&at) { b"]" } else { b"" };
+        assert_eq!(out, owed, "cut at {at}");
         assert_eq!(
             stream.ended(),
             at == ARRAY.len(),
             "no end before the bracket: cut at {at}"
         );
     }
+    // A comma says that more was to come.
+    let mut stream = Stream::new(Dialect::Gemini, Dialect::Gemini, ctx(), false);
+    let comma = format!("{},", &ARRAY[..told]);
+    stream.push(&Bytes::from(comma), &mut BytesMut::new()).unwrap();
+    assert_eq!(stream.finish(&mut BytesMut::new()), Err(StreamError::Truncated));
     let mut stream = Stream::new(Dialect::Gemini, Dialect::Gemini, ctx(), false);
     let error = "[{\"error\": {\"code\": 429, \"message\": \"quota\", \"status\": \"RESOURCE_EXHAUSTED\"}}]";
     let got = stream.push(&Bytes::from(error), &mut BytesMut::new());

@@ -208,13 +208,24 @@ fn there_and_back_again_says_the_same() {
     }
 }
 
+/// Where the event begins that says why the sample ended.
+fn told_at(dialect: Dialect) -> usize {
+    let text = sample(dialect);
+    let mark = match dialect {
+        Dialect::OpenAiChat => "\"finish_reason\":\"",
+        Dialect::AnthropicMessages => "\"stop_reason\":\"",
+        Dialect::Gemini => "\"finishReason\"",
+        Dialect::OpenAiResponses => "\"response.completed\"",
+    };
+    text[..text.find(mark).unwrap()].rfind("data: ").unwrap()
+}
+
 #[test]
-fn a_stream_without_its_end_mark_is_truncated() {
+fn a_stream_that_ends_before_its_finish_reason_is_truncated() {
     for (from, to) in pairs() {
-        let text = sample(from);
-        // Without its last event; in the middle of an event; nothing at all.
-        let last = text.trim_end().rfind("data: ").unwrap();
-        for cut in [last, last / 2, last / 3, 1, 0] {
+        let (text, told) = (sample(from), told_at(from));
+        // Without the event that says it; in the middle of that event, of one before; nothing at all.
+        for cut in [told + 60, told, told / 2, told / 3, 1, 0] {
             let ran = run(from, to, false, [&text.as_bytes()[..cut]]);
             assert_eq!(ran.end, Err(StreamError::Truncated), "{from} -> {to} cut at {cut}");
             let out = String::from_utf8_lossy(&ran.out).into_owned();
@@ -227,6 +238,40 @@ fn a_stream_without_its_end_mark_is_truncated() {
                 "{from} -> {to} cut at {cut}"
             );
         }
+    }
+}
+
+#[test]
+fn a_stream_with_its_finish_reason_is_whole_without_an_end_mark() {
+    for (from, to) in pairs() {
+        let text = sample(from);
+        let end = told_at(from)
+            + text[told_at(from)..]
+                .find("\n\n")
+                .or_else(|| text[told_at(from)..].find("\r\n\r\n"))
+                .unwrap();
+        let text = format!("{}\n\n", text[..end].trim_end());
+        let ran = run(from, to, false, [text.as_bytes()]);
+        assert_eq!(ran.end, Ok(()), "{from} -> {to}");
+        let out = String::from_utf8(ran.out).unwrap();
+        if from == to {
+            assert_eq!(out, text, "{from}: the bytes pass");
+        } else {
+            let mark = match to {
+                Dialect::OpenAiChat => "[DONE]",
+                Dialect::AnthropicMessages => "\"message_stop\"",
+                Dialect::Gemini => "\"finishReason\"",
+                Dialect::OpenAiResponses => "\"response.completed\"",
+            };
+            assert_eq!(out.matches(mark).count(), 1, "{from} -> {to}: {out}");
+        }
+        // Half an event after it may have been content.
+        let half = format!("{text}data: {{\"id\":\"c\",");
+        assert_eq!(
+            run(from, to, false, [half.as_bytes()]).end.is_ok(),
+            from == Dialect::OpenAiResponses,
+            "{from} -> {to}"
+        );
     }
 }
 
@@ -313,6 +358,150 @@ fn an_error_inside_a_stream_is_the_providers_error() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_finish_reason_is_needed_of_every_choice_that_was_seen() {
+    let chunk = |index: u32, finish: Value| json!({"id": "c", "choices": [{"index": index, "delta": {"content": "x"}, "finish_reason": finish}]});
+    let candidate = |index: u32, finish: Value| json!({"candidates": [{"index": index, "content": {"parts": [{"text": "x"}]}, "finishReason": finish}]});
+    for dialect in [Dialect::OpenAiChat, Dialect::Gemini] {
+        let event = |index, finish: Value| match dialect {
+            Dialect::Gemini => format!("data: {}\n\n", candidate(index, finish)),
+            _ => format!("data: {}\n\n", chunk(index, finish)),
+        };
+        let stop = if dialect == Dialect::Gemini { "STOP" } else { "stop" };
+        let both = [event(0, json!(null)), event(1, json!(null)), event(0, json!(stop))].concat();
+        let other = event(1, json!(stop));
+        for to in Dialect::ALL
+            .into_iter()
+            .filter(|to| pairs().any(|pair| pair == (dialect, *to)))
+        {
+            assert_eq!(
+                run(dialect, to, false, [both.as_bytes()]).end,
+                Err(StreamError::Truncated),
+                "{dialect} -> {to}"
+            );
+            let whole = run(dialect, to, false, [both.as_bytes(), other.as_bytes()]);
+            assert_eq!(whole.end, Ok(()), "{dialect} -> {to}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_of_nothing_is_no_answer() {
+    let nothing = [
+        (Dialect::OpenAiChat, "data: [DONE]\n\n"),
+        (
+            Dialect::OpenAiChat,
+            "data: {\"id\":\"c\",\"choices\":[]}\n\ndata: [DONE]\n\n",
+        ),
+        (Dialect::OpenAiChat, "data: {\"id\":\"c\",\"choices\":null}\n\n"),
+        (
+            Dialect::OpenAiChat,
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":\"\"}]}\n\ndata: [DONE]\n\n",
+        ),
+        (Dialect::OpenAiChat, "data: {}\n\ndata: [DONE]\n\n"),
+        (Dialect::OpenAiChat, "<!DOCTYPE html><html><body>Login</body></html>"),
+        (
+            Dialect::AnthropicMessages,
+            "data: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"content\":[]}}\n\ndata: {\"type\":\"message_stop\"}\n\n",
+        ),
+        (Dialect::Gemini, "data: {}\n\n"),
+        (
+            Dialect::Gemini,
+            "data: {\"candidates\":[],\"usageMetadata\":{\"promptTokenCount\":3}}\n\n",
+        ),
+        (
+            Dialect::Gemini,
+            "data: {\"candidates\":[{\"content\":{},\"finishReason\":\"FINISH_REASON_UNSPECIFIED\"}]}\n\n",
+        ),
+    ];
+    for (from, text) in nothing {
+        for to in pairs().filter(|pair| pair.0 == from).map(|pair| pair.1) {
+            if from == to && text.contains("UNSPECIFIED") {
+                continue;
+            }
+            let ran = run(from, to, false, [text.as_bytes()]);
+            assert_eq!(ran.end, Err(StreamError::Truncated), "{from} -> {to}: {text}");
+            assert!(
+                !ran.started,
+                "{from} -> {to}: {text}: another candidate may still answer"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_empty_answer_that_says_why_it_ended_is_an_answer() {
+    let empty = [
+        (
+            Dialect::OpenAiChat,
+            "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"length\"}]}\n\n",
+        ),
+        (
+            Dialect::AnthropicMessages,
+            "data: {\"type\":\"message_start\",\"message\":{\"id\":\"m\"}}\n\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"max_tokens\"}}\n\n",
+        ),
+        (
+            Dialect::Gemini,
+            "data: {\"candidates\":[{\"finishReason\":\"MAX_TOKENS\",\"index\":0}]}\n\n",
+        ),
+    ];
+    let words = [
+        "\"length\"",
+        "\"max_tokens\"",
+        "\"MAX_TOKENS\"",
+        "\"reason\":\"max_output_tokens\"",
+    ];
+    for (from, text) in empty {
+        for to in pairs().filter(|pair| pair.0 == from).map(|pair| pair.1) {
+            let out = whole(from, to, text);
+            let word = words[Dialect::ALL.iter().position(|dialect| *dialect == to).unwrap()];
+            assert_eq!(out.matches(word).count(), 1, "{from} -> {to}: {out}");
+        }
+    }
+}
+
+#[test]
+fn errors_in_the_forms_of_compatible_servers_are_errors_in_a_stream_too() {
+    let forms = [
+        (
+            json!({"object": "error", "message": "slow down", "type": "RateLimitError", "code": 429}),
+            ErrorKind::RateLimited,
+        ),
+        (json!({"message": "no capacity", "code": "503"}), ErrorKind::Overloaded),
+        (json!({"detail": "it broke"}), ErrorKind::Internal),
+        (json!({"error": "it broke"}), ErrorKind::Internal),
+        (
+            json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
+            ErrorKind::Overloaded,
+        ),
+        (
+            json!({"error": {"code": 502, "message": "upstream"}, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}),
+            ErrorKind::Internal,
+        ),
+    ];
+    for (form, kind) in forms {
+        let text = format!("data: {form}\n\n");
+        for to in Dialect::ALL
+            .into_iter()
+            .filter(|to| *to != Dialect::OpenAiResponses || Dialect::PROVIDERS.contains(&Dialect::OpenAiChat))
+        {
+            let ran = run(Dialect::OpenAiChat, to, false, [text.as_bytes()]);
+            assert!(
+                matches!(&ran.end, Err(StreamError::Provider(error)) if error.kind == kind),
+                "{form} -> {to}: {:?}",
+                ran.end
+            );
+            let begun = format!("data: {}\n\n{text}", delta(&json!({"content": "x"})));
+            let ran = run(Dialect::OpenAiChat, to, false, [begun.as_bytes()]);
+            assert!(
+                matches!(&ran.end, Err(StreamError::Provider(error)) if error.kind == kind),
+                "{form} -> {to}: {:?}",
+                ran.end
+            );
         }
     }
 }

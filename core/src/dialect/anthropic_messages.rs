@@ -9,7 +9,7 @@ mod thinking;
 
 use serde_json::{Value, json};
 
-use super::common::Finish;
+use super::common::{Finish, arguments};
 use super::foreign::{Origin, mark};
 
 fn stop_reason(finish: Finish) -> &'static str {
@@ -33,6 +33,16 @@ fn finish_of(reason: &str) -> Finish {
         "refusal" => Finish::Refusal,
         "pause_turn" => Finish::Pause,
         _ => Finish::Stop,
+    }
+}
+
+/// The input of a tool call: an object, which servers that speak this dialect do not all know.
+fn input(value: Option<&Value>) -> Value {
+    match value {
+        None | Some(Value::Null) => arguments(""),
+        Some(Value::String(text)) => arguments(text),
+        Some(value) if value.is_object() => value.clone(),
+        Some(value) => arguments(&value.to_string()),
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Elements {
     escaped: bool,
     oversized: bool,
     closed: bool,
+    /// A comma came after the last element: there is another to come.
+    comma: bool,
     any: bool,
     element: Vec<u8>,
 }
@@ -54,7 +56,11 @@ impl Elements {
         }
         match byte {
             b'"' => self.in_string = true,
-            b'[' | b'{' => self.depth = self.depth.saturating_add(1),
+            b',' if self.depth == 1 => self.comma = true,
+            b'[' | b'{' => {
+                self.comma = false;
+                self.depth = self.depth.saturating_add(1);
+            }
             b']' | b'}' => {
                 self.depth = self.depth.saturating_sub(1);
                 self.closed |= self.depth == 0;
@@ -68,9 +74,14 @@ impl Elements {
         self.closed
     }
 
+    /// Whether nothing more need come but the closing bracket.
+    pub(super) fn may_end(&self) -> bool {
+        self.closed || (self.any && !self.mid_element() && !self.comma)
+    }
+
     /// What must come before and after a further element to end the array well.
     pub(super) fn frame(&self) -> (&'static str, &'static str) {
-        match (self.closed, self.any) {
+        match (self.closed, self.any && !self.comma) {
             (true, _) => ("", ""),
             (false, true) => (",\r\n", "]"),
             (false, false) => ("", "]"),

@@ -311,10 +311,10 @@ pub(super) fn push_turn(turns: &mut Vec<Turn>, role: Role, parts: Vec<Part>) {
     }
 }
 
-/// A tool call's arguments as the object that two of three dialects want. Models do write broken JSON: what does not
-/// parse is kept as text under one key, so that the provider and the reader still see it.
+/// A tool call's arguments as the object that two of three dialects want; nothing and null are an empty one. Models do
+/// write broken JSON: what does not parse is kept as text under one key, so that the provider and the reader still see it.
 pub(super) fn arguments(text: &str) -> Value {
-    if text.trim().is_empty() {
+    if matches!(text.trim(), "" | "null") {
         return Value::Object(Map::new());
     }
     match serde_json::from_str(text) {

@@ -11,7 +11,7 @@ use super::at::{Dropped, parse_body};
 use super::common::{Request, to_bytes};
 use super::mend::mend;
 use super::{
-    Dialect, RequestError, Target, Translated, anthropic_messages, gemini, gemini_method, openai_responses, parse_error,
+    Dialect, RequestError, Target, Translated, anthropic_messages, gemini, gemini_method, openai_responses, success,
 };
 use crate::fault::ErrorKind;
 
@@ -124,19 +124,25 @@ fn keep_what_counts(request: &mut Request) {
     };
 }
 
+fn name_of(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Gemini => "totalTokens",
+        _ => "input_tokens",
+    }
+}
+
+/// What is wrong with a count in the caller's own dialect that came with a status of success; `None` if it holds one.
+pub fn answer_problem(dialect: Dialect, body: &[u8]) -> Option<ErrorKind> {
+    success::other_problem(dialect, body, &[name_of(dialect)], &[name_of(dialect)])
+}
+
 /// Says the provider's count in another dialect.
 ///
 /// # Errors
 /// What the answer really was, as [`super::translate_response`].
 pub fn translate_response(from: Dialect, to: Dialect, body: &[u8]) -> Result<Bytes, ErrorKind> {
-    let value: Value = serde_json::from_slice(body).map_err(|_| ErrorKind::Malformed)?;
-    if value.get("error").is_some_and(|error| !error.is_null()) {
-        return Err(parse_error(from, 200, body).kind);
-    }
-    let name = match from {
-        Dialect::Gemini => "totalTokens",
-        _ => "input_tokens",
-    };
+    let value = success::object(from, body)?;
+    let name = name_of(from);
     let tokens = value.get(name).and_then(Value::as_u64).ok_or(ErrorKind::Malformed)?;
     Ok(to_bytes(&match to {
         Dialect::Gemini => json!({ "totalTokens": tokens }),

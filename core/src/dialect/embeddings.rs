@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::at::{At, Dropped, parse_body};
 use super::common::to_bytes;
-use super::{Dialect, RequestError, Translated, Usage, gemini, gemini_method, parse_error, usage};
+use super::{Dialect, RequestError, Translated, Usage, gemini, gemini_method, success, usage};
 use crate::fault::ErrorKind;
 
 /// Inputs that `batchEmbedContents` takes at once.
@@ -271,10 +271,7 @@ pub fn translate_response(
     model: &str,
 ) -> Result<(Bytes, Option<Usage>), ErrorKind> {
     let malformed = |_| ErrorKind::Malformed;
-    let value: Value = serde_json::from_slice(body).map_err(malformed)?;
-    if value.get("error").is_some_and(|error| !error.is_null()) {
-        return Err(parse_error(from.dialect(), 200, body).kind);
-    }
+    let value = success::object(from.dialect(), body)?;
     let (vectors, used) = match from {
         Form::OpenAi => {
             let mut answer = OpenAiAnswer::deserialize(value).map_err(malformed)?;
@@ -308,6 +305,12 @@ pub fn translate_response(
         }
     };
     Ok((to_bytes(&body), used))
+}
+
+/// What is wrong with an answer in the caller's own form that came with a status of success; `None` if it holds vectors.
+pub fn answer_problem(form: Form, body: &[u8]) -> Option<ErrorKind> {
+    let holds = ["embedding", "embeddings", "data"];
+    success::other_problem(form.dialect(), body, &["embedding", "values"], &holds)
 }
 
 fn inputs(form: Form, request: &[u8]) -> usize {

@@ -87,13 +87,6 @@ pub fn parse_error(provider: Dialect, status: u16, body: &[u8]) -> ProviderError
     }
 }
 
-/// Whether a body or an event with the status of a success is an error all the same.
-pub(super) fn is_error(value: &Value) -> bool {
-    let value = value.as_array().and_then(|array| array.first()).unwrap_or(value);
-    let says = |name: &str| value.get(name).and_then(Value::as_str) == Some("error");
-    value.get("error").is_some_and(|error| !error.is_null()) || says("type") || says("object")
-}
-
 pub(super) fn from_value(provider: Dialect, status: u16, value: &Value) -> ProviderError {
     // Gemini's streams without `alt=sse`, and its OpenAI-compatible API, wrap the error in an array.
     let whole = value.as_array().and_then(|array| array.first()).unwrap_or(value);

@@ -5,6 +5,7 @@ pub(super) mod decoder;
 pub(super) mod encoder;
 pub(super) mod request_in;
 pub(super) mod request_out;
+mod said;
 mod schema;
 
 use bytes::Bytes;
@@ -32,15 +33,20 @@ fn finish_reason(finish: Finish) -> &'static str {
     }
 }
 
-fn finish_of(reason: &str, calls: bool) -> Finish {
-    match reason {
+/// What a finish reason means; `None` for the one that says that there is none.
+fn finish_of(reason: &str) -> Option<Finish> {
+    Some(match reason {
+        "" | "FINISH_REASON_UNSPECIFIED" => return None,
         "MAX_TOKENS" => Finish::Length,
-        "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" => Finish::ContentFilter,
+        "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "MODEL_ARMOR" => {
+            Finish::ContentFilter
+        }
         reason if reason.starts_with("IMAGE_") => Finish::ContentFilter,
-        "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "TOO_MANY_TOOL_CALLS" => Finish::BadCall,
-        _ if calls => Finish::ToolCalls,
+        "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "TOO_MANY_TOOL_CALLS" | "MALFORMED_RESPONSE" => {
+            Finish::BadCall
+        }
         _ => Finish::Stop,
-    }
+    })
 }
 
 /// The name of a model as it stands in bodies.

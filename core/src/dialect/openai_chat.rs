@@ -1,12 +1,18 @@
 //! `OpenAI` chat completions, and what servers compatible with it add.
 
 pub(super) mod answer;
+mod calls;
 pub(super) mod decoder;
 pub(super) mod encoder;
 pub(super) mod request_in;
 pub(super) mod request_out;
+mod said;
+
+use serde_json::Value;
 
 use super::common::Finish;
+use super::error::ProviderError;
+use crate::fault::ErrorKind;
 
 fn finish_reason(finish: Finish) -> &'static str {
     match finish {
@@ -17,11 +23,50 @@ fn finish_reason(finish: Finish) -> &'static str {
     }
 }
 
-fn finish_of(reason: &str) -> Finish {
-    match reason {
-        "length" => Finish::Length,
-        "tool_calls" | "function_call" => Finish::ToolCalls,
-        "content_filter" => Finish::ContentFilter,
+/// What a finish reason means, in the API's words and in those that compatible servers have for them.
+///
+/// # Errors
+/// The provider's error, where the word says that it failed at the answer.
+fn finish_of(reason: &str) -> Result<Finish, ProviderError> {
+    Ok(match reason.to_ascii_lowercase().as_str() {
+        "length" | "max_tokens" | "max_length" => Finish::Length,
+        // Mistral
+        "model_length" => Finish::ContextWindow,
+        "tool_calls" | "tool_call" | "tool_use" | "function_call" | "function_calls" => Finish::ToolCalls,
+        "content_filter" | "safety" | "sensitive" => Finish::ContentFilter,
+        "refusal" => Finish::Refusal,
+        "malformed_function_call" => Finish::BadCall,
+        // OpenRouter and Mistral, vLLM and SGLang
+        "error" | "network_error" | "abort" | "aborted" | "cancelled" => {
+            return Err(failed(reason, ErrorKind::Internal));
+        }
+        // DeepSeek
+        "insufficient_system_resource" => return Err(failed(reason, ErrorKind::Overloaded)),
         _ => Finish::Stop,
+    })
+}
+
+fn failed(reason: &str, kind: ErrorKind) -> ProviderError {
+    ProviderError {
+        kind,
+        message: format!("the provider gave the answer up (finish_reason {reason})"),
+        code: Some(reason.to_owned()),
+        retry_after: None,
     }
+}
+
+/// Whether a choice says anything, or why it does not.
+pub(super) fn says(choice: &Value) -> bool {
+    let text = |name: &str| {
+        choice
+            .get(name)
+            .and_then(Value::as_str)
+            .is_some_and(|text| !text.is_empty())
+    };
+    let message = ["message", "delta"].into_iter().filter_map(|name| choice.get(name));
+    text("finish_reason")
+        || text("text")
+        || message
+            .map(|message| said::read(message, &mut said::Thoughts::default()))
+            .any(|said| said.is_err() || said.is_ok_and(|said| !said.is_empty()))
 }

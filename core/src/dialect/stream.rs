@@ -4,6 +4,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::common::Event;
+use super::ending::Endings;
 use super::error::{self, ErrorView};
 use super::sse::{Kind, Parser};
 use super::watch::Watch;
@@ -25,7 +26,7 @@ pub enum StreamError {
     Provider(ProviderError),
     /// What came is not what the provider's API promises.
     Malformed(String),
-    /// It ended before its end mark.
+    /// It ended before all of it was there: without a finish reason, or in the middle of an event.
     Truncated,
 }
 
@@ -34,7 +35,7 @@ impl std::fmt::Display for StreamError {
         match self {
             Self::Provider(error) => write!(f, "the provider ended the stream with an error: {}", error.message),
             Self::Malformed(problem) => write!(f, "the provider's stream is malformed: {problem}"),
-            Self::Truncated => f.write_str("the provider's stream ended before its end mark"),
+            Self::Truncated => f.write_str("the provider's stream ended before the answer did"),
         }
     }
 }
@@ -78,9 +79,8 @@ impl Stream {
         }
     }
 
-    /// The provider closed. `Ok` only if its dialect's own end was seen: `[DONE]`, `message_stop`, a `finishReason`,
-    /// `response.completed`.
-    /// Appends what is still owed to the caller.
+    /// The provider closed, and properly. `Ok` only if the answer is whole: every choice of it has a finish reason, or the
+    /// dialect's own end mark was seen. Appends what is still owed to the caller.
     pub fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamError> {
         match &mut self.inner {
             Inner::Watch(watch) => watch.finish(out),
@@ -97,11 +97,21 @@ impl Stream {
         }
     }
 
-    /// Whether the provider's own end mark was seen: nothing of worth can follow.
+    /// Whether the provider's own end mark was seen (`[DONE]`, `message_stop`, `response.completed`, the bracket that
+    /// closes an array; `Gemini`'s events have none): nothing of worth can follow.
     pub fn ended(&self) -> bool {
         match &self.inner {
             Inner::Watch(watch) => watch.ended(),
             Inner::Translate(translate) => translate.ended,
+        }
+    }
+
+    /// Whether the answer is whole if the provider closes here, or says nothing more: there is an end mark or a finish
+    /// reason. After a finish reason alone more may follow, content too.
+    pub fn whole(&self) -> bool {
+        match &self.inner {
+            Inner::Watch(watch) => watch.whole(),
+            Inner::Translate(translate) => translate.ended || translate.endings.whole(),
         }
     }
 
@@ -156,6 +166,9 @@ struct Translate {
     parser: Parser,
     decoder: Decoder,
     encoder: Encoder,
+    endings: Endings,
+    /// What the decoder made of an event, and what the encoder is to say of it: empty between events.
+    decoded: Vec<Event>,
     events: Vec<Event>,
     started: bool,
     ended: bool,
@@ -167,7 +180,7 @@ impl Translate {
     fn new(provider: Dialect, caller: Dialect, ctx: AnswerContext) -> Self {
         let decoder = match provider {
             Dialect::OpenAiChat => Decoder::OpenAi(openai_chat::decoder::Decoder::new(&ctx)),
-            Dialect::AnthropicMessages => Decoder::Anthropic(anthropic_messages::decoder::Decoder::default()),
+            Dialect::AnthropicMessages => Decoder::Anthropic(anthropic_messages::decoder::Decoder::new(&ctx)),
             Dialect::Gemini => Decoder::Gemini(gemini::decoder::Decoder::new(&ctx)),
             Dialect::OpenAiResponses => Decoder::None,
         };
@@ -181,6 +194,8 @@ impl Translate {
             parser: Parser::new(),
             decoder,
             encoder,
+            endings: Endings::default(),
+            decoded: Vec::new(),
             events: Vec::new(),
             started: false,
             ended: false,
@@ -218,19 +233,31 @@ impl Translate {
         if self.ended || data.is_empty() {
             return Ok(());
         }
-        let mut events = std::mem::take(&mut self.events);
-        let decoded = match &mut self.decoder {
-            Decoder::OpenAi(decoder) => decoder.event(data, &mut events),
-            Decoder::Anthropic(decoder) => decoder.event(data, &mut events),
-            Decoder::Gemini(decoder) => decoder.event(data, &mut events),
+        let mut decoded = std::mem::take(&mut self.decoded);
+        let read = match &mut self.decoder {
+            Decoder::OpenAi(decoder) => decoder.event(data, &mut decoded),
+            Decoder::Anthropic(decoder) => decoder.event(data, &mut decoded),
+            Decoder::Gemini(decoder) => decoder.event(data, &mut decoded),
             Decoder::None => Err(StreamError::Malformed(
                 "Responses events are for callers of Responses only".to_owned(),
             )),
         };
+        let said = self.say(&mut decoded, out);
+        decoded.clear();
+        self.decoded = decoded;
+        read.and(said)
+    }
+
+    /// Says what was decoded, but for the end, which is said once there is one.
+    fn say(&mut self, decoded: &mut Vec<Event>, out: &mut BytesMut) -> Result<(), StreamError> {
+        let mut events = std::mem::take(&mut self.events);
+        let taken = self.endings.take(decoded, &mut events);
         let emitted = self.emit(&events, out);
         events.clear();
         self.events = events;
-        decoded.and(emitted)
+        // An answer may be empty or withheld: its verdict is all the content there will be.
+        self.started |= self.endings.told();
+        taken.and(emitted)
     }
 
     fn emit(&mut self, events: &[Event], out: &mut BytesMut) -> Result<(), StreamError> {
@@ -245,8 +272,6 @@ impl Translate {
                     self.started = true;
                     self.chunks += 1;
                 }
-                // An answer may be empty or withheld: its verdict is all the content there will be.
-                Event::Finish { .. } => self.started = true,
                 Event::Usage(usage) | Event::Start { usage: Some(usage), .. } => self.usage = Some(*usage),
                 Event::End => self.ended = true,
                 _ => {}
@@ -273,14 +298,10 @@ impl Translate {
             }
         }
         if !self.ended {
-            let whole = match &self.decoder {
-                Decoder::Gemini(decoder) => decoder.whole(),
-                Decoder::OpenAi(_) | Decoder::Anthropic(_) | Decoder::None => false,
-            };
-            if !whole {
+            if !self.endings.whole() {
                 return Err(StreamError::Truncated);
             }
-            self.emit(&[Event::End], out)?;
+            self.say(&mut vec![Event::End], out)?;
         }
         Ok(())
     }

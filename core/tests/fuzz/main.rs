@@ -57,7 +57,7 @@ fn any_stream_ends_whole_or_with_an_error_in_any_pieces() {
 }
 
 #[test]
-fn a_stream_cut_before_its_end_mark_is_never_whole() {
+fn a_stream_cut_before_its_finish_reason_is_never_whole() {
     for seed in drive::corpus("streams") {
         streams::cut_everywhere(&seed.name, &seed.bytes);
     }

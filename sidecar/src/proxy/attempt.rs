@@ -12,7 +12,7 @@ use std::time::Duration;
 use bowsprit_core::classify::{Decision, Ended, classify};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{
-    self, AnswerContext, Dialect, Echo, ProviderError, Stream, StreamError, Usage, parse_error,
+    self, AnswerContext, Echo, ProviderError, Stream, StreamError, Usage, count, embeddings, parse_error, success_error,
 };
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bowsprit_core::headroom;
@@ -263,10 +263,13 @@ impl Attempt<'_> {
         } else {
             dialect::usage(provider, &whole)
         };
-        if usage.is_none()
-            && !encoded
-            && let Some(kind) = hidden_error(provider, &whole)
-        {
+        let problem = match self.call.kind {
+            _ if encoded => None,
+            Kind::Generate => dialect::answer_problem(provider, &whole),
+            Kind::Embed(form) => embeddings::answer_problem(form, &whole),
+            Kind::Count => count::answer_problem(provider, &whole),
+        };
+        if let Some(kind) = problem {
             return Err(self.in_body(kind, &whole));
         }
         Ok(self.whole(pace.now(), head, whole, usage))
@@ -404,10 +407,9 @@ impl Attempt<'_> {
 
     /// An error with the status of a success.
     fn in_body(self, kind: ErrorKind, body: &[u8]) -> Box<Failure> {
-        let message = if kind == ErrorKind::Malformed {
-            "the answer is not what the provider's API promises".to_owned()
-        } else {
-            self.clean(parse_error(self.prepared.wire, 200, body).message)
+        let message = match success_error(self.prepared.wire, body) {
+            Some(error) => self.clean(error.message),
+            None => "the answer is not what the provider's API promises".to_owned(),
         };
         self.fail(Ended::Status { status: 200, kind }, message, None)
     }
@@ -513,22 +515,6 @@ fn no_room() -> Box<Failure> {
         retry_after: Some(Duration::from_secs(1)),
         original: None,
     })
-}
-
-/// Whether a 200 without usage is really something else: nothing, no JSON, or an error body.
-fn hidden_error(provider: Dialect, body: &[u8]) -> Option<ErrorKind> {
-    #[derive(serde::Deserialize)]
-    struct Top {
-        error: Option<serde::de::IgnoredAny>,
-        r#type: Option<serde_json::Value>,
-        object: Option<serde_json::Value>,
-    }
-    let Ok(top) = serde_json::from_slice::<Top>(body) else {
-        return Some(ErrorKind::Malformed);
-    };
-    let says = |word: Option<serde_json::Value>| word.is_some_and(|word| word == "error");
-    let is_error = top.error.is_some() || says(top.r#type) || says(top.object);
-    is_error.then(|| parse_error(provider, 200, body).kind)
 }
 
 /// A translated answer's head: whatever the provider said about the body's form is no longer true.

@@ -1,6 +1,6 @@
 //! Relaying an answer that is still arriving, chunk by chunk.
 //!
-//! Each chunk goes on at once; nothing is collected. The relay ends in one of three ways: the provider's own end mark,
+//! Each chunk goes on at once; nothing is collected. The relay ends in one of three ways: the end of a whole answer,
 //! an error event in the caller's dialect (never an end mark), or, where bytes pass unread, a broken connection. If the
 //! app goes away, hyper drops the body, which drops the relay, which drops the connection to the provider.
 
@@ -201,6 +201,11 @@ impl Relay {
         self.watch.as_ref().is_some_and(Stream::ended)
     }
 
+    /// Whether the answer is whole, with an end mark or without.
+    fn is_whole(&self) -> bool {
+        self.watch.as_ref().is_some_and(Stream::whole)
+    }
+
     /// Nothing has arrived: is it time to give up?
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.cut.as_mut().poll(cx).is_ready() {
@@ -213,8 +218,8 @@ impl Relay {
                 (None, _) => self.alarm.as_mut().reset(self.limits.next(self.last)),
                 (Some(_), Some(again)) => self.alarm.as_mut().reset(again),
                 (Some(fault), None) => {
-                    if self.is_said() {
-                        // The end mark is there; the provider merely keeps its connection open.
+                    if self.is_whole() {
+                        // The answer is there; the provider merely keeps its connection open.
                         return Poll::Ready(self.finish());
                     }
                     let text = format!("nothing more arrived within {}", self.limits.describe(fault));
@@ -291,8 +296,8 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // An SDK closes when it has read the end mark, before the connection's own end: that is a whole answer.
-        if self.told.is_some() && self.held.is_empty() && self.is_said() {
+        // An SDK closes when it has read the end, before the connection's own: that is a whole answer.
+        if self.told.is_some() && self.held.is_empty() && self.is_whole() {
             self.end_well();
         }
         // Otherwise the caller left: story and attempt settle themselves as they are dropped.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bowsprit_providers::{Answer, Behaviour, Fault, Point, Step};
 use serde_json::{Value, json};
 
-use crate::support::{Bed, count, failing};
+use crate::support::{Bed, Reply, chat, count, failing, message};
 
 #[tokio::test]
 async fn a_failing_provider_is_answered_for_by_the_next() {
@@ -30,6 +30,60 @@ async fn a_failing_provider_is_answered_for_by_the_next() {
         assert_eq!(streamed.events().last(), Some(&"[DONE]"));
         bed.balanced().await;
     }
+}
+
+#[tokio::test]
+async fn a_success_without_an_answer_is_answered_for_by_the_next() {
+    let nothing = [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "\"ok\"",
+        "<!DOCTYPE html><html><body>Sign in</body></html>",
+        "{\"content\":[]}",
+        "{\"content\":null,\"usage\":{\"input_tokens\":1,\"output_tokens\":0}}",
+        "{\"detail\":\"it broke\"}",
+        "{\"message\":\"no capacity\",\"code\":503}",
+        "{\"object\":\"error\",\"message\":\"slow down\",\"code\":429}",
+        "{\"error\":\"it broke\"}",
+    ];
+    for body in nothing {
+        let bed = Bed::new().await;
+        for kind in ["application/json", "text/event-stream"] {
+            let answer = Behaviour::status(200).header("content-type", kind).body(body);
+            bed.claude.always(answer);
+            let stream = kind == "text/event-stream";
+            let same = bed
+                .post("/v1/messages", &message("claude-sonnet-4-5", stream))
+                .header("anthropic-version", "2023-06-01");
+            let other = bed.post("/v1/chat/completions", &chat("claude-sonnet-4-5", stream));
+            for asked in [same, other] {
+                let reply = Reply::of(asked.send().await.unwrap()).await;
+                assert_eq!(
+                    (reply.status, reply.provider()),
+                    (200, "gemini"),
+                    "{body} as {kind}: {}",
+                    reply.text
+                );
+            }
+        }
+        bed.balanced().await;
+    }
+}
+
+#[tokio::test]
+async fn an_empty_answer_that_says_why_is_the_answer() {
+    let bed = Bed::new().await;
+    let empty = json!({"id": "m", "type": "message", "role": "assistant", "content": [], "stop_reason": "max_tokens",
+        "usage": {"input_tokens": 3, "output_tokens": 9}});
+    bed.claude.always(Behaviour::status(200).body(empty.to_string()));
+    let same = bed.post("/v1/messages", &message("claude-sonnet-4-5", false));
+    let reply = Reply::of(same.header("anthropic-version", "2023-06-01").send().await.unwrap()).await;
+    assert_eq!((reply.provider(), reply.json()), ("claude", empty));
+    let reply = bed.chat().await;
+    assert_eq!(reply.provider(), "claude", "{}", reply.text);
+    assert_eq!(reply.json()["choices"][0]["finish_reason"], "length");
 }
 
 #[tokio::test]

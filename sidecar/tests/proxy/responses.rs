@@ -245,7 +245,7 @@ async fn a_cut_stream_ends_with_an_error_and_never_as_completed() {
         },
         Fault::Reset { at: Point::MidChunk(2) },
         Fault::EarlyFin { after: 2 },
-        Fault::NoEndMarker,
+        Fault::NoFinish,
         Fault::ErrorEvent {
             after: 2,
             code: 529,

@@ -16,7 +16,7 @@ async fn a_cut_stream_ends_with_an_error_and_never_as_a_success() {
         Fault::Reset { at: Point::MidChunk(2) },
         Fault::TruncatedChunked { after: 2 },
         Fault::EarlyFin { after: 2 },
-        Fault::NoEndMarker,
+        Fault::NoFinish,
         Fault::ErrorEvent {
             after: 2,
             code: 529,
@@ -58,6 +58,48 @@ async fn a_cut_stream_ends_with_an_error_and_never_as_a_success() {
                 .count();
             assert_eq!(cut_requests, 1, "{cut:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_with_its_finish_reason_is_whole_without_an_end_mark() {
+    let bed = Bed::new().await;
+    for provider in [&bed.openai, &bed.claude] {
+        provider.always(Answer::new("one two three").fault(Fault::NoEndMarker));
+    }
+    let anthropic = |model: &str| {
+        bed.post("/v1/messages", &message(model, true))
+            .header("anthropic-version", "2023-06-01")
+    };
+    for (model, provider) in [("gpt-4.1-mini", "openai"), ("claude-sonnet-4-5", "claude")] {
+        for (asked, same) in [
+            (
+                bed.post("/v1/chat/completions", &chat(model, true)),
+                provider == "openai",
+            ),
+            (anthropic(model), provider == "claude"),
+        ] {
+            let reply = Reply::of(asked.send().await.unwrap()).await;
+            assert_eq!((reply.status, reply.provider()), (200, provider), "{}", reply.text);
+            assert!(reply.complete && !reply.text.contains("\"error\""), "{}", reply.text);
+            let marked = reply.text.contains("[DONE]") || reply.text.contains("message_stop");
+            assert_eq!(
+                marked, !same,
+                "bytes pass as they came, and a translation is whole: {}",
+                reply.text
+            );
+            assert!(reply.text.contains("three"), "{}", reply.text);
+        }
+    }
+    bed.balanced().await;
+    let ok = bed.metric("bowsprit_requests_total{outcome=\"ok\",code=\"\"}").await;
+    assert!((ok - 4.0).abs() < 0.5, "{}", bed.metrics().await);
+    for provider in ["openai", "claude"] {
+        assert_eq!(
+            bed.provider_health(provider).await["models"][0]["failures"],
+            0,
+            "{provider}: no failure for the breaker"
+        );
     }
 }
 

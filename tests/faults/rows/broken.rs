@@ -123,7 +123,7 @@ async fn a_stream_that_breaks_after_content_ends_with_an_error_and_is_tried_nowh
     let setup = Setup::new().openai("first", first.url(), spec);
     let bed = trial.bed(setup.backup(&backup)).await;
     let mut faults = breaks(2).to_vec();
-    faults.push(Fault::NoEndMarker);
+    faults.push(Fault::NoFinish);
     let mut asked = 0;
     for fault in faults {
         for (path, body) in [(CHAT, chat(true)), (MESSAGES, message(true)), (GENERATE, contents())] {

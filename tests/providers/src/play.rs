@@ -149,10 +149,10 @@ impl Connection {
             Some(Fault::Reset { at: Point::AfterHead }) => (&[][..], Next::Reset),
             Some(Fault::Reset { .. }) => (half, Next::Reset),
             // The framing is clean, the JSON is not.
-            Some(Fault::NoEndMarker) => (half, after(answer.after)),
+            Some(Fault::NoEndMarker | Fault::NoFinish) => (half, after(answer.after)),
         };
         let chunked = matches!(answer.fault, Some(Fault::TruncatedChunked { .. }));
-        let promised = if answer.fault == Some(Fault::NoEndMarker) {
+        let promised = if matches!(answer.fault, Some(Fault::NoEndMarker | Fault::NoFinish)) {
             half.len()
         } else {
             body.len()
@@ -234,7 +234,7 @@ impl Connection {
             }
             Some(Fault::Reset { .. }) => Ok(Next::Reset),
             Some(Fault::EarlyFin { .. } | Fault::TruncatedChunked { .. }) => Ok(Next::Close),
-            Some(Fault::NoEndMarker | Fault::ErrorEvent { .. }) | None => {
+            Some(Fault::NoEndMarker | Fault::NoFinish | Fault::ErrorEvent { .. }) | None => {
                 if answer.write_bytes.is_some() {
                     self.send_cut(answer, &end, chunked).await?;
                     self.send_cut(answer, &zip.end(), chunked).await?;

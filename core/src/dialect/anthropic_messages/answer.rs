@@ -3,23 +3,26 @@
 use serde_json::{Value, json};
 
 use super::super::AnswerContext;
-use super::super::common::{Answer, Choice, Part, Thought, ToolCall};
+use super::super::common::{Answer, Choice, Part, Thought, ToolCall, call_id};
 use super::super::foreign::{Origin, mark};
 use super::super::usage;
 
 /// Reads a message; `None` if it is none.
-pub(in super::super) fn decode(body: &Value) -> Option<Answer> {
+pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answer> {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let mut parts = Vec::new();
     for block in body.get("content")?.as_array()? {
         match block.get("type")?.as_str()? {
             "text" => parts.push(Part::Text(text(block, "text")?)),
-            "tool_use" => parts.push(Part::Call(ToolCall {
-                id: text(block, "id")?,
-                name: text(block, "name")?,
-                input: block.get("input").cloned().unwrap_or_else(|| json!({})),
-                signature: None,
-            })),
+            "tool_use" => {
+                let id = text(block, "id").filter(|id| !id.is_empty());
+                parts.push(Part::Call(ToolCall {
+                    id: id.unwrap_or_else(|| call_id(&ctx.id, parts.len())),
+                    name: text(block, "name").filter(|name| !name.is_empty())?,
+                    input: super::input(block.get("input")),
+                    signature: None,
+                }));
+            }
             "thinking" => parts.push(Part::Thought(Thought {
                 text: text(block, "thinking")?,
                 signature: text(block, "signature").filter(|signature| !signature.is_empty()),
@@ -36,7 +39,11 @@ pub(in super::super) fn decode(body: &Value) -> Option<Answer> {
             _ => {}
         }
     }
-    let finish = super::finish_of(body.get("stop_reason").and_then(Value::as_str).unwrap_or("end_turn"));
+    let told = text(body, "stop_reason").filter(|reason| !reason.is_empty());
+    if told.is_none() && parts.is_empty() {
+        return None;
+    }
+    let finish = super::finish_of(told.as_deref().unwrap_or("end_turn"));
     let stop_sequence = text(body, "stop_sequence");
     Some(Answer {
         id: text(body, "id"),

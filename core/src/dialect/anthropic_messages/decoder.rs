@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::super::Dialect;
-use super::super::common::Event;
+use super::super::common::{Event, call_id};
 use super::super::error;
 use super::super::stream::StreamError;
-use super::super::usage;
+use super::super::{AnswerContext, Dialect, success, usage};
 
 /// Content blocks that are followed at most: far beyond any real answer, a bound on memory.
 const MAX_BLOCKS: usize = 4096;
@@ -16,8 +16,17 @@ const MAX_BLOCKS: usize = 4096;
 #[derive(Debug, Default)]
 pub(in super::super) struct Decoder {
     usage: usage::Anthropic,
-    /// Block index to tool call number.
-    calls: HashMap<u64, u32>,
+    /// The answer's own id, to make ids of for calls that have none.
+    answer_id: String,
+    /// The tool calls, by the index of their block.
+    calls: HashMap<u64, Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    number: u32,
+    /// The input that came with the block's start. The API streams it; servers that do not put it there, whole.
+    whole: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -46,7 +55,7 @@ struct Block {
     data: Option<String>,
     id: Option<String>,
     name: Option<String>,
-    input: Option<serde_json::Value>,
+    input: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -56,7 +65,7 @@ struct Delta {
     text: Option<String>,
     thinking: Option<String>,
     signature: Option<String>,
-    partial_json: Option<String>,
+    partial_json: Option<Value>,
     stop_reason: Option<String>,
     stop_sequence: Option<String>,
 }
@@ -66,9 +75,22 @@ fn missing(what: &str) -> StreamError {
 }
 
 impl Decoder {
+    pub(in super::super) fn new(ctx: &AnswerContext) -> Self {
+        Self {
+            answer_id: ctx.id.clone(),
+            ..Self::default()
+        }
+    }
+
     pub(in super::super) fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
-        let raw: Raw = serde_json::from_slice(data)
-            .map_err(|error| StreamError::Malformed(format!("an event is not a message event: {error}")))?;
+        let raw: Raw = match serde_json::from_slice(data) {
+            Ok(raw) => raw,
+            Err(problem) => {
+                success::no_error(Dialect::AnthropicMessages, data)?;
+                let text = format!("an event is not a message event: {problem}");
+                return Err(StreamError::Malformed(text));
+            }
+        };
         match raw.kind.as_str() {
             "message_start" => {
                 let message = raw.message.ok_or_else(|| missing("message"))?;
@@ -87,7 +109,9 @@ impl Decoder {
                 self.delta(raw.index.ok_or_else(|| missing("index"))?, delta, events)?;
             }
             "content_block_stop" => {
-                if let Some(&index) = raw.index.and_then(|index| self.calls.get(&index)) {
+                if let Some(call) = raw.index.and_then(|index| self.calls.get_mut(&index)) {
+                    call.say_whole(events);
+                    let index = call.number;
                     events.push(Event::CallEnd { choice: 0, index });
                 }
             }
@@ -97,7 +121,8 @@ impl Decoder {
                     events.push(Event::Usage(self.usage.into()));
                 }
                 let delta = raw.delta.ok_or_else(|| missing("delta"))?;
-                if let Some(reason) = delta.stop_reason {
+                if let Some(reason) = delta.stop_reason.filter(|reason| !reason.is_empty()) {
+                    self.say_whole(events);
                     let reason = super::finish_of(&reason);
                     events.push(Event::Finish {
                         choice: 0,
@@ -106,13 +131,25 @@ impl Decoder {
                     });
                 }
             }
-            "message_stop" => events.push(Event::End),
+            "message_stop" => {
+                self.say_whole(events);
+                events.push(Event::End);
+            }
             "ping" => events.push(Event::Ping),
             "error" => return Err(error::parse_error(Dialect::AnthropicMessages, 200, data).into()),
             // The API may add kinds of events, and says that readers must let them pass.
             _ => {}
         }
         Ok(())
+    }
+
+    /// Says the inputs that came whole of the calls that have not ended by themselves.
+    fn say_whole(&mut self, events: &mut Vec<Event>) {
+        let mut calls: Vec<&mut Call> = self.calls.values_mut().collect();
+        calls.sort_by_key(|call| call.number);
+        for call in calls {
+            call.say_whole(events);
+        }
     }
 
     fn block_start(&mut self, at: u64, block: Block, events: &mut Vec<Event>) -> Result<(), StreamError> {
@@ -126,9 +163,15 @@ impl Decoder {
                     return Err(StreamError::Malformed("more than 4096 content blocks".to_owned()));
                 }
                 let index = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
-                self.calls.insert(at, index);
-                let id = block.id.ok_or_else(|| missing("content_block.id"))?;
-                let name = block.name.ok_or_else(|| missing("content_block.name"))?;
+                let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+                let id = some(block.id).unwrap_or_else(|| call_id(&self.answer_id, self.calls.len()));
+                let name = some(block.name).ok_or_else(|| missing("content_block.name"))?;
+                let whole = super::input(block.input.as_ref());
+                let whole = whole
+                    .as_object()
+                    .is_some_and(|input| !input.is_empty())
+                    .then(|| whole.to_string());
+                self.calls.insert(at, Call { number: index, whole });
                 events.push(Event::CallStart {
                     choice: 0,
                     index,
@@ -136,17 +179,6 @@ impl Decoder {
                     name,
                     signature: None,
                 });
-                // Servers that speak this dialect without streaming arguments put them here, whole.
-                if let Some(input) = block
-                    .input
-                    .filter(|input| input.as_object().is_some_and(|map| !map.is_empty()))
-                {
-                    events.push(Event::CallArguments {
-                        choice: 0,
-                        index,
-                        fragment: input.to_string(),
-                    });
-                }
             }
             _ => {}
         }
@@ -168,9 +200,18 @@ impl Decoder {
                 events.push(Event::Signature { choice: 0, signature });
             }
             Some("input_json_delta") => {
-                let fragment = delta.partial_json.ok_or_else(|| missing("delta.partial_json"))?;
                 // Blocks of server-side tools stream their input too; they are not the caller's to run.
-                if let Some(&index) = self.calls.get(&at).filter(|_| !fragment.is_empty()) {
+                let Some(call) = self.calls.get_mut(&at) else {
+                    return Ok(());
+                };
+                let fragment = match delta.partial_json {
+                    None | Some(Value::Null) => return Ok(()),
+                    Some(Value::String(text)) => text,
+                    Some(whole) => whole.to_string(),
+                };
+                if !fragment.is_empty() {
+                    call.whole = None;
+                    let index = call.number;
                     events.push(Event::CallArguments {
                         choice: 0,
                         index,
@@ -181,5 +222,18 @@ impl Decoder {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Call {
+    fn say_whole(&mut self, events: &mut Vec<Event>) {
+        if let Some(fragment) = self.whole.take() {
+            let index = self.number;
+            events.push(Event::CallArguments {
+                choice: 0,
+                index,
+                fragment,
+            });
+        }
     }
 }

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::super::AnswerContext;
 use super::super::common::{Answer, Choice, Finish, Part, Thought, ToolCall, call_id};
 use super::super::foreign::{Origin, mark, unmark};
-use super::super::{logprobs, usage};
+use super::super::{logprobs, success, usage};
+use super::said::{self, Said, What};
 
 /// Reads an answer; `None` if it is none.
 pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answer> {
@@ -18,11 +19,7 @@ pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answ
     for candidate in body.get("candidates").and_then(Value::as_array).into_iter().flatten() {
         answer.choices.push(choice(candidate, &mut calls, ctx)?);
     }
-    let blocked = body
-        .get("promptFeedback")
-        .and_then(|feedback| feedback.get("blockReason"))
-        .is_some();
-    if answer.choices.is_empty() && blocked {
+    if answer.choices.is_empty() && success::blocked(body) {
         let finish = Finish::ContentFilter;
         answer.choices.push(Choice {
             parts: Vec::new(),
@@ -42,49 +39,37 @@ fn choice(candidate: &Value, calls: &mut usize, ctx: &AnswerContext) -> Option<C
         .and_then(|content| content.get("parts"))
         .and_then(Value::as_array);
     for part in list.into_iter().flatten() {
-        let signature = part.get("thoughtSignature").and_then(Value::as_str).map(str::to_owned);
-        if let Some(text) = part.get("text").and_then(Value::as_str) {
-            let text = text.to_owned();
-            if part.get("thought").and_then(Value::as_bool).unwrap_or(false) {
-                parts.push(thought(text, signature.as_deref()));
-            } else {
-                if !text.is_empty() {
-                    parts.push(Part::Text(text));
-                }
-                if signature.is_some() {
-                    parts.push(thought(String::new(), signature.as_deref()));
-                }
+        let Said { what, signature } = said::read(part).ok()?;
+        match what {
+            What::Thought(text) => parts.push(thought(text, signature.as_deref())),
+            What::Call { id, name, input } => {
+                let id = id.unwrap_or_else(|| call_id(&ctx.id, *calls));
+                *calls += 1;
+                parts.push(Part::Call(ToolCall {
+                    id,
+                    name,
+                    input,
+                    signature,
+                }));
             }
-        } else if let Some(call) = part.get("functionCall") {
-            let id = call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-            let id = id.map_or_else(|| call_id(&ctx.id, *calls), str::to_owned);
-            *calls += 1;
-            let name = call.get("name")?.as_str()?.to_owned();
-            let input = call
-                .get("args")
-                .filter(|args| args.is_object())
-                .cloned()
-                .unwrap_or_else(|| json!({}));
-            parts.push(Part::Call(ToolCall {
-                id,
-                name,
-                input,
-                signature,
-            }));
-        } else if part.get("inlineData").is_some() {
-            // A picture in the answer has no place in the other dialects, and must not vanish.
-            return None;
+            What::Text(text) => {
+                parts.push(Part::Text(text));
+                parts.extend(signature.map(|signature| thought(String::new(), Some(&signature))));
+            }
+            What::Nothing => parts.extend(signature.map(|signature| thought(String::new(), Some(&signature)))),
         }
     }
-    let called = parts.iter().any(|part| matches!(part, Part::Call(_)));
-    let finish = super::finish_of(
-        candidate.get("finishReason").and_then(Value::as_str).unwrap_or("STOP"),
-        called,
-    );
+    let told = candidate
+        .get("finishReason")
+        .and_then(Value::as_str)
+        .and_then(super::finish_of);
+    if told.is_none() && parts.is_empty() {
+        return None;
+    }
     Some(Choice {
         parts,
         refusal: None,
-        finish,
+        finish: told.unwrap_or(Finish::Stop),
         stop_sequence: None,
         logprobs: logprobs::from_gemini(candidate.get("logprobsResult")),
     })

@@ -4,22 +4,21 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::common::{Event, Finish, call_id};
-use super::super::error::{self, ProviderError};
+use super::super::error::ProviderError;
 use super::super::foreign::{Origin, mark};
 use super::super::stream::StreamError;
 use super::super::{AnswerContext, Dialect};
-use super::super::{logprobs, usage};
+use super::super::{logprobs, success, usage};
+use super::said::{self, Said, What};
 use crate::fault::ErrorKind;
 
-/// There is no end mark in this dialect: a stream is whole once a finish reason, or the reason why the prompt was
-/// blocked, was seen and the connection closed well.
+/// There is no end mark in this dialect, and the finish reason may come in any chunk and in several.
 #[derive(Debug)]
 pub(in super::super) struct Decoder {
     answer_id: String,
     begun: bool,
     /// Tool calls so far, by choice.
     calls: Vec<(u32, u32)>,
-    finished: Vec<u32>,
 }
 
 /// Candidates that are followed at most.
@@ -48,25 +47,7 @@ struct Candidate {
 
 #[derive(Deserialize)]
 struct Content {
-    parts: Option<Vec<Part>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Part {
-    text: Option<String>,
-    #[serde(default)]
-    thought: Option<bool>,
-    thought_signature: Option<String>,
-    function_call: Option<FunctionCall>,
-    inline_data: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct FunctionCall {
-    id: Option<String>,
-    name: String,
-    args: Option<Value>,
+    parts: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -81,20 +62,21 @@ impl Decoder {
             answer_id: ctx.id.clone(),
             begun: false,
             calls: Vec::new(),
-            finished: Vec::new(),
         }
     }
 
-    /// Whether the stream may end here.
-    pub(in super::super) fn whole(&self) -> bool {
-        !self.finished.is_empty()
-    }
-
     pub(in super::super) fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
-        let chunk: Chunk = serde_json::from_slice(data)
-            .map_err(|error| StreamError::Malformed(format!("a chunk is not a generateContent answer: {error}")))?;
-        if chunk.error.is_some_and(|error| !error.is_null()) {
-            return Err(error::parse_error(Dialect::Gemini, 200, data).into());
+        let chunk: Chunk = match serde_json::from_slice(data) {
+            Ok(chunk) => chunk,
+            Err(problem) => {
+                success::no_error(Dialect::Gemini, data)?;
+                let text = format!("a chunk is not a generateContent answer: {problem}");
+                return Err(StreamError::Malformed(text));
+            }
+        };
+        let silent = chunk.candidates.is_none() && chunk.prompt_feedback.is_none();
+        if silent || chunk.error.as_ref().is_some_and(success::is_some) {
+            success::no_error(Dialect::Gemini, data)?;
         }
         if !self.begun {
             self.begun = true;
@@ -109,12 +91,8 @@ impl Decoder {
         for candidate in chunk.candidates.unwrap_or_default() {
             self.candidate(candidate, events)?;
         }
-        if chunk
-            .prompt_feedback
-            .is_some_and(|feedback| feedback.block_reason.is_some())
-            && self.finished.is_empty()
-        {
-            self.finished.push(0);
+        let blocked = chunk.prompt_feedback.and_then(|feedback| feedback.block_reason);
+        if blocked.is_some_and(|reason| !reason.is_empty()) {
             events.push(Event::Finish {
                 choice: 0,
                 reason: Finish::ContentFilter,
@@ -130,75 +108,56 @@ impl Decoder {
             return Err(StreamError::Malformed(format!("candidate index {choice}")));
         }
         for part in candidate.content.and_then(|content| content.parts).unwrap_or_default() {
-            self.part(choice, part, events)?;
+            self.part(choice, &part, events)?;
         }
         let tokens = logprobs::from_gemini(candidate.logprobs_result.as_ref());
         if !tokens.is_empty() {
             events.push(Event::Logprobs { choice, tokens });
         }
-        let Some(reason) = candidate.finish_reason else {
+        let Some(told) = candidate.finish_reason else {
             return Ok(());
         };
-        let finish = super::finish_of(&reason, self.count(choice) > 0);
-        if finish == Finish::BadCall {
+        match super::finish_of(&told) {
+            None => {}
             // An empty answer that says "stop" would be a lie; trying again is what helps.
-            return Err(StreamError::Provider(bad_call(
-                &reason,
-                candidate.finish_message.as_deref(),
-            )));
-        }
-        if !self.finished.contains(&choice) {
-            self.finished.push(choice);
-            events.push(Event::Finish {
+            Some(Finish::BadCall) => return Err(bad_call(&told, candidate.finish_message.as_deref()).into()),
+            Some(reason) => events.push(Event::Finish {
                 choice,
-                reason: finish,
+                reason,
                 stop_sequence: None,
-            });
+            }),
         }
         Ok(())
     }
 
-    fn part(&mut self, choice: u32, part: Part, events: &mut Vec<Event>) -> Result<(), StreamError> {
-        if part.inline_data.is_some() {
-            let problem = "the answer holds media, which the caller's dialect cannot carry";
-            return Err(StreamError::Malformed(problem.to_owned()));
+    fn part(&mut self, choice: u32, part: &Value, events: &mut Vec<Event>) -> Result<(), StreamError> {
+        let Said { what, signature } =
+            said::read(part).map_err(|what| StreamError::Malformed(format!("the answer holds {what}")))?;
+        match what {
+            What::Call { id, name, input } => {
+                let index = self.count(choice);
+                let number = self.calls.iter().map(|calls| calls.1 as usize).sum();
+                self.counted(choice);
+                events.push(Event::CallStart {
+                    choice,
+                    index,
+                    id: id.unwrap_or_else(|| call_id(&self.answer_id, number)),
+                    name,
+                    signature,
+                });
+                events.push(Event::CallArguments {
+                    choice,
+                    index,
+                    fragment: input.to_string(),
+                });
+                events.push(Event::CallEnd { choice, index });
+                return Ok(());
+            }
+            What::Thought(text) => events.push(Event::Thought { choice, text }),
+            What::Text(text) => events.push(Event::Text { choice, text }),
+            What::Nothing => {}
         }
-        if let Some(call) = part.function_call {
-            let index = self.count(choice);
-            let number = self.calls.iter().map(|calls| calls.1 as usize).sum();
-            self.counted(choice);
-            let id = call
-                .id
-                .filter(|id| !id.is_empty())
-                .unwrap_or_else(|| call_id(&self.answer_id, number));
-            let signature = part.thought_signature;
-            events.push(Event::CallStart {
-                choice,
-                index,
-                id,
-                name: call.name,
-                signature,
-            });
-            let fragment = call
-                .args
-                .filter(Value::is_object)
-                .map_or_else(|| "{}".to_owned(), |args| args.to_string());
-            events.push(Event::CallArguments {
-                choice,
-                index,
-                fragment,
-            });
-            events.push(Event::CallEnd { choice, index });
-            return Ok(());
-        }
-        if let Some(text) = part.text.filter(|text| !text.is_empty()) {
-            events.push(if part.thought.unwrap_or(false) {
-                Event::Thought { choice, text }
-            } else {
-                Event::Text { choice, text }
-            });
-        }
-        if let Some(signature) = part.thought_signature {
+        if let Some(signature) = signature {
             let signature = mark(Origin::Gemini, &signature);
             events.push(Event::Signature { choice, signature });
         }

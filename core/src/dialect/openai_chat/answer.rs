@@ -2,84 +2,97 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::AnswerContext;
 use super::super::common::{Answer, Choice, Finish, Part, Thought, ToolCall, arguments, call_id, text_of};
-use super::super::{logprobs, usage};
+use super::super::{AnswerContext, Dialect};
+use super::super::{error, logprobs, success, usage};
+use super::said::{self, Arguments, Said, Thoughts};
+use crate::fault::ErrorKind;
 
-/// Reads a chat completion; `None` if it is none.
-pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answer> {
-    let mut answer = Answer {
+/// Reads a chat completion.
+///
+/// # Errors
+/// What it is instead: not one, or one that says that the provider failed at it.
+pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Result<Answer, ErrorKind> {
+    let choices = body.get("choices").and_then(Value::as_array);
+    let choices = choices
+        .filter(|choices| !choices.is_empty())
+        .ok_or(ErrorKind::Malformed)?;
+    let mut calls = 0;
+    let choices = choices.iter().map(|choice| decode_choice(choice, &mut calls, ctx));
+    Ok(Answer {
         id: body
             .get("id")
             .and_then(Value::as_str)
             .filter(|id| !id.is_empty())
             .map(str::to_owned),
         usage: usage::from_value::<usage::OpenAi>(body.get("usage")),
-        choices: Vec::new(),
-    };
-    for choice in body.get("choices")?.as_array()? {
-        answer.choices.push(decode_choice(choice, ctx)?);
-    }
-    if answer.choices.is_empty() { None } else { Some(answer) }
+        choices: choices.collect::<Result<_, _>>()?,
+    })
 }
 
-fn decode_choice(choice: &Value, ctx: &AnswerContext) -> Option<Choice> {
-    let message = choice.get("message")?;
-    let text = |name: &str| {
-        message
-            .get(name)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
+fn decode_choice(choice: &Value, calls: &mut usize, ctx: &AnswerContext) -> Result<Choice, ErrorKind> {
+    if let Some(error) = choice.get("error").filter(|error| success::is_some(error)) {
+        return Err(error::from_value(Dialect::OpenAiChat, 200, error).kind);
+    }
+    let text = |name: &str| choice.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    // Some servers answer as if they streamed, or as the older completions API.
+    let message = choice
+        .get("message")
+        .or_else(|| choice.get("delta"))
+        .unwrap_or(&Value::Null);
+    let said = said::read(message, &mut Thoughts::default()).map_err(|_| ErrorKind::Malformed)?;
     let mut parts = Vec::new();
-    if let Some(thought) = text("reasoning_content").or_else(|| text("reasoning")) {
-        parts.push(Part::Thought(Thought {
-            text: thought.to_owned(),
-            signature: None,
-            redacted: false,
-            path: String::new(),
-        }));
+    let mut refusal = String::new();
+    for piece in said {
+        match piece {
+            Said::Thought(text) => parts.push(thought(text)),
+            Said::Text(text) => parts.push(Part::Text(text.to_owned())),
+            Said::Refusal(text) => refusal.push_str(text),
+            Said::Call(said) => {
+                parts.push(Part::Call(call(&said, *calls, ctx)?));
+                *calls += 1;
+            }
+        }
     }
-    if let Some(text) = text("content") {
-        parts.push(Part::Text(text.to_owned()));
-    }
-    for (number, call) in message
-        .get("tool_calls")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        let function = call.get("function")?;
-        let id = call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-        let input = match function.get("arguments") {
-            Some(Value::String(text)) => arguments(text),
-            // Some compatible servers forget to make it a string.
-            Some(Value::Object(map)) => Value::Object(map.clone()),
-            _ => arguments(""),
-        };
-        parts.push(Part::Call(ToolCall {
-            id: id.map_or_else(|| call_id(&ctx.id, number), str::to_owned),
-            name: function.get("name")?.as_str()?.to_owned(),
-            input,
-            signature: None,
-        }));
-    }
-    let mut finish = super::finish_of(choice.get("finish_reason").and_then(Value::as_str).unwrap_or("stop"));
-    if finish == Finish::Stop && parts.iter().any(|part| matches!(part, Part::Call(_))) {
-        // Servers do say "stop" beside tool calls, and callers of the other dialects act on the reason.
-        finish = Finish::ToolCalls;
-    }
-    let refusal = text("refusal").map(str::to_owned);
-    if finish == Finish::Stop && refusal.is_some() {
-        finish = Finish::Refusal;
-    }
-    Some(Choice {
+    parts.extend(text("text").map(|text| Part::Text(text.to_owned())));
+    let finish = match text("finish_reason") {
+        Some(reason) => super::finish_of(reason).map_err(|error| error.kind)?,
+        None if parts.is_empty() && refusal.is_empty() => return Err(ErrorKind::Malformed),
+        None => Finish::Stop,
+    };
+    Ok(Choice {
         parts,
-        refusal,
+        refusal: Some(refusal).filter(|refusal| !refusal.is_empty()),
         finish,
         stop_sequence: None,
         logprobs: logprobs::from_openai(choice.get("logprobs")),
+    })
+}
+
+fn thought(text: String) -> Part {
+    Part::Thought(Thought {
+        text,
+        signature: None,
+        redacted: false,
+        path: String::new(),
+    })
+}
+
+fn call(said: &said::Call<'_>, number: usize, ctx: &AnswerContext) -> Result<ToolCall, ErrorKind> {
+    let input = match said.arguments {
+        Arguments::None => arguments(""),
+        Arguments::Text(text) => arguments(text),
+        Arguments::Whole(value) if value.is_object() => value.clone(),
+        Arguments::Whole(value) => arguments(&value.to_string()),
+    };
+    Ok(ToolCall {
+        id: said
+            .id
+            .as_deref()
+            .map_or_else(|| call_id(&ctx.id, number), str::to_owned),
+        name: said.name.ok_or(ErrorKind::Malformed)?.to_owned(),
+        input,
+        signature: None,
     })
 }
 

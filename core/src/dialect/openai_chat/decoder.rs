@@ -1,98 +1,87 @@
 //! A streamed chat completion, read into common events.
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::super::common::{Event, Finish, call_id};
+use super::super::common::Event;
 use super::super::error;
 use super::super::stream::StreamError;
 use super::super::{AnswerContext, Dialect};
-use super::super::{logprobs, usage};
-
-/// Tool calls of one answer that are followed at most: far beyond any real answer, a bound on memory.
-const MAX_CALLS: usize = 1024;
+use super::super::{logprobs, success, usage};
+use super::calls::Calls;
+use super::said::{self, Said, Thoughts};
 
 #[derive(Debug)]
 pub(in super::super) struct Decoder {
-    answer_id: String,
     begun: bool,
-    /// The tool calls in order; their place is the index that callers see.
-    calls: Vec<Call>,
-    refused: Vec<u32>,
+    calls: Calls,
+    choices: Vec<ChoiceState>,
 }
 
+/// What is remembered of a choice.
 #[derive(Debug)]
-struct Call {
-    choice: u32,
-    /// What the provider calls it.
-    index: u32,
-    id: String,
-    /// Its place among the choice's calls.
+struct ChoiceState {
     number: u32,
+    thoughts: Thoughts,
+    /// Whether a delta was seen: a server that sends both repeats in `message` all that the deltas said.
+    deltas: bool,
 }
+
+/// Choices of one answer that are followed at most: `n` goes up to 128.
+const MAX_CHOICES: usize = 128;
 
 #[derive(Deserialize)]
 struct Chunk {
     id: Option<String>,
     choices: Option<Vec<Choice>>,
     usage: Option<usage::OpenAi>,
-    error: Option<serde_json::Value>,
-    /// `error` in the errors of older vLLM servers, whose fields stand beside it.
-    object: Option<String>,
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct Choice {
-    #[serde(default)]
-    index: u32,
-    delta: Option<Delta>,
-    logprobs: Option<serde_json::Value>,
+    index: Option<Value>,
+    delta: Option<Value>,
+    /// Some servers say the whole message in a chunk.
+    message: Option<Value>,
+    /// The completions API's older form.
+    text: Option<String>,
+    logprobs: Option<Value>,
     finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Delta {
-    content: Option<String>,
-    refusal: Option<String>,
-    reasoning_content: Option<String>,
-    /// vLLM's and `OpenRouter`'s name for it.
-    reasoning: Option<String>,
-    tool_calls: Option<Vec<CallDelta>>,
-}
-
-#[derive(Deserialize)]
-struct CallDelta {
-    #[serde(default)]
-    index: Option<u32>,
-    id: Option<String>,
-    function: Option<FunctionDelta>,
-}
-
-#[derive(Deserialize)]
-struct FunctionDelta {
-    name: Option<String>,
-    arguments: Option<String>,
+    error: Option<Value>,
 }
 
 impl Decoder {
     pub(in super::super) fn new(ctx: &AnswerContext) -> Self {
         Self {
-            answer_id: ctx.id.clone(),
             begun: false,
-            calls: Vec::new(),
-            refused: Vec::new(),
+            calls: Calls::new(&ctx.id),
+            choices: Vec::new(),
         }
     }
 
     pub(in super::super) fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
         if data == b"[DONE]" {
+            self.named()?;
             events.push(Event::End);
             return Ok(());
         }
-        let chunk: Chunk = serde_json::from_slice(data)
-            .map_err(|error| StreamError::Malformed(format!("a chunk is not a chat completion chunk: {error}")))?;
-        let is_error = chunk.object.is_some_and(|object| object == "error");
-        if is_error || chunk.error.is_some_and(|error| !error.is_null()) {
-            return Err(error::parse_error(Dialect::OpenAiChat, 200, data).into());
+        let chunk: Chunk = match serde_json::from_slice(data) {
+            Ok(chunk) => chunk,
+            Err(problem) => {
+                success::no_error(Dialect::OpenAiChat, data)?;
+                let text = format!("a chunk is not a chat completion chunk: {problem}");
+                return Err(StreamError::Malformed(text));
+            }
+        };
+        let Some(choices) = chunk.choices else {
+            // A chunk of usage alone, an error, or something that some server lets its clients know.
+            success::no_error(Dialect::OpenAiChat, data)?;
+            events.extend(chunk.usage.map(|usage| Event::Usage(usage.into())));
+            return Ok(());
+        };
+        if chunk.error.as_ref().is_some_and(success::is_some) {
+            success::no_error(Dialect::OpenAiChat, data)?;
         }
         if !self.begun {
             self.begun = true;
@@ -101,101 +90,94 @@ impl Decoder {
                 usage: None,
             });
         }
-        for choice in chunk.choices.unwrap_or_default() {
+        for choice in choices {
             self.choice(choice, events)?;
         }
-        if let Some(usage) = chunk.usage {
-            events.push(Event::Usage(usage.into()));
-        }
+        events.extend(chunk.usage.map(|usage| Event::Usage(usage.into())));
         Ok(())
     }
 
     fn choice(&mut self, raw: Choice, events: &mut Vec<Event>) -> Result<(), StreamError> {
-        let choice = raw.index;
-        if let Some(delta) = raw.delta {
-            let thought = delta.reasoning_content.or(delta.reasoning);
-            if let Some(text) = thought.filter(|text| !text.is_empty()) {
-                events.push(Event::Thought { choice, text });
+        if let Some(error) = raw.error.filter(success::is_some) {
+            return Err(error::from_value(Dialect::OpenAiChat, 200, &error).into());
+        }
+        let number = raw.index.as_ref().and_then(said::number).unwrap_or_default();
+        let choice = u32::try_from(number).map_err(|_| StreamError::Malformed(format!("choice {number}")))?;
+        let state = self.state(choice)?;
+        let message = match (raw.delta, raw.message) {
+            (Some(delta), _) if delta.is_object() => {
+                state.deltas = true;
+                Some(delta)
             }
-            if let Some(text) = delta.content.filter(|text| !text.is_empty()) {
-                events.push(Event::Text { choice, text });
+            (_, Some(message)) if !state.deltas => Some(message),
+            (delta, _) => delta,
+        };
+        if let Some(message) = message {
+            let mut thoughts = std::mem::take(&mut state.thoughts);
+            let said = said::read(&message, &mut thoughts);
+            state.thoughts = thoughts;
+            let said = said.map_err(|what| StreamError::Malformed(format!("a chunk holds {what}")))?;
+            for piece in said {
+                self.piece(choice, piece, events)?;
             }
-            if let Some(text) = delta.refusal.filter(|text| !text.is_empty()) {
-                if !self.refused.contains(&choice) && self.refused.len() < MAX_CALLS {
-                    self.refused.push(choice);
-                }
-                events.push(Event::Refusal { choice, text });
-            }
-            for call in delta.tool_calls.unwrap_or_default() {
-                self.call(choice, call, events)?;
-            }
+        }
+        if let Some(text) = raw.text.filter(|text| !text.is_empty()) {
+            events.push(Event::Text { choice, text });
         }
         let tokens = logprobs::from_openai(raw.logprobs.as_ref());
         if !tokens.is_empty() {
             events.push(Event::Logprobs { choice, tokens });
         }
-        if let Some(reason) = raw.finish_reason {
-            let mut reason = super::finish_of(&reason);
-            if reason == Finish::Stop && self.calls.iter().any(|call| call.choice == choice) {
-                reason = Finish::ToolCalls;
-            }
-            if reason == Finish::Stop && self.refused.contains(&choice) {
-                reason = Finish::Refusal;
-            }
-            events.push(Event::Finish {
+        let Some(reason) = raw.finish_reason.filter(|reason| !reason.is_empty()) else {
+            return Ok(());
+        };
+        self.named()?;
+        events.push(Event::Finish {
+            choice,
+            reason: super::finish_of(&reason)?,
+            stop_sequence: None,
+        });
+        Ok(())
+    }
+
+    fn piece(&mut self, choice: u32, piece: Said<'_>, events: &mut Vec<Event>) -> Result<(), StreamError> {
+        match piece {
+            Said::Thought(text) => events.push(Event::Thought { choice, text }),
+            Said::Text(text) => events.push(Event::Text {
                 choice,
-                reason,
-                stop_sequence: None,
-            });
+                text: text.to_owned(),
+            }),
+            Said::Refusal(text) => events.push(Event::Refusal {
+                choice,
+                text: text.to_owned(),
+            }),
+            Said::Call(fragment) => self.calls.take(choice, &fragment, events)?,
         }
         Ok(())
     }
 
-    fn call(&mut self, choice: u32, raw: CallDelta, events: &mut Vec<Event>) -> Result<(), StreamError> {
-        let function = raw.function.unwrap_or(FunctionDelta {
-            name: None,
-            arguments: None,
-        });
-        let given = raw.id.filter(|id| !id.is_empty());
-        // Some servers say index 0, or none, for every call: a new id is a new call whatever its index.
-        let known = self.calls.iter().rev().find(|call| {
-            call.choice == choice
-                && raw.index.is_none_or(|index| index == call.index)
-                && given.as_ref().is_none_or(|id| *id == call.id)
-        });
-        let number = if let Some(call) = known {
-            call.number
-        } else {
-            let name = function.name.clone().filter(|name| !name.is_empty());
-            let name = name.ok_or_else(|| StreamError::Malformed("a tool call begins without a name".to_owned()))?;
-            if self.calls.len() >= MAX_CALLS {
-                return Err(StreamError::Malformed("more than 1024 tool calls".to_owned()));
-            }
-            let count = self.calls.iter().filter(|call| call.choice == choice).count();
-            let number = u32::try_from(count).unwrap_or(u32::MAX);
-            let id = given.unwrap_or_else(|| call_id(&self.answer_id, self.calls.len()));
-            events.push(Event::CallStart {
-                choice,
-                index: number,
-                id: id.clone(),
-                name,
-                signature: None,
-            });
-            self.calls.push(Call {
-                choice,
-                index: raw.index.unwrap_or(number),
-                id,
-                number,
-            });
-            number
-        };
-        if let Some(fragment) = function.arguments.filter(|fragment| !fragment.is_empty()) {
-            events.push(Event::CallArguments {
-                choice,
-                index: number,
-                fragment,
-            });
+    fn named(&self) -> Result<(), StreamError> {
+        if self.calls.nameless() {
+            return Err(StreamError::Malformed("a tool call has no name".to_owned()));
         }
         Ok(())
+    }
+
+    fn state(&mut self, number: u32) -> Result<&mut ChoiceState, StreamError> {
+        let place = match self.choices.iter().position(|choice| choice.number == number) {
+            Some(place) => place,
+            None if self.choices.len() >= MAX_CHOICES => {
+                return Err(StreamError::Malformed(format!("more than {MAX_CHOICES} choices")));
+            }
+            None => {
+                self.choices.push(ChoiceState {
+                    number,
+                    thoughts: Thoughts::default(),
+                    deltas: false,
+                });
+                self.choices.len() - 1
+            }
+        };
+        self.choices.get_mut(place).ok_or(StreamError::Truncated)
     }
 }

@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::Dialect;
-use super::super::error;
 use super::super::stream::StreamError;
 use super::super::usage::{self, Usage};
-use super::{Seen, Text, unread};
+use super::super::{error, success};
+use super::{Seen, Text};
 
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -51,7 +51,7 @@ fn read(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
         return Ok(());
     }
     let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else {
-        return unread(Dialect::OpenAiResponses, data).map(|_| ());
+        return Ok(success::no_error(Dialect::OpenAiResponses, data)?);
     };
     match event.kind.0.as_ref() {
         // Before the model's first word. Parts are empty until their first delta.

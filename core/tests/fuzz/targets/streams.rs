@@ -39,9 +39,10 @@ fn run<'a>(provider: Dialect, caller: Dialect, hide: bool, pieces: impl IntoIter
         end = stream.finish(&mut out);
         all.extend_from_slice(&out);
     }
+    // An array gets the bracket that it lacks.
     assert!(
-        end.is_err() || stream.ended() || provider == Dialect::Gemini,
-        "whole without an end mark"
+        end.is_err() || stream.whole() || provider == Dialect::Gemini,
+        "an end of what is not whole"
     );
     Ran {
         end,
@@ -85,7 +86,7 @@ pub(crate) fn pieces(input: &[u8]) {
     }
 }
 
-/// Cuts a stream of the corpus, which is named for its provider, at every byte before its end mark is complete.
+/// Cuts a stream of the corpus, which is named for its provider, at every byte before its finish reason is there.
 pub(crate) fn cut_everywhere(name: &str, stream: &[u8]) {
     let Some(provider) = Dialect::ALL
         .into_iter()
@@ -109,7 +110,7 @@ pub(crate) fn cut_everywhere(name: &str, stream: &[u8]) {
             Ok(()),
             "{name} for {caller}"
         );
-        for end in 0..end_mark(provider, stream) {
+        for end in 0..told(provider, stream) {
             let ran = run(provider, caller, false, [&stream[..end]]);
             assert!(
                 ran.end.is_err(),
@@ -120,19 +121,18 @@ pub(crate) fn cut_everywhere(name: &str, stream: &[u8]) {
     }
 }
 
-/// Where the end mark is complete.
-fn end_mark(provider: Dialect, stream: &[u8]) -> usize {
+/// Where the finish reason is there, the JSON that says it included.
+fn told(provider: Dialect, stream: &[u8]) -> usize {
     let last = |mark: &[u8]| {
         let at = stream.windows(mark.len()).rposition(|window| window == mark);
-        at.expect("a stream of the corpus has its end mark") + mark.len()
+        let at = at.expect("a stream of the corpus has its finish reason") + mark.len();
+        at + stream_end(&stream[at..])
     };
     match provider.as_str() {
-        "openai" => last(b"[DONE]"),
-        // The JSON that says it must be complete too.
-        "anthropic" => last(b"\"message_stop\"}"),
-        "gemini" if stream.starts_with(b"[") => last(b"]"),
-        "gemini" => last(b"\"finishReason\"") + stream_end(&stream[last(b"\"finishReason\"")..]),
-        "openai_responses" => last(b"\"response.completed\"") + stream_end(&stream[last(b"\"response.completed\"")..]),
+        "openai" => last(b"\"finish_reason\":\""),
+        "anthropic" => last(b"\"stop_reason\":\""),
+        "gemini" => last(b"\"finishReason\""),
+        "openai_responses" => last(b"\"response.completed\""),
         other => panic!("say where a stream of {other} ends"),
     }
 }

@@ -24,6 +24,7 @@ impl StreamPlan {
             .and_then(|rest| rest.into_iter().next());
         match &answer.fault {
             Some(Fault::NoEndMarker) => frames.retain(|frame| frame.kind != Kind::End),
+            Some(Fault::NoFinish) => frames.retain(|frame| !matches!(frame.kind, Kind::Finish | Kind::End)),
             Some(Fault::ErrorEvent { code, kind, .. }) => {
                 frames.push(error_frame(call, *code, kind.as_deref(), request_id, frames.len()));
             }
@@ -90,7 +91,7 @@ impl StreamPlan {
 
 /// Whether a fault leaves the HTTP framing whole.
 fn is_clean(fault: &Fault) -> bool {
-    matches!(fault, Fault::NoEndMarker | Fault::ErrorEvent { .. })
+    matches!(fault, Fault::NoEndMarker | Fault::NoFinish | Fault::ErrorEvent { .. })
 }
 
 /// After how many pieces of content the frames end.
@@ -103,7 +104,7 @@ fn cut_after(fault: Option<&Fault>) -> Option<u32> {
         | Fault::Reset {
             at: Point::AfterChunks(after) | Point::MidChunk(after),
         } => Some(*after),
-        Fault::Reset { .. } | Fault::NoEndMarker => None,
+        Fault::Reset { .. } | Fault::NoEndMarker | Fault::NoFinish => None,
     }
 }
 

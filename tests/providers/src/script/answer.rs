@@ -208,6 +208,8 @@ pub enum Fault {
     },
     /// Everything but the dialect's end marker (`[DONE]`, `message_stop`, the `finishReason`), then a clean end.
     NoEndMarker,
+    /// All of the content and nothing after it, neither a finish reason nor an end marker, then a clean end.
+    NoFinish,
     /// Ends with an error event, as the provider writes one inside a stream.
     ErrorEvent {
         /// Pieces of content sent before.
@@ -228,6 +230,7 @@ impl Fault {
             Self::EarlyFin { .. } => "early_fin",
             Self::TruncatedChunked { .. } => "truncated_chunked",
             Self::NoEndMarker => "no_end_marker",
+            Self::NoFinish => "no_finish",
             Self::ErrorEvent { .. } => "error_event",
         }
     }

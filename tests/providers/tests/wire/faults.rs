@@ -101,6 +101,20 @@ async fn a_missing_end_marker_is_framed_as_complete() {
 }
 
 #[tokio::test]
+async fn a_missing_finish_reason_is_framed_as_complete() {
+    for api in APIS {
+        let response = broken(api, Fault::NoFinish).await;
+        assert_eq!((response.end, has_end(api, &response)), (End::Complete, false));
+        assert_eq!(words(&response), ["one", "two", "three", "four"]);
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        assert!(
+            !text.contains("finish_reason\":\"") && !text.contains("stop_reason\":\""),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_error_event_comes_before_or_after_content() {
     for api in APIS {
         for after in [0, 2] {

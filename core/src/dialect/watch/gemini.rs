@@ -1,0 +1,91 @@
+//! Chunks of `generateContent`, as events or as elements of an array.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::Dialect;
+use super::super::stream::StreamError;
+use super::super::{success, usage};
+use super::finishes::{has_others, number, says};
+use super::{Seen, Verdict, has};
+
+finder!(CANDIDATES, "\"candidates\"");
+finder!(ERROR, "\"error\"");
+finder!(USAGE_METADATA, "\"usageMetadata\"");
+finder!(FINISH_REASON, "\"finishReason\"");
+finder!(PROMPT_FEEDBACK, "\"promptFeedback\"");
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    candidates: Option<Vec<Candidate<'a>>>,
+    usage_metadata: Option<usage::Gemini>,
+    #[serde(borrow, default)]
+    prompt_feedback: Option<Feedback<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate<'a> {
+    #[serde(borrow, default)]
+    index: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    content: Option<Content<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow, default)]
+    parts: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Feedback<'a> {
+    #[serde(borrow, default)]
+    block_reason: Option<&'a RawValue>,
+}
+
+pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError> {
+    let telling = || {
+        [&USAGE_METADATA, &FINISH_REASON, &PROMPT_FEEDBACK, &ERROR]
+            .into_iter()
+            .any(|key| has(key, data))
+    };
+    if seen.started && CANDIDATES.find(data).is_some() && !telling() && !has_others(data) {
+        seen.chunks += 1;
+        return Ok(Verdict::Keep);
+    }
+    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else {
+        success::no_error(Dialect::Gemini, data)?;
+        return Ok(Verdict::Keep);
+    };
+    if chunk.candidates.is_none() || says(chunk.error) {
+        success::no_error(Dialect::Gemini, data)?;
+    }
+    let mut content = false;
+    for candidate in chunk.candidates.iter().flatten() {
+        let parts = candidate.content.as_ref().and_then(|content| content.parts.as_deref());
+        let said =
+            |part: &&RawValue| !part.get().starts_with(r#"{"text":"""#) && !part.get().starts_with(r#"{"text": """#);
+        content |= parts.unwrap_or_default().iter().any(said);
+        let finished = says(candidate.finish_reason);
+        seen.finishes.see(number(candidate.index), finished);
+        seen.started |= finished;
+    }
+    if says(chunk.prompt_feedback.and_then(|feedback| feedback.block_reason)) {
+        seen.finishes.see(0, true);
+        seen.started = true;
+    }
+    seen.chunks += u64::from(content);
+    seen.started |= content;
+    if let Some(usage) = chunk.usage_metadata {
+        seen.usage = Some(usage.into());
+    }
+    Ok(Verdict::Keep)
+}
