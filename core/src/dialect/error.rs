@@ -114,6 +114,9 @@ pub(super) fn from_value(provider: Dialect, status: u16, value: &Value) -> Provi
         text("type"),
         text("status"),
         error_info_reason(error),
+        error
+            .get("details")
+            .and_then(|details| details.get("error_code")?.as_str()),
         beside("code"),
         beside("error_type"),
         error.get("innererror").and_then(|inner| inner.get("code")?.as_str()),

@@ -15,6 +15,7 @@ class APIError(Exception):
     def __init__(self, error, status):
         super().__init__(error["message"])
         self.status_code = status
+        self.body, self.type, self.code = error, error["type"], error["code"]
 
 
 class BadRequestError(APIError):

@@ -7,6 +7,19 @@ import time
 WORLD = json.loads((pathlib.Path(__file__).resolve().parent.parent / "world.json").read_text())
 
 
+def words(error):
+    """The API's own words for it: from the SDK's attributes where it has them, else from the body that it keeps."""
+    body = getattr(error, "body", None) or getattr(error, "details", None)
+    body = body if isinstance(body, dict) else {}
+    said = body["error"] if isinstance(body.get("error"), dict) else body
+    code = getattr(error, "code", None)
+    return {
+        "type": getattr(error, "type", None) or getattr(error, "status", None),
+        "code": code if isinstance(code, str) else None,
+        "bowsprit_code": said.get("bowsprit_code"),
+    }
+
+
 def described(error):
     """An exception as the SDK's user sees it."""
     return {
@@ -14,6 +27,7 @@ def described(error):
         "bases": [base.__name__ for base in type(error).__mro__],
         "status": getattr(error, "status_code", None) or getattr(error, "code", None),
         "message": str(error),
+        "words": words(error),
     }
 
 

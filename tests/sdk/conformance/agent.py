@@ -136,9 +136,9 @@ def waits(result, *statuses):
 
 
 def overloaded(result):
-    """The agent tries again by itself, by the word of its API: 529, or what stands for it from another's."""
+    """The agent tries again by itself, by the word of its API, whoever the provider is."""
     finished(result)
-    waits(result, 529 if result.same else 503)
+    waits(result, 529)
     untouched(result, asked(result, 2))
 
 

@@ -1,6 +1,7 @@
 """What every SDK must raise when a provider fails, a stream breaks, time runs out or the caller errs; and who tries again."""
 from .scenario import PIECES, Scenario, answer, answered, equal, kinds, raised, status
 from . import upstream
+from .codes import says
 
 BAD = kinds("BadRequestError", "ClientError")
 SERVER = kinds("InternalServerError", "ServerError")
@@ -9,15 +10,20 @@ TIMEOUT = kinds("APIConnectionError", "TimeoutException")
 BROKEN = kinds("APIError", "APIError")
 
 
-def error(code, classes, seen=None):
-    """A provider's error of this status; `seen`: the status where the provider speaks another API than the caller."""
-    says = f"no more of {code}"
+def error(code, classes, ours, name=None, message=None, **more):
+    """A provider's error of this status, which another API's callers read as `ours`, in their own words."""
+    message = message or f"no more of {code}"
 
     def judge(result):
-        raised(result, classes, code if result.same else seen or code, says)
+        if result.same:
+            raised(result, classes, code, message)
+        else:
+            raised(result, {api: "APIError" for api in classes}, says=message)
+            says(result, ours)
         equal("requests at the provider", len(result.requests), 1)
 
-    return Scenario(f"error_{code}", judge, [{"do": {"status": {"code": code, "message": says}}}], request="chat")
+    step = {"do": {"status": {"code": code, "message": message} | more}}
+    return Scenario(f"error_{name or code}", judge, [step], request="chat")
 
 
 def stream_broken(after):
@@ -53,6 +59,7 @@ def cancel(result):
 def provider_silent(code):
     def judge(result):
         raised(result, SERVER, 504, code)
+        says(result, "EXT_TOTAL_TIMEOUT" if code == "timeouts.total" else "EXT_FIRST_TOKEN_TIMEOUT")
         cancelled(result)
 
     return judge
@@ -77,7 +84,8 @@ def once_if_read(result):
 
 def retry_forbidden(result):
     """A redirect will not go away: the sidecar says so, and the SDKs that read it obey."""
-    raised(result, SERVER, 502)
+    raised(result, SERVER)
+    says(result, "EXT_REDIRECT")
     told = {message.header("x-should-retry") for message in result.tap.responses()}
     equal("x-should-retry", told, {"false"})
     once_if_read(result)
@@ -92,12 +100,19 @@ def retried_by_sidecar(result):
     answered(result, requests=2)
 
 
+def no_key(result):
+    raised(result, SERVER)
+    says(result, "AUTH_KEY_MISSING")
+    equal("requests at the provider", len(result.requests), 0)
+
+
 def usage_empty(result):
     raised(result, BAD, 400)
 
 
 def usage_model(result):
     raised(result, kinds("NotFoundError", "ClientError"), 404, "no-such-model")
+    says(result, "RES_MODEL_NOT_FOUND")
     equal("requests at the provider", len(result.requests), 0)
 
 
@@ -120,17 +135,22 @@ ONE_SECOND = {"timeouts": {"total": "1s"}}
 OWN = "a header of one API's SDKs; to a provider of another API the sidecar speaks for itself"
 
 SCENARIOS = [
-    error(400, BAD),
-    error(401, kinds("AuthenticationError", "ClientError")),
-    error(403, kinds("PermissionDeniedError", "ClientError")),
-    error(404, kinds("NotFoundError", "ClientError")),
+    error(400, BAD, "VAL_PROVIDER_REFUSED"),
+    error(401, kinds("AuthenticationError", "ClientError"), "AUTH_KEY_REJECTED"),
+    error(403, kinds("PermissionDeniedError", "ClientError"), "AUTH_PERMISSION"),
+    error(404, kinds("NotFoundError", "ClientError"), "RES_MODEL_NOT_FOUND"),
     error(413, kinds("APIStatusError", "ClientError", openai_node="APIError", anthropic_node="APIError",
                      responses_node="APIError", anthropic_python="ContentTooLargeError", openai_schema="APIError",
-                     responses_schema="APIError")),
-    error(429, kinds("RateLimitError", "ClientError")),
-    error(500, SERVER, seen=502),
-    error(503, SERVER),
-    error(529, SERVER, seen=503),
+                     responses_schema="APIError"), "VAL_TOO_LARGE"),
+    error(429, kinds("RateLimitError", "ClientError"), "RATE_PROVIDER"),
+    error(500, SERVER, "EXT_SERVER_ERROR"),
+    error(503, SERVER, "EXT_OVERLOADED"),
+    error(529, SERVER, "EXT_OVERLOADED"),
+    error(400, BAD, "VAL_CONTEXT_LENGTH", "context", "the input is too long: maximum context length exceeded"),
+    error(400, BAD, "AUTH_BILLING", "billing", "Your credit balance is too low to access the API."),
+    error(401, kinds("AuthenticationError", "ClientError"), "AUTH_ACCOUNT_CLOSED", "closed",
+          "The account associated with this API key has been deactivated."),
+    Scenario("own_no_key", no_key, [answer()], request="chat", spec={"credentials": [{"name": "main", "env": "NOT_SET"}]}),
     Scenario("error_in_stream", stream_broken(2), broken({"error_event": {"after": 2, "code": 529}}), request="stream"),
     Scenario("error_before_content", error_before_content, broken(OVERLOADED), request="stream"),
     Scenario("stream_truncated", stream_broken(2), broken({"truncated_chunked": {"after": 2}}), request="stream"),

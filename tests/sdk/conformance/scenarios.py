@@ -7,7 +7,8 @@ SCENARIOS = answers.SCENARIOS + failures.SCENARIOS
 WITH_SCHEMA = {
     "chat", "stream", "tool", "tools_parallel", "tools_streamed", "length", "thinking", "pings", "logprobs",
     "logprobs_streamed", "choices", "choices_streamed", "structured", "error_400", "error_401", "error_403", "error_404",
-    "error_413", "error_429", "error_500", "error_503", "error_529", "error_in_stream", "error_before_content",
+    "error_413", "error_429", "error_500", "error_503", "error_529", "error_context", "error_billing", "error_closed",
+    "own_no_key", "error_in_stream", "error_before_content",
     "stream_truncated", "timeout_total", "timeout_first_token", "usage_empty", "usage_model", "usage_path", "models",
     "embeddings",
 }
@@ -15,5 +16,6 @@ WITH_SCHEMA = {
 #: One of each kind, for every `make test`.
 SMOKE = {
     "chat", "stream", "tool_result", "structured_streamed", "error_429", "stream_truncated", "retries_of_sdk", "models",
-    "agent_prompt", "agent_tool", "aimock_stream", "aimock_tool_result", "aimock_429",
+    "AUTH_BILLING", "VAL_CONTEXT_LENGTH", "EXT_OVERLOADED", "agent_prompt", "agent_tool", "aimock_stream",
+    "aimock_tool_result", "aimock_429",
 }

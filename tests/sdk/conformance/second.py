@@ -6,6 +6,7 @@ completion, so one reader does for all providers. What it cannot say (usage, for
 import json
 
 from .failures import BROKEN, SERVER
+from .codes import says
 from .scenario import (
     CALLS, FINISH, SHIP, TEXT, WORLD, Scenario, answered, equal, kinds, loose, raised,
 )
@@ -88,11 +89,13 @@ def structured(result):
     equal("parsed", result.outcome["parsed"], SHIP)
 
 
-def error(code, classes, seen=None, **more):
+def error(code, classes, ours, **more):
     """aimock takes an error's type from the fixture; `more`: Anthropic's word for it, by which it tells errors apart."""
 
     def judge(result):
-        raised(result, classes, code if result.same else seen or code, f"no more of {code}")
+        raised(result, classes, code if result.same else None, f"no more of {code}")
+        if not result.same:
+            says(result, ours)
         equal("requests at the provider", len(result.requests), 1)
 
     return Scenario(f"aimock_{code}", judge, [fails(code, **more)], request="chat")
@@ -130,10 +133,10 @@ SCENARIOS = [
     Scenario("aimock_structured", structured, [says(json.dumps(SHIP))], request="structured"),
     Scenario("aimock_structured_streamed", structured, [says(json.dumps(SHIP))], request="structured_streamed"),
     Scenario("aimock_thinking", stream, [fixture({"content": TEXT, "reasoning": "Bows, spars..."}, chunkSize=8)], request="stream"),
-    error(400, kinds("BadRequestError", "ClientError"), type="invalid_request_error"),
-    error(429, LIMIT, type="rate_limit_error"),
-    error(500, SERVER, seen=502),
-    error(529, SERVER, seen=503, type="overloaded_error"),
+    error(400, kinds("BadRequestError", "ClientError"), "VAL_PROVIDER_REFUSED", type="invalid_request_error"),
+    error(429, LIMIT, "RATE_PROVIDER", type="rate_limit_error"),
+    error(500, SERVER, "EXT_SERVER_ERROR"),
+    error(529, SERVER, "EXT_OVERLOADED", type="overloaded_error"),
     Scenario("aimock_stream_cut", broken, [says(truncateAfterChunks=8, latency=20)], request="stream"),
     Scenario("aimock_chaos_latency", slow, [says(chaos={"latencyMs": 20000})], request="chat", spec=ONE_SECOND),
     Scenario("aimock_chaos_drop", dropped, [says(chaos={"dropRate": 1})], request="chat"),

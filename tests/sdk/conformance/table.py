@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from . import agent, install, rig, scenarios, second, tap
+from . import agent, codes, install, rig, scenarios, second, tap
 from .scenario import API, Result, equal
 
 PROVIDERS = ["anthropic", "gemini", "openai"]
@@ -49,6 +49,7 @@ class Lane:
     judge: Judge
     scenarios: list
     backend: type = rig.Providers
+    providers: list = dataclasses.field(default_factory=lambda: PROVIDERS)
 
 
 @dataclasses.dataclass
@@ -67,6 +68,7 @@ def _lanes(args):
         if not judge.schema:
             clients = "OpenAI" if API[judge.dialect] == "openai" else "other"
             lanes.append(Lane(f"aimock for the providers, {clients} clients", judge, second.SCENARIOS, rig.Aimock))
+            lanes.append(Lane(f"every error code, {clients} clients", judge, codes.SCENARIOS, codes.Replay, ["replay"]))
     for lane in lanes:
         lane.scenarios = [each for each in lane.scenarios if _wanted(args, lane.judge, each)]
     return [lane for lane in lanes if lane.scenarios and fnmatch.fnmatch(lane.judge.name, args.client)]
@@ -97,14 +99,18 @@ def _play(lane, client, providers, tools, scenario, provider):
     sidecar = wire = None
     try:
         providers.play(scenario.steps)
-        sidecar = rig.Sidecar(tools, providers, provider, scenario.spec, judge.model)
+        # What is replayed stands in the sidecar's place.
+        replayed = lane.backend is codes.Replay
+        sidecar = None if replayed else rig.Sidecar(tools, providers, provider, scenario.spec, judge.model)
         wire = tap.Tap(sidecar.url) if scenario.tap else None
-        asked = {"scenario": scenario.request or scenario.name, "url": (wire or sidecar).url, "key": rig.CLIENT_KEY}
-        model = judge.model or rig.MODELS[provider]
+        front = wire or sidecar or providers
+        asked = {"scenario": scenario.request or scenario.name, "url": front.url, "key": rig.CLIENT_KEY}
+        model = judge.model or rig.MODELS[API[judge.dialect] if replayed else provider]
         asked |= {"model": model, "embedding_model": rig.EMBEDDING.get(provider, model), "retries": scenario.retries}
         outcome = client.ask(asked)
         requests = providers.requests()
-        _keys_are_kept_apart(requests, lane.backend is rig.Providers)
+        if not replayed:
+            _keys_are_kept_apart(requests, lane.backend is rig.Providers)
         assert "schema" not in outcome, f"against OpenAI's schema: {outcome['schema']}"
         scenario.judge(Result(outcome, requests, judge.name, judge.dialect, provider, providers, wire))
         return Cell("pass")
@@ -131,7 +137,7 @@ class Progress:
     EVERY = 10
 
     def __init__(self, lanes):
-        self.all = sum(len(lane.scenarios) for lane in lanes) * len(PROVIDERS)
+        self.all = sum(len(lane.scenarios) * len(lane.providers) for lane in lanes)
         self.done = self.failed = 0
         self.begun = self.told = time.monotonic()
         self.lock = threading.Lock()
@@ -157,7 +163,7 @@ def _run(lane, tools, progress):
     cells = {}
     try:
         for scenario in lane.scenarios:
-            for provider in PROVIDERS:
+            for provider in lane.providers:
                 cell = cells[scenario.name, provider] = _play(lane, client, providers, tools, scenario, provider)
                 progress.count(cell)
     finally:
@@ -170,10 +176,12 @@ def _show(title, results):
     """One table: a row for each scenario, a column for each client."""
     names = list(dict.fromkeys(scenario for _, cells in results for scenario, _ in cells))
     width = max(map(len, names))
-    print(f"\n{title}; in each cell {', '.join(PROVIDERS)} behind the sidecar")
+    providers = results[0][0].providers
+    what = "the sidecar's own words, replayed" if providers != PROVIDERS else f"in each cell {', '.join(providers)} behind the sidecar"
+    print(f"\n{title}; {what}")
     print(" " * width, *[f"{lane.judge.name:>20}" for lane, _ in results])
     for name in names:
-        rows = [[cells.get((name, provider), Cell("-")).verdict for provider in PROVIDERS] for _, cells in results]
+        rows = [[cells.get((name, provider), Cell("-")).verdict for provider in providers] for _, cells in results]
         print(f"{name:{width}}", *[f"{' '.join(row):>20}" for row in rows])
 
 

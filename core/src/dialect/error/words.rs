@@ -22,6 +22,11 @@ pub(super) const NAMES: &[(ErrorKind, &[&str])] = &[
             "billing_hard_limit_reached",
             "billing_not_active",
             "billing_error",
+            // Anthropic's `details.error_code`.
+            "contract_spend_limit_reached",
+            "enforced_spend_limit_reached",
+            "linked_organization_spend_limit_reached",
+            "linked_organization_billing_unavailable",
             // Google's ErrorInfo.
             "billing_disabled",
             // Moonshot, DashScope and resellers.
@@ -42,6 +47,8 @@ pub(super) const NAMES: &[(ErrorKind, &[&str])] = &[
             "account_suspended",
             "deactivated_workspace",
             "organization_deactivated",
+            // Anthropic's `details.error_code`.
+            "organization_on_hold",
             // Groq, Google, Moonshot.
             "organization_restricted",
             "consumer_suspended",
@@ -105,7 +112,10 @@ pub(super) const NAMES: &[(ErrorKind, &[&str])] = &[
             "not_found",
         ],
     ),
-    (ErrorKind::TooLarge, &["request_too_large"]),
+    (
+        ErrorKind::TooLarge,
+        &["request_too_large", "request_body_too_large_after_decoding"],
+    ),
     (
         ErrorKind::Overloaded,
         &[
