@@ -11,11 +11,15 @@ LOCKED := --locked
 DRIFT := $(BOWSPRIT_CACHE)/drift
 # docs/metrics.md is written, or compared, by the crates that register the metrics; one after the other, as they share the page.
 METRICS_PAGE = $(CARGO) test $(LOCKED) -q --features bowsprit-crds/schema -p bowsprit-sidecar -p bowsprit-operator --lib -- the_page_of_metrics
+# `need-X` before everything else of X: what it and all that it calls need is installed, or named, before the first compile.
+need-%:
+	@tests/testbed/install $*
+.NOTPARALLEL:
 step = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
 ##@ Try it
 .PHONY: demo demo-down quickstart
-demo: setup ## A real cluster, the chart, an app, a failing provider: the whole story, ends with the cluster up
+demo: need-demo ## A real cluster, the chart, an app, a failing provider: the whole story, ends with the cluster up
 	@tests/demo/demo
 demo-down: ## Remove everything that `make demo` started
 	@tests/demo/down
@@ -24,20 +28,20 @@ quickstart: ## A sidecar with scripted providers on this machine, without a clus
 
 ##@ Check it
 .PHONY: test fmt lint unit drift chart scripts e2e tree conformance-smoke
-test: setup fmt lint drift tree chart scripts unit conformance-smoke e2e ## Everything that CI runs
+test: need-test cluster-programs fmt lint drift tree chart scripts unit conformance-smoke e2e ## Everything that CI runs
 	@printf '\nall checks passed\n'
-fmt: ## Formatting
+fmt: need-fmt ## Formatting
 	$(call step,formatting)
 	@$(CARGO) fmt --all --check
-lint: ## clippy, warnings are errors
+lint: need-lint ## clippy, warnings are errors
 	$(call step,clippy)
 	@$(CARGO) clippy $(LOCKED) --workspace --all-targets --features bowsprit-crds/schema -- -D warnings
-unit: ## Unit, property, simulation and in-process proxy tests
+unit: need-unit ## Unit, property, simulation and in-process proxy tests
 	$(call step,unit and in-process tests)
 	@$(CARGO) test $(LOCKED) --features bowsprit-crds/schema
 	@$(CARGO) test $(LOCKED) -q --features bowsprit-crds/schema,bowsprit-sidecar/failpoints --test failpoints
 	@python3 -m unittest discover --quiet -s tests/load/measuring -t tests/load
-drift: ## Generated files are what the source says
+drift: need-drift ## Generated files are what the source says
 	$(call step,generated files)
 	@mkdir -p $(DRIFT) && $(CARGO) run $(LOCKED) -q -p bowsprit-crds --features schema --bin crdgen -- $(DRIFT)
 	@for crd in modelroutes providerconfigs; do \
@@ -46,60 +50,63 @@ drift: ## Generated files are what the source says
 	@$(CARGO) run $(LOCKED) -q -p bowsprit-cli --bin docgen -- --check docs
 	@$(CARGO) test $(LOCKED) -q --features bowsprit-crds/schema --test limits_page
 	@$(METRICS_PAGE)
-tree: ## The sidecar has no kube in it, core has no runtime in it
+tree: need-tree ## The sidecar has no kube in it, core has no runtime in it
 	$(call step,dependency rules)
 	@tests/tree
-chart: ## helm lint, template checks, alerts under promtool
+chart: need-chart ## helm lint, template checks, alerts under promtool
 	$(call step,chart)
 	@tests/chart/check
 	@tests/alerts/check
-scripts: ## shellcheck
+scripts: need-scripts ## shellcheck, and every program that a script calls is in the table of what must be installed
 	$(call step,shell scripts)
+	@tests/testbed/check-needs
 	@git ls-files -z | xargs -0 grep -lE '^#!(/usr)?/bin/(env )?(ba)?sh' | xargs shellcheck -x
-conformance-smoke: ## A few scenarios of `make conformance`: every client, every provider
+conformance-smoke: need-conformance-smoke ## A few scenarios of `make conformance`: every client, every provider
 	$(call step,official SDKs and an agent as clients)
 	@tests/sdk/run --smoke
-e2e: setup ## Behaviour on a real Kubernetes
+e2e: need-e2e ## Behaviour on a real Kubernetes
 	$(call step,end to end on a real Kubernetes)
 	@tests/e2e/run
 
 .PHONY: faults
-faults: ## Every fault against the real sidecar, in full: prints the table of promises, figures and pass lines
+faults: need-faults ## Every fault against the real sidecar, in full: prints the table of promises, figures and pass lines
 	$(call step,fault matrix)
-	@tests/testbed/install
 	@BOWSPRIT_FAULTS=full $(CARGO) test $(LOCKED) --profile fast -p bowsprit-sidecar --test faults \
 	  $$(grep -qs '^failpoints' sidecar/Cargo.toml && echo --features failpoints)
 .PHONY: conformance
-conformance: ## Official SDKs and a real agent as clients, through every provider; prints tables (installs from PyPI and npm)
+conformance: need-conformance ## Official SDKs and a real agent as clients, through every provider; prints tables (installs from PyPI and npm)
 	@tests/sdk/run
 .PHONY: fuzz fuzz-smoke
-fuzz: ## Fuzz TARGET (a folder of core/tests/corpus, or all) for TIME each, guided by coverage; needs g++
+fuzz: need-fuzz ## Fuzz TARGET (a folder of core/tests/corpus, or all) for TIME each, guided by coverage; needs g++
 	@core/tests/fuzz/guided/run $(or $(TARGET),all) $(or $(TIME),60s)
-fuzz-smoke: ## Fresh random inputs for every fuzz target, 5 seconds each; the fixed ones are in `make unit`
+fuzz-smoke: need-fuzz-smoke ## Fresh random inputs for every fuzz target, 5 seconds each; the fixed ones are in `make unit`
 	@FUZZ_SECONDS=5 $(CARGO) test $(LOCKED) --profile fuzz -p bowsprit-core --test fuzz
+.PHONY: fresh
+fresh: ## `make demo` and `make test` on a bare Debian in a folder, every cache empty (as root); or ONLY="TARGET...", KEEP=1
+	@tests/fresh/run $(ONLY)
 
 ##@ Measure it
 .PHONY: bench
-bench: ## CPU, latency and memory beside nginx and haproxy; writes bench-results/
+bench: need-bench ## CPU, latency and memory beside nginx and haproxy; writes bench-results/
 	@$(CARGO) build $(LOCKED) --release -p bowsprit-sidecar -p bowsprit-load
 	@tests/load/bench
 
 ##@ Build it
-.PHONY: setup crds docs images cluster cluster-down
-setup: ## Install the Debian packages that are missing and build the test cluster's programs, once
-	@tests/testbed/install
+.PHONY: setup cluster-programs crds docs images cluster cluster-down
+setup: need-test cluster-programs ## Install the Debian packages that are missing and build the test cluster's programs, once
+cluster-programs: need-cluster
 	@tests/testbed/bed build
-crds: ## Write crds/*.yaml and the chart's copies
+crds: need-crds ## Write crds/*.yaml and the chart's copies
 	@$(CARGO) run -q -p bowsprit-crds --features schema --bin crdgen -- crds
 	@mkdir -p charts/bowsprit/crds && cp crds/*.yaml charts/bowsprit/crds/
-docs: ## Write the generated pages of docs/
+docs: need-docs ## Write the generated pages of docs/
 	@$(CARGO) run -q -p bowsprit-cli --bin docgen -- docs
 	@BOWSPRIT_WRITE_DOCS=1 $(CARGO) test -q --features bowsprit-crds/schema --test limits_page
 	@BOWSPRIT_WRITE_DOCS=1 $(METRICS_PAGE)
 	@BOWSPRIT_WRITE_DOCS=1 $(CARGO) test -q -p bowsprit-core --test fidelity >/dev/null
-images: setup ## Container images, without a daemon
+images: need-images ## Container images, without a daemon
 	@tests/images/build-images
-cluster: setup ## Start the test cluster
+cluster: need-cluster cluster-programs ## Start the test cluster
 	@tests/testbed/bed up
 cluster-down: ## Stop the test cluster
 	@tests/testbed/bed down

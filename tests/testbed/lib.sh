@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What every script of the test bed shares: where things lie, how to speak, how to wait, and which package gives which program.
+# What every script of the test bed shares: where things lie, how to speak, how to wait, and what must be there.
 # Sourced, never run.
 # shellcheck disable=SC2034 # its variables are used where it is sourced
 
@@ -34,65 +34,11 @@ die() {
   exit 1
 }
 
-# PROGRAM PACKAGE: what the bed and the images need of Debian. `install` installs from this table, `need` quotes it.
-debian_programs='
-containerd containerd
-ctr containerd
-runc runc
-iptables iptables
-nft nftables
-conntrack conntrack
-ip iproute2
-sysctl procps
-mount mount
-unshare util-linux
-nsenter util-linux
-setpriv util-linux
-setsid util-linux
-flock util-linux
-openssl openssl
-curl curl
-promtool prometheus
-faketime faketime
-gcc gcc
-python3 python3
-npm npm
-dpkg dpkg
-'
-# FILE PACKAGE: the same for what is not found on PATH.
-debian_files='
-/usr/lib/cni/bridge containernetworking-plugins
-/bin/busybox busybox-static
-/usr/include/stdlib.h libc6-dev
-/etc/ssl/certs/ca-certificates.crt ca-certificates
-'
+# shellcheck source=needs.sh
+. "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/needs.sh"
 
-# missing_packages: the Debian packages this machine lacks, one a line.
-missing_packages() {
-  local what package
-  while read -r what package; do
-    [ -z "$what" ] || command -v "$what" >/dev/null || echo "$package"
-  done <<<"$debian_programs" | sort -u
-  while read -r what package; do
-    [ -z "$what" ] || [ -e "$what" ] || echo "$package"
-  done <<<"$debian_files" | sort -u
-}
-
-# need PROGRAM...: ends with the package's name where a program is missing.
-need() {
-  local program package
-  for program in "$@"; do
-    command -v "$program" >/dev/null && continue
-    package=$(awk -v p="$program" '$1 == p { print $2 }' <<<"$debian_programs")
-    die "$program is not installed: run 'tests/testbed/install' (Debian package ${package:-unknown})"
-  done
-}
-
-need_all_packages() {
-  local missing
-  missing=$(missing_packages | tr '\n' ' ')
-  [ -z "$missing" ] || die "these Debian packages are missing: ${missing% } - run 'tests/testbed/install' as root, or 'apt-get install ${missing% }'"
-}
+# need TARGET: ends with what to do where something is missing that `make TARGET` needs. Installs nothing.
+need() { "$needs_dir/install" --check "$1" || exit 1; }
 
 need_root() {
   [ "$(id -u)" = 0 ] || die "$1 makes namespaces, mounts and cgroups and must run as root: try 'sudo -E $0 ${2:-}'"

@@ -45,7 +45,7 @@ def _once(name, files, make):
 def _venv(folder):
     made = subprocess.run([sys.executable, "-m", "venv", folder])
     if made.returncode != 0:
-        sys.exit("a Python environment cannot be made: on Debian, 'apt-get install python3-venv'")
+        sys.exit("a Python environment cannot be made: run 'tests/testbed/install conformance' (Debian package python3-venv)")
     pip = [folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--requirement", CLIENTS / "requirements.txt"], check=True)
 
@@ -57,7 +57,7 @@ def _modules(name, source):
         for file in NPM:
             shutil.copy(source / file, folder)
         if not shutil.which("npm"):
-            sys.exit("npm is not installed: run 'tests/testbed/install', or 'apt-get install npm'")
+            sys.exit("npm is not installed: run 'tests/testbed/install conformance' (Debian package npm)")
         quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
         subprocess.run(["npm", "ci", *quiet], cwd=folder, check=True)
 
