@@ -7,7 +7,7 @@ pub(super) mod request_in;
 pub(super) mod request_out;
 mod thinking;
 
-use serde_json::{Value, json};
+use crate::json::{Value, json};
 
 use super::common::{Finish, arguments};
 use super::foreign::{Origin, mark};

@@ -1,6 +1,6 @@
 //! Reading a request field by field, with the path of each at hand for the error that names it.
 
-use serde_json::{Map, Number, Value};
+use crate::json::{self, Map, Number, Value};
 
 use super::RequestError;
 use crate::fault::Code;
@@ -208,7 +208,7 @@ impl<'p> At<'p> {
         }
     }
 
-    pub(super) fn object(&self) -> Result<&'p Map<String, Value>, RequestError> {
+    pub(super) fn object(&self) -> Result<&'p Map, RequestError> {
         self.value.as_object().ok_or_else(|| self.wrong("must be an object"))
     }
 
@@ -238,8 +238,7 @@ impl<'p> At<'p> {
 
 /// The body as a JSON object.
 pub(super) fn parse_body(body: &[u8]) -> Result<Value, RequestError> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| RequestError::not_json(format!("is not JSON: {error}")))?;
+    let value: Value = json::parse(body).map_err(|error| RequestError::not_json(format!("is not JSON: {error}")))?;
     if value.is_object() {
         Ok(value)
     } else {

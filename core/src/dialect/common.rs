@@ -1,8 +1,8 @@
 //! The common model: what all dialects can say, said once.
 
+use crate::json::{self, Map, Number, Value};
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Map, Number, Value};
 
 use super::at::Dropped;
 use super::data_url::data_url;
@@ -317,9 +317,9 @@ pub(super) fn arguments(text: &str) -> Value {
     if matches!(text.trim(), "" | "null") {
         return Value::Object(Map::new());
     }
-    match serde_json::from_str(text) {
+    match json::parse(text.as_bytes()) {
         Ok(Value::Object(map)) => Value::Object(map),
-        _ => serde_json::json!({ "_raw_arguments": text }),
+        _ => json::json!({ "_raw_arguments": text }),
     }
 }
 

@@ -4,8 +4,8 @@
 //! What is counted is what a conversation would be translated to: system prompt, turns, tools. What only steers the answer
 //! is not asked about and so never refused here. Servers that are merely compatible with `OpenAI` count nothing.
 
+use crate::json::{Value, json};
 use bytes::Bytes;
-use serde_json::{Value, json};
 
 use super::at::{Dropped, parse_body};
 use super::common::{Request, to_bytes};

@@ -9,11 +9,11 @@
 //! `OpenAI` caller gets them scaled to length 1. `Gemini` counts no tokens for its older embedding models: `usage` is 0
 //! then.
 
+use crate::json::{self, Map, Value, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
 
 use super::at::{At, Dropped, parse_body};
 use super::common::to_bytes;
@@ -271,16 +271,16 @@ pub fn translate_response(
     model: &str,
 ) -> Result<(Bytes, Option<Usage>), ErrorKind> {
     let malformed = |_| ErrorKind::Malformed;
-    let value = success::object(from.dialect(), body)?;
+    success::object(from.dialect(), body)?;
     let (vectors, used) = match from {
         Form::OpenAi => {
-            let mut answer = OpenAiAnswer::deserialize(value).map_err(malformed)?;
+            let mut answer = json::from_slice::<OpenAiAnswer>(body).map_err(malformed)?;
             answer.data.sort_by_key(|vector| vector.index);
             let vectors: Vec<Vec<f64>> = answer.data.into_iter().map(|vector| vector.embedding).collect();
             (vectors, answer.usage.map(Usage::from))
         }
         Form::One | Form::Batch => {
-            let answer = GeminiAnswer::deserialize(value).map_err(malformed)?;
+            let answer = json::from_slice::<GeminiAnswer>(body).map_err(malformed)?;
             let all = answer
                 .embeddings
                 .unwrap_or_default()
@@ -330,7 +330,7 @@ fn inputs(form: Form, request: &[u8]) -> usize {
         Some(Many::One(_)) => 1,
         None => 0,
     };
-    let Ok(request) = serde_json::from_slice::<Request>(request) else {
+    let Ok(request) = json::from_slice::<Request>(request) else {
         return 0;
     };
     match form {
@@ -345,7 +345,7 @@ fn wants_base64(request: &[u8]) -> bool {
     struct Request {
         encoding_format: Option<String>,
     }
-    serde_json::from_slice::<Request>(request).is_ok_and(|request| request.encoding_format.as_deref() == Some("base64"))
+    json::from_slice::<Request>(request).is_ok_and(|request| request.encoding_format.as_deref() == Some("base64"))
 }
 
 fn openai_answer(vectors: Vec<Vec<f64>>, base64: bool, used: Option<Usage>, model: &str) -> Value {

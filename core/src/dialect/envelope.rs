@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
+use crate::json::{self, Raw};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{Dialect, RequestError};
 
@@ -25,8 +25,8 @@ pub struct Envelope<'a> {
 }
 
 /// Tells a null from an absent field: `Option` alone would take both for none, and a second key would be spliced in.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Raw<'de>>, D::Error> {
+    Raw::deserialize(deserializer).map(Some)
 }
 
 /// Values stay raw so that a wrong type is reported with its path. Unknown fields are skipped unparsed, a repeated known
@@ -34,17 +34,17 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&
 #[derive(Deserialize)]
 struct Top<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
-    model: Option<&'a RawValue>,
+    model: Option<Raw<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    stream: Option<&'a RawValue>,
+    stream: Option<Raw<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    stream_options: Option<&'a RawValue>,
+    stream_options: Option<Raw<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    max_tokens: Option<&'a RawValue>,
+    max_tokens: Option<Raw<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    max_completion_tokens: Option<&'a RawValue>,
+    max_completion_tokens: Option<Raw<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    max_output_tokens: Option<&'a RawValue>,
+    max_output_tokens: Option<Raw<'a>>,
     #[serde(
         borrow,
         default,
@@ -52,13 +52,13 @@ struct Top<'a> {
         rename = "generationConfig",
         alias = "generation_config"
     )]
-    generation_config: Option<&'a RawValue>,
+    generation_config: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
 struct StreamOptions<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
-    include_usage: Option<&'a RawValue>,
+    include_usage: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +70,7 @@ struct GenerationConfig<'a> {
         rename = "maxOutputTokens",
         alias = "max_output_tokens"
     )]
-    max_output_tokens: Option<&'a RawValue>,
+    max_output_tokens: Option<Raw<'a>>,
 }
 
 fn top(body: &[u8]) -> Result<Top<'_>, RequestError> {
@@ -78,7 +78,7 @@ fn top(body: &[u8]) -> Result<Top<'_>, RequestError> {
     if !text.trim_start().starts_with('{') {
         return Err(RequestError::not_json("must be a JSON object"));
     }
-    serde_json::from_str(text).map_err(|error| {
+    json::from_str(text).map_err(|error| {
         // A repeated key is the one data error a struct of raw values can have.
         if error.is_data() {
             let problem = error.to_string();
@@ -90,22 +90,18 @@ fn top(body: &[u8]) -> Result<Top<'_>, RequestError> {
     })
 }
 
-fn read<'a, T: Deserialize<'a>>(
-    raw: Option<&'a RawValue>,
-    path: &str,
-    problem: &str,
-) -> Result<Option<T>, RequestError> {
-    match raw.map(RawValue::get) {
+fn read<'a, T: Deserialize<'a>>(raw: Option<Raw<'a>>, path: &str, problem: &str) -> Result<Option<T>, RequestError> {
+    match raw.map(Raw::get) {
         None | Some("null") => Ok(None),
-        Some(text) => serde_json::from_str(text)
+        Some(text) => json::from_str(text)
             .map(Some)
             .map_err(|_| RequestError::field(path, problem)),
     }
 }
 
 /// As [`read`], for structs: serde would also take an array for one, by the order of its fields.
-fn read_object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, path: &str) -> Result<Option<T>, RequestError> {
-    match raw.map(RawValue::get) {
+fn read_object<'a, T: Deserialize<'a>>(raw: Option<Raw<'a>>, path: &str) -> Result<Option<T>, RequestError> {
+    match raw.map(Raw::get) {
         Some(text) if !text.starts_with('{') && text != "null" => Err(RequestError::field(path, "must be an object")),
         _ => read(raw, path, "must be an object whose fields are given once"),
     }
@@ -160,7 +156,7 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Envelope<'_>, RequestError>
 pub fn with_model(body: &Bytes, model: &str) -> Bytes {
     let Ok(top) = top(body) else { return body.clone() };
     let Some(raw) = top.model else { return body.clone() };
-    if serde_json::from_str::<Text<'_>>(raw.get()).is_ok_and(|old| old.0 == model) {
+    if json::from_str::<Text<'_>>(raw.get()).is_ok_and(|old| old.0 == model) {
         return body.clone();
     }
     let Ok(quoted) = serde_json::to_string(model) else {
@@ -182,7 +178,7 @@ pub fn with_usage_option(body: &Bytes) -> Bytes {
     if !options.get().starts_with('{') {
         return body.clone();
     }
-    match serde_json::from_str::<StreamOptions<'_>>(options.get()).map(|options| options.include_usage) {
+    match json::from_str::<StreamOptions<'_>>(options.get()).map(|options| options.include_usage) {
         Ok(Some(raw)) if raw.get() == "true" => body.clone(),
         Ok(Some(raw)) => splice(body, raw.get(), b"true"),
         Ok(None) => after_brace(body, options.get().as_bytes(), br#""include_usage":true"#),

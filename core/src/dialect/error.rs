@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use crate::json::{self, Value};
 
 use super::Dialect;
 use crate::fault::{Code, ErrorKind};
@@ -67,7 +67,7 @@ const TEXT_LIMIT: usize = 2048;
 
 /// Reads a provider's error body. `status` is the HTTP status, or 200 for an error inside a stream or a success.
 pub fn parse_error(provider: Dialect, status: u16, body: &[u8]) -> ProviderError {
-    if let Ok(value) = serde_json::from_slice::<Value>(body) {
+    if let Ok(value) = json::parse(body) {
         return from_value(provider, status, &value);
     }
     // Some servers answer in words alone; pages of gateways say nothing to a caller.
@@ -185,7 +185,7 @@ fn inner_message(error: &Value) -> String {
     let Some(raw) = raw.and_then(Value::as_str) else {
         return String::new();
     };
-    let parsed = serde_json::from_str::<Value>(raw).ok();
+    let parsed = json::parse(raw.as_bytes()).ok();
     parsed.map_or_else(|| raw.to_owned(), |value| message_of(error_of(&value)))
 }
 

@@ -11,14 +11,13 @@
 
 use std::borrow::Cow;
 
+use crate::json::{self, Raw, Value, json};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use memchr::memmem;
 use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::envelope::splice;
 use super::gemini;
@@ -142,16 +141,16 @@ fn thinking_with_budget(body: &Bytes) -> Option<&str> {
         #[serde(rename = "type", borrow)]
         kind: Cow<'a, str>,
     }
-    let top: Fields<'_> = serde_json::from_slice(body).ok()?;
+    let top: Fields<'_> = json::from_slice(body).ok()?;
     let raw = top.get("thinking")?.get();
-    let thinking: Thinking<'_> = serde_json::from_str(raw).ok()?;
+    let thinking: Thinking<'_> = json::from_str(raw).ok()?;
     (thinking.kind == "enabled").then_some(raw)
 }
 
 /// Whether the last turn brings results of calls, and the one before does not begin with a thought.
 fn amid_unsigned_calls(turns: &[Cow<'_, str>]) -> bool {
     let first_kind = |turn: &str| {
-        let turn: Value = serde_json::from_str(turn).ok()?;
+        let turn = json::parse(turn.as_bytes()).ok()?;
         Some(turn.get("content")?.get(0)?.get("type")?.as_str()?.to_owned())
     };
     let [.., before, last] = turns else { return false };
@@ -159,7 +158,7 @@ fn amid_unsigned_calls(turns: &[Cow<'_, str>]) -> bool {
         && !matches!(first_kind(before).as_deref(), Some("thinking" | "redacted_thinking"))
 }
 
-type Fields<'a> = std::collections::HashMap<Cow<'a, str>, &'a RawValue>;
+type Fields<'a> = std::collections::HashMap<Cow<'a, str>, Raw<'a>>;
 
 /// The list of turns as it stands in the body, and the turns that shall stand there.
 fn clean<'a>(
@@ -169,14 +168,14 @@ fn clean<'a>(
     list: &str,
     items: &str,
 ) -> Option<(&'a str, Vec<Cow<'a, str>>)> {
-    let top: Fields<'a> = serde_json::from_slice(body).ok()?;
+    let top: Fields<'a> = json::from_slice(body).ok()?;
     // Gemini's count of tokens has the whole request one level down.
     let nested: Option<Fields<'a>> = top
         .get("generateContentRequest")
-        .and_then(|raw| serde_json::from_str(raw.get()).ok());
-    let turns: &'a RawValue = nested.as_ref().unwrap_or(&top).get(list).copied()?;
+        .and_then(|raw| json::from_str(raw.get()).ok());
+    let turns: Raw<'a> = nested.as_ref().unwrap_or(&top).get(list).copied()?;
     let mut kept: Vec<Cow<'a, str>> = Vec::new();
-    for turn in Vec::<&'a RawValue>::deserialize(&mut serde_json::Deserializer::from_str(turns.get())).ok()? {
+    for turn in json::from_str::<Vec<Raw<'a>>>(turns.get()).ok()? {
         kept.extend(clean_turn(dialect, model, turn.get(), items));
     }
     Some((turns.get(), kept))
@@ -188,13 +187,13 @@ fn clean_turn<'a>(dialect: Dialect, model: &str, turn: &'a str, items: &str) -> 
     if memmem::find(turn.as_bytes(), MARKED).is_none() {
         return untouched;
     }
-    let Ok(fields) = serde_json::from_str::<Fields<'a>>(turn) else {
+    let Ok(fields) = json::from_str::<Fields<'a>>(turn) else {
         return untouched;
     };
     let Some(content) = fields.get(items).map(|raw| raw.get()) else {
         return untouched;
     };
-    let Ok(parts) = serde_json::from_str::<Vec<&'a RawValue>>(content) else {
+    let Ok(parts) = json::from_str::<Vec<Raw<'a>>>(content) else {
         return untouched;
     };
     let mut kept: Vec<Cow<'a, str>> = Vec::with_capacity(parts.len());
@@ -214,7 +213,7 @@ fn clean_part<'a>(dialect: Dialect, model: &str, part: &'a str) -> Option<Cow<'a
     if memmem::find(part.as_bytes(), MARKED).is_none() {
         return untouched;
     }
-    let Ok(mut value) = serde_json::from_str::<Value>(part) else {
+    let Ok(mut value) = json::parse(part.as_bytes()) else {
         return untouched;
     };
     let marked = |name: &str| {

@@ -8,8 +8,8 @@ pub(super) mod request_out;
 mod said;
 mod schema;
 
+use crate::json::{self, Value, json};
 use bytes::Bytes;
-use serde_json::{Value, json};
 
 use super::common::{Finish, ToolCall, to_bytes};
 use super::foreign::{Origin, mark};
@@ -61,7 +61,7 @@ pub(super) fn full_name(model: &str) -> String {
 /// Replaces the model that a body names beside the URL, as counts and batches of embeddings do; the API refuses two
 /// different ones. Everything else keeps its meaning, though not its white space.
 pub(super) fn with_model_inside(body: &Bytes, model: &str) -> Bytes {
-    let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
+    let Ok(mut value) = json::parse(body) else {
         return body.clone();
     };
     let name = full_name(model);

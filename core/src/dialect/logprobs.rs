@@ -1,6 +1,6 @@
 //! How likely each token of an answer was, as `OpenAI` and `Gemini` say it. `Anthropic` does not.
 
-use serde_json::{Value, json};
+use crate::json::{Value, json};
 
 use super::common::TokenLogprob;
 

@@ -8,7 +8,7 @@ pub(super) mod request_in;
 pub(super) mod request_out;
 mod said;
 
-use serde_json::Value;
+use crate::json::Value;
 
 use super::common::Finish;
 use super::error::ProviderError;

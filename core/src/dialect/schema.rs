@@ -11,7 +11,7 @@ mod gemini;
 mod openai;
 mod root;
 
-use serde_json::{Map, Value, json};
+use crate::json::{Map, Value, json};
 
 use super::at::{At, Dropped};
 use super::{Dialect, RequestError};
@@ -193,7 +193,7 @@ fn holds(keyword: &str) -> Holds {
 }
 
 /// Calls `act` for every schema within `node` and then for itself.
-fn visit(node: &mut Map<String, Value>, here: &Path<'_>, act: &mut dyn FnMut(&mut Map<String, Value>, &Path<'_>)) {
+fn visit(node: &mut Map, here: &Path<'_>, act: &mut dyn FnMut(&mut Map, &Path<'_>)) {
     for (keyword, value) in node.iter_mut() {
         let there = here.name(keyword);
         match (holds(keyword), value) {
@@ -219,7 +219,7 @@ fn visit(node: &mut Map<String, Value>, here: &Path<'_>, act: &mut dyn FnMut(&mu
 }
 
 /// As 2020-12 says it, with references that lead somewhere.
-fn clean(schema: &Value, start: &Path<'_>, dropped: &mut Dropped) -> Map<String, Value> {
+fn clean(schema: &Value, start: &Path<'_>, dropped: &mut Dropped) -> Map {
     let mut schema = tidy(schema, start, MAX_DEPTH, dropped);
     let renamed = schema.contains_key("definitions") && !schema.contains_key("$defs");
     if renamed && let Some(definitions) = schema.remove("definitions") {
@@ -270,7 +270,7 @@ fn percent_decoded(text: &str) -> String {
 }
 
 /// One schema, with only such values behind its keywords as belong there.
-fn tidy(schema: &Value, here: &Path<'_>, depth: u32, dropped: &mut Dropped) -> Map<String, Value> {
+fn tidy(schema: &Value, here: &Path<'_>, depth: u32, dropped: &mut Dropped) -> Map {
     let object = match schema {
         Value::Object(object) if depth > 0 => object,
         Value::Null | Value::Bool(true) => return Map::new(),
@@ -322,7 +322,7 @@ fn tidy(schema: &Value, here: &Path<'_>, depth: u32, dropped: &mut Dropped) -> M
 }
 
 /// What says nothing, or is told by another keyword's reader, or is no longer true of what is written.
-fn said_elsewhere(object: &Map<String, Value>, keyword: &str, value: &Value) -> bool {
+fn said_elsewhere(object: &Map, keyword: &str, value: &Value) -> bool {
     let items = object.get("items");
     match keyword {
         "const" | "default" | "example" => false,
@@ -339,7 +339,7 @@ fn said_elsewhere(object: &Map<String, Value>, keyword: &str, value: &Value) -> 
     }
 }
 
-fn is_true(object: &Map<String, Value>, name: &str) -> bool {
+fn is_true(object: &Map, name: &str) -> bool {
     object.get(name).and_then(Value::as_bool) == Some(true)
 }
 
@@ -366,7 +366,7 @@ fn tidied(holds: Holds, value: &Value, here: &Path<'_>, depth: u32, dropped: &mu
                 let schema = tidy(schema, &here.name(name), depth - 1, dropped);
                 (name.clone(), Value::Object(schema))
             })
-            .collect::<Map<_, _>>()
+            .collect::<Map>()
             .into(),
         (Holds::Named, Value::Array(schemas)) if schemas.is_empty() => json!({}),
         (Holds::Types, _) => types(value)?,
@@ -414,13 +414,7 @@ fn types(value: &Value) -> Option<Value> {
 }
 
 /// Up to 2019 a list behind `items` said the items one by one, and `additionalItems` what may follow.
-fn tuple(
-    object: &Map<String, Value>,
-    here: &Path<'_>,
-    depth: u32,
-    out: &mut Map<String, Value>,
-    dropped: &mut Dropped,
-) {
+fn tuple(object: &Map, here: &Path<'_>, depth: u32, out: &mut Map, dropped: &mut Dropped) {
     let Some(items) = object
         .get("items")
         .and_then(Value::as_array)
@@ -448,7 +442,7 @@ fn tuple(
 }
 
 /// Draft 3 said `required: true` in the property itself.
-fn require_marked(object: &Map<String, Value>, out: &mut Map<String, Value>) {
+fn require_marked(object: &Map, out: &mut Map) {
     let Some(properties) = object.get("properties").and_then(Value::as_object) else {
         return;
     };
@@ -473,7 +467,7 @@ fn require_marked(object: &Map<String, Value>, out: &mut Map<String, Value>) {
 }
 
 /// `OpenAPI`'s `nullable`, as JSON Schema says it.
-fn allow_null(out: &mut Map<String, Value>) {
+fn allow_null(out: &mut Map) {
     if out.contains_key("$ref") {
         let schema = std::mem::take(out);
         out.insert("anyOf".to_owned(), json!([schema, { "type": "null" }]));
@@ -498,7 +492,7 @@ fn allow_null(out: &mut Map<String, Value>) {
 
 /// The schema with a reference alone in it, where other words stand beside one: those mean the same beside a choice of
 /// one.
-fn lone_reference(node: &mut Map<String, Value>, beside: &[&str]) {
+fn lone_reference(node: &mut Map, beside: &[&str]) {
     let goes_along = |name: &str| name.starts_with('$') || beside.contains(&name);
     if !node.contains_key("$ref") || node.keys().all(|name| goes_along(name)) {
         return;
@@ -518,7 +512,7 @@ fn lone_reference(node: &mut Map<String, Value>, beside: &[&str]) {
 }
 
 /// The references in a schema.
-fn references(node: &mut Map<String, Value>) -> Vec<String> {
+fn references(node: &mut Map) -> Vec<String> {
     let mut found = Vec::new();
     visit(node, &Path::start(""), &mut |node, _| {
         if let Some(to) = node.get("$ref").and_then(Value::as_str) {

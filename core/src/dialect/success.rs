@@ -4,8 +4,8 @@
 //! empty object, with a page for people. Taken for an answer that would be an empty one; it is an error, so that the next
 //! candidate answers. An answer that is empty, and says why it ended, is an answer.
 
+use crate::json::{self, Map, Value, json};
 use memchr::memmem;
-use serde_json::{Map, Value, json};
 
 use super::Dialect;
 use super::error::{self, ProviderError};
@@ -57,7 +57,7 @@ pub(super) fn other_problem(dialect: Dialect, body: &[u8], inside: &[&str], hold
 
 /// What a body that came with a status of success says of an error.
 pub fn success_error(provider: Dialect, body: &[u8]) -> Option<ProviderError> {
-    error_in(provider, &serde_json::from_slice(body).ok()?)
+    error_in(provider, &json::from_slice(body).ok()?)
 }
 
 /// Reads a body that came with a status of success.
@@ -65,7 +65,7 @@ pub fn success_error(provider: Dialect, body: &[u8]) -> Option<ProviderError> {
 /// # Errors
 /// What it is instead of a JSON object that is no error.
 pub(super) fn object(dialect: Dialect, body: &[u8]) -> Result<Value, ErrorKind> {
-    let value: Value = serde_json::from_slice(body).map_err(|_| ErrorKind::Malformed)?;
+    let value: Value = json::from_slice(body).map_err(|_| ErrorKind::Malformed)?;
     match error_in(dialect, &value) {
         Some(error) => Err(error.kind),
         None if value.is_object() => Ok(value),
@@ -104,14 +104,14 @@ pub(super) fn error_in(provider: Dialect, value: &Value) -> Option<ProviderError
         "embedding",
         "usage",
     ];
-    let alone = message.is_some() && !answers.iter().any(|name| fields.get(*name).is_some_and(is_some));
+    let alone = message.is_some() && !answers.iter().any(|name| fields.get(name).is_some_and(is_some));
     if told.is_none() && !named && !alone {
         return None;
     }
     if told.is_none()
         && ["message", "detail", "errors"]
             .iter()
-            .any(|name| fields.contains_key(*name))
+            .any(|name| fields.contains_key(name))
     {
         return Some(error::from_value(provider, 200, value));
     }
@@ -128,7 +128,7 @@ pub(super) fn error_in(provider: Dialect, value: &Value) -> Option<ProviderError
 /// # Errors
 /// The provider's error.
 pub(super) fn no_error(provider: Dialect, data: &[u8]) -> Result<(), ProviderError> {
-    let value = serde_json::from_slice::<Value>(data).ok();
+    let value = json::parse(data).ok();
     match value.and_then(|value| error_in(provider, &value)) {
         Some(error) => Err(error),
         None => Ok(()),
@@ -146,10 +146,10 @@ pub(super) fn is_some(value: &Value) -> bool {
     }
 }
 
-fn first<'v>(fields: &'v Map<String, Value>, names: &[&str]) -> Option<&'v Value> {
+fn first<'v>(fields: &'v Map, names: &[&str]) -> Option<&'v Value> {
     names
         .iter()
-        .filter_map(|name| fields.get(*name))
+        .filter_map(|name| fields.get(name))
         .find(|value| is_some(value))
 }
 

@@ -21,7 +21,7 @@
 //! better than an answer of 400. Everything but an effort of the same name, and `Google`'s own figures for its own
 //! models, counts as approximated.
 
-use serde_json::{Map, Value, json};
+use crate::json::{Map, Value, json};
 
 use super::common::Thinking;
 
@@ -221,12 +221,7 @@ pub(super) fn for_gemini(thinking: &Thinking, model: &str, show: bool) -> Option
     Some((Value::Object(config), exact))
 }
 
-fn gemini_level(
-    thinking: &Thinking,
-    model: &str,
-    generation: (u32, u32),
-    config: &mut Map<String, Value>,
-) -> Option<bool> {
+fn gemini_level(thinking: &Thinking, model: &str, generation: (u32, u32), config: &mut Map) -> Option<bool> {
     let Some((asked, exact)) = level(thinking) else {
         // Its own choice is what it does when told nothing.
         return matches!(thinking, Thinking::Adaptive).then_some(true);
@@ -246,7 +241,7 @@ fn gemini_level(
     Some(exact && given == asked)
 }
 
-fn gemini_budget(thinking: &Thinking, model: &str, config: &mut Map<String, Value>) -> Option<bool> {
+fn gemini_budget(thinking: &Thinking, model: &str, config: &mut Map) -> Option<bool> {
     // The ranges of https://ai.google.dev/gemini-api/docs/thinking; 2.5 Pro always thinks.
     let (least, most, stops) = match model {
         _ if model.contains("pro") => (128, 32768, false),

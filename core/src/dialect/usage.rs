@@ -1,7 +1,7 @@
 //! Token counts, normalised once: input includes what was cached, output includes reasoning.
 
+use crate::json::{self, Value, json};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::Dialect;
 
@@ -183,7 +183,7 @@ pub fn usage(dialect: Dialect, body: &[u8]) -> Option<Usage> {
     }
     fn named<T: for<'de> Deserialize<'de> + Into<Usage>>(body: &[u8]) -> Option<Usage> {
         let from_end = last_member(body, "\"usage\"");
-        let told: Option<T> = from_end.or_else(|| serde_json::from_slice::<Named<T>>(body).ok()?.usage);
+        let told: Option<T> = from_end.or_else(|| json::from_slice::<Named<T>>(body).ok()?.usage);
         told.map(Into::into)
     }
     // serde would take an array for a struct, by the order of its fields.
@@ -195,7 +195,7 @@ pub fn usage(dialect: Dialect, body: &[u8]) -> Option<Usage> {
         Dialect::OpenAiResponses => named::<Responses>(body),
         Dialect::AnthropicMessages => named::<Anthropic>(body),
         Dialect::Gemini => last_member(body, "\"usageMetadata\"")
-            .or_else(|| serde_json::from_slice::<GeminiNamed>(body).ok()?.usage_metadata)
+            .or_else(|| json::from_slice::<GeminiNamed>(body).ok()?.usage_metadata)
             .map(Usage::from),
     }
 }
@@ -245,9 +245,8 @@ fn closes_here(rest: &[u8]) -> bool {
 
 /// The usage inside an already parsed answer or event.
 pub(super) fn from_value<T: for<'de> Deserialize<'de> + Into<Usage>>(value: Option<&Value>) -> Option<Usage> {
-    T::deserialize(value.filter(|value| value.is_object())?)
-        .ok()
-        .map(Into::into)
+    let value = value.filter(|value| value.is_object())?;
+    json::from_slice::<T>(&value.to_vec()).ok().map(Into::into)
 }
 
 impl Usage {

@@ -16,6 +16,7 @@ use super::sse::{Kind, Parser};
 use super::stream::{Pushed, StreamError};
 use super::usage::{self, Usage};
 use super::{Dialect, ProviderError, success};
+use crate::json;
 use finishes::Finishes;
 
 macro_rules! finder {
@@ -220,7 +221,7 @@ impl Watch {
         let mut verdict = Verdict::Keep;
         if let Some(data) = rest.fields().data {
             // Half an event does not parse: the stream ends too early, whatever came before.
-            let half = &*data != b"[DONE]" && serde_json::from_slice::<IgnoredAny>(&data).is_err();
+            let half = &*data != b"[DONE]" && json::from_slice::<IgnoredAny>(&data).is_err();
             if half && !self.seen.ended {
                 return Err(StreamError::Truncated);
             }
@@ -269,7 +270,7 @@ fn form_of(dialect: Dialect, chunk: &[u8]) -> Form {
 
 /// What a body that is no stream at all was.
 fn plain(dialect: Dialect, body: &[u8]) -> StreamError {
-    match serde_json::from_slice::<serde_json::Value>(body) {
+    match json::parse(body) {
         Ok(value) => success::error_in(dialect, &value).map_or_else(
             || StreamError::Malformed("a JSON object instead of an event stream".to_owned()),
             StreamError::Provider,

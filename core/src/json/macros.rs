@@ -74,12 +74,14 @@ macro_rules! json_value {
     ([ $($elements:tt)* ]) => {
         $crate::json_value!(@elements () $($elements)*)
     };
-    ({ $($members:tt)* }) => {{
-        #[allow(unused_mut)]
-        let mut map = $crate::json::Map::new();
-        $crate::json_value!(@members map () $($members)*);
-        $crate::json::Value::Object(map)
-    }};
+    ({ $($members:tt)* }) => {
+        $crate::json::Value::Object({
+            #[allow(unused_mut)]
+            let mut map = $crate::json::Map::new();
+            $crate::json_value!(@members map () $($members)*);
+            map
+        })
+    };
 
     // An element is a literal of this macro up to a comma, or else an expression.
     (@elements ($($done:expr,)*)) => {
@@ -101,19 +103,19 @@ macro_rules! json_value {
     // A name is gathered up to its colon; a value is as an element.
     (@members $map:ident ()) => {};
     (@members $map:ident ($($name:tt)+) : null $(, $($rest:tt)*)?) => {
-        $map.insert($($name)+, $crate::json::Value::Null);
+        $map.insert(String::from($($name)+), $crate::json::Value::Null);
         $crate::json_value!(@members $map () $($($rest)*)?);
     };
     (@members $map:ident ($($name:tt)+) : [ $($inner:tt)* ] $(, $($rest:tt)*)?) => {
-        $map.insert($($name)+, $crate::json_value!([ $($inner)* ]));
+        $map.insert(String::from($($name)+), $crate::json_value!([ $($inner)* ]));
         $crate::json_value!(@members $map () $($($rest)*)?);
     };
     (@members $map:ident ($($name:tt)+) : { $($inner:tt)* } $(, $($rest:tt)*)?) => {
-        $map.insert($($name)+, $crate::json_value!({ $($inner)* }));
+        $map.insert(String::from($($name)+), $crate::json_value!({ $($inner)* }));
         $crate::json_value!(@members $map () $($($rest)*)?);
     };
     (@members $map:ident ($($name:tt)+) : $value:expr $(, $($rest:tt)*)?) => {
-        $map.insert($($name)+, $crate::json::ToValue::to_value(&$value));
+        $map.insert(String::from($($name)+), $crate::json::ToValue::to_value(&$value));
         $crate::json_value!(@members $map () $($($rest)*)?);
     };
     (@members $map:ident ($($name:tt)*) $next:tt $($rest:tt)*) => {

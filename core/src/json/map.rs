@@ -71,8 +71,7 @@ impl Map {
     }
 
     /// Sets a member: at its place, if there is one of that name, whose value is returned; else as the last.
-    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
-        let (name, value) = (name.into(), value.into());
+    pub fn insert(&mut self, name: String, value: Value) -> Option<Value> {
         if let Some(old) = self.get_mut(&name) {
             return Some(std::mem::replace(old, value));
         }
@@ -86,10 +85,11 @@ impl Map {
         None
     }
 
-    /// Puts a member last, unless there is one of that name.
-    pub fn insert_absent(&mut self, name: &str, value: impl FnOnce() -> Value) {
-        if !self.contains_key(name) {
-            self.insert(name, value());
+    /// The member of that name, or the place where it would stand.
+    pub fn entry(&mut self, name: impl Into<String>) -> Entry<'_> {
+        Entry {
+            map: self,
+            name: name.into(),
         }
     }
 
@@ -102,7 +102,7 @@ impl Map {
     }
 
     /// Keeps the members of which `keep` is true.
-    pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Value) -> bool) {
+    pub fn retain(&mut self, mut keep: impl FnMut(&String, &mut Value) -> bool) {
         self.members.retain_mut(|(name, value)| keep(name, value));
         self.index_if_large();
     }
@@ -146,6 +146,38 @@ impl Map {
     }
 }
 
+/// A member that may not be there yet.
+pub struct Entry<'m> {
+    map: &'m mut Map,
+    name: String,
+}
+
+impl<'m> Entry<'m> {
+    /// The member's value; `value`, put last, where there is no such member.
+    pub fn or_insert(self, value: Value) -> &'m mut Value {
+        self.or_insert_with(|| value)
+    }
+
+    /// As [`Entry::or_insert`].
+    #[allow(clippy::indexing_slicing)] // the place was found, or is the one that was filled last
+    pub fn or_insert_with(self, value: impl FnOnce() -> Value) -> &'m mut Value {
+        let place = self.map.place(&self.name).unwrap_or_else(|| {
+            self.map.insert(self.name, value());
+            self.map.len() - 1
+        });
+        &mut self.map.members[place].1
+    }
+}
+
+impl<'m> IntoIterator for &'m mut Map {
+    type Item = (&'m String, &'m mut Value);
+    type IntoIter = std::iter::Map<std::slice::IterMut<'m, (String, Value)>, fn(&'m mut (String, Value)) -> Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.members.iter_mut().map(|(name, value)| (&*name, value))
+    }
+}
+
 impl<'m> IntoIterator for &'m Map {
     type Item = (&'m String, &'m Value);
     type IntoIter = std::iter::Map<std::slice::Iter<'m, (String, Value)>, fn(&'m (String, Value)) -> Self::Item>;
@@ -175,7 +207,7 @@ impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for Map {
 impl<N: Into<String>, V: Into<Value>> Extend<(N, V)> for Map {
     fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, members: I) {
         for (name, value) in members {
-            self.insert(name, value);
+            self.insert(name.into(), value.into());
         }
     }
 }

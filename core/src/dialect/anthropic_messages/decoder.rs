@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::json::{self, Value};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::super::common::{Event, call_id};
 use super::super::error;
@@ -83,7 +83,7 @@ impl Decoder {
     }
 
     pub(in super::super) fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
-        let raw: Raw = match serde_json::from_slice(data) {
+        let raw: Raw = match json::from_slice(data) {
             Ok(raw) => raw,
             Err(problem) => {
                 success::no_error(Dialect::AnthropicMessages, data)?;
@@ -206,7 +206,7 @@ impl Decoder {
                 };
                 let fragment = match delta.partial_json {
                     None | Some(Value::Null) => return Ok(()),
-                    Some(Value::String(text)) => text,
+                    Some(Value::String(text)) => text.into(),
                     Some(whole) => whole.to_string(),
                 };
                 if !fragment.is_empty() {

@@ -1,8 +1,8 @@
 //! A streamed message, written from common events.
 
+use crate::json::{Value, json};
 use bytes::BytesMut;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::super::common::{Event, Finish, safe_id};
 use super::super::foreign::{Origin, mark};

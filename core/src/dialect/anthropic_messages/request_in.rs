@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use crate::json::Value;
 
 use super::super::at::{At, Dropped, Kept};
 use super::super::common::{

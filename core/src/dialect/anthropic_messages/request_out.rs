@@ -1,6 +1,6 @@
 //! Messages requests, written.
 
-use serde_json::{Map, Number, Value, json};
+use crate::json::{Map, Number, Value, json};
 
 use super::super::at::{Dropped, Kept};
 use super::super::common::{
@@ -112,7 +112,7 @@ fn cache(block: &mut Value, point: &CachePoint) {
 }
 
 /// The newest models take none of these, and no model takes them as they are while it thinks.
-fn sampling(body: &mut Map<String, Value>, request: &Request, model: &str, thinks: bool, dropped: &mut Dropped) {
+fn sampling(body: &mut Map, request: &Request, model: &str, thinks: bool, dropped: &mut Dropped) {
     let spelled = request.spelled;
     let fixed = claude_samples_itself(model);
     // 1 is the default of both and changes nothing; newer models refuse `top_p` beside a temperature.
@@ -258,7 +258,7 @@ fn media_block(media: &Media) -> Result<Value, RequestError> {
     Ok(json!({ "type": kind, "source": source }))
 }
 
-fn tool_fields(body: &mut Map<String, Value>, request: &mut Request) {
+fn tool_fields(body: &mut Map, request: &mut Request) {
     let mut choice = match request.tool_choice.take() {
         None => None,
         Some(ToolChoice::Auto) => Some(json!({ "type": "auto" })),

@@ -1,6 +1,6 @@
 //! Thinking, asked of a `Claude` model where nothing else in the request forbids it.
 
-use serde_json::{Map, Value, json};
+use crate::json::{Map, Value, json};
 
 use super::super::Target;
 use super::super::at::Dropped;
@@ -14,12 +14,7 @@ const MOST: u64 = 32_000;
 
 /// Puts `thinking`, `output_config.effort` and, where the caller set none, a `max_tokens` that leaves room for both
 /// into the body. Says whether the model will think.
-pub(super) fn put(
-    body: &mut Map<String, Value>,
-    request: &Request,
-    target: &Target<'_>,
-    dropped: &mut Dropped,
-) -> bool {
+pub(super) fn put(body: &mut Map, request: &Request, target: &Target<'_>, dropped: &mut Dropped) -> bool {
     let Some(wanted) = &request.thinking else { return false };
     let spelled = request.spelled.thinking;
     let Some((told, exact)) = for_claude(wanted, target.model) else {
@@ -65,7 +60,7 @@ pub(super) fn put(
 
 /// A budget within the limit on the whole answer, or none if there is no room. A limit that the caller did not set is
 /// raised instead.
-fn fit(body: &mut Map<String, Value>, tokens: u64, limit: Option<u64>, usual: u64) -> Option<u64> {
+fn fit(body: &mut Map, tokens: u64, limit: Option<u64>, usual: u64) -> Option<u64> {
     let tokens = tokens.max(LEAST_BUDGET);
     if let Some(limit) = limit {
         return (limit >= LEAST_BUDGET + ANSWER).then(|| tokens.min(limit - ANSWER));
@@ -78,7 +73,7 @@ fn fit(body: &mut Map<String, Value>, tokens: u64, limit: Option<u64>, usual: u6
 /// Whether the API refuses to think about this request: where a tool must be called, where the answer's beginning is
 /// given, and, with a budget, where the model is amid a round of tool calls that another model began, without thoughts
 /// of `Claude`'s own.
-fn forbidden(body: &Map<String, Value>, request: &Request, told: ForClaude) -> bool {
+fn forbidden(body: &Map, request: &Request, told: ForClaude) -> bool {
     let forced = matches!(
         request.tool_choice,
         Some(ToolChoice::Required | ToolChoice::Only { required: true, .. })
@@ -87,7 +82,7 @@ fn forbidden(body: &Map<String, Value>, request: &Request, told: ForClaude) -> b
     forced || prefilled || (matches!(told, ForClaude::Budget(_)) && amid_unsigned_calls(body))
 }
 
-fn amid_unsigned_calls(body: &Map<String, Value>) -> bool {
+fn amid_unsigned_calls(body: &Map) -> bool {
     let first_kind = |message: &Value| {
         let block = message.get("content")?.get(0)?;
         block.get("type")?.as_str().map(str::to_owned)

@@ -1,6 +1,6 @@
 //! A request as `OpenAI`'s `/responses/input_tokens` counts it.
 
-use serde_json::{Map, Value, json};
+use crate::json::{Map, Value, json};
 
 use super::super::at::{Dropped, Kept};
 use super::super::common::{Media, MediaSource, Part, Request, Role, Tool, ToolChoice, Turn, json_text, text_of};

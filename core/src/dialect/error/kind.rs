@@ -4,7 +4,7 @@
 //! too long are those of another error at nearly every provider. What makes a key rest is read with care: a provider may
 //! quote the caller's text, and no text of a caller's may take a key away.
 
-use serde_json::Value;
+use crate::json::Value;
 
 use super::words::{BILLING, CLOSED_HOW, CLOSED_WHO, CONTEXT, FILTER, KEY, MODEL, NAMES, OVERLOADED, QUOTA, TOO_LARGE};
 use crate::fault::ErrorKind;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::json::{Map, Value, json};
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
 
 use super::{ErrorView, context};
 use crate::dialect::{Dialect, common};

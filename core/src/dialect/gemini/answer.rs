@@ -1,6 +1,6 @@
 //! Whole `generateContent` answers, read and written.
 
-use serde_json::{Value, json};
+use crate::json::{Value, json};
 
 use super::super::AnswerContext;
 use super::super::common::{Answer, Choice, Finish, Part, Thought, ToolCall, call_id};

@@ -1,7 +1,7 @@
 //! A streamed answer, read into common events.
 
+use crate::json::{self, Value};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::super::common::{Event, Finish, call_id};
 use super::super::error::ProviderError;
@@ -66,7 +66,7 @@ impl Decoder {
     }
 
     pub(in super::super) fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
-        let chunk: Chunk = match serde_json::from_slice(data) {
+        let chunk: Chunk = match json::from_slice(data) {
             Ok(chunk) => chunk,
             Err(problem) => {
                 success::no_error(Dialect::Gemini, data)?;

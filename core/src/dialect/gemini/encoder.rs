@@ -1,8 +1,8 @@
 //! A streamed answer, written from common events.
 
+use crate::json::{Value, json};
 use bytes::BytesMut;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::super::common::{Event, Finish, ToolCall, arguments};
 use super::super::logprobs;

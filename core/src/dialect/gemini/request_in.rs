@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use serde_json::{Value, json};
+use crate::json::{Value, json};
 
 use super::super::at::{At, Dropped, Kept};
 use super::super::common::{

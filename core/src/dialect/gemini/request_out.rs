@@ -1,6 +1,6 @@
 //! `generateContent` requests, written.
 
-use serde_json::{Map, Number, Value, json};
+use crate::json::{self, Map, Number, Value, json};
 
 use super::super::at::{Dropped, Kept};
 use super::super::common::{
@@ -121,7 +121,7 @@ pub(super) fn call_part(call: &ToolCall, signature: Option<&str>) -> Value {
 /// along, and `output` and `error` beside other keys are all that would be read.
 fn response_part(result: &ToolResult) -> Value {
     let text = text_of(&result.parts);
-    let parsed = serde_json::from_str::<Value>(&text)
+    let parsed = json::parse(text.as_bytes())
         .ok()
         .filter(|value| !holds_reference(value));
     let response = match parsed {
@@ -143,7 +143,7 @@ fn holds_reference(value: &Value) -> bool {
     }
 }
 
-fn tool_fields(body: &mut Map<String, Value>, request: &mut Request, dropped: &mut Dropped) {
+fn tool_fields(body: &mut Map, request: &mut Request, dropped: &mut Dropped) {
     let calling = match request.tool_choice.take() {
         None => None,
         Some(ToolChoice::Auto) => Some(json!({ "mode": "AUTO" })),
@@ -182,7 +182,7 @@ fn tool_fields(body: &mut Map<String, Value>, request: &mut Request, dropped: &m
     }
 }
 
-fn config(mut request: Request, model: &str, dropped: &mut Dropped) -> Result<Map<String, Value>, RequestError> {
+fn config(mut request: Request, model: &str, dropped: &mut Dropped) -> Result<Map, RequestError> {
     let mut config = Map::new();
     if let Some(limit) = request.max_tokens {
         config.insert("maxOutputTokens".into(), limit.into());

@@ -1,6 +1,6 @@
 //! What a part of an answer says, whole or streamed.
 
-use serde_json::{Map, Value};
+use crate::json::{Map, Value};
 
 use super::super::common::arguments;
 
@@ -47,7 +47,7 @@ pub(super) fn read(part: &Value) -> Result<Said, String> {
     })
 }
 
-fn what(fields: &Map<String, Value>) -> Result<What, String> {
+fn what(fields: &Map) -> Result<What, String> {
     for (name, value) in fields {
         if value.is_null() || ABOUT.contains(&name.as_str()) {
             continue;

@@ -1,6 +1,6 @@
 //! `Gemini`'s own schema objects (a subset of `OpenAPI` 3.0) as JSON Schema, which the other dialects want.
 
-use serde_json::{Map, Value};
+use crate::json::{Map, Value, json};
 
 /// Depth of a schema that is followed; serde's own limit on nesting lies not far above.
 const MAX_DEPTH: u32 = 64;
@@ -21,16 +21,12 @@ fn convert(schema: &Value, depth: u32) -> Value {
             ("nullable" | "propertyOrdering" | "property_ordering", _) => continue,
             ("type", Value::String(kind)) => {
                 let kind = kind.to_ascii_lowercase();
-                if nullable {
-                    serde_json::json!([kind, "null"])
-                } else {
-                    kind.into()
-                }
+                if nullable { json!([kind, "null"]) } else { kind.into() }
             }
             ("properties" | "$defs" | "defs", Value::Object(map)) => map
                 .iter()
                 .map(|(key, value)| (key.clone(), convert(value, depth - 1)))
-                .collect::<Map<_, _>>()
+                .collect::<Map>()
                 .into(),
             ("anyOf" | "any_of" | "prefixItems", Value::Array(list)) => list
                 .iter()

@@ -1,6 +1,6 @@
 //! Whole chat completions, read and written.
 
-use serde_json::{Map, Value, json};
+use crate::json::{Map, Value, json};
 
 use super::super::common::{Answer, Choice, Finish, Part, Thought, ToolCall, arguments, call_id, text_of};
 use super::super::{AnswerContext, Dialect};

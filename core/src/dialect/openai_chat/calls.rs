@@ -5,7 +5,7 @@
 //! fragment. A fragment begins a new call if its number or id is new, or, without an id, if it brings a name and begins
 //! arguments anew.
 
-use serde_json::Value;
+use crate::json::Value;
 
 use super::super::common::{Event, arguments, call_id};
 use super::super::stream::StreamError;

@@ -1,7 +1,7 @@
 //! A streamed chat completion, read into common events.
 
+use crate::json::{self, Value};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::super::common::Event;
 use super::super::error;
@@ -66,7 +66,7 @@ impl Decoder {
             events.push(Event::End);
             return Ok(());
         }
-        let chunk: Chunk = match serde_json::from_slice(data) {
+        let chunk: Chunk = match json::from_slice(data) {
             Ok(chunk) => chunk,
             Err(problem) => {
                 success::no_error(Dialect::OpenAiChat, data)?;

@@ -1,8 +1,8 @@
 //! A streamed chat completion, written from common events.
 
+use crate::json::{Value, json};
 use bytes::{BufMut as _, BytesMut};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::super::common::{Event, TokenLogprob};
 use super::super::logprobs;

@@ -1,6 +1,6 @@
 //! Chat completion requests, written.
 
-use serde_json::{Map, Value, json};
+use crate::json::{Map, Value, json};
 
 use super::super::at::{Dropped, Kept};
 use super::super::common::{

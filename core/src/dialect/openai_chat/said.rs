@@ -11,7 +11,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use crate::json::Value;
 
 /// A piece of it, in the order in which a caller reads it.
 #[derive(Debug, PartialEq)]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::json;
+
 use super::OURS;
 
 /// Between the mark and what it marks: the version of this form.
@@ -31,7 +33,7 @@ impl Carried {
     /// `None`: somebody else's.
     pub(super) fn open(sealed: &str) -> Option<Self> {
         let json = sealed.strip_prefix(OURS)?.strip_prefix(VERSION)?;
-        serde_json::from_str(json).ok()
+        json::from_str(json).ok()
     }
 
     pub(super) fn is_empty(&self) -> bool {

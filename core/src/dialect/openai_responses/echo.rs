@@ -4,15 +4,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
+use crate::json::{self, Raw, Value};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value};
 
 use super::super::Dialect;
 
 /// The fields that a Responses answer repeats of its request, as the caller wrote them. Empty for other dialects.
 #[derive(Clone, Default)]
-pub struct Echo(Vec<(&'static str, Box<RawValue>)>);
+pub struct Echo(Vec<(&'static str, Value)>);
 
 /// The fields and what they are where the caller did not say.
 const FIELDS: &[(&str, &str)] = &[
@@ -42,31 +41,33 @@ impl Echo {
         if caller != Dialect::OpenAiResponses {
             return Self::default();
         }
-        let asked: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
+        let asked: HashMap<Cow<'_, str>, Raw<'_>> = json::from_slice(body).unwrap_or_default();
         let said = |name: &str| asked.get(name).copied().filter(|raw| raw.get() != "null");
         let mut fields = Vec::with_capacity(FIELDS.len() + 1);
         for &(name, default) in FIELDS {
             let value = match said(name) {
-                Some(tools) if name == "tools" => whole_tools(tools),
-                Some(value) => Some(value.to_owned()),
-                None => RawValue::from_string(default.to_owned()).ok(),
+                Some(tools) if name == "tools" => whole_tools(tools.get()),
+                Some(value) => json::parse(value.get().as_bytes()).ok(),
+                None => json::parse(default.as_bytes()).ok(),
             };
             fields.extend(value.map(|value| (name, value)));
         }
-        fields.extend(said(USER).map(|user| (USER, user.to_owned())));
+        let user = said(USER).and_then(|user| json::parse(user.get().as_bytes()).ok());
+        fields.extend(user.map(|user| (USER, user)));
         Self(fields)
     }
 }
 
 /// A tool must say `parameters` and `strict` in an answer, and need not in a request.
-fn whole_tools(raw: &RawValue) -> Option<Box<RawValue>> {
-    let mut tools: Vec<Map<String, Value>> = serde_json::from_str(raw.get()).ok()?;
-    for tool in &mut tools {
+fn whole_tools(text: &str) -> Option<Value> {
+    let mut tools = json::parse(text.as_bytes()).ok()?;
+    for tool in tools.as_array_mut()? {
+        let tool = tool.as_object_mut()?;
         tool.entry("parameters").or_insert(Value::Null);
         // No provider but OpenAI is strict unasked.
-        tool.entry("strict").or_insert(Value::Bool(false));
+        tool.entry("strict").or_insert(false.into());
     }
-    to_raw_value(&tools).ok()
+    Some(tools)
 }
 
 impl Serialize for Echo {

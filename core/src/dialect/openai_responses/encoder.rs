@@ -2,9 +2,9 @@
 
 mod done;
 
+use crate::json::{Value, json};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::super::common::{Event, Finish, TokenLogprob};
 use super::super::error::{self, ErrorView};

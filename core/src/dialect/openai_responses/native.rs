@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::json::{self, Raw};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use memchr::memmem;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::super::at::Dropped;
 use super::super::{RequestError, Translated};
@@ -16,7 +16,7 @@ use super::carried::Carried;
 #[derive(Deserialize)]
 struct Top<'a> {
     #[serde(borrow, default)]
-    input: Option<&'a RawValue>,
+    input: Option<Raw<'a>>,
     #[serde(borrow, default)]
     previous_response_id: Option<Text<'a>>,
 }
@@ -58,7 +58,7 @@ pub fn native_responses(body: &Bytes) -> Result<Translated, RequestError> {
         return Ok(same());
     }
     // Bodies that cannot be read are OpenAI's to refuse.
-    let Ok(top) = serde_json::from_slice::<Top<'_>>(body) else {
+    let Ok(top) = json::from_slice::<Top<'_>>(body) else {
         return Ok(same());
     };
     if top.previous_response_id.is_some_and(|id| id.is_our_id()) {
@@ -69,11 +69,11 @@ pub fn native_responses(body: &Bytes) -> Result<Translated, RequestError> {
     }
     let items = top
         .input
-        .and_then(|input| serde_json::from_str::<Vec<&RawValue>>(input.get()).ok())
+        .and_then(|input| json::from_str::<Vec<Raw<'_>>>(input.get()).ok())
         .unwrap_or_default();
     let (mut ours, mut dropped) = (Vec::new(), Dropped::default());
     for (index, raw) in items.iter().enumerate() {
-        let Ok(item) = serde_json::from_str::<Item<'_>>(raw.get()) else {
+        let Ok(item) = json::from_str::<Item<'_>>(raw.get()) else {
             continue;
         };
         let our_id = item.id.is_some_and(|id| id.is_our_id());
@@ -102,17 +102,17 @@ pub fn native_responses(body: &Bytes) -> Result<Translated, RequestError> {
 }
 
 /// Cuts elements of an array out of the body; `cut` is in rising order.
-fn without(body: &Bytes, items: &[&RawValue], cut: &[usize]) -> Bytes {
+fn without(body: &Bytes, items: &[Raw<'_>], cut: &[usize]) -> Bytes {
     if cut.is_empty() {
         return body.clone();
     }
-    let place = |raw: &RawValue| {
+    let place = |raw: Raw<'_>| {
         let start = (raw.get().as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
         Some(start..start + raw.get().len())
     };
     let Some(places) = items
         .iter()
-        .map(|raw| place(raw))
+        .map(|raw| place(*raw))
         .collect::<Option<Vec<Range<usize>>>>()
     else {
         return body.clone();

@@ -1,6 +1,6 @@
 //! Responses requests, read.
 
-use serde_json::Value;
+use crate::json::Value;
 
 use super::super::RequestError;
 use super::super::at::{At, Dropped};

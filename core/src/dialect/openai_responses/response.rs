@@ -1,7 +1,7 @@
 //! The response object and its items.
 
+use crate::json::{Value, json};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::super::common::{Finish, TokenLogprob, token_of};
 use super::super::logprobs::openai_list;

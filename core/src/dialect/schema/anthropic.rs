@@ -1,7 +1,7 @@
 //! `Anthropic`'s `input_schema` of tools, and the schemas of its structured outputs
 //! (<https://docs.claude.com/en/docs/build-with-claude/structured-outputs#json-schema-limitations>).
 
-use serde_json::{Map, Value, json};
+use crate::json::{Map, Value, json};
 
 use super::super::RequestError;
 use super::super::at::Dropped;
@@ -12,7 +12,7 @@ const MAX_NAME: usize = 64;
 
 /// # Errors
 /// Where a property at the top has a name that this API refuses.
-pub(super) fn tool(schema: &Map<String, Value>, start: &Path<'_>) -> Result<(), RequestError> {
+pub(super) fn tool(schema: &Map, start: &Path<'_>) -> Result<(), RequestError> {
     let Some(Value::Object(properties)) = schema.get("properties") else {
         return Ok(());
     };
@@ -65,11 +65,7 @@ const FORMATS: &[&str] = &[
 ///
 /// # Errors
 /// A schema that holds itself cannot be said.
-pub(super) fn answer(
-    schema: &mut Map<String, Value>,
-    start: &Path<'_>,
-    dropped: &mut Dropped,
-) -> Result<(), RequestError> {
+pub(super) fn answer(schema: &mut Map, start: &Path<'_>, dropped: &mut Dropped) -> Result<(), RequestError> {
     let whole = Value::Object(schema.clone());
     let mut all = references(schema);
     all.dedup();
@@ -109,12 +105,7 @@ pub(super) fn answer(
 }
 
 /// References are refused within `allOf`: alone they say the same in `anyOf`, and those of objects are put together.
-fn without_references_in_all_of(
-    schema: &mut Map<String, Value>,
-    whole: &Value,
-    start: &Path<'_>,
-    dropped: &mut Dropped,
-) {
+fn without_references_in_all_of(schema: &mut Map, whole: &Value, start: &Path<'_>, dropped: &mut Dropped) {
     visit(schema, start, &mut |node, here| {
         let all = node.get("allOf").and_then(Value::as_array);
         if !all.is_some_and(|all| all.iter().any(|part| part.get("$ref").is_some())) {
@@ -150,7 +141,7 @@ fn is_known(keyword: &str, value: &Value) -> bool {
     }
 }
 
-fn tell_instead(node: &mut Map<String, Value>, here: &Path<'_>, dropped: &mut Dropped) {
+fn tell_instead(node: &mut Map, here: &Path<'_>, dropped: &mut Dropped) {
     let unknown: Vec<String> = node
         .iter()
         .filter(|(keyword, value)| !is_known(keyword, value))
@@ -174,10 +165,10 @@ fn tell_instead(node: &mut Map<String, Value>, here: &Path<'_>, dropped: &mut Dr
 }
 
 /// Each schema must say of what kind it is. What may be anything can still be any one value.
-fn give_type(node: &mut Map<String, Value>, here: &Path<'_>, dropped: &mut Dropped) {
+fn give_type(node: &mut Map, here: &Path<'_>, dropped: &mut Dropped) {
     if ["type", "$ref", "anyOf", "allOf", "enum", "const"]
         .iter()
-        .any(|name| node.contains_key(*name))
+        .any(|name| node.contains_key(name))
     {
         return;
     }

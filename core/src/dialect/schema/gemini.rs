@@ -5,19 +5,19 @@
 //! `description` and `default` in parameters), and, in an answer's schema, a property that is required and leads back to
 //! where it stands.
 
-use serde_json::{Map, Value, json};
+use crate::json::{Map, Value, json};
 
 use super::super::at::Dropped;
 use super::{Path, leads_back, lone_reference, references, visit};
 
-pub(super) fn tool(schema: &mut Map<String, Value>, start: &Path<'_>) {
+pub(super) fn tool(schema: &mut Map, start: &Path<'_>) {
     visit(schema, start, &mut |node, _| {
         respell(node);
         lone_reference(node, &["description", "default"]);
     });
 }
 
-pub(super) fn answer(schema: &mut Map<String, Value>, start: &Path<'_>, dropped: &mut Dropped) {
+pub(super) fn answer(schema: &mut Map, start: &Path<'_>, dropped: &mut Dropped) {
     break_circles(schema, start, dropped);
     visit(schema, start, &mut |node, _| {
         respell(node);
@@ -26,7 +26,7 @@ pub(super) fn answer(schema: &mut Map<String, Value>, start: &Path<'_>, dropped:
 }
 
 /// It knows no `const`, and wants to be told of items.
-fn respell(node: &mut Map<String, Value>) {
+fn respell(node: &mut Map) {
     let one = node
         .get("const")
         .filter(|value| value.is_string() || value.is_number())
@@ -39,7 +39,7 @@ fn respell(node: &mut Map<String, Value>) {
     super::openai::tell_items(node);
 }
 
-fn break_circles(schema: &mut Map<String, Value>, start: &Path<'_>, dropped: &mut Dropped) {
+fn break_circles(schema: &mut Map, start: &Path<'_>, dropped: &mut Dropped) {
     let whole = Value::Object(schema.clone());
     let Some(Value::Object(mut definitions)) = schema.remove("$defs") else {
         optional(&whole, "#", schema, start, dropped);
@@ -57,7 +57,7 @@ fn break_circles(schema: &mut Map<String, Value>, start: &Path<'_>, dropped: &mu
 }
 
 /// Asks no more for properties that lead back to `own`.
-fn optional(whole: &Value, own: &str, schema: &mut Map<String, Value>, start: &Path<'_>, dropped: &mut Dropped) {
+fn optional(whole: &Value, own: &str, schema: &mut Map, start: &Path<'_>, dropped: &mut Dropped) {
     visit(schema, start, &mut |node, here| {
         let Some(Value::Object(properties)) = node.get("properties") else {
             return;

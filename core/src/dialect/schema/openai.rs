@@ -1,11 +1,11 @@
 //! `OpenAI`'s schemas of functions and answers (<https://platform.openai.com/docs/guides/structured-outputs#supported-schemas>).
 
-use serde_json::{Map, Value, json};
+use crate::json::{Map, Value, json};
 
 use super::{Path, visit};
 
 /// Says what this API wants said: properties of objects and items of arrays, and be it that there is nothing to say.
-pub(super) fn complete(schema: &mut Map<String, Value>, start: &Path<'_>) {
+pub(super) fn complete(schema: &mut Map, start: &Path<'_>) {
     visit(schema, start, &mut |node, _| {
         tell_items(node);
         if node.get("type").is_some_and(|kind| kind == "object") && !node.contains_key("properties") {
@@ -15,7 +15,7 @@ pub(super) fn complete(schema: &mut Map<String, Value>, start: &Path<'_>) {
 }
 
 /// An array of anything.
-pub(super) fn tell_items(node: &mut Map<String, Value>) {
+pub(super) fn tell_items(node: &mut Map) {
     let array = match node.get("type") {
         Some(Value::Array(kinds)) => kinds.contains(&json!("array")),
         Some(kind) => kind == "array",
@@ -66,7 +66,7 @@ const STRICT_FORMATS: &[&str] = &[
 
 /// Whether it says all that this API asks of a strict schema: every object closed, every property required, and only
 /// keywords that it knows.
-pub(super) fn is_strict(schema: &mut Map<String, Value>, start: &Path<'_>) -> bool {
+pub(super) fn is_strict(schema: &mut Map, start: &Path<'_>) -> bool {
     let mut strict = true;
     visit(schema, start, &mut |node, _| {
         strict &= node.keys().all(|keyword| STRICT.contains(&keyword.as_str()));

@@ -1,7 +1,7 @@
 //! The top of a schema as one object with its properties: what every provider wants of a tool's arguments, and `OpenAI` of
 //! an answer.
 
-use serde_json::{Map, Value, json};
+use crate::json::{Map, Value, json};
 
 use super::super::RequestError;
 use super::super::at::Dropped;
@@ -12,33 +12,17 @@ const MAX_STEPS: u32 = 16;
 
 /// The schema with `type: object` at its top, references there replaced by what they name, and all alternatives in one,
 /// which allows more than each of them did. With `unions`, alternatives may stay.
-pub(super) fn object(
-    schema: Map<String, Value>,
-    here: &Path<'_>,
-    unions: bool,
-    dropped: &mut Dropped,
-) -> Result<Map<String, Value>, RequestError> {
+pub(super) fn object(schema: Map, here: &Path<'_>, unions: bool, dropped: &mut Dropped) -> Result<Map, RequestError> {
     let whole = Value::Object(schema.clone());
     flat(schema, &whole, here, unions, dropped)
 }
 
 /// A schema somewhere in `whole` as one object, with its alternatives.
-pub(super) fn merged(
-    schema: Map<String, Value>,
-    whole: &Value,
-    here: &Path<'_>,
-    dropped: &mut Dropped,
-) -> Result<Map<String, Value>, RequestError> {
+pub(super) fn merged(schema: Map, whole: &Value, here: &Path<'_>, dropped: &mut Dropped) -> Result<Map, RequestError> {
     flat(schema, whole, here, true, dropped)
 }
 
-fn flat(
-    schema: Map<String, Value>,
-    whole: &Value,
-    here: &Path<'_>,
-    unions: bool,
-    dropped: &mut Dropped,
-) -> Result<Map<String, Value>, RequestError> {
+fn flat(schema: Map, whole: &Value, here: &Path<'_>, unions: bool, dropped: &mut Dropped) -> Result<Map, RequestError> {
     let mut top = Top {
         whole,
         unions,
@@ -62,7 +46,7 @@ struct Top<'s> {
 
 impl Top<'_> {
     /// None where no object would do.
-    fn flat(&mut self, mut node: Map<String, Value>, steps: u32) -> Option<Map<String, Value>> {
+    fn flat(&mut self, mut node: Map, steps: u32) -> Option<Map> {
         let steps = steps.checked_sub(1)?;
         match node.get("type") {
             None => {}
@@ -97,7 +81,7 @@ impl Top<'_> {
     }
 
     /// Takes in what must hold as well.
-    fn both(&mut self, node: &mut Map<String, Value>, more: Map<String, Value>) {
+    fn both(&mut self, node: &mut Map, more: Map) {
         for (keyword, value) in more {
             let Some(old) = node.get_mut(&keyword).filter(|old| **old != value) else {
                 node.insert(keyword, value);
@@ -124,16 +108,16 @@ impl Top<'_> {
     }
 
     /// Takes in the alternatives: what one of them knows is known, what all of them ask for is asked for.
-    fn choice(&mut self, node: &mut Map<String, Value>, choice: Vec<Value>, steps: u32) -> Option<()> {
+    fn choice(&mut self, node: &mut Map, choice: Vec<Value>, steps: u32) -> Option<()> {
         let alternatives = choice.len();
-        let mut objects: Vec<Map<String, Value>> = Vec::new();
+        let mut objects: Vec<Map> = Vec::new();
         for alternative in choice {
             if let Value::Object(alternative) = alternative {
                 objects.extend(self.flat(alternative, steps));
             }
         }
         self.less |= alternatives > 1;
-        let required = |object: &Map<String, Value>| {
+        let required = |object: &Map| {
             let names = object.get("required").and_then(Value::as_array);
             names.cloned().unwrap_or_default()
         };
@@ -148,7 +132,7 @@ impl Top<'_> {
                 join(&mut properties, more, "anyOf");
             }
         }
-        let mut all: Map<String, Value> = Map::new();
+        let mut all: Map = Map::new();
         all.insert("properties".to_owned(), properties.into());
         if !common.is_empty() {
             all.insert("required".to_owned(), common.into());
@@ -162,7 +146,7 @@ impl Top<'_> {
 }
 
 /// A reference to the whole names its definitions too.
-fn without_definitions(mut named: Map<String, Value>, reference: &str) -> Map<String, Value> {
+fn without_definitions(mut named: Map, reference: &str) -> Map {
     if reference == "#" {
         named.remove("$defs");
     }
@@ -170,7 +154,7 @@ fn without_definitions(mut named: Map<String, Value>, reference: &str) -> Map<St
 }
 
 /// Puts the properties of both together; where both have one, `how` says how they go together.
-fn join(into: &mut Map<String, Value>, more: Map<String, Value>, how: &str) {
+fn join(into: &mut Map, more: Map, how: &str) {
     for (name, schema) in more {
         match into.get_mut(&name).filter(|old| **old != schema) {
             Some(old) => {

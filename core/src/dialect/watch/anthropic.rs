@@ -1,7 +1,7 @@
 //! Events of messages.
 
+use crate::json::{self, Raw};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::super::Dialect;
 use super::super::stream::StreamError;
@@ -35,7 +35,7 @@ struct Block<'a> {
 #[derive(Deserialize)]
 struct Delta<'a> {
     #[serde(borrow, default)]
-    stop_reason: Option<&'a RawValue>,
+    stop_reason: Option<Raw<'a>>,
 }
 
 pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
@@ -45,7 +45,7 @@ pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
         seen.chunks += 1;
         return Ok(());
     }
-    let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else {
+    let Ok(event) = json::from_slice::<Event<'_>>(data) else {
         return Ok(success::no_error(Dialect::AnthropicMessages, data)?);
     };
     match event.kind.0.as_ref() {

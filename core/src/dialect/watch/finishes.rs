@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
+use crate::json::Raw;
 use memchr::memmem::Finder;
-use serde_json::value::RawValue;
 
 /// A bit for each choice; one beyond the last shares its bit.
 #[derive(Debug, Default)]
@@ -28,16 +28,13 @@ impl Finishes {
 }
 
 /// Whether a field says anything.
-pub(super) fn says(value: Option<&RawValue>) -> bool {
-    !matches!(
-        value.map_or("null", RawValue::get),
-        "null" | "\"\"" | "[]" | "{}" | "false"
-    )
+pub(super) fn says(value: Option<Raw<'_>>) -> bool {
+    !matches!(value.map_or("null", Raw::get), "null" | "\"\"" | "[]" | "{}" | "false")
 }
 
 /// A choice's number, however it is written; 0 where there is none.
-pub(super) fn number(value: Option<&RawValue>) -> u32 {
-    let text = value.map_or("0", RawValue::get).trim_matches('"');
+pub(super) fn number(value: Option<Raw<'_>>) -> u32 {
+    let text = value.map_or("0", Raw::get).trim_matches('"');
     text.parse().unwrap_or_default()
 }
 

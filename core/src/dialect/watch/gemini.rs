@@ -1,7 +1,7 @@
 //! Chunks of `generateContent`, as events or as elements of an array.
 
+use crate::json::{self, Raw};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::super::Dialect;
 use super::super::stream::StreamError;
@@ -24,31 +24,31 @@ struct Chunk<'a> {
     #[serde(borrow, default)]
     prompt_feedback: Option<Feedback<'a>>,
     #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
+    error: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Candidate<'a> {
     #[serde(borrow, default)]
-    index: Option<&'a RawValue>,
+    index: Option<Raw<'a>>,
     #[serde(borrow, default)]
     content: Option<Content<'a>>,
     #[serde(borrow, default)]
-    finish_reason: Option<&'a RawValue>,
+    finish_reason: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Content<'a> {
     #[serde(borrow, default)]
-    parts: Option<Vec<&'a RawValue>>,
+    parts: Option<Vec<Raw<'a>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Feedback<'a> {
     #[serde(borrow, default)]
-    block_reason: Option<&'a RawValue>,
+    block_reason: Option<Raw<'a>>,
 }
 
 pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError> {
@@ -61,7 +61,7 @@ pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError
         seen.chunks += 1;
         return Ok(Verdict::Keep);
     }
-    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else {
+    let Ok(chunk) = json::from_slice::<Chunk<'_>>(data) else {
         success::no_error(Dialect::Gemini, data)?;
         return Ok(Verdict::Keep);
     };
@@ -72,7 +72,7 @@ pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError
     for candidate in chunk.candidates.iter().flatten() {
         let parts = candidate.content.as_ref().and_then(|content| content.parts.as_deref());
         let said =
-            |part: &&RawValue| !part.get().starts_with(r#"{"text":"""#) && !part.get().starts_with(r#"{"text": """#);
+            |part: &Raw<'_>| !part.get().starts_with(r#"{"text":"""#) && !part.get().starts_with(r#"{"text": """#);
         content |= parts.unwrap_or_default().iter().any(said);
         let finished = says(candidate.finish_reason);
         seen.finishes.see(number(candidate.index), finished);

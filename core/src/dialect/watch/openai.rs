@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::json::{self, Raw};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::super::Dialect;
 use super::super::stream::StreamError;
@@ -24,33 +24,33 @@ struct Chunk<'a> {
     choices: Option<Vec<Choice<'a>>>,
     usage: Option<usage::OpenAi>,
     #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
+    error: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Choice<'a> {
     #[serde(borrow, default)]
-    index: Option<&'a RawValue>,
+    index: Option<Raw<'a>>,
     #[serde(borrow, default)]
     delta: Option<Fields<'a>>,
     #[serde(borrow, default)]
     message: Option<Fields<'a>>,
     #[serde(borrow, default)]
-    finish_reason: Option<&'a RawValue>,
+    finish_reason: Option<Raw<'a>>,
     /// The older completions' form.
     #[serde(borrow, default)]
-    text: Option<&'a RawValue>,
+    text: Option<Raw<'a>>,
 }
 
 /// What a delta says, under whatever names: content as text or in parts, thoughts, a refusal, calls.
 #[derive(Deserialize)]
-struct Fields<'a>(#[serde(borrow)] BTreeMap<Cow<'a, str>, &'a RawValue>);
+struct Fields<'a>(#[serde(borrow)] BTreeMap<Cow<'a, str>, Raw<'a>>);
 
 impl Fields<'_> {
     fn say(&self) -> bool {
         self.0.iter().any(|(name, value)| {
             let told = value.get().starts_with(['"', '[', '{']);
-            told && says(Some(value)) && !matches!(&**name, "role" | "name" | "id" | "provider_specific_fields")
+            told && says(Some(*value)) && !matches!(&**name, "role" | "name" | "id" | "provider_specific_fields")
         })
     }
 }
@@ -73,7 +73,7 @@ pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError
         return Ok(Verdict::Keep);
     }
     // What does not parse is passed on: the caller's SDK knows its provider's quirks better.
-    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else {
+    let Ok(chunk) = json::from_slice::<Chunk<'_>>(data) else {
         success::no_error(Dialect::OpenAiChat, data)?;
         return Ok(Verdict::Keep);
     };

@@ -1,8 +1,8 @@
 //! Events of `OpenAI` Responses, whose last one repeats the whole answer.
 
+use crate::json::{self, Raw};
 use memchr::memmem;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::super::Dialect;
 use super::super::stream::StreamError;
@@ -15,7 +15,7 @@ struct Event<'a> {
     #[serde(borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(borrow, default)]
-    response: Option<&'a RawValue>,
+    response: Option<Raw<'a>>,
     #[serde(borrow, default)]
     item: Option<Item<'a>>,
 }
@@ -50,7 +50,7 @@ fn read(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
         seen.chunks += 1;
         return Ok(());
     }
-    let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else {
+    let Ok(event) = json::from_slice::<Event<'_>>(data) else {
         return Ok(success::no_error(Dialect::OpenAiResponses, data)?);
     };
     match event.kind.0.as_ref() {
@@ -71,7 +71,7 @@ fn read(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
         }
         "response.failed" => {
             seen.usage = usage_of(event.response).or(seen.usage);
-            let response = event.response.map_or("null", RawValue::get);
+            let response = event.response.map_or("null", Raw::get);
             return Err(error::parse_error(Dialect::OpenAiResponses, 200, response.as_bytes()).into());
         }
         "error" => return Err(error::parse_error(Dialect::OpenAiResponses, 200, data).into()),
@@ -85,8 +85,8 @@ fn read(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
     Ok(())
 }
 
-fn usage_of(response: Option<&RawValue>) -> Option<Usage> {
-    let response: Response = serde_json::from_str(response?.get()).ok()?;
+fn usage_of(response: Option<Raw<'_>>) -> Option<Usage> {
+    let response: Response = json::from_str(response?.get()).ok()?;
     response.usage.map(Usage::from)
 }
 

@@ -1,7 +1,7 @@
 //! The end of an item: what was said in deltas, said whole.
 
+use crate::json::{Value, json};
 use bytes::BytesMut;
-use serde_json::{Value, json};
 
 use super::super::super::logprobs::openai_list;
 use super::super::response::{Body, Kind, Status};
