@@ -20,10 +20,10 @@ use crate::listen::Ambiguous;
 
 mod admit;
 mod attempt;
+mod exchange;
 pub(crate) mod headers;
 pub mod hedges;
 pub mod id;
-mod in_flight;
 pub mod models;
 mod pace;
 mod passthrough;

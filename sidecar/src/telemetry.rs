@@ -9,6 +9,8 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bowsprit_core::fault::Code;
+use bowsprit_core::record::RequestRecord;
 use tracing::Level;
 
 use crate::limits::LOG_WAITING;
@@ -58,55 +60,6 @@ pub fn start(level: Level) {
     tell_panics();
 }
 
-/// Everything the access line says about one request.
-#[derive(Clone, Debug, Default)]
-pub struct AccessLine<'a> {
-    /// `X-Request-ID`.
-    pub request_id: &'a str,
-    /// The caller's trace, from its `traceparent`; empty where there is none.
-    pub trace_id: &'a str,
-    /// The caller's dialect.
-    pub dialect: &'a str,
-    /// What was asked: `chat_completions`, `messages`, ...
-    pub operation: &'a str,
-    /// The model asked for.
-    pub asked_model: &'a str,
-    /// Who answered, or was asked last.
-    pub provider: &'a str,
-    /// The model that was asked for there.
-    pub model: &'a str,
-    /// Whether the answer was streamed.
-    pub stream: bool,
-    /// Attempts over all providers.
-    pub attempts: u32,
-    /// Whether a second attempt was made beside the first.
-    pub hedged: bool,
-    /// How often the caller's SDK made this request before.
-    pub caller_retries: u32,
-    /// How it ended.
-    pub outcome: &'a str,
-    /// The error code; empty when it went well.
-    pub code: &'a str,
-    /// HTTP status sent.
-    pub status: u16,
-    /// From the request's head to the end of the answer.
-    pub duration: Duration,
-    /// To the first content, for streams.
-    pub first_token: Option<Duration>,
-    /// Our own part.
-    pub overhead: Duration,
-    /// Bytes of the answer's body that were sent to the caller.
-    pub answer_bytes: u64,
-    /// Input tokens, if known.
-    pub input_tokens: Option<u64>,
-    /// Of these, tokens from the provider's prompt cache, if any.
-    pub cached_tokens: Option<u64>,
-    /// Output tokens, if known.
-    pub output_tokens: Option<u64>,
-    /// Last state of the request's lifecycle.
-    pub state: &'a str,
-}
-
 /// The access log.
 #[derive(Debug)]
 pub struct AccessLog {
@@ -145,12 +98,12 @@ impl AccessLog {
     }
 
     /// Writes one line.
-    pub fn write(&self, line: &AccessLine<'_>) {
+    pub fn write(&self, record: &RequestRecord<'_>) {
         if !self.is_on() {
             return;
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        format_line(&mut waiting, unix_now(), line);
+        format_line(&mut waiting, unix_now(), record);
         if waiting.len() >= FLUSH_AT && matches!(self.sink, Sink::Stdout) {
             hand_over(&mut waiting);
         }
@@ -185,46 +138,48 @@ fn hand_over(waiting: &mut Vec<u8>) {
     }
 }
 
-fn format_line(out: &mut Vec<u8>, now: Duration, line: &AccessLine<'_>) {
+fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
     out.extend_from_slice(b"{\"timestamp\":\"");
     write_rfc3339(out, now);
     out.extend_from_slice(b"\",\"level\":\"INFO\",\"target\":\"access\"");
     for (name, value) in [
-        ("request_id", line.request_id),
-        ("trace_id", line.trace_id),
-        ("dialect", line.dialect),
-        ("operation", line.operation),
-        ("asked_model", line.asked_model),
-        ("provider", line.provider),
-        ("model", line.model),
-        ("outcome", line.outcome),
-        ("code", line.code),
-        ("state", line.state),
+        ("request_id", record.id),
+        ("trace_id", record.trace_id),
+        ("dialect", record.dialect.as_str()),
+        ("operation", record.operation),
+        ("asked_model", record.asked_model),
+        ("provider", record.provider),
+        ("model", record.model),
+        ("outcome", record.outcome.as_str()),
+        ("code", record.code.map_or("", Code::as_str)),
+        ("state", record.state.as_str()),
     ] {
         if !value.is_empty() {
             key(out, name);
             text(out, value);
         }
     }
-    number(out, "status", u64::from(line.status));
-    number(out, "attempts", u64::from(line.attempts));
-    number(out, "duration_us", micros(line.duration));
-    number(out, "overhead_us", micros(line.overhead));
-    number(out, "answer_bytes", line.answer_bytes);
-    if line.stream {
+    number(out, "status", u64::from(record.status));
+    number(out, "attempts", u64::from(record.attempts));
+    number(out, "duration_us", micros(record.took));
+    number(out, "overhead_us", micros(record.overhead));
+    number(out, "answer_bytes", record.answer_bytes);
+    if record.is_stream {
         out.extend_from_slice(b",\"stream\":true");
     }
-    if line.hedged {
+    if record.hedges > 0 {
         out.extend_from_slice(b",\"hedged\":true");
     }
-    if line.caller_retries > 0 {
-        number(out, "caller_retries", u64::from(line.caller_retries));
-    }
+    let told = record.spent.reported;
+    let beyond = |count: u64| (count > 0).then_some(count);
     for (name, value) in [
-        ("first_token_us", line.first_token.map(micros)),
-        ("input_tokens", line.input_tokens),
-        ("cached_tokens", line.cached_tokens),
-        ("output_tokens", line.output_tokens),
+        ("caller_retries", beyond(u64::from(record.sdk_retries))),
+        ("first_token_us", record.first_token_after.map(micros)),
+        ("input_tokens", told.map(|usage| usage.input)),
+        ("cached_tokens", told.and_then(|usage| beyond(usage.cached))),
+        ("output_tokens", told.map(|usage| usage.output)),
+        ("estimated_input_tokens", beyond(record.spent.estimated_input)),
+        ("estimated_output_tokens", beyond(record.spent.estimated_output)),
     ] {
         if let Some(value) = value {
             number(out, name, value);
@@ -295,18 +250,51 @@ fn text(out: &mut Vec<u8>, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bowsprit_core::dialect::{Dialect, Usage};
+    use bowsprit_core::flow::State;
+    use bowsprit_core::record::{Outcome, Spent};
+
+    fn record(asked_model: &str) -> RequestRecord<'_> {
+        RequestRecord {
+            id: "r-1",
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
+            dialect: Dialect::OpenAiChat,
+            operation: "chat_completions",
+            asked_model,
+            provider: "claude",
+            model: "m",
+            is_stream: true,
+            attempts: 2,
+            hedges: 1,
+            sdk_retries: 1,
+            state: State::Failed,
+            outcome: Outcome::Cut,
+            code: Some(Code::ExtReset),
+            status: 200,
+            took: Duration::from_secs(2),
+            first_token_after: Some(Duration::from_secs(1)),
+            overhead: Duration::from_micros(80),
+            answer_bytes: 100,
+            spent: Spent {
+                reported: Some(Usage {
+                    input: 7,
+                    output: 9,
+                    cached: 3,
+                    ..Usage::default()
+                }),
+                estimated_input: 1,
+                estimated_output: 2,
+                is_nothing: false,
+            },
+        }
+    }
 
     #[test]
     fn an_access_line_is_json_whatever_a_caller_calls_his_model() {
         let log = AccessLog::in_memory();
-        log.write(&AccessLine {
-            request_id: "r-1",
-            asked_model: "a\"b\\c\nd\u{1f600}",
-            status: 200,
-            attempts: 2,
-            stream: true,
-            input_tokens: Some(7),
-            ..AccessLine::default()
+        log.write(&RequestRecord {
+            code: None,
+            ..record("a\"b\\c\nd\u{1f600}")
         });
         let line: serde_json::Value = serde_json::from_str(log.text().trim_end()).unwrap();
         assert_eq!(line["asked_model"], "a\"b\\c\nd\u{1f600}");
@@ -319,30 +307,7 @@ mod tests {
     #[test]
     fn every_field_of_an_access_line_is_explained_in_the_operators_guide() {
         let log = AccessLog::in_memory();
-        log.write(&AccessLine {
-            request_id: "r-1",
-            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
-            dialect: "openai",
-            operation: "chat_completions",
-            asked_model: "m",
-            provider: "claude",
-            model: "m",
-            stream: true,
-            attempts: 1,
-            hedged: true,
-            caller_retries: 1,
-            outcome: "cut",
-            code: "EXT_RESET",
-            status: 200,
-            duration: Duration::from_secs(2),
-            first_token: Some(Duration::from_secs(1)),
-            overhead: Duration::from_micros(80),
-            answer_bytes: 100,
-            input_tokens: Some(7),
-            cached_tokens: Some(3),
-            output_tokens: Some(9),
-            state: "failed",
-        });
+        log.write(&record("m"));
         let line: serde_json::Value = serde_json::from_str(log.text().trim_end()).unwrap();
         let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md")).unwrap();
         for field in line.as_object().unwrap().keys() {

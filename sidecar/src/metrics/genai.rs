@@ -263,10 +263,12 @@ pub struct GenAiHandles {
 }
 
 impl GenAiHandles {
-    /// An exchange has ended.
-    pub fn ended(&self, took: Duration, well: bool, usage: Option<&Usage>) {
-        let duration = if well { &self.duration } else { &self.failed };
-        duration.observe(took.as_secs_f64());
+    /// An exchange has ended, after so long; `took` is none where nobody wanted its end.
+    pub fn ended(&self, took: Option<Duration>, well: bool, usage: Option<&Usage>) {
+        if let Some(took) = took {
+            let duration = if well { &self.duration } else { &self.failed };
+            duration.observe(took.as_secs_f64());
+        }
         if let Some(usage) = usage {
             #[allow(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
             for (histogram, count) in [(&self.input, usage.input), (&self.output, usage.output)] {

@@ -10,14 +10,15 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{self, Config, Scope};
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::{Blame, Code};
+use bowsprit_core::flow::State;
 use bowsprit_core::limiter::Which;
-use bowsprit_core::record::Outcome;
+use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
 use http::{HeaderMap, HeaderValue};
 
 use super::genai::Detail;
 use super::*;
 use crate::proxy::hedges::Outcome as Hedged;
-use crate::proxy::traffic::{Ended, Handles};
+use crate::proxy::traffic::Handles;
 use crate::state::States;
 
 const KINDS: [&str; 4] = ["Anthropic", "Gemini", "OpenAI", "OpenAICompatible"];
@@ -96,26 +97,76 @@ pub(super) fn driven(config: &Config) -> Metrics {
     metrics
 }
 
+/// A request that ended so.
+fn request(outcome: Outcome, code: Option<Code>) -> RequestRecord<'static> {
+    RequestRecord {
+        id: "r-1",
+        trace_id: "",
+        dialect: Dialect::OpenAiChat,
+        operation: "chat_completions",
+        asked_model: "m",
+        provider: "p",
+        model: "m",
+        is_stream: false,
+        attempts: 1,
+        hedges: 0,
+        sdk_retries: 0,
+        state: State::Completed,
+        outcome,
+        code,
+        status: 200,
+        took: Duration::from_secs(1),
+        first_token_after: None,
+        overhead: Duration::from_micros(80),
+        answer_bytes: 1_000,
+        spent: Spent::NOTHING,
+    }
+}
+
+/// An attempt at this model that was answered.
+fn attempt(model: &str, spent: Spent) -> AttemptRecord<'_> {
+    AttemptRecord {
+        number: 1,
+        kind: AttemptKind::First,
+        provider: "p",
+        model,
+        credential: None,
+        is_generation: true,
+        status: Some(200),
+        outcome: AttemptOutcome::Answered,
+        code: None,
+        took: Duration::from_secs(1),
+        head_after: None,
+        spent,
+    }
+}
+
+fn told(usage: Usage) -> Spent {
+    Spent {
+        reported: Some(usage),
+        ..Spent::default()
+    }
+}
+
 fn requests(metrics: &Metrics) {
     let traffic = &metrics.traffic;
     for dialect in Dialect::ALL {
         traffic.begun(dialect);
     }
-    traffic.answered(Duration::from_secs(1));
+    traffic.request(&request(Outcome::Ok, None));
     traffic.first_token(Duration::from_secs(1));
     traffic.overhead(Duration::from_micros(80));
     traffic.taken(100);
-    traffic.left(1_000);
-    traffic.ended(Outcome::Cancelled, "");
+    traffic.request(&request(Outcome::Cancelled, None));
     for code in Code::ALL {
-        traffic.ended(Outcome::Cut, code.as_str());
+        traffic.request(&request(Outcome::Cut, Some(*code)));
         let outcome = match (code, code.blame()) {
             (Code::RateLocalLimit | Code::SysOverloaded | Code::SysDraining, _) => Outcome::Shed,
             (_, Blame::Client) => Outcome::ClientError,
             (_, Blame::Provider) => Outcome::ProviderError,
             (_, Blame::Us) => Outcome::OwnError,
         };
-        traffic.ended(outcome, code.as_str());
+        traffic.request(&request(outcome, Some(*code)));
     }
 }
 
@@ -127,25 +178,27 @@ fn attempts(handles: &Handles, model: &str) {
         cache_write: 200,
         reasoning: 50,
     };
-    let label = handles.label(model);
-    let ended = Ended {
-        model: &label,
-        code: None,
-        took: Duration::from_secs(1),
-        usage: Some(&usage),
-        conversation: true,
-    };
     handles.first_chunk(Duration::from_millis(300));
     handles.chunk(Duration::from_millis(20));
-    handles.ended(&ended);
+    let answered = attempt(model, told(usage));
+    handles.attempt(&answered);
     for code in Code::ALL {
-        handles.ended(&Ended {
+        handles.attempt(&AttemptRecord {
+            outcome: AttemptOutcome::Failed,
             code: Some(*code),
-            usage: None,
-            ..ended
+            spent: Spent::NOTHING,
+            ..answered
         });
     }
-    handles.cancelled(&label);
+    handles.attempt(&AttemptRecord {
+        outcome: AttemptOutcome::Cancelled,
+        spent: Spent {
+            estimated_input: 3,
+            estimated_output: 4,
+            ..Spent::default()
+        },
+        ..answered
+    });
 }
 
 fn transitions() -> [Transition; 7] {
@@ -222,6 +275,7 @@ fn what_has_no_series_of_its_own_is_still_in_the_sums() {
     assert_eq!(sum(&text, "bowsprit_fallbacks_total"), 10 * (Code::ALL.len() + 3));
     assert_eq!(sum(&text, "bowsprit_requests_total"), 2 + 2 * Code::ALL.len());
     assert_eq!(sum(&text, "bowsprit_tokens_total"), 10 * 3 * 1_850);
+    assert_eq!(sum(&text, "bowsprit_estimated_tokens_total"), 10 * 3 * 7);
 }
 
 #[test]
@@ -231,12 +285,10 @@ fn three_providers_are_told_apart_in_full() {
     metrics.fit(&config);
     for provider in &config.providers {
         let handles = metrics.traffic.handles(provider, &metrics.genai);
-        handles.ended(&Ended {
-            model: &provider.models[0].name,
+        handles.attempt(&AttemptRecord {
+            outcome: AttemptOutcome::Failed,
             code: Some(Code::ExtReset),
-            took: Duration::from_secs(1),
-            usage: None,
-            conversation: true,
+            ..attempt(&provider.models[0].name, Spent::NOTHING)
         });
     }
     let text = metrics.encode();
@@ -426,15 +478,15 @@ fn an_update_costs_this() {
         handles[3].chunk(Duration::from_micros(u64::from(n)));
     });
     measure("a request ends well: counter and histogram", &|n| {
-        metrics.traffic.answered(Duration::from_micros(u64::from(n)));
+        metrics.traffic.request(&RequestRecord {
+            took: Duration::from_micros(u64::from(n)),
+            ..request(Outcome::Ok, None)
+        });
     });
     measure("an attempt ends well: 4 counters, 3 histograms", &|n| {
-        handles[3].ended(&Ended {
-            model: &model,
-            code: None,
+        handles[3].attempt(&AttemptRecord {
             took: Duration::from_micros(u64::from(n)),
-            usage: Some(&usage),
-            conversation: true,
+            ..attempt(&model, told(usage))
         });
     });
     measure("looked up, seldom: a retry", &|_| {

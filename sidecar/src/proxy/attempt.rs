@@ -16,14 +16,15 @@ use bowsprit_core::dialect::{
 };
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bowsprit_core::headroom;
+use bowsprit_core::record::Spent;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Version, response};
 use tokio::time::Instant;
 
 use super::admit::{Call, Kind};
+use super::exchange::{End, Exchange};
 use super::headers;
 use super::id::RequestId;
-use super::in_flight::InFlight;
 use super::pace::Pace;
 use super::prepare::Prepared;
 use super::refuse::X_SHOULD_RETRY;
@@ -52,7 +53,7 @@ pub(super) enum Success {
         /// The body, in the caller's dialect.
         body: Bytes,
         /// What it cost.
-        usage: Option<Usage>,
+        spent: Spent,
     },
     /// Its beginning.
     Flowing {
@@ -61,7 +62,7 @@ pub(super) enum Success {
         /// What there is and where the rest comes from.
         started: Box<Started>,
         /// The attempt, which ends with the relay.
-        in_flight: InFlight,
+        exchange: Exchange,
     },
 }
 
@@ -76,6 +77,8 @@ pub(super) struct Failure {
     pub ended: Ended,
     /// The provider's own code, where `OpenAI`'s API says it so too.
     pub exact: Option<&'static str>,
+    /// What it cost.
+    pub spent: Spent,
     /// For people.
     pub message: String,
     /// The provider's hint when to come back.
@@ -107,7 +110,7 @@ pub(super) struct Attempt<'a> {
     /// Where to.
     pub upstream: &'a Arc<Upstream>,
     /// The attempt's permit, key and clock.
-    pub in_flight: InFlight,
+    pub exchange: Exchange,
 }
 
 impl Attempt<'_> {
@@ -119,7 +122,7 @@ impl Attempt<'_> {
 
     async fn exchange(mut self, pace: &mut Pace) -> Result<Success, Box<Failure>> {
         let begun_at = pace.now();
-        let begun = self.in_flight.instant(begun_at);
+        let begun = self.exchange.instant(begun_at);
         let limits = Limits::new(self.upstream.provider.timeouts, begun);
         let sent = until(
             self.head_deadline(&limits, begun),
@@ -136,13 +139,14 @@ impl Attempt<'_> {
                 return Err(self.transport(fault, format!("no answer within {}", limits.describe(fault))));
             }
         };
-        self.in_flight.answered_after(now - begun_at);
+
         let Answer { mut head, body } = answer;
-        let key = self.in_flight.key();
+        self.exchange.head_came(head.status.as_u16(), now - begun_at);
+        let key = self.exchange.key();
         self.upstream.state.observe(key, &head.headers, now, unix_millis());
         let encoded = headers::is_encoded(&head.headers);
         headers::to_caller(&mut head.headers);
-        headers::scrub(&mut head.headers, self.in_flight.key());
+        headers::scrub(&mut head.headers, self.exchange.key());
         // The version is each connection's own: HTTP/1.0 towards the app would hide a broken answer's missing end.
         head.version = Version::HTTP_11;
         if !head.status.is_success() {
@@ -202,7 +206,7 @@ impl Attempt<'_> {
         };
         let connect = self.upstream.provider.timeouts.connect;
         match origin.send(self.request(), connect).await {
-            Err(fault) if fault.reused && self.in_flight.now() - begun < IDLE_CLOSE => {
+            Err(fault) if fault.reused && self.exchange.now() - begun < IDLE_CLOSE => {
                 tracing::debug!(request_id = self.id.as_str(), %fault, "an idle connection was closed; sent anew");
                 origin.send_anew(self.request(), connect).await
             }
@@ -219,7 +223,7 @@ impl Attempt<'_> {
             &self.call.headers,
             self.prepared.same,
             self.upstream,
-            self.in_flight.key(),
+            self.exchange.key(),
             self.id,
         );
         request
@@ -239,8 +243,8 @@ impl Attempt<'_> {
         } else {
             ANSWER_TRANSLATED
         };
-        let from = self.in_flight.instant(pace.now());
-        let taken = take(&mut body, &limits, limit, from, self.in_flight.memory()).await;
+        let from = self.exchange.instant(pace.now());
+        let taken = take(&mut body, &limits, limit, from, self.exchange.memory()).await;
         pace.waited();
         let whole = match taken {
             Ok(Taken::Whole(whole)) => whole,
@@ -275,9 +279,10 @@ impl Attempt<'_> {
         Ok(self.whole(pace.now(), head, whole, usage))
     }
 
-    fn whole(self, now: Moment, head: response::Parts, body: Bytes, usage: Option<Usage>) -> Success {
-        self.in_flight.finish(now, Ended::Answered, usage.as_ref(), None);
-        Success::Whole { head, body, usage }
+    fn whole(mut self, now: Moment, head: response::Parts, body: Bytes, usage: Option<Usage>) -> Success {
+        self.exchange.saw(usage, tokens_of(body.len()));
+        let End { spent, .. } = self.exchange.end(now, Ended::Answered, None);
+        Success::Whole { head, body, spent }
     }
 
     /// Lets bytes pass unread.
@@ -292,13 +297,13 @@ impl Attempt<'_> {
         Success::Flowing {
             head,
             started: Box::new(started),
-            in_flight: self.in_flight,
+            exchange: self.exchange,
         }
     }
 
     /// A stream: its start-up events are held until the first content.
     async fn open(
-        self,
+        mut self,
         head: response::Parts,
         mut body: AnswerBody,
         limits: Limits,
@@ -324,10 +329,15 @@ impl Attempt<'_> {
             return Ok(Success::Flowing {
                 head,
                 started: Box::new(started),
-                in_flight: self.in_flight,
+                exchange: self.exchange,
             });
         }
-        let held = until(deadline, &mut false, pin!(hold(&mut body, &mut watch))).await;
+        let held = until(
+            deadline,
+            &mut false,
+            pin!(hold(&mut body, &mut watch, &mut self.exchange)),
+        )
+        .await;
         pace.waited();
         let (held, ended) = match held {
             Ok(Ok(held)) => held,
@@ -349,7 +359,7 @@ impl Attempt<'_> {
         Ok(Success::Flowing {
             head,
             started: Box::new(started),
-            in_flight: self.in_flight,
+            exchange: self.exchange,
         })
     }
 
@@ -368,14 +378,15 @@ impl Attempt<'_> {
     }
 
     fn fail(self, ended: Ended, message: String, retry_after: Option<Duration>) -> Box<Failure> {
-        let now = self.in_flight.now();
-        let decision = self.in_flight.finish(now, ended, None, retry_after);
+        let now = self.exchange.now();
+        let End { decision, spent } = self.exchange.end(now, ended, retry_after);
         let code = decision.code.unwrap_or(Code::SysInternal);
         Box::new(Failure {
             decision,
             code,
             exact: None,
             ended,
+            spent,
             message,
             retry_after,
             never_again: false,
@@ -406,10 +417,14 @@ impl Attempt<'_> {
     }
 
     /// An error with the status of a success.
-    fn in_body(self, kind: ErrorKind, body: &[u8]) -> Box<Failure> {
-        let message = match success_error(self.prepared.wire, body) {
-            Some(error) => self.clean(error.message),
-            None => "the answer is not what the provider's API promises".to_owned(),
+    fn in_body(mut self, kind: ErrorKind, body: &[u8]) -> Box<Failure> {
+        let message = if let Some(error) = success_error(self.prepared.wire, body) {
+            self.clean(error.message)
+        } else {
+            // It was generated all the same, and paid for.
+            let usage = dialect::usage(self.prepared.wire, body);
+            self.exchange.saw(usage, tokens_of(body.len()));
+            "the answer is not what the provider's API promises".to_owned()
         };
         self.fail(Ended::Status { status: 200, kind }, message, None)
     }
@@ -454,8 +469,8 @@ impl Attempt<'_> {
         encoded: bool,
         pace: &mut Pace,
     ) -> Box<Failure> {
-        let from = self.in_flight.instant(pace.now());
-        let taken = take(&mut body, limits, ERROR_BODY, from, self.in_flight.memory()).await;
+        let from = self.exchange.instant(pace.now());
+        let taken = take(&mut body, limits, ERROR_BODY, from, self.exchange.memory()).await;
         pace.waited();
         // A broken error body is still an error of that status.
         let body = match taken {
@@ -465,7 +480,7 @@ impl Attempt<'_> {
         let status = head.status.as_u16();
         let parsed = parse_error(self.prepared.wire, status, if encoded { &[] } else { &body });
         let hint = headroom::retry_after(&head.headers, unix_millis()).or(parsed.retry_after);
-        let leaks = self.in_flight.key().is_some_and(|key| key.is_in(&body));
+        let leaks = self.exchange.key().is_some_and(|key| key.is_in(&body));
         let exact = parsed.openai_code();
         let message = self.clean(parsed.message);
         let same = self.prepared.same;
@@ -490,7 +505,7 @@ impl Attempt<'_> {
 
     /// A provider's message without our key, should it quote it.
     fn clean(&self, message: String) -> String {
-        match self.in_flight.key() {
+        match self.exchange.key() {
             Some(key) if key.is_in(message.as_bytes()) => {
                 "the provider's message quoted the key and is withheld".to_owned()
             }
@@ -510,11 +525,17 @@ fn no_room() -> Box<Failure> {
         code: Code::SysOverloaded,
         exact: None,
         ended,
+        spent: Spent::NOTHING,
         message: "no memory to hold its answer in (--memory-budget)".into(),
         never_again: false,
         retry_after: Some(Duration::from_secs(1)),
         original: None,
     })
+}
+
+/// A quarter of the bytes: what stands for tokens where nobody counted them.
+pub(super) fn tokens_of(bytes: usize) -> u64 {
+    (bytes / 4) as u64
 }
 
 /// A translated answer's head: whatever the provider said about the body's form is no longer true.

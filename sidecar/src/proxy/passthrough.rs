@@ -20,6 +20,7 @@ use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bowsprit_core::flow::{End, SkipReason, Step, Terms, WaitReason};
 use bowsprit_core::headroom;
 use bowsprit_core::plan;
+use bowsprit_core::record::AttemptKind;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
@@ -27,8 +28,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Ve
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
+use super::exchange::{Begin, Exchange};
 use super::headers;
-use super::in_flight::InFlight;
 use super::refuse::{self, Refusal, X_SHOULD_RETRY, retry_after, should_retry};
 use super::respond::{internal, local_limit};
 use super::route::clip;
@@ -132,7 +133,7 @@ enum Passed {
     /// All of it; with the code of an error.
     Whole(Box<response::Parts>, Bytes, Option<Code>, Option<Duration>),
     /// Its beginning.
-    Flowing(Box<response::Parts>, Box<Started>, Box<InFlight>),
+    Flowing(Box<response::Parts>, Box<Started>, Box<Exchange>),
 }
 
 struct Passing<'a> {
@@ -161,7 +162,17 @@ impl Passing<'_> {
         story.model = Some(PASS_THROUGH.into());
         let (lease, key) = self.place(story).await?;
         // Without the key: what these endpoints think of it decides nothing.
-        let mut in_flight = InFlight::new(self.app, self.upstream, PASS_THROUGH, lease, None, 0);
+        let begin = Begin {
+            number: 1,
+            kind: AttemptKind::First,
+            upstream: self.upstream,
+            model: &PASS_THROUGH.into(),
+            lease,
+            key: None,
+            is_generation: false,
+            input_tokens: 0,
+        };
+        let mut exchange = Exchange::begin(self.app, begin);
         let has_body = !body.is_end_stream();
         let (outgoing, sending) = if has_body {
             let (outgoing, sending) = Outgoing::arriving(body, limit);
@@ -179,10 +190,10 @@ impl Passing<'_> {
         let answer = match sent {
             Ok(answer) => answer,
             Err(Broken::App(refusal)) => return Err(refusal),
-            Err(Broken::Provider(fault)) => return Err(self.fault(in_flight, &fault)),
+            Err(Broken::Provider(fault)) => return Err(self.fault(exchange, &fault)),
         };
-        in_flight.answered_after(now - begun);
-        self.take_answer(answer, sending, in_flight, key, story).await
+        exchange.head_came(answer.head.status.as_u16(), now - begun);
+        self.take_answer(answer, sending, exchange, key, story).await
     }
 
     /// A place and a key at the provider, waited for if the configuration says so: a flow of one candidate.
@@ -267,7 +278,7 @@ impl Passing<'_> {
         &self,
         answer: Answer,
         sending: Option<Sending>,
-        in_flight: InFlight,
+        exchange: Exchange,
         key: Option<Chosen>,
         story: &mut Story,
     ) -> Result<Passed, Refusal> {
@@ -285,13 +296,13 @@ impl Passing<'_> {
         head.version = Version::HTTP_11;
         let limits = Limits::new(self.upstream.provider.timeouts, Instant::now());
         if head.status.is_client_error() || head.status.is_server_error() {
-            return self.refused(head, body, encoded, &limits, in_flight, key, story).await;
+            return self.refused(head, body, encoded, &limits, exchange, key, story).await;
         }
         if let Some(length) = length {
             head.headers.insert(CONTENT_LENGTH, length);
         }
         if body.is_end() {
-            in_flight.finish(story.now(), Ended::Answered, None, None);
+            exchange.end(story.now(), Ended::Answered, None);
             return Ok(Passed::Whole(Box::new(head), Bytes::new(), None, None));
         }
         story.flow.answered(0, true);
@@ -302,7 +313,7 @@ impl Passing<'_> {
             limits,
             ended: false,
         };
-        Ok(Passed::Flowing(Box::new(head), Box::new(started), Box::new(in_flight)))
+        Ok(Passed::Flowing(Box::new(head), Box::new(started), Box::new(exchange)))
     }
 
     /// An error: the caller gets it as it is, unless it quotes the key.
@@ -313,7 +324,7 @@ impl Passing<'_> {
         mut body: AnswerBody,
         encoded: bool,
         limits: &Limits,
-        in_flight: InFlight,
+        exchange: Exchange,
         key: Option<Chosen>,
         story: &mut Story,
     ) -> Result<Passed, Refusal> {
@@ -331,7 +342,7 @@ impl Passing<'_> {
             status,
             kind: parsed.kind,
         };
-        let code = meaning(in_flight.finish(now, ended, None, hint).code, parsed.kind);
+        let code = meaning(exchange.end(now, ended, hint).decision.code, parsed.kind);
         let quoted = |text: &[u8]| key.as_ref().is_some_and(|key| key.is_in(text));
         match body {
             // Compressed although nothing asked for it: what cannot be read may quote the key.
@@ -355,14 +366,15 @@ impl Passing<'_> {
         }
     }
 
-    fn fault(&self, in_flight: InFlight, fault: &Fault) -> Refusal {
+    fn fault(&self, exchange: Exchange, fault: &Fault) -> Refusal {
         let ended = Ended::Transport {
             fault: fault.kind,
             content_sent: false,
         };
-        let now = in_flight.now();
-        let code = in_flight
-            .finish(now, ended, None, None)
+        let now = exchange.now();
+        let code = exchange
+            .end(now, ended, None)
+            .decision
             .code
             .unwrap_or(Code::SysInternal);
         Refusal::new(
@@ -411,10 +423,10 @@ impl Passing<'_> {
                 }
                 Response::from_parts(*head, Body::Whole(body))
             }
-            Passed::Flowing(mut head, started, in_flight) => {
+            Passed::Flowing(mut head, started, exchange) => {
                 headers::sign(&mut head.headers, &story, self.upstream, &[]);
                 story.head_sent(head.status);
-                Response::from_parts(*head, Body::Relay(Relay::new(*started, story, *in_flight)))
+                Response::from_parts(*head, Body::Relay(Relay::new(*started, story, *exchange)))
             }
         }
     }

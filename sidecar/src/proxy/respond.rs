@@ -78,9 +78,9 @@ fn answered(mut story: Box<Story>, success: Success, asked: &Asked<'_>, candidat
     };
     let dropped = candidate.prepared().map_or(&[][..], |prepared| &prepared.dropped);
     match success {
-        Success::Whole { mut head, body, usage } => {
+        Success::Whole { mut head, body, spent } => {
             headers::sign(&mut head.headers, &story, &candidate.upstream, dropped);
-            story.usage = usage;
+            story.spent = spent;
             story.head_sent(head.status);
             story.completed(body.len() as u64);
             Response::from_parts(head, Body::Whole(body))
@@ -88,11 +88,11 @@ fn answered(mut story: Box<Story>, success: Success, asked: &Asked<'_>, candidat
         Success::Flowing {
             mut head,
             started,
-            in_flight,
+            exchange,
         } => {
             headers::sign(&mut head.headers, &story, &candidate.upstream, dropped);
             story.head_sent(head.status);
-            let body = Body::Relay(Relay::new(*started, story, in_flight));
+            let body = Body::Relay(Relay::new(*started, story, exchange));
             Response::from_parts(head, failpoint::stream(&asked.call.headers, body))
         }
     }

@@ -2,7 +2,7 @@
 //! out) until there is something to answer with. It decides nothing itself.
 //!
 //! What happens when a provider fails is told in this order: [`super::attempt`] (what happened), `core::classify` (what it
-//! means), `core::flow::retry` (what follows), [`super::respond`] (what the caller hears), [`super::story`] (what is told).
+//! means), `core::flow::retry` (what follows), [`super::respond`] (what the caller hears), `core::record` (what is told).
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -23,9 +23,9 @@ use tokio::time::Instant;
 
 use super::admit::{Call, Kind};
 use super::attempt::{Attempt, Failure, Ran, Success};
+use super::exchange::{Begin, Exchange};
 use super::hedges::{Hedge, Outcome};
 use super::id::{RequestId, TraceId};
-use super::in_flight::InFlight;
 use super::refuse::Refusal;
 use super::respond::{self, Answer, Asked};
 use super::route::clip;
@@ -127,8 +127,12 @@ impl<'a> Serving<'a> {
                     reason,
                     most,
                 } => self.wait(story, candidate, reason, most).await,
-                Step::Attempt { candidate, kind, .. } => {
-                    let Some(attempt) = self.attempt(story, &id, candidate, kind) else {
+                Step::Attempt {
+                    candidate,
+                    kind,
+                    number,
+                } => {
+                    let Some(attempt) = self.attempt(story, &id, candidate, (kind, number)) else {
                         return Answer::Refused(respond::internal());
                     };
                     let ran = attempt.run(story.pace());
@@ -182,7 +186,7 @@ impl<'a> Serving<'a> {
         story: &mut Story,
         id: &'b RequestId,
         candidate: usize,
-        kind: AttemptKind,
+        (kind, number): (AttemptKind, u32),
     ) -> Option<Attempt<'b>>
     where
         'a: 'b,
@@ -211,16 +215,23 @@ impl<'a> Serving<'a> {
                 counted,
             });
         }
-        let input_tokens = self.call.input_tokens;
-        let in_flight = InFlight::new(self.app, &asked.upstream, &asked.model, lease, key, input_tokens)
-            .forwarding(self.call.kind != Kind::Generate);
+        let begin = Begin {
+            number,
+            kind,
+            upstream: &asked.upstream,
+            model: &asked.model,
+            lease,
+            key,
+            is_generation: self.call.kind == Kind::Generate,
+            input_tokens: self.call.input_tokens,
+        };
         Some(Attempt {
             call: self.call,
             id,
             hold: self.holds(),
             prepared,
             upstream: &asked.upstream,
-            in_flight,
+            exchange: Exchange::begin(self.app, begin),
         })
     }
 
@@ -285,6 +296,7 @@ impl<'a> Serving<'a> {
         let followed = story
             .flow
             .ended(candidate, failed, &mut self.places, now, &mut fastrand::Rng::new());
+        story.spent = failure.spent;
         self.log_failure(story, candidate, &failure, followed);
         if let Some(asked) = self.candidates.get(candidate) {
             let (traffic, name) = (&self.app.metrics.traffic, asked.upstream.state.name());

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::dialect::{Dialect, Usage};
+use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::{Cancel, Flow};
-use bowsprit_core::record::Outcome;
+use bowsprit_core::record::{Outcome, RequestRecord, Spent};
 use http::StatusCode;
 
 use super::id::{RequestId, TraceId};
@@ -19,7 +19,6 @@ use super::pace::Pace;
 use crate::app::App;
 use crate::drain::Token;
 use crate::live::Upstream;
-use crate::telemetry::AccessLine;
 
 /// One request, from its head to its end.
 pub struct Story {
@@ -48,8 +47,8 @@ pub struct Story {
     pub upstream: Option<Arc<Upstream>>,
     /// The model that was asked for there.
     pub model: Option<Arc<str>>,
-    /// What it cost.
-    pub usage: Option<Usage>,
+    /// What the attempt that answered, or was made last, has cost.
+    pub spent: Spent,
     overhead: Option<Duration>,
     status: u16,
     settled: bool,
@@ -77,7 +76,7 @@ impl Story {
             stream: false,
             upstream: None,
             model: None,
-            usage: None,
+            spent: Spent::default(),
             overhead: None,
             status: 0,
             settled: false,
@@ -153,6 +152,11 @@ impl Story {
         self.attempted.map_or(Duration::ZERO, |begun| self.now() - begun)
     }
 
+    /// Bytes of the answer that were sent to the caller.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Part of the answer was sent on; `is_content`: a token, a tool call, a refusal.
     pub fn chunk(&mut self, bytes: u64, is_content: bool) {
         self.bytes = self.bytes.saturating_add(bytes);
@@ -219,7 +223,6 @@ impl Story {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        let elapsed = self.now() - self.begun;
         let illegal = self.flow.illegal_changes();
         if illegal > 0 {
             self.app.metrics.traffic.illegal_changes(illegal);
@@ -229,50 +232,34 @@ impl Story {
                 "a change of state outside the table"
             );
         }
-        let outcome = self.flow.outcome().unwrap_or(Outcome::OwnError);
-        let code = self.flow.code().map_or("", Code::as_str);
-        let traffic = &self.app.metrics.traffic;
-        traffic.left(self.bytes);
-        if outcome == Outcome::Ok {
-            traffic.answered(elapsed);
-        } else {
-            traffic.ended(outcome, code);
-        }
-        if self.app.access.is_on() {
-            self.app.access.write(&AccessLine {
-                request_id: self.id.as_str(),
-                trace_id: self.trace.as_ref().map_or("", TraceId::as_str),
-                dialect: self.dialect.as_str(),
-                operation: self.operation,
-                asked_model: &self.asked,
-                provider: self
-                    .upstream
-                    .as_ref()
-                    .map_or("", |upstream| upstream.provider.name.as_str()),
-                model: self.model.as_deref().unwrap_or(""),
-                stream: self.stream,
-                attempts: self.flow.attempts(),
-                hedged: self.flow.hedges() > 0,
-                caller_retries: self.caller_retries,
-                outcome: outcome.as_str(),
-                code,
-                state: self.flow.state().as_str(),
-                status: self.status,
-                duration: elapsed,
-                first_token: self.first_token.filter(|_| self.stream),
-                overhead: self
-                    .overhead
-                    .unwrap_or_else(|| elapsed.saturating_sub(self.pace.waits())),
-                answer_bytes: self.bytes,
-                input_tokens: self.usage.as_ref().map(|usage| usage.input),
-                cached_tokens: self
-                    .usage
-                    .as_ref()
-                    .map(|usage| usage.cached)
-                    .filter(|cached| *cached > 0),
-                output_tokens: self.usage.as_ref().map(|usage| usage.output),
-            });
-        }
+        let took = self.now() - self.begun;
+        let record = RequestRecord {
+            id: self.id.as_str(),
+            trace_id: self.trace.as_ref().map_or("", TraceId::as_str),
+            dialect: self.dialect,
+            operation: self.operation,
+            asked_model: &self.asked,
+            provider: self
+                .upstream
+                .as_ref()
+                .map_or("", |upstream| upstream.provider.name.as_str()),
+            model: self.model.as_deref().unwrap_or(""),
+            is_stream: self.stream,
+            attempts: self.flow.attempts(),
+            hedges: self.flow.hedges(),
+            sdk_retries: self.caller_retries,
+            state: self.flow.state(),
+            outcome: self.flow.outcome().unwrap_or(Outcome::OwnError),
+            code: self.flow.code(),
+            status: self.status,
+            took,
+            first_token_after: self.first_token.filter(|_| self.stream),
+            overhead: self.overhead.unwrap_or_else(|| took.saturating_sub(self.pace.waits())),
+            answer_bytes: self.bytes,
+            spent: self.spent,
+        };
+        self.app.metrics.traffic.request(&record);
+        self.app.access.write(&record);
     }
 }
 

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bowsprit_core::classify::Ended;
 use bowsprit_core::dialect::{ErrorView, Pushed, Stream, StreamError};
@@ -18,7 +17,8 @@ use http::StatusCode;
 use hyper::body::SizeHint;
 use tokio::time::{Instant, Sleep};
 
-use super::in_flight::InFlight;
+use super::attempt::tokens_of;
+use super::exchange::{End, Exchange};
 use super::story::Story;
 use super::take::Limits;
 use crate::body::Broken;
@@ -49,7 +49,7 @@ pub struct Relay {
     alarm: Pin<Box<Sleep>>,
     cut: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     /// Taken when settled.
-    told: Option<(Box<Story>, InFlight)>,
+    told: Option<(Box<Story>, Exchange)>,
 }
 
 /// What [`super::attempt`] hands over.
@@ -68,7 +68,7 @@ pub struct Started {
 
 impl Relay {
     /// Takes over.
-    pub fn new(started: Started, mut story: Box<Story>, in_flight: InFlight) -> Box<Self> {
+    pub fn new(started: Started, mut story: Box<Story>, exchange: Exchange) -> Box<Self> {
         let now = Instant::now();
         let content = started.watch.as_ref().is_none_or(Stream::content_started);
         for chunk in &started.held {
@@ -77,7 +77,7 @@ impl Relay {
         if content {
             story.content_shown();
             if started.watch.is_some() {
-                in_flight.first_chunk(story.now());
+                exchange.first_chunk(story.now());
             }
         }
         let mut relay = Box::new(Self {
@@ -91,7 +91,7 @@ impl Relay {
             limits: started.limits,
             last: now,
             last_content: content.then_some(now),
-            told: Some((story, in_flight)),
+            told: Some((story, exchange)),
         });
         if started.ended {
             relay.end_well();
@@ -146,12 +146,12 @@ impl Relay {
                 if watch.content_started() {
                     self.limits.content_is_here();
                 }
-                if content && let Some((story, in_flight)) = &self.told {
+                if content && let Some((story, exchange)) = &self.told {
                     if let Some(before) = self.last_content.replace(self.last) {
-                        in_flight.handles().chunk(self.last.saturating_duration_since(before));
+                        exchange.handles().chunk(self.last.saturating_duration_since(before));
                     } else {
                         story.content_shown();
-                        in_flight.first_chunk(story.now());
+                        exchange.first_chunk(story.now());
                     }
                 }
                 let out = match pushed {
@@ -188,12 +188,21 @@ impl Relay {
 
     fn end_well(&mut self) {
         self.phase = Phase::Done;
-        let Some((mut story, in_flight)) = self.told.take() else {
-            return;
-        };
-        story.usage = self.watch.as_ref().and_then(Stream::usage);
-        in_flight.finish(story.tick(), Ended::Answered, story.usage.as_ref(), None);
-        story.stream_ended();
+        if let Some((story, _)) = self.close(Ended::Answered) {
+            story.stream_ended();
+        }
+    }
+
+    /// Ends the exchange, with what the provider has told of its tokens until now. The request's record closes after it.
+    fn close(&mut self, ended: Ended) -> Option<(Box<Story>, End)> {
+        let (mut story, mut exchange) = self.told.take()?;
+        match &self.watch {
+            Some(watch) => exchange.saw(watch.usage(), watch.chunks()),
+            None => exchange.saw(None, tokens_of(usize::try_from(story.bytes()).unwrap_or(usize::MAX))),
+        }
+        let end = exchange.end(story.tick(), ended, None);
+        story.spent = end.spent;
+        Some((story, end))
     }
 
     /// Whether the provider's end mark was seen.
@@ -231,11 +240,10 @@ impl Relay {
     }
 
     fn drained(&mut self) -> Option<Bytes> {
-        let Some((story, in_flight)) = self.told.take() else {
+        let Some((story, _)) = self.close(Ended::CallerGone) else {
             self.phase = Phase::Done;
             return None;
         };
-        drop(in_flight);
         self.say(
             Code::SysDraining,
             "the sidecar is shutting down and the deadline has passed",
@@ -245,12 +253,10 @@ impl Relay {
 
     /// The answer cannot be completed.
     fn broke(&mut self, ended: Ended, detail: &str) -> Option<Bytes> {
-        let Some((mut story, in_flight)) = self.told.take() else {
+        let Some((story, End { decision, .. })) = self.close(ended) else {
             self.phase = Phase::Done;
             return None;
         };
-        story.usage = self.watch.as_ref().and_then(Stream::usage);
-        let decision = in_flight.finish(story.tick(), ended, story.usage.as_ref(), None);
         let code = decision.code.unwrap_or(Code::ExtTruncated);
         tracing::info!(
             request_id = story.id().as_str(),
@@ -300,7 +306,8 @@ impl Drop for Relay {
         if self.told.is_some() && self.held.is_empty() && self.is_whole() {
             self.end_well();
         }
-        // Otherwise the caller left: story and attempt settle themselves as they are dropped.
+        // Otherwise the caller left; the request closes itself as it is dropped.
+        self.close(Ended::CallerGone);
     }
 }
 
@@ -325,9 +332,4 @@ fn in_stream(error: &StreamError) -> Ended {
         },
         StreamError::Truncated => transport(TransportFault::Truncated),
     }
-}
-
-/// Says a duration for people.
-pub fn seconds(duration: Duration) -> String {
-    format!("{} s", duration.as_secs_f64())
 }

@@ -10,6 +10,7 @@ use bowsprit_core::fault::TransportFault;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::exchange::Exchange;
 use crate::limits::{ROOM_WAIT, SMALL_BODY, STREAM_HELD_BYTES, STREAM_HELD_PIECES};
 use crate::memory::Memory;
 use crate::time;
@@ -142,8 +143,13 @@ pub(super) enum StartFault {
     Stream(StreamError),
 }
 
-/// Holds what comes before the first content. Returns it, and whether the stream has ended already.
-pub(super) async fn hold(body: &mut AnswerBody, watch: &mut Stream) -> Result<(VecDeque<Bytes>, bool), StartFault> {
+/// Holds what comes before the first content. Returns it, and whether the stream has ended already. The exchange knows at
+/// each moment what the provider has told of its tokens, should nobody want the rest.
+pub(super) async fn hold(
+    body: &mut AnswerBody,
+    watch: &mut Stream,
+    exchange: &mut Exchange,
+) -> Result<(VecDeque<Bytes>, bool), StartFault> {
     let mut held = VecDeque::new();
     let mut out = BytesMut::new();
     let mut length = 0;
@@ -151,7 +157,9 @@ pub(super) async fn hold(body: &mut AnswerBody, watch: &mut Stream) -> Result<(V
     loop {
         match body.data().await {
             Some(Ok(chunk)) => {
-                let pushed = watch.push(&chunk, &mut out).map_err(StartFault::Stream)?;
+                let pushed = watch.push(&chunk, &mut out);
+                exchange.saw(watch.usage(), watch.chunks());
+                let pushed = pushed.map_err(StartFault::Stream)?;
                 let piece = if pushed == Pushed::Same {
                     chunk
                 } else {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bowsprit_core::config::Provider;
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::Code;
-use bowsprit_core::record::Outcome;
+use bowsprit_core::record::{AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -92,6 +92,26 @@ impl Labels for TokenLabels {
     }
 }
 
+/// A provider and a kind of its tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EstimatedLabels {
+    provider: Arc<str>,
+    kind: &'static str,
+}
+
+impl Labels for EstimatedLabels {
+    fn provider(&self) -> Option<&str> {
+        Some(&self.provider)
+    }
+
+    fn folded(&self) -> Self {
+        Self {
+            provider: OTHER.into(),
+            kind: self.kind,
+        }
+    }
+}
+
 /// A provider and what was wrong with it: an error code, or the plan's reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
@@ -128,6 +148,7 @@ pub struct Traffic {
     attempts: Counters<AttemptLabels>,
     attempt_seconds: Series<ProviderLabel, Seconds>,
     tokens: Counters<TokenLabels>,
+    estimated_tokens: Counters<EstimatedLabels>,
     retries: Counters<CodeLabels>,
     fallbacks: Counters<CodeLabels>,
     retries_denied: Counters<ProviderLabel>,
@@ -179,8 +200,13 @@ impl Traffic {
             ),
             tokens: registry.counters(
                 "tokens",
-                "Tokens as providers report them; cached and cache_write are parts of input, reasoning is part of output",
+                "Tokens as providers report them, those of answers that broke off or were left included; cached and cache_write are parts of input, reasoning is part of output",
                 &["provider", "model", "kind"],
+            ),
+            estimated_tokens: registry.counters(
+                "estimated_tokens",
+                "Tokens that were spent beyond what providers reported: of answers that broke off or were left, and of servers that report none; what limits are settled with is both together",
+                &["provider", "kind"],
             ),
             retries: registry.counters(
                 "retries",
@@ -264,6 +290,11 @@ impl Traffic {
             seconds: self.attempt_seconds.fixed(&ProviderLabel {
                 provider: Arc::clone(&name),
             }),
+            estimated: EstimatedHandles {
+                provider: Arc::clone(&name),
+                family: self.estimated_tokens.clone(),
+                made: Default::default(),
+            },
             genai: genai.handles(provider.kind),
             models: names
                 .into_iter()
@@ -293,16 +324,21 @@ impl Traffic {
         self.request_bytes.inc_by(bytes as u64);
     }
 
-    /// Counts a request out that was answered in full.
-    pub fn answered(&self, elapsed: Duration) {
-        self.answered.inc();
-        self.duration.observe(elapsed.as_secs_f64());
-    }
-
-    /// Counts a request out that ended otherwise.
-    pub fn ended(&self, outcome: Outcome, code: &'static str) {
-        let outcome = outcome.as_str();
-        self.requests.get(&RequestLabels { outcome, code }).inc();
+    /// Counts a request out.
+    pub fn request(&self, record: &RequestRecord<'_>) {
+        self.in_flight.dec();
+        self.answer_bytes.inc_by(record.answer_bytes);
+        if record.outcome == Outcome::Ok {
+            self.answered.inc();
+            self.duration.observe(record.took.as_secs_f64());
+        } else {
+            self.requests
+                .get(&RequestLabels {
+                    outcome: record.outcome.as_str(),
+                    code: record.code.map_or("", Code::as_str),
+                })
+                .inc();
+        }
     }
 
     /// Observes our own part of a request.
@@ -318,12 +354,6 @@ impl Traffic {
     /// Counts changes of a request's state that its life does not know.
     pub fn illegal_changes(&self, changes: u32) {
         self.illegal_events.inc_by(u64::from(changes));
-    }
-
-    /// A request has left, with so much of an answer.
-    pub fn left(&self, answer_bytes: u64) {
-        self.in_flight.dec();
-        self.answer_bytes.inc_by(answer_bytes);
     }
 
     /// Counts a retry at the same provider.
@@ -360,27 +390,37 @@ impl CodeLabels {
 /// The kinds of tokens.
 pub const TOKEN_KINDS: [&str; 5] = ["input", "output", "cached", "cache_write", "reasoning"];
 
-/// An attempt that has ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Ended<'a> {
-    /// The model, as [`Handles::label`] gives it.
-    pub model: &'a str,
-    /// What went wrong, if anything.
-    pub code: Option<Code>,
-    /// From its begin.
-    pub took: Duration,
-    /// What it cost, where known.
-    pub usage: Option<&'a Usage>,
-    /// Whether it was a conversation with a model: what OpenTelemetry's families count.
-    pub conversation: bool,
-}
-
 /// Metric handles of one provider, each resolved at its first use: the hot path looks nothing up, and what never happens
 /// makes no series.
 pub struct Handles {
     seconds: Seconds,
+    estimated: EstimatedHandles,
     genai: GenAiHandles,
     models: Vec<ModelHandles>,
+}
+
+/// Handles of the tokens of one provider that nobody told.
+struct EstimatedHandles {
+    provider: Arc<str>,
+    family: Counters<EstimatedLabels>,
+    made: [OnceLock<Counter>; 2],
+}
+
+impl EstimatedHandles {
+    fn count(&self, spent: &Spent) {
+        let counts = [("input", spent.estimated_input), ("output", spent.estimated_output)];
+        for (slot, (kind, count)) in self.made.iter().zip(counts) {
+            if count > 0 {
+                let make = || {
+                    self.family.get(&EstimatedLabels {
+                        provider: Arc::clone(&self.provider),
+                        kind,
+                    })
+                };
+                slot.get_or_init(make).inc_by(count);
+            }
+        }
+    }
 }
 
 /// Metric handles of one model of a provider.
@@ -408,28 +448,27 @@ impl Handles {
             .map_or_else(|| OTHER.into(), |handles| Arc::clone(&handles.model))
     }
 
-    /// Counts an attempt.
-    pub fn ended(&self, ended: &Ended<'_>) {
-        self.seconds.inc_by(ended.took.as_secs_f64());
-        if let Some(model) = self.model(ended.model) {
-            match ended.code {
-                None => model.answered(),
-                Some(code) => model.failed(code.as_str()),
+    /// Counts an attempt. One whose answer nobody wanted is no failure of the provider's, and no duration of its answers.
+    pub fn attempt(&self, record: &AttemptRecord<'_>) {
+        let is_cancelled = record.outcome == AttemptOutcome::Cancelled;
+        if let Some(model) = self.model(record.model) {
+            match (record.outcome, record.code) {
+                (AttemptOutcome::Cancelled, _) => model.failed(CANCELLED),
+                (_, None) => model.answered(),
+                (_, Some(code)) => model.failed(code.as_str()),
             }
-            if let Some(usage) = ended.usage {
+            if let Some(usage) = &record.spent.reported {
                 model.count(usage);
             }
         }
-        if ended.conversation {
-            self.genai.ended(ended.took, ended.code.is_none(), ended.usage);
+        self.estimated.count(&record.spent);
+        if !is_cancelled {
+            self.seconds.inc_by(record.took.as_secs_f64());
         }
-    }
-
-    /// Counts an attempt that was given up because the caller left: no failure of the provider's, and no duration of its
-    /// answers.
-    pub fn cancelled(&self, model: &str) {
-        if let Some(model) = self.model(model) {
-            model.failed(CANCELLED);
+        if record.is_generation {
+            let took = (!is_cancelled).then_some(record.took);
+            self.genai
+                .ended(took, record.code.is_none(), record.spent.reported.as_ref());
         }
     }
 

@@ -4,7 +4,7 @@ use bowsprit_providers::{Answer, Behaviour, Fault, Phase, Raw};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::{Bed, chat, count, saw};
+use crate::support::{Bed, chat, count, message, saw};
 
 /// One request in all, and it ended as cancelled, once.
 async fn one_cancelled(bed: &Bed) {
@@ -219,4 +219,38 @@ async fn a_caller_that_closes_after_the_end_mark_was_answered() {
         "{}",
         bed.metrics().await
     );
+}
+
+/// Claude's stream of this question, left after its first words.
+async fn left_after_some_words(bed: &Bed) {
+    let asked = bed
+        .post("/v1/messages", &message("claude-sonnet-4-5", true))
+        .header("anthropic-version", "2023-06-01");
+    let mut response = asked.send().await.unwrap();
+    let mut text = String::new();
+    while !text.contains("content_block_delta") {
+        let chunk = response.chunk().await.unwrap().expect("the stream goes on");
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_a_stream_has_spent_what_was_used() {
+    let bed = Bed::with(|name, spec| {
+        if name == "claude" {
+            spec["rateLimits"] = serde_json::json!({"tokensPerMinute": 1_000_000});
+        }
+    })
+    .await;
+    bed.claude.script(Behaviour::stall_after(3));
+    left_after_some_words(&bed).await;
+    one_cancelled(&bed).await;
+    let tokens =
+        |kind: &str| format!(r#"bowsprit_tokens_total{{provider="claude",model="claude-sonnet-4-5",kind="{kind}"}}"#);
+    let reported = bed.metric(&tokens("input")).await;
+    assert!(reported > 0.0, "the stream's start told its input");
+    let estimated = bed.family("bowsprit_estimated_tokens_total").await;
+    let output = bed.metric(&tokens("output")).await;
+    assert!(output + estimated > 0.0, "words were seen");
+    bed.balanced().await;
 }

@@ -192,7 +192,10 @@ impl<'a> Places<'a> {
         }
         choose(&self.used(candidate, |_| true))
             .or_else(|_| choose(&self.used(candidate, |verdict| verdict != KeyVerdict::Fine)))
-            .or_else(|_| choose(&self.used(candidate, |verdict| verdict == KeyVerdict::SetAside)))
+            .or_else(|_| {
+                let is_rejected = |verdict| matches!(verdict, KeyVerdict::SetAside | KeyVerdict::SetAsideLong);
+                choose(&self.used(candidate, is_rejected))
+            })
     }
 
     fn withdraw_from_budget(&self, candidate: usize, now: Moment, only_look: bool) -> bool {
