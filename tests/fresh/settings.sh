@@ -9,9 +9,12 @@ carried_variables+='|GO(PROXY|SUMDB|NOSUMDB|NOSUMCHECK|NOPROXY|PRIVATE|INSECURE|
 carried_variables+='|CARGO_(HTTP|NET|REGISTRY|REGISTRIES|SOURCE)_.*|RUSTUP_(DIST_SERVER|UPDATE_ROOT|AUTO_INSTALL))$'
 
 # settings_of_environment: NAME=VALUE, each ended by a zero byte.
-settings_of_environment() { env -0 | grep -zE "^[A-Za-z_]+=" | while IFS= read -rd '' pair; do
-  [[ ${pair%%=*} =~ $carried_variables ]] && printf '%s\0' "$pair"
-done; }
+settings_of_environment() {
+  local pair
+  while IFS= read -rd '' pair; do
+    if [[ ${pair%%=*} =~ $carried_variables ]]; then printf '%s\0' "$pair"; fi
+  done < <(env -0)
+}
 
 # apt_sources SUITE: this machine's archives of that Debian, one `deb` line each.
 apt_sources() {

@@ -6,7 +6,7 @@
 # have; `remedy` says where to get it, and which release.
 needs='
 base       bash                       bash sh
-base       coreutils                  basename cat chmod chroot cp cut date df dirname env head id ln ls mkdir mktemp mv nproc realpath
+base       coreutils                  basename cat chmod chroot cp cut date df dirname du env head id ln ls mkdir mktemp mv nproc realpath
 base       coreutils                  rm rmdir sha256sum sleep sort stat tac tail tee touch tr uname wc
 base       diffutils                  diff
 base       findutils                  find xargs
