@@ -54,6 +54,7 @@ mod envelope;
 mod error;
 mod foreign;
 mod gemini;
+mod halves;
 mod logprobs;
 mod media;
 mod mend;

@@ -1,6 +1,6 @@
 //! The common model: what all dialects can say, said once.
 
-use crate::json::{self, Map, Number, Value};
+use crate::json::{self, Map, Number, Text, Value};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -244,11 +244,11 @@ pub(super) enum Event {
     },
     Text {
         choice: u32,
-        text: String,
+        text: Text,
     },
     Thought {
         choice: u32,
-        text: String,
+        text: Text,
     },
     Signature {
         choice: u32,
@@ -260,7 +260,7 @@ pub(super) enum Event {
     },
     Refusal {
         choice: u32,
-        text: String,
+        text: Text,
     },
     /// Of text that was said before.
     Logprobs {
@@ -277,7 +277,7 @@ pub(super) enum Event {
     CallArguments {
         choice: u32,
         index: u32,
-        fragment: String,
+        fragment: Text,
     },
     CallEnd {
         choice: u32,

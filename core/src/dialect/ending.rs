@@ -236,7 +236,7 @@ impl Call {
             kept.push(Event::CallArguments {
                 choice,
                 index: self.index,
-                fragment: "{}".to_owned(),
+                fragment: "{}".into(),
             });
         }
     }

@@ -6,6 +6,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use super::common::Event;
 use super::ending::Endings;
 use super::error::{self, ErrorView};
+use super::halves::Halves;
 use super::sse::{Kind, Parser};
 use super::watch::Watch;
 use super::{AnswerContext, Dialect, ProviderError, Usage, anthropic_messages, gemini, openai_chat, openai_responses};
@@ -167,6 +168,7 @@ struct Translate {
     decoder: Decoder,
     encoder: Encoder,
     endings: Endings,
+    halves: Halves,
     /// What the decoder made of an event, and what the encoder is to say of it: empty between events.
     decoded: Vec<Event>,
     events: Vec<Event>,
@@ -195,6 +197,7 @@ impl Translate {
             decoder,
             encoder,
             endings: Endings::default(),
+            halves: Halves::default(),
             decoded: Vec::new(),
             events: Vec::new(),
             started: false,
@@ -252,6 +255,7 @@ impl Translate {
     fn say(&mut self, decoded: &mut Vec<Event>, out: &mut BytesMut) -> Result<(), StreamError> {
         let mut events = std::mem::take(&mut self.events);
         let taken = self.endings.take(decoded, &mut events);
+        self.halves.join(&mut events);
         let emitted = self.emit(&events, out);
         events.clear();
         self.events = events;

@@ -9,4 +9,5 @@
 
 mod schema;
 mod seeded;
+mod surrogate;
 mod texts;

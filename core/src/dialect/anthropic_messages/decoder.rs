@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::json::{self, Value};
+use crate::json::{self, Text, Value};
 use serde::Deserialize;
 
 use super::super::common::{Event, call_id};
@@ -50,8 +50,8 @@ struct Message {
 struct Block {
     #[serde(rename = "type")]
     kind: String,
-    text: Option<String>,
-    thinking: Option<String>,
+    text: Option<Text>,
+    thinking: Option<Text>,
     data: Option<String>,
     id: Option<String>,
     name: Option<String>,
@@ -62,8 +62,8 @@ struct Block {
 struct Delta {
     #[serde(rename = "type")]
     kind: Option<String>,
-    text: Option<String>,
-    thinking: Option<String>,
+    text: Option<Text>,
+    thinking: Option<Text>,
     signature: Option<String>,
     partial_json: Option<Value>,
     stop_reason: Option<String>,
@@ -155,8 +155,18 @@ impl Decoder {
     fn block_start(&mut self, at: u64, block: Block, events: &mut Vec<Event>) -> Result<(), StreamError> {
         let some = |text: Option<String>| text.filter(|text| !text.is_empty());
         match block.kind.as_str() {
-            "text" => events.extend(some(block.text).map(|text| Event::Text { choice: 0, text })),
-            "thinking" => events.extend(some(block.thinking).map(|text| Event::Thought { choice: 0, text })),
+            "text" => events.extend(
+                block
+                    .text
+                    .filter(|text| !text.is_empty())
+                    .map(|text| Event::Text { choice: 0, text }),
+            ),
+            "thinking" => events.extend(
+                block
+                    .thinking
+                    .filter(|text| !text.is_empty())
+                    .map(|text| Event::Thought { choice: 0, text }),
+            ),
             "redacted_thinking" => events.extend(some(block.data).map(|data| Event::Redacted { choice: 0, data })),
             "tool_use" => {
                 if self.calls.len() >= MAX_BLOCKS {
@@ -206,8 +216,8 @@ impl Decoder {
                 };
                 let fragment = match delta.partial_json {
                     None | Some(Value::Null) => return Ok(()),
-                    Some(Value::String(text)) => text.into(),
-                    Some(whole) => whole.to_string(),
+                    Some(Value::String(text)) => text,
+                    Some(whole) => whole.to_string().into(),
                 };
                 if !fragment.is_empty() {
                     call.whole = None;
@@ -227,8 +237,8 @@ impl Decoder {
 
 impl Call {
     fn say_whole(&mut self, events: &mut Vec<Event>) {
-        if let Some(fragment) = self.whole.take() {
-            let index = self.number;
+        if let Some(whole) = self.whole.take() {
+            let (index, fragment) = (self.number, whole.into());
             events.push(Event::CallArguments {
                 choice: 0,
                 index,

@@ -41,7 +41,7 @@ fn choice(candidate: &Value, calls: &mut usize, ctx: &AnswerContext) -> Option<C
     for part in list.into_iter().flatten() {
         let Said { what, signature } = said::read(part).ok()?;
         match what {
-            What::Thought(text) => parts.push(thought(text, signature.as_deref())),
+            What::Thought(text) => parts.push(thought(text.into_string(), signature.as_deref())),
             What::Call { id, name, input } => {
                 let id = id.unwrap_or_else(|| call_id(&ctx.id, *calls));
                 *calls += 1;
@@ -53,7 +53,7 @@ fn choice(candidate: &Value, calls: &mut usize, ctx: &AnswerContext) -> Option<C
                 }));
             }
             What::Text(text) => {
-                parts.push(Part::Text(text));
+                parts.push(Part::Text(text.into_string()));
                 parts.extend(signature.map(|signature| thought(String::new(), Some(&signature))));
             }
             What::Nothing => parts.extend(signature.map(|signature| thought(String::new(), Some(&signature)))),

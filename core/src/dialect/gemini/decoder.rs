@@ -148,7 +148,7 @@ impl Decoder {
                 events.push(Event::CallArguments {
                     choice,
                     index,
-                    fragment: input.to_string(),
+                    fragment: input.to_string().into(),
                 });
                 events.push(Event::CallEnd { choice, index });
                 return Ok(());

@@ -1,6 +1,6 @@
 //! What a part of an answer says, whole or streamed.
 
-use crate::json::{Map, Value};
+use crate::json::{Map, Text, Value};
 
 use super::super::common::arguments;
 
@@ -16,8 +16,8 @@ pub(super) struct Said {
 pub(super) enum What {
     /// Only a signature, or a part that says nothing at all.
     Nothing,
-    Text(String),
-    Thought(String),
+    Text(Text),
+    Thought(Text),
     Call {
         id: Option<String>,
         name: String,
@@ -54,7 +54,7 @@ fn what(fields: &Map) -> Result<What, String> {
         }
         return match name.as_str() {
             "text" => {
-                let text = value.as_str().ok_or("a `text` that is none")?.to_owned();
+                let text = value.as_text().ok_or("a `text` that is none")?.clone();
                 let thought = fields.get("thought").and_then(Value::as_bool).unwrap_or(false);
                 Ok(match (text.is_empty(), thought) {
                     (true, _) => What::Nothing,
@@ -100,6 +100,6 @@ fn text_of<'v>(value: &'v Value, name: &str) -> &'v str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn fenced(language: &str, text: &str) -> String {
-    format!("\n```{language}\n{}\n```\n", text.trim_end_matches('\n'))
+fn fenced(language: &str, text: &str) -> Text {
+    format!("\n```{language}\n{}\n```\n", text.trim_end_matches('\n')).into()
 }

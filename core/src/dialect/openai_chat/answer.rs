@@ -45,8 +45,8 @@ fn decode_choice(choice: &Value, calls: &mut usize, ctx: &AnswerContext) -> Resu
     let mut refusal = String::new();
     for piece in said {
         match piece {
-            Said::Thought(text) => parts.push(thought(text)),
-            Said::Text(text) => parts.push(Part::Text(text.to_owned())),
+            Said::Thought(text) => parts.push(thought(text.into_string())),
+            Said::Text(text) => parts.push(Part::Text(text.to_string())),
             Said::Refusal(text) => refusal.push_str(text),
             Said::Call(said) => {
                 parts.push(Part::Call(call(&said, *calls, ctx)?));

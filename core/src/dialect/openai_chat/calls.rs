@@ -5,7 +5,7 @@
 //! fragment. A fragment begins a new call if its number or id is new, or, without an id, if it brings a name and begins
 //! arguments anew.
 
-use crate::json::Value;
+use crate::json::{Text, Value};
 
 use super::super::common::{Event, arguments, call_id};
 use super::super::stream::StreamError;
@@ -35,7 +35,7 @@ struct Call {
     number: u32,
     name: Option<String>,
     /// What came before the name, or, of arguments that came whole, all of them.
-    held: String,
+    held: Text,
     arguments: Scan,
 }
 
@@ -90,7 +90,7 @@ impl Calls {
         }
     }
 
-    fn text(&mut self, place: usize, text: &str, events: &mut Vec<Event>) -> Result<(), StreamError> {
+    fn text(&mut self, place: usize, text: &Text, events: &mut Vec<Event>) -> Result<(), StreamError> {
         let Some(call) = self.begun.get_mut(place) else {
             return Ok(());
         };
@@ -100,25 +100,25 @@ impl Calls {
             return Ok(());
         }
         self.held += text.len();
-        call.held.push_str(text);
+        call.held.append(text.clone());
         self.within_limit()
     }
 
     /// The arguments as an object. A server that repeats it with each chunk means it once.
-    fn whole(&mut self, place: usize, text: &str, events: &mut Vec<Event>) -> Result<(), StreamError> {
+    fn whole(&mut self, place: usize, text: &Text, events: &mut Vec<Event>) -> Result<(), StreamError> {
         let Some(call) = self.begun.get_mut(place) else {
             return Ok(());
         };
         if call.arguments == Scan::default() {
             self.held += text.len();
             call.arguments.take(text);
-            text.clone_into(&mut call.held);
+            call.held = text.clone();
             if call.name.is_some() {
                 call.say(text, events);
             }
             return self.within_limit();
         }
-        if call.held == text {
+        if call.held == *text {
             Ok(())
         } else {
             Err(StreamError::Malformed(
@@ -182,7 +182,7 @@ impl Calls {
             id: fragment.id.as_deref().map(str::to_owned),
             number: 0,
             name: None,
-            held: String::new(),
+            held: Text::default(),
             arguments: Scan::default(),
         });
         Ok(self.begun.len() - 1)
@@ -190,22 +190,22 @@ impl Calls {
 }
 
 /// What is no object is said in one, so that the caller can read it.
-fn whole_text(value: &Value) -> String {
+fn whole_text(value: &Value) -> Text {
     let text = value.to_string();
     if value.is_object() {
-        text
+        text.into()
     } else {
-        arguments(&text).to_string()
+        arguments(&text).to_string().into()
     }
 }
 
 impl Call {
-    fn say(&self, fragment: &str, events: &mut Vec<Event>) {
+    fn say(&self, fragment: &Text, events: &mut Vec<Event>) {
         if !fragment.is_empty() {
             events.push(Event::CallArguments {
                 choice: self.choice,
                 index: self.number,
-                fragment: fragment.to_owned(),
+                fragment: fragment.clone(),
             });
         }
     }

@@ -1,6 +1,6 @@
 //! A streamed chat completion, read into common events.
 
-use crate::json::{self, Value};
+use crate::json::{self, Text, Value};
 use serde::Deserialize;
 
 use super::super::common::Event;
@@ -45,7 +45,7 @@ struct Choice {
     /// Some servers say the whole message in a chunk.
     message: Option<Value>,
     /// The completions API's older form.
-    text: Option<String>,
+    text: Option<Text>,
     logprobs: Option<Value>,
     finish_reason: Option<String>,
     error: Option<Value>,
@@ -145,11 +145,11 @@ impl Decoder {
             Said::Thought(text) => events.push(Event::Thought { choice, text }),
             Said::Text(text) => events.push(Event::Text {
                 choice,
-                text: text.to_owned(),
+                text: text.clone(),
             }),
             Said::Refusal(text) => events.push(Event::Refusal {
                 choice,
-                text: text.to_owned(),
+                text: text.clone(),
             }),
             Said::Call(fragment) => self.calls.take(choice, &fragment, events)?,
         }

@@ -11,14 +11,14 @@
 
 use std::borrow::Cow;
 
-use crate::json::Value;
+use crate::json::{Text, Value};
 
 /// A piece of it, in the order in which a caller reads it.
 #[derive(Debug, PartialEq)]
 pub(super) enum Said<'v> {
-    Thought(String),
-    Text(&'v str),
-    Refusal(&'v str),
+    Thought(Text),
+    Text(&'v Text),
+    Refusal(&'v Text),
     Call(Call<'v>),
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Call<'v> {
 #[derive(Debug, PartialEq)]
 pub(super) enum Arguments<'v> {
     None,
-    Text(&'v str),
+    Text(&'v Text),
     /// All of them at once: the API says text, some servers say the object.
     Whole(&'v Value),
 }
@@ -93,7 +93,7 @@ pub(super) fn read<'v>(message: &'v Value, thoughts: &mut Thoughts) -> Result<Ve
     if let Some(content) = fields.get("content") {
         parts(content, thoughts, &mut said)?;
     }
-    if let Some(refusal) = fields.get("refusal").and_then(Value::as_str) {
+    if let Some(refusal) = fields.get("refusal").and_then(Value::as_text) {
         push_text(refusal, Said::Refusal, &mut said);
     }
     if let Some(calls) = fields.get("tool_calls") {
@@ -127,7 +127,7 @@ fn list(value: &Value) -> &[Value] {
     }
 }
 
-fn push_text<'v>(text: &'v str, kind: impl Fn(&'v str) -> Said<'v>, said: &mut Vec<Said<'v>>) {
+fn push_text<'v>(text: &'v Text, kind: impl Fn(&'v Text) -> Said<'v>, said: &mut Vec<Said<'v>>) {
     if !text.is_empty() {
         said.push(kind(text));
     }
@@ -136,17 +136,20 @@ fn push_text<'v>(text: &'v str, kind: impl Fn(&'v str) -> Said<'v>, said: &mut V
 fn thought(name: &'static str, value: &Value, thoughts: &mut Thoughts, said: &mut Vec<Said<'_>>) {
     let text = thought_text(value);
     if !text.is_empty() && thoughts.is_new(name, &text) {
-        said.push(Said::Thought(text.into_owned()));
+        said.push(Said::Thought(text));
     }
 }
 
 /// The text of a thought: a text, or a list of parts that have one. What is encrypted has none.
-fn thought_text(value: &Value) -> Cow<'_, str> {
+fn thought_text(value: &Value) -> Text {
     match value {
-        Value::String(text) => Cow::Borrowed(text),
+        Value::String(text) => text.clone(),
         Value::Array(items) => match items.as_slice() {
             [one] => thought_text(one),
-            many => many.iter().map(thought_text).collect::<String>().into(),
+            many => many.iter().map(thought_text).fold(Text::default(), |mut all, text| {
+                all.append(text);
+                all
+            }),
         },
         Value::Object(fields) => [
             "text",
@@ -161,7 +164,7 @@ fn thought_text(value: &Value) -> Cow<'_, str> {
         .map(thought_text)
         .find(|text| !text.is_empty())
         .unwrap_or_default(),
-        _ => Cow::Borrowed(""),
+        _ => Text::default(),
     }
 }
 
@@ -178,7 +181,7 @@ fn parts<'v>(content: &'v Value, thoughts: &mut Thoughts, said: &mut Vec<Said<'v
 }
 
 fn part<'v>(part: &'v Value, thoughts: &mut Thoughts, said: &mut Vec<Said<'v>>) -> Result<(), String> {
-    if let Some(text) = part.as_str() {
+    if let Some(text) = part.as_text() {
         push_text(text, Said::Text, said);
         return Ok(());
     }
@@ -188,7 +191,7 @@ fn part<'v>(part: &'v Value, thoughts: &mut Thoughts, said: &mut Vec<Said<'v>>) 
             thought("content", part, thoughts, said);
         }
         "refusal" => {
-            let text = part.get("refusal").and_then(Value::as_str);
+            let text = part.get("refusal").and_then(Value::as_text);
             push_text(text.ok_or("a `refusal` part without its text")?, Said::Refusal, said);
         }
         // Where the text comes from: it informs, and the other dialects have no word for it.
@@ -202,9 +205,9 @@ fn part<'v>(part: &'v Value, thoughts: &mut Thoughts, said: &mut Vec<Said<'v>>) 
     Ok(())
 }
 
-fn part_text(part: &Value) -> Option<&str> {
+fn part_text(part: &Value) -> Option<&Text> {
     let text = part.get("text")?;
-    text.as_str().or_else(|| text.get("value")?.as_str())
+    text.as_text().or_else(|| text.get("value")?.as_text())
 }
 
 fn call(value: &Value) -> Result<Call<'_>, String> {
