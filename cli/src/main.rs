@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use bowsprit_core::config::{Config, Scope, load};
+use bowsprit_core::dialect::{Dialect, Words, words_for};
 use bowsprit_core::fault::Code;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -107,13 +108,20 @@ fn explain(code: Option<&str>) -> (String, ExitCode) {
     match Code::ALL.iter().find(|code| code.as_str().eq_ignore_ascii_case(wanted)) {
         Some(code) => {
             let again = if code.retryable() { "may succeed" } else { "fails again" };
-            let text = format!(
-                "{code}\n  {}\n  HTTP {}; fault of the {}; the same request {again}\n  What to do: {}\n",
+            let mut text = format!(
+                "{code}\n  {}\n  Fault of the {}; the same request {again}\n  What to do: {}\n",
                 code.meaning(),
-                code.status(),
                 code.blame().as_str(),
                 code.remedy()
             );
+            for caller in [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini] {
+                let Words { status, kind, code } = words_for(caller, *code);
+                let _ = writeln!(
+                    text,
+                    "  {caller} callers get: HTTP {status} {kind} {}",
+                    code.unwrap_or_default()
+                );
+            }
             (text, ExitCode::SUCCESS)
         }
         None => (
@@ -136,10 +144,14 @@ mod tests {
     #[test]
     fn a_code_is_explained_whatever_its_case() {
         let (text, _) = explain(Some("rate_local_limit"));
-        assert!(
-            text.contains("RATE_LOCAL_LIMIT") && text.contains("What to do"),
-            "{text}"
-        );
+        for part in [
+            "RATE_LOCAL_LIMIT",
+            "What to do",
+            "HTTP 429 RESOURCE_EXHAUSTED",
+            "rate_limit_exceeded",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
         assert!(explain(Some("NOPE")).0.contains("no code"));
         assert_eq!(explain(None).0.lines().count(), Code::ALL.len());
     }

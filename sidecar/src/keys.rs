@@ -115,6 +115,16 @@ enum Standing {
     },
 }
 
+impl Standing {
+    /// Whether its account cannot pay or is closed.
+    fn is_closed(self) -> bool {
+        let Self::Rejected { code, .. } = self else {
+            return false;
+        };
+        matches!(code, Code::AuthBilling | Code::AuthAccountClosed)
+    }
+}
+
 /// One credential of a provider.
 #[derive(Clone, Debug)]
 pub struct Slot {
@@ -314,9 +324,9 @@ impl KeyRing {
             Standing::Rejected { until, code } if until > now => Some(code),
             _ => None,
         };
-        let first = reason(self.slots.first()?)?;
-        let closed = matches!(first, Code::AuthBilling | Code::AuthAccountClosed);
-        (closed && self.slots.iter().all(|slot| reason(slot) == Some(first))).then_some(first)
+        let slot = self.slots.first()?;
+        let first = reason(slot)?;
+        (slot.standing.is_closed() && self.slots.iter().all(|slot| reason(slot) == Some(first))).then_some(first)
     }
 
     /// The provider throttled this key.
@@ -326,10 +336,13 @@ impl KeyRing {
         self.mark(chosen, Standing::Throttled { until, told });
     }
 
-    /// The provider took this key.
+    /// The provider took this key. An answer that began before its account was found empty or closed says nothing of it
+    /// now: such a key rests all the same.
     pub fn accept(&mut self, chosen: &Chosen) {
-        if self.slots.iter().any(|slot| slot.standing != Standing::Fine) {
-            self.mark(chosen, Standing::Fine);
+        if let Some(slot) = self.slot(chosen)
+            && !slot.standing.is_closed()
+        {
+            slot.standing = Standing::Fine;
         }
     }
 
@@ -482,6 +495,20 @@ mod tests {
         ring.reject(&second, Code::AuthKeyRejected, REST, now);
         assert_eq!(ring.closed(now), None);
         assert!(ring.problems(now).any(|(_, why)| why.contains("billing")));
+    }
+
+    #[test]
+    fn an_answer_that_began_before_does_not_end_a_long_rest() {
+        let mut ring = ring(&[("a", 1, "ka")]);
+        let now = Moment::ZERO;
+        let key = ring.choose(&[], now, &mut fastrand::Rng::with_seed(7)).unwrap();
+        ring.reject(&key, Code::AuthBilling, 15 * REST, now);
+        ring.accept(&key);
+        assert!(!ring.would_choose(now + 14 * REST));
+        assert!(ring.would_choose(now + 15 * REST));
+        ring.reject(&key, Code::AuthKeyRejected, REST, now);
+        ring.accept(&key);
+        assert!(ring.would_choose(now), "a key that the provider takes is no wrong key");
     }
 
     #[test]

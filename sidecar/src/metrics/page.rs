@@ -181,7 +181,11 @@ fn values() -> Vec<Values> {
             ],
         ),
         closed("result", "how a probe ended", &["ok", "failed"]),
-        closed("why", "401, 402 or 403; or 429", &["rejected", "throttled"]),
+        closed(
+            "why",
+            "the provider refused the key or its account; or a limit was reached",
+            &["rejected", "throttled"],
+        ),
         closed("to", "what the breaker became", &["closed", "half_open", "open"]),
         closed(
             "cause",

@@ -222,10 +222,11 @@ async fn at_the_deadline_streams_end_with_an_error_event_and_requests_with_503(t
     }
     for client in plain.iter_mut().chain([&mut in_body]) {
         let reply = client.reply().await;
-        assert_eq!(
-            (reply.status, &*reply.code()),
-            (503, "SYS_DRAINING"),
-            "{}",
+        // Anthropic's word for it has a status of its own.
+        assert!(
+            matches!(reply.status, 503 | 529) && reply.code() == "SYS_DRAINING",
+            "{}: {}",
+            reply.status,
             reply.text()
         );
     }
