@@ -506,6 +506,27 @@ fn errors_in_the_forms_of_compatible_servers_are_errors_in_a_stream_too() {
     }
 }
 
+#[test]
+fn a_json_text_instead_of_events_is_judged_by_what_it_says() {
+    for (from, to) in pairs() {
+        let limited = "{\"error\":{\"code\":429,\"message\":\"slow down\",\"type\":\"rate_limit_error\"}}";
+        for size in [1, 9, limited.len()] {
+            let ran = run(from, to, false, limited.as_bytes().chunks(size));
+            assert!(
+                matches!(&ran.end, Err(StreamError::Provider(error)) if error.kind == ErrorKind::RateLimited),
+                "{from} -> {to}: {:?}",
+                ran.end
+            );
+        }
+        let ran = run(from, to, false, [b"{\"id\":1}".as_slice()]);
+        assert!(
+            matches!(ran.end, Err(StreamError::Malformed(_))),
+            "{from} -> {to}: {:?}",
+            ran.end
+        );
+    }
+}
+
 fn openai_stream(chunks: &[Value]) -> String {
     let chunks: Vec<String> = chunks
         .iter()

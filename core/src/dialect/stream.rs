@@ -8,7 +8,7 @@ use super::ending::Endings;
 use super::error::{self, ErrorView};
 use super::halves::Halves;
 use super::sse::{Kind, Parser};
-use super::watch::Watch;
+use super::watch::{self, PLAIN_LIMIT, Watch};
 use super::{AnswerContext, Dialect, ProviderError, Usage, anthropic_messages, gemini, openai_chat, openai_responses};
 
 /// What the caller is to be sent now.
@@ -116,6 +116,14 @@ impl Stream {
         }
     }
 
+    /// Whether the caller has been told the end, so that it may leave with a whole answer.
+    pub fn is_told(&self) -> bool {
+        match &self.inner {
+            Inner::Watch(watch) => watch.whole(),
+            Inner::Translate(translate) => translate.ended,
+        }
+    }
+
     /// Cumulative so far, `None` before the provider told any.
     pub fn usage(&self) -> Option<Usage> {
         match &self.inner {
@@ -164,6 +172,11 @@ enum Encoder {
 
 #[derive(Debug)]
 struct Translate {
+    dialect: Dialect,
+    /// The body's first byte that is no white space was seen.
+    begun: bool,
+    /// A JSON text instead of events, as some servers answer an error. Held up to `PLAIN_LIMIT`.
+    plain: Option<Vec<u8>>,
     parser: Parser,
     decoder: Decoder,
     encoder: Encoder,
@@ -193,6 +206,9 @@ impl Translate {
             Dialect::OpenAiResponses => Encoder::Responses(openai_responses::encoder::Encoder::new(ctx)),
         };
         Self {
+            dialect: provider,
+            begun: false,
+            plain: None,
             parser: Parser::new(),
             decoder,
             encoder,
@@ -208,6 +224,18 @@ impl Translate {
     }
 
     fn push(&mut self, chunk: &[u8], out: &mut BytesMut) -> Result<(), StreamError> {
+        if !self.begun
+            && let Some(first) = chunk.iter().find(|byte| !byte.is_ascii_whitespace())
+        {
+            self.begun = true;
+            self.plain = matches!(first, b'{' | b'[').then(Vec::new);
+        }
+        if let Some(held) = &mut self.plain {
+            if held.len() + chunk.len() <= PLAIN_LIMIT {
+                held.extend_from_slice(chunk);
+            }
+            return Ok(());
+        }
         let mut parser = std::mem::take(&mut self.parser);
         let mut rest = chunk;
         let mut result = Ok(());
@@ -291,6 +319,9 @@ impl Translate {
     }
 
     fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamError> {
+        if let Some(held) = &self.plain {
+            return Err(watch::plain(self.dialect, held));
+        }
         if !self.ended {
             // A last event without its blank line counts if it is whole; half of one is what truncation looks like.
             let parser = std::mem::take(&mut self.parser);

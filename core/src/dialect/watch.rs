@@ -57,7 +57,8 @@ enum Form {
     Plain(Vec<u8>),
 }
 
-const PLAIN_LIMIT: usize = 64 << 10;
+/// Bytes that are held of a body that is no stream: far more than any error.
+pub(super) const PLAIN_LIMIT: usize = 64 << 10;
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -269,7 +270,7 @@ fn form_of(dialect: Dialect, chunk: &[u8]) -> Form {
 }
 
 /// What a body that is no stream at all was.
-fn plain(dialect: Dialect, body: &[u8]) -> StreamError {
+pub(super) fn plain(dialect: Dialect, body: &[u8]) -> StreamError {
     match json::parse(body) {
         Ok(value) => success::error_in(dialect, &value).map_or_else(
             || StreamError::Malformed("a JSON object instead of an event stream".to_owned()),

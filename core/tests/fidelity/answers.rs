@@ -1,6 +1,6 @@
 //! What a provider's whole answer says, and where its caller reads it.
 
-use bowsprit_core::dialect::{AnswerContext, Dialect, translate_response};
+use bowsprit_core::dialect::{AnswerContext, Dialect, answer_problem, translate_response};
 use serde_json::{Value, json};
 
 use super::{diff, table};
@@ -85,6 +85,47 @@ fn features() -> Vec<Feature> {
                 "stop",
             ),
         ),
+        of(
+            Chat,
+            "`reasoning`, `reasoning_text`, `thinking`, `reasoning_details` (compatible), once",
+            chat(
+                json!({"role": "assistant", "content": "x", "reasoning": "Hm.", "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}),
+                "stop",
+            ),
+        ),
+        of(
+            Chat,
+            "`content` in parts, one `thinking` (compatible)",
+            chat(
+                json!({"role": "assistant", "content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"type": "text", "text": "x"}]}),
+                "stop",
+            ),
+        ),
+        of(
+            Chat,
+            "`content` in parts, one `reference` (compatible)",
+            chat(
+                json!({"role": "assistant", "content": [{"type": "text", "text": "x"}, {"type": "reference", "reference_ids": [1]}]}),
+                "stop",
+            ),
+        ),
+        of(
+            Chat,
+            "`content` in parts, one a picture or unknown",
+            chat(
+                json!({"role": "assistant", "content": [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}),
+                "stop",
+            ),
+        ),
+        of(
+            Chat,
+            "`function_call`, or a call whose `arguments` are an object or null",
+            chat(
+                json!({"role": "assistant", "content": "x", "function_call": {"name": "tide", "arguments": null}}),
+                "stop",
+            ),
+        ),
+        of(Chat, "no `choices`", json!({"id": "c", "choices": []})),
         of(Chat, "`logprobs`", likely),
         of(Chat, "two `choices`", two),
         of(
@@ -208,6 +249,20 @@ fn features() -> Vec<Feature> {
                 "STOP",
             ),
         ),
+        of(
+            Gemini,
+            "`executableCode`, `codeExecutionResult`",
+            gemini(
+                json!([{"text": "x"}, {"executableCode": {"language": "PYTHON", "code": "1"}}, {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}]),
+                "STOP",
+            ),
+        ),
+        of(
+            Gemini,
+            "a part of an unknown kind",
+            gemini(json!([{"text": "x"}, {"hologram": {}}]), "STOP"),
+        ),
+        of(Gemini, "no `candidates`", json!({"responseId": "g", "candidates": []})),
         of(Gemini, "`logprobsResult`", gemini_likely),
         of(Gemini, "two `candidates`", gemini_two),
         of(
@@ -236,11 +291,12 @@ fn say(from: Dialect, to: Dialect, answer: &Value) -> Option<Value> {
 
 fn cell(feature: &Feature, to: Dialect) -> String {
     if feature.from == to {
-        return "as it came".to_owned();
+        let problem = answer_problem(to, feature.answer.to_string().as_bytes());
+        return problem.map_or("as it came", |_| NO_ANSWER).to_owned();
     }
     let usual = say(feature.from, to, &plain(feature.from)).unwrap();
     let Some(said) = say(feature.from, to, &feature.answer) else {
-        return "an error, the next candidate is asked".to_owned();
+        return NO_ANSWER.to_owned();
     };
     let found = diff::added(&usual, &said);
     if found.is_empty() {
@@ -249,6 +305,8 @@ fn cell(feature: &Feature, to: Dialect) -> String {
         diff::tell(&found)
     }
 }
+
+const NO_ANSWER: &str = "an error, the next candidate is asked";
 
 const CALLERS: [Dialect; 4] = [Chat, Messages, Gemini, Responses];
 

@@ -155,8 +155,11 @@ fn cell(from: Dialect, to: Dialect, mark: &str) -> String {
 pub(super) fn write(page: &mut String) {
     page.push_str(
         "\n## Streams\nEvent by event, nothing gathered but the arguments of a call for Gemini callers, whose API says calls \
-         whole. An error inside the stream, or an end before the provider's own end mark, never ends as success: the caller \
-         gets its dialect's error event.\n\n",
+         whole. The end is told once and last, however often and in whatever chunk the provider says why it stopped: with the \
+         API's word for calls where there was one, and with `{}` for the arguments of a call that had none. A stream is \
+         whole if every choice of it has a finish reason and the connection ended well, with or without the provider's end \
+         mark. An error inside the stream, or an end before that, never ends as success: the caller gets its dialect's \
+         error event.\n\n",
     );
     let mut rows = Vec::new();
     for (from, provider) in [(Chat, "OpenAI"), (Messages, "Anthropic"), (Gemini, "Gemini")] {

@@ -9,5 +9,6 @@
 
 mod schema;
 mod seeded;
+mod stop;
 mod surrogate;
 mod texts;

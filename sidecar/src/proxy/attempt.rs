@@ -161,7 +161,7 @@ impl Attempt<'_> {
                 return self.open(head, body, limits, begun, pace).await;
             }
             if !self.prepared.same {
-                return Err(self.malformed("a stream was asked for, and something else came"));
+                return Err(self.no_stream(body, &limits, pace).await);
             }
             if encoded {
                 return Ok(self.pass(head, body, limits, VecDeque::new()));
@@ -227,6 +227,19 @@ impl Attempt<'_> {
             self.id,
         );
         request
+    }
+
+    /// A stream was asked for in another dialect, and something else came: an error, by what it says of itself.
+    async fn no_stream(self, mut body: AnswerBody, limits: &Limits, pace: &mut Pace) -> Box<Failure> {
+        let from = self.exchange.instant(pace.now());
+        let taken = take(&mut body, limits, ERROR_BODY, from, self.exchange.memory()).await;
+        pace.waited();
+        if let Ok(Taken::Whole(whole)) = taken
+            && let Some(error) = success_error(self.prepared.wire, &whole)
+        {
+            return self.in_body(error.kind, &whole);
+        }
+        self.malformed("a stream was asked for, and something else came")
     }
 
     /// A plain answer: held whole, or, if it is very large and needs no translation, let flow from there.

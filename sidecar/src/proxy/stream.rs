@@ -303,7 +303,8 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         // An SDK closes when it has read the end, before the connection's own: that is a whole answer.
-        if self.told.is_some() && self.held.is_empty() && self.is_whole() {
+        let told = self.watch.as_ref().is_some_and(Stream::is_told);
+        if self.told.is_some() && self.held.is_empty() && told {
             self.end_well();
         }
         // Otherwise the caller left; the request closes itself as it is dropped.

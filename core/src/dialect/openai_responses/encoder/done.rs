@@ -5,7 +5,7 @@ use bytes::BytesMut;
 
 use super::super::super::logprobs::openai_list;
 use super::super::response::{Body, Kind, Status};
-use super::{Encoder, Place, put};
+use super::{Encoder, put};
 
 impl Encoder {
     /// Says an item whole and done.
@@ -39,17 +39,6 @@ impl Encoder {
     }
 
     fn arguments_done(&mut self, place: usize, out: &mut BytesMut) {
-        let none = matches!(
-            self.items.get(place).map(|item| &item.body),
-            Some(Body::Call { arguments, .. }) if arguments.is_empty()
-        );
-        if none {
-            // A call without arguments has an empty object of them here; other dialects stream nothing for it.
-            if let Some(Body::Call { arguments, .. }) = self.items.get_mut(place).map(|item| &mut item.body) {
-                arguments.push_str("{}");
-            }
-            self.delta(place, &Place::Arguments, "{}", &[], out);
-        }
         let Some(item) = self.items.get(place) else { return };
         let Body::Call { name, arguments, .. } = &item.body else {
             return;
