@@ -243,7 +243,8 @@ pub struct AnswerContext {
 
 /// Path on the provider's side, appended to its base URL, which has no trailing slash.
 ///
-/// Base URLs of the `OpenAI` kind end in `/v1`, the others name the host only.
+/// Base URLs of the `OpenAI` kind end in `/v1`, the others before the version ([`crate::config::Provider::in_version`]
+/// puts another one in).
 pub fn request_path(dialect: Dialect, model: &str, stream: bool) -> String {
     match dialect {
         Dialect::OpenAiChat => "/chat/completions".to_owned(),
@@ -262,7 +263,7 @@ pub fn request_path(dialect: Dialect, model: &str, stream: bool) -> String {
 
 /// Path of a model's method. Tuned models are named with their collection; everything else lives under `models/`.
 fn gemini_method(model: &str, method: &str) -> String {
-    let bare = model.strip_prefix("models/").unwrap_or(model);
+    let bare = crate::model_name::bare(model);
     match bare.strip_prefix("tunedModels/") {
         Some(tuned) => format!("/v1beta/tunedModels/{}:{method}", path_segment(tuned)),
         None => format!("/v1beta/models/{}:{method}", path_segment(bare)),

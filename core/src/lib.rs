@@ -21,6 +21,7 @@ pub mod hedge;
 pub mod json;
 pub mod limiter;
 pub mod line;
+pub mod model_name;
 pub mod plan;
 pub mod record;
 mod window;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Provider, Route, Target};
 use crate::dialect::Dialect;
+use crate::model_name;
 
 #[cfg(test)]
 mod tests;
@@ -129,7 +130,7 @@ pub struct Plan {
 /// Whether a provider that is asked for `model` answers with the very model that the caller asked for: listed there, as
 /// an alias, or because a route says that it stands for it. What stands in by its `defaultModel` does not.
 pub fn answers_as_asked(route: Option<&Route>, provider: &Provider, asked: &str, model: &str) -> bool {
-    let own_name = |name: &str| provider.serves(name).unwrap_or(name) == model;
+    let own_name = |name: &str| provider.serves(name).unwrap_or_else(|| provider.name_of(name)) == model;
     match route {
         None => own_name(asked),
         Some(route) => {
@@ -207,7 +208,8 @@ pub fn served(config: &Config) -> Vec<String> {
         .filter_map(|provider| provider.default_model.as_ref());
     let mut served = Vec::new();
     for name in routes.chain(names).chain(defaults) {
-        if !name.contains('*') && !served.contains(name) {
+        let known = |name: &String| served.iter().any(|other: &String| model_name::same(other, name));
+        if !name.contains('*') && !known(name) {
             served.push(name.clone());
         }
     }
@@ -221,8 +223,12 @@ struct Wanted<'a> {
 }
 
 fn route_for<'a>(config: &'a Config, model: &str) -> Option<&'a Arc<Route>> {
-    let exact = config.routes.iter().find(|route| route.names(model));
-    exact.or_else(|| {
+    let exact = config
+        .routes
+        .iter()
+        .find(|route| route.models.iter().any(|name| name == model));
+    let named = exact.or_else(|| config.routes.iter().find(|route| route.names(model)));
+    named.or_else(|| {
         let closest = config
             .routes
             .iter()
@@ -255,7 +261,7 @@ fn by_route<'a>(
         let asked = target
             .model
             .as_deref()
-            .map(|model| provider.serves(model).unwrap_or(model));
+            .map(|model| provider.serves(model).unwrap_or_else(|| provider.name_of(model)));
         let Some(model) = asked.or_else(|| default_model(provider)) else {
             skipped.push(Skipped {
                 provider: provider.name.clone(),
@@ -341,7 +347,7 @@ fn by_model<'a>(config: &'a Config, dialect: Dialect, model: &'a str, wanted: &m
         let asked = if model.is_empty() {
             default_model(provider)
         } else {
-            Some(model)
+            Some(provider.name_of(model))
         };
         wanted.extend(asked.map(|model| Wanted {
             provider,
@@ -386,5 +392,5 @@ fn default_model(provider: &Provider) -> Option<&str> {
     provider
         .default_model
         .as_deref()
-        .map(|model| provider.serves(model).unwrap_or(model))
+        .map(|model| provider.serves(model).unwrap_or_else(|| provider.name_of(model)))
 }

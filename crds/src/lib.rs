@@ -5,7 +5,9 @@
 //! type, and so in the CRD. The feature `schema` adds the `kube` and `schemars` derives that make the CRDs; the sidecar
 //! is built without it.
 
+pub mod base_url;
 pub mod duration;
+pub mod headers;
 pub mod model_route;
 pub mod names;
 pub mod provider_config;

@@ -66,7 +66,7 @@ use crate::{DurationText, LabelSelector};
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = with_base_url_rules(&serde_json::json!([
     {
         "rule": "self.provider == 'OpenAICompatible' || (has(self.forwardCallerKey) && self.forwardCallerKey) || (has(self.credentials) && size(self.credentials) > 0)",
         "message": "credentials: this provider needs a key: add one with secretKeyRef {name, key}",
@@ -93,7 +93,7 @@ use crate::{DurationText, LabelSelector};
         "fieldPath": ".endpoint",
     },
     {
-        "rule": "!has(self.defaultModel) || !has(self.models) || size(self.models) == 0 || self.models.exists(m, m.name == self.defaultModel || (has(m.aliases) && self.defaultModel in m.aliases))",
+        "rule": "!has(self.defaultModel) || !has(self.models) || size(self.models) == 0 || self.models.exists(m, m.name == self.defaultModel || m.name == 'models/' + self.defaultModel || 'models/' + m.name == self.defaultModel || (has(m.aliases) && self.defaultModel in m.aliases))",
         "message": "defaultModel: must be the name or an alias of an entry in models, or models must be empty",
         "fieldPath": ".defaultModel",
     },
@@ -102,7 +102,7 @@ use crate::{DurationText, LabelSelector};
         "message": "provider: cannot change, since breakers, limits and records belong to it: create a new ProviderConfig",
         "fieldPath": ".provider",
     },
-])))]
+])))))]
 pub struct ProviderConfigSpec {
     /// Which API stands behind the endpoint. Cannot change later.
     pub provider: ProviderKind,
@@ -207,13 +207,12 @@ pub enum ProviderKind {
     },
 ])))]
 pub struct Endpoint {
-    /// Where the API begins. OpenAI and OpenAICompatible: with the version, such as `https://api.openai.com/v1`;
-    /// Anthropic and Gemini: without, such as `https://api.anthropic.com`. Unset: the provider's public address.
+    /// Where the API begins. OpenAI and OpenAICompatible: with the version, such as `https://api.openai.com/v1`; a host alone
+    /// means its `/v1`. Anthropic and Gemini: without the version, such as `https://api.anthropic.com`; one that is there is
+    /// the one that is spoken. A whole endpoint, such as `…/v1/chat/completions`, is refused. Unset: the provider's public
+    /// address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 1024), extend("x-kubernetes-validations" = [{
-        "rule": "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != '' && !self.contains('@') && !self.contains('?') && !self.contains('#')",
-        "message": "must be an http or https URL with a host and without user, query or fragment, such as https://api.openai.com/v1",
-    }])))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024), extend("x-kubernetes-validations" = crate::base_url::rules())))]
     pub base_url: Option<String>,
 
     /// Whether `baseUrl` may be plain http, so that keys and prompts travel in clear text. For servers inside the cluster.
@@ -226,14 +225,10 @@ pub struct Endpoint {
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "set")))]
     pub allowed_addresses: Option<Vec<AddressClass>>,
 
-    /// Headers added to every request. Not for keys: those belong into `credentials`.
+    /// Headers added to every request. Not for keys: those belong into `credentials`; nor for what the sidecar says itself:
+    /// the connection's own headers, `accept-encoding`, `content-type`, `content-encoding`, `x-request-id`, `x-bowsprit-*`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 1024, "pattern": "^[ -~]*$"}, "x-kubernetes-validations" = [
-        {
-            "rule": "self.all(k, k.matches('^[A-Za-z0-9-]{1,100}$') && !(k.lowerAscii() in ['authorization', 'x-api-key', 'x-goog-api-key', 'cookie', 'host', 'content-length', 'transfer-encoding', 'connection', 'upgrade', 'te', 'trailer']))",
-            "message": "names take letters, digits and -; keys belong into credentials, and framing headers such as host or content-length cannot be set",
-        }
-    ])))]
+    #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 1024, "pattern": "^[ -~]*$"}, "x-kubernetes-validations" = crate::headers::rules())))]
     pub headers: BTreeMap<String, String>,
 
     /// OpenAI's organization id, sent as `OpenAI-Organization`.
@@ -743,6 +738,13 @@ pub enum SafetyThreshold {
     BlockNone,
     /// The filter is off.
     Off,
+}
+
+/// The rules of the spec, with those of the base URL that depend on the provider.
+#[cfg(feature = "schema")]
+fn with_base_url_rules(own: &serde_json::Value) -> Vec<serde_json::Value> {
+    let own = own.as_array().cloned().unwrap_or_default();
+    own.into_iter().chain(crate::base_url::rules_by_kind()).collect()
 }
 
 fn yes() -> bool {

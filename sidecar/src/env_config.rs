@@ -68,6 +68,7 @@ pub fn documents(get: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>,
         );
         let mut endpoint = Map::new();
         if let Some(url) = get(&format!("{}_BASE_URL", known.prefix)) {
+            let url = url.trim();
             endpoint.insert("allowHttp".into(), json!(url.starts_with("http://")));
             endpoint.insert("baseUrl".into(), json!(url));
         }

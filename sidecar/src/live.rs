@@ -161,9 +161,12 @@ impl Upstream {
         };
         let fixed = (provider.dialect != Dialect::Gemini)
             .then(|| {
-                format!("{prefix}{}", request_path(provider.dialect, "", false))
-                    .parse()
-                    .ok()
+                format!(
+                    "{prefix}{}",
+                    provider.in_version(&request_path(provider.dialect, "", false))
+                )
+                .parse()
+                .ok()
             })
             .flatten();
         Self {
@@ -215,7 +218,9 @@ impl Upstream {
 
     /// Where a request for `path` (and query) goes, as its dialect counts paths from the base URL.
     pub fn uri(&self, path: &str) -> Option<Uri> {
-        format!("{}{path}", self.prefix).parse().ok()
+        format!("{}{}", self.prefix, self.provider.in_version(path))
+            .parse()
+            .ok()
     }
 }
 

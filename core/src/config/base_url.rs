@@ -86,6 +86,13 @@ impl BaseUrl {
         self.port
     }
 
+    /// The same server with another path, which begins with a slash or is empty.
+    #[must_use]
+    pub(super) fn with_path(mut self, path: String) -> Self {
+        self.path = path;
+        self
+    }
+
     /// The path before every request's own, without a slash at its end; often empty.
     pub fn path(&self) -> &str {
         &self.path

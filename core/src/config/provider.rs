@@ -1,16 +1,18 @@
 //! A provider account, valid by construction.
 
+use std::borrow::Cow;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
+use bowsprit_crds::headers::may_be_set;
 use bowsprit_crds::provider_config::{self as raw, Jitter, LimitScope, RetryOn};
-use bowsprit_crds::{LabelSelector, ProviderConfigSpec, ProviderKind};
+use bowsprit_crds::{LabelSelector, ProviderConfigSpec, ProviderKind, base_url};
 use http::{HeaderName, HeaderValue};
 
 use super::{BaseUrl, Problem, Problems, Scope};
 use crate::address::{self, Class};
 use crate::dialect::Dialect;
-use crate::{backoff, breaker, budget, health, limiter};
+use crate::{backoff, breaker, budget, health, limiter, model_name};
 
 pub use bowsprit_crds::provider_config::OnLimit;
 
@@ -34,8 +36,10 @@ pub struct Provider {
     pub enabled: bool,
     /// Lower is tried first.
     pub priority: u32,
-    /// Where the API begins.
+    /// Where the API begins, as [`crate::dialect::request_path`] counts from it.
     pub base_url: BaseUrl,
+    /// The version that the base URL named, where it is not the one of [`crate::dialect::request_path`].
+    pub version: Option<String>,
     /// Where it may be.
     pub addresses: address::Policy,
     /// Sent with every request, organization and project included.
@@ -170,7 +174,7 @@ impl Provider {
             root: format!("ProviderConfig {name}: spec"),
             problems: Problems::default(),
         };
-        let base_url = check.base_url(spec);
+        let (base_url, version) = check.base_url(spec).unzip();
         let http_proxy = check.http_proxy(spec);
         let headers = check.headers(spec);
         let credentials = check.credentials(spec, scope);
@@ -202,6 +206,7 @@ impl Provider {
             enabled: spec.enabled,
             priority: spec.priority,
             base_url,
+            version: version.flatten(),
             addresses,
             headers,
             ca_bundle: spec.endpoint.ca_bundle_ref.as_ref().map(|at| CaBundle {
@@ -236,10 +241,37 @@ impl Provider {
         })
     }
 
-    /// The provider's own name for `asked`, where it lists it.
+    /// The provider's own name for `asked`, where it lists it: word for word, or else as [`model_name::bare`] has both.
     pub fn serves(&self, asked: &str) -> Option<&str> {
-        let listed = |model: &&Model| model.name == asked || model.aliases.iter().any(|alias| alias == asked);
-        self.models.iter().find(listed).map(|model| model.name.as_str())
+        let listed = |same: fn(&str, &str) -> bool| {
+            let is_it = |model: &&Model| {
+                std::iter::once(&model.name)
+                    .chain(&model.aliases)
+                    .any(|name| same(name, asked))
+            };
+            self.models.iter().find(is_it).map(|model| model.name.as_str())
+        };
+        listed(|name, asked| name == asked).or_else(|| listed(model_name::same))
+    }
+
+    /// How it is asked for a model that it does not list: Gemini's collection is no part of the name there.
+    pub fn name_of<'a>(&self, model: &'a str) -> &'a str {
+        match self.dialect {
+            Dialect::Gemini => model_name::bare(model),
+            _ => model,
+        }
+    }
+
+    /// A path as [`crate::dialect::request_path`] gives it, in the version that the base URL named.
+    pub fn in_version<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        let Some(version) = &self.version else {
+            return path.into();
+        };
+        let rest = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+        match rest.filter(|(first, _)| base_url::is_version(first)) {
+            Some((_, rest)) => format!("/{version}/{rest}").into(),
+            None => path.into(),
+        }
     }
 
     /// What is spoken with it for a caller of that dialect. `OpenAI` itself speaks Responses with those who do; servers
@@ -297,7 +329,7 @@ impl Check {
         }
     }
 
-    fn base_url(&mut self, spec: &ProviderConfigSpec) -> Option<BaseUrl> {
+    fn base_url(&mut self, spec: &ProviderConfigSpec) -> Option<(BaseUrl, Option<String>)> {
         let text = match (&spec.endpoint.base_url, spec.provider) {
             (Some(text), _) => text.as_str(),
             (None, ProviderKind::Anthropic) => "https://api.anthropic.com",
@@ -322,7 +354,14 @@ impl Check {
                 );
                 None
             }
-            Ok(url) => Some(url),
+            Ok(url) => match base_url::judge(spec.provider, url.host(), url.path()) {
+                Ok(base) => Some((url.with_path(base.path), base.version)),
+                Err(refusal) => {
+                    let right = format!("use {} {}", url.with_path(refusal.path), refusal.hint);
+                    self.note("endpoint.baseUrl", refusal.problem, right.trim_end());
+                    None
+                }
+            },
             Err(problem) => {
                 self.note(
                     "endpoint.baseUrl",
@@ -349,19 +388,6 @@ impl Check {
     }
 
     fn headers(&mut self, spec: &ProviderConfigSpec) -> Vec<(HeaderName, HeaderValue)> {
-        const RESERVED: &[&str] = &[
-            "authorization",
-            "x-api-key",
-            "x-goog-api-key",
-            "cookie",
-            "host",
-            "content-length",
-            "transfer-encoding",
-            "connection",
-            "upgrade",
-            "te",
-            "trailer",
-        ];
         let endpoint = &spec.endpoint;
         let openai = spec.provider == ProviderKind::OpenAI;
         if !openai && (endpoint.organization.is_some() || endpoint.project.is_some()) {
@@ -386,8 +412,12 @@ impl Check {
         for (name, value) in own.chain(extra) {
             let field = format!("endpoint.headers[{name}]");
             match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
-                (Ok(name), Ok(value)) if !RESERVED.contains(&name.as_str()) => headers.push((name, value)),
-                (Ok(_), Ok(_)) => self.note(&field, "cannot be set here", "keys belong into credentials"),
+                (Ok(name), Ok(value)) if may_be_set(name.as_str()) => headers.push((name, value)),
+                (Ok(_), Ok(_)) => self.note(
+                    &field,
+                    "cannot be set here",
+                    "remove it: keys belong into credentials, the rest is the sidecar's to say",
+                ),
                 _ => self.note(&field, "is no valid header", "use printable ASCII"),
             }
         }
@@ -487,10 +517,11 @@ impl Check {
                 }
             }
         }
+        let names_default = |name: &String| seen.iter().any(|seen| model_name::same(seen, name));
         if let Some(default) = spec
             .default_model
             .as_ref()
-            .filter(|name| !spec.models.is_empty() && !seen.contains(name))
+            .filter(|name| !spec.models.is_empty() && !names_default(name))
         {
             self.note(
                 "defaultModel",
@@ -498,12 +529,12 @@ impl Check {
                 "add it there or name one that is",
             );
         }
-        let model = |model: &raw::Model| Model {
+        let read = |model: &raw::Model| Model {
             name: model.name.clone(),
             aliases: model.aliases.clone(),
             max_output_tokens: model.limits.and_then(|limits| limits.max_output_tokens),
         };
-        spec.models.iter().map(model).collect()
+        spec.models.iter().map(read).collect()
     }
 
     fn retry(&mut self, raw: &raw::Retry) -> Option<Retry> {

@@ -4,7 +4,7 @@ use bowsprit_crds::ModelRouteSpec;
 use bowsprit_crds::model_route::{MidStreamFailover, OnUnsupported};
 
 use super::{Problem, Problems, glob};
-use crate::hedge;
+use crate::{hedge, model_name};
 
 /// A virtual model.
 #[derive(Clone, Debug)]
@@ -141,17 +141,24 @@ impl Route {
         })
     }
 
-    /// Whether it answers for `model` by its exact name.
-    pub fn names(&self, model: &str) -> bool {
-        self.models.iter().any(|name| name == model)
+    /// Whether it answers for `model` by its name, with or without a collection in front ([`model_name::same`]).
+    pub fn names(&self, asked: &str) -> bool {
+        self.models.iter().any(|name| model_name::same(name, asked))
     }
 
     /// The length of the longest glob of it that matches `model`: the longer, the closer.
-    pub fn closeness(&self, model: &str) -> Option<usize> {
+    pub fn closeness(&self, asked: &str) -> Option<usize> {
         self.models
             .iter()
-            .filter(|pattern| glob::matches(pattern, model))
+            .filter(|pattern| matches(pattern, asked))
             .map(String::len)
             .max()
     }
+}
+
+/// Whether a glob means this model: as both are written, or without the collection in front of them. Not so `models/*`,
+/// which names everything in the collection and not everything there is.
+fn matches(pattern: &str, asked: &str) -> bool {
+    let (own, bare) = (model_name::bare(pattern), model_name::bare(asked));
+    glob::matches(pattern, asked) || glob::matches(pattern, bare) || (!own.starts_with('*') && glob::matches(own, bare))
 }

@@ -260,3 +260,56 @@ fn a_provider_has_keys_of_its_own_or_takes_the_callers() {
         "{problems}"
     );
 }
+
+#[test]
+fn a_base_url_that_is_no_base_is_refused_with_the_one_that_is() {
+    for (kind, url, right) in [
+        (
+            "OpenAI",
+            "https://api.openai.com/v1/chat/completions",
+            "use https://api.openai.com/v1",
+        ),
+        ("OpenAICompatible", "https://x/v1/embeddings/", "use https://x/v1"),
+        (
+            "Anthropic",
+            "https://api.anthropic.com/v1/messages",
+            "use https://api.anthropic.com/v1",
+        ),
+        (
+            "Gemini",
+            "https://g/v1beta/models/m:generateContent",
+            "use https://g/v1beta",
+        ),
+        ("Gemini", "https://g/v1beta/openai", "set provider to OpenAICompatible"),
+        ("Anthropic", "https://a/v2", "use https://a"),
+        ("OpenAI", "https://x/v1/v1", "use https://x/v1"),
+    ] {
+        let spec =
+            format!("{{provider: {kind}, endpoint: {{baseUrl: '{url}'}}, credentials: [{{name: k, file: /k}}]}}");
+        let problem = standalone(&provider("one", &spec)).unwrap_err().to_string();
+        assert!(
+            problem.contains("spec.endpoint.baseUrl: ") && problem.contains(right),
+            "{url}: {problem}"
+        );
+    }
+}
+
+#[test]
+fn a_header_that_the_sidecar_needs_for_itself_is_refused_with_path_and_remedy() {
+    for name in [
+        "Accept-Encoding",
+        "authorization",
+        "Content-Type",
+        "TE",
+        "x-bowsprit-provider",
+    ] {
+        let spec = format!(
+            "{{provider: OpenAICompatible, endpoint: {{baseUrl: 'https://x/v1', headers: {{{name}: gzip, X-Team: search}}}}}}"
+        );
+        let problem = standalone(&provider("one", &spec)).unwrap_err().to_string();
+        assert!(
+            problem.contains(&format!("spec.endpoint.headers[{name}]: cannot be set here: remove it")),
+            "{problem}"
+        );
+    }
+}

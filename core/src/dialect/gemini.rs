@@ -51,10 +51,9 @@ fn finish_of(reason: &str) -> Option<Finish> {
 
 /// The name of a model as it stands in bodies.
 pub(super) fn full_name(model: &str) -> String {
-    if model.contains('/') {
-        model.to_owned()
-    } else {
-        format!("models/{model}")
+    match crate::model_name::bare(model) {
+        tuned if tuned.starts_with("tunedModels/") => tuned.to_owned(),
+        bare => format!("models/{bare}"),
     }
 }
 

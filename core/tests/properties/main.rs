@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a failed test panics
 #![allow(clippy::print_stdout, clippy::disallowed_methods)] // the seed is printed, and read from the environment
 
+mod model_name;
 mod schema;
 mod seeded;
 mod stop;

@@ -1,10 +1,10 @@
 //! Which headers cross the sidecar, in both directions.
 
 use bowsprit_core::dialect::Dialect;
+use bowsprit_crds::headers::NEVER_PASSED;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-    COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    ACCEPT, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+    PROXY_AUTHENTICATE, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -130,36 +130,14 @@ fn copy_some(caller: &HeaderMap, headers: &mut HeaderMap) {
 
 /// Whether a caller's header ends here.
 fn stays(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        CONNECTION
-            | TE
-            | TRAILER
-            | TRANSFER_ENCODING
-            | UPGRADE
-            | PROXY_AUTHENTICATE
-            | PROXY_AUTHORIZATION
-            | AUTHORIZATION
-            | COOKIE
-            | HOST
-            | CONTENT_LENGTH
-            | EXPECT
-            | FORWARDED
-            // None is asked for, so that usage can be read and streams are not held back by a compressor.
-            | ACCEPT_ENCODING
-    ) || matches!(
-        name.as_str(),
-        "keep-alive"
-            | "proxy-connection"
-            | "x-api-key"
-            | "x-goog-api-key"
-            | "api-key"
-            | "openai-organization"
-            | "openai-project"
-            | "x-request-id"
-            | "x-real-ip"
-    ) || name.as_str().starts_with("x-forwarded-")
-        || name.as_str().starts_with("x-bowsprit-")
+    let name = name.as_str();
+    NEVER_PASSED.contains(&name)
+        || matches!(
+            name,
+            "api-key" | "forwarded" | "openai-organization" | "openai-project" | "x-real-ip" | "x-request-id"
+        )
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("x-bowsprit-")
 }
 
 /// What an answer's headers become: the provider's, less those of its connection and its cookies.

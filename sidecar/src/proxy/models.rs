@@ -3,6 +3,7 @@
 use bowsprit_core::config::Config;
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
+use bowsprit_core::model_name::{bare, same};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
@@ -67,7 +68,7 @@ fn entry(dialect: Dialect, model: &str, owner: &str) -> Value {
             json!({"type": "model", "id": model, "display_name": model, "created_at": "1970-01-01T00:00:00Z"})
         }
         Dialect::Gemini => json!({
-            "name": format!("models/{model}"),
+            "name": if model.starts_with("tunedModels/") { model.to_owned() } else { format!("models/{}", bare(model)) },
             "displayName": model,
             "supportedGenerationMethods": ["generateContent", "streamGenerateContent"],
         }),
@@ -79,7 +80,10 @@ pub fn answer(story: Box<Story>, live: &Live, route: &Route) -> Response<Body> {
     let dialect = story.dialect();
     let body = match route {
         Route::Models { one: Some(wanted), .. } => {
-            if let Some((model, owner)) = live.listings.entries.iter().find(|(model, _)| model == wanted) {
+            let entries = &live.listings.entries;
+            let exact = entries.iter().find(|(model, _)| model == wanted);
+            let found = exact.or_else(|| entries.iter().find(|(model, _)| same(model, wanted)));
+            if let Some((model, owner)) = found {
                 Bytes::from(entry(dialect, model, owner).to_string())
             } else {
                 let text = format!("no provider serves the model {:?}", clip(wanted));

@@ -147,7 +147,8 @@ impl Passing<'_> {
         if is_websocket(&parts.headers) {
             return Err(realtime());
         }
-        let path = path::below(self.upstream.provider.base_url.path(), rest)
+        let provider = &self.upstream.provider;
+        let path = path::below(provider.base_url.path(), provider.version.as_deref(), rest)
             .map_err(|why| Refusal::new(Code::ValHttp, format!("the path {:?} {why}", clip(rest))))?;
         let query = path::query(parts.uri.query());
         let uri = self

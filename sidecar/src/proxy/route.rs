@@ -1,8 +1,11 @@
 //! What is asked for: path and method to an operation, and the dialect to answer errors in.
 
+use std::borrow::Cow;
+
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::dialect::embeddings::Form;
 use bowsprit_core::fault::Code;
+use bowsprit_crds::base_url::is_version;
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
@@ -144,7 +147,8 @@ pub(super) fn clip(text: &str) -> &str {
 /// Finds the operation. The dialect is told even for a miss, from path and headers, so that the caller's SDK
 /// understands the error.
 pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
-    let path = parts.uri.path();
+    let path = tidy(parts.uri.path());
+    let path = path.as_ref();
     if let Some(under) = path.strip_prefix("/providers/") {
         return pass_through(under, parts);
     }
@@ -163,6 +167,30 @@ pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
         ),
         None if below_responses(path) => (Dialect::OpenAiResponses, Err(Miss::Stored)),
         None => (guess(path, &parts.headers), Err(Miss::Path)),
+    }
+}
+
+/// A path as it was meant: SDKs and people differ in whether a base URL ends in a slash or a version, so that slashes and
+/// versions come doubled at the front, and a slash at the end. Nothing else is changed, for a model's name may hold anything.
+fn tidy(path: &str) -> Cow<'_, str> {
+    let mut rest = path.trim_start_matches('/');
+    while let Some((first, after)) = rest.split_once('/') {
+        let after = after.trim_start_matches('/');
+        let second = after.split('/').next().unwrap_or_default();
+        if !is_version(first) || !is_version(second) {
+            break;
+        }
+        rest = after;
+    }
+    if !rest.starts_with("providers/") {
+        rest = rest.trim_end_matches('/');
+    }
+    match rest.split_once('/') {
+        Some((first, after)) if is_version(first) && after.starts_with('/') => {
+            Cow::Owned(format!("/{first}/{}", after.trim_start_matches('/')))
+        }
+        _ if path.len() == rest.len() + 1 => Cow::Borrowed(path),
+        _ => Cow::Owned(format!("/{rest}")),
     }
 }
 
@@ -192,7 +220,7 @@ fn generate(path: &str) -> Option<(Route, Method)> {
     let (dialect, label) = match path {
         "/v1/chat/completions" | "/chat/completions" => (Dialect::OpenAiChat, "chat_completions"),
         "/v1/responses" | "/responses" => (Dialect::OpenAiResponses, "responses"),
-        "/v1/messages" => (Dialect::AnthropicMessages, "messages"),
+        "/v1/messages" | "/messages" => (Dialect::AnthropicMessages, "messages"),
         _ => return None,
     };
     Some((
@@ -206,11 +234,15 @@ fn generate(path: &str) -> Option<(Route, Method)> {
 }
 
 fn gemini(path: &str, query: Option<&str>) -> Option<(Route, Method)> {
-    let rest = path.strip_prefix("/v1beta/").or_else(|| path.strip_prefix("/v1/"))?;
-    let (name, operation) = rest.split_once(':')?;
+    let rest = ["/v1beta/", "/v1alpha/", "/v1/"]
+        .iter()
+        .find_map(|version| path.strip_prefix(version))?;
+    // A name may hold slashes and colons, as they are or escaped: what follows the last colon is the method.
+    let rest = decode(rest)?;
+    let (name, operation) = rest.rsplit_once(':')?;
     let model = match name.split_once('/')? {
-        ("models", model) => decode(model)?,
-        ("tunedModels", _) => decode(name)?,
+        ("models", model) => model.to_owned(),
+        ("tunedModels", model) if !model.is_empty() => name.to_owned(),
         _ => return None,
     };
     if model.is_empty() {
@@ -254,7 +286,7 @@ fn other(path: &str) -> Option<(Route, Method)> {
             model: None,
             label: "embeddings",
         },
-        "/v1/messages/count_tokens" => count(Dialect::AnthropicMessages),
+        "/v1/messages/count_tokens" | "/messages/count_tokens" => count(Dialect::AnthropicMessages),
         "/v1/responses/input_tokens" | "/responses/input_tokens" => count(Dialect::OpenAiResponses),
         _ => return None,
     };
@@ -262,7 +294,10 @@ fn other(path: &str) -> Option<(Route, Method)> {
 }
 
 fn models(path: &str, headers: &HeaderMap) -> Option<(Route, Method)> {
-    let (dialect, rest) = if let Some(rest) = path.strip_prefix("/v1beta/models") {
+    let of_gemini = ["/v1beta/models", "/v1alpha/models"]
+        .iter()
+        .find_map(|list| path.strip_prefix(list));
+    let (dialect, rest) = if let Some(rest) = of_gemini {
         (Dialect::Gemini, rest)
     } else {
         let rest = path
@@ -279,9 +314,9 @@ fn models(path: &str, headers: &HeaderMap) -> Option<(Route, Method)> {
 
 /// The dialect of a caller whose path does not tell it.
 fn guess(path: &str, headers: &HeaderMap) -> Dialect {
-    if path.starts_with("/v1beta") || headers.contains_key("x-goog-api-key") {
+    if path.starts_with("/v1beta") || path.starts_with("/v1alpha") || headers.contains_key("x-goog-api-key") {
         Dialect::Gemini
-    } else if headers.contains_key("anthropic-version") || path.starts_with("/v1/messages") {
+    } else if headers.contains_key("anthropic-version") || path.trim_start_matches("/v1").starts_with("/messages") {
         Dialect::AnthropicMessages
     } else {
         Dialect::OpenAiChat
@@ -298,7 +333,8 @@ fn decode(segment: &str) -> Option<String> {
     while let Some((first, tail)) = rest.split_first() {
         if *first == b'%' {
             let (hex, tail) = tail.split_at_checked(2)?;
-            bytes.push(u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?);
+            let hex = std::str::from_utf8(hex).ok().filter(|hex| !hex.starts_with('+'))?;
+            bytes.push(u8::from_str_radix(hex, 16).ok()?);
             rest = tail;
         } else {
             bytes.push(*first);
@@ -398,6 +434,92 @@ mod tests {
                 sse: true
             }
         );
+    }
+
+    #[test]
+    fn a_model_name_may_hold_anything() {
+        for (path, model) in [
+            ("/v1beta/models/llama3:8b:generateContent", "llama3:8b"),
+            ("/v1beta/models/ft:gpt-4o:org::id:generateContent", "ft:gpt-4o:org::id"),
+            (
+                "/v1beta/models/ft%3Agpt-4o%3Aorg%3A%3Aid:generateContent",
+                "ft:gpt-4o:org::id",
+            ),
+            ("/v1beta/models/a%3Ab%3AgenerateContent", "a:b"),
+            (
+                "/v1beta/models/meta-llama/Llama-3.1-70B:generateContent",
+                "meta-llama/Llama-3.1-70B",
+            ),
+            (
+                "/v1/models/openrouter%2Fanthropic%2Fclaude@1:generateContent",
+                "openrouter/anthropic/claude@1",
+            ),
+            ("/v1beta/models/models%2Fgemini:generateContent", "models/gemini"),
+            ("/v1beta/models/caf%C3%A9%20noir:generateContent", "café noir"),
+            ("/v1beta/models/a%252Fb:generateContent", "a%2Fb"),
+            ("/v1beta/models/a//b:generateContent/", "a//b"),
+            ("/v1beta/models/x:countTokens:generateContent", "x:countTokens"),
+            ("/v1beta/tunedModels/a/b:c:generateContent", "tunedModels/a/b:c"),
+        ] {
+            let Ok(Route::Generate {
+                in_url: Some(in_url), ..
+            }) = look("POST", path).1
+            else {
+                panic!("{path}")
+            };
+            assert_eq!(in_url.model, model, "{path}");
+        }
+        for (path, model) in [
+            ("/v1/models/meta-llama/Llama-3.1-70B", "meta-llama/Llama-3.1-70B"),
+            ("/v1/models/llama3:8b", "llama3:8b"),
+            ("/v1/models/a%2Fb%3Ac/", "a/b:c"),
+            ("/v1beta/models/models/x", "models/x"),
+        ] {
+            let Ok(Route::Models { one, .. }) = look("GET", path).1 else {
+                panic!("{path}")
+            };
+            assert_eq!(one.as_deref(), Some(model), "{path}");
+        }
+        assert_eq!(look("POST", "/v1beta/models/a%+1:generateContent").1, Err(Miss::Path));
+    }
+
+    #[test]
+    fn a_doubled_version_or_slash_is_taken_as_one() {
+        for (path, label) in [
+            ("/v1/v1/messages", "messages"),
+            ("/messages", "messages"),
+            ("/v1/messages/", "messages"),
+            ("//v1/messages", "messages"),
+            ("/v1//messages//", "messages"),
+            ("/messages/count_tokens", "count_tokens"),
+            ("/v1/v1/chat/completions", "chat_completions"),
+            ("/v1/v1/v1/embeddings/", "embeddings"),
+            ("/v1/v1beta/models/g:generateContent", "generate_content"),
+            ("/v1beta/v1beta/models/v1/v1:generateContent", "generate_content"),
+            ("/v1beta/v1/models/g:countTokens", "count_tokens"),
+        ] {
+            let route = look("POST", path).1.unwrap_or_else(|miss| panic!("{path}: {miss:?}"));
+            assert_eq!(route.label(), label, "{path}");
+        }
+        assert_eq!(look("GET", "/v1/v1/models/").1.unwrap().label(), "models");
+        for path in ["/v1/openai/chat/completions", "/", "//", "/v1", "/v1/", "/v1/v1"] {
+            assert_eq!(look("POST", path).1, Err(Miss::Path), "{path}");
+        }
+        let (_, kept) = look("GET", "/providers/openai/v1/files/");
+        assert!(matches!(kept, Ok(Route::PassThrough { rest, .. }) if rest == "/v1/files/"));
+    }
+
+    #[test]
+    fn other_methods_are_told_which_one_there_is() {
+        for (method, path, allow) in [
+            ("HEAD", "/v1/messages", "POST"),
+            ("OPTIONS", "/v1/chat/completions", "POST"),
+            ("GET", "/v1/embeddings", "POST"),
+            ("DELETE", "/v1beta/models/a/b:c:generateContent", "POST"),
+            ("POST", "/v1/models/a/b", "GET"),
+        ] {
+            assert_eq!(look(method, path).1, Err(Miss::Method(allow)), "{method} {path}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod hedge;
 mod keys;
 mod limits;
 mod metrics;
+mod names;
 mod passthrough;
 mod pool;
 mod reload;

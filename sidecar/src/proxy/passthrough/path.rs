@@ -3,14 +3,17 @@
 //! The caller's bytes are sent on as they are, so they must mean the same to every server that may read them. What some
 //! take for a step upwards or for another host is refused instead of being tidied up.
 
+use bowsprit_crds::base_url::is_version;
+
 /// How often a path is unescaped by servers that do it once more than they should.
 const UNESCAPED: usize = 2;
 
 /// A path below `base`. `rest` is what follows the provider's name: empty or beginning with a slash.
 ///
 /// An OpenAI base URL ends in its version (`…/v1`), and SDKs differ in whether theirs does. So where `rest` begins with
-/// the version that `base` ends in, it is not doubled.
-pub(super) fn below(base: &str, rest: &str) -> Result<String, String> {
+/// the version that `base` ends in, it is not doubled. `version`: one that the base URL named and that `base` is without; it
+/// is put in front where `rest` names none.
+pub(super) fn below(base: &str, version: Option<&str>, rest: &str) -> Result<String, String> {
     let Some(path) = rest.strip_prefix('/').filter(|path| !path.is_empty()) else {
         return Err("names no path of the provider's after its name".into());
     };
@@ -21,6 +24,9 @@ pub(super) fn below(base: &str, rest: &str) -> Result<String, String> {
             return Err("holds two slashes in a row".into());
         }
         check(segment)?;
+    }
+    if let Some(version) = version.filter(|_| !path.split('/').any(is_version)) {
+        return Ok(format!("{base}/{version}{rest}"));
     }
     let version = base.rsplit('/').next().filter(|last| is_version(last));
     let rest = version
@@ -73,13 +79,6 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// `v1`, `v1beta`, `v2`.
-fn is_version(segment: &str) -> bool {
-    segment
-        .strip_prefix('v')
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-}
-
 /// A query without keys: those are the caller's placeholder, and the provider's goes in a header.
 pub(super) fn query(query: Option<&str>) -> Option<String> {
     let is_key = |pair: &&str| {
@@ -125,7 +124,19 @@ mod tests {
             ("/v1", "/files/100%25", "/v1/files/100%25"),
             ("/v1", "/models/..x/...", "/v1/models/..x/..."),
         ] {
-            assert_eq!(below(base, rest).as_deref(), Ok(whole), "{base} + {rest}");
+            assert_eq!(below(base, None, rest).as_deref(), Ok(whole), "{base} + {rest}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_the_base_url_named_is_there_once() {
+        for (rest, whole) in [
+            ("/files", "/g/v1beta/files"),
+            ("/v1beta/files", "/g/v1beta/files"),
+            ("/v1/files", "/g/v1/files"),
+            ("/upload/v1beta/files", "/g/upload/v1beta/files"),
+        ] {
+            assert_eq!(below("/g", Some("v1beta"), rest).as_deref(), Ok(whole), "{rest}");
         }
     }
 
@@ -154,7 +165,7 @@ mod tests {
             "/files/%2",
             "/files/%+1",
         ] {
-            assert!(below("/v1", rest).is_err(), "{rest}");
+            assert!(below("/v1", None, rest).is_err(), "{rest}");
         }
     }
 
