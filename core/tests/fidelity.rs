@@ -31,9 +31,11 @@ const HEAD: &str = "<!-- Written by `make docs` from core/tests/fidelity: each c
 # Fidelity: what becomes of each field
 
 Where the caller's API and the provider's are the same, the bytes pass as they came: unknown fields, order and white space
-included. Only the model's name may change. (For Responses that is `provider: OpenAI`; servers that are merely compatible
-are asked for chat completions, and the OpenAI column tells of these.) Where they differ, the request is translated. Then a
-field is
+included. Three things may change: the model's name; thoughts that another provider signed, which are cut out; and
+`stream_options.include_usage` of OpenAI's chat completions, which every stream is asked for so that its tokens are counted:
+the usage that the app did not ask for is taken out of the answer again, and a ProviderConfig with `streamUsage: AsIs` leaves
+the field as it came. (For Responses that is `provider: OpenAI`; servers that are merely compatible are asked for chat
+completions, and the OpenAI column tells of these.) Where they differ, the request is translated. Then a field is
 
 - **carried**: said where the cell says, with the same meaning;
 - **approximated**: said, but not the same; the cell shows how, and the header `x-bowsprit-warning` names the caller's field;

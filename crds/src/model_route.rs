@@ -31,13 +31,13 @@ use crate::provider_config::RateLimits;
         printcolumn(
             name = "Ready",
             type_ = "string",
-            json_path = ".status.conditions[?(@.type==\"Programmed\")].status",
-            description = "Whether every sidecar has this generation"
+            json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+            description = "Whether it is valid, all that it names is there, and every sidecar has this generation"
         ),
         printcolumn(
             name = "Reason",
             type_ = "string",
-            json_path = ".status.conditions[?(@.type==\"Programmed\")].reason",
+            json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
             priority = 1
         ),
         printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),

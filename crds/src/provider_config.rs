@@ -53,13 +53,13 @@ use crate::{DurationText, LabelSelector};
         printcolumn(
             name = "Ready",
             type_ = "string",
-            json_path = ".status.conditions[?(@.type==\"Programmed\")].status",
-            description = "Whether every selected sidecar has this generation"
+            json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+            description = "Whether it is valid, all that it names is there, and every selected sidecar has this generation"
         ),
         printcolumn(
             name = "Reason",
             type_ = "string",
-            json_path = ".status.conditions[?(@.type==\"Programmed\")].reason",
+            json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
             priority = 1
         ),
         printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -86,6 +86,11 @@ use crate::{DurationText, LabelSelector};
         "rule": "self.provider == 'Gemini' || !has(self.safetySettings) || size(self.safetySettings) == 0",
         "message": "safetySettings: only Gemini has them: remove them or set provider to Gemini",
         "fieldPath": ".safetySettings",
+    },
+    {
+        "rule": "self.provider in ['OpenAI', 'OpenAICompatible'] || !has(self.streamUsage) || self.streamUsage == 'Ask'",
+        "message": "streamUsage: only OpenAI and OpenAICompatible have it: remove it",
+        "fieldPath": ".streamUsage",
     },
     {
         "rule": "self.provider == 'OpenAI' || !has(self.endpoint) || (!has(self.endpoint.organization) && !has(self.endpoint.project))",
@@ -156,6 +161,11 @@ pub struct ProviderConfigSpec {
     /// deletion. Switch it off where apps that share the key must not see or change what belongs to others.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub pass_through: bool,
+
+    /// Whether streamed answers are asked for their usage (`stream_options.include_usage`), which OpenAI's API tells only
+    /// then. OpenAI and OpenAICompatible only.
+    #[serde(default, skip_serializing_if = "StreamUsage::is_default")]
+    pub stream_usage: StreamUsage,
 
     /// Send the key that the app sent, where the app speaks this provider's own API; there are no `credentials` then. Off, a
     /// key that an app sends ends at the sidecar.
@@ -677,6 +687,18 @@ pub enum OnLimit {
     Reject,
 }
 
+/// Whether streams of OpenAI's chat completions are asked for their usage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum StreamUsage {
+    /// Always; what the app did not ask for is taken out of its answer again. Tokens are counted and limits settled by it.
+    #[default]
+    Ask,
+    /// Only where the app asks, for servers that refuse the field. A stream without usage counts no tokens, and
+    /// `tokensPerMinute` is settled by the estimate.
+    AsIs,
+}
+
 /// Asking the provider whether it is well, by listing its models: that costs no tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -780,6 +802,16 @@ impl Credential {
 }
 
 impl Endpoint {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl StreamUsage {
+    #[allow(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands a reference to skip_serializing_if"
+    )]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -34,7 +34,7 @@ pub struct Circuits {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderConfigStatus {
-    /// `Accepted`, `ResolvedRefs` and `Programmed`, each with the generation it speaks of.
+    /// `Accepted`, `ResolvedRefs`, `Programmed`, and `Ready`, which is all three; each with the generation it speaks of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -56,7 +56,7 @@ pub struct ProviderConfigStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelRouteStatus {
-    /// `Accepted`, `ResolvedRefs` and `Programmed`, each with the generation it speaks of.
+    /// `Accepted`, `ResolvedRefs`, `Programmed`, and `Ready`, which is all three; each with the generation it speaks of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

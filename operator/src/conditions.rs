@@ -11,6 +11,8 @@ pub mod kind {
     pub const RESOLVED_REFS: &str = "ResolvedRefs";
     /// Every sidecar that it is for has loaded this generation.
     pub const PROGRAMMED: &str = "Programmed";
+    /// All of the others hold: what `kubectl get` shows.
+    pub const READY: &str = "Ready";
 }
 
 /// The reasons of conditions, stable since people and alerts match on them.
@@ -73,6 +75,22 @@ impl Verdict {
             reason,
             message,
         }
+    }
+
+    /// What all of these come to: the first that does not hold, with its reason; where all hold, the last one's.
+    pub fn ready(verdicts: &[Self]) -> Self {
+        let told = verdicts.iter().find(|verdict| !verdict.holds).or(verdicts.last());
+        let (reason, message) = told.map_or((reason::PENDING, ""), |told| (told.reason, told.message.as_str()));
+        let message = match told.filter(|told| !told.holds) {
+            Some(told) => format!("{}: {message}", told.kind),
+            None => message.to_owned(),
+        };
+        Self::new(
+            kind::READY,
+            verdicts.iter().all(|verdict| verdict.holds),
+            reason,
+            message,
+        )
     }
 
     /// The condition, which keeps the time of `before` where its status is the same.

@@ -70,8 +70,8 @@ pub struct Desired {
 /// What is to be said of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
-    /// Accepted, ResolvedRefs and Programmed, in this order.
-    pub verdicts: [Verdict; 3],
+    /// Accepted, ResolvedRefs, Programmed, and Ready, which is all of them, in this order.
+    pub verdicts: [Verdict; 4],
     /// The sidecars it is for.
     pub sidecars: Sidecars,
     /// Its breakers over all of them; routes have none.
@@ -79,6 +79,16 @@ pub struct Judged {
 }
 
 impl Judged {
+    fn new(verdicts: [Verdict; 3], sidecars: Sidecars, circuits: Circuits) -> Self {
+        let ready = Verdict::ready(&verdicts);
+        let [accepted, resolved, programmed] = verdicts;
+        Self {
+            verdicts: [accepted, resolved, programmed, ready],
+            sidecars,
+            circuits,
+        }
+    }
+
     /// The conditions, each with the time of `before` where its status is the same.
     pub fn conditions(&self, before: &[Condition], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
         let condition = |verdict: &Verdict| verdict.condition(before, generation, now);
@@ -191,11 +201,11 @@ impl Desired {
             let message = "spec.enabled is false: no sidecar uses this provider";
             programmed = Verdict::new(kind::PROGRAMMED, true, reason::DISABLED, message);
         }
-        Some(Judged {
-            verdicts: [accepted(checked.as_ref().map(|_| ())), resolved, programmed],
-            sidecars: self.count(&selected),
-            circuits: circuits(name, &selected),
-        })
+        Some(Judged::new(
+            [accepted(checked.as_ref().map(|_| ())), resolved, programmed],
+            self.count(&selected),
+            circuits(name, &selected),
+        ))
     }
 
     /// The verdict on a ModelRoute, given its namespace's sidecars.
@@ -210,15 +220,15 @@ impl Desired {
             );
             programmed = Verdict::new(kind::PROGRAMMED, false, reason::PARTIALLY_PROGRAMMED, message);
         }
-        Some(Judged {
-            verdicts: [
+        Some(Judged::new(
+            [
                 accepted(checked.as_ref().map(|_| ())),
                 self.resolved(&format!("ModelRoute {name}: ")),
                 programmed,
             ],
-            sidecars: self.count(&selected),
-            circuits: Circuits::default(),
-        })
+            self.count(&selected),
+            Circuits::default(),
+        ))
     }
 
     fn resolved(&self, path: &str) -> Verdict {

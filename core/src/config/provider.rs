@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use bowsprit_crds::headers::may_be_set;
-use bowsprit_crds::provider_config::{self as raw, Jitter, LimitScope, RetryOn};
+use bowsprit_crds::provider_config::{self as raw, Jitter, LimitScope, RetryOn, StreamUsage};
 use bowsprit_crds::{LabelSelector, ProviderConfigSpec, ProviderKind, base_url};
 use http::{HeaderName, HeaderValue};
 
@@ -68,6 +68,8 @@ pub struct Provider {
     pub max_wait: Duration,
     /// Whether apps may use the rest of its API.
     pub pass_through: bool,
+    /// Whether its streams of chat completions are asked for their usage where the app does not ask.
+    pub asks_stream_usage: bool,
     /// Whether it is sent the key that the app sent; it has none of its own then.
     pub forward_caller_key: bool,
     /// Active probes, where they are on.
@@ -229,6 +231,7 @@ impl Provider {
             on_limit: spec.rate_limits.on_limit,
             max_wait,
             pass_through: spec.pass_through,
+            asks_stream_usage: spec.stream_usage == StreamUsage::Ask,
             forward_caller_key: spec.forward_caller_key,
             health_check,
             fallback: spec.fallback_providers.clone(),
@@ -640,6 +643,14 @@ impl Check {
         self.within("priority", spec.priority, 0, 1000);
         if spec.provider != ProviderKind::Gemini && !spec.safety_settings.is_empty() {
             self.note("safetySettings", "exist for Gemini only", "remove them");
+        }
+        let speaks_chat = matches!(spec.provider, ProviderKind::OpenAI | ProviderKind::OpenAICompatible);
+        if spec.stream_usage != StreamUsage::Ask && !speaks_chat {
+            self.note(
+                "streamUsage",
+                "exists for OpenAI and OpenAICompatible only",
+                "remove it",
+            );
         }
         if spec.fallback_providers.iter().any(|other| other == name) {
             self.note("fallbackProviders", "names this ProviderConfig itself", "remove it");

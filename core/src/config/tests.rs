@@ -313,3 +313,18 @@ fn a_header_that_the_sidecar_needs_for_itself_is_refused_with_path_and_remedy() 
         );
     }
 }
+
+#[test]
+fn stream_usage_is_asked_for_unless_switched_off_and_exists_for_openais_api_only() {
+    let read = |kind: &str, more: &str| {
+        let spec = format!("{{provider: {kind}, credentials: [{{name: k, file: /k}}]{more}}}");
+        standalone(&provider("one", &spec)).map(|config| config.providers[0].asks_stream_usage)
+    };
+    assert_eq!(read("OpenAI", ""), Ok(true));
+    assert_eq!(read("OpenAI", ", streamUsage: AsIs"), Ok(false));
+    let problem = read("Gemini", ", streamUsage: AsIs").unwrap_err().to_string();
+    assert!(
+        problem.contains("spec.streamUsage: exists for OpenAI and OpenAICompatible only: remove it"),
+        "{problem}"
+    );
+}

@@ -115,6 +115,33 @@ fn a_reference_that_leads_nowhere_is_said_and_disturbs_nobody() {
 }
 
 #[test]
+fn ready_is_what_is_accepted_resolved_and_programmed_all_at_once() {
+    let target = |name: &str| serde_json::json!({"match": {"models": ["m"]}, "targets": [{"provider": name}]});
+    let routes = [route("lost", target("gone")), route("right", target("a"))];
+    let now = desired(&[provider("a", good()), provider("b", bad())], &routes, None, 1).unwrap();
+    let revision = now.rendered.revision.clone();
+    let live = [seen("one", Some(&revision))];
+    let ready = |judged: Judged| {
+        let [.., ready] = judged.verdicts;
+        assert_eq!(ready.kind, kind::READY);
+        (ready.holds, ready.reason, ready.message)
+    };
+    let (holds, why, message) = ready(now.judge_route("lost", &live).unwrap());
+    assert!(
+        !holds && message.contains("spec.targets[0]") && message.contains("gone"),
+        "{message}"
+    );
+    assert_eq!(why, reason::REF_NOT_FOUND);
+    assert!(ready(now.judge_route("right", &live).unwrap()).0);
+    assert!(ready(now.judge_provider("a", &live).unwrap()).0);
+    let (holds, why, _) = ready(now.judge_provider("b", &live).unwrap());
+    assert_eq!((holds, why), (false, reason::INVALID));
+    let behind = [seen("one", Some("older"))];
+    let (holds, why, _) = ready(now.judge_route("right", &behind).unwrap());
+    assert_eq!((holds, why), (false, reason::PENDING));
+}
+
+#[test]
 fn programmed_means_live_in_every_selected_sidecar() {
     let now = desired(&[provider("a", good())], &[], None, 1).unwrap();
     let revision = now.rendered.revision.clone();

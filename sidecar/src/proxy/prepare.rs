@@ -215,9 +215,14 @@ fn generate(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: boo
             drop_unsupported,
         };
         let translated = translate_request(call.dialect, wire, &call.body, &target)?;
+        let asks = wire == Dialect::OpenAiChat && call.stream && provider.asks_stream_usage;
         return Ok(Prepared {
             uri,
-            body: translated.body,
+            body: if asks {
+                with_usage_option(&translated.body)
+            } else {
+                translated.body
+            },
             dropped: translated.dropped,
             hide_usage: false,
             wire,
@@ -236,7 +241,8 @@ fn generate(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: boo
         without_foreign_thoughts(wire, model, &body)
     };
     let (body, dropped) = (native.body, native.dropped);
-    let hide_usage = wire == Dialect::OpenAiChat && call.stream && !call.include_usage;
+    let asks = wire == Dialect::OpenAiChat && call.stream && provider.asks_stream_usage;
+    let hide_usage = asks && !call.include_usage;
     let body = if hide_usage { with_usage_option(&body) } else { body };
     Ok(Prepared {
         uri,

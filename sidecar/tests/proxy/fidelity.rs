@@ -294,3 +294,54 @@ async fn an_anthropic_caller_reads_thoughts_only_when_it_asked_for_thinking() {
     );
     bed.balanced().await;
 }
+
+#[tokio::test]
+async fn a_server_that_refuses_unknown_fields_is_sent_what_the_app_wrote() {
+    let bed = Bed::with(|name, spec| {
+        if name == "openai" {
+            spec["streamUsage"] = json!("AsIs");
+        }
+    })
+    .await;
+    let sent = async |body: &Value, path: &str| {
+        bed.openai.reset();
+        let reply = post(&bed, path, body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        bed.openai.seen().requests[0].body.clone()
+    };
+    let asked_by_app = chat("gpt-4.1-mini", true);
+    assert_eq!(
+        sent(&asked_by_app, "/v1/chat/completions").await,
+        asked_by_app.to_string(),
+        "byte for byte"
+    );
+    let translated = sent(&message("gpt-4.1-mini", true), "/v1/messages").await;
+    let translated: Value = serde_json::from_slice(&translated).unwrap();
+    assert_eq!(
+        (&translated["stream"], translated.get("stream_options")),
+        (&json!(true), None)
+    );
+    let mut asks = asked_by_app;
+    asks["stream_options"] = json!({"include_usage": true});
+    let reply = post(&bed, "/v1/chat/completions", &asks).await;
+    assert!(
+        reply.text.contains("\"usage\":{"),
+        "what the app asks for it gets: {}",
+        reply.text
+    );
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_stream_is_asked_for_its_usage_unless_the_configuration_says_otherwise() {
+    let bed = Bed::new().await;
+    for (path, body) in [
+        ("/v1/chat/completions", chat("gpt-4.1-mini", true)),
+        ("/v1/messages", message("gpt-4.1-mini", true)),
+    ] {
+        bed.openai.reset();
+        assert_eq!(post(&bed, path, &body).await.status, 200);
+        let sent: Value = serde_json::from_slice(&bed.openai.seen().requests[0].body).unwrap();
+        assert_eq!(sent["stream_options"], json!({"include_usage": true}), "{path}");
+    }
+}

@@ -77,10 +77,27 @@ async fn the_sequence_grows_with_each_change_and_a_deleted_object_goes() {
 }
 
 #[tokio::test]
+async fn a_route_whose_target_is_not_there_is_not_ready() {
+    test("not-ready", async |bed| {
+        bed.apply(&ROUTE.replace("provider: gemini", "provider: gone")).await?;
+        bed.condition::<ModelRoute>("smart", "Programmed", "True").await?;
+        let ready = bed.condition::<ModelRoute>("smart", "Ready", "False").await?;
+        ensure!(
+            ready.reason == "RefNotFound" && ready.message.contains("gone"),
+            "{ready:?}"
+        );
+        bed.apply(ROUTE).await?;
+        bed.condition::<ModelRoute>("smart", "Ready", "True").await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn each_object_says_that_it_is_accepted_resolved_and_programmed() {
     test("conditions", async |bed| {
         bed.apply(ROUTE).await?;
-        for type_ in ["Accepted", "ResolvedRefs", "Programmed"] {
+        for type_ in ["Accepted", "ResolvedRefs", "Programmed", "Ready"] {
             for name in ["claude", "gemini", "openai"] {
                 let condition = bed.condition::<ProviderConfig>(name, type_, "True").await?;
                 ensure!(

@@ -124,9 +124,8 @@ pub(in super::super) fn encode(
         }
     }
     if target.stream {
+        // Whether usage is asked for is the provider's configuration: see `with_usage_option`.
         body.insert("stream".into(), true.into());
-        // Always: the ledger and the limiter need the count even where the caller does not ask for it.
-        body.insert("stream_options".into(), json!({ "include_usage": true }));
     }
     Ok(Value::Object(body))
 }
