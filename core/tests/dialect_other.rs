@@ -8,7 +8,7 @@
 )]
 
 use base64::Engine as _;
-use bowsprit_core::dialect::embeddings::{self, Form};
+use bowsprit_core::dialect::embeddings::{self, Exchange, Form};
 use bowsprit_core::dialect::{Dialect, RequestError, Target, count, rename_model};
 use bowsprit_core::fault::{Code, ErrorKind};
 use bytes::Bytes;
@@ -18,13 +18,18 @@ use serde_json::{Value, json};
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi, OpenAiResponses as Responses};
 
 fn embed(from: Form, to: Form, body: &Value) -> Result<(Value, Vec<String>), RequestError> {
-    let translated = embeddings::translate_request(from, to, body.to_string().as_bytes(), "m-2", false)?;
+    let translated = embeddings::translate_request(from, to, body.to_string().as_bytes(), "m-2", false)?.first;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
 }
 
 fn vectors(from: Form, to: Form, answer: &Value, request: &Value) -> Result<(Value, Option<u64>), ErrorKind> {
+    let sent = embeddings::translate_request(to, from, request.to_string().as_bytes(), "m-2", false).unwrap();
     let (answer, request) = (answer.to_string(), request.to_string());
-    let (body, used) = embeddings::translate_response(from, to, answer.as_bytes(), request.as_bytes(), "asked-for")?;
+    let part = Exchange {
+        sent: &sent.first.body,
+        answer: answer.as_bytes(),
+    };
+    let (body, used) = embeddings::translate_response(from, to, &[part], request.as_bytes(), "asked-for")?;
     Ok((serde_json::from_slice(&body).unwrap(), used.map(|used| used.input)))
 }
 
@@ -85,7 +90,7 @@ fn gemini_embeddings_are_asked_of_openai_in_one_request() {
 
 #[test]
 fn inputs_that_cannot_be_carried_are_refused_with_their_path() {
-    let many: Vec<String> = (0..101).map(|n| n.to_string()).collect();
+    let many: Vec<String> = (0..10_001).map(|n| n.to_string()).collect();
     let table = [
         (
             Form::OpenAi,
@@ -214,6 +219,78 @@ fn an_answer_with_a_vector_too_few_is_no_answer() {
     );
 }
 
+#[test]
+fn more_inputs_than_a_batch_takes_are_asked_for_in_parts_and_put_together_in_order() {
+    let texts: Vec<String> = (0..205).map(|n| format!("text {n}")).collect();
+    let request = json!({"model": "m", "input": texts, "dimensions": 2}).to_string();
+    let divided = embeddings::translate_request(Form::OpenAi, Form::Batch, request.as_bytes(), "m-2", false).unwrap();
+    let bodies: Vec<&Bytes> = [&divided.first.body].into_iter().chain(&divided.more).collect();
+    let sent: Vec<Value> = bodies
+        .iter()
+        .map(|body| serde_json::from_slice(body).unwrap())
+        .collect();
+    let sizes: Vec<usize> = sent
+        .iter()
+        .map(|body| body["requests"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(sizes, [100, 100, 5]);
+    assert_eq!(sent[2]["requests"][4]["content"]["parts"][0]["text"], "text 204");
+    assert_eq!(sent[2]["requests"][4]["outputDimensionality"], 2);
+    let mut next = 0.0;
+    let mut answer = |size: usize| {
+        let vectors: Vec<Value> = (0..size)
+            .map(|_| {
+                next += 1.0;
+                json!({"values": [0.0, next]})
+            })
+            .collect();
+        json!({"embeddings": vectors, "usageMetadata": {"promptTokenCount": size}}).to_string()
+    };
+    let mut answers: Vec<String> = sizes.iter().map(|size| answer(*size)).collect();
+    let join = |answers: &[String]| {
+        let parts: Vec<Exchange<'_>> = bodies
+            .iter()
+            .zip(answers)
+            .map(|(sent, answer)| Exchange {
+                sent,
+                answer: answer.as_bytes(),
+            })
+            .collect();
+        let request = request.replace(r#""dimensions":2"#, r#""dimensions":1"#);
+        embeddings::translate_response(Form::Batch, Form::OpenAi, &parts, request.as_bytes(), "m")
+    };
+    let (body, used) = join(&answers).unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let data = body["data"].as_array().unwrap();
+    assert_eq!(
+        (data.len(), used.unwrap().input, &body["usage"]["total_tokens"]),
+        (205, 205, &json!(205))
+    );
+    assert!(data.iter().enumerate().all(|(index, vector)| vector["index"] == index));
+    assert_eq!(join(&answers[..2]).unwrap_err(), ErrorKind::Malformed);
+    answers.swap(1, 2);
+    assert_eq!(
+        join(&answers).unwrap_err(),
+        ErrorKind::Malformed,
+        "each part answers its own inputs"
+    );
+}
+
+#[test]
+fn long_inputs_are_parted_before_openai_counts_too_many_tokens() {
+    let request = |n: usize| json!({"content": {"parts": [{"text": "x".repeat(n)}]}});
+    let batch = json!({"requests": [request(300_000), request(300_000), request(1), request(599_999)]}).to_string();
+    let divided = embeddings::translate_request(Form::Batch, Form::OpenAi, batch.as_bytes(), "m-2", false).unwrap();
+    let inputs = |body: &Bytes| {
+        serde_json::from_slice::<Value>(body).unwrap()["input"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(inputs(&divided.first.body), 2);
+    assert_eq!(divided.more.iter().map(inputs).collect::<Vec<_>>(), [2]);
+}
+
 fn target(model: &str) -> Target<'_> {
     Target {
         model,
@@ -338,7 +415,7 @@ proptest! {
             for from in [Form::OpenAi, Form::One, Form::Batch] {
                 for to in [Form::OpenAi, Form::Batch] {
                     let _ = embeddings::translate_request(from, to, body, "m", true);
-                    let _ = embeddings::translate_response(from, to, body, body, "m");
+                    let _ = embeddings::translate_response(from, to, &[Exchange { sent: body, answer: body }], body, "m");
                 }
             }
             for from in Dialect::ALL {

@@ -1,8 +1,9 @@
 //! Embeddings, said by one API to another: `OpenAI`'s `/embeddings`, `Gemini`'s `embedContent` and `batchEmbedContents`.
 //! `Anthropic` has none.
 //!
-//! Inputs are texts. What is refused: token arrays (another model's tokens mean nothing), parts that are not text,
-//! different dimensions within one batch, more inputs than the provider takes at once. `taskType` and `title` are hints
+//! Inputs are texts. More than the provider takes at once are asked for in several requests, whose answers are put
+//! together in order. What is refused: token arrays (another model's tokens mean nothing), parts that are not text,
+//! different dimensions within one batch, more inputs than a request is divided for. `taskType` and `title` are hints
 //! that `OpenAI` lacks, `user` one that `Gemini` lacks: they are left out and listed.
 //!
 //! `OpenAI`'s vectors have length 1, and programs compare them by dot product; `Gemini`'s have it only in full size. So an
@@ -20,10 +21,15 @@ use super::common::to_bytes;
 use super::{Dialect, RequestError, Translated, Usage, gemini, gemini_method, success, usage};
 use crate::fault::ErrorKind;
 
-/// Inputs that `batchEmbedContents` takes at once.
+/// Inputs that `batchEmbedContents` takes at once ("at most 100 requests can be in one batch").
 const MAX_GEMINI: usize = 100;
 /// Inputs that `/embeddings` takes at once.
 const MAX_OPENAI: usize = 2048;
+/// Inputs of a caller in all: 100 requests to `Gemini`, and some minutes of its time.
+const MAX_INPUTS: usize = 10_000;
+/// Bytes of text that `/embeddings` is asked for at once: it takes 300,000 tokens, and a token has rarely less than two
+/// bytes.
+const MAX_OPENAI_BYTES: usize = 600_000;
 
 /// How embeddings are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +77,15 @@ struct Asked {
     dimensions: Option<u64>,
 }
 
+/// A request in the provider's form, in as many parts as it takes.
+#[derive(Clone, Debug)]
+pub struct Divided {
+    /// The first part, and what the whole lost.
+    pub first: Translated,
+    /// The bodies of further parts, in the order of the inputs.
+    pub more: Vec<Bytes>,
+}
+
 /// Says the request in the form of a provider of another dialect ([`Form::at`]).
 ///
 /// # Errors
@@ -81,7 +96,7 @@ pub fn translate_request(
     body: &[u8],
     model: &str,
     drop_unsupported: bool,
-) -> Result<Translated, RequestError> {
+) -> Result<Divided, RequestError> {
     let value = parse_body(body)?;
     let root = At::root(&value);
     let mut dropped = Dropped::new(drop_unsupported);
@@ -94,24 +109,51 @@ pub fn translate_request(
         }
         Form::Batch => from_batch(&root, &mut dropped)?,
     };
-    let (most, inputs) = match to {
-        Form::OpenAi => (MAX_OPENAI, "requests"),
-        Form::One => (1, "input"),
-        Form::Batch => (MAX_GEMINI, "input"),
-    };
-    if asked.texts.len() > most {
-        let problem = format!("the chosen provider takes {most} inputs at once: send fewer");
+    if asked.texts.len() > MAX_INPUTS {
+        let inputs = if from == Form::OpenAi { "input" } else { "requests" };
+        let problem = format!("{MAX_INPUTS} inputs at most are taken at once: send fewer");
         return Err(RequestError::unsupported(inputs, problem));
     }
-    let body = match to {
-        Form::OpenAi => to_openai(asked, model),
-        Form::One | Form::Batch => to_gemini(asked, model),
-    };
-    Ok(Translated {
-        body: to_bytes(&body),
-        dropped: dropped.into_vec(),
-        show_thoughts: false,
+    let mut bodies = parts(asked.texts, to).into_iter().map(|texts| {
+        let part = Asked {
+            texts,
+            dimensions: asked.dimensions,
+        };
+        to_bytes(&match to {
+            Form::OpenAi => to_openai(part, model),
+            Form::One | Form::Batch => to_gemini(part, model),
+        })
+    });
+    Ok(Divided {
+        first: Translated {
+            body: bodies.next().unwrap_or_default(),
+            dropped: dropped.into_vec(),
+            show_thoughts: false,
+        },
+        more: bodies.collect(),
     })
+}
+
+/// The texts, as many together as the provider takes at once.
+fn parts(texts: Vec<String>, to: Form) -> Vec<Vec<String>> {
+    let (most, most_bytes) = match to {
+        Form::OpenAi => (MAX_OPENAI, MAX_OPENAI_BYTES),
+        Form::One => (1, usize::MAX),
+        Form::Batch => (MAX_GEMINI, usize::MAX),
+    };
+    let mut parts: Vec<Vec<String>> = Vec::new();
+    let mut bytes = 0;
+    for text in texts {
+        bytes += text.len();
+        match parts.last_mut() {
+            Some(part) if part.len() < most && bytes <= most_bytes => part.push(text),
+            _ => {
+                bytes = text.len();
+                parts.push(vec![text]);
+            }
+        }
+    }
+    parts
 }
 
 fn from_openai(root: &At<'_>, dropped: &mut Dropped) -> Result<Asked, RequestError> {
@@ -258,29 +300,61 @@ struct GeminiVector {
     values: Vec<f64>,
 }
 
-/// Says the provider's answer (in the form `from`) to a caller who asked with `request` in the form `to`. The usage is
-/// none where the provider counts no tokens.
+/// A part of a request as it was sent, and what was answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// The body that was sent.
+    pub sent: &'a [u8],
+    /// The body that came back.
+    pub answer: &'a [u8],
+}
+
+/// Says the provider's answers (in the form `from`), one for each part, to a caller who asked with `request` in the form
+/// `to`. The usage is their sum, and none where the provider counts no tokens.
 ///
 /// # Errors
 /// What the answer really was, as [`super::translate_response`].
 pub fn translate_response(
     from: Form,
     to: Form,
-    body: &[u8],
+    parts: &[Exchange<'_>],
     request: &[u8],
     model: &str,
 ) -> Result<(Bytes, Option<Usage>), ErrorKind> {
+    let (mut vectors, mut used) = (Vec::new(), None::<Usage>);
+    for part in parts {
+        let (more, tokens) = read_answer(from, part)?;
+        vectors.extend(more);
+        if let Some(tokens) = tokens {
+            used.get_or_insert_default().input += tokens.input;
+        }
+    }
+    if vectors.len() != inputs(to, request) {
+        return Err(ErrorKind::Malformed);
+    }
+    let body = match to {
+        Form::OpenAi => openai_answer(vectors, wants_base64(request), used, model),
+        Form::One => json!({ "embedding": { "values": vectors.into_iter().next() } }),
+        Form::Batch => {
+            let vectors: Vec<Value> = vectors.into_iter().map(|values| json!({ "values": values })).collect();
+            json!({ "embeddings": vectors })
+        }
+    };
+    Ok((to_bytes(&body), used))
+}
+
+fn read_answer(from: Form, part: &Exchange<'_>) -> Result<(Vec<Vec<f64>>, Option<Usage>), ErrorKind> {
     let malformed = |_| ErrorKind::Malformed;
-    success::object(from.dialect(), body)?;
-    let (vectors, used) = match from {
+    success::object(from.dialect(), part.answer)?;
+    let (vectors, used): (Vec<Vec<f64>>, _) = match from {
         Form::OpenAi => {
-            let mut answer = json::from_slice::<OpenAiAnswer>(body).map_err(malformed)?;
+            let mut answer = json::from_slice::<OpenAiAnswer>(part.answer).map_err(malformed)?;
             answer.data.sort_by_key(|vector| vector.index);
-            let vectors: Vec<Vec<f64>> = answer.data.into_iter().map(|vector| vector.embedding).collect();
+            let vectors = answer.data.into_iter().map(|vector| vector.embedding).collect();
             (vectors, answer.usage.map(Usage::from))
         }
         Form::One | Form::Batch => {
-            let answer = json::from_slice::<GeminiAnswer>(body).map_err(malformed)?;
+            let answer = json::from_slice::<GeminiAnswer>(part.answer).map_err(malformed)?;
             let all = answer
                 .embeddings
                 .unwrap_or_default()
@@ -293,18 +367,10 @@ pub fn translate_response(
         }
     };
     // Vectors are matched to inputs by their place: one too few would shift all that follow.
-    if vectors.is_empty() || vectors.len() != inputs(to, request) {
+    if vectors.is_empty() || vectors.len() != inputs(from, part.sent) {
         return Err(ErrorKind::Malformed);
     }
-    let body = match to {
-        Form::OpenAi => openai_answer(vectors, wants_base64(request), used, model),
-        Form::One => json!({ "embedding": { "values": vectors.into_iter().next() } }),
-        Form::Batch => {
-            let vectors: Vec<Value> = vectors.into_iter().map(|values| json!({ "values": values })).collect();
-            json!({ "embeddings": vectors })
-        }
-    };
-    Ok((to_bytes(&body), used))
+    Ok((vectors, used))
 }
 
 /// What is wrong with an answer in the caller's own form that came with a status of success; `None` if it holds vectors.

@@ -15,11 +15,15 @@ fn embedding(from: Form, to: Dialect, usual: &Value, body: &Value) -> String {
     if form == from {
         return "as it came".to_owned();
     }
-    let say = |body: &Value| embeddings::translate_request(from, form, body.to_string().as_bytes(), "m", false);
-    let usual: Value = serde_json::from_slice(&say(usual).unwrap().body).unwrap();
+    let say = |body: &Value| {
+        let divided = embeddings::translate_request(from, form, body.to_string().as_bytes(), "m", false);
+        divided.map(|divided| (divided.first, divided.more.len()))
+    };
+    let usual: Value = serde_json::from_slice(&say(usual).unwrap().0.body).unwrap();
     match say(body) {
         Err(_) => "refused".to_owned(),
-        Ok(sent) => {
+        Ok((_, more)) if more > 0 => format!("carried: in {} requests", more + 1),
+        Ok((sent, _)) => {
             let found = diff::added(&usual, &serde_json::from_slice(&sent.body).unwrap());
             match (found.is_empty(), sent.dropped.is_empty()) {
                 (false, true) => format!("carried: {}", diff::tell(&found)),
@@ -52,6 +56,16 @@ pub(super) fn write(page: &mut String) {
             Form::OpenAi,
             "`input`, several texts",
             field("input", json!(["x", "y"])),
+        ),
+        (
+            Form::OpenAi,
+            "`input`, 205 texts",
+            field("input", json!(vec!["x"; 205])),
+        ),
+        (
+            Form::OpenAi,
+            "`input`, more than 10,000 texts",
+            field("input", json!(vec!["x"; 10_001])),
         ),
         (Form::OpenAi, "`input`, tokens", field("input", json!([1, 2]))),
         (Form::OpenAi, "`dimensions`", field("dimensions", json!(256))),

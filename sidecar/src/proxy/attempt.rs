@@ -40,6 +40,17 @@ use crate::upstream::{Answer, AnswerBody, Fault, Outgoing};
 /// off later than this broke off at work, which may have cost money.
 const IDLE_CLOSE: Duration = Duration::from_secs(1);
 
+const COMPRESSED: &str = "the answer is compressed although no compression was asked for";
+const TOO_LARGE: &str = "the answer is too large to translate";
+
+/// An answer's head, cleaned, and where its body comes from.
+struct Asked {
+    head: response::Parts,
+    body: AnswerBody,
+    /// Whether the body is compressed.
+    encoded: bool,
+}
+
 /// A good answer.
 #[allow(
     clippy::large_enum_variant,
@@ -124,36 +135,18 @@ impl Attempt<'_> {
         let begun_at = pace.now();
         let begun = self.exchange.instant(begun_at);
         let limits = Limits::new(self.upstream.provider.timeouts, begun);
-        let sent = until(
-            self.head_deadline(&limits, begun),
-            &mut false,
-            pin!(self.send(begun_at)),
-        )
-        .await;
-        let now = pace.waited();
-        let answer = match sent {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(fault)) => return Err(self.transport(fault.kind, fault.detail)),
-            Err(_) => {
-                let fault = self.late();
-                return Err(self.transport(fault, format!("no answer within {}", limits.describe(fault))));
-            }
+        let deadline = self.head_deadline(&limits, begun);
+        let asked = match self.ask(&self.prepared.body, deadline, pace).await {
+            Ok(asked) => asked,
+            Err(fault) => return Err(self.unanswered(fault, &limits)),
         };
-
-        let Answer { mut head, body } = answer;
-        self.exchange.head_came(head.status.as_u16(), now - begun_at);
-        let key = self.exchange.key();
-        self.upstream.state.observe(key, &head.headers, now, unix_millis());
-        let encoded = headers::is_encoded(&head.headers);
-        headers::to_caller(&mut head.headers);
-        headers::scrub(&mut head.headers, self.exchange.key());
-        // The version is each connection's own: HTTP/1.0 towards the app would hide a broken answer's missing end.
-        head.version = Version::HTTP_11;
+        let Asked { head, body, encoded } = asked;
+        self.exchange.head_came(head.status.as_u16(), pace.now() - begun_at);
         if !head.status.is_success() {
             return Err(self.refused(head, body, &limits, encoded, pace).await);
         }
         if encoded && !self.prepared.same {
-            return Err(self.malformed("the answer is compressed although no compression was asked for"));
+            return Err(self.malformed(COMPRESSED));
         }
         if self.call.kind == Kind::Generate && self.call.stream {
             let is_stream = headers::is_event_stream(&head.headers) || self.call.array;
@@ -172,6 +165,35 @@ impl Attempt<'_> {
             return Ok(self.pass(head, body, limits, VecDeque::new()));
         }
         self.plain(head, body, limits, encoded, pace).await
+    }
+
+    /// Sends one body and waits for the head of its answer; `Err(None)`: it came too late.
+    async fn ask(&self, body: &Bytes, deadline: Instant, pace: &mut Pace) -> Result<Asked, Option<Fault>> {
+        let sent = until(deadline, &mut false, pin!(self.send(pace.now(), body))).await;
+        let now = pace.waited();
+        let Answer { mut head, body } = match sent {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(fault)) => return Err(Some(fault)),
+            Err(_) => return Err(None),
+        };
+        let key = self.exchange.key();
+        self.upstream.state.observe(key, &head.headers, now, unix_millis());
+        let encoded = headers::is_encoded(&head.headers);
+        headers::to_caller(&mut head.headers);
+        headers::scrub(&mut head.headers, self.exchange.key());
+        // The version is each connection's own: HTTP/1.0 towards the app would hide a broken answer's missing end.
+        head.version = Version::HTTP_11;
+        Ok(Asked { head, body, encoded })
+    }
+
+    fn unanswered(self, fault: Option<Fault>, limits: &Limits) -> Box<Failure> {
+        match fault {
+            Some(fault) => self.transport(fault.kind, fault.detail),
+            None => {
+                let fault = self.late();
+                self.transport(fault, format!("no answer within {}", limits.describe(fault)))
+            }
+        }
     }
 
     fn head_deadline(&self, limits: &Limits, begun: Instant) -> Instant {
@@ -199,23 +221,23 @@ impl Attempt<'_> {
 
     /// Sends the request. An idle connection may turn out to be closed just as the request is written: that says nothing
     /// about the provider, so it is sent once more over a new one, as if it had been so from the start.
-    async fn send(&self, begun: Moment) -> Result<Answer, Fault> {
+    async fn send(&self, begun: Moment, body: &Bytes) -> Result<Answer, Fault> {
         let origin = match &self.upstream.origin {
             Ok(origin) => origin,
             Err(why) => return Err(Fault::new(TransportFault::Tls, why)),
         };
         let connect = self.upstream.provider.timeouts.connect;
-        match origin.send(self.request(), connect).await {
+        match origin.send(self.request(body), connect).await {
             Err(fault) if fault.reused && self.exchange.now() - begun < IDLE_CLOSE => {
                 tracing::debug!(request_id = self.id.as_str(), %fault, "an idle connection was closed; sent anew");
-                origin.send_anew(self.request(), connect).await
+                origin.send_anew(self.request(body), connect).await
             }
             sent => sent,
         }
     }
 
-    fn request(&self) -> Request<Outgoing> {
-        let mut request = Request::new(Outgoing::from(self.prepared.body.clone()));
+    fn request(&self, body: &Bytes) -> Request<Outgoing> {
+        let mut request = Request::new(Outgoing::from(body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.prepared.uri.clone();
         failpoint::hit(&self.call.headers, failpoint::ATTEMPT);
@@ -265,15 +287,12 @@ impl Attempt<'_> {
                 return Ok(self.pass(head, body, limits, held));
             }
             Ok(Taken::NoRoom(_)) => return Err(no_room()),
-            Ok(Taken::Part(_)) => return Err(self.malformed("the answer is too large to translate")),
+            Ok(Taken::Part(_)) => return Err(self.malformed(TOO_LARGE)),
             Err(fault) => return Err(self.transport(fault.kind, fault.detail)),
         };
         let provider = self.prepared.wire;
         if !self.prepared.same {
-            return match self.prepared.say(self.call, &whole, &self.context()) {
-                Ok((body, usage)) => Ok(self.whole(pace.now(), json(head), body, usage)),
-                Err(kind) => Err(self.in_body(kind, &whole)),
-            };
+            return self.translated(head, whole, &limits, pace).await;
         }
         let usage = if encoded {
             None
@@ -290,6 +309,48 @@ impl Attempt<'_> {
             return Err(self.in_body(kind, &whole));
         }
         Ok(self.whole(pace.now(), head, whole, usage))
+    }
+
+    /// A whole answer, said in the caller's dialect once those to the further parts of the request are here too. A part
+    /// that fails fails the attempt: half of the vectors are no answer.
+    async fn translated(
+        self,
+        head: response::Parts,
+        first: Bytes,
+        limits: &Limits,
+        pace: &mut Pace,
+    ) -> Result<Success, Box<Failure>> {
+        let mut answers = vec![first];
+        for part in &self.prepared.more {
+            let asked = match self.ask(part, limits.ends, pace).await {
+                Ok(asked) => asked,
+                Err(fault) => return Err(self.unanswered(fault, limits)),
+            };
+            let Asked {
+                head,
+                mut body,
+                encoded,
+            } = asked;
+            if !head.status.is_success() {
+                return Err(self.refused(head, body, limits, encoded, pace).await);
+            }
+            if encoded {
+                return Err(self.malformed(COMPRESSED));
+            }
+            let from = self.exchange.instant(pace.now());
+            let taken = take(&mut body, limits, ANSWER_TRANSLATED, from, self.exchange.memory()).await;
+            pace.waited();
+            match taken {
+                Ok(Taken::Whole(whole)) => answers.push(whole),
+                Ok(Taken::NoRoom(_)) => return Err(no_room()),
+                Ok(Taken::Part(_)) => return Err(self.malformed(TOO_LARGE)),
+                Err(fault) => return Err(self.transport(fault.kind, fault.detail)),
+            }
+        }
+        match self.prepared.say(self.call, &answers, &self.context()) {
+            Ok((body, usage)) => Ok(self.whole(pace.now(), json(head), body, usage)),
+            Err(kind) => Err(self.in_body(kind, answers.first().map(Bytes::as_ref).unwrap_or_default())),
+        }
     }
 
     fn whole(mut self, now: Moment, head: response::Parts, body: Bytes, usage: Option<Usage>) -> Success {

@@ -1,7 +1,7 @@
 //! Saying a request as one candidate understands it: where it goes, and its body there.
 
 use bowsprit_core::config::Route;
-use bowsprit_core::dialect::embeddings::{self, Form};
+use bowsprit_core::dialect::embeddings::{self, Exchange, Form};
 use bowsprit_core::dialect::{
     AnswerContext, Dialect, RequestError, Target, Usage, count, native_responses, rename_model, translate_request,
     translate_response, with_model, with_usage_option, without_foreign_thoughts,
@@ -22,6 +22,8 @@ pub(super) struct Prepared {
     pub uri: Uri,
     /// The body.
     pub body: Bytes,
+    /// What is sent after it, each once the one before is answered: a request that the provider takes in parts only.
+    pub more: Vec<Bytes>,
     /// Fields that were left out or approximated.
     pub dropped: Vec<String>,
     /// We asked for the usage chunk; the caller did not.
@@ -35,20 +37,27 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Says a whole answer in the caller's dialect. The usage is none where the provider told none.
+    /// Says a whole answer in the caller's dialect: one body for each that was sent. The usage is none where the provider
+    /// told none.
     pub(super) fn say(
         &self,
         call: &Call,
-        answer: &[u8],
+        answers: &[Bytes],
         ctx: &AnswerContext,
     ) -> Result<(Bytes, Option<Usage>), ErrorKind> {
+        let answer = answers.first().map(Bytes::as_ref).unwrap_or_default();
         match call.kind {
             Kind::Generate => {
                 translate_response(self.wire, call.dialect, answer, ctx).map(|(body, usage)| (body, Some(usage)))
             }
             Kind::Embed(form) => {
                 let from = form.at(self.wire).unwrap_or(form);
-                embeddings::translate_response(from, form, answer, &call.body, &call.model)
+                let sent = [&self.body].into_iter().chain(&self.more);
+                let parts: Vec<Exchange<'_>> = sent
+                    .zip(answers)
+                    .map(|(sent, answer)| Exchange { sent, answer })
+                    .collect();
+                embeddings::translate_response(from, form, &parts, &call.body, &call.model)
             }
             Kind::Count => count::translate_response(self.wire, call.dialect, answer).map(|body| (body, None)),
         }
@@ -114,11 +123,12 @@ fn embed(
     if wire == form {
         return passed_on(call, upstream, &wire.path(model), model, provider.dialect);
     }
-    let translated = embeddings::translate_request(form, wire, &call.body, model, drop_unsupported)?;
+    let divided = embeddings::translate_request(form, wire, &call.body, model, drop_unsupported)?;
     Ok(Prepared {
         uri: upstream.uri(&wire.path(model)).ok_or_else(|| no_uri(model))?,
-        body: translated.body,
-        dropped: translated.dropped,
+        body: divided.first.body,
+        more: divided.more,
+        dropped: divided.first.dropped,
         hide_usage: false,
         wire: provider.dialect,
         same: false,
@@ -151,6 +161,7 @@ fn count(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: bool) 
     Ok(Prepared {
         uri: upstream.uri(&path).ok_or_else(|| no_uri(model))?,
         body: translated.body,
+        more: Vec::new(),
         dropped: translated.dropped,
         hide_usage: false,
         wire,
@@ -180,6 +191,7 @@ fn passed_on(
     Ok(Prepared {
         uri: uri.ok_or_else(|| no_uri(model))?,
         body: native.body,
+        more: Vec::new(),
         dropped: native.dropped,
         hide_usage: false,
         wire,
@@ -223,6 +235,7 @@ fn generate(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: boo
             } else {
                 translated.body
             },
+            more: Vec::new(),
             dropped: translated.dropped,
             hide_usage: false,
             wire,
@@ -247,6 +260,7 @@ fn generate(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: boo
     Ok(Prepared {
         uri,
         body,
+        more: Vec::new(),
         dropped,
         hide_usage,
         wire,

@@ -83,6 +83,23 @@ async fn embeddings_go_to_the_provider_that_serves_the_model_whatever_the_caller
 }
 
 #[tokio::test]
+async fn more_embeddings_than_a_batch_takes_are_asked_for_in_parts_within_one_attempt() {
+    let bed = bed_with_embeddings().await;
+    let texts: Vec<String> = (0..250).map(|n| format!("text {n}")).collect();
+    let body = json!({"model": "gemini-embedding-001", "input": texts, "dimensions": 8});
+    let reply = post(&bed, "/v1/embeddings", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let data = reply.json()["data"].as_array().unwrap().clone();
+    assert_eq!((data.len(), count(&bed.gemini)), (250, 3));
+    assert!(data.iter().enumerate().all(|(n, vector)| vector["index"] == n));
+    let (_, last) = asked(&bed.gemini);
+    assert_eq!(last["requests"].as_array().unwrap().len(), 50);
+    assert_eq!(last["requests"][49]["content"]["parts"][0]["text"], "text 249");
+    assert_eq!(bed.family("bowsprit_attempts_total").await, 1.0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
 async fn embeddings_are_never_answered_by_another_model_unless_a_name_says_so() {
     let bed = bed_with_embeddings().await;
     let body = json!({"model": "text-embedding-3-small", "input": "one"});

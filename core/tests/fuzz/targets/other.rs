@@ -1,6 +1,6 @@
 //! Embeddings and token counts, which have their own bodies.
 
-use bowsprit_core::dialect::embeddings::{self, Form};
+use bowsprit_core::dialect::embeddings::{self, Exchange, Form};
 use bowsprit_core::dialect::{Translated, count};
 use serde_json::Value;
 
@@ -14,9 +14,9 @@ pub(crate) fn embeddings(input: &[u8]) {
         for to in FORMS.into_iter().filter(|to| *to != from) {
             for drop_unsupported in [false, true] {
                 match embeddings::translate_request(from, to, input, "the-model", drop_unsupported) {
-                    Ok(translated) => {
-                        whole(&translated);
-                        answered(to, from, &translated.body, input);
+                    Ok(divided) => {
+                        whole(&divided.first);
+                        answered(to, from, &divided.first.body, input);
                     }
                     Err(error) => refused(&error),
                 }
@@ -28,7 +28,8 @@ pub(crate) fn embeddings(input: &[u8]) {
 
 /// An answer that is no answer, and one that is, to whoever asked.
 fn answered(provider: Form, caller: Form, answer: &[u8], request: &[u8]) {
-    if let Ok((body, _)) = embeddings::translate_response(provider, caller, answer, request, "the-model") {
+    let part = Exchange { sent: answer, answer };
+    if let Ok((body, _)) = embeddings::translate_response(provider, caller, &[part], request, "the-model") {
         let _: Value = serde_json::from_slice(&body).expect("a translation is JSON");
     }
 }
