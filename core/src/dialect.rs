@@ -315,6 +315,7 @@ pub fn translate_request(
         Dialect::Gemini => gemini::request_in::decode(&value, &mut dropped),
         Dialect::OpenAiResponses => openai_responses::request_in::decode(&value, &mut dropped),
     }?;
+    mend::answered(&request)?;
     mend::mend(&mut request, to, target, &mut dropped)?;
     if target.drop_unsupported {
         request.forget_missing_tools();

@@ -56,6 +56,7 @@ impl Request {
 pub(super) struct Spelling {
     /// The conversation.
     pub turns: &'static str,
+    pub max_tokens: &'static str,
     pub temperature: &'static str,
     pub top_p: &'static str,
     pub top_k: &'static str,

@@ -4,10 +4,14 @@
 //! refused by its path, so that another candidate is asked.
 
 mod blank;
+mod history;
+mod settings;
 
 use super::at::{Dropped, Kept};
-use super::common::{Format, Part, Request, Role};
+use super::common::{Format, Part, Request, Role, Tool, safe_id};
 use super::{Dialect, RequestError, Target, media, schema};
+
+pub(super) use history::answered;
 
 /// Mends a request for `to`.
 ///
@@ -19,6 +23,8 @@ pub(super) fn mend(
     target: &Target<'_>,
     dropped: &mut Dropped,
 ) -> Result<(), RequestError> {
+    settings::mend(request, to, dropped)?;
+    history::mend(request, to)?;
     for turn in &mut request.turns {
         turn.parts = judged(std::mem::take(&mut turn.parts), turn.role, to, dropped)?;
     }
@@ -49,8 +55,13 @@ fn judged(parts: Vec<Part>, role: Role, to: Dialect, dropped: &mut Dropped) -> R
 }
 
 fn tools(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<(), RequestError> {
-    let mut kept = Vec::with_capacity(request.tools.len());
+    let mut kept: Vec<Tool> = Vec::with_capacity(request.tools.len());
     for mut tool in std::mem::take(&mut request.tools) {
+        // Lists that are put together from several places say some twice; the first is kept.
+        if to != Dialect::OpenAiChat && kept.iter().any(|kept| kept.name == tool.name) {
+            dropped.note(&tool.path);
+            continue;
+        }
         // Only one of them must be told that there are no arguments.
         if tool.schema.is_none() && to != Dialect::AnthropicMessages {
             kept.push(tool);
@@ -68,9 +79,15 @@ fn tools(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<()
     Ok(())
 }
 
+/// Letters of a format's name that `OpenAI` takes.
+const MAX_NAME: usize = 64;
+
 fn format(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<(), RequestError> {
     let Some(Format::JsonSchema {
-        schema, strict, path, ..
+        name,
+        schema,
+        strict,
+        path,
     }) = &mut request.format
     else {
         return Ok(());
@@ -81,6 +98,7 @@ fn format(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<(
         request.format = Some(Format::JsonObject);
         return Ok(());
     }
+    *name = name.take().map(|name| safe_id(&name).chars().take(MAX_NAME).collect());
     match schema::for_answer(to, schema, strict, path, dropped) {
         Ok(adapted) => *schema = adapted,
         Err(refusal) => {

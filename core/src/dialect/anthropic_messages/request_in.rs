@@ -38,6 +38,7 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 const SPELLED: Spelling = Spelling {
+    max_tokens: "max_tokens",
     turns: "messages",
     temperature: "temperature",
     top_p: "top_p",

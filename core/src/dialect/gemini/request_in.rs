@@ -14,6 +14,7 @@ use super::super::{RequestError, schema};
 use super::schema::to_json_schema;
 
 const SPELLED: Spelling = Spelling {
+    max_tokens: "generationConfig.maxOutputTokens",
     turns: "contents",
     temperature: "generationConfig.temperature",
     top_p: "generationConfig.topP",

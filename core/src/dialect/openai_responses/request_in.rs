@@ -49,6 +49,7 @@ const STORED: &[(&str, &str)] = &[
 ];
 
 const SPELLED: Spelling = Spelling {
+    max_tokens: "max_output_tokens",
     turns: "input",
     temperature: "temperature",
     top_p: "top_p",
