@@ -45,6 +45,18 @@ completions, and the OpenAI column tells of these.) Where they differ, the reque
   where the cell says *or dropped*.
 
 Nothing is left out without a word: the test behind this page fails if a field neither arrives nor is named.
+
+## Values
+What is carried keeps its value, in requests, answers and streams alike:
+
+- a number arrives as it was written, digit by digit: integers of any size, `0.7000000000000001`, `1e400`, `-0`, `1.10`. Only
+  where a bound or another unit makes this proxy reckon with it (a `temperature` above 1 for Anthropic, vectors scaled to
+  length 1) is it another;
+- the members of an object keep their order. Of a repeated name the last value wins, at the place of the first, as in Python
+  and JavaScript; a repeated field of the request itself that routing reads (`model`, `stream`, `max_tokens`) is refused;
+- a text keeps every character, `\\u0000` among them. Half a surrogate pair (`\\ud83d` alone) is no character: it joins with
+  its other half, also across two fragments of a stream, and is U+FFFD where there is none. It is never an error. Between equal
+  dialects it passes as it came.
 ";
 
 const FOOT: &str = "

@@ -10,7 +10,7 @@
 //! `OpenAI` caller gets them scaled to length 1. `Gemini` counts no tokens for its older embedding models: `usage` is 0
 //! then.
 
-use crate::json::{self, Map, Value, json};
+use crate::json::{self, Map, Number, Value, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -284,7 +284,7 @@ struct OpenAiAnswer {
 struct OpenAiVector {
     #[serde(default)]
     index: usize,
-    embedding: Vec<f64>,
+    embedding: Vec<Number>,
 }
 
 #[derive(Deserialize)]
@@ -297,7 +297,7 @@ struct GeminiAnswer {
 
 #[derive(Deserialize)]
 struct GeminiVector {
-    values: Vec<f64>,
+    values: Vec<Number>,
 }
 
 /// A part of a request as it was sent, and what was answered.
@@ -343,10 +343,10 @@ pub fn translate_response(
     Ok((to_bytes(&body), used))
 }
 
-fn read_answer(from: Form, part: &Exchange<'_>) -> Result<(Vec<Vec<f64>>, Option<Usage>), ErrorKind> {
+fn read_answer(from: Form, part: &Exchange<'_>) -> Result<(Vec<Vec<Number>>, Option<Usage>), ErrorKind> {
     let malformed = |_| ErrorKind::Malformed;
     success::object(from.dialect(), part.answer)?;
-    let (vectors, used): (Vec<Vec<f64>>, _) = match from {
+    let (vectors, used): (Vec<Vec<Number>>, _) = match from {
         Form::OpenAi => {
             let mut answer = json::from_slice::<OpenAiAnswer>(part.answer).map_err(malformed)?;
             answer.data.sort_by_key(|vector| vector.index);
@@ -414,13 +414,17 @@ fn wants_base64(request: &[u8]) -> bool {
     json::from_slice::<Request>(request).is_ok_and(|request| request.encoding_format.as_deref() == Some("base64"))
 }
 
-fn openai_answer(vectors: Vec<Vec<f64>>, base64: bool, used: Option<Usage>, model: &str) -> Value {
+fn openai_answer(vectors: Vec<Vec<Number>>, base64: bool, used: Option<Usage>, model: &str) -> Value {
     let data: Vec<Value> = vectors
         .into_iter()
         .enumerate()
-        .map(|(index, mut vector)| {
-            to_unit_length(&mut vector);
-            let embedding = if base64 { encode(&vector).into() } else { json!(vector) };
+        .map(|(index, vector)| {
+            let scaled = unit_length(&vector);
+            let embedding = if base64 {
+                encode(&scaled.unwrap_or_else(|| floats(&vector))).into()
+            } else {
+                scaled.map_or_else(|| json!(vector), |scaled| json!(scaled))
+            };
             json!({ "object": "embedding", "index": index, "embedding": embedding })
         })
         .collect();
@@ -433,14 +437,17 @@ fn openai_answer(vectors: Vec<Vec<f64>>, base64: bool, used: Option<Usage>, mode
     })
 }
 
-/// Leaves alone what is as long as 32-bit numbers allow to tell, and what has no direction.
-fn to_unit_length(vector: &mut [f64]) {
-    let length = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
-    if length > 0.0 && (length - 1.0).abs() > 1e-4 {
-        for value in vector {
-            *value /= length;
-        }
-    }
+fn floats(vector: &[Number]) -> Vec<f64> {
+    vector.iter().map(|value| value.as_f64().unwrap_or_default()).collect()
+}
+
+/// None for what is as long as 32-bit numbers allow to tell, and so stays as it was written, and for what has no
+/// direction.
+fn unit_length(vector: &[Number]) -> Option<Vec<f64>> {
+    let values = floats(vector);
+    let length = values.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let scaled = length > 0.0 && length.is_finite() && (length - 1.0).abs() > 1e-4;
+    scaled.then(|| values.iter().map(|value| value / length).collect())
 }
 
 /// Little-endian 32-bit floats.

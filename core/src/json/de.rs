@@ -9,7 +9,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::reader::{DEPTH, Reader};
-use super::{Error, Text, Value};
+use super::{Error, Number, Text, Value};
 
 /// Reads a document into a type.
 ///
@@ -73,6 +73,13 @@ impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Raw::deserialize(deserializer)?;
         super::parse(raw.get().as_bytes()).map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Raw::deserialize(deserializer)?;
+        Number::parse(raw.get()).ok_or_else(|| de::Error::custom("invalid type: expected a number"))
     }
 }
 

@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods)] // the seed is printed, and read from the environment
 
 mod model_name;
+mod number;
 mod schema;
 mod seeded;
 mod stop;
