@@ -11,8 +11,11 @@
 //! # What cannot be carried
 //! Never silently. A field that would change what is asked or what the caller reads is refused with
 //! [`Code::ValUnsupported`] and its path: audio, `n` above 1 and `logprobs` for Anthropic, more stop sequences than the
-//! target takes, `web_search_options` and server-side tools, custom (free text) tools, uploaded file ids, cached contents.
-//! Where [`Target::drop_unsupported`] says so, what leaves a request that makes sense is left out and listed instead.
+//! target takes, uploaded file ids, cached contents. Where [`Target::on_unsupported`] says `Drop`, what leaves a request
+//! that makes sense is left out and listed instead.
+//!
+//! A tool that the target cannot run is left out and listed where the model was free to choose (`hosted`); custom tools,
+//! namespaces and names outside the target's alphabet are mapped both ways (`tool_names`).
 //!
 //! What only loses a hint is left out or approximated and listed in [`Translated::dropped`], by the path of the
 //! caller's field:
@@ -55,6 +58,7 @@ mod error;
 mod foreign;
 mod gemini;
 mod halves;
+mod hosted;
 mod logprobs;
 mod media;
 mod mend;
@@ -65,11 +69,14 @@ pub mod sse;
 mod stream;
 mod success;
 mod thinking;
+mod tool_calls;
+mod tool_names;
 mod usage;
 mod watch;
 
 use std::fmt;
 
+use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
 
 use crate::fault::{Code, ErrorKind};
@@ -80,6 +87,7 @@ pub use foreign::without_foreign_thoughts;
 pub use openai_responses::{Echo, native_responses};
 pub use stream::{Pushed, Stream, StreamError};
 pub use success::{answer_problem, success_error};
+pub use tool_names::ToolNames;
 pub use usage::{Usage, usage};
 
 /// An API that callers and providers speak.
@@ -207,13 +215,14 @@ pub struct Target<'a> {
     pub safety: &'a [(String, String)],
     /// Whether the caller wants a stream.
     pub stream: bool,
-    /// Whether what would be refused as `VAL_UNSUPPORTED` is left out instead, and listed, where the rest still makes
-    /// sense (ModelRoute `onUnsupported: Drop`).
-    pub drop_unsupported: bool,
+    /// ModelRoute `onUnsupported`. `Drop`: what would be refused as `VAL_UNSUPPORTED` is left out instead, and listed, where
+    /// the rest still makes sense. Unset: only tools that the provider cannot run, where the model was free to choose, and
+    /// what a history merely informs of. `Refuse`: these are refused too.
+    pub on_unsupported: Option<OnUnsupported>,
 }
 
 /// A request in the provider's dialect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Translated {
     /// The body to send.
     pub body: Bytes,
@@ -221,6 +230,10 @@ pub struct Translated {
     pub dropped: Vec<String>,
     /// Whether the caller asked to read the model's thoughts; for [`AnswerContext::show_thoughts`].
     pub show_thoughts: bool,
+    /// Of `dropped`, how many are tools that the provider cannot run.
+    pub tools_left_out: u32,
+    /// What the provider calls the caller's tools; for [`AnswerContext::tools`].
+    pub tools: ToolNames,
 }
 
 /// What the answer must be labelled with.
@@ -237,6 +250,8 @@ pub struct AnswerContext {
     /// Whether the caller wants to read thoughts ([`Translated::show_thoughts`]). `Anthropic` callers get none
     /// otherwise: their API gives none unasked, and programs rely on a text to come first.
     pub show_thoughts: bool,
+    /// What the provider calls the caller's tools ([`Translated::tools`]).
+    pub tools: ToolNames,
     /// What a Responses answer repeats of its request.
     pub echo: Echo,
 }
@@ -308,7 +323,7 @@ pub fn translate_request(
     target: &Target<'_>,
 ) -> Result<Translated, RequestError> {
     let value = at::parse_body(body)?;
-    let mut dropped = at::Dropped::new(target.drop_unsupported);
+    let mut dropped = at::Dropped::new(target.on_unsupported);
     let mut request = match from {
         Dialect::OpenAiChat => openai_chat::request_in::decode(&value, &mut dropped),
         Dialect::AnthropicMessages => anthropic_messages::request_in::decode(&value, &mut dropped),
@@ -317,9 +332,7 @@ pub fn translate_request(
     }?;
     mend::answered(&request)?;
     mend::mend(&mut request, to, target, &mut dropped)?;
-    if target.drop_unsupported {
-        request.forget_missing_tools();
-    }
+    let tools = settle_tools(&mut request, to, target, &mut dropped)?;
     let show_thoughts = request.show_thoughts;
     let encoded = match to {
         Dialect::OpenAiChat => openai_chat::request_out::encode(request, target, &mut dropped),
@@ -329,9 +342,25 @@ pub fn translate_request(
     }?;
     Ok(Translated {
         body: common::to_bytes(&encoded),
-        dropped: dropped.into_vec(),
         show_thoughts,
+        tools_left_out: dropped.tools(),
+        tools,
+        dropped: dropped.into_vec(),
     })
+}
+
+/// Decides which tools the provider is told of, and under which names.
+fn settle_tools(
+    request: &mut common::Request,
+    provider: Dialect,
+    target: &Target<'_>,
+    dropped: &mut at::Dropped,
+) -> Result<ToolNames, RequestError> {
+    hosted::settle(request, provider, target, dropped)?;
+    if target.on_unsupported == Some(OnUnsupported::Drop) {
+        request.forget_missing_tools();
+    }
+    Ok(ToolNames::give(request, provider))
 }
 
 /// Says the provider's whole answer in the caller's dialect.
@@ -354,6 +383,7 @@ pub fn translate_response(
     for choice in &mut answer.choices {
         ending::judge(choice)?;
     }
+    ctx.tools.give_back(&mut answer);
     let usage = answer.usage.unwrap_or_default();
     let encoded = match to {
         Dialect::OpenAiChat => common::to_bytes(&openai_chat::answer::encode(&answer, ctx)),

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use bowsprit_core::dialect::embeddings::{self, Exchange, Form};
 use bowsprit_core::dialect::{Dialect, RequestError, Target, count, rename_model};
 use bowsprit_core::fault::{Code, ErrorKind};
+use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -18,12 +19,12 @@ use serde_json::{Value, json};
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi, OpenAiResponses as Responses};
 
 fn embed(from: Form, to: Form, body: &Value) -> Result<(Value, Vec<String>), RequestError> {
-    let translated = embeddings::translate_request(from, to, body.to_string().as_bytes(), "m-2", false)?.first;
+    let translated = embeddings::translate_request(from, to, body.to_string().as_bytes(), "m-2", None)?.first;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
 }
 
 fn vectors(from: Form, to: Form, answer: &Value, request: &Value) -> Result<(Value, Option<u64>), ErrorKind> {
-    let sent = embeddings::translate_request(to, from, request.to_string().as_bytes(), "m-2", false).unwrap();
+    let sent = embeddings::translate_request(to, from, request.to_string().as_bytes(), "m-2", None).unwrap();
     let (answer, request) = (answer.to_string(), request.to_string());
     let part = Exchange {
         sent: &sent.first.body,
@@ -223,7 +224,7 @@ fn an_answer_with_a_vector_too_few_is_no_answer() {
 fn more_inputs_than_a_batch_takes_are_asked_for_in_parts_and_put_together_in_order() {
     let texts: Vec<String> = (0..205).map(|n| format!("text {n}")).collect();
     let request = json!({"model": "m", "input": texts, "dimensions": 2}).to_string();
-    let divided = embeddings::translate_request(Form::OpenAi, Form::Batch, request.as_bytes(), "m-2", false).unwrap();
+    let divided = embeddings::translate_request(Form::OpenAi, Form::Batch, request.as_bytes(), "m-2", None).unwrap();
     let bodies: Vec<&Bytes> = [&divided.first.body].into_iter().chain(&divided.more).collect();
     let sent: Vec<Value> = bodies
         .iter()
@@ -280,7 +281,7 @@ fn more_inputs_than_a_batch_takes_are_asked_for_in_parts_and_put_together_in_ord
 fn long_inputs_are_parted_before_openai_counts_too_many_tokens() {
     let request = |n: usize| json!({"content": {"parts": [{"text": "x".repeat(n)}]}});
     let batch = json!({"requests": [request(300_000), request(300_000), request(1), request(599_999)]}).to_string();
-    let divided = embeddings::translate_request(Form::Batch, Form::OpenAi, batch.as_bytes(), "m-2", false).unwrap();
+    let divided = embeddings::translate_request(Form::Batch, Form::OpenAi, batch.as_bytes(), "m-2", None).unwrap();
     let inputs = |body: &Bytes| {
         serde_json::from_slice::<Value>(body).unwrap()["input"]
             .as_array()
@@ -297,7 +298,7 @@ fn target(model: &str) -> Target<'_> {
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
-        drop_unsupported: false,
+        on_unsupported: None,
     }
 }
 
@@ -414,7 +415,7 @@ proptest! {
         for body in [body.as_slice(), structured.as_bytes()] {
             for from in [Form::OpenAi, Form::One, Form::Batch] {
                 for to in [Form::OpenAi, Form::Batch] {
-                    let _ = embeddings::translate_request(from, to, body, "m", true);
+                    let _ = embeddings::translate_request(from, to, body, "m", Some(OnUnsupported::Drop));
                     let _ = embeddings::translate_response(from, to, &[Exchange { sent: body, answer: body }], body, "m");
                 }
             }

@@ -12,6 +12,7 @@ use bowsprit_core::dialect::{
     native_responses, peek, translate_request, translate_response, with_model,
 };
 use bowsprit_core::fault::Code;
+use bowsprit_crds::model_route::OnUnsupported;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -32,7 +33,7 @@ fn translate_how(to: Dialect, body: &Value, drop_unsupported: bool) -> Result<(V
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
-        drop_unsupported,
+        on_unsupported: drop_unsupported.then_some(OnUnsupported::Drop),
     };
     let translated = translate_request(Responses, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
@@ -54,6 +55,7 @@ fn ctx(request: &Value) -> AnswerContext {
         include_usage: false,
         show_thoughts: true,
         echo: Echo::of(Responses, request.to_string().as_bytes()),
+        ..AnswerContext::default()
     }
 }
 
@@ -95,25 +97,26 @@ fn what_only_openai_can_do_is_refused_with_its_path_and_a_remedy() {
         (json!({"conversation": {"id": "conv_1"}}), "conversation"),
         (json!({"prompt": {"id": "pmpt_1"}}), "prompt"),
         (json!({"background": true}), "background"),
-        (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
         (
-            json!({"tools": [{"type": "function", "name": "a"}, {"type": "file_search", "vector_store_ids": []}]}),
+            json!({"tools": [{"type": "function", "name": "a"}, {"type": "file_search", "vector_store_ids": []}],
+                "tool_choice": {"type": "file_search"}}),
             "tools[1].type",
         ),
         (
-            json!({"tools": [{"type": "code_interpreter", "container": "c"}]}),
+            json!({"tools": [{"type": "code_interpreter", "container": "c"}], "tool_choice": "required"}),
             "tools[0].type",
         ),
         (
-            json!({"tools": [{"type": "mcp", "server_label": "s"}]}),
+            json!({"tools": [{"type": "mcp", "server_label": "s"}], "tool_choice": {"type": "mcp", "server_label": "s"}}),
             "tools[0].type",
         ),
-        (json!({"tools": [{"type": "computer_use_preview"}]}), "tools[0].type"),
-        (json!({"tools": [{"type": "custom", "name": "c"}]}), "tools[0].type"),
-        (json!({"tool_choice": {"type": "web_search"}}), "tool_choice.type"),
+        (json!({"tool_choice": {"type": "image_generation"}}), "tool_choice"),
         (item(json!({"type": "item_reference", "id": "msg_1"})), "input[1]"),
         (item(json!({"id": "msg_1"})), "input[1]"),
-        (item(json!({"type": "web_search_call", "id": "ws_1"})), "input[1].type"),
+        (
+            item(json!({"type": "local_shell_call", "id": "ls_1", "call_id": "c1", "action": {}})),
+            "input[1].type",
+        ),
         (
             item(json!({"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]})),
             "input[1].content[0].file_id",
@@ -144,8 +147,8 @@ fn what_only_openai_can_do_is_refused_with_its_path_and_a_remedy() {
 fn what_makes_sense_without_is_left_out_where_the_route_says_so() {
     let extra = json!({
         "background": true,
-        "tools": [{"type": "web_search"}, {"type": "function", "name": "tide"}],
-        "tool_choice": {"type": "web_search"},
+        "tools": [{"type": "file_search"}, {"type": "function", "name": "tide"}],
+        "tool_choice": {"type": "file_search"},
         "include": ["message.output_text.logprobs"],
         "input": [
             {"role": "user", "content": [{"type": "input_audio"}, {"type": "input_text", "text": "x"}]},
@@ -165,7 +168,7 @@ fn what_makes_sense_without_is_left_out_where_the_route_says_so() {
             "input[0].content[0].type",
             "input[1].type",
             "tools[0].type",
-            "tool_choice.type",
+            "tool_choice",
             "include"
         ]
     );

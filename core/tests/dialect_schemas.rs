@@ -24,7 +24,7 @@ fn send(from: Dialect, to: Dialect, body: &Value, drop: bool) -> Result<(Value, 
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
-        drop_unsupported: drop,
+        on_unsupported: drop.then_some(bowsprit_crds::model_route::OnUnsupported::Drop),
     };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))

@@ -99,6 +99,7 @@ fn ctx() -> AnswerContext {
             Dialect::OpenAiResponses,
             br#"{"model":"asked-for","input":"Ahoy?","temperature":0.5}"#,
         ),
+        ..AnswerContext::default()
     }
 }
 

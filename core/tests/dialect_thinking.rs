@@ -22,7 +22,7 @@ fn send(from: Dialect, to: Dialect, model: &str, body: &Value) -> (Value, Vec<St
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
-        drop_unsupported: false,
+        on_unsupported: None,
     };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target).unwrap();
     (serde_json::from_slice(&translated.body).unwrap(), translated.dropped)
@@ -235,7 +235,7 @@ fn openai_models_get_the_nearest_effort_they_know_and_no_sampling_they_refuse() 
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
-        drop_unsupported: false,
+        on_unsupported: None,
     };
     let error = translate_request(Anthropic, OpenAi, stop.as_bytes(), &target).unwrap_err();
     assert_eq!(error.path, "stop_sequences");

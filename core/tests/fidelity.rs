@@ -44,6 +44,13 @@ completions, and the OpenAI column tells of these.) Where they differ, the reque
   caller reads. Other candidates that can carry it are tried first. A ModelRoute with `onUnsupported: Drop` drops instead,
   where the cell says *or dropped*.
 
+A tool that the provider cannot run (search of files, code, a computer, a shell, remote MCP, any kind that nobody here knows) is
+dropped where the model was free to choose, and refused where the choice of tools forces it; so is what a history only
+informs of. With `onUnsupported: Refuse` both are refused. Web search goes to the provider's own search where that keeps
+within the bounds that the caller sets. A custom tool, which takes free text, becomes a function of one string, and its calls
+come back as custom calls; a namespace's functions get names of their own, and come back with their namespace; a name that the
+provider does not take gets another one there, and comes back as it was ([ADR 16](adr/0016-tools-that-a-provider-cannot-run.md)).
+
 Nothing is left out without a word: the test behind this page fails if a field neither arrives nor is named.
 
 ## Values

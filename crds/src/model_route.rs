@@ -58,9 +58,11 @@ pub struct ModelRouteSpec {
     #[cfg_attr(feature = "schema", schemars(length(max = 20)))]
     pub fallback: Vec<RouteTarget>,
 
-    /// What happens to fields of a request that the answering provider has no word for.
-    #[serde(default)]
-    pub on_unsupported: OnUnsupported,
+    /// What happens to fields of a request that the answering provider has no word for. Unset: the request is refused with a
+    /// 400 that names the field; what is left out and named in the header `x-bowsprit-warning` instead is a mere hint, a tool
+    /// that the provider cannot run where the model was free not to use it, and what a history only informs of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_unsupported: Option<OnUnsupported>,
 
     /// What happens when an answer breaks off after it began.
     #[serde(default)]
@@ -132,12 +134,11 @@ impl WeightedTarget {
 }
 
 /// What happens to fields of a request that the answering provider has no word for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnUnsupported {
-    /// The request is refused with a 400 that names the field; a mere hint is left out and named in the header
-    /// `x-bowsprit-warning`.
-    #[default]
+    /// The request is refused with a 400 that names the field, a tool that the provider cannot run included; a mere hint is
+    /// left out and named in the header `x-bowsprit-warning`.
     Refuse,
     /// The field is dropped and named in the header `x-bowsprit-warning`. What would be nonsense without it (a message
     /// of nothing but audio, a cached content) is refused all the same.

@@ -18,7 +18,7 @@ pub struct Route {
     /// Who is tried when every target failed.
     pub fallback: Vec<Target>,
     /// What happens to fields that cannot be carried.
-    pub on_unsupported: OnUnsupported,
+    pub on_unsupported: Option<OnUnsupported>,
     /// When a second target is asked beside the first.
     pub hedge: Option<hedge::Settings>,
     /// What happens when an answer breaks off.

@@ -2,6 +2,8 @@
 
 use crate::json::{self, Map, Number, Value};
 
+use bowsprit_crds::model_route::OnUnsupported;
+
 use super::RequestError;
 use crate::fault::Code;
 
@@ -10,29 +12,54 @@ use crate::fault::Code;
 #[derive(Debug, Default)]
 pub(super) struct Dropped {
     paths: Vec<String>,
-    /// [`super::Target::drop_unsupported`].
-    instead_of_refusing: bool,
+    /// Of which so many are tools that the chosen provider cannot run.
+    tools: u32,
+    /// [`super::Target::on_unsupported`].
+    rule: Option<OnUnsupported>,
 }
 
 impl Dropped {
     /// More than any honest request drops; what comes beyond is summed up as "…".
     const MAX: usize = 32;
 
-    pub(super) fn new(instead_of_refusing: bool) -> Self {
+    pub(super) fn new(rule: Option<OnUnsupported>) -> Self {
         Self {
             paths: Vec::new(),
-            instead_of_refusing,
+            tools: 0,
+            rule,
         }
     }
 
     /// What would be refused as unsupported and makes sense without: left out and listed, where the route says so.
     pub(super) fn leave_out(&mut self, refusal: RequestError) -> Result<(), RequestError> {
-        if self.instead_of_refusing && refusal.code == Code::ValUnsupported {
+        if self.rule == Some(OnUnsupported::Drop) && refusal.code == Code::ValUnsupported {
             self.note(refusal.path);
             Ok(())
         } else {
             Err(refusal)
         }
+    }
+
+    /// As [`Self::leave_out`], of a tool.
+    pub(super) fn leave_out_tool(&mut self, refusal: RequestError) -> Result<(), RequestError> {
+        self.leave_out(refusal)?;
+        self.tools += 1;
+        Ok(())
+    }
+
+    /// A tool that the chosen provider cannot run, and that the model was free not to use.
+    pub(super) fn note_tool(&mut self, path: &str) {
+        self.tools += 1;
+        self.note(path);
+    }
+
+    /// What only informs the provider that made it: left out and listed, unless the route refuses all that is left out.
+    pub(super) fn leave_out_hint(&mut self, refusal: RequestError) -> Result<(), RequestError> {
+        if self.rule == Some(OnUnsupported::Refuse) {
+            return Err(refusal);
+        }
+        self.note(refusal.path);
+        Ok(())
     }
 
     pub(super) fn note(&mut self, path: impl Into<String>) {
@@ -49,6 +76,11 @@ impl Dropped {
         if present {
             self.note(path);
         }
+    }
+
+    /// Tools that were left out so far.
+    pub(super) fn tools(&self) -> u32 {
+        self.tools
     }
 
     pub(super) fn into_vec(self) -> Vec<String> {
@@ -80,6 +112,18 @@ impl<T> Kept<T> {
             }
         }
         Ok(())
+    }
+
+    /// As [`Self::take`], of what may turn out to be nothing to carry.
+    pub(super) fn take_some(
+        &mut self,
+        item: Result<Option<T>, RequestError>,
+        dropped: &mut Dropped,
+    ) -> Result<(), RequestError> {
+        match item.transpose() {
+            Some(item) => self.take(item, dropped),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn last(&self) -> Option<&T> {

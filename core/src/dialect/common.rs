@@ -4,8 +4,10 @@ use crate::json::{self, Map, Number, Text, Value};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::at::Dropped;
+use super::at::{At, Dropped};
 use super::data_url::data_url;
+use super::hosted::{Hosted, WebSearch};
+use super::tool_names::ToolName;
 use super::{RequestError, Usage};
 
 /// A request as all dialects can say it.
@@ -16,6 +18,10 @@ pub(super) struct Request {
     pub cached_system: Vec<(usize, CachePoint)>,
     pub turns: Vec<Turn>,
     pub tools: Vec<Tool>,
+    /// Tools that the caller's provider would run; none once [`super::hosted::settle`] has decided about them.
+    pub hosted: Vec<Hosted>,
+    /// The search that the chosen provider is to offer its model.
+    pub search: Option<WebSearch>,
     pub tool_choice: Option<ToolChoice>,
     /// `Some(false)`: at most one tool call per answer.
     pub parallel_tools: Option<bool>,
@@ -43,7 +49,7 @@ impl Request {
     /// A choice of tools that were left out is none.
     pub(super) fn forget_missing_tools(&mut self) {
         if let Some(ToolChoice::Only { names, .. }) = &mut self.tool_choice {
-            names.retain(|name| self.tools.iter().any(|tool| tool.name == *name));
+            names.retain(|name| name.is_hosted() || self.tools.iter().any(|tool| tool.name == *name));
             if names.is_empty() {
                 self.tool_choice = None;
             }
@@ -70,6 +76,7 @@ pub(super) struct Spelling {
     pub thinking: &'static str,
     pub user: &'static str,
     pub parallel_tools: &'static str,
+    pub tool_choice: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +130,8 @@ pub(super) enum MediaSource {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ToolCall {
     pub id: String,
-    pub name: String,
+    pub name: ToolName,
+    /// An object; of a custom tool's call in an answer, the text.
     pub input: Value,
     /// `Gemini`'s thought signature.
     pub signature: Option<String>,
@@ -132,7 +140,7 @@ pub(super) struct ToolCall {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ToolResult {
     pub id: String,
-    pub name: String,
+    pub name: ToolName,
     /// Text and media only.
     pub parts: Vec<Part>,
     pub is_error: bool,
@@ -150,7 +158,7 @@ pub(super) struct Thought {
 
 #[derive(Debug)]
 pub(super) struct Tool {
-    pub name: String,
+    pub name: ToolName,
     pub description: Option<String>,
     /// JSON Schema of the arguments.
     pub schema: Option<Value>,
@@ -165,7 +173,7 @@ pub(super) enum ToolChoice {
     Required,
     /// Only these; `required`: one of them must be called.
     Only {
-        names: Vec<String>,
+        names: Vec<ToolName>,
         required: bool,
     },
 }
@@ -272,9 +280,10 @@ pub(super) enum Event {
         choice: u32,
         index: u32,
         id: String,
-        name: String,
+        name: ToolName,
         signature: Option<String>,
     },
+    /// Of a function; of a custom tool, its text.
     CallArguments {
         choice: u32,
         index: u32,
@@ -312,6 +321,9 @@ pub(super) fn push_turn(turns: &mut Vec<Turn>, role: Role, parts: Vec<Part>) {
     }
 }
 
+/// The key under which arguments stand that are no JSON object.
+pub(super) const RAW_ARGUMENTS: &str = "_raw_arguments";
+
 /// A tool call's arguments as the object that two of three dialects want; nothing and null are an empty one. Models do
 /// write broken JSON: what does not parse is kept as text under one key, so that the provider and the reader still see it.
 pub(super) fn arguments(text: &str) -> Value {
@@ -320,7 +332,7 @@ pub(super) fn arguments(text: &str) -> Value {
     }
     match json::parse(text.as_bytes()) {
         Ok(Value::Object(map)) => Value::Object(map),
-        _ => json::json!({ "_raw_arguments": text }),
+        _ => json::json!({ RAW_ARGUMENTS: text }),
     }
 }
 
@@ -400,8 +412,24 @@ pub(super) fn mime_of_url(url: &str) -> Option<&'static str> {
 }
 
 /// Keeps the tools that a restricting choice allows; for targets that cannot restrict by name.
-pub(super) fn keep_only(tools: &mut Vec<Tool>, names: &[String]) {
+pub(super) fn keep_only(tools: &mut Vec<Tool>, names: &[ToolName]) {
     tools.retain(|tool| names.contains(&tool.name));
+}
+
+/// A part of a kind that this proxy does not know. In what the assistant said, one without text of its own informs of how
+/// it came about (a thought, a reference), and is left out; anything else is part of the conversation.
+pub(super) fn assistant_hint(
+    part: &At<'_>,
+    kind: &str,
+    role: Role,
+    refusal: RequestError,
+    dropped: &mut Dropped,
+) -> Result<Option<Part>, RequestError> {
+    let thought = matches!(kind, "reasoning_text" | "summary_text" | "reasoning" | "thinking");
+    if role == Role::Assistant && (thought || part.get("text").is_none()) {
+        return dropped.leave_out_hint(refusal).map(|()| None);
+    }
+    Err(refusal)
 }
 
 /// A compact JSON text of a value.

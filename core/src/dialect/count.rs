@@ -52,8 +52,9 @@ pub fn translate_request(
     target: &Target<'_>,
 ) -> Result<Translated, RequestError> {
     let value = parse_body(body)?;
-    let mut dropped = Dropped::new(target.drop_unsupported);
+    let mut dropped = Dropped::new(target.on_unsupported);
     let mut request = decode(from, &value, &mut dropped)?;
+    super::settle_tools(&mut request, to, target, &mut dropped)?;
     keep_what_counts(&mut request);
     mend(&mut request, to, target, &mut dropped)?;
     let body = match to {
@@ -83,8 +84,9 @@ pub fn translate_request(
     };
     Ok(Translated {
         body: to_bytes(&body),
+        tools_left_out: dropped.tools(),
         dropped: dropped.into_vec(),
-        show_thoughts: false,
+        ..Translated::default()
     })
 }
 
@@ -109,6 +111,7 @@ fn keep_what_counts(request: &mut Request) {
         system,
         turns,
         tools,
+        search,
         tool_choice,
         spelled,
         ..
@@ -117,6 +120,7 @@ fn keep_what_counts(request: &mut Request) {
         system,
         turns,
         tools,
+        search,
         tool_choice,
         spelled,
         choices: 1,

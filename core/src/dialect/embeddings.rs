@@ -13,6 +13,7 @@
 use crate::json::{self, Map, Number, Value, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -95,11 +96,11 @@ pub fn translate_request(
     to: Form,
     body: &[u8],
     model: &str,
-    drop_unsupported: bool,
+    on_unsupported: Option<OnUnsupported>,
 ) -> Result<Divided, RequestError> {
     let value = parse_body(body)?;
     let root = At::root(&value);
-    let mut dropped = Dropped::new(drop_unsupported);
+    let mut dropped = Dropped::new(on_unsupported);
     let asked = match from {
         Form::OpenAi => from_openai(&root, &mut dropped)?,
         Form::One => {
@@ -128,7 +129,7 @@ pub fn translate_request(
         first: Translated {
             body: bodies.next().unwrap_or_default(),
             dropped: dropped.into_vec(),
-            show_thoughts: false,
+            ..Translated::default()
         },
         more: bodies.collect(),
     })

@@ -109,8 +109,7 @@ pub(super) fn gemini_signature(signature: Option<&str>) -> Option<String> {
 pub fn without_foreign_thoughts(dialect: Dialect, model: &str, body: &Bytes) -> Translated {
     let as_it_is = |body: Bytes| Translated {
         body,
-        dropped: Vec::new(),
-        show_thoughts: false,
+        ..Translated::default()
     };
     let (list, items) = match dialect {
         Dialect::AnthropicMessages => ("messages", "content"),
@@ -128,7 +127,7 @@ pub fn without_foreign_thoughts(dialect: Dialect, model: &str, body: &Bytes) -> 
         Some(thinking) if dialect == Dialect::AnthropicMessages && amid_unsigned_calls(&turns) => Translated {
             body: splice(&cleaned, thinking, br#"{"type":"disabled"}"#),
             dropped: vec!["thinking".to_owned()],
-            show_thoughts: false,
+            ..Translated::default()
         },
         _ => as_it_is(cleaned),
     }

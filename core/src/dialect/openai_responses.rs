@@ -2,7 +2,8 @@
 //!
 //! `OpenAI` itself gets such a request byte for byte (see [`native`]); for all others it goes through the common model.
 //! What only `OpenAI` can do, because it lives there, is refused with its path: `previous_response_id`, `conversation`,
-//! `prompt`, `background`, item references and hosted tools.
+//! `prompt`, `background` and item references. Its hosted tools are `hosted`'s matter, its namespaces and custom tools
+//! become functions (`tools`).
 //!
 //! # Thoughts of other providers
 //! They travel as reasoning items. What a provider wants to see again (`Anthropic`'s signatures and redacted thoughts,
@@ -18,6 +19,7 @@ mod input;
 mod native;
 pub(super) mod request_in;
 mod response;
+pub(super) mod tools;
 
 pub use echo::Echo;
 pub use native::native_responses;

@@ -8,6 +8,7 @@ use super::ending::Endings;
 use super::error::{self, ErrorView};
 use super::halves::Halves;
 use super::sse::{Kind, Parser};
+use super::tool_calls::ToolCalls;
 use super::watch::{self, PLAIN_LIMIT, Watch};
 use super::{AnswerContext, Dialect, ProviderError, Usage, anthropic_messages, gemini, openai_chat, openai_responses};
 
@@ -179,6 +180,7 @@ struct Translate {
     plain: Option<Vec<u8>>,
     parser: Parser,
     decoder: Decoder,
+    calls: ToolCalls,
     encoder: Encoder,
     endings: Endings,
     halves: Halves,
@@ -199,6 +201,7 @@ impl Translate {
             Dialect::Gemini => Decoder::Gemini(gemini::decoder::Decoder::new(&ctx)),
             Dialect::OpenAiResponses => Decoder::None,
         };
+        let calls = ToolCalls::new(ctx.tools.clone());
         let encoder = match caller {
             Dialect::OpenAiChat => Encoder::OpenAi(openai_chat::encoder::Encoder::new(ctx)),
             Dialect::AnthropicMessages => Encoder::Anthropic(anthropic_messages::encoder::Encoder::new(ctx)),
@@ -211,6 +214,7 @@ impl Translate {
             plain: None,
             parser: Parser::new(),
             decoder,
+            calls,
             encoder,
             endings: Endings::default(),
             halves: Halves::default(),
@@ -284,12 +288,13 @@ impl Translate {
         let mut events = std::mem::take(&mut self.events);
         let taken = self.endings.take(decoded, &mut events);
         self.halves.join(&mut events);
+        let named = self.calls.give_back(&mut events);
         let emitted = self.emit(&events, out);
         events.clear();
         self.events = events;
         // An answer may be empty or withheld: its verdict is all the content there will be.
         self.started |= self.endings.told();
-        taken.and(emitted)
+        taken.and(named).and(emitted)
     }
 
     fn emit(&mut self, events: &[Event], out: &mut BytesMut) -> Result<(), StreamError> {

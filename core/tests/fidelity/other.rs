@@ -16,7 +16,7 @@ fn embedding(from: Form, to: Dialect, usual: &Value, body: &Value) -> String {
         return "as it came".to_owned();
     }
     let say = |body: &Value| {
-        let divided = embeddings::translate_request(from, form, body.to_string().as_bytes(), "m", false);
+        let divided = embeddings::translate_request(from, form, body.to_string().as_bytes(), "m", None);
         divided.map(|divided| (divided.first, divided.more.len()))
     };
     let usual: Value = serde_json::from_slice(&say(usual).unwrap().0.body).unwrap();

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use bowsprit_core::dialect::{Dialect, Target, translate_request};
 use bowsprit_core::fault::Code;
+use bowsprit_crds::model_route::OnUnsupported;
 use serde_json::{Value, json};
 
 use super::{diff, table};
@@ -70,7 +71,7 @@ fn translate(
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
-        drop_unsupported: drop,
+        on_unsupported: drop.then_some(OnUnsupported::Drop),
     };
     match translate_request(from, to, body.to_string().as_bytes(), &target) {
         Ok(translated) => Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped)),

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bowsprit_core::dialect::{AnswerContext, Dialect, Target};
+use bowsprit_crds::model_route::OnUnsupported;
 use fastrand::Rng;
 
 pub(crate) mod answers;
@@ -51,12 +52,12 @@ fn context() -> AnswerContext {
     }
 }
 
-fn target(model: &str, drop_unsupported: bool) -> Target<'_> {
+fn target(model: &str, on_unsupported: Option<OnUnsupported>) -> Target<'_> {
     Target {
         model,
         default_max_tokens: 4096,
         safety: &[],
         stream: true,
-        drop_unsupported,
+        on_unsupported,
     }
 }

@@ -347,7 +347,7 @@ fn survives(from: Dialect, to: Dialect, schema: &Value, answer: bool) -> Result<
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
-        drop_unsupported: false,
+        on_unsupported: None,
     };
     let body = request(from, schema, answer);
     let translated = match translate_request(from, to, body.to_string().as_bytes(), &target) {

@@ -90,7 +90,7 @@ fn taken(from: Dialect, to: Dialect, system: &[String], turns: &Turns) -> Result
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
-        drop_unsupported: false,
+        on_unsupported: None,
     };
     let body = request(from, system, turns);
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target)

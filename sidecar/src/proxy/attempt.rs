@@ -447,6 +447,7 @@ impl Attempt<'_> {
             created: unix_now().as_secs(),
             include_usage: self.call.include_usage,
             show_thoughts: self.prepared.show_thoughts,
+            tools: self.prepared.tools.clone(),
             echo: Echo::of(self.call.dialect, &self.call.body),
         }
     }

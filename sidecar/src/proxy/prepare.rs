@@ -3,8 +3,8 @@
 use bowsprit_core::config::Route;
 use bowsprit_core::dialect::embeddings::{self, Exchange, Form};
 use bowsprit_core::dialect::{
-    AnswerContext, Dialect, RequestError, Target, Usage, count, native_responses, rename_model, translate_request,
-    translate_response, with_model, with_usage_option, without_foreign_thoughts,
+    AnswerContext, Dialect, RequestError, Target, ToolNames, Usage, count, native_responses, rename_model,
+    translate_request, translate_response, with_model, with_usage_option, without_foreign_thoughts,
 };
 use bowsprit_core::fault::{Code, ErrorKind};
 use bowsprit_core::plan::answers_as_asked;
@@ -34,6 +34,8 @@ pub(super) struct Prepared {
     pub same: bool,
     /// Whether the caller asked to read thoughts.
     pub show_thoughts: bool,
+    /// What the provider calls the caller's tools.
+    pub tools: ToolNames,
 }
 
 impl Prepared {
@@ -71,16 +73,16 @@ pub(super) fn prepare(
     model: &str,
     route: Option<&Route>,
 ) -> Result<Prepared, RequestError> {
-    let drop_unsupported = route.is_some_and(|route| route.on_unsupported == OnUnsupported::Drop);
+    let on_unsupported = route.and_then(|route| route.on_unsupported);
     match call.kind {
-        Kind::Generate => generate(call, upstream, model, drop_unsupported),
+        Kind::Generate => generate(call, upstream, model, on_unsupported),
         Kind::Embed(form) => {
             if !answers_as_asked(route, &upstream.provider, &call.model, model) {
                 return Err(stand_in(upstream, &call.model, model));
             }
-            embed(call, upstream, model, form, drop_unsupported)
+            embed(call, upstream, model, form, on_unsupported)
         }
-        Kind::Count => count(call, upstream, model, drop_unsupported),
+        Kind::Count => count(call, upstream, model, on_unsupported),
     }
 }
 
@@ -113,7 +115,7 @@ fn embed(
     upstream: &Upstream,
     model: &str,
     form: Form,
-    drop_unsupported: bool,
+    on_unsupported: Option<OnUnsupported>,
 ) -> Result<Prepared, RequestError> {
     let provider = &upstream.provider;
     let Some(wire) = form.at(provider.dialect) else {
@@ -123,7 +125,7 @@ fn embed(
     if wire == form {
         return passed_on(call, upstream, &wire.path(model), model, provider.dialect);
     }
-    let divided = embeddings::translate_request(form, wire, &call.body, model, drop_unsupported)?;
+    let divided = embeddings::translate_request(form, wire, &call.body, model, on_unsupported)?;
     Ok(Prepared {
         uri: upstream.uri(&wire.path(model)).ok_or_else(|| no_uri(model))?,
         body: divided.first.body,
@@ -133,10 +135,16 @@ fn embed(
         wire: provider.dialect,
         same: false,
         show_thoughts: false,
+        tools: ToolNames::default(),
     })
 }
 
-fn count(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: bool) -> Result<Prepared, RequestError> {
+fn count(
+    call: &Call,
+    upstream: &Upstream,
+    model: &str,
+    on_unsupported: Option<OnUnsupported>,
+) -> Result<Prepared, RequestError> {
     let provider = &upstream.provider;
     // With OpenAI itself the count is an operation of Responses; compatible servers have none.
     let wire = match provider.dialect {
@@ -155,7 +163,7 @@ fn count(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: bool) 
         default_max_tokens: provider.max_output_tokens(model),
         safety: &[],
         stream: false,
-        drop_unsupported,
+        on_unsupported,
     };
     let translated = count::translate_request(call.dialect, wire, &call.body, &target)?;
     Ok(Prepared {
@@ -167,6 +175,7 @@ fn count(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: bool) 
         wire,
         same: false,
         show_thoughts: false,
+        tools: ToolNames::default(),
     })
 }
 
@@ -197,10 +206,16 @@ fn passed_on(
         wire,
         same: true,
         show_thoughts: false,
+        tools: ToolNames::default(),
     })
 }
 
-fn generate(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: bool) -> Result<Prepared, RequestError> {
+fn generate(
+    call: &Call,
+    upstream: &Upstream,
+    model: &str,
+    on_unsupported: Option<OnUnsupported>,
+) -> Result<Prepared, RequestError> {
     let provider = &upstream.provider;
     let wire = provider.wire(call.dialect);
     let same = wire == call.dialect;
@@ -224,7 +239,7 @@ fn generate(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: boo
             default_max_tokens: provider.max_output_tokens(model),
             safety: &provider.safety,
             stream: call.stream,
-            drop_unsupported,
+            on_unsupported,
         };
         let translated = translate_request(call.dialect, wire, &call.body, &target)?;
         let asks = wire == Dialect::OpenAiChat && call.stream && provider.asks_stream_usage;
@@ -241,6 +256,7 @@ fn generate(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: boo
             wire,
             same,
             show_thoughts: translated.show_thoughts,
+            tools: translated.tools,
         });
     }
     let body = if wire == Dialect::Gemini || call.model == model {
@@ -266,5 +282,6 @@ fn generate(call: &Call, upstream: &Upstream, model: &str, drop_unsupported: boo
         wire,
         same,
         show_thoughts: false,
+        tools: ToolNames::default(),
     })
 }

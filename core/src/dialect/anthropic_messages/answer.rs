@@ -18,7 +18,7 @@ pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answ
                 let id = text(block, "id").filter(|id| !id.is_empty());
                 parts.push(Part::Call(ToolCall {
                     id: id.unwrap_or_else(|| call_id(&ctx.id, parts.len())),
-                    name: text(block, "name").filter(|name| !name.is_empty())?,
+                    name: text(block, "name").filter(|name| !name.is_empty())?.into(),
                     input: super::input(block.get("input")),
                     signature: None,
                 }));

@@ -186,7 +186,7 @@ impl Decoder {
                     choice: 0,
                     index,
                     id,
-                    name,
+                    name: name.into(),
                     signature: None,
                 });
             }

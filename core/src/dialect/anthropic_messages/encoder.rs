@@ -97,7 +97,7 @@ impl Encoder {
                     let at = self.start(&block, out);
                     stop(at, out);
                 }
-                let block = json!({ "type": "tool_use", "id": safe_id(id), "name": name, "input": {} });
+                let block = json!({ "type": "tool_use", "id": safe_id(id), "name": name.name, "input": {} });
                 let at = self.start(&block, out);
                 self.calls.push((*index, Some(at)));
             }

@@ -10,6 +10,8 @@ use super::super::common::{
     ToolResult, push_turn,
 };
 use super::super::foreign::{Origin, unmark};
+use super::super::hosted::{Hosted, WEB_SEARCH, WebSearch, place};
+use super::super::tool_names::ToolName;
 use super::super::{RequestError, schema};
 
 const KNOWN: &[&str] = &[
@@ -31,12 +33,6 @@ const KNOWN: &[&str] = &[
     "mcp_servers",
 ];
 
-/// What an answer makes sense without.
-const REFUSED: &[(&str, &str)] = &[
-    ("container", "containers live with one provider only"),
-    ("mcp_servers", "server-side MCP is not supported by the chosen provider"),
-];
-
 const SPELLED: Spelling = Spelling {
     max_tokens: "max_tokens",
     turns: "messages",
@@ -53,15 +49,15 @@ const SPELLED: Spelling = Spelling {
     thinking: "thinking",
     user: "metadata.user_id",
     parallel_tools: "tool_choice.disable_parallel_tool_use",
+    tool_choice: "tool_choice",
 };
 
 /// Reads a messages request.
 pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
     let root = At::root(body);
-    for (name, problem) in REFUSED {
-        if let Some(at) = root.get(name) {
-            dropped.leave_out(at.unsupported(problem))?;
-        }
+    if let Some(at) = root.get("container") {
+        // Where code ran, and may run again, at the caller's provider.
+        dropped.leave_out_hint(at.unsupported("containers live with one provider only"))?;
     }
     root.note_unknown(KNOWN, dropped);
     let mut request = Request {
@@ -158,11 +154,15 @@ fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
         let role = message.need("role")?;
         let content = message.need("content")?;
         match role.str()? {
-            "user" => push_turn(&mut request.turns, Role::User, blocks(&content, &mut names, dropped)?),
+            "user" => push_turn(
+                &mut request.turns,
+                Role::User,
+                blocks(&content, Role::User, &mut names, dropped)?,
+            ),
             "assistant" => push_turn(
                 &mut request.turns,
                 Role::Assistant,
-                blocks(&content, &mut names, dropped)?,
+                blocks(&content, Role::Assistant, &mut names, dropped)?,
             ),
             "system" => {
                 dropped.note_if(!request.turns.is_empty(), &role.path());
@@ -177,7 +177,12 @@ fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
     Ok(())
 }
 
-fn blocks(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
+fn blocks(
+    at: &At<'_>,
+    role: Role,
+    names: &mut HashMap<String, ToolName>,
+    dropped: &mut Dropped,
+) -> Result<Vec<Part>, RequestError> {
     if at.value.is_string() {
         return Ok(vec![Part::Text(at.string()?)]);
     }
@@ -190,8 +195,8 @@ fn blocks(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Droppe
         if let Some(at) = block.get("cache_control") {
             dropped.note(at.path());
         }
-        let mut part = self::block(&block, names, dropped);
-        if let Ok(Part::Call(call)) = &mut part
+        let mut part = self::block(&block, role, names, dropped);
+        if let Ok(Some(Part::Call(call))) = &mut part
             && let Some(signature) = call_signature(parts.last())
         {
             call.signature = Some(signature);
@@ -199,7 +204,7 @@ fn blocks(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Droppe
         }
         // A call without its result would be refused by every provider.
         let result = block.get("type").is_some_and(|kind| kind.value == "tool_result");
-        parts.take(if result { Ok(part?) } else { part }, dropped)?;
+        parts.take_some(if result { Ok(part?) } else { part }, dropped)?;
     }
     parts.finish()
 }
@@ -215,24 +220,30 @@ fn call_signature(before: Option<&Part>) -> Option<String> {
     }
 }
 
-fn block(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Dropped) -> Result<Part, RequestError> {
+fn block(
+    at: &At<'_>,
+    role: Role,
+    names: &mut HashMap<String, ToolName>,
+    dropped: &mut Dropped,
+) -> Result<Option<Part>, RequestError> {
     let kind = at.need("type")?;
     let mut note = |known: &[&str]| {
         let known: Vec<&str> = known.iter().chain(&["type", "cache_control"]).copied().collect();
         at.note_unknown(&known, dropped);
     };
-    Ok(match kind.str()? {
+    Ok(Some(match kind.str()? {
         "text" => {
+            // Where a text was found is nothing that another model reads.
             note(&["text"]);
             Part::Text(at.need("text")?.string()?)
         }
         "image" | "document" => {
             note(&["source", "title"]);
-            return source(at, kind.value == "document");
+            return source(at, kind.value == "document").map(Some);
         }
         "tool_use" => {
             note(&["id", "name", "input", "extra_content"]);
-            let (id, name) = (at.need("id")?.string()?, at.need("name")?.string()?);
+            let (id, name) = (at.need("id")?.string()?, ToolName::from(at.need("name")?.string()?));
             names.insert(id.clone(), name.clone());
             let input = at.need("input")?;
             input.object()?;
@@ -269,8 +280,52 @@ fn block(at: &At<'_>, names: &mut HashMap<String, String>, dropped: &mut Dropped
                 path: at.path(),
             })
         }
-        _ => return Err(kind.unsupported("is not a content block that the chosen provider can take")),
-    })
+        "search_result" => {
+            note(&["source", "title", "content"]);
+            Part::Text(found(at)?)
+        }
+        // What was said before, in short: a text, or nothing where that failed.
+        "compaction" => {
+            note(&["content"]);
+            let Some(summary) = at.get("content") else {
+                return Ok(None);
+            };
+            Part::Text(summary.string()?)
+        }
+        kind_name => {
+            let refusal = kind.unsupported("is not a content block that the chosen provider can take");
+            if informs(at, kind_name, role) {
+                dropped.leave_out_hint(refusal)?;
+                return Ok(None);
+            }
+            return Err(refusal);
+        }
+    }))
+}
+
+/// What a server's tool did on the way to an answer that stands in the same turn, or a block that nobody here knows and that
+/// is neither a call, nor a result, nor a text.
+fn informs(at: &At<'_>, kind: &str, role: Role) -> bool {
+    let server = matches!(kind, "server_tool_use" | "mcp_tool_use") || kind.ends_with("_tool_result");
+    let unknown = !["input", "text", "source", "tool_use_id"]
+        .iter()
+        .any(|name| at.get(name).is_some());
+    kind == "tool_reference" || (role == Role::Assistant && (server || unknown))
+}
+
+/// What the caller's own search found, as a text that says where.
+fn found(at: &At<'_>) -> Result<String, RequestError> {
+    let mut text = String::new();
+    for name in ["title", "source"] {
+        if let Some(line) = at.get(name) {
+            text.push_str(line.str()?);
+            text.push('\n');
+        }
+    }
+    for block in at.need("content")?.items()? {
+        text.push_str(block.need("text")?.str()?);
+    }
+    Ok(text)
 }
 
 fn source(at: &At<'_>, document: bool) -> Result<Part, RequestError> {
@@ -292,14 +347,31 @@ fn source(at: &At<'_>, document: bool) -> Result<Part, RequestError> {
             path,
         }),
         "text" => Part::Text(source.need("data")?.string()?),
+        "content" => Part::Text(only_text(&source.need("content")?)?),
         "file" => return Err(kind.unsupported("an uploaded file lives with one provider only: send it inline")),
         _ => return Err(kind.unsupported("is not a source that the chosen provider can take")),
     })
 }
 
+/// The text of a document that the caller cut into blocks.
+fn only_text(at: &At<'_>) -> Result<String, RequestError> {
+    if at.value.is_string() {
+        return at.string();
+    }
+    let mut text = String::new();
+    for block in at.items()? {
+        let kind = block.need("type")?;
+        if kind.str()? != "text" {
+            return Err(kind.unsupported("is not a block of a document that can be translated: only text can"));
+        }
+        text.push_str(block.need("text")?.str()?);
+    }
+    Ok(text)
+}
+
 fn tool_result(
     at: &At<'_>,
-    names: &mut HashMap<String, String>,
+    names: &mut HashMap<String, ToolName>,
     dropped: &mut Dropped,
 ) -> Result<ToolResult, RequestError> {
     let id = at.need("tool_use_id")?;
@@ -308,7 +380,7 @@ fn tool_result(
     };
     let parts = at
         .get("content")
-        .map(|content| blocks(&content, names, dropped))
+        .map(|content| blocks(&content, Role::User, names, dropped))
         .transpose()?
         .unwrap_or_default();
     if !parts.iter().all(|part| matches!(part, Part::Text(_) | Part::Media(_))) {
@@ -332,18 +404,24 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         for tool in list.items()? {
             tool.object()?;
             if let Some(kind) = tool.get("type").filter(|kind| kind.value != "custom") {
-                dropped
-                    .leave_out(kind.unsupported("only tools that the caller runs (type custom) can be translated"))?;
+                request.hosted.push(hosted(&tool, &kind, dropped)?);
                 continue;
             }
             tool.note_unknown(&["type", "name", "description", "input_schema"], dropped);
             request.tools.push(Tool {
-                name: tool.need("name")?.string()?,
+                name: tool.need("name")?.string()?.into(),
                 description: tool.get("description").map(|at| at.string()).transpose()?,
                 schema: schema::read(tool.get("input_schema"))?,
                 path: tool.child("input_schema"),
             });
         }
+    }
+    if let Some(at) = root.get("mcp_servers") {
+        request.hosted.push(Hosted {
+            name: "mcp_servers".to_owned(),
+            search: None,
+            path: at.path(),
+        });
     }
     let Some(choice) = root.get("tool_choice") else {
         return Ok(());
@@ -355,7 +433,7 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
         "tool" => ToolChoice::Only {
-            names: vec![choice.need("name")?.string()?],
+            names: vec![choice.need("name")?.string()?.into()],
             required: true,
         },
         _ => return Err(kind.wrong("must be auto, any, tool or none")),
@@ -366,4 +444,39 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         .transpose()?;
     request.parallel_tools = single.map(|single| !single);
     Ok(())
+}
+
+/// A tool that the server runs, or that only `Claude` knows by its type.
+fn hosted(tool: &At<'_>, kind: &At<'_>, dropped: &mut Dropped) -> Result<Hosted, RequestError> {
+    let (name, path) = (tool.get("name").map(|at| at.string()).transpose()?, kind.path());
+    if !kind.str()?.starts_with("web_search_") {
+        let name = name.unwrap_or_else(|| kind.value.as_str().unwrap_or_default().to_owned());
+        return Ok(Hosted {
+            name,
+            search: None,
+            path,
+        });
+    }
+    let known = [
+        "type",
+        "name",
+        "allowed_domains",
+        "blocked_domains",
+        "max_uses",
+        "user_location",
+    ];
+    tool.note_unknown(&known, dropped);
+    let domains = |name: &str| tool.get(name).map(|at| at.strings()).transpose();
+    Ok(Hosted {
+        name: WEB_SEARCH.to_owned(),
+        search: Some(WebSearch {
+            allowed_domains: domains("allowed_domains")?,
+            blocked_domains: domains("blocked_domains")?,
+            max_uses: tool.get("max_uses").map(|at| at.u64()).transpose()?,
+            place: tool.get("user_location").and_then(|at| place(at.value)),
+            path: tool.path(),
+            ..WebSearch::default()
+        }),
+        path,
+    })
 }

@@ -9,7 +9,7 @@ use super::super::common::{
 };
 use super::super::foreign::unmark;
 use super::super::thinking::claude_samples_itself;
-use super::super::{RequestError, Target};
+use super::super::{RequestError, Target, hosted};
 use super::thinking;
 
 /// Writes a messages request.
@@ -78,7 +78,7 @@ pub(in super::super) fn encode(
             config.insert("format".into(), json!({ "type": "json_schema", "schema": schema }));
         }
     }
-    tool_fields(&mut body, &mut request);
+    tool_fields(&mut body, &mut request, dropped);
     if target.stream {
         body.insert("stream".into(), true.into());
     }
@@ -194,7 +194,7 @@ fn message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>, RequestE
 
 /// A tool call as it stands in messages, in requests and answers alike.
 pub(super) fn call_block(call: &ToolCall) -> Value {
-    json!({ "type": "tool_use", "id": safe_id(&call.id), "name": call.name, "input": call.input })
+    json!({ "type": "tool_use", "id": safe_id(&call.id), "name": call.name.name, "input": call.input })
 }
 
 pub(super) fn thought_block(thought: &Thought) -> Option<Value> {
@@ -258,7 +258,7 @@ fn media_block(media: &Media) -> Result<Value, RequestError> {
     Ok(json!({ "type": kind, "source": source }))
 }
 
-fn tool_fields(body: &mut Map, request: &mut Request) {
+fn tool_fields(body: &mut Map, request: &mut Request, dropped: &mut Dropped) {
     let mut choice = match request.tool_choice.take() {
         None => None,
         Some(ToolChoice::Auto) => Some(json!({ "type": "auto" })),
@@ -266,14 +266,14 @@ fn tool_fields(body: &mut Map, request: &mut Request) {
         Some(ToolChoice::Required) => Some(json!({ "type": "any" })),
         Some(ToolChoice::Only { names, required }) => {
             if let ([name], true) = (names.as_slice(), required) {
-                Some(json!({ "type": "tool", "name": name }))
+                Some(json!({ "type": "tool", "name": name.name }))
             } else {
                 keep_only(&mut request.tools, &names);
                 Some(json!({ "type": if required { "any" } else { "auto" } }))
             }
         }
     };
-    if request.tools.is_empty() {
+    if request.tools.is_empty() && request.search.is_none() {
         return;
     }
     if request.parallel_tools == Some(false) {
@@ -285,12 +285,12 @@ fn tool_fields(body: &mut Map, request: &mut Request) {
             object.insert("disable_parallel_tool_use".into(), true.into());
         }
     }
-    let tools: Vec<Value> = request
+    let mut tools: Vec<Value> = request
         .tools
         .iter()
         .map(|tool| {
             let mut value = Map::new();
-            value.insert("name".into(), tool.name.as_str().into());
+            value.insert("name".into(), tool.name.name.as_str().into());
             if let Some(description) = &tool.description {
                 value.insert("description".into(), description.as_str().into());
             }
@@ -300,6 +300,12 @@ fn tool_fields(body: &mut Map, request: &mut Request) {
             Value::Object(value)
         })
         .collect();
+    tools.extend(
+        request
+            .search
+            .as_ref()
+            .map(|search| hosted::for_anthropic(search, dropped)),
+    );
     body.insert("tools".into(), tools.into());
     if let Some(choice) = choice {
         body.insert("tool_choice".into(), choice);

@@ -37,7 +37,7 @@ fn tool(tool: &Tool) -> Value {
     let none = || json!({ "type": "object", "properties": {} });
     json!({
         "type": "function",
-        "name": tool.name,
+        "name": tool.name.name,
         "description": tool.description,
         "parameters": tool.schema.clone().unwrap_or_else(none),
         "strict": false,
@@ -60,7 +60,7 @@ fn items(turn: &Turn, input: &mut Vec<Value>, dropped: &mut Dropped) -> Result<(
             Part::Call(call) => input.push(json!({
                 "type": "function_call",
                 "call_id": call.id,
-                "name": call.name,
+                "name": call.name.name,
                 "arguments": json_text(&call.input),
             })),
             Part::Result(result) => {

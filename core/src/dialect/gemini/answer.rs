@@ -47,7 +47,7 @@ fn choice(candidate: &Value, calls: &mut usize, ctx: &AnswerContext) -> Option<C
                 *calls += 1;
                 parts.push(Part::Call(ToolCall {
                     id,
-                    name,
+                    name: name.into(),
                     input,
                     signature,
                 }));

@@ -142,7 +142,7 @@ impl Decoder {
                     choice,
                     index,
                     id: id.unwrap_or_else(|| call_id(&self.answer_id, number)),
-                    name,
+                    name: name.into(),
                     signature,
                 });
                 events.push(Event::CallArguments {

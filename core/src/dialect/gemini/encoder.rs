@@ -8,6 +8,7 @@ use super::super::common::{Event, Finish, ToolCall, arguments};
 use super::super::logprobs;
 use super::super::sse::EVENT_LIMIT;
 use super::super::stream::{StreamError, put_event};
+use super::super::tool_names::ToolName;
 use super::super::{AnswerContext, Usage};
 use super::answer::thought_part;
 
@@ -28,7 +29,7 @@ struct Call {
     choice: u32,
     index: u32,
     id: String,
-    name: String,
+    name: ToolName,
     signature: Option<String>,
     arguments: String,
 }

@@ -10,6 +10,8 @@ use super::super::common::{
     ToolResult, is, push_turn,
 };
 use super::super::foreign::{Origin, unmark};
+use super::super::hosted::{Hosted, WEB_SEARCH, WebSearch};
+use super::super::tool_names::ToolName;
 use super::super::{RequestError, schema};
 use super::schema::to_json_schema;
 
@@ -29,6 +31,7 @@ const SPELLED: Spelling = Spelling {
     thinking: "generationConfig.thinkingConfig",
     user: "",
     parallel_tools: "",
+    tool_choice: "toolConfig.functionCallingConfig",
 };
 
 /// The field in either spelling.
@@ -125,7 +128,7 @@ fn contents(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
         let mut parts = Kept::new();
         for item in content.need("parts")?.items()? {
             item.object()?;
-            parts.take(part(&item, &mut calls, dropped), dropped)?;
+            parts.take_some(part(&item, role, &mut calls, dropped), dropped)?;
         }
         push_turn(&mut request.turns, role, parts.finish()?);
     }
@@ -136,7 +139,19 @@ fn contents(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
     Ok(())
 }
 
-fn part(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, RequestError> {
+/// What the provider's own tools did on the way to an answer that stands in the history itself.
+const DONE_HERE: &[(&str, &str)] = &[
+    ("executableCode", "executable_code"),
+    ("codeExecutionResult", "code_execution_result"),
+    ("toolCall", "tool_call"),
+    ("toolResponse", "tool_response"),
+];
+
+fn part(at: &At<'_>, role: Role, calls: &mut Calls, dropped: &mut Dropped) -> Result<Option<Part>, RequestError> {
+    if role == Role::Assistant && DONE_HERE.iter().any(|(camel, snake)| pick(at, camel, snake).is_some()) {
+        let refusal = at.unsupported("tells what the provider's own tools did");
+        return dropped.leave_out_hint(refusal).map(|()| None);
+    }
     at.note_unknown(
         &[
             "text",
@@ -163,15 +178,15 @@ fn part(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, R
             .get("thought")
             .is_some_and(|thought| thought.value == &Value::Bool(true))
         {
-            return Ok(Part::Thought(thought(text, signature.as_deref(), at.path())));
+            return Ok(Some(Part::Thought(thought(text, signature.as_deref(), at.path()))));
         }
-        return Ok(Part::Text(text));
+        return Ok(Some(Part::Text(text)));
     }
     if let Some(data) = pick(at, "inlineData", "inline_data") {
-        return Ok(Part::Media(inline_data(&data)?));
+        return Ok(Some(Part::Media(inline_data(&data)?)));
     }
     if let Some(file) = pick(at, "fileData", "file_data") {
-        return file_data(&file);
+        return file_data(&file).map(Some);
     }
     if let Some(call) = pick(at, "functionCall", "function_call") {
         let name = call.need("name")?.string()?;
@@ -180,15 +195,19 @@ fn part(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, R
             Some(args) => Value::Object(args.object()?.clone()),
             None => json!({}),
         };
-        return Ok(Part::Call(ToolCall {
+        return Ok(Some(Part::Call(ToolCall {
             id: calls.call(id, &name),
-            name,
+            name: name.into(),
             input,
             signature: signature.filter(|signature| unmark(signature).is_none()),
-        }));
+        })));
     }
     if let Some(response) = pick(at, "functionResponse", "function_response") {
-        return function_response(&response, calls, dropped);
+        return function_response(&response, calls, dropped).map(Some);
+    }
+    if let Some(signature) = signature {
+        // Where the API puts a signature that stands alone.
+        return Ok(Some(Part::Thought(thought(String::new(), Some(&signature), at.path()))));
     }
     Err(at.unsupported("is not a part that the chosen provider can take"))
 }
@@ -279,7 +298,7 @@ fn function_response(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> R
     }
     Ok(Part::Result(ToolResult {
         id,
-        name: name.string()?,
+        name: name.string()?.into(),
         parts,
         is_error,
         path: at.path(),
@@ -416,12 +435,10 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
     if let Some(list) = root.get("tools") {
         for tool in list.items()? {
             for name in tool.object()?.keys() {
-                if !matches!(name.as_str(), "functionDeclarations" | "function_declarations") {
-                    dropped.leave_out(RequestError::unsupported(
-                        tool.child(name),
-                        "only functionDeclarations can be translated",
-                    ))?;
-                }
+                let Some(at) = tool.get(name).filter(|_| !is_declarations(name)) else {
+                    continue;
+                };
+                request.hosted.push(hosted(name, &at, dropped)?);
             }
             let Some(list) = pick(&tool, "functionDeclarations", "function_declarations") else {
                 continue;
@@ -434,12 +451,16 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
     let Some(config) = pick(root, "toolConfig", "tool_config") else {
         return Ok(());
     };
+    config.note_unknown(&["functionCallingConfig", "function_calling_config"], dropped);
     let Some(calling) = pick(&config, "functionCallingConfig", "function_calling_config") else {
         return Ok(());
     };
+    let known = ["mode", "allowedFunctionNames", "allowed_function_names"];
+    calling.note_unknown(&known, dropped);
     let names = pick(&calling, "allowedFunctionNames", "allowed_function_names")
         .map(|at| at.strings())
-        .transpose()?;
+        .transpose()?
+        .map(|names| names.into_iter().map(ToolName::from).collect::<Vec<_>>());
     let Some(mode) = calling.get("mode") else { return Ok(()) };
     request.tool_choice = Some(match (mode.str()?.to_ascii_uppercase().as_str(), names) {
         ("AUTO" | "VALIDATED" | "MODE_UNSPECIFIED", None) => ToolChoice::Auto,
@@ -450,6 +471,32 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         _ => return Err(mode.wrong("must be AUTO, ANY, NONE or VALIDATED")),
     });
     Ok(())
+}
+
+fn is_declarations(name: &str) -> bool {
+    matches!(name, "functionDeclarations" | "function_declarations")
+}
+
+/// A tool that the API runs itself, by the name of its field.
+fn hosted(name: &str, at: &At<'_>, dropped: &mut Dropped) -> Result<Hosted, RequestError> {
+    let path = at.path();
+    let searches = matches!(
+        name,
+        "googleSearch" | "google_search" | "googleSearchRetrieval" | "google_search_retrieval"
+    );
+    let search = if searches {
+        at.note_unknown(&["excludeDomains", "exclude_domains"], dropped);
+        let blocked = pick(at, "excludeDomains", "exclude_domains");
+        Some(WebSearch {
+            blocked_domains: blocked.map(|at| at.strings()).transpose()?,
+            path: path.clone(),
+            ..WebSearch::default()
+        })
+    } else {
+        None
+    };
+    let name = if searches { WEB_SEARCH } else { name }.to_owned();
+    Ok(Hosted { name, search, path })
 }
 
 fn declaration(at: &At<'_>, dropped: &mut Dropped) -> Result<Tool, RequestError> {
@@ -473,7 +520,7 @@ fn declaration(at: &At<'_>, dropped: &mut Dropped) -> Result<Tool, RequestError>
         ),
     };
     Ok(Tool {
-        name: at.need("name")?.string()?,
+        name: at.need("name")?.string()?.into(),
         description: at.get("description").map(|at| at.string()).transpose()?,
         schema,
         path,

@@ -9,7 +9,7 @@ use super::super::common::{
 };
 use super::super::foreign::gemini_signature;
 use super::super::thinking::for_gemini;
-use super::super::{RequestError, Target};
+use super::super::{RequestError, Target, hosted};
 
 /// Stop sequences that this API takes.
 const MAX_STOP: usize = 5;
@@ -110,7 +110,7 @@ fn media_part(media: &Media) -> Result<Value, RequestError> {
 
 /// A tool call as it stands in contents, in requests and answers alike.
 pub(super) fn call_part(call: &ToolCall, signature: Option<&str>) -> Value {
-    let mut part = json!({ "functionCall": { "id": call.id, "name": call.name, "args": call.input } });
+    let mut part = json!({ "functionCall": { "id": call.id, "name": call.name.name, "args": call.input } });
     if let (Some(signature), Some(object)) = (signature, part.as_object_mut()) {
         object.insert("thoughtSignature".to_owned(), signature.into());
     }
@@ -132,7 +132,7 @@ fn response_part(result: &ToolResult) -> Value {
         Some(value) if !value.is_string() => json!({ "output": value }),
         _ => json!({ "output": text }),
     };
-    json!({ "functionResponse": { "id": result.id, "name": result.name, "response": response } })
+    json!({ "functionResponse": { "id": result.id, "name": result.name.name, "response": response } })
 }
 
 fn holds_reference(value: &Value) -> bool {
@@ -150,6 +150,7 @@ fn tool_fields(body: &mut Map, request: &mut Request, dropped: &mut Dropped) {
         Some(ToolChoice::None) => Some(json!({ "mode": "NONE" })),
         Some(ToolChoice::Required) => Some(json!({ "mode": "ANY" })),
         Some(ToolChoice::Only { names, required: true }) => {
+            let names: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
             Some(json!({ "mode": "ANY", "allowedFunctionNames": names }))
         }
         Some(ToolChoice::Only { names, required: false }) => {
@@ -157,6 +158,10 @@ fn tool_fields(body: &mut Map, request: &mut Request, dropped: &mut Dropped) {
             Some(json!({ "mode": "AUTO" }))
         }
     };
+    if let Some(search) = &request.search {
+        // Never beside functions: [`hosted::settle`] sees to that.
+        body.insert("tools".into(), json!([hosted::for_gemini(search, dropped)]));
+    }
     if request.tools.is_empty() {
         return;
     }
@@ -166,7 +171,7 @@ fn tool_fields(body: &mut Map, request: &mut Request, dropped: &mut Dropped) {
         .iter()
         .map(|tool| {
             let mut value = Map::new();
-            value.insert("name".into(), tool.name.as_str().into());
+            value.insert("name".into(), tool.name.name.as_str().into());
             if let Some(description) = &tool.description {
                 value.insert("description".into(), description.as_str().into());
             }

@@ -90,7 +90,7 @@ fn call(said: &said::Call<'_>, number: usize, ctx: &AnswerContext) -> Result<Too
             .id
             .as_deref()
             .map_or_else(|| call_id(&ctx.id, number), str::to_owned),
-        name: said.name.ok_or(ErrorKind::Malformed)?.to_owned(),
+        name: said.name.ok_or(ErrorKind::Malformed)?.into(),
         input,
         signature: None,
     })

@@ -77,7 +77,7 @@ impl Calls {
                 choice,
                 index: call.number,
                 id: id.clone(),
-                name: name.to_owned(),
+                name: name.into(),
                 signature: None,
             });
             let held = std::mem::take(&mut call.held);

@@ -18,6 +18,8 @@ pub(in super::super) struct Encoder {
     usage: Option<Usage>,
     /// The thought text of each choice since its last signature: a signed block repeats what it signs.
     thought: String,
+    /// The calls of custom tools, as (choice, index).
+    custom: Vec<(u32, u32)>,
 }
 
 /// Thought text that is kept for a signed block; a longer one goes out unsigned.
@@ -74,6 +76,7 @@ impl Encoder {
             begun: Vec::new(),
             usage: None,
             thought: String::new(),
+            custom: Vec::new(),
         }
     }
 
@@ -117,13 +120,23 @@ impl Encoder {
                 name,
                 signature,
             } => {
-                let mut call = json!({
-                    "index": index,
-                    "id": id,
-                    "type": "function",
-                    "function": { "name": name, "arguments": "" },
-                });
+                let mut call = if name.is_custom() {
+                    self.custom.push((*choice, *index));
+                    let custom = json!({ "name": name.name, "input": "" });
+                    json!({ "index": index, "id": id, "type": "custom", "custom": custom })
+                } else {
+                    let function = json!({ "name": name.name, "arguments": "" });
+                    json!({ "index": index, "id": id, "type": "function", "function": function })
+                };
                 super::super::gemini::put_signature(&mut call, signature.as_deref());
+                self.put(*choice, json!({ "tool_calls": [call] }), out);
+            }
+            Event::CallArguments {
+                choice,
+                index,
+                fragment,
+            } if self.custom.contains(&(*choice, *index)) => {
+                let call = json!({ "index": index, "custom": { "input": fragment } });
                 self.put(*choice, json!({ "tool_calls": [call] }), out);
             }
             Event::CallArguments {

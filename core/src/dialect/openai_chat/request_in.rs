@@ -7,8 +7,11 @@ use crate::json::{Value, json};
 use super::super::at::{At, Dropped, Kept};
 use super::super::common::{
     CachePoint, Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall,
-    ToolChoice, ToolResult, arguments, is, media, push_turn,
+    ToolChoice, ToolResult, arguments, assistant_hint, is, media, push_turn,
 };
+use super::super::hosted::{Hosted, WEB_SEARCH, WebSearch, place};
+use super::super::openai_responses::tools::custom;
+use super::super::tool_names::{ToolKind, ToolName, wrap};
 use super::super::{RequestError, schema};
 
 /// Fields that have their place in the common model, or that mean nothing once the proxy has read them.
@@ -43,13 +46,7 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Fields whose loss would change what is asked or what the caller reads, but leave an answer that makes sense.
-const WITHOUT: &[(&str, &str)] = &[
-    ("audio", "audio output is not supported by the chosen provider"),
-    (
-        "web_search_options",
-        "web search is not supported by the chosen provider",
-    ),
-];
+const WITHOUT: &[(&str, &str)] = &[("audio", "audio output is not supported by the chosen provider")];
 
 /// Fields without which the request would be another one.
 const REFUSED: &[(&str, &str)] = &[
@@ -76,6 +73,7 @@ const SPELLED: Spelling = Spelling {
     thinking: "reasoning_effort",
     user: "user",
     parallel_tools: "parallel_tool_calls",
+    tool_choice: "tool_choice",
 };
 
 /// Reads a chat completion request.
@@ -175,7 +173,7 @@ fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
             }
             "user" => {
                 message.note_unknown(&["role", "content"], dropped);
-                let parts = content(&message.need("content")?, dropped)?;
+                let parts = content(&message.need("content")?, Role::User, dropped)?;
                 push_turn(&mut request.turns, Role::User, parts);
             }
             "assistant" => {
@@ -219,7 +217,7 @@ fn system(at: &At<'_>, dropped: &mut Dropped) -> Result<(String, Option<CachePoi
     Ok((text, point))
 }
 
-fn content(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
+fn content(at: &At<'_>, role: Role, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
     if at.value.is_string() {
         return Ok(vec![Part::Text(at.string()?)]);
     }
@@ -228,7 +226,7 @@ fn content(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError
     }
     let mut parts = Kept::new();
     for part in at.items()? {
-        parts.take(content_part(&part, dropped), dropped)?;
+        parts.take_some(content_part(&part, role, dropped), dropped)?;
         if let Some(point) = cache_point(&part) {
             parts.take(Ok(Part::CachePoint(point)), dropped)?;
         }
@@ -245,7 +243,7 @@ fn cache_point(part: &At<'_>) -> Option<CachePoint> {
     })
 }
 
-fn content_part(part: &At<'_>, dropped: &mut Dropped) -> Result<Part, RequestError> {
+fn content_part(part: &At<'_>, role: Role, dropped: &mut Dropped) -> Result<Option<Part>, RequestError> {
     part.object()?;
     let known = [
         "type",
@@ -256,9 +254,11 @@ fn content_part(part: &At<'_>, dropped: &mut Dropped) -> Result<Part, RequestErr
         "input_audio",
         "cache_control",
     ];
-    part.note_unknown(&known, dropped);
     let kind = part.need("type")?;
-    Ok(match kind.str()? {
+    if known.contains(&kind.str()?) {
+        part.note_unknown(&known, dropped);
+    }
+    Ok(Some(match kind.str()? {
         "text" => Part::Text(part.need("text")?.string()?),
         "image_url" => {
             let image = part.need("image_url")?;
@@ -269,8 +269,11 @@ fn content_part(part: &At<'_>, dropped: &mut Dropped) -> Result<Part, RequestErr
         "file" => Part::Media(file(&part.need("file")?)?),
         "input_audio" => return Err(kind.unsupported("audio is not supported by the chosen provider")),
         "refusal" => Part::Text(part.need("refusal")?.string()?),
-        _ => return Err(kind.unsupported("is not a content part this proxy can translate")),
-    })
+        kind_name => {
+            let refusal = kind.unsupported("is not a content part this proxy can translate");
+            return assistant_hint(part, kind_name, role, refusal, dropped);
+        }
+    }))
 }
 
 fn file(at: &At<'_>) -> Result<Media, RequestError> {
@@ -288,7 +291,7 @@ fn file(at: &At<'_>) -> Result<Media, RequestError> {
 
 fn assistant(
     message: &At<'_>,
-    names: &mut HashMap<String, String>,
+    names: &mut HashMap<String, ToolName>,
     dropped: &mut Dropped,
 ) -> Result<Vec<Part>, RequestError> {
     message.note_unknown(
@@ -308,7 +311,7 @@ fn assistant(
     }
     let mut parts = thoughts(message)?;
     if let Some(at) = message.get("content") {
-        parts.extend(content(&at, dropped)?);
+        parts.extend(content(&at, Role::Assistant, dropped)?);
     }
     if let Some(at) = message.get("refusal") {
         parts.push(Part::Text(at.string()?));
@@ -318,8 +321,13 @@ fn assistant(
     };
     for call in calls.items()? {
         call.object()?;
-        if let Some(kind) = call.get("type").filter(|kind| kind.value != "function") {
-            return Err(kind.unsupported("only function tools can be translated"));
+        let kind = call.get("type");
+        if kind.as_ref().is_some_and(|kind| kind.value == "custom") {
+            parts.push(Part::Call(custom_call(&call, names)?));
+            continue;
+        }
+        if let Some(kind) = kind.filter(|kind| kind.value != "function") {
+            return Err(kind.unsupported("only calls of function and custom tools can be translated"));
         }
         let function = call.need("function")?;
         let (id, name) = (call.need("id")?.string()?, function.need("name")?.string()?);
@@ -328,6 +336,7 @@ fn assistant(
             .map(|at| at.str())
             .transpose()?
             .unwrap_or_default();
+        let name = ToolName::from(name);
         names.insert(id.clone(), name.clone());
         let signature = super::super::gemini::signature_of(call.value);
         parts.push(Part::Call(ToolCall {
@@ -338,6 +347,19 @@ fn assistant(
         }));
     }
     Ok(parts)
+}
+
+fn custom_call(call: &At<'_>, names: &mut HashMap<String, ToolName>) -> Result<ToolCall, RequestError> {
+    let custom = call.need("custom")?;
+    let id = call.need("id")?.string()?;
+    let name = ToolName::new(ToolKind::Custom, custom.need("name")?.string()?);
+    names.insert(id.clone(), name.clone());
+    Ok(ToolCall {
+        id,
+        name,
+        input: wrap(custom.need("input")?.str()?),
+        signature: super::super::gemini::signature_of(call.value),
+    })
 }
 
 /// `thinking_blocks` as this proxy gave them out, or the bare `reasoning_content`.
@@ -371,14 +393,14 @@ fn thoughts(message: &At<'_>) -> Result<Vec<Part>, RequestError> {
 
 fn tool_result(
     message: &At<'_>,
-    names: &HashMap<String, String>,
+    names: &HashMap<String, ToolName>,
     dropped: &mut Dropped,
 ) -> Result<ToolResult, RequestError> {
     let id = message.need("tool_call_id")?;
     let Some(name) = names.get(id.str()?) else {
         return Err(id.wrong("must be the id of a tool call in an assistant message before it"));
     };
-    let parts = content(&message.need("content")?, dropped)?;
+    let parts = content(&message.need("content")?, Role::User, dropped)?;
     Ok(ToolResult {
         id: id.string()?,
         name: name.clone(),
@@ -392,19 +414,34 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
     if let Some(list) = root.get("tools") {
         for tool in list.items()? {
             tool.object()?;
-            tool.note_unknown(&["type", "function", "custom"], dropped);
             let kind = tool.need("type")?;
-            if kind.str()? != "function" {
-                dropped.leave_out(kind.unsupported("only function tools can be translated"))?;
-                continue;
+            match kind.str()? {
+                "function" => {
+                    tool.note_unknown(&["type", "function"], dropped);
+                    let function = tool.need("function")?;
+                    let known = ["name", "description", "parameters", "strict"];
+                    request.tools.push(function_tool(&function, &known, dropped)?);
+                }
+                "custom" => {
+                    tool.note_unknown(&["type", "custom"], dropped);
+                    let inner = tool.need("custom")?;
+                    inner.note_unknown(&["name", "description", "format"], dropped);
+                    request.tools.push(custom(&inner, inner.get("format"))?);
+                }
+                name => request.hosted.push(Hosted {
+                    name: name.to_owned(),
+                    search: None,
+                    path: kind.path(),
+                }),
             }
-            let function = tool.need("function")?;
-            request.tools.push(function_tool(
-                &function,
-                &["name", "description", "parameters", "strict"],
-                dropped,
-            )?);
         }
+    }
+    if let Some(options) = root.get("web_search_options") {
+        request.hosted.push(Hosted {
+            name: WEB_SEARCH.to_owned(),
+            search: Some(web_search(&options, dropped)?),
+            path: options.path(),
+        });
     }
     request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
     match root.get("tool_choice").map(|at| tool_choice(&at)).transpose() {
@@ -412,6 +449,19 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         Err(refusal) => dropped.leave_out(refusal)?,
     }
     Ok(())
+}
+
+fn web_search(options: &At<'_>, dropped: &mut Dropped) -> Result<WebSearch, RequestError> {
+    options.object()?;
+    options.note_unknown(&["user_location", "search_context_size"], dropped);
+    let location = options.get("user_location");
+    let told = location.as_ref().and_then(|location| location.get("approximate"));
+    Ok(WebSearch {
+        place: told.and_then(|told| place(told.value)),
+        context_size: options.get("search_context_size").map(|at| at.string()).transpose()?,
+        path: options.path(),
+        ..WebSearch::default()
+    })
 }
 
 /// What a function tool says of itself: in chat completions inside `function`, in Responses in the tool.
@@ -424,7 +474,7 @@ pub(in crate::dialect) fn function_tool(
     dropped.note_if(strict, &function.child("strict"));
     function.note_unknown(known, dropped);
     Ok(Tool {
-        name: function.need("name")?.string()?,
+        name: function.need("name")?.string()?.into(),
         description: function.get("description").map(|at| at.string()).transpose()?,
         schema: schema::read(function.get("parameters"))?,
         path: function.child("parameters"),
@@ -432,7 +482,7 @@ pub(in crate::dialect) fn function_tool(
 }
 
 fn tool_choice(at: &At<'_>) -> Result<ToolChoice, RequestError> {
-    const WRONG: &str = "must be none, auto, required or an object that names a function";
+    const WRONG: &str = "must be none, auto, required or an object that names a tool";
     match at.value.as_str() {
         Some("auto") => return Ok(ToolChoice::Auto),
         Some("none") => return Ok(ToolChoice::None),
@@ -441,28 +491,31 @@ fn tool_choice(at: &At<'_>) -> Result<ToolChoice, RequestError> {
         None => {}
     }
     at.object().map_err(|_| at.wrong(WRONG))?;
-    let kind = at.need("type")?;
-    match kind.str()? {
-        "function" => {
-            let name = at.need("function")?.need("name")?.string()?;
-            Ok(ToolChoice::Only {
-                names: vec![name],
-                required: true,
-            })
+    if at.need("type")?.str()? == "allowed_tools" {
+        let allowed = at.need("allowed_tools")?;
+        let mut names = Vec::new();
+        for tool in allowed.need("tools")?.items()? {
+            names.push(named(&tool)?);
         }
-        "allowed_tools" => {
-            let allowed = at.need("allowed_tools")?;
-            let mut names = Vec::new();
-            for tool in allowed.need("tools")?.items()? {
-                names.push(tool.need("function")?.need("name")?.string()?);
-            }
-            Ok(ToolChoice::Only {
-                names,
-                required: allowed.need("mode")?.str()? == "required",
-            })
-        }
-        _ => Err(kind.unsupported("only function tools can be translated")),
+        return Ok(ToolChoice::Only {
+            names,
+            required: allowed.need("mode")?.str()? == "required",
+        });
     }
+    Ok(ToolChoice::Only {
+        names: vec![named(at)?],
+        required: true,
+    })
+}
+
+/// The tool that a choice names.
+fn named(at: &At<'_>) -> Result<ToolName, RequestError> {
+    let (kind, inner) = match at.need("type")?.str()? {
+        "function" => (ToolKind::Function, "function"),
+        "custom" => (ToolKind::Custom, "custom"),
+        other => return Ok(ToolName::new(ToolKind::Hosted, other)),
+    };
+    Ok(ToolName::new(kind, at.need(inner)?.need("name")?.string()?))
 }
 
 fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {

@@ -7,7 +7,7 @@ use super::super::common::{
     Format, MediaSource, Part, Request, Role, Tool, ToolCall, ToolChoice, Turn, at_most, is, json_text, text_of,
 };
 use super::super::thinking::{self, Level};
-use super::super::{RequestError, Target};
+use super::super::{RequestError, Target, hosted};
 
 /// Stop sequences that this API takes.
 const MAX_STOP: usize = 4;
@@ -108,6 +108,9 @@ pub(in super::super) fn encode(
     }
     if let Some(format) = request.format {
         body.insert("response_format".into(), format_value(format));
+    }
+    if let Some(search) = &request.search {
+        body.insert("web_search_options".into(), hosted::for_openai(search, dropped));
     }
     if !request.tools.is_empty() {
         body.insert(
@@ -244,16 +247,21 @@ fn assistant_message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>
 
 /// A tool call as it stands in messages, in requests and answers alike.
 pub(super) fn call_value(call: &ToolCall) -> Value {
+    let name = &call.name.name;
+    if call.name.is_custom() {
+        let input = call.input.as_str().unwrap_or_default();
+        return json!({ "id": call.id, "type": "custom", "custom": { "name": name, "input": input } });
+    }
     json!({
         "id": call.id,
         "type": "function",
-        "function": { "name": call.name, "arguments": json_text(&call.input) },
+        "function": { "name": name, "arguments": json_text(&call.input) },
     })
 }
 
 fn tool_value(tool: &Tool) -> Value {
     let mut function = Map::new();
-    function.insert("name".into(), tool.name.as_str().into());
+    function.insert("name".into(), tool.name.name.as_str().into());
     if let Some(description) = &tool.description {
         function.insert("description".into(), description.as_str().into());
     }
@@ -270,11 +278,11 @@ fn choice_value(choice: ToolChoice) -> Value {
         ToolChoice::Required => "required".into(),
         ToolChoice::Only { names, required } => {
             if let ([name], true) = (names.as_slice(), required) {
-                json!({ "type": "function", "function": { "name": name } })
+                json!({ "type": "function", "function": { "name": name.name } })
             } else {
                 let tools: Vec<Value> = names
                     .iter()
-                    .map(|name| json!({ "type": "function", "function": { "name": name } }))
+                    .map(|name| json!({ "type": "function", "function": { "name": name.name } }))
                     .collect();
                 let mode = if required { "required" } else { "auto" };
                 json!({ "type": "allowed_tools", "allowed_tools": { "mode": mode, "tools": tools } })

@@ -1,5 +1,6 @@
 //! Whole responses, written.
 
+use crate::json::Value;
 use bytes::Bytes;
 
 use super::super::AnswerContext;
@@ -92,7 +93,10 @@ impl Output<'_> {
         self.push(Body::Call {
             call_id: call.id.clone(),
             name: call.name.clone(),
-            arguments: json_text(&call.input),
+            arguments: match &call.input {
+                Value::String(text) => text.as_str().to_owned(),
+                input => json_text(input),
+            },
         });
     }
 

@@ -62,7 +62,10 @@ impl Echo {
 fn whole_tools(text: &str) -> Option<Value> {
     let mut tools = json::parse(text.as_bytes()).ok()?;
     for tool in tools.as_array_mut()? {
-        let tool = tool.as_object_mut()?;
+        let function = tool.get("type").is_some_and(|kind| kind == "function");
+        let Some(tool) = tool.as_object_mut().filter(|_| function) else {
+            continue;
+        };
         tool.entry("parameters").or_insert(Value::Null);
         // No provider but OpenAI is strict unasked.
         tool.entry("strict").or_insert(false.into());

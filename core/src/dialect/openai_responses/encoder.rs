@@ -10,6 +10,7 @@ use super::super::common::{Event, Finish, TokenLogprob};
 use super::super::error::{self, ErrorView};
 use super::super::logprobs::openai_list;
 use super::super::stream::{StreamError, put_event};
+use super::super::tool_names::ToolName;
 use super::super::{AnswerContext, Usage};
 use super::carried::Carried;
 use super::response::{self, Body, Failure, Item, Kind, Piece, Response, Status, part};
@@ -76,6 +77,7 @@ enum Place {
     Refusal(usize),
     Summary,
     Arguments,
+    Input,
 }
 
 impl Encoder {
@@ -207,6 +209,7 @@ impl Encoder {
             Place::Refusal(index) => ("response.refusal.delta", Some(*index)),
             Place::Summary => ("response.reasoning_summary_text.delta", None),
             Place::Arguments => ("response.function_call_arguments.delta", None),
+            Place::Input => ("response.custom_tool_call_input.delta", None),
         };
         let Some(item) = self.items.get(place) else { return };
         let fragment = Fragment {
@@ -371,11 +374,11 @@ impl Encoder {
         &mut self,
         index: u32,
         call_id: &str,
-        name: &str,
+        name: &ToolName,
         signature: Option<&str>,
         out: &mut BytesMut,
     ) -> Result<(), StreamError> {
-        self.hold(call_id.len() + name.len())?;
+        self.hold(call_id.len() + name.name.len())?;
         if let Some(signature) = signature {
             // With the thought before it, or with an item of its own.
             let carried = Carried {
@@ -388,7 +391,7 @@ impl Encoder {
         self.close_open(Status::Completed, out);
         let body = Body::Call {
             call_id: call_id.to_owned(),
-            name: name.to_owned(),
+            name: name.clone(),
             arguments: String::new(),
         };
         let place = self.add(body, out);
@@ -401,10 +404,14 @@ impl Encoder {
         let Some(&(_, place)) = self.calls.iter().find(|call| call.0 == index) else {
             return Ok(());
         };
-        if let Some(Body::Call { arguments, .. }) = self.items.get_mut(place).map(|item| &mut item.body) {
+        let mut at = Place::Arguments;
+        if let Some(Body::Call { arguments, name, .. }) = self.items.get_mut(place).map(|item| &mut item.body) {
             arguments.push_str(fragment);
+            if name.is_custom() {
+                at = Place::Input;
+            }
         }
-        self.delta(place, &Place::Arguments, fragment, &[], out);
+        self.delta(place, &at, fragment, &[], out);
         Ok(())
     }
 

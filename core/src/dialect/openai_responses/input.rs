@@ -5,15 +5,18 @@ use std::collections::HashMap;
 use super::super::RequestError;
 use super::super::at::{At, Dropped, Kept};
 use super::super::common::{
-    Media, MediaSource, Part, Request, Role, Thought, ToolCall, ToolResult, arguments, media, mime_of_url, push_turn,
+    Media, MediaSource, Part, Request, Role, Thought, ToolCall, ToolResult, arguments, assistant_hint, media,
+    mime_of_url, push_turn,
 };
+use super::super::tool_names::{ToolKind, ToolName, wrap};
 use super::carried::Carried;
+use super::tools;
 
 /// What is remembered of the items before.
 #[derive(Default)]
 struct Known {
-    /// The names of called functions, by call.
-    names: HashMap<String, String>,
+    /// The tools that were called, by call.
+    names: HashMap<String, ToolName>,
     /// Signatures that a provider wants on a call, by call.
     signatures: HashMap<String, String>,
 }
@@ -53,7 +56,12 @@ fn decode_item(
             push_turn(&mut request.turns, Role::Assistant, vec![Part::Call(call)]);
             Ok(())
         }
-        Some("function_call_output") => {
+        Some("custom_tool_call") => {
+            let call = custom_call(item, known, dropped)?;
+            push_turn(&mut request.turns, Role::Assistant, vec![Part::Call(call)]);
+            Ok(())
+        }
+        Some("function_call_output" | "custom_tool_call_output") => {
             let result = function_output(item, known, dropped)?;
             push_turn(&mut request.turns, Role::User, vec![Part::Result(result)]);
             Ok(())
@@ -66,12 +74,57 @@ fn decode_item(
         Some("item_reference") | None => Err(item.unsupported(
             "refers to an item that only OpenAI keeps: send the item itself, or route this model to provider: OpenAI",
         )),
-        // What a hosted tool did: the rest of the history makes sense without.
-        Some(_) => dropped.leave_out(item.need("type")?.unsupported(
-            "is not an item that can be translated: only messages, function calls, their outputs and reasoning can",
-        )),
+        // Tools that were found on the way are tools like the others.
+        Some(kind @ ("tool_search_output" | "additional_tools")) => {
+            if kind == "additional_tools" {
+                item.note_unknown(&["type", "id", "role", "tools"], dropped);
+            } else {
+                dropped.note(item.path());
+            }
+            match item.get("tools") {
+                Some(list) => tools::add(&list, request, dropped),
+                None => Ok(()),
+            }
+        }
+        Some(kind) => {
+            let informs = INFORMS.contains(&kind) || !HOLDS.iter().any(|name| item.get(name).is_some());
+            let refusal = item.need("type")?.unsupported(
+                "is not an item that can be translated: only messages, calls of functions and custom tools, their outputs \
+                 and reasoning can",
+            );
+            if informs {
+                dropped.leave_out_hint(refusal)
+            } else {
+                dropped.leave_out(refusal)
+            }
+        }
     }
 }
+
+/// What a hosted tool did on the way to an answer that stands in the history itself.
+const INFORMS: &[&str] = &[
+    "web_search_call",
+    "file_search_call",
+    "code_interpreter_call",
+    "mcp_list_tools",
+    "mcp_call",
+    "tool_search_call",
+];
+
+/// Fields by which an item of a kind that nobody here knows is part of the conversation: a call that waits for its result,
+/// the result, or something that was said.
+const HOLDS: &[&str] = &[
+    "call_id",
+    "approval_request_id",
+    "role",
+    "content",
+    "encrypted_content",
+    "input",
+    "output",
+    "result",
+    "text",
+    "arguments",
+];
 
 fn message(item: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     item.note_unknown(&["type", "role", "content", "id", "status"], dropped);
@@ -83,8 +136,12 @@ fn message(item: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resul
             dropped.note_if(!request.turns.is_empty(), &role.path());
             request.system.push(only_text(&content)?);
         }
-        "user" => push_turn(&mut request.turns, Role::User, parts(&content, dropped)?),
-        "assistant" => push_turn(&mut request.turns, Role::Assistant, parts(&content, dropped)?),
+        "user" => push_turn(&mut request.turns, Role::User, parts(&content, Role::User, dropped)?),
+        "assistant" => push_turn(
+            &mut request.turns,
+            Role::Assistant,
+            parts(&content, Role::Assistant, dropped)?,
+        ),
         _ => return Err(role.wrong("must be one of user, assistant, system, developer")),
     }
     Ok(())
@@ -107,7 +164,7 @@ fn only_text(at: &At<'_>) -> Result<String, RequestError> {
 }
 
 /// A string or a list of content parts, of a message or of a function's output.
-fn parts(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
+fn parts(at: &At<'_>, role: Role, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
     if at.value.is_string() {
         return Ok(vec![Part::Text(at.string()?)]);
     }
@@ -116,15 +173,15 @@ fn parts(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> 
     }
     let mut parts = Kept::new();
     for part in at.items()? {
-        parts.take(content_part(&part, dropped), dropped)?;
+        parts.take_some(content_part(&part, role, dropped), dropped)?;
     }
     parts.finish()
 }
 
-fn content_part(part: &At<'_>, dropped: &mut Dropped) -> Result<Part, RequestError> {
+fn content_part(part: &At<'_>, role: Role, dropped: &mut Dropped) -> Result<Option<Part>, RequestError> {
     part.object()?;
     let kind = part.need("type")?;
-    Ok(match kind.str()? {
+    Ok(Some(match kind.str()? {
         "input_text" | "output_text" | "text" => {
             // What an answer says about its text is nothing that a model reads.
             part.note_unknown(&["type", "text", "annotations", "logprobs"], dropped);
@@ -134,8 +191,11 @@ fn content_part(part: &At<'_>, dropped: &mut Dropped) -> Result<Part, RequestErr
         "input_image" => Part::Media(image(part, dropped)?),
         "input_file" => Part::Media(file(part, dropped)?),
         "input_audio" => return Err(kind.unsupported("audio is not supported by the chosen provider")),
-        _ => return Err(kind.unsupported("is not a content part this proxy can translate")),
-    })
+        kind_name => {
+            let refusal = kind.unsupported("is not a content part this proxy can translate");
+            return assistant_hint(part, kind_name, role, refusal, dropped);
+        }
+    }))
 }
 
 fn no_upload(part: &At<'_>) -> Result<(), RequestError> {
@@ -176,9 +236,32 @@ fn file(part: &At<'_>, dropped: &mut Dropped) -> Result<Media, RequestError> {
     }
 }
 
+fn called(item: &At<'_>, kind: ToolKind) -> Result<ToolName, RequestError> {
+    let namespace = item.get("namespace").map(|at| at.string()).transpose()?;
+    Ok(ToolName::new(kind, item.need("name")?.string()?).within(namespace))
+}
+
+fn custom_call(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<ToolCall, RequestError> {
+    item.note_unknown(
+        &["type", "id", "status", "call_id", "namespace", "name", "input"],
+        dropped,
+    );
+    let (id, name) = (item.need("call_id")?.string()?, called(item, ToolKind::Custom)?);
+    known.names.insert(id.clone(), name.clone());
+    Ok(ToolCall {
+        signature: known.signatures.remove(&id),
+        input: wrap(item.need("input")?.str()?),
+        id,
+        name,
+    })
+}
+
 fn function_call(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<ToolCall, RequestError> {
-    item.note_unknown(&["type", "id", "status", "call_id", "name", "arguments"], dropped);
-    let (id, name) = (item.need("call_id")?.string()?, item.need("name")?.string()?);
+    item.note_unknown(
+        &["type", "id", "status", "call_id", "namespace", "name", "arguments"],
+        dropped,
+    );
+    let (id, name) = (item.need("call_id")?.string()?, called(item, ToolKind::Function)?);
     let text = item.need("arguments")?;
     known.names.insert(id.clone(), name.clone());
     Ok(ToolCall {
@@ -190,15 +273,18 @@ fn function_call(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Res
 }
 
 fn function_output(item: &At<'_>, known: &Known, dropped: &mut Dropped) -> Result<ToolResult, RequestError> {
-    item.note_unknown(&["type", "id", "status", "call_id", "name", "output"], dropped);
+    item.note_unknown(
+        &["type", "id", "status", "call_id", "namespace", "name", "output"],
+        dropped,
+    );
     let id = item.need("call_id")?;
     let Some(name) = known.names.get(id.str()?) else {
-        return Err(id.wrong("must be the call_id of a function_call before it"));
+        return Err(id.wrong("must be the call_id of a function_call or custom_tool_call before it"));
     };
     Ok(ToolResult {
         id: id.string()?,
         name: name.clone(),
-        parts: parts(&item.need("output")?, dropped)?,
+        parts: parts(&item.need("output")?, Role::User, dropped)?,
         is_error: false,
         path: item.path(),
     })

@@ -51,8 +51,7 @@ impl Text<'_> {
 pub fn native_responses(body: &Bytes) -> Result<Translated, RequestError> {
     let same = || Translated {
         body: body.clone(),
-        dropped: Vec::new(),
-        show_thoughts: false,
+        ..Translated::default()
     };
     if memmem::find(body, OURS.as_bytes()).is_none() {
         return Ok(same());
@@ -97,7 +96,7 @@ pub fn native_responses(body: &Bytes) -> Result<Translated, RequestError> {
     Ok(Translated {
         body: without(body, &items, &ours),
         dropped: dropped.into_vec(),
-        show_thoughts: false,
+        ..Translated::default()
     })
 }
 

@@ -4,9 +4,9 @@ use crate::json::Value;
 
 use super::super::RequestError;
 use super::super::at::{At, Dropped};
-use super::super::common::{Format, Request, Spelling, Thinking, ToolChoice};
-use super::super::openai_chat::request_in::{function_tool, json_schema};
-use super::input;
+use super::super::common::{Format, Request, Spelling, Thinking};
+use super::super::openai_chat::request_in::json_schema;
+use super::{input, tools};
 
 /// Fields that have their place in the common model or in the answer, or that mean nothing once the proxy has read them.
 const KNOWN: &[&str] = &[
@@ -65,6 +65,7 @@ const SPELLED: Spelling = Spelling {
     thinking: "reasoning.effort",
     user: "user",
     parallel_tools: "parallel_tool_calls",
+    tool_choice: "tool_choice",
 };
 
 /// Reads a Responses request.
@@ -82,7 +83,7 @@ pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Re
     }
     input::decode(&root.need("input")?, &mut request, dropped)?;
     sampling(&root, &mut request, dropped)?;
-    tools(&root, &mut request, dropped)?;
+    tools::decode(&root, &mut request, dropped)?;
     if let Some(text) = root.get("text") {
         text.object()?;
         text.note_unknown(&["format"], dropped);
@@ -168,68 +169,6 @@ fn user(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(
     }
     request.user = new.or(old);
     Ok(())
-}
-
-fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
-    if let Some(list) = root.get("tools") {
-        for tool in list.items()? {
-            tool.object()?;
-            let kind = tool.need("type")?;
-            if kind.str()? != "function" {
-                dropped.leave_out(no_such_tool(&kind))?;
-                continue;
-            }
-            let known = ["type", "name", "description", "parameters", "strict"];
-            request.tools.push(function_tool(&tool, &known, dropped)?);
-        }
-    }
-    request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
-    match root.get("tool_choice").map(|at| tool_choice(&at)).transpose() {
-        Ok(choice) => request.tool_choice = choice,
-        Err(refusal) => dropped.leave_out(refusal)?,
-    }
-    Ok(())
-}
-
-fn no_such_tool(kind: &At<'_>) -> RequestError {
-    kind.unsupported(
-        "only function tools can be translated; this one runs at OpenAI: leave it out, or route this model to provider: OpenAI",
-    )
-}
-
-fn tool_choice(at: &At<'_>) -> Result<ToolChoice, RequestError> {
-    const WRONG: &str = "must be none, auto, required or an object that names a function";
-    match at.value.as_str() {
-        Some("auto") => return Ok(ToolChoice::Auto),
-        Some("none") => return Ok(ToolChoice::None),
-        Some("required") => return Ok(ToolChoice::Required),
-        Some(_) => return Err(at.wrong(WRONG)),
-        None => {}
-    }
-    at.object().map_err(|_| at.wrong(WRONG))?;
-    let kind = at.need("type")?;
-    match kind.str()? {
-        "function" => Ok(ToolChoice::Only {
-            names: vec![at.need("name")?.string()?],
-            required: true,
-        }),
-        "allowed_tools" => {
-            let mut names = Vec::new();
-            for tool in at.need("tools")?.items()? {
-                tool.object()?;
-                let kind = tool.need("type")?;
-                if kind.str()? != "function" {
-                    return Err(no_such_tool(&kind));
-                }
-                names.push(tool.need("name")?.string()?);
-            }
-            Ok(ToolChoice::Only {
-                names,
-                required: at.need("mode")?.str()? == "required",
-            })
-        }
-        _ => Err(no_such_tool(&kind)),
-    }
 }
 
 fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {

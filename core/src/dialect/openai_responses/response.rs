@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::super::common::{Finish, TokenLogprob, token_of};
 use super::super::logprobs::openai_list;
+use super::super::tool_names::ToolName;
 use super::super::{AnswerContext, Usage};
 use super::OURS;
 use super::carried::Carried;
@@ -87,7 +88,8 @@ pub(super) enum Body {
     },
     Call {
         call_id: String,
-        name: String,
+        name: ToolName,
+        /// Of a function; of a custom tool, its text.
         arguments: String,
     },
 }
@@ -98,6 +100,7 @@ impl Body {
         match self {
             Self::Message(_) => "msg",
             Self::Reasoning { .. } => "rs",
+            Self::Call { name, .. } if name.is_custom() => "ctc",
             Self::Call { .. } => "fc",
         }
     }
@@ -126,14 +129,25 @@ impl Item {
                 call_id,
                 name,
                 arguments,
-            } => json!({
-                "id": self.id,
-                "type": "function_call",
-                "status": self.status.as_str(),
-                "call_id": call_id,
-                "name": name,
-                "arguments": arguments,
-            }),
+            } => {
+                let (kind, input) = if name.is_custom() {
+                    ("custom_tool_call", "input")
+                } else {
+                    ("function_call", "arguments")
+                };
+                let mut value = json!({
+                    "id": self.id,
+                    "type": kind,
+                    "status": self.status.as_str(),
+                    "call_id": call_id,
+                    "name": name.name,
+                    input: arguments,
+                });
+                if let (Some(namespace), Some(object)) = (&name.namespace, value.as_object_mut()) {
+                    object.insert("namespace".to_owned(), namespace.as_str().into());
+                }
+                value
+            }
         }
     }
 }

@@ -146,6 +146,16 @@ fn tools() -> Vec<Case> {
             "`tools`, custom",
             json!({"tools": [{"type": "custom", "custom": {"name": "x"}}]}),
         ),
+        case(
+            Chat,
+            "`tools`, of a kind nobody knows",
+            json!({"tools": [{"type": "hologram"}]}),
+        ),
+        case(
+            Chat,
+            "a function's name with a dot",
+            json!({"tools": [{"type": "function", "function": {"name": "sea.tide"}}]}),
+        ),
         case(Chat, "`tool_choice: none`", chat(json!("none"))),
         case(Chat, "`tool_choice: required`", chat(json!("required"))),
         case(
@@ -175,8 +185,34 @@ fn tools() -> Vec<Case> {
         case(Messages, "`tools`, the caller's own", json!({"tools": [own]})),
         case(
             Messages,
-            "`tools`, of the server",
+            "`tools`, web search",
             json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+        ),
+        case(
+            Messages,
+            "`tools`, web search beside functions",
+            json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}, own]}),
+        ),
+        case(
+            Messages,
+            "`tools`, of the server",
+            json!({"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]}),
+        ),
+        case(
+            Messages,
+            "the same, forced",
+            json!({"tools": [{"type": "code_execution_20250825", "name": "code_execution"}], "tool_choice": {"type": "any"}}),
+        ),
+        case(
+            Messages,
+            "`tools`, typed ones that the caller runs",
+            json!({"tools": [{"type": "bash_20250124", "name": "bash"}]}),
+        ),
+        case(
+            Messages,
+            "what the server's tools did",
+            json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": [
+                {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "tides"}}]}]}),
         ),
         case(Messages, "`tool_choice: any`", messages(json!({"type": "any"}))),
         case(
@@ -204,10 +240,16 @@ fn tools() -> Vec<Case> {
             {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}]})),
         ),
         case(Gemini, "`functionDeclarations`", json!({"tools": declared})),
+        case(Gemini, "`googleSearch`", json!({"tools": [{"googleSearch": {}}]})),
         case(
             Gemini,
-            "`googleSearch`, `codeExecution`",
-            json!({"tools": [{"googleSearch": {}}]}),
+            "`codeExecution` and others",
+            json!({"tools": [{"codeExecution": {}}]}),
+        ),
+        case(
+            Gemini,
+            "`executableCode`, `codeExecutionResult`",
+            json!({"contents": [{"parts": [{"text": "x"}]}, {"role": "model", "parts": [{"executableCode": {"code": "1"}}]}]}),
         ),
         case(Gemini, "`mode: ANY`", gemini(json!({"mode": "ANY"}))),
         case(
@@ -226,8 +268,43 @@ fn tools() -> Vec<Case> {
         case(Responses, "`tools`, functions", json!({"tools": [flat]})),
         case(
             Responses,
-            "`tools`, OpenAI's own",
+            "`tools`, custom",
+            json!({"tools": [{"type": "custom", "name": "x"}]}),
+        ),
+        case(
+            Responses,
+            "`tools`, a namespace",
+            json!({"tools": [{"type": "namespace", "name": "sea", "description": "", "tools": [flat]}]}),
+        ),
+        case(
+            Responses,
+            "`tools`, web search",
             json!({"tools": [{"type": "web_search"}]}),
+        ),
+        case(
+            Responses,
+            "the same, within domains",
+            json!({"tools": [{"type": "web_search", "filters": {"allowed_domains": ["tides.org"]}}]}),
+        ),
+        case(
+            Responses,
+            "`tools`, others of OpenAI's own",
+            json!({"tools": [{"type": "file_search", "vector_store_ids": ["v"]}]}),
+        ),
+        case(
+            Responses,
+            "the same, forced",
+            json!({"tools": [{"type": "file_search", "vector_store_ids": ["v"]}], "tool_choice": {"type": "file_search"}}),
+        ),
+        case(
+            Responses,
+            "what hosted tools did",
+            json!({"input": [{"role": "user", "content": "x"}, {"type": "web_search_call", "id": "ws", "status": "completed"}]}),
+        ),
+        case(
+            Responses,
+            "a call of a shell, and its like",
+            json!({"input": [{"role": "user", "content": "x"}, {"type": "local_shell_call", "call_id": "c", "action": {}}]}),
         ),
         case(
             Responses,

@@ -2,6 +2,7 @@
 
 use bowsprit_core::dialect::embeddings::{self, Exchange, Form};
 use bowsprit_core::dialect::{Translated, count};
+use bowsprit_crds::model_route::OnUnsupported;
 use serde_json::Value;
 
 use super::requests::refused;
@@ -12,8 +13,8 @@ const FORMS: [Form; 3] = [Form::OpenAi, Form::One, Form::Batch];
 pub(crate) fn embeddings(input: &[u8]) {
     for from in FORMS {
         for to in FORMS.into_iter().filter(|to| *to != from) {
-            for drop_unsupported in [false, true] {
-                match embeddings::translate_request(from, to, input, "the-model", drop_unsupported) {
+            for on_unsupported in [None, Some(OnUnsupported::Refuse), Some(OnUnsupported::Drop)] {
+                match embeddings::translate_request(from, to, input, "the-model", on_unsupported) {
                     Ok(divided) => {
                         whole(&divided.first);
                         answered(to, from, &divided.first.body, input);
@@ -37,7 +38,7 @@ fn answered(provider: Form, caller: Form, answer: &[u8], request: &[u8]) {
 pub(crate) fn counts(input: &[u8]) {
     for (from, to) in pairs().filter(|(from, to)| from != to) {
         if count::path(to, "the-model").is_some() && count::path(from, "the-model").is_some() {
-            match count::translate_request(from, to, input, &target("the-model", false)) {
+            match count::translate_request(from, to, input, &target("the-model", None)) {
                 Ok(translated) => whole(&translated),
                 Err(error) => refused(&error),
             }

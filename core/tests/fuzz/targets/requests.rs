@@ -5,6 +5,7 @@ use bowsprit_core::dialect::{
     without_foreign_thoughts,
 };
 use bowsprit_core::fault::Code;
+use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -14,9 +15,9 @@ pub(crate) fn translate(input: &[u8]) {
     for dialect in Dialect::ALL {
         spliced(dialect, input);
     }
-    let drop_unsupported = chance(input).bool();
+    let on_unsupported = chance(input).bool().then_some(OnUnsupported::Drop);
     for (from, to) in pairs().filter(|(from, to)| from != to) {
-        match translate_request(from, to, input, &target("the-model", drop_unsupported)) {
+        match translate_request(from, to, input, &target("the-model", on_unsupported)) {
             Ok(translated) => {
                 let body: Value = serde_json::from_slice(&translated.body).expect("a translation is JSON");
                 assert!(body.is_object(), "{from} to {to}: a translation is an object");
@@ -28,7 +29,7 @@ pub(crate) fn translate(input: &[u8]) {
                 }
                 // Whatever was said must be sayable again, or refused: a caller may be a proxy too.
                 for back in Dialect::ALL.into_iter().filter(|back| *back != to) {
-                    let _ = translate_request(to, back, &translated.body, &target("again", false));
+                    let _ = translate_request(to, back, &translated.body, &target("again", None));
                 }
             }
             Err(error) => refused(&error),

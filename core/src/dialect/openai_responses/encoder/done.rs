@@ -13,6 +13,7 @@ impl Encoder {
         match self.items.get(place).map(|item| &item.body) {
             Some(Body::Message(_)) => self.piece_done(place, out),
             Some(Body::Reasoning { .. }) => self.summary_done(place, out),
+            Some(Body::Call { name, .. }) if name.is_custom() => self.input_done(place, out),
             Some(Body::Call { .. }) => self.arguments_done(place, out),
             None => return,
         }
@@ -43,8 +44,17 @@ impl Encoder {
         let Body::Call { name, arguments, .. } = &item.body else {
             return;
         };
-        let event = json!({ "item_id": item.id, "output_index": place, "name": name, "arguments": arguments });
+        let event = json!({ "item_id": item.id, "output_index": place, "name": name.name, "arguments": arguments });
         put(&mut self.sequence, "response.function_call_arguments.done", &event, out);
+    }
+
+    fn input_done(&mut self, place: usize, out: &mut BytesMut) {
+        let Some(item) = self.items.get(place) else { return };
+        let Body::Call { arguments, .. } = &item.body else {
+            return;
+        };
+        let event = json!({ "item_id": item.id, "output_index": place, "input": arguments });
+        put(&mut self.sequence, "response.custom_tool_call_input.done", &event, out);
     }
 
     /// The piece that is being written ends.

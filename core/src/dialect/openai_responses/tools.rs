@@ -1,0 +1,186 @@
+//! The tools of a Responses request, and the choice among them.
+
+use super::super::RequestError;
+use super::super::at::{At, Dropped};
+use super::super::common::{Request, Tool, ToolChoice};
+use super::super::hosted::{Hosted, WEB_SEARCH, WebSearch, place};
+use super::super::openai_chat::request_in::function_tool;
+use super::super::tool_names::{ToolKind, ToolName, custom_description, custom_schema};
+
+/// Reads `tools`, `parallel_tool_calls` and `tool_choice`.
+pub(super) fn decode(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    if let Some(list) = root.get("tools") {
+        add(&list, request, dropped)?;
+    }
+    request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
+    let choice = root
+        .get("tool_choice")
+        .map(|at| choice(&at, &request.tools))
+        .transpose();
+    match choice {
+        Ok(choice) => request.tool_choice = choice,
+        Err(refusal) => dropped.leave_out(refusal)?,
+    }
+    Ok(())
+}
+
+/// Adds a list of tools. Items of the input bring such lists too.
+pub(super) fn add(list: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    for tool in list.items()? {
+        one(&tool, None, request, dropped)?;
+    }
+    Ok(())
+}
+
+fn one(
+    tool: &At<'_>,
+    namespace: Option<&str>,
+    request: &mut Request,
+    dropped: &mut Dropped,
+) -> Result<(), RequestError> {
+    tool.object()?;
+    let kind = tool.need("type")?;
+    let within = namespace.map(str::to_owned);
+    match (kind.str()?, namespace) {
+        ("function", _) => {
+            let known = ["type", "name", "description", "parameters", "strict"];
+            let mut function = function_tool(tool, &known, dropped)?;
+            function.name = function.name.within(within);
+            offer(function, request);
+        }
+        ("custom", _) => {
+            tool.note_unknown(&["type", "name", "description", "format"], dropped);
+            let mut custom = custom(tool, tool.get("format"))?;
+            custom.name = custom.name.within(within);
+            offer(custom, request);
+        }
+        ("namespace", None) => {
+            // What is said of the group as a whole has no place beside its functions.
+            tool.note_unknown(&["type", "name", "description", "tools"], dropped);
+            let description = tool.get("description").filter(|at| at.value != "");
+            dropped.note_if(description.is_some(), &tool.child("description"));
+            let name = tool.need("name")?.str()?;
+            for inner in tool.need("tools")?.items()? {
+                one(&inner, Some(name), request, dropped)?;
+            }
+        }
+        (other, _) => {
+            let name = hosted_name(other).to_owned();
+            let search = (name == WEB_SEARCH).then(|| web_search(tool, dropped)).transpose()?;
+            let path = kind.path();
+            request.hosted.push(Hosted { name, search, path });
+        }
+    }
+    Ok(())
+}
+
+/// A tool that is offered twice, at first and in an item of the input, is one.
+fn offer(tool: Tool, request: &mut Request) {
+    match request.tools.iter_mut().find(|known| known.name == tool.name) {
+        Some(known) => *known = tool,
+        None => request.tools.push(tool),
+    }
+}
+
+/// A tool that takes free text, as the function that stands for it. `format`: in chat completions it is nested differently.
+pub(in super::super) fn custom(tool: &At<'_>, format: Option<At<'_>>) -> Result<Tool, RequestError> {
+    let description = tool.get("description").map(|at| at.string()).transpose()?;
+    let mut told = custom_description(description.as_deref(), None);
+    if let Some(format) = format
+        && format.need("type")?.str()? == "grammar"
+    {
+        let nested = format.get("grammar");
+        let grammar = nested.as_ref().unwrap_or(&format);
+        let (syntax, definition) = (grammar.need("syntax")?, grammar.need("definition")?);
+        told = custom_description(description.as_deref(), Some((syntax.str()?, definition.str()?)));
+    }
+    Ok(Tool {
+        name: ToolName::new(ToolKind::Custom, tool.need("name")?.string()?),
+        description: Some(told),
+        schema: Some(custom_schema()),
+        path: tool.path(),
+    })
+}
+
+/// `web_search` has its versions and its preview.
+fn hosted_name(kind: &str) -> &str {
+    if kind.starts_with("web_search") {
+        WEB_SEARCH
+    } else {
+        kind
+    }
+}
+
+fn web_search(tool: &At<'_>, dropped: &mut Dropped) -> Result<WebSearch, RequestError> {
+    let known = [
+        "type",
+        "filters",
+        "user_location",
+        "search_context_size",
+        "external_web_access",
+    ];
+    tool.note_unknown(&known, dropped);
+    let mut search = WebSearch {
+        path: tool.path(),
+        ..WebSearch::default()
+    };
+    if let Some(filters) = tool.get("filters") {
+        filters.note_unknown(&["allowed_domains", "blocked_domains"], dropped);
+        search.allowed_domains = filters.get("allowed_domains").map(|at| at.strings()).transpose()?;
+        search.blocked_domains = filters.get("blocked_domains").map(|at| at.strings()).transpose()?;
+    }
+    search.place = tool.get("user_location").and_then(|at| place(at.value));
+    search.context_size = tool.get("search_context_size").map(|at| at.string()).transpose()?;
+    let live = tool.get("external_web_access").map(|at| at.bool()).transpose()?;
+    search.offline = live == Some(false);
+    Ok(search)
+}
+
+fn choice(at: &At<'_>, tools: &[Tool]) -> Result<ToolChoice, RequestError> {
+    const WRONG: &str = "must be none, auto, required or an object that names a tool";
+    match at.value.as_str() {
+        Some("auto") => return Ok(ToolChoice::Auto),
+        Some("none") => return Ok(ToolChoice::None),
+        Some("required") => return Ok(ToolChoice::Required),
+        Some(_) => return Err(at.wrong(WRONG)),
+        None => {}
+    }
+    at.object().map_err(|_| at.wrong(WRONG))?;
+    if at.need("type")?.str()? == "allowed_tools" {
+        let mut names = Vec::new();
+        for tool in at.need("tools")?.items()? {
+            tool.object()?;
+            names.extend(named(&tool, tools)?);
+        }
+        let required = at.need("mode")?.str()? == "required";
+        return Ok(ToolChoice::Only { names, required });
+    }
+    Ok(ToolChoice::Only {
+        names: named(at, tools)?,
+        required: true,
+    })
+}
+
+/// The tools that an entry of a choice means: one, or all of a namespace.
+fn named(at: &At<'_>, tools: &[Tool]) -> Result<Vec<ToolName>, RequestError> {
+    let kind = match at.need("type")?.str()? {
+        "function" => ToolKind::Function,
+        "custom" => ToolKind::Custom,
+        "namespace" => {
+            let namespace = at.need("name")?.str()?;
+            let within = tools.iter().map(|tool| &tool.name);
+            let within = within.filter(|name| name.namespace.as_deref() == Some(namespace));
+            return Ok(within.cloned().collect());
+        }
+        other => return Ok(vec![ToolName::new(ToolKind::Hosted, hosted_name(other))]),
+    };
+    let namespace = at.get("namespace").map(|at| at.string()).transpose()?;
+    let said = ToolName::new(kind, at.need("name")?.string()?).within(namespace);
+    if said.namespace.is_some() || tools.iter().any(|tool| tool.name == said) {
+        return Ok(vec![said]);
+    }
+    // The name alone, of one that is in a namespace.
+    let mut within = tools.iter().map(|tool| &tool.name);
+    let found = within.find(|name| name.name == said.name && name.kind == said.kind);
+    Ok(vec![found.cloned().unwrap_or(said)])
+}
