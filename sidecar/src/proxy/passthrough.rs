@@ -483,6 +483,16 @@ pub(super) fn realtime() -> Refusal {
     )
 }
 
+/// The Responses API speaks WebSocket too, and its clients fall back to a POST: at once on this status (RFC 9110,
+/// section 15.5.22), only after several attempts on others.
+pub(super) fn no_socket() -> Refusal {
+    Refusal::new(
+        Code::SysNotSupported,
+        "WebSocket connections are not supported: POST to this path, streamed if need be",
+    )
+    .upgrade("HTTP/1.1")
+}
+
 /// What an error means here. A path or file that is not there is no missing model.
 fn meaning(code: Option<Code>, kind: ErrorKind) -> Code {
     match (kind, code) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bowsprit_core::dialect::{Dialect, ErrorView, RequestError, error_body};
 use bowsprit_core::fault::Code;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::id::{RequestId, X_REQUEST_ID};
@@ -36,6 +36,8 @@ pub struct Refusal {
     pub status: Option<u16>,
     /// For 405.
     allow: Option<&'static str>,
+    /// For 426.
+    upgrade: Option<&'static str>,
     /// Whether the connection cannot be trusted any further.
     close: bool,
     /// Whether a retry of the caller's SDK would only add to the load: our own budget is spent.
@@ -53,6 +55,7 @@ impl Refusal {
             exact: None,
             status: None,
             allow: None,
+            upgrade: None,
             close: false,
             no_retry: false,
         }
@@ -80,6 +83,14 @@ impl Refusal {
     #[must_use]
     pub fn allow(mut self, method: &'static str) -> Self {
         self.allow = Some(method);
+        self
+    }
+
+    /// As 426, with the protocol that is served.
+    #[must_use]
+    pub fn upgrade(mut self, protocol: &'static str) -> Self {
+        self.status = Some(StatusCode::UPGRADE_REQUIRED.as_u16());
+        self.upgrade = Some(protocol);
         self
     }
 
@@ -138,6 +149,10 @@ pub fn bare(dialect: Dialect, id: &RequestId, refusal: &Refusal) -> Response<Bod
     }
     if let Some(method) = refusal.allow {
         headers.insert(ALLOW, HeaderValue::from_static(method));
+    }
+    if let Some(protocol) = refusal.upgrade {
+        headers.insert(UPGRADE, HeaderValue::from_static(protocol));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
     if refusal.close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -103,6 +103,8 @@ pub(super) enum Miss {
     Method(&'static str),
     /// A connection that leaves HTTP.
     Realtime,
+    /// The same, for what is served by POST too.
+    Socket,
 }
 
 impl Miss {
@@ -120,6 +122,7 @@ impl Miss {
                 ),
             ),
             Self::Realtime => passthrough::realtime(),
+            Self::Socket => passthrough::no_socket(),
             Self::Stored => Refusal::new(
                 Code::ResPathNotFound,
                 format!(
@@ -158,6 +161,11 @@ pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
         .or_else(|| models(path, &parts.headers));
     match found {
         Some((route, method)) if parts.method == method => (route.dialect(), Ok(route)),
+        Some((route, _))
+            if route.dialect() == Dialect::OpenAiResponses && passthrough::is_websocket(&parts.headers) =>
+        {
+            (route.dialect(), Err(Miss::Socket))
+        }
         _ if passthrough::is_websocket(&parts.headers) || path == "/v1/realtime" => {
             (guess(path, &parts.headers), Err(Miss::Realtime))
         }

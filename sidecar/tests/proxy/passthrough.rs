@@ -157,7 +157,8 @@ async fn realtime_is_refused_in_the_providers_dialect() {
         ("/providers/claude/v1/realtime", 404, "\"type\":\"not_found_error\""),
         ("/providers/openai/v1/realtime?model=x", 501, "unknown_url"),
         ("/v1/realtime?model=x", 501, "unknown_url"),
-        ("/v1/responses", 501, "unknown_url"),
+        // A client of this API takes the answer for a word to POST instead.
+        ("/v1/responses", 426, "\r\nupgrade: HTTP/1.1\r\n"),
     ] {
         let head = format!(
             "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
