@@ -177,6 +177,8 @@ pub(crate) struct Content {
 pub(crate) struct Tool {
     pub(crate) name: String,
     pub(crate) arguments: serde_json::Value,
+    pub(crate) namespace: Option<String>,
+    pub(crate) input: Option<String>,
 }
 
 impl Content {
@@ -203,11 +205,13 @@ impl Content {
                 .clone()
                 .or_else(|| call.first_tool.clone())
                 .unwrap_or_else(|| "tool".to_owned()),
-            arguments: if tool.arguments.is_null() {
-                serde_json::json!({})
-            } else {
-                tool.arguments.clone()
+            arguments: match &tool.input {
+                Some(text) => serde_json::json!({ "input": text }),
+                None if tool.arguments.is_null() => serde_json::json!({}),
+                None => tool.arguments.clone(),
             },
+            namespace: tool.namespace.clone(),
+            input: tool.input.clone(),
         };
         let calls: Vec<Tool> = answer.tool_calls.iter().map(tool).collect();
         let written = text.len() + calls.iter().map(|call| call.arguments.to_string().len()).sum::<usize>();
@@ -245,7 +249,11 @@ pub(crate) fn tokens(bytes: usize) -> u64 {
 
 /// The arguments' JSON in two pieces, as a streamed tool call comes.
 pub(crate) fn argument_pieces(arguments: &serde_json::Value) -> Vec<String> {
-    let text = arguments.to_string();
+    halves(&arguments.to_string())
+}
+
+/// A text in two pieces, none of them empty.
+pub(crate) fn halves(text: &str) -> Vec<String> {
     let middle = (text.len() / 2..text.len())
         .find(|place| text.is_char_boundary(*place))
         .unwrap_or(text.len());

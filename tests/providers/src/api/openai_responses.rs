@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Content, Rendered, argument_pieces, logprobs};
+use super::{Content, Rendered, Tool, halves, logprobs};
 use crate::call::{Call, StreamForm};
 use crate::ids::Ids;
 use crate::script::Answer;
@@ -129,13 +129,22 @@ fn items(call: &Call, content: &Content, answer: &Answer, ids: &mut Ids) -> Vec<
             "content": [part(&content.text, &logprobs_of(call, &content.pieces, 0))], "role": "assistant"}),
         );
     }
-    for tool in &content.calls {
-        items.push(
-            json!({"id": ids.hex("fc_", 48), "type": "function_call", "status": "completed",
-            "arguments": tool.arguments.to_string(), "call_id": ids.alphanumeric("call_", 24), "name": tool.name}),
-        );
-    }
+    items.extend(content.calls.iter().map(|tool| called(tool, ids)));
     items
+}
+
+/// A call of a function, or of a tool that takes text.
+fn called(tool: &Tool, ids: &mut Ids) -> Value {
+    let (prefix, kind, field, told) = match &tool.input {
+        Some(text) => ("ctc_", "custom_tool_call", "input", text.clone()),
+        None => ("fc_", "function_call", "arguments", tool.arguments.to_string()),
+    };
+    let mut item = json!({"id": ids.hex(prefix, 48), "type": kind, "status": "completed",
+        field: told, "call_id": ids.alphanumeric("call_", 24), "name": tool.name});
+    if let (Some(fields), Some(namespace)) = (item.as_object_mut(), &tool.namespace) {
+        fields.insert("namespace".to_owned(), json!(namespace));
+    }
+    item
 }
 
 fn summary(text: &str) -> Value {
@@ -172,16 +181,16 @@ fn stream(frame: &Envelope<'_>, content: &Content, answer: &Answer, ids: &mut Id
             ("status", json!("in_progress")),
             ("content", json!([])),
             ("arguments", json!("")),
+            ("input", json!("")),
             ("summary", json!([])),
         ] {
             if let Some(field) = announced.get_mut(name) {
                 *field = value;
             }
         }
-        let kind = if item.get("type") == Some(&json!("function_call")) {
-            Kind::Content
-        } else {
-            Kind::Start
+        let kind = match item.get("type").and_then(Value::as_str) {
+            Some("function_call" | "custom_tool_call") => Kind::Content,
+            _ => Kind::Start,
         };
         events.push(
             kind,
@@ -191,11 +200,8 @@ fn stream(frame: &Envelope<'_>, content: &Content, answer: &Answer, ids: &mut Id
         match item.get("type").and_then(Value::as_str) {
             Some("message") => text_events(&mut events, frame.call, content, place, &id),
             Some("reasoning") => reasoning_events(&mut events, answer, place, &id),
-            Some("function_call") => {
-                let arguments = item.get("arguments").cloned().unwrap_or_default();
-                let name = item.get("name").cloned().unwrap_or_default();
-                call_events(&mut events, &arguments, &name, place, &id);
-            }
+            Some("function_call") => call_events(&mut events, &ARGUMENTS, item, place),
+            Some("custom_tool_call") => call_events(&mut events, &INPUT, item, place),
             _ => {}
         }
         events.push(
@@ -259,16 +265,32 @@ fn text_events(events: &mut Events, call: &Call, content: &Content, place: usize
     );
 }
 
-fn call_events(events: &mut Events, arguments: &Value, name: &Value, place: usize, id: &Value) {
-    // `arguments` is the JSON text already; it is cut as text.
-    let parsed: Value = arguments
-        .as_str()
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default();
-    for piece in argument_pieces(&parsed) {
-        let delta = json!({"item_id": id, "output_index": place, "delta": piece});
-        events.push(Kind::Content, "response.function_call_arguments.delta", delta);
+/// The field in which a call holds what it is told, and the events with a piece and with all of it.
+type Told = [&'static str; 3];
+
+const ARGUMENTS: Told = [
+    "arguments",
+    "response.function_call_arguments.delta",
+    "response.function_call_arguments.done",
+];
+const INPUT: Told = [
+    "input",
+    "response.custom_tool_call_input.delta",
+    "response.custom_tool_call_input.done",
+];
+
+fn call_events(events: &mut Events, told: &Told, item: &Value, place: usize) {
+    let [field, delta, done] = *told;
+    let of = |name: &str| item.get(name).cloned().unwrap_or_default();
+    let at = |more: Value| extended(json!({"item_id": of("id"), "output_index": place}), more);
+    for piece in halves(of(field).as_str().unwrap_or_default()) {
+        events.push(Kind::Content, delta, at(json!({ "delta": piece })));
     }
-    let done = json!({"item_id": id, "output_index": place, "name": name, "arguments": arguments});
-    events.push(Kind::Finish, "response.function_call_arguments.done", done);
+    let name = if field == "arguments" {
+        json!({"name": of("name")})
+    } else {
+        json!({})
+    };
+    let all = extended(at(name), json!({ field: of(field) }));
+    events.push(Kind::Finish, done, all);
 }

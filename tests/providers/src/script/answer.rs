@@ -100,6 +100,7 @@ impl Answer {
         self.tool_calls.push(ToolCall {
             name: Some(name.into()),
             arguments,
+            ..ToolCall::default()
         });
         self
     }
@@ -148,6 +149,10 @@ pub struct ToolCall {
     pub name: Option<String>,
     /// The arguments, an object.
     pub arguments: Value,
+    /// The group that the tool is in, which only OpenAI's responses know.
+    pub namespace: Option<String>,
+    /// The text for a tool that takes text (`custom` in OpenAI's responses); elsewhere it is the argument `input`.
+    pub input: Option<String>,
 }
 
 /// Token counts, normalised; each API shows them its own way.

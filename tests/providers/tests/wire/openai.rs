@@ -158,6 +158,41 @@ async fn several_choices_are_numbered() {
 }
 
 #[tokio::test]
+async fn a_custom_tool_is_called_with_text_and_a_grouped_one_by_its_group() {
+    let patch = "*** Begin Patch\n*** End Patch";
+    let calls: Answer = serde_json::from_value(json!({"tool_calls": [
+        {"name": "apply_patch", "input": patch},
+        {"name": "spawn", "namespace": "crew", "arguments": {"who": "mate"}},
+    ]}))
+    .unwrap();
+    let body = json!({"model": "gpt-4o", "input": "ahoy", "stream": true});
+    let data = post("/v1/responses", calls.clone(), body).await.data();
+    let of = |name: &str| data.iter().filter(|event| event["type"] == name).collect::<Vec<_>>();
+    let pieces: String = of("response.custom_tool_call_input.delta")
+        .iter()
+        .map(|event| event["delta"].as_str().unwrap())
+        .collect();
+    assert_eq!(pieces, patch);
+    assert_eq!(of("response.custom_tool_call_input.done")[0]["input"], patch);
+    let output = &data.last().unwrap()["response"]["output"];
+    assert_eq!(
+        (&output[0]["type"], &output[0]["input"], &output[0]["namespace"]),
+        (&json!("custom_tool_call"), &json!(patch), &Value::Null)
+    );
+    assert_eq!(
+        (&output[1]["type"], &output[1]["name"], &output[1]["namespace"]),
+        (&json!("function_call"), &json!("spawn"), &json!("crew"))
+    );
+
+    // Where there are no such tools, a function stands for them.
+    let plain = post("/v1/chat/completions", calls, question(&json!({}))).await.json();
+    assert_eq!(
+        plain["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"],
+        json!({"input": patch}).to_string()
+    );
+}
+
+#[tokio::test]
 async fn responses_are_answered_plain_and_as_numbered_events() {
     let body =
         json!({"model": "gpt-4o", "input": [{"role": "user", "content": [{"type": "input_text", "text": "ahoy"}]}]});
