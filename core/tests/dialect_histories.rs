@@ -25,7 +25,7 @@ fn send(from: Dialect, to: Dialect, body: &Value) -> Result<(Value, Vec<String>)
         default_max_tokens: 4096,
         safety: &[],
         stream: false,
-        drop_unsupported: false,
+        on_unsupported: None,
     };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))

@@ -162,7 +162,7 @@ fn any_model_name_reaches_a_provider_as_it_was_written() {
                         default_max_tokens: 9,
                         safety: &[],
                         stream: false,
-                        drop_unsupported: false,
+                        on_unsupported: None,
                     };
                     let sent = if caller == wire {
                         rename_model(caller, &body, &model)

@@ -83,7 +83,7 @@ fn sent(caller: Dialect, provider: Dialect, body: &str) -> Result<Bytes, TestCas
         default_max_tokens: 100,
         safety: &[],
         stream: false,
-        drop_unsupported: false,
+        on_unsupported: None,
     };
     let translated = translate_request(caller, provider, body.as_bytes(), &target);
     Ok(translated
@@ -273,7 +273,7 @@ data: {{"type":"message_stop"}}
 
 #[test]
 fn a_vector_that_is_passed_on_as_floats_keeps_its_digits() {
-    use embeddings::Form;
+    use embeddings::{Exchange, Form};
     holds(
         "numbers in embeddings",
         prop::collection::vec("-?0\\.[0-9]{1,20}", 1..6),
@@ -281,7 +281,16 @@ fn a_vector_that_is_passed_on_as_floats_keeps_its_digits() {
             let list = vector.join(",");
             let request = br#"{"requests":[{"content":{"parts":[{"text":"x"}]}}]}"#;
             let answer = format!(r#"{{"data":[{{"index":0,"embedding":[{list}]}}]}}"#);
-            let told = embeddings::translate_response(Form::OpenAi, Form::Batch, answer.as_bytes(), request, "m");
+            let told = embeddings::translate_response(
+                Form::OpenAi,
+                Form::Batch,
+                &[Exchange {
+                    sent: br#"{"input":["x"]}"#,
+                    answer: answer.as_bytes(),
+                }],
+                request,
+                "m",
+            );
             let (told, _) = told.map_err(|kind| TestCaseError::fail(format!("{kind:?}")))?;
             prop_assert!(
                 String::from_utf8_lossy(&told).contains(&format!("[{list}]")),

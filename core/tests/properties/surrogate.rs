@@ -393,7 +393,7 @@ fn a_request_with_halves_is_read_and_translated() {
         default_max_tokens: 100,
         safety: &[],
         stream: false,
-        drop_unsupported: false,
+        on_unsupported: None,
     };
     holds("halves in requests", texts(), |text| {
         let says = String::from_utf16_lossy(&text);

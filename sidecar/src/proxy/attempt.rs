@@ -187,12 +187,11 @@ impl Attempt<'_> {
     }
 
     fn unanswered(self, fault: Option<Fault>, limits: &Limits) -> Box<Failure> {
-        match fault {
-            Some(fault) => self.transport(fault.kind, fault.detail),
-            None => {
-                let fault = self.late();
-                self.transport(fault, format!("no answer within {}", limits.describe(fault)))
-            }
+        if let Some(fault) = fault {
+            self.transport(fault.kind, fault.detail)
+        } else {
+            let fault = self.late();
+            self.transport(fault, format!("no answer within {}", limits.describe(fault)))
         }
     }
 
