@@ -426,7 +426,7 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
                     tool.note_unknown(&["type", "custom"], dropped);
                     let inner = tool.need("custom")?;
                     inner.note_unknown(&["name", "description", "format"], dropped);
-                    request.tools.push(custom(&inner, inner.get("format"))?);
+                    request.tools.push(custom(&inner, inner.get("format"), dropped)?);
                 }
                 name => request.hosted.push(Hosted {
                     name: name.to_owned(),

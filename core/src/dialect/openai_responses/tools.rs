@@ -50,7 +50,7 @@ fn one(
         }
         ("custom", _) => {
             tool.note_unknown(&["type", "name", "description", "format"], dropped);
-            let mut custom = custom(tool, tool.get("format"))?;
+            let mut custom = custom(tool, tool.get("format"), dropped)?;
             custom.name = custom.name.within(within);
             offer(custom, request);
         }
@@ -83,12 +83,18 @@ fn offer(tool: Tool, request: &mut Request) {
 }
 
 /// A tool that takes free text, as the function that stands for it. `format`: in chat completions it is nested differently.
-pub(in super::super) fn custom(tool: &At<'_>, format: Option<At<'_>>) -> Result<Tool, RequestError> {
+/// A grammar is told to the model and held by nobody, so it is listed as approximated.
+pub(in super::super) fn custom(
+    tool: &At<'_>,
+    format: Option<At<'_>>,
+    dropped: &mut Dropped,
+) -> Result<Tool, RequestError> {
     let description = tool.get("description").map(|at| at.string()).transpose()?;
     let mut told = custom_description(description.as_deref(), None);
     if let Some(format) = format
         && format.need("type")?.str()? == "grammar"
     {
+        dropped.note(format.path());
         let nested = format.get("grammar");
         let grammar = nested.as_ref().unwrap_or(&format);
         let (syntax, definition) = (grammar.need("syntax")?, grammar.need("definition")?);
