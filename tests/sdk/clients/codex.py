@@ -110,6 +110,7 @@ serve({
     "unknown": kind(model=None),
     "builtin": kind(model=OLDER, provider="openai", keys='openai_base_url = "{url}/v1"'),
     "port": kind(model=None, tables=PORT),
+    "deferred": kind(model=OLDER, tables=PORT),
     # As its owner may set it: it would ask five times more, each a little later.
     "impatient": kind(model=OLDER, retries="request_max_retries = 0\nstream_max_retries = 1"),
     "picture": kind(model=OLDER, args=["--image", "flag.png", "--"]),

@@ -205,6 +205,15 @@ def namespaced(result):
     told(result, WORLD["results"]["get_tide"])
 
 
+def deferred(result):
+    """Tools that the agent keeps back until the model looks for them: the search is the agent's, under every provider."""
+    finished(result, 3)
+    asked(result, 3)
+    done = [(item["tool"], item["status"]) for item in items(result, "mcp_tool_call")]
+    equal("calls", done, [("get_tide", "completed")])
+    told(result, WORLD["results"]["get_tide"])
+
+
 def picture(result):
     finished(result, 1)
     asked(result, 1)
@@ -316,9 +325,9 @@ def status(code, **more):
     return {"status": {"code": code} | more}
 
 
-def call(name, arguments=None, namespace=None, text=None):
+def call(name, arguments=None, namespace=None, text=None, search=False):
     """A call as OpenAI's API has it, and as the others, where it is a function's."""
-    grouped = {"namespace": namespace} if namespace else {}
+    grouped = ({"namespace": namespace} if namespace else {}) | ({"search": True} if search else {})
     told = {"input": text} if text else {"arguments": arguments}
     flat = f"{namespace}__{name}" if namespace else name
     return {"name": name, **grouped, **told}, {"name": flat, **told}
@@ -347,6 +356,7 @@ RUN = 'const done = await tools.exec_command({cmd: "echo ahoy $((6 * 7)) | tee m
 RUN_EDIT = f"text(await tools.apply_patch({json.dumps(PATCH)}));"
 LOOK = call("view_image", {"path": "flag.png"})
 TIDE = call("get_tide", {"place": "Kiel"}, namespace="mcp__port")
+FIND = call("tool_search", {"query": "tide at a place"}, search=True)
 THOUGHT = {"thinking": "A command, then.", "signature": SIGNATURE}
 TOO_LONG = by_api(
     openai=status(400, kind="context_length_exceeded"),
@@ -378,6 +388,7 @@ SCENARIOS = [
     Scenario("codex_rounds", rounds, [*calls(SHELL, **THOUGHT), *calls(READ, LIST, text="Two at once."),
              *calls(EDIT, text="Now the file."), *calls(READ), answer()], request="older"),
     Scenario("codex_namespace", namespaced, [*calls(TIDE), answer()], request="port"),
+    Scenario("codex_deferred_tools", deferred, [*calls(FIND), *calls(TIDE), answer()], request="deferred"),
     Scenario("codex_picture", picture, [answer()], request="picture"),
     Scenario("codex_picture_of_tool", picture_of_tool, [*calls(LOOK), answer()], request="older"),
     Scenario("codex_schema", schema, [answer(json.dumps({"name": "Gorch Fock", "masts": 3}))], request="schema"),

@@ -70,6 +70,11 @@ def _responses(body):
             said["results"].append((item["call_id"], _parts(said, item["output"])))
         elif kind == "additional_tools":
             offered += item["tools"]
+        elif kind == "tool_search_call":
+            said["calls"].append((item["call_id"], "tool_search", item["arguments"]))
+        elif kind == "tool_search_output":
+            offered += item["tools"]
+            said["results"].append((item["call_id"], _found(item["tools"])))
         elif kind == "reasoning":
             said["signatures"].append(item.get("encrypted_content"))
         else:
@@ -90,6 +95,17 @@ def _grouped(named, group):
     return f"{group}__{named['name']}" if group else named["name"]
 
 
+def _found(tools, group=None):
+    """What a search for tools found, as the others are told it."""
+    lines = []
+    for tool in tools:
+        if tool["type"] == "namespace":
+            lines.append(_found(tool["tools"], tool["name"]))
+        else:
+            lines.append(f"{_grouped(tool, group)}: {tool['description']}")
+    return "\n".join(lines)
+
+
 def _functions(tools, group=None):
     """Functions, and custom tools as functions with one text; what the provider runs itself is left out."""
     text = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
@@ -99,6 +115,8 @@ def _functions(tools, group=None):
             found |= _functions(tool["tools"], tool["name"])
         elif tool["type"] in ("function", "custom"):
             found[_grouped(tool, group)] = tool.get("parameters", text)
+        elif tool["type"] == "tool_search":
+            found[tool["type"]] = tool["parameters"]
     return found
 
 
