@@ -12,7 +12,7 @@ use bowsprit_core::record::Outcome;
 
 use super::Metrics;
 use super::registry::Entry;
-use crate::proxy::traffic::TOKEN_KINDS;
+use crate::proxy::traffic::{LEFT_OUT, TOKEN_KINDS};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
 /// Where the operator's part begins.
@@ -157,6 +157,7 @@ fn values() -> Vec<Values> {
         },
         closed("dialect", "what the caller speaks", &Dialect::ALL.map(Dialect::as_str)),
         closed("kind", "what was counted", &TOKEN_KINDS),
+        closed("what", "what was left out", &LEFT_OUT),
         closed(
             "limit",
             "which of the ProviderConfig's `rateLimits`",

@@ -73,6 +73,7 @@ pub(super) fn driven(config: &Config) -> Metrics {
         metrics.providers.key_set_aside(state.name(), "rejected");
         metrics.providers.key_set_aside(state.name(), "throttled");
         metrics.traffic.retry_denied(state.name());
+        metrics.traffic.left_out(state.name(), 3, 1);
         for outcome in [Hedged::Won, Hedged::Lost, Hedged::Failed, Hedged::Cancelled] {
             metrics.hedges.sent(state.name()).ended(outcome);
         }

@@ -34,6 +34,8 @@ pub(super) struct Prepared {
     pub same: bool,
     /// Whether the caller asked to read thoughts.
     pub show_thoughts: bool,
+    /// Of `dropped`, how many are tools that the provider cannot run.
+    pub tools_left_out: u32,
     /// What the provider calls the caller's tools.
     pub tools: ToolNames,
 }
@@ -135,6 +137,7 @@ fn embed(
         wire: provider.dialect,
         same: false,
         show_thoughts: false,
+        tools_left_out: 0,
         tools: ToolNames::default(),
     })
 }
@@ -175,6 +178,7 @@ fn count(
         wire,
         same: false,
         show_thoughts: false,
+        tools_left_out: 0,
         tools: ToolNames::default(),
     })
 }
@@ -206,6 +210,7 @@ fn passed_on(
         wire,
         same: true,
         show_thoughts: false,
+        tools_left_out: 0,
         tools: ToolNames::default(),
     })
 }
@@ -256,6 +261,7 @@ fn generate(
             wire,
             same,
             show_thoughts: translated.show_thoughts,
+            tools_left_out: translated.tools_left_out,
             tools: translated.tools,
         });
     }
@@ -282,6 +288,7 @@ fn generate(
         wire,
         same,
         show_thoughts: false,
+        tools_left_out: 0,
         tools: ToolNames::default(),
     })
 }

@@ -76,7 +76,11 @@ fn answered(mut story: Box<Story>, success: Success, asked: &Asked<'_>, candidat
     let Some(candidate) = asked.candidates.get(candidate) else {
         return refuse::answer(story, &internal());
     };
-    let dropped = candidate.prepared().map_or(&[][..], |prepared| &prepared.dropped);
+    let prepared = candidate.prepared();
+    let dropped = prepared.map_or(&[][..], |prepared| &prepared.dropped);
+    let tools = prepared.map_or(0, |prepared| prepared.tools_left_out);
+    let name = candidate.upstream.state.name();
+    story.app().metrics.traffic.left_out(name, dropped.len(), tools);
     match success {
         Success::Whole { mut head, body, spent } => {
             headers::sign(&mut head.headers, &story, &candidate.upstream, dropped);

@@ -132,6 +132,29 @@ impl Labels for CodeLabels {
     }
 }
 
+/// What of a request may be left out.
+pub const LEFT_OUT: [&str; 2] = ["tool", "field"];
+
+/// A provider and what it was not told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LeftOutLabels {
+    provider: Arc<str>,
+    what: &'static str,
+}
+
+impl Labels for LeftOutLabels {
+    fn provider(&self) -> Option<&str> {
+        Some(&self.provider)
+    }
+
+    fn folded(&self) -> Self {
+        Self {
+            provider: OTHER.into(),
+            what: self.what,
+        }
+    }
+}
+
 /// Families about traffic.
 pub struct Traffic {
     received: [Counter; Dialect::ALL.len()],
@@ -152,6 +175,7 @@ pub struct Traffic {
     retries: Counters<CodeLabels>,
     fallbacks: Counters<CodeLabels>,
     retries_denied: Counters<ProviderLabel>,
+    left_out: Counters<LeftOutLabels>,
 }
 
 impl Traffic {
@@ -222,6 +246,11 @@ impl Traffic {
                 "retries_denied",
                 "Retries not made for want of retry budget: the provider fails so much that retrying would only add load",
                 &["provider"],
+            ),
+            left_out: registry.counters(
+                "left_out",
+                "Tools that a provider cannot run and fields that it has no word for, left out of requests that it answered; x-bowsprit-warning names each",
+                &["provider", "what"],
             ),
         };
         new.register_single(registry);
@@ -370,6 +399,18 @@ impl Traffic {
     /// Counts a switch away from a provider.
     pub fn fell_back(&self, provider: &Arc<str>, code: &'static str) {
         self.fallbacks.get(&CodeLabels::new(provider, code)).inc();
+    }
+
+    /// Counts what a provider was not told of a request that it answered: so many fields, of which so many are tools.
+    pub fn left_out(&self, provider: &Arc<str>, fields: usize, tools: u32) {
+        let tools = u64::from(tools);
+        let fields = (fields as u64).saturating_sub(tools);
+        for (what, count) in LEFT_OUT.into_iter().zip([tools, fields]) {
+            if count > 0 {
+                let provider = Arc::clone(provider);
+                self.left_out.get(&LeftOutLabels { provider, what }).inc_by(count);
+            }
+        }
     }
 
     /// Counts a request that an SDK says is its own retry.

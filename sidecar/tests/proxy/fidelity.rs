@@ -287,6 +287,46 @@ async fn a_route_that_drops_answers_what_it_would_else_refuse_and_says_what_it_l
 }
 
 #[tokio::test]
+async fn a_tool_that_nobody_there_runs_is_left_out_named_and_counted_unless_the_route_refuses() {
+    let mut bed = Bed::providers();
+    let documents = bed.documents(&|_, _| {});
+    let route = |name: &str, more: &str| {
+        format!(
+            "---\n{{apiVersion: bowsprit.dev/v1alpha1, kind: ModelRoute, metadata: {{name: {name}}}, \
+             spec: {{match: {{models: [{name}]}}, targets: [{{provider: claude}}]{more}}}}}\n"
+        )
+    };
+    let (usual, strict) = (route("usual", ""), route("strict", ", onUnsupported: Refuse"));
+    std::fs::write(bed.config_path(), format!("{documents}{usual}{strict}")).unwrap();
+    bed.start(&[]);
+    let ask = async |model: &str, choice: Value| {
+        let tools = json!([{"type": "file_search", "vector_store_ids": ["v"]}, {"type": "nobody_has_seen_this"}]);
+        let body = json!({"model": model, "input": "hello", "tools": tools, "tool_choice": choice});
+        post(&bed, "/v1/responses", &body).await
+    };
+    let usual = ask("usual", json!("auto")).await;
+    assert_eq!((usual.status, usual.provider()), (200, "claude"), "{}", usual.text);
+    let warning = usual.header("x-bowsprit-warning");
+    assert!(
+        warning.contains("tools[0].type") && warning.contains("tools[1].type"),
+        "{warning}"
+    );
+    assert_eq!(
+        bed.metric(r#"bowsprit_left_out_total{provider="claude",what="tool"}"#)
+            .await,
+        2.0
+    );
+    for (model, choice) in [("strict", json!("auto")), ("usual", json!("required"))] {
+        let refused = ask(model, choice).await;
+        assert_eq!(
+            (refused.status, refused.json()["error"]["param"].as_str()),
+            (400, Some("tools[0].type"))
+        );
+    }
+    bed.balanced().await;
+}
+
+#[tokio::test]
 async fn an_anthropic_caller_reads_thoughts_only_when_it_asked_for_thinking() {
     let bed = Bed::new().await;
     bed.gemini.always(Answer {

@@ -36,4 +36,3 @@ mod streams;
 mod support;
 mod timeouts;
 mod tls;
-mod values;

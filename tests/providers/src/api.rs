@@ -179,7 +179,6 @@ pub(crate) struct Tool {
     pub(crate) arguments: serde_json::Value,
     pub(crate) namespace: Option<String>,
     pub(crate) input: Option<String>,
-    pub(crate) search: bool,
 }
 
 impl Content {
@@ -213,7 +212,6 @@ impl Content {
             },
             namespace: tool.namespace.clone(),
             input: tool.input.clone(),
-            search: tool.search,
         };
         let calls: Vec<Tool> = answer.tool_calls.iter().map(tool).collect();
         let written = text.len() + calls.iter().map(|call| call.arguments.to_string().len()).sum::<usize>();

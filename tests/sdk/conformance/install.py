@@ -10,8 +10,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 CLIENTS = HERE / "clients"
-CLAUDE_CODE = CLIENTS / "claude-code"
-CODEX = CLIENTS / "codex"
+AGENT = CLIENTS / "claude-code"
 AIMOCK = HERE.parent / "providers/aimock"
 CACHE = pathlib.Path(os.environ.get("BOWSPRIT_CACHE") or pathlib.Path.home() / ".cache/bowsprit") / "sdk"
 NPM = ["package.json", "package-lock.json"]
@@ -26,8 +25,7 @@ class Tools:
     node: pathlib.Path
     modules: pathlib.Path  #: the Node SDKs
     aimock: pathlib.Path  #: aimock's node_modules
-    claude: pathlib.Path  #: the `claude` program
-    codex: pathlib.Path  #: what starts `codex` under Node
+    agent: pathlib.Path  #: the `claude` program
 
 
 def _once(name, files, make):
@@ -66,9 +64,9 @@ def _modules(name, source):
     return _once(name, [source / file for file in NPM], make) / "node_modules"
 
 
-def _claude():
+def _agent():
     """The native program out of the package for this platform; the package's own script puts it there."""
-    package = _modules("claude-code", CLAUDE_CODE) / "@anthropic-ai/claude-code"
+    package = _modules("claude-code", AGENT) / "@anthropic-ai/claude-code"
     program = package / "bin/claude.exe"
     told = subprocess.run([program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if told.returncode != 0:
@@ -87,8 +85,7 @@ def tools(binaries):
         node=modules / ".bin/node",
         modules=modules,
         aimock=_modules("aimock", AIMOCK),
-        claude=_claude(),
-        codex=_modules("codex", CODEX) / "@openai/codex/bin/codex.js",
+        agent=_agent(),
     )
 
 

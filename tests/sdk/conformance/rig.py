@@ -17,15 +17,7 @@ KEY = "the-providers-key"
 CLIENT_KEY = "the-callers-key"
 MODELS = {"anthropic": "claude-sonnet-5-5", "gemini": "gemini-2.5-flash", "openai": "gpt-4.1-mini"}
 EMBEDDING = {"gemini": "gemini-embedding-001", "openai": "text-embedding-3-small"}
-#: Where the spare provider is: the same server, told apart by the path.
-SPARE = "/spare"
 KINDS = {"anthropic": "Anthropic", "gemini": "Gemini", "openai": "OpenAI"}
-
-
-def after(provider):
-    """The kind of the spare provider behind one of this kind."""
-    kinds = list(KINDS)
-    return kinds[(kinds.index(provider) + 1) % len(kinds)]
 
 
 def models(provider):
@@ -127,20 +119,12 @@ class Aimock:
 
 
 class Sidecar:
-    """A fresh sidecar with one provider behind it, so that no scenario inherits a breaker or a key set aside.
+    """A fresh sidecar with one provider behind it, so that no scenario inherits a breaker or a key set aside."""
 
-    `aliases`: names under which clients ask for the provider's model. `spare`: whether a second provider, of the kind after
-    the first one's, is asked when the first fails.
-    """
-
-    def __init__(self, tools, providers, provider, spec, aliases=(), spare=False):
+    def __init__(self, tools, providers, provider, spec, alias=None):
         self.folder = tempfile.TemporaryDirectory(prefix="sdk-")
         here = pathlib.Path(self.folder.name)
-        documents = [self._config(provider, providers.url, provider, spec, aliases)]
-        if spare:
-            documents[0]["spec"]["fallbackProviders"] = ["spare"]
-            documents.append(self._config("spare", providers.url + SPARE, after(provider), {}, [MODELS[provider], *aliases]))
-        (here / "config.json").write_text("\n---\n".join(map(json.dumps, documents)))
+        (here / "config.json").write_text(json.dumps(self._config(providers, provider, spec, alias)))
         self.log = here / "log"
         argv = [tools.binaries / "bowsprit-sidecar", "--config", here / "config.json"]
         argv += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
@@ -150,19 +134,20 @@ class Sidecar:
         self.url = "http://" + addresses["listen"]
 
     @staticmethod
-    def _config(name, url, provider, spec, aliases):
+    def _config(providers, provider, spec, alias):
         served = [{"name": name} for name in models(provider)]
-        served[0]["aliases"] = [alias for alias in aliases if alias != MODELS[provider]]
+        if alias and alias != MODELS[provider]:
+            served[0]["aliases"] = [alias]
         base = {
             "provider": KINDS[provider],
-            "endpoint": {"baseUrl": url + ("/v1" if provider == "openai" else ""), "allowHttp": True},
+            "endpoint": {"baseUrl": providers.url + ("/v1" if provider == "openai" else ""), "allowHttp": True},
             "credentials": [{"name": "main", "env": "PROVIDER_KEY"}],
             "defaultModel": MODELS[provider],
             "models": served,
             # What is judged is one attempt; the scenarios about retries say otherwise.
             "retry": {"maxAttempts": 1},
         }
-        meta = {"apiVersion": "bowsprit.dev/v1alpha1", "kind": "ProviderConfig", "metadata": {"name": name}}
+        meta = {"apiVersion": "bowsprit.dev/v1alpha1", "kind": "ProviderConfig", "metadata": {"name": provider}}
         return meta | {"spec": base | spec}
 
     def _wait_until_ready(self):
