@@ -14,3 +14,4 @@ mod seeded;
 mod stop;
 mod surrogate;
 mod texts;
+mod tool_name;
