@@ -62,7 +62,7 @@ scripts: need-scripts ## shellcheck, and every program that a script calls is in
 	@tests/testbed/check-needs
 	@git ls-files -z | xargs -0 grep -lE '^#!(/usr)?/bin/(env )?(ba)?sh' | xargs shellcheck -x
 conformance-smoke: need-conformance-smoke ## A few scenarios of `make conformance`: every client, every provider
-	$(call step,official SDKs and an agent as clients)
+	$(call step,official SDKs and agents as clients)
 	@tests/sdk/run --smoke
 e2e: need-e2e ## Behaviour on a real Kubernetes
 	$(call step,end to end on a real Kubernetes)
@@ -74,7 +74,7 @@ faults: need-faults ## Every fault against the real sidecar, in full: prints the
 	@BOWSPRIT_FAULTS=full $(CARGO) test $(LOCKED) --profile fast -p bowsprit-sidecar --test faults \
 	  $$(grep -qs '^failpoints' sidecar/Cargo.toml && echo --features failpoints)
 .PHONY: conformance
-conformance: need-conformance ## Official SDKs and a real agent as clients, through every provider; prints tables (installs from PyPI and npm)
+conformance: need-conformance ## Official SDKs and real agents as clients, through every provider; prints tables (installs from PyPI and npm)
 	@tests/sdk/run
 .PHONY: fuzz fuzz-smoke
 fuzz: need-fuzz ## Fuzz TARGET (a folder of core/tests/corpus, or all) for TIME each, guided by coverage; needs g++

@@ -410,6 +410,69 @@ fn tools_that_an_item_of_the_input_brings_are_tools() {
     assert!(translated.dropped.is_empty(), "{:?}", translated.dropped);
 }
 
+fn search_of_the_caller() -> Value {
+    json!({"type": "tool_search", "execution": "client", "description": "Finds tools",
+        "parameters": {"type": "object", "properties": {"query": {"type": "string"}}}})
+}
+
+#[test]
+fn a_search_for_tools_that_the_caller_runs_is_a_function_and_comes_back_as_a_search() {
+    let body = hello(Responses, &json!({"tools": [search_of_the_caller()]}));
+    for to in Dialect::PROVIDERS {
+        let (sent_body, translated) = sent(Responses, to, &body);
+        let name = functions(to, &sent_body).remove(0).0;
+        assert_eq!(name, "tool_search");
+        assert!(translated.dropped.is_empty(), "{:?}", translated.dropped);
+        let asked = json!({"query": "tide"});
+        let item = &answer(to, Responses, &translated, &call(to, &name, &asked))["output"][0];
+        assert_eq!(
+            (&item["type"], &item["execution"], &item["arguments"]),
+            (&json!("tool_search_call"), &json!("client"), &asked)
+        );
+        assert!(item["call_id"].is_string() && item.get("name").is_none(), "{item}");
+
+        let events = stream(to, Responses, &translated, &streamed_call(to, &name, &asked));
+        let done = events
+            .iter()
+            .find(|event| event["type"] == "response.output_item.done")
+            .unwrap();
+        assert_eq!(
+            (&done["item"]["type"], &done["item"]["arguments"]),
+            (&json!("tool_search_call"), &asked)
+        );
+        let arguments = events
+            .iter()
+            .filter(|event| event["type"].as_str().unwrap().contains("arguments"));
+        assert_eq!(arguments.count(), 0, "a search has no events for its arguments");
+    }
+}
+
+#[test]
+fn what_a_search_of_the_caller_found_is_its_result_and_can_be_called() {
+    let found = json!([{"type": "namespace", "name": "port", "description": "", "tools": [
+        {"type": "function", "name": "tide", "description": "When it is high", "parameters": {"type": "object"}}]}]);
+    let input = json!([{"role": "user", "content": "x"},
+        {"type": "tool_search_call", "call_id": "c1", "execution": "client", "status": "completed", "arguments": {"query": "tide"}},
+        {"type": "tool_search_output", "call_id": "c1", "execution": "client", "status": "completed", "tools": found}]);
+    let body = json!({"model": "m", "input": input, "tools": [search_of_the_caller()]});
+    let (sent_body, translated) = sent(Responses, Anthropic, &body);
+    assert!(translated.dropped.is_empty(), "{:?}", translated.dropped);
+    let names: Vec<&Value> = sent_body["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| &tool["name"])
+        .collect();
+    assert_eq!(names, ["tool_search", "port__tide"]);
+    let searched = &sent_body["messages"][1]["content"][0];
+    assert_eq!(
+        (&searched["name"], &searched["input"]),
+        (&json!("tool_search"), &json!({"query": "tide"}))
+    );
+    let result = sent_body["messages"][2]["content"][0].to_string();
+    assert!(result.contains("port__tide: When it is high"), "{result}");
+}
+
 /// One tool for each caller that no other provider runs, and where it stands.
 fn unrunnable() -> Vec<(Dialect, Value, &'static str)> {
     vec![

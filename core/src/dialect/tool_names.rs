@@ -29,6 +29,8 @@ pub(super) enum ToolKind {
     Function,
     /// One text (`OpenAI`'s custom tools).
     Custom,
+    /// Arguments, like a function, to find more tools (`OpenAI`'s tool search that the caller runs). It has no name there.
+    Search,
     /// The provider runs it: its name is the API's, and stands in a choice of tools only.
     Hosted,
 }
@@ -51,6 +53,10 @@ impl ToolName {
         self.kind == ToolKind::Custom
     }
 
+    pub(super) fn is_search(&self) -> bool {
+        self.kind == ToolKind::Search
+    }
+
     pub(super) fn is_hosted(&self) -> bool {
         self.kind == ToolKind::Hosted
     }
@@ -61,7 +67,7 @@ impl ToolName {
     }
 
     /// What a name made for a provider is made of.
-    fn spelled(&self) -> String {
+    pub(super) fn spelled(&self) -> String {
         match &self.namespace {
             // Agents put the separator into the namespace: `mcp__files__` and `read`.
             Some(namespace) if namespace.ends_with("__") => format!("{namespace}{}", self.name),

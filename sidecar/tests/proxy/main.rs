@@ -36,3 +36,4 @@ mod streams;
 mod support;
 mod timeouts;
 mod tls;
+mod values;

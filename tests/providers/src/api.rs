@@ -179,6 +179,7 @@ pub(crate) struct Tool {
     pub(crate) arguments: serde_json::Value,
     pub(crate) namespace: Option<String>,
     pub(crate) input: Option<String>,
+    pub(crate) search: bool,
 }
 
 impl Content {
@@ -212,6 +213,7 @@ impl Content {
             },
             namespace: tool.namespace.clone(),
             input: tool.input.clone(),
+            search: tool.search,
         };
         let calls: Vec<Tool> = answer.tool_calls.iter().map(tool).collect();
         let written = text.len() + calls.iter().map(|call| call.arguments.to_string().len()).sum::<usize>();

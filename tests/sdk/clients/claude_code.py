@@ -33,7 +33,7 @@ def run(asked, outcome, prompt=WORLD["question"], tools=(), env=None, files=None
         folder.mkdir()
         for name, text in (files or {}).items():
             (folder / name).write_text(text)
-        argv = [os.environ["AGENT"], "-p", prompt, "--model", asked["model"], "--output-format", "stream-json", "--verbose"]
+        argv = [os.environ["CLAUDE"], "-p", prompt, "--model", asked["model"], "--output-format", "stream-json", "--verbose"]
         argv += ["--tools", ",".join(tools), *args] + (["--allowedTools", *tools] if tools else [])
         done = subprocess.run(
             argv, env=environment(asked, home, env or {}), cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,

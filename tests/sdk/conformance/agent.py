@@ -27,13 +27,17 @@ def finished(result, text=TEXT):
 
 def asked(result, count):
     """The requests for an answer that reached the provider, and what each held."""
-    seen = [request for request in result.requests if request["operation"] == "chat"]
+    seen = asked_of(result, ("chat",))
     equal("requests at the provider", len(seen), count)
     return seen
 
 
-def untouched(result, seen):
-    """To a provider of the agent's own API everything goes as it was sent, but for the key."""
+def asked_of(result, operations):
+    return [request for request in result.requests if request["operation"] in operations]
+
+
+def untouched(result, seen, changed=lambda body: body):
+    """To a provider of the agent's own API everything goes as it was sent, but for the key and what `changed` changes."""
     if not result.same:
         return
     sent = [message for message in result.tap.requests() if message.start.startswith("POST")]
@@ -41,7 +45,7 @@ def untouched(result, seen):
     left = list(sent)
     for request in seen:
         body, path = request["body"].encode(), request["path"]
-        twin = next((message for message in left if message.body == body and f" {path} " in message.start), None)
+        twin = next((message for message in left if changed(message.body) == body and f" {path} " in message.start), None)
         assert twin, f"the body for {path} is not what the agent sent ({len(body)} bytes)"
         left.remove(twin)
         kept = {(name.lower(), value) for name, value in request["headers"]}

@@ -10,7 +10,8 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 CLIENTS = HERE / "clients"
-AGENT = CLIENTS / "claude-code"
+CLAUDE_CODE = CLIENTS / "claude-code"
+CODEX = CLIENTS / "codex"
 AIMOCK = HERE.parent / "providers/aimock"
 CACHE = pathlib.Path(os.environ.get("BOWSPRIT_CACHE") or pathlib.Path.home() / ".cache/bowsprit") / "sdk"
 NPM = ["package.json", "package-lock.json"]
@@ -25,7 +26,8 @@ class Tools:
     node: pathlib.Path
     modules: pathlib.Path  #: the Node SDKs
     aimock: pathlib.Path  #: aimock's node_modules
-    agent: pathlib.Path  #: the `claude` program
+    claude: pathlib.Path  #: the `claude` program
+    codex: pathlib.Path  #: what starts `codex` under Node
 
 
 def _once(name, files, make):
@@ -64,9 +66,9 @@ def _modules(name, source):
     return _once(name, [source / file for file in NPM], make) / "node_modules"
 
 
-def _agent():
+def _claude():
     """The native program out of the package for this platform; the package's own script puts it there."""
-    package = _modules("claude-code", AGENT) / "@anthropic-ai/claude-code"
+    package = _modules("claude-code", CLAUDE_CODE) / "@anthropic-ai/claude-code"
     program = package / "bin/claude.exe"
     told = subprocess.run([program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if told.returncode != 0:
@@ -85,7 +87,8 @@ def tools(binaries):
         node=modules / ".bin/node",
         modules=modules,
         aimock=_modules("aimock", AIMOCK),
-        agent=_agent(),
+        claude=_claude(),
+        codex=_modules("codex", CODEX) / "@openai/codex/bin/codex.js",
     )
 
 

@@ -17,7 +17,15 @@ KEY = "the-providers-key"
 CLIENT_KEY = "the-callers-key"
 MODELS = {"anthropic": "claude-sonnet-5-5", "gemini": "gemini-2.5-flash", "openai": "gpt-4.1-mini"}
 EMBEDDING = {"gemini": "gemini-embedding-001", "openai": "text-embedding-3-small"}
+#: Where the spare provider is: the same server, told apart by the path.
+SPARE = "/spare"
 KINDS = {"anthropic": "Anthropic", "gemini": "Gemini", "openai": "OpenAI"}
+
+
+def after(provider):
+    """The kind of the spare provider behind one of this kind."""
+    kinds = list(KINDS)
+    return kinds[(kinds.index(provider) + 1) % len(kinds)]
 
 
 def models(provider):
@@ -119,12 +127,20 @@ class Aimock:
 
 
 class Sidecar:
-    """A fresh sidecar with one provider behind it, so that no scenario inherits a breaker or a key set aside."""
+    """A fresh sidecar with one provider behind it, so that no scenario inherits a breaker or a key set aside.
 
-    def __init__(self, tools, providers, provider, spec, alias=None):
+    `aliases`: names under which clients ask for the provider's model. `spare`: whether a second provider, of the kind after
+    the first one's, is asked when the first fails.
+    """
+
+    def __init__(self, tools, providers, provider, spec, aliases=(), spare=False):
         self.folder = tempfile.TemporaryDirectory(prefix="sdk-")
         here = pathlib.Path(self.folder.name)
-        (here / "config.json").write_text(json.dumps(self._config(providers, provider, spec, alias)))
+        documents = [self._config(provider, providers.url, provider, spec, aliases)]
+        if spare:
+            documents[0]["spec"]["fallbackProviders"] = ["spare"]
+            documents.append(self._config("spare", providers.url + SPARE, after(provider), {}, [MODELS[provider], *aliases]))
+        (here / "config.json").write_text("\n---\n".join(map(json.dumps, documents)))
         self.log = here / "log"
         argv = [tools.binaries / "bowsprit-sidecar", "--config", here / "config.json"]
         argv += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
@@ -134,20 +150,19 @@ class Sidecar:
         self.url = "http://" + addresses["listen"]
 
     @staticmethod
-    def _config(providers, provider, spec, alias):
+    def _config(name, url, provider, spec, aliases):
         served = [{"name": name} for name in models(provider)]
-        if alias and alias != MODELS[provider]:
-            served[0]["aliases"] = [alias]
+        served[0]["aliases"] = [alias for alias in aliases if alias != MODELS[provider]]
         base = {
             "provider": KINDS[provider],
-            "endpoint": {"baseUrl": providers.url + ("/v1" if provider == "openai" else ""), "allowHttp": True},
+            "endpoint": {"baseUrl": url + ("/v1" if provider == "openai" else ""), "allowHttp": True},
             "credentials": [{"name": "main", "env": "PROVIDER_KEY"}],
             "defaultModel": MODELS[provider],
             "models": served,
             # What is judged is one attempt; the scenarios about retries say otherwise.
             "retry": {"maxAttempts": 1},
         }
-        meta = {"apiVersion": "bowsprit.dev/v1alpha1", "kind": "ProviderConfig", "metadata": {"name": provider}}
+        meta = {"apiVersion": "bowsprit.dev/v1alpha1", "kind": "ProviderConfig", "metadata": {"name": name}}
         return meta | {"spec": base | spec}
 
     def _wait_until_ready(self):

@@ -69,6 +69,7 @@ class Scenario:
     steps: list = dataclasses.field(default_factory=list)
     request: str = ""  #: the client's function, where it is not named like the scenario
     spec: dict = dataclasses.field(default_factory=dict)
+    spare: bool = False  #: whether a second provider, of another kind, is there for when the first fails
     retries: int = 0
     tap: bool = False  #: whether the judge wants to see the bytes between client and sidecar
     only: tuple = ()  #: the dialects that have it; all if empty

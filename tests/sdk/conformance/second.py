@@ -5,8 +5,8 @@ completion, so one reader does for all providers. What it cannot say (usage, for
 """
 import json
 
+from . import codes
 from .failures import BROKEN, SERVER
-from .codes import says
 from .scenario import (
     CALLS, FINISH, SHIP, TEXT, WORLD, Scenario, answered, equal, kinds, loose, raised,
 )
@@ -95,7 +95,7 @@ def error(code, classes, ours, **more):
     def judge(result):
         raised(result, classes, code if result.same else None, f"no more of {code}")
         if not result.same:
-            says(result, ours)
+            codes.says(result, ours)
         equal("requests at the provider", len(result.requests), 1)
 
     return Scenario(f"aimock_{code}", judge, [fails(code, **more)], request="chat")

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from . import agent, codes, install, rig, scenarios, second, tap
+from . import agent, codes, codex, install, rig, scenarios, second, tap
 from .scenario import API, Result, equal
 
 PROVIDERS = ["anthropic", "gemini", "openai"]
@@ -24,6 +24,7 @@ class Judge:
     file: str
     schema: bool = False  #: no SDK: the bytes themselves, against OpenAI's published schema
     model: str = ""  #: the one that it asks for whoever answers; left out, the provider's own
+    aliases: tuple = ()  #: all names under which it asks for the provider's model
 
 
 SDKS = [
@@ -37,8 +38,11 @@ SDKS = [
     Judge("anthropic node", "anthropic", "anthropic_node.mjs"),
     Judge("google-genai python", "gemini", "google_genai_python.py"),
 ]
-# The agent knows a Claude only: with another provider it is an alias of what that serves, as a fallback would have it.
-AGENT = Judge("claude code", "anthropic", "claude_code.py", model=rig.MODELS["anthropic"])
+# This agent knows a Claude only: with another provider it is an alias of what that serves, as a fallback would have it.
+CLAUDE = rig.MODELS["anthropic"]
+CLAUDE_CODE = Judge("claude code", "anthropic", "claude_code.py", model=CLAUDE, aliases=(CLAUDE,))
+# Which tools this one offers, and how, depends on the model's name.
+CODEX = Judge("codex", "responses", "codex.py", aliases=tuple(codex.MODELS.values()))
 
 
 @dataclasses.dataclass
@@ -62,7 +66,7 @@ def _lanes(args):
     """All lanes that the arguments want, those that take longest first."""
     headings = {"openai": "OpenAI chat completions", "responses": "OpenAI Responses", "anthropic": "Anthropic Messages",
                 "gemini": "Gemini generateContent"}
-    lanes = [Lane("Claude Code, a real agent", AGENT, agent.SCENARIOS)]
+    lanes = [Lane("Codex, a real agent", CODEX, codex.SCENARIOS), Lane("Claude Code, a real agent", CLAUDE_CODE, agent.SCENARIOS)]
     lanes += [Lane(headings[judge.dialect], judge, scenarios.SCENARIOS) for judge in SDKS]
     for judge in SDKS:
         if not judge.schema:
@@ -101,7 +105,7 @@ def _play(lane, client, providers, tools, scenario, provider):
         providers.play(scenario.steps)
         # What is replayed stands in the sidecar's place.
         replayed = lane.backend is codes.Replay
-        sidecar = None if replayed else rig.Sidecar(tools, providers, provider, scenario.spec, judge.model)
+        sidecar = None if replayed else rig.Sidecar(tools, providers, provider, scenario.spec, judge.aliases, scenario.spare)
         wire = tap.Tap(sidecar.url) if scenario.tap else None
         front = wire or sidecar or providers
         asked = {"scenario": scenario.request or scenario.name, "url": front.url, "key": rig.CLIENT_KEY}
@@ -157,7 +161,8 @@ def _run(lane, tools, progress):
     """All of a lane: {(scenario, provider): Cell}."""
     program = tools.node if lane.judge.file.endswith(".mjs") else tools.python
     # Some SDKs warn of models that will be retired: no news for a test.
-    env = {"SDK_MODULES": str(tools.modules), "AGENT": str(tools.agent), "PYTHONWARNINGS": "ignore"}
+    env = {"SDK_MODULES": str(tools.modules), "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1"}
+    env |= {"NODE": str(tools.node), "CLAUDE": str(tools.claude), "CODEX": str(tools.codex)}
     client = rig.Client([program, install.CLIENTS / lane.judge.file], env)
     providers = lane.backend(tools)
     cells = {}

@@ -59,19 +59,29 @@ def _responses(body):
     if body.get("instructions"):
         said["system"].append(body["instructions"])
     asked = body["input"]
+    offered = list(body.get("tools") or [])
     for item in [{"role": "user", "content": asked}] if isinstance(asked, str) else asked:
         kind = item.get("type", "message")
         if kind == "function_call":
-            said["calls"].append((item["call_id"], item["name"], json.loads(item["arguments"])))
-        elif kind == "function_call_output":
-            said["results"].append((item["call_id"], item["output"]))
+            said["calls"].append((item["call_id"], _grouped(item, item.get("namespace")), json.loads(item["arguments"])))
+        elif kind == "custom_tool_call":
+            said["calls"].append((item["call_id"], _grouped(item, item.get("namespace")), {"input": item["input"]}))
+        elif kind in ("function_call_output", "custom_tool_call_output"):
+            said["results"].append((item["call_id"], _parts(said, item["output"])))
+        elif kind == "additional_tools":
+            offered += item["tools"]
+        elif kind == "tool_search_call":
+            said["calls"].append((item["call_id"], "tool_search", item["arguments"]))
+        elif kind == "tool_search_output":
+            offered += item["tools"]
+            said["results"].append((item["call_id"], _found(item["tools"])))
         elif kind == "reasoning":
             said["signatures"].append(item.get("encrypted_content"))
         else:
             _message_item(said, item)
     choice, text = body.get("tool_choice"), body.get("text") or {}
     return said | {
-        "tools": {tool["name"]: tool["parameters"] for tool in body.get("tools") or []},
+        "tools": _functions(offered),
         "forced": choice["name"] if isinstance(choice, dict) else None,
         "stop": [],
         "schema": (text.get("format") or {}).get("schema"),
@@ -80,13 +90,47 @@ def _responses(body):
     }
 
 
-def _message_item(said, item):
-    content = item["content"]
+def _grouped(named, group):
+    """The name of a tool with its namespace, as APIs write it that have none."""
+    return f"{group}__{named['name']}" if group else named["name"]
+
+
+def _found(tools, group=None):
+    """What a search for tools found, as the others are told it."""
+    lines = []
+    for tool in tools:
+        if tool["type"] == "namespace":
+            lines.append(_found(tool["tools"], tool["name"]))
+        else:
+            lines.append(f"{_grouped(tool, group)}: {tool['description']}")
+    return "\n".join(lines)
+
+
+def _functions(tools, group=None):
+    """Functions, and custom tools as functions with one text; what the provider runs itself is left out."""
+    text = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+    found = {}
+    for tool in tools:
+        if tool["type"] == "namespace":
+            found |= _functions(tool["tools"], tool["name"])
+        elif tool["type"] in ("function", "custom"):
+            found[_grouped(tool, group)] = tool.get("parameters", text)
+        elif tool["type"] == "tool_search":
+            found[tool["type"]] = tool["parameters"]
+    return found
+
+
+def _parts(said, content):
+    """The text of a content, or of a tool's output; its pictures are kept."""
     parts = [{"type": "input_text", "text": content}] if isinstance(content, str) else content
-    text = "".join(part["text"] for part in parts if part["type"] in ("input_text", "output_text"))
     for part in parts:
         if part["type"] == "input_image":
             _picture(said, part["image_url"])
+    return "".join(part["text"] for part in parts if part["type"] in ("input_text", "output_text"))
+
+
+def _message_item(said, item):
+    text = _parts(said, item["content"])
     if item["role"] in ("system", "developer"):
         said["system"].append(text)
     elif text:
@@ -100,14 +144,20 @@ def _anthropic(body):
     def text_of(content):
         return "".join(block["text"] for block in blocks(content) if block["type"] == "text")
 
+    def picture(source):
+        if source["type"] == "url":
+            said["image_urls"].append(source["url"])
+        else:
+            said["images"].append(_media(source["media_type"], source["data"]))
+
     said = _nothing()
     for message in body["messages"]:
         for block in blocks(message["content"]):
-            if block["type"] == "image" and block["source"]["type"] == "url":
-                said["image_urls"].append(block["source"]["url"])
-            elif block["type"] == "image":
-                said["images"].append(_media(block["source"]["media_type"], block["source"]["data"]))
-            elif block["type"] == "tool_use":
+            # A tool's result is a content of its own.
+            within = blocks(block.get("content")) if block["type"] == "tool_result" else [block]
+            for image in (each for each in within if each["type"] == "image"):
+                picture(image["source"])
+            if block["type"] == "tool_use":
                 said["calls"].append((block["id"], block["name"], block["input"]))
             elif block["type"] == "tool_result":
                 said["results"].append((block["tool_use_id"], text_of(block["content"])))

@@ -407,6 +407,9 @@ impl Encoder {
         let mut at = Place::Arguments;
         if let Some(Body::Call { arguments, name, .. }) = self.items.get_mut(place).map(|item| &mut item.body) {
             arguments.push_str(fragment);
+            if name.is_search() {
+                return Ok(());
+            }
             if name.is_custom() {
                 at = Place::Input;
             }

@@ -66,6 +66,17 @@ fn decode_item(
             push_turn(&mut request.turns, Role::User, vec![Part::Result(result)]);
             Ok(())
         }
+        // Only where the caller ran it; then it has an id, and its result is an item of its own.
+        Some("tool_search_call") if item.get("call_id").is_some_and(|at| !at.value.is_null()) => {
+            let call = search_call(item, known, dropped)?;
+            push_turn(&mut request.turns, Role::Assistant, vec![Part::Call(call)]);
+            Ok(())
+        }
+        Some("tool_search_output") if searched(item, known) => {
+            let result = search_output(item, dropped)?;
+            push_turn(&mut request.turns, Role::User, vec![Part::Result(result)]);
+            tools::add(&item.need("tools")?, request, dropped)
+        }
         Some("reasoning") => {
             let thought = reasoning(item, known, dropped)?;
             push_turn(&mut request.turns, Role::Assistant, thought.into_iter().collect());
@@ -269,6 +280,37 @@ fn function_call(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Res
         input: arguments(text.str()?),
         id,
         name,
+    })
+}
+
+fn search_call(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<ToolCall, RequestError> {
+    let fields = ["type", "id", "status", "call_id", "execution", "arguments"];
+    item.note_unknown(&fields, dropped);
+    let (id, name) = (item.need("call_id")?.string()?, tools::search_name());
+    let said = item.need("arguments")?;
+    known.names.insert(id.clone(), name.clone());
+    Ok(ToolCall {
+        signature: known.signatures.remove(&id),
+        input: said.value.as_str().map_or_else(|| said.value.clone(), arguments),
+        id,
+        name,
+    })
+}
+
+/// Whether this is the result of a search that the caller ran.
+fn searched(item: &At<'_>, known: &Known) -> bool {
+    let id = item.get("call_id").and_then(|at| at.value.as_str());
+    id.and_then(|id| known.names.get(id)).is_some_and(ToolName::is_search)
+}
+
+fn search_output(item: &At<'_>, dropped: &mut Dropped) -> Result<ToolResult, RequestError> {
+    item.note_unknown(&["type", "id", "status", "call_id", "execution", "tools"], dropped);
+    Ok(ToolResult {
+        id: item.need("call_id")?.string()?,
+        name: tools::search_name(),
+        parts: vec![Part::Text(tools::found(&item.need("tools")?)?)],
+        is_error: false,
+        path: item.path(),
     })
 }
 

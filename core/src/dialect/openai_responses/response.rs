@@ -3,7 +3,7 @@
 use crate::json::{Value, json};
 use serde::Serialize;
 
-use super::super::common::{Finish, TokenLogprob, token_of};
+use super::super::common::{Finish, TokenLogprob, arguments, token_of};
 use super::super::logprobs::openai_list;
 use super::super::tool_names::ToolName;
 use super::super::{AnswerContext, Usage};
@@ -101,6 +101,7 @@ impl Body {
             Self::Message(_) => "msg",
             Self::Reasoning { .. } => "rs",
             Self::Call { name, .. } if name.is_custom() => "ctc",
+            Self::Call { name, .. } if name.is_search() => "tsc",
             Self::Call { .. } => "fc",
         }
     }
@@ -128,7 +129,20 @@ impl Item {
             Body::Call {
                 call_id,
                 name,
-                arguments,
+                arguments: said,
+            } if name.is_search() => json!({
+                "id": self.id,
+                "type": "tool_search_call",
+                "status": self.status.as_str(),
+                "call_id": call_id,
+                "execution": "client",
+                // The one call whose arguments are no text; while they are written there is nothing to show.
+                "arguments": if self.status == Status::InProgress { json!({}) } else { arguments(said) },
+            }),
+            Body::Call {
+                call_id,
+                name,
+                arguments: said,
             } => {
                 let (kind, input) = if name.is_custom() {
                     ("custom_tool_call", "input")
@@ -141,7 +155,7 @@ impl Item {
                     "status": self.status.as_str(),
                     "call_id": call_id,
                     "name": name.name,
-                    input: arguments,
+                    input: said,
                 });
                 if let (Some(namespace), Some(object)) = (&name.namespace, value.as_object_mut()) {
                     object.insert("namespace".to_owned(), namespace.as_str().into());

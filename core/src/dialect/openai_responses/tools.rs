@@ -5,12 +5,18 @@ use super::super::at::{At, Dropped};
 use super::super::common::{Request, Tool, ToolChoice};
 use super::super::hosted::{Hosted, WEB_SEARCH, WebSearch, place};
 use super::super::openai_chat::request_in::function_tool;
+use super::super::schema;
 use super::super::tool_names::{ToolKind, ToolName, custom_description, custom_schema};
 
 /// Reads `tools`, `parallel_tool_calls` and `tool_choice`.
 pub(super) fn decode(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+    // Those of the input were read before. They come last: what a provider caches of a conversation begins with its tools.
+    let brought = std::mem::take(&mut request.tools);
     if let Some(list) = root.get("tools") {
         add(&list, request, dropped)?;
+    }
+    for tool in brought {
+        offer(tool, request);
     }
     request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
     let choice = root
@@ -54,6 +60,17 @@ fn one(
             custom.name = custom.name.within(within);
             offer(custom, request);
         }
+        // OpenAI runs the others, among the tools that it keeps back.
+        ("tool_search", None) if tool.get("execution").is_some_and(|at| at.value == "client") => {
+            tool.note_unknown(&["type", "execution", "description", "parameters"], dropped);
+            let search = Tool {
+                name: search_name(),
+                description: tool.get("description").map(|at| at.string()).transpose()?,
+                schema: schema::read(tool.get("parameters"))?,
+                path: tool.child("parameters"),
+            };
+            offer(search, request);
+        }
         ("namespace", None) => {
             // What is said of the group as a whole has no place beside its functions.
             tool.note_unknown(&["type", "name", "description", "tools"], dropped);
@@ -70,6 +87,45 @@ fn one(
             let path = kind.path();
             request.hosted.push(Hosted { name, search, path });
         }
+    }
+    Ok(())
+}
+
+/// The tool by which a caller finds more tools.
+pub(super) fn search_name() -> ToolName {
+    ToolName::new(ToolKind::Search, "tool_search")
+}
+
+/// What a search found, for the model to read: their names and what they are for. All else of them is declared.
+pub(super) fn found(list: &At<'_>) -> Result<String, RequestError> {
+    let mut told = String::new();
+    for tool in list.items()? {
+        match tool.get("tools") {
+            Some(within) => {
+                let namespace = tool.need("name")?.string()?;
+                for inner in within.items()? {
+                    line(&inner, Some(namespace.clone()), &mut told)?;
+                }
+            }
+            None => line(&tool, None, &mut told)?,
+        }
+    }
+    if told.is_empty() {
+        told.push_str("No tools were found.");
+    }
+    Ok(told)
+}
+
+fn line(tool: &At<'_>, namespace: Option<String>, told: &mut String) -> Result<(), RequestError> {
+    let name = ToolName::from(tool.need("name")?.string()?).within(namespace);
+    let purpose = tool.get("description").map(|at| at.string()).transpose()?;
+    if !told.is_empty() {
+        told.push('\n');
+    }
+    told.push_str(&name.spelled());
+    if let Some(purpose) = purpose {
+        told.push_str(": ");
+        told.push_str(&purpose);
     }
     Ok(())
 }
@@ -178,6 +234,7 @@ fn named(at: &At<'_>, tools: &[Tool]) -> Result<Vec<ToolName>, RequestError> {
             let within = within.filter(|name| name.namespace.as_deref() == Some(namespace));
             return Ok(within.cloned().collect());
         }
+        "tool_search" if tools.iter().any(|tool| tool.name.is_search()) => return Ok(vec![search_name()]),
         other => return Ok(vec![ToolName::new(ToolKind::Hosted, hosted_name(other))]),
     };
     let namespace = at.get("namespace").map(|at| at.string()).transpose()?;

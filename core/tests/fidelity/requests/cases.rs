@@ -278,6 +278,11 @@ fn tools() -> Vec<Case> {
         ),
         case(
             Responses,
+            "`tools`, a search for more that the caller runs",
+            json!({"tools": [{"type": "tool_search", "execution": "client", "description": "x", "parameters": {"type": "object"}}]}),
+        ),
+        case(
+            Responses,
             "`tools`, web search",
             json!({"tools": [{"type": "web_search"}]}),
         ),

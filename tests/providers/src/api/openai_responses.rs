@@ -133,8 +133,12 @@ fn items(call: &Call, content: &Content, answer: &Answer, ids: &mut Ids) -> Vec<
     items
 }
 
-/// A call of a function, or of a tool that takes text.
+/// A call of a function, of a tool that takes text, or of the caller's own search.
 fn called(tool: &Tool, ids: &mut Ids) -> Value {
+    if tool.search {
+        return json!({"id": ids.hex("tsc_", 48), "type": "tool_search_call", "status": "completed",
+            "arguments": tool.arguments, "call_id": ids.alphanumeric("call_", 24), "execution": "client"});
+    }
     let (prefix, kind, field, told) = match &tool.input {
         Some(text) => ("ctc_", "custom_tool_call", "input", text.clone()),
         None => ("fc_", "function_call", "arguments", tool.arguments.to_string()),
@@ -177,10 +181,13 @@ fn stream(frame: &Envelope<'_>, content: &Content, answer: &Answer, ids: &mut Id
         let id = item.get("id").cloned().unwrap_or_default();
         // An item is announced empty and in progress, and repeated whole when it is done.
         let mut announced = item.clone();
+        // A search's are an object.
+        let searches = item.get("arguments").is_some_and(Value::is_object);
+        let arguments = if searches { json!({}) } else { json!("") };
         for (name, value) in [
             ("status", json!("in_progress")),
             ("content", json!([])),
-            ("arguments", json!("")),
+            ("arguments", arguments),
             ("input", json!("")),
             ("summary", json!([])),
         ] {

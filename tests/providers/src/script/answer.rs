@@ -151,6 +151,8 @@ pub struct ToolCall {
     pub arguments: Value,
     /// The group that the tool is in, which only OpenAI's responses know.
     pub namespace: Option<String>,
+    /// Whether it is the search for tools that a caller of OpenAI's responses runs, an item of its own there.
+    pub search: bool,
     /// The text for a tool that takes text (`custom` in OpenAI's responses); elsewhere it is the argument `input`.
     pub input: Option<String>,
 }

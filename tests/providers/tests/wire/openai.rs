@@ -158,11 +158,12 @@ async fn several_choices_are_numbered() {
 }
 
 #[tokio::test]
-async fn a_custom_tool_is_called_with_text_and_a_grouped_one_by_its_group() {
+async fn custom_tools_grouped_ones_and_searches_are_called_as_the_api_has_them() {
     let patch = "*** Begin Patch\n*** End Patch";
     let calls: Answer = serde_json::from_value(json!({"tool_calls": [
         {"name": "apply_patch", "input": patch},
         {"name": "spawn", "namespace": "crew", "arguments": {"who": "mate"}},
+        {"name": "tool_search", "search": true, "arguments": {"query": "tide"}},
     ]}))
     .unwrap();
     let body = json!({"model": "gpt-4o", "input": "ahoy", "stream": true});
@@ -182,6 +183,10 @@ async fn a_custom_tool_is_called_with_text_and_a_grouped_one_by_its_group() {
     assert_eq!(
         (&output[1]["type"], &output[1]["name"], &output[1]["namespace"]),
         (&json!("function_call"), &json!("spawn"), &json!("crew"))
+    );
+    assert_eq!(
+        (&output[2]["type"], &output[2]["arguments"]),
+        (&json!("tool_search_call"), &json!({"query": "tide"}))
     );
 
     // Where there are no such tools, a function stands for them.

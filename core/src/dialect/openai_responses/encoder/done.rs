@@ -14,6 +14,8 @@ impl Encoder {
             Some(Body::Message(_)) => self.piece_done(place, out),
             Some(Body::Reasoning { .. }) => self.summary_done(place, out),
             Some(Body::Call { name, .. }) if name.is_custom() => self.input_done(place, out),
+            // The item holds them, and no event of its own does.
+            Some(Body::Call { name, .. }) if name.is_search() => {}
             Some(Body::Call { .. }) => self.arguments_done(place, out),
             None => return,
         }
