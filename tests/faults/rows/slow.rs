@@ -85,7 +85,7 @@ async fn latencies(bed: &Bed, count: usize) -> (f64, f64) {
 
 async fn slow_callers_do_not_slow_the_others(trial: Trial) {
     let record = Peer::start().await.answering(whole(
-        r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+        r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
     ));
     let streams = pouring(64 << 10, Duration::ZERO).await;
     let setup = Setup::new()

@@ -26,7 +26,8 @@ promises! {
 
 /// A closed connection is one that ends well before any deadline of the sidecar could have ended it.
 const AT_ONCE: Duration = Duration::from_secs(5);
-const ANSWER: &str = r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
+/// An answer to both APIs that are asked.
+const ANSWER: &str = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1},"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":1}}"#;
 
 struct Wire {
     bed: std::rc::Rc<Bed>,
