@@ -26,7 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::conditions::Verdict;
+use crate::conditions::{Verdict, kind};
 use crate::desired::{Current, Desired, Judged, SidecarSeen, desired};
 use crate::injector::References;
 use crate::lease::elector::{Leadership, NotLeading};
@@ -491,7 +491,9 @@ async fn tell(
     before: &[Condition],
     context: &Context,
 ) {
-    for verdict in judged.verdicts.iter().filter(|verdict| verdict.is_news(before)) {
+    // Ready says no more than one of the others, which is told itself.
+    let own = |verdict: &&Verdict| verdict.kind != kind::READY && verdict.is_news(before);
+    for verdict in judged.verdicts.iter().filter(own) {
         if let Err(error) = context.recorder.publish(&event(verdict), object).await {
             tracing::debug!(%error, reason = verdict.reason, "event not published");
         }

@@ -314,7 +314,7 @@ async fn a_probe_carries_the_key_over_the_same_connections_as_requests() {
     let check = json!({"models": [{"name": "m"}], "healthCheck": {"enabled": true, "interval": "1s", "timeout": "1s"}});
     let bed = Bed::new("OpenAI", &check).await;
     let (mut provider, seen) = bed.asked().await;
-    assert!(seen.starts_with("GET /models HTTP/1.1"), "{seen}");
+    assert!(seen.starts_with("GET /v1/models HTTP/1.1"), "{seen}");
     assert!(seen.contains("authorization: Bearer sk-canary"), "{seen}");
     provider
         .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")

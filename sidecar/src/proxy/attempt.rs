@@ -143,7 +143,7 @@ impl Attempt<'_> {
         let Asked { head, body, encoded } = asked;
         self.exchange.head_came(head.status.as_u16(), pace.now() - begun_at);
         if !head.status.is_success() {
-            return Err(self.refused(head, body, &limits, encoded, pace).await);
+            return Err(Box::pin(self.refused(head, body, &limits, encoded, pace)).await);
         }
         if encoded && !self.prepared.same {
             return Err(self.malformed(COMPRESSED));
@@ -154,7 +154,7 @@ impl Attempt<'_> {
                 return self.open(head, body, limits, begun, pace).await;
             }
             if !self.prepared.same {
-                return Err(self.no_stream(body, &limits, pace).await);
+                return Err(Box::pin(self.no_stream(body, &limits, pace)).await);
             }
             if encoded {
                 return Ok(self.pass(head, body, limits, VecDeque::new()));
@@ -290,8 +290,12 @@ impl Attempt<'_> {
             Err(fault) => return Err(self.transport(fault.kind, fault.detail)),
         };
         let provider = self.prepared.wire;
+        if !self.prepared.same && self.prepared.more.is_empty() {
+            return self.translated(head, &[whole], pace.now());
+        }
         if !self.prepared.same {
-            return self.translated(head, whole, &limits, pace).await;
+            // Boxed, as is every path that few requests take: what they need must not weigh on all.
+            return Box::pin(self.in_parts(head, whole, &limits, pace)).await;
         }
         let usage = if encoded {
             None
@@ -310,9 +314,17 @@ impl Attempt<'_> {
         Ok(self.whole(pace.now(), head, whole, usage))
     }
 
-    /// A whole answer, said in the caller's dialect once those to the further parts of the request are here too. A part
-    /// that fails fails the attempt: half of the vectors are no answer.
-    async fn translated(
+    /// Whole answers, one to each part of the request, said in the caller's dialect.
+    fn translated(self, head: response::Parts, answers: &[Bytes], now: Moment) -> Result<Success, Box<Failure>> {
+        match self.prepared.say(self.call, answers, &self.context()) {
+            Ok((body, usage)) => Ok(self.whole(now, json(head), body, usage)),
+            Err(kind) => Err(self.in_body(kind, answers.first().map(Bytes::as_ref).unwrap_or_default())),
+        }
+    }
+
+    /// The first answer is here: asks for the further parts of the request. A part that fails fails the attempt: half of
+    /// the vectors are no answer.
+    async fn in_parts(
         self,
         head: response::Parts,
         first: Bytes,
@@ -346,10 +358,8 @@ impl Attempt<'_> {
                 Err(fault) => return Err(self.transport(fault.kind, fault.detail)),
             }
         }
-        match self.prepared.say(self.call, &answers, &self.context()) {
-            Ok((body, usage)) => Ok(self.whole(pace.now(), json(head), body, usage)),
-            Err(kind) => Err(self.in_body(kind, answers.first().map(Bytes::as_ref).unwrap_or_default())),
-        }
+        let now = pace.now();
+        self.translated(head, &answers, now)
     }
 
     fn whole(mut self, now: Moment, head: response::Parts, body: Bytes, usage: Option<Usage>) -> Success {

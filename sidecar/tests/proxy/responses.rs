@@ -319,7 +319,7 @@ async fn what_only_openai_can_do_is_a_400_with_its_path_where_openai_is_not_aske
 #[tokio::test]
 async fn a_request_that_one_provider_cannot_carry_goes_to_the_one_that_can() {
     let bed = Bed::new().await;
-    let extra = json!({"tools": [{"type": "web_search"}]});
+    let extra = json!({"previous_response_id": "resp_1"});
     let reply = send(&bed, &ask("claude-sonnet-4-5", false, &extra)).await;
     assert_eq!((reply.status, reply.provider()), (200, "openai"), "{}", reply.text);
     assert_eq!(count(&bed.claude) + count(&bed.gemini), 0);
