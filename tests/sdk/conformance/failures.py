@@ -154,7 +154,7 @@ SCENARIOS = [
     Scenario("error_in_stream", stream_broken(2), broken({"error_event": {"after": 2, "code": 529}}), request="stream"),
     Scenario("error_before_content", error_before_content, broken(OVERLOADED), request="stream"),
     Scenario("stream_truncated", stream_broken(2), broken({"truncated_chunked": {"after": 2}}), request="stream"),
-    Scenario("stream_no_end", stream_broken(PIECES), broken("no_end_marker"), request="stream"),
+    Scenario("stream_no_end", stream_broken(PIECES), broken("no_finish"), request="stream"),
     Scenario("timeout_of_sdk", timeout, [{"do": "hang"}], request="timeout"),
     Scenario("timeout_total", provider_silent("timeouts.total"), [{"do": "hang"}], request="chat", spec=ONE_SECOND),
     Scenario("timeout_first_token", provider_silent("timeouts.firstToken"), [answer(first_delay_ms=20000)], request="stream",
