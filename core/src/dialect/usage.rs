@@ -20,44 +20,80 @@ pub struct Usage {
     pub reasoning: u64,
 }
 
+/// A number of tokens as a server writes it: servers that reckon in floats say `10.0`, and what is no count at all says
+/// nothing. An answer is never lost for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Count(u64);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Count;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number of tokens")
+            }
+
+            fn visit_u64<E>(self, count: u64) -> Result<Count, E> {
+                Ok(Count(count))
+            }
+
+            fn visit_i64<E>(self, _negative: i64) -> Result<Count, E> {
+                Ok(Count(0))
+            }
+
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` saturates, which is what is meant
+            fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
+                // Beyond what any answer has, and no count: nothing is known.
+                Ok(Count(if count < 1e12 { count.round() as u64 } else { 0 }))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// The count, none where nothing was told.
+fn tokens(count: Option<Count>) -> u64 {
+    count.map_or(0, |Count(count)| count)
+}
+
 /// `OpenAI`'s `usage`; both it and the compatible servers leave fields out or say null.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct OpenAi {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
+    prompt_tokens: Option<Count>,
+    completion_tokens: Option<Count>,
     prompt_tokens_details: Option<OpenAiPrompt>,
     completion_tokens_details: Option<OpenAiCompletion>,
     /// `DeepSeek`'s name for cached tokens.
-    prompt_cache_hit_tokens: Option<u64>,
+    prompt_cache_hit_tokens: Option<Count>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct OpenAiPrompt {
-    cached_tokens: Option<u64>,
-    cache_write_tokens: Option<u64>,
+    cached_tokens: Option<Count>,
+    cache_write_tokens: Option<Count>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct OpenAiCompletion {
-    reasoning_tokens: Option<u64>,
+    reasoning_tokens: Option<Count>,
 }
 
 impl From<OpenAi> for Usage {
     fn from(raw: OpenAi) -> Self {
         let prompt = raw.prompt_tokens_details.unwrap_or_default();
         Self {
-            input: raw.prompt_tokens.unwrap_or_default(),
-            output: raw.completion_tokens.unwrap_or_default(),
-            cached: prompt.cached_tokens.or(raw.prompt_cache_hit_tokens).unwrap_or_default(),
-            cache_write: prompt.cache_write_tokens.unwrap_or_default(),
-            reasoning: raw
-                .completion_tokens_details
-                .unwrap_or_default()
-                .reasoning_tokens
-                .unwrap_or_default(),
+            input: tokens(raw.prompt_tokens),
+            output: tokens(raw.completion_tokens),
+            cached: tokens(prompt.cached_tokens.or(raw.prompt_cache_hit_tokens)),
+            cache_write: tokens(prompt.cache_write_tokens),
+            reasoning: tokens(raw.completion_tokens_details.unwrap_or_default().reasoning_tokens),
         }
     }
 }
@@ -66,8 +102,8 @@ impl From<OpenAi> for Usage {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Responses {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
+    input_tokens: Option<Count>,
+    output_tokens: Option<Count>,
     input_tokens_details: Option<OpenAiPrompt>,
     output_tokens_details: Option<OpenAiCompletion>,
 }
@@ -77,11 +113,11 @@ impl From<Responses> for Usage {
         let input = raw.input_tokens_details.unwrap_or_default();
         let output = raw.output_tokens_details.unwrap_or_default();
         Self {
-            input: raw.input_tokens.unwrap_or_default(),
-            output: raw.output_tokens.unwrap_or_default(),
-            cached: input.cached_tokens.unwrap_or_default(),
-            cache_write: input.cache_write_tokens.unwrap_or_default(),
-            reasoning: output.reasoning_tokens.unwrap_or_default(),
+            input: tokens(raw.input_tokens),
+            output: tokens(raw.output_tokens),
+            cached: tokens(input.cached_tokens),
+            cache_write: tokens(input.cache_write_tokens),
+            reasoning: tokens(output.reasoning_tokens),
         }
     }
 }
@@ -91,17 +127,17 @@ impl From<Responses> for Usage {
 #[derive(Deserialize, Default, Clone, Copy, Debug)]
 #[serde(default)]
 pub(super) struct Anthropic {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
+    input_tokens: Option<Count>,
+    output_tokens: Option<Count>,
+    cache_read_input_tokens: Option<Count>,
+    cache_creation_input_tokens: Option<Count>,
     output_tokens_details: Option<AnthropicOutput>,
 }
 
 #[derive(Deserialize, Default, Clone, Copy, Debug)]
 #[serde(default)]
 struct AnthropicOutput {
-    thinking_tokens: Option<u64>,
+    thinking_tokens: Option<Count>,
 }
 
 impl Anthropic {
@@ -117,22 +153,16 @@ impl Anthropic {
 
 impl From<Anthropic> for Usage {
     fn from(raw: Anthropic) -> Self {
-        let cached = raw.cache_read_input_tokens.unwrap_or_default();
-        let cache_write = raw.cache_creation_input_tokens.unwrap_or_default();
+        let cached = tokens(raw.cache_read_input_tokens);
+        let cache_write = tokens(raw.cache_creation_input_tokens);
         Self {
-            input: raw
-                .input_tokens
-                .unwrap_or_default()
+            input: tokens(raw.input_tokens)
                 .saturating_add(cached)
                 .saturating_add(cache_write),
-            output: raw.output_tokens.unwrap_or_default(),
+            output: tokens(raw.output_tokens),
             cached,
             cache_write,
-            reasoning: raw
-                .output_tokens_details
-                .unwrap_or_default()
-                .thinking_tokens
-                .unwrap_or_default(),
+            reasoning: tokens(raw.output_tokens_details.unwrap_or_default().thinking_tokens),
         }
     }
 }
@@ -142,25 +172,25 @@ impl From<Anthropic> for Usage {
 #[serde(default)]
 pub(super) struct Gemini {
     #[serde(rename = "promptTokenCount")]
-    prompt: Option<u64>,
+    prompt: Option<Count>,
     #[serde(rename = "candidatesTokenCount")]
-    candidates: Option<u64>,
+    candidates: Option<Count>,
     #[serde(rename = "thoughtsTokenCount")]
-    thoughts: Option<u64>,
+    thoughts: Option<Count>,
     #[serde(rename = "cachedContentTokenCount")]
-    cached: Option<u64>,
+    cached: Option<Count>,
     #[serde(rename = "toolUsePromptTokenCount")]
-    tool_prompt: Option<u64>,
+    tool_prompt: Option<Count>,
 }
 
 impl From<Gemini> for Usage {
     fn from(raw: Gemini) -> Self {
-        let reasoning = raw.thoughts.unwrap_or_default();
-        let tools = raw.tool_prompt.unwrap_or_default();
+        let reasoning = tokens(raw.thoughts);
+        let tools = tokens(raw.tool_prompt);
         Self {
-            input: raw.prompt.unwrap_or_default().saturating_add(tools),
-            output: raw.candidates.unwrap_or_default().saturating_add(reasoning),
-            cached: raw.cached.unwrap_or_default(),
+            input: tokens(raw.prompt).saturating_add(tools),
+            output: tokens(raw.candidates).saturating_add(reasoning),
+            cached: tokens(raw.cached),
             cache_write: 0,
             reasoning,
         }
@@ -327,6 +357,28 @@ mod tests {
         ] {
             let told = usage(Dialect::OpenAiChat, body.as_bytes());
             assert_eq!(told.map(|usage| (usage.input, usage.output)), Some((7, 2)), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_count_in_another_spelling_is_read_and_one_that_is_none_loses_nothing_else() {
+        for (written, read) in [
+            ("10", 10),
+            ("10.0", 10),
+            ("1e1", 10),
+            ("-1", 0),
+            ("1e400", 0),
+            ("99999999999999999999", 0),
+        ] {
+            let body = format!(r#"{{"choices":[],"usage":{{"prompt_tokens":{written},"completion_tokens":2}}}}"#);
+            let told = usage(Dialect::OpenAiChat, body.as_bytes());
+            assert_eq!(
+                told.map(|usage| (usage.input, usage.output)),
+                Some((read, 2)),
+                "{written}"
+            );
+            let told: OpenAi = json::from_str(&format!(r#"{{"prompt_tokens":{written}}}"#)).unwrap();
+            assert_eq!(Usage::from(told).input, read, "{written}");
         }
     }
 
