@@ -21,203 +21,21 @@ use bowsprit_crds::provider_config::OnLimit;
 use crate::clock::Moment;
 use crate::config::Provider;
 use crate::fault::{Blame, Code};
-use crate::hedge;
-use crate::limiter::Limited;
 use crate::plan::{self, Reason};
 use crate::record::{AttemptKind, Outcome};
 
+mod hedge;
+mod pool;
 pub mod retry;
 pub mod state;
+mod step;
 #[cfg(test)]
 mod tests;
 
+pub use pool::{Fit, Pool, Refused};
 use retry::{Failed, Next, Standing, Why};
 pub use state::{CHANGES, Event, State};
-
-/// What a flow asks of the world, at one moment; every answer is immediate. Candidates are named by their place in the plan.
-pub trait Pool {
-    /// Whether the candidate can be asked this request at all.
-    fn fits(&mut self, candidate: usize) -> Fit;
-    /// Takes a permit (limits and breaker) and a credential for one attempt, or says why not. Credentials that were judged
-    /// in this request are not taken again, untried ones are preferred.
-    fn acquire(&mut self, candidate: usize, now: Moment) -> Result<(), Refused>;
-    /// Gives back unused what [`Pool::acquire`] took.
-    fn release(&mut self, candidate: usize, now: Moment);
-    /// Whether the candidate has answered lately.
-    fn is_trusted(&self, candidate: usize) -> bool;
-    /// Whether another credential than those that were judged is usable now.
-    fn other_credential(&self, candidate: usize, now: Moment) -> bool;
-    /// When the provider takes requests again by its own word; `None`: now.
-    fn headroom_in(&self, candidate: usize, now: Moment) -> Option<Duration>;
-    /// Whether the pod's retry budget has room, by the candidate's settings.
-    fn budget_left(&mut self, candidate: usize, now: Moment) -> bool;
-    /// Takes one attempt from the retry budget.
-    fn withdraw(&mut self, candidate: usize, now: Moment) -> bool;
-    /// Counts the request towards the retry budget; `repeat`: an SDK marked it as its own retry.
-    fn count_request(&mut self, repeat: bool, now: Moment);
-    /// Counts a request of a route that hedges.
-    fn count_hedgeable(&mut self);
-    /// How long the candidate is waited for before another is asked too; `None`: it is not hedged.
-    fn hedge_delay(&self, candidate: usize, now: Moment) -> Option<Duration>;
-    /// Takes one hedge from the route's allowance.
-    fn withdraw_hedge(&mut self) -> bool;
-}
-
-/// Whether a candidate can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fit {
-    /// It can.
-    Fits,
-    /// Its API cannot carry the request; another may.
-    Unsupported,
-    /// Nobody's can: the request is wrong.
-    Invalid,
-}
-
-/// Why a candidate has no place for an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Its breaker is open.
-    CircuitOpen {
-        /// When it lets a probe through.
-        retry_in: Option<Duration>,
-    },
-    /// A limit of its `rateLimits` is reached.
-    Limited(Limited),
-    /// No credential is usable.
-    NoCredential,
-}
-
-/// Why a candidate of the plan was not asked, or not asked again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SkipReason {
-    /// Its API cannot carry the request.
-    Unsupported,
-    /// Its breaker is open.
-    CircuitOpen,
-    /// A limit of its `rateLimits` is reached.
-    Limited(Limited),
-    /// No credential is usable.
-    NoCredential,
-    /// It does not answer lately, and the retry budget does not pay for trying it.
-    RetryBudget,
-}
-
-impl SkipReason {
-    /// The log value, record field and what callers read.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unsupported => "unsupported",
-            Self::CircuitOpen => "circuit_open",
-            Self::Limited(_) => Code::RateLocalLimit.as_str(),
-            Self::NoCredential => "no_key",
-            Self::RetryBudget => "retry_budget",
-        }
-    }
-}
-
-/// A candidate that was passed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Skip {
-    /// Its place in the plan.
-    pub candidate: usize,
-    /// Why.
-    pub reason: SkipReason,
-    /// When it may be worth asking again, where known.
-    pub retry_in: Option<Duration>,
-}
-
-/// What the shell does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Wait, at most so long, then ask again.
-    Wait {
-        /// Whose place or backoff is waited for.
-        candidate: usize,
-        /// What for.
-        reason: WaitReason,
-        /// At most this long.
-        most: Duration,
-    },
-    /// Send an attempt with what [`Pool::acquire`] took for this candidate, and ask again.
-    Attempt {
-        /// Whom.
-        candidate: usize,
-        /// How it came about.
-        kind: AttemptKind,
-        /// Its number in the request, from 1.
-        number: u32,
-    },
-    /// Wait for what is out; at `until`, ask again.
-    Await {
-        /// When a hedge is due.
-        until: Option<Moment>,
-    },
-    /// Nothing more is sent.
-    Respond(End),
-}
-
-/// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WaitReason {
-    /// Room under `rateLimits`, in the provider's queue.
-    Limit,
-    /// The provider's own limit, which it has announced.
-    Headroom,
-    /// The time before a retry.
-    Backoff,
-}
-
-/// What the caller is answered with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// This candidate's answer.
-    Answered {
-        /// Whose.
-        candidate: usize,
-    },
-    /// This candidate's failure.
-    Failed {
-        /// Whose.
-        candidate: usize,
-    },
-    /// A limit of a candidate with `onLimit: Reject`.
-    Limited {
-        /// Whose.
-        candidate: usize,
-        /// Which.
-        limited: Limited,
-    },
-    /// The request is wrong, by what this candidate's API says.
-    Invalid {
-        /// Whose.
-        candidate: usize,
-    },
-    /// Nobody's API can carry the request.
-    Unsupported,
-    /// Nobody could be asked; see [`Flow::skips`] and the plan.
-    Nobody,
-}
-
-/// Who ended a request from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cancel {
-    /// The caller left.
-    Caller,
-    /// The sidecar is shutting down.
-    Drain,
-    /// There is no memory for its body or answer.
-    Memory,
-}
-
-/// What a request brings to its flow beside the plan.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Terms {
-    /// Retries that the caller's SDK made before this request (`x-stainless-retry-count`).
-    pub sdk_retries: u32,
-    /// The route hedges and the operation may be hedged.
-    pub hedge: Option<hedge::Settings>,
-}
+pub use step::{Cancel, End, Skip, SkipReason, Step, Terms, WaitReason};
 
 /// A candidate and what was done about it.
 #[derive(Debug)]
@@ -468,58 +286,6 @@ impl Flow {
             candidate,
             kind,
             number: self.attempts,
-        }
-    }
-
-    /// When a second attempt goes out beside this one: the first at its candidate, until there was a hedge.
-    fn hedge_due(&self, candidate: usize, pool: &mut dyn Pool, now: Moment) -> Option<Moment> {
-        self.terms.hedge?;
-        if self.attempts == 1 {
-            pool.count_hedgeable();
-        }
-        let is_first_here = self
-            .candidates
-            .get(candidate)
-            .is_some_and(|progress| progress.attempts == 1);
-        if self.hedges > 0 || !is_first_here || self.is_last(candidate) {
-            return None;
-        }
-        Some(now + pool.hedge_delay(candidate, now)?)
-    }
-
-    /// One or two attempts are out: a hedge may be due.
-    fn out(&mut self, pool: &mut dyn Pool, now: Moment) -> Step {
-        match self.hedge_due {
-            Some(due) if now < due => Step::Await { until: Some(due) },
-            Some(_) => {
-                self.hedge_due = None;
-                let hedge = self.first.and_then(|first| self.hedge(first, pool, now));
-                hedge.unwrap_or(Step::Await { until: None })
-            }
-            None => Step::Await { until: None },
-        }
-    }
-
-    /// The second attempt, if the next candidate that can carry the request can take it right now: a hedge waits for nothing.
-    fn hedge(&mut self, first: usize, pool: &mut dyn Pool, now: Moment) -> Option<Step> {
-        let second = (first + 1..self.candidates.len())
-            .find(|index| !self.is_same(first, *index) && pool.fits(*index) == Fit::Fits)?;
-        if !pool.is_trusted(second) || pool.acquire(second, now).is_err() {
-            return None;
-        }
-        if !pool.withdraw_hedge() {
-            pool.release(second, now);
-            return None;
-        }
-        self.hedges += 1;
-        self.second = Some(second);
-        Some(self.launched(second, AttemptKind::Hedge))
-    }
-
-    fn is_same(&self, one: usize, other: usize) -> bool {
-        match (self.candidates.get(one), self.candidates.get(other)) {
-            (Some(one), Some(other)) => Arc::ptr_eq(&one.provider, &other.provider) && one.model == other.model,
-            _ => false,
         }
     }
 

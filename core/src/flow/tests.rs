@@ -3,7 +3,8 @@ use crate::classify::{Ended, KeyVerdict, classify};
 use crate::config::{Config, Scope, load};
 use crate::dialect::Dialect;
 use crate::fault::{ErrorKind, TransportFault};
-use crate::limiter::Which;
+use crate::hedge;
+use crate::limiter::{Limited, Which};
 use crate::plan::{Availability, plan};
 use std::collections::BTreeSet;
 
