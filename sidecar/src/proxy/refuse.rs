@@ -40,8 +40,6 @@ pub struct Refusal {
     upgrade: Option<&'static str>,
     /// Whether the connection cannot be trusted any further.
     close: bool,
-    /// Whether a retry of the caller's SDK would only add to the load: our own budget is spent.
-    pub no_retry: bool,
 }
 
 impl Refusal {
@@ -57,7 +55,6 @@ impl Refusal {
             allow: None,
             upgrade: None,
             close: false,
-            no_retry: false,
         }
     }
 
@@ -140,10 +137,7 @@ pub fn bare(dialect: Dialect, id: &RequestId, refusal: &Refusal) -> Response<Bod
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(X_REQUEST_ID, id.header());
-    headers.insert(
-        X_SHOULD_RETRY,
-        should_retry(refusal.code.retryable() && !refusal.no_retry),
-    );
+    headers.insert(X_SHOULD_RETRY, should_retry(refusal.code.retryable()));
     if let Some(wait) = refusal.retry_after {
         headers.insert(RETRY_AFTER, retry_after(wait));
     }

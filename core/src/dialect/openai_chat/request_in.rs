@@ -444,7 +444,11 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
         });
     }
     request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
-    match root.get("tool_choice").map(|at| tool_choice(&at)).transpose() {
+    match root
+        .get("tool_choice")
+        .map(|at| tool_choice(&at, Some("allowed_tools"), named))
+        .transpose()
+    {
         Ok(choice) => request.tool_choice = choice,
         Err(refusal) => dropped.leave_out(refusal)?,
     }
@@ -481,7 +485,13 @@ pub(in crate::dialect) fn function_tool(
     })
 }
 
-fn tool_choice(at: &At<'_>) -> Result<ToolChoice, RequestError> {
+/// Reads a `tool_choice`. `nested`: the field that holds a list of allowed tools, where it is not in the choice itself.
+/// `named`: the tools that one entry means.
+pub(in crate::dialect) fn tool_choice(
+    at: &At<'_>,
+    nested: Option<&str>,
+    named: impl Fn(&At<'_>) -> Result<Vec<ToolName>, RequestError>,
+) -> Result<ToolChoice, RequestError> {
     const WRONG: &str = "must be none, auto, required or an object that names a tool";
     match at.value.as_str() {
         Some("auto") => return Ok(ToolChoice::Auto),
@@ -492,30 +502,32 @@ fn tool_choice(at: &At<'_>) -> Result<ToolChoice, RequestError> {
     }
     at.object().map_err(|_| at.wrong(WRONG))?;
     if at.need("type")?.str()? == "allowed_tools" {
-        let allowed = at.need("allowed_tools")?;
+        let allowed = match nested {
+            Some(field) => at.need(field)?,
+            None => *at,
+        };
         let mut names = Vec::new();
         for tool in allowed.need("tools")?.items()? {
-            names.push(named(&tool)?);
+            tool.object()?;
+            names.extend(named(&tool)?);
         }
-        return Ok(ToolChoice::Only {
-            names,
-            required: allowed.need("mode")?.str()? == "required",
-        });
+        let required = allowed.need("mode")?.str()? == "required";
+        return Ok(ToolChoice::Only { names, required });
     }
     Ok(ToolChoice::Only {
-        names: vec![named(at)?],
+        names: named(at)?,
         required: true,
     })
 }
 
 /// The tool that a choice names.
-fn named(at: &At<'_>) -> Result<ToolName, RequestError> {
+fn named(at: &At<'_>) -> Result<Vec<ToolName>, RequestError> {
     let (kind, inner) = match at.need("type")?.str()? {
         "function" => (ToolKind::Function, "function"),
         "custom" => (ToolKind::Custom, "custom"),
-        other => return Ok(ToolName::new(ToolKind::Hosted, other)),
+        other => return Ok(vec![ToolName::new(ToolKind::Hosted, other)]),
     };
-    Ok(ToolName::new(kind, at.need(inner)?.need("name")?.string()?))
+    Ok(vec![ToolName::new(kind, at.need(inner)?.need("name")?.string()?)])
 }
 
 fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {

@@ -2,9 +2,9 @@
 
 use super::super::RequestError;
 use super::super::at::{At, Dropped};
-use super::super::common::{Request, Tool, ToolChoice};
+use super::super::common::{Request, Tool};
 use super::super::hosted::{Hosted, WEB_SEARCH, WebSearch, place};
-use super::super::openai_chat::request_in::function_tool;
+use super::super::openai_chat::request_in::{function_tool, tool_choice};
 use super::super::schema;
 use super::super::tool_names::{ToolKind, ToolName, custom_description, custom_schema};
 
@@ -21,7 +21,7 @@ pub(super) fn decode(root: &At<'_>, request: &mut Request, dropped: &mut Dropped
     request.parallel_tools = root.get("parallel_tool_calls").map(|at| at.bool()).transpose()?;
     let choice = root
         .get("tool_choice")
-        .map(|at| choice(&at, &request.tools))
+        .map(|at| tool_choice(&at, None, |entry| named(entry, &request.tools)))
         .transpose();
     match choice {
         Ok(choice) => request.tool_choice = choice,
@@ -196,31 +196,6 @@ fn web_search(tool: &At<'_>, dropped: &mut Dropped) -> Result<WebSearch, Request
     let live = tool.get("external_web_access").map(|at| at.bool()).transpose()?;
     search.offline = live == Some(false);
     Ok(search)
-}
-
-fn choice(at: &At<'_>, tools: &[Tool]) -> Result<ToolChoice, RequestError> {
-    const WRONG: &str = "must be none, auto, required or an object that names a tool";
-    match at.value.as_str() {
-        Some("auto") => return Ok(ToolChoice::Auto),
-        Some("none") => return Ok(ToolChoice::None),
-        Some("required") => return Ok(ToolChoice::Required),
-        Some(_) => return Err(at.wrong(WRONG)),
-        None => {}
-    }
-    at.object().map_err(|_| at.wrong(WRONG))?;
-    if at.need("type")?.str()? == "allowed_tools" {
-        let mut names = Vec::new();
-        for tool in at.need("tools")?.items()? {
-            tool.object()?;
-            names.extend(named(&tool, tools)?);
-        }
-        let required = at.need("mode")?.str()? == "required";
-        return Ok(ToolChoice::Only { names, required });
-    }
-    Ok(ToolChoice::Only {
-        names: named(at, tools)?,
-        required: true,
-    })
 }
 
 /// The tools that an entry of a choice means: one, or all of a namespace.
