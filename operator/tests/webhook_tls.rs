@@ -17,10 +17,15 @@ use bowsprit_operator::metrics::Metrics;
 use bowsprit_operator::time::unix_seconds;
 use bowsprit_operator::webhook;
 use bowsprit_operator::webhook::review::{Lookup, Reviewer, View};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const HOST: &str = "bowsprit-webhook.bowsprit-system.svc";
 
@@ -210,6 +215,82 @@ async fn at_shutdown_open_connections_are_let_go_and_the_server_ends() {
     let client = client(&server, &material.bundle());
     inject(&server, &client, pod()).await.unwrap();
     server.stop.send(()).unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(10), server.ended)
+        .await
+        .expect("ends")
+        .unwrap();
+}
+
+/// A connection as apiservers make it: HTTP/2.
+async fn http2(server: &Server, bundle: &str) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let mut config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(ServerName::try_from(HOST).unwrap(), stream)
+        .await
+        .unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+#[tokio::test]
+async fn a_webhook_that_leaves_answers_what_it_has_taken_and_says_what_it_has_not() {
+    let server = serve(everything()).await;
+    let material = material(unix_seconds());
+    server.served.set(&material.current).unwrap();
+    let mut sender = http2(&server, &material.bundle()).await;
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "namespace": "team",
+            "resource": {"group": "", "version": "v1", "resource": "pods"}, "operation": "CREATE",
+            "object": pod(), "oldObject": null, "dryRun": true,
+        },
+    });
+    let body = Bytes::from(review.to_string());
+    let mut stop = Some(server.stop);
+    let (mut answered, mut sent_back) = (0, 0);
+    // Requests follow each other without a pause, so some meet the connection in the moment it is given up.
+    for number in 0..10_000 {
+        if number == 50 {
+            stop.take().unwrap().send(()).unwrap();
+        }
+        if sender.ready().await.is_err() {
+            break;
+        }
+        let request = http::Request::post(format!("https://{HOST}/inject"))
+            .body(Full::new(body.clone()))
+            .unwrap();
+        match sender.send_request(request).await {
+            Ok(response) => {
+                assert_eq!(response.status(), 200);
+                answered += 1;
+            }
+            // What a client may send anew elsewhere: it knows that nobody has seen it.
+            Err(error) => {
+                let is_leaving = std::error::Error::source(&error)
+                    .and_then(|source| source.downcast_ref::<h2::Error>())
+                    .is_some_and(|error| error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+                assert!(error.is_canceled() || is_leaving, "lost: {error:?}");
+                sent_back += 1;
+            }
+        }
+    }
+    assert!(
+        (50..10_000).contains(&answered),
+        "{answered} answered, {sent_back} sent back"
+    );
     tokio::time::timeout(std::time::Duration::from_secs(10), server.ended)
         .await
         .expect("ends")

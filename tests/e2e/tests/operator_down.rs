@@ -154,3 +154,29 @@ async fn a_killed_leader_is_followed_by_the_other() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn no_pod_is_refused_while_the_operators_are_replaced_one_after_the_other() {
+    Test::new("rollout")
+        .alone()
+        .bare()
+        .run(async |bed| {
+            scale(bed, replicas(bed).await?).await?;
+            let pods = Api::<Pod>::namespaced(bed.client.clone(), SYSTEM);
+            let all = ListParams::default().labels("app.kubernetes.io/component=operator");
+            let mut made = 0_u32;
+            for old in pods.list(&all).await? {
+                pods.delete(&old.name_any(), &DeleteParams::default()).await?;
+                // Without a pause: whichever operator is asked, and however far it is from its end, a pod is made.
+                while pods.get_opt(&old.name_any()).await?.is_some() {
+                    let (status, answer) = bed.try_create(&bowsprit_e2e::pod_manifest("asks")).await?;
+                    ensure!(status == 201, "pod {made} was refused: {status} {answer}");
+                    made += 1;
+                }
+                scale(bed, replicas(bed).await?).await?;
+            }
+            ensure!(made >= 20, "only {made} pods were asked for");
+            Ok(())
+        })
+        .await;
+}
