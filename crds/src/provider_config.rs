@@ -353,7 +353,7 @@ pub struct Model {
     #[cfg_attr(feature = "schema", schemars(length(max = 20), inner(length(min = 1, max = 200)), extend("x-kubernetes-list-type" = "set")))]
     pub aliases: Vec<String>,
 
-    /// What it costs. Unset: unknown, and counted as such.
+    /// What it costs. Not in force in this release, which the object's status says: nothing is counted in money yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
 
@@ -361,7 +361,7 @@ pub struct Model {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ModelLimits>,
 
-    /// What it can do. Empty: unknown, nothing is ruled out.
+    /// What it can do. Not in force in this release, which the object's status says: nothing is ruled out by it yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 10), extend("x-kubernetes-list-type" = "set")))]
     pub capabilities: Vec<Capability>,
@@ -405,7 +405,8 @@ pub struct Price {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ModelLimits {
-    /// Tokens that fit into its context window.
+    /// Tokens that fit into its context window. Not in force in this release, which the object's status says: a request that
+    /// is too long is sent, and the provider refuses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000_000)))]
     pub context_tokens: Option<u32>,

@@ -200,6 +200,16 @@ impl Desired {
         if programmed.holds && disabled {
             let message = "spec.enabled is false: no sidecar uses this provider";
             programmed = Verdict::new(kind::PROGRAMMED, true, reason::DISABLED, message);
+        } else if programmed.holds
+            && let Some(provider) = checked.as_ref().ok().filter(|it| !it.not_in_force.is_empty())
+        {
+            // Still true: what these fields describe works without them. Nobody should think that they decide anything.
+            let message = format!(
+                "{}; not in force in this release: {}",
+                programmed.message,
+                provider.not_in_force.join(", ")
+            );
+            programmed = Verdict::new(kind::PROGRAMMED, true, reason::PARTIALLY_PROGRAMMED, message);
         }
         Some(Judged::new(
             [accepted(checked.as_ref().map(|_| ())), resolved, programmed],

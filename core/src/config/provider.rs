@@ -80,6 +80,8 @@ pub struct Provider {
     pub safety: Vec<(String, String)>,
     /// The pods it is for.
     pub pod_selector: Option<LabelSelector>,
+    /// Fields that are set but not in force in this release, as paths.
+    pub not_in_force: Vec<&'static str>,
 }
 
 /// A file of certificates.
@@ -241,6 +243,7 @@ impl Provider {
                 .map(|setting| (setting.category.clone(), setting.threshold.as_str().to_owned()))
                 .collect(),
             pod_selector: spec.pod_selector.clone(),
+            not_in_force: Check::not_in_force(&spec.models),
         })
     }
 
@@ -538,6 +541,26 @@ impl Check {
             max_output_tokens: model.limits.and_then(|limits| limits.max_output_tokens),
         };
         spec.models.iter().map(read).collect()
+    }
+
+    /// Of the models' fields, those that are set and decide nothing yet (docs/adr/0005).
+    fn not_in_force(models: &[raw::Model]) -> Vec<&'static str> {
+        let context_tokens = |model: &raw::Model| model.limits.and_then(|limits| limits.context_tokens);
+        let fields = [
+            ("spec.models[].price", models.iter().any(|model| model.price.is_some())),
+            (
+                "spec.models[].limits.contextTokens",
+                models.iter().any(|model| context_tokens(model).is_some()),
+            ),
+            (
+                "spec.models[].capabilities",
+                models.iter().any(|model| !model.capabilities.is_empty()),
+            ),
+        ];
+        fields
+            .into_iter()
+            .filter_map(|(path, is_set)| is_set.then_some(path))
+            .collect()
     }
 
     fn retry(&mut self, raw: &raw::Retry) -> Option<Retry> {

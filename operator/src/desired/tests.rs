@@ -230,6 +230,30 @@ fn a_route_with_fields_that_are_not_in_force_says_so() {
 }
 
 #[test]
+fn a_provider_with_fields_that_are_not_in_force_is_ready_and_says_which() {
+    let mut spec = good();
+    spec["models"] = serde_json::json!([{
+        "name": "gpt", "price": {"input": "3.00", "output": "15"}, "capabilities": ["Tools"], "limits": {"contextTokens": 200_000},
+    }]);
+    let now = desired(&[provider("a", spec)], &[], None, 1).unwrap();
+    let judged = now.judge_provider("a", &[]).unwrap();
+    let programmed = &judged.verdicts[2];
+    assert_eq!(
+        (programmed.holds, programmed.reason),
+        (true, reason::PARTIALLY_PROGRAMMED)
+    );
+    for field in ["price", "limits.contextTokens", "capabilities"] {
+        let path = format!("spec.models[].{field}");
+        assert!(programmed.message.contains(&path), "{}", programmed.message);
+    }
+    assert!(
+        judged.verdicts[3].holds,
+        "it works all the same: {:?}",
+        judged.verdicts[3]
+    );
+}
+
+#[test]
 fn more_than_a_config_map_can_hold_is_not_written_and_said() {
     let many: Vec<_> = (0..3_000)
         .map(|number| provider(&format!("p-{number}"), good()))
