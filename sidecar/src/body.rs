@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::proxy::stream::Relay;
+use crate::proxy::relay::Relay;
 
 /// What the app gets.
 pub enum Body {

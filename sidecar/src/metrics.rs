@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 
 use crate::pressure::Pressure;
-use crate::proxy::hedges::Hedges;
+use crate::proxy::hedge::Hedges;
 use crate::proxy::traffic::Traffic;
 use crate::reload::ConfigMetrics;
 use crate::state::ProviderMetrics;

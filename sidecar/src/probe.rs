@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::live::Upstream;
 use crate::proxy::headers;
-use crate::proxy::id::RequestId;
+use crate::proxy::request_id::RequestId;
 use crate::upstream::Outgoing;
 
 /// How often the schedule is looked at: the finest interval that probes can have.

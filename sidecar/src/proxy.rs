@@ -2,7 +2,7 @@
 //!
 //! [`route`] finds what is asked, [`admit`] takes the body and the facts, `core::plan` orders the candidates,
 //! [`serve`] does what `core::flow` decides (places, retries, switches), [`attempt`] makes one exchange with one provider,
-//! [`respond`] says what the caller hears, [`stream`] relays what comes, and the [`story`] writes down how it ended: exactly
+//! [`respond`] says what the caller hears, [`relay`] relays what comes, and the [`context`] records how it ended: exactly
 //! once, whatever happens.
 
 use std::panic::AssertUnwindSafe;
@@ -20,51 +20,51 @@ use crate::listen::Ambiguous;
 
 mod admit;
 mod attempt;
+mod collect;
+pub mod context;
 mod exchange;
 pub(crate) mod headers;
-pub mod hedges;
-pub mod id;
+pub mod hedge;
 pub mod models;
-mod pace;
 mod passthrough;
 mod prepare;
 pub mod refuse;
+pub mod relay;
+pub mod request_id;
 mod respond;
 mod route;
 mod serve;
-pub mod story;
-pub mod stream;
-mod take;
+mod stopwatch;
 pub mod traffic;
 
+use context::RequestContext;
 use refuse::Refusal;
-use story::Story;
 
 /// Answers one request of the app.
 pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let id = id::RequestId::from_headers(&parts.headers);
+    let id = request_id::RequestId::from_headers(&parts.headers);
     let (mut dialect, found) = route::find(&parts);
     if let Ok(route::Route::PassThrough { provider, .. }) = &found {
         dialect = passthrough::dialect(&app, provider).unwrap_or(dialect);
     }
-    let mut story = Story::begin(
+    let mut context = RequestContext::begin(
         &app,
         id.clone(),
         dialect,
         found.as_ref().map_or("unknown", |route| route.label()),
     );
-    story.trace = id::TraceId::from_headers(&parts.headers);
+    context.trace = request_id::TraceId::from_headers(&parts.headers);
     let work = async move {
         match (unfit(&parts), found) {
-            (Some(refusal), _) => refuse::answer(story, &refusal),
-            (None, Ok(route)) => tell(app, story, route, parts, body).await,
-            (None, Err(miss)) => refuse::answer(story, &miss.refusal(&parts)),
+            (Some(refusal), _) => refuse::answer(context, &refusal),
+            (None, Ok(route)) => answer(app, context, route, parts, body).await,
+            (None, Err(error)) => refuse::answer(context, &error.refusal(&parts)),
         }
     };
     // Pinned in place: wrapped by value, its several KiB would be held and copied twice.
     let work = std::pin::pin!(work);
-    // A panic is a bug of ours in one request: it costs that request and nothing else. The story settles itself while
+    // A panic is a bug of ours in one request: it costs that request and nothing else. The context closes the request while
     // the stack unwinds.
     match AssertUnwindSafe(work).catch_unwind().await {
         Ok(response) => response,
@@ -100,39 +100,39 @@ fn unfit(parts: &http::request::Parts) -> Option<Refusal> {
 }
 
 /// A request with a route: admitted, served, answered.
-async fn tell(
+async fn answer(
     app: Arc<App>,
-    story: Box<Story>,
+    context: Box<RequestContext>,
     route: route::Route,
     parts: http::request::Parts,
     body: Incoming,
 ) -> Response<Body> {
     let Some(live) = app.live.load_full() else {
         return refuse::answer(
-            story,
+            context,
             &Refusal::new(Code::SysNotReady, "no valid configuration has been loaded yet"),
         );
     };
     if let route::Route::Models { .. } = route {
-        return models::answer(story, &live, &route);
+        return models::answer(context, &live, &route);
     }
     if app.drain.in_flight() > app.settings.max_in_flight {
         let text = format!("{} requests are in flight already", app.settings.max_in_flight);
-        return refuse::answer(story, &Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
+        return refuse::answer(context, &Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
     }
     if let route::Route::PassThrough { provider, rest, .. } = &route {
         // Boxed: it is large and rare, and every open connection would hold room for it.
-        return Box::pin(passthrough::answer(app, live, story, provider, rest, parts, body)).await;
+        return Box::pin(passthrough::answer(app, live, context, provider, rest, parts, body)).await;
     }
-    let mut story = story;
+    let mut context = context;
     let admitted = tokio::select! {
         biased;
-        admitted = admit::admit(&app, &mut story, &route, parts, body) => admitted,
+        admitted = admit::admit(&app, &mut context, &route, parts, body) => admitted,
         () = app.drain.was_cut() => Err(Refusal::draining()),
     };
     let call = match admitted {
         Ok(call) => call,
-        Err(refusal) => return refuse::answer(story, &refusal),
+        Err(refusal) => return refuse::answer(context, &refusal),
     };
-    serve::serve(&app, &live, story, call).await
+    serve::serve(&app, &live, context, call).await
 }

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::genai::Detail;
 use super::*;
-use crate::proxy::hedges::Outcome as Hedged;
+use crate::proxy::hedge::HedgeOutcome as Hedged;
 use crate::proxy::traffic::Handles;
 use crate::state::States;
 

@@ -11,9 +11,9 @@ use http::request::Parts;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
+use super::context::RequestContext;
 use super::refuse::Refusal;
 use super::route::Route;
-use super::story::Story;
 use crate::app::App;
 use crate::failpoint;
 use crate::limits::{BODY_DEADLINE, ROOM_WAIT, SMALL_BODY};
@@ -35,7 +35,7 @@ pub(super) struct Call {
     /// A Gemini stream as a JSON array, for callers without `alt=sse`.
     pub array: bool,
     /// What to do with it.
-    pub kind: Kind,
+    pub operation: Operation,
     /// The body as it came.
     pub body: Bytes,
     /// The headers as they came.
@@ -50,7 +50,7 @@ pub(super) struct Call {
 
 /// The ways of serving.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Operation {
     /// A conversation, to any provider.
     Generate,
     /// Embeddings, to a provider that serves the asked model.
@@ -62,7 +62,7 @@ pub(super) enum Kind {
 /// Reads the body and the facts.
 pub(super) async fn admit(
     app: &Arc<App>,
-    story: &mut Story,
+    context: &mut RequestContext,
     route: &Route,
     parts: Parts,
     body: Incoming,
@@ -73,20 +73,20 @@ pub(super) async fn admit(
             let text = format!("the body was not complete within {} s", BODY_DEADLINE.as_secs());
             Err(Refusal::new(Code::ValHttp, text))
         })?;
-    story.waited();
+    context.waited();
     failpoint::hit(&parts.headers, failpoint::ADMIT);
     app.metrics.traffic.taken(body.len());
     let retries = retries_before(&parts.headers);
     if retries > 0 {
         app.metrics.traffic.sdk_retried();
-        story.retried_before(retries);
+        context.retried_before(retries);
     }
     let mut call = facts(route, &body)?;
     call.query = query(parts.uri.query());
     call.headers = parts.headers;
     call.body = body;
-    story.asked.clone_from(&call.model);
-    story.stream = call.stream;
+    context.asked.clone_from(&call.model);
+    context.stream = call.stream;
     Ok(call)
 }
 
@@ -102,7 +102,7 @@ async fn read(mut body: Incoming, limit: usize, memory: &Arc<Memory>) -> Result<
         return Err(too_large());
     }
     let mut room = memory.room();
-    // What is announced is taken at once: several bodies that each hold a part and wait for more would all fail.
+    // The announced size is reserved at once: several bodies that each hold a part and wait for more would all fail.
     make_room(&mut room, usize::try_from(announced).unwrap_or(usize::MAX), memory).await?;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -163,7 +163,7 @@ fn facts(route: &Route, body: &Bytes) -> Result<Box<Call>, Refusal> {
         stream: false,
         include_usage: false,
         array: false,
-        kind: Kind::Generate,
+        operation: Operation::Generate,
         body: Bytes::new(),
         headers: HeaderMap::new(),
         query: None,
@@ -186,11 +186,11 @@ fn facts(route: &Route, body: &Bytes) -> Result<Box<Call>, Refusal> {
             }
         }
         Route::Embed { form, model, .. } => {
-            call.kind = Kind::Embed(*form);
+            call.operation = Operation::Embed(*form);
             other_facts(&mut call, model.as_ref(), body)?;
         }
         Route::Count { model, .. } => {
-            call.kind = Kind::Count;
+            call.operation = Operation::Count;
             other_facts(&mut call, model.as_ref(), body)?;
         }
         Route::Models { .. } | Route::PassThrough { .. } => {}

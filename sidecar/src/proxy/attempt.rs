@@ -1,7 +1,7 @@
 //! One exchange with one provider: send, judge, and either a whole answer, the beginning of one, or a failure that
 //! says what may follow.
 //!
-//! A plain answer is taken in whole (up to a limit) before anything is sent to the app, and a streamed one is held until
+//! A plain answer is collected (up to a limit) before anything is sent to the app, and a streamed one is held until
 //! its first content: until then a failure can still be answered by another attempt.
 
 use std::collections::VecDeque;
@@ -21,15 +21,15 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Version, response};
 use tokio::time::Instant;
 
-use super::admit::{Call, Kind};
+use super::admit::{Call, Operation};
+use super::collect::{Collected, Deadlines, StartFault, collect, until_first_token};
 use super::exchange::{End, Exchange};
 use super::headers;
-use super::id::RequestId;
-use super::pace::Pace;
 use super::prepare::Prepared;
 use super::refuse::X_SHOULD_RETRY;
-use super::stream::Started;
-use super::take::{Limits, StartFault, Taken, hold, take};
+use super::relay::Started;
+use super::request_id::RequestId;
+use super::stopwatch::Stopwatch;
 use crate::failpoint;
 use crate::limits::{ANSWER_HELD, ANSWER_TRANSLATED, ERROR_BODY};
 use crate::live::Upstream;
@@ -101,11 +101,11 @@ pub(super) struct Failure {
 }
 
 /// What an attempt came to.
-pub(super) struct Ran {
+pub(super) struct Finished {
     /// A good answer, or why there is none.
     pub result: Result<Success, Box<Failure>>,
     /// Its time.
-    pub pace: Pace,
+    pub stopwatch: Stopwatch,
 }
 
 /// One attempt's facts.
@@ -126,51 +126,52 @@ pub(super) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Makes the exchange.
-    pub(super) async fn run(self, mut pace: Pace) -> Ran {
-        let result = self.exchange(&mut pace).await;
-        Ran { result, pace }
+    pub(super) async fn run(self, mut stopwatch: Stopwatch) -> Finished {
+        let result = self.exchange(&mut stopwatch).await;
+        Finished { result, stopwatch }
     }
 
-    async fn exchange(mut self, pace: &mut Pace) -> Result<Success, Box<Failure>> {
-        let begun_at = pace.now();
+    async fn exchange(mut self, stopwatch: &mut Stopwatch) -> Result<Success, Box<Failure>> {
+        let begun_at = stopwatch.now();
         let begun = self.exchange.instant(begun_at);
-        let limits = Limits::new(self.upstream.provider.timeouts, begun);
-        let deadline = self.head_deadline(&limits, begun);
-        let asked = match self.ask(&self.prepared.body, deadline, pace).await {
+        let deadlines = Deadlines::new(self.upstream.provider.timeouts, begun);
+        let deadline = self.head_deadline(&deadlines, begun);
+        let asked = match self.ask(&self.prepared.body, deadline, stopwatch).await {
             Ok(asked) => asked,
-            Err(fault) => return Err(self.unanswered(fault, &limits)),
+            Err(fault) => return Err(self.unanswered(fault, &deadlines)),
         };
         let Asked { head, body, encoded } = asked;
-        self.exchange.head_came(head.status.as_u16(), pace.now() - begun_at);
+        self.exchange
+            .head_came(head.status.as_u16(), stopwatch.now() - begun_at);
         if !head.status.is_success() {
-            return Err(Box::pin(self.refused(head, body, &limits, encoded, pace)).await);
+            return Err(Box::pin(self.refused(head, body, &deadlines, encoded, stopwatch)).await);
         }
         if encoded && !self.prepared.same {
             return Err(self.malformed(COMPRESSED));
         }
-        if self.call.kind == Kind::Generate && self.call.stream {
+        if self.call.operation == Operation::Generate && self.call.stream {
             let is_stream = headers::is_event_stream(&head.headers) || self.call.array;
             if is_stream && !encoded {
-                return self.open(head, body, limits, begun, pace).await;
+                return self.open(head, body, deadlines, begun, stopwatch).await;
             }
             if !self.prepared.same {
-                return Err(Box::pin(self.no_stream(body, &limits, pace)).await);
+                return Err(Box::pin(self.no_stream(body, &deadlines, stopwatch)).await);
             }
             if encoded {
-                return Ok(self.pass(head, body, limits, VecDeque::new()));
+                return Ok(self.pass(head, body, deadlines, VecDeque::new()));
             }
             // Some servers answer so with an error, or with all of it at once: it is taken for what it is.
         }
-        if self.call.kind != Kind::Generate && headers::is_event_stream(&head.headers) {
-            return Ok(self.pass(head, body, limits, VecDeque::new()));
+        if self.call.operation != Operation::Generate && headers::is_event_stream(&head.headers) {
+            return Ok(self.pass(head, body, deadlines, VecDeque::new()));
         }
-        self.plain(head, body, limits, encoded, pace).await
+        self.plain(head, body, deadlines, encoded, stopwatch).await
     }
 
     /// Sends one body and waits for the head of its answer; `Err(None)`: it came too late.
-    async fn ask(&self, body: &Bytes, deadline: Instant, pace: &mut Pace) -> Result<Asked, Option<Fault>> {
-        let sent = until(deadline, &mut false, pin!(self.send(pace.now(), body))).await;
-        let now = pace.waited();
+    async fn ask(&self, body: &Bytes, deadline: Instant, stopwatch: &mut Stopwatch) -> Result<Asked, Option<Fault>> {
+        let sent = until(deadline, &mut false, pin!(self.send(stopwatch.now(), body))).await;
+        let now = stopwatch.waited();
         let Answer { mut head, body } = match sent {
             Ok(Ok(answer)) => answer,
             Ok(Err(fault)) => return Err(Some(fault)),
@@ -186,26 +187,26 @@ impl Attempt<'_> {
         Ok(Asked { head, body, encoded })
     }
 
-    fn unanswered(self, fault: Option<Fault>, limits: &Limits) -> Box<Failure> {
+    fn unanswered(self, fault: Option<Fault>, deadlines: &Deadlines) -> Box<Failure> {
         if let Some(fault) = fault {
             self.transport(fault.kind, fault.detail)
         } else {
             let fault = self.late();
-            self.transport(fault, format!("no answer within {}", limits.describe(fault)))
+            self.transport(fault, format!("no answer within {}", deadlines.describe(fault)))
         }
     }
 
-    fn head_deadline(&self, limits: &Limits, begun: Instant) -> Instant {
-        let first = begun + limits.timeouts.first_token;
+    fn head_deadline(&self, deadlines: &Deadlines, begun: Instant) -> Instant {
+        let first = begun + deadlines.timeouts.first_token;
         if self.is_stream() {
-            limits.ends.min(first)
+            deadlines.ends.min(first)
         } else {
-            limits.ends
+            deadlines.ends
         }
     }
 
     fn is_stream(&self) -> bool {
-        self.call.stream && self.call.kind == Kind::Generate
+        self.call.stream && self.call.operation == Operation::Generate
     }
 
     /// The limit that a missing head has passed.
@@ -251,11 +252,11 @@ impl Attempt<'_> {
     }
 
     /// A stream was asked for in another dialect, and something else came: an error, by what it says of itself.
-    async fn no_stream(self, mut body: AnswerBody, limits: &Limits, pace: &mut Pace) -> Box<Failure> {
-        let from = self.exchange.instant(pace.now());
-        let taken = take(&mut body, limits, ERROR_BODY, from, self.exchange.memory()).await;
-        pace.waited();
-        if let Ok(Taken::Whole(whole)) = taken
+    async fn no_stream(self, mut body: AnswerBody, deadlines: &Deadlines, stopwatch: &mut Stopwatch) -> Box<Failure> {
+        let from = self.exchange.instant(stopwatch.now());
+        let collected = collect(&mut body, deadlines, ERROR_BODY, from, self.exchange.memory()).await;
+        stopwatch.waited();
+        if let Ok(Collected::Whole(whole)) = collected
             && let Some(error) = success_error(self.prepared.wire, &whole)
         {
             return self.in_body(error.kind, &whole);
@@ -268,55 +269,55 @@ impl Attempt<'_> {
         self,
         head: response::Parts,
         mut body: AnswerBody,
-        limits: Limits,
+        deadlines: Deadlines,
         encoded: bool,
-        pace: &mut Pace,
+        stopwatch: &mut Stopwatch,
     ) -> Result<Success, Box<Failure>> {
         let limit = if self.prepared.same {
             ANSWER_HELD
         } else {
             ANSWER_TRANSLATED
         };
-        let from = self.exchange.instant(pace.now());
-        let taken = take(&mut body, &limits, limit, from, self.exchange.memory()).await;
-        pace.waited();
-        let whole = match taken {
-            Ok(Taken::Whole(whole)) => whole,
-            Ok(Taken::Part(held) | Taken::NoRoom(held)) if self.prepared.same => {
-                return Ok(self.pass(head, body, limits, held));
+        let from = self.exchange.instant(stopwatch.now());
+        let collected = collect(&mut body, &deadlines, limit, from, self.exchange.memory()).await;
+        stopwatch.waited();
+        let whole = match collected {
+            Ok(Collected::Whole(whole)) => whole,
+            Ok(Collected::Part(held) | Collected::NoRoom(held)) if self.prepared.same => {
+                return Ok(self.pass(head, body, deadlines, held));
             }
-            Ok(Taken::NoRoom(_)) => return Err(no_room()),
-            Ok(Taken::Part(_)) => return Err(self.malformed(TOO_LARGE)),
+            Ok(Collected::NoRoom(_)) => return Err(no_room()),
+            Ok(Collected::Part(_)) => return Err(self.malformed(TOO_LARGE)),
             Err(fault) => return Err(self.transport(fault.kind, fault.detail)),
         };
         let provider = self.prepared.wire;
         if !self.prepared.same && self.prepared.more.is_empty() {
-            return self.translated(head, &[whole], pace.now());
+            return self.translated(head, &[whole], stopwatch.now());
         }
         if !self.prepared.same {
             // Boxed, as is every path that few requests take: what they need must not weigh on all.
-            return Box::pin(self.in_parts(head, whole, &limits, pace)).await;
+            return Box::pin(self.in_parts(head, whole, &deadlines, stopwatch)).await;
         }
         let usage = if encoded {
             None
         } else {
             dialect::usage(provider, &whole)
         };
-        let problem = match self.call.kind {
+        let problem = match self.call.operation {
             _ if encoded => None,
-            Kind::Generate => dialect::answer_problem(provider, &whole),
-            Kind::Embed(form) => embeddings::answer_problem(form, &whole),
-            Kind::Count => count::answer_problem(provider, &whole),
+            Operation::Generate => dialect::answer_problem(provider, &whole),
+            Operation::Embed(form) => embeddings::answer_problem(form, &whole),
+            Operation::Count => count::answer_problem(provider, &whole),
         };
         if let Some(kind) = problem {
             return Err(self.in_body(kind, &whole));
         }
-        Ok(self.whole(pace.now(), head, whole, usage))
+        Ok(self.whole(stopwatch.now(), head, whole, usage))
     }
 
     /// Whole answers, one to each part of the request, said in the caller's dialect.
     fn translated(self, head: response::Parts, answers: &[Bytes], now: Moment) -> Result<Success, Box<Failure>> {
-        match self.prepared.say(self.call, answers, &self.context()) {
+        match self.prepared.say(self.call, answers, &self.answer_context()) {
             Ok((body, usage)) => Ok(self.whole(now, json(head), body, usage)),
             Err(kind) => Err(self.in_body(kind, answers.first().map(Bytes::as_ref).unwrap_or_default())),
         }
@@ -328,14 +329,14 @@ impl Attempt<'_> {
         self,
         head: response::Parts,
         first: Bytes,
-        limits: &Limits,
-        pace: &mut Pace,
+        deadlines: &Deadlines,
+        stopwatch: &mut Stopwatch,
     ) -> Result<Success, Box<Failure>> {
         let mut answers = vec![first];
         for part in &self.prepared.more {
-            let asked = match self.ask(part, limits.ends, pace).await {
+            let asked = match self.ask(part, deadlines.ends, stopwatch).await {
                 Ok(asked) => asked,
-                Err(fault) => return Err(self.unanswered(fault, limits)),
+                Err(fault) => return Err(self.unanswered(fault, deadlines)),
             };
             let Asked {
                 head,
@@ -343,22 +344,22 @@ impl Attempt<'_> {
                 encoded,
             } = asked;
             if !head.status.is_success() {
-                return Err(self.refused(head, body, limits, encoded, pace).await);
+                return Err(self.refused(head, body, deadlines, encoded, stopwatch).await);
             }
             if encoded {
                 return Err(self.malformed(COMPRESSED));
             }
-            let from = self.exchange.instant(pace.now());
-            let taken = take(&mut body, limits, ANSWER_TRANSLATED, from, self.exchange.memory()).await;
-            pace.waited();
-            match taken {
-                Ok(Taken::Whole(whole)) => answers.push(whole),
-                Ok(Taken::NoRoom(_)) => return Err(no_room()),
-                Ok(Taken::Part(_)) => return Err(self.malformed(TOO_LARGE)),
+            let from = self.exchange.instant(stopwatch.now());
+            let collected = collect(&mut body, deadlines, ANSWER_TRANSLATED, from, self.exchange.memory()).await;
+            stopwatch.waited();
+            match collected {
+                Ok(Collected::Whole(whole)) => answers.push(whole),
+                Ok(Collected::NoRoom(_)) => return Err(no_room()),
+                Ok(Collected::Part(_)) => return Err(self.malformed(TOO_LARGE)),
                 Err(fault) => return Err(self.transport(fault.kind, fault.detail)),
             }
         }
-        let now = pace.now();
+        let now = stopwatch.now();
         self.translated(head, &answers, now)
     }
 
@@ -369,12 +370,12 @@ impl Attempt<'_> {
     }
 
     /// Lets bytes pass unread.
-    fn pass(self, head: response::Parts, body: AnswerBody, limits: Limits, held: VecDeque<Bytes>) -> Success {
+    fn pass(self, head: response::Parts, body: AnswerBody, deadlines: Deadlines, held: VecDeque<Bytes>) -> Success {
         let started = Started {
             body,
             watch: None,
             held,
-            limits,
+            deadlines,
             ended: false,
         };
         Success::Flowing {
@@ -389,24 +390,24 @@ impl Attempt<'_> {
         mut self,
         head: response::Parts,
         mut body: AnswerBody,
-        limits: Limits,
+        deadlines: Deadlines,
         begun: Instant,
-        pace: &mut Pace,
+        stopwatch: &mut Stopwatch,
     ) -> Result<Success, Box<Failure>> {
         let mut watch = Stream::new(
             self.prepared.wire,
             self.call.dialect,
-            self.context(),
+            self.answer_context(),
             self.prepared.hide_usage,
         );
-        let deadline = limits.ends.min(begun + limits.timeouts.first_token);
+        let deadline = deadlines.ends.min(begun + deadlines.timeouts.first_token);
         let head = if self.prepared.same { head } else { event_stream(head) };
         if !self.hold {
             let started = Started {
                 body,
                 watch: Some(watch),
                 held: VecDeque::new(),
-                limits: limits.until_content(deadline),
+                deadlines: deadlines.until_content(deadline),
                 ended: false,
             };
             return Ok(Success::Flowing {
@@ -418,17 +419,17 @@ impl Attempt<'_> {
         let held = until(
             deadline,
             &mut false,
-            pin!(hold(&mut body, &mut watch, &mut self.exchange)),
+            pin!(until_first_token(&mut body, &mut watch, &mut self.exchange)),
         )
         .await;
-        pace.waited();
+        stopwatch.waited();
         let (held, ended) = match held {
             Ok(Ok(held)) => held,
             Ok(Err(StartFault::Transport(fault))) => return Err(self.transport(fault.kind, fault.detail)),
             Ok(Err(StartFault::Stream(error))) => return Err(self.in_stream(error)),
             Err(_) => {
                 let fault = self.late();
-                let text = format!("no content within {}", limits.describe(fault));
+                let text = format!("no content within {}", deadlines.describe(fault));
                 return Err(self.transport(fault, text));
             }
         };
@@ -436,7 +437,7 @@ impl Attempt<'_> {
             body,
             watch: Some(watch),
             held,
-            limits,
+            deadlines,
             ended,
         };
         Ok(Success::Flowing {
@@ -446,7 +447,7 @@ impl Attempt<'_> {
         })
     }
 
-    fn context(&self) -> AnswerContext {
+    fn answer_context(&self) -> AnswerContext {
         if self.prepared.same {
             return AnswerContext::default();
         }
@@ -549,17 +550,17 @@ impl Attempt<'_> {
         self,
         mut head: response::Parts,
         mut body: AnswerBody,
-        limits: &Limits,
+        deadlines: &Deadlines,
         encoded: bool,
-        pace: &mut Pace,
+        stopwatch: &mut Stopwatch,
     ) -> Box<Failure> {
-        let from = self.exchange.instant(pace.now());
-        let taken = take(&mut body, limits, ERROR_BODY, from, self.exchange.memory()).await;
-        pace.waited();
+        let from = self.exchange.instant(stopwatch.now());
+        let collected = collect(&mut body, deadlines, ERROR_BODY, from, self.exchange.memory()).await;
+        stopwatch.waited();
         // A broken error body is still an error of that status.
-        let body = match taken {
-            Ok(Taken::Whole(body)) => body,
-            Ok(Taken::Part(_) | Taken::NoRoom(_)) | Err(_) => Bytes::new(),
+        let body = match collected {
+            Ok(Collected::Whole(body)) => body,
+            Ok(Collected::Part(_) | Collected::NoRoom(_)) | Err(_) => Bytes::new(),
         };
         let status = head.status.as_u16();
         let parsed = parse_error(self.prepared.wire, status, if encoded { &[] } else { &body });

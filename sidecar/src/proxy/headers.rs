@@ -8,8 +8,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::id::{RequestId, X_REQUEST_ID};
-use super::story::Story;
+use super::context::RequestContext;
+use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::keys::Chosen;
 use crate::live::Upstream;
 
@@ -52,7 +52,7 @@ pub(crate) fn to_provider(
     if same_dialect {
         callers_key(&mut headers, caller, upstream);
     }
-    ours(&mut headers, upstream, key, id);
+    add_own(&mut headers, upstream, key, id);
     headers
 }
 
@@ -62,7 +62,7 @@ pub(super) fn passed_on(caller: &HeaderMap, upstream: &Upstream, key: Option<&Ch
     let mut headers = HeaderMap::with_capacity(caller.len() + 6);
     copy_all(caller, &mut headers);
     callers_key(&mut headers, caller, upstream);
-    ours(&mut headers, upstream, key, id);
+    add_own(&mut headers, upstream, key, id);
     headers
 }
 
@@ -87,7 +87,7 @@ fn callers_key(headers: &mut HeaderMap, caller: &HeaderMap, upstream: &Upstream)
 }
 
 /// What the configuration adds, the key, and whose request it is.
-fn ours(headers: &mut HeaderMap, upstream: &Upstream, key: Option<&Chosen>, id: &RequestId) {
+fn add_own(headers: &mut HeaderMap, upstream: &Upstream, key: Option<&Chosen>, id: &RequestId) {
     let provider = &upstream.provider;
     if provider.dialect == Dialect::AnthropicMessages && !headers.contains_key(ANTHROPIC_VERSION) {
         headers.insert(ANTHROPIC_VERSION, DEFAULT_ANTHROPIC_VERSION);
@@ -114,7 +114,7 @@ fn copy_all(caller: &HeaderMap, headers: &mut HeaderMap) {
         named.extend(tokens.filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case("keep-alive")));
     }
     for (name, value) in caller {
-        if !stays(name) && !named.iter().any(|token| token.eq_ignore_ascii_case(name.as_str())) {
+        if !is_stripped(name) && !named.iter().any(|token| token.eq_ignore_ascii_case(name.as_str())) {
             headers.append(name.clone(), value.clone());
         }
     }
@@ -129,7 +129,7 @@ fn copy_some(caller: &HeaderMap, headers: &mut HeaderMap) {
 }
 
 /// Whether a caller's header ends here.
-fn stays(name: &HeaderName) -> bool {
+fn is_stripped(name: &HeaderName) -> bool {
     let name = name.as_str();
     NEVER_PASSED.contains(&name)
         || matches!(
@@ -152,8 +152,8 @@ pub(super) fn to_caller(headers: &mut HeaderMap) {
         headers.remove(token.trim());
     }
     // One look at the few that came, instead of a search for each of the dozen that might have.
-    let ours: Vec<HeaderName> = headers.keys().filter(|name| ends_here(name)).cloned().collect();
-    for name in ours {
+    let hop_by_hop: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    for name in hop_by_hop {
         headers.remove(name);
     }
     if let Some(theirs) = headers.remove(X_REQUEST_ID) {
@@ -176,7 +176,7 @@ pub(super) fn scrub(headers: &mut HeaderMap, key: Option<&Chosen>) {
 }
 
 /// Whether a provider's header is about its own connection, or a cookie.
-fn ends_here(name: &HeaderName) -> bool {
+fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         *name,
         CONNECTION
@@ -194,17 +194,17 @@ fn ends_here(name: &HeaderName) -> bool {
 
 /// What tells the caller who answered: provider, attempts, the model where it is not the one asked for, and what of the
 /// request could not be carried.
-pub(super) fn sign(headers: &mut HeaderMap, story: &Story, upstream: &Upstream, dropped: &[String]) {
-    headers.insert(X_REQUEST_ID, story.id().header());
+pub(super) fn describe(headers: &mut HeaderMap, context: &RequestContext, upstream: &Upstream, dropped: &[String]) {
+    headers.insert(X_REQUEST_ID, context.id().header());
     headers.insert(HeaderName::from_static("x-bowsprit-provider"), upstream.name.clone());
-    if let Some(model) = story.model.as_deref().filter(|model| *model != story.asked)
+    if let Some(model) = context.model.as_deref().filter(|model| *model != context.asked)
         && let Ok(model) = HeaderValue::from_str(model)
     {
         headers.insert(HeaderName::from_static("x-bowsprit-model"), model);
     }
     headers.insert(
         HeaderName::from_static("x-bowsprit-attempts"),
-        HeaderValue::from(story.flow.attempts()),
+        HeaderValue::from(context.flow.attempts()),
     );
     if !dropped.is_empty() {
         let text = format!("not carried to {}: {}", upstream.provider.name, dropped.join(", "));

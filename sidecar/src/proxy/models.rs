@@ -9,10 +9,10 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::id::X_REQUEST_ID;
+use super::context::RequestContext;
 use super::refuse::{self, Refusal};
+use super::request_id::X_REQUEST_ID;
 use super::route::{Route, clip};
-use super::story::Story;
 use crate::body::Body;
 use crate::live::Live;
 
@@ -76,8 +76,8 @@ fn entry(dialect: Dialect, model: &str, owner: &str) -> Value {
 }
 
 /// Answers from the lists.
-pub fn answer(story: Box<Story>, live: &Live, route: &Route) -> Response<Body> {
-    let dialect = story.dialect();
+pub fn answer(context: Box<RequestContext>, live: &Live, route: &Route) -> Response<Body> {
+    let dialect = context.dialect();
     let body = match route {
         Route::Models { one: Some(wanted), .. } => {
             let entries = &live.listings.entries;
@@ -87,7 +87,7 @@ pub fn answer(story: Box<Story>, live: &Live, route: &Route) -> Response<Body> {
                 Bytes::from(entry(dialect, model, owner).to_string())
             } else {
                 let text = format!("no provider serves the model {:?}", clip(wanted));
-                return refuse::answer(story, &Refusal::new(Code::ResModelNotFound, text));
+                return refuse::answer(context, &Refusal::new(Code::ResModelNotFound, text));
             }
         }
         _ => match dialect {
@@ -101,7 +101,7 @@ pub fn answer(story: Box<Story>, live: &Live, route: &Route) -> Response<Body> {
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(X_REQUEST_ID, story.id().header());
-    story.served(StatusCode::OK, bytes);
+    response.headers_mut().insert(X_REQUEST_ID, context.id().header());
+    context.answered_here(StatusCode::OK, bytes);
     response
 }

@@ -28,15 +28,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Ve
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
+use super::collect::{Collected, Deadlines, collect};
+use super::context::RequestContext;
 use super::exchange::{Begin, Exchange};
 use super::headers;
 use super::refuse::{self, Refusal, X_SHOULD_RETRY, retry_after, should_retry};
+use super::relay::{Relay, Started};
 use super::respond::{internal, local_limit};
 use super::route::clip;
 use super::serve::{Candidate, Places, Prepare};
-use super::story::Story;
-use super::stream::{Relay, Started};
-use super::take::{Limits, Taken, take};
 use crate::app::App;
 use crate::body::Body;
 use crate::keys::Chosen;
@@ -76,18 +76,18 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
 pub(super) async fn answer(
     app: Arc<App>,
     live: Arc<Live>,
-    mut story: Box<Story>,
+    mut context: Box<RequestContext>,
     name: &str,
     rest: &str,
     parts: Parts,
     body: Incoming,
 ) -> Response<Body> {
     let Some(upstream) = live.upstreams().iter().find(|upstream| upstream.provider.name == name) else {
-        return refuse::answer(story, &unknown(&live, name));
+        return refuse::answer(context, &unknown(&live, name));
     };
     if !upstream.provider.pass_through {
         let text = format!("the ProviderConfig {name} does not allow this (spec.passThrough is false)");
-        return refuse::answer(story, &Refusal::new(Code::ResPathNotFound, text));
+        return refuse::answer(context, &Refusal::new(Code::ResPathNotFound, text));
     }
     let passing = Passing {
         app: &app,
@@ -97,12 +97,12 @@ pub(super) async fn answer(
     // Dropped whole if the drain's deadline passes: the connection to the provider closes, its place is given back.
     let answered = tokio::select! {
         biased;
-        answered = passing.run(&mut story, rest, parts, body) => answered,
+        answered = passing.run(&mut context, rest, parts, body) => answered,
         () = app.drain.was_cut() => Err(Refusal::draining()),
     };
     match answered {
-        Ok(answer) => passing.finish(story, answer),
-        Err(refusal) => refuse::answer(story, &refusal),
+        Ok(answer) => passing.finish(context, answer),
+        Err(refusal) => refuse::answer(context, &refusal),
     }
 }
 
@@ -143,7 +143,13 @@ struct Passing<'a> {
 }
 
 impl Passing<'_> {
-    async fn run(&self, story: &mut Story, rest: &str, parts: Parts, body: Incoming) -> Result<Passed, Refusal> {
+    async fn run(
+        &self,
+        context: &mut RequestContext,
+        rest: &str,
+        parts: Parts,
+        body: Incoming,
+    ) -> Result<Passed, Refusal> {
         if is_websocket(&parts.headers) {
             return Err(realtime());
         }
@@ -159,9 +165,9 @@ impl Passing<'_> {
         if body.size_hint().lower() > limit {
             return Err(too_large(limit));
         }
-        story.upstream = Some(Arc::clone(self.upstream));
-        story.model = Some(PASS_THROUGH.into());
-        let (lease, key) = self.place(story).await?;
+        context.upstream = Some(Arc::clone(self.upstream));
+        context.model = Some(PASS_THROUGH.into());
+        let (lease, key) = self.place(context).await?;
         // Without the key: what these endpoints think of it decides nothing.
         let begin = Begin {
             number: 1,
@@ -184,21 +190,21 @@ impl Passing<'_> {
         let mut request = Request::new(outgoing);
         *request.method_mut() = parts.method;
         *request.uri_mut() = uri;
-        *request.headers_mut() = headers::passed_on(&parts.headers, self.upstream, key.as_ref(), story.id());
-        let begun = story.now();
+        *request.headers_mut() = headers::passed_on(&parts.headers, self.upstream, key.as_ref(), context.id());
+        let begun = context.now();
         let sent = self.send(request, sending.as_ref()).await;
-        let now = story.waited();
+        let now = context.waited();
         let answer = match sent {
             Ok(answer) => answer,
             Err(Broken::App(refusal)) => return Err(refusal),
             Err(Broken::Provider(fault)) => return Err(self.fault(exchange, &fault)),
         };
         exchange.head_came(answer.head.status.as_u16(), now - begun);
-        self.take_answer(answer, sending, exchange, key, story).await
+        self.take_answer(answer, sending, exchange, key, context).await
     }
 
     /// A place and a key at the provider, waited for if the configuration says so: a flow of one candidate.
-    async fn place(&self, story: &mut Story) -> Result<(Lease, Option<Chosen>), Refusal> {
+    async fn place(&self, context: &mut RequestContext) -> Result<(Lease, Option<Chosen>), Refusal> {
         let provider = &self.upstream.provider;
         let model: Arc<str> = PASS_THROUGH.into();
         let candidates = [Candidate::new(self.upstream, &model)];
@@ -207,37 +213,37 @@ impl Passing<'_> {
             model,
             reason: plan::Reason::PassThrough,
         };
-        story.flow.planned(&[planned], Terms::default());
+        context.flow.planned(&[planned], Terms::default());
         let mut places = Places::new(self.app, &candidates, Prepare::AsItCame);
         loop {
-            match story.flow.next(&mut places, story.now()) {
+            match context.flow.next(&mut places, context.now()) {
                 Step::Wait {
                     candidate,
                     reason: WaitReason::Limit,
                     most,
                 } => {
-                    let began = story.now();
+                    let began = context.now();
                     places.wait_in_line(candidate, most).await;
-                    places.count_wait(candidate, story.waited() - began);
+                    places.count_wait(candidate, context.waited() - began);
                 }
                 Step::Wait { most, .. } => {
                     tokio::time::sleep(most).await;
-                    story.waited();
+                    context.waited();
                 }
                 Step::Attempt { candidate, .. } => {
                     let asked = candidates.get(candidate).ok_or_else(internal)?;
-                    story.sent(&asked.upstream, &asked.model);
+                    context.sent(&asked.upstream, &asked.model);
                     return places.take(candidate).ok_or_else(internal);
                 }
                 Step::Respond(End::Limited { limited, .. }) => return Err(local_limit(&provider.name, limited)),
-                Step::Respond(_) | Step::Await { .. } => return Err(self.no_place(story)),
+                Step::Respond(_) | Step::Await { .. } => return Err(self.no_place(context)),
             }
         }
     }
 
-    fn no_place(&self, story: &Story) -> Refusal {
+    fn no_place(&self, context: &RequestContext) -> Refusal {
         let name = &self.upstream.provider.name;
-        let Some(skip) = story.flow.skips().last() else {
+        let Some(skip) = context.flow.skips().last() else {
             return internal();
         };
         match skip.reason {
@@ -281,7 +287,7 @@ impl Passing<'_> {
         sending: Option<Sending>,
         exchange: Exchange,
         key: Option<Chosen>,
-        story: &mut Story,
+        context: &mut RequestContext,
     ) -> Result<Passed, Refusal> {
         let Answer { mut head, mut body } = answer;
         if let Some(sending) = sending {
@@ -293,25 +299,27 @@ impl Passing<'_> {
         let length = length.filter(|_| !head.headers.contains_key(TRANSFER_ENCODING));
         headers::to_caller(&mut head.headers);
         headers::scrub(&mut head.headers, key.as_ref());
-        self.lead_back(&mut head.headers);
+        self.rewrite_location(&mut head.headers);
         head.version = Version::HTTP_11;
-        let limits = Limits::new(self.upstream.provider.timeouts, Instant::now());
+        let deadlines = Deadlines::new(self.upstream.provider.timeouts, Instant::now());
         if head.status.is_client_error() || head.status.is_server_error() {
-            return self.refused(head, body, encoded, &limits, exchange, key, story).await;
+            return self
+                .refused(head, body, encoded, &deadlines, exchange, key, context)
+                .await;
         }
         if let Some(length) = length {
             head.headers.insert(CONTENT_LENGTH, length);
         }
         if body.is_end() {
-            exchange.end(story.now(), Ended::Answered, None);
+            exchange.end(context.now(), Ended::Answered, None);
             return Ok(Passed::Whole(Box::new(head), Bytes::new(), None, None));
         }
-        story.flow.answered(0, true);
+        context.flow.answered(0, true);
         let started = Started {
             body,
             watch: None,
             held: VecDeque::new(),
-            limits,
+            deadlines,
             ended: false,
         };
         Ok(Passed::Flowing(Box::new(head), Box::new(started), Box::new(exchange)))
@@ -324,16 +332,16 @@ impl Passing<'_> {
         head: response::Parts,
         mut body: AnswerBody,
         encoded: bool,
-        limits: &Limits,
+        deadlines: &Deadlines,
         exchange: Exchange,
         key: Option<Chosen>,
-        story: &mut Story,
+        context: &mut RequestContext,
     ) -> Result<Passed, Refusal> {
-        let taken = take(&mut body, limits, ERROR_BODY, Instant::now(), &self.app.memory).await;
-        let now = story.waited();
-        let body = match taken {
-            Ok(Taken::Whole(body)) => Some(body),
-            Ok(Taken::Part(_) | Taken::NoRoom(_)) | Err(_) => None,
+        let collected = collect(&mut body, deadlines, ERROR_BODY, Instant::now(), &self.app.memory).await;
+        let now = context.waited();
+        let body = match collected {
+            Ok(Collected::Whole(body)) => Some(body),
+            Ok(Collected::Part(_) | Collected::NoRoom(_)) | Err(_) => None,
         };
         let status = head.status.as_u16();
         let readable = body.as_deref().filter(|_| !encoded);
@@ -385,7 +393,7 @@ impl Passing<'_> {
     }
 
     /// A redirect is the caller's to follow, without our key: where it leads back to the provider, through here.
-    fn lead_back(&self, headers: &mut HeaderMap) {
+    fn rewrite_location(&self, headers: &mut HeaderMap) {
         let url = &self.upstream.provider.base_url;
         let origin = format!(
             "{}://{}",
@@ -402,15 +410,15 @@ impl Passing<'_> {
         }
     }
 
-    fn finish(&self, mut story: Box<Story>, passed: Passed) -> Response<Body> {
+    fn finish(&self, mut context: Box<RequestContext>, passed: Passed) -> Response<Body> {
         match passed {
             Passed::Whole(mut head, body, code, wait) => {
-                headers::sign(&mut head.headers, &story, self.upstream, &[]);
+                headers::describe(&mut head.headers, &context, self.upstream, &[]);
                 match code {
                     None => {
-                        story.head_sent(head.status);
-                        story.flow.answered(0, false);
-                        story.completed(body.len() as u64);
+                        context.head_sent(head.status);
+                        context.flow.answered(0, false);
+                        context.completed(body.len() as u64);
                     }
                     Some(code) => {
                         head.headers.insert(X_SHOULD_RETRY, should_retry(code.retryable()));
@@ -419,15 +427,15 @@ impl Passing<'_> {
                         {
                             head.headers.insert(http::header::RETRY_AFTER, retry_after(wait));
                         }
-                        story.failed(code, head.status);
+                        context.failed(code, head.status);
                     }
                 }
                 Response::from_parts(*head, Body::Whole(body))
             }
             Passed::Flowing(mut head, started, exchange) => {
-                headers::sign(&mut head.headers, &story, self.upstream, &[]);
-                story.head_sent(head.status);
-                Response::from_parts(*head, Body::Relay(Relay::new(*started, story, *exchange)))
+                headers::describe(&mut head.headers, &context, self.upstream, &[]);
+                context.head_sent(head.status);
+                Response::from_parts(*head, Body::Relay(Relay::new(*started, context, *exchange)))
             }
         }
     }

@@ -12,7 +12,7 @@ use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
 use http::Uri;
 
-use super::admit::{Call, Kind};
+use super::admit::{Call, Operation};
 use super::route::clip;
 use crate::live::Upstream;
 
@@ -50,11 +50,11 @@ impl Prepared {
         ctx: &AnswerContext,
     ) -> Result<(Bytes, Option<Usage>), ErrorKind> {
         let answer = answers.first().map(Bytes::as_ref).unwrap_or_default();
-        match call.kind {
-            Kind::Generate => {
+        match call.operation {
+            Operation::Generate => {
                 translate_response(self.wire, call.dialect, answer, ctx).map(|(body, usage)| (body, Some(usage)))
             }
-            Kind::Embed(form) => {
+            Operation::Embed(form) => {
                 let from = form.at(self.wire).unwrap_or(form);
                 let sent = [&self.body].into_iter().chain(&self.more);
                 let parts: Vec<Exchange<'_>> = sent
@@ -63,7 +63,7 @@ impl Prepared {
                     .collect();
                 embeddings::translate_response(from, form, &parts, &call.body, &call.model)
             }
-            Kind::Count => count::translate_response(self.wire, call.dialect, answer).map(|body| (body, None)),
+            Operation::Count => count::translate_response(self.wire, call.dialect, answer).map(|body| (body, None)),
         }
     }
 }
@@ -76,15 +76,15 @@ pub(super) fn prepare(
     route: Option<&Route>,
 ) -> Result<Prepared, RequestError> {
     let on_unsupported = route.and_then(|route| route.on_unsupported);
-    match call.kind {
-        Kind::Generate => generate(call, upstream, model, on_unsupported),
-        Kind::Embed(form) => {
+    match call.operation {
+        Operation::Generate => generate(call, upstream, model, on_unsupported),
+        Operation::Embed(form) => {
             if !answers_as_asked(route, &upstream.provider, &call.model, model) {
                 return Err(stand_in(upstream, &call.model, model));
             }
             embed(call, upstream, model, form, on_unsupported)
         }
-        Kind::Count => count(call, upstream, model, on_unsupported),
+        Operation::Count => count(call, upstream, model, on_unsupported),
     }
 }
 

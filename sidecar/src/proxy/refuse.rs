@@ -8,8 +8,8 @@ use bowsprit_core::fault::Code;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
-use super::id::{RequestId, X_REQUEST_ID};
-use super::story::Story;
+use super::context::RequestContext;
+use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::body::Body;
 
 /// Tells an SDK whether its own retry makes sense.
@@ -122,9 +122,9 @@ impl From<RequestError> for Refusal {
 }
 
 /// Answers with a refusal and settles the request.
-pub fn answer(story: Box<Story>, refusal: &Refusal) -> Response<Body> {
-    let response = bare(story.dialect(), story.id(), refusal);
-    story.failed(refusal.code, response.status());
+pub fn answer(context: Box<RequestContext>, refusal: &Refusal) -> Response<Body> {
+    let response = bare(context.dialect(), context.id(), refusal);
+    context.failed(refusal.code, response.status());
     response
 }
 

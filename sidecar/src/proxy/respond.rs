@@ -11,12 +11,12 @@ use http::Response;
 
 use super::admit::Call;
 use super::attempt::{Failure, Success};
+use super::context::RequestContext;
 use super::headers;
 use super::refuse::{self, Refusal, X_SHOULD_RETRY, retry_after, should_retry};
+use super::relay::Relay;
 use super::route::clip;
 use super::serve::Candidate;
-use super::story::Story;
-use super::stream::Relay;
 use crate::body::Body;
 use crate::failpoint;
 use crate::live::Live;
@@ -60,33 +60,33 @@ pub(super) struct Asked<'a> {
 }
 
 /// The response to the app.
-pub(super) fn respond(story: Box<Story>, answer: Answer, asked: &Asked<'_>) -> Response<Body> {
+pub(super) fn respond(context: Box<RequestContext>, answer: Answer, asked: &Asked<'_>) -> Response<Body> {
     match answer {
-        Answer::Success { candidate, success } => answered(story, success, asked, candidate),
-        Answer::Failed { candidate, failure } => failed(story, *failure, asked, candidate),
-        Answer::Refused(refusal) => refuse::answer(story, &refusal),
+        Answer::Success { candidate, success } => answered(context, success, asked, candidate),
+        Answer::Failed { candidate, failure } => failed(context, *failure, asked, candidate),
+        Answer::Refused(refusal) => refuse::answer(context, &refusal),
         Answer::Nobody => {
-            let refusal = nobody(&story, asked);
-            refuse::answer(story, &refusal)
+            let refusal = nobody(&context, asked);
+            refuse::answer(context, &refusal)
         }
     }
 }
 
-fn answered(mut story: Box<Story>, success: Success, asked: &Asked<'_>, candidate: usize) -> Response<Body> {
+fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_>, candidate: usize) -> Response<Body> {
     let Some(candidate) = asked.candidates.get(candidate) else {
-        return refuse::answer(story, &internal());
+        return refuse::answer(context, &internal());
     };
     let prepared = candidate.prepared();
     let dropped = prepared.map_or(&[][..], |prepared| &prepared.dropped);
     let tools = prepared.map_or(0, |prepared| prepared.tools_left_out);
     let name = candidate.upstream.state.name();
-    story.app().metrics.traffic.left_out(name, dropped.len(), tools);
+    context.app().metrics.traffic.left_out(name, dropped.len(), tools);
     match success {
         Success::Whole { mut head, body, spent } => {
-            headers::sign(&mut head.headers, &story, &candidate.upstream, dropped);
-            story.spent = spent;
-            story.head_sent(head.status);
-            story.completed(body.len() as u64);
+            headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);
+            context.spent = spent;
+            context.head_sent(head.status);
+            context.completed(body.len() as u64);
             Response::from_parts(head, Body::Whole(body))
         }
         Success::Flowing {
@@ -94,18 +94,18 @@ fn answered(mut story: Box<Story>, success: Success, asked: &Asked<'_>, candidat
             started,
             exchange,
         } => {
-            headers::sign(&mut head.headers, &story, &candidate.upstream, dropped);
-            story.head_sent(head.status);
-            let body = Body::Relay(Relay::new(*started, story, exchange));
+            headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);
+            context.head_sent(head.status);
+            let body = Body::Relay(Relay::new(*started, context, exchange));
             Response::from_parts(head, failpoint::stream(&asked.call.headers, body))
         }
     }
 }
 
 /// The provider's own error where it speaks the caller's dialect, else ours.
-fn failed(story: Box<Story>, failure: Failure, asked: &Asked<'_>, candidate: usize) -> Response<Body> {
+fn failed(context: Box<RequestContext>, failure: Failure, asked: &Asked<'_>, candidate: usize) -> Response<Body> {
     let Some(candidate) = asked.candidates.get(candidate) else {
-        return refuse::answer(story, &internal());
+        return refuse::answer(context, &internal());
     };
     let upstream = &candidate.upstream;
     let Failure {
@@ -117,7 +117,7 @@ fn failed(story: Box<Story>, failure: Failure, asked: &Asked<'_>, candidate: usi
         ..
     } = failure;
     if let Some((status, mut head, body)) = original {
-        headers::sign(&mut head, &story, upstream, &[]);
+        headers::describe(&mut head, &context, upstream, &[]);
         // A provider that says it itself knows best.
         head.entry(X_SHOULD_RETRY)
             .or_insert_with(|| should_retry(code.retryable()));
@@ -126,7 +126,7 @@ fn failed(story: Box<Story>, failure: Failure, asked: &Asked<'_>, candidate: usi
         {
             head.insert(http::header::RETRY_AFTER, retry_after(wait));
         }
-        story.failed(code, status);
+        context.failed(code, status);
         let mut response = Response::new(Body::Whole(body));
         *response.status_mut() = status;
         *response.headers_mut() = head;
@@ -135,21 +135,21 @@ fn failed(story: Box<Story>, failure: Failure, asked: &Asked<'_>, candidate: usi
     let text = format!("provider {}: {message}", candidate.name());
     let mut refusal = Refusal::new(code, text).retry_after(wait);
     refusal.exact = exact;
-    let mut response = refuse::bare(story.dialect(), story.id(), &refusal);
-    headers::sign(response.headers_mut(), &story, upstream, &[]);
-    story.failed(code, response.status());
+    let mut response = refuse::bare(context.dialect(), context.id(), &refusal);
+    headers::describe(response.headers_mut(), &context, upstream, &[]);
+    context.failed(code, response.status());
     response
 }
 
 /// Why nobody was asked: each candidate's own reason.
-fn nobody(story: &Story, asked: &Asked<'_>) -> Refusal {
+fn nobody(context: &RequestContext, asked: &Asked<'_>) -> Refusal {
     let model = clip(&asked.call.model);
     let serving = |skipped: &&Skipped| !matches!(skipped.why, Why::NoModel | Why::NotHere);
     let skipped: Vec<&Skipped> = asked.plan.skipped.iter().filter(serving).collect();
     if asked.plan.candidates.is_empty() && skipped.is_empty() {
         return no_model(asked.live, model);
     }
-    let skips = story.flow.skips();
+    let skips = context.flow.skips();
     let name = |skip: &Skip| asked.candidates.get(skip.candidate).map_or("", Candidate::name);
     let limits = skips.iter().filter_map(|skip| match skip.reason {
         SkipReason::Limited(limited) => Some(limited),
@@ -169,7 +169,7 @@ fn nobody(story: &Story, asked: &Asked<'_>) -> Refusal {
         let names: Vec<&str> = names.collect();
         let text = format!("no usable key for {}; see /health on the admin port", names.join(", "));
         return Refusal::new(
-            closed(asked.live, &names, story.now()).unwrap_or(Code::AuthKeyMissing),
+            closed(asked.live, &names, context.now()).unwrap_or(Code::AuthKeyMissing),
             text,
         );
     }

@@ -94,7 +94,7 @@ impl Route {
 
 /// Nothing is served here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Miss {
+pub(super) enum RouteError {
     /// No such path.
     Path,
     /// The path names a response that only its provider keeps.
@@ -107,7 +107,7 @@ pub(super) enum Miss {
     Socket,
 }
 
-impl Miss {
+impl RouteError {
     /// As an answer.
     pub(super) fn refusal(self, parts: &Parts) -> Refusal {
         match self {
@@ -147,9 +147,9 @@ pub(super) fn clip(text: &str) -> &str {
         .map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
 }
 
-/// Finds the operation. The dialect is told even for a miss, from path and headers, so that the caller's SDK
+/// Finds the operation. The dialect is told even for an error, from path and headers, so that the caller's SDK
 /// understands the error.
-pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
+pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, RouteError>) {
     let path = tidy(parts.uri.path());
     let path = path.as_ref();
     if let Some(under) = path.strip_prefix("/providers/") {
@@ -164,17 +164,17 @@ pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, Miss>) {
         Some((route, _))
             if route.dialect() == Dialect::OpenAiResponses && passthrough::is_websocket(&parts.headers) =>
         {
-            (route.dialect(), Err(Miss::Socket))
+            (route.dialect(), Err(RouteError::Socket))
         }
         _ if passthrough::is_websocket(&parts.headers) || path == "/v1/realtime" => {
-            (guess(path, &parts.headers), Err(Miss::Realtime))
+            (guess(path, &parts.headers), Err(RouteError::Realtime))
         }
         Some((route, method)) => (
             route.dialect(),
-            Err(Miss::Method(if method == Method::GET { "GET" } else { "POST" })),
+            Err(RouteError::Method(if method == Method::GET { "GET" } else { "POST" })),
         ),
-        None if below_responses(path) => (Dialect::OpenAiResponses, Err(Miss::Stored)),
-        None => (guess(path, &parts.headers), Err(Miss::Path)),
+        None if below_responses(path) => (Dialect::OpenAiResponses, Err(RouteError::Stored)),
+        None => (guess(path, &parts.headers), Err(RouteError::Path)),
     }
 }
 
@@ -202,13 +202,13 @@ fn tidy(path: &str) -> Cow<'_, str> {
     }
 }
 
-fn pass_through(under: &str, parts: &Parts) -> (Dialect, Result<Route, Miss>) {
+fn pass_through(under: &str, parts: &Parts) -> (Dialect, Result<Route, RouteError>) {
     let (provider, rest) = under.split_at(under.find('/').unwrap_or(under.len()));
     let dialect = guess(rest, &parts.headers);
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return (
             dialect,
-            Err(Miss::Method("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+            Err(RouteError::Method("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
         );
     }
     let route = Route::PassThrough {
@@ -356,7 +356,7 @@ fn decode(segment: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn look(method: &str, uri: &str) -> (Dialect, Result<Route, Miss>) {
+    fn look(method: &str, uri: &str) -> (Dialect, Result<Route, RouteError>) {
         let (parts, ()) = http::Request::builder()
             .method(method)
             .uri(uri)
@@ -416,7 +416,7 @@ mod tests {
             ("GET", "/v1beta/models", Dialect::Gemini, "models"),
         ] {
             let (told, route) = look(method, uri);
-            let route = route.unwrap_or_else(|miss| panic!("{uri}: {miss:?}"));
+            let route = route.unwrap_or_else(|error| panic!("{uri}: {error:?}"));
             assert_eq!(
                 (told, route.dialect(), route.label()),
                 (dialect, dialect, label),
@@ -488,7 +488,10 @@ mod tests {
             };
             assert_eq!(one.as_deref(), Some(model), "{path}");
         }
-        assert_eq!(look("POST", "/v1beta/models/a%+1:generateContent").1, Err(Miss::Path));
+        assert_eq!(
+            look("POST", "/v1beta/models/a%+1:generateContent").1,
+            Err(RouteError::Path)
+        );
     }
 
     #[test]
@@ -506,12 +509,12 @@ mod tests {
             ("/v1beta/v1beta/models/v1/v1:generateContent", "generate_content"),
             ("/v1beta/v1/models/g:countTokens", "count_tokens"),
         ] {
-            let route = look("POST", path).1.unwrap_or_else(|miss| panic!("{path}: {miss:?}"));
+            let route = look("POST", path).1.unwrap_or_else(|error| panic!("{path}: {error:?}"));
             assert_eq!(route.label(), label, "{path}");
         }
         assert_eq!(look("GET", "/v1/v1/models/").1.unwrap().label(), "models");
         for path in ["/v1/openai/chat/completions", "/", "//", "/v1", "/v1/", "/v1/v1"] {
-            assert_eq!(look("POST", path).1, Err(Miss::Path), "{path}");
+            assert_eq!(look("POST", path).1, Err(RouteError::Path), "{path}");
         }
         let (_, kept) = look("GET", "/providers/openai/v1/files/");
         assert!(matches!(kept, Ok(Route::PassThrough { rest, .. }) if rest == "/v1/files/"));
@@ -526,16 +529,19 @@ mod tests {
             ("DELETE", "/v1beta/models/a/b:c:generateContent", "POST"),
             ("POST", "/v1/models/a/b", "GET"),
         ] {
-            assert_eq!(look(method, path).1, Err(Miss::Method(allow)), "{method} {path}");
+            assert_eq!(look(method, path).1, Err(RouteError::Method(allow)), "{method} {path}");
         }
     }
 
     #[test]
     fn a_miss_still_knows_its_callers_dialect() {
-        assert_eq!(look("GET", "/v1/chat/completions").1, Err(Miss::Method("POST")));
-        assert_eq!(look("POST", "/v1beta/nothing"), (Dialect::Gemini, Err(Miss::Path)));
+        assert_eq!(look("GET", "/v1/chat/completions").1, Err(RouteError::Method("POST")));
+        assert_eq!(
+            look("POST", "/v1beta/nothing"),
+            (Dialect::Gemini, Err(RouteError::Path))
+        );
         assert_eq!(look("POST", "/v1beta/models/x:explode").0, Dialect::Gemini);
-        assert_eq!(look("POST", "/v2"), (Dialect::OpenAiChat, Err(Miss::Path)));
+        assert_eq!(look("POST", "/v2"), (Dialect::OpenAiChat, Err(RouteError::Path)));
         assert_eq!(look("POST", "/v1/messages/batches").0, Dialect::AnthropicMessages);
         for path in [
             "/v1/responses/resp_1",
@@ -544,10 +550,10 @@ mod tests {
         ] {
             assert_eq!(
                 look("GET", path),
-                (Dialect::OpenAiResponses, Err(Miss::Stored)),
+                (Dialect::OpenAiResponses, Err(RouteError::Stored)),
                 "{path}"
             );
         }
-        assert_eq!(look("GET", "/v1/responses").1, Err(Miss::Method("POST")));
+        assert_eq!(look("GET", "/v1/responses").1, Err(RouteError::Method("POST")));
     }
 }

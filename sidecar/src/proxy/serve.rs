@@ -21,15 +21,15 @@ use futures::future::OptionFuture;
 use http::Response;
 use tokio::time::Instant;
 
-use super::admit::{Call, Kind};
-use super::attempt::{Attempt, Failure, Ran, Success};
+use super::admit::{Call, Operation};
+use super::attempt::{Attempt, Failure, Finished, Success};
+use super::context::RequestContext;
 use super::exchange::{Begin, Exchange};
-use super::hedges::{Hedge, Outcome};
-use super::id::{RequestId, TraceId};
+use super::hedge::{Hedge, HedgeOutcome};
 use super::refuse::Refusal;
+use super::request_id::{RequestId, TraceId};
 use super::respond::{self, Answer, Asked};
 use super::route::clip;
-use super::story::Story;
 use crate::app::App;
 use crate::body::Body;
 use crate::live::Live;
@@ -40,8 +40,13 @@ mod places;
 pub(super) use places::{Candidate, Places, Prepare};
 
 /// Answers an admitted request.
-pub(super) async fn serve(app: &Arc<App>, live: &Arc<Live>, mut story: Box<Story>, call: Box<Call>) -> Response<Body> {
-    let plan = make_plan(live, &call, story.now());
+pub(super) async fn serve(
+    app: &Arc<App>,
+    live: &Arc<Live>,
+    mut context: Box<RequestContext>,
+    call: Box<Call>,
+) -> Response<Body> {
+    let plan = make_plan(live, &call, context.now());
     let upstreams = |planned: &plan::Candidate| {
         let upstream = live.upstream(&planned.provider)?;
         Some(Candidate::new(upstream, &planned.model))
@@ -49,10 +54,10 @@ pub(super) async fn serve(app: &Arc<App>, live: &Arc<Live>, mut story: Box<Story
     let candidates: Vec<Candidate> = plan.candidates.iter().filter_map(upstreams).collect();
     let hedge = plan.route.as_ref().and_then(|route| route.hedge);
     let terms = Terms {
-        sdk_retries: story.caller_retries(),
-        hedge: hedge.filter(|_| call.kind == Kind::Generate),
+        sdk_retries: context.caller_retries(),
+        hedge: hedge.filter(|_| call.operation == Operation::Generate),
     };
-    story.flow.planned(&plan.candidates, terms);
+    context.flow.planned(&plan.candidates, terms);
     let mut serving = Serving {
         app,
         call: &call,
@@ -73,7 +78,7 @@ pub(super) async fn serve(app: &Arc<App>, live: &Arc<Live>, mut story: Box<Story
     // Dropped whole if the drain's deadline passes: the attempts' connections close, their places are given back.
     let answer = tokio::select! {
         biased;
-        answer = serving.run(&mut story) => answer,
+        answer = serving.run(&mut context) => answer,
         () = app.drain.was_cut() => Answer::Refused(Refusal::draining()),
     };
     let asked = Asked {
@@ -82,7 +87,7 @@ pub(super) async fn serve(app: &Arc<App>, live: &Arc<Live>, mut story: Box<Story
         plan: &plan,
         candidates: &candidates,
     };
-    respond::respond(story, answer, &asked)
+    respond::respond(context, answer, &asked)
 }
 
 /// The candidates of a request, as the providers stand now.
@@ -92,7 +97,7 @@ fn make_plan(live: &Live, call: &Call, now: Moment) -> Plan {
 }
 
 /// An attempt that is out.
-struct Out<'a> {
+struct Running<'a> {
     candidate: usize,
     at: Moment,
     /// Of a hedge: counted once, whatever becomes of it.
@@ -106,36 +111,36 @@ struct Serving<'a> {
     candidates: &'a [Candidate],
     places: Places<'a>,
     /// The attempts that are out: the first, and a hedge.
-    out: [Option<Out<'a>>; 2],
+    out: [Option<Running<'a>>; 2],
     /// The last failure at each candidate.
     failures: Vec<(usize, Box<Failure>)>,
     skips_told: usize,
 }
 
 impl<'a> Serving<'a> {
-    async fn run(&mut self, story: &mut Story) -> Answer {
-        let id = story.id().clone();
+    async fn run(&mut self, context: &mut RequestContext) -> Answer {
+        let id = context.id().clone();
         let mut first = pin!(OptionFuture::from(None));
         // Boxed: what few requests need must not weigh on all of them.
         let mut second = None;
         loop {
-            let step = story.flow.next(&mut self.places, story.now());
-            self.tell_skips(story);
+            let step = context.flow.next(&mut self.places, context.now());
+            self.tell_skips(context);
             match step {
                 Step::Wait {
                     candidate,
                     reason,
                     most,
-                } => self.wait(story, candidate, reason, most).await,
+                } => self.wait(context, candidate, reason, most).await,
                 Step::Attempt {
                     candidate,
                     kind,
                     number,
                 } => {
-                    let Some(attempt) = self.attempt(story, &id, candidate, (kind, number)) else {
+                    let Some(attempt) = self.attempt(context, &id, candidate, (kind, number)) else {
                         return Answer::Refused(respond::internal());
                     };
-                    let ran = attempt.run(story.pace());
+                    let ran = attempt.run(context.stopwatch());
                     if kind == AttemptKind::Hedge {
                         second = Some(Box::pin(ran));
                     } else {
@@ -147,14 +152,14 @@ impl<'a> Serving<'a> {
                     let ran = match what_ends(first.as_mut(), second.as_mut(), alarm).await {
                         Ends::First(ran) => {
                             first.set(OptionFuture::from(None));
-                            self.ended(story, ran, 0)
+                            self.ended(context, ran, 0)
                         }
                         Ends::Second(ran) => {
                             second = None;
-                            self.ended(story, ran, 1)
+                            self.ended(context, ran, 1)
                         }
                         Ends::Alarm => {
-                            story.waited();
+                            context.waited();
                             None
                         }
                     };
@@ -168,13 +173,13 @@ impl<'a> Serving<'a> {
         }
     }
 
-    async fn wait(&mut self, story: &mut Story, candidate: usize, reason: WaitReason, most: Duration) {
-        let began = story.now();
+    async fn wait(&mut self, context: &mut RequestContext, candidate: usize, reason: WaitReason, most: Duration) {
+        let began = context.now();
         match reason {
             WaitReason::Limit => self.places.wait_in_line(candidate, most).await,
             WaitReason::Headroom | WaitReason::Backoff => tokio::time::sleep(most).await,
         }
-        let waited = story.waited() - began;
+        let waited = context.waited() - began;
         if reason == WaitReason::Limit {
             self.places.count_wait(candidate, waited);
         }
@@ -183,7 +188,7 @@ impl<'a> Serving<'a> {
     /// The attempt that the flow sends now, with the place that was taken for it.
     fn attempt<'b>(
         &mut self,
-        story: &mut Story,
+        context: &mut RequestContext,
         id: &'b RequestId,
         candidate: usize,
         (kind, number): (AttemptKind, u32),
@@ -206,12 +211,12 @@ impl<'a> Serving<'a> {
             }
             _ => {}
         }
-        story.sent(&asked.upstream, &asked.model);
+        context.sent(&asked.upstream, &asked.model);
         let slot = usize::from(kind == AttemptKind::Hedge);
         if let Some(slot) = self.out.get_mut(slot) {
-            *slot = Some(Out {
+            *slot = Some(Running {
                 candidate,
-                at: story.now(),
+                at: context.now(),
                 counted,
             });
         }
@@ -222,7 +227,7 @@ impl<'a> Serving<'a> {
             model: &asked.model,
             lease,
             key,
-            is_generation: self.call.kind == Kind::Generate,
+            is_generation: self.call.operation == Operation::Generate,
             input_tokens: self.call.input_tokens,
         };
         Some(Attempt {
@@ -242,22 +247,26 @@ impl<'a> Serving<'a> {
     }
 
     /// One of the attempts that are out has come to its end: with an answer, or the flow is told of its failure.
-    fn ended(&mut self, story: &mut Story, ran: Ran, slot: usize) -> Option<(usize, Success)> {
+    fn ended(&mut self, context: &mut RequestContext, ran: Finished, slot: usize) -> Option<(usize, Success)> {
         let out = self.out.get_mut(slot)?.take()?;
         let other = self.out.iter().flatten().next().map(|other| other.candidate);
-        let Ran { result, pace } = ran;
+        let Finished { result, stopwatch } = ran;
         let candidate = out.candidate;
-        self.note_latency(&out, result.is_ok(), pace.now());
+        self.note_latency(&out, result.is_ok(), stopwatch.now());
         match result {
             Ok(success) => {
-                story.resume(pace);
-                story
+                context.resume(stopwatch);
+                context
                     .flow
                     .answered(candidate, matches!(success, Success::Flowing { .. }));
                 if let Some(asked) = self.candidates.get(candidate) {
-                    story.answered_by(&asked.upstream, &asked.model);
+                    context.answered_by(&asked.upstream, &asked.model);
                 }
-                let outcome = if slot == 1 { Outcome::Won } else { Outcome::Lost };
+                let outcome = if slot == 1 {
+                    HedgeOutcome::Won
+                } else {
+                    HedgeOutcome::Lost
+                };
                 let hedge = self
                     .out
                     .iter_mut()
@@ -271,20 +280,20 @@ impl<'a> Serving<'a> {
             }
             Err(failure) => {
                 if other.is_none() {
-                    story.resume(pace);
+                    context.resume(stopwatch);
                 } else {
-                    story.tick();
+                    context.tick();
                 }
                 if let Some(counted) = out.counted {
-                    counted.ended(Outcome::Failed);
+                    counted.ended(HedgeOutcome::Failed);
                 }
-                self.failed(story, candidate, failure);
+                self.failed(context, candidate, failure);
                 None
             }
         }
     }
 
-    fn failed(&mut self, story: &mut Story, candidate: usize, failure: Box<Failure>) {
+    fn failed(&mut self, context: &mut RequestContext, candidate: usize, failure: Box<Failure>) {
         self.places.failed(candidate, &failure);
         let failed = retry::Failed {
             ended: failure.ended,
@@ -292,12 +301,12 @@ impl<'a> Serving<'a> {
             retry_after: failure.retry_after,
             retry_forbidden: failure.never_again,
         };
-        let now = story.now();
-        let followed = story
+        let now = context.now();
+        let followed = context
             .flow
             .ended(candidate, failed, &mut self.places, now, &mut fastrand::Rng::new());
-        story.spent = failure.spent;
-        self.log_failure(story, candidate, &failure, followed);
+        context.spent = failure.spent;
+        self.log_failure(context, candidate, &failure, followed);
         if let Some(asked) = self.candidates.get(candidate) {
             let (traffic, name) = (&self.app.metrics.traffic, asked.upstream.state.name());
             if let Some((_, Why::BudgetSpent)) = followed {
@@ -317,7 +326,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Remembers how long an answer took, or had taken when it was given up, where the route hedges by a percentile of it.
-    fn note_latency(&self, out: &Out<'_>, is_answer: bool, now: Moment) {
+    fn note_latency(&self, out: &Running<'_>, is_answer: bool, now: Moment) {
         let hedge = self.plan.route.as_ref().and_then(|route| route.hedge);
         let Some(asked) = self.candidates.get(out.candidate) else {
             return;
@@ -335,18 +344,24 @@ impl<'a> Serving<'a> {
         }
     }
 
-    fn log_failure(&self, story: &Story, candidate: usize, failure: &Failure, followed: Option<(Next, Why)>) {
+    fn log_failure(
+        &self,
+        context: &RequestContext,
+        candidate: usize,
+        failure: &Failure,
+        followed: Option<(Next, Why)>,
+    ) {
         let Some(asked) = self.candidates.get(candidate) else {
             return;
         };
         tracing::info!(
-            request_id = story.id().as_str(),
-            trace_id = story.trace.as_ref().map(TraceId::as_str),
-            attempt = story.flow.attempts(),
+            request_id = context.id().as_str(),
+            trace_id = context.trace.as_ref().map(TraceId::as_str),
+            attempt = context.flow.attempts(),
             provider = %asked.upstream.provider.name,
             model = %asked.model,
             code = failure.code.as_str(),
-            duration_us = micros(story.attempt_took()),
+            duration_us = micros(context.attempt_took()),
             detail = clip(&failure.message),
             then = match followed {
                 None => "wait for the other",
@@ -360,14 +375,14 @@ impl<'a> Serving<'a> {
     }
 
     /// Logs and counts the candidates that the flow has passed over since the last step.
-    fn tell_skips(&mut self, story: &Story) {
-        let skips = story.flow.skips();
+    fn tell_skips(&mut self, context: &RequestContext) {
+        let skips = context.flow.skips();
         for skip in skips.get(self.skips_told..).unwrap_or_default() {
             let Some(asked) = self.candidates.get(skip.candidate) else {
                 continue;
             };
             let (name, why) = (asked.upstream.state.name(), skip.reason.as_str());
-            tracing::debug!(request_id = story.id().as_str(), provider = %name, why, "candidate passed over");
+            tracing::debug!(request_id = context.id().as_str(), provider = %name, why, "candidate passed over");
             if skip.reason == SkipReason::RetryBudget {
                 self.app.metrics.traffic.retry_denied(name);
             }
@@ -409,12 +424,12 @@ impl<'a> Serving<'a> {
 
 /// What comes to its end first.
 enum Ends {
-    First(Ran),
-    Second(Ran),
+    First(Finished),
+    Second(Finished),
     Alarm,
 }
 
-async fn what_ends<F: Future<Output = Ran>>(
+async fn what_ends<F: Future<Output = Finished>>(
     mut first: Pin<&mut OptionFuture<F>>,
     mut second: Option<&mut Pin<Box<F>>>,
     alarm: Option<Instant>,

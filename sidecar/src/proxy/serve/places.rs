@@ -97,7 +97,7 @@ pub(in crate::proxy) struct Places<'a> {
     app: &'a App,
     candidates: &'a [Candidate],
     prepare: Prepare<'a>,
-    /// What was taken for the next attempt.
+    /// The permit and credential of the next attempt.
     held: Option<(usize, Lease, Option<Chosen>)>,
     /// The place in the line of a candidate.
     turn: Option<(usize, Turn)>,
@@ -106,7 +106,7 @@ pub(in crate::proxy) struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    /// None taken yet.
+    /// No permit is held yet.
     pub(in crate::proxy) fn new(app: &'a App, candidates: &'a [Candidate], prepare: Prepare<'a>) -> Self {
         Self {
             app,

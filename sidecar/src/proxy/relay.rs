@@ -18,9 +18,9 @@ use hyper::body::SizeHint;
 use tokio::time::{Instant, Sleep};
 
 use super::attempt::tokens_of;
+use super::collect::Deadlines;
+use super::context::RequestContext;
 use super::exchange::{End, Exchange};
-use super::story::Story;
-use super::take::Limits;
 use crate::body::Broken;
 use crate::time::grace;
 use crate::upstream::AnswerBody;
@@ -43,13 +43,13 @@ pub struct Relay {
     held: VecDeque<Bytes>,
     out: BytesMut,
     phase: Phase,
-    limits: Limits,
+    deadlines: Deadlines,
     last: Instant,
     last_content: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
     cut: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
-    /// Taken when settled.
-    told: Option<(Box<Story>, Exchange)>,
+    /// `None` once the exchange and the request are closed.
+    open: Option<(Box<RequestContext>, Exchange)>,
 }
 
 /// What [`super::attempt`] hands over.
@@ -60,38 +60,38 @@ pub struct Started {
     pub watch: Option<Stream>,
     /// What arrived before the relay began.
     pub held: VecDeque<Bytes>,
-    /// Its time limits.
-    pub limits: Limits,
+    /// Its deadlines.
+    pub deadlines: Deadlines,
     /// Whether the provider has ended the answer already, and properly.
     pub ended: bool,
 }
 
 impl Relay {
     /// Takes over.
-    pub fn new(started: Started, mut story: Box<Story>, exchange: Exchange) -> Box<Self> {
+    pub fn new(started: Started, mut context: Box<RequestContext>, exchange: Exchange) -> Box<Self> {
         let now = Instant::now();
         let content = started.watch.as_ref().is_none_or(Stream::content_started);
         for chunk in &started.held {
-            story.chunk(chunk.len() as u64, content);
+            context.chunk(chunk.len() as u64, content);
         }
         if content {
-            story.content_shown();
+            context.content_shown();
             if started.watch.is_some() {
-                exchange.first_chunk(story.now());
+                exchange.first_chunk(context.now());
             }
         }
         let mut relay = Box::new(Self {
-            alarm: Box::pin(tokio::time::sleep_until(started.limits.next(now))),
-            cut: story.app().drain.cut_signal(),
+            alarm: Box::pin(tokio::time::sleep_until(started.deadlines.next(now))),
+            cut: context.app().drain.cut_signal(),
             body: started.body,
             watch: started.watch,
             held: started.held,
             out: BytesMut::new(),
             phase: Phase::Open,
-            limits: started.limits,
+            deadlines: started.deadlines,
             last: now,
             last_content: content.then_some(now),
-            told: Some((story, exchange)),
+            open: Some((context, exchange)),
         });
         if started.ended {
             relay.end_well();
@@ -131,9 +131,9 @@ impl Relay {
     }
 
     fn chunk(&mut self, chunk: Bytes) -> Option<Bytes> {
-        if let Some((story, _)) = &mut self.told {
-            let now = story.tick();
-            self.last = story.app().clock.instant(now);
+        if let Some((context, _)) = &mut self.open {
+            let now = context.tick();
+            self.last = context.app().clock.instant(now);
         }
         let Some(watch) = &mut self.watch else {
             self.note(chunk.len(), true);
@@ -144,14 +144,14 @@ impl Relay {
             Ok(pushed) => {
                 let content = watch.chunks() > before;
                 if watch.content_started() {
-                    self.limits.content_is_here();
+                    self.deadlines.content_is_here();
                 }
-                if content && let Some((story, exchange)) = &self.told {
+                if content && let Some((context, exchange)) = &self.open {
                     if let Some(before) = self.last_content.replace(self.last) {
                         exchange.handles().chunk(self.last.saturating_duration_since(before));
                     } else {
-                        story.content_shown();
-                        exchange.first_chunk(story.now());
+                        context.content_shown();
+                        exchange.first_chunk(context.now());
                     }
                 }
                 let out = match pushed {
@@ -169,8 +169,8 @@ impl Relay {
     }
 
     fn note(&mut self, bytes: usize, content: bool) {
-        if let Some((story, _)) = &mut self.told {
-            story.chunk(bytes as u64, content);
+        if let Some((context, _)) = &mut self.open {
+            context.chunk(bytes as u64, content);
         }
     }
 
@@ -188,21 +188,21 @@ impl Relay {
 
     fn end_well(&mut self) {
         self.phase = Phase::Done;
-        if let Some((story, _)) = self.close(Ended::Answered) {
-            story.stream_ended();
+        if let Some((context, _)) = self.close(Ended::Answered) {
+            context.stream_ended();
         }
     }
 
-    /// Ends the exchange, with what the provider has told of its tokens until now. The request's record closes after it.
-    fn close(&mut self, ended: Ended) -> Option<(Box<Story>, End)> {
-        let (mut story, mut exchange) = self.told.take()?;
+    /// Ends the exchange, with what the provider has reported of its tokens until now. The request's record closes after it.
+    fn close(&mut self, ended: Ended) -> Option<(Box<RequestContext>, End)> {
+        let (mut context, mut exchange) = self.open.take()?;
         match &self.watch {
             Some(watch) => exchange.saw(watch.usage(), watch.chunks()),
-            None => exchange.saw(None, tokens_of(usize::try_from(story.bytes()).unwrap_or(usize::MAX))),
+            None => exchange.saw(None, tokens_of(usize::try_from(context.bytes()).unwrap_or(usize::MAX))),
         }
-        let end = exchange.end(story.tick(), ended, None);
-        story.spent = end.spent;
-        Some((story, end))
+        let end = exchange.end(context.tick(), ended, None);
+        context.spent = end.spent;
+        Some((context, end))
     }
 
     /// Whether the provider's end mark was seen.
@@ -222,16 +222,19 @@ impl Relay {
         }
         while self.alarm.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            match (self.limits.expired(self.last, now), grace(self.alarm.deadline(), now)) {
+            match (
+                self.deadlines.expired(self.last, now),
+                grace(self.alarm.deadline(), now),
+            ) {
                 // One timer for the whole stream: it is set anew only when it rings, not with each chunk.
-                (None, _) => self.alarm.as_mut().reset(self.limits.next(self.last)),
+                (None, _) => self.alarm.as_mut().reset(self.deadlines.next(self.last)),
                 (Some(_), Some(again)) => self.alarm.as_mut().reset(again),
                 (Some(fault), None) => {
                     if self.is_whole() {
                         // The answer is there; the provider merely keeps its connection open.
                         return Poll::Ready(self.finish());
                     }
-                    let text = format!("nothing more arrived within {}", self.limits.describe(fault));
+                    let text = format!("nothing more arrived within {}", self.deadlines.describe(fault));
                     return Poll::Ready(self.broke(transport(fault), &text));
                 }
             }
@@ -240,38 +243,38 @@ impl Relay {
     }
 
     fn drained(&mut self) -> Option<Bytes> {
-        let Some((story, _)) = self.close(Ended::CallerGone) else {
+        let Some((context, _)) = self.close(Ended::CallerGone) else {
             self.phase = Phase::Done;
             return None;
         };
         self.say(
             Code::SysDraining,
             "the sidecar is shutting down and the deadline has passed",
-            story,
+            context,
         )
     }
 
     /// The answer cannot be completed.
     fn broke(&mut self, ended: Ended, detail: &str) -> Option<Bytes> {
-        let Some((story, End { decision, .. })) = self.close(ended) else {
+        let Some((context, End { decision, .. })) = self.close(ended) else {
             self.phase = Phase::Done;
             return None;
         };
         let code = decision.code.unwrap_or(Code::ExtTruncated);
         tracing::info!(
-            request_id = story.id().as_str(),
+            request_id = context.id().as_str(),
             code = code.as_str(),
             detail,
             "a begun answer broke off"
         );
-        self.say(code, detail, story)
+        self.say(code, detail, context)
     }
 
     /// Ends with an error event, or a broken connection where bytes pass unread.
-    fn say(&mut self, code: Code, message: &str, story: Box<Story>) -> Option<Bytes> {
+    fn say(&mut self, code: Code, message: &str, context: Box<RequestContext>) -> Option<Bytes> {
         let Some(watch) = &self.watch else {
             self.phase = Phase::Break;
-            story.failed(code, StatusCode::OK);
+            context.failed(code, StatusCode::OK);
             return None;
         };
         let view = ErrorView {
@@ -280,11 +283,11 @@ impl Relay {
             status: None,
             exact: None,
             param: None,
-            request_id: story.id().as_str(),
+            request_id: context.id().as_str(),
             retry_after: None,
         };
         let event = watch.error_event(&view);
-        story.failed(code, StatusCode::OK);
+        context.failed(code, StatusCode::OK);
         // Where nothing can be said (inside half an element of a JSON array), only a broken connection tells.
         self.phase = if event.is_empty() { Phase::Break } else { Phase::Done };
         // What was sound before the break goes out with it.
@@ -303,8 +306,8 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         // An SDK closes when it has read the end, before the connection's own: that is a whole answer.
-        let told = self.watch.as_ref().is_some_and(Stream::is_told);
-        if self.told.is_some() && self.held.is_empty() && told {
+        let open = self.watch.as_ref().is_some_and(Stream::is_told);
+        if self.open.is_some() && self.held.is_empty() && open {
             self.end_well();
         }
         // Otherwise the caller left; the request closes itself as it is dropped.

@@ -7,16 +7,16 @@ use bowsprit_core::clock::Moment;
 use crate::time::Clock;
 
 /// The clock as it was read last, and what was waited for. Copied by an attempt, since two may run at once; the request
-/// goes on with the pace of the one that counts.
+/// goes on with the stopwatch of the one that counts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct Stopwatch {
     clock: Clock,
     now: Moment,
     /// Time spent waiting for the caller's body, providers, places and backoffs.
     waited: Duration,
 }
 
-impl Pace {
+impl Stopwatch {
     /// Begins now.
     pub(super) fn begin(clock: Clock) -> Self {
         Self {

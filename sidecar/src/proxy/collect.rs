@@ -18,14 +18,14 @@ use crate::upstream::{AnswerBody, Fault};
 
 /// The times an answer may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Deadlines {
     pub(super) timeouts: Timeouts,
     pub(super) ends: Instant,
     /// A stream that is not held must show its first content by then.
     content: Option<Instant>,
 }
 
-impl Limits {
+impl Deadlines {
     pub(super) fn new(timeouts: Timeouts, begun: Instant) -> Self {
         Self {
             timeouts,
@@ -74,8 +74,8 @@ impl Limits {
     }
 }
 
-/// What was taken in.
-pub(super) enum Taken {
+/// What came of collecting a body.
+pub(super) enum Collected {
     Whole(Bytes),
     /// It is larger than the limit.
     Part(VecDeque<Bytes>),
@@ -84,24 +84,24 @@ pub(super) enum Taken {
 }
 
 /// Takes a body in, up to a limit, within the answer's times and the memory there is.
-pub(super) async fn take(
+pub(super) async fn collect(
     body: &mut AnswerBody,
-    limits: &Limits,
+    deadlines: &Deadlines,
     limit: usize,
     from: Instant,
     memory: &Arc<Memory>,
-) -> Result<Taken, Fault> {
+) -> Result<Collected, Fault> {
     let mut last = from;
     let mut held: VecDeque<Bytes> = VecDeque::new();
     let mut length = 0;
     let mut room = memory.room();
     let mut grace_given = false;
     loop {
-        let Ok(next) = time::until(limits.next(last), &mut grace_given, pin!(body.data())).await else {
-            let fault = limits
+        let Ok(next) = time::until(deadlines.next(last), &mut grace_given, pin!(body.data())).await else {
+            let fault = deadlines
                 .expired(last, Instant::now())
                 .unwrap_or(TransportFault::IdleTimeout);
-            let text = format!("nothing more arrived within {}", limits.describe(fault));
+            let text = format!("nothing more arrived within {}", deadlines.describe(fault));
             return Err(Fault::new(fault, text));
         };
         match next {
@@ -109,10 +109,10 @@ pub(super) async fn take(
                 length += data.len();
                 held.push_back(data);
                 if length > limit {
-                    return Ok(Taken::Part(held));
+                    return Ok(Collected::Part(held));
                 }
                 if length > SMALL_BODY && !room.grow_to(length, ROOM_WAIT).await {
-                    return Ok(Taken::NoRoom(held));
+                    return Ok(Collected::NoRoom(held));
                 }
                 if body.is_end() {
                     break;
@@ -134,7 +134,7 @@ pub(super) async fn take(
             whole.freeze()
         }
     };
-    Ok(Taken::Whole(room.hold(whole)))
+    Ok(Collected::Whole(room.hold(whole)))
 }
 
 /// Why a stream did not begin.
@@ -145,7 +145,7 @@ pub(super) enum StartFault {
 
 /// Holds what comes before the first content. Returns it, and whether the stream has ended already. The exchange knows at
 /// each moment what the provider has told of its tokens, should nobody want the rest.
-pub(super) async fn hold(
+pub(super) async fn until_first_token(
     body: &mut AnswerBody,
     watch: &mut Stream,
     exchange: &mut Exchange,

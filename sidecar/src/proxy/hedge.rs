@@ -31,7 +31,7 @@ pub struct Hedges(Counters<HedgeLabels>);
 
 /// How a second attempt beside the first ended.
 #[derive(Clone, Copy, Debug)]
-pub enum Outcome {
+pub enum HedgeOutcome {
     /// It answered first.
     Won,
     /// The first attempt did.
@@ -57,7 +57,7 @@ impl Hedges {
         Hedge {
             hedges: self,
             provider: Arc::clone(provider),
-            outcome: Outcome::Cancelled,
+            outcome: HedgeOutcome::Cancelled,
         }
     }
 }
@@ -66,12 +66,12 @@ impl Hedges {
 pub struct Hedge<'a> {
     hedges: &'a Hedges,
     provider: Arc<str>,
-    outcome: Outcome,
+    outcome: HedgeOutcome,
 }
 
 impl Hedge<'_> {
     /// It ended so.
-    pub fn ended(mut self, outcome: Outcome) {
+    pub fn ended(mut self, outcome: HedgeOutcome) {
         self.outcome = outcome;
     }
 }
@@ -79,10 +79,10 @@ impl Hedge<'_> {
 impl Drop for Hedge<'_> {
     fn drop(&mut self) {
         let outcome = match self.outcome {
-            Outcome::Won => "won",
-            Outcome::Lost => "lost",
-            Outcome::Failed => "failed",
-            Outcome::Cancelled => "cancelled",
+            HedgeOutcome::Won => "won",
+            HedgeOutcome::Lost => "lost",
+            HedgeOutcome::Failed => "failed",
+            HedgeOutcome::Cancelled => "cancelled",
         };
         let labels = HedgeLabels {
             provider: Arc::clone(&self.provider),

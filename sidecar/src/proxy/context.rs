@@ -1,6 +1,6 @@
-//! How requests end: each exactly once, in metrics and in the access log.
+//! The context of one request from its head to its end, and the end itself: exactly once, in metrics and in the access log.
 //!
-//! A [`Story`] is made with the request and carries its flow, which decides what its end is called. It is
+//! A [`RequestContext`] is made with the request and carries its flow, which decides what its end is called. It is
 //! settled by whoever ends it. If it is dropped unsettled, the caller has gone (or the code panicked), and it settles
 //! itself as such: there is no way out of a request that is not counted.
 
@@ -14,14 +14,14 @@ use bowsprit_core::flow::{Cancel, Flow};
 use bowsprit_core::record::{Outcome, RequestRecord, Spent};
 use http::StatusCode;
 
-use super::id::{RequestId, TraceId};
-use super::pace::Pace;
+use super::request_id::{RequestId, TraceId};
+use super::stopwatch::Stopwatch;
 use crate::app::App;
 use crate::drain::Token;
 use crate::live::Upstream;
 
 /// One request, from its head to its end.
-pub struct Story {
+pub struct RequestContext {
     app: Arc<App>,
     id: RequestId,
     dialect: Dialect,
@@ -36,7 +36,7 @@ pub struct Story {
     /// Bytes of the answer that were sent to the caller.
     bytes: u64,
     caller_retries: u32,
-    pace: Pace,
+    stopwatch: Stopwatch,
     /// The caller's trace.
     pub trace: Option<TraceId>,
     /// The model asked for.
@@ -55,11 +55,11 @@ pub struct Story {
     _in_flight: Token,
 }
 
-impl Story {
+impl RequestContext {
     /// Counts a request in.
     pub fn begin(app: &Arc<App>, id: RequestId, dialect: Dialect, operation: &'static str) -> Box<Self> {
         app.metrics.traffic.begun(dialect);
-        let pace = Pace::begin(app.clock);
+        let stopwatch = Stopwatch::begin(app.clock);
         Box::new(Self {
             flow: Flow::received(),
             id,
@@ -69,8 +69,8 @@ impl Story {
             caller_retries: 0,
             dialect,
             operation,
-            begun: pace.now(),
-            pace,
+            begun: stopwatch.now(),
+            stopwatch,
             trace: None,
             asked: String::new(),
             stream: false,
@@ -87,27 +87,27 @@ impl Story {
 
     /// Reads the clock.
     pub fn tick(&mut self) -> Moment {
-        self.pace.tick()
+        self.stopwatch.tick()
     }
 
     /// The clock as it was read last.
     pub fn now(&self) -> Moment {
-        self.pace.now()
+        self.stopwatch.now()
     }
 
     /// A wait since the last reading has ended.
     pub fn waited(&mut self) -> Moment {
-        self.pace.waited()
+        self.stopwatch.waited()
     }
 
-    /// The pace for an attempt to go on with.
-    pub(super) fn pace(&self) -> Pace {
-        self.pace
+    /// A copy of the stopwatch, for an attempt to go on with.
+    pub(super) fn stopwatch(&self) -> Stopwatch {
+        self.stopwatch
     }
 
-    /// Goes on at the pace of the attempt that counts.
-    pub(super) fn resume(&mut self, pace: Pace) {
-        self.pace = pace;
+    /// Goes on with the stopwatch of the attempt that answered or failed last.
+    pub(super) fn resume(&mut self, stopwatch: Stopwatch) {
+        self.stopwatch = stopwatch;
     }
 
     /// An attempt goes out to this model.
@@ -171,7 +171,7 @@ impl Story {
     pub fn head_sent(&mut self, status: StatusCode) {
         self.status = status.as_u16();
         let elapsed = self.now() - self.begun;
-        let overhead = elapsed.saturating_sub(self.pace.waits());
+        let overhead = elapsed.saturating_sub(self.stopwatch.waits());
         self.overhead = Some(overhead);
         self.app.metrics.traffic.overhead(overhead);
     }
@@ -196,7 +196,7 @@ impl Story {
     }
 
     /// Answered by ourselves, without any provider.
-    pub fn served(mut self: Box<Self>, status: StatusCode, bytes: u64) {
+    pub fn answered_here(mut self: Box<Self>, status: StatusCode, bytes: u64) {
         self.status = status.as_u16();
         self.bytes = bytes;
         self.flow.served();
@@ -254,7 +254,9 @@ impl Story {
             status: self.status,
             took,
             first_token_after: self.first_token.filter(|_| self.stream),
-            overhead: self.overhead.unwrap_or_else(|| took.saturating_sub(self.pace.waits())),
+            overhead: self
+                .overhead
+                .unwrap_or_else(|| took.saturating_sub(self.stopwatch.waits())),
             answer_bytes: self.bytes,
             spent: self.spent,
         };
@@ -263,7 +265,7 @@ impl Story {
     }
 }
 
-impl Drop for Story {
+impl Drop for RequestContext {
     fn drop(&mut self) {
         if self.settled {
             return;
