@@ -12,6 +12,7 @@ use http::{HeaderMap, Request};
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::credentials;
 use crate::live::Upstream;
 use crate::proxy::headers;
 use crate::proxy::request_id::RequestId;
@@ -73,8 +74,9 @@ async fn ask(app: &App, upstream: &Upstream, check: HealthCheck) -> Result<(), S
     *request.uri_mut() = upstream.uri(path).ok_or("the base URL makes no URL for a probe")?;
     let key = upstream.state.choose_key(&provider.base_url, &[], app.clock.now());
     let key = key.ok().flatten();
-    *request.headers_mut() = headers::to_provider(&HeaderMap::new(), false, upstream, key.as_ref(), &RequestId::new());
+    *request.headers_mut() = headers::to_provider(&HeaderMap::new(), false, upstream, &RequestId::new());
     request.headers_mut().remove(CONTENT_TYPE);
+    credentials::sign(&mut request, key.as_ref(), provider.dialect);
     let origin = upstream.origin.as_ref().map_err(Clone::clone)?;
     let connect = provider.timeouts.connect.min(check.timeout);
     let answer = origin.send(request, connect).await.map_err(|fault| fault.detail)?;

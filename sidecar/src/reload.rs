@@ -18,7 +18,7 @@ use bowsprit_core::config::{self, Config, KeySource, Provider, Scope};
 use bowsprit_crds::names::{CONFIG_KEY, FORMAT_KEY, FORMAT_VERSION, SEQUENCE_KEY};
 
 use crate::app::App;
-use crate::keys::{ApiKey, Wanted};
+use crate::credentials::{ApiKey, Wanted};
 use crate::live::Live;
 use files::Stamp;
 

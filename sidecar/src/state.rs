@@ -24,7 +24,7 @@ use bowsprit_core::plan::{Availability, Why};
 use http::HeaderMap;
 use tokio::sync::Notify;
 
-use crate::keys::{Chosen, KeyRing, Wanted};
+use crate::credentials::{CredentialPool, Selected, Wanted};
 use crate::metrics::OTHER;
 
 mod report;
@@ -120,7 +120,7 @@ struct Machines {
     health: Health,
     /// Where there are no keys; else each key has its own.
     headroom: Headroom,
-    keys: KeyRing,
+    keys: CredentialPool,
     /// The address that the keys are meant for.
     keys_for: BaseUrl,
     probed: bool,
@@ -224,7 +224,7 @@ impl ProviderState {
                 line: Line::default(),
                 health: Health::new(thresholds(provider)),
                 headroom: Headroom::default(),
-                keys: KeyRing::default(),
+                keys: CredentialPool::default(),
                 keys_for: provider.base_url.clone(),
                 probed: provider.health_check.is_some(),
             }),
@@ -268,7 +268,7 @@ impl ProviderState {
                 retry_in: seen.breaker.retry_in(now),
             };
         }
-        if !machines.keys.needs_no_key() && !machines.keys.would_choose(now) {
+        if !machines.keys.needs_no_key() && !machines.keys.would_select(now) {
             return Availability::Unavailable {
                 why: Why::NoKey,
                 retry_in: None,
@@ -366,7 +366,12 @@ impl ProviderState {
 
     /// Chooses a key, `Ok(None)` where the provider needs none. `base_url` is where it will be sent: a request that began
     /// before a reload gave the provider another address must not carry the new key to the old one.
-    pub fn choose_key(&self, base_url: &BaseUrl, passed_over: &[String], now: Moment) -> Result<Option<Chosen>, NoKey> {
+    pub fn choose_key(
+        &self,
+        base_url: &BaseUrl,
+        passed_over: &[String],
+        now: Moment,
+    ) -> Result<Option<Selected>, NoKey> {
         let machines = self.lock();
         if machines.keys.needs_no_key() {
             return Ok(None);
@@ -376,7 +381,7 @@ impl ProviderState {
         }
         machines
             .keys
-            .choose(passed_over, now, &mut fastrand::Rng::new())
+            .select(passed_over, now, &mut fastrand::Rng::new())
             .map(Some)
             .ok_or(NoKey)
     }
@@ -392,7 +397,7 @@ impl ProviderState {
     }
 
     /// The provider refused a key, or its account.
-    pub fn reject_key(&self, key: &Chosen, decision: &Decision, now: Moment) {
+    pub fn reject_key(&self, key: &Selected, decision: &Decision, now: Moment) {
         let code = decision.code.unwrap_or(Code::AuthKeyRejected);
         let rest = decision.key.rest().unwrap_or_default();
         self.lock().keys.reject(key, code, rest, now);
@@ -412,13 +417,13 @@ impl ProviderState {
     }
 
     /// The provider throttled a key.
-    pub fn throttle_key(&self, key: &Chosen, hint: Option<Duration>, now: Moment) {
+    pub fn throttle_key(&self, key: &Selected, hint: Option<Duration>, now: Moment) {
         self.lock().keys.throttle(key, hint, now);
         self.metrics.key_set_aside(&self.name, "throttled");
     }
 
     /// The provider took a key.
-    pub fn accept_key(&self, key: &Chosen) {
+    pub fn accept_key(&self, key: &Selected) {
         self.lock().keys.accept(key);
     }
 
@@ -436,7 +441,7 @@ impl ProviderState {
     }
 
     /// Reads the provider's rate-limit headers, which are about the account of the key that was used.
-    pub fn observe(&self, key: Option<&Chosen>, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
+    pub fn observe(&self, key: Option<&Selected>, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
         let mut machines = self.lock();
         match key {
             Some(key) => machines.keys.observe(key, headers, now, wall_unix_ms),

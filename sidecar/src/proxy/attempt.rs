@@ -30,6 +30,7 @@ use super::refuse::X_SHOULD_RETRY;
 use super::relay::Started;
 use super::request_id::RequestId;
 use super::stopwatch::Stopwatch;
+use crate::credentials;
 use crate::failpoint;
 use crate::limits::{ANSWER_HELD, ANSWER_TRANSLATED, ERROR_BODY};
 use crate::live::Upstream;
@@ -181,7 +182,7 @@ impl Attempt<'_> {
         self.upstream.state.observe(key, &head.headers, now, unix_millis());
         let encoded = headers::is_encoded(&head.headers);
         headers::to_caller(&mut head.headers);
-        headers::scrub(&mut head.headers, self.exchange.key());
+        credentials::scrub(&mut head.headers, self.exchange.key());
         // The version is each connection's own: HTTP/1.0 towards the app would hide a broken answer's missing end.
         head.version = Version::HTTP_11;
         Ok(Asked { head, body, encoded })
@@ -241,13 +242,8 @@ impl Attempt<'_> {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.prepared.uri.clone();
         failpoint::hit(&self.call.headers, failpoint::ATTEMPT);
-        *request.headers_mut() = headers::to_provider(
-            &self.call.headers,
-            self.prepared.same,
-            self.upstream,
-            self.exchange.key(),
-            self.id,
-        );
+        *request.headers_mut() = headers::to_provider(&self.call.headers, self.prepared.same, self.upstream, self.id);
+        credentials::sign(&mut request, self.exchange.key(), self.upstream.provider.dialect);
         request
     }
 
@@ -504,7 +500,7 @@ impl Attempt<'_> {
     /// An error with the status of a success.
     fn in_body(mut self, kind: ErrorKind, body: &[u8]) -> Box<Failure> {
         let message = if let Some(error) = success_error(self.prepared.wire, body) {
-            self.clean(error.message)
+            credentials::without_key(self.exchange.key(), error.message)
         } else {
             // It was generated all the same, and paid for.
             let usage = dialect::usage(self.prepared.wire, body);
@@ -539,7 +535,9 @@ impl Attempt<'_> {
             ),
         };
         let message = match error {
-            StreamError::Provider(ProviderError { message, .. }) => self.clean(message),
+            StreamError::Provider(ProviderError { message, .. }) => {
+                credentials::without_key(self.exchange.key(), message)
+            }
             other => other.to_string(),
         };
         self.fail(ended, message, retry_after)
@@ -565,9 +563,9 @@ impl Attempt<'_> {
         let status = head.status.as_u16();
         let parsed = parse_error(self.prepared.wire, status, if encoded { &[] } else { &body });
         let hint = headroom::retry_after(&head.headers, unix_millis()).or(parsed.retry_after);
-        let leaks = self.exchange.key().is_some_and(|key| key.is_in(&body));
+        let leaks = credentials::is_quoted(self.exchange.key(), &body);
         let exact = parsed.openai_code();
-        let message = self.clean(parsed.message);
+        let message = credentials::without_key(self.exchange.key(), parsed.message);
         let same = self.prepared.same;
         let never_again = head.headers.get(X_SHOULD_RETRY).is_some_and(|word| word == "false");
         let mut failure = self.fail(
@@ -586,16 +584,6 @@ impl Attempt<'_> {
             failure.original = Some((head.status, head.headers, body));
         }
         failure
-    }
-
-    /// A provider's message without our key, should it quote it.
-    fn clean(&self, message: String) -> String {
-        match self.exchange.key() {
-            Some(key) if key.is_in(message.as_bytes()) => {
-                "the provider's message quoted the key and is withheld".to_owned()
-            }
-            _ => message,
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::traffic::Handles;
 use crate::app::App;
-use crate::keys::Chosen;
+use crate::credentials::Selected;
 use crate::live::Upstream;
 use crate::memory::Memory;
 use crate::state::Lease;
@@ -34,7 +34,7 @@ pub struct Begin<'a> {
     /// Its place.
     pub lease: Lease,
     /// The credential it goes with, if the provider wants one.
-    pub key: Option<Chosen>,
+    pub key: Option<Selected>,
     /// Whether a model is asked for words.
     pub is_generation: bool,
     /// Input tokens, estimated from the request's bytes.
@@ -56,7 +56,7 @@ pub struct Exchange {
     upstream: Arc<Upstream>,
     model: Arc<str>,
     lease: Option<Lease>,
-    key: Option<Chosen>,
+    key: Option<Selected>,
     number: u32,
     kind: AttemptKind,
     is_generation: bool,
@@ -106,7 +106,7 @@ impl Exchange {
     }
 
     /// The credential it goes with, if the provider wants one.
-    pub fn key(&self) -> Option<&Chosen> {
+    pub fn key(&self) -> Option<&Selected> {
         self.key.as_ref()
     }
 

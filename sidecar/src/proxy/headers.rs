@@ -3,18 +3,16 @@
 use bowsprit_core::dialect::Dialect;
 use bowsprit_crds::headers::NEVER_PASSED;
 use http::header::{
-    ACCEPT, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
-    PROXY_AUTHENTICATE, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    ACCEPT, ALT_SVC, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, PROXY_AUTHENTICATE, SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::context::RequestContext;
 use super::request_id::{RequestId, X_REQUEST_ID};
-use crate::keys::Chosen;
+use crate::credentials;
 use crate::live::Upstream;
 
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-bowsprit-provider-request-id");
 /// Tracing headers, which cross even where the dialect changes.
@@ -26,18 +24,12 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// The API version we speak where the caller names none.
 const DEFAULT_ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
-/// The headers of a request to a provider.
+/// The headers of a request to a provider, without a key: `credentials::sign` adds it.
 ///
 /// Same dialect: the caller's own, less what belongs to the connection (RFC 9110 7.6.1, and whatever `Connection` names),
 /// to the caller's account (keys, cookies, organization) or to the path so far. Another dialect: only who the caller is
-/// and which trace it belongs to. Then what the configuration adds, and the key.
-pub(crate) fn to_provider(
-    caller: &HeaderMap,
-    same_dialect: bool,
-    upstream: &Upstream,
-    key: Option<&Chosen>,
-    id: &RequestId,
-) -> HeaderMap {
+/// and which trace it belongs to. Then what the configuration adds.
+pub(crate) fn to_provider(caller: &HeaderMap, same_dialect: bool, upstream: &Upstream, id: &RequestId) -> HeaderMap {
     // A caller's host, key, length and connection end here; host, key and id are ours: about as many as came.
     let mut headers = HeaderMap::with_capacity(if same_dialect { caller.len() } else { 8 });
     if same_dialect {
@@ -49,58 +41,33 @@ pub(crate) fn to_provider(
     if !same_dialect || !headers.contains_key(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, JSON);
     }
-    if same_dialect {
-        callers_key(&mut headers, caller, upstream);
+    if same_dialect && upstream.provider.forward_caller_key {
+        credentials::forward(caller, &mut headers, upstream.provider.dialect);
     }
-    add_own(&mut headers, upstream, key, id);
+    add_own(&mut headers, upstream, id);
     headers
 }
 
 /// The headers of a request that passes unread: the caller's own, less the same as on the same dialect. Its
 /// content-type, or that it has none, is the caller's business.
-pub(super) fn passed_on(caller: &HeaderMap, upstream: &Upstream, key: Option<&Chosen>, id: &RequestId) -> HeaderMap {
+pub(super) fn passed_on(caller: &HeaderMap, upstream: &Upstream, id: &RequestId) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(caller.len() + 6);
     copy_all(caller, &mut headers);
-    callers_key(&mut headers, caller, upstream);
-    add_own(&mut headers, upstream, key, id);
+    if upstream.provider.forward_caller_key {
+        credentials::forward(caller, &mut headers, upstream.provider.dialect);
+    }
+    add_own(&mut headers, upstream, id);
     headers
 }
 
-/// The caller's own key, where the ProviderConfig says that it goes on. Only in the headers of the provider's own API, and
-/// never across dialects: a key for one vendor must not reach another.
-fn callers_key(headers: &mut HeaderMap, caller: &HeaderMap, upstream: &Upstream) {
-    if !upstream.provider.forward_caller_key {
-        return;
-    }
-    let names: &[HeaderName] = match upstream.provider.dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => &[AUTHORIZATION],
-        Dialect::AnthropicMessages => &[X_API_KEY, AUTHORIZATION],
-        Dialect::Gemini => &[X_GOOG_API_KEY],
-    };
-    for name in names {
-        if let Some(key) = caller.get(name) {
-            let mut key = key.clone();
-            key.set_sensitive(true);
-            headers.insert(name.clone(), key);
-        }
-    }
-}
-
-/// What the configuration adds, the key, and whose request it is.
-fn add_own(headers: &mut HeaderMap, upstream: &Upstream, key: Option<&Chosen>, id: &RequestId) {
+/// What the configuration adds, and whose request it is.
+fn add_own(headers: &mut HeaderMap, upstream: &Upstream, id: &RequestId) {
     let provider = &upstream.provider;
     if provider.dialect == Dialect::AnthropicMessages && !headers.contains_key(ANTHROPIC_VERSION) {
         headers.insert(ANTHROPIC_VERSION, DEFAULT_ANTHROPIC_VERSION);
     }
     for (name, value) in &provider.headers {
         headers.insert(name.clone(), value.clone());
-    }
-    if let Some(chosen) = key {
-        match provider.dialect {
-            Dialect::OpenAiChat | Dialect::OpenAiResponses => headers.insert(AUTHORIZATION, chosen.key.bearer()),
-            Dialect::AnthropicMessages => headers.insert(X_API_KEY, chosen.key.bare()),
-            Dialect::Gemini => headers.insert(X_GOOG_API_KEY, chosen.key.bare()),
-        };
     }
     headers.insert(HOST, upstream.host.clone());
     headers.insert(X_REQUEST_ID, id.header());
@@ -158,20 +125,6 @@ pub(super) fn to_caller(headers: &mut HeaderMap) {
     }
     if let Some(theirs) = headers.remove(X_REQUEST_ID) {
         headers.insert(PROVIDER_REQUEST_ID, theirs);
-    }
-}
-
-/// Removes what quotes our key: some servers repeat what they were sent.
-pub(super) fn scrub(headers: &mut HeaderMap, key: Option<&Chosen>) {
-    let Some(key) = key else { return };
-    // Nearly every value is shorter than a key, so nearly none is searched.
-    let quoting: Vec<HeaderName> = headers
-        .iter()
-        .filter(|(_, value)| key.is_in(value.as_bytes()))
-        .map(|(name, _)| name.clone())
-        .collect();
-    for name in quoting {
-        headers.remove(name);
     }
 }
 

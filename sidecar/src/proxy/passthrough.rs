@@ -39,7 +39,7 @@ use super::route::clip;
 use super::serve::{Candidate, Places, Prepare};
 use crate::app::App;
 use crate::body::Body;
-use crate::keys::Chosen;
+use crate::credentials::{self, Selected};
 use crate::limits::ERROR_BODY;
 use crate::live::{Live, Upstream};
 use crate::state::{Lease, PASS_THROUGH};
@@ -190,7 +190,8 @@ impl Passing<'_> {
         let mut request = Request::new(outgoing);
         *request.method_mut() = parts.method;
         *request.uri_mut() = uri;
-        *request.headers_mut() = headers::passed_on(&parts.headers, self.upstream, key.as_ref(), context.id());
+        *request.headers_mut() = headers::passed_on(&parts.headers, self.upstream, context.id());
+        credentials::sign(&mut request, key.as_ref(), self.upstream.provider.dialect);
         let begun = context.now();
         let sent = self.send(request, sending.as_ref()).await;
         let now = context.waited();
@@ -204,7 +205,7 @@ impl Passing<'_> {
     }
 
     /// A place and a key at the provider, waited for if the configuration says so: a flow of one candidate.
-    async fn place(&self, context: &mut RequestContext) -> Result<(Lease, Option<Chosen>), Refusal> {
+    async fn place(&self, context: &mut RequestContext) -> Result<(Lease, Option<Selected>), Refusal> {
         let provider = &self.upstream.provider;
         let model: Arc<str> = PASS_THROUGH.into();
         let candidates = [Candidate::new(self.upstream, &model)];
@@ -286,7 +287,7 @@ impl Passing<'_> {
         answer: Answer,
         sending: Option<Sending>,
         exchange: Exchange,
-        key: Option<Chosen>,
+        key: Option<Selected>,
         context: &mut RequestContext,
     ) -> Result<Passed, Refusal> {
         let Answer { mut head, mut body } = answer;
@@ -298,7 +299,7 @@ impl Passing<'_> {
         let length = head.headers.get(CONTENT_LENGTH).cloned();
         let length = length.filter(|_| !head.headers.contains_key(TRANSFER_ENCODING));
         headers::to_caller(&mut head.headers);
-        headers::scrub(&mut head.headers, key.as_ref());
+        credentials::scrub(&mut head.headers, key.as_ref());
         self.rewrite_location(&mut head.headers);
         head.version = Version::HTTP_11;
         let deadlines = Deadlines::new(self.upstream.provider.timeouts, Instant::now());
@@ -334,7 +335,7 @@ impl Passing<'_> {
         encoded: bool,
         deadlines: &Deadlines,
         exchange: Exchange,
-        key: Option<Chosen>,
+        key: Option<Selected>,
         context: &mut RequestContext,
     ) -> Result<Passed, Refusal> {
         let collected = collect(&mut body, deadlines, ERROR_BODY, Instant::now(), &self.app.memory).await;
@@ -352,7 +353,7 @@ impl Passing<'_> {
             kind: parsed.kind,
         };
         let code = meaning(exchange.end(now, ended, hint).decision.code, parsed.kind);
-        let quoted = |text: &[u8]| key.as_ref().is_some_and(|key| key.is_in(text));
+        let quoted = |text: &[u8]| credentials::is_quoted(key.as_ref(), text);
         match body {
             // Compressed although nothing asked for it: what cannot be read may quote the key.
             Some(body) if !quoted(&body) && (!encoded || body.is_empty()) => {

@@ -16,7 +16,7 @@ use super::super::admit::Call;
 use super::super::attempt::Failure;
 use super::super::prepare::{Prepared, prepare};
 use crate::app::App;
-use crate::keys::Chosen;
+use crate::credentials::Selected;
 use crate::live::{Live, Upstream};
 use crate::state::{self, Lease, NoKey, ProviderState, Turn};
 
@@ -98,7 +98,7 @@ pub(in crate::proxy) struct Places<'a> {
     candidates: &'a [Candidate],
     prepare: Prepare<'a>,
     /// The permit and credential of the next attempt.
-    held: Option<(usize, Lease, Option<Chosen>)>,
+    held: Option<(usize, Lease, Option<Selected>)>,
     /// The place in the line of a candidate.
     turn: Option<(usize, Turn)>,
     /// Credentials that were used, by candidate, with the provider's verdict on each.
@@ -143,7 +143,7 @@ impl<'a> Places<'a> {
     }
 
     /// The place and credential that were taken for this candidate's attempt.
-    pub(in crate::proxy) fn take(&mut self, candidate: usize) -> Option<(Lease, Option<Chosen>)> {
+    pub(in crate::proxy) fn take(&mut self, candidate: usize) -> Option<(Lease, Option<Selected>)> {
         let (of, lease, key) = self.held.take()?;
         (of == candidate).then_some((lease, key))
     }
@@ -185,7 +185,7 @@ impl<'a> Places<'a> {
 
     /// A credential that was not tried yet, else one that is not to blame for a failure, else one that was throttled and may
     /// have recovered.
-    fn choose_key(&self, candidate: usize, upstream: &Upstream, now: Moment) -> Result<Option<Chosen>, NoKey> {
+    fn choose_key(&self, candidate: usize, upstream: &Upstream, now: Moment) -> Result<Option<Selected>, NoKey> {
         let choose = |used: &[String]| upstream.state.choose_key(&upstream.provider.base_url, used, now);
         if self.used.is_empty() {
             return choose(&[]);

@@ -1,0 +1,74 @@
+//! Credentials of providers: the only place that sees a key.
+//!
+//! Everybody else holds a [`Selected`] credential, which has a name and no bytes. [`sign`] puts its key into a finished
+//! request; [`scrub`], [`is_quoted`] and [`without_key`] keep it out of what callers and logs are told, since some servers
+//! repeat what they were sent.
+
+use bowsprit_core::dialect::Dialect;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, Request};
+
+mod pool;
+mod secret;
+
+pub use pool::{Counts, CredentialPool, Selected, Wanted};
+pub use secret::{ApiKey, BadKey};
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
+/// Signs a finished request with the credential that was selected for it, as the provider's API has it. Without one
+/// (`None`: the provider wants none) the request stays as it is.
+pub fn sign<B>(request: &mut Request<B>, selected: Option<&Selected>, dialect: Dialect) {
+    let Some(Selected { key, .. }) = selected else { return };
+    let (name, value) = match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => (AUTHORIZATION, key.bearer()),
+        Dialect::AnthropicMessages => (X_API_KEY, key.bare()),
+        Dialect::Gemini => (X_GOOG_API_KEY, key.bare()),
+    };
+    request.headers_mut().insert(name, value);
+}
+
+/// Takes over a caller's own key, where the ProviderConfig says that it goes on. Only in the headers of the provider's own
+/// API: a key for one vendor must not reach another.
+pub fn forward(caller: &HeaderMap, headers: &mut HeaderMap, dialect: Dialect) {
+    let names = match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => [Some(AUTHORIZATION), None],
+        Dialect::AnthropicMessages => [Some(X_API_KEY), Some(AUTHORIZATION)],
+        Dialect::Gemini => [Some(X_GOOG_API_KEY), None],
+    };
+    for name in names.into_iter().flatten() {
+        if let Some(key) = caller.get(&name) {
+            let mut key = key.clone();
+            key.set_sensitive(true);
+            headers.insert(name, key);
+        }
+    }
+}
+
+/// Whether a provider's text quotes the key that it was sent.
+pub fn is_quoted(selected: Option<&Selected>, text: &[u8]) -> bool {
+    selected.is_some_and(|selected| selected.key.is_in(text))
+}
+
+/// A provider's message, or a word on why it is withheld: it quotes the key.
+pub fn without_key(selected: Option<&Selected>, message: String) -> String {
+    if is_quoted(selected, message.as_bytes()) {
+        return "the provider's message quoted the key and is withheld".to_owned();
+    }
+    message
+}
+
+/// Removes the headers of an answer that quote the key.
+pub fn scrub(headers: &mut HeaderMap, selected: Option<&Selected>) {
+    let Some(selected) = selected else { return };
+    // Nearly every value is shorter than a key, so nearly none is searched.
+    let quoting: Vec<HeaderName> = headers
+        .iter()
+        .filter(|(_, value)| selected.key.is_in(value.as_bytes()))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in quoting {
+        headers.remove(name);
+    }
+}
