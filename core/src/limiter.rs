@@ -149,15 +149,17 @@ impl Limiter {
         }
     }
 
-    /// The request has ended and used so many tokens; where nobody knows, what was reserved stands.
+    /// The request has ended and used so many tokens; where nobody knows, what was reserved stands. Returns the tokens
+    /// that it was charged.
     #[allow(clippy::needless_pass_by_value)] // giving it back spends it
-    pub fn settle(&mut self, reservation: Reservation, used_tokens: Option<u64>, now: Moment) {
+    pub fn settle(&mut self, reservation: Reservation, used_tokens: Option<u64>, now: Moment) -> u64 {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let (Some(used), Some(bucket)) = (used_tokens, self.tokens.as_mut())
             && reservation.tokens_bucket == Some(bucket.id)
         {
             bucket.correct(reservation.tokens, used, now);
         }
+        used_tokens.unwrap_or(reservation.tokens)
     }
 
     /// The request was never sent: all its room flows back.

@@ -91,7 +91,7 @@ pub struct Running {
 /// A person's file (or environment) must be valid, or there is nothing to start. A mounted folder may come later or be
 /// wrong for now: the sidecar starts unready and says why at `/health`.
 pub fn start(args: &Args) -> Result<Running, StartError> {
-    let access = AccessLog::new(args.access_log && args.log_level >= tracing::Level::INFO);
+    let access = AccessLog::new(args.access_log, args.log_level);
     start_with(args, access)
 }
 

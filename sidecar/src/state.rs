@@ -543,14 +543,14 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The attempt ended so. `used_tokens`: what it cost, where known.
-    pub fn settle(mut self, decision: &Decision, used_tokens: Option<u64>, now: Moment) {
+    /// The attempt ended so. `used_tokens`: what it cost, where known. Returns the tokens that its limit was charged.
+    pub fn settle(mut self, decision: &Decision, used_tokens: Option<u64>, now: Moment) -> u64 {
         let Some((permit, reservation)) = self.held.take() else {
-            return;
+            return 0;
         };
-        let transition = {
+        let (charged, transition) = {
             let mut machines = self.state.lock();
-            machines.limiter.settle(reservation, used_tokens, now);
+            let charged = machines.limiter.settle(reservation, used_tokens, now);
             machines.call_first();
             let model = machines.model(&self.model);
             match decision.breaker {
@@ -560,22 +560,25 @@ impl Lease {
                 Verdict::Ignored if decision.try_next => model.trust.failed(),
                 Verdict::Ignored => {}
             }
-            model.breaker.settle(permit, decision.breaker, now)
+            (charged, model.breaker.settle(permit, decision.breaker, now))
         };
         if let Some(transition) = transition {
             self.state.tell(&self.model, &transition);
         }
+        charged
     }
 
     /// The caller left: the breaker learns nothing, the place is free, the tokens that were surely spent stay spent.
-    pub fn abandon(mut self, spent_tokens: u64, now: Moment) {
+    /// Returns the tokens that its limit was charged.
+    pub fn abandon(mut self, spent_tokens: u64, now: Moment) -> u64 {
         let Some((permit, reservation)) = self.held.take() else {
-            return;
+            return 0;
         };
         let mut machines = self.state.lock();
-        machines.limiter.settle(reservation, Some(spent_tokens), now);
+        let charged = machines.limiter.settle(reservation, Some(spent_tokens), now);
         machines.model(&self.model).breaker.cancel(permit);
         machines.call_first();
+        charged
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bowsprit_core::fault::Code;
-use bowsprit_core::record::RequestRecord;
+use bowsprit_core::record::{AttemptOutcome, AttemptRecord, RequestRecord, Spent};
 use tracing::Level;
 
 use crate::limits::LOG_WAITING;
@@ -65,6 +65,8 @@ pub fn start(level: Level) {
 pub struct AccessLog {
     waiting: Mutex<Vec<u8>>,
     sink: Sink,
+    /// Whether attempts have lines of their own.
+    tells_attempts: bool,
 }
 
 #[derive(Debug)]
@@ -76,11 +78,13 @@ enum Sink {
 }
 
 impl AccessLog {
-    /// To standard output, or nowhere.
-    pub fn new(on: bool) -> Self {
+    /// To standard output, or nowhere: one line for each request from level `info` on, one for each attempt from `debug` on.
+    pub fn new(on: bool, level: Level) -> Self {
+        let is_on = on && level >= Level::INFO;
         Self {
             waiting: Mutex::default(),
-            sink: if on { Sink::Stdout } else { Sink::Off },
+            sink: if is_on { Sink::Stdout } else { Sink::Off },
+            tells_attempts: is_on && level >= Level::DEBUG,
         }
     }
 
@@ -89,6 +93,7 @@ impl AccessLog {
         Self {
             waiting: Mutex::default(),
             sink: Sink::Memory,
+            tells_attempts: true,
         }
     }
 
@@ -97,13 +102,23 @@ impl AccessLog {
         !matches!(self.sink, Sink::Off)
     }
 
-    /// Writes one line.
+    /// Writes the line of a request.
     pub fn write(&self, record: &RequestRecord<'_>) {
-        if !self.is_on() {
-            return;
+        if self.is_on() {
+            self.line(|out| format_line(out, unix_now(), record));
         }
+    }
+
+    /// Writes the line of an attempt. `charged`: the tokens that its provider's limit was charged.
+    pub fn write_attempt(&self, record: &AttemptRecord<'_>, charged: u64) {
+        if self.tells_attempts {
+            self.line(|out| format_attempt(out, unix_now(), record, charged));
+        }
+    }
+
+    fn line(&self, format: impl FnOnce(&mut Vec<u8>)) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        format_line(&mut waiting, unix_now(), record);
+        format(&mut waiting);
         if waiting.len() >= FLUSH_AT && matches!(self.sink, Sink::Stdout) {
             hand_over(&mut waiting);
         }
@@ -138,10 +153,50 @@ fn hand_over(waiting: &mut Vec<u8>) {
     }
 }
 
-fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
+/// A line's beginning. `what`: its level and target.
+fn begin(out: &mut Vec<u8>, now: Duration, what: &str) {
     out.extend_from_slice(b"{\"timestamp\":\"");
     write_rfc3339(out, now);
-    out.extend_from_slice(b"\",\"level\":\"INFO\",\"target\":\"access\"");
+    out.extend_from_slice(what.as_bytes());
+}
+
+fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, charged: u64) {
+    begin(out, now, "\",\"level\":\"DEBUG\",\"target\":\"attempt\"");
+    for (name, value) in [
+        ("provider", record.provider),
+        ("model", record.model),
+        ("credential", record.credential.unwrap_or("")),
+        ("kind", record.kind.as_str()),
+        (
+            "ended",
+            match record.outcome {
+                AttemptOutcome::Answered => "answered",
+                AttemptOutcome::Failed => "failed",
+                AttemptOutcome::Cancelled => "cancelled",
+            },
+        ),
+        ("code", record.code.map_or("", Code::as_str)),
+    ] {
+        if !value.is_empty() {
+            key(out, name);
+            text(out, value);
+        }
+    }
+    number(out, "number", u64::from(record.number));
+    if let Some(status) = record.status {
+        number(out, "status", u64::from(status));
+    }
+    number(out, "duration_us", micros(record.took));
+    if let Some(after) = record.head_after {
+        number(out, "head_us", micros(after));
+    }
+    tokens(out, &record.spent);
+    number(out, "charged_tokens", charged);
+    out.extend_from_slice(b"}\n");
+}
+
+fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
+    begin(out, now, "\",\"level\":\"INFO\",\"target\":\"access\"");
     for (name, value) in [
         ("request_id", record.id),
         ("trace_id", record.trace_id),
@@ -170,22 +225,30 @@ fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
     if record.hedges > 0 {
         out.extend_from_slice(b",\"hedged\":true");
     }
-    let told = record.spent.reported;
+    if record.sdk_retries > 0 {
+        number(out, "caller_retries", u64::from(record.sdk_retries));
+    }
+    if let Some(after) = record.first_token_after {
+        number(out, "first_token_us", micros(after));
+    }
+    tokens(out, &record.spent);
+    out.extend_from_slice(b"}\n");
+}
+
+fn tokens(out: &mut Vec<u8>, spent: &Spent) {
+    let told = spent.reported;
     let beyond = |count: u64| (count > 0).then_some(count);
     for (name, value) in [
-        ("caller_retries", beyond(u64::from(record.sdk_retries))),
-        ("first_token_us", record.first_token_after.map(micros)),
         ("input_tokens", told.map(|usage| usage.input)),
         ("cached_tokens", told.and_then(|usage| beyond(usage.cached))),
         ("output_tokens", told.map(|usage| usage.output)),
-        ("estimated_input_tokens", beyond(record.spent.estimated_input)),
-        ("estimated_output_tokens", beyond(record.spent.estimated_output)),
+        ("estimated_input_tokens", beyond(spent.estimated_input)),
+        ("estimated_output_tokens", beyond(spent.estimated_output)),
     ] {
         if let Some(value) = value {
             number(out, name, value);
         }
     }
-    out.extend_from_slice(b"}\n");
 }
 
 /// Whole microseconds.
@@ -252,7 +315,7 @@ mod tests {
     use super::*;
     use bowsprit_core::dialect::{Dialect, Usage};
     use bowsprit_core::flow::State;
-    use bowsprit_core::record::{Outcome, Spent};
+    use bowsprit_core::record::{AttemptKind, Outcome, Spent};
 
     fn record(asked_model: &str) -> RequestRecord<'_> {
         RequestRecord {
@@ -304,13 +367,50 @@ mod tests {
         assert!(line.get("code").is_none(), "what is not known is not written");
     }
 
+    fn attempt() -> AttemptRecord<'static> {
+        AttemptRecord {
+            number: 1,
+            kind: AttemptKind::First,
+            provider: "claude",
+            model: "m",
+            credential: Some("main"),
+            is_generation: true,
+            status: Some(200),
+            outcome: AttemptOutcome::Failed,
+            code: Some(Code::ExtReset),
+            took: Duration::from_secs(1),
+            head_after: Some(Duration::from_millis(1)),
+            spent: record("m").spent,
+        }
+    }
+
     #[test]
-    fn every_field_of_an_access_line_is_explained_in_the_operators_guide() {
+    fn an_attempt_has_a_line_where_it_is_asked_for_and_says_what_its_limit_was_charged() {
+        let log = AccessLog::in_memory();
+        log.write_attempt(&attempt(), 19);
+        let line: serde_json::Value = serde_json::from_str(log.text().trim_end()).unwrap();
+        assert_eq!((&line["target"], &line["kind"]), (&"attempt".into(), &"first".into()));
+        assert_eq!(
+            (&line["charged_tokens"], &line["output_tokens"]),
+            (&19.into(), &9.into())
+        );
+        for (level, is_told) in [(Level::INFO, false), (Level::DEBUG, true)] {
+            assert_eq!(AccessLog::new(true, level).tells_attempts, is_told, "{level}");
+            assert!(!AccessLog::new(false, level).tells_attempts, "{level}");
+        }
+    }
+
+    #[test]
+    fn every_field_of_a_line_is_explained_in_the_operators_guide() {
         let log = AccessLog::in_memory();
         log.write(&record("m"));
-        let line: serde_json::Value = serde_json::from_str(log.text().trim_end()).unwrap();
+        log.write_attempt(&attempt(), 19);
         let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md")).unwrap();
-        for field in line.as_object().unwrap().keys() {
+        let lines = log.text();
+        let lines = lines
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        for field in lines.flat_map(|line| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>()) {
             // These two say only what kind of line it is.
             if !["level", "target"].contains(&field.as_str()) {
                 assert!(

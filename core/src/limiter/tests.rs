@@ -289,7 +289,9 @@ proptest! {
         for (pause, tokens, used) in steps {
             now = now + Duration::from_millis(pause);
             match limiter.reserve(tokens, now) {
-                Ok(reservation) => limiter.settle(reservation, used, now),
+                Ok(reservation) => {
+                    limiter.settle(reservation, used, now);
+                }
                 Err(limited) => {
                     let wait = limited.retry_in.unwrap();
                     prop_assert!(limiter.would_admit(tokens, now + wait));

@@ -146,11 +146,11 @@ impl Exchange {
         };
         let state = &self.upstream.state;
         let is_cancelled = matches!(ended, Ended::CallerGone);
-        if is_cancelled {
-            lease.abandon(spent.total().unwrap_or(0), now);
+        let charged = if is_cancelled {
+            lease.abandon(spent.total().unwrap_or(0), now)
         } else {
-            lease.settle(&decision, spent.total(), now);
-        }
+            lease.settle(&decision, spent.total(), now)
+        };
         if let Some(key) = &self.key {
             match decision.key {
                 KeyVerdict::Fine if decision.breaker == Verdict::Success => state.accept_key(key),
@@ -164,7 +164,7 @@ impl Exchange {
             Verdict::Failure(_) => state.outcome(false, None, now),
             Verdict::Throttled | Verdict::Ignored => {}
         }
-        self.upstream.handles.attempt(&AttemptRecord {
+        let record = AttemptRecord {
             number: self.number,
             kind: self.kind,
             provider: &self.upstream.provider.name,
@@ -181,7 +181,9 @@ impl Exchange {
             took: now - self.began,
             head_after: self.head_after,
             spent,
-        });
+        };
+        self.upstream.handles.attempt(&record);
+        self.app.access.write_attempt(&record, charged);
         end
     }
 }
