@@ -1,5 +1,6 @@
 //! The breaker opens at exactly its threshold, keeps requests away while open and lets probes through after.
 
+use bowsprit_rig::metrics::sum;
 use serde_json::{Value, json};
 
 use crate::support::{Bed, count, failing};
@@ -75,15 +76,15 @@ async fn after_its_time_one_probe_closes_it() {
         .await;
     assert_eq!(bed.provider_health("claude").await["models"][0]["breaker"], "closed");
     for to in ["open", "half_open", "closed"] {
-        let text = bed.metrics().await;
-        let seen = text.lines().any(|line| {
-            line.starts_with("bowsprit_breaker_transitions_total")
-                && line.contains(&format!("to=\"{to}\""))
-                && line.ends_with(" 1")
-        });
-        assert!(seen, "{to}: {text}");
+        assert_eq!(transitions(&bed, to).await, 1.0, "{to}");
     }
     bed.balanced().await;
+}
+
+/// How often Claude's breaker changed to this state.
+async fn transitions(bed: &Bed, to: &str) -> f64 {
+    let labels = ["provider=\"claude\"", &format!("to=\"{to}\"")];
+    sum(&bed.metrics().await, "bowsprit_breaker_transitions_total", &labels)
 }
 
 #[tokio::test]
@@ -98,8 +99,8 @@ async fn a_failed_probe_opens_it_again() {
         count(&bed.claude) >= 5
     })
     .await;
-    let state = bed.provider_health("claude").await["models"][0]["breaker"].clone();
-    assert!(state == "open" || state == "half_open", "{state}");
+    let opened = transitions(&bed, "open").await;
+    assert_eq!((opened, transitions(&bed, "closed").await), (2.0, 0.0));
 }
 
 #[tokio::test]

@@ -252,5 +252,8 @@ async fn who_leaves_a_stream_has_spent_what_was_used() {
     let estimated = bed.family("bowsprit_estimated_tokens_total").await;
     let output = bed.metric(&tokens("output")).await;
     assert!(output + estimated > 0.0, "words were seen");
+    let attempt = bed.attempts().pop().unwrap();
+    assert_eq!(attempt["ended"], "cancelled");
+    assert!(attempt["charged_tokens"].as_f64() > Some(reported), "{attempt}");
     bed.balanced().await;
 }

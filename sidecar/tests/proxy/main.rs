@@ -28,6 +28,7 @@ mod metrics;
 mod names;
 mod passthrough;
 mod pool;
+mod records;
 mod reload;
 mod responses;
 mod routes;

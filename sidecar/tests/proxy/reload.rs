@@ -63,6 +63,7 @@ fn cluster(documents: impl Fn(&Bed) -> Option<String>) -> Bed {
 async fn a_changed_file_is_in_service_within_a_moment() {
     let bed = Bed::new().await;
     assert_eq!(bed.chat().await.provider(), "claude");
+    bed.removed("claude");
     bed.write_config(&without_claude);
     bed.until("the change is live", || async {
         bed.chat().await.provider() == "gemini"
@@ -77,6 +78,7 @@ async fn a_swapped_folder_is_taken_and_an_older_one_ignored() {
     assert_eq!(bed.chat().await.provider(), "claude");
     assert_eq!(bed.claude.requests()[0].key.as_deref(), Some("key-of-claude"));
     let dir = bed.dir.path().join("config");
+    bed.removed("claude");
     publish(&dir, &bed.documents(&from_secrets(without_claude)), 6);
     bed.until("sequence 6 is live", || async {
         bed.chat().await.provider() == "gemini"
@@ -129,6 +131,7 @@ async fn a_bad_document_changes_nothing_and_is_told_with_every_problem() {
         told.contains("failureThreshold") && told.contains("credentials"),
         "every problem at once: {told}"
     );
+    bed.removed("claude");
     bed.write_config(&without_claude);
     bed.until("a good one is taken again", || async {
         bed.chat().await.provider() == "gemini"
@@ -150,6 +153,7 @@ async fn a_reload_does_not_disturb_a_stream_or_forget_a_breaker() {
         .await
         .unwrap();
     response.chunk().await.unwrap().unwrap();
+    bed.removed("claude");
     bed.write_config(&|name: &str, spec: &mut Value| {
         spec["circuitBreaker"] = json!({"failureThreshold": 2, "openFor": "60s"});
         without_claude(name, spec);
