@@ -256,59 +256,12 @@ pub struct AnswerContext {
     pub echo: Echo,
 }
 
-/// Path on the provider's side, appended to its base URL, which has no trailing slash.
-///
-/// Base URLs of the `OpenAI` kind end in `/v1`, the others before the version ([`crate::config::Provider::in_version`]
-/// puts another one in).
-pub fn request_path(dialect: Dialect, model: &str, stream: bool) -> String {
-    match dialect {
-        Dialect::OpenAiChat => "/chat/completions".to_owned(),
-        Dialect::OpenAiResponses => "/responses".to_owned(),
-        Dialect::AnthropicMessages => "/v1/messages".to_owned(),
-        Dialect::Gemini => {
-            let method = if stream {
-                "streamGenerateContent?alt=sse"
-            } else {
-                "generateContent"
-            };
-            gemini_method(model, method)
-        }
-    }
-}
-
-/// Path of a model's method. Tuned models are named with their collection; everything else lives under `models/`.
-fn gemini_method(model: &str, method: &str) -> String {
-    let bare = crate::model_name::bare(model);
-    match bare.strip_prefix("tunedModels/") {
-        Some(tuned) => format!("/v1beta/tunedModels/{}:{method}", path_segment(tuned)),
-        None => format!("/v1beta/models/{}:{method}", path_segment(bare)),
-    }
-}
-
 /// Names another model in a body of a caller's own dialect, byte for byte the same otherwise. `Gemini`'s bodies name none
 /// in conversations, and theirs elsewhere are written anew.
 pub fn rename_model(dialect: Dialect, body: &Bytes, model: &str) -> Bytes {
     match dialect {
         Dialect::Gemini => gemini::with_model_inside(body, model),
         _ => with_model(body, model),
-    }
-}
-
-/// Percent-encodes all that is not unreserved, so that a model name can never add a path segment or a query.
-fn path_segment(text: &str) -> String {
-    use fmt::Write as _;
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'@') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    if out.bytes().all(|byte| byte == b'.') {
-        out.replace('.', "%2E")
-    } else {
-        out
     }
 }
 

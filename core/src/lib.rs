@@ -23,6 +23,7 @@ pub mod limiter;
 pub mod line;
 pub mod model_name;
 pub mod plan;
+pub mod platform;
 pub mod record;
 mod window;
 

@@ -8,10 +8,11 @@
 )]
 
 use bowsprit_core::dialect::{
-    AnswerContext, Dialect, Echo, RequestError, Target, Usage, request_path, translate_request, translate_response,
-    usage,
+    AnswerContext, Dialect, Echo, RequestError, Target, Usage, translate_request, translate_response, usage,
 };
 use bowsprit_core::fault::{Code, ErrorKind};
+use bowsprit_core::platform::{self, Endpoint, Framing};
+use bowsprit_crds::ProviderKind;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -645,20 +646,32 @@ fn several_choices_keep_their_order() {
 
 #[test]
 fn a_model_name_cannot_leave_its_place_in_the_path() {
-    assert_eq!(request_path(OpenAi, "gpt-4.1", true), "/chat/completions");
-    assert_eq!(request_path(Anthropic, "x", false), "/v1/messages");
-    assert_eq!(
-        request_path(Gemini, "gemini-2.5-flash", false),
-        "/v1beta/models/gemini-2.5-flash:generateContent"
-    );
-    assert_eq!(
-        request_path(Gemini, "models/gemini-2.5-flash", true),
-        "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
-    );
-    assert_eq!(
-        request_path(Gemini, "../../v1/x?key=1#", false),
-        "/v1beta/models/..%2F..%2Fv1%2Fx%3Fkey%3D1%23:generateContent"
-    );
+    for (kind, model, framing, path) in [
+        (ProviderKind::OpenAI, "gpt-4.1", Framing::Events, "/chat/completions"),
+        (ProviderKind::Anthropic, "x", Framing::Whole, "/v1/messages"),
+        (
+            ProviderKind::Gemini,
+            "gemini-2.5-flash",
+            Framing::Whole,
+            "/v1beta/models/gemini-2.5-flash:generateContent",
+        ),
+        (
+            ProviderKind::Gemini,
+            "models/gemini-2.5-flash",
+            Framing::Events,
+            "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse",
+        ),
+        (
+            ProviderKind::Gemini,
+            "../../v1/x?key=1#",
+            Framing::Whole,
+            "/v1beta/models/..%2F..%2Fv1%2Fx%3Fkey%3D1%23:generateContent",
+        ),
+    ] {
+        let platform = platform::of(kind);
+        let found = platform.path(Endpoint::Generate(framing), platform.dialect, model);
+        assert_eq!(found.as_deref(), Some(path));
+    }
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

@@ -4,8 +4,7 @@
 //! request; [`scrub`], [`is_quoted`] and [`without_key`] keep it out of what callers and logs are told, since some servers
 //! repeat what they were sent.
 
-use bowsprit_core::dialect::Dialect;
-use http::header::AUTHORIZATION;
+use bowsprit_core::platform::{AuthScheme, Platform};
 use http::{HeaderMap, HeaderName, Request};
 
 mod pool;
@@ -14,34 +13,27 @@ mod secret;
 pub use pool::{Counts, CredentialPool, Selected, Wanted};
 pub use secret::{ApiKey, BadKey};
 
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
-
-/// Signs a finished request with the credential that was selected for it, as the provider's API has it. Without one
+/// Signs a finished request with the credential that was selected for it, as the provider's platform has it. Without one
 /// (`None`: the provider wants none) the request stays as it is.
-pub fn sign<B>(request: &mut Request<B>, selected: Option<&Selected>, dialect: Dialect) {
+pub fn sign<B>(request: &mut Request<B>, selected: Option<&Selected>, scheme: &AuthScheme) {
     let Some(Selected { key, .. }) = selected else { return };
-    let (name, value) = match dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => (AUTHORIZATION, key.bearer()),
-        Dialect::AnthropicMessages => (X_API_KEY, key.bare()),
-        Dialect::Gemini => (X_GOOG_API_KEY, key.bare()),
+    // Every prefix there is, is `Bearer `.
+    let value = if scheme.prefix.is_empty() {
+        key.bare()
+    } else {
+        key.bearer()
     };
-    request.headers_mut().insert(name, value);
+    request.headers_mut().insert(scheme.header.clone(), value);
 }
 
 /// Takes over a caller's own key, where the ProviderConfig says that it goes on. Only in the headers of the provider's own
 /// API: a key for one vendor must not reach another.
-pub fn forward(caller: &HeaderMap, headers: &mut HeaderMap, dialect: Dialect) {
-    let names = match dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => [Some(AUTHORIZATION), None],
-        Dialect::AnthropicMessages => [Some(X_API_KEY), Some(AUTHORIZATION)],
-        Dialect::Gemini => [Some(X_GOOG_API_KEY), None],
-    };
-    for name in names.into_iter().flatten() {
-        if let Some(key) = caller.get(&name) {
+pub fn forward(caller: &HeaderMap, headers: &mut HeaderMap, platform: &Platform) {
+    for name in platform.caller_keys {
+        if let Some(key) = caller.get(name) {
             let mut key = key.clone();
             key.set_sensitive(true);
-            headers.insert(name, key);
+            headers.insert(name.clone(), key);
         }
     }
 }

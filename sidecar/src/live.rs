@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{CaBundle, Config, Provider};
-use bowsprit_core::dialect::{Dialect, request_path};
+use bowsprit_core::dialect::Dialect;
 use bowsprit_core::plan;
+use bowsprit_core::platform::{Endpoint as ApiEndpoint, Framing, ModelPlace};
 use http::{HeaderValue, Uri};
 
 use crate::metrics::Metrics;
@@ -159,16 +160,11 @@ impl Upstream {
         } else {
             url.path().to_owned()
         };
-        let fixed = (provider.dialect != Dialect::Gemini)
-            .then(|| {
-                format!(
-                    "{prefix}{}",
-                    provider.in_version(&request_path(provider.dialect, "", false))
-                )
-                .parse()
-                .ok()
-            })
-            .flatten();
+        let platform = provider.platform;
+        let fixed = (platform.model == ModelPlace::Body)
+            .then(|| platform.path(ApiEndpoint::Generate(Framing::Whole), platform.dialect, ""))
+            .flatten()
+            .and_then(|path| format!("{prefix}{}", provider.in_version(&path)).parse().ok());
         Self {
             state: ground.states.adopt(provider, &metrics.providers, now),
             origin: origin(provider, ground),
@@ -182,27 +178,17 @@ impl Upstream {
         }
     }
 
-    /// Where a generation request for `model` goes, in the dialect `wire`.
-    pub fn generation_uri(&self, wire: Dialect, model: &str, stream: bool, query: Option<&str>) -> Option<Uri> {
-        match (&self.fixed, query) {
-            _ if wire != self.provider.dialect => {
-                let path = request_path(wire, model, stream);
-                match query {
-                    Some(query) => self.uri(&format!("{path}?{query}")),
-                    None => self.uri(&path),
-                }
-            }
-            (Some(fixed), None) => Some(fixed.clone()),
-            (Some(fixed), Some(query)) => format!("{fixed}?{query}").parse().ok(),
-            (None, _) => {
-                let path = request_path(self.provider.dialect, model, stream);
-                // A Gemini caller without alt=sse wants the JSON array that the API sends then.
-                let path = if stream && query == Some("") {
-                    path.trim_end_matches("?alt=sse")
-                } else {
-                    &path
-                };
-                self.uri(path)
+    /// Where an operation on `model` is asked for in the dialect `wire`. None: the provider has no such operation, or the
+    /// model's name cannot stand in a URL.
+    pub fn endpoint_uri(&self, endpoint: ApiEndpoint, wire: Dialect, model: &str, query: Option<&str>) -> Option<Uri> {
+        let platform = self.provider.platform;
+        match (&self.fixed, endpoint, query) {
+            (Some(fixed), ApiEndpoint::Generate(_), None) if wire == platform.dialect => Some(fixed.clone()),
+            (_, _, None) => self.uri(&platform.path(endpoint, wire, model)?),
+            (_, _, Some(query)) => {
+                let path = platform.path(endpoint, wire, model)?;
+                let sign = if path.contains('?') { '&' } else { '?' };
+                self.uri(&format!("{path}{sign}{query}"))
             }
         }
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::config::HealthCheck;
-use bowsprit_core::dialect::Dialect;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request};
@@ -65,18 +64,15 @@ async fn probe(app: Arc<App>, upstream: Arc<Upstream>, check: HealthCheck) {
 /// redirect is followed with a key.
 async fn ask(app: &App, upstream: &Upstream, check: HealthCheck) -> Result<(), String> {
     let provider = &upstream.provider;
-    let path = match provider.dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => "/models",
-        Dialect::AnthropicMessages => "/v1/models",
-        Dialect::Gemini => "/v1beta/models",
-    };
     let mut request = Request::new(Outgoing::from(Bytes::new()));
-    *request.uri_mut() = upstream.uri(path).ok_or("the base URL makes no URL for a probe")?;
+    *request.uri_mut() = upstream
+        .uri(provider.platform.models)
+        .ok_or("the base URL makes no URL for a probe")?;
     let key = upstream.state.choose_key(&provider.base_url, &[], app.clock.now());
     let key = key.ok().flatten();
     *request.headers_mut() = headers::to_provider(&HeaderMap::new(), false, upstream, &RequestId::new());
     request.headers_mut().remove(CONTENT_TYPE);
-    credentials::sign(&mut request, key.as_ref(), provider.dialect);
+    credentials::sign(&mut request, key.as_ref(), &provider.platform.auth);
     let origin = upstream.origin.as_ref().map_err(Clone::clone)?;
     let connect = provider.timeouts.connect.min(check.timeout);
     let answer = origin.send(request, connect).await.map_err(|fault| fault.detail)?;

@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 use super::{BaseUrl, Problem, Problems, Scope};
 use crate::address::{self, Class};
 use crate::dialect::Dialect;
+use crate::platform::{self, Platform};
 use crate::{backoff, breaker, budget, health, limiter, model_name};
 
 pub use bowsprit_crds::provider_config::OnLimit;
@@ -30,15 +31,17 @@ pub struct Provider {
     pub name: String,
     /// Which API it is.
     pub kind: ProviderKind,
+    /// Where its API lives.
+    pub platform: &'static Platform,
     /// What it speaks; see also [`Provider::wire`].
     pub dialect: Dialect,
     /// Whether it is used at all.
     pub enabled: bool,
     /// Lower is tried first.
     pub priority: u32,
-    /// Where the API begins, as [`crate::dialect::request_path`] counts from it.
+    /// Where the API begins, as [`Platform::path`] counts from it.
     pub base_url: BaseUrl,
-    /// The version that the base URL named, where it is not the one of [`crate::dialect::request_path`].
+    /// The version that the base URL named; it stands in for the one of [`Platform::path`].
     pub version: Option<String>,
     /// Where it may be.
     pub addresses: address::Policy,
@@ -174,7 +177,9 @@ impl Provider {
     /// # Errors
     /// Everything that is wrong with it on its own.
     pub fn from_spec(name: &str, spec: &ProviderConfigSpec, scope: &Scope) -> Result<Self, Problems> {
+        let platform = platform::of(spec.provider);
         let mut check = Check {
+            platform,
             root: format!("ProviderConfig {name}: spec"),
             problems: Problems::default(),
         };
@@ -202,11 +207,8 @@ impl Provider {
         Ok(Self {
             name: name.to_owned(),
             kind: spec.provider,
-            dialect: match spec.provider {
-                ProviderKind::Anthropic => Dialect::AnthropicMessages,
-                ProviderKind::Gemini => Dialect::Gemini,
-                ProviderKind::OpenAI | ProviderKind::OpenAICompatible => Dialect::OpenAiChat,
-            },
+            platform,
+            dialect: platform.dialect,
             enabled: spec.enabled,
             priority: spec.priority,
             base_url,
@@ -268,7 +270,7 @@ impl Provider {
         }
     }
 
-    /// A path as [`crate::dialect::request_path`] gives it, in the version that the base URL named.
+    /// A path as [`Platform::path`] gives it, in the version that the base URL named.
     pub fn in_version<'a>(&self, path: &'a str) -> Cow<'a, str> {
         let Some(version) = &self.version else {
             return path.into();
@@ -280,13 +282,9 @@ impl Provider {
         }
     }
 
-    /// What is spoken with it for a caller of that dialect. `OpenAI` itself speaks Responses with those who do; servers
-    /// that are merely compatible are asked for chat completions.
+    /// What is spoken with it for a caller of that dialect ([`Platform::wire`]).
     pub fn wire(&self, caller: Dialect) -> Dialect {
-        match (self.kind, caller) {
-            (ProviderKind::OpenAI, Dialect::OpenAiResponses) => Dialect::OpenAiResponses,
-            _ => self.dialect,
-        }
+        self.platform.wire(caller)
     }
 
     /// What a translated request to `model` asks for at most, where the caller does not say.
@@ -315,6 +313,7 @@ fn addresses(spec: &ProviderConfigSpec, scope: &Scope) -> address::Policy {
 
 /// Collects problems while the parts are read.
 struct Check {
+    platform: &'static Platform,
     root: String,
     problems: Problems,
 }
@@ -336,19 +335,13 @@ impl Check {
     }
 
     fn base_url(&mut self, spec: &ProviderConfigSpec) -> Option<(BaseUrl, Option<String>)> {
-        let text = match (&spec.endpoint.base_url, spec.provider) {
-            (Some(text), _) => text.as_str(),
-            (None, ProviderKind::Anthropic) => "https://api.anthropic.com",
-            (None, ProviderKind::Gemini) => "https://generativelanguage.googleapis.com",
-            (None, ProviderKind::OpenAI) => "https://api.openai.com/v1",
-            (None, ProviderKind::OpenAICompatible) => {
-                self.note(
-                    "endpoint.baseUrl",
-                    "is required for OpenAICompatible",
-                    "set it to where the server's /v1 is",
-                );
-                return None;
-            }
+        let Some(text) = spec.endpoint.base_url.as_deref().or(self.platform.base_url) else {
+            self.note(
+                "endpoint.baseUrl",
+                format!("is required for {:?}", spec.provider),
+                "set it to where the server's /v1 is",
+            );
+            return None;
         };
         match BaseUrl::parse(text) {
             Ok(url) if !url.is_https() && !spec.endpoint.allow_http => {
@@ -395,8 +388,7 @@ impl Check {
 
     fn headers(&mut self, spec: &ProviderConfigSpec) -> Vec<(HeaderName, HeaderValue)> {
         let endpoint = &spec.endpoint;
-        let openai = spec.provider == ProviderKind::OpenAI;
-        if !openai && (endpoint.organization.is_some() || endpoint.project.is_some()) {
+        if !self.platform.organizations && (endpoint.organization.is_some() || endpoint.project.is_some()) {
             self.note(
                 "endpoint",
                 "organization and project exist for OpenAI only",
@@ -434,7 +426,7 @@ impl Check {
         if spec.forward_caller_key && !spec.credentials.is_empty() {
             self.note("forwardCallerKey", "goes without credentials", "remove one of the two");
         }
-        let needs_one = spec.provider != ProviderKind::OpenAICompatible && !spec.forward_caller_key;
+        let needs_one = !self.platform.keyless && !spec.forward_caller_key;
         if spec.credentials.is_empty() && needs_one {
             self.note(
                 "credentials",
@@ -664,11 +656,10 @@ impl Check {
 
     fn rest(&mut self, name: &str, spec: &ProviderConfigSpec) {
         self.within("priority", spec.priority, 0, 1000);
-        if spec.provider != ProviderKind::Gemini && !spec.safety_settings.is_empty() {
+        if self.platform.dialect != Dialect::Gemini && !spec.safety_settings.is_empty() {
             self.note("safetySettings", "exist for Gemini only", "remove them");
         }
-        let speaks_chat = matches!(spec.provider, ProviderKind::OpenAI | ProviderKind::OpenAICompatible);
-        if spec.stream_usage != StreamUsage::Ask && !speaks_chat {
+        if spec.stream_usage != StreamUsage::Ask && self.platform.dialect != Dialect::OpenAiChat {
             self.note(
                 "streamUsage",
                 "exists for OpenAI and OpenAICompatible only",

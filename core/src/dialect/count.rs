@@ -10,22 +10,10 @@ use bytes::Bytes;
 use super::at::{Dropped, parse_body};
 use super::common::{Request, to_bytes};
 use super::mend::mend;
-use super::{
-    Dialect, RequestError, Target, Translated, anthropic_messages, gemini, gemini_method, openai_responses, success,
-};
+use super::{Dialect, RequestError, Target, Translated, anthropic_messages, gemini, openai_responses, success};
 use crate::fault::ErrorKind;
 
 mod openai;
-
-/// Path on the provider's side, as [`super::request_path`]; none: no API of this dialect counts.
-pub fn path(dialect: Dialect, model: &str) -> Option<String> {
-    match dialect {
-        Dialect::AnthropicMessages => Some("/v1/messages/count_tokens".to_owned()),
-        Dialect::Gemini => Some(gemini_method(model, "countTokens")),
-        Dialect::OpenAiResponses => Some("/responses/input_tokens".to_owned()),
-        Dialect::OpenAiChat => None,
-    }
-}
 
 /// What of a messages request is counted.
 const ANTHROPIC: &[&str] = &[

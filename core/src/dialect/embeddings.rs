@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use super::at::{At, Dropped, parse_body};
 use super::common::to_bytes;
-use super::{Dialect, RequestError, Translated, Usage, gemini, gemini_method, success, usage};
+use super::{Dialect, RequestError, Translated, Usage, gemini, success, usage};
 use crate::fault::ErrorKind;
 
 /// Inputs that `batchEmbedContents` takes at once ("at most 100 requests can be in one batch").
@@ -59,15 +59,6 @@ impl Form {
             Dialect::OpenAiChat => Some(Self::OpenAi),
             Dialect::Gemini => Some(Self::Batch),
             Dialect::AnthropicMessages | Dialect::OpenAiResponses => None,
-        }
-    }
-
-    /// Path on the provider's side, as [`super::request_path`].
-    pub fn path(self, model: &str) -> String {
-        match self {
-            Self::OpenAi => "/embeddings".to_owned(),
-            Self::One => gemini_method(model, "embedContent"),
-            Self::Batch => gemini_method(model, "batchEmbedContents"),
         }
     }
 }

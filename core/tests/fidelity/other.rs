@@ -1,12 +1,14 @@
 //! Embeddings and token counts.
 
+use bowsprit_core::dialect::Dialect;
 use bowsprit_core::dialect::embeddings::{self, Form};
-use bowsprit_core::dialect::{Dialect, count};
+use bowsprit_core::platform::{self, Endpoint};
+use bowsprit_crds::ProviderKind;
 use serde_json::{Value, json};
 
 use super::{diff, table};
 
-use Dialect::{AnthropicMessages as Messages, Gemini, OpenAiChat as Chat, OpenAiResponses as Responses};
+use Dialect::{AnthropicMessages as Messages, Gemini, OpenAiChat as Chat};
 
 fn embedding(from: Form, to: Dialect, usual: &Value, body: &Value) -> String {
     let Some(form) = from.at(to) else {
@@ -113,14 +115,16 @@ pub(super) fn write(page: &mut String) {
          provider is asked at:\n\n",
     );
     let rows: Vec<Vec<String>> = [
-        ("OpenAI", Responses),
-        ("OpenAI-compatible servers", Chat),
-        ("Anthropic", Messages),
-        ("Gemini", Gemini),
+        ("OpenAI", ProviderKind::OpenAI),
+        ("OpenAI-compatible servers", ProviderKind::OpenAICompatible),
+        ("Anthropic", ProviderKind::Anthropic),
+        ("Gemini", ProviderKind::Gemini),
     ]
     .iter()
-    .map(|(provider, dialect)| {
-        let path = count::path(*dialect, "MODEL");
+    .map(|(provider, kind)| {
+        let platform = platform::of(*kind);
+        let wire = platform.counts;
+        let path = wire.and_then(|wire| platform.path(Endpoint::Count, wire, "MODEL"));
         vec![
             (*provider).to_owned(),
             path.map_or_else(|| "refused: has no token count".to_owned(), |path| format!("`{path}`")),

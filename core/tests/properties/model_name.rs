@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use bowsprit_core::config::{BaseUrl, Config, Provider, Scope, load};
 use bowsprit_core::dialect::embeddings::Form;
-use bowsprit_core::dialect::{Dialect, Target, count, peek, rename_model, request_path, translate_request};
+use bowsprit_core::dialect::{Dialect, Target, peek, rename_model, translate_request};
 use bowsprit_core::model_name::bare;
 use bowsprit_core::plan::{self, Availability, View};
+use bowsprit_core::platform::{self, Endpoint, Framing};
+use bowsprit_crds::ProviderKind;
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -31,6 +33,12 @@ const KINDS: [(&str, Dialect); 3] = [
     ("Anthropic", Dialect::AnthropicMessages),
     ("Gemini", Dialect::Gemini),
 ];
+
+fn gemini(operation: Endpoint, model: &str) -> String {
+    platform::of(ProviderKind::Gemini)
+        .path(operation, Dialect::Gemini, model)
+        .unwrap()
+}
 
 fn config(kind: &str, spec: &Value, routes: &Value) -> Config {
     let mut whole = json!({"provider": kind, "endpoint": {"baseUrl": "https://host/v1"}, "credentials": [{"name": "k", "file": "/k"}]});
@@ -175,9 +183,17 @@ fn any_model_name_reaches_a_provider_as_it_was_written() {
                     }
                 }
                 if wire == Dialect::Gemini {
-                    in_path(&request_path(wire, &model, false), &name, "generateContent")?;
-                    in_path(&count::path(wire, &model).unwrap(), &name, "countTokens")?;
-                    in_path(&Form::Batch.path(&model), &name, "batchEmbedContents")?;
+                    in_path(
+                        &gemini(Endpoint::Generate(Framing::Whole), &model),
+                        &name,
+                        "generateContent",
+                    )?;
+                    in_path(&gemini(Endpoint::Count, &model), &name, "countTokens")?;
+                    in_path(
+                        &gemini(Endpoint::Embed(Form::Batch), &model),
+                        &name,
+                        "batchEmbedContents",
+                    )?;
                 }
             }
         }
@@ -206,7 +222,7 @@ fn the_collection_in_front_of_a_name_makes_no_difference() {
             Some(write(configured))
         );
         in_path(
-            &request_path(Dialect::Gemini, &write(configured), false),
+            &gemini(Endpoint::Generate(Framing::Whole), &write(configured)),
             &name,
             "generateContent",
         )
@@ -261,11 +277,11 @@ fn any_base_url_makes_paths_with_one_version_or_is_refused_with_the_right_one() 
                     read(&mended).map_err(|problems| TestCaseError::fail(format!("{text}: {right}: {problems}")))?
                 }
             };
-            let whole = |path: &str| format!("{}{}", provider.base_url.path(), provider.in_version(path));
-            let paths = [
-                whole(&request_path(wire, "m", true)),
-                whole(&request_path(wire, "m", false)),
-            ];
+            let whole = |framing| {
+                let path = provider.platform.path(Endpoint::Generate(framing), wire, "m").unwrap();
+                format!("{}{}", provider.base_url.path(), provider.in_version(&path))
+            };
+            let paths = [whole(Framing::Events), whole(Framing::Whole)];
             for path in paths {
                 let versions = path
                     .split('/')

@@ -12,7 +12,8 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bowsprit_core::dialect::Usage;
+use bowsprit_core::dialect::{Dialect, Usage};
+use bowsprit_core::platform;
 use bowsprit_crds::provider_config::ProviderKind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -214,16 +215,12 @@ impl OperationLabels {
 /// `gen_ai.provider.name`: whose format is spoken, as the conventions want it. A server that is merely compatible with
 /// `OpenAI` counts as `openai`; our own families name the ProviderConfig.
 pub fn provider_name(kind: ProviderKind) -> &'static str {
-    match kind {
-        ProviderKind::OpenAI | ProviderKind::OpenAICompatible => "openai",
-        ProviderKind::Anthropic => "anthropic",
-        ProviderKind::Gemini => "gcp.gemini",
-    }
+    platform::of(kind).genai_name
 }
 
 /// `gen_ai.operation.name`.
 pub(super) fn operation_name(kind: ProviderKind) -> &'static str {
-    if kind == ProviderKind::Gemini {
+    if platform::of(kind).dialect == Dialect::Gemini {
         "generate_content"
     } else {
         "chat"

@@ -243,7 +243,7 @@ impl Attempt<'_> {
         *request.uri_mut() = self.prepared.uri.clone();
         failpoint::hit(&self.call.headers, failpoint::ATTEMPT);
         *request.headers_mut() = headers::to_provider(&self.call.headers, self.prepared.same, self.upstream, self.id);
-        credentials::sign(&mut request, self.exchange.key(), self.upstream.provider.dialect);
+        credentials::sign(&mut request, self.exchange.key(), &self.upstream.provider.platform.auth);
         request
     }
 

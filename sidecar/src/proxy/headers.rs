@@ -1,6 +1,5 @@
 //! Which headers cross the sidecar, in both directions.
 
-use bowsprit_core::dialect::Dialect;
 use bowsprit_crds::headers::NEVER_PASSED;
 use http::header::{
     ACCEPT, ALT_SVC, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, PROXY_AUTHENTICATE, SET_COOKIE,
@@ -13,7 +12,6 @@ use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::credentials;
 use crate::live::Upstream;
 
-const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-bowsprit-provider-request-id");
 /// Tracing headers, which cross even where the dialect changes.
 const TRACE: [HeaderName; 2] = [
@@ -21,8 +19,6 @@ const TRACE: [HeaderName; 2] = [
     HeaderName::from_static("tracestate"),
 ];
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// The API version we speak where the caller names none.
-const DEFAULT_ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
 /// The headers of a request to a provider, without a key: `credentials::sign` adds it.
 ///
@@ -42,7 +38,7 @@ pub(crate) fn to_provider(caller: &HeaderMap, same_dialect: bool, upstream: &Ups
         headers.insert(CONTENT_TYPE, JSON);
     }
     if same_dialect && upstream.provider.forward_caller_key {
-        credentials::forward(caller, &mut headers, upstream.provider.dialect);
+        credentials::forward(caller, &mut headers, upstream.provider.platform);
     }
     add_own(&mut headers, upstream, id);
     headers
@@ -54,7 +50,7 @@ pub(super) fn passed_on(caller: &HeaderMap, upstream: &Upstream, id: &RequestId)
     let mut headers = HeaderMap::with_capacity(caller.len() + 6);
     copy_all(caller, &mut headers);
     if upstream.provider.forward_caller_key {
-        credentials::forward(caller, &mut headers, upstream.provider.dialect);
+        credentials::forward(caller, &mut headers, upstream.provider.platform);
     }
     add_own(&mut headers, upstream, id);
     headers
@@ -63,8 +59,10 @@ pub(super) fn passed_on(caller: &HeaderMap, upstream: &Upstream, id: &RequestId)
 /// What the configuration adds, and whose request it is.
 fn add_own(headers: &mut HeaderMap, upstream: &Upstream, id: &RequestId) {
     let provider = &upstream.provider;
-    if provider.dialect == Dialect::AnthropicMessages && !headers.contains_key(ANTHROPIC_VERSION) {
-        headers.insert(ANTHROPIC_VERSION, DEFAULT_ANTHROPIC_VERSION);
+    for (name, value) in provider.platform.headers {
+        if !headers.contains_key(name) {
+            headers.insert(name.clone(), value.clone());
+        }
     }
     for (name, value) in &provider.headers {
         headers.insert(name.clone(), value.clone());

@@ -191,7 +191,7 @@ impl Passing<'_> {
         *request.method_mut() = parts.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers::passed_on(&parts.headers, self.upstream, context.id());
-        credentials::sign(&mut request, key.as_ref(), self.upstream.provider.dialect);
+        credentials::sign(&mut request, key.as_ref(), &self.upstream.provider.platform.auth);
         let begun = context.now();
         let sent = self.send(request, sending.as_ref()).await;
         let now = context.waited();

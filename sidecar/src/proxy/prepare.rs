@@ -8,6 +8,7 @@ use bowsprit_core::dialect::{
 };
 use bowsprit_core::fault::{Code, ErrorKind};
 use bowsprit_core::plan::answers_as_asked;
+use bowsprit_core::platform::{Endpoint, Framing, ModelPlace};
 use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
 use http::Uri;
@@ -125,11 +126,13 @@ fn embed(
         return Err(unsupported("model", problem));
     };
     if wire == form {
-        return passed_on(call, upstream, &wire.path(model), model, provider.dialect);
+        return passed_on(call, upstream, Endpoint::Embed(wire), model, provider.dialect);
     }
     let divided = embeddings::translate_request(form, wire, &call.body, model, on_unsupported)?;
     Ok(Prepared {
-        uri: upstream.uri(&wire.path(model)).ok_or_else(|| no_uri(model))?,
+        uri: upstream
+            .endpoint_uri(Endpoint::Embed(wire), provider.dialect, model, None)
+            .ok_or_else(|| no_uri(model))?,
         body: divided.first.body,
         more: divided.more,
         dropped: divided.first.dropped,
@@ -149,17 +152,12 @@ fn count(
     on_unsupported: Option<OnUnsupported>,
 ) -> Result<Prepared, RequestError> {
     let provider = &upstream.provider;
-    // With OpenAI itself the count is an operation of Responses; compatible servers have none.
-    let wire = match provider.dialect {
-        Dialect::OpenAiChat => provider.wire(Dialect::OpenAiResponses),
-        other => other,
-    };
-    let Some(path) = count::path(wire, model) else {
+    let Some(wire) = provider.platform.counts else {
         let problem = format!("cannot be counted by {}: its API has no token count", provider.name);
         return Err(unsupported("model", problem));
     };
     if wire == call.dialect {
-        return passed_on(call, upstream, &path, model, wire);
+        return passed_on(call, upstream, Endpoint::Count, model, wire);
     }
     let target = Target {
         model,
@@ -170,7 +168,9 @@ fn count(
     };
     let translated = count::translate_request(call.dialect, wire, &call.body, &target)?;
     Ok(Prepared {
-        uri: upstream.uri(&path).ok_or_else(|| no_uri(model))?,
+        uri: upstream
+            .endpoint_uri(Endpoint::Count, wire, model, None)
+            .ok_or_else(|| no_uri(model))?,
         body: translated.body,
         more: Vec::new(),
         dropped: translated.dropped,
@@ -187,14 +187,11 @@ fn count(
 fn passed_on(
     call: &Call,
     upstream: &Upstream,
-    path: &str,
+    endpoint: Endpoint,
     model: &str,
     wire: Dialect,
 ) -> Result<Prepared, RequestError> {
-    let uri = match &call.query {
-        Some(query) => upstream.uri(&format!("{path}?{query}")),
-        None => upstream.uri(path),
-    };
+    let uri = upstream.endpoint_uri(endpoint, wire, model, call.query.as_deref());
     let body = if call.model == model {
         call.body.clone()
     } else {
@@ -230,13 +227,16 @@ fn generate(
             "must be sse: this request is answered by a provider of another API".into(),
         ));
     }
-    let query = if call.array {
-        Some("")
-    } else {
-        call.query.as_deref().filter(|_| same && wire != Dialect::Gemini)
+    let framing = match (call.stream, call.array) {
+        (false, _) => Framing::Whole,
+        (true, false) => Framing::Events,
+        (true, true) => Framing::Array,
     };
+    // Where the model stands in the path, so does all that a query of generation could say.
+    let query = call.query.as_deref();
+    let query = query.filter(|_| same && provider.platform.model == ModelPlace::Body);
     let uri = upstream
-        .generation_uri(wire, model, call.stream, query)
+        .endpoint_uri(Endpoint::Generate(framing), wire, model, query)
         .ok_or_else(|| no_uri(model))?;
     if !same {
         let target = Target {
@@ -265,7 +265,7 @@ fn generate(
             tools: translated.tools,
         });
     }
-    let body = if wire == Dialect::Gemini || call.model == model {
+    let body = if provider.platform.model == ModelPlace::Path || call.model == model {
         call.body.clone()
     } else {
         with_model(&call.body, model)

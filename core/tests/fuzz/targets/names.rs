@@ -1,9 +1,10 @@
 //! Base URLs, globs and model names in paths: one meaning, and no way out of it.
 
 use bowsprit_core::config::{BaseUrl, Route};
-use bowsprit_core::dialect::{Dialect, request_path};
 use bowsprit_core::model_name::bare;
+use bowsprit_core::platform::{self, Endpoint, Framing};
 use bowsprit_crds::ModelRouteSpec;
+use bowsprit_crds::ProviderKind;
 use serde_json::json;
 
 pub(crate) fn read(input: &[u8]) {
@@ -38,7 +39,11 @@ fn base_url(text: &str) {
 /// A model's name stays one segment of the path, and its own.
 fn path(model: &str) {
     for stream in [false, true] {
-        let path = request_path(Dialect::Gemini, model, stream);
+        let framing = if stream { Framing::Events } else { Framing::Whole };
+        let gemini = platform::of(ProviderKind::Gemini);
+        let path = gemini
+            .path(Endpoint::Generate(framing), gemini.dialect, model)
+            .expect("a path");
         let (name, method) = path.rsplit_once(':').expect("a method");
         assert!(
             method.starts_with(if stream {

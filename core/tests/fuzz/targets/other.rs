@@ -37,7 +37,7 @@ fn answered(provider: Form, caller: Form, answer: &[u8], request: &[u8]) {
 
 pub(crate) fn counts(input: &[u8]) {
     for (from, to) in pairs().filter(|(from, to)| from != to) {
-        if count::path(to, "the-model").is_some() && count::path(from, "the-model").is_some() {
+        if ![from, to].contains(&bowsprit_core::dialect::Dialect::OpenAiChat) {
             match count::translate_request(from, to, input, &target("the-model", None)) {
                 Ok(translated) => whole(&translated),
                 Err(error) => refused(&error),
