@@ -14,9 +14,9 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::body::Body;
-use crate::live::Upstream;
 use crate::reload::ConfigReport;
-use crate::state::ProviderReport;
+use crate::tenant::provider::ProviderReport;
+use crate::tenant::snapshot::Upstream;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const OPEN_METRICS: HeaderValue =
@@ -80,7 +80,7 @@ fn live(app: &App) -> Response<Body> {
 }
 
 fn startup(app: &App) -> Response<Body> {
-    if app.live.load().is_none() {
+    if app.snapshot.load().is_none() {
         let detail = app.config.last_error();
         return unready("no valid configuration has been loaded yet", detail.as_deref());
     }
@@ -109,15 +109,16 @@ fn unready(reason: &str, detail: Option<&str>) -> Response<Body> {
 /// What the pod's retry budget still allows at this provider.
 fn retries_left(app: &App, upstream: &Upstream, now: Moment) -> u64 {
     let settings = &upstream.provider.retry.budget;
-    app.ground.states.budget().remaining(settings, now)
+    app.shared.states.budget().remaining(settings, now)
 }
 
 fn health(app: &App) -> Health {
     let now = app.clock.now();
     let config = app.config.report(now);
-    let live = app.live.load();
-    let providers: Vec<Provider> = live.as_ref().map_or_else(Vec::new, |live| {
-        live.upstreams()
+    let snapshot = app.snapshot.load();
+    let providers: Vec<Provider> = snapshot.as_ref().map_or_else(Vec::new, |snapshot| {
+        snapshot
+            .upstreams()
             .iter()
             .map(|upstream| Provider {
                 state: upstream.state.report(now),
@@ -148,19 +149,19 @@ fn health(app: &App) -> Health {
         draining: app.drain.is_draining(),
         in_flight: app.drain.in_flight(),
         app_connections: app.drain.connections(),
-        idle_provider_connections: app.ground.origins.idle(),
+        idle_provider_connections: app.shared.origins.idle(),
         config,
         providers,
     }
 }
 
 fn metrics(app: &App) -> Response<Body> {
-    if let Some(live) = app.live.load().as_ref() {
-        let states = live.upstreams().iter().map(|upstream| &*upstream.state);
+    if let Some(snapshot) = app.snapshot.load().as_ref() {
+        let states = snapshot.upstreams().iter().map(|upstream| &*upstream.state);
         app.metrics.providers.observe(states, app.clock.now());
     }
     app.metrics.pressure.observe(&app.memory, app.access.lines_lost());
-    app.metrics.connections.observe(&app.drain, &app.ground.origins);
+    app.metrics.connections.observe(&app.drain, &app.shared.origins);
     let mut response = Response::new(Body::Whole(Bytes::from(app.metrics.encode())));
     response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
     response
@@ -175,8 +176,8 @@ fn reset(app: &App, peer: IpAddr, query: Option<&str>) -> Response<Body> {
         );
     }
     let wanted = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("provider=")));
-    let live = app.live.load();
-    let upstreams = live.as_ref().map_or(&[][..], |live| live.upstreams());
+    let snapshot = app.snapshot.load();
+    let upstreams = snapshot.as_ref().map_or(&[][..], |snapshot| snapshot.upstreams());
     if let Some(name) = wanted
         && !upstreams.iter().any(|upstream| upstream.provider.name == name)
     {

@@ -12,13 +12,13 @@ use tokio::task::JoinSet;
 use crate::args::Args;
 use crate::drain::{Drain, Drained};
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_RESERVE};
-use crate::listen::{Listening, Reserve};
-use crate::live::{Ground, Live};
+use crate::listen::{Listening, SpareFds};
 use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
-use crate::pressure::Door;
+use crate::pressure::Listener;
 use crate::reload::{ConfigState, Loader, Source};
 use crate::telemetry::{AccessLog, FLUSH_EVERY};
+use crate::tenant::snapshot::{Shared, Snapshot};
 use crate::time::Clock;
 use crate::{admin, env_config, listen, probe, proxy, reload};
 
@@ -49,9 +49,9 @@ pub struct App {
     /// The monotonic clock.
     pub clock: Clock,
     /// The configuration in service.
-    pub live: ArcSwapOption<Live>,
+    pub snapshot: ArcSwapOption<Snapshot>,
     /// What outlives configurations.
-    pub ground: Ground,
+    pub shared: Shared,
     /// Where loading stands.
     pub config: ConfigState,
     /// The budget for bodies.
@@ -109,8 +109,8 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
             drain_deadline: args.drain_deadline,
         },
         clock: Clock::start(),
-        live: ArcSwapOption::empty(),
-        ground: Ground::new(args.ca_dir.clone(), &metrics),
+        snapshot: ArcSwapOption::empty(),
+        shared: Shared::new(args.ca_dir.clone(), &metrics),
         config: ConfigState::default(),
         memory: Memory::new(args.memory_budget.unwrap_or_else(memory::default_budget)),
         metrics,
@@ -119,18 +119,18 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
     });
     let mut loader = Loader::new(source, args.secrets_dir.clone(), args.pod_labels.clone());
     loader.poll(&app);
-    if standalone && app.live.load().is_none() {
+    if standalone && app.snapshot.load().is_none() {
         return Err(StartError::Config(
             app.config.last_error().unwrap_or_else(|| "no configuration".into()),
         ));
     }
-    let door = bind(args.listen)?;
+    let traffic = bind(args.listen)?;
     let admin = bind(args.admin)?;
-    let addresses = (address(&door, args.listen)?, address(&admin, args.admin)?);
-    let _ = app.ground.own_ports.set(vec![addresses.0.port(), addresses.1.port()]);
+    let addresses = (address(&traffic, args.listen)?, address(&admin, args.admin)?);
+    let _ = app.shared.own_ports.set(vec![addresses.0.port(), addresses.1.port()]);
     tracing::info!(listen = %addresses.0, admin = %addresses.1, version = env!("CARGO_PKG_VERSION"), "started");
     Ok(Running {
-        tasks: spawn_all(&app, door, admin, loader),
+        tasks: spawn_all(&app, traffic, admin, loader),
         app,
         listen: addresses.0,
         admin: addresses.1,
@@ -157,22 +157,22 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, Star
     listener.local_addr().map_err(|error| StartError::Listen(asked, error))
 }
 
-fn spawn_all(app: &Arc<App>, door: TcpListener, admin: TcpListener, loader: Loader) -> JoinSet<()> {
+fn spawn_all(app: &Arc<App>, traffic: TcpListener, admin: TcpListener, loader: Loader) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let handler = {
         let app = Arc::clone(app);
         move |request, _peer| proxy::handle(Arc::clone(&app), request)
     };
-    let door = Listening {
-        listener: door,
-        door: Door::App,
+    let traffic = Listening {
+        socket: traffic,
+        name: Listener::App,
         max_connections: app.settings.max_connections,
-        reserve: Reserve::default(),
+        spare: SpareFds::default(),
         drain: Arc::clone(&app.drain),
         metrics: app.metrics.pressure.clone(),
     };
-    tasks.spawn(listen::serve(door, handler));
-    // The admin door stays open during the drain: it is how one sees it. Its own drain never begins.
+    tasks.spawn(listen::serve(traffic, handler));
+    // The admin listener stays open during the drain: it is how one sees it. Its own drain never begins.
     let handler = {
         let app = Arc::clone(app);
         move |request, peer| {
@@ -181,17 +181,17 @@ fn spawn_all(app: &Arc<App>, door: TcpListener, admin: TcpListener, loader: Load
         }
     };
     let admin = Listening {
-        listener: admin,
-        door: Door::Admin,
+        socket: admin,
+        name: Listener::Admin,
         max_connections: ADMIN_CONNECTIONS,
-        reserve: Reserve::of(ADMIN_RESERVE),
+        spare: SpareFds::of(ADMIN_RESERVE),
         drain: Arc::default(),
         metrics: app.metrics.pressure.clone(),
     };
     tasks.spawn(listen::serve(admin, handler));
     tasks.spawn(reload::watch(Arc::clone(app), loader));
     tasks.spawn(probe::run(Arc::clone(app)));
-    tasks.spawn(every(SWEEP_EVERY, Arc::clone(app), |app| app.ground.origins.sweep()));
+    tasks.spawn(every(SWEEP_EVERY, Arc::clone(app), |app| app.shared.origins.sweep()));
     if app.access.is_on() {
         tasks.spawn(every(FLUSH_EVERY, Arc::clone(app), |app| app.access.flush()));
     }

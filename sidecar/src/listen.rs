@@ -1,4 +1,4 @@
-//! The door for HTTP/1.1: accept, bound, serve, drain.
+//! The HTTP/1.1 server: accept, bound, serve, drain.
 //!
 //! hyper parses. What it is told: a header deadline (with a timer, or it would not exist) and the size of a head; 100
 //! fields is its own limit: set by hand, even to the same number, it would fill four arrays of that length for each
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use crate::body::Body;
 use crate::drain::Drain;
 use crate::limits;
-use crate::pressure::{Door, Pressure};
+use crate::pressure::{Listener, ProcessMetrics};
 use crate::upstream::is_out_of_descriptors;
 use framing::Watched;
 use stalling::Stalling;
@@ -35,7 +35,7 @@ use stalling::Stalling;
 mod framing;
 mod stalling;
 
-/// How often a door that cannot accept says so.
+/// How often a listener that cannot accept logs it.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Marks a request that says in two ways where it ends.
@@ -54,13 +54,13 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// File descriptors kept back. When all others are in use, one is let go for a connection that must still be served.
 #[derive(Clone, Debug, Default)]
-pub struct Reserve {
+pub struct SpareFds {
     held: Arc<Mutex<Vec<File>>>,
     size: usize,
 }
 
-impl Reserve {
-    /// So many.
+impl SpareFds {
+    /// Opens `size` descriptors, or as many as there are.
     pub fn of(size: usize) -> Self {
         let new = Self {
             held: Arc::default(),
@@ -85,20 +85,20 @@ impl Reserve {
     }
 }
 
-/// One door with what it keeps to.
+/// A listening socket and the limits of its connections.
 pub struct Listening {
     /// Where connections come in.
-    pub listener: TcpListener,
-    /// Which door it is, for metrics.
-    pub door: Door,
+    pub socket: TcpListener,
+    /// Which listener it is, for metrics and logs.
+    pub name: Listener,
     /// Most connections; more wait in the kernel's queue.
     pub max_connections: usize,
     /// Descriptors for when there are no others.
-    pub reserve: Reserve,
+    pub spare: SpareFds,
     /// When to stop.
     pub drain: Arc<Drain>,
     /// What is counted.
-    pub metrics: Pressure,
+    pub metrics: ProcessMetrics,
 }
 
 /// Accepts until the drain begins. Running connections finish the request they are in and then close.
@@ -119,7 +119,7 @@ where
         let accepted = tokio::select! {
             biased;
             () = at.drain.draining() => return,
-            accepted = accept(&at.listener, &at.reserve) => accepted,
+            accepted = accept(&at.socket, &at.spare) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -130,19 +130,19 @@ where
                     at.metrics.clone(),
                     handler.clone(),
                 );
-                let reserve = at.reserve.clone();
+                let spare = at.spare.clone();
                 // `map` and not an async block: that would hold the connection twice, idle ones too.
                 tokio::spawn(serving.map(move |()| {
-                    reserve.refill();
+                    spare.refill();
                     drop(slot);
                 }));
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                at.metrics.cannot_accept(at.door);
+                at.metrics.cannot_accept(at.name);
                 if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
                     complained = Some(Instant::now());
-                    tracing::warn!(%error, door = at.door.as_str(), "cannot accept connections; trying again");
+                    tracing::warn!(%error, door = at.name.as_str(), "cannot accept connections; trying again");
                 }
                 tokio::time::sleep(limits::ACCEPT_PAUSE).await;
             }
@@ -150,10 +150,10 @@ where
     }
 }
 
-async fn accept(listener: &TcpListener, reserve: &Reserve) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept(listener: &TcpListener, spare: &SpareFds) -> io::Result<(TcpStream, SocketAddr)> {
     match listener.accept().await {
         // The listener is still ready: the second try takes the descriptor before anything else can.
-        Err(error) if is_out_of_descriptors(&error) && reserve.spend() => listener.accept().await,
+        Err(error) if is_out_of_descriptors(&error) && spare.spend() => listener.accept().await,
         accepted => accepted,
     }
 }
@@ -166,7 +166,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection<H, F>(stream: TcpStream, peer: IpAddr, drain: Arc<Drain>, metrics: Pressure, handler: H)
+async fn connection<H, F>(stream: TcpStream, peer: IpAddr, drain: Arc<Drain>, metrics: ProcessMetrics, handler: H)
 where
     H: Fn(Request<Incoming>, IpAddr) -> F,
     F: Future<Output = Response<Body>>,

@@ -16,11 +16,11 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 
-use crate::pressure::Pressure;
+use crate::pressure::ProcessMetrics;
 use crate::proxy::hedge::Hedges;
 use crate::proxy::traffic::Traffic;
 use crate::reload::ConfigMetrics;
-use crate::state::ProviderMetrics;
+use crate::tenant::provider::ProviderMetrics;
 use crate::upstream::ConnectionMetrics;
 
 pub mod genai;
@@ -101,7 +101,7 @@ pub struct Metrics {
     /// Loading of configuration.
     pub config: ConfigMetrics,
     /// Memory for bodies, lines lost, connections that failed.
-    pub pressure: Pressure,
+    pub pressure: ProcessMetrics,
     process: Process,
 }
 
@@ -116,7 +116,7 @@ impl Metrics {
         let providers = ProviderMetrics::register(r);
         let connections = ConnectionMetrics::register(r);
         let config = ConfigMetrics::register(r);
-        let pressure = Pressure::register(r);
+        let pressure = ProcessMetrics::register(r);
         r.register(
             "build",
             "Version of this sidecar; always 1",

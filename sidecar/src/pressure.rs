@@ -9,16 +9,16 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-/// A door.
+/// A listening socket of the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Listener {
     /// For the app.
     App,
     /// For kubelet, Prometheus and people.
     Admin,
 }
 
-impl Door {
+impl Listener {
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,7 +29,7 @@ impl Door {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DoorLabel {
+struct ListenerLabel {
     door: &'static str,
 }
 
@@ -38,7 +38,7 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
-impl Labels for DoorLabel {
+impl Labels for ListenerLabel {
     fn provider(&self) -> Option<&str> {
         None
     }
@@ -60,15 +60,15 @@ impl Labels for ReasonLabel {
 
 /// The families.
 #[derive(Clone)]
-pub struct Pressure {
-    accept_errors: Counters<DoorLabel>,
+pub struct ProcessMetrics {
+    accept_errors: Counters<ListenerLabel>,
     connections_failed: Counters<ReasonLabel>,
     held: Gauge,
     budget: Gauge,
     lines_lost: Counter,
 }
 
-impl Pressure {
+impl ProcessMetrics {
     /// Registers the families.
     pub fn register(registry: &mut Registry) -> Self {
         let new = Self {
@@ -102,9 +102,9 @@ impl Pressure {
         new
     }
 
-    /// A door could not accept.
-    pub fn cannot_accept(&self, door: Door) {
-        self.accept_errors.get(&DoorLabel { door: door.as_str() }).inc();
+    /// A listener could not accept.
+    pub fn cannot_accept(&self, door: Listener) {
+        self.accept_errors.get(&ListenerLabel { door: door.as_str() }).inc();
     }
 
     /// A connection ended badly.

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::credentials;
-use crate::live::Upstream;
 use crate::proxy::headers;
 use crate::proxy::request_id::RequestId;
+use crate::tenant::snapshot::Upstream;
 use crate::upstream::Outgoing;
 
 /// How often the schedule is looked at: the finest interval that probes can have.
@@ -25,10 +25,10 @@ pub async fn run(app: Arc<App>) {
     let mut due: HashMap<String, Instant> = HashMap::new();
     loop {
         tokio::time::sleep(TICK).await;
-        let live = app.live.load_full();
-        let Some(live) = live else { continue };
-        due.retain(|name, _| live.config.provider(name).is_some());
-        for upstream in live.upstreams() {
+        let snapshot = app.snapshot.load_full();
+        let Some(snapshot) = snapshot else { continue };
+        due.retain(|name, _| snapshot.config.provider(name).is_some());
+        for upstream in snapshot.upstreams() {
             let Some(check) = upstream.provider.health_check else {
                 continue;
             };

@@ -107,14 +107,14 @@ async fn answer(
     parts: http::request::Parts,
     body: Incoming,
 ) -> Response<Body> {
-    let Some(live) = app.live.load_full() else {
+    let Some(snapshot) = app.snapshot.load_full() else {
         return refuse::answer(
             context,
             &Refusal::new(Code::SysNotReady, "no valid configuration has been loaded yet"),
         );
     };
     if let route::Route::Models { .. } = route {
-        return models::answer(context, &live, &route);
+        return models::answer(context, &snapshot, &route);
     }
     if app.drain.in_flight() > app.settings.max_in_flight {
         let text = format!("{} requests are in flight already", app.settings.max_in_flight);
@@ -122,7 +122,7 @@ async fn answer(
     }
     if let route::Route::PassThrough { provider, rest, .. } = &route {
         // Boxed: it is large and rare, and every open connection would hold room for it.
-        return Box::pin(passthrough::answer(app, live, context, provider, rest, parts, body)).await;
+        return Box::pin(passthrough::answer(app, snapshot, context, provider, rest, parts, body)).await;
     }
     let mut context = context;
     let admitted = tokio::select! {
@@ -134,5 +134,5 @@ async fn answer(
         Ok(call) => call,
         Err(refusal) => return refuse::answer(context, &refusal),
     };
-    serve::serve(&app, &live, context, call).await
+    serve::serve(&app, &snapshot, context, call).await
 }

@@ -19,7 +19,7 @@ use bowsprit_crds::names::{CONFIG_KEY, FORMAT_KEY, FORMAT_VERSION, SEQUENCE_KEY}
 
 use crate::app::App;
 use crate::credentials::{ApiKey, Wanted};
-use crate::live::Live;
+use crate::tenant::snapshot::Snapshot;
 use files::Stamp;
 
 pub use status::{ConfigMetrics, ConfigReport, ConfigState};
@@ -171,9 +171,15 @@ impl Loader {
     }
 
     fn key_stamps(&self, app: &App) -> Vec<Stamp> {
-        let live = app.live.load();
-        let Some(live) = live.as_ref() else { return Vec::new() };
-        let credentials = live.config.providers.iter().flat_map(|provider| &provider.credentials);
+        let snapshot = app.snapshot.load();
+        let Some(snapshot) = snapshot.as_ref() else {
+            return Vec::new();
+        };
+        let credentials = snapshot
+            .config
+            .providers
+            .iter()
+            .flat_map(|provider| &provider.credentials);
         credentials
             .filter_map(|credential| Some(Stamp::of(&self.key_path(&credential.source)?)))
             .collect()
@@ -181,11 +187,13 @@ impl Loader {
 
     /// Of the CA bundles: one that came late, or was rotated, must not wait for the next change of the configuration.
     fn trust_stamps(app: &App) -> Vec<Stamp> {
-        let live = app.live.load();
-        let Some(live) = live.as_ref() else { return Vec::new() };
-        let bundles = live.config.providers.iter().filter_map(|it| it.ca_bundle.as_ref());
+        let snapshot = app.snapshot.load();
+        let Some(snapshot) = snapshot.as_ref() else {
+            return Vec::new();
+        };
+        let bundles = snapshot.config.providers.iter().filter_map(|it| it.ca_bundle.as_ref());
         bundles
-            .filter_map(|bundle| Some(Stamp::of(&app.ground.bundle_path(bundle)?)))
+            .filter_map(|bundle| Some(Stamp::of(&app.shared.bundle_path(bundle)?)))
             .collect()
     }
 
@@ -198,9 +206,9 @@ impl Loader {
     }
 
     fn load_keys(&self, app: &App) {
-        let live = app.live.load();
-        let Some(live) = live.as_ref() else { return };
-        for upstream in live.upstreams() {
+        let snapshot = app.snapshot.load();
+        let Some(snapshot) = snapshot.as_ref() else { return };
+        for upstream in snapshot.upstreams() {
             let provider = &upstream.provider;
             let problems = upstream
                 .state
@@ -260,20 +268,22 @@ fn parse(text: &str, scope: &Scope, place: &str) -> Result<Config, String> {
 
 /// The same configuration with connections that trust what the CA bundles hold now.
 fn renew_trust(app: &App) {
-    let Some(live) = app.live.load_full() else { return };
+    let Some(snapshot) = app.snapshot.load_full() else {
+        return;
+    };
     tracing::info!("a CA bundle changed");
-    let live = Live::build(live.config.clone(), &app.ground, &app.metrics, app.clock.now());
-    app.live.store(Some(Arc::new(live)));
+    let snapshot = Snapshot::build(snapshot.config.clone(), &app.shared, &app.metrics, app.clock.now());
+    app.snapshot.store(Some(Arc::new(snapshot)));
 }
 
 /// Brings a configuration into service, unless it is older than what is.
 fn accept(app: &App, config: Config) {
-    if let Some(live) = app.live.load().as_ref()
-        && config.sequence < live.config.sequence
+    if let Some(snapshot) = app.snapshot.load().as_ref()
+        && config.sequence < snapshot.config.sequence
     {
         let text = format!(
             "sequence {} is older than {}, which is in service",
-            config.sequence, live.config.sequence
+            config.sequence, snapshot.config.sequence
         );
         app.config.ignored(app, text);
         return;
@@ -281,7 +291,7 @@ fn accept(app: &App, config: Config) {
     for notice in &config.notices {
         tracing::warn!(notice = %notice, "configuration");
     }
-    let live = Live::build(config, &app.ground, &app.metrics, app.clock.now());
-    app.config.accepted(app, &live);
-    app.live.store(Some(Arc::new(live)));
+    let snapshot = Snapshot::build(config, &app.shared, &app.metrics, app.clock.now());
+    app.config.accepted(app, &snapshot);
+    app.snapshot.store(Some(Arc::new(snapshot)));
 }

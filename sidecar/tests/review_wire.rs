@@ -347,7 +347,7 @@ async fn a_caller_that_invents_models_makes_no_series_and_takes_no_breaker_from_
     bed.sidecar.app.metrics.providers.observe(
         bed.sidecar
             .app
-            .live
+            .snapshot
             .load()
             .as_ref()
             .unwrap()

@@ -19,7 +19,7 @@ use super::genai::Detail;
 use super::*;
 use crate::proxy::hedge::HedgeOutcome as Hedged;
 use crate::proxy::traffic::Handles;
-use crate::state::States;
+use crate::tenant::provider::States;
 
 const KINDS: [&str; 4] = ["Anthropic", "Gemini", "OpenAI", "OpenAICompatible"];
 
@@ -44,7 +44,7 @@ fn config(providers: usize, models: usize) -> Config {
 pub(super) fn driven(config: &Config) -> Metrics {
     let metrics = Metrics::new();
     metrics.fit(config);
-    metrics.pressure.cannot_accept(crate::pressure::Door::App);
+    metrics.pressure.cannot_accept(crate::pressure::Listener::App);
     metrics.pressure.connection_ended("malformed");
     let states = States::default();
     let now = Moment::ZERO;

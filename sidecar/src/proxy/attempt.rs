@@ -33,7 +33,7 @@ use super::stopwatch::Stopwatch;
 use crate::credentials;
 use crate::failpoint;
 use crate::limits::{ANSWER_HELD, ANSWER_TRANSLATED, ERROR_BODY};
-use crate::live::Upstream;
+use crate::tenant::snapshot::Upstream;
 use crate::time::{unix_millis, unix_now, until};
 use crate::upstream::{Answer, AnswerBody, Fault, Outgoing};
 

@@ -18,7 +18,7 @@ use super::request_id::{RequestId, TraceId};
 use super::stopwatch::Stopwatch;
 use crate::app::App;
 use crate::drain::Token;
-use crate::live::Upstream;
+use crate::tenant::snapshot::Upstream;
 
 /// One request, from its head to its end.
 pub struct RequestContext {

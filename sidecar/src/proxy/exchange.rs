@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use super::traffic::Handles;
 use crate::app::App;
 use crate::credentials::Selected;
-use crate::live::Upstream;
 use crate::memory::Memory;
-use crate::state::Lease;
+use crate::tenant::provider::Permit;
+use crate::tenant::snapshot::Upstream;
 
 /// What an exchange begins with.
 pub struct Begin<'a> {
@@ -32,7 +32,7 @@ pub struct Begin<'a> {
     /// The model asked for.
     pub model: &'a Arc<str>,
     /// Its place.
-    pub lease: Lease,
+    pub permit: Permit,
     /// The credential it goes with, if the provider wants one.
     pub key: Option<Selected>,
     /// Whether a model is asked for words.
@@ -55,7 +55,7 @@ pub struct Exchange {
     app: Arc<App>,
     upstream: Arc<Upstream>,
     model: Arc<str>,
-    lease: Option<Lease>,
+    permit: Option<Permit>,
     key: Option<Selected>,
     number: u32,
     kind: AttemptKind,
@@ -74,7 +74,7 @@ impl Exchange {
             app: Arc::clone(app),
             upstream: Arc::clone(begin.upstream),
             model: Arc::clone(begin.model),
-            lease: Some(begin.lease),
+            permit: Some(begin.permit),
             key: begin.key,
             number: begin.number,
             kind: begin.kind,
@@ -141,15 +141,15 @@ impl Exchange {
         let decision = classify(&ended);
         let spent = Spent::of(&ended, self.told, self.is_generation.then_some(self.estimate));
         let end = End { decision, spent };
-        let Some(lease) = self.lease.take() else {
+        let Some(permit) = self.permit.take() else {
             return end;
         };
         let state = &self.upstream.state;
         let is_cancelled = matches!(ended, Ended::CallerGone);
         let charged = if is_cancelled {
-            lease.abandon(spent.total().unwrap_or(0), now)
+            permit.abandon(spent.total().unwrap_or(0), now)
         } else {
-            lease.settle(&decision, spent.total(), now)
+            permit.settle(&decision, spent.total(), now)
         };
         if let Some(key) = &self.key {
             match decision.key {
@@ -190,7 +190,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.lease.is_some() {
+        if self.permit.is_some() {
             let now = self.app.clock.now();
             self.close(now, Ended::CallerGone, None);
         }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::context::RequestContext;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::credentials;
-use crate::live::Upstream;
+use crate::tenant::snapshot::Upstream;
 
 const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-bowsprit-provider-request-id");
 /// Tracing headers, which cross even where the dialect changes.

@@ -14,7 +14,7 @@ use super::refuse::{self, Refusal};
 use super::request_id::X_REQUEST_ID;
 use super::route::{Route, clip};
 use crate::body::Body;
-use crate::live::Live;
+use crate::tenant::snapshot::Snapshot;
 
 /// The lists, made once per configuration.
 pub struct Listings {
@@ -76,11 +76,11 @@ fn entry(dialect: Dialect, model: &str, owner: &str) -> Value {
 }
 
 /// Answers from the lists.
-pub fn answer(context: Box<RequestContext>, live: &Live, route: &Route) -> Response<Body> {
+pub fn answer(context: Box<RequestContext>, snapshot: &Snapshot, route: &Route) -> Response<Body> {
     let dialect = context.dialect();
     let body = match route {
         Route::Models { one: Some(wanted), .. } => {
-            let entries = &live.listings.entries;
+            let entries = &snapshot.listings.entries;
             let exact = entries.iter().find(|(model, _)| model == wanted);
             let found = exact.or_else(|| entries.iter().find(|(model, _)| same(model, wanted)));
             if let Some((model, owner)) = found {
@@ -91,9 +91,9 @@ pub fn answer(context: Box<RequestContext>, live: &Live, route: &Route) -> Respo
             }
         }
         _ => match dialect {
-            Dialect::OpenAiChat | Dialect::OpenAiResponses => live.listings.openai.clone(),
-            Dialect::AnthropicMessages => live.listings.anthropic.clone(),
-            Dialect::Gemini => live.listings.gemini.clone(),
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => snapshot.listings.openai.clone(),
+            Dialect::AnthropicMessages => snapshot.listings.anthropic.clone(),
+            Dialect::Gemini => snapshot.listings.gemini.clone(),
         },
     };
     let bytes = body.len() as u64;

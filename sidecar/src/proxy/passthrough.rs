@@ -41,8 +41,8 @@ use crate::app::App;
 use crate::body::Body;
 use crate::credentials::{self, Selected};
 use crate::limits::ERROR_BODY;
-use crate::live::{Live, Upstream};
-use crate::state::{Lease, PASS_THROUGH};
+use crate::tenant::provider::{PASS_THROUGH, Permit};
+use crate::tenant::snapshot::{Snapshot, Upstream};
 use crate::time::unix_millis;
 use crate::upstream::{Answer, AnswerBody, Fault, Outgoing, Sending, Stalled, UploadError};
 
@@ -53,8 +53,9 @@ const X_GOOG_UPLOAD_URL: HeaderName = HeaderName::from_static("x-goog-upload-url
 
 /// The dialect that errors are told in: the provider's.
 pub(super) fn dialect(app: &App, provider: &str) -> Option<Dialect> {
-    let live = app.live.load();
-    live.as_ref()?
+    let snapshot = app.snapshot.load();
+    snapshot
+        .as_ref()?
         .config
         .provider(provider)
         .map(|provider| provider.dialect)
@@ -75,15 +76,19 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
 /// Answers one request.
 pub(super) async fn answer(
     app: Arc<App>,
-    live: Arc<Live>,
+    snapshot: Arc<Snapshot>,
     mut context: Box<RequestContext>,
     name: &str,
     rest: &str,
     parts: Parts,
     body: Incoming,
 ) -> Response<Body> {
-    let Some(upstream) = live.upstreams().iter().find(|upstream| upstream.provider.name == name) else {
-        return refuse::answer(context, &unknown(&live, name));
+    let Some(upstream) = snapshot
+        .upstreams()
+        .iter()
+        .find(|upstream| upstream.provider.name == name)
+    else {
+        return refuse::answer(context, &unknown(&snapshot, name));
     };
     if !upstream.provider.pass_through {
         let text = format!("the ProviderConfig {name} does not allow this (spec.passThrough is false)");
@@ -106,8 +111,8 @@ pub(super) async fn answer(
     }
 }
 
-fn unknown(live: &Live, name: &str) -> Refusal {
-    let known: Vec<&str> = live
+fn unknown(snapshot: &Snapshot, name: &str) -> Refusal {
+    let known: Vec<&str> = snapshot
         .upstreams()
         .iter()
         .map(|upstream| upstream.provider.name.as_str())
@@ -167,14 +172,14 @@ impl Passing<'_> {
         }
         context.upstream = Some(Arc::clone(self.upstream));
         context.model = Some(PASS_THROUGH.into());
-        let (lease, key) = self.place(context).await?;
+        let (permit, key) = self.place(context).await?;
         // Without the key: what these endpoints think of it decides nothing.
         let begin = Begin {
             number: 1,
             kind: AttemptKind::First,
             upstream: self.upstream,
             model: &PASS_THROUGH.into(),
-            lease,
+            permit,
             key: None,
             is_generation: false,
             input_tokens: 0,
@@ -205,7 +210,7 @@ impl Passing<'_> {
     }
 
     /// A place and a key at the provider, waited for if the configuration says so: a flow of one candidate.
-    async fn place(&self, context: &mut RequestContext) -> Result<(Lease, Option<Selected>), Refusal> {
+    async fn place(&self, context: &mut RequestContext) -> Result<(Permit, Option<Selected>), Refusal> {
         let provider = &self.upstream.provider;
         let model: Arc<str> = PASS_THROUGH.into();
         let candidates = [Candidate::new(self.upstream, &model)];

@@ -15,7 +15,7 @@ use http::Uri;
 
 use super::admit::{Call, Operation};
 use super::route::clip;
-use crate::live::Upstream;
+use crate::tenant::snapshot::Upstream;
 
 /// A request as one candidate gets it.
 pub(super) struct Prepared {

@@ -19,7 +19,7 @@ use super::route::clip;
 use super::serve::Candidate;
 use crate::body::Body;
 use crate::failpoint;
-use crate::live::Live;
+use crate::tenant::snapshot::Snapshot;
 
 /// What serving a request came to.
 #[allow(
@@ -52,7 +52,7 @@ pub(super) struct Asked<'a> {
     /// The request.
     pub call: &'a Call,
     /// The configuration it was planned with.
-    pub live: &'a Live,
+    pub snapshot: &'a Snapshot,
     /// Its plan.
     pub plan: &'a Plan,
     /// The plan's candidates.
@@ -147,7 +147,7 @@ fn nobody(context: &RequestContext, asked: &Asked<'_>) -> Refusal {
     let serving = |skipped: &&Skipped| !matches!(skipped.why, Why::NoModel | Why::NotHere);
     let skipped: Vec<&Skipped> = asked.plan.skipped.iter().filter(serving).collect();
     if asked.plan.candidates.is_empty() && skipped.is_empty() {
-        return no_model(asked.live, model);
+        return no_model(asked.snapshot, model);
     }
     let skips = context.flow.skips();
     let name = |skip: &Skip| asked.candidates.get(skip.candidate).map_or("", Candidate::name);
@@ -169,7 +169,7 @@ fn nobody(context: &RequestContext, asked: &Asked<'_>) -> Refusal {
         let names: Vec<&str> = names.collect();
         let text = format!("no usable key for {}; see /health on the admin port", names.join(", "));
         return Refusal::new(
-            closed(asked.live, &names, context.now()).unwrap_or(Code::AuthKeyMissing),
+            closed(asked.snapshot, &names, context.now()).unwrap_or(Code::AuthKeyMissing),
             text,
         );
     }
@@ -191,8 +191,8 @@ fn nobody(context: &RequestContext, asked: &Asked<'_>) -> Refusal {
 }
 
 /// Why none of these providers has a key, where all their keys rest for one reason that no retry mends.
-fn closed(live: &Live, providers: &[&str], now: Moment) -> Option<Code> {
-    let upstreams = live.upstreams().iter();
+fn closed(snapshot: &Snapshot, providers: &[&str], now: Moment) -> Option<Code> {
+    let upstreams = snapshot.upstreams().iter();
     let mut reasons = upstreams
         .filter(|upstream| providers.contains(&upstream.provider.name.as_str()))
         .map(|upstream| upstream.state.closed(now));
@@ -200,8 +200,8 @@ fn closed(live: &Live, providers: &[&str], now: Moment) -> Option<Code> {
     reasons.all(|reason| reason == Some(first)).then_some(first)
 }
 
-fn no_model(live: &Live, asked: &str) -> Refusal {
-    let served: Vec<&str> = live.served.iter().take(50).map(String::as_str).collect();
+fn no_model(snapshot: &Snapshot, asked: &str) -> Refusal {
+    let served: Vec<&str> = snapshot.served.iter().take(50).map(String::as_str).collect();
     let text = if served.is_empty() {
         format!("no provider serves {asked:?}: no model is configured for this pod")
     } else {
@@ -214,7 +214,7 @@ fn no_model(live: &Live, asked: &str) -> Refusal {
 
 /// A limit of `rateLimits` is reached.
 pub(super) fn local_limit(provider: &str, limited: Limited) -> Refusal {
-    let which = crate::state::limit_name(limited.which);
+    let which = crate::tenant::provider::limit_name(limited.which);
     let text = format!("the limit rateLimits.{which} of {provider} is reached");
     Refusal::new(Code::RateLocalLimit, text).retry_after(Some(limited.retry_in.unwrap_or(Duration::from_secs(1))))
 }

@@ -32,8 +32,8 @@ use super::respond::{self, Answer, Asked};
 use super::route::clip;
 use crate::app::App;
 use crate::body::Body;
-use crate::live::Live;
 use crate::telemetry::micros;
+use crate::tenant::snapshot::Snapshot;
 
 mod places;
 
@@ -42,13 +42,13 @@ pub(super) use places::{Candidate, Places, Prepare};
 /// Answers an admitted request.
 pub(super) async fn serve(
     app: &Arc<App>,
-    live: &Arc<Live>,
+    snapshot: &Arc<Snapshot>,
     mut context: Box<RequestContext>,
     call: Box<Call>,
 ) -> Response<Body> {
-    let plan = make_plan(live, &call, context.now());
+    let plan = make_plan(snapshot, &call, context.now());
     let upstreams = |planned: &plan::Candidate| {
-        let upstream = live.upstream(&planned.provider)?;
+        let upstream = snapshot.upstream(&planned.provider)?;
         Some(Candidate::new(upstream, &planned.model))
     };
     let candidates: Vec<Candidate> = plan.candidates.iter().filter_map(upstreams).collect();
@@ -83,7 +83,7 @@ pub(super) async fn serve(
     };
     let asked = Asked {
         call: &call,
-        live,
+        snapshot,
         plan: &plan,
         candidates: &candidates,
     };
@@ -91,9 +91,9 @@ pub(super) async fn serve(
 }
 
 /// The candidates of a request, as the providers stand now.
-fn make_plan(live: &Live, call: &Call, now: Moment) -> Plan {
-    let view = places::Standing { live, call, now };
-    plan::plan(&live.config, call.dialect, &call.model, &view, &mut fastrand::f64)
+fn make_plan(snapshot: &Snapshot, call: &Call, now: Moment) -> Plan {
+    let view = places::ProviderView { snapshot, call, now };
+    plan::plan(&snapshot.config, call.dialect, &call.model, &view, &mut fastrand::f64)
 }
 
 /// An attempt that is out.
@@ -198,7 +198,7 @@ impl<'a> Serving<'a> {
     {
         let asked = self.candidates.get(candidate)?;
         let prepared = asked.prepared()?;
-        let (lease, key) = self.places.take(candidate)?;
+        let (permit, key) = self.places.take(candidate)?;
         let name = asked.upstream.state.name();
         let mut counted = None;
         match kind {
@@ -225,7 +225,7 @@ impl<'a> Serving<'a> {
             kind,
             upstream: &asked.upstream,
             model: &asked.model,
-            lease,
+            permit,
             key,
             is_generation: self.call.operation == Operation::Generate,
             input_tokens: self.call.input_tokens,

@@ -19,7 +19,7 @@ use crate::metrics::{
     ANSWER_SECONDS, Counters, FIRST_TOKEN_SECONDS, Labels, OTHER, OVERHEAD_SECONDS, ProviderLabel, Registry, Seconds,
     Series,
 };
-use crate::state::PASS_THROUGH;
+use crate::tenant::provider::PASS_THROUGH;
 
 /// The `code` of an attempt that went well.
 const OK: &str = "ok";

@@ -10,8 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::live::Live;
 use crate::metrics::{Registry, set};
+use crate::tenant::snapshot::Snapshot;
 use crate::time::unix_now;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -125,8 +125,8 @@ impl ConfigState {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn accepted(&self, app: &App, live: &Live) {
-        let config = &live.config;
+    pub(super) fn accepted(&self, app: &App, snapshot: &Snapshot) {
+        let config = &snapshot.config;
         let metrics = &app.metrics.config;
         metrics.loaded.inc();
         metrics.sequence.set(i64::try_from(config.sequence).unwrap_or(i64::MAX));

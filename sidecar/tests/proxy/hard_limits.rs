@@ -346,10 +346,10 @@ async fn a_provider_that_is_the_sidecar_itself_is_never_asked() {
         bed.health().await["config"]["lastError"].is_null()
             && bed
                 .app()
-                .live
+                .snapshot
                 .load()
                 .as_ref()
-                .is_some_and(|live| live.config.provider("claude").unwrap().base_url.port() == own.port())
+                .is_some_and(|snapshot| snapshot.config.provider("claude").unwrap().base_url.port() == own.port())
     })
     .await;
     let reply = bed.chat().await;

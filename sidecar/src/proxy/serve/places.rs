@@ -17,8 +17,8 @@ use super::super::attempt::Failure;
 use super::super::prepare::{Prepared, prepare};
 use crate::app::App;
 use crate::credentials::Selected;
-use crate::live::{Live, Upstream};
-use crate::state::{self, Lease, NoKey, ProviderState, Turn};
+use crate::tenant::provider::{self, NoKey, Permit, ProviderState, Waiter};
+use crate::tenant::snapshot::{Snapshot, Upstream};
 
 /// A candidate of the plan, with the request as it understands it.
 pub(in crate::proxy) struct Candidate {
@@ -55,21 +55,21 @@ impl Candidate {
 }
 
 /// The providers as they stand for the plan of this request.
-pub(super) struct Standing<'a> {
-    pub live: &'a Live,
+pub(super) struct ProviderView<'a> {
+    pub snapshot: &'a Snapshot,
     pub call: &'a Call,
     pub now: Moment,
 }
 
-impl Standing<'_> {
+impl ProviderView<'_> {
     fn of(&self, provider: &Provider) -> Option<&ProviderState> {
-        let mut upstreams = self.live.upstreams().iter();
+        let mut upstreams = self.snapshot.upstreams().iter();
         let upstream = upstreams.find(|upstream| std::ptr::eq(Arc::as_ptr(&upstream.provider), provider));
         upstream.map(|upstream| &*upstream.state)
     }
 }
 
-impl plan::View for Standing<'_> {
+impl plan::View for ProviderView<'_> {
     fn availability(&self, provider: &Provider, model: &str) -> Availability {
         let gone = Availability::Unavailable {
             why: Why::NotHere,
@@ -98,9 +98,9 @@ pub(in crate::proxy) struct Places<'a> {
     candidates: &'a [Candidate],
     prepare: Prepare<'a>,
     /// The permit and credential of the next attempt.
-    held: Option<(usize, Lease, Option<Selected>)>,
+    held: Option<(usize, Permit, Option<Selected>)>,
     /// The place in the line of a candidate.
-    turn: Option<(usize, Turn)>,
+    turn: Option<(usize, Waiter)>,
     /// Credentials that were used, by candidate, with the provider's verdict on each.
     used: Vec<(usize, String, KeyVerdict)>,
 }
@@ -143,9 +143,9 @@ impl<'a> Places<'a> {
     }
 
     /// The place and credential that were taken for this candidate's attempt.
-    pub(in crate::proxy) fn take(&mut self, candidate: usize) -> Option<(Lease, Option<Selected>)> {
-        let (of, lease, key) = self.held.take()?;
-        (of == candidate).then_some((lease, key))
+    pub(in crate::proxy) fn take(&mut self, candidate: usize) -> Option<(Permit, Option<Selected>)> {
+        let (of, permit, key) = self.held.take()?;
+        (of == candidate).then_some((permit, key))
     }
 
     /// Waits in the candidate's line until there may be room, `most` at most.
@@ -203,7 +203,7 @@ impl<'a> Places<'a> {
             return false;
         };
         let settings = &asked.upstream.provider.retry.budget;
-        let mut budget = self.app.ground.states.budget();
+        let mut budget = self.app.shared.states.budget();
         if only_look {
             budget.remaining(settings, now) > 0
         } else {
@@ -245,9 +245,9 @@ impl Pool for Places<'_> {
             None => state.admit(&asked.model, tokens, now),
             Some(turn) => turn.admit(&asked.model, tokens, now),
         };
-        let lease = place.map_err(|refused| match refused {
-            state::Refused::CircuitOpen(retry_in) => Refused::CircuitOpen { retry_in },
-            state::Refused::Limited(limited) => {
+        let permit = place.map_err(|refused| match refused {
+            provider::Refused::CircuitOpen(retry_in) => Refused::CircuitOpen { retry_in },
+            provider::Refused::Limited(limited) => {
                 if turn.is_none() {
                     state.count_limited(limited.which);
                 }
@@ -262,7 +262,7 @@ impl Pool for Places<'_> {
         {
             self.used.push((candidate, key.name.clone(), KeyVerdict::Fine));
         }
-        self.held = Some((candidate, lease, key));
+        self.held = Some((candidate, permit, key));
         Ok(())
     }
 
@@ -297,7 +297,7 @@ impl Pool for Places<'_> {
         if matches!(self.prepare, Prepare::AsItCame) {
             return;
         }
-        let mut budget = self.app.ground.states.budget();
+        let mut budget = self.app.shared.states.budget();
         if repeat {
             budget.spend(now);
         } else {
@@ -307,7 +307,7 @@ impl Pool for Places<'_> {
 
     fn count_hedgeable(&mut self) {
         if let (Some(route), Some(settings)) = (self.route(), self.hedge()) {
-            self.app.ground.states.may_hedge(&route.name, settings);
+            self.app.shared.states.may_hedge(&route.name, settings);
         }
     }
 
@@ -324,6 +324,6 @@ impl Pool for Places<'_> {
 
     fn withdraw_hedge(&mut self) -> bool {
         let route = self.route();
-        route.is_some_and(|route| self.app.ground.states.hedge(&route.name))
+        route.is_some_and(|route| self.app.shared.states.hedge(&route.name))
     }
 }

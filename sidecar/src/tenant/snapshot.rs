@@ -16,11 +16,11 @@ use http::{HeaderValue, Uri};
 use crate::metrics::Metrics;
 use crate::proxy::models;
 use crate::proxy::traffic::Handles;
-use crate::state::{ProviderState, States};
+use crate::tenant::provider::{ProviderState, States};
 use crate::upstream::{Endpoint, Guard, Origin, Origins, Proxy, Resolve, System, tls};
 
 /// A configuration in service.
-pub struct Live {
+pub struct Snapshot {
     /// The documents it was made from.
     pub config: Config,
     upstreams: Vec<Arc<Upstream>>,
@@ -30,23 +30,23 @@ pub struct Live {
     pub listings: models::Listings,
 }
 
-impl Live {
+impl Snapshot {
     /// Puts a configuration into service.
-    pub fn build(config: Config, ground: &Ground, metrics: &Metrics, now: Moment) -> Self {
+    pub fn build(config: Config, shared: &Shared, metrics: &Metrics, now: Moment) -> Self {
         metrics.fit(&config);
         let upstreams = config
             .providers
             .iter()
-            .map(|provider| Arc::new(Upstream::new(provider, ground, metrics, now)))
+            .map(|provider| Arc::new(Upstream::new(provider, shared, metrics, now)))
             .collect();
-        ground.states.retain(|name| config.provider(name).is_some());
+        shared.states.retain(|name| config.provider(name).is_some());
         let hedges = |name: &str| {
             config
                 .routes
                 .iter()
                 .any(|route| route.name == name && route.hedge.is_some())
         };
-        ground.states.retain_hedges(hedges);
+        shared.states.retain_hedges(hedges);
         let served = plan::served(&config);
         let listings = models::Listings::new(&config);
         Self {
@@ -71,7 +71,7 @@ impl Live {
 }
 
 /// What configurations come and go on: states, connections, trust.
-pub struct Ground {
+pub struct Shared {
     /// States by provider.
     pub states: States,
     /// Connections by origin.
@@ -84,8 +84,8 @@ pub struct Ground {
     clients: Mutex<HashMap<Vec<u8>, Arc<rustls::ClientConfig>>>,
 }
 
-impl Ground {
-    /// Empty ground.
+impl Shared {
+    /// No states and no connections yet.
     pub fn new(ca_dir: Option<PathBuf>, metrics: &Metrics) -> Self {
         Self {
             states: States::default(),
@@ -152,7 +152,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    fn new(provider: &Arc<Provider>, ground: &Ground, metrics: &Metrics, now: Moment) -> Self {
+    fn new(provider: &Arc<Provider>, shared: &Shared, metrics: &Metrics, now: Moment) -> Self {
         let url = &provider.base_url;
         let through_plain_proxy = provider.http_proxy.is_some() && !url.is_https();
         let prefix = if through_plain_proxy {
@@ -166,8 +166,8 @@ impl Upstream {
             .flatten()
             .and_then(|path| format!("{prefix}{}", provider.in_version(&path)).parse().ok());
         Self {
-            state: ground.states.adopt(provider, &metrics.providers, now),
-            origin: origin(provider, ground),
+            state: shared.states.adopt(provider, &metrics.providers, now),
+            origin: origin(provider, shared),
             // A URL's authority and a Kubernetes name are valid in a header: all are visible ASCII.
             name: HeaderValue::from_str(&provider.name).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             host: HeaderValue::from_str(url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
@@ -210,10 +210,10 @@ impl Upstream {
     }
 }
 
-fn origin(provider: &Provider, ground: &Ground) -> Result<Arc<Origin>, String> {
+fn origin(provider: &Provider, shared: &Shared) -> Result<Arc<Origin>, String> {
     let url = &provider.base_url;
     let (tls, trust) = if url.is_https() {
-        let (client, pem) = ground.tls(provider.ca_bundle.as_ref())?;
+        let (client, pem) = shared.tls(provider.ca_bundle.as_ref())?;
         (Some(client), pem)
     } else {
         (None, Vec::new())
@@ -231,7 +231,7 @@ fn origin(provider: &Provider, ground: &Ground) -> Result<Arc<Origin>, String> {
         provider.addresses,
         String::from_utf8_lossy(&trust)
     );
-    ground.origins.get(&key, || {
+    shared.origins.get(&key, || {
         Ok(Endpoint {
             host: url.host().to_owned(),
             port: url.port(),
@@ -239,8 +239,8 @@ fn origin(provider: &Provider, ground: &Ground) -> Result<Arc<Origin>, String> {
             proxy,
             guard: Guard {
                 policy: provider.addresses.clone(),
-                own_ports: Arc::clone(&ground.own_ports),
-                resolver: Arc::clone(&ground.resolver),
+                own_ports: Arc::clone(&shared.own_ports),
+                resolver: Arc::clone(&shared.resolver),
             },
         })
     })

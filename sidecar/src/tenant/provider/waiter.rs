@@ -7,10 +7,10 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::line::Ticket;
 use tokio::sync::Notify;
 
-use super::{Lease, ProviderState, Refused};
+use super::{Permit, ProviderState, Refused};
 
 /// A place in a provider's line. Left on drop, which calls the next.
-pub struct Turn {
+pub struct Waiter {
     state: Arc<ProviderState>,
     ticket: Ticket,
     called: Arc<Notify>,
@@ -18,10 +18,10 @@ pub struct Turn {
 
 impl ProviderState {
     /// Joins the line of those who wait for room here.
-    pub fn queue(self: &Arc<Self>) -> Turn {
+    pub fn queue(self: &Arc<Self>) -> Waiter {
         let called = Arc::new(Notify::new());
         let ticket = self.lock().line.join(Arc::clone(&called));
-        Turn {
+        Waiter {
             state: Arc::clone(self),
             ticket,
             called,
@@ -29,13 +29,13 @@ impl ProviderState {
     }
 }
 
-impl Turn {
+impl Waiter {
     pub(super) fn ticket(&self) -> Ticket {
         self.ticket
     }
 
     /// Takes a place, if this is the first in line and there is room.
-    pub fn admit(&self, model: &str, tokens: u64, now: Moment) -> Result<Lease, Refused> {
+    pub fn admit(&self, model: &str, tokens: u64, now: Moment) -> Result<Permit, Refused> {
         self.state.take_place(model, tokens, Some(self), now)
     }
 
@@ -46,7 +46,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Waiter {
     fn drop(&mut self) {
         if let Some(next) = self.state.lock().line.leave(self.ticket) {
             next.notify_one();
@@ -58,7 +58,7 @@ impl Drop for Turn {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::state::States;
+    use crate::tenant::provider::States;
     use bowsprit_core::config::{Scope, load};
 
     /// A provider with these limits.
@@ -72,11 +72,11 @@ mod tests {
     }
 
     /// Waits in line until there is a place, and takes it.
-    async fn take(state: Arc<ProviderState>, now: Moment) -> Lease {
+    async fn take(state: Arc<ProviderState>, now: Moment) -> Permit {
         let turn = state.queue();
         loop {
             match turn.admit("m", 1, now) {
-                Ok(lease) => return lease,
+                Ok(permit) => return permit,
                 Err(_) => turn.wait(Duration::from_hours(1)).await,
             }
         }

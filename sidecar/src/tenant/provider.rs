@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bowsprit_core::breaker;
-use bowsprit_core::breaker::{Breaker, Permit, Rejected, StateName, Transition, Verdict};
+use bowsprit_core::breaker::{Breaker, Rejected, StateName, Transition, Verdict};
 use bowsprit_core::budget::{Budget, Trust};
 use bowsprit_core::classify::Decision;
 use bowsprit_core::clock::Moment;
@@ -28,11 +28,11 @@ use crate::credentials::{CredentialPool, Selected, Wanted};
 use crate::metrics::OTHER;
 
 mod report;
-mod turn;
+mod waiter;
 
 pub(crate) use report::limit_name;
 pub use report::{ModelReport, ProviderMetrics, ProviderReport};
-pub use turn::Turn;
+pub use waiter::Waiter;
 
 /// What stands for the model where a request passes to a provider unread: its breaker and its label.
 pub const PASS_THROUGH: &str = "passthrough";
@@ -291,7 +291,7 @@ impl ProviderState {
 
     /// Takes a place for one attempt: limits first, then the breaker, so that a probe's permit is not held by a waiter.
     /// Nobody is let in before those who wait.
-    pub fn admit(self: &Arc<Self>, model: &str, tokens: u64, now: Moment) -> Result<Lease, Refused> {
+    pub fn admit(self: &Arc<Self>, model: &str, tokens: u64, now: Moment) -> Result<Permit, Refused> {
         self.take_place(model, tokens, None, now)
     }
 
@@ -299,9 +299,9 @@ impl ProviderState {
         self: &Arc<Self>,
         model: &str,
         tokens: u64,
-        turn: Option<&Turn>,
+        turn: Option<&Waiter>,
         now: Moment,
-    ) -> Result<Lease, Refused> {
+    ) -> Result<Permit, Refused> {
         let mut machines = self.lock();
         if let Some(seen) = machines.seen(model)
             && !seen.breaker.would_admit(now)
@@ -325,7 +325,7 @@ impl ProviderState {
                 if let Some(transition) = half_opened {
                     self.tell(&name, &transition);
                 }
-                Ok(Lease {
+                Ok(Permit {
                     state: Arc::clone(self),
                     model: name,
                     held: Some((permit, reservation)),
@@ -535,14 +535,14 @@ pub enum Refused {
 }
 
 /// An attempt's place at a provider: a breaker permit and a reservation. Given back on drop as if never used.
-pub struct Lease {
+pub struct Permit {
     state: Arc<ProviderState>,
     /// The breaker's name.
     model: Arc<str>,
-    held: Option<(Permit, Reservation)>,
+    held: Option<(breaker::Permit, Reservation)>,
 }
 
-impl Lease {
+impl Permit {
     /// The attempt ended so. `used_tokens`: what it cost, where known. Returns the tokens that its limit was charged.
     pub fn settle(mut self, decision: &Decision, used_tokens: Option<u64>, now: Moment) -> u64 {
         let Some((permit, reservation)) = self.held.take() else {
@@ -582,7 +582,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Permit {
     fn drop(&mut self) {
         let Some((permit, reservation)) = self.held.take() else {
             return;
