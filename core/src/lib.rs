@@ -9,6 +9,7 @@ pub mod address;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod call;
 pub mod classify;
 pub mod clock;
 pub mod config;

@@ -20,11 +20,13 @@ use crate::listen::Ambiguous;
 
 mod admit;
 mod attempt;
+mod candidate;
 mod collect;
 pub mod context;
 mod exchange;
 pub(crate) mod headers;
 pub mod hedge;
+mod inbound;
 pub mod models;
 mod passthrough;
 mod prepare;
@@ -130,9 +132,9 @@ async fn answer(
         admitted = admit::admit(&app, &mut context, &route, parts, body) => admitted,
         () = app.drain.was_cut() => Err(Refusal::draining()),
     };
-    let call = match admitted {
-        Ok(call) => call,
+    let inbound = match admitted {
+        Ok(inbound) => inbound,
         Err(refusal) => return refuse::answer(context, &refusal),
     };
-    serve::serve(&app, &snapshot, context, call).await
+    serve::serve(&app, &snapshot, context, inbound).await
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bowsprit_core::dialect::embeddings::Form;
-use bowsprit_core::dialect::{Dialect, peek};
+use bowsprit_core::call::{Call, Operation};
+use bowsprit_core::dialect::peek;
 use bowsprit_core::fault::Code;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -12,6 +12,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
 use super::context::RequestContext;
+use super::inbound::Inbound;
 use super::refuse::Refusal;
 use super::route::Route;
 use crate::app::App;
@@ -22,43 +23,6 @@ use crate::memory::{Memory, Room};
 /// Output tokens reserved at the limiter for a request that names no maximum. Settled by what was really used.
 const ASSUMED_OUTPUT: u64 = 1_000;
 
-/// An admitted request.
-pub(super) struct Call {
-    /// The caller's dialect.
-    pub dialect: Dialect,
-    /// The model asked for; empty where an operation has none.
-    pub model: String,
-    /// Whether a stream is wanted.
-    pub stream: bool,
-    /// Whether the caller asked for the usage chunk.
-    pub include_usage: bool,
-    /// A Gemini stream as a JSON array, for callers without `alt=sse`.
-    pub array: bool,
-    /// What to do with it.
-    pub operation: Operation,
-    /// The body as it came.
-    pub body: Bytes,
-    /// The headers as they came.
-    pub headers: HeaderMap,
-    /// The query without a key, if anything is left.
-    pub query: Option<String>,
-    /// Tokens to reserve at a limiter.
-    pub tokens: u64,
-    /// Of these, input.
-    pub input_tokens: u64,
-}
-
-/// The ways of serving.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
-    /// A conversation, to any provider.
-    Generate,
-    /// Embeddings, to a provider that serves the asked model.
-    Embed(Form),
-    /// A count of tokens, to any provider whose API counts.
-    Count,
-}
-
 /// Reads the body and the facts.
 pub(super) async fn admit(
     app: &Arc<App>,
@@ -66,7 +30,7 @@ pub(super) async fn admit(
     route: &Route,
     parts: Parts,
     body: Incoming,
-) -> Result<Box<Call>, Refusal> {
+) -> Result<Box<Inbound>, Refusal> {
     let body = tokio::time::timeout(BODY_DEADLINE, read(body, app.settings.max_body, &app.memory))
         .await
         .unwrap_or_else(|_| {
@@ -81,13 +45,15 @@ pub(super) async fn admit(
         app.metrics.traffic.sdk_retried();
         context.retried_before(retries);
     }
-    let mut call = facts(route, &body)?;
-    call.query = query(parts.uri.query());
-    call.headers = parts.headers;
-    call.body = body;
+    let call = facts(route, &body)?;
     context.asked.clone_from(&call.model);
     context.stream = call.stream;
-    Ok(call)
+    Ok(Box::new(Inbound {
+        call,
+        query: query(parts.uri.query()),
+        headers: parts.headers,
+        body,
+    }))
 }
 
 async fn read(mut body: Incoming, limit: usize, memory: &Arc<Memory>) -> Result<Bytes, Refusal> {
@@ -156,20 +122,10 @@ async fn make_room(room: &mut Room, bytes: usize, memory: &Memory) -> Result<(),
     Err(Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1))
 }
 
-fn facts(route: &Route, body: &Bytes) -> Result<Box<Call>, Refusal> {
-    let mut call = Box::new(Call {
-        dialect: route.dialect(),
-        model: String::new(),
-        stream: false,
-        include_usage: false,
-        array: false,
-        operation: Operation::Generate,
-        body: Bytes::new(),
-        headers: HeaderMap::new(),
-        query: None,
-        tokens: (body.len() / 4) as u64,
-        input_tokens: (body.len() / 4) as u64,
-    });
+fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
+    let mut call = Call::new(route.dialect(), Operation::Generate);
+    call.tokens = (body.len() / 4) as u64;
+    call.input_tokens = call.tokens;
     match route {
         Route::Generate { dialect, in_url, .. } => {
             let envelope = peek(*dialect, body)?;

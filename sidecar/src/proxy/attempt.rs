@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowsprit_core::call::Operation;
 use bowsprit_core::classify::{Decision, Ended, classify};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{
@@ -21,10 +22,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Version, response};
 use tokio::time::Instant;
 
-use super::admit::{Call, Operation};
 use super::collect::{Collected, Deadlines, StartFault, collect, until_first_token};
-use super::exchange::{End, Exchange};
+use super::exchange::{End, Exchange, tokens_of};
 use super::headers;
+use super::inbound::Inbound;
 use super::prepare::Prepared;
 use super::refuse::X_SHOULD_RETRY;
 use super::relay::Started;
@@ -112,7 +113,7 @@ pub(super) struct Finished {
 /// One attempt's facts.
 pub(super) struct Attempt<'a> {
     /// The request.
-    pub call: &'a Call,
+    pub inbound: &'a Inbound,
     /// Its id.
     pub id: &'a RequestId,
     /// Whether a stream is held until its first content; else it is the answer as soon as its head is here.
@@ -150,8 +151,8 @@ impl Attempt<'_> {
         if encoded && !self.prepared.same {
             return Err(self.malformed(COMPRESSED));
         }
-        if self.call.operation == Operation::Generate && self.call.stream {
-            let is_stream = headers::is_event_stream(&head.headers) || self.call.array;
+        if self.inbound.call.is_stream() {
+            let is_stream = headers::is_event_stream(&head.headers) || self.inbound.call.array;
             if is_stream && !encoded {
                 return self.open(head, body, deadlines, begun, stopwatch).await;
             }
@@ -163,7 +164,7 @@ impl Attempt<'_> {
             }
             // Some servers answer so with an error, or with all of it at once: it is taken for what it is.
         }
-        if self.call.operation != Operation::Generate && headers::is_event_stream(&head.headers) {
+        if self.inbound.call.operation != Operation::Generate && headers::is_event_stream(&head.headers) {
             return Ok(self.pass(head, body, deadlines, VecDeque::new()));
         }
         self.plain(head, body, deadlines, encoded, stopwatch).await
@@ -207,7 +208,7 @@ impl Attempt<'_> {
     }
 
     fn is_stream(&self) -> bool {
-        self.call.stream && self.call.operation == Operation::Generate
+        self.inbound.call.is_stream()
     }
 
     /// The limit that a missing head has passed.
@@ -241,8 +242,9 @@ impl Attempt<'_> {
         let mut request = Request::new(Outgoing::from(body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.prepared.uri.clone();
-        failpoint::hit(&self.call.headers, failpoint::ATTEMPT);
-        *request.headers_mut() = headers::to_provider(&self.call.headers, self.prepared.same, self.upstream, self.id);
+        failpoint::hit(&self.inbound.headers, failpoint::ATTEMPT);
+        *request.headers_mut() =
+            headers::to_provider(&self.inbound.headers, self.prepared.same, self.upstream, self.id);
         credentials::sign(&mut request, self.exchange.key(), &self.upstream.provider.platform.auth);
         request
     }
@@ -299,11 +301,12 @@ impl Attempt<'_> {
         } else {
             dialect::usage(provider, &whole)
         };
-        let problem = match self.call.operation {
+        let problem = match self.inbound.call.operation {
             _ if encoded => None,
             Operation::Generate => dialect::answer_problem(provider, &whole),
             Operation::Embed(form) => embeddings::answer_problem(form, &whole),
             Operation::Count => count::answer_problem(provider, &whole),
+            Operation::PassThrough => None,
         };
         if let Some(kind) = problem {
             return Err(self.in_body(kind, &whole));
@@ -313,7 +316,7 @@ impl Attempt<'_> {
 
     /// Whole answers, one to each part of the request, said in the caller's dialect.
     fn translated(self, head: response::Parts, answers: &[Bytes], now: Moment) -> Result<Success, Box<Failure>> {
-        match self.prepared.say(self.call, answers, &self.answer_context()) {
+        match self.prepared.say(self.inbound, answers, &self.answer_context()) {
             Ok((body, usage)) => Ok(self.whole(now, json(head), body, usage)),
             Err(kind) => Err(self.in_body(kind, answers.first().map(Bytes::as_ref).unwrap_or_default())),
         }
@@ -392,7 +395,7 @@ impl Attempt<'_> {
     ) -> Result<Success, Box<Failure>> {
         let mut watch = Stream::new(
             self.prepared.wire,
-            self.call.dialect,
+            self.inbound.call.dialect,
             self.answer_context(),
             self.prepared.hide_usage,
         );
@@ -448,13 +451,13 @@ impl Attempt<'_> {
             return AnswerContext::default();
         }
         AnswerContext {
-            model: self.call.model.clone(),
+            model: self.inbound.call.model.clone(),
             id: self.id.as_str().to_owned(),
             created: unix_now().as_secs(),
-            include_usage: self.call.include_usage,
+            include_usage: self.inbound.call.include_usage,
             show_thoughts: self.prepared.show_thoughts,
             tools: self.prepared.tools.clone(),
-            echo: Echo::of(self.call.dialect, &self.call.body),
+            echo: Echo::of(self.inbound.call.dialect, &self.inbound.body),
         }
     }
 
@@ -604,11 +607,6 @@ fn no_room() -> Box<Failure> {
         retry_after: Some(Duration::from_secs(1)),
         original: None,
     })
-}
-
-/// A quarter of the bytes: what stands for tokens where nobody counted them.
-pub(super) fn tokens_of(bytes: usize) -> u64 {
-    (bytes / 4) as u64
 }
 
 /// A translated answer's head: whatever the provider said about the body's form is no longer true.

@@ -10,9 +10,9 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::context::RequestContext;
-use super::refuse::{self, Refusal};
+use super::refuse::{self, Refusal, clip};
 use super::request_id::X_REQUEST_ID;
-use super::route::{Route, clip};
+use super::route::Route;
 use crate::body::Body;
 use crate::tenant::snapshot::Snapshot;
 

@@ -22,21 +22,21 @@ use bowsprit_core::headroom;
 use bowsprit_core::plan;
 use bowsprit_core::record::AttemptKind;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, response};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
+use super::candidate::Candidate;
 use super::collect::{Collected, Deadlines, collect};
 use super::context::RequestContext;
 use super::exchange::{Begin, Exchange};
 use super::headers;
-use super::refuse::{self, Refusal, X_SHOULD_RETRY, retry_after, should_retry};
+use super::refuse::{self, Refusal, X_SHOULD_RETRY, clip, retry_after, should_retry};
 use super::relay::{Relay, Started};
-use super::respond::{internal, local_limit};
-use super::route::clip;
-use super::serve::{Candidate, Places, Prepare};
+use super::route::{is_websocket, realtime};
+use super::serve::{Places, Prepare};
 use crate::app::App;
 use crate::body::Body;
 use crate::credentials::{self, Selected};
@@ -59,18 +59,6 @@ pub(super) fn dialect(app: &App, provider: &str) -> Option<Dialect> {
         .config
         .provider(provider)
         .map(|provider| provider.dialect)
-}
-
-/// Whether a caller wants to leave HTTP.
-pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
-    let asks = |name, wanted: &str| {
-        headers.get_all(name).iter().any(|value| {
-            value
-                .to_str()
-                .is_ok_and(|text| text.to_ascii_lowercase().contains(wanted))
-        })
-    };
-    headers.contains_key(UPGRADE) && asks(UPGRADE, "websocket") && asks(CONNECTION, "upgrade")
 }
 
 /// Answers one request.
@@ -237,11 +225,13 @@ impl Passing<'_> {
                     context.waited();
                 }
                 Step::Attempt { candidate, .. } => {
-                    let asked = candidates.get(candidate).ok_or_else(internal)?;
+                    let asked = candidates.get(candidate).ok_or_else(Refusal::internal)?;
                     context.sent(&asked.upstream, &asked.model);
-                    return places.take(candidate).ok_or_else(internal);
+                    return places.take(candidate).ok_or_else(Refusal::internal);
                 }
-                Step::Respond(End::Limited { limited, .. }) => return Err(local_limit(&provider.name, limited)),
+                Step::Respond(End::Limited { limited, .. }) => {
+                    return Err(Refusal::local_limit(&provider.name, limited));
+                }
                 Step::Respond(_) | Step::Await { .. } => return Err(self.no_place(context)),
             }
         }
@@ -250,10 +240,10 @@ impl Passing<'_> {
     fn no_place(&self, context: &RequestContext) -> Refusal {
         let name = &self.upstream.provider.name;
         let Some(skip) = context.flow.skips().last() else {
-            return internal();
+            return Refusal::internal();
         };
         match skip.reason {
-            SkipReason::Limited(limited) => local_limit(name, limited),
+            SkipReason::Limited(limited) => Refusal::local_limit(name, limited),
             SkipReason::NoCredential => {
                 let text = format!("no usable key for {name}; see /health on the admin port");
                 Refusal::new(Code::AuthKeyMissing, text)
@@ -486,25 +476,6 @@ fn too_large(limit: u64) -> Refusal {
         Code::ValTooLarge,
         format!("the body is larger than the limit of {limit} bytes (--max-upload)"),
     )
-}
-
-/// Realtime APIs leave HTTP, and with it everything that a sidecar is for.
-pub(super) fn realtime() -> Refusal {
-    Refusal::new(
-        Code::SysNotSupported,
-        "WebSocket and realtime connections are not supported: use the HTTP API, streamed if need be, or call the \
-         provider directly for this one",
-    )
-}
-
-/// The Responses API speaks WebSocket too, and its clients fall back to a POST: at once on this status (RFC 9110,
-/// section 15.5.22), only after several attempts on others.
-pub(super) fn no_socket() -> Refusal {
-    Refusal::new(
-        Code::SysNotSupported,
-        "WebSocket connections are not supported: POST to this path, streamed if need be",
-    )
-    .upgrade("HTTP/1.1")
 }
 
 /// What an error means here. A path or file that is not there is no missing model.

@@ -1,5 +1,6 @@
 //! Saying a request as one candidate understands it: where it goes, and its body there.
 
+use bowsprit_core::call::Operation;
 use bowsprit_core::config::Route;
 use bowsprit_core::dialect::embeddings::{self, Exchange, Form};
 use bowsprit_core::dialect::{
@@ -13,8 +14,8 @@ use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
 use http::Uri;
 
-use super::admit::{Call, Operation};
-use super::route::clip;
+use super::inbound::Inbound;
+use super::refuse::clip;
 use crate::tenant::snapshot::Upstream;
 
 /// A request as one candidate gets it.
@@ -46,15 +47,14 @@ impl Prepared {
     /// told none.
     pub(super) fn say(
         &self,
-        call: &Call,
+        inbound: &Inbound,
         answers: &[Bytes],
         ctx: &AnswerContext,
     ) -> Result<(Bytes, Option<Usage>), ErrorKind> {
         let answer = answers.first().map(Bytes::as_ref).unwrap_or_default();
-        match call.operation {
-            Operation::Generate => {
-                translate_response(self.wire, call.dialect, answer, ctx).map(|(body, usage)| (body, Some(usage)))
-            }
+        match inbound.call.operation {
+            Operation::Generate => translate_response(self.wire, inbound.call.dialect, answer, ctx)
+                .map(|(body, usage)| (body, Some(usage))),
             Operation::Embed(form) => {
                 let from = form.at(self.wire).unwrap_or(form);
                 let sent = [&self.body].into_iter().chain(&self.more);
@@ -62,30 +62,34 @@ impl Prepared {
                     .zip(answers)
                     .map(|(sent, answer)| Exchange { sent, answer })
                     .collect();
-                embeddings::translate_response(from, form, &parts, &call.body, &call.model)
+                embeddings::translate_response(from, form, &parts, &inbound.body, &inbound.call.model)
             }
-            Operation::Count => count::translate_response(self.wire, call.dialect, answer).map(|body| (body, None)),
+            Operation::Count => {
+                count::translate_response(self.wire, inbound.call.dialect, answer).map(|body| (body, None))
+            }
+            Operation::PassThrough => Err(ErrorKind::Malformed),
         }
     }
 }
 
 /// Says the request as this candidate understands it. `route`: the one that matched.
 pub(super) fn prepare(
-    call: &Call,
+    inbound: &Inbound,
     upstream: &Upstream,
     model: &str,
     route: Option<&Route>,
 ) -> Result<Prepared, RequestError> {
     let on_unsupported = route.and_then(|route| route.on_unsupported);
-    match call.operation {
-        Operation::Generate => generate(call, upstream, model, on_unsupported),
+    match inbound.call.operation {
+        Operation::Generate => generate(inbound, upstream, model, on_unsupported),
         Operation::Embed(form) => {
-            if !answers_as_asked(route, &upstream.provider, &call.model, model) {
-                return Err(stand_in(upstream, &call.model, model));
+            if !answers_as_asked(route, &upstream.provider, &inbound.call.model, model) {
+                return Err(stand_in(upstream, &inbound.call.model, model));
             }
-            embed(call, upstream, model, form, on_unsupported)
+            embed(inbound, upstream, model, form, on_unsupported)
         }
-        Operation::Count => count(call, upstream, model, on_unsupported),
+        Operation::Count => count(inbound, upstream, model, on_unsupported),
+        Operation::PassThrough => Err(no_uri(model)),
     }
 }
 
@@ -114,7 +118,7 @@ fn stand_in(upstream: &Upstream, asked: &str, model: &str) -> RequestError {
 }
 
 fn embed(
-    call: &Call,
+    inbound: &Inbound,
     upstream: &Upstream,
     model: &str,
     form: Form,
@@ -126,9 +130,9 @@ fn embed(
         return Err(unsupported("model", problem));
     };
     if wire == form {
-        return passed_on(call, upstream, Endpoint::Embed(wire), model, provider.dialect);
+        return passed_on(inbound, upstream, Endpoint::Embed(wire), model, provider.dialect);
     }
-    let divided = embeddings::translate_request(form, wire, &call.body, model, on_unsupported)?;
+    let divided = embeddings::translate_request(form, wire, &inbound.body, model, on_unsupported)?;
     Ok(Prepared {
         uri: upstream
             .endpoint_uri(Endpoint::Embed(wire), provider.dialect, model, None)
@@ -146,7 +150,7 @@ fn embed(
 }
 
 fn count(
-    call: &Call,
+    inbound: &Inbound,
     upstream: &Upstream,
     model: &str,
     on_unsupported: Option<OnUnsupported>,
@@ -156,8 +160,8 @@ fn count(
         let problem = format!("cannot be counted by {}: its API has no token count", provider.name);
         return Err(unsupported("model", problem));
     };
-    if wire == call.dialect {
-        return passed_on(call, upstream, Endpoint::Count, model, wire);
+    if wire == inbound.call.dialect {
+        return passed_on(inbound, upstream, Endpoint::Count, model, wire);
     }
     let target = Target {
         model,
@@ -166,7 +170,7 @@ fn count(
         stream: false,
         on_unsupported,
     };
-    let translated = count::translate_request(call.dialect, wire, &call.body, &target)?;
+    let translated = count::translate_request(inbound.call.dialect, wire, &inbound.body, &target)?;
     Ok(Prepared {
         uri: upstream
             .endpoint_uri(Endpoint::Count, wire, model, None)
@@ -185,17 +189,17 @@ fn count(
 
 /// The same operation at a provider of the caller's own dialect.
 fn passed_on(
-    call: &Call,
+    inbound: &Inbound,
     upstream: &Upstream,
     endpoint: Endpoint,
     model: &str,
     wire: Dialect,
 ) -> Result<Prepared, RequestError> {
-    let uri = upstream.endpoint_uri(endpoint, wire, model, call.query.as_deref());
-    let body = if call.model == model {
-        call.body.clone()
+    let uri = upstream.endpoint_uri(endpoint, wire, model, inbound.query.as_deref());
+    let body = if inbound.call.model == model {
+        inbound.body.clone()
     } else {
-        rename_model(wire, &call.body, model)
+        rename_model(wire, &inbound.body, model)
     };
     let native = without_foreign_thoughts(wire, model, &body);
     Ok(Prepared {
@@ -213,27 +217,27 @@ fn passed_on(
 }
 
 fn generate(
-    call: &Call,
+    inbound: &Inbound,
     upstream: &Upstream,
     model: &str,
     on_unsupported: Option<OnUnsupported>,
 ) -> Result<Prepared, RequestError> {
     let provider = &upstream.provider;
-    let wire = provider.wire(call.dialect);
-    let same = wire == call.dialect;
-    if call.array && !same {
+    let wire = provider.wire(inbound.call.dialect);
+    let same = wire == inbound.call.dialect;
+    if inbound.call.array && !same {
         return Err(unsupported(
             "alt",
             "must be sse: this request is answered by a provider of another API".into(),
         ));
     }
-    let framing = match (call.stream, call.array) {
+    let framing = match (inbound.call.stream, inbound.call.array) {
         (false, _) => Framing::Whole,
         (true, false) => Framing::Events,
         (true, true) => Framing::Array,
     };
     // Where the model stands in the path, so does all that a query of generation could say.
-    let query = call.query.as_deref();
+    let query = inbound.query.as_deref();
     let query = query.filter(|_| same && provider.platform.model == ModelPlace::Body);
     let uri = upstream
         .endpoint_uri(Endpoint::Generate(framing), wire, model, query)
@@ -243,11 +247,11 @@ fn generate(
             model,
             default_max_tokens: provider.max_output_tokens(model),
             safety: &provider.safety,
-            stream: call.stream,
+            stream: inbound.call.stream,
             on_unsupported,
         };
-        let translated = translate_request(call.dialect, wire, &call.body, &target)?;
-        let asks = wire == Dialect::OpenAiChat && call.stream && provider.asks_stream_usage;
+        let translated = translate_request(inbound.call.dialect, wire, &inbound.body, &target)?;
+        let asks = wire == Dialect::OpenAiChat && inbound.call.stream && provider.asks_stream_usage;
         return Ok(Prepared {
             uri,
             body: if asks {
@@ -265,10 +269,10 @@ fn generate(
             tools: translated.tools,
         });
     }
-    let body = if provider.platform.model == ModelPlace::Path || call.model == model {
-        call.body.clone()
+    let body = if provider.platform.model == ModelPlace::Path || inbound.call.model == model {
+        inbound.body.clone()
     } else {
-        with_model(&call.body, model)
+        with_model(&inbound.body, model)
     };
     let native = if wire == Dialect::OpenAiResponses {
         native_responses(&body)?
@@ -276,8 +280,8 @@ fn generate(
         without_foreign_thoughts(wire, model, &body)
     };
     let (body, dropped) = (native.body, native.dropped);
-    let asks = wire == Dialect::OpenAiChat && call.stream && provider.asks_stream_usage;
-    let hide_usage = asks && !call.include_usage;
+    let asks = wire == Dialect::OpenAiChat && inbound.call.stream && provider.asks_stream_usage;
+    let hide_usage = asks && !inbound.call.include_usage;
     let body = if hide_usage { with_usage_option(&body) } else { body };
     Ok(Prepared {
         uri,

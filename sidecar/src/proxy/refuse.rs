@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bowsprit_core::dialect::{Dialect, ErrorView, RequestError, error_body};
 use bowsprit_core::fault::Code;
+use bowsprit_core::limiter::Limited;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
@@ -56,6 +57,18 @@ impl Refusal {
             upgrade: None,
             close: false,
         }
+    }
+
+    /// A bug of ours.
+    pub fn internal() -> Self {
+        Self::new(Code::SysInternal, "the sidecar lost track of this request")
+    }
+
+    /// A limit of the provider's `rateLimits` is reached.
+    pub fn local_limit(provider: &str, limited: Limited) -> Self {
+        let which = crate::tenant::provider::limit_name(limited.which);
+        let text = format!("the limit rateLimits.{which} of {provider} is reached");
+        Self::new(Code::RateLocalLimit, text).retry_after(Some(limited.retry_in.unwrap_or(Duration::from_secs(1))))
     }
 
     /// The sidecar stops.
@@ -119,6 +132,13 @@ impl From<RequestError> for Refusal {
         refusal.param = Some(error.path).filter(|path| !path.is_empty());
         refusal
     }
+}
+
+/// At most 200 characters of what a caller wrote.
+pub(super) fn clip(text: &str) -> &str {
+    text.char_indices()
+        .nth(200)
+        .map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
 }
 
 /// Answers with a refusal and settles the request.

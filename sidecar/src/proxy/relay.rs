@@ -17,10 +17,9 @@ use http::StatusCode;
 use hyper::body::SizeHint;
 use tokio::time::{Instant, Sleep};
 
-use super::attempt::tokens_of;
 use super::collect::Deadlines;
 use super::context::RequestContext;
-use super::exchange::{End, Exchange};
+use super::exchange::{End, Exchange, tokens_of};
 use crate::body::Broken;
 use crate::time::grace;
 use crate::upstream::AnswerBody;

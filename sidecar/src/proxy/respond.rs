@@ -2,21 +2,19 @@
 
 use std::time::Duration;
 
+use bowsprit_core::call::Call;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::{Skip, SkipReason};
-use bowsprit_core::limiter::Limited;
 use bowsprit_core::plan::{Plan, Skipped, Why};
-use http::Response;
+use http::{HeaderMap, Response};
 
-use super::admit::Call;
 use super::attempt::{Failure, Success};
+use super::candidate::Candidate;
 use super::context::RequestContext;
 use super::headers;
-use super::refuse::{self, Refusal, X_SHOULD_RETRY, retry_after, should_retry};
+use super::refuse::{self, Refusal, X_SHOULD_RETRY, clip, retry_after, should_retry};
 use super::relay::Relay;
-use super::route::clip;
-use super::serve::Candidate;
 use crate::body::Body;
 use crate::failpoint;
 use crate::tenant::snapshot::Snapshot;
@@ -51,6 +49,8 @@ pub(super) enum Answer {
 pub(super) struct Asked<'a> {
     /// The request.
     pub call: &'a Call,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
     /// The configuration it was planned with.
     pub snapshot: &'a Snapshot,
     /// Its plan.
@@ -74,7 +74,7 @@ pub(super) fn respond(context: Box<RequestContext>, answer: Answer, asked: &Aske
 
 fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_>, candidate: usize) -> Response<Body> {
     let Some(candidate) = asked.candidates.get(candidate) else {
-        return refuse::answer(context, &internal());
+        return refuse::answer(context, &Refusal::internal());
     };
     let prepared = candidate.prepared();
     let dropped = prepared.map_or(&[][..], |prepared| &prepared.dropped);
@@ -97,7 +97,7 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
             headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);
             context.head_sent(head.status);
             let body = Body::Relay(Relay::new(*started, context, exchange));
-            Response::from_parts(head, failpoint::stream(&asked.call.headers, body))
+            Response::from_parts(head, failpoint::stream(asked.headers, body))
         }
     }
 }
@@ -105,7 +105,7 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
 /// The provider's own error where it speaks the caller's dialect, else ours.
 fn failed(context: Box<RequestContext>, failure: Failure, asked: &Asked<'_>, candidate: usize) -> Response<Body> {
     let Some(candidate) = asked.candidates.get(candidate) else {
-        return refuse::answer(context, &internal());
+        return refuse::answer(context, &Refusal::internal());
     };
     let upstream = &candidate.upstream;
     let Failure {
@@ -157,7 +157,7 @@ fn nobody(context: &RequestContext, asked: &Asked<'_>) -> Refusal {
     });
     if let Some(limited) = limits.min_by_key(|limited| limited.retry_in) {
         let names: Vec<&str> = skips.iter().map(name).collect();
-        return local_limit(&names.join(", "), limited);
+        return Refusal::local_limit(&names.join(", "), limited);
     }
     if skips.iter().all(|skip| skip.reason == SkipReason::NoCredential)
         && skipped.iter().all(|skipped| skipped.why == Why::NoKey)
@@ -210,16 +210,4 @@ fn no_model(snapshot: &Snapshot, asked: &str) -> Refusal {
     let mut refusal = Refusal::new(Code::ResModelNotFound, text);
     refusal.param = Some("model".into());
     refusal
-}
-
-/// A limit of `rateLimits` is reached.
-pub(super) fn local_limit(provider: &str, limited: Limited) -> Refusal {
-    let which = crate::tenant::provider::limit_name(limited.which);
-    let text = format!("the limit rateLimits.{which} of {provider} is reached");
-    Refusal::new(Code::RateLocalLimit, text).retry_after(Some(limited.retry_in.unwrap_or(Duration::from_secs(1))))
-}
-
-/// A bug of ours.
-pub(super) fn internal() -> Refusal {
-    Refusal::new(Code::SysInternal, "the sidecar lost track of this request")
 }

@@ -6,11 +6,11 @@ use bowsprit_core::dialect::Dialect;
 use bowsprit_core::dialect::embeddings::Form;
 use bowsprit_core::fault::Code;
 use bowsprit_crds::base_url::is_version;
+use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
-use super::passthrough;
-use super::refuse::Refusal;
+use super::refuse::{Refusal, clip};
 
 /// An operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,8 +121,8 @@ impl RouteError {
                     clip(parts.uri.path())
                 ),
             ),
-            Self::Realtime => passthrough::realtime(),
-            Self::Socket => passthrough::no_socket(),
+            Self::Realtime => realtime(),
+            Self::Socket => no_socket(),
             Self::Stored => Refusal::new(
                 Code::ResPathNotFound,
                 format!(
@@ -140,11 +140,35 @@ impl RouteError {
     }
 }
 
-/// At most 200 characters of what a caller wrote.
-pub(super) fn clip(text: &str) -> &str {
-    text.char_indices()
-        .nth(200)
-        .map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
+/// Whether a caller wants to leave HTTP.
+pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
+    let asks = |name, wanted: &str| {
+        headers.get_all(name).iter().any(|value| {
+            value
+                .to_str()
+                .is_ok_and(|text| text.to_ascii_lowercase().contains(wanted))
+        })
+    };
+    headers.contains_key(UPGRADE) && asks(UPGRADE, "websocket") && asks(CONNECTION, "upgrade")
+}
+
+/// Realtime APIs leave HTTP, and with it everything that a sidecar is for.
+pub(super) fn realtime() -> Refusal {
+    Refusal::new(
+        Code::SysNotSupported,
+        "WebSocket and realtime connections are not supported: use the HTTP API, streamed if need be, or call the \
+         provider directly for this one",
+    )
+}
+
+/// The Responses API speaks WebSocket too, and its clients fall back to a POST: at once on this status (RFC 9110,
+/// section 15.5.22), only after several attempts on others.
+fn no_socket() -> Refusal {
+    Refusal::new(
+        Code::SysNotSupported,
+        "WebSocket connections are not supported: POST to this path, streamed if need be",
+    )
+    .upgrade("HTTP/1.1")
 }
 
 /// Finds the operation. The dialect is told even for an error, from path and headers, so that the caller's SDK
@@ -161,12 +185,10 @@ pub(super) fn find(parts: &Parts) -> (Dialect, Result<Route, RouteError>) {
         .or_else(|| models(path, &parts.headers));
     match found {
         Some((route, method)) if parts.method == method => (route.dialect(), Ok(route)),
-        Some((route, _))
-            if route.dialect() == Dialect::OpenAiResponses && passthrough::is_websocket(&parts.headers) =>
-        {
+        Some((route, _)) if route.dialect() == Dialect::OpenAiResponses && is_websocket(&parts.headers) => {
             (route.dialect(), Err(RouteError::Socket))
         }
-        _ if passthrough::is_websocket(&parts.headers) || path == "/v1/realtime" => {
+        _ if is_websocket(&parts.headers) || path == "/v1/realtime" => {
             (guess(path, &parts.headers), Err(RouteError::Realtime))
         }
         Some((route, method)) => (

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bowsprit_core::call::{Call, Operation};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::retry::{self, Next, Why};
@@ -21,15 +22,15 @@ use futures::future::OptionFuture;
 use http::Response;
 use tokio::time::Instant;
 
-use super::admit::{Call, Operation};
 use super::attempt::{Attempt, Failure, Finished, Success};
+use super::candidate::Candidate;
 use super::context::RequestContext;
 use super::exchange::{Begin, Exchange};
 use super::hedge::{Hedge, HedgeOutcome};
-use super::refuse::Refusal;
+use super::inbound::Inbound;
+use super::refuse::{Refusal, clip};
 use super::request_id::{RequestId, TraceId};
 use super::respond::{self, Answer, Asked};
-use super::route::clip;
 use crate::app::App;
 use crate::body::Body;
 use crate::telemetry::micros;
@@ -37,16 +38,16 @@ use crate::tenant::snapshot::Snapshot;
 
 mod places;
 
-pub(super) use places::{Candidate, Places, Prepare};
+pub(super) use places::{Places, Prepare};
 
 /// Answers an admitted request.
 pub(super) async fn serve(
     app: &Arc<App>,
     snapshot: &Arc<Snapshot>,
     mut context: Box<RequestContext>,
-    call: Box<Call>,
+    inbound: Box<Inbound>,
 ) -> Response<Body> {
-    let plan = make_plan(snapshot, &call, context.now());
+    let plan = make_plan(snapshot, &inbound.call, context.now());
     let upstreams = |planned: &plan::Candidate| {
         let upstream = snapshot.upstream(&planned.provider)?;
         Some(Candidate::new(upstream, &planned.model))
@@ -55,19 +56,19 @@ pub(super) async fn serve(
     let hedge = plan.route.as_ref().and_then(|route| route.hedge);
     let terms = Terms {
         sdk_retries: context.caller_retries(),
-        hedge: hedge.filter(|_| call.operation == Operation::Generate),
+        hedge: hedge.filter(|_| inbound.call.operation == Operation::Generate),
     };
     context.flow.planned(&plan.candidates, terms);
     let mut serving = Serving {
         app,
-        call: &call,
+        inbound: &inbound,
         plan: &plan,
         candidates: &candidates,
         places: Places::new(
             app,
             &candidates,
             Prepare::Translate {
-                call: &call,
+                inbound: &inbound,
                 route: plan.route.as_deref(),
             },
         ),
@@ -82,7 +83,8 @@ pub(super) async fn serve(
         () = app.drain.was_cut() => Answer::Refused(Refusal::draining()),
     };
     let asked = Asked {
-        call: &call,
+        call: &inbound.call,
+        headers: &inbound.headers,
         snapshot,
         plan: &plan,
         candidates: &candidates,
@@ -106,7 +108,7 @@ struct Running<'a> {
 
 struct Serving<'a> {
     app: &'a Arc<App>,
-    call: &'a Call,
+    inbound: &'a Inbound,
     plan: &'a Plan,
     candidates: &'a [Candidate],
     places: Places<'a>,
@@ -138,7 +140,7 @@ impl<'a> Serving<'a> {
                     number,
                 } => {
                     let Some(attempt) = self.attempt(context, &id, candidate, (kind, number)) else {
-                        return Answer::Refused(respond::internal());
+                        return Answer::Refused(Refusal::internal());
                     };
                     let ran = attempt.run(context.stopwatch());
                     if kind == AttemptKind::Hedge {
@@ -227,11 +229,11 @@ impl<'a> Serving<'a> {
             model: &asked.model,
             permit,
             key,
-            is_generation: self.call.operation == Operation::Generate,
-            input_tokens: self.call.input_tokens,
+            is_generation: self.inbound.call.operation == Operation::Generate,
+            input_tokens: self.inbound.call.input_tokens,
         };
         Some(Attempt {
-            call: self.call,
+            inbound: self.inbound,
             id,
             hold: self.holds(),
             prepared,
@@ -336,11 +338,11 @@ impl<'a> Serving<'a> {
         };
         let (state, took) = (&asked.upstream.state, now - out.at);
         let is_late = || {
-            let delay = state.hedge_delay(&asked.model, self.call.stream, &settings, now);
+            let delay = state.hedge_delay(&asked.model, self.inbound.call.stream, &settings, now);
             delay.is_some_and(|delay| took >= delay)
         };
         if is_answer || (out.counted.is_none() && is_late()) {
-            state.took(&asked.model, self.call.stream, took, now);
+            state.took(&asked.model, self.inbound.call.stream, took, now);
         }
     }
 
@@ -401,23 +403,23 @@ impl<'a> Serving<'a> {
                 let at = self.failures.iter().position(|(of, _)| *of == candidate);
                 match at.map(|at| self.failures.swap_remove(at)) {
                     Some((_, failure)) => Answer::Failed { candidate, failure },
-                    None => Answer::Refused(respond::internal()),
+                    None => Answer::Refused(Refusal::internal()),
                 }
             }
             End::Limited { candidate, limited } => {
                 let name = self.candidates.get(candidate).map_or("", Candidate::name);
-                Answer::Refused(respond::local_limit(name, limited))
+                Answer::Refused(Refusal::local_limit(name, limited))
             }
             End::Invalid { candidate } => {
                 let error = self.candidates.get(candidate).and_then(Candidate::error);
-                Answer::Refused(error.map_or_else(respond::internal, Refusal::from))
+                Answer::Refused(error.map_or_else(Refusal::internal, Refusal::from))
             }
             End::Unsupported => {
                 let error = self.candidates.iter().find_map(Candidate::error);
-                Answer::Refused(error.map_or_else(respond::internal, Refusal::from))
+                Answer::Refused(error.map_or_else(Refusal::internal, Refusal::from))
             }
             End::Nobody => Answer::Nobody,
-            End::Answered { .. } => Answer::Refused(respond::internal()),
+            End::Answered { .. } => Answer::Refused(Refusal::internal()),
         }
     }
 }

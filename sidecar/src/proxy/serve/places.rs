@@ -1,58 +1,24 @@
 //! What a request's flow asks of the providers as they stand: fitness, places, credentials, trust, budget.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bowsprit_core::call::Call;
 use bowsprit_core::classify::KeyVerdict;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{Provider, Route};
-use bowsprit_core::dialect::RequestError;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::{Fit, Pool, Refused};
 use bowsprit_core::hedge;
 use bowsprit_core::plan::{self, Availability, Why};
 
-use super::super::admit::Call;
 use super::super::attempt::Failure;
-use super::super::prepare::{Prepared, prepare};
+use super::super::candidate::Candidate;
+use super::super::inbound::Inbound;
 use crate::app::App;
 use crate::credentials::Selected;
 use crate::tenant::provider::{self, NoKey, Permit, ProviderState, Waiter};
 use crate::tenant::snapshot::{Snapshot, Upstream};
-
-/// A candidate of the plan, with the request as it understands it.
-pub(in crate::proxy) struct Candidate {
-    pub upstream: Arc<Upstream>,
-    pub model: Arc<str>,
-    /// Made when it is its turn.
-    prepared: OnceLock<Result<Prepared, RequestError>>,
-}
-
-impl Candidate {
-    /// A candidate at an upstream.
-    pub(in crate::proxy) fn new(upstream: &Arc<Upstream>, model: &Arc<str>) -> Self {
-        Self {
-            upstream: Arc::clone(upstream),
-            model: Arc::clone(model),
-            prepared: OnceLock::new(),
-        }
-    }
-
-    /// The provider's name.
-    pub(in crate::proxy) fn name(&self) -> &str {
-        &self.upstream.provider.name
-    }
-
-    /// The request as it understands it.
-    pub(in crate::proxy) fn prepared(&self) -> Option<&Prepared> {
-        self.prepared.get()?.as_ref().ok()
-    }
-
-    /// Why it cannot be asked.
-    pub(in crate::proxy) fn error(&self) -> Option<RequestError> {
-        self.prepared.get()?.as_ref().err().cloned()
-    }
-}
 
 /// The providers as they stand for the plan of this request.
 pub(super) struct ProviderView<'a> {
@@ -87,7 +53,10 @@ impl plan::View for ProviderView<'_> {
 /// How candidates get their requests.
 pub(in crate::proxy) enum Prepare<'a> {
     /// Said in each candidate's own dialect.
-    Translate { call: &'a Call, route: Option<&'a Route> },
+    Translate {
+        inbound: &'a Inbound,
+        route: Option<&'a Route>,
+    },
     /// Passed on unread: there is one candidate, and it fits.
     AsItCame,
 }
@@ -120,7 +89,7 @@ impl<'a> Places<'a> {
 
     fn tokens(&self) -> u64 {
         match self.prepare {
-            Prepare::Translate { call, .. } => call.tokens,
+            Prepare::Translate { inbound, .. } => inbound.call.tokens,
             Prepare::AsItCame => 0,
         }
     }
@@ -217,13 +186,10 @@ impl Pool for Places<'_> {
         let Some(asked) = self.candidates.get(candidate) else {
             return Fit::Unsupported;
         };
-        let Prepare::Translate { call, route } = self.prepare else {
+        let Prepare::Translate { inbound, route } = self.prepare else {
             return Fit::Fits;
         };
-        let prepared = asked
-            .prepared
-            .get_or_init(|| prepare(call, &asked.upstream, &asked.model, route));
-        match prepared {
+        match asked.prepare(inbound, route) {
             Ok(_) => Fit::Fits,
             // Another dialect may be able to carry it.
             Err(error) if error.code == Code::ValUnsupported => Fit::Unsupported,
@@ -312,14 +278,14 @@ impl Pool for Places<'_> {
     }
 
     fn hedge_delay(&self, candidate: usize, now: Moment) -> Option<Duration> {
-        let Prepare::Translate { call, .. } = self.prepare else {
+        let Prepare::Translate { inbound, .. } = self.prepare else {
             return None;
         };
         let (asked, settings) = (self.candidates.get(candidate)?, self.hedge()?);
         asked
             .upstream
             .state
-            .hedge_delay(&asked.model, call.stream, settings, now)
+            .hedge_delay(&asked.model, inbound.call.stream, settings, now)
     }
 
     fn withdraw_hedge(&mut self) -> bool {
