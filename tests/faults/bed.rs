@@ -7,14 +7,17 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bowsprit_providers::Provider;
+use bowsprit_rig::http;
+pub use bowsprit_rig::http::post;
 use bowsprit_rig::law::{self, Told};
 pub use bowsprit_rig::metrics::sum;
+use bowsprit_rig::process::Process;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::client::{Client, Lookout, Reply};
-use crate::process::Process;
 use crate::trial::SOON;
+use bowsprit_rig::client::{Client, Lookout};
+use bowsprit_rig::http::Reply;
 
 /// The model that every provider serves.
 pub const MODEL: &str = "m";
@@ -213,9 +216,7 @@ impl Bed {
     /// The answer of the admin port.
     pub async fn admin(&self, path: &str) -> Reply {
         let mut client = Client::connect(self.admin, &self.lookout).await;
-        client
-            .send(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
-            .await;
+        client.send(http::get(path)).await;
         client.reply().await
     }
 
@@ -368,13 +369,4 @@ pub fn message(stream: bool) -> Value {
 /// A generateContent body.
 pub fn contents() -> Value {
     json!({"contents": [{"role": "user", "parts": [{"text": "hello"}]}]})
-}
-
-/// A request as bytes.
-pub fn post(path: &str, body: &Value) -> String {
-    let body = body.to_string();
-    format!(
-        "POST {path} HTTP/1.1\r\nhost: sidecar\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
 }

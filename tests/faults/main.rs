@@ -23,9 +23,6 @@
 
 mod args;
 mod bed;
-mod client;
-mod peer;
-mod process;
 mod rows;
 mod runner;
 mod table;

@@ -6,9 +6,10 @@ use std::future::Future;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bowsprit_providers::{Api, Options, Provider};
+pub use bowsprit_rig::{SOON, until};
 
 use crate::bed::{Bed, Setup};
 
@@ -265,16 +266,4 @@ impl Trial {
 /// A scripted provider of one API.
 pub fn provider(api: Api) -> Provider {
     Provider::start(Options::api(api)).unwrap()
-}
-
-/// How long anything may take that is certain to come.
-pub const SOON: Duration = Duration::from_secs(30);
-
-/// Waits for a condition that is looked up again and again.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let started = Instant::now();
-    while !condition().await {
-        assert!(started.elapsed() < SOON, "not within {SOON:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

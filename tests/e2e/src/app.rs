@@ -139,13 +139,7 @@ impl<'a> App<'a> {
     /// The sum of a metric's values over the series that hold all these label pairs, such as `provider="claude"`.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
         let text = self.admin("/metrics").await?;
-        let series = text.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-                && labels.iter().all(|pair| line.contains(pair))
-        });
-        Ok(series
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum())
+        Ok(bowsprit_rig::metrics::sum(&text, name, labels))
     }
 }
 

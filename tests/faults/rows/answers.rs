@@ -6,8 +6,8 @@ use bowsprit_providers::{Answer, Api, Behaviour, Provider, Raw};
 use serde_json::json;
 
 use crate::bed::{CHAT, MESSAGES, Setup, chat, message};
-use crate::peer::Peer;
 use crate::trial::{Trial, promises, provider};
+use bowsprit_rig::peer::Peer;
 
 promises! {
     21, "what providers answer with";

@@ -8,8 +8,8 @@ use bowsprit_providers::{Answer, Api};
 use serde_json::json;
 
 use crate::bed::{Bed, CHAT, MESSAGES, Setup, chat, message};
-use crate::peer::{Exchange, Peer};
 use crate::trial::{Trial, promises, provider};
+use bowsprit_rig::peer::{Exchange, Peer};
 
 promises! {
     12, "compression bombs, 10 GiB bodies, wrong labels";
@@ -196,7 +196,7 @@ async fn a_chunked_request_beyond_the_limit_is_refused_where_it_passes_it(trial:
             "POST {CHAT} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
         ))
         .await;
-    let piece = crate::peer::chunk(&vec![b' '; 64 << 10]);
+    let piece = bowsprit_rig::peer::chunk(&vec![b' '; 64 << 10]);
     let work = async {
         let mut sent = 0;
         // Until it answers, or far beyond the limit.

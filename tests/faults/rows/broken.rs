@@ -6,8 +6,8 @@ use bowsprit_providers::{Answer, Api, Behaviour, Fault, Point};
 use serde_json::{Value, json};
 
 use crate::bed::{CHAT, GENERATE, MESSAGES, Setup, chat, contents, message};
-use crate::peer::{EVENTS, Peer, chunk};
 use crate::trial::{Trial, promises, provider};
+use bowsprit_rig::peer::{EVENTS, Peer, chunk};
 
 promises! {
     8, "reset, half-close, early FIN, truncated chunk";

@@ -7,8 +7,9 @@ use bowsprit_providers::{Answer, Api, Behaviour, Provider};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, CHAT, Setup, chat, post};
-use crate::client::{Client, Reply};
 use crate::trial::{Trial, promises, provider, until};
+use bowsprit_rig::client::Client;
+use bowsprit_rig::http::Reply;
 
 promises! {
     17, "10,000 connections, bursts, all providers down";

@@ -7,8 +7,8 @@ use bowsprit_providers::Api;
 use serde_json::json;
 
 use crate::bed::{Bed, CHAT, Setup, chat, post};
-use crate::client::Client;
 use crate::trial::{Trial, promises, provider, until};
+use bowsprit_rig::client::Client;
 
 promises! {
     16, "no file descriptors left (limit 64)";

@@ -6,9 +6,9 @@ use bowsprit_providers::{Answer, Api, Behaviour, Fault, Phase, Provider};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, CHAT, GENERATE, MESSAGES, Setup, chat, contents, message, post};
-use crate::client::Client;
-use crate::peer::{EVENTS, Peer, chunk};
 use crate::trial::{SOON, Trial, promises, provider, until};
+use bowsprit_rig::client::Client;
+use bowsprit_rig::peer::{EVENTS, Peer, chunk};
 
 promises! {
     18, "the caller leaves";

@@ -4,9 +4,9 @@ use bowsprit_providers::{Answer, Api};
 use serde_json::json;
 
 use crate::bed::{Bed, CHAT, GENERATE, MESSAGES, Setup, chat, contents, message};
-use crate::client::Reply;
-use crate::peer::{EVENTS, LAST, Peer, chunk};
 use crate::trial::{Trial, promises, provider};
+use bowsprit_rig::http::Reply;
+use bowsprit_rig::peer::{EVENTS, LAST, Peer, chunk};
 
 promises! {
     10, "malformed event streams";

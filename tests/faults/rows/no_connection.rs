@@ -10,8 +10,8 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 
 use crate::bed::Setup;
-use crate::peer::Peer;
 use crate::trial::{Trial, promises, provider};
+use bowsprit_rig::peer::Peer;
 
 promises! {
     6, "connect refused, blackholed, no DNS, bad TLS";

@@ -7,9 +7,9 @@ use bowsprit_providers::{Answer, Api};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, CHAT, MESSAGES, Setup, chat, message, post};
-use crate::client::Client;
-use crate::peer::{EVENTS, Peer, chunk, json as whole};
 use crate::trial::{Trial, promises, provider, until};
+use bowsprit_rig::client::Client;
+use bowsprit_rig::peer::{EVENTS, Peer, chunk, json as whole};
 
 promises! {
     9, "slow loris, slow reader, one byte at a time";
@@ -151,7 +151,7 @@ async fn pouring(size: usize, pause: Duration) -> String {
     let url = peer.url();
     tokio::task::spawn_local(async move {
         loop {
-            let mut exchange = crate::peer::Exchange {
+            let mut exchange = bowsprit_rig::peer::Exchange {
                 stream: peer.accept_any().await,
                 seen: Vec::new(),
             };

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::bed::{Bed, CHAT, Setup, chat, post};
-use crate::client::Client;
-use crate::peer::{Peer, Record, json as whole};
 use crate::trial::{Trial, promises};
+use bowsprit_rig::client::Client;
+use bowsprit_rig::peer::{Peer, Record, json as whole};
 
 promises! {
     11, "malformed and ambiguous HTTP requests";

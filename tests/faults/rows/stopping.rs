@@ -7,8 +7,8 @@ use bowsprit_providers::{Answer, Api, Behaviour, Fault};
 use serde_json::json;
 
 use crate::bed::{Bed, CHAT, GENERATE, MESSAGES, Setup, chat, contents, message, post};
-use crate::client::Client;
 use crate::trial::{SOON, Trial, promises, provider, until};
+use bowsprit_rig::client::Client;
 
 promises! {
     19, "SIGTERM in each phase, and twice";

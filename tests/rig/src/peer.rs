@@ -1,14 +1,14 @@
 //! A provider made of bytes: it takes connections as they come and sends exactly what it is told to.
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::trial::SOON;
+use crate::SOON;
+use crate::http::is_whole;
 
 /// Heads of answers that are usual.
 pub const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -30,6 +30,7 @@ pub fn chunk(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A listening port.
+#[derive(Debug)]
 pub struct Peer {
     listener: TcpListener,
 }
@@ -80,22 +81,24 @@ impl Peer {
     }
 
     /// Answers every request with the same bytes, on every connection, and keeps it open. Returns what it saw.
-    pub fn answering(self, answer: impl AsRef<[u8]> + 'static) -> Record {
-        let record = Record::default();
-        let (answer, kept) = (Rc::new(answer), record.clone());
-        let address = self.address();
-        tokio::task::spawn_local(async move {
+    pub fn answering(self, answer: impl AsRef<[u8]> + Send + Sync + 'static) -> Record {
+        let record = Record {
+            connections: Arc::default(),
+            address: self.address(),
+        };
+        let (answer, kept) = (Arc::new(answer), record.clone());
+        tokio::spawn(async move {
             while let Ok((stream, _)) = self.listener.accept().await {
-                let (answer, kept) = (Rc::clone(&answer), kept.clone());
-                tokio::task::spawn_local(async move { kept.serve(stream, answer.as_ref().as_ref()).await });
+                let (answer, kept) = (Arc::clone(&answer), kept.clone());
+                tokio::spawn(async move { kept.serve(stream, answer.as_ref().as_ref()).await });
             }
         });
-        *record.address.borrow_mut() = Some(address);
         record
     }
 }
 
 /// One request and its answer.
+#[derive(Debug)]
 pub struct Exchange {
     /// The connection.
     pub stream: TcpStream,
@@ -166,51 +169,40 @@ impl Exchange {
     }
 }
 
-/// Whether `bytes` hold a request with the whole body that its `content-length` promises.
-fn is_whole(bytes: &[u8]) -> bool {
-    let Some(at) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
-        return false;
-    };
-    let head = String::from_utf8_lossy(&bytes[..at]).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-    let length = length.map_or(0, |length| length.trim().parse::<usize>().unwrap_or(0));
-    bytes.len() >= at + 4 + length
-}
-
 /// Everything that came in, byte for byte: one buffer for each connection.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug)]
 pub struct Record {
-    connections: Rc<RefCell<Vec<Vec<u8>>>>,
-    address: Rc<RefCell<Option<SocketAddr>>>,
+    connections: Arc<Mutex<Vec<Vec<u8>>>>,
+    address: SocketAddr,
 }
 
 impl Record {
     /// `http://127.0.0.1:port`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address.borrow().unwrap())
+        format!("http://{}", self.address)
     }
 
     /// The bytes of each connection on which anything came.
     pub fn connections(&self) -> Vec<Vec<u8>> {
-        let all = self.connections.borrow();
+        let all = self.connections.lock().unwrap();
         all.iter().filter(|bytes| !bytes.is_empty()).cloned().collect()
     }
 
     /// Forgets them.
     pub fn forget(&self) {
-        self.connections.borrow_mut().iter_mut().for_each(Vec::clear);
+        self.connections.lock().unwrap().iter_mut().for_each(Vec::clear);
     }
 
     async fn serve(&self, mut stream: TcpStream, answer: &[u8]) {
         let place = {
-            let mut connections = self.connections.borrow_mut();
+            let mut connections = self.connections.lock().unwrap();
             connections.push(Vec::new());
             connections.len() - 1
         };
         let mut pending = Vec::new();
         let mut piece = vec![0; 64 << 10];
         while let Ok(read @ 1..) = stream.read(&mut piece).await {
-            self.connections.borrow_mut()[place].extend_from_slice(&piece[..read]);
+            self.connections.lock().unwrap()[place].extend_from_slice(&piece[..read]);
             pending.extend_from_slice(&piece[..read]);
             if is_whole(&pending) {
                 pending.clear();

@@ -1,25 +1,25 @@
 //! A caller that writes and reads bytes: it can stop anywhere, and sees exactly what came.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::trial::SOON;
+use crate::SOON;
+use crate::http::Reply;
 
 /// As much is read at once. A vector without room would be read into 64 bytes at a time.
 const PIECE: usize = 32 << 10;
 
 /// Looks for the run's keys in whatever callers are sent.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Lookout {
-    needle: Rc<str>,
-    found: Rc<Cell<bool>>,
+    needle: Arc<str>,
+    found: Arc<AtomicBool>,
 }
 
 impl Lookout {
@@ -27,24 +27,25 @@ impl Lookout {
     pub fn new(needle: &str) -> Self {
         Self {
             needle: needle.into(),
-            found: Rc::default(),
+            found: Arc::default(),
         }
     }
 
     /// Whether it was seen.
     pub fn found(&self) -> bool {
-        self.found.get()
+        self.found.load(Ordering::Relaxed)
     }
 
     /// Looks at text.
     pub fn look(&self, bytes: &[u8]) {
         if memchr::memmem::find(bytes, self.needle.as_bytes()).is_some() {
-            self.found.set(true);
+            self.found.store(true, Ordering::Relaxed);
         }
     }
 }
 
 /// One connection to the sidecar.
+#[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
     lookout: Lookout,
@@ -178,141 +179,4 @@ impl Client {
             }
         }
     }
-}
-
-/// An answer.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// Status.
-    pub status: u16,
-    /// Header fields in order, names in lower case.
-    pub headers: Vec<(String, String)>,
-    /// The body without its transfer coding.
-    pub body: Vec<u8>,
-    /// Whether the body came to its proper end.
-    pub complete: bool,
-}
-
-impl Reply {
-    /// Reads an answer and how many bytes it is long; `None` if more is needed. `ended`: nothing more will come.
-    fn read(bytes: &[u8], ended: bool) -> Option<(Self, usize)> {
-        let mut fields = [httparse::EMPTY_HEADER; 128];
-        let mut head = httparse::Response::new(&mut fields);
-        let httparse::Status::Complete(at) = head.parse(bytes).unwrap_or_else(|error| {
-            panic!("{error}: {:?}", String::from_utf8_lossy(bytes));
-        }) else {
-            return None;
-        };
-        let headers: Vec<(String, String)> = head
-            .headers
-            .iter()
-            .map(|field| {
-                (
-                    field.name.to_ascii_lowercase(),
-                    String::from_utf8_lossy(field.value).into_owned(),
-                )
-            })
-            .collect();
-        let status = head.code?;
-        let mut reply = Self {
-            status,
-            headers,
-            body: Vec::new(),
-            complete: false,
-        };
-        let rest = &bytes[at..];
-        if matches!(status, 204 | 304) {
-            reply.complete = true;
-            return Some((reply, at));
-        }
-        if reply.header("transfer-encoding") == "chunked" {
-            let used = reply.dechunk(rest);
-            return (reply.complete || ended).then_some((reply, at + used));
-        }
-        if let Ok(length) = reply.header("content-length").parse::<usize>() {
-            reply.complete = rest.len() >= length;
-            reply.body = rest[..length.min(rest.len())].to_vec();
-            return (reply.complete || ended).then(|| {
-                let used = at + reply.body.len();
-                (reply, used)
-            });
-        }
-        reply.body = rest.to_vec();
-        ended.then_some((reply, bytes.len()))
-    }
-
-    /// Takes the chunks out of `bytes`; returns how many bytes that were.
-    fn dechunk(&mut self, bytes: &[u8]) -> usize {
-        let mut at = 0;
-        while let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(&bytes[at..]) {
-            let size = usize::try_from(size).unwrap();
-            let from = at + line;
-            if size == 0 {
-                self.complete = bytes[from..].starts_with(b"\r\n");
-                return from + if self.complete { 2 } else { 0 };
-            }
-            self.body
-                .extend_from_slice(&bytes[from.min(bytes.len())..(from + size).min(bytes.len())]);
-            if from + size + 2 > bytes.len() {
-                return bytes.len();
-            }
-            at = from + size + 2;
-        }
-        at
-    }
-
-    /// The first value of a header; empty if there is none.
-    pub fn header(&self, name: &str) -> &str {
-        let found = self.headers.iter().find(|(known, _)| known == name);
-        found.map_or("", |(_, value)| value)
-    }
-
-    /// The body as text.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// The body as JSON.
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// The error's code, in any dialect's body.
-    pub fn code(&self) -> String {
-        let json: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        code_in(&json)
-    }
-
-    /// Who answered.
-    pub fn provider(&self) -> &str {
-        self.header("x-bowsprit-provider")
-    }
-
-    /// The data of the events.
-    pub fn events(&self) -> Vec<String> {
-        self.text()
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: ").map(str::to_owned))
-            .collect()
-    }
-
-    /// The code of the stream's error event, if it has one.
-    pub fn stream_error(&self) -> Option<String> {
-        let events = self.events();
-        let json = events
-            .iter()
-            .filter_map(|event| serde_json::from_str::<Value>(event).ok());
-        json.map(|event| code_in(&event)).find(|code| !code.is_empty())
-    }
-
-    /// Whether the end mark of the caller's dialect is there.
-    pub fn is_ended_well(&self) -> bool {
-        let text = self.text();
-        text.contains("data: [DONE]") || text.contains("\"message_stop\"") || text.contains("\"finishReason\"")
-    }
-}
-
-/// Our code in an error body or error event of any dialect.
-fn code_in(json: &Value) -> String {
-    json["error"]["bowsprit_code"].as_str().unwrap_or_default().to_owned()
 }

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::trial::SOON;
+use crate::SOON;
 
 /// Clock ticks of `/proc/PID/stat`, a second: 100 on every Linux that runs containers.
 const TICKS: f64 = 100.0;
 
 /// A running program.
+#[derive(Debug)]
 pub struct Process {
     child: std::cell::RefCell<Child>,
     output: PathBuf,
