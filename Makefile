@@ -27,8 +27,8 @@ quickstart: ## A sidecar with scripted providers on this machine, without a clus
 	@examples/quickstart
 
 ##@ Check it
-.PHONY: test fmt lint unit drift chart scripts e2e tree conformance-smoke
-test: need-test cluster-programs fmt lint drift tree chart scripts unit conformance-smoke e2e ## Everything that CI runs
+.PHONY: test fmt lint unit budget drift chart scripts e2e tree conformance-smoke
+test: need-test cluster-programs fmt lint drift tree chart scripts unit budget conformance-smoke e2e ## Everything that CI runs
 	@printf '\nall checks passed\n'
 fmt: need-fmt ## Formatting
 	$(call step,formatting)
@@ -41,6 +41,9 @@ unit: need-unit ## Unit, property, simulation and in-process proxy tests
 	@$(CARGO) test $(LOCKED) --features bowsprit-crds/schema
 	@$(CARGO) test $(LOCKED) -q --features bowsprit-crds/schema,bowsprit-sidecar/failpoints --test failpoints
 	@python3 -m unittest discover --quiet -s tests/load/measuring -t tests/load
+budget: need-budget ## Instructions and allocations of a request are within tests/load/budget.toml; COMMIT=1 writes it
+	$(call step,what a request costs)
+	@tests/load/budget $(if $(COMMIT),--commit)
 drift: need-drift ## Generated files are what the source says
 	$(call step,generated files)
 	@mkdir -p $(DRIFT) && $(CARGO) run $(LOCKED) -q -p bowsprit-crds --features schema --bin crdgen -- $(DRIFT)

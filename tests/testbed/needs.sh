@@ -58,6 +58,8 @@ clients    nodejs                     node
 clients    npm                        npm
 quickstart curl                       curl
 fuzz       g++                        g++
+counts     valgrind                   valgrind
+counts     python3                    python3
 bench      nginx                      nginx
 bench      haproxy                    haproxy
 bench      python3                    python3
@@ -70,7 +72,7 @@ fresh      mount                      mount umount
 # parts_of TARGET: the parts of the table that a `make` target and everything it calls need.
 parts_of() {
   case $1 in
-  test) echo base rust unit cluster images chart scripts clients ;;
+  test) echo base rust unit counts cluster images chart scripts clients ;;
   demo | e2e) echo base rust cluster images ;;
   demo-down | cluster | cluster-down | setup) echo base cluster ;;
   images) echo base rust images ;;
@@ -81,7 +83,8 @@ parts_of() {
   conformance | conformance-smoke) echo base rust clients ;;
   quickstart) echo base rust quickstart ;;
   fuzz) echo base rust fuzz ;;
-  bench) echo base rust bench ;;
+  budget) echo base rust counts ;;
+  bench) echo base rust counts bench ;;
   fresh) echo base fresh ;;
   *) return 1 ;;
   esac

@@ -4,5 +4,7 @@ table      contenders, setups, scenarios and targets: what is measured. Extend t
 machine    cores, processes, their CPU time and memory
 contender  a contender started from its configuration, asked, and stopped
 rounds     one round of measuring, and all of them
+counting   instructions and allocations of one more request, under callgrind
+budget     the most that these may be, in budget.toml
 report     medians, ratios, targets, Markdown
 """

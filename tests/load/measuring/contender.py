@@ -1,4 +1,5 @@
 """A contender between caller and upstream: started from its configuration, asked, stopped."""
+import contextlib
 import http.client
 import json
 import os
@@ -69,7 +70,7 @@ class Running:
         self.folder = tempfile.TemporaryDirectory(prefix=f"bench-{self.name}-")
         run = pathlib.Path(self.folder.name)
         run.chmod(0o755)  # nginx started by root gives its worker another user
-        self.address = f"127.0.0.1:{machine.free_port()}"
+        self.address = getattr(self.upstream, "listen", None) or f"127.0.0.1:{machine.free_port()}"
         fill = table.FILL | self.setup.fill  # first, as their values may have words in them that follow
         fill |= {
             "@PROGRAM@": self.program,
@@ -160,6 +161,16 @@ def ask(address, scenario):
         return response.status, response.read()
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def request(scenario, address):
+    """The arguments by which a tool is told what to send; its file is there while the block runs."""
+    with tempfile.NamedTemporaryFile(prefix="bench-body-") as body:
+        body.write(table.body_of(scenario))
+        body.flush()
+        headers = [part for header in scenario.headers for part in ("--header", header)]
+        yield [f"http://{address}{scenario.path}", "--body", body.name, *headers]
 
 
 def meaning(scenario, body):

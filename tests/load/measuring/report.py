@@ -144,6 +144,25 @@ def summary(runs):
     ]
 
 
+def counts(counted):
+    """The JSON's form of what `counting.run` found, with the ratio to the baseline: its own of the setup that the setup's is."""
+    found = []
+    for (contender, name), figures in counted.items():
+        other = counted.get((table.BASELINE, "chunk" if name.endswith("chunk") else "plain"))
+        ratio = figures["instructions"] / other["instructions"] if other else None
+        found.append({"contender": contender, "count": name, **figures, "ratio": ratio})
+    return found
+
+
+def counts_table(found):
+    lines = ["| one more | | instructions | × nginx | allocations |", "|---|---|--:|--:|--:|"]
+    for one in found:
+        ratio = NONE if one["ratio"] is None else f"{one['ratio']:.2f}"
+        figures = f"{one['instructions']:,.0f} | {ratio} | {one['allocations']:.1f}"
+        lines.append(f"| {one['count']} | {one['contender']} | {figures} |")
+    return "\n".join(lines)
+
+
 def _cell(values, digits, spread=False):
     if not values:
         return NONE
@@ -189,6 +208,7 @@ def markdown(document):
             lines += _held_table(setup, scenario, rows) if scenario.held else _scenario(setup, scenario, rows)
         if not all(scenario.held for scenario in table.scenarios_of(setup.name)):
             lines += _footprint(setup, rows, document["contenders"])
+    lines += ["## Instructions and allocations of the program itself", "", counts_table(document.get("counts", [])), ""]
     lines += _targets(judge(found, runs), document)
     for setup, why in document.get("left_out", {}).items():
         lines += [f"**{setup} was left out**: {why}", ""]

@@ -3,7 +3,6 @@ import contextlib
 import dataclasses
 import json
 import subprocess
-import tempfile
 import time
 
 from . import contender as contenders
@@ -23,7 +22,7 @@ class Load:
         self.program = tools / "load"
 
     def __call__(self, scenario, address, seconds, mode=None, connections=None):
-        with _request(scenario, address) as request:
+        with contenders.request(scenario, address) as request:
             argv = [self.program, mode or scenario.mode, *request]
             argv += ["--connections", connections or scenario.connections, "--seconds", seconds]
             if scenario.rate:
@@ -46,7 +45,7 @@ class Hold:
     def __call__(self, scenario, address):
         """While the block runs all are open. Gives a dictionary that has `lost`, once the block is left."""
         pipe = subprocess.PIPE
-        with _request(scenario, address) as request:
+        with contenders.request(scenario, address) as request:
             argv = [self.program, *request, "--connections", scenario.connections]
             argv += ["--streams"] if scenario.mode == "open" else []
             with subprocess.Popen([str(x) for x in argv], stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
@@ -66,16 +65,6 @@ class Hold:
         if not line:
             raise contenders.Failed(f"the hold tool failed: {process.stderr.read().strip()}")
         return json.loads(line)
-
-
-@contextlib.contextmanager
-def _request(scenario, address):
-    """The arguments by which a tool is told what to send; its file is there while the block runs."""
-    with tempfile.NamedTemporaryFile(prefix="bench-body-") as body:
-        body.write(table.body_of(scenario))
-        body.flush()
-        headers = [part for header in scenario.headers for part in ("--header", header)]
-        yield [f"http://{address}{scenario.path}", "--body", body.name, *headers]
 
 
 def measure(running, direct, setup, tools, seconds):

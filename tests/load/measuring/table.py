@@ -44,6 +44,7 @@ class Contender:
     env: dict = field(default_factory=dict)
     version: list = field(default_factory=list)  # arguments that print the version
     build: str = ""  # how to get it where there is no package
+    counted: list | None = None  # arguments more under which its instructions are counted; None: they are not
 
 
 CONTENDERS = [
@@ -55,6 +56,7 @@ CONTENDERS = [
         setups=("openai", "tls", "idle", "streams"),
         package="nginx",
         version=["-v"],
+        counted=["-g", "daemon off; master_process off;"],
     ),
     Contender(
         name="haproxy",
@@ -74,6 +76,7 @@ CONTENDERS = [
         env={"PROVIDER_KEY": UPSTREAM_KEY},
         version=["--version"],
         build="cargo build --release -p bowsprit-sidecar",
+        counted=[],
     ),
 ]
 

@@ -3,8 +3,6 @@
 //! All three APIs say the same: the same text in as many pieces, the same token counts. So a translated answer can be held
 //! against the one that the upstream itself gives in the caller's API.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 mod anthropic;
@@ -31,8 +29,6 @@ pub struct Script {
     pub usage: Vec<u8>,
     /// The end mark, where the API has one, and the end of the body, in one write, sent right behind the last event.
     pub end: Vec<u8>,
-    /// Time between two content events.
-    pub interval: Duration,
 }
 
 /// Text of the plain answer.
@@ -152,7 +148,7 @@ mod tests {
     }
 
     fn all() -> [Script; 3] {
-        [Script::openai, Script::anthropic, Script::gemini].map(|script| script(64, Duration::ZERO))
+        [Script::openai, Script::anthropic, Script::gemini].map(|script| script(64))
     }
 
     /// The data of a whole stream's events, end mark included.

@@ -8,7 +8,7 @@
 )]
 
 use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -287,4 +287,47 @@ fn an_upstream_of_one_api_has_no_path_of_another() {
     let url = upstream.url.replace("/chat/completions", "/messages");
     let report = load(&["closed", &url, "--connections", "1", "--seconds", "0.05"]);
     assert!(report["ok"].as_u64().unwrap() > 0, "{report}");
+}
+
+/// Passes bytes on, both ways; the number of pieces in which those of the upstream came.
+fn pass_on(caller: TcpStream, upstream: TcpStream) -> usize {
+    let (mut from, mut to) = (caller.try_clone().unwrap(), upstream.try_clone().unwrap());
+    std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    let (mut caller, mut upstream) = (caller, upstream);
+    let (mut pieces, mut room) = (0, [0; 16 * 1024]);
+    while let Ok(bytes @ 1..) = upstream.read(&mut room) {
+        pieces += 1;
+        // Time enough for an upstream that does not wait to send everything.
+        std::thread::sleep(Duration::from_millis(2));
+        if caller.write_all(&room[..bytes]).is_err() {
+            break;
+        }
+    }
+    pieces
+}
+
+#[test]
+fn in_lockstep_an_event_is_sent_when_the_caller_has_seen_the_one_before() {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1/chat/completions", proxy.local_addr().unwrap());
+    let mut lockstep = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args([&url, "--body", &streamed_body("lockstep")])
+        .args(["--requests", "3", "--events", "5"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(lockstep.stdout.take().unwrap()).lines();
+    let said = lines.next().unwrap().unwrap();
+    let upstream = TcpStream::connect(said.strip_prefix("listening on ").unwrap()).unwrap();
+    let passing = std::thread::spawn(move || pass_on(proxy.accept().unwrap().0, upstream));
+    let report: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(report, json!({"ok": 3, "events": 3 * 6}));
+    drop(lockstep.stdin.take());
+    assert!(lockstep.wait().unwrap().success());
+    assert_eq!(
+        passing.join().unwrap(),
+        3 * 5,
+        "pieces: the last event and the end mark are one"
+    );
 }

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use bowsprit_load::input;
 use bowsprit_load::request::Request;
 use bowsprit_load::wire::Wire;
 use clap::Parser;
 use serde::Serialize;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
 /// Longest that opening all of them may take.
@@ -90,22 +91,12 @@ async fn main() -> Result<()> {
     let _ = tokio::time::timeout(OPEN_LIMIT, all_open).await;
     count.print()?;
     let limit = Duration::from_secs(u64::from(args.limit_seconds));
-    let _ = tokio::time::timeout(limit, end_of_input()).await;
+    let _ = tokio::time::timeout(limit, input::ended()).await;
     let _ = release.send(());
     while let Some(ended) = held.join_next().await {
         count.ended(ended);
     }
     count.print()
-}
-
-/// On a thread of its own, which reads until the process ends: a blocking read cannot be given up.
-fn end_of_input() -> oneshot::Receiver<()> {
-    let (sender, receiver) = oneshot::channel();
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        let _ = sender.send(());
-    });
-    receiver
 }
 
 /// What became of the connections.

@@ -10,13 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bowsprit_load::answers::{Answers, Api, Pace};
 use bowsprit_load::certificate;
-use bowsprit_load::script::{self, Script, Wanted};
 use bowsprit_load::wire::Wire;
-use clap::{Parser, ValueEnum};
-use tokio::io::{AsyncRead, AsyncWrite};
+use clap::Parser;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 #[derive(Parser)]
@@ -39,35 +37,11 @@ struct Args {
     interval_ms: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Api {
-    Openai,
-    Anthropic,
-    Gemini,
-}
-
-/// Everything the upstream can answer.
-struct Answers {
-    only: Option<Api>,
-    openai: Script,
-    anthropic: Script,
-    gemini: Script,
-    models: Vec<u8>,
-    not_found: Vec<u8>,
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    let interval = Duration::from_millis(args.interval_ms);
-    let answers = Arc::new(Answers {
-        only: args.only,
-        openai: Script::openai(args.events, interval),
-        anthropic: Script::anthropic(args.events, interval),
-        gemini: Script::gemini(args.events, interval),
-        models: script::models(),
-        not_found: script::not_found(),
-    });
+    let pace = Pace::Every(Duration::from_millis(args.interval_ms));
+    let answers = Arc::new(Answers::new(args.only, args.events, pace));
     let plain = bind(args.listen).await?;
     let tls = match &args.tls_ca {
         Some(file) => {
@@ -84,12 +58,12 @@ async fn main() -> Result<()> {
         let answers = Arc::clone(&answers);
         tokio::spawn(accept(listener, move |stream| {
             let (acceptor, answers) = (acceptor.clone(), Arc::clone(&answers));
-            async move { serve(Wire::new(acceptor.accept(stream).await?), &answers).await }
+            async move { answers.serve(Wire::new(acceptor.accept(stream).await?)).await }
         }));
     }
     accept(plain, move |stream| {
         let answers = Arc::clone(&answers);
-        async move { serve(Wire::new(stream), &answers).await }
+        async move { answers.serve(Wire::new(stream)).await }
     })
     .await;
     Ok(())
@@ -120,58 +94,4 @@ where
         // A caller that goes away is its own affair; the load tool counts what it misses.
         tokio::spawn(serve(stream));
     }
-}
-
-/// Answers requests until the peer closes.
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<S>, answers: &Answers) -> Result<()> {
-    let mut body = Vec::new();
-    while let Some(head) = wire.request_head().await? {
-        body.clear();
-        wire.body(head.framing, |bytes| body.extend_from_slice(bytes)).await?;
-        answer(&mut wire, answers, &head.method, &head.target, &body).await?;
-    }
-    Ok(())
-}
-
-async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
-    wire: &mut Wire<S>,
-    answers: &Answers,
-    method: &str,
-    target: &str,
-    body: &[u8],
-) -> Result<()> {
-    let path = target.split('?').next().unwrap_or_default();
-    let found = match method {
-        "POST" if path.ends_with("/chat/completions") => Some((Api::Openai, &answers.openai, Wanted::of(body))),
-        "POST" if path.ends_with("/messages") => Some((Api::Anthropic, &answers.anthropic, Wanted::of(body))),
-        "POST" if path.contains(":generateContent") => Some((Api::Gemini, &answers.gemini, Wanted::default())),
-        "POST" if path.contains(":streamGenerateContent") => Some((Api::Gemini, &answers.gemini, Wanted::STREAM)),
-        "GET" if path.ends_with("/models") => return wire.send(&answers.models).await,
-        _ => None,
-    };
-    match found {
-        Some((api, script, wanted)) if answers.only.is_none_or(|only| only == api) => play(wire, script, wanted).await,
-        _ => wire.send(&answers.not_found).await,
-    }
-}
-
-/// Sends a script's plain answer, or its events on schedule: each is due at a multiple of the interval, so that one late
-/// write does not delay the rest.
-async fn play<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>, script: &Script, wanted: Wanted) -> Result<()> {
-    if !wanted.stream {
-        return wire.send(&script.plain).await;
-    }
-    let mut due = Instant::now();
-    let mut events = script.events.iter();
-    let first = events.next().map(Vec::as_slice).unwrap_or_default();
-    wire.send(&[&script.stream_head, first].concat()).await?;
-    for event in events {
-        due += script.interval;
-        tokio::time::sleep_until(due).await;
-        wire.send(event).await?;
-    }
-    if wanted.usage {
-        wire.send(&script.usage).await?;
-    }
-    wire.send(&script.end).await
 }

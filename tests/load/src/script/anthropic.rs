@@ -1,7 +1,5 @@
 //! Messages.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{INPUT_TOKENS, OUTPUT_TOKENS, Script, http_chunk, piece, response, stream_head, text};
@@ -11,8 +9,8 @@ const MODEL: &str = "claude-sonnet-4-5";
 const ID_HEADER: &str = "request-id";
 
 impl Script {
-    /// `Anthropic` messages: the size, text and pace of [`Script::openai`].
-    pub fn anthropic(events: usize, interval: Duration) -> Self {
+    /// `Anthropic` messages: the size and text of [`Script::openai`].
+    pub fn anthropic(events: usize) -> Self {
         let content = json!([{"type": "text", "text": text()}]);
         let plain = message(&content, &json!("end_turn"), OUTPUT_TOKENS);
         Self {
@@ -25,7 +23,6 @@ impl Script {
                 b"0\r\n\r\n".to_vec(),
             ]
             .concat(),
-            interval,
         }
     }
 }

@@ -1,7 +1,5 @@
 //! `generateContent` and `streamGenerateContent`.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{INPUT_TOKENS, OUTPUT_TOKENS, Script, event, piece, response, stream_head, text};
@@ -11,8 +9,8 @@ const MODEL: &str = "gemini-2.5-flash";
 const ID_HEADER: &str = "x-request-id";
 
 impl Script {
-    /// `Gemini`: the size, text and pace of [`Script::openai`].
-    pub fn gemini(events: usize, interval: Duration) -> Self {
+    /// `Gemini`: the size and text of [`Script::openai`].
+    pub fn gemini(events: usize) -> Self {
         Self {
             plain: response(ID_HEADER, &answer(&text(), true)),
             stream_head: stream_head(ID_HEADER),
@@ -25,7 +23,6 @@ impl Script {
             usage: Vec::new(),
             // No end mark: the last event has a finish reason.
             end: b"0\r\n\r\n".to_vec(),
-            interval,
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Chat completions.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{INPUT_TOKENS, OUTPUT_TOKENS, Script, event, piece, response, stream_head, text};
@@ -12,8 +10,8 @@ pub(super) const MODEL: &str = "gpt-4o-mini";
 const ID: &str = "chatcmpl-bench000000000000000000001";
 
 impl Script {
-    /// `OpenAI` chat completions: about 1 KB with usage, or `events` content events `interval` apart and `[DONE]`.
-    pub fn openai(events: usize, interval: Duration) -> Self {
+    /// `OpenAI` chat completions: about 1 KB with usage, or `events` content events and `[DONE]`.
+    pub fn openai(events: usize) -> Self {
         let completion = json!({
             "id": ID, "object": "chat.completion", "created": CREATED, "model": MODEL,
             "choices": [{
@@ -34,7 +32,6 @@ impl Script {
                 .collect(),
             usage: event(&chunk(&[], &usage()).to_string()),
             end: [event("[DONE]"), b"0\r\n\r\n".to_vec()].concat(),
-            interval,
         }
     }
 }
