@@ -13,8 +13,8 @@ mod date;
 mod unified;
 mod value;
 
-/// The longest wait that is believed. Daily limits reset later than that; asking once an hour is soon enough and cheap.
-pub const MAX_WAIT: Duration = Duration::from_hours(1);
+pub use value::MAX_WAIT;
+use value::{text, time};
 
 /// What a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,17 +248,9 @@ fn used_up(headers: &HeaderMap, wall_unix_ms: u64) -> Option<Duration> {
     resets(true).max().or_else(|| resets(false).min())
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    std::str::from_utf8(headers.get(name)?.as_bytes()).ok().map(str::trim) // not `to_str`: Go writes `µs`
-}
-
 /// A count; -1, as some Azure answers say, is no count.
 fn count(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     text(headers, name)?.parse().ok()
-}
-
-fn time(headers: &HeaderMap, name: &HeaderName, wall_unix_ms: u64) -> Option<Duration> {
-    value::wait(text(headers, name)?, wall_unix_ms)
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ pub(super) mod decoder;
 pub(super) mod encoder;
 pub(super) mod request_in;
 pub(super) mod request_out;
+pub(super) mod strip;
 mod thinking;
 
 use crate::json::{Value, json};
 
-use super::common::{Finish, arguments};
-use super::foreign::{Origin, mark};
+use super::message::{Finish, arguments};
+use super::signature::{Origin, wrap};
 
 fn stop_reason(finish: Finish) -> &'static str {
     match finish {
@@ -50,8 +51,8 @@ fn input(value: Option<&Value>) -> Value {
 /// that another model began this round of calls ([`super::without_foreign_thoughts`]).
 fn before_call(signature: Option<&str>, marked: bool) -> Option<Value> {
     let data = match signature {
-        Some(signature) => mark(Origin::GeminiCall, signature),
-        None if marked => mark(Origin::Unsigned, ""),
+        Some(signature) => wrap(Origin::GeminiCall, signature),
+        None if marked => wrap(Origin::Unsigned, ""),
         None => return None,
     };
     Some(json!({ "type": "redacted_thinking", "data": data }))

@@ -7,9 +7,11 @@
 use crate::json::{Value, json};
 use bytes::Bytes;
 
-use super::at::{Dropped, parse_body};
-use super::common::{Request, to_bytes};
+use super::codec::settle_tools;
+use super::cursor::parse_body;
+use super::dropped::Dropped;
 use super::mend::mend;
+use super::message::{Request, to_bytes};
 use super::{Dialect, RequestError, Target, Translated, anthropic_messages, gemini, openai_responses, success};
 use crate::fault::ErrorKind;
 
@@ -42,7 +44,7 @@ pub fn translate_request(
     let value = parse_body(body)?;
     let mut dropped = Dropped::new(target.on_unsupported);
     let mut request = decode(from, &value, &mut dropped)?;
-    super::settle_tools(&mut request, to, target, &mut dropped)?;
+    settle_tools(&mut request, to, target, &mut dropped)?;
     keep_what_counts(&mut request);
     mend(&mut request, to, target, &mut dropped)?;
     let body = match to {
@@ -101,7 +103,7 @@ fn keep_what_counts(request: &mut Request) {
         tools,
         search,
         tool_choice,
-        spelled,
+        fields,
         ..
     } = std::mem::take(request);
     *request = Request {
@@ -110,7 +112,7 @@ fn keep_what_counts(request: &mut Request) {
         tools,
         search,
         tool_choice,
-        spelled,
+        fields,
         choices: 1,
         ..Request::default()
     };

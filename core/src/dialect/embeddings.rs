@@ -17,8 +17,9 @@ use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::at::{At, Dropped, parse_body};
-use super::common::to_bytes;
+use super::cursor::{Cursor, parse_body};
+use super::dropped::Dropped;
+use super::message::to_bytes;
 use super::{Dialect, RequestError, Translated, Usage, gemini, success, usage};
 use crate::fault::ErrorKind;
 
@@ -90,7 +91,7 @@ pub fn translate_request(
     on_unsupported: Option<OnUnsupported>,
 ) -> Result<Divided, RequestError> {
     let value = parse_body(body)?;
-    let root = At::root(&value);
+    let root = Cursor::root(&value);
     let mut dropped = Dropped::new(on_unsupported);
     let asked = match from {
         Form::OpenAi => from_openai(&root, &mut dropped)?,
@@ -148,7 +149,7 @@ fn parts(texts: Vec<String>, to: Form) -> Vec<Vec<String>> {
     parts
 }
 
-fn from_openai(root: &At<'_>, dropped: &mut Dropped) -> Result<Asked, RequestError> {
+fn from_openai(root: &Cursor<'_>, dropped: &mut Dropped) -> Result<Asked, RequestError> {
     const TOKENS: &str = "token arrays mean nothing to the chosen provider's model: send text";
     root.note_unknown(&["model", "input", "dimensions", "encoding_format"], dropped);
     encoding(root)?;
@@ -177,7 +178,7 @@ fn from_openai(root: &At<'_>, dropped: &mut Dropped) -> Result<Asked, RequestErr
 }
 
 /// Whether base64 is wanted, as `OpenAI`'s own SDKs do.
-fn encoding(root: &At<'_>) -> Result<bool, RequestError> {
+fn encoding(root: &Cursor<'_>) -> Result<bool, RequestError> {
     let Some(at) = root.get("encoding_format") else {
         return Ok(false);
     };
@@ -188,7 +189,7 @@ fn encoding(root: &At<'_>) -> Result<bool, RequestError> {
     }
 }
 
-fn from_batch(root: &At<'_>, dropped: &mut Dropped) -> Result<Asked, RequestError> {
+fn from_batch(root: &Cursor<'_>, dropped: &mut Dropped) -> Result<Asked, RequestError> {
     root.note_unknown(&["requests", "model"], dropped);
     let requests = root.need("requests")?;
     let mut asked = Asked::default();
@@ -201,7 +202,7 @@ fn from_batch(root: &At<'_>, dropped: &mut Dropped) -> Result<Asked, RequestErro
     Ok(asked)
 }
 
-fn from_content(at: &At<'_>, asked: &mut Asked, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn from_content(at: &Cursor<'_>, asked: &mut Asked, dropped: &mut Dropped) -> Result<(), RequestError> {
     at.object()?;
     // The Python SDK writes snake case in places, and the API reads both.
     at.note_unknown(

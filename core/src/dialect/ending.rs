@@ -7,9 +7,10 @@
 //! A stream is whole once every choice of it has a finish reason and the transport ended well; the provider's end mark
 //! (`[DONE]`, `message_stop`) may be missing. An end mark that no reason came before is a server's that tells none.
 
-use super::common::{self, Event, Finish, Part};
 use super::error::ProviderError;
-use super::stream::StreamError;
+use super::error::StreamError;
+use super::event::Event;
+use super::message::{self, Finish, Part};
 use crate::fault::ErrorKind;
 
 /// Choices and calls of one answer that are followed at most: far beyond any real answer, a bound on memory.
@@ -47,7 +48,7 @@ fn graver(one: Finish, other: Finish) -> bool {
 ///
 /// # Errors
 /// An empty choice that says it is whole would be a lie: the model tried to call a tool, and failed at it.
-pub(super) fn judge(choice: &mut common::Choice) -> Result<(), ErrorKind> {
+pub(super) fn judge(choice: &mut message::Choice) -> Result<(), ErrorKind> {
     let empty = choice.parts.is_empty() && choice.refusal.is_none();
     if empty && matches!(choice.finish, Finish::BadCall | Finish::ToolCalls) {
         return Err(ErrorKind::Internal);

@@ -43,6 +43,35 @@ impl ProviderError {
     }
 }
 
+/// Why a stream cannot go on. What was sound before it has been appended to `out`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamError {
+    /// The provider said so inside the stream.
+    Provider(ProviderError),
+    /// What came is not what the provider's API promises.
+    Malformed(String),
+    /// It ended before all of it was there: without a finish reason, or in the middle of an event.
+    Truncated,
+}
+
+impl std::fmt::Display for StreamError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Provider(error) => write!(f, "the provider ended the stream with an error: {}", error.message),
+            Self::Malformed(problem) => write!(f, "the provider's stream is malformed: {problem}"),
+            Self::Truncated => f.write_str("the provider's stream ended before the answer did"),
+        }
+    }
+}
+
+impl std::error::Error for StreamError {}
+
+impl From<ProviderError> for StreamError {
+    fn from(error: ProviderError) -> Self {
+        Self::Provider(error)
+    }
+}
+
 /// An error as the caller is to see it.
 #[derive(Clone, Debug)]
 pub struct ErrorView<'a> {

@@ -7,12 +7,12 @@ pub(super) mod request_in;
 pub(super) mod request_out;
 mod said;
 mod schema;
+pub(super) mod strip;
 
-use crate::json::{self, Value, json};
+use crate::json::{self, Value};
 use bytes::Bytes;
 
-use super::common::{Finish, ToolCall, to_bytes};
-use super::foreign::{Origin, mark};
+use super::message::{Finish, to_bytes};
 use super::thinking::gemini_generation;
 
 /// The API's own marker for a call whose signature is not at hand, such as one that another provider's model made. The
@@ -74,30 +74,4 @@ pub(super) fn with_model_inside(body: &Bytes, model: &str) -> Bytes {
     let requests = value.get_mut("requests").and_then(Value::as_array_mut);
     requests.into_iter().flatten().for_each(rename);
     to_bytes(&value)
-}
-
-/// The thought signature that a tool call of another dialect brings back.
-pub(super) fn signature_of(call: &Value) -> Option<String> {
-    call.get("extra_content")?
-        .get("google")?
-        .get("thought_signature")?
-        .as_str()
-        .map(str::to_owned)
-}
-
-/// Puts a thought signature into a tool call of another dialect, where [`signature_of`] finds it again.
-pub(super) fn put_signature(call: &mut Value, signature: Option<&str>) {
-    if let (Some(signature), Some(object)) = (signature, call.as_object_mut()) {
-        object.insert(
-            "extra_content".to_owned(),
-            json!({ "google": { "thought_signature": signature } }),
-        );
-    }
-}
-
-/// A call as this dialect's callers get it. The first of a step is marked where it has no signature, so that it can be
-/// told from a forgotten one should the conversation go on with `Gemini`.
-fn given_call(call: &ToolCall, first: bool) -> Value {
-    let unsigned = (first && call.signature.is_none()).then(|| mark(Origin::Unsigned, ""));
-    request_out::call_part(call, call.signature.as_deref().or(unsigned.as_deref()))
 }

@@ -4,7 +4,7 @@
 //! next. Each alone is no character; together they are one. So half a pair at the end of a fragment is held back until
 //! the next fragment of the same text, and said as U+FFFD where none follows.
 
-use super::common::Event;
+use super::event::Event;
 use crate::json::Text;
 
 /// The halves that are held, one of each text at most.

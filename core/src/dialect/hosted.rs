@@ -7,41 +7,11 @@
 
 use bowsprit_crds::model_route::OnUnsupported;
 
-use super::at::Dropped;
-use super::common::{Request, ToolChoice};
-use super::tool_names::{ToolKind, ToolName};
+use super::dropped::Dropped;
+use super::message::{Request, ToolChoice, WEB_SEARCH, WebSearch};
+use super::message::{ToolKind, ToolName};
 use super::{Dialect, RequestError, Target};
 use crate::json::{Map, Value, json};
-
-/// What `Anthropic`'s tool and this module's choice of it are called.
-pub(super) const WEB_SEARCH: &str = "web_search";
-
-/// A tool of the caller's provider.
-#[derive(Debug)]
-pub(super) struct Hosted {
-    /// What a choice of tools calls it; [`WEB_SEARCH`] if it is one.
-    pub name: String,
-    pub search: Option<WebSearch>,
-    pub path: String,
-}
-
-/// How to search the web.
-#[derive(Debug, Default)]
-pub(super) struct WebSearch {
-    /// Only what is found there; `None`: everywhere.
-    pub allowed_domains: Option<Vec<String>>,
-    /// Nothing that is found there.
-    pub blocked_domains: Option<Vec<String>>,
-    /// Searches in one answer.
-    pub max_uses: Option<u64>,
-    /// City, region, country and time zone, in the words that `OpenAI` and `Anthropic` share.
-    pub place: Option<Value>,
-    /// `low`, `medium` or `high`: how much of what is found the model reads.
-    pub context_size: Option<String>,
-    /// Only what the provider has on file, not the web as it is now.
-    pub offline: bool,
-    pub path: String,
-}
 
 impl WebSearch {
     fn bounded(&self) -> bool {
@@ -133,7 +103,7 @@ pub(super) fn settle(
     }
     if forced && left.is_empty() {
         dropped.leave_out(RequestError::unsupported(
-            request.spelled.tool_choice,
+            request.fields.tool_choice,
             "names a tool that the chosen provider cannot run",
         ))?;
     }
@@ -145,7 +115,7 @@ pub(super) fn settle(
 fn choose_without(request: &mut Request, provider: Dialect, forced: bool, dropped: &mut Dropped) {
     let (names, required) = match &mut request.tool_choice {
         Some(ToolChoice::Required) if forced => {
-            dropped.note(request.spelled.tool_choice);
+            dropped.note(request.fields.tool_choice);
             request.tool_choice = None;
             return;
         }
@@ -163,7 +133,7 @@ fn choose_without(request: &mut Request, provider: Dialect, forced: bool, droppe
     // Only Anthropic's search has a name there.
     let named = request.search.is_some() && provider == Dialect::AnthropicMessages;
     names.retain(|name| !name.is_hosted() || (named && name.name == WEB_SEARCH));
-    dropped.note_if(forced, request.spelled.tool_choice);
+    dropped.note_if(forced, request.fields.tool_choice);
     if names.is_empty() {
         // What it allowed is not there, or needs no choice: nothing else may be called. Where it was forced, the route
         // says to go on without.

@@ -2,7 +2,7 @@
 
 use crate::json::{Value, json};
 
-use super::common::TokenLogprob;
+use super::message::TokenLogprob;
 
 /// Tokens of one answer or chunk that are read at most, and alternatives of each: beyond what any API gives.
 const MAX: usize = 100_000;

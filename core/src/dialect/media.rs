@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::common::{Media, MediaSource, Part, mime_of_url};
+use super::message::{Media, MediaSource, Part, mime_of_url};
 use super::{Dialect, RequestError};
 
 /// Base64 that is decoded to tell the kind: more than any file's mark needs, and enough for the prologue of an SVG.

@@ -7,8 +7,9 @@ mod blank;
 mod history;
 mod settings;
 
-use super::at::{Dropped, Kept};
-use super::common::{Format, Part, Request, Role, Tool, safe_id};
+use super::dropped::{Dropped, Parts};
+use super::ids::safe_id;
+use super::message::{Format, Part, Request, Role, Tool};
 use super::{Dialect, RequestError, Target, media, schema};
 
 pub(super) use history::answered;
@@ -35,7 +36,7 @@ pub(super) fn mend(
 
 /// The parts with their media as the target takes them.
 fn judged(parts: Vec<Part>, role: Role, to: Dialect, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
-    let mut kept = Kept::new();
+    let mut kept = Parts::new();
     for part in parts {
         let part = match part {
             Part::Media(media) if role == Role::Assistant && to == Dialect::AnthropicMessages => {

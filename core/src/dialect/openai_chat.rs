@@ -10,8 +10,8 @@ mod said;
 
 use crate::json::Value;
 
-use super::common::Finish;
 use super::error::ProviderError;
+use super::message::Finish;
 use crate::fault::ErrorKind;
 
 fn finish_reason(finish: Finish) -> &'static str {

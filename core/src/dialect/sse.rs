@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use bytes::{BufMut as _, BytesMut};
 use memchr::{memchr, memchr2};
 
 /// Bytes of one event that are held at most. Providers' events are a few hundred bytes; the longest known are whole
@@ -253,4 +254,17 @@ impl Parser {
             bom: !self.begun,
         }
     }
+}
+
+/// Appends an SSE event of one line of JSON.
+pub(super) fn put_event(out: &mut BytesMut, name: Option<&str>, data: &impl serde::Serialize) {
+    if let Some(name) = name {
+        out.put_slice(b"event: ");
+        out.put_slice(name.as_bytes());
+        out.put_slice(b"\n");
+    }
+    out.put_slice(b"data: ");
+    // Writing to memory does not fail, and these types have string keys only.
+    let _ = serde_json::to_writer((&mut *out).writer(), data);
+    out.put_slice(b"\n\n");
 }

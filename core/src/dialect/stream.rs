@@ -1,48 +1,16 @@
 //! A streamed answer on its way to the caller: watched where both sides speak the same dialect, translated event by
 //! event where they do not.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
-use super::common::Event;
 use super::ending::Endings;
-use super::error::{self, ErrorView};
+use super::error::{self, ErrorView, StreamError};
+use super::event::Event;
 use super::halves::Halves;
+use super::scan::{self, PLAIN_LIMIT, Pushed, Scan};
 use super::sse::{Kind, Parser};
 use super::tool_calls::ToolCalls;
-use super::watch::{self, PLAIN_LIMIT, Watch};
-use super::{AnswerContext, Dialect, ProviderError, Usage, anthropic_messages, gemini, openai_chat, openai_responses};
-
-/// What the caller is to be sent now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// The chunk itself.
-    Same,
-    /// What was appended to `out`.
-    Rewritten,
-}
-
-/// Why a stream cannot go on. What was sound before it has been appended to `out`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StreamError {
-    /// The provider said so inside the stream.
-    Provider(ProviderError),
-    /// What came is not what the provider's API promises.
-    Malformed(String),
-    /// It ended before all of it was there: without a finish reason, or in the middle of an event.
-    Truncated,
-}
-
-impl std::fmt::Display for StreamError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Provider(error) => write!(f, "the provider ended the stream with an error: {}", error.message),
-            Self::Malformed(problem) => write!(f, "the provider's stream is malformed: {problem}"),
-            Self::Truncated => f.write_str("the provider's stream ended before the answer did"),
-        }
-    }
-}
-
-impl std::error::Error for StreamError {}
+use super::{AnswerContext, Dialect, Usage, anthropic_messages, gemini, openai_chat, openai_responses};
 
 /// A streamed answer. One type for both ways, so that the proxy has one loop.
 #[derive(Debug)]
@@ -53,7 +21,7 @@ pub struct Stream {
 
 #[derive(Debug)]
 enum Inner {
-    Watch(Box<Watch>),
+    Scan(Box<Scan>),
     Translate(Box<Translate>),
 }
 
@@ -62,7 +30,7 @@ impl Stream {
     /// caller had not, so the usage chunk is cut out again.
     pub fn new(provider: Dialect, caller: Dialect, ctx: AnswerContext, hide_usage: bool) -> Self {
         let inner = if provider == caller {
-            Inner::Watch(Box::new(Watch::new(
+            Inner::Scan(Box::new(Scan::new(
                 provider,
                 hide_usage && provider == Dialect::OpenAiChat,
             )))
@@ -76,7 +44,7 @@ impl Stream {
     /// than one unfinished event ([`super::sse::EVENT_LIMIT`]).
     pub fn push(&mut self, chunk: &Bytes, out: &mut BytesMut) -> Result<Pushed, StreamError> {
         match &mut self.inner {
-            Inner::Watch(watch) => watch.push(chunk, out),
+            Inner::Scan(watch) => watch.push(chunk, out),
             Inner::Translate(translate) => translate.push(chunk, out).map(|()| Pushed::Rewritten),
         }
     }
@@ -85,7 +53,7 @@ impl Stream {
     /// dialect's own end mark was seen. Appends what is still owed to the caller.
     pub fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamError> {
         match &mut self.inner {
-            Inner::Watch(watch) => watch.finish(out),
+            Inner::Scan(watch) => watch.finish(out),
             Inner::Translate(translate) => translate.finish(out),
         }
     }
@@ -94,7 +62,7 @@ impl Stream {
     /// an error can still lead to another provider.
     pub fn content_started(&self) -> bool {
         match &self.inner {
-            Inner::Watch(watch) => watch.content_started(),
+            Inner::Scan(watch) => watch.content_started(),
             Inner::Translate(translate) => translate.started,
         }
     }
@@ -103,7 +71,7 @@ impl Stream {
     /// closes an array; `Gemini`'s events have none): nothing of worth can follow.
     pub fn ended(&self) -> bool {
         match &self.inner {
-            Inner::Watch(watch) => watch.ended(),
+            Inner::Scan(watch) => watch.ended(),
             Inner::Translate(translate) => translate.ended,
         }
     }
@@ -112,7 +80,7 @@ impl Stream {
     /// reason. After a finish reason alone more may follow, content too.
     pub fn whole(&self) -> bool {
         match &self.inner {
-            Inner::Watch(watch) => watch.whole(),
+            Inner::Scan(watch) => watch.whole(),
             Inner::Translate(translate) => translate.ended || translate.endings.whole(),
         }
     }
@@ -120,7 +88,7 @@ impl Stream {
     /// Whether the caller has been told the end, so that it may leave with a whole answer.
     pub fn is_told(&self) -> bool {
         match &self.inner {
-            Inner::Watch(watch) => watch.whole(),
+            Inner::Scan(watch) => watch.whole(),
             Inner::Translate(translate) => translate.ended,
         }
     }
@@ -128,7 +96,7 @@ impl Stream {
     /// Cumulative so far, `None` before the provider told any.
     pub fn usage(&self) -> Option<Usage> {
         match &self.inner {
-            Inner::Watch(watch) => watch.usage(),
+            Inner::Scan(watch) => watch.usage(),
             Inner::Translate(translate) => translate.usage,
         }
     }
@@ -136,7 +104,7 @@ impl Stream {
     /// Content events so far.
     pub fn chunks(&self) -> u64 {
         match &self.inner {
-            Inner::Watch(watch) => watch.chunks(),
+            Inner::Scan(watch) => watch.chunks(),
             Inner::Translate(translate) => translate.chunks,
         }
     }
@@ -145,7 +113,7 @@ impl Stream {
     /// already has, or inside `Gemini`'s JSON array.
     pub fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
         match &self.inner {
-            Inner::Watch(watch) => watch.error_event(self.caller, error),
+            Inner::Scan(watch) => watch.error_event(self.caller, error),
             Inner::Translate(translate) => match &translate.encoder {
                 Encoder::Responses(encoder) => encoder.error_event(error),
                 _ => error::error_event(self.caller, error),
@@ -325,7 +293,7 @@ impl Translate {
 
     fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamError> {
         if let Some(held) = &self.plain {
-            return Err(watch::plain(self.dialect, held));
+            return Err(scan::plain(self.dialect, held));
         }
         if !self.ended {
             // A last event without its blank line counts if it is whole; half of one is what truncation looks like.
@@ -345,17 +313,4 @@ impl Translate {
         }
         Ok(())
     }
-}
-
-/// Appends an SSE event of one line of JSON.
-pub(super) fn put_event(out: &mut BytesMut, name: Option<&str>, data: &impl serde::Serialize) {
-    if let Some(name) = name {
-        out.put_slice(b"event: ");
-        out.put_slice(name.as_bytes());
-        out.put_slice(b"\n");
-    }
-    out.put_slice(b"data: ");
-    // Writing to memory does not fail, and these types have string keys only.
-    let _ = serde_json::to_writer((&mut *out).writer(), data);
-    out.put_slice(b"\n\n");
 }

@@ -23,7 +23,7 @@
 
 use crate::json::{Map, Value, json};
 
-use super::common::Thinking;
+use super::message::Thinking;
 
 /// The least budget that `Claude` takes.
 pub(super) const LEAST_BUDGET: u64 = 1024;

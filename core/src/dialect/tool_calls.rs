@@ -4,9 +4,10 @@
 //! object is known only at its end, and what was sent cannot be taken back: so the arguments are held until the call ends
 //! (at most [`HELD_LIMIT`] bytes of one answer), and pings tell the caller meanwhile that the model is at work.
 
-use super::common::{Event, arguments};
-use super::stream::StreamError;
-use super::tool_names::{ToolNames, unwrap};
+use super::error::StreamError;
+use super::event::Event;
+use super::message::arguments;
+use super::tool_names::{ToolNames, custom_text};
 
 /// Bytes of custom tools' arguments that are held of one answer. More than twice the longest answer of any model (128,000
 /// tokens of some 6 bytes).
@@ -29,7 +30,7 @@ struct Open {
 
 impl Open {
     fn text(self) -> Option<Event> {
-        let fragment = unwrap(&arguments(&self.arguments)).unwrap_or(self.arguments);
+        let fragment = custom_text(&arguments(&self.arguments)).unwrap_or(self.arguments);
         (!fragment.is_empty()).then_some(Event::CallArguments {
             choice: self.choice,
             index: self.index,

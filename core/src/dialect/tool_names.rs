@@ -10,84 +10,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::Dialect;
-use super::common::{Answer, Part, RAW_ARGUMENTS, Request, ToolChoice};
+use super::message::{Answer, Part, RAW_ARGUMENTS, Request, ToolChoice, ToolName, WEB_SEARCH};
 use crate::json::{Value, json};
-
-/// A tool as the caller knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct ToolName {
-    pub name: String,
-    /// The group that a caller of Responses put it in.
-    pub namespace: Option<String>,
-    pub kind: ToolKind,
-}
-
-/// What a tool takes, or who runs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum ToolKind {
-    /// Arguments, as a JSON object.
-    Function,
-    /// One text (`OpenAI`'s custom tools).
-    Custom,
-    /// Arguments, like a function, to find more tools (`OpenAI`'s tool search that the caller runs). It has no name there.
-    Search,
-    /// The provider runs it: its name is the API's, and stands in a choice of tools only.
-    Hosted,
-}
-
-impl ToolName {
-    pub(super) fn new(kind: ToolKind, name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            namespace: None,
-            kind,
-        }
-    }
-
-    pub(super) fn within(mut self, namespace: Option<String>) -> Self {
-        self.namespace = namespace;
-        self
-    }
-
-    pub(super) fn is_custom(&self) -> bool {
-        self.kind == ToolKind::Custom
-    }
-
-    pub(super) fn is_search(&self) -> bool {
-        self.kind == ToolKind::Search
-    }
-
-    pub(super) fn is_hosted(&self) -> bool {
-        self.kind == ToolKind::Hosted
-    }
-
-    /// A provider needs no other word for it.
-    fn is_plain(&self) -> bool {
-        self.kind == ToolKind::Function && self.namespace.is_none()
-    }
-
-    /// What a name made for a provider is made of.
-    pub(super) fn spelled(&self) -> String {
-        match &self.namespace {
-            // Agents put the separator into the namespace: `mcp__files__` and `read`.
-            Some(namespace) if namespace.ends_with("__") => format!("{namespace}{}", self.name),
-            Some(namespace) => format!("{namespace}__{}", self.name),
-            None => self.name.clone(),
-        }
-    }
-}
-
-impl From<String> for ToolName {
-    fn from(name: String) -> Self {
-        Self::new(ToolKind::Function, name)
-    }
-}
-
-impl From<&str> for ToolName {
-    fn from(name: &str) -> Self {
-        Self::new(ToolKind::Function, name)
-    }
-}
 
 /// The one property of the function that a custom tool becomes.
 const INPUT: &str = "input";
@@ -119,13 +43,13 @@ pub(super) fn custom_description(description: Option<&str>, grammar: Option<(&st
 }
 
 /// The text for a custom tool as the arguments of its function.
-pub(super) fn wrap(text: &str) -> Value {
+pub(super) fn custom_arguments(text: &str) -> Value {
     json!({ INPUT: text })
 }
 
 /// The text that a model gave to a custom tool's function; `None` if it answered with something else than the one argument.
 /// Then all of that is the text: it is the caller who can make sense of it.
-pub(super) fn unwrap(arguments: &Value) -> Option<String> {
+pub(super) fn custom_text(arguments: &Value) -> Option<String> {
     let object = arguments.as_object()?;
     if object.is_empty() {
         return Some(String::new());
@@ -151,7 +75,7 @@ impl ToolNames {
         let mut given: HashMap<ToolName, String> = HashMap::new();
         let mut taken: HashSet<String> = HashSet::new();
         if provider == Dialect::AnthropicMessages && request.search.is_some() {
-            taken.insert(super::hosted::WEB_SEARCH.to_owned());
+            taken.insert(WEB_SEARCH.to_owned());
         }
         for tool in seen.iter().filter(|tool| tool.is_plain()) {
             if fits(provider, &tool.name) && !taken.contains(&tool.name) {
@@ -194,7 +118,7 @@ impl ToolNames {
             let Part::Call(call) = part else { continue };
             let Some(name) = self.caller(&call.name) else { continue };
             if name.is_custom() {
-                let text = unwrap(&call.input).unwrap_or_else(|| call.input.to_string());
+                let text = custom_text(&call.input).unwrap_or_else(|| call.input.to_string());
                 call.input = text.into();
             }
             call.name = name.clone();

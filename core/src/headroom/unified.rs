@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
-use super::{text, time};
+use super::value::{text, time};
 
 static STATUS: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-status");
 static RESET: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-reset");

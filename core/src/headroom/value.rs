@@ -1,7 +1,11 @@
 //! One header value to a wait, in every spelling that providers use.
 
-use super::{MAX_WAIT, date};
+use super::date;
+use http::{HeaderMap, HeaderName};
 use std::time::Duration;
+
+/// The longest wait that is believed. Daily limits reset later than that; asking once an hour is soon enough and cheap.
+pub const MAX_WAIT: Duration = Duration::from_hours(1);
 
 /// From here on a plain number is a Unix time: as a number of seconds it would be a wait of thirty years.
 const EPOCH_SECONDS: f64 = 1e9;
@@ -73,4 +77,14 @@ fn go_duration(text: &str) -> Option<Duration> {
         rest = after;
     }
     (!text.is_empty()).then(|| seconds_of(total))
+}
+
+/// A header as text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    std::str::from_utf8(headers.get(name)?.as_bytes()).ok().map(str::trim) // not `to_str`: Go writes `µs`
+}
+
+/// A header as a wait.
+pub(super) fn time(headers: &HeaderMap, name: &HeaderName, wall_unix_ms: u64) -> Option<Duration> {
+    wait(text(headers, name)?, wall_unix_ms)
 }

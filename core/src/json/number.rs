@@ -15,6 +15,32 @@ enum Digits {
 
 const SHORT: usize = 22;
 
+/// The length of the number that `text` begins with.
+pub(super) fn number_length(text: &[u8]) -> Option<usize> {
+    let digits = |from: usize| {
+        let rest = text.get(from..).unwrap_or_default();
+        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        (count > 0).then_some(from + count)
+    };
+    let sign = usize::from(text.first() == Some(&b'-'));
+    let mut end = match text.get(sign) {
+        Some(b'0') => sign + 1,
+        _ => digits(sign)?,
+    };
+    // `01` is no number.
+    if text.get(end).is_some_and(u8::is_ascii_digit) {
+        return None;
+    }
+    if text.get(end) == Some(&b'.') {
+        end = digits(end + 1)?;
+    }
+    if matches!(text.get(end), Some(b'e' | b'E')) {
+        let signed = matches!(text.get(end + 1), Some(b'+' | b'-'));
+        end = digits(end + 1 + usize::from(signed))?;
+    }
+    Some(end)
+}
+
 impl Number {
     /// A text that is known to be a number.
     pub(super) fn of_text(text: &str) -> Self {
@@ -31,7 +57,7 @@ impl Number {
     /// The text, if it is a number in the grammar of JSON and nothing else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        (super::reader::number_length(text.as_bytes()) == Some(text.len())).then(|| Self::of_text(text))
+        (number_length(text.as_bytes()) == Some(text.len())).then(|| Self::of_text(text))
     }
 
     /// None for what JSON cannot say: NaN and the infinities.

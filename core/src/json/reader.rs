@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::number::number_length;
 use super::text::{is_high, is_low, join};
 use super::{Error, Map, Number, Text, Value};
 
@@ -24,32 +25,6 @@ pub fn parse(text: &[u8]) -> Result<Value, Error> {
     let value = reader.value(DEPTH)?;
     reader.end()?;
     Ok(value)
-}
-
-/// The length of the number that `text` begins with.
-pub(super) fn number_length(text: &[u8]) -> Option<usize> {
-    let digits = |from: usize| {
-        let rest = text.get(from..).unwrap_or_default();
-        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        (count > 0).then_some(from + count)
-    };
-    let sign = usize::from(text.first() == Some(&b'-'));
-    let mut end = match text.get(sign) {
-        Some(b'0') => sign + 1,
-        _ => digits(sign)?,
-    };
-    // `01` is no number.
-    if text.get(end).is_some_and(u8::is_ascii_digit) {
-        return None;
-    }
-    if text.get(end) == Some(&b'.') {
-        end = digits(end + 1)?;
-    }
-    if matches!(text.get(end), Some(b'e' | b'E')) {
-        let signed = matches!(text.get(end + 1), Some(b'+' | b'-'));
-        end = digits(end + 1 + usize::from(signed))?;
-    }
-    Some(end)
 }
 
 /// A place in a text.

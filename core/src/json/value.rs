@@ -1,7 +1,6 @@
 //! The tree.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Index;
 
 use super::{Map, Number, Text};
@@ -227,13 +226,6 @@ impl<K: Key> Index<K> for Value {
 
     fn index(&self, key: K) -> &Value {
         key.of(self).unwrap_or(&NULL)
-    }
-}
-
-/// Compact, as it is sent.
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        super::write::to_fmt(self, f)
     }
 }
 

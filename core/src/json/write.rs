@@ -33,8 +33,11 @@ impl Value {
     }
 }
 
-pub(super) fn to_fmt(whole: &Value, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    value(whole, f)
+/// Compact, as it is sent.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        value(self, f)
+    }
 }
 
 fn value(whole: &Value, out: &mut impl Sink) -> fmt::Result {

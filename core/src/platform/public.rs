@@ -4,7 +4,7 @@ use bowsprit_crds::ProviderKind;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 
-use super::{AuthScheme, Endpoint, Framing, ModelPlace, Platform};
+use super::row::{AuthScheme, Endpoint, Framing, ModelPlace, Platform};
 use crate::dialect::Dialect;
 use crate::dialect::embeddings::Form;
 

@@ -3,8 +3,9 @@
 use crate::json::{Value, json};
 
 use super::super::AnswerContext;
-use super::super::common::{Answer, Choice, Part, Thought, ToolCall, call_id};
-use super::super::foreign::{Origin, mark};
+use super::super::ids::call_id;
+use super::super::message::{Answer, Choice, Part, Thought, ToolCall};
+use super::super::signature::{Origin, wrap};
 use super::super::usage;
 
 /// Reads a message; `None` if it is none.
@@ -66,7 +67,7 @@ fn thought_block(thought: &Thought) -> Value {
         signature => json!({
             "type": "thinking",
             "thinking": thought.text,
-            "signature": signature.unwrap_or_else(|| mark(Origin::Unsigned, "")),
+            "signature": signature.unwrap_or_else(|| wrap(Origin::Unsigned, "")),
         }),
     }
 }

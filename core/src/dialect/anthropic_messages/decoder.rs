@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use crate::json::{self, Text, Value};
 use serde::Deserialize;
 
-use super::super::common::{Event, call_id};
 use super::super::error;
-use super::super::stream::StreamError;
+use super::super::error::StreamError;
+use super::super::event::Event;
+use super::super::ids::call_id;
 use super::super::{AnswerContext, Dialect, success, usage};
 
 /// Content blocks that are followed at most: far beyond any real answer, a bound on memory.

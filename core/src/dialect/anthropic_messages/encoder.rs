@@ -4,9 +4,11 @@ use crate::json::{Value, json};
 use bytes::BytesMut;
 use serde::Serialize;
 
-use super::super::common::{Event, Finish, safe_id};
-use super::super::foreign::{Origin, mark};
-use super::super::stream::put_event;
+use super::super::event::Event;
+use super::super::ids::safe_id;
+use super::super::message::Finish;
+use super::super::signature::{Origin, wrap};
+use super::super::sse::put_event;
 use super::super::{AnswerContext, Usage};
 
 /// Holds `message_delta` back until the end, because the usage that belongs into it comes last.
@@ -190,7 +192,7 @@ impl Encoder {
     fn close(&mut self, out: &mut BytesMut) {
         let Some((index, open)) = self.open.take() else { return };
         if open == Open::Thought {
-            let signature = mark(Origin::Unsigned, "");
+            let signature = wrap(Origin::Unsigned, "");
             delta(index, Delta::Signature { signature: &signature }, out);
         }
         stop(index, out);

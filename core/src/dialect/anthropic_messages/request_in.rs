@@ -4,14 +4,17 @@ use std::collections::HashMap;
 
 use crate::json::Value;
 
-use super::super::at::{At, Dropped, Kept};
-use super::super::common::{
-    Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
+use super::super::cursor::Cursor;
+use super::super::dropped::{Dropped, Parts};
+use super::super::hosted::place;
+use super::super::message::ToolName;
+use super::super::message::WEB_SEARCH;
+use super::super::message::{
+    FieldNames, Format, Media, MediaSource, Part, Request, Role, Thinking, Thought, Tool, ToolCall, ToolChoice,
     ToolResult, push_turn,
 };
-use super::super::foreign::{Origin, unmark};
-use super::super::hosted::{Hosted, WEB_SEARCH, WebSearch, place};
-use super::super::tool_names::ToolName;
+use super::super::message::{Hosted, WebSearch};
+use super::super::signature::{Origin, unwrap};
 use super::super::{RequestError, schema};
 
 const KNOWN: &[&str] = &[
@@ -33,7 +36,7 @@ const KNOWN: &[&str] = &[
     "mcp_servers",
 ];
 
-const SPELLED: Spelling = Spelling {
+const FIELDS: FieldNames = FieldNames {
     max_tokens: "max_tokens",
     turns: "messages",
     temperature: "temperature",
@@ -54,14 +57,14 @@ const SPELLED: Spelling = Spelling {
 
 /// Reads a messages request.
 pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
-    let root = At::root(body);
+    let root = Cursor::root(body);
     if let Some(at) = root.get("container") {
         // Where code ran, and may run again, at the caller's provider.
         dropped.leave_out_hint(at.unsupported("containers live with one provider only"))?;
     }
     root.note_unknown(KNOWN, dropped);
     let mut request = Request {
-        spelled: SPELLED,
+        fields: FIELDS,
         choices: 1,
         ..Request::default()
     };
@@ -74,7 +77,7 @@ pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Re
     Ok(request)
 }
 
-fn system(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<String>, RequestError> {
+fn system(at: &Cursor<'_>, dropped: &mut Dropped) -> Result<Vec<String>, RequestError> {
     if at.value.is_string() {
         return Ok(vec![at.string()?]);
     }
@@ -90,7 +93,7 @@ fn system(at: &At<'_>, dropped: &mut Dropped) -> Result<Vec<String>, RequestErro
     Ok(texts)
 }
 
-fn settings(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn settings(root: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     let number = |name: &str| root.get(name).map(|at| at.number()).transpose();
     request.max_tokens = root.get("max_tokens").map(|at| at.u64()).transpose()?;
     request.temperature = number("temperature")?;
@@ -123,7 +126,7 @@ fn settings(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
             match request.thinking {
                 // Left to the model, within this.
                 None | Some(Thinking::Adaptive) => {
-                    request.spelled.thinking = "output_config.effort";
+                    request.fields.thinking = "output_config.effort";
                     request.thinking = Some(Thinking::Effort(effort.string()?));
                 }
                 Some(_) => dropped.note(effort.path()),
@@ -145,7 +148,7 @@ fn settings(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
     Ok(())
 }
 
-fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn messages(root: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     let list = root.need("messages")?;
     let mut names = HashMap::new();
     for message in list.items()? {
@@ -178,7 +181,7 @@ fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
 }
 
 fn blocks(
-    at: &At<'_>,
+    at: &Cursor<'_>,
     role: Role,
     names: &mut HashMap<String, ToolName>,
     dropped: &mut Dropped,
@@ -186,7 +189,7 @@ fn blocks(
     if at.value.is_string() {
         return Ok(vec![Part::Text(at.string()?)]);
     }
-    let mut parts = Kept::new();
+    let mut parts = Parts::new();
     for block in at
         .items()
         .map_err(|_| at.wrong("must be a string or an array of content blocks"))?
@@ -214,14 +217,14 @@ fn call_signature(before: Option<&Part>) -> Option<String> {
     let Some(Part::Thought(thought)) = before else {
         return None;
     };
-    match unmark(thought.signature.as_deref()?)? {
+    match unwrap(thought.signature.as_deref()?)? {
         (Origin::GeminiCall, signature) => Some(signature),
         _ => None,
     }
 }
 
 fn block(
-    at: &At<'_>,
+    at: &Cursor<'_>,
     role: Role,
     names: &mut HashMap<String, ToolName>,
     dropped: &mut Dropped,
@@ -247,7 +250,7 @@ fn block(
             names.insert(id.clone(), name.clone());
             let input = at.need("input")?;
             input.object()?;
-            let signature = super::super::gemini::signature_of(at.value);
+            let signature = super::super::signature::signature_of(at.value);
             Part::Call(ToolCall {
                 id,
                 name,
@@ -267,7 +270,7 @@ fn block(
         }),
         "redacted_thinking" => {
             let data = at.need("data")?.string()?;
-            let marked = unmark(&data).is_some();
+            let marked = unwrap(&data).is_some();
             let (text, signature) = if marked {
                 (String::new(), Some(data))
             } else {
@@ -305,7 +308,7 @@ fn block(
 
 /// What a server's tool did on the way to an answer that stands in the same turn, or a block that nobody here knows and that
 /// is neither a call, nor a result, nor a text.
-fn informs(at: &At<'_>, kind: &str, role: Role) -> bool {
+fn informs(at: &Cursor<'_>, kind: &str, role: Role) -> bool {
     let server = matches!(kind, "server_tool_use" | "mcp_tool_use") || kind.ends_with("_tool_result");
     let unknown = !["input", "text", "source", "tool_use_id"]
         .iter()
@@ -314,7 +317,7 @@ fn informs(at: &At<'_>, kind: &str, role: Role) -> bool {
 }
 
 /// What the caller's own search found, as a text that says where.
-fn found(at: &At<'_>) -> Result<String, RequestError> {
+fn found(at: &Cursor<'_>) -> Result<String, RequestError> {
     let mut text = String::new();
     for name in ["title", "source"] {
         if let Some(line) = at.get(name) {
@@ -328,7 +331,7 @@ fn found(at: &At<'_>) -> Result<String, RequestError> {
     Ok(text)
 }
 
-fn source(at: &At<'_>, document: bool) -> Result<Part, RequestError> {
+fn source(at: &Cursor<'_>, document: bool) -> Result<Part, RequestError> {
     let source = at.need("source")?;
     let kind = source.need("type")?;
     let name = at.get("title").map(|at| at.string()).transpose()?;
@@ -354,7 +357,7 @@ fn source(at: &At<'_>, document: bool) -> Result<Part, RequestError> {
 }
 
 /// The text of a document that the caller cut into blocks.
-fn only_text(at: &At<'_>) -> Result<String, RequestError> {
+fn only_text(at: &Cursor<'_>) -> Result<String, RequestError> {
     if at.value.is_string() {
         return at.string();
     }
@@ -370,7 +373,7 @@ fn only_text(at: &At<'_>) -> Result<String, RequestError> {
 }
 
 fn tool_result(
-    at: &At<'_>,
+    at: &Cursor<'_>,
     names: &mut HashMap<String, ToolName>,
     dropped: &mut Dropped,
 ) -> Result<ToolResult, RequestError> {
@@ -399,7 +402,7 @@ fn tool_result(
     })
 }
 
-fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn tools(root: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     if let Some(list) = root.get("tools") {
         for tool in list.items()? {
             tool.object()?;
@@ -447,7 +450,7 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
 }
 
 /// A tool that the server runs, or that only `Claude` knows by its type.
-fn hosted(tool: &At<'_>, kind: &At<'_>, dropped: &mut Dropped) -> Result<Hosted, RequestError> {
+fn hosted(tool: &Cursor<'_>, kind: &Cursor<'_>, dropped: &mut Dropped) -> Result<Hosted, RequestError> {
     let (name, path) = (tool.get("name").map(|at| at.string()).transpose()?, kind.path());
     if !kind.str()?.starts_with("web_search_") {
         let name = name.unwrap_or_else(|| kind.value.as_str().unwrap_or_default().to_owned());

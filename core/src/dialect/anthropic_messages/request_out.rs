@@ -2,12 +2,13 @@
 
 use crate::json::{Map, Number, Value, json};
 
-use super::super::at::{Dropped, Kept};
-use super::super::common::{
+use super::super::dropped::{Dropped, Parts};
+use super::super::ids::safe_id;
+use super::super::message::{
     CachePoint, Format, Media, MediaSource, Part, Request, Role, Thought, ToolCall, ToolChoice, ToolResult, Turn,
-    as_f64, is, keep_only, safe_id,
+    as_f64, is, keep_only,
 };
-use super::super::foreign::unmark;
+use super::super::signature::unwrap;
 use super::super::thinking::claude_samples_itself;
 use super::super::{RequestError, Target, hosted};
 use super::thinking;
@@ -18,7 +19,7 @@ pub(in super::super) fn encode(
     target: &Target<'_>,
     dropped: &mut Dropped,
 ) -> Result<Value, RequestError> {
-    let spelled = request.spelled;
+    let spelled = request.fields;
     if request.choices > 1 {
         dropped.leave_out(RequestError::unsupported(
             spelled.choices,
@@ -113,7 +114,7 @@ fn cache(block: &mut Value, point: &CachePoint) {
 
 /// The newest models take none of these, and no model takes them as they are while it thinks.
 fn sampling(body: &mut Map, request: &Request, model: &str, thinks: bool, dropped: &mut Dropped) {
-    let spelled = request.spelled;
+    let spelled = request.fields;
     let fixed = claude_samples_itself(model);
     // 1 is the default of both and changes nothing; newer models refuse `top_p` beside a temperature.
     let temperature = request
@@ -159,7 +160,7 @@ fn whole(number: &Number) -> Option<Number> {
 }
 
 fn message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
-    let mut content = Kept::new();
+    let mut content = Parts::new();
     for part in &turn.parts {
         match part {
             Part::Text(text) if text.is_empty() => {}
@@ -204,12 +205,12 @@ pub(super) fn thought_block(thought: &Thought) -> Option<Value> {
     let signature = thought
         .signature
         .as_ref()
-        .filter(|signature| unmark(signature).is_none())?;
+        .filter(|signature| unwrap(signature).is_none())?;
     Some(json!({ "type": "thinking", "thinking": thought.text, "signature": signature }))
 }
 
 fn result_block(result: &ToolResult, dropped: &mut Dropped) -> Result<Value, RequestError> {
-    let mut content = Kept::new();
+    let mut content = Parts::new();
     for part in &result.parts {
         match part {
             Part::Text(text) if !text.is_empty() => {

@@ -3,8 +3,8 @@
 use crate::json::{Map, Value, json};
 
 use super::super::Target;
-use super::super::at::Dropped;
-use super::super::common::{Request, Role, ToolChoice};
+use super::super::dropped::Dropped;
+use super::super::message::{Request, Role, ToolChoice};
 use super::super::thinking::{ForClaude, LEAST_BUDGET, claude_hides_thoughts, for_claude};
 
 /// Room for the answer beside the thoughts, both of which `max_tokens` counts.
@@ -16,7 +16,7 @@ const MOST: u64 = 32_000;
 /// into the body. Says whether the model will think.
 pub(super) fn put(body: &mut Map, request: &Request, target: &Target<'_>, dropped: &mut Dropped) -> bool {
     let Some(wanted) = &request.thinking else { return false };
-    let spelled = request.spelled.thinking;
+    let spelled = request.fields.thinking;
     let Some((told, exact)) = for_claude(wanted, target.model) else {
         dropped.note(spelled);
         return false;

@@ -2,8 +2,8 @@
 
 use crate::json::{Map, Value, json};
 
-use super::super::at::{Dropped, Kept};
-use super::super::common::{Media, MediaSource, Part, Request, Role, Tool, ToolChoice, Turn, json_text, text_of};
+use super::super::dropped::{Dropped, Parts};
+use super::super::message::{Media, MediaSource, Part, Request, Role, Tool, ToolChoice, Turn, json_text, text_of};
 use super::super::{RequestError, Target};
 
 pub(super) fn encode(request: &Request, target: &Target<'_>, dropped: &mut Dropped) -> Result<Value, RequestError> {
@@ -50,7 +50,7 @@ fn items(turn: &Turn, input: &mut Vec<Value>, dropped: &mut Dropped) -> Result<(
         Role::User => ("user", "input_text"),
         Role::Assistant => ("assistant", "output_text"),
     };
-    let mut content = Kept::new();
+    let mut content = Parts::new();
     for part in &turn.parts {
         match part {
             Part::Text(text) => content.take(Ok(json!({ "type": text_kind, "text": text })), dropped)?,

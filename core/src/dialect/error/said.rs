@@ -6,7 +6,8 @@ use crate::json::{Map, Value, json};
 use bytes::Bytes;
 
 use super::{ErrorView, context};
-use crate::dialect::{Dialect, common};
+use crate::dialect::Dialect;
+use crate::dialect::message::to_bytes;
 use crate::fault::Code;
 
 /// How a caller's API says an error.
@@ -170,7 +171,7 @@ fn error_value(caller: Dialect, error: &ErrorView<'_>) -> Value {
 
 /// The error body that the caller's own SDK knows, in its API's own words, with our code as `error.bowsprit_code`.
 pub fn error_body(caller: Dialect, error: &ErrorView<'_>) -> Bytes {
-    common::to_bytes(&error_value(caller, error))
+    to_bytes(&error_value(caller, error))
 }
 
 /// Ends a stream that broke, as the caller's dialect says it. No end mark follows: the SDK must not take it for whole.

@@ -3,8 +3,9 @@
 use crate::json::{Value, json};
 
 use super::super::AnswerContext;
-use super::super::common::{Answer, Choice, Finish, Part, Thought, ToolCall, call_id};
-use super::super::foreign::{Origin, mark, unmark};
+use super::super::ids::call_id;
+use super::super::message::{Answer, Choice, Finish, Part, Thought, ToolCall};
+use super::super::signature::{Origin, unwrap, wrap};
 use super::super::{logprobs, success, usage};
 use super::said::{self, Said, What};
 
@@ -78,7 +79,7 @@ fn choice(candidate: &Value, calls: &mut usize, ctx: &AnswerContext) -> Option<C
 fn thought(text: String, signature: Option<&str>) -> Part {
     Part::Thought(Thought {
         text,
-        signature: signature.map(|signature| mark(Origin::Gemini, signature)),
+        signature: signature.map(|signature| wrap(Origin::Gemini, signature)),
         redacted: false,
         path: String::new(),
     })
@@ -129,7 +130,7 @@ fn part(part: &Part, calls: &mut usize) -> Option<Value> {
         )),
         Part::Call(call) => {
             *calls += 1;
-            Some(super::given_call(call, *calls == 1))
+            Some(given_call(call, *calls == 1))
         }
         Part::Media(_) | Part::Result(_) | Part::CachePoint(_) => None,
     }
@@ -138,16 +139,23 @@ fn part(part: &Part, calls: &mut usize) -> Option<Value> {
 /// A thought as this dialect's callers get it, with what its provider wants back.
 pub(super) fn thought_part(text: &str, signature: Option<&str>, redacted: bool) -> Value {
     if redacted {
-        return json!({ "text": "", "thought": true, "thoughtSignature": mark(Origin::Redacted, text) });
+        return json!({ "text": "", "thought": true, "thoughtSignature": wrap(Origin::Redacted, text) });
     }
     let mut part = json!({ "text": text, "thought": true });
     if let (Some(signature), Some(object)) = (signature, part.as_object_mut()) {
-        let signature = if unmark(signature).is_some() {
+        let signature = if unwrap(signature).is_some() {
             signature.to_owned()
         } else {
-            mark(Origin::Anthropic, signature)
+            wrap(Origin::Anthropic, signature)
         };
         object.insert("thoughtSignature".to_owned(), signature.into());
     }
     part
+}
+
+/// A call as this dialect's callers get it. The first of a step is marked where it has no signature, so that it can be
+/// told from a forgotten one should the conversation go on with `Gemini`.
+pub(super) fn given_call(call: &ToolCall, first: bool) -> Value {
+    let unsigned = (first && call.signature.is_none()).then(|| wrap(Origin::Unsigned, ""));
+    super::request_out::call_part(call, call.signature.as_deref().or(unsigned.as_deref()))
 }

@@ -3,10 +3,12 @@
 use crate::json::{self, Value};
 use serde::Deserialize;
 
-use super::super::common::{Event, Finish, call_id};
 use super::super::error::ProviderError;
-use super::super::foreign::{Origin, mark};
-use super::super::stream::StreamError;
+use super::super::error::StreamError;
+use super::super::event::Event;
+use super::super::ids::call_id;
+use super::super::message::Finish;
+use super::super::signature::{Origin, wrap};
 use super::super::{AnswerContext, Dialect};
 use super::super::{logprobs, success, usage};
 use super::said::{self, Said, What};
@@ -158,7 +160,7 @@ impl Decoder {
             What::Nothing => {}
         }
         if let Some(signature) = signature {
-            let signature = mark(Origin::Gemini, &signature);
+            let signature = wrap(Origin::Gemini, &signature);
             events.push(Event::Signature { choice, signature });
         }
         Ok(())

@@ -4,11 +4,13 @@ use crate::json::{Value, json};
 use bytes::BytesMut;
 use serde::Serialize;
 
-use super::super::common::{Event, Finish, ToolCall, arguments};
+use super::super::error::StreamError;
+use super::super::event::Event;
 use super::super::logprobs;
+use super::super::message::ToolName;
+use super::super::message::{Finish, ToolCall, arguments};
 use super::super::sse::EVENT_LIMIT;
-use super::super::stream::{StreamError, put_event};
-use super::super::tool_names::ToolName;
+use super::super::sse::put_event;
 use super::super::{AnswerContext, Usage};
 use super::answer::thought_part;
 
@@ -182,7 +184,7 @@ impl Encoder {
                     input,
                     signature,
                 };
-                super::given_call(&call, index == 0)
+                super::answer::given_call(&call, index == 0)
             })
             .collect();
         self.parts(choice, &parts, out);

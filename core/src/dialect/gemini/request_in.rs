@@ -4,18 +4,20 @@ use std::collections::VecDeque;
 
 use crate::json::{Value, json};
 
-use super::super::at::{At, Dropped, Kept};
-use super::super::common::{
-    Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall, ToolChoice,
+use super::super::cursor::Cursor;
+use super::super::dropped::{Dropped, Parts};
+use super::super::message::ToolName;
+use super::super::message::WEB_SEARCH;
+use super::super::message::{
+    FieldNames, Format, Media, MediaSource, Part, Request, Role, Thinking, Thought, Tool, ToolCall, ToolChoice,
     ToolResult, is, push_turn,
 };
-use super::super::foreign::{Origin, unmark};
-use super::super::hosted::{Hosted, WEB_SEARCH, WebSearch};
-use super::super::tool_names::ToolName;
+use super::super::message::{Hosted, WebSearch};
+use super::super::signature::{Origin, unwrap};
 use super::super::{RequestError, schema};
 use super::schema::to_json_schema;
 
-const SPELLED: Spelling = Spelling {
+const FIELDS: FieldNames = FieldNames {
     max_tokens: "generationConfig.maxOutputTokens",
     turns: "contents",
     temperature: "generationConfig.temperature",
@@ -35,13 +37,13 @@ const SPELLED: Spelling = Spelling {
 };
 
 /// The field in either spelling.
-fn pick<'s>(at: &'s At<'_>, camel: &'static str, snake: &'static str) -> Option<At<'s>> {
+fn pick<'s>(at: &'s Cursor<'_>, camel: &'static str, snake: &'static str) -> Option<Cursor<'s>> {
     at.get(camel).or_else(|| at.get(snake))
 }
 
 /// Reads a `generateContent` request.
 pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
-    let root = At::root(body);
+    let root = Cursor::root(body);
     root.note_unknown(
         &[
             "model",
@@ -60,7 +62,7 @@ pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Re
         return Err(at.unsupported("cached contents live with one provider only"));
     }
     let mut request = Request {
-        spelled: SPELLED,
+        fields: FIELDS,
         choices: 1,
         ..Request::default()
     };
@@ -76,7 +78,7 @@ pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Re
     Ok(request)
 }
 
-fn system(at: &At<'_>) -> Result<Vec<String>, RequestError> {
+fn system(at: &Cursor<'_>) -> Result<Vec<String>, RequestError> {
     if at.value.is_string() {
         return Ok(vec![at.string()?]);
     }
@@ -111,7 +113,7 @@ impl Calls {
     }
 }
 
-fn contents(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn contents(root: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     let list = root.need("contents")?;
     let mut calls = Calls::default();
     for content in list.items()? {
@@ -125,7 +127,7 @@ fn contents(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
                 _ => return Err(role.wrong("must be user or model")),
             },
         };
-        let mut parts = Kept::new();
+        let mut parts = Parts::new();
         for item in content.need("parts")?.items()? {
             item.object()?;
             parts.take_some(part(&item, role, &mut calls, dropped), dropped)?;
@@ -147,7 +149,7 @@ const DONE_HERE: &[(&str, &str)] = &[
     ("toolResponse", "tool_response"),
 ];
 
-fn part(at: &At<'_>, role: Role, calls: &mut Calls, dropped: &mut Dropped) -> Result<Option<Part>, RequestError> {
+fn part(at: &Cursor<'_>, role: Role, calls: &mut Calls, dropped: &mut Dropped) -> Result<Option<Part>, RequestError> {
     if role == Role::Assistant && DONE_HERE.iter().any(|(camel, snake)| pick(at, camel, snake).is_some()) {
         let refusal = at.unsupported("tells what the provider's own tools did");
         return dropped.leave_out_hint(refusal).map(|()| None);
@@ -199,7 +201,7 @@ fn part(at: &At<'_>, role: Role, calls: &mut Calls, dropped: &mut Dropped) -> Re
             id: calls.call(id, &name),
             name: name.into(),
             input,
-            signature: signature.filter(|signature| unmark(signature).is_none()),
+            signature: signature.filter(|signature| unwrap(signature).is_none()),
         })));
     }
     if let Some(response) = pick(at, "functionResponse", "function_response") {
@@ -212,7 +214,7 @@ fn part(at: &At<'_>, role: Role, calls: &mut Calls, dropped: &mut Dropped) -> Re
     Err(at.unsupported("is not a part that the chosen provider can take"))
 }
 
-fn inline_data(at: &At<'_>) -> Result<Media, RequestError> {
+fn inline_data(at: &Cursor<'_>) -> Result<Media, RequestError> {
     let mime = pick(at, "mimeType", "mime_type").map(|at| at.string()).transpose()?;
     let mime = mime.ok_or_else(|| RequestError::field(at.child("mimeType"), "is required"))?;
     Ok(Media {
@@ -226,7 +228,7 @@ fn inline_data(at: &At<'_>) -> Result<Media, RequestError> {
 /// A thought that another provider's model had, as it wants it back. A signature that is not marked is Gemini's, and no
 /// other provider would take it.
 fn thought(text: String, signature: Option<&str>, path: String) -> Thought {
-    let (text, signature, redacted) = match signature.and_then(unmark) {
+    let (text, signature, redacted) = match signature.and_then(unwrap) {
         Some((Origin::Redacted, data)) => (data, None, true),
         Some((Origin::Anthropic, signature)) => (text, Some(signature), false),
         _ => (text, None, false),
@@ -253,7 +255,7 @@ fn join_thoughts(parts: &mut Vec<Part>) {
     });
 }
 
-fn file_data(file: &At<'_>) -> Result<Part, RequestError> {
+fn file_data(file: &Cursor<'_>) -> Result<Part, RequestError> {
     let uri =
         pick(file, "fileUri", "file_uri").ok_or_else(|| RequestError::field(file.child("fileUri"), "is required"))?;
     let text = uri.string()?;
@@ -271,7 +273,7 @@ fn file_data(file: &At<'_>) -> Result<Part, RequestError> {
     }))
 }
 
-fn function_response(at: &At<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, RequestError> {
+fn function_response(at: &Cursor<'_>, calls: &mut Calls, dropped: &mut Dropped) -> Result<Part, RequestError> {
     at.note_unknown(&["id", "name", "response", "parts"], dropped);
     let name = at.need("name")?;
     let given = at.get("id").map(|id| id.string()).transpose()?;
@@ -337,7 +339,7 @@ const CONFIG_KNOWN: &[&str] = &[
     "logprobs",
 ];
 
-fn generation_config(at: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn generation_config(at: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     at.note_unknown(CONFIG_KNOWN, dropped);
     if let Some(modalities) = pick(at, "responseModalities", "response_modalities") {
         let names = modalities.strings()?;
@@ -402,11 +404,11 @@ fn generation_config(at: &At<'_>, request: &mut Request, dropped: &mut Dropped) 
     Ok(())
 }
 
-fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
+fn format(at: &Cursor<'_>) -> Result<Option<Format>, RequestError> {
     let json_schema = pick(at, "responseJsonSchema", "response_json_schema");
     let own_schema = pick(at, "responseSchema", "response_schema");
     let mime = pick(at, "responseMimeType", "response_mime_type");
-    match mime.as_ref().map(At::str).transpose()? {
+    match mime.as_ref().map(Cursor::str).transpose()? {
         None | Some("text/plain" | "") => return Ok(None),
         Some("application/json") => {}
         Some(_) => {
@@ -431,7 +433,7 @@ fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
     }))
 }
 
-fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn tools(root: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     if let Some(list) = root.get("tools") {
         for tool in list.items()? {
             for name in tool.object()?.keys() {
@@ -478,7 +480,7 @@ fn is_declarations(name: &str) -> bool {
 }
 
 /// A tool that the API runs itself, by the name of its field.
-fn hosted(name: &str, at: &At<'_>, dropped: &mut Dropped) -> Result<Hosted, RequestError> {
+fn hosted(name: &str, at: &Cursor<'_>, dropped: &mut Dropped) -> Result<Hosted, RequestError> {
     let path = at.path();
     let searches = matches!(
         name,
@@ -499,7 +501,7 @@ fn hosted(name: &str, at: &At<'_>, dropped: &mut Dropped) -> Result<Hosted, Requ
     Ok(Hosted { name, search, path })
 }
 
-fn declaration(at: &At<'_>, dropped: &mut Dropped) -> Result<Tool, RequestError> {
+fn declaration(at: &Cursor<'_>, dropped: &mut Dropped) -> Result<Tool, RequestError> {
     at.object()?;
     at.note_unknown(
         &[

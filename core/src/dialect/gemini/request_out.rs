@@ -2,12 +2,12 @@
 
 use crate::json::{self, Map, Number, Value, json};
 
-use super::super::at::{Dropped, Kept};
-use super::super::common::{
+use super::super::dropped::{Dropped, Parts};
+use super::super::message::{
     Format, Media, MediaSource, Part, Request, Role, Thinking, ToolCall, ToolChoice, ToolResult, Turn, at_most,
     keep_only, mime_of_url, text_of,
 };
-use super::super::foreign::gemini_signature;
+use super::super::signature::gemini_signature;
 use super::super::thinking::for_gemini;
 use super::super::{RequestError, Target, hosted};
 
@@ -35,7 +35,7 @@ pub(in super::super) fn encode(
     }
     body.insert("contents".into(), contents.into());
     tool_fields(&mut body, &mut request, dropped);
-    dropped.note_if(request.user.is_some(), request.spelled.user);
+    dropped.note_if(request.user.is_some(), request.fields.user);
     let config = config(request, target.model, dropped)?;
     if !config.is_empty() {
         body.insert("generationConfig".into(), Value::Object(config));
@@ -52,7 +52,7 @@ pub(in super::super) fn encode(
 }
 
 fn content(turn: &Turn, signed: bool, dropped: &mut Dropped) -> Result<Option<Value>, RequestError> {
-    let mut parts = Kept::new();
+    let mut parts = Parts::new();
     let mut first_call = true;
     for part in &turn.parts {
         match part {
@@ -165,7 +165,7 @@ fn tool_fields(body: &mut Map, request: &mut Request, dropped: &mut Dropped) {
     if request.tools.is_empty() {
         return;
     }
-    dropped.note_if(request.parallel_tools == Some(false), request.spelled.parallel_tools);
+    dropped.note_if(request.parallel_tools == Some(false), request.fields.parallel_tools);
     let declarations: Vec<Value> = request
         .tools
         .iter()
@@ -198,14 +198,14 @@ fn config(mut request: Request, model: &str, dropped: &mut Dropped) -> Result<Ma
         ("topK", request.top_k),
         ("frequencyPenalty", request.frequency_penalty),
         ("presencePenalty", request.presence_penalty),
-        ("seed", seed(request.seed.take(), request.spelled.seed, dropped)),
+        ("seed", seed(request.seed.take(), request.fields.seed, dropped)),
     ];
     for (name, number) in numbers {
         if let Some(number) = number {
             config.insert(name.into(), Value::Number(number));
         }
     }
-    let stop = at_most(MAX_STOP, request.stop, request.spelled.stop, dropped)?;
+    let stop = at_most(MAX_STOP, request.stop, request.fields.stop, dropped)?;
     if !stop.is_empty() {
         config.insert("stopSequences".into(), stop.into());
     }
@@ -227,12 +227,12 @@ fn config(mut request: Request, model: &str, dropped: &mut Dropped) -> Result<Ma
     if let Some(thinking) = request.thinking {
         match for_gemini(&thinking, model, request.show_thoughts) {
             Some((value, exact)) => {
-                dropped.note_if(!exact, request.spelled.thinking);
+                dropped.note_if(!exact, request.fields.thinking);
                 if value.as_object().is_some_and(|value| !value.is_empty()) {
                     config.insert("thinkingConfig".into(), value);
                 }
             }
-            None => dropped.note(request.spelled.thinking),
+            None => dropped.note(request.fields.thinking),
         }
     } else if request.show_thoughts && for_gemini(&Thinking::Adaptive, model, true).is_some() {
         // As much as it thinks by itself, but visibly.

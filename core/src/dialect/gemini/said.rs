@@ -2,7 +2,7 @@
 
 use crate::json::{Map, Text, Value};
 
-use super::super::common::arguments;
+use super::super::message::arguments;
 
 /// One part.
 #[derive(Debug, PartialEq)]

@@ -5,8 +5,8 @@
 //! something else (the model would go on with its own words instead of answering), [`NO_TEXT`] stands for it, and the
 //! warning names the conversation.
 
-use super::super::at::Dropped;
-use super::super::common::{Part, Request, Role, Turn, push_turn};
+use super::super::dropped::Dropped;
+use super::super::message::{Part, Request, Role, Turn, push_turn};
 use super::super::{Dialect, RequestError, Target, thinking};
 
 /// Stands where the API wants a text and the caller said none.
@@ -54,7 +54,7 @@ pub(super) fn mend(
         begun_answer(request, target, dropped)?;
     }
     if to != Dialect::OpenAiChat && request.turns.first().is_none_or(|turn| turn.role == Role::Assistant) {
-        dropped.note(request.spelled.turns);
+        dropped.note(request.fields.turns);
         request.turns.insert(0, no_text());
     }
     Ok(())
@@ -68,7 +68,7 @@ fn no_text() -> Turn {
 }
 
 fn say_nothing(request: &mut Request, dropped: &mut Dropped) {
-    dropped.note(request.spelled.turns);
+    dropped.note(request.fields.turns);
     request.turns.push(no_text());
 }
 
@@ -129,7 +129,7 @@ fn only_system(request: &mut Request, dropped: &mut Dropped) {
         dropped.note(point.path);
     }
     if !parts.is_empty() {
-        dropped.note(request.spelled.turns);
+        dropped.note(request.fields.turns);
         request.turns.push(Turn {
             role: Role::User,
             parts,
@@ -145,7 +145,7 @@ fn begun_answer(request: &mut Request, target: &Target<'_>, dropped: &mut Droppe
     };
     if thinking::claude_begins_itself(target.model) {
         let problem = "the chosen model takes no beginning of its answer: end with a user message";
-        dropped.leave_out(RequestError::unsupported(request.spelled.turns, problem))?;
+        dropped.leave_out(RequestError::unsupported(request.fields.turns, problem))?;
         request.turns.pop();
         return Ok(());
     }
@@ -153,7 +153,7 @@ fn begun_answer(request: &mut Request, target: &Target<'_>, dropped: &mut Droppe
         let end = text.trim_end_matches(is_white).len();
         if end < text.len() {
             text.truncate(end);
-            dropped.note(request.spelled.turns);
+            dropped.note(request.fields.turns);
         }
     }
     Ok(())

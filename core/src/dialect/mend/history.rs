@@ -6,7 +6,8 @@
 
 use std::collections::HashSet;
 
-use super::super::common::{Part, Request, Role, Turn, safe_id};
+use super::super::ids::safe_id;
+use super::super::message::{Part, Request, Role, Turn};
 use super::super::{Dialect, RequestError};
 
 /// Characters of an id that `OpenAI` takes.
@@ -81,7 +82,7 @@ pub(in super::super) fn answered(request: &Request) -> Result<(), RequestError> 
             && !results.contains(call.id.as_str())
         {
             let problem = format!("the call {:?} of the tool {:?} has no result", call.id, call.name);
-            return Err(RequestError::field(request.spelled.turns, problem));
+            return Err(RequestError::field(request.fields.turns, problem));
         }
     }
     Ok(())

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use crate::json::Number;
 use sha2::{Digest as _, Sha256};
 
-use super::super::at::Dropped;
-use super::super::common::{Request, as_f64};
+use super::super::dropped::Dropped;
+use super::super::message::{Request, as_f64};
 use super::super::{Dialect, RequestError};
 
 /// Characters of `user` and `safety_identifier` that `OpenAI` takes, and of `metadata.user_id` that `Anthropic` does.
@@ -17,7 +17,7 @@ const MAX_USER: [usize; 2] = [64, 256];
 /// # Errors
 /// `VAL_UNSUPPORTED` where no token of an answer may be written: only `Anthropic` takes that, to fill its cache.
 pub(super) fn mend(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<(), RequestError> {
-    let spelled = request.spelled;
+    let spelled = request.fields;
     if request.max_tokens == Some(0) {
         let problem = "must be at least 1 for the chosen provider";
         return Err(RequestError::unsupported(spelled.max_tokens, problem));

@@ -2,7 +2,8 @@
 
 use crate::json::{Map, Value, json};
 
-use super::super::common::{Answer, Choice, Finish, Part, Thought, ToolCall, arguments, call_id, text_of};
+use super::super::ids::call_id;
+use super::super::message::{Answer, Choice, Finish, Part, Thought, ToolCall, arguments, text_of};
 use super::super::{AnswerContext, Dialect};
 use super::super::{error, logprobs, success, usage};
 use super::said::{self, Arguments, Said, Thoughts};
@@ -143,7 +144,7 @@ fn message(choice: &Choice) -> Value {
             }
             Part::Call(call) => {
                 let mut value = super::request_out::call_value(call);
-                super::super::gemini::put_signature(&mut value, call.signature.as_deref());
+                super::super::signature::put_signature(&mut value, call.signature.as_deref());
                 calls.push(value);
             }
             _ => {}

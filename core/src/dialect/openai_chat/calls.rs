@@ -7,8 +7,10 @@
 
 use crate::json::{Text, Value};
 
-use super::super::common::{Event, arguments, call_id};
-use super::super::stream::StreamError;
+use super::super::error::StreamError;
+use super::super::event::Event;
+use super::super::ids::call_id;
+use super::super::message::arguments;
 use super::said::{Arguments, Call as Fragment};
 
 /// Tool calls of one answer that are followed at most: far beyond any real answer, a bound on memory.

@@ -3,9 +3,9 @@
 use crate::json::{self, Text, Value};
 use serde::Deserialize;
 
-use super::super::common::Event;
 use super::super::error;
-use super::super::stream::StreamError;
+use super::super::error::StreamError;
+use super::super::event::Event;
 use super::super::{AnswerContext, Dialect};
 use super::super::{logprobs, success, usage};
 use super::calls::Calls;

@@ -4,9 +4,10 @@ use crate::json::{Value, json};
 use bytes::{BufMut as _, BytesMut};
 use serde::Serialize;
 
-use super::super::common::{Event, TokenLogprob};
+use super::super::event::Event;
 use super::super::logprobs;
-use super::super::stream::put_event;
+use super::super::message::TokenLogprob;
+use super::super::sse::put_event;
 use super::super::{AnswerContext, Usage};
 
 #[derive(Debug)]
@@ -128,7 +129,7 @@ impl Encoder {
                     let function = json!({ "name": name.name, "arguments": "" });
                     json!({ "index": index, "id": id, "type": "function", "function": function })
                 };
-                super::super::gemini::put_signature(&mut call, signature.as_deref());
+                super::super::signature::put_signature(&mut call, signature.as_deref());
                 self.put(*choice, json!({ "tool_calls": [call] }), out);
             }
             Event::CallArguments {

@@ -4,15 +4,19 @@ use std::collections::HashMap;
 
 use crate::json::{Value, json};
 
-use super::super::at::{At, Dropped, Kept};
-use super::super::common::{
-    CachePoint, Format, Media, MediaSource, Part, Request, Role, Spelling, Thinking, Thought, Tool, ToolCall,
-    ToolChoice, ToolResult, arguments, assistant_hint, is, media, push_turn,
+use super::super::RequestError;
+use super::super::cursor::Cursor;
+use super::super::dropped::{Dropped, Parts};
+use super::super::hosted::place;
+use super::super::message::WEB_SEARCH;
+use super::super::message::{
+    CachePoint, FieldNames, Format, Media, MediaSource, Part, Request, Role, Thinking, Thought, ToolCall, ToolResult,
+    arguments, assistant_hint, is, media, push_turn,
 };
-use super::super::hosted::{Hosted, WEB_SEARCH, WebSearch, place};
-use super::super::openai_responses::tools::custom;
-use super::super::tool_names::{ToolKind, ToolName, wrap};
-use super::super::{RequestError, schema};
+use super::super::message::{Hosted, WebSearch};
+use super::super::message::{ToolKind, ToolName};
+use super::super::openai_tools::{custom, function_tool, json_schema, tool_choice};
+use super::super::tool_names::custom_arguments;
 
 /// Fields that have their place in the common model, or that mean nothing once the proxy has read them.
 const KNOWN: &[&str] = &[
@@ -57,7 +61,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
-const SPELLED: Spelling = Spelling {
+const FIELDS: FieldNames = FieldNames {
     max_tokens: "max_tokens",
     turns: "messages",
     temperature: "temperature",
@@ -78,11 +82,11 @@ const SPELLED: Spelling = Spelling {
 
 /// Reads a chat completion request.
 pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
-    let root = At::root(body);
+    let root = Cursor::root(body);
     refuse(&root, dropped)?;
     root.note_unknown(KNOWN, dropped);
     let mut request = Request {
-        spelled: SPELLED,
+        fields: FIELDS,
         choices: 1,
         ..Request::default()
     };
@@ -93,7 +97,7 @@ pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Re
     Ok(request)
 }
 
-fn refuse(root: &At<'_>, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn refuse(root: &Cursor<'_>, dropped: &mut Dropped) -> Result<(), RequestError> {
     for (name, problem) in REFUSED {
         if let Some(at) = root.get(name) {
             return Err(at.unsupported(problem));
@@ -115,7 +119,7 @@ fn refuse(root: &At<'_>, dropped: &mut Dropped) -> Result<(), RequestError> {
     Ok(())
 }
 
-fn sampling(root: &At<'_>, request: &mut Request) -> Result<(), RequestError> {
+fn sampling(root: &Cursor<'_>, request: &mut Request) -> Result<(), RequestError> {
     let number = |name: &str| root.get(name).map(|at| at.number()).transpose();
     let tokens = |name: &str| root.get(name).map(|at| at.u64()).transpose();
     request.max_tokens = tokens("max_completion_tokens")?.or(tokens("max_tokens")?);
@@ -155,7 +159,7 @@ fn sampling(root: &At<'_>, request: &mut Request) -> Result<(), RequestError> {
     Ok(())
 }
 
-fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn messages(root: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     let list = root.need("messages")?;
     let mut names = HashMap::new();
     for message in list.items()? {
@@ -196,7 +200,7 @@ fn messages(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
 }
 
 /// The text of a system message, and the cache point at its end; one within it is lost when the parts are joined.
-fn system(at: &At<'_>, dropped: &mut Dropped) -> Result<(String, Option<CachePoint>), RequestError> {
+fn system(at: &Cursor<'_>, dropped: &mut Dropped) -> Result<(String, Option<CachePoint>), RequestError> {
     if at.value.is_string() {
         return Ok((at.string()?, None));
     }
@@ -217,14 +221,14 @@ fn system(at: &At<'_>, dropped: &mut Dropped) -> Result<(String, Option<CachePoi
     Ok((text, point))
 }
 
-fn content(at: &At<'_>, role: Role, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
+fn content(at: &Cursor<'_>, role: Role, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
     if at.value.is_string() {
         return Ok(vec![Part::Text(at.string()?)]);
     }
     if !at.value.is_array() {
         return Err(at.wrong("must be a string or an array of parts"));
     }
-    let mut parts = Kept::new();
+    let mut parts = Parts::new();
     for part in at.items()? {
         parts.take_some(content_part(&part, role, dropped), dropped)?;
         if let Some(point) = cache_point(&part) {
@@ -235,7 +239,7 @@ fn content(at: &At<'_>, role: Role, dropped: &mut Dropped) -> Result<Vec<Part>, 
 }
 
 /// Not `OpenAI`'s, but what its callers send to reach `Claude` through other gateways.
-fn cache_point(part: &At<'_>) -> Option<CachePoint> {
+fn cache_point(part: &Cursor<'_>) -> Option<CachePoint> {
     let at = part.get("cache_control").filter(|at| at.value.is_object())?;
     Some(CachePoint {
         control: at.value.clone(),
@@ -243,7 +247,7 @@ fn cache_point(part: &At<'_>) -> Option<CachePoint> {
     })
 }
 
-fn content_part(part: &At<'_>, role: Role, dropped: &mut Dropped) -> Result<Option<Part>, RequestError> {
+fn content_part(part: &Cursor<'_>, role: Role, dropped: &mut Dropped) -> Result<Option<Part>, RequestError> {
     part.object()?;
     let known = [
         "type",
@@ -276,7 +280,7 @@ fn content_part(part: &At<'_>, role: Role, dropped: &mut Dropped) -> Result<Opti
     }))
 }
 
-fn file(at: &At<'_>) -> Result<Media, RequestError> {
+fn file(at: &Cursor<'_>) -> Result<Media, RequestError> {
     if let Some(id) = at.get("file_id") {
         return Err(id.unsupported("an uploaded file lives with one provider only: send file_data"));
     }
@@ -290,7 +294,7 @@ fn file(at: &At<'_>) -> Result<Media, RequestError> {
 }
 
 fn assistant(
-    message: &At<'_>,
+    message: &Cursor<'_>,
     names: &mut HashMap<String, ToolName>,
     dropped: &mut Dropped,
 ) -> Result<Vec<Part>, RequestError> {
@@ -338,7 +342,7 @@ fn assistant(
             .unwrap_or_default();
         let name = ToolName::from(name);
         names.insert(id.clone(), name.clone());
-        let signature = super::super::gemini::signature_of(call.value);
+        let signature = super::super::signature::signature_of(call.value);
         parts.push(Part::Call(ToolCall {
             id,
             name,
@@ -349,7 +353,7 @@ fn assistant(
     Ok(parts)
 }
 
-fn custom_call(call: &At<'_>, names: &mut HashMap<String, ToolName>) -> Result<ToolCall, RequestError> {
+fn custom_call(call: &Cursor<'_>, names: &mut HashMap<String, ToolName>) -> Result<ToolCall, RequestError> {
     let custom = call.need("custom")?;
     let id = call.need("id")?.string()?;
     let name = ToolName::new(ToolKind::Custom, custom.need("name")?.string()?);
@@ -357,13 +361,13 @@ fn custom_call(call: &At<'_>, names: &mut HashMap<String, ToolName>) -> Result<T
     Ok(ToolCall {
         id,
         name,
-        input: wrap(custom.need("input")?.str()?),
-        signature: super::super::gemini::signature_of(call.value),
+        input: custom_arguments(custom.need("input")?.str()?),
+        signature: super::super::signature::signature_of(call.value),
     })
 }
 
 /// `thinking_blocks` as this proxy gave them out, or the bare `reasoning_content`.
-fn thoughts(message: &At<'_>) -> Result<Vec<Part>, RequestError> {
+fn thoughts(message: &Cursor<'_>) -> Result<Vec<Part>, RequestError> {
     let Some(blocks) = message.get("thinking_blocks") else {
         let Some(at) = message.get("reasoning_content") else {
             return Ok(Vec::new());
@@ -392,7 +396,7 @@ fn thoughts(message: &At<'_>) -> Result<Vec<Part>, RequestError> {
 }
 
 fn tool_result(
-    message: &At<'_>,
+    message: &Cursor<'_>,
     names: &HashMap<String, ToolName>,
     dropped: &mut Dropped,
 ) -> Result<ToolResult, RequestError> {
@@ -410,7 +414,7 @@ fn tool_result(
     })
 }
 
-fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn tools(root: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     if let Some(list) = root.get("tools") {
         for tool in list.items()? {
             tool.object()?;
@@ -455,7 +459,7 @@ fn tools(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<
     Ok(())
 }
 
-fn web_search(options: &At<'_>, dropped: &mut Dropped) -> Result<WebSearch, RequestError> {
+fn web_search(options: &Cursor<'_>, dropped: &mut Dropped) -> Result<WebSearch, RequestError> {
     options.object()?;
     options.note_unknown(&["user_location", "search_context_size"], dropped);
     let location = options.get("user_location");
@@ -468,60 +472,8 @@ fn web_search(options: &At<'_>, dropped: &mut Dropped) -> Result<WebSearch, Requ
     })
 }
 
-/// What a function tool says of itself: in chat completions inside `function`, in Responses in the tool.
-pub(in crate::dialect) fn function_tool(
-    function: &At<'_>,
-    known: &[&str],
-    dropped: &mut Dropped,
-) -> Result<Tool, RequestError> {
-    let strict = function.get("strict").map(|at| at.bool()).transpose()?.unwrap_or(false);
-    dropped.note_if(strict, &function.child("strict"));
-    function.note_unknown(known, dropped);
-    Ok(Tool {
-        name: function.need("name")?.string()?.into(),
-        description: function.get("description").map(|at| at.string()).transpose()?,
-        schema: schema::read(function.get("parameters"))?,
-        path: function.child("parameters"),
-    })
-}
-
-/// Reads a `tool_choice`. `nested`: the field that holds a list of allowed tools, where it is not in the choice itself.
-/// `named`: the tools that one entry means.
-pub(in crate::dialect) fn tool_choice(
-    at: &At<'_>,
-    nested: Option<&str>,
-    named: impl Fn(&At<'_>) -> Result<Vec<ToolName>, RequestError>,
-) -> Result<ToolChoice, RequestError> {
-    const WRONG: &str = "must be none, auto, required or an object that names a tool";
-    match at.value.as_str() {
-        Some("auto") => return Ok(ToolChoice::Auto),
-        Some("none") => return Ok(ToolChoice::None),
-        Some("required") => return Ok(ToolChoice::Required),
-        Some(_) => return Err(at.wrong(WRONG)),
-        None => {}
-    }
-    at.object().map_err(|_| at.wrong(WRONG))?;
-    if at.need("type")?.str()? == "allowed_tools" {
-        let allowed = match nested {
-            Some(field) => at.need(field)?,
-            None => *at,
-        };
-        let mut names = Vec::new();
-        for tool in allowed.need("tools")?.items()? {
-            tool.object()?;
-            names.extend(named(&tool)?);
-        }
-        let required = allowed.need("mode")?.str()? == "required";
-        return Ok(ToolChoice::Only { names, required });
-    }
-    Ok(ToolChoice::Only {
-        names: named(at)?,
-        required: true,
-    })
-}
-
 /// The tool that a choice names.
-fn named(at: &At<'_>) -> Result<Vec<ToolName>, RequestError> {
+fn named(at: &Cursor<'_>) -> Result<Vec<ToolName>, RequestError> {
     let (kind, inner) = match at.need("type")?.str()? {
         "function" => (ToolKind::Function, "function"),
         "custom" => (ToolKind::Custom, "custom"),
@@ -530,7 +482,7 @@ fn named(at: &At<'_>) -> Result<Vec<ToolName>, RequestError> {
     Ok(vec![ToolName::new(kind, at.need(inner)?.need("name")?.string()?)])
 }
 
-fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
+fn format(at: &Cursor<'_>) -> Result<Option<Format>, RequestError> {
     at.object()?;
     let kind = at.need("type")?;
     match kind.str()? {
@@ -539,19 +491,4 @@ fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
         "json_schema" => json_schema(&at.need("json_schema")?).map(Some),
         _ => Err(kind.wrong("must be text, json_object or json_schema")),
     }
-}
-
-/// A schema for the answer: in chat completions inside `json_schema`, in Responses in the format itself.
-pub(in crate::dialect) fn json_schema(at: &At<'_>) -> Result<Format, RequestError> {
-    let name = at.get("name").map(|at| at.string()).transpose()?;
-    let strict = at.get("strict").map(|at| at.bool()).transpose()?;
-    Ok(match schema::read(at.get("schema"))? {
-        Some(schema) => Format::JsonSchema {
-            name,
-            schema,
-            strict,
-            path: at.child("schema"),
-        },
-        None => Format::JsonObject,
-    })
 }

@@ -2,8 +2,8 @@
 
 use crate::json::{Map, Value, json};
 
-use super::super::at::{Dropped, Kept};
-use super::super::common::{
+use super::super::dropped::{Dropped, Parts};
+use super::super::message::{
     Format, MediaSource, Part, Request, Role, Tool, ToolCall, ToolChoice, Turn, at_most, is, json_text, text_of,
 };
 use super::super::thinking::{self, Level};
@@ -45,7 +45,7 @@ pub(in super::super) fn encode(
             limit.into(),
         );
     }
-    let spelled = request.spelled;
+    let spelled = request.fields;
     // What stands for "as ever": thinking models refuse any other value.
     let numbers = [
         ("temperature", request.temperature, spelled.temperature, 1.0),
@@ -74,7 +74,7 @@ pub(in super::super) fn encode(
     if let Some(seed) = request.seed {
         body.insert("seed".into(), Value::Number(seed));
     }
-    dropped.note_if(request.top_k.is_some(), request.spelled.top_k);
+    dropped.note_if(request.top_k.is_some(), request.fields.top_k);
     if !request.stop.is_empty() && thinking::stops_itself(target.model) {
         let problem = "the chosen model takes no stop sequences";
         dropped.leave_out(RequestError::unsupported(spelled.stop, problem))?;
@@ -136,13 +136,13 @@ pub(in super::super) fn encode(
 fn effort(request: &Request, model: &str, dropped: &mut Dropped) -> Option<Level> {
     let thinking = request.thinking.as_ref()?;
     let told = thinking::for_openai(thinking, model);
-    dropped.note_if(told.is_none_or(|(_, exact)| !exact), request.spelled.thinking);
+    dropped.note_if(told.is_none_or(|(_, exact)| !exact), request.fields.thinking);
     told.and_then(|(effort, _)| effort)
 }
 
 /// Tool results become messages of their own and come first; the rest of the turn follows as the user's message.
 fn user_messages(turn: &Turn, messages: &mut Vec<Value>, dropped: &mut Dropped) -> Result<(), RequestError> {
-    let mut rest = Kept::new();
+    let mut rest = Parts::new();
     for part in &turn.parts {
         match part {
             Part::Result(result) => {

@@ -4,7 +4,7 @@ use crate::json::Value;
 use bytes::Bytes;
 
 use super::super::AnswerContext;
-use super::super::common::{Answer, Finish, Part, TokenLogprob, ToolCall, json_text, to_bytes};
+use super::super::message::{Answer, Finish, Part, TokenLogprob, ToolCall, json_text, to_bytes};
 use super::carried::Carried;
 use super::response::{self, Body, Item, Kind, Piece, Response, Status};
 

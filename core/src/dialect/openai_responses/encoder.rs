@@ -6,11 +6,13 @@ use crate::json::{Value, json};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
 
-use super::super::common::{Event, Finish, TokenLogprob};
+use super::super::error::StreamError;
 use super::super::error::{self, ErrorView};
+use super::super::event::Event;
 use super::super::logprobs::openai_list;
-use super::super::stream::{StreamError, put_event};
-use super::super::tool_names::ToolName;
+use super::super::message::ToolName;
+use super::super::message::{Finish, TokenLogprob};
+use super::super::sse::put_event;
 use super::super::{AnswerContext, Usage};
 use super::carried::Carried;
 use super::response::{self, Body, Failure, Item, Kind, Piece, Response, Status, part};

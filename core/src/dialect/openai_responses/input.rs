@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use super::super::RequestError;
-use super::super::at::{At, Dropped, Kept};
-use super::super::common::{
+use super::super::cursor::Cursor;
+use super::super::dropped::{Dropped, Parts};
+use super::super::message::{
     Media, MediaSource, Part, Request, Role, Thought, ToolCall, ToolResult, arguments, assistant_hint, media,
     mime_of_url, push_turn,
 };
-use super::super::tool_names::{ToolKind, ToolName, wrap};
+use super::super::message::{ToolKind, ToolName};
+use super::super::tool_names::custom_arguments;
 use super::carried::Carried;
 use super::tools;
 
@@ -22,7 +24,7 @@ struct Known {
 }
 
 /// Reads `input`.
-pub(super) fn decode(input: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+pub(super) fn decode(input: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     if input.value.is_string() {
         push_turn(&mut request.turns, Role::User, vec![Part::Text(input.string()?)]);
         return Ok(());
@@ -41,7 +43,7 @@ pub(super) fn decode(input: &At<'_>, request: &mut Request, dropped: &mut Droppe
 }
 
 fn decode_item(
-    item: &At<'_>,
+    item: &Cursor<'_>,
     request: &mut Request,
     known: &mut Known,
     dropped: &mut Dropped,
@@ -137,7 +139,7 @@ const HOLDS: &[&str] = &[
     "arguments",
 ];
 
-fn message(item: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn message(item: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     item.note_unknown(&["type", "role", "content", "id", "status"], dropped);
     let role = item.need("role")?;
     let content = item.need("content")?;
@@ -158,7 +160,7 @@ fn message(item: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resul
     Ok(())
 }
 
-fn only_text(at: &At<'_>) -> Result<String, RequestError> {
+fn only_text(at: &Cursor<'_>) -> Result<String, RequestError> {
     if at.value.is_string() {
         return at.string();
     }
@@ -175,21 +177,21 @@ fn only_text(at: &At<'_>) -> Result<String, RequestError> {
 }
 
 /// A string or a list of content parts, of a message or of a function's output.
-fn parts(at: &At<'_>, role: Role, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
+fn parts(at: &Cursor<'_>, role: Role, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
     if at.value.is_string() {
         return Ok(vec![Part::Text(at.string()?)]);
     }
     if !at.value.is_array() {
         return Err(at.wrong("must be a string or an array of parts"));
     }
-    let mut parts = Kept::new();
+    let mut parts = Parts::new();
     for part in at.items()? {
         parts.take_some(content_part(&part, role, dropped), dropped)?;
     }
     parts.finish()
 }
 
-fn content_part(part: &At<'_>, role: Role, dropped: &mut Dropped) -> Result<Option<Part>, RequestError> {
+fn content_part(part: &Cursor<'_>, role: Role, dropped: &mut Dropped) -> Result<Option<Part>, RequestError> {
     part.object()?;
     let kind = part.need("type")?;
     Ok(Some(match kind.str()? {
@@ -209,14 +211,14 @@ fn content_part(part: &At<'_>, role: Role, dropped: &mut Dropped) -> Result<Opti
     }))
 }
 
-fn no_upload(part: &At<'_>) -> Result<(), RequestError> {
+fn no_upload(part: &Cursor<'_>) -> Result<(), RequestError> {
     match part.get("file_id") {
         Some(id) => Err(id.unsupported("an uploaded file lives with one provider only: send it inline or by URL")),
         None => Ok(()),
     }
 }
 
-fn image(part: &At<'_>, dropped: &mut Dropped) -> Result<Media, RequestError> {
+fn image(part: &Cursor<'_>, dropped: &mut Dropped) -> Result<Media, RequestError> {
     no_upload(part)?;
     part.note_unknown(&["type", "image_url", "detail"], dropped);
     if let Some(detail) = part.get("detail").filter(|at| at.value != "auto") {
@@ -226,7 +228,7 @@ fn image(part: &At<'_>, dropped: &mut Dropped) -> Result<Media, RequestError> {
     Ok(media(url.str()?, None, url.path()))
 }
 
-fn file(part: &At<'_>, dropped: &mut Dropped) -> Result<Media, RequestError> {
+fn file(part: &Cursor<'_>, dropped: &mut Dropped) -> Result<Media, RequestError> {
     no_upload(part)?;
     part.note_unknown(&["type", "filename", "file_data", "file_url"], dropped);
     let name = part.get("filename").map(|at| at.string()).transpose()?;
@@ -247,12 +249,12 @@ fn file(part: &At<'_>, dropped: &mut Dropped) -> Result<Media, RequestError> {
     }
 }
 
-fn called(item: &At<'_>, kind: ToolKind) -> Result<ToolName, RequestError> {
+fn called(item: &Cursor<'_>, kind: ToolKind) -> Result<ToolName, RequestError> {
     let namespace = item.get("namespace").map(|at| at.string()).transpose()?;
     Ok(ToolName::new(kind, item.need("name")?.string()?).within(namespace))
 }
 
-fn custom_call(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<ToolCall, RequestError> {
+fn custom_call(item: &Cursor<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<ToolCall, RequestError> {
     item.note_unknown(
         &["type", "id", "status", "call_id", "namespace", "name", "input"],
         dropped,
@@ -261,13 +263,13 @@ fn custom_call(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Resul
     known.names.insert(id.clone(), name.clone());
     Ok(ToolCall {
         signature: known.signatures.remove(&id),
-        input: wrap(item.need("input")?.str()?),
+        input: custom_arguments(item.need("input")?.str()?),
         id,
         name,
     })
 }
 
-fn function_call(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<ToolCall, RequestError> {
+fn function_call(item: &Cursor<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<ToolCall, RequestError> {
     item.note_unknown(
         &["type", "id", "status", "call_id", "namespace", "name", "arguments"],
         dropped,
@@ -283,7 +285,7 @@ fn function_call(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Res
     })
 }
 
-fn search_call(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<ToolCall, RequestError> {
+fn search_call(item: &Cursor<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<ToolCall, RequestError> {
     let fields = ["type", "id", "status", "call_id", "execution", "arguments"];
     item.note_unknown(&fields, dropped);
     let (id, name) = (item.need("call_id")?.string()?, tools::search_name());
@@ -298,12 +300,12 @@ fn search_call(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Resul
 }
 
 /// Whether this is the result of a search that the caller ran.
-fn searched(item: &At<'_>, known: &Known) -> bool {
+fn searched(item: &Cursor<'_>, known: &Known) -> bool {
     let id = item.get("call_id").and_then(|at| at.value.as_str());
     id.and_then(|id| known.names.get(id)).is_some_and(ToolName::is_search)
 }
 
-fn search_output(item: &At<'_>, dropped: &mut Dropped) -> Result<ToolResult, RequestError> {
+fn search_output(item: &Cursor<'_>, dropped: &mut Dropped) -> Result<ToolResult, RequestError> {
     item.note_unknown(&["type", "id", "status", "call_id", "execution", "tools"], dropped);
     Ok(ToolResult {
         id: item.need("call_id")?.string()?,
@@ -314,7 +316,7 @@ fn search_output(item: &At<'_>, dropped: &mut Dropped) -> Result<ToolResult, Req
     })
 }
 
-fn function_output(item: &At<'_>, known: &Known, dropped: &mut Dropped) -> Result<ToolResult, RequestError> {
+fn function_output(item: &Cursor<'_>, known: &Known, dropped: &mut Dropped) -> Result<ToolResult, RequestError> {
     item.note_unknown(
         &["type", "id", "status", "call_id", "namespace", "name", "output"],
         dropped,
@@ -333,7 +335,7 @@ fn function_output(item: &At<'_>, known: &Known, dropped: &mut Dropped) -> Resul
 }
 
 /// A thought as this proxy gave it out, or anybody else's, which no target takes.
-fn reasoning(item: &At<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<Option<Part>, RequestError> {
+fn reasoning(item: &Cursor<'_>, known: &mut Known, dropped: &mut Dropped) -> Result<Option<Part>, RequestError> {
     let mut text = String::new();
     for list in ["summary", "content"] {
         let Some(list) = item.get(list) else { continue };

@@ -8,7 +8,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use memchr::memmem;
 use serde::Deserialize;
 
-use super::super::at::Dropped;
+use super::super::dropped::Dropped;
 use super::super::{RequestError, Translated};
 use super::OURS;
 use super::carried::Carried;

@@ -3,9 +3,10 @@
 use crate::json::Value;
 
 use super::super::RequestError;
-use super::super::at::{At, Dropped};
-use super::super::common::{Format, Request, Spelling, Thinking};
-use super::super::openai_chat::request_in::json_schema;
+use super::super::cursor::Cursor;
+use super::super::dropped::Dropped;
+use super::super::message::{FieldNames, Format, Request, Thinking};
+use super::super::openai_tools::json_schema;
 use super::{input, tools};
 
 /// Fields that have their place in the common model or in the answer, or that mean nothing once the proxy has read them.
@@ -48,7 +49,7 @@ const STORED: &[(&str, &str)] = &[
     ),
 ];
 
-const SPELLED: Spelling = Spelling {
+const FIELDS: FieldNames = FieldNames {
     max_tokens: "max_output_tokens",
     turns: "input",
     temperature: "temperature",
@@ -70,11 +71,11 @@ const SPELLED: Spelling = Spelling {
 
 /// Reads a Responses request.
 pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Request, RequestError> {
-    let root = At::root(body);
+    let root = Cursor::root(body);
     refuse(&root, dropped)?;
     root.note_unknown(KNOWN, dropped);
     let mut request = Request {
-        spelled: SPELLED,
+        fields: FIELDS,
         choices: 1,
         ..Request::default()
     };
@@ -92,7 +93,7 @@ pub(in super::super) fn decode(body: &Value, dropped: &mut Dropped) -> Result<Re
     Ok(request)
 }
 
-fn refuse(root: &At<'_>, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn refuse(root: &Cursor<'_>, dropped: &mut Dropped) -> Result<(), RequestError> {
     for (name, problem) in STORED {
         if let Some(at) = root.get(name) {
             return Err(at.unsupported(problem));
@@ -108,7 +109,7 @@ fn refuse(root: &At<'_>, dropped: &mut Dropped) -> Result<(), RequestError> {
     Ok(())
 }
 
-fn sampling(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn sampling(root: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     request.max_tokens = root.get("max_output_tokens").map(|at| at.u64()).transpose()?;
     request.temperature = root.get("temperature").map(|at| at.number()).transpose()?;
     request.top_p = root.get("top_p").map(|at| at.number()).transpose()?;
@@ -137,7 +138,7 @@ fn sampling(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
 }
 
 /// Asked for by number, or in `include`, or both.
-fn logprobs(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn logprobs(root: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     let top = root.get("top_logprobs").map(|at| at.u64()).transpose()?.unwrap_or(0);
     request.logprobs = (top > 0).then_some(top);
     let Some(include) = root.get("include") else {
@@ -149,7 +150,7 @@ fn logprobs(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
             "reasoning.encrypted_content" => {}
             "message.output_text.logprobs" => {
                 if request.logprobs.is_none() {
-                    request.spelled.logprobs = "include";
+                    request.fields.logprobs = "include";
                 }
                 request.logprobs = Some(top);
             }
@@ -160,18 +161,18 @@ fn logprobs(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Resu
 }
 
 /// Two names for the same: the later one is the API's own choice since `user` is deprecated.
-fn user(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn user(root: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     let old = root.get("user").map(|at| at.string()).transpose()?;
     let new = root.get("safety_identifier").map(|at| at.string()).transpose()?;
     if new.is_some() {
-        request.spelled.user = "safety_identifier";
+        request.fields.user = "safety_identifier";
         dropped.note_if(old.is_some() && old != new, "user");
     }
     request.user = new.or(old);
     Ok(())
 }
 
-fn format(at: &At<'_>) -> Result<Option<Format>, RequestError> {
+fn format(at: &Cursor<'_>) -> Result<Option<Format>, RequestError> {
     at.object()?;
     let kind = at.need("type")?;
     match kind.str()? {

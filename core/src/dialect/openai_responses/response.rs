@@ -3,9 +3,10 @@
 use crate::json::{Value, json};
 use serde::Serialize;
 
-use super::super::common::{Finish, TokenLogprob, arguments, token_of};
+use super::super::ids::token_of;
 use super::super::logprobs::openai_list;
-use super::super::tool_names::ToolName;
+use super::super::message::ToolName;
+use super::super::message::{Finish, TokenLogprob, arguments};
 use super::super::{AnswerContext, Usage};
 use super::OURS;
 use super::carried::Carried;

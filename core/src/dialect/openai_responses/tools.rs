@@ -1,15 +1,18 @@
 //! The tools of a Responses request, and the choice among them.
 
 use super::super::RequestError;
-use super::super::at::{At, Dropped};
-use super::super::common::{Request, Tool};
-use super::super::hosted::{Hosted, WEB_SEARCH, WebSearch, place};
-use super::super::openai_chat::request_in::{function_tool, tool_choice};
+use super::super::cursor::Cursor;
+use super::super::dropped::Dropped;
+use super::super::hosted::place;
+use super::super::message::WEB_SEARCH;
+use super::super::message::{Hosted, WebSearch};
+use super::super::message::{Request, Tool};
+use super::super::message::{ToolKind, ToolName};
+use super::super::openai_tools::{custom, function_tool, tool_choice};
 use super::super::schema;
-use super::super::tool_names::{ToolKind, ToolName, custom_description, custom_schema};
 
 /// Reads `tools`, `parallel_tool_calls` and `tool_choice`.
-pub(super) fn decode(root: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+pub(super) fn decode(root: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     // Those of the input were read before. They come last: what a provider caches of a conversation begins with its tools.
     let brought = std::mem::take(&mut request.tools);
     if let Some(list) = root.get("tools") {
@@ -31,7 +34,7 @@ pub(super) fn decode(root: &At<'_>, request: &mut Request, dropped: &mut Dropped
 }
 
 /// Adds a list of tools. Items of the input bring such lists too.
-pub(super) fn add(list: &At<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
+pub(super) fn add(list: &Cursor<'_>, request: &mut Request, dropped: &mut Dropped) -> Result<(), RequestError> {
     for tool in list.items()? {
         one(&tool, None, request, dropped)?;
     }
@@ -39,7 +42,7 @@ pub(super) fn add(list: &At<'_>, request: &mut Request, dropped: &mut Dropped) -
 }
 
 fn one(
-    tool: &At<'_>,
+    tool: &Cursor<'_>,
     namespace: Option<&str>,
     request: &mut Request,
     dropped: &mut Dropped,
@@ -97,7 +100,7 @@ pub(super) fn search_name() -> ToolName {
 }
 
 /// What a search found, for the model to read: their names and what they are for. All else of them is declared.
-pub(super) fn found(list: &At<'_>) -> Result<String, RequestError> {
+pub(super) fn found(list: &Cursor<'_>) -> Result<String, RequestError> {
     let mut told = String::new();
     for tool in list.items()? {
         match tool.get("tools") {
@@ -116,7 +119,7 @@ pub(super) fn found(list: &At<'_>) -> Result<String, RequestError> {
     Ok(told)
 }
 
-fn line(tool: &At<'_>, namespace: Option<String>, told: &mut String) -> Result<(), RequestError> {
+fn line(tool: &Cursor<'_>, namespace: Option<String>, told: &mut String) -> Result<(), RequestError> {
     let name = ToolName::from(tool.need("name")?.string()?).within(namespace);
     let purpose = tool.get("description").map(|at| at.string()).transpose()?;
     if !told.is_empty() {
@@ -138,32 +141,6 @@ fn offer(tool: Tool, request: &mut Request) {
     }
 }
 
-/// A tool that takes free text, as the function that stands for it. `format`: in chat completions it is nested differently.
-/// A grammar is told to the model and held by nobody, so it is listed as approximated.
-pub(in super::super) fn custom(
-    tool: &At<'_>,
-    format: Option<At<'_>>,
-    dropped: &mut Dropped,
-) -> Result<Tool, RequestError> {
-    let description = tool.get("description").map(|at| at.string()).transpose()?;
-    let mut told = custom_description(description.as_deref(), None);
-    if let Some(format) = format
-        && format.need("type")?.str()? == "grammar"
-    {
-        dropped.note(format.path());
-        let nested = format.get("grammar");
-        let grammar = nested.as_ref().unwrap_or(&format);
-        let (syntax, definition) = (grammar.need("syntax")?, grammar.need("definition")?);
-        told = custom_description(description.as_deref(), Some((syntax.str()?, definition.str()?)));
-    }
-    Ok(Tool {
-        name: ToolName::new(ToolKind::Custom, tool.need("name")?.string()?),
-        description: Some(told),
-        schema: Some(custom_schema()),
-        path: tool.path(),
-    })
-}
-
 /// `web_search` has its versions and its preview.
 fn hosted_name(kind: &str) -> &str {
     if kind.starts_with("web_search") {
@@ -173,7 +150,7 @@ fn hosted_name(kind: &str) -> &str {
     }
 }
 
-fn web_search(tool: &At<'_>, dropped: &mut Dropped) -> Result<WebSearch, RequestError> {
+fn web_search(tool: &Cursor<'_>, dropped: &mut Dropped) -> Result<WebSearch, RequestError> {
     let known = [
         "type",
         "filters",
@@ -199,7 +176,7 @@ fn web_search(tool: &At<'_>, dropped: &mut Dropped) -> Result<WebSearch, Request
 }
 
 /// The tools that an entry of a choice means: one, or all of a namespace.
-fn named(at: &At<'_>, tools: &[Tool]) -> Result<Vec<ToolName>, RequestError> {
+fn named(at: &Cursor<'_>, tools: &[Tool]) -> Result<Vec<ToolName>, RequestError> {
     let kind = match at.need("type")?.str()? {
         "function" => ToolKind::Function,
         "custom" => ToolKind::Custom,

@@ -4,8 +4,10 @@
 use crate::json::{Map, Value, json};
 
 use super::super::RequestError;
-use super::super::at::Dropped;
-use super::{Path, leads_back, lone_reference, references, root, visit};
+use super::super::dropped::Dropped;
+use super::root;
+use super::walk::{Path, visit};
+use super::walk::{leads_back, lone_reference, references};
 
 /// Letters of a property's name at the top of a tool's schema, and how many.
 const MAX_NAME: usize = 64;
@@ -70,7 +72,7 @@ pub(super) fn answer(schema: &mut Map, start: &Path<'_>, dropped: &mut Dropped) 
     let mut all = references(schema);
     all.dedup();
     let own = |to: &String| {
-        let named = super::target(&whole, to).and_then(Value::as_object).cloned();
+        let named = super::walk::target(&whole, to).and_then(Value::as_object).cloned();
         let mut named = named.unwrap_or_default();
         to == "#" || references(&mut named).iter().any(|next| leads_back(&whole, next, to))
     };

@@ -7,8 +7,9 @@
 
 use crate::json::{Map, Value, json};
 
-use super::super::at::Dropped;
-use super::{Path, leads_back, lone_reference, references, visit};
+use super::super::dropped::Dropped;
+use super::walk::{Path, visit};
+use super::walk::{leads_back, lone_reference, references};
 
 pub(super) fn tool(schema: &mut Map, start: &Path<'_>) {
     visit(schema, start, &mut |node, _| {

@@ -2,7 +2,7 @@
 
 use crate::json::{Map, Value, json};
 
-use super::{Path, visit};
+use super::walk::{Path, visit};
 
 /// Says what this API wants said: properties of objects and items of arrays, and be it that there is nothing to say.
 pub(super) fn complete(schema: &mut Map, start: &Path<'_>) {

@@ -4,8 +4,9 @@
 use crate::json::{Map, Value, json};
 
 use super::super::RequestError;
-use super::super::at::Dropped;
-use super::{Path, each_once, target};
+use super::super::dropped::Dropped;
+use super::walk::each_once;
+use super::walk::{Path, target};
 
 /// References and combinations at the top that are followed.
 const MAX_STEPS: u32 = 16;

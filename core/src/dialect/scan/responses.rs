@@ -5,10 +5,10 @@ use memchr::memmem;
 use serde::Deserialize;
 
 use super::super::Dialect;
-use super::super::stream::StreamError;
+use super::super::error::StreamError;
 use super::super::usage::{self, Usage};
 use super::super::{error, success};
-use super::{Seen, Text};
+use super::seen::{Seen, Text};
 
 #[derive(Deserialize)]
 struct Event<'a> {

@@ -6,18 +6,16 @@
 //! is told apart by the colon that does not follow.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use memchr::memmem::Finder;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::array::Elements;
+use super::error::StreamError;
 use super::error::{self, ErrorView};
 use super::sse::{Kind, Parser};
-use super::stream::{Pushed, StreamError};
-use super::usage::{self, Usage};
-use super::{Dialect, ProviderError, success};
+use super::usage::Usage;
+use super::{Dialect, success};
 use crate::json;
-use finishes::Finishes;
+use seen::{Passage, Seen};
 
 macro_rules! finder {
     ($name:ident, $needle:literal) => {
@@ -31,10 +29,20 @@ mod finishes;
 mod gemini;
 mod openai;
 mod responses;
+mod seen;
+
+/// What the caller is to be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// The chunk itself.
+    Same,
+    /// What was appended to `out`.
+    Rewritten,
+}
 
 /// Watches a same-dialect stream.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Scan {
     dialect: Dialect,
     hide_usage: bool,
     form: Form,
@@ -60,27 +68,7 @@ enum Form {
 /// Bytes that are held of a body that is no stream: far more than any error.
 pub(super) const PLAIN_LIMIT: usize = 64 << 10;
 
-#[derive(Debug, Default)]
-struct Seen {
-    started: bool,
-    /// The provider's own end mark was seen. `Gemini`'s events have none.
-    ended: bool,
-    finishes: Finishes,
-    usage: Option<Usage>,
-    anthropic: usage::Anthropic,
-    chunks: u64,
-    /// All events of a Responses stream, which numbers them from 0.
-    events: u64,
-}
-
-/// What to do with an event.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Keep,
-    Cut,
-}
-
-impl Watch {
+impl Scan {
     pub(super) fn new(dialect: Dialect, hide_usage: bool) -> Self {
         Self {
             dialect,
@@ -184,7 +172,7 @@ impl Watch {
                 Kind::Tail => self.last_cut,
                 Kind::Oversized => false,
                 Kind::Whole => match piece.fields().data {
-                    Some(data) => inspect(self.dialect, &data, &mut self.seen)? == Verdict::Cut,
+                    Some(data) => inspect(self.dialect, &data, &mut self.seen)? == Passage::Cut,
                     None => false,
                 },
             };
@@ -219,19 +207,19 @@ impl Watch {
             Form::Unknown | Form::Events => {}
         }
         let rest = self.parser.rest();
-        let mut verdict = Verdict::Keep;
+        let mut passage = Passage::Keep;
         if let Some(data) = rest.fields().data {
             // Half an event does not parse: the stream ends too early, whatever came before.
             let half = &*data != b"[DONE]" && json::from_slice::<IgnoredAny>(&data).is_err();
             if half && !self.seen.ended {
                 return Err(StreamError::Truncated);
             }
-            verdict = inspect(self.dialect, &data, &mut self.seen)?;
+            passage = inspect(self.dialect, &data, &mut self.seen)?;
         }
         if !self.whole() {
             return Err(StreamError::Truncated);
         }
-        if self.hide_usage && verdict == Verdict::Keep {
+        if self.hide_usage && passage == Passage::Keep {
             out.put_slice(rest.raw);
         }
         Ok(())
@@ -280,35 +268,11 @@ pub(super) fn plain(dialect: Dialect, body: &[u8]) -> StreamError {
     }
 }
 
-fn inspect(dialect: Dialect, data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError> {
+fn inspect(dialect: Dialect, data: &[u8], seen: &mut Seen) -> Result<Passage, StreamError> {
     match dialect {
         Dialect::OpenAiChat => openai::event(data, seen),
-        Dialect::AnthropicMessages => anthropic::event(data, seen).map(|()| Verdict::Keep),
+        Dialect::AnthropicMessages => anthropic::event(data, seen).map(|()| Passage::Keep),
         Dialect::Gemini => gemini::event(data, seen),
-        Dialect::OpenAiResponses => responses::event(data, seen).map(|()| Verdict::Keep),
-    }
-}
-
-/// Whether `data` has the key with a value other than null (or, as `OpenAI` and its compatible servers like to say in
-/// every chunk, no value at all).
-fn has(finder: &Finder<'_>, data: &[u8]) -> bool {
-    let mut rest = data;
-    while let Some(at) = finder.find(rest) {
-        rest = rest.get(at + finder.needle().len()..).unwrap_or_default();
-        let mut after = rest.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
-        if after.next() == Some(b':') && after.next() != Some(b'n') {
-            return true;
-        }
-    }
-    false
-}
-
-/// Borrowed where it can be; only its emptiness is asked.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
-
-impl From<ProviderError> for StreamError {
-    fn from(error: ProviderError) -> Self {
-        Self::Provider(error)
+        Dialect::OpenAiResponses => responses::event(data, seen).map(|()| Passage::Keep),
     }
 }

@@ -1,13 +1,12 @@
 //! The common model: what all dialects can say, said once.
 
-use crate::json::{self, Map, Number, Text, Value};
+use crate::json::{self, Map, Number, Value};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::at::{At, Dropped};
+use super::cursor::Cursor;
 use super::data_url::data_url;
-use super::hosted::{Hosted, WebSearch};
-use super::tool_names::ToolName;
+use super::dropped::Dropped;
 use super::{RequestError, Usage};
 
 /// A request as all dialects can say it.
@@ -42,7 +41,7 @@ pub(super) struct Request {
     pub show_thoughts: bool,
     pub user: Option<String>,
     /// How the caller spells each field that a target may have to leave out, for `dropped` and for errors.
-    pub spelled: Spelling,
+    pub fields: FieldNames,
 }
 
 impl Request {
@@ -59,7 +58,7 @@ impl Request {
 
 /// The caller's names of fields that some target lacks.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Spelling {
+pub(super) struct FieldNames {
     /// The conversation.
     pub turns: &'static str,
     pub max_tokens: &'static str,
@@ -166,6 +165,112 @@ pub(super) struct Tool {
     pub path: String,
 }
 
+/// A tool as the caller knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct ToolName {
+    pub name: String,
+    /// The group that a caller of Responses put it in.
+    pub namespace: Option<String>,
+    pub kind: ToolKind,
+}
+
+/// What a tool takes, or who runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum ToolKind {
+    /// Arguments, as a JSON object.
+    Function,
+    /// One text (`OpenAI`'s custom tools).
+    Custom,
+    /// Arguments, like a function, to find more tools (`OpenAI`'s tool search that the caller runs). It has no name there.
+    Search,
+    /// The provider runs it: its name is the API's, and stands in a choice of tools only.
+    Hosted,
+}
+
+impl ToolName {
+    pub(super) fn new(kind: ToolKind, name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            namespace: None,
+            kind,
+        }
+    }
+
+    pub(super) fn within(mut self, namespace: Option<String>) -> Self {
+        self.namespace = namespace;
+        self
+    }
+
+    pub(super) fn is_custom(&self) -> bool {
+        self.kind == ToolKind::Custom
+    }
+
+    pub(super) fn is_search(&self) -> bool {
+        self.kind == ToolKind::Search
+    }
+
+    pub(super) fn is_hosted(&self) -> bool {
+        self.kind == ToolKind::Hosted
+    }
+
+    /// A provider needs no other word for it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.kind == ToolKind::Function && self.namespace.is_none()
+    }
+
+    /// What a name made for a provider is made of.
+    pub(super) fn spelled(&self) -> String {
+        match &self.namespace {
+            // Agents put the separator into the namespace: `mcp__files__` and `read`.
+            Some(namespace) if namespace.ends_with("__") => format!("{namespace}{}", self.name),
+            Some(namespace) => format!("{namespace}__{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+impl From<String> for ToolName {
+    fn from(name: String) -> Self {
+        Self::new(ToolKind::Function, name)
+    }
+}
+
+impl From<&str> for ToolName {
+    fn from(name: &str) -> Self {
+        Self::new(ToolKind::Function, name)
+    }
+}
+
+/// What `Anthropic`'s tool and a choice of it are called.
+pub(super) const WEB_SEARCH: &str = "web_search";
+
+/// A tool of the caller's provider.
+#[derive(Debug)]
+pub(super) struct Hosted {
+    /// What a choice of tools calls it; [`WEB_SEARCH`] if it is one.
+    pub name: String,
+    pub search: Option<WebSearch>,
+    pub path: String,
+}
+
+/// How to search the web.
+#[derive(Debug, Default)]
+pub(super) struct WebSearch {
+    /// Only what is found there; `None`: everywhere.
+    pub allowed_domains: Option<Vec<String>>,
+    /// Nothing that is found there.
+    pub blocked_domains: Option<Vec<String>>,
+    /// Searches in one answer.
+    pub max_uses: Option<u64>,
+    /// City, region, country and time zone, in the words that `OpenAI` and `Anthropic` share.
+    pub place: Option<Value>,
+    /// `low`, `medium` or `high`: how much of what is found the model reads.
+    pub context_size: Option<String>,
+    /// Only what the provider has on file, not the web as it is now.
+    pub offline: bool,
+    pub path: String,
+}
+
 #[derive(Debug)]
 pub(super) enum ToolChoice {
     Auto,
@@ -244,67 +349,6 @@ pub(super) enum Finish {
     BadCall,
 }
 
-/// One step of a streamed answer.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Event {
-    Start {
-        id: Option<String>,
-        usage: Option<Usage>,
-    },
-    Text {
-        choice: u32,
-        text: Text,
-    },
-    Thought {
-        choice: u32,
-        text: Text,
-    },
-    Signature {
-        choice: u32,
-        signature: String,
-    },
-    Redacted {
-        choice: u32,
-        data: String,
-    },
-    Refusal {
-        choice: u32,
-        text: Text,
-    },
-    /// Of text that was said before.
-    Logprobs {
-        choice: u32,
-        tokens: Vec<TokenLogprob>,
-    },
-    CallStart {
-        choice: u32,
-        index: u32,
-        id: String,
-        name: ToolName,
-        signature: Option<String>,
-    },
-    /// Of a function; of a custom tool, its text.
-    CallArguments {
-        choice: u32,
-        index: u32,
-        fragment: Text,
-    },
-    CallEnd {
-        choice: u32,
-        index: u32,
-    },
-    Finish {
-        choice: u32,
-        reason: Finish,
-        stop_sequence: Option<String>,
-    },
-    /// Cumulative.
-    Usage(Usage),
-    Ping,
-    /// The provider's own end mark.
-    End,
-}
-
 /// What is written here always serialises: keys are strings and numbers finite.
 pub(super) fn to_bytes(value: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(value).unwrap_or_default())
@@ -334,32 +378,6 @@ pub(super) fn arguments(text: &str) -> Value {
         Ok(Value::Object(map)) => Value::Object(map),
         _ => json::json!({ RAW_ARGUMENTS: text }),
     }
-}
-
-/// An id for a tool call of a provider that gives none: within `OpenAI`'s 40 characters and `Anthropic`'s alphabet, and
-/// unique in the conversation because the answer's own id is in it.
-pub(super) fn call_id(answer_id: &str, number: usize) -> String {
-    format!("call_{}_{number}", token_of(answer_id))
-}
-
-/// The last 24 letters and digits of an answer's id, to make other ids of.
-pub(super) fn token_of(answer_id: &str) -> String {
-    let letters: Vec<char> = answer_id.chars().filter(char::is_ascii_alphanumeric).collect();
-    let start = letters.len().saturating_sub(24);
-    letters.into_iter().skip(start).collect()
-}
-
-/// An id in the alphabet that `Anthropic` accepts for `tool_use` blocks.
-pub(super) fn safe_id(id: &str) -> String {
-    id.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect()
 }
 
 /// The text of a part list, joined; media and the rest are not text.
@@ -419,7 +437,7 @@ pub(super) fn keep_only(tools: &mut Vec<Tool>, names: &[ToolName]) {
 /// A part of a kind that this proxy does not know. In what the assistant said, one without text of its own informs of how
 /// it came about (a thought, a reference), and is left out; anything else is part of the conversation.
 pub(super) fn assistant_hint(
-    part: &At<'_>,
+    part: &Cursor<'_>,
     kind: &str,
     role: Role,
     refusal: RequestError,

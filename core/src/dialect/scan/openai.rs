@@ -7,10 +7,10 @@ use crate::json::{self, Raw};
 use serde::Deserialize;
 
 use super::super::Dialect;
-use super::super::stream::StreamError;
+use super::super::error::StreamError;
 use super::super::{success, usage};
 use super::finishes::{has_others, number, says};
-use super::{Seen, Verdict, has};
+use super::seen::{Passage, Seen, has};
 
 finder!(CHOICES, "\"choices\"");
 finder!(USAGE, "\"usage\"");
@@ -55,12 +55,12 @@ impl Fields<'_> {
     }
 }
 
-pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError> {
+pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Passage, StreamError> {
     if data == b"[DONE]" {
         // An end of nothing is no answer.
         return if seen.started {
             seen.ended = true;
-            Ok(Verdict::Keep)
+            Ok(Passage::Keep)
         } else {
             Err(StreamError::Truncated)
         };
@@ -70,12 +70,12 @@ pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError
         if EMPTY_DELTA.find(data).is_none() {
             seen.chunks += 1;
         }
-        return Ok(Verdict::Keep);
+        return Ok(Passage::Keep);
     }
     // What does not parse is passed on: the caller's SDK knows its provider's quirks better.
     let Ok(chunk) = json::from_slice::<Chunk<'_>>(data) else {
         success::no_error(Dialect::OpenAiChat, data)?;
-        return Ok(Verdict::Keep);
+        return Ok(Passage::Keep);
     };
     if chunk.choices.is_none() || says(chunk.error) {
         success::no_error(Dialect::OpenAiChat, data)?;
@@ -92,12 +92,12 @@ pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError
     seen.chunks += u64::from(content);
     seen.started |= content;
     let Some(usage) = chunk.usage else {
-        return Ok(Verdict::Keep);
+        return Ok(Passage::Keep);
     };
     seen.usage = Some(usage.into());
     Ok(if choices.is_empty() {
-        Verdict::Cut
+        Passage::Cut
     } else {
-        Verdict::Keep
+        Passage::Keep
     })
 }

@@ -4,10 +4,10 @@ use crate::json::{self, Raw};
 use serde::Deserialize;
 
 use super::super::Dialect;
-use super::super::stream::StreamError;
+use super::super::error::StreamError;
 use super::super::{success, usage};
 use super::finishes::{has_others, number, says};
-use super::{Seen, Verdict, has};
+use super::seen::{Passage, Seen, has};
 
 finder!(CANDIDATES, "\"candidates\"");
 finder!(ERROR, "\"error\"");
@@ -51,7 +51,7 @@ struct Feedback<'a> {
     block_reason: Option<Raw<'a>>,
 }
 
-pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError> {
+pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Passage, StreamError> {
     let telling = || {
         [&USAGE_METADATA, &FINISH_REASON, &PROMPT_FEEDBACK, &ERROR]
             .into_iter()
@@ -59,11 +59,11 @@ pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError
     };
     if seen.started && CANDIDATES.find(data).is_some() && !telling() && !has_others(data) {
         seen.chunks += 1;
-        return Ok(Verdict::Keep);
+        return Ok(Passage::Keep);
     }
     let Ok(chunk) = json::from_slice::<Chunk<'_>>(data) else {
         success::no_error(Dialect::Gemini, data)?;
-        return Ok(Verdict::Keep);
+        return Ok(Passage::Keep);
     };
     if chunk.candidates.is_none() || says(chunk.error) {
         success::no_error(Dialect::Gemini, data)?;
@@ -87,5 +87,5 @@ pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Verdict, StreamError
     if let Some(usage) = chunk.usage_metadata {
         seen.usage = Some(usage.into());
     }
-    Ok(Verdict::Keep)
+    Ok(Passage::Keep)
 }

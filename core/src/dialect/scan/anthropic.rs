@@ -4,10 +4,10 @@ use crate::json::{self, Raw};
 use serde::Deserialize;
 
 use super::super::Dialect;
-use super::super::stream::StreamError;
+use super::super::error::StreamError;
 use super::super::{error, success, usage};
 use super::finishes::says;
-use super::{Seen, Text};
+use super::seen::{Seen, Text};
 
 #[derive(Deserialize)]
 struct Event<'a> {

@@ -1,0 +1,122 @@
+//! Saying a request, and a whole answer, in another dialect.
+
+use bowsprit_crds::model_route::OnUnsupported;
+use bytes::Bytes;
+use memchr::memmem;
+
+use super::cursor::parse_body;
+use super::dropped::Dropped;
+use super::message::{Request, to_bytes};
+use super::signature::WRAPPED;
+use super::{
+    AnswerContext, Dialect, RequestError, Target, ToolNames, Translated, Usage, anthropic_messages, gemini, mend,
+    openai_chat, openai_responses, success, with_model,
+};
+use super::{ending, hosted};
+use crate::fault::ErrorKind;
+
+/// The body without thoughts that are not `dialect`'s own, as its provider would refuse them. All else stays byte for byte,
+/// and a body without a wrapped signature is only searched once.
+pub fn without_foreign_thoughts(dialect: Dialect, model: &str, body: &Bytes) -> Translated {
+    let strip: fn(&str, &Bytes) -> Option<Translated> = match dialect {
+        Dialect::AnthropicMessages => anthropic_messages::strip::strip,
+        Dialect::Gemini => gemini::strip::strip,
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => |_, _| None,
+    };
+    let stripped = memmem::find(body, WRAPPED).and_then(|_| strip(model, body));
+    stripped.unwrap_or_else(|| Translated {
+        body: body.clone(),
+        ..Translated::default()
+    })
+}
+
+/// Names another model in a body of a caller's own dialect, byte for byte the same otherwise. `Gemini`'s bodies name none
+/// in conversations, and theirs elsewhere are written anew.
+pub fn rename_model(dialect: Dialect, body: &Bytes, model: &str) -> Bytes {
+    match dialect {
+        Dialect::Gemini => gemini::with_model_inside(body, model),
+        _ => with_model(body, model),
+    }
+}
+
+/// See [`Dialect::PROVIDERS`]: the proxy never gets here.
+const NOT_ASKED: &str = "cannot be said in Responses: no provider is asked in it for a caller of another dialect";
+
+/// Says the caller's request in the provider's dialect.
+pub fn translate_request(
+    from: Dialect,
+    to: Dialect,
+    body: &[u8],
+    target: &Target<'_>,
+) -> Result<Translated, RequestError> {
+    let value = parse_body(body)?;
+    let mut dropped = Dropped::new(target.on_unsupported);
+    let mut request = match from {
+        Dialect::OpenAiChat => openai_chat::request_in::decode(&value, &mut dropped),
+        Dialect::AnthropicMessages => anthropic_messages::request_in::decode(&value, &mut dropped),
+        Dialect::Gemini => gemini::request_in::decode(&value, &mut dropped),
+        Dialect::OpenAiResponses => openai_responses::request_in::decode(&value, &mut dropped),
+    }?;
+    mend::answered(&request)?;
+    mend::mend(&mut request, to, target, &mut dropped)?;
+    let tools = settle_tools(&mut request, to, target, &mut dropped)?;
+    let show_thoughts = request.show_thoughts;
+    let encoded = match to {
+        Dialect::OpenAiChat => openai_chat::request_out::encode(request, target, &mut dropped),
+        Dialect::AnthropicMessages => anthropic_messages::request_out::encode(request, target, &mut dropped),
+        Dialect::Gemini => gemini::request_out::encode(request, target, &mut dropped),
+        Dialect::OpenAiResponses => Err(RequestError::unsupported("", NOT_ASKED)),
+    }?;
+    Ok(Translated {
+        body: to_bytes(&encoded),
+        show_thoughts,
+        tools_left_out: dropped.tools(),
+        tools,
+        dropped: dropped.into_vec(),
+    })
+}
+
+/// Decides which tools the provider is told of, and under which names.
+pub(super) fn settle_tools(
+    request: &mut Request,
+    provider: Dialect,
+    target: &Target<'_>,
+    dropped: &mut Dropped,
+) -> Result<ToolNames, RequestError> {
+    hosted::settle(request, provider, target, dropped)?;
+    if target.on_unsupported == Some(OnUnsupported::Drop) {
+        request.forget_missing_tools();
+    }
+    Ok(ToolNames::give(request, provider))
+}
+
+/// Says the provider's whole answer in the caller's dialect.
+///
+/// `Err` is what the provider's answer really was: [`ErrorKind::Malformed`], or the kind of an error body that came
+/// with a status of success.
+pub fn translate_response(
+    from: Dialect,
+    to: Dialect,
+    body: &[u8],
+    ctx: &AnswerContext,
+) -> Result<(Bytes, Usage), ErrorKind> {
+    let value = success::object(from, body)?;
+    let mut answer = match from {
+        Dialect::OpenAiChat => openai_chat::answer::decode(&value, ctx),
+        Dialect::AnthropicMessages => anthropic_messages::answer::decode(&value, ctx).ok_or(ErrorKind::Malformed),
+        Dialect::Gemini => gemini::answer::decode(&value, ctx).ok_or(ErrorKind::Malformed),
+        Dialect::OpenAiResponses => Err(ErrorKind::Malformed),
+    }?;
+    for choice in &mut answer.choices {
+        ending::judge(choice)?;
+    }
+    ctx.tools.give_back(&mut answer);
+    let usage = answer.usage.unwrap_or_default();
+    let encoded = match to {
+        Dialect::OpenAiChat => to_bytes(&openai_chat::answer::encode(&answer, ctx)),
+        Dialect::AnthropicMessages => to_bytes(&anthropic_messages::answer::encode(&answer, ctx)),
+        Dialect::Gemini => to_bytes(&gemini::answer::encode(&answer, ctx)),
+        Dialect::OpenAiResponses => openai_responses::answer::encode(&answer, ctx),
+    };
+    Ok((encoded, usage))
+}

@@ -1,0 +1,45 @@
+//! What was seen of a stream so far.
+
+use memchr::memmem::Finder;
+use serde::Deserialize;
+
+use super::super::usage::{self, Usage};
+use super::finishes::Finishes;
+
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub started: bool,
+    /// The provider's own end mark was seen. `Gemini`'s events have none.
+    pub ended: bool,
+    pub finishes: Finishes,
+    pub usage: Option<Usage>,
+    pub anthropic: usage::Anthropic,
+    pub chunks: u64,
+    /// All events of a Responses stream, which numbers them from 0.
+    pub events: u64,
+}
+
+/// What to do with an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passage {
+    Keep,
+    Cut,
+}
+
+/// Whether `data` has the key with a value other than null (or, as `OpenAI` and its compatible servers like to say in
+/// every chunk, no value at all).
+pub(super) fn has(finder: &Finder<'_>, data: &[u8]) -> bool {
+    let mut rest = data;
+    while let Some(at) = finder.find(rest) {
+        rest = rest.get(at + finder.needle().len()..).unwrap_or_default();
+        let mut after = rest.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
+        if after.next() == Some(b':') && after.next() != Some(b'n') {
+            return true;
+        }
+    }
+    false
+}
+
+/// Borrowed where it can be; only its emptiness is asked.
+#[derive(Deserialize)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub std::borrow::Cow<'a, str>);
