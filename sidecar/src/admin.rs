@@ -8,12 +8,12 @@ use bowsprit_core::clock::Moment;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
-use crate::body::Body;
 use crate::reload::ConfigReport;
 use crate::tenant::provider::ProviderReport;
 use crate::tenant::snapshot::Upstream;
@@ -51,7 +51,7 @@ struct Provider {
 }
 
 /// Answers one admin request.
-pub fn handle(app: &Arc<App>, request: &Request<Incoming>, peer: IpAddr) -> Response<Body> {
+pub fn handle(app: &Arc<App>, request: &Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
     let uri = request.uri();
     match (request.method(), uri.path()) {
         (&Method::GET, "/health/live") => live(app),
@@ -74,12 +74,12 @@ pub fn handle(app: &Arc<App>, request: &Request<Incoming>, peer: IpAddr) -> Resp
 }
 
 /// That it answers is the answer: a sidecar that is merely busy, or has no provider left, is not better for a restart.
-fn live(app: &App) -> Response<Body> {
+fn live(app: &App) -> Response<Full<Bytes>> {
     let uptime = app.clock.now().since_start().as_secs();
     answer(StatusCode::OK, &json!({"status": "ok", "uptimeSeconds": uptime}))
 }
 
-fn startup(app: &App) -> Response<Body> {
+fn startup(app: &App) -> Response<Full<Bytes>> {
     if app.snapshot.load().is_none() {
         let detail = app.config.last_error();
         return unready("no valid configuration has been loaded yet", detail.as_deref());
@@ -92,14 +92,14 @@ fn startup(app: &App) -> Response<Body> {
     answer(StatusCode::OK, &json!({"status": "ok", "components": components}))
 }
 
-fn ready(app: &App) -> Response<Body> {
+fn ready(app: &App) -> Response<Full<Bytes>> {
     if app.drain.is_draining() {
         return unready("shutting down", None);
     }
     startup(app)
 }
 
-fn unready(reason: &str, detail: Option<&str>) -> Response<Body> {
+fn unready(reason: &str, detail: Option<&str>) -> Response<Full<Bytes>> {
     answer(
         StatusCode::SERVICE_UNAVAILABLE,
         &json!({"status": "unready", "reason": reason, "detail": detail}),
@@ -155,20 +155,21 @@ fn health(app: &App) -> Health {
     }
 }
 
-fn metrics(app: &App) -> Response<Body> {
+fn metrics(app: &App) -> Response<Full<Bytes>> {
     if let Some(snapshot) = app.snapshot.load().as_ref() {
         let states = snapshot.upstreams().iter().map(|upstream| &*upstream.state);
         app.metrics.providers.observe(states, app.clock.now());
     }
-    app.metrics.pressure.observe(&app.memory, app.access.lines_lost());
+    app.metrics.memory.observe(&app.memory);
+    app.metrics.log.observe(&app.sinks.access);
     app.metrics.connections.observe(&app.drain, &app.shared.origins);
-    let mut response = Response::new(Body::Whole(Bytes::from(app.metrics.encode())));
+    let mut response = Response::new(Full::new(Bytes::from(app.metrics.encode())));
     response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
     response
 }
 
 /// Closes the breakers of one provider, or of all.
-fn reset(app: &App, peer: IpAddr, query: Option<&str>) -> Response<Body> {
+fn reset(app: &App, peer: IpAddr, query: Option<&str>) -> Response<Full<Bytes>> {
     if !peer.to_canonical().is_loopback() {
         return answer(
             StatusCode::FORBIDDEN,
@@ -200,9 +201,9 @@ fn reset(app: &App, peer: IpAddr, query: Option<&str>) -> Response<Body> {
     answer(StatusCode::OK, &json!({"closed": closed}))
 }
 
-fn answer(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+fn answer(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     let text = serde_json::to_vec(body).unwrap_or_default();
-    let mut response = Response::new(Body::Whole(Bytes::from(text)));
+    let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response

@@ -11,13 +11,12 @@ use tokio::task::JoinSet;
 
 use crate::args::Args;
 use crate::drain::{Drain, Drained};
+use crate::families::Families;
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_RESERVE};
-use crate::listen::{Listening, SpareFds};
+use crate::listen::{Listener, Listening, SpareFds};
 use crate::memory::{self, Memory};
-use crate::metrics::Metrics;
-use crate::pressure::Listener;
+use crate::observe::{AccessLog, FLUSH_EVERY, Sinks};
 use crate::reload::{ConfigState, Loader, Source};
-use crate::telemetry::{AccessLog, FLUSH_EVERY};
 use crate::tenant::snapshot::{Shared, Snapshot};
 use crate::time::Clock;
 use crate::{admin, env_config, listen, probe, proxy, reload};
@@ -56,10 +55,10 @@ pub struct App {
     pub config: ConfigState,
     /// The budget for bodies.
     pub memory: Arc<Memory>,
-    /// Metrics.
-    pub metrics: Metrics,
-    /// Access log.
-    pub access: AccessLog,
+    /// All metrics, for the scrape.
+    pub metrics: Families,
+    /// Where records of requests and attempts go.
+    pub sinks: Arc<Sinks>,
     /// Stopping.
     pub drain: Arc<Drain>,
 }
@@ -99,7 +98,7 @@ pub fn start(args: &Args) -> Result<Running, StartError> {
 pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError> {
     let source = source(args)?;
     let standalone = !matches!(source, Source::Folder(_));
-    let metrics = Metrics::new();
+    let metrics = Families::new(access);
     let app = Arc::new(App {
         settings: Settings {
             max_body: args.max_body,
@@ -110,11 +109,11 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
         },
         clock: Clock::start(),
         snapshot: ArcSwapOption::empty(),
-        shared: Shared::new(args.ca_dir.clone(), &metrics),
+        shared: Shared::new(args.ca_dir.clone(), &metrics.connections.pool),
         config: ConfigState::default(),
         memory: Memory::new(args.memory_budget.unwrap_or_else(memory::default_budget)),
+        sinks: Arc::clone(&metrics.sinks),
         metrics,
-        access,
         drain: Arc::default(),
     });
     let mut loader = Loader::new(source, args.secrets_dir.clone(), args.pod_labels.clone());
@@ -169,7 +168,7 @@ fn spawn_all(app: &Arc<App>, traffic: TcpListener, admin: TcpListener, loader: L
         max_connections: app.settings.max_connections,
         spare: SpareFds::default(),
         drain: Arc::clone(&app.drain),
-        metrics: app.metrics.pressure.clone(),
+        metrics: app.metrics.server.clone(),
     };
     tasks.spawn(listen::serve(traffic, handler));
     // The admin listener stays open during the drain: it is how one sees it. Its own drain never begins.
@@ -186,14 +185,14 @@ fn spawn_all(app: &Arc<App>, traffic: TcpListener, admin: TcpListener, loader: L
         max_connections: ADMIN_CONNECTIONS,
         spare: SpareFds::of(ADMIN_RESERVE),
         drain: Arc::default(),
-        metrics: app.metrics.pressure.clone(),
+        metrics: app.metrics.server.clone(),
     };
     tasks.spawn(listen::serve(admin, handler));
     tasks.spawn(reload::watch(Arc::clone(app), loader));
     tasks.spawn(probe::run(Arc::clone(app)));
     tasks.spawn(every(SWEEP_EVERY, Arc::clone(app), |app| app.shared.origins.sweep()));
-    if app.access.is_on() {
-        tasks.spawn(every(FLUSH_EVERY, Arc::clone(app), |app| app.access.flush()));
+    if app.sinks.access.is_on() {
+        tasks.spawn(every(FLUSH_EVERY, Arc::clone(app), |app| app.sinks.access.flush()));
     }
     tasks
 }
@@ -215,7 +214,7 @@ impl Running {
             Drained::Clean => tracing::info!("stopped"),
             Drained::Cut(requests) => tracing::warn!(requests, "stopped; requests were cut at the deadline"),
         }
-        self.app.access.flush();
+        self.app.sinks.access.flush();
         self.tasks.shutdown().await;
         drained
     }

@@ -5,8 +5,6 @@
 
 use http::HeaderMap;
 
-use crate::body::Body;
-
 /// While a request is taken in.
 pub const ADMIT: &str = "panic-in-admit";
 /// While a provider is asked, with permits held.
@@ -34,17 +32,4 @@ pub fn asked(_headers: &HeaderMap, _point: &str) -> bool {
 #[inline]
 pub fn hit(headers: &HeaderMap, point: &str) {
     assert!(!asked(headers, point), "failpoint {point}");
-}
-
-/// Makes an answer's body panic in mid-stream where this request asks for it.
-#[inline]
-pub fn stream(headers: &HeaderMap, body: Body) -> Body {
-    match body {
-        #[cfg(feature = "failpoints")]
-        Body::Relay(relay) if asked(headers, STREAM) => Body::Failing(relay, 0),
-        body => {
-            let _ = headers;
-            body
-        }
-    }
 }

@@ -6,6 +6,7 @@
 //! of our own, so the two ends cannot disagree about where it ends; one that says so in two ways is refused ([`Ambiguous`]).
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -13,9 +14,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 use http::{Request, Response};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,15 +26,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::body::Body;
 use crate::drain::Drain;
 use crate::limits;
-use crate::pressure::{Listener, ProcessMetrics};
 use crate::upstream::is_out_of_descriptors;
 use framing::Watched;
+pub use metrics::{Listener, ServerMetrics};
 use stalling::Stalling;
 
 mod framing;
+mod metrics;
 mod stalling;
 
 /// How often a listener that cannot accept logs it.
@@ -98,14 +100,16 @@ pub struct Listening {
     /// When to stop.
     pub drain: Arc<Drain>,
     /// What is counted.
-    pub metrics: ProcessMetrics,
+    pub metrics: ServerMetrics,
 }
 
 /// Accepts until the drain begins. Running connections finish the request they are in and then close.
-pub async fn serve<H, F>(at: Listening, handler: H)
+pub async fn serve<H, F, B>(at: Listening, handler: H)
 where
     H: Fn(Request<Incoming>, IpAddr) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let slots = Arc::new(Semaphore::new(at.max_connections));
     let mut complained: Option<Instant> = None;
@@ -166,10 +170,12 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection<H, F>(stream: TcpStream, peer: IpAddr, drain: Arc<Drain>, metrics: ProcessMetrics, handler: H)
+async fn connection<H, F, B>(stream: TcpStream, peer: IpAddr, drain: Arc<Drain>, metrics: ServerMetrics, handler: H)
 where
     H: Fn(Request<Incoming>, IpAddr) -> F,
-    F: Future<Output = Response<Body>>,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let _ = stream.set_nodelay(true);
     let (stream, seen) = Watched::new(Stalling::new(stream, limits::WRITE_DEADLINE));

@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::metrics::{Registry, set};
 
 /// Where no limit of memory is known.
 const UNKNOWN: usize = 256 << 20;
@@ -89,6 +92,34 @@ impl Memory {
         if self.waiting.load(Ordering::Acquire) > 0 {
             self.freed.notify_waiters();
         }
+    }
+}
+
+/// Families about the budget.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryMetrics {
+    held: Gauge,
+    limit: Gauge,
+}
+
+impl MemoryMetrics {
+    /// Registers the families.
+    pub fn register(registry: &mut Registry) -> Self {
+        let new = Self::default();
+        registry.register("held_bytes", "Bytes of bodies held in memory", &[], new.held.clone());
+        registry.register(
+            "held_bytes_limit",
+            "Bytes of bodies that may be held in memory",
+            &[],
+            new.limit.clone(),
+        );
+        new
+    }
+
+    /// Brings the gauges to what is so now: called before each scrape.
+    pub fn observe(&self, memory: &Memory) {
+        set(&self.held, memory.used());
+        set(&self.limit, memory.limit());
     }
 }
 

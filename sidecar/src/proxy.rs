@@ -14,18 +14,17 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::app::App;
-use crate::body::Body;
 use crate::limits::TARGET_BYTES;
 use crate::listen::Ambiguous;
 
 mod admit;
 mod attempt;
+mod body;
 mod candidate;
 mod collect;
 pub mod context;
 mod exchange;
 pub(crate) mod headers;
-pub mod hedge;
 mod inbound;
 pub mod models;
 mod passthrough;
@@ -37,8 +36,8 @@ mod respond;
 mod route;
 mod serve;
 mod stopwatch;
-pub mod traffic;
 
+pub use body::Body;
 use context::RequestContext;
 use refuse::Refusal;
 

@@ -272,7 +272,13 @@ fn renew_trust(app: &App) {
         return;
     };
     tracing::info!("a CA bundle changed");
-    let snapshot = Snapshot::build(snapshot.config.clone(), &app.shared, &app.metrics, app.clock.now());
+    let snapshot = Snapshot::build(
+        snapshot.config.clone(),
+        &app.shared,
+        &app.sinks,
+        &app.metrics.providers,
+        app.clock.now(),
+    );
     app.snapshot.store(Some(Arc::new(snapshot)));
 }
 
@@ -291,7 +297,7 @@ fn accept(app: &App, config: Config) {
     for notice in &config.notices {
         tracing::warn!(notice = %notice, "configuration");
     }
-    let snapshot = Snapshot::build(config, &app.shared, &app.metrics, app.clock.now());
+    let snapshot = Snapshot::build(config, &app.shared, &app.sinks, &app.metrics.providers, app.clock.now());
     app.config.accepted(app, &snapshot);
     app.snapshot.store(Some(Arc::new(snapshot)));
 }

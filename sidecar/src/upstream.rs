@@ -14,7 +14,7 @@ pub mod tls;
 
 pub use dial::{Addresses, Endpoint, Guard, Resolve, System};
 pub use fault::{Fault, is_out_of_descriptors};
-pub use metrics::{ConnectionMetrics, PoolCounts};
+pub use metrics::ConnectionMetrics;
 pub use outgoing::{Outgoing, Sending, Stalled, UploadError};
-pub use pool::{Answer, AnswerBody, Origin, Origins};
+pub use pool::{Answer, AnswerBody, Origin, Origins, PoolCounts};
 pub use proxy::{Proxy, ProxyError};

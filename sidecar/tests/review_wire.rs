@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bowsprit_sidecar::app::{self, Running};
 use bowsprit_sidecar::args::Args;
-use bowsprit_sidecar::telemetry::AccessLog;
+use bowsprit_sidecar::observe::AccessLog;
 use clap::Parser as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;

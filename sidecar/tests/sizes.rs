@@ -10,6 +10,6 @@ fn size<F, A, B>(_: impl Fn(A, B) -> F) -> usize {
 fn a_request_stays_small() {
     let handle = size(bowsprit_sidecar::proxy::handle);
     assert!(handle <= 7 << 10, "the future of a request is {handle} bytes");
-    let body = std::mem::size_of::<bowsprit_sidecar::body::Body>();
+    let body = std::mem::size_of::<bowsprit_sidecar::proxy::Body>();
     assert!(body <= 40, "a response body is {body} bytes");
 }

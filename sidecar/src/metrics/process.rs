@@ -15,7 +15,7 @@ const TICKS: f64 = 100.0;
 
 /// Families about the process.
 #[derive(Debug, Default)]
-pub(super) struct Process {
+pub struct OsProcess {
     cpu: Seconds,
     resident: Gauge,
     virtual_memory: Gauge,
@@ -25,9 +25,9 @@ pub(super) struct Process {
     busy: Seconds,
 }
 
-impl Process {
+impl OsProcess {
     /// Registers the families.
-    pub(super) fn register(registry: &mut Registry) -> Self {
+    pub fn register(registry: &mut Registry) -> Self {
         let new = Self::default();
         new.start.set(unix_now().as_secs_f64());
         registry.register_foreign(
@@ -76,7 +76,7 @@ impl Process {
     }
 
     /// Reads `/proc` and the runtime.
-    pub(super) fn observe(&self) {
+    pub fn observe(&self) {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         if let Some(seconds) = cpu_seconds(&stat) {
             put(&self.cpu, seconds);
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn this_process_uses_memory_files_and_cpu() {
-        let process = Process::register(&mut Registry::default());
+        let process = OsProcess::register(&mut Registry::default());
         process.observe();
         assert!(process.resident.get() > 1 << 20);
         assert!(process.virtual_memory.get() >= process.resident.get());

@@ -1,9 +1,10 @@
 //! Registration: one place that knows every family's full name, meaning and labels, so that the page of metrics can be
 //! written from it, and that can take a provider's series away when the configuration names it no more.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::{self, Metric};
 
 use super::series::{Counters, Labels, Pool, Seconds, Series};
@@ -17,21 +18,51 @@ type Forget = Box<dyn Fn(&dyn Fn(&str) -> bool) + Send + Sync>;
 /// A family as the page shows it.
 #[cfg(test)]
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub struct Entry {
+    /// Its name, prefix included.
     pub name: String,
+    /// What it counts.
     pub help: &'static str,
+    /// Names of its labels.
     pub labels: &'static [&'static str],
+    /// Counter, gauge or histogram.
     pub kind: String,
+}
+
+/// The bound on the series of a registry: how many more may be made, and whose may stay.
+#[derive(Clone, Default)]
+pub struct SeriesBound {
+    pool: Arc<Pool>,
+    forget: Arc<Mutex<Vec<Forget>>>,
+}
+
+impl SeriesBound {
+    /// Lets `series` be made for what happens seldom. Those that were made stay.
+    pub fn allow(&self, series: usize) {
+        self.pool.allow(series);
+    }
+
+    /// Takes away the series of providers that are not kept.
+    pub fn retain(&self, keep: &dyn Fn(&str) -> bool) {
+        for forget in &*self.forget.lock().unwrap_or_else(PoisonError::into_inner) {
+            forget(keep);
+        }
+    }
+
+    /// How often something was counted under [`super::OTHER`] for want of room.
+    pub fn folded(&self) -> Counter {
+        self.pool.folded()
+    }
 }
 
 /// Where families are registered.
 #[derive(Default)]
 pub struct Registry {
     inner: registry::Registry,
-    pool: Arc<Pool>,
-    forget: Vec<Forget>,
+    bound: SeriesBound,
+    /// Every family that was registered, in order.
     #[cfg(test)]
-    pub(super) entries: Vec<Entry>,
+    pub entries: Vec<Entry>,
 }
 
 impl Registry {
@@ -64,7 +95,7 @@ impl Registry {
         help: &'static str,
         labels: &'static [&'static str],
     ) -> Counters<L> {
-        let counters = Counters::new(Arc::clone(&self.pool));
+        let counters = Counters::new(Arc::clone(&self.bound.pool));
         self.add_series(&counters);
         self.register(name, help, labels, counters.family());
         counters
@@ -77,7 +108,7 @@ impl Registry {
         help: &'static str,
         labels: &'static [&'static str],
     ) -> Series<L, Seconds> {
-        let sums = Series::new(Arc::clone(&self.pool));
+        let sums = Series::new(Arc::clone(&self.bound.pool));
         self.add_series(&sums);
         self.register(name, help, labels, sums.family());
         sums
@@ -85,7 +116,8 @@ impl Registry {
 
     fn add_series<L: Labels, M: Clone + Default + Send + Sync + 'static>(&mut self, series: &Series<L, M>) {
         let series = series.clone();
-        self.forget.push(Box::new(move |keep| series.retain(keep)));
+        let mut forget = self.bound.forget.lock().unwrap_or_else(PoisonError::into_inner);
+        forget.push(Box::new(move |keep| series.retain(keep)));
     }
 
     fn add(&mut self, name: String, help: &'static str, labels: &'static [&'static str], metric: impl Metric) {
@@ -100,20 +132,13 @@ impl Registry {
         self.inner.register(name, help, metric);
     }
 
-    /// The pool that rare series draw on.
-    pub(super) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
-    /// Takes away the series of providers that are not kept.
-    pub(super) fn retain(&self, keep: &dyn Fn(&str) -> bool) {
-        for forget in &self.forget {
-            forget(keep);
-        }
+    /// The bound on the series of all families, those registered later included.
+    pub fn bound(&self) -> SeriesBound {
+        self.bound.clone()
     }
 
     /// The text exposition.
-    pub(super) fn encode(&self) -> String {
+    pub fn encode(&self) -> String {
         let mut out = String::with_capacity(32 << 10);
         // Writing into a String cannot fail; a half exposition would be worse than an empty one.
         if encode(&mut out, &self.inner).is_err() {

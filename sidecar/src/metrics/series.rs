@@ -15,6 +15,9 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
+/// The label value of a model that no ProviderConfig lists, and of what has no series of its own for want of room.
+pub const OTHER: &str = "other";
+
 /// A sum of seconds.
 pub type Seconds = Counter<f64, AtomicU64>;
 /// Labelled counters.
@@ -127,7 +130,7 @@ impl<L: Labels, M: Clone + Default> Series<L, M> {
     pub fn retain(&self, keep: &dyn Fn(&str) -> bool) {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.retain(|labels, pooled| {
-            let kept = labels.provider().is_none_or(|name| name == super::OTHER || keep(name));
+            let kept = labels.provider().is_none_or(|name| name == OTHER || keep(name));
             if !kept {
                 self.family.remove(labels);
                 if *pooled {

@@ -39,10 +39,10 @@ pub(super) async fn admit(
         })?;
     context.waited();
     failpoint::hit(&parts.headers, failpoint::ADMIT);
-    app.metrics.traffic.taken(body.len());
+    app.sinks.traffic.taken(body.len());
     let retries = retries_before(&parts.headers);
     if retries > 0 {
-        app.metrics.traffic.sdk_retried();
+        app.sinks.traffic.sdk_retried();
         context.retried_before(retries);
     }
     let call = facts(route, &body)?;

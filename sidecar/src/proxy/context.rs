@@ -58,7 +58,7 @@ pub struct RequestContext {
 impl RequestContext {
     /// Counts a request in.
     pub fn begin(app: &Arc<App>, id: RequestId, dialect: Dialect, operation: &'static str) -> Box<Self> {
-        app.metrics.traffic.begun(dialect);
+        app.sinks.traffic.begun(dialect);
         let stopwatch = Stopwatch::begin(app.clock);
         Box::new(Self {
             flow: Flow::received(),
@@ -173,13 +173,13 @@ impl RequestContext {
         let elapsed = self.now() - self.begun;
         let overhead = elapsed.saturating_sub(self.stopwatch.waits());
         self.overhead = Some(overhead);
-        self.app.metrics.traffic.overhead(overhead);
+        self.app.sinks.traffic.overhead(overhead);
     }
 
     /// The app sees the first content of a stream.
     pub fn content_shown(&self) {
         if self.stream && self.upstream.is_some() {
-            self.app.metrics.traffic.first_token(self.now() - self.begun);
+            self.app.sinks.traffic.first_token(self.now() - self.begun);
         }
     }
 
@@ -225,7 +225,7 @@ impl RequestContext {
         }
         let illegal = self.flow.illegal_changes();
         if illegal > 0 {
-            self.app.metrics.traffic.illegal_changes(illegal);
+            self.app.sinks.traffic.illegal_changes(illegal);
             tracing::error!(
                 request_id = self.id.as_str(),
                 illegal,
@@ -260,8 +260,7 @@ impl RequestContext {
             answer_bytes: self.bytes,
             spent: self.spent,
         };
-        self.app.metrics.traffic.request(&record);
-        self.app.access.write(&record);
+        self.app.sinks.request(&record);
     }
 }
 

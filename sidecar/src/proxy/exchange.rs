@@ -14,10 +14,10 @@ use bowsprit_core::dialect::Usage;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Estimate, Spent};
 use tokio::time::Instant;
 
-use super::traffic::Handles;
 use crate::app::App;
 use crate::credentials::Selected;
 use crate::memory::Memory;
+use crate::observe::traffic::Handles;
 use crate::tenant::provider::Permit;
 use crate::tenant::snapshot::Upstream;
 
@@ -187,8 +187,7 @@ impl Exchange {
             head_after: self.head_after,
             spent,
         };
-        self.upstream.handles.attempt(&record);
-        self.app.access.write_attempt(&record, charged);
+        self.app.sinks.attempt(&self.upstream.handles, &record, charged);
         end
     }
 }

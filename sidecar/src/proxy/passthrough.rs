@@ -28,6 +28,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Ve
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
+use super::body::Body;
 use super::candidate::Candidate;
 use super::collect::{Collected, Deadlines, collect};
 use super::context::RequestContext;
@@ -38,10 +39,10 @@ use super::relay::{Relay, Started};
 use super::route::{is_websocket, realtime};
 use super::serve::{Places, Prepare};
 use crate::app::App;
-use crate::body::Body;
 use crate::credentials::{self, Selected};
 use crate::limits::ERROR_BODY;
-use crate::tenant::provider::{PASS_THROUGH, Permit};
+use crate::observe::traffic::PASS_THROUGH;
+use crate::tenant::provider::Permit;
 use crate::tenant::snapshot::{Snapshot, Upstream};
 use crate::time::unix_millis;
 use crate::upstream::{Answer, AnswerBody, Fault, Outgoing, Sending, Stalled, UploadError};

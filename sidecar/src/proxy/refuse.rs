@@ -9,9 +9,9 @@ use bowsprit_core::limiter::Limited;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
+use super::body::Body;
 use super::context::RequestContext;
 use super::request_id::{RequestId, X_REQUEST_ID};
-use crate::body::Body;
 
 /// Tells an SDK whether its own retry makes sense.
 pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");

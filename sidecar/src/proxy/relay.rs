@@ -20,9 +20,14 @@ use tokio::time::{Instant, Sleep};
 use super::collect::Deadlines;
 use super::context::RequestContext;
 use super::exchange::{End, Exchange, tokens_of};
-use crate::body::Broken;
+
 use crate::time::grace;
 use crate::upstream::AnswerBody;
+
+/// The answer broke off where its dialect has no words for it: hyper closes the connection without the proper end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub struct Broken;
 
 /// What the relay does next.
 enum Phase {

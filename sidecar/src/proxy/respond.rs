@@ -10,13 +10,12 @@ use bowsprit_core::plan::{Plan, Skipped, Why};
 use http::{HeaderMap, Response};
 
 use super::attempt::{Failure, Success};
+use super::body::Body;
 use super::candidate::Candidate;
 use super::context::RequestContext;
 use super::headers;
 use super::refuse::{self, Refusal, X_SHOULD_RETRY, clip, retry_after, should_retry};
 use super::relay::Relay;
-use crate::body::Body;
-use crate::failpoint;
 use crate::tenant::snapshot::Snapshot;
 
 /// What serving a request came to.
@@ -80,7 +79,7 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
     let dropped = prepared.map_or(&[][..], |prepared| &prepared.dropped);
     let tools = prepared.map_or(0, |prepared| prepared.tools_left_out);
     let name = candidate.upstream.state.name();
-    context.app().metrics.traffic.left_out(name, dropped.len(), tools);
+    context.app().sinks.traffic.left_out(name, dropped.len(), tools);
     match success {
         Success::Whole { mut head, body, spent } => {
             headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);
@@ -97,7 +96,7 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
             headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);
             context.head_sent(head.status);
             let body = Body::Relay(Relay::new(*started, context, exchange));
-            Response::from_parts(head, failpoint::stream(asked.headers, body))
+            Response::from_parts(head, body.with_failpoint(asked.headers))
         }
     }
 }

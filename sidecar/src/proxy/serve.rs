@@ -23,18 +23,18 @@ use http::Response;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, Failure, Finished, Success};
+use super::body::Body;
 use super::candidate::Candidate;
 use super::context::RequestContext;
 use super::exchange::{Begin, Exchange};
-use super::hedge::{Hedge, HedgeOutcome};
 use super::inbound::Inbound;
 use super::refuse::{Refusal, clip};
 use super::request_id::{RequestId, TraceId};
 use super::respond::{self, Answer, Asked};
 use crate::app::App;
-use crate::body::Body;
-use crate::telemetry::micros;
+use crate::observe::hedges::{Hedge, HedgeOutcome};
 use crate::tenant::snapshot::Snapshot;
+use crate::time::micros;
 
 mod places;
 
@@ -204,12 +204,12 @@ impl<'a> Serving<'a> {
         let name = asked.upstream.state.name();
         let mut counted = None;
         match kind {
-            AttemptKind::Hedge => counted = Some(self.app.metrics.hedges.sent(name)),
+            AttemptKind::Hedge => counted = Some(self.app.sinks.hedges.sent(name)),
             AttemptKind::Retry => {
                 let code = self
                     .failure_at(candidate)
                     .map_or(Code::SysInternal, |failure| failure.code);
-                self.app.metrics.traffic.retried(name, code);
+                self.app.sinks.traffic.retried(name, code);
             }
             _ => {}
         }
@@ -310,7 +310,7 @@ impl<'a> Serving<'a> {
         context.spent = failure.spent;
         self.log_failure(context, candidate, &failure, followed);
         if let Some(asked) = self.candidates.get(candidate) {
-            let (traffic, name) = (&self.app.metrics.traffic, asked.upstream.state.name());
+            let (traffic, name) = (&self.app.sinks.traffic, asked.upstream.state.name());
             if let Some((_, Why::BudgetSpent)) = followed {
                 traffic.retry_denied(name);
             }
@@ -386,11 +386,11 @@ impl<'a> Serving<'a> {
             let (name, why) = (asked.upstream.state.name(), skip.reason.as_str());
             tracing::debug!(request_id = context.id().as_str(), provider = %name, why, "candidate passed over");
             if skip.reason == SkipReason::RetryBudget {
-                self.app.metrics.traffic.retry_denied(name);
+                self.app.sinks.traffic.retry_denied(name);
             }
             let is_last = skip.candidate + 1 == self.candidates.len();
             if !is_last && skip.reason != SkipReason::Unsupported {
-                self.app.metrics.traffic.fell_back(name, why);
+                self.app.sinks.traffic.fell_back(name, why);
             }
         }
         self.skips_told = skips.len();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// A bounded buffer of lines and the thread that empties it.
 #[derive(Debug)]
-pub(super) struct Sink {
+pub struct Sink {
     waiting: Mutex<Waiting>,
     filled: Condvar,
     written: Condvar,
@@ -28,7 +28,7 @@ struct Waiting {
 
 impl Sink {
     /// A sink into `out`, of at most `limit` waiting bytes.
-    pub(super) fn start(limit: usize, out: impl Write + Send + 'static) -> Arc<Self> {
+    pub fn start(limit: usize, out: impl Write + Send + 'static) -> Arc<Self> {
         let sink = Arc::new(Self {
             waiting: Mutex::default(),
             filled: Condvar::new(),
@@ -47,7 +47,7 @@ impl Sink {
     }
 
     /// Takes whole lines.
-    pub(super) fn push(&self, lines: &[u8]) {
+    pub fn push(&self, lines: &[u8]) {
         let mut waiting = self.lock();
         if waiting.bytes.len() + lines.len() > self.limit {
             let lost = memchr::memchr_iter(b'\n', lines).count();
@@ -63,12 +63,12 @@ impl Sink {
     }
 
     /// Lines lost so far.
-    pub(super) fn lost(&self) -> u64 {
+    pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
     /// Waits until all is written out, at most so long.
-    pub(super) fn flush(&self, patience: Duration) -> bool {
+    pub fn flush(&self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
         let mut waiting = self.lock();
         while waiting.writing || !waiting.bytes.is_empty() {

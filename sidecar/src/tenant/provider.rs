@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 
 use crate::credentials::{CredentialPool, Selected, Wanted};
 use crate::metrics::OTHER;
+use crate::observe::traffic::PASS_THROUGH;
 
 mod report;
 mod waiter;
@@ -33,9 +34,6 @@ mod waiter;
 pub(crate) use report::limit_name;
 pub use report::{ModelReport, ProviderMetrics, ProviderReport};
 pub use waiter::Waiter;
-
-/// What stands for the model where a request passes to a provider unread: its breaker and its label.
-pub const PASS_THROUGH: &str = "passthrough";
 
 /// So many models have a breaker of their own, and all that the configuration lists; what callers invent beyond shares one.
 const MAX_BREAKERS: usize = 64;

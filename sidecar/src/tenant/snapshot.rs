@@ -13,11 +13,11 @@ use bowsprit_core::plan;
 use bowsprit_core::platform::{Endpoint as ApiEndpoint, Framing, ModelPlace};
 use http::{HeaderValue, Uri};
 
-use crate::metrics::Metrics;
-use crate::proxy::models;
-use crate::proxy::traffic::Handles;
-use crate::tenant::provider::{ProviderState, States};
-use crate::upstream::{Endpoint, Guard, Origin, Origins, Proxy, Resolve, System, tls};
+use super::listings::Listings;
+use super::provider::{ProviderMetrics, ProviderState, States};
+use crate::observe::Sinks;
+use crate::observe::traffic::Handles;
+use crate::upstream::{Endpoint, Guard, Origin, Origins, PoolCounts, Proxy, Resolve, System, tls};
 
 /// A configuration in service.
 pub struct Snapshot {
@@ -27,17 +27,17 @@ pub struct Snapshot {
     /// Names under which models can be asked for.
     pub served: Vec<String>,
     /// `GET /v1/models` as OpenAI's and as Anthropic's SDKs read it, and `GET /v1beta/models` as Google's.
-    pub listings: models::Listings,
+    pub listings: Listings,
 }
 
 impl Snapshot {
     /// Puts a configuration into service.
-    pub fn build(config: Config, shared: &Shared, metrics: &Metrics, now: Moment) -> Self {
-        metrics.fit(&config);
+    pub fn build(config: Config, shared: &Shared, sinks: &Sinks, metrics: &ProviderMetrics, now: Moment) -> Self {
+        sinks.fit(&config);
         let upstreams = config
             .providers
             .iter()
-            .map(|provider| Arc::new(Upstream::new(provider, shared, metrics, now)))
+            .map(|provider| Arc::new(Upstream::new(provider, shared, sinks, metrics, now)))
             .collect();
         shared.states.retain(|name| config.provider(name).is_some());
         let hedges = |name: &str| {
@@ -48,7 +48,7 @@ impl Snapshot {
         };
         shared.states.retain_hedges(hedges);
         let served = plan::served(&config);
-        let listings = models::Listings::new(&config);
+        let listings = Listings::new(&config);
         Self {
             config,
             upstreams,
@@ -86,10 +86,10 @@ pub struct Shared {
 
 impl Shared {
     /// No states and no connections yet.
-    pub fn new(ca_dir: Option<PathBuf>, metrics: &Metrics) -> Self {
+    pub fn new(ca_dir: Option<PathBuf>, counts: &Arc<PoolCounts>) -> Self {
         Self {
             states: States::default(),
-            origins: Origins::new(Arc::clone(&metrics.connections.pool)),
+            origins: Origins::new(Arc::clone(counts)),
             own_ports: Arc::default(),
             resolver: Arc::new(System),
             ca_dir,
@@ -152,7 +152,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    fn new(provider: &Arc<Provider>, shared: &Shared, metrics: &Metrics, now: Moment) -> Self {
+    fn new(provider: &Arc<Provider>, shared: &Shared, sinks: &Sinks, metrics: &ProviderMetrics, now: Moment) -> Self {
         let url = &provider.base_url;
         let through_plain_proxy = provider.http_proxy.is_some() && !url.is_https();
         let prefix = if through_plain_proxy {
@@ -166,12 +166,12 @@ impl Upstream {
             .flatten()
             .and_then(|path| format!("{prefix}{}", provider.in_version(&path)).parse().ok());
         Self {
-            state: shared.states.adopt(provider, &metrics.providers, now),
+            state: shared.states.adopt(provider, metrics, now),
             origin: origin(provider, shared),
             // A URL's authority and a Kubernetes name are valid in a header: all are visible ASCII.
             name: HeaderValue::from_str(&provider.name).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             host: HeaderValue::from_str(url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
-            handles: metrics.traffic.handles(provider, &metrics.genai),
+            handles: sinks.traffic.handles(provider, &sinks.genai),
             prefix,
             fixed,
             provider: Arc::clone(provider),

@@ -2,21 +2,11 @@
 
 use std::sync::Arc;
 
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::Origins;
+use super::pool::{Origins, PoolCounts};
 use crate::drain::Drain;
 use crate::metrics::{Registry, set};
-
-/// What the pool counts as it goes.
-#[derive(Debug, Default)]
-pub struct PoolCounts {
-    /// Connections made.
-    pub opened: Counter,
-    /// Requests that went over a connection that was there.
-    pub reused: Counter,
-}
 
 /// Families about connections.
 #[derive(Debug, Default)]

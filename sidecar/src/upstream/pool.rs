@@ -11,16 +11,25 @@ use bytes::Bytes;
 use http::{Request, Response, response};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::SendRequest;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use super::dial::Endpoint;
 use super::fault::Fault;
-use super::metrics::PoolCounts;
 use super::outgoing::{Outgoing, Sending};
 use crate::limits::{IDLE_CONNECTION, IDLE_CONNECTIONS};
 
 /// A connection whose last answer is read is free again within one turn of its task; longer means it is not.
 const SETTLE_LIMIT: Duration = Duration::from_millis(20);
+
+/// What the pool counts as it goes.
+#[derive(Debug, Default)]
+pub struct PoolCounts {
+    /// Connections made.
+    pub opened: Counter,
+    /// Requests that went over a connection that was there.
+    pub reused: Counter,
+}
 
 struct Idle {
     sender: SendRequest<Outgoing>,

@@ -102,7 +102,7 @@ async fn any_method_reaches_the_providers_own_path_with_its_key_and_without_the_
             "{name}"
         );
     }
-    assert!(bed.app().access.text().contains("\"operation\":\"passthrough\""));
+    assert!(bed.app().sinks.access.text().contains("\"operation\":\"passthrough\""));
     bed.balanced().await;
 }
 

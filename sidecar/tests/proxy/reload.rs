@@ -223,7 +223,7 @@ async fn a_newer_layout_is_refused_and_said() {
 
 #[tokio::test]
 async fn a_persons_file_must_be_right_at_the_start() {
-    use bowsprit_sidecar::{app, args::Args, telemetry::AccessLog};
+    use bowsprit_sidecar::{app, args::Args, observe::AccessLog};
     use clap::Parser as _;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.yaml");

@@ -9,7 +9,7 @@ use bowsprit_providers::{Api, Behaviour, Options, Provider, Seen};
 use bowsprit_rig::law::{self, Told};
 use bowsprit_sidecar::app::{self, Running};
 use bowsprit_sidecar::args::Args;
-use bowsprit_sidecar::telemetry::AccessLog;
+use bowsprit_sidecar::observe::AccessLog;
 use clap::Parser as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -273,7 +273,7 @@ impl Bed {
     /// The sums law, which holds at any moment: the sidecar runs on the test's own thread.
     fn holds(&self) {
         let Some(sidecar) = &self.sidecar else { return };
-        let (metrics, log) = (sidecar.app.metrics.encode(), sidecar.app.access.text());
+        let (metrics, log) = (sidecar.app.metrics.encode(), sidecar.app.sinks.access.text());
         let removed = self.removed.borrow();
         let told = Told {
             metrics: &metrics,
@@ -290,12 +290,12 @@ impl Bed {
 
     /// The access lines so far.
     pub fn access(&self) -> Vec<Value> {
-        law::lines(&self.app().access.text(), "access")
+        law::lines(&self.app().sinks.access.text(), "access")
     }
 
     /// The lines of attempts so far.
     pub fn attempts(&self) -> Vec<Value> {
-        law::lines(&self.app().access.text(), "attempt")
+        law::lines(&self.app().sinks.access.text(), "attempt")
     }
 }
 

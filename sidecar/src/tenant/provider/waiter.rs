@@ -57,7 +57,8 @@ impl Drop for Waiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::metrics::Registry;
+    use crate::tenant::provider::ProviderMetrics;
     use crate::tenant::provider::States;
     use bowsprit_core::config::{Scope, load};
 
@@ -68,7 +69,11 @@ mod tests {
              spec: {{provider: OpenAICompatible, endpoint: {{baseUrl: 'https://p'}}, rateLimits: {limits}}}\n"
         );
         let config = load(&text, &Scope::Standalone).unwrap();
-        States::default().adopt(&config.providers[0], &Metrics::new().providers, Moment::ZERO)
+        States::default().adopt(
+            &config.providers[0],
+            &ProviderMetrics::register(&mut Registry::default()),
+            Moment::ZERO,
+        )
     }
 
     /// Waits in line until there is a place, and takes it.

@@ -19,7 +19,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::registry::Registry;
+use crate::metrics::Registry;
 
 /// Series of one histogram: 14 buckets, `+Inf`, sum and count.
 const SERIES: usize = 17;

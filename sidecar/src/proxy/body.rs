@@ -1,13 +1,15 @@
 //! The response body towards the app: one enum, unboxed but for streams, which allocate once each.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::proxy::relay::Relay;
+use super::relay::{Broken, Relay};
+#[cfg(feature = "failpoints")]
+use crate::failpoint;
 
 /// What the app gets.
 pub enum Body {
@@ -15,19 +17,24 @@ pub enum Body {
     Whole(Bytes),
     /// An answer that is still arriving.
     Relay(Box<Relay>),
-    /// The same, which panics after its first piece: see [`crate::failpoint`].
+    /// The same, which panics after its first piece: see `crate::failpoint`.
     #[cfg(feature = "failpoints")]
     Failing(Box<Relay>, u8),
 }
 
-/// The answer broke off where its dialect has no words for it: hyper closes the connection without the proper end.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the answer broke off")]
-pub struct Broken;
-
-impl From<Infallible> for Broken {
-    fn from(never: Infallible) -> Self {
-        match never {}
+impl Body {
+    /// The same, which panics in mid-stream where this request asks for it: see `crate::failpoint`.
+    #[inline]
+    #[must_use]
+    pub fn with_failpoint(self, headers: &HeaderMap) -> Self {
+        match self {
+            #[cfg(feature = "failpoints")]
+            Self::Relay(relay) if failpoint::asked(headers, failpoint::STREAM) => Self::Failing(relay, 0),
+            body => {
+                let _ = headers;
+                body
+            }
+        }
     }
 }
 
@@ -44,7 +51,7 @@ impl HttpBody for Body {
             Self::Failing(relay, polls) => {
                 *polls += 1;
                 // The first piece goes out, hyper gets a turn to write it, and then it happens.
-                assert!(*polls < 3, "failpoint {}", crate::failpoint::STREAM);
+                assert!(*polls < 3, "failpoint {}", failpoint::STREAM);
                 if *polls == 2 {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

@@ -14,12 +14,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::metrics::genai::{GenAi, GenAiHandles};
+use super::genai::{GenAi, GenAiHandles};
 use crate::metrics::{
     ANSWER_SECONDS, Counters, FIRST_TOKEN_SECONDS, Labels, OTHER, OVERHEAD_SECONDS, ProviderLabel, Registry, Seconds,
     Series,
 };
-use crate::tenant::provider::PASS_THROUGH;
+
+/// What stands for the model where a request passes to a provider unread: its breaker and its label.
+pub const PASS_THROUGH: &str = "passthrough";
 
 /// The `code` of an attempt that went well.
 const OK: &str = "ok";

@@ -1,13 +1,10 @@
-//! What the process itself goes through: connections, memory, lines lost. None of it belongs to one request.
+//! Connections to the sidecar that could not be accepted or ended badly, counted.
 
 use std::error::Error as _;
 use std::io;
 
-use crate::memory::Memory;
-use crate::metrics::{Counters, Labels, OTHER, Registry, set};
+use crate::metrics::{Counters, Labels, OTHER, Registry};
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
 
 /// A listening socket of the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,20 +55,17 @@ impl Labels for ReasonLabel {
     }
 }
 
-/// The families.
+/// Families about connections to the sidecar.
 #[derive(Clone)]
-pub struct ProcessMetrics {
+pub struct ServerMetrics {
     accept_errors: Counters<ListenerLabel>,
     connections_failed: Counters<ReasonLabel>,
-    held: Gauge,
-    budget: Gauge,
-    lines_lost: Counter,
 }
 
-impl ProcessMetrics {
+impl ServerMetrics {
     /// Registers the families.
     pub fn register(registry: &mut Registry) -> Self {
-        let new = Self {
+        Self {
             accept_errors: registry.counters(
                 "accept_errors",
                 "Times a door could not accept, for want of file descriptors or memory",
@@ -82,24 +76,7 @@ impl ProcessMetrics {
                 "Connections to the sidecar that ended badly, by what went wrong",
                 &["reason"],
             ),
-            held: Gauge::default(),
-            budget: Gauge::default(),
-            lines_lost: Counter::default(),
-        };
-        registry.register("held_bytes", "Bytes of bodies held in memory", &[], new.held.clone());
-        registry.register(
-            "held_bytes_limit",
-            "Bytes of bodies that may be held in memory",
-            &[],
-            new.budget.clone(),
-        );
-        registry.register(
-            "log_lines_lost",
-            "Log lines lost because nobody read them in time",
-            &[],
-            new.lines_lost.clone(),
-        );
-        new
+        }
     }
 
     /// A listener could not accept.
@@ -132,12 +109,5 @@ impl ProcessMetrics {
     /// A connection ended badly, for this reason.
     pub fn connection_ended(&self, reason: &'static str) {
         self.connections_failed.get(&ReasonLabel { reason }).inc();
-    }
-
-    /// Brings the gauges to what is so now.
-    pub fn observe(&self, memory: &Memory, lines_lost: u64) {
-        set(&self.held, memory.used());
-        set(&self.budget, memory.limit());
-        self.lines_lost.inc_by(lines_lost.saturating_sub(self.lines_lost.get()));
     }
 }

@@ -15,10 +15,12 @@ use bowsprit_core::limiter::Which;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
 use http::{HeaderMap, HeaderValue};
 
-use super::genai::Detail;
 use super::*;
-use crate::proxy::hedge::HedgeOutcome as Hedged;
-use crate::proxy::traffic::Handles;
+use crate::listen::Listener;
+use crate::observe::MOST_SERIES as MOST;
+use crate::observe::genai::Detail;
+use crate::observe::hedges::HedgeOutcome as Hedged;
+use crate::observe::traffic::Handles;
 use crate::tenant::provider::States;
 
 const KINDS: [&str; 4] = ["Anthropic", "Gemini", "OpenAI", "OpenAICompatible"];
@@ -41,18 +43,18 @@ fn config(providers: usize, models: usize) -> Config {
 }
 
 /// A sidecar to which everything has happened that can happen.
-pub(super) fn driven(config: &Config) -> Metrics {
-    let metrics = Metrics::new();
-    metrics.fit(config);
-    metrics.pressure.cannot_accept(crate::pressure::Listener::App);
-    metrics.pressure.connection_ended("malformed");
+pub(super) fn driven(config: &Config) -> Families {
+    let metrics = Families::new(AccessLog::new(false, tracing::Level::INFO));
+    metrics.sinks.fit(config);
+    metrics.server.cannot_accept(Listener::App);
+    metrics.server.connection_ended("malformed");
     let states = States::default();
     let now = Moment::ZERO;
     let second = Duration::from_secs(1);
     requests(&metrics);
     let mut all = Vec::new();
     for provider in &config.providers {
-        let handles = metrics.traffic.handles(provider, &metrics.genai);
+        let handles = metrics.sinks.traffic.handles(provider, &metrics.sinks.genai);
         let state = states.adopt(provider, &metrics.providers, now);
         let models = provider.models.iter().map(|model| model.name.as_str());
         for model in models.chain(["made-up-by-a-caller", "and-another"]) {
@@ -72,21 +74,21 @@ pub(super) fn driven(config: &Config) -> Metrics {
         state.probed(false, now);
         metrics.providers.key_set_aside(state.name(), "rejected");
         metrics.providers.key_set_aside(state.name(), "throttled");
-        metrics.traffic.retry_denied(state.name());
-        metrics.traffic.left_out(state.name(), 3, 1);
+        metrics.sinks.traffic.retry_denied(state.name());
+        metrics.sinks.traffic.left_out(state.name(), 3, 1);
         for outcome in [Hedged::Won, Hedged::Lost, Hedged::Failed, Hedged::Cancelled] {
-            metrics.hedges.sent(state.name()).ended(outcome);
+            metrics.sinks.hedges.sent(state.name()).ended(outcome);
         }
         for code in Code::ALL {
-            metrics.traffic.retried(state.name(), *code);
-            metrics.traffic.fell_back(state.name(), code.as_str());
+            metrics.sinks.traffic.retried(state.name(), *code);
+            metrics.sinks.traffic.fell_back(state.name(), code.as_str());
         }
-        metrics.traffic.fell_back(state.name(), "no_key");
-        metrics.traffic.fell_back(state.name(), "retry_budget");
+        metrics.sinks.traffic.fell_back(state.name(), "no_key");
+        metrics.sinks.traffic.fell_back(state.name(), "retry_budget");
         for outcome in [Hedged::Won, Hedged::Lost, Hedged::Failed, Hedged::Cancelled] {
-            metrics.hedges.sent(state.name()).ended(outcome);
+            metrics.sinks.hedges.sent(state.name()).ended(outcome);
         }
-        metrics.traffic.fell_back(state.name(), "circuit_open");
+        metrics.sinks.traffic.fell_back(state.name(), "circuit_open");
         for transition in transitions() {
             metrics
                 .providers
@@ -149,8 +151,8 @@ fn told(usage: Usage) -> Spent {
     }
 }
 
-fn requests(metrics: &Metrics) {
-    let traffic = &metrics.traffic;
+fn requests(metrics: &Families) {
+    let traffic = &metrics.sinks.traffic;
     for dialect in Dialect::ALL {
         traffic.begun(dialect);
     }
@@ -281,11 +283,11 @@ fn what_has_no_series_of_its_own_is_still_in_the_sums() {
 
 #[test]
 fn three_providers_are_told_apart_in_full() {
-    let metrics = Metrics::new();
+    let metrics = Families::new(AccessLog::new(false, tracing::Level::INFO));
     let config = config(3, 1);
-    metrics.fit(&config);
+    metrics.sinks.fit(&config);
     for provider in &config.providers {
-        let handles = metrics.traffic.handles(provider, &metrics.genai);
+        let handles = metrics.sinks.traffic.handles(provider, &metrics.sinks.genai);
         handles.attempt(&AttemptRecord {
             outcome: AttemptOutcome::Failed,
             code: Some(Code::ExtReset),
@@ -335,7 +337,7 @@ fn opentelemetrys_buckets_are_those_of_its_conventions() {
 fn a_provider_that_left_the_configuration_leaves_the_exposition() {
     let metrics = driven(&config(3, 1));
     assert!(metrics.encode().contains("provider=\"provider-2\""));
-    metrics.fit(&config(2, 1));
+    metrics.sinks.fit(&config(2, 1));
     let text = metrics.encode();
     let counters: Vec<&str> = samples(&text).filter(|line| line.contains("_total{")).collect();
     assert!(counters.iter().any(|line| line.contains("provider=\"provider-1\"")));
@@ -358,7 +360,7 @@ fn a_change_of_opentelemetrys_detail_counts_nothing_twice() {
         names(&metrics.encode()),
         BTreeSet::from(["anthropic".into(), "gcp.gemini".into()])
     );
-    metrics.genai.tell(Detail::Sum);
+    metrics.sinks.genai.tell(Detail::Sum);
     assert!(names(&metrics.encode()).is_empty(), "begun anew");
 }
 
@@ -444,12 +446,12 @@ fn an_update_costs_this() {
     // The best of so many rounds: the others were interrupted.
     const ROUNDS: u32 = 40;
     let config = config(10, 1);
-    let metrics = Metrics::new();
-    metrics.fit(&config);
+    let metrics = Families::new(AccessLog::new(false, tracing::Level::INFO));
+    metrics.sinks.fit(&config);
     let handles: Vec<Handles> = config
         .providers
         .iter()
-        .map(|provider| metrics.traffic.handles(provider, &metrics.genai))
+        .map(|provider| metrics.sinks.traffic.handles(provider, &metrics.sinks.genai))
         .collect();
     let provider: Arc<str> = "provider-3".into();
     let model = handles[3].label("model-3-0");
@@ -470,16 +472,16 @@ fn an_update_costs_this() {
         println!("{each:7.1} ns  {what}");
     };
     measure("counter: a request begins", &|_| {
-        metrics.traffic.begun(Dialect::OpenAiChat);
+        metrics.sinks.traffic.begun(Dialect::OpenAiChat);
     });
     measure("histogram: own overhead", &|n| {
-        metrics.traffic.overhead(Duration::from_nanos(u64::from(n)));
+        metrics.sinks.traffic.overhead(Duration::from_nanos(u64::from(n)));
     });
     measure("histogram: a chunk of a stream", &|n| {
         handles[3].chunk(Duration::from_micros(u64::from(n)));
     });
     measure("a request ends well: counter and histogram", &|n| {
-        metrics.traffic.request(&RequestRecord {
+        metrics.sinks.traffic.request(&RequestRecord {
             took: Duration::from_micros(u64::from(n)),
             ..request(Outcome::Ok, None)
         });
@@ -491,6 +493,6 @@ fn an_update_costs_this() {
         });
     });
     measure("looked up, seldom: a retry", &|_| {
-        metrics.traffic.retried(&provider, Code::ExtReset);
+        metrics.sinks.traffic.retried(&provider, Code::ExtReset);
     });
 }

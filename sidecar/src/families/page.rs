@@ -10,9 +10,10 @@ use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
 use bowsprit_core::record::Outcome;
 
-use super::Metrics;
-use super::registry::Entry;
-use crate::proxy::traffic::{LEFT_OUT, TOKEN_KINDS};
+use super::Families;
+use crate::metrics::Entry;
+use crate::observe::AccessLog;
+use crate::observe::traffic::{LEFT_OUT, TOKEN_KINDS};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
 /// Where the operator's part begins.
@@ -284,7 +285,11 @@ fn page(entries: &[Entry]) -> String {
 
 #[test]
 fn the_page_of_metrics_says_what_the_registry_says() {
-    let wanted = page(&Metrics::new().registry.entries);
+    let wanted = page(
+        &Families::new(AccessLog::new(false, tracing::Level::INFO))
+            .registry
+            .entries,
+    );
     let now = std::fs::read_to_string(PAGE).unwrap_or_default();
     let (ours, operators) = now.split_once(MARK).unwrap_or((&now, ""));
     if std::env::var_os("BOWSPRIT_WRITE_DOCS").is_some() {
@@ -300,7 +305,7 @@ fn the_page_of_metrics_says_what_the_registry_says() {
 
 #[test]
 fn every_query_asks_for_families_that_exist() {
-    let metrics = Metrics::new();
+    let metrics = Families::new(AccessLog::new(false, tracing::Level::INFO));
     let names: Vec<String> = metrics.registry.entries.iter().map(scraped).collect();
     for (question, query) in QUERIES {
         let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -313,7 +318,10 @@ fn every_query_asks_for_families_that_exist() {
 
 #[test]
 fn a_help_text_is_for_people() {
-    for Entry { name, help, .. } in Metrics::new().registry.entries {
+    for Entry { name, help, .. } in Families::new(AccessLog::new(false, tracing::Level::INFO))
+        .registry
+        .entries
+    {
         assert!(
             help.len() > 15 && !help.ends_with('.') && !help.contains('|'),
             "{name}: {help}"

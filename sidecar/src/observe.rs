@@ -1,0 +1,92 @@
+//! What is told of requests and attempts: sinks of their records, which read these and nothing else.
+
+use std::collections::HashSet;
+
+use bowsprit_core::config::Config;
+use bowsprit_core::record::{AttemptRecord, RequestRecord};
+
+use crate::metrics::{Registry, SeriesBound};
+
+mod access_log;
+pub mod genai;
+pub mod hedges;
+pub mod traffic;
+
+pub use access_log::{AccessLog, FLUSH_EVERY, LogMetrics};
+use genai::{Detail, GenAi};
+use hedges::Hedges;
+use traffic::{Handles, Traffic};
+
+/// Most series of a sidecar with ten providers of one model each.
+pub const MOST_SERIES: usize = 500;
+/// Series without a provider's name: single ones, histograms of our own, closed lists, what is folded.
+const GLOBAL: usize = 96;
+/// Series that each provider has, or may have when the pool is used up.
+const PER_PROVIDER: usize = 13;
+/// Series that each model of a provider has.
+const PER_MODEL: usize = 4;
+/// The least that is left for what happens seldom.
+const POOL: usize = 40;
+
+/// Where records go: metrics under our own names and under OpenTelemetry's, and the access log.
+pub struct Sinks {
+    /// Requests, attempts, tokens, durations.
+    pub traffic: Traffic,
+    /// Second attempts beside a first.
+    pub hedges: Hedges,
+    /// Exchanges with providers, under OpenTelemetry's names.
+    pub genai: GenAi,
+    /// Access log.
+    pub access: AccessLog,
+    bound: SeriesBound,
+}
+
+impl Sinks {
+    /// Registers the families of the records.
+    pub fn register(registry: &mut Registry, access: AccessLog) -> Self {
+        Self {
+            traffic: Traffic::register(registry),
+            hedges: Hedges::register(registry),
+            genai: GenAi::register(registry),
+            access,
+            bound: registry.bound(),
+        }
+    }
+
+    /// Tells of a request that has ended.
+    pub fn request(&self, record: &RequestRecord<'_>) {
+        self.traffic.request(record);
+        self.access.write(record);
+    }
+
+    /// Tells of an attempt that has ended. `handles`: of the provider that it went to. `charged`: the tokens that its
+    /// limit was charged.
+    pub fn attempt(&self, handles: &Handles, record: &AttemptRecord<'_>, charged: u64) {
+        handles.attempt(record);
+        self.access.write_attempt(record, charged);
+    }
+
+    /// Makes room for a configuration and forgets the providers that it does not name. To be called before its handles
+    /// are made.
+    ///
+    /// What the configuration multiplies comes first, then as much detail of OpenTelemetry's families as fits; what is
+    /// left is the pool for what happens seldom. Beyond ten providers the bound grows with their number.
+    pub fn fit(&self, config: &Config) {
+        let models: usize = config
+            .providers
+            .iter()
+            .map(|provider| provider.models.len().max(1))
+            .sum();
+        let names: HashSet<_> = config
+            .providers
+            .iter()
+            .map(|provider| genai::provider_name(provider.kind))
+            .collect();
+        let fixed = GLOBAL + config.providers.len() * PER_PROVIDER + models * PER_MODEL;
+        let detail = Detail::that_fits(MOST_SERIES.saturating_sub(fixed + POOL), names.len());
+        self.genai.tell(detail);
+        let left = MOST_SERIES.saturating_sub(fixed + detail.series(names.len()));
+        self.bound.allow(left.max(POOL));
+        self.bound.retain(&|name| config.provider(name).is_some());
+    }
+}

@@ -1,0 +1,404 @@
+//! The access log: one JSON line for each request, and at level `debug` one for each attempt.
+//!
+//! Lines are written by hand into a buffer that is flushed several times a second: a JSON subscriber would cost more than
+//! the proxying. None holds a prompt, an answer or a key: a record has none of them.
+
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bowsprit_core::fault::Code;
+use bowsprit_core::record::{AttemptOutcome, AttemptRecord, RequestRecord, Spent};
+use prometheus_client::metrics::counter::Counter;
+use tracing::Level;
+
+use crate::metrics::Registry;
+use crate::telemetry;
+use crate::time::{micros, unix_now, write_rfc3339};
+
+/// Flush when so many bytes wait.
+const FLUSH_AT: usize = 32 << 10;
+/// Flush at least so often.
+pub const FLUSH_EVERY: Duration = Duration::from_millis(200);
+
+/// The family about log lines.
+#[derive(Clone, Debug, Default)]
+pub struct LogMetrics {
+    lost: Counter,
+}
+
+impl LogMetrics {
+    /// Registers the family.
+    pub fn register(registry: &mut Registry) -> Self {
+        let new = Self::default();
+        registry.register(
+            "log_lines_lost",
+            "Log lines lost because nobody read them in time",
+            &[],
+            new.lost.clone(),
+        );
+        new
+    }
+
+    /// Brings the counter to what is so now: called before each scrape.
+    pub fn observe(&self, access: &AccessLog) {
+        self.lost.inc_by(access.lines_lost().saturating_sub(self.lost.get()));
+    }
+}
+
+/// The access log.
+#[derive(Debug)]
+pub struct AccessLog {
+    waiting: Mutex<Vec<u8>>,
+    sink: Sink,
+    /// Whether attempts have lines of their own.
+    tells_attempts: bool,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Off,
+    Stdout,
+    /// Kept for tests to read.
+    Memory,
+}
+
+impl AccessLog {
+    /// To standard output, or nowhere: one line for each request from level `info` on, one for each attempt from `debug` on.
+    pub fn new(on: bool, level: Level) -> Self {
+        let is_on = on && level >= Level::INFO;
+        Self {
+            waiting: Mutex::default(),
+            sink: if is_on { Sink::Stdout } else { Sink::Off },
+            tells_attempts: is_on && level >= Level::DEBUG,
+        }
+    }
+
+    /// Kept in memory: see [`AccessLog::text`].
+    pub fn in_memory() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            sink: Sink::Memory,
+            tells_attempts: true,
+        }
+    }
+
+    /// Whether lines are wanted at all.
+    pub fn is_on(&self) -> bool {
+        !matches!(self.sink, Sink::Off)
+    }
+
+    /// Writes the line of a request.
+    pub fn write(&self, record: &RequestRecord<'_>) {
+        if self.is_on() {
+            self.line(|out| format_line(out, unix_now(), record));
+        }
+    }
+
+    /// Writes the line of an attempt. `charged`: the tokens that its provider's limit was charged.
+    pub fn write_attempt(&self, record: &AttemptRecord<'_>, charged: u64) {
+        if self.tells_attempts {
+            self.line(|out| format_attempt(out, unix_now(), record, charged));
+        }
+    }
+
+    fn line(&self, format: impl FnOnce(&mut Vec<u8>)) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        format(&mut waiting);
+        if waiting.len() >= FLUSH_AT && matches!(self.sink, Sink::Stdout) {
+            hand_over(&mut waiting);
+        }
+    }
+
+    /// Lines of either kind that nobody read in time.
+    pub fn lines_lost(&self) -> u64 {
+        if matches!(self.sink, Sink::Memory) {
+            0
+        } else {
+            telemetry::stdout().lost()
+        }
+    }
+
+    /// Hands on what waits.
+    pub fn flush(&self) {
+        if matches!(self.sink, Sink::Stdout) {
+            hand_over(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// What was written, for tests.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.waiting.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+fn hand_over(waiting: &mut Vec<u8>) {
+    if !waiting.is_empty() {
+        telemetry::stdout().push(waiting);
+        waiting.clear();
+    }
+}
+
+/// A line's beginning. `what`: its level and target.
+fn begin(out: &mut Vec<u8>, now: Duration, what: &str) {
+    out.extend_from_slice(b"{\"timestamp\":\"");
+    write_rfc3339(out, now);
+    out.extend_from_slice(what.as_bytes());
+}
+
+fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, charged: u64) {
+    begin(out, now, "\",\"level\":\"DEBUG\",\"target\":\"attempt\"");
+    for (name, value) in [
+        ("provider", record.provider),
+        ("model", record.model),
+        ("credential", record.credential.unwrap_or("")),
+        ("kind", record.kind.as_str()),
+        (
+            "ended",
+            match record.outcome {
+                AttemptOutcome::Answered => "answered",
+                AttemptOutcome::Failed => "failed",
+                AttemptOutcome::Cancelled => "cancelled",
+            },
+        ),
+        ("code", record.code.map_or("", Code::as_str)),
+    ] {
+        if !value.is_empty() {
+            key(out, name);
+            text(out, value);
+        }
+    }
+    number(out, "number", u64::from(record.number));
+    if let Some(status) = record.status {
+        number(out, "status", u64::from(status));
+    }
+    number(out, "duration_us", micros(record.took));
+    if let Some(after) = record.head_after {
+        number(out, "head_us", micros(after));
+    }
+    tokens(out, &record.spent);
+    number(out, "charged_tokens", charged);
+    out.extend_from_slice(b"}\n");
+}
+
+fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
+    begin(out, now, "\",\"level\":\"INFO\",\"target\":\"access\"");
+    for (name, value) in [
+        ("request_id", record.id),
+        ("trace_id", record.trace_id),
+        ("dialect", record.dialect.as_str()),
+        ("operation", record.operation),
+        ("asked_model", record.asked_model),
+        ("provider", record.provider),
+        ("model", record.model),
+        ("outcome", record.outcome.as_str()),
+        ("code", record.code.map_or("", Code::as_str)),
+        ("state", record.state.as_str()),
+    ] {
+        if !value.is_empty() {
+            key(out, name);
+            text(out, value);
+        }
+    }
+    number(out, "status", u64::from(record.status));
+    number(out, "attempts", u64::from(record.attempts));
+    number(out, "duration_us", micros(record.took));
+    number(out, "overhead_us", micros(record.overhead));
+    number(out, "answer_bytes", record.answer_bytes);
+    if record.is_stream {
+        out.extend_from_slice(b",\"stream\":true");
+    }
+    if record.hedges > 0 {
+        out.extend_from_slice(b",\"hedged\":true");
+    }
+    if record.sdk_retries > 0 {
+        number(out, "caller_retries", u64::from(record.sdk_retries));
+    }
+    if let Some(after) = record.first_token_after {
+        number(out, "first_token_us", micros(after));
+    }
+    tokens(out, &record.spent);
+    out.extend_from_slice(b"}\n");
+}
+
+fn tokens(out: &mut Vec<u8>, spent: &Spent) {
+    let told = spent.reported;
+    let beyond = |count: u64| (count > 0).then_some(count);
+    for (name, value) in [
+        ("input_tokens", told.map(|usage| usage.input)),
+        ("cached_tokens", told.and_then(|usage| beyond(usage.cached))),
+        ("output_tokens", told.map(|usage| usage.output)),
+        ("estimated_input_tokens", beyond(spent.estimated_input)),
+        ("estimated_output_tokens", beyond(spent.estimated_output)),
+    ] {
+        if let Some(value) = value {
+            number(out, name, value);
+        }
+    }
+}
+
+fn key(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    key(out, name);
+    decimal(out, value);
+}
+
+/// Decimal digits, without the formatting machinery: seven of these stand in every line.
+fn decimal(out: &mut Vec<u8>, value: u64) {
+    let at = out.len();
+    let mut rest = value;
+    loop {
+        out.push(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = out.get_mut(at..) {
+        digits.reverse();
+    }
+}
+
+/// A JSON string, at most 200 bytes of it: names come from callers.
+fn text(out: &mut Vec<u8>, value: &str) {
+    let end = (0..=value.len().min(200))
+        .rev()
+        .find(|at| value.is_char_boundary(*at))
+        .unwrap_or(0);
+    let value = value.get(..end).unwrap_or("");
+    out.push(b'"');
+    if value
+        .bytes()
+        .all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f)
+    {
+        out.extend_from_slice(value.as_bytes());
+    } else {
+        for c in value.chars() {
+            match c {
+                '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+                c if c < ' ' || c == '\u{7f}' => {
+                    let _ = write!(out, "\\u{:04x}", c as u32);
+                }
+                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowsprit_core::dialect::{Dialect, Usage};
+    use bowsprit_core::flow::State;
+    use bowsprit_core::record::{AttemptKind, Outcome, Spent};
+
+    fn record(asked_model: &str) -> RequestRecord<'_> {
+        RequestRecord {
+            id: "r-1",
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
+            dialect: Dialect::OpenAiChat,
+            operation: "chat_completions",
+            asked_model,
+            provider: "claude",
+            model: "m",
+            is_stream: true,
+            attempts: 2,
+            hedges: 1,
+            sdk_retries: 1,
+            state: State::Failed,
+            outcome: Outcome::Cut,
+            code: Some(Code::ExtReset),
+            status: 200,
+            took: Duration::from_secs(2),
+            first_token_after: Some(Duration::from_secs(1)),
+            overhead: Duration::from_micros(80),
+            answer_bytes: 100,
+            spent: Spent {
+                reported: Some(Usage {
+                    input: 7,
+                    output: 9,
+                    cached: 3,
+                    ..Usage::default()
+                }),
+                estimated_input: 1,
+                estimated_output: 2,
+                is_nothing: false,
+            },
+        }
+    }
+
+    #[test]
+    fn an_access_line_is_json_whatever_a_caller_calls_his_model() {
+        let log = AccessLog::in_memory();
+        log.write(&RequestRecord {
+            code: None,
+            ..record("a\"b\\c\nd\u{1f600}")
+        });
+        let line: serde_json::Value = serde_json::from_str(log.text().trim_end()).unwrap();
+        assert_eq!(line["asked_model"], "a\"b\\c\nd\u{1f600}");
+        assert_eq!(line["attempts"], 2);
+        assert_eq!(line["stream"], true);
+        assert_eq!(line["input_tokens"], 7);
+        assert!(line.get("code").is_none(), "what is not known is not written");
+    }
+
+    fn attempt() -> AttemptRecord<'static> {
+        AttemptRecord {
+            number: 1,
+            kind: AttemptKind::First,
+            provider: "claude",
+            model: "m",
+            credential: Some("main"),
+            is_generation: true,
+            status: Some(200),
+            outcome: AttemptOutcome::Failed,
+            code: Some(Code::ExtReset),
+            took: Duration::from_secs(1),
+            head_after: Some(Duration::from_millis(1)),
+            spent: record("m").spent,
+        }
+    }
+
+    #[test]
+    fn an_attempt_has_a_line_where_it_is_asked_for_and_says_what_its_limit_was_charged() {
+        let log = AccessLog::in_memory();
+        log.write_attempt(&attempt(), 19);
+        let line: serde_json::Value = serde_json::from_str(log.text().trim_end()).unwrap();
+        assert_eq!((&line["target"], &line["kind"]), (&"attempt".into(), &"first".into()));
+        assert_eq!(
+            (&line["charged_tokens"], &line["output_tokens"]),
+            (&19.into(), &9.into())
+        );
+        for (level, is_told) in [(Level::INFO, false), (Level::DEBUG, true)] {
+            assert_eq!(AccessLog::new(true, level).tells_attempts, is_told, "{level}");
+            assert!(!AccessLog::new(false, level).tells_attempts, "{level}");
+        }
+    }
+
+    #[test]
+    fn every_field_of_a_line_is_explained_in_the_operators_guide() {
+        let log = AccessLog::in_memory();
+        log.write(&record("m"));
+        log.write_attempt(&attempt(), 19);
+        let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md")).unwrap();
+        let lines = log.text();
+        let lines = lines
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        for field in lines.flat_map(|line| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>()) {
+            // These two say only what kind of line it is.
+            if !["level", "target"].contains(&field.as_str()) {
+                assert!(
+                    guide.contains(&format!("`{field}`")),
+                    "{field} is not in docs/operating.md"
+                );
+            }
+        }
+    }
+}
