@@ -28,7 +28,7 @@ const METADATA_V6: [Ipv6Addr; 3] = [
 
 /// What an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AddressKind {
     /// One that can be allowed.
     Of(Class),
     /// A metadata service: never connected to.
@@ -37,7 +37,7 @@ pub enum Kind {
     Nowhere,
 }
 
-impl Kind {
+impl AddressKind {
     /// For people.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,45 +52,45 @@ impl Kind {
 }
 
 /// Judges an address. IPv4 inside IPv6 (mapped, NAT64, 6to4) is judged as what it leads to.
-pub fn kind(ip: IpAddr) -> Kind {
+pub fn kind(ip: IpAddr) -> AddressKind {
     match ip {
         IpAddr::V4(v4) => kind_v4(v4),
         IpAddr::V6(v6) => inner_v4(v6).map_or_else(|| kind_v6(v6), kind_v4),
     }
 }
 
-fn kind_v4(ip: Ipv4Addr) -> Kind {
+fn kind_v4(ip: Ipv4Addr) -> AddressKind {
     let [a, b, c, _] = ip.octets();
     if METADATA_V4.contains(&ip) {
-        return Kind::Metadata;
+        return AddressKind::Metadata;
     }
     match (a, b, c) {
-        (0 | 224..=255, ..) => Kind::Nowhere,
-        (127, ..) => Kind::Of(Class::Loopback),
-        (169, 254, _) => Kind::Of(Class::LinkLocal),
+        (0 | 224..=255, ..) => AddressKind::Nowhere,
+        (127, ..) => AddressKind::Of(Class::Loopback),
+        (169, 254, _) => AddressKind::Of(Class::LinkLocal),
         // RFC 1918, carrier-grade NAT (pods of some clouds), protocol assignments, benchmarking.
         (10, ..) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) | (192, 0, 0) | (198, 18..=19, _) => {
-            Kind::Of(Class::Private)
+            AddressKind::Of(Class::Private)
         }
-        _ => Kind::Of(Class::Public),
+        _ => AddressKind::Of(Class::Public),
     }
 }
 
-fn kind_v6(ip: Ipv6Addr) -> Kind {
+fn kind_v6(ip: Ipv6Addr) -> AddressKind {
     if METADATA_V6.contains(&ip) {
-        return Kind::Metadata;
+        return AddressKind::Metadata;
     }
     if ip.is_unspecified() || ip.is_multicast() {
-        return Kind::Nowhere;
+        return AddressKind::Nowhere;
     }
     if ip.is_loopback() {
-        return Kind::Of(Class::Loopback);
+        return AddressKind::Of(Class::Loopback);
     }
     match ip.segments().first().copied().unwrap_or_default() {
-        0xfe80..=0xfebf => Kind::Of(Class::LinkLocal),
+        0xfe80..=0xfebf => AddressKind::Of(Class::LinkLocal),
         // Unique local addresses, and site-local ones, which some networks still use.
-        0xfc00..=0xfdff | 0xfec0..=0xfeff => Kind::Of(Class::Private),
-        _ => Kind::Of(Class::Public),
+        0xfc00..=0xfdff | 0xfec0..=0xfeff => AddressKind::Of(Class::Private),
+        _ => AddressKind::Of(Class::Public),
     }
 }
 
@@ -128,9 +128,9 @@ impl Policy {
     }
 
     /// Whether a provider may be reached at this address; if not, what it is.
-    pub fn check(&self, ip: IpAddr) -> Result<(), Kind> {
+    pub fn check(&self, ip: IpAddr) -> Result<(), AddressKind> {
         match kind(ip) {
-            Kind::Of(class) if self.allowed.contains(&class) => Ok(()),
+            AddressKind::Of(class) if self.allowed.contains(&class) => Ok(()),
             kind => Err(kind),
         }
     }
@@ -140,7 +140,7 @@ impl Policy {
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Kind {
+    fn of(text: &str) -> AddressKind {
         kind(text.parse().unwrap())
     }
 
@@ -176,7 +176,7 @@ mod tests {
             (Class::LinkLocal, &["169.254.1.1", "fe80::1", "febf::1"]),
         ] {
             for address in addresses {
-                assert_eq!(of(address), Kind::Of(class), "{address}");
+                assert_eq!(of(address), AddressKind::Of(class), "{address}");
             }
         }
     }
@@ -207,7 +207,10 @@ mod tests {
     fn a_policy_allows_its_classes_and_no_other() {
         let public = Policy::new([Class::Public]);
         assert_eq!(public.check("8.8.8.8".parse().unwrap()), Ok(()));
-        assert_eq!(public.check("10.0.0.1".parse().unwrap()), Err(Kind::Of(Class::Private)));
+        assert_eq!(
+            public.check("10.0.0.1".parse().unwrap()),
+            Err(AddressKind::Of(Class::Private))
+        );
         assert_eq!(public.and(Class::Private).check("10.0.0.1".parse().unwrap()), Ok(()));
     }
 }

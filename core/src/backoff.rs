@@ -17,9 +17,9 @@ pub enum Jitter {
     None,
 }
 
-/// Valid by construction: see [`Settings::new`].
+/// Valid by construction: see [`BackoffSettings::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct BackoffSettings {
     base: Duration,
     max: Duration,
     max_hint: Duration,
@@ -53,7 +53,7 @@ pub enum Delay {
 /// provider is nearly always sooner.
 const DEFAULT_MAX_HINT: Duration = Duration::from_secs(30);
 
-impl Default for Settings {
+impl Default for BackoffSettings {
     /// 500 ms doubling up to 8 s, as the providers' own SDKs do; hints up to 30 s.
     fn default() -> Self {
         Self {
@@ -65,7 +65,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl BackoffSettings {
     /// Checks the three against each other. The longest hint obeyed is 30 s, or `max` where that is longer.
     pub fn new(base: Duration, max: Duration, jitter: Jitter) -> Result<Self, Invalid> {
         if base.is_zero() {
@@ -143,11 +143,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn plain() -> Settings {
-        Settings::new(Duration::from_millis(100), Duration::from_secs(5), Jitter::None).unwrap()
+    fn plain() -> BackoffSettings {
+        BackoffSettings::new(Duration::from_millis(100), Duration::from_secs(5), Jitter::None).unwrap()
     }
 
-    fn wait(settings: &Settings, retry: u32, hint: Option<Duration>) -> Duration {
+    fn wait(settings: &BackoffSettings, retry: u32, hint: Option<Duration>) -> Duration {
         match settings.delay(retry, hint, &mut fastrand::Rng::with_seed(1)) {
             Delay::Wait(duration) => duration,
             Delay::GiveUp => panic!("gave up on {hint:?}"),
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn full_jitter_uses_the_whole_step_evenly() {
-        let settings = Settings::new(Duration::from_secs(1), Duration::from_secs(1), Jitter::Full).unwrap();
+        let settings = BackoffSettings::new(Duration::from_secs(1), Duration::from_secs(1), Jitter::Full).unwrap();
         let mut rng = fastrand::Rng::with_seed(7);
         let mut tenths = [0_u32; 10];
         for _ in 0..10_000 {
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_hint_is_never_undercut_and_a_herd_is_spread_behind_it() {
-        let settings = Settings::default();
+        let settings = BackoffSettings::default();
         let mut rng = fastrand::Rng::with_seed(7);
         let hint = Duration::from_secs(3);
         let mut seen = std::collections::BTreeSet::new();
@@ -211,15 +211,15 @@ mod tests {
     fn settings_that_contradict_themselves_are_refused() {
         let second = Duration::from_secs(1);
         assert_eq!(
-            Settings::new(Duration::ZERO, second, Jitter::Full),
+            BackoffSettings::new(Duration::ZERO, second, Jitter::Full),
             Err(Invalid::ZeroBase)
         );
         assert_eq!(
-            Settings::new(second * 2, second, Jitter::Full),
+            BackoffSettings::new(second * 2, second, Jitter::Full),
             Err(Invalid::MaxBelowBase)
         );
         assert_eq!(
-            Settings::new(second, second * 3_601, Jitter::Full),
+            BackoffSettings::new(second, second * 3_601, Jitter::Full),
             Err(Invalid::MaxTooLong)
         );
     }
@@ -230,7 +230,7 @@ mod tests {
             base in 1_u64..10_000, extra in 0_u64..1_000_000, retry: u32, hint in prop::option::of(0_u64..60_000), seed: u64,
         ) {
             let (base, max) = (Duration::from_millis(base), Duration::from_millis(base + extra));
-            let settings = Settings::new(base, max, Jitter::Full).unwrap();
+            let settings = BackoffSettings::new(base, max, Jitter::Full).unwrap();
             let hint = hint.map(Duration::from_millis);
             match settings.delay(retry, hint, &mut fastrand::Rng::with_seed(seed)) {
                 Delay::GiveUp => prop_assert!(hint.unwrap() > settings.max_hint()),

@@ -37,7 +37,7 @@ pub use report::{Cause, StateName, Transition, Trip};
 
 /// When a breaker trips and how it recovers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct BreakerSettings {
     /// Failures in a row that open the breaker.
     pub failure_threshold: NonZeroU32,
     /// How long it stays open before the first probe.
@@ -61,7 +61,7 @@ pub struct ErrorRate {
     pub window: Duration,
 }
 
-impl Default for Settings {
+impl Default for BreakerSettings {
     fn default() -> Self {
         Self {
             failure_threshold: const { NonZeroU32::new(5).unwrap() },
@@ -133,7 +133,7 @@ enum State {
 /// The breaker of one provider and model.
 #[derive(Clone, Debug)]
 pub struct Breaker {
-    settings: Settings,
+    settings: BreakerSettings,
     state: State,
     /// Rises with every change of state, so that permits of before are known.
     generation: u64,
@@ -145,7 +145,7 @@ pub struct Breaker {
 
 impl Breaker {
     /// A closed breaker.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: BreakerSettings) -> Self {
         let window = window_of(&settings);
         Self {
             settings,
@@ -369,8 +369,8 @@ impl Breaker {
 
     /// Takes new settings and keeps the state: a shorter `open_for` counts from when it opened, a lower threshold from
     /// the next failure on. Counts of the error rate begin anew if its window changed.
-    pub fn reconfigure(&mut self, settings: Settings) {
-        let window = |settings: &Settings| settings.error_rate.map(|rate| rate.window);
+    pub fn reconfigure(&mut self, settings: BreakerSettings) {
+        let window = |settings: &BreakerSettings| settings.error_rate.map(|rate| rate.window);
         if window(&settings) != window(&self.settings) {
             self.window = window_of(&settings);
         }
@@ -392,6 +392,6 @@ impl State {
     }
 }
 
-fn window_of(settings: &Settings) -> Window {
+fn window_of(settings: &BreakerSettings) -> Window {
     Window::new(settings.error_rate.map_or(Duration::from_secs(10), |rate| rate.window))
 }

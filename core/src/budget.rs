@@ -1,7 +1,7 @@
 //! The retry budget: one per pod, over all providers, so that an outage is never answered with a storm.
 //!
 //! One window (10 s) counts the callers' requests and, beside them, what is sent for them beyond what they need. That may
-//! be at any moment, for each provider by its own [`Settings`], the larger of
+//! be at any moment, for each provider by its own [`BudgetSettings`], the larger of
 //!
 //! - `ratio` of the requests of that window (0.2: one to five requests), and
 //! - `min_per_second` times the window (1/s: ten).
@@ -32,14 +32,14 @@ pub const WINDOW: Duration = Duration::from_secs(10);
 
 /// How much may be sent beyond the requests, for the sake of one provider.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settings {
+pub struct BudgetSettings {
     /// Extra attempts per request, 0 to 1. What is not a number counts as 0.
     pub ratio: f64,
     /// Extra attempts a second that are allowed however few requests there are.
     pub min_per_second: f64,
 }
 
-impl Default for Settings {
+impl Default for BudgetSettings {
     /// 0.2 as Finagle and tower do; the floor is 1/s where they take 10/s, since a fleet has one budget a pod.
     fn default() -> Self {
         Self {
@@ -51,7 +51,7 @@ impl Default for Settings {
 
 const MILLION: u64 = 1_000_000;
 
-impl Settings {
+impl BudgetSettings {
     /// Extra attempts that so many requests allow in one window. In whole numbers, so that 0.2 of 5 is 1 and not 0.9999.
     fn allowed(&self, requests: u64) -> u64 {
         let per_million = whole(self.ratio.clamp(0.0, 1.0) * MILLION as f64);
@@ -84,7 +84,7 @@ impl Budget {
     }
 
     /// Takes one extra attempt if there is room; `false` means do not send it.
-    pub fn withdraw(&mut self, settings: &Settings, now: Moment) -> bool {
+    pub fn withdraw(&mut self, settings: &BudgetSettings, now: Moment) -> bool {
         let left = self.remaining(settings, now) > 0;
         if left {
             self.spend(now);
@@ -98,7 +98,7 @@ impl Budget {
     }
 
     /// Extra attempts that are left at `now`.
-    pub fn remaining(&mut self, settings: &Settings, now: Moment) -> u64 {
+    pub fn remaining(&mut self, settings: &BudgetSettings, now: Moment) -> u64 {
         let (requests, extra) = self.window.sum(now);
         settings.allowed(requests).saturating_sub(extra)
     }
@@ -155,13 +155,13 @@ mod tests {
         Moment::from_start(Duration::from_millis(millis))
     }
 
-    const NO_FLOOR: Settings = Settings {
+    const NO_FLOOR: BudgetSettings = BudgetSettings {
         ratio: 0.2,
         min_per_second: 0.0,
     };
 
     /// A total outage: every request fails and asks for `wanted` retries. Returns (sent upstream, sent by callers).
-    fn outage(rate: u64, seconds: u64, wanted: u64, settings: Settings) -> (u64, u64) {
+    fn outage(rate: u64, seconds: u64, wanted: u64, settings: BudgetSettings) -> (u64, u64) {
         let mut budget = Budget::default();
         let (mut upstream, mut callers) = (0, 0);
         for request in 0..rate * seconds {
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_total_outage_is_amplified_by_no_more_than_a_fifth_from_five_requests_a_second_up() {
         for rate in [5, 7, 10, 50, 200, 1_000] {
-            let (upstream, callers) = outage(rate, 120, 4, Settings::default());
+            let (upstream, callers) = outage(rate, 120, 4, BudgetSettings::default());
             // The first window knows few requests, so the floor's ten retries may come early; they are a constant.
             assert!(
                 upstream <= callers + callers / 5 + 10,
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn at_a_low_rate_the_floor_is_a_retry_a_second_and_no_more() {
-        let (upstream, callers) = outage(1, 600, 4, Settings::default());
+        let (upstream, callers) = outage(1, 600, 4, BudgetSettings::default());
         assert!(
             upstream - callers <= 600 + 10,
             "{} retries in 600 s",
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_quiet_pod_still_has_its_floor() {
-        let (mut budget, settings) = (Budget::default(), Settings::default());
+        let (mut budget, settings) = (Budget::default(), BudgetSettings::default());
         assert_eq!(
             (0..100).filter(|_| budget.withdraw(&settings, at(3_600_000))).count(),
             10
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn providers_share_one_budget_each_within_its_own_share() {
         let mut budget = Budget::default();
-        let half = Settings {
+        let half = BudgetSettings {
             ratio: 0.5,
             min_per_second: 0.0,
         };
@@ -256,13 +256,19 @@ mod tests {
             budget.spend(at(0));
         }
         assert!(!budget.withdraw(&NO_FLOOR, at(0)));
-        assert!(!budget.withdraw(&Settings::default(), at(0)), "not even the floor");
-        assert!(budget.withdraw(&Settings::default(), at(10_000)), "the window passed");
+        assert!(
+            !budget.withdraw(&BudgetSettings::default(), at(0)),
+            "not even the floor"
+        );
+        assert!(
+            budget.withdraw(&BudgetSettings::default(), at(10_000)),
+            "the window passed"
+        );
     }
 
     #[test]
     fn settings_that_make_no_sense_allow_nothing() {
-        let settings = Settings {
+        let settings = BudgetSettings {
             ratio: f64::NAN,
             min_per_second: -3.0,
         };

@@ -1,7 +1,7 @@
 //! What a caller asks of a model, as far as plan, limits and records need to know it. The body itself is not here.
 
 use crate::dialect::Dialect;
-use crate::dialect::embeddings::Form;
+use crate::dialect::embeddings::EmbeddingsApi;
 
 /// What is to be done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub enum Operation {
     /// A conversation, to any provider.
     Generate,
     /// Embeddings, to a provider that serves the asked model.
-    Embed(Form),
+    Embed(EmbeddingsApi),
     /// A count of tokens, to any provider whose API counts.
     Count,
     /// Another endpoint of one provider: its bytes pass unread, in both directions.

@@ -16,7 +16,7 @@ mod route;
 
 pub use base_url::BaseUrl;
 pub use cross::cross_check;
-pub use document::{Kind, Object, objects};
+pub use document::{Object, ObjectKind, objects};
 pub use problem::{Problem, Problems};
 pub use provider::{CaBundle, Credential, HealthCheck, KeySource, Model, OnLimit, Provider, Retry, Timeouts};
 pub use render::{Rendered, render, revision};
@@ -72,14 +72,14 @@ pub fn load(text: &str, scope: &Scope) -> Result<Config, Problems> {
     for object in objects {
         let path = object.path();
         match object.kind {
-            Kind::Provider(spec) => {
+            ObjectKind::Provider(spec) => {
                 if providers.iter().any(|other| other.name == object.name) {
                     problems.add(Problem::new(path, "is there twice", "remove one of the two"));
                 } else if let Some(provider) = problems.take(Provider::from_spec(&object.name, &spec, scope)) {
                     providers.push(provider);
                 }
             }
-            Kind::Route(spec) => {
+            ObjectKind::Route(spec) => {
                 if routes.iter().any(|other| other.name == object.name) {
                     problems.add(Problem::new(path, "is there twice", "remove one of the two"));
                 } else if let Some(route) = problems.take(Route::from_spec(&object.name, &spec)) {

@@ -27,14 +27,14 @@ const SLOW_FROM: f64 = 2.0;
 
 /// Probes in a row that change the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct HealthSettings {
     /// Good probes in a row until an unhealthy provider is healthy; 0 counts as 1.
     pub healthy_threshold: u32,
     /// Bad probes in a row until a healthy provider is unhealthy; 0 counts as 1.
     pub unhealthy_threshold: u32,
 }
 
-impl Default for Settings {
+impl Default for HealthSettings {
     /// Two good ones up, three bad ones down.
     fn default() -> Self {
         Self {
@@ -56,7 +56,7 @@ pub enum Change {
 /// The health of one provider.
 #[derive(Clone, Debug)]
 pub struct Health {
-    settings: Settings,
+    settings: HealthSettings,
     healthy: bool,
     /// Probes in a row that speak against the present state.
     against: u32,
@@ -68,7 +68,7 @@ pub struct Health {
 
 impl Health {
     /// Healthy, with nothing known.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: HealthSettings) -> Self {
         let (good, bad) = (Fading::new(HALF_LIFE), Fading::new(HALF_LIFE));
         let (recent, usual) = (Latency::new(HALF_LIFE), Latency::new(USUAL_HALF_LIFE));
         Self {
@@ -83,7 +83,7 @@ impl Health {
     }
 
     /// Takes new thresholds and keeps what is known.
-    pub fn reconfigure(&mut self, settings: Settings) {
+    pub fn reconfigure(&mut self, settings: HealthSettings) {
         self.settings = settings;
     }
 
@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn fresh() -> Health {
-        Health::new(Settings::default())
+        Health::new(HealthSettings::default())
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_threshold_of_zero_is_one() {
-        let mut health = Health::new(Settings {
+        let mut health = Health::new(HealthSettings {
             healthy_threshold: 0,
             unhealthy_threshold: 0,
         });

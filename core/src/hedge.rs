@@ -2,7 +2,7 @@
 //!
 //! Three pure parts, each the caller's to put under a lock:
 //!
-//! - [`Settings`] say how long the first target is waited for: a fixed time, or as long as a percentage of that target's
+//! - [`HedgeSettings`] say how long the first target is waited for: a fixed time, or as long as a percentage of that target's
 //!   own recent answers took ([`Latencies`]); with both, the fixed time stands in until enough answers were seen.
 //! - [`Latencies`] remembers what recent answers took. A loser of the race, cancelled, counts with what it *had* taken:
 //!   that is more than the wait, so it keeps its rank. Were it left out, only quick answers would be remembered and the
@@ -21,7 +21,7 @@ mod tests;
 
 /// When a second target is asked, and how often at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct HedgeSettings {
     /// How long the first target is waited for.
     pub after: Option<Duration>,
     /// Or: as long as this percentage of its recent answers took; 1 to 99.
@@ -30,7 +30,7 @@ pub struct Settings {
     pub max_percent: u32,
 }
 
-impl Settings {
+impl HedgeSettings {
     /// How long to wait before the second target is asked. `None`: nothing is known yet, do not hedge.
     pub fn delay(&self, seen: Option<&Latencies>, now: Moment) -> Option<Duration> {
         self.percentile
@@ -94,7 +94,7 @@ pub struct Allowance {
 
 impl Allowance {
     /// Counts a request of the route.
-    pub fn deposit(&mut self, settings: &Settings) {
+    pub fn deposit(&mut self, settings: &HedgeSettings) {
         self.saved = (self.saved + settings.max_percent.min(HEDGE)).min(SAVED * HEDGE);
     }
 

@@ -21,10 +21,10 @@ pub mod health;
 pub mod hedge;
 pub mod json;
 pub mod limiter;
-pub mod line;
 pub mod model_name;
 pub mod plan;
 pub mod platform;
+pub mod queue;
 pub mod record;
 mod window;
 

@@ -22,7 +22,7 @@ mod tests;
 
 /// What is limited; what is `None` is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct LimiterSettings {
     /// Requests a minute.
     pub requests_per_minute: Option<NonZeroU32>,
     /// Tokens a minute, input and output together.
@@ -84,7 +84,7 @@ pub struct Limiter {
 
 impl Limiter {
     /// A limiter with full buckets.
-    pub fn new(settings: Settings, now: Moment) -> Self {
+    pub fn new(settings: LimiterSettings, now: Moment) -> Self {
         let mut limiter = Self {
             requests: None,
             tokens: None,
@@ -178,7 +178,7 @@ impl Limiter {
     }
 
     /// Takes new limits and keeps what is used: see the module's promise. A limit that is new starts with a full bucket.
-    pub fn reconfigure(&mut self, settings: Settings, now: Moment) {
+    pub fn reconfigure(&mut self, settings: LimiterSettings, now: Moment) {
         let made = &mut self.buckets_made;
         reshape(
             &mut self.requests,

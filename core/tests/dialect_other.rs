@@ -8,7 +8,7 @@
 )]
 
 use base64::Engine as _;
-use bowsprit_core::dialect::embeddings::{self, Exchange, Form};
+use bowsprit_core::dialect::embeddings::{self, Answered, EmbeddingsApi};
 use bowsprit_core::dialect::{Dialect, RequestError, Target, count, rename_model};
 use bowsprit_core::fault::{Code, ErrorKind};
 use bowsprit_crds::model_route::OnUnsupported;
@@ -18,15 +18,20 @@ use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi, OpenAiResponses as Responses};
 
-fn embed(from: Form, to: Form, body: &Value) -> Result<(Value, Vec<String>), RequestError> {
+fn embed(from: EmbeddingsApi, to: EmbeddingsApi, body: &Value) -> Result<(Value, Vec<String>), RequestError> {
     let translated = embeddings::translate_request(from, to, body.to_string().as_bytes(), "m-2", None)?.first;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
 }
 
-fn vectors(from: Form, to: Form, answer: &Value, request: &Value) -> Result<(Value, Option<u64>), ErrorKind> {
+fn vectors(
+    from: EmbeddingsApi,
+    to: EmbeddingsApi,
+    answer: &Value,
+    request: &Value,
+) -> Result<(Value, Option<u64>), ErrorKind> {
     let sent = embeddings::translate_request(to, from, request.to_string().as_bytes(), "m-2", None).unwrap();
     let (answer, request) = (answer.to_string(), request.to_string());
-    let part = Exchange {
+    let part = Answered {
         sent: &sent.first.body,
         answer: answer.as_bytes(),
     };
@@ -37,8 +42,8 @@ fn vectors(from: Form, to: Form, answer: &Value, request: &Value) -> Result<(Val
 #[test]
 fn openai_embeddings_are_asked_of_gemini_as_a_batch() {
     let (sent, dropped) = embed(
-        Form::OpenAi,
-        Form::Batch,
+        EmbeddingsApi::OpenAi,
+        EmbeddingsApi::Batch,
         &json!({"model": "m", "input": "ahoy", "user": "u-1"}),
     )
     .unwrap();
@@ -48,8 +53,8 @@ fn openai_embeddings_are_asked_of_gemini_as_a_batch() {
     );
     assert_eq!(dropped, ["user"]);
     let (sent, dropped) = embed(
-        Form::OpenAi,
-        Form::Batch,
+        EmbeddingsApi::OpenAi,
+        EmbeddingsApi::Batch,
         &json!({"model": "m", "input": ["a", "b"], "dimensions": 256, "encoding_format": "base64"}),
     )
     .unwrap();
@@ -69,7 +74,7 @@ fn openai_embeddings_are_asked_of_gemini_as_a_batch() {
 fn gemini_embeddings_are_asked_of_openai_in_one_request() {
     let one =
         json!({"content": {"parts": [{"text": "ahoy"}]}, "taskType": "RETRIEVAL_QUERY", "output_dimensionality": 256});
-    let (sent, dropped) = embed(Form::One, Form::OpenAi, &one).unwrap();
+    let (sent, dropped) = embed(EmbeddingsApi::One, EmbeddingsApi::OpenAi, &one).unwrap();
     assert_eq!(
         sent,
         json!({"model": "m-2", "input": ["ahoy"], "dimensions": 256, "encoding_format": "float"})
@@ -78,11 +83,11 @@ fn gemini_embeddings_are_asked_of_openai_in_one_request() {
     let request = |text: &str, dimensions: u64| json!({"model": "models/m", "content": {"parts": [{"text": text}]}, "outputDimensionality": dimensions});
     let batch = json!({"requests": [request("a", 256), request("b", 256)]});
     assert_eq!(
-        embed(Form::Batch, Form::OpenAi, &batch).unwrap().0["input"],
+        embed(EmbeddingsApi::Batch, EmbeddingsApi::OpenAi, &batch).unwrap().0["input"],
         json!(["a", "b"])
     );
     let mixed = json!({"requests": [request("a", 256), request("b", 512)]});
-    let error = embed(Form::Batch, Form::OpenAi, &mixed).unwrap_err();
+    let error = embed(EmbeddingsApi::Batch, EmbeddingsApi::OpenAi, &mixed).unwrap_err();
     assert_eq!(
         (error.code, error.path.as_str()),
         (Code::ValUnsupported, "requests[1].outputDimensionality")
@@ -94,46 +99,64 @@ fn inputs_that_cannot_be_carried_are_refused_with_their_path() {
     let many: Vec<String> = (0..10_001).map(|n| n.to_string()).collect();
     let table = [
         (
-            Form::OpenAi,
-            Form::Batch,
+            EmbeddingsApi::OpenAi,
+            EmbeddingsApi::Batch,
             json!({"input": [1, 2]}),
             Code::ValUnsupported,
             "input",
         ),
         (
-            Form::OpenAi,
-            Form::Batch,
+            EmbeddingsApi::OpenAi,
+            EmbeddingsApi::Batch,
             json!({"input": [[1, 2]]}),
             Code::ValUnsupported,
             "input",
         ),
         (
-            Form::OpenAi,
-            Form::Batch,
+            EmbeddingsApi::OpenAi,
+            EmbeddingsApi::Batch,
             json!({"input": many}),
             Code::ValUnsupported,
             "input",
         ),
-        (Form::OpenAi, Form::Batch, json!({"input": []}), Code::ValField, "input"),
-        (Form::OpenAi, Form::Batch, json!({"input": {}}), Code::ValField, "input"),
         (
-            Form::OpenAi,
-            Form::Batch,
+            EmbeddingsApi::OpenAi,
+            EmbeddingsApi::Batch,
+            json!({"input": []}),
+            Code::ValField,
+            "input",
+        ),
+        (
+            EmbeddingsApi::OpenAi,
+            EmbeddingsApi::Batch,
+            json!({"input": {}}),
+            Code::ValField,
+            "input",
+        ),
+        (
+            EmbeddingsApi::OpenAi,
+            EmbeddingsApi::Batch,
             json!({"input": "x", "encoding_format": "hex"}),
             Code::ValField,
             "encoding_format",
         ),
-        (Form::OpenAi, Form::Batch, json!({}), Code::ValField, "input"),
         (
-            Form::One,
-            Form::OpenAi,
+            EmbeddingsApi::OpenAi,
+            EmbeddingsApi::Batch,
+            json!({}),
+            Code::ValField,
+            "input",
+        ),
+        (
+            EmbeddingsApi::One,
+            EmbeddingsApi::OpenAi,
             json!({"content": {"parts": [{"inlineData": {}}]}}),
             Code::ValUnsupported,
             "content.parts[0]",
         ),
         (
-            Form::Batch,
-            Form::OpenAi,
+            EmbeddingsApi::Batch,
+            EmbeddingsApi::OpenAi,
             json!({"requests": [{}]}),
             Code::ValField,
             "requests[0].content",
@@ -143,14 +166,14 @@ fn inputs_that_cannot_be_carried_are_refused_with_their_path() {
         let error = embed(from, to, &body).expect_err(&body.to_string());
         assert_eq!((error.code, error.path.as_str()), (code, path), "{body}");
     }
-    assert_eq!(Form::OpenAi.at(Anthropic), None, "Anthropic has no embeddings");
+    assert_eq!(EmbeddingsApi::OpenAi.at(Anthropic), None, "Anthropic has no embeddings");
 }
 
 #[test]
 fn openai_callers_get_vectors_of_length_one_in_the_encoding_they_asked_for() {
     let answer = json!({"embeddings": [{"values": [3.0, 4.0]}, {"values": [1.0, 0.0]}]});
     let plain = json!({"input": ["a", "b"]});
-    let (body, used) = vectors(Form::Batch, Form::OpenAi, &answer, &plain).unwrap();
+    let (body, used) = vectors(EmbeddingsApi::Batch, EmbeddingsApi::OpenAi, &answer, &plain).unwrap();
     assert_eq!(
         body["data"][0],
         json!({"object": "embedding", "index": 0, "embedding": [0.6, 0.8]})
@@ -164,8 +187,8 @@ fn openai_callers_get_vectors_of_length_one_in_the_encoding_they_asked_for() {
         )
     );
     let (body, _) = vectors(
-        Form::Batch,
-        Form::OpenAi,
+        EmbeddingsApi::Batch,
+        EmbeddingsApi::OpenAi,
         &answer,
         &json!({"input": ["a", "b"], "encoding_format": "base64"}),
     )
@@ -179,7 +202,13 @@ fn openai_callers_get_vectors_of_length_one_in_the_encoding_they_asked_for() {
         .collect();
     assert_eq!(floats, [0.6_f32, 0.8]);
     let counted = json!({"embeddings": [{"values": [1.0]}], "usageMetadata": {"promptTokenCount": 7}});
-    let (body, used) = vectors(Form::Batch, Form::OpenAi, &counted, &json!({"input": "a"})).unwrap();
+    let (body, used) = vectors(
+        EmbeddingsApi::Batch,
+        EmbeddingsApi::OpenAi,
+        &counted,
+        &json!({"input": "a"}),
+    )
+    .unwrap();
     assert_eq!((&body["usage"]["prompt_tokens"], used), (&json!(7), Some(7)));
 }
 
@@ -188,7 +217,7 @@ fn gemini_callers_get_vectors_in_the_order_of_their_inputs() {
     let answer = json!({"object": "list", "data": [{"index": 1, "embedding": [0.0, 1.0]}, {"index": 0, "embedding": [0.6, 0.8]}], "usage": {"prompt_tokens": 5, "total_tokens": 5}});
     let content = json!({"content": {"parts": [{"text": "a"}]}});
     let batch = json!({"requests": [content, content]});
-    let (body, used) = vectors(Form::OpenAi, Form::Batch, &answer, &batch).unwrap();
+    let (body, used) = vectors(EmbeddingsApi::OpenAi, EmbeddingsApi::Batch, &answer, &batch).unwrap();
     assert_eq!(
         body,
         json!({"embeddings": [{"values": [0.6, 0.8]}, {"values": [0.0, 1.0]}]})
@@ -196,7 +225,9 @@ fn gemini_callers_get_vectors_in_the_order_of_their_inputs() {
     assert_eq!(used, Some(5));
     let single = json!({"data": [{"index": 0, "embedding": [0.6, 0.8]}]});
     assert_eq!(
-        vectors(Form::OpenAi, Form::One, &single, &content).unwrap().0,
+        vectors(EmbeddingsApi::OpenAi, EmbeddingsApi::One, &single, &content)
+            .unwrap()
+            .0,
         json!({"embedding": {"values": [0.6, 0.8]}})
     );
 }
@@ -206,16 +237,16 @@ fn an_answer_with_a_vector_too_few_is_no_answer() {
     let answer = json!({"embeddings": [{"values": [1.0]}]});
     let two = json!({"input": ["a", "b"]});
     assert_eq!(
-        vectors(Form::Batch, Form::OpenAi, &answer, &two).unwrap_err(),
+        vectors(EmbeddingsApi::Batch, EmbeddingsApi::OpenAi, &answer, &two).unwrap_err(),
         ErrorKind::Malformed
     );
     assert_eq!(
-        vectors(Form::Batch, Form::OpenAi, &json!({}), &two).unwrap_err(),
+        vectors(EmbeddingsApi::Batch, EmbeddingsApi::OpenAi, &json!({}), &two).unwrap_err(),
         ErrorKind::Malformed
     );
     let error = json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "x"}});
     assert_eq!(
-        vectors(Form::Batch, Form::OpenAi, &error, &two).unwrap_err(),
+        vectors(EmbeddingsApi::Batch, EmbeddingsApi::OpenAi, &error, &two).unwrap_err(),
         ErrorKind::RateLimited
     );
 }
@@ -224,7 +255,14 @@ fn an_answer_with_a_vector_too_few_is_no_answer() {
 fn more_inputs_than_a_batch_takes_are_asked_for_in_parts_and_put_together_in_order() {
     let texts: Vec<String> = (0..205).map(|n| format!("text {n}")).collect();
     let request = json!({"model": "m", "input": texts, "dimensions": 2}).to_string();
-    let divided = embeddings::translate_request(Form::OpenAi, Form::Batch, request.as_bytes(), "m-2", None).unwrap();
+    let divided = embeddings::translate_request(
+        EmbeddingsApi::OpenAi,
+        EmbeddingsApi::Batch,
+        request.as_bytes(),
+        "m-2",
+        None,
+    )
+    .unwrap();
     let bodies: Vec<&Bytes> = [&divided.first.body].into_iter().chain(&divided.more).collect();
     let sent: Vec<Value> = bodies
         .iter()
@@ -249,16 +287,22 @@ fn more_inputs_than_a_batch_takes_are_asked_for_in_parts_and_put_together_in_ord
     };
     let mut answers: Vec<String> = sizes.iter().map(|size| answer(*size)).collect();
     let join = |answers: &[String]| {
-        let parts: Vec<Exchange<'_>> = bodies
+        let parts: Vec<Answered<'_>> = bodies
             .iter()
             .zip(answers)
-            .map(|(sent, answer)| Exchange {
+            .map(|(sent, answer)| Answered {
                 sent,
                 answer: answer.as_bytes(),
             })
             .collect();
         let request = request.replace(r#""dimensions":2"#, r#""dimensions":1"#);
-        embeddings::translate_response(Form::Batch, Form::OpenAi, &parts, request.as_bytes(), "m")
+        embeddings::translate_response(
+            EmbeddingsApi::Batch,
+            EmbeddingsApi::OpenAi,
+            &parts,
+            request.as_bytes(),
+            "m",
+        )
     };
     let (body, used) = join(&answers).unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap();
@@ -281,7 +325,14 @@ fn more_inputs_than_a_batch_takes_are_asked_for_in_parts_and_put_together_in_ord
 fn long_inputs_are_parted_before_openai_counts_too_many_tokens() {
     let request = |n: usize| json!({"content": {"parts": [{"text": "x".repeat(n)}]}});
     let batch = json!({"requests": [request(300_000), request(300_000), request(1), request(599_999)]}).to_string();
-    let divided = embeddings::translate_request(Form::Batch, Form::OpenAi, batch.as_bytes(), "m-2", None).unwrap();
+    let divided = embeddings::translate_request(
+        EmbeddingsApi::Batch,
+        EmbeddingsApi::OpenAi,
+        batch.as_bytes(),
+        "m-2",
+        None,
+    )
+    .unwrap();
     let inputs = |body: &Bytes| {
         serde_json::from_slice::<Value>(body).unwrap()["input"]
             .as_array()
@@ -413,10 +464,10 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200), structured in "\\{\"(input|requests|content|embeddings|data|contents|messages)\":[\\[\\]{}0-9a-z\",:]{0,40}\\}") {
         for body in [body.as_slice(), structured.as_bytes()] {
-            for from in [Form::OpenAi, Form::One, Form::Batch] {
-                for to in [Form::OpenAi, Form::Batch] {
+            for from in [EmbeddingsApi::OpenAi, EmbeddingsApi::One, EmbeddingsApi::Batch] {
+                for to in [EmbeddingsApi::OpenAi, EmbeddingsApi::Batch] {
                     let _ = embeddings::translate_request(from, to, body, "m", Some(OnUnsupported::Drop));
-                    let _ = embeddings::translate_response(from, to, &[Exchange { sent: body, answer: body }], body, "m");
+                    let _ = embeddings::translate_response(from, to, &[Answered { sent: body, answer: body }], body, "m");
                 }
             }
             for from in Dialect::ALL {

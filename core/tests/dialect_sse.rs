@@ -7,7 +7,7 @@
     missing_docs
 )]
 
-use bowsprit_core::dialect::sse::{EVENT_LIMIT, Kind, Parser};
+use bowsprit_core::dialect::sse::{EVENT_LIMIT, Parser, PieceKind};
 use bowsprit_core::dialect::{AnswerContext, Dialect, ErrorView, Pushed, Stream, StreamError};
 use bowsprit_core::fault::{Code, ErrorKind};
 use bytes::{Bytes, BytesMut};
@@ -23,7 +23,7 @@ fn parse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Vec<u8>
         while let Some(piece) = parser.next(&mut piece) {
             raw.extend_from_slice(piece.raw);
             let fields = piece.fields();
-            if piece.kind == Kind::Whole && (fields.data.is_some() || !fields.name.is_empty()) {
+            if piece.kind == PieceKind::Whole && (fields.data.is_some() || !fields.name.is_empty()) {
                 events.push((fields.name.to_vec(), fields.data.map(|data| data.to_vec())));
             }
         }

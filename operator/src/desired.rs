@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bowsprit_core::config::{self, Kind, Object, Problem, Provider, Rendered, Route, Scope, objects, render};
+use bowsprit_core::config::{self, Object, ObjectKind, Problem, Provider, Rendered, Route, Scope, objects, render};
 use bowsprit_crds::{Circuits, ModelRoute, ModelRouteSpec, ProviderConfig, ProviderConfigSpec, Sidecars};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
@@ -403,10 +403,10 @@ impl LastAccepted {
         };
         for Object { name, kind } in objects(&current.text, scope).unwrap_or_default() {
             match kind {
-                Kind::Provider(spec) => {
+                ObjectKind::Provider(spec) => {
                     last.providers.insert(name, *spec);
                 }
-                Kind::Route(spec) => {
+                ObjectKind::Route(spec) => {
                     last.routes.insert(name, *spec);
                 }
             }

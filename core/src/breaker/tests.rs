@@ -18,7 +18,7 @@ fn run(breaker: &mut Breaker, verdict: Verdict, now: Moment) -> Option<Transitio
 }
 
 /// A breaker that tripped at second 0.
-fn tripped(settings: Settings) -> Breaker {
+fn tripped(settings: BreakerSettings) -> Breaker {
     let mut breaker = Breaker::new(settings);
     while breaker.state(at(0)) == StateName::Closed {
         run(&mut breaker, FAIL, at(0));
@@ -26,22 +26,22 @@ fn tripped(settings: Settings) -> Breaker {
     breaker
 }
 
-fn rated(percent: u8, min_requests: u32) -> Settings {
+fn rated(percent: u8, min_requests: u32) -> BreakerSettings {
     let error_rate = Some(ErrorRate {
         percent,
         min_requests,
         window: Duration::from_secs(10),
     });
-    Settings {
+    BreakerSettings {
         failure_threshold: many(1_000),
         error_rate,
-        ..Settings::default()
+        ..BreakerSettings::default()
     }
 }
 
 #[test]
 fn it_trips_at_the_configured_failure_and_not_before() {
-    let mut breaker = Breaker::new(Settings::default());
+    let mut breaker = Breaker::new(BreakerSettings::default());
     for _ in 0..4 {
         assert_eq!(run(&mut breaker, FAIL, at(0)), None);
     }
@@ -67,7 +67,7 @@ fn it_trips_at_the_configured_failure_and_not_before() {
 
 #[test]
 fn a_success_ends_the_run_and_a_throttled_or_ignored_answer_does_not_touch_it() {
-    let mut breaker = Breaker::new(Settings::default());
+    let mut breaker = Breaker::new(BreakerSettings::default());
     for verdict in [FAIL, FAIL, FAIL, FAIL, Verdict::Success, FAIL, FAIL, FAIL, FAIL] {
         assert_eq!(run(&mut breaker, verdict, at(0)), None);
     }
@@ -80,7 +80,7 @@ fn a_success_ends_the_run_and_a_throttled_or_ignored_answer_does_not_touch_it() 
 
 #[test]
 fn open_admits_nothing_until_its_time_has_passed_then_one_probe() {
-    let mut breaker = tripped(Settings::default());
+    let mut breaker = tripped(BreakerSettings::default());
     assert_eq!(
         breaker.admit(at(59)).unwrap_err(),
         Rejected {
@@ -105,7 +105,7 @@ fn a_failed_or_throttled_probe_opens_it_again_for_the_whole_time() {
         (FAIL, Cause::ProbeFailed(Trip::ServerError)),
         (Verdict::Throttled, Cause::ProbeThrottled),
     ] {
-        let mut breaker = tripped(Settings::default());
+        let mut breaker = tripped(BreakerSettings::default());
         let opened = run(&mut breaker, verdict, at(70)).expect("opens again");
         assert_eq!(
             (opened.from, opened.to, opened.cause),
@@ -117,9 +117,9 @@ fn a_failed_or_throttled_probe_opens_it_again_for_the_whole_time() {
 
 #[test]
 fn as_many_probes_must_succeed_as_are_let_through() {
-    let mut breaker = tripped(Settings {
+    let mut breaker = tripped(BreakerSettings {
         half_open_requests: many(3),
-        ..Settings::default()
+        ..BreakerSettings::default()
     });
     let probes: Vec<_> = (0..3).map(|_| breaker.admit(at(60)).expect("probe")).collect();
     assert!(breaker.admit(at(60)).is_err());
@@ -133,7 +133,7 @@ fn as_many_probes_must_succeed_as_are_let_through() {
 
 #[test]
 fn a_probe_given_back_may_be_used_again() {
-    let mut breaker = tripped(Settings::default());
+    let mut breaker = tripped(BreakerSettings::default());
     let probe = breaker.admit(at(60)).expect("probe");
     breaker.cancel(probe);
     let probe = breaker.admit(at(60)).expect("the same place again");
@@ -143,7 +143,7 @@ fn a_probe_given_back_may_be_used_again() {
 
 #[test]
 fn a_lost_probe_blocks_recovery_no_longer_than_open_for() {
-    let mut breaker = tripped(Settings::default());
+    let mut breaker = tripped(BreakerSettings::default());
     drop(breaker.admit(at(60)).expect("probe, then lost"));
     assert_eq!(
         breaker.admit(at(119)).unwrap_err(),
@@ -157,7 +157,7 @@ fn a_lost_probe_blocks_recovery_no_longer_than_open_for() {
 
 #[test]
 fn a_slow_probe_still_counts_when_it_comes_home() {
-    let mut breaker = tripped(Settings::default());
+    let mut breaker = tripped(BreakerSettings::default());
     let slow = breaker.admit(at(60)).expect("probe");
     let _next = breaker.admit(at(120)).expect("the next probe");
     assert_eq!(
@@ -168,7 +168,7 @@ fn a_slow_probe_still_counts_when_it_comes_home() {
 
 #[test]
 fn a_late_answer_of_an_earlier_generation_changes_nothing() {
-    let mut breaker = Breaker::new(Settings::default());
+    let mut breaker = Breaker::new(BreakerSettings::default());
     let late: Vec<_> = (0..20).map(|_| breaker.admit(at(0)).expect("closed")).collect();
     for _ in 0..5 {
         run(&mut breaker, FAIL, at(0));
@@ -246,7 +246,7 @@ fn throttled_answers_count_against_the_rate() {
         changes[4].map(|change| change.cause),
         Some(Cause::ErrorRate { failed: 5, requests: 5 })
     );
-    let mut plain = Breaker::new(Settings::default());
+    let mut plain = Breaker::new(BreakerSettings::default());
     assert!(
         (0..100).all(|_| run(&mut plain, Verdict::Throttled, at(0)).is_none()),
         "without a rate they never trip"
@@ -255,10 +255,10 @@ fn throttled_answers_count_against_the_rate() {
 
 #[test]
 fn adaptive_halves_the_threshold_with_each_trip_and_forgives_with_time() {
-    let mut breaker = tripped(Settings {
+    let mut breaker = tripped(BreakerSettings {
         failure_threshold: many(8),
         adaptive: true,
-        ..Settings::default()
+        ..BreakerSettings::default()
     });
     run(&mut breaker, Verdict::Success, at(60));
     assert_eq!(breaker.threshold(at(60)), 4);
@@ -274,10 +274,10 @@ fn adaptive_halves_the_threshold_with_each_trip_and_forgives_with_time() {
 
 #[test]
 fn adaptive_never_leaves_the_configured_bounds() {
-    let mut breaker = Breaker::new(Settings {
+    let mut breaker = Breaker::new(BreakerSettings {
         failure_threshold: many(1),
         adaptive: true,
-        ..Settings::default()
+        ..BreakerSettings::default()
     });
     for turn in 0..100 {
         assert!(run(&mut breaker, FAIL, at(turn * 60)).is_some());
@@ -287,7 +287,7 @@ fn adaptive_never_leaves_the_configured_bounds() {
 
 #[test]
 fn reset_closes_it_and_says_so_once() {
-    let mut breaker = tripped(Settings::default());
+    let mut breaker = tripped(BreakerSettings::default());
     let change = breaker.reset(at(1)).expect("was open");
     assert_eq!(
         (change.from, change.to, change.cause),
@@ -303,35 +303,35 @@ fn reset_closes_it_and_says_so_once() {
 
 #[test]
 fn new_settings_keep_the_state_and_take_hold_at_once() {
-    let mut breaker = tripped(Settings::default());
-    breaker.reconfigure(Settings {
+    let mut breaker = tripped(BreakerSettings::default());
+    breaker.reconfigure(BreakerSettings {
         open_for: Duration::from_secs(10),
-        ..Settings::default()
+        ..BreakerSettings::default()
     });
     assert_eq!(breaker.state(at(9)), StateName::Open);
     assert!(breaker.would_admit(at(10)));
 
-    let mut breaker = Breaker::new(Settings::default());
+    let mut breaker = Breaker::new(BreakerSettings::default());
     for _ in 0..4 {
         run(&mut breaker, FAIL, at(0));
     }
-    breaker.reconfigure(Settings {
+    breaker.reconfigure(BreakerSettings {
         failure_threshold: many(2),
-        ..Settings::default()
+        ..BreakerSettings::default()
     });
     assert!(run(&mut breaker, FAIL, at(0)).is_some());
 }
 
 #[test]
 fn fewer_probes_by_new_settings_never_leave_it_half_open_for_ever() {
-    let mut breaker = tripped(Settings {
+    let mut breaker = tripped(BreakerSettings {
         half_open_requests: many(3),
-        ..Settings::default()
+        ..BreakerSettings::default()
     });
     for _ in 0..2 {
         assert_eq!(run(&mut breaker, Verdict::Success, at(60)), None);
     }
-    breaker.reconfigure(Settings::default());
+    breaker.reconfigure(BreakerSettings::default());
     assert_eq!(
         run(&mut breaker, Verdict::Success, at(60)).map(|change| change.to),
         Some(StateName::Closed)
@@ -343,7 +343,7 @@ proptest! {
     fn what_would_be_admitted_is_admitted_and_the_wait_told_is_never_too_long(
         steps in prop::collection::vec((0_u64..40, 0_u8..5), 1..200), probes in 1_u32..4,
     ) {
-        let mut breaker = Breaker::new(Settings { half_open_requests: many(probes), ..Settings::default() });
+        let mut breaker = Breaker::new(BreakerSettings { half_open_requests: many(probes), ..BreakerSettings::default() });
         let mut held = Vec::new();
         let mut now = 0;
         for (pause, what) in steps {

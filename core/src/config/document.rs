@@ -12,12 +12,12 @@ pub struct Object {
     /// `metadata.name`.
     pub name: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ObjectKind,
 }
 
 /// What a document is.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum ObjectKind {
     /// A ProviderConfig.
     Provider(Box<ProviderConfigSpec>),
     /// A ModelRoute.
@@ -28,8 +28,8 @@ impl Object {
     /// How problems name it, such as `ProviderConfig claude`.
     pub fn path(&self) -> String {
         match self.kind {
-            Kind::Provider(_) => format!("ProviderConfig {}", self.name),
-            Kind::Route(_) => format!("ModelRoute {}", self.name),
+            ObjectKind::Provider(_) => format!("ProviderConfig {}", self.name),
+            ObjectKind::Route(_) => format!("ModelRoute {}", self.name),
         }
     }
 }
@@ -80,8 +80,8 @@ fn object(number: usize, document: &Value, scope: &Scope) -> Result<Object, Prob
     };
     let spec = document.get("spec").unwrap_or(&Value::Null);
     let kind = match text("/kind") {
-        Some("ProviderConfig") => Kind::Provider(read(&format!("ProviderConfig {name}: spec"), spec, scope)?),
-        Some("ModelRoute") => Kind::Route(read(&format!("ModelRoute {name}: spec"), spec, scope)?),
+        Some("ProviderConfig") => ObjectKind::Provider(read(&format!("ProviderConfig {name}: spec"), spec, scope)?),
+        Some("ModelRoute") => ObjectKind::Route(read(&format!("ModelRoute {name}: spec"), spec, scope)?),
         other => {
             let problem = format!("kind is {}", other.map_or("missing".into(), |text| format!("{text:?}")));
             return refuse(problem, "set kind: ProviderConfig or kind: ModelRoute");

@@ -62,9 +62,9 @@ pub struct Provider {
     /// Trying again.
     pub retry: Retry,
     /// When to stop asking.
-    pub breaker: breaker::Settings,
+    pub breaker: breaker::BreakerSettings,
     /// How much may be asked.
-    pub limits: limiter::Settings,
+    pub limits: limiter::LimiterSettings,
     /// What happens beyond a limit.
     pub on_limit: OnLimit,
     /// How long a request may wait for its turn.
@@ -153,11 +153,11 @@ pub struct Retry {
     /// Attempts for one request, the first included.
     pub max_attempts: u32,
     /// How long to wait.
-    pub backoff: backoff::Settings,
+    pub backoff: backoff::BackoffSettings,
     /// What is worth it.
     pub on: Vec<RetryOn>,
     /// How much the sidecar may spend on it.
-    pub budget: budget::Settings,
+    pub budget: budget::BudgetSettings,
 }
 
 /// Active probes.
@@ -168,7 +168,7 @@ pub struct HealthCheck {
     /// How long one may take.
     pub timeout: Duration,
     /// How many change the verdict.
-    pub thresholds: health::Settings,
+    pub thresholds: health::HealthSettings,
 }
 
 impl Provider {
@@ -562,12 +562,12 @@ impl Check {
             Jitter::Full => backoff::Jitter::Full,
             Jitter::None => backoff::Jitter::None,
         };
-        match backoff::Settings::new(raw.backoff.base.get(), raw.backoff.max.get(), jitter) {
+        match backoff::BackoffSettings::new(raw.backoff.base.get(), raw.backoff.max.get(), jitter) {
             Ok(backoff) => Some(Retry {
                 max_attempts: raw.max_attempts,
                 backoff,
                 on: raw.retry_on.clone(),
-                budget: budget::Settings {
+                budget: budget::BudgetSettings {
                     ratio: f64::from(raw.budget.percent) / 100.0,
                     min_per_second: f64::from(raw.budget.min_per_second),
                 },
@@ -579,14 +579,14 @@ impl Check {
         }
     }
 
-    fn breaker(&mut self, raw: &raw::CircuitBreaker) -> Option<breaker::Settings> {
+    fn breaker(&mut self, raw: &raw::CircuitBreaker) -> Option<breaker::BreakerSettings> {
         self.within("circuitBreaker.failureThreshold", raw.failure_threshold, 1, 1000);
         self.within("circuitBreaker.halfOpenRequests", raw.half_open_requests, 1, 100);
         if let Some(rate) = &raw.error_rate {
             self.within("circuitBreaker.errorRate.percent", rate.percent, 1, 100);
             self.within("circuitBreaker.errorRate.minRequests", rate.min_requests, 1, 10_000);
         }
-        Some(breaker::Settings {
+        Some(breaker::BreakerSettings {
             failure_threshold: NonZeroU32::new(raw.failure_threshold)?,
             open_for: raw.open_for.get(),
             half_open_requests: NonZeroU32::new(raw.half_open_requests)?,
@@ -599,7 +599,7 @@ impl Check {
         })
     }
 
-    fn limits(&mut self, raw: &raw::RateLimits) -> (limiter::Settings, Duration) {
+    fn limits(&mut self, raw: &raw::RateLimits) -> (limiter::LimiterSettings, Duration) {
         for (field, value) in [
             ("requestsPerMinute", raw.requests_per_minute),
             ("tokensPerMinute", raw.tokens_per_minute),
@@ -617,7 +617,7 @@ impl Check {
             let remedy = "set scope: Pod, and divide the limit by the number of pods";
             self.note("rateLimits.scope", "Fleet is not in force in this release", remedy);
         }
-        let limits = limiter::Settings {
+        let limits = limiter::LimiterSettings {
             requests_per_minute: raw.requests_per_minute.and_then(NonZeroU32::new),
             tokens_per_minute: raw.tokens_per_minute.map(u64::from).and_then(NonZeroU64::new),
             concurrent: raw.concurrent_requests.and_then(NonZeroU32::new),
@@ -634,7 +634,7 @@ impl Check {
         raw.enabled.then(|| HealthCheck {
             interval: raw.interval.get(),
             timeout: raw.timeout.get(),
-            thresholds: health::Settings {
+            thresholds: health::HealthSettings {
                 healthy_threshold: raw.healthy_threshold,
                 unhealthy_threshold: raw.unhealthy_threshold,
             },
@@ -647,7 +647,9 @@ impl Check {
             && let Err(kind) = addresses.check(ip)
         {
             let remedy = match kind {
-                address::Kind::Of(class) => format!("list {class:?} in endpoint.allowedAddresses if it is meant"),
+                address::AddressKind::Of(class) => {
+                    format!("list {class:?} in endpoint.allowedAddresses if it is meant")
+                }
                 _ => "no configuration allows it".into(),
             };
             self.note("endpoint.baseUrl", format!("is {}", kind.as_str()), remedy);

@@ -20,7 +20,7 @@ pub struct Route {
     /// What happens to fields that cannot be carried.
     pub on_unsupported: Option<OnUnsupported>,
     /// When a second target is asked beside the first.
-    pub hedge: Option<hedge::Settings>,
+    pub hedge: Option<hedge::HedgeSettings>,
     /// What happens when an answer breaks off.
     pub mid_stream_failover: MidStreamFailover,
     /// Fields that are set but not in force in this release, as paths.
@@ -128,7 +128,7 @@ impl Route {
                 })
                 .collect(),
             on_unsupported: spec.on_unsupported,
-            hedge: spec.hedge.map(|hedge| hedge::Settings {
+            hedge: spec.hedge.map(|hedge| hedge::HedgeSettings {
                 after: hedge.after.map(bowsprit_crds::DurationText::get),
                 percentile: hedge.percentile,
                 max_percent: hedge.max_percent,

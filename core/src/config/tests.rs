@@ -183,8 +183,8 @@ fn what_is_rendered_is_loaded_again_whatever_the_order() {
     let specs: Vec<_> = objects
         .iter()
         .filter_map(|object| match &object.kind {
-            Kind::Provider(spec) => Some((object.name.as_str(), &**spec)),
-            Kind::Route(_) => None,
+            ObjectKind::Provider(spec) => Some((object.name.as_str(), &**spec)),
+            ObjectKind::Route(_) => None,
         })
         .collect();
     let forward = render(specs.clone(), []).unwrap();

@@ -35,7 +35,7 @@ const MAX_OPENAI_BYTES: usize = 600_000;
 
 /// How embeddings are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum EmbeddingsApi {
     /// `OpenAI`'s `/embeddings`.
     OpenAi,
     /// `Gemini`'s `embedContent`.
@@ -44,7 +44,7 @@ pub enum Form {
     Batch,
 }
 
-impl Form {
+impl EmbeddingsApi {
     /// Whose it is.
     pub fn dialect(self) -> Dialect {
         match self {
@@ -79,13 +79,13 @@ pub struct Divided {
     pub more: Vec<Bytes>,
 }
 
-/// Says the request in the form of a provider of another dialect ([`Form::at`]).
+/// Says the request in the form of a provider of another dialect ([`EmbeddingsApi::at`]).
 ///
 /// # Errors
 /// `VAL_UNSUPPORTED` where it cannot be carried, `VAL_FIELD` and `VAL_NOT_JSON` where it is wrong.
 pub fn translate_request(
-    from: Form,
-    to: Form,
+    from: EmbeddingsApi,
+    to: EmbeddingsApi,
     body: &[u8],
     model: &str,
     on_unsupported: Option<OnUnsupported>,
@@ -94,16 +94,20 @@ pub fn translate_request(
     let root = Cursor::root(&value);
     let mut dropped = Dropped::new(on_unsupported);
     let asked = match from {
-        Form::OpenAi => from_openai(&root, &mut dropped)?,
-        Form::One => {
+        EmbeddingsApi::OpenAi => from_openai(&root, &mut dropped)?,
+        EmbeddingsApi::One => {
             let mut asked = Asked::default();
             from_content(&root, &mut asked, &mut dropped)?;
             asked
         }
-        Form::Batch => from_batch(&root, &mut dropped)?,
+        EmbeddingsApi::Batch => from_batch(&root, &mut dropped)?,
     };
     if asked.texts.len() > MAX_INPUTS {
-        let inputs = if from == Form::OpenAi { "input" } else { "requests" };
+        let inputs = if from == EmbeddingsApi::OpenAi {
+            "input"
+        } else {
+            "requests"
+        };
         let problem = format!("{MAX_INPUTS} inputs at most are taken at once: send fewer");
         return Err(RequestError::unsupported(inputs, problem));
     }
@@ -113,8 +117,8 @@ pub fn translate_request(
             dimensions: asked.dimensions,
         };
         to_bytes(&match to {
-            Form::OpenAi => to_openai(part, model),
-            Form::One | Form::Batch => to_gemini(part, model),
+            EmbeddingsApi::OpenAi => to_openai(part, model),
+            EmbeddingsApi::One | EmbeddingsApi::Batch => to_gemini(part, model),
         })
     });
     Ok(Divided {
@@ -128,11 +132,11 @@ pub fn translate_request(
 }
 
 /// The texts, as many together as the provider takes at once.
-fn parts(texts: Vec<String>, to: Form) -> Vec<Vec<String>> {
+fn parts(texts: Vec<String>, to: EmbeddingsApi) -> Vec<Vec<String>> {
     let (most, most_bytes) = match to {
-        Form::OpenAi => (MAX_OPENAI, MAX_OPENAI_BYTES),
-        Form::One => (1, usize::MAX),
-        Form::Batch => (MAX_GEMINI, usize::MAX),
+        EmbeddingsApi::OpenAi => (MAX_OPENAI, MAX_OPENAI_BYTES),
+        EmbeddingsApi::One => (1, usize::MAX),
+        EmbeddingsApi::Batch => (MAX_GEMINI, usize::MAX),
     };
     let mut parts: Vec<Vec<String>> = Vec::new();
     let mut bytes = 0;
@@ -295,7 +299,7 @@ struct GeminiVector {
 
 /// A part of a request as it was sent, and what was answered.
 #[derive(Clone, Copy, Debug)]
-pub struct Exchange<'a> {
+pub struct Answered<'a> {
     /// The body that was sent.
     pub sent: &'a [u8],
     /// The body that came back.
@@ -308,9 +312,9 @@ pub struct Exchange<'a> {
 /// # Errors
 /// What the answer really was, as [`super::translate_response`].
 pub fn translate_response(
-    from: Form,
-    to: Form,
-    parts: &[Exchange<'_>],
+    from: EmbeddingsApi,
+    to: EmbeddingsApi,
+    parts: &[Answered<'_>],
     request: &[u8],
     model: &str,
 ) -> Result<(Bytes, Option<Usage>), ErrorKind> {
@@ -326,9 +330,9 @@ pub fn translate_response(
         return Err(ErrorKind::Malformed);
     }
     let body = match to {
-        Form::OpenAi => openai_answer(vectors, wants_base64(request), used, model),
-        Form::One => json!({ "embedding": { "values": vectors.into_iter().next() } }),
-        Form::Batch => {
+        EmbeddingsApi::OpenAi => openai_answer(vectors, wants_base64(request), used, model),
+        EmbeddingsApi::One => json!({ "embedding": { "values": vectors.into_iter().next() } }),
+        EmbeddingsApi::Batch => {
             let vectors: Vec<Value> = vectors.into_iter().map(|values| json!({ "values": values })).collect();
             json!({ "embeddings": vectors })
         }
@@ -336,17 +340,17 @@ pub fn translate_response(
     Ok((to_bytes(&body), used))
 }
 
-fn read_answer(from: Form, part: &Exchange<'_>) -> Result<(Vec<Vec<Number>>, Option<Usage>), ErrorKind> {
+fn read_answer(from: EmbeddingsApi, part: &Answered<'_>) -> Result<(Vec<Vec<Number>>, Option<Usage>), ErrorKind> {
     let malformed = |_| ErrorKind::Malformed;
     success::object(from.dialect(), part.answer)?;
     let (vectors, used): (Vec<Vec<Number>>, _) = match from {
-        Form::OpenAi => {
+        EmbeddingsApi::OpenAi => {
             let mut answer = json::from_slice::<OpenAiAnswer>(part.answer).map_err(malformed)?;
             answer.data.sort_by_key(|vector| vector.index);
             let vectors = answer.data.into_iter().map(|vector| vector.embedding).collect();
             (vectors, answer.usage.map(Usage::from))
         }
-        Form::One | Form::Batch => {
+        EmbeddingsApi::One | EmbeddingsApi::Batch => {
             let answer = json::from_slice::<GeminiAnswer>(part.answer).map_err(malformed)?;
             let all = answer
                 .embeddings
@@ -367,12 +371,12 @@ fn read_answer(from: Form, part: &Exchange<'_>) -> Result<(Vec<Vec<Number>>, Opt
 }
 
 /// What is wrong with an answer in the caller's own form that came with a status of success; `None` if it holds vectors.
-pub fn answer_problem(form: Form, body: &[u8]) -> Option<ErrorKind> {
+pub fn answer_problem(form: EmbeddingsApi, body: &[u8]) -> Option<ErrorKind> {
     let holds = ["embedding", "embeddings", "data"];
     success::other_problem(form.dialect(), body, &["embedding", "values"], &holds)
 }
 
-fn inputs(form: Form, request: &[u8]) -> usize {
+fn inputs(form: EmbeddingsApi, request: &[u8]) -> usize {
     #[derive(Deserialize)]
     struct Request {
         input: Option<Many>,
@@ -393,9 +397,9 @@ fn inputs(form: Form, request: &[u8]) -> usize {
         return 0;
     };
     match form {
-        Form::OpenAi => count(request.input),
-        Form::One => 1,
-        Form::Batch => count(request.requests),
+        EmbeddingsApi::OpenAi => count(request.input),
+        EmbeddingsApi::One => 1,
+        EmbeddingsApi::Batch => count(request.requests),
     }
 }
 

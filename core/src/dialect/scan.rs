@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use super::array::Elements;
 use super::error::StreamError;
 use super::error::{self, ErrorView};
-use super::sse::{Kind, Parser};
+use super::sse::{Parser, PieceKind};
 use super::usage::Usage;
 use super::{Dialect, success};
 use crate::json;
@@ -45,7 +45,7 @@ pub enum Pushed {
 pub(super) struct Scan {
     dialect: Dialect,
     hide_usage: bool,
-    form: Form,
+    form: Shape,
     parser: Parser,
     seen: Seen,
     /// The last whole event was cut out, and so is the LF that may still belong to it.
@@ -56,7 +56,7 @@ pub(super) struct Scan {
 
 /// How the body is framed; known from its first byte that is not white space.
 #[derive(Debug)]
-enum Form {
+enum Shape {
     Unknown,
     Events,
     /// `Gemini` without `alt=sse`.
@@ -73,7 +73,7 @@ impl Scan {
         Self {
             dialect,
             hide_usage,
-            form: Form::Unknown,
+            form: Shape::Unknown,
             parser: Parser::new(),
             seen: Seen::default(),
             last_cut: false,
@@ -88,15 +88,15 @@ impl Scan {
     pub(super) fn ended(&self) -> bool {
         match &self.form {
             // An array's last element is not its end: without the bracket the caller has half a JSON text.
-            Form::Array(elements) => self.seen.finishes.whole() && elements.closed(),
-            Form::Unknown | Form::Events | Form::Plain(_) => self.seen.ended,
+            Shape::Array(elements) => self.seen.finishes.whole() && elements.closed(),
+            Shape::Unknown | Shape::Events | Shape::Plain(_) => self.seen.ended,
         }
     }
 
     pub(super) fn whole(&self) -> bool {
         match &self.form {
-            Form::Array(_) => self.ended(),
-            Form::Unknown | Form::Events | Form::Plain(_) => self.seen.ended || self.seen.finishes.whole(),
+            Shape::Array(_) => self.ended(),
+            Shape::Unknown | Shape::Events | Shape::Plain(_) => self.seen.ended || self.seen.finishes.whole(),
         }
     }
 
@@ -109,17 +109,17 @@ impl Scan {
     }
 
     pub(super) fn push(&mut self, chunk: &Bytes, out: &mut BytesMut) -> Result<Pushed, StreamError> {
-        if matches!(self.form, Form::Unknown) {
+        if matches!(self.form, Shape::Unknown) {
             self.form = form_of(self.dialect, chunk);
         }
         match &mut self.form {
-            Form::Unknown | Form::Events => {}
-            Form::Array(elements) => {
+            Shape::Unknown | Shape::Events => {}
+            Shape::Array(elements) => {
                 let seen = &mut self.seen;
                 elements.push(chunk, |element| gemini::event(element, seen).map(|_| ()))?;
                 return Ok(Pushed::Same);
             }
-            Form::Plain(held) => {
+            Shape::Plain(held) => {
                 if held.len() + chunk.len() <= PLAIN_LIMIT {
                     held.extend_from_slice(chunk);
                 }
@@ -140,7 +140,7 @@ impl Scan {
             let Some(piece) = self.parser.next(&mut rest) else {
                 return Ok(Pushed::Same);
             };
-            if piece.kind == Kind::Oversized && self.dialect == Dialect::OpenAiResponses {
+            if piece.kind == PieceKind::Oversized && self.dialect == Dialect::OpenAiResponses {
                 self.large.get_or_insert_default().take(piece.raw);
                 if !self.parser.mid_event()
                     && let Some(large) = self.large.take()
@@ -149,7 +149,7 @@ impl Scan {
                 }
                 continue;
             }
-            if piece.kind != Kind::Whole {
+            if piece.kind != PieceKind::Whole {
                 continue;
             }
             let Some(data) = piece.fields().data else { continue };
@@ -169,9 +169,9 @@ impl Scan {
         let mut rest: &[u8] = chunk;
         while let Some(piece) = self.parser.next(&mut rest) {
             let cut = match piece.kind {
-                Kind::Tail => self.last_cut,
-                Kind::Oversized => false,
-                Kind::Whole => match piece.fields().data {
+                PieceKind::Tail => self.last_cut,
+                PieceKind::Oversized => false,
+                PieceKind::Whole => match piece.fields().data {
                     Some(data) => inspect(self.dialect, &data, &mut self.seen)? == Passage::Cut,
                     None => false,
                 },
@@ -193,7 +193,7 @@ impl Scan {
 
     pub(super) fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamError> {
         match &self.form {
-            Form::Array(elements) => {
+            Shape::Array(elements) => {
                 if !self.seen.finishes.whole() || !elements.may_end() {
                     return Err(StreamError::Truncated);
                 }
@@ -203,8 +203,8 @@ impl Scan {
                 }
                 return Ok(());
             }
-            Form::Plain(held) => return Err(plain(self.dialect, held)),
-            Form::Unknown | Form::Events => {}
+            Shape::Plain(held) => return Err(plain(self.dialect, held)),
+            Shape::Unknown | Shape::Events => {}
         }
         let rest = self.parser.rest();
         let mut passage = Passage::Keep;
@@ -226,7 +226,7 @@ impl Scan {
     }
 
     pub(super) fn error_event(&self, caller: Dialect, view: &ErrorView<'_>) -> Bytes {
-        if let Form::Array(elements) = &self.form {
+        if let Shape::Array(elements) = &self.form {
             if elements.mid_element() {
                 // Nothing can be said inside half an element; the broken array is the error.
                 return Bytes::new();
@@ -248,12 +248,12 @@ impl Scan {
     }
 }
 
-fn form_of(dialect: Dialect, chunk: &[u8]) -> Form {
+fn form_of(dialect: Dialect, chunk: &[u8]) -> Shape {
     match chunk.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => Form::Unknown,
-        Some(b'[') if dialect == Dialect::Gemini => Form::Array(Box::default()),
-        Some(b'{') => Form::Plain(Vec::new()),
-        Some(_) => Form::Events,
+        None => Shape::Unknown,
+        Some(b'[') if dialect == Dialect::Gemini => Shape::Array(Box::default()),
+        Some(b'{') => Shape::Plain(Vec::new()),
+        Some(_) => Shape::Events,
     }
 }
 

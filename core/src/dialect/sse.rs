@@ -19,7 +19,7 @@ const KEEP_CAPACITY: usize = 16 << 10;
 
 /// What a piece of the stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PieceKind {
     /// A whole event, its blank line included.
     Whole,
     /// The LF of a CRLF whose CR ended the event before, in an earlier chunk.
@@ -32,7 +32,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
     /// What it is.
-    pub kind: Kind,
+    pub kind: PieceKind,
     /// As it came.
     pub raw: &'a [u8],
     /// Whether part of it came in an earlier chunk.
@@ -142,7 +142,7 @@ impl Parser {
                 let raw = chunk.get(..1).unwrap_or_default();
                 *chunk = rest;
                 return Some(Piece {
-                    kind: Kind::Tail,
+                    kind: PieceKind::Tail,
                     raw,
                     carried: true,
                     bom: false,
@@ -165,7 +165,7 @@ impl Parser {
         self.begun = true;
         if !carried {
             return Some(Piece {
-                kind: Kind::Whole,
+                kind: PieceKind::Whole,
                 raw: part,
                 carried,
                 bom,
@@ -174,7 +174,7 @@ impl Parser {
         self.held.extend_from_slice(part);
         self.spent = true;
         Some(Piece {
-            kind: Kind::Whole,
+            kind: PieceKind::Whole,
             raw: &self.held,
             carried,
             bom,
@@ -192,7 +192,7 @@ impl Parser {
             &self.held
         };
         Piece {
-            kind: Kind::Oversized,
+            kind: PieceKind::Oversized,
             raw,
             carried,
             bom: false,
@@ -248,7 +248,7 @@ impl Parser {
     pub fn rest(&self) -> Piece<'_> {
         let raw: &[u8] = if self.spent { &[] } else { &self.held };
         Piece {
-            kind: Kind::Whole,
+            kind: PieceKind::Whole,
             raw,
             carried: true,
             bom: !self.begun,

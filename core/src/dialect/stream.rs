@@ -8,7 +8,7 @@ use super::error::{self, ErrorView, StreamError};
 use super::event::Event;
 use super::halves::Halves;
 use super::scan::{self, PLAIN_LIMIT, Pushed, Scan};
-use super::sse::{Kind, Parser};
+use super::sse::{Parser, PieceKind};
 use super::tool_calls::ToolCalls;
 use super::{AnswerContext, Dialect, Usage, anthropic_messages, gemini, openai_chat, openai_responses};
 
@@ -213,9 +213,9 @@ impl Translate {
         let mut result = Ok(());
         while let Some(piece) = parser.next(&mut rest) {
             result = match piece.kind {
-                Kind::Tail => Ok(()),
-                Kind::Oversized => Err(StreamError::Malformed("an event is larger than 1 MiB".to_owned())),
-                Kind::Whole => {
+                PieceKind::Tail => Ok(()),
+                PieceKind::Oversized => Err(StreamError::Malformed("an event is larger than 1 MiB".to_owned())),
+                PieceKind::Whole => {
                     let fields = piece.fields();
                     match fields.data {
                         Some(data) => self.event(&data, out),

@@ -136,5 +136,5 @@ pub struct Terms {
     /// Retries that the caller's SDK made before this request (`x-stainless-retry-count`).
     pub sdk_retries: u32,
     /// The route hedges and the operation may be hedged.
-    pub hedge: Option<hedge::Settings>,
+    pub hedge: Option<hedge::HedgeSettings>,
 }

@@ -391,7 +391,7 @@ fn a_wait_for_a_place_ends_at_its_limit_and_at_another_candidate() {
 #[test]
 fn the_slower_of_two_is_dropped_and_both_failing_go_on_from_the_second() {
     let config = config(RETRY);
-    let hedge = hedge::Settings {
+    let hedge = hedge::HedgeSettings {
         after: Some(Duration::from_millis(50)),
         percentile: None,
         max_percent: 100,
@@ -441,7 +441,7 @@ fn the_slower_of_two_is_dropped_and_both_failing_go_on_from_the_second() {
 fn what_nobody_can_do_better_is_the_answer_even_if_a_hedge_failed_too() {
     let config = config(RETRY);
     let terms = Terms {
-        hedge: Some(hedge::Settings {
+        hedge: Some(hedge::HedgeSettings {
             after: Some(Duration::from_millis(50)),
             percentile: None,
             max_percent: 100,

@@ -9,8 +9,8 @@ fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-fn settings(after: Option<u64>, percentile: Option<u32>) -> Settings {
-    Settings {
+fn settings(after: Option<u64>, percentile: Option<u32>) -> HedgeSettings {
+    HedgeSettings {
         after: after.map(millis),
         percentile,
         max_percent: 5,
@@ -113,7 +113,7 @@ fn an_allowance_begins_with_nothing_and_saves_up_no_storm() {
 
 #[test]
 fn a_hundred_percent_is_every_request() {
-    let all = Settings {
+    let all = HedgeSettings {
         max_percent: 100,
         ..settings(Some(1), None)
     };
@@ -129,7 +129,7 @@ proptest! {
     fn at_no_moment_were_more_than_the_share_sent_twice(
         percent in 0_u32..150, steps in prop::collection::vec((0_u64..50, 0_u64..50), 1..100),
     ) {
-        let settings = Settings { max_percent: percent, ..settings(Some(1), None) };
+        let settings = HedgeSettings { max_percent: percent, ..settings(Some(1), None) };
         let mut allowance = Allowance::default();
         let (mut requests, mut hedges) = (0, 0);
         for (deposits, wanted) in steps {

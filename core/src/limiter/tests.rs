@@ -5,17 +5,17 @@ fn at(millis: u64) -> Moment {
     Moment::from_start(Duration::from_millis(millis))
 }
 
-fn rpm(limit: u32) -> Settings {
-    Settings {
+fn rpm(limit: u32) -> LimiterSettings {
+    LimiterSettings {
         requests_per_minute: NonZeroU32::new(limit),
-        ..Settings::default()
+        ..LimiterSettings::default()
     }
 }
 
-fn tpm(limit: u64) -> Settings {
-    Settings {
+fn tpm(limit: u64) -> LimiterSettings {
+    LimiterSettings {
         tokens_per_minute: NonZeroU64::new(limit),
-        ..Settings::default()
+        ..LimiterSettings::default()
     }
 }
 
@@ -30,7 +30,7 @@ fn burst(limiter: &mut Limiter, tokens: u64, now: Moment) -> u32 {
 
 #[test]
 fn without_limits_everything_passes() {
-    let mut limiter = Limiter::new(Settings::default(), at(0));
+    let mut limiter = Limiter::new(LimiterSettings::default(), at(0));
     assert_eq!(burst(&mut limiter, u64::MAX, at(0)), 10_000);
     assert_eq!((limiter.requests_left(at(0)), limiter.tokens_left(at(0))), (None, None));
 }
@@ -142,9 +142,9 @@ fn a_nonsense_usage_cannot_close_it_for_good() {
 fn concurrency_counts_reservations_and_has_no_time_to_wait_for() {
     let concurrent = NonZeroU32::new(2);
     let mut limiter = Limiter::new(
-        Settings {
+        LimiterSettings {
             concurrent,
-            ..Settings::default()
+            ..LimiterSettings::default()
         },
         at(0),
     );
@@ -167,7 +167,7 @@ fn concurrency_counts_reservations_and_has_no_time_to_wait_for() {
 #[test]
 fn a_refusal_takes_nothing() {
     let mut limiter = Limiter::new(
-        Settings {
+        LimiterSettings {
             tokens_per_minute: NonZeroU64::new(10),
             ..rpm(600)
         },
@@ -181,7 +181,7 @@ fn a_refusal_takes_nothing() {
 #[test]
 fn the_limit_that_holds_longest_is_the_one_told() {
     let mut limiter = Limiter::new(
-        Settings {
+        LimiterSettings {
             tokens_per_minute: NonZeroU64::new(600),
             ..rpm(1)
         },
@@ -201,7 +201,7 @@ fn the_limit_that_holds_longest_is_the_one_told() {
 #[test]
 fn a_cancelled_request_gives_everything_back() {
     let mut limiter = Limiter::new(
-        Settings {
+        LimiterSettings {
             tokens_per_minute: NonZeroU64::new(60_000),
             ..rpm(60)
         },
@@ -231,9 +231,9 @@ fn a_lowered_limit_takes_hold_at_once_and_a_raised_one_gives_no_burst() {
 
 #[test]
 fn a_limit_cut_below_its_use_refuses_until_enough_have_ended() {
-    let concurrent = |most| Settings {
+    let concurrent = |most| LimiterSettings {
         concurrent: NonZeroU32::new(most),
-        ..Settings::default()
+        ..LimiterSettings::default()
     };
     let mut limiter = Limiter::new(concurrent(3), at(0));
     let mut held: Vec<_> = (0..3).map(|_| limiter.reserve(1, at(0)).unwrap()).collect();
@@ -247,7 +247,7 @@ fn a_limit_cut_below_its_use_refuses_until_enough_have_ended() {
 
 #[test]
 fn a_limit_set_up_after_the_request_began_owes_it_nothing() {
-    let mut limiter = Limiter::new(Settings::default(), at(0));
+    let mut limiter = Limiter::new(LimiterSettings::default(), at(0));
     let before = limiter.reserve(1_000_000, at(0)).unwrap();
     limiter.reconfigure(tpm(60), at(0));
     let _now = limiter.reserve(6, at(0)).unwrap();
@@ -284,7 +284,7 @@ proptest! {
         limit in 1_u32..100_000,
         steps in prop::collection::vec((0_u64..5_000, 0_u64..20_000, prop::option::of(0_u64..40_000)), 1..100),
     ) {
-        let mut limiter = Limiter::new(Settings { tokens_per_minute: NonZeroU64::new(limit.into()), ..rpm(limit) }, at(0));
+        let mut limiter = Limiter::new(LimiterSettings { tokens_per_minute: NonZeroU64::new(limit.into()), ..rpm(limit) }, at(0));
         let mut now = at(0);
         for (pause, tokens, used) in steps {
             now = now + Duration::from_millis(pause);
@@ -322,9 +322,9 @@ fn who_stands_behind_others_is_told_the_wait_for_them_all() {
         (fourth.which, fourth.retry_in),
         (Which::Requests, Some(Duration::from_secs(4)))
     );
-    let one = Settings {
+    let one = LimiterSettings {
         concurrent: NonZeroU32::new(2),
-        ..Settings::default()
+        ..LimiterSettings::default()
     };
     let limiter = Limiter::new(one, at(0));
     assert_eq!(limiter.held_behind(1, at(0)), None);

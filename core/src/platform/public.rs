@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::row::{AuthScheme, Endpoint, Framing, ModelPlace, Platform};
 use crate::dialect::Dialect;
-use crate::dialect::embeddings::Form;
+use crate::dialect::embeddings::EmbeddingsApi;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -74,9 +74,9 @@ pub(super) static GEMINI: Platform = Platform {
             Endpoint::Generate(Framing::Whole) => "generateContent",
             Endpoint::Generate(Framing::Events) => "streamGenerateContent?alt=sse",
             Endpoint::Generate(Framing::Array) => "streamGenerateContent",
-            Endpoint::Embed(Form::OpenAi) => return None,
-            Endpoint::Embed(Form::One) => "embedContent",
-            Endpoint::Embed(Form::Batch) => "batchEmbedContents",
+            Endpoint::Embed(EmbeddingsApi::OpenAi) => return None,
+            Endpoint::Embed(EmbeddingsApi::One) => "embedContent",
+            Endpoint::Embed(EmbeddingsApi::Batch) => "batchEmbedContents",
             Endpoint::Count => "countTokens",
         };
         Some(gemini_method(model, method))
@@ -125,8 +125,8 @@ pub(super) fn openai_path(endpoint: Endpoint, wire: Dialect, _: &str) -> Option<
     let path = match endpoint {
         Endpoint::Generate(_) if wire == Dialect::OpenAiResponses => "/responses",
         Endpoint::Generate(_) => "/chat/completions",
-        Endpoint::Embed(Form::OpenAi) => "/embeddings",
-        Endpoint::Embed(Form::One | Form::Batch) => return None,
+        Endpoint::Embed(EmbeddingsApi::OpenAi) => "/embeddings",
+        Endpoint::Embed(EmbeddingsApi::One | EmbeddingsApi::Batch) => return None,
         Endpoint::Count if wire == Dialect::OpenAiResponses => "/responses/input_tokens",
         Endpoint::Count => return None,
     };

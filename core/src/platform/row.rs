@@ -4,7 +4,7 @@ use bowsprit_crds::ProviderKind;
 use http::{HeaderName, HeaderValue};
 
 use crate::dialect::Dialect;
-use crate::dialect::embeddings::Form;
+use crate::dialect::embeddings::EmbeddingsApi;
 
 /// An endpoint of an API: what it is asked for there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Endpoint {
     /// An answer of a model's own.
     Generate(Framing),
     /// Embeddings, in this form.
-    Embed(Form),
+    Embed(EmbeddingsApi),
     /// A count of a request's tokens.
     Count,
 }

@@ -1,7 +1,7 @@
 //! Embeddings and token counts.
 
 use bowsprit_core::dialect::Dialect;
-use bowsprit_core::dialect::embeddings::{self, Form};
+use bowsprit_core::dialect::embeddings::{self, EmbeddingsApi};
 use bowsprit_core::platform::{self, Endpoint};
 use bowsprit_crds::ProviderKind;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{diff, table};
 
 use Dialect::{AnthropicMessages as Messages, Gemini, OpenAiChat as Chat};
 
-fn embedding(from: Form, to: Dialect, usual: &Value, body: &Value) -> String {
+fn embedding(from: EmbeddingsApi, to: Dialect, usual: &Value, body: &Value) -> String {
     let Some(form) = from.at(to) else {
         return "passed over: has no embeddings".to_owned();
     };
@@ -55,42 +55,46 @@ pub(super) fn write(page: &mut String) {
     };
     let cases = [
         (
-            Form::OpenAi,
+            EmbeddingsApi::OpenAi,
             "`input`, several texts",
             field("input", json!(["x", "y"])),
         ),
         (
-            Form::OpenAi,
+            EmbeddingsApi::OpenAi,
             "`input`, 205 texts",
             field("input", json!(vec!["x"; 205])),
         ),
         (
-            Form::OpenAi,
+            EmbeddingsApi::OpenAi,
             "`input`, more than 10,000 texts",
             field("input", json!(vec!["x"; 10_001])),
         ),
-        (Form::OpenAi, "`input`, tokens", field("input", json!([1, 2]))),
-        (Form::OpenAi, "`dimensions`", field("dimensions", json!(256))),
+        (EmbeddingsApi::OpenAi, "`input`, tokens", field("input", json!([1, 2]))),
+        (EmbeddingsApi::OpenAi, "`dimensions`", field("dimensions", json!(256))),
         (
-            Form::OpenAi,
+            EmbeddingsApi::OpenAi,
             "`encoding_format: base64`",
             field("encoding_format", json!("base64")),
         ),
-        (Form::OpenAi, "`user`", field("user", json!("u-1"))),
+        (EmbeddingsApi::OpenAi, "`user`", field("user", json!("u-1"))),
         (
-            Form::One,
+            EmbeddingsApi::One,
             "`outputDimensionality`",
             part("outputDimensionality", json!(256)),
         ),
-        (Form::One, "`taskType`", part("taskType", json!("RETRIEVAL_QUERY"))),
-        (Form::One, "`title`", part("title", json!("Tides"))),
         (
-            Form::One,
+            EmbeddingsApi::One,
+            "`taskType`",
+            part("taskType", json!("RETRIEVAL_QUERY")),
+        ),
+        (EmbeddingsApi::One, "`title`", part("title", json!("Tides"))),
+        (
+            EmbeddingsApi::One,
             "several parts",
             json!({"content": {"parts": [{"text": "x"}, {"text": "y"}]}}),
         ),
         (
-            Form::One,
+            EmbeddingsApi::One,
             "a part that is no text",
             json!({"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": ""}}]}}),
         ),
@@ -98,7 +102,7 @@ pub(super) fn write(page: &mut String) {
     let rows: Vec<Vec<String>> = cases
         .iter()
         .map(|(form, what, body)| {
-            let (caller, usual) = if *form == Form::OpenAi {
+            let (caller, usual) = if *form == EmbeddingsApi::OpenAi {
                 ("OpenAI", &openai)
             } else {
                 ("Gemini", &gemini)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bowsprit_core::config::{BaseUrl, Config, Provider, Scope, load};
-use bowsprit_core::dialect::embeddings::Form;
+use bowsprit_core::dialect::embeddings::EmbeddingsApi;
 use bowsprit_core::dialect::{Dialect, Target, peek, rename_model, translate_request};
 use bowsprit_core::model_name::bare;
 use bowsprit_core::plan::{self, Availability, View};
@@ -190,7 +190,7 @@ fn any_model_name_reaches_a_provider_as_it_was_written() {
                     )?;
                     in_path(&gemini(Endpoint::Count, &model), &name, "countTokens")?;
                     in_path(
-                        &gemini(Endpoint::Embed(Form::Batch), &model),
+                        &gemini(Endpoint::Embed(EmbeddingsApi::Batch), &model),
                         &name,
                         "batchEmbedContents",
                     )?;

@@ -273,7 +273,7 @@ data: {{"type":"message_stop"}}
 
 #[test]
 fn a_vector_that_is_passed_on_as_floats_keeps_its_digits() {
-    use embeddings::{Exchange, Form};
+    use embeddings::{Answered, EmbeddingsApi};
     holds(
         "numbers in embeddings",
         prop::collection::vec("-?0\\.[0-9]{1,20}", 1..6),
@@ -282,9 +282,9 @@ fn a_vector_that_is_passed_on_as_floats_keeps_its_digits() {
             let request = br#"{"requests":[{"content":{"parts":[{"text":"x"}]}}]}"#;
             let answer = format!(r#"{{"data":[{{"index":0,"embedding":[{list}]}}]}}"#);
             let told = embeddings::translate_response(
-                Form::OpenAi,
-                Form::Batch,
-                &[Exchange {
+                EmbeddingsApi::OpenAi,
+                EmbeddingsApi::Batch,
+                &[Answered {
                     sent: br#"{"input":["x"]}"#,
                     answer: answer.as_bytes(),
                 }],

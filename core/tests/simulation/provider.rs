@@ -48,8 +48,8 @@ pub struct Held {
     pub credential: usize,
 }
 
-fn breaker_settings(rng: &mut fastrand::Rng, error_rate: Option<ErrorRate>) -> breaker::Settings {
-    breaker::Settings {
+fn breaker_settings(rng: &mut fastrand::Rng, error_rate: Option<ErrorRate>) -> breaker::BreakerSettings {
+    breaker::BreakerSettings {
         failure_threshold: NonZeroU32::new(rng.u32(1..=8)).unwrap(),
         open_for: Duration::from_millis(rng.u64(100..=20_000)),
         half_open_requests: NonZeroU32::new(rng.u32(1..=3)).unwrap(),
@@ -59,8 +59,8 @@ fn breaker_settings(rng: &mut fastrand::Rng, error_rate: Option<ErrorRate>) -> b
 }
 
 /// Which limits there are is settled by `old`: a limit that comes and goes is the unit tests' story.
-fn limiter_settings(rng: &mut fastrand::Rng, old: limiter::Settings) -> limiter::Settings {
-    limiter::Settings {
+fn limiter_settings(rng: &mut fastrand::Rng, old: limiter::LimiterSettings) -> limiter::LimiterSettings {
+    limiter::LimiterSettings {
         requests_per_minute: old
             .requests_per_minute
             .and_then(|_| NonZeroU32::new(rng.u32(1..=6_000))),
@@ -80,7 +80,7 @@ impl Provider {
         };
         let error_rate = rng.bool().then_some(rate);
         let settings = breaker_settings(rng, error_rate);
-        let all = limiter::Settings {
+        let all = limiter::LimiterSettings {
             requests_per_minute: rng.bool().then_some(NonZeroU32::MIN),
             tokens_per_minute: rng.bool().then_some(NonZeroU64::MIN),
             concurrent: rng.bool().then_some(NonZeroU32::MIN),

@@ -40,7 +40,7 @@ impl Log {
 }
 
 pub struct Breaker {
-    pub settings: breaker::Settings,
+    pub settings: breaker::BreakerSettings,
     pub state: StateName,
     /// When the state began.
     pub since: Moment,
@@ -55,7 +55,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    pub fn new(settings: breaker::Settings) -> Self {
+    pub fn new(settings: breaker::BreakerSettings) -> Self {
         let window = settings.error_rate.map_or(Duration::from_secs(10), |rate| rate.window);
         Self {
             settings,
@@ -180,7 +180,7 @@ impl Breaker {
         self.halvings = 0;
     }
 
-    pub fn reconfigure(&mut self, settings: breaker::Settings) {
+    pub fn reconfigure(&mut self, settings: breaker::BreakerSettings) {
         self.probes_good = self.probes_good.min(settings.half_open_requests.get() - 1);
         self.settings = settings;
     }
@@ -188,7 +188,7 @@ impl Breaker {
 
 /// Buckets in floats. What it says within a millionth of a unit of the edge is not held against the original.
 pub struct Limiter {
-    pub settings: limiter::Settings,
+    pub settings: limiter::LimiterSettings,
     requests: f64,
     tokens: f64,
     at: Moment,
@@ -200,7 +200,7 @@ fn capacity(per_minute: Option<u64>) -> f64 {
 }
 
 impl Limiter {
-    pub fn new(settings: limiter::Settings, now: Moment) -> Self {
+    pub fn new(settings: limiter::LimiterSettings, now: Moment) -> Self {
         let mut new = Self {
             settings,
             requests: f64::INFINITY,
@@ -266,7 +266,7 @@ impl Limiter {
         self.tokens = self.tokens.max(floor).min(capacity(tokens));
     }
 
-    pub fn reconfigure(&mut self, settings: limiter::Settings) {
+    pub fn reconfigure(&mut self, settings: limiter::LimiterSettings) {
         self.settings = settings;
         self.cap();
     }
@@ -279,14 +279,14 @@ impl Limiter {
 
 /// Requests (flagged) and retries, as a list.
 pub struct Budget {
-    settings: budget::Settings,
+    settings: budget::BudgetSettings,
     log: Log,
     pub requests: u64,
     pub retries: u64,
 }
 
 impl Budget {
-    pub fn new(settings: budget::Settings) -> Self {
+    pub fn new(settings: budget::BudgetSettings) -> Self {
         Self {
             settings,
             log: Log::new(budget::WINDOW),

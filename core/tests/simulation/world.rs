@@ -95,8 +95,8 @@ pub struct Shared {
     pub providers: Vec<Provider>,
     pub budget: Budget,
     pub budget_shadow: shadow::Budget,
-    pub budget_settings: budget::Settings,
-    pub hedging: hedge::Settings,
+    pub budget_settings: budget::BudgetSettings,
+    pub hedging: hedge::HedgeSettings,
     pub allowance: Allowance,
     pub hedgeable: u64,
     pub hedges: u64,
@@ -169,7 +169,7 @@ impl World {
             .map(|provider| Provider::new(provider, &mut rng, now))
             .collect();
         let budget_settings = config.providers[0].retry.budget;
-        let hedging = hedge::Settings {
+        let hedging = hedge::HedgeSettings {
             after: Some(Duration::from_millis(rng.u64(1..=50))),
             percentile: None,
             max_percent: rng.u32(20..=100),

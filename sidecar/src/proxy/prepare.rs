@@ -2,7 +2,7 @@
 
 use bowsprit_core::call::Operation;
 use bowsprit_core::config::Route;
-use bowsprit_core::dialect::embeddings::{self, Exchange, Form};
+use bowsprit_core::dialect::embeddings::{self, Answered, EmbeddingsApi};
 use bowsprit_core::dialect::{
     AnswerContext, Dialect, RequestError, Target, ToolNames, Usage, count, native_responses, rename_model,
     translate_request, translate_response, with_model, with_usage_option, without_foreign_thoughts,
@@ -58,9 +58,9 @@ impl Prepared {
             Operation::Embed(form) => {
                 let from = form.at(self.wire).unwrap_or(form);
                 let sent = [&self.body].into_iter().chain(&self.more);
-                let parts: Vec<Exchange<'_>> = sent
+                let parts: Vec<Answered<'_>> = sent
                     .zip(answers)
-                    .map(|(sent, answer)| Exchange { sent, answer })
+                    .map(|(sent, answer)| Answered { sent, answer })
                     .collect();
                 embeddings::translate_response(from, form, &parts, &inbound.body, &inbound.call.model)
             }
@@ -121,7 +121,7 @@ fn embed(
     inbound: &Inbound,
     upstream: &Upstream,
     model: &str,
-    form: Form,
+    form: EmbeddingsApi,
     on_unsupported: Option<OnUnsupported>,
 ) -> Result<Prepared, RequestError> {
     let provider = &upstream.provider;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bowsprit_core::dialect::Dialect;
-use bowsprit_core::dialect::embeddings::Form;
+use bowsprit_core::dialect::embeddings::EmbeddingsApi;
 use bowsprit_core::fault::Code;
 use bowsprit_crds::base_url::is_version;
 use http::header::{CONNECTION, UPGRADE};
@@ -27,7 +27,7 @@ pub enum Route {
     /// Embeddings: only from the model that is asked for.
     Embed {
         /// How they are asked for.
-        form: Form,
+        form: EmbeddingsApi,
         /// The model in the path, for Gemini.
         model: Option<String>,
         /// The operation in metrics and logs.
@@ -297,8 +297,8 @@ fn gemini(path: &str, query: Option<&str>) -> Option<(Route, Method)> {
     let route = match operation {
         "generateContent" => generate("generate_content", false),
         "streamGenerateContent" => generate("stream_generate_content", true),
-        "embedContent" => embed("embed_content", Form::One),
-        "batchEmbedContents" => embed("batch_embed_contents", Form::Batch),
+        "embedContent" => embed("embed_content", EmbeddingsApi::One),
+        "batchEmbedContents" => embed("batch_embed_contents", EmbeddingsApi::Batch),
         "countTokens" => Route::Count {
             dialect,
             model: Some(model),
@@ -312,7 +312,7 @@ fn other(path: &str) -> Option<(Route, Method)> {
     let count = |dialect| Route::Count { dialect, model: None };
     let route = match path {
         "/v1/embeddings" | "/embeddings" => Route::Embed {
-            form: Form::OpenAi,
+            form: EmbeddingsApi::OpenAi,
             model: None,
             label: "embeddings",
         },

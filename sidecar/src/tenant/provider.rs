@@ -19,8 +19,8 @@ use bowsprit_core::headroom::Headroom;
 use bowsprit_core::health::{self, Change, Health};
 use bowsprit_core::hedge::{self, Allowance, Latencies};
 use bowsprit_core::limiter::{Limited, Limiter, Reservation, Which};
-use bowsprit_core::line::Line;
 use bowsprit_core::plan::{Availability, Why};
+use bowsprit_core::queue::WaitQueue;
 use http::HeaderMap;
 use tokio::sync::Notify;
 
@@ -74,7 +74,7 @@ impl States {
     }
 
     /// Counts a request of a route that hedges.
-    pub fn may_hedge(&self, route: &str, settings: &hedge::Settings) {
+    pub fn may_hedge(&self, route: &str, settings: &hedge::HedgeSettings) {
         let mut allowances = locked(&self.allowances);
         match allowances.get_mut(route) {
             Some(allowance) => allowance.deposit(settings),
@@ -110,11 +110,11 @@ struct ModelState {
 }
 
 struct Machines {
-    breaker_settings: breaker::Settings,
+    breaker_settings: breaker::BreakerSettings,
     models: Vec<ModelState>,
     listed: Vec<String>,
     limiter: Limiter,
-    line: Line<Arc<Notify>>,
+    line: WaitQueue<Arc<Notify>>,
     health: Health,
     /// Where there are no keys; else each key has its own.
     headroom: Headroom,
@@ -219,7 +219,7 @@ impl ProviderState {
                 models: Vec::new(),
                 listed: listed(provider),
                 limiter: Limiter::new(provider.limits, now),
-                line: Line::default(),
+                line: WaitQueue::default(),
                 health: Health::new(thresholds(provider)),
                 headroom: Headroom::default(),
                 keys: CredentialPool::default(),
@@ -343,7 +343,13 @@ impl ProviderState {
     }
 
     /// How long to wait for this model's answer before another is asked too; `None` where that is not known yet.
-    pub fn hedge_delay(&self, model: &str, stream: bool, settings: &hedge::Settings, now: Moment) -> Option<Duration> {
+    pub fn hedge_delay(
+        &self,
+        model: &str,
+        stream: bool,
+        settings: &hedge::HedgeSettings,
+        now: Moment,
+    ) -> Option<Duration> {
         if settings.percentile.is_none() {
             return settings.after;
         }
@@ -513,10 +519,10 @@ impl ProviderState {
     }
 }
 
-fn thresholds(provider: &Provider) -> health::Settings {
+fn thresholds(provider: &Provider) -> health::HealthSettings {
     provider
         .health_check
-        .map_or_else(health::Settings::default, |check| check.thresholds)
+        .map_or_else(health::HealthSettings::default, |check| check.thresholds)
 }
 
 /// No key of a provider is usable.

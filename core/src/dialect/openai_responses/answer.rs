@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::super::AnswerContext;
 use super::super::message::{Answer, Finish, Part, TokenLogprob, ToolCall, json_text, to_bytes};
 use super::carried::Carried;
-use super::response::{self, Body, Item, Kind, Piece, Response, Status};
+use super::response::{self, Body, Item, Piece, Response, Status, TextKind};
 
 /// Writes a response.
 pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Bytes {
@@ -22,7 +22,7 @@ pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Bytes {
     }
     let refusal = choice.and_then(|choice| choice.refusal.as_deref());
     if let Some(refusal) = refusal {
-        output.say(Kind::Refusal, refusal);
+        output.say(TextKind::Refusal, refusal);
     }
     let finish = choice.map_or(Finish::Stop, |choice| choice.finish);
     let ending = response::ending(finish, refusal.is_some());
@@ -46,7 +46,7 @@ struct Output<'a> {
 impl Output<'_> {
     fn part(&mut self, part: &Part) {
         match part {
-            Part::Text(text) => self.say(Kind::Text, text),
+            Part::Text(text) => self.say(TextKind::Text, text),
             Part::Thought(thought) if thought.redacted => self.push(Body::Reasoning {
                 summary: String::new(),
                 carried: Carried {
@@ -66,10 +66,10 @@ impl Output<'_> {
         }
     }
 
-    fn say(&mut self, kind: Kind, text: &str) {
+    fn say(&mut self, kind: TextKind, text: &str) {
         let logprobs = match kind {
-            Kind::Text => std::mem::take(&mut self.logprobs),
-            Kind::Refusal => Vec::new(),
+            TextKind::Text => std::mem::take(&mut self.logprobs),
+            TextKind::Refusal => Vec::new(),
         };
         let piece = Piece {
             kind,

@@ -15,7 +15,7 @@ use super::super::message::{Finish, TokenLogprob};
 use super::super::sse::put_event;
 use super::super::{AnswerContext, Usage};
 use super::carried::Carried;
-use super::response::{self, Body, Failure, Item, Kind, Piece, Response, Status, part};
+use super::response::{self, Body, Failure, Item, Piece, Response, Status, TextKind, part};
 
 /// Bytes of text and arguments that one answer may have: this dialect repeats all of it at the end, so all of it is
 /// held. More than twice the longest answer of any model (128,000 tokens of some 6 bytes).
@@ -103,8 +103,8 @@ impl Encoder {
         match event {
             Event::Start { usage, .. } => self.usage = usage.or(self.usage),
             // A response has one answer: `n` is never asked for on behalf of this dialect.
-            Event::Text { choice: 0, text } => self.say(Kind::Text, text, out)?,
-            Event::Refusal { choice: 0, text } => self.say(Kind::Refusal, text, out)?,
+            Event::Text { choice: 0, text } => self.say(TextKind::Text, text, out)?,
+            Event::Refusal { choice: 0, text } => self.say(TextKind::Refusal, text, out)?,
             Event::Thought { choice: 0, text } => self.think(text, out)?,
             Event::Signature { choice: 0, signature } => {
                 let carried = Carried {
@@ -228,7 +228,7 @@ impl Encoder {
         self.sequence += 1;
     }
 
-    fn say(&mut self, kind: Kind, text: &str, out: &mut BytesMut) -> Result<(), StreamError> {
+    fn say(&mut self, kind: TextKind, text: &str, out: &mut BytesMut) -> Result<(), StreamError> {
         self.hold(text.len())?;
         let place = self.message(out);
         let index = self.piece(place, kind, out);
@@ -238,8 +238,8 @@ impl Encoder {
             piece.text.push_str(text);
         }
         let at = match kind {
-            Kind::Text => Place::Text(index),
-            Kind::Refusal => Place::Refusal(index),
+            TextKind::Text => Place::Text(index),
+            TextKind::Refusal => Place::Refusal(index),
         };
         self.delta(place, &at, text, &[], out);
         Ok(())
@@ -258,7 +258,7 @@ impl Encoder {
             return Ok(());
         };
         let index = pieces.len().saturating_sub(1);
-        let Some(piece) = pieces.last_mut().filter(|piece| piece.kind == Kind::Text) else {
+        let Some(piece) = pieces.last_mut().filter(|piece| piece.kind == TextKind::Text) else {
             return Ok(());
         };
         piece.logprobs.extend_from_slice(tokens);
@@ -280,7 +280,7 @@ impl Encoder {
     }
 
     /// The index of the message's last piece if it is of this kind, else of a new one.
-    fn piece(&mut self, place: usize, kind: Kind, out: &mut BytesMut) -> usize {
+    fn piece(&mut self, place: usize, kind: TextKind, out: &mut BytesMut) -> usize {
         let Some(Body::Message(pieces)) = self.items.get(place).map(|item| &item.body) else {
             return 0;
         };
@@ -437,7 +437,7 @@ impl Encoder {
     fn end(&mut self, out: &mut BytesMut) {
         self.begin(out);
         let refused = self.items.iter().any(|item| match &item.body {
-            Body::Message(pieces) => pieces.iter().any(|piece| piece.kind == Kind::Refusal),
+            Body::Message(pieces) => pieces.iter().any(|piece| piece.kind == TextKind::Refusal),
             _ => false,
         });
         let ending = response::ending(self.finish.unwrap_or(Finish::Stop), refused);

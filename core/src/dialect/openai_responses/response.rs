@@ -44,14 +44,14 @@ impl Status {
 /// A piece of a message.
 #[derive(Debug)]
 pub(super) struct Piece {
-    pub kind: Kind,
+    pub kind: TextKind,
     pub text: String,
     pub logprobs: Vec<TokenLogprob>,
 }
 
 /// What the model said, or that it would not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TextKind {
     Text,
     Refusal,
 }
@@ -63,12 +63,12 @@ impl Piece {
 }
 
 /// A content part.
-pub(super) fn part(kind: Kind, text: &str, logprobs: &[TokenLogprob]) -> Value {
+pub(super) fn part(kind: TextKind, text: &str, logprobs: &[TokenLogprob]) -> Value {
     match kind {
-        Kind::Text => json!({
+        TextKind::Text => json!({
             "type": "output_text", "annotations": [], "logprobs": openai_list(logprobs), "text": text,
         }),
-        Kind::Refusal => json!({ "type": "refusal", "refusal": text }),
+        TextKind::Refusal => json!({ "type": "refusal", "refusal": text }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Embeddings and token counts, which have their own bodies.
 
-use bowsprit_core::dialect::embeddings::{self, Exchange, Form};
+use bowsprit_core::dialect::embeddings::{self, Answered, EmbeddingsApi};
 use bowsprit_core::dialect::{Translated, count};
 use bowsprit_crds::model_route::OnUnsupported;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::requests::refused;
 use super::{pairs, target};
 
-const FORMS: [Form; 3] = [Form::OpenAi, Form::One, Form::Batch];
+const FORMS: [EmbeddingsApi; 3] = [EmbeddingsApi::OpenAi, EmbeddingsApi::One, EmbeddingsApi::Batch];
 
 pub(crate) fn embeddings(input: &[u8]) {
     for from in FORMS {
@@ -28,8 +28,8 @@ pub(crate) fn embeddings(input: &[u8]) {
 }
 
 /// An answer that is no answer, and one that is, to whoever asked.
-fn answered(provider: Form, caller: Form, answer: &[u8], request: &[u8]) {
-    let part = Exchange { sent: answer, answer };
+fn answered(provider: EmbeddingsApi, caller: EmbeddingsApi, answer: &[u8], request: &[u8]) {
+    let part = Answered { sent: answer, answer };
     if let Ok((body, _)) = embeddings::translate_response(provider, caller, &[part], request, "the-model") {
         let _: Value = serde_json::from_slice(&body).expect("a translation is JSON");
     }

@@ -1,6 +1,6 @@
 //! Bytes in any pieces: the same events, all bytes, and never more held than is promised.
 
-use bowsprit_core::dialect::sse::{EVENT_LIMIT, Kind, Parser};
+use bowsprit_core::dialect::sse::{EVENT_LIMIT, Parser, PieceKind};
 
 use super::{chance, pieces as cut};
 
@@ -26,7 +26,7 @@ fn parse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, bool) {
         while let Some(part) = parser.next(&mut piece) {
             given.extend_from_slice(part.raw);
             let fields = part.fields();
-            if part.kind == Kind::Whole {
+            if part.kind == PieceKind::Whole {
                 events.push((fields.name.to_vec(), fields.data.map(|data| data.to_vec())));
             }
         }

@@ -101,7 +101,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    fn hedge(&self) -> Option<&'a hedge::Settings> {
+    fn hedge(&self) -> Option<&'a hedge::HedgeSettings> {
         self.route()?.hedge.as_ref()
     }
 

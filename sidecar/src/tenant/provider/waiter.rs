@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::line::Ticket;
+use bowsprit_core::queue::Ticket;
 use tokio::sync::Notify;
 
 use super::{Permit, ProviderState, Refused};

@@ -4,7 +4,7 @@ use crate::json::{Value, json};
 use bytes::BytesMut;
 
 use super::super::super::logprobs::openai_list;
-use super::super::response::{Body, Kind, Status};
+use super::super::response::{Body, Status, TextKind};
 use super::{Encoder, put};
 
 impl Encoder {
@@ -69,12 +69,12 @@ impl Encoder {
         let mut part = done.clone();
         put_in(&mut part, "part", piece.value());
         let kind = match piece.kind {
-            Kind::Text => {
+            TextKind::Text => {
                 put_in(&mut done, "text", piece.text.as_str().into());
                 put_in(&mut done, "logprobs", openai_list(&piece.logprobs).into());
                 "response.output_text.done"
             }
-            Kind::Refusal => {
+            TextKind::Refusal => {
                 put_in(&mut done, "refusal", piece.text.as_str().into());
                 "response.refusal.done"
             }

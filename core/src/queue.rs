@@ -1,22 +1,22 @@
 //! Who waits for room, in the order in which they came.
 //!
-//! Only the first in line is ever called; it calls the next when it leaves, admitted or not. So one call per place that
+//! Only the first in the queue is ever called; it calls the next when it leaves, admitted or not. So one call per place that
 //! is given back is enough however many wait, none is lost on somebody who cannot use it, and nobody is overtaken.
 
 use std::collections::VecDeque;
 
-/// A place in the line.
+/// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u64);
 
-/// The line. `T` is how somebody is called.
+/// The queue. `T` is how somebody is called.
 #[derive(Clone, Debug)]
-pub struct Line<T> {
+pub struct WaitQueue<T> {
     waiting: VecDeque<(Ticket, T)>,
     given_out: u64,
 }
 
-impl<T> Default for Line<T> {
+impl<T> Default for WaitQueue<T> {
     fn default() -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -25,7 +25,7 @@ impl<T> Default for Line<T> {
     }
 }
 
-impl<T> Line<T> {
+impl<T> WaitQueue<T> {
     /// Joins it at its end.
     pub fn join(&mut self, caller: T) -> Ticket {
         self.given_out += 1;
@@ -34,7 +34,7 @@ impl<T> Line<T> {
         ticket
     }
 
-    /// How many are before this ticket; all of them for one that is not in the line.
+    /// How many are before this ticket; all of them for one that is not in the queue.
     pub fn ahead(&self, ticket: Ticket) -> usize {
         let at = self.waiting.iter().position(|(other, _)| *other == ticket);
         at.unwrap_or(self.waiting.len())
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn who_came_first_is_called_first_and_calls_the_next() {
-        let mut line = Line::default();
+        let mut line = WaitQueue::default();
         let [a, b, c] = ["a", "b", "c"].map(|name| line.join(name));
         assert_eq!((line.ahead(a), line.ahead(b), line.ahead(c)), (0, 1, 2));
         assert_eq!(line.leave(b), None, "the first is still the same");
@@ -84,7 +84,7 @@ mod tests {
     proptest! {
         #[test]
         fn nobody_is_overtaken_and_nobody_forgotten(steps in prop::collection::vec(0_usize..4, 1..200)) {
-            let mut line = Line::default();
+            let mut line = WaitQueue::default();
             let (mut inside, mut next) = (Vec::new(), 0);
             for step in steps {
                 if step < 2 || inside.is_empty() {
