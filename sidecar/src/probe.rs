@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowsprit_core::call::Operation;
+use bowsprit_core::classify::Ended;
 use bowsprit_core::config::HealthCheck;
+use bowsprit_core::record::AttemptKind;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request};
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::credentials;
-use crate::proxy::headers;
+use crate::proxy::exchange::{Begin, Exchange};
+use crate::proxy::headers::{self, Carry};
 use crate::proxy::request_id::RequestId;
 use crate::tenant::snapshot::Upstream;
 use crate::upstream::Outgoing;
@@ -45,38 +47,47 @@ pub async fn run(app: Arc<App>) {
 }
 
 async fn probe(app: Arc<App>, upstream: Arc<Upstream>, check: HealthCheck) {
-    let ok = match tokio::time::timeout(check.timeout, ask(&app, &upstream, check)).await {
-        Ok(Ok(())) => true,
-        Ok(Err(why)) => {
-            tracing::info!(provider = %upstream.provider.name, why, "probe failed");
-            false
-        }
-        Err(_) => {
-            tracing::info!(provider = %upstream.provider.name, why = "no answer in time", "probe failed");
-            false
-        }
-    };
-    upstream.state.probed(ok, app.clock.now());
+    let why = ask(&app, &upstream, check).await.err();
+    if let Some(why) = &why {
+        tracing::info!(provider = %upstream.provider.name, why, "probe failed");
+    }
+    upstream.state.probed(why.is_none(), app.clock.now());
 }
 
-/// Any answer below 500 shows a provider that works: a key's trouble, or its limit, is the key's. Asked over the same
-/// connections as every request, so that the same addresses are refused, the same proxy and trust are used, and no
-/// redirect is followed with a key.
-async fn ask(app: &App, upstream: &Upstream, check: HealthCheck) -> Result<(), String> {
+/// Any answer below 500 shows a provider that works: a key's trouble, or its limit, is the key's. An exchange like every
+/// other, so that the same addresses are refused, the same proxy and trust are used, and no redirect is followed with a key;
+/// but it needs no permit, and neither breaker nor key learns anything from it.
+async fn ask(app: &Arc<App>, upstream: &Arc<Upstream>, check: HealthCheck) -> Result<(), String> {
     let provider = &upstream.provider;
-    let mut request = Request::new(Outgoing::from(Bytes::new()));
-    *request.uri_mut() = upstream
-        .uri(provider.platform.models)
-        .ok_or("the base URL makes no URL for a probe")?;
-    let key = upstream.state.choose_key(&provider.base_url, &[], app.clock.now());
-    let key = key.ok().flatten();
-    *request.headers_mut() = headers::to_provider(&HeaderMap::new(), false, upstream, &RequestId::new());
-    request.headers_mut().remove(CONTENT_TYPE);
-    credentials::sign(&mut request, key.as_ref(), &provider.platform.auth);
-    let origin = upstream.origin.as_ref().map_err(Clone::clone)?;
-    let connect = provider.timeouts.connect.min(check.timeout);
-    let answer = origin.send(request, connect).await.map_err(|fault| fault.detail)?;
-    let status = answer.head.status;
+    let uri = upstream.uri(provider.platform.models);
+    let uri = uri.ok_or("the base URL makes no URL for a probe")?;
+    let began = app.clock.now();
+    let key = upstream.state.choose_key(&provider.base_url, &[], began);
+    let begin = Begin {
+        number: 1,
+        kind: AttemptKind::Probe,
+        upstream,
+        model: &"".into(),
+        permit: None,
+        credential: key.ok().flatten(),
+        operation: Operation::PassThrough,
+        input_tokens: 0,
+    };
+    let mut exchange = Exchange::begin(app, begin);
+    let id = RequestId::new();
+    let request = || {
+        let mut request = Request::new(Outgoing::from(Bytes::new()));
+        request.uri_mut().clone_from(&uri);
+        *request.headers_mut() = headers::to_provider(&HeaderMap::new(), Carry::Nothing, upstream, &id);
+        request
+    };
+    let sent = exchange.send(request(), || Some(request()), began);
+    let sent = tokio::time::timeout(check.timeout, sent).await;
+    let answer = sent
+        .map_err(|_| "no answer in time".to_owned())?
+        .map_err(|fault| fault.detail)?;
+    let status = exchange.received(answer, app.clock.now()).head.status;
+    exchange.end(app.clock.now(), Ended::Answered, None);
     if status.is_server_error() {
         Err(format!("status {status}"))
     } else {

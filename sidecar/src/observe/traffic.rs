@@ -478,7 +478,9 @@ struct ModelHandles {
 }
 
 impl Handles {
+    /// The handles of a model; of what passes unread where it is empty.
     fn model(&self, model: &str) -> Option<&ModelHandles> {
+        let model = if model.is_empty() { PASS_THROUGH } else { model };
         self.models
             .iter()
             .find(|handles| *handles.model == *model)

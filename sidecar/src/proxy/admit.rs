@@ -50,6 +50,8 @@ pub(super) async fn admit(
     context.stream = call.stream;
     Ok(Box::new(Inbound {
         call,
+        method: parts.method,
+        path_below: String::new(),
         query: query(parts.uri.query()),
         headers: parts.headers,
         body,

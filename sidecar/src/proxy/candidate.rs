@@ -7,11 +7,14 @@ use bowsprit_core::dialect::RequestError;
 
 use super::inbound::Inbound;
 use super::prepare::{Prepared, prepare};
+use crate::observe::traffic::PASS_THROUGH;
 use crate::tenant::snapshot::Upstream;
 
 /// A candidate of the plan, with the request as it understands it.
 pub(super) struct Candidate {
+    /// The provider.
     pub upstream: Arc<Upstream>,
+    /// The model there; empty for what passes unread.
     pub model: Arc<str>,
     /// Made when it is its turn.
     prepared: OnceLock<Result<Prepared, RequestError>>,
@@ -30,6 +33,15 @@ impl Candidate {
     /// The provider's name.
     pub(super) fn name(&self) -> &str {
         &self.upstream.provider.name
+    }
+
+    /// What its breaker, its trust and its latencies are kept by: the model, or what stands for the endpoints that have none.
+    pub(super) fn circuit(&self) -> &str {
+        if self.model.is_empty() {
+            PASS_THROUGH
+        } else {
+            &self.model
+        }
     }
 
     /// The request as it understands it.

@@ -1,78 +1,20 @@
-//! Taking an answer in: within its times, up to a size, and a stream only as far as its first content.
+//! Collecting an answer: within its deadlines, up to a size, and a stream only as far as its first content.
 
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bowsprit_core::config::Timeouts;
 use bowsprit_core::dialect::{Pushed, Stream, StreamError};
 use bowsprit_core::fault::TransportFault;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use crate::limits::{ROOM_WAIT, SMALL_BODY, STREAM_HELD_BYTES, STREAM_HELD_PIECES};
 use crate::memory::Memory;
 use crate::time;
 use crate::upstream::{AnswerBody, Fault};
-
-/// The times an answer may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadlines {
-    pub(super) timeouts: Timeouts,
-    pub(super) ends: Instant,
-    /// A stream that is not held must show its first content by then.
-    content: Option<Instant>,
-}
-
-impl Deadlines {
-    pub(super) fn new(timeouts: Timeouts, begun: Instant) -> Self {
-        Self {
-            timeouts,
-            ends: begun + timeouts.total,
-            content: None,
-        }
-    }
-
-    /// The same, with a moment by which the first content must be there.
-    pub(super) fn until_content(mut self, by: Instant) -> Self {
-        self.content = Some(by);
-        self
-    }
-
-    /// The first content is there.
-    pub(super) fn content_is_here(&mut self) {
-        self.content = None;
-    }
-
-    /// When to look again, after the last sign of life.
-    pub fn next(&self, last: Instant) -> Instant {
-        self.ends.min(self.content.unwrap_or(last + self.timeouts.idle))
-    }
-
-    /// Which limit has passed.
-    pub fn expired(&self, last: Instant, now: Instant) -> Option<TransportFault> {
-        if now >= self.ends {
-            Some(TransportFault::TotalTimeout)
-        } else if let Some(content) = self.content {
-            (now >= content).then_some(TransportFault::FirstTokenTimeout)
-        } else if now >= last + self.timeouts.idle {
-            Some(TransportFault::IdleTimeout)
-        } else {
-            None
-        }
-    }
-
-    /// A limit for people.
-    pub fn describe(&self, fault: TransportFault) -> String {
-        let (name, limit) = match fault {
-            TransportFault::FirstTokenTimeout => ("firstToken", self.timeouts.first_token),
-            TransportFault::IdleTimeout => ("idle", self.timeouts.idle),
-            _ => ("total", self.timeouts.total),
-        };
-        format!("{} s (timeouts.{name})", limit.as_secs_f64())
-    }
-}
 
 /// What came of collecting a body.
 pub(super) enum Collected {

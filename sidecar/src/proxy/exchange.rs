@@ -1,13 +1,17 @@
-//! One exchange with a provider while it lasts: its place, its credential and its record, closed together, exactly once.
+//! One exchange with a provider, from its permit and credential to its record.
 //!
-//! An exchange ends in one way only, [`Exchange::end`], which judges the end and tells everyone concerned: breaker,
-//! limiter, credential, health, and the sinks of the record. Dropped, it ends as one whose answer nobody wanted any more,
-//! with what it has cost until then.
+//! Every request that leaves for a provider is one: a conversation's, an embedding's or a count's attempt, an endpoint that
+//! passes unread, a health probe. It is sent, signed, by [`Exchange::send`], and ends in one way only, [`Exchange::end`],
+//! which judges the end and tells everyone concerned: breaker, limiter, credential, health, and the sinks of the record.
+//! Dropped, it ends as one whose answer nobody wanted any more, with what it has cost until then.
+//!
+//! A probe belongs to no request: its verdict is [`crate::probe`]'s, and it is not counted among the attempts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::breaker::Verdict;
+use bowsprit_core::call::Operation;
 use bowsprit_core::classify::{Decision, Ended, KeyVerdict, classify};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::Usage;
@@ -15,11 +19,15 @@ use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Estimate
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::credentials::Selected;
+use crate::credentials::{self, Selected};
 use crate::memory::Memory;
 use crate::observe::traffic::Handles;
 use crate::tenant::provider::Permit;
 use crate::tenant::snapshot::Upstream;
+
+mod send;
+
+pub(crate) use send::Received;
 
 /// What an exchange begins with.
 pub struct Begin<'a> {
@@ -31,12 +39,12 @@ pub struct Begin<'a> {
     pub upstream: &'a Arc<Upstream>,
     /// The model asked for.
     pub model: &'a Arc<str>,
-    /// Its place.
-    pub permit: Permit,
+    /// Its permit; a probe needs none.
+    pub permit: Option<Permit>,
     /// The credential it goes with, if the provider wants one.
-    pub key: Option<Selected>,
-    /// Whether a model is asked for words.
-    pub is_generation: bool,
+    pub credential: Option<Selected>,
+    /// What is asked.
+    pub operation: Operation,
     /// Input tokens, estimated from the request's bytes.
     pub input_tokens: u64,
 }
@@ -61,15 +69,16 @@ pub struct Exchange {
     upstream: Arc<Upstream>,
     model: Arc<str>,
     permit: Option<Permit>,
-    key: Option<Selected>,
+    credential: Option<Selected>,
     number: u32,
     kind: AttemptKind,
-    is_generation: bool,
+    operation: Operation,
     began: Moment,
     status: Option<u16>,
     head_after: Option<Duration>,
     estimate: Estimate,
     told: Option<Usage>,
+    is_closed: bool,
 }
 
 impl Exchange {
@@ -79,11 +88,11 @@ impl Exchange {
             app: Arc::clone(app),
             upstream: Arc::clone(begin.upstream),
             model: Arc::clone(begin.model),
-            permit: Some(begin.permit),
-            key: begin.key,
+            permit: begin.permit,
+            credential: begin.credential,
             number: begin.number,
             kind: begin.kind,
-            is_generation: begin.is_generation,
+            operation: begin.operation,
             began: app.clock.now(),
             status: None,
             head_after: None,
@@ -92,6 +101,7 @@ impl Exchange {
                 output: 0,
             },
             told: None,
+            is_closed: false,
         }
     }
 
@@ -105,20 +115,24 @@ impl Exchange {
         &self.app.memory
     }
 
+    /// The largest body that is sent on as it arrives, bytes.
+    pub fn max_upload(&self) -> u64 {
+        self.app.settings.max_upload as u64
+    }
+
     /// A moment of that clock as the runtime counts time.
     pub fn instant(&self, moment: Moment) -> Instant {
         self.app.clock.instant(moment)
     }
 
-    /// The credential it goes with, if the provider wants one.
-    pub fn key(&self) -> Option<&Selected> {
-        self.key.as_ref()
+    /// Whether a text of the provider's quotes the key that it was sent.
+    pub fn is_key_in(&self, text: &[u8]) -> bool {
+        credentials::is_quoted(self.credential.as_ref(), text)
     }
 
-    /// The answer's head came, with this status, so long after the begin.
-    pub fn head_came(&mut self, status: u16, after: Duration) {
-        self.status = Some(status);
-        self.head_after = Some(after);
+    /// A message of the provider's, or a word on why it is withheld: it quotes the key.
+    pub fn without_key(&self, message: String) -> String {
+        credentials::without_key(self.credential.as_ref(), message)
     }
 
     /// The first content of its stream has come.
@@ -139,43 +153,40 @@ impl Exchange {
 
     /// Ends it. `hint`: when the provider wants to be asked again.
     pub fn end(mut self, now: Moment, ended: Ended, hint: Option<Duration>) -> End {
-        self.close(now, ended, hint)
+        self.close(now, &ended, hint)
     }
 
-    fn close(&mut self, now: Moment, ended: Ended, hint: Option<Duration>) -> End {
-        let decision = classify(&ended);
-        let spent = Spent::of(&ended, self.told, self.is_generation.then_some(self.estimate));
+    /// Whether a failure is one of the models and of the key. Of an endpoint that passes unread it is neither: a key that may
+    /// not list an organization's users is a good key.
+    fn judges(&self) -> bool {
+        self.operation != Operation::PassThrough
+    }
+
+    fn close(&mut self, now: Moment, ended: &Ended, hint: Option<Duration>) -> End {
+        let mut decision = classify(ended);
+        if !self.judges() {
+            decision.key = KeyVerdict::Fine;
+            // A body that has begun to flow is gone, and so is the request.
+            (decision.retry_same, decision.try_next) = (false, false);
+        }
+        let is_generation = self.operation == Operation::Generate;
+        let spent = Spent::of(ended, self.told, is_generation.then_some(self.estimate));
         let end = End { decision, spent };
-        let Some(permit) = self.permit.take() else {
+        if std::mem::replace(&mut self.is_closed, true) || self.kind == AttemptKind::Probe {
             return end;
-        };
-        let state = &self.upstream.state;
-        let is_cancelled = matches!(ended, Ended::CallerGone);
-        let charged = if is_cancelled {
-            permit.abandon(spent.total().unwrap_or(0), now)
-        } else {
-            permit.settle(&decision, spent.total(), now)
-        };
-        if let Some(key) = &self.key {
-            match decision.key {
-                KeyVerdict::Fine if decision.breaker == Verdict::Success => state.accept_key(key),
-                KeyVerdict::Fine => {}
-                KeyVerdict::SetAside | KeyVerdict::SetAsideLong => state.reject_key(key, &decision, now),
-                KeyVerdict::Rotate => state.throttle_key(key, hint, now),
-            }
         }
-        match decision.breaker {
-            Verdict::Success => state.outcome(true, self.head_after, now),
-            Verdict::Failure(_) => state.outcome(false, None, now),
-            Verdict::Throttled | Verdict::Ignored => {}
-        }
+        let charged = self.permit.take().map_or(0, |permit| match ended {
+            Ended::CallerGone => permit.abandon(spent.total().unwrap_or(0), now),
+            _ => permit.settle(&decision, spent.total(), now),
+        });
+        self.judge(&decision, hint, now);
         let record = AttemptRecord {
             number: self.number,
             kind: self.kind,
             provider: &self.upstream.provider.name,
             model: &self.model,
-            credential: self.key.as_ref().map(|key| key.name.as_str()),
-            is_generation: self.is_generation,
+            credential: self.credential.as_ref().map(|credential| credential.name.as_str()),
+            is_generation,
             status: self.status,
             outcome: match ended {
                 Ended::Answered => AttemptOutcome::Answered,
@@ -190,13 +201,31 @@ impl Exchange {
         self.app.sinks.attempt(&self.upstream.handles, &record, charged);
         end
     }
+
+    /// Tells the credential and the provider's health how it ended.
+    fn judge(&self, decision: &Decision, hint: Option<Duration>, now: Moment) {
+        let state = &self.upstream.state;
+        if let Some(key) = self.credential.as_ref().filter(|_| self.judges()) {
+            match decision.key {
+                KeyVerdict::Fine if decision.breaker == Verdict::Success => state.accept_key(key),
+                KeyVerdict::Fine => {}
+                KeyVerdict::SetAside | KeyVerdict::SetAsideLong => state.reject_key(key, decision, now),
+                KeyVerdict::Rotate => state.throttle_key(key, hint, now),
+            }
+        }
+        match decision.breaker {
+            Verdict::Success => state.outcome(true, self.head_after, now),
+            Verdict::Failure(_) => state.outcome(false, None, now),
+            Verdict::Throttled | Verdict::Ignored => {}
+        }
+    }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.permit.is_some() {
+        if !self.is_closed {
             let now = self.app.clock.now();
-            self.close(now, Ended::CallerGone, None);
+            self.close(now, &Ended::CallerGone, None);
         }
     }
 }

@@ -8,6 +8,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::context::RequestContext;
+use super::prepare::Prepared;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::credentials;
 use crate::tenant::snapshot::Upstream;
@@ -20,37 +21,52 @@ const TRACE: [HeaderName; 2] = [
 ];
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// The headers of a request to a provider, without a key: `credentials::sign` adds it.
-///
-/// Same dialect: the caller's own, less what belongs to the connection (RFC 9110 7.6.1, and whatever `Connection` names),
-/// to the caller's account (keys, cookies, organization) or to the path so far. Another dialect: only who the caller is
-/// and which trace it belongs to. Then what the configuration adds.
-pub(crate) fn to_provider(caller: &HeaderMap, same_dialect: bool, upstream: &Upstream, id: &RequestId) -> HeaderMap {
+/// How much of a caller's headers goes on to a provider. Never what belongs to the connection (RFC 9110 7.6.1, and whatever
+/// `Connection` names), to the caller's account (keys, cookies, organization) or to the path so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carry {
+    /// The caller's own, for bytes that pass unread. Its content type, or that it has none, is the caller's business.
+    Everything,
+    /// The caller's own, for a body that is JSON: the provider speaks the caller's dialect.
+    SameDialect,
+    /// Who the caller is and which trace the request belongs to: the provider speaks another dialect.
+    OtherDialect,
+    /// Nothing: there is no caller, and no body.
+    Nothing,
+}
+
+impl Carry {
+    /// For a conversation, an embedding or a count.
+    pub(super) fn of(prepared: &Prepared) -> Self {
+        if prepared.same {
+            Self::SameDialect
+        } else {
+            Self::OtherDialect
+        }
+    }
+}
+
+/// The headers of a request to a provider: what is carried over, what the configuration adds, and whose request it is.
+/// Without a key: `credentials::sign` adds it.
+pub(crate) fn to_provider(caller: &HeaderMap, carry: Carry, upstream: &Upstream, id: &RequestId) -> HeaderMap {
+    let is_own = matches!(carry, Carry::Everything | Carry::SameDialect);
     // A caller's host, key, length and connection end here; host, key and id are ours: about as many as came.
-    let mut headers = HeaderMap::with_capacity(if same_dialect { caller.len() } else { 8 });
-    if same_dialect {
+    let mut headers = HeaderMap::with_capacity(if is_own { caller.len() } else { 8 });
+    if is_own {
         copy_all(caller, &mut headers);
+        if upstream.provider.forward_caller_key {
+            credentials::forward(caller, &mut headers, upstream.provider.platform);
+        }
     } else {
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         copy_some(caller, &mut headers);
     }
-    if !same_dialect || !headers.contains_key(CONTENT_TYPE) {
-        headers.insert(CONTENT_TYPE, JSON);
-    }
-    if same_dialect && upstream.provider.forward_caller_key {
-        credentials::forward(caller, &mut headers, upstream.provider.platform);
-    }
-    add_own(&mut headers, upstream, id);
-    headers
-}
-
-/// The headers of a request that passes unread: the caller's own, less the same as on the same dialect. Its
-/// content-type, or that it has none, is the caller's business.
-pub(super) fn passed_on(caller: &HeaderMap, upstream: &Upstream, id: &RequestId) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(caller.len() + 6);
-    copy_all(caller, &mut headers);
-    if upstream.provider.forward_caller_key {
-        credentials::forward(caller, &mut headers, upstream.provider.platform);
+    match carry {
+        Carry::SameDialect if headers.contains_key(CONTENT_TYPE) => {}
+        Carry::SameDialect | Carry::OtherDialect => {
+            headers.insert(CONTENT_TYPE, JSON);
+        }
+        Carry::Everything | Carry::Nothing => {}
     }
     add_own(&mut headers, upstream, id);
     headers

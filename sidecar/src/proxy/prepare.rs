@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::Uri;
 
 use super::inbound::Inbound;
+use super::path;
 use super::refuse::clip;
 use crate::tenant::snapshot::Upstream;
 
@@ -89,7 +90,7 @@ pub(super) fn prepare(
             embed(inbound, upstream, model, form, on_unsupported)
         }
         Operation::Count => count(inbound, upstream, model, on_unsupported),
-        Operation::PassThrough => Err(no_uri(model)),
+        Operation::PassThrough => as_it_came(inbound, upstream),
     }
 }
 
@@ -291,6 +292,32 @@ fn generate(
         hide_usage,
         wire,
         same,
+        show_thoughts: false,
+        tools_left_out: 0,
+        tools: ToolNames::default(),
+    })
+}
+
+/// What passes unread: only its address is ours to make. The body follows as it arrives.
+fn as_it_came(inbound: &Inbound, upstream: &Upstream) -> Result<Prepared, RequestError> {
+    let provider = &upstream.provider;
+    let rest = &inbound.path_below;
+    let bad = |problem| RequestError {
+        code: Code::ValHttp,
+        path: String::new(),
+        problem,
+    };
+    let path = path::below(provider.base_url.path(), provider.version.as_deref(), rest)
+        .map_err(|why| bad(format!("the path {:?} {why}", clip(rest))))?;
+    let uri = upstream.absolute(&path, inbound.query.as_deref());
+    Ok(Prepared {
+        uri: uri.ok_or_else(|| bad(format!("{:?} makes no URL", clip(rest))))?,
+        body: Bytes::new(),
+        more: Vec::new(),
+        dropped: Vec::new(),
+        hide_usage: false,
+        wire: provider.dialect,
+        same: true,
         show_thoughts: false,
         tools_left_out: 0,
         tools: ToolNames::default(),

@@ -17,8 +17,8 @@ use http::StatusCode;
 use hyper::body::SizeHint;
 use tokio::time::{Instant, Sleep};
 
-use super::collect::Deadlines;
 use super::context::RequestContext;
+use super::deadlines::Deadlines;
 use super::exchange::{End, Exchange, tokens_of};
 
 use crate::time::grace;

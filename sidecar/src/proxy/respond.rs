@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-use bowsprit_core::call::Call;
+use bowsprit_core::call::Operation;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::{Skip, SkipReason};
 use bowsprit_core::plan::{Plan, Skipped, Why};
-use http::{HeaderMap, Response};
+use http::Response;
+use http::header::RETRY_AFTER;
 
-use super::attempt::{Failure, Success};
+use super::attempt::Success;
 use super::body::Body;
 use super::candidate::Candidate;
 use super::context::RequestContext;
+use super::failure::{Failure, Reply};
 use super::headers;
+use super::inbound::Inbound;
 use super::refuse::{self, Refusal, X_SHOULD_RETRY, clip, retry_after, should_retry};
 use super::relay::Relay;
 use crate::tenant::snapshot::Snapshot;
@@ -47,9 +50,7 @@ pub(super) enum Answer {
 /// What was asked, of whom.
 pub(super) struct Asked<'a> {
     /// The request.
-    pub call: &'a Call,
-    /// Its headers.
-    pub headers: &'a HeaderMap,
+    pub inbound: &'a Inbound,
     /// The configuration it was planned with.
     pub snapshot: &'a Snapshot,
     /// Its plan.
@@ -96,7 +97,7 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
             headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);
             context.head_sent(head.status);
             let body = Body::Relay(Relay::new(*started, context, exchange));
-            Response::from_parts(head, body.with_failpoint(asked.headers))
+            Response::from_parts(head, body.with_failpoint(&asked.inbound.headers))
         }
     }
 }
@@ -109,40 +110,44 @@ fn failed(context: Box<RequestContext>, failure: Failure, asked: &Asked<'_>, can
     let upstream = &candidate.upstream;
     let Failure {
         code,
-        exact,
         message,
         retry_after: wait,
-        original,
+        reply,
         ..
     } = failure;
-    if let Some((status, mut head, body)) = original {
-        headers::describe(&mut head, &context, upstream, &[]);
-        // A provider that says it itself knows best.
-        head.entry(X_SHOULD_RETRY)
-            .or_insert_with(|| should_retry(code.retryable()));
-        if let Some(wait) = wait
-            && !head.contains_key(http::header::RETRY_AFTER)
-        {
-            head.insert(http::header::RETRY_AFTER, retry_after(wait));
+    match reply {
+        Reply::Refused(refusal) => refuse::answer(context, &refusal),
+        Reply::Original(status, mut head, body) => {
+            headers::describe(&mut head, &context, upstream, &[]);
+            // A provider that says it itself knows best.
+            head.entry(X_SHOULD_RETRY)
+                .or_insert_with(|| should_retry(code.retryable()));
+            if let Some(wait) = wait
+                && !head.contains_key(RETRY_AFTER)
+            {
+                head.insert(RETRY_AFTER, retry_after(wait));
+            }
+            context.failed(code, status);
+            let mut response = Response::new(Body::Whole(body));
+            *response.status_mut() = status;
+            *response.headers_mut() = head;
+            response
         }
-        context.failed(code, status);
-        let mut response = Response::new(Body::Whole(body));
-        *response.status_mut() = status;
-        *response.headers_mut() = head;
-        return response;
+        Reply::Named { exact, status } => {
+            let text = format!("provider {}: {message}", candidate.name());
+            let mut refusal = Refusal::new(code, text).retry_after(wait);
+            (refusal.exact, refusal.status) = (exact, status);
+            let mut response = refuse::bare(context.dialect(), context.id(), &refusal);
+            headers::describe(response.headers_mut(), &context, upstream, &[]);
+            context.failed(code, response.status());
+            response
+        }
     }
-    let text = format!("provider {}: {message}", candidate.name());
-    let mut refusal = Refusal::new(code, text).retry_after(wait);
-    refusal.exact = exact;
-    let mut response = refuse::bare(context.dialect(), context.id(), &refusal);
-    headers::describe(response.headers_mut(), &context, upstream, &[]);
-    context.failed(code, response.status());
-    response
 }
 
 /// Why nobody was asked: each candidate's own reason.
 fn nobody(context: &RequestContext, asked: &Asked<'_>) -> Refusal {
-    let model = clip(&asked.call.model);
+    let model = clip(&asked.inbound.call.model);
     let serving = |skipped: &&Skipped| !matches!(skipped.why, Why::NoModel | Why::NotHere);
     let skipped: Vec<&Skipped> = asked.plan.skipped.iter().filter(serving).collect();
     if asked.plan.candidates.is_empty() && skipped.is_empty() {
@@ -185,7 +190,12 @@ fn nobody(context: &RequestContext, asked: &Asked<'_>) -> Refusal {
         .chain(tried)
         .map(|(name, why)| format!("{name} ({why})"))
         .collect();
-    let text = format!("no provider can answer for {model:?} now: {}", reasons.join(", "));
+    let reasons = reasons.join(", ");
+    let text = if asked.inbound.call.operation == Operation::PassThrough {
+        format!("the provider's other endpoints have failed too often: {reasons}")
+    } else {
+        format!("no provider can answer for {model:?} now: {reasons}")
+    };
     Refusal::new(Code::ExtAllUnavailable, text).retry_after(Some(wait))
 }
 

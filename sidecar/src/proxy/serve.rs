@@ -20,13 +20,15 @@ use bowsprit_core::record::AttemptKind;
 use bowsprit_crds::model_route::MidStreamFailover;
 use futures::future::OptionFuture;
 use http::Response;
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, Failure, Finished, Success};
+use super::attempt::{Attempt, Finished, Success};
 use super::body::Body;
 use super::candidate::Candidate;
 use super::context::RequestContext;
 use super::exchange::{Begin, Exchange};
+use super::failure::Failure;
 use super::inbound::Inbound;
 use super::refuse::{Refusal, clip};
 use super::request_id::{RequestId, TraceId};
@@ -38,22 +40,34 @@ use crate::time::micros;
 
 mod places;
 
-pub(super) use places::{Places, Prepare};
+use places::Places;
 
 /// Answers an admitted request.
 pub(super) async fn serve(
     app: &Arc<App>,
     snapshot: &Arc<Snapshot>,
-    mut context: Box<RequestContext>,
+    context: Box<RequestContext>,
     inbound: Box<Inbound>,
 ) -> Response<Body> {
     let plan = make_plan(snapshot, &inbound.call, context.now());
+    planned(app, snapshot, context, (&inbound, None), &plan).await
+}
+
+/// Answers a request whose plan is made. With the request comes its body, where that is still arriving and passes unread.
+pub(super) async fn planned(
+    app: &Arc<App>,
+    snapshot: &Snapshot,
+    mut context: Box<RequestContext>,
+    (inbound, arriving): (&Inbound, Option<Incoming>),
+    plan: &Plan,
+) -> Response<Body> {
     let upstreams = |planned: &plan::Candidate| {
         let upstream = snapshot.upstream(&planned.provider)?;
         Some(Candidate::new(upstream, &planned.model))
     };
     let candidates: Vec<Candidate> = plan.candidates.iter().filter_map(upstreams).collect();
-    let hedge = plan.route.as_ref().and_then(|route| route.hedge);
+    let route = plan.route.as_deref();
+    let hedge = route.and_then(|route| route.hedge);
     let terms = Terms {
         sdk_retries: context.caller_retries(),
         hedge: hedge.filter(|_| inbound.call.operation == Operation::Generate),
@@ -61,32 +75,25 @@ pub(super) async fn serve(
     context.flow.planned(&plan.candidates, terms);
     let mut serving = Serving {
         app,
-        inbound: &inbound,
-        plan: &plan,
+        inbound,
+        arriving,
+        plan,
         candidates: &candidates,
-        places: Places::new(
-            app,
-            &candidates,
-            Prepare::Translate {
-                inbound: &inbound,
-                route: plan.route.as_deref(),
-            },
-        ),
+        places: Places::new(app, &candidates, inbound, route),
         out: [None, None],
         failures: Vec::new(),
         skips_told: 0,
     };
-    // Dropped whole if the drain's deadline passes: the attempts' connections close, their places are given back.
+    // Dropped whole if the drain's deadline passes: the attempts' connections close, their permits are given back.
     let answer = tokio::select! {
         biased;
         answer = serving.run(&mut context) => answer,
         () = app.drain.was_cut() => Answer::Refused(Refusal::draining()),
     };
     let asked = Asked {
-        call: &inbound.call,
-        headers: &inbound.headers,
+        inbound,
         snapshot,
-        plan: &plan,
+        plan,
         candidates: &candidates,
     };
     respond::respond(context, answer, &asked)
@@ -109,6 +116,8 @@ struct Running<'a> {
 struct Serving<'a> {
     app: &'a Arc<App>,
     inbound: &'a Inbound,
+    /// The request's body, where it passes unread: there is one attempt to send it with.
+    arriving: Option<Incoming>,
     plan: &'a Plan,
     candidates: &'a [Candidate],
     places: Places<'a>,
@@ -200,7 +209,7 @@ impl<'a> Serving<'a> {
     {
         let asked = self.candidates.get(candidate)?;
         let prepared = asked.prepared()?;
-        let (permit, key) = self.places.take(candidate)?;
+        let (permit, credential) = self.places.take(candidate)?;
         let name = asked.upstream.state.name();
         let mut counted = None;
         match kind {
@@ -227,15 +236,16 @@ impl<'a> Serving<'a> {
             kind,
             upstream: &asked.upstream,
             model: &asked.model,
-            permit,
-            key,
-            is_generation: self.inbound.call.operation == Operation::Generate,
+            permit: Some(permit),
+            credential,
+            operation: self.inbound.call.operation,
             input_tokens: self.inbound.call.input_tokens,
         };
         Some(Attempt {
             inbound: self.inbound,
             id,
             hold: self.holds(),
+            arriving: self.arriving.take(),
             prepared,
             upstream: &asked.upstream,
             exchange: Exchange::begin(self.app, begin),
@@ -301,7 +311,7 @@ impl<'a> Serving<'a> {
             ended: failure.ended,
             decision: failure.decision,
             retry_after: failure.retry_after,
-            retry_forbidden: failure.never_again,
+            retry_forbidden: failure.retry_forbidden,
         };
         let now = context.now();
         let followed = context
@@ -338,11 +348,11 @@ impl<'a> Serving<'a> {
         };
         let (state, took) = (&asked.upstream.state, now - out.at);
         let is_late = || {
-            let delay = state.hedge_delay(&asked.model, self.inbound.call.stream, &settings, now);
+            let delay = state.hedge_delay(asked.circuit(), self.inbound.call.stream, &settings, now);
             delay.is_some_and(|delay| took >= delay)
         };
         if is_answer || (out.counted.is_none() && is_late()) {
-            state.took(&asked.model, self.inbound.call.stream, took, now);
+            state.took(asked.circuit(), self.inbound.call.stream, took, now);
         }
     }
 

@@ -1,6 +1,6 @@
 //! `/providers/{name}/…`: a provider's other endpoints, as they are.
 
-use bowsprit_providers::Behaviour;
+use bowsprit_providers::{After, Answer, Behaviour};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -444,6 +444,35 @@ async fn an_error_that_quotes_the_key_is_withheld_compressed_or_not() {
         assert!(!format!("{:?}{}", reply.headers, reply.text).contains(canary));
     }
     assert!(!logs().contains(canary));
+}
+
+#[tokio::test]
+async fn what_a_provider_says_of_its_accounts_limits_is_read_here_too() {
+    let bed = Bed::new().await;
+    let used_up = Answer::new("the last one")
+        .header("x-ratelimit-limit-requests", "100")
+        .header("x-ratelimit-remaining-requests", "0")
+        .header("x-ratelimit-reset-requests", "600s");
+    bed.openai.script(used_up);
+    let below = bed.post("/providers/openai/v1/chat/completions", &chat("gpt-4.1-mini", false));
+    assert_eq!(below.send().await.unwrap().status(), 200);
+    assert_eq!(bed.provider_health("openai").await["status"], "no headroom");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_breaks_is_nobodys_failure_where_nothing_is_done_twice() {
+    let bed = Bed::new().await;
+    let broken = || Answer::new("hi").after(After::ResetOnNextRequest);
+    bed.openai.script(broken());
+    assert_eq!(bed.chat_with("gpt-4.1-mini", false).await.provider(), "openai");
+    let asked = bed.get("/providers/openai/v1/models");
+    assert_eq!(asked.send().await.unwrap().status(), 200);
+    bed.openai.script(broken());
+    assert_eq!(bed.chat_with("gpt-4.1-mini", false).await.provider(), "openai");
+    let asked = bed.post("/providers/openai/v1/chat/completions", &chat("gpt-4.1-mini", false));
+    assert_eq!(asked.send().await.unwrap().status(), 502, "its body is gone");
+    bed.balanced().await;
 }
 
 #[tokio::test]

@@ -111,13 +111,15 @@ async fn what_asks_no_provider_is_no_attempt() {
 }
 
 #[tokio::test]
-async fn what_passes_unread_is_one_attempt() {
+async fn what_passes_unread_is_one_attempt_of_no_model() {
     let bed = Bed::new().await;
-    bed.post("/providers/claude/v1/messages/batches", &json!({}))
-        .send()
-        .await
-        .unwrap();
+    let asked = bed.post("/providers/claude/v1/messages/batches", &json!({}));
+    let reply = asked.send().await.unwrap();
+    assert!(reply.headers().get("x-bowsprit-model").is_none(), "{reply:?}");
+    assert_eq!(reply.headers()["x-bowsprit-attempts"], "1");
     bed.balanced().await;
     assert_eq!(bed.access()[0]["attempts"], 1);
-    assert_eq!(each(&bed, "model"), ["passthrough"]);
+    assert!(bed.access()[0].get("model").is_none(), "{:?}", bed.access());
+    assert_eq!(each(&bed, "model"), [Value::Null]);
+    assert_eq!(each(&bed, "credential"), ["main"], "whose account it was is told");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowsprit_core::call::Call;
+use bowsprit_core::call::{Call, Operation};
 use bowsprit_core::classify::KeyVerdict;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{Provider, Route};
@@ -12,8 +12,8 @@ use bowsprit_core::flow::{Fit, Pool, Refused};
 use bowsprit_core::hedge;
 use bowsprit_core::plan::{self, Availability, Why};
 
-use super::super::attempt::Failure;
 use super::super::candidate::Candidate;
+use super::super::failure::Failure;
 use super::super::inbound::Inbound;
 use crate::app::App;
 use crate::credentials::Selected;
@@ -50,22 +50,12 @@ impl plan::View for ProviderView<'_> {
     }
 }
 
-/// How candidates get their requests.
-pub(in crate::proxy) enum Prepare<'a> {
-    /// Said in each candidate's own dialect.
-    Translate {
-        inbound: &'a Inbound,
-        route: Option<&'a Route>,
-    },
-    /// Passed on unread: there is one candidate, and it fits.
-    AsItCame,
-}
-
 /// The places of one request.
-pub(in crate::proxy) struct Places<'a> {
+pub(super) struct Places<'a> {
     app: &'a App,
     candidates: &'a [Candidate],
-    prepare: Prepare<'a>,
+    inbound: &'a Inbound,
+    route: Option<&'a Route>,
     /// The permit and credential of the next attempt.
     held: Option<(usize, Permit, Option<Selected>)>,
     /// The place in the line of a candidate.
@@ -76,33 +66,29 @@ pub(in crate::proxy) struct Places<'a> {
 
 impl<'a> Places<'a> {
     /// No permit is held yet.
-    pub(in crate::proxy) fn new(app: &'a App, candidates: &'a [Candidate], prepare: Prepare<'a>) -> Self {
+    pub(super) fn new(
+        app: &'a App,
+        candidates: &'a [Candidate],
+        inbound: &'a Inbound,
+        route: Option<&'a Route>,
+    ) -> Self {
         Self {
             app,
             candidates,
-            prepare,
+            inbound,
+            route,
             held: None,
             turn: None,
             used: Vec::new(),
         }
     }
 
-    fn tokens(&self) -> u64 {
-        match self.prepare {
-            Prepare::Translate { inbound, .. } => inbound.call.tokens,
-            Prepare::AsItCame => 0,
-        }
-    }
-
-    fn route(&self) -> Option<&'a Route> {
-        match self.prepare {
-            Prepare::Translate { route, .. } => route,
-            Prepare::AsItCame => None,
-        }
+    fn call(&self) -> &'a Call {
+        &self.inbound.call
     }
 
     fn hedge(&self) -> Option<&'a hedge::HedgeSettings> {
-        self.route()?.hedge.as_ref()
+        self.route?.hedge.as_ref()
     }
 
     fn state(&self, candidate: usize) -> Option<&'a Arc<ProviderState>> {
@@ -112,13 +98,13 @@ impl<'a> Places<'a> {
     }
 
     /// The place and credential that were taken for this candidate's attempt.
-    pub(in crate::proxy) fn take(&mut self, candidate: usize) -> Option<(Permit, Option<Selected>)> {
+    pub(super) fn take(&mut self, candidate: usize) -> Option<(Permit, Option<Selected>)> {
         let (of, permit, key) = self.held.take()?;
         (of == candidate).then_some((permit, key))
     }
 
     /// Waits in the candidate's line until there may be room, `most` at most.
-    pub(in crate::proxy) async fn wait_in_line(&mut self, candidate: usize, most: Duration) {
+    pub(super) async fn wait_in_line(&mut self, candidate: usize, most: Duration) {
         let Some(state) = self.state(candidate) else { return };
         let turn = match self.turn.take() {
             Some((of, turn)) if of == candidate => turn,
@@ -129,7 +115,7 @@ impl<'a> Places<'a> {
     }
 
     /// Adds to the time that requests waited for room there.
-    pub(in crate::proxy) fn count_wait(&self, candidate: usize, waited: Duration) {
+    pub(super) fn count_wait(&self, candidate: usize, waited: Duration) {
         if let Some(state) = self.state(candidate) {
             state.count_wait(waited);
         }
@@ -186,10 +172,7 @@ impl Pool for Places<'_> {
         let Some(asked) = self.candidates.get(candidate) else {
             return Fit::Unsupported;
         };
-        let Prepare::Translate { inbound, route } = self.prepare else {
-            return Fit::Fits;
-        };
-        match asked.prepare(inbound, route) {
+        match asked.prepare(self.inbound, self.route) {
             Ok(_) => Fit::Fits,
             // Another dialect may be able to carry it.
             Err(error) if error.code == Code::ValUnsupported => Fit::Unsupported,
@@ -201,15 +184,15 @@ impl Pool for Places<'_> {
         let Some(asked) = self.candidates.get(candidate) else {
             return Err(Refused::NoCredential);
         };
-        let (state, tokens) = (&asked.upstream.state, self.tokens());
+        let (state, tokens) = (&asked.upstream.state, self.call().tokens);
         let turn = self
             .turn
             .as_ref()
             .filter(|(of, _)| *of == candidate)
             .map(|(_, turn)| turn);
         let place = match turn {
-            None => state.admit(&asked.model, tokens, now),
-            Some(turn) => turn.admit(&asked.model, tokens, now),
+            None => state.admit(asked.circuit(), tokens, now),
+            Some(turn) => turn.admit(asked.circuit(), tokens, now),
         };
         let permit = place.map_err(|refused| match refused {
             provider::Refused::CircuitOpen(retry_in) => Refused::CircuitOpen { retry_in },
@@ -238,7 +221,7 @@ impl Pool for Places<'_> {
 
     fn is_trusted(&self, candidate: usize) -> bool {
         let asked = self.candidates.get(candidate);
-        asked.is_some_and(|asked| asked.upstream.state.is_trusted(&asked.model))
+        asked.is_some_and(|asked| asked.upstream.state.is_trusted(asked.circuit()))
     }
 
     fn other_credential(&self, candidate: usize, now: Moment) -> bool {
@@ -248,7 +231,7 @@ impl Pool for Places<'_> {
     }
 
     fn headroom_in(&self, candidate: usize, now: Moment) -> Option<Duration> {
-        self.state(candidate)?.short_for(self.tokens(), now)
+        self.state(candidate)?.short_for(self.call().tokens, now)
     }
 
     fn budget_left(&mut self, candidate: usize, now: Moment) -> bool {
@@ -260,7 +243,8 @@ impl Pool for Places<'_> {
     }
 
     fn count_request(&mut self, repeat: bool, now: Moment) {
-        if matches!(self.prepare, Prepare::AsItCame) {
+        // What is never tried again pays nothing for what is.
+        if self.call().operation == Operation::PassThrough {
             return;
         }
         let mut budget = self.app.shared.states.budget();
@@ -272,24 +256,21 @@ impl Pool for Places<'_> {
     }
 
     fn count_hedgeable(&mut self) {
-        if let (Some(route), Some(settings)) = (self.route(), self.hedge()) {
+        if let (Some(route), Some(settings)) = (self.route, self.hedge()) {
             self.app.shared.states.may_hedge(&route.name, settings);
         }
     }
 
     fn hedge_delay(&self, candidate: usize, now: Moment) -> Option<Duration> {
-        let Prepare::Translate { inbound, .. } = self.prepare else {
-            return None;
-        };
         let (asked, settings) = (self.candidates.get(candidate)?, self.hedge()?);
         asked
             .upstream
             .state
-            .hedge_delay(&asked.model, inbound.call.stream, settings, now)
+            .hedge_delay(asked.circuit(), self.call().stream, settings, now)
     }
 
     fn withdraw_hedge(&mut self) -> bool {
-        let route = self.route();
+        let route = self.route;
         route.is_some_and(|route| self.app.shared.states.hedge(&route.name))
     }
 }

@@ -92,16 +92,16 @@ pub(super) fn query(query: Option<&str>) -> Option<String> {
 
 /// A URL of the provider's own as the app reaches it: through the sidecar. Others are left alone (`None`).
 ///
-/// `origin` is the provider's scheme, host and port, `base` the path of its base URL, `door` the sidecar as the app
+/// `origin` is the provider's scheme, host and port, `base` the path of its base URL, `own` the sidecar as the app
 /// calls it, such as `http://localhost:4000/providers/openai`.
-pub(super) fn as_the_app_reaches_it(url: &str, origin: &str, base: &str, door: &str) -> Option<String> {
+pub(super) fn as_the_app_reaches_it(url: &str, origin: &str, base: &str, own: &str) -> Option<String> {
     let path = match url.strip_prefix(origin) {
         Some(path) => path,
         None if url.starts_with("//") => return None,
         None => url,
     };
     let rest = path.strip_prefix(base).filter(|rest| rest.starts_with('/'))?;
-    Some(format!("{door}{rest}"))
+    Some(format!("{own}{rest}"))
 }
 
 #[cfg(test)]
@@ -179,8 +179,8 @@ mod tests {
 
     #[test]
     fn a_providers_own_url_leads_through_the_sidecar() {
-        let door = "http://localhost:4000/providers/openai";
-        let seen = |url| as_the_app_reaches_it(url, "https://api.openai.com", "/v1", door);
+        let own = "http://localhost:4000/providers/openai";
+        let seen = |url| as_the_app_reaches_it(url, "https://api.openai.com", "/v1", own);
         assert_eq!(
             seen("https://api.openai.com/v1/files/f?x=1").as_deref(),
             Some("http://localhost:4000/providers/openai/files/f?x=1")

@@ -1,0 +1,74 @@
+//! Sending an exchange's request, and taking the head of its answer.
+
+use std::time::Duration;
+
+use bowsprit_core::clock::Moment;
+use bowsprit_core::fault::TransportFault;
+use bowsprit_core::record::AttemptKind;
+use http::{Request, Version, response};
+
+use super::Exchange;
+use crate::credentials;
+use crate::proxy::headers;
+use crate::time::unix_millis;
+use crate::upstream::{Answer, AnswerBody, Fault, Outgoing};
+
+/// A peer that closes an idle connection while our request is on its way does so within a round trip. A connection that
+/// breaks later than this broke while the provider worked on the request, which may have cost money.
+const IDLE_CLOSE: Duration = Duration::from_secs(1);
+
+/// An answer's head, cleaned for the caller, and where its body comes from.
+pub struct Received {
+    /// Status and headers, without the provider's connection and without our key.
+    pub head: response::Parts,
+    /// The body.
+    pub body: AnswerBody,
+    /// Whether the body is in a coding that is not undone.
+    pub is_encoded: bool,
+}
+
+impl Exchange {
+    /// Sends a request, signed with the exchange's credential, and waits for the head of its answer; `began`: now.
+    ///
+    /// An idle connection may turn out to be closed just as the request is written. That says nothing about the provider,
+    /// so the request is sent once more over a new connection, if there is another copy of it: `again` gives one.
+    pub async fn send(
+        &self,
+        mut request: Request<Outgoing>,
+        again: impl FnOnce() -> Option<Request<Outgoing>>,
+        began: Moment,
+    ) -> Result<Answer, Fault> {
+        let provider = &self.upstream.provider;
+        let origin = match &self.upstream.origin {
+            Ok(origin) => origin,
+            Err(why) => return Err(Fault::new(TransportFault::Tls, why)),
+        };
+        let connect = provider.timeouts.connect;
+        credentials::sign(&mut request, self.credential.as_ref(), &provider.platform.auth);
+        let fault = match origin.send(request, connect).await {
+            Err(fault) if fault.reused && self.now() - began < IDLE_CLOSE => fault,
+            sent => return sent,
+        };
+        let Some(mut request) = again() else { return Err(fault) };
+        tracing::debug!(provider = %provider.name, %fault, "an idle connection was closed; sent anew");
+        credentials::sign(&mut request, self.credential.as_ref(), &provider.platform.auth);
+        origin.send_anew(request, connect).await
+    }
+
+    /// Takes the head that came at `now`: learns what it says of the account's limits, and cleans it for the caller.
+    pub fn received(&mut self, answer: Answer, now: Moment) -> Received {
+        let Answer { mut head, body } = answer;
+        self.status.get_or_insert(head.status.as_u16());
+        self.head_after.get_or_insert(now - self.began);
+        if self.kind != AttemptKind::Probe {
+            let key = self.credential.as_ref();
+            self.upstream.state.observe(key, &head.headers, now, unix_millis());
+        }
+        let is_encoded = headers::is_encoded(&head.headers);
+        headers::to_caller(&mut head.headers);
+        credentials::scrub(&mut head.headers, self.credential.as_ref());
+        // The version is each connection's own: HTTP/1.0 towards the app would hide a broken answer's missing end.
+        head.version = Version::HTTP_11;
+        Received { head, body, is_encoded }
+    }
+}
