@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::trial::SOON;
-use bowsprit_rig::client::{Client, Lookout};
+use bowsprit_rig::connection::{Connection, Lookout};
 use bowsprit_rig::http::Reply;
 
 /// The model that every provider serves.
@@ -197,12 +197,12 @@ impl Bed {
     }
 
     /// A new connection.
-    pub async fn connect(&self) -> Client {
-        Client::connect(self.address, &self.lookout).await
+    pub async fn connect(&self) -> Connection {
+        Connection::connect(self.address, &self.lookout).await
     }
 
     /// A new connection with a request on it.
-    pub async fn ask(&self, path: &str, body: &Value) -> Client {
+    pub async fn ask(&self, path: &str, body: &Value) -> Connection {
         let mut client = self.connect().await;
         client.send(post(path, body)).await;
         client
@@ -215,7 +215,7 @@ impl Bed {
 
     /// The answer of the admin port.
     pub async fn admin(&self, path: &str) -> Reply {
-        let mut client = Client::connect(self.admin, &self.lookout).await;
+        let mut client = Connection::connect(self.admin, &self.lookout).await;
         client.send(http::get(path)).await;
         client.reply().await
     }

@@ -132,3 +132,43 @@ async fn it_is_reset_by_hand_from_inside_the_pod() {
     assert_eq!(bed.admin_post("/circuits/reset?provider=nobody").await.status, 404);
     assert_eq!(bed.admin("/circuits/reset").await.status, 405);
 }
+
+#[tokio::test]
+async fn a_caller_that_invents_models_makes_no_series_and_takes_no_breaker_from_a_listed_one() {
+    let models = |listed: Value| {
+        move |name: &str, spec: &mut Value| {
+            if name != "openai" {
+                *spec = Value::Null;
+                return;
+            }
+            spec["circuitBreaker"] = json!({"failureThreshold": 1, "openFor": "60s"});
+            spec["models"] = listed.clone();
+            spec["defaultModel"] = Value::Null;
+        }
+    };
+    let bed = Bed::with(models(json!([]))).await;
+    failing(&bed.openai, 500);
+    for number in 0..64 {
+        bed.chat_with(&format!("invented-{number}"), false).await;
+    }
+    // One more shares a breaker with all that follow; a model that is listed since has its own, which is closed.
+    bed.chat_with("invented-65", false).await;
+    assert_eq!(count(&bed.openai), 65, "each has a breaker that was closed");
+    let before = bed.health().await["config"]["revision"].clone();
+    bed.write_config(&models(json!([{"name": "listed"}])));
+    bed.until("the reload", || async {
+        bed.health().await["config"]["revision"] != before
+    })
+    .await;
+    let asked = count(&bed.openai);
+    bed.chat_with("listed", false).await;
+    assert_eq!(count(&bed.openai), asked + 1, "its breaker is closed");
+    let metrics = bed.metrics().await;
+    assert!(!metrics.contains("invented"), "{metrics}");
+    assert_eq!(
+        bed.metric("bowsprit_breaker_state{provider=\"openai\",model=\"other\"}")
+            .await,
+        2.0,
+        "{metrics}"
+    );
+}

@@ -1,8 +1,6 @@
 //! The app goes away: the provider's work stops, and nothing is left held.
 
 use bowsprit_providers::{Answer, Behaviour, Fault, Phase, Raw};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 
 use crate::support::{Bed, chat, count, message, saw};
 
@@ -183,16 +181,11 @@ async fn leaving_in_mid_stream_cancels_the_provider() {
 #[tokio::test]
 async fn leaving_in_mid_body_asks_nobody() {
     let bed = Bed::new().await;
-    let mut stream = TcpStream::connect(bed.address()).await.unwrap();
-    stream
-        .write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{\"model\":")
-        .await
-        .unwrap();
-    bed.until("the request was taken in", || async {
-        bed.app().drain.in_flight() == 1
-    })
-    .await;
-    drop(stream);
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n";
+    let caller = bed.send(format!("{head}{{\"model\":")).await;
+    bed.until("the request was taken in", || async { bed.sidecar().in_flight() == 1 })
+        .await;
+    drop(caller);
     bed.balanced().await;
     assert_eq!(bed.family("bowsprit_attempts_total").await, 0.0);
 }

@@ -1,8 +1,6 @@
 //! What is refused, and how each dialect's SDK hears of it.
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::support::{Bed, Reply, chat, contents, message};
 
@@ -121,14 +119,11 @@ async fn a_body_beyond_the_limit_is_a_413() {
         assert_eq!(reply.json()["error"]["bowsprit_code"], "VAL_TOO_LARGE");
     }
     // Without an announced length, too.
-    let mut stream = TcpStream::connect(bed.address()).await.unwrap();
     let chunk = format!("7d0\r\n{}\r\n", "a".repeat(2000));
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
-    stream.write_all(format!("{head}{chunk}").as_bytes()).await.unwrap();
-    let mut answer = vec![0; 12];
-    stream.read_exact(&mut answer).await.unwrap();
-    assert_eq!(answer, b"HTTP/1.1 413");
-    drop(stream);
+    let mut caller = bed.send(format!("{head}{chunk}")).await;
+    assert_eq!(caller.reply().await.status, 413);
+    drop(caller);
     bed.balanced().await;
 }
 
@@ -253,12 +248,9 @@ async fn malformed_http_is_refused_and_no_provider_hears_of_it() {
         format!("POST /v1/chat/completions HTTP/1.1\r\n{long}\r\n"),
         "\x16\x03\x01 nonsense\r\n\r\n".to_owned(),
     ] {
-        let mut stream = TcpStream::connect(bed.address()).await.unwrap();
-        let _ = stream.write_all(head.as_bytes()).await;
-        let mut answer = Vec::new();
-        let read = tokio::time::timeout(crate::support::SOON, stream.read_to_end(&mut answer)).await;
-        assert!(read.is_ok(), "left waiting: {}", &head[..60.min(head.len())]);
-        let answer = String::from_utf8_lossy(&answer);
+        let mut caller = bed.connect().await;
+        let _ = caller.try_send(&head).await;
+        let answer = caller.rest().await;
         assert!(answer.starts_with("HTTP/1.1 4") || answer.is_empty(), "{answer}");
     }
     assert_eq!(

@@ -369,7 +369,7 @@ async fn an_sdks_own_retry_is_not_repeated_at_the_provider_but_may_go_to_the_nex
     assert_eq!((reply.status, reply.provider()), (200, "gemini"), "{}", reply.text);
     assert_eq!(count(&bed.claude), 1, "the SDK repeats by itself");
     assert_eq!(bed.family("bowsprit_sdk_retries_total").await, 1.0);
-    assert!(bed.app().sinks.access.text().contains("\"caller_retries\":2"));
+    assert!(bed.sidecar().log().contains("\"caller_retries\":2"));
     bed.balanced().await;
 }
 

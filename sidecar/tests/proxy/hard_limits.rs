@@ -4,20 +4,14 @@ use std::time::Duration;
 
 use bowsprit_providers::{Answer, Behaviour};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{Bed, CANARIES, Reply, SOON, chat, count, logs, message};
 
 /// Everything that comes back until the connection's end; an answer without that end fails by time.
 async fn exchange(bed: &Bed, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(bed.address()).await.unwrap();
-    let _ = stream.write_all(bytes).await;
-    let mut answer = Vec::new();
-    let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut answer))
-        .await
-        .expect("the connection was not closed");
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut connection = bed.connect().await;
+    let _ = connection.try_send(bytes).await;
+    connection.rest().await
 }
 
 const BODY: &str = r#"{"model":"gpt-4.1-mini","messages":[{"role":"user","content":"hello"}]}"#;
@@ -52,16 +46,13 @@ async fn a_request_that_says_twice_where_it_ends_is_refused_and_its_connection_c
     }
     assert_eq!(count(&bed.openai), 0);
     // Chunked alone is fine, again and again on one connection.
-    let mut stream = TcpStream::connect(bed.address()).await.unwrap();
+    let mut caller = bed.connect().await;
     for _ in 0..3 {
         let bytes =
             format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{chunked}");
-        stream.write_all(bytes.as_bytes()).await.unwrap();
-        let mut seen = Vec::new();
-        while !String::from_utf8_lossy(&seen).ends_with('}') {
-            assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
-        }
-        assert!(seen.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&seen));
+        caller.send(bytes).await;
+        let reply = caller.reply().await;
+        assert_eq!((reply.status, reply.complete), (200, true), "{}", reply.text());
     }
     bed.balanced().await;
 }
@@ -151,23 +142,17 @@ async fn an_absolute_target_chooses_no_host() {
 async fn a_head_that_never_comes_to_its_end_closes_its_connection() {
     let bed = Bed::new().await;
     let begun = tokio::time::Instant::now();
-    let mut stream = TcpStream::connect(bed.address()).await.unwrap();
-    stream
-        .write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n")
-        .await
-        .unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    assert_eq!(answer, b"");
+    let mut caller = bed.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n").await;
+    assert!(caller.ends_within(5 * SOON).await);
+    assert_eq!(caller.text(), "");
     let waited = begun.elapsed();
     assert!(
         (Duration::from_secs(59)..Duration::from_secs(62)).contains(&waited),
         "{waited:?}"
     );
     assert!(
-        bed.app()
-            .metrics
-            .encode()
+        bed.sidecar()
+            .metrics()
             .contains("bowsprit_connections_failed_total{reason=\"header_timeout\"} 1")
     );
 }
@@ -175,14 +160,11 @@ async fn a_head_that_never_comes_to_its_end_closes_its_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_comes_to_its_end_is_refused() {
     let bed = Bed::new().await;
-    let mut stream = TcpStream::connect(bed.address()).await.unwrap();
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 1000\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut seen = Vec::new();
-    while !String::from_utf8_lossy(&seen).contains("VAL_HTTP") {
-        assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
-    }
-    assert!(seen.starts_with(b"HTTP/1.1 400"));
+    let mut caller = bed.send(head).await;
+    assert!(caller.ends_within(5 * SOON).await);
+    assert!(caller.text().contains("VAL_HTTP"), "{}", caller.text());
+    assert!(caller.seen.starts_with(b"HTTP/1.1 400"));
 }
 
 #[tokio::test]
@@ -195,10 +177,8 @@ async fn bodies_beyond_the_memory_budget_wait_and_then_are_shed() {
         body
     };
     let first = tokio::spawn(bed.post("/v1/chat/completions", &large(200)).send());
-    bed.until("the first body is held", || async {
-        bed.app().memory.used() > 200 << 10
-    })
-    .await;
+    bed.until("the first body is held", || async { bed.sidecar().held() > 200 << 10 })
+        .await;
     let shed = Reply::of(bed.post("/v1/chat/completions", &large(200)).send().await.unwrap()).await;
     assert_eq!(
         (shed.status, shed.json()["error"]["bowsprit_code"].as_str()),
@@ -215,7 +195,7 @@ async fn bodies_beyond_the_memory_budget_wait_and_then_are_shed() {
         (413, Some("VAL_TOO_LARGE"))
     );
     first.abort();
-    bed.until("its room is given back", || async { bed.app().memory.used() == 0 })
+    bed.until("its room is given back", || async { bed.sidecar().held() == 0 })
         .await;
     bed.balanced().await;
 }
@@ -235,7 +215,7 @@ async fn an_answer_that_finds_no_memory_flows_or_is_shed_but_never_blamed_on_the
         (503, Some("SYS_OVERLOADED"))
     );
     assert_eq!(bed.provider_health("claude").await["status"], "ok");
-    bed.until("all room is given back", || async { bed.app().memory.used() == 0 })
+    bed.until("all room is given back", || async { bed.sidecar().held() == 0 })
         .await;
     bed.balanced().await;
 }
@@ -261,33 +241,17 @@ async fn a_repeated_model_is_refused_on_every_path() {
 
 #[tokio::test]
 async fn a_compressed_error_body_is_withheld_as_it_may_quote_the_key() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let bed = Bed::with(|name, spec| {
-        if name == "claude" {
-            spec["endpoint"]["baseUrl"] = json!(url);
-            spec["fallbackProviders"] = json!(["claude-has-none"]);
-        }
-        if name != "claude" {
-            *spec = json!(null);
-        }
-        if name == "claude" {
-            spec.as_object_mut().unwrap().remove("fallbackProviders");
-        }
-    })
-    .await;
+    let (bed, peer) = Bed::raw("claude", |_| (), &[]).await;
     let asked = bed.post("/v1/messages", &message("claude-sonnet-4-5", false)).send();
     let serve = async {
-        let (mut provider, _) = tokio::time::timeout(SOON, listener.accept()).await.unwrap().unwrap();
-        let mut seen = vec![0; 4096];
-        let _ = provider.read(&mut seen).await.unwrap();
+        let mut provider = peer.asked().await;
         let body = "\u{1f}squeezed";
         let answer = format!(
             "HTTP/1.1 400 Bad\r\ncontent-encoding: gzip\r\nx-echo: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
             CANARIES[0],
             body.len()
         );
-        provider.write_all(answer.as_bytes()).await.unwrap();
+        provider.send(answer).await;
     };
     let (reply, ()) = tokio::join!(asked, serve);
     let reply = Reply::of(reply.unwrap()).await;
@@ -337,19 +301,14 @@ async fn a_provider_that_is_the_sidecar_itself_is_never_asked() {
     bed.write_config(&|_, _| ());
     bed.start(&[]);
     let own = bed.address();
+    let before = bed.health().await["config"]["revision"].clone();
     bed.write_config(&|name, spec| {
         if name == "claude" {
             spec["endpoint"]["baseUrl"] = json!(format!("http://{own}"));
         }
     });
     bed.until("the reload", || async {
-        bed.health().await["config"]["lastError"].is_null()
-            && bed
-                .app()
-                .snapshot
-                .load()
-                .as_ref()
-                .is_some_and(|snapshot| snapshot.config.provider("claude").unwrap().base_url.port() == own.port())
+        bed.health().await["config"]["revision"] != before
     })
     .await;
     let reply = bed.chat().await;

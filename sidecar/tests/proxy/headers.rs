@@ -136,7 +136,7 @@ async fn a_request_id_is_taken_made_sent_on_and_returned() {
     )
     .await;
     assert_eq!(bad.header("x-request-id").len(), 32, "an unfit id is replaced");
-    assert!(bed.app().sinks.access.text().contains("\"request_id\":\"mine-1\""));
+    assert!(bed.sidecar().log().contains("\"request_id\":\"mine-1\""));
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn a_trace_goes_on_to_the_provider_and_its_id_into_the_log() {
         assert_eq!(seen.header("traceparent"), Some(traceparent.as_str()));
         assert_eq!(seen.header("tracestate"), Some("vendor=1"));
     }
-    let access = bed.app().sinks.access.text();
+    let access = bed.sidecar().log();
     let line = access.lines().find(|line| line.contains("traced-1")).unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["trace_id"], ID);

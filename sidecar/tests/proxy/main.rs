@@ -16,6 +16,7 @@ mod admin;
 mod breaker;
 mod cancel;
 mod drain;
+mod endings;
 mod errors;
 mod fallback;
 mod fidelity;

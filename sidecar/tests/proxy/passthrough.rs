@@ -1,55 +1,14 @@
 //! `/providers/{name}/…`: a provider's other endpoints, as they are.
 
 use bowsprit_providers::{After, Answer, Behaviour};
+use bowsprit_rig::connection::Connection;
+use bowsprit_rig::inside::Drained;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Bed, CANARIES, Reply, SOON, chat, count, logs};
+use crate::support::{Bed, CANARIES, Reply, chat, count, logs};
 
-/// A bed whose `openai` is a raw listener behind `http://…/v1`.
-async fn raw(change: impl Fn(&mut Value), args: &[&str]) -> (Bed, TcpListener) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let bed = Bed::build(
-        |name, spec| {
-            if name == "openai" {
-                spec["endpoint"]["baseUrl"] = json!(url);
-                change(spec);
-            }
-        },
-        args,
-    )
-    .await;
-    (bed, listener)
-}
-
-async fn accept(listener: &TcpListener) -> TcpStream {
-    tokio::time::timeout(SOON, listener.accept()).await.unwrap().unwrap().0
-}
-
-/// Reads until `enough` says so.
-async fn read_until(stream: &mut TcpStream, enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
-    let mut seen = Vec::new();
-    while !enough(&seen) {
-        let read = tokio::time::timeout(SOON, stream.read_buf(&mut seen))
-            .await
-            .unwrap()
-            .unwrap();
-        assert!(read > 0, "it broke off: {}", String::from_utf8_lossy(&seen));
-    }
-    seen
-}
-
-fn has(text: &'static str) -> impl Fn(&[u8]) -> bool {
-    move |seen| String::from_utf8_lossy(seen).contains(text)
-}
-
-async fn ask(bed: &Bed, head: &str, body: &[u8]) -> TcpStream {
-    let mut stream = TcpStream::connect(bed.address()).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(body).await.unwrap();
-    stream
+async fn ask(bed: &Bed, head: &str, body: &[u8]) -> Connection {
+    bed.send([head.as_bytes(), body].concat()).await
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
@@ -102,7 +61,7 @@ async fn any_method_reaches_the_providers_own_path_with_its_key_and_without_the_
             "{name}"
         );
     }
-    assert!(bed.app().sinks.access.text().contains("\"operation\":\"passthrough\""));
+    assert!(bed.sidecar().log().contains("\"operation\":\"passthrough\""));
     bed.balanced().await;
 }
 
@@ -133,12 +92,8 @@ async fn no_path_and_no_name_leads_anywhere_else() {
     ] {
         let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let mut stream = ask(&bed, &head, b"").await;
-        let answer = read_until(&mut stream, has("VAL_HTTP")).await;
-        assert!(
-            answer.starts_with(b"HTTP/1.1 400"),
-            "{path}: {}",
-            String::from_utf8_lossy(&answer)
-        );
+        let answer = stream.take_until("VAL_HTTP").await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
     }
     let reply = Reply::of(bed.get("/providers/mistral/v1/files").send().await.unwrap()).await;
     assert_eq!(
@@ -165,8 +120,7 @@ async fn realtime_is_refused_in_the_providers_dialect() {
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         let mut stream = ask(&bed, &head, b"").await;
-        let answer = read_until(&mut stream, has("SYS_NOT_SUPPORTED")).await;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let answer = stream.take_until("SYS_NOT_SUPPORTED").await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(shape),
             "{path}: {answer}"
@@ -177,156 +131,117 @@ async fn realtime_is_refused_in_the_providers_dialect() {
 
 #[tokio::test]
 async fn a_body_flows_through_in_both_directions_before_it_is_whole() {
-    let (bed, listener) = raw(|_| (), &["--max-body", "16KiB"]).await;
+    let (bed, peer) = Bed::raw("openai", |_| (), &["--max-body", "16KiB"]).await;
     let head = "POST /providers/openai/v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n\
                 content-length: 1000000\r\n\r\n";
     let mut app = ask(&bed, head, b"--b first").await;
-    let mut provider = accept(&listener).await;
-    let seen = read_until(&mut provider, has("--b first")).await;
-    let seen = String::from_utf8_lossy(&seen).to_ascii_lowercase();
+    let mut provider = peer.accept().await;
+    provider.until("--b first").await;
+    let seen = provider.text().to_ascii_lowercase();
     assert!(seen.starts_with("post /v1/files http/1.1\r\n"), "{seen}");
     assert!(
         seen.contains("content-length: 1000000") && seen.contains("boundary=b"),
         "{seen}"
     );
-    app.write_all(&vec![b'x'; 1_000_000 - 9]).await.unwrap();
-    let mut left = 1_000_000 - seen.split_once("\r\n\r\n").unwrap().1.len();
-    let mut buffer = vec![0; 64 << 10];
-    while left > 0 {
-        left -= tokio::time::timeout(SOON, provider.read(&mut buffer))
-            .await
-            .unwrap()
-            .unwrap();
-    }
-    assert_eq!(bed.app().memory.used(), 0, "nothing of it is held");
+    app.send(vec![b'x'; 1_000_000 - 9]).await;
+    provider.request().await;
+    assert_eq!(bed.sidecar().held(), 0, "nothing of it is held");
     // The answer flows as well, with its length.
     provider
-        .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: 10\r\n\r\nfirst")
-        .await
-        .unwrap();
-    let answer = read_until(&mut app, has("first")).await;
-    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        .send(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: 10\r\n\r\nfirst")
+        .await;
+    let answer = app.take_until("first").await.to_ascii_lowercase();
     assert!(
         answer.contains("content-length: 10") && answer.contains("audio/mpeg"),
         "{answer}"
     );
-    provider.write_all(b" last").await.unwrap();
-    read_until(&mut app, has("last")).await;
+    provider.send(b" last").await;
+    app.take_until("last").await;
     bed.balanced().await;
 }
 
 #[tokio::test]
 async fn a_connection_is_used_again_after_an_upload() {
-    let (bed, listener) = raw(|_| (), &[]).await;
+    let (bed, peer) = Bed::raw("openai", |_| (), &[]).await;
     let head = "POST /providers/openai/files HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut app = ask(&bed, head, b"4\r\nbody\r\n0\r\n\r\n").await;
-    let mut provider = accept(&listener).await;
+    let mut provider = peer.accept().await;
     for _ in 0..2 {
-        read_until(&mut provider, has("body\r\n0\r\n\r\n")).await;
-        provider.write_all(OK.as_bytes()).await.unwrap();
-        read_until(&mut app, has("{}")).await;
-        app.write_all(head.as_bytes()).await.unwrap();
-        app.write_all(b"4\r\nbody\r\n0\r\n\r\n").await.unwrap();
+        provider.take_until("body\r\n0\r\n\r\n").await;
+        provider.send(OK).await;
+        app.take_until("{}").await;
+        app.send(head).await;
+        app.send(b"4\r\nbody\r\n0\r\n\r\n").await;
     }
-    read_until(&mut provider, has("body")).await;
+    provider.take_until("body").await;
 }
 
 #[tokio::test]
 async fn an_answer_before_the_bodys_end_ends_the_upload_and_its_connection() {
-    let (bed, listener) = raw(|_| (), &[]).await;
+    let (bed, peer) = Bed::raw("openai", |_| (), &[]).await;
     let head = "POST /providers/openai/files HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
     let mut app = ask(&bed, head, b"first").await;
-    let mut provider = accept(&listener).await;
-    read_until(&mut provider, has("first")).await;
+    let mut provider = peer.accept().await;
+    provider.take_until("first").await;
     provider
-        .write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 24\r\n\r\n{\"error\":{\"message\":\"\"}}")
-        .await
-        .unwrap();
-    let answer = read_until(&mut app, has("message")).await;
-    assert!(
-        answer.starts_with(b"HTTP/1.1 413"),
-        "{}",
-        String::from_utf8_lossy(&answer)
-    );
-    let mut rest = Vec::new();
-    let ended = tokio::time::timeout(SOON, provider.read_to_end(&mut rest)).await;
-    assert!(ended.is_ok(), "the connection with half a body on it stays open");
+        .send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 24\r\n\r\n{\"error\":{\"message\":\"\"}}")
+        .await;
+    let answer = app.take_until("message").await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // The connection with half a body on it does not stay open.
+    provider.closed().await;
     bed.balanced().await;
 }
 
 #[tokio::test]
 async fn a_caller_that_leaves_in_mid_body_ends_the_request_at_the_provider() {
-    let (bed, listener) = raw(|_| (), &[]).await;
+    let (bed, peer) = Bed::raw("openai", |_| (), &[]).await;
     let head = "POST /providers/openai/files HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
     let app = ask(&bed, head, b"first").await;
-    let mut provider = accept(&listener).await;
-    read_until(&mut provider, has("first")).await;
+    let mut provider = peer.accept().await;
+    provider.take_until("first").await;
     drop(app);
-    let mut rest = Vec::new();
-    let _ = tokio::time::timeout(SOON, provider.read_to_end(&mut rest))
-        .await
-        .unwrap();
+    provider.closed().await;
     bed.balanced().await;
     assert_eq!(bed.provider_health("openai").await["status"], "ok");
 }
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_refused_announced_or_not() {
-    let (bed, listener) = raw(|_| (), &["--max-upload", "1KiB"]).await;
+    let (bed, peer) = Bed::raw("openai", |_| (), &["--max-upload", "1KiB"]).await;
     let head = "POST /providers/openai/files HTTP/1.1\r\nhost: x\r\ncontent-length: 1025\r\n\r\n";
     let mut app = ask(&bed, head, b"").await;
-    let answer = read_until(&mut app, has("VAL_TOO_LARGE")).await;
-    assert!(answer.starts_with(b"HTTP/1.1 413"));
+    let answer = app.take_until("VAL_TOO_LARGE").await;
+    assert!(answer.starts_with("HTTP/1.1 413"));
     let head = "POST /providers/openai/files HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut app = ask(&bed, head, format!("401\r\n{}\r\n", "x".repeat(1025)).as_bytes()).await;
-    let _provider = accept(&listener).await;
-    let answer = read_until(&mut app, has("VAL_TOO_LARGE")).await;
-    assert!(
-        answer.starts_with(b"HTTP/1.1 413"),
-        "{}",
-        String::from_utf8_lossy(&answer)
-    );
+    let _provider = peer.accept().await;
+    let answer = app.take_until("VAL_TOO_LARGE").await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     bed.balanced().await;
 }
 
 #[tokio::test]
 async fn an_upload_that_stands_still_is_ended_and_the_right_one_blamed() {
     let timeouts = |spec: &mut Value| spec["timeouts"] = json!({"idle": "200ms"});
-    let (bed, listener) = raw(timeouts, &[]).await;
+    let (bed, peer) = Bed::raw("openai", timeouts, &[]).await;
     let head = "POST /providers/openai/files HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
     let mut app = ask(&bed, head, b"first").await;
-    let _provider = accept(&listener).await;
-    let answer = read_until(&mut app, has("VAL_HTTP")).await;
-    assert!(
-        answer.starts_with(b"HTTP/1.1 408"),
-        "{}",
-        String::from_utf8_lossy(&answer)
-    );
+    let _provider = peer.accept().await;
+    let answer = app.take_until("VAL_HTTP").await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     // A provider that takes nothing more: the caller has sent all that the sockets hold.
     let head = "POST /providers/openai/files HTTP/1.1\r\nhost: x\r\ncontent-length: 100000000\r\n\r\n";
-    let app = ask(&bed, head, b"").await;
-    let _provider = accept(&listener).await;
-    let (mut from, mut to) = app.into_split();
-    let sending = tokio::spawn(async move {
-        let piece = vec![b'x'; 1 << 20];
-        while to.write_all(&piece).await.is_ok() {}
-    });
-    let mut seen = Vec::new();
-    while !has("EXT_IDLE_TIMEOUT")(&seen) {
-        let read = tokio::time::timeout(SOON, from.read_buf(&mut seen))
-            .await
-            .unwrap()
-            .unwrap();
-        assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
-    }
-    sending.abort();
+    let mut app = ask(&bed, head, b"").await;
+    let _provider = peer.accept().await;
+    app.pour_until(&vec![b'x'; 1 << 20], "EXT_IDLE_TIMEOUT").await;
     bed.balanced().await;
 }
 
 #[tokio::test]
 async fn a_redirect_is_the_callers_and_leads_back_through_the_sidecar() {
-    let (bed, listener) = raw(|_| (), &[]).await;
-    let own = format!("http://{}/v1/files/f/content?x=1", listener.local_addr().unwrap());
+    let (bed, peer) = Bed::raw("openai", |_| (), &[]).await;
+    let own = format!("http://{}/v1/files/f/content?x=1", peer.address());
     for (location, told) in [
         (
             own.as_str(),
@@ -337,11 +252,11 @@ async fn a_redirect_is_the_callers_and_leads_back_through_the_sidecar() {
     ] {
         let asked = bed.get("/providers/openai/files/f/content").send();
         let serve = async {
-            let mut provider = accept(&listener).await;
-            read_until(&mut provider, has("\r\n\r\n")).await;
+            let mut provider = peer.accept().await;
+            provider.take_until("\r\n\r\n").await;
             let answer =
                 format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            provider.write_all(answer.as_bytes()).await.unwrap();
+            provider.send(answer).await;
         };
         let (reply, ()) = tokio::join!(asked, serve);
         let reply = Reply::of(reply.unwrap()).await;
@@ -357,20 +272,13 @@ async fn a_redirect_is_the_callers_and_leads_back_through_the_sidecar() {
 
 #[tokio::test]
 async fn a_head_request_tells_the_length_and_has_no_body() {
-    let (bed, listener) = raw(|_| (), &[]).await;
+    let (bed, peer) = Bed::raw("openai", |_| (), &[]).await;
     let mut app = ask(&bed, "HEAD /providers/openai/files/f HTTP/1.1\r\nhost: x\r\n\r\n", b"").await;
-    let mut provider = accept(&listener).await;
-    read_until(&mut provider, has("\r\n\r\n")).await;
-    provider
-        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 12345\r\n\r\n")
-        .await
-        .unwrap();
-    let answer = read_until(&mut app, has("\r\n\r\n")).await;
-    assert!(
-        String::from_utf8_lossy(&answer).contains("content-length: 12345"),
-        "{}",
-        String::from_utf8_lossy(&answer)
-    );
+    let mut provider = peer.accept().await;
+    provider.take_until("\r\n\r\n").await;
+    provider.send(b"HTTP/1.1 200 OK\r\ncontent-length: 12345\r\n\r\n").await;
+    let answer = app.take_until("\r\n\r\n").await;
+    assert!(answer.contains("content-length: 12345"), "{answer}");
     bed.balanced().await;
 }
 
@@ -417,7 +325,7 @@ async fn errors_pass_as_they_are_and_neither_key_nor_models_suffer_from_them() {
 
 #[tokio::test]
 async fn an_error_that_quotes_the_key_is_withheld_compressed_or_not() {
-    let (bed, listener) = raw(|_| (), &[]).await;
+    let (bed, peer) = Bed::raw("openai", |_| (), &[]).await;
     let canary = CANARIES[2];
     let quoting = format!("{{\"error\":{{\"message\":\"bad key {canary}\"}}}}");
     for (headers, body) in [
@@ -426,13 +334,13 @@ async fn an_error_that_quotes_the_key_is_withheld_compressed_or_not() {
     ] {
         let asked = bed.get("/providers/openai/v1/files").send();
         let serve = async {
-            let mut provider = accept(&listener).await;
-            read_until(&mut provider, has("\r\n\r\n")).await;
+            let mut provider = peer.accept().await;
+            provider.take_until("\r\n\r\n").await;
             let answer = format!(
                 "HTTP/1.1 400 Bad\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
                 body.len()
             );
-            provider.write_all(answer.as_bytes()).await.unwrap();
+            provider.send(answer).await;
         };
         let (reply, ()) = tokio::join!(asked, serve);
         let reply = Reply::of(reply.unwrap()).await;
@@ -495,20 +403,21 @@ async fn limits_hold_here_too() {
 
 #[tokio::test]
 async fn a_provider_that_fails_before_its_answer_is_told_with_its_code() {
-    let (bed, listener) = raw(
+    let (bed, peer) = Bed::raw(
+        "openai",
         |spec| spec["timeouts"] = json!({"total": "300ms", "idle": "200ms"}),
         &[],
     )
     .await;
     let asked = tokio::spawn(bed.get("/providers/openai/v1/files").send());
-    let provider = accept(&listener).await;
+    let provider = peer.accept().await;
     let reply = Reply::of(asked.await.unwrap().unwrap()).await;
     assert_eq!(
         (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
         (504, Some("EXT_TOTAL_TIMEOUT"))
     );
     drop(provider);
-    drop(listener);
+    drop(peer);
     let reply = Reply::of(bed.get("/providers/openai/v1/files").send().await.unwrap()).await;
     assert_eq!(
         (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
@@ -519,11 +428,11 @@ async fn a_provider_that_fails_before_its_answer_is_told_with_its_code() {
 
 #[tokio::test]
 async fn a_stop_cuts_a_pass_through_at_its_deadline() {
-    let (mut bed, listener) = raw(|_| (), &["--drain-deadline", "100ms"]).await;
+    let (mut bed, peer) = Bed::raw("openai", |_| (), &["--drain-deadline", "100ms"]).await;
     let asked = tokio::spawn(bed.get("/providers/openai/v1/files").send());
-    let _provider = accept(&listener).await;
+    let _provider = peer.accept().await;
     let drained = bed.sidecar.take().unwrap().stop().await;
-    assert_eq!(drained, bowsprit_sidecar::drain::Drained::Cut(1));
+    assert_eq!(drained, Drained::Cut(1));
     let reply = Reply::of(asked.await.unwrap().unwrap()).await;
     assert_eq!(
         (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),

@@ -1,8 +1,10 @@
 //! Connections to providers: kept, and never trusted to be alive.
 
 use bowsprit_providers::{After, Answer, Fault, Point};
+use bowsprit_rig::peer;
+use serde_json::{Value, json};
 
-use crate::support::Bed;
+use crate::support::{Bed, CANARIES};
 
 #[tokio::test]
 async fn one_connection_serves_request_after_request() {
@@ -83,4 +85,18 @@ async fn a_connection_that_breaks_at_work_is_a_failure_reused_or_not() {
     assert_eq!(bed.provider_health("claude").await["models"][0]["failures"], 1);
     assert_eq!(bed.claude.seen().counts.requests, 2, "it is not sent again");
     bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_probe_carries_the_key_over_the_same_connections_as_requests() {
+    let check = |spec: &mut Value| spec["healthCheck"] = json!({"enabled": true, "interval": "1s", "timeout": "1s"});
+    let (_bed, peer) = Bed::raw("openai", check, &[]).await;
+    let mut provider = peer.asked().await;
+    let seen = provider.take_until("\r\n\r\n").await;
+    assert!(seen.starts_with("GET /v1/models HTTP/1.1"), "{seen}");
+    assert!(
+        seen.contains(&format!("authorization: Bearer {}", CANARIES[2])),
+        "{seen}"
+    );
+    provider.send(peer::json("{}")).await;
 }

@@ -7,7 +7,11 @@ use crate::support::{Bed, count, failing, saw};
 
 /// A field of each attempt's line, in order.
 fn each(bed: &Bed, field: &str) -> Vec<Value> {
-    bed.attempts().iter().map(|line| line[field].clone()).collect()
+    bed.sidecar()
+        .attempts()
+        .iter()
+        .map(|line| line[field].clone())
+        .collect()
 }
 
 #[tokio::test]

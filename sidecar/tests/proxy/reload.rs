@@ -4,9 +4,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use bowsprit_providers::{Answer, Fault};
+use bowsprit_rig::connection::Connection;
+use bowsprit_rig::inside::Sidecar;
+use bowsprit_rig::peer::Peer;
 use serde_json::{Value, json};
 
-use crate::support::{Bed, chat};
+use crate::support::{Bed, CANARIES, chat};
 
 /// Writes a ConfigMap volume as the kubelet does: a new folder, then one rename of the `..data` link.
 fn publish(dir: &Path, documents: &str, sequence: u64) {
@@ -63,7 +66,7 @@ fn cluster(documents: impl Fn(&Bed) -> Option<String>) -> Bed {
 async fn a_changed_file_is_in_service_within_a_moment() {
     let bed = Bed::new().await;
     assert_eq!(bed.chat().await.provider(), "claude");
-    bed.removed("claude");
+    bed.sidecar().removed("claude");
     bed.write_config(&without_claude);
     bed.until("the change is live", || async {
         bed.chat().await.provider() == "gemini"
@@ -78,7 +81,7 @@ async fn a_swapped_folder_is_taken_and_an_older_one_ignored() {
     assert_eq!(bed.chat().await.provider(), "claude");
     assert_eq!(bed.claude.requests()[0].key.as_deref(), Some("key-of-claude"));
     let dir = bed.dir.path().join("config");
-    bed.removed("claude");
+    bed.sidecar().removed("claude");
     publish(&dir, &bed.documents(&from_secrets(without_claude)), 6);
     bed.until("sequence 6 is live", || async {
         bed.chat().await.provider() == "gemini"
@@ -131,7 +134,7 @@ async fn a_bad_document_changes_nothing_and_is_told_with_every_problem() {
         told.contains("failureThreshold") && told.contains("credentials"),
         "every problem at once: {told}"
     );
-    bed.removed("claude");
+    bed.sidecar().removed("claude");
     bed.write_config(&without_claude);
     bed.until("a good one is taken again", || async {
         bed.chat().await.provider() == "gemini"
@@ -153,7 +156,7 @@ async fn a_reload_does_not_disturb_a_stream_or_forget_a_breaker() {
         .await
         .unwrap();
     response.chunk().await.unwrap().unwrap();
-    bed.removed("claude");
+    bed.sidecar().removed("claude");
     bed.write_config(&|name: &str, spec: &mut Value| {
         spec["circuitBreaker"] = json!({"failureThreshold": 2, "openFor": "60s"});
         without_claude(name, spec);
@@ -164,7 +167,7 @@ async fn a_reload_does_not_disturb_a_stream_or_forget_a_breaker() {
     .await;
     assert_eq!(bed.chat().await.provider(), "openai");
     assert_eq!(
-        bed.app().drain.in_flight(),
+        bed.sidecar().in_flight(),
         1,
         "the stream of the removed provider still runs"
     );
@@ -223,23 +226,79 @@ async fn a_newer_layout_is_refused_and_said() {
 
 #[tokio::test]
 async fn a_persons_file_must_be_right_at_the_start() {
-    use bowsprit_sidecar::{app, args::Args, observe::AccessLog};
-    use clap::Parser as _;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.yaml");
     std::fs::write(&file, "kind: ProviderConfig\nspec: {provider: Nobody}").unwrap();
     for path in [file.to_str().unwrap(), "/nowhere.yaml"] {
-        let args = Args::try_parse_from([
-            "x",
-            "--config",
-            path,
-            "--listen",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-        ]);
-        let error = app::start_with(&args.unwrap(), AccessLog::in_memory()).err().unwrap();
-        assert!(matches!(error, app::StartError::Config(_)), "{error}");
-        assert!(error.to_string().contains(path), "{error}");
+        let error = Sidecar::start(&["--config", path]).err().unwrap();
+        assert!(error.contains(path) && !error.contains("cannot listen"), "{error}");
     }
+}
+
+/// Changes the one provider's document and waits until it is in service.
+async fn reload(bed: &Bed, change: impl Fn(&mut Value)) {
+    let before = bed.health().await["config"]["revision"].clone();
+    bed.write_config(&|name, spec| {
+        if name == "openai" {
+            change(spec);
+        } else {
+            *spec = Value::Null;
+        }
+    });
+    bed.until("the reload", || async {
+        bed.health().await["config"]["revision"] != before
+    })
+    .await;
+}
+
+/// What is asked of either of two providers, or nothing if the app was answered first.
+async fn asked_before_the_answer(peer: &Peer, app: &mut Connection) -> String {
+    tokio::select! {
+        mut provider = peer.asked() => provider.request().await,
+        () = app.until("\r\n\r\n") => String::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_key_never_follows_a_base_url_that_moved_with_its_reference() {
+    let (bed, _peer) = Bed::raw("openai", |_| (), &[]).await;
+    let elsewhere = Peer::start().await;
+    let missing = bed.dir.path().join("not-mounted-yet");
+    reload(&bed, |spec| {
+        spec["endpoint"]["baseUrl"] = json!(elsewhere.url());
+        spec["credentials"][0]["file"] = json!(missing);
+    })
+    .await;
+    let mut app = bed.ask("/v1/chat/completions", &chat("gpt-4.1-mini", false)).await;
+    let asked = asked_before_the_answer(&elsewhere, &mut app).await;
+    assert_eq!(asked, "", "without a key nothing is sent, and the old one never");
+}
+
+#[tokio::test]
+async fn a_retry_across_a_reload_does_not_carry_the_new_key_to_the_old_address() {
+    let retry = |spec: &mut Value| spec["retry"] = json!({"maxAttempts": 2});
+    let (bed, peer) = Bed::raw("openai", retry, &[]).await;
+    let mut app = bed.ask("/v1/chat/completions", &chat("gpt-4.1-mini", false)).await;
+    let mut provider = peer.asked().await;
+    assert!(
+        provider.text().contains(&format!("Bearer {}", CANARIES[2])),
+        "{}",
+        provider.text()
+    );
+    let later = "HTTP/1.1 503 Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    provider.send(later).await;
+    let elsewhere = Peer::start().await;
+    let key = bed.dir.path().join("new-key");
+    std::fs::write(&key, "sk-new").unwrap();
+    reload(&bed, |spec| {
+        retry(spec);
+        spec["endpoint"]["baseUrl"] = json!(elsewhere.url());
+        spec["credentials"][0]["file"] = json!(key);
+    })
+    .await;
+    let asked = asked_before_the_answer(&peer, &mut app).await;
+    assert!(
+        !asked.contains("sk-new"),
+        "the new key went to the old address: {asked}"
+    );
 }

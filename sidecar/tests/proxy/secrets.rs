@@ -46,7 +46,7 @@ async fn no_key_shows_in_answers_logs_metrics_or_health() {
     );
     take(bed.admin("/health").await);
     take(bed.admin("/metrics").await);
-    texts.push(bed.app().sinks.access.text());
+    texts.push(bed.sidecar().log());
     texts.push(logs());
     for text in &texts {
         for canary in CANARIES {
@@ -74,6 +74,6 @@ async fn no_prompt_and_no_answer_is_ever_logged() {
         reply.text.contains("prompt-canary-5e1"),
         "the scripted provider repeats it"
     );
-    assert!(!bed.app().sinks.access.text().contains("prompt-canary-5e1"));
+    assert!(!bed.sidecar().log().contains("prompt-canary-5e1"));
     assert!(!logs().contains("prompt-canary-5e1"));
 }

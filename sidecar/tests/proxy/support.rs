@@ -1,23 +1,21 @@
 //! A sidecar in process, with three scripted providers behind it.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use bowsprit_providers::{Api, Behaviour, Options, Provider, Seen};
-use bowsprit_rig::law::{self, Told};
-use bowsprit_sidecar::app::{self, Running};
-use bowsprit_sidecar::args::Args;
-use bowsprit_sidecar::observe::AccessLog;
-use clap::Parser as _;
+use bowsprit_rig::connection::{Connection, Lookout};
+use bowsprit_rig::http::post;
+use bowsprit_rig::inside::Sidecar;
+use bowsprit_rig::metrics::sum;
+use bowsprit_rig::peer::Peer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Longer than anything here takes on a busy machine; every wait ends by its condition.
-pub const SOON: Duration = Duration::from_secs(20);
+pub use bowsprit_rig::SOON;
 
-/// The providers' keys: no text of ours may ever hold one.
+/// The providers' keys, which end alike: no text of ours may ever hold one.
 pub const CANARIES: [&str; 3] = [
     "sk-canary-claude-7f3a",
     "AIza-canary-gemini-7f3a",
@@ -28,9 +26,9 @@ pub struct Bed {
     pub claude: Provider,
     pub gemini: Provider,
     pub openai: Provider,
-    pub sidecar: Option<Running>,
+    pub sidecar: Option<Sidecar>,
     pub dir: TempDir,
-    removed: RefCell<Vec<&'static str>>,
+    lookout: Lookout,
     http: reqwest::Client,
     base: String,
     admin: String,
@@ -78,6 +76,22 @@ impl Bed {
         bed
     }
 
+    /// One of the three is made of bytes, and the other two are not configured.
+    pub async fn raw(name: &str, change: impl Fn(&mut Value), args: &[&str]) -> (Self, Peer) {
+        let peer = Peer::start().await;
+        let path = if name == "openai" { "/v1" } else { "" };
+        let url = format!("{}{path}", peer.url());
+        let change = |provider: &str, spec: &mut Value| {
+            if provider == name {
+                spec["endpoint"]["baseUrl"] = json!(url);
+                change(spec);
+            } else {
+                *spec = Value::Null;
+            }
+        };
+        (Self::build(change, args).await, peer)
+    }
+
     /// The providers, with nothing in front of them yet.
     pub fn providers() -> Self {
         capture_logs();
@@ -93,7 +107,7 @@ impl Bed {
             openai: start(Api::OpenAi),
             sidecar: None,
             dir,
-            removed: RefCell::default(),
+            lookout: Lookout::new("-7f3a"),
             http: reqwest::Client::builder()
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
@@ -148,12 +162,11 @@ impl Bed {
 
     pub fn start(&mut self, more: &[&str]) {
         let config = self.config_path();
-        let mut args = vec!["bowsprit-sidecar", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let mut args = more.to_vec();
         if !more.contains(&"--config-dir") {
             args.extend(["--config", config.to_str().unwrap()]);
         }
-        args.extend(more);
-        let running = app::start_with(&Args::try_parse_from(args).unwrap(), AccessLog::in_memory()).unwrap();
+        let running = Sidecar::start(&args).unwrap();
         self.base = format!("http://{}", running.listen);
         self.admin = format!("http://{}", running.admin);
         self.sidecar = Some(running);
@@ -163,12 +176,44 @@ impl Bed {
         format!("{}{path}", self.base)
     }
 
-    pub fn app(&self) -> &bowsprit_sidecar::app::App {
-        &self.sidecar.as_ref().unwrap().app
+    pub fn sidecar(&self) -> &Sidecar {
+        self.sidecar.as_ref().unwrap()
+    }
+
+    /// The access lines so far.
+    pub fn access(&self) -> Vec<Value> {
+        self.sidecar().access()
+    }
+
+    /// The lines of attempts so far.
+    pub fn attempts(&self) -> Vec<Value> {
+        self.sidecar().attempts()
     }
 
     pub fn address(&self) -> std::net::SocketAddr {
-        self.sidecar.as_ref().unwrap().listen
+        self.sidecar().listen
+    }
+
+    /// A connection to it that sends and receives bytes.
+    pub async fn connect(&self) -> Connection {
+        Connection::connect(self.address(), &self.lookout).await
+    }
+
+    /// The same with next to no room to receive.
+    pub async fn connect_narrow(&self) -> Connection {
+        Connection::connect_narrow(self.address(), &self.lookout).await
+    }
+
+    /// A new connection with these bytes sent on it.
+    pub async fn send(&self, bytes: impl AsRef<[u8]>) -> Connection {
+        let mut connection = self.connect().await;
+        connection.send(bytes).await;
+        connection
+    }
+
+    /// The same with a request on it.
+    pub async fn ask(&self, path: &str, body: &Value) -> Connection {
+        self.send(post(path, body)).await
     }
 
     pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
@@ -220,12 +265,7 @@ impl Bed {
 
     /// The sum of a family over all its labels.
     pub async fn family(&self, name: &str) -> f64 {
-        let text = self.metrics().await;
-        let of_family = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        text.lines()
-            .filter(of_family)
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
-            .sum()
+        sum(&self.metrics().await, name, &[])
     }
 
     pub async fn health(&self) -> Value {
@@ -262,49 +302,20 @@ impl Bed {
             self.family("bowsprit_in_flight").await == 0.0
         })
         .await;
-        self.holds();
+        self.sidecar().holds();
         for provider in self.health().await["providers"].as_array().unwrap() {
             assert_eq!(provider["inFlight"], 0, "a place was not given back: {provider}");
         }
     }
 }
 
-impl Bed {
-    /// The sums law, which holds at any moment: the sidecar runs on the test's own thread.
-    fn holds(&self) {
-        let Some(sidecar) = &self.sidecar else { return };
-        let (metrics, log) = (sidecar.app.metrics.encode(), sidecar.app.sinks.access.text());
-        let removed = self.removed.borrow();
-        let told = Told {
-            metrics: &metrics,
-            log: &log,
-            removed: &removed,
-        };
-        told.holds().unwrap_or_else(|broken| panic!("{broken}\n{log}"));
-    }
-
-    /// This provider leaves the configuration while the sidecar runs.
-    pub fn removed(&self, provider: &'static str) {
-        self.removed.borrow_mut().push(provider);
-    }
-
-    /// The access lines so far.
-    pub fn access(&self) -> Vec<Value> {
-        law::lines(&self.app().sinks.access.text(), "access")
-    }
-
-    /// The lines of attempts so far.
-    pub fn attempts(&self) -> Vec<Value> {
-        law::lines(&self.app().sinks.access.text(), "attempt")
-    }
-}
-
-/// After every test, whatever it was about.
+/// After every test, whatever it was about; the sums law is checked by the sidecar itself.
 impl Drop for Bed {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.holds();
-        }
+        assert!(
+            std::thread::panicking() || !self.lookout.found(),
+            "a key was sent to a caller"
+        );
     }
 }
 

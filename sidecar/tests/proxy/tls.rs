@@ -1,6 +1,7 @@
 //! TLS to providers, and what it says when it fails.
 
 use bowsprit_providers::{Api, Options, Provider, TlsPem};
+use bowsprit_rig::inside::Sidecar;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
@@ -157,17 +158,6 @@ async fn a_metadata_address_is_never_asked() {
         }
     });
     let config = bed.config_path();
-    let args = [
-        "sidecar",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-        "--config",
-        config.to_str().unwrap(),
-    ];
-    let refused = bowsprit_sidecar::app::start(&clap::Parser::try_parse_from(args).unwrap())
-        .err()
-        .unwrap();
-    assert!(refused.to_string().contains("metadata service"), "{refused}");
+    let refused = Sidecar::start(&["--config", config.to_str().unwrap()]).err().unwrap();
+    assert!(refused.contains("metadata service"), "{refused}");
 }

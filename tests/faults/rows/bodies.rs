@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::bed::{Bed, CHAT, MESSAGES, Setup, chat, message};
 use crate::trial::{Trial, promises, provider};
-use bowsprit_rig::peer::{Exchange, Peer};
+use bowsprit_rig::connection::Connection;
+use bowsprit_rig::peer::Peer;
 
 promises! {
     12, "compression bombs, 10 GiB bodies, wrong labels";
@@ -284,7 +285,7 @@ async fn an_error_body_of_ten_gibibytes_is_read_a_little_of(trial: Trial) {
         .bed(Setup::new().openai("first", peer.url(), json!({})).quiet())
         .await;
     let mut client = bed.ask(CHAT, &chat(false)).await;
-    let mut exchange: Exchange = peer.asked().await;
+    let mut exchange: Connection = peer.asked().await;
     let pouring = tokio::task::spawn_local(async move {
         exchange.send(head("500 Internal Server Error", "", TEN_GIB)).await;
         exchange.pour(&vec![b' '; 16 << 10], usize::MAX).await

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bed::{Bed, CHAT, Setup, chat, post};
 use crate::trial::{Trial, promises, provider, until};
-use bowsprit_rig::client::Client;
+use bowsprit_rig::connection::Connection;
 use bowsprit_rig::http::Reply;
 
 promises! {
@@ -23,7 +23,7 @@ promises! {
     a_total_outage_is_not_amplified_by_retries,
 }
 
-async fn connections(bed: &Rc<Bed>, count: usize) -> Vec<Client> {
+async fn connections(bed: &Rc<Bed>, count: usize) -> Vec<Connection> {
     let mut held = Vec::with_capacity(count);
     for _ in 0..count {
         held.push(bed.connect().await);
@@ -32,7 +32,7 @@ async fn connections(bed: &Rc<Bed>, count: usize) -> Vec<Client> {
 }
 
 /// All send the same at once; all answers, and the time each took, milliseconds, sorted.
-async fn burst(clients: Vec<Client>, body: &Value) -> (Vec<Reply>, Vec<f64>, Vec<Client>) {
+async fn burst(clients: Vec<Connection>, body: &Value) -> (Vec<Reply>, Vec<f64>, Vec<Connection>) {
     let request: Rc<str> = post(CHAT, body).into();
     let mut running = Vec::new();
     for mut client in clients {

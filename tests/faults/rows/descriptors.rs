@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::bed::{Bed, CHAT, Setup, chat, post};
 use crate::trial::{Trial, promises, provider, until};
-use bowsprit_rig::client::Client;
+use bowsprit_rig::connection::Connection;
 
 promises! {
     16, "no file descriptors left (limit 64)";
@@ -21,7 +21,7 @@ promises! {
 const LIMIT: usize = 64;
 
 /// A sidecar that may have 64 descriptors, and callers that hold all it gives to callers.
-async fn crowded(trial: &Trial, setup: Setup) -> (Rc<Bed>, Vec<Client>) {
+async fn crowded(trial: &Trial, setup: Setup) -> (Rc<Bed>, Vec<Connection>) {
     let bed = trial
         .bed(setup.launcher(&["sh", "-c", &format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"")]))
         .await;

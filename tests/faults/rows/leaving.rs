@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::bed::{Bed, CHAT, GENERATE, MESSAGES, Setup, chat, contents, message, post};
 use crate::trial::{SOON, Trial, promises, provider, until};
-use bowsprit_rig::client::Client;
+use bowsprit_rig::connection::Connection;
 use bowsprit_rig::peer::{EVENTS, Peer, chunk};
 
 promises! {
@@ -39,7 +39,7 @@ enum Exit {
 impl Exit {
     const BOTH: [Self; 2] = [Self::Close, Self::Reset];
 
-    fn take(self, client: Client) -> Instant {
+    fn take(self, client: Connection) -> Instant {
         match self {
             Self::Close => drop(client),
             Self::Reset => client.reset(),

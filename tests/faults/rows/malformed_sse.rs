@@ -96,11 +96,11 @@ async fn relayed<'a>(
         exchange.send(EVENTS).await;
         for piece in pieces {
             // A write each, so that each may come alone.
-            if !exchange.try_send(&piece).await {
+            if exchange.try_send(&piece).await.is_err() {
                 return;
             }
         }
-        exchange.try_send(LAST.as_bytes()).await;
+        let _ = exchange.try_send(LAST).await;
     });
     let reply = client.reply().await;
     sending.await.unwrap();

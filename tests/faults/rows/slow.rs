@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bed::{Bed, CHAT, MESSAGES, Setup, chat, message, post};
 use crate::trial::{Trial, promises, provider, until};
-use bowsprit_rig::client::Client;
+use bowsprit_rig::connection::Connection;
 use bowsprit_rig::peer::{EVENTS, Peer, chunk, json as whole};
 
 promises! {
@@ -120,7 +120,7 @@ async fn slow_callers_do_not_slow_the_others(trial: Trial) {
 }
 
 /// Callers in the middle of a head, in the middle of a body, and with a stream that they do not read.
-async fn slow_crowd(bed: &Bed, count: usize) -> Vec<Client> {
+async fn slow_crowd(bed: &Bed, count: usize) -> Vec<Connection> {
     let mut held = Vec::new();
     for _ in 0..count {
         let mut head = bed.connect().await;
@@ -129,7 +129,7 @@ async fn slow_crowd(bed: &Bed, count: usize) -> Vec<Client> {
         let mut body = bed.connect().await;
         body.send("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{\"model\"")
             .await;
-        let mut reader = Client::connect_narrow(bed.address, &bed.lookout).await;
+        let mut reader = Connection::connect_narrow(bed.address, &bed.lookout).await;
         let mut stream = chat(true);
         stream["model"] = "s".into();
         reader.send(post(CHAT, &stream)).await;
@@ -151,15 +151,12 @@ async fn pouring(size: usize, pause: Duration) -> String {
     let url = peer.url();
     tokio::task::spawn_local(async move {
         loop {
-            let mut exchange = bowsprit_rig::peer::Exchange {
-                stream: peer.accept_any().await,
-                seen: Vec::new(),
-            };
+            let mut exchange = peer.accept_any().await;
             tokio::task::spawn_local(async move {
                 exchange.request().await;
                 exchange.send(EVENTS).await;
                 let event = event_of(size);
-                while exchange.try_send(&event).await {
+                while exchange.try_send(&event).await.is_ok() {
                     tokio::time::sleep(pause).await;
                 }
             });
@@ -196,10 +193,10 @@ async fn readers_that_take_nothing_hold_little_memory_each(trial: Trial) {
     );
 }
 
-async fn stuck(bed: &Bed, count: usize) -> Vec<Client> {
+async fn stuck(bed: &Bed, count: usize) -> Vec<Connection> {
     let mut held = Vec::new();
     for _ in 0..count {
-        let mut reader = Client::connect_narrow(bed.address, &bed.lookout).await;
+        let mut reader = Connection::connect_narrow(bed.address, &bed.lookout).await;
         reader.send(post(CHAT, &chat(true))).await;
         held.push(reader);
     }
@@ -296,7 +293,7 @@ async fn a_reader_that_takes_nothing_is_let_go_and_so_is_its_provider(trial: Tri
     let peer = Peer::start().await;
     let limits = json!({"rateLimits": {"concurrentRequests": 1}, "timeouts": {"idle": "600s", "total": "1200s"}});
     let bed = trial.bed(Setup::new().openai("first", peer.url(), limits)).await;
-    let mut reader = Client::connect_narrow(bed.address, &bed.lookout).await;
+    let mut reader = Connection::connect_narrow(bed.address, &bed.lookout).await;
     reader.send(post(CHAT, &chat(true))).await;
     let mut exchange = peer.asked().await;
     exchange.send(EVENTS).await;

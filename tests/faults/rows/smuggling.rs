@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::bed::{Bed, CHAT, Setup, chat, post};
 use crate::trial::{Trial, promises};
-use bowsprit_rig::client::Client;
+use bowsprit_rig::connection::Connection;
 use bowsprit_rig::peer::{Peer, Record, json as whole};
 
 promises! {
@@ -138,7 +138,7 @@ impl Wire {
 }
 
 /// Takes the next answer out of what was received; its status.
-fn next_status(client: &mut Client) -> Option<u16> {
+fn next_status(client: &mut Connection) -> Option<u16> {
     let text = String::from_utf8_lossy(&client.seen).into_owned();
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status: u16 = head.split(' ').nth(1)?.parse().ok()?;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::bed::{Bed, CHAT, GENERATE, MESSAGES, Setup, chat, contents, message, post};
 use crate::trial::{SOON, Trial, promises, provider, until};
-use bowsprit_rig::client::Client;
+use bowsprit_rig::connection::Connection;
 
 promises! {
     19, "SIGTERM in each phase, and twice";
@@ -71,7 +71,7 @@ async fn at_the_signal_it_is_unready_and_takes_no_more_connections(trial: Trial)
     bed.process.signal("TERM");
     let at = Instant::now();
     until("connections are refused", || async {
-        Client::try_connect(bed.address, &bed.lookout).await.is_err()
+        Connection::try_connect(bed.address, &bed.lookout).await.is_err()
     })
     .await;
     trial.took("no more connections after", at.elapsed(), 0.0..=100.0);

@@ -11,8 +11,10 @@
 
 use std::time::{Duration, Instant};
 
-pub mod client;
+pub mod connection;
 pub mod http;
+#[cfg(feature = "inside")]
+pub mod inside;
 pub mod law;
 pub mod metrics;
 pub mod peer;

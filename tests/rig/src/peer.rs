@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::SOON;
+use crate::connection::Connection;
 use crate::http::is_whole;
 
 /// Heads of answers that are usual.
@@ -54,30 +54,22 @@ impl Peer {
     }
 
     /// The next connection.
-    pub async fn accept(&self) -> TcpStream {
-        let (stream, _) = tokio::time::timeout(SOON, self.listener.accept())
+    pub async fn accept(&self) -> Connection {
+        tokio::time::timeout(SOON, self.accept_any())
             .await
             .expect("no connection came")
-            .unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
     }
 
     /// The next connection, whenever it comes.
-    pub async fn accept_any(&self) -> TcpStream {
-        let (stream, _) = self.listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
+    pub async fn accept_any(&self) -> Connection {
+        Connection::accepted(self.listener.accept().await.unwrap().0)
     }
 
     /// The next connection with a whole request on it.
-    pub async fn asked(&self) -> Exchange {
-        let mut exchange = Exchange {
-            stream: self.accept().await,
-            seen: Vec::new(),
-        };
-        exchange.request().await;
-        exchange
+    pub async fn asked(&self) -> Connection {
+        let mut connection = self.accept().await;
+        connection.request().await;
+        connection
     }
 
     /// Answers every request with the same bytes, on every connection, and keeps it open. Returns what it saw.
@@ -94,78 +86,6 @@ impl Peer {
             }
         });
         record
-    }
-}
-
-/// One request and its answer.
-#[derive(Debug)]
-pub struct Exchange {
-    /// The connection.
-    pub stream: TcpStream,
-    /// What was received.
-    pub seen: Vec<u8>,
-}
-
-impl Exchange {
-    /// Receives the next request, whole; the text of it.
-    pub async fn request(&mut self) -> String {
-        while !is_whole(&self.seen) {
-            self.seen.reserve(4 << 10);
-            let read = tokio::time::timeout(SOON, self.stream.read_buf(&mut self.seen))
-                .await
-                .expect("no request came")
-                .unwrap();
-            assert!(
-                read > 0,
-                "the request broke off: {:?}",
-                String::from_utf8_lossy(&self.seen)
-            );
-        }
-        String::from_utf8_lossy(&self.seen).into_owned()
-    }
-
-    /// Sends bytes.
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        tokio::time::timeout(SOON, self.stream.write_all(bytes.as_ref()))
-            .await
-            .expect("nothing is taken")
-            .unwrap();
-    }
-
-    /// Sends bytes; false if the other end is gone.
-    pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).await.is_ok()
-    }
-
-    /// Sends the same bytes again and again until the other end is gone or so many were sent; how many were.
-    pub async fn pour(&mut self, bytes: &[u8], most: usize) -> usize {
-        let mut sent = 0;
-        while sent < most && self.try_send(bytes).await {
-            sent += bytes.len();
-        }
-        sent
-    }
-
-    /// Ends with a TCP reset.
-    pub fn reset(self) {
-        socket2::SockRef::from(&self.stream)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
-    }
-
-    /// Closes its own direction and goes on reading.
-    pub async fn half_close(&mut self) {
-        self.stream.shutdown().await.unwrap();
-    }
-
-    /// Waits for the sidecar to close; when it did.
-    pub async fn closed(&mut self) -> Instant {
-        let mut rest = [0; 1024];
-        let reading = async { while self.stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
-        tokio::time::timeout(SOON, reading)
-            .await
-            .expect("the connection stays open");
-        Instant::now()
     }
 }
 
