@@ -87,6 +87,7 @@ pub use codec::{rename_model, translate_request, translate_response, without_for
 pub use envelope::{Envelope, peek, with_model, with_usage_option};
 pub use error::{ErrorView, ProviderError, StreamError, Words, error_body, error_event, parse_error, words_for};
 pub use name::Dialect;
+pub use openai_chat::without_allowed_tools;
 pub use openai_responses::{Echo, native_responses};
 pub use request_error::RequestError;
 pub use scan::Pushed;

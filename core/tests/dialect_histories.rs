@@ -26,6 +26,7 @@ fn send(from: Dialect, to: Dialect, body: &Value) -> Result<(Value, Vec<String>)
         safety: &[],
         stream: false,
         on_unsupported: None,
+        allowed_tools: true,
     };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))

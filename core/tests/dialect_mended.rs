@@ -23,6 +23,7 @@ fn send_to(model: &str, from: Dialect, to: Dialect, body: &Value) -> Result<(Val
         safety: &[],
         stream: false,
         on_unsupported: None,
+        allowed_tools: true,
     };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))

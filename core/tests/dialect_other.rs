@@ -350,6 +350,7 @@ fn target(model: &str) -> Target<'_> {
         safety: &[],
         stream: false,
         on_unsupported: None,
+        allowed_tools: true,
     }
 }
 

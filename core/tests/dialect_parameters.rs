@@ -29,6 +29,7 @@ fn send(from: Dialect, to: Dialect, body: &Value, drop: bool) -> Result<(Value, 
         safety: &[],
         stream: false,
         on_unsupported: drop.then_some(OnUnsupported::Drop),
+        allowed_tools: true,
     };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))

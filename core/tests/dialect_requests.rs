@@ -34,6 +34,7 @@ fn translate_to(to: Dialect, model: &str, from: Dialect, body: &Value) -> Result
         safety: &safety,
         stream: true,
         on_unsupported: None,
+        allowed_tools: true,
     };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
@@ -397,6 +398,7 @@ fn wrong_types_are_refused_with_their_path() {
         safety: &[],
         stream: false,
         on_unsupported: None,
+        allowed_tools: true,
     };
     for body in ["", "{", "[]", "null", "\u{0}"] {
         let error = translate_request(OpenAi, Gemini, body.as_bytes(), &target).unwrap_err();
@@ -723,7 +725,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(pair in 0usize..PAIRS, body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let (from, to) = pairs().nth(pair).unwrap();
-        let target = Target { model: "m", default_max_tokens: 1, safety: &[], stream: false, on_unsupported: None };
+        let target = Target { model: "m", default_max_tokens: 1, safety: &[], stream: false, on_unsupported: None, allowed_tools: true };
         let _ = translate_request(from, to, &body, &target);
         let _ = translate_response(to, from, &body, &ctx());
         let _ = usage(from, &body);

@@ -34,6 +34,7 @@ fn translate_how(to: Dialect, body: &Value, drop_unsupported: bool) -> Result<(V
         safety: &[],
         stream: false,
         on_unsupported: drop_unsupported.then_some(OnUnsupported::Drop),
+        allowed_tools: true,
     };
     let translated = translate_request(Responses, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))

@@ -23,6 +23,7 @@ fn send(from: Dialect, to: Dialect, model: &str, body: &Value) -> (Value, Vec<St
         safety: &[],
         stream: false,
         on_unsupported: None,
+        allowed_tools: true,
     };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target).unwrap();
     (serde_json::from_slice(&translated.body).unwrap(), translated.dropped)
@@ -236,6 +237,7 @@ fn openai_models_get_the_nearest_effort_they_know_and_no_sampling_they_refuse() 
         safety: &[],
         stream: false,
         on_unsupported: None,
+        allowed_tools: true,
     };
     let error = translate_request(Anthropic, OpenAi, stop.as_bytes(), &target).unwrap_err();
     assert_eq!(error.path, "stop_sequences");

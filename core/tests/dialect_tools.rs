@@ -5,6 +5,7 @@
 
 use bowsprit_core::dialect::{
     AnswerContext, Dialect, RequestError, Stream, Target, Translated, translate_request, translate_response,
+    without_allowed_tools,
 };
 use bowsprit_core::fault::Code;
 use bowsprit_crds::model_route::OnUnsupported;
@@ -33,6 +34,7 @@ fn translate(
         safety: &[],
         stream: false,
         on_unsupported: rule,
+        allowed_tools: true,
     };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated))
@@ -786,5 +788,114 @@ fn what_a_provider_tells_of_its_own_tools_is_no_broken_answer() {
             let text = answer(provider, caller, &none, &told).to_string();
             assert!(text.contains("Six."), "{provider} to {caller}: {text}");
         }
+    }
+}
+
+/// What a server that is merely compatible with `OpenAI` gets: the choice, and the names of the tools.
+fn at_a_compatible_server(from: Dialect, body: &Value) -> (Value, Vec<String>) {
+    let bytes = Bytes::from(body.to_string());
+    let sent = if from == Chat {
+        without_allowed_tools(&bytes)
+    } else {
+        let target = Target {
+            model: "llama-4",
+            default_max_tokens: 1000,
+            safety: &[],
+            stream: false,
+            on_unsupported: None,
+            allowed_tools: false,
+        };
+        translate_request(from, Chat, &bytes, &target).unwrap().body
+    };
+    let sent: Value = serde_json::from_slice(&sent).unwrap();
+    let tools = sent["tools"].as_array().unwrap().iter();
+    let names = tools.map(|tool| tool["function"]["name"].as_str().unwrap().to_owned());
+    (sent["tool_choice"].clone(), names.collect())
+}
+
+#[test]
+fn a_compatible_server_gets_the_oldest_spelling_of_a_choice() {
+    let chat = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let responses = |name: &str| json!({"type": "function", "name": name});
+    let all = ["a", "b", "c"];
+    let ask = |from, mode: &str, names: &[&str]| {
+        let extra = match from {
+            Chat => json!({
+                "tools": all.map(chat),
+                "tool_choice": {"type": "allowed_tools", "allowed_tools":
+                    {"mode": mode, "tools": names.iter().map(|name| chat(name)).collect::<Vec<_>>()}},
+            }),
+            Responses => json!({
+                "tools": all.map(responses),
+                "tool_choice": {"type": "allowed_tools", "mode": mode,
+                    "tools": names.iter().map(|name| responses(name)).collect::<Vec<_>>()},
+            }),
+            _ => json!({
+                "tools": [{"functionDeclarations": all.map(|name| json!({"name": name}))}],
+                "toolConfig": {"functionCallingConfig": {
+                    "mode": if mode == "required" { "ANY" } else { "AUTO" }, "allowedFunctionNames": names}},
+            }),
+        };
+        at_a_compatible_server(from, &hello(from, &extra))
+    };
+    for from in [Chat, Responses, Gemini] {
+        assert_eq!(
+            ask(from, "required", &["b"]),
+            (chat("b"), all.map(str::to_owned).to_vec()),
+            "{from}"
+        );
+        let two = vec!["a".to_owned(), "c".to_owned()];
+        assert_eq!(
+            ask(from, "required", &["a", "c"]),
+            (json!("required"), two.clone()),
+            "{from}"
+        );
+        if from != Gemini {
+            assert_eq!(ask(from, "auto", &["a", "c"]), (json!("auto"), two), "{from}");
+            // Named alone it would have to be called.
+            assert_eq!(
+                ask(from, "auto", &["b"]),
+                (json!("auto"), vec!["b".to_owned()]),
+                "{from}"
+            );
+        }
+    }
+    let named = json!({"tools": [{"name": "a", "input_schema": {"type": "object"}}], "tool_choice": {"type": "tool", "name": "a"}});
+    assert_eq!(
+        at_a_compatible_server(Anthropic, &hello(Anthropic, &named)),
+        (chat("a"), vec!["a".to_owned()])
+    );
+}
+
+#[test]
+fn only_the_choice_and_the_list_of_tools_change_in_a_body_that_passes() {
+    let head = r#"{ "model":"m",  "x":[1, 2], "#;
+    let tools = r#""tools" : [{"type":"function","function":{"name":"a"}}, {"type":"function","function":{"name":"b", "x":1.10}}]"#;
+    let choice = r#""tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"b"}}]}}"#;
+    let kept = r#""tools" : [{"type":"function","function":{"name":"b", "x":1.10}}]"#;
+    let auto = r#""tool_choice":"auto""#;
+    for (before, after) in [
+        (
+            format!("{head}{tools}, {choice} }}"),
+            format!("{head}{kept}, {auto} }}"),
+        ),
+        (
+            format!("{head}{choice}, {tools} }}"),
+            format!("{head}{auto}, {kept} }}"),
+        ),
+        (
+            format!("{head}{tools}, \"tool_choice\":\"auto\"}}"),
+            format!("{head}{tools}, \"tool_choice\":\"auto\"}}"),
+        ),
+        (
+            format!("{head}\"tool_choice\":{{\"type\":\"allowed_tools\"}}}}"),
+            format!("{head}\"tool_choice\":{{\"type\":\"allowed_tools\"}}}}"),
+        ),
+        (
+            format!("{head}\"a\":\"\\\"allowed_tools\\\"\"}}"),
+            format!("{head}\"a\":\"\\\"allowed_tools\\\"\"}}"),
+        ),
+    ] {
+        assert_eq!(without_allowed_tools(&Bytes::from(before)), after);
     }
 }

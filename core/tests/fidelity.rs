@@ -31,7 +31,8 @@ const HEAD: &str = "<!-- Written by `make docs` from core/tests/fidelity: each c
 # Fidelity: what becomes of each field
 
 Where the caller's API and the provider's are the same, the bytes pass as they came: unknown fields, order and white space
-included. Three things may change: the model's name; thoughts that another provider signed, which are cut out; and
+included. Four things may change: the model's name; thoughts that another provider signed, which are cut out; the
+`allowed_tools` of a choice of tools, which servers that are merely compatible with OpenAI get in older words (below); and
 `stream_options.include_usage` of OpenAI's chat completions, which every stream is asked for so that its tokens are counted:
 the usage that the app did not ask for is taken out of the answer again, and a ProviderConfig with `streamUsage: AsIs` leaves
 the field as it came. (For Responses that is `provider: OpenAI`; servers that are merely compatible are asked for chat

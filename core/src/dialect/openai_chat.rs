@@ -4,9 +4,12 @@ pub(super) mod answer;
 mod calls;
 pub(super) mod decoder;
 pub(super) mod encoder;
+mod plain_choice;
 pub(super) mod request_in;
 pub(super) mod request_out;
 mod said;
+
+pub use plain_choice::without_allowed_tools;
 
 use crate::json::Value;
 

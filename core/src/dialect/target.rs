@@ -21,6 +21,8 @@ pub struct Target<'a> {
     /// the rest still makes sense. Unset: only tools that the provider cannot run, where the model was free to choose, and
     /// what a history merely informs of. `Refuse`: these are refused too.
     pub on_unsupported: Option<OnUnsupported>,
+    /// Whether the server knows the `allowed_tools` of chat completions ([`crate::platform::Platform::allowed_tools`]).
+    pub allowed_tools: bool,
 }
 
 /// A request in the provider's dialect.

@@ -42,6 +42,7 @@ pub(super) static ANTHROPIC: Platform = Platform {
     model: ModelPlace::Body,
     models: "/v1/models",
     counts: Some(Dialect::AnthropicMessages),
+    allowed_tools: false,
     organizations: false,
     genai_name: "anthropic",
     path: |endpoint, _, _| match endpoint {
@@ -67,6 +68,7 @@ pub(super) static GEMINI: Platform = Platform {
     model: ModelPlace::Path,
     models: "/v1beta/models",
     counts: Some(Dialect::Gemini),
+    allowed_tools: false,
     organizations: false,
     genai_name: "gcp.gemini",
     path: |endpoint, _, model| {
@@ -96,6 +98,7 @@ pub(super) static OPENAI: Platform = Platform {
     model: ModelPlace::Body,
     models: "/models",
     counts: Some(Dialect::OpenAiResponses),
+    allowed_tools: true,
     organizations: true,
     genai_name: "openai",
     path: openai_path,
@@ -115,6 +118,7 @@ pub(super) static OPENAI_COMPATIBLE: Platform = Platform {
     model: ModelPlace::Body,
     models: "/models",
     counts: None,
+    allowed_tools: false,
     organizations: false,
     genai_name: "openai",
     path: openai_path,

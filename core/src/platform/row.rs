@@ -71,6 +71,8 @@ pub struct Platform {
     pub models: &'static str,
     /// The dialect in which it counts tokens; none: it does not.
     pub counts: Option<Dialect>,
+    /// Whether it knows the `allowed_tools` of chat completions' `tool_choice`, which is younger than most servers.
+    pub allowed_tools: bool,
     /// Whether it takes `OpenAI`'s organization and project.
     pub organizations: bool,
     /// `gen_ai.provider.name` in `OpenTelemetry`'s semantic conventions.

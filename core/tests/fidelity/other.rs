@@ -1,7 +1,7 @@
 //! Embeddings and token counts.
 
-use bowsprit_core::dialect::Dialect;
 use bowsprit_core::dialect::embeddings::{self, EmbeddingsApi};
+use bowsprit_core::dialect::{Dialect, without_allowed_tools};
 use bowsprit_core::platform::{self, Endpoint};
 use bowsprit_crds::ProviderKind;
 use serde_json::{Value, json};
@@ -115,6 +115,25 @@ pub(super) fn write(page: &mut String) {
     table(page, &["Caller", "Field", "OpenAI", "Anthropic", "Gemini"], &rows);
 
     page.push_str(
+        "\n## A choice among tools, at OpenAI-compatible servers\nMost of them do not know `allowed_tools`, which is younger than they are. \
+         So they get the same choice in older words, whatever the caller's API is; OpenAI itself gets `allowed_tools`. Of three tools \
+         `a`, `b` and `c`:\n\n",
+    );
+    let rows: Vec<Vec<String>> = [
+        ("`a` must be called", "required", &["a"][..]),
+        ("`a` may be called", "auto", &["a"][..]),
+        ("one of `a` and `b` must be called", "required", &["a", "b"][..]),
+        ("`a` and `b` may be called", "auto", &["a", "b"][..]),
+    ]
+    .iter()
+    .map(|(what, mode, names)| {
+        let (choice, tools) = compatible_choice(mode, names);
+        vec![(*what).to_owned(), format!("`{choice}`"), tools]
+    })
+    .collect();
+    table(page, &["The caller's choice", "`tool_choice`", "`tools`"], &rows);
+
+    page.push_str(
         "\n## Token counts\nWhat is counted is the conversation as it would be translated: system prompt, turns and tools. The path that a \
          provider is asked at:\n\n",
     );
@@ -136,4 +155,22 @@ pub(super) fn write(page: &mut String) {
     })
     .collect();
     table(page, &["Provider", "Asked at"], &rows);
+}
+
+/// What an OpenAI-compatible server gets of a choice among three tools: the choice, and which tools.
+fn compatible_choice(mode: &str, names: &[&str]) -> (Value, String) {
+    let tool = |name: &&str| json!({"type": "function", "function": {"name": name}});
+    let allowed: Vec<Value> = names.iter().map(tool).collect();
+    let tools: Vec<Value> = ["a", "b", "c"].iter().map(tool).collect();
+    let body = json!({
+        "tools": tools,
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": allowed}},
+    });
+    let sent = without_allowed_tools(&body.to_string().into());
+    let sent: Value = serde_json::from_slice(&sent).unwrap();
+    let tools = sent["tools"].as_array().unwrap().iter();
+    let names: Vec<String> = tools
+        .map(|tool| format!("`{}`", tool["function"]["name"].as_str().unwrap()))
+        .collect();
+    (sent["tool_choice"].clone(), names.join(", "))
 }

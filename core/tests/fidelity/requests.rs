@@ -72,6 +72,7 @@ fn translate(
         safety: &[],
         stream: false,
         on_unsupported: drop.then_some(OnUnsupported::Drop),
+        allowed_tools: true,
     };
     match translate_request(from, to, body.to_string().as_bytes(), &target) {
         Ok(translated) => Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped)),

@@ -59,5 +59,6 @@ fn target(model: &str, on_unsupported: Option<OnUnsupported>) -> Target<'_> {
         safety: &[],
         stream: true,
         on_unsupported,
+        allowed_tools: true,
     }
 }

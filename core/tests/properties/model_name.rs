@@ -171,6 +171,7 @@ fn any_model_name_reaches_a_provider_as_it_was_written() {
                         safety: &[],
                         stream: false,
                         on_unsupported: None,
+                        allowed_tools: true,
                     };
                     let sent = if caller == wire {
                         rename_model(caller, &body, &model)

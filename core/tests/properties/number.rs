@@ -84,6 +84,7 @@ fn sent(caller: Dialect, provider: Dialect, body: &str) -> Result<Bytes, TestCas
         safety: &[],
         stream: false,
         on_unsupported: None,
+        allowed_tools: true,
     };
     let translated = translate_request(caller, provider, body.as_bytes(), &target);
     Ok(translated

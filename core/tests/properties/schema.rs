@@ -348,6 +348,7 @@ fn survives(from: Dialect, to: Dialect, schema: &Value, answer: bool) -> Result<
         safety: &[],
         stream: false,
         on_unsupported: None,
+        allowed_tools: true,
     };
     let body = request(from, schema, answer);
     let translated = match translate_request(from, to, body.to_string().as_bytes(), &target) {

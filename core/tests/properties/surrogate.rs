@@ -394,6 +394,7 @@ fn a_request_with_halves_is_read_and_translated() {
         safety: &[],
         stream: false,
         on_unsupported: None,
+        allowed_tools: true,
     };
     holds("halves in requests", texts(), |text| {
         let says = String::from_utf16_lossy(&text);

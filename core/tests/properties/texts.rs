@@ -91,6 +91,7 @@ fn taken(from: Dialect, to: Dialect, system: &[String], turns: &Turns) -> Result
         safety: &[],
         stream: false,
         on_unsupported: None,
+        allowed_tools: true,
     };
     let body = request(from, system, turns);
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target)

@@ -184,6 +184,7 @@ fn every_name_is_the_providers_there_and_the_callers_here() {
                     safety: &[],
                     stream: false,
                     on_unsupported: None,
+                    allowed_tools: true,
                 };
                 let body = request(caller, &names).to_string();
                 let translated = translate_request(caller, provider, body.as_bytes(), &target)

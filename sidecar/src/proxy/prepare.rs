@@ -5,7 +5,8 @@ use bowsprit_core::config::Route;
 use bowsprit_core::dialect::embeddings::{self, Answered, EmbeddingsApi};
 use bowsprit_core::dialect::{
     AnswerContext, Dialect, RequestError, Target, ToolNames, Usage, count, native_responses, rename_model,
-    translate_request, translate_response, with_model, with_usage_option, without_foreign_thoughts,
+    translate_request, translate_response, with_model, with_usage_option, without_allowed_tools,
+    without_foreign_thoughts,
 };
 use bowsprit_core::fault::{Code, ErrorKind};
 use bowsprit_core::plan::answers_as_asked;
@@ -170,6 +171,7 @@ fn count(
         safety: &[],
         stream: false,
         on_unsupported,
+        allowed_tools: provider.platform.allowed_tools,
     };
     let translated = count::translate_request(inbound.call.dialect, wire, &inbound.body, &target)?;
     Ok(Prepared {
@@ -250,6 +252,7 @@ fn generate(
             safety: &provider.safety,
             stream: inbound.call.stream,
             on_unsupported,
+            allowed_tools: provider.platform.allowed_tools,
         };
         let translated = translate_request(inbound.call.dialect, wire, &inbound.body, &target)?;
         let asks = wire == Dialect::OpenAiChat && inbound.call.stream && provider.asks_stream_usage;
@@ -281,6 +284,8 @@ fn generate(
         without_foreign_thoughts(wire, model, &body)
     };
     let (body, dropped) = (native.body, native.dropped);
+    let plain = wire == Dialect::OpenAiChat && !provider.platform.allowed_tools;
+    let body = if plain { without_allowed_tools(&body) } else { body };
     let asks = wire == Dialect::OpenAiChat && inbound.call.stream && provider.asks_stream_usage;
     let hide_usage = asks && !inbound.call.include_usage;
     let body = if hide_usage { with_usage_option(&body) } else { body };

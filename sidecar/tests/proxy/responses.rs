@@ -121,6 +121,36 @@ async fn a_compatible_server_is_asked_for_chat_completions() {
 }
 
 #[tokio::test]
+async fn a_compatible_server_never_sees_allowed_tools() {
+    let bed = Bed::with(|name, spec| {
+        if name == "openai" {
+            spec["provider"] = json!("OpenAICompatible");
+        }
+    })
+    .await;
+    let own = Bed::new().await;
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let allowed = json!({"mode": "auto", "tools": [tool("a"), tool("b")]});
+    let chat = json!({
+        "model": "gpt-4.1-mini",
+        "messages": [{"role": "user", "content": "hello"}],
+        "tools": [tool("a"), tool("b"), tool("c")],
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed},
+    });
+    for bed in [&bed, &own] {
+        bed.openai.always(Answer::new("Ahoy"));
+        let reply = Reply::of(bed.post("/v1/chat/completions", &chat).send().await.unwrap()).await;
+        assert_eq!((reply.status, reply.provider()), (200, "openai"), "{}", reply.text);
+    }
+    let (_, sent) = asked(&bed.openai);
+    assert_eq!(
+        (&sent["tool_choice"], &sent["tools"]),
+        (&json!("auto"), &json!([tool("a"), tool("b")]))
+    );
+    assert_eq!(asked(&own.openai).1, chat, "OpenAI itself gets the body as it came");
+}
+
+#[tokio::test]
 async fn tools_are_called_and_answered_through_every_provider() {
     let bed = Bed::new().await;
     let tools = json!([{"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}, "strict": false}]);

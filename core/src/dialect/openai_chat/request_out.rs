@@ -4,7 +4,8 @@ use crate::json::{Map, Value, json};
 
 use super::super::dropped::{Dropped, Parts};
 use super::super::message::{
-    Format, MediaSource, Part, Request, Role, Tool, ToolCall, ToolChoice, Turn, at_most, is, json_text, text_of,
+    Format, MediaSource, Part, Request, Role, Tool, ToolCall, ToolChoice, Turn, at_most, is, json_text, keep_only,
+    text_of,
 };
 use super::super::thinking::{self, Level};
 use super::super::{RequestError, Target, hosted};
@@ -18,6 +19,9 @@ pub(in super::super) fn encode(
     target: &Target<'_>,
     dropped: &mut Dropped,
 ) -> Result<Value, RequestError> {
+    if !target.allowed_tools {
+        spell_out(&mut request);
+    }
     let effort = effort(&request, target.model, dropped);
     let samples_itself = thinking::openai_samples_itself(target.model, effort);
     let mut body = Map::new();
@@ -269,6 +273,23 @@ fn tool_value(tool: &Tool) -> Value {
         function.insert("parameters".into(), schema.clone());
     }
     json!({ "type": "function", "function": function })
+}
+
+/// A choice among some of the tools in words that every server knows: the tools that may be called, and whether one must
+/// be. One that must be called has a spelling of its own, as old as tools are.
+fn spell_out(request: &mut Request) {
+    let Some(ToolChoice::Only { names, required }) = &request.tool_choice else {
+        return;
+    };
+    if *required && names.len() == 1 {
+        return;
+    }
+    keep_only(&mut request.tools, names);
+    request.tool_choice = Some(if *required {
+        ToolChoice::Required
+    } else {
+        ToolChoice::Auto
+    });
 }
 
 fn choice_value(choice: ToolChoice) -> Value {
