@@ -5,22 +5,18 @@
 //! request (about 1 µs). All of them stand in [`limits`]. A request is only ever sent on from its parsed parts with a length
 //! of our own, so the two ends cannot disagree about where it ends; one that says so in two ways is refused ([`Ambiguous`]).
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -29,13 +25,13 @@ use tokio::time::Instant;
 use crate::drain::Drain;
 use crate::limits;
 use crate::upstream::is_out_of_descriptors;
-use framing::Watched;
+use connection::Shared;
 pub use metrics::{Listener, ServerMetrics};
-use stalling::Stalling;
 
-mod framing;
+mod connection;
 mod metrics;
 mod stalling;
+mod watched;
 
 /// How often a listener that cannot accept logs it.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -112,6 +108,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let slots = Arc::new(Semaphore::new(at.max_connections));
+    let shared = Shared::new(Arc::clone(&at.drain), at.metrics.clone(), limits::WARM);
     let mut complained: Option<Instant> = None;
     loop {
         let slot = tokio::select! {
@@ -127,13 +124,7 @@ where
         };
         match accepted {
             Ok((stream, peer)) => {
-                let serving = connection(
-                    stream,
-                    peer.ip(),
-                    Arc::clone(&at.drain),
-                    at.metrics.clone(),
-                    handler.clone(),
-                );
+                let serving = connection::serve(stream, peer.ip(), Arc::clone(&shared), handler.clone());
                 let spare = at.spare.clone();
                 // `map` and not an async block: that would hold the connection twice, idle ones too.
                 tokio::spawn(serving.map(move |()| {
@@ -168,46 +159,4 @@ fn is_about_one_connection(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
-}
-
-async fn connection<H, F, B>(stream: TcpStream, peer: IpAddr, drain: Arc<Drain>, metrics: ServerMetrics, handler: H)
-where
-    H: Fn(Request<Incoming>, IpAddr) -> F,
-    F: Future<Output = Response<B>>,
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let _ = stream.set_nodelay(true);
-    let (stream, seen) = Watched::new(Stalling::new(stream, limits::WRITE_DEADLINE));
-    let serving = OnceLock::new();
-    let serving_drain = Arc::clone(&drain);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        serving.get_or_init(|| serving_drain.serve());
-        let is_chunked = request.body().size_hint().exact().is_none();
-        if is_chunked && !seen.is_plainly_chunked() {
-            request.extensions_mut().insert(Ambiguous);
-        }
-        // Boxed: hyper keeps room for this future, 7 KiB of it, in every connection, idle ones too. And `map`, not an async
-        // block: that would hold it twice.
-        Box::pin(handler(request, peer)).map(Ok::<_, Infallible>)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::HEAD_DEADLINE)
-        .max_buf_size(limits::HEAD_BYTES)
-        .max_header_size(limits::HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = drain.draining() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        metrics.connection_failed(&error);
-        tracing::debug!(%error, "app connection ended");
-    }
 }

@@ -240,19 +240,19 @@ class Target:
 
 
 TARGETS = [
-    Target("openai", "plain_ratio", 1.3, "CPU per plain request, against nginx", "x", fails=1.6),
-    Target("openai", "rate_ratio", 1.25, f"CPU per request at {RATE}/s, against nginx", "x"),
-    Target("openai", "stream_ratio", 1.15, "CPU per streamed chunk, against nginx", "x", fails=1.4),
-    Target("tls", "plain_ratio", 1.6, "CPU per request to a TLS upstream, against nginx to a plain one", "x", fails=2.0),
-    Target("openai-anthropic", "plain_ratio", 3, "CPU per request OpenAI to Anthropic, against nginx", "x"),
-    Target("openai-gemini", "plain_ratio", 3, "CPU per request OpenAI to Gemini, against nginx", "x"),
-    Target("anthropic-openai", "plain_ratio", 3, "CPU per request Anthropic to OpenAI, against nginx", "x"),
+    Target("openai", "plain_ratio", 1.15, "CPU per plain request, against nginx", "x", fails=1.6),
+    Target("openai", "rate_ratio", 1.15, f"CPU per request at {RATE}/s, against nginx", "x"),
+    Target("openai", "stream_ratio", 1.1, "CPU per streamed chunk, against nginx", "x", fails=1.4),
+    Target("tls", "plain_ratio", 1.35, "CPU per request to a TLS upstream, against nginx to a plain one", "x", fails=2.0),
+    Target("openai-anthropic", "plain_ratio", 1.9, "CPU per request OpenAI to Anthropic, against nginx", "x"),
+    Target("openai-gemini", "plain_ratio", 1.9, "CPU per request OpenAI to Gemini, against nginx", "x"),
+    Target("anthropic-openai", "plain_ratio", 1.9, "CPU per request Anthropic to OpenAI, against nginx", "x"),
     Target("openai", "rate_added_p50_ms", 0.2, f"added p50 at {RATE}/s", "ms"),
-    Target("openai", "rss_idle_mib", 8, "RSS idle", "MiB", fails=12),
+    Target("openai", "rss_idle_mib", 5.5, "RSS idle", "MiB", fails=12),
     Target("openai", "rss_loaded_mib", 14, f"RSS after {CONNECTIONS} connections", "MiB", fails=20),
-    Target("idle", "held_mib", 150, f"RSS with {IDLE:,} idle connections", "MiB"),
+    Target("idle", "held_mib", 110, f"RSS with {IDLE:,} idle connections", "MiB"),
     Target("streams", "held_mib", 60, f"RSS with {OPEN_STREAMS:,} open streams", "MiB"),
-    Target("openai", "cold_start_ms", 30, "first 200 after the start", "ms"),
+    Target("openai", "cold_start_ms", 20, "first 200 after the start", "ms"),
     Target("openai", "binary_mib", 8, "binary, stripped", "MiB"),
 ]
 
