@@ -1,22 +1,21 @@
 //! A sidecar in front of providers, and what must hold of it when a promise is done.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::ops::Deref;
 use std::process::Command;
 use std::rc::Rc;
 use std::time::Instant;
 
 use bowsprit_providers::Provider;
-use bowsprit_rig::http;
 pub use bowsprit_rig::http::post;
 use bowsprit_rig::law::{self, Told};
 pub use bowsprit_rig::metrics::sum;
-use bowsprit_rig::process::Process;
+use bowsprit_rig::program::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::trial::SOON;
-use bowsprit_rig::connection::{Connection, Lookout};
+use bowsprit_rig::connection::Connection;
 use bowsprit_rig::http::Reply;
 
 /// The model that every provider serves.
@@ -124,14 +123,7 @@ fn merge(under: &mut Value, over: Value) {
 
 /// A running sidecar.
 pub struct Bed {
-    /// The process.
-    pub process: Process,
-    /// Where callers connect.
-    pub address: SocketAddr,
-    /// Where health and metrics are.
-    pub admin: SocketAddr,
-    /// Looks for keys.
-    pub lookout: Lookout,
+    program: Program,
     /// Keys, configuration, output.
     _dir: TempDir,
     needle: Rc<str>,
@@ -166,9 +158,7 @@ impl Bed {
         let mut words = setup.launcher.iter().map(String::as_str).chain([binary]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).env_clear().envs(setup.env);
-        command
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config"])
-            .arg(&config);
+        command.arg("--config").arg(&config);
         command.args(["--log-level", if setup.quiet { "info" } else { "trace" }]);
         if let Some(pem) = setup.ca {
             let folder = dir.path().join("ca/corp");
@@ -177,13 +167,8 @@ impl Bed {
             command.arg("--ca-dir").arg(dir.path().join("ca"));
         }
         command.args(&setup.args);
-        let process = Process::start(&mut command, &dir.path().join("output"));
-        let (address, admin) = addresses(&process).await;
         Self {
-            process,
-            address,
-            admin,
-            lookout: Lookout::new(&needle),
+            program: Program::start(command, &dir.path().join("output"), &needle).await,
             _dir: dir,
             needle,
             panics: Cell::new(false),
@@ -196,11 +181,6 @@ impl Bed {
         self.panics.set(true);
     }
 
-    /// A new connection.
-    pub async fn connect(&self) -> Connection {
-        Connection::connect(self.address, &self.lookout).await
-    }
-
     /// A new connection with a request on it.
     pub async fn ask(&self, path: &str, body: &Value) -> Connection {
         let mut client = self.connect().await;
@@ -211,23 +191,6 @@ impl Bed {
     /// A chat completion, whole.
     pub async fn chat(&self, stream: bool) -> Reply {
         self.ask(CHAT, &chat(stream)).await.reply().await
-    }
-
-    /// The answer of the admin port.
-    pub async fn admin(&self, path: &str) -> Reply {
-        let mut client = Connection::connect(self.admin, &self.lookout).await;
-        client.send(http::get(path)).await;
-        client.reply().await
-    }
-
-    /// The metrics.
-    pub async fn metrics(&self) -> String {
-        self.admin("/metrics").await.text()
-    }
-
-    /// `/health`.
-    pub async fn health(&self) -> Value {
-        self.admin("/health").await.json()
     }
 
     /// The sum of all series of a family whose labels contain every one of `labels`.
@@ -266,7 +229,7 @@ impl Bed {
     async fn sums(&self) -> Result<(), String> {
         let started = Instant::now();
         loop {
-            let (metrics, log) = (self.metrics().await, self.process.output());
+            let (metrics, log) = (self.metrics().await, self.output());
             let told = Told {
                 metrics: &metrics,
                 log: &log,
@@ -288,7 +251,7 @@ impl Bed {
     /// Zero lost answers: every request that was received has ended, each as exactly one outcome; every place is given
     /// back; what it tells in one place agrees with every other; no change of a request's state was illegal; no key is in any output, log, metric or answer.
     pub async fn settled(&self) -> Result<(), String> {
-        if self.process.ended().is_none() {
+        if self.ended().is_none() {
             self.idle().await?;
             self.sums().await?;
             let health = self.health().await;
@@ -301,7 +264,7 @@ impl Bed {
         if self.lookout.found() {
             return Err("a key was sent to a caller or is in metrics or health".into());
         }
-        let output = self.process.output();
+        let output = self.output();
         if let Some(line) = output.lines().find(|line| line.contains(&*self.needle)) {
             return Err(format!(
                 "a key is in the log: {}",
@@ -317,12 +280,12 @@ impl Bed {
 
     /// The access lines so far.
     pub fn access(&self) -> Vec<Value> {
-        law::lines(&self.process.output(), "access")
+        law::lines(&self.output(), "access")
     }
 
     /// The end of its output.
     pub fn log_tail(&self, lines: usize) -> String {
-        let output = self.process.output();
+        let output = self.output();
         let all: Vec<&str> = output.lines().collect();
         all[all.len().saturating_sub(lines)..]
             .join("\n")
@@ -330,22 +293,11 @@ impl Bed {
     }
 }
 
-/// The addresses it says it listens on.
-async fn addresses(process: &Process) -> (SocketAddr, SocketAddr) {
-    let started = Instant::now();
-    loop {
-        let output = process.output();
-        if let Some(line) = output
-            .lines()
-            .find(|line| line.contains("\"started\"") && line.ends_with('}'))
-        {
-            let line: Value = serde_json::from_str(line).unwrap();
-            let read = |name: &str| line[name].as_str().unwrap().parse().unwrap();
-            return (read("listen"), read("admin"));
-        }
-        assert!(process.ended().is_none(), "the sidecar did not start: {output}");
-        assert!(started.elapsed() < SOON, "the sidecar does not start: {output}");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+impl Deref for Bed {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
     }
 }
 

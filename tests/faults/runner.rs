@@ -121,7 +121,7 @@ async fn try_one(promise: Promise, full: bool, seed: u64) -> Ran {
         }
     };
     if matches!(verdict, Verdict::Failed(_)) {
-        for bed in trial.beds().iter().filter(|bed| bed.process.ended().is_none()) {
+        for bed in trial.beds().iter().filter(|bed| bed.ended().is_none()) {
             println!(
                 "--- {name}: the last lines of the sidecar's log\n{}",
                 bed.log_tail(LOG_LINES)

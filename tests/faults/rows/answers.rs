@@ -146,7 +146,7 @@ async fn each_answer_is_what_the_classify_table_says(trial: Trial) {
             // A hundred processes need not run at once.
             for bed in [alone, two] {
                 bed.settled().await.unwrap();
-                bed.process.end();
+                bed.end();
             }
             tried += 1.0;
         }

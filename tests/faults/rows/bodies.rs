@@ -52,10 +52,10 @@ fn gzipped(body: &[u8]) -> Vec<u8> {
 
 /// What the sidecar's memory peaks at meanwhile, beyond what it was, MiB; it may also have given some back.
 async fn growth<F: Future>(bed: &Bed, work: F) -> (F::Output, f64) {
-    bed.process.forget_peak();
-    let before = bed.process.peak();
+    bed.forget_peak();
+    let before = bed.peak();
     let done = work.await;
-    (done, (bed.process.peak() - before).max(0.0))
+    (done, (bed.peak() - before).max(0.0))
 }
 
 async fn a_compression_bomb_passes_as_it_is(trial: Trial) {

@@ -84,7 +84,7 @@ async fn assert_jumped(bed: &Bed, hours: f64) {
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap();
         let there = now.as_secs_f64() + hours * 3600.0;
-        let lines = bed.process.output();
+        let lines = bed.output();
         lines.lines().rev().take(3).any(|line| {
             let line: Value = serde_json::from_str(line).unwrap_or_default();
             seconds(line["timestamp"].as_str().unwrap_or_default()).is_some_and(|said| (said - there).abs() < 100.0)
@@ -247,7 +247,7 @@ async fn a_pause_lets_no_more_through_than_the_bucket_holds(trial: Trial) {
         bed.chat(false).await;
     }
     let before = first.seen().counts.requests;
-    bed.process.signal("STOP");
+    bed.signal("STOP");
     let mut waiting = Vec::new();
     for _ in 0..50 {
         waiting.push(bed.ask(CHAT, &chat(false)).await);
@@ -255,7 +255,7 @@ async fn a_pause_lets_no_more_through_than_the_bucket_holds(trial: Trial) {
     let pause = pause(&trial);
     tokio::time::sleep(pause).await;
     let resumed = Instant::now();
-    bed.process.signal("CONT");
+    bed.signal("CONT");
     let mut answered = 0;
     for client in &mut waiting {
         let reply = client.reply().await;
@@ -281,9 +281,9 @@ async fn a_pause_cuts_no_stream_whose_answer_came_meanwhile(trial: Trial) {
         client.until("one").await;
         streams.push(client);
     }
-    bed.process.signal("STOP");
+    bed.signal("STOP");
     tokio::time::sleep(pause(&trial)).await;
-    bed.process.signal("CONT");
+    bed.signal("CONT");
     for client in &mut streams {
         let reply = client.reply().await;
         assert!(
@@ -307,9 +307,9 @@ async fn a_pause_fails_no_plain_request_whose_answer_came_meanwhile(trial: Trial
         waiting.push(client);
     }
     until("all were sent on", || async { first.seen().counts.requests == 10 }).await;
-    bed.process.signal("STOP");
+    bed.signal("STOP");
     tokio::time::sleep(pause(&trial)).await;
-    bed.process.signal("CONT");
+    bed.signal("CONT");
     for client in &mut waiting {
         let reply = client.reply().await;
         assert_eq!(reply.status, 200, "{}", reply.text());

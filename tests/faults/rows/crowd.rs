@@ -72,7 +72,7 @@ async fn thousands_of_idle_connections_hold_little_memory_each(trial: Trial) {
         .bed(Setup::new().openai("first", first.url(), json!({})).quiet())
         .await;
     assert_eq!(bed.chat(false).await.status, 200);
-    let before = bed.process.memory();
+    let before = bed.memory();
     // Each has carried a request: that is when what it holds is there. All within the minute after which an idle one
     // is closed.
     let started = Instant::now();
@@ -83,8 +83,8 @@ async fn thousands_of_idle_connections_hold_little_memory_each(trial: Trial) {
         assert!(replies.iter().all(|reply| reply.status == 200));
         held.extend(clients);
     }
-    let memory = bed.process.memory();
-    let open = bed.process.descriptors();
+    let memory = bed.memory();
+    let open = bed.descriptors();
     assert!(
         open > count,
         "{open} descriptors after {:?}: some were closed as idle",
@@ -113,7 +113,7 @@ async fn a_burst_with_all_providers_down_is_shed_with_a_time_to_come_back(trial:
     }
     let count = trial.count(300, 5_000);
     let clients = connections(&bed, count).await;
-    let before = bed.process.memory();
+    let before = bed.memory();
     let started = Instant::now();
     let (replies, times, _clients) = burst(clients, &chat(false)).await;
     let rate = count as f64 / started.elapsed().as_secs_f64();
@@ -123,7 +123,7 @@ async fn a_burst_with_all_providers_down_is_shed_with_a_time_to_come_back(trial:
     trial.figure("shed", replies.len() as f64, "", count as f64..=count as f64);
     trial.tell("a second", rate, "");
     trial.tell("p50, all sent at once", times[count / 2], "ms");
-    trial.figure("memory for it", bed.process.memory() - before, "MiB", 0.0..=100.0);
+    trial.figure("memory for it", bed.memory() - before, "MiB", 0.0..=100.0);
     // One at a time there is no queue in front of it, and the answer is the sidecar's alone.
     let mut client = bed.connect().await;
     let mut alone = Vec::new();
@@ -257,7 +257,7 @@ async fn a_flood_of_requests_is_answered_and_leaves_nothing_behind(trial: Trial)
             "{:?}",
             replies[0]
         );
-        memory.push(bed.process.memory());
+        memory.push(bed.memory());
     }
     let rate = answered as f64 / started.elapsed().as_secs_f64();
     trial.tell(format!("{answered} requests, a second"), rate, "");

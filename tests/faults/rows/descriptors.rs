@@ -32,7 +32,7 @@ async fn crowded(trial: &Trial, setup: Setup) -> (Rc<Bed>, Vec<Connection>) {
     // Whatever it does about them, it has done it by then.
     let mut last = 0;
     until("it accepts no more", || {
-        let now = bed.process.descriptors();
+        let now = bed.descriptors();
         let settled = now > LIMIT / 2 && now == std::mem::replace(&mut last, now);
         async move {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -47,11 +47,11 @@ async fn an_accept_that_fails_for_want_of_descriptors_does_not_spin(trial: Trial
     let first = provider(Api::OpenAi);
     let (bed, held) = crowded(&trial, Setup::new().openai("first", first.url(), json!({}))).await;
     let time = Duration::from_secs(trial.count(1, 5) as u64);
-    let (before, logged) = (bed.process.cpu(), bed.process.output().len());
+    let (before, logged) = (bed.cpu(), bed.output().len());
     tokio::time::sleep(time).await;
-    let used = (bed.process.cpu().as_secs_f64() - before.as_secs_f64()) / time.as_secs_f64() * 100.0;
+    let used = (bed.cpu().as_secs_f64() - before.as_secs_f64()) / time.as_secs_f64() * 100.0;
     trial.measure("CPU meanwhile", used, "%", 0.0..=10.0);
-    let logged = (bed.process.output().len() - logged) as f64 / time.as_secs_f64() / 1024.0;
+    let logged = (bed.output().len() - logged) as f64 / time.as_secs_f64() / 1024.0;
     trial.figure("log meanwhile", logged, "KiB/s", 0.0..=8.0);
     drop(held);
 }
@@ -105,5 +105,5 @@ async fn service_is_back_as_soon_as_descriptors_are(trial: Trial) {
     assert_eq!(reply.status, 200, "{}", reply.text());
     trial.took("answered after", started.elapsed(), 0.0..=500.0);
     bed.idle().await.unwrap();
-    trial.figure("descriptors then", bed.process.descriptors() as f64, "", 0.0..=40.0);
+    trial.figure("descriptors then", bed.descriptors() as f64, "", 0.0..=40.0);
 }

@@ -301,8 +301,5 @@ async fn hundreds_that_leave_at_once_leave_nothing_behind(trial: Trial) {
     .await;
     let received = bed.sum("bowsprit_requests_received_total", &[]).await;
     trial.figure("requests among them", received, "", 1.0..=count as f64);
-    until("descriptors are given back", || async {
-        bed.process.descriptors() < 300
-    })
-    .await;
+    until("descriptors are given back", || async { bed.descriptors() < 300 }).await;
 }

@@ -257,11 +257,11 @@ async fn a_line_of_ten_mebibytes_passes_in_bounded_memory(trial: Trial) {
     let bed = OPENAI.bed(&trial, &peer).await;
     let sent = huge();
     OPENAI.relayed(&bed, &peer, [OPENAI.body.as_bytes()]).await;
-    bed.process.forget_peak();
-    let before = bed.process.peak();
+    bed.forget_peak();
+    let before = bed.peak();
     let reply = OPENAI.relayed(&bed, &peer, sent.as_bytes().chunks(64 << 10)).await;
     unchanged(&reply, sent.as_bytes(), "10 MiB");
-    trial.figure("memory for it", bed.process.peak() - before, "MiB", 0.0..=4.0);
+    trial.figure("memory for it", bed.peak() - before, "MiB", 0.0..=4.0);
     assert_eq!(bed.outcomes("ok").await, 2.0);
 }
 
@@ -273,12 +273,12 @@ async fn a_line_of_ten_mebibytes_that_must_be_read_is_refused_in_bounded_memory(
         .bed(Setup::new().openai("first", peer.url(), json!({})).backup(&backup))
         .await;
     let sent = huge();
-    bed.process.forget_peak();
-    let before = bed.process.peak();
+    bed.forget_peak();
+    let before = bed.peak();
     // Content has not begun when the line grows beyond what is read of one: the next candidate may answer.
     let reply = relayed(&bed, &peer, MESSAGES, &message(true), sent.as_bytes().chunks(64 << 10)).await;
     assert_eq!((reply.status, reply.provider()), (200, "backup"), "{}", reply.text());
-    trial.figure("memory for it", bed.process.peak() - before, "MiB", 0.0..=6.0);
+    trial.figure("memory for it", bed.peak() - before, "MiB", 0.0..=6.0);
     assert_eq!(bed.attempts("first", "EXT_MALFORMED").await, 1.0);
 }
 

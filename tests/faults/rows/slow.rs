@@ -129,7 +129,7 @@ async fn slow_crowd(bed: &Bed, count: usize) -> Vec<Connection> {
         let mut body = bed.connect().await;
         body.send("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{\"model\"")
             .await;
-        let mut reader = Connection::connect_narrow(bed.address, &bed.lookout).await;
+        let mut reader = Connection::connect_narrow(bed.listen, &bed.lookout).await;
         let mut stream = chat(true);
         stream["model"] = "s".into();
         reader.send(post(CHAT, &stream)).await;
@@ -138,9 +138,9 @@ async fn slow_crowd(bed: &Bed, count: usize) -> Vec<Connection> {
     // Until every buffer on the way to the readers is full: what is measured is that they take nothing.
     let mut busy = true;
     while busy {
-        let before = bed.process.cpu();
+        let before = bed.cpu();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        busy = bed.process.cpu().saturating_sub(before) > Duration::from_millis(10);
+        busy = bed.cpu().saturating_sub(before) > Duration::from_millis(10);
     }
     held
 }
@@ -178,7 +178,7 @@ async fn readers_that_take_nothing_hold_little_memory_each(trial: Trial) {
     // What the first requests leave behind is not the streams'.
     drop(stuck(&bed, 5).await);
     bed.idle().await.unwrap();
-    let before = bed.process.memory();
+    let before = bed.memory();
     let held = stuck(&bed, count).await;
     let grown = settled_memory(&bed).await - before;
     trial.figure(format!("{count} stuck streams"), grown, "MiB", 0.0..=0.5 * count as f64);
@@ -196,7 +196,7 @@ async fn readers_that_take_nothing_hold_little_memory_each(trial: Trial) {
 async fn stuck(bed: &Bed, count: usize) -> Vec<Connection> {
     let mut held = Vec::new();
     for _ in 0..count {
-        let mut reader = Connection::connect_narrow(bed.address, &bed.lookout).await;
+        let mut reader = Connection::connect_narrow(bed.listen, &bed.lookout).await;
         reader.send(post(CHAT, &chat(true))).await;
         held.push(reader);
     }
@@ -209,10 +209,10 @@ async fn stuck(bed: &Bed, count: usize) -> Vec<Connection> {
 
 /// Memory once it no longer grows.
 async fn settled_memory(bed: &Bed) -> f64 {
-    let mut last = bed.process.memory();
+    let mut last = bed.memory();
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let now = bed.process.memory();
+        let now = bed.memory();
         if now <= last + 0.25 {
             return now;
         }
@@ -293,7 +293,7 @@ async fn a_reader_that_takes_nothing_is_let_go_and_so_is_its_provider(trial: Tri
     let peer = Peer::start().await;
     let limits = json!({"rateLimits": {"concurrentRequests": 1}, "timeouts": {"idle": "600s", "total": "1200s"}});
     let bed = trial.bed(Setup::new().openai("first", peer.url(), limits)).await;
-    let mut reader = Connection::connect_narrow(bed.address, &bed.lookout).await;
+    let mut reader = Connection::connect_narrow(bed.listen, &bed.lookout).await;
     reader.send(post(CHAT, &chat(true))).await;
     let mut exchange = peer.asked().await;
     exchange.send(EVENTS).await;

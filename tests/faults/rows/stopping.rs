@@ -35,7 +35,7 @@ async fn bed(trial: &Trial, deadline: &str) -> (bowsprit_providers::Provider, Rc
 
 /// Sends the signal and waits until it is seen.
 async fn stop(bed: &Bed) -> Instant {
-    bed.process.signal("TERM");
+    bed.signal("TERM");
     let at = Instant::now();
     until("it is unready", || async {
         bed.admin("/health/ready").await.status == 503
@@ -46,7 +46,7 @@ async fn stop(bed: &Bed) -> Instant {
 
 /// It ends with this code; every request has an access line with an outcome. Metrics are gone by now.
 async fn ends(trial: &Trial, bed: &Bed, code: i32, requests: usize) {
-    let status = bed.process.exit().await;
+    let status = bed.exit().await;
     assert_eq!(status.code(), Some(code), "{}", bed.log_tail(5));
     let lines = bed.access();
     assert_eq!(lines.len(), requests, "each request has one line: {lines:?}");
@@ -58,7 +58,7 @@ async fn an_idle_sidecar_ends_at_once_and_well(trial: Trial) {
     assert_eq!(bed.chat(false).await.status, 200);
     let _idle = bed.connect().await;
     let started = Instant::now();
-    bed.process.signal("TERM");
+    bed.signal("TERM");
     ends(&trial, &bed, 0, 1).await;
     trial.took("ended after", started.elapsed(), 0.0..=200.0);
 }
@@ -68,10 +68,10 @@ async fn at_the_signal_it_is_unready_and_takes_no_more_connections(trial: Trial)
     first.always(Behaviour::hang());
     let hung = bed.ask(CHAT, &chat(false)).await;
     first.wait_for(|seen| seen.counts.requests == 1, SOON).await.unwrap();
-    bed.process.signal("TERM");
+    bed.signal("TERM");
     let at = Instant::now();
     until("connections are refused", || async {
-        Connection::try_connect(bed.address, &bed.lookout).await.is_err()
+        Connection::try_connect(bed.listen, &bed.lookout).await.is_err()
     })
     .await;
     trial.took("no more connections after", at.elapsed(), 0.0..=100.0);
@@ -93,7 +93,7 @@ async fn a_request_in_its_head_is_not_waited_for(trial: Trial) {
     client.send("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n").await;
     assert_eq!(bed.chat(false).await.status, 200);
     let started = Instant::now();
-    bed.process.signal("TERM");
+    bed.signal("TERM");
     ends(&trial, &bed, 0, 1).await;
     trial.took("ended after", started.elapsed(), 0.0..=200.0);
     assert!(client.ends_within(SOON).await);
@@ -109,7 +109,7 @@ async fn a_request_in_its_body_is_answered_first(trial: Trial) {
     })
     .await;
     stop(&bed).await;
-    assert!(bed.process.ended().is_none(), "it waits");
+    assert!(bed.ended().is_none(), "it waits");
     client.send(&request[request.len() - 1..]).await;
     let reply = client.reply().await;
     assert!(reply.status == 200 && reply.complete, "{}", reply.text());
@@ -242,8 +242,8 @@ async fn a_second_signal_ends_it_at_once(trial: Trial) {
     first.wait_for(|seen| seen.counts.requests == 1, SOON).await.unwrap();
     stop(&bed).await;
     let again = Instant::now();
-    bed.process.signal("TERM");
-    let status = bed.process.exit().await;
+    bed.signal("TERM");
+    let status = bed.exit().await;
     assert_eq!(status.code(), Some(1));
     trial.took("ended after", again.elapsed(), 0.0..=200.0);
     assert!(client.ends_within(SOON).await);
@@ -255,7 +255,7 @@ async fn sigint_is_sigterm(trial: Trial) {
     first.always(Answer::new("late").head_delay(Duration::from_millis(300)));
     let mut client = bed.ask(CHAT, &chat(false)).await;
     first.wait_for(|seen| seen.counts.requests == 1, SOON).await.unwrap();
-    bed.process.signal("INT");
+    bed.signal("INT");
     assert_eq!(client.reply().await.status, 200);
     ends(&trial, &bed, 0, 1).await;
 }
@@ -287,11 +287,11 @@ async fn a_kill_leaves_no_half_answer_that_looks_whole(trial: Trial) {
     for client in &mut streams {
         client.until("one").await;
     }
-    bed.process.signal("KILL");
+    bed.signal("KILL");
     for client in &mut streams {
         let reply = client.reply().await;
         assert!(!reply.complete && !reply.is_ended_well(), "{}", reply.text());
     }
-    bed.process.exit().await;
+    bed.exit().await;
     first.wait_for(|seen| seen.cancelled.len() == 2, SOON).await.unwrap();
 }

@@ -19,6 +19,7 @@ pub mod law;
 pub mod metrics;
 pub mod peer;
 pub mod process;
+pub mod program;
 
 /// How long anything may take that is certain to come, on a busy machine: every wait ends by its condition.
 pub const SOON: Duration = Duration::from_secs(30);

@@ -28,6 +28,11 @@ impl Process {
             .stderr(file)
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self::of(child, output)
+    }
+
+    /// One that runs already; what it says, if anything, is in the file `output`.
+    pub fn of(child: Child, output: &Path) -> Self {
         Self {
             pid: child.id(),
             child: child.into(),
@@ -103,9 +108,7 @@ impl Process {
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count()
     }
-}
 
-impl Process {
     /// Kills it, if it still runs.
     pub fn end(&self) {
         let mut child = self.child.borrow_mut();
