@@ -30,23 +30,16 @@ mod tests {
     use super::*;
     use crate::dialect::Dialect;
 
-    const KINDS: [ProviderKind; 4] = [
-        ProviderKind::Anthropic,
-        ProviderKind::Gemini,
-        ProviderKind::OpenAI,
-        ProviderKind::OpenAICompatible,
-    ];
-
     #[test]
     fn every_kind_has_its_own_platform() {
-        for kind in KINDS {
+        for kind in ProviderKind::ALL {
             assert_eq!(of(kind).kind, kind);
         }
     }
 
     #[test]
     fn what_is_spoken_natively_can_be_generated_there() {
-        for platform in KINDS.map(of) {
+        for platform in ProviderKind::ALL.map(of) {
             for caller in Dialect::ALL {
                 let wire = platform.wire(caller);
                 for framing in [Framing::Whole, Framing::Events, Framing::Array] {
@@ -59,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_count_has_a_path_where_there_is_one_and_nowhere_else() {
-        for platform in KINDS.map(of) {
+        for platform in ProviderKind::ALL.map(of) {
             for dialect in Dialect::ALL {
                 let path = platform.path(Endpoint::Count, dialect, "m");
                 assert_eq!(
@@ -73,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_model_stands_in_the_path_where_the_platform_says_so() {
-        for platform in KINDS.map(of) {
+        for platform in ProviderKind::ALL.map(of) {
             let generate = Endpoint::Generate(Framing::Whole);
             let path = platform.path(generate, platform.dialect, "the-model").unwrap();
             assert_eq!(path.contains("the-model"), platform.model == ModelPlace::Path, "{path}");

@@ -24,20 +24,11 @@ pub const ENDPOINTS: [&str; 9] = [
 /// that there, and `/v1` everywhere else. From those servers' own documentation.
 pub const WITHOUT_VERSION: [&str; 2] = ["api.perplexity.ai", "models.inference.ai.azure.com"];
 
-/// The versions that the API of a kind is spoken in at all; empty: any, as its servers differ.
-pub fn versions(kind: ProviderKind) -> &'static [&'static str] {
-    match kind {
-        ProviderKind::Anthropic => &["v1"],
-        ProviderKind::Gemini => &["v1beta", "v1", "v1alpha"],
-        ProviderKind::OpenAI | ProviderKind::OpenAICompatible => &[],
-    }
-}
-
 /// What a base URL's path says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
     /// What comes before the path of every request, without a slash at its end. With the version for the kinds whose
-    /// requests are counted from it (`OpenAI` and `OpenAICompatible`), without it for the others.
+    /// requests are counted from it ([`crate::KindFacts::versions`]), without it for the others.
     pub path: String,
     /// The version that the URL ended in, where requests name one (`Anthropic` and `Gemini`).
     pub version: Option<String>,
@@ -87,11 +78,12 @@ pub fn judge(kind: ProviderKind, host: &str, path: &str) -> Result<Base, Refusal
     if let Some((prefix, _)) = doubled {
         return refuse("names a version twice".into(), &format!("{prefix}/{last}"), "");
     }
-    let known = versions(kind);
+    let facts = kind.facts();
+    let known = facts.versions;
     if known.is_empty() {
         let bare = path.is_empty() && !WITHOUT_VERSION.iter().any(|known| known.eq_ignore_ascii_case(host));
         return Ok(Base {
-            path: if bare { "/v1" } else { path }.to_owned(),
+            path: if bare { facts.base_path } else { path }.to_owned(),
             version: None,
         });
     }
@@ -186,22 +178,18 @@ pub fn rules() -> serde_json::Value {
 /// The same as CEL, of the spec: what depends on the provider.
 #[cfg(feature = "schema")]
 pub fn rules_by_kind() -> Vec<serde_json::Value> {
-    let versioned = |kind: ProviderKind, name: &str, example: &str| {
-        let known = versions(kind).join("|");
+    let facts = ProviderKind::ALL.map(ProviderKind::facts);
+    let versioned = facts.iter().filter(|facts| !facts.versions.is_empty());
+    let rule = |facts: &crate::KindFacts| {
+        let (name, known) = (facts.name, facts.versions.join("|"));
+        let example = facts.base_url.unwrap_or("the server's own address");
         serde_json::json!({
             "rule": format!("self.provider != '{name}' || !has(self.endpoint) || !has(self.endpoint.baseUrl) || !self.endpoint.baseUrl.matches('/v[0-9][0-9a-z]*(/openai)?/*$') || self.endpoint.baseUrl.matches('/({known})/*$')"),
             "message": format!("endpoint.baseUrl: ends in a version that {name}'s API is not spoken in, or in an OpenAI-compatible API: use {example}, or set provider to OpenAICompatible"),
             "fieldPath": ".endpoint",
         })
     };
-    vec![
-        versioned(ProviderKind::Anthropic, "Anthropic", "https://api.anthropic.com"),
-        versioned(
-            ProviderKind::Gemini,
-            "Gemini",
-            "https://generativelanguage.googleapis.com",
-        ),
-    ]
+    versioned.map(rule).collect()
 }
 
 #[cfg(test)]

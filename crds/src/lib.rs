@@ -11,6 +11,7 @@ pub mod headers;
 pub mod model_route;
 pub mod names;
 pub mod provider_config;
+pub mod provider_kind;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod selector;
@@ -24,7 +25,8 @@ pub use model_route::ModelRoute;
 pub use model_route::ModelRouteSpec;
 #[cfg(feature = "schema")]
 pub use provider_config::ProviderConfig;
-pub use provider_config::{ProviderConfigSpec, ProviderKind};
+pub use provider_config::ProviderConfigSpec;
+pub use provider_kind::{KindFacts, ProviderKind};
 pub use selector::LabelSelector;
 #[cfg(feature = "schema")]
 pub use status::{Circuits, ModelRouteStatus, ProviderConfigStatus, Sidecars};

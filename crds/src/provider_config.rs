@@ -68,7 +68,7 @@ use crate::{DurationText, LabelSelector};
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = with_base_url_rules(&serde_json::json!([
     {
-        "rule": "self.provider == 'OpenAICompatible' || (has(self.forwardCallerKey) && self.forwardCallerKey) || (has(self.credentials) && size(self.credentials) > 0)",
+        "rule": ProviderKind::is_one(|kind| kind.keyless) + " || (has(self.forwardCallerKey) && self.forwardCallerKey) || (has(self.credentials) && size(self.credentials) > 0)",
         "message": "credentials: this provider needs a key: add one with secretKeyRef {name, key}",
         "fieldPath": ".credentials",
     },
@@ -78,22 +78,22 @@ use crate::{DurationText, LabelSelector};
         "fieldPath": ".forwardCallerKey",
     },
     {
-        "rule": "self.provider != 'OpenAICompatible' || (has(self.endpoint) && has(self.endpoint.baseUrl))",
-        "message": "endpoint.baseUrl: required for OpenAICompatible, such as http://vllm.models.svc:8000/v1",
+        "rule": ProviderKind::is_none(|kind| kind.base_url.is_none()) + " || (has(self.endpoint) && has(self.endpoint.baseUrl))",
+        "message": format!("endpoint.baseUrl: required for {}, such as http://vllm.models.svc:8000/v1", ProviderKind::names_of(|kind| kind.base_url.is_none())),
         "fieldPath": ".endpoint",
     },
     {
-        "rule": "self.provider == 'Gemini' || !has(self.safetySettings) || size(self.safetySettings) == 0",
+        "rule": ProviderKind::is_one(|kind| kind.safety_settings) + " || !has(self.safetySettings) || size(self.safetySettings) == 0",
         "message": "safetySettings: only Gemini has them: remove them or set provider to Gemini",
         "fieldPath": ".safetySettings",
     },
     {
-        "rule": "self.provider in ['OpenAI', 'OpenAICompatible'] || !has(self.streamUsage) || self.streamUsage == 'Ask'",
-        "message": "streamUsage: only OpenAI and OpenAICompatible have it: remove it",
+        "rule": ProviderKind::is_one(|kind| kind.stream_usage) + " || !has(self.streamUsage) || self.streamUsage == 'Ask'",
+        "message": format!("streamUsage: only {} have it: remove it", ProviderKind::names_of(|kind| kind.stream_usage)),
         "fieldPath": ".streamUsage",
     },
     {
-        "rule": "self.provider == 'OpenAI' || !has(self.endpoint) || (!has(self.endpoint.organization) && !has(self.endpoint.project))",
+        "rule": ProviderKind::is_one(|kind| kind.organizations) + " || !has(self.endpoint) || (!has(self.endpoint.organization) && !has(self.endpoint.project))",
         "message": "endpoint.organization and endpoint.project: only OpenAI has them: remove them",
         "fieldPath": ".endpoint",
     },
@@ -191,19 +191,7 @@ pub struct ProviderConfigSpec {
     pub pod_selector: Option<LabelSelector>,
 }
 
-/// Which API a provider speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum ProviderKind {
-    /// Anthropic Messages, at <https://api.anthropic.com>.
-    Anthropic,
-    /// Gemini generateContent, at <https://generativelanguage.googleapis.com>.
-    Gemini,
-    /// OpenAI chat completions and Responses, at <https://api.openai.com/v1>.
-    OpenAI,
-    /// OpenAI chat completions at another server: vLLM, Ollama, llama.cpp, …
-    OpenAICompatible,
-}
+pub use crate::provider_kind::ProviderKind;
 
 /// Where a provider is and how it is reached.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

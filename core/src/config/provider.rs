@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bowsprit_crds::headers::may_be_set;
 use bowsprit_crds::provider_config::{self as raw, Jitter, LimitScope, RetryOn, StreamUsage};
-use bowsprit_crds::{LabelSelector, ProviderConfigSpec, ProviderKind, base_url};
+use bowsprit_crds::{KindFacts, LabelSelector, ProviderConfigSpec, ProviderKind, base_url};
 use http::{HeaderName, HeaderValue};
 
 use super::{BaseUrl, Problem, Problems, Scope};
@@ -179,7 +179,7 @@ impl Provider {
     pub fn from_spec(name: &str, spec: &ProviderConfigSpec, scope: &Scope) -> Result<Self, Problems> {
         let platform = platform::of(spec.provider);
         let mut check = Check {
-            platform,
+            facts: spec.provider.facts(),
             root: format!("ProviderConfig {name}: spec"),
             problems: Problems::default(),
         };
@@ -313,7 +313,7 @@ fn addresses(spec: &ProviderConfigSpec, scope: &Scope) -> address::Policy {
 
 /// Collects problems while the parts are read.
 struct Check {
-    platform: &'static Platform,
+    facts: KindFacts,
     root: String,
     problems: Problems,
 }
@@ -335,10 +335,10 @@ impl Check {
     }
 
     fn base_url(&mut self, spec: &ProviderConfigSpec) -> Option<(BaseUrl, Option<String>)> {
-        let Some(text) = spec.endpoint.base_url.as_deref().or(self.platform.base_url) else {
+        let Some(text) = spec.endpoint.base_url.as_deref().or(self.facts.base_url) else {
             self.note(
                 "endpoint.baseUrl",
-                format!("is required for {:?}", spec.provider),
+                format!("is required for {}", self.facts.name),
                 "set it to where the server's /v1 is",
             );
             return None;
@@ -388,10 +388,13 @@ impl Check {
 
     fn headers(&mut self, spec: &ProviderConfigSpec) -> Vec<(HeaderName, HeaderValue)> {
         let endpoint = &spec.endpoint;
-        if !self.platform.organizations && (endpoint.organization.is_some() || endpoint.project.is_some()) {
+        if !self.facts.organizations && (endpoint.organization.is_some() || endpoint.project.is_some()) {
             self.note(
                 "endpoint",
-                "organization and project exist for OpenAI only",
+                format!(
+                    "organization and project exist for {} only",
+                    ProviderKind::names_of(|kind| kind.organizations)
+                ),
                 "remove them",
             );
         }
@@ -426,7 +429,7 @@ impl Check {
         if spec.forward_caller_key && !spec.credentials.is_empty() {
             self.note("forwardCallerKey", "goes without credentials", "remove one of the two");
         }
-        let needs_one = !self.platform.keyless && !spec.forward_caller_key;
+        let needs_one = !self.facts.keyless && !spec.forward_caller_key;
         if spec.credentials.is_empty() && needs_one {
             self.note(
                 "credentials",
@@ -658,13 +661,17 @@ impl Check {
 
     fn rest(&mut self, name: &str, spec: &ProviderConfigSpec) {
         self.within("priority", spec.priority, 0, 1000);
-        if self.platform.dialect != Dialect::Gemini && !spec.safety_settings.is_empty() {
-            self.note("safetySettings", "exist for Gemini only", "remove them");
+        if !self.facts.safety_settings && !spec.safety_settings.is_empty() {
+            self.note(
+                "safetySettings",
+                format!("exist for {} only", ProviderKind::names_of(|kind| kind.safety_settings)),
+                "remove them",
+            );
         }
-        if spec.stream_usage != StreamUsage::Ask && self.platform.dialect != Dialect::OpenAiChat {
+        if spec.stream_usage != StreamUsage::Ask && !self.facts.stream_usage {
             self.note(
                 "streamUsage",
-                "exists for OpenAI and OpenAICompatible only",
+                format!("exists for {} only", ProviderKind::names_of(|kind| kind.stream_usage)),
                 "remove it",
             );
         }

@@ -55,12 +55,8 @@ pub struct Platform {
     pub dialect: Dialect,
     /// What is spoken with a caller of the same, beside [`Self::dialect`].
     pub native: &'static [Dialect],
-    /// Where it is if `endpoint.baseUrl` is unset; none: that field is required.
-    pub base_url: Option<&'static str>,
     /// Where a key goes.
     pub auth: AuthScheme,
-    /// Whether it can be asked without a key.
-    pub keyless: bool,
     /// Headers in which its callers' SDKs send a key, for `forwardCallerKey`.
     pub caller_keys: &'static [HeaderName],
     /// Headers that it wants, with what is sent where the caller names nothing else.
@@ -73,8 +69,6 @@ pub struct Platform {
     pub counts: Option<Dialect>,
     /// Whether it knows the `allowed_tools` of chat completions' `tool_choice`, which is younger than most servers.
     pub allowed_tools: bool,
-    /// Whether it takes `OpenAI`'s organization and project.
-    pub organizations: bool,
     /// `gen_ai.provider.name` in `OpenTelemetry`'s semantic conventions.
     pub genai_name: &'static str,
     /// See [`Platform::path`].
