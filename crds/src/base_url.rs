@@ -65,6 +65,13 @@ pub fn judge(kind: ProviderKind, host: &str, path: &str) -> Result<Base, Refusal
         }
         return refuse("has two slashes in a row in its path".into(), &right, "");
     }
+    let facts = kind.facts();
+    if facts.fixed_base {
+        return match fixed(facts.base_path, path) {
+            Some(path) => Ok(Base { path, version: None }),
+            None => refuse("is not where this API begins".into(), facts.base_path, ""),
+        };
+    }
     if let Some(before) = before_endpoint(path) {
         // What is left may be no base either: the remedy is one that is taken.
         let inner = judge(kind, host, before).err().map(|refusal| refusal.path);
@@ -78,7 +85,6 @@ pub fn judge(kind: ProviderKind, host: &str, path: &str) -> Result<Base, Refusal
     if let Some((prefix, _)) = doubled {
         return refuse("names a version twice".into(), &format!("{prefix}/{last}"), "");
     }
-    let facts = kind.facts();
     let known = facts.versions;
     if known.is_empty() {
         let bare = path.is_empty() && !WITHOUT_VERSION.iter().any(|known| known.eq_ignore_ascii_case(host));
@@ -105,6 +111,15 @@ pub fn judge(kind: ProviderKind, host: &str, path: &str) -> Result<Base, Refusal
         path: path.to_owned(),
         version: None,
     })
+}
+
+/// The path of a base URL that must end in `base`, and that a host alone, or with the first steps of `base`, means too.
+fn fixed(base: &str, path: &str) -> Option<String> {
+    let begun = path.is_empty() || base.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+    if begun {
+        return Some(base.to_owned());
+    }
+    path.ends_with(base).then(|| path.to_owned())
 }
 
 /// What comes before the operation that a path ends in.
@@ -189,7 +204,16 @@ pub fn rules_by_kind() -> Vec<serde_json::Value> {
             "fieldPath": ".endpoint",
         })
     };
-    versioned.map(rule).collect()
+    let fixed = facts.iter().filter(|facts| facts.fixed_base).map(|facts| {
+        let (name, base) = (facts.name, facts.base_path);
+        let begun = base.rsplit_once('/').map_or("", |(begun, _)| begun);
+        serde_json::json!({
+            "rule": format!("self.provider != '{name}' || !has(self.endpoint) || !has(self.endpoint.baseUrl) || self.endpoint.baseUrl.matches('^https?://[^/]+({begun})?/*$') || self.endpoint.baseUrl.matches('{base}/*$')"),
+            "message": format!("endpoint.baseUrl: is not where {name}'s API begins: end it in {base}, or give the host alone"),
+            "fieldPath": ".endpoint",
+        })
+    });
+    versioned.map(rule).chain(fixed).collect()
 }
 
 #[cfg(test)]
@@ -233,6 +257,22 @@ mod tests {
         }
         let root = judge(OpenAICompatible, "API.perplexity.ai", "/").unwrap();
         assert_eq!(root.path, "", "a server without a version has none put in");
+    }
+
+    #[test]
+    fn a_base_that_is_fixed_is_put_in_where_it_is_begun() {
+        for (path, whole) in [
+            ("", Some("/openai/v1")),
+            ("/openai", Some("/openai/v1")),
+            ("/openai/v1", Some("/openai/v1")),
+            ("/team/openai/v1", Some("/team/openai/v1")),
+            ("/open", None),
+            ("/openai/v2", None),
+            ("/openai/deployments/d", None),
+            ("/openai/v1/chat/completions", None),
+        ] {
+            assert_eq!(fixed("/openai/v1", path).as_deref(), whole, "{path}");
+        }
     }
 
     #[test]

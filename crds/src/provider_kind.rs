@@ -26,6 +26,8 @@ pub struct KindFacts {
     pub base_url: Option<&'static str>,
     /// The path that a base URL without one means.
     pub base_path: &'static str,
+    /// Whether every base URL of it ends in `base_path`, since its paths are one vendor's own.
+    pub fixed_base: bool,
     /// The versions that the API is spoken in at all, which its requests name; empty: the base URL ends in the version.
     pub versions: &'static [&'static str],
     /// Whether it may be asked without a key.
@@ -49,6 +51,7 @@ impl ProviderKind {
                 name: "Anthropic",
                 base_url: Some("https://api.anthropic.com"),
                 base_path: "",
+                fixed_base: false,
                 versions: &["v1"],
                 keyless: false,
                 organizations: false,
@@ -59,6 +62,7 @@ impl ProviderKind {
                 name: "Gemini",
                 base_url: Some("https://generativelanguage.googleapis.com"),
                 base_path: "",
+                fixed_base: false,
                 versions: &["v1beta", "v1", "v1alpha"],
                 keyless: false,
                 organizations: false,
@@ -69,6 +73,7 @@ impl ProviderKind {
                 name: "OpenAI",
                 base_url: Some("https://api.openai.com/v1"),
                 base_path: "/v1",
+                fixed_base: false,
                 versions: &[],
                 keyless: false,
                 organizations: true,
@@ -79,6 +84,7 @@ impl ProviderKind {
                 name: "OpenAICompatible",
                 base_url: None,
                 base_path: "/v1",
+                fixed_base: false,
                 versions: &[],
                 keyless: true,
                 organizations: false,
