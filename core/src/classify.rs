@@ -188,7 +188,7 @@ const fn fails(trip: Trip) -> Verdict {
 
 /// The table. `decision.blame` is left out of it: it is the code's.
 #[rustfmt::skip]
-pub const TABLE: [Row; 31] = [
+pub const TABLE: [Row; 32] = [
     row("2xx, complete", Condition::Answered, None, Never, Verdict::Success),
     row("caller gone", Condition::CallerGone, None, Never, Verdict::Ignored),
 
@@ -230,6 +230,7 @@ pub const TABLE: [Row; 31] = [
     row("silence between two chunks", Transport(TransportFault::IdleTimeout), Some(Code::ExtIdleTimeout), Elsewhere, fails(Trip::Timeout)),
     row("attempt took too long", Transport(TransportFault::TotalTimeout), Some(Code::ExtTotalTimeout), Elsewhere, fails(Trip::Timeout)),
     row("HTTP broken by the peer", Transport(TransportFault::Protocol), Some(Code::ExtProtocol), Elsewhere, fails(Trip::Malformed)),
+    row("body not in its content coding, or a compression bomb", Transport(TransportFault::Coding), Some(Code::ExtMalformed), Elsewhere, fails(Trip::Malformed)),
 ];
 
 /// For a kind that is added without a row: say so and do no harm. The tests see to it that nothing comes here.

@@ -90,6 +90,8 @@ pub enum TransportFault {
     TotalTimeout,
     /// The peer broke the HTTP protocol or a limit on its parts.
     Protocol,
+    /// The body is not in the content coding that its head names, or grows beyond all measure when it is decoded.
+    Coding,
 }
 
 macro_rules! codes {
@@ -255,6 +257,7 @@ impl From<TransportFault> for Code {
             TransportFault::IdleTimeout => Self::ExtIdleTimeout,
             TransportFault::TotalTimeout => Self::ExtTotalTimeout,
             TransportFault::Protocol => Self::ExtProtocol,
+            TransportFault::Coding => Self::ExtMalformed,
         }
     }
 }

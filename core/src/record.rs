@@ -166,12 +166,12 @@ impl Spent {
 /// Whether a fault of the network came after the request was on its way.
 fn was_sent(fault: TransportFault) -> bool {
     use TransportFault::{
-        ConnectRefused, ConnectTimeout, Denied, Dns, FirstTokenTimeout, IdleTimeout, NoDescriptors, Protocol, Reset,
-        Tls, TotalTimeout, Truncated,
+        Coding, ConnectRefused, ConnectTimeout, Denied, Dns, FirstTokenTimeout, IdleTimeout, NoDescriptors, Protocol,
+        Reset, Tls, TotalTimeout, Truncated,
     };
     match fault {
         Denied | NoDescriptors | ConnectRefused | ConnectTimeout | Dns | Tls => false,
-        Reset | Truncated | FirstTokenTimeout | IdleTimeout | TotalTimeout | Protocol => true,
+        Reset | Truncated | FirstTokenTimeout | IdleTimeout | TotalTimeout | Protocol | Coding => true,
     }
 }
 

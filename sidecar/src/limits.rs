@@ -46,6 +46,10 @@ pub const ANSWER_HELD: usize = 4 << 20;
 pub const ANSWER_TRANSLATED: usize = 64 << 20;
 /// As much of an error body is read; providers' own are well below 10 KiB.
 pub const ERROR_BODY: usize = 256 << 10;
+/// Decoded bytes for each byte of a compressed answer, at most. Deflate reaches 1,032 with a bomb; JSON comes at 5 to 20.
+pub const DECODED_RATIO: usize = 100;
+/// So many decoded bytes may break that ratio: no bomb, and a short answer may say one thing over and over.
+pub const DECODED_FREE: usize = 1 << 20;
 /// Start-up events held before the first content: pieces.
 pub const STREAM_HELD_PIECES: usize = 64;
 /// Start-up events held before the first content: bytes. Then the stream flows, come what may.
@@ -130,8 +134,9 @@ pub const PROVIDER: &[Limit] = &[
     limit("plain answer held for a second try", Bytes(ANSWER_HELD), "text answers are below 1 MiB", "it flows through unheld"),
     limit("plain answer to translate", Bytes(ANSWER_TRANSLATED), "it must be held whole", "`EXT_MALFORMED`, next attempt"),
     limit("error body", Bytes(ERROR_BODY), "providers send 1 KiB", "the status counts, the body is withheld"),
-    limit("compressed error body", Bytes(0), "no compression is asked for, and what cannot be read may quote the key", "the status counts, the body is withheld"),
-    limit("compressed answer that must be read", Bytes(0), "the same; so there is no decompressor to bomb", "`EXT_MALFORMED`, next attempt; on the same dialect it passes untouched"),
+    limit("bytes for each byte of an answer that is gzip or deflate", Count(DECODED_RATIO), "no compression is asked for, and JSON comes at 5 to 20; a bomb has 1,000", "`EXT_MALFORMED`, next attempt; of an error the status counts, the body is withheld"),
+    limit("decoded bytes that are free of that ratio", Bytes(DECODED_FREE), "a short answer may say one thing over and over", "the ratio holds"),
+    limit("answer in another coding, or that is not in the one it names", Bytes(0), "what cannot be read cannot be translated, and may quote the key", "translated: `EXT_MALFORMED`, next attempt; same dialect: another coding passes untouched, an error's body is withheld"),
     limit("one event of a stream", Bytes(sse::EVENT_LIMIT), "the largest known are images of some hundred KiB", "same dialect: it passes unread; translated: `EXT_MALFORMED`"),
     limit("events held before the first content", Count(STREAM_HELD_PIECES), "providers send 1-3", "the stream flows, and can no longer fail over"),
     limit("bytes held before the first content", Bytes(STREAM_HELD_BYTES), "providers send 1 KiB", "the same"),

@@ -18,7 +18,7 @@ const KINDS: [ErrorKind; 15] = [
     ErrorKind::Malformed,
 ];
 
-const FAULTS: [TransportFault; 12] = [
+const FAULTS: [TransportFault; 13] = [
     TransportFault::NoDescriptors,
     TransportFault::Denied,
     TransportFault::ConnectRefused,
@@ -31,6 +31,7 @@ const FAULTS: [TransportFault; 12] = [
     TransportFault::IdleTimeout,
     TransportFault::TotalTimeout,
     TransportFault::Protocol,
+    TransportFault::Coding,
 ];
 
 fn status(status: u16, kind: ErrorKind) -> Decision {
@@ -228,6 +229,7 @@ fn each_transport_fault_says_where_to_try_again() {
         (TransportFault::IdleTimeout, false, Trip::Timeout),
         (TransportFault::TotalTimeout, false, Trip::Timeout),
         (TransportFault::Protocol, false, Trip::Malformed),
+        (TransportFault::Coding, false, Trip::Malformed),
     ] {
         let decision = classify(&Ended::Transport {
             fault,

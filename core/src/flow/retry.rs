@@ -165,6 +165,7 @@ fn is_covered(ended: Ended, on: &[RetryOn]) -> bool {
             | TransportFault::Dns
             | TransportFault::Tls => RetryOn::Connect,
             TransportFault::Reset | TransportFault::Truncated | TransportFault::Protocol => RetryOn::Reset,
+            TransportFault::Coding => RetryOn::ServerError,
             TransportFault::FirstTokenTimeout | TransportFault::IdleTimeout | TransportFault::TotalTimeout => {
                 RetryOn::Timeout
             }

@@ -14,6 +14,7 @@ use hyper::client::conn::http1::SendRequest;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
+use super::decode::{Coding, Decoder};
 use super::dial::Endpoint;
 use super::fault::Fault;
 use super::outgoing::{Outgoing, Sending};
@@ -158,6 +159,8 @@ impl Origin {
 /// A response body.
 pub struct AnswerBody {
     incoming: Incoming,
+    /// Undoes the body's content coding. Boxed: few answers have one.
+    decoder: Option<Box<Decoder>>,
     lease: Option<(SendRequest<Outgoing>, Arc<Origin>)>,
     /// The request's body, where it was still on its way when the answer began.
     sending: Option<Sending>,
@@ -167,6 +170,7 @@ impl AnswerBody {
     fn new(incoming: Incoming, sender: SendRequest<Outgoing>, origin: Arc<Origin>) -> Self {
         let mut body = Self {
             incoming,
+            decoder: None,
             lease: Some((sender, origin)),
             sending: None,
         };
@@ -181,6 +185,11 @@ impl AnswerBody {
         if self.lease.is_some() {
             self.sending = Some(sending);
         }
+    }
+
+    /// Undoes this content coding from here on.
+    pub fn decode(&mut self, coding: Coding) {
+        self.decoder = Some(Box::new(Decoder::new(coding)));
     }
 
     fn release_at_end(&mut self) {
@@ -200,6 +209,26 @@ impl AnswerBody {
 
     /// The next piece of data; `None` at the proper end. Trailers are dropped.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        if self.decoder.is_none() {
+            return self.poll_sent(cx);
+        }
+        loop {
+            if let Some(piece) = self.decoder.as_mut().and_then(|decoder| decoder.piece().transpose()) {
+                return Poll::Ready(Some(piece.inspect_err(|_| self.lease = None)));
+            }
+            match (std::task::ready!(self.poll_sent(cx)), &mut self.decoder) {
+                (Some(Ok(data)), Some(decoder)) => decoder.push(data),
+                (None, decoder) => {
+                    let rest = decoder.take().and_then(|decoder| decoder.finish().transpose());
+                    return Poll::Ready(rest);
+                }
+                (next, _) => return Poll::Ready(next),
+            }
+        }
+    }
+
+    /// The next piece as it was sent.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
         loop {
             return Poll::Ready(match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
                 Some(Ok(frame)) => match Frame::into_data(frame) {
@@ -228,7 +257,7 @@ impl AnswerBody {
 
     /// Whether the end is already known.
     pub fn is_end(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.decoder.is_none() && self.incoming.is_end_stream()
     }
 
     /// What is known of the length.

@@ -179,23 +179,33 @@ async fn a_trace_goes_on_to_the_provider_and_its_id_into_the_log() {
 }
 
 #[tokio::test]
-async fn a_compressed_answer_passes_untouched_on_its_own_dialect() {
+async fn an_answer_that_is_compressed_unasked_is_decoded() {
     let bed = Bed::new().await;
     let mut answer = bowsprit_providers::Answer::new("one two three");
     answer.gzip = true;
     bed.openai.always(answer.clone());
     bed.claude.always(answer);
     for stream in [false, true] {
-        let reply = bed
-            .post("/v1/chat/completions", &chat("gpt-4.1-mini", stream))
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(reply.status(), 200);
-        assert_eq!(reply.headers()["content-encoding"], "gzip");
-        assert_eq!(&reply.bytes().await.unwrap()[..2], &[0x1f, 0x8b]);
+        for (model, provider) in [("gpt-4.1-mini", "openai"), ("claude-sonnet-4-5", "claude")] {
+            let reply = bed.chat_with(model, stream).await;
+            assert_eq!((reply.status, reply.provider()), (200, provider), "{}", reply.text);
+            assert_eq!(reply.header("content-encoding"), "");
+            assert_eq!(reply.content(), "one two three");
+            let told = bed.attempts().pop().unwrap();
+            assert!(told["output_tokens"].as_u64() > Some(0), "what it cost is read: {told}");
+        }
     }
-    // Where it would have to be translated it cannot be read, and the next provider answers.
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_coding_that_cannot_be_undone_passes_on_its_own_dialect_and_is_never_translated() {
+    let bed = Bed::new().await;
+    let answer = || bowsprit_providers::Answer::new("one").header("content-encoding", "br");
+    bed.openai.always(answer());
+    bed.claude.always(answer());
+    let reply = bed.chat_with("gpt-4.1-mini", false).await;
+    assert_eq!((reply.provider(), reply.header("content-encoding")), ("openai", "br"));
     assert_eq!(bed.chat().await.provider(), "gemini");
     bed.balanced().await;
 }

@@ -323,32 +323,48 @@ async fn errors_pass_as_they_are_and_neither_key_nor_models_suffer_from_them() {
     bed.balanced().await;
 }
 
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[tokio::test]
 async fn an_error_that_quotes_the_key_is_withheld_compressed_or_not() {
     let (bed, peer) = Bed::raw("openai", |_| (), &[]).await;
     let canary = CANARIES[2];
     let quoting = format!("{{\"error\":{{\"message\":\"bad key {canary}\"}}}}");
-    for (headers, body) in [
-        (format!("x-echo: Bearer {canary}\r\n"), quoting.clone()),
-        ("content-encoding: gzip\r\n".to_owned(), "\u{1f}squeezed".to_owned()),
+    let decent = "{\"error\":{\"message\":\"bad file\"}}";
+    for (headers, body, is_withheld) in [
+        (
+            format!("x-echo: Bearer {canary}\r\n"),
+            quoting.clone().into_bytes(),
+            true,
+        ),
+        ("content-encoding: gzip\r\n".to_owned(), gzip(&quoting), true),
+        ("content-encoding: gzip\r\n".to_owned(), gzip(decent), false),
+        ("content-encoding: gzip\r\n".to_owned(), b"\x1fsqueezed".to_vec(), true),
+        ("content-encoding: br\r\n".to_owned(), b"squeezed".to_vec(), true),
     ] {
         let asked = bed.get("/providers/openai/v1/files").send();
         let serve = async {
             let mut provider = peer.accept().await;
             provider.take_until("\r\n\r\n").await;
-            let answer = format!(
-                "HTTP/1.1 400 Bad\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            let head = format!(
+                "HTTP/1.1 400 Bad\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n",
                 body.len()
             );
-            provider.send(answer).await;
+            provider.send([head.as_bytes(), body.as_slice()].concat()).await;
         };
         let (reply, ()) = tokio::join!(asked, serve);
         let reply = Reply::of(reply.unwrap()).await;
-        assert_eq!(
-            (reply.status, reply.json()["error"]["bowsprit_code"].as_str()),
-            (400, Some("VAL_PROVIDER_REFUSED"))
-        );
-        assert!(reply.text.contains("withheld"), "{}", reply.text);
+        assert_eq!((reply.status, reply.header("content-encoding")), (400, ""));
+        if is_withheld {
+            assert_eq!(reply.json()["error"]["bowsprit_code"], "VAL_PROVIDER_REFUSED");
+            assert!(reply.text.contains("withheld"), "{}", reply.text);
+        } else {
+            assert_eq!(reply.text, decent);
+        }
         assert!(!format!("{:?}{}", reply.headers, reply.text).contains(canary));
     }
     assert!(!logs().contains(canary));

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use bowsprit_core::call::Operation;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::fault::TransportFault;
 use bowsprit_core::record::AttemptKind;
+use http::header::CONTENT_ENCODING;
 use http::{Request, Version, response};
 
 use super::Exchange;
 use crate::credentials;
 use crate::proxy::headers;
 use crate::time::unix_millis;
-use crate::upstream::{Answer, AnswerBody, Fault, Outgoing};
+use crate::upstream::{Answer, AnswerBody, Coding, Fault, Outgoing};
 
 /// A peer that closes an idle connection while our request is on its way does so within a round trip. A connection that
 /// breaks later than this broke while the provider worked on the request, which may have cost money.
@@ -55,14 +57,19 @@ impl Exchange {
         origin.send_anew(request, connect).await
     }
 
-    /// Takes the head that came at `now`: learns what it says of the account's limits, and cleans it for the caller.
+    /// Takes the head that came at `now`: learns what it says of the account's limits, and cleans it for the caller. A coding
+    /// that nobody asked for is undone where the body is read.
     pub fn received(&mut self, answer: Answer, now: Moment) -> Received {
-        let Answer { mut head, body } = answer;
+        let Answer { mut head, mut body } = answer;
         self.status.get_or_insert(head.status.as_u16());
         self.head_after.get_or_insert(now - self.began);
         if self.kind != AttemptKind::Probe {
             let key = self.credential.as_ref();
             self.upstream.state.observe(key, &head.headers, now, unix_millis());
+        }
+        let is_error = head.status.is_client_error() || head.status.is_server_error();
+        if self.operation != Operation::PassThrough || is_error {
+            undo_coding(&mut head, &mut body);
         }
         let is_encoded = headers::is_encoded(&head.headers);
         headers::to_caller(&mut head.headers);
@@ -70,5 +77,13 @@ impl Exchange {
         // The version is each connection's own: HTTP/1.0 towards the app would hide a broken answer's missing end.
         head.version = Version::HTTP_11;
         Received { head, body, is_encoded }
+    }
+}
+
+/// Has the body decoded from here on, if its coding is a known one.
+fn undo_coding(head: &mut response::Parts, body: &mut AnswerBody) {
+    if let Some(coding) = Coding::of(&head.headers) {
+        body.decode(coding);
+        head.headers.remove(CONTENT_ENCODING);
     }
 }
