@@ -26,6 +26,7 @@ pub mod plan;
 pub mod platform;
 pub mod queue;
 pub mod record;
+mod search;
 mod window;
 
 pub use bowsprit_crds::yaml;

@@ -2,12 +2,11 @@
 
 use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
-use memchr::memmem;
 
 use super::cursor::parse_body;
 use super::dropped::Dropped;
 use super::message::{Request, to_bytes};
-use super::signature::WRAPPED;
+use super::strip::holds_wrapped;
 use super::{
     AnswerContext, Dialect, RequestError, Target, ToolNames, Translated, Usage, anthropic_messages, gemini, mend,
     openai_chat, openai_responses, success, with_model,
@@ -23,7 +22,7 @@ pub fn without_foreign_thoughts(dialect: Dialect, model: &str, body: &Bytes) -> 
         Dialect::Gemini => gemini::strip::strip,
         Dialect::OpenAiChat | Dialect::OpenAiResponses => |_, _| None,
     };
-    let stripped = memmem::find(body, WRAPPED).and_then(|_| strip(model, body));
+    let stripped = holds_wrapped(body).then(|| strip(model, body)).flatten();
     stripped.unwrap_or_else(|| Translated {
         body: body.clone(),
         ..Translated::default()

@@ -17,13 +17,6 @@ use super::{Dialect, success};
 use crate::json;
 use seen::{Passage, Seen};
 
-macro_rules! finder {
-    ($name:ident, $needle:literal) => {
-        static $name: std::sync::LazyLock<memchr::memmem::Finder<'static>> =
-            std::sync::LazyLock::new(|| memchr::memmem::Finder::new($needle));
-    };
-}
-
 mod anthropic;
 mod finishes;
 mod gemini;

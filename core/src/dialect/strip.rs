@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use memchr::memmem;
-
 use super::signature::WRAPPED;
 use crate::json::{self, Raw};
+use crate::search::finder;
+
+finder!(FIND_WRAPPED, WRAPPED);
 
 /// Where a dialect's requests have their content: the list of turns, and the list of parts in each.
 pub(super) struct Layout {
@@ -20,7 +21,7 @@ pub(super) type Fields<'a> = HashMap<Cow<'a, str>, Raw<'a>>;
 
 /// Whether a text holds a wrapped signature at all: one search, for nearly every body the only one.
 pub(super) fn holds_wrapped(text: &[u8]) -> bool {
-    memmem::find(text, WRAPPED).is_some()
+    FIND_WRAPPED.find(text).is_some()
 }
 
 /// The list of turns as it stands in `top` (a request's fields), and the turns that shall stand there. `part` says what

@@ -5,6 +5,7 @@
 //! candidate answers. An answer that is empty, and says why it ended, is an answer.
 
 use crate::json::{self, Map, Value, json};
+use crate::search::finder;
 use memchr::memmem;
 
 use super::Dialect;
@@ -182,23 +183,30 @@ pub(super) fn gemini_says(candidate: &Value) -> bool {
 /// Whether the answer says why it ended, without reading it: nearly every one does, and this proxy's own time for a
 /// request is mostly the reading.
 fn ends(dialect: Dialect, body: &[u8]) -> bool {
-    let key: &[u8] = match dialect {
-        Dialect::OpenAiChat => b"\"finish_reason\"",
-        Dialect::AnthropicMessages => b"\"stop_reason\"",
-        Dialect::Gemini => b"\"finishReason\"",
+    finder!(FINISH_REASON, "\"finish_reason\"");
+    finder!(STOP_REASON, "\"stop_reason\"");
+    finder!(GEMINI_REASON, "\"finishReason\"");
+    let key = match dialect {
+        Dialect::OpenAiChat => &*FINISH_REASON,
+        Dialect::AnthropicMessages => &*STOP_REASON,
+        Dialect::Gemini => &*GEMINI_REASON,
         Dialect::OpenAiResponses => return completed(body),
     };
     // serde would take an array for a struct; a page for people has no business with the word.
     body.trim_ascii_start().starts_with(b"{")
         && body.trim_ascii_end().ends_with(b"}")
-        && memmem::find_iter(body, key).any(|at| {
-            let after = body.get(at + key.len()..).unwrap_or_default().trim_ascii_start();
+        && key.find_iter(body).any(|at| {
+            let after = body
+                .get(at + key.needle().len()..)
+                .unwrap_or_default()
+                .trim_ascii_start();
             let value = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
             value.is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\""))
         })
 }
 
 fn completed(body: &[u8]) -> bool {
-    memmem::find(body, b"\"status\":\"completed\"").is_some()
-        || memmem::find(body, b"\"status\": \"completed\"").is_some()
+    finder!(DENSE, "\"status\":\"completed\"");
+    finder!(SPACED, "\"status\": \"completed\"");
+    DENSE.find(body).is_some() || SPACED.find(body).is_some()
 }

@@ -1,6 +1,8 @@
 //! Token counts, normalised once: input includes what was cached, output includes reasoning.
 
 use crate::json::{self, Value, json};
+use crate::search::{finder, last};
+use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use super::Dialect;
@@ -212,10 +214,12 @@ pub fn usage(dialect: Dialect, body: &[u8]) -> Option<Usage> {
         usage_metadata: Option<Gemini>,
     }
     fn named<T: for<'de> Deserialize<'de> + Into<Usage>>(body: &[u8]) -> Option<Usage> {
-        let from_end = last_member(body, "\"usage\"");
+        finder!(USAGE, "\"usage\"");
+        let from_end = last_member(body, &USAGE);
         let told: Option<T> = from_end.or_else(|| json::from_slice::<Named<T>>(body).ok()?.usage);
         told.map(Into::into)
     }
+    finder!(USAGE_METADATA, "\"usageMetadata\"");
     // serde would take an array for a struct, by the order of its fields.
     if !body.trim_ascii_start().starts_with(b"{") {
         return None;
@@ -224,7 +228,7 @@ pub fn usage(dialect: Dialect, body: &[u8]) -> Option<Usage> {
         Dialect::OpenAiChat => named::<OpenAi>(body),
         Dialect::OpenAiResponses => named::<Responses>(body),
         Dialect::AnthropicMessages => named::<Anthropic>(body),
-        Dialect::Gemini => last_member(body, "\"usageMetadata\"")
+        Dialect::Gemini => last_member(body, &USAGE_METADATA)
             .or_else(|| json::from_slice::<GeminiNamed>(body).ok()?.usage_metadata)
             .map(Usage::from),
     }
@@ -234,15 +238,30 @@ pub fn usage(dialect: Dialect, body: &[u8]) -> Option<Usage> {
 /// something inside it, such as a tool's input: from there, what is open must close with the body's last byte.
 ///
 /// A quoted key cannot occur inside a JSON string, where its quotes would be escaped.
-fn last_member<T: for<'de> Deserialize<'de>>(body: &[u8], key: &str) -> Option<T> {
-    let at = memchr::memmem::rfind(body, key.as_bytes())?;
-    let value = body.get(at + key.len()..)?.trim_ascii_start().strip_prefix(b":")?;
+fn last_member<T: for<'de> Deserialize<'de>>(body: &[u8], key: &Finder<'_>) -> Option<T> {
+    let at = last(key, body)?;
+    let value = body
+        .get(at + key.needle().len()..)?
+        .trim_ascii_start()
+        .strip_prefix(b":")?;
     if !value.trim_ascii_start().starts_with(b"{") {
         return None;
     }
-    let mut values = serde_json::Deserializer::from_slice(value).into_iter::<T>();
-    let told = values.next()?.ok()?;
-    closes_here(value.get(values.byte_offset()..)?).then_some(told)
+    // Looked at as text once, and not name by name.
+    let (told, length) = match std::str::from_utf8(value) {
+        Ok(text) => first_value(serde_json::Deserializer::from_str(text)),
+        Err(_) => first_value(serde_json::Deserializer::from_slice(value)),
+    }?;
+    closes_here(value.get(length..)?).then_some(told)
+}
+
+/// The value that is next, and its length.
+fn first_value<'a, R: serde_json::de::Read<'a>, T: Deserialize<'a>>(
+    source: serde_json::Deserializer<R>,
+) -> Option<(T, usize)> {
+    let mut values = source.into_iter::<T>();
+    let value = values.next()?.ok()?;
+    Some((value, values.byte_offset()))
 }
 
 /// Whether `rest` closes one thing that is open, at its very end.

@@ -13,8 +13,45 @@ use super::{Error, Map, Number, Text, Value};
 /// honest request, and bounds the stack that reading, writing and dropping a value need.
 pub const DEPTH: u32 = 127;
 
-/// Bytes of a string that are looked at one by one before a faster search begins: most names and many values are shorter.
-const GLANCE: usize = 16;
+/// The bytes of a string that end or break it: a quote, a backslash, a control character.
+fn is_special(byte: u8) -> bool {
+    byte == b'"' || byte == b'\\' || byte < b' '
+}
+
+/// Bytes before the first special one. The first sixteen are looked at by eights, in the bits of a number: most names and many values
+/// are shorter. What is longer is searched by vector instructions, in two passes.
+fn plain_length(text: &[u8]) -> usize {
+    let (eights, last) = text.as_chunks::<8>();
+    let mut length = 0;
+    for eight in eights.iter().take(2) {
+        match first_special(*eight) {
+            8 => length += 8,
+            at => return length + at,
+        }
+    }
+    if eights.len() < 2 {
+        return length + last.iter().position(|byte| is_special(*byte)).unwrap_or(last.len());
+    }
+    let rest = text.get(length..).unwrap_or_default();
+    let quoted = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+    let plain = rest.get(..quoted).unwrap_or_default();
+    if plain.iter().fold(0, |any, byte| any | u8::from(*byte < b' ')) == 0 {
+        return length + quoted;
+    }
+    length + plain.iter().position(|byte| *byte < b' ').unwrap_or(quoted)
+}
+
+/// Where among eight bytes the first special one is; 8 if there is none. By arithmetic on all at once: a byte's top bit is set where
+/// it is one, and above that also where it is none, which does not matter for the first.
+fn first_special(bytes: [u8; 8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let bits = u64::from_le_bytes(bytes);
+    let below = |bits: u64, limit: u64| bits.wrapping_sub(ONES * limit) & !bits & TOPS;
+    let equal = |byte: u8| below(bits ^ (ONES * u64::from(byte)), 1);
+    let found = below(bits, u64::from(b' ')) | equal(b'"') | equal(b'\\');
+    found.trailing_zeros() as usize / 8
+}
 
 /// Reads a document.
 ///
@@ -135,21 +172,8 @@ impl<'a> Reader<'a> {
     /// Up to the next quote or backslash, which is not taken.
     fn plain(&mut self) -> Result<(&'a str, u8), Error> {
         let rest = self.rest();
-        let special = |byte: u8| byte == b'"' || byte == b'\\' || byte < b' ';
-        let glance = rest.get(..GLANCE.min(rest.len())).unwrap_or_default();
-        let length = match glance.iter().position(|byte| special(*byte)) {
-            Some(at) => at,
-            None => match memchr::memchr2(b'"', b'\\', rest.get(glance.len()..).unwrap_or_default()) {
-                Some(at) => glance.len() + at,
-                None => rest.len(),
-            },
-        };
-        let bytes = rest.get(..length).unwrap_or_default();
+        let length = plain_length(rest);
         let plain = self.text.get(self.at..self.at + length).unwrap_or_default();
-        if bytes.iter().fold(0, |any, byte| any | u8::from(*byte < b' ')) != 0 {
-            self.at += bytes.iter().position(|byte| *byte < b' ').unwrap_or_default();
-            return Err(self.error("control character in a string"));
-        }
         self.at += length;
         match rest.get(length) {
             Some(&next) if next < b' ' => Err(self.error("control character in a string")),
@@ -401,6 +425,24 @@ impl<'a> Reader<'a> {
                 }
                 Some(_) => return Err(self.error("invalid escape")),
                 None => return Err(self.error("EOF while parsing a string")),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_special_byte_is_found_wherever_it_is_and_no_other_is_taken_for_one() {
+        for length in 0..70 {
+            for byte in 0..=255u8 {
+                let mut text = vec![0xC3; length];
+                text.extend([byte, b' ', b'"', 0xFF, 0x1F, b'\\', b'x', b'y', b'z']);
+                let first = text.iter().position(|byte| is_special(*byte)).unwrap();
+                assert_eq!(plain_length(&text), first, "{length} {byte}");
+                assert_eq!(plain_length(&text[..first]), first, "the end, {length} {byte}");
             }
         }
     }

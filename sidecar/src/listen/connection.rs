@@ -11,7 +11,7 @@ use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -85,8 +85,10 @@ where
     let (draining, alarm) = (shared.drain.draining(), sleep(limits::HEAD_DEADLINE));
     tokio::pin!(draining, alarm);
     let mut signals = Signals {
+        drain: &shared.drain,
         draining: draining.as_mut(),
         alarm: alarm.as_mut(),
+        woken: None,
     };
     let mut warm = None;
     loop {
@@ -121,14 +123,32 @@ where
 
 /// What ends a connection from outside.
 struct Signals<'a, D> {
+    drain: &'a Drain,
+    /// Wakes the task when the drain begins.
     draining: Pin<&'a mut D>,
     /// Goes off when a head is overdue, or earlier.
     alarm: Pin<&'a mut Sleep>,
+    /// Whom both wake. To poll them again for the same one would cost each poll of the connection two locks.
+    woken: Option<Waker>,
 }
 
 impl<D: Future<Output = ()>> Signals<'_, D> {
-    /// Whether a head that is waited for is overdue; if not, wakes the task when it is.
+    /// Has the task woken by both.
+    fn register(&mut self, cx: &mut Context<'_>) {
+        if !self.woken.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.woken = Some(cx.waker().clone());
+            let _ = self.alarm.as_mut().poll(cx);
+            if !self.drain.is_draining() {
+                let _ = self.draining.as_mut().poll(cx);
+            }
+        }
+    }
+
+    /// Whether a head that is waited for is overdue; if not, the task is woken when it is.
     fn is_too_late(&mut self, cx: &mut Context<'_>, seen: &Seen) -> bool {
+        if !self.alarm.is_elapsed() {
+            return false;
+        }
         while self.alarm.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let by = seen.head_by().unwrap_or(now + limits::HEAD_DEADLINE);
@@ -161,11 +181,12 @@ where
         if io.get_ref().get_ref().poll_read_ready(cx).is_ready() {
             return Poll::Ready(Waited::Arrived);
         }
+        signals.register(cx);
         if signals.is_too_late(cx, seen) {
             return Poll::Ready(Waited::TooLong);
         }
-        if has_served {
-            return signals.draining.as_mut().poll(cx).map(|()| Waited::Draining);
+        if has_served && signals.drain.is_draining() {
+            return Poll::Ready(Waited::Draining);
         }
         Poll::Pending
     })
@@ -200,10 +221,11 @@ where
         if let Poll::Ready(ended) = connection.poll_unpin(cx) {
             return Poll::Ready(Some(Served::Ended(ended)));
         }
+        signals.register(cx);
         if signals.is_too_late(cx, seen) {
             return Poll::Ready(Some(Served::TooLong));
         }
-        if !is_draining && signals.draining.as_mut().poll(cx).is_ready() {
+        if !is_draining && signals.drain.is_draining() {
             is_draining = true;
             Pin::new(&mut *connection).graceful_shutdown();
             return connection.poll_unpin(cx).map(|ended| Some(Served::Ended(ended)));

@@ -167,6 +167,12 @@ impl Head {
         while self.found & WHOLE == 0 && !bytes.is_empty() {
             let end = memchr::memchr(b'\n', bytes);
             let (line, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+            if let (Some(_), 0) = (end, self.length) {
+                // All of it is here.
+                self.line(line);
+                bytes = rest.get(1..).unwrap_or_default();
+                continue;
+            }
             for (into, byte) in self.prefix.iter_mut().skip(self.length).zip(line) {
                 *into = *byte;
             }
@@ -174,20 +180,20 @@ impl Head {
             if end.is_none() {
                 return;
             }
-            self.line();
+            let (prefix, length) = (self.prefix, std::mem::take(&mut self.length));
+            self.line(prefix.get(..length).unwrap_or_default());
             bytes = rest.get(1..).unwrap_or_default();
         }
     }
 
-    fn line(&mut self) {
-        let line = self.prefix.get(..std::mem::take(&mut self.length)).unwrap_or_default();
+    fn line(&mut self, line: &[u8]) {
         if line.is_empty() || line == b"\r" {
             if self.begun {
                 self.found |= WHOLE;
             }
             return;
         }
-        if std::mem::replace(&mut self.begun, true) {
+        if std::mem::replace(&mut self.begun, true) && matches!(line.first(), Some(b'c' | b'C' | b't' | b'T')) {
             for (name, flag) in NAMES {
                 let (start, rest) = line.split_at_checked(name.len()).unwrap_or_default();
                 if start.eq_ignore_ascii_case(name)

@@ -18,8 +18,17 @@ use crate::time::{micros, unix_now, write_rfc3339};
 
 /// Flush when so many bytes wait.
 const FLUSH_AT: usize = 32 << 10;
+/// Room made for a line; few are longer.
+const LINE: usize = 768;
 /// Flush at least so often.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(200);
+
+/// A member's name as it stands in a line, from the comma to the colon.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
 
 /// The family about log lines.
 #[derive(Clone, Debug, Default)]
@@ -141,6 +150,7 @@ fn hand_over(waiting: &mut Vec<u8>) {
 
 /// A line's beginning. `what`: its level and target.
 fn begin(out: &mut Vec<u8>, now: Duration, what: &str) {
+    out.reserve(LINE);
     out.extend_from_slice(b"{\"timestamp\":\"");
     write_rfc3339(out, now);
     out.extend_from_slice(what.as_bytes());
@@ -148,63 +158,63 @@ fn begin(out: &mut Vec<u8>, now: Duration, what: &str) {
 
 fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, charged: u64) {
     begin(out, now, "\",\"level\":\"DEBUG\",\"target\":\"attempt\"");
-    for (name, value) in [
-        ("provider", record.provider),
-        ("model", record.model),
-        ("credential", record.credential.unwrap_or("")),
-        ("kind", record.kind.as_str()),
+    for (key, value) in [
+        (key!("provider"), record.provider),
+        (key!("model"), record.model),
+        (key!("credential"), record.credential.unwrap_or("")),
+        (key!("kind"), record.kind.as_str()),
         (
-            "ended",
+            key!("ended"),
             match record.outcome {
                 AttemptOutcome::Answered => "answered",
                 AttemptOutcome::Failed => "failed",
                 AttemptOutcome::Cancelled => "cancelled",
             },
         ),
-        ("code", record.code.map_or("", Code::as_str)),
+        (key!("code"), record.code.map_or("", Code::as_str)),
     ] {
         if !value.is_empty() {
-            key(out, name);
+            out.extend_from_slice(key.as_bytes());
             text(out, value);
         }
     }
-    number(out, "number", u64::from(record.number));
+    number(out, key!("number"), u64::from(record.number));
     if let Some(status) = record.status {
-        number(out, "status", u64::from(status));
+        number(out, key!("status"), u64::from(status));
     }
-    number(out, "duration_us", micros(record.took));
+    number(out, key!("duration_us"), micros(record.took));
     if let Some(after) = record.head_after {
-        number(out, "head_us", micros(after));
+        number(out, key!("head_us"), micros(after));
     }
     tokens(out, &record.spent);
-    number(out, "charged_tokens", charged);
+    number(out, key!("charged_tokens"), charged);
     out.extend_from_slice(b"}\n");
 }
 
 fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
     begin(out, now, "\",\"level\":\"INFO\",\"target\":\"access\"");
-    for (name, value) in [
-        ("request_id", record.id),
-        ("trace_id", record.trace_id),
-        ("dialect", record.dialect.as_str()),
-        ("operation", record.operation),
-        ("asked_model", record.asked_model),
-        ("provider", record.provider),
-        ("model", record.model),
-        ("outcome", record.outcome.as_str()),
-        ("code", record.code.map_or("", Code::as_str)),
-        ("state", record.state.as_str()),
+    for (key, value) in [
+        (key!("request_id"), record.id),
+        (key!("trace_id"), record.trace_id),
+        (key!("dialect"), record.dialect.as_str()),
+        (key!("operation"), record.operation),
+        (key!("asked_model"), record.asked_model),
+        (key!("provider"), record.provider),
+        (key!("model"), record.model),
+        (key!("outcome"), record.outcome.as_str()),
+        (key!("code"), record.code.map_or("", Code::as_str)),
+        (key!("state"), record.state.as_str()),
     ] {
         if !value.is_empty() {
-            key(out, name);
+            out.extend_from_slice(key.as_bytes());
             text(out, value);
         }
     }
-    number(out, "status", u64::from(record.status));
-    number(out, "attempts", u64::from(record.attempts));
-    number(out, "duration_us", micros(record.took));
-    number(out, "overhead_us", micros(record.overhead));
-    number(out, "answer_bytes", record.answer_bytes);
+    number(out, key!("status"), u64::from(record.status));
+    number(out, key!("attempts"), u64::from(record.attempts));
+    number(out, key!("duration_us"), micros(record.took));
+    number(out, key!("overhead_us"), micros(record.overhead));
+    number(out, key!("answer_bytes"), record.answer_bytes);
     if record.is_stream {
         out.extend_from_slice(b",\"stream\":true");
     }
@@ -212,10 +222,10 @@ fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
         out.extend_from_slice(b",\"hedged\":true");
     }
     if record.sdk_retries > 0 {
-        number(out, "caller_retries", u64::from(record.sdk_retries));
+        number(out, key!("caller_retries"), u64::from(record.sdk_retries));
     }
     if let Some(after) = record.first_token_after {
-        number(out, "first_token_us", micros(after));
+        number(out, key!("first_token_us"), micros(after));
     }
     tokens(out, &record.spent);
     out.extend_from_slice(b"}\n");
@@ -224,60 +234,48 @@ fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
 fn tokens(out: &mut Vec<u8>, spent: &Spent) {
     let told = spent.reported;
     let beyond = |count: u64| (count > 0).then_some(count);
-    for (name, value) in [
-        ("input_tokens", told.map(|usage| usage.input)),
-        ("cached_tokens", told.and_then(|usage| beyond(usage.cached))),
-        ("output_tokens", told.map(|usage| usage.output)),
-        ("estimated_input_tokens", beyond(spent.estimated_input)),
-        ("estimated_output_tokens", beyond(spent.estimated_output)),
+    for (key, value) in [
+        (key!("input_tokens"), told.map(|usage| usage.input)),
+        (key!("cached_tokens"), told.and_then(|usage| beyond(usage.cached))),
+        (key!("output_tokens"), told.map(|usage| usage.output)),
+        (key!("estimated_input_tokens"), beyond(spent.estimated_input)),
+        (key!("estimated_output_tokens"), beyond(spent.estimated_output)),
     ] {
         if let Some(value) = value {
-            number(out, name, value);
+            number(out, key, value);
         }
     }
 }
 
-fn key(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    key(out, name);
+fn number(out: &mut Vec<u8>, key: &str, value: u64) {
+    out.extend_from_slice(key.as_bytes());
     decimal(out, value);
 }
 
 /// Decimal digits, without the formatting machinery: seven of these stand in every line.
 fn decimal(out: &mut Vec<u8>, value: u64) {
-    let at = out.len();
+    let mut digits = [0; 20]; // of u64::MAX
     let mut rest = value;
-    loop {
-        out.push(b'0' + (rest % 10) as u8);
+    let mut length = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
         rest /= 10;
+        length += 1;
         if rest == 0 {
             break;
         }
     }
-    if let Some(digits) = out.get_mut(at..) {
-        digits.reverse();
-    }
+    out.extend_from_slice(digits.get(digits.len() - length..).unwrap_or_default());
 }
 
 /// A JSON string, at most 200 bytes of it: names come from callers.
 fn text(out: &mut Vec<u8>, value: &str) {
-    let end = (0..=value.len().min(200))
-        .rev()
-        .find(|at| value.is_char_boundary(*at))
-        .unwrap_or(0);
-    let value = value.get(..end).unwrap_or("");
+    let value = value.get(..value.floor_char_boundary(200)).unwrap_or("");
+    let is_special =
+        |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte == 0x7f);
     out.push(b'"');
-    if value
-        .bytes()
-        .all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f)
-    {
-        out.extend_from_slice(value.as_bytes());
-    } else {
+    // All are looked at, so that the compiler may look at many at once.
+    if value.bytes().fold(0, |any, byte| any | is_special(byte)) != 0 {
         for c in value.chars() {
             match c {
                 '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
@@ -287,6 +285,8 @@ fn text(out: &mut Vec<u8>, value: &str) {
                 c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
+    } else {
+        out.extend_from_slice(value.as_bytes());
     }
     out.push(b'"');
 }

@@ -4,18 +4,18 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use memchr::memmem;
 
 use super::super::envelope::splice;
 use crate::json::{self, Raw, Value, json};
+use crate::search::finder;
 
-const KEY: &[u8] = b"\"allowed_tools\"";
+finder!(KEY, "\"allowed_tools\"");
 
 /// The body with a choice among tools in words that every server knows: one function that must be called is named, else
 /// only the allowed tools are offered, with `auto` or `required`. All other bytes stay as they are, as does the whole body
 /// where the choice is not one that `OpenAI` would take: the server says what is wrong with it.
 pub fn without_allowed_tools(body: &Bytes) -> Bytes {
-    if memmem::find(body, KEY).is_none() {
+    if KEY.find(body).is_none() {
         return body.clone();
     }
     spelled_out(body).unwrap_or_else(|| body.clone())

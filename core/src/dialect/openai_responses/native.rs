@@ -5,13 +5,15 @@ use std::ops::Range;
 
 use crate::json::{self, Raw};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use memchr::memmem;
 use serde::Deserialize;
 
 use super::super::dropped::Dropped;
 use super::super::{RequestError, Translated};
 use super::OURS;
 use super::carried::Carried;
+use crate::search::finder;
+
+finder!(FIND_OURS, OURS);
 
 #[derive(Deserialize)]
 struct Top<'a> {
@@ -53,7 +55,7 @@ pub fn native_responses(body: &Bytes) -> Result<Translated, RequestError> {
         body: body.clone(),
         ..Translated::default()
     };
-    if memmem::find(body, OURS.as_bytes()).is_none() {
+    if FIND_OURS.find(body).is_none() {
         return Ok(same());
     }
     // Bodies that cannot be read are OpenAI's to refuse.

@@ -1,6 +1,7 @@
 //! Chunks of `generateContent`, as events or as elements of an array.
 
 use crate::json::{self, Raw};
+use crate::search::finder;
 use serde::Deserialize;
 
 use super::super::Dialect;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::json::{self, Raw};
+use crate::search::finder;
 use serde::Deserialize;
 
 use super::super::Dialect;
