@@ -2,9 +2,9 @@
 //! taken from the pod itself alone.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bowsprit_core::clock::Moment;
+use bowsprit_crds::provider_config::ProviderKind;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -13,8 +13,8 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::app::App;
-use crate::reload::ConfigReport;
+use crate::config::store::ConfigReport;
+use crate::process::Process;
 use crate::tenant::provider::ProviderReport;
 use crate::tenant::snapshot::Upstream;
 
@@ -29,6 +29,9 @@ struct Health {
     status: &'static str,
     version: &'static str,
     uptime_seconds: u64,
+    /// A part that ended while the sidecar serves: the process is about to end with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_part: Option<&'static str>,
     draining: bool,
     in_flight: usize,
     app_connections: usize,
@@ -42,7 +45,7 @@ struct Health {
 struct Provider {
     #[serde(flatten)]
     state: ProviderReport,
-    kind: String,
+    kind: ProviderKind,
     priority: u32,
     /// Extra attempts that the pod's budget allows now, by this provider's settings.
     retries_left: u64,
@@ -51,15 +54,15 @@ struct Provider {
 }
 
 /// Answers one admin request.
-pub fn handle(app: &Arc<App>, request: &Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+pub fn handle(process: &Process, request: &Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
     let uri = request.uri();
     match (request.method(), uri.path()) {
-        (&Method::GET, "/health/live") => live(app),
-        (&Method::GET, "/health/startup") => startup(app),
-        (&Method::GET, "/health/ready") => ready(app),
-        (&Method::GET, "/health") => answer(StatusCode::OK, &health(app)),
-        (&Method::GET, "/metrics") => metrics(app),
-        (&Method::POST, "/circuits/reset") => reset(app, peer, uri.query()),
+        (&Method::GET, "/health/live") => live(process),
+        (&Method::GET, "/health/startup") => startup(process),
+        (&Method::GET, "/health/ready") => ready(process),
+        (&Method::GET, "/health") => answer(StatusCode::OK, &health(process)),
+        (&Method::GET, "/metrics") => metrics(process),
+        (&Method::POST, "/circuits/reset") => reset(process, peer, uri.query()),
         (_, "/health" | "/health/live" | "/health/ready" | "/health/startup" | "/metrics" | "/circuits/reset") => {
             answer(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -73,30 +76,41 @@ pub fn handle(app: &Arc<App>, request: &Request<Incoming>, peer: IpAddr) -> Resp
     }
 }
 
-/// That it answers is the answer: a sidecar that is merely busy, or has no provider left, is not better for a restart.
-fn live(app: &App) -> Response<Full<Bytes>> {
-    let uptime = app.clock.now().since_start().as_secs();
+/// That it answers is the answer: a sidecar that is merely busy, or has no provider left, is not better for a restart. One
+/// of whose parts has died is.
+fn live(process: &Process) -> Response<Full<Bytes>> {
+    if let Some(part) = process.dead.name() {
+        return dead(part);
+    }
+    let uptime = process.clock.now().since_start().as_secs();
     answer(StatusCode::OK, &json!({"status": "ok", "uptimeSeconds": uptime}))
 }
 
-fn startup(app: &App) -> Response<Full<Bytes>> {
-    if app.snapshot.load().is_none() {
-        let detail = app.config.last_error();
+fn startup(process: &Process) -> Response<Full<Bytes>> {
+    if let Some(part) = process.dead.name() {
+        return dead(part);
+    }
+    if process.tenant.snapshot.load().is_none() {
+        let detail = process.tenant.config.refused().map(|refused| refused.why);
         return unready("no valid configuration has been loaded yet", detail.as_deref());
     }
-    let config = app.config.report(app.clock.now());
+    let config = process.tenant.config.report(process.clock.now());
     let components = json!({
         "config": {"revision": config.revision, "sequence": config.sequence},
-        "draining": app.drain.is_draining(),
+        "draining": process.drain.is_draining(),
     });
     answer(StatusCode::OK, &json!({"status": "ok", "components": components}))
 }
 
-fn ready(app: &App) -> Response<Full<Bytes>> {
-    if app.drain.is_draining() {
+fn ready(process: &Process) -> Response<Full<Bytes>> {
+    if process.drain.is_draining() {
         return unready("shutting down", None);
     }
-    startup(app)
+    startup(process)
+}
+
+fn dead(part: &str) -> Response<Full<Bytes>> {
+    unready("a part of the sidecar has died", Some(part))
 }
 
 fn unready(reason: &str, detail: Option<&str>) -> Response<Full<Bytes>> {
@@ -107,24 +121,24 @@ fn unready(reason: &str, detail: Option<&str>) -> Response<Full<Bytes>> {
 }
 
 /// What the pod's retry budget still allows at this provider.
-fn retries_left(app: &App, upstream: &Upstream, now: Moment) -> u64 {
+fn retries_left(process: &Process, upstream: &Upstream, now: Moment) -> u64 {
     let settings = &upstream.provider.retry.budget;
-    app.shared.states.budget().remaining(settings, now)
+    process.tenant.allowances.budget().remaining(settings, now)
 }
 
-fn health(app: &App) -> Health {
-    let now = app.clock.now();
-    let config = app.config.report(now);
-    let snapshot = app.snapshot.load();
+fn health(process: &Process) -> Health {
+    let now = process.clock.now();
+    let config = process.tenant.config.report(now);
+    let snapshot = process.tenant.snapshot.load();
     let providers: Vec<Provider> = snapshot.as_ref().map_or_else(Vec::new, |snapshot| {
         snapshot
             .upstreams()
             .iter()
             .map(|upstream| Provider {
                 state: upstream.state.report(now),
-                kind: format!("{:?}", upstream.provider.kind),
+                kind: upstream.provider.kind,
                 priority: upstream.provider.priority,
-                retries_left: retries_left(app, upstream, now),
+                retries_left: retries_left(process, upstream, now),
                 problem: upstream.origin.as_ref().err().cloned(),
             })
             .collect()
@@ -133,7 +147,9 @@ fn health(app: &App) -> Health {
         && providers
             .iter()
             .all(|provider| provider.state.status == "ok" && provider.problem.is_none());
-    let status = if app.drain.is_draining() {
+    let status = if process.dead.name().is_some() {
+        "failed"
+    } else if process.drain.is_draining() {
         "draining"
     } else if !config.loaded {
         "unready"
@@ -146,38 +162,42 @@ fn health(app: &App) -> Health {
         status,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: now.since_start().as_secs(),
-        draining: app.drain.is_draining(),
-        in_flight: app.drain.in_flight(),
-        app_connections: app.drain.connections(),
-        idle_provider_connections: app.shared.origins.idle(),
+        failed_part: process.dead.name(),
+        draining: process.drain.is_draining(),
+        in_flight: process.drain.in_flight(),
+        app_connections: process.drain.connections(),
+        idle_provider_connections: process.connections.origins.idle(),
         config,
         providers,
     }
 }
 
-fn metrics(app: &App) -> Response<Full<Bytes>> {
-    if let Some(snapshot) = app.snapshot.load().as_ref() {
+fn metrics(process: &Process) -> Response<Full<Bytes>> {
+    if let Some(snapshot) = process.tenant.snapshot.load().as_ref() {
         let states = snapshot.upstreams().iter().map(|upstream| &*upstream.state);
-        app.metrics.providers.observe(states, app.clock.now());
+        process.metrics.providers.observe(states, process.clock.now());
     }
-    app.metrics.memory.observe(&app.memory);
-    app.metrics.log.observe(&app.sinks.access);
-    app.metrics.connections.observe(&app.drain, &app.shared.origins);
-    let mut response = Response::new(Full::new(Bytes::from(app.metrics.encode())));
+    process.metrics.memory.observe(&process.memory);
+    process.metrics.log.observe(&process.sinks.access);
+    process
+        .metrics
+        .connections
+        .observe(&process.drain, &process.connections.origins);
+    let mut response = Response::new(Full::new(Bytes::from(process.metrics.encode())));
     response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
     response
 }
 
 /// Closes the breakers of one provider, or of all.
-fn reset(app: &App, peer: IpAddr, query: Option<&str>) -> Response<Full<Bytes>> {
-    if !peer.to_canonical().is_loopback() {
+fn reset(process: &Process, peer: IpAddr, query: Option<&str>) -> Response<Full<Bytes>> {
+    if !process.caller(peer).is_in_pod() {
         return answer(
             StatusCode::FORBIDDEN,
             &json!({"error": "only from inside the pod (127.0.0.1)"}),
         );
     }
     let wanted = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("provider=")));
-    let snapshot = app.snapshot.load();
+    let snapshot = process.tenant.snapshot.load();
     let upstreams = snapshot.as_ref().map_or(&[][..], |snapshot| snapshot.upstreams());
     if let Some(name) = wanted
         && !upstreams.iter().any(|upstream| upstream.provider.name == name)
@@ -195,7 +215,7 @@ fn reset(app: &App, peer: IpAddr, query: Option<&str>) -> Response<Full<Bytes>> 
         .iter()
         .filter(|upstream| wanted.is_none_or(|name| upstream.provider.name == name));
     let closed: usize = chosen
-        .map(|upstream| upstream.state.reset_breakers(app.clock.now()))
+        .map(|upstream| upstream.state.reset_breakers(process.clock.now()))
         .sum();
     tracing::info!(provider = wanted.unwrap_or("all"), closed, "breakers reset by hand");
     answer(StatusCode::OK, &json!({"closed": closed}))

@@ -1,67 +1,37 @@
-//! Putting the parts together, and taking them apart again.
+//! Putting the parts together, watching over them, and taking them apart again.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 use crate::args::Args;
+use crate::caller::Pod;
+use crate::config::env::EnvSource;
+use crate::config::file::FileSource;
+use crate::config::folder::FolderSource;
+use crate::config::{POLL_EVERY, Source};
+use crate::credentials::KeyFiles;
 use crate::drain::{Drain, Drained};
 use crate::families::Families;
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_RESERVE};
 use crate::listen::{Listener, Listening, SpareFds};
 use crate::memory::{self, Memory};
-use crate::observe::{AccessLog, FLUSH_EVERY, Sinks};
-use crate::reload::{ConfigState, Loader, Source};
-use crate::tenant::snapshot::{Shared, Snapshot};
+use crate::observe::{AccessLog, FLUSH_EVERY};
+use crate::process::{Process, ProcessLimits};
+use crate::renewal::Renewal;
+use crate::supervise::{PartEnded, Parts};
+use crate::tenant::Tenant;
 use crate::time::Clock;
-use crate::{admin, env_config, listen, probe, proxy, reload};
+use crate::upstream::Connections;
+use crate::{admin, listen, probe, proxy};
 
 /// How long what was cut may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How often idle connections to providers are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
-
-/// Limits that hold for the whole process.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Largest request body, bytes.
-    pub max_body: usize,
-    /// Largest body that is sent on as it arrives, bytes.
-    pub max_upload: usize,
-    /// Most requests in flight.
-    pub max_in_flight: usize,
-    /// Most connections from the app.
-    pub max_connections: usize,
-    /// How long a drain may take.
-    pub drain_deadline: Duration,
-}
-
-/// Everything that requests share.
-pub struct App {
-    /// Limits of the process.
-    pub settings: Settings,
-    /// The monotonic clock.
-    pub clock: Clock,
-    /// The configuration in service.
-    pub snapshot: ArcSwapOption<Snapshot>,
-    /// What outlives configurations.
-    pub shared: Shared,
-    /// Where loading stands.
-    pub config: ConfigState,
-    /// The budget for bodies.
-    pub memory: Arc<Memory>,
-    /// All metrics, for the scrape.
-    pub metrics: Families,
-    /// Where records of requests and attempts go.
-    pub sinks: Arc<Sinks>,
-    /// Stopping.
-    pub drain: Arc<Drain>,
-}
 
 /// Why the sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,31 +46,68 @@ pub enum StartError {
 
 /// A running sidecar.
 pub struct Running {
-    /// Its shared parts.
-    pub app: Arc<App>,
+    /// What its requests share.
+    pub process: Arc<Process>,
     /// Where the app is served.
     pub listen: SocketAddr,
     /// Where health and metrics are served.
     pub admin: SocketAddr,
-    tasks: JoinSet<()>,
+    parts: Parts,
 }
 
-/// Loads the configuration, binds the ports, starts the tasks.
+/// Loads the configuration, binds the ports, starts the parts.
 ///
 /// A person's file (or environment) must be valid, or there is nothing to start. A mounted folder may come later or be
 /// wrong for now: the sidecar starts unready and says why at `/health`.
+///
+/// # Errors
+/// There is nothing to start from, or a port cannot be had.
 pub fn start(args: &Args) -> Result<Running, StartError> {
     let access = AccessLog::new(args.access_log, args.log_level);
     start_with(args, access)
 }
 
 /// The same with an access log of the caller's choice.
+///
+/// # Errors
+/// The same.
 pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError> {
     let source = source(args)?;
-    let standalone = !matches!(source, Source::Folder(_));
+    let process = Arc::new(process(args, access));
+    let mut renewal = Renewal::new(source, KeyFiles::new(args.secrets_dir.clone()), args.pod_labels.clone());
+    renewal.poll(&process);
+    let is_mounted = args.config.is_none() && args.config_dir.is_some();
+    let tenant = &process.tenant;
+    if !is_mounted && tenant.snapshot.load().is_none() {
+        let why = tenant.config.refused().map(|refused| refused.why);
+        return Err(StartError::Config(why.unwrap_or_else(|| "no configuration".into())));
+    }
+    let traffic = bind(args.listen)?;
+    let admin = bind(args.admin)?;
+    let addresses = (address(&traffic, args.listen)?, address(&admin, args.admin)?);
+    let ports = vec![addresses.0.port(), addresses.1.port()];
+    let _ = process.connections.own_ports.set(ports);
+    tracing::info!(listen = %addresses.0, admin = %addresses.1, version = env!("CARGO_PKG_VERSION"), "started");
+    Ok(Running {
+        parts: spawn_all(&process, traffic, admin, renewal),
+        process,
+        listen: addresses.0,
+        admin: addresses.1,
+    })
+}
+
+fn process(args: &Args, access: AccessLog) -> Process {
     let metrics = Families::new(access);
-    let app = Arc::new(App {
-        settings: Settings {
+    let sinks = Arc::clone(&metrics.sinks);
+    let connections = Arc::new(Connections::new(args.ca_dir.clone(), &metrics.connections.pool));
+    let tenant = Tenant::new(
+        Arc::clone(&connections),
+        Arc::clone(&sinks),
+        metrics.providers.clone(),
+        metrics.config.clone(),
+    );
+    Process {
+        limits: ProcessLimits {
             max_body: args.max_body,
             max_upload: args.max_upload,
             max_in_flight: args.max_in_flight,
@@ -108,44 +115,23 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
             drain_deadline: args.drain_deadline,
         },
         clock: Clock::start(),
-        snapshot: ArcSwapOption::empty(),
-        shared: Shared::new(args.ca_dir.clone(), &metrics.connections.pool),
-        config: ConfigState::default(),
         memory: Memory::new(args.memory_budget.unwrap_or_else(memory::default_budget)),
-        sinks: Arc::clone(&metrics.sinks),
-        metrics,
         drain: Arc::default(),
-    });
-    let mut loader = Loader::new(source, args.secrets_dir.clone(), args.pod_labels.clone());
-    loader.poll(&app);
-    if standalone && app.snapshot.load().is_none() {
-        return Err(StartError::Config(
-            app.config.last_error().unwrap_or_else(|| "no configuration".into()),
-        ));
+        dead: Arc::default(),
+        sinks,
+        metrics,
+        connections,
+        pod: ArcSwap::from_pointee(Pod::default()),
+        tenant: Arc::new(tenant),
     }
-    let traffic = bind(args.listen)?;
-    let admin = bind(args.admin)?;
-    let addresses = (address(&traffic, args.listen)?, address(&admin, args.admin)?);
-    let _ = app.shared.own_ports.set(vec![addresses.0.port(), addresses.1.port()]);
-    tracing::info!(listen = %addresses.0, admin = %addresses.1, version = env!("CARGO_PKG_VERSION"), "started");
-    Ok(Running {
-        tasks: spawn_all(&app, traffic, admin, loader),
-        app,
-        listen: addresses.0,
-        admin: addresses.1,
-    })
 }
 
-fn source(args: &Args) -> Result<Source, StartError> {
-    match (&args.config, &args.config_dir) {
-        (Some(file), _) => Ok(Source::File(PathBuf::from(file))),
-        (None, Some(dir)) => Ok(Source::Folder(PathBuf::from(dir))),
-        (None, None) => match env_config::documents(&|name| std::env::var(name).ok()) {
-            Ok(Some(text)) => Ok(Source::Text(text)),
-            Ok(None) => Err(StartError::Config(env_config::NOTHING.into())),
-            Err(problem) => Err(StartError::Config(problem)),
-        },
-    }
+fn source(args: &Args) -> Result<Box<dyn Source>, StartError> {
+    Ok(match (&args.config, &args.config_dir) {
+        (Some(file), _) => Box::new(FileSource::new(file.clone())),
+        (None, Some(dir)) => Box::new(FolderSource::new(dir.clone(), args.pod_labels.clone())),
+        (None, None) => Box::new(EnvSource::read().map_err(StartError::Config)?),
+    })
 }
 
 fn bind(at: SocketAddr) -> Result<TcpListener, StartError> {
@@ -156,26 +142,26 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, Star
     listener.local_addr().map_err(|error| StartError::Listen(asked, error))
 }
 
-fn spawn_all(app: &Arc<App>, traffic: TcpListener, admin: TcpListener, loader: Loader) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
+fn spawn_all(process: &Arc<Process>, traffic: TcpListener, admin: TcpListener, mut renewal: Renewal) -> Parts {
+    let mut parts = Parts::new(Arc::clone(&process.dead), Arc::clone(&process.drain));
     let handler = {
-        let app = Arc::clone(app);
-        move |request, _peer| proxy::handle(Arc::clone(&app), request)
+        let process = Arc::clone(process);
+        move |request, peer: IpAddr| proxy::handle(Arc::clone(&process), peer, request)
     };
     let traffic = Listening {
         socket: traffic,
         name: Listener::App,
-        max_connections: app.settings.max_connections,
+        max_connections: process.limits.max_connections,
         spare: SpareFds::default(),
-        drain: Arc::clone(&app.drain),
-        metrics: app.metrics.server.clone(),
+        drain: Arc::clone(&process.drain),
+        metrics: process.metrics.server.clone(),
     };
-    tasks.spawn(listen::serve(traffic, handler));
+    parts.spawn("app listener", listen::serve(traffic, handler));
     // The admin listener stays open during the drain: it is how one sees it. Its own drain never begins.
     let handler = {
-        let app = Arc::clone(app);
+        let process = Arc::clone(process);
         move |request, peer| {
-            let answer = admin::handle(&app, &request, peer);
+            let answer = admin::handle(&process, &request, peer);
             async move { answer }
         }
     };
@@ -184,38 +170,61 @@ fn spawn_all(app: &Arc<App>, traffic: TcpListener, admin: TcpListener, loader: L
         name: Listener::Admin,
         max_connections: ADMIN_CONNECTIONS,
         spare: SpareFds::of(ADMIN_RESERVE),
-        drain: Arc::default(),
-        metrics: app.metrics.server.clone(),
+        drain: Arc::<Drain>::default(),
+        metrics: process.metrics.server.clone(),
     };
-    tasks.spawn(listen::serve(admin, handler));
-    tasks.spawn(reload::watch(Arc::clone(app), loader));
-    tasks.spawn(probe::run(Arc::clone(app)));
-    tasks.spawn(every(SWEEP_EVERY, Arc::clone(app), |app| app.shared.origins.sweep()));
-    if app.sinks.access.is_on() {
-        tasks.spawn(every(FLUSH_EVERY, Arc::clone(app), |app| app.sinks.access.flush()));
+    parts.spawn("admin listener", listen::serve(admin, handler));
+    parts.spawn(
+        "configuration",
+        every(POLL_EVERY, Arc::clone(process), move |process| renewal.poll(process)),
+    );
+    parts.spawn("probes", probe::run(Arc::clone(process)));
+    parts.spawn(
+        "connection sweep",
+        every(SWEEP_EVERY, Arc::clone(process), |process| {
+            process.connections.origins.sweep()
+        }),
+    );
+    if process.sinks.access.is_on() {
+        parts.spawn(
+            "access log",
+            every(FLUSH_EVERY, Arc::clone(process), |process| process.sinks.access.flush()),
+        );
     }
-    tasks
+    parts
 }
 
-async fn every(period: Duration, app: Arc<App>, act: impl Fn(&App) + Send + 'static) {
+async fn every(period: Duration, process: Arc<Process>, mut act: impl FnMut(&Process) + Send + 'static) {
     loop {
         tokio::time::sleep(period).await;
-        act(&app);
+        act(&process);
     }
 }
 
 impl Running {
+    /// Waits until a part ends that must not: the sidecar must end with it.
+    pub async fn part_ended(&mut self) -> PartEnded {
+        let ended = self.parts.ended().await;
+        tracing::error!(
+            part = ended.name,
+            panicked = ended.panicked,
+            "a part has ended; the sidecar ends with it"
+        );
+        ended
+    }
+
     /// Drains and ends. Unready and deaf to new connections at once; what runs may finish until the deadline.
     pub async fn stop(mut self) -> Drained {
-        tracing::info!(in_flight = self.app.drain.in_flight(), "stopping");
-        self.app.drain.begin();
-        let drained = self.app.drain.finish(self.app.settings.drain_deadline, GOODBYE).await;
+        let process = &self.process;
+        tracing::info!(in_flight = process.drain.in_flight(), "stopping");
+        process.drain.begin();
+        let drained = process.drain.finish(process.limits.drain_deadline, GOODBYE).await;
         match drained {
             Drained::Clean => tracing::info!("stopped"),
             Drained::Cut(requests) => tracing::warn!(requests, "stopped; requests were cut at the deadline"),
         }
-        self.app.sinks.access.flush();
-        self.tasks.shutdown().await;
+        process.sinks.access.flush();
+        self.parts.shutdown().await;
         drained
     }
 }

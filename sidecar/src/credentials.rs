@@ -7,9 +7,11 @@
 use bowsprit_core::platform::{AuthScheme, Platform};
 use http::{HeaderMap, HeaderName, Request};
 
+mod files;
 mod pool;
 mod secret;
 
+pub use files::KeyFiles;
 pub use pool::{Counts, CredentialPool, Selected, Wanted};
 pub use secret::{ApiKey, BadKey};
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::info::Info;
 
+use crate::config::store::ConfigMetrics;
 use crate::listen::ServerMetrics;
 use crate::memory::MemoryMetrics;
 use crate::metrics::{OsProcess, Registry};
 use crate::observe::{AccessLog, LogMetrics, Sinks};
-use crate::reload::ConfigMetrics;
 use crate::tenant::provider::ProviderMetrics;
 use crate::upstream::ConnectionMetrics;
 

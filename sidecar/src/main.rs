@@ -11,6 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Wrong usage or a configuration that cannot be served (sysexits.h).
 const EX_USAGE: u8 = 64;
+/// A bug of ours: a part that must run has ended (sysexits.h).
+const EX_SOFTWARE: u8 = 70;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> ExitCode {
-    let running = match app::start(args) {
+    let mut running = match app::start(args) {
         Ok(running) => running,
         Err(error @ StartError::Config(_)) => return fail(&error.to_string(), EX_USAGE),
         Err(error) => return fail(&error.to_string(), 1),
@@ -41,14 +43,16 @@ async fn run(args: &Args) -> ExitCode {
     else {
         return fail("cannot listen for signals", 1);
     };
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ended = running.part_ended() => Some(ended),
+    };
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tokio::select! {
-        drained = running.stop() => match drained {
-            Drained::Clean => ExitCode::SUCCESS,
-            Drained::Cut(_) => ExitCode::from(1),
+        drained = running.stop() => match (ended, drained) {
+            (Some(ended), _) => fail(&ended.to_string(), EX_SOFTWARE),
+            (None, Drained::Clean) => ExitCode::SUCCESS,
+            (None, Drained::Cut(_)) => ExitCode::from(1),
         },
         // Asked twice: whoever asks knows what is being lost.
         _ = terminate.recv() => ExitCode::from(1),

@@ -10,9 +10,10 @@ use bowsprit_core::config::HealthCheck;
 use bowsprit_core::record::AttemptKind;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::app::App;
+use crate::process::Process;
 use crate::proxy::exchange::{Begin, Exchange};
 use crate::proxy::headers::{self, Carry};
 use crate::proxy::request_id::RequestId;
@@ -22,46 +23,58 @@ use crate::upstream::Outgoing;
 /// How often the schedule is looked at: the finest interval that probes can have.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Probes until the process ends.
-pub async fn run(app: Arc<App>) {
+/// Probes until the process ends. A probe that panics ends it: the part is dead, and must be seen to be.
+pub async fn run(process: Arc<Process>) {
     let mut due: HashMap<String, Instant> = HashMap::new();
+    let mut probes = JoinSet::new();
+    let mut look = tokio::time::interval_at(Instant::now() + TICK, TICK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::time::sleep(TICK).await;
-        let snapshot = app.snapshot.load_full();
-        let Some(snapshot) = snapshot else { continue };
-        due.retain(|name, _| snapshot.config.provider(name).is_some());
-        for upstream in snapshot.upstreams() {
-            let Some(check) = upstream.provider.health_check else {
-                continue;
-            };
-            let now = Instant::now();
-            let next = due.entry(upstream.provider.name.clone()).or_insert(now);
-            if *next > now {
-                continue;
-            }
-            // Spread by a tenth either way, so that many sidecars do not probe in step.
-            *next = now + check.interval.mul_f64(0.9 + 0.2 * fastrand::f64());
-            tokio::spawn(probe(Arc::clone(&app), Arc::clone(upstream), check));
+        tokio::select! {
+            _ = look.tick() => start_due(&process, &mut due, &mut probes),
+            Some(ended) = probes.join_next() => if let Err(error) = ended && let Ok(panic) = error.try_into_panic() {
+                std::panic::resume_unwind(panic);
+            },
         }
     }
 }
 
-async fn probe(app: Arc<App>, upstream: Arc<Upstream>, check: HealthCheck) {
-    let why = ask(&app, &upstream, check).await.err();
+/// Starts the probes whose time has come.
+fn start_due(process: &Arc<Process>, due: &mut HashMap<String, Instant>, probes: &mut JoinSet<()>) {
+    let snapshot = process.tenant.snapshot.load_full();
+    let Some(snapshot) = snapshot else { return };
+    due.retain(|name, _| snapshot.config.provider(name).is_some());
+    for upstream in snapshot.upstreams() {
+        let Some(check) = upstream.provider.health_check else {
+            continue;
+        };
+        let now = Instant::now();
+        let next = due.entry(upstream.provider.name.clone()).or_insert(now);
+        if *next > now {
+            continue;
+        }
+        // Spread by a tenth either way, so that many sidecars do not probe in step.
+        *next = now + check.interval.mul_f64(0.9 + 0.2 * fastrand::f64());
+        probes.spawn(probe(Arc::clone(process), Arc::clone(upstream), check));
+    }
+}
+
+async fn probe(process: Arc<Process>, upstream: Arc<Upstream>, check: HealthCheck) {
+    let why = ask(&process, &upstream, check).await.err();
     if let Some(why) = &why {
         tracing::info!(provider = %upstream.provider.name, why, "probe failed");
     }
-    upstream.state.probed(why.is_none(), app.clock.now());
+    upstream.state.probed(why.is_none(), process.clock.now());
 }
 
 /// Any answer below 500 shows a provider that works: a key's trouble, or its limit, is the key's. An exchange like every
 /// other, so that the same addresses are refused, the same proxy and trust are used, and no redirect is followed with a key;
 /// but it needs no permit, and neither breaker nor key learns anything from it.
-async fn ask(app: &Arc<App>, upstream: &Arc<Upstream>, check: HealthCheck) -> Result<(), String> {
+async fn ask(process: &Arc<Process>, upstream: &Arc<Upstream>, check: HealthCheck) -> Result<(), String> {
     let provider = &upstream.provider;
     let uri = upstream.uri(provider.platform.models);
     let uri = uri.ok_or("the base URL makes no URL for a probe")?;
-    let began = app.clock.now();
+    let began = process.clock.now();
     let key = upstream.state.choose_key(&provider.base_url, &[], began);
     let begin = Begin {
         number: 1,
@@ -73,7 +86,7 @@ async fn ask(app: &Arc<App>, upstream: &Arc<Upstream>, check: HealthCheck) -> Re
         operation: Operation::PassThrough,
         input_tokens: 0,
     };
-    let mut exchange = Exchange::begin(app, begin);
+    let mut exchange = Exchange::begin(process, begin);
     let id = RequestId::new();
     let request = || {
         let mut request = Request::new(Outgoing::from(Bytes::new()));
@@ -86,8 +99,8 @@ async fn ask(app: &Arc<App>, upstream: &Arc<Upstream>, check: HealthCheck) -> Re
     let answer = sent
         .map_err(|_| "no answer in time".to_owned())?
         .map_err(|fault| fault.detail)?;
-    let status = exchange.received(answer, app.clock.now()).head.status;
-    exchange.end(app.clock.now(), Ended::Answered, None);
+    let status = exchange.received(answer, process.clock.now()).head.status;
+    exchange.end(process.clock.now(), Ended::Answered, None);
     if status.is_server_error() {
         Err(format!("status {status}"))
     } else {

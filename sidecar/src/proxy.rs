@@ -5,6 +5,7 @@
 //! [`respond`] says what the caller hears, [`relay`] relays what comes, and the [`context`] records how it ended: exactly
 //! once, whatever happens.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -13,9 +14,9 @@ use futures::FutureExt as _;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use crate::app::App;
 use crate::limits::TARGET_BYTES;
 use crate::listen::Ambiguous;
+use crate::process::Process;
 
 mod admit;
 mod attempt;
@@ -45,15 +46,19 @@ use context::RequestContext;
 use refuse::Refusal;
 
 /// Answers one request of the app.
-pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
+pub async fn handle(process: Arc<Process>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let id = request_id::RequestId::from_headers(&parts.headers);
+    let caller = process.caller(peer);
+    let tenant = Arc::clone(process.tenant_of(&caller));
     let (mut dialect, found) = route::find(&parts);
     if let Ok(route::Route::PassThrough { provider, .. }) = &found {
-        dialect = passthrough::dialect(&app, provider).unwrap_or(dialect);
+        dialect = passthrough::dialect(&tenant, provider).unwrap_or(dialect);
     }
     let mut context = RequestContext::begin(
-        &app,
+        &process,
+        tenant,
+        caller,
         id.clone(),
         dialect,
         found.as_ref().map_or("unknown", |route| route.label()),
@@ -62,7 +67,7 @@ pub async fn handle(app: Arc<App>, request: Request<Incoming>) -> Response<Body>
     let work = async move {
         match (unfit(&parts), found) {
             (Some(refusal), _) => refuse::answer(context, &refusal),
-            (None, Ok(route)) => answer(app, context, route, parts, body).await,
+            (None, Ok(route)) => answer(process, context, route, parts, body).await,
             (None, Err(error)) => refuse::answer(context, &error.refusal(&parts)),
         }
     };
@@ -105,13 +110,13 @@ fn unfit(parts: &http::request::Parts) -> Option<Refusal> {
 
 /// A request with a route: admitted, served, answered.
 async fn answer(
-    app: Arc<App>,
+    process: Arc<Process>,
     context: Box<RequestContext>,
     route: route::Route,
     parts: http::request::Parts,
     body: Incoming,
 ) -> Response<Body> {
-    let Some(snapshot) = app.snapshot.load_full() else {
+    let Some(snapshot) = context.tenant().snapshot.load_full() else {
         return refuse::answer(
             context,
             &Refusal::new(Code::SysNotReady, "no valid configuration has been loaded yet"),
@@ -120,23 +125,26 @@ async fn answer(
     if let route::Route::Models { .. } = route {
         return models::answer(context, &snapshot, &route);
     }
-    if app.drain.in_flight() > app.settings.max_in_flight {
-        let text = format!("{} requests are in flight already", app.settings.max_in_flight);
+    if process.drain.in_flight() > process.limits.max_in_flight {
+        let text = format!("{} requests are in flight already", process.limits.max_in_flight);
         return refuse::answer(context, &Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
     }
     if let route::Route::PassThrough { provider, rest, .. } = &route {
         // Boxed: it is large and rare, and every open connection would hold room for it.
-        return Box::pin(passthrough::answer(app, snapshot, context, provider, rest, parts, body)).await;
+        return Box::pin(passthrough::answer(
+            process, snapshot, context, provider, rest, parts, body,
+        ))
+        .await;
     }
     let mut context = context;
     let admitted = tokio::select! {
         biased;
-        admitted = admit::admit(&app, &mut context, &route, parts, body) => admitted,
-        () = app.drain.was_cut() => Err(Refusal::draining()),
+        admitted = admit::admit(&process, &mut context, &route, parts, body) => admitted,
+        () = process.drain.was_cut() => Err(Refusal::draining()),
     };
     let inbound = match admitted {
         Ok(inbound) => inbound,
         Err(refusal) => return refuse::answer(context, &refusal),
     };
-    serve::serve(&app, &snapshot, context, inbound).await
+    serve::serve(&process, &snapshot, context, inbound).await
 }

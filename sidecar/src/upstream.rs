@@ -4,6 +4,7 @@
 //! first reused, so the surplus grows old and is closed). A connection is driven by one task of its own. What goes
 //! wrong comes back as a [`Fault`]: the taxonomy's [`TransportFault`] and a text for people.
 
+mod connections;
 mod decode;
 mod dial;
 mod fault;
@@ -13,6 +14,7 @@ mod pool;
 mod proxy;
 pub mod tls;
 
+pub use connections::Connections;
 pub use decode::Coding;
 pub use dial::{Addresses, Endpoint, Guard, Resolve, System};
 pub use fault::{Fault, is_out_of_descriptors};

@@ -2,7 +2,7 @@
 //! connection has none: ten thousand of them would hold room for 80 MiB.)
 #![allow(missing_docs)]
 
-fn size<F, A, B>(_: impl Fn(A, B) -> F) -> usize {
+fn size<F, A, B, C>(_: impl Fn(A, B, C) -> F) -> usize {
     std::mem::size_of::<F>()
 }
 

@@ -15,23 +15,23 @@ use super::context::RequestContext;
 use super::inbound::Inbound;
 use super::refuse::Refusal;
 use super::route::Route;
-use crate::app::App;
 use crate::failpoint;
 use crate::limits::{BODY_DEADLINE, ROOM_WAIT, SMALL_BODY};
 use crate::memory::{Memory, Room};
+use crate::process::Process;
 
 /// Output tokens reserved at the limiter for a request that names no maximum. Settled by what was really used.
 const ASSUMED_OUTPUT: u64 = 1_000;
 
 /// Reads the body and the facts.
 pub(super) async fn admit(
-    app: &Arc<App>,
+    process: &Arc<Process>,
     context: &mut RequestContext,
     route: &Route,
     parts: Parts,
     body: Incoming,
 ) -> Result<Box<Inbound>, Refusal> {
-    let body = tokio::time::timeout(BODY_DEADLINE, read(body, app.settings.max_body, &app.memory))
+    let body = tokio::time::timeout(BODY_DEADLINE, read(body, process.limits.max_body, &process.memory))
         .await
         .unwrap_or_else(|_| {
             let text = format!("the body was not complete within {} s", BODY_DEADLINE.as_secs());
@@ -39,10 +39,10 @@ pub(super) async fn admit(
         })?;
     context.waited();
     failpoint::hit(&parts.headers, failpoint::ADMIT);
-    app.sinks.traffic.taken(body.len());
+    process.sinks.traffic.taken(body.len());
     let retries = retries_before(&parts.headers);
     if retries > 0 {
-        app.sinks.traffic.sdk_retried();
+        process.sinks.traffic.sdk_retried();
         context.retried_before(retries);
     }
     let call = facts(route, &body)?;

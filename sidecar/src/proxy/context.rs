@@ -16,13 +16,18 @@ use http::StatusCode;
 
 use super::request_id::{RequestId, TraceId};
 use super::stopwatch::Stopwatch;
-use crate::app::App;
+use crate::caller::Caller;
 use crate::drain::Token;
+use crate::process::Process;
+use crate::tenant::Tenant;
 use crate::tenant::snapshot::Upstream;
 
 /// One request, from its head to its end.
 pub struct RequestContext {
-    app: Arc<App>,
+    process: Arc<Process>,
+    tenant: Arc<Tenant>,
+    /// Who sent it.
+    pub caller: Caller,
     id: RequestId,
     dialect: Dialect,
     operation: &'static str,
@@ -57,9 +62,16 @@ pub struct RequestContext {
 
 impl RequestContext {
     /// Counts a request in.
-    pub fn begin(app: &Arc<App>, id: RequestId, dialect: Dialect, operation: &'static str) -> Box<Self> {
-        app.sinks.traffic.begun(dialect);
-        let stopwatch = Stopwatch::begin(app.clock);
+    pub fn begin(
+        process: &Arc<Process>,
+        tenant: Arc<Tenant>,
+        caller: Caller,
+        id: RequestId,
+        dialect: Dialect,
+        operation: &'static str,
+    ) -> Box<Self> {
+        process.sinks.traffic.begun(dialect);
+        let stopwatch = Stopwatch::begin(process.clock);
         Box::new(Self {
             flow: Flow::received(),
             id,
@@ -80,8 +92,10 @@ impl RequestContext {
             overhead: None,
             status: 0,
             settled: false,
-            _in_flight: app.drain.enter(),
-            app: Arc::clone(app),
+            _in_flight: process.drain.enter(),
+            process: Arc::clone(process),
+            tenant,
+            caller,
         })
     }
 
@@ -132,9 +146,14 @@ impl RequestContext {
         self.dialect
     }
 
-    /// The sidecar it is told in.
-    pub fn app(&self) -> &Arc<App> {
-        &self.app
+    /// The namespace that it is served by.
+    pub fn tenant(&self) -> &Arc<Tenant> {
+        &self.tenant
+    }
+
+    /// What it shares with all other requests.
+    pub fn process(&self) -> &Arc<Process> {
+        &self.process
     }
 
     /// The caller's SDK made this request before, so often.
@@ -173,13 +192,13 @@ impl RequestContext {
         let elapsed = self.now() - self.begun;
         let overhead = elapsed.saturating_sub(self.stopwatch.waits());
         self.overhead = Some(overhead);
-        self.app.sinks.traffic.overhead(overhead);
+        self.process.sinks.traffic.overhead(overhead);
     }
 
     /// The app sees the first content of a stream.
     pub fn content_shown(&self) {
         if self.stream && self.upstream.is_some() {
-            self.app.sinks.traffic.first_token(self.now() - self.begun);
+            self.process.sinks.traffic.first_token(self.now() - self.begun);
         }
     }
 
@@ -225,7 +244,7 @@ impl RequestContext {
         }
         let illegal = self.flow.illegal_changes();
         if illegal > 0 {
-            self.app.sinks.traffic.illegal_changes(illegal);
+            self.process.sinks.traffic.illegal_changes(illegal);
             tracing::error!(
                 request_id = self.id.as_str(),
                 illegal,
@@ -260,7 +279,7 @@ impl RequestContext {
             answer_bytes: self.bytes,
             spent: self.spent,
         };
-        self.app.sinks.request(&record);
+        self.process.sinks.request(&record);
     }
 }
 

@@ -18,10 +18,10 @@ use bowsprit_core::dialect::Usage;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Estimate, Spent};
 use tokio::time::Instant;
 
-use crate::app::App;
 use crate::credentials::{self, Selected};
 use crate::memory::Memory;
 use crate::observe::traffic::Handles;
+use crate::process::Process;
 use crate::tenant::provider::Permit;
 use crate::tenant::snapshot::Upstream;
 
@@ -65,7 +65,7 @@ pub(super) fn tokens_of(bytes: usize) -> u64 {
 
 /// An exchange under way.
 pub struct Exchange {
-    app: Arc<App>,
+    process: Arc<Process>,
     upstream: Arc<Upstream>,
     model: Arc<str>,
     permit: Option<Permit>,
@@ -83,9 +83,9 @@ pub struct Exchange {
 
 impl Exchange {
     /// Begins now.
-    pub fn begin(app: &Arc<App>, begin: Begin<'_>) -> Self {
+    pub fn begin(process: &Arc<Process>, begin: Begin<'_>) -> Self {
         Self {
-            app: Arc::clone(app),
+            process: Arc::clone(process),
             upstream: Arc::clone(begin.upstream),
             model: Arc::clone(begin.model),
             permit: begin.permit,
@@ -93,7 +93,7 @@ impl Exchange {
             number: begin.number,
             kind: begin.kind,
             operation: begin.operation,
-            began: app.clock.now(),
+            began: process.clock.now(),
             status: None,
             head_after: None,
             estimate: Estimate {
@@ -107,22 +107,22 @@ impl Exchange {
 
     /// The sidecar's clock, read.
     pub fn now(&self) -> Moment {
-        self.app.clock.now()
+        self.process.clock.now()
     }
 
     /// The budget for what is held of its answer.
     pub fn memory(&self) -> &Arc<Memory> {
-        &self.app.memory
+        &self.process.memory
     }
 
     /// The largest body that is sent on as it arrives, bytes.
     pub fn max_upload(&self) -> u64 {
-        self.app.settings.max_upload as u64
+        self.process.limits.max_upload as u64
     }
 
     /// A moment of that clock as the runtime counts time.
     pub fn instant(&self, moment: Moment) -> Instant {
-        self.app.clock.instant(moment)
+        self.process.clock.instant(moment)
     }
 
     /// Whether a text of the provider's quotes the key that it was sent.
@@ -198,7 +198,7 @@ impl Exchange {
             head_after: self.head_after,
             spent,
         };
-        self.app.sinks.attempt(&self.upstream.handles, &record, charged);
+        self.process.sinks.attempt(&self.upstream.handles, &record, charged);
         end
     }
 
@@ -224,7 +224,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.is_closed {
-            let now = self.app.clock.now();
+            let now = self.process.clock.now();
             self.close(now, &Ended::CallerGone, None);
         }
     }

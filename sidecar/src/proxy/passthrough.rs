@@ -28,15 +28,16 @@ use super::inbound::Inbound;
 use super::refuse::{self, Refusal, clip};
 use super::route::{is_websocket, realtime};
 use super::{path, serve};
-use crate::app::App;
+use crate::process::Process;
+use crate::tenant::Tenant;
 use crate::tenant::snapshot::{Snapshot, Upstream};
 
 /// Where Google's resumable uploads go on.
 const X_GOOG_UPLOAD_URL: HeaderName = HeaderName::from_static("x-goog-upload-url");
 
 /// The dialect that errors are told in: the provider's.
-pub(super) fn dialect(app: &App, provider: &str) -> Option<Dialect> {
-    let snapshot = app.snapshot.load();
+pub(super) fn dialect(tenant: &Tenant, provider: &str) -> Option<Dialect> {
+    let snapshot = tenant.snapshot.load();
     snapshot
         .as_ref()?
         .config
@@ -46,7 +47,7 @@ pub(super) fn dialect(app: &App, provider: &str) -> Option<Dialect> {
 
 /// Answers one request for the endpoint `rest` of the provider `name`.
 pub(super) async fn answer(
-    app: Arc<App>,
+    process: Arc<Process>,
     snapshot: Arc<Snapshot>,
     context: Box<RequestContext>,
     name: &str,
@@ -54,7 +55,7 @@ pub(super) async fn answer(
     parts: Parts,
     body: Incoming,
 ) -> Response<Body> {
-    let upstream = match admit(&app, &snapshot, name, &parts.headers, &body) {
+    let upstream = match admit(&process, &snapshot, name, &parts.headers, &body) {
         Ok(upstream) => upstream,
         Err(refusal) => return refuse::answer(context, &refusal),
     };
@@ -75,12 +76,12 @@ pub(super) async fn answer(
         }],
         skipped: Vec::new(),
     };
-    serve::planned(&app, &snapshot, context, (&inbound, Some(body)), &plan).await
+    serve::planned(&process, &snapshot, context, (&inbound, Some(body)), &plan).await
 }
 
 /// The provider, if it is there and allows this.
 fn admit<'a>(
-    app: &App,
+    process: &Process,
     snapshot: &'a Snapshot,
     name: &str,
     headers: &HeaderMap,
@@ -96,7 +97,7 @@ fn admit<'a>(
     if is_websocket(headers) {
         return Err(realtime());
     }
-    let limit = app.settings.max_upload as u64;
+    let limit = process.limits.max_upload as u64;
     if body.size_hint().lower() > limit {
         return Err(too_large(limit));
     }

@@ -86,7 +86,7 @@ impl Relay {
         }
         let mut relay = Box::new(Self {
             alarm: Box::pin(tokio::time::sleep_until(started.deadlines.next(now))),
-            cut: context.app().drain.cut_signal(),
+            cut: context.process().drain.cut_signal(),
             body: started.body,
             watch: started.watch,
             held: started.held,
@@ -137,7 +137,7 @@ impl Relay {
     fn chunk(&mut self, chunk: Bytes) -> Option<Bytes> {
         if let Some((context, _)) = &mut self.open {
             let now = context.tick();
-            self.last = context.app().clock.instant(now);
+            self.last = context.process().clock.instant(now);
         }
         let Some(watch) = &mut self.watch else {
             self.note(chunk.len(), true);

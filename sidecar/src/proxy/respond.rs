@@ -80,7 +80,7 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
     let dropped = prepared.map_or(&[][..], |prepared| &prepared.dropped);
     let tools = prepared.map_or(0, |prepared| prepared.tools_left_out);
     let name = candidate.upstream.state.name();
-    context.app().sinks.traffic.left_out(name, dropped.len(), tools);
+    context.process().sinks.traffic.left_out(name, dropped.len(), tools);
     match success {
         Success::Whole { mut head, body, spent } => {
             headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);

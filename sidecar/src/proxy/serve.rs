@@ -33,8 +33,8 @@ use super::inbound::Inbound;
 use super::refuse::{Refusal, clip};
 use super::request_id::{RequestId, TraceId};
 use super::respond::{self, Answer, Asked};
-use crate::app::App;
 use crate::observe::hedges::{Hedge, HedgeOutcome};
+use crate::process::Process;
 use crate::tenant::snapshot::Snapshot;
 use crate::time::micros;
 
@@ -44,18 +44,18 @@ use places::Places;
 
 /// Answers an admitted request.
 pub(super) async fn serve(
-    app: &Arc<App>,
+    process: &Arc<Process>,
     snapshot: &Arc<Snapshot>,
     context: Box<RequestContext>,
     inbound: Box<Inbound>,
 ) -> Response<Body> {
     let plan = make_plan(snapshot, &inbound.call, context.now());
-    planned(app, snapshot, context, (&inbound, None), &plan).await
+    planned(process, snapshot, context, (&inbound, None), &plan).await
 }
 
 /// Answers a request whose plan is made. With the request comes its body, where that is still arriving and passes unread.
 pub(super) async fn planned(
-    app: &Arc<App>,
+    process: &Arc<Process>,
     snapshot: &Snapshot,
     mut context: Box<RequestContext>,
     (inbound, arriving): (&Inbound, Option<Incoming>),
@@ -72,14 +72,15 @@ pub(super) async fn planned(
         sdk_retries: context.caller_retries(),
         hedge: hedge.filter(|_| inbound.call.operation == Operation::Generate),
     };
+    let tenant = Arc::clone(context.tenant());
     context.flow.planned(&plan.candidates, terms);
     let mut serving = Serving {
-        app,
+        process,
         inbound,
         arriving,
         plan,
         candidates: &candidates,
-        places: Places::new(app, &candidates, inbound, route),
+        places: Places::new(&tenant.allowances, &candidates, inbound, route),
         out: [None, None],
         failures: Vec::new(),
         skips_told: 0,
@@ -88,7 +89,7 @@ pub(super) async fn planned(
     let answer = tokio::select! {
         biased;
         answer = serving.run(&mut context) => answer,
-        () = app.drain.was_cut() => Answer::Refused(Refusal::draining()),
+        () = process.drain.was_cut() => Answer::Refused(Refusal::draining()),
     };
     let asked = Asked {
         inbound,
@@ -114,7 +115,7 @@ struct Running<'a> {
 }
 
 struct Serving<'a> {
-    app: &'a Arc<App>,
+    process: &'a Arc<Process>,
     inbound: &'a Inbound,
     /// The request's body, where it passes unread: there is one attempt to send it with.
     arriving: Option<Incoming>,
@@ -159,7 +160,7 @@ impl<'a> Serving<'a> {
                     }
                 }
                 Step::Await { until } => {
-                    let alarm = until.map(|until| self.app.clock.instant(until));
+                    let alarm = until.map(|until| self.process.clock.instant(until));
                     let ran = match what_ends(first.as_mut(), second.as_mut(), alarm).await {
                         Ends::First(ran) => {
                             first.set(OptionFuture::from(None));
@@ -213,12 +214,12 @@ impl<'a> Serving<'a> {
         let name = asked.upstream.state.name();
         let mut counted = None;
         match kind {
-            AttemptKind::Hedge => counted = Some(self.app.sinks.hedges.sent(name)),
+            AttemptKind::Hedge => counted = Some(self.process.sinks.hedges.sent(name)),
             AttemptKind::Retry => {
                 let code = self
                     .failure_at(candidate)
                     .map_or(Code::SysInternal, |failure| failure.code);
-                self.app.sinks.traffic.retried(name, code);
+                self.process.sinks.traffic.retried(name, code);
             }
             _ => {}
         }
@@ -248,7 +249,7 @@ impl<'a> Serving<'a> {
             arriving: self.arriving.take(),
             prepared,
             upstream: &asked.upstream,
-            exchange: Exchange::begin(self.app, begin),
+            exchange: Exchange::begin(self.process, begin),
         })
     }
 
@@ -320,7 +321,7 @@ impl<'a> Serving<'a> {
         context.spent = failure.spent;
         self.log_failure(context, candidate, &failure, followed);
         if let Some(asked) = self.candidates.get(candidate) {
-            let (traffic, name) = (&self.app.sinks.traffic, asked.upstream.state.name());
+            let (traffic, name) = (&self.process.sinks.traffic, asked.upstream.state.name());
             if let Some((_, Why::BudgetSpent)) = followed {
                 traffic.retry_denied(name);
             }
@@ -396,11 +397,11 @@ impl<'a> Serving<'a> {
             let (name, why) = (asked.upstream.state.name(), skip.reason.as_str());
             tracing::debug!(request_id = context.id().as_str(), provider = %name, why, "candidate passed over");
             if skip.reason == SkipReason::RetryBudget {
-                self.app.sinks.traffic.retry_denied(name);
+                self.process.sinks.traffic.retry_denied(name);
             }
             let is_last = skip.candidate + 1 == self.candidates.len();
             if !is_last && skip.reason != SkipReason::Unsupported {
-                self.app.sinks.traffic.fell_back(name, why);
+                self.process.sinks.traffic.fell_back(name, why);
             }
         }
         self.skips_told = skips.len();

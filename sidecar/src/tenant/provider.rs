@@ -1,5 +1,4 @@
-//! What must survive a reload: breakers, limits, keys, health and headroom of each provider, by name; the retry budget,
-//! which is one for all of them; and what routes may hedge.
+//! What must survive a reload of a provider: its breakers, limits, keys, health and headroom.
 //!
 //! The machines are pure and live under one lock per provider. It is held for arithmetic only, never across an await,
 //! and with one thread it is never contended. A removed provider's state is kept as long as a request uses it.
@@ -10,14 +9,14 @@ use std::time::Duration;
 
 use bowsprit_core::breaker;
 use bowsprit_core::breaker::{Breaker, Rejected, StateName, Transition, Verdict};
-use bowsprit_core::budget::{Budget, Trust};
+use bowsprit_core::budget::Trust;
 use bowsprit_core::classify::Decision;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{BaseUrl, Provider};
 use bowsprit_core::fault::Code;
 use bowsprit_core::headroom::Headroom;
 use bowsprit_core::health::{self, Change, Health};
-use bowsprit_core::hedge::{self, Allowance, Latencies};
+use bowsprit_core::hedge::{self, Latencies};
 use bowsprit_core::limiter::{Limited, Limiter, Reservation, Which};
 use bowsprit_core::plan::{Availability, Why};
 use bowsprit_core::queue::WaitQueue;
@@ -38,19 +37,14 @@ pub use waiter::Waiter;
 /// So many models have a breaker of their own, and all that the configuration lists; what callers invent beyond shares one.
 const MAX_BREAKERS: usize = 64;
 
-/// All providers' states.
+/// The states of a tenant's providers, by name.
 #[derive(Default)]
-pub struct States {
-    by_name: Mutex<HashMap<String, Arc<ProviderState>>>,
-    budget: Mutex<Budget>,
-    /// By route; empty where no route hedges.
-    allowances: Mutex<HashMap<String, Allowance>>,
-}
+pub struct States(Mutex<HashMap<String, Arc<ProviderState>>>);
 
 impl States {
     /// The state of this provider, made or brought to its new settings.
     pub fn adopt(&self, provider: &Provider, metrics: &ProviderMetrics, now: Moment) -> Arc<ProviderState> {
-        let mut by_name = locked(&self.by_name);
+        let mut by_name = locked(&self.0);
         let state = by_name
             .entry(provider.name.clone())
             .or_insert_with(|| Arc::new(ProviderState::new(provider, metrics.clone(), now)));
@@ -60,31 +54,7 @@ impl States {
 
     /// Forgets providers that are configured no more; requests that still use one keep it alive.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
-        locked(&self.by_name).retain(|name, _| keep(name));
-    }
-
-    /// Forgets routes that hedge no more.
-    pub fn retain_hedges(&self, keep: impl Fn(&str) -> bool) {
-        locked(&self.allowances).retain(|name, _| keep(name));
-    }
-
-    /// The retry budget of the pod.
-    pub fn budget(&self) -> MutexGuard<'_, Budget> {
-        locked(&self.budget)
-    }
-
-    /// Counts a request of a route that hedges.
-    pub fn may_hedge(&self, route: &str, settings: &hedge::HedgeSettings) {
-        let mut allowances = locked(&self.allowances);
-        match allowances.get_mut(route) {
-            Some(allowance) => allowance.deposit(settings),
-            None => allowances.entry(route.to_owned()).or_default().deposit(settings),
-        }
-    }
-
-    /// Whether one more hedge of this route may be sent.
-    pub fn hedge(&self, route: &str) -> bool {
-        locked(&self.allowances).get_mut(route).is_some_and(Allowance::withdraw)
+        locked(&self.0).retain(|name, _| keep(name));
     }
 }
 

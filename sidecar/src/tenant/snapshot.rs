@@ -2,12 +2,10 @@
 //!
 //! A request takes one snapshot and keeps it, so it sees one configuration whatever is loaded meanwhile.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::{CaBundle, Config, Provider};
+use bowsprit_core::config::{Config, Provider};
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::plan;
 use bowsprit_core::platform::{Endpoint as ApiEndpoint, Framing, ModelPlace};
@@ -17,7 +15,7 @@ use super::listings::Listings;
 use super::provider::{ProviderMetrics, ProviderState, States};
 use crate::observe::Sinks;
 use crate::observe::traffic::Handles;
-use crate::upstream::{Endpoint, Guard, Origin, Origins, PoolCounts, Proxy, Resolve, System, tls};
+use crate::upstream::{Connections, Origin};
 
 /// A configuration in service.
 pub struct Snapshot {
@@ -30,23 +28,28 @@ pub struct Snapshot {
     pub listings: Listings,
 }
 
+/// What a configuration is put into service with.
+pub struct Parts<'a> {
+    /// The states of the tenant's providers.
+    pub states: &'a States,
+    /// The connections to providers.
+    pub connections: &'a Connections,
+    /// Where records go: metric handles are made here.
+    pub sinks: &'a Sinks,
+    /// The families about providers.
+    pub metrics: &'a ProviderMetrics,
+}
+
 impl Snapshot {
-    /// Puts a configuration into service.
-    pub fn build(config: Config, shared: &Shared, sinks: &Sinks, metrics: &ProviderMetrics, now: Moment) -> Self {
-        sinks.fit(&config);
+    /// Makes a configuration ready to serve. States of providers that it does not name are forgotten.
+    pub fn build(config: Config, parts: &Parts<'_>, now: Moment) -> Self {
+        parts.sinks.fit(&config);
         let upstreams = config
             .providers
             .iter()
-            .map(|provider| Arc::new(Upstream::new(provider, shared, sinks, metrics, now)))
+            .map(|provider| Arc::new(Upstream::new(provider, parts, now)))
             .collect();
-        shared.states.retain(|name| config.provider(name).is_some());
-        let hedges = |name: &str| {
-            config
-                .routes
-                .iter()
-                .any(|route| route.name == name && route.hedge.is_some())
-        };
-        shared.states.retain_hedges(hedges);
+        parts.states.retain(|name| config.provider(name).is_some());
         let served = plan::served(&config);
         let listings = Listings::new(&config);
         Self {
@@ -70,67 +73,6 @@ impl Snapshot {
     }
 }
 
-/// What configurations come and go on: states, connections, trust.
-pub struct Shared {
-    /// States by provider.
-    pub states: States,
-    /// Connections by origin.
-    pub origins: Origins,
-    /// The ports that this sidecar listens on, once it does.
-    pub own_ports: Arc<OnceLock<Vec<u16>>>,
-    resolver: Arc<dyn Resolve>,
-    /// Folder of CA bundles.
-    pub ca_dir: Option<PathBuf>,
-    clients: Mutex<HashMap<Vec<u8>, Arc<rustls::ClientConfig>>>,
-}
-
-impl Shared {
-    /// No states and no connections yet.
-    pub fn new(ca_dir: Option<PathBuf>, counts: &Arc<PoolCounts>) -> Self {
-        Self {
-            states: States::default(),
-            origins: Origins::new(Arc::clone(counts)),
-            own_ports: Arc::default(),
-            resolver: Arc::new(System),
-            ca_dir,
-            clients: Mutex::default(),
-        }
-    }
-
-    /// The TLS client for a provider. Loaded when the first https provider appears: plain ones need no roots.
-    pub fn tls(&self, bundle: Option<&CaBundle>) -> Result<(Arc<rustls::ClientConfig>, Vec<u8>), String> {
-        let pem = bundle
-            .map(|bundle| self.read_bundle(bundle))
-            .transpose()?
-            .unwrap_or_default();
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&pem) {
-            return Ok((Arc::clone(client), pem));
-        }
-        let client = tls::client(&pem).map_err(|error| error.to_string())?;
-        clients.insert(pem.clone(), Arc::clone(&client));
-        Ok((client, pem))
-    }
-
-    /// Where a CA bundle is mounted.
-    pub fn bundle_path(&self, bundle: &CaBundle) -> Option<PathBuf> {
-        Some(bundle_path(self.ca_dir.as_ref()?, bundle))
-    }
-
-    fn read_bundle(&self, bundle: &CaBundle) -> Result<Vec<u8>, String> {
-        let dir = self
-            .ca_dir
-            .as_ref()
-            .ok_or("endpoint.caBundleRef is set, but the sidecar was given no --ca-dir")?;
-        let path = bundle_path(dir, bundle);
-        std::fs::read(&path).map_err(|error| format!("CA bundle {}: {error}", path.display()))
-    }
-}
-
-fn bundle_path(dir: &Path, bundle: &CaBundle) -> PathBuf {
-    dir.join(&bundle.config_map).join(&bundle.key)
-}
-
 /// One provider, ready to be asked.
 pub struct Upstream {
     /// Its configuration.
@@ -152,7 +94,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    fn new(provider: &Arc<Provider>, shared: &Shared, sinks: &Sinks, metrics: &ProviderMetrics, now: Moment) -> Self {
+    fn new(provider: &Arc<Provider>, parts: &Parts<'_>, now: Moment) -> Self {
         let url = &provider.base_url;
         let through_plain_proxy = provider.http_proxy.is_some() && !url.is_https();
         let prefix = if through_plain_proxy {
@@ -166,12 +108,12 @@ impl Upstream {
             .flatten()
             .and_then(|path| format!("{prefix}{}", provider.in_version(&path)).parse().ok());
         Self {
-            state: shared.states.adopt(provider, metrics, now),
-            origin: origin(provider, shared),
+            state: parts.states.adopt(provider, parts.metrics, now),
+            origin: parts.connections.origin(provider),
             // A URL's authority and a Kubernetes name are valid in a header: all are visible ASCII.
             name: HeaderValue::from_str(&provider.name).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             host: HeaderValue::from_str(url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
-            handles: sinks.traffic.handles(provider, &sinks.genai),
+            handles: parts.sinks.traffic.handles(provider, &parts.sinks.genai),
             prefix,
             fixed,
             provider: Arc::clone(provider),
@@ -208,40 +150,4 @@ impl Upstream {
             .parse()
             .ok()
     }
-}
-
-fn origin(provider: &Provider, shared: &Shared) -> Result<Arc<Origin>, String> {
-    let url = &provider.base_url;
-    let (tls, trust) = if url.is_https() {
-        let (client, pem) = shared.tls(provider.ca_bundle.as_ref())?;
-        (Some(client), pem)
-    } else {
-        (None, Vec::new())
-    };
-    let proxy = provider.http_proxy.as_ref().map(|proxy| Proxy {
-        host: proxy.host().to_owned(),
-        port: proxy.port(),
-    });
-    let key = format!(
-        "{}|{}|{}|{:?}|{:?}|{}",
-        url.is_https(),
-        url.host(),
-        url.port(),
-        proxy,
-        provider.addresses,
-        String::from_utf8_lossy(&trust)
-    );
-    shared.origins.get(&key, || {
-        Ok(Endpoint {
-            host: url.host().to_owned(),
-            port: url.port(),
-            tls,
-            proxy,
-            guard: Guard {
-                policy: provider.addresses.clone(),
-                own_ports: Arc::clone(&shared.own_ports),
-                resolver: Arc::clone(&shared.resolver),
-            },
-        })
-    })
 }

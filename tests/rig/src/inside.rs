@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bowsprit_sidecar::app::{self, App, Running};
+use bowsprit_sidecar::app::{self, Running};
 use bowsprit_sidecar::args::Args;
 pub use bowsprit_sidecar::drain::Drained;
 use bowsprit_sidecar::observe::AccessLog;
+use bowsprit_sidecar::process::Process;
 use clap::Parser as _;
 use serde_json::Value;
 
@@ -26,7 +27,7 @@ pub struct Sidecar {
 /// What can be seen of a sidecar from inside, also while it stops.
 #[derive(Clone)]
 pub struct View {
-    app: Arc<App>,
+    process: Arc<Process>,
     removed: RefCell<Vec<&'static str>>,
 }
 
@@ -40,7 +41,7 @@ impl Sidecar {
             listen: running.listen,
             admin: running.admin,
             view: View {
-                app: Arc::clone(&running.app),
+                process: Arc::clone(&running.process),
                 removed: RefCell::default(),
             },
             running: Some(running),
@@ -77,12 +78,12 @@ impl Drop for Sidecar {
 impl View {
     /// Its metrics, without those that are looked up at each scrape.
     pub fn metrics(&self) -> String {
-        self.app.metrics.encode()
+        self.process.metrics.encode()
     }
 
     /// Its access log.
     pub fn log(&self) -> String {
-        self.app.sinks.access.text()
+        self.process.sinks.access.text()
     }
 
     /// The access lines so far.
@@ -97,12 +98,12 @@ impl View {
 
     /// Requests in flight.
     pub fn in_flight(&self) -> usize {
-        self.app.drain.in_flight()
+        self.process.drain.in_flight()
     }
 
     /// Bytes of bodies that are held.
     pub fn held(&self) -> usize {
-        self.app.memory.used()
+        self.process.memory.used()
     }
 
     /// This provider leaves the configuration while it runs: its series go with it.

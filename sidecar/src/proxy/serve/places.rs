@@ -15,8 +15,8 @@ use bowsprit_core::plan::{self, Availability, Why};
 use super::super::candidate::Candidate;
 use super::super::failure::Failure;
 use super::super::inbound::Inbound;
-use crate::app::App;
 use crate::credentials::Selected;
+use crate::tenant::allowance::Allowances;
 use crate::tenant::provider::{self, NoKey, Permit, ProviderState, Waiter};
 use crate::tenant::snapshot::{Snapshot, Upstream};
 
@@ -52,7 +52,7 @@ impl plan::View for ProviderView<'_> {
 
 /// The places of one request.
 pub(super) struct Places<'a> {
-    app: &'a App,
+    allowances: &'a Allowances,
     candidates: &'a [Candidate],
     inbound: &'a Inbound,
     route: Option<&'a Route>,
@@ -67,13 +67,13 @@ pub(super) struct Places<'a> {
 impl<'a> Places<'a> {
     /// No permit is held yet.
     pub(super) fn new(
-        app: &'a App,
+        allowances: &'a Allowances,
         candidates: &'a [Candidate],
         inbound: &'a Inbound,
         route: Option<&'a Route>,
     ) -> Self {
         Self {
-            app,
+            allowances,
             candidates,
             inbound,
             route,
@@ -158,7 +158,7 @@ impl<'a> Places<'a> {
             return false;
         };
         let settings = &asked.upstream.provider.retry.budget;
-        let mut budget = self.app.shared.states.budget();
+        let mut budget = self.allowances.budget();
         if only_look {
             budget.remaining(settings, now) > 0
         } else {
@@ -247,7 +247,7 @@ impl Pool for Places<'_> {
         if self.call().operation == Operation::PassThrough {
             return;
         }
-        let mut budget = self.app.shared.states.budget();
+        let mut budget = self.allowances.budget();
         if repeat {
             budget.spend(now);
         } else {
@@ -257,7 +257,7 @@ impl Pool for Places<'_> {
 
     fn count_hedgeable(&mut self) {
         if let (Some(route), Some(settings)) = (self.route, self.hedge()) {
-            self.app.shared.states.may_hedge(&route.name, settings);
+            self.allowances.may_hedge(&route.name, settings);
         }
     }
 
@@ -271,6 +271,6 @@ impl Pool for Places<'_> {
 
     fn withdraw_hedge(&mut self) -> bool {
         let route = self.route;
-        route.is_some_and(|route| self.app.shared.states.hedge(&route.name))
+        route.is_some_and(|route| self.allowances.hedge(&route.name))
     }
 }

@@ -1,13 +1,46 @@
 //! Configuration from environment variables, for when there is no file: the same documents, written out and loaded the
-//! same way.
+//! same way. They never change.
 
 use std::time::Duration;
 
+use bowsprit_core::config::Scope;
 use serde_json::{Map, Value, json};
+
+use super::{Documents, Offer, Source};
 
 /// What to say when there is nothing to run from.
 pub const NOTHING: &str = "no configuration: give --config FILE (ProviderConfig documents, see examples/quickstart.yaml), \
      or --config-dir DIR, or set at least one of ANTHROPIC_API_KEY, GOOGLE_API_KEY (or GEMINI_API_KEY) and OPENAI_API_KEY";
+
+/// Offers documents once.
+pub struct EnvSource(Option<String>);
+
+impl EnvSource {
+    /// The documents that the process's environment asks for.
+    ///
+    /// # Errors
+    /// It asks for none, or a variable has a value that means nothing.
+    pub fn read() -> Result<Self, String> {
+        match documents(&|name| std::env::var(name).ok())? {
+            Some(text) => Ok(Self(Some(text))),
+            None => Err(NOTHING.into()),
+        }
+    }
+}
+
+impl Source for EnvSource {
+    fn poll(&mut self) -> Option<Offer> {
+        Some(Offer {
+            source: "environment",
+            sequence: 0,
+            documents: Ok(Documents {
+                text: self.0.take()?,
+                place: "the environment".into(),
+                scope: Scope::Standalone,
+            }),
+        })
+    }
+}
 
 struct Known {
     name: &'static str,
@@ -165,7 +198,7 @@ fn order(get: &dyn Fn(&str) -> Option<String>) -> Result<Vec<&'static str>, Stri
 
 #[cfg(test)]
 mod tests {
-    use bowsprit_core::config::{Scope, load};
+    use bowsprit_core::config::load;
 
     use super::*;
 

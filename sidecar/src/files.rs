@@ -1,6 +1,5 @@
-//! Files as the watcher sees them.
+//! Files as one who polls them sees them: whether they changed, and their text within a bound.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,10 +8,14 @@ use std::path::Path;
 /// What tells one content of a path from the next without reading it: the inode behind all symlinks, its size and times.
 /// `None` where there is nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Option<[i64; 6]>);
+pub struct Stamp(Option<[i64; 6]>);
 
 impl Stamp {
-    pub(super) fn of(path: &Path) -> Self {
+    /// Of a path where nothing is.
+    pub const NOTHING: Self = Self(None);
+
+    /// Looks at a path, through all symlinks.
+    pub fn of(path: &Path) -> Self {
         Self(std::fs::metadata(path).ok().map(|meta| {
             let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
             [
@@ -27,8 +30,11 @@ impl Stamp {
     }
 }
 
-/// A text file of a bounded size.
-pub(super) fn read(path: &Path, limit: u64) -> Result<String, String> {
+/// Reads a text file of at most `limit` bytes.
+///
+/// # Errors
+/// Names the path and what is wrong with it.
+pub fn read(path: &Path, limit: u64) -> Result<String, String> {
     let told = |error: std::io::Error| format!("{}: {error}", path.display());
     let mut text = String::new();
     let read = File::open(path)
@@ -42,32 +48,9 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<String, String> {
     Ok(text)
 }
 
-/// The downward API's file of labels: lines of `key="value"`. What cannot be read counts as no labels, which selectors
-/// that ask for one do not match.
-pub(super) fn labels(path: &Path) -> BTreeMap<String, String> {
-    let text = read(path, 1 << 20).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| {
-            let (key, quoted) = line.split_once('=')?;
-            let value = serde_json::from_str(quoted).unwrap_or_else(|_| quoted.trim_matches('"').to_owned());
-            Some((key.to_owned(), value))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn labels_are_read_as_the_kubelet_writes_them() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "app=\"shop\"\ntier=\"\"\npath=\"a\\\\b\"").unwrap();
-        let labels = labels(file.path());
-        assert_eq!(labels["app"], "shop");
-        assert_eq!(labels["tier"], "");
-        assert_eq!(labels["path"], "a\\b");
-    }
 
     #[test]
     fn a_stamp_changes_with_the_content() {

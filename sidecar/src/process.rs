@@ -1,0 +1,68 @@
+//! What all requests share: data, no behaviour.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::caller::{Caller, Pod};
+use crate::drain::Drain;
+use crate::families::Families;
+use crate::memory::Memory;
+use crate::observe::Sinks;
+use crate::supervise::DeadPart;
+use crate::tenant::Tenant;
+use crate::time::Clock;
+use crate::upstream::Connections;
+
+/// Limits that hold for the whole process.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessLimits {
+    /// Largest request body, bytes.
+    pub max_body: usize,
+    /// Largest body that is sent on as it arrives, bytes.
+    pub max_upload: usize,
+    /// Most requests in flight.
+    pub max_in_flight: usize,
+    /// Most connections from the app.
+    pub max_connections: usize,
+    /// How long a drain may take.
+    pub drain_deadline: Duration,
+}
+
+/// What all requests share.
+pub struct Process {
+    /// Limits of the process.
+    pub limits: ProcessLimits,
+    /// The monotonic clock.
+    pub clock: Clock,
+    /// The budget for bodies.
+    pub memory: Arc<Memory>,
+    /// Stopping.
+    pub drain: Arc<Drain>,
+    /// The part that died, if one has.
+    pub dead: Arc<DeadPart>,
+    /// Where records of requests and attempts go.
+    pub sinks: Arc<Sinks>,
+    /// All metrics, for the scrape.
+    pub metrics: Families,
+    /// Connections to providers.
+    pub connections: Arc<Connections>,
+    /// The pod that the sidecar runs in.
+    pub pod: ArcSwap<Pod>,
+    /// The one namespace that a sidecar serves. Requests reach it by [`Process::tenant_of`] their caller.
+    pub tenant: Arc<Tenant>,
+}
+
+impl Process {
+    /// Who sends a request from `peer`.
+    pub fn caller(&self, peer: IpAddr) -> Caller {
+        Caller::new(peer, &self.pod.load())
+    }
+
+    /// The tenant that serves a caller. A sidecar has one, whoever calls.
+    pub fn tenant_of(&self, _caller: &Caller) -> &Arc<Tenant> {
+        &self.tenant
+    }
+}

@@ -1,0 +1,157 @@
+//! The connections to providers that all configurations share: origins, trust, resolver.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use bowsprit_core::config::{CaBundle, Provider};
+use rustls::ClientConfig;
+use sha2::{Digest as _, Sha256};
+
+use super::dial::{Endpoint, Guard, Resolve, System};
+use super::pool::{Origin, Origins, PoolCounts};
+use super::proxy::Proxy;
+use super::tls;
+use crate::files::Stamp;
+
+/// What tells one CA bundle from another: SHA-256 of its PEM; all zeros for none.
+type Trust = [u8; 32];
+
+/// Connections by origin, and what new ones are made with.
+pub struct Connections {
+    /// Connections by origin.
+    pub origins: Origins,
+    /// The ports that this sidecar listens on, once it does: no provider may be there.
+    pub own_ports: Arc<OnceLock<Vec<u16>>>,
+    resolver: Arc<dyn Resolve>,
+    /// Folder of CA bundles, mounted as `DIR/<configmap>/<key>`.
+    ca_dir: Option<PathBuf>,
+    clients: TlsClients,
+}
+
+impl Connections {
+    /// No connections yet, counted in `counts`.
+    pub fn new(ca_dir: Option<PathBuf>, counts: &Arc<PoolCounts>) -> Self {
+        Self {
+            origins: Origins::new(Arc::clone(counts)),
+            own_ports: Arc::default(),
+            resolver: Arc::new(System),
+            ca_dir,
+            clients: TlsClients::default(),
+        }
+    }
+
+    /// The connections to a provider; the same ones as long as nothing of its endpoint changes.
+    ///
+    /// # Errors
+    /// There can be none: its CA bundle, or the system's, cannot be used.
+    pub fn origin(&self, provider: &Provider) -> Result<Arc<Origin>, String> {
+        let url = &provider.base_url;
+        let (tls, trust) = if url.is_https() {
+            let pem = provider.ca_bundle.as_ref().map(|bundle| self.read_bundle(bundle));
+            let (client, trust) = self.clients.get(&pem.transpose()?.unwrap_or_default())?;
+            (Some(client), trust)
+        } else {
+            (None, Trust::default())
+        };
+        let proxy = provider.http_proxy.as_ref().map(|proxy| Proxy {
+            host: proxy.host().to_owned(),
+            port: proxy.port(),
+        });
+        let key = format!(
+            "{}|{}|{}|{:?}|{:?}|{:?}",
+            url.is_https(),
+            url.host(),
+            url.port(),
+            proxy,
+            provider.addresses,
+            trust
+        );
+        self.origins.get(&key, || {
+            Ok(Endpoint {
+                host: url.host().to_owned(),
+                port: url.port(),
+                tls,
+                proxy,
+                guard: Guard {
+                    policy: provider.addresses.clone(),
+                    own_ports: Arc::clone(&self.own_ports),
+                    resolver: Arc::clone(&self.resolver),
+                },
+            })
+        })
+    }
+
+    /// What tells one content of a mounted CA bundle from the next; `None` where none is mounted.
+    pub fn bundle_stamp(&self, bundle: &CaBundle) -> Option<Stamp> {
+        Some(Stamp::of(&bundle_path(self.ca_dir.as_ref()?, bundle)))
+    }
+
+    fn read_bundle(&self, bundle: &CaBundle) -> Result<Vec<u8>, String> {
+        let dir = self
+            .ca_dir
+            .as_ref()
+            .ok_or("endpoint.caBundleRef is set, but the sidecar was given no --ca-dir")?;
+        let path = bundle_path(dir, bundle);
+        std::fs::read(&path).map_err(|error| format!("CA bundle {}: {error}", path.display()))
+    }
+}
+
+fn bundle_path(dir: &Path, bundle: &CaBundle) -> PathBuf {
+    dir.join(&bundle.config_map).join(&bundle.key)
+}
+
+/// TLS clients by what they trust. One lives as long as an origin uses it, so rotated bundles do not pile up.
+#[derive(Default)]
+struct TlsClients(Mutex<HashMap<Trust, Weak<ClientConfig>>>);
+
+impl TlsClients {
+    /// The client that trusts the certificates of `pem` beside the system's. Made when the first https provider appears:
+    /// plain ones need no roots.
+    fn get(&self, pem: &[u8]) -> Result<(Arc<ClientConfig>, Trust), String> {
+        let trust = if pem.is_empty() {
+            Trust::default()
+        } else {
+            Sha256::digest(pem).into()
+        };
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&trust).and_then(Weak::upgrade) {
+            return Ok((client, trust));
+        }
+        let client = tls::client(pem).map_err(|error| error.to_string())?;
+        clients.retain(|_, client| client.strong_count() > 0);
+        clients.insert(trust, Arc::downgrade(&client));
+        Ok((client, trust))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle() -> Vec<u8> {
+        let names = vec!["localhost".to_owned()];
+        rcgen::generate_simple_self_signed(names)
+            .unwrap()
+            .cert
+            .pem()
+            .into_bytes()
+    }
+
+    #[test]
+    fn a_bundle_has_one_client_while_it_is_used_and_none_after() {
+        let clients = TlsClients::default();
+        let kept = bundle();
+        let (first, _) = clients.get(&kept).unwrap();
+        for _ in 0..10 {
+            let rotated = bundle();
+            let (client, trust) = clients.get(&rotated).unwrap();
+            assert!(Arc::ptr_eq(&client, &clients.get(&rotated).unwrap().0), "{trust:?}");
+        }
+        assert!(Arc::ptr_eq(&first, &clients.get(&kept).unwrap().0));
+        assert!(
+            clients.0.lock().unwrap().len() <= 2,
+            "of eleven bundles the one in use and the last one rotated away"
+        );
+    }
+}
