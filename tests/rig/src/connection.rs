@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::SOON;
@@ -46,14 +46,16 @@ impl Lookout {
 
 /// A connection.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    stream: S,
     /// A provider's end is sent keys, a caller's must not be.
     lookout: Option<Lookout>,
     /// What was received and not yet taken as part of an answer.
     pub seen: Vec<u8>,
     /// The lookout has seen as many of these bytes.
     looked: usize,
+    /// The other end broke it off, instead of closing it.
+    pub is_broken: bool,
 }
 
 impl Connection {
@@ -87,11 +89,25 @@ impl Connection {
     /// A provider's end.
     pub fn accepted(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
+        Self::of(stream)
+    }
+
+    /// Ends with a TCP reset.
+    pub fn reset(self) {
+        let linger = Some(Duration::ZERO);
+        socket2::SockRef::from(&self.stream).set_linger(linger).unwrap();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Over a stream that is open, such as one of TLS.
+    pub fn of(stream: S) -> Self {
         Self {
             stream,
             lookout: None,
             seen: Vec::new(),
             looked: 0,
+            is_broken: false,
         }
     }
 
@@ -119,7 +135,7 @@ impl Connection {
 
     /// Sends the same bytes again and again and receives meanwhile, until this text has come.
     pub async fn pour_until(&mut self, bytes: &[u8], text: &str) {
-        let (mut from, mut to) = self.stream.split();
+        let (mut from, mut to) = tokio::io::split(&mut self.stream);
         let pouring = async { while to.write_all(bytes).await.is_ok() {} };
         let seen = &mut self.seen;
         let reading = async {
@@ -146,12 +162,6 @@ impl Connection {
         self.stream.shutdown().await.unwrap();
     }
 
-    /// Ends with a TCP reset.
-    pub fn reset(self) {
-        let linger = Some(Duration::ZERO);
-        socket2::SockRef::from(&self.stream).set_linger(linger).unwrap();
-    }
-
     /// Receives something more; false at the end, clean or not.
     pub async fn more(&mut self) -> bool {
         self.more_within(SOON).await.expect("nothing came for a long time")
@@ -169,6 +179,7 @@ impl Connection {
             lookout.look(&self.seen[from..]);
             self.looked = self.seen.len();
         }
+        self.is_broken |= read.is_err();
         Some(read.is_ok_and(|read| read > 0))
     }
 
@@ -200,15 +211,26 @@ impl Connection {
 
     /// The next answer.
     pub async fn reply(&mut self) -> Reply {
+        let reply = self.try_reply().await;
+        reply.unwrap_or_else(|| panic!("no answer, but {:?}", self.text()))
+    }
+
+    /// The same; `None` if what comes, to its end, is none.
+    pub async fn try_reply(&mut self) -> Option<Reply> {
+        let mut is_over = false;
         loop {
-            if let Some((reply, used)) = Reply::read(&self.seen, false) {
-                self.seen.drain(..used);
-                self.looked = self.seen.len();
-                return reply;
-            }
-            if !self.more().await {
-                let reply = Reply::read(&self.seen, true);
-                return reply.unwrap_or_else(|| panic!("no answer, but {:?}", self.text())).0;
+            match Reply::read(&self.seen, is_over) {
+                Ok(Some((reply, used))) => {
+                    self.seen.drain(..used);
+                    self.looked = self.seen.len();
+                    return Some(reply);
+                }
+                Ok(None) if !is_over => is_over = !self.more().await,
+                Ok(None) => return None,
+                Err(_) => {
+                    self.rest().await;
+                    return None;
+                }
             }
         }
     }

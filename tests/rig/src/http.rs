@@ -21,23 +21,26 @@ pub fn get(path: &str) -> String {
 pub struct Reply {
     /// Status.
     pub status: u16,
+    /// The head as it came.
+    pub head: String,
     /// Header fields in order, names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body without its transfer coding.
     pub body: Vec<u8>,
+    /// The HTTP chunks, where it came in chunks; the last may be half.
+    pub chunks: Vec<Vec<u8>>,
     /// Whether the body came to its proper end.
     pub complete: bool,
 }
 
 impl Reply {
-    /// Reads an answer and how many bytes it is long; `None` if more is needed. `ended`: nothing more will come.
-    pub fn read(bytes: &[u8], ended: bool) -> Option<(Self, usize)> {
+    /// Reads an answer and how many bytes it is long; `None` if more is needed. `ended`: nothing more will come. `Err`: it is
+    /// no HTTP.
+    pub fn read(bytes: &[u8], ended: bool) -> Result<Option<(Self, usize)>, httparse::Error> {
         let mut fields = [httparse::EMPTY_HEADER; 128];
         let mut head = httparse::Response::new(&mut fields);
-        let httparse::Status::Complete(at) = head.parse(bytes).unwrap_or_else(|error| {
-            panic!("{error}: {:?}", String::from_utf8_lossy(bytes));
-        }) else {
-            return None;
+        let httparse::Status::Complete(at) = head.parse(bytes)? else {
+            return Ok(None);
         };
         let headers: Vec<(String, String)> = head
             .headers
@@ -49,32 +52,34 @@ impl Reply {
                 )
             })
             .collect();
-        let status = head.code?;
+        let status = head.code.unwrap_or_default();
         let mut reply = Self {
             status,
+            head: String::from_utf8_lossy(&bytes[..at]).into_owned(),
             headers,
             body: Vec::new(),
+            chunks: Vec::new(),
             complete: false,
         };
-        let rest = &bytes[at..];
-        if matches!(status, 204 | 304) {
-            reply.complete = true;
-            return Some((reply, at));
+        let used = at + reply.read_body(&bytes[at..]);
+        Ok((reply.complete || ended).then_some((reply, used)))
+    }
+
+    /// Takes the body out of `bytes`; returns how many bytes that were.
+    fn read_body(&mut self, bytes: &[u8]) -> usize {
+        if matches!(self.status, 204 | 304) {
+            self.complete = true;
+            return 0;
         }
-        if reply.header("transfer-encoding") == "chunked" {
-            let used = reply.dechunk(rest);
-            return (reply.complete || ended).then_some((reply, at + used));
+        if self.header("transfer-encoding") == "chunked" {
+            let used = self.dechunk(bytes);
+            self.body = self.chunks.concat();
+            return used;
         }
-        if let Ok(length) = reply.header("content-length").parse::<usize>() {
-            reply.complete = rest.len() >= length;
-            reply.body = rest[..length.min(rest.len())].to_vec();
-            return (reply.complete || ended).then(|| {
-                let used = at + reply.body.len();
-                (reply, used)
-            });
-        }
-        reply.body = rest.to_vec();
-        ended.then_some((reply, bytes.len()))
+        let length = self.header("content-length").parse::<usize>();
+        self.complete = length.as_ref().is_ok_and(|length| bytes.len() >= *length);
+        self.body = bytes[..length.unwrap_or(bytes.len()).min(bytes.len())].to_vec();
+        self.body.len()
     }
 
     /// Takes the chunks out of `bytes`; returns how many bytes that were.
@@ -87,8 +92,8 @@ impl Reply {
                 self.complete = bytes[from..].starts_with(b"\r\n");
                 return from + if self.complete { 2 } else { 0 };
             }
-            self.body
-                .extend_from_slice(&bytes[from.min(bytes.len())..(from + size).min(bytes.len())]);
+            let chunk = &bytes[from.min(bytes.len())..(from + size).min(bytes.len())];
+            self.chunks.push(chunk.to_vec());
             if from + size + 2 > bytes.len() {
                 return bytes.len();
             }
@@ -173,21 +178,22 @@ mod tests {
 
     #[test]
     fn an_answer_ends_where_its_framing_says_and_not_before() {
-        let (reply, used) = Reply::read(CHUNKED, false).unwrap();
+        let (reply, used) = Reply::read(CHUNKED, false).unwrap().unwrap();
         assert_eq!((reply.text().as_str(), reply.complete), ("hello", true));
+        assert_eq!(reply.chunks, [b"hel".to_vec(), b"lo".to_vec()]);
         assert_eq!(&CHUNKED[used..], b"HTTP/1.1");
         for cut in 0..used {
-            assert!(Reply::read(&CHUNKED[..cut], false).is_none(), "{cut} bytes");
+            assert!(Reply::read(&CHUNKED[..cut], false).unwrap().is_none(), "{cut} bytes");
         }
     }
 
     #[test]
     fn an_answer_that_breaks_off_is_told_from_a_whole_one() {
         let length = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
-        assert!(Reply::read(length, false).unwrap().0.complete);
-        let (half, _) = Reply::read(&length[..length.len() - 1], true).unwrap();
+        assert!(Reply::read(length, false).unwrap().unwrap().0.complete);
+        let (half, _) = Reply::read(&length[..length.len() - 1], true).unwrap().unwrap();
         assert_eq!((half.text().as_str(), half.complete), ("hell", false));
-        let (half, _) = Reply::read(&CHUNKED[..CHUNKED.len() - 13], true).unwrap();
+        let (half, _) = Reply::read(&CHUNKED[..CHUNKED.len() - 13], true).unwrap().unwrap();
         assert!(!half.complete, "the last chunk is missing");
     }
 

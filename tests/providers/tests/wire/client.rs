@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bowsprit_providers::{Api, Options, Provider};
+use bowsprit_rig::connection::Connection;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Long enough for a busy machine; a test that passes never waits for it.
@@ -77,10 +78,7 @@ impl Response {
     }
 }
 
-pub(crate) struct Client<S = TcpStream> {
-    stream: S,
-    buffer: Vec<u8>,
-}
+pub(crate) struct Client<S = TcpStream>(Connection<S>);
 
 impl Client {
     pub(crate) async fn connect(provider: &Provider) -> Self {
@@ -90,10 +88,7 @@ impl Client {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) fn over(stream: S) -> Self {
-        Self {
-            stream,
-            buffer: Vec::new(),
-        }
+        Self(Connection::of(stream))
     }
 
     pub(crate) async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) {
@@ -107,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
+        self.0.send(bytes).await;
     }
 
     pub(crate) async fn exchange(
@@ -121,123 +116,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.receive().await
     }
 
-    /// Reads one response to its end, or to the end of the connection.
+    /// Reads one response to its end, or to the end of the connection. Without a head it is all body.
     pub(crate) async fn receive(&mut self) -> Response {
-        tokio::time::timeout(DEADLINE, self.receive_whole())
-            .await
-            .expect("the response ends")
-    }
-
-    async fn receive_whole(&mut self) -> Response {
-        let head = match self.until(b"\r\n\r\n").await {
-            Ok(head) if head.starts_with(b"HTTP/1.1 ") => String::from_utf8(head).unwrap(),
-            Ok(mut body) => {
-                let end = self.end_of_stream().await;
-                body.append(&mut self.buffer);
-                return Response {
-                    status: 0,
-                    head: String::new(),
-                    body,
-                    chunks: Vec::new(),
-                    end,
-                };
-            }
-            Err(end) => {
-                let body = std::mem::take(&mut self.buffer);
-                return Response {
-                    status: 0,
-                    head: String::new(),
-                    body,
-                    chunks: Vec::new(),
-                    end,
-                };
-            }
+        let Some(reply) = self.0.try_reply().await else {
+            return Response {
+                status: 0,
+                head: String::new(),
+                body: std::mem::take(&mut self.0.seen),
+                chunks: Vec::new(),
+                end: self.how_it_ended(),
+            };
         };
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut response = Response {
-            status,
-            head,
-            body: Vec::new(),
-            chunks: Vec::new(),
-            end: End::Complete,
-        };
-        if response.header("transfer-encoding") == Some("chunked") {
-            response.end = self.chunks(&mut response.chunks).await.err().unwrap_or(End::Complete);
-            response.body = response.chunks.concat();
-        } else {
-            let length = response.header("content-length").unwrap_or("0").parse().unwrap();
-            response.end = self.at_least(length).await.err().unwrap_or(End::Complete);
-            let here = length.min(self.buffer.len());
-            response.body = self.buffer.drain(..here).collect();
-        }
-        response
-    }
-
-    async fn chunks(&mut self, chunks: &mut Vec<Vec<u8>>) -> Result<(), End> {
-        loop {
-            let line = self.until(b"\r\n").await?;
-            let size = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim(), 16).unwrap();
-            let whole = self.at_least(size + 2).await;
-            let here = size.min(self.buffer.len());
-            let chunk: Vec<u8> = self.buffer.drain(..here).collect();
-            if size > 0 {
-                chunks.push(chunk);
-            }
-            whole?;
-            self.buffer.drain(..2);
-            if size == 0 {
-                return Ok(());
-            }
+        Response {
+            status: reply.status,
+            head: reply.head,
+            body: reply.body,
+            chunks: reply.chunks,
+            end: if reply.complete {
+                End::Complete
+            } else {
+                self.how_it_ended()
+            },
         }
     }
 
-    /// Waits for the next HTTP chunk of a stream whose head was read or not; returns once `needle` has come.
+    fn how_it_ended(&self) -> End {
+        if self.0.is_broken { End::Reset } else { End::Eof }
+    }
+
+    /// Returns once these bytes have come.
     pub(crate) async fn wait_for_bytes(&mut self, needle: &str) {
-        let found = async {
-            while memchr::memmem::find(&self.buffer, needle.as_bytes()).is_none() {
-                self.more().await.expect("the bytes come before the end");
-            }
-        };
-        tokio::time::timeout(DEADLINE, found).await.expect("the bytes come");
+        self.0.until(needle).await;
     }
 
-    /// Whether the provider ends the connection, and how.
+    /// How the provider ends the connection.
     pub(crate) async fn end(&mut self) -> End {
-        tokio::time::timeout(DEADLINE, self.end_of_stream())
-            .await
-            .expect("the connection ends")
-    }
-
-    async fn end_of_stream(&mut self) -> End {
-        loop {
-            if let Err(end) = self.more().await {
-                return end;
-            }
-        }
-    }
-
-    async fn until(&mut self, needle: &[u8]) -> Result<Vec<u8>, End> {
-        loop {
-            if let Some(place) = memchr::memmem::find(&self.buffer, needle) {
-                return Ok(self.buffer.drain(..place + needle.len()).collect());
-            }
-            self.more().await?;
-        }
-    }
-
-    async fn at_least(&mut self, count: usize) -> Result<(), End> {
-        while self.buffer.len() < count {
-            self.more().await?;
-        }
-        Ok(())
-    }
-
-    async fn more(&mut self) -> Result<(), End> {
-        match self.stream.read_buf(&mut self.buffer).await {
-            Ok(0) => Err(End::Eof),
-            Ok(_) => Ok(()),
-            Err(_) => Err(End::Reset),
-        }
+        self.0.closed().await;
+        self.how_it_ended()
     }
 }
 
