@@ -8,6 +8,7 @@
 //! Paths count from the base URL ([`crate::config::Provider::base_url`]), which has no trailing slash.
 //! [`crate::config::Provider::in_version`] puts another version in where the base URL named one.
 
+mod azure;
 mod public;
 mod row;
 
@@ -22,6 +23,7 @@ pub fn of(kind: ProviderKind) -> &'static Platform {
         ProviderKind::Gemini => &public::GEMINI,
         ProviderKind::OpenAI => &public::OPENAI,
         ProviderKind::OpenAICompatible => &public::OPENAI_COMPATIBLE,
+        ProviderKind::AzureOpenAI => &azure::AZURE_OPENAI,
     }
 }
 

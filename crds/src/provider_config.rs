@@ -163,7 +163,7 @@ pub struct ProviderConfigSpec {
     pub pass_through: bool,
 
     /// Whether streamed answers are asked for their usage (`stream_options.include_usage`), which OpenAI's API tells only
-    /// then. OpenAI and OpenAICompatible only.
+    /// then. OpenAI, OpenAICompatible and AzureOpenAI only.
     #[serde(default, skip_serializing_if = "StreamUsage::is_default")]
     pub stream_usage: StreamUsage,
 
@@ -207,7 +207,7 @@ pub use crate::provider_kind::ProviderKind;
 pub struct Endpoint {
     /// Where the API begins. OpenAI and OpenAICompatible: with the version, such as `https://api.openai.com/v1`; a host alone
     /// means its `/v1`. Anthropic and Gemini: without the version, such as `https://api.anthropic.com`; one that is there is
-    /// the one that is spoken. A whole endpoint, such as `…/v1/chat/completions`, is refused. Unset: the provider's public
+    /// the one that is spoken. AzureOpenAI: the resource, such as `https://NAME.openai.azure.com`. A whole endpoint, such as `…/v1/chat/completions`, is refused. Unset: the provider's public
     /// address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 1024), extend("x-kubernetes-validations" = crate::base_url::rules())))]

@@ -15,6 +15,8 @@ pub enum ProviderKind {
     OpenAI,
     /// OpenAI chat completions at another server: vLLM, Ollama, llama.cpp, …
     OpenAICompatible,
+    /// OpenAI chat completions and Responses at Azure: the v1 API, at `https://NAME.openai.azure.com`. A model is a deployment.
+    AzureOpenAI,
 }
 
 /// What a ProviderConfig of a kind may say, and must.
@@ -42,7 +44,13 @@ pub struct KindFacts {
 
 impl ProviderKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Anthropic, Self::Gemini, Self::OpenAI, Self::OpenAICompatible];
+    pub const ALL: [Self; 5] = [
+        Self::Anthropic,
+        Self::Gemini,
+        Self::OpenAI,
+        Self::OpenAICompatible,
+        Self::AzureOpenAI,
+    ];
 
     /// What is known of it.
     pub const fn facts(self) -> KindFacts {
@@ -87,6 +95,17 @@ impl ProviderKind {
                 fixed_base: false,
                 versions: &[],
                 keyless: true,
+                organizations: false,
+                safety_settings: false,
+                stream_usage: true,
+            },
+            Self::AzureOpenAI => KindFacts {
+                name: "AzureOpenAI",
+                base_url: None,
+                base_path: "/openai/v1",
+                fixed_base: true,
+                versions: &[],
+                keyless: false,
                 organizations: false,
                 safety_settings: false,
                 stream_usage: true,

@@ -90,7 +90,10 @@ impl Platform {
     ///
     /// None: there is no such operation, or not in this dialect.
     pub fn path(&self, endpoint: Endpoint, wire: Dialect, model: &str) -> Option<String> {
-        let spoken = wire == self.dialect || self.native.contains(&wire);
+        let spoken = match endpoint {
+            Endpoint::Count => self.counts == Some(wire),
+            Endpoint::Generate(_) | Endpoint::Embed(_) => wire == self.dialect || self.native.contains(&wire),
+        };
         spoken.then(|| (self.path)(endpoint, wire, model)).flatten()
     }
 }

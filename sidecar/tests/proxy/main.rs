@@ -13,6 +13,7 @@
 )]
 
 mod admin;
+mod azure;
 mod breaker;
 mod cancel;
 mod drain;

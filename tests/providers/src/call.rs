@@ -119,7 +119,8 @@ pub(crate) fn key(api: Api, head: &Head) -> Option<String> {
             .header("x-goog-api-key")
             .or_else(|| head.query("key"))
             .or_else(bearer),
-        Api::OpenAi | Api::All => bearer(),
+        // Azure's platform of the same API.
+        Api::OpenAi | Api::All => bearer().or_else(|| head.header("api-key")),
     };
     found.map(str::to_owned)
 }
