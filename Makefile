@@ -53,9 +53,10 @@ drift: need-drift ## Generated files are what the source says
 	@$(CARGO) run $(LOCKED) -q -p bowsprit-cli --bin docgen -- --check docs
 	@$(CARGO) test $(LOCKED) -q --features bowsprit-crds/schema --test limits_page
 	@$(METRICS_PAGE)
-tree: need-tree ## The sidecar has no kube in it, core has no runtime in it
+tree: need-tree ## The sidecar has no kube in it, core has no runtime in it, and no file imports one above it
 	$(call step,dependency rules)
 	@tests/tree
+	@tests/arrows
 chart: need-chart ## helm lint, template checks, alerts under promtool
 	$(call step,chart)
 	@tests/chart/check

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::drain::Drain;
 use crate::limits;
 use crate::upstream::is_out_of_descriptors;
+pub use connection::Ambiguous;
 use connection::Shared;
 pub use metrics::{Listener, ServerMetrics};
 
@@ -35,10 +36,6 @@ mod watched;
 
 /// How often a listener that cannot accept logs it.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-
-/// Marks a request that says in two ways where it ends.
-#[derive(Clone, Copy, Debug)]
-pub struct Ambiguous;
 
 /// Binds a listening socket.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {

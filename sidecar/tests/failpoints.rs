@@ -1,4 +1,4 @@
-//! A bug in one request costs that request and nothing else. Needs the feature `failpoints`: `make unit` runs it.
+//! A bug in one request costs that request and nothing else; one in a part that must run ends the process. Needs the feature `failpoints`: `make unit` runs it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +16,9 @@
 #[path = "proxy/support.rs"]
 mod support;
 
+use std::process::Command;
+
+use bowsprit_rig::program::Program;
 use serde_json::json;
 use support::{Bed, Reply, chat, message};
 
@@ -85,5 +88,51 @@ async fn permits_survive_a_panic_and_locks_are_not_poisoned() {
         "neither limit nor breaker took notice"
     );
     assert_eq!(bed.health().await["status"], "ok");
+    bed.balanced().await;
+}
+
+/// The quickstart's configuration with a mark that makes whoever loads it panic.
+fn poisoned() -> String {
+    let quickstart = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart.yaml");
+    let documents = std::fs::read_to_string(quickstart).unwrap();
+    format!("# x-bowsprit-failpoint: panic-in-load\n{documents}")
+}
+
+#[tokio::test]
+async fn a_panic_in_the_loader_ends_the_process_which_names_the_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("bowsprit.yaml");
+    std::fs::write(&config, poisoned().split_once('\n').unwrap().1).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bowsprit-sidecar"));
+    command.arg("--config").arg(&config).env_clear();
+    let program = Program::start(command, &dir.path().join("output"), "(no key)").await;
+    assert_eq!(program.admin("/health/ready").await.status, 200);
+    std::fs::write(&config, poisoned()).unwrap();
+    assert_eq!(program.exit().await.code(), Some(70), "{}", program.output());
+    let told = program.output();
+    assert!(told.contains("its part \"configuration\" panicked"), "{told}");
+}
+
+#[tokio::test]
+async fn health_is_never_ok_over_a_dead_part() {
+    let bed = Bed::new().await;
+    assert_eq!(bed.health().await["status"], "ok");
+    let healthy = std::fs::read_to_string(bed.config_path()).unwrap();
+    std::fs::write(
+        bed.config_path(),
+        format!("{}{healthy}", poisoned().split_inclusive('\n').next().unwrap()),
+    )
+    .unwrap();
+    bed.until("the loader has died", || async {
+        bed.health().await["status"] == "failed"
+    })
+    .await;
+    assert_eq!(bed.health().await["failedPart"], "configuration");
+    for path in ["/health/live", "/health/ready", "/health/startup"] {
+        let reply = bed.admin(path).await;
+        assert_eq!(reply.status, 503, "{path}");
+        assert!(reply.text.contains("configuration"), "{path}: {}", reply.text);
+    }
+    assert_eq!(bed.chat().await.status, 200, "what runs may end");
     bed.balanced().await;
 }

@@ -49,6 +49,7 @@ images     python3                    python3
 images     python3-pip                python:pip
 chart      prometheus                 promtool
 chart      python3                    python3
+tree       python3                    python3
 scripts    shellcheck                 shellcheck
 scripts    shfmt                      shfmt
 scripts    python3                    python3

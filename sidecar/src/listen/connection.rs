@@ -25,12 +25,15 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::Ambiguous;
 use super::metrics::ServerMetrics;
 use super::stalling::Stalling;
 use super::watched::{HeadTimer, Open, Seen, Watched};
 use crate::drain::Drain;
 use crate::limits;
+
+/// Marks a request that says in two ways where it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Ambiguous;
 
 /// What all connections of a listener share.
 pub(super) struct Shared {
