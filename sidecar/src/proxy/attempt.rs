@@ -281,7 +281,7 @@ impl Attempt<'_> {
             head,
             Started {
                 body,
-                watch: None,
+                stream: None,
                 held,
                 deadlines,
                 ended: false,

@@ -89,7 +89,7 @@ pub(super) enum StartFault {
 /// each moment what the provider has told of its tokens, should nobody want the rest.
 pub(super) async fn until_first_token(
     body: &mut AnswerBody,
-    watch: &mut Stream,
+    stream: &mut Stream,
     exchange: &mut Exchange,
 ) -> Result<(VecDeque<Bytes>, bool), StartFault> {
     let mut held = VecDeque::new();
@@ -99,8 +99,8 @@ pub(super) async fn until_first_token(
     loop {
         match body.data().await {
             Some(Ok(chunk)) => {
-                let pushed = watch.push(&chunk, &mut out);
-                exchange.saw(watch.usage(), watch.chunks());
+                let pushed = stream.push(&chunk, &mut out);
+                exchange.saw(stream.usage(), stream.chunks());
                 let pushed = pushed.map_err(StartFault::Stream)?;
                 let piece = if pushed == Pushed::Same {
                     chunk
@@ -112,13 +112,13 @@ pub(super) async fn until_first_token(
                 if !piece.is_empty() {
                     held.push_back(piece);
                 }
-                if watch.content_started() || pieces >= STREAM_HELD_PIECES || length >= STREAM_HELD_BYTES {
+                if stream.content_started() || pieces >= STREAM_HELD_PIECES || length >= STREAM_HELD_BYTES {
                     return Ok((held, false));
                 }
             }
             Some(Err(fault)) => return Err(StartFault::Transport(fault)),
             None => {
-                watch.finish(&mut out).map_err(StartFault::Stream)?;
+                stream.finish(&mut out).map_err(StartFault::Stream)?;
                 if !out.is_empty() {
                     held.push_back(out.freeze());
                 }

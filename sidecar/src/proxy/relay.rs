@@ -42,8 +42,8 @@ enum Phase {
 /// An answer on its way from a provider to the app.
 pub struct Relay {
     body: AnswerBody,
-    /// Watches or translates; `None` where bytes pass unread.
-    watch: Option<Stream>,
+    /// Reads the answer, and translates it where the dialects differ; `None` where bytes pass unread.
+    stream: Option<Stream>,
     held: VecDeque<Bytes>,
     out: BytesMut,
     phase: Phase,
@@ -56,12 +56,12 @@ pub struct Relay {
     open: Option<(Box<RequestContext>, Exchange)>,
 }
 
-/// What [`super::attempt`] hands over.
+/// An answer that has begun, as an attempt hands it over.
 pub struct Started {
     /// The rest of the answer.
     pub body: AnswerBody,
-    /// Its watcher, which has seen what is held.
-    pub watch: Option<Stream>,
+    /// Its reader, which has seen what is held; `None` where bytes pass unread.
+    pub stream: Option<Stream>,
     /// What arrived before the relay began.
     pub held: VecDeque<Bytes>,
     /// Its deadlines.
@@ -71,16 +71,16 @@ pub struct Started {
 }
 
 impl Relay {
-    /// Takes over.
+    /// Relays an answer that has begun, and closes its exchange and its request when it ends.
     pub fn new(started: Started, mut context: Box<RequestContext>, exchange: Exchange) -> Box<Self> {
         let now = Instant::now();
-        let content = started.watch.as_ref().is_none_or(Stream::content_started);
+        let content = started.stream.as_ref().is_none_or(Stream::content_started);
         for chunk in &started.held {
             context.chunk(chunk.len() as u64, content);
         }
         if content {
             context.content_shown();
-            if started.watch.is_some() {
+            if started.stream.is_some() {
                 exchange.first_chunk(context.now());
             }
         }
@@ -88,7 +88,7 @@ impl Relay {
             alarm: Box::pin(tokio::time::sleep_until(started.deadlines.next(now))),
             cut: context.process().drain.cut_signal(),
             body: started.body,
-            watch: started.watch,
+            stream: started.stream,
             held: started.held,
             out: BytesMut::new(),
             phase: Phase::Open,
@@ -139,15 +139,15 @@ impl Relay {
             let now = context.tick();
             self.last = context.process().clock.instant(now);
         }
-        let Some(watch) = &mut self.watch else {
+        let Some(stream) = &mut self.stream else {
             self.note(chunk.len(), true);
             return Some(chunk);
         };
-        let before = watch.chunks();
-        match watch.push(&chunk, &mut self.out) {
+        let before = stream.chunks();
+        match stream.push(&chunk, &mut self.out) {
             Ok(pushed) => {
-                let content = watch.chunks() > before;
-                if watch.content_started() {
+                let content = stream.chunks() > before;
+                if stream.content_started() {
                     self.deadlines.content_is_here();
                 }
                 if content && let Some((context, exchange)) = &self.open {
@@ -180,8 +180,8 @@ impl Relay {
 
     /// The provider closed: well or too soon.
     fn finish(&mut self) -> Option<Bytes> {
-        if let Some(watch) = &mut self.watch
-            && let Err(error) = watch.finish(&mut self.out)
+        if let Some(stream) = &mut self.stream
+            && let Err(error) = stream.finish(&mut self.out)
         {
             return self.broke(in_stream(&error), &error.to_string());
         }
@@ -200,8 +200,8 @@ impl Relay {
     /// Ends the exchange, with what the provider has reported of its tokens until now. The request's record closes after it.
     fn close(&mut self, ended: Ended) -> Option<(Box<RequestContext>, End)> {
         let (mut context, mut exchange) = self.open.take()?;
-        match &self.watch {
-            Some(watch) => exchange.saw(watch.usage(), watch.chunks()),
+        match &self.stream {
+            Some(stream) => exchange.saw(stream.usage(), stream.chunks()),
             None => exchange.saw(None, tokens_of(usize::try_from(context.bytes()).unwrap_or(usize::MAX))),
         }
         let end = exchange.end(context.tick(), ended, None);
@@ -211,12 +211,12 @@ impl Relay {
 
     /// Whether the provider's end mark was seen.
     fn is_said(&self) -> bool {
-        self.watch.as_ref().is_some_and(Stream::ended)
+        self.stream.as_ref().is_some_and(Stream::ended)
     }
 
     /// Whether the answer is whole, with an end mark or without.
     fn is_whole(&self) -> bool {
-        self.watch.as_ref().is_some_and(Stream::whole)
+        self.stream.as_ref().is_some_and(Stream::whole)
     }
 
     /// Nothing has arrived: is it time to give up?
@@ -276,7 +276,7 @@ impl Relay {
 
     /// Ends with an error event, or a broken connection where bytes pass unread.
     fn say(&mut self, code: Code, message: &str, context: Box<RequestContext>) -> Option<Bytes> {
-        let Some(watch) = &self.watch else {
+        let Some(stream) = &self.stream else {
             self.phase = Phase::Break;
             context.failed(code, StatusCode::OK);
             return None;
@@ -290,7 +290,7 @@ impl Relay {
             request_id: context.id().as_str(),
             retry_after: None,
         };
-        let event = watch.error_event(&view);
+        let event = stream.error_event(&view);
         context.failed(code, StatusCode::OK);
         // Where nothing can be said (inside half an element of a JSON array), only a broken connection tells.
         self.phase = if event.is_empty() { Phase::Break } else { Phase::Done };
@@ -310,8 +310,8 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         // An SDK closes when it has read the end, before the connection's own: that is a whole answer.
-        let open = self.watch.as_ref().is_some_and(Stream::is_told);
-        if self.open.is_some() && self.held.is_empty() && open {
+        let is_told = self.stream.as_ref().is_some_and(Stream::is_told);
+        if self.open.is_some() && self.held.is_empty() && is_told {
             self.end_well();
         }
         // Otherwise the caller left; the request closes itself as it is dropped.

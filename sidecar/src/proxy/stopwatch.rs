@@ -12,7 +12,7 @@ use crate::time::Clock;
 pub(super) struct Stopwatch {
     clock: Clock,
     now: Moment,
-    /// Time spent waiting for the caller's body, providers, places and backoffs.
+    /// Time spent waiting for the caller's body, providers, permits and backoffs.
     waited: Duration,
 }
 

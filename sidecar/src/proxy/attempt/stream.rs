@@ -27,7 +27,7 @@ impl Attempt<'_> {
         stopwatch: &mut Stopwatch,
     ) -> Result<Success, Box<Failure>> {
         let (from, to) = (self.prepared.wire, self.inbound.call.dialect);
-        let mut watch = Stream::new(from, to, self.answer_context(), self.prepared.hide_usage);
+        let mut stream = Stream::new(from, to, self.answer_context(), self.prepared.hide_usage);
         if !self.prepared.same {
             let events = HeaderValue::from_static("text/event-stream; charset=utf-8");
             head.headers.insert(CONTENT_TYPE, events);
@@ -35,7 +35,7 @@ impl Attempt<'_> {
         if !self.hold {
             let started = Started {
                 body,
-                watch: Some(watch),
+                stream: Some(stream),
                 held: VecDeque::new(),
                 deadlines: deadlines.until_content(),
                 ended: false,
@@ -43,7 +43,7 @@ impl Attempt<'_> {
             return Ok(self.flowing(head, started));
         }
         let (by, fault) = deadlines.first(true);
-        let start = until_first_token(&mut body, &mut watch, &mut self.exchange);
+        let start = until_first_token(&mut body, &mut stream, &mut self.exchange);
         let held = until(by, &mut false, pin!(start)).await;
         stopwatch.waited();
         let (held, ended) = match held {
@@ -57,7 +57,7 @@ impl Attempt<'_> {
         };
         let started = Started {
             body,
-            watch: Some(watch),
+            stream: Some(stream),
             held,
             deadlines,
             ended,
