@@ -1,5 +1,7 @@
 //! What a caller asks of a model, as far as plan, limits and records need to know it. The body itself is not here.
 
+use std::sync::Arc;
+
 use crate::dialect::Dialect;
 use crate::dialect::embeddings::EmbeddingsApi;
 
@@ -24,7 +26,7 @@ pub struct Call {
     /// What to do.
     pub operation: Operation,
     /// The model asked for; empty where the operation has none.
-    pub model: String,
+    pub model: Arc<str>,
     /// Whether a stream is wanted.
     pub stream: bool,
     /// Whether the caller asked for the usage chunk of an OpenAI stream.
@@ -43,7 +45,7 @@ impl Call {
         Self {
             dialect,
             operation,
-            model: String::new(),
+            model: Arc::default(),
             stream: false,
             include_usage: false,
             array: false,

@@ -144,16 +144,22 @@ pub fn answers_as_asked(route: Option<&Route>, provider: &Provider, asked: &str,
 
 /// Makes the plan. `view` judges a provider and model as they stand now; `draw` gives a number in `0..1` for weighted
 /// targets and is only called where a route has several.
-pub fn plan(config: &Config, dialect: Dialect, model: &str, view: &dyn View, draw: &mut dyn FnMut() -> f64) -> Plan {
-    let route = route_for(config, model);
+pub fn plan(
+    config: &Config,
+    dialect: Dialect,
+    asked: &Arc<str>,
+    view: &dyn View,
+    draw: &mut dyn FnMut() -> f64,
+) -> Plan {
+    let route = route_for(config, asked);
     let mut wanted: Vec<Wanted<'_>> = Vec::with_capacity(config.providers.len() + 1);
     let mut plan = Plan::default();
     if let Some(route) = route {
         by_route(config, route, view, draw, &mut wanted, &mut plan.skipped);
         plan.route = Some(Arc::clone(route));
     } else {
-        by_model(config, dialect, model, &mut wanted);
-        fallbacks(config, model, &mut wanted, &mut plan.skipped);
+        by_model(config, dialect, asked, &mut wanted);
+        fallbacks(config, asked, &mut wanted, &mut plan.skipped);
     }
     let mut last_resort: Option<(Candidate, Duration)> = None;
     for Wanted {
@@ -164,7 +170,12 @@ pub fn plan(config: &Config, dialect: Dialect, model: &str, view: &dyn View, dra
     {
         let candidate = Candidate {
             provider: Arc::clone(provider),
-            model: model.into(),
+            // Most providers have the name that was asked for.
+            model: if *model == **asked {
+                Arc::clone(asked)
+            } else {
+                model.into()
+            },
             reason,
         };
         match view.availability(provider, model) {
@@ -360,17 +371,9 @@ fn by_model<'a>(config: &'a Config, dialect: Dialect, model: &'a str, wanted: &m
 fn fallbacks<'a>(config: &'a Config, model: &'a str, wanted: &mut Vec<Wanted<'a>>, skipped: &mut Vec<Skipped>) {
     let Some(first) = wanted.first() else { return };
     let named = &first.provider.fallback;
-    let mut next: Vec<&'a Arc<Provider>> = Vec::new();
-    if named.is_empty() {
-        next.extend(config.providers.iter());
-    } else {
-        // Exactly the chain that the first candidate names, and nobody else.
-        wanted.truncate(1);
-        next.extend(named.iter().filter_map(|name| config.provider(name)));
-    }
-    for provider in next {
+    let mut add = |wanted: &mut Vec<Wanted<'a>>, provider: &'a Arc<Provider>| {
         if wanted.iter().any(|other| Arc::ptr_eq(other.provider, provider)) {
-            continue;
+            return;
         }
         match provider.serves(model).or_else(|| default_model(provider)) {
             Some(model) => wanted.push(Wanted {
@@ -384,6 +387,14 @@ fn fallbacks<'a>(config: &'a Config, model: &'a str, wanted: &mut Vec<Wanted<'a>
                 retry_in: None,
             }),
         }
+    };
+    if named.is_empty() {
+        config.providers.iter().for_each(|provider| add(wanted, provider));
+    } else {
+        // Exactly the chain that the first candidate names, and nobody else.
+        wanted.truncate(1);
+        let chain = named.iter().filter_map(|name| config.provider(name));
+        chain.for_each(|provider| add(wanted, provider));
     }
 }
 

@@ -111,7 +111,7 @@ fn server_error() -> Failed {
 
 fn flow(config: &Config, terms: Terms) -> Flow {
     let available = |_: &Provider, _: &str| Availability::Available;
-    let plan = plan(config, Dialect::OpenAiChat, "m", &available, &mut || 0.0);
+    let plan = plan(config, Dialect::OpenAiChat, &"m".into(), &available, &mut || 0.0);
     let mut flow = Flow::received();
     flow.planned(&plan.candidates, terms);
     flow

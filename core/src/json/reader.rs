@@ -64,6 +64,41 @@ pub fn parse(text: &[u8]) -> Result<Value, Error> {
     Ok(value)
 }
 
+/// The arrays and objects that a place is in, by what closes them: a bit each, in a list where they are many.
+#[derive(Default)]
+struct Open {
+    /// Of the innermost ones; 1: an object. The lowest bit is the innermost.
+    bits: u64,
+    count: u32,
+    /// Those around them, 64 each.
+    outer: Vec<u64>,
+}
+
+impl Open {
+    fn push(&mut self, close: u8) {
+        if self.count == u64::BITS {
+            self.outer.push(std::mem::take(&mut self.bits));
+            self.count = 0;
+        }
+        self.bits = self.bits << 1 | u64::from(close == b'}');
+        self.count += 1;
+    }
+
+    fn last(&self) -> Option<u8> {
+        (self.count > 0).then_some(if self.bits & 1 == 1 { b'}' } else { b']' })
+    }
+
+    fn pop(&mut self) {
+        self.bits >>= 1;
+        self.count = self.count.saturating_sub(1);
+        if self.count == 0
+            && let Some(outer) = self.outer.pop()
+        {
+            (self.bits, self.count) = (outer, u64::BITS);
+        }
+    }
+}
+
 /// A place in a text.
 pub(super) struct Reader<'a> {
     text: &'a str,
@@ -361,7 +396,7 @@ impl<'a> Reader<'a> {
     pub(super) fn skip(&mut self) -> Result<&'a str, Error> {
         self.look();
         let start = self.at;
-        let mut open: Vec<u8> = Vec::new();
+        let mut open = Open::default();
         loop {
             // A value begins.
             match self.look() {
@@ -384,7 +419,7 @@ impl<'a> Reader<'a> {
             }
             // It has ended, and so may those that it was in.
             loop {
-                let Some(&close) = open.last() else {
+                let Some(close) = open.last() else {
                     return Ok(self.text.get(start..self.at).unwrap_or_default());
                 };
                 if self.takes(close) {
@@ -433,6 +468,26 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_open_closes_in_the_other_order_at_any_depth() {
+        for depth in [1, 63, 64, 65, 128, 129, 1000] {
+            let opened: Vec<bool> = (0..depth).map(|at| at * 7 % 3 == 0).collect();
+            let open: String = opened
+                .iter()
+                .map(|object| if *object { "{\"a\":" } else { "[" })
+                .collect();
+            let close: String = opened
+                .iter()
+                .rev()
+                .map(|object| if *object { '}' } else { ']' })
+                .collect();
+            let text = format!("{open}1{close}");
+            assert_eq!(Reader::of(&text).skip().unwrap(), text, "{depth}");
+            let wrong = text.replacen(if close.starts_with(']') { ']' } else { '}' }, ")", 1);
+            assert!(Reader::of(&wrong).skip().is_err(), "{depth}");
+        }
+    }
 
     #[test]
     fn the_first_special_byte_is_found_wherever_it_is_and_no_other_is_taken_for_one() {

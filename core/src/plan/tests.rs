@@ -32,7 +32,7 @@ fn order(text: &str, dialect: Dialect, model: &str, down: &[(&str, Why)], draw: 
         },
         None => Availability::Available,
     };
-    let plan = plan(&config, dialect, model, &availability, &mut || draw);
+    let plan = plan(&config, dialect, &model.into(), &availability, &mut || draw);
     let names = plan
         .candidates
         .iter()
@@ -94,7 +94,13 @@ fn a_weighted_target_that_does_badly_is_taken_less_and_never_not_at_all() {
     let config = load(CONFIG, &Scope::Standalone).unwrap();
     let share = |score: f64| {
         let first = |draw: f64| {
-            let plan = plan(&config, Dialect::OpenAiChat, "fast", &Scores(score), &mut || draw);
+            let plan = plan(
+                &config,
+                Dialect::OpenAiChat,
+                &"fast".into(),
+                &Scores(score),
+                &mut || draw,
+            );
             plan.candidates[0].provider.name == "gemini"
         };
         (0..1_000).filter(|draw| first(f64::from(*draw) / 1_000.0)).count()

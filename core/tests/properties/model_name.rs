@@ -53,7 +53,7 @@ fn config(kind: &str, spec: &Value, routes: &Value) -> Config {
 
 /// The model that the provider is asked for.
 fn chosen(config: &Config, dialect: Dialect, asked: &str) -> Option<String> {
-    let plan = plan::plan(config, dialect, asked, &AllWell, &mut || 0.0);
+    let plan = plan::plan(config, dialect, &asked.into(), &AllWell, &mut || 0.0);
     plan.candidates.first().map(|candidate| candidate.model.to_string())
 }
 

@@ -236,7 +236,7 @@ impl World {
         let draw = rng.f64();
         let shared = &self.shared;
         let view = |provider: &bowsprit_core::config::Provider, model: &str| shared.availability(provider, model);
-        let plan = plan::plan(&self.config, Dialect::OpenAiChat, model, &view, &mut || draw);
+        let plan = plan::plan(&self.config, Dialect::OpenAiChat, &model.into(), &view, &mut || draw);
         let rng = &mut self.shared.rng;
         let terms = Terms {
             sdk_retries: u32::from(rng.u32(0..8) == 0),

@@ -4,6 +4,7 @@
 //! value changes or a time has passed, which is long where its account cannot pay or is closed. A throttled one (429) is
 //! passed over while another is free.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
@@ -49,7 +50,7 @@ impl Standing {
 #[derive(Clone, Debug)]
 struct Credential {
     /// `credentials[].name`.
-    pub name: String,
+    pub name: Arc<str>,
     /// Where the key came from: only from there a value may be kept when it can no longer be read.
     source: KeySource,
     weight: u32,
@@ -85,7 +86,7 @@ pub struct CredentialPool {
 pub struct Selected {
     pub(super) key: ApiKey,
     /// Its credential's name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// How many keys can be used, for `/health` and metrics.
@@ -113,7 +114,7 @@ impl CredentialPool {
         {
             let before = old
                 .iter()
-                .position(|credential| credential.name == name && credential.source == source)
+                .position(|credential| *credential.name == *name && credential.source == source)
                 .map(|at| old.swap_remove(at));
             let credential = match (read, before) {
                 (Ok(key), Some(credential)) if credential.key.as_ref() == Some(&key) => Credential {
@@ -122,7 +123,7 @@ impl CredentialPool {
                     ..credential
                 },
                 (Ok(key), _) => Credential {
-                    name,
+                    name: name.into(),
                     source,
                     weight,
                     key: Some(key),
@@ -136,7 +137,7 @@ impl CredentialPool {
                     ..credential
                 },
                 (Err(why), _) => Credential {
-                    name,
+                    name: name.into(),
                     source,
                     weight,
                     key: None,
@@ -152,7 +153,7 @@ impl CredentialPool {
     /// Chooses a key by weight among those that are free. Throttled ones, and those whose limits are used up by the
     /// provider's own word, are taken only when no other is left, as a provider with one key must not be lost over one
     /// 429; rejected keys are taken only after they have cooled down.
-    pub fn select(&self, passed_over: &[String], now: Moment, rng: &mut fastrand::Rng) -> Option<Selected> {
+    pub fn select(&self, passed_over: &[Arc<str>], now: Moment, rng: &mut fastrand::Rng) -> Option<Selected> {
         if let [only] = self.credentials.as_slice() {
             return only.select_if(only.usable(now) && !passed_over.contains(&only.name));
         }
@@ -214,7 +215,7 @@ impl CredentialPool {
     }
 
     /// Whether a key other than those named is free and not throttled: worth an immediate second try.
-    pub fn has_other(&self, passed_over: &[String], now: Moment) -> bool {
+    pub fn has_other(&self, passed_over: &[Arc<str>], now: Moment) -> bool {
         self.credentials.iter().any(|credential| {
             credential.usable(now) && !credential.is_busy(now) && !passed_over.contains(&credential.name)
         })
@@ -309,11 +310,7 @@ impl CredentialPool {
                 }),
                 _ => None,
             };
-            credential
-                .problem
-                .clone()
-                .or(why)
-                .map(|why| (credential.name.as_str(), why))
+            credential.problem.clone().or(why).map(|why| (&*credential.name, why))
         })
     }
 
@@ -350,7 +347,7 @@ impl Credential {
         let key = self.key.as_ref().filter(|_| fits)?;
         Some(Selected {
             key: key.clone(),
-            name: self.name.clone(),
+            name: Arc::clone(&self.name),
         })
     }
 }
@@ -387,11 +384,11 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(7);
         let now = Moment::ZERO;
         let a = std::iter::repeat_with(|| pool.select(&[], now, &mut rng).unwrap())
-            .find(|key| key.name == "a")
+            .find(|key| &*key.name == "a")
             .unwrap();
         pool.reject(&a, Code::AuthKeyRejected, COOL_DOWN, now);
         for _ in 0..50 {
-            assert_eq!(pool.select(&[], now, &mut rng).unwrap().name, "b");
+            assert_eq!(&*pool.select(&[], now, &mut rng).unwrap().name, "b");
         }
         assert_eq!(pool.counts(now), Counts { usable: 1, total: 2 });
         let later = now + COOL_DOWN;
@@ -493,7 +490,7 @@ mod tests {
         let pool = pool(&[("a", 3, "ka"), ("b", 1, "kb")]);
         let mut rng = fastrand::Rng::with_seed(42);
         let heavy = (0..4_000)
-            .filter(|_| pool.select(&[], Moment::ZERO, &mut rng).unwrap().name == "a")
+            .filter(|_| &*pool.select(&[], Moment::ZERO, &mut rng).unwrap().name == "a")
             .count();
         assert!((2_850..3_150).contains(&heavy), "{heavy} of 4000");
     }

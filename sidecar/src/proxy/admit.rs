@@ -46,7 +46,7 @@ pub(super) async fn admit(
         context.retried_before(retries);
     }
     let call = facts(route, &body)?;
-    context.asked.clone_from(&call.model);
+    context.asked = Arc::clone(&call.model);
     context.stream = call.stream;
     Ok(Box::new(Inbound {
         call,
@@ -135,11 +135,11 @@ fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
             call.input_tokens = envelope.input_tokens_estimate;
             call.tokens = call.input_tokens + envelope.max_output_tokens.unwrap_or(ASSUMED_OUTPUT);
             if let Some(in_url) = in_url {
-                call.model.clone_from(&in_url.model);
+                call.model = in_url.model.as_str().into();
                 call.stream = in_url.stream;
                 call.array = in_url.stream && !in_url.sse;
             } else {
-                call.model = envelope.model.into_owned();
+                call.model = envelope.model.into();
                 call.stream = envelope.stream;
             }
         }
@@ -170,8 +170,8 @@ fn retries_before(headers: &HeaderMap) -> u32 {
 /// Of these bodies only what names the model is looked at.
 fn other_facts(call: &mut Call, in_path: Option<&String>, body: &Bytes) -> Result<(), Refusal> {
     call.model = match in_path {
-        Some(model) => model.clone(),
-        None => peek(call.dialect, body)?.model.into_owned(),
+        Some(model) => model.as_str().into(),
+        None => peek(call.dialect, body)?.model.into(),
     };
     Ok(())
 }

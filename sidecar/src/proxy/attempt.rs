@@ -14,7 +14,7 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{self, Usage, count, embeddings};
 use bowsprit_core::record::Spent;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Request, response};
 use hyper::body::Incoming;
 
@@ -162,11 +162,19 @@ impl Attempt<'_> {
 
     fn request(&self, carry: Carry, body: Outgoing) -> Request<Outgoing> {
         let inbound = self.inbound;
+        let length = match &body {
+            Outgoing::Whole(body) => headers::length_of(&inbound.headers, body),
+            Outgoing::Arriving(_) => None,
+        };
         let mut request = Request::new(body);
         request.method_mut().clone_from(&inbound.method);
         request.uri_mut().clone_from(&self.prepared.uri);
         failpoint::hit(&inbound.headers, failpoint::ATTEMPT);
-        *request.headers_mut() = headers::to_provider(&inbound.headers, carry, self.upstream, self.id);
+        let mut headers = headers::to_provider(&inbound.headers, carry, self.upstream, self.id);
+        if let Some(length) = length {
+            headers.insert(CONTENT_LENGTH, length);
+        }
+        *request.headers_mut() = headers;
         request
     }
 

@@ -34,7 +34,9 @@ pub(super) async fn collect(
     memory: &Arc<Memory>,
 ) -> Result<Collected, Fault> {
     let mut last = from;
-    let mut held: VecDeque<Bytes> = VecDeque::new();
+    // Most answers come in one piece, which needs no list.
+    let mut first = Bytes::new();
+    let mut rest: VecDeque<Bytes> = VecDeque::new();
     let mut length = 0;
     let mut room = memory.room();
     let mut grace_given = false;
@@ -49,12 +51,18 @@ pub(super) async fn collect(
         match next {
             Some(Ok(data)) => {
                 length += data.len();
-                held.push_back(data);
+                if first.is_empty() {
+                    first = data;
+                } else {
+                    rest.push_back(data);
+                }
                 if length > limit {
-                    return Ok(Collected::Part(held));
+                    rest.push_front(first);
+                    return Ok(Collected::Part(rest));
                 }
                 if length > SMALL_BODY && !room.grow_to(length, ROOM_WAIT).await {
-                    return Ok(Collected::NoRoom(held));
+                    rest.push_front(first);
+                    return Ok(Collected::NoRoom(rest));
                 }
                 if body.is_end() {
                     break;
@@ -65,16 +73,15 @@ pub(super) async fn collect(
             None => break,
         }
     }
-    let whole = match held.len() {
-        0 => Bytes::new(),
-        1 => held.pop_front().unwrap_or_default(),
-        _ => {
-            let mut whole = BytesMut::with_capacity(length);
-            for part in &held {
-                whole.extend_from_slice(part);
-            }
-            whole.freeze()
+    let whole = if rest.is_empty() {
+        first
+    } else {
+        let mut whole = BytesMut::with_capacity(length);
+        whole.extend_from_slice(&first);
+        for part in &rest {
+            whole.extend_from_slice(part);
         }
+        whole.freeze()
     };
     Ok(Collected::Whole(room.hold(whole)))
 }

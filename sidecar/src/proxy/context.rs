@@ -45,7 +45,7 @@ pub struct RequestContext {
     /// The caller's trace.
     pub trace: Option<TraceId>,
     /// The model asked for.
-    pub asked: String,
+    pub asked: Arc<str>,
     /// Whether a stream was asked for.
     pub stream: bool,
     /// Who was asked last.
@@ -84,7 +84,7 @@ impl RequestContext {
             begun: stopwatch.now(),
             stopwatch,
             trace: None,
-            asked: String::new(),
+            asked: Arc::default(),
             stream: false,
             upstream: None,
             model: None,

@@ -185,7 +185,7 @@ impl Exchange {
             kind: self.kind,
             provider: &self.upstream.provider.name,
             model: &self.model,
-            credential: self.credential.as_ref().map(|credential| credential.name.as_str()),
+            credential: self.credential.as_ref().map(|credential| &*credential.name),
             is_generation,
             status: self.status,
             outcome: match ended {

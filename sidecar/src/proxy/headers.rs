@@ -50,8 +50,9 @@ impl Carry {
 /// Without a key: `credentials::sign` adds it.
 pub(crate) fn to_provider(caller: &HeaderMap, carry: Carry, upstream: &Upstream, id: &RequestId) -> HeaderMap {
     let is_own = matches!(carry, Carry::Everything | Carry::SameDialect);
-    // A caller's host, key, length and connection end here; host, key and id are ours: about as many as came.
-    let mut headers = HeaderMap::with_capacity(if is_own { caller.len() } else { 8 });
+    // A caller's host, key, length and connection end here; host, key, id and length are ours, and some providers' APIs have a
+    // header or two: a few more than came at most.
+    let mut headers = HeaderMap::with_capacity(4 + if is_own { caller.len() } else { 6 });
     if is_own {
         copy_all(caller, &mut headers);
         if upstream.provider.forward_caller_key {
@@ -132,9 +133,8 @@ pub(super) fn to_caller(headers: &mut HeaderMap) {
     for token in named.iter().flat_map(|value| value.to_str().unwrap_or("").split(',')) {
         headers.remove(token.trim());
     }
-    // One look at the few that came, instead of a search for each of the dozen that might have.
-    let hop_by_hop: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
-    for name in hop_by_hop {
+    // Looks at the few that came, instead of a search for each of the dozen that might have.
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
         headers.remove(name);
     }
     if let Some(theirs) = headers.remove(X_REQUEST_ID) {
@@ -164,14 +164,14 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 pub(super) fn describe(headers: &mut HeaderMap, context: &RequestContext, upstream: &Upstream, dropped: &[String]) {
     headers.insert(X_REQUEST_ID, context.id().header());
     headers.insert(HeaderName::from_static("x-bowsprit-provider"), upstream.name.clone());
-    if let Some(model) = context.model.as_deref().filter(|model| *model != context.asked)
+    if let Some(model) = context.model.as_deref().filter(|model| *model != &*context.asked)
         && let Ok(model) = HeaderValue::from_str(model)
     {
         headers.insert(HeaderName::from_static("x-bowsprit-model"), model);
     }
     headers.insert(
         HeaderName::from_static("x-bowsprit-attempts"),
-        HeaderValue::from(context.flow.attempts()),
+        digit(context.flow.attempts()),
     );
     if !dropped.is_empty() {
         let text = format!("not carried to {}: {}", upstream.provider.name, dropped.join(", "));
@@ -184,6 +184,23 @@ pub(super) fn describe(headers: &mut HeaderMap, context: &RequestContext, upstre
             headers.insert(HeaderName::from_static("x-bowsprit-warning"), text);
         }
     }
+}
+
+/// A number as a header; few requests need more than nine attempts.
+fn digit(number: u32) -> HeaderValue {
+    const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let digit = usize::try_from(number).ok().and_then(|number| DIGITS.get(number));
+    digit.map_or_else(|| HeaderValue::from(number), |digit| HeaderValue::from_static(digit))
+}
+
+/// The caller's own word for the length of a body that goes on as it came, if it is the plain number. hyper would write the same
+/// anew.
+pub(super) fn length_of(caller: &HeaderMap, body: &[u8]) -> Option<HeaderValue> {
+    let value = caller.get(CONTENT_LENGTH)?;
+    let digits = value.as_bytes();
+    let is_plain = matches!(digits, [b'1'..=b'9', ..]) && digits.len() < 18 && digits.iter().all(u8::is_ascii_digit);
+    let told = digits.iter().fold(0, |told, digit| told * 10 + usize::from(digit & 15));
+    (is_plain && told == body.len()).then(|| value.clone())
 }
 
 /// Whether a body comes in a coding that we do not look into.

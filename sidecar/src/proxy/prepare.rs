@@ -199,7 +199,7 @@ fn passed_on(
     wire: Dialect,
 ) -> Result<Prepared, RequestError> {
     let uri = upstream.endpoint_uri(endpoint, wire, model, inbound.query.as_deref());
-    let body = if inbound.call.model == model {
+    let body = if *inbound.call.model == *model {
         inbound.body.clone()
     } else {
         rename_model(wire, &inbound.body, model)
@@ -273,7 +273,7 @@ fn generate(
             tools: translated.tools,
         });
     }
-    let body = if provider.platform.model == ModelPlace::Path || inbound.call.model == model {
+    let body = if provider.platform.model == ModelPlace::Path || *inbound.call.model == *model {
         inbound.body.clone()
     } else {
         with_model(&inbound.body, model)

@@ -1,6 +1,7 @@
 //! `X-Request-ID`: the caller's where it is decent, ours otherwise; sent on, returned and logged. And the trace that the
 //! caller says it belongs to.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header.
@@ -34,7 +35,9 @@ impl RequestId {
             *digit = hex;
             bits >>= 4;
         }
-        Self(HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0")))
+        // Owned as they are, so that no copy of the header copies them.
+        let text = Bytes::from_owner(text);
+        Self(HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("0")))
     }
 
     /// As text.

@@ -343,7 +343,7 @@ impl ProviderState {
     pub fn choose_key(
         &self,
         base_url: &BaseUrl,
-        passed_over: &[String],
+        passed_over: &[Arc<str>],
         now: Moment,
     ) -> Result<Option<Selected>, NoKey> {
         let machines = self.lock();
@@ -361,7 +361,7 @@ impl ProviderState {
     }
 
     /// Whether another key than those is worth an immediate try.
-    pub fn has_other_key(&self, passed_over: &[String], now: Moment) -> bool {
+    pub fn has_other_key(&self, passed_over: &[Arc<str>], now: Moment) -> bool {
         self.lock().keys.has_other(passed_over, now)
     }
 

@@ -72,7 +72,7 @@ impl Attempt<'_> {
         }
         let call = &self.inbound.call;
         AnswerContext {
-            model: call.model.clone(),
+            model: call.model.to_string(),
             id: self.id.as_str().to_owned(),
             created: unix_now().as_secs(),
             include_usage: call.include_usage,

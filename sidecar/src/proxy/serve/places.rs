@@ -61,7 +61,7 @@ pub(super) struct Places<'a> {
     /// The place in the line of a candidate.
     turn: Option<(usize, Waiter)>,
     /// Credentials that were used, by candidate, with the provider's verdict on each.
-    used: Vec<(usize, String, KeyVerdict)>,
+    used: Vec<(usize, Arc<str>, KeyVerdict)>,
 }
 
 impl<'a> Places<'a> {
@@ -130,18 +130,18 @@ impl<'a> Places<'a> {
     }
 
     /// The names of the credentials that were used at this candidate and whose verdict is one of those.
-    fn used(&self, candidate: usize, with: impl Fn(KeyVerdict) -> bool) -> Vec<String> {
+    fn used(&self, candidate: usize, with: impl Fn(KeyVerdict) -> bool) -> Vec<Arc<str>> {
         let used = self
             .used
             .iter()
             .filter(|(of, _, verdict)| *of == candidate && with(*verdict));
-        used.map(|(_, name, _)| name.clone()).collect()
+        used.map(|(_, name, _)| Arc::clone(name)).collect()
     }
 
     /// A credential that was not tried yet, else one that is not to blame for a failure, else one that was throttled and may
     /// have recovered.
     fn choose_key(&self, candidate: usize, upstream: &Upstream, now: Moment) -> Result<Option<Selected>, NoKey> {
-        let choose = |used: &[String]| upstream.state.choose_key(&upstream.provider.base_url, used, now);
+        let choose = |used: &[Arc<str>]| upstream.state.choose_key(&upstream.provider.base_url, used, now);
         if self.used.is_empty() {
             return choose(&[]);
         }
@@ -209,7 +209,7 @@ impl Pool for Places<'_> {
         if let Some(key) = &key
             && state.has_several_keys()
         {
-            self.used.push((candidate, key.name.clone(), KeyVerdict::Fine));
+            self.used.push((candidate, Arc::clone(&key.name), KeyVerdict::Fine));
         }
         self.held = Some((candidate, permit, key));
         Ok(())
