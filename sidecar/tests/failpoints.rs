@@ -9,6 +9,7 @@
     clippy::format_collect,
     clippy::unused_async,
     dead_code,
+    unused_imports,
     missing_docs,
     unreachable_pub
 )]

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bowsprit_providers::Provider;
+use bowsprit_rig::documents;
+pub use bowsprit_rig::documents::contents;
 pub use bowsprit_rig::http::post;
 use bowsprit_rig::law::{self, Told};
 pub use bowsprit_rig::metrics::sum;
@@ -137,23 +139,17 @@ impl Bed {
     pub async fn start(setup: Setup, seed: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let needle: Rc<str> = format!("canary-{seed:016x}").into();
-        let mut documents = String::new();
+        let mut text = String::new();
         for (name, mut spec) in setup.providers {
             let key = dir.path().join(format!("{name}.key"));
             std::fs::write(&key, format!("sk-{needle}-{name}\n")).unwrap();
             if spec.get("credentials").is_none() {
                 spec["credentials"] = json!([{"name": "main", "file": key}]);
             }
-            let document = json!({
-                "apiVersion": "bowsprit.dev/v1alpha1",
-                "kind": "ProviderConfig",
-                "metadata": {"name": name},
-                "spec": spec,
-            });
-            documents.extend(["---\n", &document.to_string(), "\n"]);
+            text.push_str(&documents::provider(&name, &spec));
         }
         let config = dir.path().join("config.yaml");
-        std::fs::write(&config, documents).unwrap();
+        std::fs::write(&config, text).unwrap();
         let binary = env!("CARGO_BIN_EXE_bowsprit-sidecar");
         let mut words = setup.launcher.iter().map(String::as_str).chain([binary]);
         let mut command = Command::new(words.next().unwrap());
@@ -310,15 +306,10 @@ pub const GENERATE: &str = "/v1beta/models/m:streamGenerateContent?alt=sse";
 
 /// A chat completion.
 pub fn chat(stream: bool) -> Value {
-    json!({"model": MODEL, "stream": stream, "messages": [{"role": "user", "content": "hello"}]})
+    documents::chat(MODEL, stream)
 }
 
 /// A message.
 pub fn message(stream: bool) -> Value {
-    json!({"model": MODEL, "max_tokens": 64, "stream": stream, "messages": [{"role": "user", "content": "hello"}]})
-}
-
-/// A generateContent body.
-pub fn contents() -> Value {
-    json!({"contents": [{"role": "user", "parts": [{"text": "hello"}]}]})
+    documents::message(MODEL, stream)
 }

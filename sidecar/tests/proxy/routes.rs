@@ -148,20 +148,11 @@ async fn usage_that_was_asked_for_arrives() {
 
 #[tokio::test]
 async fn a_model_route_sends_a_virtual_model_to_its_targets_and_then_to_its_fallback() {
-    let mut bed = Bed::providers();
-    let route = json!({
-        "apiVersion": "bowsprit.dev/v1alpha1",
-        "kind": "ModelRoute",
-        "metadata": {"name": "smart"},
-        "spec": {
-            "match": {"models": ["smart"]},
-            "targets": [{"provider": "gemini", "weight": 1}, {"provider": "openai", "weight": 1}],
-            "fallback": [{"provider": "claude"}],
-        },
+    let targets = json!({
+        "targets": [{"provider": "gemini", "weight": 1}, {"provider": "openai", "weight": 1}],
+        "fallback": [{"provider": "claude"}],
     });
-    let documents = bed.documents(&|_: &str, _: &mut Value| {});
-    std::fs::write(bed.config_path(), format!("{documents}---\n{route}\n")).unwrap();
-    bed.start(&[]);
+    let bed = Bed::routed(targets, |_, _| {}).await;
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..40 {
         let reply = bed.chat_with("smart", false).await;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bowsprit_providers::{Api, Behaviour, Options, Provider, Seen};
 use bowsprit_rig::connection::{Connection, Lookout};
+use bowsprit_rig::documents;
+pub use bowsprit_rig::documents::{chat, contents, message};
 use bowsprit_rig::http::post;
 use bowsprit_rig::inside::Sidecar;
 use bowsprit_rig::metrics::sum;
@@ -63,15 +65,9 @@ impl Bed {
         });
         let spec_fields = spec.as_object_mut().unwrap();
         spec_fields.extend(more.as_object().unwrap().clone());
-        let route = json!({
-            "apiVersion": "bowsprit.dev/v1alpha1",
-            "kind": "ModelRoute",
-            "metadata": {"name": "smart"},
-            "spec": spec,
-        });
         let mut bed = Self::providers();
         let documents = bed.documents(&change);
-        std::fs::write(bed.config_path(), format!("{documents}---\n{route}\n")).unwrap();
+        std::fs::write(bed.config_path(), documents + &documents::route("smart", &spec)).unwrap();
         bed.start(&[]);
         bed
     }
@@ -145,13 +141,7 @@ impl Bed {
             if spec.is_null() {
                 continue;
             }
-            let document = json!({
-                "apiVersion": "bowsprit.dev/v1alpha1",
-                "kind": "ProviderConfig",
-                "metadata": {"name": name},
-                "spec": spec,
-            });
-            text.push_str(&format!("---\n{document}\n"));
+            text.push_str(&documents::provider(name, &spec));
         }
         text
     }
@@ -317,21 +307,6 @@ impl Drop for Bed {
             "a key was sent to a caller"
         );
     }
-}
-
-/// A chat completions body.
-pub fn chat(model: &str, stream: bool) -> Value {
-    json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": "hello"}]})
-}
-
-/// A messages body.
-pub fn message(model: &str, stream: bool) -> Value {
-    json!({"model": model, "max_tokens": 64, "stream": stream, "messages": [{"role": "user", "content": "hello"}]})
-}
-
-/// A generateContent body.
-pub fn contents() -> Value {
-    json!({"contents": [{"role": "user", "parts": [{"text": "hello"}]}]})
 }
 
 /// A whole answer.

@@ -3,7 +3,8 @@
 //! message after the other (`lockstep`), for counting instructions.
 //!
 //! They must cost far less than what they measure, on one core they share, so they read and write HTTP/1.1 by hand
-//! instead of through the stack under test. They are tools for loopback and trusted peers: limits are there to make
+//! instead of through the stack under test, and in place instead of with the readers of `tests/rig`, which keep all they see.
+//! They are tools for loopback and trusted peers: limits are there to make
 //! a fault loud, not to withstand an attacker.
 //!
 //! - [`body`] decodes message bodies without I/O, however the bytes are split.

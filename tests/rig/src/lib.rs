@@ -12,6 +12,7 @@
 use std::time::{Duration, Instant};
 
 pub mod connection;
+pub mod documents;
 pub mod http;
 #[cfg(feature = "inside")]
 pub mod inside;
