@@ -324,7 +324,7 @@ fn stream_usage_is_asked_for_unless_switched_off_and_exists_for_openais_api_only
     assert_eq!(read("OpenAI", ", streamUsage: AsIs"), Ok(false));
     let problem = read("Gemini", ", streamUsage: AsIs").unwrap_err().to_string();
     assert!(
-        problem.contains("spec.streamUsage: exists for OpenAI and OpenAICompatible only: remove it"),
+        problem.contains("spec.streamUsage: exists for OpenAI, OpenAICompatible and AzureOpenAI only: remove it"),
         "{problem}"
     );
 }
