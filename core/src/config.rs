@@ -13,6 +13,7 @@ mod problem;
 mod provider;
 mod render;
 mod route;
+mod scope;
 
 pub use base_url::BaseUrl;
 pub use cross::cross_check;
@@ -21,22 +22,9 @@ pub use problem::{Problem, Problems};
 pub use provider::{CaBundle, Credential, HealthCheck, KeySource, Model, OnLimit, Provider, Retry, Timeouts};
 pub use render::{Rendered, render, revision};
 pub use route::{Route, Target};
+pub use scope::Scope;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Where a config comes from, which decides what it may say.
-#[derive(Clone, Debug)]
-pub enum Scope {
-    /// Written by the operator: keys come from Secrets, unknown fields are a newer release's and are passed over, and
-    /// objects whose `podSelector` does not match these labels are not for this pod.
-    Cluster {
-        /// The labels of this pod.
-        pod_labels: BTreeMap<String, String>,
-    },
-    /// A person's file: keys may also come from the environment or files, and an unknown field is a mistake.
-    Standalone,
-}
 
 /// Everything a sidecar needs to know, valid as a whole.
 #[derive(Clone, Debug, Default)]

@@ -73,14 +73,15 @@ fresh      mount                      mount umount
 # parts_of TARGET: the parts of the table that a `make` target and everything it calls need.
 parts_of() {
   case $1 in
-  test) echo base rust unit counts cluster images chart scripts clients ;;
+  test) echo base rust unit tree counts cluster images chart scripts clients ;;
   demo | e2e) echo base rust cluster images ;;
   demo-down | cluster | cluster-down | setup) echo base cluster ;;
   images) echo base rust images ;;
   chart) echo base cluster chart ;;
   scripts) echo base scripts ;;
   unit | faults) echo base rust unit ;;
-  fmt | lint | drift | tree | crds | docs | fuzz-smoke) echo base rust ;;
+  fmt | lint | drift | crds | docs | fuzz-smoke) echo base rust ;;
+  tree) echo base rust tree ;;
   conformance | conformance-smoke) echo base rust clients ;;
   quickstart) echo base rust quickstart ;;
   fuzz) echo base rust fuzz ;;

@@ -7,35 +7,33 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bowsprit_core::breaker;
-use bowsprit_core::breaker::{Breaker, Rejected, StateName, Transition, Verdict};
-use bowsprit_core::budget::Trust;
+use bowsprit_core::breaker::{StateName, Transition};
 use bowsprit_core::classify::Decision;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{BaseUrl, Provider};
 use bowsprit_core::fault::Code;
 use bowsprit_core::headroom::Headroom;
-use bowsprit_core::health::{self, Change, Health};
-use bowsprit_core::hedge::{self, Latencies};
-use bowsprit_core::limiter::{Limited, Limiter, Reservation, Which};
+use bowsprit_core::health::{Change, Health};
+use bowsprit_core::hedge;
+use bowsprit_core::limiter::{Limiter, Which};
 use bowsprit_core::plan::{Availability, Why};
 use bowsprit_core::queue::WaitQueue;
 use http::HeaderMap;
-use tokio::sync::Notify;
 
 use crate::credentials::{CredentialPool, Selected, Wanted};
-use crate::metrics::OTHER;
-use crate::observe::traffic::PASS_THROUGH;
+use machines::{Machines, listed, thresholds};
 
+mod machines;
+mod metrics;
+mod permit;
 mod report;
 mod waiter;
 
-pub(crate) use report::limit_name;
-pub use report::{ModelReport, ProviderMetrics, ProviderReport};
+pub use metrics::ProviderMetrics;
+pub(crate) use metrics::limit_name;
+pub use permit::{Permit, Refused};
+pub use report::{ModelReport, ProviderReport};
 pub use waiter::Waiter;
-
-/// So many models have a breaker of their own, and all that the configuration lists; what callers invent beyond shares one.
-const MAX_BREAKERS: usize = 64;
 
 /// The states of a tenant's providers, by name.
 #[derive(Default)]
@@ -68,116 +66,6 @@ pub struct ProviderState {
     name: Arc<str>,
     machines: Mutex<Machines>,
     metrics: ProviderMetrics,
-}
-
-/// One model of a provider: whether to ask for it, and whether to count on it.
-struct ModelState {
-    name: Arc<str>,
-    breaker: Breaker,
-    trust: Trust,
-    /// To a stream's first content and to a plain answer; of requests that may be hedged by a percentile of it.
-    latencies: Option<Box<[Latencies; 2]>>,
-}
-
-struct Machines {
-    breaker_settings: breaker::BreakerSettings,
-    models: Vec<ModelState>,
-    listed: Vec<String>,
-    limiter: Limiter,
-    line: WaitQueue<Arc<Notify>>,
-    health: Health,
-    /// Where there are no keys; else each key has its own.
-    headroom: Headroom,
-    keys: CredentialPool,
-    /// The address that the keys are meant for.
-    keys_for: BaseUrl,
-    probed: bool,
-}
-
-impl Machines {
-    /// The state of a model: models that are listed, and the first ones that callers bring up, have their own; the rest
-    /// share one.
-    fn model(&mut self, model: &str) -> &mut ModelState {
-        let name = self.state_name(model);
-        let known = self.models.iter().position(|known| *known.name == *name);
-        let at = known.unwrap_or_else(|| {
-            self.models.push(ModelState {
-                name: name.into(),
-                breaker: Breaker::new(self.breaker_settings.clone()),
-                trust: Trust::default(),
-                latencies: None,
-            });
-            self.models.len() - 1
-        });
-        #[allow(clippy::indexing_slicing, reason = "found or pushed just above")]
-        &mut self.models[at]
-    }
-
-    fn state_name<'a>(&self, model: &'a str) -> &'a str {
-        let has_own = self.models.iter().any(|known| *known.name == *model);
-        if has_own || self.models.len() < MAX_BREAKERS || self.is_listed(model) {
-            model
-        } else {
-            OTHER
-        }
-    }
-
-    fn seen(&self, model: &str) -> Option<&ModelState> {
-        let name = self.state_name(model);
-        self.models.iter().find(|known| *known.name == *name)
-    }
-
-    /// Tells who is first in line that there may be room.
-    fn call_first(&self) {
-        if let Some(first) = self.line.first() {
-            first.notify_one();
-        }
-    }
-
-    /// How long the provider will take no request of `tokens`, by its own word.
-    fn short_for(&self, tokens: u64, now: Moment) -> Option<Duration> {
-        if self.keys.needs_no_key() {
-            self.headroom.short_for(tokens, now)
-        } else {
-            self.keys.short_for(tokens, now)
-        }
-    }
-
-    /// Requests and tokens that the provider last said are left, over all usable keys that it told of.
-    fn headroom_left(&self, now: Moment) -> (Option<u64>, Option<u64>) {
-        if self.keys.needs_no_key() {
-            (self.headroom.requests_left(), self.headroom.tokens_left())
-        } else {
-            self.keys.headroom_left(now)
-        }
-    }
-
-    /// What holds somebody up who is not first in line.
-    fn held_behind(&self, ahead: usize, now: Moment) -> Limited {
-        self.limiter.held_behind(ahead, now).unwrap_or(Limited {
-            which: Which::Requests,
-            retry_in: None,
-        })
-    }
-
-    fn is_listed(&self, model: &str) -> bool {
-        model == PASS_THROUGH || self.listed.iter().any(|listed| listed == model)
-    }
-
-    /// The metric label of a model: callers must not be able to make series.
-    fn label(&self, model: &Arc<str>) -> Arc<str> {
-        if self.is_listed(model) {
-            Arc::clone(model)
-        } else {
-            OTHER.into()
-        }
-    }
-}
-
-/// The models that the configuration names.
-fn listed(provider: &Provider) -> Vec<String> {
-    let models = provider.models.iter().map(|model| &model.name);
-    models.chain(&provider.default_model).cloned().collect()
 }
 
 impl ProviderState {
@@ -255,55 +143,6 @@ impl ProviderState {
             };
         }
         Availability::Available
-    }
-
-    /// Takes a place for one attempt: limits first, then the breaker, so that a probe's permit is not held by a waiter.
-    /// Nobody is let in before those who wait.
-    pub fn admit(self: &Arc<Self>, model: &str, tokens: u64, now: Moment) -> Result<Permit, Refused> {
-        self.take_place(model, tokens, None, now)
-    }
-
-    fn take_place(
-        self: &Arc<Self>,
-        model: &str,
-        tokens: u64,
-        turn: Option<&Waiter>,
-        now: Moment,
-    ) -> Result<Permit, Refused> {
-        let mut machines = self.lock();
-        if let Some(seen) = machines.seen(model)
-            && !seen.breaker.would_admit(now)
-        {
-            return Err(Refused::CircuitOpen(seen.breaker.retry_in(now)));
-        }
-        let ahead = turn.map_or(machines.line.len(), |turn| machines.line.ahead(turn.ticket()));
-        if ahead > 0 {
-            return Err(Refused::Limited(machines.held_behind(ahead, now)));
-        }
-        let reservation = match machines.limiter.reserve(tokens, now) {
-            Ok(reservation) => reservation,
-            Err(limited) => return Err(Refused::Limited(limited)),
-        };
-        let seen = machines.model(model);
-        let name = Arc::clone(&seen.name);
-        match seen.breaker.admit(now) {
-            Ok(permit) => {
-                let half_opened = permit.transition();
-                drop(machines);
-                if let Some(transition) = half_opened {
-                    self.tell(&name, &transition);
-                }
-                Ok(Permit {
-                    state: Arc::clone(self),
-                    model: name,
-                    held: Some((permit, reservation)),
-                })
-            }
-            Err(Rejected { retry_in }) => {
-                machines.limiter.cancel(reservation, now);
-                Err(Refused::CircuitOpen(Some(retry_in)))
-            }
-        }
     }
 
     /// Whether a switch to this model here is likely to be answered.
@@ -489,82 +328,6 @@ impl ProviderState {
     }
 }
 
-fn thresholds(provider: &Provider) -> health::HealthSettings {
-    provider
-        .health_check
-        .map_or_else(health::HealthSettings::default, |check| check.thresholds)
-}
-
 /// No key of a provider is usable.
 #[derive(Clone, Copy, Debug)]
 pub struct NoKey;
-
-/// Why an attempt may not begin.
-#[derive(Clone, Copy, Debug)]
-pub enum Refused {
-    /// The breaker is open for so long.
-    CircuitOpen(Option<Duration>),
-    /// A local limit is reached.
-    Limited(Limited),
-}
-
-/// An attempt's place at a provider: a breaker permit and a reservation. Given back on drop as if never used.
-pub struct Permit {
-    state: Arc<ProviderState>,
-    /// The breaker's name.
-    model: Arc<str>,
-    held: Option<(breaker::Permit, Reservation)>,
-}
-
-impl Permit {
-    /// The attempt ended so. `used_tokens`: what it cost, where known. Returns the tokens that its limit was charged.
-    pub fn settle(mut self, decision: &Decision, used_tokens: Option<u64>, now: Moment) -> u64 {
-        let Some((permit, reservation)) = self.held.take() else {
-            return 0;
-        };
-        let (charged, transition) = {
-            let mut machines = self.state.lock();
-            let charged = machines.limiter.settle(reservation, used_tokens, now);
-            machines.call_first();
-            let model = machines.model(&self.model);
-            match decision.breaker {
-                Verdict::Success => model.trust.answered(),
-                Verdict::Failure(_) | Verdict::Throttled => model.trust.failed(),
-                // A dead key, an unknown model: no fault of the provider's health, and yet no answer.
-                Verdict::Ignored if decision.try_next => model.trust.failed(),
-                Verdict::Ignored => {}
-            }
-            (charged, model.breaker.settle(permit, decision.breaker, now))
-        };
-        if let Some(transition) = transition {
-            self.state.tell(&self.model, &transition);
-        }
-        charged
-    }
-
-    /// The caller left: the breaker learns nothing, the place is free, the tokens that were surely spent stay spent.
-    /// Returns the tokens that its limit was charged.
-    pub fn abandon(mut self, spent_tokens: u64, now: Moment) -> u64 {
-        let Some((permit, reservation)) = self.held.take() else {
-            return 0;
-        };
-        let mut machines = self.state.lock();
-        let charged = machines.limiter.settle(reservation, Some(spent_tokens), now);
-        machines.model(&self.model).breaker.cancel(permit);
-        machines.call_first();
-        charged
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let Some((permit, reservation)) = self.held.take() else {
-            return;
-        };
-        let mut machines = self.state.lock();
-        // Without a clock at hand: the machines take a moment that is past as "no time has gone by".
-        machines.limiter.cancel(reservation, Moment::ZERO);
-        machines.model(&self.model).breaker.cancel(permit);
-        machines.call_first();
-    }
-}

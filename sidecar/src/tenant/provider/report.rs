@@ -1,298 +1,16 @@
 //! What `/health` and `/metrics` say about a provider.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bowsprit_core::breaker::{StateName, Transition};
+use bowsprit_core::breaker::StateName;
 use bowsprit_core::clock::Moment;
-use bowsprit_core::limiter::Which;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 
-use super::{Machines, ProviderState};
-use crate::metrics::{Counters, Labels, ModelLabels, OTHER, ProviderLabel, Registry, Seconds, Series, set};
-
-/// A breaker's transition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct TransitionLabels {
-    provider: Arc<str>,
-    model: Arc<str>,
-    to: &'static str,
-    cause: &'static str,
-}
-
-impl Labels for TransitionLabels {
-    fn provider(&self) -> Option<&str> {
-        Some(&self.provider)
-    }
-
-    fn folded(&self) -> Self {
-        Self {
-            provider: OTHER.into(),
-            model: OTHER.into(),
-            to: self.to,
-            cause: OTHER,
-        }
-    }
-}
-
-/// A provider and one word from a short list.
-macro_rules! labels {
-    ($(#[doc = $doc:literal] $name:ident { $word:ident })*) => {$(
-        #[doc = $doc]
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-        pub(super) struct $name {
-            provider: Arc<str>,
-            $word: &'static str,
-        }
-
-        impl Labels for $name {
-            fn provider(&self) -> Option<&str> {
-                Some(&self.provider)
-            }
-
-            fn folded(&self) -> Self {
-                Self {
-                    provider: OTHER.into(),
-                    $word: self.$word,
-                }
-            }
-        }
-    )*};
-}
-
-labels! {
-    /// A local limit.
-    LimitLabels { limit }
-    /// A probe's end.
-    ProbeLabels { result }
-    /// Why a key is not used for a while.
-    KeyLabels { why }
-    /// What a provider's own limit counts.
-    HeadroomLabels { of }
-}
-
-/// Families about providers.
-#[derive(Clone, Debug)]
-pub struct ProviderMetrics {
-    transitions: Counters<TransitionLabels>,
-    limited: Counters<LimitLabels>,
-    limit_wait: Series<ProviderLabel, Seconds>,
-    probes: Counters<ProbeLabels>,
-    keys_set_aside: Counters<KeyLabels>,
-    gauges: Gauges,
-}
-
-/// What is read at each scrape.
-#[derive(Clone, Debug, Default)]
-struct Gauges {
-    breaker_state: Family<ModelLabels, Gauge>,
-    keys_usable: Family<ProviderLabel, Gauge>,
-    keys_configured: Family<ProviderLabel, Gauge>,
-    keys_broken: Family<ProviderLabel, Gauge>,
-    healthy: Family<ProviderLabel, Gauge>,
-    score: Family<ProviderLabel, Gauge<f64, AtomicU64>>,
-    in_flight: Family<ProviderLabel, Gauge>,
-    headroom: Family<HeadroomLabels, Gauge>,
-}
-
-impl ProviderMetrics {
-    /// Registers the families.
-    pub fn register(registry: &mut Registry) -> Self {
-        let gauges = Gauges::default();
-        gauges.register(registry);
-        Self {
-            transitions: registry.counters(
-                "breaker_transitions",
-                "Changes of a circuit breaker, by what it became and why",
-                &["provider", "model", "to", "cause"],
-            ),
-            limited: registry.counters(
-                "rate_limited",
-                "Requests that met a limit of the ProviderConfig, whether they then waited, went elsewhere or were refused",
-                &["provider", "limit"],
-            ),
-            limit_wait: registry.seconds(
-                "limit_wait_seconds",
-                "Time that requests waited for room under a limit of the ProviderConfig",
-                &["provider"],
-            ),
-            probes: registry.counters(
-                "probes",
-                "Active health probes, where the ProviderConfig asks for them",
-                &["provider", "result"],
-            ),
-            keys_set_aside: registry.counters(
-                "keys_set_aside",
-                "Times that a key was taken out of use for a while because of what the provider said",
-                &["provider", "why"],
-            ),
-            gauges,
-        }
-    }
-
-    pub(crate) fn transition(&self, provider: &Arc<str>, model: Arc<str>, transition: &Transition) {
-        let labels = TransitionLabels {
-            provider: Arc::clone(provider),
-            model,
-            to: transition.to.as_str(),
-            cause: transition.cause.as_str(),
-        };
-        self.transitions.get(&labels).inc();
-    }
-
-    pub(crate) fn limited(&self, provider: &Arc<str>, which: Which) {
-        let (provider, limit) = (Arc::clone(provider), limit_name(which));
-        self.limited.get(&LimitLabels { provider, limit }).inc();
-    }
-
-    pub(crate) fn waited(&self, provider: &Arc<str>, waited: Duration) {
-        let provider = Arc::clone(provider);
-        self.limit_wait
-            .get(&ProviderLabel { provider })
-            .inc_by(waited.as_secs_f64());
-    }
-
-    pub(crate) fn probed(&self, provider: &Arc<str>, ok: bool) {
-        let provider = Arc::clone(provider);
-        let result = if ok { "ok" } else { "failed" };
-        self.probes.get(&ProbeLabels { provider, result }).inc();
-    }
-
-    /// `why`: `rejected` or `throttled`.
-    pub(crate) fn key_set_aside(&self, provider: &Arc<str>, why: &'static str) {
-        let provider = Arc::clone(provider);
-        self.keys_set_aside.get(&KeyLabels { provider, why }).inc();
-    }
-
-    /// Brings the gauges to what the states say now: called before each scrape.
-    pub fn observe<'a>(&self, states: impl Iterator<Item = &'a ProviderState>, now: Moment) {
-        self.gauges.clear();
-        for state in states {
-            self.gauges.observe(state, now);
-        }
-    }
-}
-
-impl Gauges {
-    fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "breaker_state",
-            "Circuit breaker: 0 closed, 1 half open (one request probes), 2 open (no request goes there)",
-            &["provider", "model"],
-            self.breaker_state.clone(),
-        );
-        registry.register(
-            "keys_usable",
-            "Keys that can be used now; at 0 the provider cannot be asked",
-            &["provider"],
-            self.keys_usable.clone(),
-        );
-        registry.register(
-            "keys_configured",
-            "Keys that the ProviderConfig names",
-            &["provider"],
-            self.keys_configured.clone(),
-        );
-        registry.register(
-            "keys_broken",
-            "Keys whose Secret, variable or file is missing, empty or unusable; /health says which and why",
-            &["provider"],
-            self.keys_broken.clone(),
-        );
-        registry.register(
-            "provider_healthy",
-            "0 while active probes fail and the provider is passed over, else 1",
-            &["provider"],
-            self.healthy.clone(),
-        );
-        registry.register(
-            "provider_score",
-            "How gladly the provider is asked, 0 to 1, from recent successes, speed and probes",
-            &["provider"],
-            self.score.clone(),
-        );
-        registry.register(
-            "provider_in_flight",
-            "Attempts under way",
-            &["provider"],
-            self.in_flight.clone(),
-        );
-        registry.register(
-            "provider_headroom",
-            "What the provider last said is left of its own limit; below what a request needs, it is passed over",
-            &["provider", "of"],
-            self.headroom.clone(),
-        );
-    }
-
-    fn clear(&self) {
-        for gauges in [
-            &self.keys_usable,
-            &self.keys_configured,
-            &self.keys_broken,
-            &self.healthy,
-            &self.in_flight,
-        ] {
-            gauges.clear();
-        }
-        self.score.clear();
-        self.headroom.clear();
-        self.breaker_state.clear();
-    }
-
-    fn observe(&self, state: &ProviderState, now: Moment) {
-        let machines = state.lock();
-        let label = ProviderLabel {
-            provider: Arc::clone(&state.name),
-        };
-        let counts = machines.keys.counts(now);
-        for (gauges, count) in [
-            (&self.keys_usable, counts.usable),
-            (&self.keys_configured, counts.total),
-            (&self.keys_broken, machines.keys.broken()),
-            (&self.healthy, usize::from(machines.health.is_healthy())),
-            (&self.in_flight, machines.limiter.in_flight() as usize),
-        ] {
-            set(&gauges.get_or_create(&label), count);
-        }
-        self.score.get_or_create(&label).set(machines.health.score(now));
-        let (requests, tokens) = machines.headroom_left(now);
-        for (of, left) in [("requests", requests), ("tokens", tokens)] {
-            if let Some(left) = left {
-                let provider = Arc::clone(&state.name);
-                let gauge = self.headroom.get_or_create_owned(&HeadroomLabels { provider, of });
-                gauge.set(i64::try_from(left).unwrap_or(i64::MAX));
-            }
-        }
-        for model in &machines.models {
-            let labels = ModelLabels {
-                provider: Arc::clone(&state.name),
-                model: machines.label(&model.name),
-            };
-            let level = match model.breaker.state(now) {
-                StateName::Closed => 0,
-                StateName::HalfOpen => 1,
-                StateName::Open => 2,
-            };
-            // Several may share the label: the worst of them shows.
-            let gauge = self.breaker_state.get_or_create_owned(&labels);
-            gauge.set(gauge.get().max(level));
-        }
-    }
-}
-
-/// The label of a limit.
-pub(crate) fn limit_name(which: Which) -> &'static str {
-    match which {
-        Which::Requests => "requests_per_minute",
-        Which::Tokens => "tokens_per_minute",
-        Which::Concurrency => "concurrent_requests",
-    }
-}
+use super::ProviderState;
+use super::machines::Machines;
+use super::metrics::{Gauges, ProviderMetrics};
+use crate::metrics::{ModelLabels, ProviderLabel, set};
 
 /// A provider at `/health`.
 #[derive(Clone, Debug, Serialize)]
@@ -356,6 +74,57 @@ pub struct ModelReport {
     /// Seconds until the next probe is let through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_in_seconds: Option<f64>,
+}
+
+impl ProviderMetrics {
+    /// Brings the gauges to what the states say now: called before each scrape.
+    pub fn observe<'a>(&self, states: impl Iterator<Item = &'a ProviderState>, now: Moment) {
+        self.gauges.clear();
+        for state in states {
+            self.gauges.observe(state, now);
+        }
+    }
+}
+
+impl Gauges {
+    fn observe(&self, state: &ProviderState, now: Moment) {
+        let machines = state.lock();
+        let label = ProviderLabel {
+            provider: Arc::clone(&state.name),
+        };
+        let counts = machines.keys.counts(now);
+        for (gauges, count) in [
+            (&self.keys_usable, counts.usable),
+            (&self.keys_configured, counts.total),
+            (&self.keys_broken, machines.keys.broken()),
+            (&self.healthy, usize::from(machines.health.is_healthy())),
+            (&self.in_flight, machines.limiter.in_flight() as usize),
+        ] {
+            set(&gauges.get_or_create(&label), count);
+        }
+        self.score.get_or_create(&label).set(machines.health.score(now));
+        let (requests, tokens) = machines.headroom_left(now);
+        for (of, left) in [("requests", requests), ("tokens", tokens)] {
+            if let Some(left) = left {
+                let provider = Arc::clone(&state.name);
+                self.left(provider, of, left);
+            }
+        }
+        for model in &machines.models {
+            let labels = ModelLabels {
+                provider: Arc::clone(&state.name),
+                model: machines.label(&model.name),
+            };
+            let level = match model.breaker.state(now) {
+                StateName::Closed => 0,
+                StateName::HalfOpen => 1,
+                StateName::Open => 2,
+            };
+            // Several may share the label: the worst of them shows.
+            let gauge = self.breaker_state.get_or_create_owned(&labels);
+            gauge.set(gauge.get().max(level));
+        }
+    }
 }
 
 impl ProviderState {

@@ -7,7 +7,8 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::queue::Ticket;
 use tokio::sync::Notify;
 
-use super::{Permit, ProviderState, Refused};
+use super::ProviderState;
+use super::permit::{Permit, Refused};
 
 /// A place in a provider's line. Left on drop, which calls the next.
 pub struct Waiter {
@@ -30,13 +31,9 @@ impl ProviderState {
 }
 
 impl Waiter {
-    pub(super) fn ticket(&self) -> Ticket {
-        self.ticket
-    }
-
     /// Takes a place, if this is the first in line and there is room.
     pub fn admit(&self, model: &str, tokens: u64, now: Moment) -> Result<Permit, Refused> {
-        self.state.take_place(model, tokens, Some(self), now)
+        self.state.take_place(model, tokens, Some(self.ticket), now)
     }
 
     /// Waits until there may be room for whoever holds this, `wait` at most.
