@@ -1,27 +1,25 @@
 //! Serving an admitted request: `core::flow` says what is next, and this loop does it (waits, sends attempts, awaits what is
 //! out) until there is something to answer with. It decides nothing itself.
 //!
-//! What happens when a provider fails is told in this order: [`super::attempt`] (what happened), `core::classify` (what it
-//! means), `core::flow::retry` (what follows), [`super::respond`] (what the caller hears), `core::record` (what is told).
+//! What happens when a provider fails is told by five files, in this order: `proxy/attempt.rs` (what happened),
+//! `core/src/classify.rs` (what it means), `core/src/flow/retry.rs` (what follows), `proxy/respond.rs` (what the caller
+//! hears), `core/src/record.rs` (what is told of it).
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bowsprit_core::call::{Call, Operation};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::fault::Code;
-use bowsprit_core::flow::retry::{self, Next, Why};
-use bowsprit_core::flow::{End, SkipReason, Step, Terms, WaitReason};
+use bowsprit_core::flow::retry;
+use bowsprit_core::flow::{End, Step, Terms, WaitReason};
 use bowsprit_core::plan::{self, Plan};
 use bowsprit_core::record::AttemptKind;
 use bowsprit_crds::model_route::MidStreamFailover;
 use futures::future::OptionFuture;
 use http::Response;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::attempt::{Attempt, Finished, Success};
 use super::body::Body;
@@ -30,17 +28,21 @@ use super::context::RequestContext;
 use super::exchange::{Begin, Exchange};
 use super::failure::Failure;
 use super::inbound::Inbound;
-use super::refuse::{Refusal, clip};
-use super::request_id::{RequestId, TraceId};
+use super::refuse::Refusal;
+use super::request_id::RequestId;
 use super::respond::{self, Answer, Asked};
-use crate::observe::hedges::{Hedge, HedgeOutcome};
+use crate::observe::hedges::HedgeOutcome;
 use crate::process::Process;
 use crate::tenant::snapshot::Snapshot;
-use crate::time::micros;
 
-mod places;
+mod out;
+mod pool;
+mod report;
+mod view;
 
-use places::Places;
+use out::{Ends, Running, first_to_end};
+use pool::ProviderPool;
+use view::ProviderView;
 
 /// Answers an admitted request.
 pub(super) async fn serve(
@@ -80,10 +82,10 @@ pub(super) async fn planned(
         arriving,
         plan,
         candidates: &candidates,
-        places: Places::new(&tenant.allowances, &candidates, inbound, route),
+        pool: ProviderPool::new(&tenant.allowances, &candidates, inbound, route),
         out: [None, None],
         failures: Vec::new(),
-        skips_told: 0,
+        skips_reported: 0,
     };
     // Dropped whole if the drain's deadline passes: the attempts' connections close, their permits are given back.
     let answer = tokio::select! {
@@ -102,18 +104,11 @@ pub(super) async fn planned(
 
 /// The candidates of a request, as the providers stand now.
 fn make_plan(snapshot: &Snapshot, call: &Call, now: Moment) -> Plan {
-    let view = places::ProviderView { snapshot, call, now };
+    let view = ProviderView { snapshot, call, now };
     plan::plan(&snapshot.config, call.dialect, &call.model, &view, &mut fastrand::f64)
 }
 
-/// An attempt that is out.
-struct Running<'a> {
-    candidate: usize,
-    at: Moment,
-    /// Of a hedge: counted once, whatever becomes of it.
-    counted: Option<Hedge<'a>>,
-}
-
+/// One request while it is served.
 struct Serving<'a> {
     process: &'a Arc<Process>,
     inbound: &'a Inbound,
@@ -121,12 +116,12 @@ struct Serving<'a> {
     arriving: Option<Incoming>,
     plan: &'a Plan,
     candidates: &'a [Candidate],
-    places: Places<'a>,
+    pool: ProviderPool<'a>,
     /// The attempts that are out: the first, and a hedge.
     out: [Option<Running<'a>>; 2],
     /// The last failure at each candidate.
     failures: Vec<(usize, Box<Failure>)>,
-    skips_told: usize,
+    skips_reported: usize,
 }
 
 impl<'a> Serving<'a> {
@@ -136,8 +131,8 @@ impl<'a> Serving<'a> {
         // Boxed: what few requests need must not weigh on all of them.
         let mut second = None;
         loop {
-            let step = context.flow.next(&mut self.places, context.now());
-            self.tell_skips(context);
+            let step = context.flow.next(&mut self.pool, context.now());
+            self.report_skips(context);
             match step {
                 Step::Wait {
                     candidate,
@@ -161,7 +156,7 @@ impl<'a> Serving<'a> {
                 }
                 Step::Await { until } => {
                     let alarm = until.map(|until| self.process.clock.instant(until));
-                    let ran = match what_ends(first.as_mut(), second.as_mut(), alarm).await {
+                    let ran = match first_to_end(first.as_mut(), second.as_mut(), alarm).await {
                         Ends::First(ran) => {
                             first.set(OptionFuture::from(None));
                             self.ended(context, ran, 0)
@@ -188,16 +183,16 @@ impl<'a> Serving<'a> {
     async fn wait(&mut self, context: &mut RequestContext, candidate: usize, reason: WaitReason, most: Duration) {
         let began = context.now();
         match reason {
-            WaitReason::Limit => self.places.wait_in_line(candidate, most).await,
+            WaitReason::Limit => self.pool.wait_in_queue(candidate, most).await,
             WaitReason::Headroom | WaitReason::Backoff => tokio::time::sleep(most).await,
         }
         let waited = context.waited() - began;
         if reason == WaitReason::Limit {
-            self.places.count_wait(candidate, waited);
+            self.pool.count_wait(candidate, waited);
         }
     }
 
-    /// The attempt that the flow sends now, with the place that was taken for it.
+    /// The attempt that the flow sends now, with the permit and credential that were acquired for it.
     fn attempt<'b>(
         &mut self,
         context: &mut RequestContext,
@@ -210,7 +205,7 @@ impl<'a> Serving<'a> {
     {
         let asked = self.candidates.get(candidate)?;
         let prepared = asked.prepared()?;
-        let (permit, credential) = self.places.take(candidate)?;
+        let (permit, credential) = self.pool.acquired(candidate)?;
         let name = asked.upstream.state.name();
         let mut counted = None;
         match kind {
@@ -307,7 +302,7 @@ impl<'a> Serving<'a> {
     }
 
     fn failed(&mut self, context: &mut RequestContext, candidate: usize, failure: Box<Failure>) {
-        self.places.failed(candidate, &failure);
+        self.pool.failed(candidate, &failure);
         let failed = retry::Failed {
             ended: failure.ended,
             decision: failure.decision,
@@ -317,18 +312,9 @@ impl<'a> Serving<'a> {
         let now = context.now();
         let followed = context
             .flow
-            .ended(candidate, failed, &mut self.places, now, &mut fastrand::Rng::new());
+            .ended(candidate, failed, &mut self.pool, now, &mut fastrand::Rng::new());
         context.spent = failure.spent;
-        self.log_failure(context, candidate, &failure, followed);
-        if let Some(asked) = self.candidates.get(candidate) {
-            let (traffic, name) = (&self.process.sinks.traffic, asked.upstream.state.name());
-            if let Some((_, Why::BudgetSpent)) = followed {
-                traffic.retry_denied(name);
-            }
-            if let Some((Next::Onward, _)) = followed {
-                traffic.fell_back(name, failure.code.as_str());
-            }
-        }
+        self.report_failure(context, candidate, &failure, followed);
         self.failures.retain(|(of, _)| *of != candidate);
         self.failures.push((candidate, failure));
     }
@@ -336,75 +322,6 @@ impl<'a> Serving<'a> {
     fn failure_at(&self, candidate: usize) -> Option<&Failure> {
         let found = self.failures.iter().find(|(of, _)| *of == candidate);
         found.map(|(_, failure)| &**failure)
-    }
-
-    /// Remembers how long an answer took, or had taken when it was given up, where the route hedges by a percentile of it.
-    fn note_latency(&self, out: &Running<'_>, is_answer: bool, now: Moment) {
-        let hedge = self.plan.route.as_ref().and_then(|route| route.hedge);
-        let Some(asked) = self.candidates.get(out.candidate) else {
-            return;
-        };
-        let Some(settings) = hedge.filter(|settings| settings.percentile.is_some()) else {
-            return;
-        };
-        let (state, took) = (&asked.upstream.state, now - out.at);
-        let is_late = || {
-            let delay = state.hedge_delay(asked.circuit(), self.inbound.call.stream, &settings, now);
-            delay.is_some_and(|delay| took >= delay)
-        };
-        if is_answer || (out.counted.is_none() && is_late()) {
-            state.took(asked.circuit(), self.inbound.call.stream, took, now);
-        }
-    }
-
-    fn log_failure(
-        &self,
-        context: &RequestContext,
-        candidate: usize,
-        failure: &Failure,
-        followed: Option<(Next, Why)>,
-    ) {
-        let Some(asked) = self.candidates.get(candidate) else {
-            return;
-        };
-        tracing::info!(
-            request_id = context.id().as_str(),
-            trace_id = context.trace.as_ref().map(TraceId::as_str),
-            attempt = context.flow.attempts(),
-            provider = %asked.upstream.provider.name,
-            model = %asked.model,
-            code = failure.code.as_str(),
-            duration_us = micros(context.attempt_took()),
-            detail = clip(&failure.message),
-            then = match followed {
-                None => "wait for the other",
-                Some((Next::OtherCredential | Next::Again(_), _)) => "again",
-                Some((Next::Onward, _)) => "next provider",
-                Some((Next::Stop, _)) => "give up",
-            },
-            why = followed.map(|(_, why)| why.as_str()),
-            "attempt failed"
-        );
-    }
-
-    /// Logs and counts the candidates that the flow has passed over since the last step.
-    fn tell_skips(&mut self, context: &RequestContext) {
-        let skips = context.flow.skips();
-        for skip in skips.get(self.skips_told..).unwrap_or_default() {
-            let Some(asked) = self.candidates.get(skip.candidate) else {
-                continue;
-            };
-            let (name, why) = (asked.upstream.state.name(), skip.reason.as_str());
-            tracing::debug!(request_id = context.id().as_str(), provider = %name, why, "candidate passed over");
-            if skip.reason == SkipReason::RetryBudget {
-                self.process.sinks.traffic.retry_denied(name);
-            }
-            let is_last = skip.candidate + 1 == self.candidates.len();
-            if !is_last && skip.reason != SkipReason::Unsupported {
-                self.process.sinks.traffic.fell_back(name, why);
-            }
-        }
-        self.skips_told = skips.len();
     }
 
     /// Why there is no answer.
@@ -433,34 +350,4 @@ impl<'a> Serving<'a> {
             End::Answered { .. } => Answer::Refused(Refusal::internal()),
         }
     }
-}
-
-/// What comes to its end first.
-enum Ends {
-    First(Finished),
-    Second(Finished),
-    Alarm,
-}
-
-async fn what_ends<F: Future<Output = Finished>>(
-    mut first: Pin<&mut OptionFuture<F>>,
-    mut second: Option<&mut Pin<Box<F>>>,
-    alarm: Option<Instant>,
-) -> Ends {
-    let mut alarm = pin!(OptionFuture::from(alarm.map(tokio::time::sleep_until)));
-    poll_fn(|cx| {
-        if let Poll::Ready(Some(ran)) = first.as_mut().poll(cx) {
-            return Poll::Ready(Ends::First(ran));
-        }
-        if let Some(second) = &mut second
-            && let Poll::Ready(ran) = second.as_mut().poll(cx)
-        {
-            return Poll::Ready(Ends::Second(ran));
-        }
-        match alarm.as_mut().poll(cx) {
-            Poll::Ready(Some(())) => Poll::Ready(Ends::Alarm),
-            _ => Poll::Pending,
-        }
-    })
-    .await
 }

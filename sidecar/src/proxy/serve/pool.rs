@@ -1,4 +1,4 @@
-//! What a request's flow asks of the providers as they stand: fitness, places, credentials, trust, budget.
+//! What a request's flow asks of the providers as they stand: fitness, permits, credentials, trust, budget.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,10 @@ use std::time::Duration;
 use bowsprit_core::call::{Call, Operation};
 use bowsprit_core::classify::KeyVerdict;
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::{Provider, Route};
+use bowsprit_core::config::Route;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::{Fit, Pool, Refused};
 use bowsprit_core::hedge;
-use bowsprit_core::plan::{self, Availability, Why};
 
 use super::super::candidate::Candidate;
 use super::super::failure::Failure;
@@ -18,53 +17,23 @@ use super::super::inbound::Inbound;
 use crate::credentials::Selected;
 use crate::tenant::allowance::Allowances;
 use crate::tenant::provider::{self, NoKey, Permit, ProviderState, Waiter};
-use crate::tenant::snapshot::{Snapshot, Upstream};
+use crate::tenant::snapshot::Upstream;
 
-/// The providers as they stand for the plan of this request.
-pub(super) struct ProviderView<'a> {
-    pub snapshot: &'a Snapshot,
-    pub call: &'a Call,
-    pub now: Moment,
-}
-
-impl ProviderView<'_> {
-    fn of(&self, provider: &Provider) -> Option<&ProviderState> {
-        let mut upstreams = self.snapshot.upstreams().iter();
-        let upstream = upstreams.find(|upstream| std::ptr::eq(Arc::as_ptr(&upstream.provider), provider));
-        upstream.map(|upstream| &*upstream.state)
-    }
-}
-
-impl plan::View for ProviderView<'_> {
-    fn availability(&self, provider: &Provider, model: &str) -> Availability {
-        let gone = Availability::Unavailable {
-            why: Why::NotHere,
-            retry_in: None,
-        };
-        let state = self.of(provider);
-        state.map_or(gone, |state| state.availability(model, self.call.tokens, self.now))
-    }
-
-    fn score(&self, provider: &Provider) -> f64 {
-        self.of(provider).map_or(0.0, |state| state.score(self.now))
-    }
-}
-
-/// The places of one request.
-pub(super) struct Places<'a> {
+/// What one request has of its candidates: the permit of the next attempt, a place in a queue, the credentials that it used.
+pub(super) struct ProviderPool<'a> {
     allowances: &'a Allowances,
     candidates: &'a [Candidate],
     inbound: &'a Inbound,
     route: Option<&'a Route>,
     /// The permit and credential of the next attempt.
     held: Option<(usize, Permit, Option<Selected>)>,
-    /// The place in the line of a candidate.
-    turn: Option<(usize, Waiter)>,
+    /// The place in a candidate's queue.
+    waiter: Option<(usize, Waiter)>,
     /// Credentials that were used, by candidate, with the provider's verdict on each.
     used: Vec<(usize, Arc<str>, KeyVerdict)>,
 }
 
-impl<'a> Places<'a> {
+impl<'a> ProviderPool<'a> {
     /// No permit is held yet.
     pub(super) fn new(
         allowances: &'a Allowances,
@@ -78,7 +47,7 @@ impl<'a> Places<'a> {
             inbound,
             route,
             held: None,
-            turn: None,
+            waiter: None,
             used: Vec::new(),
         }
     }
@@ -97,21 +66,21 @@ impl<'a> Places<'a> {
             .map(|candidate| &candidate.upstream.state)
     }
 
-    /// The place and credential that were taken for this candidate's attempt.
-    pub(super) fn take(&mut self, candidate: usize) -> Option<(Permit, Option<Selected>)> {
+    /// The permit and credential that were acquired for this candidate's attempt.
+    pub(super) fn acquired(&mut self, candidate: usize) -> Option<(Permit, Option<Selected>)> {
         let (of, permit, key) = self.held.take()?;
         (of == candidate).then_some((permit, key))
     }
 
-    /// Waits in the candidate's line until there may be room, `most` at most.
-    pub(super) async fn wait_in_line(&mut self, candidate: usize, most: Duration) {
+    /// Waits in the candidate's queue until there may be room, `most` at most.
+    pub(super) async fn wait_in_queue(&mut self, candidate: usize, most: Duration) {
         let Some(state) = self.state(candidate) else { return };
-        let turn = match self.turn.take() {
-            Some((of, turn)) if of == candidate => turn,
+        let waiter = match self.waiter.take() {
+            Some((of, waiter)) if of == candidate => waiter,
             _ => state.queue(),
         };
-        let (_, turn) = self.turn.insert((candidate, turn));
-        turn.wait(most).await;
+        let (_, waiter) = self.waiter.insert((candidate, waiter));
+        waiter.wait(most).await;
     }
 
     /// Adds to the time that requests waited for room there.
@@ -140,7 +109,7 @@ impl<'a> Places<'a> {
 
     /// A credential that was not tried yet, else one that is not to blame for a failure, else one that was throttled and may
     /// have recovered.
-    fn choose_key(&self, candidate: usize, upstream: &Upstream, now: Moment) -> Result<Option<Selected>, NoKey> {
+    fn select_credential(&self, candidate: usize, upstream: &Upstream, now: Moment) -> Result<Option<Selected>, NoKey> {
         let choose = |used: &[Arc<str>]| upstream.state.choose_key(&upstream.provider.base_url, used, now);
         if self.used.is_empty() {
             return choose(&[]);
@@ -167,7 +136,7 @@ impl<'a> Places<'a> {
     }
 }
 
-impl Pool for Places<'_> {
+impl Pool for ProviderPool<'_> {
     fn fits(&mut self, candidate: usize) -> Fit {
         let Some(asked) = self.candidates.get(candidate) else {
             return Fit::Unsupported;
@@ -185,26 +154,26 @@ impl Pool for Places<'_> {
             return Err(Refused::NoCredential);
         };
         let (state, tokens) = (&asked.upstream.state, self.call().tokens);
-        let turn = self
-            .turn
+        let waiter = self
+            .waiter
             .as_ref()
             .filter(|(of, _)| *of == candidate)
-            .map(|(_, turn)| turn);
-        let place = match turn {
+            .map(|(_, waiter)| waiter);
+        let permit = match waiter {
             None => state.admit(asked.circuit(), tokens, now),
-            Some(turn) => turn.admit(asked.circuit(), tokens, now),
+            Some(waiter) => waiter.admit(asked.circuit(), tokens, now),
         };
-        let permit = place.map_err(|refused| match refused {
+        let permit = permit.map_err(|refused| match refused {
             provider::Refused::CircuitOpen(retry_in) => Refused::CircuitOpen { retry_in },
             provider::Refused::Limited(limited) => {
-                if turn.is_none() {
+                if waiter.is_none() {
                     state.count_limited(limited.which);
                 }
                 Refused::Limited(limited)
             }
         })?;
-        self.turn = None;
-        let chosen = self.choose_key(candidate, &asked.upstream, now);
+        self.waiter = None;
+        let chosen = self.select_credential(candidate, &asked.upstream, now);
         let key = chosen.map_err(|_| Refused::NoCredential)?;
         if let Some(key) = &key
             && state.has_several_keys()

@@ -1,0 +1,92 @@
+//! What serving a request tells beside its records: log lines, counters, and how long answers take.
+
+use bowsprit_core::clock::Moment;
+use bowsprit_core::flow::SkipReason;
+use bowsprit_core::flow::retry::{Next, Why};
+
+use super::Serving;
+use super::out::Running;
+use crate::proxy::context::RequestContext;
+use crate::proxy::failure::Failure;
+use crate::proxy::refuse::clip;
+use crate::proxy::request_id::TraceId;
+use crate::time::micros;
+
+impl Serving<'_> {
+    /// Remembers how long an answer took, or had taken when it was given up, where the route hedges by a percentile of it.
+    pub(super) fn note_latency(&self, out: &Running<'_>, is_answer: bool, now: Moment) {
+        let hedge = self.plan.route.as_ref().and_then(|route| route.hedge);
+        let Some(asked) = self.candidates.get(out.candidate) else {
+            return;
+        };
+        let Some(settings) = hedge.filter(|settings| settings.percentile.is_some()) else {
+            return;
+        };
+        let (state, took) = (&asked.upstream.state, now - out.at);
+        let is_late = || {
+            let delay = state.hedge_delay(asked.circuit(), self.inbound.call.stream, &settings, now);
+            delay.is_some_and(|delay| took >= delay)
+        };
+        if is_answer || (out.counted.is_none() && is_late()) {
+            state.took(asked.circuit(), self.inbound.call.stream, took, now);
+        }
+    }
+
+    /// Logs and counts a failed attempt and what follows it; `None`: another attempt is still out.
+    pub(super) fn report_failure(
+        &self,
+        context: &RequestContext,
+        candidate: usize,
+        failure: &Failure,
+        followed: Option<(Next, Why)>,
+    ) {
+        let Some(asked) = self.candidates.get(candidate) else {
+            return;
+        };
+        tracing::info!(
+            request_id = context.id().as_str(),
+            trace_id = context.trace.as_ref().map(TraceId::as_str),
+            attempt = context.flow.attempts(),
+            provider = %asked.upstream.provider.name,
+            model = %asked.model,
+            code = failure.code.as_str(),
+            duration_us = micros(context.attempt_took()),
+            detail = clip(&failure.message),
+            then = match followed {
+                None => "wait for the other",
+                Some((Next::OtherCredential | Next::Again(_), _)) => "again",
+                Some((Next::Onward, _)) => "next provider",
+                Some((Next::Stop, _)) => "give up",
+            },
+            why = followed.map(|(_, why)| why.as_str()),
+            "attempt failed"
+        );
+        let (traffic, name) = (&self.process.sinks.traffic, asked.upstream.state.name());
+        if let Some((_, Why::BudgetSpent)) = followed {
+            traffic.retry_denied(name);
+        }
+        if let Some((Next::Onward, _)) = followed {
+            traffic.fell_back(name, failure.code.as_str());
+        }
+    }
+
+    /// Logs and counts the candidates that the flow has passed over since the last step.
+    pub(super) fn report_skips(&mut self, context: &RequestContext) {
+        let skips = context.flow.skips();
+        for skip in skips.get(self.skips_reported..).unwrap_or_default() {
+            let Some(asked) = self.candidates.get(skip.candidate) else {
+                continue;
+            };
+            let (name, why) = (asked.upstream.state.name(), skip.reason.as_str());
+            tracing::debug!(request_id = context.id().as_str(), provider = %name, why, "candidate passed over");
+            if skip.reason == SkipReason::RetryBudget {
+                self.process.sinks.traffic.retry_denied(name);
+            }
+            let is_last = skip.candidate + 1 == self.candidates.len();
+            if !is_last && skip.reason != SkipReason::Unsupported {
+                self.process.sinks.traffic.fell_back(name, why);
+            }
+        }
+        self.skips_reported = skips.len();
+    }
+}

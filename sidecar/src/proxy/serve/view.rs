@@ -1,0 +1,41 @@
+//! The providers as they stand when a request is planned.
+
+use std::sync::Arc;
+
+use bowsprit_core::call::Call;
+use bowsprit_core::clock::Moment;
+use bowsprit_core::config::Provider;
+use bowsprit_core::plan::{self, Availability, Why};
+
+use crate::tenant::provider::ProviderState;
+use crate::tenant::snapshot::Snapshot;
+
+/// The providers as they stand for the plan of this request.
+pub(super) struct ProviderView<'a> {
+    pub snapshot: &'a Snapshot,
+    pub call: &'a Call,
+    pub now: Moment,
+}
+
+impl ProviderView<'_> {
+    fn of(&self, provider: &Provider) -> Option<&ProviderState> {
+        let mut upstreams = self.snapshot.upstreams().iter();
+        let upstream = upstreams.find(|upstream| std::ptr::eq(Arc::as_ptr(&upstream.provider), provider));
+        upstream.map(|upstream| &*upstream.state)
+    }
+}
+
+impl plan::View for ProviderView<'_> {
+    fn availability(&self, provider: &Provider, model: &str) -> Availability {
+        let gone = Availability::Unavailable {
+            why: Why::NotHere,
+            retry_in: None,
+        };
+        let state = self.of(provider);
+        state.map_or(gone, |state| state.availability(model, self.call.tokens, self.now))
+    }
+
+    fn score(&self, provider: &Provider) -> f64 {
+        self.of(provider).map_or(0.0, |state| state.score(self.now))
+    }
+}
