@@ -17,16 +17,17 @@ use crate::credentials::KeyFiles;
 use crate::drain::{Drain, Drained};
 use crate::families::Families;
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_RESERVE};
-use crate::listen::{Listener, Listening, SpareFds};
 use crate::memory::{self, Memory};
+use crate::net::client::Connections;
+use crate::net::server;
+use crate::net::server::{Listener, Listening, SpareFds};
 use crate::observe::{AccessLog, FLUSH_EVERY};
 use crate::process::{Process, ProcessLimits};
 use crate::renewal::Renewal;
 use crate::supervise::{PartEnded, Parts};
 use crate::tenant::Tenant;
 use crate::time::Clock;
-use crate::upstream::Connections;
-use crate::{admin, listen, probe, proxy};
+use crate::{admin, probe, proxy};
 
 /// How long what was cut may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -135,7 +136,7 @@ fn source(args: &Args) -> Result<Box<dyn Source>, StartError> {
 }
 
 fn bind(at: SocketAddr) -> Result<TcpListener, StartError> {
-    listen::bind(at).map_err(|error| StartError::Listen(at, error))
+    server::bind(at).map_err(|error| StartError::Listen(at, error))
 }
 
 fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, StartError> {
@@ -156,7 +157,7 @@ fn spawn_all(process: &Arc<Process>, traffic: TcpListener, admin: TcpListener, m
         drain: Arc::clone(&process.drain),
         metrics: process.metrics.server.clone(),
     };
-    parts.spawn("app listener", listen::serve(traffic, handler));
+    parts.spawn("app listener", server::serve(traffic, handler));
     // The admin listener stays open during the drain: it is how one sees it. Its own drain never begins.
     let handler = {
         let process = Arc::clone(process);
@@ -173,7 +174,7 @@ fn spawn_all(process: &Arc<Process>, traffic: TcpListener, admin: TcpListener, m
         drain: Arc::<Drain>::default(),
         metrics: process.metrics.server.clone(),
     };
-    parts.spawn("admin listener", listen::serve(admin, handler));
+    parts.spawn("admin listener", server::serve(admin, handler));
     parts.spawn(
         "configuration",
         every(POLL_EVERY, Arc::clone(process), move |process| renewal.poll(process)),

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use prometheus_client::metrics::info::Info;
 
 use crate::config::store::ConfigMetrics;
-use crate::listen::ServerMetrics;
 use crate::memory::MemoryMetrics;
 use crate::metrics::{OsProcess, Registry};
+use crate::net::client::ConnectionMetrics;
+use crate::net::server::ServerMetrics;
 use crate::observe::{AccessLog, LogMetrics, Sinks};
 use crate::tenant::provider::ProviderMetrics;
-use crate::upstream::ConnectionMetrics;
 
 #[cfg(test)]
 mod page;

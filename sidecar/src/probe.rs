@@ -13,12 +13,12 @@ use http::{HeaderMap, Request};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::net::client::Outgoing;
 use crate::process::Process;
 use crate::proxy::exchange::{Begin, Exchange};
 use crate::proxy::headers::{self, Carry};
 use crate::proxy::request_id::RequestId;
 use crate::tenant::snapshot::Upstream;
-use crate::upstream::Outgoing;
 
 /// How often the schedule is looked at: the finest interval that probes can have.
 const TICK: Duration = Duration::from_millis(500);

@@ -10,11 +10,11 @@ use crate::caller::{Caller, Pod};
 use crate::drain::Drain;
 use crate::families::Families;
 use crate::memory::Memory;
+use crate::net::client::Connections;
 use crate::observe::Sinks;
 use crate::supervise::DeadPart;
 use crate::tenant::Tenant;
 use crate::time::Clock;
-use crate::upstream::Connections;
 
 /// Limits that hold for the whole process.
 #[derive(Clone, Copy, Debug)]

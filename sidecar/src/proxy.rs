@@ -15,7 +15,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::limits::TARGET_BYTES;
-use crate::listen::Ambiguous;
+use crate::net::server::Ambiguous;
 use crate::process::Process;
 
 mod admit;

@@ -16,7 +16,7 @@ use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Outcome,
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
-use crate::listen::Listener;
+use crate::net::server::Listener;
 use crate::observe::MOST_SERIES as MOST;
 use crate::observe::genai::Detail;
 use crate::observe::hedges::HedgeOutcome as Hedged;

@@ -30,9 +30,9 @@ use super::request_id::RequestId;
 use super::stopwatch::Stopwatch;
 use crate::failpoint;
 use crate::limits::{ANSWER_HELD, ANSWER_TRANSLATED};
+use crate::net::client::{Answer, AnswerBody, Fault, Outgoing};
 use crate::tenant::snapshot::Upstream;
 use crate::time::until;
-use crate::upstream::{Answer, AnswerBody, Fault, Outgoing};
 
 mod error;
 mod stream;

@@ -13,8 +13,8 @@ use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use crate::limits::{ROOM_WAIT, SMALL_BODY, STREAM_HELD_BYTES, STREAM_HELD_PIECES};
 use crate::memory::Memory;
+use crate::net::client::{AnswerBody, Fault};
 use crate::time;
-use crate::upstream::{AnswerBody, Fault};
 
 /// What came of collecting a body.
 pub(super) enum Collected {

@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::exchange::{End, Exchange};
 use super::refuse::Refusal;
-use crate::upstream::Fault;
+use crate::net::client::Fault;
 
 /// A failed attempt.
 #[derive(Debug)]

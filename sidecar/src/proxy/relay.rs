@@ -21,8 +21,8 @@ use super::context::RequestContext;
 use super::deadlines::Deadlines;
 use super::exchange::{End, Exchange, tokens_of};
 
+use crate::net::client::AnswerBody;
 use crate::time::grace;
-use crate::upstream::AnswerBody;
 
 /// The answer broke off where its dialect has no words for it: hyper closes the connection without the proper end.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

@@ -13,9 +13,9 @@ use http::{HeaderValue, Uri};
 
 use super::listings::Listings;
 use super::provider::{ProviderMetrics, ProviderState, States};
+use crate::net::client::{Connections, Origin};
 use crate::observe::Sinks;
 use crate::observe::traffic::Handles;
-use crate::upstream::{Connections, Origin};
 
 /// A configuration in service.
 pub struct Snapshot {

@@ -11,6 +11,7 @@ use http::header::CONTENT_ENCODING;
 
 use super::Attempt;
 use crate::limits::ERROR_BODY;
+use crate::net::client::AnswerBody;
 use crate::proxy::collect::Collected;
 use crate::proxy::deadlines::Deadlines;
 use crate::proxy::exchange::{Received, tokens_of};
@@ -18,7 +19,6 @@ use crate::proxy::failure::{Failure, Reply};
 use crate::proxy::refuse::X_SHOULD_RETRY;
 use crate::proxy::stopwatch::Stopwatch;
 use crate::time::unix_millis;
-use crate::upstream::AnswerBody;
 
 impl Attempt<'_> {
     /// An error status, with its body. A body that broke off, or is too large to read, is still an error of that status.

@@ -8,13 +8,13 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, response};
 
 use super::{Attempt, Success};
+use crate::net::client::AnswerBody;
 use crate::proxy::collect::{StartFault, until_first_token};
 use crate::proxy::deadlines::Deadlines;
 use crate::proxy::failure::Failure;
 use crate::proxy::relay::Started;
 use crate::proxy::stopwatch::Stopwatch;
 use crate::time::{unix_now, until};
-use crate::upstream::AnswerBody;
 
 impl Attempt<'_> {
     /// A stream: its start-up events are held until the first content, so that a failure before it is no failure of the

@@ -13,6 +13,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::body::Body as _;
 
 use super::{Attempt, Success};
+use crate::net::client::{Answer, Fault, Outgoing, Sending, Stalled, UploadError};
 use crate::proxy::deadlines::Deadlines;
 use crate::proxy::exchange::Received;
 use crate::proxy::failure::Failure;
@@ -20,7 +21,6 @@ use crate::proxy::headers::Carry;
 use crate::proxy::passthrough::{rewrite_location, too_large};
 use crate::proxy::refuse::Refusal;
 use crate::proxy::stopwatch::Stopwatch;
-use crate::upstream::{Answer, Fault, Outgoing, Sending, Stalled, UploadError};
 
 /// Who broke off.
 enum Broken {

@@ -11,9 +11,9 @@ use http::{Request, Version, response};
 
 use super::Exchange;
 use crate::credentials;
+use crate::net::client::{Answer, AnswerBody, Coding, Fault, Outgoing};
 use crate::proxy::headers;
 use crate::time::unix_millis;
-use crate::upstream::{Answer, AnswerBody, Coding, Fault, Outgoing};
 
 /// A peer that closes an idle connection while our request is on its way does so within a round trip. A connection that
 /// breaks later than this broke while the provider worked on the request, which may have cost money.

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::drain::Drain;
 use crate::limits;
-use crate::upstream::is_out_of_descriptors;
+use crate::net::client::is_out_of_descriptors;
 pub use connection::Ambiguous;
 use connection::Shared;
 pub use metrics::{Listener, ServerMetrics};
