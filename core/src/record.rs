@@ -245,7 +245,8 @@ pub struct RequestRecord<'a> {
     pub overhead: Duration,
     /// Bytes of the answer's body that were sent to the caller.
     pub answer_bytes: u64,
-    /// Tokens of the attempt that answered, or was made last.
+    /// Tokens of the attempt that answered, or was made last; of one that was given up before its answer began, as they were
+    /// estimated when it went out.
     pub spent: Spent,
 }
 

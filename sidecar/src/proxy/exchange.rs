@@ -151,6 +151,12 @@ impl Exchange {
         self.estimate.output = self.estimate.output.max(output);
     }
 
+    /// What it costs if it ends so now.
+    pub fn spent(&self, ended: &Ended) -> Spent {
+        let is_generation = self.operation == Operation::Generate;
+        Spent::of(ended, self.told, is_generation.then_some(self.estimate))
+    }
+
     /// Ends it. `hint`: when the provider wants to be asked again.
     pub fn end(mut self, now: Moment, ended: Ended, hint: Option<Duration>) -> End {
         self.close(now, &ended, hint)
@@ -169,8 +175,7 @@ impl Exchange {
             // A body that has begun to flow is gone, and so is the request.
             (decision.retry_same, decision.try_next) = (false, false);
         }
-        let is_generation = self.operation == Operation::Generate;
-        let spent = Spent::of(ended, self.told, is_generation.then_some(self.estimate));
+        let spent = self.spent(ended);
         let end = End { decision, spent };
         if std::mem::replace(&mut self.is_closed, true) || self.kind == AttemptKind::Probe {
             return end;
@@ -186,7 +191,7 @@ impl Exchange {
             provider: &self.upstream.provider.name,
             model: &self.model,
             credential: self.credential.as_ref().map(|credential| &*credential.name),
-            is_generation,
+            is_generation: self.operation == Operation::Generate,
             status: self.status,
             outcome: match ended {
                 Ended::Answered => AttemptOutcome::Answered,

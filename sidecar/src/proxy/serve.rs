@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::call::{Call, Operation};
+use bowsprit_core::classify::Ended;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::retry;
@@ -237,6 +238,9 @@ impl<'a> Serving<'a> {
             operation: self.inbound.call.operation,
             input_tokens: self.inbound.call.input_tokens,
         };
+        let exchange = Exchange::begin(self.process, begin);
+        // Should nobody wait for its end, this is what the request has cost; its end says better.
+        context.spent = exchange.spent(&Ended::CallerGone);
         Some(Attempt {
             inbound: self.inbound,
             id,
@@ -244,7 +248,7 @@ impl<'a> Serving<'a> {
             arriving: self.arriving.take(),
             prepared,
             upstream: &asked.upstream,
-            exchange: Exchange::begin(self.process, begin),
+            exchange,
         })
     }
 

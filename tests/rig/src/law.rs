@@ -139,17 +139,10 @@ impl Told<'_> {
 }
 
 impl Told<'_> {
-    /// Where each request was one attempt at most, and all have ended, requests cost what their attempts cost. A request
-    /// that ends before its attempt does (its caller left, the sidecar stopped) does not know what that cost, so far.
+    /// Where each request was one attempt at most, and all have ended, requests cost what their attempts cost.
     fn of_single_attempts(&self) -> Result<(), String> {
         let (requests, attempts) = (self.lines("access"), self.lines("attempt"));
-        let is_left = |line: &Value| ["cancelled", "shed"].iter().any(|outcome| line["outcome"] == *outcome);
-        let is_single = |line: &Value| match count(line, "attempts") {
-            0 => true,
-            1 => !is_left(line),
-            _ => false,
-        };
-        let is_single = requests.iter().all(is_single);
+        let is_single = requests.iter().all(|line| count(line, "attempts") <= 1);
         if !is_single || self.metric("bowsprit_in_flight", &[]) > 0.5 {
             return Ok(());
         }
