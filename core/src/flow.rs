@@ -122,14 +122,14 @@ impl Flow {
         flow
     }
 
-    /// The candidates, in order.
-    pub fn planned(&mut self, candidates: &[plan::Candidate], terms: Terms) {
+    /// The candidates, in order. By value, so that their list becomes the flow's own.
+    pub fn planned(&mut self, candidates: Vec<plan::Candidate>, terms: Terms) {
         self.terms = terms;
         self.candidates = candidates
-            .iter()
+            .into_iter()
             .map(|candidate| Progress {
-                provider: Arc::clone(&candidate.provider),
-                model: Arc::clone(&candidate.model),
+                provider: candidate.provider,
+                model: candidate.model,
                 is_last_resort: candidate.reason == Reason::LastResort,
                 attempts: 0,
             })

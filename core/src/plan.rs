@@ -152,56 +152,43 @@ pub fn plan(
     draw: &mut dyn FnMut() -> f64,
 ) -> Plan {
     let route = route_for(config, asked);
-    let mut wanted: Vec<Wanted<'_>> = Vec::with_capacity(config.providers.len() + 1);
     let mut plan = Plan::default();
+    let mut wanted = Wanted {
+        asked,
+        candidates: Vec::with_capacity(config.providers.len()),
+        skipped: &mut plan.skipped,
+    };
     if let Some(route) = route {
-        by_route(config, route, view, draw, &mut wanted, &mut plan.skipped);
-        plan.route = Some(Arc::clone(route));
+        by_route(config, route, view, draw, &mut wanted);
     } else {
-        by_model(config, dialect, asked, &mut wanted);
-        fallbacks(config, asked, &mut wanted, &mut plan.skipped);
+        by_model(config, dialect, &mut wanted);
+        fallbacks(config, &mut wanted);
     }
-    let mut last_resort: Option<(Candidate, Duration)> = None;
-    for Wanted {
-        provider,
-        model,
-        reason,
-    } in wanted
-    {
-        let candidate = Candidate {
-            provider: Arc::clone(provider),
-            // Most providers have the name that was asked for.
-            model: if *model == **asked {
-                Arc::clone(asked)
-            } else {
-                model.into()
-            },
-            reason,
+    plan.candidates = wanted.candidates;
+    plan.route = route.map(Arc::clone);
+    let (skipped, mut last_resort) = (&mut plan.skipped, None::<(Candidate, Duration)>);
+    plan.candidates.retain(|candidate| {
+        let Availability::Unavailable { why, retry_in } = view.availability(&candidate.provider, &candidate.model)
+        else {
+            return true;
         };
-        match view.availability(provider, model) {
-            Availability::Available => plan.candidates.push(candidate),
-            Availability::Unavailable { why, retry_in } => {
-                plan.skipped.push(Skipped {
-                    provider: provider.name.clone(),
-                    why,
-                    retry_in,
-                });
-                // An open breaker and an exhausted key would refuse the last resort too: only soft reasons qualify.
-                let back = retry_in.unwrap_or(Duration::MAX);
-                if matches!(why, Why::Unhealthy | Why::NoHeadroom)
-                    && last_resort.as_ref().is_none_or(|(_, best)| back < *best)
-                {
-                    last_resort = Some((
-                        Candidate {
-                            reason: Reason::LastResort,
-                            ..candidate
-                        },
-                        back,
-                    ));
-                }
-            }
+        skipped.push(Skipped {
+            provider: candidate.provider.name.clone(),
+            why,
+            retry_in,
+        });
+        // An open breaker and an exhausted key would refuse the last resort too: only soft reasons qualify.
+        let back = retry_in.unwrap_or(Duration::MAX);
+        if matches!(why, Why::Unhealthy | Why::NoHeadroom) && last_resort.as_ref().is_none_or(|(_, best)| back < *best)
+        {
+            let candidate = Candidate {
+                reason: Reason::LastResort,
+                ..candidate.clone()
+            };
+            last_resort = Some((candidate, back));
         }
-    }
+        false
+    });
     if let (true, Some((candidate, _))) = (plan.candidates.is_empty(), last_resort) {
         plan.candidates.push(candidate);
     }
@@ -227,10 +214,37 @@ pub fn served(config: &Config) -> Vec<String> {
     served
 }
 
+/// Who may be asked, before anyone has looked how they are.
 struct Wanted<'a> {
-    provider: &'a Arc<Provider>,
-    model: &'a str,
-    reason: Reason,
+    asked: &'a Arc<str>,
+    candidates: Vec<Candidate>,
+    skipped: &'a mut Vec<Skipped>,
+}
+
+impl Wanted<'_> {
+    fn add(&mut self, provider: &Arc<Provider>, model: &str, reason: Reason) {
+        // Most providers have the name that was asked for.
+        let is_asked = *model == **self.asked;
+        self.candidates.push(Candidate {
+            provider: Arc::clone(provider),
+            model: if is_asked { Arc::clone(self.asked) } else { model.into() },
+            reason,
+        });
+    }
+
+    fn skip(&mut self, provider: &str, why: Why) {
+        self.skipped.push(Skipped {
+            provider: provider.to_owned(),
+            why,
+            retry_in: None,
+        });
+    }
+
+    fn has(&self, provider: &Arc<Provider>) -> bool {
+        self.candidates
+            .iter()
+            .any(|other| Arc::ptr_eq(&other.provider, provider))
+    }
 }
 
 fn route_for<'a>(config: &'a Config, model: &str) -> Option<&'a Arc<Route>> {
@@ -252,44 +266,21 @@ fn route_for<'a>(config: &'a Config, model: &str) -> Option<&'a Arc<Route>> {
     })
 }
 
-fn by_route<'a>(
-    config: &'a Config,
-    route: &'a Route,
-    view: &dyn View,
-    draw: &mut dyn FnMut() -> f64,
-    wanted: &mut Vec<Wanted<'a>>,
-    skipped: &mut Vec<Skipped>,
-) {
-    let mut add = |target: &'a Target, reason: Reason| {
+fn by_route(config: &Config, route: &Route, view: &dyn View, draw: &mut dyn FnMut() -> f64, wanted: &mut Wanted<'_>) {
+    let mut add = |target: &Target, reason: Reason| {
         let Some(provider) = config.provider(&target.provider) else {
-            skipped.push(Skipped {
-                provider: target.provider.clone(),
-                why: Why::NotHere,
-                retry_in: None,
-            });
-            return;
+            return wanted.skip(&target.provider, Why::NotHere);
         };
         let asked = target
             .model
             .as_deref()
             .map(|model| provider.serves(model).unwrap_or_else(|| provider.name_of(model)));
         let Some(model) = asked.or_else(|| default_model(provider)) else {
-            skipped.push(Skipped {
-                provider: provider.name.clone(),
-                why: Why::NoModel,
-                retry_in: None,
-            });
-            return;
+            return wanted.skip(&provider.name, Why::NoModel);
         };
-        if !wanted
-            .iter()
-            .any(|other| Arc::ptr_eq(other.provider, provider) && other.model == model)
-        {
-            wanted.push(Wanted {
-                provider,
-                model,
-                reason,
-            });
+        let is_same = |other: &Candidate| Arc::ptr_eq(&other.provider, provider) && *other.model == *model;
+        if !wanted.candidates.iter().any(is_same) {
+            wanted.add(provider, model, reason);
         }
     };
     let score = |name: &str| config.provider(name).map_or(0.0, |provider| view.score(provider));
@@ -337,17 +328,14 @@ fn pick(targets: &[(Target, u32)], score: &dyn Fn(&str) -> f64, draw: &mut dyn F
     targets.iter().rposition(|(_, weight)| *weight > 0)
 }
 
-fn by_model<'a>(config: &'a Config, dialect: Dialect, model: &'a str, wanted: &mut Vec<Wanted<'a>>) {
+fn by_model(config: &Config, dialect: Dialect, wanted: &mut Wanted<'_>) {
+    let asked = wanted.asked;
     for provider in &config.providers {
-        if let Some(model) = provider.serves(model) {
-            wanted.push(Wanted {
-                provider,
-                model,
-                reason: Reason::Serves,
-            });
+        if let Some(model) = provider.serves(asked) {
+            wanted.add(provider, model, Reason::Serves);
         }
     }
-    if !wanted.is_empty() {
+    if !wanted.candidates.is_empty() {
         return;
     }
     let any = config
@@ -355,45 +343,35 @@ fn by_model<'a>(config: &'a Config, dialect: Dialect, model: &'a str, wanted: &m
         .iter()
         .find(|provider| provider.models.is_empty() && provider.dialect == dialect.family());
     if let Some(provider) = any {
-        let asked = if model.is_empty() {
+        let model = if asked.is_empty() {
             default_model(provider)
         } else {
-            Some(provider.name_of(model))
+            Some(provider.name_of(asked))
         };
-        wanted.extend(asked.map(|model| Wanted {
-            provider,
-            model,
-            reason: Reason::PassThrough,
-        }));
+        if let Some(model) = model {
+            wanted.add(provider, model, Reason::PassThrough);
+        }
     }
 }
 
-fn fallbacks<'a>(config: &'a Config, model: &'a str, wanted: &mut Vec<Wanted<'a>>, skipped: &mut Vec<Skipped>) {
-    let Some(first) = wanted.first() else { return };
-    let named = &first.provider.fallback;
-    let mut add = |wanted: &mut Vec<Wanted<'a>>, provider: &'a Arc<Provider>| {
-        if wanted.iter().any(|other| Arc::ptr_eq(other.provider, provider)) {
+fn fallbacks(config: &Config, wanted: &mut Wanted<'_>) {
+    let Some(first) = wanted.candidates.first() else { return };
+    let first = Arc::clone(&first.provider);
+    let add = |wanted: &mut Wanted<'_>, provider: &Arc<Provider>| {
+        if wanted.has(provider) {
             return;
         }
-        match provider.serves(model).or_else(|| default_model(provider)) {
-            Some(model) => wanted.push(Wanted {
-                provider,
-                model,
-                reason: Reason::Fallback,
-            }),
-            None => skipped.push(Skipped {
-                provider: provider.name.clone(),
-                why: Why::NoModel,
-                retry_in: None,
-            }),
+        match provider.serves(wanted.asked).or_else(|| default_model(provider)) {
+            Some(model) => wanted.add(provider, model, Reason::Fallback),
+            None => wanted.skip(&provider.name, Why::NoModel),
         }
     };
-    if named.is_empty() {
+    if first.fallback.is_empty() {
         config.providers.iter().for_each(|provider| add(wanted, provider));
     } else {
         // Exactly the chain that the first candidate names, and nobody else.
-        wanted.truncate(1);
-        let chain = named.iter().filter_map(|name| config.provider(name));
+        wanted.candidates.truncate(1);
+        let chain = first.fallback.iter().filter_map(|name| config.provider(name));
         chain.for_each(|provider| add(wanted, provider));
     }
 }

@@ -5,10 +5,11 @@
 //! [`Token`]; a connection that has carried one holds a [`Serving`] until its last byte is handed to the kernel. The
 //! drain is over when the last of both is dropped.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -35,9 +36,19 @@ impl Flag {
         let notified = self.changed.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
-        if !self.is_up() {
-            notified.await;
-        }
+        // Registered once for whom it wakes: most who wait are polled several times, and each look would take a lock.
+        let mut woken: Option<Waker> = None;
+        poll_fn(|cx| {
+            if self.is_up() {
+                return Poll::Ready(());
+            }
+            if woken.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            woken = Some(cx.waker().clone());
+            notified.as_mut().poll(cx)
+        })
+        .await;
     }
 }
 

@@ -142,9 +142,10 @@ async fn answer(
         admitted = admit::admit(&process, &mut context, &route, parts, body) => admitted,
         () = process.drain.was_cut() => Err(Refusal::draining()),
     };
-    let inbound = match admitted {
+    // Looked at where it is: moved out, the request would be held twice.
+    let inbound = match &admitted {
         Ok(inbound) => inbound,
-        Err(refusal) => return refuse::answer(context, &refusal),
+        Err(refusal) => return refuse::answer(context, refusal),
     };
     serve::serve(&process, &snapshot, context, inbound).await
 }

@@ -113,7 +113,7 @@ fn flow(config: &Config, terms: Terms) -> Flow {
     let available = |_: &Provider, _: &str| Availability::Available;
     let plan = plan(config, Dialect::OpenAiChat, &"m".into(), &available, &mut || 0.0);
     let mut flow = Flow::received();
-    flow.planned(&plan.candidates, terms);
+    flow.planned(plan.candidates.clone(), terms);
     flow
 }
 

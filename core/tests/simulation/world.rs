@@ -242,7 +242,7 @@ impl World {
             sdk_retries: u32::from(rng.u32(0..8) == 0),
             hedge: (rng.u32(0..4) > 0).then_some(self.shared.hedging),
         };
-        flow.planned(&plan.candidates, terms);
+        flow.planned(plan.candidates.clone(), terms);
         let stream = self.shared.rng.bool();
         let unfit = self.shared.rng.usize(0..20);
         self.live

@@ -6,8 +6,8 @@ use bowsprit_core::call::{Call, Operation};
 use bowsprit_core::dialect::peek;
 use bowsprit_core::fault::Code;
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
@@ -30,7 +30,7 @@ pub(super) async fn admit(
     route: &Route,
     parts: Parts,
     body: Incoming,
-) -> Result<Box<Inbound>, Refusal> {
+) -> Result<Inbound, Refusal> {
     let body = tokio::time::timeout(BODY_DEADLINE, read(body, process.limits.max_body, &process.memory))
         .await
         .unwrap_or_else(|_| {
@@ -48,14 +48,14 @@ pub(super) async fn admit(
     let call = facts(route, &body)?;
     context.asked = Arc::clone(&call.model);
     context.stream = call.stream;
-    Ok(Box::new(Inbound {
+    Ok(Inbound {
         call,
         method: parts.method,
         path_below: String::new(),
         query: query(parts.uri.query()),
         headers: parts.headers,
         body,
-    }))
+    })
 }
 
 async fn read(mut body: Incoming, limit: usize, memory: &Arc<Memory>) -> Result<Bytes, Refusal> {
@@ -156,9 +156,12 @@ fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
     Ok(call)
 }
 
+/// The header in which the generated SDKs count. As a constant: a name as text is looked up letter by letter.
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+
 /// How often the caller's SDK says that it made this request before. What is no number counts as once: it said something.
 fn retries_before(headers: &HeaderMap) -> u32 {
-    headers.get("x-stainless-retry-count").map_or(0, |count| {
+    headers.get(RETRY_COUNT).map_or(0, |count| {
         count
             .to_str()
             .ok()

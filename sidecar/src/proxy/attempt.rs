@@ -106,37 +106,43 @@ impl Attempt<'_> {
     }
 
     /// Sends a body that is held, and reads the answer.
-    async fn read(mut self, stopwatch: &mut Stopwatch) -> Result<Success, Box<Failure>> {
-        let begun = self.exchange.instant(stopwatch.now());
-        let deadlines = Deadlines::new(self.upstream.provider.timeouts, begun);
-        let received = match self.ask(&self.prepared.body, &deadlines, stopwatch).await {
-            Ok((answer, now)) => self.exchange.received(answer, now),
-            Err(fault) => return Err(Failure::network(self.exchange, fault)),
-        };
-        if !received.head.status.is_success() {
-            return Err(Box::pin(self.refused(received, &deadlines, stopwatch)).await);
-        }
-        let Received { head, body, is_encoded } = received;
-        if is_encoded && !self.prepared.same {
-            return Err(Failure::malformed(self.exchange, COMPRESSED));
-        }
-        if self.inbound.call.is_stream() {
-            let is_stream = headers::is_event_stream(&head.headers) || self.inbound.call.array;
-            if is_stream && !is_encoded {
-                return self.stream(head, body, deadlines, stopwatch).await;
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "an async fn would hold its `self`, 400 bytes, twice"
+    )]
+    fn read(mut self, stopwatch: &mut Stopwatch) -> impl Future<Output = Result<Success, Box<Failure>>> {
+        async move {
+            let begun = self.exchange.instant(stopwatch.now());
+            let deadlines = Deadlines::new(self.upstream.provider.timeouts, begun);
+            let received = match self.ask(&self.prepared.body, &deadlines, stopwatch).await {
+                Ok((answer, now)) => self.exchange.received(answer, now),
+                Err(fault) => return Err(Failure::network(self.exchange, fault)),
+            };
+            if !received.head.status.is_success() {
+                return Err(Box::pin(self.refused(received, &deadlines, stopwatch)).await);
             }
-            if !self.prepared.same {
-                return Err(Box::pin(self.no_stream(body, &deadlines, stopwatch)).await);
+            let Received { head, body, is_encoded } = received;
+            if is_encoded && !self.prepared.same {
+                return Err(Failure::malformed(self.exchange, COMPRESSED));
             }
-            if is_encoded {
+            if self.inbound.call.is_stream() {
+                let is_stream = headers::is_event_stream(&head.headers) || self.inbound.call.array;
+                if is_stream && !is_encoded {
+                    return self.stream(head, body, deadlines, stopwatch).await;
+                }
+                if !self.prepared.same {
+                    return Err(Box::pin(self.no_stream(body, &deadlines, stopwatch)).await);
+                }
+                if is_encoded {
+                    return Ok(self.pass(head, body, deadlines, VecDeque::new()));
+                }
+                // Some servers answer so with an error, or with all of it at once: it is taken for what it is.
+            }
+            if self.inbound.call.operation != Operation::Generate && headers::is_event_stream(&head.headers) {
                 return Ok(self.pass(head, body, deadlines, VecDeque::new()));
             }
-            // Some servers answer so with an error, or with all of it at once: it is taken for what it is.
+            self.plain(head, body, deadlines, is_encoded, stopwatch).await
         }
-        if self.inbound.call.operation != Operation::Generate && headers::is_event_stream(&head.headers) {
-            return Ok(self.pass(head, body, deadlines, VecDeque::new()));
-        }
-        self.plain(head, body, deadlines, is_encoded, stopwatch).await
     }
 
     /// Sends one body and waits for the head of its answer, until the deadline for it. Also returns when it came.

@@ -67,16 +67,16 @@ pub(super) async fn answer(
         headers: parts.headers,
         body: Bytes::new(),
     };
-    let plan = Plan {
+    let mut plan = Plan {
         route: None,
         candidates: vec![plan::Candidate {
             provider: Arc::clone(&upstream.provider),
-            model: "".into(),
+            model: Arc::default(),
             reason: plan::Reason::PassThrough,
         }],
         skipped: Vec::new(),
     };
-    serve::planned(&process, &snapshot, context, (&inbound, Some(body)), &plan).await
+    serve::planned(&process, &snapshot, context, (&inbound, Some(body)), &mut plan).await
 }
 
 /// The provider, if it is there and allows this.

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest id taken from a caller.
 const MAX: usize = 128;
 
@@ -58,7 +59,7 @@ pub struct TraceId([u8; 32]);
 impl TraceId {
     /// The caller's, if its `traceparent` is one: `00-<32 hex digits>-<16 hex digits>-<2 hex digits>`, whatever version.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+        let mut parts = headers.get(TRACEPARENT)?.to_str().ok()?.split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let is_hex = |text: &str, digits: usize| {
             text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))

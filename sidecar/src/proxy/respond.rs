@@ -53,7 +53,7 @@ pub(super) struct Asked<'a> {
     pub inbound: &'a Inbound,
     /// The configuration it was planned with.
     pub snapshot: &'a Snapshot,
-    /// Its plan.
+    /// Its plan, less the candidates.
     pub plan: &'a Plan,
     /// The plan's candidates.
     pub candidates: &'a [Candidate],
@@ -150,7 +150,7 @@ fn nobody(context: &RequestContext, asked: &Asked<'_>) -> Refusal {
     let model = clip(&asked.inbound.call.model);
     let serving = |skipped: &&Skipped| !matches!(skipped.why, Why::NoModel | Why::NotHere);
     let skipped: Vec<&Skipped> = asked.plan.skipped.iter().filter(serving).collect();
-    if asked.plan.candidates.is_empty() && skipped.is_empty() {
+    if asked.candidates.is_empty() && skipped.is_empty() {
         return no_model(asked.snapshot, model);
     }
     let skips = context.flow.skips();

@@ -50,10 +50,10 @@ pub(super) async fn serve(
     process: &Arc<Process>,
     snapshot: &Arc<Snapshot>,
     context: Box<RequestContext>,
-    inbound: Box<Inbound>,
+    inbound: &Inbound,
 ) -> Response<Body> {
-    let plan = make_plan(snapshot, &inbound.call, context.now());
-    planned(process, snapshot, context, (&inbound, None), &plan).await
+    let mut plan = make_plan(snapshot, &inbound.call, context.now());
+    planned(process, snapshot, context, (inbound, None), &mut plan).await
 }
 
 /// Answers a request whose plan is made. With the request comes its body, where that is still arriving and passes unread.
@@ -62,13 +62,15 @@ pub(super) async fn planned(
     snapshot: &Snapshot,
     mut context: Box<RequestContext>,
     (inbound, arriving): (&Inbound, Option<Incoming>),
-    plan: &Plan,
+    plan: &mut Plan,
 ) -> Response<Body> {
+    let planned = std::mem::take(&mut plan.candidates);
     let upstreams = |planned: &plan::Candidate| {
         let upstream = snapshot.upstream(&planned.provider)?;
         Some(Candidate::new(upstream, &planned.model))
     };
-    let candidates: Vec<Candidate> = plan.candidates.iter().filter_map(upstreams).collect();
+    let mut candidates = Vec::with_capacity(planned.len());
+    candidates.extend(planned.iter().filter_map(upstreams));
     let route = plan.route.as_deref();
     let hedge = route.and_then(|route| route.hedge);
     let terms = Terms {
@@ -76,7 +78,7 @@ pub(super) async fn planned(
         hedge: hedge.filter(|_| inbound.call.operation == Operation::Generate),
     };
     let tenant = Arc::clone(context.tenant());
-    context.flow.planned(&plan.candidates, terms);
+    context.flow.planned(planned, terms);
     let mut serving = Serving {
         process,
         inbound,
