@@ -13,6 +13,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::context::RequestContext;
 use super::inbound::Inbound;
+use super::path;
 use super::refuse::Refusal;
 use super::route::Route;
 use crate::failpoint;
@@ -52,7 +53,8 @@ pub(super) async fn admit(
         call,
         method: parts.method,
         path_below: String::new(),
-        query: query(parts.uri.query()),
+        // `alt` is said by the path.
+        query: path::query(parts.uri.query(), Some("alt")),
         headers: parts.headers,
         body,
     })
@@ -179,18 +181,6 @@ fn other_facts(call: &mut Call, in_path: Option<&String>, body: &Bytes) -> Resul
     Ok(())
 }
 
-/// A query to pass on: never with a key in it, and without `alt`, which the path says.
-fn query(query: Option<&str>) -> Option<String> {
-    let kept: Vec<&str> = query?
-        .split('&')
-        .filter(|pair| {
-            let name = pair.split('=').next().unwrap_or("");
-            !name.is_empty() && !["key", "alt", "access_token", "api_key"].contains(&name)
-        })
-        .collect();
-    (!kept.is_empty()).then(|| kept.join("&"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,12 +194,5 @@ mod tests {
         };
         assert_eq!(retries_before(&HeaderMap::new()), 0);
         assert_eq!((told("0"), told("2"), told("many")), (0, 2, 1));
-    }
-
-    #[test]
-    fn a_key_in_the_query_is_never_passed_on() {
-        assert_eq!(query(Some("key=secret&beta=true&alt=sse")), Some("beta=true".into()));
-        assert_eq!(query(Some("key=secret")), None);
-        assert_eq!(query(None), None);
     }
 }

@@ -35,6 +35,7 @@ use crate::tenant::snapshot::Upstream;
 use crate::time::until;
 
 mod error;
+mod parts;
 mod stream;
 mod unread;
 
@@ -248,39 +249,6 @@ impl Attempt<'_> {
             }
             Err(kind) => Err(self.in_body(kind, answers.first().map(Bytes::as_ref).unwrap_or_default())),
         }
-    }
-
-    /// The first answer is here: asks for the further parts of the request. A part that fails fails the attempt: half of
-    /// the vectors are no answer.
-    async fn in_parts(
-        mut self,
-        head: response::Parts,
-        first: Bytes,
-        deadlines: &Deadlines,
-        stopwatch: &mut Stopwatch,
-    ) -> Result<Success, Box<Failure>> {
-        let mut answers = vec![first];
-        for part in &self.prepared.more {
-            let mut received = match self.ask(part, deadlines, stopwatch).await {
-                Ok((answer, now)) => self.exchange.received(answer, now),
-                Err(fault) => return Err(Failure::network(self.exchange, fault)),
-            };
-            if !received.head.status.is_success() {
-                return Err(self.refused(received, deadlines, stopwatch).await);
-            }
-            if received.is_encoded {
-                return Err(Failure::malformed(self.exchange, COMPRESSED));
-            }
-            let body = &mut received.body;
-            match self.collect(body, deadlines, ANSWER_TRANSLATED, stopwatch).await {
-                Ok(Collected::Whole(whole)) => answers.push(whole),
-                Ok(Collected::NoRoom(_)) => return Err(Failure::no_room(self.exchange)),
-                Ok(Collected::Part(_)) => return Err(Failure::malformed(self.exchange, TOO_LARGE)),
-                Err(fault) => return Err(Failure::network(self.exchange, fault)),
-            }
-        }
-        let now = stopwatch.now();
-        self.translated(head, &answers, now)
     }
 
     fn whole(mut self, now: Moment, head: response::Parts, body: Bytes, usage: Option<Usage>) -> Success {

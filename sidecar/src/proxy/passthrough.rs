@@ -63,7 +63,7 @@ pub(super) async fn answer(
         call: Call::new(upstream.provider.dialect, Operation::PassThrough),
         method: parts.method,
         path_below: rest.to_owned(),
-        query: path::query(parts.uri.query()),
+        query: path::query(parts.uri.query(), None),
         headers: parts.headers,
         body: Bytes::new(),
     };

@@ -59,8 +59,8 @@ fn check(segment: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Percent-decoding, of any bytes.
-fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+/// Percent-decoding, of any bytes; `None`: a % escapes nothing.
+pub(super) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {
@@ -79,15 +79,17 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A query without keys: those are the caller's placeholder, and the provider's goes in a header.
-pub(super) fn query(query: Option<&str>) -> Option<String> {
-    let is_key = |pair: &&str| {
+/// A query without keys: those are the caller's placeholder, and the provider's goes in a header. `also`: another name that
+/// is left out.
+pub(super) fn query(query: Option<&str>, also: Option<&str>) -> Option<String> {
+    let is_kept = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
         let name = unescape(name.as_bytes()).unwrap_or_else(|| name.as_bytes().to_vec());
-        matches!(name.as_slice(), b"key" | b"api_key" | b"api-key" | b"access_token")
+        let is_key = matches!(name.as_slice(), b"key" | b"api_key" | b"api-key" | b"access_token");
+        !is_key && also.is_none_or(|also| name != also.as_bytes())
     };
-    let kept: Vec<&str> = query?.split('&').filter(|pair| !is_key(pair)).collect();
-    (!kept.is_empty()).then(|| kept.join("&"))
+    let kept: Vec<&str> = query?.split('&').filter(is_kept).collect();
+    Some(kept.join("&")).filter(|kept| !kept.is_empty())
 }
 
 /// A URL of the provider's own as the app reaches it: through the sidecar. Others are left alone (`None`).
@@ -171,10 +173,17 @@ mod tests {
 
     #[test]
     fn a_query_keeps_everything_but_keys() {
-        assert_eq!(query(Some("limit=2&key=k&alt=media")), Some("limit=2&alt=media".into()));
-        assert_eq!(query(Some("k%65y=k&API_KEY=x")), Some("API_KEY=x".into()));
-        assert_eq!(query(Some("key=k")), None);
-        assert_eq!(query(None), None);
+        assert_eq!(
+            query(Some("limit=2&key=k&alt=media"), None),
+            Some("limit=2&alt=media".into())
+        );
+        assert_eq!(query(Some("k%65y=k&API_KEY=x"), None), Some("API_KEY=x".into()));
+        assert_eq!(
+            query(Some("key=secret&beta=true&alt=sse"), Some("alt")),
+            Some("beta=true".into())
+        );
+        assert_eq!(query(Some("api-key=k"), None), None);
+        assert_eq!(query(None, None), None);
     }
 
     #[test]

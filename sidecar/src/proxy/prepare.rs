@@ -45,6 +45,22 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// A body that is sent at once, with nothing left out. `same`: bytes pass as they are.
+    fn new(uri: Uri, body: Bytes, wire: Dialect, same: bool) -> Self {
+        Self {
+            uri,
+            body,
+            more: Vec::new(),
+            dropped: Vec::new(),
+            hide_usage: false,
+            wire,
+            same,
+            show_thoughts: false,
+            tools_left_out: 0,
+            tools: ToolNames::default(),
+        }
+    }
+
     /// Says a whole answer in the caller's dialect: one body for each that was sent. The usage is none where the provider
     /// told none.
     pub(super) fn say(
@@ -135,19 +151,12 @@ fn embed(
         return passed_on(inbound, upstream, Endpoint::Embed(wire), model, provider.dialect);
     }
     let divided = embeddings::translate_request(form, wire, &inbound.body, model, on_unsupported)?;
+    let uri = upstream.endpoint_uri(Endpoint::Embed(wire), provider.dialect, model, None);
+    let uri = uri.ok_or_else(|| no_uri(model))?;
     Ok(Prepared {
-        uri: upstream
-            .endpoint_uri(Endpoint::Embed(wire), provider.dialect, model, None)
-            .ok_or_else(|| no_uri(model))?,
-        body: divided.first.body,
         more: divided.more,
         dropped: divided.first.dropped,
-        hide_usage: false,
-        wire: provider.dialect,
-        same: false,
-        show_thoughts: false,
-        tools_left_out: 0,
-        tools: ToolNames::default(),
+        ..Prepared::new(uri, divided.first.body, provider.dialect, false)
     })
 }
 
@@ -174,19 +183,11 @@ fn count(
         allowed_tools: provider.platform.allowed_tools,
     };
     let translated = count::translate_request(inbound.call.dialect, wire, &inbound.body, &target)?;
+    let uri = upstream.endpoint_uri(Endpoint::Count, wire, model, None);
+    let uri = uri.ok_or_else(|| no_uri(model))?;
     Ok(Prepared {
-        uri: upstream
-            .endpoint_uri(Endpoint::Count, wire, model, None)
-            .ok_or_else(|| no_uri(model))?,
-        body: translated.body,
-        more: Vec::new(),
         dropped: translated.dropped,
-        hide_usage: false,
-        wire,
-        same: false,
-        show_thoughts: false,
-        tools_left_out: 0,
-        tools: ToolNames::default(),
+        ..Prepared::new(uri, translated.body, wire, false)
     })
 }
 
@@ -206,16 +207,8 @@ fn passed_on(
     };
     let native = without_foreign_thoughts(wire, model, &body);
     Ok(Prepared {
-        uri: uri.ok_or_else(|| no_uri(model))?,
-        body: native.body,
-        more: Vec::new(),
         dropped: native.dropped,
-        hide_usage: false,
-        wire,
-        same: true,
-        show_thoughts: false,
-        tools_left_out: 0,
-        tools: ToolNames::default(),
+        ..Prepared::new(uri.ok_or_else(|| no_uri(model))?, native.body, wire, true)
     })
 }
 
@@ -256,21 +249,17 @@ fn generate(
         };
         let translated = translate_request(inbound.call.dialect, wire, &inbound.body, &target)?;
         let asks = wire == Dialect::OpenAiChat && inbound.call.stream && provider.asks_stream_usage;
+        let body = if asks {
+            with_usage_option(&translated.body)
+        } else {
+            translated.body
+        };
         return Ok(Prepared {
-            uri,
-            body: if asks {
-                with_usage_option(&translated.body)
-            } else {
-                translated.body
-            },
-            more: Vec::new(),
             dropped: translated.dropped,
-            hide_usage: false,
-            wire,
-            same,
             show_thoughts: translated.show_thoughts,
             tools_left_out: translated.tools_left_out,
             tools: translated.tools,
+            ..Prepared::new(uri, body, wire, same)
         });
     }
     let body = if provider.platform.model == ModelPlace::Path || *inbound.call.model == *model {
@@ -290,16 +279,9 @@ fn generate(
     let hide_usage = asks && !inbound.call.include_usage;
     let body = if hide_usage { with_usage_option(&body) } else { body };
     Ok(Prepared {
-        uri,
-        body,
-        more: Vec::new(),
         dropped,
         hide_usage,
-        wire,
-        same,
-        show_thoughts: false,
-        tools_left_out: 0,
-        tools: ToolNames::default(),
+        ..Prepared::new(uri, body, wire, same)
     })
 }
 
@@ -315,16 +297,6 @@ fn as_it_came(inbound: &Inbound, upstream: &Upstream) -> Result<Prepared, Reques
     let path = path::below(provider.base_url.path(), provider.version.as_deref(), rest)
         .map_err(|why| bad(format!("the path {:?} {why}", clip(rest))))?;
     let uri = upstream.absolute(&path, inbound.query.as_deref());
-    Ok(Prepared {
-        uri: uri.ok_or_else(|| bad(format!("{:?} makes no URL", clip(rest))))?,
-        body: Bytes::new(),
-        more: Vec::new(),
-        dropped: Vec::new(),
-        hide_usage: false,
-        wire: provider.dialect,
-        same: true,
-        show_thoughts: false,
-        tools_left_out: 0,
-        tools: ToolNames::default(),
-    })
+    let uri = uri.ok_or_else(|| bad(format!("{:?} makes no URL", clip(rest))))?;
+    Ok(Prepared::new(uri, Bytes::new(), provider.dialect, true))
 }
