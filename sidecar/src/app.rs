@@ -229,3 +229,30 @@ impl Running {
         drained
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_in_the_pod_has_the_labels_that_the_pod_has_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let labels = dir.path().join("labels");
+        std::fs::write(&labels, "app=\"shop\"").unwrap();
+        let ports = ["bowsprit-sidecar", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let (dir, file) = (dir.path().to_str().unwrap(), labels.to_str().unwrap());
+        let more = ["--config-dir", dir, "--pod-labels", file];
+        let args = Args::try_parse_from(ports.iter().chain(&more)).unwrap();
+        let running = start_with(&args, AccessLog::in_memory()).unwrap();
+        let app = || {
+            let caller = running.process.caller("127.0.0.1".parse().unwrap());
+            caller.pod.unwrap().labels["app"].clone()
+        };
+        assert_eq!(app(), "shop");
+        std::fs::write(&labels, "app=\"checkout\"").unwrap();
+        tokio::time::sleep(POLL_EVERY * 2).await;
+        assert_eq!(app(), "checkout");
+    }
+}

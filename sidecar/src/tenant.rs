@@ -101,3 +101,74 @@ impl Tenant {
         self.snapshot.store(Some(Arc::new(snapshot)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bowsprit_core::config::Scope;
+    use bowsprit_core::plan::Availability;
+
+    use super::*;
+    use crate::config::Documents;
+    use crate::metrics::Registry;
+    use crate::observe::AccessLog;
+
+    fn tenant(connections: &Arc<Connections>) -> Tenant {
+        let registry = &mut Registry::default();
+        Tenant::new(
+            Arc::clone(connections),
+            Arc::new(Sinks::register(registry, AccessLog::in_memory())),
+            ProviderMetrics::register(registry),
+            ConfigMetrics::register(registry),
+        )
+    }
+
+    /// One provider that wants no key and takes one request at a time.
+    fn offer(sequence: u64, name: &str) -> Offer {
+        Offer {
+            source: "folder",
+            sequence,
+            documents: Ok(Documents {
+                text: format!(
+                    "apiVersion: bowsprit.dev/v1alpha1\nkind: ProviderConfig\nmetadata: {{name: {name}}}\n\
+                     spec: {{provider: OpenAICompatible, endpoint: {{baseUrl: 'https://llm.example/v1'}}, \
+                     defaultModel: m, rateLimits: {{concurrentRequests: 1, onLimit: Reject}}}}\n"
+                ),
+                place: "bowsprit.yaml".into(),
+                scope: Scope::Standalone,
+            }),
+        }
+    }
+
+    #[test]
+    fn two_namespaces_may_use_one_name_for_two_providers() {
+        let connections = Arc::new(Connections::new(None, &Arc::default()));
+        let (one, two) = (tenant(&connections), tenant(&connections));
+        let now = Moment::from_start(Duration::from_secs(1));
+        assert!(one.offer(offer(1, "llm"), now) && two.offer(offer(1, "llm"), now));
+        let state = |tenant: &Tenant| Arc::clone(&tenant.snapshot.load_full().unwrap().upstreams()[0].state);
+        let permit = state(&one).admit("m", 1, now).ok().unwrap();
+        assert!(state(&one).admit("m", 1, now).is_err(), "the one place is taken");
+        assert!(state(&two).admit("m", 1, now).is_ok(), "the other's is free");
+        drop(permit);
+    }
+
+    #[test]
+    fn a_change_keeps_the_states_of_the_providers_that_stay_and_an_older_offer_changes_nothing() {
+        let tenant = tenant(&Arc::new(Connections::new(None, &Arc::default())));
+        let now = Moment::from_start(Duration::from_secs(1));
+        let served = || tenant.snapshot.load_full().unwrap();
+        assert!(tenant.offer(offer(1, "llm"), now));
+        let before = served();
+        let state = &before.upstreams()[0].state;
+        let permit = state.admit("m", 1, now).ok().unwrap();
+        assert!(tenant.offer(offer(2, "llm"), now));
+        assert!(Arc::ptr_eq(&served().upstreams()[0].state, state));
+        assert!(served().upstreams()[0].state.admit("m", 1, now).is_err());
+        assert!(!tenant.offer(offer(1, "other"), now));
+        assert_eq!(served().upstreams()[0].provider.name, "llm");
+        assert_eq!(state.availability("m", 1, now), Availability::Available);
+        drop(permit);
+    }
+}
