@@ -349,9 +349,14 @@ pub(super) enum Finish {
     BadCall,
 }
 
-/// What is written here always serialises: keys are strings and numbers finite.
-pub(super) fn to_bytes(value: &impl Serialize) -> Bytes {
-    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
+/// A body, as it is sent.
+pub(super) fn to_bytes(body: &Value) -> Bytes {
+    Bytes::from(body.to_vec())
+}
+
+/// The same of a struct. What is written here always serialises: keys are strings and numbers finite.
+pub(super) fn struct_to_bytes(body: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(body).unwrap_or_default())
 }
 
 /// Appends `parts` to the turn before if it has the same role: providers that want alternation get it.

@@ -58,7 +58,7 @@ pub(super) fn other_problem(dialect: Dialect, body: &[u8], inside: &[&str], hold
 
 /// What a body that came with a status of success says of an error.
 pub fn success_error(provider: Dialect, body: &[u8]) -> Option<ProviderError> {
-    error_in(provider, &json::from_slice(body).ok()?)
+    error_in(provider, &json::parse(body).ok()?)
 }
 
 /// Reads a body that came with a status of success.
@@ -66,7 +66,7 @@ pub fn success_error(provider: Dialect, body: &[u8]) -> Option<ProviderError> {
 /// # Errors
 /// What it is instead of a JSON object that is no error.
 pub(super) fn object(dialect: Dialect, body: &[u8]) -> Result<Value, ErrorKind> {
-    let value: Value = json::from_slice(body).map_err(|_| ErrorKind::Malformed)?;
+    let value = json::parse(body).map_err(|_| ErrorKind::Malformed)?;
     match error_in(dialect, &value) {
         Some(error) => Err(error.kind),
         None if value.is_object() => Ok(value),

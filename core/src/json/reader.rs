@@ -20,7 +20,7 @@ fn is_special(byte: u8) -> bool {
 
 /// Bytes before the first special one. The first sixteen are looked at by eights, in the bits of a number: most names and many values
 /// are shorter. What is longer is searched by vector instructions, in two passes.
-fn plain_length(text: &[u8]) -> usize {
+pub(super) fn plain_length(text: &[u8]) -> usize {
     let (eights, last) = text.as_chunks::<8>();
     let mut length = 0;
     for eight in eights.iter().take(2) {

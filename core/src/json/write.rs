@@ -2,7 +2,11 @@
 
 use std::fmt;
 
+use super::reader::plain_length;
 use super::{Number, Value};
+
+/// Room that is made for a document at first: a short request or answer.
+const ROOM: usize = 1 << 10;
 
 /// Where text goes.
 trait Sink {
@@ -26,7 +30,7 @@ impl Value {
     /// Compact, as it is sent.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128);
+        let mut out = Vec::with_capacity(ROOM);
         // Writing to memory does not fail.
         let _ = value(self, &mut out);
         out
@@ -87,23 +91,10 @@ fn escape(byte: u8) -> &'static str {
     }
 }
 
-fn special(byte: u8) -> bool {
-    byte < b' ' || byte == b'"' || byte == b'\\'
-}
-
-/// Bytes that are searched at once: a block without anything special is found out without a branch per byte.
-const BLOCK: usize = 32;
-
 /// Where the first byte that needs an escape stands.
 fn next_special(bytes: &[u8]) -> Option<usize> {
-    let mut before = 0;
-    for block in bytes.chunks(BLOCK) {
-        if block.iter().fold(0, |any, byte| any | u8::from(special(*byte))) != 0 {
-            return block.iter().position(|byte| special(*byte)).map(|at| before + at);
-        }
-        before += block.len();
-    }
-    None
+    let plain = plain_length(bytes);
+    (plain < bytes.len()).then_some(plain)
 }
 
 fn string(text: &str, out: &mut impl Sink) -> fmt::Result {

@@ -4,7 +4,7 @@ use crate::json::Value;
 use bytes::Bytes;
 
 use super::super::AnswerContext;
-use super::super::message::{Answer, Finish, Part, TokenLogprob, ToolCall, json_text, to_bytes};
+use super::super::message::{Answer, Finish, Part, TokenLogprob, ToolCall, json_text, struct_to_bytes};
 use super::carried::Carried;
 use super::response::{self, Body, Item, Piece, Response, Status, TextKind};
 
@@ -33,7 +33,7 @@ pub(in super::super) fn encode(answer: &Answer, ctx: &AnswerContext) -> Bytes {
     }
     let id = response::id("resp", ctx, None);
     let response = Response::begun(&id, ctx).ended(ending, &items, answer.usage.unwrap_or_default());
-    to_bytes(&response)
+    struct_to_bytes(&response)
 }
 
 struct Output<'a> {
