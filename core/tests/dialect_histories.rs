@@ -8,28 +8,18 @@
     missing_docs
 )]
 
-use bowsprit_core::dialect::{Dialect, RequestError, Target, translate_request};
+use bowsprit_core::dialect::{Dialect, RequestError};
 use bowsprit_core::fault::Code;
 use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi};
+use asking::{ask, model, target};
+
+#[path = "shared/asking.rs"]
+mod asking;
 
 fn send(from: Dialect, to: Dialect, body: &Value) -> Result<(Value, Vec<String>), RequestError> {
-    let model = match to {
-        Anthropic => "claude-sonnet-4-5",
-        Gemini => "gemini-2.5-flash",
-        _ => "gpt-4.1",
-    };
-    let target = Target {
-        model,
-        default_max_tokens: 4096,
-        safety: &[],
-        stream: false,
-        on_unsupported: None,
-        allowed_tools: true,
-    };
-    let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
-    Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
+    ask(from, to, body, &target(model(to)))
 }
 
 fn user(text: &str) -> Value {

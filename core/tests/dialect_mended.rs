@@ -10,23 +10,18 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bowsprit_core::dialect::{Dialect, RequestError, Target, translate_request};
+use bowsprit_core::dialect::{Dialect, RequestError};
 use bowsprit_core::fault::Code;
 use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi, OpenAiResponses as Responses};
+use asking::{ask, target};
+
+#[path = "shared/asking.rs"]
+mod asking;
 
 fn send_to(model: &str, from: Dialect, to: Dialect, body: &Value) -> Result<(Value, Vec<String>), RequestError> {
-    let target = Target {
-        model,
-        default_max_tokens: 4096,
-        safety: &[],
-        stream: false,
-        on_unsupported: None,
-        allowed_tools: true,
-    };
-    let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
-    Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
+    ask(from, to, body, &target(model))
 }
 
 fn send(from: Dialect, to: Dialect, body: &Value) -> Result<(Value, Vec<String>), RequestError> {

@@ -9,7 +9,7 @@
 
 use base64::Engine as _;
 use bowsprit_core::dialect::embeddings::{self, Answered, EmbeddingsApi};
-use bowsprit_core::dialect::{Dialect, RequestError, Target, count, rename_model};
+use bowsprit_core::dialect::{Dialect, RequestError, count, rename_model};
 use bowsprit_core::fault::{Code, ErrorKind};
 use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
@@ -17,6 +17,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi, OpenAiResponses as Responses};
+use asking::target;
+
+#[path = "shared/asking.rs"]
+mod asking;
 
 fn embed(from: EmbeddingsApi, to: EmbeddingsApi, body: &Value) -> Result<(Value, Vec<String>), RequestError> {
     let translated = embeddings::translate_request(from, to, body.to_string().as_bytes(), "m-2", None)?.first;
@@ -341,17 +345,6 @@ fn long_inputs_are_parted_before_openai_counts_too_many_tokens() {
     };
     assert_eq!(inputs(&divided.first.body), 2);
     assert_eq!(divided.more.iter().map(inputs).collect::<Vec<_>>(), [2]);
-}
-
-fn target(model: &str) -> Target<'_> {
-    Target {
-        model,
-        default_max_tokens: 4096,
-        safety: &[],
-        stream: false,
-        on_unsupported: None,
-        allowed_tools: true,
-    }
 }
 
 fn ask_count(from: Dialect, to: Dialect, body: &Value) -> Result<Value, RequestError> {

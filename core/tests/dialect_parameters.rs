@@ -7,32 +7,25 @@
     missing_docs
 )]
 
-use bowsprit_core::dialect::{
-    AnswerContext, Dialect, RequestError, Stream, Target, translate_request, translate_response,
-};
+use bowsprit_core::dialect::{AnswerContext, Dialect, RequestError, Stream, Target, translate_response};
 use bowsprit_core::fault::Code;
 use bowsprit_crds::model_route::OnUnsupported;
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi};
+use asking::{ask, model, target};
+
+#[path = "shared/asking.rs"]
+mod asking;
 
 fn send(from: Dialect, to: Dialect, body: &Value, drop: bool) -> Result<(Value, Vec<String>), RequestError> {
-    let model = match to {
-        Anthropic => "claude-sonnet-4-5",
-        Gemini => "gemini-2.5-flash",
-        _ => "gpt-4.1",
-    };
+    let on_unsupported = drop.then_some(OnUnsupported::Drop);
     let target = Target {
-        model,
-        default_max_tokens: 4096,
-        safety: &[],
-        stream: false,
-        on_unsupported: drop.then_some(OnUnsupported::Drop),
-        allowed_tools: true,
+        on_unsupported,
+        ..target(model(to))
     };
-    let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
-    Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
+    ask(from, to, body, &target)
 }
 
 fn refused(from: Dialect, to: Dialect, body: &Value) -> String {

@@ -17,27 +17,19 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi, OpenAiResponses as Responses};
+use asking::{ask, model, target};
 
-fn model(dialect: Dialect) -> &'static str {
-    match dialect {
-        OpenAi | Responses => "gpt-4.1",
-        Anthropic => "claude-sonnet-4-5",
-        Gemini => "gemini-2.5-flash",
-    }
-}
+#[path = "shared/asking.rs"]
+mod asking;
 
 fn translate_to(to: Dialect, model: &str, from: Dialect, body: &Value) -> Result<(Value, Vec<String>), RequestError> {
     let safety = [("HARM_CATEGORY_HARASSMENT".to_owned(), "BLOCK_ONLY_HIGH".to_owned())];
     let target = Target {
-        model,
-        default_max_tokens: 4096,
         safety: &safety,
         stream: true,
-        on_unsupported: None,
-        allowed_tools: true,
+        ..target(model)
     };
-    let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
-    Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
+    ask(from, to, body, &target)
 }
 
 fn translate(from: Dialect, to: Dialect, body: &Value) -> Result<(Value, Vec<String>), RequestError> {
@@ -392,16 +384,8 @@ fn wrong_types_are_refused_with_their_path() {
             );
         }
     }
-    let target = Target {
-        model: "m",
-        default_max_tokens: 1,
-        safety: &[],
-        stream: false,
-        on_unsupported: None,
-        allowed_tools: true,
-    };
     for body in ["", "{", "[]", "null", "\u{0}"] {
-        let error = translate_request(OpenAi, Gemini, body.as_bytes(), &target).unwrap_err();
+        let error = translate_request(OpenAi, Gemini, body.as_bytes(), &target("m")).unwrap_err();
         assert_eq!(error.code, Code::ValNotJson, "{body:?}");
     }
 }

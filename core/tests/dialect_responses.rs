@@ -9,7 +9,7 @@
 
 use bowsprit_core::dialect::{
     AnswerContext, Dialect, Echo, ErrorView, Pushed, RequestError, Stream, StreamError, Target, Usage,
-    native_responses, peek, translate_request, translate_response, with_model,
+    native_responses, peek, translate_response, with_model,
 };
 use bowsprit_core::fault::Code;
 use bowsprit_crds::model_route::OnUnsupported;
@@ -18,6 +18,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as Chat, OpenAiResponses as Responses};
+use asking::{ask, model, target};
+
+#[path = "shared/asking.rs"]
+mod asking;
 
 fn translate(to: Dialect, body: &Value) -> Result<(Value, Vec<String>), RequestError> {
     translate_how(to, body, false)
@@ -25,19 +29,10 @@ fn translate(to: Dialect, body: &Value) -> Result<(Value, Vec<String>), RequestE
 
 fn translate_how(to: Dialect, body: &Value, drop_unsupported: bool) -> Result<(Value, Vec<String>), RequestError> {
     let target = Target {
-        model: match to {
-            Anthropic => "claude-sonnet-4-5",
-            Gemini => "gemini-2.5-flash",
-            _ => "gpt-4.1",
-        },
-        default_max_tokens: 4096,
-        safety: &[],
-        stream: false,
         on_unsupported: drop_unsupported.then_some(OnUnsupported::Drop),
-        allowed_tools: true,
+        ..target(model(to))
     };
-    let translated = translate_request(Responses, to, body.to_string().as_bytes(), &target)?;
-    Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
+    ask(Responses, to, body, &target)
 }
 
 fn hello(extra: &Value) -> Value {

@@ -8,25 +8,20 @@
 )]
 
 use bowsprit_core::dialect::{
-    AnswerContext, Dialect, Stream, Target, translate_request, translate_response, without_foreign_thoughts,
+    AnswerContext, Dialect, Stream, translate_request, translate_response, without_foreign_thoughts,
 };
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi};
+use asking::{ask, target};
+
+#[path = "shared/asking.rs"]
+mod asking;
 
 fn send(from: Dialect, to: Dialect, model: &str, body: &Value) -> (Value, Vec<String>) {
-    let target = Target {
-        model,
-        default_max_tokens: 4096,
-        safety: &[],
-        stream: false,
-        on_unsupported: None,
-        allowed_tools: true,
-    };
-    let translated = translate_request(from, to, body.to_string().as_bytes(), &target).unwrap();
-    (serde_json::from_slice(&translated.body).unwrap(), translated.dropped)
+    ask(from, to, body, &target(model)).unwrap()
 }
 
 fn openai(extra: &Value) -> Value {
@@ -231,15 +226,7 @@ fn openai_models_get_the_nearest_effort_they_know_and_no_sampling_they_refuse() 
         (None, vec!["tool_choice.disable_parallel_tool_use".to_owned()])
     );
     let stop = anthropic(&json!({"stop_sequences": ["END"]})).to_string();
-    let target = Target {
-        model: "o3",
-        default_max_tokens: 4096,
-        safety: &[],
-        stream: false,
-        on_unsupported: None,
-        allowed_tools: true,
-    };
-    let error = translate_request(Anthropic, OpenAi, stop.as_bytes(), &target).unwrap_err();
+    let error = translate_request(Anthropic, OpenAi, stop.as_bytes(), &target("o3")).unwrap_err();
     assert_eq!(error.path, "stop_sequences");
     assert_eq!(dropped("gpt-4o"), Vec::<String>::new());
     assert_eq!(dropped("qwen3-32b"), Vec::<String>::new());

@@ -13,6 +13,10 @@ use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as Chat, OpenAiResponses as Responses};
+use asking::target;
+
+#[path = "shared/asking.rs"]
+mod asking;
 
 fn model(to: Dialect) -> &'static str {
     match to {
@@ -29,12 +33,8 @@ fn translate(
     rule: Option<OnUnsupported>,
 ) -> Result<(Value, Translated), RequestError> {
     let target = Target {
-        model: model(to),
-        default_max_tokens: 1000,
-        safety: &[],
-        stream: false,
         on_unsupported: rule,
-        allowed_tools: true,
+        ..target(model(to))
     };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target)?;
     Ok((serde_json::from_slice(&translated.body).unwrap(), translated))
@@ -798,12 +798,8 @@ fn at_a_compatible_server(from: Dialect, body: &Value) -> (Value, Vec<String>) {
         without_allowed_tools(&bytes)
     } else {
         let target = Target {
-            model: "llama-4",
-            default_max_tokens: 1000,
-            safety: &[],
-            stream: false,
-            on_unsupported: None,
             allowed_tools: false,
+            ..target("llama-4")
         };
         translate_request(from, Chat, &bytes, &target).unwrap().body
     };
