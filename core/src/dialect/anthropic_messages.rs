@@ -1,11 +1,14 @@
 //! `Anthropic` messages.
 
-pub(super) mod answer;
-pub(super) mod decoder;
-pub(super) mod encoder;
-pub(super) mod request_in;
-pub(super) mod request_out;
-pub(super) mod strip;
+mod answer;
+mod count;
+mod decoder;
+mod encoder;
+pub(super) mod language;
+mod request_in;
+mod request_out;
+mod scan;
+mod strip;
 mod thinking;
 
 use crate::json::{Value, json};

@@ -8,20 +8,14 @@ use super::dropped::Dropped;
 use super::message::{Request, to_bytes};
 use super::strip::holds_wrapped;
 use super::{
-    AnswerContext, Dialect, RequestError, Target, ToolNames, Translated, Usage, anthropic_messages, gemini, mend,
-    openai_chat, openai_responses, success, with_model,
+    AnswerContext, Dialect, RequestError, Target, ToolNames, Translated, Usage, ending, hosted, mend, registry, success,
 };
-use super::{ending, hosted};
 use crate::fault::ErrorKind;
 
 /// The body without thoughts that are not `dialect`'s own, as its provider would refuse them. All else stays byte for byte,
 /// and a body without a wrapped signature is only searched once.
 pub fn without_foreign_thoughts(dialect: Dialect, model: &str, body: &Bytes) -> Translated {
-    let strip: fn(&str, &Bytes) -> Option<Translated> = match dialect {
-        Dialect::AnthropicMessages => anthropic_messages::strip::strip,
-        Dialect::Gemini => gemini::strip::strip,
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => |_, _| None,
-    };
+    let strip = registry::of(dialect).strip;
     let stripped = holds_wrapped(body).then(|| strip(model, body)).flatten();
     stripped.unwrap_or_else(|| Translated {
         body: body.clone(),
@@ -32,14 +26,8 @@ pub fn without_foreign_thoughts(dialect: Dialect, model: &str, body: &Bytes) -> 
 /// Names another model in a body of a caller's own dialect, byte for byte the same otherwise. `Gemini`'s bodies name none
 /// in conversations, and theirs elsewhere are written anew.
 pub fn rename_model(dialect: Dialect, body: &Bytes, model: &str) -> Bytes {
-    match dialect {
-        Dialect::Gemini => gemini::with_model_inside(body, model),
-        _ => with_model(body, model),
-    }
+    (registry::of(dialect).rename_model)(body, model)
 }
-
-/// See [`Dialect::PROVIDERS`]: the proxy never gets here.
-const NOT_ASKED: &str = "cannot be said in Responses: no provider is asked in it for a caller of another dialect";
 
 /// Says the caller's request in the provider's dialect.
 pub fn translate_request(
@@ -50,22 +38,12 @@ pub fn translate_request(
 ) -> Result<Translated, RequestError> {
     let value = parse_body(body)?;
     let mut dropped = Dropped::new(target.on_unsupported);
-    let mut request = match from {
-        Dialect::OpenAiChat => openai_chat::request_in::decode(&value, &mut dropped),
-        Dialect::AnthropicMessages => anthropic_messages::request_in::decode(&value, &mut dropped),
-        Dialect::Gemini => gemini::request_in::decode(&value, &mut dropped),
-        Dialect::OpenAiResponses => openai_responses::request_in::decode(&value, &mut dropped),
-    }?;
+    let mut request = (registry::of(from).read_request)(&value, &mut dropped)?;
     mend::answered(&request)?;
     mend::mend(&mut request, to, target, &mut dropped)?;
     let tools = settle_tools(&mut request, to, target, &mut dropped)?;
     let show_thoughts = request.show_thoughts;
-    let encoded = match to {
-        Dialect::OpenAiChat => openai_chat::request_out::encode(request, target, &mut dropped),
-        Dialect::AnthropicMessages => anthropic_messages::request_out::encode(request, target, &mut dropped),
-        Dialect::Gemini => gemini::request_out::encode(request, target, &mut dropped),
-        Dialect::OpenAiResponses => Err(RequestError::unsupported("", NOT_ASKED)),
-    }?;
+    let encoded = (registry::of(to).write_request)(request, target, &mut dropped)?;
     Ok(Translated {
         body: to_bytes(&encoded),
         show_thoughts,
@@ -100,22 +78,11 @@ pub fn translate_response(
     ctx: &AnswerContext,
 ) -> Result<(Bytes, Usage), ErrorKind> {
     let value = success::object(from, body)?;
-    let mut answer = match from {
-        Dialect::OpenAiChat => openai_chat::answer::decode(&value, ctx),
-        Dialect::AnthropicMessages => anthropic_messages::answer::decode(&value, ctx).ok_or(ErrorKind::Malformed),
-        Dialect::Gemini => gemini::answer::decode(&value, ctx).ok_or(ErrorKind::Malformed),
-        Dialect::OpenAiResponses => Err(ErrorKind::Malformed),
-    }?;
+    let mut answer = (registry::of(from).read_answer)(&value, ctx)?;
     for choice in &mut answer.choices {
         ending::judge(choice)?;
     }
     ctx.tools.give_back(&mut answer);
     let usage = answer.usage.unwrap_or_default();
-    let encoded = match to {
-        Dialect::OpenAiChat => to_bytes(&openai_chat::answer::encode(&answer, ctx)),
-        Dialect::AnthropicMessages => to_bytes(&anthropic_messages::answer::encode(&answer, ctx)),
-        Dialect::Gemini => to_bytes(&gemini::answer::encode(&answer, ctx)),
-        Dialect::OpenAiResponses => openai_responses::answer::encode(&answer, ctx),
-    };
-    Ok((encoded, usage))
+    Ok(((registry::of(to).write_answer)(&answer, ctx), usage))
 }

@@ -1,13 +1,16 @@
 //! `Gemini` `generateContent` and `streamGenerateContent`.
 
-pub(super) mod answer;
-pub(super) mod decoder;
-pub(super) mod encoder;
-pub(super) mod request_in;
-pub(super) mod request_out;
+mod answer;
+mod count;
+mod decoder;
+mod encoder;
+pub(super) mod language;
+mod request_in;
+mod request_out;
 mod said;
+mod scan;
 mod schema;
-pub(super) mod strip;
+mod strip;
 
 use crate::json::{self, Value};
 use bytes::Bytes;

@@ -1,13 +1,15 @@
 //! `OpenAI` chat completions, and what servers compatible with it add.
 
-pub(super) mod answer;
+mod answer;
 mod calls;
-pub(super) mod decoder;
-pub(super) mod encoder;
+mod decoder;
+mod encoder;
+pub(super) mod language;
 mod plain_choice;
-pub(super) mod request_in;
-pub(super) mod request_out;
+mod request_in;
+mod request_out;
 mod said;
+mod scan;
 
 pub use plain_choice::without_allowed_tools;
 

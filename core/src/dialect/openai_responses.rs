@@ -11,15 +11,18 @@
 //! way back when the caller sends its history. The ids of responses and items say [`OURS`] too, so that `OpenAI` is never
 //! asked for what it does not have.
 
-pub(super) mod answer;
+mod answer;
 mod carried;
+mod count;
 mod echo;
-pub(super) mod encoder;
+mod encoder;
 mod input;
+pub(super) mod language;
 mod native;
-pub(super) mod request_in;
+mod request_in;
 mod response;
-pub(super) mod tools;
+pub(super) mod scan;
+mod tools;
 
 pub use echo::Echo;
 pub use native::native_responses;

@@ -11,18 +11,15 @@ use serde::de::IgnoredAny;
 use super::array::Elements;
 use super::error::StreamError;
 use super::error::{self, ErrorView};
+use super::openai_responses::scan::Large;
 use super::sse::{Parser, PieceKind};
 use super::usage::Usage;
-use super::{Dialect, success};
+use super::{Dialect, registry, success};
 use crate::json;
 use seen::{Passage, Seen};
 
-mod anthropic;
-mod finishes;
-mod gemini;
-mod openai;
-mod responses;
-mod seen;
+pub(super) mod finishes;
+pub(super) mod seen;
 
 /// What the caller is to be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +41,7 @@ pub(super) struct Scan {
     /// The last whole event was cut out, and so is the LF that may still belong to it.
     last_cut: bool,
     /// The oversized event that is passing, of a dialect that ends with one.
-    large: Option<responses::Large>,
+    large: Option<Large>,
 }
 
 /// How the body is framed; known from its first byte that is not white space.
@@ -108,8 +105,8 @@ impl Scan {
         match &mut self.form {
             Shape::Unknown | Shape::Events => {}
             Shape::Array(elements) => {
-                let seen = &mut self.seen;
-                elements.push(chunk, |element| gemini::event(element, seen).map(|_| ()))?;
+                let (dialect, seen) = (self.dialect, &mut self.seen);
+                elements.push(chunk, |element| inspect(dialect, element, seen).map(|_| ()))?;
                 return Ok(Pushed::Same);
             }
             Shape::Plain(held) => {
@@ -262,10 +259,5 @@ pub(super) fn plain(dialect: Dialect, body: &[u8]) -> StreamError {
 }
 
 fn inspect(dialect: Dialect, data: &[u8], seen: &mut Seen) -> Result<Passage, StreamError> {
-    match dialect {
-        Dialect::OpenAiChat => openai::event(data, seen),
-        Dialect::AnthropicMessages => anthropic::event(data, seen).map(|()| Passage::Keep),
-        Dialect::Gemini => gemini::event(data, seen),
-        Dialect::OpenAiResponses => responses::event(data, seen).map(|()| Passage::Keep),
-    }
+    (registry::of(dialect).scan)(data, seen)
 }

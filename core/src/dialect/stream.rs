@@ -4,13 +4,14 @@
 use bytes::{Bytes, BytesMut};
 
 use super::ending::Endings;
-use super::error::{self, ErrorView, StreamError};
+use super::error::{ErrorView, StreamError};
 use super::event::Event;
 use super::halves::Halves;
+use super::language::{Decode, Encode};
 use super::scan::{self, PLAIN_LIMIT, Pushed, Scan};
 use super::sse::{Parser, PieceKind};
 use super::tool_calls::ToolCalls;
-use super::{AnswerContext, Dialect, Usage, anthropic_messages, gemini, openai_chat, openai_responses};
+use super::{AnswerContext, Dialect, Usage, registry};
 
 /// A streamed answer. One type for both ways, so that the proxy has one loop.
 #[derive(Debug)]
@@ -114,29 +115,9 @@ impl Stream {
     pub fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
         match &self.inner {
             Inner::Scan(watch) => watch.error_event(self.caller, error),
-            Inner::Translate(translate) => match &translate.encoder {
-                Encoder::Responses(encoder) => encoder.error_event(error),
-                _ => error::error_event(self.caller, error),
-            },
+            Inner::Translate(translate) => translate.encoder.error_event(error),
         }
     }
-}
-
-#[derive(Debug)]
-enum Decoder {
-    OpenAi(openai_chat::decoder::Decoder),
-    Anthropic(anthropic_messages::decoder::Decoder),
-    Gemini(gemini::decoder::Decoder),
-    /// See [`Dialect::PROVIDERS`]: the proxy never asks for it.
-    None,
-}
-
-#[derive(Debug)]
-enum Encoder {
-    OpenAi(openai_chat::encoder::Encoder),
-    Anthropic(anthropic_messages::encoder::Encoder),
-    Gemini(gemini::encoder::Encoder),
-    Responses(openai_responses::encoder::Encoder),
 }
 
 #[derive(Debug)]
@@ -147,9 +128,9 @@ struct Translate {
     /// A JSON text instead of events, as some servers answer an error. Held up to `PLAIN_LIMIT`.
     plain: Option<Vec<u8>>,
     parser: Parser,
-    decoder: Decoder,
+    decoder: Box<dyn Decode>,
     calls: ToolCalls,
-    encoder: Encoder,
+    encoder: Box<dyn Encode>,
     endings: Endings,
     halves: Halves,
     /// What the decoder made of an event, and what the encoder is to say of it: empty between events.
@@ -163,19 +144,9 @@ struct Translate {
 
 impl Translate {
     fn new(provider: Dialect, caller: Dialect, ctx: AnswerContext) -> Self {
-        let decoder = match provider {
-            Dialect::OpenAiChat => Decoder::OpenAi(openai_chat::decoder::Decoder::new(&ctx)),
-            Dialect::AnthropicMessages => Decoder::Anthropic(anthropic_messages::decoder::Decoder::new(&ctx)),
-            Dialect::Gemini => Decoder::Gemini(gemini::decoder::Decoder::new(&ctx)),
-            Dialect::OpenAiResponses => Decoder::None,
-        };
+        let decoder = (registry::of(provider).decoder)(&ctx);
         let calls = ToolCalls::new(ctx.tools.clone());
-        let encoder = match caller {
-            Dialect::OpenAiChat => Encoder::OpenAi(openai_chat::encoder::Encoder::new(ctx)),
-            Dialect::AnthropicMessages => Encoder::Anthropic(anthropic_messages::encoder::Encoder::new(ctx)),
-            Dialect::Gemini => Encoder::Gemini(gemini::encoder::Encoder::new(ctx)),
-            Dialect::OpenAiResponses => Encoder::Responses(openai_responses::encoder::Encoder::new(ctx)),
-        };
+        let encoder = (registry::of(caller).encoder)(ctx);
         Self {
             dialect: provider,
             begun: false,
@@ -237,14 +208,7 @@ impl Translate {
             return Ok(());
         }
         let mut decoded = std::mem::take(&mut self.decoded);
-        let read = match &mut self.decoder {
-            Decoder::OpenAi(decoder) => decoder.event(data, &mut decoded),
-            Decoder::Anthropic(decoder) => decoder.event(data, &mut decoded),
-            Decoder::Gemini(decoder) => decoder.event(data, &mut decoded),
-            Decoder::None => Err(StreamError::Malformed(
-                "Responses events are for callers of Responses only".to_owned(),
-            )),
-        };
+        let read = self.decoder.event(data, &mut decoded);
         let said = self.say(&mut decoded, out);
         decoded.clear();
         self.decoded = decoded;
@@ -281,12 +245,7 @@ impl Translate {
                 Event::End => self.ended = true,
                 _ => {}
             }
-            match &mut self.encoder {
-                Encoder::OpenAi(encoder) => encoder.event(event, out),
-                Encoder::Anthropic(encoder) => encoder.event(event, out),
-                Encoder::Gemini(encoder) => encoder.event(event, out)?,
-                Encoder::Responses(encoder) => encoder.event(event, out)?,
-            }
+            self.encoder.event(event, out)?;
         }
         Ok(())
     }

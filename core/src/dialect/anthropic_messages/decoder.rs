@@ -9,6 +9,7 @@ use super::super::error;
 use super::super::error::StreamError;
 use super::super::event::Event;
 use super::super::ids::call_id;
+use super::super::language::Decode;
 use super::super::{AnswerContext, Dialect, success, usage};
 
 /// Content blocks that are followed at most: far beyond any real answer, a bound on memory.
@@ -83,7 +84,7 @@ impl Decoder {
         }
     }
 
-    pub(in super::super) fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
+    fn decode(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
         let raw: Raw = match json::from_slice(data) {
             Ok(raw) => raw,
             Err(problem) => {
@@ -246,5 +247,11 @@ impl Call {
                 fragment,
             });
         }
+    }
+}
+
+impl Decode for Decoder {
+    fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
+        self.decode(data, events)
     }
 }

@@ -1,15 +1,17 @@
 //! A streamed message, written from common events.
 
 use crate::json::{Value, json};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
+use super::super::error::{ErrorView, StreamError, error_event};
 use super::super::event::Event;
 use super::super::ids::safe_id;
+use super::super::language::Encode;
 use super::super::message::Finish;
 use super::super::signature::{Origin, wrap};
 use super::super::sse::put_event;
-use super::super::{AnswerContext, Usage};
+use super::super::{AnswerContext, Dialect, Usage};
 
 /// Holds `message_delta` back until the end, because the usage that belongs into it comes last.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Encoder {
         }
     }
 
-    pub(in super::super) fn event(&mut self, event: &Event, out: &mut BytesMut) {
+    fn encode(&mut self, event: &Event, out: &mut BytesMut) {
         match event {
             Event::Start { id, usage } => {
                 self.usage = usage.unwrap_or_default();
@@ -255,4 +257,15 @@ fn stop(index: u32, out: &mut BytesMut) {
         Some("content_block_stop"),
         &json!({ "type": "content_block_stop", "index": index }),
     );
+}
+
+impl Encode for Encoder {
+    fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamError> {
+        self.encode(event, out);
+        Ok(())
+    }
+
+    fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
+        error_event(Dialect::AnthropicMessages, error)
+    }
 }

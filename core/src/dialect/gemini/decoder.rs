@@ -7,6 +7,7 @@ use super::super::error::ProviderError;
 use super::super::error::StreamError;
 use super::super::event::Event;
 use super::super::ids::call_id;
+use super::super::language::Decode;
 use super::super::message::Finish;
 use super::super::signature::{Origin, wrap};
 use super::super::{AnswerContext, Dialect};
@@ -67,7 +68,7 @@ impl Decoder {
         }
     }
 
-    pub(in super::super) fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
+    fn decode(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
         let chunk: Chunk = match json::from_slice(data) {
             Ok(chunk) => chunk,
             Err(problem) => {
@@ -190,5 +191,11 @@ fn bad_call(reason: &str, message: Option<&str>) -> ProviderError {
         ),
         code: Some(reason.to_owned()),
         retry_after: None,
+    }
+}
+
+impl Decode for Decoder {
+    fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
+        self.decode(data, events)
     }
 }

@@ -1,17 +1,19 @@
 //! A streamed answer, written from common events.
 
 use crate::json::{Value, json};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
 use super::super::error::StreamError;
+use super::super::error::{ErrorView, error_event};
 use super::super::event::Event;
+use super::super::language::Encode;
 use super::super::logprobs;
 use super::super::message::ToolName;
 use super::super::message::{Finish, ToolCall, arguments};
 use super::super::sse::EVENT_LIMIT;
 use super::super::sse::put_event;
-use super::super::{AnswerContext, Usage};
+use super::super::{AnswerContext, Dialect, Usage};
 use super::answer::thought_part;
 
 /// This dialect says tool calls whole, so their arguments are gathered; and says finish and usage last, in one chunk.
@@ -75,7 +77,7 @@ impl Encoder {
         }
     }
 
-    pub(in super::super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamError> {
+    fn encode(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamError> {
         match event {
             Event::Start { id, usage } => {
                 if let Some(id) = id {
@@ -222,5 +224,15 @@ impl Encoder {
             "usageMetadata": self.usage.unwrap_or_default().to_gemini(),
         });
         put_event(out, None, &chunk);
+    }
+}
+
+impl Encode for Encoder {
+    fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamError> {
+        self.encode(event, out)
+    }
+
+    fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
+        error_event(Dialect::Gemini, error)
     }
 }

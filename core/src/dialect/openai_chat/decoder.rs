@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::super::error;
 use super::super::error::StreamError;
 use super::super::event::Event;
+use super::super::language::Decode;
 use super::super::{AnswerContext, Dialect};
 use super::super::{logprobs, success, usage};
 use super::calls::Calls;
@@ -60,7 +61,7 @@ impl Decoder {
         }
     }
 
-    pub(in super::super) fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
+    fn decode(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
         if data == b"[DONE]" {
             self.named()?;
             events.push(Event::End);
@@ -179,5 +180,11 @@ impl Decoder {
             }
         };
         self.choices.get_mut(place).ok_or(StreamError::Truncated)
+    }
+}
+
+impl Decode for Decoder {
+    fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), StreamError> {
+        self.decode(data, events)
     }
 }

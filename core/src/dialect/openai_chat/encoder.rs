@@ -1,14 +1,16 @@
 //! A streamed chat completion, written from common events.
 
 use crate::json::{Value, json};
-use bytes::{BufMut as _, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
 
+use super::super::error::{ErrorView, StreamError, error_event};
 use super::super::event::Event;
+use super::super::language::Encode;
 use super::super::logprobs;
 use super::super::message::TokenLogprob;
 use super::super::sse::put_event;
-use super::super::{AnswerContext, Usage};
+use super::super::{AnswerContext, Dialect, Usage};
 
 #[derive(Debug)]
 pub(in super::super) struct Encoder {
@@ -81,7 +83,7 @@ impl Encoder {
         }
     }
 
-    pub(in super::super) fn event(&mut self, event: &Event, out: &mut BytesMut) {
+    fn encode(&mut self, event: &Event, out: &mut BytesMut) {
         match event {
             Event::Start { id, usage } => {
                 if let Some(id) = id {
@@ -234,5 +236,16 @@ impl Encoder {
             put_event(out, None, &chunk);
         }
         out.put_slice(b"data: [DONE]\n\n");
+    }
+}
+
+impl Encode for Encoder {
+    fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamError> {
+        self.encode(event, out);
+        Ok(())
+    }
+
+    fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
+        error_event(Dialect::OpenAiChat, error)
     }
 }

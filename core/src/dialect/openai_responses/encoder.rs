@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::super::error::StreamError;
 use super::super::error::{self, ErrorView};
 use super::super::event::Event;
+use super::super::language::Encode;
 use super::super::logprobs::openai_list;
 use super::super::message::ToolName;
 use super::super::message::{Finish, TokenLogprob};
@@ -99,7 +100,7 @@ impl Encoder {
         }
     }
 
-    pub(in super::super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamError> {
+    fn encode(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamError> {
         match event {
             Event::Start { usage, .. } => self.usage = usage.or(self.usage),
             // A response has one answer: `n` is never asked for on behalf of this dialect.
@@ -151,7 +152,7 @@ impl Encoder {
 
     /// Ends a stream that broke: the `error` event on which SDKs give up, and the failed response for those who wait for
     /// the response's own end.
-    pub(in super::super) fn error_event(&self, view: &ErrorView<'_>) -> Bytes {
+    fn failed(&self, view: &ErrorView<'_>) -> Bytes {
         let mut out = BytesMut::from(&*error::responses_event(view, self.sequence));
         let failure = Failure {
             code: error::responses_code(view),
@@ -464,4 +465,14 @@ fn put(sequence: &mut u64, kind: &'static str, event: &impl Serialize, out: &mut
     };
     *sequence += 1;
     put_event(out, Some(kind), &event);
+}
+
+impl Encode for Encoder {
+    fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamError> {
+        self.encode(event, out)
+    }
+
+    fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
+        self.failed(error)
+    }
 }

@@ -7,13 +7,13 @@ use memchr::memmem::Finder;
 
 /// A bit for each choice; one beyond the last shares its bit.
 #[derive(Debug, Default)]
-pub(super) struct Finishes {
+pub(in crate::dialect) struct Finishes {
     open: u128,
     told: u128,
 }
 
 impl Finishes {
-    pub(super) fn see(&mut self, choice: u32, finished: bool) {
+    pub(in crate::dialect) fn see(&mut self, choice: u32, finished: bool) {
         let bit = 1 << choice.min(u128::BITS - 1);
         self.open |= bit;
         if finished {
@@ -22,25 +22,25 @@ impl Finishes {
     }
 
     /// Whether the stream may end here: there is a finish reason, and one for each choice that was seen.
-    pub(super) fn whole(&self) -> bool {
+    pub(in crate::dialect) fn whole(&self) -> bool {
         self.told != 0 && self.open == self.told
     }
 }
 
 /// Whether a field says anything.
-pub(super) fn says(value: Option<Raw<'_>>) -> bool {
+pub(in crate::dialect) fn says(value: Option<Raw<'_>>) -> bool {
     !matches!(value.map_or("null", Raw::get), "null" | "\"\"" | "[]" | "{}" | "false")
 }
 
 /// A choice's number, however it is written; 0 where there is none.
-pub(super) fn number(value: Option<Raw<'_>>) -> u32 {
+pub(in crate::dialect) fn number(value: Option<Raw<'_>>) -> u32 {
     let text = value.map_or("0", Raw::get).trim_matches('"');
     text.parse().unwrap_or_default()
 }
 
 /// Whether there is an `index` other than 0 in a chunk: of a second choice, or of a second call, which is read the slow
 /// way too.
-pub(super) fn has_others(data: &[u8]) -> bool {
+pub(in crate::dialect) fn has_others(data: &[u8]) -> bool {
     static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"index\""));
     let mut rest = data;
     while let Some(at) = INDEX.find(rest) {

@@ -7,7 +7,7 @@ use super::super::usage::{self, Usage};
 use super::finishes::Finishes;
 
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(in crate::dialect) struct Seen {
     pub started: bool,
     /// The provider's own end mark was seen. `Gemini`'s events have none.
     pub ended: bool,
@@ -21,14 +21,14 @@ pub(super) struct Seen {
 
 /// What to do with an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Passage {
+pub(in crate::dialect) enum Passage {
     Keep,
     Cut,
 }
 
 /// Whether `data` has the key with a value other than null (or, as `OpenAI` and its compatible servers like to say in
 /// every chunk, no value at all).
-pub(super) fn has(finder: &Finder<'_>, data: &[u8]) -> bool {
+pub(in crate::dialect) fn has(finder: &Finder<'_>, data: &[u8]) -> bool {
     let mut rest = data;
     while let Some(at) = finder.find(rest) {
         rest = rest.get(at + finder.needle().len()..).unwrap_or_default();
@@ -42,4 +42,4 @@ pub(super) fn has(finder: &Finder<'_>, data: &[u8]) -> bool {
 
 /// Borrowed where it can be; only its emptiness is asked.
 #[derive(Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub std::borrow::Cow<'a, str>);
+pub(in crate::dialect) struct Text<'a>(#[serde(borrow)] pub std::borrow::Cow<'a, str>);

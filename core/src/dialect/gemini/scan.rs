@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::super::Dialect;
 use super::super::error::StreamError;
+use super::super::scan::finishes::{has_others, number, says};
+use super::super::scan::seen::{Passage, Seen, has};
 use super::super::{success, usage};
-use super::finishes::{has_others, number, says};
-use super::seen::{Passage, Seen, has};
 
 finder!(CANDIDATES, "\"candidates\"");
 finder!(ERROR, "\"error\"");
@@ -52,7 +52,7 @@ struct Feedback<'a> {
     block_reason: Option<Raw<'a>>,
 }
 
-pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Passage, StreamError> {
+pub(in super::super) fn event(data: &[u8], seen: &mut Seen) -> Result<Passage, StreamError> {
     let telling = || {
         [&USAGE_METADATA, &FINISH_REASON, &PROMPT_FEEDBACK, &ERROR]
             .into_iter()

@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::super::Dialect;
 use super::super::error::StreamError;
+use super::super::scan::finishes::{has_others, number, says};
+use super::super::scan::seen::{Passage, Seen, has};
 use super::super::{success, usage};
-use super::finishes::{has_others, number, says};
-use super::seen::{Passage, Seen, has};
 
 finder!(CHOICES, "\"choices\"");
 finder!(USAGE, "\"usage\"");
@@ -56,7 +56,7 @@ impl Fields<'_> {
     }
 }
 
-pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<Passage, StreamError> {
+pub(in super::super) fn event(data: &[u8], seen: &mut Seen) -> Result<Passage, StreamError> {
     if data == b"[DONE]" {
         // An end of nothing is no answer.
         return if seen.started {

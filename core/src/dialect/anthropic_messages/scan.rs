@@ -5,9 +5,9 @@ use serde::Deserialize;
 
 use super::super::Dialect;
 use super::super::error::StreamError;
+use super::super::scan::finishes::says;
+use super::super::scan::seen::{Seen, Text};
 use super::super::{error, success, usage};
-use super::finishes::says;
-use super::seen::{Seen, Text};
 
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -38,7 +38,7 @@ struct Delta<'a> {
     stop_reason: Option<Raw<'a>>,
 }
 
-pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
+pub(in super::super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
     // The frequent event, as `Anthropic` writes it; spelled differently it is only read the slow way.
     if data.starts_with(br#"{"type":"content_block_delta""#) {
         seen.started = true;

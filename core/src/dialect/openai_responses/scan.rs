@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::super::Dialect;
 use super::super::error::StreamError;
+use super::super::scan::seen::{Seen, Text};
 use super::super::usage::{self, Usage};
 use super::super::{error, success};
-use super::seen::{Seen, Text};
 
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -37,7 +37,7 @@ fn type_of(data: &[u8]) -> Option<&[u8]> {
     rest.get(..memchr::memchr(b'"', rest)?)
 }
 
-pub(super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
+pub(in super::super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
     read(data, seen)?;
     // Not for an error, whose number goes to the event that takes its place.
     seen.events += 1;
@@ -93,7 +93,7 @@ fn usage_of(response: Option<Raw<'_>>) -> Option<Usage> {
 /// An event too large to be held. The last one may be: it repeats every picture of the answer. Its first bytes say what
 /// it is and its last ones the usage.
 #[derive(Debug, Default)]
-pub(super) struct Large {
+pub(in super::super) struct Large {
     last: bool,
     any: bool,
     tail: Vec<u8>,
@@ -107,7 +107,7 @@ impl Large {
     const TAIL: usize = 16 << 10;
 
     /// Takes the next part of it.
-    pub(super) fn take(&mut self, raw: &[u8]) {
+    pub(in super::super) fn take(&mut self, raw: &[u8]) {
         if !std::mem::replace(&mut self.any, true) {
             let head = raw.get(..Self::HEAD.min(raw.len())).unwrap_or_default();
             let says = |kind: &[u8]| memmem::find(head, kind).is_some();
@@ -119,7 +119,7 @@ impl Large {
     }
 
     /// It has passed.
-    pub(super) fn end(self, seen: &mut Seen) {
+    pub(in super::super) fn end(self, seen: &mut Seen) {
         seen.events += 1;
         seen.started = true;
         if !self.last {

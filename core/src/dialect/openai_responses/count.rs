@@ -3,10 +3,19 @@
 use crate::json::{Map, Value, json};
 
 use super::super::dropped::{Dropped, Parts};
+use super::super::language::Counting;
 use super::super::message::{Media, MediaSource, Part, Request, Role, Tool, ToolChoice, Turn, json_text, text_of};
 use super::super::{RequestError, Target};
+use super::request_in;
 
-pub(super) fn encode(request: &Request, target: &Target<'_>, dropped: &mut Dropped) -> Result<Value, RequestError> {
+pub(super) const COUNTING: Counting = Counting {
+    read: request_in::decode,
+    write: |request, target, dropped| encode(&request, target, dropped),
+    field: "input_tokens",
+    answer: |tokens| json!({ "object": "response.input_tokens", "input_tokens": tokens }),
+};
+
+fn encode(request: &Request, target: &Target<'_>, dropped: &mut Dropped) -> Result<Value, RequestError> {
     let mut body = Map::new();
     body.insert("model".into(), target.model.into());
     let instructions = request.system.join("\n\n");

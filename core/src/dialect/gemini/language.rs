@@ -1,0 +1,21 @@
+//! The row of `Gemini`.
+
+use super::super::language::Language;
+use super::super::message::to_bytes;
+use super::with_model_inside;
+use super::{answer, count, decoder, encoder, request_in, request_out, scan, strip};
+use crate::fault::ErrorKind;
+
+/// This dialect's row.
+pub(in super::super) static LANGUAGE: Language = Language {
+    read_request: request_in::decode,
+    write_request: request_out::encode,
+    read_answer: |body, ctx| answer::decode(body, ctx).ok_or(ErrorKind::Malformed),
+    write_answer: |answer, ctx| to_bytes(&answer::encode(answer, ctx)),
+    decoder: |ctx| Box::new(decoder::Decoder::new(ctx)),
+    encoder: |ctx| Box::new(encoder::Encoder::new(ctx)),
+    scan: scan::event,
+    strip: strip::strip,
+    rename_model: with_model_inside,
+    counting: Some(count::COUNTING),
+};
