@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::cursor::parse_body;
 use super::dropped::Dropped;
 use super::message::{Request, to_bytes};
+use super::rules::Rules;
 use super::strip::holds_wrapped;
 use super::{
     AnswerContext, Dialect, RequestError, Target, ToolNames, Translated, Usage, ending, hosted, mend, registry, success,
@@ -40,8 +41,8 @@ pub fn translate_request(
     let mut dropped = Dropped::new(target.on_unsupported);
     let mut request = (registry::of(from).read_request)(&value, &mut dropped)?;
     mend::answered(&request)?;
-    mend::mend(&mut request, to, target, &mut dropped)?;
-    let tools = settle_tools(&mut request, to, target, &mut dropped)?;
+    mend::mend(&mut request, registry::of(to).rules, target, &mut dropped)?;
+    let tools = settle_tools(&mut request, registry::of(to).rules, target, &mut dropped)?;
     let show_thoughts = request.show_thoughts;
     let encoded = (registry::of(to).write_request)(request, target, &mut dropped)?;
     Ok(Translated {
@@ -56,7 +57,7 @@ pub fn translate_request(
 /// Decides which tools the provider is told of, and under which names.
 pub(super) fn settle_tools(
     request: &mut Request,
-    provider: Dialect,
+    provider: &Rules,
     target: &Target<'_>,
     dropped: &mut Dropped,
 ) -> Result<ToolNames, RequestError> {
@@ -77,7 +78,7 @@ pub fn translate_response(
     body: &[u8],
     ctx: &AnswerContext,
 ) -> Result<(Bytes, Usage), ErrorKind> {
-    let value = success::object(from, body)?;
+    let value = success::object(registry::of(from).rules, body)?;
     let mut answer = (registry::of(from).read_answer)(&value, ctx)?;
     for choice in &mut answer.choices {
         ending::judge(choice)?;

@@ -30,9 +30,9 @@ pub fn translate_request(
     let read = registry::of(from).counting.as_ref().map(|counting| counting.read);
     let read = read.ok_or_else(|| RequestError::not_json("is no count of tokens"))?;
     let mut request = read(&value, &mut dropped)?;
-    settle_tools(&mut request, to, target, &mut dropped)?;
+    settle_tools(&mut request, registry::of(to).rules, target, &mut dropped)?;
     keep_what_counts(&mut request);
-    mend(&mut request, to, target, &mut dropped)?;
+    mend(&mut request, registry::of(to).rules, target, &mut dropped)?;
     let Some(counting) = &registry::of(to).counting else {
         let problem = "cannot be counted: the chosen provider's API has no token count";
         return Err(RequestError::unsupported("model", problem));
@@ -72,7 +72,7 @@ fn keep_what_counts(request: &mut Request) {
 /// What is wrong with a count in the caller's own dialect that came with a status of success; `None` if it holds one.
 pub fn answer_problem(dialect: Dialect, body: &[u8]) -> Option<ErrorKind> {
     let field = registry::of(dialect).counting.as_ref()?.field;
-    success::other_problem(dialect, body, &[field], &[field])
+    success::other_problem(registry::of(dialect).rules, body, &[field], &[field])
 }
 
 /// Says the provider's count in another dialect.
@@ -80,7 +80,7 @@ pub fn answer_problem(dialect: Dialect, body: &[u8]) -> Option<ErrorKind> {
 /// # Errors
 /// What the answer really was, as [`super::translate_response`].
 pub fn translate_response(from: Dialect, to: Dialect, body: &[u8]) -> Result<Bytes, ErrorKind> {
-    let value = success::object(from, body)?;
+    let value = success::object(registry::of(from).rules, body)?;
     let counting = |dialect| registry::of(dialect).counting.as_ref().ok_or(ErrorKind::Malformed);
     let tokens = value.get(counting(from)?.field).and_then(Value::as_u64);
     Ok(to_bytes(&(counting(to)?.answer)(tokens.ok_or(ErrorKind::Malformed)?)))

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::cursor::{Cursor, parse_body};
 use super::dropped::Dropped;
 use super::message::to_bytes;
-use super::{Dialect, RequestError, Translated, Usage, gemini, success, usage};
+use super::{Dialect, RequestError, Translated, Usage, gemini, registry, success, usage};
 use crate::fault::ErrorKind;
 
 /// Inputs that `batchEmbedContents` takes at once ("at most 100 requests can be in one batch").
@@ -342,7 +342,7 @@ pub fn translate_response(
 
 fn read_answer(from: EmbeddingsApi, part: &Answered<'_>) -> Result<(Vec<Vec<Number>>, Option<Usage>), ErrorKind> {
     let malformed = |_| ErrorKind::Malformed;
-    success::object(from.dialect(), part.answer)?;
+    success::object(registry::of(from.dialect()).rules, part.answer)?;
     let (vectors, used): (Vec<Vec<Number>>, _) = match from {
         EmbeddingsApi::OpenAi => {
             let mut answer = json::from_slice::<OpenAiAnswer>(part.answer).map_err(malformed)?;
@@ -373,7 +373,12 @@ fn read_answer(from: EmbeddingsApi, part: &Answered<'_>) -> Result<(Vec<Vec<Numb
 /// What is wrong with an answer in the caller's own form that came with a status of success; `None` if it holds vectors.
 pub fn answer_problem(form: EmbeddingsApi, body: &[u8]) -> Option<ErrorKind> {
     let holds = ["embedding", "embeddings", "data"];
-    success::other_problem(form.dialect(), body, &["embedding", "values"], &holds)
+    success::other_problem(
+        registry::of(form.dialect()).rules,
+        body,
+        &["embedding", "values"],
+        &holds,
+    )
 }
 
 fn inputs(form: EmbeddingsApi, request: &[u8]) -> usize {

@@ -1,23 +1,25 @@
 //! Errors: what a provider's error says, and how ours is said to each caller.
 //!
-//! [`parse_error`] reads a provider's error in whatever words its server uses (`kind`, `words`). `said` says ours in the
-//! caller's own API: its status, type and code, with our [`Code`] beside them as `bowsprit_code`.
+//! [`super::parse_error`] reads a provider's error in whatever words its server uses (`kind`, `words`). Each
+//! dialect's folder says ours in its API, in the words of `vocabulary`: its status, type and code, with our [`Code`] beside them as `bowsprit_code`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::json::{self, Value};
 
-use super::Dialect;
+use super::rules::Rules;
 use crate::fault::{Code, ErrorKind};
 
 mod clean;
 mod context;
 mod kind;
-mod said;
+mod vocabulary;
 mod words;
 
-pub use said::{Words, error_body, error_event, words_for};
-pub(super) use said::{responses_code, responses_event};
+pub(super) use context::ContextWords;
+pub(super) use vocabulary::Vocabulary;
+pub use vocabulary::Words;
 
 /// A provider's error, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,11 +93,32 @@ pub struct ErrorView<'a> {
     pub retry_after: Option<Duration>,
 }
 
+impl ErrorView<'_> {
+    /// The HTTP status that it goes out with.
+    pub(super) fn status_in(&self, caller: &Rules) -> u16 {
+        self.status.unwrap_or_else(|| caller.vocabulary.words(self.code).status)
+    }
+
+    /// The code in `OpenAI`'s vocabulary.
+    pub(super) fn openai_code(&self) -> Option<&str> {
+        self.exact.or(Vocabulary::OpenAi.words(self.code).code)
+    }
+
+    /// What it says, with the caller's own words for a prompt that is too long.
+    pub(super) fn message_for(&self, caller: &Rules) -> Cow<'_, str> {
+        if self.code == Code::ValContextLength {
+            context::said(&caller.context, self.message)
+        } else {
+            Cow::Borrowed(self.message)
+        }
+    }
+}
+
 /// Bytes of a body that is no JSON and is taken for the message.
 const TEXT_LIMIT: usize = 2048;
 
 /// Reads a provider's error body. `status` is the HTTP status, or 200 for an error inside a stream or a success.
-pub fn parse_error(provider: Dialect, status: u16, body: &[u8]) -> ProviderError {
+pub(super) fn parse(provider: &Rules, status: u16, body: &[u8]) -> ProviderError {
     if let Ok(value) = json::parse(body) {
         return from_value(provider, status, &value);
     }
@@ -116,19 +139,13 @@ pub fn parse_error(provider: Dialect, status: u16, body: &[u8]) -> ProviderError
     }
 }
 
-pub(super) fn from_value(provider: Dialect, status: u16, value: &Value) -> ProviderError {
+pub(super) fn from_value(provider: &Rules, status: u16, value: &Value) -> ProviderError {
     // Gemini's streams without `alt=sse`, and its OpenAI-compatible API, wrap the error in an array.
     let whole = value.as_array().and_then(|array| array.first()).unwrap_or(value);
     let error = error_of(whole);
     let text = |name: &str| error.get(name).and_then(Value::as_str);
     let message = message_of(error);
-    let code = match provider {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
-            text("code").or_else(|| text("type")).or_else(|| text("status"))
-        }
-        Dialect::AnthropicMessages => text("type"),
-        Dialect::Gemini => text("status"),
-    };
+    let code = provider.error_codes.iter().find_map(|name| text(name));
     // Inside a stream the only status is the one in the error itself.
     let status = if status < 300 {
         inner_status(error).unwrap_or(status)

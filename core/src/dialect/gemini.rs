@@ -4,9 +4,11 @@ mod answer;
 mod count;
 mod decoder;
 mod encoder;
+mod error;
 pub(super) mod language;
 mod request_in;
 mod request_out;
+pub(super) mod rules;
 mod said;
 mod scan;
 mod schema;
@@ -16,6 +18,7 @@ use crate::json::{self, Value};
 use bytes::Bytes;
 
 use super::message::{Finish, to_bytes};
+use super::success;
 use super::thinking::gemini_generation;
 
 /// The API's own marker for a call whose signature is not at hand, such as one that another provider's model made. The
@@ -77,4 +80,19 @@ pub(super) fn with_model_inside(body: &Bytes, model: &str) -> Bytes {
     let requests = value.get_mut("requests").and_then(Value::as_array_mut);
     requests.into_iter().flatten().for_each(rename);
     to_bytes(&value)
+}
+
+/// Whether the prompt was blocked, which is the answer to it then.
+fn blocked(value: &Value) -> bool {
+    value
+        .get("promptFeedback")
+        .is_some_and(|feedback| success::is_text(feedback, "blockReason"))
+}
+
+/// Whether a candidate has parts, or a reason why it has none.
+fn says(candidate: &Value) -> bool {
+    let parts = candidate
+        .get("content")
+        .map_or(&[][..], |content| success::list(content, "parts"));
+    !parts.is_empty() || success::is_text(candidate, "finishReason")
 }

@@ -10,44 +10,16 @@ use bowsprit_crds::model_route::OnUnsupported;
 use super::dropped::Dropped;
 use super::message::{Request, ToolChoice, WEB_SEARCH, WebSearch};
 use super::message::{ToolKind, ToolName};
-use super::{Dialect, RequestError, Target};
+use super::rules::Rules;
+use super::{RequestError, Target};
 use crate::json::{Map, Value, json};
 
-impl WebSearch {
-    fn bounded(&self) -> bool {
-        self.allowed_domains.is_some() || self.blocked_domains.is_some()
-    }
-
-    /// Whether the provider has a search that keeps within these bounds. What it searches is never widened.
-    fn fits(&self, provider: Dialect, target: &Target<'_>, request: &Request) -> bool {
-        if self.offline {
-            return false;
-        }
-        match provider {
-            Dialect::AnthropicMessages => self.allowed_domains.is_none() || self.blocked_domains.is_none(),
-            // The second generation refuses it beside functions, and none can be told to use it.
-            Dialect::Gemini => !self.bounded() && request.tools.is_empty() && may_choose(request.tool_choice.as_ref()),
-            // Its search models search always; the others know no such option.
-            Dialect::OpenAiChat => {
-                !self.bounded() && searches(target.model) && !matches!(request.tool_choice, Some(ToolChoice::None))
-            }
-            Dialect::OpenAiResponses => false,
-        }
-    }
-}
-
-fn may_choose(choice: Option<&ToolChoice>) -> bool {
+/// Whether the model may do without.
+pub(super) fn may_choose(choice: Option<&ToolChoice>) -> bool {
     matches!(
         choice,
         None | Some(ToolChoice::Auto | ToolChoice::Only { required: false, .. })
     )
-}
-
-/// `gpt-4o-search-preview`, `gpt-4o-mini-search-preview`, `gpt-5-search-api`: the models of chat completions that take
-/// `web_search_options`.
-fn searches(model: &str) -> bool {
-    let bare = model.rsplit('/').next().unwrap_or(model);
-    bare.starts_with("gpt-") && bare.split('-').any(|word| word == "search")
 }
 
 /// City, region, country and time zone, as far as the caller tells them.
@@ -72,7 +44,7 @@ const NOT_HERE: &str =
 /// in their place, the rest is left out, and no choice of tools names any of these afterwards, but for the search.
 pub(super) fn settle(
     request: &mut Request,
-    provider: Dialect,
+    provider: &Rules,
     target: &Target<'_>,
     dropped: &mut Dropped,
 ) -> Result<(), RequestError> {
@@ -80,7 +52,9 @@ pub(super) fn settle(
     let mut left = Vec::new();
     for hosted in std::mem::take(&mut request.hosted) {
         match hosted.search {
-            Some(search) if request.search.is_none() && search.fits(provider, target, request) => {
+            Some(search)
+                if request.search.is_none() && !search.offline && (provider.searches)(&search, target, request) =>
+            {
                 request.search = Some(search);
             }
             _ => left.push(hosted.path),
@@ -112,7 +86,7 @@ pub(super) fn settle(
 }
 
 /// The choice of tools, without those that are gone.
-fn choose_without(request: &mut Request, provider: Dialect, forced: bool, dropped: &mut Dropped) {
+fn choose_without(request: &mut Request, provider: &Rules, forced: bool, dropped: &mut Dropped) {
     let (names, required) = match &mut request.tool_choice {
         Some(ToolChoice::Required) if forced => {
             dropped.note(request.fields.tool_choice);
@@ -130,8 +104,7 @@ fn choose_without(request: &mut Request, provider: Dialect, forced: bool, droppe
             search.as_ref().map_or("", |search| search.path.as_str()),
         );
     }
-    // Only Anthropic's search has a name there.
-    let named = request.search.is_some() && provider == Dialect::AnthropicMessages;
+    let named = request.search.is_some() && provider.search_is_named;
     names.retain(|name| !name.is_hosted() || (named && name.name == WEB_SEARCH));
     dropped.note_if(forced, request.fields.tool_choice);
     if names.is_empty() {

@@ -8,8 +8,9 @@ use super::dropped::Dropped;
 use super::error::{ErrorView, StreamError};
 use super::event::Event;
 use super::message::{Answer, Request};
+use super::rules::Rules;
 use super::scan::seen::{Passage, Seen};
-use super::{AnswerContext, RequestError, Target, Translated};
+use super::{AnswerContext, Echo, RequestError, Target, Translated, Usage};
 use crate::fault::ErrorKind;
 use crate::json::Value;
 
@@ -42,6 +43,20 @@ pub(super) struct Counting {
 
 /// A dialect.
 pub(super) struct Language {
+    /// What its API takes, and its words.
+    pub rules: &'static Rules,
+    /// Our error, as a body.
+    pub error_body: fn(&ErrorView<'_>) -> Value,
+    /// Our error, as the event of this number that ends a stream.
+    pub error_event: fn(&ErrorView<'_>, u64) -> Bytes,
+    /// Whether a whole answer says why it ended, at a glance.
+    pub tells_end: fn(&[u8]) -> bool,
+    /// Whether a whole answer, which is known to be an object that is no error, says anything.
+    pub answers: fn(&Value) -> bool,
+    /// The usage of a whole answer, which is known to begin as an object.
+    pub usage: fn(&[u8]) -> Option<Usage>,
+    /// What an answer repeats of its request.
+    pub echo: fn(&[u8]) -> Echo,
     /// Reads a caller's request.
     pub read_request: fn(&Value, &mut Dropped) -> Result<Request, RequestError>,
     /// Writes a provider's request.

@@ -12,8 +12,9 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::RequestError;
 use super::message::{Media, MediaSource, Part, mime_of_url};
-use super::{Dialect, RequestError};
+use super::rules::Rules;
 
 /// Base64 that is decoded to tell the kind: more than any file's mark needs, and enough for the prologue of an SVG.
 const HEAD: usize = 1024;
@@ -22,14 +23,14 @@ const HEAD: usize = 1024;
 ///
 /// # Errors
 /// `VAL_FIELD` where it is no base64 or empty, `VAL_UNSUPPORTED` where the target does not take its kind.
-pub(super) fn judged(media: Media, to: Dialect) -> Result<Part, RequestError> {
+pub(super) fn judged(media: Media, to: &Rules) -> Result<Part, RequestError> {
     match media.source {
         MediaSource::Inline(_) => inline(media, to),
         MediaSource::Url(_) => by_url(media, to),
     }
 }
 
-fn inline(mut media: Media, to: Dialect) -> Result<Part, RequestError> {
+fn inline(mut media: Media, to: &Rules) -> Result<Part, RequestError> {
     let MediaSource::Inline(data) = &media.source else {
         return Ok(Part::Media(media));
     };
@@ -51,7 +52,7 @@ fn inline(mut media: Media, to: Dialect) -> Result<Part, RequestError> {
     Ok(Part::Media(media))
 }
 
-fn by_url(mut media: Media, to: Dialect) -> Result<Part, RequestError> {
+fn by_url(mut media: Media, to: &Rules) -> Result<Part, RequestError> {
     let MediaSource::Url(url) = &media.source else {
         return Ok(Part::Media(media));
     };
@@ -70,7 +71,7 @@ fn by_url(mut media: Media, to: Dialect) -> Result<Part, RequestError> {
         return Err(RequestError::unsupported(&media.path, problem));
     }
     let mime = media.mime.as_deref().map(standard_name);
-    let mime = mime.or_else(|| mime_of_url(url).filter(|_| to == Dialect::Gemini).map(str::to_owned));
+    let mime = mime.or_else(|| mime_of_url(url).filter(|_| to.names_media_of_urls).map(str::to_owned));
     if let Some(problem) = mime.as_deref().and_then(|mime| refusal(mime, to)) {
         return Err(RequestError::unsupported(&media.path, problem));
     }
@@ -78,21 +79,17 @@ fn by_url(mut media: Media, to: Dialect) -> Result<Part, RequestError> {
     Ok(Part::Media(media))
 }
 
+/// What all APIs take: the pictures of the web, and documents.
+pub(super) fn is_common(mime: &str) -> bool {
+    matches!(
+        mime,
+        "image/png" | "image/jpeg" | "image/webp" | "image/gif" | "application/pdf"
+    )
+}
+
 /// Why the target does not take it.
-fn refusal(mime: &str, to: Dialect) -> Option<String> {
-    let taken = match to {
-        Dialect::Gemini => {
-            ["text/", "audio/", "video/"].iter().any(|kind| mime.starts_with(kind))
-                || matches!(
-                    mime,
-                    "image/png" | "image/jpeg" | "image/webp" | "image/heic" | "image/heif" | "application/pdf"
-                )
-        }
-        _ => matches!(
-            mime,
-            "image/png" | "image/jpeg" | "image/webp" | "image/gif" | "application/pdf"
-        ),
-    };
+fn refusal(mime: &str, to: &Rules) -> Option<String> {
+    let taken = (to.takes_media)(mime);
     let name = if mime.is_empty() {
         "a file of unknown kind"
     } else {

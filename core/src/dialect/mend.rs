@@ -10,7 +10,8 @@ mod settings;
 use super::dropped::{Dropped, Parts};
 use super::ids::safe_id;
 use super::message::{Format, Part, Request, Role, Tool};
-use super::{Dialect, RequestError, Target, media, schema};
+use super::rules::Rules;
+use super::{RequestError, Target, media, schema};
 
 pub(super) use history::answered;
 
@@ -20,7 +21,7 @@ pub(super) use history::answered;
 /// `VAL_UNSUPPORTED` with the path of what this target does not take.
 pub(super) fn mend(
     request: &mut Request,
-    to: Dialect,
+    to: &Rules,
     target: &Target<'_>,
     dropped: &mut Dropped,
 ) -> Result<(), RequestError> {
@@ -35,11 +36,11 @@ pub(super) fn mend(
 }
 
 /// The parts with their media as the target takes them.
-fn judged(parts: Vec<Part>, role: Role, to: Dialect, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
+fn judged(parts: Vec<Part>, role: Role, to: &Rules, dropped: &mut Dropped) -> Result<Vec<Part>, RequestError> {
     let mut kept = Parts::new();
     for part in parts {
         let part = match part {
-            Part::Media(media) if role == Role::Assistant && to == Dialect::AnthropicMessages => {
+            Part::Media(media) if role == Role::Assistant && !to.assistant_media => {
                 let problem = "media in an assistant message is not supported by the chosen provider";
                 Err(RequestError::unsupported(&media.path, problem))
             }
@@ -55,20 +56,20 @@ fn judged(parts: Vec<Part>, role: Role, to: Dialect, dropped: &mut Dropped) -> R
     kept.finish()
 }
 
-fn tools(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn tools(request: &mut Request, to: &Rules, dropped: &mut Dropped) -> Result<(), RequestError> {
     let mut kept: Vec<Tool> = Vec::with_capacity(request.tools.len());
     for mut tool in std::mem::take(&mut request.tools) {
         // Lists that are put together from several places say some twice; the first is kept.
-        if to != Dialect::OpenAiChat && kept.iter().any(|kept| kept.name == tool.name) {
+        if !to.repeats_tools && kept.iter().any(|kept| kept.name == tool.name) {
             dropped.note(&tool.path);
             continue;
         }
         // Only one of them must be told that there are no arguments.
-        if tool.schema.is_none() && to != Dialect::AnthropicMessages {
+        if tool.schema.is_none() && !to.tools_need_schema {
             kept.push(tool);
             continue;
         }
-        match schema::for_tool(to, tool.schema.as_ref(), &tool.path, dropped) {
+        match schema::for_tool(to.schema, tool.schema.as_ref(), &tool.path, dropped) {
             Ok(schema) => {
                 tool.schema = Some(schema);
                 kept.push(tool);
@@ -83,7 +84,7 @@ fn tools(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<()
 /// Letters of a format's name that `OpenAI` takes.
 const MAX_NAME: usize = 64;
 
-fn format(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<(), RequestError> {
+fn format(request: &mut Request, to: &Rules, dropped: &mut Dropped) -> Result<(), RequestError> {
     let Some(Format::JsonSchema {
         name,
         schema,
@@ -94,13 +95,13 @@ fn format(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<(
         return Ok(());
     };
     // Anything that is JSON: an object comes nearest.
-    if schema::says_nothing(schema) && to != Dialect::Gemini {
+    if schema::says_nothing(schema) && !to.takes_any_schema {
         dropped.note(path.as_str());
         request.format = Some(Format::JsonObject);
         return Ok(());
     }
     *name = name.take().map(|name| safe_id(&name).chars().take(MAX_NAME).collect());
-    match schema::for_answer(to, schema, strict, path, dropped) {
+    match schema::for_answer(to.schema, schema, strict, path, dropped) {
         Ok(adapted) => *schema = adapted,
         Err(refusal) => {
             dropped.leave_out(refusal)?;

@@ -271,6 +271,13 @@ pub(super) struct WebSearch {
     pub path: String,
 }
 
+impl WebSearch {
+    /// Whether it keeps within some domains, or out of some.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.allowed_domains.is_some() || self.blocked_domains.is_some()
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum ToolChoice {
     Auto,

@@ -4,10 +4,12 @@ mod answer;
 mod calls;
 mod decoder;
 mod encoder;
+pub(super) mod error;
 pub(super) mod language;
 mod plain_choice;
 mod request_in;
 mod request_out;
+pub(super) mod rules;
 mod said;
 mod scan;
 

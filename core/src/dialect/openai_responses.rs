@@ -16,11 +16,13 @@ mod carried;
 mod count;
 mod echo;
 mod encoder;
+mod error;
 mod input;
 pub(super) mod language;
 mod native;
 mod request_in;
 mod response;
+pub(super) mod rules;
 pub(super) mod scan;
 mod tools;
 

@@ -9,8 +9,9 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::de::IgnoredAny;
 
 use super::array::Elements;
+use super::error::ErrorView;
 use super::error::StreamError;
-use super::error::{self, ErrorView};
+use super::message::to_bytes;
 use super::openai_responses::scan::Large;
 use super::sse::{Parser, PieceKind};
 use super::usage::Usage;
@@ -222,13 +223,10 @@ impl Scan {
                 return Bytes::new();
             }
             let (before, after) = elements.frame();
-            let body = error::error_body(caller, view);
+            let body = to_bytes(&(registry::of(caller).error_body)(view));
             return [before.as_bytes(), &body, after.as_bytes()].concat().into();
         }
-        let event = match caller {
-            Dialect::OpenAiResponses => error::responses_event(view, self.seen.events),
-            _ => error::error_event(caller, view),
-        };
+        let event = (registry::of(caller).error_event)(view, self.seen.events);
         // The caller has half an event: end it, or ours would become part of it.
         if !self.hide_usage && self.parser.mid_event() {
             [b"\n\n", event.as_ref()].concat().into()
@@ -250,7 +248,7 @@ fn form_of(dialect: Dialect, chunk: &[u8]) -> Shape {
 /// What a body that is no stream at all was.
 pub(super) fn plain(dialect: Dialect, body: &[u8]) -> StreamError {
     match json::parse(body) {
-        Ok(value) => success::error_in(dialect, &value).map_or_else(
+        Ok(value) => success::error_in(registry::of(dialect).rules, &value).map_or_else(
             || StreamError::Malformed("a JSON object instead of an event stream".to_owned()),
             StreamError::Provider,
         ),

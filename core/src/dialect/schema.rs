@@ -14,9 +14,9 @@ mod walk;
 
 use crate::json::{Map, Value, json};
 
+use super::RequestError;
 use super::cursor::Cursor;
 use super::dropped::Dropped;
-use super::{Dialect, RequestError};
 use walk::{Holds, Path, each_once, holds, target, visit};
 
 /// Depth of a schema that is followed; serde's own limit on nesting lies not far above.
@@ -36,28 +36,72 @@ pub(super) fn read(at: Option<Cursor<'_>>) -> Result<Option<Value>, RequestError
     }
 }
 
+/// How a target takes schemas.
+pub(super) struct SchemaRules {
+    /// Whether it reads alternatives at the top of a tool's arguments; the others refuse them there.
+    alternatives: bool,
+    /// Says a tool's arguments, which are an object.
+    tool: fn(&mut Map, &Path<'_>) -> Result<(), RequestError>,
+    /// Says an answer's schema. The flag is `strict`, taken back where the target asks more of a strict schema than this one
+    /// says.
+    answer: fn(&mut Map, &mut Option<bool>, &Path<'_>, &mut Dropped) -> Result<(), RequestError>,
+}
+
+/// As `Anthropic` takes them.
+pub(super) static ANTHROPIC: SchemaRules = SchemaRules {
+    alternatives: false,
+    tool: |schema, start| {
+        schema.entry("properties").or_insert_with(|| json!({}));
+        anthropic::tool(schema, start)
+    },
+    answer: |schema, _, start, dropped| anthropic::answer(schema, start, dropped),
+};
+
+/// As `Gemini` takes them.
+pub(super) static GEMINI: SchemaRules = SchemaRules {
+    alternatives: true,
+    tool: |schema, start| {
+        gemini::tool(schema, start);
+        Ok(())
+    },
+    answer: |schema, _, start, dropped| {
+        gemini::answer(schema, start, dropped);
+        Ok(())
+    },
+};
+
+/// As `OpenAI` takes them.
+pub(super) static OPENAI: SchemaRules = SchemaRules {
+    alternatives: false,
+    tool: |schema, start| {
+        openai::complete(schema, start);
+        Ok(())
+    },
+    answer: |schema, strict, start, dropped| {
+        *schema = root::object(std::mem::take(schema), start, false, dropped)?;
+        openai::complete(schema, start);
+        if *strict == Some(true) && !openai::is_strict(schema, start) {
+            *strict = None;
+            dropped.note(start.spell());
+        }
+        Ok(())
+    },
+};
+
 /// The schema of a tool's arguments, as `to` takes it: an object in every case.
 ///
 /// # Errors
 /// `VAL_UNSUPPORTED` with the path where arguments cannot be said to be an object, or a name is none that `to` takes.
 pub(super) fn for_tool(
-    to: Dialect,
+    to: &SchemaRules,
     schema: Option<&Value>,
     path: &str,
     dropped: &mut Dropped,
 ) -> Result<Value, RequestError> {
     let start = Path::start(path);
-    let mut schema = clean(schema.unwrap_or(&Value::Null), &start, dropped);
-    // Gemini reads alternatives at the top; the others refuse them there.
-    schema = root::object(schema, &start, to == Dialect::Gemini, dropped)?;
-    match to {
-        Dialect::AnthropicMessages => {
-            schema.entry("properties").or_insert_with(|| json!({}));
-            anthropic::tool(&schema, &start)?;
-        }
-        Dialect::Gemini => gemini::tool(&mut schema, &start),
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => openai::complete(&mut schema, &start),
-    }
+    let schema = clean(schema.unwrap_or(&Value::Null), &start, dropped);
+    let mut schema = root::object(schema, &start, to.alternatives, dropped)?;
+    (to.tool)(&mut schema, &start)?;
     Ok(Value::Object(schema))
 }
 
@@ -67,7 +111,7 @@ pub(super) fn for_tool(
 /// # Errors
 /// `VAL_UNSUPPORTED` with the path where the target has no such schema.
 pub(super) fn for_answer(
-    to: Dialect,
+    to: &SchemaRules,
     schema: &Value,
     strict: &mut Option<bool>,
     path: &str,
@@ -75,18 +119,7 @@ pub(super) fn for_answer(
 ) -> Result<Value, RequestError> {
     let start = Path::start(path);
     let mut schema = clean(schema, &start, dropped);
-    match to {
-        Dialect::AnthropicMessages => anthropic::answer(&mut schema, &start, dropped)?,
-        Dialect::Gemini => gemini::answer(&mut schema, &start, dropped),
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
-            schema = root::object(schema, &start, false, dropped)?;
-            openai::complete(&mut schema, &start);
-            if *strict == Some(true) && !openai::is_strict(&mut schema, &start) {
-                *strict = None;
-                dropped.note(path);
-            }
-        }
-    }
+    (to.answer)(&mut schema, strict, &start, dropped)?;
     Ok(Value::Object(schema))
 }
 

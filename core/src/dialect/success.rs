@@ -5,43 +5,16 @@
 //! candidate answers. An answer that is empty, and says why it ended, is an answer.
 
 use crate::json::{self, Map, Value, json};
-use crate::search::finder;
 use memchr::memmem;
+use memchr::memmem::Finder;
 
-use super::Dialect;
 use super::error::{self, ProviderError};
-use super::openai_chat;
+use super::rules::Rules;
 use crate::fault::ErrorKind;
 
-/// What is wrong with a whole answer that came with a status of success in the caller's own dialect; `None` if it holds
-/// an answer, which then passes unread.
-pub fn answer_problem(dialect: Dialect, body: &[u8]) -> Option<ErrorKind> {
-    if ends(dialect, body) {
-        return None;
-    }
-    let value = match object(dialect, body) {
-        Ok(value) => value,
-        Err(kind) => return Some(kind),
-    };
-    let some = |name: &str| {
-        value
-            .get(name)
-            .and_then(Value::as_array)
-            .is_some_and(|list| !list.is_empty())
-    };
-    let answered = match dialect {
-        Dialect::OpenAiChat => list(&value, "choices").iter().any(openai_chat::says),
-        Dialect::AnthropicMessages => some("content") || is_text(&value, "stop_reason"),
-        Dialect::Gemini => blocked(&value) || list(&value, "candidates").iter().any(gemini_says),
-        // It may still be at work, in the background.
-        Dialect::OpenAiResponses => some("output") || is_text(&value, "status"),
-    };
-    (!answered).then_some(ErrorKind::Malformed)
-}
-
-/// The same for an answer that is no conversation: `holds` are names of which a good one has one at its top, `inside` those
+/// What is wrong with an answer that is no conversation and came with a status of success: `holds` are names of which a good one has one at its top, `inside` those
 /// that tell one at a glance.
-pub(super) fn other_problem(dialect: Dialect, body: &[u8], inside: &[&str], holds: &[&str]) -> Option<ErrorKind> {
+pub(super) fn other_problem(dialect: &Rules, body: &[u8], inside: &[&str], holds: &[&str]) -> Option<ErrorKind> {
     let quoted = |name: &&str| format!("\"{name}\"");
     let named = |name: String| memmem::find(body, name.as_bytes()).is_some();
     if inside.iter().map(quoted).any(named) && memmem::find(body, b"\"error\"").is_none() {
@@ -56,16 +29,11 @@ pub(super) fn other_problem(dialect: Dialect, body: &[u8], inside: &[&str], hold
     }
 }
 
-/// What a body that came with a status of success says of an error.
-pub fn success_error(provider: Dialect, body: &[u8]) -> Option<ProviderError> {
-    error_in(provider, &json::parse(body).ok()?)
-}
-
 /// Reads a body that came with a status of success.
 ///
 /// # Errors
 /// What it is instead of a JSON object that is no error.
-pub(super) fn object(dialect: Dialect, body: &[u8]) -> Result<Value, ErrorKind> {
+pub(super) fn object(dialect: &Rules, body: &[u8]) -> Result<Value, ErrorKind> {
     let value = json::parse(body).map_err(|_| ErrorKind::Malformed)?;
     match error_in(dialect, &value) {
         Some(error) => Err(error.kind),
@@ -76,7 +44,7 @@ pub(super) fn object(dialect: Dialect, body: &[u8]) -> Result<Value, ErrorKind> 
 
 /// The error that a body or an event is, where its status says success: in the API's own form, or in one of those that
 /// compatible servers and the gateways before them have, with the fields of the error beside `object` or `type`, or alone.
-pub(super) fn error_in(provider: Dialect, value: &Value) -> Option<ProviderError> {
+pub(super) fn error_in(provider: &Rules, value: &Value) -> Option<ProviderError> {
     // Gemini's streams without `alt=sse`, and its OpenAI-compatible API, wrap the error in an array.
     let value = value.as_array().and_then(|list| list.first()).unwrap_or(value);
     let fields = value.as_object()?;
@@ -128,7 +96,7 @@ pub(super) fn error_in(provider: Dialect, value: &Value) -> Option<ProviderError
 ///
 /// # Errors
 /// The provider's error.
-pub(super) fn no_error(provider: Dialect, data: &[u8]) -> Result<(), ProviderError> {
+pub(super) fn no_error(provider: &Rules, data: &[u8]) -> Result<(), ProviderError> {
     let value = json::parse(data).ok();
     match value.and_then(|value| error_in(provider, &value)) {
         Some(error) => Err(error),
@@ -154,44 +122,20 @@ fn first<'v>(fields: &'v Map, names: &[&str]) -> Option<&'v Value> {
         .find(|value| is_some(value))
 }
 
-fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
+pub(super) fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn is_text(value: &Value, name: &str) -> bool {
+pub(super) fn is_text(value: &Value, name: &str) -> bool {
     value
         .get(name)
         .and_then(Value::as_str)
         .is_some_and(|text| !text.is_empty())
 }
 
-/// Whether the prompt was blocked, which is `Gemini`'s answer to it.
-pub(super) fn blocked(value: &Value) -> bool {
-    value
-        .get("promptFeedback")
-        .is_some_and(|feedback| is_text(feedback, "blockReason"))
-}
-
-/// Whether a candidate has parts, or a reason why it has none.
-pub(super) fn gemini_says(candidate: &Value) -> bool {
-    let parts = candidate
-        .get("content")
-        .map_or(&[][..], |content| list(content, "parts"));
-    !parts.is_empty() || is_text(candidate, "finishReason")
-}
-
-/// Whether the answer says why it ended, without reading it: nearly every one does, and this proxy's own time for a
-/// request is mostly the reading.
-fn ends(dialect: Dialect, body: &[u8]) -> bool {
-    finder!(FINISH_REASON, "\"finish_reason\"");
-    finder!(STOP_REASON, "\"stop_reason\"");
-    finder!(GEMINI_REASON, "\"finishReason\"");
-    let key = match dialect {
-        Dialect::OpenAiChat => &*FINISH_REASON,
-        Dialect::AnthropicMessages => &*STOP_REASON,
-        Dialect::Gemini => &*GEMINI_REASON,
-        Dialect::OpenAiResponses => return completed(body),
-    };
+/// Whether a field of the API's own, found by `key`, says why the answer ended, without reading it: nearly every one does,
+/// and this proxy's own time for a request is mostly the reading.
+pub(super) fn tells(key: &Finder<'_>, body: &[u8]) -> bool {
     // serde would take an array for a struct; a page for people has no business with the word.
     body.trim_ascii_start().starts_with(b"{")
         && body.trim_ascii_end().ends_with(b"}")
@@ -203,10 +147,4 @@ fn ends(dialect: Dialect, body: &[u8]) -> bool {
             let value = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
             value.is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\""))
         })
-}
-
-fn completed(body: &[u8]) -> bool {
-    finder!(DENSE, "\"status\":\"completed\"");
-    finder!(SPACED, "\"status\": \"completed\"");
-    DENSE.find(body).is_some() || SPACED.find(body).is_some()
 }

@@ -9,8 +9,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::Dialect;
 use super::message::{Answer, Part, RAW_ARGUMENTS, Request, ToolChoice, ToolName, WEB_SEARCH};
+use super::rules::Rules;
 use crate::json::{Value, json};
 
 /// The one property of the function that a custom tool becomes.
@@ -68,13 +68,13 @@ pub struct ToolNames(HashMap<String, ToolName>);
 impl ToolNames {
     /// Gives every tool of the request a name that the provider takes: of those offered, called and chosen. A name that it
     /// takes stays as it is.
-    pub(super) fn give(request: &mut Request, provider: Dialect) -> Self {
+    pub(super) fn give(request: &mut Request, provider: &Rules) -> Self {
         let mut seen = Vec::new();
         each_name(request, |name| seen.push(name.clone()));
         let mut names = Self::default();
         let mut given: HashMap<ToolName, String> = HashMap::new();
         let mut taken: HashSet<String> = HashSet::new();
-        if provider == Dialect::AnthropicMessages && request.search.is_some() {
+        if provider.search_is_named && request.search.is_some() {
             taken.insert(WEB_SEARCH.to_owned());
         }
         for tool in seen.iter().filter(|tool| tool.is_plain()) {
@@ -149,36 +149,25 @@ fn each_name(request: &mut Request, mut visit: impl FnMut(&mut ToolName)) {
     }
 }
 
-/// The longest name of a function that each API takes, in bytes. `OpenAI`: 64 in chat completions (128 in Responses);
-/// `Anthropic`: `^[a-zA-Z0-9_-]{1,128}$`; `Gemini`: 64 at most models.
-fn longest(provider: Dialect) -> usize {
-    match provider {
-        Dialect::AnthropicMessages | Dialect::OpenAiResponses => 128,
-        Dialect::OpenAiChat | Dialect::Gemini => 64,
-    }
-}
-
 /// Whether a letter may stand in a function's name.
-fn allowed(provider: Dialect, letter: char) -> bool {
-    letter.is_ascii_alphanumeric()
-        || matches!(letter, '_' | '-')
-        || (provider == Dialect::Gemini && matches!(letter, '.' | ':'))
+fn allowed(provider: &Rules, letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-') || provider.tool_name_letters.contains(&letter)
 }
 
-/// `Gemini`'s names begin with a letter or an underscore.
-fn may_begin(provider: Dialect, letter: char) -> bool {
-    provider != Dialect::Gemini || letter.is_ascii_alphabetic() || letter == '_'
+/// Whether a letter may be the first of a function's name.
+fn may_begin(provider: &Rules, letter: char) -> bool {
+    !provider.tool_name_begins_with_letter || letter.is_ascii_alphabetic() || letter == '_'
 }
 
-fn fits(provider: Dialect, name: &str) -> bool {
-    name.len() <= longest(provider)
+fn fits(provider: &Rules, name: &str) -> bool {
+    name.len() <= provider.longest_tool_name
         && name.chars().next().is_some_and(|first| may_begin(provider, first))
         && name.chars().all(|letter| allowed(provider, letter))
 }
 
 /// A name of letters that every API takes, which tells what the tool is; with a hash where that alone would not tell it
 /// from others.
-fn free_name(provider: Dialect, tool: &ToolName, taken: &HashSet<String>) -> String {
+fn free_name(provider: &Rules, tool: &ToolName, taken: &HashSet<String>) -> String {
     let spelled = tool.spelled();
     if fits(provider, &spelled) && !taken.contains(&spelled) {
         return spelled;
@@ -197,7 +186,7 @@ fn free_name(provider: Dialect, tool: &ToolName, taken: &HashSet<String>) -> Str
         stem.insert(0, '_');
     }
     // An underscore and eight digits follow.
-    stem.truncate(longest(provider) - 9);
+    stem.truncate(provider.longest_tool_name - 9);
     (0..=u32::MAX)
         .map(|salt| format!("{stem}_{:08x}", hash(tool, salt)))
         .find(|name| !taken.contains(name))

@@ -5,8 +5,6 @@ use crate::search::{finder, last};
 use memchr::memmem::Finder;
 use serde::Deserialize;
 
-use super::Dialect;
-
 /// Tokens of one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -199,39 +197,32 @@ impl From<Gemini> for Usage {
     }
 }
 
-/// The usage of a whole (not streamed) answer, if it tells one.
+/// The usage of a whole answer, of a dialect that tells it in `usage`.
 ///
 /// Every provider puts it behind the content, so it is looked for from the end: reading all of a 1 KB answer to get there
 /// took a sixth of the sidecar's own time for a request.
-pub fn usage(dialect: Dialect, body: &[u8]) -> Option<Usage> {
+pub(super) fn named<T: for<'de> Deserialize<'de> + Into<Usage>>(body: &[u8]) -> Option<Usage> {
     #[derive(Deserialize)]
     struct Named<T> {
         usage: Option<T>,
     }
+    finder!(USAGE, "\"usage\"");
+    let from_end = last_member(body, &USAGE);
+    let told: Option<T> = from_end.or_else(|| json::from_slice::<Named<T>>(body).ok()?.usage);
+    told.map(Into::into)
+}
+
+/// The same of `Gemini`, which tells it in `usageMetadata`.
+pub(super) fn gemini(body: &[u8]) -> Option<Usage> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct GeminiNamed {
+    struct Named {
         usage_metadata: Option<Gemini>,
     }
-    fn named<T: for<'de> Deserialize<'de> + Into<Usage>>(body: &[u8]) -> Option<Usage> {
-        finder!(USAGE, "\"usage\"");
-        let from_end = last_member(body, &USAGE);
-        let told: Option<T> = from_end.or_else(|| json::from_slice::<Named<T>>(body).ok()?.usage);
-        told.map(Into::into)
-    }
     finder!(USAGE_METADATA, "\"usageMetadata\"");
-    // serde would take an array for a struct, by the order of its fields.
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return None;
-    }
-    match dialect {
-        Dialect::OpenAiChat => named::<OpenAi>(body),
-        Dialect::OpenAiResponses => named::<Responses>(body),
-        Dialect::AnthropicMessages => named::<Anthropic>(body),
-        Dialect::Gemini => last_member(body, &USAGE_METADATA)
-            .or_else(|| json::from_slice::<GeminiNamed>(body).ok()?.usage_metadata)
-            .map(Usage::from),
-    }
+    last_member(body, &USAGE_METADATA)
+        .or_else(|| json::from_slice::<Named>(body).ok()?.usage_metadata)
+        .map(Usage::from)
 }
 
 /// The object under the last occurrence of `key` (with its quotes), if that is a key of the body itself and not of
@@ -359,6 +350,7 @@ impl Usage {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Dialect, usage};
     use super::*;
 
     #[test]

@@ -10,7 +10,8 @@ use super::super::error::StreamError;
 use super::super::event::Event;
 use super::super::ids::call_id;
 use super::super::language::Decode;
-use super::super::{AnswerContext, Dialect, success, usage};
+use super::super::{AnswerContext, success, usage};
+use super::rules::RULES;
 
 /// Content blocks that are followed at most: far beyond any real answer, a bound on memory.
 const MAX_BLOCKS: usize = 4096;
@@ -88,7 +89,7 @@ impl Decoder {
         let raw: Raw = match json::from_slice(data) {
             Ok(raw) => raw,
             Err(problem) => {
-                success::no_error(Dialect::AnthropicMessages, data)?;
+                success::no_error(&RULES, data)?;
                 let text = format!("an event is not a message event: {problem}");
                 return Err(StreamError::Malformed(text));
             }
@@ -138,7 +139,7 @@ impl Decoder {
                 events.push(Event::End);
             }
             "ping" => events.push(Event::Ping),
-            "error" => return Err(error::parse_error(Dialect::AnthropicMessages, 200, data).into()),
+            "error" => return Err(error::parse(&RULES, 200, data).into()),
             // The API may add kinds of events, and says that readers must let them pass.
             _ => {}
         }

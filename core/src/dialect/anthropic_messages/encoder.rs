@@ -4,14 +4,14 @@ use crate::json::{Value, json};
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
-use super::super::error::{ErrorView, StreamError, error_event};
+use super::super::error::{ErrorView, StreamError};
 use super::super::event::Event;
 use super::super::ids::safe_id;
 use super::super::language::Encode;
 use super::super::message::Finish;
 use super::super::signature::{Origin, wrap};
 use super::super::sse::put_event;
-use super::super::{AnswerContext, Dialect, Usage};
+use super::super::{AnswerContext, Usage};
 
 /// Holds `message_delta` back until the end, because the usage that belongs into it comes last.
 #[derive(Debug)]
@@ -266,6 +266,6 @@ impl Encode for Encoder {
     }
 
     fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
-        error_event(Dialect::AnthropicMessages, error)
+        super::error::event(error, 0)
     }
 }

@@ -4,11 +4,24 @@ use super::super::envelope::with_model;
 use super::super::language::Language;
 use super::super::message::to_bytes;
 use super::super::scan::seen::Passage;
-use super::{answer, count, decoder, encoder, request_in, request_out, scan, strip};
+use super::super::success::tells;
+use super::super::{Echo, success, usage};
+use super::rules::RULES;
+use super::{answer, count, decoder, encoder, error, request_in, request_out, scan, strip};
 use crate::fault::ErrorKind;
+use crate::search::finder;
+
+finder!(STOP_REASON, "\"stop_reason\"");
 
 /// This dialect's row.
 pub(in super::super) static LANGUAGE: Language = Language {
+    rules: &RULES,
+    error_body: error::body,
+    error_event: error::event,
+    tells_end: |body| tells(&STOP_REASON, body),
+    answers: |answer| !success::list(answer, "content").is_empty() || success::is_text(answer, "stop_reason"),
+    usage: usage::named::<usage::Anthropic>,
+    echo: |_| Echo::default(),
     read_request: request_in::decode,
     write_request: request_out::encode,
     read_answer: |body, ctx| answer::decode(body, ctx).ok_or(ErrorKind::Malformed),

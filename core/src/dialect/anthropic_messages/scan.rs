@@ -3,11 +3,11 @@
 use crate::json::{self, Raw};
 use serde::Deserialize;
 
-use super::super::Dialect;
 use super::super::error::StreamError;
 use super::super::scan::finishes::says;
 use super::super::scan::seen::{Seen, Text};
 use super::super::{error, success, usage};
+use super::rules::RULES;
 
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -46,7 +46,7 @@ pub(in super::super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), Stream
         return Ok(());
     }
     let Ok(event) = json::from_slice::<Event<'_>>(data) else {
-        return Ok(success::no_error(Dialect::AnthropicMessages, data)?);
+        return Ok(success::no_error(&RULES, data)?);
     };
     match event.kind.0.as_ref() {
         "content_block_delta" => {
@@ -73,7 +73,7 @@ pub(in super::super) fn event(data: &[u8], seen: &mut Seen) -> Result<(), Stream
         // An end of nothing is no answer.
         "message_stop" if !seen.started => return Err(StreamError::Truncated),
         "message_stop" => seen.ended = true,
-        "error" => return Err(error::parse_error(Dialect::AnthropicMessages, 200, data).into()),
+        "error" => return Err(error::parse(&RULES, 200, data).into()),
         _ => {}
     }
     Ok(())

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::super::Dialect;
-
 /// What stands before the limit where the message has more numbers than two.
 const BEFORE_LIMIT: &[&str] = &[
     "maximum context length is ",
@@ -16,39 +14,20 @@ const BEFORE_LIMIT: &[&str] = &[
     "> ",
 ];
 
-/// The words by which callers of a dialect know such an error, in lower case.
-fn sign(caller: Dialect) -> &'static str {
-    match caller {
-        Dialect::OpenAiChat => "maximum context length",
-        Dialect::OpenAiResponses => "exceeds the context window",
-        Dialect::AnthropicMessages => "prompt is too long",
-        Dialect::Gemini => "exceeds the maximum number of tokens",
-    }
+/// A dialect's words for such an error.
+pub(in crate::dialect) struct ContextWords {
+    /// The words by which its callers know one, in lower case.
+    pub sign: &'static str,
+    /// The whole sentence; with the tokens asked for and the most there may be, where both are known.
+    pub sentence: fn(Option<(u64, u64)>) -> String,
 }
 
 /// A message about a prompt that is too long, with the caller's own words first where they are not in it.
-pub(super) fn said(caller: Dialect, message: &str) -> Cow<'_, str> {
-    if message.to_lowercase().contains(sign(caller)) {
+pub(super) fn said<'m>(caller: &ContextWords, message: &'m str) -> Cow<'m, str> {
+    if message.to_lowercase().contains(caller.sign) {
         return Cow::Borrowed(message);
     }
-    let words = match (caller, counts(message)) {
-        (Dialect::OpenAiChat, Some((asked, limit))) => {
-            format!(
-                "This model's maximum context length is {limit} tokens. However, your messages resulted in {asked} tokens."
-            )
-        }
-        (Dialect::OpenAiChat, None) => "The messages exceed this model's maximum context length.".into(),
-        (Dialect::OpenAiResponses, _) => "Your input exceeds the context window of this model.".into(),
-        (Dialect::AnthropicMessages, Some((asked, limit))) => {
-            format!("prompt is too long: {asked} tokens > {limit} maximum")
-        }
-        (Dialect::AnthropicMessages, None) => "prompt is too long".into(),
-        (Dialect::Gemini, Some((asked, limit))) => {
-            format!("The input token count ({asked}) exceeds the maximum number of tokens allowed ({limit}).")
-        }
-        (Dialect::Gemini, None) => "The input token count exceeds the maximum number of tokens allowed.".into(),
-    };
-    Cow::Owned(format!("{words} ({message})"))
+    Cow::Owned(format!("{} ({message})", (caller.sentence)(counts(message))))
 }
 
 /// Tokens that were asked for and the most there may be, where the message tells both.
@@ -82,6 +61,7 @@ fn counts(message: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::{Dialect, registry};
 
     #[test]
     fn both_numbers_are_found_in_every_servers_words() {
@@ -124,6 +104,7 @@ mod tests {
 
     #[test]
     fn the_callers_words_come_first_and_are_not_said_twice() {
+        let said = |caller: Dialect, message| said(&registry::of(caller).rules.context, message).into_owned();
         let message = "provider vllm: maximum context length is 100 tokens, 120 were sent";
         assert_eq!(said(Dialect::OpenAiChat, message), message);
         assert_eq!(
@@ -132,7 +113,9 @@ mod tests {
         );
         for caller in Dialect::ALL {
             assert!(
-                said(caller, "too much").to_lowercase().contains(sign(caller)),
+                said(caller, "too much")
+                    .to_lowercase()
+                    .contains(registry::of(caller).rules.context.sign),
                 "{caller}"
             );
         }

@@ -6,7 +6,7 @@ use super::super::AnswerContext;
 use super::super::ids::call_id;
 use super::super::message::{Answer, Choice, Finish, Part, Thought, ToolCall};
 use super::super::signature::{Origin, unwrap, wrap};
-use super::super::{logprobs, success, usage};
+use super::super::{logprobs, usage};
 use super::said::{self, Said, What};
 
 /// Reads an answer; `None` if it is none.
@@ -20,7 +20,7 @@ pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Option<Answ
     for candidate in body.get("candidates").and_then(Value::as_array).into_iter().flatten() {
         answer.choices.push(choice(candidate, &mut calls, ctx)?);
     }
-    if answer.choices.is_empty() && success::blocked(body) {
+    if answer.choices.is_empty() && super::blocked(body) {
         let finish = Finish::ContentFilter;
         answer.choices.push(Choice {
             parts: Vec::new(),

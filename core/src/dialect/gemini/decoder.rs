@@ -3,6 +3,7 @@
 use crate::json::{self, Value};
 use serde::Deserialize;
 
+use super::super::AnswerContext;
 use super::super::error::ProviderError;
 use super::super::error::StreamError;
 use super::super::event::Event;
@@ -10,8 +11,8 @@ use super::super::ids::call_id;
 use super::super::language::Decode;
 use super::super::message::Finish;
 use super::super::signature::{Origin, wrap};
-use super::super::{AnswerContext, Dialect};
 use super::super::{logprobs, success, usage};
+use super::rules::RULES;
 use super::said::{self, Said, What};
 use crate::fault::ErrorKind;
 
@@ -72,14 +73,14 @@ impl Decoder {
         let chunk: Chunk = match json::from_slice(data) {
             Ok(chunk) => chunk,
             Err(problem) => {
-                success::no_error(Dialect::Gemini, data)?;
+                success::no_error(&RULES, data)?;
                 let text = format!("a chunk is not a generateContent answer: {problem}");
                 return Err(StreamError::Malformed(text));
             }
         };
         let silent = chunk.candidates.is_none() && chunk.prompt_feedback.is_none();
         if silent || chunk.error.as_ref().is_some_and(success::is_some) {
-            success::no_error(Dialect::Gemini, data)?;
+            success::no_error(&RULES, data)?;
         }
         if !self.begun {
             self.begun = true;

@@ -4,8 +4,8 @@ use crate::json::{Value, json};
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
+use super::super::error::ErrorView;
 use super::super::error::StreamError;
-use super::super::error::{ErrorView, error_event};
 use super::super::event::Event;
 use super::super::language::Encode;
 use super::super::logprobs;
@@ -13,7 +13,7 @@ use super::super::message::ToolName;
 use super::super::message::{Finish, ToolCall, arguments};
 use super::super::sse::EVENT_LIMIT;
 use super::super::sse::put_event;
-use super::super::{AnswerContext, Dialect, Usage};
+use super::super::{AnswerContext, Usage};
 use super::answer::thought_part;
 
 /// This dialect says tool calls whole, so their arguments are gathered; and says finish and usage last, in one chunk.
@@ -233,6 +233,6 @@ impl Encode for Encoder {
     }
 
     fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
-        error_event(Dialect::Gemini, error)
+        super::error::event(error, 0)
     }
 }

@@ -2,12 +2,25 @@
 
 use super::super::language::Language;
 use super::super::message::to_bytes;
-use super::with_model_inside;
-use super::{answer, count, decoder, encoder, request_in, request_out, scan, strip};
+use super::super::success::tells;
+use super::super::{Echo, success, usage};
+use super::rules::RULES;
+use super::{answer, count, decoder, encoder, error, request_in, request_out, scan, strip};
+use super::{blocked, says, with_model_inside};
 use crate::fault::ErrorKind;
+use crate::search::finder;
+
+finder!(FINISH_REASON, "\"finishReason\"");
 
 /// This dialect's row.
 pub(in super::super) static LANGUAGE: Language = Language {
+    rules: &RULES,
+    error_body: error::body,
+    error_event: error::event,
+    tells_end: |body| tells(&FINISH_REASON, body),
+    answers: |answer| blocked(answer) || success::list(answer, "candidates").iter().any(says),
+    usage: usage::gemini,
+    echo: |_| Echo::default(),
     read_request: request_in::decode,
     write_request: request_out::encode,
     read_answer: |body, ctx| answer::decode(body, ctx).ok_or(ErrorKind::Malformed),

@@ -4,11 +4,11 @@ use crate::json::{self, Raw};
 use crate::search::finder;
 use serde::Deserialize;
 
-use super::super::Dialect;
 use super::super::error::StreamError;
 use super::super::scan::finishes::{has_others, number, says};
 use super::super::scan::seen::{Passage, Seen, has};
 use super::super::{success, usage};
+use super::rules::RULES;
 
 finder!(CANDIDATES, "\"candidates\"");
 finder!(ERROR, "\"error\"");
@@ -63,11 +63,11 @@ pub(in super::super) fn event(data: &[u8], seen: &mut Seen) -> Result<Passage, S
         return Ok(Passage::Keep);
     }
     let Ok(chunk) = json::from_slice::<Chunk<'_>>(data) else {
-        success::no_error(Dialect::Gemini, data)?;
+        success::no_error(&RULES, data)?;
         return Ok(Passage::Keep);
     };
     if chunk.candidates.is_none() || says(chunk.error) {
-        success::no_error(Dialect::Gemini, data)?;
+        success::no_error(&RULES, data)?;
     }
     let mut content = false;
     for candidate in chunk.candidates.iter().flatten() {

@@ -7,7 +7,8 @@
 
 use super::super::dropped::Dropped;
 use super::super::message::{Part, Request, Role, Turn, push_turn};
-use super::super::{Dialect, RequestError, Target, thinking};
+use super::super::rules::Rules;
+use super::super::{RequestError, Target, thinking};
 
 /// Stands where the API wants a text and the caller said none.
 const NO_TEXT: &str = "(no text)";
@@ -23,13 +24,14 @@ fn is_white(c: char) -> bool {
 
 pub(super) fn mend(
     request: &mut Request,
-    to: Dialect,
+    to: &Rules,
     target: &Target<'_>,
     dropped: &mut Dropped,
 ) -> Result<(), RequestError> {
-    let refused = match to {
-        Dialect::AnthropicMessages => is_blank,
-        _ => str::is_empty,
+    let refused = if to.refuses_white_space {
+        is_blank
+    } else {
+        str::is_empty
     };
     system(request, refused, dropped);
     let before = request.turns.len();
@@ -44,16 +46,16 @@ pub(super) fn mend(
     if ends == Some(Role::User) && request.turns.last().is_none_or(|turn| turn.role == Role::Assistant) {
         say_nothing(request, dropped);
     }
-    if before == 0 && to != Dialect::OpenAiChat {
+    if before == 0 && to.begins_with_user {
         only_system(request, dropped);
     }
     if request.turns.is_empty() && request.system.iter().all(String::is_empty) {
         say_nothing(request, dropped);
     }
-    if to == Dialect::AnthropicMessages {
+    if to.continues_answers {
         begun_answer(request, target, dropped)?;
     }
-    if to != Dialect::OpenAiChat && request.turns.first().is_none_or(|turn| turn.role == Role::Assistant) {
+    if to.begins_with_user && request.turns.first().is_none_or(|turn| turn.role == Role::Assistant) {
         dropped.note(request.fields.turns);
         request.turns.insert(0, no_text());
     }
@@ -110,11 +112,11 @@ fn without(parts: Vec<Part>, refused: fn(&str) -> bool) -> Vec<Part> {
     kept
 }
 
-fn result(part: &mut Part, to: Dialect, refused: fn(&str) -> bool) {
+fn result(part: &mut Part, to: &Rules, refused: fn(&str) -> bool) {
     let Part::Result(result) = part else { return };
     result.parts = without(std::mem::take(&mut result.parts), refused);
     // An error must say something there.
-    if to == Dialect::AnthropicMessages && result.is_error && result.parts.is_empty() {
+    if to.errors_need_text && result.is_error && result.parts.is_empty() {
         result.parts.push(Part::Text(NO_TEXT.to_owned()));
     }
 }

@@ -6,12 +6,10 @@
 
 use std::collections::HashSet;
 
+use super::super::RequestError;
 use super::super::ids::safe_id;
 use super::super::message::{Part, Request, Role, Turn};
-use super::super::{Dialect, RequestError};
-
-/// Characters of an id that `OpenAI` takes.
-const MAX_OPENAI_ID: usize = 40;
+use super::super::rules::Rules;
 
 /// A call without its result so far.
 struct Open {
@@ -24,7 +22,7 @@ struct Open {
 
 /// # Errors
 /// `VAL_FIELD` with the path of a second result of the same call.
-pub(super) fn mend(request: &mut Request, to: Dialect) -> Result<(), RequestError> {
+pub(super) fn mend(request: &mut Request, to: &Rules) -> Result<(), RequestError> {
     let mut used = HashSet::new();
     let mut open: Vec<Open> = Vec::new();
     let mut late: Vec<(usize, Part)> = Vec::new();
@@ -110,12 +108,9 @@ fn put(turns: &mut Vec<Turn>, place: usize, part: Part) {
 }
 
 /// An id that the target takes and that no other call has.
-fn unique(id: &str, to: Dialect, used: &mut HashSet<String>) -> String {
-    let fit = match to {
-        Dialect::AnthropicMessages => safe_id(id),
-        Dialect::OpenAiChat => id.chars().take(MAX_OPENAI_ID).collect(),
-        Dialect::Gemini | Dialect::OpenAiResponses => id.to_owned(),
-    };
+fn unique(id: &str, to: &Rules, used: &mut HashSet<String>) -> String {
+    let fit = if to.safe_call_ids { safe_id(id) } else { id.to_owned() };
+    let fit: String = fit.chars().take(to.longest_call_id).collect();
     let fit = if fit.is_empty() { "call".to_owned() } else { fit };
     let mut sent = fit.clone();
     let mut number = 1;
@@ -123,11 +118,7 @@ fn unique(id: &str, to: Dialect, used: &mut HashSet<String>) -> String {
         number += 1;
         let suffix = format!("_{number}");
         // Ids are ASCII in practice; a cut within the limit counts characters all the same.
-        let most = if to == Dialect::OpenAiChat {
-            MAX_OPENAI_ID
-        } else {
-            usize::MAX
-        } - suffix.len();
+        let most = to.longest_call_id - suffix.len();
         sent = fit.chars().take(most).collect::<String>() + &suffix;
     }
     used.insert(sent.clone());

@@ -5,18 +5,16 @@ use std::fmt::Write as _;
 use crate::json::Number;
 use sha2::{Digest as _, Sha256};
 
+use super::super::RequestError;
 use super::super::dropped::Dropped;
 use super::super::message::{Request, as_f64};
-use super::super::{Dialect, RequestError};
-
-/// Characters of `user` and `safety_identifier` that `OpenAI` takes, and of `metadata.user_id` that `Anthropic` does.
-const MAX_USER: [usize; 2] = [64, 256];
+use super::super::rules::Rules;
 
 /// Brings numbers into their range, and leaves out what says nothing.
 ///
 /// # Errors
 /// `VAL_UNSUPPORTED` where no token of an answer may be written: only `Anthropic` takes that, to fill its cache.
-pub(super) fn mend(request: &mut Request, to: Dialect, dropped: &mut Dropped) -> Result<(), RequestError> {
+pub(super) fn mend(request: &mut Request, to: &Rules, dropped: &mut Dropped) -> Result<(), RequestError> {
     let spelled = request.fields;
     if request.max_tokens == Some(0) {
         let problem = "must be at least 1 for the chosen provider";
@@ -47,8 +45,7 @@ pub(super) fn mend(request: &mut Request, to: Dialect, dropped: &mut Dropped) ->
     let stops = request.stop.len();
     request.stop.retain(|stop| !stop.is_empty());
     dropped.note_if(request.stop.len() < stops, spelled.stop);
-    let [openai, anthropic] = MAX_USER;
-    let most = if to == Dialect::OpenAiChat { openai } else { anthropic };
+    let most = to.longest_user;
     if let Some(user) = request.user.as_mut().filter(|user| user.chars().count() > most) {
         *user = short(user);
         dropped.note(spelled.user);

@@ -2,10 +2,11 @@
 
 use crate::json::{Map, Value, json};
 
+use super::super::AnswerContext;
 use super::super::ids::call_id;
 use super::super::message::{Answer, Choice, Finish, Part, Thought, ToolCall, arguments, text_of};
-use super::super::{AnswerContext, Dialect};
 use super::super::{error, logprobs, success, usage};
+use super::rules::RULES;
 use super::said::{self, Arguments, Said, Thoughts};
 use crate::fault::ErrorKind;
 
@@ -33,7 +34,7 @@ pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Result<Answ
 
 fn decode_choice(choice: &Value, calls: &mut usize, ctx: &AnswerContext) -> Result<Choice, ErrorKind> {
     if let Some(error) = choice.get("error").filter(|error| success::is_some(error)) {
-        return Err(error::from_value(Dialect::OpenAiChat, 200, error).kind);
+        return Err(error::from_value(&RULES, 200, error).kind);
     }
     let text = |name: &str| choice.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     // Some servers answer as if they streamed, or as the older completions API.

@@ -3,13 +3,14 @@
 use crate::json::{self, Text, Value};
 use serde::Deserialize;
 
+use super::super::AnswerContext;
 use super::super::error;
 use super::super::error::StreamError;
 use super::super::event::Event;
 use super::super::language::Decode;
-use super::super::{AnswerContext, Dialect};
 use super::super::{logprobs, success, usage};
 use super::calls::Calls;
+use super::rules::RULES;
 use super::said::{self, Said, Thoughts};
 
 #[derive(Debug)]
@@ -70,19 +71,19 @@ impl Decoder {
         let chunk: Chunk = match json::from_slice(data) {
             Ok(chunk) => chunk,
             Err(problem) => {
-                success::no_error(Dialect::OpenAiChat, data)?;
+                success::no_error(&RULES, data)?;
                 let text = format!("a chunk is not a chat completion chunk: {problem}");
                 return Err(StreamError::Malformed(text));
             }
         };
         let Some(choices) = chunk.choices else {
             // A chunk of usage alone, an error, or something that some server lets its clients know.
-            success::no_error(Dialect::OpenAiChat, data)?;
+            success::no_error(&RULES, data)?;
             events.extend(chunk.usage.map(|usage| Event::Usage(usage.into())));
             return Ok(());
         };
         if chunk.error.as_ref().is_some_and(success::is_some) {
-            success::no_error(Dialect::OpenAiChat, data)?;
+            success::no_error(&RULES, data)?;
         }
         if !self.begun {
             self.begun = true;
@@ -100,7 +101,7 @@ impl Decoder {
 
     fn choice(&mut self, raw: Choice, events: &mut Vec<Event>) -> Result<(), StreamError> {
         if let Some(error) = raw.error.filter(success::is_some) {
-            return Err(error::from_value(Dialect::OpenAiChat, 200, &error).into());
+            return Err(error::from_value(&RULES, 200, &error).into());
         }
         let number = raw.index.as_ref().and_then(said::number).unwrap_or_default();
         let choice = u32::try_from(number).map_err(|_| StreamError::Malformed(format!("choice {number}")))?;

@@ -4,13 +4,13 @@ use crate::json::{Value, json};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
 
-use super::super::error::{ErrorView, StreamError, error_event};
+use super::super::error::{ErrorView, StreamError};
 use super::super::event::Event;
 use super::super::language::Encode;
 use super::super::logprobs;
 use super::super::message::TokenLogprob;
 use super::super::sse::put_event;
-use super::super::{AnswerContext, Dialect, Usage};
+use super::super::{AnswerContext, Usage};
 
 #[derive(Debug)]
 pub(in super::super) struct Encoder {
@@ -246,6 +246,6 @@ impl Encode for Encoder {
     }
 
     fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
-        error_event(Dialect::OpenAiChat, error)
+        super::error::event(error, 0)
     }
 }

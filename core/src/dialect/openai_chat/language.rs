@@ -3,10 +3,24 @@
 use super::super::envelope::with_model;
 use super::super::language::Language;
 use super::super::message::to_bytes;
-use super::{answer, decoder, encoder, request_in, request_out, scan};
+use super::super::success::tells;
+use super::super::{Echo, success, usage};
+use super::rules::RULES;
+use super::says;
+use super::{answer, decoder, encoder, error, request_in, request_out, scan};
+use crate::search::finder;
+
+finder!(FINISH_REASON, "\"finish_reason\"");
 
 /// This dialect's row.
 pub(in super::super) static LANGUAGE: Language = Language {
+    rules: &RULES,
+    error_body: error::body,
+    error_event: error::event,
+    tells_end: |body| tells(&FINISH_REASON, body),
+    answers: |answer| success::list(answer, "choices").iter().any(says),
+    usage: usage::named::<usage::OpenAi>,
+    echo: |_| Echo::default(),
     read_request: request_in::decode,
     write_request: request_out::encode,
     read_answer: answer::decode,

@@ -7,11 +7,11 @@ use crate::json::{self, Raw};
 use crate::search::finder;
 use serde::Deserialize;
 
-use super::super::Dialect;
 use super::super::error::StreamError;
 use super::super::scan::finishes::{has_others, number, says};
 use super::super::scan::seen::{Passage, Seen, has};
 use super::super::{success, usage};
+use super::rules::RULES;
 
 finder!(CHOICES, "\"choices\"");
 finder!(USAGE, "\"usage\"");
@@ -75,11 +75,11 @@ pub(in super::super) fn event(data: &[u8], seen: &mut Seen) -> Result<Passage, S
     }
     // What does not parse is passed on: the caller's SDK knows its provider's quirks better.
     let Ok(chunk) = json::from_slice::<Chunk<'_>>(data) else {
-        success::no_error(Dialect::OpenAiChat, data)?;
+        success::no_error(&RULES, data)?;
         return Ok(Passage::Keep);
     };
     if chunk.choices.is_none() || says(chunk.error) {
-        success::no_error(Dialect::OpenAiChat, data)?;
+        success::no_error(&RULES, data)?;
     }
     let choices = chunk.choices.unwrap_or_default();
     let mut content = false;

@@ -7,8 +7,6 @@ use std::fmt;
 use crate::json::{self, Raw, Value};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
-use super::super::Dialect;
-
 /// The fields that a Responses answer repeats of its request, as the caller wrote them. Empty for other dialects.
 #[derive(Clone, Default)]
 pub struct Echo(Vec<(&'static str, Value)>);
@@ -37,10 +35,7 @@ const USER: &str = "user";
 
 impl Echo {
     /// Reads them off a request that [`super::super::translate_request`] took.
-    pub fn of(caller: Dialect, body: &[u8]) -> Self {
-        if caller != Dialect::OpenAiResponses {
-            return Self::default();
-        }
+    pub(super) fn read(body: &[u8]) -> Self {
         let asked: HashMap<Cow<'_, str>, Raw<'_>> = json::from_slice(body).unwrap_or_default();
         let said = |name: &str| asked.get(name).copied().filter(|raw| raw.get() != "null");
         let mut fields = Vec::with_capacity(FIELDS.len() + 1);

@@ -6,8 +6,8 @@ use crate::json::{Value, json};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
 
+use super::super::error::ErrorView;
 use super::super::error::StreamError;
-use super::super::error::{self, ErrorView};
 use super::super::event::Event;
 use super::super::language::Encode;
 use super::super::logprobs::openai_list;
@@ -153,9 +153,9 @@ impl Encoder {
     /// Ends a stream that broke: the `error` event on which SDKs give up, and the failed response for those who wait for
     /// the response's own end.
     fn failed(&self, view: &ErrorView<'_>) -> Bytes {
-        let mut out = BytesMut::from(&*error::responses_event(view, self.sequence));
+        let mut out = BytesMut::from(&*super::error::event(view, self.sequence));
         let failure = Failure {
-            code: error::responses_code(view),
+            code: super::error::code(view),
             message: view.message,
             bowsprit_code: view.code.as_str(),
         };

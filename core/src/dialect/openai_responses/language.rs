@@ -7,8 +7,11 @@ use super::super::event::Event;
 use super::super::language::Decode;
 use super::super::language::Language;
 use super::super::scan::seen::Passage;
-use super::{answer, count, encoder, request_in, scan};
+use super::super::{Echo, success, usage};
+use super::rules::RULES;
+use super::{answer, count, encoder, error, request_in, scan};
 use crate::fault::ErrorKind;
+use crate::search::finder;
 
 /// See [`super::super::Dialect::PROVIDERS`]: the proxy never gets here.
 const NOT_ASKED: &str = "cannot be said in Responses: no provider is asked in it for a caller of another dialect";
@@ -25,8 +28,19 @@ impl Decode for NotAsked {
     }
 }
 
+finder!(DENSE, "\"status\":\"completed\"");
+finder!(SPACED, "\"status\": \"completed\"");
+
 /// This dialect's row.
 pub(in super::super) static LANGUAGE: Language = Language {
+    rules: &RULES,
+    error_body: error::body,
+    error_event: error::event,
+    tells_end: |body| DENSE.find(body).is_some() || SPACED.find(body).is_some(),
+    // It may still be at work, in the background.
+    answers: |answer| !success::list(answer, "output").is_empty() || success::is_text(answer, "status"),
+    usage: usage::named::<usage::Responses>,
+    echo: Echo::read,
     read_request: request_in::decode,
     write_request: |_, _, _| Err(RequestError::unsupported("", NOT_ASKED)),
     read_answer: |_, _| Err(ErrorKind::Malformed),

@@ -4,11 +4,11 @@ use crate::json::{self, Raw};
 use memchr::memmem;
 use serde::Deserialize;
 
-use super::super::Dialect;
 use super::super::error::StreamError;
 use super::super::scan::seen::{Seen, Text};
 use super::super::usage::{self, Usage};
 use super::super::{error, success};
+use super::rules::RULES;
 
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -51,7 +51,7 @@ fn read(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
         return Ok(());
     }
     let Ok(event) = json::from_slice::<Event<'_>>(data) else {
-        return Ok(success::no_error(Dialect::OpenAiResponses, data)?);
+        return Ok(success::no_error(&RULES, data)?);
     };
     match event.kind.0.as_ref() {
         // Before the model's first word. Parts are empty until their first delta.
@@ -72,9 +72,9 @@ fn read(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
         "response.failed" => {
             seen.usage = usage_of(event.response).or(seen.usage);
             let response = event.response.map_or("null", Raw::get);
-            return Err(error::parse_error(Dialect::OpenAiResponses, 200, response.as_bytes()).into());
+            return Err(error::parse(&RULES, 200, response.as_bytes()).into());
         }
-        "error" => return Err(error::parse_error(Dialect::OpenAiResponses, 200, data).into()),
+        "error" => return Err(error::parse(&RULES, 200, data).into()),
         kind if kind.starts_with("response.") => {
             seen.started = true;
             seen.chunks += u64::from(kind.as_bytes().ends_with(b".delta"));

@@ -1,0 +1,69 @@
+//! What the proxy asks of a dialect by its name, beside translation: how its errors are read and said, whether its answers
+//! are any, what they used.
+
+use bytes::Bytes;
+
+use super::error::{self, ErrorView, ProviderError, Words};
+use super::message::to_bytes;
+use super::{Dialect, Echo, Usage, registry, success};
+use crate::fault::{Code, ErrorKind};
+use crate::json;
+
+/// Reads a provider's error body. `status` is the HTTP status, or 200 for an error inside a stream or a success.
+pub fn parse_error(provider: Dialect, status: u16, body: &[u8]) -> ProviderError {
+    error::parse(registry::of(provider).rules, status, body)
+}
+
+/// What a body that came with a status of success says of an error.
+pub fn success_error(provider: Dialect, body: &[u8]) -> Option<ProviderError> {
+    success::error_in(registry::of(provider).rules, &json::parse(body).ok()?)
+}
+
+/// What is wrong with a whole answer that came with a status of success in the caller's own dialect; `None` if it holds
+/// an answer, which then passes unread.
+pub fn answer_problem(dialect: Dialect, body: &[u8]) -> Option<ErrorKind> {
+    let language = registry::of(dialect);
+    if (language.tells_end)(body) {
+        return None;
+    }
+    match success::object(language.rules, body) {
+        Ok(value) => (!(language.answers)(&value)).then_some(ErrorKind::Malformed),
+        Err(kind) => Some(kind),
+    }
+}
+
+/// The usage of a whole (not streamed) answer, if it tells one.
+pub fn usage(dialect: Dialect, body: &[u8]) -> Option<Usage> {
+    // serde would take an array for a struct, by the order of its fields.
+    let object = body.trim_ascii_start().starts_with(b"{");
+    object.then(|| (registry::of(dialect).usage)(body)).flatten()
+}
+
+/// How a caller's API says an error with this code.
+pub fn words_for(caller: Dialect, code: Code) -> Words {
+    registry::of(caller).rules.vocabulary.words(code)
+}
+
+/// The error body that the caller's own SDK knows, in its API's own words, with our code as `error.bowsprit_code`.
+pub fn error_body(caller: Dialect, error: &ErrorView<'_>) -> Bytes {
+    to_bytes(&(registry::of(caller).error_body)(error))
+}
+
+/// Ends a stream that broke, as the caller's dialect says it. No end mark follows: the SDK must not take it for whole.
+pub fn error_event(caller: Dialect, error: &ErrorView<'_>) -> Bytes {
+    (registry::of(caller).error_event)(error, 0)
+}
+
+impl ErrorView<'_> {
+    /// The HTTP status that it goes out with to this caller.
+    pub fn status_for(&self, caller: Dialect) -> u16 {
+        self.status_in(registry::of(caller).rules)
+    }
+}
+
+impl Echo {
+    /// What a caller's answers repeat of its request, which [`super::translate_request`] took.
+    pub fn of(caller: Dialect, body: &[u8]) -> Self {
+        (registry::of(caller).echo)(body)
+    }
+}
