@@ -53,8 +53,9 @@ pub enum Delay {
 /// provider is nearly always sooner.
 const DEFAULT_MAX_HINT: Duration = Duration::from_secs(30);
 
+/// For tests alone: what is in force where nothing is configured, `bowsprit_crds` says.
+#[cfg(test)]
 impl Default for BackoffSettings {
-    /// 500 ms doubling up to 8 s, as the providers' own SDKs do; hints up to 30 s.
     fn default() -> Self {
         Self {
             base: Duration::from_millis(500),

@@ -61,6 +61,8 @@ pub struct ErrorRate {
     pub window: Duration,
 }
 
+/// For tests alone: what is in force where nothing is configured, `bowsprit_crds` says.
+#[cfg(test)]
 impl Default for BreakerSettings {
     fn default() -> Self {
         Self {

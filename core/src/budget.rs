@@ -39,8 +39,9 @@ pub struct BudgetSettings {
     pub min_per_second: f64,
 }
 
+/// For tests alone: what is in force where nothing is configured, `bowsprit_crds` says.
+#[cfg(test)]
 impl Default for BudgetSettings {
-    /// 0.2 as Finagle and tower do; the floor is 1/s where they take 10/s, since a fleet has one budget a pod.
     fn default() -> Self {
         Self {
             ratio: 0.2,

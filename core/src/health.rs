@@ -34,8 +34,9 @@ pub struct HealthSettings {
     pub unhealthy_threshold: u32,
 }
 
+/// For tests alone: what is in force where nothing is configured, `bowsprit_crds` says.
+#[cfg(test)]
 impl Default for HealthSettings {
-    /// Two good ones up, three bad ones down.
     fn default() -> Self {
         Self {
             healthy_threshold: 2,
@@ -108,7 +109,7 @@ impl Health {
         Some(change)
     }
 
-    /// Counts the outcome of a request; `latency` (to the first token) only of good ones.
+    /// Counts the outcome of a request; `latency` (until the head of the response came) only of good ones.
     pub fn on_outcome(&mut self, ok: bool, latency: Option<Duration>, now: Moment) {
         self.count(ok, now);
         if let Some(latency) = latency.filter(|_| ok) {

@@ -558,7 +558,8 @@ pub struct RetryBudget {
 }
 
 impl Default for RetryBudget {
-    /// 20 % is the usual bound on amplification (tower, Finagle and Envoy all default to it).
+    /// 20 % is the usual bound on amplification (tower, Finagle and Envoy all default to it). The floor is 1 a second where
+    /// they take 10, since every pod of a fleet has a budget of its own.
     fn default() -> Self {
         Self {
             percent: 20,

@@ -19,13 +19,15 @@ pub(in super::super) struct Encoder {
     /// The choices whose role was said.
     begun: Vec<u32>,
     usage: Option<Usage>,
-    /// The thought text of each choice since its last signature: a signed block repeats what it signs.
+    /// The thought text of all choices since the last signature, since a signed block repeats what it signs; no fragment is
+    /// added that would make it longer than [`THOUGHT_LIMIT`].
     thought: String,
     /// The calls of custom tools, as (choice, index).
     custom: Vec<(u32, u32)>,
 }
 
-/// Thought text that is kept for a signed block; a longer one goes out unsigned.
+/// Bytes of thought text that are kept for a signed block. Of a longer text the block has a part, with the signature of the
+/// whole.
 const THOUGHT_LIMIT: usize = 1 << 20;
 
 #[derive(Serialize)]

@@ -131,7 +131,15 @@ pub(super) fn listed(provider: &Provider) -> Vec<String> {
 }
 
 pub(super) fn thresholds(provider: &Provider) -> health::HealthSettings {
-    provider
-        .health_check
-        .map_or_else(health::HealthSettings::default, |check| check.thresholds)
+    // Nothing is probed without a check; the thresholds say then what they would.
+    provider.health_check.map_or_else(
+        || {
+            let usual = bowsprit_crds::provider_config::HealthCheck::default();
+            health::HealthSettings {
+                healthy_threshold: usual.healthy_threshold,
+                unhealthy_threshold: usual.unhealthy_threshold,
+            }
+        },
+        |check| check.thresholds,
+    )
 }
