@@ -91,7 +91,9 @@ mod usage;
 pub use codec::{rename_model, translate_request, translate_response, without_foreign_thoughts};
 pub use envelope::{Envelope, peek, with_model, with_usage_option};
 pub use error::{ErrorView, ProviderError, StreamError, Words};
-pub use facade::{answer_problem, error_body, error_event, parse_error, success_error, usage, words_for};
+pub use facade::{
+    answer_problem, error_body, error_event, model_entry, model_list, parse_error, success_error, usage, words_for,
+};
 pub use name::Dialect;
 pub use openai_chat::without_allowed_tools;
 pub use openai_responses::{Echo, native_responses};

@@ -54,6 +54,23 @@ pub fn error_event(caller: Dialect, error: &ErrorView<'_>) -> Bytes {
     (registry::of(caller).error_event)(error, 0)
 }
 
+/// A model as this dialect's callers are told of it: by its name and that of who serves it.
+pub fn model_entry(caller: Dialect, name: &str, owner: &str) -> Bytes {
+    to_bytes(&(registry::of(caller).model)(name, owner))
+}
+
+/// All models, as (name, who serves it), as this dialect's callers are told of them.
+pub fn model_list(caller: Dialect, models: &[(String, String)]) -> Bytes {
+    let language = registry::of(caller);
+    let all = models
+        .iter()
+        .map(|(name, owner)| (language.model)(name, owner))
+        .collect();
+    let name = |model: Option<&(String, String)>| model.map(|(name, _)| name.clone());
+    let (first, last) = (name(models.first()), name(models.last()));
+    to_bytes(&(language.models)(all, first.as_deref(), last.as_deref()))
+}
+
 impl ErrorView<'_> {
     /// The HTTP status that it goes out with to this caller.
     pub fn status_for(&self, caller: Dialect) -> u16 {

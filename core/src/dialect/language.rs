@@ -76,6 +76,10 @@ pub(super) struct Language {
     pub strip: fn(&str, &Bytes) -> Option<Translated>,
     /// Names another model in a body that otherwise passes.
     pub rename_model: fn(&Bytes, &str) -> Bytes,
+    /// How a caller is told of a model, by its name and that of who serves it.
+    pub model: fn(&str, &str) -> Value,
+    /// How a caller is told of all models, each as `model` has it, with the names of the first and the last.
+    pub models: fn(Vec<Value>, Option<&str>, Option<&str>) -> Value,
     /// Token counts; none: the dialect has none.
     pub counting: Option<Counting>,
 }

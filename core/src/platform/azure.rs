@@ -34,6 +34,7 @@ pub(super) static AZURE_OPENAI: Platform = Platform {
     counts: None,
     allowed_tools: true,
     genai_name: "azure.ai.openai",
+    genai_operation: "chat",
     path: openai_path,
 };
 

@@ -42,6 +42,7 @@ pub(super) static ANTHROPIC: Platform = Platform {
     counts: Some(Dialect::AnthropicMessages),
     allowed_tools: false,
     genai_name: "anthropic",
+    genai_operation: "chat",
     path: |endpoint, _, _| match endpoint {
         Endpoint::Generate(_) => Some("/v1/messages".to_owned()),
         Endpoint::Count => Some("/v1/messages/count_tokens".to_owned()),
@@ -65,6 +66,7 @@ pub(super) static GEMINI: Platform = Platform {
     counts: Some(Dialect::Gemini),
     allowed_tools: false,
     genai_name: "gcp.gemini",
+    genai_operation: "generate_content",
     path: |endpoint, _, model| {
         let method = match endpoint {
             Endpoint::Generate(Framing::Whole) => "generateContent",
@@ -92,6 +94,7 @@ pub(super) static OPENAI: Platform = Platform {
     counts: Some(Dialect::OpenAiResponses),
     allowed_tools: true,
     genai_name: "openai",
+    genai_operation: "chat",
     path: openai_path,
 };
 
@@ -109,6 +112,7 @@ pub(super) static OPENAI_COMPATIBLE: Platform = Platform {
     counts: None,
     allowed_tools: false,
     genai_name: "openai",
+    genai_operation: "chat",
     path: openai_path,
 };
 

@@ -71,6 +71,8 @@ pub struct Platform {
     pub allowed_tools: bool,
     /// `gen_ai.provider.name` in `OpenTelemetry`'s semantic conventions.
     pub genai_name: &'static str,
+    /// `gen_ai.operation.name` of an answer of a model's own, in the same conventions.
+    pub genai_operation: &'static str,
     /// See [`Platform::path`].
     pub(super) path: fn(Endpoint, Dialect, &str) -> Option<String>,
 }

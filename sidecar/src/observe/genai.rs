@@ -12,7 +12,7 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bowsprit_core::dialect::{Dialect, Usage};
+use bowsprit_core::dialect::Usage;
 use bowsprit_core::platform;
 use bowsprit_crds::provider_config::ProviderKind;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -220,11 +220,7 @@ pub fn provider_name(kind: ProviderKind) -> &'static str {
 
 /// `gen_ai.operation.name`.
 pub(super) fn operation_name(kind: ProviderKind) -> &'static str {
-    if platform::of(kind).dialect == Dialect::Gemini {
-        "generate_content"
-    } else {
-        "chat"
-    }
+    platform::of(kind).genai_operation
 }
 
 /// A histogram that is made when it is first needed, and not looked up again.

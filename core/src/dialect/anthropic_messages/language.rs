@@ -9,6 +9,7 @@ use super::super::{Echo, success, usage};
 use super::rules::RULES;
 use super::{answer, count, decoder, encoder, error, request_in, request_out, scan, strip};
 use crate::fault::ErrorKind;
+use crate::json::json;
 use crate::search::finder;
 
 finder!(STOP_REASON, "\"stop_reason\"");
@@ -31,5 +32,7 @@ pub(in super::super) static LANGUAGE: Language = Language {
     scan: |data, seen| scan::event(data, seen).map(|()| Passage::Keep),
     strip: strip::strip,
     rename_model: with_model,
+    model: |name, _| json!({ "type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z" }),
+    models: |all, first, last| json!({ "data": all, "has_more": false, "first_id": first, "last_id": last }),
     counting: Some(count::COUNTING),
 };

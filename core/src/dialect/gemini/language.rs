@@ -6,8 +6,9 @@ use super::super::success::tells;
 use super::super::{Echo, success, usage};
 use super::rules::RULES;
 use super::{answer, count, decoder, encoder, error, request_in, request_out, scan, strip};
-use super::{blocked, says, with_model_inside};
+use super::{blocked, full_name, says, with_model_inside};
 use crate::fault::ErrorKind;
+use crate::json::json;
 use crate::search::finder;
 
 finder!(FINISH_REASON, "\"finishReason\"");
@@ -30,5 +31,13 @@ pub(in super::super) static LANGUAGE: Language = Language {
     scan: scan::event,
     strip: strip::strip,
     rename_model: with_model_inside,
+    model: |name, _| {
+        json!({
+            "name": full_name(name),
+            "displayName": name,
+            "supportedGenerationMethods": ["generateContent", "streamGenerateContent"],
+        })
+    },
+    models: |all, _, _| json!({ "models": all }),
     counting: Some(count::COUNTING),
 };

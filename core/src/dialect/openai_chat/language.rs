@@ -8,6 +8,7 @@ use super::super::{Echo, success, usage};
 use super::rules::RULES;
 use super::says;
 use super::{answer, decoder, encoder, error, request_in, request_out, scan};
+use crate::json::json;
 use crate::search::finder;
 
 finder!(FINISH_REASON, "\"finish_reason\"");
@@ -30,5 +31,7 @@ pub(in super::super) static LANGUAGE: Language = Language {
     scan: scan::event,
     strip: |_, _| None,
     rename_model: with_model,
+    model: |name, owner| json!({ "id": name, "object": "model", "created": 0, "owned_by": owner }),
+    models: |all, _, _| json!({ "object": "list", "data": all }),
     counting: None,
 };

@@ -11,6 +11,7 @@ use super::super::{Echo, success, usage};
 use super::rules::RULES;
 use super::{answer, count, encoder, error, request_in, scan};
 use crate::fault::ErrorKind;
+use crate::json::json;
 use crate::search::finder;
 
 /// See [`super::super::Dialect::PROVIDERS`]: the proxy never gets here.
@@ -50,5 +51,7 @@ pub(in super::super) static LANGUAGE: Language = Language {
     scan: |data, seen| scan::event(data, seen).map(|()| Passage::Keep),
     strip: |_, _| None,
     rename_model: with_model,
+    model: |name, owner| json!({ "id": name, "object": "model", "created": 0, "owned_by": owner }),
+    models: |all, _, _| json!({ "object": "list", "data": all }),
     counting: Some(count::COUNTING),
 };
