@@ -14,6 +14,7 @@ use crate::config::{Config, Provider, Route, Target};
 use crate::dialect::Dialect;
 use crate::model_name;
 
+pub mod eligible;
 #[cfg(test)]
 mod tests;
 
@@ -125,21 +126,6 @@ pub struct Plan {
     pub skipped: Vec<Skipped>,
     /// The route that matched.
     pub route: Option<Arc<Route>>,
-}
-
-/// Whether a provider that is asked for `model` answers with the very model that the caller asked for: listed there, as
-/// an alias, or because a route says that it stands for it. What stands in by its `defaultModel` does not.
-pub fn answers_as_asked(route: Option<&Route>, provider: &Provider, asked: &str, model: &str) -> bool {
-    let own_name = |name: &str| provider.serves(name).unwrap_or_else(|| provider.name_of(name)) == model;
-    match route {
-        None => own_name(asked),
-        Some(route) => {
-            let targets = route.targets.iter().map(|(target, _)| target).chain(&route.fallback);
-            targets
-                .filter(|target| target.provider == provider.name)
-                .any(|target| target.model.as_deref().is_some_and(own_name))
-        }
-    }
 }
 
 /// Makes the plan. `view` judges a provider and model as they stand now; `draw` gives a number in `0..1` for weighted

@@ -171,7 +171,46 @@ fn only_a_model_that_was_named_answers_as_asked() {
         (route, "claude", "fast", "claude-sonnet", false),
     ];
     for (route, name, asked, model, expected) in table {
-        let found = answers_as_asked(route, provider(name), asked, model);
+        let found = eligible::answers_as_asked(route, provider(name), asked, model);
         assert_eq!(found, expected, "{name} for {asked}");
     }
+}
+
+#[test]
+fn a_provider_is_asked_only_for_what_its_api_has_and_with_the_model_that_was_meant() {
+    use crate::call::Operation;
+    use crate::dialect::embeddings::EmbeddingsApi;
+    use eligible::Ineligible::{NoCount, NoEmbeddings, OtherModel};
+    let config = load(CONFIG, &Scope::Standalone).unwrap();
+    let (embed, count) = (Operation::Embed(EmbeddingsApi::OpenAi), Operation::Count);
+    let (chat, messages, gemini) = (Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini);
+    let responses = Dialect::OpenAiResponses;
+    for (name, operation, caller, asked, model, found) in [
+        ("claude", Operation::Generate, chat, "x", "claude-sonnet", Ok(messages)),
+        ("openai", Operation::Generate, responses, "x", "x", Ok(responses)),
+        ("openai", Operation::Generate, messages, "x", "x", Ok(chat)),
+        ("claude", embed, chat, "smart", "claude-sonnet", Err(NoEmbeddings)),
+        ("gemini", embed, chat, "x", "gemini-pro", Err(OtherModel)),
+        ("gemini", embed, chat, "models/gemini-pro", "gemini-pro", Ok(gemini)),
+        ("openai", embed, chat, "x", "x", Ok(chat)),
+        // A count may be of another model: it is an estimate in any case.
+        ("claude", count, chat, "x", "claude-sonnet", Ok(messages)),
+        ("openai", count, messages, "x", "x", Ok(responses)),
+        ("claude", Operation::PassThrough, messages, "", "", Ok(messages)),
+    ] {
+        let provider = config.provider(name).unwrap();
+        let wire = eligible::wire(operation, caller, provider, None, (asked, model));
+        assert_eq!(wire, found, "{name} {operation:?} {asked} {model}");
+    }
+    let compatible = CONFIG.replace(
+        "provider: OpenAI,",
+        "provider: OpenAICompatible, endpoint: {baseUrl: 'https://vllm/v1'},",
+    );
+    let config = load(&compatible, &Scope::Standalone).unwrap();
+    let server = config.provider("openai").unwrap();
+    assert_eq!(eligible::wire(count, chat, server, None, ("x", "x")), Err(NoCount));
+    assert_eq!(
+        eligible::wire(Operation::Generate, responses, server, None, ("x", "x")),
+        Ok(chat)
+    );
 }

@@ -9,7 +9,7 @@ use bowsprit_core::dialect::{
     without_foreign_thoughts,
 };
 use bowsprit_core::fault::{Code, ErrorKind};
-use bowsprit_core::plan::answers_as_asked;
+use bowsprit_core::plan::eligible::{self, Ineligible};
 use bowsprit_core::platform::{Endpoint, Framing, ModelPlace};
 use bowsprit_crds::model_route::OnUnsupported;
 use bytes::Bytes;
@@ -97,16 +97,15 @@ pub(super) fn prepare(
     model: &str,
     route: Option<&Route>,
 ) -> Result<Prepared, RequestError> {
+    let call = &inbound.call;
+    let models = (&*call.model, model);
+    let wire = eligible::wire(call.operation, call.dialect, &upstream.provider, route, models)
+        .map_err(|why| ineligible(why, upstream, models))?;
     let on_unsupported = route.and_then(|route| route.on_unsupported);
-    match inbound.call.operation {
-        Operation::Generate => generate(inbound, upstream, model, on_unsupported),
-        Operation::Embed(form) => {
-            if !answers_as_asked(route, &upstream.provider, &inbound.call.model, model) {
-                return Err(stand_in(upstream, &inbound.call.model, model));
-            }
-            embed(inbound, upstream, model, form, on_unsupported)
-        }
-        Operation::Count => count(inbound, upstream, model, on_unsupported),
+    match call.operation {
+        Operation::Generate => generate(inbound, upstream, (wire, model), on_unsupported),
+        Operation::Embed(form) => embed(inbound, upstream, model, form, on_unsupported),
+        Operation::Count => count(inbound, upstream, (wire, model), on_unsupported),
         Operation::PassThrough => as_it_came(inbound, upstream),
     }
 }
@@ -123,15 +122,19 @@ fn no_uri(model: &str) -> RequestError {
     unsupported("model", format!("{:?} cannot stand in a URL", clip(model)))
 }
 
-/// Vectors of different models do not compare: a silent switch would spoil every search that they are put into.
-fn stand_in(upstream: &Upstream, asked: &str, model: &str) -> RequestError {
-    let problem = format!(
-        "{} would answer for {:?} with {:?}, whose embeddings do not mix with it; list the model or an alias of it at this \
-         provider, or name both in a ModelRoute",
-        upstream.provider.name,
-        clip(asked),
-        clip(model)
-    );
+/// Why a provider is not asked, for the caller.
+fn ineligible(why: Ineligible, upstream: &Upstream, (asked, model): (&str, &str)) -> RequestError {
+    let name = &upstream.provider.name;
+    let problem = match why {
+        Ineligible::NoEmbeddings => format!("cannot be answered by {name}: its API has no embeddings"),
+        Ineligible::NoCount => format!("cannot be counted by {name}: its API has no token count"),
+        Ineligible::OtherModel => format!(
+            "{name} would answer for {:?} with {:?}, whose embeddings do not mix with it; list the model or an alias of it at \
+             this provider, or name both in a ModelRoute",
+            clip(asked),
+            clip(model)
+        ),
+    };
     unsupported("model", problem)
 }
 
@@ -143,10 +146,7 @@ fn embed(
     on_unsupported: Option<OnUnsupported>,
 ) -> Result<Prepared, RequestError> {
     let provider = &upstream.provider;
-    let Some(wire) = form.at(provider.dialect) else {
-        let problem = format!("cannot be answered by {}: its API has no embeddings", provider.name);
-        return Err(unsupported("model", problem));
-    };
+    let wire = form.at(provider.dialect).unwrap_or(form);
     if wire == form {
         return passed_on(inbound, upstream, Endpoint::Embed(wire), model, provider.dialect);
     }
@@ -163,14 +163,10 @@ fn embed(
 fn count(
     inbound: &Inbound,
     upstream: &Upstream,
-    model: &str,
+    (wire, model): (Dialect, &str),
     on_unsupported: Option<OnUnsupported>,
 ) -> Result<Prepared, RequestError> {
     let provider = &upstream.provider;
-    let Some(wire) = provider.platform.counts else {
-        let problem = format!("cannot be counted by {}: its API has no token count", provider.name);
-        return Err(unsupported("model", problem));
-    };
     if wire == inbound.call.dialect {
         return passed_on(inbound, upstream, Endpoint::Count, model, wire);
     }
@@ -215,11 +211,10 @@ fn passed_on(
 fn generate(
     inbound: &Inbound,
     upstream: &Upstream,
-    model: &str,
+    (wire, model): (Dialect, &str),
     on_unsupported: Option<OnUnsupported>,
 ) -> Result<Prepared, RequestError> {
     let provider = &upstream.provider;
-    let wire = provider.wire(inbound.call.dialect);
     let same = wire == inbound.call.dialect;
     if inbound.call.array && !same {
         return Err(unsupported(
