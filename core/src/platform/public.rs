@@ -122,9 +122,8 @@ pub(super) fn openai_path(endpoint: Endpoint, wire: Dialect, _: &str) -> Option<
         Endpoint::Generate(_) if wire == Dialect::OpenAiResponses => "/responses",
         Endpoint::Generate(_) => "/chat/completions",
         Endpoint::Embed(EmbeddingsApi::OpenAi) => "/embeddings",
-        Endpoint::Embed(EmbeddingsApi::One | EmbeddingsApi::Batch) => return None,
         Endpoint::Count if wire == Dialect::OpenAiResponses => "/responses/input_tokens",
-        Endpoint::Count => return None,
+        Endpoint::Embed(EmbeddingsApi::One | EmbeddingsApi::Batch) | Endpoint::Count => return None,
     };
     Some(path.to_owned())
 }
