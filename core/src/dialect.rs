@@ -10,7 +10,7 @@
 //!
 //! # What cannot be carried
 //! Never silently. A field that would change what is asked or what the caller reads is refused with
-//! [`Code::ValUnsupported`] and its path: audio, `n` above 1 and `logprobs` for Anthropic, more stop sequences than the
+//! [`crate::fault::Code::ValUnsupported`] and its path: audio, `n` above 1 and `logprobs` for Anthropic, more stop sequences than the
 //! target takes, uploaded file ids, cached contents. Where [`Target::on_unsupported`] says `Drop`, what leaves a request
 //! that makes sense is left out and listed instead.
 //!
@@ -59,7 +59,6 @@ mod error;
 mod event;
 mod facade;
 mod gemini;
-mod halves;
 mod hosted;
 mod ids;
 mod language;
@@ -81,6 +80,7 @@ pub mod sse;
 mod stream;
 mod strip;
 mod success;
+mod surrogates;
 mod target;
 mod thinking;
 mod tool_calls;

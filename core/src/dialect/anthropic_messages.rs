@@ -52,12 +52,12 @@ fn input(value: Option<&Value>) -> Value {
     }
 }
 
-/// The block before a tool call: it brings back `Gemini`'s signature of it, or, `marked`, tells a caller's later request
+/// The block before a tool call: it brings back `Gemini`'s signature of it, or, `begins`, tells a caller's later request
 /// that another model began this round of calls ([`super::without_foreign_thoughts`]).
-fn before_call(signature: Option<&str>, marked: bool) -> Option<Value> {
+fn before_call(signature: Option<&str>, begins: bool) -> Option<Value> {
     let data = match signature {
         Some(signature) => wrap(Origin::GeminiCall, signature),
-        None if marked => wrap(Origin::Unsigned, ""),
+        None if begins => wrap(Origin::Unsigned, ""),
         None => return None,
     };
     Some(json!({ "type": "redacted_thinking", "data": data }))

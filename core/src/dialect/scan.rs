@@ -1,4 +1,4 @@
-//! Watching a stream that passes unchanged: cheap, and blind to nothing that matters.
+//! Scanning a stream that passes unchanged: cheap, and blind to nothing that matters.
 //!
 //! Per event, a few substring searches decide whether it can be more than content; only then is it parsed, and then
 //! into borrowed structs that skip what is not asked for. A quoted key such as `"usage"` cannot occur inside a JSON
@@ -31,7 +31,7 @@ pub enum Pushed {
     Rewritten,
 }
 
-/// Watches a same-dialect stream.
+/// Scans a same-dialect stream.
 #[derive(Debug)]
 pub(super) struct Scan {
     dialect: Dialect,

@@ -2,7 +2,7 @@
 //!
 //! [`Parser::next`] cuts a byte stream into events as the HTML standard defines them (lines end in LF, CR or CRLF, a
 //! blank line ends an event, a BOM may come first, `:` begins a comment) and hands each out with its raw bytes, so that
-//! a watcher can pass them on unchanged. An event that lies whole in its chunk is borrowed from it; only an unfinished
+//! a scanner can pass them on unchanged. An event that lies whole in its chunk is borrowed from it; only an unfinished
 //! one is copied, up to [`EVENT_LIMIT`].
 
 use std::borrow::Cow;

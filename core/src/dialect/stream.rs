@@ -1,4 +1,4 @@
-//! A streamed answer on its way to the caller: watched where both sides speak the same dialect, translated event by
+//! A streamed answer on its way to the caller: scanned where both sides speak the same dialect, translated event by
 //! event where they do not.
 
 use bytes::{Bytes, BytesMut};
@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use super::ending::Endings;
 use super::error::{ErrorView, StreamError};
 use super::event::Event;
-use super::halves::Halves;
 use super::language::{Decode, Encode};
 use super::scan::{self, PLAIN_LIMIT, Pushed, Scan};
 use super::sse::{Parser, PieceKind};
+use super::surrogates::Surrogates;
 use super::tool_calls::ToolCalls;
 use super::{AnswerContext, Dialect, Usage, registry};
 
@@ -45,7 +45,7 @@ impl Stream {
     /// than one unfinished event ([`super::sse::EVENT_LIMIT`]).
     pub fn push(&mut self, chunk: &Bytes, out: &mut BytesMut) -> Result<Pushed, StreamError> {
         match &mut self.inner {
-            Inner::Scan(watch) => watch.push(chunk, out),
+            Inner::Scan(scan) => scan.push(chunk, out),
             Inner::Translate(translate) => translate.push(chunk, out).map(|()| Pushed::Rewritten),
         }
     }
@@ -54,7 +54,7 @@ impl Stream {
     /// dialect's own end mark was seen. Appends what is still owed to the caller.
     pub fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamError> {
         match &mut self.inner {
-            Inner::Scan(watch) => watch.finish(out),
+            Inner::Scan(scan) => scan.finish(out),
             Inner::Translate(translate) => translate.finish(out),
         }
     }
@@ -63,7 +63,7 @@ impl Stream {
     /// an error can still lead to another provider.
     pub fn content_started(&self) -> bool {
         match &self.inner {
-            Inner::Scan(watch) => watch.content_started(),
+            Inner::Scan(scan) => scan.content_started(),
             Inner::Translate(translate) => translate.started,
         }
     }
@@ -72,7 +72,7 @@ impl Stream {
     /// closes an array; `Gemini`'s events have none): nothing of worth can follow.
     pub fn ended(&self) -> bool {
         match &self.inner {
-            Inner::Scan(watch) => watch.ended(),
+            Inner::Scan(scan) => scan.ended(),
             Inner::Translate(translate) => translate.ended,
         }
     }
@@ -81,7 +81,7 @@ impl Stream {
     /// reason. After a finish reason alone more may follow, content too.
     pub fn whole(&self) -> bool {
         match &self.inner {
-            Inner::Scan(watch) => watch.whole(),
+            Inner::Scan(scan) => scan.whole(),
             Inner::Translate(translate) => translate.ended || translate.endings.whole(),
         }
     }
@@ -89,7 +89,7 @@ impl Stream {
     /// Whether the caller has been told the end, so that it may leave with a whole answer.
     pub fn is_told(&self) -> bool {
         match &self.inner {
-            Inner::Scan(watch) => watch.whole(),
+            Inner::Scan(scan) => scan.whole(),
             Inner::Translate(translate) => translate.ended,
         }
     }
@@ -97,7 +97,7 @@ impl Stream {
     /// Cumulative so far, `None` before the provider told any.
     pub fn usage(&self) -> Option<Usage> {
         match &self.inner {
-            Inner::Scan(watch) => watch.usage(),
+            Inner::Scan(scan) => scan.usage(),
             Inner::Translate(translate) => translate.usage,
         }
     }
@@ -105,7 +105,7 @@ impl Stream {
     /// Content events so far.
     pub fn chunks(&self) -> u64 {
         match &self.inner {
-            Inner::Scan(watch) => watch.chunks(),
+            Inner::Scan(scan) => scan.chunks(),
             Inner::Translate(translate) => translate.chunks,
         }
     }
@@ -114,7 +114,7 @@ impl Stream {
     /// already has, or inside `Gemini`'s JSON array.
     pub fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
         match &self.inner {
-            Inner::Scan(watch) => watch.error_event(self.caller, error),
+            Inner::Scan(scan) => scan.error_event(self.caller, error),
             Inner::Translate(translate) => translate.encoder.error_event(error),
         }
     }
@@ -132,7 +132,7 @@ struct Translate {
     calls: ToolCalls,
     encoder: Box<dyn Encode>,
     endings: Endings,
-    halves: Halves,
+    surrogates: Surrogates,
     /// What the decoder made of an event, and what the encoder is to say of it: empty between events.
     decoded: Vec<Event>,
     events: Vec<Event>,
@@ -156,7 +156,7 @@ impl Translate {
             calls,
             encoder,
             endings: Endings::default(),
-            halves: Halves::default(),
+            surrogates: Surrogates::default(),
             decoded: Vec::new(),
             events: Vec::new(),
             started: false,
@@ -219,7 +219,7 @@ impl Translate {
     fn say(&mut self, decoded: &mut Vec<Event>, out: &mut BytesMut) -> Result<(), StreamError> {
         let mut events = std::mem::take(&mut self.events);
         let taken = self.endings.take(decoded, &mut events);
-        self.halves.join(&mut events);
+        self.surrogates.join(&mut events);
         let named = self.calls.give_back(&mut events);
         let emitted = self.emit(&events, out);
         events.clear();

@@ -59,7 +59,7 @@ pub enum Step {
         /// At most this long.
         most: Duration,
     },
-    /// Send an attempt with what [`Pool::acquire`] took for this candidate, and ask again.
+    /// Send an attempt with what [`super::Pool::acquire`] took for this candidate, and ask again.
     Attempt {
         /// Whom.
         candidate: usize,
@@ -115,7 +115,7 @@ pub enum End {
     },
     /// Nobody's API can carry the request.
     Unsupported,
-    /// Nobody could be asked; see [`Flow::skips`] and the plan.
+    /// Nobody could be asked; see [`super::Flow::skips`] and the plan.
     Nobody,
 }
 

@@ -270,8 +270,8 @@ fn block(
         }),
         "redacted_thinking" => {
             let data = at.need("data")?.string()?;
-            let marked = unwrap(&data).is_some();
-            let (text, signature) = if marked {
+            let wrapped = unwrap(&data).is_some();
+            let (text, signature) = if wrapped {
                 (String::new(), Some(data))
             } else {
                 (data, None)
@@ -279,7 +279,7 @@ fn block(
             Part::Thought(Thought {
                 text,
                 signature,
-                redacted: !marked,
+                redacted: !wrapped,
                 path: at.path(),
             })
         }

@@ -171,7 +171,7 @@ fn message(turn: &Turn, dropped: &mut Dropped) -> Result<Option<Value>, RequestE
                 let block = result_block(result, dropped)?;
                 content.take(Ok(block), dropped)?;
             }
-            // Thoughts cannot be marked, and nothing is there to mark at the start.
+            // A thought takes no cache point, and at the start there is nothing to cache.
             Part::CachePoint(point) => match content.last_mut() {
                 Some(block) if block.get("type").is_some_and(|kind| kind != "thinking") => cache(block, point),
                 _ => dropped.note(&point.path),

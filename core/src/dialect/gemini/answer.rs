@@ -153,7 +153,7 @@ pub(super) fn thought_part(text: &str, signature: Option<&str>, redacted: bool) 
     part
 }
 
-/// A call as this dialect's callers get it. The first of a step is marked where it has no signature, so that it can be
+/// A call as this dialect's callers get it. The first of a step has an empty wrapped signature where it has none, so that it can be
 /// told from a forgotten one should the conversation go on with `Gemini`.
 pub(super) fn given_call(call: &ToolCall, first: bool) -> Value {
     let unsigned = (first && call.signature.is_none()).then(|| wrap(Origin::Unsigned, ""));

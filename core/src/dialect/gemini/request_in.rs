@@ -225,7 +225,7 @@ fn inline_data(at: &Cursor<'_>) -> Result<Media, RequestError> {
     })
 }
 
-/// A thought that another provider's model had, as it wants it back. A signature that is not marked is Gemini's, and no
+/// A thought that another provider's model had, as it wants it back. A signature that is not wrapped is Gemini's, and no
 /// other provider would take it.
 fn thought(text: String, signature: Option<&str>, path: String) -> Thought {
     let (text, signature, redacted) = match signature.and_then(unwrap) {

@@ -7,9 +7,9 @@
 use super::event::Event;
 use crate::json::Text;
 
-/// The halves that are held, one of each text at most.
+/// The half pairs that are held, one of each text at most.
 #[derive(Debug, Default)]
-pub(super) struct Halves(Vec<(Place, u16)>);
+pub(super) struct Surrogates(Vec<(Place, u16)>);
 
 /// Which text of the answer a fragment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ fn fragment(event: &mut Event) -> Option<(Place, &mut Text)> {
     })
 }
 
-impl Halves {
+impl Surrogates {
     /// Leaves in `events` what can be said now.
     pub(super) fn join(&mut self, events: &mut Vec<Event>) {
         let ends_in_half = |event: &mut Event| fragment(event).is_some_and(|(_, text)| text.high().is_some());
