@@ -183,7 +183,7 @@ fn spawn_all(process: &Arc<Process>, traffic: TcpListener, admin: TcpListener, m
     parts.spawn(
         "connection sweep",
         every(SWEEP_EVERY, Arc::clone(process), |process| {
-            process.connections.origins.sweep()
+            process.connections.origins.sweep();
         }),
     );
     if process.sinks.access.is_on() {

@@ -152,14 +152,14 @@ impl Exchange {
     }
 
     /// What it costs if it ends so now.
-    pub fn spent(&self, ended: &Ended) -> Spent {
+    pub fn spent(&self, ended: Ended) -> Spent {
         let is_generation = self.operation == Operation::Generate;
-        Spent::of(ended, self.told, is_generation.then_some(self.estimate))
+        Spent::of(&ended, self.told, is_generation.then_some(self.estimate))
     }
 
     /// Ends it. `hint`: when the provider wants to be asked again.
     pub fn end(mut self, now: Moment, ended: Ended, hint: Option<Duration>) -> End {
-        self.close(now, &ended, hint)
+        self.close(now, ended, hint)
     }
 
     /// Whether a failure is one of the models and of the key. Of an endpoint that passes unread it is neither: a key that may
@@ -168,8 +168,8 @@ impl Exchange {
         self.operation != Operation::PassThrough
     }
 
-    fn close(&mut self, now: Moment, ended: &Ended, hint: Option<Duration>) -> End {
-        let mut decision = classify(ended);
+    fn close(&mut self, now: Moment, ended: Ended, hint: Option<Duration>) -> End {
+        let mut decision = classify(&ended);
         if !self.judges() {
             decision.key = KeyVerdict::Fine;
             // A body that has begun to flow is gone, and so is the request.
@@ -184,7 +184,7 @@ impl Exchange {
             Ended::CallerGone => permit.abandon(spent.total().unwrap_or(0), now),
             _ => permit.settle(&decision, spent.total(), now),
         });
-        self.judge(&decision, hint, now);
+        self.judge(decision, hint, now);
         let record = AttemptRecord {
             number: self.number,
             kind: self.kind,
@@ -208,13 +208,13 @@ impl Exchange {
     }
 
     /// Tells the credential and the provider's health how it ended.
-    fn judge(&self, decision: &Decision, hint: Option<Duration>, now: Moment) {
+    fn judge(&self, decision: Decision, hint: Option<Duration>, now: Moment) {
         let state = &self.upstream.state;
         if let Some(key) = self.credential.as_ref().filter(|_| self.judges()) {
             match decision.key {
                 KeyVerdict::Fine if decision.breaker == Verdict::Success => state.accept_key(key),
                 KeyVerdict::Fine => {}
-                KeyVerdict::SetAside | KeyVerdict::SetAsideLong => state.reject_key(key, decision, now),
+                KeyVerdict::SetAside | KeyVerdict::SetAsideLong => state.reject_key(key, &decision, now),
                 KeyVerdict::Rotate => state.throttle_key(key, hint, now),
             }
         }
@@ -230,7 +230,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.is_closed {
             let now = self.process.clock.now();
-            self.close(now, &Ended::CallerGone, None);
+            self.close(now, Ended::CallerGone, None);
         }
     }
 }

@@ -242,7 +242,7 @@ impl<'a> Serving<'a> {
         };
         let exchange = Exchange::begin(self.process, begin);
         // Should nobody wait for its end, this is what the request has cost; its end says better.
-        context.spent = exchange.spent(&Ended::CallerGone);
+        context.spent = exchange.spent(Ended::CallerGone);
         Some(Attempt {
             inbound: self.inbound,
             id,

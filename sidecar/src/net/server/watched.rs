@@ -330,7 +330,7 @@ mod tests {
         let mut io = Watched::new(ours, seen.clone());
         seen.begin();
         io.flush().await.unwrap();
-        let _ = timer.sleep(Duration::from_secs(1));
+        drop(timer.sleep(Duration::from_secs(1)));
         assert!(!seen.is_idle(), "nothing was asked yet");
         let (first, second) = (seen.open(), seen.open());
         io.write_all(b"answer").await.unwrap();
@@ -344,12 +344,12 @@ mod tests {
             !seen.is_idle(),
             "hyper does not wait for a head: it may be about to close"
         );
-        let _ = timer.sleep(Duration::from_secs(1));
+        drop(timer.sleep(Duration::from_secs(1)));
         assert!(seen.is_idle());
         io.write_all(b"HTTP/1.1 400").await.unwrap();
         io.flush().await.unwrap();
         assert!(!seen.is_idle(), "it answered what was no request");
-        let _ = timer.sleep(Duration::from_secs(1));
+        drop(timer.sleep(Duration::from_secs(1)));
         seen.begin();
         assert!(!seen.is_idle(), "what follows has not been answered");
     }
