@@ -3,7 +3,7 @@ import platform
 import tomllib
 
 TOLERANCE = 0.02  # by which a figure may be off; runs of the same program differ by up to a quarter of that
-SLACK = 0.1  # by which the allocations may be off in any case: what is allocated once in many requests, and a budget of none
+SLACK = 0.5  # by which the allocations may be off in any case: what the background allocates meanwhile, and a budget of none
 HEAD = """# What one more request, or one more streamed chunk, costs the sidecar: instructions of its own code, and allocations, counted under
 # valgrind in the build that the test cluster runs (profile `fast`). `make budget` fails when a figure is more than {tolerance:.0%} above its
 # line here. Figures that have changed for a reason are written by `make budget COMMIT=1`; the commit says the reason.

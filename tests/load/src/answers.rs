@@ -22,12 +22,16 @@ pub enum Api {
     Gemini,
 }
 
+/// Between what one side has seen and what the other sends because of it. By then the proxy waits again: if it did not, its work would
+/// be less by a sleep and a waking, or not, as chance has it.
+pub const PAUSE: Duration = Duration::from_millis(4);
+
 /// When the next content event of a stream is sent.
 #[derive(Debug)]
 pub enum Pace {
     /// This long after the one before was due.
     Every(Duration),
-    /// When the caller has seen something of the one before and says so.
+    /// [`PAUSE`] after the caller has seen something of the one before and says so.
     Seen(Semaphore),
 }
 
@@ -134,6 +138,7 @@ impl Answers {
                 wire.send(&first).await?;
                 for event in events.into_iter().skip(1).chain([last.as_slice()]) {
                     seen.acquire().await.context("wait for the caller")?.forget();
+                    tokio::time::sleep(PAUSE).await;
                     // However many pieces of one event it has seen, they are one.
                     seen.forget_permits(usize::MAX);
                     wire.send(event).await?;

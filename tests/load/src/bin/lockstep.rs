@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use bowsprit_load::answers::{Answers, Api, Pace};
+use bowsprit_load::answers::{Answers, Api, PAUSE, Pace};
 use bowsprit_load::certificate;
 use bowsprit_load::events::EventCounter;
 use bowsprit_load::input;
@@ -120,6 +120,7 @@ async fn connect(authority: &str) -> Result<TcpStream> {
 async fn ask(wire: &mut Wire<TcpStream>, request: &[u8], requests: u32, answers: &Answers) -> Result<u64> {
     let mut events = EventCounter::default();
     for _ in 0..requests {
+        tokio::time::sleep(PAUSE).await;
         wire.send(request).await?;
         let head = wire.response_head().await?;
         let mut sample = Vec::new();
