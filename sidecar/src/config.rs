@@ -15,6 +15,7 @@ use bowsprit_core::config::Scope;
 pub mod env;
 pub mod file;
 pub mod folder;
+pub mod metrics;
 pub mod store;
 
 /// From one look at sources, keys and CA bundles to the next.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::info::Info;
 
-use crate::config::store::ConfigMetrics;
+use crate::config::metrics::ConfigMetrics;
 use crate::memory::MemoryMetrics;
 use crate::metrics::{OsProcess, Registry};
 use crate::net::client::ConnectionMetrics;

@@ -10,7 +10,8 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Config;
 
 use crate::config::Offer;
-use crate::config::store::{ConfigMetrics, Store};
+use crate::config::metrics::ConfigMetrics;
+use crate::config::store::Store;
 use crate::credentials::KeyFiles;
 use crate::net::client::Connections;
 use crate::observe::Sinks;

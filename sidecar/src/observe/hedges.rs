@@ -70,7 +70,7 @@ pub struct Hedge<'a> {
 }
 
 impl Hedge<'_> {
-    /// It ended so.
+    /// Ends the hedge with this outcome, which is then counted.
     pub fn ended(mut self, outcome: HedgeOutcome) {
         self.outcome = outcome;
     }

@@ -274,7 +274,7 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// None yet, counting there.
+    /// No origins yet. Their connections are counted in `counts`.
     pub fn new(counts: Arc<PoolCounts>) -> Self {
         Self {
             by_key: Mutex::default(),
