@@ -25,6 +25,7 @@ use crate::plan::{self, Reason};
 use crate::record::{AttemptKind, Outcome};
 
 mod hedge;
+pub mod moves;
 mod pool;
 pub mod retry;
 pub mod state;

@@ -1,5 +1,6 @@
 //! What is told of a request and of each of its attempts. Metrics, access log and everything later are made of these two
-//! structs and of nothing else, so they cannot disagree. No prompt, answer or key is in them.
+//! structs, of what led from one attempt to the next ([`crate::flow::moves`]) and of nothing else, so they cannot disagree.
+//! No prompt, answer or key is in them.
 
 use std::time::Duration;
 
@@ -229,8 +230,14 @@ pub struct RequestRecord<'a> {
     pub hedges: u32,
     /// How often the caller's SDK made this request before.
     pub sdk_retries: u32,
+    /// Fields of the request that the provider which answered was not told.
+    pub fields_left_out: u32,
+    /// Of these, tools that it cannot run.
+    pub tools_left_out: u32,
     /// The last state of its life.
     pub state: State,
+    /// Changes outside the table of states: each is a bug of Bowsprit's.
+    pub illegal_changes: u32,
     /// How it ended.
     pub outcome: Outcome,
     /// The error it ended with; `None` after success and where the caller left.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use bowsprit_core::config::Config;
+use bowsprit_core::flow::moves::MoveRecord;
 use bowsprit_core::record::{AttemptRecord, RequestRecord};
 
 use crate::metrics::{Registry, SeriesBound};
@@ -57,6 +58,11 @@ impl Sinks {
     pub fn request(&self, record: &RequestRecord<'_>) {
         self.traffic.request(record);
         self.access.write(record);
+    }
+
+    /// Tells of what a candidate did not answer, and what followed.
+    pub fn moved(&self, record: &MoveRecord<'_>) {
+        self.traffic.moved(record);
     }
 
     /// Tells of an attempt that has ended. `handles`: of the provider that it went to. `charged`: the tokens that its

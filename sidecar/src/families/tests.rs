@@ -10,7 +10,10 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{self, Config, Scope};
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::{Blame, Code};
+use bowsprit_core::flow::SkipReason;
 use bowsprit_core::flow::State;
+use bowsprit_core::flow::moves::{Move, MoveRecord};
+use bowsprit_core::flow::retry::{Next, Why};
 use bowsprit_core::limiter::Which;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
 use http::{HeaderMap, HeaderValue};
@@ -74,21 +77,37 @@ pub(super) fn driven(config: &Config) -> Families {
         state.probed(false, now);
         metrics.providers.key_set_aside(state.name(), "rejected");
         metrics.providers.key_set_aside(state.name(), "throttled");
-        metrics.sinks.traffic.retry_denied(state.name());
-        metrics.sinks.traffic.left_out(state.name(), 3, 1);
+        let moved = |what: Move| {
+            metrics.sinks.moved(&MoveRecord {
+                id: "r-1",
+                provider: state.name(),
+                what,
+            });
+        };
+        metrics.sinks.traffic.request(&RequestRecord {
+            provider: state.name(),
+            fields_left_out: 3,
+            tools_left_out: 1,
+            ..request(Outcome::Ok, None)
+        });
         for outcome in [Hedged::Won, Hedged::Lost, Hedged::Failed, Hedged::Cancelled] {
             metrics.sinks.hedges.sent(state.name()).ended(outcome);
         }
         for code in Code::ALL {
-            metrics.sinks.traffic.retried(state.name(), *code);
-            metrics.sinks.traffic.fell_back(state.name(), code.as_str());
+            moved(Move::Retried { after: *code });
+            let followed = Some((Next::Onward, Why::AttemptsUsed));
+            moved(Move::Failed { code: *code, followed });
         }
-        metrics.sinks.traffic.fell_back(state.name(), "no_key");
-        metrics.sinks.traffic.fell_back(state.name(), "retry_budget");
+        for reason in [
+            SkipReason::NoCredential,
+            SkipReason::RetryBudget,
+            SkipReason::CircuitOpen,
+        ] {
+            moved(Move::PassedOver { reason, is_last: false });
+        }
         for outcome in [Hedged::Won, Hedged::Lost, Hedged::Failed, Hedged::Cancelled] {
             metrics.sinks.hedges.sent(state.name()).ended(outcome);
         }
-        metrics.sinks.traffic.fell_back(state.name(), "circuit_open");
         for transition in transitions() {
             metrics
                 .providers
@@ -114,7 +133,10 @@ fn request(outcome: Outcome, code: Option<Code>) -> RequestRecord<'static> {
         attempts: 1,
         hedges: 0,
         sdk_retries: 0,
+        fields_left_out: 0,
+        tools_left_out: 0,
         state: State::Completed,
+        illegal_changes: 0,
         outcome,
         code,
         status: 200,
@@ -158,7 +180,6 @@ fn requests(metrics: &Families) {
     }
     traffic.request(&request(Outcome::Ok, None));
     traffic.first_token(Duration::from_secs(1));
-    traffic.overhead(Duration::from_micros(80));
     traffic.taken(100);
     traffic.request(&request(Outcome::Cancelled, None));
     for code in Code::ALL {
@@ -276,7 +297,8 @@ fn what_has_no_series_of_its_own_is_still_in_the_sums() {
     let each = 3 * (Code::ALL.len() + 2);
     assert_eq!(sum(&text, "bowsprit_attempts_total"), 10 * each);
     assert_eq!(sum(&text, "bowsprit_fallbacks_total"), 10 * (Code::ALL.len() + 3));
-    assert_eq!(sum(&text, "bowsprit_requests_total"), 2 + 2 * Code::ALL.len());
+    // And one request each of which something was left out.
+    assert_eq!(sum(&text, "bowsprit_requests_total"), 2 + 2 * Code::ALL.len() + 10);
     assert_eq!(sum(&text, "bowsprit_tokens_total"), 10 * 3 * 1_850);
     assert_eq!(sum(&text, "bowsprit_estimated_tokens_total"), 10 * 3 * 7);
 }
@@ -474,13 +496,10 @@ fn an_update_costs_this() {
     measure("counter: a request begins", &|_| {
         metrics.sinks.traffic.begun(Dialect::OpenAiChat);
     });
-    measure("histogram: own overhead", &|n| {
-        metrics.sinks.traffic.overhead(Duration::from_nanos(u64::from(n)));
-    });
     measure("histogram: a chunk of a stream", &|n| {
         handles[3].chunk(Duration::from_micros(u64::from(n)));
     });
-    measure("a request ends well: counter and histogram", &|n| {
+    measure("a request ends well: counter and two histograms", &|n| {
         metrics.sinks.traffic.request(&RequestRecord {
             took: Duration::from_micros(u64::from(n)),
             ..request(Outcome::Ok, None)
@@ -493,6 +512,10 @@ fn an_update_costs_this() {
         });
     });
     measure("looked up, seldom: a retry", &|_| {
-        metrics.sinks.traffic.retried(&provider, Code::ExtReset);
+        metrics.sinks.moved(&MoveRecord {
+            id: "r-1",
+            provider: &provider,
+            what: Move::Retried { after: Code::ExtReset },
+        });
     });
 }

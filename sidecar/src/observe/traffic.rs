@@ -7,6 +7,9 @@ use std::time::Duration;
 use bowsprit_core::config::Provider;
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::Code;
+use bowsprit_core::flow::SkipReason;
+use bowsprit_core::flow::moves::{Move, MoveRecord};
+use bowsprit_core::flow::retry::{Next, Why};
 use bowsprit_core::record::{AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -370,61 +373,79 @@ impl Traffic {
                 })
                 .inc();
         }
+        // A provider's answer went to the app, or began to.
+        if record.attempts > 0 && (1..400).contains(&record.status) {
+            self.overhead.observe(record.overhead.as_secs_f64());
+        }
+        if record.fields_left_out > 0 {
+            self.left_out(record);
+        }
+        if record.sdk_retries > 0 {
+            self.sdk_retries.inc();
+        }
+        if record.illegal_changes > 0 {
+            self.illegal_events.inc_by(u64::from(record.illegal_changes));
+        }
     }
 
-    /// Observes our own part of a request.
-    pub fn overhead(&self, overhead: Duration) {
-        self.overhead.observe(overhead.as_secs_f64());
-    }
-
-    /// Observes the time to the first content of a streamed answer.
+    /// Observes the time to the first content of a streamed answer, as it is shown: a stream may go on for minutes.
     pub fn first_token(&self, elapsed: Duration) {
         self.first_token.observe(elapsed.as_secs_f64());
     }
 
-    /// Counts changes of a request's state that its life does not know.
-    pub fn illegal_changes(&self, changes: u32) {
-        self.illegal_events.inc_by(u64::from(changes));
-    }
-
-    /// Counts a retry at the same provider.
-    pub fn retried(&self, provider: &Arc<str>, code: Code) {
-        self.retries.get(&CodeLabels::new(provider, code.as_str())).inc();
-    }
-
-    /// Counts a retry that the budget did not allow.
-    pub fn retry_denied(&self, provider: &Arc<str>) {
-        let provider = Arc::clone(provider);
-        self.retries_denied.get(&ProviderLabel { provider }).inc();
-    }
-
-    /// Counts a switch away from a provider.
-    pub fn fell_back(&self, provider: &Arc<str>, code: &'static str) {
-        self.fallbacks.get(&CodeLabels::new(provider, code)).inc();
-    }
-
-    /// Counts what a provider was not told of a request that it answered: so many fields, of which so many are tools.
-    pub fn left_out(&self, provider: &Arc<str>, fields: usize, tools: u32) {
-        let tools = u64::from(tools);
-        let fields = (fields as u64).saturating_sub(tools);
-        for (what, count) in LEFT_OUT.into_iter().zip([tools, fields]) {
-            if count > 0 {
-                let provider = Arc::clone(provider);
-                self.left_out.get(&LeftOutLabels { provider, what }).inc_by(count);
+    /// Counts what a candidate did not answer, and what followed.
+    pub fn moved(&self, record: &MoveRecord<'_>) {
+        match record.what {
+            Move::Failed { code, followed } => {
+                if let Some((_, Why::BudgetSpent)) = followed {
+                    self.retry_denied(record.provider);
+                }
+                if let Some((Next::Onward, _)) = followed {
+                    self.fell_back(record.provider, code.as_str());
+                }
+            }
+            Move::Retried { after } => {
+                self.retries
+                    .get(&CodeLabels::new(record.provider, after.as_str()))
+                    .inc();
+            }
+            Move::PassedOver { reason, is_last } => {
+                if reason == SkipReason::RetryBudget {
+                    self.retry_denied(record.provider);
+                }
+                if !is_last && reason != SkipReason::Unsupported {
+                    self.fell_back(record.provider, reason.as_str());
+                }
             }
         }
     }
 
-    /// Counts a request that an SDK says is its own retry.
-    pub fn sdk_retried(&self) {
-        self.sdk_retries.inc();
+    fn retry_denied(&self, provider: &str) {
+        let provider = provider.into();
+        self.retries_denied.get(&ProviderLabel { provider }).inc();
+    }
+
+    fn fell_back(&self, provider: &str, code: &'static str) {
+        self.fallbacks.get(&CodeLabels::new(provider, code)).inc();
+    }
+
+    /// Counts what a provider was not told of a request that it answered.
+    fn left_out(&self, record: &RequestRecord<'_>) {
+        let tools = u64::from(record.tools_left_out);
+        let fields = u64::from(record.fields_left_out).saturating_sub(tools);
+        for (what, count) in LEFT_OUT.into_iter().zip([tools, fields]) {
+            if count > 0 {
+                let provider = record.provider.into();
+                self.left_out.get(&LeftOutLabels { provider, what }).inc_by(count);
+            }
+        }
     }
 }
 
 impl CodeLabels {
-    fn new(provider: &Arc<str>, code: &'static str) -> Self {
+    fn new(provider: &str, code: &'static str) -> Self {
         Self {
-            provider: Arc::clone(provider),
+            provider: provider.into(),
             code,
         }
     }

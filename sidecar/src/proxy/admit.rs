@@ -42,10 +42,7 @@ pub(super) async fn admit(
     failpoint::hit(&parts.headers, failpoint::ADMIT);
     process.sinks.traffic.taken(body.len());
     let retries = retries_before(&parts.headers);
-    if retries > 0 {
-        process.sinks.traffic.sdk_retried();
-        context.retried_before(retries);
-    }
+    context.retried_before(retries);
     let call = facts(route, &body)?;
     context.asked = Arc::clone(&call.model);
     context.stream = call.stream;

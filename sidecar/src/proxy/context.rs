@@ -54,6 +54,8 @@ pub struct RequestContext {
     pub model: Option<Arc<str>>,
     /// What the attempt that answered, or was made last, has cost.
     pub spent: Spent,
+    /// Fields of the request that the answering provider was not told; of these, tools.
+    pub left_out: (u32, u32),
     overhead: Option<Duration>,
     status: u16,
     settled: bool,
@@ -89,6 +91,7 @@ impl RequestContext {
             upstream: None,
             model: None,
             spent: Spent::default(),
+            left_out: (0, 0),
             overhead: None,
             status: 0,
             settled: false,
@@ -190,9 +193,7 @@ impl RequestContext {
     pub fn head_sent(&mut self, status: StatusCode) {
         self.status = status.as_u16();
         let elapsed = self.now() - self.begun;
-        let overhead = elapsed.saturating_sub(self.stopwatch.waits());
-        self.overhead = Some(overhead);
-        self.process.sinks.traffic.overhead(overhead);
+        self.overhead = Some(elapsed.saturating_sub(self.stopwatch.waits()));
     }
 
     /// The app sees the first content of a stream.
@@ -244,7 +245,6 @@ impl RequestContext {
         }
         let illegal = self.flow.illegal_changes();
         if illegal > 0 {
-            self.process.sinks.traffic.illegal_changes(illegal);
             tracing::error!(
                 request_id = self.id.as_str(),
                 illegal,
@@ -267,7 +267,10 @@ impl RequestContext {
             attempts: self.flow.attempts(),
             hedges: self.flow.hedges(),
             sdk_retries: self.caller_retries,
+            fields_left_out: self.left_out.0,
+            tools_left_out: self.left_out.1,
             state: self.flow.state(),
+            illegal_changes: illegal,
             outcome: self.flow.outcome().unwrap_or(Outcome::OwnError),
             code: self.flow.code(),
             status: self.status,

@@ -78,9 +78,10 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
     };
     let prepared = candidate.prepared();
     let dropped = prepared.map_or(&[][..], |prepared| &prepared.dropped);
-    let tools = prepared.map_or(0, |prepared| prepared.tools_left_out);
-    let name = candidate.upstream.state.name();
-    context.process().sinks.traffic.left_out(name, dropped.len(), tools);
+    context.left_out = (
+        u32::try_from(dropped.len()).unwrap_or(u32::MAX),
+        prepared.map_or(0, |prepared| prepared.tools_left_out),
+    );
     match success {
         Success::Whole { mut head, body, spent } => {
             headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);

@@ -13,6 +13,7 @@ use bowsprit_core::call::{Call, Operation};
 use bowsprit_core::classify::Ended;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::fault::Code;
+use bowsprit_core::flow::moves::Move;
 use bowsprit_core::flow::retry;
 use bowsprit_core::flow::{End, Step, Terms, WaitReason};
 use bowsprit_core::plan::{self, Plan};
@@ -217,7 +218,7 @@ impl<'a> Serving<'a> {
                 let code = self
                     .failure_at(candidate)
                     .map_or(Code::SysInternal, |failure| failure.code);
-                self.process.sinks.traffic.retried(name, code);
+                self.moved(context, candidate, Move::Retried { after: code });
             }
             _ => {}
         }

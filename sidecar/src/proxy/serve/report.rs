@@ -1,7 +1,8 @@
-//! What serving a request tells beside its records: log lines, counters, and how long answers take.
+//! What serving a request tells as it goes: what each candidate did not answer, in records and log lines, and how long answers
+//! take.
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::flow::SkipReason;
+use bowsprit_core::flow::moves::{Move, MoveRecord};
 use bowsprit_core::flow::retry::{Next, Why};
 
 use super::Serving;
@@ -61,12 +62,18 @@ impl Serving<'_> {
             why = followed.map(|(_, why)| why.as_str()),
             "attempt failed"
         );
-        let (traffic, name) = (&self.process.sinks.traffic, asked.upstream.state.name());
-        if let Some((_, Why::BudgetSpent)) = followed {
-            traffic.retry_denied(name);
-        }
-        if let Some((Next::Onward, _)) = followed {
-            traffic.fell_back(name, failure.code.as_str());
+        let code = failure.code;
+        self.moved(context, candidate, Move::Failed { code, followed });
+    }
+
+    /// Tells the sinks what happened at a candidate.
+    pub(super) fn moved(&self, context: &RequestContext, candidate: usize, what: Move) {
+        if let Some(asked) = self.candidates.get(candidate) {
+            self.process.sinks.moved(&MoveRecord {
+                id: context.id().as_str(),
+                provider: asked.name(),
+                what,
+            });
         }
     }
 
@@ -79,13 +86,8 @@ impl Serving<'_> {
             };
             let (name, why) = (asked.upstream.state.name(), skip.reason.as_str());
             tracing::debug!(request_id = context.id().as_str(), provider = %name, why, "candidate passed over");
-            if skip.reason == SkipReason::RetryBudget {
-                self.process.sinks.traffic.retry_denied(name);
-            }
-            let is_last = skip.candidate + 1 == self.candidates.len();
-            if !is_last && skip.reason != SkipReason::Unsupported {
-                self.process.sinks.traffic.fell_back(name, why);
-            }
+            let (reason, is_last) = (skip.reason, skip.candidate + 1 == self.candidates.len());
+            self.moved(context, skip.candidate, Move::PassedOver { reason, is_last });
         }
         self.skips_reported = skips.len();
     }
