@@ -5,6 +5,7 @@
 //! ([`Provider::from_spec`], [`Route::from_spec`]) and of objects together ([`cross_check`]) serve the operator, so that
 //! what it accepts is what a sidecar accepts.
 
+mod advice;
 mod base_url;
 mod cross;
 mod document;
@@ -15,6 +16,7 @@ mod render;
 mod route;
 mod scope;
 
+pub use advice::advice;
 pub use base_url::BaseUrl;
 pub use cross::cross_check;
 pub use document::{Object, ObjectKind, objects};

@@ -10,7 +10,6 @@ use arc_swap::ArcSwapOption;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::webhook;
 use authority::Pair;
 
 /// The certificate that new connections get.
@@ -52,13 +51,13 @@ fn certified(pair: &Pair) -> Result<CertifiedKey, BadPair> {
     CertifiedKey::from_der(chain, key, &provider).map_err(BadPair::Key)
 }
 
-/// TLS 1.2 and 1.3, HTTP/2 (which apiservers take) and HTTP/1.1, the certificate that is served now.
+/// TLS 1.2 and 1.3, HTTP/1.1 (all that apiservers speak to webhooks), the certificate that is served now.
 pub fn server_config(served: Arc<Served>) -> Result<rustls::ServerConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(served);
-    config.alpn_protocols = vec![webhook::HTTP_2.to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

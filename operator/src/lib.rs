@@ -19,4 +19,5 @@ pub mod reconcile;
 pub mod run;
 pub mod telemetry;
 pub mod time;
+pub mod validate;
 pub mod webhook;

@@ -33,6 +33,8 @@ pub struct Metrics {
     certificate_writes: Family<WriteLabel, Counter>,
     admissions: Family<ResultLabel, Counter>,
     admission_seconds: Histogram,
+    validations: Family<ResultLabel, Counter>,
+    validation_seconds: Histogram,
     certificate_not_after: Gauge,
     leader: Gauge,
 }
@@ -49,6 +51,8 @@ impl Metrics {
             admissions: Family::default(),
             // Up to the webhook's timeout of 5 s.
             admission_seconds: Histogram::new([0.0005, 0.001, 0.005, 0.025, 0.1, 1.0, 5.0]),
+            validations: Family::default(),
+            validation_seconds: Histogram::new([0.0005, 0.001, 0.005, 0.025, 0.1, 1.0, 5.0]),
             certificate_not_after: Gauge::default(),
             leader: Gauge::default(),
         };
@@ -66,6 +70,16 @@ impl Metrics {
             "admission_seconds",
             "Duration of an admission",
             this.admission_seconds.clone(),
+        );
+        r.register(
+            "validations",
+            "Changes of ProviderConfigs and ModelRoutes judged by the webhook, by result",
+            this.validations.clone(),
+        );
+        r.register(
+            "validation_seconds",
+            "Duration of a validation",
+            this.validation_seconds.clone(),
         );
         r.register(
             "webhook_certificate_not_after_seconds",
@@ -107,6 +121,12 @@ impl Metrics {
         self.admission_seconds.observe(took.as_secs_f64());
     }
 
+    /// A change of an object was judged: `accepted`, `warned`, `refused` or `invalid`.
+    pub fn validated(&self, result: &'static str, took: Duration) {
+        self.validations.get_or_create(&ResultLabel { result }).inc();
+        self.validation_seconds.observe(took.as_secs_f64());
+    }
+
     /// The certificate now served ends at this second since 1970.
     pub fn certificate(&self, not_after: i64) {
         self.certificate_not_after.set(not_after);
@@ -134,6 +154,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.wrote("webhook_secret", true);
         metrics.admitted("injected", Duration::from_millis(1));
+        metrics.validated("warned", Duration::from_millis(1));
         metrics.certificate(1_800_000_000);
         metrics.leads(true);
         metrics.encode().unwrap()

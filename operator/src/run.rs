@@ -26,12 +26,13 @@ use crate::poll::Poller;
 use crate::readiness::Readiness;
 use crate::reconcile;
 use crate::time::Clock;
+use crate::validate::Known;
+use crate::webhook::Answerers;
 use crate::webhook::review::{Lookup, Reviewer, View};
+use crate::webhook::validate::{self, Validator, access};
 use crate::{admin, webhook};
 
-/// After SIGTERM, before the webhook stops to accept: time for the Service to stop sending new connections here.
-const LAME_DUCK: Duration = Duration::from_secs(3);
-/// For each of the last steps at shutdown.
+/// For each of the leader's last steps at shutdown.
 const LAST_STEP: Duration = Duration::from_secs(5);
 /// The first minor version of Kubernetes 1 with native sidecars switched on.
 const NATIVE_SIDECARS_SINCE: u32 = 29;
@@ -81,13 +82,21 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         lookup(store.clone(), Arc::clone(&synced)),
         metrics.clone(),
     );
+    let validator = Validator::new(
+        known(store.clone(), Arc::clone(&synced)),
+        access(client.clone()),
+        metrics.clone(),
+    );
     let served = Arc::new(Served::default());
     let tls = server_config(Arc::clone(&served)).context("no TLS for the webhook")?;
     let (stop, stopped) = watch::channel(false);
     let webhook = webhook::serve(
         webhook_listener,
         TlsAcceptor::from(Arc::new(tls)),
-        Arc::new(reviewer),
+        Arc::new(Answerers {
+            injection: reviewer,
+            validation: validator,
+        }),
         said(stopped.clone()),
     );
     let keeper = Keeper::new(
@@ -155,9 +164,8 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
             let _ = tokio::time::timeout(LAST_STEP, &mut lead).await;
         };
         let server = async {
-            tokio::time::sleep(LAME_DUCK).await;
             let _ = stop.send(true);
-            let _ = tokio::time::timeout(LAST_STEP, &mut webhook).await;
+            webhook.as_mut().await;
         };
         futures::future::join(leader, server).await;
     };
@@ -270,6 +278,16 @@ fn lookup(store: Store, synced: Arc<AtomicBool>) -> Lookup {
             providers: selected.count(),
             references: References::of(providers.iter().map(AsRef::as_ref), labels),
             revision,
+        })
+    })
+}
+
+/// A namespace's objects, for those who judge a change among them: memory only.
+fn known(store: Store, synced: Arc<AtomicBool>) -> validate::Lookup {
+    Arc::new(move |namespace| {
+        synced.load(Ordering::Acquire).then(|| Known {
+            providers: store.providers(namespace),
+            routes: store.routes(namespace),
         })
     })
 }

@@ -321,14 +321,19 @@ async fn a_leader_whose_lease_is_taken_stops_to_lead() {
 #[tokio::test]
 async fn replicas_that_start_together_agree_on_one_certificate_and_every_webhook_trusts_it() {
     let fake = Fake::new();
-    let webhooks = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/bowsprit";
+    let webhooks = ["Mutating", "Validating"].map(|kind| {
+        let plural = kind.to_lowercase();
+        let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}webhookconfigurations/bowsprit");
+        (path, format!("{kind}WebhookConfiguration"))
+    });
     let hook = |name: &str| json!({"name": name, "clientConfig": {}, "admissionReviewVersions": ["v1"], "sideEffects": "None"});
-    let kind = "MutatingWebhookConfiguration";
     let hooks = json!([hook("a"), hook("b")]);
-    fake.put(
-        webhooks,
-        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {}, "webhooks": hooks}),
-    );
+    for (path, kind) in &webhooks {
+        fake.put(
+            path,
+            json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {}, "webhooks": hooks}),
+        );
+    }
     let keeper = || {
         let names = Names {
             secret: "tls".into(),
@@ -353,9 +358,11 @@ async fn replicas_that_start_together_agree_on_one_certificate_and_every_webhook
         second.look().await.unwrap();
     }
     let secret = fake.get("/api/v1/namespaces/system/secrets/tls").unwrap();
-    let config = fake.get(webhooks).unwrap();
-    for hook in config["webhooks"].as_array().unwrap() {
-        assert_eq!(hook["clientConfig"]["caBundle"], secret["data"]["ca.crt"]);
+    for (path, _) in &webhooks {
+        let config = fake.get(path).unwrap();
+        for hook in config["webhooks"].as_array().unwrap() {
+            assert_eq!(hook["clientConfig"]["caBundle"], secret["data"]["ca.crt"], "{path}");
+        }
     }
     let secrets = fake.writes().iter().filter(|write| write.contains("/secrets")).count();
     assert_eq!(secrets, 1, "{:#?}", fake.writes());

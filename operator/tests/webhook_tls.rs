@@ -15,17 +15,15 @@ use bowsprit_operator::certs::{Served, server_config};
 use bowsprit_operator::injector::{References, Resources, Settings};
 use bowsprit_operator::metrics::Metrics;
 use bowsprit_operator::time::unix_seconds;
+use bowsprit_operator::validate::Known;
 use bowsprit_operator::webhook;
+use bowsprit_operator::webhook::Answerers;
 use bowsprit_operator::webhook::review::{Lookup, Reviewer, View};
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use bowsprit_operator::webhook::validate::Validator;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::TlsAcceptor;
 
 const HOST: &str = "bowsprit-webhook.bowsprit-system.svc";
 
@@ -52,9 +50,16 @@ async fn serve(lookup: Lookup) -> Server {
         version: "test".into(),
     };
     let metrics = Metrics::new();
-    let reviewer = Arc::new(Reviewer::new(settings, lookup, metrics.clone()));
+    let answerers = Arc::new(Answerers {
+        injection: Reviewer::new(settings, lookup, metrics.clone()),
+        validation: Validator::new(
+            Arc::new(|_| Some(Known::default())),
+            Arc::new(|_| Box::pin(async { Ok(true) })),
+            metrics.clone(),
+        ),
+    });
     let (stop, stopped) = oneshot::channel();
-    let ended = tokio::spawn(webhook::serve(listener, tls, reviewer, async {
+    let ended = tokio::spawn(webhook::serve(listener, tls, answerers, async {
         let _ = stopped.await;
     }));
     Server {
@@ -221,78 +226,54 @@ async fn at_shutdown_open_connections_are_let_go_and_the_server_ends() {
         .unwrap();
 }
 
-/// A connection as apiservers make it: HTTP/2.
-async fn http2(server: &Server, bundle: &str) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
-        roots.add(certificate.unwrap()).unwrap();
-    }
-    let mut config = rustls::ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TcpStream::connect(server.address).await.unwrap();
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(ServerName::try_from(HOST).unwrap(), stream)
-        .await
-        .unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
 #[tokio::test]
-async fn a_webhook_that_leaves_answers_what_it_has_taken_and_says_what_it_has_not() {
+async fn a_webhook_that_leaves_answers_to_the_end_and_lets_go_of_each_connection_with_its_answer() {
     let server = serve(everything()).await;
     let material = material(unix_seconds());
     server.served.set(&material.current).unwrap();
-    let mut sender = http2(&server, &material.bundle()).await;
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "namespace": "team",
-            "resource": {"group": "", "version": "v1", "resource": "pods"}, "operation": "CREATE",
-            "object": pod(), "oldObject": null, "dryRun": true,
-        },
-    });
-    let body = Bytes::from(review.to_string());
-    let mut stop = Some(server.stop);
-    let (mut answered, mut sent_back) = (0, 0);
-    // Requests follow each other without a pause, so some meet the connection in the moment it is given up.
-    for number in 0..10_000 {
-        if number == 50 {
-            stop.take().unwrap().send(()).unwrap();
-        }
-        if sender.ready().await.is_err() {
-            break;
-        }
-        let request = http::Request::post(format!("https://{HOST}/inject"))
-            .body(Full::new(body.clone()))
-            .unwrap();
-        match sender.send_request(request).await {
-            Ok(response) => {
-                assert_eq!(response.status(), 200);
+    let client = client(&server, &material.bundle());
+    let url = format!("https://{HOST}:{}/else", server.address.port());
+    let kept = client.get(&url).send().await.unwrap();
+    assert!(!kept.headers().contains_key("connection"));
+    drop(kept);
+    server.stop.send(()).unwrap();
+    // Without a pause, and past the moment in which it stops: no request finds its connection closed under it.
+    let (mut let_go, mut answered) = (0, 0);
+    let last = loop {
+        match client.get(&url).send().await {
+            Ok(answer) => {
+                let_go += u32::from(answer.headers().get("connection").is_some_and(|word| word == "close"));
                 answered += 1;
+                answer.bytes().await.unwrap();
             }
-            // What a client may send anew elsewhere: it knows that nobody has seen it.
-            Err(error) => {
-                let is_leaving = std::error::Error::source(&error)
-                    .and_then(|source| source.downcast_ref::<h2::Error>())
-                    .is_some_and(|error| error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
-                assert!(error.is_canceled() || is_leaving, "lost: {error:?}");
-                sent_back += 1;
-            }
+            Err(error) => break error,
         }
-    }
+    };
     assert!(
-        (50..10_000).contains(&answered),
-        "{answered} answered, {sent_back} sent back"
+        last.is_connect(),
+        "nobody listens any more, which is no lost request: {last:?}"
     );
-    tokio::time::timeout(std::time::Duration::from_secs(10), server.ended)
-        .await
-        .expect("ends")
-        .unwrap();
+    assert!(answered - let_go <= 1 && let_go > 0, "{let_go} of {answered}");
+    server.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_our_objects_is_judged_at_a_path_of_its_own() {
+    let server = serve(everything()).await;
+    let material = material(unix_seconds());
+    server.served.set(&material.current).unwrap();
+    let client = client(&server, &material.bundle());
+    let review = json!({"request": {
+        "uid": "u-2", "namespace": "team", "name": "fast", "operation": "CREATE",
+        "kind": {"group": "bowsprit.dev", "kind": "ModelRoute"}, "userInfo": {"username": "ann"},
+        "object": {"spec": {"match": {"models": ["fast"]}, "targets": [{"provider": "later"}]}},
+    }});
+    let url = format!("https://{HOST}:{}/validate?timeout=5s", server.address.port());
+    let response = client.post(url).json(&review).send().await.unwrap();
+    let answer = response.json::<Value>().await.unwrap()["response"].clone();
+    assert_eq!(answer["allowed"], true);
+    let warnings = answer["warnings"].to_string();
+    assert!(warnings.contains("there is no ProviderConfig"), "{warnings}");
+    let text = server.metrics.encode().unwrap();
+    assert!(text.contains("validations_total{result=\"warned\"} 1"), "{text}");
 }

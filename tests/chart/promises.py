@@ -66,7 +66,28 @@ class Permissions(unittest.TestCase):
             ("", "namespaces"): ["get", "list", "watch"],
             (",events.k8s.io", "events"): ["create", "patch"],
             ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): ["get", "patch", "update"],
+            ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): ["get", "patch", "update"],
+            ("authorization.k8s.io", "subjectaccessreviews"): ["create"],
         })
+
+
+class Validation(unittest.TestCase):
+    def setUp(self):
+        webhooks = rendered("every")["ValidatingWebhookConfiguration", "bowsprit"]["webhooks"]
+        self.webhooks = {webhook["name"].split(".")[0]: webhook for webhook in webhooks}
+
+    def test_advice_never_stands_in_the_way_and_keys_never_move_unasked(self):
+        self.assertEqual({name: webhook["failurePolicy"] for name, webhook in self.webhooks.items()}, {"object": "Ignore", "keys": "Fail"})
+
+    def test_only_a_change_of_keys_or_where_they_go_waits_for_an_operator(self):
+        (condition,) = self.webhooks["keys"]["matchConditions"]
+        for field in ("provider", "endpoint", "credentials"):
+            self.assertIn(f"oldObject.spec.{field}", condition["expression"].replace(".?", "."))
+        self.assertEqual(self.webhooks["keys"]["rules"][0]["resources"], ["providerconfigs"])
+
+    def test_helm_never_names_the_ca_that_the_operator_writes(self):
+        for webhook in self.webhooks.values():
+            self.assertNotIn("caBundle", webhook["clientConfig"])
 
 
 class Webhooks(unittest.TestCase):

@@ -328,3 +328,50 @@ fn stream_usage_is_asked_for_unless_switched_off_and_exists_for_openais_api_only
         "{problem}"
     );
 }
+
+#[test]
+fn what_is_allowed_and_unwise_is_told_with_path_and_remedy() {
+    let provider = |name: &str, rest: &str| {
+        provider(
+            name,
+            &format!("{{provider: OpenAI, credentials: [{{name: main, env: K}}], models: [{{name: gpt}}]{rest}}}"),
+        )
+    };
+    let route = |name: &str, target: &str| {
+        format!(
+            "---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: {name}}}\nspec: {{match: {{models: \
+             [fast]}}, targets: [{target}]}}\n"
+        )
+    };
+    let off = ", priority: 5, enabled: false";
+    let far = ", priority: 7, endpoint: {baseUrl: 'http://models.example.com/v1', allowHttp: true}";
+    let text = provider("a", "") + &provider("b", "") + &provider("off", off) + &provider("far", far);
+    let text = text
+        + &route("first", "{provider: a, model: gtp}")
+        + &route("second", "{provider: off, model: gpt}")
+        + &route("third", "{provider: b, model: gpt}").replace("fast", "slow");
+    let config = objects(&text, &Scope::Standalone).unwrap();
+    let (mut providers, mut routes) = (Vec::new(), Vec::new());
+    for object in config {
+        match object.kind {
+            ObjectKind::Provider(spec) => {
+                providers.push(Provider::from_spec(&object.name, &spec, &Scope::Standalone).unwrap());
+            }
+            ObjectKind::Route(spec) => routes.push(Route::from_spec(&object.name, &spec).unwrap()),
+        }
+    }
+    let notes: Vec<String> = advice(&providers, &routes).iter().map(ToString::to_string).collect();
+    let expected = [
+        "ProviderConfig a: spec.models: \"gpt\" is served by b too, at the same priority 100: a is asked first",
+        "ProviderConfig b: spec.models: \"gpt\" is served by a too",
+        "ProviderConfig far: spec.endpoint.baseUrl: keys and prompts travel unencrypted",
+        "ModelRoute first: spec.match.models: \"fast\" is matched by ModelRoute second too, and first is used",
+        "ModelRoute first: spec.targets[0].model: \"gtp\" is not among the models of ProviderConfig a",
+        "ModelRoute second: spec.match.models: \"fast\" is matched by ModelRoute first too",
+        "ModelRoute second: spec.targets: no target is a ProviderConfig that is here and enabled",
+    ];
+    assert_eq!(notes.len(), expected.len(), "{notes:#?}");
+    for (note, expected) in notes.iter().zip(expected) {
+        assert!(note.starts_with(expected), "{note}\nis not\n{expected}");
+    }
+}

@@ -1,16 +1,20 @@
 //! Keeps Secret, served certificate and the webhook configuration's caBundle in agreement. Every replica runs it; the
 //! Secret's resourceVersion decides between two that write at once, and the loser reads again.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::authority::{CannotMake, Material};
@@ -32,8 +36,8 @@ pub enum Error {
     /// The Secret could not be read or written.
     #[error("Secret {0}")]
     Secret(String, #[source] kube::Error),
-    /// The webhook configuration could not be read or patched.
-    #[error("MutatingWebhookConfiguration {0}")]
+    /// A webhook configuration could not be read or patched.
+    #[error("webhook configuration {0}")]
     Webhook(String, #[source] kube::Error),
     /// No certificate could be made.
     #[error(transparent)]
@@ -54,7 +58,7 @@ pub enum Error {
 pub struct Names {
     /// The Secret in the operator's namespace.
     pub secret: String,
-    /// The `MutatingWebhookConfiguration`.
+    /// The `MutatingWebhookConfiguration` and the `ValidatingWebhookConfiguration`, which have one name.
     pub webhook_config: String,
     /// DNS names of the webhook's Service.
     pub dns: Vec<String>,
@@ -63,7 +67,8 @@ pub struct Names {
 /// The loop and what it needs.
 pub struct Keeper {
     secrets: Api<Secret>,
-    webhooks: Api<MutatingWebhookConfiguration>,
+    mutating: Api<MutatingWebhookConfiguration>,
+    validating: Api<ValidatingWebhookConfiguration>,
     names: Names,
     served: Arc<Served>,
     metrics: Metrics,
@@ -75,7 +80,8 @@ impl Keeper {
         let secrets = Api::namespaced(client.clone(), namespace);
         Self {
             secrets,
-            webhooks: Api::all(client),
+            mutating: Api::all(client.clone()),
+            validating: Api::all(client),
             names,
             served,
             metrics,
@@ -171,23 +177,38 @@ impl Keeper {
         }
     }
 
-    /// Puts the bundle into every webhook of the configuration where it is not yet.
+    /// Puts the bundle into every webhook of both configurations where it is not yet. The chart may leave the validating one
+    /// out.
     async fn publish(&self, bundle: &str) -> Result<(), Error> {
         let failed = |error| Error::Webhook(self.names.webhook_config.clone(), error);
-        let config = self.webhooks.get(&self.names.webhook_config).await.map_err(failed)?;
-        let Some(patch) = bundle_patch(&config, bundle) else {
+        let name = &self.names.webhook_config;
+        let config = self.mutating.get(name).await.map_err(failed)?;
+        let hooks = config.webhooks.iter().flatten();
+        let hooks = hooks.map(|hook| (hook.name.as_str(), &hook.client_config));
+        if let Some(patch) = bundle_patch(&config.metadata, hooks, bundle) {
+            self.patch(&self.mutating, &patch).await.map_err(failed)?;
+        }
+        let Some(config) = self.validating.get_opt(name).await.map_err(failed)? else {
             return Ok(());
         };
-        let result = self
-            .webhooks
-            .patch(
-                &self.names.webhook_config,
-                &PatchParams::default(),
-                &Patch::Strategic(patch),
-            )
+        let hooks = config.webhooks.iter().flatten();
+        let hooks = hooks.map(|hook| (hook.name.as_str(), &hook.client_config));
+        match bundle_patch(&config.metadata, hooks, bundle) {
+            Some(patch) => self.patch(&self.validating, &patch).await.map_err(failed),
+            None => Ok(()),
+        }
+    }
+
+    async fn patch<K>(&self, api: &Api<K>, patch: &serde_json::Value) -> Result<(), kube::Error>
+    where
+        K: Clone + Debug + DeserializeOwned,
+    {
+        let patch = Patch::Strategic(patch);
+        let result = api
+            .patch(&self.names.webhook_config, &PatchParams::default(), &patch)
             .await;
         self.metrics.wrote("webhook_configuration", result.is_ok());
-        result.map(|_| ()).map_err(failed)
+        result.map(|_| ())
     }
 }
 
@@ -202,18 +223,17 @@ fn servable(material: &Material) -> bool {
 }
 
 /// A strategic merge patch (lists of webhooks merge by name), tied to the version that was read; `None`: all have it.
-fn bundle_patch(config: &MutatingWebhookConfiguration, bundle: &str) -> Option<serde_json::Value> {
+fn bundle_patch<'a>(
+    metadata: &ObjectMeta,
+    hooks: impl Iterator<Item = (&'a str, &'a WebhookClientConfig)>,
+    bundle: &str,
+) -> Option<serde_json::Value> {
     let wanted = ByteString(bundle.as_bytes().to_vec());
-    let behind = config
-        .webhooks
-        .iter()
-        .flatten()
-        .filter(|hook| hook.client_config.ca_bundle.as_ref() != Some(&wanted));
+    let behind = hooks.filter(|(_, client)| client.ca_bundle.as_ref() != Some(&wanted));
     let hooks: Vec<_> = behind
-        .map(|hook| json!({"name": hook.name, "clientConfig": {"caBundle": wanted}}))
+        .map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": wanted}}))
         .collect();
-    (!hooks.is_empty())
-        .then(|| json!({"metadata": {"resourceVersion": config.metadata.resource_version}, "webhooks": hooks}))
+    (!hooks.is_empty()).then(|| json!({"metadata": {"resourceVersion": metadata.resource_version}, "webhooks": hooks}))
 }
 
 #[cfg(test)]
@@ -249,13 +269,17 @@ mod tests {
             ],
         }))
         .unwrap();
-        let patch = bundle_patch(&config, "new").unwrap();
+        let patch = |config: &MutatingWebhookConfiguration| {
+            let hooks = config.webhooks.iter().flatten();
+            let hooks = hooks.map(|hook| (hook.name.as_str(), &hook.client_config));
+            bundle_patch(&config.metadata, hooks, "new")
+        };
         assert_eq!(
-            patch,
+            patch(&config).unwrap(),
             json!({"metadata": {"resourceVersion": "7"}, "webhooks": [{"name": "b", "clientConfig": {"caBundle": "bmV3"}}]})
         );
         let mut all = config.clone();
         all.webhooks.as_mut().unwrap()[1].client_config.ca_bundle = Some(ByteString(b"new".to_vec()));
-        assert!(bundle_patch(&all, "new").is_none());
+        assert!(patch(&all).is_none());
     }
 }

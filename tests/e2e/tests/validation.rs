@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use bowsprit_core::yaml;
 use bowsprit_e2e::{Bed, Test};
+use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
 
 const ACCEPTED: &str = include_str!("validation/accepted.yaml");
@@ -111,4 +112,93 @@ async fn the_provider_of_an_account_cannot_change() {
         Ok(())
     })
     .await;
+}
+
+/// Creates an object as somebody else (the bed may impersonate), without keeping it: status, body and warnings.
+async fn try_create_as(bed: &Bed, user: &str, object: &Value) -> Result<(u16, String, Vec<String>)> {
+    let plural = if object["kind"] == "ModelRoute" {
+        "modelroutes"
+    } else {
+        "providerconfigs"
+    };
+    let path = format!(
+        "/apis/{}/namespaces/{}/{plural}?dryRun=All",
+        bowsprit_crds::API_VERSION,
+        bed.namespace
+    );
+    let mut request = http::Request::post(path).header("content-type", "application/json");
+    if !user.is_empty() {
+        request = request.header("impersonate-user", user);
+    }
+    let response = bed
+        .client
+        .send(request.body(object.to_string().into_bytes().into())?)
+        .await?;
+    let status = response.status().as_u16();
+    let warnings = response.headers().get_all("warning").iter();
+    let warnings = warnings
+        .map(|warning| String::from_utf8_lossy(warning.as_bytes()).into_owned())
+        .collect();
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned(), warnings))
+}
+
+#[tokio::test]
+async fn who_may_not_read_a_secret_cannot_have_its_keys_sent_anywhere() {
+    Test::new("deputy")
+        .bare()
+        .run(async |bed| {
+            let role = |name: &str, group: &str, resource: &str, verb: &str| {
+                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name},
+                       "rules": [{"apiGroups": [group], "resources": [resource], "verbs": [verb]}]})
+            };
+            let binding = |name: &str, role: &str, user: &str| {
+                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+                       "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role},
+                       "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]})
+            };
+            for object in [
+                role("writes-providers", "bowsprit.dev", "providerconfigs", "create"),
+                role("reads-secrets", "", "secrets", "get"),
+                binding("eve-writes", "writes-providers", "eve"),
+                binding("ann-writes", "writes-providers", "ann"),
+                binding("ann-reads", "reads-secrets", "ann"),
+            ] {
+                bed.apply_one(&object).await?;
+            }
+            let account = json!({
+                "apiVersion": bowsprit_crds::API_VERSION, "kind": "ProviderConfig", "metadata": {"name": "elsewhere"},
+                "spec": {
+                    "provider": "OpenAICompatible", "endpoint": {"baseUrl": "https://collects-keys.example.com/v1"},
+                    "credentials": [{"name": "main", "secretKeyRef": {"name": "llm-keys", "key": "openai"}}],
+                },
+            });
+            let (status, answer, _) = try_create_as(bed, "eve", &account).await?;
+            ensure!(
+                status == 403 && answer.contains("eve may not read Secret"),
+                "{status} {answer}"
+            );
+            let (status, answer, _) = try_create_as(bed, "ann", &account).await?;
+            ensure!(status == 201, "{status} {answer}");
+            Ok(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_allowed_and_unwise_is_said_to_whoever_applies_it() {
+    Test::new("advice")
+        .bare()
+        .run(async |bed| {
+            let route = json!({
+                "apiVersion": bowsprit_crds::API_VERSION, "kind": "ModelRoute", "metadata": {"name": "fast"},
+                "spec": {"match": {"models": ["fast"]}, "targets": [{"provider": "nobody"}]},
+            });
+            let (status, answer, warnings) = try_create_as(bed, "", &route).await?;
+            ensure!(status == 201, "{status} {answer}");
+            let warnings = warnings.join("\n");
+            ensure!(warnings.contains("no target is a ProviderConfig"), "{warnings:?}");
+            Ok(())
+        })
+        .await;
 }

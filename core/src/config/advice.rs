@@ -1,0 +1,128 @@
+//! What is valid and allowed, and probably not what its author wants.
+
+use super::{Problem, Provider, Route};
+use crate::model_name;
+
+/// Notes on these objects, each with path and remedy, in the order of the objects. Paths begin as those of
+/// [`super::cross_check`]: `ProviderConfig NAME: `.
+///
+/// Nothing here is a reason to refuse an object: what it needs may be applied a moment later, and order among files is
+/// nobody's to know.
+pub fn advice(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
+    let mut notes = Vec::new();
+    for provider in providers {
+        plain_http(provider, &mut notes);
+        served_twice(provider, providers, &mut notes);
+    }
+    for route in routes {
+        matched_twice(route, routes, &mut notes);
+        unlisted_models(route, providers, &mut notes);
+        no_candidate(route, providers, &mut notes);
+    }
+    notes
+}
+
+fn plain_http(provider: &Provider, notes: &mut Vec<Problem>) {
+    let url = &provider.base_url;
+    if !url.is_https() && !provider.credentials.is_empty() && !is_near(url.host()) {
+        notes.push(Problem::new(
+            format!("ProviderConfig {}: spec.endpoint.baseUrl", provider.name),
+            "keys and prompts travel unencrypted",
+            "use https",
+        ));
+    }
+}
+
+/// Whether a host is in the pod or a Service of the cluster: its traffic leaves no network that is ours.
+fn is_near(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let name = host.strip_suffix(".cluster.local").unwrap_or(&host);
+    let is_service = name.rsplit_once('.').is_some_and(|(_, last)| last == "svc") || !name.contains(['.', ':']);
+    is_service || host == "127.0.0.1" || host == "::1"
+}
+
+/// Two providers list a name at one priority: the order of their own names decides, which nobody chose.
+fn served_twice(provider: &Provider, all: &[Provider], notes: &mut Vec<Problem>) {
+    let names = |provider: &Provider| -> Vec<String> {
+        let models = provider.models.iter();
+        models
+            .flat_map(|model| std::iter::once(&model.name).chain(&model.aliases).cloned())
+            .collect()
+    };
+    let rivals = all
+        .iter()
+        .filter(|other| other.name != provider.name && other.priority == provider.priority)
+        .filter(|other| other.enabled && provider.enabled);
+    for rival in rivals {
+        let theirs = names(rival);
+        let both = names(provider)
+            .into_iter()
+            .find(|name| theirs.iter().any(|other| model_name::same(name, other)));
+        if let Some(name) = both {
+            let first = provider.name.as_str().min(rival.name.as_str());
+            notes.push(Problem::new(
+                format!("ProviderConfig {}: spec.models", provider.name),
+                format!(
+                    "{name:?} is served by {} too, at the same priority {}: {first} is asked first, by its name",
+                    rival.name, provider.priority
+                ),
+                "give them different priorities, or name the order in a ModelRoute",
+            ));
+        }
+    }
+}
+
+/// Two routes match a name exactly: the first by its own name is used.
+fn matched_twice(route: &Route, all: &[Route], notes: &mut Vec<Problem>) {
+    for other in all.iter().filter(|other| other.name != route.name) {
+        let both = route.models.iter().find(|name| other.models.contains(name));
+        if let Some(name) = both {
+            let used = route.name.as_str().min(other.name.as_str());
+            notes.push(Problem::new(
+                format!("ModelRoute {}: spec.match.models", route.name),
+                format!(
+                    "{name:?} is matched by ModelRoute {} too, and {used} is used, by its name",
+                    other.name
+                ),
+                "match it in one of them only",
+            ));
+        }
+    }
+}
+
+/// A target's model that its provider, which lists models, does not list.
+fn unlisted_models(route: &Route, providers: &[Provider], notes: &mut Vec<Problem>) {
+    let targets = route.targets.iter().map(|(target, _)| target).enumerate();
+    let targets = targets.map(|(index, target)| ("targets", index, target));
+    let fallback = route.fallback.iter().enumerate();
+    let fallback = fallback.map(|(index, target)| ("fallback", index, target));
+    for (list, index, target) in targets.chain(fallback) {
+        let Some(provider) = providers.iter().find(|provider| provider.name == target.provider) else {
+            continue;
+        };
+        let Some(model) = &target.model else { continue };
+        if !provider.models.is_empty() && provider.serves(model).is_none() {
+            notes.push(Problem::new(
+                format!("ModelRoute {}: spec.{list}[{index}].model", route.name),
+                format!("{model:?} is not among the models of ProviderConfig {}", provider.name),
+                "correct the name, or list it there",
+            ));
+        }
+    }
+}
+
+/// A route of which no target can be asked.
+fn no_candidate(route: &Route, providers: &[Provider], notes: &mut Vec<Problem>) {
+    let targets = route.targets.iter().map(|(target, _)| target).chain(&route.fallback);
+    let can_be_asked = |name: &str| {
+        let mut found = providers.iter().filter(|provider| provider.name == name);
+        found.any(|provider| provider.enabled)
+    };
+    if !targets.into_iter().any(|target| can_be_asked(&target.provider)) {
+        notes.push(Problem::new(
+            format!("ModelRoute {}: spec.targets", route.name),
+            "no target is a ProviderConfig that is here and enabled: every request for it is answered with an error",
+            "apply the ProviderConfig, or correct the names",
+        ));
+    }
+}

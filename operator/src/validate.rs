@@ -1,0 +1,131 @@
+//! Judges a change of an object before it is stored: what one object and its neighbours can show, and whose Secrets it
+//! reaches. Pure; `webhook::validate` reads, asks and answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bowsprit_core::config::{Problem, Provider, Route, Scope, advice, cross_check};
+use bowsprit_crds::provider_config::ProviderConfigSpec;
+use bowsprit_crds::{ModelRoute, ModelRouteSpec, ProviderConfig};
+use kube::ResourceExt as _;
+
+#[cfg(test)]
+mod tests;
+
+/// A namespace's objects as they are known now.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Its ProviderConfigs.
+    pub providers: Vec<Arc<ProviderConfig>>,
+    /// Its ModelRoutes.
+    pub routes: Vec<Arc<ModelRoute>>,
+}
+
+/// What is to become of an object.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A ProviderConfig is made or changed.
+    Provider(Box<ProviderConfigSpec>),
+    /// A ModelRoute is made or changed.
+    Route(Box<ModelRouteSpec>),
+    /// A ProviderConfig goes.
+    ProviderGone,
+    /// A ModelRoute goes.
+    RouteGone,
+}
+
+/// What is to be said of a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Why it is refused: every problem, one a line, each with path and remedy. Empty: it is not.
+    pub refusals: Vec<String>,
+    /// What its author should know.
+    pub warnings: Vec<String>,
+}
+
+/// Judges a change of the object `name`, among what else is in its namespace.
+pub fn judge(name: &str, change: &Change, known: &Known) -> Judgement {
+    let mut judgement = Judgement::default();
+    let scope = Scope::Cluster {
+        pod_labels: BTreeMap::new(),
+    };
+    let others = |object: &&Arc<ProviderConfig>| !is_provider(change) || object.name_any() != name;
+    let mut providers: Vec<Provider> = known
+        .providers
+        .iter()
+        .filter(others)
+        .filter_map(|object| Provider::from_spec(&object.name_any(), &object.spec, &scope).ok())
+        .collect();
+    let others = |object: &&Arc<ModelRoute>| is_provider(change) || object.name_any() != name;
+    let mut routes: Vec<Route> = known
+        .routes
+        .iter()
+        .filter(others)
+        .filter_map(|object| Route::from_spec(&object.name_any(), &object.spec).ok())
+        .collect();
+    match change {
+        Change::Provider(spec) => match Provider::from_spec(name, spec, &scope) {
+            Ok(provider) => providers.push(provider),
+            Err(problems) => judgement.refusals = problems.0.iter().map(ToString::to_string).collect(),
+        },
+        Change::Route(spec) => match Route::from_spec(name, spec) {
+            Ok(route) => routes.push(route),
+            Err(problems) => judgement.refusals = problems.0.iter().map(ToString::to_string).collect(),
+        },
+        Change::ProviderGone => judgement.warnings = users_of(name, &providers, &routes),
+        Change::RouteGone => {}
+    }
+    let own = match change {
+        Change::Provider(_) => format!("ProviderConfig {name}: "),
+        Change::Route(_) => format!("ModelRoute {name}: "),
+        Change::ProviderGone | Change::RouteGone => return judgement,
+    };
+    let notes = cross_check(&providers, &routes)
+        .into_iter()
+        .chain(advice(&providers, &routes));
+    let own_notes = notes.filter(|problem: &Problem| problem.path.starts_with(&own));
+    judgement.warnings = own_notes.map(|problem| problem.to_string()).collect();
+    judgement
+}
+
+fn is_provider(change: &Change) -> bool {
+    matches!(change, Change::Provider(_) | Change::ProviderGone)
+}
+
+/// Who names a provider that goes.
+fn users_of(name: &str, providers: &[Provider], routes: &[Route]) -> Vec<String> {
+    let routes = routes.iter().filter(|route| {
+        let mut targets = route.targets.iter().map(|(target, _)| target).chain(&route.fallback);
+        targets.any(|target| target.provider == name)
+    });
+    let routes = routes.map(|route| format!("ModelRoute {}", route.name));
+    let providers = providers
+        .iter()
+        .filter(|provider| provider.fallback.iter().any(|other| other == name));
+    let providers = providers.map(|provider| format!("ProviderConfig {}", provider.name));
+    let warn = |user: String| {
+        format!(
+            "{user} names ProviderConfig {name}: requests under way there end as they would have, later ones pass it over"
+        )
+    };
+    routes.chain(providers).map(warn).collect()
+}
+
+/// The Secrets that whoever makes this change must be allowed to read: all that the ProviderConfig names, if the change
+/// says anew which keys go where. `old`: the object as it was; `None`: it is made.
+///
+/// A sidecar hands the keys of these Secrets to `endpoint`. Without this check, whoever may write ProviderConfigs could
+/// have any key of the namespace sent to a server of their own.
+pub fn secrets_reached(old: Option<&ProviderConfigSpec>, new: &ProviderConfigSpec) -> BTreeSet<String> {
+    let reaches_as_before = old.is_some_and(|old| {
+        old.endpoint == new.endpoint && old.credentials == new.credentials && old.provider == new.provider
+    });
+    if reaches_as_before {
+        return BTreeSet::new();
+    }
+    let references = new
+        .credentials
+        .iter()
+        .filter_map(|credential| credential.secret_key_ref.as_ref());
+    references.map(|reference| reference.name.clone()).collect()
+}

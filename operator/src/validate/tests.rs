@@ -1,0 +1,94 @@
+use super::*;
+use serde_json::{Value, json};
+
+fn spec(more: &Value) -> ProviderConfigSpec {
+    let mut spec = json!({
+        "provider": "OpenAI", "models": [{"name": "gpt"}], "defaultModel": "gpt",
+        "credentials": [{"name": "main", "secretKeyRef": {"name": "keys", "key": "a"}}],
+    });
+    for (field, value) in more.as_object().unwrap() {
+        spec[field] = value.clone();
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+fn provider(name: &str, more: &Value) -> Arc<ProviderConfig> {
+    Arc::new(ProviderConfig::new(name, spec(more)))
+}
+
+fn route_spec(target: &str) -> ModelRouteSpec {
+    serde_json::from_value(json!({"match": {"models": ["fast"]}, "targets": [{"provider": target}]})).unwrap()
+}
+
+fn known() -> Known {
+    Known {
+        providers: vec![
+            provider("a", &json!({"priority": 1, "fallbackProviders": ["b"]})),
+            provider("b", &json!({"priority": 2})),
+        ],
+        routes: vec![Arc::new(ModelRoute::new("fast", route_spec("a")))],
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_refused_at_once() {
+    let wrong =
+        spec(&json!({"rateLimits": {"scope": "Fleet"}, "retry": {"maxAttempts": 0}, "fallbackProviders": ["c"]}));
+    let judged = judge("c", &Change::Provider(Box::new(wrong)), &known());
+    let all = judged.refusals.join("\n");
+    for expected in [
+        "spec.rateLimits.scope",
+        "spec.retry.maxAttempts",
+        "spec.fallbackProviders",
+    ] {
+        assert!(
+            all.contains(&format!("ProviderConfig c: {expected}")),
+            "{expected} is not in\n{all}"
+        );
+    }
+}
+
+#[test]
+fn what_leads_nowhere_yet_is_accepted_with_a_warning() {
+    let judged = judge("new", &Change::Route(Box::new(route_spec("later"))), &Known::default());
+    assert!(judged.refusals.is_empty());
+    let warnings = judged.warnings.join("\n");
+    assert!(warnings.contains("there is no ProviderConfig \"later\""), "{warnings}");
+    assert!(warnings.contains("no target is a ProviderConfig"), "{warnings}");
+}
+
+#[test]
+fn an_object_is_told_of_itself_only_and_not_of_its_former_self() {
+    let same = spec(&json!({"priority": 1, "fallbackProviders": ["b"]}));
+    let judged = judge("a", &Change::Provider(Box::new(same)), &known());
+    assert_eq!(judged, Judgement::default(), "its own models are not served twice");
+    let rival = spec(&json!({"priority": 2}));
+    let judged = judge("z", &Change::Provider(Box::new(rival)), &known());
+    assert_eq!(judged.warnings.len(), 1, "{judged:?}");
+    assert!(judged.warnings[0].starts_with("ProviderConfig z: spec.models: \"gpt\" is served by b too"));
+}
+
+#[test]
+fn who_deletes_a_provider_is_told_who_names_it() {
+    let judged = judge("b", &Change::ProviderGone, &known());
+    assert_eq!((judged.refusals.len(), judged.warnings.len()), (0, 1));
+    assert!(judged.warnings[0].starts_with("ProviderConfig a names ProviderConfig b"));
+    let judged = judge("a", &Change::ProviderGone, &known());
+    assert!(judged.warnings[0].starts_with("ModelRoute fast names ProviderConfig a"));
+    assert_eq!(judge("fast", &Change::RouteGone, &known()), Judgement::default());
+}
+
+#[test]
+fn the_secrets_are_asked_about_when_keys_or_where_they_go_change_and_not_otherwise() {
+    let keys = BTreeSet::from(["keys".to_owned()]);
+    let old = spec(&json!({}));
+    assert_eq!(secrets_reached(None, &old), keys);
+    assert!(secrets_reached(Some(&old), &spec(&json!({"priority": 7}))).is_empty());
+    let elsewhere = spec(&json!({"endpoint": {"baseUrl": "https://example.com/v1"}}));
+    assert_eq!(secrets_reached(Some(&old), &elsewhere), keys);
+    let other_key = json!({"credentials": [{"name": "main", "secretKeyRef": {"name": "others", "key": "a"}}]});
+    assert_eq!(
+        secrets_reached(Some(&old), &spec(&other_key)),
+        BTreeSet::from(["others".to_owned()])
+    );
+}

@@ -1,0 +1,376 @@
+//! One `AdmissionReview` of a ProviderConfig or ModelRoute in, one out. What can be judged is judged from memory
+//! ([`crate::validate`]); the apiserver is asked only whether whoever changes where keys go may read them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bowsprit_crds::provider_config::ProviderConfigSpec;
+use futures::future::BoxFuture;
+use k8s_openapi::api::authentication::v1::UserInfo;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::api::{Api, PostParams};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::review::NotAReview;
+use crate::metrics::Metrics;
+use crate::validate::{Change, Judgement, Known, judge, secrets_reached};
+
+/// A namespace's objects as they are known; `None` while they are not all here yet.
+pub type Lookup = Arc<dyn Fn(&str) -> Option<Known> + Send + Sync>;
+
+/// Asks the apiserver whether somebody may do something.
+pub type Access = Arc<dyn Fn(SubjectAccessReviewSpec) -> BoxFuture<'static, Result<bool, String>> + Send + Sync>;
+
+/// What is asked about a change. The chart has a webhook for each: nobody's keys may move unasked while no operator answers
+/// (`failurePolicy: Fail`), and nobody's work stands still for want of advice (`Ignore`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Is it right, and what should its author know?
+    Object,
+    /// May its author read the keys that it sends somewhere?
+    Keys,
+}
+
+/// Answers reviews of our own objects.
+pub struct Validator {
+    lookup: Lookup,
+    access: Access,
+    metrics: Metrics,
+}
+
+#[derive(Deserialize)]
+struct Review {
+    request: AdmissionRequest,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AdmissionRequest {
+    uid: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    operation: String,
+    kind: Kind,
+    #[serde(default)]
+    user_info: UserInfo,
+    #[serde(default)]
+    object: Value,
+    #[serde(default)]
+    old_object: Value,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(default)]
+    group: String,
+    kind: String,
+}
+
+/// Why a change is not let through.
+struct Refusal {
+    code: u16,
+    reason: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    fn invalid(message: String) -> Self {
+        Self {
+            code: 422,
+            reason: "Invalid",
+            message,
+        }
+    }
+}
+
+impl Validator {
+    /// `lookup` reads the reflector stores; `access` asks the apiserver.
+    pub fn new(lookup: Lookup, access: Access, metrics: Metrics) -> Self {
+        Self {
+            lookup,
+            access,
+            metrics,
+        }
+    }
+
+    /// The answer to `body`, as JSON.
+    pub async fn review(&self, question: Question, body: &[u8], began: Instant) -> Result<Vec<u8>, NotAReview> {
+        let parsed = serde_json::from_slice::<Review>(body);
+        let Review { request } = parsed.inspect_err(|_| self.metrics.validated("invalid", began.elapsed()))?;
+        let (result, response) = match self.answer(question, &request).await {
+            Ok(warnings) if warnings.is_empty() => ("accepted", json!({"uid": request.uid, "allowed": true})),
+            Ok(warnings) => (
+                "warned",
+                json!({"uid": request.uid, "allowed": true, "warnings": warnings}),
+            ),
+            Err(Refusal { code, reason, message }) => {
+                let user = request.user_info.username.as_deref().unwrap_or_default();
+                tracing::info!(
+                    namespace = request.namespace,
+                    name = request.name,
+                    user,
+                    message,
+                    "change refused"
+                );
+                let status = json!({"code": code, "reason": reason, "message": message});
+                (
+                    "refused",
+                    json!({"uid": request.uid, "allowed": false, "status": status}),
+                )
+            }
+        };
+        self.metrics.validated(result, began.elapsed());
+        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+        Ok(serde_json::to_vec(&review)?)
+    }
+
+    /// The warnings, or why not.
+    async fn answer(&self, question: Question, request: &AdmissionRequest) -> Result<Vec<String>, Refusal> {
+        match (question, change(request)?) {
+            (Question::Object, Some(change)) => self.judge(request, &change),
+            (Question::Keys, Some(Change::Provider(new))) => {
+                self.check_access(request, &new).await.map(|()| Vec::new())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn judge(&self, request: &AdmissionRequest, change: &Change) -> Result<Vec<String>, Refusal> {
+        let known = (self.lookup)(&request.namespace);
+        let Judgement { refusals, warnings } = judge(&name(request), change, &known.clone().unwrap_or_default());
+        if !refusals.is_empty() {
+            return Err(Refusal::invalid(refusals.join("\n")));
+        }
+        // While the others are not all here, what the object names may well be among them: its conditions will say it.
+        Ok(if known.is_some() { warnings } else { Vec::new() })
+    }
+
+    /// Refuses who may not read the Secrets whose keys this change sends somewhere.
+    async fn check_access(&self, request: &AdmissionRequest, new: &ProviderConfigSpec) -> Result<(), Refusal> {
+        let old = spec_of::<ProviderConfigSpec>(&request.old_object).ok();
+        for secret in secrets_reached(old.as_ref(), new) {
+            let question = may_read(&request.user_info, &request.namespace, &secret);
+            let user = request.user_info.username.as_deref().unwrap_or("the requester");
+            let place = format!("{}/{secret}", request.namespace);
+            match (self.access)(question).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let message = format!(
+                        "ProviderConfig {}: spec.credentials: {user} may not read Secret {place}, and this object sends its keys to \
+                         spec.endpoint: let somebody apply it who may get that Secret, or grant it",
+                        name(request)
+                    );
+                    return Err(Refusal {
+                        code: 403,
+                        reason: "Forbidden",
+                        message,
+                    });
+                }
+                Err(error) => {
+                    let message = format!(
+                        "bowsprit-operator could not ask whether {user} may read Secret {place}: {error}: try again"
+                    );
+                    return Err(Refusal {
+                        code: 503,
+                        reason: "ServiceUnavailable",
+                        message,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is to become of the object; `None`: nothing that is judged here.
+fn change(request: &AdmissionRequest) -> Result<Option<Change>, Refusal> {
+    let is_gone = match request.operation.as_str() {
+        "CREATE" | "UPDATE" => false,
+        "DELETE" => true,
+        _ => return Ok(None),
+    };
+    // An object that only waits for its finalizers is on its way out: nobody may be kept from removing them.
+    let is_leaving = request
+        .object
+        .pointer("/metadata/deletionTimestamp")
+        .is_some_and(|at| !at.is_null());
+    if request.kind.group != bowsprit_crds::GROUP || (is_leaving && !is_gone) {
+        return Ok(None);
+    }
+    Ok(match (request.kind.kind.as_str(), is_gone) {
+        ("ProviderConfig", true) => Some(Change::ProviderGone),
+        ("ModelRoute", true) => Some(Change::RouteGone),
+        ("ProviderConfig", false) => Some(Change::Provider(Box::new(
+            spec_of(&request.object).map_err(Refusal::invalid)?,
+        ))),
+        ("ModelRoute", false) => Some(Change::Route(Box::new(
+            spec_of(&request.object).map_err(Refusal::invalid)?,
+        ))),
+        _ => None,
+    })
+}
+
+fn name(request: &AdmissionRequest) -> String {
+    // A generated name is not there yet.
+    let generate = request.object.pointer("/metadata/generateName");
+    let generate = generate.and_then(Value::as_str).unwrap_or_default();
+    if request.name.is_empty() {
+        format!("{generate}*")
+    } else {
+        request.name.clone()
+    }
+}
+
+fn spec_of<T: DeserializeOwned>(object: &Value) -> Result<T, String> {
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    T::deserialize(spec).map_err(|error| format!("spec: {error}"))
+}
+
+fn may_read(user: &UserInfo, namespace: &str, secret: &str) -> SubjectAccessReviewSpec {
+    SubjectAccessReviewSpec {
+        user: user.username.clone(),
+        groups: user.groups.clone(),
+        uid: user.uid.clone(),
+        extra: user.extra.clone(),
+        resource_attributes: Some(ResourceAttributes {
+            namespace: Some(namespace.to_owned()),
+            verb: Some("get".into()),
+            version: Some("v1".into()),
+            resource: Some("secrets".into()),
+            name: Some(secret.to_owned()),
+            ..ResourceAttributes::default()
+        }),
+        ..SubjectAccessReviewSpec::default()
+    }
+}
+
+/// Asks the apiserver behind this client.
+pub fn access(client: kube::Client) -> Access {
+    Arc::new(move |spec| {
+        let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+        Box::pin(async move {
+            let question = SubjectAccessReview {
+                spec,
+                ..SubjectAccessReview::default()
+            };
+            let answer = reviews.create(&PostParams::default(), &question).await;
+            let answer = answer.map_err(|error| error.to_string())?;
+            Ok(answer
+                .status
+                .is_some_and(|status| status.allowed && status.denied != Some(true)))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    fn validator(allowed: Result<bool, String>, asked: &Arc<Mutex<Vec<String>>>) -> Validator {
+        let asked = Arc::clone(asked);
+        let access: Access = Arc::new(move |spec| {
+            let attributes = spec.resource_attributes.unwrap();
+            let question = format!(
+                "{} {} {} {}/{}",
+                spec.user.unwrap(),
+                attributes.verb.unwrap(),
+                attributes.resource.unwrap(),
+                attributes.namespace.unwrap(),
+                attributes.name.unwrap()
+            );
+            asked.lock().unwrap().push(question);
+            let allowed = allowed.clone();
+            Box::pin(async move { allowed })
+        });
+        Validator::new(Arc::new(|_| Some(Known::default())), access, Metrics::new())
+    }
+
+    fn provider(base_url: &str) -> Value {
+        json!({"metadata": {"name": "claude"}, "spec": {
+            "provider": "Anthropic", "endpoint": {"baseUrl": base_url}, "defaultModel": "m",
+            "credentials": [{"name": "main", "secretKeyRef": {"name": "keys", "key": "a"}}],
+        }})
+    }
+
+    async fn ask(validator: &Validator, operation: &str, old: Value, new: Value) -> Value {
+        ask_of(validator, Question::Keys, operation, old, new).await
+    }
+
+    async fn ask_of(validator: &Validator, question: Question, operation: &str, old: Value, new: Value) -> Value {
+        let review = json!({"request": {
+            "uid": "u", "namespace": "team", "name": "claude", "operation": operation,
+            "kind": {"group": "bowsprit.dev", "kind": "ProviderConfig"},
+            "userInfo": {"username": "eve", "groups": ["team"]}, "object": new, "oldObject": old,
+        }});
+        let answer = validator
+            .review(question, review.to_string().as_bytes(), Instant::now())
+            .await;
+        serde_json::from_slice::<Value>(&answer.unwrap()).unwrap()["response"].clone()
+    }
+
+    #[tokio::test]
+    async fn who_may_not_read_a_key_cannot_have_it_sent_elsewhere() {
+        let asked = Arc::default();
+        let denies = validator(Ok(false), &asked);
+        let own = provider("https://api.anthropic.com");
+        let answer = ask(&denies, "CREATE", Value::Null, own.clone()).await;
+        assert_eq!(
+            (&answer["allowed"], &answer["status"]["code"]),
+            (&json!(false), &json!(403))
+        );
+        let message = answer["status"]["message"].as_str().unwrap();
+        assert!(message.contains("eve may not read Secret team/keys"), "{message}");
+        let answer = ask(&denies, "UPDATE", own.clone(), provider("https://elsewhere.example")).await;
+        assert_eq!(answer["status"]["code"], 403);
+        assert_eq!(
+            *asked.lock().unwrap(),
+            ["eve get secrets team/keys", "eve get secrets team/keys"]
+        );
+
+        let mut slower = own.clone();
+        slower["spec"]["priority"] = json!(7);
+        assert_eq!(ask(&denies, "UPDATE", own.clone(), slower).await["allowed"], true);
+        assert_eq!(ask(&denies, "DELETE", own, Value::Null).await["allowed"], true);
+        assert_eq!(asked.lock().unwrap().len(), 2, "neither moves a key");
+    }
+
+    #[tokio::test]
+    async fn an_apiserver_that_cannot_say_refuses_for_now_and_a_wrong_object_for_good() {
+        let asked = Arc::default();
+        let broken = validator(Err("timed out".into()), &asked);
+        let answer = ask(&broken, "CREATE", Value::Null, provider("https://api.anthropic.com")).await;
+        assert_eq!(answer["status"]["code"], 503);
+        let mut wrong = provider("https://api.anthropic.com");
+        wrong["spec"]["retry"] = json!({"maxAttempts": 0});
+        let answer = ask_of(&broken, Question::Object, "CREATE", Value::Null, wrong).await;
+        assert_eq!(answer["status"]["code"], 422);
+        assert!(
+            answer["status"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("spec.retry.maxAttempts")
+        );
+        assert_eq!(asked.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_object_on_its_way_out_is_let_go() {
+        let asked = Arc::default();
+        let mut leaving = provider("https://elsewhere.example");
+        leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let answer = ask(
+            &validator(Ok(false), &asked),
+            "UPDATE",
+            provider("https://a.example"),
+            leaving,
+        )
+        .await;
+        assert_eq!(answer["allowed"], true);
+    }
+}
