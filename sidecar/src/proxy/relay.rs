@@ -260,6 +260,11 @@ impl Relay {
 
     /// The answer cannot be completed.
     fn broke(&mut self, ended: Ended, detail: &str) -> Option<Bytes> {
+        let detail = match &self.open {
+            Some((_, exchange)) => exchange.without_key(detail.to_owned()),
+            None => String::new(),
+        };
+        let detail = detail.as_str();
         let Some((context, End { decision, .. })) = self.close(ended) else {
             self.phase = Phase::Done;
             return None;

@@ -158,6 +158,19 @@ async fn a_head_that_never_comes_to_its_end_closes_its_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_never_says_a_word_is_closed_like_one_that_says_half() {
+    let bed = Bed::new().await;
+    let begun = tokio::time::Instant::now();
+    let mut caller = bed.send(b"").await;
+    assert!(caller.ends_within(5 * SOON).await);
+    let waited = begun.elapsed();
+    assert!(
+        (Duration::from_secs(59)..Duration::from_secs(62)).contains(&waited),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_never_comes_to_its_end_is_refused() {
     let bed = Bed::new().await;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 1000\r\n\r\n";

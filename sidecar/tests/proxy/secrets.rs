@@ -1,6 +1,7 @@
 //! No key in anything that leaves the sidecar but the one header it is for.
 
 use bowsprit_providers::Behaviour;
+use bowsprit_rig::peer::{EVENTS, chunk};
 
 use crate::support::{Bed, CANARIES, Reply, chat, logs, message};
 
@@ -76,4 +77,24 @@ async fn no_prompt_and_no_answer_is_ever_logged() {
     );
     assert!(!bed.sidecar().log().contains("prompt-canary-5e1"));
     assert!(!logs().contains("prompt-canary-5e1"));
+}
+
+#[tokio::test]
+async fn an_error_in_mid_stream_that_quotes_the_key_is_told_without_it() {
+    let (bed, peer) = Bed::raw("openai", |_| (), &[]).await;
+    let mut app = bed.ask("/v1/chat/completions", &chat("gpt-4.1-mini", true)).await;
+    let mut provider = peer.asked().await;
+    let key = CANARIES[2];
+    let one = "data: {\"choices\":[{\"delta\":{\"content\":\"one\"}}]}\n\n";
+    let error = format!("data: {{\"error\":{{\"message\":\"key {key} was revoked\",\"type\":\"server_error\"}}}}\n\n");
+    provider
+        .send([EVENTS.as_bytes(), &chunk(one.as_bytes()), &chunk(error.as_bytes())].concat())
+        .await;
+    drop(provider);
+    let answer = app.reply().await.text().clone();
+    assert!(answer.contains("one") && answer.contains("error"), "{answer}");
+    for text in [answer, logs()] {
+        assert!(!text.contains(key), "{text}");
+    }
+    bed.balanced().await;
 }

@@ -71,6 +71,8 @@ where
 {
     let _ = stream.set_nodelay(true);
     let seen = Seen::new();
+    // A peer that never sends a byte has no head in time either: hyper, which asks for this, is not there yet.
+    seen.expect_head(Instant::now() + limits::HEAD_DEADLINE);
     let mut io = Watched::new(Stalling::new(stream, limits::WRITE_DEADLINE), seen.clone());
     // Counted from the first request to the close: an answer is settled before its last byte is handed to the kernel.
     let serving = OnceLock::new();

@@ -90,7 +90,7 @@ impl Seen {
     }
 
     /// A head is waited for, and must be complete by then. What is set already holds: it is the same head.
-    fn expect_head(&self, by: Instant) {
+    pub(super) fn expect_head(&self, by: Instant) {
         let millis = by.saturating_duration_since(self.0.begun).as_millis();
         let by = u64::try_from(millis).unwrap_or(u64::MAX).max(1);
         let _ = self.0.head_by.compare_exchange(0, by, Relaxed, Relaxed);
@@ -247,6 +247,8 @@ impl<S> Watched<S> {
         self.seen.0.head_by.store(0, Relaxed);
         if self.head.begun {
             self.head = Head::default();
+            // What comes next, pipelined perhaps, must not be judged by the head before it.
+            self.seen.0.head.store(0, Relaxed);
         }
     }
 }

@@ -41,6 +41,8 @@ impl Attempt<'_> {
         let readable = whole.as_deref().filter(|_| !is_encoded).unwrap_or_default();
         let parsed = parse_error(self.prepared.wire, status.as_u16(), readable);
         let hint = headroom::retry_after(&head.headers, unix_millis()).or(parsed.retry_after);
+        // Searched as it is written and as it reads: JSON may write a key's slash as `\/`.
+        let whole = whole.filter(|_| !self.exchange.is_key_in(parsed.message.as_bytes()));
         let original = self.original(status, whole, is_encoded);
         let exact = parsed.openai_code();
         let message = self.exchange.without_key(parsed.message);
