@@ -132,6 +132,9 @@ impl Validator {
     /// The warnings, or why not.
     async fn answer(&self, question: Question, request: &AdmissionRequest) -> Result<Vec<String>, Refusal> {
         match (question, change(request)?) {
+            // An object that only waits for its finalizers is on its way out: nobody may be kept from removing them. Its keys
+            // are served until it is gone, so the other question is asked all the same.
+            (Question::Object, Some(_)) if is_leaving(request) => Ok(Vec::new()),
             (Question::Object, Some(change)) => self.judge(request, &change),
             (Question::Keys, Some(Change::Provider(new))) => {
                 self.check_access(request, &new).await.map(|()| Vec::new())
@@ -143,6 +146,10 @@ impl Validator {
     fn judge(&self, request: &AdmissionRequest, change: &Change) -> Result<Vec<String>, Refusal> {
         let known = (self.lookup)(&request.namespace);
         let Judgement { refusals, warnings } = judge(&name(request), change, &known.clone().unwrap_or_default());
+        // What is stored already and stays as it is, is refused to nobody who sets a label or removes a finalizer.
+        if request.operation == "UPDATE" && request.object.get("spec") == request.old_object.get("spec") {
+            return Ok(refusals);
+        }
         if !refusals.is_empty() {
             return Err(Refusal::invalid(refusals.join("\n")));
         }
@@ -194,12 +201,7 @@ fn change(request: &AdmissionRequest) -> Result<Option<Change>, Refusal> {
         "DELETE" => true,
         _ => return Ok(None),
     };
-    // An object that only waits for its finalizers is on its way out: nobody may be kept from removing them.
-    let is_leaving = request
-        .object
-        .pointer("/metadata/deletionTimestamp")
-        .is_some_and(|at| !at.is_null());
-    if request.kind.group != bowsprit_crds::GROUP || (is_leaving && !is_gone) {
+    if request.kind.group != bowsprit_crds::GROUP {
         return Ok(None);
     }
     Ok(match (request.kind.kind.as_str(), is_gone) {
@@ -213,6 +215,11 @@ fn change(request: &AdmissionRequest) -> Result<Option<Change>, Refusal> {
         ))),
         _ => None,
     })
+}
+
+fn is_leaving(request: &AdmissionRequest) -> bool {
+    let at = request.object.pointer("/metadata/deletionTimestamp");
+    at.is_some_and(|at| !at.is_null())
 }
 
 fn name(request: &AdmissionRequest) -> String {
@@ -360,17 +367,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_object_on_its_way_out_is_let_go() {
+    async fn an_object_on_its_way_out_is_let_go_and_its_keys_still_go_nowhere_else() {
         let asked = Arc::default();
+        let denies = validator(Ok(false), &asked);
         let mut leaving = provider("https://elsewhere.example");
         leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        let answer = ask(
-            &validator(Ok(false), &asked),
-            "UPDATE",
-            provider("https://a.example"),
-            leaving,
-        )
-        .await;
+        let old = provider("https://a.example");
+        let answer = ask_of(&denies, Question::Object, "UPDATE", old.clone(), leaving.clone()).await;
         assert_eq!(answer["allowed"], true);
+        // It is served until it is gone: held back by a finalizer, it would be a way round the question.
+        let answer = ask(&denies, "UPDATE", old, leaving).await;
+        assert_eq!(answer["status"]["code"], 403);
+    }
+
+    #[tokio::test]
+    async fn a_label_on_an_object_that_was_stored_wrong_is_allowed_with_a_warning() {
+        let asked = Arc::default();
+        let allows = validator(Ok(true), &asked);
+        let mut old = provider("https://api.anthropic.com");
+        old["spec"]["retry"] = json!({"maxAttempts": 0});
+        let mut labelled = old.clone();
+        labelled["metadata"]["labels"] = json!({"team": "a"});
+        let answer = ask_of(&allows, Question::Object, "UPDATE", old.clone(), labelled).await;
+        assert_eq!(answer["allowed"], true);
+        assert!(
+            answer["warnings"].to_string().contains("spec.retry.maxAttempts"),
+            "{answer}"
+        );
+        let mut changed = old.clone();
+        changed["spec"]["priority"] = json!(7);
+        let answer = ask_of(&allows, Question::Object, "UPDATE", old, changed).await;
+        assert_eq!(answer["status"]["code"], 422);
     }
 }
