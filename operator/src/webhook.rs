@@ -6,6 +6,7 @@
 //! while ([`LAME_DUCK`]), and says with each answer that this connection carries no further one: the apiserver lets go of
 //! it, and asks somebody else.
 
+mod admission;
 pub mod review;
 pub mod validate;
 

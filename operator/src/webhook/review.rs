@@ -8,9 +8,9 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Pod;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::admission::{AdmissionRequest, NotAReview, Refusal, answered};
 use crate::injector::{References, Settings, inject};
 use crate::metrics::Metrics;
 
@@ -35,38 +35,6 @@ pub struct Reviewer {
     metrics: Metrics,
 }
 
-/// A body that is no review.
-#[derive(Debug, thiserror::Error)]
-#[error("not an AdmissionReview of admission.k8s.io/v1")]
-pub struct NotAReview(#[from] serde_json::Error);
-
-#[derive(Deserialize)]
-struct Review {
-    request: AdmissionRequest,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AdmissionRequest {
-    uid: String,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    operation: String,
-    kind: Kind,
-    #[serde(default)]
-    sub_resource: String,
-    #[serde(default)]
-    object: Value,
-}
-
-#[derive(Deserialize)]
-struct Kind {
-    #[serde(default)]
-    group: String,
-    kind: String,
-}
-
 /// What is answered.
 enum Verdict {
     Unchanged,
@@ -74,11 +42,7 @@ enum Verdict {
         patch: json_patch::Patch,
         warning: Option<String>,
     },
-    Refused {
-        code: u16,
-        reason: &'static str,
-        message: String,
-    },
+    Refused(Refusal),
 }
 
 impl Reviewer {
@@ -93,33 +57,27 @@ impl Reviewer {
 
     /// The answer to `body`, as JSON.
     pub fn review(&self, body: &[u8], began: Instant) -> Result<Vec<u8>, NotAReview> {
-        let parsed = serde_json::from_slice::<Review>(body);
-        let Review { request } = parsed.inspect_err(|_| self.metrics.admitted("invalid", began.elapsed()))?;
-        let verdict = self.judge(&request);
-        let (result, response) = match verdict {
-            Verdict::Unchanged => ("unchanged", json!({"uid": request.uid, "allowed": true})),
+        let request = AdmissionRequest::read(body);
+        let request = request.inspect_err(|_| self.metrics.admitted("invalid", began.elapsed()))?;
+        let (result, response) = match self.judge(&request) {
+            Verdict::Unchanged => ("unchanged", request.allowed(&[])),
             Verdict::Injected { patch, warning } => {
-                let mut response = json!({
-                    "uid": request.uid,
-                    "allowed": true,
-                    "patchType": "JSONPatch",
-                    "patch": STANDARD.encode(serde_json::to_vec(&patch)?),
-                });
-                if let (Some(fields), Some(warning)) = (response.as_object_mut(), warning) {
-                    fields.insert("warnings".into(), json!([warning]));
+                let mut response = request.allowed(warning.as_slice());
+                if let Some(fields) = response.as_object_mut() {
+                    fields.insert("patchType".into(), json!("JSONPatch"));
+                    fields.insert("patch".into(), json!(STANDARD.encode(serde_json::to_vec(&patch)?)));
                 }
                 ("injected", response)
             }
-            Verdict::Refused { code, reason, message } => {
+            Verdict::Refused(refusal) => {
+                let message = &refusal.message;
                 tracing::info!(namespace = request.namespace, message, "pod refused");
-                let status = json!({"code": code, "reason": reason, "message": message});
-                let result = if code == 503 { "not_ready" } else { "refused" };
-                (result, json!({"uid": request.uid, "allowed": false, "status": status}))
+                let result = if refusal.code == 503 { "not_ready" } else { "refused" };
+                (result, request.refused(&refusal))
             }
         };
         self.metrics.admitted(result, began.elapsed());
-        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-        Ok(serde_json::to_vec(&review)?)
+        answered(&response)
     }
 
     fn judge(&self, request: &AdmissionRequest) -> Verdict {
@@ -130,22 +88,17 @@ impl Reviewer {
         let pod: Pod = match serde_json::from_value(request.object.clone()) {
             Ok(pod) => pod,
             Err(error) => {
-                let message = format!("object: is no Pod: {error}");
-                return Verdict::Refused {
+                return Verdict::Refused(Refusal {
                     code: 400,
                     reason: "BadRequest",
-                    message,
-                };
+                    message: format!("object: is no Pod: {error}"),
+                });
             }
         };
         let labels = pod.metadata.labels.clone().unwrap_or_default();
         let Some(view) = (self.lookup)(&request.namespace, &labels) else {
             let message = "bowsprit-operator has not read the ProviderConfigs yet: try again in a few seconds";
-            return Verdict::Refused {
-                code: 503,
-                reason: "ServiceUnavailable",
-                message: message.into(),
-            };
+            return Verdict::Refused(Refusal::not_now(message.into()));
         };
         match inject(&pod, &self.settings, &view.references, view.revision.as_deref()) {
             Ok(patch) if patch.is_empty() => Verdict::Unchanged,
@@ -153,11 +106,10 @@ impl Reviewer {
                 patch,
                 warning: warning(&view, &request.namespace),
             },
-            Err(refusal) => Verdict::Refused {
-                code: 422,
-                reason: "Invalid",
-                message: format!("bowsprit cannot inject its sidecar: {refusal}"),
-            },
+            Err(refusal) => {
+                let message = format!("bowsprit cannot inject its sidecar: {refusal}");
+                Verdict::Refused(Refusal::invalid(message))
+            }
         }
     }
 }

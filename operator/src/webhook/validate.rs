@@ -9,11 +9,10 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::{Api, PostParams};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::review::NotAReview;
+use super::admission::{AdmissionRequest, NotAReview, Refusal, answered};
 use crate::metrics::Metrics;
 use crate::validate::{Change, Judgement, Known, judge, secrets_reached};
 
@@ -40,54 +39,6 @@ pub struct Validator {
     metrics: Metrics,
 }
 
-#[derive(Deserialize)]
-struct Review {
-    request: AdmissionRequest,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AdmissionRequest {
-    uid: String,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    operation: String,
-    kind: Kind,
-    #[serde(default)]
-    user_info: UserInfo,
-    #[serde(default)]
-    object: Value,
-    #[serde(default)]
-    old_object: Value,
-}
-
-#[derive(Deserialize)]
-struct Kind {
-    #[serde(default)]
-    group: String,
-    kind: String,
-}
-
-/// Why a change is not let through.
-struct Refusal {
-    code: u16,
-    reason: &'static str,
-    message: String,
-}
-
-impl Refusal {
-    fn invalid(message: String) -> Self {
-        Self {
-            code: 422,
-            reason: "Invalid",
-            message,
-        }
-    }
-}
-
 impl Validator {
     /// `lookup` reads the reflector stores; `access` asks the apiserver.
     pub fn new(lookup: Lookup, access: Access, metrics: Metrics) -> Self {
@@ -100,33 +51,27 @@ impl Validator {
 
     /// The answer to `body`, as JSON.
     pub async fn review(&self, question: Question, body: &[u8], began: Instant) -> Result<Vec<u8>, NotAReview> {
-        let parsed = serde_json::from_slice::<Review>(body);
-        let Review { request } = parsed.inspect_err(|_| self.metrics.validated("invalid", began.elapsed()))?;
+        let request = AdmissionRequest::read(body);
+        let request = request.inspect_err(|_| self.metrics.validated("invalid", began.elapsed()))?;
         let (result, response) = match self.answer(question, &request).await {
-            Ok(warnings) if warnings.is_empty() => ("accepted", json!({"uid": request.uid, "allowed": true})),
-            Ok(warnings) => (
-                "warned",
-                json!({"uid": request.uid, "allowed": true, "warnings": warnings}),
-            ),
-            Err(Refusal { code, reason, message }) => {
-                let user = request.user_info.username.as_deref().unwrap_or_default();
+            Ok(warnings) => {
+                let result = if warnings.is_empty() { "accepted" } else { "warned" };
+                (result, request.allowed(&warnings))
+            }
+            Err(refusal) => {
+                let (user, message) = (request.user_info.username.as_deref(), &refusal.message);
                 tracing::info!(
                     namespace = request.namespace,
                     name = request.name,
-                    user,
+                    user = user.unwrap_or_default(),
                     message,
                     "change refused"
                 );
-                let status = json!({"code": code, "reason": reason, "message": message});
-                (
-                    "refused",
-                    json!({"uid": request.uid, "allowed": false, "status": status}),
-                )
+                ("refused", request.refused(&refusal))
             }
         };
         self.metrics.validated(result, began.elapsed());
-        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-        Ok(serde_json::to_vec(&review)?)
+        answered(&response)
     }
 
     /// The warnings, or why not.
@@ -145,7 +90,8 @@ impl Validator {
 
     fn judge(&self, request: &AdmissionRequest, change: &Change) -> Result<Vec<String>, Refusal> {
         let known = (self.lookup)(&request.namespace);
-        let Judgement { refusals, warnings } = judge(&name(request), change, &known.clone().unwrap_or_default());
+        let is_known = known.is_some();
+        let Judgement { refusals, warnings } = judge(&name(request), change, &known.unwrap_or_default());
         // What is stored already and stays as it is, is refused to nobody who sets a label or removes a finalizer.
         if request.operation == "UPDATE" && request.object.get("spec") == request.old_object.get("spec") {
             return Ok(refusals);
@@ -154,7 +100,7 @@ impl Validator {
             return Err(Refusal::invalid(refusals.join("\n")));
         }
         // While the others are not all here, what the object names may well be among them: its conditions will say it.
-        Ok(if known.is_some() { warnings } else { Vec::new() })
+        Ok(if is_known { warnings } else { Vec::new() })
     }
 
     /// Refuses who may not read the Secrets whose keys this change sends somewhere.
@@ -182,11 +128,7 @@ impl Validator {
                     let message = format!(
                         "bowsprit-operator could not ask whether {user} may read Secret {place}: {error}: try again"
                     );
-                    return Err(Refusal {
-                        code: 503,
-                        reason: "ServiceUnavailable",
-                        message,
-                    });
+                    return Err(Refusal::not_now(message));
                 }
             }
         }
@@ -277,6 +219,7 @@ pub fn access(client: kube::Client) -> Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use std::sync::Mutex;
 
     fn validator(allowed: Result<bool, String>, asked: &Arc<Mutex<Vec<String>>>) -> Validator {
