@@ -94,10 +94,9 @@ fn is_provider(change: &Change) -> bool {
 
 /// Who names a provider that goes.
 fn users_of(name: &str, providers: &[Provider], routes: &[Route]) -> Vec<String> {
-    let routes = routes.iter().filter(|route| {
-        let mut targets = route.targets.iter().map(|(target, _)| target).chain(&route.fallback);
-        targets.any(|target| target.provider == name)
-    });
+    let routes = routes
+        .iter()
+        .filter(|route| route.all_targets().any(|target| target.provider == name));
     let routes = routes.map(|route| format!("ModelRoute {}", route.name));
     let providers = providers
         .iter()

@@ -92,18 +92,14 @@ fn matched_twice(route: &Route, all: &[Route], notes: &mut Vec<Problem>) {
 
 /// A target's model that its provider, which lists models, does not list.
 fn unlisted_models(route: &Route, providers: &[Provider], notes: &mut Vec<Problem>) {
-    let targets = route.targets.iter().map(|(target, _)| target).enumerate();
-    let targets = targets.map(|(index, target)| ("targets", index, target));
-    let fallback = route.fallback.iter().enumerate();
-    let fallback = fallback.map(|(index, target)| ("fallback", index, target));
-    for (list, index, target) in targets.chain(fallback) {
+    for (path, target) in route.all_targets_by_path() {
         let Some(provider) = providers.iter().find(|provider| provider.name == target.provider) else {
             continue;
         };
         let Some(model) = &target.model else { continue };
         if !provider.models.is_empty() && provider.serves(model).is_none() {
             notes.push(Problem::new(
-                format!("ModelRoute {}: spec.{list}[{index}].model", route.name),
+                format!("{path}.model"),
                 format!("{model:?} is not among the models of ProviderConfig {}", provider.name),
                 "correct the name, or list it there",
             ));
@@ -113,12 +109,11 @@ fn unlisted_models(route: &Route, providers: &[Provider], notes: &mut Vec<Proble
 
 /// A route of which no target can be asked.
 fn no_candidate(route: &Route, providers: &[Provider], notes: &mut Vec<Problem>) {
-    let targets = route.targets.iter().map(|(target, _)| target).chain(&route.fallback);
     let can_be_asked = |name: &str| {
         let mut found = providers.iter().filter(|provider| provider.name == name);
         found.any(|provider| provider.enabled)
     };
-    if !targets.into_iter().any(|target| can_be_asked(&target.provider)) {
+    if !route.all_targets().any(|target| can_be_asked(&target.provider)) {
         notes.push(Problem::new(
             format!("ModelRoute {}: spec.targets", route.name),
             "no target is a ProviderConfig that is here and enabled: every request for it is answered with an error",

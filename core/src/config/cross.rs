@@ -15,18 +15,7 @@ pub fn cross_check(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
         }
     }
     for route in routes {
-        let targets = route
-            .targets
-            .iter()
-            .enumerate()
-            .map(|(index, (target, _))| ("targets", index, target));
-        let fallback = route
-            .fallback
-            .iter()
-            .enumerate()
-            .map(|(index, target)| ("fallback", index, target));
-        for (list, index, target) in targets.chain(fallback) {
-            let path = format!("ModelRoute {}: spec.{list}[{index}]", route.name);
+        for (path, target) in route.all_targets_by_path() {
             match find(&target.provider) {
                 None => problems.push(missing(format!("{path}.provider"), &target.provider)),
                 Some(provider) if target.model.is_none() && provider.default_model.is_none() => {

@@ -141,6 +141,19 @@ impl Route {
         })
     }
 
+    /// Its targets, and then those that stand in for them.
+    pub fn all_targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().map(|(target, _)| target).chain(&self.fallback)
+    }
+
+    /// The same, each with its path in the document: `ModelRoute fast: spec.targets[0]`.
+    pub(super) fn all_targets_by_path(&self) -> impl Iterator<Item = (String, &Target)> {
+        let targets = (0..self.targets.len()).map(|index| ("targets", index));
+        let fallback = (0..self.fallback.len()).map(|index| ("fallback", index));
+        let path = |(list, index)| format!("ModelRoute {}: spec.{list}[{index}]", self.name);
+        targets.chain(fallback).map(path).zip(self.all_targets())
+    }
+
     /// Whether it answers for `model` by its name, with or without a collection in front ([`model_name::same`]).
     pub fn names(&self, asked: &str) -> bool {
         self.models.iter().any(|name| model_name::same(name, asked))

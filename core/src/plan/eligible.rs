@@ -45,11 +45,9 @@ pub(super) fn answers_as_asked(route: Option<&Route>, provider: &Provider, asked
     let own_name = |name: &str| provider.serves(name).unwrap_or_else(|| provider.name_of(name)) == model;
     match route {
         None => own_name(asked),
-        Some(route) => {
-            let targets = route.targets.iter().map(|(target, _)| target).chain(&route.fallback);
-            targets
-                .filter(|target| target.provider == provider.name)
-                .any(|target| target.model.as_deref().is_some_and(own_name))
-        }
+        Some(route) => route
+            .all_targets()
+            .filter(|target| target.provider == provider.name)
+            .any(|target| target.model.as_deref().is_some_and(own_name)),
     }
 }
