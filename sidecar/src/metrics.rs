@@ -52,6 +52,33 @@ pub struct ModelLabels {
     pub model: Arc<str>,
 }
 
+/// Labels of a provider and one word from a short list. Where there is no room, the provider's name is folded and the word
+/// stays.
+macro_rules! word_labels {
+    ($(#[doc = $doc:literal] $name:ident { $word:ident })*) => {$(
+        #[doc = $doc]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, ::prometheus_client::encoding::EncodeLabelSet)]
+        pub(super) struct $name {
+            pub provider: ::std::sync::Arc<str>,
+            pub $word: &'static str,
+        }
+
+        impl $crate::metrics::Labels for $name {
+            fn provider(&self) -> Option<&str> {
+                Some(&self.provider)
+            }
+
+            fn folded(&self) -> Self {
+                Self {
+                    provider: $crate::metrics::OTHER.into(),
+                    $word: self.$word,
+                }
+            }
+        }
+    )*};
+}
+pub(crate) use word_labels;
+
 /// Sets a gauge from a count.
 pub fn set(gauge: &Gauge, count: usize) {
     gauge.set(i64::try_from(count).unwrap_or(i64::MAX));

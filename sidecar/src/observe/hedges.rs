@@ -2,27 +2,11 @@
 
 use std::sync::Arc;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use crate::metrics::{Counters, Registry, word_labels};
 
-use crate::metrics::{Counters, Labels, OTHER, Registry};
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HedgeLabels {
-    provider: Arc<str>,
-    outcome: &'static str,
-}
-
-impl Labels for HedgeLabels {
-    fn provider(&self) -> Option<&str> {
-        Some(&self.provider)
-    }
-
-    fn folded(&self) -> Self {
-        Self {
-            provider: OTHER.into(),
-            outcome: self.outcome,
-        }
-    }
+word_labels! {
+    /// A provider and what became of a hedge there.
+    HedgeLabels { outcome }
 }
 
 /// The family about hedges.

@@ -5,160 +5,31 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bowsprit_core::config::Provider;
-use bowsprit_core::dialect::{Dialect, Usage};
+use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::SkipReason;
 use bowsprit_core::flow::moves::{Move, MoveRecord};
 use bowsprit_core::flow::retry::{Next, Why};
-use bowsprit_core::record::{AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
-use prometheus_client::encoding::EncodeLabelSet;
+use bowsprit_core::record::{Outcome, RequestRecord};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::genai::{GenAi, GenAiHandles};
+use super::genai::GenAi;
 use crate::metrics::{
-    ANSWER_SECONDS, Counters, FIRST_TOKEN_SECONDS, Labels, OTHER, OVERHEAD_SECONDS, ProviderLabel, Registry, Seconds,
-    Series,
+    ANSWER_SECONDS, Counters, FIRST_TOKEN_SECONDS, OTHER, OVERHEAD_SECONDS, ProviderLabel, Registry, Seconds, Series,
 };
+use handles::{EstimatedHandles, ModelHandles};
+use labels::{AttemptLabels, CodeLabels, DialectLabel, EstimatedLabels, LeftOutLabels, RequestLabels, TokenLabels};
 
-/// What stands for the model where a request passes to a provider unread: its breaker and its label.
-pub const PASS_THROUGH: &str = "passthrough";
+mod handles;
+mod labels;
 
-/// The `code` of an attempt that went well.
-const OK: &str = "ok";
-/// The `code` of an attempt that was given up because the caller left.
-const CANCELLED: &str = "cancelled";
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DialectLabel {
-    dialect: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    outcome: &'static str,
-    code: &'static str,
-}
-
-impl Labels for RequestLabels {
-    fn provider(&self) -> Option<&str> {
-        None
-    }
-
-    fn folded(&self) -> Self {
-        Self {
-            outcome: self.outcome,
-            code: OTHER,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AttemptLabels {
-    provider: Arc<str>,
-    model: Arc<str>,
-    code: &'static str,
-}
-
-impl Labels for AttemptLabels {
-    fn provider(&self) -> Option<&str> {
-        Some(&self.provider)
-    }
-
-    fn folded(&self) -> Self {
-        Self {
-            provider: Arc::clone(&self.provider),
-            model: OTHER.into(),
-            code: OTHER,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TokenLabels {
-    provider: Arc<str>,
-    model: Arc<str>,
-    kind: &'static str,
-}
-
-impl Labels for TokenLabels {
-    fn provider(&self) -> Option<&str> {
-        Some(&self.provider)
-    }
-
-    fn folded(&self) -> Self {
-        Self {
-            provider: OTHER.into(),
-            model: OTHER.into(),
-            kind: self.kind,
-        }
-    }
-}
-
-/// A provider and a kind of its tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct EstimatedLabels {
-    provider: Arc<str>,
-    kind: &'static str,
-}
-
-impl Labels for EstimatedLabels {
-    fn provider(&self) -> Option<&str> {
-        Some(&self.provider)
-    }
-
-    fn folded(&self) -> Self {
-        Self {
-            provider: OTHER.into(),
-            kind: self.kind,
-        }
-    }
-}
-
-/// A provider and what was wrong with it: an error code, or the plan's reason.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CodeLabels {
-    provider: Arc<str>,
-    code: &'static str,
-}
-
-impl Labels for CodeLabels {
-    fn provider(&self) -> Option<&str> {
-        Some(&self.provider)
-    }
-
-    fn folded(&self) -> Self {
-        Self {
-            provider: Arc::clone(&self.provider),
-            code: OTHER,
-        }
-    }
-}
+pub use handles::{Handles, PASS_THROUGH, TOKEN_KINDS};
 
 /// What of a request may be left out.
 pub const LEFT_OUT: [&str; 2] = ["tool", "field"];
-
-/// A provider and what it was not told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LeftOutLabels {
-    provider: Arc<str>,
-    what: &'static str,
-}
-
-impl Labels for LeftOutLabels {
-    fn provider(&self) -> Option<&str> {
-        Some(&self.provider)
-    }
-
-    fn folded(&self) -> Self {
-        Self {
-            provider: OTHER.into(),
-            what: self.what,
-        }
-    }
-}
 
 /// Families about traffic.
 pub struct Traffic {
@@ -438,168 +309,6 @@ impl Traffic {
                 let provider = record.provider.into();
                 self.left_out.get(&LeftOutLabels { provider, what }).inc_by(count);
             }
-        }
-    }
-}
-
-impl CodeLabels {
-    fn new(provider: &str, code: &'static str) -> Self {
-        Self {
-            provider: provider.into(),
-            code,
-        }
-    }
-}
-
-/// The kinds of tokens.
-pub const TOKEN_KINDS: [&str; 5] = ["input", "output", "cached", "cache_write", "reasoning"];
-
-/// Metric handles of one provider, each resolved at its first use: the hot path looks nothing up, and what never happens
-/// makes no series.
-pub struct Handles {
-    seconds: Seconds,
-    estimated: EstimatedHandles,
-    genai: GenAiHandles,
-    models: Vec<ModelHandles>,
-}
-
-/// Handles of the tokens of one provider that nobody told.
-struct EstimatedHandles {
-    provider: Arc<str>,
-    family: Counters<EstimatedLabels>,
-    made: [OnceLock<Counter>; 2],
-}
-
-impl EstimatedHandles {
-    fn count(&self, spent: &Spent) {
-        let counts = [("input", spent.estimated_input), ("output", spent.estimated_output)];
-        for (slot, (kind, count)) in self.made.iter().zip(counts) {
-            if count > 0 {
-                let make = || {
-                    self.family.get(&EstimatedLabels {
-                        provider: Arc::clone(&self.provider),
-                        kind,
-                    })
-                };
-                slot.get_or_init(make).inc_by(count);
-            }
-        }
-    }
-}
-
-/// Metric handles of one model of a provider.
-struct ModelHandles {
-    provider: Arc<str>,
-    /// The label: the model, or `other`.
-    model: Arc<str>,
-    ok: OnceLock<Counter>,
-    attempts: Counters<AttemptLabels>,
-    tokens: [OnceLock<Counter>; TOKEN_KINDS.len()],
-    token_family: Counters<TokenLabels>,
-}
-
-impl Handles {
-    /// The handles of a model; of what passes unread where it is empty.
-    fn model(&self, model: &str) -> Option<&ModelHandles> {
-        let model = if model.is_empty() { PASS_THROUGH } else { model };
-        self.models
-            .iter()
-            .find(|handles| *handles.model == *model)
-            .or(self.models.last())
-    }
-
-    /// This model as a label: `other` where the configuration does not name it.
-    pub fn label(&self, model: &str) -> Arc<str> {
-        self.model(model)
-            .map_or_else(|| OTHER.into(), |handles| Arc::clone(&handles.model))
-    }
-
-    /// Counts an attempt. One whose answer nobody wanted is no failure of the provider's, and no duration of its answers.
-    pub fn attempt(&self, record: &AttemptRecord<'_>) {
-        let is_cancelled = record.outcome == AttemptOutcome::Cancelled;
-        if let Some(model) = self.model(record.model) {
-            match (record.outcome, record.code) {
-                (AttemptOutcome::Cancelled, _) => model.failed(CANCELLED),
-                (_, None) => model.answered(),
-                (_, Some(code)) => model.failed(code.as_str()),
-            }
-            if let Some(usage) = &record.spent.reported {
-                model.count(usage);
-            }
-        }
-        self.estimated.count(&record.spent);
-        if !is_cancelled {
-            self.seconds.inc_by(record.took.as_secs_f64());
-        }
-        if record.is_generation {
-            let took = (!is_cancelled).then_some(record.took);
-            self.genai
-                .ended(took, record.code.is_none(), record.spent.reported.as_ref());
-        }
-    }
-
-    /// The first content of a stream came, so long after the attempt began.
-    pub fn first_chunk(&self, after: Duration) {
-        self.genai.first_chunk(after);
-    }
-
-    /// More content of a stream came, so long after what came before.
-    pub fn chunk(&self, after: Duration) {
-        self.genai.chunk(after);
-    }
-}
-
-impl ModelHandles {
-    fn answered(&self) {
-        let counter = self.ok.get_or_init(|| {
-            let labels = self.attempt(OK);
-            if *self.model == *OTHER {
-                self.attempts.get(&labels)
-            } else {
-                self.attempts.fixed(&labels)
-            }
-        });
-        counter.inc();
-    }
-
-    fn failed(&self, code: &'static str) {
-        self.attempts.get(&self.attempt(code)).inc();
-    }
-
-    fn attempt(&self, code: &'static str) -> AttemptLabels {
-        AttemptLabels {
-            provider: Arc::clone(&self.provider),
-            model: Arc::clone(&self.model),
-            code,
-        }
-    }
-
-    fn count(&self, usage: &Usage) {
-        let counts = [
-            usage.input,
-            usage.output,
-            usage.cached,
-            usage.cache_write,
-            usage.reasoning,
-        ];
-        for ((slot, kind), count) in self.tokens.iter().zip(TOKEN_KINDS).zip(counts) {
-            if count > 0 {
-                slot.get_or_init(|| self.tokens_of(kind)).inc_by(count);
-            }
-        }
-    }
-
-    /// What every answer has is certain of its series; the other kinds are only there where a provider tells them.
-    fn tokens_of(&self, kind: &'static str) -> Counter {
-        let labels = TokenLabels {
-            provider: Arc::clone(&self.provider),
-            model: Arc::clone(&self.model),
-            kind,
-        };
-        if *self.model != *OTHER && matches!(kind, "input" | "output") {
-            self.token_family.fixed(&labels)
-        } else {
-            self.token_family.get(&labels)
         }
     }
 }

@@ -10,7 +10,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::metrics::{Counters, Labels, ModelLabels, OTHER, ProviderLabel, Registry, Seconds, Series};
+use crate::metrics::{Counters, Labels, ModelLabels, OTHER, ProviderLabel, Registry, Seconds, Series, word_labels};
 
 /// A breaker's transition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,32 +36,7 @@ impl Labels for TransitionLabels {
     }
 }
 
-/// A provider and one word from a short list.
-macro_rules! labels {
-    ($(#[doc = $doc:literal] $name:ident { $word:ident })*) => {$(
-        #[doc = $doc]
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-        pub(super) struct $name {
-            provider: Arc<str>,
-            $word: &'static str,
-        }
-
-        impl Labels for $name {
-            fn provider(&self) -> Option<&str> {
-                Some(&self.provider)
-            }
-
-            fn folded(&self) -> Self {
-                Self {
-                    provider: OTHER.into(),
-                    $word: self.$word,
-                }
-            }
-        }
-    )*};
-}
-
-labels! {
+word_labels! {
     /// A local limit.
     LimitLabels { limit }
     /// A probe's end.
