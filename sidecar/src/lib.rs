@@ -23,6 +23,7 @@ pub mod process;
 pub mod proxy;
 pub mod renewal;
 pub mod supervise;
+pub mod sync;
 pub mod telemetry;
 pub mod tenant;
 pub mod time;

@@ -4,7 +4,7 @@
 //! nothing. The highest sequence wins; an older one is ignored. The store knows what it applied and what it refused last,
 //! for `/health`, metrics, the log and whoever must acknowledge an offer.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{self, Config};
@@ -12,6 +12,8 @@ use serde::Serialize;
 
 use super::metrics::ConfigMetrics;
 use super::{Documents, Offer};
+
+use crate::sync::locked;
 
 /// A configuration in service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +91,7 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// Judges an offer. `Some`: it is the configuration in service from now on, and whoever asks must bring it there.

@@ -1,13 +1,15 @@
 //! Registration: one place that knows every family's full name, meaning and labels, so that the page of metrics can be
 //! written from it, and that can take a provider's series away when the configuration names it no more.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::{self, Metric};
 
 use super::series::{Counters, Labels, Pool, Seconds, Series};
+
+use crate::sync::locked;
 
 /// What comes before our own names.
 const PREFIX: &str = "bowsprit_";
@@ -44,7 +46,7 @@ impl SeriesBound {
 
     /// Takes away the series of providers that are not kept.
     pub fn retain(&self, keep: &dyn Fn(&str) -> bool) {
-        for forget in &*self.forget.lock().unwrap_or_else(PoisonError::into_inner) {
+        for forget in &*locked(&self.forget) {
             forget(keep);
         }
     }
@@ -116,7 +118,7 @@ impl Registry {
 
     fn add_series<L: Labels, M: Clone + Default + Send + Sync + 'static>(&mut self, series: &Series<L, M>) {
         let series = series.clone();
-        let mut forget = self.bound.forget.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut forget = locked(&self.bound.forget);
         forget.push(Box::new(move |keep| series.retain(keep)));
     }
 

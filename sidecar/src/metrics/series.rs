@@ -9,11 +9,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+
+use crate::sync::locked;
 
 /// The label value of a model that no ProviderConfig lists, and of what has no series of its own for want of room.
 pub const OTHER: &str = "other";
@@ -113,7 +115,7 @@ impl<L: Labels, M: Clone + Default> Series<L, M> {
     }
 
     fn make(&self, labels: &L, room: impl FnOnce(&Pool) -> Option<bool>) -> M {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = locked(&self.made);
         if !made.contains_key(labels) {
             let Some(pooled) = room(&self.pool) else {
                 self.pool.folded.inc();
@@ -128,7 +130,7 @@ impl<L: Labels, M: Clone + Default> Series<L, M> {
 
     /// Takes away the series of providers that are not kept.
     pub fn retain(&self, keep: &dyn Fn(&str) -> bool) {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = locked(&self.made);
         made.retain(|labels, pooled| {
             let kept = labels.provider().is_none_or(|name| name == OTHER || keep(name));
             if !kept {

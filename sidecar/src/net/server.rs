@@ -10,7 +10,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::drain::Drain;
 use crate::limits;
 use crate::net::client::is_out_of_descriptors;
+use crate::sync::locked;
 pub use connection::Ambiguous;
 use connection::Shared;
 pub use metrics::{Listener, ServerMetrics};
@@ -67,7 +68,7 @@ impl SpareFds {
 
     /// Takes back what is free. Called by a connection as it ends, before anything else can have its descriptor.
     fn refill(&self) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = locked(&self.held);
         while held.len() < self.size {
             let Ok(file) = File::open("/dev/null") else { return };
             held.push(file);
@@ -76,7 +77,7 @@ impl SpareFds {
 
     /// Lets one go. `false`: there is none.
     fn spend(&self) -> bool {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).pop().is_some()
+        locked(&self.held).pop().is_some()
     }
 }
 

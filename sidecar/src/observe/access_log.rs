@@ -4,7 +4,7 @@
 //! the proxying. None holds a prompt, an answer or a key: a record has none of them.
 
 use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bowsprit_core::fault::Code;
@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use tracing::Level;
 
 use crate::metrics::Registry;
+use crate::sync::locked;
 use crate::telemetry;
 use crate::time::{micros, unix_now, write_rfc3339};
 
@@ -112,7 +113,7 @@ impl AccessLog {
     }
 
     fn line(&self, format: impl FnOnce(&mut Vec<u8>)) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = locked(&self.waiting);
         format(&mut waiting);
         if waiting.len() >= FLUSH_AT && matches!(self.sink, Sink::Stdout) {
             hand_over(&mut waiting);
@@ -131,13 +132,13 @@ impl AccessLog {
     /// Hands on what waits.
     pub fn flush(&self) {
         if matches!(self.sink, Sink::Stdout) {
-            hand_over(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            hand_over(&mut locked(&self.waiting));
         }
     }
 
     /// What was written, for tests.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.waiting.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        String::from_utf8_lossy(&locked(&self.waiting)).into_owned()
     }
 }
 

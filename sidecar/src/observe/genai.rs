@@ -9,7 +9,7 @@
 //! thousands, so the labels are what is needed to tell providers apart, and there is less detail the more providers are
 //! configured: see [`Detail`].
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use bowsprit_core::dialect::Usage;
@@ -20,6 +20,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::metrics::Registry;
+use crate::sync::locked;
 
 /// Series of one histogram: 14 buckets, `+Inf`, sum and count.
 const SERIES: usize = 17;
@@ -161,7 +162,7 @@ impl GenAi {
 
     /// Tells so much apart from now on. A change begins anew: old and new series would count the same things twice.
     pub fn tell(&self, detail: Detail) {
-        let mut current = self.detail.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = locked(&self.detail);
         if std::mem::replace(&mut *current, detail) != detail {
             self.usage.clear();
             self.duration.clear();
@@ -172,7 +173,7 @@ impl GenAi {
 
     /// The handles of a provider of this kind.
     pub fn handles(&self, kind: ProviderKind) -> GenAiHandles {
-        let detail = *self.detail.lock().unwrap_or_else(PoisonError::into_inner);
+        let detail = *locked(&self.detail);
         let told = OperationLabels {
             gen_ai_operation_name: operation_name(kind),
             gen_ai_provider_name: provider_name(kind),

@@ -3,10 +3,12 @@
 //! Both survive a reload. Each lock is held for arithmetic only, never across an await.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use bowsprit_core::budget::Budget;
 use bowsprit_core::hedge::{Allowance, HedgeSettings};
+
+use crate::sync::locked;
 
 /// The retry budget, and what routes may hedge.
 #[derive(Default)]
@@ -40,9 +42,4 @@ impl Allowances {
     pub fn retain_hedges(&self, keep: impl Fn(&str) -> bool) {
         locked(&self.hedges).retain(|name, _| keep(name));
     }
-}
-
-/// Plain data is in some valid state after a panic elsewhere.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

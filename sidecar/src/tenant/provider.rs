@@ -4,7 +4,7 @@
 //! and with one thread it is never contended. A removed provider's state is kept as long as a request uses it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bowsprit_core::breaker::{StateName, Transition};
@@ -21,6 +21,7 @@ use bowsprit_core::queue::WaitQueue;
 use http::HeaderMap;
 
 use crate::credentials::{CredentialPool, Selected, Wanted};
+use crate::sync::locked;
 use machines::{Machines, listed, thresholds};
 
 mod machines;
@@ -54,11 +55,6 @@ impl States {
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         locked(&self.0).retain(|name, _| keep(name));
     }
-}
-
-/// Plain data is in some valid state after a panic elsewhere.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One provider's state.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bowsprit_core::config::{CaBundle, Provider};
 use rustls::ClientConfig;
@@ -13,6 +13,7 @@ use super::pool::{Origin, Origins, PoolCounts};
 use super::proxy::Proxy;
 use super::tls;
 use crate::files::Stamp;
+use crate::sync::locked;
 
 /// What tells one CA bundle from another: SHA-256 of its PEM; all zeros for none.
 type Trust = [u8; 32];
@@ -114,7 +115,7 @@ impl TlsClients {
         } else {
             Sha256::digest(pem).into()
         };
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = locked(&self.0);
         if let Some(client) = clients.get(&trust).and_then(Weak::upgrade) {
             return Ok((client, trust));
         }

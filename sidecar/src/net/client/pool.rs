@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::dial::Endpoint;
 use super::fault::Fault;
 use super::outgoing::{Outgoing, Sending};
 use crate::limits::{IDLE_CONNECTION, IDLE_CONNECTIONS};
+use crate::sync::locked;
 
 /// A connection whose last answer is read is free again within one turn of its task; longer means it is not.
 const SETTLE_LIMIT: Duration = Duration::from_millis(20);
@@ -152,7 +153,7 @@ impl Origin {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.idle)
     }
 }
 
@@ -284,7 +285,7 @@ impl Origins {
 
     /// The origin of this key, made by `endpoint` if nobody holds it.
     pub fn get<E>(&self, key: &str, endpoint: impl FnOnce() -> Result<Endpoint, E>) -> Result<Arc<Origin>, E> {
-        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_key = locked(&self.by_key);
         if let Some(origin) = by_key.get(key).and_then(Weak::upgrade) {
             return Ok(origin);
         }
@@ -295,7 +296,7 @@ impl Origins {
 
     /// Connections that wait for a request.
     pub fn idle(&self) -> usize {
-        let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_key = locked(&self.by_key);
         by_key
             .values()
             .filter_map(Weak::upgrade)
@@ -305,7 +306,7 @@ impl Origins {
 
     /// Closes connections that were idle for too long and forgets origins that no configuration names any more.
     pub fn sweep(&self) {
-        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_key = locked(&self.by_key);
         by_key.retain(|_, origin| origin.upgrade().inspect(|origin| origin.sweep()).is_some());
     }
 }
