@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::signature::WRAPPED;
-use crate::json::{self, Raw};
+use super::signature::{WRAPPED, unwrap};
+use crate::json::{self, Raw, Value};
 use crate::search::finder;
 
 finder!(FIND_WRAPPED, WRAPPED);
@@ -22,6 +22,12 @@ pub(super) type Fields<'a> = HashMap<Cow<'a, str>, Raw<'a>>;
 /// Whether a text holds a wrapped signature at all: one search, for nearly every body the only one.
 pub(super) fn holds_wrapped(text: &[u8]) -> bool {
     FIND_WRAPPED.find(text).is_some()
+}
+
+/// Whether a field of a part is a wrapped signature.
+pub(super) fn is_wrapped(part: &Value, field: &str) -> bool {
+    let text = part.get(field).and_then(Value::as_str);
+    text.is_some_and(|text| unwrap(text).is_some())
 }
 
 /// The list of turns as it stands in `top` (a request's fields), and the turns that shall stand there. `part` says what

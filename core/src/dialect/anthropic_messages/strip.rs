@@ -7,8 +7,7 @@ use serde::Deserialize;
 
 use super::super::Translated;
 use super::super::envelope::splice;
-use super::super::signature::unwrap;
-use super::super::strip::{Fields, Layout, turns};
+use super::super::strip::{Fields, Layout, is_wrapped, turns};
 use crate::json::{self, Value};
 
 const LAYOUT: Layout = Layout {
@@ -68,15 +67,9 @@ fn part_without(part: &str) -> Option<Cow<'_, str>> {
     let Ok(value) = json::parse(part.as_bytes()) else {
         return untouched;
     };
-    let wrapped = |name: &str| {
-        value
-            .get(name)
-            .and_then(Value::as_str)
-            .is_some_and(|text| unwrap(text).is_some())
-    };
     let foreign = match value.get("type").and_then(Value::as_str) {
-        Some("thinking") => wrapped("signature"),
-        Some("redacted_thinking") => wrapped("data"),
+        Some("thinking") => is_wrapped(&value, "signature"),
+        Some("redacted_thinking") => is_wrapped(&value, "data"),
         _ => false,
     };
     if foreign { None } else { untouched }

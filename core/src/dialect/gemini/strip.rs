@@ -6,10 +6,9 @@ use bytes::Bytes;
 
 use super::super::Translated;
 use super::super::envelope::splice;
-use super::super::signature::unwrap;
-use super::super::strip::{Fields, Layout, turns};
+use super::super::strip::{Fields, Layout, is_wrapped, turns};
 use super::{NO_SIGNATURE, signed};
-use crate::json::{self, Value, json};
+use crate::json::{self, json};
 
 const LAYOUT: Layout = Layout {
     turns: "contents",
@@ -38,15 +37,9 @@ fn part_without<'a>(model: &str, part: &'a str) -> Option<Cow<'a, str>> {
     let Ok(mut value) = json::parse(part.as_bytes()) else {
         return untouched;
     };
-    let wrapped = |name: &str| {
-        value
-            .get(name)
-            .and_then(Value::as_str)
-            .is_some_and(|text| unwrap(text).is_some())
-    };
     let Some(name) = ["thoughtSignature", "thought_signature"]
         .into_iter()
-        .find(|name| wrapped(name))
+        .find(|name| is_wrapped(&value, name))
     else {
         return untouched;
     };
