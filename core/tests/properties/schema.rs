@@ -1,7 +1,7 @@
 //! Any JSON Schema, of a tool's arguments and of an answer, from every caller to every provider: what is sent satisfies
 //! the provider's rules, and names of properties survive. The rules are written here a second time, on purpose.
 
-use bowsprit_core::dialect::{Dialect, Target, translate_request};
+use bowsprit_core::dialect::{Dialect, translate_request};
 use bowsprit_core::fault::Code;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi, OpenAiResponses as Responses};
 
+use super::asking::{model, target};
 use super::seeded::holds;
 
 const CALLERS: [Dialect; 4] = [OpenAi, Anthropic, Gemini, Responses];
@@ -337,19 +338,7 @@ fn taken(to: Dialect, schema: &Value, answer: bool) -> Result<(), TestCaseError>
 }
 
 fn survives(from: Dialect, to: Dialect, schema: &Value, answer: bool) -> Result<(), TestCaseError> {
-    let model = match to {
-        Anthropic => "claude-sonnet-4-5",
-        Gemini => "gemini-2.5-flash",
-        _ => "gpt-4.1",
-    };
-    let target = Target {
-        model,
-        default_max_tokens: 4096,
-        safety: &[],
-        stream: false,
-        on_unsupported: None,
-        allowed_tools: true,
-    };
+    let target = target(model(to));
     let body = request(from, schema, answer);
     let translated = match translate_request(from, to, body.to_string().as_bytes(), &target) {
         Ok(translated) => translated,

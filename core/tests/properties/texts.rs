@@ -1,13 +1,14 @@
 //! Any placement of texts that are empty or white space, from every caller to every provider: no text that the provider
 //! refuses is sent, and no word is lost.
 
-use bowsprit_core::dialect::{Dialect, Target, translate_request};
+use bowsprit_core::dialect::{Dialect, translate_request};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
 use Dialect::{AnthropicMessages as Anthropic, Gemini, OpenAiChat as OpenAi, OpenAiResponses as Responses};
 
+use super::asking::target;
 use super::seeded::holds;
 
 fn text() -> impl Strategy<Value = String> {
@@ -85,14 +86,7 @@ fn words(texts: &[String]) -> String {
 }
 
 fn taken(from: Dialect, to: Dialect, system: &[String], turns: &Turns) -> Result<(), TestCaseError> {
-    let target = Target {
-        model: if to == Anthropic { "claude-sonnet-4-5" } else { "m" },
-        default_max_tokens: 4096,
-        safety: &[],
-        stream: false,
-        on_unsupported: None,
-        allowed_tools: true,
-    };
+    let target = target(if to == Anthropic { "claude-sonnet-4-5" } else { "m" });
     let body = request(from, system, turns);
     let translated = translate_request(from, to, body.to_string().as_bytes(), &target)
         .map_err(|error| TestCaseError::fail(format!("{from} -> {to}: {error}")))?;
