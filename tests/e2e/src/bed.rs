@@ -207,14 +207,19 @@ impl Bed {
             .uri(path)
             .header("content-type", "application/json")
             .body(Body::from(body.into()))?;
-        let response = self
-            .client
-            .send(request)
-            .await
-            .with_context(|| format!("{method} {path}"))?;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        let (status, _, body) = self.send(request).await.with_context(|| format!("{method} {path}"))?;
+        Ok((status, body))
+    }
+
+    /// Sends a request to the apiserver as it is: status, headers and body, whatever the status.
+    pub async fn send(&self, request: http::Request<Body>) -> Result<(u16, http::HeaderMap, String)> {
+        let (head, body) = self.client.send(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok((
+            head.status.as_u16(),
+            head.headers,
+            String::from_utf8_lossy(&body).into_owned(),
+        ))
     }
 
     /// What a pod's port answers, fetched by the apiserver so that it works from outside the cluster's network.

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use bowsprit_core::yaml;
 use bowsprit_e2e::{Bed, Test};
-use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
 
 const ACCEPTED: &str = include_str!("validation/accepted.yaml");
@@ -130,17 +129,13 @@ async fn try_create_as(bed: &Bed, user: &str, object: &Value) -> Result<(u16, St
     if !user.is_empty() {
         request = request.header("impersonate-user", user);
     }
-    let response = bed
-        .client
-        .send(request.body(object.to_string().into_bytes().into())?)
-        .await?;
-    let status = response.status().as_u16();
-    let warnings = response.headers().get_all("warning").iter();
+    let request = request.body(object.to_string().into_bytes().into())?;
+    let (status, headers, body) = bed.send(request).await?;
+    let warnings = headers.get_all("warning").iter();
     let warnings = warnings
         .map(|warning| String::from_utf8_lossy(warning.as_bytes()).into_owned())
         .collect();
-    let body = response.into_body().collect().await?.to_bytes();
-    Ok((status, String::from_utf8_lossy(&body).into_owned(), warnings))
+    Ok((status, body, warnings))
 }
 
 #[tokio::test]
