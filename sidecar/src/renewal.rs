@@ -45,11 +45,17 @@ impl Renewal {
                 failpoint::hit_in(&documents.text, failpoint::LOAD);
             }
             tenant.offer(offer, now);
-        } else if Self::trust_stamps(process) != self.trust_seen {
-            tracing::info!("a CA bundle changed");
-            tenant.renew_trust(now);
+            // It may name other bundles.
+            self.trust_seen = Self::trust_stamps(process);
+        } else {
+            // Looked at before they are read: what changes meanwhile is news at the next look.
+            let trust = Self::trust_stamps(process);
+            if trust != self.trust_seen {
+                tracing::info!("a CA bundle changed");
+                tenant.renew_trust(now);
+                self.trust_seen = trust;
+            }
         }
-        self.trust_seen = Self::trust_stamps(process);
         let keys = self.key_stamps(process);
         if is_offered || keys != self.keys_seen {
             tenant.renew_keys(&self.keys, now);
