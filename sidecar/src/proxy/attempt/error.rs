@@ -41,9 +41,7 @@ impl Attempt<'_> {
         let readable = whole.as_deref().filter(|_| !is_encoded).unwrap_or_default();
         let parsed = parse_error(self.prepared.wire, status.as_u16(), readable);
         let hint = headroom::retry_after(&head.headers, unix_millis()).or(parsed.retry_after);
-        // Searched as it is written and as it reads: JSON may write a key's slash as `\/`.
-        let whole = whole.filter(|_| !self.exchange.is_key_in(parsed.message.as_bytes()));
-        let original = self.original(status, whole, is_encoded);
+        let original = self.original(status, whole, &parsed.message, is_encoded);
         let exact = parsed.openai_code();
         let message = self.exchange.without_key(parsed.message);
         let unread = self.inbound.call.operation == Operation::PassThrough;
@@ -78,8 +76,16 @@ impl Attempt<'_> {
     }
 
     /// The error's body, where the caller may have it as it is: it is in the caller's dialect, and does not quote our key.
-    fn original(&self, status: StatusCode, body: Option<Bytes>, is_encoded: bool) -> Option<Bytes> {
-        let body = body.filter(|body| !self.exchange.is_key_in(body))?;
+    /// `message`: what it says.
+    fn original(&self, status: StatusCode, body: Option<Bytes>, message: &str, is_encoded: bool) -> Option<Bytes> {
+        let body = body?;
+        // Searched as it is written and as it reads: JSON may write a key's slash as `\/`.
+        if [&*body, message.as_bytes()]
+            .into_iter()
+            .any(|text| self.exchange.is_key_in(text))
+        {
+            return None;
+        }
         // What cannot be read may quote the key.
         let is_readable = !is_encoded || body.is_empty();
         let is_answer = match self.inbound.call.operation {
