@@ -8,8 +8,6 @@ use crate::fault::Code;
 /// the end of a long stream to be seen.
 #[derive(Clone, Copy, Debug)]
 pub struct MoveRecord<'a> {
-    /// `X-Request-ID`.
-    pub id: &'a str,
     /// The ProviderConfig's name.
     pub provider: &'a str,
     /// What happened there.

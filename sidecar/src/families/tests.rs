@@ -79,7 +79,6 @@ pub(super) fn driven(config: &Config) -> Families {
         metrics.providers.key_set_aside(state.name(), "throttled");
         let moved = |what: Move| {
             metrics.sinks.moved(&MoveRecord {
-                id: "r-1",
                 provider: state.name(),
                 what,
             });
@@ -513,7 +512,6 @@ fn an_update_costs_this() {
     });
     measure("looked up, seldom: a retry", &|_| {
         metrics.sinks.moved(&MoveRecord {
-            id: "r-1",
             provider: &provider,
             what: Move::Retried { after: Code::ExtReset },
         });

@@ -218,7 +218,7 @@ impl<'a> Serving<'a> {
                 let code = self
                     .failure_at(candidate)
                     .map_or(Code::SysInternal, |failure| failure.code);
-                self.moved(context, candidate, Move::Retried { after: code });
+                self.moved(candidate, Move::Retried { after: code });
             }
             _ => {}
         }

@@ -63,14 +63,13 @@ impl Serving<'_> {
             "attempt failed"
         );
         let code = failure.code;
-        self.moved(context, candidate, Move::Failed { code, followed });
+        self.moved(candidate, Move::Failed { code, followed });
     }
 
     /// Tells the sinks what happened at a candidate.
-    pub(super) fn moved(&self, context: &RequestContext, candidate: usize, what: Move) {
+    pub(super) fn moved(&self, candidate: usize, what: Move) {
         if let Some(asked) = self.candidates.get(candidate) {
             self.process.sinks.moved(&MoveRecord {
-                id: context.id().as_str(),
                 provider: asked.name(),
                 what,
             });
@@ -87,7 +86,7 @@ impl Serving<'_> {
             let (name, why) = (asked.upstream.state.name(), skip.reason.as_str());
             tracing::debug!(request_id = context.id().as_str(), provider = %name, why, "candidate passed over");
             let (reason, is_last) = (skip.reason, skip.candidate + 1 == self.candidates.len());
-            self.moved(context, skip.candidate, Move::PassedOver { reason, is_last });
+            self.moved(skip.candidate, Move::PassedOver { reason, is_last });
         }
         self.skips_reported = skips.len();
     }
