@@ -45,7 +45,6 @@ pub struct Judgement {
 
 /// Judges a change of the object `name`, among what else is in its namespace.
 pub fn judge(name: &str, change: &Change, known: &Known) -> Judgement {
-    let mut judgement = Judgement::default();
     let scope = Scope::Cluster {
         pod_labels: BTreeMap::new(),
     };
@@ -63,29 +62,30 @@ pub fn judge(name: &str, change: &Change, known: &Known) -> Judgement {
         .filter(others)
         .filter_map(|object| Route::from_spec(&object.name_any(), &object.spec).ok())
         .collect();
-    match change {
-        Change::Provider(spec) => match Provider::from_spec(name, spec, &scope) {
-            Ok(provider) => providers.push(provider),
-            Err(problems) => judgement.refusals = problems.0.iter().map(ToString::to_string).collect(),
-        },
-        Change::Route(spec) => match Route::from_spec(name, spec) {
-            Ok(route) => routes.push(route),
-            Err(problems) => judgement.refusals = problems.0.iter().map(ToString::to_string).collect(),
-        },
-        Change::ProviderGone => judgement.warnings = users_of(name, &providers, &routes),
-        Change::RouteGone => {}
-    }
-    let own = match change {
-        Change::Provider(_) => format!("ProviderConfig {name}: "),
-        Change::Route(_) => format!("ModelRoute {name}: "),
-        Change::ProviderGone | Change::RouteGone => return judgement,
+    let refused = match change {
+        Change::Provider(spec) => Provider::from_spec(name, spec, &scope).map(|it| providers.push(it)),
+        Change::Route(spec) => Route::from_spec(name, spec).map(|it| routes.push(it)),
+        Change::ProviderGone | Change::RouteGone => Ok(()),
     };
-    let notes = cross_check(&providers, &routes)
-        .into_iter()
-        .chain(advice(&providers, &routes));
-    let own_notes = notes.filter(|problem: &Problem| problem.path.starts_with(&own));
-    judgement.warnings = own_notes.map(|problem| problem.to_string()).collect();
-    judgement
+    let refusals = refused.err().map_or_else(Vec::new, |problems| said(problems.0));
+    let of_own = |own: String| {
+        let notes = cross_check(&providers, &routes)
+            .into_iter()
+            .chain(advice(&providers, &routes));
+        said(notes.filter(|problem| problem.path.starts_with(&own)))
+    };
+    let warnings = match change {
+        Change::Provider(_) => of_own(format!("ProviderConfig {name}: ")),
+        Change::Route(_) => of_own(format!("ModelRoute {name}: ")),
+        Change::ProviderGone => users_of(name, &providers, &routes),
+        Change::RouteGone => Vec::new(),
+    };
+    Judgement { refusals, warnings }
+}
+
+/// One line a problem.
+fn said(problems: impl IntoIterator<Item = Problem>) -> Vec<String> {
+    problems.into_iter().map(|problem| problem.to_string()).collect()
 }
 
 fn is_provider(change: &Change) -> bool {

@@ -4,7 +4,7 @@
 //! is open. That hyper waits for a head is known by its asking for a timer ([`HeadTimer`]), which it does nowhere else. Everything less
 //! is not enough: a connection that hyper is about to close looks the same from outside, and what comes on it must not be read as a request.
 //!
-//! **Until when a head must be there.**
+//! **Until when a head must be there**: from the accept on, and from each answer's end on. Who serves the connection holds the limit.
 //!
 //! **Whether a request says twice where it ends.**
 //! hyper obeys Transfer-Encoding, drops Content-Length and says nothing of it. That is safe here, as a request is only
