@@ -103,4 +103,4 @@ pub use stream::Stream;
 pub use target::Target;
 pub use tool_names::ToolNames;
 pub use translated::{AnswerContext, Translated};
-pub use usage::Usage;
+pub use usage::{Usage, tokens_of};

@@ -6,6 +6,7 @@ use crate::json::{self, Raw};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Deserialize;
 
+use super::usage::tokens_of;
 use super::{Dialect, RequestError};
 
 /// What one pass over the body finds out. For `Gemini` the model and the wish for a stream are in the URL, so `model` is
@@ -121,7 +122,7 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Envelope<'_>, RequestError>
         stream: false,
         include_usage: false,
         max_output_tokens: None,
-        input_tokens_estimate: (body.len() as u64) / 4,
+        input_tokens_estimate: tokens_of(body.len()),
     };
     if dialect == Dialect::Gemini {
         let config: Option<GenerationConfig<'_>> = read_object(top.generation_config, "generationConfig")?;

@@ -20,6 +20,11 @@ pub struct Usage {
     pub reasoning: u64,
 }
 
+/// A quarter of the bytes: what stands for tokens where nobody counted them.
+pub fn tokens_of(bytes: usize) -> u64 {
+    bytes as u64 / 4
+}
+
 /// A number of tokens as a server writes it: servers that reckon in floats say `10.0`, and what is no count at all says
 /// nothing. An answer is never lost for it.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bowsprit_core::call::{Call, Operation};
-use bowsprit_core::dialect::peek;
+use bowsprit_core::dialect::{peek, tokens_of};
 use bowsprit_core::fault::Code;
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
@@ -125,7 +125,7 @@ async fn make_room(room: &mut Room, bytes: usize, memory: &Memory) -> Result<(),
 
 fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
     let mut call = Call::new(route.dialect(), Operation::Generate);
-    call.tokens = (body.len() / 4) as u64;
+    call.tokens = tokens_of(body.len());
     call.input_tokens = call.tokens;
     match route {
         Route::Generate { dialect, in_url, .. } => {

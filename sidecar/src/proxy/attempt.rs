@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bowsprit_core::call::Operation;
 use bowsprit_core::classify::Ended;
 use bowsprit_core::clock::Moment;
-use bowsprit_core::dialect::{self, Usage, count, embeddings};
+use bowsprit_core::dialect::{self, Usage, count, embeddings, tokens_of};
 use bowsprit_core::record::Spent;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 
 use super::collect::{Collected, collect};
 use super::deadlines::Deadlines;
-use super::exchange::{End, Exchange, Received, tokens_of};
+use super::exchange::{End, Exchange, Received};
 use super::failure::Failure;
 use super::headers::{self, Carry};
 use super::inbound::Inbound;

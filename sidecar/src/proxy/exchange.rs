@@ -58,11 +58,6 @@ pub struct End {
     pub spent: Spent,
 }
 
-/// A quarter of the bytes: what stands for tokens where nobody counted them.
-pub(super) fn tokens_of(bytes: usize) -> u64 {
-    (bytes / 4) as u64
-}
-
 /// An exchange under way.
 pub struct Exchange {
     process: Arc<Process>,

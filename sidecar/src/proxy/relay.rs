@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bowsprit_core::classify::Ended;
-use bowsprit_core::dialect::{ErrorView, Pushed, Stream, StreamError};
+use bowsprit_core::dialect::{ErrorView, Pushed, Stream, StreamError, tokens_of};
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::context::RequestContext;
 use super::deadlines::Deadlines;
-use super::exchange::{End, Exchange, tokens_of};
+use super::exchange::{End, Exchange};
 
 use crate::net::client::AnswerBody;
 use crate::time::grace;

@@ -2,7 +2,7 @@
 
 use bowsprit_core::call::Operation;
 use bowsprit_core::classify::Ended;
-use bowsprit_core::dialect::{self, parse_error, success_error};
+use bowsprit_core::dialect::{self, parse_error, success_error, tokens_of};
 use bowsprit_core::fault::{Code, ErrorKind};
 use bowsprit_core::headroom;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::limits::ERROR_BODY;
 use crate::net::client::AnswerBody;
 use crate::proxy::collect::Collected;
 use crate::proxy::deadlines::Deadlines;
-use crate::proxy::exchange::{Received, tokens_of};
+use crate::proxy::exchange::Received;
 use crate::proxy::failure::{Failure, Reply};
 use crate::proxy::refuse::X_SHOULD_RETRY;
 use crate::proxy::stopwatch::Stopwatch;
