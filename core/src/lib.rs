@@ -27,6 +27,7 @@ pub mod platform;
 pub mod queue;
 pub mod record;
 mod search;
+pub mod stream;
 mod window;
 
 pub use bowsprit_crds::yaml;

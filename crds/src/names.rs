@@ -19,6 +19,8 @@ pub const REVISION_KEY: &str = "revision";
 pub const SEQUENCE_KEY: &str = "sequence";
 /// Its key with the version of the layout of these keys.
 pub const FORMAT_KEY: &str = "formatVersion";
+/// Its key with the CAs that the operator's certificate is checked against, PEM.
+pub const CA_KEY: &str = "ca.crt";
 /// The layout that this release writes; a sidecar reads this one and the one before.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -36,3 +38,11 @@ pub const SECRETS_DIR: &str = "/var/run/bowsprit/secrets";
 pub const CA_DIR: &str = "/etc/bowsprit/ca";
 /// Where the pod's labels are mounted by the downward API.
 pub const POD_LABELS_FILE: &str = "/etc/bowsprit/pod/labels";
+/// The audience of the token that a sidecar shows the operator.
+pub const TOKEN_AUDIENCE: &str = "bowsprit.dev";
+/// Where the pod's token for the operator is mounted.
+pub const TOKEN_FILE: &str = "/var/run/bowsprit/token/token";
+/// A folder of the sidecar's own, kept over its restarts: an emptyDir.
+pub const STATE_DIR: &str = "/var/lib/bowsprit";
+/// The operator's port for config streams.
+pub const STREAM_PORT: u16 = 8444;

@@ -9,6 +9,7 @@ pub mod args;
 pub mod certs;
 pub mod conditions;
 pub mod desired;
+pub mod fleet;
 pub mod injector;
 pub mod lease;
 pub mod metrics;

@@ -1,0 +1,149 @@
+//! What the operator and a sidecar say to each other over the config stream.
+//!
+//! The stream begins as an HTTP/1.1 request, `GET /v1/stream` with `Upgrade: bowsprit-stream/1` and the pod's projected
+//! service-account token as bearer; after the 101 each side writes messages, one JSON object per line. A message of a type
+//! that a release does not know is passed over, and so is a field: a release understands the one before it and the one
+//! after. The token, and nothing in a message, says which namespace and pod speak.
+
+use serde::{Deserialize, Serialize};
+
+/// The path of the stream for sidecars.
+pub const STREAM_PATH: &str = "/v1/stream";
+/// The protocol's name and version, as `Upgrade` has it.
+pub const PROTOCOL: &str = "bowsprit-stream/1";
+/// The longest line that an operator sends, bytes: a ConfigMap's 1 MiB as a JSON string, where each byte may take two.
+pub const MAX_TO_SIDECAR: usize = 4 << 20;
+/// The longest line that a sidecar sends, bytes: a report on a hundred providers takes a fifth of it.
+pub const MAX_TO_OPERATOR: usize = 64 << 10;
+
+/// From the operator to a sidecar.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ToSidecar {
+    /// The documents of the pod's namespace, as the mounted ConfigMap has them or will have them.
+    Config(StreamedConfig),
+    /// Asks for a [`ToOperator::Pong`]: tells a peer that is silent from one that is gone.
+    Ping,
+    /// This operator is about to end. The sidecar connects anew, to any operator, at a random moment within `within_ms`.
+    GoAway {
+        /// Milliseconds in which to have left.
+        within_ms: u64,
+    },
+    /// From a later release.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The documents of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamedConfig {
+    /// Grows with each change; what is older than what is in service is never applied.
+    pub sequence: u64,
+    /// Their content hash.
+    pub revision: String,
+    /// The layout of the ConfigMap that they stand in (`formatVersion`).
+    pub format_version: u32,
+    /// The ProviderConfigs and ModelRoutes, YAML.
+    pub text: String,
+}
+
+/// From a sidecar to the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ToOperator {
+    /// The first message, and the next ones whenever something in it has changed, at most one a second.
+    Report(SidecarReport),
+    /// The answer to a [`ToSidecar::Ping`].
+    Pong,
+    /// From a later release.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a sidecar says of itself: always all of it, so that a lost or late report is mended by the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SidecarReport {
+    /// Its release.
+    pub version: String,
+    /// The content hash of the config in service; empty where there is none.
+    pub revision: String,
+    /// The sequence of the config in service; 0 where there is none.
+    pub sequence: u64,
+    /// Where that came from: `folder`, `stream` or `saved`.
+    pub source: String,
+    /// The newest offer, where it is not in service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedConfig>,
+    /// Each provider of the config in service that this pod is selected by.
+    pub providers: Vec<ReportedProvider>,
+}
+
+/// A config that a sidecar did not take into service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RefusedConfig {
+    /// Its sequence.
+    pub sequence: u64,
+    /// What is wrong with it, for people; at most 2,000 bytes.
+    pub why: String,
+}
+
+/// A provider as one sidecar sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReportedProvider {
+    /// The ProviderConfig's name.
+    pub name: String,
+    /// `ok`, or why it is not, as at `/health`.
+    pub status: String,
+    /// Breakers that let requests pass.
+    pub closed: u32,
+    /// Breakers that refuse requests.
+    pub open: u32,
+    /// Breakers that let single probes pass.
+    pub half_open: u32,
+    /// Problems with its credentials, such as `main: the file is empty`; never a key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub key_problems: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_release_says_is_passed_over_and_never_an_error() {
+        let unknown: ToSidecar = serde_json::from_str(r#"{"type":"shares","of":[1,2]}"#).unwrap();
+        assert_eq!(unknown, ToSidecar::Unknown);
+        let unknown: ToOperator = serde_json::from_str(r#"{"type":"spend","usd":"1.5"}"#).unwrap();
+        assert_eq!(unknown, ToOperator::Unknown);
+        let report: ToOperator = serde_json::from_str(
+            r#"{"type":"report","revision":"abc","sequence":7,"new":true,"providers":[{"name":"a","new":1}]}"#,
+        )
+        .unwrap();
+        let ToOperator::Report(report) = report else {
+            panic!("{report:?}")
+        };
+        assert_eq!((report.sequence, report.providers[0].name.as_str()), (7, "a"));
+    }
+
+    #[test]
+    fn the_words_on_the_wire_are_these() {
+        let config = ToSidecar::Config(StreamedConfig {
+            sequence: 7,
+            revision: "abc".into(),
+            format_version: 1,
+            text: "a: b\n".into(),
+        });
+        let line = serde_json::to_string(&config).unwrap();
+        assert_eq!(
+            line,
+            r#"{"type":"config","sequence":7,"revision":"abc","formatVersion":1,"text":"a: b\n"}"#
+        );
+        let away = serde_json::to_string(&ToSidecar::GoAway { within_ms: 5000 }).unwrap();
+        assert_eq!(away, r#"{"type":"goAway","withinMs":5000}"#);
+        assert_eq!(serde_json::to_string(&ToOperator::Pong).unwrap(), r#"{"type":"pong"}"#);
+    }
+}
