@@ -36,6 +36,11 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_SIDECAR_LOG_LEVEL", default_value = "info")]
     pub sidecar_log_level: tracing::Level,
 
+    /// Where sidecars stream their config from, such as https://bowsprit-webhook.bowsprit-system.svc:8444. Unset: made from
+    /// the webhook's Service and the namespace; empty: they read the mounted config alone.
+    #[arg(long, env = "BOWSPRIT_STREAM_URL", value_name = "URL", value_parser = stream_url)]
+    pub stream_url: Option<String>,
+
     /// The operator's own namespace.
     #[arg(long, env = "POD_NAMESPACE")]
     pub namespace: String,
@@ -80,6 +85,14 @@ fn pull_policy(text: &str) -> Result<String, String> {
     }
 }
 
+fn stream_url(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with("https://") {
+        Ok(text.to_owned())
+    } else {
+        Err("write an https URL, or nothing".into())
+    }
+}
+
 fn quantity(text: &str) -> Result<String, String> {
     if text.is_empty() || is_quantity(text) {
         Ok(text.to_owned())
@@ -102,6 +115,7 @@ mod tests {
         for flag in [
             "--sidecar-cpu-limit=lots",
             "--sidecar-image-pull-policy=Sometimes",
+            "--stream-url=http://operator:8444",
             "--log-level=loud",
         ] {
             let name = flag.split('=').next().unwrap();

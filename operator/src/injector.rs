@@ -35,6 +35,8 @@ pub struct Settings {
     pub log_level: String,
     /// Native sidecar (Kubernetes >= 1.29) or a plain container.
     pub native: bool,
+    /// Where sidecars stream their config from: `https://<service>.<namespace>.svc:8444`. `None`: from the mount alone.
+    pub operator_url: Option<String>,
     /// Written to [`ANNOTATION_INJECTED_VERSION`].
     pub version: String,
 }
@@ -174,7 +176,7 @@ pub fn inject(
     label_and_annotate(&mut patch, pod, settings, revision);
     if !injected {
         patch.ensure_list(&["spec", "volumes"], spec.volumes.is_some());
-        for volume in sidecar::volumes(references) {
+        for volume in sidecar::volumes(settings, references) {
             patch.add(&["spec", "volumes", "-"], volume);
         }
     }

@@ -247,8 +247,16 @@ fn settings(args: &Args, native: bool) -> Settings {
         },
         log_level: args.sidecar_log_level.to_string().to_lowercase(),
         native,
+        operator_url: stream_url(args),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// The Service in front of the webhook has the stream's port too, so that the certificate's name is the same.
+fn stream_url(args: &Args) -> Option<String> {
+    let (service, namespace, port) = (&args.webhook_service, &args.namespace, names::STREAM_PORT);
+    let made = || format!("https://{service}.{namespace}.svc:{port}");
+    Some(args.stream_url.clone().unwrap_or_else(made)).filter(|url| !url.is_empty())
 }
 
 fn cert_names(args: &Args) -> Names {

@@ -47,6 +47,7 @@ async fn serve(lookup: Lookup) -> Server {
         resources: Resources::default(),
         log_level: "info".into(),
         native: true,
+        operator_url: None,
         version: "test".into(),
     };
     let metrics = Metrics::new();

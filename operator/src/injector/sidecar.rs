@@ -17,6 +17,15 @@ pub const CA_VOLUME: &str = "bowsprit-ca";
 pub const POD_VOLUME: &str = "bowsprit-pod";
 /// Hides the app's service-account token from the sidecar.
 pub const NO_TOKEN_VOLUME: &str = "bowsprit-no-token";
+/// The pod's token for the operator, good for nothing else.
+pub const TOKEN_VOLUME: &str = "bowsprit-token";
+/// The sidecar's own folder.
+pub const STATE_VOLUME: &str = "bowsprit-state";
+
+/// How long a token for the operator holds; the kubelet brings a new one after four fifths of it.
+const TOKEN_SECONDS: u32 = 3600;
+/// Far more than the last good config and the one that replaces it: a ConfigMap has 1 MiB at most.
+const STATE_SIZE: &str = "16Mi";
 
 /// The image's numeric user: a name would fail runAsNonRoot.
 const USER: u32 = 65532;
@@ -35,20 +44,30 @@ pub fn container(
     // Settings travel as variables, not as flags: a sidecar of another release ignores one that it does not know.
     let value = |name: &str, value: &str| json!({"name": name, "value": value});
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+    let mut env = vec![
+        value("BOWSPRIT_CONFIG_DIR", names::CONFIG_DIR),
+        value("BOWSPRIT_POD_LABELS", names::POD_LABELS_FILE),
+        value("BOWSPRIT_SECRETS_DIR", names::SECRETS_DIR),
+        value("BOWSPRIT_CA_DIR", names::CA_DIR),
+        value("BOWSPRIT_STATE_DIR", names::STATE_DIR),
+    ];
+    if let Some(url) = &settings.operator_url {
+        env.push(value("BOWSPRIT_OPERATOR", url));
+        let ca = format!("{}/{}", names::CONFIG_DIR, names::CA_KEY);
+        env.push(value("BOWSPRIT_OPERATOR_CA", &ca));
+        env.push(value("BOWSPRIT_OPERATOR_TOKEN", names::TOKEN_FILE));
+    }
+    env.extend([
+        value("BOWSPRIT_LOG_LEVEL", log_level),
+        value("BOWSPRIT_DRAIN_DEADLINE", &format!("{drain}s")),
+        field("POD_NAME", "metadata.name"),
+        field("POD_NAMESPACE", "metadata.namespace"),
+        field("NODE_NAME", "spec.nodeName"),
+    ]);
     let mut container = json!({
         "name": names::SIDECAR_CONTAINER,
         "image": overrides.image.as_ref().unwrap_or(&settings.image),
-        "env": [
-            value("BOWSPRIT_CONFIG_DIR", names::CONFIG_DIR),
-            value("BOWSPRIT_POD_LABELS", names::POD_LABELS_FILE),
-            value("BOWSPRIT_SECRETS_DIR", names::SECRETS_DIR),
-            value("BOWSPRIT_CA_DIR", names::CA_DIR),
-            value("BOWSPRIT_LOG_LEVEL", log_level),
-            value("BOWSPRIT_DRAIN_DEADLINE", &format!("{drain}s")),
-            field("POD_NAME", "metadata.name"),
-            field("POD_NAMESPACE", "metadata.namespace"),
-            field("NODE_NAME", "spec.nodeName"),
-        ],
+        "env": env,
         // The app port is on loopback and not listed: nobody outside the pod can use it.
         "ports": [{"name": "bowsprit-admin", "containerPort": names::ADMIN_PORT, "protocol": "TCP"}],
         // 60 x 500 ms: the app waits for the first good config no longer than half a minute, then sees why in events.
@@ -66,7 +85,7 @@ pub fn container(
             "runAsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumeMounts": mounts(references),
+        "volumeMounts": mounts(settings, references),
     });
     if let Some(fields) = container.as_object_mut() {
         if settings.native {
@@ -142,10 +161,12 @@ fn resources(default: &Resources, pod: &Resources) -> Option<Value> {
     (!resources.is_empty()).then_some(Value::Object(resources))
 }
 
-fn mounts(references: &References) -> Value {
+fn mounts(settings: &Settings, references: &References) -> Value {
     let mount = |name: &str, path: &str| json!({"name": name, "mountPath": path, "readOnly": true});
-    let labels_dir = names::POD_LABELS_FILE.trim_end_matches("/labels");
-    let mut mounts = vec![mount(CONFIG_VOLUME, names::CONFIG_DIR), mount(POD_VOLUME, labels_dir)];
+    let mut mounts = vec![
+        mount(CONFIG_VOLUME, names::CONFIG_DIR),
+        mount(POD_VOLUME, folder_of(names::POD_LABELS_FILE)),
+    ];
     if !references.secrets.is_empty() {
         mounts.push(mount(SECRETS_VOLUME, names::SECRETS_DIR));
     }
@@ -153,12 +174,20 @@ fn mounts(references: &References) -> Value {
         mounts.push(mount(CA_VOLUME, names::CA_DIR));
     }
     mounts.push(mount(NO_TOKEN_VOLUME, "/var/run/secrets/kubernetes.io/serviceaccount"));
+    if settings.operator_url.is_some() {
+        mounts.push(mount(TOKEN_VOLUME, folder_of(names::TOKEN_FILE)));
+    }
+    mounts.push(json!({"name": STATE_VOLUME, "mountPath": names::STATE_DIR}));
     Value::Array(mounts)
+}
+
+fn folder_of(file: &str) -> &str {
+    file.rsplit_once('/').map_or(file, |(folder, _)| folder)
 }
 
 /// The volumes. Everything is optional, so that a pod starts before its config or its Secret is there; no volume sets a
 /// mode, which would keep a user other than root from reading it.
-pub fn volumes(references: &References) -> Vec<Value> {
+pub fn volumes(settings: &Settings, references: &References) -> Vec<Value> {
     let mut volumes = vec![
         json!({"name": CONFIG_VOLUME, "configMap": {"name": names::CONFIG_MAP, "optional": true}}),
         json!({"name": POD_VOLUME, "downwardAPI": {"items": [
@@ -173,6 +202,15 @@ pub fn volumes(references: &References) -> Vec<Value> {
         volumes.push(json!({"name": CA_VOLUME, "projected": {"sources": sources}}));
     }
     volumes.push(json!({"name": NO_TOKEN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}));
+    if settings.operator_url.is_some() {
+        let token = json!({"serviceAccountToken": {
+            "audience": names::TOKEN_AUDIENCE,
+            "expirationSeconds": TOKEN_SECONDS,
+            "path": names::TOKEN_FILE.rsplit('/').next().unwrap_or_default(),
+        }});
+        volumes.push(json!({"name": TOKEN_VOLUME, "projected": {"sources": [token]}}));
+    }
+    volumes.push(json!({"name": STATE_VOLUME, "emptyDir": {"sizeLimit": STATE_SIZE}}));
     volumes
 }
 

@@ -13,6 +13,7 @@ fn settings() -> Settings {
         },
         log_level: "info".into(),
         native: true,
+        operator_url: Some("https://bowsprit-webhook.bowsprit-system.svc:8444".into()),
         version: "1.2.3".into(),
     }
 }
@@ -175,10 +176,38 @@ fn keys_are_mounted_into_the_sidecar_only_and_the_token_is_hidden_from_it() {
         at("/var/run/secrets/kubernetes.io/serviceaccount").unwrap(),
         sidecar::NO_TOKEN_VOLUME
     );
+    assert_eq!(at("/var/run/bowsprit/token").unwrap(), sidecar::TOKEN_VOLUME);
+    assert_eq!(at(names::STATE_DIR).unwrap(), sidecar::STATE_VOLUME);
+    assert!(mounts.iter().all(|mount| mount.get("subPath").is_none()));
+    let written: Vec<_> = mounts.iter().filter(|mount| mount["readOnly"] != true).collect();
+    assert_eq!(written.len(), 1, "only its own folder can be written to");
+}
+
+#[test]
+fn without_a_stream_there_is_no_token_for_it_and_what_was_saved_is_still_kept() {
+    let off = Settings {
+        operator_url: None,
+        ..settings()
+    };
+    let after = injected_by(&off, &plain());
+    let text = after.to_string();
     assert!(
-        mounts
-            .iter()
-            .all(|mount| mount.get("subPath").is_none() && mount["readOnly"] == true)
+        !text.contains(sidecar::TOKEN_VOLUME) && !text.contains("BOWSPRIT_OPERATOR"),
+        "{text}"
+    );
+    assert_eq!(env_of(sidecar_of(&after))["BOWSPRIT_STATE_DIR"], names::STATE_DIR);
+}
+
+#[test]
+fn a_pod_that_an_older_injector_made_is_left_as_it_is() {
+    let off = Settings {
+        operator_url: None,
+        ..settings()
+    };
+    let old = injected_by(&off, &plain());
+    assert_eq!(
+        inject(&pod(old), &settings(), &references(), None).unwrap(),
+        Patch::default()
     );
 }
 
