@@ -61,6 +61,10 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_WEBHOOK_SECRET", default_value = "bowsprit-webhook-tls")]
     pub webhook_secret: String,
 
+    /// The operator's own Deployment: what it makes in its namespace goes with it.
+    #[arg(long, env = "BOWSPRIT_DEPLOYMENT", default_value = "bowsprit")]
+    pub deployment: String,
+
     /// The Lease that decides which replica reconciles.
     #[arg(long, env = "BOWSPRIT_LEASE", default_value = "bowsprit-operator")]
     pub lease: String,

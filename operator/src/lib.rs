@@ -14,6 +14,7 @@ pub mod injector;
 pub mod lease;
 pub mod metrics;
 pub mod objects;
+pub mod owner;
 pub mod poll;
 pub mod readiness;
 pub mod reconcile;

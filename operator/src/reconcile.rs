@@ -12,7 +12,7 @@ use bowsprit_crds::{ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfig
 use futures::{StreamExt as _, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::{Action, Config, Controller};
@@ -31,6 +31,7 @@ use crate::desired::{Current, Desired, Judged, SidecarSeen, desired};
 use crate::injector::References;
 use crate::lease::elector::{Leadership, NotLeading};
 use crate::objects::{Changes, Store};
+use crate::owner;
 use crate::poll::Poller;
 
 /// The field manager of everything that the operator writes.
@@ -118,6 +119,7 @@ pub struct Context {
     recorder: Recorder,
     metrics: Metrics,
     leadership: Leadership,
+    owner: Option<OwnerReference>,
     failures: std::sync::Mutex<std::collections::HashMap<String, u32>>,
     behind: std::sync::Mutex<std::collections::HashMap<String, u32>>,
 }
@@ -144,9 +146,17 @@ impl Context {
             recorder,
             metrics,
             leadership,
+            owner: None,
             failures: std::sync::Mutex::default(),
             behind: std::sync::Mutex::default(),
         }
+    }
+
+    /// The namespaces' ConfigMaps go with this owner.
+    #[must_use]
+    pub fn owned_by(mut self, owner: Option<OwnerReference>) -> Self {
+        self.owner = owner;
+        self
     }
 }
 
@@ -211,6 +221,16 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     let mut wanted = desired(&providers, &routes, current.as_ref(), clock)?;
     if let Some(sequence) = wanted.write {
         write_config_map(namespace, &wanted, sequence, context).await?;
+    } else if let (Some(owner), Some(map)) = (&context.owner, &config_map)
+        && owner::is_missing(Some(owner), &map.metadata)
+    {
+        context.leadership.check()?;
+        let maps = Api::namespaced(context.client.clone(), namespace);
+        let adopted = owner::adopt(&maps, names::CONFIG_MAP, owner).await;
+        adopted.map_err(|source| Error::Kube {
+            step: "writing the ConfigMap's owner",
+            source,
+        })?;
     }
     let missing = missing_ca_bundles(namespace, &providers, context).await?;
     // Nobody tells when the missing thing comes, so it is looked for.
@@ -315,7 +335,11 @@ async fn write_config_map(namespace: &str, wanted: &Desired, sequence: u64, cont
     let object = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": names::CONFIG_MAP, "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER}},
+        "metadata": {
+            "name": names::CONFIG_MAP,
+            "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER},
+            "ownerReferences": context.owner.as_slice(),
+        },
         "data": {
             names::CONFIG_KEY: wanted.rendered.text,
             names::REVISION_KEY: wanted.rendered.revision,

@@ -22,6 +22,7 @@ use crate::injector::{References, Resources, Settings};
 use crate::lease::elector::Elector;
 use crate::metrics::Metrics;
 use crate::objects::{Changes, Store};
+use crate::owner::Owners;
 use crate::poll::Poller;
 use crate::readiness::Readiness;
 use crate::reconcile;
@@ -74,6 +75,9 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let native = native_sidecars(&client)
         .await
         .context("the apiserver does not tell its version")?;
+    let owners = Owners::find(&client, &args.namespace, &args.deployment)
+        .await
+        .context("the apiserver does not tell who owns what is made here")?;
     let (store, changes, watches) = Store::watch(&client);
 
     let synced = Arc::new(AtomicBool::new(false));
@@ -105,7 +109,8 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         cert_names(&args),
         served,
         metrics.clone(),
-    );
+    )
+    .owned_by(owners.operator.clone());
     let certificates = keeper.run(certificate_ready);
     let objects = {
         let store = store.clone();
@@ -119,15 +124,16 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
 
     let clock = Clock::new();
     let leases = Api::namespaced(client.clone(), &args.namespace);
-    let mut elector = Elector::new(leases, &args.lease, &args.pod_name, clock);
-    let context = Arc::new(reconcile::Context::new(
+    let mut elector = Elector::new(leases, &args.lease, &args.pod_name, clock).owned_by(owners.operator.clone());
+    let context = reconcile::Context::new(
         client,
         store,
         Poller::new().context("no HTTP client")?,
         metrics.reconcile(),
         args.pod_name.clone(),
         elector.leadership(),
-    ));
+    );
+    let context = Arc::new(context.owned_by(owners.config));
     let (stop_leading, leading_stopped) = watch::channel(false);
     let lead = lead(&mut elector, context, changes, leading_stopped, &metrics);
 

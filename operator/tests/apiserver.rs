@@ -17,10 +17,12 @@ use bowsprit_operator::certs::keeper::{Keeper, Names};
 use bowsprit_operator::lease::elector::{Elector, Leadership};
 use bowsprit_operator::metrics::Metrics;
 use bowsprit_operator::objects::Store;
+use bowsprit_operator::owner::Owners;
 use bowsprit_operator::poll::Poller;
 use bowsprit_operator::reconcile;
 use bowsprit_operator::time::Clock;
 use fake::Fake;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -96,6 +98,10 @@ impl Running {
 }
 
 fn start(fake: &Arc<Fake>, leadership: Leadership) -> Running {
+    start_owned(fake, leadership, None)
+}
+
+fn start_owned(fake: &Arc<Fake>, leadership: Leadership, owner: Option<OwnerReference>) -> Running {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = fake.client();
     let (store, changes, watches) = Store::watch(&client);
@@ -107,7 +113,8 @@ fn start(fake: &Arc<Fake>, leadership: Leadership) -> Running {
         metrics.reconcile(),
         "operator-0".into(),
         leadership,
-    );
+    )
+    .owned_by(owner);
     let (stop, stopped) = oneshot::channel::<()>();
     let ended = tokio::spawn(async move {
         let stopped = async {
@@ -218,6 +225,35 @@ async fn when_the_last_object_goes_or_the_config_is_deleted_the_sequence_still_g
     })
     .await;
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_config_of_a_release_without_owners_gets_one_and_keeps_its_sequence() {
+    let fake = Fake::new();
+    namespace(&fake);
+    fake.put(CLAUDE, good("claude-x"));
+    let before = start(&fake, leader(&fake).await);
+    fake.until("written", |fake| !data(fake, "sequence").is_empty()).await;
+    before.stop().await;
+    let sequence = data(&fake, "sequence");
+    let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/providerconfigs.bowsprit.dev";
+    fake.put(definition, json!({"metadata": {"uid": "of-the-crd"}}));
+    let owners = Owners::find(&fake.client(), "system", "bowsprit").await.unwrap();
+    assert!(owners.operator.is_none(), "there is no such Deployment");
+
+    let after = start_owned(&fake, leader(&fake).await, owners.config);
+    let owner = |fake: &Fake| fake.get(CONFIG).unwrap()["metadata"]["ownerReferences"].clone();
+    let wanted = json!([{
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "name": "providerconfigs.bowsprit.dev", "uid": "of-the-crd",
+    }]);
+    fake.until("adopted", |fake| owner(fake) == wanted).await;
+    assert_eq!(data(&fake, "sequence"), sequence, "no sidecar has anything to load");
+    fake.put(CLAUDE, good("claude-y"));
+    fake.until("changed", |fake| data(fake, "bowsprit.yaml").contains("claude-y"))
+        .await;
+    assert_eq!(owner(&fake), wanted);
+    after.stop().await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ import unittest
 from pathlib import Path
 
 FOLDER = Path(sys.argv.pop(1))
+PERMISSIONS = Path(__file__).parent / "../../docs/permissions.md"
 
 
 def rendered(name):
@@ -17,6 +18,21 @@ def rendered(name):
         objects[found["kind"], found["metadata"]["name"]] = found
         at += len(text[at:]) - len(text[at:].lstrip())
     return objects
+
+
+def granted(rules):
+    """Each resource of each rule as (groups, resource, names, verbs)."""
+    return sorted(
+        (", ".join(group or "core" for group in rule["apiGroups"]), resource, ", ".join(rule.get("resourceNames", [])), ", ".join(sorted(rule["verbs"])))
+        for rule in rules for resource in rule["resources"])
+
+
+def written(heading):
+    """The rows of a table of docs/permissions.md, without the reason that each must have."""
+    section = PERMISSIONS.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")][2:]
+    assert all(len(row) == 5 and row[4] for row in rows), f"a row of {heading!r} has no reason"
+    return sorted(tuple(row[:4]) for row in rows)
 
 
 def of_kind(objects, kind):
@@ -53,22 +69,10 @@ class Permissions(unittest.TestCase):
             self.assertFalse(set(rule["verbs"]) & {"impersonate", "bind", "escalate"})
             self.assertFalse(set(rule["resources"]) & {"pods/exec", "pods/ephemeralcontainers", "serviceaccounts/token"})
 
-    def test_the_cluster_role_is_exactly_this(self):
-        """A new permission is a decision: it belongs here too."""
-        seen = {(",".join(rule["apiGroups"]), resource): sorted(rule["verbs"]) for rule in self.cluster for resource in rule["resources"]}
-        self.assertEqual(seen, {
-            ("bowsprit.dev", "providerconfigs"): ["get", "list", "watch"],
-            ("bowsprit.dev", "modelroutes"): ["get", "list", "watch"],
-            ("bowsprit.dev", "providerconfigs/status"): ["get", "patch", "update"],
-            ("bowsprit.dev", "modelroutes/status"): ["get", "patch", "update"],
-            ("", "configmaps"): ["create", "delete", "get", "list", "patch", "watch"],
-            ("", "pods"): ["get", "list", "patch", "watch"],
-            ("", "namespaces"): ["get", "list", "watch"],
-            (",events.k8s.io", "events"): ["create", "patch"],
-            ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): ["get", "patch", "update"],
-            ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): ["get", "patch", "update"],
-            ("authorization.k8s.io", "subjectaccessreviews"): ["create"],
-        })
+    def test_each_rule_stands_with_its_reason_in_the_page_of_permissions(self):
+        """A new permission is a decision: docs/permissions.md says why."""
+        for heading, rules in (("In the whole cluster", self.cluster), ("In its own namespace", self.own)):
+            self.assertEqual(written(heading), granted(rules), f"docs/permissions.md, {heading!r}")
 
 
 class Validation(unittest.TestCase):

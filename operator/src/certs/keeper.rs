@@ -10,7 +10,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -20,6 +20,7 @@ use serde_json::json;
 use super::authority::{CannotMake, Material};
 use super::{BadPair, Served};
 use crate::metrics::Metrics;
+use crate::owner;
 use crate::readiness::Block;
 use crate::time::unix_seconds;
 
@@ -72,6 +73,7 @@ pub struct Keeper {
     names: Names,
     served: Arc<Served>,
     metrics: Metrics,
+    owner: Option<OwnerReference>,
 }
 
 impl Keeper {
@@ -85,7 +87,15 @@ impl Keeper {
             names,
             served,
             metrics,
+            owner: None,
         }
+    }
+
+    /// The Secret goes with this owner.
+    #[must_use]
+    pub fn owned_by(mut self, owner: Option<OwnerReference>) -> Self {
+        self.owner = owner;
+        self
     }
 
     /// Never returns; says `ready` once the apiserver was told to trust what is served.
@@ -131,11 +141,19 @@ impl Keeper {
             let data = secret.as_ref().and_then(|secret| secret.data.as_ref());
             // What cannot be served is as good as nothing: kept, it would fail every look until it expires.
             let stored = Material::from_secret(data).filter(servable);
-            let Some(wanted) = Material::step(stored.as_ref(), &self.names.dns, unix_seconds())? else {
-                return stored.ok_or(Error::Contended);
+            let due = Material::step(stored.as_ref(), &self.names.dns, unix_seconds())?;
+            let is_owned = secret
+                .as_ref()
+                .is_some_and(|secret| !owner::is_missing(self.owner.as_ref(), &secret.metadata));
+            let wanted = match (due, stored) {
+                (Some(due), _) => due,
+                (None, Some(stored)) if is_owned => return Ok(stored),
+                (None, Some(stored)) => stored,
+                (None, None) => return Err(Error::Contended),
             };
             let exists = secret.is_some();
             let mut secret = secret.unwrap_or_else(|| self.fresh());
+            owner::put(self.owner.as_ref(), &mut secret.metadata);
             secret.data = Some(wanted.to_secret().map_err(Error::Json)?);
             let written = if exists {
                 self.secrets

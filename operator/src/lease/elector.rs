@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
 
 use super::{LEASE, RENEW_DEADLINE, RETRY, Seen, Step, decide};
+use crate::owner;
 use crate::time::Clock;
 
 /// Proof of leadership, asked before every write.
@@ -54,6 +55,7 @@ pub struct Elector {
     clock: Clock,
     leadership: Leadership,
     seen: Option<Seen>,
+    owner: Option<OwnerReference>,
 }
 
 impl Elector {
@@ -67,7 +69,15 @@ impl Elector {
             clock,
             leadership,
             seen: None,
+            owner: None,
         }
+    }
+
+    /// The Lease goes with this owner.
+    #[must_use]
+    pub fn owned_by(mut self, owner: Option<OwnerReference>) -> Self {
+        self.owner = owner;
+        self
     }
 
     /// What the reconciler asks before it writes.
@@ -154,6 +164,7 @@ impl Elector {
         let written = match lease {
             None => self.api.create(&PostParams::default(), &self.fresh()).await,
             Some(mut lease) => {
+                owner::put(self.owner.as_ref(), &mut lease.metadata);
                 lease.spec = Some(self.renewed(lease.spec.unwrap_or_default(), step));
                 // Carries the resourceVersion: of two replicas that both saw it free, one gets a conflict.
                 self.api.replace(&self.name, &PostParams::default(), &lease).await
@@ -171,11 +182,13 @@ impl Elector {
     }
 
     fn fresh(&self) -> Lease {
+        let mut metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            ..ObjectMeta::default()
+        };
+        owner::put(self.owner.as_ref(), &mut metadata);
         Lease {
-            metadata: ObjectMeta {
-                name: Some(self.name.clone()),
-                ..ObjectMeta::default()
-            },
+            metadata,
             spec: Some(self.renewed(LeaseSpec::default(), Step::Acquire)),
         }
     }
