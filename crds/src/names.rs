@@ -8,6 +8,8 @@ pub const LABEL_INJECTED: &str = "bowsprit.dev/injected";
 pub const ANNOTATION_CONFIG_REVISION: &str = "bowsprit.dev/config-revision";
 /// Annotation `"false"` leaves the app's environment alone.
 pub const ANNOTATION_INJECT_ENV: &str = "bowsprit.dev/inject-env";
+/// Annotation with another admin port than [`ADMIN_PORT`] for the pod's sidecar.
+pub const ANNOTATION_ADMIN_PORT: &str = "bowsprit.dev/sidecar-admin-port";
 
 /// The ConfigMap of a namespace, written by the operator.
 pub const CONFIG_MAP: &str = "bowsprit-config";

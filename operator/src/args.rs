@@ -2,7 +2,7 @@
 
 use clap::Parser;
 
-use crate::injector::overrides::is_quantity;
+use crate::injector::quantity::is_quantity;
 
 /// Turns ProviderConfigs into sidecar config and injects the sidecar.
 #[derive(Clone, Debug, Parser)]

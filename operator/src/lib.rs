@@ -1,7 +1,7 @@
 //! The operator: turns a namespace's `ProviderConfigs` and `ModelRoutes` into the config that its sidecars load, and puts
 //! a sidecar into the pods that ask for one.
 //!
-//! Decisions are pure (`desired`, `injector`, `certs::authority`, `lease::decide`); the modules around them
+//! Decisions are pure (`desired`, `injector`, `mistakes`, `certs::authority`, `lease::decide`); the modules around them
 //! read, write and wait.
 
 pub mod admin;
@@ -13,12 +13,14 @@ pub mod fleet;
 pub mod injector;
 pub mod lease;
 pub mod metrics;
+pub mod mistakes;
 pub mod objects;
 pub mod owner;
 pub mod poll;
 pub mod readiness;
 pub mod reconcile;
 pub mod run;
+pub mod spelling;
 pub mod telemetry;
 pub mod time;
 pub mod validate;

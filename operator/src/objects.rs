@@ -130,7 +130,8 @@ where
 /// rest is most of a large cluster's memory, and environment variables are no business of ours.
 fn trim(pod: &mut Pod) {
     let metadata = std::mem::take(&mut pod.metadata);
-    let wanted = |name: &String| name == names::ANNOTATION_CONFIG_REVISION;
+    let kept = [names::ANNOTATION_CONFIG_REVISION, names::ANNOTATION_ADMIN_PORT];
+    let wanted = |name: &String| kept.contains(&name.as_str());
     pod.metadata = ObjectMeta {
         name: metadata.name,
         namespace: metadata.namespace,

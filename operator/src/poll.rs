@@ -73,25 +73,31 @@ impl Poller {
 
     /// What each pod reports, by pod name; pods that do not answer are left out.
     pub async fn reports(&self, pods: &[Arc<Pod>]) -> BTreeMap<String, Report> {
-        let targets: Vec<(String, String)> = pods
+        let targets: Vec<(String, String, u16)> = pods
             .iter()
-            .filter_map(|pod| Some((pod.metadata.name.clone()?, pod.status.as_ref()?.pod_ip.clone()?)))
+            .filter_map(|pod| {
+                Some((
+                    pod.metadata.name.clone()?,
+                    pod.status.as_ref()?.pod_ip.clone()?,
+                    admin_port(pod),
+                ))
+            })
             .collect();
         stream::iter(targets)
-            .map(|(name, ip)| async move { Some((name, self.report(&ip).await?)) })
+            .map(|(name, ip, port)| async move { Some((name, self.report(&ip, port).await?)) })
             .buffer_unordered(AT_ONCE)
             .filter_map(std::future::ready)
             .collect()
             .await
     }
 
-    async fn report(&self, ip: &str) -> Option<Report> {
+    async fn report(&self, ip: &str, port: u16) -> Option<Report> {
         let host = if ip.contains(':') {
             format!("[{ip}]")
         } else {
             ip.to_owned()
         };
-        let url = format!("http://{host}:{}/health", names::ADMIN_PORT);
+        let url = format!("http://{host}:{port}/health");
         // An unready sidecar answers 503 with the same body.
         let mut answer = self.client.get(url).send().await.ok()?;
         // Counted as it comes: a pod need not announce how much it will say.
@@ -104,6 +110,13 @@ impl Poller {
         }
         read(&body)
     }
+}
+
+/// The port of the pod's sidecar for health and metrics.
+fn admin_port(pod: &Pod) -> u16 {
+    let annotations = pod.metadata.annotations.as_ref();
+    let own = annotations.and_then(|all| all.get(names::ANNOTATION_ADMIN_PORT));
+    own.and_then(|port| port.parse().ok()).unwrap_or(names::ADMIN_PORT)
 }
 
 fn read(body: &[u8]) -> Option<Report> {

@@ -29,6 +29,7 @@ use crate::reconcile;
 use crate::time::Clock;
 use crate::validate::Known;
 use crate::webhook::Answerers;
+use crate::webhook::advise::Adviser;
 use crate::webhook::review::{Lookup, Reviewer, View};
 use crate::webhook::validate::{self, Validator, access};
 use crate::{admin, webhook};
@@ -100,6 +101,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         Arc::new(Answerers {
             injection: reviewer,
             validation: validator,
+            advice: Adviser::new(metrics.clone()),
         }),
         said(stopped.clone()),
     );

@@ -7,6 +7,7 @@
 //! it, and asks somebody else.
 
 mod admission;
+pub mod advise;
 pub mod review;
 pub mod validate;
 
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use advise::Adviser;
 use review::Reviewer;
 use validate::{Question, Validator};
 
@@ -50,6 +52,15 @@ pub struct Answerers {
     pub injection: Reviewer,
     /// About ProviderConfigs and ModelRoutes, at `/validate` and `/validate-keys`.
     pub validation: Validator,
+    /// About workloads, namespaces and pods that say something of ours, at `/advise`.
+    pub advice: Adviser,
+}
+
+/// Who a path is for.
+enum Asked {
+    Injection,
+    Validation(Question),
+    Advice,
 }
 
 /// Serves until [`LAME_DUCK`] after `leave`, then finishes the requests under way, for at most [`REQUEST_TIMEOUT`].
@@ -148,14 +159,15 @@ async fn carry(
 
 async fn answer(request: Request<Incoming>, answerers: Arc<Answerers>) -> Response<Full<Bytes>> {
     let began = Instant::now();
-    let question = match request.uri().path() {
-        "/inject" => None,
-        "/validate" => Some(Question::Object),
-        "/validate-keys" => Some(Question::Keys),
+    let asked = match request.uri().path() {
+        "/inject" => Asked::Injection,
+        "/validate" => Asked::Validation(Question::Object),
+        "/validate-keys" => Asked::Validation(Question::Keys),
+        "/advise" => Asked::Advice,
         _ => {
             return plain(
                 StatusCode::NOT_FOUND,
-                "POST AdmissionReviews to /inject, /validate or /validate-keys\n",
+                "POST AdmissionReviews to /inject, /validate, /validate-keys or /advise\n",
             );
         }
     };
@@ -170,9 +182,10 @@ async fn answer(request: Request<Incoming>, answerers: Arc<Answerers>) -> Respon
         );
     };
     let body = body.to_bytes();
-    let body = match question {
-        None => answerers.injection.review(&body, began),
-        Some(question) => answerers.validation.review(question, &body, began).await,
+    let body = match asked {
+        Asked::Injection => answerers.injection.review(&body, began),
+        Asked::Validation(question) => answerers.validation.review(question, &body, began).await,
+        Asked::Advice => answerers.advice.review(&body, began),
     };
     match body {
         Ok(json) => {

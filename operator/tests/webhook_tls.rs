@@ -18,6 +18,7 @@ use bowsprit_operator::time::unix_seconds;
 use bowsprit_operator::validate::Known;
 use bowsprit_operator::webhook;
 use bowsprit_operator::webhook::Answerers;
+use bowsprit_operator::webhook::advise::Adviser;
 use bowsprit_operator::webhook::review::{Lookup, Reviewer, View};
 use bowsprit_operator::webhook::validate::Validator;
 use serde_json::{Value, json};
@@ -58,6 +59,7 @@ async fn serve(lookup: Lookup) -> Server {
             Arc::new(|_| Box::pin(async { Ok(true) })),
             metrics.clone(),
         ),
+        advice: Adviser::new(metrics.clone()),
     });
     let (stop, stopped) = oneshot::channel();
     let ended = tokio::spawn(webhook::serve(listener, tls, answerers, async {

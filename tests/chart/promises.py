@@ -81,7 +81,14 @@ class Validation(unittest.TestCase):
         self.webhooks = {webhook["name"].split(".")[0]: webhook for webhook in webhooks}
 
     def test_advice_never_stands_in_the_way_and_keys_never_move_unasked(self):
-        self.assertEqual({name: webhook["failurePolicy"] for name, webhook in self.webhooks.items()}, {"object": "Ignore", "keys": "Fail"})
+        self.assertEqual({name: webhook["failurePolicy"] for name, webhook in self.webhooks.items()}, {"object": "Ignore", "advice": "Ignore", "keys": "Fail"})
+
+    def test_advice_is_asked_for_only_of_what_somebody_applies_and_says_something_of_ours(self):
+        conditions = {it["name"]: it["expression"] for it in self.webhooks["advice"]["matchConditions"]}
+        self.assertIn("ownerReferences", conditions["is-applied-by-somebody"])
+        self.assertIn('startsWith("bowsprit.dev/")', conditions["says-something-of-ours"])
+        for rule in self.webhooks["advice"]["rules"]:
+            self.assertFalse({"secrets", "configmaps", "replicasets"} & set(rule["resources"]))
 
     def test_only_a_change_of_keys_or_where_they_go_waits_for_an_operator(self):
         (condition,) = self.webhooks["keys"]["matchConditions"]

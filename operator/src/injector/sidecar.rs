@@ -22,6 +22,17 @@ pub const TOKEN_VOLUME: &str = "bowsprit-token";
 /// The sidecar's own folder.
 pub const STATE_VOLUME: &str = "bowsprit-state";
 
+/// All of them.
+pub const VOLUMES: [&str; 7] = [
+    CONFIG_VOLUME,
+    SECRETS_VOLUME,
+    CA_VOLUME,
+    POD_VOLUME,
+    NO_TOKEN_VOLUME,
+    TOKEN_VOLUME,
+    STATE_VOLUME,
+];
+
 /// How long a token for the operator holds; the kubelet brings a new one after four fifths of it.
 const TOKEN_SECONDS: u32 = 3600;
 /// Far more than the last good config and the one that replaces it: a ConfigMap has 1 MiB at most.
@@ -41,6 +52,7 @@ pub fn container(
 ) -> Result<Value, Refusal> {
     let log_level = overrides.log_level.as_ref().unwrap_or(&settings.log_level);
     let drain = drain_seconds(overrides.drain_seconds, grace)?;
+    let admin = overrides.admin_port;
     // Settings travel as variables, not as flags: a sidecar of another release ignores one that it does not know.
     let value = |name: &str, value: &str| json!({"name": name, "value": value});
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
@@ -57,6 +69,7 @@ pub fn container(
         env.push(value("BOWSPRIT_OPERATOR_CA", &ca));
         env.push(value("BOWSPRIT_OPERATOR_TOKEN", names::TOKEN_FILE));
     }
+    env.extend(limits(overrides).into_iter().map(|(name, text)| value(name, &text)));
     env.extend([
         value("BOWSPRIT_LOG_LEVEL", log_level),
         value("BOWSPRIT_DRAIN_DEADLINE", &format!("{drain}s")),
@@ -69,12 +82,12 @@ pub fn container(
         "image": overrides.image.as_ref().unwrap_or(&settings.image),
         "env": env,
         // The app port is on loopback and not listed: nobody outside the pod can use it.
-        "ports": [{"name": "bowsprit-admin", "containerPort": names::ADMIN_PORT, "protocol": "TCP"}],
+        "ports": [{"name": "bowsprit-admin", "containerPort": admin, "protocol": "TCP"}],
         // 60 x 500 ms: the app waits for the first good config no longer than half a minute, then sees why in events.
-        "startupProbe": probe("/health/startup", &json!({"periodSeconds": 1, "failureThreshold": 60, "timeoutSeconds": 1})),
-        "readinessProbe": probe("/health/ready", &json!({"periodSeconds": 5, "failureThreshold": 2, "timeoutSeconds": 1})),
+        "startupProbe": probe(admin, "/health/startup", &json!({"periodSeconds": 1, "failureThreshold": 60, "timeoutSeconds": 1})),
+        "readinessProbe": probe(admin, "/health/ready", &json!({"periodSeconds": 5, "failureThreshold": 2, "timeoutSeconds": 1})),
         // Patient: a busy proxy must not be killed for being busy.
-        "livenessProbe": probe("/health/live", &json!({"periodSeconds": 10, "failureThreshold": 6, "timeoutSeconds": 5})),
+        "livenessProbe": probe(admin, "/health/live", &json!({"periodSeconds": 10, "failureThreshold": 6, "timeoutSeconds": 5})),
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": {"drop": ["ALL"]},
@@ -101,8 +114,24 @@ pub fn container(
     Ok(container)
 }
 
-fn probe(path: &str, timing: &Value) -> Value {
-    let mut probe = json!({"httpGet": {"path": path, "port": names::ADMIN_PORT, "scheme": "HTTP"}});
+/// The variables of ports and sizes that the pod asks for; the sidecar's own defaults hold where it asks for none.
+fn limits(overrides: &Overrides) -> Vec<(&'static str, String)> {
+    let mut env = Vec::new();
+    if overrides.app_port != names::APP_PORT {
+        env.push(("BOWSPRIT_LISTEN", format!("127.0.0.1:{}", overrides.app_port)));
+    }
+    if overrides.admin_port != names::ADMIN_PORT {
+        env.push(("BOWSPRIT_ADMIN", format!("0.0.0.0:{}", overrides.admin_port)));
+    }
+    let mut push = |name, number: Option<u64>| env.extend(number.map(|number| (name, number.to_string())));
+    push("BOWSPRIT_MAX_BODY", overrides.max_body);
+    push("BOWSPRIT_MAX_IN_FLIGHT", overrides.max_in_flight.map(u64::from));
+    push("BOWSPRIT_MEMORY_BUDGET", overrides.memory_budget);
+    env
+}
+
+fn probe(port: u16, path: &str, timing: &Value) -> Value {
+    let mut probe = json!({"httpGet": {"path": path, "port": port, "scheme": "HTTP"}});
     if let (Some(probe), Some(timing)) = (probe.as_object_mut(), timing.as_object()) {
         probe.extend(timing.clone());
     }

@@ -1,5 +1,13 @@
 #![allow(clippy::needless_pass_by_value, reason = "json! makes owned values")]
+use std::collections::BTreeMap;
+
+use bowsprit_crds::ProviderConfig;
+use serde_json::Value;
+
 use super::*;
+
+mod beside;
+mod per_pod;
 
 fn settings() -> Settings {
     Settings {
@@ -112,21 +120,6 @@ fn a_second_call_changes_nothing() {
     };
     let once = injected_by(&old, &plain());
     assert_eq!(inject(&pod(once), &old, &references(), None).unwrap(), Patch::default());
-}
-
-#[test]
-fn a_container_that_another_webhook_adds_later_gets_its_environment_too() {
-    let later = with(
-        injected(&plain()),
-        "/spec/containers/-",
-        json!({"name": "late", "image": "l"}),
-    );
-    let after = injected(&later);
-    assert_eq!(
-        env_of(&after["spec"]["containers"][1])["OPENAI_BASE_URL"],
-        "http://127.0.0.1:4000/v1"
-    );
-    assert_eq!(after["spec"]["initContainers"].as_array().unwrap().len(), 1);
 }
 
 #[test]
@@ -256,27 +249,6 @@ fn a_pod_that_says_no_is_left_as_it_is() {
 }
 
 #[test]
-fn annotations_override_the_settings_of_one_pod() {
-    let annotations = json!({
-        "bowsprit.dev/sidecar-image": "mine:2",
-        "bowsprit.dev/sidecar-cpu-limit": "1",
-        "bowsprit.dev/sidecar-memory-limit": "64Mi",
-        "bowsprit.dev/sidecar-log-level": "debug",
-        "bowsprit.dev/sidecar-drain-seconds": "7",
-    });
-    let after = injected(&with(plain(), "/metadata/annotations", annotations));
-    let sidecar = sidecar_of(&after);
-    assert_eq!(sidecar["image"], "mine:2");
-    assert_eq!(sidecar["resources"]["limits"], json!({"cpu": "1", "memory": "64Mi"}));
-    assert_eq!(
-        sidecar["resources"]["requests"],
-        json!({"cpu": "20m", "memory": "24Mi"})
-    );
-    assert_eq!(env_of(sidecar)["BOWSPRIT_LOG_LEVEL"], "debug");
-    assert_eq!(env_of(sidecar)["BOWSPRIT_DRAIN_DEADLINE"], "7s");
-}
-
-#[test]
 fn draining_ends_before_the_grace_period_does() {
     for (grace, drain) in [(30, "25s"), (120, "115s"), (5, "2s"), (1, "1s"), (0, "1s")] {
         let before = with(plain(), "/spec/terminationGracePeriodSeconds", json!(grace));
@@ -311,29 +283,6 @@ fn before_native_sidecars_a_plain_container_is_added_and_kubectl_still_finds_the
     );
     assert!(env_of(&after["spec"]["containers"][1]).contains_key("OPENAI_BASE_URL"));
     assert!(!env_of(&after["spec"]["containers"][0]).contains_key("OPENAI_BASE_URL"));
-}
-
-#[test]
-fn a_bad_annotation_refuses_the_pod_and_names_itself() {
-    for (name, value) in [
-        ("bowsprit.dev/inject-env", "no"),
-        ("bowsprit.dev/sidecar-image", ""),
-        ("bowsprit.dev/sidecar-image", "two words"),
-        ("bowsprit.dev/sidecar-cpu-request", "much"),
-        ("bowsprit.dev/sidecar-cpu-limit", "-1"),
-        ("bowsprit.dev/sidecar-memory-request", "12 MB"),
-        ("bowsprit.dev/sidecar-memory-limit", "0"),
-        ("bowsprit.dev/sidecar-log-level", "loud"),
-        ("bowsprit.dev/sidecar-drain-seconds", "0"),
-        ("bowsprit.dev/sidecar-drain-seconds", "31"),
-        ("bowsprit.dev/sidecar-imgae", "x"),
-    ] {
-        let message = refusal(annotated(name, value));
-        assert!(
-            message.starts_with(&format!("metadata.annotations[{name}]: ")),
-            "{message}"
-        );
-    }
 }
 
 #[test]

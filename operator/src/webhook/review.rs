@@ -11,8 +11,9 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use super::admission::{AdmissionRequest, NotAReview, Refusal, answered};
-use crate::injector::{References, Settings, inject};
+use crate::injector::{References, Settings, advice, inject};
 use crate::metrics::Metrics;
+use crate::mistakes;
 
 /// What a pod's namespace says about it.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +41,7 @@ enum Verdict {
     Unchanged,
     Injected {
         patch: json_patch::Patch,
-        warning: Option<String>,
+        warnings: Vec<String>,
     },
     Refused(Refusal),
 }
@@ -61,8 +62,8 @@ impl Reviewer {
         let request = request.inspect_err(|_| self.metrics.admitted("invalid", began.elapsed()))?;
         let (result, response) = match self.judge(&request) {
             Verdict::Unchanged => ("unchanged", request.allowed(&[])),
-            Verdict::Injected { patch, warning } => {
-                let mut response = request.allowed(warning.as_slice());
+            Verdict::Injected { patch, warnings } => {
+                let mut response = request.allowed(&warnings);
                 if let Some(fields) = response.as_object_mut() {
                     fields.insert("patchType".into(), json!("JSONPatch"));
                     fields.insert("patch".into(), json!(STANDARD.encode(serde_json::to_vec(&patch)?)));
@@ -104,7 +105,11 @@ impl Reviewer {
             Ok(patch) if patch.is_empty() => Verdict::Unchanged,
             Ok(patch) => Verdict::Injected {
                 patch,
-                warning: warning(&view, &request.namespace),
+                warnings: no_provider(&view, &request.namespace)
+                    .into_iter()
+                    .chain(advice(&pod, &self.settings))
+                    .chain(mistakes::of("Pod", &request.object).iter().map(ToString::to_string))
+                    .collect(),
             },
             Err(refusal) => {
                 let message = format!("bowsprit cannot inject its sidecar: {refusal}");
@@ -115,7 +120,7 @@ impl Reviewer {
 }
 
 /// Shown by kubectl to whoever creates the pod itself.
-fn warning(view: &View, namespace: &str) -> Option<String> {
+fn no_provider(view: &View, namespace: &str) -> Option<String> {
     (view.providers == 0).then(|| {
         format!(
             "no ProviderConfig of namespace {namespace} selects this pod: its containers start once one does (kubectl get \

@@ -1,0 +1,95 @@
+//! Other containers of the pod, and other webhooks that change it.
+
+use super::*;
+
+#[test]
+fn a_container_that_another_webhook_adds_later_gets_its_environment_too() {
+    let later = with(
+        injected(&plain()),
+        "/spec/containers/-",
+        json!({"name": "late", "image": "l"}),
+    );
+    let after = injected(&later);
+    assert_eq!(
+        env_of(&after["spec"]["containers"][1])["OPENAI_BASE_URL"],
+        "http://127.0.0.1:4000/v1"
+    );
+    assert_eq!(after["spec"]["initContainers"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn every_app_container_gets_the_environment() {
+    let two =
+        json!([{"name": "web", "image": "w"}, {"name": "worker", "image": "k", "env": [{"name": "A", "value": "b"}]}]);
+    let after = injected(&with(plain(), "/spec/containers", two));
+    for container in after["spec"]["containers"].as_array().unwrap() {
+        assert_eq!(
+            env_of(container)["ANTHROPIC_BASE_URL"],
+            "http://127.0.0.1:4000",
+            "{container}"
+        );
+    }
+}
+
+#[test]
+fn a_sidecar_that_was_put_behind_an_init_container_goes_first_again() {
+    let init = json!([{"name": "migrate", "image": "m"}]);
+    let mut pod_now = injected(&with(plain(), "/spec/initContainers", init));
+    let list = pod_now["spec"]["initContainers"].as_array_mut().unwrap();
+    list.reverse();
+    let mesh = json!({"name": "mesh", "image": "m", "restartPolicy": "Always"});
+    list.insert(0, mesh.clone());
+    let after = injected(&pod_now);
+    let order = |pod: &Value| -> Vec<String> {
+        let list = pod["spec"]["initContainers"].as_array().unwrap();
+        list.iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(order(&after), ["bowsprit", "mesh", "migrate"]);
+    assert!(env_of(&after["spec"]["initContainers"][1]).contains_key("OPENAI_BASE_URL"));
+
+    let mut beside = injected(&plain());
+    beside["spec"]["initContainers"].as_array_mut().unwrap().insert(0, mesh);
+    assert_eq!(
+        order(&injected(&beside)),
+        ["mesh", "bowsprit"],
+        "nobody waits for it there, so nobody fights"
+    );
+}
+
+#[test]
+fn before_native_sidecars_init_containers_are_not_sent_to_one_that_does_not_run_yet() {
+    let old = Settings {
+        native: false,
+        ..settings()
+    };
+    let init = json!([{"name": "migrate", "image": "m"}]);
+    let after = injected_by(&old, &with(plain(), "/spec/initContainers", init));
+    assert!(after["spec"]["initContainers"][0].get("env").is_none());
+}
+
+#[test]
+fn before_native_sidecars_a_job_is_told_that_it_does_not_complete() {
+    let old = Settings {
+        native: false,
+        ..settings()
+    };
+    let job = pod(with(plain(), "/spec/restartPolicy", json!("Never")));
+    assert!(advice(&job, &old).unwrap().contains("does not complete"));
+    assert_eq!(advice(&job, &settings()), None);
+    assert_eq!(advice(&pod(plain()), &old), None);
+}
+
+#[test]
+fn a_volume_of_the_sidecars_name_is_refused_and_a_second_call_is_not() {
+    let own = json!([{"name": "data", "emptyDir": {}}, {"name": "bowsprit-secrets", "secret": {"secretName": "s"}}]);
+    let message = refusal(with(plain(), "/spec/volumes", own));
+    assert!(message.starts_with("spec.volumes[1].name: "), "{message}");
+    assert!(inject(&pod(injected(&plain())), &settings(), &references(), None).is_ok());
+}
+
+#[test]
+fn every_volume_that_is_made_is_among_the_names_that_are_refused() {
+    for volume in sidecar::volumes(&settings(), &references()) {
+        assert!(sidecar::VOLUMES.contains(&volume["name"].as_str().unwrap()), "{volume}");
+    }
+}
