@@ -73,6 +73,14 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_WEBHOOK_PORT", default_value_t = 8443)]
     pub webhook_port: u16,
 
+    /// Port of the config streams.
+    #[arg(long, env = "BOWSPRIT_STREAM_PORT", default_value_t = bowsprit_crds::names::STREAM_PORT)]
+    pub stream_port: u16,
+
+    /// Config streams at a time; the next sidecar is told to try again later, and finds another operator.
+    #[arg(long, env = "BOWSPRIT_MAX_STREAMS", default_value_t = 12_000)]
+    pub max_streams: usize,
+
     /// Port of health and metrics.
     #[arg(long, env = "BOWSPRIT_ADMIN_PORT", default_value_t = 8081)]
     pub admin_port: u16,

@@ -1,14 +1,24 @@
 //! What is known of the sidecars that hold a stream, to this replica or to another: the last report of each pod.
 //!
 //! Written by the streams (and by the other replicas, through the leader's), read by the reconciler. Names and namespaces are
-//! those of the tokens, so a sidecar that lies spoils its own pod's line and no other.
+//! those of the tokens, so a sidecar that lies spoils its own pod's line and no other. Of two tellers about one pod the newer
+//! report counts; a pod whose stream ended is kept for [`GRACE`], in which it comes back through whichever replica.
 
-use std::collections::{BTreeMap, HashMap};
+mod heard;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bowsprit_core::stream::SidecarReport;
-use futures::channel::mpsc;
+
+use heard::Ears;
+pub use heard::Heard;
+
+/// How long a pod is still counted after its stream ended: a sidecar is back within seconds where an operator leaves, and
+/// within about ten where one dies.
+pub const GRACE: Duration = Duration::from_secs(15);
 
 /// A pod with a sidecar, as its token names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,59 +34,344 @@ pub struct PodId {
 pub struct Reported {
     /// What the sidecar said last.
     pub report: Arc<SidecarReport>,
-    /// When this replica heard it.
+    /// When a replica heard it.
     pub at: Instant,
 }
 
-/// Namespaces in which a sidecar said something new, came or went.
-pub type Heard = mpsc::UnboundedReceiver<String>;
-
 /// The fleet. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Fleet {
-    pods: Arc<Mutex<HashMap<String, BTreeMap<PodId, Reported>>>>,
-    heard: mpsc::UnboundedSender<String>,
+pub struct Fleet(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    known: Mutex<Known>,
+    ears: Ears,
+    tellers: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    namespaces: HashMap<String, Namespace>,
+    /// Pods whose stream ended, in the order of when.
+    lost: VecDeque<(Instant, String, PodId)>,
+}
+
+#[derive(Debug, Default)]
+struct Namespace {
+    pods: BTreeMap<PodId, Line>,
+    /// The report that came last. Most sidecars of a namespace say the same, and then share one copy of it.
+    recent: Option<Arc<SidecarReport>>,
+}
+
+#[derive(Debug)]
+struct Line {
+    reported: Reported,
+    teller: u64,
+    /// Whether the stream is to this replica.
+    here: bool,
+    lost: Option<Instant>,
 }
 
 impl Fleet {
     /// Nobody is known yet.
     pub fn new() -> (Self, Heard) {
-        let (heard, receiver) = mpsc::unbounded();
-        let fleet = Self {
-            pods: Arc::default(),
-            heard,
-        };
-        (fleet, receiver)
+        let fleet = Self(Arc::new(Inner {
+            known: Mutex::default(),
+            ears: Ears::default(),
+            tellers: AtomicU64::new(1),
+        }));
+        let heard = fleet.listen();
+        (fleet, heard)
+    }
+
+    /// One more listener: each hears of all that happens from now on.
+    pub fn listen(&self) -> Heard {
+        self.0.ears.listen()
+    }
+
+    /// One stream, or one other replica, that tells of pods. `here`: the streams are to this replica.
+    pub fn teller(&self, here: bool) -> Teller {
+        Teller {
+            fleet: self.clone(),
+            id: self.0.tellers.fetch_add(1, Ordering::Relaxed),
+            here,
+        }
     }
 
     /// A sidecar has reported.
     pub fn note(&self, namespace: &str, pod: PodId, report: Arc<SidecarReport>, at: Instant) {
-        self.lock()
-            .entry(namespace.to_owned())
-            .or_default()
-            .insert(pod, Reported { report, at });
-        let _ = self.heard.unbounded_send(namespace.to_owned());
+        self.put(namespace, pod, report, at, (0, true));
     }
 
-    /// A sidecar's stream has ended, and no other of the same pod is open.
+    /// A pod is no more, or its stream ended for good.
     pub fn gone(&self, namespace: &str, pod: &PodId) {
-        let mut pods = self.lock();
-        if let Some(of) = pods.get_mut(namespace) {
-            of.remove(pod);
-            if of.is_empty() {
-                pods.remove(namespace);
-            }
+        let mut known = self.lock();
+        let Some(of) = known.namespaces.get_mut(namespace) else {
+            return;
+        };
+        if of.pods.remove(pod).is_none() {
+            return;
         }
-        drop(pods);
-        let _ = self.heard.unbounded_send(namespace.to_owned());
+        if of.pods.is_empty() {
+            known.namespaces.remove(namespace);
+        }
+        drop(known);
+        self.0.ears.tell(namespace);
     }
 
     /// The namespace's pods that hold a stream, with their last reports.
     pub fn reports(&self, namespace: &str) -> BTreeMap<PodId, Reported> {
-        self.lock().get(namespace).cloned().unwrap_or_default()
+        let known = self.lock();
+        let lines = known.namespaces.get(namespace).into_iter().flat_map(|of| &of.pods);
+        lines.map(|(pod, line)| (pod.clone(), line.reported.clone())).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, BTreeMap<PodId, Reported>>> {
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The namespace's pods whose stream is to this replica and open: what this replica tells the leader.
+    pub fn reports_here(&self, namespace: &str) -> BTreeMap<PodId, Reported> {
+        let known = self.lock();
+        let lines = known.namespaces.get(namespace).into_iter().flat_map(|of| &of.pods);
+        let here = lines.filter(|(_, line)| line.here && line.lost.is_none());
+        here.map(|(pod, line)| (pod.clone(), line.reported.clone())).collect()
+    }
+
+    /// Every namespace of which something is known.
+    pub fn namespaces(&self) -> Vec<String> {
+        self.lock().namespaces.keys().cloned().collect()
+    }
+
+    /// Whether this pod holds a stream: it needs no nudge, and nobody asks at its `/health`.
+    pub fn holds_stream(&self, namespace: &str, pod: &PodId) -> bool {
+        let known = self.lock();
+        known
+            .namespaces
+            .get(namespace)
+            .is_some_and(|of| of.pods.contains_key(pod))
+    }
+
+    /// Forgets who has been away for [`GRACE`] at `now`. To be called about once a second.
+    pub fn forget_lost(&self, now: Instant) {
+        let mut known = self.lock();
+        let mut touched = Vec::new();
+        while let Some((since, _, _)) = known.lost.front() {
+            if now.saturating_duration_since(*since) < GRACE {
+                break;
+            }
+            let Some((since, namespace, pod)) = known.lost.pop_front() else {
+                break;
+            };
+            let Some(of) = known.namespaces.get_mut(&namespace) else {
+                continue;
+            };
+            // Back meanwhile, or back and lost again.
+            if of.pods.get(&pod).is_none_or(|line| line.lost != Some(since)) {
+                continue;
+            }
+            of.pods.remove(&pod);
+            if of.pods.is_empty() {
+                known.namespaces.remove(&namespace);
+            }
+            touched.push(namespace);
+        }
+        drop(known);
+        for namespace in touched {
+            self.0.ears.tell(&namespace);
+        }
+    }
+
+    fn put(&self, namespace: &str, pod: PodId, report: Arc<SidecarReport>, at: Instant, (teller, here): (u64, bool)) {
+        let mut known = self.lock();
+        if !known.namespaces.contains_key(namespace) {
+            known.namespaces.insert(namespace.to_owned(), Namespace::default());
+        }
+        let Some(of) = known.namespaces.get_mut(namespace) else {
+            return;
+        };
+        let is_older = |line: &Line| line.teller != teller && line.lost.is_none() && line.reported.at > at;
+        if of.pods.get(&pod).is_some_and(is_older) {
+            return;
+        }
+        let report = match &of.recent {
+            Some(recent) if **recent == *report => Arc::clone(recent),
+            _ => report,
+        };
+        of.recent = Some(Arc::clone(&report));
+        let line = Line {
+            reported: Reported { report, at },
+            teller,
+            here,
+            lost: None,
+        };
+        of.pods.insert(pod, line);
+        drop(known);
+        self.0.ears.tell(namespace);
+    }
+
+    /// Only what `teller` itself said last is lost with it.
+    fn lose(&self, namespace: &str, pod: &PodId, teller: u64, now: Instant) {
+        let mut known = self.lock();
+        let line = known.namespaces.get_mut(namespace).and_then(|of| of.pods.get_mut(pod));
+        let Some(line) = line.filter(|line| line.teller == teller && line.lost.is_none()) else {
+            return;
+        };
+        line.lost = Some(now);
+        let here = line.here;
+        known.lost.push_back((now, namespace.to_owned(), pod.clone()));
+        drop(known);
+        if here {
+            // Nothing is new for the reconciler; who tells the leader what is open here has to say so.
+            self.0.ears.tell(namespace);
+        }
+    }
+
+    fn lose_all(&self, teller: u64, now: Instant) {
+        let mut known = self.lock();
+        let mut lost = Vec::new();
+        for (namespace, of) in &mut known.namespaces {
+            for (pod, line) in &mut of.pods {
+                if line.teller == teller && line.lost.is_none() {
+                    line.lost = Some(now);
+                    lost.push((now, namespace.clone(), pod.clone()));
+                }
+            }
+        }
+        known.lost.extend(lost);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who tells of pods: one stream, or the link to one other replica.
+#[derive(Debug)]
+pub struct Teller {
+    fleet: Fleet,
+    id: u64,
+    here: bool,
+}
+
+impl Teller {
+    /// The pod has said this, at `at`.
+    pub fn note(&self, namespace: &str, pod: PodId, report: Arc<SidecarReport>, at: Instant) {
+        self.fleet.put(namespace, pod, report, at, (self.id, self.here));
+    }
+
+    /// The pod's stream ended. It is forgotten after [`GRACE`], unless it comes back by then, here or elsewhere.
+    pub fn lost(&self, namespace: &str, pod: &PodId, now: Instant) {
+        self.fleet.lose(namespace, pod, self.id, now);
+    }
+
+    /// This teller ended: all that it told of is lost.
+    pub fn ended(self, now: Instant) {
+        self.fleet.lose_all(self.id, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, StreamExt as _};
+
+    use super::*;
+
+    fn pod(name: &str) -> PodId {
+        PodId {
+            name: name.into(),
+            uid: format!("uid-{name}"),
+        }
+    }
+
+    fn at_sequence(sequence: u64) -> Arc<SidecarReport> {
+        Arc::new(SidecarReport {
+            sequence,
+            ..SidecarReport::default()
+        })
+    }
+
+    fn sequence(fleet: &Fleet, name: &str) -> Option<u64> {
+        let reports = fleet.reports("team");
+        reports.get(&pod(name)).map(|reported| reported.report.sequence)
+    }
+
+    #[test]
+    fn a_pod_that_moves_to_another_replica_is_never_gone_in_between() {
+        let (fleet, _heard) = Fleet::new();
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let (one, two) = (fleet.teller(false), fleet.teller(false));
+        one.note("team", pod("a"), at_sequence(1), at(0));
+        one.lost("team", &pod("a"), at(1));
+        fleet.forget_lost(at(10));
+        assert_eq!(sequence(&fleet, "a"), Some(1));
+        two.note("team", pod("a"), at_sequence(2), at(11));
+        fleet.forget_lost(at(100));
+        assert_eq!(sequence(&fleet, "a"), Some(2));
+        // What the first replica says late of the stream that it has lost is older, and its end is not the pod's.
+        one.note("team", pod("a"), at_sequence(1), at(5));
+        one.ended(at(101));
+        fleet.forget_lost(at(200));
+        assert_eq!(sequence(&fleet, "a"), Some(2));
+        two.ended(at(200));
+        fleet.forget_lost(at(199) + GRACE);
+        assert_eq!(sequence(&fleet, "a"), Some(2));
+        fleet.forget_lost(at(200) + GRACE);
+        assert_eq!(sequence(&fleet, "a"), None);
+        assert!(fleet.namespaces().is_empty());
+    }
+
+    #[test]
+    fn a_pod_that_is_back_and_lost_again_gets_its_whole_grace_again() {
+        let (fleet, _heard) = Fleet::new();
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let teller = fleet.teller(true);
+        teller.note("team", pod("a"), at_sequence(1), at(0));
+        teller.lost("team", &pod("a"), at(0));
+        teller.note("team", pod("a"), at_sequence(1), at(5));
+        teller.lost("team", &pod("a"), at(10));
+        fleet.forget_lost(at(0) + GRACE);
+        assert!(fleet.holds_stream("team", &pod("a")));
+        fleet.forget_lost(at(10) + GRACE);
+        assert!(!fleet.holds_stream("team", &pod("a")));
+    }
+
+    #[test]
+    fn only_what_is_open_here_is_told_to_the_leader() {
+        let (fleet, _heard) = Fleet::new();
+        let now = Instant::now();
+        let (here, there) = (fleet.teller(true), fleet.teller(false));
+        here.note("team", pod("a"), at_sequence(1), now);
+        here.note("team", pod("b"), at_sequence(1), now);
+        there.note("team", pod("c"), at_sequence(1), now);
+        here.lost("team", &pod("b"), now);
+        let told: Vec<PodId> = fleet.reports_here("team").into_keys().collect();
+        assert_eq!(told, [pod("a")]);
+        assert_eq!(fleet.reports("team").len(), 3);
+    }
+
+    #[test]
+    fn sidecars_that_say_the_same_share_one_copy() {
+        let (fleet, _heard) = Fleet::new();
+        let teller = fleet.teller(true);
+        for name in ["a", "b", "c"] {
+            teller.note("team", pod(name), at_sequence(7), Instant::now());
+        }
+        let reports: Vec<Reported> = fleet.reports("team").into_values().collect();
+        assert!(reports.iter().all(|one| Arc::ptr_eq(&one.report, &reports[0].report)));
+    }
+
+    #[test]
+    fn a_listener_hears_each_namespace_once_until_it_listens_again() {
+        let (fleet, mut heard) = Fleet::new();
+        let mut other = fleet.listen();
+        for name in ["a", "b", "c"] {
+            fleet.note("team", pod(name), at_sequence(7), Instant::now());
+        }
+        fleet.note("web", pod("d"), at_sequence(7), Instant::now());
+        for listener in [&mut heard, &mut other] {
+            let first = listener.next().now_or_never().flatten();
+            let second = listener.next().now_or_never().flatten();
+            assert_eq!((first.as_deref(), second.as_deref()), (Some("team"), Some("web")));
+            assert!(listener.next().now_or_never().is_none());
+        }
     }
 }

@@ -21,6 +21,7 @@ pub mod readiness;
 pub mod reconcile;
 pub mod run;
 pub mod spelling;
+pub mod stream;
 pub mod telemetry;
 pub mod time;
 pub mod validate;

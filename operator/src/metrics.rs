@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::reconcile;
+use crate::{reconcile, stream};
 
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -30,6 +30,7 @@ pub struct WriteLabel {
 pub struct Metrics {
     registry: Arc<Registry>,
     reconcile: reconcile::Metrics,
+    stream: stream::metrics::Metrics,
     certificate_writes: Family<WriteLabel, Counter>,
     admissions: Family<ResultLabel, Counter>,
     admission_seconds: Histogram,
@@ -47,6 +48,7 @@ impl Metrics {
         let mut this = Self {
             registry: Arc::default(),
             reconcile: reconcile::Metrics::register(r),
+            stream: stream::metrics::Metrics::register(r),
             certificate_writes: Family::default(),
             admissions: Family::default(),
             // Up to the webhook's timeout of 5 s.
@@ -98,6 +100,11 @@ impl Metrics {
     /// The reconciler's own families.
     pub fn reconcile(&self) -> reconcile::Metrics {
         self.reconcile.clone()
+    }
+
+    /// The config streams' own families.
+    pub fn stream(&self) -> stream::metrics::Metrics {
+        self.stream.clone()
     }
 
     /// The exposition in `OpenMetrics` text.
@@ -157,6 +164,10 @@ mod tests {
         metrics.validated("warned", Duration::from_millis(1));
         metrics.certificate(1_800_000_000);
         metrics.leads(true);
+        metrics.stream.requested("accepted");
+        metrics.stream.reviewed("authentic");
+        metrics.stream.opened();
+        metrics.stream.ended("closed");
         metrics.encode().unwrap()
     }
 
@@ -170,7 +181,10 @@ mod tests {
         let mut page = String::from(
             "## The operator's families\nEach replica has its own; only the leader reconciles and writes. Labels: `result` is \
              `ok` or `error` for writes, and `injected`, `unchanged`, `refused`, `invalid` or `not_ready` for reviews; `object` is \
-             `webhook_secret` or `webhook_configuration`.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n",
+             `webhook_secret` or `webhook_configuration`. A request for a stream is `accepted`, or refused as `tls`, `not_found`, \
+             `protocol`, `no_token`, `wrong_token` (by its own word ended, meant for others or no token), `denied` (by the \
+             apiserver), `no_pod`, `full`, `unreviewed` (the apiserver did not answer) or `leaving`; a stream ends as `closed`, \
+             `silent`, `malformed`, `pod_gone`, `replaced` or `leaving`; a token is `authentic`, `denied`, `error` or `cached`.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n",
         );
         let lines: Vec<&str> = exposition.lines().collect();
         for line in &lines {

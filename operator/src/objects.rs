@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bowsprit_crds::{ModelRoute, ProviderConfig, names};
 use futures::channel::mpsc;
-use futures::{Stream, StreamExt as _, future};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -34,14 +34,23 @@ impl Store {
     /// Starts to watch. The returned future is the work: it must be polled, and ends only if a watch ends, which is a
     /// reason to stop the process.
     pub fn watch(client: &Client) -> (Self, Changes, impl Future<Output = ()> + Send + 'static) {
+        Self::watch_and_tell(client, |_| {}, |_| {})
+    }
+
+    /// The same, and each event of a config or of a pod is told to who needs more than the stores: after these have it.
+    pub fn watch_and_tell(
+        client: &Client,
+        on_config: impl FnMut(&watcher::Event<ConfigMap>) + Send + 'static,
+        on_pod: impl FnMut(&watcher::Event<Pod>) + Send + 'static,
+    ) -> (Self, Changes, impl Future<Output = ()> + Send + 'static) {
         let (changed, changes) = mpsc::unbounded();
         let all = watcher::Config::default();
-        let (providers, providers_watch) = kind::<ProviderConfig>(client, all.clone(), changed.clone(), |_| {});
-        let (routes, routes_watch) = kind::<ModelRoute>(client, all.clone(), changed.clone(), |_| {});
+        let (providers, providers_watch) = kind::<ProviderConfig>(client, all.clone(), changed.clone(), |_| {}, |_| {});
+        let (routes, routes_watch) = kind::<ModelRoute>(client, all.clone(), changed.clone(), |_| {}, |_| {});
         let named = all.clone().fields(&format!("metadata.name={}", names::CONFIG_MAP));
-        let (config_maps, config_maps_watch) = kind::<ConfigMap>(client, named, changed.clone(), |_| {});
+        let (config_maps, config_maps_watch) = kind::<ConfigMap>(client, named, changed.clone(), |_| {}, on_config);
         let injected = all.labels(&format!("{}=true", names::LABEL_INJECTED));
-        let (pods, pods_watch) = kind::<Pod>(client, injected, changed, trim);
+        let (pods, pods_watch) = kind::<Pod>(client, injected, changed, trim, on_pod);
         let work = async move {
             future::select_all([
                 Box::pin(providers_watch) as std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -104,6 +113,7 @@ fn kind<K>(
     config: watcher::Config,
     changed: mpsc::UnboundedSender<ObjectRef<Namespace>>,
     trim: fn(&mut K),
+    mut tell: impl FnMut(&watcher::Event<K>) + Send + 'static,
 ) -> (reflector::Store<K>, impl Future<Output = ()> + Send + 'static)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -122,7 +132,8 @@ where
             trim(object);
         })
         .default_backoff()
-        .reflect(writer);
+        .reflect(writer)
+        .inspect_ok(move |event| tell(event));
     (store, pump(events, changed))
 }
 

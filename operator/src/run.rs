@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::args::Args;
 use crate::certs::keeper::{Keeper, Names};
 use crate::certs::{Served, server_config};
+use crate::fleet::Fleet;
 use crate::injector::{References, Resources, Settings};
 use crate::lease::elector::Elector;
 use crate::metrics::Metrics;
@@ -26,13 +27,16 @@ use crate::owner::Owners;
 use crate::poll::Poller;
 use crate::readiness::Readiness;
 use crate::reconcile;
+use crate::stream::Hub;
+use crate::stream::documents::Documents;
+use crate::stream::token::Apiserver;
 use crate::time::Clock;
 use crate::validate::Known;
 use crate::webhook::Answerers;
 use crate::webhook::advise::Adviser;
 use crate::webhook::review::{Lookup, Reviewer, View};
 use crate::webhook::validate::{self, Validator, access};
-use crate::{admin, webhook};
+use crate::{admin, stream, webhook};
 
 /// For each of the leader's last steps at shutdown.
 const LAST_STEP: Duration = Duration::from_secs(5);
@@ -65,6 +69,9 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let metrics = Metrics::new();
     let admin = bind(args.admin_port).await.context("cannot bind the admin port")?;
     let webhook_listener = bind(args.webhook_port).await.context("cannot bind the webhook port")?;
+    let stream_listener = bind(args.stream_port)
+        .await
+        .context("cannot bind the port for streams")?;
     let admin = admin::serve(admin, readiness.clone(), metrics.clone());
 
     let mut config = kube::Config::infer()
@@ -79,7 +86,23 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let owners = Owners::find(&client, &args.namespace, &args.deployment)
         .await
         .context("the apiserver does not tell who owns what is made here")?;
-    let (store, changes, watches) = Store::watch(&client);
+    let documents = Documents::default();
+    let (fleet, _heard) = Fleet::new();
+    let hub = Hub::new(
+        stream::Settings {
+            most: args.max_streams,
+            ..stream::Settings::default()
+        },
+        documents.clone(),
+        fleet,
+        Arc::new(Apiserver::new(client.clone())),
+        metrics.stream(),
+    );
+    let (store, changes, watches) = {
+        let hub = Arc::clone(&hub);
+        let on_config = move |event: &_| documents.note(event);
+        Store::watch_and_tell(&client, on_config, move |event| hub.note_pod(event))
+    };
 
     let synced = Arc::new(AtomicBool::new(false));
     let reviewer = Reviewer::new(
@@ -94,7 +117,9 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     );
     let served = Arc::new(Served::default());
     let tls = server_config(Arc::clone(&served)).context("no TLS for the webhook")?;
+    let stream_tls = stream::tls(Arc::clone(&served)).context("no TLS for the streams")?;
     let (stop, stopped) = watch::channel(false);
+    let streams = stream::serve(stream_listener, stream_tls, hub, said(stopped.clone()));
     let webhook = webhook::serve(
         webhook_listener,
         TlsAcceptor::from(Arc::new(tls)),
@@ -141,6 +166,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
 
     tracing::info!(version = env!("CARGO_PKG_VERSION"), native_sidecars = native, "started");
     let mut webhook = std::pin::pin!(webhook);
+    let mut streams = std::pin::pin!(streams);
     let mut lead = std::pin::pin!(lead);
     let background = async {
         // None of these ever returns by itself; the watches do if the library gives up.
@@ -157,6 +183,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         _ = terminated.recv() => Ended::Stopped,
         _ = interrupted.recv() => Ended::Stopped,
         () = &mut webhook => Ended::PartDied("webhook"),
+        () = &mut streams => Ended::PartDied("streams"),
         part = &mut background => Ended::PartDied(part),
         ended = &mut lead => ended,
     };
@@ -173,7 +200,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         };
         let server = async {
             let _ = stop.send(true);
-            webhook.as_mut().await;
+            futures::future::join(webhook.as_mut(), streams.as_mut()).await;
         };
         futures::future::join(leader, server).await;
     };

@@ -1,0 +1,153 @@
+//! From a TCP connection to a stream: TLS, one HTTP/1.1 request, and the answer that `door` decides on.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::Hub;
+use super::door::{Refusal, asked, bearer, sidecar, welcome};
+use crate::fleet::PodId;
+use crate::time::unix_seconds;
+
+/// For TLS and the request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// For all of it, with the wait for a review.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// The smallest that hyper takes. A token takes one or two KiB of it.
+const MAX_HEAD: usize = 8 << 10;
+/// What TLS may hold of what a peer does not take: a record.
+const TLS_BUFFER: usize = 16 << 10;
+
+/// A stream that is let in.
+pub(super) struct Entered {
+    pub(super) io: TlsStream<TcpStream>,
+    /// What was read beyond the request.
+    pub(super) early: Vec<u8>,
+    pub(super) namespace: String,
+    pub(super) pod: PodId,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// Who was let in, on the way from the request's answer to the connection's end.
+struct Admitted {
+    upgrade: OnUpgrade,
+    namespace: String,
+    pod: PodId,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Lets the caller in or answers why not. `None`: the connection is over.
+pub(super) async fn enter(
+    stream: TcpStream,
+    tls: Arc<rustls::ServerConfig>,
+    hub: &Arc<Hub>,
+    streams: Arc<Semaphore>,
+    is_leaving: &watch::Receiver<bool>,
+) -> Option<Entered> {
+    tokio::time::timeout(TIMEOUT, entering(stream, tls, hub, streams, is_leaving))
+        .await
+        .ok()?
+}
+
+async fn entering(
+    stream: TcpStream,
+    tls: Arc<rustls::ServerConfig>,
+    hub: &Arc<Hub>,
+    streams: Arc<Semaphore>,
+    is_leaving: &watch::Receiver<bool>,
+) -> Option<Entered> {
+    // What is written is whole lines: nothing is gained by waiting for more.
+    let _ = stream.set_nodelay(true);
+    let mut stream = match tokio::time::timeout(HEAD_TIMEOUT, TlsAcceptor::from(tls).accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            // Right after a rotation it is the first sign of a bundle that does not fit.
+            tracing::info!(%error, "stream TLS handshake failed");
+            hub.metrics.requested("tls");
+            return None;
+        }
+        Err(_) => {
+            hub.metrics.requested("tls");
+            return None;
+        }
+    };
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+    let admitted = Arc::new(Mutex::new(None));
+    let service = service_fn(|request| {
+        let (hub, streams, admitted) = (Arc::clone(hub), Arc::clone(&streams), Arc::clone(&admitted));
+        let is_leaving = *is_leaving.borrow();
+        async move { Ok::<_, Infallible>(answer(request, &hub, streams, is_leaving, &admitted).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let _ = connection.await;
+    let admitted = admitted.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Admitted {
+        upgrade,
+        namespace,
+        pod,
+        permit,
+    } = admitted?;
+    let parts = upgrade.await.ok()?.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+    Some(Entered {
+        io: parts.io.into_inner(),
+        early: parts.read_buf.to_vec(),
+        namespace,
+        pod,
+        permit,
+    })
+}
+
+async fn answer(
+    mut request: Request<Incoming>,
+    hub: &Hub,
+    streams: Arc<Semaphore>,
+    is_leaving: bool,
+    admitted: &Mutex<Option<Admitted>>,
+) -> Response<Full<Bytes>> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (head, _) = request.into_parts();
+    let decided = async {
+        let (door, token) = asked(&head)?;
+        if is_leaving {
+            return Err(Refusal::Leaving);
+        }
+        let (namespace, pod) = sidecar(bearer(token, &hub.reviews, unix_seconds()).await?)?;
+        let permit = streams.try_acquire_owned().map_err(|_| Refusal::Full)?;
+        let admitted = Admitted {
+            upgrade,
+            namespace,
+            pod,
+            permit,
+        };
+        Ok((door, admitted))
+    };
+    match decided.await {
+        Ok((door, let_in)) => {
+            hub.metrics.requested("accepted");
+            *admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(let_in);
+            welcome(door)
+        }
+        Err(refusal) => {
+            hub.metrics.requested(refusal.label());
+            refusal.response()
+        }
+    }
+}

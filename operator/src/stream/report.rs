@@ -1,0 +1,92 @@
+//! What a sidecar says, cut to what a sidecar of ours could say: a report is kept as long as its pod lives.
+
+use bowsprit_core::stream::{RefusedConfig, ReportedProvider, SidecarReport, ToOperator};
+
+use super::session::Malformed;
+
+/// Bytes of a version, a revision, a source, a status.
+const WORD: usize = 64;
+/// Bytes of a name in Kubernetes.
+const NAME: usize = 253;
+/// Bytes of [`RefusedConfig::why`].
+const WHY: usize = 2000;
+/// Bytes of one problem of a key, and how many of them a provider may have.
+const PROBLEM: usize = 300;
+const PROBLEMS: usize = 16;
+/// Providers of one namespace.
+const PROVIDERS: usize = 256;
+
+/// The report that a line carries, where it carries one.
+pub(super) fn read(line: &[u8]) -> Result<Option<SidecarReport>, Malformed> {
+    // An empty line is allowed, as a sign of life.
+    if line.is_empty() {
+        return Ok(None);
+    }
+    match serde_json::from_slice(line).map_err(|_| Malformed)? {
+        ToOperator::Report(report) => Ok(Some(bounded(report))),
+        ToOperator::Pong | ToOperator::Unknown => Ok(None),
+    }
+}
+
+fn bounded(mut report: SidecarReport) -> SidecarReport {
+    for word in [&mut report.version, &mut report.revision, &mut report.source] {
+        cut(word, WORD);
+    }
+    if let Some(RefusedConfig { why, .. }) = &mut report.refused {
+        cut(why, WHY);
+    }
+    report.providers.truncate(PROVIDERS);
+    for ReportedProvider {
+        name,
+        status,
+        key_problems,
+        ..
+    } in &mut report.providers
+    {
+        cut(name, NAME);
+        cut(status, WORD);
+        key_problems.truncate(PROBLEMS);
+        for problem in key_problems {
+            cut(problem, PROBLEM);
+        }
+    }
+    report
+}
+
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_read_and_what_no_sidecar_of_ours_says_is_cut() {
+        let long = "ä".repeat(5000);
+        let report = serde_json::json!({"type": "report", "revision": long, "sequence": 7,
+            "refused": {"sequence": 8, "why": long},
+            "providers": vec![serde_json::json!({"name": long, "status": "ok", "keyProblems": vec![&long; 40]}); 2]});
+        let report = read(report.to_string().as_bytes()).unwrap().unwrap();
+        assert_eq!((report.sequence, report.revision.len()), (7, WORD));
+        assert_eq!(report.refused.unwrap().why.len(), WHY);
+        let provider = &report.providers[0];
+        assert_eq!((provider.name.len(), provider.status.as_str()), (NAME - 1, "ok"));
+        assert_eq!(
+            (provider.key_problems.len(), provider.key_problems[0].len()),
+            (PROBLEMS, PROBLEM)
+        );
+    }
+
+    #[test]
+    fn what_is_no_message_is_malformed_and_what_is_a_later_releases_is_not() {
+        assert!(read(b"hello").is_err());
+        assert!(read(b"{}").is_err());
+        for line in [&b""[..], b"{\"type\":\"pong\"}", b"{\"type\":\"spend\",\"usd\":1}"] {
+            assert!(matches!(read(line), Ok(None)));
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! A listener for config streams without a cluster, and callers made of bytes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bowsprit_core::stream::{StreamedConfig, ToOperator, ToSidecar};
+use bowsprit_operator::certs::Served;
+use bowsprit_operator::certs::authority::Material;
+use bowsprit_operator::fleet::{Fleet, PodId};
+use bowsprit_operator::metrics::Metrics;
+use bowsprit_operator::stream::documents::Documents;
+use bowsprit_operator::stream::token::{Bearer, CannotReview, Reviewer, Verdict};
+use bowsprit_operator::stream::{Hub, Settings, Timing, serve, tls};
+use bowsprit_operator::time::unix_seconds;
+use futures::future::BoxFuture;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_rustls::client::TlsStream;
+
+pub(crate) const HOST: &str = "bowsprit-webhook.bowsprit-system.svc";
+
+/// Times with which a test need not wait.
+pub(crate) fn quick() -> Settings {
+    Settings {
+        most: 2000,
+        timing: Timing {
+            ping: Duration::from_millis(300),
+            silence: Duration::from_secs(5),
+            pause: Duration::from_millis(1),
+            leave_within: Duration::from_secs(2),
+        },
+    }
+}
+
+/// Confirms what `token` made, of pods that are not said to be gone.
+#[derive(Default)]
+pub(crate) struct Apiserver {
+    pub(crate) asked: AtomicUsize,
+    pub(crate) gone: std::sync::Mutex<Vec<String>>,
+}
+
+impl Reviewer for Apiserver {
+    fn review<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Verdict, CannotReview>> {
+        Box::pin(async move {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            let payload = token.split('.').nth(1).unwrap();
+            let payload = URL_SAFE_NO_PAD.decode(payload).unwrap();
+            let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+            let text = |key: &str| claims[key].as_str().map(str::to_owned);
+            if text("forged").is_some() {
+                return Ok(Verdict::Denied);
+            }
+            if text("outage").is_some() {
+                return Err(CannotReview);
+            }
+            let pod = text("pod").map(|name| PodId {
+                uid: format!("uid-{name}"),
+                name,
+            });
+            let gone = self.gone.lock().unwrap();
+            if pod.as_ref().is_some_and(|pod| gone.contains(&pod.uid)) {
+                return Ok(Verdict::Denied);
+            }
+            Ok(Verdict::Authentic(Bearer {
+                namespace: text("namespace").unwrap(),
+                service_account: text("account").unwrap_or("app".into()),
+                pod,
+            }))
+        })
+    }
+}
+
+/// A token that says this of itself.
+pub(crate) fn signed(mut claims: serde_json::Value) -> String {
+    if claims.get("exp").is_none() {
+        claims["exp"] = json!(unix_seconds() + 3600);
+    }
+    if claims.get("aud").is_none() {
+        claims["aud"] = json!(["bowsprit.dev"]);
+    }
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+}
+
+/// A good token of a pod.
+pub(crate) fn token(namespace: &str, pod: &str) -> String {
+    signed(json!({"namespace": namespace, "pod": pod}))
+}
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) documents: Documents,
+    pub(crate) fleet: Fleet,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Metrics,
+    pub(crate) apiserver: Arc<Apiserver>,
+    pub(crate) bundle: String,
+    stop: Option<oneshot::Sender<()>>,
+    ended: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) async fn start(settings: Settings) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = Arc::new(Served::default());
+        let material = Material::step(None, &[HOST.to_owned()], unix_seconds())
+            .unwrap()
+            .unwrap();
+        served.set(&material.current).unwrap();
+        let (documents, (fleet, _)) = (Documents::default(), Fleet::new());
+        let (metrics, apiserver) = (Metrics::new(), Arc::new(Apiserver::default()));
+        let hub = Hub::new(
+            settings,
+            documents.clone(),
+            fleet.clone(),
+            apiserver.clone(),
+            metrics.stream(),
+        );
+        let (stop, stopped) = oneshot::channel();
+        let ended = tokio::spawn(serve(listener, tls(served).unwrap(), Arc::clone(&hub), async {
+            let _ = stopped.await;
+        }));
+        Self {
+            address,
+            documents,
+            fleet,
+            hub,
+            metrics,
+            apiserver,
+            bundle: material.bundle(),
+            stop: Some(stop),
+            ended,
+        }
+    }
+
+    /// The namespace's config becomes this.
+    pub(crate) fn publish(&self, namespace: &str, sequence: u64, text: &str) {
+        let config = StreamedConfig {
+            sequence,
+            revision: format!("r{sequence}"),
+            format_version: 1,
+            text: text.to_owned(),
+        };
+        assert!(self.documents.publish(namespace, config, Instant::now()));
+    }
+
+    pub(crate) async fn connect(&self, namespace: &str, pod: &str) -> Stream {
+        let asked = ask(
+            self.address,
+            &self.bundle,
+            Some(&token(namespace, pod)),
+            "bowsprit-stream/1",
+        )
+        .await;
+        assert_eq!(asked.status, 101, "{}", asked.head);
+        asked.stream
+    }
+
+    /// A sample of the exposition, 0 where there is none.
+    pub(crate) fn counted(&self, series: &str) -> u64 {
+        let text = self.metrics.encode().unwrap();
+        let name = format!("bowsprit_operator_{series} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&name));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until `holds`, at most ten seconds.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let waited = async {
+            while !holds(self) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let outcome = tokio::time::timeout(Duration::from_secs(10), waited).await;
+        assert!(outcome.is_ok(), "never: {what}\n{}", self.metrics.encode().unwrap());
+    }
+
+    /// Tells it to leave; the handle ends when it has.
+    pub(crate) fn leave(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+    }
+
+    pub(crate) async fn ended(self) {
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.ended).await;
+        ended.expect("ends").unwrap();
+    }
+}
+
+/// An answer and what comes after it.
+pub(crate) struct Asked {
+    pub(crate) status: u16,
+    /// Status line and headers.
+    pub(crate) head: String,
+    pub(crate) stream: Stream,
+}
+
+pub(crate) struct Stream(pub(crate) BufReader<TlsStream<TcpStream>>);
+
+/// One request for a stream.
+pub(crate) async fn ask(address: SocketAddr, bundle: &str, token: Option<&str>, protocol: &str) -> Asked {
+    let mut roots = rustls::RootCertStore::empty();
+    for ca in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
+        roots.add(ca.unwrap()).unwrap();
+    }
+    let config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let tls = connector
+        .connect(ServerName::try_from(HOST).unwrap(), tcp)
+        .await
+        .unwrap();
+    let mut stream = BufReader::with_capacity(4096, tls);
+    let authorization = token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
+    let request = format!(
+        "GET /v1/stream HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n{authorization}\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(stream.read_line(&mut head).await.unwrap(), 0, "{head}");
+    }
+    Asked {
+        status: head[9..12].parse().unwrap(),
+        head,
+        stream: Stream(stream),
+    }
+}
+
+impl Asked {
+    /// What stands in the body of an answer that is no 101.
+    pub(crate) async fn body(mut self) -> String {
+        let mut body = String::new();
+        let _ = self.stream.0.read_to_string(&mut body).await;
+        body
+    }
+}
+
+impl Stream {
+    pub(crate) async fn say(&mut self, message: &ToOperator) {
+        let line = format!("{}\n", serde_json::to_string(message).unwrap());
+        self.0.write_all(line.as_bytes()).await.unwrap();
+        self.0.flush().await.unwrap();
+    }
+
+    /// The next message; `None` at the end of the stream.
+    pub(crate) async fn hear(&mut self) -> Option<ToSidecar> {
+        let mut line = String::new();
+        let read = tokio::time::timeout(Duration::from_secs(10), self.0.read_line(&mut line)).await;
+        match read.expect("a message within ten seconds") {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(serde_json::from_str(&line).unwrap()),
+        }
+    }
+
+    /// The next config; pings on the way are answered.
+    pub(crate) async fn config(&mut self) -> StreamedConfig {
+        loop {
+            match self.hear().await.expect("a config and not the end") {
+                ToSidecar::Config(config) => return config,
+                ToSidecar::Ping => self.say(&ToOperator::Pong).await,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Reads to the end of the stream.
+    pub(crate) async fn end(&mut self) {
+        while let Some(message) = self.hear().await {
+            if message == ToSidecar::Ping {
+                self.say(&ToOperator::Pong).await;
+            }
+        }
+    }
+}
