@@ -83,6 +83,7 @@ async fn ask(process: &Arc<Process>, upstream: &Arc<Upstream>, check: HealthChec
         model: &"".into(),
         permit: None,
         credential: key.ok().flatten(),
+        forwarded: None,
         operation: Operation::PassThrough,
         input_tokens: 0,
     };

@@ -137,3 +137,33 @@ async fn health_is_never_ok_over_a_dead_part() {
     assert_eq!(bed.chat().await.status, 200, "what runs may end");
     bed.balanced().await;
 }
+
+#[tokio::test]
+async fn a_panic_with_a_key_in_hand_tells_it_to_nobody() {
+    let canary = bowsprit_rig::canary::Canary::new("panic", fastrand::u64(..));
+    let bed = Bed::with(|name, spec| {
+        if name == "openai" {
+            spec.as_object_mut().unwrap().remove("credentials");
+            spec["forwardCallerKey"] = json!(true);
+        }
+    })
+    .await;
+    let mut texts = Vec::new();
+    for (point, stream) in [
+        ("panic-in-admit", false),
+        ("panic-in-attempt", false),
+        ("panic-in-stream", true),
+    ] {
+        let asked = bed
+            .post("/v1/chat/completions", &chat("gpt-4.1-mini", stream))
+            .header("authorization", format!("Bearer {}", canary.key()))
+            .header("x-bowsprit-failpoint", point);
+        texts.push(format!("{:?}", Reply::of(asked.send().await.unwrap()).await));
+    }
+    texts.extend([bed.metrics().await, support::logs()]);
+    assert!(texts.concat().contains("SYS_INTERNAL"), "nothing panicked");
+    for text in texts {
+        assert_eq!(canary.find(&text), None);
+    }
+    bed.balanced().await;
+}

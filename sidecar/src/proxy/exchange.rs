@@ -18,7 +18,7 @@ use bowsprit_core::dialect::Usage;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Estimate, Spent};
 use tokio::time::Instant;
 
-use crate::credentials::{self, Selected};
+use crate::credentials::{Forwarded, Keys, Selected};
 use crate::memory::Memory;
 use crate::observe::traffic::Handles;
 use crate::process::Process;
@@ -43,6 +43,8 @@ pub struct Begin<'a> {
     pub permit: Option<Permit>,
     /// The credential it goes with, if the provider wants one.
     pub credential: Option<Selected>,
+    /// The caller's own keys, where they go on.
+    pub forwarded: Option<Box<Forwarded>>,
     /// What is asked.
     pub operation: Operation,
     /// Input tokens, estimated from the request's bytes.
@@ -64,7 +66,7 @@ pub struct Exchange {
     upstream: Arc<Upstream>,
     model: Arc<str>,
     permit: Option<Permit>,
-    credential: Option<Selected>,
+    keys: Keys,
     number: u32,
     kind: AttemptKind,
     operation: Operation,
@@ -84,7 +86,10 @@ impl Exchange {
             upstream: Arc::clone(begin.upstream),
             model: Arc::clone(begin.model),
             permit: begin.permit,
-            credential: begin.credential,
+            keys: Keys {
+                selected: begin.credential,
+                forwarded: begin.forwarded,
+            },
             number: begin.number,
             kind: begin.kind,
             operation: begin.operation,
@@ -122,12 +127,12 @@ impl Exchange {
 
     /// Whether a text of the provider's quotes the key that it was sent.
     pub fn is_key_in(&self, text: &[u8]) -> bool {
-        credentials::is_quoted(self.credential.as_ref(), text)
+        self.keys.are_told_in(text)
     }
 
     /// A message of the provider's, or a word on why it is withheld: it quotes the key.
     pub fn without_key(&self, message: String) -> String {
-        credentials::without_key(self.credential.as_ref(), message)
+        self.keys.without(message)
     }
 
     /// The first content of its stream has come.
@@ -185,7 +190,7 @@ impl Exchange {
             kind: self.kind,
             provider: &self.upstream.provider.name,
             model: &self.model,
-            credential: self.credential.as_ref().map(|credential| &*credential.name),
+            credential: self.keys.selected.as_ref().map(|credential| &*credential.name),
             is_generation: self.operation == Operation::Generate,
             status: self.status,
             outcome: match ended {
@@ -205,7 +210,7 @@ impl Exchange {
     /// Tells the credential and the provider's health how it ended.
     fn judge(&self, decision: Decision, hint: Option<Duration>, now: Moment) {
         let state = &self.upstream.state;
-        if let Some(key) = self.credential.as_ref().filter(|_| self.judges()) {
+        if let Some(key) = self.keys.selected.as_ref().filter(|_| self.judges()) {
             match decision.key {
                 KeyVerdict::Fine if decision.breaker == Verdict::Success => state.accept_key(key),
                 KeyVerdict::Fine => {}

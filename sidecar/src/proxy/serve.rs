@@ -33,9 +33,10 @@ use super::inbound::Inbound;
 use super::refuse::Refusal;
 use super::request_id::RequestId;
 use super::respond::{self, Answer, Asked};
+use crate::credentials::Forwarded;
 use crate::observe::hedges::HedgeOutcome;
 use crate::process::Process;
-use crate::tenant::snapshot::Snapshot;
+use crate::tenant::snapshot::{Snapshot, Upstream};
 
 mod out;
 mod pool;
@@ -238,6 +239,7 @@ impl<'a> Serving<'a> {
             model: &asked.model,
             permit: Some(permit),
             credential,
+            forwarded: self.forwarded(&asked.upstream),
             operation: self.inbound.call.operation,
             input_tokens: self.inbound.call.input_tokens,
         };
@@ -253,6 +255,13 @@ impl<'a> Serving<'a> {
             upstream: &asked.upstream,
             exchange,
         })
+    }
+
+    /// The caller's own keys, where this provider is given them.
+    fn forwarded(&self, upstream: &Upstream) -> Option<Box<Forwarded>> {
+        let provider = &upstream.provider;
+        let forwards = provider.forward_caller_key;
+        forwards.then(|| Box::new(Forwarded::of(&self.inbound.headers, provider.platform)))
     }
 
     /// Whether streams are held until their first content, so that a failure before it can still be answered by another.

@@ -15,6 +15,7 @@
 mod admin;
 mod azure;
 mod breaker;
+mod canary;
 mod cancel;
 mod drain;
 mod endings;

@@ -11,6 +11,7 @@
 
 use std::time::{Duration, Instant};
 
+pub mod canary;
 pub mod connection;
 pub mod documents;
 pub mod http;

@@ -46,14 +46,14 @@ impl Exchange {
             Err(why) => return Err(Fault::new(TransportFault::Tls, why)),
         };
         let connect = provider.timeouts.connect;
-        credentials::sign(&mut request, self.credential.as_ref(), &provider.platform.auth);
+        credentials::sign(&mut request, self.keys.selected.as_ref(), &provider.platform.auth);
         let fault = match origin.send(request, connect).await {
             Err(fault) if fault.reused && self.now() - began < IDLE_CLOSE => fault,
             sent => return sent,
         };
         let Some(mut request) = again() else { return Err(fault) };
         tracing::debug!(provider = %provider.name, %fault, "an idle connection was closed; sent anew");
-        credentials::sign(&mut request, self.credential.as_ref(), &provider.platform.auth);
+        credentials::sign(&mut request, self.keys.selected.as_ref(), &provider.platform.auth);
         origin.send_anew(request, connect).await
     }
 
@@ -64,7 +64,7 @@ impl Exchange {
         self.status.get_or_insert(head.status.as_u16());
         self.head_after.get_or_insert(now - self.began);
         if self.kind != AttemptKind::Probe {
-            let key = self.credential.as_ref();
+            let key = self.keys.selected.as_ref();
             self.upstream.state.observe(key, &head.headers, now, unix_millis());
         }
         let is_error = head.status.is_client_error() || head.status.is_server_error();
@@ -73,7 +73,7 @@ impl Exchange {
         }
         let is_encoded = headers::is_encoded(&head.headers);
         headers::to_caller(&mut head.headers);
-        credentials::scrub(&mut head.headers, self.credential.as_ref());
+        credentials::scrub(&mut head.headers, &self.keys, head.status.is_success());
         // The version is each connection's own: HTTP/1.0 towards the app would hide a broken answer's missing end.
         head.version = Version::HTTP_11;
         Received { head, body, is_encoded }
