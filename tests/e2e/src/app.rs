@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures::future::{BoxFuture, join};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{AttachParams, AttachedProcess};
+use kube::api::{AttachParams, AttachedProcess, LogParams};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -122,6 +122,18 @@ impl<'a> App<'a> {
     pub async fn app(&self, arguments: &[&str]) -> Result<Output> {
         self.run(&[&["/usr/bin/python3", "/app/app.py"], arguments].concat())
             .await
+    }
+
+    /// Every question that the app has asked so far, where its own program asks with `--every`.
+    pub async fn asked(&self) -> Result<Vec<Line>> {
+        let params = LogParams {
+            container: Some("app".to_owned()),
+            ..LogParams::default()
+        };
+        let log = self.bed.api::<Pod>().logs(&self.pod, &params).await?;
+        // The last line may be under way.
+        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+        lines(whole)
     }
 
     /// The text at a path of the sidecar's admin port.

@@ -96,6 +96,20 @@ pub fn pod_manifest(name: &str) -> Value {
     })
 }
 
+/// The same with an app that asks a question every tenth of a second, without retries of its own.
+pub fn asking_manifest(name: &str) -> Value {
+    let mut pod = pod_manifest(name);
+    pod["spec"]["containers"][0]["command"] = json!([
+        "/usr/bin/python3",
+        "/app/app.py",
+        "--sdk-retries",
+        "0",
+        "--every",
+        "0.1"
+    ]);
+    pod
+}
+
 /// A namespace of a real cluster.
 pub struct Bed {
     /// Talks to the apiserver, as whom KUBECONFIG says.

@@ -22,11 +22,13 @@ mod app;
 mod bed;
 mod dump;
 mod providers;
+mod release;
 mod run;
 mod wait;
 
 pub use app::{App, Line, Output, Running};
-pub use bed::{Bed, Log, SYSTEM, image, pod_manifest};
+pub use bed::{Bed, Log, SYSTEM, asking_manifest, image, pod_manifest};
 pub use providers::Providers;
+pub use release::{Release, kubectl};
 pub use run::{Test, note, test};
 pub use wait::{LONG, SHORT, eventually, stays};

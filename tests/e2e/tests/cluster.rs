@@ -19,4 +19,6 @@ mod reload;
 mod rotation;
 mod shutdown;
 mod traffic;
+mod uninstall;
+mod upgrade;
 mod validation;

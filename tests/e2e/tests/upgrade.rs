@@ -1,0 +1,197 @@
+//! From the release before this one to this one and back, under traffic: no request fails, no pod is refused, no object is lost, and
+//! a change arrives whichever operator speaks to whichever sidecar.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use bowsprit_core::yaml;
+use bowsprit_crds::{ModelRoute, ProviderConfig};
+use bowsprit_e2e::{App, Bed, LONG, Release, Test, asking_manifest, eventually, kubectl, note, pod_manifest};
+use kube::ResourceExt as _;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+/// Asks for pods all the time, and counts.
+struct Creates {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<(u32, Vec<String>)>,
+}
+
+impl Creates {
+    fn start(bed: &Bed) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (client, namespace, stopped) = (bed.client.clone(), bed.namespace.clone(), Arc::clone(&stop));
+        let task = tokio::spawn(async move {
+            let bed = Bed { client, namespace };
+            let (mut made, mut refused) = (0, Vec::new());
+            while !stopped.load(Ordering::Relaxed) {
+                match bed.try_create(&pod_manifest("asks")).await {
+                    Ok((201, _)) => made += 1,
+                    Ok((status, answer)) => refused.push(format!("{status} {answer}")),
+                    Err(error) => refused.push(format!("{error:#}")),
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            (made, refused)
+        });
+        Self { stop, task }
+    }
+
+    /// How many were let through; none was refused.
+    async fn end(self, during: &str) -> Result<u32> {
+        self.stop.store(true, Ordering::Relaxed);
+        let (made, refused) = self.task.await?;
+        ensure!(
+            refused.is_empty(),
+            "{during}: {} of {} pods were refused, the first with {}",
+            refused.len(),
+            made as usize + refused.len(),
+            refused[0]
+        );
+        Ok(made)
+    }
+}
+
+/// A change of the operator's objects arrives in each of these apps' sidecars, and is told in the object's status.
+async fn change_arrives(bed: &Bed, apps: &[&App<'_>], priority: u32) -> Result<()> {
+    let change = json!({"spec": {"priority": priority}});
+    let params = PatchParams::default();
+    let providers = bed.api::<ProviderConfig>();
+    providers.patch("openai", &params, &Patch::Merge(&change)).await?;
+    let map = bed
+        .rendered(|text| text.contains(&format!("priority: {priority}\n")))
+        .await?;
+    let revision = map.data.unwrap_or_default().remove("revision").unwrap_or_default();
+    for app in apps {
+        eventually(LONG, &format!("{} has revision {revision}", app.pod), async || {
+            let health = app.health().await?;
+            ensure!(health["config"]["revision"] == *revision, "{health:#}");
+            Ok(())
+        })
+        .await?;
+    }
+    bed.condition::<ProviderConfig>("openai", "Programmed", "True").await?;
+    Ok(())
+}
+
+/// Everything that people have written in this namespace, without what the cluster adds to it.
+async fn written(bed: &Bed) -> Result<Vec<Value>> {
+    let all = ListParams::default();
+    let kept = |kind: &str, name: String, spec: Value| json!({"kind": kind, "name": name, "spec": spec});
+    let mut objects = Vec::new();
+    for object in bed.api::<ProviderConfig>().list(&all).await? {
+        objects.push(kept("ProviderConfig", object.name_any(), json!(object.spec)));
+    }
+    for object in bed.api::<ModelRoute>().list(&all).await? {
+        objects.push(kept("ModelRoute", object.name_any(), json!(object.spec)));
+    }
+    Ok(objects)
+}
+
+/// All questions so far were answered; how many.
+async fn answered(app: &App<'_>) -> Result<usize> {
+    let lines = app.asked().await?;
+    let failed: Vec<_> = lines.iter().filter(|line| !line.ok).collect();
+    ensure!(
+        failed.is_empty(),
+        "{}: {} of {} requests failed, the first with {:?}",
+        app.pod,
+        failed.len(),
+        lines.len(),
+        failed[0]
+    );
+    Ok(lines.len())
+}
+
+/// A namespace of objects that the release before this one took, in every shape that its own tests have.
+async fn old_objects(bed: &Bed) -> Result<Bed> {
+    let namespace = format!("{}-objects", bed.namespace);
+    kubectl(&["create", "namespace", &namespace]).await?;
+    let table = Release::previous_tree()?.join("tests/e2e/tests/validation/accepted.yaml");
+    let text = tokio::fs::read_to_string(&table)
+        .await
+        .with_context(|| format!("reading {}", table.display()))?;
+    let objects = Bed {
+        client: bed.client.clone(),
+        namespace,
+    };
+    for document in yaml::documents(&text)? {
+        objects.apply_one(&document).await?;
+    }
+    Ok(objects)
+}
+
+/// Each object is still there as it was, and can be written again as it is: what an older release took, this one takes.
+async fn are_kept(objects: &Bed, before: &[Value], when: &str) -> Result<()> {
+    let after = written(objects).await?;
+    ensure!(after == before, "{when}: from {before:#?} to {after:#?}");
+    for kind in ["providerconfigs.bowsprit.dev", "modelroutes.bowsprit.dev"] {
+        let label = format!("bowsprit-e2e={when}");
+        kubectl(&["-n", &objects.namespace, "label", kind, "--all", "--overwrite", &label]).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn up_to_this_release_and_back_under_traffic() {
+    Test::new("upgrade")
+        .alone()
+        .bare()
+        .run(async |bed| {
+            let this = Release::current().await?;
+            let outcome = there_and_back(bed, &this).await;
+            // Whatever came of it, the other tests need this release.
+            this.install(bed).await?;
+            let _ = kubectl(&[
+                "delete",
+                "namespace",
+                &format!("{}-objects", bed.namespace),
+                "--ignore-not-found",
+                "--wait=false",
+            ])
+            .await;
+            outcome
+        })
+        .await;
+}
+
+async fn there_and_back(bed: &Bed, this: &Release) -> Result<()> {
+    Release::uninstall().await?;
+    Release::previous()?.install(bed).await?;
+    bed.furnish().await?;
+    let objects = old_objects(bed).await?;
+    let before = written(&objects).await?;
+    ensure!(before.len() >= 10, "only {} objects to keep", before.len());
+    let old = bed.app_from(&asking_manifest("old")).await?;
+    change_arrives(bed, &[&old], 31).await?;
+
+    let creates = Creates::start(bed);
+    this.install(bed).await?;
+    let upgraded = creates.end("while it was upgraded").await?;
+    change_arrives(bed, &[&old], 32).await?;
+    let new = bed.app_from(&asking_manifest("new")).await?;
+    change_arrives(bed, &[&old, &new], 33).await?;
+    are_kept(&objects, &before, "upgraded").await?;
+
+    let creates = Creates::start(bed);
+    Release::roll_back(bed).await?;
+    let back = creates.end("while it was rolled back").await?;
+    change_arrives(bed, &[&old, &new], 34).await?;
+    let again = bed.app_from(&asking_manifest("again")).await?;
+    change_arrives(bed, &[&old, &new, &again], 35).await?;
+    are_kept(&objects, &before, "rolled-back").await?;
+
+    let mut requests = 0;
+    for app in [&old, &new, &again] {
+        requests += answered(app).await?;
+    }
+    let sidecar = |app: &App<'_>| json!(app.pod);
+    note(&format!(
+        "upgrade and rollback: {requests} requests, 0 failed; {upgraded} and {back} pods asked for meanwhile, 0 refused; {} objects kept ({})",
+        before.len(),
+        sidecar(&old)
+    ));
+    ensure!(requests > 100 && upgraded > 20 && back > 20, "too little was asked");
+    Ok(())
+}
