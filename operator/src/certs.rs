@@ -9,12 +9,16 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::sync::watch;
 
 use authority::Pair;
 
-/// The certificate that new connections get.
+/// The certificate that new connections get, and what those who connect must trust.
 #[derive(Debug, Default)]
-pub struct Served(ArcSwapOption<CertifiedKey>);
+pub struct Served {
+    leaf: ArcSwapOption<CertifiedKey>,
+    bundle: watch::Sender<Option<Arc<str>>>,
+}
 
 /// A pair that cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +34,32 @@ pub enum BadPair {
 impl Served {
     /// Serves `pair` from the next connection on.
     pub fn set(&self, pair: &Pair) -> Result<(), BadPair> {
-        self.0.store(Some(Arc::new(certified(pair)?)));
+        self.leaf.store(Some(Arc::new(certified(pair)?)));
         Ok(())
+    }
+
+    /// From now on `bundle` (PEM) is what clients are told to trust. It is announced before a leaf of it is served, and
+    /// goes on naming the CA before for as long as a replica may serve its leaf.
+    pub fn announce(&self, bundle: &str) {
+        let differs = |now: &Option<Arc<str>>| now.as_deref() != Some(bundle);
+        self.bundle.send_if_modified(|now| {
+            let differs = differs(now);
+            if differs {
+                *now = Some(bundle.into());
+            }
+            differs
+        });
+    }
+
+    /// What clients must trust, PEM; none until it is known. Wakes when it changes.
+    pub fn bundle(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.bundle.subscribe()
     }
 }
 
 impl ResolvesServerCert for Served {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.load_full()
+        self.leaf.load_full()
     }
 }
 

@@ -4,8 +4,6 @@
 //! those of the tokens, so a sidecar that lies spoils its own pod's line and no other. Of two tellers about one pod the newer
 //! report counts; a pod whose stream ended is kept for [`GRACE`], in which it comes back through whichever replica.
 
-mod heard;
-
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use bowsprit_core::stream::SidecarReport;
 
-use heard::Ears;
-pub use heard::Heard;
+use crate::heard::{Ears, Heard};
 
 /// How long a pod is still counted after its stream ended: a sidecar is back within seconds where an operator leaves, and
 /// within about ten where one dies.

@@ -10,6 +10,7 @@ pub mod certs;
 pub mod conditions;
 pub mod desired;
 pub mod fleet;
+pub mod heard;
 pub mod injector;
 pub mod lease;
 pub mod metrics;

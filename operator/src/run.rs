@@ -30,6 +30,7 @@ use crate::reconcile;
 use crate::stream::Hub;
 use crate::stream::documents::Documents;
 use crate::stream::token::Apiserver;
+use crate::stream::trust::Trust;
 use crate::time::Clock;
 use crate::validate::Known;
 use crate::webhook::Answerers;
@@ -100,6 +101,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     );
     let (store, changes, watches) = {
         let hub = Arc::clone(&hub);
+        let documents = documents.clone();
         let on_config = move |event: &_| documents.note(event);
         Store::watch_and_tell(&client, on_config, move |event| hub.note_pod(event))
     };
@@ -117,6 +119,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     );
     let served = Arc::new(Served::default());
     let tls = server_config(Arc::clone(&served)).context("no TLS for the webhook")?;
+    let bundle = served.bundle();
     let stream_tls = stream::tls(Arc::clone(&served)).context("no TLS for the streams")?;
     let (stop, stopped) = watch::channel(false);
     let streams = stream::serve(stream_listener, stream_tls, hub, said(stopped.clone()));
@@ -134,7 +137,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         client.clone(),
         &args.namespace,
         cert_names(&args),
-        served,
+        Arc::clone(&served),
         metrics.clone(),
     )
     .owned_by(owners.operator.clone());
@@ -152,6 +155,13 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let clock = Clock::new();
     let leases = Api::namespaced(client.clone(), &args.namespace);
     let mut elector = Elector::new(leases, &args.lease, &args.pod_name, clock).owned_by(owners.operator.clone());
+    let trust = Trust {
+        client: client.clone(),
+        store: store.clone(),
+        documents,
+        bundle,
+        leadership: elector.leadership(),
+    };
     let context = reconcile::Context::new(
         client,
         store,
@@ -162,7 +172,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     );
     let context = Arc::new(context.owned_by(owners.config));
     let (stop_leading, leading_stopped) = watch::channel(false);
-    let lead = lead(&mut elector, context, changes, leading_stopped, &metrics);
+    let lead = lead(&mut elector, context, trust, changes, leading_stopped, &metrics);
 
     tracing::info!(version = env!("CARGO_PKG_VERSION"), native_sidecars = native, "started");
     let mut webhook = std::pin::pin!(webhook);
@@ -217,6 +227,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
 async fn lead(
     elector: &mut Elector,
     context: Arc<reconcile::Context>,
+    trust: Trust,
     mut changes: Changes,
     stopped: watch::Receiver<bool>,
     metrics: &Metrics,
@@ -232,6 +243,7 @@ async fn lead(
     let reconciling = reconcile::run(context, changes, said(stopped.clone()));
     let ended = tokio::select! {
         () = reconciling => if *stopped.borrow() { Ended::Stopped } else { Ended::PartDied("reconciler") },
+        () = trust.keep() => Ended::PartDied("bundles"),
         // Drops what is under way at its next await; the apiserver's own lock protects what is already sent.
         () = elector.hold() => Ended::LeaseLost,
     };

@@ -15,6 +15,7 @@ pub mod reviews;
 mod roster;
 mod session;
 pub mod token;
+pub mod trust;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -20,6 +20,8 @@ use bowsprit_operator::objects::Store;
 use bowsprit_operator::owner::Owners;
 use bowsprit_operator::poll::Poller;
 use bowsprit_operator::reconcile;
+use bowsprit_operator::stream::documents::Documents;
+use bowsprit_operator::stream::trust::Trust;
 use bowsprit_operator::time::Clock;
 use fake::Fake;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -319,6 +321,66 @@ async fn whoever_does_not_hold_the_lease_writes_nothing() {
         .await;
     assert!(fake.writes().is_empty(), "{:#?}", fake.writes());
     running.stop().await;
+}
+
+#[tokio::test]
+async fn the_bundle_is_brought_to_each_config_as_no_news_of_it_and_only_by_the_leader() {
+    let fake = Fake::new();
+    let client = fake.client();
+    let (documents, served) = (Documents::default(), Served::default());
+    let noted = documents.clone();
+    let (store, _changes, watches) = Store::watch_and_tell(&client, move |event| noted.note(event), |_| {});
+    let watches = tokio::spawn(watches);
+    let start = |leadership: Leadership| {
+        let trust = Trust {
+            client: client.clone(),
+            store: store.clone(),
+            documents: documents.clone(),
+            bundle: served.bundle(),
+            leadership,
+        };
+        tokio::spawn(trust.keep())
+    };
+    let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {},
+        "data": {"sequence": "7", "revision": "r", "formatVersion": "1", "bowsprit.yaml": "t"}});
+    fake.put(CONFIG, config.clone());
+    served.announce("old");
+    let other = start(Leadership::new(Clock::new()));
+    let keeping = start(leader(&fake).await);
+    fake.until("brought", |fake| data(fake, "ca.crt") == "old").await;
+    served.announce("old\nnew");
+    fake.until("brought again", |fake| data(fake, "ca.crt") == "old\nnew")
+        .await;
+    assert_eq!(
+        (data(&fake, "sequence"), data(&fake, "bowsprit.yaml")),
+        ("7".into(), "t".into())
+    );
+    // Somebody takes it away.
+    fake.put(CONFIG, config);
+    fake.until("brought back", |fake| data(fake, "ca.crt") == "old\nnew")
+        .await;
+    // A ConfigMap that is deleted is not made by it, and one that is not ours is left alone.
+    fake.delete(CONFIG);
+    let foreign = "/api/v1/namespaces/web/configmaps/bowsprit-config";
+    fake.put(
+        foreign,
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": {"a": "b"}}),
+    );
+    served.announce("new");
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(fake.get(CONFIG).is_none());
+    assert_eq!(fake.get(foreign).unwrap()["data"], json!({"a": "b"}));
+    let patches = fake
+        .writes()
+        .iter()
+        .filter(|write| write.contains("configmaps"))
+        .count();
+    assert_eq!(patches, 3, "{:#?}", fake.writes());
+    for task in [other, keeping, watches] {
+        task.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]

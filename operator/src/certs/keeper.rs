@@ -126,6 +126,7 @@ impl Keeper {
     /// One look: Secret, served certificate, caBundle.
     pub async fn look(&self) -> Result<(), Error> {
         let material = self.stored().await?;
+        self.served.announce(&material.bundle());
         // The bundle first: a leaf is served only after the apiserver was told to trust it.
         self.publish(&material.bundle()).await?;
         self.served.set(&material.current)?;

@@ -11,6 +11,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::watcher;
 use tokio::sync::watch;
 
+use crate::heard::{Ears, Heard};
+
 /// A namespace's config, ready to be sent.
 #[derive(Clone, Debug)]
 pub struct Frame {
@@ -28,7 +30,13 @@ pub type Newest = watch::Receiver<Option<Frame>>;
 
 /// The namespaces' configs. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Documents(Arc<Mutex<HashMap<String, watch::Sender<Option<Frame>>>>>);
+pub struct Documents(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    namespaces: Mutex<HashMap<String, watch::Sender<Option<Frame>>>>,
+    written: Ears,
+}
 
 impl Documents {
     /// The namespace's config is this, as of `now`. What is not newer than what is known is passed over: a stream never goes
@@ -76,6 +84,18 @@ impl Documents {
         sender.subscribe()
     }
 
+    /// For who looks at a namespace's ConfigMap whenever it was written.
+    pub fn listen(&self) -> Heard {
+        self.0.written.listen()
+    }
+
+    /// Every namespace that has a config.
+    pub fn namespaces(&self) -> Vec<String> {
+        let all = self.lock();
+        let with_config = all.iter().filter(|(_, newest)| newest.borrow().is_some());
+        with_config.map(|(namespace, _)| namespace.clone()).collect()
+    }
+
     /// What the watch of the ConfigMaps tells.
     pub fn note(&self, event: &watcher::Event<ConfigMap>) {
         let (map, is_there) = match event {
@@ -103,10 +123,11 @@ impl Documents {
                 "config is too large for a stream: sidecars get it by their mounts"
             );
         }
+        self.0.written.tell(namespace);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<Option<Frame>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,13 +9,13 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use futures::task::AtomicWaker;
 
-/// Namespaces in which a sidecar said something new, came or went. Never ends.
+/// The namespaces that are told of. Never ends.
 #[derive(Debug)]
 pub struct Heard(Arc<Ear>);
 
 /// All who listen.
 #[derive(Debug, Default)]
-pub(super) struct Ears(Mutex<Vec<Weak<Ear>>>);
+pub(crate) struct Ears(Mutex<Vec<Weak<Ear>>>);
 
 #[derive(Debug, Default)]
 struct Ear {
@@ -24,7 +24,7 @@ struct Ear {
 }
 
 impl Ears {
-    pub(super) fn listen(&self) -> Heard {
+    pub(crate) fn listen(&self) -> Heard {
         let ear = Arc::new(Ear::default());
         let mut ears = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         ears.retain(|ear| ear.strong_count() > 0);
@@ -32,7 +32,7 @@ impl Ears {
         Heard(ear)
     }
 
-    pub(super) fn tell(&self, namespace: &str) {
+    pub(crate) fn tell(&self, namespace: &str) {
         let ears = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for ear in ears.iter().filter_map(Weak::upgrade) {
             let mut namespaces = ear.lock();
