@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::config::store::ConfigReport;
+use crate::config::stream::StreamReport;
 use crate::process::Process;
 use crate::tenant::provider::ProviderReport;
 use crate::tenant::snapshot::Upstream;
@@ -37,6 +38,9 @@ struct Health {
     app_connections: usize,
     idle_provider_connections: usize,
     config: ConfigReport,
+    /// The stream to the operator: nothing is unwell without it, changes only take longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<StreamReport>,
     providers: Vec<Provider>,
 }
 
@@ -168,6 +172,7 @@ fn health(process: &Process) -> Health {
         app_connections: process.drain.connections(),
         idle_provider_connections: process.connections.origins.idle(),
         config,
+        stream: process.stream.as_ref().map(|stream| stream.report()),
         providers,
     }
 }

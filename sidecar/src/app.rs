@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 
 use crate::args::Args;
 use crate::caller::Pod;
+use crate::config::Source;
 use crate::config::env::EnvSource;
 use crate::config::file::FileSource;
 use crate::config::folder::FolderSource;
-use crate::config::{POLL_EVERY, Source};
+use crate::config::saved::{self, SavedSource};
+use crate::config::stream::{self, Link, Operator, StreamState};
 use crate::credentials::KeyFiles;
 use crate::drain::{Drain, Drained};
 use crate::families::Families;
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_RESERVE};
 use crate::memory::{self, Memory};
-use crate::net::client::Connections;
+use crate::net::client::{Connections, System};
 use crate::net::server;
 use crate::net::server::{Listener, Listening, SpareFds};
 use crate::observe::{AccessLog, FLUSH_EVERY};
@@ -27,7 +30,7 @@ use crate::renewal::Renewal;
 use crate::supervise::{PartEnded, Parts};
 use crate::tenant::Tenant;
 use crate::time::Clock;
-use crate::{admin, probe, proxy};
+use crate::{admin, probe, proxy, report};
 
 /// How long what was cut may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -73,9 +76,13 @@ pub fn start(args: &Args) -> Result<Running, StartError> {
 /// # Errors
 /// The same.
 pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError> {
-    let source = source(args)?;
     let process = Arc::new(process(args, access));
-    let mut renewal = Renewal::new(source, KeyFiles::new(args.secrets_dir.clone()), args.pod_labels.clone());
+    let sources = sources(args, &process)?;
+    let mut renewal = Renewal::new(
+        sources,
+        KeyFiles::new(args.secrets_dir.clone()),
+        args.pod_labels.clone(),
+    );
     renewal.poll(&process);
     let is_mounted = args.config.is_none() && args.config_dir.is_some();
     let tenant = &process.tenant;
@@ -90,7 +97,7 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
     let _ = process.connections.own_ports.set(ports);
     tracing::info!(listen = %addresses.0, admin = %addresses.1, version = env!("CARGO_PKG_VERSION"), "started");
     Ok(Running {
-        parts: spawn_all(&process, traffic, admin, renewal),
+        parts: spawn_all(args, &process, traffic, admin, renewal),
         process,
         listen: addresses.0,
         admin: addresses.1,
@@ -107,6 +114,8 @@ fn process(args: &Args, access: AccessLog) -> Process {
         metrics.providers.clone(),
         metrics.config.clone(),
     );
+    let stream =
+        operator(args).map(|operator| Arc::new(StreamState::new(operator.address.to_string(), metrics.stream.clone())));
     Process {
         limits: ProcessLimits {
             max_body: args.max_body,
@@ -123,15 +132,33 @@ fn process(args: &Args, access: AccessLog) -> Process {
         metrics,
         connections,
         pod: ArcSwap::from_pointee(Pod::default()),
+        stream,
         tenant: Arc::new(tenant),
     }
 }
 
-fn source(args: &Args) -> Result<Box<dyn Source>, StartError> {
+fn sources(args: &Args, process: &Process) -> Result<Vec<Box<dyn Source>>, StartError> {
     Ok(match (&args.config, &args.config_dir) {
-        (Some(file), _) => Box::new(FileSource::new(file.clone())),
-        (None, Some(dir)) => Box::new(FolderSource::new(dir.clone(), args.pod_labels.clone())),
-        (None, None) => Box::new(EnvSource::read().map_err(StartError::Config)?),
+        (Some(file), _) => vec![Box::new(FileSource::new(file.clone()))],
+        (None, Some(dir)) => {
+            let mut sources: Vec<Box<dyn Source>> = vec![Box::new(FolderSource::new(dir.clone()))];
+            // After the folder: where both have the same, the folder's word is the fresher one.
+            if let Some(dir) = &args.state_dir {
+                sources.push(Box::new(SavedSource::new(dir, process.metrics.config.clone())));
+            }
+            sources
+        }
+        (None, None) => vec![Box::new(EnvSource::read().map_err(StartError::Config)?)],
+    })
+}
+
+/// The operator that a sidecar with a mounted folder is to hold a stream to.
+fn operator(args: &Args) -> Option<Operator> {
+    args.config_dir.as_ref()?;
+    Some(Operator {
+        address: args.operator.0.clone()?,
+        ca: args.operator_ca.clone(),
+        token: args.operator_token.clone(),
     })
 }
 
@@ -143,7 +170,13 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, Star
     listener.local_addr().map_err(|error| StartError::Listen(asked, error))
 }
 
-fn spawn_all(process: &Arc<Process>, traffic: TcpListener, admin: TcpListener, mut renewal: Renewal) -> Parts {
+fn spawn_all(
+    args: &Args,
+    process: &Arc<Process>,
+    traffic: TcpListener,
+    admin: TcpListener,
+    mut renewal: Renewal,
+) -> Parts {
     let mut parts = Parts::new(Arc::clone(&process.dead), Arc::clone(&process.drain));
     let handler = {
         let process = Arc::clone(process);
@@ -175,10 +208,25 @@ fn spawn_all(process: &Arc<Process>, traffic: TcpListener, admin: TcpListener, m
         metrics: process.metrics.server.clone(),
     };
     parts.spawn("admin listener", server::serve(admin, handler));
-    parts.spawn(
-        "configuration",
-        every(POLL_EVERY, Arc::clone(process), move |process| renewal.poll(process)),
-    );
+    if let (Some(dir), Some(_)) = (&args.state_dir, &args.config_dir) {
+        let (saver, newest) = watch::channel(None);
+        renewal.save_to(saver);
+        let metrics = process.metrics.config.clone();
+        parts.spawn("saved configuration", saved::keep(dir.clone(), newest, metrics));
+    }
+    // One: while a configuration is read, the operator keeps the next, and sends the newest.
+    let (configs, streamed) = mpsc::channel(1);
+    if let (Some(operator), Some(state)) = (operator(args), &process.stream) {
+        let reporter = Arc::clone(process);
+        let link = Link {
+            configs,
+            report: move || report::of(&reporter),
+            state: Arc::clone(state),
+            resolver: Arc::new(System),
+        };
+        parts.spawn("config stream", stream::run(operator, link));
+    }
+    parts.spawn("configuration", renewal.run(Arc::clone(process), streamed));
     parts.spawn("probes", probe::run(Arc::clone(process)));
     parts.spawn(
         "connection sweep",
@@ -235,6 +283,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+    use crate::config::POLL_EVERY;
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_in_the_pod_has_the_labels_that_the_pod_has_now() {

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bowsprit_core::config::BaseUrl;
+use bowsprit_crds::names;
 use clap::Parser;
 
 /// The pod's local door to the model providers.
@@ -32,6 +34,28 @@ pub struct Args {
     /// The pod's labels as the downward API writes them, for podSelector.
     #[arg(long, env = "BOWSPRIT_POD_LABELS", value_name = "FILE")]
     pub pod_labels: Option<PathBuf>,
+
+    /// The operator, such as https://bowsprit-webhook.bowsprit-system.svc:8444: what changes is here at once then, and is
+    /// acknowledged. Beside --config-dir; empty for none.
+    #[arg(long, env = "BOWSPRIT_OPERATOR", value_name = "URL", default_value = "", value_parser = operator)]
+    pub operator: OperatorAddress,
+
+    /// File of the CAs that the operator's certificate is checked against, PEM; read at each connection.
+    #[arg(
+        long,
+        env = "BOWSPRIT_OPERATOR_CA",
+        value_name = "FILE",
+        default_value = "/etc/bowsprit/config/ca.crt"
+    )]
+    pub operator_ca: PathBuf,
+
+    /// File of the pod's token for the operator; read at each connection.
+    #[arg(long, env = "BOWSPRIT_OPERATOR_TOKEN", value_name = "FILE", default_value = names::TOKEN_FILE)]
+    pub operator_token: PathBuf,
+
+    /// Folder that outlives this container, for the configuration in service: a restart never goes back behind it.
+    #[arg(long, env = "BOWSPRIT_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 
     /// Where the app's requests are taken.
     #[arg(long, env = "BOWSPRIT_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:4000")]
@@ -73,6 +97,21 @@ pub struct Args {
     /// Most open connections from the app; more wait in the kernel's queue.
     #[arg(long, env = "BOWSPRIT_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000)]
     pub max_connections: usize,
+}
+
+/// Where the operator is, if there is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperatorAddress(pub Option<BaseUrl>);
+
+fn operator(text: &str) -> Result<OperatorAddress, String> {
+    if text.is_empty() {
+        return Ok(OperatorAddress::default());
+    }
+    let url = BaseUrl::parse(text)?;
+    if !url.is_https() || !url.path().is_empty() {
+        return Err("is to be https://HOST:PORT".into());
+    }
+    Ok(OperatorAddress(Some(url)))
 }
 
 /// `25s`, `1m30s`, `500ms`.
@@ -140,6 +179,16 @@ mod tests {
             "the app's door must not be open to the network"
         );
         assert_eq!(args.max_body, 32 << 20);
+    }
+
+    #[test]
+    fn the_operator_is_asked_over_tls_or_not_at_all() {
+        assert_eq!(operator(""), Ok(OperatorAddress(None)));
+        let url = operator("https://webhook.system.svc:8444").unwrap().0.unwrap();
+        assert_eq!((url.host(), url.port()), ("webhook.system.svc", 8444));
+        for wrong in ["http://webhook.system.svc:8444", "webhook:8444", "https://webhook/v1"] {
+            assert!(operator(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

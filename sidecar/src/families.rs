@@ -9,6 +9,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::info::Info;
 
 use crate::config::metrics::ConfigMetrics;
+use crate::config::stream::StreamMetrics;
 use crate::memory::MemoryMetrics;
 use crate::metrics::{OsProcess, Registry};
 use crate::net::client::ConnectionMetrics;
@@ -32,6 +33,8 @@ pub struct Families {
     pub connections: ConnectionMetrics,
     /// Loading of configuration.
     pub config: ConfigMetrics,
+    /// The stream to the operator.
+    pub stream: StreamMetrics,
     /// Connections that could not be accepted or ended badly.
     pub server: ServerMetrics,
     /// Memory for bodies.
@@ -50,6 +53,7 @@ impl Families {
         let providers = ProviderMetrics::register(r);
         let connections = ConnectionMetrics::register(r);
         let config = ConfigMetrics::register(r);
+        let stream = StreamMetrics::register(r);
         let server = ServerMetrics::register(r);
         let memory = MemoryMetrics::register(r);
         let log = LogMetrics::register(r);
@@ -73,6 +77,7 @@ impl Families {
             providers,
             connections,
             config,
+            stream,
             server,
             memory,
             log,

@@ -22,6 +22,7 @@ pub mod probe;
 pub mod process;
 pub mod proxy;
 pub mod renewal;
+pub mod report;
 pub mod supervise;
 pub mod sync;
 pub mod telemetry;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bowsprit_core::dialect::sse;
+use bowsprit_core::stream::MAX_TO_SIDECAR;
 
 /// A request head must be complete within this; also how long an idle kept connection may wait for its next request.
 pub const HEAD_DEADLINE: Duration = Duration::from_mins(1);
@@ -62,6 +63,20 @@ pub const IDLE_CONNECTIONS: usize = 256;
 pub const PROXY_ANSWER: usize = 8 << 10;
 /// How long an address of a name is tried before the next one is tried beside it (RFC 8305 recommends 250 ms).
 pub const ADDRESS_HEAD_START: Duration = Duration::from_millis(250);
+/// Finding and reaching the operator.
+pub const STREAM_CONNECT: Duration = Duration::from_secs(10);
+/// TLS and the answer that opens the stream: longer than an operator takes to whom a whole fleet has just come back.
+pub const STREAM_OPEN: Duration = Duration::from_secs(30);
+/// The operator pings more often than that; without any message it is gone.
+pub const STREAM_SILENCE: Duration = Duration::from_secs(90);
+/// How long the operator may take nothing of a report.
+pub const STREAM_WRITE: Duration = Duration::from_secs(20);
+/// Longest head of the answer that opens the stream, bytes.
+pub const STREAM_ANSWER: usize = 8 << 10;
+/// Read from the stream at once, bytes: a change of a usual namespace is one or two pieces.
+pub const STREAM_PIECE: usize = 4 << 10;
+/// Room for a line that is kept for the next one, bytes.
+pub const STREAM_BUFFER_KEPT: usize = 16 << 10;
 /// Log lines that wait for standard output, bytes. Beyond it lines are lost: a reader that stopped must not stop requests.
 pub const LOG_WAITING: usize = 1 << 20;
 
@@ -145,4 +160,16 @@ pub const PROVIDER: &[Limit] = &[
     limit("a proxy's answer to CONNECT", Bytes(PROXY_ANSWER), "it is one line", "`EXT_CONNECT_REFUSED`, next attempt"),
     limit("redirects followed", Count(0), "a key must not follow them", "`EXT_REDIRECT`; on `/providers/…` the redirect is the answer, without a key in it"),
     limit("addresses", Field("endpoint.allowedAddresses"), "whoever names an address decides where a key goes", "`EXT_ADDRESS_DENIED`"),
+];
+
+/// What the operator can send and hold.
+#[rustfmt::skip]
+pub const OPERATOR: &[Limit] = &[
+    limit("connections", Count(1), "a change is a few KiB", "there is no other"),
+    limit("finding and reaching it", Time(STREAM_CONNECT), "it is in the same cluster", "tried again"),
+    limit("TLS and the answer that opens the stream", Time(STREAM_OPEN), "a whole fleet may have come back to it at once", "tried again"),
+    limit("head of that answer", Bytes(STREAM_ANSWER), "it is four lines", "tried again"),
+    limit("a message", Bytes(MAX_TO_SIDECAR), "a ConfigMap holds 1 MiB, which JSON may double", "the stream is closed and made anew"),
+    limit("silence", Time(STREAM_SILENCE), "it pings more often", "the stream is closed and made anew"),
+    limit("time in which it takes nothing of a report", Time(STREAM_WRITE), "a report is a few KiB", "the stream is closed and made anew"),
 ];

@@ -21,7 +21,7 @@ use traffic::{Handles, Traffic};
 /// Most series of a sidecar with ten providers of one model each.
 pub const MOST_SERIES: usize = 500;
 /// Series without a provider's name: single ones, histograms of our own, closed lists, what is folded.
-const GLOBAL: usize = 96;
+const GLOBAL: usize = 103;
 /// Series that each provider has, or may have when the pool is used up.
 const PER_PROVIDER: usize = 13;
 /// Series that each model of a provider has.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::caller::{Caller, Pod};
+use crate::config::stream::StreamState;
 use crate::drain::Drain;
 use crate::families::Families;
 use crate::memory::Memory;
@@ -51,6 +52,8 @@ pub struct Process {
     pub connections: Arc<Connections>,
     /// The pod that the sidecar runs in.
     pub pod: ArcSwap<Pod>,
+    /// The stream to the operator, where there is to be one.
+    pub stream: Option<Arc<StreamState>>,
     /// The one namespace that a sidecar serves. Requests reach it by [`Process::tenant_of`] their caller.
     pub tenant: Arc<Tenant>,
 }

@@ -1,10 +1,17 @@
-//! Looking for what has changed: documents, keys, CA bundles, the pod's own labels. What has, goes to the tenant.
+//! Looking for what has changed: documents, keys, CA bundles, the pod's own labels; and taking what the operator sends. What
+//! is new goes to the tenant, and what the tenant takes is saved.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bowsprit_core::config::Scope;
+use bowsprit_core::stream::StreamedConfig;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
 use crate::caller::Pod;
-use crate::config::Source;
+use crate::config::saved::{SAVED, ToSave};
+use crate::config::{self, Offer, POLL_EVERY, Source, stream};
 use crate::credentials::KeyFiles;
 use crate::failpoint;
 use crate::files::Stamp;
@@ -13,7 +20,11 @@ use crate::tenant::snapshot::Snapshot;
 
 /// What is looked at, and what was seen of it last.
 pub struct Renewal {
-    source: Box<dyn Source>,
+    sources: Vec<Box<dyn Source>>,
+    /// What is in service of a cluster's sources, to be judged anew when the pod's labels change.
+    served: Option<Offer>,
+    /// Where what is taken is saved.
+    saver: Option<watch::Sender<Option<ToSave>>>,
     keys: KeyFiles,
     keys_seen: Vec<Option<Stamp>>,
     trust_seen: Vec<Option<Stamp>>,
@@ -23,9 +34,11 @@ pub struct Renewal {
 
 impl Renewal {
     /// A renewal that has seen nothing yet. `pod_labels`: the downward API's file.
-    pub fn new(source: Box<dyn Source>, keys: KeyFiles, pod_labels: Option<PathBuf>) -> Self {
+    pub fn new(sources: Vec<Box<dyn Source>>, keys: KeyFiles, pod_labels: Option<PathBuf>) -> Self {
         Self {
-            source,
+            sources,
+            served: None,
+            saver: None,
             keys,
             keys_seen: Vec::new(),
             trust_seen: Vec::new(),
@@ -34,19 +47,57 @@ impl Renewal {
         }
     }
 
+    /// Saves what is taken from now on, and what was taken already.
+    pub fn save_to(&mut self, saver: watch::Sender<Option<ToSave>>) {
+        self.saver = Some(saver);
+        self.save();
+    }
+
+    /// Looks again and again, and takes what comes over the stream at once. Ends never.
+    pub async fn run(mut self, process: Arc<Process>, mut streamed: mpsc::Receiver<StreamedConfig>) {
+        let mut look = Instant::now() + POLL_EVERY;
+        loop {
+            tokio::select! {
+                Some(config) = streamed.recv() => {
+                    let offer = stream::offer(config, &process.pod.load());
+                    self.take(&process, vec![offer]);
+                }
+                () = tokio::time::sleep_until(look) => {
+                    self.poll(&process);
+                    look = Instant::now() + POLL_EVERY;
+                }
+            }
+        }
+    }
+
     /// Looks once.
     pub fn poll(&mut self, process: &Process) {
-        self.renew_pod(process);
+        let has_new_labels = self.renew_pod(process);
+        let pod = process.pod.load();
+        if has_new_labels {
+            self.judge_again(process, &pod);
+        }
+        let offers = self.sources.iter_mut().filter_map(|source| source.poll(&pod)).collect();
+        self.take(process, offers);
+    }
+
+    fn take(&mut self, process: &Process, offers: Vec<Offer>) {
         let (tenant, now) = (&process.tenant, process.clock.now());
-        let offer = self.source.poll();
-        let is_offered = offer.is_some();
-        if let Some(offer) = offer {
+        let is_offered = !offers.is_empty();
+        for offer in offers {
             if let Ok(documents) = &offer.documents {
                 failpoint::hit_in(&documents.text, failpoint::LOAD);
             }
-            tenant.offer(offer, now);
+            if tenant.offer(&offer, now) {
+                self.serves(offer);
+            }
+        }
+        if is_offered {
             // It may name other bundles.
             self.trust_seen = Self::trust_stamps(process);
+            if let Some(stream) = &process.stream {
+                stream.has_news();
+            }
         } else {
             // Looked at before they are read: what changes meanwhile is news at the next look.
             let trust = Self::trust_stamps(process);
@@ -63,12 +114,42 @@ impl Renewal {
         }
     }
 
-    fn renew_pod(&mut self, process: &Process) {
-        let Some(file) = &self.pod_labels else { return };
+    fn serves(&mut self, offer: Offer) {
+        let is_clusters = |documents: &config::Documents| matches!(documents.scope, Scope::Cluster { .. });
+        self.served = Some(offer).filter(|offer| offer.documents.as_ref().is_ok_and(is_clusters));
+        self.save();
+    }
+
+    fn save(&self) {
+        if let (Some(saver), Some(offer)) = (&self.saver, &self.served)
+            && let Ok(documents) = &offer.documents
+            && offer.source != SAVED
+        {
+            let text = Arc::clone(&documents.text);
+            let sequence = offer.sequence;
+            saver.send_replace(Some(ToSave { sequence, text }));
+        }
+    }
+
+    /// The pod's labels decide what concerns it, whichever source it came from.
+    fn judge_again(&mut self, process: &Process, pod: &Pod) {
+        if let Some(offer) = &mut self.served
+            && let Ok(documents) = &mut offer.documents
+        {
+            documents.scope = config::of_pod(pod);
+            process.tenant.offer_again(offer, process.clock.now());
+        }
+    }
+
+    /// Says whether the pod's labels have changed.
+    fn renew_pod(&mut self, process: &Process) -> bool {
+        let Some(file) = &self.pod_labels else { return false };
         let now = Stamp::of(file);
-        if std::mem::replace(&mut self.labels_seen, now) != now {
+        let has_changed = std::mem::replace(&mut self.labels_seen, now) != now;
+        if has_changed {
             process.pod.store(Arc::new(Pod::own(Some(file))));
         }
+        has_changed
     }
 
     fn key_stamps(&self, process: &Process) -> Vec<Option<Stamp>> {

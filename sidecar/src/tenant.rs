@@ -58,12 +58,21 @@ impl Tenant {
     }
 
     /// Takes an offer into service, if the store accepts it. Says whether it did.
-    pub fn offer(&self, offer: Offer, now: Moment) -> bool {
-        let Some(config) = self.config.judge(offer, now) else {
-            return false;
-        };
-        self.serve(config, now);
-        true
+    pub fn offer(&self, offer: &Offer, now: Moment) -> bool {
+        self.serve_if(self.config.judge(offer, now), now)
+    }
+
+    /// Serves what is in service as it is to be read now: another part of it may concern this pod.
+    pub fn offer_again(&self, offer: &Offer, now: Moment) -> bool {
+        self.serve_if(self.config.judge_again(offer, now), now)
+    }
+
+    fn serve_if(&self, config: Option<Config>, now: Moment) -> bool {
+        let is_taken = config.is_some();
+        if let Some(config) = config {
+            self.serve(config, now);
+        }
+        is_taken
     }
 
     /// Serves the same configuration over connections that trust what the CA bundles hold now.
@@ -135,7 +144,8 @@ mod tests {
                     "apiVersion: bowsprit.dev/v1alpha1\nkind: ProviderConfig\nmetadata: {{name: {name}}}\n\
                      spec: {{provider: OpenAICompatible, endpoint: {{baseUrl: 'https://llm.example/v1'}}, \
                      defaultModel: m, rateLimits: {{concurrentRequests: 1, onLimit: Reject}}}}\n"
-                ),
+                )
+                .into(),
                 place: "bowsprit.yaml".into(),
                 scope: Scope::Standalone,
             }),
@@ -147,7 +157,7 @@ mod tests {
         let connections = Arc::new(Connections::new(None, &Arc::default()));
         let (one, two) = (tenant(&connections), tenant(&connections));
         let now = Moment::from_start(Duration::from_secs(1));
-        assert!(one.offer(offer(1, "llm"), now) && two.offer(offer(1, "llm"), now));
+        assert!(one.offer(&offer(1, "llm"), now) && two.offer(&offer(1, "llm"), now));
         let state = |tenant: &Tenant| Arc::clone(&tenant.snapshot.load_full().unwrap().upstreams()[0].state);
         let permit = state(&one).admit("m", 1, now).ok().unwrap();
         assert!(state(&one).admit("m", 1, now).is_err(), "the one place is taken");
@@ -160,14 +170,14 @@ mod tests {
         let tenant = tenant(&Arc::new(Connections::new(None, &Arc::default())));
         let now = Moment::from_start(Duration::from_secs(1));
         let served = || tenant.snapshot.load_full().unwrap();
-        assert!(tenant.offer(offer(1, "llm"), now));
+        assert!(tenant.offer(&offer(1, "llm"), now));
         let before = served();
         let state = &before.upstreams()[0].state;
         let permit = state.admit("m", 1, now).ok().unwrap();
-        assert!(tenant.offer(offer(2, "llm"), now));
+        assert!(tenant.offer(&offer(2, "llm"), now));
         assert!(Arc::ptr_eq(&served().upstreams()[0].state, state));
         assert!(served().upstreams()[0].state.admit("m", 1, now).is_err());
-        assert!(!tenant.offer(offer(1, "other"), now));
+        assert!(!tenant.offer(&offer(1, "other"), now));
         assert_eq!(served().upstreams()[0].provider.name, "llm");
         assert_eq!(state.availability("m", 1, now), Availability::Available);
         drop(permit);

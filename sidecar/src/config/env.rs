@@ -7,6 +7,7 @@ use bowsprit_core::config::Scope;
 use serde_json::{Map, Value, json};
 
 use super::{Documents, Offer, Source};
+use crate::caller::Pod;
 
 /// What to say when there is nothing to run from.
 pub const NOTHING: &str = "no configuration: give --config FILE (ProviderConfig documents, see examples/quickstart.yaml), \
@@ -29,12 +30,12 @@ impl EnvSource {
 }
 
 impl Source for EnvSource {
-    fn poll(&mut self) -> Option<Offer> {
+    fn poll(&mut self, _pod: &Pod) -> Option<Offer> {
         Some(Offer {
             source: "environment",
             sequence: 0,
             documents: Ok(Documents {
-                text: self.0.take()?,
+                text: self.0.take()?.into(),
                 place: "the environment".into(),
                 scope: Scope::Standalone,
             }),

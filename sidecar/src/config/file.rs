@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bowsprit_core::config::Scope;
 
 use super::{Documents, MAX_CONFIG, Offer, Source};
+use crate::caller::Pod;
 use crate::files::{self, Stamp};
 
 /// Offers a file as it changes.
@@ -27,7 +28,7 @@ impl FileSource {
 
     fn read(&self) -> Result<Documents, String> {
         Ok(Documents {
-            text: files::read(&self.path, MAX_CONFIG)?,
+            text: files::read(&self.path, MAX_CONFIG)?.into(),
             place: self.path.display().to_string(),
             scope: Scope::Standalone,
         })
@@ -35,7 +36,7 @@ impl FileSource {
 }
 
 impl Source for FileSource {
-    fn poll(&mut self) -> Option<Offer> {
+    fn poll(&mut self, _pod: &Pod) -> Option<Offer> {
         let now = Stamp::of(&self.path);
         let is_first = self.offered.is_none();
         if self.offered == Some(now) {
@@ -61,7 +62,11 @@ mod tests {
     use super::*;
 
     fn text(offer: Option<Offer>) -> Option<String> {
-        offer.map(|offer| offer.documents.map_or_else(|why| why, |documents| documents.text))
+        offer.map(|offer| {
+            offer
+                .documents
+                .map_or_else(|why| why, |documents| documents.text.to_string())
+        })
     }
 
     #[test]
@@ -69,20 +74,20 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "one").unwrap();
         let mut source = FileSource::new(file.path().to_owned());
-        assert_eq!(text(source.poll()).as_deref(), Some("one"));
-        assert_eq!(text(source.poll()), None, "nothing is new");
+        assert_eq!(text(source.poll(&Pod::default())).as_deref(), Some("one"));
+        assert_eq!(text(source.poll(&Pod::default())), None, "nothing is new");
         std::fs::write(file.path(), "half of tw").unwrap();
-        assert_eq!(text(source.poll()), None, "it may be half written");
+        assert_eq!(text(source.poll(&Pod::default())), None, "it may be half written");
         std::fs::write(file.path(), "half of two").unwrap();
-        assert_eq!(text(source.poll()), None, "it was");
-        assert_eq!(text(source.poll()).as_deref(), Some("half of two"));
+        assert_eq!(text(source.poll(&Pod::default())), None, "it was");
+        assert_eq!(text(source.poll(&Pod::default())).as_deref(), Some("half of two"));
     }
 
     #[test]
     fn a_file_that_is_missing_is_an_offer_that_says_so() {
         let mut source = FileSource::new("/nowhere/at/all.yaml".into());
-        let offer = source.poll().unwrap();
+        let offer = source.poll(&Pod::default()).unwrap();
         assert!(offer.documents.unwrap_err().contains("/nowhere/at/all.yaml"));
-        assert!(source.poll().is_none());
+        assert!(source.poll(&Pod::default()).is_none());
     }
 }

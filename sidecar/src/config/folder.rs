@@ -2,36 +2,26 @@
 
 use std::path::PathBuf;
 
-use bowsprit_core::config::Scope;
-use bowsprit_crds::names::{CONFIG_KEY, FORMAT_KEY, FORMAT_VERSION, SEQUENCE_KEY};
+use bowsprit_crds::names::{CONFIG_KEY, FORMAT_KEY, SEQUENCE_KEY};
 
-use super::{Documents, MAX_CONFIG, Offer, Source};
+use super::{Documents, MAX_CONFIG, Offer, Source, of_pod, readable};
 use crate::caller::Pod;
 use crate::files::{self, Stamp};
 
-/// Offers a folder as the kubelet swaps it. Offered anew when the pod's labels change, which decide what concerns it.
+/// Offers a folder as the kubelet swaps it.
 pub struct FolderSource {
     dir: PathBuf,
-    pod_labels: Option<PathBuf>,
-    offered: Option<[Stamp; 3]>,
+    offered: Option<[Stamp; 2]>,
 }
 
 impl FolderSource {
-    /// The folder `dir`, not looked at yet. `pod_labels`: the downward API's file.
-    pub fn new(dir: PathBuf, pod_labels: Option<PathBuf>) -> Self {
-        Self {
-            dir,
-            pod_labels,
-            offered: None,
-        }
+    /// The folder `dir`, not looked at yet.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir, offered: None }
     }
 
-    fn stamps(&self) -> [Stamp; 3] {
-        [
-            Stamp::of(&self.dir.join(CONFIG_KEY)),
-            Stamp::of(&self.dir.join(SEQUENCE_KEY)),
-            self.pod_labels.as_deref().map_or(Stamp::NOTHING, Stamp::of),
-        ]
+    fn stamps(&self) -> [Stamp; 2] {
+        [CONFIG_KEY, SEQUENCE_KEY].map(|name| Stamp::of(&self.dir.join(name)))
     }
 
     fn read(&self, name: &str) -> Result<String, String> {
@@ -47,28 +37,21 @@ impl FolderSource {
         number.map_err(|_| format!("{}: sequence {:?} is no number", self.dir.display(), text.trim()))
     }
 
-    fn documents(&self) -> Result<Documents, String> {
+    fn documents(&self, pod: &Pod) -> Result<Documents, String> {
         let version = self
             .read(FORMAT_KEY)
             .map_or(1, |text| text.trim().parse().unwrap_or(u32::MAX));
-        if version > FORMAT_VERSION {
-            return Err(format!(
-                "{}: formatVersion {version} is newer than this sidecar understands ({FORMAT_VERSION}): restart the pod to get a newer sidecar",
-                self.dir.display()
-            ));
-        }
+        readable(&self.dir.display().to_string(), version)?;
         Ok(Documents {
-            text: self.read(CONFIG_KEY)?,
+            text: self.read(CONFIG_KEY)?.into(),
             place: self.dir.join(CONFIG_KEY).display().to_string(),
-            scope: Scope::Cluster {
-                pod_labels: Pod::own(self.pod_labels.as_deref()).labels,
-            },
+            scope: of_pod(pod),
         })
     }
 }
 
 impl Source for FolderSource {
-    fn poll(&mut self) -> Option<Offer> {
+    fn poll(&mut self, pod: &Pod) -> Option<Offer> {
         let now = self.stamps();
         if self.offered.replace(now) == Some(now) {
             return None;
@@ -77,7 +60,7 @@ impl Source for FolderSource {
         Some(Offer {
             source: "folder",
             sequence: *sequence.as_ref().unwrap_or(&0),
-            documents: self.documents().and_then(|documents| sequence.map(|_| documents)),
+            documents: self.documents(pod).and_then(|documents| sequence.map(|_| documents)),
         })
     }
 }
@@ -92,12 +75,12 @@ mod tests {
         let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         put(CONFIG_KEY, "one");
         put(SEQUENCE_KEY, "7\n");
-        let mut source = FolderSource::new(dir.path().to_owned(), None);
-        let offer = source.poll().unwrap();
-        assert_eq!((offer.sequence, offer.documents.unwrap().text.as_str()), (7, "one"));
-        assert!(source.poll().is_none());
+        let mut source = FolderSource::new(dir.path().to_owned());
+        let offer = source.poll(&Pod::default()).unwrap();
+        assert_eq!((offer.sequence, &*offer.documents.unwrap().text), (7, "one"));
+        assert!(source.poll(&Pod::default()).is_none());
         put(SEQUENCE_KEY, "18");
-        assert_eq!(source.poll().unwrap().sequence, 18);
+        assert_eq!(source.poll(&Pod::default()).unwrap().sequence, 18);
     }
 
     #[test]
@@ -105,8 +88,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         let offered = || {
-            let mut source = FolderSource::new(dir.path().to_owned(), None);
-            source.poll().unwrap().documents.unwrap_err()
+            let mut source = FolderSource::new(dir.path().to_owned());
+            source.poll(&Pod::default()).unwrap().documents.unwrap_err()
         };
         assert!(offered().contains(CONFIG_KEY));
         put(CONFIG_KEY, "");

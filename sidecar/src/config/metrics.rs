@@ -25,6 +25,7 @@ pub struct ConfigMetrics {
     providers: Gauge,
     pub(super) synced: Gauge,
     revision: Family<RevisionLabel, Gauge>,
+    pub(super) not_saved: Counter,
 }
 
 impl ConfigMetrics {
@@ -73,6 +74,12 @@ impl ConfigMetrics {
             "1 for the revision in service, a hash of its content",
             &["revision"],
             new.revision.clone(),
+        );
+        registry.register(
+            "config_save_failures",
+            "Times that the configuration in service could not be saved for a restart, or what was saved could not be used",
+            &[],
+            new.not_saved.clone(),
         );
         new
     }

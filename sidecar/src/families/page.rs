@@ -182,6 +182,11 @@ fn values() -> Vec<Values> {
                 "other",
             ],
         ),
+        closed(
+            "ended",
+            "why a stream ended or could not be made: one does not trust the other (token or CA not mounted, a certificate of another CA, a token that is not accepted), nobody is there, another answer than expected, or it was closed, silent or about to end; `/health` and the log say which",
+            &["untrusted", "unreachable", "refused", "closed"],
+        ),
         closed("result", "how a probe ended", &["ok", "failed"]),
         closed(
             "why",

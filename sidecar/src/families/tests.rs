@@ -19,6 +19,7 @@ use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Outcome,
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
+use crate::config::stream;
 use crate::net::server::Listener;
 use crate::observe::MOST_SERIES as MOST;
 use crate::observe::genai::Detail;
@@ -51,6 +52,9 @@ pub(super) fn driven(config: &Config) -> Families {
     metrics.sinks.fit(config);
     metrics.server.cannot_accept(Listener::App);
     metrics.server.connection_ended("malformed");
+    for why in stream::Why::ALL {
+        metrics.stream.ended(why);
+    }
     let states = States::default();
     let now = Moment::ZERO;
     let second = Duration::from_secs(1);

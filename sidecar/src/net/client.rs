@@ -16,7 +16,7 @@ pub mod tls;
 
 pub use connections::Connections;
 pub use decode::Coding;
-pub use dial::{Addresses, Endpoint, Guard, Resolve, System};
+pub use dial::{Addresses, Endpoint, Guard, Resolve, System, connect_anywhere};
 pub use fault::{Fault, is_out_of_descriptors};
 pub use metrics::ConnectionMetrics;
 pub use outgoing::{Outgoing, Sending, Stalled, UploadError};

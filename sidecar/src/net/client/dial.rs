@@ -16,7 +16,7 @@ use crate::limits;
 
 mod tcp;
 
-pub use tcp::{Addresses, Guard, Resolve, System};
+pub use tcp::{Addresses, Guard, Resolve, System, connect_anywhere};
 
 /// Where an origin lives and how it is reached.
 pub struct Endpoint {

@@ -39,6 +39,13 @@ pub fn client(bundle: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
     with_roots(roots)
 }
 
+/// A client that trusts the certificates of `bundle` and no others.
+pub fn only(bundle: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    add_bundle(&mut roots, bundle)?;
+    with_roots(roots)
+}
+
 fn add_bundle(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), TlsError> {
     let before = roots.len();
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -69,5 +76,6 @@ mod tests {
     #[test]
     fn a_bundle_without_a_certificate_is_refused_aloud() {
         assert!(matches!(client(b"not pem"), Err(TlsError::BadBundle)));
+        assert!(matches!(only(b""), Err(TlsError::BadBundle)));
     }
 }

@@ -51,14 +51,7 @@ pub struct Guard {
 impl Guard {
     /// Connects to a host at one of the addresses that it may be at.
     pub(super) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Fault> {
-        let found = match host.parse::<IpAddr>() {
-            Ok(address) => vec![SocketAddr::new(address, port)],
-            Err(_) => self
-                .resolver
-                .resolve(host, port)
-                .await
-                .map_err(|error| unresolved(host, &error))?,
-        };
+        let found = addresses(host, port, &*self.resolver).await?;
         let mut denied = None;
         let mut allowed = Vec::with_capacity(found.len());
         for address in found {
@@ -100,6 +93,24 @@ impl Guard {
 
     fn is_own_port(&self, port: u16) -> bool {
         self.own_ports.get().is_some_and(|ports| ports.contains(&port))
+    }
+}
+
+/// Connects to a host wherever it is: for what no configuration of a provider names. The operator's Service has a private
+/// address.
+pub async fn connect_anywhere(host: &str, port: u16, resolver: &dyn Resolve) -> Result<TcpStream, Fault> {
+    let stream = first_to_answer(addresses(host, port, resolver).await?).await?;
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+async fn addresses(host: &str, port: u16, resolver: &dyn Resolve) -> Result<Vec<SocketAddr>, Fault> {
+    match host.parse::<IpAddr>() {
+        Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
+        Err(_) => resolver
+            .resolve(host, port)
+            .await
+            .map_err(|error| unresolved(host, &error)),
     }
 }
 

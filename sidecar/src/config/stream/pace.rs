@@ -1,0 +1,73 @@
+//! When to try again. Chance spreads a fleet that lost its operator in one moment over the seconds after it.
+
+use std::time::Duration;
+
+use super::state::Why;
+
+/// The shortest wait.
+const LEAST: Duration = Duration::from_millis(500);
+/// The longest first wait: ten thousand sidecars that come back within it are two thousand handshakes a second.
+const FIRST: Duration = Duration::from_secs(5);
+/// The longest wait.
+const MOST: Duration = Duration::from_secs(30);
+/// The longest first and last wait where the operator does not accept who asks: that is not mended by asking.
+const DENIED: (Duration, Duration) = (Duration::from_secs(20), Duration::from_mins(3));
+
+/// Attempts since the operator was heard last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    failed: u32,
+}
+
+impl Pace {
+    /// How long to wait after an end. `chance`: from 0 to 1.
+    pub(super) fn after(&mut self, why: Why, chance: f64) -> Duration {
+        let (first, most) = match why {
+            // The moment was chance's already.
+            Why::Moved => return Duration::ZERO,
+            Why::Denied => DENIED,
+            _ => (FIRST, MOST),
+        };
+        let longest = first.saturating_mul(1 << self.failed.min(10)).min(most);
+        self.failed = self.failed.saturating_add(1);
+        LEAST + longest.saturating_sub(LEAST).mul_f64(chance.clamp(0.0, 1.0))
+    }
+}
+
+/// When to leave an operator that is about to end and wants everybody gone `within_ms` milliseconds.
+pub(super) fn leave_after(within_ms: u64, chance: f64) -> Duration {
+    Duration::from_millis(within_ms)
+        .min(MOST)
+        .mul_f64(chance.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_bound_and_are_spread_between_it_and_nearly_nothing() {
+        let mut pace = Pace::default();
+        let longest: Vec<u64> = (0..5).map(|_| pace.after(Why::Unreachable, 1.0).as_secs()).collect();
+        assert_eq!(longest, [5, 10, 20, 30, 30]);
+        assert_eq!(pace.after(Why::Closed, 0.0), LEAST);
+        assert_eq!(pace.after(Why::Closed, 0.5), Duration::from_millis(15_250));
+        let mut pace = Pace { failed: u32::MAX };
+        assert_eq!(pace.after(Why::Closed, 7.0), MOST, "whatever comes");
+    }
+
+    #[test]
+    fn who_is_denied_asks_seldom_and_who_was_sent_away_at_once() {
+        let mut pace = Pace::default();
+        let longest: Vec<u64> = (0..5).map(|_| pace.after(Why::Denied, 1.0).as_secs()).collect();
+        assert_eq!(longest, [20, 40, 80, 160, 180]);
+        assert_eq!(pace.after(Why::Moved, 1.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_operator_that_ends_is_left_at_some_moment_of_its_window() {
+        assert_eq!(leave_after(5_000, 0.0), Duration::ZERO);
+        assert_eq!(leave_after(5_000, 0.5), Duration::from_millis(2_500));
+        assert_eq!(leave_after(u64::MAX, 1.0), MOST);
+    }
+}

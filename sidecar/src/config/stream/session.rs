@@ -1,0 +1,172 @@
+//! A stream that stands: messages in, reports out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_core::stream::{MAX_TO_OPERATOR, MAX_TO_SIDECAR, SidecarReport, StreamedConfig, ToOperator, ToSidecar};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::lines::Lines;
+use super::pace;
+use super::state::{Ended, StreamState, Why};
+use crate::limits::{STREAM_PIECE, STREAM_SILENCE, STREAM_WRITE};
+use crate::net::client::Resolve;
+
+/// From one report to the next at the least, and from one look whether there is something to report to the next.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// What the stream is connected with inside.
+pub struct Link<R> {
+    /// Where what comes goes.
+    pub configs: mpsc::Sender<StreamedConfig>,
+    /// What the sidecar says of itself now.
+    pub report: R,
+    /// What is seen of the stream.
+    pub state: Arc<StreamState>,
+    /// Who resolves names.
+    pub resolver: Arc<dyn Resolve>,
+}
+
+/// Reads and reports until the stream ends. Says why it did, and whether any message came.
+pub(super) async fn hold<S, R>(stream: S, link: &Link<R>) -> (Ended, bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    R: Fn() -> SidecarReport + Send + Sync,
+{
+    let mut session = Session {
+        stream,
+        link,
+        lines: Lines::default(),
+        heard: Instant::now(),
+        any_heard: false,
+        leave: None,
+        reported: None,
+    };
+    let ended = session.run().await;
+    (ended, session.any_heard)
+}
+
+struct Session<'a, S, R> {
+    stream: S,
+    link: &'a Link<R>,
+    lines: Lines,
+    /// When the last bytes came.
+    heard: Instant,
+    any_heard: bool,
+    /// When to leave an operator that is about to end.
+    leave: Option<Instant>,
+    reported: Option<SidecarReport>,
+}
+
+impl<S, R> Session<'_, S, R>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    R: Fn() -> SidecarReport + Send + Sync,
+{
+    async fn run(&mut self) -> Ended {
+        let mut piece = vec![0; STREAM_PIECE];
+        let mut look = Instant::now();
+        let mut sent = None;
+        loop {
+            let alarm = look.min(self.leave.unwrap_or(look));
+            tokio::select! {
+                // After a pause of the whole process, what arrived meanwhile counts before the clock does.
+                biased;
+                read = self.stream.read(&mut piece) => {
+                    let arrived = match read {
+                        Ok(0) => return Ended::new(Why::Closed, "the operator closed it"),
+                        Ok(read) => piece.get(..read).unwrap_or_default(),
+                        Err(error) => return Ended::new(Why::Closed, error.to_string()),
+                    };
+                    if let Err(ended) = self.arrived(arrived).await {
+                        return ended;
+                    }
+                }
+                // What the operator waits for: whether a configuration has been taken.
+                () = self.link.state.news.notified() => {
+                    look = sent.map_or(look, |sent: Instant| look.min(sent + REPORT_EVERY));
+                }
+                () = tokio::time::sleep_until(alarm) => {}
+            }
+            let now = Instant::now();
+            if self.leave.is_some_and(|leave| leave <= now) {
+                return Ended::new(Why::Moved, "the operator is about to end");
+            }
+            if now.duration_since(self.heard) > STREAM_SILENCE {
+                return Ended::new(Why::Silent, format!("nothing came for {} s", STREAM_SILENCE.as_secs()));
+            }
+            if look <= now {
+                look = now + REPORT_EVERY;
+                match self.report().await {
+                    Ok(true) => sent = Some(now),
+                    Ok(false) => {}
+                    Err(ended) => return ended,
+                }
+            }
+        }
+    }
+
+    async fn arrived(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        self.heard = Instant::now();
+        let mut messages = Vec::new();
+        self.lines
+            .take(bytes, MAX_TO_SIDECAR, |line| {
+                messages.push(serde_json::from_slice::<ToSidecar>(line));
+            })
+            .map_err(|_| Ended::new(Why::Protocol, format!("a line of more than {MAX_TO_SIDECAR} bytes")))?;
+        for message in messages {
+            // The text of serde's error has no part of the message but names of fields.
+            let message = message.map_err(|error| Ended::new(Why::Protocol, format!("a message: {error}")))?;
+            self.any_heard = true;
+            self.link.state.heard();
+            match message {
+                ToSidecar::Config(config) => {
+                    if self.link.configs.send(config).await.is_err() {
+                        return Err(Ended::new(Why::Closed, "nobody takes configurations any more"));
+                    }
+                }
+                ToSidecar::Ping => self.send(&ToOperator::Pong).await?,
+                ToSidecar::GoAway { within_ms } => {
+                    let leave = pace::leave_after(within_ms, fastrand::f64());
+                    self.leave.get_or_insert(Instant::now() + leave);
+                }
+                ToSidecar::Unknown => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports what is new. Says whether anything was.
+    async fn report(&mut self) -> Result<bool, Ended> {
+        let report = (self.link.report)();
+        if self.reported.as_ref() == Some(&report) {
+            return Ok(false);
+        }
+        self.send(&ToOperator::Report(report.clone())).await?;
+        self.reported = Some(report);
+        Ok(true)
+    }
+
+    async fn send(&mut self, message: &ToOperator) -> Result<(), Ended> {
+        let mut line = serde_json::to_vec(message).unwrap_or_default();
+        line.push(b'\n');
+        if line.len() > MAX_TO_OPERATOR {
+            // It would end the stream, and the next one, and say nothing.
+            return Ok(());
+        }
+        let writing = async {
+            self.stream.write_all(&line).await?;
+            self.stream.flush().await
+        };
+        match timeout(STREAM_WRITE, writing).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Ended::new(Why::Closed, error.to_string())),
+            Err(_) => Err(Ended::new(
+                Why::Silent,
+                format!("the operator takes nothing for {} s", STREAM_WRITE.as_secs()),
+            )),
+        }
+    }
+}
