@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod audit;
 pub mod certs;
 pub mod conditions;
 pub mod desired;

@@ -128,7 +128,10 @@ where
     let events = watcher(Api::<K>::all(client.clone()), config)
         // What nobody reads is not kept: in a large cluster this is most of the memory.
         .modify(move |object| {
-            object.managed_fields_mut().clear();
+            // Who wrote it and when, for the audit log; not what.
+            for entry in object.managed_fields_mut() {
+                entry.fields_v1 = None;
+            }
             trim(object);
         })
         .default_backoff()

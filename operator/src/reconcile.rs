@@ -26,6 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::audit;
 use crate::conditions::{Verdict, kind};
 use crate::desired::{Current, Desired, Judged, SidecarSeen, desired};
 use crate::injector::References;
@@ -120,6 +121,7 @@ pub struct Context {
     metrics: Metrics,
     leadership: Leadership,
     owner: Option<OwnerReference>,
+    audit: audit::Seen,
     failures: std::sync::Mutex<std::collections::HashMap<String, u32>>,
     behind: std::sync::Mutex<std::collections::HashMap<String, u32>>,
 }
@@ -147,6 +149,7 @@ impl Context {
             metrics,
             leadership,
             owner: None,
+            audit: audit::Seen::default(),
             failures: std::sync::Mutex::default(),
             behind: std::sync::Mutex::default(),
         }
@@ -215,6 +218,14 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     let config_map = context.store.config_map(namespace);
     if providers.is_empty() && routes.is_empty() && config_map.is_none() {
         return Ok(Action::await_change());
+    }
+    for object in &providers {
+        let told = object.status.as_ref().and_then(|status| status.observed_generation);
+        context.audit.note("ProviderConfig", &object.metadata, told);
+    }
+    for object in &routes {
+        let told = object.status.as_ref().and_then(|status| status.observed_generation);
+        context.audit.note("ModelRoute", &object.metadata, told);
     }
     let current = config_map.as_deref().map(read_config_map);
     let clock = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);

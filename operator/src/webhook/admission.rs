@@ -18,7 +18,7 @@ struct Review {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AdmissionRequest {
-    uid: String,
+    pub uid: String,
     #[serde(default)]
     pub namespace: String,
     /// Empty where the apiserver will generate it.
@@ -30,6 +30,9 @@ pub(super) struct AdmissionRequest {
     pub kind: Kind,
     #[serde(default)]
     pub sub_resource: String,
+    /// Nothing will be stored.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
     /// Who asks.
     #[serde(default)]
     pub user_info: UserInfo,

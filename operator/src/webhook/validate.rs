@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::admission::{AdmissionRequest, NotAReview, Refusal, answered};
+use crate::audit;
 use crate::metrics::Metrics;
 use crate::validate::{Change, Judgement, Known, judge, secrets_reached};
 
@@ -55,6 +56,9 @@ impl Validator {
         let request = request.inspect_err(|_| self.metrics.validated("invalid", began.elapsed()))?;
         let (result, response) = match self.answer(question, &request).await {
             Ok(warnings) => {
+                if question == Question::Object {
+                    audit(&request);
+                }
                 let result = if warnings.is_empty() { "accepted" } else { "warned" };
                 (result, request.allowed(&warnings))
             }
@@ -134,6 +138,24 @@ impl Validator {
         }
         Ok(())
     }
+}
+
+/// Notes who changes what, where it is to be stored.
+fn audit(request: &AdmissionRequest) {
+    let is_ours = request.kind.group == bowsprit_crds::GROUP && request.sub_resource.is_empty();
+    if !is_ours || request.dry_run == Some(true) {
+        return;
+    }
+    audit::asked(&audit::Asked {
+        operation: &request.operation,
+        kind: &request.kind.kind,
+        namespace: &request.namespace,
+        name: &name(request),
+        user: &request.user_info,
+        request: &request.uid,
+        old: &request.old_object,
+        new: &request.object,
+    });
 }
 
 /// What is to become of the object; `None`: nothing that is judged here.
