@@ -17,6 +17,8 @@ pub const LEASE: Duration = Duration::from_secs(15);
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// Between two attempts to get or renew it.
 pub const RETRY: Duration = Duration::from_secs(2);
+/// Between two attempts while the apiserver does not answer them.
+pub const MAX_RETRY: Duration = Duration::from_secs(8);
 
 /// A lease as this replica has seen it.
 #[derive(Clone, Debug)]
@@ -32,6 +34,12 @@ impl Seen {
             Some(before) if before.spec == spec => before,
             _ => Self { spec, since: now },
         }
+    }
+
+    fn duration(&self) -> Duration {
+        let seconds = self.spec.lease_duration_seconds;
+        let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        seconds.map_or(LEASE, Duration::from_secs)
     }
 
     /// Who holds it, as far as seen.
@@ -51,6 +59,18 @@ pub enum Step {
     Wait,
 }
 
+/// How long to wait before the next look, where another holds it: until the moment in which its lease would be over, so that
+/// a holder that died is followed as soon as it may be.
+pub fn pause(seen: Option<&Seen>, me: &str, now: Moment) -> Duration {
+    match seen {
+        Some(seen) if decide(Some(seen), me, now) == Step::Wait => {
+            let left = seen.duration().saturating_sub(now.saturating_since(seen.since));
+            left.min(RETRY)
+        }
+        _ => RETRY,
+    }
+}
+
 /// Decides from what was seen; `None`: there is no lease yet.
 pub fn decide(seen: Option<&Seen>, me: &str, now: Moment) -> Step {
     let Some(seen) = seen else {
@@ -60,12 +80,7 @@ pub fn decide(seen: Option<&Seen>, me: &str, now: Moment) -> Step {
         None | Some("") => Step::Acquire,
         Some(holder) if holder == me => Step::Renew,
         Some(_) => {
-            let seconds = seen
-                .spec
-                .lease_duration_seconds
-                .and_then(|seconds| u64::try_from(seconds).ok());
-            let duration = seconds.map_or(LEASE, Duration::from_secs);
-            if now.saturating_since(seen.since) >= duration {
+            if now.saturating_since(seen.since) >= seen.duration() {
                 Step::Acquire
             } else {
                 Step::Wait
@@ -111,6 +126,16 @@ mod tests {
         assert_eq!(decide(Some(&unchanged), "me", at(65)), Step::Acquire);
         let renewed = Seen::note(Some(seen), held_by("other", 102), at(60));
         assert_eq!(decide(Some(&renewed), "me", at(74)), Step::Wait);
+    }
+
+    #[test]
+    fn a_lease_that_runs_out_is_looked_at_in_that_moment() {
+        let seen = Seen::note(None, held_by("other", 100), at(50));
+        let wait = |now: u64| pause(Some(&seen), "me", at(now));
+        assert_eq!(wait(51), RETRY);
+        assert_eq!(wait(64), Duration::from_secs(1));
+        assert_eq!(pause(Some(&seen), "other", at(64)), RETRY);
+        assert_eq!(pause(None, "me", at(64)), RETRY);
     }
 
     #[test]

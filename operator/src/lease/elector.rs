@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
 
-use super::{LEASE, RENEW_DEADLINE, RETRY, Seen, Step, decide};
+use super::{LEASE, MAX_RETRY, RENEW_DEADLINE, RETRY, Seen, Step, decide, pause};
 use crate::owner;
 use crate::time::Clock;
 
@@ -36,10 +36,34 @@ impl Leadership {
 
     /// Ok while this replica may write.
     pub fn check(&self) -> Result<(), NotLeading> {
-        match *self.until.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(until) if self.clock.now() < until => Ok(()),
-            _ => Err(NotLeading),
+        self.left().map(|_| ())
+    }
+
+    /// Makes a write while this replica may, and lets go of it when its time is over before the answer is there.
+    ///
+    /// A process that is stopped between the check and the write finds that first when it goes on. What may have gone out by
+    /// then is for the apiserver to refuse: writes name the version of the object that they were decided on.
+    ///
+    /// # Errors
+    /// Where this replica does not lead, or no longer.
+    pub async fn write<T>(&self, write: impl Future<Output = T>) -> Result<T, NotLeading> {
+        let mut write = std::pin::pin!(write);
+        loop {
+            // A renewal meanwhile gives it more time.
+            let left = self.left()?;
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(left) => {}
+                done = &mut write => return Ok(done),
+            }
         }
+    }
+
+    /// How long it may go on writing.
+    fn left(&self) -> Result<Duration, NotLeading> {
+        let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = until.map(|until| until.saturating_since(self.clock.now()));
+        left.filter(|left| !left.is_zero()).ok_or(NotLeading)
     }
 
     fn set(&self, until: Option<Moment>) {
@@ -55,6 +79,7 @@ pub struct Elector {
     clock: Clock,
     leadership: Leadership,
     seen: Option<Seen>,
+    has_led: bool,
     owner: Option<OwnerReference>,
 }
 
@@ -69,6 +94,7 @@ impl Elector {
             clock,
             leadership,
             seen: None,
+            has_led: false,
             owner: None,
         }
     }
@@ -87,17 +113,35 @@ impl Elector {
 
     /// Returns once this replica leads.
     pub async fn acquire(&mut self) {
+        let mut after_failure = RETRY;
         loop {
-            match tokio::time::timeout(RENEW_DEADLINE, self.attempt()).await {
+            let failed = match tokio::time::timeout(RENEW_DEADLINE, self.attempt()).await {
                 Ok(Ok(true)) => return,
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "cannot get the lease, will try again"),
-                Err(_) => tracing::warn!(
-                    lease = self.name,
-                    "the apiserver does not answer to a try for the lease"
-                ),
-            }
-            tokio::time::sleep(jittered(RETRY)).await;
+                Ok(Ok(false)) => false,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, lease = self.name, "cannot get the lease, will try again");
+                    true
+                }
+                Err(_) => {
+                    tracing::warn!(
+                        lease = self.name,
+                        "the apiserver does not answer to a try for the lease"
+                    );
+                    true
+                }
+            };
+            // An apiserver in trouble is asked ever more seldom; it is missed for no longer than this when it is back.
+            after_failure = if failed {
+                (after_failure * 2).min(MAX_RETRY)
+            } else {
+                RETRY
+            };
+            let pause = if failed {
+                after_failure
+            } else {
+                pause(self.seen.as_ref(), &self.identity, self.clock.now())
+            };
+            tokio::time::sleep(jittered(pause)).await;
         }
     }
 
@@ -157,9 +201,13 @@ impl Elector {
         let lease = self.api.get_opt(&self.name).await?;
         let spec = lease.as_ref().and_then(|lease| lease.spec.clone());
         self.seen = spec.map(|spec| Seen::note(self.seen.take(), spec, self.clock.now()));
-        let step = decide(self.seen.as_ref(), &self.identity, self.clock.now());
+        let mut step = decide(self.seen.as_ref(), &self.identity, self.clock.now());
         if step == Step::Wait {
             return Ok(false);
+        }
+        if !self.has_led {
+            // A process of our name that was here before us and died: for whoever counts, this is another holder.
+            step = Step::Acquire;
         }
         let written = match lease {
             None => self.api.create(&PostParams::default(), &self.fresh()).await,
@@ -174,6 +222,7 @@ impl Elector {
             Ok(lease) => {
                 self.seen = lease.spec.map(|spec| Seen::note(None, spec, self.clock.now()));
                 self.leadership.set(Some(asked + RENEW_DEADLINE));
+                self.has_led = true;
                 Ok(true)
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
