@@ -61,6 +61,11 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_WEBHOOK_SECRET", default_value = "bowsprit-webhook-tls")]
     pub webhook_secret: String,
 
+    /// Who makes the webhook's certificates: the operator itself, or cert-manager, which keeps the Secret and the webhooks'
+    /// caBundle; then the operator only reads the Secret.
+    #[arg(long, env = "BOWSPRIT_CERTIFICATES", value_enum, default_value_t = Certificates::Own)]
+    pub certificates: Certificates,
+
     /// The operator's own Deployment: what it makes in its namespace goes with it.
     #[arg(long, env = "BOWSPRIT_DEPLOYMENT", default_value = "bowsprit")]
     pub deployment: String,
@@ -88,6 +93,15 @@ pub struct Args {
     /// Log level: error, warn, info, debug or trace.
     #[arg(long, env = "BOWSPRIT_LOG_LEVEL", default_value = "info")]
     pub log_level: tracing::Level,
+}
+
+/// Who makes the webhook's certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Certificates {
+    /// The operator itself.
+    Own,
+    /// cert-manager.
+    CertManager,
 }
 
 fn pull_policy(text: &str) -> Result<String, String> {
@@ -127,6 +141,7 @@ mod tests {
         for flag in [
             "--sidecar-cpu-limit=lots",
             "--sidecar-image-pull-policy=Sometimes",
+            "--certificates=none",
             "--stream-url=http://operator:8444",
             "--log-level=loud",
         ] {

@@ -1,17 +1,21 @@
-//! The webhook's certificates: made here, kept in one Secret of the operator's own namespace, rotated long before they
-//! expire, and served from memory so that a rotation touches no connection.
+//! The webhook's certificates: made here and kept in one Secret of the operator's own namespace (`keeper`), or read from the
+//! one that cert-manager keeps (`issued`); rotated long before they expire, and served from memory so that a rotation
+//! touches no connection.
 
 pub mod authority;
+pub mod issued;
 pub mod keeper;
+pub mod trust;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
-use authority::Pair;
+use authority::{Key, Pair};
 
 /// The certificate that new connections get, and what those who connect must trust.
 #[derive(Debug, Default)]
@@ -34,8 +38,18 @@ pub enum BadPair {
 impl Served {
     /// Serves `pair` from the next connection on.
     pub fn set(&self, pair: &Pair) -> Result<(), BadPair> {
-        self.leaf.store(Some(Arc::new(certified(pair)?)));
+        self.serve(certified(&pair.certificate, &pair.key)?);
         Ok(())
+    }
+
+    /// Serves `leaf` from the next connection on.
+    fn serve(&self, leaf: CertifiedKey) {
+        self.leaf.store(Some(Arc::new(leaf)));
+    }
+
+    /// Whether there is a certificate yet.
+    pub fn is_serving(&self) -> bool {
+        self.leaf.load().is_some()
     }
 
     /// From now on `bundle` (PEM) is what clients are told to trust. It is announced before a leaf of it is served, and
@@ -63,14 +77,19 @@ impl ResolvesServerCert for Served {
     }
 }
 
-fn certified(pair: &Pair) -> Result<CertifiedKey, BadPair> {
+fn certified(certificate: &str, key: &Key) -> Result<CertifiedKey, BadPair> {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(BadPair::Pem)?;
-    let key = PrivateKeyDer::from_pem_slice(pair.key.expose().as_bytes()).map_err(BadPair::Pem)?;
+    let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(BadPair::Pem)?;
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map_err(BadPair::Key)
+}
+
+/// Up to a fifth longer, so that replicas do not ask in step.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 + 0.2 * fastrand::f64())
 }
 
 /// TLS 1.2 and 1.3, HTTP/1.1 (all that apiservers speak to webhooks), the certificate that is served now.

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bowsprit_crds::names;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::args::Args;
+use crate::args::{Args, Certificates};
+use crate::certs::issued::Issued;
 use crate::certs::keeper::{Keeper, Names};
 use crate::certs::{Served, server_config};
 use crate::fleet::Fleet;
@@ -25,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::objects::{Changes, Store};
 use crate::owner::Owners;
 use crate::poll::Poller;
-use crate::readiness::Readiness;
+use crate::readiness::{Block, Readiness};
 use crate::reconcile;
 use crate::stream::Hub;
 use crate::stream::documents::Documents;
@@ -41,6 +42,9 @@ use crate::{admin, stream, webhook};
 
 /// For each of the leader's last steps at shutdown.
 const LAST_STEP: Duration = Duration::from_secs(5);
+/// Between two questions to an apiserver that does not answer: the first pause, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_secs(8);
 /// The first minor version of Kubernetes 1 with native sidecars switched on.
 const NATIVE_SIDECARS_SINCE: u32 = 29;
 
@@ -81,12 +85,19 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     // Reconciles, the lease and watches each have a backoff of their own; the client's would hold a call for minutes.
     config.default_retry = false;
     let client = Client::try_from(config).context("no client for the apiserver")?;
-    let native = native_sidecars(&client)
-        .await
-        .context("the apiserver does not tell its version")?;
-    let owners = Owners::find(&client, &args.namespace, &args.deployment)
-        .await
-        .context("the apiserver does not tell who owns what is made here")?;
+    // An apiserver that is away is waited for, not ready: a process that ended instead would be started ever more seldom.
+    let asked = async {
+        let native = patiently("its version", || native_sidecars(&client)).await;
+        let owners = || Owners::find(&client, &args.namespace, &args.deployment);
+        (native, patiently("who owns what is made here", owners).await)
+    };
+    let mut admin = std::pin::pin!(admin);
+    let (native, owners) = tokio::select! {
+        asked = asked => asked,
+        _ = terminated.recv() => return Ok(Ended::Stopped),
+        _ = interrupted.recv() => return Ok(Ended::Stopped),
+        () = &mut admin => return Ok(Ended::PartDied("admin")),
+    };
     let documents = Documents::default();
     let (fleet, _heard) = Fleet::new();
     let hub = Hub::new(
@@ -133,15 +144,14 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         }),
         said(stopped.clone()),
     );
-    let keeper = Keeper::new(
-        client.clone(),
-        &args.namespace,
-        cert_names(&args),
+    let certificates = certificates(
+        &args,
+        &client,
+        &owners,
         Arc::clone(&served),
-        metrics.clone(),
-    )
-    .owned_by(owners.operator.clone());
-    let certificates = keeper.run(certificate_ready);
+        &metrics,
+        certificate_ready,
+    );
     let objects = {
         let store = store.clone();
         async move {
@@ -267,6 +277,19 @@ async fn bind(port: u16) -> std::io::Result<TcpListener> {
     }
 }
 
+/// Asks the apiserver until it answers, ever more seldom.
+async fn patiently<T, F: Future<Output = Result<T, kube::Error>>>(what: &str, ask: impl Fn() -> F) -> T {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => tracing::warn!(%error, "the apiserver does not tell {what}, will ask again"),
+        }
+        tokio::time::sleep(pause.mul_f64(1.0 + 0.2 * fastrand::f64())).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
 async fn native_sidecars(client: &Client) -> Result<bool, kube::Error> {
     let version = client.apiserver_version().await?;
     Ok(is_native(&version.major, &version.minor))
@@ -306,12 +329,30 @@ fn stream_url(args: &Args) -> Option<String> {
     Some(args.stream_url.clone().unwrap_or_else(made)).filter(|url| !url.is_empty())
 }
 
-fn cert_names(args: &Args) -> Names {
-    let (service, namespace) = (&args.webhook_service, &args.namespace);
-    Names {
-        secret: args.webhook_secret.clone(),
-        webhook_config: args.webhook_config.clone(),
-        dns: vec![format!("{service}.{namespace}.svc")],
+/// The work of whoever sees to the certificates.
+fn certificates(
+    args: &Args,
+    client: &Client,
+    owners: &Owners,
+    served: Arc<Served>,
+    metrics: &Metrics,
+    ready: Block,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (client, namespace, metrics) = (client.clone(), &args.namespace, metrics.clone());
+    let dns = format!("{}.{namespace}.svc", args.webhook_service);
+    match args.certificates {
+        Certificates::CertManager => Issued::new(client, namespace, &args.webhook_secret, &dns, served, metrics)
+            .run(ready)
+            .boxed(),
+        Certificates::Own => {
+            let names = Names {
+                secret: args.webhook_secret.clone(),
+                webhook_config: args.webhook_config.clone(),
+                dns: vec![dns],
+            };
+            let keeper = Keeper::new(client, namespace, names, served, metrics).owned_by(owners.operator.clone());
+            keeper.run(ready).boxed()
+        }
     }
 }
 

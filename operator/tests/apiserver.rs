@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+#[allow(dead_code, reason = "each test program uses its part of it")]
 mod fake;
 
 use std::sync::Arc;

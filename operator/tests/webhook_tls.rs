@@ -75,7 +75,9 @@ async fn serve(lookup: Lookup) -> Server {
 }
 
 fn material(now: i64) -> Material {
-    Material::step(None, &[HOST.to_owned()], now).unwrap().unwrap()
+    Material::step(None, &[HOST.to_owned()], now, |_| true)
+        .unwrap()
+        .unwrap()
 }
 
 fn client(server: &Server, bundle: &str) -> reqwest::Client {

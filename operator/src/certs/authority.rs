@@ -32,6 +32,11 @@ const BACKDATE: Duration = Duration::from_hours(1);
 pub struct Key(String);
 
 impl Key {
+    /// From PEM.
+    pub fn new(pem: String) -> Self {
+        Self(pem)
+    }
+
     /// The text, for the TLS library and the Secret.
     pub fn expose(&self) -> &str {
         &self.0
@@ -94,8 +99,14 @@ impl Material {
         bundle
     }
 
-    /// What should be stored at `now`, given what is; `None`: nothing changes.
-    pub fn step(stored: Option<&Self>, names: &[String], now: i64) -> Result<Option<Self>, CannotMake> {
+    /// What should be stored at `now`, given what is; `None`: nothing changes. `is_trusted` says whether the apiserver was told
+    /// of a CA: what it has not heard of is not promoted, however long ago it was announced.
+    pub fn step(
+        stored: Option<&Self>,
+        names: &[String],
+        now: i64,
+        is_trusted: impl Fn(&str) -> bool,
+    ) -> Result<Option<Self>, CannotMake> {
         let Some(stored) = stored.filter(|stored| stored.current.usable(names, now)) else {
             // First start, a new Service name, or nobody ran for a day: there is nothing to overlap with.
             let current = Pair::make(names, now)?;
@@ -110,7 +121,7 @@ impl Material {
                 next: Some(Pair::make(names, now)?),
                 ..stored.clone()
             })),
-            Some(next) if now - next.made_at >= seconds(OVERLAP) => Ok(Some(Self {
+            Some(next) if now - next.made_at >= seconds(OVERLAP) && is_trusted(&next.ca) => Ok(Some(Self {
                 current: next.clone(),
                 next: None,
                 previous_ca: Some(stored.current.ca.clone()),

@@ -1,24 +1,19 @@
 //! Keeps Secret, served certificate and the webhook configuration's caBundle in agreement. Every replica runs it; the
 //! Secret's resourceVersion decides between two that write at once, and the loser reads again.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
-};
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, PostParams};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use serde::de::DeserializeOwned;
-use serde_json::json;
 
 use super::authority::{CannotMake, Material};
-use super::{BadPair, Served};
+use super::trust::{publish, trusts};
+use super::{BadPair, Served, jittered};
 use crate::metrics::Metrics;
 use crate::owner;
 use crate::readiness::Block;
@@ -110,8 +105,7 @@ impl Keeper {
                     pause = AT_REST;
                 }
                 Err(error) => {
-                    let source = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(%error, source, "webhook certificates are not in order, will try again");
+                    Self::complain(&error);
                     pause = if ready.is_some() {
                         (pause * 2).min(AT_REST)
                     } else {
@@ -119,30 +113,80 @@ impl Keeper {
                     };
                 }
             }
-            tokio::time::sleep(pause.mul_f64(1.0 + 0.2 * fastrand::f64())).await;
+            tokio::time::sleep(jittered(pause)).await;
         }
     }
 
-    /// One look: Secret, served certificate, caBundle.
+    /// One look: Secret, caBundle of the injection webhook, served certificate, caBundle of the validating ones.
+    ///
+    /// # Errors
+    /// Where there is no certificate that the apiserver was told to trust. What else goes wrong is logged and counted, and
+    /// keeps no replica from its certificate.
     pub async fn look(&self) -> Result<(), Error> {
-        let material = self.stored().await?;
-        self.served.announce(&material.bundle());
+        let name = &self.names.webhook_config;
+        let failed = |error| Error::Webhook(name.clone(), error);
+        // Read first: what the apiserver was not told of is not promoted.
+        let seen = self.mutating.get(name).await;
+        let knows = |ca: &str| seen.as_ref().is_ok_and(|seen| trusts(seen, ca));
+        let material = self.stored(knows).await?;
+        let (bundle, ca) = (material.bundle(), &material.current.ca);
+        let mut is_trusted = knows(ca);
+        self.served.announce(&bundle);
         // The bundle first: a leaf is served only after the apiserver was told to trust it.
-        self.publish(&material.bundle()).await?;
-        self.served.set(&material.current)?;
-        self.metrics.certificate(material.current.not_after);
+        let told = match seen {
+            Ok(seen) => publish(&self.mutating, name, seen, &bundle, &self.metrics).await,
+            Err(error) => {
+                self.metrics.wrote("webhook_configuration", false);
+                Err(error)
+            }
+        };
+        if let Ok(in_force) = &told {
+            is_trusted = trusts(in_force, ca);
+        }
+        if is_trusted || !self.served.is_serving() {
+            self.served.set(&material.current)?;
+            self.metrics.certificate(material.current.not_after);
+        }
+        if let Err(error) = self.tell_validating(&bundle).await {
+            Self::complain(&failed(error));
+        }
+        match told {
+            Ok(_) => Ok(()),
+            // It was told before; the bundle that it does not take now only names the next one.
+            Err(error) if is_trusted => {
+                Self::complain(&failed(error));
+                Ok(())
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// The chart may leave the validating configuration out, and a role of an older chart may not name it.
+    async fn tell_validating(&self, bundle: &str) -> Result<(), kube::Error> {
+        let name = &self.names.webhook_config;
+        let seen = self.validating.get_opt(name).await.inspect_err(|_| {
+            self.metrics.wrote("webhook_configuration", false);
+        })?;
+        if let Some(seen) = seen {
+            publish(&self.validating, name, seen, bundle, &self.metrics).await?;
+        }
         Ok(())
     }
 
+    fn complain(error: &Error) {
+        let source = std::error::Error::source(error).map(ToString::to_string);
+        tracing::warn!(%error, source, "webhook certificates are not in order, will try again");
+    }
+
     /// What the Secret holds, after the step that is due.
-    async fn stored(&self) -> Result<Material, Error> {
+    async fn stored(&self, knows: impl Fn(&str) -> bool) -> Result<Material, Error> {
         let failed = |error| Error::Secret(self.names.secret.clone(), error);
         for _ in 0..MAX_CONFLICTS {
             let secret = self.secrets.get_opt(&self.names.secret).await.map_err(failed)?;
             let data = secret.as_ref().and_then(|secret| secret.data.as_ref());
             // What cannot be served is as good as nothing: kept, it would fail every look until it expires.
             let stored = Material::from_secret(data).filter(servable);
-            let due = Material::step(stored.as_ref(), &self.names.dns, unix_seconds())?;
+            let due = Material::step(stored.as_ref(), &self.names.dns, unix_seconds(), &knows)?;
             let is_owned = secret
                 .as_ref()
                 .is_some_and(|secret| !owner::is_missing(self.owner.as_ref(), &secret.metadata));
@@ -195,40 +239,6 @@ impl Keeper {
             ..Secret::default()
         }
     }
-
-    /// Puts the bundle into every webhook of both configurations where it is not yet. The chart may leave the validating one
-    /// out.
-    async fn publish(&self, bundle: &str) -> Result<(), Error> {
-        let failed = |error| Error::Webhook(self.names.webhook_config.clone(), error);
-        let name = &self.names.webhook_config;
-        let config = self.mutating.get(name).await.map_err(failed)?;
-        let hooks = config.webhooks.iter().flatten();
-        let hooks = hooks.map(|hook| (hook.name.as_str(), &hook.client_config));
-        if let Some(patch) = bundle_patch(&config.metadata, hooks, bundle) {
-            self.patch(&self.mutating, &patch).await.map_err(failed)?;
-        }
-        let Some(config) = self.validating.get_opt(name).await.map_err(failed)? else {
-            return Ok(());
-        };
-        let hooks = config.webhooks.iter().flatten();
-        let hooks = hooks.map(|hook| (hook.name.as_str(), &hook.client_config));
-        match bundle_patch(&config.metadata, hooks, bundle) {
-            Some(patch) => self.patch(&self.validating, &patch).await.map_err(failed),
-            None => Ok(()),
-        }
-    }
-
-    async fn patch<K>(&self, api: &Api<K>, patch: &serde_json::Value) -> Result<(), kube::Error>
-    where
-        K: Clone + Debug + DeserializeOwned,
-    {
-        let patch = Patch::Strategic(patch);
-        let result = api
-            .patch(&self.names.webhook_config, &PatchParams::default(), &patch)
-            .await;
-        self.metrics.wrote("webhook_configuration", result.is_ok());
-        result.map(|_| ())
-    }
 }
 
 fn servable(material: &Material) -> bool {
@@ -237,22 +247,8 @@ fn servable(material: &Material) -> bool {
         all.is_ok_and(|all| !all.is_empty())
     };
     let pairs = || [&material.current].into_iter().chain(&material.next);
-    pairs().all(|pair| super::certified(pair).is_ok() && readable(&pair.ca))
+    pairs().all(|pair| super::certified(&pair.certificate, &pair.key).is_ok() && readable(&pair.ca))
         && material.previous_ca.as_deref().is_none_or(readable)
-}
-
-/// A strategic merge patch (lists of webhooks merge by name), tied to the version that was read; `None`: all have it.
-fn bundle_patch<'a>(
-    metadata: &ObjectMeta,
-    hooks: impl Iterator<Item = (&'a str, &'a WebhookClientConfig)>,
-    bundle: &str,
-) -> Option<serde_json::Value> {
-    let wanted = ByteString(bundle.as_bytes().to_vec());
-    let behind = hooks.filter(|(_, client)| client.ca_bundle.as_ref() != Some(&wanted));
-    let hooks: Vec<_> = behind
-        .map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": wanted}}))
-        .collect();
-    (!hooks.is_empty()).then(|| json!({"metadata": {"resourceVersion": metadata.resource_version}, "webhooks": hooks}))
 }
 
 #[cfg(test)]
@@ -261,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_was_damaged_is_made_anew_and_not_published() {
-        let made = Material::step(None, &["svc".to_owned()], unix_seconds())
+        let made = Material::step(None, &["svc".to_owned()], unix_seconds(), |_| true)
             .unwrap()
             .unwrap();
         assert!(servable(&made));
@@ -276,29 +272,5 @@ mod tests {
         for damaged in [no_leaf, no_ca, no_next, no_previous] {
             assert!(!servable(&damaged), "{damaged:?}");
         }
-    }
-
-    #[test]
-    fn every_webhook_that_is_behind_gets_the_bundle_and_no_other_is_touched() {
-        let config: MutatingWebhookConfiguration = serde_json::from_value(json!({
-            "metadata": {"name": "bowsprit", "resourceVersion": "7"},
-            "webhooks": [
-                {"name": "a", "clientConfig": {"caBundle": "bmV3"}, "admissionReviewVersions": ["v1"], "sideEffects": "None"},
-                {"name": "b", "clientConfig": {}, "admissionReviewVersions": ["v1"], "sideEffects": "None"},
-            ],
-        }))
-        .unwrap();
-        let patch = |config: &MutatingWebhookConfiguration| {
-            let hooks = config.webhooks.iter().flatten();
-            let hooks = hooks.map(|hook| (hook.name.as_str(), &hook.client_config));
-            bundle_patch(&config.metadata, hooks, "new")
-        };
-        assert_eq!(
-            patch(&config).unwrap(),
-            json!({"metadata": {"resourceVersion": "7"}, "webhooks": [{"name": "b", "clientConfig": {"caBundle": "bmV3"}}]})
-        );
-        let mut all = config.clone();
-        all.webhooks.as_mut().unwrap()[1].client_config.ca_bundle = Some(ByteString(b"new".to_vec()));
-        assert!(patch(&all).is_none());
     }
 }

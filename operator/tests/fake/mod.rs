@@ -15,11 +15,16 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+mod fates;
+
+pub(crate) use fates::Fate;
+
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 pub(crate) struct Fake {
     state: Mutex<State>,
     version: watch::Sender<u64>,
+    cuts: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -28,6 +33,7 @@ struct State {
     log: Vec<(u64, &'static str, String, Value)>,
     writes: Vec<String>,
     made: u64,
+    oldest: u64,
 }
 
 /// Where a request points: `/apis/g/v`, namespace, plural, name, subresource.
@@ -82,13 +88,22 @@ impl Fake {
         Arc::new(Self {
             state: Mutex::default(),
             version: watch::channel(0).0,
+            cuts: watch::channel(0).0,
         })
     }
 
     pub(crate) fn client(self: &Arc<Self>) -> kube::Client {
-        let fake = Arc::clone(self);
+        self.client_through(|_| Fate::Answered)
+    }
+
+    /// A client whose requests meet the fate that `decides` says.
+    pub(crate) fn client_through(
+        self: &Arc<Self>,
+        decides: impl Fn(&http::request::Parts) -> Fate + Send + Sync + 'static,
+    ) -> kube::Client {
+        let (fake, decides) = (Arc::clone(self), Arc::new(decides));
         let service = tower::service_fn(move |request: Request<Body>| {
-            let fake = Arc::clone(&fake);
+            let (fake, decides) = (Arc::clone(&fake), Arc::clone(&decides));
             async move {
                 // A real request takes a turn, in which others may write.
                 tokio::task::yield_now().await;
@@ -99,10 +114,21 @@ impl Fake {
                     .map_err(|error| error.to_string())
                     .unwrap()
                     .to_bytes();
-                Ok::<_, Infallible>(fake.answer(&head, &body))
+                fates::meet(decides(&head), || fake.answer(&head, &body)).await
             }
         });
         kube::Client::new(service, "default")
+    }
+
+    /// Ends every watch, as a connection that breaks does.
+    pub(crate) fn cut_watches(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Forgets the history: who watches from before now is told that it is gone (410).
+    pub(crate) fn compact(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.oldest = state.made;
     }
 
     /// Puts an object there, as kubectl would.
@@ -205,6 +231,7 @@ impl Fake {
                 return refused(409, "Conflict");
             }
             (&Method::PATCH, None) if !is_apply(head) => return refused(404, "NotFound"),
+            (&Method::PATCH, old) if is_stale(old.as_ref(), &parsed) => return refused(409, "Conflict"),
             (&Method::PATCH, old) => {
                 let mut new = old.unwrap_or_else(|| json!({}));
                 merge(&mut new, &parsed);
@@ -221,6 +248,14 @@ impl Fake {
 
     fn watch(self: &Arc<Self>, at: At, from: u64) -> Answer {
         let version = self.version.subscribe();
+        if from < self.state.lock().unwrap().oldest {
+            let status =
+                json!({"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});
+            let line = format!("{}\n", json!({"type": "ERROR", "object": status}));
+            return Response::new(Full::new(Bytes::from(line)).boxed_unsync());
+        }
+        let mut cuts = self.cuts.subscribe();
+        let cut = async move { cuts.changed().await };
         let next = move |(fake, at, mut version, seen): (Arc<Self>, At, watch::Receiver<u64>, u64)| async move {
             loop {
                 let found = {
@@ -238,9 +273,16 @@ impl Fake {
                 version.changed().await.ok()?;
             }
         };
-        let body = StreamBody::new(stream::unfold((Arc::clone(self), at, version, from), next).boxed());
+        let events = stream::unfold((Arc::clone(self), at, version, from), next).take_until(cut);
+        let body = StreamBody::new(events.boxed());
         Response::new(body.boxed_unsync())
     }
+}
+
+/// Whether a patch names another version than the one that is there.
+fn is_stale(old: Option<&Value>, patch: &Value) -> bool {
+    let wanted = &patch["metadata"]["resourceVersion"];
+    !wanted.is_null() && old.is_none_or(|old| old["metadata"]["resourceVersion"] != *wanted)
 }
 
 fn is_apply(head: &http::request::Parts) -> bool {

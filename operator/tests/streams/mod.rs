@@ -112,7 +112,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = Arc::new(Served::default());
-        let material = Material::step(None, &[HOST.to_owned()], unix_seconds())
+        let material = Material::step(None, &[HOST.to_owned()], unix_seconds(), |_| true)
             .unwrap()
             .unwrap();
         served.set(&material.current).unwrap();

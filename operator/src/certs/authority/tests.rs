@@ -17,13 +17,13 @@ fn names() -> Vec<String> {
 
 /// Walks on to `now`, one step at a time as the keeper does.
 fn advance(material: Material, now: i64) -> Material {
-    Material::step(Some(&material), &names(), now)
+    Material::step(Some(&material), &names(), now, |_| true)
         .unwrap()
         .unwrap_or(material)
 }
 
 fn fresh() -> Material {
-    Material::step(None, &names(), START).unwrap().unwrap()
+    Material::step(None, &names(), START, |_| true).unwrap().unwrap()
 }
 
 /// Whether an apiserver with this bundle takes this leaf at that second.
@@ -56,7 +56,7 @@ fn the_first_pair_is_trusted_by_its_bundle_until_it_expires() {
 #[test]
 fn nothing_changes_for_the_first_half_of_its_life() {
     assert!(
-        Material::step(Some(&fresh()), &names(), START + 11 * HOUR)
+        Material::step(Some(&fresh()), &names(), START + 11 * HOUR, |_| true)
             .unwrap()
             .is_none()
     );
@@ -80,6 +80,14 @@ fn a_successor_is_announced_before_it_is_served() {
         trusts(&promoted.bundle(), &first.current, START + 13 * HOUR),
         "replicas that are a moment behind"
     );
+}
+
+#[test]
+fn what_the_apiserver_was_never_told_of_is_not_promoted() {
+    let announced = advance(fresh(), START + 12 * HOUR);
+    let step = |now: i64, is_trusted: bool| Material::step(Some(&announced), &names(), now, |_| is_trusted).unwrap();
+    assert!(step(START + 13 * HOUR, false).is_none(), "the old leaf goes on");
+    assert!(step(START + 13 * HOUR, true).is_some());
 }
 
 #[test]
@@ -107,7 +115,7 @@ fn after_a_long_stop_or_under_another_name_it_starts_afresh() {
     let old = fresh();
     let later = advance(old.clone(), START + 100 * HOUR);
     assert_ne!(later.current, old.current);
-    let renamed = Material::step(Some(&old), &["other.ns.svc".into()], START)
+    let renamed = Material::step(Some(&old), &["other.ns.svc".into()], START, |_| true)
         .unwrap()
         .unwrap();
     assert_eq!(renamed.current.names, ["other.ns.svc"]);
