@@ -75,6 +75,41 @@ class Permissions(unittest.TestCase):
             self.assertEqual(written(heading), granted(rules), f"docs/permissions.md, {heading!r}")
 
 
+class IssuedByCertManager(unittest.TestCase):
+    def setUp(self):
+        self.objects = rendered("issued")
+        self.certificate = self.objects["Certificate", "bowsprit-webhook"]["spec"]
+
+    def test_the_leaf_is_for_the_service_and_in_the_secret_that_the_operator_reads(self):
+        environment = {e["name"]: e.get("value") for e in
+                       self.objects["Deployment", "bowsprit"]["spec"]["template"]["spec"]["containers"][0]["env"]}
+        self.assertEqual(environment["BOWSPRIT_CERTIFICATES"], "cert-manager")
+        self.assertEqual(self.certificate["secretName"], environment["BOWSPRIT_WEBHOOK_SECRET"])
+        self.assertEqual(self.certificate["dnsNames"], [f"{environment['BOWSPRIT_WEBHOOK_SERVICE']}.bowsprit-system.svc"])
+        self.assertEqual(self.certificate["privateKey"]["rotationPolicy"], "Always")
+
+    def test_its_ca_outlives_it_unless_an_issuer_is_named(self):
+        self.assertEqual(self.certificate["issuerRef"], {"name": "bowsprit-ca", "kind": "Issuer", "group": "cert-manager.io"})
+        ca = self.objects["Certificate", "bowsprit-ca"]["spec"]
+        self.assertEqual(self.objects["Issuer", "bowsprit-ca"]["spec"]["ca"]["secretName"], ca["secretName"])
+        self.assertEqual(self.objects["Issuer", ca["issuerRef"]["name"]]["spec"], {"selfSigned": {}})
+        named = rendered("issued-by")
+        self.assertEqual(of_kind(named, "Issuer"), [])
+        self.assertEqual(named["Certificate", "bowsprit-webhook"]["spec"]["issuerRef"]["kind"], "ClusterIssuer")
+
+    def test_both_webhook_configurations_get_their_ca_from_it(self):
+        for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+            annotations = self.objects[kind, "bowsprit"]["metadata"]["annotations"]
+            self.assertEqual(annotations["cert-manager.io/inject-ca-from"], "bowsprit-system/bowsprit-webhook")
+            self.assertNotIn("cert-manager.io/inject-ca-from", rendered("default")[kind, "bowsprit"]["metadata"].get("annotations", {}))
+
+    def test_the_operator_then_writes_no_secret_and_no_webhook_configuration(self):
+        cluster = self.objects["ClusterRole", "bowsprit-operator"]["rules"]
+        self.assertFalse([rule for rule in cluster if "admissionregistration.k8s.io" in rule["apiGroups"]])
+        own = [rule for rule in self.objects["Role", "bowsprit-operator"]["rules"] if "secrets" in rule["resources"]]
+        self.assertEqual([(rule["resourceNames"], rule["verbs"]) for rule in own], [(["bowsprit-webhook-tls"], ["get", "list", "watch"])])
+
+
 class Validation(unittest.TestCase):
     def setUp(self):
         webhooks = rendered("every")["ValidatingWebhookConfiguration", "bowsprit"]["webhooks"]
@@ -166,10 +201,17 @@ class Operator(unittest.TestCase):
         self.assertIn("memory", self.container["resources"]["limits"])
         self.assertEqual(set(self.container["resources"]["requests"]), {"cpu", "memory"})
 
-    def test_there_are_two_and_one_always_stays(self):
-        self.assertEqual(self.objects["Deployment", "bowsprit"]["spec"]["replicas"], 2)
-        self.assertEqual(self.objects["PodDisruptionBudget", "bowsprit"]["spec"]["minAvailable"], 1)
-        self.assertIn("podAntiAffinity", self.pod["affinity"])
+    def test_there_are_three_spread_over_nodes_and_zones_and_a_drain_takes_one(self):
+        self.assertEqual(self.objects["Deployment", "bowsprit"]["spec"]["replicas"], 3)
+        self.assertEqual(self.objects["PodDisruptionBudget", "bowsprit"]["spec"]["maxUnavailable"], 1)
+        (apart,) = self.pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        (spread,) = self.pod["topologySpreadConstraints"]
+        self.assertEqual((apart["podAffinityTerm"]["topologyKey"], spread["topologyKey"]), ("kubernetes.io/hostname", "topology.kubernetes.io/zone"))
+        labels = self.objects["Deployment", "bowsprit"]["spec"]["template"]["metadata"]["labels"]
+        for selector in (apart["podAffinityTerm"]["labelSelector"], spread["labelSelector"]):
+            self.assertLessEqual(selector["matchLabels"].items(), labels.items())
+        # None schedules less than it could: a cluster of one node or one zone runs all three.
+        self.assertEqual(spread["whenUnsatisfiable"], "ScheduleAnyway")
 
     def test_one_operator_alone_blocks_no_node_drain(self):
         self.assertEqual(of_kind(rendered("single"), "PodDisruptionBudget"), [])
