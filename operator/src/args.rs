@@ -82,6 +82,14 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_STREAM_PORT", default_value_t = bowsprit_crds::names::STREAM_PORT)]
     pub stream_port: u16,
 
+    /// This pod's address, at which the other operators reach it while it leads; without it they tell it nothing.
+    #[arg(long, env = "POD_IP", value_name = "IP")]
+    pub pod_ip: Option<std::net::IpAddr>,
+
+    /// This pod's token for the other operators, with the audience bowsprit.dev.
+    #[arg(long, env = "BOWSPRIT_OPERATOR_TOKEN", value_name = "PATH", default_value = bowsprit_crds::names::TOKEN_FILE)]
+    pub token_file: std::path::PathBuf,
+
     /// Config streams at a time; the next sidecar is told to try again later, and finds another operator.
     #[arg(long, env = "BOWSPRIT_MAX_STREAMS", default_value_t = 12_000)]
     pub max_streams: usize,

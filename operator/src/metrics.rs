@@ -183,7 +183,7 @@ mod tests {
              `ok` or `error` for writes, and `injected`, `unchanged`, `refused`, `invalid` or `not_ready` for reviews; `object` is \
              `webhook_secret` or `webhook_configuration`. A request for a stream is `accepted`, or refused as `tls`, `not_found`, \
              `protocol`, `no_token`, `wrong_token` (by its own word ended, meant for others or no token), `denied` (by the \
-             apiserver), `no_pod`, `full`, `unreviewed` (the apiserver did not answer) or `leaving`; a stream ends as `closed`, \
+             apiserver), `no_pod`, `no_peer` (another replica's door), `full`, `unreviewed` (the apiserver did not answer) or `leaving`; a stream ends as `closed`, \
              `silent`, `malformed`, `pod_gone`, `replaced` or `leaving`; a token is `authentic`, `denied`, `error` or `cached`.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n",
         );
         let lines: Vec<&str> = exposition.lines().collect();

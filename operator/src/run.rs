@@ -30,7 +30,8 @@ use crate::readiness::{Block, Readiness};
 use crate::reconcile;
 use crate::stream::Hub;
 use crate::stream::documents::Documents;
-use crate::stream::token::Apiserver;
+use crate::stream::peer::follow::Follower;
+use crate::stream::token::{Account, Apiserver};
 use crate::stream::trust::Trust;
 use crate::time::Clock;
 use crate::validate::Known;
@@ -106,9 +107,10 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
             ..stream::Settings::default()
         },
         documents.clone(),
-        fleet,
+        fleet.clone(),
         Arc::new(Apiserver::new(client.clone())),
         metrics.stream(),
+        operators(&args),
     );
     let (store, changes, watches) = {
         let hub = Arc::clone(&hub);
@@ -164,7 +166,17 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
 
     let clock = Clock::new();
     let leases = Api::namespaced(client.clone(), &args.namespace);
-    let mut elector = Elector::new(leases, &args.lease, &args.pod_name, clock).owned_by(owners.operator.clone());
+    let mut elector = Elector::new(leases, &args.lease, &args.pod_name, clock)
+        .owned_by(owners.operator.clone())
+        .reached_at(address(&args));
+    let follower = Follower {
+        fleet,
+        leader: elector.leader(),
+        bundle: bundle.clone(),
+        server: service_name(&args),
+        token: args.token_file.clone(),
+    };
+    let follow = follower.run();
     let trust = Trust {
         client: client.clone(),
         store: store.clone(),
@@ -195,6 +207,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
             () = certificates => "certificates",
             () = objects => "objects",
             () = watches => "watches",
+            () = follow => "follower",
         }
     };
     let mut background = std::pin::pin!(background);
@@ -277,6 +290,28 @@ async fn bind(port: u16) -> std::io::Result<TcpListener> {
     }
 }
 
+/// The name in the certificate of every operator.
+fn service_name(args: &Args) -> String {
+    format!("{}.{}.svc", args.webhook_service, args.namespace)
+}
+
+/// Where the other operators reach this one.
+fn address(args: &Args) -> Option<String> {
+    args.pod_ip.map(|ip| SocketAddr::new(ip, args.stream_port).to_string())
+}
+
+/// Whom the operators run as: what the token says that each of them has.
+fn operators(args: &Args) -> Option<Account> {
+    let path = &args.token_file;
+    let account = std::fs::read_to_string(path)
+        .ok()
+        .and_then(|token| Account::of_own_token(&token));
+    if account.is_none() {
+        tracing::warn!(path = %path.display(), "no token of this pod's own: no other operator is let in to tell of its sidecars");
+    }
+    account
+}
+
 /// Asks the apiserver until it answers, ever more seldom.
 async fn patiently<T, F: Future<Output = Result<T, kube::Error>>>(what: &str, ask: impl Fn() -> F) -> T {
     let mut pause = FIRST_PAUSE;
@@ -339,7 +374,7 @@ fn certificates(
     ready: Block,
 ) -> impl Future<Output = ()> + Send + 'static {
     let (client, namespace, metrics) = (client.clone(), &args.namespace, metrics.clone());
-    let dns = format!("{}.{namespace}.svc", args.webhook_service);
+    let dns = service_name(args);
     match args.certificates {
         Certificates::CertManager => Issued::new(client, namespace, &args.webhook_secret, &dns, served, metrics)
             .run(ready)

@@ -10,6 +10,7 @@ pub mod documents;
 mod door;
 mod entrance;
 pub mod metrics;
+pub mod peer;
 mod report;
 pub mod reviews;
 mod roster;
@@ -31,13 +32,13 @@ use tokio::task::JoinSet;
 use crate::certs::{Served, server_config};
 use crate::fleet::{Fleet, PodId};
 use documents::Documents;
-use entrance::{Entered, enter};
+use entrance::{Caller, Entered, enter};
 use metrics::Metrics;
 use reviews::Reviews;
 use roster::Roster;
 use session::Session;
 pub use session::Timing;
-use token::Reviewer;
+use token::{Account, Reviewer};
 
 /// Connections that are not yet streams: in their TLS handshake, or waiting for a review. Times a few tens of KiB it bounds
 /// what strangers can make the operator hold.
@@ -78,18 +79,23 @@ pub struct Hub {
     reviews: Reviews,
     roster: Roster,
     metrics: Metrics,
+    operators: Option<Account>,
+    /// What other replicas are sent.
+    nothing: watch::Sender<Option<documents::Frame>>,
     /// The uids of a list of pods that is under way.
     listed: Mutex<Option<HashSet<String>>>,
 }
 
 impl Hub {
-    /// A hub that has `documents` sent, fills `fleet`, and asks `reviewer` whose a token is.
+    /// A hub that has `documents` sent, fills `fleet`, and asks `reviewer` whose a token is. Who runs as `operators` may tell of
+    /// its own sidecars.
     pub fn new(
         settings: Settings,
         documents: Documents,
         fleet: Fleet,
         reviewer: Arc<dyn Reviewer>,
         metrics: Metrics,
+        operators: Option<Account>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
@@ -98,6 +104,8 @@ impl Hub {
             reviews: Reviews::new(reviewer, metrics.clone()),
             roster: Roster::default(),
             metrics,
+            operators,
+            nothing: watch::Sender::new(None),
             listed: Mutex::default(),
         })
     }
@@ -198,34 +206,59 @@ pub async fn serve(
 
 impl Hub {
     async fn carry(&self, entered: Entered, leaving: watch::Receiver<bool>) {
-        let Entered {
-            io,
-            early,
-            namespace,
-            pod,
-            permit: _permit,
-        } = entered;
-        let teller = self.fleet.teller(true);
-        let (_place, cut) = self.roster.enter(&pod.uid);
-        let session = Session {
-            newest: self.documents.follow(&namespace),
-            cut,
-            leaving,
-            timing: self.settings.timing,
-            longest: MAX_TO_OPERATOR,
-            metrics: &self.metrics,
-        };
-        self.metrics.opened();
-        let hear = |line: &[u8]| {
-            if let Some(report) = report::read(line)? {
-                self.metrics.reported();
-                teller.note(&namespace, pod.clone(), Arc::new(report), Instant::now());
+        let Entered { io, early, caller } = entered;
+        match caller {
+            Caller::Sidecar {
+                namespace,
+                pod,
+                permit: _permit,
+            } => {
+                let (_place, cut) = self.roster.enter(&pod.uid);
+                let session = Session {
+                    newest: self.documents.follow(&namespace),
+                    cut,
+                    leaving,
+                    timing: self.settings.timing,
+                    longest: MAX_TO_OPERATOR,
+                    metrics: &self.metrics,
+                };
+                let teller = self.fleet.teller(true);
+                let hear = |line: &[u8]| {
+                    if let Some(report) = report::read(line)? {
+                        self.metrics.reported();
+                        teller.note(&namespace, pod.clone(), Arc::new(report), Instant::now());
+                    }
+                    Ok(())
+                };
+                self.metrics.opened();
+                let ended = session.carry(io, &early, hear).await;
+                self.metrics.ended(ended.label());
+                tracing::debug!(namespace, pod = pod.name, why = ended.label(), "stream ended");
+                teller.lost(&namespace, &pod, Instant::now());
             }
-            Ok(())
-        };
-        let ended = session.carry(io, &early, hear).await;
-        self.metrics.ended(ended.label());
-        tracing::debug!(namespace, pod = pod.name, why = ended.label(), "stream ended");
-        teller.lost(&namespace, &pod, Instant::now());
+            Caller::Peer(pod) => {
+                let (_place, cut) = self.roster.enter(&pod.uid);
+                let session = Session {
+                    newest: self.nothing.subscribe(),
+                    cut,
+                    leaving,
+                    timing: Timing {
+                        // It may say much at once, and is trusted to stop.
+                        pause: Duration::ZERO,
+                        ..self.settings.timing
+                    },
+                    longest: peer::LONGEST,
+                    metrics: &self.metrics,
+                };
+                let teller = self.fleet.teller(false);
+                self.metrics.linked(1);
+                tracing::info!(pod = pod.name, "another operator tells of its sidecars");
+                let ended = session.carry(io, &early, |line: &[u8]| peer::hear(line, &teller, Instant::now()));
+                let ended = ended.await;
+                self.metrics.linked(-1);
+                tracing::info!(pod = pod.name, why = ended.label(), "another operator's link ended");
+                teller.ended(Instant::now());
+            }
+        }
     }
 }

@@ -330,3 +330,75 @@ async fn an_operator_that_leaves_says_so_and_gives_each_the_time_to_go() {
     assert_eq!(server.counted("streams_open"), 0);
     server.ended().await;
 }
+
+/// Resident memory of this process, bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+/// The callers of the test below, in a process of their own so that their memory is not counted.
+#[tokio::test]
+#[ignore = "run by another test"]
+async fn callers_in_a_process_of_their_own() {
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let address = variable("STREAM_ADDRESS").parse().unwrap();
+    let count: usize = variable("STREAM_COUNT").parse().unwrap();
+    let bundle = variable("STREAM_BUNDLE");
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut open = Vec::new();
+    for number in 0..count {
+        let token = token("team", &format!("app-{number}"));
+        let mut asked = ask(address, &bundle, Some(&token), "bowsprit-stream/1").await;
+        assert_eq!(asked.status, 101);
+        let _ = asked.stream.config().await;
+        asked.stream.say(&report(7)).await;
+        open.push(asked.stream);
+    }
+    // Until the test has measured and closes our stdin.
+    let mut line = String::new();
+    let _ = tokio::task::spawn_blocking(move || std::io::stdin().read_line(&mut line)).await;
+    drop(open);
+}
+
+#[tokio::test]
+async fn a_stream_at_rest_takes_so_little_that_ten_thousand_fit() {
+    let count = std::env::var("STREAM_COUNT").map_or(200, |count| count.parse().unwrap());
+    let mut settings = quick();
+    settings.most = count + 100;
+    settings.timing.silence = Duration::from_secs(90);
+    settings.timing.ping = Duration::from_secs(90);
+    let server = Server::start(settings).await;
+    server.publish("team", 7, &"documents ".repeat(500));
+    // What the first ones make once and for all is not theirs.
+    let mut warm = Vec::new();
+    for number in 0..20 {
+        warm.push(server.connect("team", &format!("warm-{number}")).await);
+    }
+    let before = resident();
+    let mut callers = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "callers_in_a_process_of_their_own"])
+        .env("STREAM_ADDRESS", server.address.to_string())
+        .env("STREAM_BUNDLE", &server.bundle)
+        .env("STREAM_COUNT", count.to_string())
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let waited = Instant::now();
+    while server.fleet.reports("team").len() < count {
+        assert!(
+            waited.elapsed() < Duration::from_mins(2),
+            "{} came",
+            server.fleet.reports("team").len()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let each = resident().saturating_sub(before) / count;
+    println!("{count} streams take {each} bytes each");
+    drop(callers.stdin.take());
+    let ended = tokio::task::spawn_blocking(move || callers.wait());
+    assert!(ended.await.unwrap().unwrap().success());
+    // 256 MiB hold ten thousand at 18 KiB with a third for the rest; without optimisation one takes about 15.
+    assert!(each <= 18 << 10, "{each} bytes each");
+}

@@ -195,7 +195,11 @@ class Operator(unittest.TestCase):
         self.assertEqual(self.pod["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
         self.assertEqual(self.container["securityContext"], {
             "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}})
-        self.assertFalse(set(self.pod) & {"hostNetwork", "hostPID", "hostIPC", "volumes"})
+        self.assertFalse(set(self.pod) & {"hostNetwork", "hostPID", "hostIPC"})
+        # Its own token for the other operators, for them alone.
+        (volume,) = self.pod["volumes"]
+        (source,) = volume["projected"]["sources"]
+        self.assertEqual(source["serviceAccountToken"]["audience"], "bowsprit.dev")
 
     def test_it_has_requests_and_a_memory_limit(self):
         self.assertIn("memory", self.container["resources"]["limits"])

@@ -8,10 +8,14 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
+use tokio::sync::watch;
 
 use super::{LEASE, MAX_RETRY, RENEW_DEADLINE, RETRY, Seen, Step, decide, pause};
 use crate::owner;
 use crate::time::Clock;
+
+/// On the Lease: where its holder listens for the other replicas, `ip:port`.
+pub const ANNOTATION_ADDRESS: &str = "bowsprit.dev/stream-address";
 
 /// Proof of leadership, asked before every write.
 #[derive(Clone, Debug)]
@@ -81,6 +85,9 @@ pub struct Elector {
     seen: Option<Seen>,
     has_led: bool,
     owner: Option<OwnerReference>,
+    /// Where this replica listens for the others, `ip:port`.
+    address: Option<String>,
+    leader: watch::Sender<Option<String>>,
 }
 
 impl Elector {
@@ -96,6 +103,8 @@ impl Elector {
             seen: None,
             has_led: false,
             owner: None,
+            address: None,
+            leader: watch::Sender::new(None),
         }
     }
 
@@ -104,6 +113,18 @@ impl Elector {
     pub fn owned_by(mut self, owner: Option<OwnerReference>) -> Self {
         self.owner = owner;
         self
+    }
+
+    /// While it leads, the Lease tells the other replicas this address.
+    #[must_use]
+    pub fn reached_at(mut self, address: Option<String>) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Where the leader is reached, as far as the last look tells; none where it is this replica.
+    pub fn leader(&self) -> watch::Receiver<Option<String>> {
+        self.leader.subscribe()
     }
 
     /// What the reconciler asks before it writes.
@@ -202,6 +223,12 @@ impl Elector {
         let spec = lease.as_ref().and_then(|lease| lease.spec.clone());
         self.seen = spec.map(|spec| Seen::note(self.seen.take(), spec, self.clock.now()));
         let mut step = decide(self.seen.as_ref(), &self.identity, self.clock.now());
+        let leader = lease.as_ref().and_then(|lease| self.address_in(lease));
+        self.leader.send_if_modified(|known| {
+            let differs = *known != leader;
+            *known = leader;
+            differs
+        });
         if step == Step::Wait {
             return Ok(false);
         }
@@ -212,7 +239,7 @@ impl Elector {
         let written = match lease {
             None => self.api.create(&PostParams::default(), &self.fresh()).await,
             Some(mut lease) => {
-                owner::put(self.owner.as_ref(), &mut lease.metadata);
+                self.sign(&mut lease.metadata);
                 lease.spec = Some(self.renewed(lease.spec.unwrap_or_default(), step));
                 // Carries the resourceVersion: of two replicas that both saw it free, one gets a conflict.
                 self.api.replace(&self.name, &PostParams::default(), &lease).await
@@ -235,11 +262,29 @@ impl Elector {
             name: Some(self.name.clone()),
             ..ObjectMeta::default()
         };
-        owner::put(self.owner.as_ref(), &mut metadata);
+        self.sign(&mut metadata);
         Lease {
             metadata,
             spec: Some(self.renewed(LeaseSpec::default(), Step::Acquire)),
         }
+    }
+
+    /// Another holder's address.
+    fn address_in(&self, lease: &Lease) -> Option<String> {
+        let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
+        if holder.is_empty() || holder == self.identity {
+            return None;
+        }
+        lease.metadata.annotations.as_ref()?.get(ANNOTATION_ADDRESS).cloned()
+    }
+
+    fn sign(&self, metadata: &mut ObjectMeta) {
+        owner::put(self.owner.as_ref(), metadata);
+        let annotations = metadata.annotations.get_or_insert_default();
+        match &self.address {
+            Some(address) => annotations.insert(ANNOTATION_ADDRESS.to_owned(), address.clone()),
+            None => annotations.remove(ANNOTATION_ADDRESS),
+        };
     }
 
     fn renewed(&self, mut spec: LeaseSpec, step: Step) -> LeaseSpec {

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request};
 use http_body_util::Full;
 
+use super::peer::wire::{PEER_PATH, PEER_PROTOCOL};
 use super::reviews::Reviews;
-use super::token::{Bearer, Claims, Verdict};
+use super::token::{Account, Bearer, Claims, Verdict};
 use crate::fleet::PodId;
 
 /// Longest wait that a 503 asks for, seconds; each answer picks a moment of its own up to it.
@@ -17,17 +18,24 @@ const RETRY_WITHIN: u32 = 10;
 pub(super) enum Door {
     /// A sidecar's stream.
     Sidecar,
+    /// Another replica's link.
+    Peer,
 }
 
 impl Door {
     fn at(path: &str) -> Option<Self> {
-        (path == STREAM_PATH).then_some(Self::Sidecar)
+        match path {
+            STREAM_PATH => Some(Self::Sidecar),
+            PEER_PATH => Some(Self::Peer),
+            _ => None,
+        }
     }
 
     /// What `Upgrade` must name.
     pub(super) fn protocol(self) -> &'static str {
         match self {
             Self::Sidecar => PROTOCOL,
+            Self::Peer => PEER_PROTOCOL,
         }
     }
 }
@@ -47,6 +55,8 @@ pub(super) enum Refusal {
     Denied,
     /// It names no pod.
     NoPod,
+    /// It is no operator's.
+    NoPeer,
     /// As many streams as may be.
     Full,
     /// The apiserver does not say whose the token is.
@@ -65,6 +75,7 @@ impl Refusal {
             Self::WrongToken => "wrong_token",
             Self::Denied => "denied",
             Self::NoPod => "no_pod",
+            Self::NoPeer => "no_peer",
             Self::Full => "full",
             Self::Unreviewed => "unreviewed",
             Self::Leaving => "leaving",
@@ -76,7 +87,7 @@ impl Refusal {
             Self::NotHere => StatusCode::NOT_FOUND,
             Self::Protocol => StatusCode::UPGRADE_REQUIRED,
             Self::NoToken | Self::WrongToken | Self::Denied => StatusCode::UNAUTHORIZED,
-            Self::NoPod => StatusCode::FORBIDDEN,
+            Self::NoPod | Self::NoPeer => StatusCode::FORBIDDEN,
             Self::Full | Self::Unreviewed | Self::Leaving => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -88,7 +99,7 @@ impl Refusal {
             StatusCode::NOT_FOUND => "GET /v1/stream\n",
             StatusCode::UPGRADE_REQUIRED => "upgrade to bowsprit-stream/1\n",
             StatusCode::UNAUTHORIZED => "a pod's service-account token with the audience bowsprit.dev is needed\n",
-            StatusCode::FORBIDDEN => "the token is bound to no pod\n",
+            StatusCode::FORBIDDEN => "the token is not one that this is for\n",
             _ => "try again later\n",
         };
         let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
@@ -160,6 +171,15 @@ pub(super) fn sidecar(bearer: Bearer) -> Result<(String, PodId), Refusal> {
     Ok((bearer.namespace, pod))
 }
 
+/// The pod of another replica: one that runs as the operators do, which nobody else may.
+pub(super) fn peer(bearer: Bearer, operators: Option<&Account>) -> Result<PodId, Refusal> {
+    let is_ours = |account: &Account| bearer.namespace == account.namespace && bearer.service_account == account.name;
+    if !operators.is_some_and(is_ours) {
+        return Err(Refusal::NoPeer);
+    }
+    bearer.pod.ok_or(Refusal::NoPod)
+}
+
 /// Whether a header, which is a list, names this.
 fn names(headers: &HeaderMap, name: &header::HeaderName, wanted: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
@@ -218,6 +238,31 @@ mod tests {
         let mut post = good;
         post.method = Method::POST;
         assert_eq!(asked(&post), Err(Refusal::NotHere));
+    }
+
+    #[test]
+    fn only_an_operator_is_a_peer() {
+        let operators = Account {
+            namespace: "bowsprit-system".into(),
+            name: "bowsprit".into(),
+        };
+        let bearer = |namespace: &str, account: &str, pod: Option<&str>| Bearer {
+            namespace: namespace.into(),
+            service_account: account.into(),
+            pod: pod.map(|name| PodId {
+                name: name.into(),
+                uid: "u".into(),
+            }),
+        };
+        let ours = bearer("bowsprit-system", "bowsprit", Some("operator-0"));
+        assert_eq!(peer(ours.clone(), Some(&operators)).unwrap().name, "operator-0");
+        assert_eq!(peer(ours, None), Err(Refusal::NoPeer));
+        for (namespace, account) in [("team", "bowsprit"), ("bowsprit-system", "default"), ("team", "app")] {
+            let stranger = bearer(namespace, account, Some("a"));
+            assert_eq!(peer(stranger, Some(&operators)), Err(Refusal::NoPeer));
+        }
+        let by_hand = bearer("bowsprit-system", "bowsprit", None);
+        assert_eq!(peer(by_hand, Some(&operators)), Err(Refusal::NoPod));
     }
 
     #[test]

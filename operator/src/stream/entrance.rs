@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Hub;
-use super::door::{Refusal, asked, bearer, sidecar, welcome};
+use super::door::{Door, Refusal, asked, bearer, peer, sidecar, welcome};
 use crate::fleet::PodId;
 use crate::time::unix_seconds;
 
@@ -32,20 +32,30 @@ const TLS_BUFFER: usize = 16 << 10;
 
 /// A stream that is let in.
 pub(super) struct Entered {
-    pub(super) io: TlsStream<TcpStream>,
+    /// Boxed, so that it is not moved through every future that hands it on, each of which would keep room for it.
+    pub(super) io: Box<TlsStream<TcpStream>>,
     /// What was read beyond the request.
     pub(super) early: Vec<u8>,
-    pub(super) namespace: String,
-    pub(super) pod: PodId,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) caller: Caller,
+}
+
+/// Who it is that is let in.
+pub(super) enum Caller {
+    /// A sidecar.
+    Sidecar {
+        namespace: String,
+        pod: PodId,
+        /// One of as many as may be.
+        permit: OwnedSemaphorePermit,
+    },
+    /// Another replica, in this pod.
+    Peer(PodId),
 }
 
 /// Who was let in, on the way from the request's answer to the connection's end.
 struct Admitted {
     upgrade: OnUpgrade,
-    namespace: String,
-    pod: PodId,
-    permit: OwnedSemaphorePermit,
+    caller: Caller,
 }
 
 /// Lets the caller in or answers why not. `None`: the connection is over.
@@ -99,19 +109,12 @@ async fn entering(
         .with_upgrades();
     let _ = connection.await;
     let admitted = admitted.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Admitted {
-        upgrade,
-        namespace,
-        pod,
-        permit,
-    } = admitted?;
+    let Admitted { upgrade, caller } = admitted?;
     let parts = upgrade.await.ok()?.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
     Some(Entered {
-        io: parts.io.into_inner(),
+        io: Box::new(parts.io.into_inner()),
         early: parts.read_buf.to_vec(),
-        namespace,
-        pod,
-        permit,
+        caller,
     })
 }
 
@@ -129,15 +132,16 @@ async fn answer(
         if is_leaving {
             return Err(Refusal::Leaving);
         }
-        let (namespace, pod) = sidecar(bearer(token, &hub.reviews, unix_seconds()).await?)?;
-        let permit = streams.try_acquire_owned().map_err(|_| Refusal::Full)?;
-        let admitted = Admitted {
-            upgrade,
-            namespace,
-            pod,
-            permit,
+        let bearer = bearer(token, &hub.reviews, unix_seconds()).await?;
+        let caller = match door {
+            Door::Sidecar => {
+                let (namespace, pod) = sidecar(bearer)?;
+                let permit = streams.try_acquire_owned().map_err(|_| Refusal::Full)?;
+                Caller::Sidecar { namespace, pod, permit }
+            }
+            Door::Peer => Caller::Peer(peer(bearer, hub.operators.as_ref())?),
         };
-        Ok((door, admitted))
+        Ok((door, Admitted { upgrade, caller }))
     };
     match decided.await {
         Ok((door, let_in)) => {

@@ -25,6 +25,7 @@ struct ReasonLabel {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     open: Gauge,
+    links: Gauge,
     requests: Family<ResultLabel, Counter>,
     ended: Family<ReasonLabel, Counter>,
     configs: Counter,
@@ -38,6 +39,7 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let this = Self {
             open: Gauge::default(),
+            links: Gauge::default(),
             requests: Family::default(),
             ended: Family::default(),
             configs: Counter::default(),
@@ -47,6 +49,11 @@ impl Metrics {
             push_seconds: Histogram::new([0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0]),
         };
         registry.register("streams_open", "Config streams open to this replica", this.open.clone());
+        registry.register(
+            "peer_links",
+            "Other replicas that tell this one of their sidecars",
+            this.links.clone(),
+        );
         registry.register(
             "stream_requests",
             "Requests for a stream, by what became of them",
@@ -71,6 +78,10 @@ impl Metrics {
     /// A request was let in (`accepted`) or refused.
     pub(crate) fn requested(&self, result: &'static str) {
         self.requests.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    pub(crate) fn linked(&self, more: i64) {
+        self.links.inc_by(more);
     }
 
     pub(crate) fn opened(&self) {

@@ -30,6 +30,31 @@ pub struct Bearer {
     pub pod: Option<PodId>,
 }
 
+/// A service account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Account {
+    /// From a user name such as `system:serviceaccount:team:app`.
+    pub fn of_user(name: &str) -> Option<Self> {
+        let (namespace, name) = name.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
+        Some(Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Whose a token is by its own word, which is good enough for one's own.
+    pub fn of_own_token(token: &str) -> Option<Self> {
+        Self::of_user(&Claims::read(token.trim())?.subject)
+    }
+}
+
 /// What the apiserver says of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -93,11 +118,7 @@ fn verdict(status: Option<&TokenReviewStatus>) -> Verdict {
     let Some(user) = &status.user else {
         return Verdict::Denied;
     };
-    let account = user
-        .username
-        .as_deref()
-        .and_then(|name| name.strip_prefix(SERVICE_ACCOUNT));
-    let Some((namespace, service_account)) = account.and_then(|account| account.split_once(':')) else {
+    let Some(account) = user.username.as_deref().and_then(Account::of_user) else {
         return Verdict::Denied;
     };
     let extra = |key: &str| {
@@ -112,8 +133,8 @@ fn verdict(status: Option<&TokenReviewStatus>) -> Verdict {
         .zip(extra(POD_UID))
         .map(|(name, uid)| PodId { name, uid });
     Verdict::Authentic(Bearer {
-        namespace: namespace.to_owned(),
-        service_account: service_account.to_owned(),
+        namespace: account.namespace,
+        service_account: account.name,
         pod,
     })
 }

@@ -1,4 +1,5 @@
 //! A listener for config streams without a cluster, and callers made of bytes.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use bowsprit_operator::certs::authority::Material;
 use bowsprit_operator::fleet::{Fleet, PodId};
 use bowsprit_operator::metrics::Metrics;
 use bowsprit_operator::stream::documents::Documents;
-use bowsprit_operator::stream::token::{Bearer, CannotReview, Reviewer, Verdict};
+use bowsprit_operator::stream::token::{Account, Bearer, CannotReview, Reviewer, Verdict};
 use bowsprit_operator::stream::{Hub, Settings, Timing, serve, tls};
 use bowsprit_operator::time::unix_seconds;
 use futures::future::BoxFuture;
@@ -102,6 +103,7 @@ pub(crate) struct Server {
     pub(crate) metrics: Metrics,
     pub(crate) apiserver: Arc<Apiserver>,
     pub(crate) bundle: String,
+    pub(crate) served: Arc<Served>,
     stop: Option<oneshot::Sender<()>>,
     ended: tokio::task::JoinHandle<()>,
 }
@@ -116,6 +118,7 @@ impl Server {
             .unwrap()
             .unwrap();
         served.set(&material.current).unwrap();
+        served.announce(&material.bundle());
         let (documents, (fleet, _)) = (Documents::default(), Fleet::new());
         let (metrics, apiserver) = (Metrics::new(), Arc::new(Apiserver::default()));
         let hub = Hub::new(
@@ -124,11 +127,17 @@ impl Server {
             fleet.clone(),
             apiserver.clone(),
             metrics.stream(),
+            Account::of_user("system:serviceaccount:bowsprit-system:bowsprit"),
         );
         let (stop, stopped) = oneshot::channel();
-        let ended = tokio::spawn(serve(listener, tls(served).unwrap(), Arc::clone(&hub), async {
-            let _ = stopped.await;
-        }));
+        let ended = tokio::spawn(serve(
+            listener,
+            tls(Arc::clone(&served)).unwrap(),
+            Arc::clone(&hub),
+            async {
+                let _ = stopped.await;
+            },
+        ));
         Self {
             address,
             documents,
@@ -137,6 +146,7 @@ impl Server {
             metrics,
             apiserver,
             bundle: material.bundle(),
+            served,
             stop: Some(stop),
             ended,
         }
@@ -207,6 +217,17 @@ pub(crate) struct Stream(pub(crate) BufReader<TlsStream<TcpStream>>);
 
 /// One request for a stream.
 pub(crate) async fn ask(address: SocketAddr, bundle: &str, token: Option<&str>, protocol: &str) -> Asked {
+    ask_at("/v1/stream", address, bundle, token, protocol).await
+}
+
+/// One request.
+pub(crate) async fn ask_at(
+    path: &str,
+    address: SocketAddr,
+    bundle: &str,
+    token: Option<&str>,
+    protocol: &str,
+) -> Asked {
     let mut roots = rustls::RootCertStore::empty();
     for ca in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
         roots.add(ca.unwrap()).unwrap();
@@ -223,7 +244,7 @@ pub(crate) async fn ask(address: SocketAddr, bundle: &str, token: Option<&str>, 
     let mut stream = BufReader::with_capacity(4096, tls);
     let authorization = token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
     let request = format!(
-        "GET /v1/stream HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n{authorization}\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n{authorization}\r\n"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = String::new();

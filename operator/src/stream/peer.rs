@@ -1,0 +1,36 @@
+//! The replicas among themselves: those that do not lead tell the leader what their sidecars say, since only the leader
+//! writes status. The link is made as a sidecar's stream is, to the leader's own address, which stands on the Lease.
+
+pub mod follow;
+pub(super) mod wire;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::session::Malformed;
+use crate::fleet::{PodId, Teller};
+use wire::{MAX_TO_LEADER, ToLeader};
+
+pub(super) use wire::MAX_TO_LEADER as LONGEST;
+
+/// What another replica says in a line, noted.
+pub(super) fn hear(line: &[u8], teller: &Teller, now: Instant) -> Result<(), Malformed> {
+    if line.len() > MAX_TO_LEADER {
+        return Err(Malformed);
+    }
+    match serde_json::from_slice(line).map_err(|_| Malformed)? {
+        ToLeader::Report {
+            namespace,
+            pod,
+            uid,
+            age_ms,
+            report,
+        } => {
+            let at = now.checked_sub(Duration::from_millis(age_ms)).unwrap_or(now);
+            teller.note(&namespace, PodId { name: pod, uid }, Arc::new(report), at);
+        }
+        ToLeader::Lost { namespace, pod, uid } => teller.lost(&namespace, &PodId { name: pod, uid }, now),
+        ToLeader::Pong | ToLeader::Unknown => {}
+    }
+    Ok(())
+}

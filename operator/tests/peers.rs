@@ -1,0 +1,174 @@
+//! Two replicas: what the sidecars of one say, the leader knows too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod streams;
+
+use bowsprit_core::stream::{SidecarReport, ToOperator};
+use bowsprit_operator::fleet::PodId;
+use bowsprit_operator::stream::peer::follow::Follower;
+use serde_json::json;
+use streams::{HOST, Server, ask_at, quick, signed, token};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+fn pod(name: &str) -> PodId {
+    PodId {
+        name: name.into(),
+        uid: format!("uid-{name}"),
+    }
+}
+
+fn report(sequence: u64) -> ToOperator {
+    ToOperator::Report(SidecarReport {
+        sequence,
+        ..SidecarReport::default()
+    })
+}
+
+fn sequence(server: &Server, name: &str) -> Option<u64> {
+    let reports = server.fleet.reports("team");
+    reports.get(&pod(name)).map(|reported| reported.report.sequence)
+}
+
+/// The operators' own token, of the replica `name`.
+fn own(name: &str) -> String {
+    signed(json!({"namespace": "bowsprit-system", "account": "bowsprit", "pod": name}))
+}
+
+/// `from` follows whoever is said to lead.
+fn follow(
+    from: &Server,
+    name: &str,
+    trusted: &Server,
+) -> (watch::Sender<Option<String>>, JoinHandle<()>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, format!("{}\n", own(name))).unwrap();
+    let leader = watch::Sender::new(None);
+    let follower = Follower {
+        fleet: from.fleet.clone(),
+        leader: leader.subscribe(),
+        bundle: trusted.served.bundle(),
+        server: HOST.into(),
+        token: path,
+    };
+    (leader, tokio::spawn(follower.run()), folder)
+}
+
+#[tokio::test]
+async fn the_leader_knows_of_every_sidecar_and_of_one_that_moves_all_the_time() {
+    let (leads, one, two) = (
+        Server::start(quick()).await,
+        Server::start(quick()).await,
+        Server::start(quick()).await,
+    );
+    let mut early = one.connect("team", "early").await;
+    early.say(&report(1)).await;
+    one.until("here", |one| sequence(one, "early") == Some(1)).await;
+    let followers = [follow(&one, "operator-1", &leads), follow(&two, "operator-2", &leads)];
+    for (leader, ..) in &followers {
+        leader.send_replace(Some(leads.address.to_string()));
+    }
+    // All that was so before the link, and then each change.
+    leads.until("told", |leads| sequence(leads, "early") == Some(1)).await;
+    let mut late = two.connect("team", "late").await;
+    late.say(&report(2)).await;
+    early.say(&report(3)).await;
+    leads
+        .until("changes", |leads| {
+            (sequence(leads, "early"), sequence(leads, "late")) == (Some(3), Some(2))
+        })
+        .await;
+    assert_eq!(leads.counted("peer_links"), 2);
+    assert_eq!(leads.counted("streams_open"), 0);
+
+    // It moves: its stream to one replica ends, and one to another begins.
+    let moved = async {
+        drop(early);
+        one.until("noticed", |one| one.counted("streams_open") == 0).await;
+        let mut again = two.connect("team", "early").await;
+        again.say(&report(4)).await;
+        leads.until("moved", |leads| sequence(leads, "early") == Some(4)).await;
+        again
+    };
+    let never_gone = async {
+        loop {
+            assert!(sequence(&leads, "early").is_some(), "shown gone");
+            tokio::task::yield_now().await;
+        }
+    };
+    let _again = tokio::select! {
+        again = moved => again,
+        () = never_gone => unreachable!(),
+    };
+    // The replica that it left ends: nothing of the pod is lost with it.
+    followers[0].1.abort();
+    leads.until("one link", |leads| leads.counted("peer_links") == 1).await;
+    assert_eq!(sequence(&leads, "early"), Some(4));
+    // What a follower heard from its own sidecars is all that it tells: nothing comes back.
+    assert!(one.fleet.reports_here("team").is_empty());
+}
+
+#[tokio::test]
+async fn a_replica_follows_whoever_leads_now() {
+    let (first, second, from) = (
+        Server::start(quick()).await,
+        Server::start(quick()).await,
+        Server::start(quick()).await,
+    );
+    let mut stream = from.connect("team", "a").await;
+    stream.say(&report(1)).await;
+    // It checks the certificate, so both leaders have to have the one that it trusts.
+    let material = bowsprit_operator::certs::authority::Material::step(
+        None,
+        &[HOST.to_owned()],
+        bowsprit_operator::time::unix_seconds(),
+        |_| true,
+    );
+    let material = material.unwrap().unwrap();
+    for server in [&first, &second] {
+        server.served.set(&material.current).unwrap();
+        server.served.announce(&material.bundle());
+    }
+    let (leader, following, _folder) = follow(&from, "operator-1", &first);
+    leader.send_replace(Some(first.address.to_string()));
+    first.until("told", |first| sequence(first, "a") == Some(1)).await;
+    leader.send_replace(Some(second.address.to_string()));
+    second.until("told", |second| sequence(second, "a") == Some(1)).await;
+    first.until("left", |first| first.counted("peer_links") == 0).await;
+    // It leads itself.
+    leader.send_replace(None);
+    second.until("left", |second| second.counted("peer_links") == 0).await;
+    following.abort();
+}
+
+#[tokio::test]
+async fn nobody_but_an_operator_may_speak_for_sidecars() {
+    let server = Server::start(quick()).await;
+    let ask = async |token: Option<String>| {
+        let asked = ask_at(
+            "/v1/peer",
+            server.address,
+            &server.bundle,
+            token.as_deref(),
+            "bowsprit-peer/1",
+        )
+        .await;
+        asked.status
+    };
+    assert_eq!(ask(None).await, 401);
+    assert_eq!(ask(Some(token("team", "a"))).await, 403);
+    // The operators' namespace alone is not enough, nor is the name of their account elsewhere.
+    let other = signed(json!({"namespace": "bowsprit-system", "account": "default", "pod": "a"}));
+    assert_eq!(ask(Some(other)).await, 403);
+    let elsewhere = signed(json!({"namespace": "team", "account": "bowsprit", "pod": "a"}));
+    assert_eq!(ask(Some(elsewhere)).await, 403);
+    assert_eq!(server.counted("stream_requests_total{result=\"no_peer\"}"), 3);
+    assert_eq!(ask(Some(own("operator-1"))).await, 101);
+}
