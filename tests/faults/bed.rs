@@ -12,6 +12,7 @@ pub use bowsprit_rig::documents::contents;
 pub use bowsprit_rig::http::post;
 use bowsprit_rig::law::{self, Told};
 pub use bowsprit_rig::metrics::sum;
+use bowsprit_rig::operator::ScriptedOperator;
 use bowsprit_rig::program::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -32,6 +33,7 @@ pub struct Setup {
     launcher: Vec<String>,
     quiet: bool,
     ca: Option<String>,
+    operator: Option<Vec<String>>,
 }
 
 impl Setup {
@@ -101,6 +103,12 @@ impl Setup {
         self
     }
 
+    /// With the mounted folder of this operator and a stream to it, in place of a file. What is mounted is the caller's.
+    pub fn operator(mut self, operator: &ScriptedOperator) -> Self {
+        self.operator = Some(operator.args());
+        self
+    }
+
     /// A CA bundle that every provider's TLS is checked against.
     pub fn ca(mut self, pem: &str) -> Self {
         self.ca = Some(pem.to_owned());
@@ -154,7 +162,10 @@ impl Bed {
         let mut words = setup.launcher.iter().map(String::as_str).chain([binary]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).env_clear().envs(setup.env);
-        command.arg("--config").arg(&config);
+        match setup.operator {
+            Some(args) => command.args(args),
+            None => command.arg("--config").arg(&config),
+        };
         command.args(["--log-level", if setup.quiet { "info" } else { "trace" }]);
         if let Some(pem) = setup.ca {
             let folder = dir.path().join("ca/corp");

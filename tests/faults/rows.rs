@@ -6,6 +6,7 @@ mod answers;
 mod bodies;
 mod broken;
 mod clocks;
+mod config;
 mod crowd;
 mod descriptors;
 mod leaving;
@@ -28,10 +29,12 @@ pub fn all() -> Vec<Promise> {
         smuggling::promises(),
         bodies::promises(),
         clocks::promises(),
+        config::disk::promises(),
         descriptors::promises(),
         crowd::promises(),
         leaving::promises(),
         stopping::promises(),
+        config::storm::promises(),
         answers::promises(),
         panics::promises(),
     ]

@@ -29,7 +29,6 @@ mod keys;
 mod limits;
 mod metrics;
 mod names;
-mod operator;
 mod passthrough;
 mod pool;
 mod records;

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use bowsprit_core::stream::{StreamedConfig, ToOperator, ToSidecar};
+use bowsprit_rig::operator::{ScriptedOperator, TOKEN_CANARY, streamed};
 use serde_json::{Value, json};
 
-use crate::operator::{ScriptedOperator, TOKEN_CANARY, streamed};
 use crate::support::{Bed, logs};
 
 /// The bed's three providers without keys, of which only `names` are enabled.

@@ -19,6 +19,8 @@ pub mod http;
 pub mod inside;
 pub mod law;
 pub mod metrics;
+#[cfg(feature = "operator")]
+pub mod operator;
 pub mod peer;
 pub mod process;
 pub mod program;

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::support::SOON;
+use crate::SOON;
 
 /// Every token of these tests has this in it: no log may.
 pub const TOKEN_CANARY: &str = "token-canary-5b1d";
@@ -22,6 +22,7 @@ pub const TOKEN_CANARY: &str = "token-canary-5b1d";
 pub struct ScriptedOperator {
     listener: TcpListener,
     tls: TlsAcceptor,
+    /// Everything that its sidecar is given.
     pub dir: TempDir,
 }
 
@@ -55,6 +56,7 @@ fn identity() -> (String, TlsAcceptor) {
 }
 
 impl ScriptedOperator {
+    /// On a free port, with CA and token in their files.
     pub async fn start() -> Self {
         let (ca, tls) = identity();
         let operator = Self {
@@ -74,18 +76,22 @@ impl ScriptedOperator {
         self.dir
     }
 
+    /// The sidecar's own folder.
     pub fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }
 
+    /// The mounted folder.
     pub fn config_dir(&self) -> PathBuf {
         self.dir.path().join("config")
     }
 
+    /// The CA that the sidecar trusts.
     pub fn ca_file(&self) -> PathBuf {
         self.dir.path().join("ca.crt")
     }
 
+    /// The pod's token.
     pub fn token_file(&self) -> PathBuf {
         self.dir.path().join("token")
     }
@@ -127,6 +133,7 @@ impl ScriptedOperator {
         std::fs::write(self.config_dir().join("sequence"), sequence.to_string()).unwrap();
     }
 
+    /// The pod's labels, as the downward API writes them.
     pub fn labels(&self, text: &str) {
         std::fs::write(self.dir.path().join("labels"), text).unwrap();
     }
@@ -160,16 +167,19 @@ impl ScriptedOperator {
 }
 
 impl Held {
+    /// Sends bytes.
     pub async fn bytes(&mut self, bytes: impl AsRef<[u8]>) {
         // The sidecar may have left, which is for the test to see otherwise.
         let _ = self.stream.write_all(bytes.as_ref()).await;
         let _ = self.stream.flush().await;
     }
 
+    /// Sends a message.
     pub async fn say(&mut self, message: &ToSidecar) {
         self.bytes(serde_json::to_string(message).unwrap() + "\n").await;
     }
 
+    /// Sends documents.
     pub async fn config(&mut self, documents: &str, sequence: u64) {
         self.say(&ToSidecar::Config(streamed(documents, sequence))).await;
     }
@@ -200,6 +210,7 @@ impl Held {
     }
 }
 
+/// Documents as the operator sends them.
 pub fn streamed(documents: &str, sequence: u64) -> StreamedConfig {
     StreamedConfig {
         sequence,
