@@ -90,6 +90,9 @@ fresh: ## `make demo` and `make test` on a bare Debian in a folder, every cache 
 	@tests/fresh/run $(ONLY)
 
 ##@ Measure it
+.PHONY: scale
+scale: need-scale ## 10,000 sidecars against the operator on a real Kubernetes: the table of figures and promises (25 minutes; or PODS=)
+	@tests/scale/run
 .PHONY: bench
 bench: need-bench ## CPU, latency and memory beside nginx and haproxy; writes bench-results/
 	@$(CARGO) build $(LOCKED) --release -p bowsprit-sidecar -p bowsprit-load

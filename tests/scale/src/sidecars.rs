@@ -1,0 +1,232 @@
+//! The sidecars: the sidecar's own stream client for each pod, with the pod's token. What comes is taken as a sidecar takes
+//! it and acknowledged with a report on every provider; only requests there are none.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use bowsprit_core::config::{self, BaseUrl, Scope};
+use bowsprit_core::stream::{ReportedProvider, SidecarReport, StreamedConfig};
+use bowsprit_crds::names;
+use bowsprit_sidecar::config::stream::{self, Link, Operator, StreamMetrics, StreamState};
+use bowsprit_sidecar::net::client::{Addresses, Resolve};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use crate::fleet::Fleet;
+
+/// The Service that leads to the operators, as the injector names it to sidecars.
+const SERVICE: &str = "bowsprit-webhook";
+const SYSTEM: &str = "bowsprit-system";
+
+/// All of them.
+pub(crate) struct Sidecars {
+    states: Vec<Arc<StreamState>>,
+    expected: Arc<Vec<Mutex<Expected>>>,
+    pods_each: usize,
+    /// Tokens and CA, as files.
+    _files: TempDir,
+}
+
+/// What the sidecars of a namespace wait for.
+#[derive(Debug)]
+struct Expected {
+    marker: String,
+    since: Instant,
+    arrived: Vec<Duration>,
+}
+
+/// Names of providers by revision: read once for all sidecars of a namespace.
+type Known = Mutex<HashMap<String, Arc<[String]>>>;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The Service has one address, and the cluster's DNS is not what is measured here.
+struct Fixed(SocketAddr);
+
+impl Resolve for Fixed {
+    fn resolve(&self, _host: &str, _port: u16) -> Addresses {
+        let address = self.0;
+        Box::pin(async move { Ok(vec![address]) })
+    }
+}
+
+impl Sidecars {
+    /// Lets each begin.
+    pub(crate) async fn start(fleet: &Fleet) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let ca = files.path().join("ca.crt");
+        std::fs::write(&ca, fleet.ca().await?)?;
+        let service = fleet
+            .api
+            .get(&format!("/api/v1/namespaces/{SYSTEM}/services/{SERVICE}"))
+            .await?;
+        let address = service["spec"]["clusterIP"]
+            .as_str()
+            .context("the Service has no address")?;
+        let resolver: Arc<dyn Resolve> = Arc::new(Fixed(SocketAddr::new(address.parse()?, names::STREAM_PORT)));
+        let url = format!("https://{SERVICE}.{SYSTEM}.svc:{}", names::STREAM_PORT);
+        let url = BaseUrl::parse(&url).map_err(anyhow::Error::msg)?;
+        let expected = (0..fleet.size.namespaces).map(|_| Mutex::new(Expected::nothing()));
+        let expected: Arc<Vec<_>> = Arc::new(expected.collect());
+        let known: Arc<Known> = Arc::default();
+        let tokens = fleet.tokens().await?;
+        ensure!(
+            tokens.len() == fleet.size.pods_each() * fleet.size.namespaces,
+            "{} tokens",
+            tokens.len()
+        );
+        let mut states = Vec::new();
+        for (pod, (namespace, token)) in tokens.into_iter().enumerate() {
+            let operator = Operator {
+                address: url.clone(),
+                ca: ca.clone(),
+                token: token_file(files.path(), pod, &token)?,
+            };
+            let (expected, known) = (Arc::clone(&expected), Arc::clone(&known));
+            states.push(sidecar(operator, Arc::clone(&resolver), namespace, expected, known));
+        }
+        Ok(Self {
+            states,
+            expected,
+            pods_each: fleet.size.pods_each(),
+            _files: files,
+        })
+    }
+
+    /// Waits until each holds a stream.
+    pub(crate) async fn connected(&self, patience: Duration) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let away: Vec<_> = self
+                .states
+                .iter()
+                .map(|state| state.report())
+                .filter(|it| !it.connected)
+                .collect();
+            let Some(one) = away.first() else { return Ok(()) };
+            ensure!(
+                begun.elapsed() < patience,
+                "{} have no stream: {:?}",
+                away.len(),
+                one.problem
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// From now on, a namespace's sidecars wait for documents with this text.
+    pub(crate) fn expect(&self, namespace: usize, marker: &str) {
+        if let Some(expected) = self.expected.get(namespace) {
+            *locked(expected) = Expected {
+                marker: format!("{marker}\n"),
+                ..Expected::nothing()
+            };
+        }
+    }
+
+    /// How long it took to reach each of a namespace's sidecars.
+    pub(crate) async fn arrived(&self, namespace: usize, patience: Duration) -> Result<Vec<Duration>> {
+        let expected = self.expected.get(namespace).context("no such namespace")?;
+        loop {
+            let (arrived, since) = {
+                let expected = locked(expected);
+                (expected.arrived.len(), expected.since)
+            };
+            if arrived >= self.pods_each {
+                return Ok(std::mem::take(&mut locked(expected).arrived));
+            }
+            ensure!(
+                since.elapsed() < patience,
+                "only {arrived} of {} have it",
+                self.pods_each
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Expected {
+    fn nothing() -> Self {
+        Self {
+            marker: String::new(),
+            since: Instant::now(),
+            arrived: Vec::new(),
+        }
+    }
+}
+
+/// A file of its own, as a pod's mount has it.
+fn token_file(dir: &Path, pod: usize, token: &str) -> Result<std::path::PathBuf> {
+    let file = dir.join(format!("token-{pod}"));
+    std::fs::write(&file, token)?;
+    Ok(file)
+}
+
+/// Starts one. What it seems from outside is its state.
+fn sidecar(
+    operator: Operator,
+    resolver: Arc<dyn Resolve>,
+    namespace: usize,
+    expected: Arc<Vec<Mutex<Expected>>>,
+    known: Arc<Known>,
+) -> Arc<StreamState> {
+    let state = Arc::new(StreamState::new(operator.address.to_string(), StreamMetrics::default()));
+    let report = Arc::new(Mutex::new(SidecarReport {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..SidecarReport::default()
+    }));
+    let (configs, mut streamed) = mpsc::channel::<StreamedConfig>(1);
+    let told = Arc::clone(&report);
+    let link = Link {
+        configs,
+        report: move || locked(&told).clone(),
+        state: Arc::clone(&state),
+        resolver,
+    };
+    tokio::spawn(stream::run(operator, link));
+    let news = Arc::clone(&state);
+    tokio::spawn(async move {
+        let mut marked = String::new();
+        while let Some(config) = streamed.recv().await {
+            if let Some(expected) = expected.get(namespace) {
+                let mut expected = locked(expected);
+                if !expected.marker.is_empty() && expected.marker != marked && config.text.contains(&expected.marker) {
+                    let took = expected.since.elapsed();
+                    expected.arrived.push(took);
+                    marked.clone_from(&expected.marker);
+                }
+            }
+            take(&mut locked(&report), &config, &known);
+            news.has_news();
+        }
+    });
+    state
+}
+
+/// What a sidecar says once a config is in service.
+fn take(report: &mut SidecarReport, config: &StreamedConfig, known: &Known) {
+    let names = Arc::clone(locked(known).entry(config.revision.clone()).or_insert_with(|| {
+        let scope = Scope::Cluster {
+            pod_labels: std::collections::BTreeMap::new(),
+        };
+        let read = config::load(&config.text, &scope).unwrap_or_default();
+        read.providers.iter().map(|provider| provider.name.clone()).collect()
+    }));
+    report.sequence = config.sequence;
+    report.revision.clone_from(&config.revision);
+    "stream".clone_into(&mut report.source);
+    report.providers = names
+        .iter()
+        .map(|name| ReportedProvider {
+            name: name.clone(),
+            status: "ok".into(),
+            ..ReportedProvider::default()
+        })
+        .collect();
+}
