@@ -203,6 +203,22 @@ impl Bed {
         self.http("POST", &path, object.to_string()).await
     }
 
+    /// Creates one object without keeping it: status, body and the warnings that came with it.
+    pub async fn dry_run(&self, object: &Value) -> Result<(u16, String, Vec<String>)> {
+        let (api, kind) = self.dynamic(object);
+        let collection = if kind == "Namespace" {
+            "/api/v1/namespaces"
+        } else {
+            api.resource_url()
+        };
+        let request =
+            http::Request::post(format!("{collection}?dryRun=All")).header("content-type", "application/json");
+        let (status, headers, body) = self.send(request.body(object.to_string().into_bytes().into())?).await?;
+        let warnings = headers.get_all("warning").iter();
+        let warnings = warnings.map(|it| unescaped(&String::from_utf8_lossy(it.as_bytes())));
+        Ok((status, body, warnings.collect()))
+    }
+
     fn dynamic(&self, object: &Value) -> (Api<DynamicObject>, String) {
         let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (version, kind) = (text("apiVersion"), text("kind"));
@@ -257,6 +273,16 @@ impl Bed {
         let pod = self.apply_one(manifest).await?;
         self.ready(&pod.name_any()).await?;
         Ok(App::new(self, pod.name_any()))
+    }
+
+    /// The app in a pod that is there.
+    pub fn app_of(&self, pod: &str) -> App<'_> {
+        App::new(self, pod.to_owned())
+    }
+
+    /// A pod as it is now.
+    pub async fn pod(&self, name: &str) -> Result<Pod> {
+        Ok(self.api::<Pod>().get(name).await?)
     }
 
     /// Waits until a pod is ready.
@@ -374,6 +400,12 @@ impl Bed {
         };
         Ok(events.items.into_iter().map(line).collect())
     }
+}
+
+/// The text of a `Warning` header, `299 - "…"`, as it was meant.
+fn unescaped(header: &str) -> String {
+    let text = header.split_once('"').map_or(header, |(_, text)| text);
+    text.trim_end_matches('"').replace("\\\"", "\"").replace("\\\\", "\\")
 }
 
 /// The log of a container that runs.

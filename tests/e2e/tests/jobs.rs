@@ -1,8 +1,8 @@
 //! A Job with a sidecar completes, and a Deployment's pods are injected as well.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, Result, ensure};
 use bowsprit_crds::names;
-use bowsprit_e2e::{LONG, eventually, image, test};
+use bowsprit_e2e::{Bed, LONG, eventually, image, test};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -25,18 +25,7 @@ async fn a_job_with_a_sidecar_completes_with_its_answer() {
             }},
         }))
         .await?;
-        eventually(LONG, "the Job is complete", async || {
-            let status = bed.api::<Job>().get("question").await?.status.unwrap_or_default();
-            ensure!(status.succeeded == Some(1), "{status:?}");
-            let done = status
-                .conditions
-                .iter()
-                .flatten()
-                .any(|it| it.type_ == "Complete" && it.status == "True");
-            ensure!(done, "{status:?}");
-            Ok(())
-        })
-        .await?;
+        complete(bed, "question").await?;
         let pods = bed
             .api::<Pod>()
             .list(&ListParams::default().labels("job-name=question"))
@@ -51,6 +40,49 @@ async fn a_job_with_a_sidecar_completes_with_its_answer() {
         let sidecar = json!(pod.status)["initContainerStatuses"][0]["state"]["terminated"].clone();
         ensure!(sidecar["exitCode"] == 0, "the sidecar ended with {sidecar}");
         Ok(())
+    })
+    .await;
+}
+
+/// Waits until a Job is complete.
+async fn complete(bed: &Bed, job: &str) -> Result<()> {
+    eventually(LONG, "the Job is complete", async || {
+        let status = bed.api::<Job>().get(job).await?.status.unwrap_or_default();
+        ensure!(status.succeeded == Some(1), "{status:?}");
+        let done = status
+            .conditions
+            .iter()
+            .flatten()
+            .any(|it| it.type_ == "Complete" && it.status == "True");
+        ensure!(done, "{status:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_cron_jobs_runs_complete_with_a_sidecar() {
+    test("cron", async |bed| {
+        bed.apply_one(&json!({
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": {"name": "nightly"},
+            // Each minute: the first run comes within one.
+            "spec": {"schedule": "* * * * *", "concurrencyPolicy": "Forbid", "jobTemplate": {"spec": {"backoffLimit": 0, "template": {
+                "metadata": {"labels": {names::LABEL_INJECT: "true"}},
+                "spec": {"restartPolicy": "Never", "containers": [
+                    {"name": "app", "image": image("bowsprit-app"), "args": ["What is a bowsprit?"]},
+                ]},
+            }}}},
+        }))
+        .await?;
+        let job = eventually(LONG, "the CronJob has run", async || {
+            let jobs = bed.api::<Job>().list(&ListParams::default()).await?;
+            let job = jobs.items.first().context("it has no Job yet")?;
+            Ok(job.name_any())
+        })
+        .await?;
+        complete(bed, &job).await
     })
     .await;
 }
