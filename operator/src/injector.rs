@@ -112,13 +112,23 @@ pub fn inject(
 }
 
 /// What whoever creates a pod with a sidecar should know.
-pub fn advice(pod: &Pod, settings: &Settings) -> Option<String> {
-    let restart = pod.spec.as_ref()?.restart_policy.as_deref();
-    (!settings.native && restart.is_some_and(|policy| policy != "Always")).then(|| {
-        "this Kubernetes has no native sidecars (they came with 1.29), so the pod does not complete by itself: its sidecar \
-         goes on after the app has ended"
-            .to_owned()
-    })
+pub fn advice(pod: &Pod, settings: &Settings) -> Vec<String> {
+    let Some(spec) = &pod.spec else {
+        return Vec::new();
+    };
+    let mut advice = Vec::new();
+    if !settings.native && spec.restart_policy.as_deref().is_some_and(|policy| policy != "Always") {
+        advice.push(
+            "this Kubernetes has no native sidecars (they came with 1.29), so the pod does not complete by itself: its sidecar \
+             goes on after the app has ended"
+                .to_owned(),
+        );
+    }
+    let past = environment::bypasses(spec).into_iter();
+    advice.extend(past.map(|variable| {
+        format!("{variable} leads past the sidecar: what it is asked has no limits, fallbacks or keys of ours")
+    }));
+    advice
 }
 
 /// Where the sidecar stands, if an init container that may need it stands before it: another webhook put it there. Other

@@ -1,7 +1,7 @@
 //! The operator: turns a namespace's `ProviderConfigs` and `ModelRoutes` into the config that its sidecars load, and puts
 //! a sidecar into the pods that ask for one.
 //!
-//! Decisions are pure (`desired`, `injector`, `mistakes`, `certs::authority`, `lease::decide`); the modules around them
+//! Decisions are pure (`desired`, `injector`, `mistakes`, `watchdog::book`, `certs::authority`, `lease::decide`); the modules around them
 //! read, write and wait.
 
 pub mod admin;
@@ -27,4 +27,5 @@ pub mod stream;
 pub mod telemetry;
 pub mod time;
 pub mod validate;
+pub mod watchdog;
 pub mod webhook;

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::watchdog::{REASONS, Reason};
 use crate::{reconcile, stream};
 
 /// How something ended.
@@ -25,6 +26,12 @@ pub struct WriteLabel {
     result: &'static str,
 }
 
+/// Why something was found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    reason: &'static str,
+}
+
 /// Every family of the operator; clones share their values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -38,6 +45,7 @@ pub struct Metrics {
     validation_seconds: Histogram,
     certificate_not_after: Gauge,
     leader: Gauge,
+    found: Family<ReasonLabel, Gauge>,
 }
 
 impl Metrics {
@@ -57,6 +65,7 @@ impl Metrics {
             validation_seconds: Histogram::new([0.0005, 0.001, 0.005, 0.025, 0.1, 1.0, 5.0]),
             certificate_not_after: Gauge::default(),
             leader: Gauge::default(),
+            found: Family::default(),
         };
         r.register(
             "certificate_writes",
@@ -93,7 +102,13 @@ impl Metrics {
             "1 while this replica holds the lease and writes",
             this.leader.clone(),
         );
+        r.register(
+            "watchdog_objects",
+            "Pods, workloads and namespaces that an Event was written about and that are still so, by reason; 0 where another replica leads",
+            this.found.clone(),
+        );
         this.registry = Arc::new(registry);
+        this.leads(false);
         this
     }
 
@@ -142,6 +157,19 @@ impl Metrics {
     /// Whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+        self.found(REASONS.map(|reason| (reason, 0)));
+    }
+
+    /// How many objects the watchdog has something to say of.
+    pub fn found(&self, counts: [(Reason, usize); 3]) {
+        for (reason, count) in counts {
+            let label = ReasonLabel {
+                reason: reason.as_str(),
+            };
+            self.found
+                .get_or_create(&label)
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 }
 
@@ -181,7 +209,8 @@ mod tests {
         let mut page = String::from(
             "## The operator's families\nEach replica has its own; only the leader reconciles and writes. Labels: `result` is \
              `ok` or `error` for writes, and `injected`, `unchanged`, `refused`, `invalid` or `not_ready` for reviews; `object` is \
-             `webhook_secret` or `webhook_configuration`. A request for a stream is `accepted`, or refused as `tls`, `not_found`, \
+             `webhook_secret` or `webhook_configuration`; `reason` is that of the Event: `SidecarMissing`, \
+             `BypassesSidecar` or `SettingNotRead`. A request for a stream is `accepted`, or refused as `tls`, `not_found`, \
              `protocol`, `no_token`, `wrong_token` (by its own word ended, meant for others or no token), `denied` (by the \
              apiserver), `no_pod`, `no_peer` (another replica's door), `full`, `unreviewed` (the apiserver did not answer) or `leaving`; a stream ends as `closed`, \
              `silent`, `malformed`, `pod_gone`, `replaced` or `leaving`; a token is `authentic`, `denied`, `error` or `cached`.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n",

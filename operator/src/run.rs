@@ -39,7 +39,7 @@ use crate::webhook::Answerers;
 use crate::webhook::advise::Adviser;
 use crate::webhook::review::{Lookup, Reviewer, View};
 use crate::webhook::validate::{self, Validator, access};
-use crate::{admin, stream, webhook};
+use crate::{admin, stream, watchdog, webhook};
 
 /// For each of the leader's last steps at shutdown.
 const LAST_STEP: Duration = Duration::from_secs(5);
@@ -184,6 +184,12 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         bundle,
         leadership: elector.leadership(),
     };
+    let watchdog = watchdog::run(
+        client.clone(),
+        args.pod_name.clone(),
+        elector.leadership(),
+        metrics.clone(),
+    );
     let context = reconcile::Context::new(
         client,
         store,
@@ -194,7 +200,15 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     );
     let context = Arc::new(context.owned_by(owners.config));
     let (stop_leading, leading_stopped) = watch::channel(false);
-    let lead = lead(&mut elector, context, trust, changes, leading_stopped, &metrics);
+    let lead = lead(
+        &mut elector,
+        context,
+        trust,
+        changes,
+        watchdog,
+        leading_stopped,
+        &metrics,
+    );
 
     tracing::info!(version = env!("CARGO_PKG_VERSION"), native_sidecars = native, "started");
     let mut webhook = std::pin::pin!(webhook);
@@ -252,6 +266,7 @@ async fn lead(
     context: Arc<reconcile::Context>,
     trust: Trust,
     mut changes: Changes,
+    watchdog: impl Future<Output = ()>,
     stopped: watch::Receiver<bool>,
     metrics: &Metrics,
 ) -> Ended {
@@ -269,6 +284,7 @@ async fn lead(
         () = trust.keep() => Ended::PartDied("bundles"),
         // Drops what is under way at its next await; the apiserver's own lock protects what is already sent.
         () = elector.hold() => Ended::LeaseLost,
+        () = watchdog => Ended::PartDied("watchdog"),
     };
     metrics.leads(false);
     if ended == Ended::Stopped {

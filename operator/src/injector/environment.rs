@@ -61,6 +61,40 @@ fn missing(container: &Container, port: u16) -> Vec<(&'static str, String)> {
     missing
 }
 
+/// Other variables that lead an SDK somewhere; none of them is set here.
+const ALSO_LEAD: [&str; 2] = ["OPENAI_API_BASE", "AZURE_OPENAI_ENDPOINT"];
+
+/// The variables that lead past the sidecar of a pod, as `NAME of container app`: their value names another host than the
+/// pod's own. Never with the value, which may hold a key; one that comes from elsewhere is not known.
+pub fn bypasses(spec: &PodSpec) -> Vec<String> {
+    let leads = |name: &str| SDKS.iter().any(|sdk| sdk.base_url == name) || ALSO_LEAD.contains(&name);
+    let mut found = Vec::new();
+    for (_, _, container) in app_containers(spec) {
+        for variable in container.env.iter().flatten().filter(|variable| leads(&variable.name)) {
+            if variable
+                .value
+                .as_deref()
+                .is_some_and(|value| !value.is_empty() && !is_local(value))
+            {
+                found.push(format!("{} of container {}", variable.name, container.name));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a URL's host is the pod itself.
+fn is_local(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    matches!(host.to_ascii_lowercase().as_str(), "localhost" | "127.0.0.1" | "::1")
+}
+
 /// Completes every container that can reach a sidecar on `port`: all of them where it is a native sidecar and so runs before
 /// the others start, else those that run beside it.
 pub(super) fn complete(patch: &mut PatchBuilder, spec: &PodSpec, port: u16, native: bool) {
@@ -77,6 +111,33 @@ pub(super) fn complete(patch: &mut PatchBuilder, spec: &PodSpec, port: u16, nati
                 &["spec", list, &index, "env", "-"],
                 json!({"name": name, "value": value}),
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pod_itself_is_told_from_the_rest_of_the_world() {
+        for local in [
+            "http://127.0.0.1:4000/v1",
+            "http://localhost:4000",
+            "http://LOCALHOST:4000/providers/openai/v1",
+            "http://[::1]:4000/v1",
+            "localhost:4000",
+        ] {
+            assert!(is_local(local), "{local}");
+        }
+        for other in [
+            "https://api.openai.com/v1",
+            "http://localhost.example.com",
+            "http://127.0.0.1@api.openai.com/v1",
+            "http://vllm.models.svc:8000/v1",
+            "https://api.example.com/?to=localhost",
+        ] {
+            assert!(!is_local(other), "{other}");
         }
     }
 }

@@ -405,7 +405,10 @@ impl Bed {
 /// The text of a `Warning` header, `299 - "…"`, as it was meant.
 fn unescaped(header: &str) -> String {
     let text = header.split_once('"').map_or(header, |(_, text)| text);
-    text.trim_end_matches('"').replace("\\\"", "\"").replace("\\\\", "\\")
+    text.strip_suffix('"')
+        .unwrap_or(text)
+        .replace("\\\"", "\"")
+        .replace("\\\\", "\\")
 }
 
 /// The log of a container that runs.

@@ -26,3 +26,4 @@ mod traffic;
 mod uninstall;
 mod upgrade;
 mod validation;
+mod watchdog;

@@ -74,9 +74,9 @@ fn before_native_sidecars_a_job_is_told_that_it_does_not_complete() {
         ..settings()
     };
     let job = pod(with(plain(), "/spec/restartPolicy", json!("Never")));
-    assert!(advice(&job, &old).unwrap().contains("does not complete"));
-    assert_eq!(advice(&job, &settings()), None);
-    assert_eq!(advice(&pod(plain()), &old), None);
+    assert!(advice(&job, &old)[0].contains("does not complete"));
+    assert_eq!(advice(&job, &settings()), [""; 0]);
+    assert_eq!(advice(&pod(plain()), &old), [""; 0]);
 }
 
 #[test]
@@ -92,4 +92,15 @@ fn every_volume_that_is_made_is_among_the_names_that_are_refused() {
     for volume in sidecar::volumes(&settings(), &references()) {
         assert!(sidecar::VOLUMES.contains(&volume["name"].as_str().unwrap()), "{volume}");
     }
+}
+
+#[test]
+fn a_variable_that_leads_past_the_sidecar_is_told_without_its_value() {
+    let own = json!([{"name": "OPENAI_BASE_URL", "value": "https://secret@mine/v1"}, {"name": "ANTHROPIC_BASE_URL", "value": "http://localhost:4000"}]);
+    let advice = advice(&pod(with(plain(), "/spec/containers/0/env", own)), &settings());
+    assert_eq!(advice.len(), 1, "{advice:?}");
+    assert!(
+        advice[0].starts_with("OPENAI_BASE_URL of container app leads past") && !advice[0].contains("secret"),
+        "{advice:?}"
+    );
 }
