@@ -18,7 +18,7 @@ mod scope;
 
 pub use advice::advice;
 pub use base_url::BaseUrl;
-pub use cross::cross_check;
+pub use cross::{cross_check, no_such_provider};
 pub use document::{Object, ObjectKind, objects};
 pub use problem::{Problem, Problems};
 pub use provider::{CaBundle, Credential, HealthCheck, KeySource, Model, OnLimit, Provider, Retry, Timeouts};

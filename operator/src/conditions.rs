@@ -25,6 +25,8 @@ pub mod reason {
     pub const RESOLVED: &str = "ResolvedRefs";
     /// A named ProviderConfig is not there.
     pub const REF_NOT_FOUND: &str = "RefNotFound";
+    /// Every named ProviderConfig is there, and none of them may be asked.
+    pub const NO_CANDIDATE: &str = "NoCandidate";
     /// A sidecar reports a key that is missing or unusable.
     pub const KEY_UNUSABLE: &str = "KeyUnusable";
     /// Every selected sidecar has it.

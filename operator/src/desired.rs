@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bowsprit_core::config::{self, Object, ObjectKind, Problem, Provider, Rendered, Route, Scope, objects, render};
+use bowsprit_core::config::{
+    self, Object, ObjectKind, Problem, Problems, Provider, Rendered, Route, Scope, objects, render,
+};
+use bowsprit_core::stream::{ReportedProvider, SidecarReport};
 use bowsprit_crds::{Circuits, ModelRoute, ModelRouteSpec, ProviderConfig, ProviderConfigSpec, Sidecars};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
@@ -41,18 +44,14 @@ pub struct SidecarSeen {
     /// What it has not mounted and would need, as `secret/key`.
     pub not_mounted: Vec<String>,
     /// What it reports; none where it does not answer.
-    pub report: Option<Report>,
+    pub report: Option<Arc<SidecarReport>>,
 }
 
-/// What a sidecar says of itself at `/health`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The revision it has loaded.
-    pub revision: String,
-    /// Breaker states by provider: closed, open, half open.
-    pub circuits: BTreeMap<String, [u32; 3]>,
-    /// Problems with keys by provider, such as `main: the file is empty`.
-    pub key_problems: BTreeMap<String, Vec<String>>,
+impl SidecarSeen {
+    fn provider(&self, name: &str) -> Option<&ReportedProvider> {
+        let report = self.report.as_ref()?;
+        report.providers.iter().find(|provider| provider.name == name)
+    }
 }
 
 /// What a namespace should look like.
@@ -62,9 +61,19 @@ pub struct Desired {
     pub rendered: Rendered,
     /// The sequence to write it with; none where what is there is right already, or nothing is and nothing should be.
     pub write: Option<u64>,
-    accepted_providers: BTreeMap<String, Result<Provider, String>>,
-    accepted_routes: BTreeMap<String, Result<Route, String>>,
+    providers: BTreeMap<String, Checked<Provider>>,
+    routes: BTreeMap<String, Checked<Route>>,
     unresolved: Vec<Problem>,
+    advice: Vec<Problem>,
+}
+
+/// An object, as it was checked.
+#[derive(Debug)]
+struct Checked<T> {
+    /// What is wrong with it as it is now; none where it is accepted.
+    refused: Option<String>,
+    /// What sidecars get of it: itself, or where it is refused its last accepted version, if there was one.
+    served: Option<T>,
 }
 
 /// What is to be said of one object.
@@ -112,28 +121,22 @@ pub fn desired(
     };
     let last = LastAccepted::read(current, &scope);
     let mut provider_specs: Vec<(String, ProviderConfigSpec)> = Vec::new();
-    let mut accepted_providers = BTreeMap::new();
+    let mut checked_providers = BTreeMap::new();
     for object in providers {
         let name = object.name_any();
-        let checked = Provider::from_spec(&name, &object.spec, &scope).map_err(|problems| problems.to_string());
-        match (&checked, last.providers.get(&name)) {
-            (Ok(_), _) => provider_specs.push((name.clone(), object.spec.clone())),
-            (Err(_), Some(spec)) => provider_specs.push((name.clone(), spec.clone())),
-            (Err(_), None) => {}
-        }
-        accepted_providers.insert(name, checked);
+        let check = |spec: &ProviderConfigSpec| Provider::from_spec(&name, spec, &scope);
+        let (checked, spec) = checked(&object.spec, last.providers.get(&name), check);
+        provider_specs.extend(spec.map(|spec| (name.clone(), spec)));
+        checked_providers.insert(name, checked);
     }
     let mut route_specs: Vec<(String, ModelRouteSpec)> = Vec::new();
-    let mut accepted_routes = BTreeMap::new();
+    let mut checked_routes = BTreeMap::new();
     for object in routes {
         let name = object.name_any();
-        let checked = Route::from_spec(&name, &object.spec).map_err(|problems| problems.to_string());
-        match (&checked, last.routes.get(&name)) {
-            (Ok(_), _) => route_specs.push((name.clone(), object.spec.clone())),
-            (Err(_), Some(spec)) => route_specs.push((name.clone(), spec.clone())),
-            (Err(_), None) => {}
-        }
-        accepted_routes.insert(name, checked);
+        let check = |spec: &ModelRouteSpec| Route::from_spec(&name, spec);
+        let (checked, spec) = checked(&object.spec, last.routes.get(&name), check);
+        route_specs.extend(spec.map(|spec| (name.clone(), spec)));
+        checked_routes.insert(name, checked);
     }
     let rendered = render(
         provider_specs.iter().map(|(name, spec)| (name.as_str(), spec)),
@@ -147,24 +150,38 @@ pub fn desired(
         None if providers.is_empty() && routes.is_empty() => None,
         None => Some(clock),
     };
-    let valid_providers: Vec<Provider> = accepted_providers
-        .values()
-        .filter_map(|p| p.as_ref().ok())
-        .cloned()
-        .collect();
-    let valid_routes: Vec<Route> = accepted_routes
-        .values()
-        .filter_map(|r| r.as_ref().ok())
-        .cloned()
-        .collect();
-    let unresolved = config::cross_check(&valid_providers, &valid_routes);
+    // What is served is judged, not what was refused: an object that turned bad is still there for those that name it.
+    let served_providers: Vec<Provider> = served(&checked_providers);
+    let served_routes: Vec<Route> = served(&checked_routes);
     Ok(Desired {
         rendered,
         write,
-        accepted_providers,
-        accepted_routes,
-        unresolved,
+        unresolved: config::cross_check(&served_providers, &served_routes),
+        advice: config::advice(&served_providers, &served_routes),
+        providers: checked_providers,
+        routes: checked_routes,
     })
+}
+
+/// Checks a spec, and says what is served of it: the spec itself or `last`, its last accepted version.
+fn checked<T, S: Clone>(
+    spec: &S,
+    last: Option<&S>,
+    check: impl Fn(&S) -> Result<T, Problems>,
+) -> (Checked<T>, Option<S>) {
+    let (refused, spec, served) = match check(spec) {
+        Ok(value) => (None, Some(spec), Some(value)),
+        // It was accepted once, so this cannot fail but for a release that has become stricter.
+        Err(problems) => {
+            let served = last.and_then(|last| check(last).ok());
+            (Some(problems.to_string()), last.filter(|_| served.is_some()), served)
+        }
+    };
+    (Checked { refused, served }, spec.cloned())
+}
+
+fn served<T: Clone>(all: &BTreeMap<String, Checked<T>>) -> Vec<T> {
+    all.values().filter_map(|checked| checked.served.clone()).collect()
 }
 
 impl Desired {
@@ -180,28 +197,28 @@ impl Desired {
 
     /// The verdict on a ProviderConfig, given its namespace's sidecars.
     pub fn judge_provider(&self, name: &str, sidecars: &[SidecarSeen]) -> Option<Judged> {
-        let checked = self.accepted_providers.get(name)?;
-        let selector = checked
-            .as_ref()
-            .ok()
-            .and_then(|provider| provider.pod_selector.as_ref());
+        let checked = self.providers.get(name)?;
+        let served = checked.served.as_ref();
+        let selector = served.and_then(|provider| provider.pod_selector.as_ref());
         let selected: Vec<&SidecarSeen> = sidecars
             .iter()
             .filter(|seen| selector.is_none_or(|selector| selector.matches(&seen.labels)))
             .collect();
-        let mut resolved = self.resolved(&format!("ProviderConfig {name}: "));
+        let path = format!("ProviderConfig {name}: ");
+        let left = served.map(|provider| self.left(provider.fallback.iter()));
+        let mut resolved = self.resolved(&path, &left.unwrap_or_default(), "it still falls back to");
         if resolved.holds
             && let Some(message) = key_problems(name, &selected)
         {
             resolved = Verdict::new(kind::RESOLVED_REFS, false, reason::KEY_UNUSABLE, message);
         }
-        let disabled = checked.as_ref().is_ok_and(|provider| !provider.enabled);
-        let mut programmed = self.programmed(checked.as_ref().err(), &selected);
+        let disabled = served.is_some_and(|provider| !provider.enabled);
+        let mut programmed = self.programmed(checked.refused.is_some(), &selected);
         if programmed.holds && disabled {
             let message = "spec.enabled is false: no sidecar uses this provider";
             programmed = Verdict::new(kind::PROGRAMMED, true, reason::DISABLED, message);
         } else if programmed.holds
-            && let Some(provider) = checked.as_ref().ok().filter(|it| !it.not_in_force.is_empty())
+            && let Some(provider) = served.filter(|it| !it.not_in_force.is_empty())
         {
             // Still true: what these fields describe works without them. Nobody should think that they decide anything.
             let message = format!(
@@ -212,7 +229,7 @@ impl Desired {
             programmed = Verdict::new(kind::PROGRAMMED, true, reason::PARTIALLY_PROGRAMMED, message);
         }
         Some(Judged::new(
-            [accepted(checked.as_ref().map(|_| ())), resolved, programmed],
+            [self.accepted(&path, checked.refused.as_ref()), resolved, programmed],
             self.count(&selected),
             circuits(name, &selected),
         ))
@@ -220,40 +237,86 @@ impl Desired {
 
     /// The verdict on a ModelRoute, given its namespace's sidecars.
     pub fn judge_route(&self, name: &str, sidecars: &[SidecarSeen]) -> Option<Judged> {
-        let checked = self.accepted_routes.get(name)?;
+        let checked = self.routes.get(name)?;
         let selected: Vec<&SidecarSeen> = sidecars.iter().collect();
-        let mut programmed = self.programmed(checked.as_ref().err(), &selected);
-        if let Some(route) = checked.as_ref().ok().filter(|route| !route.not_in_force.is_empty()) {
+        let path = format!("ModelRoute {name}: ");
+        let mut programmed = self.programmed(checked.refused.is_some(), &selected);
+        let served = checked.served.as_ref();
+        if programmed.holds
+            && let Some(route) = served.filter(|route| !route.not_in_force.is_empty())
+        {
             let message = format!(
                 "{}: not in force in this release: the rest of the route is",
                 route.not_in_force.join(", ")
             );
             programmed = Verdict::new(kind::PROGRAMMED, false, reason::PARTIALLY_PROGRAMMED, message);
         }
+        let left = served.map(|route| self.left(route.all_targets().map(|target| &target.provider)));
+        let nobody = left.as_ref().is_some_and(Vec::is_empty);
+        let mut resolved = self.resolved(&path, &left.unwrap_or_default(), "it still goes to");
+        if resolved.holds && nobody {
+            let message = format!(
+                "{path}spec.targets: no target is enabled: every request for it is answered with an error: enable one, or name another"
+            );
+            resolved = Verdict::new(kind::RESOLVED_REFS, false, reason::NO_CANDIDATE, message);
+        }
         Some(Judged::new(
-            [
-                accepted(checked.as_ref().map(|_| ())),
-                self.resolved(&format!("ModelRoute {name}: ")),
-                programmed,
-            ],
+            [self.accepted(&path, checked.refused.as_ref()), resolved, programmed],
             self.count(&selected),
             Circuits::default(),
         ))
     }
 
-    fn resolved(&self, path: &str) -> Verdict {
-        let own: Vec<String> = self
-            .unresolved
-            .iter()
-            .filter(|problem| problem.path.starts_with(path))
-            .map(ToString::to_string)
+    /// Which of these ProviderConfigs are served and enabled, each once, in this order.
+    fn left<'a>(&self, names: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
+        let mut left = Vec::new();
+        for name in names {
+            let served = self.providers.get(name).and_then(|checked| checked.served.as_ref());
+            if served.is_some_and(|provider| provider.enabled) && !left.contains(&name.as_str()) {
+                left.push(name.as_str());
+            }
+        }
+        left
+    }
+
+    fn accepted(&self, path: &str, refused: Option<&String>) -> Verdict {
+        if let Some(problems) = refused {
+            return Verdict::new(kind::ACCEPTED, false, reason::INVALID, problems.clone());
+        }
+        let notes = of_own(&self.advice, path);
+        let message = if notes.is_empty() {
+            "valid".to_owned()
+        } else {
+            format!("valid, but probably not as meant:\n{}", notes.join("\n"))
+        };
+        Verdict::new(kind::ACCEPTED, true, reason::ACCEPTED, message)
+    }
+
+    /// `left`: who serves all the same.
+    fn resolved(&self, path: &str, left: &[&str], still: &str) -> Verdict {
+        let refused = |problem: &Problem| {
+            let name = self.providers.keys().find(|name| {
+                let missing = config::no_such_provider(problem.path.clone(), name);
+                missing == *problem
+            })?;
+            let text = format!("ProviderConfig {name} was never accepted");
+            let remedy = "see its condition Accepted for what is wrong with it";
+            Some(Problem::new(problem.path.clone(), text, remedy))
+        };
+        let own = self.unresolved.iter().filter(|problem| problem.path.starts_with(path));
+        let mut own: Vec<String> = own
+            .map(|problem| refused(problem).unwrap_or_else(|| problem.clone()).to_string())
             .collect();
         if own.is_empty() {
             let message = "every reference is there; keys are handed to sidecars by the kubelet, not read here";
-            Verdict::new(kind::RESOLVED_REFS, true, reason::RESOLVED, message)
-        } else {
-            Verdict::new(kind::RESOLVED_REFS, false, reason::REF_NOT_FOUND, own.join("\n"))
+            return Verdict::new(kind::RESOLVED_REFS, true, reason::RESOLVED, message);
         }
+        if !left.is_empty() {
+            own.push(format!("{still} {}", left.join(", ")));
+        } else if path.starts_with("ModelRoute ") {
+            own.push("nobody is left: every request for it is answered with an error".to_owned());
+        }
+        Verdict::new(kind::RESOLVED_REFS, false, reason::REF_NOT_FOUND, own.join("\n"))
     }
 
     fn is_current(&self, seen: &SidecarSeen) -> bool {
@@ -272,10 +335,10 @@ impl Desired {
         }
     }
 
-    fn programmed(&self, refused: Option<&String>, selected: &[&SidecarSeen]) -> Verdict {
+    fn programmed(&self, refused: bool, selected: &[&SidecarSeen]) -> Verdict {
         let revision = &self.rendered.revision;
         let pending = |message: String| Verdict::new(kind::PROGRAMMED, false, reason::PENDING, message);
-        if refused.is_some() {
+        if refused {
             let message = "refused, see Accepted: sidecars keep the last accepted version, if there was one";
             return Verdict::new(kind::PROGRAMMED, false, reason::NOT_ACCEPTED, message);
         }
@@ -321,11 +384,9 @@ impl Desired {
     }
 }
 
-fn accepted(checked: Result<(), &String>) -> Verdict {
-    match checked {
-        Ok(()) => Verdict::new(kind::ACCEPTED, true, reason::ACCEPTED, "valid"),
-        Err(problems) => Verdict::new(kind::ACCEPTED, false, reason::INVALID, problems.clone()),
-    }
+fn of_own(problems: &[Problem], path: &str) -> Vec<String> {
+    let own = problems.iter().filter(|problem| problem.path.starts_with(path));
+    own.map(ToString::to_string).collect()
 }
 
 /// Names, at most five of them, so that a message stays readable in a fleet.
@@ -342,11 +403,8 @@ fn key_problems(provider: &str, selected: &[&SidecarSeen]) -> Option<String> {
     let mut pods = BTreeSet::new();
     let mut problems = BTreeSet::new();
     for seen in selected {
-        let found = seen
-            .report
-            .as_ref()
-            .and_then(|report| report.key_problems.get(provider));
-        for problem in found.into_iter().flatten() {
+        let found = seen.provider(provider).map(|of| of.key_problems.as_slice());
+        for problem in found.unwrap_or_default() {
             pods.insert(seen.pod.as_str());
             problems.insert(format!("spec.credentials {problem}"));
         }
@@ -360,12 +418,9 @@ fn key_problems(provider: &str, selected: &[&SidecarSeen]) -> Option<String> {
 
 fn circuits(provider: &str, selected: &[&SidecarSeen]) -> Circuits {
     let mut sum = [0_u32; 3];
-    for states in selected
-        .iter()
-        .filter_map(|seen| seen.report.as_ref()?.circuits.get(provider))
-    {
-        for (total, count) in sum.iter_mut().zip(states) {
-            *total = total.saturating_add(*count);
+    for of in selected.iter().filter_map(|seen| seen.provider(provider)) {
+        for (total, count) in sum.iter_mut().zip([of.closed, of.open, of.half_open]) {
+            *total = total.saturating_add(count);
         }
     }
     let [closed, open, half_open] = sum;

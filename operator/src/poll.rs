@@ -7,12 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowsprit_core::stream::{RefusedConfig, ReportedProvider, SidecarReport};
 use bowsprit_crds::names;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
-
-use crate::desired::Report;
 
 /// Longer than any healthy sidecar takes to answer, short enough that a dead pod holds nobody up.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,21 +29,32 @@ pub struct Poller {
 
 #[derive(Deserialize)]
 struct Health {
+    #[serde(default)]
+    version: String,
     config: HealthConfig,
     #[serde(default)]
     providers: Vec<HealthProvider>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct HealthConfig {
     #[serde(default)]
     revision: Option<String>,
+    #[serde(default)]
+    sequence: u64,
+    #[serde(default)]
+    source: Option<String>,
+    #[serde(default)]
+    last_error: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HealthProvider {
     name: String,
+    #[serde(default)]
+    status: String,
     #[serde(default)]
     key_problems: Vec<String>,
     #[serde(default)]
@@ -72,7 +82,7 @@ impl Poller {
     }
 
     /// What each pod reports, by pod name; pods that do not answer are left out.
-    pub async fn reports(&self, pods: &[Arc<Pod>]) -> BTreeMap<String, Report> {
+    pub async fn reports(&self, pods: &[Arc<Pod>]) -> BTreeMap<String, SidecarReport> {
         let targets: Vec<(String, String, u16)> = pods
             .iter()
             .filter_map(|pod| {
@@ -91,7 +101,7 @@ impl Poller {
             .await
     }
 
-    async fn report(&self, ip: &str, port: u16) -> Option<Report> {
+    async fn report(&self, ip: &str, port: u16) -> Option<SidecarReport> {
         let host = if ip.contains(':') {
             format!("[{ip}]")
         } else {
@@ -119,27 +129,39 @@ fn admin_port(pod: &Pod) -> u16 {
     own.and_then(|port| port.parse().ok()).unwrap_or(names::ADMIN_PORT)
 }
 
-fn read(body: &[u8]) -> Option<Report> {
+fn read(body: &[u8]) -> Option<SidecarReport> {
     let health: Health = serde_json::from_slice(body).ok()?;
-    let mut report = Report {
-        revision: health.config.revision.unwrap_or_default(),
-        ..Report::default()
+    let config = health.config;
+    let refused = config.last_error.map(|why| RefusedConfig {
+        // Not told here: it is about the newest offer, whichever that is.
+        sequence: u64::MAX,
+        why,
+    });
+    Some(SidecarReport {
+        version: health.version,
+        revision: config.revision.unwrap_or_default(),
+        sequence: config.sequence,
+        source: config.source.unwrap_or_default(),
+        refused,
+        providers: health.providers.into_iter().map(provider).collect(),
+    })
+}
+
+fn provider(of: HealthProvider) -> ReportedProvider {
+    let in_state = |state: &str| {
+        let models = of.models.iter().filter(|model| model.breaker == state);
+        u32::try_from(models.count()).unwrap_or(u32::MAX)
     };
-    for provider in health.providers {
-        let states = report.circuits.entry(provider.name.clone()).or_default();
-        let [closed, open, half_open] = states;
-        for model in provider.models {
-            match model.breaker.as_str() {
-                "closed" => *closed += 1,
-                "open" => *open += 1,
-                _ => *half_open += 1,
-            }
-        }
-        if !provider.key_problems.is_empty() {
-            report.key_problems.insert(provider.name, provider.key_problems);
-        }
+    let (closed, open) = (in_state("closed"), in_state("open"));
+    let all = u32::try_from(of.models.len()).unwrap_or(u32::MAX);
+    ReportedProvider {
+        closed,
+        open,
+        half_open: all.saturating_sub(closed).saturating_sub(open),
+        name: of.name,
+        status: of.status,
+        key_problems: of.key_problems,
     }
-    Some(report)
 }
 
 #[cfg(test)]
@@ -153,9 +175,10 @@ mod tests {
             "providers": [{"name": "claude", "keyProblems": ["main: is empty"], "models": [{"model": "m", "breaker": "open"}, {"model": "n", "breaker": "closed"}]}],
         });
         let report = read(body.to_string().as_bytes()).unwrap();
-        assert_eq!(report.revision, "abc");
-        assert_eq!(report.circuits["claude"], [1, 1, 0]);
-        assert_eq!(report.key_problems["claude"], ["main: is empty"]);
+        assert_eq!((report.revision.as_str(), report.sequence), ("abc", 3));
+        let claude = &report.providers[0];
+        assert_eq!((claude.closed, claude.open, claude.half_open), (1, 1, 0));
+        assert_eq!(claude.key_problems, ["main: is empty"]);
         assert_eq!(read(b"<html>"), None);
     }
 }

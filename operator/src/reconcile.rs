@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowsprit_core::config::Problem;
+use bowsprit_core::stream::SidecarReport;
 use bowsprit_crds::{ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, names};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::NamespaceResourceScope;
@@ -17,6 +17,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use prometheus_client::metrics::counter::Counter;
@@ -29,11 +30,15 @@ use serde_json::json;
 use crate::audit;
 use crate::conditions::{Verdict, kind};
 use crate::desired::{Current, Desired, Judged, SidecarSeen, desired};
+use crate::fleet::{Fleet, PodId};
+use crate::heard::Heard;
 use crate::injector::References;
 use crate::lease::elector::{Leadership, NotLeading};
 use crate::objects::{Changes, Store};
 use crate::owner;
 use crate::poll::Poller;
+
+mod bundles;
 
 /// The field manager of everything that the operator writes.
 pub const FIELD_MANAGER: &str = "bowsprit-operator";
@@ -42,8 +47,8 @@ pub const FIELD_MANAGER: &str = "bowsprit-operator";
 const WHILE_BEHIND: Duration = Duration::from_millis(500);
 /// And where they stay behind, such as pods that cannot be nudged.
 const WHILE_LONG_BEHIND: Duration = Duration::from_secs(5);
-/// How often breakers and keys are looked at when all is well.
-const AT_REST: Duration = Duration::from_secs(15);
+/// How often pods that hold no stream are asked when all is well, at the least; up to twice that, by chance.
+const AT_REST: Duration = Duration::from_secs(30);
 /// Pods nudged at the same time, so that a large namespace does not flood the apiserver.
 const NUDGES_AT_ONCE: usize = 16;
 /// Namespaces reconciled at the same time.
@@ -116,7 +121,9 @@ impl Metrics {
 pub struct Context {
     client: Client,
     store: Store,
+    fleet: Fleet,
     poller: Poller,
+    bundles: bundles::Bundles,
     recorder: Recorder,
     metrics: Metrics,
     leadership: Leadership,
@@ -127,11 +134,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context. `instance` names this process in Events; `leadership` is asked before every write.
+    /// A context. Sidecars are known from the fleet where they hold a stream, and asked by the poller where not. `instance` names this process in Events; `leadership` is asked before every write.
     pub fn new(
         client: Client,
         store: Store,
-        poller: Poller,
+        (fleet, poller): (Fleet, Poller),
         metrics: Metrics,
         instance: String,
         leadership: Leadership,
@@ -144,7 +151,9 @@ impl Context {
         Self {
             client,
             store,
+            fleet,
             poller,
+            bundles: bundles::Bundles::default(),
             recorder,
             metrics,
             leadership,
@@ -164,8 +173,14 @@ impl Context {
 }
 
 /// Reconciles every namespace until `stop` resolves; what is under way is finished first.
-pub async fn run(context: Arc<Context>, changes: Changes, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+pub async fn run(
+    context: Arc<Context>,
+    changes: Changes,
+    heard: Heard,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
     context.store.ready().await;
+    let heard = heard.map(|namespace| ObjectRef::new(&namespace));
     let namespaces = Api::<Namespace>::all(context.client.clone());
     Controller::new(namespaces, watcher::Config::default())
         .with_config(
@@ -173,7 +188,7 @@ pub async fn run(context: Arc<Context>, changes: Changes, stop: impl Future<Outp
                 .concurrency(NAMESPACES_AT_ONCE)
                 .debounce(Duration::from_millis(50)),
         )
-        .reconcile_on(changes)
+        .reconcile_on(stream::select(changes, heard))
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context)
         .for_each(|_| std::future::ready(()))
@@ -243,9 +258,15 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
             source,
         })?;
     }
-    let missing = missing_ca_bundles(namespace, &providers, context).await?;
-    // Nobody tells when the missing thing comes, so it is looked for.
-    let look_again = !missing.is_empty();
+    let now = tokio::time::Instant::now();
+    let bundles = context
+        .bundles
+        .missing(&context.client, namespace, &providers, now)
+        .await;
+    let (missing, look_for_them) = bundles.map_err(|source| Error::Kube {
+        step: "looking for a CA bundle",
+        source,
+    })?;
     for problem in missing {
         wanted.note_unresolved(problem);
     }
@@ -255,10 +276,17 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         .into_iter()
         .filter(|pod| is_running(pod))
         .collect();
+    let streaming = context.fleet.reports(namespace);
+    let (spoken_for, alone): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| streaming.contains_key(&pod_id(pod)));
     if !wanted.is_too_large() {
-        nudge(namespace, &pods, &wanted.rendered.revision, context).await;
+        nudge(namespace, &alone, &wanted.rendered.revision, context).await;
     }
-    let sidecars = look_at(&pods, &providers, context).await;
+    let mut reports = context.poller.reports(&alone).await;
+    let report = |pod: &Pod| match streaming.get(&pod_id(pod)) {
+        Some(reported) => Some(Arc::clone(&reported.report)),
+        None => reports.remove(&pod.name_any()).map(Arc::new),
+    };
+    let sidecars = see(spoken_for.iter().chain(&alone), &providers, report);
 
     let mut behind = false;
     for object in &providers {
@@ -275,55 +303,27 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         behind |= judged.sidecars.behind > 0;
         report_route(object, &judged, &wanted.rendered.revision, context).await?;
     }
-    if !behind {
+    let poll = if alone.is_empty() {
         forget(&context.behind, namespace);
-        return Ok(if pods.is_empty() && !look_again {
-            Action::await_change()
-        } else {
-            Action::requeue(AT_REST)
-        });
-    }
-    let looks = bump(&context.behind, namespace);
-    Ok(Action::requeue(if looks <= 20 {
-        WHILE_BEHIND
+        None
+    } else if !behind {
+        forget(&context.behind, namespace);
+        Some(AT_REST.mul_f64(1.0 + fastrand::f64()))
+    } else if bump(&context.behind, namespace) <= 20 {
+        Some(WHILE_BEHIND)
     } else {
-        WHILE_LONG_BEHIND
-    }))
+        Some(WHILE_LONG_BEHIND)
+    };
+    // Where everybody holds a stream and all is there, whatever changes is told: nothing is asked for.
+    let next = [poll, look_for_them].into_iter().flatten().min();
+    Ok(next.map_or_else(Action::await_change, Action::requeue))
 }
 
-/// CA bundles that ProviderConfigs name and that are not there.
-async fn missing_ca_bundles(
-    namespace: &str,
-    providers: &[Arc<ProviderConfig>],
-    context: &Context,
-) -> Result<Vec<Problem>, Error> {
-    let api = Api::<ConfigMap>::namespaced(context.client.clone(), namespace);
-    let mut missing = Vec::new();
-    for object in providers {
-        let Some(bundle) = &object.spec.endpoint.ca_bundle_ref else {
-            continue;
-        };
-        let found = api.get_opt(&bundle.name).await;
-        let found = found.map_err(|source| Error::Kube {
-            step: "looking for a CA bundle",
-            source,
-        })?;
-        let path = format!("ProviderConfig {}: spec.endpoint.caBundleRef", object.name_any());
-        let Some(map) = found else {
-            let remedy = format!("create it with the key {:?}, or correct the name", bundle.key);
-            missing.push(Problem::new(
-                path,
-                format!("there is no ConfigMap {:?}", bundle.name),
-                remedy,
-            ));
-            continue;
-        };
-        if !map.data.is_some_and(|data| data.contains_key(&bundle.key)) {
-            let problem = format!("ConfigMap {:?} has no key {:?}", bundle.name, bundle.key);
-            missing.push(Problem::new(path, problem, "add it, or correct the key"));
-        }
+fn pod_id(pod: &Pod) -> PodId {
+    PodId {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
     }
-    Ok(missing)
 }
 
 fn read_config_map(config_map: &ConfigMap) -> Current {
@@ -424,17 +424,19 @@ async fn nudge(namespace: &str, pods: &[Arc<Pod>], revision: &str, context: &Con
         .await;
 }
 
-async fn look_at(pods: &[Arc<Pod>], providers: &[Arc<ProviderConfig>], context: &Context) -> Vec<SidecarSeen> {
-    let mut reports = context.poller.reports(pods).await;
-    let seen = pods.iter().map(|pod| {
+fn see<'a>(
+    pods: impl Iterator<Item = &'a Arc<Pod>>,
+    providers: &[Arc<ProviderConfig>],
+    mut report: impl FnMut(&Pod) -> Option<Arc<SidecarReport>>,
+) -> Vec<SidecarSeen> {
+    let seen = pods.map(|pod| {
         let labels = pod.labels().clone();
         let needed = References::of(providers.iter().map(AsRef::as_ref), &labels);
         let mounted = pod.spec.as_ref().map(References::mounted).unwrap_or_default();
-        let name = pod.name_any();
         SidecarSeen {
-            report: reports.remove(&name),
+            report: report(pod),
             not_mounted: needed.missing_from(&mounted),
-            pod: name,
+            pod: pod.name_any(),
             labels,
         }
     });

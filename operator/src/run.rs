@@ -20,6 +20,7 @@ use crate::certs::issued::Issued;
 use crate::certs::keeper::{Keeper, Names};
 use crate::certs::{Served, server_config};
 use crate::fleet::Fleet;
+use crate::heard::Heard;
 use crate::injector::{References, Resources, Settings};
 use crate::lease::elector::Elector;
 use crate::metrics::Metrics;
@@ -100,7 +101,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         () = &mut admin => return Ok(Ended::PartDied("admin")),
     };
     let documents = Documents::default();
-    let (fleet, _heard) = Fleet::new();
+    let (fleet, heard) = Fleet::new();
     let hub = Hub::new(
         stream::Settings {
             most: args.max_streams,
@@ -170,7 +171,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         .owned_by(owners.operator.clone())
         .reached_at(address(&args));
     let follower = Follower {
-        fleet,
+        fleet: fleet.clone(),
         leader: elector.leader(),
         bundle: bundle.clone(),
         server: service_name(&args),
@@ -193,7 +194,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let context = reconcile::Context::new(
         client,
         store,
-        Poller::new().context("no HTTP client")?,
+        (fleet, Poller::new().context("no HTTP client")?),
         metrics.reconcile(),
         args.pod_name.clone(),
         elector.leadership(),
@@ -204,7 +205,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         &mut elector,
         context,
         trust,
-        changes,
+        (changes, heard),
         watchdog,
         leading_stopped,
         &metrics,
@@ -265,7 +266,7 @@ async fn lead(
     elector: &mut Elector,
     context: Arc<reconcile::Context>,
     trust: Trust,
-    mut changes: Changes,
+    (mut changes, mut heard): (Changes, Heard),
     watchdog: impl Future<Output = ()>,
     stopped: watch::Receiver<bool>,
     metrics: &Metrics,
@@ -274,11 +275,12 @@ async fn lead(
         () = elector.acquire() => {}
         // Changes before our time are not for us: a new leader looks at every namespace anyway.
         () = async { while changes.next().await.is_some() {} } => return Ended::PartDied("watches"),
+        () = async { while heard.next().await.is_some() {} } => return Ended::PartDied("fleet"),
         () = said(stopped.clone()) => return Ended::Stopped,
     }
     tracing::info!("this replica leads");
     metrics.leads(true);
-    let reconciling = reconcile::run(context, changes, said(stopped.clone()));
+    let reconciling = reconcile::run(context, changes, heard, said(stopped.clone()));
     let ended = tokio::select! {
         () = reconciling => if *stopped.borrow() { Ended::Stopped } else { Ended::PartDied("reconciler") },
         () = trust.keep() => Ended::PartDied("bundles"),

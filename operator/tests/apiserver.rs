@@ -11,10 +11,12 @@
 mod fake;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bowsprit_core::stream::SidecarReport;
 use bowsprit_operator::certs::Served;
 use bowsprit_operator::certs::keeper::{Keeper, Names};
+use bowsprit_operator::fleet::{Fleet, PodId};
 use bowsprit_operator::lease::elector::{Elector, Leadership};
 use bowsprit_operator::metrics::Metrics;
 use bowsprit_operator::objects::Store;
@@ -67,6 +69,7 @@ struct Running {
     stop: oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<()>,
     metrics: Metrics,
+    fleet: Fleet,
 }
 
 impl Running {
@@ -109,10 +112,11 @@ fn start_owned(fake: &Arc<Fake>, leadership: Leadership, owner: Option<OwnerRefe
     let client = fake.client();
     let (store, changes, watches) = Store::watch(&client);
     let metrics = Metrics::new();
+    let (fleet, heard) = Fleet::new();
     let context = reconcile::Context::new(
         client,
         store,
-        Poller::new().unwrap(),
+        (fleet.clone(), Poller::new().unwrap()),
         metrics.reconcile(),
         "operator-0".into(),
         leadership,
@@ -124,11 +128,16 @@ fn start_owned(fake: &Arc<Fake>, leadership: Leadership, owner: Option<OwnerRefe
             let _ = stopped.await;
         };
         tokio::select! {
-            () = reconcile::run(Arc::new(context), changes, stopped) => {}
+            () = reconcile::run(Arc::new(context), changes, heard, stopped) => {}
             () = watches => panic!("the watches ended"),
         }
     });
-    Running { stop, ended, metrics }
+    Running {
+        stop,
+        ended,
+        metrics,
+        fleet,
+    }
 }
 
 fn elector(fake: &Arc<Fake>, identity: &str) -> Elector {
@@ -138,6 +147,36 @@ fn elector(fake: &Arc<Fake>, identity: &str) -> Elector {
         identity,
         Clock::new(),
     )
+}
+
+/// A pod that has mounted what `good` names, and `corp-ca`.
+fn pod() -> Value {
+    let keys = json!({"secret": {"name": "keys", "items": [{"key": "claude", "path": "keys/claude"}]}});
+    let bundle = json!({"configMap": {"name": "corp-ca", "items": [{"key": "ca.crt", "path": "corp-ca/ca.crt"}]}});
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"uid": "pod-1", "labels": {"bowsprit.dev/injected": "true"}},
+        "spec": {"containers": [], "volumes": [
+            {"name": "bowsprit-secrets", "projected": {"sources": [keys]}},
+            {"name": "bowsprit-ca", "projected": {"sources": [bundle]}},
+        ]},
+        "status": {"phase": "Running", "podIP": "127.0.0.1"},
+    })
+}
+
+fn pod_id() -> PodId {
+    PodId {
+        name: "app".into(),
+        uid: "pod-1".into(),
+    }
+}
+
+/// What a sidecar says that has in service what is written.
+fn report(fake: &Fake) -> Arc<SidecarReport> {
+    Arc::new(SidecarReport {
+        revision: data(fake, "revision"),
+        sequence: data(fake, "sequence").parse().unwrap(),
+        ..SidecarReport::default()
+    })
 }
 
 async fn leader(fake: &Arc<Fake>) -> Leadership {
@@ -305,6 +344,35 @@ async fn a_ca_bundle_that_is_not_there_is_said_with_what_to_do() {
         "ProviderConfig claude: spec.endpoint.caBundleRef: there is no ConfigMap \"corp-ca\": create it with the key \"ca.crt\", or correct the name"
     );
     assert_eq!(condition(&fake, "Accepted")["status"], "True");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_rest_nothing_is_asked_and_nothing_written() {
+    let fake = Fake::new();
+    namespace(&fake);
+    let mut object = good("claude-x");
+    object["spec"]["endpoint"] = json!({"caBundleRef": {"name": "corp-ca", "key": "ca.crt"}});
+    fake.put(CLAUDE, object);
+    fake.put(
+        "/api/v1/namespaces/team/configmaps/corp-ca",
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": {"ca.crt": "PEM"}}),
+    );
+    fake.put(POD, pod());
+    let running = start(&fake, leader(&fake).await);
+    fake.until("written", |fake| !data(fake, "revision").is_empty()).await;
+    running.fleet.note("team", pod_id(), report(&fake), Instant::now());
+    fake.until("programmed", |fake| condition(fake, "Programmed")["status"] == "True")
+        .await;
+    // The last Event is on its way.
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let before = fake.calls().len();
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    let mut calls = fake.calls().split_off(before);
+    calls.retain(|call| !call.starts_with("WATCH "));
+    assert_eq!(calls, Vec::<String>::new());
+    let nudged = fake.writes().iter().any(|write| write.ends_with("/pods/app"));
+    assert!(!nudged, "{:#?}", fake.writes());
     running.stop().await;
 }
 

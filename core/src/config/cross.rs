@@ -10,14 +10,14 @@ pub fn cross_check(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
         for (index, name) in provider.fallback.iter().enumerate() {
             if find(name).is_none() {
                 let path = format!("ProviderConfig {}: spec.fallbackProviders[{index}]", provider.name);
-                problems.push(missing(path, name));
+                problems.push(no_such_provider(path, name));
             }
         }
     }
     for route in routes {
         for (path, target) in route.all_targets_by_path() {
             match find(&target.provider) {
-                None => problems.push(missing(format!("{path}.provider"), &target.provider)),
+                None => problems.push(no_such_provider(format!("{path}.provider"), &target.provider)),
                 Some(provider) if target.model.is_none() && provider.default_model.is_none() => {
                     let problem = format!("neither this target nor ProviderConfig {} names a model", provider.name);
                     problems.push(Problem::new(
@@ -33,7 +33,8 @@ pub fn cross_check(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
     problems
 }
 
-fn missing(path: String, name: &str) -> Problem {
+/// That nothing of this name is there, said at `path`.
+pub fn no_such_provider(path: String, name: &str) -> Problem {
     Problem::new(
         path,
         format!("there is no ProviderConfig {name:?}"),

@@ -27,9 +27,11 @@ fn written(desired: &Desired, sequence: u64) -> Current {
 fn seen(pod: &str, revision: Option<&str>) -> SidecarSeen {
     SidecarSeen {
         pod: pod.into(),
-        report: revision.map(|revision| Report {
-            revision: revision.into(),
-            ..Report::default()
+        report: revision.map(|revision| {
+            Arc::new(SidecarReport {
+                revision: revision.into(),
+                ..SidecarReport::default()
+            })
         }),
         ..SidecarSeen::default()
     }
@@ -197,13 +199,20 @@ fn a_selector_limits_which_sidecars_count() {
 #[test]
 fn breakers_and_keys_of_all_sidecars_are_summed_up() {
     let now = desired(&[provider("a", good())], &[], None, 1).unwrap();
-    let report = |states: [u32; 3], problems: &[&str]| Report {
+    let report = |[closed, open, half_open]: [u32; 3], problems: &[&str]| SidecarReport {
         revision: now.rendered.revision.clone(),
-        circuits: [("a".to_owned(), states)].into(),
-        key_problems: [("a".to_owned(), problems.iter().map(|text| (*text).to_owned()).collect())].into(),
+        providers: vec![ReportedProvider {
+            name: "a".into(),
+            closed,
+            open,
+            half_open,
+            key_problems: problems.iter().map(|text| (*text).to_owned()).collect(),
+            ..ReportedProvider::default()
+        }],
+        ..SidecarReport::default()
     };
-    let sidecar = |pod: &str, report: Report| SidecarSeen {
-        report: Some(report),
+    let sidecar = |pod: &str, report: SidecarReport| SidecarSeen {
+        report: Some(Arc::new(report)),
         ..seen(pod, None)
     };
     let judged = now.judge_provider(
@@ -266,5 +275,82 @@ fn more_than_a_config_map_can_hold_is_not_written_and_said() {
     assert!(
         !programmed.holds && programmed.message.contains("ConfigMap"),
         "{programmed:?}"
+    );
+}
+
+#[test]
+fn a_deleted_provider_is_said_on_those_that_name_it_with_who_still_serves() {
+    let routes = [
+        route(
+            "two",
+            serde_json::json!({"match": {"models": ["m"]}, "targets": [{"provider": "gone", "model": "x"}], "fallback": [{"provider": "a"}]}),
+        ),
+        route(
+            "one",
+            serde_json::json!({"match": {"models": ["n"]}, "targets": [{"provider": "gone", "model": "x"}]}),
+        ),
+    ];
+    let mut spec = good();
+    spec["fallbackProviders"] = serde_json::json!(["gone", "b"]);
+    let now = desired(&[provider("a", spec), provider("b", good())], &routes, None, 1).unwrap();
+    let said = |judged: Judged| {
+        let [_, resolved, ..] = judged.verdicts;
+        assert_eq!((resolved.holds, resolved.reason), (false, reason::REF_NOT_FOUND));
+        resolved.message
+    };
+    insta::assert_snapshot!(said(now.judge_route("two", &[]).unwrap()), @r#"
+    ModelRoute two: spec.targets[0].provider: there is no ProviderConfig "gone": create it, or correct the name
+    it still goes to a
+    "#);
+    insta::assert_snapshot!(said(now.judge_route("one", &[]).unwrap()), @r#"
+    ModelRoute one: spec.targets[0].provider: there is no ProviderConfig "gone": create it, or correct the name
+    nobody is left: every request for it is answered with an error
+    "#);
+    insta::assert_snapshot!(said(now.judge_provider("a", &[]).unwrap()), @r#"
+    ProviderConfig a: spec.fallbackProviders[0]: there is no ProviderConfig "gone": create it, or correct the name
+    it still falls back to b
+    "#);
+}
+
+#[test]
+fn who_names_a_provider_that_turned_bad_is_ready_and_who_names_one_that_was_never_good_is_told() {
+    let routes = [route(
+        "r",
+        serde_json::json!({"match": {"models": ["m"]}, "targets": [{"provider": "a"}]}),
+    )];
+    let current = written(&desired(&[provider("a", good())], &[], None, 1).unwrap(), 1);
+    let now = desired(&[provider("a", bad())], &routes, Some(&current), 2).unwrap();
+    assert!(
+        now.judge_route("r", &[]).unwrap().verdicts[1].holds,
+        "its last accepted version is served"
+    );
+    let now = desired(&[provider("a", bad())], &routes, None, 2).unwrap();
+    let [_, resolved, ..] = now.judge_route("r", &[]).unwrap().verdicts;
+    insta::assert_snapshot!(resolved.message, @r"
+    ModelRoute r: spec.targets[0].provider: ProviderConfig a was never accepted: see its condition Accepted for what is wrong with it
+    nobody is left: every request for it is answered with an error
+    ");
+}
+
+#[test]
+fn a_route_all_of_whose_targets_are_disabled_is_not_ready() {
+    let mut spec = good();
+    spec["enabled"] = serde_json::json!(false);
+    let target = serde_json::json!({"match": {"models": ["m"]}, "targets": [{"provider": "a"}]});
+    let now = desired(&[provider("a", spec)], &[route("r", target)], None, 1).unwrap();
+    let [_, _, _, ready] = now.judge_route("r", &[]).unwrap().verdicts;
+    assert_eq!((ready.holds, ready.reason), (false, reason::NO_CANDIDATE));
+}
+
+#[test]
+fn what_got_past_the_webhook_and_is_probably_not_meant_is_said_with_accepted() {
+    let target = serde_json::json!({"match": {"models": ["m"]}, "targets": [{"provider": "a"}]});
+    let routes = [route("one", target.clone()), route("two", target)];
+    let now = desired(&[provider("a", good())], &routes, None, 1).unwrap();
+    let [accepted, ..] = now.judge_route("one", &[]).unwrap().verdicts;
+    assert!(accepted.holds, "{accepted:?}");
+    assert!(
+        accepted.message.contains("is matched by ModelRoute two too"),
+        "{accepted:?}"
     );
 }

@@ -32,6 +32,7 @@ struct State {
     objects: BTreeMap<String, Value>,
     log: Vec<(u64, &'static str, String, Value)>,
     writes: Vec<String>,
+    calls: Vec<String>,
     made: u64,
     oldest: u64,
 }
@@ -163,6 +164,11 @@ impl Fake {
         self.state.lock().unwrap().writes.clone()
     }
 
+    /// Requests so far, of any kind, as `METHOD path`, or `WATCH path`: that is one for the minutes that it stays open.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.state.lock().unwrap().calls.clone()
+    }
+
     /// Waits until `holds`, at most ten seconds.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let mut version = self.version.subscribe();
@@ -199,6 +205,13 @@ impl Fake {
         let at = At::parse(head.uri.path());
         let query = head.uri.query().unwrap_or_default();
         let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
+        let method = if query.contains("watch=true") {
+            "WATCH"
+        } else {
+            head.method.as_str()
+        };
+        let call = format!("{method} {}", head.uri.path());
+        self.state.lock().unwrap().calls.push(call);
         if head.method == Method::GET && query.contains("watch=true") {
             let from = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
             return self.watch(at, from.and_then(|from| from.parse().ok()).unwrap_or(0));
