@@ -11,6 +11,7 @@ pub mod certs;
 pub mod conditions;
 pub mod desired;
 pub mod fleet;
+pub mod hardening;
 pub mod heard;
 pub mod injector;
 pub mod lease;

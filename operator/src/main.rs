@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use bowsprit_operator::args::Args;
+use bowsprit_operator::hardening;
 use bowsprit_operator::run::{Ended, run};
 use bowsprit_operator::telemetry;
 use clap::Parser;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     // Ends with code 2 and says why where a flag is wrong, before anything is bound.
     let args = Args::parse();
     telemetry::init(args.log_level);
+    hardening::harden();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -13,6 +13,7 @@ pub mod drain;
 pub mod failpoint;
 pub mod families;
 pub mod files;
+pub mod hardening;
 pub mod limits;
 pub mod memory;
 pub mod metrics;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use bowsprit_sidecar::app::{self, StartError};
 use bowsprit_sidecar::args::Args;
 use bowsprit_sidecar::drain::Drained;
+use bowsprit_sidecar::hardening;
 use bowsprit_sidecar::telemetry;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         }
     };
     telemetry::start(args.log_level);
+    hardening::harden(args.config_dir.is_some());
     // One thread: a sidecar shares its pod's CPU, and most serve a few hundred requests a second.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -202,3 +202,19 @@ async fn a_log_that_nobody_reads_stops_no_request() {
     // Its last lines find no reader either: it ends all the same.
     stops(&program, 0).await;
 }
+
+#[tokio::test]
+async fn a_crash_leaves_no_core_with_keys_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    // Whatever the container's runtime allows.
+    let program = Program::start(after("ulimit -c unlimited"), &dir.path().join("output"), "(no key)").await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.pid())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    let words: Vec<&str> = core.split_whitespace().collect();
+    assert_eq!(words[4..6], ["0", "0"], "{core}");
+    program.signal("TERM");
+    stops(&program, 0).await;
+}
