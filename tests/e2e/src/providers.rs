@@ -33,6 +33,12 @@ impl<'a> Providers<'a> {
         self.call("POST", "/script", &script.to_string()).await.map(drop)
     }
 
+    /// From now on, requests are treated as the first of these rules says that is for them, each `{when, do}`.
+    pub async fn rules(&self, rules: &[Value]) -> Result<()> {
+        let script = json!({"always": rules});
+        self.call("POST", "/script", &script.to_string()).await.map(drop)
+    }
+
     /// The totals.
     pub async fn counts(&self) -> Result<Value> {
         self.call("GET", "/counts", "").await

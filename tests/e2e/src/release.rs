@@ -83,9 +83,20 @@ impl Release {
         rolled_out(bed).await
     }
 
-    /// Takes it away.
-    pub async fn uninstall() -> Result<()> {
-        helm(&["uninstall", NAME, "--wait"]).await.map(drop)
+    /// Takes it away, and waits until what goes with its Deployment has gone, too: an operator that is installed at once would find a
+    /// certificate that is about to be collected.
+    pub async fn uninstall(bed: &Bed) -> Result<()> {
+        helm(&["uninstall", NAME, "--wait"]).await?;
+        eventually(LONG, "the operator's Secret is collected", async || {
+            let secrets = kubectl(&["-n", SYSTEM, "get", "secrets", "-o", "name"]).await?;
+            ensure!(!secrets.contains("webhook-tls"), "{secrets}");
+            let client = bed.client.clone();
+            let leases = kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(client, SYSTEM);
+            let left = leases.list(&kube::api::ListParams::default()).await?.items.len();
+            ensure!(left == 0, "{left} leases are left");
+            Ok(())
+        })
+        .await
     }
 
     /// Takes the CRDs away, and with them every ProviderConfig and ModelRoute.

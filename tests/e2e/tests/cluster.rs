@@ -7,8 +7,10 @@
     missing_docs
 )]
 
+mod audit;
 mod bad_config;
 mod breaker;
+mod canary;
 mod fallback;
 mod injection;
 mod injection_beside;

@@ -68,7 +68,7 @@ async fn uninstalled(bed: &Bed, release: &Release) -> Result<()> {
 
     // Step 1. At no moment is a pod refused, whether or not it still gets a sidecar.
     let begun = std::time::Instant::now();
-    let uninstall = Release::uninstall();
+    let uninstall = Release::uninstall(bed);
     let mut uninstall = std::pin::pin!(uninstall);
     let mut asked = 0_u32;
     loop {
@@ -88,7 +88,9 @@ async fn uninstalled(bed: &Bed, release: &Release) -> Result<()> {
     eventually(LONG, "only CRDs and what goes with them is left", async || {
         let left = left().await?;
         let expected = |line: &String| {
-            line.starts_with("CustomResourceDefinition ") || line.ends_with(&format!(" {}", names::CONFIG_MAP))
+            line.starts_with("CustomResourceDefinition ")
+                || line.starts_with("APIService ")
+                || line.ends_with(&format!(" {}", names::CONFIG_MAP))
         };
         let others: Vec<_> = left.iter().filter(|line| !expected(line)).collect();
         ensure!(others.is_empty(), "{others:#?}");

@@ -157,12 +157,12 @@ async fn up_to_this_release_and_back_under_traffic() {
 }
 
 async fn there_and_back(bed: &Bed, this: &Release) -> Result<()> {
-    Release::uninstall().await?;
+    Release::uninstall(bed).await?;
     Release::previous()?.install(bed).await?;
     bed.furnish().await?;
     let objects = old_objects(bed).await?;
     let before = written(&objects).await?;
-    ensure!(before.len() >= 10, "only {} objects to keep", before.len());
+    ensure!(before.len() >= 9, "only {} objects to keep", before.len());
     let old = bed.app_from(&asking_manifest("old")).await?;
     change_arrives(bed, &[&old], 31).await?;
 
@@ -186,11 +186,9 @@ async fn there_and_back(bed: &Bed, this: &Release) -> Result<()> {
     for app in [&old, &new, &again] {
         requests += answered(app).await?;
     }
-    let sidecar = |app: &App<'_>| json!(app.pod);
     note(&format!(
-        "upgrade and rollback: {requests} requests, 0 failed; {upgraded} and {back} pods asked for meanwhile, 0 refused; {} objects kept ({})",
-        before.len(),
-        sidecar(&old)
+        "upgrade and rollback: {requests} requests, 0 failed; {upgraded} and {back} pods asked for meanwhile, 0 refused; {} objects kept",
+        before.len()
     ));
     ensure!(requests > 100 && upgraded > 20 && back > 20, "too little was asked");
     Ok(())
