@@ -184,6 +184,37 @@ class Webhooks(unittest.TestCase):
             holds(rule, {inject: pod}) for rule in webhook["objectSelector"]["matchExpressions"])
 
 
+class Network(unittest.TestCase):
+    def setUp(self):
+        self.policy = rendered("every")["NetworkPolicy", "bowsprit"]["spec"]
+        self.container = rendered("every")["Deployment", "bowsprit"]["spec"]["template"]["spec"]["containers"][0]
+
+    @staticmethod
+    def ports(rules):
+        return sorted(str(port["port"]) for rule in rules for port in rule["ports"])
+
+    def test_the_operator_is_closed_but_for_its_own_ports(self):
+        self.assertEqual(self.policy["policyTypes"], ["Ingress", "Egress"])
+        own = sorted(port["name"] for port in self.container["ports"])
+        self.assertEqual(self.ports(self.policy["ingress"]), own, "each port that it listens on, and no other")
+
+    def test_the_operator_reaches_names_the_apiserver_sidecars_and_the_other_operators(self):
+        self.assertEqual(self.ports(self.policy["egress"]), ["4001", "443", "53", "53", "6443", "stream"])
+        to_operators = [rule for rule in self.policy["egress"] if rule["ports"][0]["port"] == "stream"]
+        self.assertEqual(to_operators[0]["to"], [{"podSelector": self.policy["podSelector"]}])
+
+    def test_every_rule_of_the_example_for_apps_says_from_where_or_for_which_port(self):
+        example = rendered("example")["NetworkPolicy", "bowsprit-apps"]["spec"]
+        self.assertEqual(example["podSelector"]["matchLabels"], {"bowsprit.dev/injected": "true"})
+        self.assertEqual(self.ports(example["ingress"]), ["4001"])
+        self.assertEqual(self.ports(example["egress"]), ["443", "53", "53", "8444"])
+        labels = rendered("every")["Deployment", "bowsprit"]["spec"]["template"]["metadata"]["labels"]
+        operator = next(rule for rule in example["egress"] if rule["ports"][0]["port"] == 8444)["to"][0]["podSelector"]["matchLabels"]
+        self.assertLessEqual(operator.items(), labels.items(), "it finds the operators")
+        public = next(rule for rule in example["egress"] if rule["ports"][0]["port"] == 443)["to"]
+        self.assertIn("169.254.0.0/16", public[0]["ipBlock"]["except"], "metadata services")
+
+
 class Operator(unittest.TestCase):
     def setUp(self):
         self.objects = rendered("default")
