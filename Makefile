@@ -57,6 +57,7 @@ tree: need-tree ## The sidecar has no kube in it, core has no runtime in it, and
 	$(call step,dependency rules)
 	@tests/tree
 	@tests/arrows
+	@tests/images/sbom check
 chart: need-chart ## helm lint, template checks, alerts under promtool
 	$(call step,chart)
 	@tests/chart/check
@@ -113,6 +114,11 @@ docs: need-docs ## Write the generated pages of docs/
 	@BOWSPRIT_WRITE_DOCS=1 $(CARGO) test -q -p bowsprit-core --test fidelity >/dev/null
 images: need-images ## Container images, without a daemon
 	@tests/images/build-images
+.PHONY: images-verify supply
+images-verify: need-images-verify ## Build the images twice (release) and compare them; looks into them
+	@tests/images/verify
+supply: need-supply ## deny.toml: licences, banned crates and sources of all that the images are made of
+	@tests/images/sbom check
 cluster: need-cluster cluster-programs ## Start the test cluster
 	@tests/testbed/bed up
 cluster-down: ## Stop the test cluster

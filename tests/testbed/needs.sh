@@ -43,6 +43,7 @@ cluster    mount                      mount umount
 cluster    openssl                    openssl
 cluster    curl                       curl
 cluster    python3                    python3
+images     binutils                   objcopy readelf
 images     dpkg                       dpkg
 images     apt                        apt-get apt-cache
 images     python3                    python3
@@ -76,12 +77,12 @@ parts_of() {
   test) echo base rust unit tree counts cluster images chart scripts clients ;;
   demo | e2e | scale) echo base rust cluster images ;;
   demo-down | cluster | cluster-down | setup) echo base cluster ;;
-  images) echo base rust images ;;
+  images | images-verify) echo base rust images ;;
   chart) echo base cluster chart ;;
   scripts) echo base scripts ;;
   unit | faults) echo base rust unit ;;
   fmt | lint | drift | crds | docs | fuzz-smoke) echo base rust ;;
-  tree) echo base rust tree ;;
+  tree | supply) echo base rust tree ;;
   conformance | conformance-smoke) echo base rust clients ;;
   quickstart) echo base rust quickstart ;;
   fuzz) echo base rust fuzz ;;
