@@ -47,6 +47,8 @@ pub const FIELD_MANAGER: &str = "bowsprit-operator";
 const WHILE_BEHIND: Duration = Duration::from_millis(500);
 /// And where they stay behind, such as pods that cannot be nudged.
 const WHILE_LONG_BEHIND: Duration = Duration::from_secs(5);
+/// How long to wait for what somebody else wrote to be heard of, where no event comes first.
+const AFTER_CONFLICT: Duration = Duration::from_millis(200);
 /// How often pods that hold no stream are asked when all is well, at the least; up to twice that, by chance.
 const AT_REST: Duration = Duration::from_secs(30);
 /// Pods nudged at the same time, so that a large namespace does not flood the apiserver.
@@ -73,6 +75,13 @@ pub enum Error {
     /// The documents cannot be written as YAML.
     #[error("rendering the config failed")]
     Render(#[from] bowsprit_core::yaml::YamlError),
+}
+
+impl Error {
+    /// The object was written by somebody else since it was looked at.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Kube { source: kube::Error::Api(status), .. } if status.code == 409)
+    }
 }
 
 /// Counters of the reconciler.
@@ -218,7 +227,11 @@ async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<A
     let result = if terminating {
         Ok(Action::await_change())
     } else {
-        reconcile_namespace(&name, &context).await
+        match reconcile_namespace(&name, &context).await {
+            // Somebody wrote in between: what was decided is void, and is decided anew on what is there now.
+            Err(error) if error.is_conflict() => Ok(Action::requeue(AFTER_CONFLICT)),
+            done => done,
+        }
     };
     context.metrics.duration.observe(started.elapsed().as_secs_f64());
     if result.is_ok() {
@@ -246,13 +259,13 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     let clock = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
     let mut wanted = desired(&providers, &routes, current.as_ref(), clock)?;
     if let Some(sequence) = wanted.write {
-        write_config_map(namespace, &wanted, sequence, context).await?;
+        write_config_map(namespace, &wanted, sequence, config_map.as_deref(), context).await?;
     } else if let (Some(owner), Some(map)) = (&context.owner, &config_map)
         && owner::is_missing(Some(owner), &map.metadata)
     {
-        context.leadership.check()?;
         let maps = Api::namespaced(context.client.clone(), namespace);
-        let adopted = owner::adopt(&maps, names::CONFIG_MAP, owner).await;
+        let adopt = owner::adopt(&maps, names::CONFIG_MAP, owner);
+        let adopted = context.leadership.write(adopt).await?;
         adopted.map_err(|source| Error::Kube {
             step: "writing the ConfigMap's owner",
             source,
@@ -342,12 +355,20 @@ fn read_config_map(config_map: &ConfigMap) -> Current {
     }
 }
 
-async fn write_config_map(namespace: &str, wanted: &Desired, sequence: u64, context: &Context) -> Result<(), Error> {
+/// `seen` is the ConfigMap that `wanted` was decided on: one that has changed since is not written over.
+async fn write_config_map(
+    namespace: &str,
+    wanted: &Desired,
+    sequence: u64,
+    seen: Option<&ConfigMap>,
+    context: &Context,
+) -> Result<(), Error> {
     let object = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
             "name": names::CONFIG_MAP,
+            "resourceVersion": seen.and_then(|map| map.metadata.resource_version.as_deref()),
             "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER},
             "ownerReferences": context.owner.as_slice(),
         },
@@ -358,15 +379,10 @@ async fn write_config_map(namespace: &str, wanted: &Desired, sequence: u64, cont
             names::FORMAT_KEY: names::FORMAT_VERSION.to_string(),
         },
     });
-    context.leadership.check()?;
     let api = Api::<ConfigMap>::namespaced(context.client.clone(), namespace);
-    api.patch(
-        names::CONFIG_MAP,
-        &PatchParams::apply(FIELD_MANAGER).force(),
-        &Patch::Apply(object),
-    )
-    .await
-    .map_err(|source| Error::Kube {
+    let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(object));
+    let write = api.patch(names::CONFIG_MAP, &params, &patch);
+    context.leadership.write(write).await?.map_err(|source| Error::Kube {
         step: "writing the ConfigMap",
         source,
     })?;
@@ -389,31 +405,37 @@ fn is_running(pod: &Pod) -> bool {
 /// Touches the pods that were not touched for `revision` yet: their kubelets then refresh the mount at once.
 async fn nudge(namespace: &str, pods: &[Arc<Pod>], revision: &str, context: &Context) {
     let api = Api::<Pod>::namespaced(context.client.clone(), namespace);
-    let patch = json!({"metadata": {"annotations": {names::ANNOTATION_CONFIG_REVISION: revision}}});
-    let untouched: Vec<String> = pods
+    let untouched: Vec<&Arc<Pod>> = pods
         .iter()
         .filter(|pod| {
             pod.annotations()
                 .get(names::ANNOTATION_CONFIG_REVISION)
                 .is_none_or(|at| at != revision)
         })
-        .map(|pod| pod.name_any())
         .collect();
     stream::iter(untouched)
-        .for_each_concurrent(NUDGES_AT_ONCE, |name| {
-            let (api, patch) = (&api, &patch);
+        .for_each_concurrent(NUDGES_AT_ONCE, |pod| {
+            let api = &api;
             async move {
-                if context.leadership.check().is_err() {
-                    return;
-                }
-                match api
-                    .patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch))
+                let name = pod.name_any();
+                let patch = Patch::Merge(json!({"metadata": {
+                    "resourceVersion": pod.metadata.resource_version,
+                    "annotations": {names::ANNOTATION_CONFIG_REVISION: revision},
+                }}));
+                let params = PatchParams::default();
+                let Ok(written) = context
+                    .leadership
+                    .write(api.patch_metadata(&name, &params, &patch))
                     .await
-                {
+                else {
+                    return;
+                };
+                match written {
                     Ok(_) => {
                         context.metrics.nudges.inc();
                     }
-                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    // Gone, or another version by now, which is looked at when it is heard of.
+                    Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
                     Err(error) => {
                         context.metrics.nudge_failures.inc();
                         tracing::warn!(namespace, pod = name, %error, "nudge failed; the kubelet refreshes by itself");
@@ -493,15 +515,13 @@ async fn publish<K>(
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    context.leadership.check()?;
     let api = Api::<K>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    // Lists are replaced whole by a merge patch, and nobody else writes this status.
-    let patch = Patch::Merge(json!({"status": status}));
-    write_status(
-        api.patch_status(&object.name_any(), &PatchParams::default(), &patch)
-            .await,
-        context,
-    )?;
+    // Lists are replaced whole by a merge patch, and nobody else writes this status: the version tells if somebody did.
+    let version = &object.meta().resource_version;
+    let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "status": status}));
+    let (name, params) = (object.name_any(), PatchParams::default());
+    let write = api.patch_status(&name, &params, &patch);
+    write_status(context.leadership.write(write).await?, context)?;
     tell(&object.object_ref(&()), judged, before, context).await;
     Ok(())
 }

@@ -64,23 +64,32 @@ impl Trust {
 
     /// False where it has to be tried again.
     async fn bring(&self, namespace: &str, bundle: &str) -> bool {
-        let map = self.store.config_map(namespace);
-        if !map.is_some_and(|map| lacks(&map, bundle)) || self.leadership.check().is_err() {
+        let Some(map) = self.store.config_map(namespace).filter(|map| lacks(map, bundle)) else {
             return true;
-        }
-        // A merge never makes the object: one that is gone meanwhile stays gone.
-        let patch = json!({"data": {names::CA_KEY: bundle}});
+        };
+        // A merge never makes the object: one that is gone meanwhile stays gone, and one that changed is looked at again.
+        let version = &map.metadata.resource_version;
+        let patch = json!({"metadata": {"resourceVersion": version}, "data": {names::CA_KEY: bundle}});
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()
         };
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
-        match api.patch(names::CONFIG_MAP, &params, &Patch::Merge(patch)).await {
+        let patch = Patch::Merge(patch);
+        let Ok(written) = self
+            .leadership
+            .write(api.patch(names::CONFIG_MAP, &params, &patch))
+            .await
+        else {
+            return true;
+        };
+        match written {
             Ok(_) => {
                 tracing::info!(namespace, "CA bundle for sidecars written");
                 true
             }
             Err(kube::Error::Api(status)) if status.code == 404 => true,
+            Err(kube::Error::Api(status)) if status.code == 409 => false,
             Err(error) => {
                 tracing::warn!(namespace, %error, "CA bundle for sidecars not written, will try again");
                 false

@@ -159,6 +159,11 @@ impl Fake {
         self.state.lock().unwrap().objects.get(path).cloned()
     }
 
+    /// Everything that is there, by path.
+    pub(crate) fn objects(&self) -> BTreeMap<String, Value> {
+        self.state.lock().unwrap().objects.clone()
+    }
+
     /// Writes so far, as `METHOD path`.
     pub(crate) fn writes(&self) -> Vec<String> {
         self.state.lock().unwrap().writes.clone()
