@@ -38,7 +38,7 @@ cluster    iptables                   iptables
 cluster    nftables                   nft
 cluster    conntrack                  conntrack
 cluster    iproute2                   ip
-cluster    procps                     sysctl
+cluster    procps                     sysctl kill
 cluster    mount                      mount umount
 cluster    openssl                    openssl
 cluster    curl                       curl

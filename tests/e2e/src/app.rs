@@ -37,6 +37,9 @@ pub struct Output {
 /// One question and its answer, as the app logs them with `--every`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Line {
+    /// When it was asked, as RFC 3339 in UTC, so that texts compare as times do.
+    #[serde(default)]
+    pub time: String,
     /// Whether there was an answer.
     pub ok: bool,
     /// The model's name in the answer.

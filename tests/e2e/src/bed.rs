@@ -19,7 +19,7 @@ use kube::{Client, Config, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::{App, LONG, Providers, SHORT, eventually};
+use crate::{App, LONG, Operators, Providers, SHORT, eventually};
 
 /// The namespace of the operator.
 pub const SYSTEM: &str = "bowsprit-system";
@@ -261,6 +261,11 @@ impl Bed {
     /// The scripted providers of this namespace.
     pub fn providers(&self) -> Providers<'_> {
         Providers::new(self)
+    }
+
+    /// The operators of this cluster.
+    pub fn operators(&self) -> Operators<'_> {
+        Operators::new(self)
     }
 
     /// Creates an app with a sidecar and waits until it is ready.

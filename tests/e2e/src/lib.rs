@@ -19,8 +19,13 @@
 )]
 
 mod app;
+pub mod audit;
 mod bed;
+mod creates;
 mod dump;
+pub mod history;
+pub mod machine;
+mod operators;
 mod providers;
 mod release;
 mod run;
@@ -28,6 +33,8 @@ mod wait;
 
 pub use app::{App, Line, Output, Running};
 pub use bed::{Bed, Log, SYSTEM, asking_manifest, image, pod_manifest};
+pub use creates::Creates;
+pub use operators::Operators;
 pub use providers::Providers;
 pub use release::{Release, kubectl};
 pub use run::{Test, note, test};

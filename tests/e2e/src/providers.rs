@@ -51,6 +51,17 @@ impl<'a> Providers<'a> {
         Ok(all.into_iter().filter(|request| request["api"] == *api).collect())
     }
 
+    /// The number and the key of every request that came, oldest first.
+    pub async fn keys(&self) -> Result<Vec<(u64, String)>> {
+        let all = self.call("GET", "/requests", "").await?;
+        let all = all.as_array().cloned().unwrap_or_default();
+        let key = |request: &Value| {
+            let key = request["key"].as_str().unwrap_or_default().to_owned();
+            (request["id"].as_u64().unwrap_or_default(), key)
+        };
+        Ok(all.iter().map(key).collect())
+    }
+
     /// How many requests came for `api`.
     pub async fn asked(&self, api: &str) -> Result<u64> {
         Ok(self.counts().await?["by_api"][api].as_u64().unwrap_or_default())

@@ -30,6 +30,13 @@ impl Release {
         })
     }
 
+    /// The same with other values for what one section of them says, such as `webhook`.
+    #[must_use]
+    pub fn with(mut self, section: &str, values: Value) -> Self {
+        self.values[section] = values;
+        self
+    }
+
     /// The release before this one. `tests/e2e/run` makes it, for the tests that need it.
     pub fn previous() -> Result<Self> {
         let of = |name: &str| {

@@ -1,57 +1,13 @@
 //! From the release before this one to this one and back, under traffic: no request fails, no pod is refused, no object is lost, and
 //! a change arrives whichever operator speaks to whichever sidecar.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use anyhow::{Context, Result, ensure};
 use bowsprit_core::yaml;
 use bowsprit_crds::{ModelRoute, ProviderConfig};
-use bowsprit_e2e::{App, Bed, LONG, Release, Test, asking_manifest, eventually, kubectl, note, pod_manifest};
+use bowsprit_e2e::{App, Bed, Creates, LONG, Release, Test, asking_manifest, eventually, kubectl, note};
 use kube::ResourceExt as _;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
-
-/// Asks for pods all the time, and counts.
-struct Creates {
-    stop: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<(u32, Vec<String>)>,
-}
-
-impl Creates {
-    fn start(bed: &Bed) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (client, namespace, stopped) = (bed.client.clone(), bed.namespace.clone(), Arc::clone(&stop));
-        let task = tokio::spawn(async move {
-            let bed = Bed { client, namespace };
-            let (mut made, mut refused) = (0, Vec::new());
-            while !stopped.load(Ordering::Relaxed) {
-                match bed.try_create(&pod_manifest("asks")).await {
-                    Ok((201, _)) => made += 1,
-                    Ok((status, answer)) => refused.push(format!("{status} {answer}")),
-                    Err(error) => refused.push(format!("{error:#}")),
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-            (made, refused)
-        });
-        Self { stop, task }
-    }
-
-    /// How many were let through; none was refused.
-    async fn end(self, during: &str) -> Result<u32> {
-        self.stop.store(true, Ordering::Relaxed);
-        let (made, refused) = self.task.await?;
-        ensure!(
-            refused.is_empty(),
-            "{during}: {} of {} pods were refused, the first with {}",
-            refused.len(),
-            made as usize + refused.len(),
-            refused[0]
-        );
-        Ok(made)
-    }
-}
 
 /// A change of the operator's objects arrives in each of these apps' sidecars, and is told in the object's status.
 async fn change_arrives(bed: &Bed, apps: &[&App<'_>], priority: u32) -> Result<()> {
@@ -166,7 +122,7 @@ async fn there_and_back(bed: &Bed, this: &Release) -> Result<()> {
     let old = bed.app_from(&asking_manifest("old")).await?;
     change_arrives(bed, &[&old], 31).await?;
 
-    let creates = Creates::start(bed);
+    let creates = Creates::start(bed, 1);
     this.install(bed).await?;
     let upgraded = creates.end("while it was upgraded").await?;
     change_arrives(bed, &[&old], 32).await?;
@@ -174,7 +130,7 @@ async fn there_and_back(bed: &Bed, this: &Release) -> Result<()> {
     change_arrives(bed, &[&old, &new], 33).await?;
     are_kept(&objects, &before, "upgraded").await?;
 
-    let creates = Creates::start(bed);
+    let creates = Creates::start(bed, 1);
     Release::roll_back(bed).await?;
     let back = creates.end("while it was rolled back").await?;
     change_arrives(bed, &[&old, &new], 34).await?;
