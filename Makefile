@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 export BOWSPRIT_CACHE ?= $(HOME)/.cache/bowsprit
 CARGO := cargo
 LOCKED := --locked
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+BIN ?= $(HOME)/.local/bin
 # The generated CRDs go to a folder of their own for the drift check.
 DRIFT := $(BOWSPRIT_CACHE)/drift
 # docs/metrics.md is written, or compared, by the crates that register the metrics; one after the other, as they share the page.
@@ -100,7 +102,7 @@ bench: need-bench ## CPU, latency and memory beside nginx and haproxy; writes be
 	@tests/load/bench
 
 ##@ Build it
-.PHONY: setup cluster-programs crds docs images cluster cluster-down
+.PHONY: setup cluster-programs crds docs images cli install-cli cluster cluster-down
 setup: need-test cluster-programs ## Install the Debian packages that are missing and build the test cluster's programs, once
 cluster-programs: need-cluster
 	@tests/testbed/bed build
@@ -119,6 +121,12 @@ images-verify: need-images-verify ## Build the images twice (release) and compar
 	@tests/images/verify
 supply: need-supply ## deny.toml: licences, banned crates and sources of all that the images are made of
 	@tests/images/sbom check
+cli: need-cli ## `kubectl bowsprit`, as target/release/kubectl-bowsprit
+	@$(CARGO) build $(LOCKED) --release -p bowsprit-cli --bin kubectl-bowsprit
+install-cli: cli ## Put `kubectl bowsprit` and its completion into BIN (~/.local/bin)
+	@mkdir -p $(BIN) && cp $(TARGET)/release/kubectl-bowsprit $(BIN)/
+	@$(BIN)/kubectl-bowsprit completion kubectl >$(BIN)/kubectl_complete-bowsprit && chmod 755 $(BIN)/kubectl_complete-bowsprit
+	@echo "kubectl bowsprit is in $(BIN); it must be on the PATH"
 cluster: need-cluster cluster-programs ## Start the test cluster
 	@tests/testbed/bed up
 cluster-down: ## Stop the test cluster

@@ -81,7 +81,7 @@ parts_of() {
   chart) echo base cluster chart ;;
   scripts) echo base scripts ;;
   unit | faults) echo base rust unit ;;
-  fmt | lint | drift | crds | docs | fuzz-smoke) echo base rust ;;
+  fmt | lint | drift | crds | docs | cli | install-cli | fuzz-smoke) echo base rust ;;
   tree | supply) echo base rust tree ;;
   conformance | conformance-smoke) echo base rust clients ;;
   quickstart) echo base rust quickstart ;;

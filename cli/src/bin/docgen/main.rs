@@ -9,6 +9,7 @@ use bowsprit_core::classify;
 use clap::Parser;
 
 mod errors;
+mod verbs;
 
 /// Write the generated pages.
 #[derive(Parser)]
@@ -26,6 +27,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let files = [
         ("errors.md", errors::page()),
         ("classification.md", classification()),
+        ("cli.md", verbs::page()),
         ("../tests/sdk/errors.json", errors::data()),
     ];
     for (name, text) in files {

@@ -1,0 +1,335 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bowsprit_crds::DurationText;
+use clap::{Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all is well
+  1  something is wrong that the command looks for, or what was asked for is not there
+  2  the command line, or a file that it names, makes no sense
+  3  could not look: the cluster does not answer, or does not permit it
+
+Everything goes through the apiserver, as whom your kubeconfig says; no other port is needed. docs/cli.md has each verb's
+permissions and examples.";
+
+/// Is Bowsprit well, why not, and what to do.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-bowsprit", bin_name = "kubectl bowsprit", version, after_help = EXIT_CODES)]
+pub struct Args {
+    /// Where to look.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
+    /// No colour, also on a terminal. So does the variable `NO_COLOR`.
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_color: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How the cluster is reached; as kubectl has it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ClusterArgs {
+    /// The namespace; unset: that of the context.
+    #[arg(short, long, global = true, help_heading = "Global options", value_name = "NAME")]
+    pub namespace: Option<String>,
+
+    /// The context of the kubeconfig; unset: the current one.
+    #[arg(long, global = true, help_heading = "Global options", value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// The kubeconfig; unset: `KUBECONFIG`, `~/.kube/config`, or the pod's own service account.
+    #[arg(long, global = true, help_heading = "Global options", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// How long one question may take, such as 5s or 1m.
+    #[arg(long, global = true, help_heading = "Global options", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+
+    /// The namespace of the operator.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "NAME",
+        default_value = "bowsprit-system"
+    )]
+    pub operator_namespace: String,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// One screen: is every namespace well, and what to do next.
+    Status(StatusArgs),
+    /// What the sidecars say of themselves and of the providers.
+    Health(HealthArgs),
+    /// Circuit breakers: how they stand, and closing them by hand.
+    Circuit {
+        /// What to do.
+        #[command(subcommand)]
+        verb: CircuitVerb,
+    },
+    /// Send one small real request through a running sidecar. It costs a few tokens.
+    Test(TestArgs),
+    /// Compare files with what is live, defaults written out: what would change, and for which sidecars. Changes nothing.
+    ///
+    /// Exit code 1 where something differs or is wrong.
+    Diff(DiffArgs),
+    /// Show what the injector would do to a pod or a workload. Nothing is created: it asks the apiserver for a dry run.
+    Inject(InjectArgs),
+    /// Look for what is broken: webhook, certificates, versions, permissions, pods that were missed, Secrets that are absent.
+    Doctor(DoctorArgs),
+    /// Check files of ProviderConfigs and ModelRoutes as a sidecar would, all problems at once. Needs no cluster.
+    ///
+    /// Exit code 1 where something is wrong.
+    Check {
+        /// YAML or JSON files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// What the files are for.
+        #[arg(long, value_enum, default_value_t = For::Cluster)]
+        r#for: For,
+    },
+    /// Say what an error code means and what to do about it; without a code, list all. Needs no cluster.
+    Explain {
+        /// Such as `RATE_LOCAL_LIMIT`, from an error body, a log line or a metric.
+        code: Option<String>,
+    },
+    /// The versions of this program, of the operators and of the sidecars.
+    Version(VersionArgs),
+    /// Print a shell's completion script, or the one through which kubectl completes `kubectl bowsprit`.
+    Completion {
+        /// For which shell.
+        shell: Shell,
+    },
+    /// What kubectl asks while somebody types.
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        /// The words so far; the last one is unfinished.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+}
+
+/// In which form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// With more columns.
+    Wide,
+    /// For programs.
+    Json,
+    /// The same.
+    Yaml,
+}
+
+/// One namespace or all.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Where {
+    /// All namespaces that have ProviderConfigs or sidecars.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+}
+
+/// How it is printed.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Out {
+    /// The form of the output.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Format,
+}
+
+/// Of `status`.
+#[derive(Debug, Default, clap::Args)]
+pub struct StatusArgs {
+    /// Where.
+    #[command(flatten)]
+    pub place: Where,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: Out,
+}
+
+/// Of `health`.
+#[derive(Debug, Default, clap::Args)]
+pub struct HealthArgs {
+    /// One pod; unset: all with a sidecar.
+    pub pod: Option<String>,
+    /// One provider, as each sidecar sees it.
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub place: Where,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: Out,
+}
+
+/// Of `circuit`.
+#[derive(Debug, Subcommand)]
+pub enum CircuitVerb {
+    /// The breakers of each provider and model over the namespace's sidecars. Exit code 1 where one is not closed.
+    Status {
+        /// One provider; unset: all.
+        provider: Option<String>,
+        /// Where.
+        #[command(flatten)]
+        place: Where,
+        /// How it is printed.
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Close a provider's breakers in all sidecars of the namespace, or in one. Exit code 1 where a sidecar was not reached.
+    Reset {
+        /// The provider.
+        #[arg(required_unless_present = "all")]
+        provider: Option<String>,
+        /// Every provider.
+        #[arg(long, conflicts_with = "provider")]
+        all: bool,
+        /// Only in this pod.
+        #[arg(long, value_name = "NAME")]
+        pod: Option<String>,
+        /// How it is printed.
+        #[command(flatten)]
+        out: Out,
+    },
+}
+
+/// Of `test`.
+#[derive(Debug, Default, clap::Args)]
+pub struct TestArgs {
+    /// The provider to ask, and no other; unset: whoever answers an app that asks for `--model`.
+    #[arg(required_unless_present = "model")]
+    pub provider: Option<String>,
+    /// Have the answer streamed.
+    #[arg(long)]
+    pub stream: bool,
+    /// The model; unset: the provider's default model, or the first that it lists.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// The pod whose sidecar is asked; unset: the first that is ready.
+    #[arg(long, value_name = "NAME")]
+    pub pod: Option<String>,
+    /// What to say to the model.
+    #[arg(long, value_name = "TEXT", default_value = "Answer with one word: ahoy")]
+    pub prompt: String,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: Out,
+}
+
+/// Of `diff`.
+#[derive(Debug, Default, clap::Args)]
+pub struct DiffArgs {
+    /// YAML or JSON files of ProviderConfigs and ModelRoutes.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: Out,
+}
+
+/// Of `inject`.
+#[derive(Debug, Default, clap::Args)]
+pub struct InjectArgs {
+    /// A file with a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob.
+    #[arg(short, long, required = true, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Said for clarity: nothing is ever created.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How it is printed; json and yaml give the whole pod.
+    #[command(flatten)]
+    pub out: Out,
+}
+
+/// Of `doctor`.
+#[derive(Debug, Default, clap::Args)]
+pub struct DoctorArgs {
+    /// Where.
+    #[command(flatten)]
+    pub place: Where,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: Out,
+}
+
+/// Of `version`.
+#[derive(Debug, Default, clap::Args)]
+pub struct VersionArgs {
+    /// Only this program's; needs no cluster.
+    #[arg(long)]
+    pub client: bool,
+    /// Where to look for sidecars.
+    #[command(flatten)]
+    pub place: Where,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: Out,
+}
+
+/// What checked files are for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum For {
+    /// `kubectl apply`: keys come from Secrets.
+    Cluster,
+    /// `bowsprit-sidecar --config`: keys may come from the environment and files.
+    Standalone,
+}
+
+/// What is completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// bash.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
+    /// PowerShell.
+    Powershell,
+    /// kubectl, in whatever shell: a program for the PATH, named `kubectl_complete-bowsprit`.
+    Kubectl,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<DurationText>()
+        .map(DurationText::get)
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_argument_that_is_meant() {
+        for (line, names) in [
+            (&["circuit", "reset"][..], "PROVIDER"),
+            (&["test"], "PROVIDER"),
+            (&["status", "-o", "xml"], "output"),
+            (&["--timeout", "0s", "status"], "timeout"),
+        ] {
+            let error = Args::try_parse_from(["kubectl-bowsprit"].iter().chain(line)).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{error}");
+            assert!(error.to_string().contains(names), "{error}");
+        }
+    }
+}

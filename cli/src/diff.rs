@@ -1,0 +1,148 @@
+//! `diff`: files against what is live, both with their defaults written out.
+
+mod compare;
+mod render;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use bowsprit_core::config::{Object, ObjectKind, Problem, Provider, Route, Scope, advice, cross_check, objects};
+use bowsprit_crds::{ModelRoute, ProviderConfig, names};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+use serde_json::json;
+
+use crate::args::{ClusterArgs, DiffArgs};
+use crate::check;
+use crate::cluster::Cluster;
+use crate::failure::Failure;
+use crate::fleet::Sidecar;
+use crate::output::{Report, Screen};
+use crate::progress::Progress;
+
+use compare::{Compared, Difference, compare};
+
+/// What is live in the namespace.
+#[derive(Clone, Debug, Default)]
+struct Live {
+    objects: Vec<Object>,
+    sidecars: Vec<Sidecar>,
+}
+
+/// Reads, compares, renders.
+pub(crate) async fn run(cluster: &ClusterArgs, args: &DiffArgs, screen: Screen) -> Result<Report, Failure> {
+    let text = check::read(&args.files)?;
+    let wanted = objects(&text, &scope()).map_err(|problems| Failure::Wrong(problems.to_string()))?;
+    let cluster = Cluster::connect(cluster).await?;
+    let progress = Progress::start(screen, "looking at what is live");
+    let live = live(&cluster).await?;
+    drop(progress);
+    let difference = difference(&wanted, &live);
+    let same = difference.problems.is_empty() && difference.objects.iter().all(|it| it.changes.is_empty());
+    Report::new(args.out.output, &difference, same, || {
+        render::screen(&difference, cluster.namespace(), screen.paint)
+    })
+}
+
+fn scope() -> Scope {
+    Scope::Cluster {
+        pod_labels: BTreeMap::new(),
+    }
+}
+
+async fn live(cluster: &Cluster) -> Result<Live, Failure> {
+    let namespace = Some(cluster.namespace());
+    let mut live = Live::default();
+    for object in cluster.list::<ProviderConfig>(namespace, ListParams::default()).await? {
+        live.objects.push(Object {
+            name: object.name_any(),
+            kind: ObjectKind::Provider(Box::new(object.spec)),
+        });
+    }
+    for object in cluster.list::<ModelRoute>(namespace, ListParams::default()).await? {
+        live.objects.push(Object {
+            name: object.name_any(),
+            kind: ObjectKind::Route(Box::new(object.spec)),
+        });
+    }
+    let injected = ListParams::default()
+        .labels(&format!("{}=true", names::LABEL_INJECTED))
+        .fields("status.phase!=Succeeded,status.phase!=Failed");
+    let pods = cluster.list::<Pod>(namespace, injected).await?;
+    live.sidecars = pods.iter().filter_map(Sidecar::of).collect();
+    Ok(live)
+}
+
+/// What would change. Pure.
+fn difference(wanted: &[Object], live: &Live) -> Difference {
+    let mut difference = Difference::default();
+    let same = |a: &Object, b: &Object| a.path() == b.path();
+    for object in wanted {
+        let before = live.objects.iter().find(|it| same(it, object));
+        let mut compared = Compared {
+            object: object.path(),
+            new: before.is_none(),
+            changes: compare(before.map(spec).as_ref(), &spec(object)),
+            ..Compared::default()
+        };
+        if let ObjectKind::Provider(provider) = &object.kind {
+            let selects = |it: &&Sidecar| {
+                let selector = provider.pod_selector.as_ref();
+                selector.is_none_or(|selector| selector.matches(&it.labels))
+            };
+            let selected: Vec<&Sidecar> = live.sidecars.iter().filter(selects).collect();
+            compared.sidecars = selected.len();
+            let keys = provider.credentials.iter().filter_map(|it| it.secret_key_ref.as_ref());
+            for key in keys.map(|key| format!("{}/{}", key.name, key.key)) {
+                let without = selected.iter().filter(|it| !it.mounted.contains(&key));
+                let without: Vec<String> = without.map(|it| it.pod.clone()).collect();
+                if !without.is_empty() {
+                    compared.restart.insert(key, without);
+                }
+            }
+        } else {
+            compared.sidecars = live.sidecars.len();
+        }
+        difference.objects.push(compared);
+    }
+    // As the sidecars would have it: the files, and beside them what is live.
+    let beside = live
+        .objects
+        .iter()
+        .filter(|it| !wanted.iter().any(|object| same(object, it)));
+    let (mut providers, mut routes) = (Vec::new(), Vec::new());
+    for object in wanted.iter().chain(beside) {
+        let is_ours = wanted.iter().any(|it| same(it, object));
+        let problems = match &object.kind {
+            ObjectKind::Provider(spec) => {
+                Provider::from_spec(&object.name, spec, &scope()).map(|provider| providers.push(provider))
+            }
+            ObjectKind::Route(spec) => Route::from_spec(&object.name, spec).map(|route| routes.push(route)),
+        };
+        // What is wrong with a live object is for `status` to tell.
+        if let (Err(problems), true) = (problems, is_ours) {
+            difference.problems.extend(problems.0.iter().map(ToString::to_string));
+        }
+    }
+    let ours = |problem: &&Problem| {
+        wanted
+            .iter()
+            .any(|it| problem.path.starts_with(&format!("{}: ", it.path())))
+    };
+    let unresolved = cross_check(&providers, &routes);
+    difference
+        .problems
+        .extend(unresolved.iter().filter(ours).map(ToString::to_string));
+    let advice = advice(&providers, &routes);
+    difference.advice = advice.iter().filter(ours).map(ToString::to_string).collect();
+    difference
+}
+
+fn spec(object: &Object) -> serde_json::Value {
+    match &object.kind {
+        ObjectKind::Provider(spec) => json!(spec),
+        ObjectKind::Route(spec) => json!(spec),
+    }
+}

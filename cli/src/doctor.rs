@@ -1,0 +1,291 @@
+//! `doctor`: looks for what is broken, one check after another. A check that this user may not make says what it would take.
+
+mod checks;
+mod render;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bowsprit_core::config::revision;
+use bowsprit_crds::{ProviderConfig, names};
+use futures::future::join;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use serde_json::json;
+
+use crate::args::{ClusterArgs, DoctorArgs};
+use crate::cluster::Cluster;
+use crate::failure::{Failure, Intent};
+use crate::health;
+use crate::output::{Report, Screen};
+use crate::progress::Progress;
+use crate::status;
+use crate::version;
+
+use checks::{Check, Config, Findings, Permission, Ref};
+
+/// The port of the operators' webhook.
+const WEBHOOK_PORT: u16 = 8443;
+/// The port of their health and metrics.
+const ADMIN_PORT: u16 = 8081;
+/// Sidecars that are asked how they are; of a bigger fleet, the first so many.
+const ASKED: usize = 200;
+
+/// Examines and tells.
+pub(crate) async fn run(cluster: &ClusterArgs, args: &DoctorArgs, screen: Screen) -> Result<Report, Failure> {
+    let cluster = Cluster::connect(cluster).await?;
+    let progress = Progress::start(screen, "examining");
+    let findings = examine(&cluster, cluster.scope(args.place)).await?;
+    drop(progress);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let checks = checks::judge(&findings, now);
+    let well = !checks.iter().any(Check::failed);
+    Report::new(args.out.output, &checks, well, || render::screen(&checks, screen.paint))
+}
+
+/// What could be seen, or why not.
+async fn seen<T>(look: impl Future<Output = Result<T, Failure>>) -> Result<Result<T, String>, Failure> {
+    match look.await {
+        Ok(found) => Ok(Ok(found)),
+        // Without the cluster there is nothing to examine.
+        Err(failure @ Failure::Unreachable(_)) => Err(failure),
+        Err(failure) => Ok(Err(failure.to_string())),
+    }
+}
+
+async fn examine(cluster: &Cluster, scope: Option<&str>) -> Result<Findings, Failure> {
+    let mut findings = Findings {
+        client: version::CLIENT.to_owned(),
+        crds: seen(crds(cluster)).await?,
+        operators: seen(status::operators(cluster)).await?,
+        webhook: seen(status::webhook(cluster)).await?,
+        ..Findings::default()
+    };
+    let (dry_run, permissions) = join(seen(dry_run(cluster)), seen(permissions(cluster))).await;
+    findings.dry_run = dry_run?;
+    findings.permissions = permissions?;
+    let ca = findings.webhook.as_ref().ok().and_then(|webhook| webhook.ca.clone());
+    findings.served = seen(served(cluster, ca)).await?;
+    findings.sidecar_versions = seen(version::sidecars(cluster, scope)).await?;
+    let excluded = findings
+        .webhook
+        .as_ref()
+        .map(|it| it.excluded.clone())
+        .unwrap_or_default();
+    findings.missed = seen(status::asked_and_missed(cluster, scope, &excluded)).await?;
+    let providers = seen(cluster.list::<ProviderConfig>(scope, ListParams::default())).await?;
+    findings.behind = providers.as_ref().map(|all| behind(all)).map_err(Clone::clone);
+    let places: BTreeSet<String> = match &providers {
+        Ok(all) => all.iter().filter_map(ResourceExt::namespace).collect(),
+        Err(_) => scope.map(ToOwned::to_owned).into_iter().collect(),
+    };
+    findings.configs = seen(configs(cluster, &places)).await?;
+    findings.secrets = match &providers {
+        Ok(all) => seen(secrets(cluster, all)).await?,
+        Err(why) => Err(why.clone()),
+    };
+    findings.health = seen(fleet(cluster, scope)).await?;
+    Ok(findings)
+}
+
+/// The CRDs that are there, with whether they serve the version that this program speaks.
+async fn crds(cluster: &Cluster) -> Result<BTreeMap<String, bool>, Failure> {
+    let mut found = BTreeMap::new();
+    for plural in ["providerconfigs", "modelroutes"] {
+        let name = format!("{plural}.{}", bowsprit_crds::GROUP);
+        let crd = cluster.get_global::<CustomResourceDefinition>(&name).await?;
+        let serves = crd.is_some_and(|crd| {
+            let mut versions = crd.spec.versions.iter();
+            versions.any(|version| version.name == bowsprit_crds::VERSION && version.served)
+        });
+        found.insert(name, serves);
+    }
+    Ok(found)
+}
+
+/// Whether a pod that asks for a sidecar would get one: the apiserver asks the webhook, and makes no pod.
+async fn dry_run(cluster: &Cluster) -> Result<Result<bool, String>, Failure> {
+    let namespace = cluster.namespace();
+    let intent = Intent {
+        verb: "create",
+        group: "",
+        resource: "pods",
+        namespace: Some(namespace),
+    };
+    // Takes what the strictest Pod Security Standard allows, so that a refusal is about injection.
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"generateName": "bowsprit-doctor-", "labels": {names::LABEL_INJECT: "true"}},
+        "spec": {
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "app", "image": "none", "securityContext": {
+                "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}],
+        },
+    });
+    let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All&fieldManager=kubectl-bowsprit");
+    let answer = cluster
+        .send(&intent, "POST", &path, pod.to_string().into_bytes())
+        .await?;
+    match answer.status {
+        201 => {
+            let pod: core::Pod = serde_json::from_slice(&answer.body)
+                .map_err(|error| Failure::Wrong(format!("the apiserver's answer is no pod: {error}")))?;
+            Ok(Ok(crate::fleet::Sidecar::of(&pod).is_some()))
+        }
+        code @ (401 | 403) if code == 401 || answer.said().contains("forbidden: User") => {
+            Err(intent.refused(code, &answer.said()))
+        }
+        _ => Ok(Err(answer.said())),
+    }
+}
+
+/// Each operator: whether its certificate is one that the apiserver trusts, and when it ends (Unix seconds).
+async fn served(cluster: &Cluster, ca: Option<Vec<u8>>) -> Result<Vec<checks::Served>, Failure> {
+    let namespace = cluster.operator_namespace();
+    let operators =
+        ListParams::default().labels("app.kubernetes.io/name=bowsprit,app.kubernetes.io/component=operator");
+    let pods = cluster.list::<core::Pod>(Some(namespace), operators).await?;
+    let services = ListParams::default().labels("app.kubernetes.io/name=bowsprit,app.kubernetes.io/component=operator");
+    let services = cluster.list::<core::Service>(Some(namespace), services).await?;
+    let service = services
+        .iter()
+        .map(ResourceExt::name_any)
+        .find(|name| name.ends_with("-webhook"));
+    let server = format!("{}.{namespace}.svc", service.as_deref().unwrap_or("bowsprit-webhook"));
+    let mut served = Vec::new();
+    for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+        let name = pod.name_any();
+        let trusted = match &ca {
+            Some(ca) => {
+                let connection = cluster.forward(namespace, &name, WEBHOOK_PORT).await?;
+                tls::trusts(connection, ca, &server, cluster.timeout()).await
+            }
+            None => Err("the webhook's configuration has no CA".to_owned()),
+        };
+        // Without the permission for this the rest is still told.
+        let metrics = cluster.pod_get(namespace, &name, ADMIN_PORT, "/metrics").await.ok();
+        let not_after = metrics.and_then(|answer| checks::not_after(&String::from_utf8_lossy(&answer.body)));
+        served.push(checks::Served {
+            pod: name,
+            distrusted: trusted.err(),
+            not_after,
+        });
+    }
+    Ok(served)
+}
+
+/// Whether the operators' service account may do what they do.
+async fn permissions(cluster: &Cluster) -> Result<Vec<Permission>, Failure> {
+    let namespace = cluster.operator_namespace();
+    let operators = status::operators(cluster).await?;
+    let account = if operators.account.is_empty() {
+        "bowsprit".to_owned()
+    } else {
+        operators.account
+    };
+    let mut found = Vec::new();
+    for (verb, group, resource, own) in checks::NEEDED {
+        let place = own.then_some(namespace);
+        let review: serde_json::Value = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {
+                "user": format!("system:serviceaccount:{namespace}:{account}"),
+                "groups": ["system:serviceaccounts", format!("system:serviceaccounts:{namespace}"), "system:authenticated"],
+                "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "namespace": place},
+            },
+        });
+        let intent = Intent {
+            verb: "create",
+            group: "authorization.k8s.io",
+            resource: "subjectaccessreviews",
+            namespace: None,
+        };
+        let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        let answer = cluster
+            .send(&intent, "POST", path, review.to_string().into_bytes())
+            .await?;
+        if answer.status != 201 {
+            return Err(intent.refused(answer.status, &answer.said()));
+        }
+        let review: SubjectAccessReview = serde_json::from_slice(&answer.body)
+            .map_err(|error| Failure::Wrong(format!("the apiserver's answer is no review: {error}")))?;
+        found.push(Permission {
+            what: format!("{verb} {resource}"),
+            allowed: review.status.is_some_and(|status| status.allowed),
+        });
+    }
+    Ok(found)
+}
+
+/// ProviderConfigs that some sidecars do not have yet, as the operators have counted.
+fn behind(providers: &[ProviderConfig]) -> Vec<(Ref, u32)> {
+    let of = |object: &ProviderConfig| {
+        let behind = object.status.as_ref()?.sidecars.as_ref()?.behind;
+        (behind > 0).then(|| (Ref::new(object.namespace(), &object.name_any()), behind))
+    };
+    providers.iter().filter_map(of).collect()
+}
+
+/// The ConfigMaps that the operators write: whether what stands in them is what the operators wrote.
+async fn configs(cluster: &Cluster, places: &BTreeSet<String>) -> Result<Vec<Config>, Failure> {
+    let found = Cluster::each(places, |place| cluster.get::<core::ConfigMap>(place, names::CONFIG_MAP)).await;
+    let mut configs = Vec::new();
+    for (place, found) in places.iter().zip(found) {
+        let data = found?.map(|map| map.data.unwrap_or_default());
+        let text = |key: &str| data.as_ref().and_then(|data| data.get(key).cloned());
+        configs.push(Config {
+            namespace: place.clone(),
+            there: data.is_some(),
+            edited: text(names::CONFIG_KEY).is_some_and(|config| text(names::REVISION_KEY) != Some(revision(&config))),
+        });
+    }
+    Ok(configs)
+}
+
+/// The Secrets that ProviderConfigs name and that are not there. Only their heads are asked for, never what is in them.
+async fn secrets(cluster: &Cluster, providers: &[ProviderConfig]) -> Result<Vec<(Ref, String)>, Failure> {
+    let mut named: BTreeMap<(String, String), String> = BTreeMap::new();
+    for provider in providers {
+        let keys = provider
+            .spec
+            .credentials
+            .iter()
+            .filter_map(|it| it.secret_key_ref.as_ref());
+        for key in keys {
+            let place = provider.namespace().unwrap_or_default();
+            named
+                .entry((place, key.name.clone()))
+                .or_insert_with(|| provider.name_any());
+        }
+    }
+    let there = Cluster::each(named.keys(), |(place, name)| {
+        cluster.exists::<core::Secret>(place, name)
+    })
+    .await;
+    let mut absent = Vec::new();
+    for (((place, name), provider), there) in named.into_iter().zip(there) {
+        if !there? {
+            absent.push((Ref::new(Some(place), &name), provider));
+        }
+    }
+    Ok(absent)
+}
+
+async fn fleet(cluster: &Cluster, scope: Option<&str>) -> Result<checks::Fleet, Failure> {
+    let sidecars = match health::sidecars(cluster, scope, None).await {
+        Ok(sidecars) => sidecars,
+        Err(Failure::Wrong(_)) => Vec::new(),
+        Err(failure) => return Err(failure),
+    };
+    let asked = sidecars.get(..ASKED.min(sidecars.len())).unwrap_or_default();
+    Ok(checks::Fleet {
+        all: sidecars.len(),
+        seen: health::ask(cluster, asked).await?,
+    })
+}

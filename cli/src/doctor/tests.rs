@@ -1,0 +1,152 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::checks::{Check, Config, Findings, Fleet, NEEDED, Permission, Ref, Served, State, judge, not_after};
+use super::render::screen;
+use crate::fleet::{self, Health};
+use crate::health::Seen;
+use crate::output::Paint;
+use crate::status::{Missed, Operators, Webhook};
+
+const NOW: Duration = Duration::from_secs(1_700_000_000);
+
+fn healthy() -> Findings {
+    let health = Health {
+        status: "ok".into(),
+        stream: Some(fleet::Stream {
+            connected: true,
+            problem: None,
+        }),
+        ..Health::default()
+    };
+    Findings {
+        client: "0.2.0".into(),
+        crds: Ok(BTreeMap::from([
+            ("modelroutes.bowsprit.dev".into(), true),
+            ("providerconfigs.bowsprit.dev".into(), true),
+        ])),
+        operators: Ok(Operators {
+            namespace: "bowsprit-system".into(),
+            deployment: "bowsprit".into(),
+            wanted: 2,
+            ready: 2,
+            version: "0.2.0".into(),
+            leader: Some("bowsprit-5c8d-x1".into()),
+            ..Operators::default()
+        }),
+        webhook: Ok(Webhook {
+            there: true,
+            trusted: true,
+            failure_policy: "Fail".into(),
+            ..Webhook::default()
+        }),
+        dry_run: Ok(Ok(true)),
+        served: Ok(vec![Served {
+            pod: "bowsprit-5c8d-x1".into(),
+            distrusted: None,
+            not_after: Some(NOW.as_secs() + 20 * 3600),
+        }]),
+        permissions: Ok(NEEDED
+            .iter()
+            .map(|(verb, _, resource, _)| Permission {
+                what: format!("{verb} {resource}"),
+                allowed: true,
+            })
+            .collect()),
+        sidecar_versions: Ok(BTreeMap::from([("0.1.0".into(), 3), ("0.2.0".into(), 1)])),
+        missed: Ok(vec![]),
+        behind: Ok(vec![]),
+        configs: Ok(vec![Config {
+            namespace: "shop".into(),
+            there: true,
+            edited: false,
+        }]),
+        secrets: Ok(vec![]),
+        health: Ok(Fleet {
+            all: 1,
+            seen: vec![Seen {
+                namespace: "shop".into(),
+                pod: "app-1".into(),
+                health: Some(health),
+                silent: None,
+            }],
+        }),
+    }
+}
+
+#[test]
+fn a_healthy_installation_passes_every_check() {
+    let checks = judge(&healthy(), NOW);
+    assert!(checks.iter().all(|check| check.state == State::Ok), "{checks:#?}");
+    insta::assert_snapshot!(screen(&checks, Paint(false)));
+}
+
+#[test]
+fn each_thing_that_is_broken_is_found_and_comes_with_what_to_do() {
+    let mut sick = healthy();
+    sick.crds = Ok(BTreeMap::from([("providerconfigs.bowsprit.dev".into(), false)]));
+    sick.webhook = Ok(Webhook::default());
+    sick.dry_run = Ok(Ok(false));
+    sick.served = Ok(vec![Served {
+        pod: "bowsprit-5c8d-x1".into(),
+        distrusted: Some("invalid peer certificate: UnknownIssuer".into()),
+        not_after: None,
+    }]);
+    sick.permissions = Ok(vec![Permission {
+        what: "patch pods".into(),
+        allowed: false,
+    }]);
+    sick.sidecar_versions = Ok(BTreeMap::from([("0.0.9".into(), 2)]));
+    sick.missed = Ok(vec![Missed {
+        namespace: "shop".into(),
+        pod: "old-1".into(),
+        owner: "deployment/old".into(),
+    }]);
+    sick.behind = Ok(vec![(Ref::new(Some("shop".into()), "claude"), 2)]);
+    sick.configs = Ok(vec![Config {
+        namespace: "shop".into(),
+        there: true,
+        edited: true,
+    }]);
+    sick.secrets = Ok(vec![(Ref::new(Some("shop".into()), "keys"), "claude".into())]);
+    if let Ok(fleet) = &mut sick.health {
+        fleet.seen[0].health = None;
+    }
+    if let Ok(operators) = &mut sick.operators {
+        operators.ready = 0;
+    }
+    let checks = judge(&sick, NOW);
+    assert!(!checks.iter().any(|check| check.state == State::Ok), "{checks:#?}");
+    assert!(checks.iter().all(|check| !check.remedy.is_empty()), "{checks:#?}");
+    insta::assert_snapshot!(screen(&checks, Paint(false)));
+}
+
+#[test]
+fn what_may_not_be_seen_is_unknown_and_no_failure() {
+    let why = "not permitted to list pods in namespace x: no\n  ask for a role with: {apiGroups: [\"\"]}".to_owned();
+    let mut blind = healthy();
+    blind.health = Err(why.clone());
+    blind.permissions = Err(why);
+    let checks = judge(&blind, NOW);
+    assert!(!checks.iter().any(Check::failed));
+    let unknown: Vec<_> = checks.iter().filter(|check| check.state == State::Unknown).collect();
+    assert_eq!(unknown.len(), 2);
+    assert!(unknown[0].remedy.contains("ask for a role with"), "{unknown:?}");
+}
+
+#[test]
+fn a_certificate_that_is_overdue_is_said_before_it_ends() {
+    let mut late = healthy();
+    if let Ok(served) = &mut late.served {
+        served[0].not_after = Some(NOW.as_secs() + 3600);
+    }
+    let checks = judge(&late, NOW);
+    let check = checks.iter().find(|check| check.name == "certificates").unwrap();
+    assert_eq!(check.state, State::Warn);
+    let metrics = "# TYPE x gauge\nbowsprit_operator_webhook_certificate_not_after_seconds 1700003600\n";
+    assert_eq!(not_after(metrics), Some(1_700_003_600));
+    assert_eq!(
+        not_after("bowsprit_operator_webhook_certificate_not_after_seconds 0\n"),
+        None
+    );
+}

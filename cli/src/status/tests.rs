@@ -1,0 +1,160 @@
+use std::collections::BTreeMap;
+
+use super::judge::judge;
+use super::overview::{Circuits, Missed, Namespace, Object, Operators, Overview, Webhook};
+use super::render::screen;
+use crate::output::Paint;
+
+fn provider(name: &str, priority: u32) -> Object {
+    Object {
+        name: name.into(),
+        what: "Anthropic".into(),
+        model: "claude-sonnet-4-5".into(),
+        priority: Some(priority),
+        ready: Some(true),
+        selected: 2,
+        current: 2,
+        circuits: Some(Circuits {
+            closed: 2,
+            ..Circuits::default()
+        }),
+        ..Object::default()
+    }
+}
+
+fn not_ready(object: Object, reason: &str, message: &str) -> Object {
+    Object {
+        ready: Some(false),
+        reason: reason.into(),
+        message: message.into(),
+        ..object
+    }
+}
+
+fn cluster(namespaces: Vec<Namespace>) -> Overview {
+    Overview {
+        operators: Some(Operators {
+            namespace: "bowsprit-system".into(),
+            deployment: "bowsprit".into(),
+            account: "bowsprit".into(),
+            wanted: 2,
+            ready: 2,
+            version: "0.1.0".into(),
+            leader: Some("bowsprit-5c8d-x1".into()),
+        }),
+        webhook: Some(Webhook {
+            there: true,
+            trusted: true,
+            failure_policy: "Fail".into(),
+            ..Webhook::default()
+        }),
+        namespaces,
+        ..Overview::default()
+    }
+}
+
+fn healthy(name: &str) -> Namespace {
+    Namespace {
+        name: name.into(),
+        providers: vec![provider("claude", 10), provider("gemini", 20)],
+        routes: vec![Object {
+            name: "fast".into(),
+            what: "fast".into(),
+            model: "gemini, claude".into(),
+            ready: Some(true),
+            selected: 2,
+            current: 2,
+            ..Object::default()
+        }],
+        sidecars: 2,
+        ..Namespace::default()
+    }
+}
+
+fn text(overview: Overview) -> String {
+    screen(&judge(overview), false, Paint(false))
+}
+
+#[test]
+fn a_healthy_namespace_says_so_in_its_first_line_and_asks_for_nothing() {
+    let judged = judge(cluster(vec![healthy("shop")]));
+    assert!(judged.well && judged.advice.is_empty());
+    insta::assert_snapshot!(screen(&judged, false, Paint(false)));
+}
+
+#[test]
+fn what_is_broken_comes_with_what_to_do_about_it() {
+    let mut shop = healthy("shop");
+    shop.providers = vec![
+        Object {
+            circuits: Some(Circuits {
+                closed: 1,
+                open: 1,
+                half_open: 0,
+            }),
+            ..provider("claude", 10)
+        },
+        not_ready(
+            provider("gemini", 20),
+            "KeyUnusable",
+            "ResolvedRefs: app-1: main: the file /var/run/bowsprit/secrets/keys/gemini is not there",
+        ),
+        not_ready(
+            Object {
+                current: 1,
+                behind: 1,
+                ..provider("openai", 30)
+            },
+            "Pending",
+            "Programmed: 1 of 2 sidecars does not have it yet: app-2",
+        ),
+    ];
+    shop.waiting = BTreeMap::from([
+        ("app-3".to_owned(), "its sidecar waits: ImagePullBackOff".to_owned()),
+        ("app-4".to_owned(), "its sidecar waits: ImagePullBackOff".to_owned()),
+    ]);
+    shop.missed = vec![Missed {
+        namespace: "shop".into(),
+        pod: "old-7d9f-abc".into(),
+        owner: "deployment/old".into(),
+    }];
+    let judged = judge(cluster(vec![shop]));
+    assert!(!judged.well);
+    insta::assert_snapshot!(screen(&judged, false, Paint(false)));
+}
+
+#[test]
+fn an_operator_that_is_down_is_said_once_and_not_by_every_object() {
+    let mut overview = cluster(vec![healthy("shop")]);
+    if let Some(operators) = &mut overview.operators {
+        operators.ready = 0;
+    }
+    overview.webhook = Some(Webhook::default());
+    overview.namespaces[0].providers[0].ready = None;
+    insta::assert_snapshot!(text(overview));
+}
+
+#[test]
+fn nothing_there_and_nothing_permitted_are_told_apart() {
+    let empty = Namespace {
+        name: "default".into(),
+        ..Namespace::default()
+    };
+    let mut overview = cluster(vec![empty]);
+    overview.operators = None;
+    overview.webhook = None;
+    overview.unknown = vec![
+        "not permitted to list deployments in namespace bowsprit-system: no\n  ask for a role with: {apiGroups: [\"apps\"]}".into(),
+    ];
+    insta::assert_snapshot!(text(overview));
+}
+
+#[test]
+fn a_huge_fleet_fits_a_screen_and_hides_no_trouble() {
+    let mut namespaces: Vec<Namespace> = (0..300).map(|number| healthy(&format!("team-{number:03}"))).collect();
+    namespaces[250].providers[0] = not_ready(provider("claude", 10), "RefNotFound", "ResolvedRefs: gone");
+    namespaces[251].sidecars = 9000;
+    let text = text(cluster(namespaces));
+    assert!(text.lines().count() < 45, "{text}");
+    insta::assert_snapshot!(text);
+}
