@@ -161,12 +161,21 @@ async fn where_the_bundle_can_no_longer_be_written_the_old_leaf_goes_on_and_none
         "a leaf that nobody trusts was promoted"
     );
     assert!(material(&fake).next.is_some() && replica.refusals());
+}
 
-    // Nothing is left of what was trusted: now it says so, and goes on serving what it has.
+#[tokio::test]
+async fn a_secret_that_is_deleted_or_damaged_comes_back_as_it_was_served() {
+    let fake = Fake::new();
+    webhooks(&fake);
+    let replica = replica(fake.client());
+    replica.keeper.look().await.unwrap();
+    let (first, told) = (material(&fake), bundle(&fake, MUTATING));
     fake.delete(SECRET);
-    let error = replica.keeper.look().await.unwrap_err().to_string();
-    assert_eq!(error, "webhook configuration bowsprit");
-    assert_ne!(replica.not_after(), material(&fake).current.not_after);
+    replica.keeper.look().await.unwrap();
+    assert_eq!(material(&fake), first);
+    edit(&fake, |material| material.current.certificate.clear());
+    replica.keeper.look().await.unwrap();
+    assert_eq!((material(&fake), bundle(&fake, MUTATING)), (first, told));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Keeps Secret, served certificate and the webhook configuration's caBundle in agreement. Every replica runs it; the
 //! Secret's resourceVersion decides between two that write at once, and the loser reads again.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
@@ -69,6 +69,7 @@ pub struct Keeper {
     served: Arc<Served>,
     metrics: Metrics,
     owner: Option<OwnerReference>,
+    last: Mutex<Option<Material>>,
 }
 
 impl Keeper {
@@ -83,6 +84,7 @@ impl Keeper {
             served,
             metrics,
             owner: None,
+            last: Mutex::default(),
         }
     }
 
@@ -129,6 +131,7 @@ impl Keeper {
         let seen = self.mutating.get(name).await;
         let knows = |ca: &str| seen.as_ref().is_ok_and(|seen| trusts(seen, ca));
         let material = self.stored(knows).await?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(material.clone());
         let (bundle, ca) = (material.bundle(), &material.current.ca);
         let mut is_trusted = knows(ca);
         self.served.announce(&bundle);
@@ -184,15 +187,18 @@ impl Keeper {
         for _ in 0..MAX_CONFLICTS {
             let secret = self.secrets.get_opt(&self.names.secret).await.map_err(failed)?;
             let data = secret.as_ref().and_then(|secret| secret.data.as_ref());
-            // What cannot be served is as good as nothing: kept, it would fail every look until it expires.
-            let stored = Material::from_secret(data).filter(servable);
+            // What cannot be served is as good as nothing: kept, it would fail every look until it expires. A Secret that is gone
+            // or damaged is written again as the replicas have it: anew, only one of them would serve what is trusted then.
+            let kept = Material::from_secret(data).filter(servable);
+            let is_whole = kept.is_some();
+            let stored = kept.or_else(|| self.last());
             let due = Material::step(stored.as_ref(), &self.names.dns, unix_seconds(), &knows)?;
             let is_owned = secret
                 .as_ref()
                 .is_some_and(|secret| !owner::is_missing(self.owner.as_ref(), &secret.metadata));
             let wanted = match (due, stored) {
                 (Some(due), _) => due,
-                (None, Some(stored)) if is_owned => return Ok(stored),
+                (None, Some(stored)) if is_owned && is_whole => return Ok(stored),
                 (None, Some(stored)) => stored,
                 (None, None) => return Err(Error::Contended),
             };
@@ -222,6 +228,10 @@ impl Keeper {
             }
         }
         Err(Error::Contended)
+    }
+
+    fn last(&self) -> Option<Material> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn fresh(&self) -> Secret {
