@@ -1,5 +1,7 @@
 //! The operators: which there are, who leads, what each says of itself.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -49,6 +51,21 @@ impl<'a> Operators<'a> {
         let (status, text) = self.0.http("GET", &path, "").await?;
         ensure!(status == 200, "{pod} gives no metrics: {status} {text}");
         Ok(bowsprit_rig::metrics::sum(&text, name, &[]))
+    }
+
+    /// Waits until each serves the certificate that ends at this second since 1970.
+    pub async fn all_serve(&self, not_after: i64, within: Duration) -> Result<()> {
+        eventually(within, "every operator serves the new certificate", async || {
+            for pod in self.names().await? {
+                let name = "bowsprit_operator_webhook_certificate_not_after_seconds";
+                let served = self.metric(&pod, name).await?;
+                #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
+                let is_it = (served - not_after as f64).abs() < 0.5;
+                ensure!(is_it, "{pod} serves the one until {served}, not {not_after}");
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Waits until as many as there should be are ready, and pods reach them.

@@ -102,8 +102,10 @@ async fn a_leader_killed_in_the_middle_of_its_work_leaves_nothing_half_done() {
             let mut times = Vec::new();
             // From before it has heard of the change to after it has told of it.
             for (round, pause) in (0..).zip([0, 20, 60, 120, 300]) {
-                let leader = operators.leader().await?;
-                let process = operators.process(&leader).await?;
+                let process = eventually(LONG, "somebody leads and runs", async || {
+                    operators.process(&operators.leader().await?).await
+                })
+                .await?;
                 let change = edit(bed, 50 + round).await?;
                 tokio::time::sleep(Duration::from_millis(pause)).await;
                 process.signal("KILL")?;
