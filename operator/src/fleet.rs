@@ -51,6 +51,8 @@ struct Known {
     namespaces: HashMap<String, Namespace>,
     /// Pods whose stream ended, in the order of when.
     lost: VecDeque<(Instant, String, PodId)>,
+    /// Since when this replica leads.
+    leads_since: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -143,6 +145,18 @@ impl Fleet {
             .namespaces
             .get(namespace)
             .is_some_and(|of| of.pods.contains_key(pod))
+    }
+
+    /// This replica leads from `now` on, and the others begin to tell it of their sidecars.
+    pub fn leads(&self, now: Instant) {
+        self.lock().leads_since = Some(now);
+    }
+
+    /// Whether all who hold a stream are known at `now`. A leader that is new hears of most of them within seconds; until then
+    /// who is not known may well hold one, and to nudge them all would be a storm for nothing.
+    pub fn is_settled(&self, now: Instant) -> bool {
+        let since = self.lock().leads_since;
+        since.is_some_and(|since| now.saturating_duration_since(since) >= GRACE)
     }
 
     /// Forgets who has been away for [`GRACE`] at `now`. To be called about once a second.
@@ -329,6 +343,16 @@ mod tests {
         assert!(fleet.holds_stream("team", &pod("a")));
         fleet.forget_lost(at(10) + GRACE);
         assert!(!fleet.holds_stream("team", &pod("a")));
+    }
+
+    #[test]
+    fn a_new_leader_does_not_take_who_it_has_not_heard_of_for_without_a_stream() {
+        let (fleet, _heard) = Fleet::new();
+        let now = Instant::now();
+        assert!(!fleet.is_settled(now + GRACE));
+        fleet.leads(now);
+        assert!(!fleet.is_settled(now));
+        assert!(fleet.is_settled(now + GRACE));
     }
 
     #[test]

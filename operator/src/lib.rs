@@ -9,6 +9,7 @@ pub mod args;
 pub mod audit;
 pub mod certs;
 pub mod conditions;
+pub mod descriptors;
 pub mod desired;
 pub mod fleet;
 pub mod hardening;

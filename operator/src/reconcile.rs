@@ -189,6 +189,7 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     context.store.ready().await;
+    context.fleet.leads(std::time::Instant::now());
     let heard = heard.map(|namespace| ObjectRef::new(&namespace));
     let namespaces = Api::<Namespace>::all(context.client.clone());
     Controller::new(namespaces, watcher::Config::default())
@@ -291,10 +292,25 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         .collect();
     let streaming = context.fleet.reports(namespace);
     let (spoken_for, alone): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| streaming.contains_key(&pod_id(pod)));
-    if !wanted.is_too_large() {
-        nudge(namespace, &alone, &wanted.rendered.revision, context).await;
+    let revision = &wanted.rendered.revision;
+    let (is_settled, may_nudge) = (
+        context.fleet.is_settled(std::time::Instant::now()),
+        !wanted.is_too_large(),
+    );
+    if is_settled && may_nudge {
+        nudge(namespace, &alone, revision, context).await;
     }
     let mut reports = context.poller.reports(&alone).await;
+    if !is_settled && may_nudge {
+        // Who is not known yet may hold a stream to a replica that has not told of it, and have it all.
+        let has_it = |pod: &Pod| {
+            reports
+                .get(&pod.name_any())
+                .is_some_and(|report| report.revision == *revision)
+        };
+        let behind: Vec<_> = alone.iter().filter(|pod| !has_it(pod)).cloned().collect();
+        nudge(namespace, &behind, revision, context).await;
+    }
     let report = |pod: &Pod| match streaming.get(&pod_id(pod)) {
         Some(reported) => Some(Arc::clone(&reported.report)),
         None => reports.remove(&pod.name_any()).map(Arc::new),

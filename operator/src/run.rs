@@ -40,7 +40,7 @@ use crate::webhook::Answerers;
 use crate::webhook::advise::Adviser;
 use crate::webhook::review::{Lookup, Reviewer, View};
 use crate::webhook::validate::{self, Validator, access};
-use crate::{admin, stream, watchdog, webhook};
+use crate::{admin, descriptors, stream, watchdog, webhook};
 
 /// For each of the leader's last steps at shutdown.
 const LAST_STEP: Duration = Duration::from_secs(5);
@@ -68,6 +68,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let mut terminated = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
 
+    descriptors::take(args.max_streams);
     let readiness = Readiness::default();
     let (certificate_ready, objects_ready) = (
         readiness.block("webhook certificate"),

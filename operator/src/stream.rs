@@ -78,6 +78,8 @@ pub struct Hub {
     fleet: Fleet,
     reviews: Reviews,
     roster: Roster,
+    /// The other replicas'.
+    links: Roster,
     metrics: Metrics,
     operators: Option<Account>,
     /// What other replicas are sent.
@@ -103,6 +105,7 @@ impl Hub {
             fleet,
             reviews: Reviews::new(reviewer, metrics.clone()),
             roster: Roster::default(),
+            links: Roster::default(),
             metrics,
             operators,
             nothing: watch::Sender::new(None),
@@ -237,7 +240,7 @@ impl Hub {
                 teller.lost(&namespace, &pod, Instant::now());
             }
             Caller::Peer(pod) => {
-                let (_place, cut) = self.roster.enter(&pod.uid);
+                let (_place, cut) = self.links.enter(&pod.uid);
                 let session = Session {
                     newest: self.nothing.subscribe(),
                     cut,

@@ -1,5 +1,7 @@
 //! Who is let in. Whoever is not hears a status and a line that says nothing of namespaces, pods or other tokens.
 
+use std::time::Duration;
+
 use bowsprit_core::stream::{PROTOCOL, STREAM_PATH};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request};
@@ -12,6 +14,9 @@ use crate::fleet::PodId;
 
 /// Longest wait that a 503 asks for, seconds; each answer picks a moment of its own up to it.
 const RETRY_WITHIN: u32 = 10;
+
+/// For a review and the wait for a turn; then the caller is told to come later.
+const REVIEWED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,10 +163,11 @@ pub(super) fn asked(head: &request::Parts) -> Result<(Door, &str), Refusal> {
 pub(super) async fn bearer(token: &str, reviews: &Reviews, now: i64) -> Result<Bearer, Refusal> {
     let claims = Claims::read(token).filter(|claims| claims.is_for_us && now < claims.expires_at);
     let claims = claims.ok_or(Refusal::WrongToken)?;
-    match reviews.verdict(token, claims.expires_at, now).await {
-        Ok(Verdict::Authentic(bearer)) => Ok(bearer),
-        Ok(Verdict::Denied) => Err(Refusal::Denied),
-        Err(_) => Err(Refusal::Unreviewed),
+    let verdict = reviews.verdict(token, claims.expires_at, now);
+    match tokio::time::timeout(REVIEWED_WITHIN, verdict).await {
+        Ok(Ok(Verdict::Authentic(bearer))) => Ok(bearer),
+        Ok(Ok(Verdict::Denied)) => Err(Refusal::Denied),
+        Ok(Err(_)) | Err(_) => Err(Refusal::Unreviewed),
     }
 }
 

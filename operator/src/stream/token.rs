@@ -1,6 +1,8 @@
 //! Whose token it is. The apiserver says it (TokenReview); what a token says of itself is only used to refuse it sooner,
 //! and to know how long an answer holds.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowsprit_crds::names;
@@ -18,6 +20,9 @@ const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 /// What a service account's user name begins with; its namespace and its name follow.
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
+/// For one review: many times what it takes, and short enough that one that hangs keeps nobody long from theirs.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whose a token is, as the apiserver says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,12 +100,13 @@ impl Reviewer for Apiserver {
                 },
                 ..TokenReview::default()
             };
-            match self.0.create(&PostParams::default(), &review).await {
-                Ok(review) => Ok(verdict(review.status.as_ref())),
-                Err(error) => {
+            match tokio::time::timeout(TIMEOUT, self.0.create(&PostParams::default(), &review)).await {
+                Ok(Ok(review)) => Ok(verdict(review.status.as_ref())),
+                Ok(Err(error)) => {
                     tracing::warn!(%error, "the apiserver does not answer to a TokenReview");
                     Err(CannotReview)
                 }
+                Err(_) => Err(CannotReview),
             }
         })
     }
