@@ -50,7 +50,12 @@ pub struct ModelRouteSpec {
     pub matches: RouteMatch,
 
     /// Who answers. With several, each request goes to one by weight, and the others follow if it fails.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 20)))]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 20), extend("x-kubernetes-validations" = [
+        {
+            "rule": "self.exists(target, target.weight > 0)",
+            "message": "gives every target the weight 0, so that nobody is asked first: give one of them a weight above 0",
+        },
+    ])))]
     pub targets: Vec<WeightedTarget>,
 
     /// Who is tried when every target failed, in this order.

@@ -629,6 +629,11 @@ impl Default for ErrorRate {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.maxWait) || self.onLimit == 'Wait'",
+    "message": "maxWait: nothing waits with this onLimit: remove it, or set onLimit to Wait",
+    "fieldPath": ".maxWait",
+}])))]
 pub struct RateLimits {
     /// Requests per minute, spread evenly with a small burst.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 use clap::Parser;
 
 use crate::injector::quantity::is_quantity;
+use crate::validate::hosts::AllowedHosts;
 
 /// Turns ProviderConfigs into sidecar config and injects the sidecar.
 #[derive(Clone, Debug, Parser)]
@@ -40,6 +41,10 @@ pub struct Args {
     /// the webhook's Service and the namespace; empty: they read the mounted config alone.
     #[arg(long, env = "BOWSPRIT_STREAM_URL", value_name = "URL", value_parser = stream_url)]
     pub stream_url: Option<String>,
+
+    /// Hosts that providers may be at, with commas between them: names, or `*.` and the end of names. Empty: any.
+    #[arg(long, env = "BOWSPRIT_ALLOWED_HOSTS", value_name = "HOSTS", default_value = "")]
+    pub allowed_hosts: AllowedHosts,
 
     /// The operator's own namespace.
     #[arg(long, env = "POD_NAMESPACE")]
@@ -151,6 +156,7 @@ mod tests {
             "--sidecar-image-pull-policy=Sometimes",
             "--certificates=none",
             "--stream-url=http://operator:8444",
+            "--allowed-hosts=https://a.example",
             "--log-level=loud",
         ] {
             let name = flag.split('=').next().unwrap();

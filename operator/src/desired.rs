@@ -16,6 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use crate::conditions::{Verdict, kind, reason};
+use crate::validate::hosts::AllowedHosts;
 
 #[cfg(test)]
 mod tests;
@@ -116,6 +117,21 @@ pub fn desired(
     current: Option<&Current>,
     clock: u64,
 ) -> Result<Desired, bowsprit_core::yaml::YamlError> {
+    desired_at(&AllowedHosts::default(), providers, routes, current, clock)
+}
+
+/// The same where providers may be at some hosts only. One that is elsewhere is wrong like any other: it is not accepted, and
+/// what was accepted before stays.
+///
+/// # Errors
+/// As [`desired`].
+pub fn desired_at(
+    hosts: &AllowedHosts,
+    providers: &[Arc<ProviderConfig>],
+    routes: &[Arc<ModelRoute>],
+    current: Option<&Current>,
+    clock: u64,
+) -> Result<Desired, bowsprit_core::yaml::YamlError> {
     let scope = Scope::Cluster {
         pod_labels: BTreeMap::new(),
     };
@@ -125,7 +141,7 @@ pub fn desired(
     for object in providers {
         let name = object.name_any();
         let check = |spec: &ProviderConfigSpec| Provider::from_spec(&name, spec, &scope);
-        let (checked, spec) = checked(&object.spec, last.providers.get(&name), check);
+        let (checked, spec) = checked(&object.spec, last.providers.get(&name), check, |it| hosts.refuse(it));
         provider_specs.extend(spec.map(|spec| (name.clone(), spec)));
         checked_providers.insert(name, checked);
     }
@@ -134,7 +150,7 @@ pub fn desired(
     for object in routes {
         let name = object.name_any();
         let check = |spec: &ModelRouteSpec| Route::from_spec(&name, spec);
-        let (checked, spec) = checked(&object.spec, last.routes.get(&name), check);
+        let (checked, spec) = checked(&object.spec, last.routes.get(&name), check, |_| None);
         route_specs.extend(spec.map(|spec| (name.clone(), spec)));
         checked_routes.insert(name, checked);
     }
@@ -163,13 +179,19 @@ pub fn desired(
     })
 }
 
-/// Checks a spec, and says what is served of it: the spec itself or `last`, its last accepted version.
+/// Checks a spec, and says what is served of it: the spec itself or `last`, its last accepted version. `refuse` may refuse what
+/// is right in itself, and never what was accepted before.
 fn checked<T, S: Clone>(
     spec: &S,
     last: Option<&S>,
     check: impl Fn(&S) -> Result<T, Problems>,
+    refuse: impl Fn(&T) -> Option<Problem>,
 ) -> (Checked<T>, Option<S>) {
-    let (refused, spec, served) = match check(spec) {
+    let accepted = check(spec).and_then(|value| match refuse(&value) {
+        Some(problem) => Err(Problems(vec![problem])),
+        None => Ok(value),
+    });
+    let (refused, spec, served) = match accepted {
         Ok(value) => (None, Some(spec), Some(value)),
         // It was accepted once, so this cannot fail but for a release that has become stricter.
         Err(problems) => {

@@ -29,7 +29,7 @@ use serde_json::json;
 
 use crate::audit;
 use crate::conditions::{Verdict, kind};
-use crate::desired::{Current, Desired, Judged, SidecarSeen, desired};
+use crate::desired::{Current, Desired, Judged, SidecarSeen, desired_at};
 use crate::fleet::{Fleet, PodId};
 use crate::heard::Heard;
 use crate::injector::References;
@@ -37,6 +37,7 @@ use crate::lease::elector::{Leadership, NotLeading};
 use crate::objects::{Changes, Store};
 use crate::owner;
 use crate::poll::Poller;
+use crate::validate::hosts::AllowedHosts;
 
 mod bundles;
 
@@ -138,6 +139,7 @@ pub struct Context {
     leadership: Leadership,
     owner: Option<OwnerReference>,
     audit: audit::Seen,
+    hosts: AllowedHosts,
     failures: std::sync::Mutex<std::collections::HashMap<String, u32>>,
     behind: std::sync::Mutex<std::collections::HashMap<String, u32>>,
 }
@@ -168,9 +170,17 @@ impl Context {
             leadership,
             owner: None,
             audit: audit::Seen::default(),
+            hosts: AllowedHosts::default(),
             failures: std::sync::Mutex::default(),
             behind: std::sync::Mutex::default(),
         }
+    }
+
+    /// Providers may be at these hosts only.
+    #[must_use]
+    pub fn allowing(mut self, hosts: AllowedHosts) -> Self {
+        self.hosts = hosts;
+        self
     }
 
     /// The namespaces' ConfigMaps go with this owner.
@@ -258,7 +268,7 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     }
     let current = config_map.as_deref().map(read_config_map);
     let clock = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
-    let mut wanted = desired(&providers, &routes, current.as_ref(), clock)?;
+    let mut wanted = desired_at(&context.hosts, &providers, &routes, current.as_ref(), clock)?;
     if let Some(sequence) = wanted.write {
         write_config_map(namespace, &wanted, sequence, config_map.as_deref(), context).await?;
     } else if let (Some(owner), Some(map)) = (&context.owner, &config_map)

@@ -130,6 +130,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let validator = Validator::new(
         known(store.clone(), Arc::clone(&synced)),
         access(client.clone()),
+        args.allowed_hosts.clone(),
         metrics.clone(),
     );
     let served = Arc::new(Served::default());
@@ -200,7 +201,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         args.pod_name.clone(),
         elector.leadership(),
     );
-    let context = Arc::new(context.owned_by(owners.config));
+    let context = Arc::new(context.owned_by(owners.config).allowing(args.allowed_hosts.clone()));
     let (stop_leading, leading_stopped) = watch::channel(false);
     let lead = lead(
         &mut elector,

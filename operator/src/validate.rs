@@ -9,8 +9,11 @@ use bowsprit_crds::provider_config::ProviderConfigSpec;
 use bowsprit_crds::{ModelRoute, ModelRouteSpec, ProviderConfig};
 use kube::ResourceExt as _;
 
+pub mod hosts;
 #[cfg(test)]
 mod tests;
+
+use hosts::AllowedHosts;
 
 /// A namespace's objects as they are known now.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,15 @@ pub struct Known {
     pub providers: Vec<Arc<ProviderConfig>>,
     /// Its ModelRoutes.
     pub routes: Vec<Arc<ModelRoute>>,
+}
+
+/// Why this provider may not be where it is to be; nothing where its spec cannot be read, which is judged elsewhere.
+pub fn host_refused(name: &str, spec: &ProviderConfigSpec, hosts: &AllowedHosts) -> Option<String> {
+    let scope = Scope::Cluster {
+        pod_labels: BTreeMap::new(),
+    };
+    let provider = Provider::from_spec(name, spec, &scope).ok()?;
+    hosts.refuse(&provider).map(|problem| problem.to_string())
 }
 
 /// What is to become of an object.

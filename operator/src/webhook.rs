@@ -50,7 +50,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Answerers {
     /// About pods, at `/inject`.
     pub injection: Reviewer,
-    /// About ProviderConfigs and ModelRoutes, at `/validate` and `/validate-keys`.
+    /// About ProviderConfigs and ModelRoutes, at `/validate`, `/validate-keys` and `/validate-hosts`.
     pub validation: Validator,
     /// About workloads, namespaces and pods that say something of ours, at `/advise`.
     pub advice: Adviser,
@@ -163,11 +163,12 @@ async fn answer(request: Request<Incoming>, answerers: Arc<Answerers>) -> Respon
         "/inject" => Asked::Injection,
         "/validate" => Asked::Validation(Question::Object),
         "/validate-keys" => Asked::Validation(Question::Keys),
+        "/validate-hosts" => Asked::Validation(Question::Hosts),
         "/advise" => Asked::Advice,
         _ => {
             return plain(
                 StatusCode::NOT_FOUND,
-                "POST AdmissionReviews to /inject, /validate, /validate-keys or /advise\n",
+                "POST AdmissionReviews to /inject, /validate, /validate-keys, /validate-hosts or /advise\n",
             );
         }
     };

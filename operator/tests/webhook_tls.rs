@@ -16,6 +16,7 @@ use bowsprit_operator::injector::{References, Resources, Settings};
 use bowsprit_operator::metrics::Metrics;
 use bowsprit_operator::time::unix_seconds;
 use bowsprit_operator::validate::Known;
+use bowsprit_operator::validate::hosts::AllowedHosts;
 use bowsprit_operator::webhook;
 use bowsprit_operator::webhook::Answerers;
 use bowsprit_operator::webhook::advise::Adviser;
@@ -57,6 +58,7 @@ async fn serve(lookup: Lookup) -> Server {
         validation: Validator::new(
             Arc::new(|_| Some(Known::default())),
             Arc::new(|_| Box::pin(async { Ok(true) })),
+            AllowedHosts::default(),
             metrics.clone(),
         ),
         advice: Adviser::new(metrics.clone()),

@@ -116,7 +116,14 @@ class Validation(unittest.TestCase):
         self.webhooks = {webhook["name"].split(".")[0]: webhook for webhook in webhooks}
 
     def test_advice_never_stands_in_the_way_and_keys_never_move_unasked(self):
-        self.assertEqual({name: webhook["failurePolicy"] for name, webhook in self.webhooks.items()}, {"object": "Ignore", "advice": "Ignore", "keys": "Fail"})
+        self.assertEqual({name: webhook["failurePolicy"] for name, webhook in self.webhooks.items()}, {"object": "Ignore", "advice": "Ignore", "hosts": "Fail", "keys": "Fail"})
+
+    def test_hosts_are_asked_about_only_where_some_are_allowed(self):
+        names = [webhook["name"] for webhook in rendered("default")["ValidatingWebhookConfiguration", "bowsprit"]["webhooks"]]
+        self.assertNotIn("hosts.validate.bowsprit.dev", names)
+        container = rendered("every")["Deployment", "bowsprit"]["spec"]["template"]["spec"]["containers"][0]
+        given = {variable["name"]: variable.get("value") for variable in container["env"]}
+        self.assertEqual(given["BOWSPRIT_ALLOWED_HOSTS"], "api.anthropic.com,*.openai.azure.com")
 
     def test_advice_is_asked_for_only_of_what_somebody_applies_and_says_something_of_ours(self):
         conditions = {it["name"]: it["expression"] for it in self.webhooks["advice"]["matchConditions"]}

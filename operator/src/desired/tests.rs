@@ -65,6 +65,23 @@ fn the_sequence_grows_with_the_content_and_only_then() {
 }
 
 #[test]
+fn a_provider_at_a_host_that_is_not_allowed_is_refused_and_one_that_was_served_stays() {
+    let hosts = "elsewhere.example".parse().unwrap();
+    let new = desired_at(&hosts, &[provider("a", good())], &[], None, 1).unwrap();
+    let judged = new.judge_provider("a", &[]).unwrap();
+    assert!(
+        !judged.verdicts[0].holds && judged.verdicts[0].message.contains("allowedHosts"),
+        "{judged:?}"
+    );
+    assert!(!new.rendered.text.contains("name: a"), "{}", new.rendered.text);
+
+    let current = written(&desired(&[provider("a", good())], &[], None, 1).unwrap(), 1);
+    let now = desired_at(&hosts, &[provider("a", good())], &[], Some(&current), 2).unwrap();
+    assert_eq!(now.write, None, "what runs is not cut off");
+    assert!(!now.judge_provider("a", &[]).unwrap().verdicts[0].holds);
+}
+
+#[test]
 fn an_object_that_turns_bad_keeps_its_last_accepted_version() {
     let current = written(
         &desired(&[provider("a", good()), provider("b", good())], &[], None, 1).unwrap(),

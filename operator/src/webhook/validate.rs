@@ -15,7 +15,8 @@ use serde_json::Value;
 use super::admission::{AdmissionRequest, NotAReview, Refusal, answered};
 use crate::audit;
 use crate::metrics::Metrics;
-use crate::validate::{Change, Judgement, Known, judge, secrets_reached};
+use crate::validate::hosts::AllowedHosts;
+use crate::validate::{Change, Judgement, Known, host_refused, judge, secrets_reached};
 
 /// A namespace's objects as they are known; `None` while they are not all here yet.
 pub type Lookup = Arc<dyn Fn(&str) -> Option<Known> + Send + Sync>;
@@ -31,21 +32,25 @@ pub enum Question {
     Object,
     /// May its author read the keys that it sends somewhere?
     Keys,
+    /// May a provider be where it says?
+    Hosts,
 }
 
 /// Answers reviews of our own objects.
 pub struct Validator {
     lookup: Lookup,
     access: Access,
+    hosts: AllowedHosts,
     metrics: Metrics,
 }
 
 impl Validator {
-    /// `lookup` reads the reflector stores; `access` asks the apiserver.
-    pub fn new(lookup: Lookup, access: Access, metrics: Metrics) -> Self {
+    /// `lookup` reads the reflector stores; `access` asks the apiserver; `hosts` are those that providers may be at.
+    pub fn new(lookup: Lookup, access: Access, hosts: AllowedHosts, metrics: Metrics) -> Self {
         Self {
             lookup,
             access,
+            hosts,
             metrics,
         }
     }
@@ -87,6 +92,18 @@ impl Validator {
             (Question::Object, Some(change)) => self.judge(request, &change),
             (Question::Keys, Some(Change::Provider(new))) => {
                 self.check_access(request, &new).await.map(|()| Vec::new())
+            }
+            (Question::Hosts, Some(Change::Provider(new))) => {
+                match host_refused(&name(request), &new, &self.hosts) {
+                    None => Ok(Vec::new()),
+                    // The apiserver shows one webhook's refusal: this one says what the other would have said as well.
+                    Some(problem) => {
+                        let known = (self.lookup)(&request.namespace).unwrap_or_default();
+                        let others = judge(&name(request), &Change::Provider(new), &known).refusals;
+                        let all: Vec<String> = std::iter::once(problem).chain(others).collect();
+                        Err(Refusal::invalid(all.join("\n")))
+                    }
+                }
             }
             _ => Ok(Vec::new()),
         }
@@ -260,7 +277,8 @@ mod tests {
             let allowed = allowed.clone();
             Box::pin(async move { allowed })
         });
-        Validator::new(Arc::new(|_| Some(Known::default())), access, Metrics::new())
+        let hosts = "api.anthropic.com,a.example".parse().unwrap();
+        Validator::new(Arc::new(|_| Some(Known::default())), access, hosts, Metrics::new())
     }
 
     fn provider(base_url: &str) -> Value {
@@ -310,6 +328,21 @@ mod tests {
         assert_eq!(ask(&denies, "UPDATE", own.clone(), slower).await["allowed"], true);
         assert_eq!(ask(&denies, "DELETE", own, Value::Null).await["allowed"], true);
         assert_eq!(asked.lock().unwrap().len(), 2, "neither moves a key");
+    }
+
+    #[tokio::test]
+    async fn a_provider_is_only_where_the_cluster_lets_it_be() {
+        let allows = validator(Ok(true), &Arc::default());
+        let own = provider("https://api.anthropic.com");
+        let elsewhere = provider("https://elsewhere.example");
+        let answer = ask_of(&allows, Question::Hosts, "CREATE", Value::Null, own.clone()).await;
+        assert_eq!(answer["allowed"], true);
+        let answer = ask_of(&allows, Question::Hosts, "UPDATE", own, elsewhere).await;
+        let message = answer["status"]["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("ProviderConfig claude: spec.endpoint.baseUrl: leads to elsewhere.example"),
+            "{message}"
+        );
     }
 
     #[tokio::test]

@@ -12,8 +12,9 @@ const UNESCAPED: usize = 2;
 ///
 /// An OpenAI base URL ends in its version (`…/v1`), and SDKs differ in whether theirs does. So where `rest` begins with
 /// the version that `base` ends in, it is not doubled. `version`: one that the base URL named and that `base` is without; it
-/// is put in front where `rest` names none.
-pub(super) fn below(base: &str, version: Option<&str>, rest: &str) -> Result<String, String> {
+/// is put in front where `rest` names none. `own`: what every base URL of this kind ends in; where `rest` begins with it, as
+/// the provider's own documentation writes its paths, it is not doubled either.
+pub(super) fn below(base: &str, own: Option<&str>, version: Option<&str>, rest: &str) -> Result<String, String> {
     let Some(path) = rest.strip_prefix('/').filter(|path| !path.is_empty()) else {
         return Err("names no path of the provider's after its name".into());
     };
@@ -24,6 +25,11 @@ pub(super) fn below(base: &str, version: Option<&str>, rest: &str) -> Result<Str
             return Err("holds two slashes in a row".into());
         }
         check(segment)?;
+    }
+    if let Some(after) = own.and_then(|own| rest.strip_prefix(own))
+        && (after.is_empty() || after.starts_with('/'))
+    {
+        return Ok(format!("{base}{after}"));
     }
     if let Some(version) = version.filter(|_| !path.split('/').any(is_version)) {
         return Ok(format!("{base}/{version}{rest}"));
@@ -126,8 +132,24 @@ mod tests {
             ("/v1", "/files/100%25", "/v1/files/100%25"),
             ("/v1", "/models/..x/...", "/v1/models/..x/..."),
         ] {
-            assert_eq!(below(base, None, rest).as_deref(), Ok(whole), "{base} + {rest}");
+            assert_eq!(below(base, None, None, rest).as_deref(), Ok(whole), "{base} + {rest}");
         }
+    }
+
+    #[test]
+    fn a_base_that_every_url_of_a_kind_ends_in_is_there_once() {
+        for (base, rest, whole) in [
+            ("/openai/v1", "/openai/v1/files", "/openai/v1/files"),
+            ("/openai/v1", "/v1/files", "/openai/v1/files"),
+            ("/openai/v1", "/files", "/openai/v1/files"),
+            ("/openai/v1", "/openai/v1", "/openai/v1"),
+            ("/openai/v1", "/openai/v10/files", "/openai/v1/openai/v10/files"),
+            ("/gateway/openai/v1", "/openai/v1/files", "/gateway/openai/v1/files"),
+        ] {
+            let own = Some("/openai/v1");
+            assert_eq!(below(base, own, None, rest).as_deref(), Ok(whole), "{base} + {rest}");
+        }
+        assert!(below("/openai/v1", Some("/openai/v1"), None, "/openai/v1/../admin").is_err());
     }
 
     #[test]
@@ -138,7 +160,7 @@ mod tests {
             ("/v1/files", "/g/v1/files"),
             ("/upload/v1beta/files", "/g/upload/v1beta/files"),
         ] {
-            assert_eq!(below("/g", Some("v1beta"), rest).as_deref(), Ok(whole), "{rest}");
+            assert_eq!(below("/g", None, Some("v1beta"), rest).as_deref(), Ok(whole), "{rest}");
         }
     }
 
@@ -167,7 +189,7 @@ mod tests {
             "/files/%2",
             "/files/%+1",
         ] {
-            assert!(below("/v1", None, rest).is_err(), "{rest}");
+            assert!(below("/v1", None, None, rest).is_err(), "{rest}");
         }
     }
 

@@ -289,7 +289,9 @@ fn as_it_came(inbound: &Inbound, upstream: &Upstream) -> Result<Prepared, Reques
         path: String::new(),
         problem,
     };
-    let path = path::below(provider.base_url.path(), provider.version.as_deref(), rest)
+    let facts = provider.kind.facts();
+    let own = facts.fixed_base.then_some(facts.base_path);
+    let path = path::below(provider.base_url.path(), own, provider.version.as_deref(), rest)
         .map_err(|why| bad(format!("the path {:?} {why}", clip(rest))))?;
     let uri = upstream.absolute(&path, inbound.query.as_deref());
     let uri = uri.ok_or_else(|| bad(format!("{:?} makes no URL", clip(rest))))?;

@@ -48,6 +48,11 @@ async fn every_operation_goes_to_the_v1_api_with_the_key_in_its_own_header() {
             json!({"purpose": "batch"}),
             "/openai/v1/files",
         ),
+        (
+            "/providers/openai/openai/v1/files",
+            json!({"purpose": "batch"}),
+            "/openai/v1/files",
+        ),
     ] {
         let reply = send(&bed, path, &body).await;
         let requests = bed.openai.requests();

@@ -213,7 +213,34 @@ impl Bed {
         };
         let request =
             http::Request::post(format!("{collection}?dryRun=All")).header("content-type", "application/json");
-        let (status, headers, body) = self.send(request.body(object.to_string().into_bytes().into())?).await?;
+        self.warned(request.body(object.to_string().into_bytes().into())?).await
+    }
+
+    /// Applies one object without keeping it, as `kubectl apply --server-side --dry-run=server` does: status, body and warnings.
+    pub async fn dry_run_apply(&self, object: &Value) -> Result<(u16, String, Vec<String>)> {
+        let (api, _) = self.dynamic(object);
+        let name = object
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let path = format!("{}/{name}?dryRun=All&fieldManager=e2e&force=true", api.resource_url());
+        let request = http::Request::patch(path).header("content-type", "application/apply-patch+yaml");
+        self.warned(request.body(object.to_string().into_bytes().into())?).await
+    }
+
+    /// Deletes an object without doing it: status, body and warnings.
+    pub async fn dry_run_delete(&self, object: &Value) -> Result<(u16, String, Vec<String>)> {
+        let (api, _) = self.dynamic(object);
+        let name = object
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let path = format!("{}/{name}?dryRun=All", api.resource_url());
+        self.warned(http::Request::delete(path).body(Body::empty())?).await
+    }
+
+    async fn warned(&self, request: http::Request<Body>) -> Result<(u16, String, Vec<String>)> {
+        let (status, headers, body) = self.send(request).await?;
         let warnings = headers.get_all("warning").iter();
         let warnings = warnings.map(|it| unescaped(&String::from_utf8_lossy(it.as_bytes())));
         Ok((status, body, warnings.collect()))

@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod allowed_hosts;
 mod audit;
 mod bad_config;
 mod breaker;

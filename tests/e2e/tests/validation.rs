@@ -197,3 +197,91 @@ async fn what_is_allowed_and_unwise_is_said_to_whoever_applies_it() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn every_problem_of_an_object_is_told_at_once() {
+    Test::new("atonce")
+        .bare()
+        .run(async |bed| {
+            // What the CRD's rules see of it.
+            let by_rules = json!({
+                "apiVersion": bowsprit_crds::API_VERSION, "kind": "ProviderConfig", "metadata": {"name": "by-rules"},
+                "spec": {
+                    "provider": "Anthropic",
+                    "endpoint": {"baseUrl": "http://x", "headers": {"Api-Key": "k"}},
+                    "retry": {"backoff": {"base": "10s", "max": "1s"}},
+                    "streamUsage": "AsIs",
+                    "fallbackProviders": ["by-rules"],
+                },
+            });
+            let (status, answer) = bed.try_create(&by_rules).await?;
+            ensure!(status == 422, "{status} {answer}");
+            for words in [
+                "needs a key",
+                "clear text: use https",
+                "holds a key in clear text",
+                "must not be longer than max",
+                "streamUsage: only",
+                "must not name this ProviderConfig itself",
+            ] {
+                ensure!(answer.contains(words), "{words:?} is not in {answer}");
+            }
+            // What only the operator sees: the same names in a list of lists, an address that may not be reached.
+            let by_operator = json!({
+                "apiVersion": bowsprit_crds::API_VERSION, "kind": "ProviderConfig", "metadata": {"name": "by-operator"},
+                "spec": {
+                    "provider": "OpenAICompatible",
+                    "endpoint": {"baseUrl": "https://169.254.169.254/v1"},
+                    "models": [{"name": "a", "aliases": ["b"]}, {"name": "c", "aliases": ["b"]}],
+                    "rateLimits": {"scope": "Fleet"},
+                },
+            });
+            let (status, answer) = bed.try_create(&by_operator).await?;
+            ensure!(status == 422, "{status} {answer}");
+            for words in ["spec.endpoint.baseUrl", "spec.models[1]", "spec.rateLimits.scope"] {
+                ensure!(answer.contains(words), "{words:?} is not in {answer}");
+            }
+            Ok(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn deleting_a_provider_that_others_name_is_allowed_with_a_warning_for_each() {
+    Test::new("inuse")
+        .bare()
+        .run(async |bed| {
+            let account = |name: &str, fallback: &[&str]| {
+                json!({
+                    "apiVersion": bowsprit_crds::API_VERSION, "kind": "ProviderConfig", "metadata": {"name": name},
+                    "spec": {"provider": "OpenAICompatible", "endpoint": {"baseUrl": "https://x.example/v1"},
+                             "fallbackProviders": fallback, "models": [{"name": name}]},
+                })
+            };
+            let route = json!({
+                "apiVersion": bowsprit_crds::API_VERSION, "kind": "ModelRoute", "metadata": {"name": "fast"},
+                "spec": {"match": {"models": ["fast"]}, "targets": [{"provider": "other", "model": "other"}],
+                         "fallback": [{"provider": "used", "model": "used"}]},
+            });
+            let used = account("used", &[]);
+            for object in [&used, &account("other", &["used"]), &route] {
+                bed.apply_one(object).await?;
+            }
+            bed.rendered(|text| text.contains("name: fast")).await?;
+            let (status, answer, warnings) = bed.dry_run_delete(&used).await?;
+            ensure!(status == 200, "{status} {answer}");
+            for user in [
+                "ModelRoute fast names ProviderConfig used",
+                "ProviderConfig other names ProviderConfig used",
+            ] {
+                ensure!(
+                    warnings.iter().any(|it| it.contains(user)),
+                    "{user:?} is not in {warnings:#?}"
+                );
+            }
+            let (status, answer, warnings) = bed.dry_run_delete(&route).await?;
+            ensure!(status == 200 && warnings.is_empty(), "{status} {answer} {warnings:?}");
+            Ok(())
+        })
+        .await;
+}
