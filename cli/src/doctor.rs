@@ -190,14 +190,14 @@ async fn permissions(cluster: &Cluster) -> Result<Vec<Permission>, Failure> {
         operators.account
     };
     let mut found = Vec::new();
-    for (verb, group, resource, own) in checks::NEEDED {
+    for (verb, group, resource, name, own) in checks::NEEDED {
         let place = own.then_some(namespace);
         let review: serde_json::Value = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
             "spec": {
                 "user": format!("system:serviceaccount:{namespace}:{account}"),
                 "groups": ["system:serviceaccounts", format!("system:serviceaccounts:{namespace}"), "system:authenticated"],
-                "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "namespace": place},
+                "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "name": name, "namespace": place},
             },
         });
         let intent = Intent {

@@ -24,6 +24,7 @@ pub mod poll;
 pub mod readiness;
 pub mod reconcile;
 pub mod run;
+pub mod selftest;
 pub mod spelling;
 pub mod stream;
 pub mod telemetry;

@@ -1,11 +1,12 @@
 //! Arguments, logs, run, exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use bowsprit_operator::args::Args;
 use bowsprit_operator::hardening;
 use bowsprit_operator::run::{Ended, run};
-use bowsprit_operator::telemetry;
+use bowsprit_operator::{selftest, telemetry};
 use clap::Parser;
 
 /// The lease went to another replica.
@@ -14,6 +15,10 @@ const EXIT_LEASE_LOST: u8 = 3;
 const EXIT_PART_DIED: u8 = 4;
 
 fn main() -> ExitCode {
+    // What `helm test` runs has none of an operator's settings.
+    if std::env::args().nth(1).as_deref() == Some("selftest") {
+        return selftest();
+    }
     // Ends with code 2 and says why where a flag is wrong, before anything is bound.
     let args = Args::parse();
     telemetry::init(args.log_level);
@@ -43,6 +48,23 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn selftest() -> ExitCode {
+    let say = |line: &str| {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(selftest::run(say)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("FAILED: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -105,21 +105,22 @@ impl Ref {
     }
 }
 
-/// What the operators do, as the chart grants it: verb, group, resource, and whether in their own namespace alone.
-pub(super) const NEEDED: [(&str, &str, &str, bool); 13] = [
-    ("list", "bowsprit.dev", "providerconfigs", false),
-    ("watch", "bowsprit.dev", "modelroutes", false),
-    ("patch", "bowsprit.dev", "providerconfigs/status", false),
-    ("patch", "bowsprit.dev", "modelroutes/status", false),
-    ("create", "", "configmaps", false),
-    ("patch", "", "configmaps", false),
-    ("list", "", "pods", false),
-    ("patch", "", "pods", false),
-    ("watch", "", "namespaces", false),
-    ("create", "", "events", false),
-    ("create", "authorization.k8s.io", "subjectaccessreviews", false),
-    ("create", "coordination.k8s.io", "leases", true),
-    ("create", "", "secrets", true),
+/// What the operators do, as the chart grants it: verb, group, resource, the name of the one object that is meant or none, and
+/// whether in their own namespace alone.
+pub(super) const NEEDED: [(&str, &str, &str, &str, bool); 13] = [
+    ("list", "bowsprit.dev", "providerconfigs", "", false),
+    ("watch", "bowsprit.dev", "modelroutes", "", false),
+    ("patch", "bowsprit.dev", "providerconfigs/status", "", false),
+    ("patch", "bowsprit.dev", "modelroutes/status", "", false),
+    ("create", "", "configmaps", "", false),
+    ("patch", "", "configmaps", names::CONFIG_MAP, false),
+    ("list", "", "pods", "", false),
+    ("patch", "", "pods", "", false),
+    ("watch", "", "namespaces", "", false),
+    ("create", "", "events", "", false),
+    ("create", "authorization.k8s.io", "subjectaccessreviews", "", false),
+    ("create", "authentication.k8s.io", "tokenreviews", "", false),
+    ("create", "coordination.k8s.io", "leases", "", true),
 ];
 
 /// How a check went.

@@ -48,7 +48,7 @@ fn healthy() -> Findings {
         }]),
         permissions: Ok(NEEDED
             .iter()
-            .map(|(verb, _, resource, _)| Permission {
+            .map(|(verb, _, resource, _, _)| Permission {
                 what: format!("{verb} {resource}"),
                 allowed: true,
             })

@@ -225,6 +225,9 @@ fn object_advice(namespace: &str, kind: &str, object: &Object, operators_work: b
         None => operators_work.then(|| (false, format!("{kind} {name} has not been judged yet"), describe)),
         Some(false) => {
             let remedy = match object.reason.as_str() {
+                "Pending" if object.message.contains("mounted") => {
+                    "restart the workloads of those pods: a running pod cannot get a new mount".into()
+                }
                 "Pending" => {
                     format!("normally gone within a second; if it stays: kubectl bowsprit health -n {namespace}")
                 }

@@ -13,6 +13,7 @@ mod bad_config;
 mod breaker;
 mod canary;
 mod certificates;
+mod cli;
 mod fallback;
 mod handover;
 mod injection;
