@@ -8,7 +8,7 @@ needs='
 base       bash                       bash sh
 base       coreutils                  basename cat chmod chroot cp cut date df dirname du env head id ln ls mkdir mktemp mv nproc realpath
 base       coreutils                  rm rmdir sha256sum sleep sort stat tac tail tee touch tr uname wc
-base       diffutils                  diff
+base       diffutils                  diff cmp
 base       findutils                  find xargs
 base       git                        git
 base       grep                       grep
