@@ -80,6 +80,10 @@ faults: need-faults ## Every fault against the real sidecar, in full: prints the
 	$(call step,fault matrix)
 	@BOWSPRIT_FAULTS=full $(CARGO) test $(LOCKED) --profile fast -p bowsprit-sidecar --test faults \
 	  $$(grep -qs '^failpoints' sidecar/Cargo.toml && echo --features failpoints)
+.PHONY: chaos
+chaos: need-chaos ## Ten minutes of killed operators and sidecars, edits, swapped keys and an apiserver that goes away, under traffic: the verdict
+	$(call step,chaos on a real Kubernetes)
+	@BOWSPRIT_CHAOS_SECONDS=$(or $(SECONDS),600) BOWSPRIT_OUTAGE_SECONDS=$(or $(SECONDS),600) tests/e2e/run chaos:: outage:: --include-ignored
 .PHONY: conformance
 conformance: need-conformance ## Official SDKs and real agents as clients, through every provider; prints tables (installs from PyPI and npm)
 	@tests/sdk/run
