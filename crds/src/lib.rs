@@ -29,7 +29,7 @@ pub use provider_config::ProviderConfigSpec;
 pub use provider_kind::{KindFacts, ProviderKind};
 pub use selector::LabelSelector;
 #[cfg(feature = "schema")]
-pub use status::{Circuits, ModelRouteStatus, ProviderConfigStatus, Sidecars};
+pub use status::{Circuits, ModelRouteStatus, Propagation, ProviderConfigStatus, Sidecars};
 
 /// The API group of every kind.
 pub const GROUP: &str = "bowsprit.dev";

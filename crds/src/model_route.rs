@@ -35,6 +35,20 @@ use crate::provider_config::RateLimits;
             description = "Whether it is valid, all that it names is there, and every sidecar has this generation"
         ),
         printcolumn(
+            name = "Behind",
+            type_ = "integer",
+            json_path = ".status.sidecars.behind",
+            description = "Sidecars that have not said that they have this generation",
+            priority = 1
+        ),
+        printcolumn(
+            name = "Propagation",
+            type_ = "string",
+            json_path = ".status.propagation.p99",
+            description = "How long the last change took to 99 of 100 sidecars",
+            priority = 1
+        ),
+        printcolumn(
             name = "Reason",
             type_ = "string",
             json_path = ".status.conditions[?(@.type==\"Ready\")].reason",

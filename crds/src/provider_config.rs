@@ -47,7 +47,7 @@ use crate::{DurationText, LabelSelector};
             name = "Sidecars",
             type_ = "integer",
             json_path = ".status.sidecars.current",
-            description = "Sidecars that have the current revision",
+            description = "Sidecars that have this generation in service",
             priority = 1
         ),
         printcolumn(
@@ -55,6 +55,20 @@ use crate::{DurationText, LabelSelector};
             type_ = "string",
             json_path = ".status.conditions[?(@.type==\"Ready\")].status",
             description = "Whether it is valid, all that it names is there, and every selected sidecar has this generation"
+        ),
+        printcolumn(
+            name = "Behind",
+            type_ = "integer",
+            json_path = ".status.sidecars.behind",
+            description = "Sidecars that have not said that they have this generation",
+            priority = 1
+        ),
+        printcolumn(
+            name = "Propagation",
+            type_ = "string",
+            json_path = ".status.propagation.p99",
+            description = "How long the last change took to 99 of 100 sidecars",
+            priority = 1
         ),
         printcolumn(
             name = "Reason",

@@ -4,16 +4,37 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How many sidecars use this object, and how many have its last revision loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+use crate::DurationText;
+
+/// How many sidecars use this object, and how many have it in service as it is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sidecars {
     /// Running pods with a sidecar that this object applies to.
     pub selected: u32,
-    /// Of these, those that have loaded the current revision.
+    /// Of these, those that have said that they have this generation in service.
     pub current: u32,
     /// Of these, those that have not, or do not answer.
     pub behind: u32,
+    /// Their names, where they are at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub behind_pods: Vec<String>,
+}
+
+/// How long the last change of this object took to the sidecars: from the write of the config to each sidecar's word that it has
+/// it in service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Propagation {
+    /// The revision whose way was measured.
+    pub of: String,
+    /// Half of the sidecars had it by then.
+    pub p50: DurationText,
+    /// 99 of 100 had it by then.
+    pub p99: DurationText,
+    /// How many were measured: those that held a stream when it was written.
+    pub sidecars: u32,
 }
 
 /// Circuit breakers of this provider over all sidecars and models.
@@ -41,12 +62,18 @@ pub struct ProviderConfigStatus {
     /// The generation of the spec that the rest of the status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The revision of the namespace's config that carries this generation.
+    /// The revision of the namespace's config that first carried this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// That config's number: a sidecar with this or a later one has this generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// The sidecars that use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecars: Option<Sidecars>,
+    /// How long its last change took; unset where the operator that leads did not write it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propagation: Option<Propagation>,
     /// Its breakers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuits: Option<Circuits>,
@@ -63,10 +90,16 @@ pub struct ModelRouteStatus {
     /// The generation of the spec that the rest of the status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The revision of the namespace's config that carries this generation.
+    /// The revision of the namespace's config that first carried this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// That config's number: a sidecar with this or a later one has this generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// The sidecars that use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecars: Option<Sidecars>,
+    /// How long its last change took; unset where the operator that leads did not write it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propagation: Option<Propagation>,
 }

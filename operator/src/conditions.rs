@@ -35,10 +35,20 @@ pub mod reason {
     pub const NO_SIDECARS: &str = "NoSidecars";
     /// Some sidecars do not have it yet.
     pub const PENDING: &str = "Pending";
+    /// And still not after a minute.
+    pub const SIDECARS_BEHIND: &str = "SidecarsBehind";
+    /// A sidecar was offered it and did not take it.
+    pub const SIDECAR_REFUSED: &str = "SidecarRefused";
+    /// It names a Secret or CA bundle that pods which run have not mounted, and cannot any more.
+    pub const SECRET_NOT_MOUNTED: &str = "SecretNotMounted";
     /// The object was refused; its last accepted version, if any, is still served.
     pub const NOT_ACCEPTED: &str = "NotAccepted";
     /// It is served, but for fields that are not in force in this release.
     pub const PARTIALLY_PROGRAMMED: &str = "PartiallyProgrammed";
+    /// Of an Event only: a circuit breaker of this provider has opened in some sidecar.
+    pub const CIRCUIT_OPEN: &str = "CircuitOpen";
+    /// Of an Event only: all of them are closed again.
+    pub const CIRCUIT_CLOSED: &str = "CircuitClosed";
     /// `enabled` is false.
     pub const DISABLED: &str = "Disabled";
 }

@@ -26,6 +26,7 @@ pub mod reconcile;
 pub mod run;
 pub mod selftest;
 pub mod spelling;
+pub mod status;
 pub mod stream;
 pub mod telemetry;
 pub mod time;

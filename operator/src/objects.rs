@@ -11,7 +11,7 @@ use bowsprit_crds::{ModelRoute, ProviderConfig, names};
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -27,8 +27,17 @@ pub struct Store {
     pods: reflector::Store<Pod>,
 }
 
-/// Namespaces in which something changed.
-pub type Changes = mpsc::UnboundedReceiver<ObjectRef<Namespace>>;
+/// Something changed in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The namespace.
+    pub namespace: String,
+    /// Whether somebody may be waiting for it: not where it is only a pod.
+    pub soon: bool,
+}
+
+/// What changed, as it comes.
+pub type Changes = mpsc::UnboundedReceiver<Change>;
 
 impl Store {
     /// Starts to watch. The returned future is the work: it must be polled, and ends only if a watch ends, which is a
@@ -44,13 +53,14 @@ impl Store {
         on_pod: impl FnMut(&watcher::Event<Pod>) + Send + 'static,
     ) -> (Self, Changes, impl Future<Output = ()> + Send + 'static) {
         let (changed, changes) = mpsc::unbounded();
+        let soon = (changed.clone(), true);
         let all = watcher::Config::default();
-        let (providers, providers_watch) = kind::<ProviderConfig>(client, all.clone(), changed.clone(), |_| {}, |_| {});
-        let (routes, routes_watch) = kind::<ModelRoute>(client, all.clone(), changed.clone(), |_| {}, |_| {});
+        let (providers, providers_watch) = kind::<ProviderConfig>(client, all.clone(), soon.clone(), |_| {}, |_| {});
+        let (routes, routes_watch) = kind::<ModelRoute>(client, all.clone(), soon.clone(), |_| {}, |_| {});
         let named = all.clone().fields(&format!("metadata.name={}", names::CONFIG_MAP));
-        let (config_maps, config_maps_watch) = kind::<ConfigMap>(client, named, changed.clone(), |_| {}, on_config);
+        let (config_maps, config_maps_watch) = kind::<ConfigMap>(client, named, soon.clone(), |_| {}, on_config);
         let injected = all.labels(&format!("{}=true", names::LABEL_INJECTED));
-        let (pods, pods_watch) = kind::<Pod>(client, injected, changed, trim, on_pod);
+        let (pods, pods_watch) = kind::<Pod>(client, injected, (changed, false), trim, on_pod);
         let work = async move {
             future::select_all([
                 Box::pin(providers_watch) as std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -111,7 +121,7 @@ fn of<K: Resource<DynamicType = ()> + Clone + 'static>(store: &reflector::Store<
 fn kind<K>(
     client: &Client,
     config: watcher::Config,
-    changed: mpsc::UnboundedSender<ObjectRef<Namespace>>,
+    changed: (mpsc::UnboundedSender<Change>, bool),
     trim: fn(&mut K),
     mut tell: impl FnMut(&watcher::Event<K>) + Send + 'static,
 ) -> (reflector::Store<K>, impl Future<Output = ()> + Send + 'static)
@@ -152,6 +162,7 @@ fn trim(pod: &mut Pod) {
         uid: metadata.uid,
         resource_version: metadata.resource_version,
         deletion_timestamp: metadata.deletion_timestamp,
+        owner_references: metadata.owner_references,
         labels: metadata.labels,
         annotations: metadata
             .annotations
@@ -173,9 +184,13 @@ fn trim(pod: &mut Pod) {
 
 async fn pump<K: Resource<DynamicType = ()>>(
     events: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
-    changed: mpsc::UnboundedSender<ObjectRef<Namespace>>,
+    (changed, soon): (mpsc::UnboundedSender<Change>, bool),
 ) {
     let mut events = std::pin::pin!(events);
+    let change = |namespace: &str| Change {
+        namespace: namespace.to_owned(),
+        soon,
+    };
     // What goes away while the watch is interrupted has no event of its own: it is only missing from the next list.
     let (mut known, mut before) = (BTreeSet::<String>::new(), BTreeSet::<String>::new());
     while let Some(event) = events.next().await {
@@ -189,7 +204,7 @@ async fn pump<K: Resource<DynamicType = ()>>(
             }
             Ok(watcher::Event::InitDone) => {
                 for namespace in std::mem::take(&mut before).difference(&known) {
-                    let _ = changed.unbounded_send(ObjectRef::new(namespace));
+                    let _ = changed.unbounded_send(change(namespace));
                 }
                 continue;
             }
@@ -203,7 +218,7 @@ async fn pump<K: Resource<DynamicType = ()>>(
                 known.insert(namespace.to_owned());
             }
             // The receiver is gone only when the process is about to stop.
-            let _ = changed.unbounded_send(ObjectRef::new(namespace));
+            let _ = changed.unbounded_send(change(namespace));
         }
     }
 }
@@ -231,8 +246,8 @@ mod tests {
             watcher::Event::InitDone,
         ];
         let (changed, changes) = mpsc::unbounded();
-        pump(futures::stream::iter(events.map(Ok)), changed).await;
-        let told: Vec<String> = changes.map(|namespace| namespace.name).collect().await;
+        pump(futures::stream::iter(events.map(Ok)), (changed, true)).await;
+        let told: Vec<String> = changes.map(|change| change.namespace).collect().await;
         assert_eq!(told, ["stays", "emptied", "stays", "emptied"]);
     }
 

@@ -3,57 +3,51 @@
 //! One reconcile looks at one namespace as a whole and writes only what differs, so at rest nothing is written. Only the
 //! holder of the lease runs it.
 
-use std::fmt::Debug;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bowsprit_core::stream::SidecarReport;
-use bowsprit_crds::{ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, names};
-use futures::{StreamExt as _, stream};
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::json;
 
 use crate::audit;
-use crate::conditions::{Verdict, kind};
-use crate::desired::{Current, Desired, Judged, SidecarSeen, desired_at};
-use crate::fleet::{Fleet, PodId};
+use crate::desired::{Current, Judged, Measure, desired_at};
+use crate::fleet::Fleet;
 use crate::heard::Heard;
 use crate::injector::References;
 use crate::lease::elector::{Leadership, NotLeading};
 use crate::objects::{Changes, Store};
 use crate::owner;
 use crate::poll::Poller;
+use crate::status::pace::Pace;
+use crate::status::rollout::{Rollout, Version};
 use crate::validate::hosts::AllowedHosts;
+use bowsprit_crds::names;
+use memory::Memory;
 
+mod alone;
 mod bundles;
+mod config_map;
+mod looks;
+mod memory;
+mod nudge;
+mod publish;
+mod sidecars;
 
 /// The field manager of everything that the operator writes.
 pub const FIELD_MANAGER: &str = "bowsprit-operator";
 
-/// How long to wait before looking again while sidecars are behind: the kubelet takes 0.2 to 0.5 s after a nudge.
-const WHILE_BEHIND: Duration = Duration::from_millis(500);
-/// And where they stay behind, such as pods that cannot be nudged.
-const WHILE_LONG_BEHIND: Duration = Duration::from_secs(5);
 /// How long to wait for what somebody else wrote to be heard of, where no event comes first.
 const AFTER_CONFLICT: Duration = Duration::from_millis(200);
-/// How often pods that hold no stream are asked when all is well, at the least; up to twice that, by chance.
-const AT_REST: Duration = Duration::from_secs(30);
-/// Pods nudged at the same time, so that a large namespace does not flood the apiserver.
-const NUDGES_AT_ONCE: usize = 16;
 /// Namespaces reconciled at the same time.
 const NAMESPACES_AT_ONCE: u16 = 4;
 /// A single failed namespace waits this long at most.
@@ -140,12 +134,14 @@ pub struct Context {
     owner: Option<OwnerReference>,
     audit: audit::Seen,
     hosts: AllowedHosts,
-    failures: std::sync::Mutex<std::collections::HashMap<String, u32>>,
-    behind: std::sync::Mutex<std::collections::HashMap<String, u32>>,
+    failures: Mutex<HashMap<String, u32>>,
+    memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
+    pace: Mutex<Pace<String>>,
 }
 
 impl Context {
-    /// A context. Sidecars are known from the fleet where they hold a stream, and asked by the poller where not. `instance` names this process in Events; `leadership` is asked before every write.
+    /// A context. Sidecars are known from the fleet where they hold a stream, and asked by the poller
+    /// where not. `instance` names this process in Events; `leadership` is asked before every write.
     pub fn new(
         client: Client,
         store: Store,
@@ -170,9 +166,10 @@ impl Context {
             leadership,
             owner: None,
             audit: audit::Seen::default(),
+            failures: Mutex::default(),
+            memories: Mutex::default(),
+            pace: Mutex::default(),
             hosts: AllowedHosts::default(),
-            failures: std::sync::Mutex::default(),
-            behind: std::sync::Mutex::default(),
         }
     }
 
@@ -181,6 +178,20 @@ impl Context {
     pub fn allowing(mut self, hosts: AllowedHosts) -> Self {
         self.hosts = hosts;
         self
+    }
+
+    fn memory(&self, namespace: &str) -> Arc<tokio::sync::Mutex<Memory>> {
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(memories.entry(namespace.to_owned()).or_default())
+    }
+
+    fn forget(&self, namespace: &str) {
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.remove(namespace);
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace<String>> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The namespaces' ConfigMaps go with this owner.
@@ -200,15 +211,10 @@ pub async fn run(
 ) {
     context.store.ready().await;
     context.fleet.leads(std::time::Instant::now());
-    let heard = heard.map(|namespace| ObjectRef::new(&namespace));
     let namespaces = Api::<Namespace>::all(context.client.clone());
     Controller::new(namespaces, watcher::Config::default())
-        .with_config(
-            Config::default()
-                .concurrency(NAMESPACES_AT_ONCE)
-                .debounce(Duration::from_millis(50)),
-        )
-        .reconcile_on(stream::select(changes, heard))
+        .with_config(Config::default().concurrency(NAMESPACES_AT_ONCE))
+        .reconcile_on(looks::looks(changes, heard))
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context)
         .for_each(|_| std::future::ready(()))
@@ -236,6 +242,7 @@ async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<A
     let name = namespace.name_any();
     let terminating = namespace.metadata.deletion_timestamp.is_some();
     let result = if terminating {
+        context.forget(&name);
         Ok(Action::await_change())
     } else {
         match reconcile_namespace(&name, &context).await {
@@ -256,6 +263,7 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     let routes = context.store.routes(namespace);
     let config_map = context.store.config_map(namespace);
     if providers.is_empty() && routes.is_empty() && config_map.is_none() {
+        context.forget(namespace);
         return Ok(Action::await_change());
     }
     for object in &providers {
@@ -266,11 +274,27 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         let told = object.status.as_ref().and_then(|status| status.observed_generation);
         context.audit.note("ModelRoute", &object.metadata, told);
     }
-    let current = config_map.as_deref().map(read_config_map);
+    let memory = context.memory(namespace);
+    let mut memory = memory.lock().await;
+    let now = tokio::time::Instant::now();
+    let current = memory.current(config_map.as_deref().map(config_map::read), now);
     let clock = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
     let mut wanted = desired_at(&context.hosts, &providers, &routes, current.as_ref(), clock)?;
+    let streaming = context.fleet.reports(namespace);
+    let mut newest = current.as_ref().map(Current::version).unwrap_or_default();
     if let Some(sequence) = wanted.write {
-        write_config_map(namespace, &wanted, sequence, config_map.as_deref(), context).await?;
+        newest = Version {
+            sequence,
+            revision: wanted.rendered.revision.clone(),
+        };
+        let changed = wanted.changed.iter().map(String::as_str);
+        // Before the write: the first sidecars answer before the apiserver does.
+        memory
+            .rollout
+            .writes(&newest, changed, &streaming, std::time::Instant::now());
+        config_map::write(namespace, &wanted, sequence, config_map.as_deref(), context).await?;
+        memory.wrote(&wanted, sequence, now);
+        memory.alone.hurry(now);
     } else if let (Some(owner), Some(map)) = (&context.owner, &config_map)
         && owner::is_missing(Some(owner), &map.metadata)
     {
@@ -282,7 +306,6 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
             source,
         })?;
     }
-    let now = tokio::time::Instant::now();
     let bundles = context
         .bundles
         .missing(&context.client, namespace, &providers, now)
@@ -294,320 +317,103 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     for problem in missing {
         wanted.note_unresolved(problem);
     }
-    let pods: Vec<Arc<Pod>> = context
-        .store
-        .pods(namespace)
-        .into_iter()
-        .filter(|pod| is_running(pod))
-        .collect();
-    let streaming = context.fleet.reports(namespace);
-    let (spoken_for, alone): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| streaming.contains_key(&pod_id(pod)));
-    let revision = &wanted.rendered.revision;
-    let (is_settled, may_nudge) = (
-        context.fleet.is_settled(std::time::Instant::now()),
-        !wanted.is_too_large(),
-    );
-    if is_settled && may_nudge {
-        nudge(namespace, &alone, revision, context).await;
+    let pods: Vec<Arc<Pod>> = context.store.pods(namespace);
+    let pods: Vec<Arc<Pod>> = pods.into_iter().filter(|pod| sidecars::is_running(pod)).collect();
+    memory.alone.note(sidecars::silent(&pods, &streaming), now);
+    if !wanted.is_too_large() {
+        let behind = |pod: &&Arc<Pod>| memory.alone.is_behind(&sidecars::pod_id(pod), &newest, now);
+        let behind: Vec<Arc<Pod>> = pods.iter().filter(behind).cloned().collect();
+        nudge::nudge(namespace, &behind, &newest.revision, context).await;
     }
-    let mut reports = context.poller.reports(&alone).await;
-    if !is_settled && may_nudge {
-        // Who is not known yet may hold a stream to a replica that has not told of it, and have it all.
-        let has_it = |pod: &Pod| {
-            reports
-                .get(&pod.name_any())
-                .is_some_and(|report| report.revision == *revision)
-        };
-        let behind: Vec<_> = alone.iter().filter(|pod| !has_it(pod)).cloned().collect();
-        nudge(namespace, &behind, revision, context).await;
-    }
-    let report = |pod: &Pod| match streaming.get(&pod_id(pod)) {
-        Some(reported) => Some(Arc::clone(&reported.report)),
-        None => reports.remove(&pod.name_any()).map(Arc::new),
-    };
-    let sidecars = see(spoken_for.iter().chain(&alone), &providers, report);
+    let seen = sidecars::see(&pods, &streaming, &mut memory.alone, &newest, context).await;
+    memory.rollout.hears(&streaming, std::time::Instant::now());
 
-    let mut behind = false;
+    let look = Look {
+        newest: &newest,
+        coming: seen.some_are_coming && !context.fleet.is_settled(std::time::Instant::now()),
+    };
+    let rollout = &mut memory.rollout;
+    let (mut waits, mut failed) = (vec![look_for_them], None);
+    let mut note = |told: Result<Option<Duration>, Error>| match told {
+        Ok(wait) => waits.push(wait),
+        // The others are told all the same.
+        Err(error) => failed = failed.take().or(Some(error)),
+    };
     for object in &providers {
-        let Some(judged) = wanted.judge_provider(&object.name_any(), &sidecars) else {
-            continue;
-        };
-        behind |= judged.sidecars.behind > 0;
-        report_provider(object, &judged, &wanted.rendered.revision, context).await?;
+        let needed = References::named_by(object);
+        let judge = |name: &str, measure: &Measure| wanted.judge_provider(name, &needed, &seen.sidecars, measure);
+        note(look.report(&**object, judge, rollout, context).await);
     }
     for object in &routes {
-        let Some(judged) = wanted.judge_route(&object.name_any(), &sidecars) else {
-            continue;
-        };
-        behind |= judged.sidecars.behind > 0;
-        report_route(object, &judged, &wanted.rendered.revision, context).await?;
+        let judge = |name: &str, measure: &Measure| wanted.judge_route(name, &seen.sidecars, measure);
+        note(look.report(&**object, judge, rollout, context).await);
     }
-    let poll = if alone.is_empty() {
-        forget(&context.behind, namespace);
-        None
-    } else if !behind {
-        forget(&context.behind, namespace);
-        Some(AT_REST.mul_f64(1.0 + fastrand::f64()))
-    } else if bump(&context.behind, namespace) <= 20 {
-        Some(WHILE_BEHIND)
-    } else {
-        Some(WHILE_LONG_BEHIND)
-    };
+    let known: BTreeSet<String> = names_of(&providers).chain(names_of(&routes)).collect();
+    rollout.retain(|object| known.contains(object));
+    if let Some(error) = failed {
+        return Err(error);
+    }
     // Where everybody holds a stream and all is there, whatever changes is told: nothing is asked for.
-    let next = [poll, look_for_them].into_iter().flatten().min();
+    let ask = [memory.alone.next(), memory.believes()];
+    let now = tokio::time::Instant::now();
+    let ask = ask.into_iter().flatten().map(|due| due.saturating_duration_since(now));
+    let next = waits.into_iter().flatten().chain(ask).min();
     Ok(next.map_or_else(Action::await_change, Action::requeue))
 }
 
-fn pod_id(pod: &Pod) -> PodId {
-    PodId {
-        name: pod.name_any(),
-        uid: pod.uid().unwrap_or_default(),
-    }
+/// One look at a namespace, for each of its objects.
+struct Look<'a> {
+    newest: &'a Version,
+    /// The leader has only just begun, and not all sidecars have come to it yet.
+    coming: bool,
 }
 
-fn read_config_map(config_map: &ConfigMap) -> Current {
-    let field = |key: &str| {
-        config_map
-            .data
-            .as_ref()
-            .and_then(|data| data.get(key))
-            .cloned()
-            .unwrap_or_default()
-    };
-    Current {
-        text: field(names::CONFIG_KEY),
-        revision: field(names::REVISION_KEY),
-        sequence: field(names::SEQUENCE_KEY).parse().unwrap_or(0),
-    }
-}
-
-/// `seen` is the ConfigMap that `wanted` was decided on: one that has changed since is not written over.
-async fn write_config_map(
-    namespace: &str,
-    wanted: &Desired,
-    sequence: u64,
-    seen: Option<&ConfigMap>,
-    context: &Context,
-) -> Result<(), Error> {
-    let object = json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": names::CONFIG_MAP,
-            "resourceVersion": seen.and_then(|map| map.metadata.resource_version.as_deref()),
-            "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER},
-            "ownerReferences": context.owner.as_slice(),
-        },
-        "data": {
-            names::CONFIG_KEY: wanted.rendered.text,
-            names::REVISION_KEY: wanted.rendered.revision,
-            names::SEQUENCE_KEY: sequence.to_string(),
-            names::FORMAT_KEY: names::FORMAT_VERSION.to_string(),
-        },
-    });
-    let api = Api::<ConfigMap>::namespaced(context.client.clone(), namespace);
-    let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(object));
-    let write = api.patch(names::CONFIG_MAP, &params, &patch);
-    context.leadership.write(write).await?.map_err(|source| Error::Kube {
-        step: "writing the ConfigMap",
-        source,
-    })?;
-    context.metrics.config_writes.inc();
-    tracing::info!(
-        namespace,
-        revision = wanted.rendered.revision,
-        sequence,
-        "config written"
-    );
-    Ok(())
-}
-
-fn is_running(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    // Pending counts too: a native sidecar runs while the pod still initialises, and waits for its config.
-    pod.metadata.deletion_timestamp.is_none() && matches!(phase, Some("Running" | "Pending"))
-}
-
-/// Touches the pods that were not touched for `revision` yet: their kubelets then refresh the mount at once.
-async fn nudge(namespace: &str, pods: &[Arc<Pod>], revision: &str, context: &Context) {
-    let api = Api::<Pod>::namespaced(context.client.clone(), namespace);
-    let untouched: Vec<&Arc<Pod>> = pods
-        .iter()
-        .filter(|pod| {
-            pod.annotations()
-                .get(names::ANNOTATION_CONFIG_REVISION)
-                .is_none_or(|at| at != revision)
-        })
-        .collect();
-    stream::iter(untouched)
-        .for_each_concurrent(NUDGES_AT_ONCE, |pod| {
-            let api = &api;
-            async move {
-                let name = pod.name_any();
-                let patch = Patch::Merge(json!({"metadata": {
-                    "resourceVersion": pod.metadata.resource_version,
-                    "annotations": {names::ANNOTATION_CONFIG_REVISION: revision},
-                }}));
-                let params = PatchParams::default();
-                let Ok(written) = context
-                    .leadership
-                    .write(api.patch_metadata(&name, &params, &patch))
-                    .await
-                else {
-                    return;
-                };
-                match written {
-                    Ok(_) => {
-                        context.metrics.nudges.inc();
-                    }
-                    // Gone, or another version by now, which is looked at when it is heard of.
-                    Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
-                    Err(error) => {
-                        context.metrics.nudge_failures.inc();
-                        tracing::warn!(namespace, pod = name, %error, "nudge failed; the kubelet refreshes by itself");
-                    }
-                }
-            }
-        })
-        .await;
-}
-
-fn see<'a>(
-    pods: impl Iterator<Item = &'a Arc<Pod>>,
-    providers: &[Arc<ProviderConfig>],
-    mut report: impl FnMut(&Pod) -> Option<Arc<SidecarReport>>,
-) -> Vec<SidecarSeen> {
-    let seen = pods.map(|pod| {
-        let labels = pod.labels().clone();
-        let needed = References::of(providers.iter().map(AsRef::as_ref), &labels);
-        let mounted = pod.spec.as_ref().map(References::mounted).unwrap_or_default();
-        SidecarSeen {
-            report: report(pod),
-            not_mounted: needed.missing_from(&mounted),
-            pod: pod.name_any(),
-            labels,
+impl Look<'_> {
+    /// Judges an object and says so on it. Gives when to look again, where something has to wait.
+    async fn report<K: publish::Reported>(
+        &self,
+        object: &K,
+        judge: impl Fn(&str, &Measure) -> Option<Judged>,
+        rollout: &mut Rollout,
+        context: &Context,
+    ) -> Result<Option<Duration>, Error> {
+        let before = object.told();
+        let told = before.sequence.zip(before.revision.clone());
+        let told = told.filter(|_| before.observed_generation == object.meta().generation);
+        let told = told.map(|(sequence, revision)| Version { sequence, revision });
+        let measure = Measure {
+            carried: rollout.carries(&path(object), told, self.newest),
+            newest: self.newest.clone(),
+            late: publish::is_late(&before, Timestamp::now()),
+        };
+        let Some(judged) = judge(&object.name_any(), &measure) else {
+            return Ok(None);
+        };
+        let status = publish::status_of(object, &before, &judged, &measure, rollout);
+        if self.coming && publish::only_sidecars_differ(&before, &status) {
+            // Who is not here yet was not lost: what is said of the sidecars stays until they have had time to come.
+            return Ok(None);
         }
-    });
-    seen.collect()
-}
-
-async fn report_provider(
-    object: &Arc<ProviderConfig>,
-    judged: &Judged,
-    revision: &str,
-    context: &Context,
-) -> Result<(), Error> {
-    let before = object.status.clone().unwrap_or_default();
-    let status = ProviderConfigStatus {
-        conditions: judged.conditions(&before.conditions, object.metadata.generation, Timestamp::now()),
-        observed_generation: object.metadata.generation,
-        revision: Some(revision.to_owned()),
-        sidecars: Some(judged.sidecars),
-        circuits: Some(judged.circuits.clone()),
-    };
-    if status == before {
-        return Ok(());
-    }
-    publish(&**object, &status, &before.conditions, judged, context).await
-}
-
-async fn report_route(
-    object: &Arc<ModelRoute>,
-    judged: &Judged,
-    revision: &str,
-    context: &Context,
-) -> Result<(), Error> {
-    let before = object.status.clone().unwrap_or_default();
-    let status = ModelRouteStatus {
-        conditions: judged.conditions(&before.conditions, object.metadata.generation, Timestamp::now()),
-        observed_generation: object.metadata.generation,
-        revision: Some(revision.to_owned()),
-        sidecars: Some(judged.sidecars),
-    };
-    if status == before {
-        return Ok(());
-    }
-    publish(&**object, &status, &before.conditions, judged, context).await
-}
-
-/// Writes a status that differs, and tells what is news in it.
-async fn publish<K>(
-    object: &K,
-    status: &(impl Serialize + Sync),
-    before: &[Condition],
-    judged: &Judged,
-    context: &Context,
-) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-{
-    let api = Api::<K>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    // Lists are replaced whole by a merge patch, and nobody else writes this status: the version tells if somebody did.
-    let version = &object.meta().resource_version;
-    let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "status": status}));
-    let (name, params) = (object.name_any(), PatchParams::default());
-    let write = api.patch_status(&name, &params, &patch);
-    write_status(context.leadership.write(write).await?, context)?;
-    tell(&object.object_ref(&()), judged, before, context).await;
-    Ok(())
-}
-
-fn write_status<K>(result: kube::Result<K>, context: &Context) -> Result<(), Error> {
-    match result {
-        Ok(_) => {
-            context.metrics.status_writes.inc();
-            Ok(())
-        }
-        // Deleted since: there is nobody left to tell.
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(source) => Err(Error::Kube {
-            step: "writing a status",
-            source,
-        }),
+        publish::publish(object, &before, &status, &judged, context).await
     }
 }
 
-/// Events for what changed its mind, so that `kubectl describe` tells the story.
-async fn tell(
-    object: &k8s_openapi::api::core::v1::ObjectReference,
-    judged: &Judged,
-    before: &[Condition],
-    context: &Context,
-) {
-    // Ready says no more than one of the others, which is told itself.
-    let own = |verdict: &&Verdict| verdict.kind != kind::READY && verdict.is_news(before);
-    for verdict in judged.verdicts.iter().filter(own) {
-        if let Err(error) = context.recorder.publish(&event(verdict), object).await {
-            tracing::debug!(%error, reason = verdict.reason, "event not published");
-        }
-    }
+/// As a status and the verdicts name them.
+fn names_of<K: Resource<DynamicType = ()>>(objects: &[Arc<K>]) -> impl Iterator<Item = String> {
+    objects.iter().map(|object| path(&**object))
 }
 
-fn event(verdict: &Verdict) -> Event {
-    let warning = !verdict.holds && verdict.reason != crate::conditions::reason::PENDING;
-    // The apiserver takes 1 KiB.
-    let note: String = verdict.message.chars().take(500).collect();
-    Event {
-        type_: if warning { EventType::Warning } else { EventType::Normal },
-        reason: verdict.reason.to_owned(),
-        note: Some(format!("{}: {note}", verdict.kind)),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    }
+fn path<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    format!("{} {}", K::kind(&()), object.name_any())
 }
 
-type Tally = std::sync::Mutex<std::collections::HashMap<String, u32>>;
-
-fn bump(tally: &Tally, name: &str) -> u32 {
-    let mut tally = tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+fn bump(tally: &Mutex<HashMap<String, u32>>, name: &str) -> u32 {
+    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
     let count = tally.entry(name.to_owned()).or_default();
     *count = count.saturating_add(1);
     *count
 }
 
-fn forget(tally: &Tally, name: &str) {
-    tally
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .remove(name);
+fn forget(tally: &Mutex<HashMap<String, u32>>, name: &str) {
+    tally.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
 }

@@ -13,7 +13,7 @@ mod fake;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bowsprit_core::stream::SidecarReport;
+use bowsprit_core::stream::{ReportedProvider, SidecarReport};
 use bowsprit_operator::certs::Served;
 use bowsprit_operator::certs::keeper::{Keeper, Names};
 use bowsprit_operator::fleet::{Fleet, PodId};
@@ -58,6 +58,14 @@ fn condition(fake: &Fake, kind: &str) -> Value {
         .into_iter()
         .find(|condition| condition["type"] == kind)
         .unwrap_or_default()
+}
+
+fn status(fake: &Fake) -> Value {
+    fake.get(CLAUDE).unwrap_or_default()["status"].clone()
+}
+
+fn status_writes(fake: &Fake) -> usize {
+    fake.writes().iter().filter(|write| write.ends_with("/status")).count()
 }
 
 fn data(fake: &Fake, key: &str) -> String {
@@ -158,6 +166,7 @@ fn pod() -> Value {
         "spec": {"containers": [], "volumes": [
             {"name": "bowsprit-secrets", "projected": {"sources": [keys]}},
             {"name": "bowsprit-ca", "projected": {"sources": [bundle]}},
+            {"name": "bowsprit-token", "projected": {"sources": []}},
         ]},
         "status": {"phase": "Running", "podIP": "127.0.0.1"},
     })
@@ -313,8 +322,10 @@ async fn a_pod_is_nudged_once_a_revision() {
         |fake: &Fake| fake.get(POD).unwrap()["metadata"]["annotations"]["bowsprit.dev/config-revision"].clone();
     fake.until("nudged", |fake| touched(fake) == data(fake, "revision").as_str())
         .await;
-    fake.until("judged", |fake| condition(fake, "Programmed")["reason"] == "Pending")
-        .await;
+    fake.until("judged", |fake| {
+        condition(fake, "Programmed")["reason"] == "SecretNotMounted"
+    })
+    .await;
     let message = condition(&fake, "Programmed")["message"].as_str().unwrap().to_owned();
     assert!(message.contains("keys/claude") && message.contains("app"), "{message}");
     running.stop().await;
@@ -362,7 +373,7 @@ async fn at_rest_nothing_is_asked_and_nothing_written() {
     let running = start(&fake, leader(&fake).await);
     fake.until("written", |fake| !data(fake, "revision").is_empty()).await;
     running.fleet.note("team", pod_id(), report(&fake), Instant::now());
-    fake.until("programmed", |fake| condition(fake, "Programmed")["status"] == "True")
+    fake.until("programmed", |fake| status(fake)["sidecars"]["current"] == 1)
         .await;
     // The last Event is on its way.
     tokio::time::sleep(Duration::from_mins(1)).await;
@@ -374,6 +385,122 @@ async fn at_rest_nothing_is_asked_and_nothing_written() {
     let nudged = fake.writes().iter().any(|write| write.ends_with("/pods/app"));
     assert!(!nudged, "{:#?}", fake.writes());
     running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_behind_then_live_in_a_handful_of_writes_with_the_time_it_took() {
+    let fake = Fake::new();
+    namespace(&fake);
+    fake.put(POD, pod());
+    fake.put(CLAUDE, good("claude-x"));
+    let running = start(&fake, leader(&fake).await);
+    fake.until("written", |fake| !data(fake, "revision").is_empty()).await;
+    running.fleet.note("team", pod_id(), report(&fake), Instant::now());
+    fake.until("live", |fake| status(fake)["sidecars"]["current"] == 1)
+        .await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+
+    let (writes, revision) = (fake.writes().len(), data(&fake, "revision"));
+    fake.put(CLAUDE, good("claude-y"));
+    fake.until("behind", |fake| status(fake)["sidecars"]["behind"] == 1)
+        .await;
+    assert_eq!(status(&fake)["sidecars"]["behindPods"], json!(["app"]));
+    assert_eq!(condition(&fake, "Programmed")["reason"], "Pending");
+    assert_ne!(status(&fake)["revision"], revision.as_str());
+    running.fleet.note("team", pod_id(), report(&fake), Instant::now());
+    fake.until("live again", |fake| condition(fake, "Ready")["status"] == "True")
+        .await;
+    let propagation = status(&fake)["propagation"].clone();
+    assert_eq!(propagation["of"], data(&fake, "revision"));
+    assert_eq!(propagation["sidecars"], 1);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let writes = fake.writes().split_off(writes);
+    assert!(writes.len() <= 5, "{writes:#?}");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_broken_leaves_the_status_of_the_other_and_its_sidecars_alone() {
+    let fake = Fake::new();
+    namespace(&fake);
+    fake.put(POD, pod());
+    fake.put(CLAUDE, good("claude-x"));
+    let running = start(&fake, leader(&fake).await);
+    fake.until("written", |fake| !data(fake, "revision").is_empty()).await;
+    running.fleet.note("team", pod_id(), report(&fake), Instant::now());
+    fake.until("live", |fake| status(fake)["sidecars"]["current"] == 1)
+        .await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let (config, before) = (fake.get(CONFIG).unwrap(), fake.get(CLAUDE).unwrap());
+    let other = CLAUDE.replace("claude", "other");
+    fake.put(&other, bad());
+    fake.until("refused", |fake| {
+        fake.get(&other).is_some_and(|it| !it["status"].is_null())
+    })
+    .await;
+    // And another that is right: what carries the first is older, and its sidecars have that.
+    fake.put(&CLAUDE.replace("claude", "third"), good("claude-z"));
+    fake.until("carried", |fake| data(fake, "bowsprit.yaml").contains("claude-z"))
+        .await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_ne!(fake.get(CONFIG).unwrap(), config);
+    assert_eq!(fake.get(CLAUDE).unwrap(), before);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn circuits_that_flap_are_told_twice_a_minute_and_how_they_stand_at_the_end() {
+    let fake = Fake::new();
+    namespace(&fake);
+    fake.put(POD, pod());
+    fake.put(CLAUDE, good("claude-x"));
+    let running = start(&fake, leader(&fake).await);
+    fake.until("written", |fake| !data(fake, "revision").is_empty()).await;
+    let with = |open: u32| {
+        let mut report = (*report(&fake)).clone();
+        report.providers.push(ReportedProvider {
+            name: "claude".into(),
+            closed: 3 - open,
+            open,
+            ..ReportedProvider::default()
+        });
+        Arc::new(report)
+    };
+    let writes = status_writes(&fake);
+    for second in 0..600 {
+        running.fleet.note("team", pod_id(), with(second % 2), Instant::now());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    running.fleet.note("team", pod_id(), with(2), Instant::now());
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let writes = status_writes(&fake) - writes;
+    assert!((15..=30).contains(&writes), "{writes} writes in eleven minutes");
+    assert_eq!(status(&fake)["circuits"]["summary"], "2 open, 1 closed");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_begins_writes_nothing_anew_and_says_nothing_of_sidecars_before_they_had_time_to_come() {
+    let fake = Fake::new();
+    namespace(&fake);
+    fake.put(POD, pod());
+    fake.put(CLAUDE, good("claude-x"));
+    let first = start(&fake, leader(&fake).await);
+    fake.until("written", |fake| !data(fake, "revision").is_empty()).await;
+    first.fleet.note("team", pod_id(), report(&fake), Instant::now());
+    fake.until("live", |fake| status(fake)["sidecars"]["current"] == 1)
+        .await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    first.stop().await;
+    let writes = fake.writes().len();
+    let next = start(&fake, leader(&fake).await);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    next.fleet.note("team", pod_id(), report(&fake), Instant::now());
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    let mut writes = fake.writes().split_off(writes);
+    writes.retain(|write| !write.contains("/leases/"));
+    assert_eq!(writes, Vec::<String>::new());
+    next.stop().await;
 }
 
 #[tokio::test]

@@ -1,4 +1,39 @@
+use bowsprit_core::stream::{RefusedConfig, ReportedProvider, SidecarReport};
+use bowsprit_crds::Sidecars;
+
 use super::*;
+use crate::conditions::{kind, reason};
+use crate::injector::References;
+
+/// The verdicts, where the objects are carried by what is written.
+trait Judge {
+    fn measure(&self) -> Measure;
+    fn provider(&self, name: &str, sidecars: &[SidecarSeen]) -> Option<Judged>;
+    fn route(&self, name: &str, sidecars: &[SidecarSeen]) -> Option<Judged>;
+}
+
+impl Judge for Desired {
+    fn measure(&self) -> Measure {
+        let newest = Version {
+            sequence: 7,
+            revision: self.rendered.revision.clone(),
+        };
+        Measure {
+            carried: newest.clone(),
+            newest,
+            late: false,
+        }
+    }
+
+    fn provider(&self, name: &str, sidecars: &[SidecarSeen]) -> Option<Judged> {
+        let needed = References::named_by(&provider("any", good()));
+        self.judge_provider(name, &needed, sidecars, &self.measure())
+    }
+
+    fn route(&self, name: &str, sidecars: &[SidecarSeen]) -> Option<Judged> {
+        self.judge_route(name, sidecars, &self.measure())
+    }
+}
 
 fn provider(name: &str, spec: serde_json::Value) -> Arc<ProviderConfig> {
     Arc::new(ProviderConfig::new(name, serde_json::from_value(spec).unwrap()))
@@ -27,6 +62,7 @@ fn written(desired: &Desired, sequence: u64) -> Current {
 fn seen(pod: &str, revision: Option<&str>) -> SidecarSeen {
     SidecarSeen {
         pod: pod.into(),
+        mounted: Arc::new(References::named_by(&provider("any", good()))),
         report: revision.map(|revision| {
             Arc::new(SidecarReport {
                 revision: revision.into(),
@@ -68,7 +104,7 @@ fn the_sequence_grows_with_the_content_and_only_then() {
 fn a_provider_at_a_host_that_is_not_allowed_is_refused_and_one_that_was_served_stays() {
     let hosts = "elsewhere.example".parse().unwrap();
     let new = desired_at(&hosts, &[provider("a", good())], &[], None, 1).unwrap();
-    let judged = new.judge_provider("a", &[]).unwrap();
+    let judged = new.provider("a", &[]).unwrap();
     assert!(
         !judged.verdicts[0].holds && judged.verdicts[0].message.contains("allowedHosts"),
         "{judged:?}"
@@ -78,7 +114,7 @@ fn a_provider_at_a_host_that_is_not_allowed_is_refused_and_one_that_was_served_s
     let current = written(&desired(&[provider("a", good())], &[], None, 1).unwrap(), 1);
     let now = desired_at(&hosts, &[provider("a", good())], &[], Some(&current), 2).unwrap();
     assert_eq!(now.write, None, "what runs is not cut off");
-    assert!(!now.judge_provider("a", &[]).unwrap().verdicts[0].holds);
+    assert!(!now.provider("a", &[]).unwrap().verdicts[0].holds);
 }
 
 #[test]
@@ -89,7 +125,7 @@ fn an_object_that_turns_bad_keeps_its_last_accepted_version() {
     );
     let now = desired(&[provider("a", bad()), provider("b", good())], &[], Some(&current), 2).unwrap();
     assert_eq!(now.write, None, "what works is not disturbed");
-    let judged = now.judge_provider("a", &[]).unwrap();
+    let judged = now.provider("a", &[]).unwrap();
     assert!(!judged.verdicts[0].holds);
     assert!(
         judged.verdicts[0]
@@ -99,7 +135,7 @@ fn an_object_that_turns_bad_keeps_its_last_accepted_version() {
     );
     assert_eq!(judged.verdicts[2].reason, reason::NOT_ACCEPTED);
     assert!(
-        now.judge_provider("b", &[])
+        now.provider("b", &[])
             .unwrap()
             .verdicts
             .iter()
@@ -122,14 +158,14 @@ fn a_reference_that_leads_nowhere_is_said_and_disturbs_nobody() {
     let mut spec = good();
     spec["fallbackProviders"] = serde_json::json!(["gone"]);
     let now = desired(&[provider("a", spec), provider("b", good())], &[], None, 1).unwrap();
-    let judged = now.judge_provider("a", &[]).unwrap();
+    let judged = now.provider("a", &[]).unwrap();
     assert!(judged.verdicts[0].holds && !judged.verdicts[1].holds);
     assert!(
         judged.verdicts[1]
             .message
             .contains("spec.fallbackProviders[0]: there is no ProviderConfig \"gone\": create it")
     );
-    assert!(now.judge_provider("b", &[]).unwrap().verdicts[1].holds);
+    assert!(now.provider("b", &[]).unwrap().verdicts[1].holds);
     assert!(now.rendered.text.contains("name: a"));
 }
 
@@ -145,18 +181,18 @@ fn ready_is_what_is_accepted_resolved_and_programmed_all_at_once() {
         assert_eq!(ready.kind, kind::READY);
         (ready.holds, ready.reason, ready.message)
     };
-    let (holds, why, message) = ready(now.judge_route("lost", &live).unwrap());
+    let (holds, why, message) = ready(now.route("lost", &live).unwrap());
     assert!(
         !holds && message.contains("spec.targets[0]") && message.contains("gone"),
         "{message}"
     );
     assert_eq!(why, reason::REF_NOT_FOUND);
-    assert!(ready(now.judge_route("right", &live).unwrap()).0);
-    assert!(ready(now.judge_provider("a", &live).unwrap()).0);
-    let (holds, why, _) = ready(now.judge_provider("b", &live).unwrap());
+    assert!(ready(now.route("right", &live).unwrap()).0);
+    assert!(ready(now.provider("a", &live).unwrap()).0);
+    let (holds, why, _) = ready(now.provider("b", &live).unwrap());
     assert_eq!((holds, why), (false, reason::INVALID));
     let behind = [seen("one", Some("older"))];
-    let (holds, why, _) = ready(now.judge_route("right", &behind).unwrap());
+    let (holds, why, _) = ready(now.route("right", &behind).unwrap());
     assert_eq!((holds, why), (false, reason::PENDING));
 }
 
@@ -164,7 +200,7 @@ fn ready_is_what_is_accepted_resolved_and_programmed_all_at_once() {
 fn programmed_means_live_in_every_selected_sidecar() {
     let now = desired(&[provider("a", good())], &[], None, 1).unwrap();
     let revision = now.rendered.revision.clone();
-    let judge = |sidecars: &[SidecarSeen]| now.judge_provider("a", sidecars).unwrap();
+    let judge = |sidecars: &[SidecarSeen]| now.provider("a", sidecars).unwrap();
     assert_eq!(judge(&[]).verdicts[2].reason, reason::NO_SIDECARS);
     let half = judge(&[
         seen("one", Some(&revision)),
@@ -176,7 +212,8 @@ fn programmed_means_live_in_every_selected_sidecar() {
         Sidecars {
             selected: 3,
             current: 1,
-            behind: 2
+            behind: 2,
+            behind_pods: vec!["three".into(), "two".into()],
         }
     );
     assert!(
@@ -184,15 +221,105 @@ fn programmed_means_live_in_every_selected_sidecar() {
         "{half:?}"
     );
     assert!(judge(&[seen("one", Some(&revision))]).verdicts[2].holds);
-    let unmounted = SidecarSeen {
-        not_mounted: vec!["s/k".into()],
-        ..seen("old", Some(&revision))
+}
+
+#[test]
+fn a_secret_that_running_pods_have_not_mounted_names_them_and_the_command_and_only_on_who_names_it() {
+    let mut other = good();
+    other["credentials"][0]["secretKeyRef"]["name"] = "new".into();
+    let (old, new) = (provider("old", good()), provider("new", other));
+    let now = desired(&[Arc::clone(&old), Arc::clone(&new)], &[], None, 1).unwrap();
+    let revision = now.rendered.revision.clone();
+    let pods = ["a", "b"].map(|pod| SidecarSeen {
+        workload: Some("deployment/web".into()),
+        ..seen(pod, Some(&revision))
+    });
+    let judge = |object: &ProviderConfig| {
+        let needed = References::named_by(object);
+        let judged = now.judge_provider(&object.name_any(), &needed, &pods, &now.measure());
+        let [_, _, programmed, _] = judged.unwrap().verdicts;
+        programmed
     };
-    let verdict = judge(&[unmounted]).verdicts[2].clone();
-    assert!(
-        !verdict.holds && verdict.message.contains("s/k") && verdict.message.contains("old"),
-        "{verdict:?}"
+    assert!(judge(&old).holds, "the other is untouched: {:?}", judge(&old));
+    let verdict = judge(&new);
+    assert_eq!((verdict.holds, verdict.reason), (false, reason::SECRET_NOT_MOUNTED));
+    insta::assert_snapshot!(verdict.message, @"2 of 2 pods were made before new/k was referenced and have not mounted it: a, b: kubectl rollout restart deployment/web");
+}
+
+#[test]
+fn a_sidecar_that_refused_it_is_named_with_its_reason() {
+    let now = desired(&[provider("a", good())], &[], None, 1).unwrap();
+    let revision = now.rendered.revision.clone();
+    let refuses = |sequence: u64| {
+        let mut one = seen("one", Some("older"));
+        one.report = Some(Arc::new(SidecarReport {
+            sequence: 3,
+            revision: "older".into(),
+            refused: Some(RefusedConfig {
+                sequence,
+                why: "ProviderConfig a: spec.x: is new: upgrade the sidecar".into(),
+            }),
+            ..SidecarReport::default()
+        }));
+        [one, seen("two", Some(&revision))]
+    };
+    let [_, _, programmed, ready] = now.provider("a", &refuses(7)).unwrap().verdicts;
+    assert_eq!(
+        (programmed.reason, ready.reason),
+        (reason::SIDECAR_REFUSED, reason::SIDECAR_REFUSED)
     );
+    let message = programmed.message.replace(&revision, "REVISION");
+    insta::assert_snapshot!(message, @"1 of 2 sidecars refused revision REVISION: one: ProviderConfig a: spec.x: is new: upgrade the sidecar: what was live before still is");
+    let [_, _, programmed, _] = now.provider("a", &refuses(6)).unwrap().verdicts;
+    assert_eq!(
+        programmed.reason,
+        reason::PENDING,
+        "what it refused is not what carries this"
+    );
+}
+
+#[test]
+fn a_change_of_another_object_leaves_what_is_live_live_and_a_minute_behind_is_said_with_what_to_look_at() {
+    let now = desired(&[provider("a", good())], &[], None, 1).unwrap();
+    let needed = References::named_by(&provider("a", good()));
+    let version = |sequence, revision: &str| Version {
+        sequence,
+        revision: revision.into(),
+    };
+    let mut measure = Measure {
+        carried: version(5, "r5"),
+        newest: version(9, "r9"),
+        late: false,
+    };
+    let at = |sequence| {
+        let mut one = seen("one", Some("whatever"));
+        one.report = Some(Arc::new(SidecarReport {
+            sequence,
+            ..SidecarReport::default()
+        }));
+        [one]
+    };
+    let programmed = |sequence, measure: &Measure| {
+        let judged = now.judge_provider("a", &needed, &at(sequence), measure);
+        let [_, _, programmed, _] = judged.unwrap().verdicts;
+        (programmed.holds, programmed.reason)
+    };
+    assert_eq!(programmed(5, &measure), (true, reason::PROGRAMMED));
+    assert_eq!(programmed(8, &measure), (true, reason::PROGRAMMED));
+    assert_eq!(programmed(4, &measure), (false, reason::PENDING));
+    assert_eq!(programmed(10, &measure), (false, reason::PENDING), "nobody wrote that");
+    measure.late = true;
+    assert_eq!(programmed(4, &measure), (false, reason::SIDECARS_BEHIND));
+}
+
+#[test]
+fn pods_that_are_behind_are_named_while_they_are_ten() {
+    let now = desired(&[provider("a", good())], &[], None, 1).unwrap();
+    let behind = |count: usize| {
+        let pods: Vec<_> = (0..count).map(|number| seen(&format!("pod-{number}"), None)).collect();
+        now.provider("a", &pods).unwrap().sidecars.behind_pods.len()
+    };
+    assert_eq!((behind(10), behind(11)), (10, 0));
 }
 
 #[test]
@@ -201,14 +328,11 @@ fn a_selector_limits_which_sidecars_count() {
     spec["podSelector"] = serde_json::json!({"matchLabels": {"tier": "web"}});
     let now = desired(&[provider("a", spec)], &[], None, 1).unwrap();
     let web = SidecarSeen {
-        labels: [("tier".to_owned(), "web".to_owned())].into(),
+        labels: Arc::new([("tier".to_owned(), "web".to_owned())].into()),
         ..seen("web", None)
     };
     assert_eq!(
-        now.judge_provider("a", &[web, seen("db", None)])
-            .unwrap()
-            .sidecars
-            .selected,
+        now.provider("a", &[web, seen("db", None)]).unwrap().sidecars.selected,
         1
     );
 }
@@ -232,7 +356,7 @@ fn breakers_and_keys_of_all_sidecars_are_summed_up() {
         report: Some(Arc::new(report)),
         ..seen(pod, None)
     };
-    let judged = now.judge_provider(
+    let judged = now.provider(
         "a",
         &[
             sidecar("x", report([1, 0, 0], &[])),
@@ -249,7 +373,7 @@ fn breakers_and_keys_of_all_sidecars_are_summed_up() {
 fn a_route_with_fields_that_are_not_in_force_says_so() {
     let spec = serde_json::json!({"match": {"models": ["m"]}, "targets": [{"provider": "a"}], "cache": {"ttl": "5m"}});
     let now = desired(&[provider("a", good())], &[route("r", spec)], None, 1).unwrap();
-    let judged = now.judge_route("r", &[]).unwrap();
+    let judged = now.route("r", &[]).unwrap();
     assert_eq!(judged.verdicts[2].reason, reason::PARTIALLY_PROGRAMMED);
     assert!(judged.verdicts[2].message.contains("spec.cache"));
     assert!(now.rendered.text.contains("kind: ModelRoute"));
@@ -262,7 +386,7 @@ fn a_provider_with_fields_that_are_not_in_force_is_ready_and_says_which() {
         "name": "gpt", "price": {"input": "3.00", "output": "15"}, "capabilities": ["Tools"], "limits": {"contextTokens": 200_000},
     }]);
     let now = desired(&[provider("a", spec)], &[], None, 1).unwrap();
-    let judged = now.judge_provider("a", &[]).unwrap();
+    let judged = now.provider("a", &[]).unwrap();
     let programmed = &judged.verdicts[2];
     assert_eq!(
         (programmed.holds, programmed.reason),
@@ -287,7 +411,7 @@ fn more_than_a_config_map_can_hold_is_not_written_and_said() {
     let current = written(&desired(&many[..1], &[], None, 1).unwrap(), 1);
     let now = desired(&many, &[], Some(&current), 2).unwrap();
     assert_eq!((now.is_too_large(), now.write), (true, None));
-    let judged = now.judge_provider("p-0", &[seen("pod", Some("x"))]).unwrap();
+    let judged = now.provider("p-0", &[seen("pod", Some("x"))]).unwrap();
     let programmed = &judged.verdicts[2];
     assert!(
         !programmed.holds && programmed.message.contains("ConfigMap"),
@@ -315,15 +439,15 @@ fn a_deleted_provider_is_said_on_those_that_name_it_with_who_still_serves() {
         assert_eq!((resolved.holds, resolved.reason), (false, reason::REF_NOT_FOUND));
         resolved.message
     };
-    insta::assert_snapshot!(said(now.judge_route("two", &[]).unwrap()), @r#"
+    insta::assert_snapshot!(said(now.route("two", &[]).unwrap()), @r#"
     ModelRoute two: spec.targets[0].provider: there is no ProviderConfig "gone": create it, or correct the name
     it still goes to a
     "#);
-    insta::assert_snapshot!(said(now.judge_route("one", &[]).unwrap()), @r#"
+    insta::assert_snapshot!(said(now.route("one", &[]).unwrap()), @r#"
     ModelRoute one: spec.targets[0].provider: there is no ProviderConfig "gone": create it, or correct the name
     nobody is left: every request for it is answered with an error
     "#);
-    insta::assert_snapshot!(said(now.judge_provider("a", &[]).unwrap()), @r#"
+    insta::assert_snapshot!(said(now.provider("a", &[]).unwrap()), @r#"
     ProviderConfig a: spec.fallbackProviders[0]: there is no ProviderConfig "gone": create it, or correct the name
     it still falls back to b
     "#);
@@ -338,11 +462,11 @@ fn who_names_a_provider_that_turned_bad_is_ready_and_who_names_one_that_was_neve
     let current = written(&desired(&[provider("a", good())], &[], None, 1).unwrap(), 1);
     let now = desired(&[provider("a", bad())], &routes, Some(&current), 2).unwrap();
     assert!(
-        now.judge_route("r", &[]).unwrap().verdicts[1].holds,
+        now.route("r", &[]).unwrap().verdicts[1].holds,
         "its last accepted version is served"
     );
     let now = desired(&[provider("a", bad())], &routes, None, 2).unwrap();
-    let [_, resolved, ..] = now.judge_route("r", &[]).unwrap().verdicts;
+    let [_, resolved, ..] = now.route("r", &[]).unwrap().verdicts;
     insta::assert_snapshot!(resolved.message, @r"
     ModelRoute r: spec.targets[0].provider: ProviderConfig a was never accepted: see its condition Accepted for what is wrong with it
     nobody is left: every request for it is answered with an error
@@ -355,7 +479,7 @@ fn a_route_all_of_whose_targets_are_disabled_is_not_ready() {
     spec["enabled"] = serde_json::json!(false);
     let target = serde_json::json!({"match": {"models": ["m"]}, "targets": [{"provider": "a"}]});
     let now = desired(&[provider("a", spec)], &[route("r", target)], None, 1).unwrap();
-    let [_, _, _, ready] = now.judge_route("r", &[]).unwrap().verdicts;
+    let [_, _, _, ready] = now.route("r", &[]).unwrap().verdicts;
     assert_eq!((ready.holds, ready.reason), (false, reason::NO_CANDIDATE));
 }
 
@@ -364,7 +488,7 @@ fn what_got_past_the_webhook_and_is_probably_not_meant_is_said_with_accepted() {
     let target = serde_json::json!({"match": {"models": ["m"]}, "targets": [{"provider": "a"}]});
     let routes = [route("one", target.clone()), route("two", target)];
     let now = desired(&[provider("a", good())], &routes, None, 1).unwrap();
-    let [accepted, ..] = now.judge_route("one", &[]).unwrap().verdicts;
+    let [accepted, ..] = now.route("one", &[]).unwrap().verdicts;
     assert!(accepted.holds, "{accepted:?}");
     assert!(
         accepted.message.contains("is matched by ModelRoute two too"),

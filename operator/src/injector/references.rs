@@ -30,19 +30,26 @@ impl References {
             {
                 continue;
             }
-            let secrets = spec
-                .credentials
-                .iter()
-                .filter_map(|credential| credential.secret_key_ref.as_ref());
-            found
-                .secrets
-                .extend(secrets.map(|key| (key.name.clone(), key.key.clone())));
-            let bundles = spec.endpoint.ca_bundle_ref.iter();
-            found
-                .ca_bundles
-                .extend(bundles.map(|key| (key.name.clone(), key.key.clone())));
+            found.add(provider);
         }
         found
+    }
+
+    /// What a `ProviderConfig` refers to.
+    pub fn named_by(provider: &ProviderConfig) -> Self {
+        let mut found = Self::default();
+        found.add(provider);
+        found
+    }
+
+    fn add(&mut self, provider: &ProviderConfig) {
+        let credentials = provider.spec.credentials.iter();
+        let secrets = credentials.filter_map(|credential| credential.secret_key_ref.as_ref());
+        self.secrets
+            .extend(secrets.map(|key| (key.name.clone(), key.key.clone())));
+        let bundles = provider.spec.endpoint.ca_bundle_ref.iter();
+        self.ca_bundles
+            .extend(bundles.map(|key| (key.name.clone(), key.key.clone())));
     }
 
     /// What a pod has mounted already, read from the volumes that the injector made.

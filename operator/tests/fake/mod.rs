@@ -252,6 +252,10 @@ impl Fake {
             (&Method::PATCH, old) if is_stale(old.as_ref(), &parsed) => return refused(409, "Conflict"),
             (&Method::PATCH, old) => {
                 let mut new = old.unwrap_or_else(|| json!({}));
+                // Whoever applies a status owns all of it: what it leaves out goes.
+                if is_apply(head) && head.uri.path().ends_with("/status") {
+                    new["status"] = Value::Null;
+                }
                 merge(&mut new, &parsed);
                 new
             }
