@@ -18,13 +18,24 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+mod index;
+
+use index::Index;
+
 /// The stores. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    providers: reflector::Store<ProviderConfig>,
-    routes: reflector::Store<ModelRoute>,
-    config_maps: reflector::Store<ConfigMap>,
-    pods: reflector::Store<Pod>,
+    providers: Kept<ProviderConfig>,
+    routes: Kept<ModelRoute>,
+    config_maps: Kept<ConfigMap>,
+    pods: Kept<Pod>,
+}
+
+/// The objects of a kind, and which namespace has which.
+#[derive(Clone)]
+struct Kept<K: Resource<DynamicType = ()> + Clone + 'static> {
+    store: reflector::Store<K>,
+    index: Index,
 }
 
 /// Something changed in a namespace.
@@ -84,10 +95,10 @@ impl Store {
 
     /// Waits until every kind has been listed once.
     pub async fn ready(&self) {
-        let _ = self.providers.wait_until_ready().await;
-        let _ = self.routes.wait_until_ready().await;
-        let _ = self.config_maps.wait_until_ready().await;
-        let _ = self.pods.wait_until_ready().await;
+        let _ = self.providers.store.wait_until_ready().await;
+        let _ = self.routes.store.wait_until_ready().await;
+        let _ = self.config_maps.store.wait_until_ready().await;
+        let _ = self.pods.store.wait_until_ready().await;
     }
 
     /// The namespace's ProviderConfigs, by name.
@@ -103,6 +114,7 @@ impl Store {
     /// The namespace's config, where it has one.
     pub fn config_map(&self, namespace: &str) -> Option<Arc<ConfigMap>> {
         self.config_maps
+            .store
             .get(&ObjectRef::new(names::CONFIG_MAP).within(namespace))
     }
 
@@ -112,10 +124,11 @@ impl Store {
     }
 }
 
-fn of<K: Resource<DynamicType = ()> + Clone + 'static>(store: &reflector::Store<K>, namespace: &str) -> Vec<Arc<K>> {
-    let mut found = store.state_filter(|object: &K| object.meta().namespace.as_deref() == Some(namespace));
-    found.sort_by_key(|object| object.name_any());
-    found
+fn of<K: Resource<DynamicType = ()> + Clone + 'static>(kept: &Kept<K>, namespace: &str) -> Vec<Arc<K>> {
+    let names = kept.index.names(namespace).into_iter();
+    names
+        .filter_map(|name| kept.store.get(&ObjectRef::new(&name).within(namespace)))
+        .collect()
 }
 
 fn kind<K>(
@@ -124,7 +137,7 @@ fn kind<K>(
     changed: (mpsc::UnboundedSender<Change>, bool),
     trim: fn(&mut K),
     mut tell: impl FnMut(&watcher::Event<K>) + Send + 'static,
-) -> (reflector::Store<K>, impl Future<Output = ()> + Send + 'static)
+) -> (Kept<K>, impl Future<Output = ()> + Send + 'static)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -135,6 +148,8 @@ where
         + 'static,
 {
     let (store, writer) = reflector::store();
+    let index = Index::default();
+    let mut follow = index.follow();
     let events = watcher(Api::<K>::all(client.clone()), config)
         // What nobody reads is not kept: in a large cluster this is most of the memory.
         .modify(move |object| {
@@ -146,8 +161,11 @@ where
         })
         .default_backoff()
         .reflect(writer)
-        .inspect_ok(move |event| tell(event));
-    (store, pump(events, changed))
+        .inspect_ok(move |event| {
+            follow(event);
+            tell(event);
+        });
+    (Kept { store, index }, pump(events, changed))
 }
 
 /// Keeps of a pod what is asked of it: who it is, whether it runs and where, and which Secrets the injector mounted. The
