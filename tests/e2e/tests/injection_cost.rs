@@ -93,7 +93,8 @@ async fn admissions(bed: &Bed) -> Result<Admissions> {
         seconds: 0.0,
         within_5_ms: 0.0,
     };
-    for pod in &pods {
+    // One that is leaving may have left its port already.
+    for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
         let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{}:8081/proxy/metrics", pod.name_any());
         let (status, text) = bed.http("GET", &path, "").await?;
         ensure!(status == 200, "{status} {text}");
