@@ -31,6 +31,7 @@ mod reconcile;
 mod reload;
 mod rotation;
 mod shutdown;
+mod status;
 mod traffic;
 mod uninstall;
 mod upgrade;

@@ -111,16 +111,15 @@ async fn each_object_says_that_it_is_accepted_resolved_and_programmed() {
             &bed.rendered(|text| text.contains("name: smart")).await?,
             names::REVISION_KEY,
         );
-        eventually(SHORT, "the status names the revision that carries it", async || {
-            let status = bed
-                .api::<ProviderConfig>()
-                .get("claude")
-                .await?
-                .status
-                .unwrap_or_default();
-            ensure!(status.revision.as_ref() == Some(&revision), "{status:?}");
-            Ok(())
-        })
+        eventually(
+            SHORT,
+            "the status names the revision that first carried it",
+            async || {
+                let status = bed.api::<ModelRoute>().get("smart").await?.status.unwrap_or_default();
+                ensure!(status.revision.as_ref() == Some(&revision), "{status:?}");
+                Ok(())
+            },
+        )
         .await
     })
     .await;
