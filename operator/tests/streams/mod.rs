@@ -297,10 +297,15 @@ impl Stream {
 
     /// Reads to the end of the stream.
     pub(crate) async fn end(&mut self) {
-        while let Some(message) = self.hear().await {
-            if message == ToSidecar::Ping {
-                self.say(&ToOperator::Pong).await;
+        let reads = async {
+            while let Some(message) = self.hear().await {
+                if message == ToSidecar::Ping {
+                    self.say(&ToOperator::Pong).await;
+                }
             }
-        }
+        };
+        // Pings go on for as long as the stream does.
+        let ended = tokio::time::timeout(Duration::from_secs(10), reads).await;
+        ended.expect("the end within ten seconds");
     }
 }

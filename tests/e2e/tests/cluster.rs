@@ -32,6 +32,7 @@ mod reload;
 mod rotation;
 mod shutdown;
 mod status;
+mod stream;
 mod traffic;
 mod uninstall;
 mod upgrade;
