@@ -11,7 +11,7 @@ use bowsprit_crds::{ModelRoute, ProviderConfig, names};
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, PodStatus, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -20,7 +20,11 @@ use serde::de::DeserializeOwned;
 
 mod index;
 
+use crate::injector::sidecar::{CA_VOLUME, SECRETS_VOLUME, TOKEN_VOLUME};
 use index::Index;
+
+/// Pods in one page of a list: whole, before they are trimmed, each takes some tens of KiB.
+pub(crate) const PODS_AT_ONCE: u32 = 100;
 
 /// The stores. Cheap to clone.
 #[derive(Clone)]
@@ -70,7 +74,9 @@ impl Store {
         let (routes, routes_watch) = kind::<ModelRoute>(client, all.clone(), soon.clone(), |_| {}, |_| {});
         let named = all.clone().fields(&format!("metadata.name={}", names::CONFIG_MAP));
         let (config_maps, config_maps_watch) = kind::<ConfigMap>(client, named, soon.clone(), |_| {}, on_config);
-        let injected = all.labels(&format!("{}=true", names::LABEL_INJECTED));
+        let injected = all
+            .labels(&format!("{}=true", names::LABEL_INJECTED))
+            .page_size(PODS_AT_ONCE);
         let (pods, pods_watch) = kind::<Pod>(client, injected, (changed, false), trim, on_pod);
         let work = async move {
             future::select_all([
@@ -188,9 +194,13 @@ fn trim(pod: &mut Pod) {
         ..ObjectMeta::default()
     };
     pod.spec = pod.spec.take().map(|spec| PodSpec {
-        volumes: spec
-            .volumes
-            .map(|all| all.into_iter().filter(|volume| volume.projected.is_some()).collect()),
+        volumes: spec.volumes.map(|all| {
+            let ours = |volume: &Volume| [SECRETS_VOLUME, CA_VOLUME, TOKEN_VOLUME].contains(&&*volume.name);
+            let mut kept: Vec<Volume> = all.into_iter().filter(ours).collect();
+            // A volume has 3 KiB, and filtered in place the list would keep the room of all that the pod has.
+            kept.shrink_to_fit();
+            kept
+        }),
         ..PodSpec::default()
     });
     pod.status = pod.status.take().map(|status| PodStatus {
@@ -283,6 +293,7 @@ mod tests {
                         {"secret": {"name": "keys", "items": [{"key": "a", "path": "keys/a"}]}},
                     ]}},
                     {"name": "data", "emptyDir": {}},
+                    {"name": "kube-api-access", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
                 ],
             },
             "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": []},
@@ -290,7 +301,14 @@ mod tests {
         .unwrap();
         let before = References::mounted(pod.spec.as_ref().unwrap());
         trim(&mut pod);
-        assert_eq!(References::mounted(pod.spec.as_ref().unwrap()), before);
+        let spec = pod.spec.as_ref().unwrap();
+        assert_eq!(References::mounted(spec), before);
+        let volumes = spec.volumes.as_ref().unwrap();
+        assert_eq!(
+            volumes.capacity(),
+            volumes.len(),
+            "room that is kept, times every pod of the cluster"
+        );
         insta::assert_json_snapshot!(pod);
     }
 }

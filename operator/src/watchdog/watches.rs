@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::book::{Source, Step};
 use super::look::{self, Observed};
+use crate::objects::PODS_AT_ONCE;
 
 type Steps = BoxStream<'static, (Source, Step)>;
 
@@ -139,7 +140,7 @@ fn watch<K>(api: Api<K>, selector: &str, source: Source, look: fn(&K) -> Observe
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    watcher(api, watcher::Config::default().labels(selector))
+    watcher(api, watcher::Config::default().labels(selector).page_size(PODS_AT_ONCE))
         .default_backoff()
         .filter_map(move |event| future::ready(step_of(event, &source, &look)))
         .boxed()
