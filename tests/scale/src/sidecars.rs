@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bowsprit_core::config::{self, BaseUrl, Scope};
 use bowsprit_core::stream::{ReportedProvider, SidecarReport, StreamedConfig};
 use bowsprit_crds::names;
-use bowsprit_sidecar::config::stream::{self, Link, Operator, StreamMetrics, StreamState};
+use bowsprit_sidecar::config::stream::{self, Link, Operator, StreamMetrics, StreamReport, StreamState};
 use bowsprit_sidecar::net::client::{Addresses, Resolve};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -24,9 +24,12 @@ const SYSTEM: &str = "bowsprit-system";
 
 /// All of them.
 pub(crate) struct Sidecars {
-    states: Vec<Arc<StreamState>>,
+    /// Of each, with the number of its namespace.
+    states: Vec<(usize, Arc<StreamState>)>,
     expected: Arc<Vec<Mutex<Expected>>>,
     pods_each: usize,
+    /// When the first of them began.
+    pub(crate) begun: Instant,
     /// Tokens and CA, as files.
     _files: TempDir,
 }
@@ -81,7 +84,7 @@ impl Sidecars {
             "{} tokens",
             tokens.len()
         );
-        let mut states = Vec::new();
+        let (mut states, begun) = (Vec::new(), Instant::now());
         for (pod, (namespace, token)) in tokens.into_iter().enumerate() {
             let operator = Operator {
                 address: url.clone(),
@@ -89,12 +92,14 @@ impl Sidecars {
                 token: token_file(files.path(), pod, &token)?,
             };
             let (expected, known) = (Arc::clone(&expected), Arc::clone(&known));
-            states.push(sidecar(operator, Arc::clone(&resolver), namespace, expected, known));
+            let state = sidecar(operator, Arc::clone(&resolver), namespace, expected, known);
+            states.push((namespace, state));
         }
         Ok(Self {
             states,
             expected,
             pods_each: fleet.size.pods_each(),
+            begun,
             _files: files,
         })
     }
@@ -103,12 +108,7 @@ impl Sidecars {
     pub(crate) async fn connected(&self, patience: Duration) -> Result<()> {
         let begun = Instant::now();
         loop {
-            let away: Vec<_> = self
-                .states
-                .iter()
-                .map(|state| state.report())
-                .filter(|it| !it.connected)
-                .collect();
+            let away: Vec<_> = self.reports(|_| true).filter(|it| !it.connected).collect();
             let Some(one) = away.first() else { return Ok(()) };
             ensure!(
                 begun.elapsed() < patience,
@@ -118,6 +118,11 @@ impl Sidecars {
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    fn reports(&self, of: impl Fn(usize) -> bool) -> impl Iterator<Item = StreamReport> {
+        let states = self.states.iter().filter(move |(namespace, _)| of(*namespace));
+        states.map(|(_, state)| state.report())
     }
 
     /// From now on, a namespace's sidecars wait for documents with this text.
@@ -141,11 +146,14 @@ impl Sidecars {
             if arrived >= self.pods_each {
                 return Ok(std::mem::take(&mut locked(expected).arrived));
             }
-            ensure!(
-                since.elapsed() < patience,
-                "only {arrived} of {} have it",
-                self.pods_each
-            );
+            if since.elapsed() > patience {
+                let quiet = self.reports(|it| it == namespace).max_by_key(|it| it.heard_seconds_ago);
+                let away = self.reports(|it| it == namespace).find(|it| !it.connected);
+                bail!(
+                    "only {arrived} of {} have it; heard of longest ago: {quiet:?}; away: {away:?}",
+                    self.pods_each
+                );
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
