@@ -96,7 +96,7 @@ pub struct Args {
     pub token_file: std::path::PathBuf,
 
     /// Config streams at a time; the next sidecar is told to try again later, and finds another operator.
-    #[arg(long, env = "BOWSPRIT_MAX_STREAMS", default_value_t = 12_000)]
+    #[arg(long, env = "BOWSPRIT_MAX_STREAMS", default_value_t = 5_000)]
     pub max_streams: usize,
 
     /// Port of health and metrics.

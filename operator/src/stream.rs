@@ -60,7 +60,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            most: 12_000,
+            most: 5_000,
             timing: Timing {
                 ping: Duration::from_secs(30),
                 silence: Duration::from_secs(90),
