@@ -46,6 +46,18 @@ impl Process {
         Ok(())
     }
 
+    /// Its root folder as this machine sees it.
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.0))
+    }
+
+    /// Where something is mounted in it.
+    pub fn mounts(&self) -> Result<Vec<String>> {
+        let lines = fs::read_to_string(format!("/proc/{}/mountinfo", self.0))?;
+        let points = lines.lines().filter_map(|line| line.split_whitespace().nth(4));
+        Ok(points.map(str::to_owned).collect())
+    }
+
     /// Stops it where it is, until the guard goes.
     pub fn stop(&self) -> Result<Stopped> {
         self.signal("STOP")?;
