@@ -82,7 +82,9 @@ impl Reviewer for Apiserver {
 /// A token that says this of itself.
 pub(crate) fn signed(mut claims: serde_json::Value) -> String {
     if claims.get("exp").is_none() {
-        claims["exp"] = json!(unix_seconds() + 3600);
+        // One moment for all of a run: a pod shows the same token until its kubelet brings another.
+        static END: std::sync::LazyLock<i64> = std::sync::LazyLock::new(|| unix_seconds() + 3600);
+        claims["exp"] = json!(*END);
     }
     if claims.get("aud").is_none() {
         claims["aud"] = json!(["bowsprit.dev"]);
