@@ -36,6 +36,6 @@ pub use bed::{Bed, Log, SYSTEM, asking_manifest, image, pod_manifest};
 pub use creates::Creates;
 pub use operators::Operators;
 pub use providers::Providers;
-pub use release::{Release, kubectl};
+pub use release::{Release, kubectl, rolled_out};
 pub use run::{Test, note, test};
 pub use wait::{LONG, SHORT, eventually, stays};

@@ -114,7 +114,7 @@ impl Release {
 }
 
 /// Waits until every operator is of the version that was asked for, and pods reach them.
-async fn rolled_out(bed: &Bed) -> Result<()> {
+pub async fn rolled_out(bed: &Bed) -> Result<()> {
     kubectl(&[
         "-n",
         SYSTEM,

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use bowsprit_core::yaml;
 use bowsprit_crds::{ProviderConfig, names};
-use bowsprit_e2e::{App, Bed, LONG, SYSTEM, Test, eventually, kubectl, note, pod_manifest};
+use bowsprit_e2e::{App, Bed, LONG, SYSTEM, Test, eventually, kubectl, note, pod_manifest, rolled_out};
 use bowsprit_rig::canary::Canary;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, LogParams};
@@ -156,22 +156,7 @@ async fn operators_log(bed: &Bed, level: Option<&str>) -> Result<()> {
         format!("BOWSPRIT_LOG_LEVEL={level}")
     });
     kubectl(&["-n", SYSTEM, "set", "env", "deployment/bowsprit", &variable]).await?;
-    kubectl(&[
-        "-n",
-        SYSTEM,
-        "rollout",
-        "status",
-        "deployment/bowsprit",
-        "--timeout",
-        "90s",
-    ])
-    .await?;
-    eventually(LONG, "the webhook answers", async || {
-        let (status, answer) = bed.try_create(&pod_manifest("asks")).await?;
-        ensure!(status == 201, "{status} {answer}");
-        Ok(())
-    })
-    .await
+    rolled_out(bed).await
 }
 
 #[tokio::test]
