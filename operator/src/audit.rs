@@ -7,8 +7,9 @@
 //! stored and still there is missed, but of whoever wrote it only the field manager is known.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use crate::sync::locked;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::Value;
@@ -80,7 +81,7 @@ impl Seen {
         let (Some(uid), Some(generation)) = (&metadata.uid, metadata.generation) else {
             return;
         };
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = locked(&self.0);
         let last = seen.get(uid).copied().or(told).unwrap_or(0);
         if last >= generation {
             return;

@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bowsprit_core::stream::SidecarReport;
 
 use crate::heard::{Ears, Heard};
+use crate::sync::locked;
 
 /// How long a pod is still counted after its stream ended: a sidecar is back within seconds where an operator leaves, and
 /// within about ten where one dies.
@@ -138,15 +139,6 @@ impl Fleet {
         self.lock().namespaces.keys().cloned().collect()
     }
 
-    /// Whether this pod holds a stream: it needs no nudge, and nobody asks at its `/health`.
-    pub fn holds_stream(&self, namespace: &str, pod: &PodId) -> bool {
-        let known = self.lock();
-        known
-            .namespaces
-            .get(namespace)
-            .is_some_and(|of| of.pods.contains_key(pod))
-    }
-
     /// This replica leads from `now` on, and the others begin to tell it of their sidecars.
     pub fn leads(&self, now: Instant) {
         self.lock().leads_since = Some(now);
@@ -249,7 +241,7 @@ impl Fleet {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.known)
     }
 }
 
@@ -340,9 +332,9 @@ mod tests {
         teller.note("team", pod("a"), at_sequence(1), at(5));
         teller.lost("team", &pod("a"), at(10));
         fleet.forget_lost(at(0) + GRACE);
-        assert!(fleet.holds_stream("team", &pod("a")));
+        assert!(fleet.reports("team").contains_key(&pod("a")));
         fleet.forget_lost(at(10) + GRACE);
-        assert!(!fleet.holds_stream("team", &pod("a")));
+        assert!(!fleet.reports("team").contains_key(&pod("a")));
     }
 
     #[test]

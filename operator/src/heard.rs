@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
 
+use crate::sync::locked;
 use futures::Stream;
 use futures::task::AtomicWaker;
 
@@ -26,14 +27,14 @@ struct Ear {
 impl Ears {
     pub(crate) fn listen(&self) -> Heard {
         let ear = Arc::new(Ear::default());
-        let mut ears = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ears = locked(&self.0);
         ears.retain(|ear| ear.strong_count() > 0);
         ears.push(Arc::downgrade(&ear));
         Heard(ear)
     }
 
     pub(crate) fn tell(&self, namespace: &str) {
-        let ears = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ears = locked(&self.0);
         for ear in ears.iter().filter_map(Weak::upgrade) {
             let mut namespaces = ear.lock();
             if !namespaces.contains(namespace) {
@@ -47,7 +48,7 @@ impl Ears {
 
 impl Ear {
     fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.namespaces)
     }
 }
 

@@ -28,6 +28,7 @@ pub mod selftest;
 pub mod spelling;
 pub mod status;
 pub mod stream;
+mod sync;
 pub mod telemetry;
 pub mod time;
 pub mod validate;

@@ -1,8 +1,9 @@
 //! Ready means that nothing blocks readiness any more. Whoever is not ready holds a block, and
 //! says so when it is: a block that is only dropped, since its holder died, goes on blocking.
 
+use crate::sync::locked;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What the process still waits for.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +29,7 @@ impl Readiness {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

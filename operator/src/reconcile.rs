@@ -4,7 +4,7 @@
 //! holder of the lease runs it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -30,6 +30,7 @@ use crate::owner;
 use crate::poll::Poller;
 use crate::status::pace::Pace;
 use crate::status::rollout::{Rollout, Version};
+use crate::sync::locked;
 use crate::validate::hosts::AllowedHosts;
 use bowsprit_crds::names;
 use memory::Memory;
@@ -181,17 +182,17 @@ impl Context {
     }
 
     fn memory(&self, namespace: &str) -> Arc<tokio::sync::Mutex<Memory>> {
-        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memories = locked(&self.memories);
         Arc::clone(memories.entry(namespace.to_owned()).or_default())
     }
 
     fn forget(&self, namespace: &str) {
-        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memories = locked(&self.memories);
         memories.remove(namespace);
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace<String>> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.pace)
     }
 
     /// The namespaces' ConfigMaps go with this owner.
@@ -408,12 +409,12 @@ fn path<K: Resource<DynamicType = ()>>(object: &K) -> String {
 }
 
 fn bump(tally: &Mutex<HashMap<String, u32>>, name: &str) -> u32 {
-    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tally = locked(tally);
     let count = tally.entry(name.to_owned()).or_default();
     *count = count.saturating_add(1);
     *count
 }
 
 fn forget(tally: &Mutex<HashMap<String, u32>>, name: &str) {
-    tally.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    locked(tally).remove(name);
 }

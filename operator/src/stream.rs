@@ -19,7 +19,7 @@ pub mod token;
 pub mod trust;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bowsprit_core::stream::MAX_TO_OPERATOR;
@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 
 use crate::certs::{Served, server_config};
 use crate::fleet::{Fleet, PodId};
+use crate::sync::locked;
 use documents::Documents;
 use entrance::{Caller, Entered, enter};
 use metrics::Metrics;
@@ -115,7 +116,7 @@ impl Hub {
 
     /// What the watch of the pods with a sidecar tells: one that is gone loses its stream, and its token is asked about anew.
     pub fn note_pod(&self, event: &watcher::Event<Pod>) {
-        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listed = locked(&self.listed);
         match event {
             watcher::Event::Init => *listed = Some(HashSet::new()),
             watcher::Event::InitApply(pod) => {

@@ -246,7 +246,7 @@ async fn a_pods_second_stream_ends_its_first_and_the_pod_is_never_gone() {
         .await;
     let mut second = server.connect("team", "a").await;
     first.end().await;
-    assert!(server.fleet.holds_stream("team", &pod("a")));
+    assert!(server.fleet.reports("team").contains_key(&pod("a")));
     second.say(&report(8)).await;
     server
         .until("the new one", |server| {

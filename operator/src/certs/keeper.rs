@@ -1,7 +1,7 @@
 //! Keeps Secret, served certificate and the webhook configuration's caBundle in agreement. Every replica runs it; the
 //! Secret's resourceVersion decides between two that write at once, and the loser reads again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
@@ -17,6 +17,7 @@ use super::{BadPair, Served, jittered};
 use crate::metrics::Metrics;
 use crate::owner;
 use crate::readiness::Block;
+use crate::sync::locked;
 use crate::time::unix_seconds;
 
 /// Between two looks once all is well.
@@ -131,7 +132,7 @@ impl Keeper {
         let seen = self.mutating.get(name).await;
         let knows = |ca: &str| seen.as_ref().is_ok_and(|seen| trusts(seen, ca));
         let material = self.stored(knows).await?;
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(material.clone());
+        *locked(&self.last) = Some(material.clone());
         let (bundle, ca) = (material.bundle(), &material.current.ca);
         let mut is_trusted = knows(ca);
         self.served.announce(&bundle);
@@ -231,7 +232,7 @@ impl Keeper {
     }
 
     fn last(&self) -> Option<Material> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.last).clone()
     }
 
     fn fresh(&self) -> Secret {

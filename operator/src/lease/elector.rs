@@ -1,6 +1,6 @@
 //! Gets the lease, keeps it, and gives it back.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{LEASE, MAX_RETRY, RENEW_DEADLINE, RETRY, Seen, Step, decide, pause};
 use crate::owner;
+use crate::sync::locked;
 use crate::time::Clock;
 
 /// On the Lease: where its holder listens for the other replicas, `ip:port`.
@@ -65,13 +66,13 @@ impl Leadership {
 
     /// How long it may go on writing.
     fn left(&self) -> Result<Duration, NotLeading> {
-        let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *locked(&self.until);
         let left = until.map(|until| until.saturating_since(self.clock.now()));
         left.filter(|left| !left.is_zero()).ok_or(NotLeading)
     }
 
     fn set(&self, until: Option<Moment>) {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        *locked(&self.until) = until;
     }
 }
 

@@ -2,9 +2,10 @@
 //! one is looked for, ever more rarely; one that was found is not looked at again until its ProviderConfig changes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::sync::locked;
 use bowsprit_core::config::Problem;
 use bowsprit_crds::ProviderConfig;
 use bowsprit_crds::provider_config::ObjectKeyRef;
@@ -95,7 +96,7 @@ impl Bundles {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, BTreeMap<String, Looked>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Each namespace's newest config as the line that its streams send: written out once, shared by all of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use bowsprit_core::stream::{MAX_TO_SIDECAR, StreamedConfig, ToSidecar};
@@ -12,6 +12,7 @@ use kube::runtime::watcher;
 use tokio::sync::watch;
 
 use crate::heard::{Ears, Heard};
+use crate::sync::locked;
 
 /// A namespace's config, ready to be sent.
 #[derive(Clone, Debug)]
@@ -127,7 +128,7 @@ impl Documents {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<Option<Frame>>>> {
-        self.0.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.namespaces)
     }
 }
 

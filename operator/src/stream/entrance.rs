@@ -1,7 +1,7 @@
 //! From a TCP connection to a stream: TLS, one HTTP/1.1 request, and the answer that `door` decides on.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::Hub;
 use super::door::{Door, Refusal, asked, bearer, peer, sidecar, welcome};
 use crate::fleet::PodId;
+use crate::sync::locked;
 use crate::time::unix_seconds;
 
 /// For TLS and the request's head.
@@ -108,7 +109,7 @@ async fn entering(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let _ = connection.await;
-    let admitted = admitted.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let admitted = locked(&admitted).take();
     let Admitted { upgrade, caller } = admitted?;
     let parts = upgrade.await.ok()?.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
     Some(Entered {
@@ -146,7 +147,7 @@ async fn answer(
     match decided.await {
         Ok((door, let_in)) => {
             hub.metrics.requested("accepted");
-            *admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(let_in);
+            *locked(admitted) = Some(let_in);
             welcome(door)
         }
         Err(refusal) => {

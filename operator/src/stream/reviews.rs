@@ -2,13 +2,14 @@
 //! the cluster comes at once, and the apiserver must not notice.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use super::metrics::Metrics;
 use super::token::{Bearer, CannotReview, Reviewer, Verdict};
+use crate::sync::locked;
 
 /// Reviews under way. One takes a few milliseconds, so ten thousand sidecars are let in within some ten seconds.
 const AT_ONCE: usize = 16;
@@ -74,7 +75,7 @@ impl Reviews {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.kept)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Which pods hold a stream to this replica: one each, the newest.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use crate::sync::locked;
 use tokio::sync::oneshot;
 
 /// Why a stream is ended from here.
@@ -73,7 +74,7 @@ impl Roster {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 
