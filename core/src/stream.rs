@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod lines;
+
 /// The path of the stream for sidecars.
 pub const STREAM_PATH: &str = "/v1/stream";
 /// The protocol's name and version, as `Upgrade` has it.

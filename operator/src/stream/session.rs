@@ -10,6 +10,7 @@ use std::task::ready;
 use std::time::Duration;
 
 use bowsprit_core::stream::ToSidecar;
+use bowsprit_core::stream::lines::{Lines, TooLong};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::{oneshot, watch};
@@ -69,6 +70,12 @@ impl Ended {
 /// A line that is no message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Malformed;
+
+impl From<TooLong> for Malformed {
+    fn from(TooLong: TooLong) -> Self {
+        Self
+    }
+}
 
 /// What a stream looks at beside its peer.
 pub(super) struct Session<'a> {
@@ -134,14 +141,15 @@ impl Session<'_> {
     {
         let (mut reader, mut writer) = tokio::io::split(io);
         let opened = std::time::Instant::now();
-        let mut input = Input::new(early);
+        // Nothing is kept between lines: ten thousand streams that are silent hold nothing.
+        let mut input = Lines::keeping(0);
         let mut output = Output::default();
         let (mut sent, mut is_first) = (None, true);
         let mut heard_at = Instant::now();
         let mut read_at = heard_at;
         let mut ping_at = heard_at + self.until_ping();
         let mut leave_by = None;
-        if input.lines(self.longest, &mut hear).is_err() {
+        if input.take(early, self.longest, &mut hear).is_err() {
             return Ended::Malformed;
         }
         loop {
@@ -180,13 +188,13 @@ impl Session<'_> {
             }
             tokio::select! {
                 cut = &mut self.cut => return cut.map_or(Ended::Closed, Ended::Cut),
-                read = input.read(&mut reader), if is_reading => {
-                    match read {
-                        Ok(0) | Err(_) => return if leave_by.is_some() { Ended::Leaving } else { Ended::Closed },
-                        Ok(_) => {}
-                    }
+                // Taken in the moment in which it is read, so that nothing is lost where another branch wins.
+                read = read(&mut reader, |bytes| input.take(bytes, self.longest, &mut hear)), if is_reading => {
+                    let Ok(Some(lines)) = read else {
+                        return if leave_by.is_some() { Ended::Leaving } else { Ended::Closed };
+                    };
                     heard_at = Instant::now();
-                    match input.lines(self.longest, &mut hear) {
+                    match lines {
                         Ok(0) => {}
                         Ok(_) => read_at = heard_at + self.timing.pause,
                         Err(Malformed) => return Ended::Malformed,
@@ -219,56 +227,14 @@ impl Session<'_> {
     }
 }
 
-/// What came and is not yet a whole line.
-struct Input {
-    partial: Vec<u8>,
-}
-
-impl Input {
-    fn new(early: &[u8]) -> Self {
-        Self {
-            partial: early.to_vec(),
-        }
-    }
-
-    /// Adds what is there to read. Bytes read; 0 at the end.
-    async fn read(&mut self, reader: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
-        poll_fn(|context| {
-            let mut chunk = [0; CHUNK];
-            let mut chunk = ReadBuf::new(&mut chunk);
-            ready!(Pin::new(&mut *reader).poll_read(context, &mut chunk))?;
-            self.partial.extend_from_slice(chunk.filled());
-            io::Result::Ok(chunk.filled().len()).into()
-        })
-        .await
-    }
-
-    /// Gives away every whole line. How many there were.
-    fn lines(
-        &mut self,
-        longest: usize,
-        hear: &mut impl FnMut(&[u8]) -> Result<(), Malformed>,
-    ) -> Result<usize, Malformed> {
-        let mut count = 0;
-        let mut rest = self.partial.as_slice();
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let (line, after) = rest.split_at(end);
-            if line.len() > longest {
-                return Err(Malformed);
-            }
-            hear(line)?;
-            count += 1;
-            rest = after.get(1..).unwrap_or_default();
-        }
-        if rest.len() > longest {
-            return Err(Malformed);
-        }
-        if rest.is_empty() {
-            // Given back: ten thousand streams that are silent hold nothing.
-            self.partial = Vec::new();
-        } else if count > 0 {
-            self.partial = rest.to_vec();
-        }
-        Ok(count)
-    }
+/// What `take` makes of what is there to read; none at the end.
+async fn read<R>(reader: &mut (impl AsyncRead + Unpin), mut take: impl FnMut(&[u8]) -> R) -> io::Result<Option<R>> {
+    poll_fn(|context| {
+        let mut chunk = [0; CHUNK];
+        let mut chunk = ReadBuf::new(&mut chunk);
+        ready!(Pin::new(&mut *reader).poll_read(context, &mut chunk))?;
+        let bytes = chunk.filled();
+        io::Result::Ok((!bytes.is_empty()).then(|| take(bytes))).into()
+    })
+    .await
 }

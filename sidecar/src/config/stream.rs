@@ -15,7 +15,6 @@ use crate::files::Stamp;
 use pace::Pace;
 
 mod dial;
-mod lines;
 mod pace;
 mod session;
 mod state;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowsprit_core::stream::lines::{Lines, TooLong};
 use bowsprit_core::stream::{MAX_TO_OPERATOR, MAX_TO_SIDECAR, SidecarReport, StreamedConfig, ToOperator, ToSidecar};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::lines::Lines;
 use super::pace;
 use super::state::{Ended, StreamState, Why};
-use crate::limits::{STREAM_PIECE, STREAM_SILENCE, STREAM_WRITE};
+use crate::limits::{STREAM_BUFFER_KEPT, STREAM_PIECE, STREAM_SILENCE, STREAM_WRITE};
 use crate::net::client::Resolve;
 
 /// From one report to the next at the least, and from one look whether there is something to report to the next.
@@ -38,7 +38,7 @@ where
     let mut session = Session {
         stream,
         link,
-        lines: Lines::default(),
+        lines: Lines::keeping(STREAM_BUFFER_KEPT),
         heard: Instant::now(),
         any_heard: false,
         leave: None,
@@ -114,8 +114,9 @@ where
         self.lines
             .take(bytes, MAX_TO_SIDECAR, |line| {
                 messages.push(serde_json::from_slice::<ToSidecar>(line));
+                Ok(())
             })
-            .map_err(|_| Ended::new(Why::Protocol, format!("a line of more than {MAX_TO_SIDECAR} bytes")))?;
+            .map_err(|TooLong| Ended::new(Why::Protocol, format!("a line of more than {MAX_TO_SIDECAR} bytes")))?;
         for message in messages {
             // The text of serde's error has no part of the message but names of fields.
             let message = message.map_err(|error| Ended::new(Why::Protocol, format!("a message: {error}")))?;

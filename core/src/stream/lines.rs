@@ -1,41 +1,58 @@
-//! Lines out of bytes as they come, bounded.
-
-use crate::limits::STREAM_BUFFER_KEPT;
+//! Lines out of bytes as they come, bounded: how both sides of the stream read.
 
 /// The beginning of a line whose end has not come yet.
-#[derive(Debug, Default)]
-pub(super) struct Lines {
+#[derive(Debug)]
+pub struct Lines {
     begun: Vec<u8>,
+    kept: usize,
 }
 
 /// A line is longer than it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub struct TooLong;
 
 impl Lines {
-    /// Takes bytes and hands each line that is whole with them to `each`, without its end.
-    pub(super) fn take(&mut self, mut bytes: &[u8], limit: usize, mut each: impl FnMut(&[u8])) -> Result<(), TooLong> {
+    /// Nothing has come yet. Between lines it keeps room for at most `kept` bytes.
+    pub fn keeping(kept: usize) -> Self {
+        Self {
+            begun: Vec::new(),
+            kept,
+        }
+    }
+
+    /// Takes bytes and hands each line that is whole with them to `each`, without its end. Says how many there were.
+    ///
+    /// # Errors
+    /// [`TooLong`] where a line, whole or begun, has more than `limit` bytes; else the first error of `each`.
+    pub fn take<E: From<TooLong>>(
+        &mut self,
+        mut bytes: &[u8],
+        limit: usize,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let mut count = 0;
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end);
             if self.begun.len() + line.len() > limit {
-                return Err(TooLong);
+                return Err(TooLong.into());
             }
             if self.begun.is_empty() {
-                each(line);
+                each(line)?;
             } else {
                 self.begun.extend_from_slice(line);
-                each(&self.begun);
+                each(&self.begun)?;
                 self.begun.clear();
                 // A large document must not stay twice.
-                self.begun.shrink_to(STREAM_BUFFER_KEPT);
+                self.begun.shrink_to(self.kept);
             }
+            count += 1;
             bytes = rest.get(1..).unwrap_or_default();
         }
         if self.begun.len() + bytes.len() > limit {
-            return Err(TooLong);
+            return Err(TooLong.into());
         }
         self.begun.extend_from_slice(bytes);
-        Ok(())
+        Ok(count)
     }
 }
 
@@ -44,13 +61,16 @@ mod tests {
     use super::*;
 
     fn split(pieces: &[&[u8]], limit: usize) -> Result<Vec<String>, TooLong> {
-        let mut lines = Lines::default();
+        let mut lines = Lines::keeping(0);
         let mut found = Vec::new();
+        let mut count = 0;
         for piece in pieces {
-            lines.take(piece, limit, |line| {
+            count += lines.take(piece, limit, |line| {
                 found.push(String::from_utf8_lossy(line).into_owned());
+                Ok::<_, TooLong>(())
             })?;
         }
+        assert_eq!(count, found.len());
         Ok(found)
     }
 
@@ -74,9 +94,12 @@ mod tests {
 
     #[test]
     fn the_room_of_a_large_line_is_given_back() {
-        let mut lines = Lines::default();
-        lines.take(&vec![b'x'; 1 << 20], 2 << 20, |_| ()).unwrap();
-        lines.take(b"\n", 2 << 20, |_| ()).unwrap();
-        assert!(lines.begun.capacity() <= STREAM_BUFFER_KEPT);
+        for kept in [0, 16 << 10] {
+            let mut lines = Lines::keeping(kept);
+            let each = |_: &[u8]| Ok::<_, TooLong>(());
+            lines.take(&vec![b'x'; 1 << 20], 2 << 20, each).unwrap();
+            lines.take(b"\n", 2 << 20, each).unwrap();
+            assert!(lines.begun.capacity() <= kept);
+        }
     }
 }
