@@ -157,6 +157,16 @@ fn elector(fake: &Arc<Fake>, identity: &str) -> Elector {
     )
 }
 
+/// Starts a leader, and returns once the status of `claude` counts the pod's sidecar, which has what was written.
+async fn start_with_sidecar(fake: &Arc<Fake>) -> Running {
+    let running = start(fake, leader(fake).await);
+    fake.until("written", |fake| !data(fake, "revision").is_empty()).await;
+    running.fleet.note("team", pod_id(), report(fake), Instant::now());
+    fake.until("live", |fake| status(fake)["sidecars"]["current"] == 1)
+        .await;
+    running
+}
+
 /// A pod that has mounted what `good` names, and `corp-ca`.
 fn pod() -> Value {
     let keys = json!({"secret": {"name": "keys", "items": [{"key": "claude", "path": "keys/claude"}]}});
@@ -370,11 +380,7 @@ async fn at_rest_nothing_is_asked_and_nothing_written() {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": {"ca.crt": "PEM"}}),
     );
     fake.put(POD, pod());
-    let running = start(&fake, leader(&fake).await);
-    fake.until("written", |fake| !data(fake, "revision").is_empty()).await;
-    running.fleet.note("team", pod_id(), report(&fake), Instant::now());
-    fake.until("programmed", |fake| status(fake)["sidecars"]["current"] == 1)
-        .await;
+    let running = start_with_sidecar(&fake).await;
     // The last Event is on its way.
     tokio::time::sleep(Duration::from_mins(1)).await;
     let before = fake.calls().len();
@@ -393,11 +399,7 @@ async fn a_change_is_behind_then_live_in_a_handful_of_writes_with_the_time_it_to
     namespace(&fake);
     fake.put(POD, pod());
     fake.put(CLAUDE, good("claude-x"));
-    let running = start(&fake, leader(&fake).await);
-    fake.until("written", |fake| !data(fake, "revision").is_empty()).await;
-    running.fleet.note("team", pod_id(), report(&fake), Instant::now());
-    fake.until("live", |fake| status(fake)["sidecars"]["current"] == 1)
-        .await;
+    let running = start_with_sidecar(&fake).await;
     tokio::time::sleep(Duration::from_mins(1)).await;
 
     let (writes, revision) = (fake.writes().len(), data(&fake, "revision"));
@@ -425,11 +427,7 @@ async fn one_that_is_broken_leaves_the_status_of_the_other_and_its_sidecars_alon
     namespace(&fake);
     fake.put(POD, pod());
     fake.put(CLAUDE, good("claude-x"));
-    let running = start(&fake, leader(&fake).await);
-    fake.until("written", |fake| !data(fake, "revision").is_empty()).await;
-    running.fleet.note("team", pod_id(), report(&fake), Instant::now());
-    fake.until("live", |fake| status(fake)["sidecars"]["current"] == 1)
-        .await;
+    let running = start_with_sidecar(&fake).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     let (config, before) = (fake.get(CONFIG).unwrap(), fake.get(CLAUDE).unwrap());
     let other = CLAUDE.replace("claude", "other");
@@ -485,11 +483,7 @@ async fn a_leader_that_begins_writes_nothing_anew_and_says_nothing_of_sidecars_b
     namespace(&fake);
     fake.put(POD, pod());
     fake.put(CLAUDE, good("claude-x"));
-    let first = start(&fake, leader(&fake).await);
-    fake.until("written", |fake| !data(fake, "revision").is_empty()).await;
-    first.fleet.note("team", pod_id(), report(&fake), Instant::now());
-    fake.until("live", |fake| status(fake)["sidecars"]["current"] == 1)
-        .await;
+    let first = start_with_sidecar(&fake).await;
     tokio::time::sleep(Duration::from_mins(1)).await;
     first.stop().await;
     let writes = fake.writes().len();
