@@ -69,26 +69,13 @@ struct Checked<T> {
     served: Option<T>,
 }
 
-/// Decides. `clock` is the time in Unix seconds: a sequence is never below it, so that it grows even where the ConfigMap
-/// was deleted meanwhile.
+/// Decides. A provider that is at none of `hosts` is wrong like any other: it is not accepted, and what was accepted before stays.
+/// `clock` is the time in Unix seconds: a sequence is never below it, so that it grows even where the ConfigMap was deleted
+/// meanwhile.
 ///
 /// # Errors
 /// Where the documents cannot be written, which no valid object causes.
 pub fn desired(
-    providers: &[Arc<ProviderConfig>],
-    routes: &[Arc<ModelRoute>],
-    current: Option<&Current>,
-    clock: u64,
-) -> Result<Desired, bowsprit_core::yaml::YamlError> {
-    desired_at(&AllowedHosts::default(), providers, routes, current, clock)
-}
-
-/// The same where providers may be at some hosts only. One that is elsewhere is wrong like any other: it is not accepted, and
-/// what was accepted before stays.
-///
-/// # Errors
-/// As [`desired`].
-pub fn desired_at(
     hosts: &AllowedHosts,
     providers: &[Arc<ProviderConfig>],
     routes: &[Arc<ModelRoute>],

@@ -20,7 +20,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::audit;
-use crate::desired::{Current, Judged, Measure, desired_at};
+use crate::desired::{Current, Judged, Measure, desired};
 use crate::fleet::Fleet;
 use crate::heard::Heard;
 use crate::injector::References;
@@ -280,7 +280,7 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     let now = tokio::time::Instant::now();
     let current = memory.current(config_map.as_deref().map(config_map::read), now);
     let clock = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
-    let mut wanted = desired_at(&context.hosts, &providers, &routes, current.as_ref(), clock)?;
+    let mut wanted = desired(&context.hosts, &providers, &routes, current.as_ref(), clock)?;
     let streaming = context.fleet.reports(namespace);
     let mut newest = current.as_ref().map(Current::version).unwrap_or_default();
     if let Some(sequence) = wanted.write {

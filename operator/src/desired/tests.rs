@@ -35,6 +35,16 @@ impl Judge for Desired {
     }
 }
 
+/// Where providers may be anywhere.
+fn desired(
+    providers: &[Arc<ProviderConfig>],
+    routes: &[Arc<ModelRoute>],
+    current: Option<&Current>,
+    clock: u64,
+) -> Result<Desired, bowsprit_core::yaml::YamlError> {
+    super::desired(&AllowedHosts::default(), providers, routes, current, clock)
+}
+
 fn provider(name: &str, spec: serde_json::Value) -> Arc<ProviderConfig> {
     Arc::new(ProviderConfig::new(name, serde_json::from_value(spec).unwrap()))
 }
@@ -103,7 +113,7 @@ fn the_sequence_grows_with_the_content_and_only_then() {
 #[test]
 fn a_provider_at_a_host_that_is_not_allowed_is_refused_and_one_that_was_served_stays() {
     let hosts = "elsewhere.example".parse().unwrap();
-    let new = desired_at(&hosts, &[provider("a", good())], &[], None, 1).unwrap();
+    let new = super::desired(&hosts, &[provider("a", good())], &[], None, 1).unwrap();
     let judged = new.provider("a", &[]).unwrap();
     assert!(
         !judged.verdicts[0].holds && judged.verdicts[0].message.contains("allowedHosts"),
@@ -112,7 +122,7 @@ fn a_provider_at_a_host_that_is_not_allowed_is_refused_and_one_that_was_served_s
     assert!(!new.rendered.text.contains("name: a"), "{}", new.rendered.text);
 
     let current = written(&desired(&[provider("a", good())], &[], None, 1).unwrap(), 1);
-    let now = desired_at(&hosts, &[provider("a", good())], &[], Some(&current), 2).unwrap();
+    let now = super::desired(&hosts, &[provider("a", good())], &[], Some(&current), 2).unwrap();
     assert_eq!(now.write, None, "what runs is not cut off");
     assert!(!now.provider("a", &[]).unwrap().verdicts[0].holds);
 }

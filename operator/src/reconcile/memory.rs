@@ -51,6 +51,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::validate::hosts::AllowedHosts;
 
     #[test]
     fn what_was_just_written_counts_until_the_watch_brings_it_and_not_for_ever() {
@@ -61,7 +62,7 @@ mod tests {
                 ..Current::default()
             })
         };
-        let wanted = crate::desired::desired(&[], &[], stored(3).as_ref(), 1).unwrap();
+        let wanted = crate::desired::desired(&AllowedHosts::default(), &[], &[], stored(3).as_ref(), 1).unwrap();
         memory.wrote(&wanted, 4, now);
         assert_eq!(memory.current(stored(3), now).unwrap().sequence, 4);
         assert_eq!(memory.current(None, now).unwrap().sequence, 4);
