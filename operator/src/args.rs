@@ -3,6 +3,7 @@
 use clap::Parser;
 
 use crate::injector::quantity::is_quantity;
+use crate::stream::MOST_STREAMS;
 use crate::validate::hosts::AllowedHosts;
 
 /// Turns ProviderConfigs into sidecar config and injects the sidecar.
@@ -96,7 +97,7 @@ pub struct Args {
     pub token_file: std::path::PathBuf,
 
     /// Config streams at a time; the next sidecar is told to try again later, and finds another operator.
-    #[arg(long, env = "BOWSPRIT_MAX_STREAMS", default_value_t = 5_000)]
+    #[arg(long, env = "BOWSPRIT_MAX_STREAMS", default_value_t = MOST_STREAMS)]
     pub max_streams: usize,
 
     /// Port of health and metrics.

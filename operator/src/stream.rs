@@ -44,6 +44,8 @@ use token::{Account, Reviewer};
 /// Connections that are not yet streams: in their TLS handshake, or waiting for a review. Times a few tens of KiB it bounds
 /// what strangers can make the operator hold.
 const AT_THE_DOOR: usize = 256;
+/// Streams of one replica, where nothing else is asked for: what fits into 256 MiB beside 10,000 pods (docs/scale.md).
+pub const MOST_STREAMS: usize = 5_000;
 /// Before accepting again after the process ran out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks for pods that have been away too long.
@@ -61,7 +63,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            most: 5_000,
+            most: MOST_STREAMS,
             timing: Timing {
                 ping: Duration::from_secs(30),
                 silence: Duration::from_secs(90),
