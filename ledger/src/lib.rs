@@ -1,0 +1,8 @@
+//! The ledger: what became of each request and of each attempt, in tokens and money.
+//!
+//! A sidecar makes an [`entry::Entry`] of each record of `bowsprit_core::record` and keeps it until the ledger service has
+//! taken it, in [`wire::Batch`]es. Every entry has a sequence of its own within the sidecar's outbox, which is what makes
+//! sending it twice harmless.
+
+pub mod entry;
+pub mod wire;
