@@ -71,6 +71,7 @@ mod openai_chat;
 mod openai_responses;
 mod openai_tools;
 mod registry;
+mod reported;
 mod request_error;
 mod rules;
 mod scan;
@@ -92,7 +93,8 @@ pub use codec::{rename_model, translate_request, translate_response, without_for
 pub use envelope::{Envelope, peek, with_model, with_usage_option};
 pub use error::{ErrorView, ProviderError, StreamError, Words};
 pub use facade::{
-    answer_problem, error_body, error_event, model_entry, model_list, parse_error, success_error, usage, words_for,
+    answer_problem, error_body, error_event, model_entry, model_list, parse_error, reported_model, success_error,
+    usage, words_for,
 };
 pub use name::Dialect;
 pub use openai_chat::without_allowed_tools;

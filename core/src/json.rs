@@ -16,6 +16,7 @@
 
 mod de;
 mod error;
+pub mod line;
 mod macros;
 mod map;
 mod number;

@@ -8,6 +8,12 @@ use crate::classify::Ended;
 use crate::dialect::{Dialect, Usage};
 use crate::fault::{Code, ErrorKind, TransportFault};
 use crate::flow::State;
+use path::Path;
+
+pub mod kind;
+pub mod path;
+
+pub use kind::AttemptKind;
 
 /// How a request ended, once and for all. The counters of these add up to the requests received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,34 +60,6 @@ impl Outcome {
     }
 }
 
-/// How an attempt came about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AttemptKind {
-    /// The first of its request.
-    First,
-    /// Another at the same candidate.
-    Retry,
-    /// One at a later candidate, after a failure.
-    Fallback,
-    /// One at a later candidate, while the one before is still out.
-    Hedge,
-    /// A health probe, which belongs to no request.
-    Probe,
-}
-
-impl AttemptKind {
-    /// The metric label and log value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::First => "first",
-            Self::Retry => "retry",
-            Self::Fallback => "fallback",
-            Self::Hedge => "hedge",
-            Self::Probe => "probe",
-        }
-    }
-}
-
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AttemptOutcome {
@@ -91,6 +69,17 @@ pub enum AttemptOutcome {
     Failed,
     /// Nobody wanted its answer any more: the caller left, another attempt won, or the sidecar stopped.
     Cancelled,
+}
+
+impl AttemptOutcome {
+    /// The log value and record field.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// The tokens of one attempt, told apart by how they are known. What the provider billed is at least what it told.
@@ -179,6 +168,14 @@ fn was_sent(fault: TransportFault) -> bool {
 /// One attempt, closed once.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptRecord<'a> {
+    /// `X-Request-ID` of its request.
+    pub request_id: &'a str,
+    /// Its request's trace; empty where there is none.
+    pub trace_id: &'a str,
+    /// The ModelRoute that its request was matched by; empty where none was.
+    pub route: &'a str,
+    /// What was asked: as the request's.
+    pub operation: &'a str,
     /// Its number in the request, from 1.
     pub number: u32,
     /// How it came about.
@@ -187,6 +184,10 @@ pub struct AttemptRecord<'a> {
     pub provider: &'a str,
     /// The model that was asked for there.
     pub model: &'a str,
+    /// The model that the provider says answered; empty where it says none.
+    pub reported_model: &'a str,
+    /// The provider's own id of it; empty where it told none.
+    pub provider_request_id: &'a str,
     /// The name of the credential it went with; `None` where the provider needs none.
     pub credential: Option<&'a str>,
     /// Whether a model was asked for words: not an embedding, a count, or what passes unread.
@@ -201,6 +202,8 @@ pub struct AttemptRecord<'a> {
     pub took: Duration,
     /// From its begin to the answer's head.
     pub head_after: Option<Duration>,
+    /// From its begin to the first content of a stream.
+    pub first_content_after: Option<Duration>,
     /// Its tokens.
     pub spent: Spent,
 }
@@ -212,6 +215,8 @@ pub struct RequestRecord<'a> {
     pub id: &'a str,
     /// The caller's trace, from its `traceparent`; empty where there is none.
     pub trace_id: &'a str,
+    /// The ModelRoute that it was matched by; empty where none was.
+    pub route: &'a str,
     /// The caller's dialect.
     pub dialect: Dialect,
     /// What was asked: `chat_completions`, `messages`, ...
@@ -255,6 +260,8 @@ pub struct RequestRecord<'a> {
     /// Tokens of the attempt that answered, or was made last; of one that was given up before its answer began, as they were
     /// estimated when it went out.
     pub spent: Spent,
+    /// What led from one candidate to the next.
+    pub path: &'a Path,
 }
 
 #[cfg(test)]

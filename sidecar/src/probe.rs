@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::net::client::Outgoing;
 use crate::process::Process;
-use crate::proxy::exchange::{Begin, Exchange};
+use crate::proxy::exchange::{Begin, Exchange, Of};
 use crate::proxy::headers::{self, Carry};
 use crate::proxy::request_id::RequestId;
 use crate::tenant::snapshot::Upstream;
@@ -86,6 +86,7 @@ async fn ask(process: &Arc<Process>, upstream: &Arc<Upstream>, check: HealthChec
         forwarded: None,
         operation: Operation::PassThrough,
         input_tokens: 0,
+        of: Of::default(),
     };
     let mut exchange = Exchange::begin(process, begin);
     let id = RequestId::new();

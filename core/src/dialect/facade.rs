@@ -1,11 +1,13 @@
 //! What the proxy asks of a dialect by its name, beside translation: how its errors are read and said, whether its answers
 //! are any, what they used.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::error::{self, ErrorView, ProviderError, Words};
 use super::message::to_bytes;
-use super::{Dialect, Echo, Usage, registry, success};
+use super::{Dialect, Echo, Usage, registry, reported, success};
 use crate::fault::{Code, ErrorKind};
 use crate::json;
 
@@ -37,6 +39,11 @@ pub fn usage(dialect: Dialect, body: &[u8]) -> Option<Usage> {
     // serde would take an array for a struct, by the order of its fields.
     let object = body.trim_ascii_start().starts_with(b"{");
     object.then(|| (registry::of(dialect).usage)(body)).flatten()
+}
+
+/// The model that an answer, or an event of one, says it is of: not always the one that was asked for.
+pub fn reported_model(provider: Dialect, body: &[u8]) -> Option<Cow<'_, str>> {
+    reported::model(registry::of(provider).rules.reported_model, body)
 }
 
 /// How a caller's API says an error with this code.

@@ -3,12 +3,15 @@
 use super::Target;
 use super::error::{ContextWords, Vocabulary};
 use super::message::{Request, WebSearch};
+use super::reported::Field;
 use super::schema::SchemaRules;
 
 /// The rules of one dialect. A request is said so that they hold; a provider's answer is read by them.
 pub(super) struct Rules {
     /// Fields of a provider's error that may hold its code, the first that is there counts.
     pub error_codes: &'static [&'static str],
+    /// The field of an answer that names its model.
+    pub reported_model: &'static Field,
     /// The words of its errors.
     pub vocabulary: Vocabulary,
     /// How it says that a prompt is too long.

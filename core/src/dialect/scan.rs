@@ -95,6 +95,10 @@ impl Scan {
         self.seen.usage
     }
 
+    pub(super) fn model(&self) -> Option<&str> {
+        self.seen.model.model()
+    }
+
     pub(super) fn chunks(&self) -> u64 {
         self.seen.chunks
     }
@@ -257,5 +261,7 @@ pub(super) fn plain(dialect: Dialect, body: &[u8]) -> StreamError {
 }
 
 fn inspect(dialect: Dialect, data: &[u8], seen: &mut Seen) -> Result<Passage, StreamError> {
-    (registry::of(dialect).scan)(data, seen)
+    let language = registry::of(dialect);
+    seen.model.look(language.rules.reported_model, data);
+    (language.scan)(data, seen)
 }

@@ -7,6 +7,7 @@ use super::ending::Endings;
 use super::error::{ErrorView, StreamError};
 use super::event::Event;
 use super::language::{Decode, Encode};
+use super::reported::Reported;
 use super::scan::{self, PLAIN_LIMIT, Pushed, Scan};
 use super::sse::{Parser, PieceKind};
 use super::surrogates::Surrogates;
@@ -102,6 +103,14 @@ impl Stream {
         }
     }
 
+    /// The model that the provider says answers, once it has.
+    pub fn model(&self) -> Option<&str> {
+        match &self.inner {
+            Inner::Scan(scan) => scan.model(),
+            Inner::Translate(translate) => translate.model.model(),
+        }
+    }
+
     /// Content events so far.
     pub fn chunks(&self) -> u64 {
         match &self.inner {
@@ -139,6 +148,7 @@ struct Translate {
     started: bool,
     ended: bool,
     usage: Option<Usage>,
+    model: Reported,
     chunks: u64,
 }
 
@@ -162,6 +172,7 @@ impl Translate {
             started: false,
             ended: false,
             usage: None,
+            model: Reported::default(),
             chunks: 0,
         }
     }
@@ -207,6 +218,7 @@ impl Translate {
         if self.ended || data.is_empty() {
             return Ok(());
         }
+        self.model.look(registry::of(self.dialect).rules.reported_model, data);
         let mut decoded = std::mem::take(&mut self.decoded);
         let read = self.decoder.event(data, &mut decoded);
         let said = self.say(&mut decoded, out);

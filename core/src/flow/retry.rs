@@ -58,6 +58,18 @@ pub enum Next {
     Stop,
 }
 
+impl Next {
+    /// The record field.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OtherCredential => "other_credential",
+            Self::Again(_) => "again",
+            Self::Onward => "onward",
+            Self::Stop => "stop",
+        }
+    }
+}
+
 /// Why no attempt at the same candidate follows; or that one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {

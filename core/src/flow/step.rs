@@ -6,7 +6,7 @@ use crate::clock::Moment;
 use crate::fault::Code;
 use crate::hedge;
 use crate::limiter::Limited;
-use crate::record::AttemptKind;
+use crate::record::kind::AttemptKind;
 
 /// Why a candidate of the plan was not asked, or not asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,17 @@ pub enum WaitReason {
     Headroom,
     /// The time before a retry.
     Backoff,
+}
+
+impl WaitReason {
+    /// The record field.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Headroom => "headroom",
+            Self::Backoff => "backoff",
+        }
+    }
 }
 
 /// What the caller is answered with.

@@ -15,6 +15,7 @@ use bowsprit_core::flow::State;
 use bowsprit_core::flow::moves::{Move, MoveRecord};
 use bowsprit_core::flow::retry::{Next, Why};
 use bowsprit_core::limiter::Which;
+use bowsprit_core::record::path::Path;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
 use http::{HeaderMap, HeaderValue};
 
@@ -127,6 +128,7 @@ fn request(outcome: Outcome, code: Option<Code>) -> RequestRecord<'static> {
     RequestRecord {
         id: "r-1",
         trace_id: "",
+        route: "",
         dialect: Dialect::OpenAiChat,
         operation: "chat_completions",
         asked_model: "m",
@@ -148,16 +150,23 @@ fn request(outcome: Outcome, code: Option<Code>) -> RequestRecord<'static> {
         overhead: Duration::from_micros(80),
         answer_bytes: 1_000,
         spent: Spent::NOTHING,
+        path: Path::NONE,
     }
 }
 
 /// An attempt at this model that was answered.
 fn attempt(model: &str, spent: Spent) -> AttemptRecord<'_> {
     AttemptRecord {
+        request_id: "r-1",
+        trace_id: "",
+        route: "",
+        operation: "chat_completions",
         number: 1,
         kind: AttemptKind::First,
         provider: "p",
         model,
+        reported_model: "",
+        provider_request_id: "",
         credential: None,
         is_generation: true,
         status: Some(200),
@@ -165,6 +174,7 @@ fn attempt(model: &str, spent: Spent) -> AttemptRecord<'_> {
         code: None,
         took: Duration::from_secs(1),
         head_after: None,
+        first_content_after: None,
         spent,
     }
 }

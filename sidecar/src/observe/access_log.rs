@@ -3,12 +3,12 @@
 //! Lines are written by hand into a buffer that is flushed several times a second: a JSON subscriber would cost more than
 //! the proxying. None holds a prompt, an answer or a key: a record has none of them.
 
-use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use bowsprit_core::fault::Code;
-use bowsprit_core::record::{AttemptOutcome, AttemptRecord, RequestRecord, Spent};
+use bowsprit_core::json::line;
+use bowsprit_core::record::{AttemptRecord, RequestRecord, Spent};
 use prometheus_client::metrics::counter::Counter;
 use tracing::Level;
 
@@ -19,6 +19,8 @@ use crate::time::{micros, unix_now, write_rfc3339};
 
 /// Flush when so many bytes wait.
 const FLUSH_AT: usize = 32 << 10;
+/// Bytes of a name that are written.
+const LONGEST: usize = 200;
 /// Room made for a line; few are longer.
 const LINE: usize = 768;
 /// Flush at least so often.
@@ -164,14 +166,7 @@ fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, 
         (key!("model"), record.model),
         (key!("credential"), record.credential.unwrap_or("")),
         (key!("kind"), record.kind.as_str()),
-        (
-            key!("ended"),
-            match record.outcome {
-                AttemptOutcome::Answered => "answered",
-                AttemptOutcome::Failed => "failed",
-                AttemptOutcome::Cancelled => "cancelled",
-            },
-        ),
+        (key!("ended"), record.outcome.as_str()),
         (key!("code"), record.code.map_or("", Code::as_str)),
     ] {
         if !value.is_empty() {
@@ -250,46 +245,12 @@ fn tokens(out: &mut Vec<u8>, spent: &Spent) {
 
 fn number(out: &mut Vec<u8>, key: &str, value: u64) {
     out.extend_from_slice(key.as_bytes());
-    decimal(out, value);
+    line::number(out, value);
 }
 
-/// Decimal digits, without the formatting machinery: seven of these stand in every line.
-fn decimal(out: &mut Vec<u8>, value: u64) {
-    let mut digits = [0; 20]; // of u64::MAX
-    let mut rest = value;
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        length += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(digits.len() - length..).unwrap_or_default());
-}
-
-/// A JSON string, at most 200 bytes of it: names come from callers.
+/// A JSON string, clipped: names come from callers.
 fn text(out: &mut Vec<u8>, value: &str) {
-    let value = value.get(..value.floor_char_boundary(200)).unwrap_or("");
-    let is_special =
-        |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte == 0x7f);
-    out.push(b'"');
-    // All are looked at, so that the compiler may look at many at once.
-    if value.bytes().fold(0, |any, byte| any | is_special(byte)) != 0 {
-        for c in value.chars() {
-            match c {
-                '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
-                c if c < ' ' || c == '\u{7f}' => {
-                    let _ = write!(out, "\\u{:04x}", c as u32);
-                }
-                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
-    } else {
-        out.extend_from_slice(value.as_bytes());
-    }
-    out.push(b'"');
+    line::text(out, value, LONGEST);
 }
 
 #[cfg(test)]
@@ -297,12 +258,14 @@ mod tests {
     use super::*;
     use bowsprit_core::dialect::{Dialect, Usage};
     use bowsprit_core::flow::State;
-    use bowsprit_core::record::{AttemptKind, Outcome, Spent};
+    use bowsprit_core::record::path::Path;
+    use bowsprit_core::record::{AttemptKind, AttemptOutcome, Outcome, Spent};
 
     fn record(asked_model: &str) -> RequestRecord<'_> {
         RequestRecord {
             id: "r-1",
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
+            route: "",
             dialect: Dialect::OpenAiChat,
             operation: "chat_completions",
             asked_model,
@@ -334,6 +297,7 @@ mod tests {
                 estimated_output: 2,
                 is_nothing: false,
             },
+            path: Path::NONE,
         }
     }
 
@@ -354,10 +318,16 @@ mod tests {
 
     fn attempt() -> AttemptRecord<'static> {
         AttemptRecord {
+            request_id: "r-1",
+            trace_id: "",
+            route: "",
+            operation: "chat_completions",
             number: 1,
             kind: AttemptKind::First,
             provider: "claude",
             model: "m",
+            reported_model: "",
+            provider_request_id: "",
             credential: Some("main"),
             is_generation: true,
             status: Some(200),
@@ -365,6 +335,7 @@ mod tests {
             code: Some(Code::ExtReset),
             took: Duration::from_secs(1),
             head_after: Some(Duration::from_millis(1)),
+            first_content_after: None,
             spent: record("m").spent,
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bowsprit_core::call::Operation;
 use bowsprit_core::classify::Ended;
 use bowsprit_core::clock::Moment;
-use bowsprit_core::dialect::{self, Usage, count, embeddings, tokens_of};
+use bowsprit_core::dialect::{self, Usage, count, embeddings, reported_model, tokens_of};
 use bowsprit_core::record::Spent;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 
 use super::collect::{Collected, collect};
 use super::deadlines::Deadlines;
-use super::exchange::{End, Exchange, Received};
+use super::exchange::{Exchange, Received};
 use super::failure::Failure;
 use super::headers::{self, Carry};
 use super::inbound::Inbound;
@@ -236,7 +236,13 @@ impl Attempt<'_> {
             return Err(self.in_body(kind, &whole));
         }
         let usage = (!is_encoded).then(|| dialect::usage(provider, &whole)).flatten();
-        Ok(self.whole(stopwatch.now(), head, whole, usage))
+        let model = (!is_encoded).then(|| reported_model(provider, &whole)).flatten();
+        let spent = self.answered(stopwatch.now(), whole.len(), usage, model.as_deref());
+        Ok(Success::Whole {
+            head,
+            body: whole,
+            spent,
+        })
     }
 
     /// Whole answers, one to each part of the request, said in the caller's dialect.
@@ -245,16 +251,20 @@ impl Attempt<'_> {
             Ok((body, usage)) => {
                 head.headers
                     .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                Ok(self.whole(now, head, body, usage))
+                let model = answers
+                    .first()
+                    .and_then(|answer| reported_model(self.prepared.wire, answer));
+                let spent = self.answered(now, body.len(), usage, model.as_deref());
+                Ok(Success::Whole { head, body, spent })
             }
             Err(kind) => Err(self.in_body(kind, answers.first().map(Bytes::as_ref).unwrap_or_default())),
         }
     }
 
-    fn whole(mut self, now: Moment, head: response::Parts, body: Bytes, usage: Option<Usage>) -> Success {
-        self.exchange.saw(usage, tokens_of(body.len()));
-        let End { spent, .. } = self.exchange.end(now, Ended::Answered, None);
-        Success::Whole { head, body, spent }
+    /// Ends the exchange with a whole answer of so many bytes; returns what it cost.
+    fn answered(mut self, now: Moment, bytes: usize, usage: Option<Usage>, model: Option<&str>) -> Spent {
+        self.exchange.saw(usage, tokens_of(bytes));
+        self.exchange.end_answer(now, Ended::Answered, model).spent
     }
 
     /// Lets bytes pass unread.

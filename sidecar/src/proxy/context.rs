@@ -8,12 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
+use bowsprit_core::config::Route;
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::{Cancel, Flow};
+use bowsprit_core::plan::{Skipped, Why};
+use bowsprit_core::record::path::{Happened, Path, Turn};
 use bowsprit_core::record::{Outcome, RequestRecord, Spent};
 use http::StatusCode;
 
+use super::exchange::Of;
 use super::request_id::{RequestId, TraceId};
 use super::stopwatch::Stopwatch;
 use crate::caller::Caller;
@@ -48,6 +52,10 @@ pub struct RequestContext {
     pub asked: Arc<str>,
     /// Whether a stream was asked for.
     pub stream: bool,
+    /// The route that it was matched by.
+    pub route: Option<Arc<Route>>,
+    /// What led it from one candidate to the next.
+    path: Path,
     /// Who was asked last.
     pub upstream: Option<Arc<Upstream>>,
     /// The model that was asked for there.
@@ -88,6 +96,8 @@ impl RequestContext {
             trace: None,
             asked: Arc::default(),
             stream: false,
+            route: None,
+            path: Path::default(),
             upstream: None,
             model: None,
             spent: Spent::default(),
@@ -174,6 +184,34 @@ impl RequestContext {
         self.attempted.map_or(Duration::ZERO, |begun| self.now() - begun)
     }
 
+    /// A turn that it has taken now.
+    pub fn turn(&mut self, provider: &Arc<str>, what: Happened) {
+        self.path.push(Turn {
+            after: self.now() - self.begun,
+            provider: Arc::clone(provider),
+            what,
+        });
+    }
+
+    /// Whom its plan left out because of how things stand. Who never serves such a request is no news.
+    pub(super) fn left_out(&mut self, skipped: &[Skipped]) {
+        for skipped in skipped {
+            if !matches!(skipped.why, Why::NoModel | Why::NotHere) {
+                self.turn(&skipped.provider.as_str().into(), Happened::LeftOut(skipped.why));
+            }
+        }
+    }
+
+    /// What the record of its attempts tells of it.
+    pub(super) fn as_of(&self) -> Of {
+        Of {
+            id: Some(self.id.clone()),
+            trace: self.trace,
+            route: self.route.clone(),
+            operation: self.operation,
+        }
+    }
+
     /// Bytes of the answer that were sent to the caller.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -255,6 +293,7 @@ impl RequestContext {
         let record = RequestRecord {
             id: self.id.as_str(),
             trace_id: self.trace.as_ref().map_or("", TraceId::as_str),
+            route: self.route.as_ref().map_or("", |route| route.name.as_str()),
             dialect: self.dialect,
             operation: self.operation,
             asked_model: &self.asked,
@@ -281,6 +320,7 @@ impl RequestContext {
                 .unwrap_or_else(|| took.saturating_sub(self.stopwatch.waits())),
             answer_bytes: self.bytes,
             spent: self.spent,
+            path: &self.path,
         };
         self.process.sinks.request(&record);
     }

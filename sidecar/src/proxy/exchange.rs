@@ -14,10 +14,13 @@ use bowsprit_core::breaker::Verdict;
 use bowsprit_core::call::Operation;
 use bowsprit_core::classify::{Decision, Ended, KeyVerdict, classify};
 use bowsprit_core::clock::Moment;
+use bowsprit_core::config::Route;
 use bowsprit_core::dialect::Usage;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Estimate, Spent};
+use http::HeaderValue;
 use tokio::time::Instant;
 
+use super::request_id::{RequestId, TraceId};
 use crate::credentials::{Forwarded, Keys, Selected};
 use crate::memory::Memory;
 use crate::observe::traffic::Handles;
@@ -49,6 +52,21 @@ pub struct Begin<'a> {
     pub operation: Operation,
     /// Input tokens, estimated from the request's bytes.
     pub input_tokens: u64,
+    /// The request that it is made for; a probe is made for none.
+    pub of: Of,
+}
+
+/// The request that an exchange is made for, as its record names it. Cheap to make: nothing of it is copied but the trace.
+#[derive(Clone, Debug, Default)]
+pub struct Of {
+    /// Its id.
+    pub id: Option<RequestId>,
+    /// The caller's trace.
+    pub trace: Option<TraceId>,
+    /// The route that it was matched by.
+    pub route: Option<Arc<Route>>,
+    /// What was asked, as metrics and logs name it.
+    pub operation: &'static str,
 }
 
 /// How an exchange ended, and what it cost.
@@ -73,6 +91,10 @@ pub struct Exchange {
     began: Moment,
     status: Option<u16>,
     head_after: Option<Duration>,
+    first_content_after: Option<Duration>,
+    /// The provider's own id of it.
+    provider_id: Option<HeaderValue>,
+    of: Of,
     estimate: Estimate,
     told: Option<Usage>,
     is_closed: bool,
@@ -96,6 +118,9 @@ impl Exchange {
             began: process.clock.now(),
             status: None,
             head_after: None,
+            first_content_after: None,
+            provider_id: None,
+            of: begin.of,
             estimate: Estimate {
                 input: begin.input_tokens,
                 output: 0,
@@ -136,8 +161,10 @@ impl Exchange {
     }
 
     /// The first content of its stream has come.
-    pub fn first_chunk(&self, now: Moment) {
-        self.upstream.handles.first_chunk(now - self.began);
+    pub fn first_chunk(&mut self, now: Moment) {
+        let after = now - self.began;
+        self.first_content_after = Some(after);
+        self.upstream.handles.first_chunk(after);
     }
 
     /// The handles to count by.
@@ -159,7 +186,12 @@ impl Exchange {
 
     /// Ends it. `hint`: when the provider wants to be asked again.
     pub fn end(mut self, now: Moment, ended: Ended, hint: Option<Duration>) -> End {
-        self.close(now, ended, hint)
+        self.close(now, ended, hint, None)
+    }
+
+    /// Ends it with an answer of this model, as the provider says; or with part of one.
+    pub fn end_answer(mut self, now: Moment, ended: Ended, reported_model: Option<&str>) -> End {
+        self.close(now, ended, None, reported_model)
     }
 
     /// Whether a failure is one of the models and of the key. Of an endpoint that passes unread it is neither: a key that may
@@ -168,7 +200,7 @@ impl Exchange {
         self.operation != Operation::PassThrough
     }
 
-    fn close(&mut self, now: Moment, ended: Ended, hint: Option<Duration>) -> End {
+    fn close(&mut self, now: Moment, ended: Ended, hint: Option<Duration>, reported_model: Option<&str>) -> End {
         let mut decision = classify(&ended);
         if !self.judges() {
             decision.key = KeyVerdict::Fine;
@@ -185,11 +217,18 @@ impl Exchange {
             _ => permit.settle(&decision, spent.total(), now),
         });
         self.judge(decision, hint, now);
+        let (of, id) = (&self.of, &self.provider_id);
         let record = AttemptRecord {
+            request_id: of.id.as_ref().map_or("", RequestId::as_str),
+            trace_id: of.trace.as_ref().map_or("", TraceId::as_str),
+            route: of.route.as_ref().map_or("", |route| route.name.as_str()),
+            operation: of.operation,
             number: self.number,
             kind: self.kind,
             provider: &self.upstream.provider.name,
             model: &self.model,
+            reported_model: reported_model.unwrap_or(""),
+            provider_request_id: id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or(""),
             credential: self.keys.selected.as_ref().map(|credential| &*credential.name),
             is_generation: self.operation == Operation::Generate,
             status: self.status,
@@ -201,6 +240,7 @@ impl Exchange {
             code: decision.code,
             took: now - self.began,
             head_after: self.head_after,
+            first_content_after: self.first_content_after,
             spent,
         };
         self.process.sinks.attempt(&self.upstream.handles, &record, charged);
@@ -230,7 +270,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.is_closed {
             let now = self.process.clock.now();
-            self.close(now, Ended::CallerGone, None);
+            self.close(now, Ended::CallerGone, None, None);
         }
     }
 }

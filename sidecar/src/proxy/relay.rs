@@ -72,7 +72,7 @@ pub struct Started {
 
 impl Relay {
     /// Relays an answer that has begun, and closes its exchange and its request when it ends.
-    pub fn new(started: Started, mut context: Box<RequestContext>, exchange: Exchange) -> Box<Self> {
+    pub fn new(started: Started, mut context: Box<RequestContext>, mut exchange: Exchange) -> Box<Self> {
         let now = Instant::now();
         let content = started.stream.as_ref().is_none_or(Stream::content_started);
         for chunk in &started.held {
@@ -150,7 +150,7 @@ impl Relay {
                 if stream.content_started() {
                     self.deadlines.content_is_here();
                 }
-                if content && let Some((context, exchange)) = &self.open {
+                if content && let Some((context, exchange)) = &mut self.open {
                     if let Some(before) = self.last_content.replace(self.last) {
                         exchange.handles().chunk(self.last.saturating_duration_since(before));
                     } else {
@@ -204,7 +204,8 @@ impl Relay {
             Some(stream) => exchange.saw(stream.usage(), stream.chunks()),
             None => exchange.saw(None, tokens_of(usize::try_from(context.bytes()).unwrap_or(usize::MAX))),
         }
-        let end = exchange.end(context.tick(), ended, None);
+        let model = self.stream.as_ref().and_then(Stream::model);
+        let end = exchange.end_answer(context.tick(), ended, model);
         context.spent = end.spent;
         Some((context, end))
     }

@@ -18,6 +18,7 @@ use bowsprit_core::flow::retry;
 use bowsprit_core::flow::{End, Step, Terms, WaitReason};
 use bowsprit_core::plan::{self, Plan};
 use bowsprit_core::record::AttemptKind;
+use bowsprit_core::record::path::Happened;
 use bowsprit_crds::model_route::MidStreamFailover;
 use futures::future::OptionFuture;
 use http::Response;
@@ -73,6 +74,8 @@ pub(super) async fn planned(
     };
     let mut candidates = Vec::with_capacity(planned.len());
     candidates.extend(planned.iter().filter_map(upstreams));
+    context.route.clone_from(&plan.route);
+    context.left_out(&plan.skipped);
     let route = plan.route.as_deref();
     let hedge = route.and_then(|route| route.hedge);
     let terms = Terms {
@@ -192,6 +195,9 @@ impl<'a> Serving<'a> {
             WaitReason::Headroom | WaitReason::Backoff => tokio::time::sleep(most).await,
         }
         let waited = context.waited() - began;
+        if let Some(asked) = self.candidates.get(candidate) {
+            context.turn(asked.upstream.state.name(), Happened::Waited(reason, waited));
+        }
         if reason == WaitReason::Limit {
             self.pool.count_wait(candidate, waited);
         }
@@ -219,7 +225,7 @@ impl<'a> Serving<'a> {
                 let code = self
                     .failure_at(candidate)
                     .map_or(Code::SysInternal, |failure| failure.code);
-                self.moved(candidate, Move::Retried { after: code });
+                self.moved(context, candidate, Move::Retried { after: code });
             }
             _ => {}
         }
@@ -242,6 +248,7 @@ impl<'a> Serving<'a> {
             forwarded: self.forwarded(&asked.upstream),
             operation: self.inbound.call.operation,
             input_tokens: self.inbound.call.input_tokens,
+            of: context.as_of(),
         };
         let exchange = Exchange::begin(self.process, begin);
         // Should nobody wait for its end, this is what the request has cost; its end says better.

@@ -2,12 +2,14 @@
 
 use super::super::error::{ContextWords, Vocabulary};
 use super::super::media::is_common;
+use super::super::reported::MODEL;
 use super::super::rules::Rules;
 use super::super::schema;
 
 /// The rules.
 pub(in super::super) static RULES: Rules = Rules {
     error_codes: &["type"],
+    reported_model: &MODEL,
     vocabulary: Vocabulary::Anthropic,
     context: ContextWords {
         sign: "prompt is too long",

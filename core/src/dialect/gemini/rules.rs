@@ -2,12 +2,14 @@
 
 use super::super::error::{ContextWords, Vocabulary};
 use super::super::hosted::may_choose;
+use super::super::reported::MODEL_VERSION;
 use super::super::rules::Rules;
 use super::super::schema;
 
 /// The rules.
 pub(in super::super) static RULES: Rules = Rules {
     error_codes: &["status"],
+    reported_model: &MODEL_VERSION,
     vocabulary: Vocabulary::Gemini,
     context: ContextWords {
         sign: "exceeds the maximum number of tokens",

@@ -3,12 +3,14 @@
 use super::super::error::{ContextWords, Vocabulary};
 use super::super::media::is_common;
 use super::super::message::ToolChoice;
+use super::super::reported::MODEL;
 use super::super::rules::Rules;
 use super::super::schema;
 
 /// The rules.
 pub(in super::super) static RULES: Rules = Rules {
     error_codes: &["code", "type", "status"],
+    reported_model: &MODEL,
     vocabulary: Vocabulary::OpenAi,
     context: ContextWords {
         sign: "maximum context length",

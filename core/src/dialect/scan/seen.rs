@@ -3,6 +3,7 @@
 use memchr::memmem::Finder;
 use serde::Deserialize;
 
+use super::super::reported::Reported;
 use super::super::usage::{self, Usage};
 use super::finishes::Finishes;
 
@@ -15,6 +16,7 @@ pub(in crate::dialect) struct Seen {
     pub usage: Option<Usage>,
     pub anthropic: usage::Anthropic,
     pub chunks: u64,
+    pub model: Reported,
     /// All events of a Responses stream, which numbers them from 0.
     pub events: u64,
 }

@@ -65,7 +65,9 @@ impl Attempt<'_> {
             head.headers.insert(CONTENT_LENGTH, length);
         }
         if body.is_end() {
-            return Ok(self.whole(now, head, Bytes::new(), None));
+            let spent = self.answered(now, 0, None, None);
+            let body = Bytes::new();
+            return Ok(Success::Whole { head, body, spent });
         }
         Ok(self.pass(head, body, deadlines, VecDeque::new()))
     }

@@ -7,7 +7,7 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::fault::TransportFault;
 use bowsprit_core::record::AttemptKind;
 use http::header::CONTENT_ENCODING;
-use http::{Request, Version, response};
+use http::{HeaderName, Request, Version, response};
 
 use super::Exchange;
 use crate::credentials;
@@ -18,6 +18,15 @@ use crate::time::unix_millis;
 /// A peer that closes an idle connection while our request is on its way does so within a round trip. A connection that
 /// breaks later than this broke while the provider worked on the request, which may have cost money.
 const IDLE_CLOSE: Duration = Duration::from_secs(1);
+
+/// Headers that hold a provider's own id of a request, in the order in which they are looked for: OpenAI's and those of most
+/// compatible servers, Anthropic's, Azure's, Google's.
+const PROVIDER_IDS: [HeaderName; 4] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("apim-request-id"),
+    HeaderName::from_static("x-goog-request-id"),
+];
 
 /// An answer's head, cleaned for the caller, and where its body comes from.
 pub struct Received {
@@ -66,6 +75,10 @@ impl Exchange {
         if self.kind != AttemptKind::Probe {
             let key = self.keys.selected.as_ref();
             self.upstream.state.observe(key, &head.headers, now, unix_millis());
+            if self.provider_id.is_none() {
+                let told = PROVIDER_IDS.iter().find_map(|name| head.headers.get(name));
+                self.provider_id = told.cloned();
+            }
         }
         let is_error = head.status.is_client_error() || head.status.is_server_error();
         if self.operation != Operation::PassThrough || is_error {

@@ -4,6 +4,7 @@
 use bowsprit_core::clock::Moment;
 use bowsprit_core::flow::moves::{Move, MoveRecord};
 use bowsprit_core::flow::retry::{Next, Why};
+use bowsprit_core::record::path::Happened;
 
 use super::Serving;
 use super::out::Running;
@@ -36,7 +37,7 @@ impl Serving<'_> {
     /// Logs and counts a failed attempt and what follows it; `None`: another attempt is still out.
     pub(super) fn report_failure(
         &self,
-        context: &RequestContext,
+        context: &mut RequestContext,
         candidate: usize,
         failure: &Failure,
         followed: Option<(Next, Why)>,
@@ -63,12 +64,13 @@ impl Serving<'_> {
             "attempt failed"
         );
         let code = failure.code;
-        self.moved(candidate, Move::Failed { code, followed });
+        self.moved(context, candidate, Move::Failed { code, followed });
     }
 
-    /// Tells the sinks what happened at a candidate.
-    pub(super) fn moved(&self, candidate: usize, what: Move) {
+    /// Tells the sinks what happened at a candidate, and notes it on the request's path.
+    pub(super) fn moved(&self, context: &mut RequestContext, candidate: usize, what: Move) {
         if let Some(asked) = self.candidates.get(candidate) {
+            context.turn(asked.upstream.state.name(), Happened::Moved(what));
             self.process.sinks.moved(&MoveRecord {
                 provider: asked.name(),
                 what,
@@ -77,17 +79,16 @@ impl Serving<'_> {
     }
 
     /// Logs and counts the candidates that the flow has passed over since the last step.
-    pub(super) fn report_skips(&mut self, context: &RequestContext) {
-        let skips = context.flow.skips();
-        for skip in skips.get(self.skips_reported..).unwrap_or_default() {
+    pub(super) fn report_skips(&mut self, context: &mut RequestContext) {
+        while let Some(skip) = context.flow.skips().get(self.skips_reported).copied() {
+            self.skips_reported += 1;
             let Some(asked) = self.candidates.get(skip.candidate) else {
                 continue;
             };
             let (name, why) = (asked.upstream.state.name(), skip.reason.as_str());
             tracing::debug!(request_id = context.id().as_str(), provider = %name, why, "candidate passed over");
             let (reason, is_last) = (skip.reason, skip.candidate + 1 == self.candidates.len());
-            self.moved(skip.candidate, Move::PassedOver { reason, is_last });
+            self.moved(context, skip.candidate, Move::PassedOver { reason, is_last });
         }
-        self.skips_reported = skips.len();
     }
 }
