@@ -1,11 +1,13 @@
 """What must stay true of the rendered chart. Called by `check` with the folder of rendered objects."""
 
 import json
+import re
 import sys
 import unittest
 from pathlib import Path
 
 FOLDER = Path(sys.argv.pop(1))
+CHART = Path(__file__).parent / "../../charts/bowsprit"
 PERMISSIONS = Path(__file__).parent / "../../docs/permissions.md"
 
 
@@ -212,6 +214,39 @@ class Webhooks(unittest.TestCase):
 
         return all(holds(rule, spaces) for rule in webhook["namespaceSelector"]["matchExpressions"]) and all(
             holds(rule, pods) for rule in webhook["objectSelector"]["matchExpressions"])
+
+
+class Monitoring(unittest.TestCase):
+    def setUp(self):
+        self.objects = rendered("every")
+
+    def test_each_dashboard_is_a_config_map_that_the_sidecar_of_grafana_finds(self):
+        found = [one for one in of_kind(self.objects, "ConfigMap") if one["metadata"]["labels"].get("grafana_dashboard") == "1"]
+        files = {name: json.loads(text) for one in found for name, text in one["data"].items()}
+        sources = {f"bowsprit-{file.name}": json.loads(file.read_text()) for file in (CHART / "dashboards").glob("*.json")}
+        self.assertEqual(files, sources)
+        self.assertGreaterEqual(len(files), 4)
+
+    def test_there_is_no_dashboard_unless_it_is_asked_for(self):
+        self.assertEqual(of_kind(rendered("default"), "ConfigMap"), [])
+
+    def test_a_workload_is_whoever_stands_behind_the_pod(self):
+        """The relabelling, done as Prometheus does it: each rule whose regex fits the whole text sets the label."""
+        (endpoint,) = self.objects["PodMonitor", "bowsprit-sidecars"]["spec"]["podMetricsEndpoints"]
+
+        def workload(pod, kind="", controller=""):
+            meta, label = {"pod_name": pod, "pod_controller_kind": kind, "pod_controller_name": controller}, None
+            for rule in endpoint["relabelings"]:
+                text = ";".join(meta[source.removeprefix("__meta_kubernetes_")] for source in rule["sourceLabels"])
+                if match := re.fullmatch(rule.get("regex", "(.*)"), text):
+                    label = re.sub(r"\$(\d)", lambda group: match[int(group[1])] or "", rule.get("replacement", "$1"))
+            return label
+
+        self.assertEqual(workload("web-7d4b9c6f8-x2x7z", "ReplicaSet", "web-7d4b9c6f8"), "web")
+        self.assertEqual(workload("db-0", "StatefulSet", "db"), "db")
+        self.assertEqual(workload("nightly-29000123-abcde", "Job", "nightly-29000123"), "nightly")
+        self.assertEqual(workload("import-abcde", "Job", "import"), "import")
+        self.assertEqual(workload("bare"), "bare")
 
 
 class Network(unittest.TestCase):

@@ -50,6 +50,9 @@ images     python3                    python3
 images     python3-pip                python:pip
 chart      prometheus                 promtool
 chart      python3                    python3
+dashboards -                          go
+dashboards prometheus                 prometheus promtool
+dashboards python3                    python3
 tree       python3                    python3
 scripts    shellcheck                 shellcheck
 scripts    shfmt                      shfmt
@@ -74,11 +77,12 @@ fresh      mount                      mount umount
 # parts_of TARGET: the parts of the table that a `make` target and everything it calls need.
 parts_of() {
   case $1 in
-  test) echo base rust unit tree counts cluster images chart scripts clients ;;
+  test) echo base rust unit tree counts cluster images chart dashboards scripts clients ;;
   demo | e2e | scale | chaos) echo base rust cluster images ;;
   demo-down | cluster | cluster-down | setup) echo base cluster ;;
   images | images-verify) echo base rust images ;;
   chart) echo base cluster chart ;;
+  dashboards | queries | observability) echo base rust cluster chart dashboards ;;
   scripts) echo base scripts ;;
   unit | faults) echo base rust unit ;;
   fmt | lint | drift | crds | docs | cli | install-cli | fuzz-smoke) echo base rust ;;

@@ -1,0 +1,199 @@
+"""Every query of the dashboards, in one place: the panels name them, and tests/dashboards runs each of them against a Prometheus that
+scrapes a sidecar under known traffic.
+
+What stands for something:
+  POD       the variables namespace and workload
+  PROVIDER  those and the variable provider
+  MODEL     those and the variable model
+  RATE      the window of a rate, as Grafana chooses it: four scrapes at least
+  RANGE     all of the time that the dashboard shows
+"""
+
+from dataclasses import dataclass
+
+SELECTORS = {"POD": 'namespace=~"$namespace", workload=~"$workload"'}
+SELECTORS["PROVIDER"] = SELECTORS["POD"] + ', provider=~"$provider"'
+SELECTORS["MODEL"] = SELECTORS["PROVIDER"] + ', model=~"$model"'
+WINDOWS = {"RATE": "$__rate_interval", "RANGE": "$__range"}
+
+# How a request ended that failed through no fault of the caller.
+FAILED = 'outcome=~"provider_error|own_error|shed|cut"'
+# What counts for an objective: requests that the caller got wrong or left do not.
+COUNTED = 'outcome!~"client_error|cancelled"'
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query and the name of each of its series, as Grafana's legend has it."""
+
+    expr: str
+    legend: str
+
+
+QUERIES: dict[str, Query] = {}
+
+
+def query(name, legend, expr):
+    for word, text in (SELECTORS | WINDOWS).items():
+        expr = expr.replace(word, text)
+    assert name not in QUERIES, name
+    QUERIES[name] = Query(" ".join(expr.split()), legend)
+
+
+def quantiles(name, family, selector, legend="", of=(0.5, 0.95, 0.99)):
+    """One query for each quantile of a histogram: NAME_p50 and so on."""
+    for quantile in of:
+        share = f"p{quantile * 100:g}"
+        query(f"{name}_{share}", f"{legend} {share}".strip(), f"""
+            histogram_quantile({quantile}, sum by (le) (rate({family}_bucket{{{selector}}}[RATE])))""")
+
+
+# --- requests, as the app sees them ---
+query("requests", "requests", "sum(increase(bowsprit_requests_total{POD}[RANGE]))")
+query("requests_rate", "requests", "sum(rate(bowsprit_requests_total{POD}[RATE]))")
+query("requests_by_outcome", "{{outcome}}", "sum by (outcome) (rate(bowsprit_requests_total{POD}[RATE]))")
+query("requests_by_dialect", "{{dialect}}", "sum by (dialect) (rate(bowsprit_requests_received_total{POD}[RATE]))")
+query("requests_by_workload", "{{namespace}}/{{workload}}", "sum by (namespace, workload) (increase(bowsprit_requests_total{POD}[RANGE]))")
+query("requests_by_code", "{{code}}", '60 * sum by (code) (rate(bowsprit_requests_total{POD, code!=""}[RATE]))')
+query("requests_in_flight", "in flight", "sum(bowsprit_in_flight{POD})")
+query("sidecars", "sidecars", "count(bowsprit_build_info{POD})")
+query("success", "answered", f"""
+    sum(increase(bowsprit_requests_total{{POD, outcome="ok"}}[RANGE])) / (sum(increase(bowsprit_requests_total{{POD, {COUNTED}}}[RANGE])) > 0)""")
+query("success_by_workload", "{{namespace}}/{{workload}}", f"""
+    sum by (namespace, workload) (increase(bowsprit_requests_total{{POD, outcome="ok"}}[RANGE]))
+    / (sum by (namespace, workload) (increase(bowsprit_requests_total{{POD, {COUNTED}}}[RANGE])) > 0)""")
+query("budget_left", "left", f"""
+    1 - (1 - sum(increase(bowsprit_requests_total{{POD, outcome="ok"}}[RANGE]))
+      / (sum(increase(bowsprit_requests_total{{POD, {COUNTED}}}[RANGE])) > 0)) / (1 - $objective)""")
+for window in ("5m", "1h", "6h"):
+    query(f"burn_rate_{window}", window, f"""
+        (1 - sum(rate(bowsprit_requests_total{{POD, outcome="ok"}}[{window}]))
+          / (sum(rate(bowsprit_requests_total{{POD, {COUNTED}}}[{window}])) > 0)) / (1 - $objective)""")
+quantiles("first_token", "bowsprit_first_token_seconds", "POD")
+quantiles("duration", "bowsprit_request_duration_seconds", "POD")
+quantiles("overhead", "bowsprit_overhead_seconds", "POD", of=(0.5, 0.99))
+query("first_token_by_workload", "{{namespace}}/{{workload}}", """
+    histogram_quantile(0.95, sum by (le, namespace, workload) (rate(bowsprit_first_token_seconds_bucket{POD}[RANGE])))""")
+query("sdk_retries", "SDK retries", "sum(rate(bowsprit_sdk_retries_total{POD}[RATE]))")
+
+query("failures", "{{outcome}} {{code}}", 'sum by (outcome, code) (increase(bowsprit_requests_total{POD, code!=""}[RANGE])) > 0')
+
+# --- providers ---
+query("attempts_by_provider", "{{provider}}", "sum by (provider) (rate(bowsprit_attempts_total{MODEL}[RATE]))")
+query("attempts_in_range", "{{provider}}", "sum by (provider) (increase(bowsprit_attempts_total{MODEL}[RANGE]))")
+query("attempt_failures", "{{provider}} {{code}}", '60 * sum by (provider, code) (rate(bowsprit_attempts_total{MODEL, code!~"ok|cancelled"}[RATE]))')
+query("attempt_failures_in_range", "{{provider}} {{code}}", 'sum by (provider, model, code) (increase(bowsprit_attempts_total{MODEL, code!~"ok|cancelled"}[RANGE])) > 0')
+# Of a provider that never answered there is no series with the code ok.
+query("attempt_success", "{{provider}}", """
+    1 - (sum by (provider) (increase(bowsprit_attempts_total{MODEL, code!~"ok|cancelled"}[RANGE])) or 0 * sum by (provider) (increase(bowsprit_attempts_total{MODEL}[RANGE])))
+    / (sum by (provider) (increase(bowsprit_attempts_total{MODEL, code!="cancelled"}[RANGE])) > 0)""")
+query("attempt_seconds", "{{provider}}", """
+    sum by (provider) (rate(bowsprit_attempt_seconds_total{PROVIDER}[RATE]))
+    / (sum by (provider) (rate(bowsprit_attempts_total{PROVIDER, code!="cancelled"}[RATE])) > 0)""")
+query("attempt_seconds_in_range", "{{provider}}", """
+    sum by (provider) (increase(bowsprit_attempt_seconds_total{PROVIDER}[RANGE]))
+    / (sum by (provider) (increase(bowsprit_attempts_total{PROVIDER, code!="cancelled"}[RANGE])) > 0)""")
+query("attempts_per_request", "attempts", """
+    sum(increase(bowsprit_attempts_total{POD}[RANGE])) / (sum(increase(bowsprit_requests_total{POD, outcome!~"shed|client_error"}[RANGE])) > 0)""")
+for share, word in ((0.5, "p50"), (0.95, "p95")):
+    query(f"first_chunk_{word}", "{{gen_ai_provider_name}} " + word, f"""
+        histogram_quantile({share}, sum by (le, gen_ai_provider_name) (rate(gen_ai_client_operation_time_to_first_chunk_seconds_bucket{{POD}}[RATE])))""")
+query("pause_p99", "{{gen_ai_provider_name}}", """
+    histogram_quantile(0.99, sum by (le, gen_ai_provider_name) (rate(gen_ai_client_operation_time_per_output_chunk_seconds_bucket{POD}[RATE])))""")
+query("provider_in_flight", "{{provider}}", "sum by (provider) (bowsprit_provider_in_flight{PROVIDER})")
+query("provider_score", "{{provider}}", "avg by (provider) (bowsprit_provider_score{PROVIDER})")
+query("provider_healthy", "{{provider}}", "avg by (provider) (bowsprit_provider_healthy{PROVIDER})")
+query("probes", "{{provider}} {{result}}", "60 * sum by (provider, result) (rate(bowsprit_probes_total{PROVIDER}[RATE]))")
+query("connections_reused", "reused", """
+    sum(rate(bowsprit_provider_connections_reused_total{POD}[RATE]))
+    / (sum(rate(bowsprit_provider_connections_reused_total{POD}[RATE])) + sum(rate(bowsprit_provider_connections_opened_total{POD}[RATE])) > 0)""")
+
+# --- what is done about failures ---
+query("breakers", "{{provider}} {{model}}", "max by (provider, model) (bowsprit_breaker_state{MODEL})")
+query("breakers_open", "open", "sum(bowsprit_breaker_state{MODEL} == bool 2)")
+query("breaker_changes", "{{provider}} {{to}}: {{cause}}", "60 * sum by (provider, to, cause) (rate(bowsprit_breaker_transitions_total{MODEL}[RATE]))")
+query("retries", "{{provider}} {{code}}", "60 * sum by (provider, code) (rate(bowsprit_retries_total{PROVIDER}[RATE]))")
+query("retries_denied", "{{provider}}", "60 * sum by (provider) (rate(bowsprit_retries_denied_total{PROVIDER}[RATE]))")
+query("fallbacks", "{{provider}} {{code}}", "60 * sum by (provider, code) (rate(bowsprit_fallbacks_total{PROVIDER}[RATE]))")
+query("hedges", "{{provider}} {{outcome}}", "60 * sum by (provider, outcome) (rate(bowsprit_hedges_total{PROVIDER}[RATE]))")
+query("keys_missing", "{{provider}}", "max by (provider) (bowsprit_keys_configured{PROVIDER} - bowsprit_keys_usable{PROVIDER})")
+query("keys_set_aside", "{{provider}} {{why}}", "60 * sum by (provider, why) (rate(bowsprit_keys_set_aside_total{PROVIDER}[RATE]))")
+
+# --- tokens ---
+for kind in ("input", "output"):
+    query(f"tokens_{kind}", kind, f'sum(increase(bowsprit_tokens_total{{MODEL, kind="{kind}"}}[RANGE]))')
+query("tokens_by_model", "{{provider}} {{model}}", """
+    60 * sum by (provider, model) (rate(bowsprit_tokens_total{MODEL, kind=~"input|output"}[RATE]))""")
+query("tokens_by_kind", "{{kind}}", "60 * sum by (kind) (rate(bowsprit_tokens_total{MODEL}[RATE]))")
+query("tokens_by_workload", "{{namespace}}/{{workload}}", """
+    sum by (namespace, workload) (increase(bowsprit_tokens_total{MODEL, kind=~"input|output"}[RANGE]))""")
+query("tokens_table", "{{provider}} {{model}} {{kind}}", "sum by (provider, model, kind) (increase(bowsprit_tokens_total{MODEL}[RANGE]))")
+query("tokens_cached", "{{provider}}", """
+    sum by (provider) (increase(bowsprit_tokens_total{MODEL, kind="cached"}[RANGE]))
+    / (sum by (provider) (increase(bowsprit_tokens_total{MODEL, kind="input"}[RANGE])) > 0)""")
+query("tokens_estimated", "estimated", """
+    sum(increase(bowsprit_estimated_tokens_total{PROVIDER}[RANGE]))
+    / (sum(increase(bowsprit_estimated_tokens_total{PROVIDER}[RANGE]))
+      + sum(increase(bowsprit_tokens_total{PROVIDER, kind=~"input|output"}[RANGE])) > 0)""")
+query("tokens_estimated_by_provider", "{{provider}} {{kind}}", "60 * sum by (provider, kind) (rate(bowsprit_estimated_tokens_total{PROVIDER}[RATE]))")
+for kind in ("input", "output"):
+    query(f"tokens_per_exchange_{kind}", "{{gen_ai_provider_name}} " + kind, f"""
+        histogram_quantile(0.95, sum by (le, gen_ai_provider_name)
+          (rate(gen_ai_client_token_usage_bucket{{POD, gen_ai_token_type="{kind}"}}[RATE])))""")
+query("tokens_per_second", "{{provider}}", """
+    sum by (provider) (rate(bowsprit_tokens_total{PROVIDER, kind="output"}[RATE]))
+    / (sum by (provider) (rate(bowsprit_attempt_seconds_total{PROVIDER}[RATE])) > 0)""")
+
+# --- limits ---
+query("limited", "{{provider}} {{limit}}", "60 * sum by (provider, limit) (rate(bowsprit_rate_limited_total{PROVIDER}[RATE]))")
+query("limited_in_range", "at a limit", "sum(increase(bowsprit_rate_limited_total{PROVIDER}[RANGE])) or vector(0)")
+query("limit_wait", "{{provider}}", """
+    sum by (provider) (rate(bowsprit_limit_wait_seconds_total{PROVIDER}[RATE]))
+    / (sum by (provider) (rate(bowsprit_rate_limited_total{PROVIDER}[RATE])) > 0)""")
+query("headroom", "{{provider}} {{of}}", "min by (provider, of) (bowsprit_provider_headroom{PROVIDER})")
+query("left_out", "{{provider}} {{what}}", "sum by (provider, what) (increase(bowsprit_left_out_total{PROVIDER}[RANGE]))")
+query("request_bytes", "requests", "sum(rate(bowsprit_request_body_bytes_total{POD}[RATE]))")
+query("answer_bytes", "answers", "sum(rate(bowsprit_answer_body_bytes_total{POD}[RATE]))")
+
+# --- the sidecars themselves ---
+query("sidecar_memory", "{{namespace}}/{{workload}}", "max by (namespace, workload) (process_resident_memory_bytes{POD} and on (instance) bowsprit_build_info)")
+query("sidecar_cpu", "{{namespace}}/{{workload}}", "max by (namespace, workload) (rate(process_cpu_seconds_total{POD}[RATE]) and on (instance) bowsprit_build_info)")
+query("sidecar_busy", "{{namespace}}/{{workload}}", "max by (namespace, workload) (rate(bowsprit_runtime_busy_seconds_total{POD}[RATE]))")
+query("sidecar_descriptors", "{{namespace}}/{{workload}}", """
+    max by (namespace, workload) (process_open_fds{POD} / process_max_fds{POD} and on (instance) bowsprit_build_info)""")
+query("sidecar_held", "{{namespace}}/{{workload}}", "max by (namespace, workload) (bowsprit_held_bytes{POD} / bowsprit_held_bytes_limit{POD})")
+query("sidecar_log_lost", "log lines lost", "sum(increase(bowsprit_log_lines_lost_total{POD}[RANGE]))")
+query("sidecar_folded", "labels folded", "sum(increase(bowsprit_metrics_folded_total{POD}[RANGE]))")
+query("sidecar_accept_errors", "not accepted", "sum(increase(bowsprit_accept_errors_total{POD}[RANGE])) or vector(0)")
+query("sidecar_restarts", "{{namespace}}/{{workload}}", "sum by (namespace, workload) (changes(process_start_time_seconds{POD}[RANGE]) and on (instance) bowsprit_build_info)")
+
+# --- configuration, as the sidecars have it ---
+query("config_revisions", "{{namespace}} {{revision}}", "count by (namespace, revision) (bowsprit_config_revision{POD})")
+query("config_behind", "behind", """
+    sum(bowsprit_config_sequence{POD} < bool on (namespace) group_left max by (namespace) (bowsprit_config_sequence{POD}))""")
+query("config_not_in_service", "not in service", "count(bowsprit_config_synced{POD}) - sum(bowsprit_config_synced{POD})")
+query("config_no_stream", "without a stream", "count(bowsprit_config_stream_connected{POD}) - sum(bowsprit_config_stream_connected{POD})")
+query("config_loaded", "taken", "60 * sum(rate(bowsprit_config_loaded_total{POD}[RATE]))")
+query("config_rejected", "refused", "60 * sum(rate(bowsprit_config_rejected_total{POD}[RATE]))")
+query("config_stream_ended", "{{ended}}", "60 * sum by (ended) (rate(bowsprit_config_stream_ended_total{POD}[RATE]))")
+
+# --- the operators ---
+query("operators", "running", "count(bowsprit_operator_leader)")
+query("operator_leaders", "leading", "sum(bowsprit_operator_leader)")
+query("operator_streams", "{{pod}}", "sum by (pod) (bowsprit_operator_streams_open)")
+query("operator_certificate", "left", "min(bowsprit_operator_webhook_certificate_not_after_seconds > 0) - time()")
+query("operator_reconciles", "looks", "sum(rate(bowsprit_operator_reconciles_total[RATE]))")
+query("operator_reconcile_failures", "failed", "sum(rate(bowsprit_operator_reconcile_failures_total[RATE]))")
+query("operator_config_writes", "ConfigMaps", "60 * sum(rate(bowsprit_operator_config_writes_total[RATE]))")
+query("operator_status_writes", "statuses", "60 * sum(rate(bowsprit_operator_status_writes_total[RATE]))")
+query("operator_nudges", "nudges", "60 * sum(rate(bowsprit_operator_nudges_total[RATE]))")
+quantiles("operator_reconcile", "bowsprit_operator_reconcile_duration_seconds", "", of=(0.5, 0.99))
+quantiles("operator_push", "bowsprit_operator_stream_push_seconds", "", of=(0.5, 0.99))
+quantiles("operator_admission", "bowsprit_operator_admission_seconds", "", of=(0.5, 0.99))
+quantiles("operator_validation", "bowsprit_operator_validation_seconds", "", legend="validation", of=(0.99,))
+query("operator_admissions", "pods: {{result}}", "60 * sum by (result) (rate(bowsprit_operator_admissions_total[RATE]))")
+query("operator_validations", "objects: {{result}}", "60 * sum by (result) (rate(bowsprit_operator_validations_total[RATE]))")
+query("operator_stream_requests", "{{result}}", "60 * sum by (result) (rate(bowsprit_operator_stream_requests_total[RATE]))")
+query("operator_streams_ended", "{{reason}}", "60 * sum by (reason) (rate(bowsprit_operator_streams_ended_total[RATE]))")
+query("operator_token_reviews", "{{result}}", "60 * sum by (result) (rate(bowsprit_operator_token_reviews_total[RATE]))")
+query("operator_watchdog", "{{reason}}", "sum by (reason) (bowsprit_operator_watchdog_objects)")

@@ -1,0 +1,140 @@
+"""The proof from its start to its table."""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from . import traffic, world
+from .expected import EXPECTED, EXPECTED_BATCH, OPEN, fits, is_of_a_cluster
+from .prometheus import Prometheus, legend, substituted
+from .rig import Rig, call
+
+ROOT = Path(__file__).resolve().parents[3]
+ALL_OF_THEM = {"namespace": ".*", "workload": ".*", "provider": ".*", "model": ".*", "objective": "0.99"}
+SHOP = {"namespace": "shop", "workload": "web", "pod": "web-1"}
+LAB = {"namespace": "lab", "workload": "batch", "pod": "batch-1"}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="tests/dashboards/run", description="Every query of the dashboards against a real Prometheus.")
+    parser.add_argument("--table", action="store_true", help="print all lines")
+    parser.add_argument("--bin", type=Path, help="folder with bowsprit-sidecar and bowsprit-providers; built where left out")
+    return parser.parse_args()
+
+
+def built():
+    """The programs, from the profile that the tests use anyway."""
+    packages = ("-p", "bowsprit-sidecar", "-p", "bowsprit-providers")
+    subprocess.run(("cargo", "build", "-q", "--locked", "--features", "bowsprit-crds/schema", *packages), cwd=ROOT, check=True)
+    target = os.environ.get("CARGO_TARGET_DIR", "target")
+    return (ROOT / target / "debug").resolve()
+
+
+def queries():
+    said = subprocess.run((ROOT / "dashboards/generate", "--queries"), check=True, capture_output=True, text=True).stdout
+    return json.loads(said)
+
+
+class World:
+    """Providers, two sidecars and Prometheus, after the traffic: all that is asked about happened between `begin` and `end`."""
+
+    def __init__(self, rig, programs):
+        self.port, control = rig.providers(programs / "bowsprit-providers")
+        call(control, "/script", world.script())
+        keys = {"A_KEY": "a-key"}
+        turn = 0
+        web = rig.sidecar(programs / "bowsprit-sidecar", "web", world.web(self.port, turn), **keys)
+        batch = rig.sidecar(programs / "bowsprit-sidecar", "batch", world.batch(self.port), **keys)
+        batch.open = 0
+        self.prometheus = Prometheus(rig, [(web.admin, SHOP), (batch.admin, LAB)])
+        rig.callback(lambda streams: [one.close() for one in streams], traffic.held_open(web, OPEN))
+        # Twice, since some series come with what the second round does about the first.
+        for _ in range(2):
+            turn += 1
+            traffic.web_round(web, world.web(self.port, turn), control)
+            traffic.batch_round(batch)
+        self.begin = {name: self.now(name) for name in ("web", "batch")}
+        traffic.web_round(web, world.web(self.port, turn + 1), control)
+        traffic.batch_round(batch)
+        self.end = {name: self.now(name) for name in ("web", "batch")}
+
+    def now(self, workload):
+        """The time of a scrape that saw all that has happened."""
+        up = f'up{{workload="{workload}"}}'
+        return self.prometheus.scrape_after(up, time.time())
+
+    def ask(self, query, workload, /, **variables):
+        """{series: value} of one round in one workload."""
+        begin, end = self.begin[workload], self.end[workload]
+        expr = substituted(query["expr"], end - begin, **(ALL_OF_THEM | variables))
+        found = self.prometheus.query(expr, end)
+        return {legend(query["legend"], labels): value for labels, value in found}
+
+
+def judged(want, got, window):
+    """Why this is not what it should be, or nothing."""
+    if not got:
+        return "no series"
+    if any(math.isnan(value) for value in got.values()):
+        return "not a number"
+    if not isinstance(want, dict):
+        if len(got) != 1:
+            return f"{len(got)} series"
+        want = dict.fromkeys(got, want)
+    if want.keys() != got.keys():
+        return f"there are other series: {', '.join(sorted(want.keys() ^ got.keys()))}"
+    wrong = sorted(series for series in want if not fits(want[series], got[series], window))
+    return f"other figures: {', '.join(wrong)}" if wrong else None
+
+
+def shown(value):
+    if isinstance(value, dict):
+        return ", ".join(f"{series or 'all'}: {shown(one)}" for series, one in sorted(value.items()))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+class Report:
+    """Line by line, and how it went."""
+
+    def __init__(self, whole):
+        self.whole, self.bad, self.good = whole, 0, 0
+
+    def line(self, name, want, got, why):
+        self.bad += why is not None
+        self.good += why is None
+        if why or self.whole:
+            print(f"{'FAILS' if why else 'ok':5}  {name:28}  expected  {shown(want)}")
+            print(f"{'':35}  got       {shown(got)}" + (f"\n{'':35}  {why}" if why else ""))
+
+
+def everywhere(it, query):
+    """The query with every variable at All, over both workloads: it must be answered, whatever the figure."""
+    begin, end = it.begin["web"], it.end["web"]
+    found = it.prometheus.query(substituted(query["expr"], end - begin, **ALL_OF_THEM), end)
+    return None if found else "no series with every variable at All"
+
+
+def main():
+    options = arguments()
+    programs = options.bin or built()
+    report = Report(options.table)
+    asked = queries()
+    known = {name for name in asked if not is_of_a_cluster(name)}
+    if known != EXPECTED.keys():
+        sys.exit(f"tests/dashboards/proof/expected.py: not each query has an expectation: {', '.join(sorted(known ^ EXPECTED.keys()))}")
+    with Rig() as rig:
+        it = World(rig, programs)
+        for expected, workload in ((EXPECTED, SHOP), (EXPECTED_BATCH, LAB)):
+            name_of = workload["workload"]
+            window = it.end[name_of] - it.begin[name_of]
+            for name, want in expected.items():
+                got = it.ask(asked[name], name_of, namespace=workload["namespace"], workload=name_of)
+                report.line(name if workload is SHOP else f"{name} ({name_of})", want, got, judged(want, got, window) or everywhere(it, asked[name]))
+    elsewhere = len(asked) - len(known)
+    print(f"{report.good} of {report.good + report.bad} expectations of {len(known)} queries hold; {elsewhere} queries are about a cluster and are run by tests/e2e")
+    sys.exit(report.bad > 0)

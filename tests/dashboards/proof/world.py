@@ -1,0 +1,90 @@
+"""The providers of the proof: how they are configured, and what they do."""
+
+import json
+
+OPENAI = {"input": 100, "output": 20, "cached": 40, "reasoning": 5}
+CLAUDE = {"input": 200, "output": 50, "cached": 100, "cache_write": 30}
+GEMINI = {"input": 80, "output": 10}
+# What each model does, whoever asks for it.
+SCRIPT = {
+    "gpt-4.1-mini": {"answer": {"text": "one two three", "usage": OPENAI}},
+    "claude-sonnet-4-5": {"answer": {"text": "one two three four five", "first_delay_ms": 120, "delay_ms": 20, "usage": CLAUDE}},
+    "gemini-2.5-flash": {"answer": {"text": "one two", "usage": GEMINI}},
+    "failing-1": {"answer": {"text": "one", "usage": {"input": 10, "output": 1}}},
+    "down-1": {"status": {"code": 503}},
+    "broken-1": {"status": {"code": 502}},
+    "slow-1": {"answer": {"head_delay_ms": 3000, "first_delay_ms": 3000}},
+    "narrow-1": {"answer": {"text": "one", "head_delay_ms": 300, "usage": {"input": 10, "output": 1}}},
+    "strict-1": {"answer": {"text": "one", "head_delay_ms": 600, "usage": {"input": 10, "output": 1}}},
+    "tired-1": {"status": {"code": 429, "retry_after_ms": 200}},
+    "cut-1": {"answer": {"text": "one two three four", "fault": {"reset": {"at": {"after_chunks": 2}}}}},
+    "long-1": {"answer": {"chunks": 400, "delay_ms": 50}},
+    "silent-1": "hang",
+}
+
+
+def script():
+    return {"always": [{"when": {"model": model}, "do": act} for model, act in SCRIPT.items()]}
+
+
+def failing_once():
+    """The next request for failing-1 fails."""
+    return {"steps": [{"when": {"model": "failing-1"}, "do": {"status": {"code": 500}}}], **script()}
+
+
+def provider(name, kind, port, priority, models, **spec):
+    path = {"OpenAI": "/v1", "OpenAICompatible": "/v1"}.get(kind, "")
+    return {
+        "apiVersion": "bowsprit.dev/v1alpha1", "kind": "ProviderConfig", "metadata": {"name": name},
+        "spec": {
+            "provider": kind, "priority": priority,
+            "endpoint": {"baseUrl": f"http://127.0.0.1:{port}/{name}{path}", "allowHttp": True},
+            "credentials": [{"name": "main", "env": "A_KEY"}],
+            "models": [{"name": model} for model in models],
+            "circuitBreaker": {"failureThreshold": 1000},
+            **spec,
+        },
+    }
+
+
+def route(model, target, *fallback, **spec):
+    to = lambda pair: {"provider": pair[0], "model": pair[1]}
+    return {
+        "apiVersion": "bowsprit.dev/v1alpha1", "kind": "ModelRoute", "metadata": {"name": model.replace(".", "-")},
+        "spec": {"match": {"models": [model]}, "targets": [to(target)], "fallback": [to(pair) for pair in fallback], **spec},
+    }
+
+
+def web(port, turn):
+    """The documents of the workload shop/web. `turn` makes one differ from the last, where it does not matter."""
+    mini = ("openai", "gpt-4.1-mini")
+    backoff = {"base": "10ms", "max": "10ms"}
+    return [
+        provider("openai", "OpenAI", port, 10, ["gpt-4.1-mini", "slow-1", "cut-1", "long-1", "silent-1"], healthCheck={"enabled": True, "interval": "1s"}),
+        provider("claude", "Anthropic", port, 20, ["claude-sonnet-4-5"]),
+        provider("gemini", "Gemini", port, 30, ["gemini-2.5-flash"], credentials=[{"name": "main", "env": "A_KEY"}, {"name": "lost", "env": "NO_SUCH_KEY"}]),
+        provider("flaky", "OpenAICompatible", port, 40, ["failing-1"], retry={"maxAttempts": 2, "backoff": backoff}),
+        provider("broken", "OpenAICompatible", port, 50, ["broken-1", "down-1"], retry={"maxAttempts": 2, "backoff": backoff, "budget": {"percent": 0, "minPerSecond": 0}},
+                 circuitBreaker={"failureThreshold": 3, "openFor": "10m"}),
+        provider("narrow", "OpenAICompatible", port, 60, ["narrow-1"], rateLimits={"concurrentRequests": 1, "onLimit": "Wait", "maxWait": "20s"}),
+        provider("strict", "OpenAICompatible", port, 70 + turn % 2, ["strict-1", "tired-1"], retry={"maxAttempts": 1},
+                 rateLimits={"concurrentRequests": 1, "onLimit": "Reject"}),
+        route("claude-sonnet-4-5", ("claude", "claude-sonnet-4-5"), onUnsupported="Drop"),
+        route("failing-1", ("flaky", "failing-1"), mini),
+        route("down-1", ("broken", "down-1")),
+        route("broken-1", ("broken", "broken-1"), mini),
+        route("slow-1", ("openai", "slow-1"), ("claude", "claude-sonnet-4-5"), hedge={"after": "100ms", "maxPercent": 100}),
+        *(route(model, (name, model)) for name, model in (
+            ("openai", "gpt-4.1-mini"), ("openai", "cut-1"), ("openai", "long-1"), ("openai", "silent-1"), ("gemini", "gemini-2.5-flash"),
+            ("narrow", "narrow-1"), ("strict", "strict-1"), ("strict", "tired-1"))),
+    ]
+
+
+def batch(port):
+    """The documents of the workload lab/batch."""
+    return [provider("openai", "OpenAI", port, 10, ["gpt-4.1-mini"])]
+
+
+def wrong():
+    """Documents that no sidecar takes."""
+    return json.dumps({"apiVersion": "bowsprit.dev/v1alpha1", "kind": "ProviderConfig", "metadata": {"name": "openai"}, "spec": {"provider": "NoSuch"}})
