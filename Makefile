@@ -29,8 +29,8 @@ quickstart: ## A sidecar with scripted providers on this machine, without a clus
 	@examples/quickstart
 
 ##@ Check it
-.PHONY: test fmt lint unit budget drift chart scripts e2e tree conformance-smoke queries
-test: need-test cluster-programs fmt lint drift tree chart scripts unit queries budget conformance-smoke e2e ## Everything that CI runs
+.PHONY: test fmt lint unit budget drift chart scripts e2e tree conformance-smoke queries scale-smoke
+test: need-test cluster-programs fmt lint drift tree chart scripts unit queries budget conformance-smoke e2e scale-smoke ## Everything that CI runs
 	@printf '\nall checks passed\n'
 fmt: need-fmt ## Formatting
 	$(call step,formatting)
@@ -78,6 +78,9 @@ conformance-smoke: need-conformance-smoke ## A few scenarios of `make conformanc
 e2e: need-e2e ## Behaviour on a real Kubernetes
 	$(call step,end to end on a real Kubernetes)
 	@tests/e2e/run
+scale-smoke: need-scale-smoke ## `make scale` with 500 sidecars
+	$(call step,500 sidecars on a real Kubernetes)
+	@tests/scale/run --short
 
 .PHONY: observability
 observability: need-observability ## The same with its table: each query, what the traffic was, what Prometheus says
