@@ -19,7 +19,7 @@ use crate::sync::locked;
 pub const GRACE: Duration = Duration::from_secs(15);
 
 /// A pod with a sidecar, as its token names it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodId {
     /// Its name.
     pub name: String,

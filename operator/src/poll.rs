@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::stream::{RefusedConfig, ReportedProvider, SidecarReport};
-use bowsprit_crds::names;
 use futures::{StreamExt as _, stream};
-use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
+
+use crate::objects::pod::InjectedPod;
 
 /// Longer than any healthy sidecar takes to answer, short enough that a dead pod holds nobody up.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -82,16 +82,10 @@ impl Poller {
     }
 
     /// What each pod reports, by pod name; pods that do not answer are left out.
-    pub async fn reports(&self, pods: &[Arc<Pod>]) -> BTreeMap<String, SidecarReport> {
+    pub async fn reports(&self, pods: &[Arc<InjectedPod>]) -> BTreeMap<String, SidecarReport> {
         let targets: Vec<(String, String, u16)> = pods
             .iter()
-            .filter_map(|pod| {
-                Some((
-                    pod.metadata.name.clone()?,
-                    pod.status.as_ref()?.pod_ip.clone()?,
-                    admin_port(pod),
-                ))
-            })
+            .filter_map(|pod| Some((pod.id.name.clone(), pod.ip.clone()?, pod.admin_port)))
             .collect();
         stream::iter(targets)
             .map(|(name, ip, port)| async move { Some((name, self.report(&ip, port).await?)) })
@@ -120,13 +114,6 @@ impl Poller {
         }
         read(&body)
     }
-}
-
-/// The port of the pod's sidecar for health and metrics.
-fn admin_port(pod: &Pod) -> u16 {
-    let annotations = pod.metadata.annotations.as_ref();
-    let own = annotations.and_then(|all| all.get(names::ANNOTATION_ADMIN_PORT));
-    own.and_then(|port| port.parse().ok()).unwrap_or(names::ADMIN_PORT)
 }
 
 fn read(body: &[u8]) -> Option<SidecarReport> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::{Action, Config, Controller};
@@ -25,6 +25,7 @@ use crate::fleet::Fleet;
 use crate::heard::Heard;
 use crate::injector::References;
 use crate::lease::elector::{Leadership, NotLeading};
+use crate::objects::pod::{InjectedPod, Phase};
 use crate::objects::{Changes, Store};
 use crate::owner;
 use crate::poll::Poller;
@@ -318,12 +319,12 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     for problem in missing {
         wanted.note_unresolved(problem);
     }
-    let pods: Vec<Arc<Pod>> = context.store.pods(namespace);
-    let pods: Vec<Arc<Pod>> = pods.into_iter().filter(|pod| sidecars::is_running(pod)).collect();
+    let mut pods = context.store.pods(namespace);
+    pods.retain(|pod| pod.phase != Phase::Over);
     memory.alone.note(sidecars::silent(&pods, &streaming), now);
     if !wanted.is_too_large() {
-        let behind = |pod: &&Arc<Pod>| memory.alone.is_behind(&sidecars::pod_id(pod), &newest, now);
-        let behind: Vec<Arc<Pod>> = pods.iter().filter(behind).cloned().collect();
+        let behind = pods.iter().filter(|pod| memory.alone.is_behind(&pod.id, &newest, now));
+        let behind: Vec<Arc<InjectedPod>> = behind.cloned().collect();
         nudge::nudge(namespace, &behind, &newest.revision, context).await;
     }
     let seen = sidecars::see(&pods, &streaming, &mut memory.alone, &newest, context).await;

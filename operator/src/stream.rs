@@ -45,7 +45,7 @@ use token::{Account, Reviewer};
 /// what strangers can make the operator hold.
 const AT_THE_DOOR: usize = 256;
 /// Streams of one replica, where nothing else is asked for: what fits into 256 MiB beside 10,000 pods (docs/scale.md).
-pub const MOST_STREAMS: usize = 5_000;
+pub const MOST_STREAMS: usize = 10_000;
 /// Before accepting again after the process ran out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks for pods that have been away too long.

@@ -5,39 +5,36 @@ use std::sync::Arc;
 use bowsprit_crds::names;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use super::Context;
+use crate::objects::pod::InjectedPod;
 
 /// Pods nudged at the same time, so that a large namespace does not flood the apiserver.
 const NUDGES_AT_ONCE: usize = 16;
 
 /// Touches the pods that were not touched for `revision` yet: their kubelets then refresh the mount at once.
-pub(super) async fn nudge(namespace: &str, pods: &[Arc<Pod>], revision: &str, context: &Context) {
+pub(super) async fn nudge(namespace: &str, pods: &[Arc<InjectedPod>], revision: &str, context: &Context) {
     let api = Api::<Pod>::namespaced(context.client.clone(), namespace);
-    let untouched: Vec<&Arc<Pod>> = pods
+    let untouched: Vec<&Arc<InjectedPod>> = pods
         .iter()
-        .filter(|pod| {
-            pod.annotations()
-                .get(names::ANNOTATION_CONFIG_REVISION)
-                .is_none_or(|at| at != revision)
-        })
+        .filter(|pod| pod.touched_for.as_deref() != Some(revision))
         .collect();
     stream::iter(untouched)
         .for_each_concurrent(NUDGES_AT_ONCE, |pod| {
             let api = &api;
             async move {
-                let name = pod.name_any();
+                let name = &pod.id.name;
                 let patch = Patch::Merge(json!({"metadata": {
-                    "resourceVersion": pod.metadata.resource_version,
+                    "resourceVersion": pod.resource_version,
                     "annotations": {names::ANNOTATION_CONFIG_REVISION: revision},
                 }}));
                 let params = PatchParams::default();
                 let Ok(written) = context
                     .leadership
-                    .write(api.patch_metadata(&name, &params, &patch))
+                    .write(api.patch_metadata(name, &params, &patch))
                     .await
                 else {
                     return;

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt as _;
 use tokio::time::Instant;
 
 use super::Context;
 use super::alone::Alone;
 use crate::desired::SidecarSeen;
 use crate::fleet::{PodId, Reported};
-use crate::injector::{References, sidecar};
+use crate::objects::pod::{InjectedPod, Phase};
 use crate::status::rollout::{Version, has};
 
 /// All of them.
@@ -24,50 +22,45 @@ pub(super) struct Seen {
 
 /// Looks at the namespace's pods that run: asks those of `alone` whose turn it is.
 pub(super) async fn see(
-    pods: &[Arc<Pod>],
+    pods: &[Arc<InjectedPod>],
     streaming: &BTreeMap<PodId, Reported>,
     alone: &mut Alone,
     newest: &Version,
     context: &Context,
 ) -> Seen {
     let now = Instant::now();
-    let due: Vec<Arc<Pod>> = pods
-        .iter()
-        .filter(|pod| alone.is_due(&pod_id(pod), now))
-        .cloned()
-        .collect();
+    let due: Vec<Arc<InjectedPod>> = pods.iter().filter(|pod| alone.is_due(&pod.id, now)).cloned().collect();
     if !due.is_empty() {
         let mut reports = context.poller.reports(&due).await;
         for pod in &due {
-            let report = reports.remove(&pod.name_any());
+            let report = reports.remove(&pod.id.name);
             let current = report
                 .as_ref()
                 .is_some_and(|it| has(it.sequence, &it.revision, newest, newest));
-            alone.answered(&pod_id(pod), report, current, Instant::now(), fastrand::f64());
+            alone.answered(&pod.id, report, current, Instant::now(), fastrand::f64());
         }
     }
     let (mut sidecars, mut some_are_coming) = (Vec::with_capacity(pods.len()), false);
     for pod in pods {
-        let id = pod_id(pod);
-        let report = match streaming.get(&id) {
+        let report = match streaming.get(&pod.id) {
             Some(reported) => Some(Arc::clone(&reported.report)),
-            None => alone.report(&id).cloned(),
+            None => alone.report(&pod.id).cloned(),
         };
         if report.is_none() {
-            if alone.is_coming(&id, now) {
+            if alone.is_coming(&pod.id, now) {
                 some_are_coming = true;
                 continue;
             }
             // A pod whose sidecar has yet to start serves nothing.
-            if phase(pod) == Some("Pending") {
+            if pod.phase == Phase::Pending {
                 continue;
             }
         }
         sidecars.push(SidecarSeen {
-            pod: pod.name_any().into(),
-            labels: Arc::new(pod.labels().clone()),
-            mounted: Arc::new(pod.spec.as_ref().map(References::mounted).unwrap_or_default()),
-            workload: workload(pod).map(Into::into),
+            pod: pod.id.name.as_str().into(),
+            labels: Arc::clone(&pod.labels),
+            mounted: Arc::clone(&pod.mounted),
+            workload: pod.workload.clone(),
             report,
         });
     }
@@ -78,68 +71,10 @@ pub(super) async fn see(
 }
 
 /// The pods that hold no stream, and whether they were made to.
-pub(super) fn silent(pods: &[Arc<Pod>], streaming: &BTreeMap<PodId, Reported>) -> impl Iterator<Item = (PodId, bool)> {
-    let all = pods.iter().map(|pod| (pod_id(pod), may_stream(pod)));
-    all.filter(|(pod, _)| !streaming.contains_key(pod))
-}
-
-pub(super) fn pod_id(pod: &Pod) -> PodId {
-    PodId {
-        name: pod.name_any(),
-        uid: pod.uid().unwrap_or_default(),
-    }
-}
-
-fn phase(pod: &Pod) -> Option<&str> {
-    pod.status.as_ref()?.phase.as_deref()
-}
-
-/// Pending counts, too: a native sidecar runs while the pod still initialises, and waits for its config.
-pub(super) fn is_running(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_none() && matches!(phase(pod), Some("Running" | "Pending"))
-}
-
-/// Whether the pod was made to hold a stream: it has a token for one.
-fn may_stream(pod: &Pod) -> bool {
-    let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.any(|volume| volume.name == sidecar::TOKEN_VOLUME)
-}
-
-/// What made the pod, as `kubectl rollout restart` takes it. A ReplicaSet's name is its Deployment's and the hash of the template.
-fn workload(pod: &Pod) -> Option<String> {
-    let owners = pod.metadata.owner_references.as_ref()?;
-    let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
-    match owner.kind.as_str() {
-        "ReplicaSet" => {
-            let hash = pod.labels().get("pod-template-hash")?;
-            let name = owner.name.strip_suffix(hash)?.strip_suffix('-')?;
-            Some(format!("deployment/{name}"))
-        }
-        "StatefulSet" | "DaemonSet" => Some(format!("{}/{}", owner.kind.to_lowercase(), owner.name)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_made_a_pod_is_named_as_kubectl_takes_it() {
-        let pod = |kind: &str, name: &str| -> Pod {
-            serde_json::from_value(serde_json::json!({"metadata": {
-                "labels": {"pod-template-hash": "5d4f"},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u", "controller": true}],
-            }}))
-            .unwrap()
-        };
-        assert_eq!(
-            workload(&pod("ReplicaSet", "web-api-5d4f")).as_deref(),
-            Some("deployment/web-api")
-        );
-        assert_eq!(workload(&pod("ReplicaSet", "web-api")), None, "not a Deployment's");
-        assert_eq!(workload(&pod("StatefulSet", "db")).as_deref(), Some("statefulset/db"));
-        assert_eq!(workload(&pod("Job", "once")), None);
-        assert_eq!(workload(&Pod::default()), None);
-    }
+pub(super) fn silent(
+    pods: &[Arc<InjectedPod>],
+    streaming: &BTreeMap<PodId, Reported>,
+) -> impl Iterator<Item = (PodId, bool)> {
+    let all = pods.iter().filter(|pod| !streaming.contains_key(&pod.id));
+    all.map(|pod| (pod.id.clone(), pod.may_stream))
 }
