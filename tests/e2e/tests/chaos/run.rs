@@ -257,7 +257,7 @@ impl Chaos<'_> {
         let mut wanted = std::collections::BTreeMap::new();
         for (team, app) in &self.apps {
             let map = self.teams[*team]
-                .rendered(|text| text.contains("priority: 2000\n"))
+                .rendered(|text| text.contains(&format!("priority: {LAST}\n")))
                 .await?;
             let revision = map.data.unwrap_or_default().remove("revision").unwrap_or_default();
             wanted.insert(self.name(app, *team), revision);
