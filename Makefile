@@ -29,8 +29,8 @@ quickstart: ## A sidecar with scripted providers on this machine, without a clus
 	@examples/quickstart
 
 ##@ Check it
-.PHONY: test fmt lint unit budget drift chart scripts e2e tree conformance-smoke
-test: need-test cluster-programs fmt lint drift tree chart scripts unit budget conformance-smoke e2e ## Everything that CI runs
+.PHONY: test fmt lint unit budget drift chart scripts e2e tree conformance-smoke queries scale-smoke
+test: need-test cluster-programs fmt lint drift tree chart scripts unit queries budget conformance-smoke e2e scale-smoke ## Everything that CI runs
 	@printf '\nall checks passed\n'
 fmt: need-fmt ## Formatting
 	$(call step,formatting)
@@ -64,6 +64,10 @@ chart: need-chart ## helm lint, template checks, alerts under promtool
 	$(call step,chart)
 	@tests/chart/check
 	@tests/alerts/check
+queries: need-observability ## Every query of the dashboards, on a real Prometheus that scrapes real sidecars under known traffic
+	$(call step,queries of the dashboards)
+	@tests/dashboards/check
+	@tests/dashboards/run
 scripts: need-scripts ## shellcheck, and every program that a script calls is in the table of what must be installed
 	$(call step,shell scripts)
 	@tests/testbed/check-needs
@@ -74,7 +78,15 @@ conformance-smoke: need-conformance-smoke ## A few scenarios of `make conformanc
 e2e: need-e2e ## Behaviour on a real Kubernetes
 	$(call step,end to end on a real Kubernetes)
 	@tests/e2e/run
+scale-smoke: need-scale-smoke ## `make scale` with 500 sidecars
+	$(call step,500 sidecars on a real Kubernetes)
+	@tests/scale/run --short
 
+.PHONY: observability
+observability: need-observability ## The same with its table: each query, what the traffic was, what Prometheus says
+	$(call step,queries of the dashboards)
+	@tests/dashboards/check
+	@tests/dashboards/run --table
 .PHONY: faults
 faults: need-faults ## Every fault against the real sidecar, in full: prints the table of promises, figures and pass lines
 	$(call step,fault matrix)
@@ -106,13 +118,15 @@ bench: need-bench ## CPU, latency and memory beside nginx and haproxy; writes be
 	@tests/load/bench
 
 ##@ Build it
-.PHONY: setup cluster-programs crds docs images cli install-cli cluster cluster-down
+.PHONY: setup cluster-programs crds dashboards docs images cli install-cli cluster cluster-down
 setup: need-test cluster-programs ## Install the Debian packages that are missing and build the test cluster's programs, once
 cluster-programs: need-cluster
 	@tests/testbed/bed build
 crds: need-crds ## Write crds/*.yaml and the chart's copies
 	@$(CARGO) run -q -p bowsprit-crds --features schema --bin crdgen -- crds
 	@mkdir -p charts/bowsprit/crds && cp crds/*.yaml charts/bowsprit/crds/
+dashboards: need-dashboards ## Write the chart's dashboards
+	@dashboards/generate
 docs: need-docs ## Write the generated pages of docs/
 	@$(CARGO) run -q -p bowsprit-cli --bin docgen -- docs
 	@BOWSPRIT_WRITE_DOCS=1 $(CARGO) test -q --features bowsprit-crds/schema --test limits_page
