@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -119,6 +120,24 @@ def everywhere(it, query):
     return None if found else "no series with every variable at All"
 
 
+def documented():
+    """The queries of docs/metrics.md and the runbooks: (page, query)."""
+    for page in [ROOT / "docs/metrics.md", *sorted((ROOT / "docs/runbooks").glob("*.md"))]:
+        for query in re.findall(r"```promql\n(.*?)\n```", page.read_text(), re.S):
+            yield page.name, query
+
+
+def asked_by_people(it, report):
+    """Each must be answered; most find something only when it is needed."""
+    end, found = it.end["web"], []
+    for page, query in documented():
+        try:
+            found.append(bool(it.prometheus.query(query, end)))
+        except ValueError as wrong:
+            report.line(page, query, "no answer", str(wrong))
+    print(f"{len(found)} queries of docs/metrics.md and docs/runbooks are answered, {sum(found)} of them with series")
+
+
 def main():
     options = arguments()
     programs = options.bin or built()
@@ -135,6 +154,7 @@ def main():
             for name, want in expected.items():
                 got = it.ask(asked[name], name_of, namespace=workload["namespace"], workload=name_of)
                 report.line(name if workload is SHOP else f"{name} ({name_of})", want, got, judged(want, got, window) or everywhere(it, asked[name]))
+        asked_by_people(it, report)
     elsewhere = len(asked) - len(known)
     print(f"{report.good} of {report.good + report.bad} expectations of {len(known)} queries hold; {elsewhere} queries are about a cluster and are run by tests/e2e")
     sys.exit(report.bad > 0)
