@@ -230,6 +230,19 @@ class Monitoring(unittest.TestCase):
     def test_there_is_no_dashboard_unless_it_is_asked_for(self):
         self.assertEqual(of_kind(rendered("default"), "ConfigMap"), [])
 
+    def test_no_key_of_pagerduty_or_slack_is_in_the_configuration_of_alertmanager(self):
+        text = self.objects["Secret", "bowsprit-alertmanager"]["stringData"]["alertmanager.yaml"]
+        self.assertNotIn(("Secret", "bowsprit-alertmanager"), rendered("default"))
+        for line in text.splitlines():
+            self.assertNotRegex(line, r"routing_key:|service_key:|api_url:|hooks.slack.com")
+        self.assertEqual(text.count("_file: /etc/alertmanager/secrets/bowsprit-"), 4)
+
+    def test_every_rule_says_which_group_it_is_of_and_where_its_page_is(self):
+        for group in self.objects["PrometheusRule", "bowsprit"]["spec"]["groups"]:
+            for rule in group["rules"]:
+                self.assertEqual(f"bowsprit-{rule['labels']['bowsprit']}", group["name"])
+                self.assertTrue(rule["annotations"]["runbook_url"].endswith(f"/docs/runbooks/{rule['alert']}.md"))
+
     def test_a_workload_is_whoever_stands_behind_the_pod(self):
         """The relabelling, done as Prometheus does it: each rule whose regex fits the whole text sets the label."""
         (endpoint,) = self.objects["PodMonitor", "bowsprit-sidecars"]["spec"]["podMetricsEndpoints"]

@@ -49,6 +49,7 @@ images     apt                        apt-get apt-cache
 images     python3                    python3
 images     python3-pip                python:pip
 chart      prometheus                 promtool
+chart      prometheus-alertmanager    prometheus-alertmanager amtool
 chart      python3                    python3
 dashboards -                          go
 dashboards prometheus                 prometheus promtool
