@@ -6,6 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Bytes of a name, an id or a code that are kept: what is longer is cut, between two characters. Otherwise a text is kept as it
+/// came, but for NUL, which PostgreSQL has no room for: it is kept as U+FFFD.
+pub const LONGEST_TEXT: usize = 256;
+/// Turns of a path that are kept: [`Request::turns_left_out`] counts those after them.
+pub const MOST_TURNS: usize = 16;
+
 /// One entry with its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

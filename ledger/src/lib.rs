@@ -5,4 +5,6 @@
 //! sending it twice harmless.
 
 pub mod entry;
+#[cfg(feature = "outbox")]
+pub mod outbox;
 pub mod wire;

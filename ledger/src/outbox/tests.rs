@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use bowsprit_core::dialect::{Dialect, Usage};
+use bowsprit_core::fault::Code;
+use bowsprit_core::flow::State;
+use bowsprit_core::record::path::Path;
+use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
+
+mod sums_are_never_lost;
+mod texts;
+mod trouble;
+
+pub(super) fn request(asked_model: &str) -> RequestRecord<'_> {
+    RequestRecord {
+        id: "r-1",
+        trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
+        route: "chat",
+        dialect: Dialect::OpenAiChat,
+        operation: "chat_completions",
+        asked_model,
+        provider: "claude",
+        model: "m",
+        is_stream: true,
+        attempts: 2,
+        hedges: 1,
+        sdk_retries: 1,
+        fields_left_out: 2,
+        tools_left_out: 1,
+        state: State::Failed,
+        illegal_changes: 0,
+        outcome: Outcome::Cut,
+        code: Some(Code::ExtReset),
+        status: 200,
+        took: Duration::from_millis(2_500),
+        first_token_after: Some(Duration::from_secs(1)),
+        overhead: Duration::from_micros(80),
+        answer_bytes: 100,
+        spent: spent(7),
+        path: Path::NONE,
+    }
+}
+
+pub(super) fn attempt(model: &str, input: u64) -> AttemptRecord<'_> {
+    AttemptRecord {
+        request_id: "r-1",
+        trace_id: "",
+        route: "chat",
+        operation: "chat_completions",
+        number: 1,
+        kind: AttemptKind::First,
+        provider: "claude",
+        model,
+        reported_model: "m-2026",
+        provider_request_id: "req_1",
+        credential: Some("main"),
+        is_generation: true,
+        status: Some(200),
+        outcome: AttemptOutcome::Answered,
+        code: None,
+        took: Duration::from_micros(1_500),
+        head_after: Some(Duration::ZERO),
+        first_content_after: None,
+        spent: spent(input),
+    }
+}
+
+fn spent(input: u64) -> Spent {
+    Spent {
+        reported: Some(Usage {
+            input,
+            output: 9,
+            cached: 3,
+            cache_write: 2,
+            reasoning: 1,
+        }),
+        estimated_input: 4,
+        estimated_output: 5,
+        is_nothing: false,
+    }
+}

@@ -1,0 +1,247 @@
+//! Entries as text: what a request writes by hand is what a reader understands, whatever the names in it are.
+
+use std::time::Duration;
+
+use bowsprit_core::fault::Code;
+use bowsprit_core::flow::WaitReason;
+use bowsprit_core::flow::moves::Move;
+use bowsprit_core::flow::retry::{Next, Why};
+use bowsprit_core::record::path::{Happened, Path, Turn};
+use bowsprit_core::record::{RequestRecord, Spent};
+use bowsprit_core::{plan, record};
+use proptest::prelude::*;
+
+use super::super::sums::{of_attempt_record, of_request_record, sum_of};
+use super::super::{Offer, Sender, body, lines, text};
+use super::{attempt, request};
+use crate::entry::{self, Entry, LONGEST_TEXT, MOST_TURNS, Numbered, Tokens};
+use crate::wire::Batch;
+
+fn request_entry(record: &RequestRecord<'_>) -> Entry {
+    let mut out = Vec::new();
+    text::request(&mut out, record);
+    serde_json::from_slice(&out).unwrap()
+}
+
+fn attempt_entry(record: &record::AttemptRecord<'_>) -> Entry {
+    let mut out = Vec::new();
+    text::attempt(&mut out, record);
+    serde_json::from_slice(&out).unwrap()
+}
+
+const TOKENS: Tokens = Tokens {
+    input: 7,
+    output: 9,
+    cached: 3,
+    cache_write: 2,
+    reasoning: 1,
+    estimated_input: 4,
+    estimated_output: 5,
+};
+
+#[test]
+fn every_field_of_a_request_is_written() {
+    let expected = entry::Request {
+        id: "r-1".into(),
+        trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
+        route: "chat".into(),
+        dialect: "openai".into(),
+        operation: "chat_completions".into(),
+        asked_model: "gpt".into(),
+        provider: "claude".into(),
+        model: "m".into(),
+        is_stream: true,
+        attempts: 2,
+        hedges: 1,
+        sdk_retries: 1,
+        fields_left_out: 2,
+        tools_left_out: 1,
+        outcome: "cut".into(),
+        code: Code::ExtReset.as_str().into(),
+        status: 200,
+        took: 2_500_000,
+        first_token: Some(1_000_000),
+        overhead: 80,
+        answer_bytes: 100,
+        tokens: TOKENS,
+        path: Vec::new(),
+        turns_left_out: 0,
+    };
+    assert_eq!(request_entry(&request("gpt")), Entry::Request(Box::new(expected)));
+}
+
+#[test]
+fn every_field_of_an_attempt_is_written() {
+    let expected = entry::Attempt {
+        request_id: "r-1".into(),
+        trace_id: String::new(),
+        route: "chat".into(),
+        number: 1,
+        reason: "first".into(),
+        provider: "claude".into(),
+        model: "m".into(),
+        reported_model: "m-2026".into(),
+        credential: "main".into(),
+        provider_request_id: "req_1".into(),
+        operation: "chat_completions".into(),
+        status: 200,
+        outcome: "answered".into(),
+        code: String::new(),
+        took: 1_500,
+        head: Some(0),
+        first_token: None,
+        tokens: TOKENS,
+        tokens_unknown: false,
+        cost: None,
+    };
+    assert_eq!(attempt_entry(&attempt("m", 7)), Entry::Attempt(Box::new(expected)));
+    let unknown = record::AttemptRecord {
+        spent: Spent::default(),
+        ..attempt("m", 0)
+    };
+    let Entry::Attempt(unknown) = attempt_entry(&unknown) else {
+        panic!()
+    };
+    assert!(unknown.tokens_unknown && unknown.tokens == Tokens::default());
+}
+
+#[test]
+fn the_way_of_a_request_is_told_turn_by_turn() {
+    let mut path = Path::default();
+    let mut turn = |after, what| {
+        path.push(Turn {
+            after: Duration::from_micros(after),
+            provider: "claude".into(),
+            what,
+        });
+    };
+    turn(1, Happened::LeftOut(plan::Why::CircuitOpen));
+    let again = (Next::Again(Duration::from_millis(250)), Why::MayPass);
+    turn(
+        2,
+        Happened::Moved(Move::Failed {
+            code: Code::ExtReset,
+            followed: Some(again),
+        }),
+    );
+    turn(3, Happened::Waited(WaitReason::Backoff, Duration::from_millis(251)));
+    turn(4, Happened::Moved(Move::Retried { after: Code::ExtReset }));
+    turn(
+        5,
+        Happened::Moved(Move::Failed {
+            code: Code::ExtReset,
+            followed: None,
+        }),
+    );
+    for after in 6..30 {
+        turn(after, Happened::LeftOut(plan::Why::Unhealthy));
+    }
+    let record = RequestRecord {
+        path: &path,
+        ..request("m")
+    };
+    let Entry::Request(told) = request_entry(&record) else {
+        panic!()
+    };
+    let of = |what: &str, because: &str, then: &str, after, wait| entry::Turn {
+        after,
+        provider: "claude".into(),
+        what: what.into(),
+        because: because.into(),
+        then: then.into(),
+        wait,
+    };
+    let reset = Code::ExtReset.as_str();
+    assert_eq!(
+        told.path[..5],
+        [
+            of("passed_over", "circuit_open", "", 1, 0),
+            of("failed", reset, "again: may_pass", 2, 250),
+            of("waited", "backoff", "", 3, 251),
+            of("retried", reset, "", 4, 0),
+            of("failed", reset, "", 5, 0),
+        ]
+    );
+    assert_eq!((told.path.len(), told.turns_left_out), (MOST_TURNS, 13));
+}
+
+#[test]
+fn a_batch_is_what_the_service_reads() {
+    let mut numbering = lines::Numbering { next: 5, at: 100 };
+    let mut written = Vec::new();
+    // The clock jumps back: time does not.
+    for at in [200, 150] {
+        let mut entry = Vec::new();
+        text::request(&mut entry, &request("m"));
+        numbering.line(&mut written, at, &entry);
+    }
+    let mut cut = lines::Cut::default();
+    assert!(cut.take(
+        &written,
+        4,
+        lines::Most {
+            entries: 9,
+            bytes: 9_999
+        }
+    ));
+    let offer = Offer {
+        outbox: "a1".into(),
+        from: 5,
+        to: 6,
+        entries: cut.entries,
+        joined: cut.joined,
+    };
+    let sender = Sender {
+        version: "0.1.0".into(),
+        workload: "Deployment/\"shop\"".into(),
+    };
+    let batch: Batch = serde_json::from_slice(&body(&offer, &sender)).unwrap();
+    let places: Vec<_> = batch.entries.iter().map(|entry| (entry.sequence, entry.at)).collect();
+    assert_eq!(places, [(5, 200), (6, 200)]);
+    assert_eq!(
+        (batch.from, batch.to, batch.workload.as_str()),
+        (5, 6, "Deployment/\"shop\"")
+    );
+}
+
+#[test]
+fn a_batch_is_cut_before_its_bounds_and_one_entry_always_goes() {
+    let entries: Vec<Numbered> = (1..=10)
+        .map(|sequence| Numbered {
+            sequence,
+            at: 0,
+            entry: Entry::Sum(Box::default()),
+        })
+        .collect();
+    let written = lines::write(&entries);
+    let cut = |after, entries, bytes| {
+        let mut cut = lines::Cut::default();
+        let is_all = cut.take(&written, after, lines::Most { entries, bytes });
+        (is_all, cut.entries, cut.last)
+    };
+    assert_eq!(cut(0, 100, 1 << 20), (true, 10, 10));
+    assert_eq!(cut(7, 100, 1 << 20), (true, 3, 10));
+    assert_eq!(cut(0, 4, 1 << 20), (false, 4, 4));
+    assert_eq!(cut(0, 100, 1), (false, 1, 1));
+    assert_eq!(cut(10, 100, 1), (true, 0, 0));
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_name_is_the_entry_is_one_line_with_the_name_in_it_or_its_begin(name in "\\PC*|[\u{0}-\u{7f}]{0,40}|\u{e9}{200,70000}") {
+        let record = RequestRecord { id: &name, ..request(&name) };
+        let mut out = Vec::new();
+        text::request(&mut out, &record);
+        prop_assert!(!out.contains(&b'\n') && out.len() < 4 << 10);
+        let Entry::Request(read) = request_entry(&record) else { panic!() };
+        let expected = name.replace('\0', "\u{fffd}");
+        prop_assert!(expected.starts_with(&read.asked_model));
+        prop_assert!(read.asked_model == expected || read.asked_model.len() + 4 > LONGEST_TEXT);
+        prop_assert!(read.asked_model.len() <= LONGEST_TEXT);
+        // What is spilled is summed under the names that what is kept has.
+        let as_entry = sum_of(60_000, &Entry::Request(read)).unwrap();
+        prop_assert_eq!(as_entry, of_request_record(60_000, &record));
+        let record = attempt(&name, 7);
+        prop_assert_eq!(sum_of(1, &attempt_entry(&record)).unwrap(), of_attempt_record(1, &record));
+    }
+}
