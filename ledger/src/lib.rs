@@ -3,8 +3,16 @@
 //! A sidecar makes an [`entry::Entry`] of each record of `bowsprit_core::record` and keeps it until the ledger service has
 //! taken it, in [`wire::Batch`]es. Every entry has a sequence of its own within the sidecar's outbox, which is what makes
 //! sending it twice harmless.
+//!
+//! The service (feature `service`) takes batches over HTTPS, keeps them in SQLite or PostgreSQL ([`store`]), each exactly once, and
+//! answers questions about them.
 
 pub mod entry;
 #[cfg(feature = "outbox")]
 pub mod outbox;
+pub mod query;
+#[cfg(feature = "service")]
+pub mod schema;
+#[cfg(feature = "service")]
+pub mod store;
 pub mod wire;

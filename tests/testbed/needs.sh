@@ -27,6 +27,8 @@ unit       gzip                       gzip
 unit       procps                     kill
 unit       python3                    python3
 unit       faketime                   faketime
+unit       postgresql-15              /usr/lib/postgresql/15/bin/postgres
+unit       pgbouncer                  /usr/sbin/pgbouncer
 cluster    -                          go
 cluster    gcc                        gcc
 cluster    libc6-dev                  /usr/include/stdlib.h

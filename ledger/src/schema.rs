@@ -1,0 +1,200 @@
+//! The tables, their indexes, triggers and views, in numbered steps that lead forward and back: for SQLite and for PostgreSQL side by
+//! side, with one meaning. Pure: a store runs the texts.
+
+use sha2::{Digest as _, Sha256};
+
+/// What the rows are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// A file on a volume.
+    Sqlite,
+    /// A server, or PgBouncer before one.
+    Postgres,
+}
+
+/// The texts of one step in one engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Texts {
+    /// To this version, from the one before.
+    pub up: &'static str,
+    /// From this version to the one before.
+    pub down: &'static str,
+}
+
+/// One step of the schema.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// From 1, without a gap.
+    pub version: u32,
+    /// What it brings.
+    pub name: &'static str,
+    sqlite: Texts,
+    postgres: Texts,
+}
+
+impl Migration {
+    /// Its texts.
+    pub fn texts(&self, engine: Engine) -> Texts {
+        match engine {
+            Engine::Sqlite => self.sqlite,
+            Engine::Postgres => self.postgres,
+        }
+    }
+
+    /// What its text is known by: a step that was changed after it was run is found.
+    pub fn checksum(&self, engine: Engine) -> String {
+        hex(&Sha256::digest(self.texts(engine).up.as_bytes()), 16)
+    }
+}
+
+macro_rules! migrations {
+    ($($version:literal $name:literal),* $(,)?) => {
+        /// Every step, in order.
+        pub const MIGRATIONS: &[Migration] = &[$(Migration {
+            version: $version,
+            name: $name,
+            sqlite: Texts {
+                up: include_str!(concat!("schema/000", $version, "_", $name, ".up.sqlite.sql")),
+                down: include_str!(concat!("schema/000", $version, "_", $name, ".down.sqlite.sql")),
+            },
+            postgres: Texts {
+                up: include_str!(concat!("schema/000", $version, "_", $name, ".up.postgres.sql")),
+                down: include_str!(concat!("schema/000", $version, "_", $name, ".down.postgres.sql")),
+            },
+        }),*];
+    };
+}
+
+migrations! { 1 "tables", 2 "indexes", 3 "triggers_views" }
+
+/// The version that this release works with.
+pub const LATEST: u32 = 3;
+
+/// The table that says which steps were run.
+pub const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
+  version BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)";
+
+/// A step that was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Its version.
+    pub version: u32,
+    /// [`Migration::checksum`] of its text then.
+    pub checksum: String,
+}
+
+/// Which way.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// Run `up`.
+    Up(&'static Migration),
+    /// Run `down`.
+    Down(&'static Migration),
+}
+
+/// Why a database cannot be brought to a version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotMigrate {
+    /// It was written by a later release.
+    #[error(
+        "the database is at version {found} of the schema and this release knows {LATEST}: run the later release, or its `migrate --to {LATEST}` first"
+    )]
+    Later {
+        /// Its version.
+        found: u32,
+    },
+    /// What was run is not what this release has under that number.
+    #[error(
+        "step {version} of the schema was run with another text than this release has: restore the database from a backup"
+    )]
+    Changed {
+        /// The step.
+        version: u32,
+    },
+    /// There is no such version.
+    #[error("there is no version {wanted} of the schema: 0 to {LATEST}")]
+    NoSuchVersion {
+        /// What was asked for.
+        wanted: u32,
+    },
+}
+
+/// What leads from what was run to version `to`.
+pub fn steps(applied: &[Applied], to: u32, engine: Engine) -> Result<Vec<Step>, CannotMigrate> {
+    if to > LATEST {
+        return Err(CannotMigrate::NoSuchVersion { wanted: to });
+    }
+    let at = applied.iter().map(|step| step.version).max().unwrap_or(0);
+    if at > LATEST {
+        return Err(CannotMigrate::Later { found: at });
+    }
+    for step in applied {
+        let known = MIGRATIONS.iter().find(|known| known.version == step.version);
+        if known.is_none_or(|known| known.checksum(engine) != step.checksum) {
+            return Err(CannotMigrate::Changed { version: step.version });
+        }
+    }
+    let up = MIGRATIONS.iter().filter(|step| step.version > at && step.version <= to);
+    let down = MIGRATIONS
+        .iter()
+        .rev()
+        .filter(|step| step.version <= at && step.version > to);
+    Ok(up.map(Step::Up).chain(down.map(Step::Down)).collect())
+}
+
+/// The first `most` bytes as hex digits.
+pub(crate) fn hex(bytes: &[u8], most: usize) -> String {
+    let bytes = bytes.iter().take(most);
+    bytes.fold(String::with_capacity(most * 2), |mut text, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(through: u32) -> Vec<Applied> {
+        let all = MIGRATIONS.iter().filter(|step| step.version <= through);
+        all.map(|step| Applied {
+            version: step.version,
+            checksum: step.checksum(Engine::Sqlite),
+        })
+        .collect()
+    }
+
+    fn path(from: u32, to: u32) -> Vec<i64> {
+        let steps = steps(&applied(from), to, Engine::Sqlite).unwrap();
+        let signed = |step: &Step| match step {
+            Step::Up(step) => i64::from(step.version),
+            Step::Down(step) => -i64::from(step.version),
+        };
+        steps.iter().map(signed).collect()
+    }
+
+    #[test]
+    fn steps_lead_forward_and_back_in_order() {
+        assert_eq!(path(0, LATEST), [1, 2, 3]);
+        assert_eq!(path(2, LATEST), [3]);
+        assert_eq!(path(LATEST, LATEST), [0_i64; 0]);
+        assert_eq!(path(LATEST, 0), [-3, -2, -1]);
+        assert_eq!(path(LATEST, 2), [-3]);
+        assert_eq!(MIGRATIONS.last().map(|step| step.version), Some(LATEST));
+    }
+
+    #[test]
+    fn a_later_or_changed_schema_is_left_alone() {
+        let later = [Applied {
+            version: LATEST + 1,
+            checksum: String::new(),
+        }];
+        let refused = steps(&later, LATEST, Engine::Sqlite).unwrap_err();
+        assert_eq!(refused, CannotMigrate::Later { found: LATEST + 1 });
+        // One engine's text is not the other's.
+        let refused = steps(&applied(1), LATEST, Engine::Postgres).unwrap_err();
+        assert_eq!(refused, CannotMigrate::Changed { version: 1 });
+        assert!(steps(&[], LATEST + 1, Engine::Sqlite).is_err());
+    }
+}

@@ -1,0 +1,16 @@
+DROP INDEX outboxes_last_seen;
+DROP INDEX provider_configs_at;
+DROP INDEX provider_configs_object;
+DROP INDEX provider_rate_limits_latest;
+DROP INDEX provider_metrics_provider;
+DROP INDEX provider_metrics_namespace;
+DROP INDEX provider_logs_failed;
+DROP INDEX provider_logs_provider_request_id;
+DROP INDEX provider_logs_request_id;
+DROP INDEX provider_requests_trace_id;
+DROP INDEX provider_requests_request_id;
+DROP INDEX provider_requests_namespace_failed;
+DROP INDEX provider_requests_failed;
+DROP INDEX provider_requests_route;
+DROP INDEX provider_requests_provider;
+DROP INDEX provider_requests_namespace;

@@ -1,0 +1,10 @@
+DROP VIEW failed_requests;
+DROP VIEW hourly_performance;
+DROP VIEW success_rate_7d;
+DROP TRIGGER provider_configs_replaces ON provider_configs;
+DROP TRIGGER outboxes_only_onward ON outboxes;
+DROP TRIGGER provider_requests_append_only ON provider_requests;
+DROP TRIGGER provider_logs_append_only ON provider_logs;
+DROP FUNCTION ledger_replaces;
+DROP FUNCTION ledger_only_onward;
+DROP FUNCTION ledger_append_only;

@@ -1,0 +1,160 @@
+//! Where the ledger is kept. Two engines, one meaning: [`sqlite`] (a file on a volume) and [`postgres`]; one set of tests holds both to
+//! it.
+//!
+//! What is to be written is decided by pure code ([`take`], [`rows`], [`text`]); an engine runs it in one transaction.
+
+pub mod closed;
+pub mod postgres;
+pub mod rows;
+pub mod sqlite;
+pub mod take;
+pub mod text;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::schema::{CannotMigrate, Engine};
+use crate::wire::{Batch, Refused, Taken};
+
+/// Who sends, by its token and by nothing that a batch says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The pod's service account.
+    pub service_account: String,
+}
+
+/// A batch with its sender.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Who sends.
+    pub identity: Identity,
+    /// What.
+    pub batch: Batch,
+}
+
+/// What becomes of a batch.
+pub type Answer = Result<Taken, Refused>;
+
+/// What a cell holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// Nothing.
+    Null,
+    /// A whole number.
+    Int(i64),
+    /// Text, as [`text::kept`] makes it.
+    Text(String),
+}
+
+impl Value {
+    /// The number; 0 where there is none.
+    pub fn int(&self) -> i64 {
+        match self {
+            Self::Int(number) => *number,
+            Self::Null | Self::Text(_) => 0,
+        }
+    }
+
+    /// The number, where there is one.
+    pub fn maybe_int(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            Self::Null | Self::Text(_) => None,
+        }
+    }
+
+    /// The text as it was told, before it was kept; empty where there is none.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Text(kept) => text::told(kept),
+            Self::Null | Self::Int(_) => String::new(),
+        }
+    }
+}
+
+/// Cells in the order of the query's columns.
+pub type Row = Vec<Value>;
+
+/// A query with a name for the log of slow ones. Its parameters are `$1`, `$2`, ...: what was told never becomes part of the text.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// For the log and the metric.
+    pub name: &'static str,
+    /// The same for both engines.
+    pub sql: String,
+    /// Its parameters.
+    pub parameters: Vec<Value>,
+}
+
+/// How long what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Rows of requests, attempts and rate limits.
+    pub detail: Duration,
+    /// Sums over minutes.
+    pub minutes: Duration,
+    /// Sums over hours.
+    pub hours: Duration,
+    /// How far a silent outbox was taken. Longer than any pod keeps what it could not send.
+    pub outboxes: Duration,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_hours(24 * days);
+        Self {
+            detail: days(30),
+            minutes: days(35),
+            hours: days(400),
+            outboxes: days(60),
+        }
+    }
+}
+
+/// Why a store did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be reached, is full or is stopping: the same may succeed later.
+    #[error("the {0:?} store does not answer: {1}")]
+    Unavailable(Engine, String),
+    /// It does not take this: the same fails again.
+    #[error("the {0:?} store refuses it: {1}")]
+    Refused(Engine, String),
+    /// Its schema is not this release's.
+    #[error(transparent)]
+    Schema(#[from] CannotMigrate),
+}
+
+impl Error {
+    /// Whether the same may succeed later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable(..))
+    }
+}
+
+/// An engine. Times are passed in: milliseconds since 1970.
+pub trait Store: Send + Sync + 'static {
+    /// Which it is.
+    fn engine(&self) -> Engine;
+
+    /// Takes a group of batches in one transaction: all that is new in them, or nothing. The answers are in their order.
+    fn take(&self, arrivals: Arc<Vec<Arrival>>, now: i64) -> BoxFuture<'_, Result<Vec<Answer>, Error>>;
+
+    /// Reads.
+    fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, Error>>;
+
+    /// Notes that an object was applied; once for the same one.
+    fn note_config(&self, row: Row) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Brings the schema to a version ([`crate::schema::LATEST`] to work with it) and says the one it was at.
+    fn migrate(&self, to: u32, now: i64) -> BoxFuture<'_, Result<u32, Error>>;
+
+    /// Drops what is older than it is kept; says how many rows or partitions went.
+    fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Result<u64, Error>>;
+}

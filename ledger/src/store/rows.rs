@@ -1,0 +1,690 @@
+//! Entries as rows of the tables, and as sums. Pure.
+//!
+//! Each request and attempt is one row, and is added to the sums of its minute and its hour. A sum that a sidecar has folded is added
+//! to these alone: sums miss nothing.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest as _, Sha256};
+
+use super::closed::{ATTEMPT_OUTCOMES, COUNTED, DIALECTS, REASONS, REQUEST_OUTCOMES, one_of};
+use super::text::{clipped, kept};
+use super::{Row, Value};
+use crate::entry::{Attempt, Cost, Entry, Headroom, Request, Sum, Tokens, Turn};
+use crate::schema::hex;
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Whole numbers.
+    Int,
+    /// Text.
+    Text,
+}
+
+/// A table that rows are added to.
+#[derive(Debug)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// Its columns, in the order of a row.
+    pub columns: &'static [(&'static str, Kind)],
+}
+
+use Kind::{Int, Text};
+
+/// `provider_requests`.
+pub const REQUESTS: Table = Table {
+    name: "provider_requests",
+    columns: &[
+        ("at", Int),
+        ("outbox", Int),
+        ("sequence", Int),
+        ("namespace", Text),
+        ("workload", Text),
+        ("request_id", Text),
+        ("trace_id", Text),
+        ("route", Text),
+        ("dialect", Text),
+        ("operation", Text),
+        ("asked_model", Text),
+        ("provider", Text),
+        ("model", Text),
+        ("is_stream", Int),
+        ("attempts", Int),
+        ("hedges", Int),
+        ("sdk_retries", Int),
+        ("fields_left_out", Int),
+        ("tools_left_out", Int),
+        ("outcome", Text),
+        ("code", Text),
+        ("status", Int),
+        ("took", Int),
+        ("first_token", Int),
+        ("overhead", Int),
+        ("answer_bytes", Int),
+        ("input", Int),
+        ("output", Int),
+        ("cached", Int),
+        ("cache_write", Int),
+        ("reasoning", Int),
+        ("estimated_input", Int),
+        ("estimated_output", Int),
+        ("path", Text),
+        ("turns_left_out", Int),
+    ],
+};
+
+/// `provider_logs`.
+pub const ATTEMPTS: Table = Table {
+    name: "provider_logs",
+    columns: &[
+        ("at", Int),
+        ("outbox", Int),
+        ("sequence", Int),
+        ("namespace", Text),
+        ("workload", Text),
+        ("request_id", Text),
+        ("trace_id", Text),
+        ("route", Text),
+        ("number", Int),
+        ("reason", Text),
+        ("provider", Text),
+        ("model", Text),
+        ("reported_model", Text),
+        ("credential", Text),
+        ("provider_request_id", Text),
+        ("operation", Text),
+        ("status", Int),
+        ("outcome", Text),
+        ("code", Text),
+        ("took", Int),
+        ("head", Int),
+        ("first_token", Int),
+        ("input", Int),
+        ("output", Int),
+        ("cached", Int),
+        ("cache_write", Int),
+        ("reasoning", Int),
+        ("estimated_input", Int),
+        ("estimated_output", Int),
+        ("tokens_unknown", Int),
+        ("cost_reported", Int),
+        ("cost_estimated", Int),
+        ("cost_unknown", Int),
+        ("price_version", Text),
+    ],
+};
+
+/// `provider_rate_limits`.
+pub const RATE_LIMITS: Table = Table {
+    name: "provider_rate_limits",
+    columns: &[
+        ("at", Int),
+        ("outbox", Int),
+        ("sequence", Int),
+        ("namespace", Text),
+        ("provider", Text),
+        ("credential", Text),
+        ("what", Text),
+        ("most", Int),
+        ("remaining", Int),
+        ("reset", Int),
+    ],
+};
+
+/// `provider_metrics`: a row that is there already is added to, from the column [`FIRST_SUMMED`] on.
+pub const METRICS: Table = Table {
+    name: "provider_metrics",
+    columns: &[
+        ("grain", Int),
+        ("start", Int),
+        ("names", Text),
+        ("kind", Text),
+        ("namespace", Text),
+        ("workload", Text),
+        ("route", Text),
+        ("provider", Text),
+        ("model", Text),
+        ("outcome", Text),
+        ("count", Int),
+        ("folded", Int),
+        ("took", Int),
+        ("input", Int),
+        ("output", Int),
+        ("cached", Int),
+        ("cache_write", Int),
+        ("reasoning", Int),
+        ("estimated_input", Int),
+        ("estimated_output", Int),
+        ("tokens_unknown", Int),
+        ("cost_reported", Int),
+        ("cost_estimated", Int),
+        ("cost_unknown", Int),
+    ],
+};
+
+/// The first column of [`METRICS`] that is a sum; all after it are.
+pub const FIRST_SUMMED: usize = 10;
+
+/// `provider_configs`, without what the database itself sets.
+pub const CONFIGS: Table = Table {
+    name: "provider_configs",
+    columns: &[
+        ("at", Int),
+        ("namespace", Text),
+        ("kind", Text),
+        ("name", Text),
+        ("what", Text),
+        ("who", Text),
+        ("revision", Text),
+    ],
+};
+
+/// Turns that are kept of a request's path.
+const MAX_TURNS: usize = 64;
+/// The most that one entry may tell of anything that is summed: far beyond what can be, and so little that sums cannot overflow.
+const MOST_COUNT: u64 = 1_000_000_000;
+const MOST_TOKENS: u64 = 10_000_000_000;
+const MOST_MICROSECONDS: u64 = 1_000_000_000_000;
+/// Of an attempt: a thousand dollars, picodollars.
+const MOST_COST: i64 = 1_000_000_000_000_000;
+/// Of a folded sum: a hundred thousand.
+const MOST_FOLDED_COST: i64 = 100 * MOST_COST;
+const MINUTE: i64 = 60;
+const HOUR: i64 = 3600;
+
+/// Whose entries they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// The outbox's number in the store.
+    pub outbox: i64,
+    /// From the token.
+    pub namespace: &'a str,
+    /// As the injector wrote it.
+    pub workload: &'a str,
+}
+
+/// Rows by table, and sums.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// Of [`REQUESTS`].
+    pub requests: Vec<Row>,
+    /// Of [`ATTEMPTS`].
+    pub attempts: Vec<Row>,
+    /// Of [`RATE_LIMITS`].
+    pub rate_limits: Vec<Row>,
+    sums: BTreeMap<(i64, i64, String), (Names, Summed)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Names {
+    kind: &'static str,
+    namespace: String,
+    workload: String,
+    route: String,
+    provider: String,
+    model: String,
+    outcome: &'static str,
+}
+
+impl Names {
+    /// In one order everywhere; each with its length, so that no two lists are the same.
+    fn digest(&self) -> String {
+        let mut digest = Sha256::new();
+        let parts = [
+            self.kind,
+            &self.namespace,
+            &self.workload,
+            &self.route,
+            &self.provider,
+            &self.model,
+            self.outcome,
+        ];
+        for part in parts {
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part.as_bytes());
+        }
+        hex(&digest.finalize(), 16)
+    }
+}
+
+/// What is added up, in the order of the columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Summed([i64; 14]);
+
+impl Rows {
+    /// Adds one entry that ended at `at`, where it is `now`.
+    pub fn add(&mut self, sender: &Sender<'_>, sequence: u64, at: i64, now: i64, entry: &Entry) {
+        let place = [Value::Int(at), Value::Int(sender.outbox), Value::Int(int(sequence))];
+        match entry {
+            Entry::Request(request) => {
+                self.sum(sender, at, request_names(request), request_sum(request));
+                self.requests.push(request_row(place, sender, request));
+            }
+            Entry::Attempt(attempt) => {
+                self.sum(sender, at, attempt_names(attempt), attempt_sum(attempt));
+                self.attempts.push(attempt_row(place, sender, attempt));
+            }
+            Entry::Headroom(headroom) => self.rate_limits.push(headroom_row(place, sender, headroom)),
+            Entry::Sum(sum) => {
+                // Its minute is before its end, and not beyond what an entry's own time may be.
+                let minute = sum
+                    .minute
+                    .saturating_mul(MINUTE * 1000)
+                    .clamp(now.saturating_sub(super::take::BACK), at);
+                self.sum(sender, minute, folded_names(sum), folded_sum(sum));
+            }
+        }
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.attempts.is_empty() && self.rate_limits.is_empty() && self.sums.is_empty()
+    }
+
+    /// Rows of [`METRICS`], in one order everywhere, so that two services never wait for each other.
+    pub fn metrics(&self) -> Vec<Row> {
+        let row = |((grain, start, digest), (names, summed)): (&(i64, i64, String), &(Names, Summed))| {
+            let mut row = vec![
+                Value::Int(*grain),
+                Value::Int(*start),
+                Value::Text(digest.clone()),
+                text(names.kind),
+            ];
+            let told = [
+                &names.namespace,
+                &names.workload,
+                &names.route,
+                &names.provider,
+                &names.model,
+            ];
+            row.extend(told.map(|name| name_of(name)));
+            row.push(text(names.outcome));
+            row.extend(summed.0.map(Value::Int));
+            row
+        };
+        self.sums.iter().map(row).collect()
+    }
+
+    fn sum(&mut self, sender: &Sender<'_>, at: i64, names: Names, summed: Summed) {
+        let names = Names {
+            namespace: sender.namespace.to_owned(),
+            workload: clipped(sender.workload).into_owned(),
+            ..names
+        };
+        let (second, digest) = (at.div_euclid(1000), names.digest());
+        for grain in [MINUTE, HOUR] {
+            let start = second - second.rem_euclid(grain);
+            let entry = self.sums.entry((grain, start, digest.clone()));
+            let (_, sum) = entry.or_insert_with(|| (names.clone(), Summed::default()));
+            for (sum, more) in sum.0.iter_mut().zip(summed.0) {
+                *sum = sum.saturating_add(more);
+            }
+        }
+    }
+}
+
+fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn bounded(number: u64, most: u64) -> i64 {
+    int(number.min(most))
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+fn name_of(told: &str) -> Value {
+    Value::Text(kept(told))
+}
+
+fn maybe(number: Option<u64>) -> Value {
+    number.map_or(Value::Null, |number| Value::Int(bounded(number, MOST_MICROSECONDS)))
+}
+
+fn tokens(tokens: &Tokens, most: u64) -> [i64; 7] {
+    let Tokens {
+        input,
+        output,
+        cached,
+        cache_write,
+        reasoning,
+        estimated_input,
+        estimated_output,
+    } = *tokens;
+    [
+        input,
+        output,
+        cached,
+        cache_write,
+        reasoning,
+        estimated_input,
+        estimated_output,
+    ]
+    .map(|number| bounded(number, most))
+}
+
+fn money(amount: i64, most: i64) -> i64 {
+    amount.clamp(0, most)
+}
+
+/// What tokens cost: reported, estimated, and whether the price is not known.
+fn cost(attempt: &Attempt) -> [i64; 3] {
+    let cost = attempt
+        .cost
+        .as_ref()
+        .map(|cost: &Cost| [money(cost.reported, MOST_COST), money(cost.estimated, MOST_COST), 0]);
+    cost.unwrap_or([
+        0,
+        0,
+        i64::from(attempt.tokens != Tokens::default() || attempt.tokens_unknown),
+    ])
+}
+
+fn names(kind: &'static str, route: &str, provider: &str, model: &str, outcome: &'static str) -> Names {
+    Names {
+        kind,
+        namespace: String::new(),
+        workload: String::new(),
+        route: clipped(route).into_owned(),
+        provider: clipped(provider).into_owned(),
+        model: clipped(model).into_owned(),
+        outcome,
+    }
+}
+
+fn request_names(request: &Request) -> Names {
+    let outcome = one_of(REQUEST_OUTCOMES, &request.outcome);
+    names("request", &request.route, &request.provider, &request.model, outcome)
+}
+
+/// Without tokens: what was billed is told by its attempts.
+fn request_sum(request: &Request) -> Summed {
+    summed([1, 0, bounded(request.took, MOST_MICROSECONDS)], [0; 7], [0; 4])
+}
+
+fn attempt_names(attempt: &Attempt) -> Names {
+    let outcome = one_of(ATTEMPT_OUTCOMES, &attempt.outcome);
+    names("attempt", &attempt.route, &attempt.provider, &attempt.model, outcome)
+}
+
+fn attempt_sum(attempt: &Attempt) -> Summed {
+    let [reported, estimated, unknown] = cost(attempt);
+    summed(
+        [1, 0, bounded(attempt.took, MOST_MICROSECONDS)],
+        tokens(&attempt.tokens, MOST_TOKENS),
+        [attempt.tokens_unknown.into(), reported, estimated, unknown],
+    )
+}
+
+fn summed(counts: [i64; 3], tokens: [i64; 7], costs: [i64; 4]) -> Summed {
+    let mut all = [0; 14];
+    let told = counts.into_iter().chain(tokens).chain(costs);
+    all.iter_mut().zip(told).for_each(|(cell, told)| *cell = told);
+    Summed(all)
+}
+
+fn folded_names(sum: &Sum) -> Names {
+    if sum.of == "request" {
+        let outcome = one_of(REQUEST_OUTCOMES, &sum.outcome);
+        return names("request", &sum.route, &sum.provider, &sum.model, outcome);
+    }
+    let outcome = one_of(ATTEMPT_OUTCOMES, &sum.outcome);
+    names("attempt", &sum.route, &sum.provider, &sum.model, outcome)
+}
+
+fn folded_sum(sum: &Sum) -> Summed {
+    let count = bounded(sum.count, MOST_COUNT);
+    let counts = [count, count, bounded(sum.took, MOST_MICROSECONDS * 1000)];
+    if sum.of == "request" {
+        return summed(counts, [0; 7], [0; 4]);
+    }
+    let costs = [
+        bounded(sum.tokens_unknown, MOST_COUNT),
+        money(sum.cost.reported, MOST_FOLDED_COST),
+        money(sum.cost.estimated, MOST_FOLDED_COST),
+        bounded(sum.cost_unknown, MOST_COUNT),
+    ];
+    summed(counts, tokens(&sum.tokens, MOST_TOKENS * 1000), costs)
+}
+
+fn request_row(place: [Value; 3], sender: &Sender<'_>, request: &Request) -> Row {
+    let mut row = Row::with_capacity(REQUESTS.columns.len());
+    row.extend(place);
+    row.extend([text(sender.namespace), name_of(sender.workload)]);
+    row.extend([&request.id, &request.trace_id, &request.route].map(|name| name_of(name)));
+    row.push(text(one_of(DIALECTS, &request.dialect)));
+    row.extend(
+        [
+            &request.operation,
+            &request.asked_model,
+            &request.provider,
+            &request.model,
+        ]
+        .map(|name| name_of(name)),
+    );
+    row.push(Value::Int(request.is_stream.into()));
+    let counts = [
+        request.attempts,
+        request.hedges,
+        request.sdk_retries,
+        request.fields_left_out,
+        request.tools_left_out,
+    ];
+    row.extend(counts.map(|count| Value::Int(count.into())));
+    row.extend([
+        text(one_of(REQUEST_OUTCOMES, &request.outcome)),
+        name_of(&request.code),
+        status(request.status),
+    ]);
+    row.extend([
+        Value::Int(bounded(request.took, MOST_MICROSECONDS)),
+        maybe(request.first_token),
+    ]);
+    row.extend([
+        Value::Int(bounded(request.overhead, MOST_MICROSECONDS)),
+        Value::Int(int(request.answer_bytes)),
+    ]);
+    row.extend(tokens(&request.tokens, MOST_TOKENS).map(Value::Int));
+    let left_out = request.path.len().saturating_sub(MAX_TURNS) + request.turns_left_out as usize;
+    row.extend([Value::Text(path(&request.path)), Value::Int(int(left_out as u64))]);
+    row
+}
+
+fn attempt_row(place: [Value; 3], sender: &Sender<'_>, attempt: &Attempt) -> Row {
+    let mut row = Row::with_capacity(ATTEMPTS.columns.len());
+    row.extend(place);
+    row.extend([text(sender.namespace), name_of(sender.workload)]);
+    row.extend([&attempt.request_id, &attempt.trace_id, &attempt.route].map(|name| name_of(name)));
+    row.extend([
+        Value::Int(attempt.number.into()),
+        text(one_of(REASONS, &attempt.reason)),
+    ]);
+    let names = [
+        &attempt.provider,
+        &attempt.model,
+        &attempt.reported_model,
+        &attempt.credential,
+        &attempt.provider_request_id,
+        &attempt.operation,
+    ];
+    row.extend(names.map(|name| name_of(name)));
+    row.extend([
+        status(attempt.status),
+        text(one_of(ATTEMPT_OUTCOMES, &attempt.outcome)),
+        name_of(&attempt.code),
+    ]);
+    row.extend([
+        Value::Int(bounded(attempt.took, MOST_MICROSECONDS)),
+        maybe(attempt.head),
+        maybe(attempt.first_token),
+    ]);
+    row.extend(tokens(&attempt.tokens, MOST_TOKENS).map(Value::Int));
+    row.push(Value::Int(attempt.tokens_unknown.into()));
+    row.extend(cost(attempt).map(Value::Int));
+    let version = attempt.cost.as_ref().map_or("", |cost| cost.version.as_str());
+    row.push(name_of(version));
+    row
+}
+
+fn headroom_row(place: [Value; 3], sender: &Sender<'_>, headroom: &Headroom) -> Row {
+    let mut row = Row::with_capacity(RATE_LIMITS.columns.len());
+    row.extend(place);
+    row.extend([
+        text(sender.namespace),
+        name_of(&headroom.provider),
+        name_of(&headroom.credential),
+    ]);
+    row.push(text(one_of(COUNTED, &headroom.what)));
+    let numbers = [headroom.limit, headroom.remaining, headroom.reset];
+    row.extend(numbers.map(|number| number.map_or(Value::Null, |number| Value::Int(int(number)))));
+    row
+}
+
+fn status(status: u16) -> Value {
+    Value::Int(status.min(999).into())
+}
+
+/// JSON, which has no NUL of its own.
+fn path(turns: &[Turn]) -> String {
+    let clip = |turn: &Turn| Turn {
+        provider: clipped(&turn.provider).into_owned(),
+        what: clipped(&turn.what).into_owned(),
+        because: clipped(&turn.because).into_owned(),
+        then: clipped(&turn.then).into_owned(),
+        ..*turn
+    };
+    let turns: Vec<_> = turns.iter().take(MAX_TURNS).map(clip).collect();
+    serde_json::to_string(&turns).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENDER: Sender<'static> = Sender {
+        outbox: 1,
+        namespace: "team",
+        workload: "Deployment/app",
+    };
+
+    fn attempt() -> Attempt {
+        Attempt {
+            provider: "claude".into(),
+            model: "m".into(),
+            outcome: "answered".into(),
+            took: 5,
+            tokens: Tokens {
+                input: 10,
+                output: 3,
+                ..Tokens::default()
+            },
+            ..Attempt::default()
+        }
+    }
+
+    #[test]
+    fn a_row_has_a_cell_for_each_column() {
+        let mut rows = Rows::default();
+        let entries = [
+            Entry::Request(Box::default()),
+            Entry::Attempt(Box::new(attempt())),
+            Entry::Headroom(Box::default()),
+        ];
+        for entry in &entries {
+            rows.add(&SENDER, 1, 0, 0, entry);
+        }
+        assert_eq!(rows.requests[0].len(), REQUESTS.columns.len());
+        assert_eq!(rows.attempts[0].len(), ATTEMPTS.columns.len());
+        assert_eq!(rows.rate_limits[0].len(), RATE_LIMITS.columns.len());
+        assert!(rows.metrics().iter().all(|row| row.len() == METRICS.columns.len()));
+        assert_eq!(METRICS.columns.len() - FIRST_SUMMED, 14);
+    }
+
+    #[test]
+    fn detail_and_folded_sums_add_up_in_the_same_minute_and_hour() {
+        let mut rows = Rows::default();
+        let minute_21 = 21 * 60_000;
+        rows.add(
+            &SENDER,
+            1,
+            minute_21 + 1,
+            minute_21 + 1,
+            &Entry::Attempt(Box::new(attempt())),
+        );
+        let folded = Sum {
+            of: "attempt".into(),
+            minute: 21,
+            provider: "claude".into(),
+            model: "m".into(),
+            outcome: "answered".into(),
+            count: 4,
+            tokens: Tokens {
+                input: 40,
+                ..Tokens::default()
+            },
+            ..Sum::default()
+        };
+        rows.add(
+            &SENDER,
+            2,
+            minute_21 + 59_000,
+            minute_21 + 60_000,
+            &Entry::Sum(Box::new(folded)),
+        );
+        let sums = rows.metrics();
+        let places: Vec<_> = sums.iter().map(|row| (row[0].int(), row[1].int())).collect();
+        assert_eq!(places, [(60, 21 * 60), (3600, 0)]);
+        for row in sums {
+            // count, folded, took, input, output
+            let summed: Vec<_> = row[FIRST_SUMMED..FIRST_SUMMED + 5].iter().map(Value::int).collect();
+            assert_eq!(summed, [5, 4, 5, 50, 3]);
+        }
+    }
+
+    #[test]
+    fn tokens_without_a_price_are_counted_and_never_free() {
+        assert_eq!(cost(&attempt()), [0, 0, 1]);
+        assert_eq!(cost(&Attempt::default()), [0, 0, 0]);
+        let priced = Attempt {
+            cost: Some(Cost {
+                reported: 7,
+                ..Cost::default()
+            }),
+            ..attempt()
+        };
+        assert_eq!(cost(&priced), [7, 0, 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_bounded_so_that_no_sum_overflows() {
+        let absurd = Attempt {
+            took: u64::MAX,
+            tokens: Tokens {
+                input: u64::MAX,
+                ..Tokens::default()
+            },
+            cost: Some(Cost {
+                reported: i64::MAX,
+                estimated: -5,
+                version: String::new(),
+            }),
+            outcome: "exploded".into(),
+            status: u16::MAX,
+            ..Attempt::default()
+        };
+        let mut rows = Rows::default();
+        for sequence in 1..=1000 {
+            rows.add(&SENDER, sequence, 0, 0, &Entry::Attempt(Box::new(absurd.clone())));
+        }
+        let row = &rows.metrics()[0];
+        assert_eq!(row[9], text("unknown"));
+        assert!(
+            row[FIRST_SUMMED..].iter().all(|sum| (0..i64::MAX).contains(&sum.int())),
+            "{row:?}"
+        );
+    }
+}

@@ -1,0 +1,370 @@
+//! SQLite: one file, one connection that writes, a few that read beside it (WAL).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, Transaction, TransactionBehavior};
+
+use super::rows::{ATTEMPTS, CONFIGS, FIRST_SUMMED, METRICS, RATE_LIMITS, REQUESTS, Table};
+use super::take::{Key, Place, plan};
+use super::text::kept;
+use super::{Answer, Arrival, Error, Keep, Query, Row, Store, Value};
+use crate::schema::{self, Applied, Engine, Step};
+
+/// Connections that read.
+const READERS: usize = 4;
+/// How long one waits for a lock of another process, such as a backup.
+const BUSY: Duration = Duration::from_secs(5);
+/// Pages that the writing connection keeps, KiB.
+const WRITER_CACHE: i64 = 256 << 10;
+/// Pages that each reading connection keeps, KiB.
+const READER_CACHE: i64 = 32 << 10;
+/// Rows that one transaction of a clean-up deletes, so that batches are taken in between.
+const CHUNK: usize = 20_000;
+
+/// A database file.
+pub struct Sqlite {
+    path: PathBuf,
+    inner: Arc<Inner>,
+    turns: tokio::sync::Semaphore,
+}
+
+struct Inner {
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+    path: PathBuf,
+}
+
+impl Sqlite {
+    /// Opens the file or makes it. Its tables come with [`Store::migrate`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let writer = Connection::open(path).map_err(failed)?;
+        writer.busy_timeout(BUSY).map_err(failed)?;
+        let pragma = |name: &str, value: &dyn ToSql| writer.pragma_update(None, name, value).map_err(failed);
+        pragma("journal_mode", &"WAL")?;
+        // A commit is on the disk before a sidecar is told that its entries were taken.
+        pragma("synchronous", &"FULL")?;
+        pragma("cache_size", &-WRITER_CACHE)?;
+        writer.set_prepared_statement_cache_capacity(32);
+        let inner = Inner {
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+            path: path.to_owned(),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            inner: Arc::new(inner),
+            turns: tokio::sync::Semaphore::new(READERS),
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let inner = Arc::clone(&self.inner);
+        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        match done {
+            Ok(done) => done.map_err(failed),
+            Err(_) => Err(Error::Unavailable(Engine::Sqlite, "it is stopping".into())),
+        }
+    }
+}
+
+impl Inner {
+    fn write(&self) -> MutexGuard<'_, Connection> {
+        // A panic in a transaction has rolled it back.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, query: &Query) -> Result<Vec<Row>, rusqlite::Error> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let reader = idle.map_or_else(|| self.open_reader(), Ok)?;
+        let rows = run(&reader, query);
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        rows
+    }
+
+    fn open_reader(&self) -> Result<Connection, rusqlite::Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(&self.path, flags)?;
+        reader.busy_timeout(BUSY)?;
+        reader.pragma_update(None, "cache_size", -READER_CACHE)?;
+        Ok(reader)
+    }
+}
+
+impl Store for Sqlite {
+    fn engine(&self) -> Engine {
+        Engine::Sqlite
+    }
+
+    fn take(&self, arrivals: Arc<Vec<Arrival>>, now: i64) -> BoxFuture<'_, Result<Vec<Answer>, Error>> {
+        Box::pin(self.work(move |inner| {
+            let mut writer = inner.write();
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let places = places(&transaction, &arrivals, now)?;
+            let plan = plan(&arrivals, places, now);
+            insert(&transaction, &REQUESTS, &plan.rows.requests)?;
+            insert(&transaction, &ATTEMPTS, &plan.rows.attempts)?;
+            insert(&transaction, &RATE_LIMITS, &plan.rows.rate_limits)?;
+            sum(&transaction, &plan.rows.metrics())?;
+            advance(&transaction, &plan.through)?;
+            transaction.commit()?;
+            Ok(plan.answers)
+        }))
+    }
+
+    fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, Error>> {
+        Box::pin(async move {
+            let _turn = self.turns.acquire().await;
+            self.work(move |inner| inner.read(&query)).await
+        })
+    }
+
+    fn note_config(&self, row: Row) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.work(move |inner| {
+            let sql = format!("{} ON CONFLICT DO NOTHING", insert_sql(&CONFIGS));
+            let writer = inner.write();
+            let mut statement = writer.prepare_cached(&sql)?;
+            bind(&mut statement, &row)
+        }))
+    }
+
+    fn migrate(&self, to: u32, now: i64) -> BoxFuture<'_, Result<u32, Error>> {
+        Box::pin(async move {
+            let was = self
+                .work(move |inner| {
+                    let mut writer = inner.write();
+                    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                    transaction.execute_batch(schema::VERSIONS)?;
+                    let applied = applied(&transaction)?;
+                    let was = applied.iter().map(|step| step.version).max().unwrap_or(0);
+                    let steps = match schema::steps(&applied, to, Engine::Sqlite) {
+                        Ok(steps) => steps,
+                        Err(refused) => return Ok(Err(refused)),
+                    };
+                    for step in steps {
+                        apply(&transaction, step, now)?;
+                    }
+                    transaction.commit()?;
+                    Ok(Ok(was))
+                })
+                .await?;
+            Ok(was?)
+        })
+    }
+
+    fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(async move {
+            let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+            let mut gone = 0;
+            let rows = |table: &str| {
+                format!(
+                    "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE at < ?1 ORDER BY at LIMIT {CHUNK})"
+                )
+            };
+            let sums = "DELETE FROM provider_metrics WHERE grain = ?2 AND start < ?1".to_owned();
+            let silent = "DELETE FROM outboxes WHERE last_seen < ?1".to_owned();
+            for (sql, limit, grain) in [
+                (rows("provider_requests"), before(keep.detail), None),
+                (rows("provider_logs"), before(keep.detail), None),
+                (rows("provider_rate_limits"), before(keep.detail), None),
+                (sums.clone(), before(keep.minutes) / 1000, Some(60)),
+                (sums, before(keep.hours) / 1000, Some(3600)),
+                (silent, before(keep.outboxes), None),
+            ] {
+                loop {
+                    let sql = sql.clone();
+                    let deleted = self
+                        .work(move |inner| {
+                            let writer = inner.write();
+                            match grain {
+                                Some(grain) => writer.execute(&sql, [limit, grain]),
+                                None => writer.execute(&sql, [limit]),
+                            }
+                        })
+                        .await?;
+                    gone += deleted as u64;
+                    if deleted < CHUNK || grain.is_some() {
+                        break;
+                    }
+                }
+            }
+            Ok(gone)
+        })
+    }
+}
+
+fn places(
+    transaction: &Transaction<'_>,
+    arrivals: &[Arrival],
+    now: i64,
+) -> Result<BTreeMap<Key, Place>, rusqlite::Error> {
+    let sql = "INSERT INTO outboxes (namespace, pod, outbox, service_account, workload, sidecar_version, first_seen, last_seen)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
+        ON CONFLICT (namespace, pod, outbox) DO UPDATE SET last_seen = excluded.last_seen, sidecar_version = excluded.sidecar_version
+        RETURNING id, through";
+    let mut statement = transaction.prepare_cached(sql)?;
+    let mut places = BTreeMap::new();
+    for arrival in arrivals {
+        let key = Key::of(arrival);
+        if places.contains_key(&key) {
+            continue;
+        }
+        let (sender, batch) = (&arrival.identity, &arrival.batch);
+        let cells = (
+            &key.namespace,
+            &key.pod,
+            &key.outbox,
+            &sender.service_account,
+            kept(&batch.workload),
+            kept(&batch.sidecar_version),
+            now,
+        );
+        let place = statement.query_row(cells, |row| {
+            let through: i64 = row.get(1)?;
+            Ok(Place {
+                id: row.get(0)?,
+                through: u64::try_from(through).unwrap_or(0),
+            })
+        })?;
+        places.insert(key, place);
+    }
+    Ok(places)
+}
+
+fn insert_sql(table: &Table) -> String {
+    let names: Vec<_> = table.columns.iter().map(|(name, _)| *name).collect();
+    let places: Vec<_> = (1..=names.len()).map(|index| format!("?{index}")).collect();
+    format!(
+        "INSERT INTO {} ({}) VALUES ({})",
+        table.name,
+        names.join(", "),
+        places.join(", ")
+    )
+}
+
+fn insert(transaction: &Transaction<'_>, table: &Table, rows: &[Row]) -> Result<(), rusqlite::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut statement = transaction.prepare_cached(&insert_sql(table))?;
+    rows.iter().try_for_each(|row| bind(&mut statement, row))
+}
+
+fn sum(transaction: &Transaction<'_>, rows: &[Row]) -> Result<(), rusqlite::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sql = format!("{} {}", insert_sql(&METRICS), on_conflict_sum());
+    let mut statement = transaction.prepare_cached(&sql)?;
+    rows.iter().try_for_each(|row| bind(&mut statement, row))
+}
+
+/// Adds to the row that is there; both engines read it alike.
+pub(super) fn on_conflict_sum() -> String {
+    let summed = METRICS.columns.iter().skip(FIRST_SUMMED);
+    let adds: Vec<_> = summed
+        .map(|(name, _)| format!("{name} = provider_metrics.{name} + excluded.{name}"))
+        .collect();
+    format!("ON CONFLICT (grain, start, names) DO UPDATE SET {}", adds.join(", "))
+}
+
+fn advance(transaction: &Transaction<'_>, through: &[Place]) -> Result<(), rusqlite::Error> {
+    let mut statement = transaction.prepare_cached("UPDATE outboxes SET through = ?2 WHERE id = ?1")?;
+    for place in through {
+        statement.execute((place.id, i64::try_from(place.through).unwrap_or(i64::MAX)))?;
+    }
+    Ok(())
+}
+
+fn applied(transaction: &Transaction<'_>) -> Result<Vec<Applied>, rusqlite::Error> {
+    let mut statement = transaction.prepare("SELECT version, checksum FROM schema_migrations ORDER BY version")?;
+    let rows = statement.query_map((), |row| {
+        Ok(Applied {
+            version: row.get(0)?,
+            checksum: row.get(1)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn apply(transaction: &Transaction<'_>, step: Step, now: i64) -> Result<(), rusqlite::Error> {
+    match step {
+        Step::Up(step) => {
+            transaction.execute_batch(step.texts(Engine::Sqlite).up)?;
+            let sql = "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES (?1, ?2, ?3, ?4)";
+            transaction.execute(sql, (step.version, step.name, step.checksum(Engine::Sqlite), now))?;
+        }
+        Step::Down(step) => {
+            transaction.execute_batch(step.texts(Engine::Sqlite).down)?;
+            transaction.execute("DELETE FROM schema_migrations WHERE version = ?1", [step.version])?;
+        }
+    }
+    Ok(())
+}
+
+fn bind(statement: &mut Statement<'_>, row: &Row) -> Result<(), rusqlite::Error> {
+    for (index, value) in row.iter().enumerate() {
+        statement.raw_bind_parameter(index + 1, value)?;
+    }
+    statement.raw_execute().map(|_| ())
+}
+
+fn run(reader: &Connection, query: &Query) -> Result<Vec<Row>, rusqlite::Error> {
+    let mut statement = reader.prepare_cached(&query.sql)?;
+    for (index, value) in query.parameters.iter().enumerate() {
+        // SQLite numbers `$n` in the order in which they come; by name it is the same one as in PostgreSQL.
+        if let Some(place) = statement.parameter_index(&format!("${}", index + 1))? {
+            statement.raw_bind_parameter(place, value)?;
+        }
+    }
+    let columns = statement.column_count();
+    let mut rows = statement.raw_query();
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let cells = (0..columns).map(|index| {
+            Ok(match row.get_ref(index)? {
+                ValueRef::Null | ValueRef::Blob(_) => Value::Null,
+                ValueRef::Integer(number) => Value::Int(number),
+                // Queries round where they divide; what comes is whole.
+                #[allow(clippy::cast_possible_truncation)]
+                ValueRef::Real(number) => Value::Int(number as i64),
+                ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+            })
+        });
+        all.push(cells.collect::<Result<Row, rusqlite::Error>>()?);
+    }
+    Ok(all)
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Self::Int(number) => ToSqlOutput::Borrowed(ValueRef::Integer(*number)),
+            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+        })
+    }
+}
+
+/// What a constraint or a type refuses is refused again; all else (locked, full, an I/O error) may pass.
+#[allow(clippy::needless_pass_by_value)] // what `map_err` calls
+fn failed(error: rusqlite::Error) -> Error {
+    let refused = matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig)
+    );
+    let make = if refused { Error::Refused } else { Error::Unavailable };
+    make(Engine::Sqlite, error.to_string())
+}
