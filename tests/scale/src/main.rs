@@ -164,12 +164,13 @@ async fn restart(api: &Api, fleet: &Fleet, sidecars: &Sidecars, table: &mut Tabl
     let begun = Instant::now();
     api.delete_operators().await?;
     fleet.change_all_without_operators(marker).await?;
+    let mut took = Vec::new();
     for namespace in 0..fleet.size.namespaces {
-        sidecars.arrived(namespace, PATIENCE).await?;
+        took.extend(sidecars.arrived(namespace, PATIENCE).await?);
     }
-    table.note(
-        "… the change that was made meanwhile is everywhere",
-        format!("{:.1} s", begun.elapsed().as_secs_f64()),
+    table.times_untold(
+        "after a restart of all operators at once, a change made meanwhile",
+        took,
     );
     sidecars.connected(PATIENCE).await?;
     table.note(

@@ -8,8 +8,9 @@ use super::state::Why;
 const LEAST: Duration = Duration::from_millis(500);
 /// The longest first wait: ten thousand sidecars that come back within it are two thousand handshakes a second.
 const FIRST: Duration = Duration::from_secs(5);
-/// The longest wait.
-const MOST: Duration = Duration::from_secs(30);
+/// The longest wait: a fleet whose operators were away for a minute is whole again a quarter of a minute after they are back. While
+/// they are away it is one lookup of their name in eight seconds for each sidecar.
+const MOST: Duration = Duration::from_secs(15);
 /// The longest first and last wait where the operator does not accept who asks: that is not mended by asking.
 const DENIED: (Duration, Duration) = (Duration::from_secs(20), Duration::from_mins(3));
 
@@ -49,9 +50,9 @@ mod tests {
     fn waits_grow_to_their_bound_and_are_spread_between_it_and_nearly_nothing() {
         let mut pace = Pace::default();
         let longest: Vec<u64> = (0..5).map(|_| pace.after(Why::Unreachable, 1.0).as_secs()).collect();
-        assert_eq!(longest, [5, 10, 20, 30, 30]);
+        assert_eq!(longest, [5, 10, 15, 15, 15]);
         assert_eq!(pace.after(Why::Closed, 0.0), LEAST);
-        assert_eq!(pace.after(Why::Closed, 0.5), Duration::from_millis(15_250));
+        assert_eq!(pace.after(Why::Closed, 0.5), Duration::from_millis(7_750));
         let mut pace = Pace { failed: u32::MAX };
         assert_eq!(pace.after(Why::Closed, 7.0), MOST, "whatever comes");
     }
