@@ -13,6 +13,7 @@ pub mod call;
 pub mod classify;
 pub mod clock;
 pub mod config;
+pub mod cost;
 pub mod dialect;
 pub mod fault;
 pub mod flow;

@@ -267,6 +267,7 @@ pub struct RequestRecord<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::Terms;
 
     const TOLD: Usage = Usage {
         input: 1_000,
@@ -274,6 +275,9 @@ mod tests {
         cached: 0,
         cache_write: 0,
         reasoning: 0,
+        cache_write_hour: 0,
+        searches: 0,
+        terms: Terms::Standard,
     };
     const ESTIMATE: Option<Estimate> = Some(Estimate { input: 50, output: 40 });
 

@@ -263,7 +263,8 @@ fn every_pair_translates_answers_as_its_snapshot_says() {
                 output: 9,
                 cached: 16,
                 cache_write: 0,
-                reasoning: 4
+                reasoning: 4,
+                ..Usage::default()
             }
         );
         assert_eq!(usage(to, body.to_string().as_bytes()), Some(used), "{from} -> {to}");

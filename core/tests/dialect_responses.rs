@@ -8,7 +8,7 @@
 )]
 
 use bowsprit_core::dialect::{
-    AnswerContext, Dialect, Echo, ErrorView, Pushed, RequestError, Stream, StreamError, Target, Usage,
+    AnswerContext, Dialect, Echo, ErrorView, Pushed, RequestError, Stream, StreamError, Target, Terms, Usage,
     native_responses, peek, translate_response, with_model,
 };
 use bowsprit_core::fault::Code;
@@ -834,6 +834,9 @@ fn a_last_event_too_large_to_hold_still_ends_the_stream() {
         cached: 16,
         cache_write: 0,
         reasoning: 4,
+        // By which it is billed stands too far in front.
+        terms: Terms::Other,
+        ..Usage::default()
     };
     for size in [16 << 10, 999_983, text.len()] {
         let pieces: Vec<&str> = text

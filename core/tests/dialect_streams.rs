@@ -7,7 +7,7 @@
     missing_docs
 )]
 
-use bowsprit_core::dialect::{AnswerContext, Dialect, Echo, Pushed, Stream, StreamError, Usage};
+use bowsprit_core::dialect::{AnswerContext, Dialect, Echo, Pushed, Stream, StreamError, Terms, Usage};
 use bowsprit_core::fault::ErrorKind;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
@@ -77,6 +77,9 @@ const USAGE: Usage = Usage {
     cached: 16,
     cache_write: 0,
     reasoning: 4,
+    cache_write_hour: 0,
+    searches: 0,
+    terms: Terms::Standard,
 };
 
 fn sample(dialect: Dialect) -> &'static str {

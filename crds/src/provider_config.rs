@@ -355,7 +355,8 @@ pub struct Model {
     #[cfg_attr(feature = "schema", schemars(length(max = 20), inner(length(min = 1, max = 200)), extend("x-kubernetes-list-type" = "set")))]
     pub aliases: Vec<String>,
 
-    /// What it costs. Not in force in this release, which the object's status says: nothing is counted in money yet.
+    /// What it costs. Unset: the list price of the table that comes with the release, where that has the model; else what it
+    /// costs is not known, and counted as unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
 
@@ -369,7 +370,8 @@ pub struct Model {
     pub capabilities: Vec<Capability>,
 }
 
-/// What a model costs, in US dollars per million tokens, as decimal text so that nothing is rounded.
+/// What a model costs, in US dollars per million tokens, as decimal text of at most six decimals so that nothing is rounded.
+/// It holds for answers by the provider's standard terms; what one of another service tier costs is not known then.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -400,6 +402,21 @@ pub struct Price {
         schemars(length(max = 20), regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))
     )]
     pub cache_write: Option<String>,
+    /// USD per million input tokens written to the provider's cache for an hour. Unset: what an answer with such tokens costs
+    /// is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(max = 20), regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))
+    )]
+    pub cache_write_hour: Option<String>,
+    /// USD per million output tokens spent on reasoning. Unset: as `output`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(max = 20), regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))
+    )]
+    pub reasoning: Option<String>,
 }
 
 /// What a model can take, in tokens.

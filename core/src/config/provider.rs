@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{BaseUrl, Problem, Problems, Scope};
 use crate::address::{self, Class};
+use crate::cost::{Picodollars, Rates};
 use crate::dialect::Dialect;
 use crate::platform::{self, Platform};
 use crate::{backoff, breaker, budget, health, limiter, model_name};
@@ -132,6 +133,8 @@ pub struct Model {
     pub aliases: Vec<String>,
     /// Tokens it can answer with.
     pub max_output_tokens: Option<u32>,
+    /// What it costs, where its author says so.
+    pub price: Option<Rates>,
 }
 
 /// How long each part of an attempt may take.
@@ -530,19 +533,47 @@ impl Check {
                 "add it there or name one that is",
             );
         }
-        let read = |model: &raw::Model| Model {
+        let read = |(index, model): (usize, &raw::Model)| Model {
             name: model.name.clone(),
             aliases: model.aliases.clone(),
             max_output_tokens: model.limits.and_then(|limits| limits.max_output_tokens),
+            price: model.price.as_ref().and_then(|price| self.price(index, price)),
         };
-        spec.models.iter().map(read).collect()
+        spec.models.iter().enumerate().map(read).collect()
+    }
+
+    fn price(&mut self, index: usize, raw: &raw::Price) -> Option<Rates> {
+        let mut read = |field: &str, text: &str| {
+            let price = Picodollars::per_token(text);
+            if let Err(error) = price {
+                let path = format!("models[{index}].price.{field}");
+                self.note(&path, format!("{text:?} {error}"), error.remedy());
+            }
+            price.ok()
+        };
+        let input = read("input", &raw.input);
+        let output = read("output", &raw.output);
+        let mut optional = |field: &str, text: &Option<String>| text.as_deref().and_then(|text| read(field, text));
+        let cache_read = optional("cacheRead", &raw.cache_read);
+        let cache_write = optional("cacheWrite", &raw.cache_write);
+        let cache_write_hour = optional("cacheWriteHour", &raw.cache_write_hour);
+        let reasoning = optional("reasoning", &raw.reasoning);
+        let (input, output) = (input?, output?);
+        Some(Rates {
+            input,
+            output,
+            cache_read: cache_read.unwrap_or(input),
+            cache_write: cache_write.unwrap_or(input),
+            cache_write_hour,
+            reasoning: reasoning.unwrap_or(output),
+            web_search: None,
+        })
     }
 
     /// Of the models' fields, those that are set and decide nothing yet (docs/adr/0005).
     fn not_in_force(models: &[raw::Model]) -> Vec<&'static str> {
         let context_tokens = |model: &raw::Model| model.limits.and_then(|limits| limits.context_tokens);
         let fields = [
-            ("spec.models[].price", models.iter().any(|model| model.price.is_some())),
             (
                 "spec.models[].limits.contextTokens",
                 models.iter().any(|model| context_tokens(model).is_some()),

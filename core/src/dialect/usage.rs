@@ -1,5 +1,7 @@
 //! Token counts, normalised once: input includes what was cached, output includes reasoning.
 
+use super::terms::{Media, Terms, Tier, Usual};
+use super::token_count::{Count, tokens};
 use crate::json::{self, Value, json};
 use crate::search::{finder, last};
 use memchr::memmem::Finder;
@@ -18,51 +20,17 @@ pub struct Usage {
     pub cache_write: u64,
     /// Output tokens spent on reasoning.
     pub reasoning: u64,
+    /// Of those written to the prompt cache: for an hour, which costs more.
+    pub cache_write_hour: u64,
+    /// Searches of the web that the provider made for the answer, where it counts them.
+    pub searches: u32,
+    /// What they are billed by.
+    pub terms: Terms,
 }
 
 /// A quarter of the bytes: what stands for tokens where nobody counted them.
 pub fn tokens_of(bytes: usize) -> u64 {
     bytes as u64 / 4
-}
-
-/// A number of tokens as a server writes it: servers that reckon in floats say `10.0`, and what is no count at all says
-/// nothing. An answer is never lost for it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Count(u64);
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Count;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number of tokens")
-            }
-
-            fn visit_u64<E>(self, count: u64) -> Result<Count, E> {
-                Ok(Count(count))
-            }
-
-            fn visit_i64<E>(self, _negative: i64) -> Result<Count, E> {
-                Ok(Count(0))
-            }
-
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` saturates, which is what is meant
-            fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
-                // Beyond what any answer has, and no count: nothing is known.
-                Ok(Count(if count < 1e12 { count.round() as u64 } else { 0 }))
-            }
-        }
-
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// The count, none where nothing was told.
-fn tokens(count: Option<Count>) -> u64 {
-    count.map_or(0, |Count(count)| count)
 }
 
 /// `OpenAI`'s `usage`; both it and the compatible servers leave fields out or say null.
@@ -80,25 +48,45 @@ pub(super) struct OpenAi {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct OpenAiPrompt {
-    cached_tokens: Option<Count>,
-    cache_write_tokens: Option<Count>,
+    #[serde(rename = "cached_tokens")]
+    cached: Option<Count>,
+    #[serde(rename = "cache_write_tokens")]
+    cache_write: Option<Count>,
+    #[serde(rename = "audio_tokens")]
+    sound: Option<Count>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct OpenAiCompletion {
-    reasoning_tokens: Option<Count>,
+    #[serde(rename = "reasoning_tokens")]
+    reasoning: Option<Count>,
+    #[serde(rename = "audio_tokens")]
+    sound: Option<Count>,
+}
+
+/// Sound has prices of its own.
+fn sound(prompt: &OpenAiPrompt, completion: &OpenAiCompletion) -> Terms {
+    let is_sound = |count| tokens(count) > 0;
+    if is_sound(prompt.sound) || is_sound(completion.sound) {
+        Terms::Other
+    } else {
+        Terms::Standard
+    }
 }
 
 impl From<OpenAi> for Usage {
     fn from(raw: OpenAi) -> Self {
         let prompt = raw.prompt_tokens_details.unwrap_or_default();
+        let completion = raw.completion_tokens_details.unwrap_or_default();
         Self {
             input: tokens(raw.prompt_tokens),
             output: tokens(raw.completion_tokens),
-            cached: tokens(prompt.cached_tokens.or(raw.prompt_cache_hit_tokens)),
-            cache_write: tokens(prompt.cache_write_tokens),
-            reasoning: tokens(raw.completion_tokens_details.unwrap_or_default().reasoning_tokens),
+            cached: tokens(prompt.cached.or(raw.prompt_cache_hit_tokens)),
+            cache_write: tokens(prompt.cache_write),
+            reasoning: tokens(completion.reasoning),
+            terms: sound(&prompt, &completion),
+            ..Self::default()
         }
     }
 }
@@ -120,9 +108,11 @@ impl From<Responses> for Usage {
         Self {
             input: tokens(raw.input_tokens),
             output: tokens(raw.output_tokens),
-            cached: tokens(input.cached_tokens),
-            cache_write: tokens(input.cache_write_tokens),
-            reasoning: tokens(output.reasoning_tokens),
+            cached: tokens(input.cached),
+            cache_write: tokens(input.cache_write),
+            reasoning: tokens(output.reasoning),
+            terms: sound(&input, &output),
+            ..Self::default()
         }
     }
 }
@@ -136,7 +126,24 @@ pub(super) struct Anthropic {
     output_tokens: Option<Count>,
     cache_read_input_tokens: Option<Count>,
     cache_creation_input_tokens: Option<Count>,
+    cache_creation: Option<AnthropicCacheWrite>,
     output_tokens_details: Option<AnthropicOutput>,
+    server_tool_use: Option<AnthropicTools>,
+    service_tier: Option<Tier>,
+    inference_geo: Option<Usual>,
+    speed: Option<Usual>,
+}
+
+#[derive(Deserialize, Default, Clone, Copy, Debug)]
+#[serde(default)]
+struct AnthropicCacheWrite {
+    ephemeral_1h_input_tokens: Option<Count>,
+}
+
+#[derive(Deserialize, Default, Clone, Copy, Debug)]
+#[serde(default)]
+struct AnthropicTools {
+    web_search_requests: Option<Count>,
 }
 
 #[derive(Deserialize, Default, Clone, Copy, Debug)]
@@ -152,7 +159,12 @@ impl Anthropic {
         self.output_tokens = later.output_tokens.or(self.output_tokens);
         self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
         self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.cache_creation = later.cache_creation.or(self.cache_creation);
         self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details);
+        self.server_tool_use = later.server_tool_use.or(self.server_tool_use);
+        self.service_tier = later.service_tier.or(self.service_tier);
+        self.inference_geo = later.inference_geo.or(self.inference_geo);
+        self.speed = later.speed.or(self.speed);
     }
 }
 
@@ -160,6 +172,8 @@ impl From<Anthropic> for Usage {
     fn from(raw: Anthropic) -> Self {
         let cached = tokens(raw.cache_read_input_tokens);
         let cache_write = tokens(raw.cache_creation_input_tokens);
+        let usual = |field: Option<Usual>| field.unwrap_or_default().0;
+        let searches = tokens(raw.server_tool_use.unwrap_or_default().web_search_requests);
         Self {
             input: tokens(raw.input_tokens)
                 .saturating_add(cached)
@@ -168,6 +182,14 @@ impl From<Anthropic> for Usage {
             cached,
             cache_write,
             reasoning: tokens(raw.output_tokens_details.unwrap_or_default().thinking_tokens),
+            cache_write_hour: tokens(raw.cache_creation.unwrap_or_default().ephemeral_1h_input_tokens),
+            searches: u32::try_from(searches).unwrap_or(u32::MAX),
+            terms: raw
+                .service_tier
+                .unwrap_or_default()
+                .0
+                .and(usual(raw.inference_geo))
+                .and(usual(raw.speed)),
         }
     }
 }
@@ -186,6 +208,15 @@ pub(super) struct Gemini {
     cached: Option<Count>,
     #[serde(rename = "toolUsePromptTokenCount")]
     tool_prompt: Option<Count>,
+    #[serde(rename = "promptTokensDetails")]
+    prompt_media: Media,
+    #[serde(rename = "candidatesTokensDetails")]
+    candidates_media: Media,
+    #[serde(rename = "serviceTier")]
+    service_tier: Tier,
+    /// `Vertex`'s word for it.
+    #[serde(rename = "trafficType")]
+    traffic: Tier,
 }
 
 impl From<Gemini> for Usage {
@@ -196,8 +227,14 @@ impl From<Gemini> for Usage {
             input: tokens(raw.prompt).saturating_add(tools),
             output: tokens(raw.candidates).saturating_add(reasoning),
             cached: tokens(raw.cached),
-            cache_write: 0,
             reasoning,
+            // Pictures and films in a prompt are billed as text is, sound is not; what is made of either is neither.
+            terms: if raw.prompt_media.sound || raw.candidates_media.any {
+                Terms::Other
+            } else {
+                raw.service_tier.0.and(raw.traffic.0)
+            },
+            ..Self::default()
         }
     }
 }
@@ -212,9 +249,31 @@ pub(super) fn named<T: for<'de> Deserialize<'de> + Into<Usage>>(body: &[u8]) -> 
         usage: Option<T>,
     }
     finder!(USAGE, "\"usage\"");
-    let from_end = last_member(body, &USAGE);
+    let from_end = last_member(body, &USAGE, b"{");
     let told: Option<T> = from_end.or_else(|| json::from_slice::<Named<T>>(body).ok()?.usage);
     told.map(Into::into)
+}
+
+/// The same of `OpenAI`, which says beside the usage which service tier it is billed by.
+pub(super) fn tiered<T: for<'de> Deserialize<'de> + Into<Usage>>(body: &[u8]) -> Option<Usage> {
+    named::<T>(body).map(|usage| usage.under(tier(body)))
+}
+
+/// The service tier that an answer of `OpenAI`'s names.
+fn tier(body: &[u8]) -> Tier {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(default)]
+        service_tier: Tier,
+    }
+    finder!(SERVICE_TIER, "\"service_tier\"");
+    if last(&SERVICE_TIER, body).is_none() {
+        return Tier::default();
+    }
+    // Responses repeat the caller's metadata, which may have such a key too.
+    let own = last_member(body, &SERVICE_TIER, b"\"n");
+    own.or_else(|| Some(json::from_slice::<Named>(body).ok()?.service_tier))
+        .unwrap_or_default()
 }
 
 /// The same of `Gemini`, which tells it in `usageMetadata`.
@@ -225,22 +284,24 @@ pub(super) fn gemini(body: &[u8]) -> Option<Usage> {
         usage_metadata: Option<Gemini>,
     }
     finder!(USAGE_METADATA, "\"usageMetadata\"");
-    last_member(body, &USAGE_METADATA)
+    last_member(body, &USAGE_METADATA, b"{")
         .or_else(|| json::from_slice::<Named>(body).ok()?.usage_metadata)
         .map(Usage::from)
 }
 
-/// The object under the last occurrence of `key` (with its quotes), if that is a key of the body itself and not of
+/// The value under the last occurrence of `key` (with its quotes), if that is a key of the body itself and not of
 /// something inside it, such as a tool's input: from there, what is open must close with the body's last byte.
 ///
 /// A quoted key cannot occur inside a JSON string, where its quotes would be escaped.
-fn last_member<T: for<'de> Deserialize<'de>>(body: &[u8], key: &Finder<'_>) -> Option<T> {
+///
+/// `begins`: the bytes that it may begin with.
+fn last_member<T: for<'de> Deserialize<'de>>(body: &[u8], key: &Finder<'_>, begins: &[u8]) -> Option<T> {
     let at = last(key, body)?;
     let value = body
         .get(at + key.needle().len()..)?
         .trim_ascii_start()
         .strip_prefix(b":")?;
-    if !value.trim_ascii_start().starts_with(b"{") {
+    if !begins.contains(value.trim_ascii_start().first()?) {
         return None;
     }
     // Looked at as text once, and not name by name.
@@ -295,6 +356,14 @@ pub(super) fn from_value<T: for<'de> Deserialize<'de> + Into<Usage>>(value: Opti
 }
 
 impl Usage {
+    /// The same, billed by this service tier.
+    pub(super) fn under(self, tier: Tier) -> Self {
+        Self {
+            terms: self.terms.and(tier.0),
+            ..self
+        }
+    }
+
     pub(super) fn to_openai(self) -> Value {
         let mut prompt_details = json!({ "cached_tokens": self.cached });
         if let (true, Some(details)) = (self.cache_write > 0, prompt_details.as_object_mut()) {

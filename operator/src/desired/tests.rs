@@ -402,10 +402,11 @@ fn a_provider_with_fields_that_are_not_in_force_is_ready_and_says_which() {
         (programmed.holds, programmed.reason),
         (true, reason::PARTIALLY_PROGRAMMED)
     );
-    for field in ["price", "limits.contextTokens", "capabilities"] {
+    for field in ["limits.contextTokens", "capabilities"] {
         let path = format!("spec.models[].{field}");
         assert!(programmed.message.contains(&path), "{}", programmed.message);
     }
+    assert!(!programmed.message.contains("price"), "{}", programmed.message);
     assert!(
         judged.verdicts[3].holds,
         "it works all the same: {:?}",

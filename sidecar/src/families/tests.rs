@@ -214,6 +214,7 @@ fn attempts(handles: &Handles, model: &str) {
         cached: 500,
         cache_write: 200,
         reasoning: 50,
+        ..Usage::default()
     };
     handles.first_chunk(Duration::from_millis(300));
     handles.chunk(Duration::from_millis(20));

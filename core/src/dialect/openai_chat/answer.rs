@@ -5,6 +5,7 @@ use crate::json::{Map, Value, json};
 use super::super::AnswerContext;
 use super::super::ids::call_id;
 use super::super::message::{Answer, Choice, Finish, Part, Thought, ToolCall, arguments, text_of};
+use super::super::terms::Tier;
 use super::super::{error, logprobs, success, usage};
 use super::rules::RULES;
 use super::said::{self, Arguments, Said, Thoughts};
@@ -27,7 +28,10 @@ pub(in super::super) fn decode(body: &Value, ctx: &AnswerContext) -> Result<Answ
             .and_then(Value::as_str)
             .filter(|id| !id.is_empty())
             .map(str::to_owned),
-        usage: usage::from_value::<usage::OpenAi>(body.get("usage")),
+        usage: usage::from_value::<usage::OpenAi>(body.get("usage")).map(|usage| {
+            let tier = body.get("service_tier").and_then(Value::as_str);
+            usage.under(tier.map(Tier::named).unwrap_or_default())
+        }),
         choices: choices.collect::<Result<_, _>>()?,
     })
 }

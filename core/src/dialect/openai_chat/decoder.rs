@@ -8,7 +8,8 @@ use super::super::error;
 use super::super::error::StreamError;
 use super::super::event::Event;
 use super::super::language::Decode;
-use super::super::{logprobs, success, usage};
+use super::super::terms::Tier;
+use super::super::{Usage, logprobs, success, usage};
 use super::calls::Calls;
 use super::rules::RULES;
 use super::said::{self, Said, Thoughts};
@@ -37,6 +38,8 @@ struct Chunk {
     id: Option<String>,
     choices: Option<Vec<Choice>>,
     usage: Option<usage::OpenAi>,
+    #[serde(default)]
+    service_tier: Tier,
     error: Option<Value>,
 }
 
@@ -76,10 +79,11 @@ impl Decoder {
                 return Err(StreamError::Malformed(text));
             }
         };
+        let used = |usage| Event::Usage(Usage::from(usage).under(chunk.service_tier));
         let Some(choices) = chunk.choices else {
             // A chunk of usage alone, an error, or something that some server lets its clients know.
             success::no_error(&RULES, data)?;
-            events.extend(chunk.usage.map(|usage| Event::Usage(usage.into())));
+            events.extend(chunk.usage.map(used));
             return Ok(());
         };
         if chunk.error.as_ref().is_some_and(success::is_some) {
@@ -95,7 +99,7 @@ impl Decoder {
         for choice in choices {
             self.choice(choice, events)?;
         }
-        events.extend(chunk.usage.map(|usage| Event::Usage(usage.into())));
+        events.extend(chunk.usage.map(used));
         Ok(())
     }
 

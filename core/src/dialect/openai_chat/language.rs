@@ -20,7 +20,7 @@ pub(in super::super) static LANGUAGE: Language = Language {
     error_event: error::event,
     tells_end: |body| tells(&FINISH_REASON, body),
     answers: |answer| success::list(answer, "choices").iter().any(says),
-    usage: usage::named::<usage::OpenAi>,
+    usage: usage::tiered::<usage::OpenAi>,
     echo: |_| Echo::default(),
     read_request: request_in::decode,
     write_request: request_out::encode,

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use super::super::error::StreamError;
 use super::super::scan::finishes::{has_others, number, says};
 use super::super::scan::seen::{Passage, Seen, has};
-use super::super::{success, usage};
+use super::super::terms::Tier;
+use super::super::{Usage, success, usage};
 use super::rules::RULES;
 
 finder!(CHOICES, "\"choices\"");
@@ -24,6 +25,8 @@ struct Chunk<'a> {
     #[serde(borrow, default)]
     choices: Option<Vec<Choice<'a>>>,
     usage: Option<usage::OpenAi>,
+    #[serde(default)]
+    service_tier: Tier,
     #[serde(borrow, default)]
     error: Option<Raw<'a>>,
 }
@@ -95,7 +98,7 @@ pub(in super::super) fn event(data: &[u8], seen: &mut Seen) -> Result<Passage, S
     let Some(usage) = chunk.usage else {
         return Ok(Passage::Keep);
     };
-    seen.usage = Some(usage.into());
+    seen.usage = Some(Usage::from(usage).under(chunk.service_tier));
     Ok(if choices.is_empty() {
         Passage::Cut
     } else {

@@ -40,7 +40,7 @@ pub(in super::super) static LANGUAGE: Language = Language {
     tells_end: |body| DENSE.find(body).is_some() || SPACED.find(body).is_some(),
     // It may still be at work, in the background.
     answers: |answer| !success::list(answer, "output").is_empty() || success::is_text(answer, "status"),
-    usage: usage::named::<usage::Responses>,
+    usage: usage::tiered::<usage::Responses>,
     echo: Echo::read,
     read_request: request_in::decode,
     write_request: |_, _, _| Err(RequestError::unsupported("", NOT_ASKED)),

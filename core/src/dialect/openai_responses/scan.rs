@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::super::error::StreamError;
 use super::super::scan::seen::{Seen, Text};
+use super::super::terms::{Terms, Tier};
 use super::super::usage::{self, Usage};
 use super::super::{error, success};
 use super::rules::RULES;
@@ -29,6 +30,8 @@ struct Item<'a> {
 #[derive(Deserialize)]
 struct Response {
     usage: Option<usage::Responses>,
+    #[serde(default)]
+    service_tier: Tier,
 }
 
 /// The type of an event that begins as `OpenAI` writes it; one spelled differently is only read the slow way.
@@ -87,7 +90,8 @@ fn read(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
 
 fn usage_of(response: Option<Raw<'_>>) -> Option<Usage> {
     let response: Response = json::from_str(response?.get()).ok()?;
-    response.usage.map(Usage::from)
+    let usage = response.usage.map(Usage::from);
+    usage.map(|usage| usage.under(response.service_tier))
 }
 
 /// An event too large to be held. The last one may be: it repeats every picture of the answer. Its first bytes say what
@@ -118,6 +122,13 @@ impl Large {
         self.tail.drain(..self.tail.len().saturating_sub(Self::TAIL));
     }
 
+    /// The value under the last occurrence of a key in what is held.
+    fn last_member<T: for<'de> Deserialize<'de>>(&self, key: &[u8]) -> Option<T> {
+        let at = memmem::rfind(&self.tail, key)?;
+        let value = self.tail.get(at + key.len()..)?;
+        serde_json::Deserializer::from_slice(value).into_iter().next()?.ok()
+    }
+
     /// It has passed.
     pub(in super::super) fn end(self, seen: &mut Seen) {
         seen.events += 1;
@@ -126,11 +137,10 @@ impl Large {
             return;
         }
         seen.ended = true;
-        let found = memmem::rfind(&self.tail, b"\"usage\":").and_then(|at| {
-            let value = self.tail.get(at + b"\"usage\":".len()..)?;
-            let mut values = serde_json::Deserializer::from_slice(value).into_iter::<Option<usage::Responses>>();
-            values.next()?.ok()?
-        });
-        seen.usage = found.map(Usage::from).or(seen.usage);
+        let found = self.last_member::<Option<usage::Responses>>(b"\"usage\":").flatten();
+        // It stands before the tools, and so perhaps before what is held.
+        let tier = self.last_member(b"\"service_tier\":").unwrap_or(Tier(Terms::Other));
+        let found = found.map(|usage| Usage::from(usage).under(tier));
+        seen.usage = found.or(seen.usage);
     }
 }
