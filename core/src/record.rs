@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::classify::Ended;
+use crate::cost::{Cost, Unpriced};
 use crate::dialect::{Dialect, Usage};
 use crate::fault::{Code, ErrorKind, TransportFault};
 use crate::flow::State;
@@ -206,6 +207,8 @@ pub struct AttemptRecord<'a> {
     pub first_content_after: Option<Duration>,
     /// Its tokens.
     pub spent: Spent,
+    /// What these cost, or why that is not known.
+    pub cost: Result<Cost<'a>, Unpriced>,
 }
 
 /// One request, closed once.
@@ -262,6 +265,8 @@ pub struct RequestRecord<'a> {
     pub spent: Spent,
     /// What led from one candidate to the next.
     pub path: &'a Path,
+    /// What these cost, or why that is not known.
+    pub cost: Result<Cost<'a>, Unpriced>,
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::gauge::Gauge;
 
+mod money;
 mod process;
 mod registry;
 mod series;
 
+pub use money::Dollars;
 pub use process::OsProcess;
 #[cfg(test)]
 pub use registry::Entry;

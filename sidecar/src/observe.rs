@@ -21,13 +21,13 @@ use traffic::{Handles, Traffic};
 /// Most series of a sidecar with ten providers of one model each.
 pub const MOST_SERIES: usize = 500;
 /// Series without a provider's name: single ones, histograms of our own, closed lists, what is folded.
-const GLOBAL: usize = 103;
+const GLOBAL: usize = 108;
 /// Series that each provider has, or may have when the pool is used up.
 const PER_PROVIDER: usize = 13;
 /// Series that each model of a provider has.
 const PER_MODEL: usize = 4;
 /// The least that is left for what happens seldom.
-const POOL: usize = 40;
+const POOL: usize = 20;
 
 /// Where records go: metrics under our own names and under OpenTelemetry's, and the access log.
 pub struct Sinks {

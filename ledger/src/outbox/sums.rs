@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bowsprit_core::record::{AttemptRecord, RequestRecord, Spent};
 
-use super::text::{are_tokens_unknown, clipped, micros};
+use super::text::{are_tokens_unknown, clipped, micros, priced};
 use crate::entry::{Attempt, Cost, Entry, Numbered, Request, Sum, Tokens};
 
 /// What stands for a name where there are too many.
@@ -209,6 +209,11 @@ pub(super) fn of_request_record(at: i64, record: &RequestRecord<'_>) -> Sum {
 /// An attempt's record as a sum of one: the same as of its entry.
 pub(super) fn of_attempt_record(at: i64, record: &AttemptRecord<'_>) -> Sum {
     let tokens = tokens(&record.spent);
+    let cost = priced(record).map(|cost| Cost {
+        reported: cost.reported.get(),
+        estimated: cost.estimated.get(),
+        version: cost.version.to_owned(),
+    });
     Sum {
         of: "attempt".into(),
         minute: minute_of(at),
@@ -220,8 +225,8 @@ pub(super) fn of_attempt_record(at: i64, record: &AttemptRecord<'_>) -> Sum {
         took: micros(record.took),
         tokens,
         tokens_unknown: u64::from(are_tokens_unknown(record)),
-        cost: Cost::default(),
-        cost_unknown: u64::from(tokens != Tokens::default()),
+        cost_unknown: u64::from(cost.is_none() && tokens != Tokens::default()),
+        cost: cost.unwrap_or_default(),
     }
 }
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use bowsprit_core::cost::{Cost, Picodollars};
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::State;
@@ -37,6 +38,7 @@ pub(super) fn request(asked_model: &str) -> RequestRecord<'_> {
         answer_bytes: 100,
         spent: spent(7),
         path: Path::NONE,
+        cost: Ok(COST),
     }
 }
 
@@ -61,8 +63,15 @@ pub(super) fn attempt(model: &str, input: u64) -> AttemptRecord<'_> {
         head_after: Some(Duration::ZERO),
         first_content_after: None,
         spent: spent(input),
+        cost: Ok(COST),
     }
 }
+
+const COST: Cost<'static> = Cost {
+    reported: Picodollars::new(1_250_000),
+    estimated: Picodollars::new(5),
+    version: "table:2026-11-28",
+};
 
 fn spent(input: u64) -> Spent {
     Spent {
@@ -72,6 +81,7 @@ fn spent(input: u64) -> Spent {
             cached: 3,
             cache_write: 2,
             reasoning: 1,
+            ..Usage::default()
         }),
         estimated_input: 4,
         estimated_output: 5,

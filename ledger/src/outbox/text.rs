@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bowsprit_core::cost::{Cost, Picodollars};
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::moves::Move;
 use bowsprit_core::flow::retry::Next;
@@ -83,12 +84,29 @@ pub(super) fn attempt(out: &mut Vec<u8>, record: &AttemptRecord<'_>) {
     }
     tokens(out, &record.spent);
     flag(out, key!("tokensUnknown"), are_tokens_unknown(record));
+    if let Some(cost) = priced(record) {
+        out.extend_from_slice(b",\"cost\":{\"reported\":");
+        line::number(out, picodollars(cost.reported));
+        number(out, key!("estimated"), picodollars(cost.estimated));
+        text(out, key!("version"), cost.version);
+        out.push(b'}');
+    }
     out.push(b'}');
 }
 
 /// Whether an attempt's tokens are not known at all.
 pub(super) fn are_tokens_unknown(record: &AttemptRecord<'_>) -> bool {
     record.spent.total().is_none() && record.operation != COUNTING
+}
+
+/// What an attempt cost, where something was spent and its price is known.
+pub(super) fn priced<'a>(record: &AttemptRecord<'a>) -> Option<Cost<'a>> {
+    record.cost.ok().filter(|cost| !cost.version.is_empty())
+}
+
+/// An amount, which is never below zero.
+fn picodollars(amount: Picodollars) -> u64 {
+    u64::try_from(amount.get()).unwrap_or(0)
 }
 
 /// Whole microseconds.

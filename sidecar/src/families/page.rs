@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use bowsprit_core::cost::Unpriced;
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
 use bowsprit_core::record::Outcome;
@@ -13,7 +14,7 @@ use bowsprit_core::record::Outcome;
 use super::Families;
 use crate::metrics::Entry;
 use crate::observe::AccessLog;
-use crate::observe::traffic::{LEFT_OUT, TOKEN_KINDS};
+use crate::observe::traffic::{COST_KINDS, LEFT_OUT, TOKEN_KINDS};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
 /// Where the operator's part begins.
@@ -92,6 +93,14 @@ pub(super) const QUERIES: &[(&str, &str)] = &[
         "60 * sum by (provider, model, kind) (rate(bowsprit_tokens_total{kind=~\"input|output\"}[5m]))",
     ),
     (
+        "What is spent, by model, US dollars per hour",
+        "3600 * sum by (provider, model) (rate(bowsprit_cost_usd_total[5m]))",
+    ),
+    (
+        "Attempts that cost nobody knows how much, and why",
+        "sum by (provider, why) (rate(bowsprit_cost_unknown_attempts_total[5m]))",
+    ),
+    (
         "Share of input tokens that the provider's prompt cache served",
         "sum by (provider) (rate(bowsprit_tokens_total{kind=\"cached\"}[5m])) / sum by (provider) (rate(bowsprit_tokens_total{kind=\"input\"}[5m]))",
     ),
@@ -157,7 +166,11 @@ fn values() -> Vec<Values> {
             ),
         },
         closed("dialect", "what the caller speaks", &Dialect::ALL.map(Dialect::as_str)),
-        closed("kind", "what was counted", &TOKEN_KINDS),
+        closed(
+            "kind",
+            "which tokens; of a cost, of which",
+            &[TOKEN_KINDS.as_slice(), &COST_KINDS].concat(),
+        ),
         closed("what", "what was left out", &LEFT_OUT),
         closed(
             "limit",
@@ -190,8 +203,12 @@ fn values() -> Vec<Values> {
         closed("result", "how a probe ended", &["ok", "failed"]),
         closed(
             "why",
-            "the provider refused the key or its account; or a limit was reached",
-            &["rejected", "throttled"],
+            "of a key: the provider refused it or its account, or a limit was reached; of a cost: what is not known",
+            &[
+                ["rejected", "throttled"].as_slice(),
+                &Unpriced::ALL.map(Unpriced::as_str),
+            ]
+            .concat(),
         ),
         closed("to", "what the breaker became", &["closed", "half_open", "open"]),
         closed(
@@ -248,6 +265,7 @@ fn unit(name: &str) -> &'static str {
     match name {
         name if name.ends_with("_seconds") => "seconds",
         name if name.ends_with("_bytes") => "bytes",
+        name if name.ends_with("_usd") => "US dollars",
         name if name.contains("token_usage") || name.ends_with("_tokens") => "tokens",
         _ => "",
     }

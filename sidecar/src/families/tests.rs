@@ -1,13 +1,15 @@
 //! The bound on series, what the families say, and what an update costs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::fmt::{Debug, Write as _};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bowsprit_core::breaker::{Cause, StateName, Transition, Trip};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{self, Config, Scope};
+use bowsprit_core::cost::{Cost, Picodollars, Unpriced};
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::{Blame, Code};
 use bowsprit_core::flow::SkipReason;
@@ -151,6 +153,7 @@ fn request(outcome: Outcome, code: Option<Code>) -> RequestRecord<'static> {
         answer_bytes: 1_000,
         spent: Spent::NOTHING,
         path: Path::NONE,
+        cost: Ok(Cost::NOTHING),
     }
 }
 
@@ -176,8 +179,16 @@ fn attempt(model: &str, spent: Spent) -> AttemptRecord<'_> {
         head_after: None,
         first_content_after: None,
         spent,
+        cost: Ok(COST),
     }
 }
+
+/// A third of a cent, and a picodollar.
+const COST: Cost<'static> = Cost {
+    reported: Picodollars::new(3_333_333_333),
+    estimated: Picodollars::new(1),
+    version: "config",
+};
 
 fn told(usage: Usage) -> Spent {
     Spent {
@@ -225,6 +236,14 @@ fn attempts(handles: &Handles, model: &str) {
             outcome: AttemptOutcome::Failed,
             code: Some(*code),
             spent: Spent::NOTHING,
+            cost: Ok(Cost::NOTHING),
+            ..answered
+        });
+    }
+    for why in Unpriced::ALL {
+        handles.attempt(&AttemptRecord {
+            spent: Spent::NOTHING,
+            cost: Err(why),
             ..answered
         });
     }
@@ -278,12 +297,16 @@ pub(super) fn labels(sample: &str) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// The values of a family's samples.
+fn values<'a, T: FromStr<Err: Debug>>(text: &'a str, family: &'a str) -> impl Iterator<Item = T> + 'a {
+    samples(text)
+        .filter(move |line| line.starts_with(&format!("{family}{{")))
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+}
+
 /// Of a family of whole counts.
 fn sum(text: &str, family: &str) -> usize {
-    samples(text)
-        .filter(|line| line.starts_with(&format!("{family}{{")))
-        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap())
-        .sum()
+    values::<usize>(text, family).sum()
 }
 
 #[test]
@@ -308,13 +331,20 @@ fn what_has_no_series_of_its_own_is_still_in_the_sums() {
     let text = metrics.encode();
     assert!(text.contains("code=\"other\""), "with ten providers not all fit");
     // Each of ten providers: one listed model and two that are not, each well, cancelled and failed in every way.
-    let each = 3 * (Code::ALL.len() + 2);
+    let each = 3 * (Code::ALL.len() + 2 + Unpriced::ALL.len());
     assert_eq!(sum(&text, "bowsprit_attempts_total"), 10 * each);
     assert_eq!(sum(&text, "bowsprit_fallbacks_total"), 10 * (Code::ALL.len() + 3));
     // And one request each of which something was left out.
     assert_eq!(sum(&text, "bowsprit_requests_total"), 2 + 2 * Code::ALL.len() + 10);
     assert_eq!(sum(&text, "bowsprit_tokens_total"), 10 * 3 * 1_850);
     assert_eq!(sum(&text, "bowsprit_estimated_tokens_total"), 10 * 3 * 7);
+    assert_eq!(
+        sum(&text, "bowsprit_cost_unknown_attempts_total"),
+        10 * 3 * Unpriced::ALL.len()
+    );
+    // Each model twice: what was answered and what was cancelled.
+    let dollars: f64 = values::<f64>(&text, "bowsprit_cost_usd_total").sum();
+    assert!((dollars - 60.0 * 0.003_333_333_334).abs() < 1e-12, "{dollars}");
 }
 
 #[test]

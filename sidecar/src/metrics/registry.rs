@@ -7,6 +7,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::{self, Metric};
 
+use super::money::Dollars;
 use super::series::{Counters, Labels, Pool, Seconds, Series};
 
 use crate::sync::locked;
@@ -110,6 +111,19 @@ impl Registry {
         help: &'static str,
         labels: &'static [&'static str],
     ) -> Series<L, Seconds> {
+        let sums = Series::new(Arc::clone(&self.bound.pool));
+        self.add_series(&sums);
+        self.register(name, help, labels, sums.family());
+        sums
+    }
+
+    /// The same for a sum of money.
+    pub fn dollars<L: Labels>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &'static [&'static str],
+    ) -> Series<L, Dollars> {
         let sums = Series::new(Arc::clone(&self.bound.pool));
         self.add_series(&sums);
         self.register(name, help, labels, sums.family());

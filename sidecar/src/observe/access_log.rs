@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use bowsprit_core::cost::{Cost, Unpriced};
 use bowsprit_core::fault::Code;
 use bowsprit_core::json::line;
 use bowsprit_core::record::{AttemptRecord, RequestRecord, Spent};
@@ -183,6 +184,13 @@ fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, 
         number(out, key!("head_us"), micros(after));
     }
     tokens(out, &record.spent);
+    money(out, &record.cost);
+    if let Ok(cost) = &record.cost
+        && !cost.version.is_empty()
+    {
+        out.extend_from_slice(key!("price_version").as_bytes());
+        text(out, cost.version);
+    }
     number(out, key!("charged_tokens"), charged);
     out.extend_from_slice(b"}\n");
 }
@@ -224,7 +232,16 @@ fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
         number(out, key!("first_token_us"), micros(after));
     }
     tokens(out, &record.spent);
+    money(out, &record.cost);
     out.extend_from_slice(b"}\n");
+}
+
+/// US dollars as a decimal number, exact. What something cost that nobody knows is not written.
+fn money(out: &mut Vec<u8>, cost: &Result<Cost<'_>, Unpriced>) {
+    if let Ok(cost) = cost {
+        out.extend_from_slice(key!("cost_usd").as_bytes());
+        cost.total().write(out);
+    }
 }
 
 fn tokens(out: &mut Vec<u8>, spent: &Spent) {
@@ -256,6 +273,7 @@ fn text(out: &mut Vec<u8>, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bowsprit_core::cost::Picodollars;
     use bowsprit_core::dialect::{Dialect, Usage};
     use bowsprit_core::flow::State;
     use bowsprit_core::record::path::Path;
@@ -298,6 +316,11 @@ mod tests {
                 is_nothing: false,
             },
             path: Path::NONE,
+            cost: Ok(Cost {
+                reported: Picodollars::new(1_250_000_000),
+                estimated: Picodollars::new(2),
+                version: "table:2026-01-31",
+            }),
         }
     }
 
@@ -313,6 +336,10 @@ mod tests {
         assert_eq!(line["attempts"], 2);
         assert_eq!(line["stream"], true);
         assert_eq!(line["input_tokens"], 7);
+        assert!(
+            log.text().contains(",\"cost_usd\":0.001250000002}"),
+            "to the last picodollar"
+        );
         assert!(line.get("code").is_none(), "what is not known is not written");
     }
 
@@ -337,6 +364,7 @@ mod tests {
             head_after: Some(Duration::from_millis(1)),
             first_content_after: None,
             spent: record("m").spent,
+            cost: record("m").cost,
         }
     }
 

@@ -18,15 +18,18 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::genai::GenAi;
 use crate::metrics::{
-    ANSWER_SECONDS, Counters, FIRST_TOKEN_SECONDS, OTHER, OVERHEAD_SECONDS, ProviderLabel, Registry, Seconds, Series,
+    ANSWER_SECONDS, Counters, Dollars, FIRST_TOKEN_SECONDS, OTHER, OVERHEAD_SECONDS, ProviderLabel, Registry, Seconds,
+    Series,
 };
 use handles::{EstimatedHandles, ModelHandles};
-use labels::{AttemptLabels, CodeLabels, DialectLabel, EstimatedLabels, LeftOutLabels, RequestLabels, TokenLabels};
+use labels::{
+    AttemptLabels, CodeLabels, DialectLabel, EstimatedLabels, LeftOutLabels, RequestLabels, TokenLabels, UnpricedLabels,
+};
 
 mod handles;
 mod labels;
 
-pub use handles::{Handles, PASS_THROUGH, TOKEN_KINDS};
+pub use handles::{COST_KINDS, Handles, PASS_THROUGH, TOKEN_KINDS};
 
 /// What of a request may be left out.
 pub const LEFT_OUT: [&str; 2] = ["tool", "field"];
@@ -48,6 +51,8 @@ pub struct Traffic {
     attempt_seconds: Series<ProviderLabel, Seconds>,
     tokens: Counters<TokenLabels>,
     estimated_tokens: Counters<EstimatedLabels>,
+    cost: Series<TokenLabels, Dollars>,
+    cost_unknown: Counters<UnpricedLabels>,
     retries: Counters<CodeLabels>,
     fallbacks: Counters<CodeLabels>,
     retries_denied: Counters<ProviderLabel>,
@@ -107,6 +112,16 @@ impl Traffic {
                 "estimated_tokens",
                 "Tokens that were spent beyond what providers reported: of answers that broke off or were left, and of servers that report none; what limits are settled with is both together",
                 &["provider", "kind"],
+            ),
+            cost: registry.dollars(
+                "cost_usd",
+                "US dollars that attempts cost, by the ProviderConfig's own prices or the release's table of list prices: kind reported of the tokens that providers told, estimated of those beyond; attempts of unknown cost are in bowsprit_cost_unknown_attempts_total",
+                &["provider", "model", "kind"],
+            ),
+            cost_unknown: registry.counters(
+                "cost_unknown_attempts",
+                "Attempts that cost nobody knows how much, by what is not known: the tokens, the model's price, or the terms (a service tier, a region, sound) that they were billed by",
+                &["provider", "why"],
             ),
             retries: registry.counters(
                 "retries",
@@ -200,6 +215,8 @@ impl Traffic {
                 family: self.estimated_tokens.clone(),
                 made: Default::default(),
             },
+            cost_unknown: self.cost_unknown.clone(),
+            name: Arc::clone(&name),
             genai: genai.handles(provider.kind),
             models: names
                 .into_iter()
@@ -210,6 +227,8 @@ impl Traffic {
                     attempts: self.attempts.clone(),
                     tokens: Default::default(),
                     token_family: self.tokens.clone(),
+                    cost: Default::default(),
+                    cost_family: self.cost.clone(),
                 })
                 .collect(),
         }

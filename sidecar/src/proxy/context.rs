@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Route;
+use bowsprit_core::cost::{Cost, Unpriced};
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::{Cancel, Flow};
@@ -277,6 +278,14 @@ impl RequestContext {
         self.settle();
     }
 
+    /// What the tokens of its record cost.
+    fn cost(&self) -> Result<Cost<'_>, Unpriced> {
+        match (&self.upstream, &self.model) {
+            (Some(upstream), Some(model)) => upstream.cost(model, &self.spent),
+            _ => Ok(Cost::NOTHING),
+        }
+    }
+
     fn settle(&mut self) {
         if std::mem::replace(&mut self.settled, true) {
             return;
@@ -321,6 +330,7 @@ impl RequestContext {
             answer_bytes: self.bytes,
             spent: self.spent,
             path: &self.path,
+            cost: self.cost(),
         };
         self.process.sinks.request(&record);
     }

@@ -180,6 +180,10 @@ impl Exchange {
 
     /// What it costs if it ends so now.
     pub fn spent(&self, ended: Ended) -> Spent {
+        // Every provider counts tokens for nothing.
+        if self.operation == Operation::Count {
+            return Spent::NOTHING;
+        }
         let is_generation = self.operation == Operation::Generate;
         Spent::of(&ended, self.told, is_generation.then_some(self.estimate))
     }
@@ -242,6 +246,7 @@ impl Exchange {
             head_after: self.head_after,
             first_content_after: self.first_content_after,
             spent,
+            cost: self.upstream.cost(&self.model, &spent),
         };
         self.process.sinks.attempt(&self.upstream.handles, &record, charged);
         end

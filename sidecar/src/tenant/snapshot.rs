@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{Config, Provider};
+use bowsprit_core::cost::{Cost, Prices, Unpriced};
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::plan;
 use bowsprit_core::platform::{Endpoint as ApiEndpoint, Framing, ModelPlace};
+use bowsprit_core::record::Spent;
 use http::{HeaderValue, Uri};
 
 use super::listings::Listings;
@@ -16,6 +18,7 @@ use super::provider::{ProviderMetrics, ProviderState, States};
 use crate::net::client::{Connections, Origin};
 use crate::observe::Sinks;
 use crate::observe::traffic::Handles;
+use crate::time::unix_now;
 
 /// A configuration in service.
 pub struct Snapshot {
@@ -87,6 +90,8 @@ pub struct Upstream {
     pub name: HeaderValue,
     /// Metric handles.
     pub handles: Handles,
+    /// What its models cost.
+    prices: Prices,
     /// What comes before the path of a request: the base URL's path, or all of it where a plain proxy needs it.
     prefix: String,
     /// The generation endpoint, where it does not depend on the model.
@@ -114,10 +119,17 @@ impl Upstream {
             name: HeaderValue::from_str(&provider.name).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             host: HeaderValue::from_str(url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             handles: parts.sinks.traffic.handles(provider, &parts.sinks.genai),
+            prices: Prices::of(provider),
             prefix,
             fixed,
             provider: Arc::clone(provider),
         }
+    }
+
+    /// What was spent on `model` costs, or why that is not known.
+    pub fn cost(&self, model: &str, spent: &Spent) -> Result<Cost<'_>, Unpriced> {
+        self.prices
+            .cost(model, spent, || i64::try_from(unix_now().as_secs()).unwrap_or(i64::MAX))
     }
 
     /// Where an operation on `model` is asked for in the dialect `wire`. None: the provider has no such operation, or the

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bowsprit_core::cost::Unpriced;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::WaitReason;
 use bowsprit_core::flow::moves::Move;
@@ -92,17 +93,22 @@ fn every_field_of_an_attempt_is_written() {
         first_token: None,
         tokens: TOKENS,
         tokens_unknown: false,
-        cost: None,
+        cost: Some(entry::Cost {
+            reported: 1_250_000,
+            estimated: 5,
+            version: "table:2026-11-28".into(),
+        }),
     };
     assert_eq!(attempt_entry(&attempt("m", 7)), Entry::Attempt(Box::new(expected)));
     let unknown = record::AttemptRecord {
         spent: Spent::default(),
+        cost: Err(Unpriced::Tokens),
         ..attempt("m", 0)
     };
     let Entry::Attempt(unknown) = attempt_entry(&unknown) else {
         panic!()
     };
-    assert!(unknown.tokens_unknown && unknown.tokens == Tokens::default());
+    assert!(unknown.tokens_unknown && unknown.tokens == Tokens::default() && unknown.cost.is_none());
 }
 
 #[test]

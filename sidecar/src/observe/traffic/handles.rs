@@ -3,12 +3,13 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bowsprit_core::cost::{Cost, Picodollars};
 use bowsprit_core::dialect::Usage;
 use bowsprit_core::record::{AttemptOutcome, AttemptRecord, Spent};
 use prometheus_client::metrics::counter::Counter;
 
-use super::labels::{AttemptLabels, EstimatedLabels, TokenLabels};
-use crate::metrics::{Counters, OTHER, Seconds};
+use super::labels::{AttemptLabels, EstimatedLabels, TokenLabels, UnpricedLabels};
+use crate::metrics::{Counters, Dollars, OTHER, Seconds, Series};
 use crate::observe::genai::GenAiHandles;
 
 /// What stands for the model where a request passes to a provider unread: its breaker and its label.
@@ -21,12 +22,16 @@ const CANCELLED: &str = "cancelled";
 
 /// The kinds of tokens.
 pub const TOKEN_KINDS: [&str; 5] = ["input", "output", "cached", "cache_write", "reasoning"];
+/// How it is known what something cost: from tokens that a provider told, or from an estimate.
+pub const COST_KINDS: [&str; 2] = ["reported", "estimated"];
 
 /// Metric handles of one provider, each resolved at its first use: the hot path looks nothing up, and what never happens
 /// makes no series.
 pub struct Handles {
     pub(super) seconds: Seconds,
     pub(super) estimated: EstimatedHandles,
+    pub(super) cost_unknown: Counters<UnpricedLabels>,
+    pub(super) name: Arc<str>,
     pub(super) genai: GenAiHandles,
     pub(super) models: Vec<ModelHandles>,
 }
@@ -64,6 +69,8 @@ pub(super) struct ModelHandles {
     pub(super) attempts: Counters<AttemptLabels>,
     pub(super) tokens: [OnceLock<Counter>; TOKEN_KINDS.len()],
     pub(super) token_family: Counters<TokenLabels>,
+    pub(super) cost: [OnceLock<Dollars>; COST_KINDS.len()],
+    pub(super) cost_family: Series<TokenLabels, Dollars>,
 }
 
 impl Handles {
@@ -94,6 +101,13 @@ impl Handles {
             if let Some(usage) = &record.spent.reported {
                 model.count(usage);
             }
+            if let Ok(cost) = &record.cost {
+                model.paid(cost);
+            }
+        }
+        if let Err(why) = record.cost {
+            let (provider, why) = (Arc::clone(&self.name), why.as_str());
+            self.cost_unknown.get(&UnpricedLabels { provider, why }).inc();
         }
         self.estimated.count(&record.spent);
         if !is_cancelled {
@@ -155,6 +169,25 @@ impl ModelHandles {
                 slot.get_or_init(|| self.tokens_of(kind)).inc_by(count);
             }
         }
+    }
+
+    fn paid(&self, cost: &Cost<'_>) {
+        let amounts = [cost.reported, cost.estimated];
+        for ((slot, kind), amount) in self.cost.iter().zip(COST_KINDS).zip(amounts) {
+            if amount > Picodollars::ZERO {
+                slot.get_or_init(|| self.cost_of(kind)).inc_by(amount.into());
+            }
+        }
+    }
+
+    /// Drawn from the pool, since ten providers of three models leave no room for one more series of each model. A model makes
+    /// its own with its first answer, before most of what happens seldom.
+    fn cost_of(&self, kind: &'static str) -> Dollars {
+        self.cost_family.get(&TokenLabels {
+            provider: Arc::clone(&self.provider),
+            model: Arc::clone(&self.model),
+            kind,
+        })
     }
 
     /// What every answer has is certain of its series; the other kinds are only there where a provider tells them.

@@ -104,6 +104,8 @@ impl CodeLabels {
 word_labels! {
     /// A provider and a kind of its tokens.
     EstimatedLabels { kind }
+    /// A provider and why it is not known what an attempt there cost.
+    UnpricedLabels { why }
     /// A provider and what of a request it was not told.
     LeftOutLabels { what }
 }
