@@ -84,6 +84,20 @@ pub enum Command {
     Diff(DiffArgs),
     /// Show what the injector would do to a pod or a workload. Nothing is created: it asks the apiserver for a dry run.
     Inject(InjectArgs),
+    /// What was asked and what became of it, summed up from the ledger.
+    Stats(StatsArgs),
+    /// Requests from the ledger, the newest last.
+    Logs(LogsArgs),
+    /// Why a request ended as it did: who was asked or passed over and why, waits, attempts, cost, and what to do.
+    ///
+    /// Exit code 1 where the ledger has no such request.
+    Why(WhyArgs),
+    /// Requests, failures, tokens and cost as they come; on a terminal until it is interrupted, else once.
+    Top(TopArgs),
+    /// What it cost, and who spent it.
+    Spend(SpendArgs),
+    /// How good each provider was: success, answers that broke off, latency, and a score made of them.
+    Quality(QualityArgs),
     /// Look for what is broken: webhook, certificates, versions, permissions, pods that were missed, Secrets that are absent.
     Doctor(DoctorArgs),
     /// Check files of ProviderConfigs and ModelRoutes as a sidecar would, all problems at once. Needs no cluster.
@@ -132,6 +146,38 @@ pub enum Format {
     Yaml,
 }
 
+/// In which form, for what is rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RowFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// With more columns.
+    Wide,
+    /// For programs.
+    Json,
+    /// The same.
+    Yaml,
+    /// For spreadsheets; a name that a spreadsheet would compute begins with an apostrophe.
+    Csv,
+}
+
+/// What sums are told apart by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// ProviderConfigs.
+    #[default]
+    Provider,
+    /// Models, each at its provider.
+    Model,
+    /// ModelRoutes.
+    Route,
+    /// What the pods run for, such as `Deployment/checkout`.
+    Workload,
+    /// Namespaces; all of them.
+    Namespace,
+}
+
 /// One namespace or all.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct Where {
@@ -146,6 +192,146 @@ pub struct Out {
     /// The form of the output.
     #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
     pub output: Format,
+}
+
+/// How rows are printed.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct RowsOut {
+    /// The form of the output.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: RowFormat,
+}
+
+/// Which window of time.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Since {
+    /// How far back, such as 15m, 24h or 7d.
+    #[arg(short, long, value_name = "DURATION", default_value = "24h", value_parser = span)]
+    pub time: Duration,
+}
+
+impl Default for Since {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_hours(24),
+        }
+    }
+}
+
+/// Of `stats`.
+#[derive(Debug, Default, clap::Args)]
+pub struct StatsArgs {
+    /// What the sums are told apart by.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub by: By,
+    /// One provider; unset: all.
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
+    /// When.
+    #[command(flatten)]
+    pub since: Since,
+    /// Where.
+    #[command(flatten)]
+    pub place: LedgerWhere,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: RowsOut,
+}
+
+/// Of `logs`.
+#[derive(Debug, Default, clap::Args)]
+pub struct LogsArgs {
+    /// One provider, as that which answered or was asked last; unset: all.
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
+    /// One ModelRoute; unset: all, and what none names.
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// At most so many.
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub number: u32,
+    /// Only what did not succeed; callers that left are not counted as that.
+    #[arg(long)]
+    pub failed: bool,
+    /// Go on with what comes, until it is interrupted. With `-o json` one object a line.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Where.
+    #[command(flatten)]
+    pub place: LedgerWhere,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: RowsOut,
+}
+
+/// Of `why`.
+#[derive(Debug, Default, clap::Args)]
+pub struct WhyArgs {
+    /// `X-Request-ID` of the answer or the log line; a trace id or a provider's own id of an attempt also finds it.
+    #[arg(value_name = "REQUEST-ID")]
+    pub id: String,
+    /// Where.
+    #[command(flatten)]
+    pub place: LedgerWhere,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: Out,
+}
+
+/// Of `top`.
+#[derive(Debug, Default, clap::Args)]
+pub struct TopArgs {
+    /// What is told apart.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub by: By,
+    /// Print once, also on a terminal.
+    #[arg(long)]
+    pub once: bool,
+    /// Where.
+    #[command(flatten)]
+    pub place: LedgerWhere,
+    /// How it is printed; all but `table` and `wide` once.
+    #[command(flatten)]
+    pub out: RowsOut,
+}
+
+/// Of `spend`.
+#[derive(Debug, Default, clap::Args)]
+pub struct SpendArgs {
+    /// Who or what spends.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub by: By,
+    /// When.
+    #[command(flatten)]
+    pub since: Since,
+    /// Where.
+    #[command(flatten)]
+    pub place: LedgerWhere,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: RowsOut,
+}
+
+/// Of `quality`.
+#[derive(Debug, Default, clap::Args)]
+pub struct QualityArgs {
+    /// When.
+    #[command(flatten)]
+    pub since: Since,
+    /// Where.
+    #[command(flatten)]
+    pub place: LedgerWhere,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: RowsOut,
+}
+
+/// One namespace of the ledger or all.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct LedgerWhere {
+    /// All namespaces of the ledger.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
 }
 
 /// Of `status`.
@@ -309,6 +495,20 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| error.to_string())
 }
 
+/// As [`duration`], and days.
+fn span(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+    let span = match days {
+        Some(days @ 1..=3_660) => Duration::from_hours(days * 24),
+        Some(_) => return Err("at most 3660d".to_owned()),
+        None => duration(text).map_err(|error| format!("{error}, or days: 7d"))?,
+    };
+    if span < Duration::from_secs(1) {
+        return Err("at least 1s".to_owned());
+    }
+    Ok(span)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,12 +520,24 @@ mod tests {
     }
 
     #[test]
+    fn a_window_may_be_given_in_days() {
+        assert_eq!(span("7d"), Ok(Duration::from_hours(7 * 24)));
+        assert_eq!(span("90m"), Ok(Duration::from_mins(90)));
+        assert!(span("0d").is_err() && span("10ms").is_err() && span("99999999999999999999d").is_err());
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_with_the_argument_that_is_meant() {
         for (line, names) in [
             (&["circuit", "reset"][..], "PROVIDER"),
             (&["test"], "PROVIDER"),
             (&["status", "-o", "xml"], "output"),
             (&["--timeout", "0s", "status"], "timeout"),
+            (&["stats", "--time", "soon"], "7d"),
+            (&["spend", "--by", "mood"], "workload"),
+            (&["logs", "--number", "0"], "number"),
+            (&["status", "-o", "csv"], "output"),
+            (&["why"], "REQUEST-ID"),
         ] {
             let error = Args::try_parse_from(["kubectl-bowsprit"].iter().chain(line)).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{error}");

@@ -15,7 +15,7 @@ use kube::core::{ClusterResourceScope, NamespaceResourceScope, PartialObjectMeta
 use kube::{Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
-use crate::args::{ClusterArgs, Where};
+use crate::args::{ClusterArgs, LedgerWhere, Where};
 use crate::failure::{Failure, Intent, whole};
 use crate::forward;
 
@@ -55,6 +55,12 @@ impl Answer {
             || String::from_utf8_lossy(&self.body).trim().to_owned(),
             ToOwned::to_owned,
         )
+    }
+
+    /// Whether the apiserver says it itself, and not what it has passed the question on to.
+    pub(crate) fn is_the_apiservers(&self) -> bool {
+        let status: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
+        status.is_some_and(|it| it.get("kind").is_some_and(|kind| kind == "Status"))
     }
 }
 
@@ -113,6 +119,11 @@ impl Cluster {
 
     /// The namespace that is meant; none: all of them.
     pub(crate) fn scope(&self, place: Where) -> Option<&str> {
+        (!place.all_namespaces).then_some(self.namespace.as_str())
+    }
+
+    /// The same for what the ledger is asked.
+    pub(crate) fn scope_of_ledger(&self, place: LedgerWhere) -> Option<&str> {
         (!place.all_namespaces).then_some(self.namespace.as_str())
     }
 

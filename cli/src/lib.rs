@@ -17,10 +17,17 @@ mod fleet;
 mod forward;
 mod health;
 mod inject;
+mod ledger;
+mod logs;
 mod output;
 mod progress;
+mod quality;
+mod spend;
+mod stats;
 mod status;
+mod top;
 mod version;
+mod why;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -57,6 +64,12 @@ async fn run(args: Args, screen: Screen) -> Result<Report, Failure> {
         Command::Test(verb) => ask::run(cluster, &verb, screen).await,
         Command::Diff(verb) => diff::run(cluster, &verb, screen).await,
         Command::Inject(verb) => inject::run(cluster, &verb, screen).await,
+        Command::Stats(verb) => stats::run(cluster, &verb, screen).await,
+        Command::Logs(verb) => logs::run(cluster, &verb, screen).await,
+        Command::Why(verb) => why::run(cluster, &verb, screen).await,
+        Command::Top(verb) => top::run(cluster, &verb, screen).await,
+        Command::Spend(verb) => spend::run(cluster, &verb, screen).await,
+        Command::Quality(verb) => quality::run(cluster, &verb, screen).await,
         Command::Doctor(verb) => doctor::run(cluster, &verb, screen).await,
         Command::Version(verb) => version::run(cluster, &verb, screen).await,
         Command::Check { files, r#for } => check::run(&files, r#for),

@@ -1,15 +1,18 @@
 //! What a verb gives back, and on what it is shown: text and verdict, colour or none, tables, or the same as data.
 
+pub(crate) mod csv;
 mod table;
+pub(crate) mod units;
 
 use std::io::IsTerminal as _;
+use std::ops::RangeInclusive;
 
 use bowsprit_crds::yaml;
 use serde::Serialize;
 
 pub(crate) use table::{Cell, Table};
 
-use crate::args::Format;
+use crate::args::{Format, RowFormat};
 use crate::failure::Failure;
 
 /// What a verb found.
@@ -40,6 +43,23 @@ impl Report {
         };
         Ok(Self { text, well })
     }
+
+    /// The same for what is rows, which may also come as CSV.
+    pub(crate) fn rows(
+        format: RowFormat,
+        value: &impl Serialize,
+        for_people: impl FnOnce(bool) -> String,
+        as_csv: impl FnOnce() -> String,
+    ) -> Result<Self, Failure> {
+        let well = true;
+        match format {
+            RowFormat::Table => Self::new(Format::Table, value, well, || for_people(false)),
+            RowFormat::Wide => Self::new(Format::Wide, value, well, || for_people(true)),
+            RowFormat::Json => Self::new(Format::Json, value, well, String::new),
+            RowFormat::Yaml => Self::new(Format::Yaml, value, well, String::new),
+            RowFormat::Csv => Ok(Self { text: as_csv(), well }),
+        }
+    }
 }
 
 /// Where it is shown.
@@ -49,17 +69,20 @@ pub(crate) struct Screen {
     pub(crate) paint: Paint,
     /// Whether somebody watches standard error.
     pub(crate) watched: bool,
+    /// Whether standard output is a terminal on which text may be written over.
+    pub(crate) live: bool,
 }
 
 impl Screen {
     /// As the terminal, `NO_COLOR` (no-color.org: any value but an empty one) and `--no-color` have it.
     pub(crate) fn new(no_color: bool) -> Self {
-        let plain = no_color
-            || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let plain = no_color || dumb || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let terminal = std::io::stdout().is_terminal();
         Self {
-            paint: Paint(!plain && std::io::stdout().is_terminal()),
+            paint: Paint(!plain && terminal),
             watched: std::io::stderr().is_terminal(),
+            live: terminal && !dumb,
         }
     }
 }
@@ -106,11 +129,27 @@ impl Paint {
     }
 }
 
-/// Text without control characters, but for the line's end.
+/// Text without control characters, but for the line's end, and without those that turn the direction of what follows.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|char| if char.is_control() && char != '\n' { ' ' } else { char })
-        .collect()
+    let steers = |char: char| (char.is_control() && char != '\n') || TURNS.iter().any(|turns| turns.contains(&char));
+    text.chars().map(|char| if steers(char) { ' ' } else { char }).collect()
+}
+
+/// Unicode's marks of direction, and its ends of line and paragraph: with them a name reads as another.
+const TURNS: [RangeInclusive<char>; 4] = [
+    '\u{200e}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2066}'..='\u{2069}',
+    '\u{61c}'..='\u{61c}',
+];
+
+/// A name that fits a column: what is longer ends in `…`.
+pub(crate) fn short(name: &str) -> String {
+    const LONGEST: usize = 40;
+    match name.char_indices().nth(LONGEST) {
+        Some(_) => name.chars().take(LONGEST - 1).chain(['…']).collect(),
+        None => name.to_owned(),
+    }
 }
 
 /// A count with its noun: `1 pod`, `2 pods`.
@@ -138,6 +177,8 @@ mod tests {
         let evil = "name\u{1b}]0;owned\u{7}\r\n";
         assert_eq!(Paint(false).paint(Tone::Plain, evil), "name ]0;owned  \n");
         assert_eq!(Paint(true).paint(Tone::Bad, "x\u{9b}1m"), "\u{1b}[31mx 1m\u{1b}[0m");
+        assert_eq!(printable("gpt\u{202e}5\u{2028}x"), "gpt 5 x");
+        assert_eq!(short(&"é".repeat(41)), format!("{}…", "é".repeat(39)));
     }
 
     #[test]

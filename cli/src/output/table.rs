@@ -73,8 +73,13 @@ impl Table {
         if self.is_empty() {
             return String::new();
         }
-        let lines = || std::iter::once(&self.heads).chain(&self.rows);
-        let mut widths = vec![0; self.heads.len()];
+        self.render_on(paint, &mut Vec::new(), true)
+    }
+
+    /// As text that goes on below a table whose columns were so wide: they do not become narrower.
+    pub(crate) fn render_on(&self, paint: Paint, widths: &mut Vec<usize>, with_heads: bool) -> String {
+        let lines = || with_heads.then_some(&self.heads).into_iter().chain(&self.rows);
+        widths.resize(self.heads.len().max(widths.len()), 0);
         for line in lines() {
             for (width, cell) in widths.iter_mut().zip(line) {
                 *width = (*width).max(cell.text.chars().count());
@@ -84,7 +89,7 @@ impl Table {
         for line in lines() {
             let mut rendered = " ".repeat(self.indent);
             let mut owed = 0;
-            for (cell, width) in line.iter().zip(&widths) {
+            for (cell, width) in line.iter().zip(widths.iter()) {
                 rendered.push_str(&" ".repeat(owed));
                 rendered.push_str(&paint.paint(cell.tone, &cell.text));
                 // Owed and not paid: no line ends in spaces.
@@ -117,5 +122,19 @@ mod tests {
                 .contains("\u{1b}[32mok\u{1b}[0m       \u{1b}[2m-")
         );
         assert_eq!(Table::new(["NAME"]).render(Paint(false)), "");
+    }
+
+    #[test]
+    fn what_goes_on_below_a_table_lines_up_with_it() {
+        let mut widths = Vec::new();
+        let page = |rows: &[[&str; 2]], widths: &mut Vec<usize>, first| {
+            let mut table = Table::new(["A", "B"]);
+            for row in rows {
+                table.row(row.map(Cell::from));
+            }
+            table.render_on(Paint(false), widths, first)
+        };
+        assert_eq!(page(&[["long", "x"]], &mut widths, true), "A      B\nlong   x\n");
+        assert_eq!(page(&[["s", "y"]], &mut widths, false), "s      y\n");
     }
 }

@@ -40,8 +40,15 @@ const NAMESPACE: Rule = (
 );
 const DRY_RUN: Rule = ("create", "", "pods", "the namespace; always as a dry run");
 
+const LEDGER: Rule = (
+    "get",
+    "",
+    "services/proxy",
+    "the operator's namespace; resourceNames: [\"https:bowsprit-ledger:8446\"]",
+);
+
 /// By verb. A verb that is not here needs no cluster.
-const RULES: [(&str, &[Rule]); 9] = [
+const RULES: [(&str, &[Rule]); 15] = [
     ("status", &[OBJECTS, PODS, NAMESPACE, OPERATORS, LEASE, WEBHOOKS]),
     ("health", &[PODS, PROXY]),
     ("circuit status", &[PODS, PROXY]),
@@ -80,10 +87,16 @@ const RULES: [(&str, &[Rule]); 9] = [
         ],
     ),
     ("version", &[PODS, OPERATORS, LEASE]),
+    ("stats", &[LEDGER]),
+    ("logs", &[LEDGER]),
+    ("why", &[LEDGER]),
+    ("top", &[LEDGER]),
+    ("spend", &[LEDGER]),
+    ("quality", &[LEDGER]),
 ];
 
 /// By verb: what is shown, and the snapshot that a test holds.
-const EXAMPLES: [(&str, &str, &str); 7] = [
+const EXAMPLES: [(&str, &str, &str); 13] = [
     (
         "status",
         "kubectl bowsprit status -n shop",
@@ -129,6 +142,38 @@ const EXAMPLES: [(&str, &str, &str); 7] = [
         "kubectl bowsprit doctor -n shop",
         include_str!(
             "../../doctor/snapshots/bowsprit_cli__doctor__tests__each_thing_that_is_broken_is_found_and_comes_with_what_to_do.snap"
+        ),
+    ),
+    (
+        "stats",
+        "kubectl bowsprit stats -n shop",
+        include_str!("../../stats/snapshots/bowsprit_cli__stats__tests__a_day_by_provider.snap"),
+    ),
+    (
+        "logs",
+        "kubectl bowsprit logs -n shop --number 3",
+        include_str!("../../logs/snapshots/bowsprit_cli__logs__tests__requests_with_the_newest_last.snap"),
+    ),
+    (
+        "why",
+        "kubectl bowsprit why 8f14e45f-ceea-467f -n shop",
+        include_str!("../../why/snapshots/bowsprit_cli__why__tests__a_request_that_failed_over_twice.snap"),
+    ),
+    (
+        "top",
+        "kubectl bowsprit top -n shop",
+        include_str!("../../top/snapshots/bowsprit_cli__top__tests__rates_with_the_busiest_first.snap"),
+    ),
+    (
+        "spend",
+        "kubectl bowsprit spend --by workload --time 7d -A",
+        include_str!("../../spend/snapshots/bowsprit_cli__spend__tests__a_week_by_workload.snap"),
+    ),
+    (
+        "quality",
+        "kubectl bowsprit quality -n shop",
+        include_str!(
+            "../../quality/snapshots/bowsprit_cli__quality__tests__providers_by_their_score_with_its_formula.snap"
         ),
     ),
 ];
@@ -178,7 +223,15 @@ fn section(name: &str, verb: &Command, page: &mut String) {
     let _ = writeln!(page, "\n## {name}\n{about}\n");
     options(verb, page, false);
     if let Some((_, rules)) = RULES.iter().find(|(of, _)| *of == name) {
-        page.push_str("\nPermissions (for `-A` in the whole cluster):\n\n| verbs | group | resources | where |\n|---|---|---|---|\n");
+        let everywhere = if rules.iter().any(|(.., place)| place.starts_with("the namespace")) {
+            " (for `-A` in the whole cluster)"
+        } else {
+            ""
+        };
+        let _ = write!(
+            page,
+            "\nPermissions{everywhere}:\n\n| verbs | group | resources | where |\n|---|---|---|---|\n"
+        );
         for (verbs, group, resources, place) in *rules {
             let group = if group.is_empty() { "core" } else { group };
             let _ = writeln!(page, "| {verbs} | {group} | {resources} | {place} |");
