@@ -75,7 +75,7 @@ async fn run(args: Args, screen: Screen) -> Result<Report, Failure> {
         Command::Check { files, r#for } => check::run(&files, r#for),
         Command::Explain { code } => Ok(explain::run(code.as_deref())),
         Command::Completion { shell } => Ok(completion::run(shell)),
-        Command::Complete { words } => Ok(completion::complete(&words)),
+        Command::Complete { words } => Ok(completion::complete(&words).await),
     }
 }
 
