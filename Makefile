@@ -29,8 +29,8 @@ quickstart: ## A sidecar with scripted providers on this machine, without a clus
 	@examples/quickstart
 
 ##@ Check it
-.PHONY: test fmt lint unit budget drift chart scripts e2e tree conformance-smoke queries scale-smoke
-test: need-test cluster-programs fmt lint drift tree chart scripts unit queries budget conformance-smoke e2e scale-smoke ## Everything that CI runs
+.PHONY: test fmt lint unit budget drift chart scripts e2e tree conformance-smoke queries stack scale-smoke
+test: need-test cluster-programs fmt lint drift tree chart scripts unit queries budget conformance-smoke stack e2e scale-smoke ## Everything that CI runs
 	@printf '\nall checks passed\n'
 fmt: need-fmt ## Formatting
 	$(call step,formatting)
@@ -75,6 +75,10 @@ scripts: need-scripts ## shellcheck, and every program that a script calls is in
 conformance-smoke: need-conformance-smoke ## A few scenarios of `make conformance`: every client, every provider
 	$(call step,official SDKs and agents as clients)
 	@tests/sdk/run --smoke
+stack: need-stack ## examples/observability starts, and each of its parts works
+	$(call step,the stack of examples/observability)
+	@$(CARGO) build --quiet $(LOCKED) -p bowsprit-sidecar -p bowsprit-providers
+	@examples/observability/start --check --bin $(TARGET)/debug
 e2e: need-e2e ## Behaviour on a real Kubernetes
 	$(call step,end to end on a real Kubernetes)
 	@tests/e2e/run

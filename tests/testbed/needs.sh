@@ -65,6 +65,9 @@ clients    python3-venv               python:ensurepip
 clients    nodejs                     node
 clients    npm                        npm
 quickstart curl                       curl
+stack      curl                       curl
+stack      prometheus                 prometheus
+stack      prometheus-alertmanager    prometheus-alertmanager
 fuzz       g++                        g++
 counts     valgrind                   valgrind
 counts     python3                    python3
@@ -80,7 +83,7 @@ fresh      mount                      mount umount
 # parts_of TARGET: the parts of the table that a `make` target and everything it calls need.
 parts_of() {
   case $1 in
-  test) echo base rust unit tree counts cluster images chart dashboards scripts clients ;;
+  test) echo base rust unit tree counts cluster images chart dashboards stack scripts clients ;;
   demo | e2e | scale | scale-smoke | chaos) echo base rust cluster images ;;
   demo-down | cluster | cluster-down | setup) echo base cluster ;;
   images | images-verify) echo base rust images ;;
@@ -92,6 +95,7 @@ parts_of() {
   tree | supply) echo base rust tree ;;
   conformance | conformance-smoke) echo base rust clients ;;
   quickstart) echo base rust quickstart ;;
+  stack | observability-stack) echo base rust stack ;;
   fuzz) echo base rust fuzz ;;
   budget) echo base rust counts ;;
   bench) echo base rust counts bench ;;

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from . import agent, codes, codex, install, rig, scenarios, second, tap
+from . import agent, apps, codes, codex, install, rig, scenarios, second, tap
 from .scenario import API, Result, equal
 
 PROVIDERS = ["anthropic", "gemini", "openai"]
@@ -190,6 +190,14 @@ def _show(title, results):
         print(f"{name:{width}}", *[f"{' '.join(row):>20}" for row in rows])
 
 
+def _show_apps(examples):
+    """A row for each app of examples/apps."""
+    if examples:
+        print(f"\nThe apps of examples/apps, unchanged; in each cell {', '.join(PROVIDERS)} behind the sidecar")
+    for app in dict.fromkeys(app for app, _ in examples):
+        print(f"{app:28}", *["FAIL" if examples[app, provider] else "pass" for provider in PROVIDERS])
+
+
 def _explain(results, verdict):
     """Every cell of this verdict with its reason, the same reasons together."""
     together = {}
@@ -224,10 +232,16 @@ def main():
         results = [(lane, future.result()) for lane, future in running]
     for title in dict.fromkeys(lane.table for lane in lanes):
         _show(title, [(lane, cells) for lane, cells in results if lane.table == title])
+    examples = apps.run(tools) if args.client == args.scenario == "*" else {}
+    _show_apps(examples)
     print()
     _explain(results, "skip")
     _explain(results, "FAIL")
+    for (app, provider), why in examples.items():
+        if why:
+            print(f"FAIL examples/apps/{app} -> {provider}: {why}")
     verdicts = [cell.verdict for _, cells in results for cell in cells.values()]
+    verdicts += ["FAIL" if why else "pass" for why in examples.values()]
     passed, failed, skipped = (verdicts.count(each) for each in ("pass", "FAIL", "skip"))
     print(f"\n{passed} passed, {failed} failed, {skipped} skipped in {time.monotonic() - begun:.0f} s")
     sys.exit(1 if failed else 0)
