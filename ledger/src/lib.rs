@@ -14,5 +14,7 @@ pub mod query;
 #[cfg(feature = "service")]
 pub mod schema;
 #[cfg(feature = "service")]
+pub mod service;
+#[cfg(feature = "service")]
 pub mod store;
 pub mod wire;

@@ -1,0 +1,153 @@
+//! Wires the parts and runs them until told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::admin::Admin;
+use super::api::{Api, Timed};
+use super::args::{Migrate, Place, Serve};
+use super::door::Door;
+use super::ingest::ingest;
+use super::kubernetes::Apiserver;
+use super::metrics::Metrics;
+use super::tls::{Served, server_config};
+use super::{listen, now};
+use crate::schema::LATEST;
+use crate::store::postgres::{Postgres, Target};
+use crate::store::sqlite::Sqlite;
+use crate::store::{Keep, Store};
+
+/// Between two clean-ups.
+const CLEAN_UP: Duration = Duration::from_hours(1);
+/// Between two tries to bring a store in order that does not answer.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// Opens the store that is asked for.
+pub fn open(place: &Place) -> anyhow::Result<Arc<dyn Store>> {
+    if let Some(file) = &place.postgres {
+        let url = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let target = Target::new(&url, place.postgres_ca.as_deref()).with_context(|| file.display().to_string())?;
+        return Ok(Arc::new(Postgres::new(target)));
+    }
+    let file = place.sqlite.as_ref().context("give --sqlite or --postgres")?;
+    Ok(Arc::new(
+        Sqlite::open(file).with_context(|| file.display().to_string())?,
+    ))
+}
+
+/// `migrate`.
+pub async fn migrate(migrate: &Migrate) -> anyhow::Result<u32> {
+    Ok(open(&migrate.place)?.migrate(migrate.to, now()).await?)
+}
+
+/// `serve`.
+pub async fn serve(serve: Serve) -> anyhow::Result<()> {
+    // Nothing else in the process installs one, so the only error is that it is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut terminated = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let metrics = Metrics::default();
+    let store: Arc<dyn Store> = Arc::new(Timed {
+        store: open(&serve.place)?,
+        metrics: metrics.clone(),
+        slow: Duration::from_millis(serve.slow_query_ms),
+    });
+    let apiserver = Apiserver::new(serve.apiserver.clone(), &serve.apiserver_credentials)?;
+    let served = Arc::new(Served::default());
+    let tls = server_config(Arc::clone(&served)).context("no TLS")?;
+    let listener = listen::bind(serve.port)
+        .await
+        .context("cannot bind the port for batches")?;
+    let admin_listener = listen::bind(serve.admin_port)
+        .await
+        .context("cannot bind the admin port")?;
+    let (ingest, writer) = ingest(Arc::clone(&store), metrics.clone());
+    let admin = Arc::new(Admin {
+        is_up: ingest.up(),
+        served: Arc::clone(&served),
+        is_stopping: AtomicBool::new(false),
+        metrics: metrics.clone(),
+    });
+    let api = Arc::new(Api::new(
+        Door::new(Arc::new(apiserver), metrics.clone()),
+        ingest,
+        Arc::clone(&store),
+        metrics.clone(),
+    ));
+    let keep = Keep {
+        detail: Duration::from_hours(24 * serve.keep_detail_days),
+        hours: Duration::from_hours(24 * serve.keep_sums_days),
+        ..Keep::default()
+    };
+    let background = {
+        let (admin, served, folder) = (Arc::clone(&admin), Arc::clone(&served), serve.tls.clone());
+        async move {
+            tokio::select! {
+                () = admin.serve(admin_listener) => {}
+                () = served.follow(&folder) => {}
+            }
+        }
+    };
+    let background = tokio::spawn(background);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), engine = ?store.engine(), "started");
+    let told = async {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+    };
+    let mut told = std::pin::pin!(told);
+    tokio::select! {
+        ordered = in_order(&*store) => ordered?,
+        () = &mut told => return Ok(()),
+    }
+    let cleaning = tokio::spawn(clean_up(Arc::clone(&store), keep, metrics));
+    let (stop, stopped) = watch::channel(false);
+    let writing = tokio::spawn(writer.run());
+    let serving = tokio::spawn(listen::serve(listener, tls, Arc::clone(&api), stopped));
+    told.await;
+    tracing::info!("stopping: no longer ready, finishing what is under way");
+    admin.is_stopping.store(true, Ordering::Relaxed);
+    cleaning.abort();
+    let _ = stop.send(true);
+    let _ = serving.await;
+    // The queue ends with the last that could send: what waits is written first.
+    drop(api);
+    let _ = writing.await;
+    background.abort();
+    Ok(())
+}
+
+/// Brings the schema to this release's version; a store that does not answer is waited for.
+async fn in_order(store: &dyn Store) -> anyhow::Result<()> {
+    loop {
+        match store.migrate(LATEST, now()).await {
+            Ok(was) => {
+                if was != LATEST {
+                    tracing::info!(was, now = LATEST, "schema migrated");
+                }
+                return Ok(());
+            }
+            Err(error) if error.may_pass() => {
+                tracing::warn!(%error, "the store is away, will try again");
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn clean_up(store: Arc<dyn Store>, keep: Keep, metrics: Metrics) {
+    loop {
+        match store.retain(keep, now()).await {
+            Ok(gone) => metrics.retained(gone),
+            Err(error) => tracing::warn!(%error, "what is too old could not be dropped, will try again"),
+        }
+        tokio::time::sleep(CLEAN_UP).await;
+    }
+}
