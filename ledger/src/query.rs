@@ -27,6 +27,8 @@ pub const WHY_PREFIX: &str = "/v1/requests/";
 pub const RATE_LIMITS_PATH: &str = "/v1/rate-limits";
 /// `?namespace=&kind=&name=&number=`: what was applied.
 pub const CONFIGS_PATH: &str = "/v1/configs";
+/// Where a reader shows its token, as `Bearer TOKEN`, when it asks through the API server's proxy, which takes `Authorization` away.
+pub const READER_HEADER: &str = "x-bowsprit-authorization";
 /// Most requests of one answer.
 pub const MAX_NUMBER: u32 = 1_000;
 

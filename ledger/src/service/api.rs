@@ -17,7 +17,8 @@ use super::metrics::Metrics;
 use super::now;
 use crate::query::read::{self, Cursor, Filter};
 use crate::query::{
-    By, CONFIGS_PATH, LOGS_PATH, MAX_NUMBER, QUALITY_PATH, RATE_LIMITS_PATH, SPEND_PATH, STATS_PATH, WHY_PREFIX, Window,
+    By, CONFIGS_PATH, LOGS_PATH, MAX_NUMBER, QUALITY_PATH, RATE_LIMITS_PATH, READER_HEADER, SPEND_PATH, STATS_PATH,
+    WHY_PREFIX, Window,
 };
 use crate::schema::Engine;
 use crate::store::take::check;
@@ -173,7 +174,7 @@ impl Api {
             )));
         }
         let namespace = asked.namespace.as_deref();
-        let may = self.door.reader(authorization(request), namespace, now()).await;
+        let may = self.door.reader(readers(request), namespace, now()).await;
         may.map_err(|refusal| Box::new(refused_at_the_door(refusal)))?;
         let (store, window) = (&*self.store, asked.window);
         let provider = asked.provider.as_deref();
@@ -329,6 +330,11 @@ fn decoded(text: &str) -> String {
 
 fn authorization<B>(request: &Request<B>) -> Option<&str> {
     request.headers().get(header::AUTHORIZATION)?.to_str().ok()
+}
+
+/// Of who asks, directly or through the API server's proxy.
+fn readers<B>(request: &Request<B>) -> Option<&str> {
+    authorization(request).or_else(|| request.headers().get(READER_HEADER)?.to_str().ok())
 }
 
 fn refusal(reason: RefusedBecause, message: String) -> Refused {

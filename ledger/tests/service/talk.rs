@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bowsprit_ledger::query::{Listed, Stat, Why};
+use bowsprit_ledger::query::{Listed, READER_HEADER, Stat, Why};
 use bowsprit_ledger::service::now;
 use bowsprit_ledger::store::Arrival;
 use bowsprit_ledger::wire::{BATCHES_PATH, MAX_BYTES, RefusedBecause};
@@ -109,6 +109,17 @@ async fn who_may_read_is_answered_and_nobody_else() {
     assert_eq!(program.get(&ann, "/v1/quality?namespace=team").await.0, 200);
     assert_eq!(program.get(&ann, "/v1/rate-limits?namespace=team").await.1, json!([]));
     assert_eq!(program.get(&ann, "/v1/configs?namespace=team").await.1, json!([]));
+
+    // Through the API server's proxy there is no `Authorization`; batches do not come that way.
+    let proxied = |request: reqwest::RequestBuilder| request.header(READER_HEADER, format!("Bearer {ann}")).send();
+    let read = proxied(program.http.get(program.url("/v1/quality?namespace=team")))
+        .await
+        .unwrap();
+    assert_eq!(read.status().as_u16(), 200);
+    let sent = proxied(program.http.post(program.url(BATCHES_PATH)).json(&batch))
+        .await
+        .unwrap();
+    assert_eq!(sent.status().as_u16(), 401);
 
     for (token, path, status) in [
         (ann.clone(), "/v1/stats", 403),
