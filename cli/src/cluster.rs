@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, Limited};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
@@ -266,9 +266,16 @@ impl Cluster {
             .method(method)
             .uri(path)
             .header("content-type", "application/json")
-            .header("accept", "application/json")
-            .body(Body::from(body))
-            .map_err(|error| Failure::Wrong(format!("no request {method} {path}: {error}")))?;
+            .body(body);
+        let request = request.map_err(|error| Failure::Wrong(format!("no request {method} {path}: {error}")))?;
+        self.sent(intent, request).await
+    }
+
+    /// The same for one whose head matters.
+    pub(crate) async fn sent(&self, intent: &Intent<'_>, request: http::Request<Vec<u8>>) -> Result<Answer, Failure> {
+        let mut request = request.map(Body::from);
+        let accept = HeaderValue::from_static("application/json");
+        request.headers_mut().insert("accept", accept);
         let ask = async {
             let (head, body) = self.client.send(request).await?.into_parts();
             let body = Limited::new(body, MAX_ANSWER)
@@ -318,6 +325,7 @@ fn intent<'a>(verb: &'a str, group: &'a str, resource: &'a str, namespace: Optio
         verb,
         group,
         resource,
+        name: None,
         namespace,
     }
 }

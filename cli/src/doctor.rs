@@ -116,6 +116,7 @@ async fn dry_run(cluster: &Cluster) -> Result<Result<bool, String>, Failure> {
         verb: "create",
         group: "",
         resource: "pods",
+        name: None,
         namespace: Some(namespace),
     };
     // Takes what the strictest Pod Security Standard allows, so that a refusal is about injection.
@@ -204,6 +205,7 @@ async fn permissions(cluster: &Cluster) -> Result<Vec<Permission>, Failure> {
             verb: "create",
             group: "authorization.k8s.io",
             resource: "subjectaccessreviews",
+            name: None,
             namespace: None,
         };
         let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";

@@ -58,6 +58,8 @@ pub(crate) struct Intent<'a> {
     pub(crate) group: &'a str,
     /// With the subresource: `pods`, `pods/proxy`.
     pub(crate) resource: &'a str,
+    /// The one object that is meant, where the right may be for it alone.
+    pub(crate) name: Option<&'a str>,
     /// None: the whole cluster.
     pub(crate) namespace: Option<&'a str>,
 }
@@ -69,12 +71,17 @@ impl Intent<'_> {
             || " in the whole cluster".to_owned(),
             |namespace| format!(" in namespace {namespace}"),
         );
-        format!("{} {}{place}", self.verb, self.resource)
+        let name = self.name.map(|name| format!(" of {name}")).unwrap_or_default();
+        format!("{} {}{name}{place}", self.verb, self.resource)
     }
 
     fn rule(&self) -> String {
+        let name = self
+            .name
+            .map(|name| format!(" resourceNames: [{name:?}],"))
+            .unwrap_or_default();
         format!(
-            "{{apiGroups: [{:?}], resources: [{}], verbs: [{}]}}",
+            "{{apiGroups: [{:?}], resources: [{}],{name} verbs: [{}]}}",
             self.group, self.resource, self.verb
         )
     }
@@ -135,6 +142,7 @@ mod tests {
         verb: "list",
         group: "",
         resource: "pods",
+        name: None,
         namespace: Some("shop"),
     };
 

@@ -123,6 +123,7 @@ async fn dry_run(cluster: &Cluster, namespace: &str, pod: &Value) -> Result<Answ
         verb: "create",
         group: "",
         resource: "pods",
+        name: None,
         namespace: Some(namespace),
     };
     let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All&fieldManager=kubectl-bowsprit");

@@ -32,7 +32,7 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: &LogsArgs, screen: Screen) 
     let listed = newest_last(ledger.logs(&wanted).await?);
     drop(progress);
     if args.follow {
-        return follow::follow(ledger, wanted, args, listed, screen).await;
+        return follow::follow(&ledger, wanted, args, listed, screen).await;
     }
     let what = render::What::new(args, wanted.namespace);
     Report::rows(

@@ -18,15 +18,8 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: &SpendArgs, screen: Screen)
     let progress = Progress::start(screen, "asking the ledger");
     let scope = stats::scope(&cluster, args.by, args.place.all_namespaces);
     let window = window::before(units::now(), args.since.time);
-    let mut spent = Ledger::new(&cluster).spend(scope, stats::of(args.by), window).await?;
+    let spent = Ledger::new(&cluster).spend(scope, stats::of(args.by), window).await?;
     drop(progress);
-    // Who was asked nothing has spent nothing.
-    spent.retain(|it| it.attempts > 0);
-    spent.sort_by(|one, other| {
-        render::whole(other)
-            .cmp(&render::whole(one))
-            .then_with(|| one.name.cmp(&other.name))
-    });
     Report::rows(
         args.out.output,
         &spent,

@@ -30,10 +30,11 @@ const CLEAR_REST: &str = "\u{1b}[J";
 /// Looks once, or until it is interrupted.
 pub(crate) async fn run(cluster: &ClusterArgs, args: &TopArgs, screen: Screen) -> Result<Report, Failure> {
     let cluster = Cluster::connect(cluster).await?;
+    let ledger = Ledger::new(&cluster);
     let is_table = matches!(args.out.output, RowFormat::Table | RowFormat::Wide);
     if args.once || !is_table || !screen.live {
         let progress = Progress::start(screen, "asking the ledger");
-        let (rows, about) = look(&cluster, args).await?;
+        let (rows, about) = look(&cluster, &ledger, args).await?;
         drop(progress);
         return Report::rows(
             args.out.output,
@@ -45,7 +46,7 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: &TopArgs, screen: Screen) -
     let wide = args.out.output == RowFormat::Wide;
     let mut last = None;
     loop {
-        let text = match look(&cluster, args).await {
+        let text = match look(&cluster, &ledger, args).await {
             Ok((rows, about)) => {
                 let text = render::screen(&rows, &about, wide, screen.paint);
                 last = Some(text.clone());
@@ -62,12 +63,14 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: &TopArgs, screen: Screen) -
     }
 }
 
-async fn look(cluster: &Cluster, args: &TopArgs) -> Result<(Vec<render::Row>, render::About), Failure> {
+async fn look(
+    cluster: &Cluster,
+    ledger: &Ledger<'_>,
+    args: &TopArgs,
+) -> Result<(Vec<render::Row>, render::About), Failure> {
     let window = last_minutes(units::now());
     let scope = stats::scope(cluster, args.by, args.place.all_namespaces);
-    let stats = Ledger::new(cluster)
-        .stats(scope, None, stats::of(args.by), window)
-        .await?;
+    let stats = ledger.stats(scope, None, stats::of(args.by), window).await?;
     let about = render::About {
         by: args.by,
         namespace: scope.map(ToOwned::to_owned),

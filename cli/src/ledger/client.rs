@@ -1,10 +1,14 @@
 //! Asks the ledger service, and says what is missing where it cannot.
 
 use bowsprit_ledger::query::{
-    By, LOGS_PATH, Listed, QUALITY_PATH, Quality, SPEND_PATH, STATS_PATH, Stat, WHY_PREFIX, Why, Window,
+    By, LOGS_PATH, Listed, QUALITY_PATH, Quality, READER_HEADER, SPEND_PATH, STATS_PATH, Stat, WHY_PREFIX, Why, Window,
 };
+use http::{HeaderValue, Request};
 use serde::de::DeserializeOwned;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
+use super::reader;
 use super::uri::{encoded, with};
 use crate::cluster::{Answer, Cluster};
 use crate::failure::{Failure, Intent};
@@ -12,10 +16,14 @@ use crate::failure::{Failure, Intent};
 /// The ledger's Service in the operators' namespace, with the scheme and port that the apiserver asks it by.
 pub(crate) const SERVICE: &str = "https:bowsprit-ledger:8446";
 
+/// A token lasts twice as long.
+const RENEWED: Duration = Duration::from_mins(5);
+
 /// The ledger of a cluster.
-#[derive(Clone, Copy)]
 pub(crate) struct Ledger<'a> {
     cluster: &'a Cluster,
+    /// A token and since when it is there. One ledger is asked about one namespace, or about all.
+    kept: Mutex<Option<(String, Instant)>>,
 }
 
 /// Which requests are listed.
@@ -38,12 +46,15 @@ pub(crate) struct Wanted<'a> {
 impl<'a> Ledger<'a> {
     /// Nothing is asked yet.
     pub(crate) fn new(cluster: &'a Cluster) -> Self {
-        Self { cluster }
+        Self {
+            cluster,
+            kept: Mutex::default(),
+        }
     }
 
     /// Sums over a window.
     pub(crate) async fn stats(
-        self,
+        &self,
         namespace: Option<&str>,
         provider: Option<&str>,
         by: By,
@@ -53,22 +64,22 @@ impl<'a> Ledger<'a> {
         let question = about(namespace, window)
             .into_iter()
             .chain([("provider", provider), ("by", Some(name(by)))]);
-        self.ask(&with(STATS_PATH, question)).await
+        self.ask(namespace, &with(STATS_PATH, question)).await
     }
 
     /// What it cost.
-    pub(crate) async fn spend(self, namespace: Option<&str>, by: By, window: Window) -> Result<Vec<Stat>, Failure> {
+    pub(crate) async fn spend(&self, namespace: Option<&str>, by: By, window: Window) -> Result<Vec<Stat>, Failure> {
         let question = about(namespace, window).into_iter().chain([("by", Some(name(by)))]);
-        self.ask(&with(SPEND_PATH, question)).await
+        self.ask(namespace, &with(SPEND_PATH, question)).await
     }
 
     /// How good each provider was.
-    pub(crate) async fn quality(self, namespace: Option<&str>, window: Window) -> Result<Vec<Quality>, Failure> {
-        self.ask(&with(QUALITY_PATH, about(namespace, window))).await
+    pub(crate) async fn quality(&self, namespace: Option<&str>, window: Window) -> Result<Vec<Quality>, Failure> {
+        self.ask(namespace, &with(QUALITY_PATH, about(namespace, window))).await
     }
 
     /// Requests.
-    pub(crate) async fn logs(self, wanted: &Wanted<'_>) -> Result<Vec<Listed>, Failure> {
+    pub(crate) async fn logs(&self, wanted: &Wanted<'_>) -> Result<Vec<Listed>, Failure> {
         let owned = |value: Option<&str>| value.map(ToOwned::to_owned);
         let question = [
             ("namespace", owned(wanted.namespace)),
@@ -78,26 +89,47 @@ impl<'a> Ledger<'a> {
             ("number", Some(wanted.number.to_string())),
             ("after", wanted.after.clone()),
         ];
-        self.ask(&with(LOGS_PATH, question)).await
+        self.ask(wanted.namespace, &with(LOGS_PATH, question)).await
     }
 
-    /// The requests that have this id, each with its attempts.
-    pub(crate) async fn why(self, namespace: Option<&str>, id: &str) -> Result<Vec<Why>, Failure> {
+    /// The requests that have this id, each with its attempts; none where there is none.
+    pub(crate) async fn why(&self, namespace: Option<&str>, id: &str) -> Result<Vec<Why>, Failure> {
         let question = [("namespace", namespace.map(ToOwned::to_owned))];
-        self.ask(&with(&format!("{WHY_PREFIX}{}", encoded(id)), question)).await
+        let found: Option<Vec<Why>> = self
+            .ask(namespace, &with(&format!("{WHY_PREFIX}{}", encoded(id)), question))
+            .await?;
+        Ok(found.unwrap_or_default())
     }
 
-    async fn ask<T: DeserializeOwned>(self, uri: &str) -> Result<T, Failure> {
+    async fn ask<T: DeserializeOwned>(&self, namespace: Option<&str>, uri: &str) -> Result<T, Failure> {
         let operators = self.cluster.operator_namespace();
         let intent = Intent {
             verb: "get",
             group: "",
             resource: "services/proxy",
+            name: Some(SERVICE),
             namespace: Some(operators),
         };
         let uri = format!("/api/v1/namespaces/{operators}/services/{SERVICE}/proxy{uri}");
-        let answer = self.cluster.send(&intent, "GET", &uri, Vec::new()).await?;
-        read(&answer, &intent)
+        let token = self.token(namespace).await?;
+        let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))
+            .map_err(|_| Failure::Wrong("the apiserver's token is no header".to_owned()))?;
+        bearer.set_sensitive(true);
+        let request = Request::get(&uri).header(READER_HEADER, bearer).body(Vec::new());
+        let request = request.map_err(|error| Failure::Wrong(format!("no request for {uri}: {error}")))?;
+        let answer = self.cluster.sent(&intent, request).await?;
+        read(&answer, &intent, namespace)
+    }
+
+    /// The reader's token; made anew before it ends.
+    async fn token(&self, namespace: Option<&str>) -> Result<String, Failure> {
+        let mut kept = self.kept.lock().await;
+        if let Some((token, _)) = kept.as_ref().filter(|(_, since)| since.elapsed() < RENEWED) {
+            return Ok(token.clone());
+        }
+        let token = reader::token(self.cluster, namespace).await?;
+        *kept = Some((token.clone(), Instant::now()));
+        Ok(token)
     }
 }
 
@@ -121,25 +153,38 @@ fn name(by: By) -> String {
 }
 
 /// An answer, which is the service's or the apiserver's own.
-fn read<T: DeserializeOwned>(answer: &Answer, intent: &Intent<'_>) -> Result<T, Failure> {
+fn read<T: DeserializeOwned>(answer: &Answer, intent: &Intent<'_>, namespace: Option<&str>) -> Result<T, Failure> {
     let operators = intent.namespace.unwrap_or_default();
-    if answer.status == 200 {
-        return serde_json::from_slice(&answer.body).map_err(|error| {
-            Failure::Wrong(format!(
-                "the ledger's answer is not read: {error}; are plugin and ledger of the same release? (kubectl bowsprit version)"
-            ))
-        });
-    }
+    let unread = |error: serde_json::Error| {
+        Failure::Wrong(format!(
+            "the ledger's answer is not read: {error}; are plugin and ledger of the same release? (kubectl bowsprit version)"
+        ))
+    };
     let said = answer.said();
     Err(match (answer.status, answer.is_the_apiservers()) {
+        (200, _) => return serde_json::from_slice(&answer.body).map_err(unread),
+        // What is asked for by its id is not there.
+        (404, false) => {
+            return serde_json::from_slice(b"null")
+                .map_err(|_| Failure::Wrong(format!("the ledger does not know this question: {said}")));
+        }
         (404, true) => Failure::Wrong(format!(
             "there is no ledger in namespace {operators} ({said}): helm upgrade ... --set ledger.enabled=true installs it; \
              --operator-namespace names another namespace. `health` and `circuit status` ask the sidecars and need none"
         )),
         (502..=504, true) => Failure::Unreachable(format!(
             "the ledger in namespace {operators} does not answer ({said}): \
-             kubectl -n {operators} get pods -l app.kubernetes.io/component=ledger says why. Sidecars keep what it misses"
+             kubectl -n {operators} get pods says why. Sidecars keep what it misses"
         )),
+        (403, false) => Intent {
+            verb: "get",
+            group: "bowsprit.dev",
+            resource: "providerconfigs/ledger",
+            name: None,
+            namespace,
+        }
+        .refused(403, &format!("the ledger says of its reader: {said}")),
+        (502..=504, false) => Failure::Unreachable(format!("the ledger: {said}")),
         (status, false) => Failure::Wrong(format!("the ledger does not answer this: HTTP {status}: {said}")),
         (status, true) => intent.refused(status, &said),
     })
@@ -147,9 +192,6 @@ fn read<T: DeserializeOwned>(answer: &Answer, intent: &Intent<'_>) -> Result<T, 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use http::Request;
     use kube::client::Body;
     use serde_json::{Value, json};
 
@@ -157,28 +199,70 @@ mod tests {
     use crate::cluster::tests::{answering, status};
 
     const HOUR: Window = Window { from: 0, to: 3_600_000 };
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// A cluster with a reader in these namespaces, and a ledger that answers so.
+    fn with_readers(
+        readers: &'static [&'static str],
+        answer: impl Fn(&Request<Body>) -> (u16, Value) + Clone + Send + Sync + 'static,
+    ) -> Cluster {
+        answering(
+            move |request| {
+                let path = request.uri().path();
+                if !path.ends_with("/serviceaccounts/bowsprit-ledger-reader/token") {
+                    return answer(request);
+                }
+                match path.split('/').nth(4) {
+                    Some(namespace) if readers.contains(&namespace) => {
+                        (201, json!({"status": {"token": format!("of-{namespace}")}}))
+                    }
+                    Some("secret") => status(403, "User \"ann\" cannot create resource \"serviceaccounts/token\""),
+                    _ => status(404, "serviceaccounts \"bowsprit-ledger-reader\" not found"),
+                }
+            },
+            PATIENCE,
+        )
+    }
 
     async fn refusal(answer: (u16, Value)) -> Failure {
-        let cluster = answering(move |_: &Request<Body>| answer.clone(), Duration::from_secs(5));
-        Ledger::new(&cluster)
-            .quality(None, HOUR)
+        let cluster = with_readers(&["bowsprit-system"], move |_| answer.clone());
+        let ledger = Ledger::new(&cluster);
+        ledger
+            .quality(Some("shop"), HOUR)
             .await
             .expect_err("it does not answer")
     }
 
     #[tokio::test]
     async fn a_question_goes_to_the_service_through_the_apiserver_and_every_value_stays_one() {
-        let cluster = answering(
-            |request| {
-                assert_eq!(
-                    request.uri(),
-                    "/api/v1/namespaces/bowsprit-system/services/https:bowsprit-ledger:8446/proxy/v1/requests/a%2F..%3Fb?namespace=shop"
-                );
-                (200, json!([]))
-            },
-            Duration::from_secs(5),
-        );
+        let cluster = with_readers(&["shop", "bowsprit-system"], |request| {
+            assert_eq!(
+                request.uri(),
+                "/api/v1/namespaces/bowsprit-system/services/https:bowsprit-ledger:8446/proxy/v1/requests/a%2F..%3Fb?namespace=shop"
+            );
+            assert_eq!(request.headers()[READER_HEADER], "Bearer of-shop");
+            (200, json!([]))
+        });
         let found = Ledger::new(&cluster).why(Some("shop"), "a/..?b").await;
+        assert_eq!(found.map_err(|failure| failure.to_string()), Ok(Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn the_reader_of_all_is_asked_where_the_namespace_has_none_and_where_all_are_meant() {
+        let cluster = with_readers(&["bowsprit-system"], |request| {
+            assert_eq!(request.headers()[READER_HEADER], "Bearer of-bowsprit-system");
+            (200, json!([]))
+        });
+        for namespace in [Some("shop"), None] {
+            let found = Ledger::new(&cluster).quality(namespace, HOUR).await;
+            assert_eq!(found.map_err(|failure| failure.to_string()), Ok(Vec::new()));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_id_that_the_ledger_does_not_have_is_no_failure_of_the_ledger() {
+        let cluster = with_readers(&["shop"], |_| (404, json!({"message": "no request has this id"})));
+        let found = Ledger::new(&cluster).why(Some("shop"), "r").await;
         assert_eq!(found.map_err(|failure| failure.to_string()), Ok(Vec::new()));
     }
 
@@ -190,15 +274,42 @@ mod tests {
         let down = refusal(status(503, "no endpoints available for service")).await;
         assert!(down.to_string().contains("get pods"), "{down}");
         assert_eq!(down.exit_code(), 3);
-        let forbidden = refusal(status(403, "services is forbidden")).await;
-        assert!(
-            forbidden
-                .to_string()
-                .contains("resources: [services/proxy], verbs: [get]"),
-            "{forbidden}"
-        );
-        assert_eq!(forbidden.exit_code(), 3);
         let strange = refusal((200, json!({"another": "release"}))).await;
         assert!(strange.to_string().contains("same release"), "{strange}");
+        let cluster = with_readers(&[], |_| status(500, "it is not asked"));
+        let no_reader = Ledger::new(&cluster)
+            .quality(None, HOUR)
+            .await
+            .expect_err("nobody reads");
+        assert!(
+            no_reader.to_string().contains("--set ledger.enabled=true"),
+            "{no_reader}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_right_that_is_missing_is_named_as_rbac_writes_it() {
+        let forbidden = refusal(status(403, "services is forbidden")).await;
+        let rule = "resources: [services/proxy], resourceNames: [\"https:bowsprit-ledger:8446\"], verbs: [get]";
+        assert!(forbidden.to_string().contains(rule), "{forbidden}");
+        assert_eq!(forbidden.exit_code(), 3);
+        let reader = refusal((403, json!({"message": "you may not"}))).await;
+        assert!(
+            reader
+                .to_string()
+                .contains("resources: [providerconfigs/ledger], verbs: [get]"),
+            "{reader}"
+        );
+        assert!(reader.to_string().contains("in namespace shop"), "{reader}");
+        let cluster = with_readers(&[], |_| status(500, "it is not asked"));
+        let token = Ledger::new(&cluster)
+            .quality(Some("secret"), HOUR)
+            .await
+            .expect_err("it may not");
+        let rule = "resources: [serviceaccounts/token], resourceNames: [\"bowsprit-ledger-reader\"], verbs: [create]";
+        assert!(
+            token.to_string().contains(rule) && token.to_string().contains("in namespace secret"),
+            "{token}"
+        );
     }
 }

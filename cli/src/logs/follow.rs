@@ -19,7 +19,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Writes what is there and what comes. It ends where nobody reads it any more, or the ledger refuses.
 pub(super) async fn follow(
-    ledger: Ledger<'_>,
+    ledger: &Ledger<'_>,
     mut wanted: Wanted<'_>,
     args: &LogsArgs,
     first: Vec<Listed>,

@@ -12,7 +12,7 @@ use crate::output::{Cell, Paint, Table, Tone, short};
 use crate::stats::{heads, keys, none_in, sum};
 
 /// Told and estimated.
-pub(super) fn whole(stat: &Stat) -> Money {
+fn whole(stat: &Stat) -> Money {
     Money(stat.cost.0.saturating_add(stat.cost_estimated.0))
 }
 

@@ -47,6 +47,13 @@ const LEDGER: Rule = (
     "the operator's namespace; resourceNames: [\"https:bowsprit-ledger:8446\"]",
 );
 
+const READER: Rule = (
+    "create",
+    "",
+    "serviceaccounts/token",
+    "the namespace or the operator's, for -A the latter; resourceNames: [\"bowsprit-ledger-reader\"]",
+);
+
 /// By verb. A verb that is not here needs no cluster.
 const RULES: [(&str, &[Rule]); 15] = [
     ("status", &[OBJECTS, PODS, NAMESPACE, OPERATORS, LEASE, WEBHOOKS]),
@@ -87,12 +94,12 @@ const RULES: [(&str, &[Rule]); 15] = [
         ],
     ),
     ("version", &[PODS, OPERATORS, LEASE]),
-    ("stats", &[LEDGER]),
-    ("logs", &[LEDGER]),
-    ("why", &[LEDGER]),
-    ("top", &[LEDGER]),
-    ("spend", &[LEDGER]),
-    ("quality", &[LEDGER]),
+    ("stats", &[LEDGER, READER]),
+    ("logs", &[LEDGER, READER]),
+    ("why", &[LEDGER, READER]),
+    ("top", &[LEDGER, READER]),
+    ("spend", &[LEDGER, READER]),
+    ("quality", &[LEDGER, READER]),
 ];
 
 /// By verb: what is shown, and the snapshot that a test holds.
