@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use crate::api::{Operation, Route};
+use crate::bill::bill;
 use crate::call::{Call, key};
 use crate::provider::Shared;
 use crate::script::{Behaviour, Facts};
@@ -173,7 +174,15 @@ impl Connection {
 
     /// Plays a behaviour; notes whether it came to its end or the peer cut it.
     async fn perform(&mut self, request: u64, act: &Behaviour, call: &Call) -> Next {
-        if let Ok(next) = self.play(request, act, call).await {
+        let played = self.play(request, act, call).await;
+        if let Behaviour::Answer(answer) = act
+            && self.head_sent
+        {
+            let (is_whole, pieces) = (played.is_ok(), self.chunks_sent);
+            self.shared
+                .update(|state| bill(&mut state.seen.bill, call, answer, is_whole, pieces));
+        }
+        if let Ok(next) = played {
             self.shared.update(|state| state.seen.answered += 1);
             return next;
         }

@@ -7,6 +7,7 @@
 //! | `POST /keys` | `["key", ...]`: the accepted keys; empty accepts any |
 //! | `GET /requests` | the requests, oldest first, keys included |
 //! | `GET /counts` | totals, connections, cancelled responses |
+//! | `GET /bill` | what was generated, by model: answers sent whole and answers that broke off |
 //! | `POST /reset` | forgets script, requests and counts |
 //! | `POST /down`, `POST /up` | closes port and connections, opens the port again |
 //! | `GET /healthz` | 200 while it runs |
@@ -23,8 +24,7 @@ use crate::provider::{Shared, State};
 use crate::script::Script;
 use crate::wire::{self, ReadError, ResponseHead};
 
-const ENDPOINTS: &str =
-    "GET or POST /script, POST /keys, GET /requests, GET /counts, POST /reset, POST /down, POST /up, GET /healthz";
+const ENDPOINTS: &str = "GET or POST /script, POST /keys, GET /requests, GET /counts, GET /bill, POST /reset, POST /down, POST /up, GET /healthz";
 
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
@@ -87,6 +87,7 @@ async fn handle(method: &str, path: &str, body: &[u8], shared: &Shared) -> (u16,
         },
         ("GET", "/requests") => (200, shared.read(|state| json!(state.seen.requests))),
         ("GET", "/counts") => (200, shared.read(counts)),
+        ("GET", "/bill") => (200, shared.read(|state| json!(state.seen.bill))),
         ("POST", "/reset") => {
             shared.update(|state| {
                 state.script = Script::default();

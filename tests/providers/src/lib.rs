@@ -21,6 +21,7 @@
 //! ```
 
 mod api;
+mod bill;
 mod call;
 mod connection;
 pub mod control;
@@ -36,6 +37,7 @@ mod transport;
 mod wire;
 
 pub use api::{Api, Operation};
+pub use bill::{Bill, Billed, Tokens as BilledTokens};
 pub use provider::{Options, Provider, TlsPem};
 pub use script::{
     After, Answer, Behaviour, Fault, LineEnd, Point, Raw, Rule, Script, Status, Step, Tokens, ToolCall, When,

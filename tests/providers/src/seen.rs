@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::api::{Api, Operation};
+use crate::bill::Bill;
 
 /// Requests kept; older ones are forgotten, the counts go on. A demo left running must not grow for ever.
 const KEPT_REQUESTS: usize = 10_000;
@@ -34,6 +35,8 @@ pub struct Seen {
     pub failed_handshakes: u64,
     /// Totals.
     pub counts: Counts,
+    /// What it bills.
+    pub bill: Bill,
     kept_bytes: usize,
 }
 
