@@ -29,8 +29,8 @@ quickstart: ## A sidecar with scripted providers on this machine, without a clus
 	@examples/quickstart
 
 ##@ Check it
-.PHONY: test fmt lint unit budget drift chart scripts e2e tree conformance-smoke queries stack scale-smoke
-test: need-test cluster-programs fmt lint drift tree chart scripts unit queries budget conformance-smoke stack e2e scale-smoke ## Everything that CI runs
+.PHONY: test fmt lint unit budget drift chart scripts e2e tree conformance-smoke queries stack ledger-smoke scale-smoke
+test: need-test cluster-programs fmt lint drift tree chart scripts unit queries budget conformance-smoke stack ledger-smoke e2e scale-smoke ## Everything that CI runs
 	@printf '\nall checks passed\n'
 fmt: need-fmt ## Formatting
 	$(call step,formatting)
@@ -79,6 +79,9 @@ stack: need-stack ## examples/observability starts, and each of its parts works
 	$(call step,the stack of examples/observability)
 	@$(CARGO) build --quiet $(LOCKED) -p bowsprit-sidecar -p bowsprit-providers
 	@examples/observability/start --check --bin $(TARGET)/debug
+ledger-smoke: need-ledger-smoke ## `make ledger` in its short form
+	$(call step,bill = metrics = ledger)
+	@tests/ledger/run --short
 e2e: need-e2e ## Behaviour on a real Kubernetes
 	$(call step,end to end on a real Kubernetes)
 	@tests/e2e/run
@@ -96,6 +99,10 @@ faults: need-faults ## Every fault against the real sidecar, in full: prints the
 	$(call step,fault matrix)
 	@BOWSPRIT_FAULTS=full $(CARGO) test $(LOCKED) --profile fast -p bowsprit-sidecar --test faults \
 	  $$(grep -qs '^failpoints' sidecar/Cargo.toml && echo --features failpoints)
+.PHONY: ledger
+ledger: need-ledger ## Bill, metrics and ledger side by side while sidecar, service and PostgreSQL are killed, or away for ten minutes
+	$(call step,bill = metrics = ledger)
+	@tests/ledger/run
 .PHONY: chaos
 chaos: need-chaos ## Ten minutes of killed operators and sidecars, edits, swapped keys and an apiserver that goes away, under traffic: the verdict
 	$(call step,chaos on a real Kubernetes)

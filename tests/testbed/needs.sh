@@ -6,8 +6,8 @@
 # have; `remedy` says where to get it, and which release.
 needs='
 base       bash                       bash sh
-base       coreutils                  basename cat chmod chroot cp cut date df dirname du env head id ln ls mkdir mktemp mv nproc realpath
-base       coreutils                  rm rmdir sha256sum sleep sort stat tac tail tee touch tr uname wc
+base       coreutils                  basename cat chmod chown chroot cp cut date df dirname du env head id ln ls mkdir mktemp mv nproc realpath
+base       coreutils                  rm rmdir seq sha256sum sleep sort stat tac tail tee touch tr uname wc
 base       diffutils                  diff cmp
 base       findutils                  find xargs
 base       git                        git
@@ -90,7 +90,7 @@ parts_of() {
   chart) echo base cluster chart ;;
   dashboards | queries | observability) echo base rust cluster chart dashboards ;;
   scripts) echo base scripts ;;
-  unit | faults) echo base rust unit ;;
+  unit | faults | ledger | ledger-smoke) echo base rust unit ;;
   fmt | lint | drift | crds | docs | cli | install-cli | fuzz-smoke) echo base rust ;;
   tree | supply) echo base rust tree ;;
   conformance | conformance-smoke) echo base rust clients ;;
