@@ -48,3 +48,7 @@ pub const TOKEN_FILE: &str = "/var/run/bowsprit/token/token";
 pub const STATE_DIR: &str = "/var/lib/bowsprit";
 /// The operator's port for config streams.
 pub const STREAM_PORT: u16 = 8444;
+/// Port of the ledger service that takes what became of requests.
+pub const LEDGER_PORT: u16 = 8446;
+/// The folder of what the ledger service has not taken yet, within [`STATE_DIR`].
+pub const LEDGER_DIR: &str = "/var/lib/bowsprit/ledger";

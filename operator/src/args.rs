@@ -43,6 +43,15 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_STREAM_URL", value_name = "URL", value_parser = stream_url)]
     pub stream_url: Option<String>,
 
+    /// The Service of the ledger service, which sidecars then send what became of their requests to; its name stands in the
+    /// certificate. Empty: there is none.
+    #[arg(long, env = "BOWSPRIT_LEDGER_SERVICE", value_name = "SERVICE", default_value = "")]
+    pub ledger_service: String,
+
+    /// The Secret that holds the ledger service's certificate.
+    #[arg(long, env = "BOWSPRIT_LEDGER_SECRET", default_value = "bowsprit-ledger-tls")]
+    pub ledger_secret: String,
+
     /// Hosts that providers may be at, with commas between them: names, or `*.` and the end of names. Empty: any.
     #[arg(long, env = "BOWSPRIT_ALLOWED_HOSTS", value_name = "HOSTS", default_value = "")]
     pub allowed_hosts: AllowedHosts,

@@ -38,6 +38,8 @@ pub struct Settings {
     pub native: bool,
     /// Where sidecars stream their config from: `https://<service>.<namespace>.svc:8444`. `None`: from the mount alone.
     pub operator_url: Option<String>,
+    /// Where sidecars send what became of requests: `https://<service>.<namespace>.svc:8446`. `None`: nowhere.
+    pub ledger_url: Option<String>,
     /// Written to [`ANNOTATION_INJECTED_VERSION`].
     pub version: String,
 }
@@ -95,7 +97,7 @@ pub fn inject(
     // Last: it goes first in its list, and so would shift the indexes that the environment is added by.
     if !injected {
         let grace = spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
-        let container = sidecar::container(settings, &overrides, references, grace)?;
+        let container = sidecar::container(settings, &overrides, references, &workload(pod), grace)?;
         if settings.native {
             patch.ensure_list(&["spec", "initContainers"], spec.init_containers.is_some());
             patch.add(&["spec", "initContainers", "0"], container);
@@ -144,6 +146,23 @@ fn behind_others(spec: &PodSpec) -> Option<usize> {
 
 /// Kubernetes' own default of `terminationGracePeriodSeconds`.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
+
+/// What a pod runs for, for showing: its controller, and for a ReplicaSet of a Deployment's that Deployment.
+fn workload(pod: &Pod) -> String {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    let Some(owner) = owners.find(|owner| owner.controller == Some(true)) else {
+        let name = pod.metadata.name.as_ref().or(pod.metadata.generate_name.as_ref());
+        return format!("Pod/{}", name.map_or("", |name| name.trim_end_matches('-')));
+    };
+    let of_deployment = || {
+        let hash = label(pod, "pod-template-hash")?;
+        owner.name.strip_suffix(hash)?.strip_suffix('-')
+    };
+    match of_deployment().filter(|_| owner.kind == "ReplicaSet") {
+        Some(deployment) => format!("Deployment/{deployment}"),
+        None => format!("{}/{}", owner.kind, owner.name),
+    }
+}
 
 fn label<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
     pod.metadata.labels.as_ref()?.get(name).map(String::as_str)

@@ -129,7 +129,7 @@ impl Metrics {
         Ok(text)
     }
 
-    /// `webhook_secret` or `webhook_configuration` was written, or the apiserver refused it.
+    /// `webhook_secret`, `ledger_secret` or `webhook_configuration` was written, or the apiserver refused it.
     pub fn wrote(&self, object: &'static str, ok: bool) {
         let result = if ok { "ok" } else { "error" };
         self.certificate_writes
@@ -224,7 +224,7 @@ mod tests {
         let mut page = String::from(
             "## The operator's families\nEach replica has its own; only the leader reconciles and writes. Labels: `result` is \
              `ok` or `error` for writes, and `injected`, `unchanged`, `refused`, `invalid` or `not_ready` for reviews; `object` is \
-             `webhook_secret` or `webhook_configuration`; `reason` is that of the Event: `SidecarMissing`, \
+             `webhook_secret`, `ledger_secret` or `webhook_configuration`; `reason` is that of the Event: `SidecarMissing`, \
              `BypassesSidecar` or `SettingNotRead`. A request for a stream is `accepted`, or refused as `tls`, `not_found`, \
              `protocol`, `no_token`, `wrong_token` (by its own word ended, meant for others or no token), `denied` (by the \
              apiserver), `no_pod`, `no_peer` (another replica's door), `full`, `unreviewed` (the apiserver did not answer) or `leaving`; a stream ends as `closed`, \

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::args::{Args, Certificates};
 use crate::certs::issued::Issued;
-use crate::certs::keeper::{Keeper, Names};
+use crate::certs::keeper::{Keeper, Ledger, Names};
 use crate::certs::{Served, server_config};
 use crate::fleet::Fleet;
 use crate::heard::Heard;
@@ -315,6 +315,12 @@ fn service_name(args: &Args) -> String {
     format!("{}.{}.svc", args.webhook_service, args.namespace)
 }
 
+/// The name in the ledger service's certificate, where there is one.
+fn ledger_name(args: &Args) -> Option<String> {
+    let (service, namespace) = (&args.ledger_service, &args.namespace);
+    (!service.is_empty()).then(|| format!("{service}.{namespace}.svc"))
+}
+
 /// Where the other operators reach this one.
 fn address(args: &Args) -> Option<String> {
     args.pod_ip.map(|ip| SocketAddr::new(ip, args.stream_port).to_string())
@@ -373,6 +379,7 @@ fn settings(args: &Args, native: bool) -> Settings {
         log_level: args.sidecar_log_level.to_string().to_lowercase(),
         native,
         operator_url: stream_url(args),
+        ledger_url: ledger_name(args).map(|name| format!("https://{name}:{}", names::LEDGER_PORT)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
@@ -404,6 +411,10 @@ fn certificates(
                 secret: args.webhook_secret.clone(),
                 webhook_config: args.webhook_config.clone(),
                 dns: vec![dns],
+                ledger: ledger_name(args).map(|dns| Ledger {
+                    secret: args.ledger_secret.clone(),
+                    dns: vec![dns],
+                }),
             };
             let keeper = Keeper::new(client, namespace, names, served, metrics).owned_by(owners.operator.clone());
             keeper.run(ready).boxed()

@@ -627,6 +627,7 @@ async fn replicas_that_start_together_agree_on_one_certificate_and_every_webhook
             secret: "tls".into(),
             webhook_config: "bowsprit".into(),
             dns: vec!["w.system.svc".into()],
+            ledger: None,
         };
         Keeper::new(
             fake.client(),

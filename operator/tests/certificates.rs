@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bowsprit_operator::certs::Served;
 use bowsprit_operator::certs::authority::{Material, STATE_KEY};
 use bowsprit_operator::certs::issued::Issued;
-use bowsprit_operator::certs::keeper::{Keeper, Names};
+use bowsprit_operator::certs::keeper::{Keeper, Ledger, Names};
 use bowsprit_operator::metrics::Metrics;
 use bowsprit_operator::readiness::Readiness;
 use bowsprit_operator::time::unix_seconds;
@@ -48,12 +48,17 @@ struct Replica {
 }
 
 fn replica(client: kube::Client) -> Replica {
+    replica_with(client, None)
+}
+
+fn replica_with(client: kube::Client, ledger: Option<Ledger>) -> Replica {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (served, metrics) = (Arc::new(Served::default()), Metrics::new());
     let names = Names {
         secret: "tls".into(),
         webhook_config: "bowsprit".into(),
         dns: vec![DNS.into()],
+        ledger,
     };
     let keeper = Keeper::new(client, "system", names, Arc::clone(&served), metrics.clone());
     Replica {
@@ -274,4 +279,52 @@ async fn a_certificate_that_is_issued_is_served_when_it_comes_and_again_when_it_
     until("one that is good again is served", &|| replica.not_after() == end).await;
     assert_eq!(fake.writes(), Vec::<String>::new());
     running.abort();
+}
+
+#[tokio::test]
+async fn the_ledger_has_a_key_of_its_own_and_sidecars_are_told_to_trust_it() {
+    let fake = Fake::new();
+    webhooks(&fake);
+    let ledger = Ledger {
+        secret: "ledger-tls".into(),
+        dns: vec!["ledger.system.svc".into()],
+    };
+    let replica = replica_with(fake.client(), Some(ledger));
+    replica.keeper.look().await.unwrap();
+    let secret = fake.get("/api/v1/namespaces/system/secrets/ledger-tls").unwrap();
+    let of = |key: &str| String::from_utf8(BASE64.decode(secret["data"][key].as_str().unwrap()).unwrap()).unwrap();
+    assert!(of("tls.crt").contains("BEGIN CERTIFICATE") && of("tls.key").contains("PRIVATE KEY"));
+    let webhook = material(&fake);
+    assert!(
+        !secret
+            .to_string()
+            .contains(&BASE64.encode(webhook.current.key.expose()))
+    );
+    let told = replica.served.bundle().borrow().clone().unwrap();
+    for ca in [webhook.current.ca, of("ca.crt")] {
+        assert!(told.contains(ca.trim_end()));
+    }
+    // The apiserver trusts the webhook's alone.
+    let trusted = BASE64.decode(bundle(&fake, MUTATING).as_str().unwrap()).unwrap();
+    assert!(!String::from_utf8(trusted).unwrap().contains(of("ca.crt").trim_end()));
+}
+
+#[tokio::test]
+async fn trouble_with_the_ledgers_secret_touches_no_webhook() {
+    let fake = Fake::new();
+    webhooks(&fake);
+    let denied = |head: &http::request::Parts| {
+        if head.uri.path().contains("ledger-tls") {
+            Fate::Refused(403)
+        } else {
+            Fate::Answered
+        }
+    };
+    let ledger = Ledger {
+        secret: "ledger-tls".into(),
+        dns: vec!["ledger.system.svc".into()],
+    };
+    let replica = replica_with(fake.client_through(denied), Some(ledger));
+    replica.keeper.look().await.unwrap();
+    assert!(replica.served.is_serving());
 }

@@ -93,6 +93,7 @@ fn replica(client: &kube::Client) {
         secret: "tls".into(),
         webhook_config: "bowsprit".into(),
         dns: vec!["w.system.svc".into()],
+        ledger: None,
     };
     let keeper = Keeper::new(client.clone(), "system", names, Arc::new(Served::default()), metrics);
     let mut elector = Elector::new(

@@ -50,6 +50,7 @@ async fn serve(lookup: Lookup) -> Server {
         log_level: "info".into(),
         native: true,
         operator_url: None,
+        ledger_url: None,
         version: "test".into(),
     };
     let metrics = Metrics::new();

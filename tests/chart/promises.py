@@ -59,8 +59,11 @@ class Permissions(unittest.TestCase):
 
     def test_the_one_secret_that_can_be_read_is_the_webhook_certificate(self):
         readers = [rule for rule in self.own if "secrets" in rule["resources"] and set(rule["verbs"]) != {"create"}]
-        self.assertEqual([rule["resourceNames"] for rule in readers], [["bowsprit-webhook-tls"]])
-        self.assertEqual(sorted(readers[0]["verbs"]), ["get", "patch", "update"])
+        self.assertEqual([rule["resourceNames"] for rule in readers], [["bowsprit-webhook-tls"], ["bowsprit-ledger-tls"]])
+        for reader in readers:
+            self.assertEqual(sorted(reader["verbs"]), ["get", "patch", "update"])
+        without = [rule for rule in rendered("default")["Role", "bowsprit-operator"]["rules"] if "secrets" in rule["resources"]]
+        self.assertNotIn("ledger", json.dumps(without))
 
     def test_only_its_own_webhook_configuration_can_be_changed(self):
         rules = [rule for rule in self.cluster if "mutatingwebhookconfigurations" in rule["resources"]]
@@ -75,6 +78,51 @@ class Permissions(unittest.TestCase):
         """A new permission is a decision: docs/permissions.md says why."""
         for heading, rules in (("In the whole cluster", self.cluster), ("In its own namespace", self.own)):
             self.assertEqual(written(heading), granted(rules), f"docs/permissions.md, {heading!r}")
+
+
+class Ledger(unittest.TestCase):
+    def pod(self, name):
+        return rendered(name)["Deployment", "bowsprit-ledger"]["spec"]["template"]["spec"]
+
+    def test_there_is_none_unless_it_is_asked_for(self):
+        self.assertFalse([key for key in rendered("default") if "ledger" in key[1]])
+        container = rendered("default")["Deployment", "bowsprit"]["spec"]["template"]["spec"]["containers"][0]
+        self.assertNotIn("BOWSPRIT_LEDGER_SERVICE", json.dumps(container))
+
+    def test_it_asks_about_tokens_and_rights_and_reads_no_object(self):
+        rules = rendered("every")["ClusterRole", "bowsprit-ledger"]["rules"]
+        self.assertEqual(granted(rules), [("authentication.k8s.io", "tokenreviews", "", "create"), ("authorization.k8s.io", "subjectaccessreviews", "", "create")])
+        self.assertFalse([key for key in rendered("every") if key[0] == "Role" and "ledger" in key[1]])
+
+    def test_it_is_where_its_certificate_and_the_sidecars_say(self):
+        container = rendered("every")["Deployment", "bowsprit"]["spec"]["template"]["spec"]["containers"][0]
+        given = {variable["name"]: variable.get("value") for variable in container["env"]}
+        service = rendered("every")["Service", given["BOWSPRIT_LEDGER_SERVICE"]]["spec"]
+        self.assertEqual(service["ports"][0]["port"], 8446)
+        tls = next(volume for volume in self.pod("every")["volumes"] if volume["name"] == "tls")
+        self.assertEqual(tls["secret"]["secretName"], given["BOWSPRIT_LEDGER_SECRET"])
+        # The state that the operator keeps beside the pair is none of its business.
+        self.assertEqual([item["key"] for item in tls["secret"]["items"]], ["tls.crt", "tls.key"])
+        issued = rendered("ledger-issued")["Certificate", "bowsprit-ledger"]["spec"]
+        self.assertEqual((issued["secretName"], issued["dnsNames"]), (given["BOWSPRIT_LEDGER_SECRET"], ["bowsprit-ledger.bowsprit-system.svc"]))
+
+    def test_it_is_restricted_and_a_volume_has_one_owner(self):
+        for name in ("every", "ledger-postgres", "ledger-issued"):
+            pod, (container,) = self.pod(name), self.pod(name)["containers"]
+            self.assertTrue(pod["securityContext"]["runAsNonRoot"])
+            self.assertEqual(pod["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
+            self.assertEqual(container["securityContext"], {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}})
+        self.assertEqual(rendered("every")["Deployment", "bowsprit-ledger"]["spec"]["strategy"], {"type": "Recreate"})
+        claim = rendered("every")["PersistentVolumeClaim", "bowsprit-ledger"]
+        self.assertEqual(claim["metadata"]["annotations"]["helm.sh/resource-policy"], "keep")
+        for name in ("ledger-postgres", "ledger-issued"):
+            self.assertEqual(of_kind(rendered(name), "PersistentVolumeClaim"), [])
+
+    def test_a_database_password_is_mounted_into_the_ledger_alone(self):
+        for (kind, name), found in rendered("ledger-postgres").items():
+            if kind == "Deployment" and name != "bowsprit-ledger":
+                self.assertNotIn('"db"', json.dumps(found))
+        self.assertIn('"secretName": "db"', json.dumps(self.pod("ledger-postgres")))
 
 
 class IssuedByCertManager(unittest.TestCase):

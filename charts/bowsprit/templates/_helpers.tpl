@@ -44,3 +44,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "bowsprit.webhookSecret" -}}
 {{- include "bowsprit.fullname" . }}-webhook-tls
 {{- end -}}
+
+{{- define "bowsprit.ledger" -}}
+{{- include "bowsprit.fullname" . }}-ledger
+{{- end -}}
+
+{{/* What selects the ledger service's pods. */}}
+{{- define "bowsprit.ledgerSelector" -}}
+app.kubernetes.io/name: bowsprit
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: ledger
+{{- end -}}
+
+{{- define "bowsprit.ledgerLabels" -}}
+{{ include "bowsprit.ledgerSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}

@@ -59,6 +59,18 @@ pub struct Names {
     pub webhook_config: String,
     /// DNS names of the webhook's Service.
     pub dns: Vec<String>,
+    /// The ledger service's, where there is one.
+    pub ledger: Option<Ledger>,
+}
+
+/// Names that belong to the ledger service's certificate. It has CAs of its own, which sidecars are told to trust beside the
+/// operators'; its pods see this Secret and no other.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    /// The Secret in the operator's namespace.
+    pub secret: String,
+    /// DNS names of its Service.
+    pub dns: Vec<String>,
 }
 
 /// The loop and what it needs.
@@ -71,6 +83,16 @@ pub struct Keeper {
     metrics: Metrics,
     owner: Option<OwnerReference>,
     last: Mutex<Option<Material>>,
+    last_of_ledger: Mutex<Option<Material>>,
+}
+
+/// One of the Secrets that are kept.
+struct Kept<'a> {
+    secret: &'a str,
+    dns: &'a [String],
+    /// For the metric of writes.
+    object: &'static str,
+    last: &'a Mutex<Option<Material>>,
 }
 
 impl Keeper {
@@ -86,6 +108,7 @@ impl Keeper {
             metrics,
             owner: None,
             last: Mutex::default(),
+            last_of_ledger: Mutex::default(),
         }
     }
 
@@ -131,11 +154,16 @@ impl Keeper {
         // Read first: what the apiserver was not told of is not promoted.
         let seen = self.mutating.get(name).await;
         let knows = |ca: &str| seen.as_ref().is_ok_and(|seen| trusts(seen, ca));
-        let material = self.stored(knows).await?;
-        *locked(&self.last) = Some(material.clone());
+        let webhook = Kept {
+            secret: &self.names.secret,
+            dns: &self.names.dns,
+            object: "webhook_secret",
+            last: &self.last,
+        };
+        let material = self.stored(&webhook, knows).await?;
         let (bundle, ca) = (material.bundle(), &material.current.ca);
         let mut is_trusted = knows(ca);
-        self.served.announce(&bundle);
+        self.served.announce(&(bundle.clone() + &self.bundle_of_ledger().await));
         // The bundle first: a leaf is served only after the apiserver was told to trust it.
         let told = match seen {
             Ok(seen) => publish(&self.mutating, name, seen, &bundle, &self.metrics).await,
@@ -182,18 +210,44 @@ impl Keeper {
         tracing::warn!(%error, source, "webhook certificates are not in order, will try again");
     }
 
+    /// The CAs of the ledger service's certificate, after the step that is due. What goes wrong with it touches no webhook.
+    async fn bundle_of_ledger(&self) -> String {
+        let Some(ledger) = &self.names.ledger else {
+            return String::new();
+        };
+        let kept = Kept {
+            secret: &ledger.secret,
+            dns: &ledger.dns,
+            object: "ledger_secret",
+            last: &self.last_of_ledger,
+        };
+        // Sidecars hear of a bundle within a minute or so, which OVERLAP is far beyond.
+        let stored = self.stored(&kept, |_| true).await;
+        if let Err(error) = &stored {
+            Self::complain(error);
+        }
+        let stored = stored.ok().or_else(|| locked(&self.last_of_ledger).clone());
+        stored.map(|material| material.bundle()).unwrap_or_default()
+    }
+
     /// What the Secret holds, after the step that is due.
-    async fn stored(&self, knows: impl Fn(&str) -> bool) -> Result<Material, Error> {
-        let failed = |error| Error::Secret(self.names.secret.clone(), error);
+    async fn stored(&self, kept: &Kept<'_>, knows: impl Fn(&str) -> bool) -> Result<Material, Error> {
+        let material = self.stepped(kept, knows).await?;
+        *locked(kept.last) = Some(material.clone());
+        Ok(material)
+    }
+
+    async fn stepped(&self, of: &Kept<'_>, knows: impl Fn(&str) -> bool) -> Result<Material, Error> {
+        let failed = |error| Error::Secret(of.secret.to_owned(), error);
         for _ in 0..MAX_CONFLICTS {
-            let secret = self.secrets.get_opt(&self.names.secret).await.map_err(failed)?;
+            let secret = self.secrets.get_opt(of.secret).await.map_err(failed)?;
             let data = secret.as_ref().and_then(|secret| secret.data.as_ref());
             // What cannot be served is as good as nothing: kept, it would fail every look until it expires. A Secret that is gone
             // or damaged is written again as the replicas have it: anew, only one of them would serve what is trusted then.
             let kept = Material::from_secret(data).filter(servable);
             let is_whole = kept.is_some();
-            let stored = kept.or_else(|| self.last());
-            let due = Material::step(stored.as_ref(), &self.names.dns, unix_seconds(), &knows)?;
+            let stored = kept.or_else(|| locked(of.last).clone());
+            let due = Material::step(stored.as_ref(), of.dns, unix_seconds(), &knows)?;
             let is_owned = secret
                 .as_ref()
                 .is_some_and(|secret| !owner::is_missing(self.owner.as_ref(), &secret.metadata));
@@ -204,26 +258,24 @@ impl Keeper {
                 (None, None) => return Err(Error::Contended),
             };
             let exists = secret.is_some();
-            let mut secret = secret.unwrap_or_else(|| self.fresh());
+            let mut secret = secret.unwrap_or_else(|| Self::fresh(of.secret));
             owner::put(self.owner.as_ref(), &mut secret.metadata);
             secret.data = Some(wanted.to_secret().map_err(Error::Json)?);
             let written = if exists {
-                self.secrets
-                    .replace(&self.names.secret, &PostParams::default(), &secret)
-                    .await
+                self.secrets.replace(of.secret, &PostParams::default(), &secret).await
             } else {
                 self.secrets.create(&PostParams::default(), &secret).await
             };
             match written {
                 Ok(_) => {
-                    self.metrics.wrote("webhook_secret", true);
+                    self.metrics.wrote(of.object, true);
                     let announced = wanted.next.is_some();
-                    tracing::info!(secret = self.names.secret, announced, "webhook certificates written");
+                    tracing::info!(secret = of.secret, announced, "certificates written");
                     return Ok(wanted);
                 }
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => {
-                    self.metrics.wrote("webhook_secret", false);
+                    self.metrics.wrote(of.object, false);
                     return Err(failed(error));
                 }
             }
@@ -231,18 +283,14 @@ impl Keeper {
         Err(Error::Contended)
     }
 
-    fn last(&self) -> Option<Material> {
-        locked(&self.last).clone()
-    }
-
-    fn fresh(&self) -> Secret {
+    fn fresh(name: &str) -> Secret {
         let labels = [(
             "app.kubernetes.io/managed-by".to_owned(),
             "bowsprit-operator".to_owned(),
         )];
         Secret {
             metadata: ObjectMeta {
-                name: Some(self.names.secret.clone()),
+                name: Some(name.to_owned()),
                 labels: Some(labels.into()),
                 ..ObjectMeta::default()
             },

@@ -37,6 +37,8 @@ pub const VOLUMES: [&str; 7] = [
 const TOKEN_SECONDS: u32 = 3600;
 /// Far more than the last good config and the one that replaces it: a ConfigMap has 1 MiB at most.
 const STATE_SIZE: &str = "16Mi";
+/// And with it what the ledger service has not taken yet: 24 MiB of entries, whose file may come to hold twice as much and 4 MiB.
+const STATE_SIZE_WITH_LEDGER: &str = "80Mi";
 
 /// The image's numeric user: a name would fail runAsNonRoot.
 const USER: u32 = 65532;
@@ -48,6 +50,7 @@ pub fn container(
     settings: &Settings,
     overrides: &Overrides,
     references: &References,
+    workload: &str,
     grace: i64,
 ) -> Result<Value, Refusal> {
     let log_level = overrides.log_level.as_ref().unwrap_or(&settings.log_level);
@@ -63,11 +66,20 @@ pub fn container(
         value("BOWSPRIT_CA_DIR", names::CA_DIR),
         value("BOWSPRIT_STATE_DIR", names::STATE_DIR),
     ];
+    let ca = format!("{}/{}", names::CONFIG_DIR, names::CA_KEY);
     if let Some(url) = &settings.operator_url {
         env.push(value("BOWSPRIT_OPERATOR", url));
-        let ca = format!("{}/{}", names::CONFIG_DIR, names::CA_KEY);
         env.push(value("BOWSPRIT_OPERATOR_CA", &ca));
         env.push(value("BOWSPRIT_OPERATOR_TOKEN", names::TOKEN_FILE));
+    }
+    if let Some(url) = &settings.ledger_url {
+        env.extend([
+            value("BOWSPRIT_LEDGER", url),
+            value("BOWSPRIT_LEDGER_CA", &ca),
+            value("BOWSPRIT_LEDGER_TOKEN", names::TOKEN_FILE),
+            value("BOWSPRIT_LEDGER_DIR", names::LEDGER_DIR),
+            value("BOWSPRIT_WORKLOAD", workload),
+        ]);
     }
     env.extend(limits(overrides).into_iter().map(|(name, text)| value(name, &text)));
     env.extend([
@@ -203,11 +215,16 @@ fn mounts(settings: &Settings, references: &References) -> Value {
         mounts.push(mount(CA_VOLUME, names::CA_DIR));
     }
     mounts.push(mount(NO_TOKEN_VOLUME, "/var/run/secrets/kubernetes.io/serviceaccount"));
-    if settings.operator_url.is_some() {
+    if has_token(settings) {
         mounts.push(mount(TOKEN_VOLUME, folder_of(names::TOKEN_FILE)));
     }
     mounts.push(json!({"name": STATE_VOLUME, "mountPath": names::STATE_DIR}));
     Value::Array(mounts)
+}
+
+/// Whoever is asked for anything is shown the pod's token.
+fn has_token(settings: &Settings) -> bool {
+    settings.operator_url.is_some() || settings.ledger_url.is_some()
 }
 
 fn folder_of(file: &str) -> &str {
@@ -231,7 +248,7 @@ pub fn volumes(settings: &Settings, references: &References) -> Vec<Value> {
         volumes.push(json!({"name": CA_VOLUME, "projected": {"sources": sources}}));
     }
     volumes.push(json!({"name": NO_TOKEN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}));
-    if settings.operator_url.is_some() {
+    if has_token(settings) {
         let token = json!({"serviceAccountToken": {
             "audience": names::TOKEN_AUDIENCE,
             "expirationSeconds": TOKEN_SECONDS,
@@ -239,7 +256,12 @@ pub fn volumes(settings: &Settings, references: &References) -> Vec<Value> {
         }});
         volumes.push(json!({"name": TOKEN_VOLUME, "projected": {"sources": [token]}}));
     }
-    volumes.push(json!({"name": STATE_VOLUME, "emptyDir": {"sizeLimit": STATE_SIZE}}));
+    let size = if settings.ledger_url.is_some() {
+        STATE_SIZE_WITH_LEDGER
+    } else {
+        STATE_SIZE
+    };
+    volumes.push(json!({"name": STATE_VOLUME, "emptyDir": {"sizeLimit": size}}));
     volumes
 }
 

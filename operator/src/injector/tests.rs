@@ -22,6 +22,7 @@ fn settings() -> Settings {
         log_level: "info".into(),
         native: true,
         operator_url: Some("https://bowsprit-webhook.bowsprit-system.svc:8444".into()),
+        ledger_url: None,
         version: "1.2.3".into(),
     }
 }
@@ -189,6 +190,44 @@ fn without_a_stream_there_is_no_token_for_it_and_what_was_saved_is_still_kept() 
         "{text}"
     );
     assert_eq!(env_of(sidecar_of(&after))["BOWSPRIT_STATE_DIR"], names::STATE_DIR);
+}
+
+#[test]
+fn with_a_ledger_service_a_sidecar_knows_where_it_is_and_whom_it_runs_for() {
+    let on = Settings {
+        operator_url: None,
+        ledger_url: Some("https://bowsprit-ledger.bowsprit-system.svc:8446".into()),
+        ..settings()
+    };
+    let owned = |kind: &str, name: &str| {
+        let owners = json!([{"apiVersion": "v1", "kind": kind, "name": name, "uid": "u", "controller": true}]);
+        let labels = json!({"pod-template-hash": "7d9f", "bowsprit.dev/inject": "true"});
+        with(
+            with(plain(), "/metadata/ownerReferences", owners),
+            "/metadata/labels",
+            labels,
+        )
+    };
+    for (pod, workload) in [
+        (owned("ReplicaSet", "checkout-7d9f"), "Deployment/checkout"),
+        (owned("ReplicaSet", "bare"), "ReplicaSet/bare"),
+        (owned("StatefulSet", "db-7d9f"), "StatefulSet/db-7d9f"),
+        (owned("Job", "nightly-1"), "Job/nightly-1"),
+    ] {
+        let after = injected_by(&on, &pod);
+        let env = env_of(sidecar_of(&after));
+        assert_eq!(
+            env["BOWSPRIT_LEDGER"],
+            "https://bowsprit-ledger.bowsprit-system.svc:8446"
+        );
+        assert!(env["BOWSPRIT_LEDGER_DIR"].as_str().starts_with(names::STATE_DIR));
+        assert_eq!(env["BOWSPRIT_WORKLOAD"], workload);
+        assert!(
+            after.to_string().contains(sidecar::TOKEN_VOLUME),
+            "its batches carry the pod's token"
+        );
+    }
+    assert!(!injected(&plain()).to_string().contains("BOWSPRIT_LEDGER"));
 }
 
 #[test]
