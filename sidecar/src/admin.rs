@@ -184,6 +184,7 @@ fn metrics(process: &Process) -> Response<Full<Bytes>> {
     }
     process.metrics.memory.observe(&process.memory);
     process.metrics.log.observe(&process.sinks.access);
+    process.sinks.ledger.observe();
     process
         .metrics
         .connections

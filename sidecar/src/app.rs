@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bowsprit_ledger::outbox::{self, Outbox};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::args::Args;
 use crate::caller::Pod;
@@ -21,19 +23,24 @@ use crate::drain::{Drain, Drained};
 use crate::families::Families;
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_RESERVE};
 use crate::memory::{self, Memory};
-use crate::net::client::{Connections, System};
+use crate::net::client::{Connections, OwnService, System};
 use crate::net::server;
 use crate::net::server::{Listener, Listening, SpareFds};
 use crate::observe::{AccessLog, FLUSH_EVERY};
 use crate::process::{Process, ProcessLimits};
 use crate::renewal::Renewal;
+use crate::ship::Shipping;
 use crate::supervise::{PartEnded, Parts};
 use crate::tenant::Tenant;
-use crate::time::Clock;
+use crate::time::{Clock, unix_millis};
 use crate::{admin, probe, proxy, report};
 
 /// How long what was cut may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// Bytes of entries that are kept for the ledger service where there is no folder for them.
+const LEDGER_IN_MEMORY: u64 = 2 << 20;
+/// How long the last batches may take: so much is always left of what a pod's end may take.
+const LAST_BATCHES: Duration = Duration::from_secs(3);
 /// How often idle connections to providers are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 
@@ -57,6 +64,7 @@ pub struct Running {
     /// Where health and metrics are served.
     pub admin: SocketAddr,
     parts: Parts,
+    shipping: Option<Arc<Shipping>>,
 }
 
 /// Loads the configuration, binds the ports, starts the parts.
@@ -96,8 +104,14 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
     let ports = vec![addresses.0.port(), addresses.1.port()];
     let _ = process.connections.own_ports.set(ports);
     tracing::info!(listen = %addresses.0, admin = %addresses.1, version = env!("CARGO_PKG_VERSION"), "started");
+    let shipping = shipping(args, &process).map(Arc::new);
+    let mut parts = spawn_all(args, &process, traffic, admin, renewal);
+    if let Some(shipping) = &shipping {
+        parts.spawn("ledger shipper", Arc::clone(shipping).run());
+    }
     Ok(Running {
-        parts: spawn_all(args, &process, traffic, admin, renewal),
+        parts,
+        shipping,
         process,
         listen: addresses.0,
         admin: addresses.1,
@@ -114,6 +128,9 @@ fn process(args: &Args, access: AccessLog) -> Process {
         metrics.providers.clone(),
         metrics.config.clone(),
     );
+    if let Some(settings) = outbox(args) {
+        sinks.ledger.keep(Arc::new(Outbox::start(settings)));
+    }
     let stream =
         operator(args).map(|operator| Arc::new(StreamState::new(operator.address.to_string(), metrics.stream.clone())));
     Process {
@@ -159,6 +176,40 @@ fn operator(args: &Args) -> Option<Operator> {
         address: args.operator.0.clone()?,
         ca: args.operator_ca.clone(),
         token: args.operator_token.clone(),
+    })
+}
+
+/// What the ledger's outbox is made with, where records are to be kept.
+fn outbox(args: &Args) -> Option<outbox::Settings> {
+    let size = args.ledger_size as u64;
+    let limit = match (&args.ledger_dir, &args.ledger.0) {
+        (Some(_), _) => size,
+        (None, Some(_)) => size.min(LEDGER_IN_MEMORY),
+        (None, None) => return None,
+    };
+    Some(outbox::Settings {
+        folder: args.ledger_dir.clone(),
+        limit,
+        clock: || i64::try_from(unix_millis()).unwrap_or(i64::MAX),
+    })
+}
+
+/// What ships the outbox, where there is a service.
+fn shipping(args: &Args, process: &Process) -> Option<Shipping> {
+    let address = args.ledger.0.clone()?;
+    Some(Shipping {
+        outbox: Arc::clone(process.sinks.ledger.outbox()?),
+        service: OwnService {
+            address,
+            ca: args.ledger_ca.clone(),
+            token: args.ledger_token.clone(),
+        },
+        sender: outbox::Sender {
+            version: env!("CARGO_PKG_VERSION").into(),
+            workload: args.workload.clone(),
+        },
+        resolver: Arc::new(System),
+        metrics: process.sinks.ledger.metrics.clone(),
     })
 }
 
@@ -274,6 +325,12 @@ impl Running {
         }
         process.sinks.access.flush();
         self.parts.shutdown().await;
+        if let Some(shipping) = &self.shipping {
+            shipping.last(Instant::now() + LAST_BATCHES).await;
+        }
+        if let Some(outbox) = process.sinks.ledger.outbox() {
+            outbox.close();
+        }
         drained
     }
 }

@@ -53,6 +53,37 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_OPERATOR_TOKEN", value_name = "FILE", default_value = names::TOKEN_FILE)]
     pub operator_token: PathBuf,
 
+    /// The ledger service, such as https://bowsprit-ledger.bowsprit-system.svc:8446, which is sent what became of each request
+    /// and attempt; empty for none.
+    #[arg(long, env = "BOWSPRIT_LEDGER", value_name = "URL", default_value = "", value_parser = operator)]
+    pub ledger: OperatorAddress,
+
+    /// File of the CAs that the ledger service's certificate is checked against, PEM; read at each connection.
+    #[arg(
+        long,
+        env = "BOWSPRIT_LEDGER_CA",
+        value_name = "FILE",
+        default_value = "/etc/bowsprit/config/ca.crt"
+    )]
+    pub ledger_ca: PathBuf,
+
+    /// File of the pod's token for the ledger service; read for each batch.
+    #[arg(long, env = "BOWSPRIT_LEDGER_TOKEN", value_name = "FILE", default_value = names::TOKEN_FILE)]
+    pub ledger_token: PathBuf,
+
+    /// Folder that outlives this container, for what the ledger service has not taken yet. With neither this nor --ledger
+    /// nothing is kept; with --ledger alone, in memory.
+    #[arg(long, env = "BOWSPRIT_LEDGER_DIR", value_name = "DIR")]
+    pub ledger_dir: Option<PathBuf>,
+
+    /// Bytes of entries in that folder beyond which the oldest are added up. The folder may come to hold twice as much and 4 MiB.
+    #[arg(long, env = "BOWSPRIT_LEDGER_SIZE", value_name = "SIZE", default_value = "24MiB", value_parser = size)]
+    pub ledger_size: usize,
+
+    /// What this pod runs for, such as Deployment/checkout: shown in the ledger.
+    #[arg(long, env = "BOWSPRIT_WORKLOAD", value_name = "KIND/NAME", default_value = "")]
+    pub workload: String,
+
     /// Folder that outlives this container, for the configuration in service: a restart never goes back behind it.
     #[arg(long, env = "BOWSPRIT_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -99,7 +130,7 @@ pub struct Args {
     pub max_connections: usize,
 }
 
-/// Where the operator is, if there is one.
+/// Where the operator, or the ledger service, is; if there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OperatorAddress(pub Option<BaseUrl>);
 

@@ -24,6 +24,7 @@ pub mod process;
 pub mod proxy;
 pub mod renewal;
 pub mod report;
+pub mod ship;
 pub mod supervise;
 pub mod sync;
 pub mod telemetry;

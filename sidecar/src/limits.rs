@@ -71,6 +71,10 @@ pub const STREAM_OPEN: Duration = Duration::from_secs(30);
 pub const STREAM_SILENCE: Duration = Duration::from_secs(90);
 /// How long the operator may take nothing of a report.
 pub const STREAM_WRITE: Duration = Duration::from_secs(20);
+/// How long the ledger service may take over a batch.
+pub const LEDGER_POST: Duration = Duration::from_secs(30);
+/// Longest answer to a batch, bytes.
+pub const LEDGER_ANSWER: usize = 64 << 10;
 /// Longest head of the answer that opens the stream, bytes.
 pub const STREAM_ANSWER: usize = 8 << 10;
 /// Read from the stream at once, bytes: a change of a usual namespace is one or two pieces.
@@ -171,5 +175,7 @@ pub const OPERATOR: &[Limit] = &[
     limit("head of that answer", Bytes(STREAM_ANSWER), "it is four lines", "tried again"),
     limit("a message", Bytes(MAX_TO_SIDECAR), "a ConfigMap holds 1 MiB, which JSON may double", "the stream is closed and made anew"),
     limit("silence", Time(STREAM_SILENCE), "it pings more often", "the stream is closed and made anew"),
+    limit("time that the ledger service takes over a batch", Time(LEDGER_POST), "a batch is half a MiB at most", "sent again"),
+    limit("the ledger service's answer to a batch", Bytes(LEDGER_ANSWER), "it is one line", "sent again"),
     limit("time in which it takes nothing of a report", Time(STREAM_WRITE), "a report is a few KiB", "the stream is closed and made anew"),
 ];

@@ -11,17 +11,19 @@ use crate::metrics::{Registry, SeriesBound};
 mod access_log;
 pub mod genai;
 pub mod hedges;
+pub mod ledger;
 pub mod traffic;
 
 pub use access_log::{AccessLog, FLUSH_EVERY, LogMetrics};
 use genai::{Detail, GenAi};
 use hedges::Hedges;
+use ledger::Ledger;
 use traffic::{Handles, Traffic};
 
 /// Most series of a sidecar with ten providers of one model each.
 pub const MOST_SERIES: usize = 500;
 /// Series without a provider's name: single ones, histograms of our own, closed lists, what is folded.
-const GLOBAL: usize = 108;
+const GLOBAL: usize = 114;
 /// Series that each provider has, or may have when the pool is used up.
 const PER_PROVIDER: usize = 13;
 /// Series that each model of a provider has.
@@ -29,7 +31,7 @@ const PER_MODEL: usize = 4;
 /// The least that is left for what happens seldom.
 const POOL: usize = 20;
 
-/// Where records go: metrics under our own names and under OpenTelemetry's, and the access log.
+/// Where records go: metrics under our own names and under OpenTelemetry's, the access log, and the ledger.
 pub struct Sinks {
     /// Requests, attempts, tokens, durations.
     pub traffic: Traffic,
@@ -39,6 +41,8 @@ pub struct Sinks {
     pub genai: GenAi,
     /// Access log.
     pub access: AccessLog,
+    /// The ledger's outbox.
+    pub ledger: Ledger,
     bound: SeriesBound,
 }
 
@@ -50,6 +54,7 @@ impl Sinks {
             hedges: Hedges::register(registry),
             genai: GenAi::register(registry),
             access,
+            ledger: Ledger::register(registry),
             bound: registry.bound(),
         }
     }
@@ -58,6 +63,7 @@ impl Sinks {
     pub fn request(&self, record: &RequestRecord<'_>) {
         self.traffic.request(record);
         self.access.write(record);
+        self.ledger.request(record);
     }
 
     /// Tells of what a candidate did not answer, and what followed.
@@ -70,6 +76,7 @@ impl Sinks {
     pub fn attempt(&self, handles: &Handles, record: &AttemptRecord<'_>, charged: u64) {
         handles.attempt(record);
         self.access.write_attempt(record, charged);
+        self.ledger.attempt(record);
     }
 
     /// Makes room for a configuration and forgets the providers that it does not name. To be called before its handles

@@ -200,6 +200,21 @@ fn values() -> Vec<Values> {
             "why a stream ended or could not be made: one does not trust the other (token or CA not mounted, a certificate of another CA, a token that is not accepted), nobody is there, another answer than expected, or it was closed, silent or about to end; `/health` and the log say which",
             &["untrusted", "unreachable", "refused", "closed"],
         ),
+        closed(
+            "fate",
+            "what became of an entry of the ledger",
+            &["detail", "spilled", "folded", "lost", "other"],
+        ),
+        closed(
+            "problem",
+            "what is wrong with the ledger's outbox",
+            &["not_written", "damaged", "other"],
+        ),
+        closed(
+            "answer",
+            "what became of a batch for the ledger service",
+            &["taken", "gap", "unreachable", "untrusted", "denied", "refused", "other"],
+        ),
         closed("result", "how a probe ended", &["ok", "failed"]),
         closed(
             "why",

@@ -19,6 +19,7 @@ use bowsprit_core::flow::retry::{Next, Why};
 use bowsprit_core::limiter::Which;
 use bowsprit_core::record::path::Path;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
+use bowsprit_ledger::outbox::Counts;
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
@@ -27,6 +28,7 @@ use crate::net::server::Listener;
 use crate::observe::MOST_SERIES as MOST;
 use crate::observe::genai::Detail;
 use crate::observe::hedges::HedgeOutcome as Hedged;
+use crate::observe::ledger::Sent;
 use crate::observe::traffic::Handles;
 use crate::tenant::provider::States;
 
@@ -121,6 +123,20 @@ pub(super) fn driven(config: &Config) -> Families {
         }
         all.push(state);
     }
+    let ledger = &metrics.sinks.ledger.metrics;
+    for sent in Sent::ALL {
+        ledger.sent(sent);
+    }
+    ledger.lost(1);
+    ledger.observe(&Counts {
+        kept: 1,
+        spilled: 1,
+        folded: 1,
+        not_written: 1,
+        broken: 1,
+        bytes: 1,
+        taken: 1,
+    });
     metrics.providers.observe(all.iter().map(|state| &**state), now);
     metrics
 }

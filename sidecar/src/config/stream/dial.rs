@@ -1,69 +1,33 @@
 //! Making the stream: address, TLS against the operator's own CA, the request with the pod's token, the answer's head.
 
-use std::fmt::Display;
-use std::path::PathBuf;
-
-use bowsprit_core::config::BaseUrl;
 use bowsprit_core::stream::{PROTOCOL, STREAM_PATH};
-use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use super::state::{Ended, Why};
-use crate::files;
-use crate::limits::{STREAM_ANSWER, STREAM_CONNECT, STREAM_OPEN};
-use crate::net::client::{Resolve, connect_anywhere, tls};
+use crate::limits::{STREAM_ANSWER, STREAM_OPEN};
+use crate::net::client::{NoConnection, Resolve};
 
-/// Largest CA file and largest token, bytes.
-const MAX_FILE: u64 = 1 << 20;
-
-/// Where the operator is and how the two know each other.
-#[derive(Clone, Debug)]
-pub struct Operator {
-    /// `https://host:port`.
-    pub address: BaseUrl,
-    /// The CAs that its certificate is checked against, PEM; nothing else is trusted.
-    pub ca: PathBuf,
-    /// The pod's own token.
-    pub token: PathBuf,
-}
+pub use crate::net::client::OwnService as Operator;
 
 /// A stream, ready for messages.
 pub(super) async fn connect(operator: &Operator, resolver: &dyn Resolve) -> Result<TlsStream<TcpStream>, Ended> {
-    let (host, port) = (operator.address.host(), operator.address.port());
-    let not_mounted = |why: String| Ended::new(Why::NotMounted, why);
-    // Read anew each time: both are rotated.
-    let ca = files::read(&operator.ca, MAX_FILE).map_err(not_mounted)?;
-    let token = Zeroizing::new(files::read(&operator.token, MAX_FILE).map_err(not_mounted)?);
-    if token.trim().is_empty() || !token.trim().bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(not_mounted(format!("{}: holds no token", operator.token.display())));
-    }
-    let bad_ca = |why: &dyn Display| Ended::new(Why::Tls, format!("{}: {why}", operator.ca.display()));
-    let config = tls::only(ca.as_bytes()).map_err(|error| bad_ca(&error))?;
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| Ended::new(Why::Tls, format!("{host:?} is no TLS server name")))?;
-    let stream = timeout(STREAM_CONNECT, connect_anywhere(host, port, resolver))
+    let token = operator.token().map_err(none)?;
+    let stream = operator.connect(resolver).await.map_err(none)?;
+    timeout(STREAM_OPEN, ask(stream, operator.address.authority(), &token))
         .await
-        .map_err(|_| late(Why::Unreachable, "connecting"))?
-        .map_err(|fault| Ended::new(Why::Unreachable, fault.to_string()))?;
-    let open = async {
-        let stream = TlsConnector::from(config)
-            .connect(name, stream)
-            .await
-            .map_err(|error| Ended::new(Why::Tls, format!("TLS with {host}: {error}")))?;
-        ask(stream, operator.address.authority(), token.trim()).await
-    };
-    timeout(STREAM_OPEN, open)
-        .await
-        .map_err(|_| late(Why::Silent, "waiting for the answer"))?
+        .map_err(|_| Ended::new(Why::Silent, "gave up waiting for the answer"))?
 }
 
-fn late(why: Why, doing: &str) -> Ended {
-    Ended::new(why, format!("gave up {doing}"))
+fn none(why: NoConnection) -> Ended {
+    match why {
+        NoConnection::NotMounted(why) => Ended::new(Why::NotMounted, why),
+        NoConnection::Unreachable(why) => Ended::new(Why::Unreachable, why),
+        NoConnection::Tls(why) => Ended::new(Why::Tls, why),
+    }
 }
 
 async fn ask(mut stream: TlsStream<TcpStream>, host: &str, token: &str) -> Result<TlsStream<TcpStream>, Ended> {
