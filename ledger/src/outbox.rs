@@ -41,7 +41,8 @@ const STACK: usize = 512 << 10;
 pub struct Settings {
     /// A folder that outlives the container; none: memory.
     pub folder: Option<PathBuf>,
-    /// Bytes of entries beyond which the oldest are folded. The file and its log may take a fifth more.
+    /// Bytes of the file beyond which the oldest entries are folded. Its log may take half as much for a moment, and a damaged
+    /// file that was set aside as much again.
     pub limit: u64,
     /// Milliseconds since 1970.
     pub clock: fn() -> i64,

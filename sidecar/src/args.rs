@@ -76,7 +76,8 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_LEDGER_DIR", value_name = "DIR")]
     pub ledger_dir: Option<PathBuf>,
 
-    /// Bytes of entries in that folder beyond which the oldest are added up. The folder may come to hold twice as much and 4 MiB.
+    /// Bytes of the file in that folder beyond which its oldest entries are added up. The folder may come to hold two and a half
+    /// times as much: a log beside it, and a damaged file that was set aside.
     #[arg(long, env = "BOWSPRIT_LEDGER_SIZE", value_name = "SIZE", default_value = "24MiB", value_parser = size)]
     pub ledger_size: usize,
 

@@ -102,7 +102,7 @@ pub(super) struct Store {
     taken: u64,
     /// Bytes of lines.
     bytes: u64,
-    /// Bytes of lines beyond which they are folded.
+    /// Bytes of the file beyond which they are folded.
     limit: u64,
 }
 

@@ -8,7 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -115,7 +115,7 @@ impl ScriptedOperator {
             "--config-dir".into(),
             path(self.config_dir()),
             "--operator".into(),
-            format!("https://{}", self.listener.local_addr().unwrap()),
+            self.url(),
             "--operator-ca".into(),
             path(self.ca_file()),
             "--operator-token".into(),
@@ -149,12 +149,16 @@ impl ScriptedOperator {
 
     /// The next one whose request has come, not answered yet.
     pub async fn asked(&self) -> Held {
-        let mut stream = BufStream::new(self.connection().await.unwrap());
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert!(stream.read_line(&mut head).await.unwrap() > 0, "it left: {head}");
-        }
-        Held { stream, head }
+        let stream = BufStream::new(self.connection().await.unwrap());
+        let head = String::new();
+        let mut held = Held { stream, head };
+        assert!(held.again().await, "it left: {}", held.head);
+        held
+    }
+
+    /// `https://127.0.0.1:port`.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.listener.local_addr().unwrap())
     }
 
     /// The next one, answered as it wants to be.
@@ -167,6 +171,27 @@ impl ScriptedOperator {
 }
 
 impl Held {
+    /// Waits for the next request's head on it, whenever it comes. Returns whether one came.
+    pub async fn again(&mut self) -> bool {
+        self.head.clear();
+        while !self.head.ends_with("\r\n\r\n") {
+            if !matches!(self.stream.read_line(&mut self.head).await, Ok(1..)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The body of the request whose head has come, by its length.
+    pub async fn body(&mut self) -> Vec<u8> {
+        let head = self.head.to_ascii_lowercase();
+        let length = head.split("content-length: ").nth(1).expect("it has a length");
+        let length = length.split("\r\n").next().unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await.unwrap();
+        body
+    }
+
     /// Sends bytes.
     pub async fn bytes(&mut self, bytes: impl AsRef<[u8]>) {
         // The sidecar may have left, which is for the test to see otherwise.

@@ -20,7 +20,7 @@ impl Store {
     /// Folds until there is room again. Returns how many entries of detail became sums.
     pub(in super::super) fn make_room(&mut self) -> Result<u64, StoreError> {
         let mut folded = 0;
-        while self.bytes > self.limit {
+        while self.pages()? > self.limit {
             let sums = self.bytes_where("minutes > 0")?;
             let are_many = sums > self.limit / 2;
             let is_done = (are_many && self.coarsen()?) || self.fold_detail(&mut folded)? || self.coarsen()?;
@@ -30,6 +30,14 @@ impl Store {
             }
         }
         Ok(folded)
+    }
+
+    /// Bytes of the file that are in use: what counts towards the bound, as rows leave parts of pages empty.
+    fn pages(&self) -> Result<u64, StoreError> {
+        let query = "SELECT (page_count - freelist_count) * page_size
+            FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()";
+        let bytes: i64 = self.db.prepare_cached(query)?.query_row([], |row| row.get(0))?;
+        Ok(as_u64(bytes))
     }
 
     /// Folds the oldest detail, an eighth of the bound at once. Returns whether there was any.
