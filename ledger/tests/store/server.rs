@@ -33,6 +33,9 @@ pub(crate) fn free_port() -> u16 {
 fn folder(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    if number == 0 {
+        sweep();
+    }
     // Not below the checkout, which another user may not enter.
     let folder = std::env::temp_dir().join(format!("bowsprit-{name}-{}-{number}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
@@ -46,6 +49,19 @@ fn folder(name: &str) -> PathBuf {
         assert!(chown.success(), "no user {USER}: apt-get install postgresql-15");
     }
     folder
+}
+
+/// Removes what test programs left that are no more: a server that all tests of a program share has nobody to do it.
+fn sweep() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let parts: Vec<&str> = name.split('-').collect();
+        if let ["bowsprit", "postgres" | "pgbouncer", pid, _] = parts[..]
+            && !Path::new("/proc").join(pid).exists()
+        {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn is_root() -> bool {
