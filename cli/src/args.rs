@@ -210,16 +210,8 @@ pub struct Since {
     pub time: Duration,
 }
 
-impl Default for Since {
-    fn default() -> Self {
-        Self {
-            time: Duration::from_hours(24),
-        }
-    }
-}
-
 /// Of `stats`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct StatsArgs {
     /// What the sums are told apart by.
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
@@ -239,7 +231,7 @@ pub struct StatsArgs {
 }
 
 /// Of `logs`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct LogsArgs {
     /// One provider, as that which answered or was asked last; unset: all.
     #[arg(long, value_name = "NAME")]
@@ -265,7 +257,7 @@ pub struct LogsArgs {
 }
 
 /// Of `why`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct WhyArgs {
     /// `X-Request-ID` of the answer or the log line; a trace id or a provider's own id of an attempt also finds it.
     #[arg(value_name = "REQUEST-ID")]
@@ -279,7 +271,7 @@ pub struct WhyArgs {
 }
 
 /// Of `top`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct TopArgs {
     /// What is told apart.
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
@@ -296,7 +288,7 @@ pub struct TopArgs {
 }
 
 /// Of `spend`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct SpendArgs {
     /// Who or what spends.
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
@@ -313,7 +305,7 @@ pub struct SpendArgs {
 }
 
 /// Of `quality`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct QualityArgs {
     /// When.
     #[command(flatten)]
@@ -326,12 +318,15 @@ pub struct QualityArgs {
     pub out: RowsOut,
 }
 
-/// One namespace of the ledger or all.
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
+/// Which ledger, and one namespace of it or all.
+#[derive(Clone, Debug, clap::Args)]
 pub struct LedgerWhere {
     /// All namespaces of the ledger.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
+    /// The ledger's Service in the operator's namespace; `NAME-reader` is the ServiceAccount that it is read as.
+    #[arg(long, value_name = "NAME", default_value = "bowsprit-ledger")]
+    pub ledger: String,
 }
 
 /// Of `status`.

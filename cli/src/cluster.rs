@@ -123,7 +123,7 @@ impl Cluster {
     }
 
     /// The same for what the ledger is asked.
-    pub(crate) fn scope_of_ledger(&self, place: LedgerWhere) -> Option<&str> {
+    pub(crate) fn scope_of_ledger(&self, place: &LedgerWhere) -> Option<&str> {
         (!place.all_namespaces).then_some(self.namespace.as_str())
     }
 

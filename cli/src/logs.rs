@@ -19,9 +19,9 @@ use crate::progress::Progress;
 /// Asks and renders.
 pub(crate) async fn run(cluster: &ClusterArgs, args: &LogsArgs, screen: Screen) -> Result<Report, Failure> {
     let cluster = Cluster::connect(cluster).await?;
-    let ledger = Ledger::new(&cluster);
+    let ledger = Ledger::new(&cluster, &args.place);
     let wanted = Wanted {
-        namespace: cluster.scope_of_ledger(args.place),
+        namespace: cluster.scope_of_ledger(&args.place),
         provider: args.provider.as_deref(),
         route: args.route.as_deref(),
         failed: args.failed,

@@ -15,9 +15,9 @@ use crate::progress::Progress;
 pub(crate) async fn run(cluster: &ClusterArgs, args: &QualityArgs, screen: Screen) -> Result<Report, Failure> {
     let cluster = Cluster::connect(cluster).await?;
     let progress = Progress::start(screen, "asking the ledger");
-    let scope = cluster.scope_of_ledger(args.place);
+    let scope = cluster.scope_of_ledger(&args.place);
     let window = window::before(units::now(), args.since.time);
-    let found = Ledger::new(&cluster).quality(scope, window).await?;
+    let found = Ledger::new(&cluster, &args.place).quality(scope, window).await?;
     drop(progress);
     Report::rows(
         args.out.output,

@@ -18,7 +18,9 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: &SpendArgs, screen: Screen)
     let progress = Progress::start(screen, "asking the ledger");
     let scope = stats::scope(&cluster, args.by, args.place.all_namespaces);
     let window = window::before(units::now(), args.since.time);
-    let spent = Ledger::new(&cluster).spend(scope, stats::of(args.by), window).await?;
+    let spent = Ledger::new(&cluster, &args.place)
+        .spend(scope, stats::of(args.by), window)
+        .await?;
     drop(progress);
     Report::rows(
         args.out.output,

@@ -19,7 +19,7 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: &StatsArgs, screen: Screen)
     let progress = Progress::start(screen, "asking the ledger");
     let scope = scope(&cluster, args.by, args.place.all_namespaces);
     let window = window::before(units::now(), args.since.time);
-    let stats = Ledger::new(&cluster)
+    let stats = Ledger::new(&cluster, &args.place)
         .stats(scope, args.provider.as_deref(), of(args.by), window)
         .await?;
     drop(progress);

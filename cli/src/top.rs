@@ -30,7 +30,7 @@ const CLEAR_REST: &str = "\u{1b}[J";
 /// Looks once, or until it is interrupted.
 pub(crate) async fn run(cluster: &ClusterArgs, args: &TopArgs, screen: Screen) -> Result<Report, Failure> {
     let cluster = Cluster::connect(cluster).await?;
-    let ledger = Ledger::new(&cluster);
+    let ledger = Ledger::new(&cluster, &args.place);
     let is_table = matches!(args.out.output, RowFormat::Table | RowFormat::Wide);
     if args.once || !is_table || !screen.live {
         let progress = Progress::start(screen, "asking the ledger");

@@ -23,8 +23,8 @@ use crate::progress::Progress;
 pub(crate) async fn run(cluster: &ClusterArgs, args: &WhyArgs, screen: Screen) -> Result<Report, Failure> {
     let cluster = Cluster::connect(cluster).await?;
     let progress = Progress::start(screen, "asking the ledger");
-    let ledger = Ledger::new(&cluster);
-    let scope = cluster.scope_of_ledger(args.place);
+    let ledger = Ledger::new(&cluster, &args.place);
+    let scope = cluster.scope_of_ledger(&args.place);
     let found = ledger.why(scope, &args.id).await?;
     drop(progress);
     if found.is_empty() {

@@ -10,11 +10,12 @@ use tokio::sync::Mutex;
 
 use super::reader;
 use super::uri::{encoded, with};
+use crate::args::LedgerWhere;
 use crate::cluster::{Answer, Cluster};
 use crate::failure::{Failure, Intent};
 
-/// The ledger's Service in the operators' namespace, with the scheme and port that the apiserver asks it by.
-pub(crate) const SERVICE: &str = "https:bowsprit-ledger:8446";
+/// The port of the ledger's Service.
+const PORT: u16 = 8446;
 
 /// A token lasts twice as long.
 const RENEWED: Duration = Duration::from_mins(5);
@@ -22,6 +23,8 @@ const RENEWED: Duration = Duration::from_mins(5);
 /// The ledger of a cluster.
 pub(crate) struct Ledger<'a> {
     cluster: &'a Cluster,
+    /// Its Service in the operators' namespace.
+    name: &'a str,
     /// A token and since when it is there. One ledger is asked about one namespace, or about all.
     kept: Mutex<Option<(String, Instant)>>,
 }
@@ -45,9 +48,10 @@ pub(crate) struct Wanted<'a> {
 
 impl<'a> Ledger<'a> {
     /// Nothing is asked yet.
-    pub(crate) fn new(cluster: &'a Cluster) -> Self {
+    pub(crate) fn new(cluster: &'a Cluster, place: &'a LedgerWhere) -> Self {
         Self {
             cluster,
+            name: &place.ledger,
             kept: Mutex::default(),
         }
     }
@@ -103,14 +107,16 @@ impl<'a> Ledger<'a> {
 
     async fn ask<T: DeserializeOwned>(&self, namespace: Option<&str>, uri: &str) -> Result<T, Failure> {
         let operators = self.cluster.operator_namespace();
+        // As the apiserver, and so RBAC, names it: with the scheme and the port.
+        let service = format!("https:{}:{PORT}", encoded(self.name));
         let intent = Intent {
             verb: "get",
             group: "",
             resource: "services/proxy",
-            name: Some(SERVICE),
+            name: Some(&service),
             namespace: Some(operators),
         };
-        let uri = format!("/api/v1/namespaces/{operators}/services/{SERVICE}/proxy{uri}");
+        let uri = format!("/api/v1/namespaces/{operators}/services/{service}/proxy{uri}");
         let token = self.token(namespace).await?;
         let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))
             .map_err(|_| Failure::Wrong("the apiserver's token is no header".to_owned()))?;
@@ -127,7 +133,7 @@ impl<'a> Ledger<'a> {
         if let Some((token, _)) = kept.as_ref().filter(|(_, since)| since.elapsed() < RENEWED) {
             return Ok(token.clone());
         }
-        let token = reader::token(self.cluster, namespace).await?;
+        let token = reader::token(self.cluster, self.name, namespace).await?;
         *kept = Some((token.clone(), Instant::now()));
         Ok(token)
     }
@@ -169,8 +175,8 @@ fn read<T: DeserializeOwned>(answer: &Answer, intent: &Intent<'_>, namespace: Op
                 .map_err(|_| Failure::Wrong(format!("the ledger does not know this question: {said}")));
         }
         (404, true) => Failure::Wrong(format!(
-            "there is no ledger in namespace {operators} ({said}): helm upgrade ... --set ledger.enabled=true installs it; \
-             --operator-namespace names another namespace. `health` and `circuit status` ask the sidecars and need none"
+            "there is no such ledger in namespace {operators} ({said}): helm upgrade ... --set ledger.enabled=true installs it; \
+             --operator-namespace and --ledger name another. `health` and `circuit status` ask the sidecars and need none"
         )),
         (502..=504, true) => Failure::Unreachable(format!(
             "the ledger in namespace {operators} does not answer ({said}): \
@@ -224,9 +230,17 @@ mod tests {
         )
     }
 
+    fn usual() -> LedgerWhere {
+        LedgerWhere {
+            all_namespaces: false,
+            ledger: "bowsprit-ledger".into(),
+        }
+    }
+
     async fn refusal(answer: (u16, Value)) -> Failure {
         let cluster = with_readers(&["bowsprit-system"], move |_| answer.clone());
-        let ledger = Ledger::new(&cluster);
+        let place = usual();
+        let ledger = Ledger::new(&cluster, &place);
         ledger
             .quality(Some("shop"), HOUR)
             .await
@@ -243,7 +257,7 @@ mod tests {
             assert_eq!(request.headers()[READER_HEADER], "Bearer of-shop");
             (200, json!([]))
         });
-        let found = Ledger::new(&cluster).why(Some("shop"), "a/..?b").await;
+        let found = Ledger::new(&cluster, &usual()).why(Some("shop"), "a/..?b").await;
         assert_eq!(found.map_err(|failure| failure.to_string()), Ok(Vec::new()));
     }
 
@@ -254,7 +268,7 @@ mod tests {
             (200, json!([]))
         });
         for namespace in [Some("shop"), None] {
-            let found = Ledger::new(&cluster).quality(namespace, HOUR).await;
+            let found = Ledger::new(&cluster, &usual()).quality(namespace, HOUR).await;
             assert_eq!(found.map_err(|failure| failure.to_string()), Ok(Vec::new()));
         }
     }
@@ -262,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn an_id_that_the_ledger_does_not_have_is_no_failure_of_the_ledger() {
         let cluster = with_readers(&["shop"], |_| (404, json!({"message": "no request has this id"})));
-        let found = Ledger::new(&cluster).why(Some("shop"), "r").await;
+        let found = Ledger::new(&cluster, &usual()).why(Some("shop"), "r").await;
         assert_eq!(found.map_err(|failure| failure.to_string()), Ok(Vec::new()));
     }
 
@@ -277,7 +291,7 @@ mod tests {
         let strange = refusal((200, json!({"another": "release"}))).await;
         assert!(strange.to_string().contains("same release"), "{strange}");
         let cluster = with_readers(&[], |_| status(500, "it is not asked"));
-        let no_reader = Ledger::new(&cluster)
+        let no_reader = Ledger::new(&cluster, &usual())
             .quality(None, HOUR)
             .await
             .expect_err("nobody reads");
@@ -302,7 +316,7 @@ mod tests {
         );
         assert!(reader.to_string().contains("in namespace shop"), "{reader}");
         let cluster = with_readers(&[], |_| status(500, "it is not asked"));
-        let token = Ledger::new(&cluster)
+        let token = Ledger::new(&cluster, &usual())
             .quality(Some("secret"), HOUR)
             .await
             .expect_err("it may not");

@@ -5,13 +5,13 @@
 
 use bowsprit_crds::names::TOKEN_AUDIENCE;
 use serde::Deserialize;
+
 use serde_json::json;
 
+use super::uri;
 use crate::cluster::Cluster;
 use crate::failure::{Failure, Intent};
 
-/// The ServiceAccount that reads.
-pub(crate) const READER: &str = "bowsprit-ledger-reader";
 /// The least that the apiserver gives, seconds.
 const LASTS: u64 = 600;
 
@@ -19,13 +19,13 @@ const LASTS: u64 = 600;
 ///
 /// # Errors
 /// With the rule that is missing, or how a reader comes to be.
-pub(super) async fn token(cluster: &Cluster, namespace: Option<&str>) -> Result<String, Failure> {
-    let operators = cluster.operator_namespace();
+pub(super) async fn token(cluster: &Cluster, ledger: &str, namespace: Option<&str>) -> Result<String, Failure> {
+    let (operators, reader) = (cluster.operator_namespace(), format!("{ledger}-reader"));
     // The nearer right is the smaller one, and what its absence says is of more use.
     let mut missing = None;
     let near = namespace.filter(|namespace| *namespace != operators);
     for place in near.into_iter().chain([operators]) {
-        match request(cluster, place).await {
+        match request(cluster, place, &reader).await {
             Ok(Some(token)) => return Ok(token),
             Ok(None) => {}
             Err(failure @ Failure::Forbidden { .. }) => missing = missing.or(Some(failure)),
@@ -34,8 +34,8 @@ pub(super) async fn token(cluster: &Cluster, namespace: Option<&str>) -> Result<
     }
     Err(missing.unwrap_or_else(|| {
         Failure::Wrong(format!(
-            "there is no ServiceAccount {READER} in namespace {operators}, as which the ledger is read: \
-             helm upgrade ... --set ledger.enabled=true makes it with the ledger; --operator-namespace names another namespace. \
+            "there is no ServiceAccount {reader} in namespace {operators}, as which the ledger is read: \
+             helm upgrade ... --set ledger.enabled=true makes it with the ledger; --operator-namespace and --ledger name another. \
              `health` and `circuit status` ask the sidecars and need none"
         ))
     }))
@@ -52,19 +52,22 @@ struct Token {
 }
 
 /// None: there is no such ServiceAccount.
-async fn request(cluster: &Cluster, namespace: &str) -> Result<Option<String>, Failure> {
+async fn request(cluster: &Cluster, namespace: &str, reader: &str) -> Result<Option<String>, Failure> {
     let intent = Intent {
         verb: "create",
         group: "",
         resource: "serviceaccounts/token",
-        name: Some(READER),
+        name: Some(reader),
         namespace: Some(namespace),
     };
     let wanted = json!({
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
         "spec": {"audiences": [TOKEN_AUDIENCE], "expirationSeconds": LASTS},
     });
-    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{READER}/token");
+    let path = format!(
+        "/api/v1/namespaces/{namespace}/serviceaccounts/{}/token",
+        uri::encoded(reader)
+    );
     let answer = cluster
         .send(&intent, "POST", &path, wanted.to_string().into_bytes())
         .await?;

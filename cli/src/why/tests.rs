@@ -3,6 +3,7 @@ use bowsprit_ledger::query::{Listed, ListedAttempt, Why};
 
 use super::Story;
 use super::render::screen;
+use super::timeline::spans;
 use crate::output::Paint;
 
 const ENDED: i64 = 1_764_354_787_000;
@@ -139,6 +140,18 @@ fn failed_over_twice() -> Why {
 #[test]
 fn a_request_that_failed_over_twice() {
     insta::assert_snapshot!(shown(failed_over_twice()));
+}
+
+#[test]
+fn failures_keep_their_times_when_the_nodes_clock_jumps() {
+    let as_it_was = failed_over_twice();
+    let mut jumped = failed_over_twice();
+    for it in &mut jumped.attempts_made {
+        it.at = ENDED;
+    }
+    assert_eq!(spans(&jumped), spans(&as_it_was));
+    let ends: Vec<u64> = spans(&jumped).iter().map(|span| span.end).collect();
+    assert_eq!(ends, [812_000, 1_910_000, 3_910_000, 4_903_000]);
 }
 
 #[test]
