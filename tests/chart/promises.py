@@ -92,7 +92,24 @@ class Ledger(unittest.TestCase):
     def test_it_asks_about_tokens_and_rights_and_reads_no_object(self):
         rules = rendered("every")["ClusterRole", "bowsprit-ledger"]["rules"]
         self.assertEqual(granted(rules), [("authentication.k8s.io", "tokenreviews", "", "create"), ("authorization.k8s.io", "subjectaccessreviews", "", "create")])
-        self.assertFalse([key for key in rendered("every") if key[0] == "Role" and "ledger" in key[1]])
+        bound = [found["roleRef"]["name"] for kind in ("RoleBinding", "ClusterRoleBinding") for found in of_kind(rendered("every"), kind)
+                 if any(subject["name"] == "bowsprit-ledger" for subject in found["subjects"])]
+        self.assertEqual(bound, ["bowsprit-ledger"])
+
+    def test_its_reader_may_read_and_nothing_else_and_no_pod_is_one(self):
+        objects = rendered("every")
+        self.assertEqual(granted(objects["ClusterRole", "bowsprit-ledger-reader"]["rules"]), [("bowsprit.dev", "providerconfigs/ledger", "", "get")])
+        self.assertFalse(objects["ServiceAccount", "bowsprit-ledger-reader"]["automountServiceAccountToken"])
+        self.assertNotIn('"serviceAccountName": "bowsprit-ledger-reader"', json.dumps(list(objects.values())))
+        bound = [found["metadata"]["name"] for kind in ("RoleBinding", "ClusterRoleBinding") for found in of_kind(objects, kind)
+                 if any(subject["name"] == "bowsprit-ledger-reader" for subject in found["subjects"])]
+        self.assertEqual(bound, ["bowsprit-ledger-reader"])
+
+    def test_who_reads_is_given_the_one_service_and_the_one_reader(self):
+        ask = ("core", "services/proxy", "https:bowsprit-ledger:8446", "get")
+        make = ("core", "serviceaccounts/token", "bowsprit-ledger-reader", "create")
+        self.assertEqual(granted(rendered("every")["Role", "bowsprit-ledger-ask"]["rules"]), [ask])
+        self.assertEqual(granted(rendered("every")["Role", "bowsprit-ledger-read-all"]["rules"]), [make, ask])
 
     def test_it_is_where_its_certificate_and_the_sidecars_say(self):
         container = rendered("every")["Deployment", "bowsprit"]["spec"]["template"]["spec"]["containers"][0]
