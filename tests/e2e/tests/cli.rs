@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 /// How a program ended.
 #[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-async fn ran(program: &str, arguments: &[&str]) -> Result<Ran> {
+pub(crate) async fn ran(program: &str, arguments: &[&str]) -> Result<Ran> {
     let mut command = Command::new(program);
     command.args(arguments);
     let output = tokio::task::spawn_blocking(move || command.output())
@@ -33,13 +33,13 @@ async fn ran(program: &str, arguments: &[&str]) -> Result<Ran> {
 }
 
 /// Runs the plugin in the test's namespace.
-async fn bowsprit(bed: &Bed, arguments: &[&str]) -> Result<Ran> {
+pub(crate) async fn bowsprit(bed: &Bed, arguments: &[&str]) -> Result<Ran> {
     let all = [&["bowsprit"], arguments, &["-n", &bed.namespace]].concat();
     ran("kubectl", &all).await
 }
 
 /// Runs it until it ends so and says so.
-async fn until(bed: &Bed, arguments: &[&str], code: i32, words: &[&str]) -> Result<Ran> {
+pub(crate) async fn until(bed: &Bed, arguments: &[&str], code: i32, words: &[&str]) -> Result<Ran> {
     eventually(
         LONG,
         &format!("{arguments:?} ends with {code} and says {words:?}"),
@@ -55,7 +55,7 @@ async fn until(bed: &Bed, arguments: &[&str], code: i32, words: &[&str]) -> Resu
     .await
 }
 
-fn show(command: &str, ran: &Ran) {
+pub(crate) fn show(command: &str, ran: &Ran) {
     note(&format!(
         "$ kubectl bowsprit {command}   (exit code {})",
         ran.code.unwrap_or(-1)
@@ -66,16 +66,16 @@ fn show(command: &str, ran: &Ran) {
 }
 
 /// A file of its own, removed with it.
-struct File(std::path::PathBuf);
+pub(crate) struct File(std::path::PathBuf);
 
 impl File {
-    fn new(bed: &Bed, name: &str, text: &str) -> Result<Self> {
+    pub(crate) fn new(bed: &Bed, name: &str, text: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("{}-{name}", bed.namespace));
         std::fs::write(&path, text)?;
         Ok(Self(path))
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().unwrap_or_default()
     }
 }

@@ -16,6 +16,7 @@ mod cert_manager;
 mod certificates;
 mod chaos;
 mod cli;
+mod cli_ledger;
 mod fallback;
 mod handover;
 mod injection;
