@@ -29,6 +29,7 @@ pub mod queue;
 pub mod record;
 mod search;
 pub mod stream;
+pub mod trace;
 mod window;
 
 pub use bowsprit_crds::yaml;

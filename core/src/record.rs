@@ -9,6 +9,7 @@ use crate::cost::{Cost, Unpriced};
 use crate::dialect::{Dialect, Usage};
 use crate::fault::{Code, ErrorKind, TransportFault};
 use crate::flow::State;
+use crate::trace::Span;
 use path::Path;
 
 pub mod kind;
@@ -209,6 +210,23 @@ pub struct AttemptRecord<'a> {
     pub spent: Spent,
     /// What these cost, or why that is not known.
     pub cost: Result<Cost<'a>, Unpriced>,
+    /// Its span, where spans are made.
+    pub span: Option<Span>,
+    /// Whom it called.
+    pub called: Called<'a>,
+}
+
+/// Whom an attempt called, as OpenTelemetry's conventions name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Called<'a> {
+    /// Whose API was spoken: `openai`, `anthropic`, `gcp.gemini`, ...
+    pub system: &'static str,
+    /// What was done: `chat`, `generate_content`, `embeddings`; nothing for what the conventions have no word for.
+    pub operation: &'a str,
+    /// The host.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
 }
 
 /// One request, closed once.
@@ -265,6 +283,8 @@ pub struct RequestRecord<'a> {
     pub spent: Spent,
     /// What led from one candidate to the next.
     pub path: &'a Path,
+    /// Its span, where spans are made.
+    pub span: Option<Span>,
     /// What these cost, or why that is not known.
     pub cost: Result<Cost<'a>, Unpriced>,
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::args::Args;
 use crate::caller::Pod;
 use crate::config::Source;
-use crate::config::env::EnvSource;
+use crate::config::env::{self, EnvSource};
 use crate::config::file::FileSource;
 use crate::config::folder::FolderSource;
 use crate::config::saved::{self, SavedSource};
@@ -26,6 +26,7 @@ use crate::memory::{self, Memory};
 use crate::net::client::{Connections, OwnService, System};
 use crate::net::server;
 use crate::net::server::{Listener, Listening, SpareFds};
+use crate::observe::spans::{self, Settings};
 use crate::observe::{AccessLog, FLUSH_EVERY};
 use crate::process::{Process, ProcessLimits};
 use crate::renewal::Renewal;
@@ -122,6 +123,15 @@ fn process(args: &Args, access: AccessLog) -> Process {
     let metrics = Families::new(access);
     let sinks = Arc::clone(&metrics.sinks);
     let connections = Arc::new(Connections::new(args.ca_dir.clone(), &metrics.connections.pool));
+    match Settings::read(env::variable) {
+        Ok(None) => {}
+        Ok(Some(settings)) => {
+            tracing::info!(endpoint = %settings.endpoint, "traces are exported");
+            sinks.spans.keep(settings);
+        }
+        // A sidecar without traces serves; one that does not start for them serves nobody.
+        Err(error) => tracing::warn!(error, "no traces are exported"),
+    }
     let tenant = Tenant::new(
         Arc::clone(&connections),
         Arc::clone(&sinks),
@@ -278,6 +288,9 @@ fn spawn_all(
         parts.spawn("config stream", stream::run(operator, link));
     }
     parts.spawn("configuration", renewal.run(Arc::clone(process), streamed));
+    if let Some(queue) = process.sinks.spans.queue() {
+        parts.spawn("spans", spans::export::run(Arc::clone(queue)));
+    }
     parts.spawn("probes", probe::run(Arc::clone(process)));
     parts.spawn(
         "connection sweep",
@@ -324,6 +337,9 @@ impl Running {
             Drained::Cut(requests) => tracing::warn!(requests, "stopped; requests were cut at the deadline"),
         }
         process.sinks.access.flush();
+        if let Some(queue) = process.sinks.spans.queue() {
+            spans::export::last(queue).await;
+        }
         self.parts.shutdown().await;
         if let Some(shipping) = &self.shipping {
             shipping.last(Instant::now() + LAST_BATCHES).await;

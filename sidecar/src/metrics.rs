@@ -9,11 +9,13 @@ use std::sync::Arc;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::gauge::Gauge;
 
+mod latency;
 mod money;
 mod process;
 mod registry;
 mod series;
 
+pub use latency::Latency;
 pub use money::Dollars;
 pub use process::OsProcess;
 #[cfg(test)]

@@ -12,18 +12,20 @@ mod access_log;
 pub mod genai;
 pub mod hedges;
 pub mod ledger;
+pub mod spans;
 pub mod traffic;
 
 pub use access_log::{AccessLog, FLUSH_EVERY, LogMetrics};
 use genai::{Detail, GenAi};
 use hedges::Hedges;
 use ledger::Ledger;
+use spans::Spans;
 use traffic::{Handles, Traffic};
 
 /// Most series of a sidecar with ten providers of one model each.
 pub const MOST_SERIES: usize = 500;
 /// Series without a provider's name: single ones, histograms of our own, closed lists, what is folded.
-const GLOBAL: usize = 114;
+const GLOBAL: usize = 117;
 /// Series that each provider has, or may have when the pool is used up.
 const PER_PROVIDER: usize = 13;
 /// Series that each model of a provider has.
@@ -31,7 +33,7 @@ const PER_MODEL: usize = 4;
 /// The least that is left for what happens seldom.
 const POOL: usize = 20;
 
-/// Where records go: metrics under our own names and under OpenTelemetry's, the access log, and the ledger.
+/// Where records go: metrics under our own names and under OpenTelemetry's, spans, the access log, and the ledger.
 pub struct Sinks {
     /// Requests, attempts, tokens, durations.
     pub traffic: Traffic,
@@ -39,6 +41,8 @@ pub struct Sinks {
     pub hedges: Hedges,
     /// Exchanges with providers, under OpenTelemetry's names.
     pub genai: GenAi,
+    /// Spans for a collector.
+    pub spans: Spans,
     /// Access log.
     pub access: AccessLog,
     /// The ledger's outbox.
@@ -53,6 +57,7 @@ impl Sinks {
             traffic: Traffic::register(registry),
             hedges: Hedges::register(registry),
             genai: GenAi::register(registry),
+            spans: Spans::register(registry),
             access,
             ledger: Ledger::register(registry),
             bound: registry.bound(),
@@ -62,6 +67,7 @@ impl Sinks {
     /// Tells of a request that has ended.
     pub fn request(&self, record: &RequestRecord<'_>) {
         self.traffic.request(record);
+        self.spans.request(record);
         self.access.write(record);
         self.ledger.request(record);
     }
@@ -75,6 +81,7 @@ impl Sinks {
     /// limit was charged.
     pub fn attempt(&self, handles: &Handles, record: &AttemptRecord<'_>, charged: u64) {
         handles.attempt(record);
+        self.spans.attempt(record);
         self.access.write_attempt(record, charged);
         self.ledger.attempt(record);
     }

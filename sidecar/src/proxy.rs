@@ -44,6 +44,7 @@ mod stopwatch;
 pub use body::Body;
 use context::RequestContext;
 use refuse::Refusal;
+use request_id::TraceId;
 
 /// Answers one request of the app.
 pub async fn handle(process: Arc<Process>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
@@ -63,7 +64,13 @@ pub async fn handle(process: Arc<Process>, peer: IpAddr, request: Request<Incomi
         dialect,
         found.as_ref().map_or("unknown", |route| route.label()),
     );
-    context.trace = request_id::TraceId::from_headers(&parts.headers);
+    context.span = process.sinks.spans.begin(&parts.headers);
+    let trace = match context.span {
+        Some(span) => Some(span.trace.into()),
+        None => TraceId::from_headers(&parts.headers),
+    };
+    let trace = trace.map(Arc::new);
+    context.trace.clone_from(&trace);
     let work = async move {
         match (unfit(&parts), found) {
             (Some(refusal), _) => refuse::answer(context, &refusal),
@@ -78,7 +85,8 @@ pub async fn handle(process: Arc<Process>, peer: IpAddr, request: Request<Incomi
     match AssertUnwindSafe(work).catch_unwind().await {
         Ok(response) => response,
         Err(_panic) => {
-            tracing::error!(request_id = id.as_str(), "a request panicked");
+            let trace_id = trace.as_deref().map(TraceId::as_str);
+            tracing::error!(request_id = id.as_str(), trace_id, "a request panicked");
             refuse::bare(
                 dialect,
                 &id,

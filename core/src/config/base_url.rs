@@ -88,7 +88,7 @@ impl BaseUrl {
 
     /// The same server with another path, which begins with a slash or is empty.
     #[must_use]
-    pub(super) fn with_path(mut self, path: String) -> Self {
+    pub fn with_path(mut self, path: String) -> Self {
         self.path = path;
         self
     }

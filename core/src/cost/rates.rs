@@ -25,7 +25,7 @@ pub struct Rates {
 impl Rates {
     /// What these tokens cost. `None`: some of them have no price.
     pub(super) fn reported(&self, usage: &Usage) -> Option<Picodollars> {
-        let hour = usage.cache_write_hour.min(usage.cache_write);
+        let hour = u64::from(usage.cache_write_hour).min(usage.cache_write);
         let hour_rate = if hour == 0 {
             Picodollars::ZERO
         } else {

@@ -168,7 +168,7 @@ fn each_kind_of_token_costs_its_own() {
         (of(|u| (u.input, u.cached) = (MILLION, MILLION)), "0.3"),
         (of(|u| (u.input, u.cache_write) = (MILLION, MILLION)), "3.75"),
         (
-            of(|u| (u.input, u.cache_write, u.cache_write_hour) = (MILLION, MILLION, MILLION)),
+            of(|u| (u.input, u.cache_write, u.cache_write_hour) = (MILLION, MILLION, 1_000_000)),
             "6",
         ),
         (of(|u| (u.output, u.reasoning) = (MILLION, MILLION)), "20"),

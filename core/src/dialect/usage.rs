@@ -21,9 +21,9 @@ pub struct Usage {
     /// Output tokens spent on reasoning.
     pub reasoning: u64,
     /// Of those written to the prompt cache: for an hour, which costs more.
-    pub cache_write_hour: u64,
+    pub cache_write_hour: u32,
     /// Searches of the web that the provider made for the answer, where it counts them.
-    pub searches: u32,
+    pub searches: u16,
     /// What they are billed by.
     pub terms: Terms,
 }
@@ -173,6 +173,7 @@ impl From<Anthropic> for Usage {
         let cached = tokens(raw.cache_read_input_tokens);
         let cache_write = tokens(raw.cache_creation_input_tokens);
         let usual = |field: Option<Usual>| field.unwrap_or_default().0;
+        let hour = tokens(raw.cache_creation.unwrap_or_default().ephemeral_1h_input_tokens);
         let searches = tokens(raw.server_tool_use.unwrap_or_default().web_search_requests);
         Self {
             input: tokens(raw.input_tokens)
@@ -182,8 +183,8 @@ impl From<Anthropic> for Usage {
             cached,
             cache_write,
             reasoning: tokens(raw.output_tokens_details.unwrap_or_default().thinking_tokens),
-            cache_write_hour: tokens(raw.cache_creation.unwrap_or_default().ephemeral_1h_input_tokens),
-            searches: u32::try_from(searches).unwrap_or(u32::MAX),
+            cache_write_hour: u32::try_from(hour).unwrap_or(u32::MAX),
+            searches: u16::try_from(searches).unwrap_or(u16::MAX),
             terms: raw
                 .service_tier
                 .unwrap_or_default()

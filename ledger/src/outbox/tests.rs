@@ -5,7 +5,7 @@ use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::State;
 use bowsprit_core::record::path::Path;
-use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
+use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Called, Outcome, RequestRecord, Spent};
 
 mod sums_are_never_lost;
 mod texts;
@@ -38,6 +38,7 @@ pub(super) fn request(asked_model: &str) -> RequestRecord<'_> {
         answer_bytes: 100,
         spent: spent(7),
         path: Path::NONE,
+        span: None,
         cost: Ok(COST),
     }
 }
@@ -64,6 +65,8 @@ pub(super) fn attempt(model: &str, input: u64) -> AttemptRecord<'_> {
         first_content_after: None,
         spent: spent(input),
         cost: Ok(COST),
+        span: None,
+        called: Called::default(),
     }
 }
 

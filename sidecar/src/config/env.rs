@@ -13,6 +13,11 @@ use crate::caller::Pod;
 pub const NOTHING: &str = "no configuration: give --config FILE (ProviderConfig documents, see examples/quickstart.yaml), \
      or --config-dir DIR, or set at least one of ANTHROPIC_API_KEY, GOOGLE_API_KEY (or GEMINI_API_KEY) and OPENAI_API_KEY";
 
+/// A variable of the process's environment.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Offers documents once.
 pub struct EnvSource(Option<String>);
 
@@ -22,7 +27,7 @@ impl EnvSource {
     /// # Errors
     /// It asks for none, or a variable has a value that means nothing.
     pub fn read() -> Result<Self, String> {
-        match documents(&|name| std::env::var(name).ok())? {
+        match documents(&variable)? {
             Some(text) => Ok(Self(Some(text))),
             None => Err(NOTHING.into()),
         }

@@ -14,6 +14,7 @@ use bowsprit_core::record::Outcome;
 use super::Families;
 use crate::metrics::Entry;
 use crate::observe::AccessLog;
+use crate::observe::spans::FATES;
 use crate::observe::traffic::{COST_KINDS, LEFT_OUT, TOKEN_KINDS};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
@@ -202,8 +203,8 @@ fn values() -> Vec<Values> {
         ),
         closed(
             "fate",
-            "what became of an entry of the ledger",
-            &["detail", "spilled", "folded", "lost", "other"],
+            "what became of an entry of the ledger; of a span: exported, no_room or refused",
+            &[["detail", "spilled", "folded", "lost", "other"].as_slice(), &FATES].concat(),
         ),
         closed(
             "problem",

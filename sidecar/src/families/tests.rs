@@ -18,7 +18,7 @@ use bowsprit_core::flow::moves::{Move, MoveRecord};
 use bowsprit_core::flow::retry::{Next, Why};
 use bowsprit_core::limiter::Which;
 use bowsprit_core::record::path::Path;
-use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
+use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Called, Outcome, RequestRecord, Spent};
 use bowsprit_ledger::outbox::Counts;
 use http::{HeaderMap, HeaderValue};
 
@@ -29,6 +29,7 @@ use crate::observe::MOST_SERIES as MOST;
 use crate::observe::genai::Detail;
 use crate::observe::hedges::HedgeOutcome as Hedged;
 use crate::observe::ledger::Sent;
+use crate::observe::spans::Settings;
 use crate::observe::traffic::Handles;
 use crate::tenant::provider::States;
 
@@ -60,6 +61,7 @@ pub(super) fn driven(config: &Config) -> Families {
     for why in stream::Why::ALL {
         metrics.stream.ended(why);
     }
+    metrics.sinks.spans.keep(collector());
     let states = States::default();
     let now = Moment::ZERO;
     let second = Duration::from_secs(1);
@@ -141,6 +143,12 @@ pub(super) fn driven(config: &Config) -> Families {
     metrics
 }
 
+/// Spans go somewhere.
+fn collector() -> Settings {
+    let endpoint = |name: &str| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://collector:4318".to_owned());
+    Settings::read(endpoint).unwrap().unwrap()
+}
+
 /// A request that ended so.
 fn request(outcome: Outcome, code: Option<Code>) -> RequestRecord<'static> {
     RequestRecord {
@@ -169,6 +177,7 @@ fn request(outcome: Outcome, code: Option<Code>) -> RequestRecord<'static> {
         answer_bytes: 1_000,
         spent: Spent::NOTHING,
         path: Path::NONE,
+        span: None,
         cost: Ok(Cost::NOTHING),
     }
 }
@@ -196,6 +205,8 @@ fn attempt(model: &str, spent: Spent) -> AttemptRecord<'_> {
         first_content_after: None,
         spent,
         cost: Ok(COST),
+        span: None,
+        called: Called::default(),
     }
 }
 
@@ -219,7 +230,7 @@ fn requests(metrics: &Families) {
         traffic.begun(dialect);
     }
     traffic.request(&request(Outcome::Ok, None));
-    traffic.first_token(Duration::from_secs(1));
+    traffic.first_token(Duration::from_secs(1), None);
     traffic.taken(100);
     traffic.request(&request(Outcome::Cancelled, None));
     for code in Code::ALL {

@@ -163,6 +163,8 @@ fn begin(out: &mut Vec<u8>, now: Duration, what: &str) {
 fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, charged: u64) {
     begin(out, now, "\",\"level\":\"DEBUG\",\"target\":\"attempt\"");
     for (key, value) in [
+        (key!("request_id"), record.request_id),
+        (key!("trace_id"), record.trace_id),
         (key!("provider"), record.provider),
         (key!("model"), record.model),
         (key!("credential"), record.credential.unwrap_or("")),
@@ -277,7 +279,7 @@ mod tests {
     use bowsprit_core::dialect::{Dialect, Usage};
     use bowsprit_core::flow::State;
     use bowsprit_core::record::path::Path;
-    use bowsprit_core::record::{AttemptKind, AttemptOutcome, Outcome, Spent};
+    use bowsprit_core::record::{AttemptKind, AttemptOutcome, Called, Outcome, Spent};
 
     fn record(asked_model: &str) -> RequestRecord<'_> {
         RequestRecord {
@@ -316,6 +318,7 @@ mod tests {
                 is_nothing: false,
             },
             path: Path::NONE,
+            span: None,
             cost: Ok(Cost {
                 reported: Picodollars::new(1_250_000_000),
                 estimated: Picodollars::new(2),
@@ -365,6 +368,8 @@ mod tests {
             first_content_after: None,
             spent: record("m").spent,
             cost: record("m").cost,
+            span: None,
+            called: Called::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use bowsprit_core::flow::SkipReason;
 use bowsprit_core::flow::moves::{Move, MoveRecord};
 use bowsprit_core::flow::retry::{Next, Why};
 use bowsprit_core::record::{Outcome, RequestRecord};
+use bowsprit_core::trace::Span;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,8 +19,8 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::genai::GenAi;
 use crate::metrics::{
-    ANSWER_SECONDS, Counters, Dollars, FIRST_TOKEN_SECONDS, OTHER, OVERHEAD_SECONDS, ProviderLabel, Registry, Seconds,
-    Series,
+    ANSWER_SECONDS, Counters, Dollars, FIRST_TOKEN_SECONDS, Latency, OTHER, OVERHEAD_SECONDS, ProviderLabel, Registry,
+    Seconds, Series,
 };
 use handles::{EstimatedHandles, ModelHandles};
 use labels::{
@@ -39,8 +40,8 @@ pub struct Traffic {
     received: [Counter; Dialect::ALL.len()],
     requests: Counters<RequestLabels>,
     answered: Counter,
-    duration: Histogram,
-    first_token: Histogram,
+    duration: Latency,
+    first_token: Latency,
     overhead: Histogram,
     request_bytes: Counter,
     answer_bytes: Counter,
@@ -85,8 +86,8 @@ impl Traffic {
                 code: "",
             }),
             requests,
-            duration: Histogram::new(ANSWER_SECONDS),
-            first_token: Histogram::new(FIRST_TOKEN_SECONDS),
+            duration: Latency::new(&ANSWER_SECONDS),
+            first_token: Latency::new(&FIRST_TOKEN_SECONDS),
             overhead: Histogram::new(OVERHEAD_SECONDS),
             request_bytes: Counter::default(),
             answer_bytes: Counter::default(),
@@ -153,13 +154,13 @@ impl Traffic {
             "request_duration_seconds",
             "From a request's head to the end of its answer as the app sees it, for requests answered in full",
             &[],
-            self.duration.clone(),
+            self.duration.metric(),
         );
         registry.register(
             "first_token_seconds",
             "From a streamed request's head to its first content as the app sees it, retries and switches included",
             &[],
-            self.first_token.clone(),
+            self.first_token.metric(),
         );
         registry.register(
             "overhead_seconds",
@@ -254,7 +255,7 @@ impl Traffic {
         self.answer_bytes.inc_by(record.answer_bytes);
         if record.outcome == Outcome::Ok {
             self.answered.inc();
-            self.duration.observe(record.took.as_secs_f64());
+            self.duration.observe(record.took, record.span);
         } else {
             self.requests
                 .get(&RequestLabels {
@@ -279,8 +280,8 @@ impl Traffic {
     }
 
     /// Observes the time to the first content of a streamed answer, as it is shown: a stream may go on for minutes.
-    pub fn first_token(&self, elapsed: Duration) {
-        self.first_token.observe(elapsed.as_secs_f64());
+    pub fn first_token(&self, elapsed: Duration, span: Option<Span>) {
+        self.first_token.observe(elapsed, span);
     }
 
     /// Counts what a candidate did not answer, and what followed.

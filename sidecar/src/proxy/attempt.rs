@@ -26,7 +26,7 @@ use super::headers::{self, Carry};
 use super::inbound::Inbound;
 use super::prepare::Prepared;
 use super::relay::Started;
-use super::request_id::RequestId;
+use super::request_id::{RequestId, TRACEPARENT};
 use super::stopwatch::Stopwatch;
 use crate::failpoint;
 use crate::limits::{ANSWER_HELD, ANSWER_TRANSLATED};
@@ -180,6 +180,9 @@ impl Attempt<'_> {
         let mut headers = headers::to_provider(&inbound.headers, carry, self.upstream, self.id);
         if let Some(length) = length {
             headers.insert(CONTENT_LENGTH, length);
+        }
+        if let Some(parent) = self.exchange.traceparent() {
+            headers.insert(TRACEPARENT, parent);
         }
         *request.headers_mut() = headers;
         request

@@ -16,6 +16,7 @@ use bowsprit_core::flow::{Cancel, Flow};
 use bowsprit_core::plan::{Skipped, Why};
 use bowsprit_core::record::path::{Happened, Path, Turn};
 use bowsprit_core::record::{Outcome, RequestRecord, Spent};
+use bowsprit_core::trace::Span;
 use http::StatusCode;
 
 use super::exchange::Of;
@@ -47,8 +48,10 @@ pub struct RequestContext {
     bytes: u64,
     caller_retries: u32,
     stopwatch: Stopwatch,
-    /// The caller's trace.
-    pub trace: Option<TraceId>,
+    /// Its trace: the caller's, or one of its own where spans are made.
+    pub trace: Option<Arc<TraceId>>,
+    /// Its span, where spans are made.
+    pub span: Option<Span>,
     /// The model asked for.
     pub asked: Arc<str>,
     /// Whether a stream was asked for.
@@ -95,6 +98,7 @@ impl RequestContext {
             begun: stopwatch.now(),
             stopwatch,
             trace: None,
+            span: None,
             asked: Arc::default(),
             stream: false,
             route: None,
@@ -207,7 +211,8 @@ impl RequestContext {
     pub(super) fn as_of(&self) -> Of {
         Of {
             id: Some(self.id.clone()),
-            trace: self.trace,
+            trace: self.trace.clone(),
+            span: self.span.map(|span| Box::new(span.child(fastrand::u64(..)))),
             route: self.route.clone(),
             operation: self.operation,
         }
@@ -238,7 +243,8 @@ impl RequestContext {
     /// The app sees the first content of a stream.
     pub fn content_shown(&self) {
         if self.stream && self.upstream.is_some() {
-            self.process.sinks.traffic.first_token(self.now() - self.begun);
+            let elapsed = self.now() - self.begun;
+            self.process.sinks.traffic.first_token(elapsed, self.span);
         }
     }
 
@@ -294,6 +300,7 @@ impl RequestContext {
         if illegal > 0 {
             tracing::error!(
                 request_id = self.id.as_str(),
+                trace_id = self.trace.as_deref().map(TraceId::as_str),
                 illegal,
                 "a change of state outside the table"
             );
@@ -301,7 +308,7 @@ impl RequestContext {
         let took = self.now() - self.begun;
         let record = RequestRecord {
             id: self.id.as_str(),
-            trace_id: self.trace.as_ref().map_or("", TraceId::as_str),
+            trace_id: self.trace.as_deref().map_or("", TraceId::as_str),
             route: self.route.as_ref().map_or("", |route| route.name.as_str()),
             dialect: self.dialect,
             operation: self.operation,
@@ -330,6 +337,7 @@ impl RequestContext {
             answer_bytes: self.bytes,
             spent: self.spent,
             path: &self.path,
+            span: self.span,
             cost: self.cost(),
         };
         self.process.sinks.request(&record);

@@ -16,7 +16,8 @@ use bowsprit_core::classify::{Decision, Ended, KeyVerdict, classify};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Route;
 use bowsprit_core::dialect::Usage;
-use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Estimate, Spent};
+use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Called, Estimate, Spent};
+use bowsprit_core::trace::Span;
 use http::HeaderValue;
 use tokio::time::Instant;
 
@@ -56,13 +57,15 @@ pub struct Begin<'a> {
     pub of: Of,
 }
 
-/// The request that an exchange is made for, as its record names it. Cheap to make: nothing of it is copied but the trace.
+/// The request that an exchange is made for, as its record names it. Cheap to make: nothing of it is copied.
 #[derive(Clone, Debug, Default)]
 pub struct Of {
     /// Its id.
     pub id: Option<RequestId>,
-    /// The caller's trace.
-    pub trace: Option<TraceId>,
+    /// Its trace.
+    pub trace: Option<Arc<TraceId>>,
+    /// The exchange's own span, where spans are made. Boxed: where none are it takes no room.
+    pub span: Option<Box<Span>>,
     /// The route that it was matched by.
     pub route: Option<Arc<Route>>,
     /// What was asked, as metrics and logs name it.
@@ -167,6 +170,11 @@ impl Exchange {
         self.upstream.handles.first_chunk(after);
     }
 
+    /// What the provider is told of the trace, where spans are made; else it is told what the caller said.
+    pub fn traceparent(&self) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(self.of.span.as_ref()?.context().header().as_bytes()).ok()
+    }
+
     /// The handles to count by.
     pub fn handles(&self) -> &Handles {
         &self.upstream.handles
@@ -224,7 +232,7 @@ impl Exchange {
         let (of, id) = (&self.of, &self.provider_id);
         let record = AttemptRecord {
             request_id: of.id.as_ref().map_or("", RequestId::as_str),
-            trace_id: of.trace.as_ref().map_or("", TraceId::as_str),
+            trace_id: of.trace.as_deref().map_or("", TraceId::as_str),
             route: of.route.as_ref().map_or("", |route| route.name.as_str()),
             operation: of.operation,
             number: self.number,
@@ -247,9 +255,25 @@ impl Exchange {
             first_content_after: self.first_content_after,
             spent,
             cost: self.upstream.cost(&self.model, &spent),
+            span: self.of.span.as_deref().copied(),
+            called: self.called(),
         };
         self.process.sinks.attempt(&self.upstream.handles, &record, charged);
         end
+    }
+
+    fn called(&self) -> Called<'_> {
+        let provider = &self.upstream.provider;
+        Called {
+            system: provider.platform.genai_name,
+            operation: match self.operation {
+                Operation::Generate => provider.platform.genai_operation,
+                Operation::Embed(_) => "embeddings",
+                Operation::Count | Operation::PassThrough => self.of.operation,
+            },
+            host: provider.base_url.host(),
+            port: provider.base_url.port(),
+        }
     }
 
     /// Tells the credential and the provider's health how it ended.

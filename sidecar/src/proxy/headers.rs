@@ -9,16 +9,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::context::RequestContext;
 use super::prepare::Prepared;
-use super::request_id::{RequestId, X_REQUEST_ID};
+use super::request_id::{RequestId, TRACEPARENT, X_REQUEST_ID};
 use crate::credentials;
 use crate::tenant::snapshot::Upstream;
 
 const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-bowsprit-provider-request-id");
 /// Tracing headers, which cross even where the dialect changes.
-const TRACE: [HeaderName; 2] = [
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-];
+const TRACE: [HeaderName; 2] = [TRACEPARENT, HeaderName::from_static("tracestate")];
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// How much of a caller's headers goes on to a provider. Never what belongs to the connection (RFC 9110 7.6.1, and whatever

@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 use super::context::RequestContext;
 use super::deadlines::Deadlines;
 use super::exchange::{End, Exchange};
+use super::request_id::TraceId;
 
 use crate::net::client::AnswerBody;
 use crate::time::grace;
@@ -273,6 +274,7 @@ impl Relay {
         let code = decision.code.unwrap_or(Code::ExtTruncated);
         tracing::info!(
             request_id = context.id().as_str(),
+            trace_id = context.trace.as_deref().map(TraceId::as_str),
             code = code.as_str(),
             detail,
             "a begun answer broke off"

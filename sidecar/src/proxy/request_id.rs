@@ -1,12 +1,14 @@
 //! `X-Request-ID`: the caller's where it is decent, ours otherwise; sent on, returned and logged. And the trace that the
 //! caller says it belongs to.
 
+use bowsprit_core::trace;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Where a request stands in its trace.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest id taken from a caller.
 const MAX: usize = 128;
 
@@ -73,6 +75,12 @@ impl TraceId {
     /// As text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("")
+    }
+}
+
+impl From<trace::TraceId> for TraceId {
+    fn from(id: trace::TraceId) -> Self {
+        Self(id.hex())
     }
 }
 

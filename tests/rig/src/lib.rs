@@ -21,6 +21,7 @@ pub mod law;
 pub mod metrics;
 #[cfg(feature = "operator")]
 pub mod operator;
+pub mod otlp;
 pub mod peer;
 pub mod process;
 pub mod program;

@@ -13,6 +13,7 @@ use super::Exchange;
 use crate::credentials;
 use crate::net::client::{Answer, AnswerBody, Coding, Fault, Outgoing};
 use crate::proxy::headers;
+use crate::proxy::request_id::{RequestId, TraceId};
 use crate::time::unix_millis;
 
 /// A peer that closes an idle connection while our request is on its way does so within a round trip. A connection that
@@ -61,7 +62,13 @@ impl Exchange {
             sent => return sent,
         };
         let Some(mut request) = again() else { return Err(fault) };
-        tracing::debug!(provider = %provider.name, %fault, "an idle connection was closed; sent anew");
+        tracing::debug!(
+            request_id = self.of.id.as_ref().map(RequestId::as_str),
+            trace_id = self.of.trace.as_deref().map(TraceId::as_str),
+            provider = %provider.name,
+            %fault,
+            "an idle connection was closed; sent anew"
+        );
         credentials::sign(&mut request, self.keys.selected.as_ref(), &provider.platform.auth);
         origin.send_anew(request, connect).await
     }

@@ -47,7 +47,7 @@ impl Serving<'_> {
         };
         tracing::info!(
             request_id = context.id().as_str(),
-            trace_id = context.trace.as_ref().map(TraceId::as_str),
+            trace_id = context.trace.as_deref().map(TraceId::as_str),
             attempt = context.flow.attempts(),
             provider = %asked.upstream.provider.name,
             model = %asked.model,
@@ -86,7 +86,13 @@ impl Serving<'_> {
                 continue;
             };
             let (name, why) = (asked.upstream.state.name(), skip.reason.as_str());
-            tracing::debug!(request_id = context.id().as_str(), provider = %name, why, "candidate passed over");
+            tracing::debug!(
+                request_id = context.id().as_str(),
+                trace_id = context.trace.as_deref().map(TraceId::as_str),
+                provider = %name,
+                why,
+                "candidate passed over"
+            );
             let (reason, is_last) = (skip.reason, skip.candidate + 1 == self.candidates.len());
             self.moved(context, skip.candidate, Move::PassedOver { reason, is_last });
         }
