@@ -69,12 +69,19 @@ pub struct ModelRouteSpec {
             "rule": "self.exists(target, target.weight > 0)",
             "message": "gives every target the weight 0, so that nobody is asked first: give one of them a weight above 0",
         },
+        {
+            "rule": "self.all(one, self.exists_one(other, other.provider == one.provider && has(other.model) == has(one.model) && (!has(one.model) || other.model == one.model)))",
+            "message": "names the same provider and model twice: remove one and add the weights",
+        },
     ])))]
     pub targets: Vec<WeightedTarget>,
 
     /// Who is tried when every target failed, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 20)))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 20), extend("x-kubernetes-validations" = [{
+        "rule": "self.all(one, self.exists_one(other, other.provider == one.provider && has(other.model) == has(one.model) && (!has(one.model) || other.model == one.model)))",
+        "message": "names the same provider and model twice: remove one",
+    }])))]
     pub fallback: Vec<RouteTarget>,
 
     /// What happens to fields of a request that the answering provider has no word for. Unset: the request is refused with a

@@ -141,7 +141,10 @@ pub struct ProviderConfigSpec {
 
     /// The keys. Several are balanced by weight; one that is refused or throttled is set aside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"], "x-kubernetes-validations" = [{
+        "rule": "self.all(one, !has(one.secretKeyRef) || self.exists_one(other, has(other.secretKeyRef) && other.secretKeyRef.name == one.secretKeyRef.name && other.secretKeyRef.key == one.secretKeyRef.key))",
+        "message": "names the same key of a Secret twice: a key that is refused or throttled would be tried again under its other name: remove one",
+    }])))]
     pub credentials: Vec<Credential>,
 
     /// The models that this provider serves. Empty: it serves whatever its own dialect's callers ask for.
