@@ -92,6 +92,9 @@ pub struct RefusedConfig {
     pub why: String,
 }
 
+/// How [`ReportedProvider::status`] begins where the provider's CA bundle cannot be read.
+pub const CA_BUNDLE: &str = "CA bundle";
+
 /// A provider as one sidecar sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -27,7 +27,6 @@ pub struct Renewal {
     saver: Option<watch::Sender<Option<ToSave>>>,
     keys: KeyFiles,
     keys_seen: Vec<Option<Stamp>>,
-    trust_seen: Vec<Option<Stamp>>,
     pod_labels: Option<PathBuf>,
     labels_seen: Stamp,
 }
@@ -41,7 +40,6 @@ impl Renewal {
             saver: None,
             keys,
             keys_seen: Vec::new(),
-            trust_seen: Vec::new(),
             pod_labels,
             labels_seen: Stamp::NOTHING,
         }
@@ -92,20 +90,12 @@ impl Renewal {
                 self.serves(offer);
             }
         }
-        if is_offered {
-            // It may name other bundles.
-            self.trust_seen = Self::trust_stamps(process);
-            if let Some(stream) = &process.stream {
-                stream.has_news();
-            }
-        } else {
-            // Looked at before they are read: what changes meanwhile is news at the next look.
-            let trust = Self::trust_stamps(process);
-            if trust != self.trust_seen {
-                tracing::info!("a CA bundle changed");
-                tenant.renew_trust(now);
-                self.trust_seen = trust;
-            }
+        if is_offered && let Some(stream) = &process.stream {
+            stream.has_news();
+        }
+        if Self::has_new_trust(process) {
+            tracing::info!("a CA bundle changed");
+            tenant.renew_trust(now);
         }
         let keys = self.key_stamps(process);
         if is_offered || keys != self.keys_seen {
@@ -162,11 +152,12 @@ impl Renewal {
         })
     }
 
-    /// Of the CA bundles: one that came late, or was rotated, must not wait for the next change of the configuration.
-    fn trust_stamps(process: &Process) -> Vec<Option<Stamp>> {
+    /// Whether a CA bundle holds something else than what is trusted in service: one that came late, or was rotated, must not
+    /// wait for the next change of the configuration.
+    fn has_new_trust(process: &Process) -> bool {
         of_snapshot(process, |snapshot| {
-            let bundles = snapshot.config.providers.iter().filter_map(|it| it.ca_bundle.as_ref());
-            bundles.map(|bundle| process.connections.bundle_stamp(bundle)).collect()
+            let mut upstreams = snapshot.upstreams().iter();
+            upstreams.any(|upstream| upstream.trust != process.connections.trust_stamp(&upstream.provider))
         })
     }
 }

@@ -15,6 +15,7 @@ use http::{HeaderValue, Uri};
 
 use super::listings::Listings;
 use super::provider::{ProviderMetrics, ProviderState, States};
+use crate::files::Stamp;
 use crate::net::client::{Connections, Origin};
 use crate::observe::Sinks;
 use crate::observe::traffic::Handles;
@@ -82,6 +83,8 @@ pub struct Upstream {
     pub provider: Arc<Provider>,
     /// Its state.
     pub state: Arc<ProviderState>,
+    /// Its CA bundle when its connections were made ready; `None` where it has none.
+    pub trust: Option<Stamp>,
     /// Its connections, or why there can be none.
     pub origin: Result<Arc<Origin>, String>,
     /// The `Host` header.
@@ -114,6 +117,8 @@ impl Upstream {
             .and_then(|path| format!("{prefix}{}", provider.in_version(&path)).parse().ok());
         Self {
             state: parts.states.adopt(provider, parts.metrics, now),
+            // Looked at before it is read: what changes in between is news at the next look.
+            trust: parts.connections.trust_stamp(provider),
             origin: parts.connections.origin(provider),
             // A URL's authority and a Kubernetes name are valid in a header: all are visible ASCII.
             name: HeaderValue::from_str(&provider.name).unwrap_or_else(|_| HeaderValue::from_static("invalid")),

@@ -1,7 +1,9 @@
 //! TLS to providers, and what it says when it fails.
 
 use bowsprit_providers::{Api, Options, Provider, TlsPem};
+use bowsprit_rig::SOON;
 use bowsprit_rig::inside::Sidecar;
+use bowsprit_rig::operator::ScriptedOperator;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
@@ -119,6 +121,78 @@ async fn a_bundle_that_comes_late_is_used_without_a_change_of_the_configuration(
     );
     std::fs::write(bed.dir.path().join("ca/corp-ca/ca.crt"), &authority.pem).unwrap();
     bed.until("the bundle is trusted", || async {
+        bed.provider_health("openai").await["problem"].is_null()
+    })
+    .await;
+    let reply = bed.chat_with("gpt-4.1-mini", false).await;
+    assert_eq!((reply.status, reply.provider()), (200, "openai"), "{}", reply.text);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_bundle_that_changes_while_configurations_are_refused_is_used_all_the_same() {
+    let authority = authority();
+    let provider = authority.provider("127.0.0.1");
+    let (mut bed, operator) = (Bed::providers(), ScriptedOperator::start().await);
+    let dir = |path: &str| {
+        let dir = bed.dir.path().join(path);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    };
+    let (bundle, secret) = (dir("ca/corp-ca").join("ca.crt"), dir("secrets/keys").join("openai"));
+    std::fs::write(&bundle, "no certificate").unwrap();
+    std::fs::write(secret, "key-of-openai").unwrap();
+    let url = format!("{}/v1", provider.url());
+    let good = bed.documents(&|name: &str, spec: &mut Value| {
+        if name == "openai" {
+            spec["endpoint"] = json!({"baseUrl": url, "allowedAddresses": ["Loopback"], "caBundleRef": {"name": "corp-ca", "key": "ca.crt"}});
+            spec["credentials"] = json!([{"name": "main", "secretKeyRef": {"name": "keys", "key": "openai"}}]);
+        } else {
+            *spec = Value::Null;
+        }
+    });
+    operator.mount(&good, 5);
+    let mut args = operator.args();
+    for (flag, folder) in [("--ca-dir", "ca"), ("--secrets-dir", "secrets")] {
+        args.extend([flag.to_owned(), dir(folder).display().to_string()]);
+    }
+    bed.start(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut held = operator.accept().await;
+    held.report(|report| report.sequence == 5).await;
+
+    std::fs::write(&bundle, &authority.pem).unwrap();
+    let begun = std::time::Instant::now();
+    for sequence in 6.. {
+        // More often than the sidecar looks for itself.
+        held.config(&format!("{good}---\nkind: Nobody{sequence}\n"), sequence)
+            .await;
+        if bed.provider_health("openai").await["problem"].is_null() {
+            break;
+        }
+        assert!(begun.elapsed() < SOON, "the bundle is never trusted");
+    }
+    assert!(bed.family("bowsprit_config_rejected_total").await > 0.0);
+    let reply = bed.chat_with("gpt-4.1-mini", false).await;
+    assert_eq!((reply.status, reply.provider()), (200, "openai"), "{}", reply.text);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_bundle_that_goes_is_told_and_trusted_again_when_it_is_back() {
+    let authority = authority();
+    let provider = authority.provider("127.0.0.1");
+    let bed = bed(&provider, &authority.pem);
+    let file = bed.dir.path().join("ca/corp-ca/ca.crt");
+    std::fs::remove_file(&file).unwrap();
+    bed.until("its loss is told", || async {
+        let health = bed.provider_health("openai").await;
+        health["problem"]
+            .as_str()
+            .is_some_and(|problem| problem.starts_with("CA bundle"))
+    })
+    .await;
+    std::fs::write(&file, &authority.pem).unwrap();
+    bed.until("it is trusted again", || async {
         bed.provider_health("openai").await["problem"].is_null()
     })
     .await;

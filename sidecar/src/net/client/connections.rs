@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bowsprit_core::config::{CaBundle, Provider};
+use bowsprit_core::stream::CA_BUNDLE;
 use rustls::ClientConfig;
 use sha2::{Digest as _, Sha256};
 
@@ -83,9 +84,10 @@ impl Connections {
         })
     }
 
-    /// What tells one content of a mounted CA bundle from the next; `None` where none is mounted.
-    pub fn bundle_stamp(&self, bundle: &CaBundle) -> Option<Stamp> {
-        Some(Stamp::of(&bundle_path(self.ca_dir.as_ref()?, bundle)))
+    /// What tells one content of a provider's CA bundle from the next; `None` where it has none, or none is mounted.
+    pub fn trust_stamp(&self, provider: &Provider) -> Option<Stamp> {
+        let (dir, bundle) = (self.ca_dir.as_ref()?, provider.ca_bundle.as_ref()?);
+        Some(Stamp::of(&bundle_path(dir, bundle)))
     }
 
     fn read_bundle(&self, bundle: &CaBundle) -> Result<Vec<u8>, String> {
@@ -94,7 +96,7 @@ impl Connections {
             .as_ref()
             .ok_or("endpoint.caBundleRef is set, but the sidecar was given no --ca-dir")?;
         let path = bundle_path(dir, bundle);
-        std::fs::read(&path).map_err(|error| format!("CA bundle {}: {error}", path.display()))
+        std::fs::read(&path).map_err(|error| format!("{CA_BUNDLE} {}: {error}", path.display()))
     }
 }
 
