@@ -3,7 +3,7 @@
 use bowsprit_providers::Provider;
 use bowsprit_rig::documents;
 use bowsprit_rig::operator::{Held, ScriptedOperator};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bed::{Bed, MODEL, Setup};
 use crate::trial::{Trial, until};
@@ -13,8 +13,13 @@ pub mod storm;
 
 /// One provider, as a cluster's documents have it; `aliases` tell one configuration from the next.
 fn one(provider: &Provider, aliases: &[String]) -> String {
+    named("first", provider, aliases, &json!({}))
+}
+
+/// The same under a name, with limits.
+fn named(name: &str, provider: &Provider, aliases: &[String], limits: &Value) -> String {
     documents::provider(
-        "first",
+        name,
         &json!({
             "provider": "OpenAICompatible",
             "endpoint": {"baseUrl": format!("{}/v1", provider.url()), "allowHttp": true, "allowedAddresses": ["Loopback"]},
@@ -22,6 +27,7 @@ fn one(provider: &Provider, aliases: &[String]) -> String {
             "models": [{"name": MODEL, "aliases": aliases}],
             "defaultModel": MODEL,
             "retry": {"maxAttempts": 1},
+            "rateLimits": limits,
         }),
     )
 }
