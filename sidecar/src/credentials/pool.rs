@@ -299,15 +299,19 @@ impl CredentialPool {
     }
 
     /// Every credential with what is wrong with it, if anything. Never a value. A throttled key is not wrong: it passes
-    /// by itself within seconds, and whoever acts on problems would act on each 429.
+    /// by itself within seconds, and whoever acts on problems would act on each 429. A refused one stays wrong after it has cooled
+    /// down, until the provider takes it: nobody should think meanwhile that it has become right.
     pub fn problems(&self, now: Moment) -> impl Iterator<Item = (&str, String)> {
         self.credentials.iter().filter_map(move |credential| {
             let why = match credential.standing {
-                Standing::Rejected { until, code } if until > now => Some(match code {
-                    Code::AuthBilling => "its account cannot pay: settle the provider's billing".to_owned(),
-                    Code::AuthAccountClosed => "its account is closed, or it was revoked: replace it".to_owned(),
-                    _ => "the provider rejected it (401 or 403): replace it".to_owned(),
-                }),
+                // Of an account that was closed, what the provider says afterwards is not noted.
+                Standing::Rejected { until, code } if until > now || !credential.standing.is_closed() => {
+                    Some(match code {
+                        Code::AuthBilling => "its account cannot pay: settle the provider's billing".to_owned(),
+                        Code::AuthAccountClosed => "its account is closed, or it was revoked: replace it".to_owned(),
+                        _ => "the provider rejected it (401 or 403): replace it".to_owned(),
+                    })
+                }
                 _ => None,
             };
             credential.problem.clone().or(why).map(|why| (&*credential.name, why))
@@ -397,6 +401,14 @@ mod tests {
             2,
             "it may be tried again once it has cooled down"
         );
+        let told = |pool: &CredentialPool| {
+            pool.problems(later)
+                .map(|(name, _)| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(&pool), ["a"], "and is not right before the provider says so");
+        pool.accept(&a);
+        assert!(told(&pool).is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use bowsprit_crds::{ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus};
 use bowsprit_e2e::machine::Process;
 use bowsprit_e2e::{App, Bed, LONG, SHORT, audit, eventually, kubectl, note, pod_manifest, stays, test};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
@@ -197,6 +197,44 @@ spec:
             let conditions = status(bed, "other").await?.conditions;
             let ready = conditions.iter().find(|it| it.type_ == "Programmed").context("none")?;
             ensure!(ready.status == "True", "{ready:?}");
+            Ok(())
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_that_the_provider_refuses_is_said_on_its_provider_until_another_is_there() {
+    test("st-key", async |bed| {
+        let app = bed.app("app").await?;
+        streams(&app).await?;
+        bed.providers()
+            .always("anthropic", json!({"status": {"code": 401}}))
+            .await?;
+        let answer = app.ask("ahoy").await?;
+        ensure!(answer.starts_with("Hello from gemini"), "{answer}");
+        let resolved = bed
+            .condition::<ProviderConfig>("claude", "ResolvedRefs", "False")
+            .await?;
+        ensure!(resolved.reason == "KeyUnusable", "{resolved:?}");
+        for part in ["spec.credentials main", "401 or 403", "replace it", "app"] {
+            ensure!(resolved.message.contains(part), "{part}: {resolved:?}");
+        }
+        ensure!(!resolved.message.contains("key-of-claude"), "{resolved:?}");
+        bed.condition::<ProviderConfig>("gemini", "ResolvedRefs", "True")
+            .await?;
+        let another = json!({"stringData": {"anthropic": "another-key"}});
+        bed.api::<Secret>()
+            .patch("keys", &PatchParams::default(), &Patch::Merge(&another))
+            .await?;
+        eventually(LONG, "another key is in the pod", async || {
+            let conditions = status(bed, "claude").await?.conditions;
+            let resolved = conditions
+                .iter()
+                .find(|it| it.type_ == "ResolvedRefs")
+                .context("none")?;
+            ensure!(resolved.status == "True", "{resolved:?}");
             Ok(())
         })
         .await
