@@ -26,11 +26,12 @@ impl<'a> Operators<'a> {
         Api::namespaced(self.0.client.clone(), SYSTEM)
     }
 
-    /// Their names.
+    /// The names of those that are not about to end.
     pub async fn names(&self) -> Result<Vec<String>> {
         let all = ListParams::default().labels("app.kubernetes.io/component=operator");
         let pods = self.pods().list(&all).await?;
-        Ok(pods.iter().map(kube::ResourceExt::name_any).collect())
+        let stay = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        Ok(stay.map(kube::ResourceExt::name_any).collect())
     }
 
     /// Who holds the lease; empty where nobody does.

@@ -23,7 +23,6 @@ fn secrets(bed: &Bed) -> Api<Secret> {
 }
 
 #[tokio::test]
-#[ignore = "takes the installed release over: tests/e2e/run cert_manager:: --include-ignored"]
 async fn a_leaf_of_cert_managers_secret_is_served_as_soon_as_it_changes_and_nothing_is_written() {
     Test::new("certmanager")
         .alone()
@@ -83,7 +82,7 @@ async fn with_cert_manager(bed: &Bed, own: &Release) -> Result<()> {
     note(&format!(
         "cert-manager took over: {handed_over} pods asked for, 0 refused; five leaves of its Secret: {made} asked for, 0 refused"
     ));
-    ensure!(made >= 100, "only {made} pods were asked for");
+    ensure!(made >= 30, "only {made} pods were asked for");
     let writes = audit::writes().await?;
     let ours: Vec<_> = writes
         .iter()
