@@ -308,9 +308,10 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
             source,
         })?;
     }
+    let doubted = |name: &str| streaming.values().any(|it| sidecars::lacks_bundle(&it.report, name));
     let bundles = context
         .bundles
-        .missing(&context.client, namespace, &providers, now)
+        .missing(&context.client, namespace, &providers, doubted, now)
         .await;
     let (missing, look_for_them) = bundles.map_err(|source| Error::Kube {
         step: "looking for a CA bundle",

@@ -1,5 +1,6 @@
 //! Whether the CA bundles that ProviderConfigs name are there. Nobody tells when a ConfigMap of somebody else comes, so a missing
-//! one is looked for, ever more rarely; one that was found is not looked at again until its ProviderConfig changes.
+//! one is looked for, ever more rarely; one that was found is not looked at again until its ProviderConfig changes, or a sidecar says
+//! that it has it no more.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -28,8 +29,9 @@ struct Looked {
 }
 
 impl Looked {
-    fn is_due(&self, generation: Option<i64>, now: Instant) -> bool {
-        self.generation != generation || (self.missing.is_some() && now >= self.at + self.pause)
+    /// `doubted`: a sidecar cannot use it.
+    fn is_due(&self, generation: Option<i64>, doubted: bool, now: Instant) -> bool {
+        self.generation != generation || ((doubted || self.missing.is_some()) && now >= self.at + self.pause)
     }
 
     /// The look after `last`, which found this. `chance`: from 0 to 1, so that replicas of a mistake do not ask in step.
@@ -40,7 +42,9 @@ impl Looked {
         now: Instant,
         chance: f64,
     ) -> Self {
-        let pause = match last.filter(|last| last.generation == generation && last.missing.is_some()) {
+        // The same again: missing still, or in doubt without reason.
+        let again = |last: &&Self| last.generation == generation && last.missing.is_some() == missing.is_some();
+        let pause = match last.filter(again) {
             Some(last) => (last.pause * 2).min(LAST_PAUSE),
             None => FIRST_PAUSE.mul_f64(1.0 + 0.2 * chance),
         };
@@ -58,7 +62,8 @@ impl Looked {
 pub(super) struct Bundles(Mutex<HashMap<String, BTreeMap<String, Looked>>>);
 
 impl Bundles {
-    /// The bundles of these ProviderConfigs that are missing, and when to look for them again.
+    /// The bundles of these ProviderConfigs that are missing, and when to look for them again. `doubted`: whether a sidecar cannot
+    /// use the one of the ProviderConfig of this name.
     ///
     /// # Errors
     /// The apiserver's.
@@ -67,6 +72,7 @@ impl Bundles {
         client: &Client,
         namespace: &str,
         providers: &[Arc<ProviderConfig>],
+        doubted: impl Fn(&str) -> bool,
         now: Instant,
     ) -> Result<(Vec<Problem>, Option<Duration>), kube::Error> {
         let mut before = self.lock().remove(namespace).unwrap_or_default();
@@ -78,7 +84,7 @@ impl Bundles {
             let (name, generation) = (object.name_any(), object.metadata.generation);
             let last = before.remove(&name);
             let this = match last {
-                Some(last) if !last.is_due(generation, now) => last,
+                Some(last) if !last.is_due(generation, doubted(&name), now) => last,
                 last => {
                     let missing = look(client, namespace, &name, bundle).await?;
                     Looked::after(last.as_ref(), generation, missing, now, fastrand::f64())
@@ -132,14 +138,23 @@ mod tests {
         let start = Instant::now();
         let problem = || Some(Problem::new("path", "missing", "create it"));
         let found = Looked::after(None, Some(1), None, start, 0.0);
-        assert!(!found.is_due(Some(1), start + Duration::from_hours(24)));
-        assert!(found.is_due(Some(2), start), "its ProviderConfig has changed");
+        assert!(!found.is_due(Some(1), false, start + Duration::from_hours(24)));
+        assert!(found.is_due(Some(2), false, start), "its ProviderConfig has changed");
+        assert!(
+            !found.is_due(Some(1), true, start),
+            "the mount is behind what was just found"
+        );
+        assert!(found.is_due(Some(1), true, start + FIRST_PAUSE), "a sidecar lost it");
+        let gone = Looked::after(Some(&found), Some(1), problem(), start + FIRST_PAUSE, 0.0);
+        assert_eq!(gone.pause, FIRST_PAUSE, "news");
+        let there = Looked::after(Some(&found), Some(1), None, start + FIRST_PAUSE, 0.0);
+        assert_eq!(there.pause, 2 * FIRST_PAUSE, "no use looking often");
 
         let (mut now, mut reads) = (start, 0);
         let mut last = Looked::after(None, Some(1), problem(), now, 0.5);
         while now < start + Duration::from_hours(1) {
             now += Duration::from_secs(1);
-            if last.is_due(Some(1), now) {
+            if last.is_due(Some(1), false, now) {
                 last = Looked::after(Some(&last), Some(1), problem(), now, 0.5);
                 reads += 1;
             }

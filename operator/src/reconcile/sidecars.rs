@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bowsprit_core::stream::{CA_BUNDLE, SidecarReport};
 use tokio::time::Instant;
 
 use super::Context;
@@ -68,6 +69,12 @@ pub(super) async fn see(
         sidecars,
         some_are_coming,
     }
+}
+
+/// Whether a sidecar says that it cannot use the CA bundle of this provider.
+pub(super) fn lacks_bundle(report: &SidecarReport, provider: &str) -> bool {
+    let mut providers = report.providers.iter();
+    providers.any(|it| it.name == provider && it.status.starts_with(CA_BUNDLE))
 }
 
 /// The pods that hold no stream, and whether they were made to.
