@@ -171,6 +171,13 @@ impl Desired {
         self.unresolved.push(problem);
     }
 
+    /// Writes what is there once more, with a higher sequence.
+    pub fn write_again(&mut self, current: Option<&Current>, clock: u64) {
+        if let (None, Some(current), false) = (self.write, current, self.is_too_large()) {
+            self.write = Some(clock.max(current.sequence.saturating_add(1)));
+        }
+    }
+
     /// Whether the documents are more than a ConfigMap can hold: then nothing is written.
     pub fn is_too_large(&self) -> bool {
         self.rendered.text.len() > MAX_TEXT

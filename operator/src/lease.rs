@@ -5,6 +5,7 @@
 //! paused finds that it no longer leads before it writes anything.
 
 pub mod elector;
+mod rewound;
 
 use std::time::Duration;
 

@@ -13,6 +13,8 @@ use clap::Parser;
 const EXIT_LEASE_LOST: u8 = 3;
 /// A part ended that must not.
 const EXIT_PART_DIED: u8 = 4;
+/// The apiserver was restored from a backup.
+const EXIT_REWOUND: u8 = 5;
 
 fn main() -> ExitCode {
     // What `helm test` runs has none of an operator's settings.
@@ -41,6 +43,10 @@ fn main() -> ExitCode {
         Ok(Ended::LeaseLost) => {
             tracing::error!("the lease was lost: stopping at once, so that only its new holder writes");
             ExitCode::from(EXIT_LEASE_LOST)
+        }
+        Ok(Ended::Rewound) => {
+            tracing::error!("the apiserver was restored from a backup: stopping, to begin anew from what it holds now");
+            ExitCode::from(EXIT_REWOUND)
         }
         Ok(Ended::PartDied(part)) => {
             tracing::error!(part, "a part ended that must not");

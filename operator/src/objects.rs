@@ -16,6 +16,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+mod fresh;
 mod kept;
 pub mod pod;
 
@@ -139,7 +140,7 @@ where
     V: Send + Sync + 'static,
 {
     let (kept, mut follow) = Kept::following(read);
-    let events = watcher(Api::<K>::all(client.clone()), config)
+    let events = fresh::watch(Api::<K>::all(client.clone()), config)
         // What nobody reads is not kept: of who wrote what, the audit log wants who and when.
         .modify(|object| {
             for entry in object.managed_fields_mut() {

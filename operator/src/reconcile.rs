@@ -36,6 +36,7 @@ use crate::validate::hosts::AllowedHosts;
 use bowsprit_crds::names;
 use memory::Memory;
 
+mod ahead;
 mod alone;
 mod bundles;
 mod config_map;
@@ -284,6 +285,13 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     let mut wanted = desired(&context.hosts, &providers, &routes, current.as_ref(), clock)?;
     let streaming = context.fleet.reports(namespace);
     let mut newest = current.as_ref().map(Current::version).unwrap_or_default();
+    if memory.ahead.take(now) {
+        wanted.write_again(current.as_ref(), clock);
+        tracing::info!(
+            namespace,
+            "sidecars are ahead of the config, as after a restore: written again for them"
+        );
+    }
     if let Some(sequence) = wanted.write {
         newest = Version {
             sequence,
@@ -330,6 +338,10 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     }
     let seen = sidecars::see(&pods, &streaming, &mut memory.alone, &newest, context).await;
     memory.rollout.hears(&streaming, std::time::Instant::now());
+    let reports = seen.sidecars.iter().filter_map(|seen| seen.report.as_deref());
+    if wanted.write.is_none() && memory.ahead.note(reports, &newest, clock, now) {
+        return Ok(Action::requeue(Duration::ZERO));
+    }
 
     let look = Look {
         newest: &newest,

@@ -57,6 +57,8 @@ pub enum Ended {
     Stopped,
     /// The lease went to another replica: started anew, this one begins from what is true then.
     LeaseLost,
+    /// The apiserver was restored from a backup: watches of before would miss what is written from now on.
+    Rewound,
     /// A part that must not end has ended.
     PartDied(&'static str),
 }
@@ -172,6 +174,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let mut elector = Elector::new(leases, &args.lease, &args.pod_name, clock)
         .owned_by(owners.operator.clone())
         .reached_at(address(&args));
+    let rewound = said(elector.rewound());
     let follower = Follower {
         fleet: fleet.clone(),
         leader: elector.leader(),
@@ -235,6 +238,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         () = &mut webhook => Ended::PartDied("webhook"),
         () = &mut streams => Ended::PartDied("streams"),
         part = &mut background => Ended::PartDied(part),
+        () = rewound => Ended::Rewound,
         ended = &mut lead => ended,
     };
     if ended != Ended::Stopped {

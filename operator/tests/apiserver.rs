@@ -369,6 +369,72 @@ async fn a_ca_bundle_that_is_not_there_is_said_with_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ca_bundle_that_a_sidecar_lost_is_looked_for_again() {
+    const BUNDLE: &str = "/api/v1/namespaces/team/configmaps/corp-ca";
+    let bundle = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": {"ca.crt": "PEM"}});
+    let fake = Fake::new();
+    namespace(&fake);
+    let mut object = good("claude-x");
+    object["spec"]["endpoint"] = json!({"caBundleRef": {"name": "corp-ca", "key": "ca.crt"}});
+    fake.put(CLAUDE, object);
+    fake.put(BUNDLE, bundle.clone());
+    fake.put(POD, pod());
+    let running = start_with_sidecar(&fake).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(condition(&fake, "ResolvedRefs")["status"], "True");
+    fake.delete(BUNDLE);
+    let mut lost = SidecarReport::clone(&report(&fake));
+    lost.providers = vec![ReportedProvider {
+        name: "claude".into(),
+        status: "CA bundle /bundles/corp-ca/ca.crt: No such file or directory".into(),
+        ..ReportedProvider::default()
+    }];
+    running.fleet.note("team", pod_id(), Arc::new(lost), Instant::now());
+    fake.until("its loss is told", |fake| {
+        condition(fake, "ResolvedRefs")["reason"] == "RefNotFound"
+    })
+    .await;
+    fake.put(BUNDLE, bundle);
+    running.fleet.note("team", pod_id(), report(&fake), Instant::now());
+    // The next look for a missing one.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    fake.until("all is well", |fake| {
+        condition(fake, "ResolvedRefs")["status"] == "True"
+    })
+    .await;
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sidecar_that_serves_what_a_restored_cluster_has_lost_is_given_what_the_cluster_has() {
+    let fake = Fake::new();
+    namespace(&fake);
+    fake.put(POD, pod());
+    fake.put(CLAUDE, good("claude-x"));
+    // As a backup holds it: of long before now.
+    let running = start_with_sidecar(&fake).await;
+    let mut map = fake.get(CONFIG).unwrap();
+    map["data"]["sequence"] = json!("1000");
+    fake.put(CONFIG, map);
+    let mut ahead = SidecarReport::clone(&report(&fake));
+    ahead.sequence = 2000;
+    "lost".clone_into(&mut ahead.revision);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let (writes, revision) = (fake.writes().len(), data(&fake, "revision"));
+    running.fleet.note("team", pod_id(), Arc::new(ahead), Instant::now());
+    let sequence = |fake: &Fake| data(fake, "sequence").parse::<u64>().unwrap();
+    fake.until("written again", |fake| sequence(fake) > 2000).await;
+    assert_eq!(data(&fake, "revision"), revision, "the same documents");
+    running.fleet.note("team", pod_id(), report(&fake), Instant::now());
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    let mut writes = fake.writes().split_off(writes);
+    writes.retain(|write| write.contains("/configmaps/"));
+    assert_eq!(writes.len(), 1, "{writes:#?}");
+    assert_eq!(condition(&fake, "Programmed")["status"], "True");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn at_rest_nothing_is_asked_and_nothing_written() {
     let fake = Fake::new();
     namespace(&fake);

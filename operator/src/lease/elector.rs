@@ -10,6 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use tokio::sync::watch;
 
+use super::rewound::Newest;
 use super::{LEASE, MAX_RETRY, RENEW_DEADLINE, RETRY, Seen, Step, decide, pause};
 use crate::owner;
 use crate::sync::locked;
@@ -89,6 +90,8 @@ pub struct Elector {
     /// Where this replica listens for the others, `ip:port`.
     address: Option<String>,
     leader: watch::Sender<Option<String>>,
+    newest: Newest,
+    rewound: watch::Sender<bool>,
 }
 
 impl Elector {
@@ -106,6 +109,8 @@ impl Elector {
             owner: None,
             address: None,
             leader: watch::Sender::new(None),
+            newest: Newest::default(),
+            rewound: watch::Sender::new(false),
         }
     }
 
@@ -126,6 +131,11 @@ impl Elector {
     /// Where the leader is reached, as far as the last look tells; none where it is this replica.
     pub fn leader(&self) -> watch::Receiver<Option<String>> {
         self.leader.subscribe()
+    }
+
+    /// True from when on the apiserver knows less than it did: it was restored from a backup, and this process had better end.
+    pub fn rewound(&self) -> watch::Receiver<bool> {
+        self.rewound.subscribe()
     }
 
     /// What the reconciler asks before it writes.
@@ -221,6 +231,17 @@ impl Elector {
         // From before the request: what the apiserver was told later must not lengthen what we believe.
         let asked = self.clock.now();
         let lease = self.api.get_opt(&self.name).await?;
+        if let Some((before, now)) = self.newest.note(lease.as_ref()) {
+            tracing::error!(
+                before,
+                now,
+                lease = self.name,
+                "the apiserver's data went back, as after a restore"
+            );
+            self.leadership.set(None);
+            self.rewound.send_replace(true);
+            return Ok(false);
+        }
         let spec = lease.as_ref().and_then(|lease| lease.spec.clone());
         self.seen = spec.map(|spec| Seen::note(self.seen.take(), spec, self.clock.now()));
         let mut step = decide(self.seen.as_ref(), &self.identity, self.clock.now());

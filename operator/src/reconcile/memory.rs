@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use super::alone::Alone;
 use crate::desired::{Current, Desired};
 use crate::status::rollout::Rollout;
@@ -16,6 +17,7 @@ const LAG: Duration = Duration::from_secs(2);
 pub(super) struct Memory {
     pub(super) rollout: Rollout,
     pub(super) alone: Alone,
+    pub(super) ahead: Ahead,
     written: Option<(Current, Instant)>,
 }
 
