@@ -107,6 +107,10 @@ ledger: need-ledger ## Bill, metrics and ledger side by side while sidecar, serv
 chaos: need-chaos ## Ten minutes of killed operators and sidecars, edits, swapped keys and an apiserver that goes away, under traffic: the verdict
 	$(call step,chaos on a real Kubernetes)
 	@BOWSPRIT_CHAOS_SECONDS=$(or $(SECONDS),600) BOWSPRIT_OUTAGE_SECONDS=$(or $(SECONDS),600) tests/e2e/run chaos:: outage::
+.PHONY: restore
+restore: need-restore ## The restore drill: etcd's data lost, filled again from Git, and put back to an older backup, under traffic: the minutes
+	$(call step,restore drill on a real Kubernetes)
+	@tests/e2e/run restore:: --ignored
 .PHONY: conformance
 conformance: need-conformance ## Official SDKs and real agents as clients, through every provider; prints tables (installs from PyPI and npm)
 	@tests/sdk/run

@@ -84,7 +84,7 @@ fresh      mount                      mount umount
 parts_of() {
   case $1 in
   test) echo base rust unit tree counts cluster images chart dashboards stack scripts clients ;;
-  demo | e2e | scale | scale-smoke | chaos) echo base rust cluster images ;;
+  demo | e2e | scale | scale-smoke | chaos | restore) echo base rust cluster images ;;
   demo-down | cluster | cluster-down | setup) echo base cluster ;;
   images | images-verify) echo base rust images ;;
   chart) echo base cluster chart ;;

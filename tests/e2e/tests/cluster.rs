@@ -30,6 +30,7 @@ mod outage;
 mod permissions;
 mod reconcile;
 mod reload;
+mod restore;
 mod rotation;
 mod shutdown;
 mod status;
