@@ -94,6 +94,8 @@ observability: need-observability ## The same with its table: each query, what t
 	$(call step,queries of the dashboards)
 	@tests/dashboards/check
 	@tests/dashboards/run --table
+	$(call step,spans in a real OpenTelemetry Collector)
+	@tests/collector/run
 .PHONY: faults
 faults: need-faults ## Every fault against the real sidecar, in full: prints the table of promises, figures and pass lines
 	$(call step,fault matrix)
