@@ -38,6 +38,29 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_SIDECAR_LOG_LEVEL", default_value = "info")]
     pub sidecar_log_level: tracing::Level,
 
+    /// The collector that sidecars send the spans of their requests to, OTLP over HTTP, such as
+    /// http://otel-collector.observability:4318. Empty: none are made.
+    #[arg(long, env = "BOWSPRIT_SIDECAR_OTLP_ENDPOINT", value_name = "URL", default_value = "", value_parser = collector)]
+    pub sidecar_otlp_endpoint: String,
+
+    /// Which traces sidecars keep: one of OpenTelemetry's samplers.
+    #[arg(
+        long,
+        env = "BOWSPRIT_SIDECAR_TRACES_SAMPLER",
+        value_name = "SAMPLER",
+        default_value = "parentbased_always_on"
+    )]
+    pub sidecar_traces_sampler: String,
+
+    /// The share of traces that a sampler with `traceidratio` in its name keeps, 0 to 1.
+    #[arg(
+        long,
+        env = "BOWSPRIT_SIDECAR_TRACES_SAMPLER_ARG",
+        value_name = "SHARE",
+        default_value = ""
+    )]
+    pub sidecar_traces_sampler_arg: String,
+
     /// Where sidecars stream their config from, such as https://bowsprit-webhook.bowsprit-system.svc:8444. Unset: made from
     /// the webhook's Service and the namespace; empty: they read the mounted config alone.
     #[arg(long, env = "BOWSPRIT_STREAM_URL", value_name = "URL", value_parser = stream_url)]
@@ -139,6 +162,14 @@ fn stream_url(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("write an https URL, or nothing".into())
+    }
+}
+
+fn collector(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with("http://") || text.starts_with("https://") {
+        Ok(text.to_owned())
+    } else {
+        Err("write an http or https URL, such as http://otel-collector.observability:4318, or nothing".into())
     }
 }
 

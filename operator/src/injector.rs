@@ -40,8 +40,21 @@ pub struct Settings {
     pub operator_url: Option<String>,
     /// Where sidecars send what became of requests: `https://<service>.<namespace>.svc:8446`. `None`: nowhere.
     pub ledger_url: Option<String>,
+    /// Where sidecars send spans, and which. `None`: nowhere.
+    pub tracing: Option<Tracing>,
     /// Written to [`ANNOTATION_INJECTED_VERSION`].
     pub version: String,
+}
+
+/// Where sidecars send the spans of their requests, and of which requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub endpoint: String,
+    /// `OTEL_TRACES_SAMPLER`.
+    pub sampler: String,
+    /// `OTEL_TRACES_SAMPLER_ARG`; empty: none.
+    pub sampler_arg: String,
 }
 
 /// Why a pod is refused: where, what, and what to do.

@@ -21,7 +21,7 @@ use crate::certs::keeper::{Keeper, Ledger, Names};
 use crate::certs::{Served, server_config};
 use crate::fleet::Fleet;
 use crate::heard::Heard;
-use crate::injector::{References, Resources, Settings};
+use crate::injector::{References, Resources, Settings, Tracing};
 use crate::lease::elector::Elector;
 use crate::metrics::Metrics;
 use crate::objects::{Changes, Store};
@@ -384,6 +384,11 @@ fn settings(args: &Args, native: bool) -> Settings {
         native,
         operator_url: stream_url(args),
         ledger_url: ledger_name(args).map(|name| format!("https://{name}:{}", names::LEDGER_PORT)),
+        tracing: (!args.sidecar_otlp_endpoint.is_empty()).then(|| Tracing {
+            endpoint: args.sidecar_otlp_endpoint.clone(),
+            sampler: args.sidecar_traces_sampler.clone(),
+            sampler_arg: args.sidecar_traces_sampler_arg.clone(),
+        }),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

@@ -51,6 +51,7 @@ async fn serve(lookup: Lookup) -> Server {
         native: true,
         operator_url: None,
         ledger_url: None,
+        tracing: None,
         version: "test".into(),
     };
     let metrics = Metrics::new();

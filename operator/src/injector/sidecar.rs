@@ -89,6 +89,17 @@ pub fn container(
         field("POD_NAMESPACE", "metadata.namespace"),
         field("NODE_NAME", "spec.nodeName"),
     ]);
+    if let Some(tracing) = &settings.tracing {
+        env.extend([
+            value("OTEL_EXPORTER_OTLP_ENDPOINT", &tracing.endpoint),
+            value("OTEL_TRACES_SAMPLER", &tracing.sampler),
+            // After what it names: the kubelet puts in the variables before it.
+            value("OTEL_RESOURCE_ATTRIBUTES", RESOURCE),
+        ]);
+        if !tracing.sampler_arg.is_empty() {
+            env.push(value("OTEL_TRACES_SAMPLER_ARG", &tracing.sampler_arg));
+        }
+    }
     let mut container = json!({
         "name": names::SIDECAR_CONTAINER,
         "image": overrides.image.as_ref().unwrap_or(&settings.image),
@@ -125,6 +136,9 @@ pub fn container(
     }
     Ok(container)
 }
+
+/// Whose spans they are, by OpenTelemetry's names.
+const RESOURCE: &str = "k8s.namespace.name=$(POD_NAMESPACE),k8s.pod.name=$(POD_NAME),k8s.node.name=$(NODE_NAME),service.instance.id=$(POD_NAME)";
 
 /// The variables of ports and sizes that the pod asks for; the sidecar's own defaults hold where it asks for none.
 fn limits(overrides: &Overrides) -> Vec<(&'static str, String)> {

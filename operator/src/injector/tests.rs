@@ -23,6 +23,7 @@ fn settings() -> Settings {
         native: true,
         operator_url: Some("https://bowsprit-webhook.bowsprit-system.svc:8444".into()),
         ledger_url: None,
+        tracing: None,
         version: "1.2.3".into(),
     }
 }
@@ -228,6 +229,33 @@ fn with_a_ledger_service_a_sidecar_knows_where_it_is_and_whom_it_runs_for() {
         );
     }
     assert!(!injected(&plain()).to_string().contains("BOWSPRIT_LEDGER"));
+}
+
+#[test]
+fn with_a_collector_a_sidecar_sends_it_the_spans_of_its_pod() {
+    let on = Settings {
+        tracing: Some(Tracing {
+            endpoint: "http://otel:4318".into(),
+            sampler: "parentbased_traceidratio".into(),
+            sampler_arg: "0.1".into(),
+        }),
+        ..settings()
+    };
+    let after = injected_by(&on, &plain());
+    let env = env_of(sidecar_of(&after));
+    assert_eq!(env["OTEL_EXPORTER_OTLP_ENDPOINT"], "http://otel:4318");
+    assert_eq!(env["OTEL_TRACES_SAMPLER"], "parentbased_traceidratio");
+    assert_eq!(env["OTEL_TRACES_SAMPLER_ARG"], "0.1");
+    let variables = sidecar_of(&after)["env"].as_array().unwrap();
+    let place = |name: &str| variables.iter().position(|variable| variable["name"] == name).unwrap();
+    for name in ["POD_NAME", "POD_NAMESPACE", "NODE_NAME"] {
+        assert!(env["OTEL_RESOURCE_ATTRIBUTES"].contains(&format!("$({name})")));
+        assert!(
+            place(name) < place("OTEL_RESOURCE_ATTRIBUTES"),
+            "the kubelet puts in what stands before"
+        );
+    }
+    assert!(!injected(&plain()).to_string().contains("OTEL_"));
 }
 
 #[test]
