@@ -134,6 +134,9 @@ def table(title, description, columns, *, keys, width=12, height=8, sort=None):
     overrides = []
     for heading, unit, limits in headings.values():
         properties = [{"id": "unit", "value": unit}]
+        # Counts are whole, whatever Prometheus makes of the edges of a time range.
+        if unit == "none":
+            properties.append({"id": "decimals", "value": 0})
         if limits:
             properties += [{"id": "thresholds", "value": limits}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}]
         overrides.append({"matcher": {"id": "byName", "options": heading}, "properties": properties})

@@ -25,6 +25,13 @@ DASHBOARD = dashboard(
             timeseries("Burn rate", "How many times faster than the objective allows the error budget is spent. At 14.4 a budget of 30 days is gone in two, at 6 in five.",
                        ["burn_rate_5m", "burn_rate_1h", "burn_rate_6h"], unit="none", width=18, limits=True, thresholds=steps(GREEN, (1, YELLOW), (6, ORANGE), (14.4, RED))),
         ]),
+        ("Objectives of ProviderConfigs and ModelRoutes (spec.slo)", [
+            table("Objectives", "How much of what has an objective was as it wants it, in this time range; set it to the objective's window.", {
+                "objectives": ("Good", "percentunit", SHARE),
+                "objective_events": ("Events", "none", None),
+            }, keys={"namespace": "Namespace", "object": "Of", "name": "Name", "objective": "Objective"}, width=14),
+            timeseries("Bad events", "Share of the exchanges with a provider, or requests of a route, that were not as their objective wants them.", ["objectives_bad"], unit="percentunit", width=10),
+        ]),
         ("Requests", [
             timeseries("Requests by outcome", "Requests a second by how they ended: cut is a stream that broke after its first content, shed is what a limit refused.",
                        ["requests_by_outcome"], unit="reqps", stack=True),

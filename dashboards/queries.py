@@ -69,6 +69,14 @@ for window in ("5m", "1h", "6h"):
     query(f"burn_rate_{window}", window, f"""
         (1 - sum(rate(bowsprit_requests_total{{POD, outcome="ok"}}[{window}]))
           / (sum(rate(bowsprit_requests_total{{POD, {COUNTED}}}[{window}])) > 0)) / (1 - $objective)""")
+# Of objects with spec.slo.
+query("objectives", "{{object}} {{name}} {{objective}}", """
+    sum by (namespace, object, name, objective) (increase(bowsprit_slo_events_total{POD, result="good"}[RANGE]))
+    / (sum by (namespace, object, name, objective) (increase(bowsprit_slo_events_total{POD}[RANGE])) > 0)""")
+query("objective_events", "{{object}} {{name}} {{objective}}", "sum by (namespace, object, name, objective) (increase(bowsprit_slo_events_total{POD}[RANGE]))")
+query("objectives_bad", "{{object}} {{name}} {{objective}}", """
+    sum by (object, name, objective) (rate(bowsprit_slo_events_total{POD, result="bad"}[RATE]))
+    / (sum by (object, name, objective) (rate(bowsprit_slo_events_total{POD}[RATE])) > 0)""")
 quantiles("first_token", "bowsprit_first_token_seconds", "POD")
 quantiles("duration", "bowsprit_request_duration_seconds", "POD")
 quantiles("overhead", "bowsprit_overhead_seconds", "POD", of=(0.5, 0.99))

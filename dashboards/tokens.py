@@ -19,7 +19,7 @@ DASHBOARD = dashboard(
         ("Tokens", [
             timeseries("Tokens a minute by model", "Input and output.", ["tokens_by_model"], unit="short", stack=True, width=12),
             timeseries("Tokens a minute by kind", "Cached and cache_write are parts of input, reasoning is part of output.", ["tokens_by_kind"], unit="short", width=12),
-            table("Tokens by model", "Of this time range.", {"tokens_table": ("Tokens", "short", None)}, keys={"provider": "Provider", "model": "Model", "kind": "Kind"}, width=12),
+            table("Tokens by model", "Of this time range.", {"tokens_table": ("Tokens", "none", None)}, keys={"provider": "Provider", "model": "Model", "kind": "Kind"}, width=12),
             bargauge("Tokens by workload", "Input and output of this time range.", "tokens_by_workload", unit="short", width=12, thresholds=steps(BLUE)),
             bargauge("Served from the provider's prompt cache", "Share of the input tokens of this time range; cached ones cost a fraction.", "tokens_cached", unit="percentunit",
                      thresholds=steps(ORANGE, (0.2, GREEN)), least=0, most=1),

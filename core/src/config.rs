@@ -15,6 +15,7 @@ mod provider;
 mod render;
 mod route;
 mod scope;
+mod slo;
 
 pub use advice::advice;
 pub use base_url::BaseUrl;
@@ -25,6 +26,7 @@ pub use provider::{CaBundle, Credential, HealthCheck, KeySource, Model, OnLimit,
 pub use render::{Rendered, render, revision};
 pub use route::{Route, Target};
 pub use scope::Scope;
+pub use slo::{FIRST_TOKEN_PERCENT, Slo};
 
 use std::sync::Arc;
 

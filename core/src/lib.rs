@@ -28,6 +28,7 @@ pub mod platform;
 pub mod queue;
 pub mod record;
 mod search;
+pub mod slo;
 pub mod stream;
 pub mod trace;
 mod window;

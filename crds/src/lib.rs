@@ -15,6 +15,7 @@ pub mod provider_kind;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod selector;
+pub mod slo;
 #[cfg(feature = "schema")]
 pub mod status;
 pub mod yaml;
@@ -28,6 +29,7 @@ pub use provider_config::ProviderConfig;
 pub use provider_config::ProviderConfigSpec;
 pub use provider_kind::{KindFacts, ProviderKind};
 pub use selector::LabelSelector;
+pub use slo::Slo;
 #[cfg(feature = "schema")]
 pub use status::{Circuits, ModelRouteStatus, Propagation, ProviderConfigStatus, Sidecars};
 

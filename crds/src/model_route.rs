@@ -7,8 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::DurationText;
 use crate::provider_config::RateLimits;
+use crate::{DurationText, Slo};
 
 /// A virtual model: the names callers ask for, and the providers and models that answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,6 +101,10 @@ pub struct ModelRouteSpec {
     /// Answer the same question from memory. Not in force in this release: see the condition `Programmed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
+
+    /// What apps may expect of this route: availability, time to the first content, and over which time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Slo>,
 
     /// Limits on this route. Not in force in this release: the object is refused with a condition.
     #[serde(default, skip_serializing_if = "Option::is_none")]

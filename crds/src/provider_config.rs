@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DurationText, LabelSelector};
+use crate::{DurationText, LabelSelector, Slo};
 
 /// One provider account as a team uses it: where it is, which key opens it, which models it serves, and how a sidecar
 /// protects the app from its failures.
@@ -202,6 +202,10 @@ pub struct ProviderConfigSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["category"])))]
     pub safety_settings: Vec<SafetySetting>,
+
+    /// What is expected of this provider: availability, time to the first content, and over which time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Slo>,
 
     /// The pods whose sidecars use this provider. Unset: every pod of the namespace with a sidecar.
     #[serde(default, skip_serializing_if = "Option::is_none")]

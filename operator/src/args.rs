@@ -79,6 +79,15 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_ALLOWED_HOSTS", value_name = "HOSTS", default_value = "")]
     pub allowed_hosts: AllowedHosts,
 
+    /// Where the pages of alerts are. With it, objectives (`spec.slo`) become rules for Prometheus, where the Prometheus operator
+    /// is installed; empty: no rules are made.
+    #[arg(long, env = "BOWSPRIT_SLO_RUNBOOKS", value_name = "URL", default_value = "")]
+    pub slo_runbooks: String,
+
+    /// Labels of these rules, which Prometheus selects rules by: `release=monitoring,team=platform`.
+    #[arg(long, env = "BOWSPRIT_SLO_RULE_LABELS", value_name = "LABELS", default_value = "", value_parser = labels)]
+    pub slo_rule_labels: RuleLabels,
+
     /// The operator's own namespace.
     #[arg(long, env = "POD_NAMESPACE")]
     pub namespace: String,
@@ -141,6 +150,21 @@ pub struct Args {
     pub log_level: tracing::Level,
 }
 
+/// Labels as pairs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleLabels(pub Vec<(String, String)>);
+
+fn labels(text: &str) -> Result<RuleLabels, String> {
+    let pair = |pair: &str| {
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or("write name=value, with commas between them")?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    let pairs = text.split(',').filter(|text| !text.is_empty()).map(pair);
+    pairs.collect::<Result<_, String>>().map(RuleLabels)
+}
+
 /// Who makes the webhook's certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Certificates {
@@ -198,6 +222,7 @@ mod tests {
             "--certificates=none",
             "--stream-url=http://operator:8444",
             "--allowed-hosts=https://a.example",
+            "--slo-rule-labels=release",
             "--log-level=loud",
         ] {
             let name = flag.split('=').next().unwrap();

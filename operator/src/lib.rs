@@ -25,6 +25,7 @@ pub mod readiness;
 pub mod reconcile;
 pub mod run;
 pub mod selftest;
+pub mod slo;
 pub mod spelling;
 pub mod status;
 pub mod stream;

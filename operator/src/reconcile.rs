@@ -29,6 +29,7 @@ use crate::objects::pod::{InjectedPod, Phase};
 use crate::objects::{Changes, Store};
 use crate::owner;
 use crate::poll::Poller;
+use crate::slo;
 use crate::status::pace::Pace;
 use crate::status::rollout::{Rollout, Version};
 use crate::sync::locked;
@@ -137,6 +138,7 @@ pub struct Context {
     owner: Option<OwnerReference>,
     audit: audit::Seen,
     hosts: AllowedHosts,
+    rules: Option<slo::apply::Rules>,
     failures: Mutex<HashMap<String, u32>>,
     memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
     pace: Mutex<Pace<String>>,
@@ -173,6 +175,7 @@ impl Context {
             memories: Mutex::default(),
             pace: Mutex::default(),
             hosts: AllowedHosts::default(),
+            rules: None,
         }
     }
 
@@ -180,6 +183,13 @@ impl Context {
     #[must_use]
     pub fn allowing(mut self, hosts: AllowedHosts) -> Self {
         self.hosts = hosts;
+        self
+    }
+
+    /// Objectives become rules for Prometheus.
+    #[must_use]
+    pub fn ruling(mut self, rules: Option<slo::apply::Rules>) -> Self {
+        self.rules = rules;
         self
     }
 
@@ -191,6 +201,9 @@ impl Context {
     fn forget(&self, namespace: &str) {
         let mut memories = locked(&self.memories);
         memories.remove(namespace);
+        if let Some(rules) = &self.rules {
+            rules.forget(namespace);
+        }
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace<String>> {
@@ -362,6 +375,17 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     for object in &routes {
         let judge = |name: &str, measure: &Measure| wanted.judge_route(name, &seen.sidecars, measure);
         note(look.report(&**object, judge, rollout, context).await);
+    }
+    if let Some(rules) = &context.rules {
+        // Last, and after the others were told: a Prometheus operator in trouble keeps no config from its sidecars.
+        let ruled = rules.apply(namespace, &providers, &routes).await.map_err(Error::from);
+        let ruled = ruled.and_then(|done| {
+            done.map_err(|source| Error::Kube {
+                step: "writing the rules of objectives",
+                source,
+            })
+        });
+        note(ruled.map(|()| None));
     }
     let known: BTreeSet<String> = names_of(&providers).chain(names_of(&routes)).collect();
     rollout.retain(|object| known.contains(object));

@@ -40,7 +40,7 @@ use crate::webhook::Answerers;
 use crate::webhook::advise::Adviser;
 use crate::webhook::review::{Lookup, Reviewer, View};
 use crate::webhook::validate::{self, Validator, access};
-use crate::{admin, descriptors, stream, watchdog, webhook};
+use crate::{admin, descriptors, slo, stream, watchdog, webhook};
 
 /// For each of the leader's last steps at shutdown.
 const LAST_STEP: Duration = Duration::from_secs(5);
@@ -196,6 +196,10 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         elector.leadership(),
         metrics.clone(),
     );
+    let slo_rules = (!args.slo_runbooks.is_empty()).then(|| {
+        let labels = args.slo_rule_labels.0.clone();
+        slo::apply::Rules::new(client.clone(), elector.leadership(), labels, args.slo_runbooks.clone())
+    });
     let context = reconcile::Context::new(
         client,
         store,
@@ -204,7 +208,8 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         args.pod_name.clone(),
         elector.leadership(),
     );
-    let context = Arc::new(context.owned_by(owners.config).allowing(args.allowed_hosts.clone()));
+    let context = context.owned_by(owners.config).allowing(args.allowed_hosts.clone());
+    let context = Arc::new(context.ruling(slo_rules));
     let (stop_leading, leading_stopped) = watch::channel(false);
     let lead = lead(
         &mut elector,

@@ -8,6 +8,8 @@ use bowsprit_core::record::{AttemptRecord, RequestRecord};
 
 use crate::metrics::{Registry, SeriesBound};
 
+pub mod slo;
+
 mod access_log;
 pub mod genai;
 pub mod hedges;
@@ -35,6 +37,8 @@ const POOL: usize = 20;
 
 /// Where records go: metrics under our own names and under OpenTelemetry's, spans, the access log, and the ledger.
 pub struct Sinks {
+    /// Requests and exchanges against their objectives.
+    pub slos: slo::Slos,
     /// Requests, attempts, tokens, durations.
     pub traffic: Traffic,
     /// Second attempts beside a first.
@@ -54,6 +58,7 @@ impl Sinks {
     /// Registers the families of the records.
     pub fn register(registry: &mut Registry, access: AccessLog) -> Self {
         Self {
+            slos: slo::Slos::register(registry),
             traffic: Traffic::register(registry),
             hedges: Hedges::register(registry),
             genai: GenAi::register(registry),
@@ -66,6 +71,7 @@ impl Sinks {
 
     /// Tells of a request that has ended.
     pub fn request(&self, record: &RequestRecord<'_>) {
+        self.slos.request(record);
         self.traffic.request(record);
         self.spans.request(record);
         self.access.write(record);
@@ -80,6 +86,7 @@ impl Sinks {
     /// Tells of an attempt that has ended. `handles`: of the provider that it went to. `charged`: the tokens that its
     /// limit was charged.
     pub fn attempt(&self, handles: &Handles, record: &AttemptRecord<'_>, charged: u64) {
+        self.slos.attempt(record);
         handles.attempt(record);
         self.spans.attempt(record);
         self.access.write_attempt(record, charged);
@@ -102,7 +109,8 @@ impl Sinks {
             .iter()
             .map(|provider| genai::provider_name(provider.kind))
             .collect();
-        let fixed = GLOBAL + config.providers.len() * PER_PROVIDER + models * PER_MODEL;
+        let objectives = self.slos.fit(config);
+        let fixed = GLOBAL + config.providers.len() * PER_PROVIDER + models * PER_MODEL + objectives;
         let detail = Detail::that_fits(MOST_SERIES.saturating_sub(fixed + POOL), names.len());
         self.genai.tell(detail);
         let left = MOST_SERIES.saturating_sub(fixed + detail.series(names.len()));

@@ -16,7 +16,11 @@ while text.strip():
     text = text.lstrip()[end:]
 groups = next(found for found in objects if found["kind"] == "PrometheusRule")["spec"]["groups"]
 (work / "checked.json").write_text(json.dumps({"groups": groups}))
-rules = {rule["alert"]: rule for group in groups for rule in group["rules"]}
+# What the operator makes of objectives (operator/src/slo.rs), of the objects in its test.
+objectives = json.loads((here / "slo_rules.json").read_text())["spec"]["groups"]
+(work / "checked-slo.json").write_text(json.dumps({"groups": objectives}))
+every = [rule for group in groups + objectives for rule in group["rules"] if "alert" in rule]
+rules = {rule["alert"]: rule for rule in every}
 if len(groups) < 4 or len(rules) < 22:
     sys.exit(f"alerts: {len(rules)} in {len(groups)} groups are fewer than promised")
 
@@ -30,9 +34,10 @@ for what, names in tested.items():
         sys.exit(f"alerts: not each has a case that {what}: {sorted(rules.keys() ^ names)}")
 
 # The cases compare summaries alone: what else is said is not said twice. What a template uses, the alert must have.
-for rule in rules.values():
+for rule in every:
     rule["annotations"] = {"summary": rule["annotations"]["summary"]}
 (work / "rules.json").write_text(json.dumps({"groups": groups}))
+(work / "slo-rules.json").write_text(json.dumps({"groups": objectives}))
 
 HEADINGS = ["What it means", "Look", "What to do", "When to escalate"]
 pages = {page.stem: page.read_text() for page in (docs / "runbooks").glob("Bowsprit*.md")}

@@ -302,6 +302,13 @@ class Monitoring(unittest.TestCase):
             self.assertNotRegex(line, r"routing_key:|service_key:|api_url:|hooks.slack.com")
         self.assertEqual(text.count("_file: /etc/alertmanager/secrets/bowsprit-"), 4)
 
+    def test_rules_of_objectives_are_made_only_where_rules_are_wanted(self):
+        names = lambda objects: {variable["name"] for variable in objects["Deployment", "bowsprit"]["spec"]["template"]["spec"]["containers"][0]["env"]}
+        groups = lambda objects: {group for rule in objects["ClusterRole", "bowsprit-operator"]["rules"] for group in rule["apiGroups"]}
+        for objects, wanted in ((self.objects, True), (rendered("default"), False)):
+            self.assertEqual("BOWSPRIT_SLO_RUNBOOKS" in names(objects), wanted)
+            self.assertEqual("monitoring.coreos.com" in groups(objects), wanted)
+
     def test_every_rule_says_which_group_it_is_of_and_where_its_page_is(self):
         for group in self.objects["PrometheusRule", "bowsprit"]["spec"]["groups"]:
             for rule in group["rules"]:

@@ -15,7 +15,7 @@ CUSTOM = {
     "stat": set(),
     "bargauge": set(),
 }
-PROPERTIES = {"unit", "thresholds", "custom.cellOptions"}
+PROPERTIES = {"unit", "decimals", "thresholds", "custom.cellOptions"}
 TRANSFORMATIONS = {"merge", "organize"}
 
 

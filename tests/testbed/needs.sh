@@ -56,6 +56,9 @@ chart      python3                    python3
 dashboards -                          go
 dashboards prometheus                 prometheus promtool
 dashboards python3                    python3
+pictures   nodejs                     node
+pictures   npm                        npm
+pictures   chromium                   chromium
 tree       python3                    python3
 scripts    shellcheck                 shellcheck
 scripts    shfmt                      shfmt
@@ -89,6 +92,7 @@ parts_of() {
   images | images-verify) echo base rust images ;;
   chart) echo base cluster chart ;;
   dashboards | queries | observability) echo base rust cluster chart dashboards ;;
+  pictures) echo base rust cluster images dashboards pictures ;;
   scripts) echo base scripts ;;
   unit | faults | ledger | ledger-smoke) echo base rust unit ;;
   fmt | lint | drift | crds | docs | cli | install-cli | fuzz-smoke) echo base rust ;;

@@ -9,7 +9,7 @@ use bowsprit_crds::provider_config::{self as raw, Jitter, LimitScope, RetryOn, S
 use bowsprit_crds::{KindFacts, LabelSelector, ProviderConfigSpec, ProviderKind, base_url};
 use http::{HeaderName, HeaderValue};
 
-use super::{BaseUrl, Problem, Problems, Scope};
+use super::{BaseUrl, Problem, Problems, Scope, Slo};
 use crate::address::{self, Class};
 use crate::cost::{Picodollars, Rates};
 use crate::dialect::Dialect;
@@ -82,6 +82,8 @@ pub struct Provider {
     pub fallback: Vec<String>,
     /// Gemini's safety settings as category and threshold.
     pub safety: Vec<(String, String)>,
+    /// What is expected of it.
+    pub slo: Option<Slo>,
     /// The pods it is for.
     pub pod_selector: Option<LabelSelector>,
     /// Fields that are set but not in force in this release, as paths.
@@ -195,6 +197,7 @@ impl Provider {
         let breaker = check.breaker(&spec.circuit_breaker);
         let (limits, max_wait) = check.limits(&spec.rate_limits);
         let health_check = check.health(&spec.health_check);
+        let slo = check.slo(spec);
         check.rest(name, spec);
         let addresses = addresses(spec, scope);
         check.literal(base_url.as_ref(), &addresses);
@@ -247,6 +250,7 @@ impl Provider {
                 .iter()
                 .map(|setting| (setting.category.clone(), setting.threshold.as_str().to_owned()))
                 .collect(),
+            slo,
             pod_selector: spec.pod_selector.clone(),
             not_in_force: Check::not_in_force(&spec.models),
         })
@@ -587,6 +591,18 @@ impl Check {
             .into_iter()
             .filter_map(|(path, is_set)| is_set.then_some(path))
             .collect()
+    }
+
+    fn slo(&mut self, spec: &ProviderConfigSpec) -> Option<Slo> {
+        match Slo::of(spec.slo.as_ref()?) {
+            Ok(slo) => Some(slo),
+            Err(wrong) => {
+                for (field, problem, remedy) in wrong {
+                    self.note(field, problem, remedy);
+                }
+                None
+            }
+        }
     }
 
     fn retry(&mut self, raw: &raw::Retry) -> Option<Retry> {

@@ -3,7 +3,7 @@
 use bowsprit_crds::ModelRouteSpec;
 use bowsprit_crds::model_route::{MidStreamFailover, OnUnsupported};
 
-use super::{Problem, Problems, glob};
+use super::{Problem, Problems, Slo, glob};
 use crate::{hedge, model_name};
 
 /// A virtual model.
@@ -23,6 +23,8 @@ pub struct Route {
     pub hedge: Option<hedge::HedgeSettings>,
     /// What happens when an answer breaks off.
     pub mid_stream_failover: MidStreamFailover,
+    /// What apps may expect of it.
+    pub slo: Option<Slo>,
     /// Fields that are set but not in force in this release, as paths.
     pub not_in_force: Vec<&'static str>,
 }
@@ -101,6 +103,10 @@ impl Route {
                 note(&field, &problem, &remedy);
             }
         }
+        let slo = spec.slo.as_ref().map(Slo::of).transpose();
+        for (field, problem, remedy) in slo.as_ref().err().into_iter().flatten() {
+            note(field, problem, remedy);
+        }
         problems.into_result()?;
         let optional = [("spec.cache", spec.cache.is_some())];
         Ok(Self {
@@ -134,6 +140,7 @@ impl Route {
                 max_percent: hedge.max_percent,
             }),
             mid_stream_failover: spec.mid_stream_failover,
+            slo: slo.unwrap_or_default(),
             not_in_force: optional
                 .into_iter()
                 .filter_map(|(path, set)| set.then_some(path))

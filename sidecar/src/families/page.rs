@@ -10,6 +10,7 @@ use bowsprit_core::cost::Unpriced;
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
 use bowsprit_core::record::Outcome;
+use bowsprit_core::slo::Objective;
 
 use super::Families;
 use crate::metrics::Entry;
@@ -50,7 +51,8 @@ Each of these histograms is 17 series, so not everything that the conventions al
 
 Detail gives way as the configuration grows, so that the 500 hold. With Claude, Gemini and OpenAI among them, about three
 providers of one model each are told apart with their failures, about five without (failures count as `_OTHER`), and
-beyond that all count as `_OTHER`. It depends on the configuration alone; a reload that changes it begins these families
+beyond that all count as `_OTHER`. Each objective (`spec.slo`) is two series more, for which it gives way too. It depends on the
+configuration alone; a reload that changes it begins these families
 anew. Sidecars of one fleet that differ in it can still be summed.
 ";
 
@@ -87,6 +89,10 @@ pub(super) const QUERIES: &[(&str, &str)] = &[
     (
         "Attempts per request: above 1.2, retrying makes an outage worse",
         "sum(rate(bowsprit_attempts_total[5m])) / sum(rate(bowsprit_requests_total{outcome!~\"shed|client_error\"}[5m]))",
+    ),
+    (
+        "Share of what has an objective that was as it wants it, over thirty days",
+        "sum by (namespace, object, name, objective) (increase(bowsprit_slo_events_total{result=\"good\"}[30d])) / sum by (namespace, object, name, objective) (increase(bowsprit_slo_events_total[30d]))",
     ),
     ("Open breakers", "bowsprit_breaker_state == 2"),
     (
@@ -216,7 +222,11 @@ fn values() -> Vec<Values> {
             "what became of a batch for the ledger service",
             &["taken", "gap", "unreachable", "untrusted", "denied", "refused", "other"],
         ),
-        closed("result", "how a probe ended", &["ok", "failed"]),
+        closed(
+            "result",
+            "how a probe ended; whether what has an objective was as it wants it",
+            &["ok", "failed", "good", "bad"],
+        ),
         closed(
             "why",
             "of a key: the provider refused it or its account, or a limit was reached; of a cost: what is not known",
@@ -240,6 +250,13 @@ fn values() -> Vec<Values> {
                 "reset",
                 "other",
             ],
+        ),
+        closed("object", "what an objective is of", &crate::observe::slo::OBJECTS),
+        named("name", "of the ProviderConfig or ModelRoute that has the objective"),
+        closed(
+            "objective",
+            "what it asks for",
+            &[Objective::Availability, Objective::FirstToken].map(Objective::as_str),
         ),
         named("version", "of the sidecar"),
         named("revision", "of the configuration"),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bowsprit_core::breaker::{Cause, StateName, Transition, Trip};
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::{self, Config, Scope};
+use bowsprit_core::config::{self, Config, Scope, Slo};
 use bowsprit_core::cost::{Cost, Picodollars, Unpriced};
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::{Blame, Code};
@@ -459,7 +459,13 @@ fn a_change_of_opentelemetrys_detail_counts_nothing_twice() {
 
 #[test]
 fn the_registry_says_every_label_that_a_sample_has() {
-    let metrics = driven(&config(3, 1));
+    let mut config = config(3, 1);
+    Arc::make_mut(&mut config.providers[0]).slo = Some(Slo {
+        availability: Some(99.0),
+        first_token: Some(Duration::from_secs(5)),
+        window: Duration::from_hours(720),
+    });
+    let metrics = driven(&config);
     let text = metrics.encode();
     let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for sample in samples(&text) {

@@ -125,6 +125,10 @@ EXPECTED = {
     "success_by_workload": {WEB: SUCCESS},
     "budget_left": 1 - (1 - SUCCESS) / 0.01,
     **{f"burn_rate_{window}": (1 - SUCCESS) / 0.01 for window in ("5m", "1h", "6h")},
+    # claude answers all it is asked, and is told to wait 120 ms where 100 are wanted; broken fails every exchange, and its route none.
+    "objectives": {"provider claude availability": 1, "provider claude first_token": 0, "provider broken availability": 0, "route broken-1 availability": 1},
+    "objective_events": {"provider claude availability": CLAUDE_OK, "provider claude first_token": MESSAGES, "provider broken availability": 4, "route broken-1 availability": 5},
+    "objectives_bad": {"provider claude availability": 0, "provider claude first_token": 1, "provider broken availability": 1, "route broken-1 availability": 0},
     # Six streams of claude wait 120 ms for their first content; four others begin at once.
     "first_token_p50": Within(0.05, 1),
     "first_token_p95": Within(0.1, 2.5),

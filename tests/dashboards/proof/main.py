@@ -12,18 +12,22 @@ from pathlib import Path
 
 from . import traffic, world
 from .expected import EXPECTED, EXPECTED_BATCH, OPEN, fits, is_of_a_cluster
+from .kept import keep
 from .prometheus import Prometheus, legend, substituted
 from .rig import Rig, call
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL_OF_THEM = {"namespace": ".*", "workload": ".*", "provider": ".*", "model": ".*", "objective": "0.99"}
 SHOP = {"namespace": "shop", "workload": "web", "pod": "web-1"}
+# The dashboards that this world can fill; the control plane needs a cluster.
+PICTURED = {"overview", "providers", "tokens"}
 LAB = {"namespace": "lab", "workload": "batch", "pod": "batch-1"}
 
 
 def arguments():
     parser = argparse.ArgumentParser(prog="tests/dashboards/run", description="Every query of the dashboards against a real Prometheus.")
     parser.add_argument("--table", action="store_true", help="print all lines")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="go on for a while, and write what each panel would draw to FILE, for the pictures")
     parser.add_argument("--bin", type=Path, help="folder with bowsprit-sidecar and bowsprit-providers; built where left out")
     return parser.parse_args()
 
@@ -45,6 +49,7 @@ class World:
     """Providers, two sidecars and Prometheus, after the traffic: all that is asked about happened between `begin` and `end`."""
 
     def __init__(self, rig, programs):
+        self.began = time.time()
         self.port, control = rig.providers(programs / "bowsprit-providers")
         call(control, "/script", world.script())
         keys = {"A_KEY": "a-key"}
@@ -52,7 +57,7 @@ class World:
         web = rig.sidecar(programs / "bowsprit-sidecar", "web", world.web(self.port, turn), **keys)
         batch = rig.sidecar(programs / "bowsprit-sidecar", "batch", world.batch(self.port), **keys)
         batch.open = 0
-        self.prometheus = Prometheus(rig, [(web.admin, SHOP), (batch.admin, LAB)])
+        self.prometheus = Prometheus(rig, [(f"127.0.0.1:{web.admin}", SHOP), (f"127.0.0.1:{batch.admin}", LAB)])
         rig.callback(lambda streams: [one.close() for one in streams], traffic.held_open(web, OPEN))
         # Twice, since some series come with what the second round does about the first.
         for _ in range(2):
@@ -60,8 +65,8 @@ class World:
             traffic.web_round(web, world.web(self.port, turn), control)
             traffic.batch_round(batch)
         self.begin = {name: self.now(name) for name in ("web", "batch")}
-        traffic.web_round(web, world.web(self.port, turn + 1), control)
-        traffic.batch_round(batch)
+        self.round = lambda turn: (traffic.web_round(web, world.web(self.port, turn), control), traffic.batch_round(batch))
+        self.round(turn + 1)
         self.end = {name: self.now(name) for name in ("web", "batch")}
 
     def now(self, workload):
@@ -155,6 +160,10 @@ def main():
                 got = it.ask(asked[name], name_of, namespace=workload["namespace"], workload=name_of)
                 report.line(name if workload is SHOP else f"{name} ({name_of})", want, got, judged(want, got, window) or everywhere(it, asked[name]))
         asked_by_people(it, report)
+        if options.keep:
+            for turn in range(4, 10):
+                it.round(turn)
+            keep(it.prometheus, it.began + 4, it.now("web"), options.keep, PICTURED)
     elsewhere = len(asked) - len(known)
     print(f"{report.good} of {report.good + report.bad} expectations of {len(known)} queries hold; {elsewhere} queries are about a cluster and are run by tests/e2e")
     sys.exit(report.bad > 0)

@@ -14,7 +14,7 @@ class Prometheus:
 
     def __init__(self, rig, targets, rules=None, more=""):
         config = rig.folder / "prometheus.yaml"
-        scrapes = [{"targets": [f"127.0.0.1:{port}"], "labels": labels} for port, labels in targets]
+        scrapes = [{"targets": [address], "labels": labels} for address, labels in targets]
         config.write_text(json.dumps({
             "global": {"scrape_interval": f"{INTERVAL * 1000:.0f}ms", "scrape_timeout": f"{INTERVAL * 1000:.0f}ms"},
             "scrape_configs": [{"job_name": "bowsprit-system/bowsprit-sidecars", "static_configs": scrapes}],

@@ -61,10 +61,10 @@ def web(port, turn):
     backoff = {"base": "10ms", "max": "10ms"}
     return [
         provider("openai", "OpenAI", port, 10, ["gpt-4.1-mini", "slow-1", "cut-1", "long-1", "silent-1"], healthCheck={"enabled": True, "interval": "1s"}),
-        provider("claude", "Anthropic", port, 20, ["claude-sonnet-4-5"]),
+        provider("claude", "Anthropic", port, 20, ["claude-sonnet-4-5"], slo={"availability": "99", "firstToken": "100ms"}),
         provider("gemini", "Gemini", port, 30, ["gemini-2.5-flash"], credentials=[{"name": "main", "env": "A_KEY"}, {"name": "lost", "env": "NO_SUCH_KEY"}]),
         provider("flaky", "OpenAICompatible", port, 40, ["failing-1"], retry={"maxAttempts": 2, "backoff": backoff}),
-        provider("broken", "OpenAICompatible", port, 50, ["broken-1", "down-1"], retry={"maxAttempts": 2, "backoff": backoff, "budget": {"percent": 0, "minPerSecond": 0}},
+        provider("broken", "OpenAICompatible", port, 50, ["broken-1", "down-1"], slo={"availability": "95"}, retry={"maxAttempts": 2, "backoff": backoff, "budget": {"percent": 0, "minPerSecond": 0}},
                  circuitBreaker={"failureThreshold": 3, "openFor": "10m"}),
         provider("narrow", "OpenAICompatible", port, 60, ["narrow-1"], rateLimits={"concurrentRequests": 1, "onLimit": "Wait", "maxWait": "20s"}),
         provider("strict", "OpenAICompatible", port, 70 + turn % 2, ["strict-1", "tired-1"], retry={"maxAttempts": 1},
@@ -72,7 +72,7 @@ def web(port, turn):
         route("claude-sonnet-4-5", ("claude", "claude-sonnet-4-5"), onUnsupported="Drop"),
         route("failing-1", ("flaky", "failing-1"), mini),
         route("down-1", ("broken", "down-1")),
-        route("broken-1", ("broken", "broken-1"), mini),
+        route("broken-1", ("broken", "broken-1"), mini, slo={"availability": "99.9"}),
         route("slow-1", ("openai", "slow-1"), ("claude", "claude-sonnet-4-5"), hedge={"after": "100ms", "maxPercent": 100}),
         *(route(model, (name, model)) for name, model in (
             ("openai", "gpt-4.1-mini"), ("openai", "cut-1"), ("openai", "long-1"), ("openai", "silent-1"), ("gemini", "gemini-2.5-flash"),

@@ -25,6 +25,7 @@ mod injection_cost;
 mod injection_volumes;
 mod jobs;
 mod mistakes;
+mod observability;
 mod operator_down;
 mod outage;
 mod permissions;
