@@ -96,6 +96,13 @@ observability: need-observability ## The same with its table: each query, what t
 	@tests/dashboards/run --table
 	$(call step,spans in a real OpenTelemetry Collector)
 	@tests/collector/run
+.PHONY: pictures
+pictures: need-pictures cluster-programs ## Photograph the dashboards, drawn by Grafana's libraries over a real Prometheus' answers: docs/pictures (npm, 0.5 GB)
+	$(call step,pictures of the dashboards)
+	@rm -f $(BOWSPRIT_CACHE)/kept.json && mkdir -p docs/pictures
+	@tests/dashboards/run --keep $(BOWSPRIT_CACHE)/kept.json
+	@BOWSPRIT_KEPT=$(BOWSPRIT_CACHE)/kept.json tests/e2e/run observability::every_query
+	@tests/dashboards/picture/draw $(BOWSPRIT_CACHE)/kept.json docs/pictures
 .PHONY: faults
 faults: need-faults ## Every fault against the real sidecar, in full: prints the table of promises, figures and pass lines
 	$(call step,fault matrix)

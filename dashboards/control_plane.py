@@ -37,6 +37,13 @@ DASHBOARD = dashboard(
             bargauge("Events stand", "Pods, workloads and namespaces that an Event was written about and that are still so: no sidecar, past the sidecar, a setting that nobody reads.", "operator_watchdog", unit="short",
                      width=16, thresholds=steps(GREEN, (1, ORANGE)), least=0),
         ]),
+        ("Ledger", [
+            per_minute("Entries", "Of requests and attempts a minute, by what became of them in the sidecars' outboxes: detail is kept as it is; spilled and folded are added up; lost will never reach the ledger service.",
+                       ["ledger_entries"]),
+            per_minute("Batches", "For the ledger service, a minute, by its answer.", ["ledger_batches"]),
+            timeseries("Waiting", "Bytes of entries in outboxes that the ledger service has not taken. They grow while it is away.", ["ledger_bytes"], unit="bytes", width=5),
+            stat("Outbox failures", "Times that an outbox could not be written, or was found damaged and begun anew.", "ledger_failures", unit="short", width=3, height=8, decimals=0, thresholds=ANY_IS_BAD),
+        ]),
         ("Sidecars as processes", [
             timeseries("Memory", "Of the sidecar that uses most, by workload; compare with the container's limit (128Mi unless set).", ["sidecar_memory"], unit="bytes"),
             timeseries("CPU", "Of the busiest sidecar of a workload, in cores.", ["sidecar_cpu"], unit="none"),

@@ -151,6 +151,7 @@ def table(title, description, columns, *, keys, width=12, height=8, sort=None):
         transformations=[
             {"id": "merge", "options": {}},
             {"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": {name: index for index, name in enumerate(order)}, "renameByName": renamed}},
+            {"id": "sortBy", "options": {"sort": [{"field": sort or next(iter(headings.values()))[0], "desc": True}]}},
         ])
 
 

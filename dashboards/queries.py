@@ -152,6 +152,15 @@ query("tokens_per_second", "{{provider}}", """
     sum by (provider) (rate(bowsprit_tokens_total{PROVIDER, kind="output"}[RATE]))
     / (sum by (provider) (rate(bowsprit_attempt_seconds_total{PROVIDER}[RATE])) > 0)""")
 
+# --- cost, in US dollars ---
+query("cost", "cost", "sum(increase(bowsprit_cost_usd_total{MODEL}[RANGE])) or vector(0)")
+query("cost_by_model", "{{provider}} {{model}}", "3600 * sum by (provider, model) (rate(bowsprit_cost_usd_total{MODEL}[RATE]))")
+query("cost_table", "{{provider}} {{model}}", "sum by (provider, model) (increase(bowsprit_cost_usd_total{MODEL}[RANGE])) > 0")
+query("cost_tokens", "{{provider}} {{model}}", 'sum by (provider, model) (increase(bowsprit_tokens_total{MODEL, kind=~"input|output"}[RANGE])) > 0')
+query("cost_by_workload", "{{namespace}}/{{workload}}", "sum by (namespace, workload) (increase(bowsprit_cost_usd_total{MODEL}[RANGE]))")
+query("cost_unknown", "{{provider}} {{why}}", "60 * sum by (provider, why) (rate(bowsprit_cost_unknown_attempts_total{PROVIDER}[RATE]))")
+query("cost_unknown_in_range", "unknown", "sum(increase(bowsprit_cost_unknown_attempts_total{PROVIDER}[RANGE])) or vector(0)")
+
 # --- limits ---
 query("limited", "{{provider}} {{limit}}", "60 * sum by (provider, limit) (rate(bowsprit_rate_limited_total{PROVIDER}[RATE]))")
 query("limited_in_range", "at a limit", "sum(increase(bowsprit_rate_limited_total{PROVIDER}[RANGE])) or vector(0)")
@@ -174,6 +183,12 @@ query("sidecar_log_lost", "log lines lost", "sum(increase(bowsprit_log_lines_los
 query("sidecar_folded", "labels folded", "sum(increase(bowsprit_metrics_folded_total{POD}[RANGE]))")
 query("sidecar_accept_errors", "not accepted", "sum(increase(bowsprit_accept_errors_total{POD}[RANGE])) or vector(0)")
 query("sidecar_restarts", "{{namespace}}/{{workload}}", "sum by (namespace, workload) (changes(process_start_time_seconds{POD}[RANGE]) and on (instance) bowsprit_build_info)")
+
+# --- the ledger's outbox in the sidecars ---
+query("ledger_entries", "{{fate}}", "60 * sum by (fate) (rate(bowsprit_ledger_entries_total{POD}[RATE]))")
+query("ledger_bytes", "not taken", "sum(bowsprit_ledger_bytes{POD})")
+query("ledger_batches", "{{answer}}", "60 * sum by (answer) (rate(bowsprit_ledger_batches_total{POD}[RATE]))")
+query("ledger_failures", "failures", "sum(increase(bowsprit_ledger_failures_total{POD}[RANGE])) or vector(0)")
 
 # --- configuration, as the sidecars have it ---
 query("config_revisions", "{{namespace}} {{revision}}", "count by (namespace, revision) (bowsprit_config_revision{POD})")

@@ -1,4 +1,4 @@
-"""Tokens and limits: what is used, and what stands in the way."""
+"""Tokens, cost and limits: what is used, what it costs, and what stands in the way."""
 
 from grafana import BLUE, GREEN, ORANGE, RED, YELLOW, bargauge, dashboard, per_minute, stat, steps, table, timeseries
 from variables import MODEL, NAMESPACE, PROVIDER, WORKLOAD
@@ -15,6 +15,17 @@ DASHBOARD = dashboard(
             stat("Requests at a limit", "Requests that met a limit of a ProviderConfig, whether they then waited, went elsewhere or were refused.", "limited_in_range",
                  unit="short", width=5, decimals=0, thresholds=steps(GREEN, (1, YELLOW))),
             stat("Sidecars", "Sidecars that Prometheus scrapes.", "sidecars", unit="short", thresholds=steps(RED, (1, GREEN))),
+        ]),
+        ("Cost", [
+            stat("Cost", "What the exchanges of this time range cost, by the ProviderConfig's own prices or the release's table of list prices; estimated tokens included.", "cost",
+                 unit="currencyUSD", height=8, decimals=4, thresholds=steps(BLUE)),
+            timeseries("Cost an hour by model", "US dollars an hour at the present rate.", ["cost_by_model"], unit="currencyUSD", stack=True, width=10),
+            table("Cost by model", "Of this time range. A model without a price costs nobody knows how much, and is in no sum.",
+                  {"cost_table": ("Cost", "currencyUSD", None), "cost_tokens": ("Tokens", "none", None)}, keys={"provider": "Provider", "model": "Model"}, width=10),
+            stat("Exchanges of unknown cost", "Nobody knows the tokens, the model's price, or the terms that they were billed by. They are in no sum of money.", "cost_unknown_in_range",
+                 unit="short", height=8, decimals=0, thresholds=steps(GREEN, (1, ORANGE))),
+            per_minute("Unknown cost", "Exchanges a minute whose cost nobody knows, by what is not known.", ["cost_unknown"], width=10),
+            bargauge("Cost by workload", "Of this time range.", "cost_by_workload", unit="currencyUSD", width=10, thresholds=steps(BLUE), decimals=4, least=0),
         ]),
         ("Tokens", [
             timeseries("Tokens a minute by model", "Input and output.", ["tokens_by_model"], unit="short", stack=True, width=12),

@@ -16,7 +16,7 @@ CUSTOM = {
     "bargauge": set(),
 }
 PROPERTIES = {"unit", "decimals", "thresholds", "custom.cellOptions"}
-TRANSFORMATIONS = {"merge", "organize"}
+TRANSFORMATIONS = {"merge", "organize", "sortBy"}
 
 
 def of_panel(panel, variables):
@@ -53,7 +53,7 @@ def of_panel(panel, variables):
     yield from (f"transforms by {one['id']}" for one in panel["transformations"] if one["id"] not in TRANSFORMATIONS)
     if panel["type"] == "table":
         headings = {override["matcher"]["options"] for override in overrides}
-        renamed = set(panel["transformations"][-1]["options"]["renameByName"].values())
+        renamed = set(panel["transformations"][1]["options"]["renameByName"].values())
         yield from (f"has an override for {heading}, which no column is called" for heading in headings - renamed)
 
 

@@ -24,7 +24,7 @@ let failed = false;
 for (const [name, one] of Object.entries(JSON.parse(await readFile(kept, 'utf8')))) {
   // As high as the dashboard, since what is out of sight is not drawn; a little smaller than life, for small files.
   const height = 34 * Math.max(...one.dashboard.panels.map(({ gridPos }) => gridPos.y + gridPos.h)) + 200;
-  const page = await browser.newPage({ viewport: { width: 1600, height }, deviceScaleFactor: 0.75 });
+  const page = await browser.newPage({ viewport: { width: 1600, height }, deviceScaleFactor: 0.6 });
   const complaints = [];
   page.on('pageerror', (error) => complaints.push(error.stack));
   page.on('console', (message) => message.type() === 'error' && !/\/public\/|favicon/.test(message.location().url) && complaints.push(message.text()));

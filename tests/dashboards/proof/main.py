@@ -14,7 +14,7 @@ from . import traffic, world
 from .expected import EXPECTED, EXPECTED_BATCH, OPEN, fits, is_of_a_cluster
 from .kept import keep
 from .prometheus import Prometheus, legend, substituted
-from .rig import Rig, call
+from .rig import Rig, call, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL_OF_THEM = {"namespace": ".*", "workload": ".*", "provider": ".*", "model": ".*", "objective": "0.99"}
@@ -54,9 +54,10 @@ class World:
         call(control, "/script", world.script())
         keys = {"A_KEY": "a-key"}
         turn = 0
-        web = rig.sidecar(programs / "bowsprit-sidecar", "web", world.web(self.port, turn), **keys)
+        # With an outbox for the ledger, and a service that it cannot trust.
+        ledger = {"BOWSPRIT_LEDGER_DIR": str(rig.folder), "BOWSPRIT_LEDGER": f"https://127.0.0.1:{free_port()}"}
+        web = rig.sidecar(programs / "bowsprit-sidecar", "web", world.web(self.port, turn), **keys, **ledger)
         batch = rig.sidecar(programs / "bowsprit-sidecar", "batch", world.batch(self.port), **keys)
-        batch.open = 0
         self.prometheus = Prometheus(rig, [(f"127.0.0.1:{web.admin}", SHOP), (f"127.0.0.1:{batch.admin}", LAB)])
         rig.callback(lambda streams: [one.close() for one in streams], traffic.held_open(web, OPEN))
         # Twice, since some series come with what the second round does about the first.

@@ -90,6 +90,7 @@ class Sidecar:
     """A running sidecar with a configuration file of its own."""
 
     def __init__(self, rig, program, name, documents, environment):
+        self.open, self.has_ledger = 0, "BOWSPRIT_LEDGER_DIR" in environment
         self.file = rig.folder / f"{name}.yaml"
         self.configure(documents)
         self.port, self.admin = free_port(), free_port()

@@ -117,6 +117,9 @@ def settled(sidecar):
     """Waits until what the apps left is counted."""
     received = lambda: sidecar.metric("bowsprit_requests_received_total") - sidecar.metric("bowsprit_requests_total")
     until("every request but the open ones is counted", lambda: received() == sidecar.open)
+    if sidecar.has_ledger:
+        told = lambda: sidecar.metric("bowsprit_requests_total") + sidecar.metric("bowsprit_attempts_total")
+        until("each request and attempt is an entry of the ledger", lambda: sidecar.metric("bowsprit_ledger_entries_total") == told())
 
 
 def held_open(sidecar, count):

@@ -5,6 +5,12 @@ import json
 OPENAI = {"input": 100, "output": 20, "cached": 40, "reasoning": 5}
 CLAUDE = {"input": 200, "output": 50, "cached": 100, "cache_write": 30}
 GEMINI = {"input": 80, "output": 10}
+# US dollars a million tokens. What is not here has no price anywhere.
+PRICES = {
+    "gpt-4.1-mini": {"input": "2.00", "output": "8.00", "cacheRead": "0.50"},
+    "claude-sonnet-4-5": {"input": "3.00", "output": "15.00", "cacheRead": "0.30", "cacheWrite": "3.75"},
+    "gemini-2.5-flash": {"input": "0.30", "output": "2.50"},
+}
 # What each model does, whoever asks for it.
 SCRIPT = {
     "gpt-4.1-mini": {"answer": {"text": "one two three", "usage": OPENAI}},
@@ -40,7 +46,7 @@ def provider(name, kind, port, priority, models, **spec):
             "provider": kind, "priority": priority,
             "endpoint": {"baseUrl": f"http://127.0.0.1:{port}/{name}{path}", "allowHttp": True},
             "credentials": [{"name": "main", "env": "A_KEY"}],
-            "models": [{"name": model} for model in models],
+            "models": [{"name": model, **({"price": PRICES[model]} if model in PRICES else {})} for model in models],
             "circuitBreaker": {"failureThreshold": 1000},
             **spec,
         },
