@@ -268,7 +268,8 @@ fn tier(body: &[u8]) -> Tier {
         service_tier: Tier,
     }
     finder!(SERVICE_TIER, "\"service_tier\"");
-    if last(&SERVICE_TIER, body).is_none() {
+    // Forwards, which is many bytes at a time: most servers name none, and looking for one from the end cost a tenth of a request.
+    if SERVICE_TIER.find(body).is_none() {
         return Tier::default();
     }
     // Responses repeat the caller's metadata, which may have such a key too.
