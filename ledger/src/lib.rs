@@ -12,6 +12,8 @@ pub mod entry;
 pub mod outbox;
 pub mod query;
 #[cfg(feature = "service")]
+pub mod reconcile;
+#[cfg(feature = "service")]
 pub mod schema;
 #[cfg(feature = "service")]
 pub mod service;

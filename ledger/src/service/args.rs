@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::reconcile::run::Reconcile;
 use crate::schema::LATEST;
 
 /// Keeps what became of each request and attempt.
@@ -25,6 +26,8 @@ pub enum What {
     Serve(Box<Serve>),
     /// Bring the database to a version of the schema, forward or back, and end.
     Migrate(Migrate),
+    /// Hold the ledger against what Prometheus counted or a provider billed, print both, and end with 1 where it does not close.
+    Reconcile(Reconcile),
 }
 
 /// Where the rows are kept: one of both.
