@@ -67,13 +67,21 @@ async fn sums_are_told_apart_and_added_up(engine: &Engine) {
         .take(group([arrival("app-1", 1, entries)]), NOW)
         .await
         .unwrap();
+    // Within a whole hour of the window: its minutes are in it as well, and must not count beside it.
+    let mut earlier = arrival("app-2", 1, requests(50..=52, "ok"));
+    earlier
+        .batch
+        .entries
+        .iter_mut()
+        .for_each(|entry| entry.at = NOW - 3_600_000);
+    engine.store.take(group([earlier]), NOW).await.unwrap();
     let stats = read::stats(&*engine.store, &read::scope(Some("team"), None, window()), By::Provider)
         .await
         .unwrap();
     let claude = stats.iter().find(|stat| stat.name == "claude").unwrap();
     assert_eq!(
         (claude.requests, claude.succeeded, claude.failed, claude.client_errors),
-        (16, 14, 1, 1)
+        (19, 17, 1, 1)
     );
     assert_eq!(
         (claude.attempts, claude.tokens.input, claude.tokens.estimated_output),
@@ -86,7 +94,7 @@ async fn sums_are_told_apart_and_added_up(engine: &Engine) {
         let stats = read::stats(&*engine.store, &read::scope(None, None, window()), by)
             .await
             .unwrap();
-        assert_eq!(stats.iter().map(|stat| stat.requests).sum::<u64>(), 16, "{by:?}");
+        assert_eq!(stats.iter().map(|stat| stat.requests).sum::<u64>(), 19, "{by:?}");
         assert_eq!(stats.iter().map(|stat| stat.attempts).sum::<u64>(), 991, "{by:?}");
     }
     let none = Window {
