@@ -101,7 +101,7 @@ pub struct Keep {
     pub minutes: Duration,
     /// Sums over hours.
     pub hours: Duration,
-    /// How far a silent outbox was taken. Longer than any pod keeps what it could not send.
+    /// How far a silent outbox was taken. Longer than a pod may live without a request.
     pub outboxes: Duration,
 }
 
@@ -112,7 +112,7 @@ impl Default for Keep {
             detail: days(30),
             minutes: days(35),
             hours: days(400),
-            outboxes: days(60),
+            outboxes: days(400),
         }
     }
 }
