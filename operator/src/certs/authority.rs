@@ -23,6 +23,8 @@ pub const RENEW_BEFORE: Duration = Duration::from_hours(12);
 /// How long a successor is announced before it is served: far longer than an apiserver takes to see a new bundle (under
 /// a second) and than replicas take to read the Secret (30 s).
 pub const OVERLAP: Duration = Duration::from_mins(10);
+/// Of a service's name in a common name, which has 64 characters at most.
+const MAX_SERVICE: usize = 40;
 /// For clocks that run behind ours.
 const BACKDATE: Duration = Duration::from_hours(1);
 
@@ -175,12 +177,17 @@ impl Pair {
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         ca.distinguished_name = rcgen::DistinguishedName::new();
-        // The time makes each CA's name its own: with two of one name in a bundle, verifiers may pick the wrong one.
+        // Service and time make each CA's name its own: with two of one name in a bundle, verifiers may pick the wrong one.
+        let service = names
+            .first()
+            .and_then(|name| name.split('.').next())
+            .unwrap_or_default();
+        let service: String = service.chars().take(MAX_SERVICE).collect();
         ca.distinguished_name
-            .push(DnType::CommonName, format!("bowsprit webhook CA {now}"));
+            .push(DnType::CommonName, format!("{service} CA {now}"));
         let mut leaf = CertificateParams::new(names.to_vec())?;
         leaf.distinguished_name = rcgen::DistinguishedName::new();
-        leaf.distinguished_name.push(DnType::CommonName, "bowsprit webhook");
+        leaf.distinguished_name.push(DnType::CommonName, service);
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         leaf.use_authority_key_identifier_extension = true;
