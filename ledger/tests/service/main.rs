@@ -16,6 +16,7 @@ mod entries;
 mod killed;
 mod outage;
 mod program;
+mod reconcile;
 #[path = "../store/server.rs"]
 mod server;
 mod talk;
