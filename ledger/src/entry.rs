@@ -59,6 +59,31 @@ pub struct Tokens {
     pub estimated_output: u64,
 }
 
+impl Tokens {
+    /// All counts, in the order of the fields.
+    pub fn counts(&self) -> [u64; 7] {
+        // Taken apart, so that one which is added is not forgotten.
+        let Self {
+            input,
+            output,
+            cached,
+            cache_write,
+            reasoning,
+            estimated_input,
+            estimated_output,
+        } = *self;
+        [
+            input,
+            output,
+            cached,
+            cache_write,
+            reasoning,
+            estimated_input,
+            estimated_output,
+        ]
+    }
+}
+
 /// What it cost. Exact: an amount is a whole number of picodollars (10^-12 US dollars), which every price of up to six decimals
 /// per million tokens is per token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -47,25 +47,37 @@ impl Migration {
     }
 }
 
-macro_rules! migrations {
-    ($($version:literal $name:literal),* $(,)?) => {
-        /// Every step, in order.
-        pub const MIGRATIONS: &[Migration] = &[$(Migration {
-            version: $version,
-            name: $name,
-            sqlite: Texts {
-                up: include_str!(concat!("schema/000", $version, "_", $name, ".up.sqlite.sql")),
-                down: include_str!(concat!("schema/000", $version, "_", $name, ".down.sqlite.sql")),
-            },
-            postgres: Texts {
-                up: include_str!(concat!("schema/000", $version, "_", $name, ".up.postgres.sql")),
-                down: include_str!(concat!("schema/000", $version, "_", $name, ".down.postgres.sql")),
-            },
-        }),*];
+/// `texts!("0001_tables", ".sqlite")`: the files of a step; without an engine where both have the same.
+macro_rules! texts {
+    ($step:literal, $engine:literal) => {
+        Texts {
+            up: include_str!(concat!("schema/", $step, ".up", $engine, ".sql")),
+            down: include_str!(concat!("schema/", $step, ".down", $engine, ".sql")),
+        }
     };
 }
 
-migrations! { 1 "tables", 2 "indexes", 3 "triggers_views" }
+/// Every step, in order.
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "tables",
+        sqlite: texts!("0001_tables", ".sqlite"),
+        postgres: texts!("0001_tables", ".postgres"),
+    },
+    Migration {
+        version: 2,
+        name: "indexes",
+        sqlite: texts!("0002_indexes", ""),
+        postgres: texts!("0002_indexes", ""),
+    },
+    Migration {
+        version: 3,
+        name: "triggers_views",
+        sqlite: texts!("0003_triggers_views", ".sqlite"),
+        postgres: texts!("0003_triggers_views", ".postgres"),
+    },
+];
 
 /// The version that this release works with.
 pub const LATEST: u32 = 3;

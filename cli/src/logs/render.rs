@@ -162,16 +162,9 @@ pub(super) fn csv(listed: &[Listed]) -> String {
         "FIRST_TOKEN_MICROSECONDS",
         "OVERHEAD_MICROSECONDS",
         "ANSWER_BYTES",
-        "INPUT_TOKENS",
-        "OUTPUT_TOKENS",
-        "CACHED_TOKENS",
-        "CACHE_WRITE_TOKENS",
-        "REASONING_TOKENS",
-        "ESTIMATED_INPUT_TOKENS",
-        "ESTIMATED_OUTPUT_TOKENS",
     ];
     let rows = listed.iter().map(|it| {
-        let (request, tokens) = (&it.request, it.request.tokens);
+        let request = &it.request;
         let texts = [
             &it.namespace,
             &it.pod,
@@ -198,17 +191,8 @@ pub(super) fn csv(listed: &[Listed]) -> String {
             Field::number(request.overhead),
             Field::number(request.answer_bytes),
         ]);
-        let counts = [
-            tokens.input,
-            tokens.output,
-            tokens.cached,
-            tokens.cache_write,
-            tokens.reasoning,
-            tokens.estimated_input,
-            tokens.estimated_output,
-        ];
-        row.extend(counts.map(Field::number));
+        row.extend(request.tokens.counts().map(Field::number));
         row
     });
-    csv::table(heads, rows)
+    csv::table(heads.into_iter().chain(csv::TOKENS), rows)
 }

@@ -32,6 +32,17 @@ impl<T: AsRef<str>> From<T> for Field {
     }
 }
 
+/// Heads of the columns of tokens, in the order of `Tokens::counts`.
+pub(crate) const TOKENS: [&str; 7] = [
+    "INPUT_TOKENS",
+    "OUTPUT_TOKENS",
+    "CACHED_TOKENS",
+    "CACHE_WRITE_TOKENS",
+    "REASONING_TOKENS",
+    "ESTIMATED_INPUT_TOKENS",
+    "ESTIMATED_OUTPUT_TOKENS",
+];
+
 /// One line.
 pub(crate) fn line(fields: impl IntoIterator<Item = Field>) -> String {
     let fields: Vec<String> = fields.into_iter().map(written).collect();

@@ -95,35 +95,17 @@ pub(super) fn screen(
 
 /// As CSV: dollars, exact.
 pub(super) fn csv(spent: &[Stat], by: By) -> String {
-    let heads = heads(by).iter().copied().chain([
-        "COST_USD",
-        "ESTIMATED_COST_USD",
-        "ATTEMPTS_OF_UNKNOWN_COST",
-        "ATTEMPTS",
-        "INPUT_TOKENS",
-        "CACHED_TOKENS",
-        "CACHE_WRITE_TOKENS",
-        "OUTPUT_TOKENS",
-        "REASONING_TOKENS",
-        "ESTIMATED_INPUT_TOKENS",
-        "ESTIMATED_OUTPUT_TOKENS",
-    ]);
+    let cost = ["COST_USD", "ESTIMATED_COST_USD", "ATTEMPTS_OF_UNKNOWN_COST", "ATTEMPTS"];
+    let heads = heads(by).iter().copied().chain(cost).chain(csv::TOKENS);
     let rows = spent.iter().map(|it| {
-        let tokens = it.tokens;
         let mut row: Vec<Field> = keys(it, by).iter().map(Field::from).collect();
-        row.extend([Field::number(it.cost), Field::number(it.cost_estimated)]);
-        let counts = [
-            it.cost_unknown,
-            it.attempts,
-            tokens.input,
-            tokens.cached,
-            tokens.cache_write,
-            tokens.output,
-            tokens.reasoning,
-            tokens.estimated_input,
-            tokens.estimated_output,
-        ];
-        row.extend(counts.map(Field::number));
+        row.extend([
+            Field::number(it.cost),
+            Field::number(it.cost_estimated),
+            Field::number(it.cost_unknown),
+            Field::number(it.attempts),
+        ]);
+        row.extend(it.tokens.counts().map(Field::number));
         row
     });
     csv::table(heads, rows)

@@ -231,7 +231,7 @@ fn marks(all: &Stat) -> String {
 
 /// As CSV: counts, microseconds and dollars, exact.
 pub(super) fn csv(stats: &[Stat], by: By) -> String {
-    let heads = heads(by).iter().copied().chain([
+    let counts = [
         "REQUESTS",
         "SUCCEEDED",
         "FAILED",
@@ -240,20 +240,15 @@ pub(super) fn csv(stats: &[Stat], by: By) -> String {
         "CANCELLED",
         "TOOK_MICROSECONDS",
         "ATTEMPTS",
-        "INPUT_TOKENS",
-        "OUTPUT_TOKENS",
-        "CACHED_TOKENS",
-        "CACHE_WRITE_TOKENS",
-        "REASONING_TOKENS",
-        "ESTIMATED_INPUT_TOKENS",
-        "ESTIMATED_OUTPUT_TOKENS",
+    ];
+    let cost = [
         "ATTEMPTS_OF_UNKNOWN_TOKENS",
         "COST_USD",
         "ESTIMATED_COST_USD",
         "ATTEMPTS_OF_UNKNOWN_COST",
-    ]);
+    ];
+    let heads = heads(by).iter().copied().chain(counts).chain(csv::TOKENS).chain(cost);
     let rows = stats.iter().map(|it| {
-        let tokens = it.tokens;
         let counts = [
             it.requests,
             it.succeeded,
@@ -263,18 +258,12 @@ pub(super) fn csv(stats: &[Stat], by: By) -> String {
             it.cancelled,
             it.took,
             it.attempts,
-            tokens.input,
-            tokens.output,
-            tokens.cached,
-            tokens.cache_write,
-            tokens.reasoning,
-            tokens.estimated_input,
-            tokens.estimated_output,
-            it.tokens_unknown,
         ];
         let mut row: Vec<Field> = keys(it, by).iter().map(Field::from).collect();
         row.extend(counts.map(Field::number));
+        row.extend(it.tokens.counts().map(Field::number));
         row.extend([
+            Field::number(it.tokens_unknown),
             Field::number(it.cost),
             Field::number(it.cost_estimated),
             Field::number(it.cost_unknown),

@@ -346,25 +346,7 @@ fn maybe(number: Option<u64>) -> Value {
 }
 
 fn tokens(tokens: &Tokens, most: u64) -> [i64; 7] {
-    let Tokens {
-        input,
-        output,
-        cached,
-        cache_write,
-        reasoning,
-        estimated_input,
-        estimated_output,
-    } = *tokens;
-    [
-        input,
-        output,
-        cached,
-        cache_write,
-        reasoning,
-        estimated_input,
-        estimated_output,
-    ]
-    .map(|number| bounded(number, most))
+    tokens.counts().map(|number| bounded(number, most))
 }
 
 fn money(amount: i64, most: i64) -> i64 {

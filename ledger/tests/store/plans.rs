@@ -173,7 +173,7 @@ async fn each_query_uses_the_index_that_is_there_for_it(engine: &Engine) {
         );
         used.insert(index);
     }
-    let schema = include_str!("../../src/schema/0002_indexes.up.sqlite.sql");
+    let schema = include_str!("../../src/schema/0002_indexes.up.sql");
     for line in schema.lines().filter_map(|line| line.strip_prefix("CREATE INDEX ")) {
         let name = line.split(' ').next().unwrap();
         assert!(
