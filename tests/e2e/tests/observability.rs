@@ -154,8 +154,10 @@ async fn every_query_about_operators_and_streams_says_what_happened() {
                 ensure!(took > 0.0 && took < 5.0, "{quantile}: {took} s");
             }
             for (query, series) in answer {
+                // A sidecar makes the series of an end with the first stream that ends so, and here none did.
+                let may_be_empty = query == "config_stream_ended";
                 ensure!(
-                    series.as_object().is_some_and(|series| !series.is_empty()),
+                    may_be_empty || series.as_object().is_some_and(|series| !series.is_empty()),
                     "{query}: no series"
                 );
             }
