@@ -72,10 +72,13 @@ pub async fn handle(process: Arc<Process>, peer: IpAddr, request: Request<Incomi
     let trace = trace.map(Arc::new);
     context.trace.clone_from(&trace);
     let work = async move {
-        match (unfit(&parts), found) {
-            (Some(refusal), _) => refuse::answer(context, &refusal),
-            (None, Ok(route)) => answer(process, context, route, parts, body).await,
-            (None, Err(error)) => refuse::answer(context, &error.refusal(&parts)),
+        // Each for itself: in one match, both would be held until the request has been answered.
+        if let Some(refusal) = unfit(&parts) {
+            return refuse::answer(context, &refusal);
+        }
+        match found {
+            Ok(route) => answer(process, context, route, parts, body).await,
+            Err(error) => refuse::answer(context, &error.refusal(&parts)),
         }
     };
     // Pinned in place: wrapped by value, its several KiB would be held and copied twice.
