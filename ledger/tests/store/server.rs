@@ -64,6 +64,22 @@ fn sweep() {
     }
 }
 
+/// The processes that this one has started.
+fn children(parent: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| parent_of_running(*pid) == Some(parent)).collect()
+}
+
+/// The parent of a process that runs; of one that has ended, none, though nobody may have asked how it ended.
+fn parent_of_running(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold spaces: state and parent.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    fields.next()?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
+}
+
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
@@ -184,12 +200,25 @@ impl Server {
         Self { folder, port, process }
     }
 
-    /// kill -9, of all its processes: what a machine does that loses its power.
+    /// kill -9, of all its processes: what a machine does that loses its power. Returns once none of them is left to answer.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // The children of a postmaster that is killed end by themselves, and hold the port's data until they have.
-            let _ = process.kill();
-            let _ = process.wait();
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        // A backend outlives its postmaster for a moment, in which it would still take a batch.
+        let backends = children(process.id());
+        let _ = process.kill();
+        let _ = process.wait();
+        let ids = backends.iter().map(u32::to_string);
+        let _ = Command::new("kill")
+            .arg("-KILL")
+            .args(ids)
+            .stderr(Stdio::null())
+            .status();
+        let deadline = Instant::now() + PATIENCE;
+        while backends.iter().any(|pid| parent_of_running(*pid).is_some()) {
+            assert!(Instant::now() < deadline, "a backend does not end");
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
