@@ -16,6 +16,7 @@ use json_patch::Patch;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde_json::json;
 
+use crate::workload::{controller, deployment};
 pub use overrides::{Overrides, Resources};
 use patch::PatchBuilder;
 pub use references::References;
@@ -162,16 +163,11 @@ const DEFAULT_GRACE_SECONDS: i64 = 30;
 
 /// What a pod runs for, for showing: its controller, and for a ReplicaSet of a Deployment's that Deployment.
 fn workload(pod: &Pod) -> String {
-    let mut owners = pod.metadata.owner_references.iter().flatten();
-    let Some(owner) = owners.find(|owner| owner.controller == Some(true)) else {
+    let Some(owner) = controller(&pod.metadata) else {
         let name = pod.metadata.name.as_ref().or(pod.metadata.generate_name.as_ref());
         return format!("Pod/{}", name.map_or("", |name| name.trim_end_matches('-')));
     };
-    let of_deployment = || {
-        let hash = label(pod, "pod-template-hash")?;
-        owner.name.strip_suffix(hash)?.strip_suffix('-')
-    };
-    match of_deployment().filter(|_| owner.kind == "ReplicaSet") {
+    match deployment(owner, pod.metadata.labels.as_ref()) {
         Some(deployment) => format!("Deployment/{deployment}"),
         None => format!("{}/{}", owner.kind, owner.name),
     }

@@ -35,3 +35,4 @@ pub mod time;
 pub mod validate;
 pub mod watchdog;
 pub mod webhook;
+mod workload;

@@ -5,6 +5,7 @@
 //! error budget is spent. Two windows must agree, so that an alert comes soon and goes soon.
 
 use bowsprit_core::config::FIRST_TOKEN_PERCENT;
+use bowsprit_core::slo::Objective;
 use bowsprit_crds::{ModelRoute, ProviderConfig, Slo};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
@@ -100,10 +101,10 @@ fn aims(object: &'static str, name: &str, slo: Option<&Slo>) -> Vec<Aim> {
     };
     let availability = slo.availability.as_ref().filter(readable);
     let first_token = slo.first_token.map(|_| FIRST_TOKEN_PERCENT.to_string());
-    let availability = availability.map(|percent| aim("availability", percent.clone()));
+    let availability = availability.map(|percent| aim(Objective::Availability.as_str(), percent.clone()));
     availability
         .into_iter()
-        .chain(first_token.map(|percent| aim("first_token", percent)))
+        .chain(first_token.map(|percent| aim(Objective::FirstToken.as_str(), percent)))
         .collect()
 }
 

@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 
 use crate::lease::elector::Leadership;
 use crate::metrics::Metrics;
+use crate::workload::controller;
 use book::{Book, News};
 pub use look::{REASONS, Reason};
 use watches::Watches;
@@ -99,5 +100,5 @@ where
 {
     let api: Api<K> = Api::namespaced(client.clone(), owner.namespace.as_deref()?);
     let found = api.get_metadata(owner.name.as_deref()?).await.ok()?;
-    look::controller(&found.metadata).cloned()
+    controller(&found.metadata).cloned()
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use bowsprit_crds::names;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::fleet::PodId;
 use crate::injector::{References, sidecar};
+use crate::workload::{controller, deployment};
 
 /// A pod with a sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,10 +70,7 @@ impl InjectedPod {
                 .unwrap_or(names::ADMIN_PORT),
             mounted: Arc::new(spec.map(References::mounted).unwrap_or_default()),
             may_stream: volumes.any(|volume| volume.name == sidecar::TOKEN_VOLUME),
-            workload: workload(
-                metadata.owner_references.as_deref().unwrap_or_default(),
-                metadata.labels.as_ref(),
-            ),
+            workload: workload(metadata),
             phase: match phase {
                 _ if metadata.deletion_timestamp.is_some() => Phase::Over,
                 Some("Pending") => Phase::Pending,
@@ -84,15 +82,11 @@ impl InjectedPod {
     }
 }
 
-/// What made a pod. A ReplicaSet's name is its Deployment's and the hash of the template.
-fn workload(owners: &[OwnerReference], labels: Option<&BTreeMap<String, String>>) -> Option<Arc<str>> {
-    let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
+/// What made a pod, where `kubectl rollout restart` takes that.
+fn workload(metadata: &ObjectMeta) -> Option<Arc<str>> {
+    let owner = controller(metadata)?;
     match owner.kind.as_str() {
-        "ReplicaSet" => {
-            let hash = labels?.get("pod-template-hash")?;
-            let name = owner.name.strip_suffix(hash)?.strip_suffix('-')?;
-            Some(format!("deployment/{name}").into())
-        }
+        "ReplicaSet" => Some(format!("deployment/{}", deployment(owner, metadata.labels.as_ref())?).into()),
         "StatefulSet" | "DaemonSet" => Some(format!("{}/{}", owner.kind.to_lowercase(), owner.name).into()),
         _ => None,
     }

@@ -8,6 +8,7 @@ use bowsprit_crds::names;
 
 use crate::injector::environment::bypasses;
 use crate::mistakes;
+use crate::workload::controller;
 
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,12 +128,6 @@ fn observed(kind: &str, api_version: &str, metadata: &ObjectMeta, findings: Vec<
         about,
         findings,
     }
-}
-
-/// The owner that makes and replaces it.
-pub(super) fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
-    let mut owners = metadata.owner_references.iter().flatten();
-    owners.find(|owner| owner.controller == Some(true))
 }
 
 /// The owner, of an object in this namespace.
