@@ -29,6 +29,13 @@ impl Moment {
     }
 }
 
+/// Whole microseconds, without arithmetic in 128 bits: it stands in every line of a request.
+pub fn micros(time: Duration) -> u64 {
+    time.as_secs()
+        .saturating_mul(1_000_000)
+        .saturating_add(u64::from(time.subsec_micros()))
+}
+
 impl Add<Duration> for Moment {
     type Output = Self;
     fn add(self, rhs: Duration) -> Self {

@@ -69,11 +69,6 @@ pub fn unix_millis() -> u64 {
     u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whole microseconds.
-pub fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 /// Appends `2026-11-21T04:13:42.123Z`.
 pub fn write_rfc3339(out: &mut Vec<u8>, since_epoch: Duration) {
     let seconds = since_epoch.as_secs();

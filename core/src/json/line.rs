@@ -19,9 +19,25 @@ pub fn number(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(digits.get(digits.len() - length..).unwrap_or_default());
 }
 
+/// A member's name as it stands in a line, from the comma to the colon.
+#[doc(inline)]
+pub use crate::__member as member;
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __member {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 /// A string in its quotes, at most so many bytes of it, cut between characters.
 pub fn text(out: &mut Vec<u8>, value: &str, most: usize) {
-    let value = value.get(..value.floor_char_boundary(most)).unwrap_or("");
+    string(out, value.get(..value.floor_char_boundary(most)).unwrap_or(""));
+}
+
+/// A string in its quotes.
+pub fn string(out: &mut Vec<u8>, value: &str) {
     let is_special =
         |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte == 0x7f);
     out.push(b'"');

@@ -34,6 +34,28 @@ pub enum Happened {
     Waited(WaitReason, Duration),
 }
 
+impl Happened {
+    /// What it is called where it is told.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::LeftOut(_) | Self::Moved(Move::PassedOver { .. }) => "passed_over",
+            Self::Moved(Move::Retried { .. }) => "retried",
+            Self::Moved(Move::Failed { .. }) => "failed",
+            Self::Waited(..) => "waited",
+        }
+    }
+
+    /// The error's code, or why it was passed over or waited for.
+    pub fn because(&self) -> &'static str {
+        match self {
+            Self::LeftOut(why) => why.as_str(),
+            Self::Moved(Move::PassedOver { reason, .. }) => reason.as_str(),
+            Self::Moved(Move::Retried { after: code } | Move::Failed { code, .. }) => code.as_str(),
+            Self::Waited(reason, _) => reason.as_str(),
+        }
+    }
+}
+
 /// The turns of a request, with their bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Path {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use bowsprit_core::clock::micros;
 use bowsprit_core::record::{AttemptRecord, RequestRecord, Spent};
 
-use super::text::{are_tokens_unknown, clipped, micros, priced};
+use super::text::{are_tokens_unknown, clipped, priced};
 use crate::entry::{Attempt, Cost, Entry, Numbered, Request, Sum, Tokens};
 
 /// What stands for a name where there are too many.
@@ -121,23 +122,22 @@ impl Sums {
 /// Folds entries into sums. A sum takes the sequence and the time of the first entry that it replaces, so
 /// that order stays; what tells of no request (headroom) is given up.
 pub(super) fn fold(entries: impl IntoIterator<Item = Numbered>, grain: Grain) -> Vec<Numbered> {
-    let mut sums: BTreeMap<Key, Numbered> = BTreeMap::new();
+    let mut sums: BTreeMap<Key, (u64, i64, Sum)> = BTreeMap::new();
     for Numbered { sequence, at, entry } in entries {
         let Some(mut sum) = sum_of(at, &entry) else { continue };
         grain.coarsen(&mut sum);
-        let folded = sums.entry(Key::of(&sum)).or_insert_with(|| Numbered {
-            sequence,
-            at,
-            entry: Entry::Sum(Box::new(Sum {
-                count: 0,
-                ..empty_like(&sum)
-            })),
-        });
-        if let Entry::Sum(known) = &mut folded.entry {
-            absorb(known, &sum);
+        let key = Key::of(&sum);
+        match sums.get_mut(&key) {
+            Some((_, _, known)) => absorb(known, &sum),
+            None => drop(sums.insert(key, (sequence, at, sum))),
         }
     }
-    let mut folded: Vec<Numbered> = sums.into_values().collect();
+    let entry = |(sequence, at, sum)| Numbered {
+        sequence,
+        at,
+        entry: Entry::Sum(Box::new(sum)),
+    };
+    let mut folded: Vec<Numbered> = sums.into_values().map(entry).collect();
     folded.sort_unstable_by_key(|entry| entry.sequence);
     folded
 }
@@ -240,19 +240,6 @@ fn tokens(spent: &Spent) -> Tokens {
         reasoning: told.reasoning,
         estimated_input: spent.estimated_input,
         estimated_output: spent.estimated_output,
-    }
-}
-
-/// The same names, and nothing counted.
-fn empty_like(sum: &Sum) -> Sum {
-    Sum {
-        of: sum.of.clone(),
-        minute: sum.minute,
-        route: sum.route.clone(),
-        provider: sum.provider.clone(),
-        model: sum.model.clone(),
-        outcome: sum.outcome.clone(),
-        ..Sum::default()
     }
 }
 

@@ -6,9 +6,10 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use bowsprit_core::clock::micros;
 use bowsprit_core::cost::{Cost, Unpriced};
 use bowsprit_core::fault::Code;
-use bowsprit_core::json::line;
+use bowsprit_core::json::line::{self, member};
 use bowsprit_core::record::{AttemptRecord, RequestRecord, Spent};
 use prometheus_client::metrics::counter::Counter;
 use tracing::Level;
@@ -16,7 +17,7 @@ use tracing::Level;
 use crate::metrics::Registry;
 use crate::sync::locked;
 use crate::telemetry;
-use crate::time::{micros, unix_now, write_rfc3339};
+use crate::time::{unix_now, write_rfc3339};
 
 /// Flush when so many bytes wait.
 const FLUSH_AT: usize = 32 << 10;
@@ -26,13 +27,6 @@ const LONGEST: usize = 200;
 const LINE: usize = 768;
 /// Flush at least so often.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(200);
-
-/// A member's name as it stands in a line, from the comma to the colon.
-macro_rules! key {
-    ($name:literal) => {
-        concat!(",\"", $name, "\":")
-    };
-}
 
 /// The family about log lines.
 #[derive(Clone, Debug, Default)]
@@ -163,64 +157,64 @@ fn begin(out: &mut Vec<u8>, now: Duration, what: &str) {
 fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, charged: u64) {
     begin(out, now, "\",\"level\":\"DEBUG\",\"target\":\"attempt\"");
     for (key, value) in [
-        (key!("request_id"), record.request_id),
-        (key!("trace_id"), record.trace_id),
-        (key!("provider"), record.provider),
-        (key!("model"), record.model),
-        (key!("credential"), record.credential.unwrap_or("")),
-        (key!("kind"), record.kind.as_str()),
-        (key!("ended"), record.outcome.as_str()),
-        (key!("code"), record.code.map_or("", Code::as_str)),
+        (member!("request_id"), record.request_id),
+        (member!("trace_id"), record.trace_id),
+        (member!("provider"), record.provider),
+        (member!("model"), record.model),
+        (member!("credential"), record.credential.unwrap_or("")),
+        (member!("kind"), record.kind.as_str()),
+        (member!("ended"), record.outcome.as_str()),
+        (member!("code"), record.code.map_or("", Code::as_str)),
     ] {
         if !value.is_empty() {
             out.extend_from_slice(key.as_bytes());
             text(out, value);
         }
     }
-    number(out, key!("number"), u64::from(record.number));
+    number(out, member!("number"), u64::from(record.number));
     if let Some(status) = record.status {
-        number(out, key!("status"), u64::from(status));
+        number(out, member!("status"), u64::from(status));
     }
-    number(out, key!("duration_us"), micros(record.took));
+    number(out, member!("duration_us"), micros(record.took));
     if let Some(after) = record.head_after {
-        number(out, key!("head_us"), micros(after));
+        number(out, member!("head_us"), micros(after));
     }
     tokens(out, &record.spent);
     money(out, &record.cost);
     if let Ok(cost) = &record.cost
         && !cost.version.is_empty()
     {
-        out.extend_from_slice(key!("price_version").as_bytes());
+        out.extend_from_slice(member!("price_version").as_bytes());
         text(out, cost.version);
     }
-    number(out, key!("charged_tokens"), charged);
+    number(out, member!("charged_tokens"), charged);
     out.extend_from_slice(b"}\n");
 }
 
 fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
     begin(out, now, "\",\"level\":\"INFO\",\"target\":\"access\"");
     for (key, value) in [
-        (key!("request_id"), record.id),
-        (key!("trace_id"), record.trace_id),
-        (key!("dialect"), record.dialect.as_str()),
-        (key!("operation"), record.operation),
-        (key!("asked_model"), record.asked_model),
-        (key!("provider"), record.provider),
-        (key!("model"), record.model),
-        (key!("outcome"), record.outcome.as_str()),
-        (key!("code"), record.code.map_or("", Code::as_str)),
-        (key!("state"), record.state.as_str()),
+        (member!("request_id"), record.id),
+        (member!("trace_id"), record.trace_id),
+        (member!("dialect"), record.dialect.as_str()),
+        (member!("operation"), record.operation),
+        (member!("asked_model"), record.asked_model),
+        (member!("provider"), record.provider),
+        (member!("model"), record.model),
+        (member!("outcome"), record.outcome.as_str()),
+        (member!("code"), record.code.map_or("", Code::as_str)),
+        (member!("state"), record.state.as_str()),
     ] {
         if !value.is_empty() {
             out.extend_from_slice(key.as_bytes());
             text(out, value);
         }
     }
-    number(out, key!("status"), u64::from(record.status));
-    number(out, key!("attempts"), u64::from(record.attempts));
-    number(out, key!("duration_us"), micros(record.took));
-    number(out, key!("overhead_us"), micros(record.overhead));
-    number(out, key!("answer_bytes"), record.answer_bytes);
+    number(out, member!("status"), u64::from(record.status));
+    number(out, member!("attempts"), u64::from(record.attempts));
+    number(out, member!("duration_us"), micros(record.took));
+    number(out, member!("overhead_us"), micros(record.overhead));
+    number(out, member!("answer_bytes"), record.answer_bytes);
     if record.is_stream {
         out.extend_from_slice(b",\"stream\":true");
     }
@@ -228,10 +222,10 @@ fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
         out.extend_from_slice(b",\"hedged\":true");
     }
     if record.sdk_retries > 0 {
-        number(out, key!("caller_retries"), u64::from(record.sdk_retries));
+        number(out, member!("caller_retries"), u64::from(record.sdk_retries));
     }
     if let Some(after) = record.first_token_after {
-        number(out, key!("first_token_us"), micros(after));
+        number(out, member!("first_token_us"), micros(after));
     }
     tokens(out, &record.spent);
     money(out, &record.cost);
@@ -241,7 +235,7 @@ fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
 /// US dollars as a decimal number, exact. What something cost that nobody knows is not written.
 fn money(out: &mut Vec<u8>, cost: &Result<Cost<'_>, Unpriced>) {
     if let Ok(cost) = cost {
-        out.extend_from_slice(key!("cost_usd").as_bytes());
+        out.extend_from_slice(member!("cost_usd").as_bytes());
         cost.total().write(out);
     }
 }
@@ -250,11 +244,11 @@ fn tokens(out: &mut Vec<u8>, spent: &Spent) {
     let told = spent.reported;
     let beyond = |count: u64| (count > 0).then_some(count);
     for (key, value) in [
-        (key!("input_tokens"), told.map(|usage| usage.input)),
-        (key!("cached_tokens"), told.and_then(|usage| beyond(usage.cached))),
-        (key!("output_tokens"), told.map(|usage| usage.output)),
-        (key!("estimated_input_tokens"), beyond(spent.estimated_input)),
-        (key!("estimated_output_tokens"), beyond(spent.estimated_output)),
+        (member!("input_tokens"), told.map(|usage| usage.input)),
+        (member!("cached_tokens"), told.and_then(|usage| beyond(usage.cached))),
+        (member!("output_tokens"), told.map(|usage| usage.output)),
+        (member!("estimated_input_tokens"), beyond(spent.estimated_input)),
+        (member!("estimated_output_tokens"), beyond(spent.estimated_output)),
     ] {
         if let Some(value) = value {
             number(out, key, value);

@@ -235,21 +235,16 @@ fn request(out: &mut Vec<u8>, span: Span, record: &RequestRecord<'_>, now: Durat
 }
 
 fn event(out: &mut Vec<u8>, from: Duration, turn: &Turn) {
-    let (name, because, then) = match &turn.what {
-        Happened::LeftOut(why) => ("passed_over", why.as_str(), ""),
-        Happened::Moved(Move::PassedOver { reason, .. }) => ("passed_over", reason.as_str(), ""),
-        Happened::Moved(Move::Retried { after }) => ("retried", after.as_str(), ""),
-        Happened::Moved(Move::Failed { code, followed }) => {
-            ("failed", code.as_str(), followed.map_or("", |(next, _)| next.as_str()))
-        }
-        Happened::Waited(reason, _) => ("waited", reason.as_str(), ""),
+    let then = match turn.what {
+        Happened::Moved(Move::Failed { followed, .. }) => followed.map_or("", |(next, _)| next.as_str()),
+        _ => "",
     };
     let attributes = [
         ("bowsprit.provider", Value::Text(&turn.provider)),
-        ("bowsprit.because", Value::Text(because)),
+        ("bowsprit.because", Value::Text(turn.what.because())),
         ("bowsprit.then", Value::Text(then)),
     ];
-    protobuf::event(out, from.saturating_add(turn.after), name, &attributes);
+    protobuf::event(out, from.saturating_add(turn.after), turn.what.as_str(), &attributes);
 }
 
 fn attempt(out: &mut Vec<u8>, span: Span, record: &AttemptRecord<'_>, now: Duration) {

@@ -1,7 +1,7 @@
 //! What serving a request tells as it goes: what each candidate did not answer, in records and log lines, and how long answers
 //! take.
 
-use bowsprit_core::clock::Moment;
+use bowsprit_core::clock::{Moment, micros};
 use bowsprit_core::flow::moves::{Move, MoveRecord};
 use bowsprit_core::flow::retry::{Next, Why};
 use bowsprit_core::record::path::Happened;
@@ -12,7 +12,6 @@ use crate::proxy::context::RequestContext;
 use crate::proxy::failure::Failure;
 use crate::proxy::refuse::clip;
 use crate::proxy::request_id::TraceId;
-use crate::time::micros;
 
 impl Serving<'_> {
     /// Remembers how long an answer took, or had taken when it was given up, where the route hedges by a percentile of it.
