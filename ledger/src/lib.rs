@@ -19,4 +19,6 @@ pub mod schema;
 pub mod service;
 #[cfg(feature = "service")]
 pub mod store;
+#[cfg(any(feature = "outbox", feature = "service"))]
+mod sync;
 pub mod wire;

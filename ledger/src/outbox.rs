@@ -6,7 +6,7 @@
 //! reaches a request.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bowsprit_core::record::{AttemptRecord, RequestRecord};
@@ -29,6 +29,7 @@ pub use stats::Counts;
 pub use store::{Offer, Place};
 pub use writer::WINDOW;
 
+use crate::sync::locked;
 use queue::Queue;
 use stats::Stats;
 use writer::{Command, Writer};
@@ -142,7 +143,7 @@ impl Outbox {
     /// Writes what there is, and ends the thread.
     pub fn close(&self) {
         self.shared.queue.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = locked(&self.thread).take();
         if let Some(thread) = thread {
             // It has said why, if it panicked.
             let _ = thread.join();

@@ -7,6 +7,7 @@ pub mod closed;
 pub mod postgres;
 pub mod rows;
 pub mod sqlite;
+pub mod tables;
 pub mod take;
 pub mod text;
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::lines::frame;
 use super::sums::Sums;
 use crate::entry::Sum;
+use crate::sync::locked;
 
 /// Bytes of entries that wait for the thread at most: some six hundred requests.
 pub const QUEUE_BYTES: usize = 512 << 10;
@@ -147,7 +148,7 @@ impl<C> Queue<C> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<C>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 }
 

@@ -1,8 +1,9 @@
 //! What is seen of an outbox: counts for metrics, and words in the log when things change.
 
 use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sync::locked;
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl Stats {
     }
 
     pub(super) fn is_well(&self) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = locked(&self.said);
         if said.take().is_some() {
             tracing::info!("the ledger's outbox is written again");
         }
@@ -81,7 +82,7 @@ impl Stats {
             Trouble::Broken => (&self.broken, "the ledger's outbox is damaged: a new one is begun"),
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = locked(&self.said);
         if said.as_deref() != Some(why) {
             tracing::warn!(why, "{what}");
             *said = Some(why.to_owned());

@@ -5,7 +5,7 @@
 //! in the namespace that is asked about, or in all of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::kubernetes::{AUDIENCE, CannotAsk, Reviewer, User};
 use super::metrics::Metrics;
 use crate::store::Identity;
+use crate::sync::locked;
 
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
@@ -160,14 +161,14 @@ impl Door {
 }
 
 fn kept<K: std::hash::Hash + Eq, V: Clone>(map: &Kept<K, V>, key: &K, now: i64) -> Option<V> {
-    let map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    let map = locked(map);
     map.get(key)
         .filter(|(_, until)| now < *until)
         .map(|(value, _)| value.clone())
 }
 
 fn keep<K: std::hash::Hash + Eq, V>(map: &Kept<K, V>, key: K, value: V, until: i64, now: i64) {
-    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut map = locked(map);
     if map.len() >= MAX_KEPT {
         map.retain(|_, (_, until)| now < *until);
     }

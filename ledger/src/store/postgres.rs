@@ -5,19 +5,19 @@ mod connect;
 mod partitions;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
-use super::rows::{ATTEMPTS, CONFIGS, Kind, METRICS, RATE_LIMITS, REQUESTS, Table};
-use super::sqlite::on_conflict_sum;
+use super::tables::{ATTEMPTS, CONFIGS, Kind, METRICS, RATE_LIMITS, REQUESTS, Table, on_conflict_sum};
 use super::take::{Key, Place, Plan, plan};
 use super::text::kept;
 use super::{Answer, Arrival, Error, Keep, Query, Row, Store, Value};
 use crate::schema::{self, Applied, Engine, Step};
+use crate::sync::locked;
 
 pub use connect::{BadUrl, Target};
 
@@ -86,7 +86,7 @@ impl Postgres {
 
     async fn read(&self, query: &Query) -> Result<Vec<Row>, Error> {
         let _turn = self.turns.acquire().await;
-        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = locked(&self.readers).pop();
         let mut client = match idle.filter(|client| !client.is_closed()) {
             Some(client) => client,
             None => self.target.connect().await.map_err(failed)?,
@@ -102,12 +102,12 @@ impl Postgres {
         let parameters: Vec<_> = query.parameters.iter().map(typed).collect();
         let rows = transaction.query_typed(&query.sql, &parameters).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+        locked(&self.readers).push(client);
         rows.iter().map(|row| cells(row).map_err(failed)).collect()
     }
 
     async fn taking(&self, arrivals: &[Arrival], now: i64) -> Result<Vec<Answer>, Error> {
-        let known = self.days.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = locked(&self.days).clone();
         let (answers, made) = self
             .write(async |transaction| {
                 let places = places(transaction, arrivals, now).await?;
@@ -121,7 +121,7 @@ impl Postgres {
                 Ok((plan.answers, made))
             })
             .await?;
-        self.days.lock().unwrap_or_else(PoisonError::into_inner).extend(made);
+        locked(&self.days).extend(made);
         Ok(answers)
     }
 
@@ -151,7 +151,7 @@ impl Postgres {
                 Ok(Ok(was))
             })
             .await?;
-        self.days.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        locked(&self.days).clear();
         Ok(migrated?)
     }
 
@@ -173,7 +173,7 @@ impl Postgres {
             self.write(async |transaction| transaction.batch_execute(&partitions::drop(&name)).await)
                 .await?;
         }
-        self.days.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        locked(&self.days).clear();
         let deletes = [
             (
                 "DELETE FROM provider_requests_default WHERE at < $1",

@@ -8,178 +8,11 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 use super::closed::{ATTEMPT_OUTCOMES, COUNTED, DIALECTS, REASONS, REQUEST_OUTCOMES, one_of};
+use super::tables::{ATTEMPTS, RATE_LIMITS, REQUESTS};
 use super::text::{clipped, kept};
 use super::{Row, Value};
 use crate::entry::{Attempt, Cost, Entry, Headroom, Request, Sum, Tokens, Turn};
 use crate::schema::hex;
-
-/// What a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Whole numbers.
-    Int,
-    /// Text.
-    Text,
-}
-
-/// A table that rows are added to.
-#[derive(Debug)]
-pub struct Table {
-    /// Its name.
-    pub name: &'static str,
-    /// Its columns, in the order of a row.
-    pub columns: &'static [(&'static str, Kind)],
-}
-
-use Kind::{Int, Text};
-
-/// `provider_requests`.
-pub const REQUESTS: Table = Table {
-    name: "provider_requests",
-    columns: &[
-        ("at", Int),
-        ("outbox", Int),
-        ("sequence", Int),
-        ("namespace", Text),
-        ("workload", Text),
-        ("request_id", Text),
-        ("trace_id", Text),
-        ("route", Text),
-        ("dialect", Text),
-        ("operation", Text),
-        ("asked_model", Text),
-        ("provider", Text),
-        ("model", Text),
-        ("is_stream", Int),
-        ("attempts", Int),
-        ("hedges", Int),
-        ("sdk_retries", Int),
-        ("fields_left_out", Int),
-        ("tools_left_out", Int),
-        ("outcome", Text),
-        ("code", Text),
-        ("status", Int),
-        ("took", Int),
-        ("first_token", Int),
-        ("overhead", Int),
-        ("answer_bytes", Int),
-        ("input", Int),
-        ("output", Int),
-        ("cached", Int),
-        ("cache_write", Int),
-        ("reasoning", Int),
-        ("estimated_input", Int),
-        ("estimated_output", Int),
-        ("path", Text),
-        ("turns_left_out", Int),
-    ],
-};
-
-/// `provider_logs`.
-pub const ATTEMPTS: Table = Table {
-    name: "provider_logs",
-    columns: &[
-        ("at", Int),
-        ("outbox", Int),
-        ("sequence", Int),
-        ("namespace", Text),
-        ("workload", Text),
-        ("request_id", Text),
-        ("trace_id", Text),
-        ("route", Text),
-        ("number", Int),
-        ("reason", Text),
-        ("provider", Text),
-        ("model", Text),
-        ("reported_model", Text),
-        ("credential", Text),
-        ("provider_request_id", Text),
-        ("operation", Text),
-        ("status", Int),
-        ("outcome", Text),
-        ("code", Text),
-        ("took", Int),
-        ("head", Int),
-        ("first_token", Int),
-        ("input", Int),
-        ("output", Int),
-        ("cached", Int),
-        ("cache_write", Int),
-        ("reasoning", Int),
-        ("estimated_input", Int),
-        ("estimated_output", Int),
-        ("tokens_unknown", Int),
-        ("cost_reported", Int),
-        ("cost_estimated", Int),
-        ("cost_unknown", Int),
-        ("price_version", Text),
-    ],
-};
-
-/// `provider_rate_limits`.
-pub const RATE_LIMITS: Table = Table {
-    name: "provider_rate_limits",
-    columns: &[
-        ("at", Int),
-        ("outbox", Int),
-        ("sequence", Int),
-        ("namespace", Text),
-        ("provider", Text),
-        ("credential", Text),
-        ("what", Text),
-        ("most", Int),
-        ("remaining", Int),
-        ("reset", Int),
-    ],
-};
-
-/// `provider_metrics`: a row that is there already is added to, from the column [`FIRST_SUMMED`] on.
-pub const METRICS: Table = Table {
-    name: "provider_metrics",
-    columns: &[
-        ("grain", Int),
-        ("start", Int),
-        ("names", Text),
-        ("kind", Text),
-        ("namespace", Text),
-        ("workload", Text),
-        ("route", Text),
-        ("provider", Text),
-        ("model", Text),
-        ("outcome", Text),
-        ("count", Int),
-        ("folded", Int),
-        ("took", Int),
-        ("input", Int),
-        ("output", Int),
-        ("cached", Int),
-        ("cache_write", Int),
-        ("reasoning", Int),
-        ("estimated_input", Int),
-        ("estimated_output", Int),
-        ("tokens_unknown", Int),
-        ("cost_reported", Int),
-        ("cost_estimated", Int),
-        ("cost_unknown", Int),
-    ],
-};
-
-/// The first column of [`METRICS`] that is a sum; all after it are.
-pub const FIRST_SUMMED: usize = 10;
-
-/// `provider_configs`, without what the database itself sets.
-pub const CONFIGS: Table = Table {
-    name: "provider_configs",
-    columns: &[
-        ("at", Int),
-        ("namespace", Text),
-        ("kind", Text),
-        ("name", Text),
-        ("what", Text),
-        ("who", Text),
-        ("revision", Text),
-    ],
-};
 
 /// Turns that are kept of a request's path.
 const MAX_TURNS: usize = 64;
@@ -545,6 +378,7 @@ fn path(turns: &[Turn]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tables::{FIRST_SUMMED, METRICS};
     use super::*;
 
     const SENDER: Sender<'static> = Sender {

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, Transaction, TransactionBehavior};
 
-use super::rows::{ATTEMPTS, CONFIGS, FIRST_SUMMED, METRICS, RATE_LIMITS, REQUESTS, Table};
+use super::tables::{ATTEMPTS, CONFIGS, METRICS, RATE_LIMITS, REQUESTS, Table, on_conflict_sum};
 use super::take::{Key, Place, plan};
 use super::text::kept;
 use super::{Answer, Arrival, Error, Keep, Query, Row, Store, Value};
 use crate::schema::{self, Applied, Engine, Step};
+use crate::sync::locked;
 
 /// Connections that read.
 const READERS: usize = 4;
@@ -83,14 +84,14 @@ impl Sqlite {
 impl Inner {
     fn write(&self) -> MutexGuard<'_, Connection> {
         // A panic in a transaction has rolled it back.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.writer)
     }
 
     fn read(&self, query: &Query) -> Result<Vec<Row>, rusqlite::Error> {
-        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = locked(&self.readers).pop();
         let reader = idle.map_or_else(|| self.open_reader(), Ok)?;
         let rows = run(&reader, query);
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        locked(&self.readers).push(reader);
         rows
     }
 
@@ -269,15 +270,6 @@ fn sum(transaction: &Transaction<'_>, rows: &[Row]) -> Result<(), rusqlite::Erro
     let sql = format!("{} {}", insert_sql(&METRICS), on_conflict_sum());
     let mut statement = transaction.prepare_cached(&sql)?;
     rows.iter().try_for_each(|row| bind(&mut statement, row))
-}
-
-/// Adds to the row that is there; both engines read it alike.
-pub(super) fn on_conflict_sum() -> String {
-    let summed = METRICS.columns.iter().skip(FIRST_SUMMED);
-    let adds: Vec<_> = summed
-        .map(|(name, _)| format!("{name} = provider_metrics.{name} + excluded.{name}"))
-        .collect();
-    format!("ON CONFLICT (grain, start, names) DO UPDATE SET {}", adds.join(", "))
 }
 
 fn advance(transaction: &Transaction<'_>, through: &[Place]) -> Result<(), rusqlite::Error> {

@@ -125,9 +125,8 @@ pub fn plan(arrivals: &[Arrival], mut places: BTreeMap<Key, Place>, now: i64) ->
         };
         plan.answers.push(answer);
     }
-    plan.through = moved.into_iter().map(|(id, through)| Place { id, through }).collect();
     // In one order everywhere, so that two services never wait for each other.
-    plan.through.sort_by_key(|place| place.id);
+    plan.through = moved.into_iter().map(|(id, through)| Place { id, through }).collect();
     plan
 }
 
