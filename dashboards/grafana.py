@@ -25,7 +25,7 @@ def targets(names, table=False, instant=False):
         "format": "table" if table else "time_series",
         "instant": table or instant,
         "range": not (table or instant),
-        "exemplar": False,
+        "exemplar": QUERIES[name].exemplars and not (table or instant),
     } for index, name in enumerate(names)]
 
 

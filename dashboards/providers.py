@@ -41,6 +41,9 @@ DASHBOARD = dashboard(
             per_minute("Hedges", "Second attempts beside a slow first one, a minute, at whom they went to: won, lost, failed or cancelled with the request.", ["hedges"]),
             timeseries("Connections reused", "Share of exchanges over a connection that was there. A low share costs a TCP and TLS handshake each.",
                        ["connections_reused"], unit="percentunit", most=1, thresholds=steps(RED, (0.5, GREEN))),
+            per_minute("Outages of a route", "Requests a minute that met an outage of every candidate of a ModelRoute with staleIfError: served with the last good answer, or none was there to give.",
+                       ["stale_answers"], width=12),
+            timeseries("Memory of kept answers", "What ModelRoutes with staleIfError keep for an outage, over all sidecars.", ["kept_bytes"], unit="bytes", width=12),
         ]),
         ("Health and keys", [
             timeseries("Score", "How gladly a provider is asked, from recent successes, speed and probes: the mean of all sidecars.", ["provider_score"], unit="percentunit", most=1),

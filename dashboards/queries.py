@@ -24,28 +24,30 @@ COUNTED = 'outcome!~"client_error|cancelled"'
 
 @dataclass(frozen=True)
 class Query:
-    """A query and the name of each of its series, as Grafana's legend has it."""
+    """A query and the name of each of its series, as Grafana's legend has it; and whether Grafana asks for the traces in its buckets."""
 
     expr: str
     legend: str
+    exemplars: bool = False
 
 
 QUERIES: dict[str, Query] = {}
 
 
-def query(name, legend, expr):
+def query(name, legend, expr, exemplars=False):
     for word, text in (SELECTORS | WINDOWS).items():
         expr = expr.replace(word, text)
     assert name not in QUERIES, name
-    QUERIES[name] = Query(" ".join(expr.split()), legend)
+    QUERIES[name] = Query(" ".join(expr.split()), legend, exemplars)
 
 
-def quantiles(name, family, selector, legend="", of=(0.5, 0.95, 0.99)):
-    """One query for each quantile of a histogram: NAME_p50 and so on."""
+def quantiles(name, family, selector, legend="", of=(0.5, 0.95, 0.99), exemplars=False):
+    """One query for each quantile of a histogram: NAME_p50 and so on. `exemplars`: the histogram has traces in its buckets, which the
+    last of these shows: those of one would be drawn over those of the next."""
     for quantile in of:
         share = f"p{quantile * 100:g}"
         query(f"{name}_{share}", f"{legend} {share}".strip(), f"""
-            histogram_quantile({quantile}, sum by (le) (rate({family}_bucket{{{selector}}}[RATE])))""")
+            histogram_quantile({quantile}, sum by (le) (rate({family}_bucket{{{selector}}}[RATE])))""", exemplars and quantile == of[-1])
 
 
 # --- requests, as the app sees them ---
@@ -77,8 +79,8 @@ query("objective_events", "{{object}} {{name}} {{objective}}", "sum by (namespac
 query("objectives_bad", "{{object}} {{name}} {{objective}}", """
     sum by (object, name, objective) (rate(bowsprit_slo_events_total{POD, result="bad"}[RATE]))
     / (sum by (object, name, objective) (rate(bowsprit_slo_events_total{POD}[RATE])) > 0)""")
-quantiles("first_token", "bowsprit_first_token_seconds", "POD")
-quantiles("duration", "bowsprit_request_duration_seconds", "POD")
+quantiles("first_token", "bowsprit_first_token_seconds", "POD", exemplars=True)
+quantiles("duration", "bowsprit_request_duration_seconds", "POD", exemplars=True)
 quantiles("overhead", "bowsprit_overhead_seconds", "POD", of=(0.5, 0.99))
 query("first_token_by_workload", "{{namespace}}/{{workload}}", """
     histogram_quantile(0.95, sum by (le, namespace, workload) (rate(bowsprit_first_token_seconds_bucket{POD}[RANGE])))""")
@@ -124,6 +126,8 @@ query("retries", "{{provider}} {{code}}", "60 * sum by (provider, code) (rate(bo
 query("retries_denied", "{{provider}}", "60 * sum by (provider) (rate(bowsprit_retries_denied_total{PROVIDER}[RATE]))")
 query("fallbacks", "{{provider}} {{code}}", "60 * sum by (provider, code) (rate(bowsprit_fallbacks_total{PROVIDER}[RATE]))")
 query("hedges", "{{provider}} {{outcome}}", "60 * sum by (provider, outcome) (rate(bowsprit_hedges_total{PROVIDER}[RATE]))")
+query("stale_answers", "{{route}} {{result}}", "60 * sum by (route, result) (rate(bowsprit_stale_answers_total{POD}[RATE]))")
+query("kept_bytes", "{{route}}", "sum by (route) (bowsprit_kept_answers_bytes{POD})")
 query("keys_missing", "{{provider}}", "max by (provider) (bowsprit_keys_configured{PROVIDER} - bowsprit_keys_usable{PROVIDER})")
 query("keys_set_aside", "{{provider}} {{why}}", "60 * sum by (provider, why) (rate(bowsprit_keys_set_aside_total{PROVIDER}[RATE]))")
 

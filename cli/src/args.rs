@@ -76,6 +76,18 @@ pub enum Command {
         #[command(subcommand)]
         verb: CircuitVerb,
     },
+    /// Answers that sidecars keep, to be given in place of asking.
+    Cache {
+        /// What to do.
+        #[command(subcommand)]
+        verb: CacheVerb,
+    },
+    /// Stop all model traffic of the namespace: what comes is refused, what is under way ends as it would have. Makes a UsagePolicy.
+    ///
+    /// Exit code 1 where not every sidecar has said within ten seconds that it has it.
+    Pause(PauseArgs),
+    /// Let model traffic pass again that `pause` has stopped. Exit code 1 as there.
+    Resume(ResumeArgs),
     /// Send one small real request through a running sidecar. It costs a few tokens.
     Test(TestArgs),
     /// Compare files with what is live, defaults written out: what would change, and for which sidecars. Changes nothing.
@@ -98,6 +110,8 @@ pub enum Command {
     Spend(SpendArgs),
     /// How good each provider was: success, answers that broke off, latency, and a score made of them.
     Quality(QualityArgs),
+    /// Which ProviderConfigs and ModelRoutes were applied, when and by whom; from the ledger service alone.
+    Changes(ChangesArgs),
     /// Look for what is broken: webhook, certificates, versions, permissions, pods that were missed, Secrets that are absent.
     Doctor(DoctorArgs),
     /// Check files of ProviderConfigs and ModelRoutes as a sidecar would, all problems at once. Needs no cluster.
@@ -318,6 +332,23 @@ pub struct QualityArgs {
     pub out: RowsOut,
 }
 
+/// Of `changes`.
+#[derive(Debug, clap::Args)]
+pub struct ChangesArgs {
+    /// One object, such as providerconfig/claude; unset: all.
+    #[arg(value_name = "KIND/NAME")]
+    pub object: Option<String>,
+    /// At most so many, the newest.
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub number: u32,
+    /// Where.
+    #[command(flatten)]
+    pub place: LedgerWhere,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: RowsOut,
+}
+
 /// Which ledger, and one namespace of it or all.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LedgerWhere {
@@ -327,6 +358,21 @@ pub struct LedgerWhere {
     /// The ledger's Service in the operator's namespace; `NAME-reader` is the ServiceAccount that it is read as.
     #[arg(long, value_name = "NAME", default_value = "bowsprit-ledger")]
     pub ledger: String,
+    /// Who is asked.
+    #[arg(long, value_enum, default_value_t, value_name = "WHOM")]
+    pub from: LedgerFrom,
+}
+
+/// Who is asked what became of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LedgerFrom {
+    /// The ledger service, and where there is none, the sidecars.
+    #[default]
+    Any,
+    /// The ledger service alone.
+    Service,
+    /// The sidecars alone: what they have kept, and no service has taken.
+    Sidecars,
 }
 
 /// Of `status`.
@@ -387,6 +433,58 @@ pub enum CircuitVerb {
     },
 }
 
+/// Of `pause`.
+#[derive(Debug, clap::Args)]
+pub struct PauseArgs {
+    /// Why, for the callers that are refused and for whoever looks.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// The UsagePolicy that says so, made where it is not there. One with a podSelector stops the pods that it selects.
+    #[arg(long, value_name = "NAME", default_value = "pause")]
+    pub policy: String,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: Out,
+}
+
+/// Of `resume`.
+#[derive(Debug, clap::Args)]
+pub struct ResumeArgs {
+    /// The UsagePolicy that has paused it.
+    #[arg(long, value_name = "NAME", default_value = "pause")]
+    pub policy: String,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: Out,
+}
+
+/// Of `cache`.
+#[derive(Debug, Subcommand)]
+pub enum CacheVerb {
+    /// Forget cached answers in all sidecars of the namespace, or in one. What was asked for before is not kept after. Exit code 1
+    /// where a sidecar was not reached.
+    Clear {
+        /// Of this ModelRoute.
+        #[arg(long, value_name = "NAME", required_unless_present_any = ["model", "key", "all"])]
+        route: Option<String>,
+        /// Asked for under this model's name, or given by this model.
+        #[arg(long, value_name = "NAME")]
+        model: Option<String>,
+        /// Under this key, as `cache-status` of an answer has it; its first 8 digits do.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// All of them.
+        #[arg(long, conflicts_with_all = ["route", "model", "key"])]
+        all: bool,
+        /// Only in this pod.
+        #[arg(long, value_name = "NAME")]
+        pod: Option<String>,
+        /// How it is printed.
+        #[command(flatten)]
+        out: Out,
+    },
+}
+
 /// Of `test`.
 #[derive(Debug, Default, clap::Args)]
 pub struct TestArgs {
@@ -413,7 +511,7 @@ pub struct TestArgs {
 /// Of `diff`.
 #[derive(Debug, Default, clap::Args)]
 pub struct DiffArgs {
-    /// YAML or JSON files of ProviderConfigs and ModelRoutes.
+    /// YAML or JSON files of ProviderConfigs and ModelRoutes, each compared in the namespace that it names itself.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// How it is printed.
@@ -525,6 +623,7 @@ mod tests {
     fn what_makes_no_sense_is_refused_with_the_argument_that_is_meant() {
         for (line, names) in [
             (&["circuit", "reset"][..], "PROVIDER"),
+            (&["cache", "clear"], "--route"),
             (&["test"], "PROVIDER"),
             (&["status", "-o", "xml"], "output"),
             (&["--timeout", "0s", "status"], "timeout"),

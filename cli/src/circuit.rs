@@ -4,9 +4,7 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::Uri;
 use serde::Serialize;
 
 use crate::args::{CircuitVerb, ClusterArgs, Where};
@@ -14,11 +12,15 @@ use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::fleet::Sidecar;
 use crate::health;
+use crate::order::{Fields, Said, order};
 use crate::output::{Report, Screen};
 use crate::progress::Progress;
 
-/// What a sidecar answers to a reset at most.
-const MAX_ANSWER: usize = 64 << 10;
+/// Of a sidecar's answer to a reset.
+const FIELDS: Fields = Fields {
+    did: "closed",
+    there_are: "providers",
+};
 
 /// Does the verb.
 pub(crate) async fn run(cluster: &ClusterArgs, verb: &CircuitVerb, screen: Screen) -> Result<Report, Failure> {
@@ -42,10 +44,18 @@ pub(crate) async fn run(cluster: &ClusterArgs, verb: &CircuitVerb, screen: Scree
             pod,
             out,
         } => {
+            let query = provider.as_ref().map(|name| format!("?provider={name}"));
+            let to = format!("/circuits/reset{}", query.unwrap_or_default());
+            let to = to.parse().map_err(|_| {
+                Failure::Usage(format!(
+                    "{} is no name of a provider",
+                    provider.as_deref().unwrap_or_default()
+                ))
+            })?;
             let progress = Progress::start(screen, "closing circuits");
             let scope = cluster.scope(Where::default());
             let sidecars = health::sidecars(&cluster, scope, pod.as_deref()).await?;
-            let resets = Cluster::each(&sidecars, |sidecar| reset(&cluster, sidecar, provider.as_deref())).await;
+            let resets = Cluster::each(&sidecars, |sidecar| reset(&cluster, sidecar, &to)).await;
             let resets: Vec<Reset> = resets.into_iter().collect::<Result<_, Failure>>()?;
             drop(progress);
             if let (Some(wanted), true) = (
@@ -86,61 +96,19 @@ enum What {
     Failed { why: String },
 }
 
-async fn reset(cluster: &Cluster, sidecar: &Sidecar, provider: Option<&str>) -> Result<Reset, Failure> {
-    let what = match &sidecar.not_running {
-        Some(why) => What::Failed { why: why.clone() },
-        None => match attempt(cluster, sidecar, provider).await {
-            Ok(what) => what,
-            Err(failure) if failure.is_forbidden() => return Err(failure),
-            Err(failure) => What::Failed {
-                why: failure.to_string(),
-            },
-        },
-    };
+impl From<Said> for What {
+    fn from(said: Said) -> Self {
+        match said {
+            Said::Did(closed) => Self::Closed { closed },
+            Said::NotThere(providers) => Self::NotThere { providers },
+            Said::Failed(why) => Self::Failed { why },
+        }
+    }
+}
+
+async fn reset(cluster: &Cluster, sidecar: &Sidecar, to: &Uri) -> Result<Reset, Failure> {
     Ok(Reset {
         pod: sidecar.pod.clone(),
-        what,
+        what: order(cluster, sidecar, to, FIELDS).await?.into(),
     })
-}
-
-async fn attempt(cluster: &Cluster, sidecar: &Sidecar, provider: Option<&str>) -> Result<What, Failure> {
-    let query = provider.map(|name| format!("?provider={name}")).unwrap_or_default();
-    let request = Request::post(format!("/circuits/reset{query}"))
-        .header("host", format!("127.0.0.1:{}", sidecar.admin_port))
-        .body(Full::<Bytes>::default())
-        .map_err(|_| Failure::Usage(format!("{} is no name of a provider", provider.unwrap_or_default())))?;
-    let connection = cluster
-        .forward(&sidecar.namespace, &sidecar.pod, sidecar.admin_port)
-        .await?;
-    let failed = |why: String| Ok(What::Failed { why });
-    let asked = match connection.ask(request, cluster.timeout()).await {
-        Ok(asked) => asked,
-        Err(why) => return failed(why),
-    };
-    let status = asked.response.status();
-    let body = Limited::new(asked.response.into_body(), MAX_ANSWER).collect();
-    let body = match tokio::time::timeout(cluster.timeout(), body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) => return failed(format!("its answer broke off: {error}")),
-        Err(_) => return failed("its answer did not end".to_owned()),
-    };
-    Ok(read(status.as_u16(), &body))
-}
-
-fn read(status: u16, body: &[u8]) -> What {
-    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let closed = value.get("closed").and_then(serde_json::Value::as_u64);
-    let providers = value.get("providers").and_then(|list| list.as_array());
-    match (status, closed, providers) {
-        (200, Some(closed), _) => What::Closed { closed },
-        (404, _, Some(list)) => What::NotThere {
-            providers: list
-                .iter()
-                .filter_map(|name| name.as_str().map(ToOwned::to_owned))
-                .collect(),
-        },
-        _ => What::Failed {
-            why: format!("HTTP {status}: {}", String::from_utf8_lossy(body).trim()),
-        },
-    }
 }

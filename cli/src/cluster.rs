@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::client::Body;
@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::args::{ClusterArgs, LedgerWhere, Where};
 use crate::failure::{Failure, Intent, whole};
+use crate::fleet::Sidecar;
 use crate::forward;
 
 /// Objects in one answer of the apiserver, as kubectl has it.
@@ -309,6 +310,30 @@ impl Cluster {
         let forwarder = self.within(&intent, api.portforward(pod, &[port])).await?;
         forward::Connection::new(forwarder, port)
             .ok_or_else(|| Failure::Unreachable(format!("the apiserver forwards no port {port} of pod {pod}")))
+    }
+
+    /// What a sidecar answers at its admin port to a request from inside its pod, as a forwarded port is: the status and the body,
+    /// of so many bytes at most; or, in words, why it does not.
+    pub(crate) async fn inside(
+        &self,
+        sidecar: &Sidecar,
+        request: http::Request<Full<Bytes>>,
+        most: usize,
+    ) -> Result<Result<(u16, Bytes), String>, Failure> {
+        let connection = self
+            .forward(&sidecar.namespace, &sidecar.pod, sidecar.admin_port)
+            .await?;
+        let asked = match connection.ask(request, self.timeout).await {
+            Ok(asked) => asked,
+            Err(why) => return Ok(Err(why)),
+        };
+        let status = asked.response.status().as_u16();
+        let body = Limited::new(asked.response.into_body(), most).collect();
+        Ok(match tokio::time::timeout(self.timeout, body).await {
+            Ok(Ok(body)) => Ok((status, body.to_bytes())),
+            Ok(Err(error)) => Err(format!("its answer broke off: {error}")),
+            Err(_) => Err("its answer did not end".to_owned()),
+        })
     }
 
     /// Does something with each of many, bounded in number, in their order.

@@ -7,8 +7,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use bowsprit_core::config::{Object, ObjectKind, Problem, Provider, Route, Scope, advice, cross_check, objects};
-use bowsprit_crds::{ModelRoute, ProviderConfig, names};
+use bowsprit_core::config::{
+    Object, ObjectKind, Policy, Problem, Provider, Route, Scope, advice, cross_check, objects,
+};
+use bowsprit_crds::{ModelRoute, ProviderConfig, UsagePolicy, names};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -35,15 +37,50 @@ struct Live {
 pub(crate) async fn run(cluster: &ClusterArgs, args: &DiffArgs, screen: Screen) -> Result<Report, Failure> {
     let text = check::read(&args.files)?;
     let wanted = objects(&text, &scope()).map_err(|problems| Failure::Wrong(problems.to_string()))?;
+    let asked = cluster.namespace.clone();
     let cluster = Cluster::connect(cluster).await?;
+    let wanted = by_namespace(wanted, asked.as_deref(), cluster.namespace())?;
     let progress = Progress::start(screen, "looking at what is live");
-    let live = live(&cluster).await?;
+    let mut difference = Difference::default();
+    for (namespace, wanted) in &wanted {
+        // Asked for only where they are compared: on CRDs of the release before there is no such kind.
+        let policies = wanted.iter().any(|it| matches!(it.kind, ObjectKind::Policy(_)));
+        let live = live(&cluster, namespace, policies).await?;
+        difference.extend(self::difference(namespace, wanted, &live));
+    }
     drop(progress);
-    let difference = difference(&wanted, &live);
     let same = difference.problems.is_empty() && difference.objects.iter().all(|it| it.changes.is_empty());
     Report::new(args.out.output, &difference, same, || {
-        render::screen(&difference, cluster.namespace(), screen.paint)
+        render::screen(&difference, screen.paint)
     })
+}
+
+/// The objects by where each would be: its own namespace, else `default`.
+///
+/// # Errors
+/// One that is of another namespace than the one asked for, as kubectl has it.
+fn by_namespace(
+    objects: Vec<Object>,
+    asked: Option<&str>,
+    default: &str,
+) -> Result<BTreeMap<String, Vec<Object>>, Failure> {
+    let mut places: BTreeMap<String, Vec<Object>> = BTreeMap::new();
+    for object in objects {
+        let own = object.namespace.as_deref();
+        if let (Some(own), Some(asked)) = (own, asked)
+            && own != asked
+        {
+            return Err(Failure::Usage(format!(
+                "{}: metadata.namespace is {own:?} and -n says {asked:?}: leave one of them out",
+                object.path()
+            )));
+        }
+        places
+            .entry(own.unwrap_or(default).to_owned())
+            .or_default()
+            .push(object);
+    }
+    Ok(places)
 }
 
 fn scope() -> Scope {
@@ -52,20 +89,31 @@ fn scope() -> Scope {
     }
 }
 
-async fn live(cluster: &Cluster) -> Result<Live, Failure> {
-    let namespace = Some(cluster.namespace());
+async fn live(cluster: &Cluster, namespace: &str, wants_policies: bool) -> Result<Live, Failure> {
+    let namespace = Some(namespace);
     let mut live = Live::default();
     for object in cluster.list::<ProviderConfig>(namespace, ListParams::default()).await? {
         live.objects.push(Object {
             name: object.name_any(),
+            namespace: object.namespace(),
             kind: ObjectKind::Provider(Box::new(object.spec)),
         });
     }
     for object in cluster.list::<ModelRoute>(namespace, ListParams::default()).await? {
         live.objects.push(Object {
             name: object.name_any(),
+            namespace: object.namespace(),
             kind: ObjectKind::Route(Box::new(object.spec)),
         });
+    }
+    if wants_policies {
+        for object in cluster.list::<UsagePolicy>(namespace, ListParams::default()).await? {
+            live.objects.push(Object {
+                name: object.name_any(),
+                namespace: object.namespace(),
+                kind: ObjectKind::Policy(Box::new(object.spec)),
+            });
+        }
     }
     let injected = ListParams::default()
         .labels(&format!("{}=true", names::LABEL_INJECTED))
@@ -75,13 +123,14 @@ async fn live(cluster: &Cluster) -> Result<Live, Failure> {
     Ok(live)
 }
 
-/// What would change. Pure.
-fn difference(wanted: &[Object], live: &Live) -> Difference {
+/// What would change in one namespace. Pure.
+fn difference(namespace: &str, wanted: &[Object], live: &Live) -> Difference {
     let mut difference = Difference::default();
     let same = |a: &Object, b: &Object| a.path() == b.path();
     for object in wanted {
         let before = live.objects.iter().find(|it| same(it, object));
         let mut compared = Compared {
+            namespace: namespace.to_owned(),
             object: object.path(),
             new: before.is_none(),
             changes: compare(before.map(spec).as_ref(), &spec(object)),
@@ -102,6 +151,12 @@ fn difference(wanted: &[Object], live: &Live) -> Difference {
                     compared.restart.insert(key, without);
                 }
             }
+        } else if let ObjectKind::Policy(policy) = &object.kind {
+            let selector = policy.pod_selector.as_ref();
+            let selected = live.sidecars.iter();
+            compared.sidecars = selected
+                .filter(|it| selector.is_none_or(|selector| selector.matches(&it.labels)))
+                .count();
         } else {
             compared.sidecars = live.sidecars.len();
         }
@@ -120,6 +175,7 @@ fn difference(wanted: &[Object], live: &Live) -> Difference {
                 Provider::from_spec(&object.name, spec, &scope()).map(|provider| providers.push(provider))
             }
             ObjectKind::Route(spec) => Route::from_spec(&object.name, spec).map(|route| routes.push(route)),
+            ObjectKind::Policy(spec) => Policy::from_spec(&object.name, spec).map(drop),
         };
         // What is wrong with a live object is for `status` to tell.
         if let (Err(problems), true) = (problems, is_ours) {
@@ -144,5 +200,6 @@ fn spec(object: &Object) -> serde_json::Value {
     match &object.kind {
         ObjectKind::Provider(spec) => json!(spec),
         ObjectKind::Route(spec) => json!(spec),
+        ObjectKind::Policy(spec) => json!(spec),
     }
 }

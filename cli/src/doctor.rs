@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bowsprit_core::config::revision;
+use bowsprit_crds::installed::unknown_to;
 use bowsprit_crds::{ProviderConfig, names};
 use futures::future::join;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
@@ -28,7 +29,7 @@ use crate::progress::Progress;
 use crate::status;
 use crate::version;
 
-use checks::{Check, Config, Findings, Permission, Ref};
+use checks::{Check, Config, Crd, Findings, Permission, Ref};
 
 /// The port of the operators' webhook.
 const WEBHOOK_PORT: u16 = 8443;
@@ -50,61 +51,63 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: &DoctorArgs, screen: Screen
 }
 
 /// What could be seen, or why not.
-async fn seen<T>(look: impl Future<Output = Result<T, Failure>>) -> Result<Result<T, String>, Failure> {
-    match look.await {
-        Ok(found) => Ok(Ok(found)),
-        // Without the cluster there is nothing to examine.
-        Err(failure @ Failure::Unreachable(_)) => Err(failure),
-        Err(failure) => Ok(Err(failure.to_string())),
-    }
+async fn seen<T>(look: impl Future<Output = Result<T, Failure>>) -> Result<T, String> {
+    look.await.map_err(|failure| failure.to_string())
 }
 
 async fn examine(cluster: &Cluster, scope: Option<&str>) -> Result<Findings, Failure> {
+    let crds = match crds(cluster).await {
+        // Without the cluster there is nothing to examine. Once it has answered, what does not is a finding.
+        Err(failure @ Failure::Unreachable(_)) => return Err(failure),
+        found => found.map_err(|failure| failure.to_string()),
+    };
     let mut findings = Findings {
         client: version::CLIENT.to_owned(),
-        crds: seen(crds(cluster)).await?,
-        operators: seen(status::operators(cluster)).await?,
-        webhook: seen(status::webhook(cluster)).await?,
+        crds,
+        operators: seen(status::operators(cluster)).await,
+        webhook: seen(status::webhook(cluster)).await,
         ..Findings::default()
     };
-    let (dry_run, permissions) = join(seen(dry_run(cluster)), seen(permissions(cluster))).await;
-    findings.dry_run = dry_run?;
-    findings.permissions = permissions?;
+    (findings.dry_run, findings.permissions) = join(seen(dry_run(cluster)), seen(permissions(cluster))).await;
     let ca = findings.webhook.as_ref().ok().and_then(|webhook| webhook.ca.clone());
-    findings.served = seen(served(cluster, ca)).await?;
-    findings.sidecar_versions = seen(version::sidecars(cluster, scope)).await?;
+    findings.served = seen(served(cluster, ca)).await;
+    findings.sidecar_versions = seen(version::sidecars(cluster, scope)).await;
     let excluded = findings
         .webhook
         .as_ref()
         .map(|it| it.excluded.clone())
         .unwrap_or_default();
-    findings.missed = seen(status::asked_and_missed(cluster, scope, &excluded)).await?;
-    let providers = seen(cluster.list::<ProviderConfig>(scope, ListParams::default())).await?;
+    findings.missed = seen(status::asked_and_missed(cluster, scope, &excluded)).await;
+    let providers = seen(cluster.list::<ProviderConfig>(scope, ListParams::default())).await;
     findings.behind = providers.as_ref().map(|all| behind(all)).map_err(Clone::clone);
     let places: BTreeSet<String> = match &providers {
         Ok(all) => all.iter().filter_map(ResourceExt::namespace).collect(),
         Err(_) => scope.map(ToOwned::to_owned).into_iter().collect(),
     };
-    findings.configs = seen(configs(cluster, &places)).await?;
+    findings.configs = seen(configs(cluster, &places)).await;
     findings.secrets = match &providers {
-        Ok(all) => seen(secrets(cluster, all)).await?,
+        Ok(all) => seen(secrets(cluster, all)).await,
         Err(why) => Err(why.clone()),
     };
-    findings.health = seen(fleet(cluster, scope)).await?;
+    findings.health = seen(fleet(cluster, scope)).await;
     Ok(findings)
 }
 
-/// The CRDs that are there, with whether they serve the version that this program speaks.
-async fn crds(cluster: &Cluster) -> Result<BTreeMap<String, bool>, Failure> {
+/// The CRDs that are there, beside those of this program's release.
+async fn crds(cluster: &Cluster) -> Result<BTreeMap<String, Crd>, Failure> {
     let mut found = BTreeMap::new();
-    for plural in ["providerconfigs", "modelroutes"] {
-        let name = format!("{plural}.{}", bowsprit_crds::GROUP);
+    for ours in bowsprit_crds::schema::all() {
+        let name = ours.name_any();
         let crd = cluster.get_global::<CustomResourceDefinition>(&name).await?;
-        let serves = crd.is_some_and(|crd| {
+        let serves = |crd: &CustomResourceDefinition| {
             let mut versions = crd.spec.versions.iter();
             versions.any(|version| version.name == bowsprit_crds::VERSION && version.served)
+        };
+        let crd = crd.map(|crd| Crd {
+            serves: serves(&crd),
+            lacks: unknown_to(&crd, &ours),
         });
-        found.insert(name, serves);
+        found.insert(name, crd.unwrap_or_default());
     }
     Ok(found)
 }
@@ -160,13 +163,28 @@ async fn served(cluster: &Cluster, ca: Option<Vec<u8>>) -> Result<Vec<checks::Se
         .find(|name| name.ends_with("-webhook"));
     let server = format!("{}.{namespace}.svc", service.as_deref().unwrap_or("bowsprit-webhook"));
     let mut served = Vec::new();
-    for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+    // One that does not run yet shows none, and is told among the operators.
+    let runs = |pod: &&core::Pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+    };
+    for pod in pods.iter().filter(runs) {
         let name = pod.name_any();
         let trusted = match &ca {
-            Some(ca) => {
-                let connection = cluster.forward(namespace, &name, WEBHOOK_PORT).await?;
-                tls::trusts(connection, ca, &server, cluster.timeout()).await
-            }
+            Some(ca) => match cluster.forward(namespace, &name, WEBHOOK_PORT).await {
+                Ok(connection) => tls::trusts(connection, ca, &server, cluster.timeout()).await,
+                Err(failure) if failure.is_forbidden() => return Err(failure),
+                // Its node may be dead, which is when one wants to hear of the others.
+                Err(failure) => {
+                    let unreached = Some(failure.to_string());
+                    served.push(checks::Served {
+                        pod: name,
+                        unreached,
+                        ..checks::Served::default()
+                    });
+                    continue;
+                }
+            },
             None => Err("the webhook's configuration has no CA".to_owned()),
         };
         // Without the permission for this the rest is still told.
@@ -175,6 +193,7 @@ async fn served(cluster: &Cluster, ca: Option<Vec<u8>>) -> Result<Vec<checks::Se
         served.push(checks::Served {
             pod: name,
             distrusted: trusted.err(),
+            unreached: None,
             not_after,
         });
     }

@@ -121,6 +121,9 @@ pub(crate) struct Health {
     /// The stream to the operator; none: the sidecar was not told of one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stream: Option<Stream>,
+    /// What it keeps for the ledger; none: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ledger: Option<Ledger>,
     /// The providers that select this pod.
     pub(crate) providers: Vec<Provider>,
 }
@@ -134,6 +137,19 @@ pub(crate) struct Stream {
     /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<String>,
+}
+
+/// What a sidecar keeps for the ledger. No request waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Ledger {
+    /// `file` or `memory`.
+    pub(crate) kept_in: String,
+    /// Bytes of entries that no ledger service has.
+    pub(crate) unshipped_bytes: u64,
+    /// What is wrong, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) problems: Vec<String>,
 }
 
 /// The config of a sidecar.

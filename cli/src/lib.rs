@@ -5,6 +5,8 @@
 
 pub mod args;
 mod ask;
+mod cache;
+mod changes;
 mod check;
 mod circuit;
 mod cluster;
@@ -19,13 +21,16 @@ mod health;
 mod inject;
 mod ledger;
 mod logs;
+mod order;
 mod output;
+mod pause;
 mod progress;
 mod quality;
 mod spend;
 mod stats;
 mod status;
 mod top;
+mod uri;
 mod version;
 mod why;
 
@@ -60,7 +65,10 @@ async fn run(args: Args, screen: Screen) -> Result<Report, Failure> {
     match args.command {
         Command::Status(verb) => status::run(cluster, &verb, screen).await,
         Command::Health(verb) => health::run(cluster, &verb, screen).await,
+        Command::Cache { verb } => cache::run(cluster, &verb, screen).await,
         Command::Circuit { verb } => circuit::run(cluster, &verb, screen).await,
+        Command::Pause(verb) => pause::pause(cluster, &verb, screen).await,
+        Command::Resume(verb) => pause::resume(cluster, &verb, screen).await,
         Command::Test(verb) => ask::run(cluster, &verb, screen).await,
         Command::Diff(verb) => diff::run(cluster, &verb, screen).await,
         Command::Inject(verb) => inject::run(cluster, &verb, screen).await,
@@ -70,6 +78,7 @@ async fn run(args: Args, screen: Screen) -> Result<Report, Failure> {
         Command::Top(verb) => top::run(cluster, &verb, screen).await,
         Command::Spend(verb) => spend::run(cluster, &verb, screen).await,
         Command::Quality(verb) => quality::run(cluster, &verb, screen).await,
+        Command::Changes(verb) => changes::run(cluster, &verb, screen).await,
         Command::Doctor(verb) => doctor::run(cluster, &verb, screen).await,
         Command::Version(verb) => version::run(cluster, &verb, screen).await,
         Command::Check { files, r#for } => check::run(&files, r#for),

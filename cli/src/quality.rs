@@ -16,7 +16,8 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: &QualityArgs, screen: Scree
     let cluster = Cluster::connect(cluster).await?;
     let progress = Progress::start(screen, "asking the ledger");
     let scope = cluster.scope_of_ledger(&args.place);
-    let window = window::before(units::now(), args.since.time);
+    let now = units::now();
+    let window = window::told(window::before(now, args.since.time), now);
     let found = Ledger::new(&cluster, &args.place).quality(scope, window).await?;
     drop(progress);
     Report::rows(

@@ -17,7 +17,8 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: &SpendArgs, screen: Screen)
     let cluster = Cluster::connect(cluster).await?;
     let progress = Progress::start(screen, "asking the ledger");
     let scope = stats::scope(&cluster, args.by, args.place.all_namespaces);
-    let window = window::before(units::now(), args.since.time);
+    let now = units::now();
+    let window = window::told(window::before(now, args.since.time), now);
     let spent = Ledger::new(&cluster, &args.place)
         .spend(scope, stats::of(args.by), window)
         .await?;

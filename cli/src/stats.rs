@@ -18,7 +18,8 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: &StatsArgs, screen: Screen)
     let cluster = Cluster::connect(cluster).await?;
     let progress = Progress::start(screen, "asking the ledger");
     let scope = scope(&cluster, args.by, args.place.all_namespaces);
-    let window = window::before(units::now(), args.since.time);
+    let now = units::now();
+    let window = window::told(window::before(now, args.since.time), now);
     let stats = Ledger::new(&cluster, &args.place)
         .stats(scope, args.provider.as_deref(), of(args.by), window)
         .await?;

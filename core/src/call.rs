@@ -37,6 +37,8 @@ pub struct Call {
     pub tokens: u64,
     /// Of these, input: a quarter of the request's bytes.
     pub input_tokens: u64,
+    /// The caller's own bound of the answer, tokens, where it names one.
+    pub max_tokens: Option<u64>,
 }
 
 impl Call {
@@ -50,6 +52,7 @@ impl Call {
             include_usage: false,
             array: false,
             tokens: 0,
+            max_tokens: None,
             input_tokens: 0,
         }
     }

@@ -2,33 +2,43 @@
 //!
 //! [`load`] reads a whole file or ConfigMap and either returns a [`Config`] or every [`Problem`] in it, each with its
 //! path and what to do. A config is taken whole or not at all. The same checks of single objects
-//! ([`Provider::from_spec`], [`Route::from_spec`]) and of objects together ([`cross_check`]) serve the operator, so that
+//! ([`Provider::from_spec`], [`Route::from_spec`], [`Policy::from_spec`]) and of objects together ([`cross_check`]) serve the operator, so that
 //! what it accepts is what a sidecar accepts.
 
 mod advice;
 mod base_url;
 mod cross;
 mod document;
+mod file_name;
 mod glob;
+mod limit;
+mod policy;
 mod problem;
 mod provider;
 mod render;
 mod route;
 mod scope;
+mod sequence;
 mod slo;
 
 pub use advice::advice;
 pub use base_url::BaseUrl;
 pub use cross::{cross_check, no_such_provider};
 pub use document::{Object, ObjectKind, objects};
+pub use file_name::is_file_name;
+pub use limit::{Limit, Per};
+pub use policy::{Paused, Policy};
 pub use problem::{Problem, Problems};
 pub use provider::{CaBundle, Credential, HealthCheck, KeySource, Model, OnLimit, Provider, Retry, Timeouts};
 pub use render::{Rendered, render, revision};
 pub use route::{Route, Target};
 pub use scope::Scope;
+pub use sequence::{MAX_BEYOND, is_given};
 pub use slo::{FIRST_TOKEN_PERCENT, Slo};
 
 use std::sync::Arc;
+
+use bowsprit_crds::LabelSelector;
 
 /// Everything a sidecar needs to know, valid as a whole.
 #[derive(Clone, Debug, Default)]
@@ -41,11 +51,25 @@ pub struct Config {
     pub providers: Vec<Arc<Provider>>,
     /// The routes, by name.
     pub routes: Vec<Arc<Route>>,
+    /// The policies that are meant for this pod, by name. Each holds.
+    pub policies: Vec<Arc<Policy>>,
     /// What works, but perhaps not as meant: references to providers that are not here.
     pub notices: Vec<Problem>,
 }
 
 impl Config {
+    /// The named limits of all policies and routes.
+    pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
+        let policies = self.policies.iter().flat_map(|policy| &policy.limits);
+        policies.chain(self.routes.iter().flat_map(|route| &route.limits))
+    }
+
+    /// Whether any request is under access rules.
+    pub fn has_access(&self) -> bool {
+        let is_of_route = self.routes.iter().any(|route| route.access.is_some());
+        is_of_route || self.policies.iter().any(|policy| policy.access.is_some())
+    }
+
     /// The provider of this name.
     pub fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
         self.providers.iter().find(|provider| provider.name == name)
@@ -61,6 +85,7 @@ pub fn load(text: &str, scope: &Scope) -> Result<Config, Problems> {
     let objects = problems.take(objects(text, scope)).unwrap_or_default();
     let mut providers: Vec<Provider> = Vec::new();
     let mut routes: Vec<Route> = Vec::new();
+    let mut policies: Vec<Policy> = Vec::new();
     for object in objects {
         let path = object.path();
         match object.kind {
@@ -78,6 +103,13 @@ pub fn load(text: &str, scope: &Scope) -> Result<Config, Problems> {
                     routes.push(route);
                 }
             }
+            ObjectKind::Policy(spec) => {
+                if policies.iter().any(|other| other.name == object.name) {
+                    problems.add(Problem::new(path, "is there twice", "remove one of the two"));
+                } else if let Some(policy) = problems.take(Policy::from_spec(&object.name, &spec)) {
+                    policies.push(policy);
+                }
+            }
         }
     }
     let mut notices = cross_check(&providers, &routes);
@@ -87,21 +119,20 @@ pub fn load(text: &str, scope: &Scope) -> Result<Config, Problems> {
     }
     problems.into_result()?;
     if let Scope::Cluster { pod_labels } = scope {
-        providers.retain(|provider| {
-            provider
-                .pod_selector
-                .as_ref()
-                .is_none_or(|selector| selector.matches(pod_labels))
-        });
+        let is_for = |selector: Option<&LabelSelector>| selector.is_none_or(|selector| selector.matches(pod_labels));
+        providers.retain(|provider| is_for(provider.pod_selector.as_ref()));
+        policies.retain(|policy| is_for(policy.pod_selector.as_ref()));
     }
     providers.retain(|provider| provider.enabled);
     providers.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
     routes.sort_by(|a, b| a.name.cmp(&b.name));
+    policies.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Config {
         revision: revision(text),
         sequence: 0,
         providers: providers.into_iter().map(Arc::new).collect(),
         routes: routes.into_iter().map(Arc::new).collect(),
+        policies: policies.into_iter().map(Arc::new).collect(),
         notices,
     })
 }

@@ -15,7 +15,7 @@ pub use amount::{Cost, Unpriced};
 pub use money::{Picodollars, PriceError};
 pub use prices::Prices;
 pub use rates::Rates;
-pub use table::{Table, TableError};
+pub use table::{Table, TableError, undated};
 pub use tariff::{Scale, Tariff};
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ mod anthropic_messages;
 mod array;
 mod codec;
 pub mod count;
+mod counts;
 mod cursor;
 mod data_url;
 mod dropped;
@@ -58,6 +59,7 @@ mod envelope;
 mod error;
 mod event;
 mod facade;
+mod features;
 mod gemini;
 mod hosted;
 mod ids;
@@ -95,9 +97,10 @@ pub use codec::{rename_model, translate_request, translate_response, without_for
 pub use envelope::{Envelope, peek, with_model, with_usage_option};
 pub use error::{ErrorView, ProviderError, StreamError, Words};
 pub use facade::{
-    answer_problem, error_body, error_event, model_entry, model_list, parse_error, reported_model, success_error,
-    usage, words_for,
+    answer_problem, error_body, error_event, features, model_entry, model_list, parse_error, reported_model,
+    success_error, usage, words_for,
 };
+pub use features::Features;
 pub use name::Dialect;
 pub use openai_chat::without_allowed_tools;
 pub use openai_responses::{Echo, native_responses};

@@ -137,6 +137,9 @@ codes! {
     /// The key may not use this model or feature.
     AuthPermission = "AUTH_PERMISSION", 403, Us, false, "grant the key's project the model, or route to another provider";
 
+    /// An access rule of the ModelRoute or of the namespace does not allow this.
+    AuthAccessDenied = "AUTH_ACCESS_DENIED", 403, Client, false, "ask for what the rule that the message names allows, or have spec.access of that object changed";
+
     /// The body is not JSON.
     ValNotJson = "VAL_NOT_JSON", 400, Client, false, "send a JSON object with content-type application/json";
     /// A field is missing or has the wrong type.
@@ -160,6 +163,8 @@ codes! {
     ResModelNotFound = "RES_MODEL_NOT_FOUND", 404, Client, false, "ask for a model that the message lists, or add it to a ProviderConfig";
     /// No provider has this name.
     ResProviderNotFound = "RES_PROVIDER_NOT_FOUND", 404, Client, false, "use the name of a ProviderConfig of this namespace";
+    /// The caller wants a cached answer or none (`only-if-cached`), and there is none.
+    ResNotCached = "RES_NOT_CACHED", 504, Client, false, "ask without cache-control: only-if-cached";
 
     /// No valid configuration has been loaded yet.
     SysNotReady = "SYS_NOT_READY", 503, Us, true, "see GET /health on the admin port for the reason";
@@ -212,6 +217,8 @@ codes! {
 
     /// The provider withheld the answer for its content.
     BizContentFiltered = "BIZ_CONTENT_FILTERED", 400, Client, false, "change the prompt, or spec.safetySettings where the provider has them";
+    /// Whoever answers for the namespace has paused it: every request is refused until it is resumed.
+    BizPaused = "BIZ_PAUSED", 403, Client, false, "wait until it is resumed, or ask whom the message names: kubectl bowsprit resume";
 }
 
 impl fmt::Display for Code {

@@ -145,21 +145,27 @@ impl Reading {
     }
 }
 
+/// How often what a provider tells of a key's limits is told on, at most.
+pub const TELL_EVERY: Duration = Duration::from_mins(1);
+
 /// What is known of one provider key's room.
 #[derive(Clone, Debug, Default)]
 pub struct Headroom {
+    /// When it was told on last.
+    told_at: Option<Moment>,
     readings: [Option<Reading>; LIMITS],
     /// A subscription's windows, where one of them is used up.
     unified: Option<Reading>,
 }
 
 impl Headroom {
-    /// Takes the headers of any answer, good or bad. Limits that it does not mention keep their last word.
-    pub fn observe(&mut self, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
+    /// Takes the headers of any answer, good or bad. Limits that it does not mention keep their last word. Returns whether they are to
+    /// be told on ([`limits`]): they tell of some, and it is [`TELL_EVERY`] since any were.
+    pub fn observe(&mut self, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) -> bool {
         // Reading the few names there are costs less than looking up every one there could be.
         let told = BRANDS.map(|brand| headers.keys().any(|name| name.as_str().starts_with(brand)));
         if !told.contains(&true) {
-            return;
+            return false;
         }
         for (names, slot) in NAMES.iter().zip(&mut self.readings) {
             if let Some(remaining) = count(headers, &names.remaining) {
@@ -181,6 +187,11 @@ impl Headroom {
                 at: now,
             });
         }
+        let is_due = self.told_at.is_none_or(|told_at| now - told_at >= TELL_EVERY);
+        if is_due {
+            self.told_at = Some(now);
+        }
+        is_due
     }
 
     fn known(&self) -> impl Iterator<Item = &Reading> {
@@ -216,6 +227,53 @@ impl Headroom {
             .filter(|reading| reading.unit == unit)
             .map(|reading| reading.remaining)
             .min()
+    }
+}
+
+/// A limit as headers tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What is counted: one of [`COUNTED`].
+    pub what: &'static str,
+    /// How much there is in a window, where that is told.
+    pub limit: Option<u64>,
+    /// How much of it is left.
+    pub remaining: u64,
+    /// Until it is whole again, where that is told.
+    pub reset: Option<Duration>,
+}
+
+/// What limits count.
+pub const COUNTED: [&str; 4] = ["requests", "tokens", "input_tokens", "output_tokens"];
+
+/// The limits that headers tell of, one of each kind: where there are several, the one with the least left.
+pub fn limits(headers: &HeaderMap, wall_unix_ms: u64) -> impl Iterator<Item = Limit> {
+    COUNTED.into_iter().filter_map(move |what| {
+        let told = NAMES
+            .iter()
+            .filter(|names| names.counted() == what)
+            .filter_map(|names| {
+                Some(Limit {
+                    what,
+                    limit: count(headers, &names.limit),
+                    remaining: count(headers, &names.remaining)?,
+                    reset: time(headers, &names.reset, wall_unix_ms),
+                })
+            });
+        told.min_by_key(|limit| limit.remaining)
+    })
+}
+
+impl Names {
+    /// One of [`COUNTED`].
+    fn counted(&self) -> &'static str {
+        let name = self.remaining.as_str();
+        match self.unit {
+            Unit::Requests => "requests",
+            Unit::Tokens if name.contains("input-tokens") => "input_tokens",
+            Unit::Tokens if name.contains("output-tokens") => "output_tokens",
+            Unit::Tokens => "tokens",
+        }
     }
 }
 

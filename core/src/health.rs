@@ -162,6 +162,10 @@ impl Fading {
     }
 
     fn value(&self, now: Moment) -> f64 {
+        // Of a provider that does not fail most sums are nothing, and stay it.
+        if self.sum <= 0.0 {
+            return 0.0;
+        }
         self.sum * (-(now - self.at).as_secs_f64() / self.half_life.as_secs_f64()).exp2()
     }
 

@@ -5,11 +5,13 @@
 //! (`bowsprit-sidecar`, `bowsprit-operator`) act. That is what lets the parts where money and outages hide be tested
 //! by the million in seconds.
 
+pub mod access;
 pub mod address;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod call;
+pub mod changes;
 pub mod classify;
 pub mod clock;
 pub mod config;
@@ -21,16 +23,19 @@ pub mod headroom;
 pub mod health;
 pub mod hedge;
 pub mod json;
-pub mod limiter;
+pub mod kept;
+pub mod limits;
 pub mod model_name;
 pub mod plan;
 pub mod platform;
 pub mod queue;
 pub mod record;
 mod search;
+pub mod share;
 pub mod slo;
 pub mod stream;
 pub mod trace;
 mod window;
 
 pub use bowsprit_crds::yaml;
+pub use limits::limiter;

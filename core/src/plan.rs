@@ -7,6 +7,7 @@
 //! Candidates that would fail anyway (breaker open, unhealthy, no headroom) are left out, unless that left nobody: then
 //! the one that is expected back first is named as the last resort.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,16 @@ pub trait View {
     /// Whether this provider could answer for this model.
     fn availability(&self, provider: &Provider, model: &str) -> Availability;
 
+    /// Whether a route's targets are left out, so that its fallback is asked: a limit of the route says so.
+    fn passes_over_targets(&self) -> bool {
+        false
+    }
+
+    /// The access rule that forbids to ask this provider for this model, where one does.
+    fn forbidden_by(&self, _provider: &Provider, _model: &str) -> Option<Arc<str>> {
+        None
+    }
+
     /// How gladly it should be asked, 0 to 1: its share among weighted targets goes down with it.
     fn score(&self, _provider: &Provider) -> f64 {
         1.0
@@ -64,6 +75,8 @@ pub enum Why {
     NoModel,
     /// The route names a provider that is not here.
     NotHere,
+    /// An access rule forbids it for this request.
+    Access,
 }
 
 impl Why {
@@ -76,6 +89,7 @@ impl Why {
             Self::NoHeadroom => "no_headroom",
             Self::NoModel => "no_model",
             Self::NotHere => "not_here",
+            Self::Access => "access",
         }
     }
 }
@@ -115,6 +129,18 @@ pub struct Skipped {
     pub why: Why,
     /// When it may be worth asking again, where known.
     pub retry_in: Option<Duration>,
+    /// The access rule that forbids it.
+    pub rule: Option<Arc<str>>,
+}
+
+impl Skipped {
+    /// Why, in a word: `circuit_open`, `access:no-opus`.
+    pub fn reason(&self) -> Cow<'static, str> {
+        match &self.rule {
+            Some(rule) => Cow::Owned(format!("access:{rule}")),
+            None => Cow::Borrowed(self.why.as_str()),
+        }
+    }
 }
 
 /// The candidates of one request, in order.
@@ -154,6 +180,15 @@ pub fn plan(
     plan.route = route.map(Arc::clone);
     let (skipped, mut last_resort) = (&mut plan.skipped, None::<(Candidate, Duration)>);
     plan.candidates.retain(|candidate| {
+        if let Some(rule) = view.forbidden_by(&candidate.provider, &candidate.model) {
+            skipped.push(Skipped {
+                provider: candidate.provider.name.clone(),
+                why: Why::Access,
+                retry_in: None,
+                rule: Some(rule),
+            });
+            return false;
+        }
         let Availability::Unavailable { why, retry_in } = view.availability(&candidate.provider, &candidate.model)
         else {
             return true;
@@ -162,6 +197,7 @@ pub fn plan(
             provider: candidate.provider.name.clone(),
             why,
             retry_in,
+            rule: None,
         });
         // An open breaker and an exhausted key would refuse the last resort too: only soft reasons qualify.
         let back = retry_in.unwrap_or(Duration::MAX);
@@ -223,6 +259,7 @@ impl Wanted<'_> {
             provider: provider.to_owned(),
             why,
             retry_in: None,
+            rule: None,
         });
     }
 
@@ -233,7 +270,8 @@ impl Wanted<'_> {
     }
 }
 
-fn route_for<'a>(config: &'a Config, model: &str) -> Option<&'a Arc<Route>> {
+/// The ModelRoute that a model's name means: an exact name before a glob, the longest glob before shorter ones.
+pub fn route_for<'a>(config: &'a Config, model: &str) -> Option<&'a Arc<Route>> {
     let exact = config
         .routes
         .iter()
@@ -270,12 +308,17 @@ fn by_route(config: &Config, route: &Route, view: &dyn View, draw: &mut dyn FnMu
         }
     };
     let score = |name: &str| config.provider(name).map_or(0.0, |provider| view.score(provider));
-    let first = pick(&route.targets, &score, draw);
+    let targets: &[_] = if view.passes_over_targets() {
+        &[]
+    } else {
+        &route.targets
+    };
+    let first = pick(targets, &score, draw);
     for index in first
         .into_iter()
-        .chain((0..route.targets.len()).filter(|index| Some(*index) != first))
+        .chain((0..targets.len()).filter(|index| Some(*index) != first))
     {
-        if let Some((target, _)) = route.targets.get(index) {
+        if let Some((target, _)) = targets.get(index) {
             add(
                 target,
                 if Some(index) == first {

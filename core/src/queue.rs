@@ -9,6 +9,13 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u64);
 
+impl Ticket {
+    /// The ticket of this number: each queue gives out its own.
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// The queue. `T` is how somebody is called.
 #[derive(Clone, Debug)]
 pub struct WaitQueue<T> {

@@ -5,17 +5,20 @@
 use std::time::Duration;
 
 use crate::classify::Ended;
-use crate::cost::{Cost, Unpriced};
+use crate::cost::{Cost, Picodollars, Unpriced};
 use crate::dialect::{Dialect, Usage};
 use crate::fault::{Code, ErrorKind, TransportFault};
 use crate::flow::State;
+use crate::headroom::Limit;
 use crate::trace::Span;
 use path::Path;
 
 pub mod kind;
 pub mod path;
+pub mod refused_by;
 
 pub use kind::AttemptKind;
+pub use refused_by::Refuser;
 
 /// How a request ended, once and for all. The counters of these add up to the requests received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -155,6 +158,15 @@ impl Spent {
     }
 }
 
+/// What an attempt has cost: its tokens, and their price or why that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expense {
+    /// Its tokens.
+    pub spent: Spent,
+    /// What they cost.
+    pub cost: Result<Picodollars, Unpriced>,
+}
+
 /// Whether a fault of the network came after the request was on its way.
 fn was_sent(fault: TransportFault) -> bool {
     use TransportFault::{
@@ -194,6 +206,8 @@ pub struct AttemptRecord<'a> {
     pub credential: Option<&'a str>,
     /// Whether a model was asked for words: not an embedding, a count, or what passes unread.
     pub is_generation: bool,
+    /// Whether it was to come as a stream.
+    pub is_stream: bool,
     /// The provider's HTTP status; `None` before its head has come.
     pub status: Option<u16>,
     /// How it ended.
@@ -214,6 +228,17 @@ pub struct AttemptRecord<'a> {
     pub span: Option<Span>,
     /// Whom it called.
     pub called: Called<'a>,
+}
+
+/// What a provider told of its own limits, with an answer: now and then, for each credential.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadroomRecord<'a> {
+    /// The ProviderConfig's name.
+    pub provider: &'a str,
+    /// The name of the credential that it is about; empty where the provider needs none.
+    pub credential: &'a str,
+    /// The limit.
+    pub limit: Limit,
 }
 
 /// Whom an attempt called, as OpenTelemetry's conventions name it.
@@ -283,10 +308,43 @@ pub struct RequestRecord<'a> {
     pub spent: Spent,
     /// What led from one candidate to the next.
     pub path: &'a Path,
+    /// The kept answer that its caller got after all, since every candidate was down. How it ended is told as if there had been
+    /// none, and no tokens were spent for it.
+    pub stale: Option<Stale<'a>>,
+    /// The kept answer that its caller got in place of asking anybody: it ended well, and nothing was spent for it.
+    pub cache: Option<Cached<'a>>,
+    /// Which rule turned it away, as [`Refuser::named`] says it; empty where none did.
+    pub refused_by: &'a str,
     /// Its span, where spans are made.
     pub span: Option<Span>,
     /// What these cost, or why that is not known.
-    pub cost: Result<Cost<'a>, Unpriced>,
+    pub cost: Result<Picodollars, Unpriced>,
+}
+
+/// A kept answer that a request got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale<'a> {
+    /// How long ago it was given first.
+    pub age: Duration,
+    /// `X-Request-ID` of the request that it answered then.
+    pub request_id: &'a str,
+    /// The ProviderConfig that gave it.
+    pub provider: &'a str,
+}
+
+/// An answer of the cache that a request got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cached<'a> {
+    /// How long ago it was given first.
+    pub age: Duration,
+    /// `X-Request-ID` of the request that it answered then.
+    pub request_id: &'a str,
+    /// The ProviderConfig that gave it.
+    pub provider: &'a str,
+    /// Input and output tokens that it was billed with then, and were not spent again; 0 where that was not told.
+    pub saved_tokens: u64,
+    /// What these cost then; zero where that is not known.
+    pub saved_cost: Picodollars,
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use shares::{WireAsk, WireGrant};
+
 pub mod lines;
+pub mod shares;
 
 /// The path of the stream for sidecars.
 pub const STREAM_PATH: &str = "/v1/stream";
@@ -24,6 +27,11 @@ pub const MAX_TO_OPERATOR: usize = 64 << 10;
 pub enum ToSidecar {
     /// The documents of the pod's namespace, as the mounted ConfigMap has them or will have them.
     Config(StreamedConfig),
+    /// Shares of limits of the fleet, in answer to [`ToOperator::Ask`].
+    Grant {
+        /// One for each limit that was asked about and that the leader knows.
+        grants: Vec<WireGrant>,
+    },
     /// Asks for a [`ToOperator::Pong`]: tells a peer that is silent from one that is gone.
     Ping,
     /// This operator is about to end. The sidecar connects anew, to any operator, at a random moment within `within_ms`.
@@ -46,7 +54,7 @@ pub struct StreamedConfig {
     pub revision: String,
     /// The layout of the ConfigMap that they stand in (`formatVersion`).
     pub format_version: u32,
-    /// The ProviderConfigs and ModelRoutes, YAML.
+    /// The ProviderConfigs, ModelRoutes and UsagePolicies, YAML.
     pub text: String,
 }
 
@@ -56,6 +64,11 @@ pub struct StreamedConfig {
 pub enum ToOperator {
     /// The first message, and the next ones whenever something in it has changed, at most one a second.
     Report(SidecarReport),
+    /// What is wanted of limits of the fleet, where any are configured.
+    Ask {
+        /// One for each limit about which there is something to say.
+        asks: Vec<WireAsk>,
+    },
     /// The answer to a [`ToSidecar::Ping`].
     Pong,
     /// From a later release.
@@ -78,8 +91,15 @@ pub struct SidecarReport {
     /// The newest offer, where it is not in service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<RefusedConfig>,
+    /// How many UsagePolicies of it hold for this pod. None: a release that knows no such kind, and passes them over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policies: Option<u32>,
     /// Each provider of the config in service that this pod is selected by.
     pub providers: Vec<ReportedProvider>,
+    /// What was counted of each objective that has seen anything. Renewed twice a minute at the most, so that traffic alone makes
+    /// no more reports than that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objectives: Vec<ReportedObjective>,
 }
 
 /// A config that a sidecar did not take into service.
@@ -94,6 +114,8 @@ pub struct RefusedConfig {
 
 /// How [`ReportedProvider::status`] begins where the provider's CA bundle cannot be read.
 pub const CA_BUNDLE: &str = "CA bundle";
+/// And how where the sidecar goes on with what it read last.
+pub const CA_BUNDLE_KEPT: &str = "CA bundle as it was last";
 
 /// A provider as one sidecar sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +134,24 @@ pub struct ReportedProvider {
     /// Problems with its credentials, such as `main: the file is empty`; never a key.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub key_problems: Vec<String>,
+}
+
+/// What one sidecar counted of an objective (`spec.slo`), within the objective's own window.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReportedObjective {
+    /// `provider` or `route`: whose objective it is.
+    pub object: String,
+    /// The object's name.
+    pub name: String,
+    /// Which of its objectives: `availability` or `first_token`.
+    pub objective: String,
+    /// Events that were as it wants them.
+    pub good: u64,
+    /// Events that were not.
+    pub bad: u64,
+    /// Since when these were counted, Unix seconds.
+    pub since: u64,
 }
 
 #[cfg(test)]

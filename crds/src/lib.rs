@@ -5,9 +5,15 @@
 //! type, and so in the CRD. The feature `schema` adds the `kube` and `schemars` derives that make the CRDs; the sidecar
 //! is built without it.
 
+pub mod access;
 pub mod base_url;
+pub mod budgets;
+pub mod cache;
 pub mod duration;
 pub mod headers;
+#[cfg(feature = "schema")]
+pub mod installed;
+pub mod limits;
 pub mod model_route;
 pub mod names;
 pub mod provider_config;
@@ -18,6 +24,7 @@ pub mod selector;
 pub mod slo;
 #[cfg(feature = "schema")]
 pub mod status;
+pub mod usage_policy;
 pub mod yaml;
 
 pub use duration::DurationText;
@@ -31,7 +38,13 @@ pub use provider_kind::{KindFacts, ProviderKind};
 pub use selector::LabelSelector;
 pub use slo::Slo;
 #[cfg(feature = "schema")]
-pub use status::{Circuits, ModelRouteStatus, Propagation, ProviderConfigStatus, Sidecars};
+pub use status::{
+    Circuits, ModelRouteStatus, ObjectiveStatus, Propagation, ProviderConfigStatus, Sidecars, SloStatus,
+    UsagePolicyStatus,
+};
+#[cfg(feature = "schema")]
+pub use usage_policy::UsagePolicy;
+pub use usage_policy::UsagePolicySpec;
 
 /// The API group of every kind.
 pub const GROUP: &str = "bowsprit.dev";

@@ -7,7 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::provider_config::RateLimits;
+use crate::access::AccessRules;
+use crate::cache::Cache;
+use crate::limits::{NamedLimit, list_or_single};
 use crate::{DurationText, Slo};
 
 /// A virtual model: the names callers ask for, and the providers and models that answer.
@@ -46,6 +48,13 @@ use crate::{DurationText, Slo};
             type_ = "string",
             json_path = ".status.propagation.p99",
             description = "How long the last change took to 99 of 100 sidecars",
+            priority = 1
+        ),
+        printcolumn(
+            name = "Budget",
+            type_ = "integer",
+            json_path = ".status.slo.availability.budgetRemainingPercent",
+            description = "Percent of the error budget of spec.slo.availability that is left, by the sidecars that run now",
             priority = 1
         ),
         printcolumn(
@@ -98,7 +107,12 @@ pub struct ModelRouteSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hedge: Option<Hedge>,
 
-    /// Answer the same question from memory. Not in force in this release: see the condition `Programmed`.
+    /// Answer with the last good answer to the very same request, marked as stale, when every candidate is down. Unset: no
+    /// answer is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_if_error: Option<StaleIfError>,
+
+    /// Answer the same question from memory. Unset: every request is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
 
@@ -106,13 +120,16 @@ pub struct ModelRouteSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slo: Option<Slo>,
 
-    /// Limits on this route. Not in force in this release: the object is refused with a condition.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<RateLimits>,
+    /// How much may be asked of this route. Taken before its targets are chosen; a request holds its limits once, however many
+    /// attempts it makes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list_or_single")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
+    pub limits: Vec<NamedLimit>,
 
-    /// Who may use this route. Not in force in this release: the object is refused with a condition.
+    /// Who may use this route, and how. A request for one of its models must hold these rules and those of every UsagePolicy
+    /// that selects its pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access: Option<Access>,
+    pub access: Option<AccessRules>,
 }
 
 /// The requests that a route is for.
@@ -217,27 +234,22 @@ impl Hedge {
     }
 }
 
-/// Answering the same question from memory.
+/// The last good answers of a route, kept in the sidecar's memory and nowhere else. Such an answer is given only to the caller
+/// that it was for, with the same credentials, and only when every candidate is down. Requests with tools, stored responses
+/// and requests for several answers are left alone. Named as the `stale-if-error` of RFC 9111.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-pub struct Cache {
-    /// How long an answer is good.
-    pub ttl: DurationText,
-    /// Whether the last good answer, marked stale, may be served when every provider is down.
-    #[serde(default)]
-    pub stale_on_error: bool,
-}
-
-/// Who may use a route.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct Access {
-    /// CEL expressions; every one must be true.
-    #[cfg_attr(
-        feature = "schema",
-        schemars(length(min = 1, max = 20), inner(length(min = 1, max = 1000)))
-    )]
-    pub rules: Vec<String>,
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [{
+    "rule": "duration(self.maxAge) >= duration('1s') && duration(self.maxAge) <= duration('168h')",
+    "message": "maxAge: must be 1s to 168h (a week)",
+    "fieldPath": ".maxAge",
+}])))]
+pub struct StaleIfError {
+    /// How old an answer may be when it is given; it is forgotten then. 1s to 168h (a week).
+    pub max_age: DurationText,
+    /// Memory that the route's answers may take in each sidecar, bytes: the least recent go first. All routes together have
+    /// a quarter of the sidecar's memory for bodies. 65536 (64 KiB) to 268435456 (256 MiB).
+    #[cfg_attr(feature = "schema", schemars(range(min = 65_536, max = 268_435_456)))]
+    pub max_bytes: u64,
 }

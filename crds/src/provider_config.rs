@@ -71,6 +71,13 @@ use crate::{DurationText, LabelSelector, Slo};
             priority = 1
         ),
         printcolumn(
+            name = "Budget",
+            type_ = "integer",
+            json_path = ".status.slo.availability.budgetRemainingPercent",
+            description = "Percent of the error budget of spec.slo.availability that is left, by the sidecars that run now",
+            priority = 1
+        ),
+        printcolumn(
             name = "Reason",
             type_ = "string",
             json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
@@ -343,9 +350,18 @@ pub struct ObjectKeyRef {
     /// The key inside it.
     #[cfg_attr(
         feature = "schema",
-        schemars(length(min = 1, max = 253), regex(pattern = "^[-._a-zA-Z0-9]+$"))
+        schemars(length(min = 1, max = 253), regex(pattern = "^[-._a-zA-Z0-9]+$"), extend("x-kubernetes-validations" = file_name_rules()))
     )]
     pub key: String,
+}
+
+/// A key becomes a file of a mount, and of those some names are the kubelet's.
+#[cfg(feature = "schema")]
+fn file_name_rules() -> serde_json::Value {
+    serde_json::json!([{
+        "rule": "self != '.' && !self.startsWith('..')",
+        "message": "no Secret or ConfigMap can have a key that is . or begins with ..: correct it",
+    }])
 }
 
 /// A model that a provider serves.
@@ -703,7 +719,7 @@ pub enum LimitScope {
     /// Each sidecar for itself.
     #[default]
     Pod,
-    /// All sidecars of the namespace together. Not in force in this release: the object is refused with a condition.
+    /// All sidecars of the namespace together: the operator lends each a share, by demand.
     Fleet,
 }
 

@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::{ModelRoute, ProviderConfig};
+use crate::{ModelRoute, ProviderConfig, UsagePolicy};
 
 /// Every CRD of Bowsprit, in the order of their names.
 pub fn all() -> Vec<CustomResourceDefinition> {
@@ -23,7 +23,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
                 ..ValidationRule::default()
             });
     }
-    let mut crds = vec![ModelRoute::crd(), providers];
+    let mut crds = vec![ModelRoute::crd(), providers, UsagePolicy::crd()];
     for crd in &mut crds {
         root_schemas(crd).for_each(tidy);
     }

@@ -1,6 +1,6 @@
 //! What the operator reports back on the objects. A sidecar never sees it, so it exists with the feature `schema` only.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,44 @@ pub struct Circuits {
     pub summary: String,
 }
 
+/// The objectives of `spec.slo` as measured by the sidecars that run now: each counts since its own start, within the window at the
+/// most. What pods that are gone have counted is not in it; over the whole window that is
+/// `bowsprit:slo_error_budget:remaining` in Prometheus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SloStatus {
+    /// How many were answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<ObjectiveStatus>,
+    /// How many streams showed their first content in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token: Option<ObjectiveStatus>,
+    /// The time over which it must hold: `spec.slo.overWindow`.
+    pub window: DurationText,
+    /// Sidecars that have counted anything.
+    pub sidecars: u32,
+    /// Since when the first of them counts: how much of the window this speaks of.
+    pub since: Time,
+    /// When it was measured. Written anew where a whole percent of a budget has changed, every two minutes at the most.
+    pub as_of: Time,
+}
+
+/// One objective as measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectiveStatus {
+    /// The percentage that must be good, as it is written.
+    pub objective: String,
+    /// The percentage that was, with three decimals, rounded down.
+    pub measured: String,
+    /// How much of the error budget is left, in percent, rounded down: 100 untouched, 0 spent, below it broken.
+    pub budget_remaining_percent: i64,
+    /// Events that were as it wants them.
+    pub good: u64,
+    /// Events that were not.
+    pub bad: u64,
+}
+
 /// What the operator knows of a ProviderConfig.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -74,6 +112,9 @@ pub struct ProviderConfigStatus {
     /// How long its last change took; unset where the operator that leads did not write it itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propagation: Option<Propagation>,
+    /// Its objectives as measured; unset where it has none, or nothing was counted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<SloStatus>,
     /// Its breakers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuits: Option<Circuits>,
@@ -97,6 +138,34 @@ pub struct ModelRouteStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
     /// The sidecars that use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidecars: Option<Sidecars>,
+    /// How long its last change took; unset where the operator that leads did not write it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propagation: Option<Propagation>,
+    /// Its objectives as measured; unset where it has none, or nothing was counted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<SloStatus>,
+}
+
+/// What the operator knows of a UsagePolicy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsagePolicyStatus {
+    /// `Accepted`, `ResolvedRefs`, `Programmed`, and `Ready`, which is all three; each with the generation it speaks of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The generation of the spec that the rest of the status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The revision of the namespace's config that first carried this generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// That config's number: a sidecar with this or a later one has this generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// The sidecars that it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecars: Option<Sidecars>,
     /// How long its last change took; unset where the operator that leads did not write it itself.

@@ -12,14 +12,17 @@ pub const LONGEST_TEXT: usize = 256;
 /// Turns of a path that are kept: [`Request::turns_left_out`] counts those after them.
 pub const MOST_TURNS: usize = 16;
 
+/// [`Turn::what`] of a request that got a kept answer, since every candidate was down.
+pub const ANSWERED_STALE: &str = "answered_stale";
+
 /// One entry with its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Numbered {
     /// Its place in its outbox, from 1; grows with each entry.
     pub sequence: u64,
-    /// When what it tells of ended: milliseconds since 1970, UTC. Never less than the entry's before it, whatever the clock of
-    /// the node does.
+    /// When what it tells of ended: milliseconds since 1970, UTC. Less than the entry's before it only where the clock of the node had
+    /// been more than a minute ahead.
     pub at: i64,
     /// What it tells.
     pub entry: Entry,
@@ -60,6 +63,11 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// Whether these, with more that are not known or not, are worth something: without a price their cost is not known, and not 0.
+    pub fn may_cost(&self, are_more_unknown: bool) -> bool {
+        *self != Self::default() || are_more_unknown
+    }
+
     /// All counts, in the order of the fields.
     pub fn counts(&self) -> [u64; 7] {
         // Taken apart, so that one which is added is not forgotten.
@@ -152,6 +160,28 @@ pub struct Request {
     /// Turns beyond those of the path, which has a bound.
     #[serde(skip_serializing_if = "is_zero")]
     pub turns_left_out: u32,
+    /// The kept answer that it got, in place of asking anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cached>,
+    /// Which rule turned it away: `limit:NAME`, `access:NAME`, `budget:NAME`, `guard:NAME`, `pause:NAME`; empty where none did.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub refused_by: String,
+}
+
+/// An answer of the cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cached {
+    /// How old it was, milliseconds.
+    pub age: u64,
+    /// `X-Request-ID` of the request that it answered first.
+    pub request_id: String,
+    /// The ProviderConfig that gave it.
+    pub provider: String,
+    /// Tokens that it was billed with then, and were not spent again.
+    pub saved_tokens: u64,
+    /// What these cost then, picodollars; 0 where that is not known.
+    pub saved_cost: i64,
 }
 
 /// A turn that a request took away from a candidate.
@@ -162,14 +192,15 @@ pub struct Turn {
     pub after: u64,
     /// The ProviderConfig.
     pub provider: String,
-    /// `failed`, `retried`, `passed_over`, `waited`.
+    /// `failed`, `retried`, `passed_over`, `waited`; [`ANSWERED_STALE`] as the last one.
     pub what: String,
-    /// The error's code, or why it was passed over or waited for.
+    /// The error's code, or why it was passed over or waited for; of a kept answer, the id of the request that it answered
+    /// first.
     pub because: String,
     /// What was decided: `again`, `other_credential`, `onward`, `stop`, and why; empty where nothing was.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub then: String,
-    /// How long it waited or will wait, milliseconds.
+    /// How long it waited or will wait, milliseconds; of a kept answer, its age.
     #[serde(skip_serializing_if = "is_zero")]
     pub wait: u32,
 }
@@ -223,6 +254,13 @@ pub struct Attempt {
     pub cost: Option<Cost>,
 }
 
+impl Attempt {
+    /// Whether it has spent what nobody knows the price of.
+    pub fn is_cost_unknown(&self) -> bool {
+        self.cost.is_none() && self.tokens.may_cost(self.tokens_unknown)
+    }
+}
+
 /// Requests or attempts of one minute that have the same names, added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -253,8 +291,8 @@ pub struct Sum {
     pub cost_unknown: u64,
 }
 
-/// How much a provider lets through, as the headers of an answer told. Told when it has changed, at most every ten seconds for
-/// each credential.
+/// How much a provider lets through, as the headers of an answer told. Told with an answer, at most once a minute
+/// for each credential and sidecar, and of each kind the limit with the least left.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Headroom {

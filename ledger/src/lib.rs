@@ -4,8 +4,9 @@
 //! taken it, in [`wire::Batch`]es. Every entry has a sequence of its own within the sidecar's outbox, which is what makes
 //! sending it twice harmless.
 //!
-//! The service (feature `service`) takes batches over HTTPS, keeps them in SQLite or PostgreSQL ([`store`]), each exactly once, and
-//! answers questions about them.
+//! The service (feature `service`) takes batches over HTTPS, keeps them in SQLite or PostgreSQL (`store`), each exactly once, and
+//! answers questions about them. Where there is none, `kubectl bowsprit` puts what it reads from sidecars into the same tables in
+//! memory (feature `store`) and asks the same questions.
 
 pub mod entry;
 #[cfg(feature = "outbox")]
@@ -13,12 +14,12 @@ pub mod outbox;
 pub mod query;
 #[cfg(feature = "service")]
 pub mod reconcile;
-#[cfg(feature = "service")]
+#[cfg(feature = "store")]
 pub mod schema;
 #[cfg(feature = "service")]
 pub mod service;
-#[cfg(feature = "service")]
+#[cfg(feature = "store")]
 pub mod store;
-#[cfg(any(feature = "outbox", feature = "service"))]
+#[cfg(any(feature = "outbox", feature = "store"))]
 mod sync;
 pub mod wire;

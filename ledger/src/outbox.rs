@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use bowsprit_core::record::{AttemptRecord, RequestRecord};
+use bowsprit_core::record::{AttemptRecord, HeadroomRecord, RequestRecord};
 
 mod batch;
 mod lines;
@@ -22,11 +22,11 @@ mod tests;
 mod text;
 mod writer;
 
-pub use batch::{Sender, body};
+pub use batch::{Sender, body, page};
 pub use lines::Most;
 pub use queue::QUEUE_BYTES;
 pub use stats::Counts;
-pub use store::{Offer, Place};
+pub use store::{Asked, Offer, Page, Place};
 pub use writer::WINDOW;
 
 use crate::sync::locked;
@@ -94,7 +94,7 @@ impl Outbox {
         let is_kept = self.shared.queue.push(
             at,
             |out| text::request(out, record),
-            || sums::of_request_record(at, record),
+            || Some(sums::of_request_record(at, record)),
         );
         if !is_kept {
             self.shared.stats.spilled();
@@ -107,11 +107,17 @@ impl Outbox {
         let is_kept = self.shared.queue.push(
             at,
             |out| text::attempt(out, record),
-            || sums::of_attempt_record(at, record),
+            || Some(sums::of_attempt_record(at, record)),
         );
         if !is_kept {
             self.shared.stats.spilled();
         }
+    }
+
+    /// Keeps what a provider says of its own limits. Where there is no room it is given up: it is no sum of anything.
+    pub fn headroom(&self, record: &HeadroomRecord<'_>) {
+        let at = (self.clock)();
+        self.shared.queue.push(at, |out| text::headroom(out, record), || None);
     }
 
     /// Asks for the oldest entries that the service has not taken; `reply` is called on the outbox's thread. What was offered
@@ -130,6 +136,12 @@ impl Outbox {
         self.shared.queue.ask(Command::Expected(sequence, Box::new(reply)));
     }
 
+    /// Reads entries that are here; `reply` is called on the outbox's thread, with nothing where they cannot be read now. What was
+    /// pushed before is among them.
+    pub fn read(&self, asked: Asked, reply: impl FnOnce(Option<Page>) + Send + 'static) {
+        self.shared.queue.ask(Command::Read(asked, Box::new(reply)));
+    }
+
     /// `reply` is told when what was pushed before is committed (`true`), or cannot be now.
     pub fn flush(&self, reply: impl FnOnce(bool) + Send + 'static) {
         self.shared.queue.ask(Command::Flush(Box::new(reply)));
@@ -138,6 +150,16 @@ impl Outbox {
     /// Counts, for metrics.
     pub fn counts(&self) -> Counts {
         self.shared.stats.counts()
+    }
+
+    /// Bytes of entries that wait in memory for the next commit.
+    pub fn queued(&self) -> usize {
+        self.shared.queue.queued()
+    }
+
+    /// What is wrong with the file now; none: nothing is.
+    pub fn problem(&self) -> Option<String> {
+        self.shared.stats.problem()
     }
 
     /// Writes what there is, and ends the thread.

@@ -2,9 +2,9 @@
 //!
 //! Each is `GET` with the parameters in the query string; `docs/ledger-service.md` lists them.
 
-#[cfg(feature = "service")]
+#[cfg(feature = "store")]
 pub mod read;
-#[cfg(feature = "service")]
+#[cfg(feature = "store")]
 pub mod sums;
 
 use std::fmt;
@@ -161,6 +161,55 @@ pub struct Stat {
     pub cost_estimated: Money,
     /// Attempts with tokens whose price is not known: cost is at least what is said.
     pub cost_unknown: u64,
+    /// 0: a name of its own. Else this row, the last, is what so many more names have together, for which an answer has no room.
+    #[serde(skip_serializing_if = "is_none")]
+    pub more: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(more: &u64) -> bool {
+    *more == 0
+}
+
+impl Stat {
+    /// Adds another's sums.
+    pub fn add(&mut self, other: &Self) {
+        self.each(other, u64::saturating_add);
+        self.cost.0 = self.cost.0.saturating_add(other.cost.0);
+        self.cost_estimated.0 = self.cost_estimated.0.saturating_add(other.cost_estimated.0);
+    }
+
+    /// Takes another's sums away.
+    #[cfg(feature = "store")]
+    fn less(&mut self, other: &Self) {
+        self.each(other, u64::saturating_sub);
+        self.cost.0 = self.cost.0.saturating_sub(other.cost.0).max(0);
+        self.cost_estimated.0 = self.cost_estimated.0.saturating_sub(other.cost_estimated.0).max(0);
+    }
+
+    fn each(&mut self, other: &Self, of: fn(u64, u64) -> u64) {
+        for (ours, theirs) in [
+            (&mut self.requests, other.requests),
+            (&mut self.succeeded, other.succeeded),
+            (&mut self.failed, other.failed),
+            (&mut self.client_errors, other.client_errors),
+            (&mut self.shed, other.shed),
+            (&mut self.cancelled, other.cancelled),
+            (&mut self.took, other.took),
+            (&mut self.attempts, other.attempts),
+            (&mut self.tokens.input, other.tokens.input),
+            (&mut self.tokens.output, other.tokens.output),
+            (&mut self.tokens.cached, other.tokens.cached),
+            (&mut self.tokens.cache_write, other.tokens.cache_write),
+            (&mut self.tokens.reasoning, other.tokens.reasoning),
+            (&mut self.tokens.estimated_input, other.tokens.estimated_input),
+            (&mut self.tokens.estimated_output, other.tokens.estimated_output),
+            (&mut self.tokens_unknown, other.tokens_unknown),
+            (&mut self.cost_unknown, other.cost_unknown),
+        ] {
+            *ours = of(*ours, theirs);
+        }
+    }
 }
 
 /// How good a provider was, and the formula: `score = 100 * success * (1 - cut) * min(1, 10 s / mean latency)`.
@@ -187,8 +236,12 @@ pub struct Quality {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Listed {
-    /// Where it stands: `before=` or `after=` of the next question.
+    /// Where it stands among those that ended: `before=` of the next question.
     pub cursor: String,
+    /// Where it stands among those that have arrived: `after=` of the next question.
+    pub arrival: String,
+    /// When the ledger had it, milliseconds since 1970.
+    pub arrived: i64,
     /// When it ended, milliseconds since 1970.
     pub at: i64,
     /// Its namespace, pod and workload.
@@ -267,9 +320,64 @@ pub struct Window {
     pub to: i64,
 }
 
+/// Days for which sums over minutes are kept. Those over hours stay longer.
+pub const MINUTES_KEPT: i64 = 35;
+/// The window, as `FROM/TO` in milliseconds since 1970, that an answer of sums is of: the one that was asked about, widened to whole
+/// minutes, and to whole hours where sums over minutes are not kept any more.
+pub const WINDOW_HEADER: &str = "x-bowsprit-window";
+
+impl Window {
+    /// The window that sums can tell of at the time `now`, in milliseconds since 1970: widened, never narrowed.
+    #[must_use]
+    pub fn told(self, now: i64) -> Self {
+        const MINUTE: i64 = 60_000;
+        const HOUR: i64 = 60 * MINUTE;
+        const DAY: i64 = 24 * HOUR;
+        // Whole days of them go.
+        let oldest = now
+            .saturating_sub(MINUTES_KEPT * DAY)
+            .div_euclid(DAY)
+            .saturating_add(1)
+            .saturating_mul(DAY);
+        let grain = |at: i64| if at < oldest { HOUR } else { MINUTE };
+        let down = |at: i64| at.saturating_sub(at.rem_euclid(grain(at)));
+        let up = |at: i64| down(at.saturating_add(grain(at) - 1));
+        Self {
+            from: down(self.from),
+            to: up(self.to),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_is_of_whole_hours_where_minutes_are_not_kept_any_more() {
+        const DAY: i64 = 86_400_000;
+        let (now, minute, hour) = (20_000 * DAY + 52_620_001, 60_000, 3_600_000);
+        let told = |from: i64, to: i64| {
+            let Window { from, to } = Window { from, to }.told(now);
+            (from, to)
+        };
+        // 18:30 to 18:30, as a month in India is asked about.
+        let half = |day: i64| day * DAY + 37 * hour / 2;
+        assert_eq!(
+            told(half(19_940), half(19_950)),
+            (half(19_940) - hour / 2, half(19_950) + hour / 2)
+        );
+        // Minutes of its end are there.
+        assert_eq!(
+            told(half(19_940), half(19_990)),
+            (half(19_940) - hour / 2, half(19_990))
+        );
+        assert_eq!(told(now - 1, now), (now - 1 - (now - 1) % minute, now - 1 + minute));
+        // The day that a clean-up may just have taken is not counted on.
+        assert_eq!(told(19_965 * DAY + minute, now).0, 19_965 * DAY);
+        assert_eq!(told(19_966 * DAY + minute, now).0, 19_966 * DAY + minute);
+        assert_eq!(told(i64::MIN, i64::MAX).1, i64::MAX - i64::MAX % minute);
+    }
 
     #[test]
     fn an_amount_is_exact_in_both_directions() {

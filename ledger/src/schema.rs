@@ -55,6 +55,12 @@ macro_rules! texts {
             down: include_str!(concat!("schema/", $step, ".down", $engine, ".sql")),
         }
     };
+    ($step:literal, $engine:literal, down $down:literal) => {
+        Texts {
+            up: include_str!(concat!("schema/", $step, ".up", $engine, ".sql")),
+            down: include_str!(concat!("schema/", $step, ".down", $down, ".sql")),
+        }
+    };
 }
 
 /// Every step, in order.
@@ -77,10 +83,28 @@ pub const MIGRATIONS: &[Migration] = &[
         sqlite: texts!("0003_triggers_views", ".sqlite"),
         postgres: texts!("0003_triggers_views", ".postgres"),
     },
+    Migration {
+        version: 4,
+        name: "arrivals",
+        sqlite: texts!("0004_arrivals", ".sqlite", down ""),
+        postgres: texts!("0004_arrivals", ".postgres", down ""),
+    },
+    Migration {
+        version: 5,
+        name: "days",
+        sqlite: texts!("0005_days", ".sqlite"),
+        postgres: texts!("0005_days", ".postgres"),
+    },
+    Migration {
+        version: 6,
+        name: "cache_refused_by",
+        sqlite: texts!("0006_cache_refused_by", ".sqlite", down ""),
+        postgres: texts!("0006_cache_refused_by", ".postgres", down ""),
+    },
 ];
 
 /// The version that this release works with.
-pub const LATEST: u32 = 3;
+pub const LATEST: u32 = 6;
 
 /// The table that says which steps were run.
 pub const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -188,11 +212,11 @@ mod tests {
 
     #[test]
     fn steps_lead_forward_and_back_in_order() {
-        assert_eq!(path(0, LATEST), [1, 2, 3]);
-        assert_eq!(path(2, LATEST), [3]);
+        assert_eq!(path(0, LATEST), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(path(2, LATEST), [3, 4, 5, 6]);
         assert_eq!(path(LATEST, LATEST), [0_i64; 0]);
-        assert_eq!(path(LATEST, 0), [-3, -2, -1]);
-        assert_eq!(path(LATEST, 2), [-3]);
+        assert_eq!(path(LATEST, 0), [-6, -5, -4, -3, -2, -1]);
+        assert_eq!(path(LATEST, 2), [-6, -5, -4, -3]);
         assert_eq!(MIGRATIONS.last().map(|step| step.version), Some(LATEST));
     }
 

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod api;
 pub mod args;
 pub mod door;
+pub mod drift;
 pub mod ingest;
 pub mod kubernetes;
 pub mod listen;

@@ -1,9 +1,12 @@
-//! Where the ledger is kept. Two engines, one meaning: [`sqlite`] (a file on a volume) and [`postgres`]; one set of tests holds both to
+//! Where the ledger is kept. Two engines, one meaning: [`sqlite`] (a file on a volume, or memory) and `postgres`; one set of tests holds both to
 //! it.
 //!
 //! What is to be written is decided by pure code ([`take`], [`rows`], [`text`]); an engine runs it in one transaction.
 
 pub mod closed;
+mod configs;
+mod old;
+#[cfg(feature = "service")]
 pub mod postgres;
 pub mod rows;
 pub mod sqlite;
@@ -100,10 +103,19 @@ pub struct Keep {
     pub detail: Duration,
     /// Sums over minutes.
     pub minutes: Duration,
-    /// Sums over hours.
+    /// Sums over hours and days.
     pub hours: Duration,
     /// How far a silent outbox was taken. Longer than a pod may live without a request.
     pub outboxes: Duration,
+}
+
+impl Keep {
+    /// The begin of the oldest sums that are kept for `age`, seconds since 1970. It is the begin of a day, so that a day's sum never
+    /// tells of an hour that is gone.
+    pub(crate) fn oldest_sums(age: Duration, now: i64) -> i64 {
+        let oldest = now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)) / 1000;
+        oldest - oldest.rem_euclid(tables::DAY)
+    }
 }
 
 impl Default for Keep {
@@ -111,7 +123,7 @@ impl Default for Keep {
         let days = |days: u64| Duration::from_hours(24 * days);
         Self {
             detail: days(30),
-            minutes: days(35),
+            minutes: days(crate::query::MINUTES_KEPT.unsigned_abs()),
             hours: days(400),
             outboxes: days(400),
         }
@@ -139,6 +151,26 @@ impl Error {
     }
 }
 
+/// What became of a clean-up.
+#[derive(Debug, Default)]
+pub struct Retired {
+    /// Rows and partitions that went.
+    pub rows: u64,
+    /// Why something is still there that is too old: the first reason of perhaps several. The next clean-up tries again.
+    pub failed: Option<Error>,
+}
+
+impl Retired {
+    fn failed(&mut self, error: Error) {
+        self.failed.get_or_insert(error);
+    }
+
+    /// How many went, if all that is too old did.
+    pub fn all(self) -> Result<u64, Error> {
+        self.failed.map_or(Ok(self.rows), Err)
+    }
+}
+
 /// An engine. Times are passed in: milliseconds since 1970.
 pub trait Store: Send + Sync + 'static {
     /// Which it is.
@@ -150,12 +182,12 @@ pub trait Store: Send + Sync + 'static {
     /// Reads.
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, Error>>;
 
-    /// Notes that an object was applied; once for the same one.
+    /// Notes that an object was applied; once for the same change, of which the user who asked last is kept.
     fn note_config(&self, row: Row) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Brings the schema to a version ([`crate::schema::LATEST`] to work with it) and says the one it was at.
     fn migrate(&self, to: u32, now: i64) -> BoxFuture<'_, Result<u32, Error>>;
 
-    /// Drops what is older than it is kept; says how many rows or partitions went.
-    fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Result<u64, Error>>;
+    /// Drops what is older than it is kept, in pieces, each for itself: batches are taken in between.
+    fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired>;
 }

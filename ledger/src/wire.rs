@@ -4,6 +4,9 @@
 //! The token, and nothing in a message, says which namespace, pod and service account speak. A batch is sent again until the
 //! answer says that it was taken; what was taken already is passed over, so each entry counts once.
 
+#[cfg(feature = "service")]
+mod entries;
+
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Numbered;
@@ -31,6 +34,7 @@ pub struct Batch {
     /// The last sequence that it speaks for.
     pub to: u64,
     /// The entries in order, all within `from..=to`. A sequence without an entry has been folded into a sum.
+    #[cfg_attr(feature = "service", serde(deserialize_with = "entries::bounded"))]
     pub entries: Vec<Numbered>,
     /// The release of the sidecar.
     pub sidecar_version: String,
@@ -39,6 +43,26 @@ pub struct Batch {
     /// The namespace, where the sidecar tells one: a batch whose token says another is refused whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+}
+
+/// `?after=&since=`: what a sidecar's own outbox holds, at its admin port, from inside the pod. Answered with a [`Page`].
+pub const OUTBOX_PATH: &str = "/ledger";
+
+/// A page of what a sidecar's outbox holds. Reading it changes nothing in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Page {
+    /// Whether there are more entries behind these: ask again with `after=` the last sequence that the batch speaks for.
+    pub more: bool,
+    /// When the oldest entry ended that is kept in detail, milliseconds since 1970. What is older is kept as sums alone, where it
+    /// is kept.
+    pub detail_since: Option<i64>,
+    /// Whether older entries are kept as sums.
+    pub has_sums: bool,
+    /// The last sequence that a ledger service has taken: those are there, and here no more. 0: none.
+    pub taken: u64,
+    /// The entries, oldest first, as a ledger service would be sent them.
+    pub batch: Batch,
 }
 
 /// The answer to a batch that was taken, now or before (200).

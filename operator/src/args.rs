@@ -38,6 +38,11 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_SIDECAR_LOG_LEVEL", default_value = "info")]
     pub sidecar_log_level: tracing::Level,
 
+    /// Whether sidecars are native ones (init containers that go on running, Kubernetes 1.29) or ordinary containers: `auto`, as
+    /// the apiserver's version says, `true` or `false`. A pod's annotation wins.
+    #[arg(long, env = "BOWSPRIT_SIDECAR_NATIVE", value_enum, default_value_t = Native::Auto)]
+    pub sidecar_native: Native,
+
     /// The collector that sidecars send the spans of their requests to, OTLP over HTTP, such as
     /// http://otel-collector.observability:4318. Empty: none are made.
     #[arg(long, env = "BOWSPRIT_SIDECAR_OTLP_ENDPOINT", value_name = "URL", default_value = "", value_parser = collector)]
@@ -70,6 +75,10 @@ pub struct Args {
     /// certificate. Empty: there is none.
     #[arg(long, env = "BOWSPRIT_LEDGER_SERVICE", value_name = "SERVICE", default_value = "")]
     pub ledger_service: String,
+
+    /// Whether sidecars keep what became of their requests where there is no ledger service: up to 8 MiB, in the pod.
+    #[arg(long, env = "BOWSPRIT_SIDECAR_LEDGER", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub sidecar_ledger: bool,
 
     /// The Secret that holds the ledger service's certificate.
     #[arg(long, env = "BOWSPRIT_LEDGER_SECRET", default_value = "bowsprit-ledger-tls")]
@@ -165,6 +174,17 @@ fn labels(text: &str) -> Result<RuleLabels, String> {
     pairs.collect::<Result<_, String>>().map(RuleLabels)
 }
 
+/// What a sidecar is in its pod, unless the pod says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Native {
+    /// As the apiserver's version says.
+    Auto,
+    /// A native sidecar: also before 1.29, where the feature gate `SidecarContainers` is on.
+    True,
+    /// An ordinary container: where nodes are older than the apiserver, and have none of the other kind.
+    False,
+}
+
 /// Who makes the webhook's certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Certificates {
@@ -219,6 +239,7 @@ mod tests {
         for flag in [
             "--sidecar-cpu-limit=lots",
             "--sidecar-image-pull-policy=Sometimes",
+            "--sidecar-native=yes",
             "--certificates=none",
             "--stream-url=http://operator:8444",
             "--allowed-hosts=https://a.example",

@@ -76,23 +76,27 @@ fn lines(changes: &[Change]) -> String {
 pub struct Seen(Mutex<HashMap<String, i64>>);
 
 impl Seen {
-    /// Writes the line of a stored generation, once; `told`: the one that the object's status speaks of.
-    pub fn note(&self, kind: &str, metadata: &ObjectMeta, told: Option<i64>) {
+    /// Writes the line of a stored generation, once; `told`: the one that the object's status speaks of. Returns what it wrote.
+    pub fn note(&self, kind: &str, metadata: &ObjectMeta, told: Option<i64>) -> Option<Noted> {
         let (Some(uid), Some(generation)) = (&metadata.uid, metadata.generation) else {
-            return;
+            return None;
         };
         let mut seen = locked(&self.0);
         let last = seen.get(uid).copied().or(told).unwrap_or(0);
         if last >= generation {
-            return;
+            return None;
         }
         seen.insert(uid.clone(), generation);
         drop(seen);
         let writer = metadata.managed_fields.as_deref().and_then(last_writer);
         let of = |field: fn(&ManagedFieldsEntry) -> &Option<String>| writer.and_then(|writer| field(writer).clone());
-        let at = writer
-            .and_then(|writer| writer.time.as_ref())
-            .map(|time| time.0.to_string());
+        let time = writer.and_then(|writer| writer.time.as_ref());
+        let at = time.map(|time| time.0.to_string());
+        let noted = Noted {
+            generation,
+            manager: of(|writer| &writer.manager).unwrap_or_default(),
+            at: time.map(|time| time.0.as_millisecond()),
+        };
         tracing::info!(
             target: "audit",
             kind,
@@ -100,12 +104,24 @@ impl Seen {
             name = metadata.name.as_deref().unwrap_or_default(),
             generation,
             before = last,
-            manager = of(|writer| &writer.manager).unwrap_or_default(),
+            manager = noted.manager,
             by = of(|writer| &writer.operation).unwrap_or_default(),
             at = at.unwrap_or_default(),
             "change seen"
         );
+        Some(noted)
     }
+}
+
+/// A stored generation that was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Which.
+    pub generation: i64,
+    /// The field manager that wrote it; empty where none is known.
+    pub manager: String,
+    /// When, milliseconds since 1970.
+    pub at: Option<i64>,
 }
 
 /// Who wrote the object itself last: what is written below it, such as its status, is another's.

@@ -41,6 +41,8 @@ pub mod reason {
     pub const SIDECAR_REFUSED: &str = "SidecarRefused";
     /// It names a Secret or CA bundle that pods which run have not mounted, and cannot any more.
     pub const SECRET_NOT_MOUNTED: &str = "SecretNotMounted";
+    /// The namespace's documents are more than a ConfigMap can hold: what has changed is not live.
+    pub const TOO_LARGE: &str = "TooLarge";
     /// The object was refused; its last accepted version, if any, is still served.
     pub const NOT_ACCEPTED: &str = "NotAccepted";
     /// It is served, but for fields that are not in force in this release.
@@ -49,6 +51,8 @@ pub mod reason {
     pub const CIRCUIT_OPEN: &str = "CircuitOpen";
     /// Of an Event only: all of them are closed again.
     pub const CIRCUIT_CLOSED: &str = "CircuitClosed";
+    /// It is a policy in force that lets nothing pass.
+    pub const PAUSED: &str = "Paused";
     /// `enabled` is false.
     pub const DISABLED: &str = "Disabled";
 }

@@ -7,19 +7,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bowsprit_core::config::{
-    self, Object, ObjectKind, Problem, Problems, Provider, Rendered, Route, Scope, objects, render,
+    self, Object, ObjectKind, Policy, Problem, Problems, Provider, Rendered, Route, Scope, is_given, objects, render,
 };
-use bowsprit_crds::{ModelRoute, ModelRouteSpec, ProviderConfig, ProviderConfigSpec};
+use bowsprit_crds::{
+    ModelRoute, ModelRouteSpec, ProviderConfig, ProviderConfigSpec, UsagePolicy, UsagePolicySpec, names,
+};
 use kube::ResourceExt as _;
 
 use crate::status::rollout::Version;
 use crate::validate::hosts::AllowedHosts;
 
 mod judge;
+mod served;
 #[cfg(test)]
 mod tests;
 
 pub use judge::{Judged, LATE, Measure, SidecarSeen};
+pub use served::served_specs;
 
 /// The most that the documents of a namespace may take: a ConfigMap holds 1 MiB, with its other keys.
 const MAX_TEXT: usize = (1 << 20) - 4096;
@@ -31,8 +35,10 @@ pub struct Current {
     pub text: String,
     /// Their revision.
     pub revision: String,
-    /// Their sequence.
+    /// Their sequence; 0 where there is none that can be read.
     pub sequence: u64,
+    /// The version of their format; 0 where there is none that can be read.
+    pub format: u32,
 }
 
 impl Current {
@@ -43,6 +49,42 @@ impl Current {
             revision: self.revision.clone(),
         }
     }
+
+    /// Whether it holds these documents as an operator writes them: each key, not the text alone.
+    fn holds(&self, rendered: &Rendered, clock: Clocks) -> bool {
+        self.text == rendered.text
+            && self.revision == rendered.revision
+            && self.format == names::FORMAT_VERSION
+            && is_given(self.sequence, clock.latest)
+    }
+
+    /// The sequence of what is written in its place.
+    fn next(&self, clock: Clocks) -> u64 {
+        if is_given(self.sequence, clock.latest) {
+            clock.own.max(self.sequence.saturating_add(1))
+        } else {
+            clock.own
+        }
+    }
+}
+
+/// Times in Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// Ours. Sequences are given by it: by another's, which may be far ahead of all sidecars', they would be refused.
+    pub own: u64,
+    /// Ours or the apiserver's, whichever says more. Sequences that are there are judged by it.
+    pub latest: u64,
+}
+
+impl Clocks {
+    /// Where both say the same.
+    pub fn both(clock: u64) -> Self {
+        Self {
+            own: clock,
+            latest: clock,
+        }
+    }
 }
 
 /// What a namespace should look like.
@@ -50,12 +92,13 @@ impl Current {
 pub struct Desired {
     /// The ConfigMap's content.
     pub rendered: Rendered,
-    /// The objects, as `ProviderConfig NAME` and `ModelRoute NAME`, whose documents differ from those that are there.
+    /// The objects, as `ProviderConfig NAME`, `ModelRoute NAME` and `UsagePolicy NAME`, whose documents differ from those that are there.
     pub changed: Vec<String>,
     /// The sequence to write it with; none where what is there is right already, or nothing is and nothing should be.
     pub write: Option<u64>,
     providers: BTreeMap<String, Checked<Provider>>,
     routes: BTreeMap<String, Checked<Route>>,
+    policies: BTreeMap<String, Checked<Policy>>,
     unresolved: Vec<Problem>,
     advice: Vec<Problem>,
 }
@@ -65,33 +108,51 @@ pub struct Desired {
 struct Checked<T> {
     /// What is wrong with it as it is now; none where it is accepted.
     refused: Option<String>,
+    /// Whether it is served as it is now: also one that is where it may no longer be, and was there before.
+    is_live: bool,
     /// What sidecars get of it: itself, or where it is refused its last accepted version, if there was one.
     served: Option<T>,
 }
 
+/// A namespace's objects, each kind by name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Objects<'a> {
+    /// Its ProviderConfigs.
+    pub providers: &'a [Arc<ProviderConfig>],
+    /// Its ModelRoutes.
+    pub routes: &'a [Arc<ModelRoute>],
+    /// Its UsagePolicies. None while they are not known: those that are served stay, or a pause would end with each start of an
+    /// operator.
+    pub policies: Option<&'a [Arc<UsagePolicy>]>,
+}
+
 /// Decides. A provider that is at none of `hosts` is wrong like any other: it is not accepted, and what was accepted before stays.
-/// `clock` is the time in Unix seconds: a sequence is never below it, so that it grows even where the ConfigMap was deleted
-/// meanwhile.
+/// A sequence is never below our `clock`, so that it grows even where the ConfigMap was deleted meanwhile.
 ///
 /// # Errors
 /// Where the documents cannot be written, which no valid object causes.
 pub fn desired(
     hosts: &AllowedHosts,
-    providers: &[Arc<ProviderConfig>],
-    routes: &[Arc<ModelRoute>],
+    objects: Objects<'_>,
     current: Option<&Current>,
-    clock: u64,
+    clock: Clocks,
 ) -> Result<Desired, bowsprit_core::yaml::YamlError> {
     let scope = Scope::Cluster {
         pod_labels: BTreeMap::new(),
     };
+    let Objects {
+        providers,
+        routes,
+        policies,
+    } = objects;
     let last = LastAccepted::read(current, &scope);
     let mut provider_specs: Vec<(String, ProviderConfigSpec)> = Vec::new();
     let mut checked_providers = BTreeMap::new();
     for object in providers {
         let name = object.name_any();
         let check = |spec: &ProviderConfigSpec| Provider::from_spec(&name, spec, &scope);
-        let (checked, spec) = checked(&object.spec, last.providers.get(&name), check, |it| hosts.refuse(it));
+        let refuse = |it: &Provider| hosts.refuse(it);
+        let (checked, spec) = checked(&object.spec, last.providers.get(&name), check, refuse, is_where);
         provider_specs.extend(spec.map(|spec| (name.clone(), spec)));
         checked_providers.insert(name, checked);
     }
@@ -100,29 +161,45 @@ pub fn desired(
     for object in routes {
         let name = object.name_any();
         let check = |spec: &ModelRouteSpec| Route::from_spec(&name, spec);
-        let (checked, spec) = checked(&object.spec, last.routes.get(&name), check, |_| None);
+        let (checked, spec) = checked(&object.spec, last.routes.get(&name), check, |_| None, |_, _| false);
         route_specs.extend(spec.map(|spec| (name.clone(), spec)));
         checked_routes.insert(name, checked);
+    }
+    let mut policy_specs: Vec<(String, UsagePolicySpec)> = Vec::new();
+    let mut checked_policies = BTreeMap::new();
+    for object in policies.into_iter().flatten() {
+        let name = object.name_any();
+        let check = |spec: &UsagePolicySpec| Policy::from_spec(&name, spec);
+        let (checked, spec) = checked(&object.spec, last.policies.get(&name), check, |_| None, |_, _| false);
+        policy_specs.extend(spec.map(|spec| (name.clone(), spec)));
+        checked_policies.insert(name, checked);
+    }
+    if policies.is_none() {
+        policy_specs.extend(last.policies.iter().map(|(name, spec)| (name.clone(), spec.clone())));
     }
     let rendered = render(
         provider_specs.iter().map(|(name, spec)| (name.as_str(), spec)),
         route_specs.iter().map(|(name, spec)| (name.as_str(), spec)),
+        policy_specs.iter().map(|(name, spec)| (name.as_str(), spec)),
     )?;
     let differs = |(name, spec): &&(String, ProviderConfigSpec)| last.providers.get(name) != Some(spec);
     let providers_changed = provider_specs.iter().filter(differs);
     let differs = |(name, spec): &&(String, ModelRouteSpec)| last.routes.get(name) != Some(spec);
     let routes_changed = route_specs.iter().filter(differs);
+    let differs = |(name, spec): &&(String, UsagePolicySpec)| last.policies.get(name) != Some(spec);
+    let policies_changed = policy_specs.iter().filter(differs);
     let changed = providers_changed
         .map(|(name, _)| format!("ProviderConfig {name}"))
         .chain(routes_changed.map(|(name, _)| format!("ModelRoute {name}")))
+        .chain(policies_changed.map(|(name, _)| format!("UsagePolicy {name}")))
         .collect();
     let write = match current {
         // The apiserver would refuse it each time; what is there stays, and every object says why.
         _ if rendered.text.len() > MAX_TEXT => None,
-        Some(current) if current.text == rendered.text && current.revision == rendered.revision => None,
-        Some(current) => Some(clock.max(current.sequence.saturating_add(1))),
-        None if providers.is_empty() && routes.is_empty() => None,
-        None => Some(clock),
+        Some(current) if current.holds(&rendered, clock) => None,
+        Some(current) => Some(current.next(clock)),
+        None if providers.is_empty() && routes.is_empty() && policy_specs.is_empty() => None,
+        None => Some(clock.own),
     };
     // What is served is judged, not what was refused: an object that turned bad is still there for those that name it.
     let served_providers: Vec<Provider> = served(&checked_providers);
@@ -135,30 +212,45 @@ pub fn desired(
         advice: config::advice(&served_providers, &served_routes),
         providers: checked_providers,
         routes: checked_routes,
+        policies: checked_policies,
     })
 }
 
+/// Whether this provider is where that one is: the same keys' owner at the same place.
+fn is_where(this: &ProviderConfigSpec, that: &ProviderConfigSpec) -> bool {
+    this.provider == that.provider && this.endpoint == that.endpoint
+}
+
 /// Checks a spec, and says what is served of it: the spec itself or `last`, its last accepted version. `refuse` may refuse what
-/// is right in itself, and never what was accepted before.
+/// is right in itself for where it is. One that `was_there` before stays there, and whatever else is changed of it is served:
+/// that it is switched off, above all, or given another key.
 fn checked<T, S: Clone>(
     spec: &S,
     last: Option<&S>,
     check: impl Fn(&S) -> Result<T, Problems>,
     refuse: impl Fn(&T) -> Option<Problem>,
+    was_there: impl Fn(&S, &S) -> bool,
 ) -> (Checked<T>, Option<S>) {
     let accepted = check(spec).and_then(|value| match refuse(&value) {
+        Some(problem) if last.is_some_and(|last| was_there(last, spec)) => Ok((Some(problem.to_string()), value)),
         Some(problem) => Err(Problems(vec![problem])),
-        None => Ok(value),
+        None => Ok((None, value)),
     });
+    let is_live = accepted.is_ok();
     let (refused, spec, served) = match accepted {
-        Ok(value) => (None, Some(spec), Some(value)),
+        Ok((refused, value)) => (refused, Some(spec), Some(value)),
         // It was accepted once, so this cannot fail but for a release that has become stricter.
         Err(problems) => {
             let served = last.and_then(|last| check(last).ok());
             (Some(problems.to_string()), last.filter(|_| served.is_some()), served)
         }
     };
-    (Checked { refused, served }, spec.cloned())
+    let checked = Checked {
+        refused,
+        is_live,
+        served,
+    };
+    (checked, spec.cloned())
 }
 
 fn served<T: Clone>(all: &BTreeMap<String, Checked<T>>) -> Vec<T> {
@@ -172,9 +264,9 @@ impl Desired {
     }
 
     /// Writes what is there once more, with a higher sequence.
-    pub fn write_again(&mut self, current: Option<&Current>, clock: u64) {
+    pub fn write_again(&mut self, current: Option<&Current>, clock: Clocks) {
         if let (None, Some(current), false) = (self.write, current, self.is_too_large()) {
-            self.write = Some(clock.max(current.sequence.saturating_add(1)));
+            self.write = Some(current.next(clock));
         }
     }
 
@@ -189,6 +281,7 @@ impl Desired {
 struct LastAccepted {
     providers: BTreeMap<String, ProviderConfigSpec>,
     routes: BTreeMap<String, ModelRouteSpec>,
+    policies: BTreeMap<String, UsagePolicySpec>,
 }
 
 impl LastAccepted {
@@ -198,13 +291,16 @@ impl LastAccepted {
             // Missing, or edited by hand: nothing in it can be taken as accepted.
             return last;
         };
-        for Object { name, kind } in objects(&current.text, scope).unwrap_or_default() {
+        for Object { name, kind, .. } in objects(&current.text, scope).unwrap_or_default() {
             match kind {
                 ObjectKind::Provider(spec) => {
                     last.providers.insert(name, *spec);
                 }
                 ObjectKind::Route(spec) => {
                     last.routes.insert(name, *spec);
+                }
+                ObjectKind::Policy(spec) => {
+                    last.policies.insert(name, *spec);
                 }
             }
         }

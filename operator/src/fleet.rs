@@ -4,7 +4,7 @@
 //! those of the tokens, so a sidecar that lies spoils its own pod's line and no other. Of two tellers about one pod the newer
 //! report counts; a pod whose stream ended is kept for [`GRACE`], in which it comes back through whichever replica.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -13,10 +13,21 @@ use bowsprit_core::stream::SidecarReport;
 
 use crate::heard::{Ears, Heard};
 use crate::sync::locked;
+pub use objectives::{Counted, Objectives};
+use returning::Returning;
+
+mod objectives;
+mod returning;
 
 /// How long a pod is still counted after its stream ended: a sidecar is back within seconds where an operator leaves, and
 /// within about ten where one dies.
 pub const GRACE: Duration = Duration::from_secs(15);
+/// How long who has not come back is waited for while others are still coming: ten thousand sidecars that lost all of their
+/// operators take the better part of a minute, and to nudge and to ask those who wait for their turn would make that minutes.
+pub const LONG_GRACE: Duration = Duration::from_mins(1);
+/// From one telling of a namespace for the sake of counts that have moved to the next. Under traffic each sidecar's move twice a
+/// minute, and the status that they go into is written every two minutes at the most.
+pub const COUNTS_APART: Duration = Duration::from_mins(1);
 
 /// A pod with a sidecar, as its token names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,10 +41,22 @@ pub struct PodId {
 /// A report and when it came.
 #[derive(Clone, Debug)]
 pub struct Reported {
-    /// What the sidecar said last.
+    /// What the sidecar said last, without its objectives.
     pub report: Arc<SidecarReport>,
+    /// What it has counted of them.
+    pub objectives: Objectives,
     /// When a replica heard it.
     pub at: Instant,
+}
+
+impl Reported {
+    /// The report as the sidecar sent it.
+    pub fn whole(&self) -> SidecarReport {
+        SidecarReport {
+            objectives: self.objectives.reported(),
+            ..SidecarReport::clone(&self.report)
+        }
+    }
 }
 
 /// The fleet. Cheap to clone.
@@ -52,15 +75,20 @@ struct Known {
     namespaces: HashMap<String, Namespace>,
     /// Pods whose stream ended, in the order of when.
     lost: VecDeque<(Instant, String, PodId)>,
+    /// Namespaces in which nothing but counts has moved since they were told of.
+    moved: BTreeSet<String>,
+    /// When a namespace was told of for the sake of counts, where that is not long ago.
+    told: HashMap<String, Instant>,
     /// Since when this replica leads.
     leads_since: Option<Instant>,
+    returning: Returning,
 }
 
 #[derive(Debug, Default)]
 struct Namespace {
     pods: BTreeMap<PodId, Line>,
     /// The report that came last. Most sidecars of a namespace say the same, and then share one copy of it.
-    recent: Option<Arc<SidecarReport>>,
+    recent: Option<(Arc<SidecarReport>, Objectives)>,
 }
 
 #[derive(Debug)]
@@ -119,6 +147,11 @@ impl Fleet {
         self.0.ears.tell(namespace);
     }
 
+    /// Something was heard of the namespace's sidecars that is kept elsewhere: whoever listens looks at it again.
+    pub fn tell(&self, namespace: &str) {
+        self.0.ears.tell(namespace);
+    }
+
     /// The namespace's pods that hold a stream, with their last reports.
     pub fn reports(&self, namespace: &str) -> BTreeMap<PodId, Reported> {
         let known = self.lock();
@@ -134,6 +167,11 @@ impl Fleet {
         here.map(|(pod, line)| (pod.clone(), line.reported.clone())).collect()
     }
 
+    /// How many of the namespace's pods hold a stream, or did some seconds ago.
+    pub fn count(&self, namespace: &str) -> usize {
+        self.lock().namespaces.get(namespace).map_or(0, |of| of.pods.len())
+    }
+
     /// Every namespace of which something is known.
     pub fn namespaces(&self) -> Vec<String> {
         self.lock().namespaces.keys().cloned().collect()
@@ -147,8 +185,15 @@ impl Fleet {
     /// Whether all who hold a stream are known at `now`. A leader that is new hears of most of them within seconds; until then
     /// who is not known may well hold one, and to nudge them all would be a storm for nothing.
     pub fn is_settled(&self, now: Instant) -> bool {
-        let since = self.lock().leads_since;
-        since.is_some_and(|since| now.saturating_duration_since(since) >= GRACE)
+        let known = self.lock();
+        let grace = if known.returning.is_so(now) { LONG_GRACE } else { GRACE };
+        let since = known.leads_since;
+        since.is_some_and(|since| now.saturating_duration_since(since) >= grace)
+    }
+
+    /// Whether many sidecars are coming back at `now`, so that who is not there yet is likely on its way.
+    pub fn is_returning(&self, now: Instant) -> bool {
+        self.lock().returning.is_so(now)
     }
 
     /// Forgets who has been away for [`GRACE`] at `now`. To be called about once a second.
@@ -181,6 +226,27 @@ impl Fleet {
         }
     }
 
+    /// Tells of the namespaces in which nothing but counts has moved, of each so seldom as [`COUNTS_APART`] says. To be called
+    /// about once a second.
+    pub fn tell_counts(&self, now: Instant) {
+        let mut known = self.lock();
+        let Known { moved, told, .. } = &mut *known;
+        told.retain(|_, told| now.saturating_duration_since(*told) < COUNTS_APART);
+        let mut due = Vec::new();
+        moved.retain(|namespace| {
+            let waits = told.contains_key(namespace);
+            if !waits {
+                due.push(namespace.clone());
+            }
+            waits
+        });
+        told.extend(due.iter().map(|namespace| (namespace.clone(), now)));
+        drop(known);
+        for namespace in due {
+            self.0.ears.tell(&namespace);
+        }
+    }
+
     fn put(&self, namespace: &str, pod: PodId, report: Arc<SidecarReport>, at: Instant, (teller, here): (u64, bool)) {
         let mut known = self.lock();
         if !known.namespaces.contains_key(namespace) {
@@ -193,18 +259,36 @@ impl Fleet {
         if of.pods.get(&pod).is_some_and(is_older) {
             return;
         }
+        let (report, objectives) = Objectives::apart(report, of.recent.as_ref().map(|(_, objectives)| objectives));
         let report = match &of.recent {
-            Some(recent) if **recent == *report => Arc::clone(recent),
+            Some((recent, _)) if **recent == *report => Arc::clone(recent),
             _ => report,
         };
-        of.recent = Some(Arc::clone(&report));
+        of.recent = Some((Arc::clone(&report), objectives.clone()));
         let line = Line {
-            reported: Reported { report, at },
+            reported: Reported { report, objectives, at },
             teller,
             here,
             lost: None,
         };
-        of.pods.insert(pod, line);
+        let now_so = line.reported.clone();
+        let before = of.pods.insert(pod, line);
+        if before.as_ref().is_none_or(|before| before.lost.is_some()) {
+            known.returning.note(at);
+        }
+        let only_counts_moved = |before: &Line| {
+            before.teller == teller
+                && before.lost.is_none()
+                && before.reported.report == now_so.report
+                && now_so.objectives.moved_from(&before.reported.objectives)
+        };
+        if before.is_some_and(|before| only_counts_moved(&before)) {
+            if !known.moved.contains(namespace) {
+                known.moved.insert(namespace.to_owned());
+            }
+            return;
+        }
+        known.moved.remove(namespace);
         drop(known);
         self.0.ears.tell(namespace);
     }
@@ -348,6 +432,34 @@ mod tests {
     }
 
     #[test]
+    fn while_many_come_back_a_new_leader_waits_longer_for_the_others_and_not_for_ever() {
+        let (fleet, _heard) = Fleet::new();
+        let start = Instant::now();
+        fleet.leads(start);
+        let teller = fleet.teller(true);
+        let report = at_sequence(7);
+        let come = |second: u64, count: u64| {
+            for number in 0..count {
+                let name = format!("{second}-{number}");
+                let at = start + Duration::from_secs(second);
+                teller.note("team", pod(&name), Arc::clone(&report), at);
+            }
+        };
+        for second in 0..65 {
+            come(second, 100);
+        }
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        assert!(fleet.is_returning(at(65)) && !fleet.is_settled(at(59)));
+        assert!(fleet.is_settled(at(60)), "whoever is still coming");
+        // What is said again is no return, and a few that come are none either.
+        for second in 100..130 {
+            teller.note("team", pod("0-0"), at_sequence(second), at(second));
+            come(second, 1);
+        }
+        assert!(!fleet.is_returning(at(130)));
+    }
+
+    #[test]
     fn only_what_is_open_here_is_told_to_the_leader() {
         let (fleet, _heard) = Fleet::new();
         let now = Instant::now();
@@ -370,6 +482,67 @@ mod tests {
         }
         let reports: Vec<Reported> = fleet.reports("team").into_values().collect();
         assert!(reports.iter().all(|one| Arc::ptr_eq(&one.report, &reports[0].report)));
+    }
+
+    fn counted(sequence: u64, good: u64) -> Arc<SidecarReport> {
+        let mut report = SidecarReport::clone(&at_sequence(sequence));
+        report.objectives = vec![bowsprit_core::stream::ReportedObjective {
+            object: "route".into(),
+            name: "chat".into(),
+            objective: "availability".into(),
+            good,
+            bad: 0,
+            since: 0,
+        }];
+        Arc::new(report)
+    }
+
+    #[test]
+    fn counts_that_move_are_told_once_a_minute_and_a_change_among_them_at_once() {
+        let (fleet, mut heard) = Fleet::new();
+        let start = Instant::now();
+        let teller = fleet.teller(true);
+        let name = |number: u64| pod(&format!("app-{number}"));
+        for number in 0..100 {
+            teller.note("team", name(number), counted(7, 1), start);
+        }
+        let mut told = || heard.next().now_or_never().flatten().is_some();
+        assert!(told(), "who comes is told");
+        // A hundred sidecars under traffic, for ten minutes: each tells twice a minute.
+        let mut tellings = 0;
+        for second in 1..=600 {
+            let now = start + Duration::from_secs(second);
+            for number in (0..100).filter(|number| number % 30 == second % 30) {
+                teller.note("team", name(number), counted(7, second + number), now);
+            }
+            fleet.tell_counts(now);
+            tellings += u32::from(told());
+        }
+        assert_eq!(tellings, 10, "of 2,000 reports");
+        let newest = |number| fleet.reports("team")[&name(number)].whole().objectives[0].good;
+        assert_eq!(
+            (newest(0), newest(29)),
+            (600, 599 + 29),
+            "what is looked at for another reason is the newest"
+        );
+        let now = start + Duration::from_secs(601);
+        teller.note("team", name(1), counted(7, 9999), now);
+        assert!(!told());
+        teller.note("team", name(0), counted(8, 9999), now);
+        assert!(told(), "another config");
+        fleet.tell_counts(now + COUNTS_APART);
+        assert!(!told(), "and with it the counts of all were seen");
+    }
+
+    #[test]
+    fn sidecars_that_have_counted_differently_share_all_but_the_counts() {
+        let (fleet, _heard) = Fleet::new();
+        for number in 0..3 {
+            fleet.note("team", pod(&format!("{number}")), counted(7, number), Instant::now());
+        }
+        let reports: Vec<Reported> = fleet.reports("team").into_values().collect();
+        assert!(reports.iter().all(|one| Arc::ptr_eq(&one.report, &reports[0].report)));
+        assert_eq!(reports[2].whole(), *counted(7, 2));
     }
 
     #[test]

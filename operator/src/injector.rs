@@ -35,16 +35,28 @@ pub struct Settings {
     pub resources: Resources,
     /// The sidecar's log level.
     pub log_level: String,
-    /// Native sidecar (Kubernetes >= 1.29) or a plain container.
+    /// Native sidecar (Kubernetes >= 1.29) or an ordinary container.
     pub native: bool,
     /// Where sidecars stream their config from: `https://<service>.<namespace>.svc:8444`. `None`: from the mount alone.
     pub operator_url: Option<String>,
     /// Where sidecars send what became of requests: `https://<service>.<namespace>.svc:8446`. `None`: nowhere.
     pub ledger_url: Option<String>,
+    /// Whether sidecars keep what became of requests though they send it nowhere: `kubectl bowsprit` then asks them.
+    pub keeps_ledger: bool,
     /// Where sidecars send spans, and which. `None`: nowhere.
     pub tracing: Option<Tracing>,
     /// Written to [`ANNOTATION_INJECTED_VERSION`].
     pub version: String,
+}
+
+impl Settings {
+    /// The same for a pod that asks for this.
+    fn of(&self, overrides: &Overrides) -> Self {
+        Self {
+            native: overrides.native.unwrap_or(self.native),
+            ..self.clone()
+        }
+    }
 }
 
 /// Where sidecars send the spans of their requests, and of which requests.
@@ -94,6 +106,7 @@ pub fn inject(
         return Ok(Patch::default());
     }
     let overrides = Overrides::read(pod)?;
+    let settings = &settings.of(&overrides);
     impossible::refuse(pod, spec, settings, &overrides)?;
     let injected = has_sidecar(spec);
 
@@ -111,7 +124,10 @@ pub fn inject(
     // Last: it goes first in its list, and so would shift the indexes that the environment is added by.
     if !injected {
         let grace = spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
-        let container = sidecar::container(settings, &overrides, references, &workload(pod), grace)?;
+        let mut container = sidecar::container(settings, &overrides, references, &workload(pod), grace)?;
+        if goes_on(spec, settings) {
+            sidecar::end_on_request(&mut container);
+        }
         if settings.native {
             patch.ensure_list(&["spec", "initContainers"], spec.init_containers.is_some());
             patch.add(&["spec", "initContainers", "0"], container);
@@ -127,24 +143,43 @@ pub fn inject(
     Ok(patch.into_patch())
 }
 
+/// Whether a pod gets no mounts: it has a sidecar already, or wants none.
+pub fn is_complete(pod: &Pod) -> bool {
+    label(pod, names::LABEL_INJECT) == Some("false") || pod.spec.as_ref().is_none_or(has_sidecar)
+}
+
 /// What whoever creates a pod with a sidecar should know.
 pub fn advice(pod: &Pod, settings: &Settings) -> Vec<String> {
     let Some(spec) = &pod.spec else {
         return Vec::new();
     };
     let mut advice = Vec::new();
-    if !settings.native && spec.restart_policy.as_deref().is_some_and(|policy| policy != "Always") {
-        advice.push(
-            "this Kubernetes has no native sidecars (they came with 1.29), so the pod does not complete by itself: its sidecar \
-             goes on after the app has ended"
-                .to_owned(),
-        );
+    let overrides = Overrides::read(pod).ok();
+    let admin = overrides.as_ref().map_or(names::ADMIN_PORT, |it| it.admin_port);
+    if overrides.as_ref().is_some_and(|it| goes_on(spec, &settings.of(it))) {
+        advice.push(format!(
+            "the pod does not complete by itself: its sidecar is an ordinary container, as before Kubernetes 1.29, and goes on after \
+             the app has ended. Let the app's last step be POST http://127.0.0.1:{admin}/shutdown"
+        ));
+    }
+    if overrides.is_some_and(|overrides| overrides.inject_env) {
+        advice.extend(environment::from_elsewhere(spec).map(|container| {
+            format!(
+                "container {container} has envFrom, and the address and key variables of the SDKs that are set for it win over \
+                 those there: where it means its own, set bowsprit.dev/inject-env: \"false\" or name them in env"
+            )
+        }));
     }
     let past = environment::bypasses(spec).into_iter();
     advice.extend(past.map(|variable| {
         format!("{variable} leads past the sidecar: what it is asked has no limits, fallbacks or keys of ours")
     }));
     advice
+}
+
+/// Whether the pod waits for its sidecar to end by itself: an ordinary container in a pod that is meant to complete.
+fn goes_on(spec: &PodSpec, settings: &Settings) -> bool {
+    !settings.native && spec.restart_policy.as_deref().is_some_and(|policy| policy != "Always")
 }
 
 /// Where the sidecar stands, if an init container that may need it stands before it: another webhook put it there. Other
@@ -179,6 +214,16 @@ fn label<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
 
 fn is_injected(pod: &Pod) -> bool {
     label(pod, names::LABEL_INJECTED) == Some("true")
+}
+
+/// Whether the sidecar of a pod is one that was injected into another: `kubectl debug --copy-to` takes a pod's containers
+/// and volumes, and leaves its labels.
+fn is_copied(spec: &PodSpec) -> bool {
+    containers(spec).any(|(_, _, it)| {
+        let mut mounts = it.volume_mounts.iter().flatten();
+        it.name == names::SIDECAR_CONTAINER
+            && mounts.any(|mount| mount.name == sidecar::CONFIG_VOLUME && mount.mount_path == names::CONFIG_DIR)
+    })
 }
 
 /// Every container but the sidecar, with its list and its index there. Ephemeral ones are no part of a new pod.

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Ended::LeaseLost) => {
-            tracing::error!("the lease was lost: stopping at once, so that only its new holder writes");
+            tracing::error!("the lease was lost: nothing was written since, and what was under way is finished");
             ExitCode::from(EXIT_LEASE_LOST)
         }
         Ok(Ended::Rewound) => {

@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::watchdog::{REASONS, Reason};
-use crate::{reconcile, stream};
+use crate::{reconcile, shares, stream};
 
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,12 +32,20 @@ pub struct ReasonLabel {
     reason: &'static str,
 }
 
+/// What may become of a pod's admission.
+const ADMISSIONS: [&str; 5] = ["injected", "unchanged", "refused", "invalid", "not_ready"];
+/// What may become of a change of an object.
+const VALIDATIONS: [&str; 4] = ["accepted", "warned", "refused", "invalid"];
+/// What is written of certificates.
+const WRITTEN: [&str; 3] = ["webhook_secret", "ledger_secret", "webhook_configuration"];
+
 /// Every family of the operator; clones share their values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
     reconcile: reconcile::Metrics,
     stream: stream::metrics::Metrics,
+    shares: shares::metrics::Metrics,
     certificate_writes: Family<WriteLabel, Counter>,
     admissions: Family<ResultLabel, Counter>,
     admission_seconds: Histogram,
@@ -57,6 +65,7 @@ impl Metrics {
             registry: Arc::default(),
             reconcile: reconcile::Metrics::register(r),
             stream: stream::metrics::Metrics::register(r),
+            shares: shares::metrics::Metrics::register(r),
             certificate_writes: Family::default(),
             admissions: Family::default(),
             // Up to the webhook's timeout of 5 s.
@@ -108,6 +117,18 @@ impl Metrics {
             this.found.clone(),
         );
         this.registry = Arc::new(registry);
+        // At 0 from the start: what Prometheus first sees at 1 is no increase to it.
+        for result in ADMISSIONS {
+            drop(this.admissions.get_or_create(&ResultLabel { result }));
+        }
+        for result in VALIDATIONS {
+            drop(this.validations.get_or_create(&ResultLabel { result }));
+        }
+        for object in WRITTEN {
+            for result in ["ok", "error"] {
+                drop(this.certificate_writes.get_or_create(&WriteLabel { object, result }));
+            }
+        }
         this.leads(false);
         this
     }
@@ -122,6 +143,11 @@ impl Metrics {
         self.stream.clone()
     }
 
+    /// The families of limits of the fleet.
+    pub fn shares(&self) -> shares::metrics::Metrics {
+        self.shares.clone()
+    }
+
     /// The exposition in `OpenMetrics` text.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::with_capacity(8 * 1024);
@@ -131,6 +157,7 @@ impl Metrics {
 
     /// `webhook_secret`, `ledger_secret` or `webhook_configuration` was written, or the apiserver refused it.
     pub fn wrote(&self, object: &'static str, ok: bool) {
+        debug_assert!(WRITTEN.contains(&object), "{object} is not among WRITTEN");
         let result = if ok { "ok" } else { "error" };
         self.certificate_writes
             .get_or_create(&WriteLabel { object, result })
@@ -139,12 +166,14 @@ impl Metrics {
 
     /// The webhook answered: `injected`, `unchanged`, `refused`, `invalid` or `not_ready`.
     pub fn admitted(&self, result: &'static str, took: Duration) {
+        debug_assert!(ADMISSIONS.contains(&result), "{result} is not among ADMISSIONS");
         self.admissions.get_or_create(&ResultLabel { result }).inc();
         self.admission_seconds.observe(took.as_secs_f64());
     }
 
     /// A change of an object was judged: `accepted`, `warned`, `refused` or `invalid`.
     pub fn validated(&self, result: &'static str, took: Duration) {
+        debug_assert!(VALIDATIONS.contains(&result), "{result} is not among VALIDATIONS");
         self.validations.get_or_create(&ResultLabel { result }).inc();
         self.validation_seconds.observe(took.as_secs_f64());
     }
@@ -203,7 +232,8 @@ mod tests {
     fn ordered(exposition: &str) -> String {
         let mut lines: Vec<&str> = exposition.lines().collect();
         for family in lines.chunk_by_mut(|one, other| !one.starts_with('#') && name_of(one) == name_of(other)) {
-            if family.iter().all(|line| line.contains("{reason=")) {
+            // The bounds of a histogram have an order.
+            if family.iter().all(|line| !line.contains("{le=")) {
                 family.sort_unstable();
             }
         }
@@ -227,7 +257,7 @@ mod tests {
              `webhook_secret`, `ledger_secret` or `webhook_configuration`; `reason` is that of the Event: `SidecarMissing`, \
              `BypassesSidecar` or `SettingNotRead`. A request for a stream is `accepted`, or refused as `tls`, `not_found`, \
              `protocol`, `no_token`, `wrong_token` (by its own word ended, meant for others or no token), `denied` (by the \
-             apiserver), `no_pod`, `no_peer` (another replica's door), `full`, `unreviewed` (the apiserver did not answer) or `leaving`; a stream ends as `closed`, \
+             apiserver), `no_pod`, `no_peer` (another replica's door), `full`, `unreviewed` (the apiserver did not answer), `leaving`, or, before it was let in at all, `crowded`, `mute` or `gone`; a stream ends as `closed`, \
              `silent`, `malformed`, `pod_gone`, `replaced` or `leaving`; a token is `authentic`, `denied`, `error` or `cached`.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n",
         );
         let lines: Vec<&str> = exposition.lines().collect();
@@ -265,11 +295,15 @@ mod tests {
     fn the_page_of_metrics_says_what_the_operators_registry_says() {
         const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
         const MARK: &str = "<!-- The operator's part, written from operator/src/metrics.rs. -->\n";
-        let wanted = page(&driven());
+        const NEXT: &str = "<!-- The ledger service's part";
+        let wanted = page(&driven()) + "\n";
         let now = std::fs::read_to_string(PAGE).unwrap();
-        let (sidecars, ours) = now.split_once(MARK).unwrap();
+        let (sidecars, rest) = now.split_once(MARK).unwrap();
+        // What follows is the ledger service's.
+        let end = rest.find(NEXT).unwrap_or(rest.len());
+        let (ours, ledgers) = rest.split_at(end);
         if std::env::var_os("BOWSPRIT_WRITE_DOCS").is_some() {
-            std::fs::write(PAGE, format!("{sidecars}{MARK}{wanted}")).unwrap();
+            std::fs::write(PAGE, format!("{sidecars}{MARK}{wanted}{ledgers}")).unwrap();
             return;
         }
         assert!(

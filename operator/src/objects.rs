@@ -7,20 +7,23 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use bowsprit_crds::{ModelRoute, ProviderConfig, names};
+use bowsprit_crds::{ModelRoute, ProviderConfig, UsagePolicy, names};
 use futures::channel::mpsc;
-use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
+use futures::{Stream, StreamExt as _, future};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
-mod fresh;
+pub(crate) mod fresh;
 mod kept;
+pub mod news;
 pub mod pod;
 
 use kept::Kept;
+use news::News;
 use pod::InjectedPod;
 
 /// Pods in one page of a list: whole, before they are read, each takes some tens of KiB.
@@ -31,8 +34,10 @@ pub(crate) const PODS_AT_ONCE: u32 = 100;
 pub struct Store {
     providers: Kept<ProviderConfig>,
     routes: Kept<ModelRoute>,
+    policies: Kept<UsagePolicy>,
     config_maps: Kept<ConfigMap>,
     pods: Kept<InjectedPod>,
+    news: News,
 }
 
 /// Something changed in a namespace.
@@ -57,24 +62,33 @@ impl Store {
     /// The same, and each event of a config or of a pod is told to who needs more than the stores: after these have it.
     pub fn watch_and_tell(
         client: &Client,
-        on_config: impl FnMut(&watcher::Event<ConfigMap>) + Send + 'static,
-        on_pod: impl FnMut(&watcher::Event<Pod>) + Send + 'static,
+        mut on_config: impl FnMut(&watcher::Event<ConfigMap>) + Send + 'static,
+        mut on_pod: impl FnMut(&watcher::Event<Pod>) + Send + 'static,
     ) -> (Self, Changes, impl Future<Output = ()> + Send + 'static) {
         let (changed, changes) = mpsc::unbounded();
         let soon = (changed.clone(), true);
         let all = watcher::Config::default();
-        let (providers, providers_watch) = kind(client, all.clone(), soon.clone(), ProviderConfig::clone, |_| {});
+        let news = News::default();
+        let on_provider = {
+            let news = news.clone();
+            move |told: &_| news.note(told, Instant::now())
+        };
+        let (providers, providers_watch) = kind(client, all.clone(), soon.clone(), ProviderConfig::clone, on_provider);
         let (routes, routes_watch) = kind(client, all.clone(), soon.clone(), ModelRoute::clone, |_| {});
+        let (policies, policies_watch) = kind(client, all.clone(), soon.clone(), UsagePolicy::clone, |_| {});
         let named = all.clone().fields(&format!("metadata.name={}", names::CONFIG_MAP));
+        let on_config = move |told: &watcher::Result<_>| told.iter().for_each(&mut on_config);
         let (config_maps, config_maps_watch) = kind(client, named, soon.clone(), ConfigMap::clone, on_config);
         let injected = all
             .labels(&format!("{}=true", names::LABEL_INJECTED))
             .page_size(PODS_AT_ONCE);
+        let on_pod = move |told: &watcher::Result<_>| told.iter().for_each(&mut on_pod);
         let (pods, pods_watch) = kind(client, injected, (changed, false), InjectedPod::of, on_pod);
         let work = async move {
             future::select_all([
                 Box::pin(providers_watch) as std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
                 Box::pin(routes_watch),
+                Box::pin(policies_watch),
                 Box::pin(config_maps_watch),
                 Box::pin(pods_watch),
             ])
@@ -84,8 +98,10 @@ impl Store {
             Self {
                 providers,
                 routes,
+                policies,
                 config_maps,
                 pods,
+                news,
             },
             changes,
             work,
@@ -94,10 +110,15 @@ impl Store {
 
     /// Waits until every kind has been listed once.
     pub async fn ready(&self) {
+        self.ready_without_pods().await;
+        self.pods.ready().await;
+    }
+
+    /// Waits until all but pods have been listed once: what webhooks and streams need. Ten thousand pods take seconds to list.
+    pub async fn ready_without_pods(&self) {
         self.providers.ready().await;
         self.routes.ready().await;
         self.config_maps.ready().await;
-        self.pods.ready().await;
     }
 
     /// The namespace's ProviderConfigs, by name.
@@ -110,9 +131,19 @@ impl Store {
         self.routes.of(namespace)
     }
 
+    /// The namespace's UsagePolicies, by name. None while they are not known: their CRD is not installed, or not listed yet.
+    pub fn policies(&self, namespace: &str) -> Option<Vec<Arc<UsagePolicy>>> {
+        self.policies.is_ready().then(|| self.policies.of(namespace))
+    }
+
     /// The namespace's config, where it has one.
     pub fn config_map(&self, namespace: &str) -> Option<Arc<ConfigMap>> {
         self.config_maps.get(namespace, names::CONFIG_MAP)
+    }
+
+    /// When ProviderConfigs were changed last.
+    pub fn news(&self) -> &News {
+        &self.news
     }
 
     /// The namespace's pods with a sidecar, by name.
@@ -127,7 +158,7 @@ fn kind<K, V>(
     config: watcher::Config,
     changed: (mpsc::UnboundedSender<Change>, bool),
     read: fn(&K) -> V,
-    mut tell: impl FnMut(&watcher::Event<K>) + Send + 'static,
+    mut tell: impl FnMut(&watcher::Result<watcher::Event<K>>) + Send + 'static,
 ) -> (Kept<V>, impl Future<Output = ()> + Send + 'static)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -148,9 +179,11 @@ where
             }
         })
         .default_backoff()
-        .inspect_ok(move |event| {
-            follow(event);
-            tell(event);
+        .inspect(move |told| {
+            if let Ok(event) = told {
+                follow(event);
+            }
+            tell(told);
         });
     (kept, pump(events, changed))
 }
@@ -166,18 +199,32 @@ async fn pump<K: Resource<DynamicType = ()>>(
     };
     // What goes away while the watch is interrupted has no event of its own: it is only missing from the next list.
     let (mut known, mut before) = (BTreeSet::<String>::new(), BTreeSet::<String>::new());
+    let mut is_missing = false;
     while let Some(event) = events.next().await {
-        let object = match event {
-            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object) | watcher::Event::InitApply(object)) => {
-                object
-            }
+        let (object, is_kept) = match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => (object, true),
+            // The stores have a list only once it is whole, which with many pages is seconds later: who looked now would look
+            // at what was there before, and nothing would tell him to look again.
+            Ok(watcher::Event::InitApply(object)) => (object, false),
             Ok(watcher::Event::Init) => {
                 before.append(&mut known);
                 continue;
             }
             Ok(watcher::Event::InitDone) => {
-                for namespace in std::mem::take(&mut before).difference(&known) {
+                is_missing = false;
+                for namespace in std::mem::take(&mut before).union(&known) {
                     let _ = changed.unbounded_send(change(namespace));
+                }
+                continue;
+            }
+            // Said once: a kind that is new in this release is not there until somebody applies its CRD.
+            Err(error) if has_no_crd(&error) => {
+                if !std::mem::replace(&mut is_missing, true) {
+                    tracing::warn!(
+                        kind = %K::kind(&()),
+                        "its CRD is not installed: going on without it, and looking again twice a minute: \
+                         kubectl apply --server-side --force-conflicts -f charts/bowsprit/crds"
+                    );
                 }
                 continue;
             }
@@ -190,24 +237,60 @@ async fn pump<K: Resource<DynamicType = ()>>(
             if !known.contains(namespace) {
                 known.insert(namespace.to_owned());
             }
-            // The receiver is gone only when the process is about to stop.
-            let _ = changed.unbounded_send(change(namespace));
+            if is_kept {
+                // The receiver is gone only when the process is about to stop.
+                let _ = changed.unbounded_send(change(namespace));
+            }
         }
     }
+}
+
+/// Whether the apiserver knows no such kind.
+fn has_no_crd(error: &watcher::Error) -> bool {
+    let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else {
+        return false;
+    };
+    status.code == 404
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn object(namespace: &str) -> ConfigMap {
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some("a".into());
+        map.metadata.namespace = Some(namespace.into());
+        map
+    }
+
+    #[tokio::test]
+    async fn what_is_listed_is_told_once_the_list_is_whole_and_the_stores_have_it() {
+        let (listing, events) = mpsc::unbounded();
+        let (changed, mut changes) = mpsc::unbounded();
+        let pumping = tokio::spawn(pump(events, (changed, true)));
+        let mut told = async |event| {
+            listing.unbounded_send(Ok(event)).unwrap();
+            // The pump has nothing left to do: it waits for the next event.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            std::iter::from_fn(|| changes.try_recv().ok())
+                .map(|change| change.namespace)
+                .collect::<Vec<_>>()
+        };
+        assert!(told(watcher::Event::Init).await.is_empty());
+        for page in ["b", "a"] {
+            assert!(told(watcher::Event::InitApply(object(page))).await.is_empty());
+        }
+        assert_eq!(told(watcher::Event::InitDone).await, ["a", "b"]);
+        assert_eq!(told(watcher::Event::Apply(object("b"))).await, ["b"]);
+        assert_eq!(told(watcher::Event::Delete(object("b"))).await, ["b"]);
+        pumping.abort();
+    }
+
     #[tokio::test]
     async fn a_namespace_whose_last_object_went_while_nobody_watched_is_looked_at() {
-        let object = |namespace: &str| {
-            let mut map = ConfigMap::default();
-            map.metadata.name = Some("a".into());
-            map.metadata.namespace = Some(namespace.into());
-            map
-        };
         let events = [
             watcher::Event::Init,
             watcher::Event::InitApply(object("stays")),
@@ -220,6 +303,6 @@ mod tests {
         let (changed, changes) = mpsc::unbounded();
         pump(futures::stream::iter(events.map(Ok)), (changed, true)).await;
         let told: Vec<String> = changes.map(|change| change.namespace).collect().await;
-        assert_eq!(told, ["stays", "emptied", "stays", "emptied"]);
+        assert_eq!(told, ["emptied", "stays", "emptied", "stays"]);
     }
 }

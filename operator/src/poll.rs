@@ -1,30 +1,42 @@
 //! Asks sidecars what they have loaded and how their breakers stand.
 //!
 //! The pod's own admin port answers (`/health`), so nothing needs to be stored anywhere. Bounded in time and number:
-//! a fleet is never asked all at once.
+//! a fleet is never asked all at once. Nobody waits for the answers: they are kept until somebody takes them, so pods that
+//! do not answer hold up no namespace, their own neither.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowsprit_core::stream::{RefusedConfig, ReportedProvider, SidecarReport};
 use futures::{StreamExt as _, stream};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
+use crate::fleet::PodId;
 use crate::objects::pod::InjectedPod;
+use crate::sync::locked;
 
-/// Longer than any healthy sidecar takes to answer, short enough that a dead pod holds nobody up.
+/// Longer than any healthy sidecar takes to answer, short enough that dead pods make the others wait for their turn briefly.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Questions in flight for one namespace.
-const AT_ONCE: usize = 32;
+/// Questions in flight, over all namespaces.
+const AT_ONCE: usize = 128;
+/// Of which one namespace has so many at the most.
+const AT_ONCE_IN_ONE: usize = 32;
 /// An answer is a few KB; more is no sidecar of ours. Times [`AT_ONCE`] it also bounds what a fleet of impostors can make
 /// the operator hold.
 const MAX_ANSWER: usize = 256 << 10;
+
+/// What pods said when they were asked; none where one did not answer.
+pub type Answers = Vec<(PodId, Option<SidecarReport>)>;
 
 /// Asks. Cheap to clone.
 #[derive(Clone)]
 pub struct Poller {
     client: reqwest::Client,
+    turns: Arc<Semaphore>,
+    /// By namespace, until they are taken.
+    answers: Arc<Mutex<HashMap<String, Answers>>>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +55,8 @@ struct HealthConfig {
     revision: Option<String>,
     #[serde(default)]
     sequence: u64,
+    #[serde(default)]
+    policies: Option<u32>,
     #[serde(default)]
     source: Option<String>,
     #[serde(default)]
@@ -78,21 +92,39 @@ impl Poller {
             .timeout(TIMEOUT)
             .pool_max_idle_per_host(0)
             .build()?;
-        Ok(Self { client })
+        Ok(Self {
+            client,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            answers: Arc::default(),
+        })
     }
 
-    /// What each pod reports, by pod name; pods that do not answer are left out.
-    pub async fn reports(&self, pods: &[Arc<InjectedPod>]) -> BTreeMap<String, SidecarReport> {
-        let targets: Vec<(String, String, u16)> = pods
-            .iter()
-            .filter_map(|pod| Some((pod.id.name.clone(), pod.ip.clone()?, pod.admin_port)))
-            .collect();
-        stream::iter(targets)
-            .map(|(name, ip, port)| async move { Some((name, self.report(&ip, port).await?)) })
-            .buffer_unordered(AT_ONCE)
-            .filter_map(std::future::ready)
-            .collect()
-            .await
+    /// Asks these pods of a namespace, in a task of its own. `tell` is called after each answer, which is there to be taken then.
+    pub fn ask(&self, namespace: &str, pods: Vec<Arc<InjectedPod>>, tell: impl Fn() + Send + 'static) {
+        let (this, namespace) = (self.clone(), namespace.to_owned());
+        tokio::spawn(async move {
+            let ask = |pod: Arc<InjectedPod>| {
+                let this = &this;
+                async move {
+                    let _turn = this.turns.acquire().await;
+                    let report = match &pod.ip {
+                        Some(ip) => this.report(ip, pod.admin_port).await,
+                        None => None,
+                    };
+                    (pod.id.clone(), report)
+                }
+            };
+            let mut answers = stream::iter(pods).map(ask).buffer_unordered(AT_ONCE_IN_ONE);
+            while let Some(answer) = answers.next().await {
+                locked(&this.answers).entry(namespace.clone()).or_default().push(answer);
+                tell();
+            }
+        });
+    }
+
+    /// Takes what the namespace's pods have answered since the last time.
+    pub fn answers(&self, namespace: &str) -> Answers {
+        locked(&self.answers).remove(namespace).unwrap_or_default()
     }
 
     async fn report(&self, ip: &str, port: u16) -> Option<SidecarReport> {
@@ -128,9 +160,12 @@ fn read(body: &[u8]) -> Option<SidecarReport> {
         version: health.version,
         revision: config.revision.unwrap_or_default(),
         sequence: config.sequence,
+        policies: config.policies,
         source: config.source.unwrap_or_default(),
         refused,
         providers: health.providers.into_iter().map(provider).collect(),
+        // Told over the stream alone.
+        objectives: Vec::new(),
     })
 }
 

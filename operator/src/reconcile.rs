@@ -3,44 +3,47 @@
 //! One reconcile looks at one namespace as a whole and writes only what differs, so at rest nothing is written. Only the
 //! holder of the lease runs it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Namespace;
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::audit;
-use crate::desired::{Current, Judged, Measure, desired};
+use crate::changes::{self, History};
+use crate::desired::{Clocks, Current, Judged, Measure, Objects, SidecarSeen, desired};
 use crate::fleet::Fleet;
 use crate::heard::Heard;
 use crate::injector::References;
 use crate::lease::elector::{Leadership, NotLeading};
 use crate::objects::pod::{InjectedPod, Phase};
-use crate::objects::{Changes, Store};
-use crate::owner;
+use crate::objects::{Changes, Store, fresh};
+use crate::owner::{self, Defined};
 use crate::poll::Poller;
 use crate::slo;
+use crate::status::budget;
 use crate::status::pace::Pace;
 use crate::status::rollout::{Rollout, Version};
 use crate::sync::locked;
+use crate::time::{latest_unix_seconds, unix_seconds};
 use crate::validate::hosts::AllowedHosts;
-use bowsprit_crds::names;
 use memory::Memory;
 
 mod ahead;
 mod alone;
 mod bundles;
-mod config_map;
+pub(crate) mod config_map;
+mod installed;
 mod looks;
 mod memory;
 mod nudge;
@@ -132,11 +135,13 @@ pub struct Context {
     fleet: Fleet,
     poller: Poller,
     bundles: bundles::Bundles,
+    installed: installed::Installed,
     recorder: Recorder,
     metrics: Metrics,
     leadership: Leadership,
-    owner: Option<OwnerReference>,
+    owner: Option<Defined>,
     audit: audit::Seen,
+    changes: Option<History>,
     hosts: AllowedHosts,
     rules: Option<slo::apply::Rules>,
     failures: Mutex<HashMap<String, u32>>,
@@ -166,11 +171,13 @@ impl Context {
             fleet,
             poller,
             bundles: bundles::Bundles::default(),
+            installed: installed::Installed::default(),
             recorder,
             metrics,
             leadership,
             owner: None,
             audit: audit::Seen::default(),
+            changes: None,
             failures: Mutex::default(),
             memories: Mutex::default(),
             pace: Mutex::default(),
@@ -193,6 +200,26 @@ impl Context {
         self
     }
 
+    /// What is found stored is told to the ledger service.
+    #[must_use]
+    pub fn telling(mut self, changes: Option<History>) -> Self {
+        self.changes = changes;
+        self
+    }
+
+    /// An object is stored like this: where that is news, it goes into the audit log and the history. `told`: the generation that
+    /// its status speaks of.
+    fn found(&self, kind: &str, metadata: &kube::core::ObjectMeta, told: Option<i64>, spec: &impl serde::Serialize) {
+        let noted = self.audit.note(kind, metadata, told);
+        if !changes::has(kind) {
+            return;
+        }
+        if let (Some(noted), Some(changes)) = (noted, &self.changes) {
+            let change = changes::of_stored(kind, metadata, &noted, spec);
+            changes.seen(change, std::time::Instant::now());
+        }
+    }
+
     fn memory(&self, namespace: &str) -> Arc<tokio::sync::Mutex<Memory>> {
         let mut memories = locked(&self.memories);
         Arc::clone(memories.entry(namespace.to_owned()).or_default())
@@ -204,17 +231,31 @@ impl Context {
         if let Some(rules) = &self.rules {
             rules.forget(namespace);
         }
+        drop(self.poller.answers(namespace));
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace<String>> {
         locked(&self.pace)
     }
 
-    /// The namespaces' ConfigMaps go with this owner.
+    /// The namespaces' ConfigMaps go with this CRD.
     #[must_use]
-    pub fn owned_by(mut self, owner: Option<OwnerReference>) -> Self {
-        self.owner = owner;
+    pub fn owned_by(mut self, owner: Defined) -> Self {
+        self.owner = Some(owner);
         self
+    }
+
+    /// Whom a ConfigMap is to name as its owner, which is this now; none: it is made, and the garbage collector may have taken the one
+    /// before.
+    async fn owner_of(&self, seen: Option<&ConfigMap>) -> Result<Option<OwnerReference>, Error> {
+        let Some(owner) = &self.owner else {
+            return Ok(None);
+        };
+        let owner = owner.of(seen.map(|map| &map.metadata)).await;
+        owner.map_err(|source| Error::Kube {
+            step: "asking who owns the ConfigMaps",
+            source,
+        })
     }
 }
 
@@ -227,8 +268,18 @@ pub async fn run(
 ) {
     context.store.ready().await;
     context.fleet.leads(std::time::Instant::now());
-    let namespaces = Api::<Namespace>::all(context.client.clone());
-    Controller::new(namespaces, watcher::Config::default())
+    let (known, writer) = reflector::store();
+    let namespaces = fresh::watch(
+        Api::<Namespace>::all(context.client.clone()),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .inspect_err(|error| tracing::warn!(kind = "Namespace", %error, "watch interrupted; trying again with backoff"))
+    .reflect(writer)
+    .applied_objects()
+    // The controller has a backoff too, which would hold up what was heard by other ways.
+    .filter(|event| std::future::ready(event.is_ok()));
+    Controller::for_stream(namespaces, known)
         .with_config(Config::default().concurrency(NAMESPACES_AT_ONCE))
         .reconcile_on(looks::looks(changes, heard))
         .graceful_shutdown_on(stop)
@@ -277,25 +328,41 @@ async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<A
 async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Action, Error> {
     let providers = context.store.providers(namespace);
     let routes = context.store.routes(namespace);
+    let known = context.store.policies(namespace);
+    let policies = known.as_deref();
     let config_map = context.store.config_map(namespace);
-    if providers.is_empty() && routes.is_empty() && config_map.is_none() {
+    let has_policies = policies.is_some_and(|policies| !policies.is_empty());
+    if providers.is_empty() && routes.is_empty() && !has_policies && config_map.is_none() {
         context.forget(namespace);
         return Ok(Action::await_change());
     }
     for object in &providers {
         let told = object.status.as_ref().and_then(|status| status.observed_generation);
-        context.audit.note("ProviderConfig", &object.metadata, told);
+        context.found("ProviderConfig", &object.metadata, told, &object.spec);
     }
     for object in &routes {
         let told = object.status.as_ref().and_then(|status| status.observed_generation);
-        context.audit.note("ModelRoute", &object.metadata, told);
+        context.found("ModelRoute", &object.metadata, told, &object.spec);
+    }
+    for object in policies.into_iter().flatten() {
+        let told = object.status.as_ref().and_then(|status| status.observed_generation);
+        context.found("UsagePolicy", &object.metadata, told, &object.spec);
     }
     let memory = context.memory(namespace);
     let mut memory = memory.lock().await;
     let now = tokio::time::Instant::now();
     let current = memory.current(config_map.as_deref().map(config_map::read), now);
-    let clock = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
-    let mut wanted = desired(&context.hosts, &providers, &routes, current.as_ref(), clock)?;
+    let seconds = |at: i64| u64::try_from(at).unwrap_or(0);
+    let clock = Clocks {
+        own: seconds(unix_seconds()),
+        latest: seconds(latest_unix_seconds()),
+    };
+    let objects = Objects {
+        providers: &providers,
+        routes: &routes,
+        policies,
+    };
+    let mut wanted = desired(&context.hosts, objects, current.as_ref(), clock)?;
     let streaming = context.fleet.reports(namespace);
     let mut newest = current.as_ref().map(Current::version).unwrap_or_default();
     if memory.ahead.take(now) {
@@ -318,11 +385,12 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         config_map::write(namespace, &wanted, sequence, config_map.as_deref(), context).await?;
         memory.wrote(&wanted, sequence, now);
         memory.alone.hurry(now);
-    } else if let (Some(owner), Some(map)) = (&context.owner, &config_map)
-        && owner::is_missing(Some(owner), &map.metadata)
+    } else if let Some(map) = &config_map
+        && let Some(owner) = context.owner_of(Some(map)).await?
+        && owner::is_missing(Some(&owner), &map.metadata)
     {
         let maps = Api::namespaced(context.client.clone(), namespace);
-        let adopt = owner::adopt(&maps, names::CONFIG_MAP, owner);
+        let adopt = owner::adopt(&maps, &map.metadata, &owner);
         let adopted = context.leadership.write(adopt).await?;
         adopted.map_err(|source| Error::Kube {
             step: "writing the ConfigMap's owner",
@@ -343,22 +411,27 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     }
     let mut pods = context.store.pods(namespace);
     pods.retain(|pod| pod.phase != Phase::Over);
-    memory.alone.note(sidecars::silent(&pods, &streaming), now);
+    let returning = context.fleet.is_returning(std::time::Instant::now());
+    memory.alone.note(sidecars::silent(&pods, &streaming), returning, now);
+    sidecars::hear(namespace, &mut memory.alone, &newest, context);
     if !wanted.is_too_large() {
         let behind = pods.iter().filter(|pod| memory.alone.is_behind(&pod.id, &newest, now));
         let behind: Vec<Arc<InjectedPod>> = behind.cloned().collect();
         nudge::nudge(namespace, &behind, &newest.revision, context).await;
     }
-    let seen = sidecars::see(&pods, &streaming, &mut memory.alone, &newest, context).await;
+    sidecars::ask(namespace, &pods, &mut memory.alone, context);
+    let seen = sidecars::see(&pods, &streaming, &memory.alone);
     memory.rollout.hears(&streaming, std::time::Instant::now());
     let reports = seen.sidecars.iter().filter_map(|seen| seen.report.as_deref());
-    if wanted.write.is_none() && memory.ahead.note(reports, &newest, clock, now) {
+    if wanted.write.is_none() && memory.ahead.note(reports, &newest, clock.latest, now) {
         return Ok(Action::requeue(Duration::ZERO));
     }
 
     let look = Look {
         newest: &newest,
-        coming: seen.some_are_coming && !context.fleet.is_settled(std::time::Instant::now()),
+        sidecars: &seen.sidecars,
+        incomplete: seen.some_are_unheard
+            || (seen.some_are_coming && !context.fleet.is_settled(std::time::Instant::now())),
     };
     let rollout = &mut memory.rollout;
     let (mut waits, mut failed) = (vec![look_for_them], None);
@@ -376,6 +449,10 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         let judge = |name: &str, measure: &Measure| wanted.judge_route(name, &seen.sidecars, measure);
         note(look.report(&**object, judge, rollout, context).await);
     }
+    for object in policies.into_iter().flatten() {
+        let judge = |name: &str, measure: &Measure| wanted.judge_policy(name, &seen.sidecars, measure);
+        note(look.report(&**object, judge, rollout, context).await);
+    }
     if let Some(rules) = &context.rules {
         // Last, and after the others were told: a Prometheus operator in trouble keeps no config from its sidecars.
         let ruled = rules.apply(namespace, &providers, &routes).await.map_err(Error::from);
@@ -387,7 +464,10 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         });
         note(ruled.map(|()| None));
     }
-    let known: BTreeSet<String> = names_of(&providers).chain(names_of(&routes)).collect();
+    let known: BTreeSet<String> = names_of(&providers)
+        .chain(names_of(&routes))
+        .chain(names_of(policies.unwrap_or_default()))
+        .collect();
     rollout.retain(|object| known.contains(object));
     if let Some(error) = failed {
         return Err(error);
@@ -403,8 +483,11 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
 /// One look at a namespace, for each of its objects.
 struct Look<'a> {
     newest: &'a Version,
-    /// The leader has only just begun, and not all sidecars have come to it yet.
-    coming: bool,
+    /// The sidecars that count.
+    sidecars: &'a [SidecarSeen],
+    /// Not all sidecars have said yet what they have: the leader has only just begun and they are still to come to it, or they
+    /// were only just asked.
+    incomplete: bool,
 }
 
 impl Look<'_> {
@@ -428,12 +511,20 @@ impl Look<'_> {
         let Some(judged) = judge(&object.name_any(), &measure) else {
             return Ok(None);
         };
-        let status = publish::status_of(object, &before, &judged, &measure, rollout);
-        if self.coming && publish::only_sidecars_differ(&before, &status) {
+        let measured = object.slo().and_then(|slo| {
+            let selected: HashSet<&str> = judged.selected.iter().map(|pod| &**pod).collect();
+            let theirs = self.sidecars.iter().filter(|seen| selected.contains(&*seen.pod));
+            let counted = theirs.map(|seen| &seen.objectives);
+            budget::measured(slo, (K::OBJECT, &object.name_any()), counted, Timestamp::now())
+        });
+        let (slo, later) = budget::told(before.slo.as_ref(), object.slo(), measured, Timestamp::now());
+        let status = publish::status_of(object, &before, &judged, &measure, rollout, slo);
+        if self.incomplete && publish::only_sidecars_differ(&before, &status) {
             // Who is not here yet was not lost: what is said of the sidecars stays until they have had time to come.
             return Ok(None);
         }
-        publish::publish(object, &before, &status, &judged, context).await
+        let wait = publish::publish(object, &before, &status, &judged, context).await?;
+        Ok(wait.into_iter().chain(later).min())
     }
 }
 

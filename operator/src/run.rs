@@ -2,33 +2,39 @@
 //! holds the lease.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bowsprit_crds::names;
 use futures::{FutureExt as _, StreamExt as _};
+use kube::client::ClientBuilder;
 use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tower::util::MapResponseLayer;
 
-use crate::args::{Args, Certificates};
+use crate::args::{Args, Certificates, Native};
 use crate::certs::issued::Issued;
 use crate::certs::keeper::{Keeper, Ledger, Names};
 use crate::certs::{Served, server_config};
+use crate::changes::History;
+use crate::changes::ship::Shipping;
 use crate::fleet::Fleet;
 use crate::heard::Heard;
-use crate::injector::{References, Resources, Settings, Tracing};
+use crate::injector::{Resources, Settings, Tracing};
 use crate::lease::elector::Elector;
+use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::objects::{Changes, Store};
-use crate::owner::Owners;
+use crate::owner::{Defined, Deployed};
 use crate::poll::Poller;
 use crate::readiness::{Block, Readiness};
 use crate::reconcile;
+use crate::shares::{self, Shares};
 use crate::stream::Hub;
 use crate::stream::documents::Documents;
 use crate::stream::peer::follow::Follower;
@@ -38,10 +44,13 @@ use crate::time::Clock;
 use crate::validate::Known;
 use crate::webhook::Answerers;
 use crate::webhook::advise::Adviser;
-use crate::webhook::review::{Lookup, Reviewer, View};
+use crate::webhook::newest::Newest;
+use crate::webhook::review::Reviewer;
 use crate::webhook::validate::{self, Validator, access};
-use crate::{admin, descriptors, slo, stream, watchdog, webhook};
+use crate::{admin, descriptors, slo, stream, time, watchdog, webhook};
 
+/// Until the kubelet takes a pod for not ready: three failures two seconds apart, by the chart's readinessProbe.
+const SEEN_NOT_READY: Duration = Duration::from_secs(6);
 /// For each of the leader's last steps at shutdown.
 const LAST_STEP: Duration = Duration::from_secs(5);
 /// Between two questions to an apiserver that does not answer: the first pause, and the longest.
@@ -89,22 +98,49 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         .context("no way to the apiserver: neither in a pod nor with a kubeconfig")?;
     // Reconciles, the lease and watches each have a backoff of their own; the client's would hold a call for minutes.
     config.default_retry = false;
-    let client = Client::try_from(config).context("no client for the apiserver")?;
+    // Each answer tells what the apiserver's clock says.
+    let heard = MapResponseLayer::new(|response: http::Response<_>| {
+        time::answered(response.headers());
+        response
+    });
+    let client = ClientBuilder::try_from(config).context("no client for the apiserver")?;
+    let client = client.with_layer(&heard).build();
     // An apiserver that is away is waited for, not ready: a process that ended instead would be started ever more seldom.
     let asked = async {
-        let native = patiently("its version", || native_sidecars(&client)).await;
-        let owners = || Owners::find(&client, &args.namespace, &args.deployment);
-        (native, patiently("who owns what is made here", owners).await)
+        match args.sidecar_native {
+            Native::Auto => patiently("its version", || native_sidecars(&client)).await,
+            told => told == Native::True,
+        }
     };
     let mut admin = std::pin::pin!(admin);
-    let (native, owners) = tokio::select! {
+    let native = tokio::select! {
         asked = asked => asked,
         _ = terminated.recv() => return Ok(Ended::Stopped),
         _ = interrupted.recv() => return Ok(Ended::Stopped),
         () = &mut admin => return Ok(Ended::PartDied("admin")),
     };
+    let defined = Defined::new(&client);
+    let deployed = Deployed::new(&client, &args.namespace, &args.deployment);
     let documents = Documents::default();
     let (fleet, heard) = Fleet::new();
+    let clock = Clock::new();
+    let leases = Api::namespaced(client.clone(), &args.namespace);
+    let mut elector = Elector::new(leases, &args.lease, &args.pod_name, clock)
+        .owned_by(deployed.clone())
+        .reached_at(address(&args));
+    let synced = Arc::new(AtomicBool::new(false));
+    let shared = Arc::new(OnceLock::new());
+    let shares = Shares::new(
+        clock,
+        elector.leadership(),
+        fleet.clone(),
+        limits(Arc::clone(&shared), Arc::clone(&synced)),
+        {
+            let documents = documents.clone();
+            Arc::new(move || documents.namespaces())
+        },
+        metrics.shares(),
+    );
     let hub = Hub::new(
         stream::Settings {
             most: args.max_streams,
@@ -115,6 +151,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         Arc::new(Apiserver::new(client.clone())),
         metrics.stream(),
         operators(&args),
+        shares.clone(),
     );
     let (store, changes, watches) = {
         let hub = Arc::clone(&hub);
@@ -123,24 +160,30 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         Store::watch_and_tell(&client, on_config, move |event| hub.note_pod(event))
     };
 
-    let synced = Arc::new(AtomicBool::new(false));
-    let reviewer = Reviewer::new(
-        settings(&args, native),
-        lookup(store.clone(), Arc::clone(&synced)),
-        metrics.clone(),
-    );
+    let _ = shared.set(store.clone());
+    let questions = webhook::questions();
+    let newest = Newest::new(
+        store.clone(),
+        client.clone(),
+        Arc::clone(&questions),
+        Arc::clone(&synced),
+    )
+    .allowing(args.allowed_hosts.clone());
+    let reviewer = Reviewer::new(settings(&args, native), Arc::new(newest), metrics.clone());
+    let history = ledger_name(&args).map(|_| History::default());
     let validator = Validator::new(
         known(store.clone(), Arc::clone(&synced)),
-        access(client.clone()),
+        access(client.clone(), Arc::clone(&questions)),
         args.allowed_hosts.clone(),
         metrics.clone(),
-    );
+    )
+    .telling(history.clone());
     let served = Arc::new(Served::default());
     let tls = server_config(Arc::clone(&served)).context("no TLS for the webhook")?;
     let bundle = served.bundle();
     let stream_tls = stream::tls(Arc::clone(&served)).context("no TLS for the streams")?;
     let (stop, stopped) = watch::channel(false);
-    let streams = stream::serve(stream_listener, stream_tls, hub, said(stopped.clone()));
+    let streams = stream::serve(stream_listener, stream_tls, Arc::clone(&hub), said(stopped.clone()));
     let webhook = webhook::serve(
         webhook_listener,
         TlsAcceptor::from(Arc::new(tls)),
@@ -154,7 +197,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let certificates = certificates(
         &args,
         &client,
-        &owners,
+        &deployed,
         Arc::clone(&served),
         &metrics,
         certificate_ready,
@@ -162,27 +205,46 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let objects = {
         let store = store.clone();
         async move {
-            store.ready().await;
+            store.ready_without_pods().await;
             synced.store(true, Ordering::Release);
             objects_ready.ready();
             std::future::pending::<()>().await;
         }
     };
 
-    let clock = Clock::new();
-    let leases = Api::namespaced(client.clone(), &args.namespace);
-    let mut elector = Elector::new(leases, &args.lease, &args.pod_name, clock)
-        .owned_by(owners.operator.clone())
-        .reached_at(address(&args));
     let rewound = said(elector.rewound());
+    let link = |server| Link {
+        server,
+        bundle: bundle.clone(),
+        token: args.token_file.clone(),
+    };
     let follower = Follower {
         fleet: fleet.clone(),
         leader: elector.leader(),
-        bundle: bundle.clone(),
-        server: service_name(&args),
-        token: args.token_file.clone(),
+        link: link(service_name(&args)),
+        hub,
     };
     let follow = follower.run();
+    let told = history
+        .clone()
+        .zip(ledger_name(&args))
+        .map(|(changes, server)| Shipping {
+            changes,
+            store: store.clone(),
+            link: link(server),
+        });
+    let telling = async {
+        match told {
+            Some(shipping) => shipping.run().await,
+            None => std::future::pending().await,
+        }
+    };
+    let lending = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            shares.tick();
+        }
+    };
     let trust = Trust {
         client: client.clone(),
         store: store.clone(),
@@ -190,12 +252,22 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         bundle,
         leadership: elector.leadership(),
     };
-    let watchdog = watchdog::run(
-        client.clone(),
-        args.pod_name.clone(),
-        elector.leadership(),
-        metrics.clone(),
-    );
+    let watchdog = {
+        let watchdog = watchdog::run(
+            client.clone(),
+            args.pod_name.clone(),
+            elector.leadership(),
+            metrics.clone(),
+        );
+        let fleet = fleet.clone();
+        async move {
+            // It lists all pods, and can wait until those are served that come back to a leader that is new.
+            while !fleet.is_settled(std::time::Instant::now()) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            watchdog.await;
+        }
+    };
     let slo_rules = (!args.slo_runbooks.is_empty()).then(|| {
         let labels = args.slo_rule_labels.0.clone();
         slo::apply::Rules::new(client.clone(), elector.leadership(), labels, args.slo_runbooks.clone())
@@ -208,8 +280,8 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         args.pod_name.clone(),
         elector.leadership(),
     );
-    let context = context.owned_by(owners.config).allowing(args.allowed_hosts.clone());
-    let context = Arc::new(context.ruling(slo_rules));
+    let context = context.owned_by(defined).allowing(args.allowed_hosts.clone());
+    let context = Arc::new(context.ruling(slo_rules).telling(history));
     let (stop_leading, leading_stopped) = watch::channel(false);
     let lead = lead(
         &mut elector,
@@ -233,6 +305,8 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
             () = objects => "objects",
             () = watches => "watches",
             () = follow => "follower",
+            () = telling => "changes",
+            () = lending => "shares",
         }
     };
     let mut background = std::pin::pin!(background);
@@ -246,7 +320,9 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         () = rewound => Ended::Rewound,
         ended = &mut lead => ended,
     };
-    if ended != Ended::Stopped {
+    // Who has lost the lease writes nothing more, but reviews are on their way to it and sidecars hold streams, as to any replica.
+    let may_finish = matches!(ended, Ended::Stopped | Ended::LeaseLost);
+    if !may_finish {
         return Ok(ended);
     }
 
@@ -255,9 +331,15 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let _ = stop_leading.send(true);
     let finish = async {
         let leader = async {
-            let _ = tokio::time::timeout(LAST_STEP, &mut lead).await;
+            if ended == Ended::Stopped {
+                let _ = tokio::time::timeout(LAST_STEP, &mut lead).await;
+            }
         };
         let server = async {
+            if ended == Ended::LeaseLost {
+                // Nobody has marked this pod as one that goes: it is led to until the kubelet has seen that it is not ready.
+                tokio::time::sleep(SEEN_NOT_READY).await;
+            }
             let _ = stop.send(true);
             futures::future::join(webhook.as_mut(), streams.as_mut()).await;
         };
@@ -267,9 +349,11 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         () = finish => {}
         // Admin and watches go on meanwhile, so that the kubelet sees that it is not ready.
         _ = &mut background => {}
-        _ = terminated.recv() => tracing::warn!("told to stop twice: stopping at once"),
+        _ = terminated.recv(), if ended == Ended::Stopped => {
+            tracing::warn!("told to stop twice: stopping at once");
+        }
     }
-    Ok(Ended::Stopped)
+    Ok(ended)
 }
 
 /// Waits for the lease, reconciles while it is held, and gives it back at the end.
@@ -389,6 +473,7 @@ fn settings(args: &Args, native: bool) -> Settings {
         native,
         operator_url: stream_url(args),
         ledger_url: ledger_name(args).map(|name| format!("https://{name}:{}", names::LEDGER_PORT)),
+        keeps_ledger: args.sidecar_ledger,
         tracing: (!args.sidecar_otlp_endpoint.is_empty()).then(|| Tracing {
             endpoint: args.sidecar_otlp_endpoint.clone(),
             sampler: args.sidecar_traces_sampler.clone(),
@@ -409,7 +494,7 @@ fn stream_url(args: &Args) -> Option<String> {
 fn certificates(
     args: &Args,
     client: &Client,
-    owners: &Owners,
+    deployed: &Deployed,
     served: Arc<Served>,
     metrics: &Metrics,
     ready: Block,
@@ -430,31 +515,17 @@ fn certificates(
                     dns: vec![dns],
                 }),
             };
-            let keeper = Keeper::new(client, namespace, names, served, metrics).owned_by(owners.operator.clone());
+            let keeper = Keeper::new(client, namespace, names, served, metrics).owned_by(deployed.clone());
             keeper.run(ready).boxed()
         }
     }
 }
 
-/// What the webhook may know of a pod's namespace: memory only.
-fn lookup(store: Store, synced: Arc<AtomicBool>) -> Lookup {
-    Arc::new(move |namespace, labels| {
-        if !synced.load(Ordering::Acquire) {
-            return None;
-        }
-        let providers = store.providers(namespace);
-        let selects = |selector: &bowsprit_crds::LabelSelector| selector.matches(labels);
-        let selected = providers
-            .iter()
-            .filter(|object| object.spec.pod_selector.as_ref().is_none_or(selects));
-        let revision = store
-            .config_map(namespace)
-            .and_then(|map| map.data.as_ref()?.get(names::REVISION_KEY).cloned());
-        Some(View {
-            providers: selected.count(),
-            references: References::of(providers.iter().map(AsRef::as_ref), labels),
-            revision,
-        })
+/// The limits that a namespace's sidecars share; none before all objects are known, when nothing is lent.
+fn limits(store: Arc<OnceLock<Store>>, synced: Arc<AtomicBool>) -> shares::Lookup {
+    Arc::new(move |namespace| {
+        let store = store.get().filter(|_| synced.load(Ordering::Acquire))?;
+        Some(shares::of_providers(&store.providers(namespace)))
     })
 }
 

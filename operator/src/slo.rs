@@ -5,7 +5,7 @@
 //! error budget is spent. Two windows must agree, so that an alert comes soon and goes soon.
 
 use bowsprit_core::config::FIRST_TOKEN_PERCENT;
-use bowsprit_core::slo::Objective;
+use bowsprit_core::slo::{Objective, PROVIDER, ROUTE};
 use bowsprit_crds::{ModelRoute, ProviderConfig, Slo};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
@@ -18,6 +18,13 @@ pub const NAME: &str = "bowsprit-slo";
 const EVENTS: &str = "bowsprit:slo_events:rate5m";
 /// Longer windows than five minutes, in which shares of bad events are recorded.
 const WINDOWS: [&str; 6] = ["30m", "1h", "2h", "6h", "1d", "3d"];
+
+/// How often events are recorded: a rate that is recorded so often, added up, is a number of events.
+const EVERY_SECONDS: u32 = 60;
+/// Bad events within the long window below which nobody is called: of ten requests an hour one that fails is a tenth, and no trouble.
+const FEWEST: u32 = 3;
+/// The longest window whose events are counted anew each time.
+const HOURS_COUNTED: f64 = 6.0;
 
 /// When somebody hears of it.
 struct Burn {
@@ -84,28 +91,32 @@ struct Aim {
     window: String,
 }
 
-/// The objectives of one object. One that cannot be read is left out: its conditions say so.
+/// The objectives of one object; its conditions tell of one that cannot be read.
 fn aims(object: &'static str, name: &str, slo: Option<&Slo>) -> Vec<Aim> {
     let Some(slo) = slo else { return Vec::new() };
-    let aim = |objective, percent: String| Aim {
+    let aim = |(objective, percent): (Objective, String)| Aim {
         object,
         name: name.to_owned(),
-        objective,
+        objective: objective.as_str(),
         percent,
         hours: slo.over_window.get().as_secs_f64() / 3600.0,
         window: slo.over_window.to_string(),
     };
-    let readable = |text: &&String| {
+    asked(slo).map(aim).collect()
+}
+
+/// What is asked for: each objective with the percentage that must be good, as it is written. One that cannot be read is left out.
+pub(crate) fn asked(slo: &Slo) -> impl Iterator<Item = (Objective, String)> + use<> {
+    let readable = |text: &String| {
         text.parse::<f64>()
             .is_ok_and(|percent| (50.0..100.0).contains(&percent))
     };
-    let availability = slo.availability.as_ref().filter(readable);
+    let availability = slo.availability.clone().filter(readable);
+    let availability = availability.map(|percent| (Objective::Availability, percent));
     let first_token = slo.first_token.map(|_| FIRST_TOKEN_PERCENT.to_string());
-    let availability = availability.map(|percent| aim(Objective::Availability.as_str(), percent.clone()));
     availability
         .into_iter()
-        .chain(first_token.map(|percent| aim(Objective::FirstToken.as_str(), percent)))
-        .collect()
+        .chain(first_token.map(|percent| (Objective::FirstToken, percent)))
 }
 
 /// The rules of a namespace, or none where no object has an objective. `labels`: what Prometheus selects rules by;
@@ -119,10 +130,10 @@ pub fn rules(
 ) -> Option<Value> {
     let providers = providers
         .iter()
-        .flat_map(|it| aims("provider", &it.name_any(), it.spec.slo.as_ref()));
+        .flat_map(|it| aims(PROVIDER, &it.name_any(), it.spec.slo.as_ref()));
     let routes = routes
         .iter()
-        .flat_map(|it| aims("route", &it.name_any(), it.spec.slo.as_ref()));
+        .flat_map(|it| aims(ROUTE, &it.name_any(), it.spec.slo.as_ref()));
     let aims: Vec<Aim> = providers.chain(routes).collect();
     if aims.is_empty() {
         return None;
@@ -139,7 +150,7 @@ pub fn rules(
         "kind": "PrometheusRule",
         "metadata": metadata,
         "spec": {"groups": [
-            {"name": "bowsprit-slo-recorded", "rules": recorded(namespace, &aims)},
+            {"name": "bowsprit-slo-recorded", "interval": format!("{EVERY_SECONDS}s"), "rules": recorded(namespace, &aims)},
             {"name": "bowsprit-slo-burn", "rules": burning(namespace, &aims, runbooks)},
         ]},
     }))
@@ -199,9 +210,10 @@ fn burning(namespace: &str, aims: &[Aim], runbooks: &str) -> Vec<Value> {
                     aim.selector(namespace)
                 )
             };
+            let enough = enough(&aim.selector(namespace), burn);
             rules.push(json!({
                 "alert": burn.alert,
-                "expr": format!("{} and {}", over(burn.long), over(burn.short)),
+                "expr": format!("{} and {} and {enough}", over(burn.long), over(burn.short)),
                 "for": burn.hold,
                 "labels": {
                     "severity": burn.severity, "bowsprit": "slo", "long_window": burn.long,
@@ -222,6 +234,18 @@ fn burning(namespace: &str, aims: &[Aim], runbooks: &str) -> Vec<Value> {
         }
     }
     rules
+}
+
+/// Whether there were [`FEWEST`] bad events in the long window, less a half: rates are not told to the last digit. Hours are counted, so that
+/// the newest event is in it at once; days would be too many samples, and are added up of what is recorded.
+fn enough(selector: &str, burn: &Burn) -> String {
+    let (of, window) = (format!("{{{selector}, result=\"bad\"}}"), burn.long);
+    let events = if burn.hours > HOURS_COUNTED {
+        format!("{EVERY_SECONDS} * sum by (namespace, object, name, objective) (sum_over_time({EVENTS}{of}[{window}]))")
+    } else {
+        format!("sum by (namespace, object, name, objective) (increase(bowsprit_slo_events_total{of}[{window}]))")
+    };
+    format!("{events} > {}", f64::from(FEWEST) - 0.5)
 }
 
 impl Aim {
@@ -245,7 +269,7 @@ impl Aim {
     }
 
     fn of_what(&self) -> String {
-        let kind = if self.object == "route" {
+        let kind = if self.object == ROUTE {
             "ModelRoute"
         } else {
             "ProviderConfig"
@@ -256,7 +280,7 @@ impl Aim {
     fn events(&self) -> &'static str {
         match (self.objective, self.object) {
             ("first_token", _) => "the streams",
-            (_, "route") => "the requests",
+            (_, ROUTE) => "the requests",
             _ => "the exchanges",
         }
     }

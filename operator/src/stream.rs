@@ -2,17 +2,19 @@
 //! says back what it has in service. What goes over the wire is [`bowsprit_core::stream`].
 //!
 //! Every replica serves, from the same watches; only the leader writes. Nothing is read from the apiserver for a stream
-//! but whose its token is (`token`, remembered by `reviews`). The parts: `door` decides who is let in, `documents` has each
+//! but whose its token is (`token`, remembered by `reviews`). The parts: `room` is where callers wait for their turn, `door` decides who is let in, `documents` has each
 //! namespace's newest config as the line to send, `session` is one stream from its 101 on, `roster` knows which pod holds
 //! which, and what sidecars say goes into the [`Fleet`]. [`Hub`] has them all, and can be run without a cluster.
 
 pub mod documents;
 mod door;
 mod entrance;
+mod mailbox;
 pub mod metrics;
 pub mod peer;
 mod report;
 pub mod reviews;
+mod room;
 mod roster;
 mod session;
 pub mod token;
@@ -22,7 +24,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bowsprit_core::stream::MAX_TO_OPERATOR;
+use bowsprit_core::stream::shares::{WireAsk, WireGrant};
+use bowsprit_core::stream::{MAX_TO_OPERATOR, ToSidecar};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher;
 use tokio::net::TcpListener;
@@ -31,19 +34,21 @@ use tokio::task::JoinSet;
 
 use crate::certs::{Served, server_config};
 use crate::fleet::{Fleet, PodId};
+use crate::room::Room;
+use crate::shares::Shares;
 use crate::sync::locked;
 use documents::Documents;
 use entrance::{Caller, Entered, enter};
+use mailbox::{MOST_FOR_PEER, Mailbox, Mailboxes};
 use metrics::Metrics;
+use peer::wire::FromLeader;
+use report::Said;
 use reviews::Reviews;
 use roster::Roster;
 use session::Session;
 pub use session::Timing;
 use token::{Account, Reviewer};
 
-/// Connections that are not yet streams: in their TLS handshake, or waiting for a review. Times a few tens of KiB it bounds
-/// what strangers can make the operator hold.
-const AT_THE_DOOR: usize = 256;
 /// Streams of one replica, where nothing else is asked for: what fits into 256 MiB beside 10,000 pods (docs/scale.md).
 pub const MOST_STREAMS: usize = 10_000;
 /// Before accepting again after the process ran out of file descriptors.
@@ -85,6 +90,8 @@ pub struct Hub {
     links: Roster,
     metrics: Metrics,
     operators: Option<Account>,
+    shares: Shares,
+    mailboxes: Mailboxes,
     /// What other replicas are sent.
     nothing: watch::Sender<Option<documents::Frame>>,
     /// The uids of a list of pods that is under way.
@@ -93,7 +100,7 @@ pub struct Hub {
 
 impl Hub {
     /// A hub that has `documents` sent, fills `fleet`, and asks `reviewer` whose a token is. Who runs as `operators` may tell of
-    /// its own sidecars.
+    /// its own sidecars. What sidecars ask goes to `shares`.
     pub fn new(
         settings: Settings,
         documents: Documents,
@@ -101,6 +108,7 @@ impl Hub {
         reviewer: Arc<dyn Reviewer>,
         metrics: Metrics,
         operators: Option<Account>,
+        shares: Shares,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
@@ -111,6 +119,8 @@ impl Hub {
             links: Roster::default(),
             metrics,
             operators,
+            shares,
+            mailboxes: Mailboxes::default(),
             nothing: watch::Sender::new(None),
             listed: Mutex::default(),
         })
@@ -138,7 +148,9 @@ impl Hub {
                     let (name, uid) = (name.clone(), uid.clone());
                     self.reviews.forget(&uid);
                     self.roster.cut(&uid);
-                    self.fleet.gone(namespace, &PodId { name, uid });
+                    let pod = PodId { name, uid };
+                    self.shares.gone(namespace, &pod);
+                    self.fleet.gone(namespace, &pod);
                 }
             }
             watcher::Event::Apply(_) => {}
@@ -161,7 +173,7 @@ pub async fn serve(
     hub: Arc<Hub>,
     leave: impl Future<Output = ()>,
 ) {
-    let door = Arc::new(Semaphore::new(AT_THE_DOOR));
+    let room = Room::new(room::RULE);
     let streams = Arc::new(Semaphore::new(hub.settings.most));
     let (leaving, is_leaving) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -169,39 +181,61 @@ pub async fn serve(
     let mut forget = tokio::time::interval(FORGET_EVERY);
     loop {
         // Each arm may be dropped at any point: an accept that did not complete has taken no connection.
-        let accepting = async {
-            let place = Arc::clone(&door).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut leave => break,
             Some(_) = connections.join_next() => continue,
             _ = forget.tick() => {
                 hub.fleet.forget_lost(Instant::now());
+                hub.fleet.tell_counts(Instant::now());
                 continue;
             }
-            accepted = accepting => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, address)) => (stream, address.ip()),
             Err(error) => {
                 tracing::warn!(%error, "stream port cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let (tls, hub, streams, is_leaving) = (
+        let Some(place) = room.enter(peer, room::room(streams.available_permits())) else {
+            // Nothing is said, as that would take TLS: the caller comes again, here or to another replica.
+            hub.metrics.requested("crowded");
+            continue;
+        };
+        let (tls, hub, streams, mut is_leaving) = (
             Arc::clone(&tls),
             Arc::clone(&hub),
             Arc::clone(&streams),
             is_leaving.clone(),
         );
         connections.spawn(async move {
-            // Boxed: what it takes to let somebody in is many times what a stream takes, and ends here.
-            let entered = Box::pin(enter(stream, tls, &hub, streams, &is_leaving)).await;
-            drop(place);
+            let seat = tokio::select! {
+                seat = place.turn(&stream) => seat,
+                // Who waits goes to another replica at once.
+                () = left(&mut is_leaving) => return,
+            };
+            let seat = match seat {
+                Ok(seat) => seat,
+                Err(why) => {
+                    hub.metrics.requested(why.label());
+                    return;
+                }
+            };
+            // Boxed, both, so that one that waits holds neither: what it takes to let somebody in is many times what a stream
+            // takes, and ends here.
+            let entered = tokio::select! {
+                biased;
+                () = seat.lost() => {
+                    hub.metrics.requested("crowded");
+                    None
+                }
+                entered = Box::pin(enter(stream, tls, &hub, streams, &is_leaving)) => entered,
+            };
+            drop(seat);
             if let Some(entered) = entered {
-                hub.carry(entered, is_leaving).await;
+                Box::pin(hub.carry(entered, is_leaving)).await;
             }
         });
     }
@@ -210,7 +244,34 @@ pub async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
+/// Returns once this replica is about to end.
+async fn left(is_leaving: &mut watch::Receiver<bool>) {
+    let _ = is_leaving.wait_for(|leaving| *leaving).await;
+}
+
 impl Hub {
+    /// A sidecar that holds a stream here asks: it is answered where this replica leads, and else the leader is asked.
+    fn asked(&self, namespace: &str, pod: &PodId, asks: Vec<WireAsk>, mailbox: &Mailbox) {
+        match self.shares.ask(namespace, pod, &asks) {
+            Some(grants) if grants.is_empty() => {}
+            Some(grants) => mailbox.put(&documents::line(&ToSidecar::Grant { grants }).unwrap_or_default()),
+            None => self.shares.pass_on(namespace, pod, asks),
+        }
+    }
+
+    /// Who lends out limits of the fleet, or passes on what is asked.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// What the leader grants to a sidecar that holds a stream here.
+    pub fn granted(&self, uid: &str, grants: Vec<WireGrant>) {
+        if !grants.is_empty() {
+            let line = documents::line(&ToSidecar::Grant { grants }).unwrap_or_default();
+            self.mailboxes.put(uid, &line);
+        }
+    }
+
     async fn carry(&self, entered: Entered, leaving: watch::Receiver<bool>) {
         let Entered { io, early, caller } = entered;
         match caller {
@@ -220,8 +281,10 @@ impl Hub {
                 permit: _permit,
             } => {
                 let (_place, cut) = self.roster.enter(&pod.uid);
+                let posted = self.mailboxes.open(&pod.uid);
                 let session = Session {
                     newest: self.documents.follow(&namespace),
+                    mailbox: &posted.mailbox,
                     cut,
                     leaving,
                     timing: self.settings.timing,
@@ -230,9 +293,13 @@ impl Hub {
                 };
                 let teller = self.fleet.teller(true);
                 let hear = |line: &[u8]| {
-                    if let Some(report) = report::read(line)? {
-                        self.metrics.reported();
-                        teller.note(&namespace, pod.clone(), Arc::new(report), Instant::now());
+                    match report::read(line)? {
+                        Some(Said::Report(report)) => {
+                            self.metrics.reported();
+                            teller.note(&namespace, pod.clone(), Arc::new(report), Instant::now());
+                        }
+                        Some(Said::Ask(asks)) => self.asked(&namespace, &pod, asks, &posted.mailbox),
+                        None => {}
                     }
                     Ok(())
                 };
@@ -244,8 +311,10 @@ impl Hub {
             }
             Caller::Peer(pod) => {
                 let (_place, cut) = self.links.enter(&pod.uid);
+                let mailbox = Mailbox::new(MOST_FOR_PEER);
                 let session = Session {
                     newest: self.nothing.subscribe(),
+                    mailbox: &mailbox,
                     cut,
                     leaving,
                     timing: Timing {
@@ -259,8 +328,14 @@ impl Hub {
                 let teller = self.fleet.teller(false);
                 self.metrics.linked(1);
                 tracing::info!(pod = pod.name, "another operator tells of its sidecars");
-                let ended = session.carry(io, &early, |line: &[u8]| peer::hear(line, &teller, Instant::now()));
-                let ended = ended.await;
+                let hear = |line: &[u8]| {
+                    peer::hear(line, &teller, Instant::now(), |namespace, pod, asks| {
+                        let grants = self.shares.ask(namespace, &pod, asks).unwrap_or_default();
+                        let message = FromLeader::PodGrant { uid: pod.uid, grants };
+                        mailbox.put(&documents::line(&message).unwrap_or_default());
+                    })
+                };
+                let ended = session.carry(io, &early, hear).await;
                 self.metrics.linked(-1);
                 tracing::info!(pod = pod.name, why = ended.label(), "another operator's link ended");
                 teller.ended(Instant::now());

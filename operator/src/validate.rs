@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bowsprit_core::config::{Problem, Provider, Route, Scope, advice, cross_check};
+use bowsprit_core::config::{Policy, Problem, Provider, Route, Scope, advice, cross_check};
 use bowsprit_crds::provider_config::ProviderConfigSpec;
-use bowsprit_crds::{ModelRoute, ModelRouteSpec, ProviderConfig};
+use bowsprit_crds::{ModelRoute, ModelRouteSpec, ProviderConfig, UsagePolicySpec};
 use kube::ResourceExt as _;
 
 pub mod hosts;
@@ -40,10 +40,14 @@ pub enum Change {
     Provider(Box<ProviderConfigSpec>),
     /// A ModelRoute is made or changed.
     Route(Box<ModelRouteSpec>),
+    /// A UsagePolicy is made or changed.
+    Policy(Box<UsagePolicySpec>),
     /// A ProviderConfig goes.
     ProviderGone,
     /// A ModelRoute goes.
     RouteGone,
+    /// A UsagePolicy goes.
+    PolicyGone,
 }
 
 /// What is to be said of a change.
@@ -67,7 +71,7 @@ pub fn judge(name: &str, change: &Change, known: &Known) -> Judgement {
         .filter(others)
         .filter_map(|object| Provider::from_spec(&object.name_any(), &object.spec, &scope).ok())
         .collect();
-    let others = |object: &&Arc<ModelRoute>| is_provider(change) || object.name_any() != name;
+    let others = |object: &&Arc<ModelRoute>| !is_route(change) || object.name_any() != name;
     let mut routes: Vec<Route> = known
         .routes
         .iter()
@@ -77,7 +81,8 @@ pub fn judge(name: &str, change: &Change, known: &Known) -> Judgement {
     let refused = match change {
         Change::Provider(spec) => Provider::from_spec(name, spec, &scope).map(|it| providers.push(it)),
         Change::Route(spec) => Route::from_spec(name, spec).map(|it| routes.push(it)),
-        Change::ProviderGone | Change::RouteGone => Ok(()),
+        Change::Policy(spec) => Policy::from_spec(name, spec).map(drop),
+        Change::ProviderGone | Change::RouteGone | Change::PolicyGone => Ok(()),
     };
     let refusals = refused.err().map_or_else(Vec::new, |problems| said(problems.0));
     let of_own = |own: String| {
@@ -90,7 +95,7 @@ pub fn judge(name: &str, change: &Change, known: &Known) -> Judgement {
         Change::Provider(_) => of_own(format!("ProviderConfig {name}: ")),
         Change::Route(_) => of_own(format!("ModelRoute {name}: ")),
         Change::ProviderGone => users_of(name, &providers, &routes),
-        Change::RouteGone => Vec::new(),
+        Change::Policy(_) | Change::RouteGone | Change::PolicyGone => Vec::new(),
     };
     Judgement { refusals, warnings }
 }
@@ -102,6 +107,10 @@ fn said(problems: impl IntoIterator<Item = Problem>) -> Vec<String> {
 
 fn is_provider(change: &Change) -> bool {
     matches!(change, Change::Provider(_) | Change::ProviderGone)
+}
+
+fn is_route(change: &Change) -> bool {
+    matches!(change, Change::Route(_) | Change::RouteGone)
 }
 
 /// Who names a provider that goes.

@@ -53,7 +53,7 @@ pub async fn run(client: Client, instance: String, leadership: Leadership, metri
                 metrics.found(book.counts());
                 for news in book.news(at.into_std()) {
                     if leadership.check().is_ok() {
-                        publish(&client, &recorder, news).await;
+                        publish(&client, &recorder, &leadership, news).await;
                     }
                 }
             }
@@ -61,7 +61,7 @@ pub async fn run(client: Client, instance: String, leadership: Leadership, metri
     }
 }
 
-async fn publish(client: &Client, recorder: &Recorder, news: News) {
+async fn publish(client: &Client, recorder: &Recorder, leadership: &Leadership, news: News) {
     let workload = workload(client, &news.about).await.unwrap_or(news.about);
     let event = Event {
         type_: EventType::Warning,
@@ -71,7 +71,7 @@ async fn publish(client: &Client, recorder: &Recorder, news: News) {
         secondary: None,
     };
     // An Event that is not written is told again with the next finding, and the metric stands.
-    if let Err(error) = recorder.publish(&event, &workload).await {
+    if let Ok(Err(error)) = leadership.write(recorder.publish(&event, &workload)).await {
         tracing::debug!(%error, reason = news.reason.as_str(), "event not published");
     }
     tracing::info!(

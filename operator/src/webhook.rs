@@ -8,6 +8,8 @@
 
 mod admission;
 pub mod advise;
+mod body;
+pub mod newest;
 pub mod review;
 pub mod validate;
 
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,18 +31,36 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use advise::Adviser;
+use body::{Scales, Weighed};
 use review::Reviewer;
 use validate::{Question, Validator};
 
-/// Largest review: an object of etcd's limit of 1.5 MiB, its old version and the envelope.
-const MAX_BODY: usize = 3 << 20;
+use crate::room::{Room, Rule, Seat};
+
 /// For a whole request; what the webhook configuration gives us, so nobody waits for a later answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// For TLS and for a request's head, and so also how long an idle connection stays.
+/// Who makes a pod is kept waiting for so long at most while what it needs is being applied.
+const MAX_PATIENCE: Duration = Duration::from_secs(2);
+/// And for this part of the time that the apiserver gives: half as much again goes into a question to it, and the rest is spare.
+const PATIENT_PART: f64 = 0.4;
+/// Questions to the apiserver at a time, for reviews of all kinds. They take it some milliseconds each, under the same account as
+/// the leader's lease.
+const QUESTIONS: usize = 8;
+/// For TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a request's head, and so also how long an idle connection stays where there is room.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
-/// Connections at a time: apiservers keep a handful each. Times [`MAX_BODY`] it also bounds memory.
-const MAX_CONNECTIONS: usize = 64;
+/// Connections at a time, of which an apiserver keeps up to 25 that are idle, and who waits for one. An answer takes some
+/// milliseconds: who has waited for many times that, and comes from where there are fewer, is not kept waiting by slow ones.
+const RULE: Rule = Rule {
+    seats: 64,
+    patience: Duration::from_millis(250),
+    begins: HANDSHAKE_TIMEOUT,
+};
+/// Connections that may wait for a seat: more than apiservers have requests under way (200 changes each, by default).
+const MOST_WAITING: usize = 1024;
+/// What is read of a connection at a time.
+const READ_BUFFER: usize = 64 << 10;
 /// After SIGTERM: time for the Service to stop sending new connections here, and for apiservers to let go of theirs.
 const LAME_DUCK: Duration = Duration::from_secs(5);
 /// Before accepting again after the process ran out of file descriptors.
@@ -54,6 +74,11 @@ pub struct Answerers {
     pub validation: Validator,
     /// About workloads, namespaces and pods that say something of ours, at `/advise`.
     pub advice: Adviser,
+}
+
+/// What whoever asks the apiserver something for a review has to hold meanwhile.
+pub fn questions() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(QUESTIONS))
 }
 
 /// Who a path is for.
@@ -70,7 +95,8 @@ pub async fn serve(
     answerers: Arc<Answerers>,
     leave: impl Future<Output = ()>,
 ) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Room::new(RULE);
+    let scales = Arc::new(Scales::new());
     let is_leaving = Arc::new(AtomicBool::new(false));
     let (close, closing) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -81,32 +107,47 @@ pub async fn serve(
     });
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
         // Both arms may be dropped at any point: an accept that did not complete has taken no connection.
         let accepted = tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, address)) => (stream, address.ip()),
             Err(error) => {
                 tracing::warn!(%error, "webhook port cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        let Some(place) = room.enter(peer, MOST_WAITING) else {
+            tracing::debug!(%peer, "webhook is crowded");
+            continue;
+        };
         let (tls, closing) = (tls.clone(), closing.clone());
         let (answerers, is_leaving) = (Arc::clone(&answerers), Arc::clone(&is_leaving));
+        let scales = Arc::clone(&scales);
         connections.spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                Ok(Ok(stream)) => carry(stream, answerers, is_leaving, closing).await,
-                // A handshake that fails right after a rotation is the first sign of a caBundle that does not fit.
-                Ok(Err(error)) => tracing::info!(%error, "webhook TLS handshake failed"),
-                Err(_) => {}
+            let seat = match place.turn(&stream).await {
+                Ok(seat) => Arc::new(seat),
+                Err(why) => {
+                    tracing::debug!(%peer, why = why.label(), "webhook connection ends without a turn");
+                    return;
+                }
+            };
+            let connection = async {
+                match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => carry(stream, Arc::clone(&seat), (answerers, scales), is_leaving, closing).await,
+                    // A handshake that fails right after a rotation is the first sign of a caBundle that does not fit.
+                    Ok(Err(error)) => tracing::info!(%error, "webhook TLS handshake failed"),
+                    Err(_) => {}
+                }
+            };
+            tokio::select! {
+                biased;
+                () = seat.lost() => {}
+                () = connection => {}
             }
-            drop(permit);
         });
     }
     drop(listener);
@@ -120,7 +161,8 @@ pub async fn serve(
 /// One connection, to its end.
 async fn carry(
     stream: TlsStream<TcpStream>,
-    answerers: Arc<Answerers>,
+    seat: Arc<Seat>,
+    (answerers, scales): (Arc<Answerers>, Arc<Scales>),
     is_leaving: Arc<AtomicBool>,
     mut closing: watch::Receiver<bool>,
 ) {
@@ -128,8 +170,16 @@ async fn carry(
     let noted = Arc::clone(&has_answered);
     let service = service_fn(move |request| {
         let (answerers, is_leaving, noted) = (Arc::clone(&answerers), Arc::clone(&is_leaving), Arc::clone(&noted));
+        let (seat, scales) = (Arc::clone(&seat), Arc::clone(&scales));
         async move {
-            let mut response = answer(request, answerers).await;
+            let asking = seat.asks();
+            // Whatever is asked: a body that comes slowly, and an answer that needs somebody who does not answer.
+            let answered = tokio::time::timeout(REQUEST_TIMEOUT, answer(request, &scales, answerers)).await;
+            let mut response = answered.unwrap_or_else(|_| {
+                let late = "the review did not arrive, or could not be answered, in 5 s\n";
+                plain(StatusCode::GATEWAY_TIMEOUT, late)
+            });
+            drop(asking);
             noted.store(true, Ordering::Relaxed);
             if is_leaving.load(Ordering::Relaxed) {
                 let close = header::HeaderValue::from_static("close");
@@ -141,6 +191,7 @@ async fn carry(
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(READ_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let is_over = tokio::select! {
@@ -157,8 +208,9 @@ async fn carry(
     let _ = connection.await;
 }
 
-async fn answer(request: Request<Incoming>, answerers: Arc<Answerers>) -> Response<Full<Bytes>> {
+async fn answer(request: Request<Incoming>, scales: &Scales, answerers: Arc<Answerers>) -> Response<Full<Bytes>> {
     let began = Instant::now();
+    let patience = patience(request.uri().query());
     let asked = match request.uri().path() {
         "/inject" => Asked::Injection,
         "/validate" => Asked::Validation(Question::Object),
@@ -175,19 +227,18 @@ async fn answer(request: Request<Incoming>, answerers: Arc<Answerers>) -> Respon
     if request.method() != Method::POST {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "use POST\n");
     }
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
-    let Ok(Ok(body)) = tokio::time::timeout(REQUEST_TIMEOUT, body).await else {
-        return plain(
-            StatusCode::BAD_REQUEST,
-            "the review did not arrive in 5 s or is larger than 3 MiB\n",
-        );
+    let Weighed { text, heavy } = match scales.take(request.into_body()).await {
+        Ok(weighed) => weighed,
+        Err(why) => return plain(why.status(), &format!("{why}\n")),
     };
-    let body = body.to_bytes();
+    // Few wait at a time, and so they may hold what is light. No pod that people write is more.
+    let patience = if heavy.is_some() { Duration::ZERO } else { patience };
     let body = match asked {
-        Asked::Injection => answerers.injection.review(&body, began),
-        Asked::Validation(question) => answerers.validation.review(question, &body, began).await,
-        Asked::Advice => answerers.advice.review(&body, began),
+        Asked::Injection => answerers.injection.review(text, began, patience).await,
+        Asked::Validation(question) => answerers.validation.review(question, text, began).await,
+        Asked::Advice => answerers.advice.review(&text, began),
     };
+    drop(heavy);
     match body {
         Ok(json) => {
             let mut response = Response::new(Full::new(Bytes::from(json)));
@@ -199,8 +250,34 @@ async fn answer(request: Request<Incoming>, answerers: Arc<Answerers>) -> Respon
     }
 }
 
+/// The apiserver says how long it waits: `timeout=5s`, whole seconds.
+fn patience(query: Option<&str>) -> Duration {
+    let mut fields = query.unwrap_or_default().split('&');
+    let seconds = fields.find_map(|field| field.strip_prefix("timeout=")?.strip_suffix('s')?.parse().ok());
+    let timeout = seconds.map_or(REQUEST_TIMEOUT, Duration::from_secs);
+    timeout.mul_f64(PATIENT_PART).min(MAX_PATIENCE)
+}
+
 fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(text.to_owned())));
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_longer_than_the_apiserver_does() {
+        for (query, ms) in [
+            (Some("timeout=5s"), 2000),
+            (Some("a=b&timeout=30s"), 2000),
+            (Some("timeout=1s"), 400),
+            (Some("timeout=soon"), 2000),
+            (None, 2000),
+        ] {
+            assert_eq!(patience(query), Duration::from_millis(ms), "{query:?}");
+        }
+    }
 }

@@ -9,6 +9,8 @@
 
 #[allow(dead_code, reason = "each test program uses its part of it")]
 mod fake;
+#[path = "apiserver/statuses.rs"]
+mod statuses;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,14 +22,13 @@ use bowsprit_operator::fleet::{Fleet, PodId};
 use bowsprit_operator::lease::elector::{Elector, Leadership};
 use bowsprit_operator::metrics::Metrics;
 use bowsprit_operator::objects::Store;
-use bowsprit_operator::owner::Owners;
+use bowsprit_operator::owner::Defined;
 use bowsprit_operator::poll::Poller;
 use bowsprit_operator::reconcile;
 use bowsprit_operator::stream::documents::Documents;
 use bowsprit_operator::stream::trust::Trust;
 use bowsprit_operator::time::Clock;
 use fake::Fake;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -115,21 +116,23 @@ fn start(fake: &Arc<Fake>, leadership: Leadership) -> Running {
     start_owned(fake, leadership, None)
 }
 
-fn start_owned(fake: &Arc<Fake>, leadership: Leadership, owner: Option<OwnerReference>) -> Running {
+fn start_owned(fake: &Arc<Fake>, leadership: Leadership, owner: Option<Defined>) -> Running {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = fake.client();
     let (store, changes, watches) = Store::watch(&client);
     let metrics = Metrics::new();
     let (fleet, heard) = Fleet::new();
-    let context = reconcile::Context::new(
+    let mut context = reconcile::Context::new(
         client,
         store,
         (fleet.clone(), Poller::new().unwrap()),
         metrics.reconcile(),
         "operator-0".into(),
         leadership,
-    )
-    .owned_by(owner);
+    );
+    if let Some(owner) = owner {
+        context = context.owned_by(owner);
+    }
     let (stop, stopped) = oneshot::channel::<()>();
     let ended = tokio::spawn(async move {
         let stopped = async {
@@ -299,10 +302,8 @@ async fn a_config_of_a_release_without_owners_gets_one_and_keeps_its_sequence() 
     let sequence = data(&fake, "sequence");
     let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/providerconfigs.bowsprit.dev";
     fake.put(definition, json!({"metadata": {"uid": "of-the-crd"}}));
-    let owners = Owners::find(&fake.client(), "system", "bowsprit").await.unwrap();
-    assert!(owners.operator.is_none(), "there is no such Deployment");
 
-    let after = start_owned(&fake, leader(&fake).await, owners.config);
+    let after = start_owned(&fake, leader(&fake).await, Some(Defined::new(&fake.client())));
     let owner = |fake: &Fake| fake.get(CONFIG).unwrap()["metadata"]["ownerReferences"].clone();
     let wanted = json!([{
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -315,6 +316,47 @@ async fn a_config_of_a_release_without_owners_gets_one_and_keeps_its_sequence() 
         .await;
     assert_eq!(owner(&fake), wanted);
     after.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_that_went_with_its_crd_is_made_once_for_the_crd_that_is_there_now() {
+    const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/providerconfigs.bowsprit.dev";
+    let fake = Fake::new();
+    namespace(&fake);
+    let crd = |uid: &str| {
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+               "metadata": {"uid": uid}, "spec": {}})
+    };
+    fake.put(CRD, crd("first"));
+    fake.put(CLAUDE, good("claude-x"));
+    let running = start_owned(&fake, leader(&fake).await, Some(Defined::new(&fake.client())));
+    let owned_by = |fake: &Fake, uid: &str| {
+        let map = fake.get(CONFIG).unwrap_or_default();
+        map["metadata"]["ownerReferences"][0]["uid"] == uid
+    };
+    fake.until("written", |fake| owned_by(fake, "first")).await;
+    // What the garbage collector does with whoever names an owner that is no more.
+    fake.put(CRD, crd("second"));
+    fake.delete(CONFIG);
+    fake.until("made again", |fake| owned_by(fake, "second")).await;
+    let made = |fake: &Fake| fake.writes().iter().filter(|write| write.ends_with(CONFIG)).count();
+    let before = made(&fake);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(made(&fake), before, "nothing more is written");
+
+    // While there is none, whoever names one that was is collected: it goes without, and with the next one again.
+    fake.delete(CRD);
+    fake.delete(CONFIG);
+    fake.until("made without", |fake| fake.get(CONFIG).is_some()).await;
+    let owners = |fake: &Fake| fake.get(CONFIG).unwrap()["metadata"]["ownerReferences"].clone();
+    assert!(owners(&fake).as_array().is_none_or(Vec::is_empty), "{}", owners(&fake));
+    let before = made(&fake);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(made(&fake), before, "nothing more is written without one");
+    fake.put(CRD, crd("third"));
+    fake.put(CLAUDE, good("claude-y"));
+    fake.until("adopted", |fake| owned_by(fake, "third")).await;
+    running.stop().await;
 }
 
 #[tokio::test]
@@ -561,6 +603,54 @@ async fn a_leader_that_begins_writes_nothing_anew_and_says_nothing_of_sidecars_b
     writes.retain(|write| !write.contains("/leases/"));
     assert_eq!(writes, Vec::<String>::new());
     next.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_do_not_answer_hold_up_no_change_of_another_namespace() {
+    let fake = Fake::new();
+    namespace(&fake);
+    // Takes connections, as the kernel does for it, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = |number: usize| format!("dead-{number}");
+    for number in 0..12 {
+        let namespace = dead(number);
+        fake.put(
+            &format!("/api/v1/namespaces/{namespace}"),
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {}}),
+        );
+        fake.put(&CLAUDE.replace("team", &namespace), good("claude-x"));
+        for pod in 0..64 {
+            let mut object = self::pod();
+            object["metadata"]["annotations"]["bowsprit.dev/sidecar-admin-port"] =
+                json!(silent.local_addr().unwrap().port().to_string());
+            object["metadata"]["uid"] = json!(format!("{namespace}-{pod}"));
+            // Without a token for a stream: they are asked from the first look on.
+            object["spec"]["volumes"].as_array_mut().unwrap().pop();
+            object["status"] = json!({"phase": "Running", "podIP": "127.0.0.1"});
+            fake.put(&format!("/api/v1/namespaces/{namespace}/pods/app-{pod}"), object);
+        }
+    }
+    let running = start(&fake, leader(&fake).await);
+    fake.until("the others have their config", |fake| {
+        (0..12).all(|number| fake.get(&CONFIG.replace("team", &dead(number))).is_some())
+    })
+    .await;
+    // They are asked by now, twice a second each.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let changed = tokio::time::Instant::now();
+    fake.put(CLAUDE, good("claude-x"));
+    fake.until("the change is written", |fake| fake.get(CONFIG).is_some())
+        .await;
+    let took = changed.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    // Nor is it left unsaid that they do not answer.
+    let of_dead = CLAUDE.replace("team", &dead(0));
+    fake.until("they are told of", |fake| {
+        let status = fake.get(&of_dead).unwrap_or_default()["status"].clone();
+        status["sidecars"]["behind"] == 64
+    })
+    .await;
+    running.stop().await;
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher;
 use serde_json::json;
 use streams::{Server, ask, quick, signed, token};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn pod(name: &str) -> PodId {
     PodId {
@@ -304,6 +304,47 @@ async fn more_streams_than_may_be_are_told_to_come_later() {
 }
 
 #[tokio::test]
+async fn strangers_that_say_nothing_hold_up_nobody() {
+    let server = Server::start(quick()).await;
+    let mut silent = Vec::new();
+    // More than are at the door at a time.
+    for _ in 0..400 {
+        silent.push(tokio::net::TcpStream::connect(server.address).await.unwrap());
+    }
+    let _stream = server.connect("team", "a").await;
+    assert_eq!(server.counted("stream_requests_total{result=\"mute\"}"), 0, "it waited");
+    drop(silent);
+    server
+        .until("all are gone", |server| {
+            server.counted("stream_requests_total{result=\"gone\"}") == 400
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn where_it_is_crowded_a_caller_is_sent_away_at_once_and_comes_in_when_it_is_not() {
+    let mut settings = quick();
+    settings.most = 1;
+    let server = Server::start(settings).await;
+    let mut waiting = Vec::new();
+    while server.counted("stream_requests_total{result=\"crowded\"}") == 0 {
+        assert!(waiting.len() < 1000, "never crowded");
+        waiting.push(tokio::net::TcpStream::connect(server.address).await.unwrap());
+        tokio::task::yield_now().await;
+    }
+    let mut turned_away = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(10), turned_away.read(&mut [0])).await;
+    assert!(matches!(read, Ok(Ok(0) | Err(_))), "{read:?}");
+    drop(waiting);
+    server
+        .until("all are gone", |server| {
+            server.counted("stream_requests_total{result=\"gone\"}") >= 256
+        })
+        .await;
+    let _stream = server.connect("team", "a").await;
+}
+
+#[tokio::test]
 async fn an_operator_that_leaves_says_so_and_gives_each_the_time_to_go() {
     let mut server = Server::start(quick()).await;
     server.publish("team", 7, "t");
@@ -362,8 +403,22 @@ async fn callers_in_a_process_of_their_own() {
     drop(open);
 }
 
+/// In a process of its own as well: other tests of this one take memory while they run.
+#[test]
+fn a_stream_at_rest_takes_so_little_that_ten_thousand_fit() {
+    let measured = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "streams_at_rest_measured", "--nocapture"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&measured.stdout);
+    let why = String::from_utf8_lossy(&measured.stderr);
+    assert!(measured.status.success() && said.contains("bytes each"), "{said}{why}");
+    println!("{said}");
+}
+
 #[tokio::test]
-async fn a_stream_at_rest_takes_so_little_that_ten_thousand_fit() {
+#[ignore = "run by another test"]
+async fn streams_at_rest_measured() {
     let count = std::env::var("STREAM_COUNT").map_or(200, |count| count.parse().unwrap());
     let mut settings = quick();
     settings.most = count + 100;

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowsprit_operator::certs::Served;
+use bowsprit_operator::certs::issued::Issued;
 use bowsprit_operator::certs::keeper::{Keeper, Names};
 use bowsprit_operator::fleet::Fleet;
 use bowsprit_operator::lease::elector::{Elector, Leadership};
@@ -24,6 +25,7 @@ use bowsprit_operator::poll::Poller;
 use bowsprit_operator::readiness::Readiness;
 use bowsprit_operator::reconcile;
 use bowsprit_operator::time::Clock;
+use bowsprit_operator::watchdog;
 use fake::{Fake, Fate};
 use kube::Api;
 use serde_json::json;
@@ -37,6 +39,8 @@ const MOST: usize = 600;
 #[derive(Clone)]
 struct Watched {
     mood: Arc<Mutex<Fate>>,
+    /// Of lists alone.
+    lists: Arc<Mutex<Fate>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -57,12 +61,14 @@ impl Watched {
                 method => method,
             };
             this.asked.lock().unwrap().push(format!("{what} {}", head.uri.path()));
-            *this.mood.lock().unwrap()
+            let mood = if what == "LIST" { &this.lists } else { &this.mood };
+            *mood.lock().unwrap()
         })
     }
 
     fn is(&self, mood: Fate) {
         *self.mood.lock().unwrap() = mood;
+        *self.lists.lock().unwrap() = mood;
     }
 
     /// What it was asked since the last time.
@@ -138,6 +144,7 @@ fn cluster() -> (Arc<Fake>, Watched) {
     );
     let watched = Watched {
         mood: Arc::new(Mutex::new(Fate::Answered)),
+        lists: Arc::new(Mutex::new(Fate::Answered)),
         asked: Arc::default(),
     };
     (fake, watched)
@@ -163,7 +170,7 @@ async fn ten_minutes_without_an_apiserver_cost_at_most_a_request_a_second() {
         tokio::time::sleep(Duration::from_mins(1)).await;
         let asked = watched.asked();
         let watches = asked.keys().filter(|what| what.starts_with("WATCH")).count();
-        assert_eq!(watches, 5, "{mood:?}: {asked:#?}");
+        assert_eq!(watches, 6, "{mood:?}: {asked:#?}");
         let relisted = asked
             .iter()
             .filter(|(what, times)| what.starts_with("LIST") && **times > 1);
@@ -189,6 +196,48 @@ async fn an_apiserver_that_has_forgotten_the_history_is_listed_once() {
     tokio::time::sleep(Duration::from_mins(2)).await;
     let asked = watched.asked();
     let lists: Vec<_> = asked.iter().filter(|(what, _)| what.starts_with("LIST")).collect();
-    assert_eq!(lists.len(), 5, "each kind: {asked:#?}");
+    assert_eq!(lists.len(), 6, "each kind: {asked:#?}");
     assert!(lists.iter().all(|(_, times)| **times == 1), "{lists:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_lists_fail_each_watch_asks_ever_more_seldom() {
+    let (fake, watched) = cluster();
+    let client = watched.client(&fake);
+    replica(&client);
+    let metrics = Metrics::new();
+    let certificate = Issued::new(
+        client.clone(),
+        "system",
+        "issued",
+        "w.system.svc",
+        Arc::default(),
+        metrics.clone(),
+    );
+    tokio::spawn(certificate.run(Readiness::default().block("webhook certificate")));
+    let leadership = Leadership::new(Clock::new());
+    tokio::spawn(watchdog::run(client, "operator-0".into(), leadership, metrics));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    watched.asked();
+    // No watch can go on, and none can begin anew.
+    *watched.lists.lock().unwrap() = Fate::Refused(500);
+    fake.put("/apis/other/v1/things/a", json!({"metadata": {}}));
+    fake.put("/apis/other/v1/things/b", json!({"metadata": {}}));
+    fake.compact();
+    fake.cut_watches();
+    tokio::time::sleep(OUTAGE).await;
+    let asked = watched.asked();
+    let lists: Vec<_> = asked.iter().filter(|(what, _)| what.starts_with("LIST")).collect();
+    println!("{lists:#?}");
+    assert_eq!(lists.len(), 12, "{lists:#?}");
+    // Pods are watched by three, and namespaces by two.
+    let watches = |what: &str| match what.rsplit('/').next() {
+        Some("pods") => 3,
+        Some("namespaces") => 2,
+        _ => 1,
+    };
+    assert!(
+        lists.iter().all(|(what, times)| **times <= 30 * watches(what)),
+        "{lists:#?}"
+    );
 }

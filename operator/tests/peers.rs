@@ -9,11 +9,16 @@
 
 mod streams;
 
-use bowsprit_core::stream::{SidecarReport, ToOperator};
+use std::time::Duration;
+
+use bowsprit_core::limiter::Which;
+use bowsprit_core::stream::shares::{LimitKey, WireAsk, WireGrant};
+use bowsprit_core::stream::{SidecarReport, ToOperator, ToSidecar};
 use bowsprit_operator::fleet::PodId;
+use bowsprit_operator::link::Link;
 use bowsprit_operator::stream::peer::follow::Follower;
 use serde_json::json;
-use streams::{HOST, Server, ask_at, quick, signed, token};
+use streams::{HOST, Server, Stream, ask_at, quick, signed, token};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -54,9 +59,12 @@ fn follow(
     let follower = Follower {
         fleet: from.fleet.clone(),
         leader: leader.subscribe(),
-        bundle: trusted.served.bundle(),
-        server: HOST.into(),
-        token: path,
+        link: Link {
+            server: HOST.into(),
+            bundle: trusted.served.bundle(),
+            token: path,
+        },
+        hub: std::sync::Arc::clone(&from.hub),
     };
     (leader, tokio::spawn(follower.run()), folder)
 }
@@ -171,4 +179,55 @@ async fn nobody_but_an_operator_may_speak_for_sidecars() {
     assert_eq!(ask(Some(elsewhere)).await, 403);
     assert_eq!(server.counted("stream_requests_total{result=\"no_peer\"}"), 3);
     assert_eq!(ask(Some(own("operator-1"))).await, 101);
+}
+
+/// What a sidecar asks of the limit that all of them share.
+fn ask(number: u64, held: u64, want: u64) -> ToOperator {
+    let ask = WireAsk {
+        of: LimitKey::of_provider("claude", Which::Requests),
+        number,
+        held,
+        uses: held,
+        is_lent: held > 0,
+        want,
+        ..WireAsk::default()
+    };
+    ToOperator::Ask { asks: vec![ask] }
+}
+
+/// Asks until it is granted something: the link to the leader may not stand yet.
+async fn granted(stream: &mut Stream, number: &mut u64, want: u64) -> WireGrant {
+    loop {
+        *number += 1;
+        stream.say(&ask(*number, 0, want)).await;
+        let until = tokio::time::Instant::now() + Duration::from_secs(2);
+        while let Ok(heard) = tokio::time::timeout_at(until, stream.hear()).await {
+            match heard {
+                Some(ToSidecar::Grant { mut grants }) => return grants.remove(0),
+                Some(_) => {}
+                None => panic!("the stream ended"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn whichever_replica_a_sidecar_asks_it_is_the_leader_that_grants() {
+    let (leads, other) = (Server::start(quick()).await, Server::start(quick()).await);
+    leads.leadership.leads_for(7, Duration::from_mins(10));
+    let (leader, ..) = &follow(&other, "operator-1", &leads);
+    leader.send_replace(Some(leads.address.to_string()));
+    let (mut near, mut far) = (leads.connect("team", "near").await, other.connect("team", "far").await);
+    let mut number = 0;
+    let grant = granted(&mut near, &mut number, 200).await;
+    assert_eq!(
+        (grant.number, grant.epoch, grant.whole, grant.share),
+        (number, 7, 600, 250)
+    );
+    let grant = granted(&mut far, &mut number, 400).await;
+    assert_eq!(
+        (grant.number, grant.epoch, grant.share),
+        (number, 7, 350),
+        "what is left"
+    );
 }

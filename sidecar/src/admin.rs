@@ -1,10 +1,15 @@
-//! Health and metrics, for the kubelet, Prometheus and people. Only reads, but for the reset of breakers, which is
-//! taken from the pod itself alone.
+//! Health and metrics, for the kubelet, Prometheus and people. Only reads, but for the reset of breakers, the clearing of the
+//! cache and the end of the sidecar, which are taken from the pod itself alone, as is the question for what the ledger's outbox holds.
+
+mod answer;
+mod cache;
+mod ledger;
 
 use std::net::IpAddr;
 
 use bowsprit_core::clock::Moment;
 use bowsprit_crds::provider_config::ProviderKind;
+use bowsprit_ledger::wire::OUTBOX_PATH;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -16,10 +21,13 @@ use serde_json::json;
 use crate::config::store::ConfigReport;
 use crate::config::stream::StreamReport;
 use crate::process::Process;
+use crate::tenant::kept::KeptReport;
+use crate::tenant::limits::LimitReport;
 use crate::tenant::provider::ProviderReport;
 use crate::tenant::snapshot::Upstream;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+use answer::{answer, from_outside};
+
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
@@ -41,7 +49,22 @@ struct Health {
     /// The stream to the operator: nothing is unwell without it, changes only take longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<StreamReport>,
+    /// What is kept for the ledger: nothing is unwell for it, no request waits for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<ledger::Report>,
     providers: Vec<Provider>,
+    /// Named limits of routes and policies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limits: Vec<LimitReport>,
+    /// By route with `staleIfError`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kept_answers: Vec<KeptReport>,
+    /// By route with `cache`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cache: Vec<KeptReport>,
+    /// By route with `cache.embeddings`: vectors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    embeddings: Vec<KeptReport>,
 }
 
 #[derive(Serialize)]
@@ -58,7 +81,7 @@ struct Provider {
 }
 
 /// Answers one admin request.
-pub fn handle(process: &Process, request: &Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+pub async fn handle(process: &Process, request: &Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
     let uri = request.uri();
     match (request.method(), uri.path()) {
         (&Method::GET, "/health/live") => live(process),
@@ -66,16 +89,21 @@ pub fn handle(process: &Process, request: &Request<Incoming>, peer: IpAddr) -> R
         (&Method::GET, "/health/ready") => ready(process),
         (&Method::GET, "/health") => answer(StatusCode::OK, &health(process)),
         (&Method::GET, "/metrics") => metrics(process),
+        (&Method::GET, OUTBOX_PATH) => ledger::page(process, peer, uri.query()).await,
         (&Method::POST, "/circuits/reset") => reset(process, peer, uri.query()),
-        (_, "/health" | "/health/live" | "/health/ready" | "/health/startup" | "/metrics" | "/circuits/reset") => {
-            answer(
-                StatusCode::METHOD_NOT_ALLOWED,
-                &json!({"error": "GET, but POST for /circuits/reset"}),
-            )
-        }
+        (&Method::POST, "/cache/clear") => cache::clear(process, peer, uri.query()),
+        (&Method::POST, "/shutdown") => shutdown(process, peer),
+        (
+            _,
+            "/health" | "/health/live" | "/health/ready" | "/health/startup" | "/metrics" | "/circuits/reset"
+            | "/cache/clear" | "/shutdown" | OUTBOX_PATH,
+        ) => answer(
+            StatusCode::METHOD_NOT_ALLOWED,
+            &json!({"error": "GET, but POST for /circuits/reset, /cache/clear and /shutdown"}),
+        ),
         _ => answer(
             StatusCode::NOT_FOUND,
-            &json!({"error": "there are /health, /health/live, /health/ready, /health/startup, /metrics and POST /circuits/reset"}),
+            &json!({"error": "there are /health, /health/live, /health/ready, /health/startup, /metrics, /ledger, POST /circuits/reset, POST /cache/clear and POST /shutdown"}),
         ),
     }
 }
@@ -143,7 +171,7 @@ fn health(process: &Process) -> Health {
                 kind: upstream.provider.kind,
                 priority: upstream.provider.priority,
                 retries_left: retries_left(process, upstream, now),
-                problem: upstream.origin.as_ref().err().cloned(),
+                problem: upstream.problem.clone(),
             })
             .collect()
     });
@@ -173,7 +201,12 @@ fn health(process: &Process) -> Health {
         idle_provider_connections: process.connections.origins.idle(),
         config,
         stream: process.stream.as_ref().map(|stream| stream.report()),
+        ledger: ledger::report(&process.sinks.ledger),
         providers,
+        limits: process.tenant.limits.report(now),
+        kept_answers: process.tenant.kept.report(),
+        cache: process.tenant.cache.answers.report(),
+        embeddings: process.tenant.cache.vectors.report(),
     }
 }
 
@@ -182,6 +215,9 @@ fn metrics(process: &Process) -> Response<Full<Bytes>> {
         let states = snapshot.upstreams().iter().map(|upstream| &*upstream.state);
         process.metrics.providers.observe(states, process.clock.now());
     }
+    let limits = process.tenant.limits.report(process.clock.now());
+    let waiting = limits.iter().map(|limit| (limit.name.as_str(), limit.waiting));
+    process.metrics.limits.wait(waiting);
     process.metrics.memory.observe(&process.memory);
     process.metrics.log.observe(&process.sinks.access);
     process.sinks.ledger.observe();
@@ -194,13 +230,25 @@ fn metrics(process: &Process) -> Response<Full<Bytes>> {
     response
 }
 
+/// Ends the sidecar once what runs has been answered, where the pod completes by it.
+fn shutdown(process: &Process, peer: IpAddr) -> Response<Full<Bytes>> {
+    if let Some(refusal) = from_outside(process, peer) {
+        return refusal;
+    }
+    if !process.ending.ask() {
+        return answer(
+            StatusCode::CONFLICT,
+            &json!({"error": "this sidecar ends with its pod, nobody waits for it; see BOWSPRIT_END_ON_REQUEST"}),
+        );
+    }
+    tracing::info!("the app asks for the end");
+    answer(StatusCode::OK, &json!({"status": "ending"}))
+}
+
 /// Closes the breakers of one provider, or of all.
 fn reset(process: &Process, peer: IpAddr, query: Option<&str>) -> Response<Full<Bytes>> {
-    if !process.caller(peer).is_in_pod() {
-        return answer(
-            StatusCode::FORBIDDEN,
-            &json!({"error": "only from inside the pod (127.0.0.1)"}),
-        );
+    if let Some(refusal) = from_outside(process, peer) {
+        return refusal;
     }
     let wanted = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("provider=")));
     let snapshot = process.tenant.snapshot.load();
@@ -225,12 +273,4 @@ fn reset(process: &Process, peer: IpAddr, query: Option<&str>) -> Response<Full<
         .sum();
     tracing::info!(provider = wanted.unwrap_or("all"), closed, "breakers reset by hand");
     answer(StatusCode::OK, &json!({"closed": closed}))
-}
-
-fn answer(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    let text = serde_json::to_vec(body).unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    response
 }

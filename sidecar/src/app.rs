@@ -17,24 +17,27 @@ use crate::config::env::{self, EnvSource};
 use crate::config::file::FileSource;
 use crate::config::folder::FolderSource;
 use crate::config::saved::{self, SavedSource};
-use crate::config::stream::{self, Link, Operator, StreamState};
+use crate::config::stream::{self, Link, StreamState};
 use crate::credentials::KeyFiles;
 use crate::drain::{Drain, Drained};
+use crate::ending::Ending;
 use crate::families::Families;
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_RESERVE};
 use crate::memory::{self, Memory};
-use crate::net::client::{Connections, OwnService, System};
+use crate::net::client::{Connections, System};
 use crate::net::server;
 use crate::net::server::{Listener, Listening, SpareFds};
+use crate::observe::ledger::About;
 use crate::observe::spans::{self, Settings};
 use crate::observe::{AccessLog, FLUSH_EVERY};
 use crate::process::{Process, ProcessLimits};
 use crate::renewal::Renewal;
+use crate::report::Reporter;
 use crate::ship::Shipping;
 use crate::supervise::{PartEnded, Parts};
 use crate::tenant::Tenant;
 use crate::time::{Clock, unix_millis};
-use crate::{admin, probe, proxy, report};
+use crate::{admin, probe, proxy};
 
 /// How long what was cut may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -99,6 +102,9 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
         let why = tenant.config.refused().map(|refused| refused.why);
         return Err(StartError::Config(why.unwrap_or_else(|| "no configuration".into())));
     }
+    if let Some(file) = &args.cache_warm {
+        proxy::warm::warm(&process, file);
+    }
     let traffic = bind(args.listen)?;
     let admin = bind(args.admin)?;
     let addresses = (address(&traffic, args.listen)?, address(&admin, args.admin)?);
@@ -132,17 +138,26 @@ fn process(args: &Args, access: AccessLog) -> Process {
         // A sidecar without traces serves; one that does not start for them serves nobody.
         Err(error) => tracing::warn!(error, "no traces are exported"),
     }
+    let memory = Memory::new(args.memory_budget.unwrap_or_else(memory::default_budget));
     let tenant = Tenant::new(
         Arc::clone(&connections),
         Arc::clone(&sinks),
+        &memory,
         metrics.providers.clone(),
+        metrics.limits.clone(),
         metrics.config.clone(),
     );
     if let Some(settings) = outbox(args) {
-        sinks.ledger.keep(Arc::new(Outbox::start(settings)));
+        let about = About {
+            sender: sender(args),
+            in_file: settings.folder.is_some(),
+            service: args.ledger.0.as_ref().map(ToString::to_string),
+        };
+        sinks.ledger.keep(Arc::new(Outbox::start(settings)), about);
     }
-    let stream =
-        operator(args).map(|operator| Arc::new(StreamState::new(operator.address.to_string(), metrics.stream.clone())));
+    let stream = args
+        .operator_service()
+        .map(|operator| Arc::new(StreamState::new(operator.address.to_string(), metrics.stream.clone())));
     Process {
         limits: ProcessLimits {
             max_body: args.max_body,
@@ -152,15 +167,28 @@ fn process(args: &Args, access: AccessLog) -> Process {
             drain_deadline: args.drain_deadline,
         },
         clock: Clock::start(),
-        memory: Memory::new(args.memory_budget.unwrap_or_else(memory::default_budget)),
+        memory,
         drain: Arc::default(),
+        ending: Ending::new(args.end_on_request),
         dead: Arc::default(),
         sinks,
         metrics,
         connections,
-        pod: ArcSwap::from_pointee(Pod::default()),
+        pod: ArcSwap::from_pointee(pod(args)),
         stream,
         tenant: Arc::new(tenant),
+    }
+}
+
+/// The pod that the sidecar runs in, as far as it is told.
+fn pod(args: &Args) -> Pod {
+    let told = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    Pod {
+        name: told(&args.pod_name),
+        namespace: told(&args.pod_namespace),
+        service_account: told(&args.pod_service_account),
+        workload: told(&args.workload),
+        ..Pod::default()
     }
 }
 
@@ -179,16 +207,6 @@ fn sources(args: &Args, process: &Process) -> Result<Vec<Box<dyn Source>>, Start
     })
 }
 
-/// The operator that a sidecar with a mounted folder is to hold a stream to.
-fn operator(args: &Args) -> Option<Operator> {
-    args.config_dir.as_ref()?;
-    Some(Operator {
-        address: args.operator.0.clone()?,
-        ca: args.operator_ca.clone(),
-        token: args.operator_token.clone(),
-    })
-}
-
 /// What the ledger's outbox is made with, where records are to be kept.
 fn outbox(args: &Args) -> Option<outbox::Settings> {
     let size = args.ledger_size as u64;
@@ -204,20 +222,20 @@ fn outbox(args: &Args) -> Option<outbox::Settings> {
     })
 }
 
+/// What is told of this pod beside its entries.
+fn sender(args: &Args) -> outbox::Sender {
+    outbox::Sender {
+        version: env!("CARGO_PKG_VERSION").into(),
+        workload: args.workload.clone(),
+    }
+}
+
 /// What ships the outbox, where there is a service.
 fn shipping(args: &Args, process: &Process) -> Option<Shipping> {
-    let address = args.ledger.0.clone()?;
     Some(Shipping {
         outbox: Arc::clone(process.sinks.ledger.outbox()?),
-        service: OwnService {
-            address,
-            ca: args.ledger_ca.clone(),
-            token: args.ledger_token.clone(),
-        },
-        sender: outbox::Sender {
-            version: env!("CARGO_PKG_VERSION").into(),
-            workload: args.workload.clone(),
-        },
+        service: args.ledger_service()?,
+        sender: sender(args),
         resolver: Arc::new(System),
         metrics: process.sinks.ledger.metrics.clone(),
     })
@@ -256,8 +274,8 @@ fn spawn_all(
     let handler = {
         let process = Arc::clone(process);
         move |request, peer| {
-            let answer = admin::handle(&process, &request, peer);
-            async move { answer }
+            let process = Arc::clone(&process);
+            async move { admin::handle(&process, &request, peer).await }
         }
     };
     let admin = Listening {
@@ -277,11 +295,14 @@ fn spawn_all(
     }
     // One: while a configuration is read, the operator keeps the next, and sends the newest.
     let (configs, streamed) = mpsc::channel(1);
-    if let (Some(operator), Some(state)) = (operator(args), &process.stream) {
-        let reporter = Arc::clone(process);
+    if let (Some(operator), Some(state)) = (args.operator_service(), &process.stream) {
+        let reporter = Reporter::new(Arc::clone(process));
+        let (asking, taking) = (Arc::clone(process), Arc::clone(process));
         let link = Link {
             configs,
-            report: move || report::of(&reporter),
+            asks: Box::new(move |anew| asking.tenant.asks(anew, asking.clock.now())),
+            granted: Box::new(move |grants| taking.tenant.granted(grants, taking.clock.now())),
+            report: move || reporter.report(),
             state: Arc::clone(state),
             resolver: Arc::new(System),
         };
@@ -336,11 +357,12 @@ impl Running {
             Drained::Clean => tracing::info!("stopped"),
             Drained::Cut(requests) => tracing::warn!(requests, "stopped; requests were cut at the deadline"),
         }
+        // First what makes records, then what sends them.
+        self.parts.shutdown().await;
         process.sinks.access.flush();
         if let Some(queue) = process.sinks.spans.queue() {
             spans::export::last(queue).await;
         }
-        self.parts.shutdown().await;
         if let Some(shipping) = &self.shipping {
             shipping.last(Instant::now() + LAST_BATCHES).await;
         }

@@ -1,12 +1,14 @@
 //! The command line. Every flag can be given as an environment variable `BOWSPRIT_*` too.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bowsprit_core::config::BaseUrl;
 use bowsprit_crds::names;
 use clap::Parser;
+
+use crate::net::client::OwnService;
 
 /// The pod's local door to the model providers.
 ///
@@ -37,8 +39,8 @@ pub struct Args {
 
     /// The operator, such as https://bowsprit-webhook.bowsprit-system.svc:8444: what changes is here at once then, and is
     /// acknowledged. Beside --config-dir; empty for none.
-    #[arg(long, env = "BOWSPRIT_OPERATOR", value_name = "URL", default_value = "", value_parser = operator)]
-    pub operator: OperatorAddress,
+    #[arg(long, env = "BOWSPRIT_OPERATOR", value_name = "URL", default_value = "", value_parser = service)]
+    pub operator: ServiceAddress,
 
     /// File of the CAs that the operator's certificate is checked against, PEM; read at each connection.
     #[arg(
@@ -55,21 +57,17 @@ pub struct Args {
 
     /// The ledger service, such as https://bowsprit-ledger.bowsprit-system.svc:8446, which is sent what became of each request
     /// and attempt; empty for none.
-    #[arg(long, env = "BOWSPRIT_LEDGER", value_name = "URL", default_value = "", value_parser = operator)]
-    pub ledger: OperatorAddress,
+    #[arg(long, env = "BOWSPRIT_LEDGER", value_name = "URL", default_value = "", value_parser = service)]
+    pub ledger: ServiceAddress,
 
-    /// File of the CAs that the ledger service's certificate is checked against, PEM; read at each connection.
-    #[arg(
-        long,
-        env = "BOWSPRIT_LEDGER_CA",
-        value_name = "FILE",
-        default_value = "/etc/bowsprit/config/ca.crt"
-    )]
-    pub ledger_ca: PathBuf,
+    /// File of the CAs that the ledger service's certificate is checked against, PEM; read at each connection. Unset: the
+    /// operator's.
+    #[arg(long, env = "BOWSPRIT_LEDGER_CA", value_name = "FILE")]
+    pub ledger_ca: Option<PathBuf>,
 
-    /// File of the pod's token for the ledger service; read for each batch.
-    #[arg(long, env = "BOWSPRIT_LEDGER_TOKEN", value_name = "FILE", default_value = names::TOKEN_FILE)]
-    pub ledger_token: PathBuf,
+    /// File of the pod's token for the ledger service; read for each batch. Unset: the operator's.
+    #[arg(long, env = "BOWSPRIT_LEDGER_TOKEN", value_name = "FILE")]
+    pub ledger_token: Option<PathBuf>,
 
     /// Folder that outlives this container, for what the ledger service has not taken yet. With neither this nor --ledger
     /// nothing is kept; with --ledger alone, in memory.
@@ -81,7 +79,19 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_LEDGER_SIZE", value_name = "SIZE", default_value = "24MiB", value_parser = size)]
     pub ledger_size: usize,
 
-    /// What this pod runs for, such as Deployment/checkout: shown in the ledger.
+    /// The pod's name, for access rules.
+    #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "")]
+    pub pod_name: String,
+
+    /// The pod's namespace, for access rules.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", default_value = "")]
+    pub pod_namespace: String,
+
+    /// The service account that the pod runs as, for access rules.
+    #[arg(long, env = "POD_SERVICE_ACCOUNT", value_name = "NAME", default_value = "")]
+    pub pod_service_account: String,
+
+    /// What this pod runs for, such as Deployment/checkout: shown in the ledger, and looked at by access rules.
     #[arg(long, env = "BOWSPRIT_WORKLOAD", value_name = "KIND/NAME", default_value = "")]
     pub workload: String,
 
@@ -93,8 +103,8 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:4000")]
     pub listen: SocketAddr,
 
-    /// Where health and metrics are served.
-    #[arg(long, env = "BOWSPRIT_ADMIN", value_name = "ADDR", default_value = "0.0.0.0:4001")]
+    /// Where health and metrics are served; `[::]` is IPv6 and IPv4, or IPv4 alone where the node has no IPv6.
+    #[arg(long, env = "BOWSPRIT_ADMIN", value_name = "ADDR", default_value = "[::]:4001")]
     pub admin: SocketAddr,
 
     /// Log level: error, warn, info, debug or trace.
@@ -104,6 +114,16 @@ pub struct Args {
     /// One log line per request.
     #[arg(long, env = "BOWSPRIT_ACCESS_LOG", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub access_log: bool,
+
+    /// Whether POST /shutdown at the admin port, from the pod itself, ends the sidecar as SIGTERM does. For pods that are meant to
+    /// complete and whose sidecar is an ordinary container; elsewhere it would only be started again.
+    #[arg(long, env = "BOWSPRIT_END_ON_REQUEST", value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set)]
+    pub end_on_request: bool,
+
+    /// Runs no sidecar, but waits until the one at the admin port has a valid config, for so long at most: the hook after the start
+    /// of a sidecar that is an ordinary container, which keeps the app from starting before it.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub until_ready: Option<Duration>,
 
     /// How long running requests may take to finish after SIGTERM before they are cut.
     #[arg(long, env = "BOWSPRIT_DRAIN_DEADLINE", value_name = "DURATION", default_value = "25s", value_parser = duration)]
@@ -122,6 +142,10 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_MEMORY_BUDGET", value_name = "SIZE", value_parser = size)]
     pub memory_budget: Option<usize>,
 
+    /// File of requests and their answers, one JSON object a line, that the caches of routes begin with: docs/caching.md.
+    #[arg(long, env = "BOWSPRIT_CACHE_WARM", value_name = "FILE")]
+    pub cache_warm: Option<PathBuf>,
+
     /// Most requests in flight; more are answered 503.
     #[arg(long, env = "BOWSPRIT_MAX_IN_FLIGHT", value_name = "N", default_value_t = 4096)]
     pub max_in_flight: usize,
@@ -131,19 +155,44 @@ pub struct Args {
     pub max_connections: usize,
 }
 
-/// Where the operator, or the ledger service, is; if there is one.
+/// Where a service of our own is: the operator, or the ledger service; if there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OperatorAddress(pub Option<BaseUrl>);
+pub struct ServiceAddress(pub Option<BaseUrl>);
 
-fn operator(text: &str) -> Result<OperatorAddress, String> {
+impl ServiceAddress {
+    fn with(&self, ca: &Path, token: &Path) -> Option<OwnService> {
+        Some(OwnService {
+            address: self.0.clone()?,
+            ca: ca.to_owned(),
+            token: token.to_owned(),
+        })
+    }
+}
+
+impl Args {
+    /// The operator that a stream is to be held to: one needs a mounted folder beside it.
+    pub fn operator_service(&self) -> Option<OwnService> {
+        self.config_dir.as_ref()?;
+        self.operator.with(&self.operator_ca, &self.operator_token)
+    }
+
+    /// The ledger service that is shipped to. Unless told otherwise it is trusted, and the pod known to it, as the operator is.
+    pub fn ledger_service(&self) -> Option<OwnService> {
+        let ca = self.ledger_ca.as_ref().unwrap_or(&self.operator_ca);
+        let token = self.ledger_token.as_ref().unwrap_or(&self.operator_token);
+        self.ledger.with(ca, token)
+    }
+}
+
+fn service(text: &str) -> Result<ServiceAddress, String> {
     if text.is_empty() {
-        return Ok(OperatorAddress::default());
+        return Ok(ServiceAddress::default());
     }
     let url = BaseUrl::parse(text)?;
     if !url.is_https() || !url.path().is_empty() {
         return Err("is to be https://HOST:PORT".into());
     }
-    Ok(OperatorAddress(Some(url)))
+    Ok(ServiceAddress(Some(url)))
 }
 
 /// `25s`, `1m30s`, `500ms`.
@@ -214,13 +263,32 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_is_asked_over_tls_or_not_at_all() {
-        assert_eq!(operator(""), Ok(OperatorAddress(None)));
-        let url = operator("https://webhook.system.svc:8444").unwrap().0.unwrap();
+    fn our_own_services_are_asked_over_tls_or_not_at_all() {
+        assert_eq!(service(""), Ok(ServiceAddress(None)));
+        let url = service("https://webhook.system.svc:8444").unwrap().0.unwrap();
         assert_eq!((url.host(), url.port()), ("webhook.system.svc", 8444));
         for wrong in ["http://webhook.system.svc:8444", "webhook:8444", "https://webhook/v1"] {
-            assert!(operator(wrong).is_err(), "{wrong}");
+            assert!(service(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_ledger_service_is_known_as_the_operator_is_unless_told_otherwise() {
+        let ca_and_token = |more: &[&str]| {
+            let flags = [
+                "bowsprit-sidecar",
+                "--ledger=https://ledger:8446",
+                "--operator-ca=/o/ca",
+                "--operator-token=/o/token",
+            ];
+            let args = Args::try_parse_from(flags.iter().chain(more)).unwrap();
+            assert_eq!(args.operator_service().map(|it| it.ca), None, "no address, no folder");
+            let service = args.ledger_service().unwrap();
+            [service.ca, service.token].map(|path| path.display().to_string())
+        };
+        assert_eq!(ca_and_token(&[]), ["/o/ca", "/o/token"]);
+        assert_eq!(ca_and_token(&["--ledger-ca=/l/ca"]), ["/l/ca", "/o/token"]);
+        assert_eq!(ca_and_token(&["--ledger-token=/l/token"]), ["/o/ca", "/l/token"]);
     }
 
     #[test]

@@ -45,16 +45,19 @@ pub struct Pod {
     pub namespace: Option<String>,
     /// The service account that it runs as.
     pub service_account: Option<String>,
+    /// What it runs for, such as `Deployment/checkout`.
+    pub workload: Option<String>,
     /// Its labels; none where no file of them is given.
     pub labels: BTreeMap<String, String>,
 }
 
 impl Pod {
-    /// The sidecar's own pod, with the labels of the downward API's file.
-    pub fn own(labels_file: Option<&Path>) -> Self {
+    /// The same pod, with the labels that the downward API's file has now.
+    #[must_use]
+    pub fn with_labels(&self, labels_file: &Path) -> Self {
         Self {
-            labels: labels_file.map(labels).unwrap_or_default(),
-            ..Self::default()
+            labels: labels(labels_file),
+            ..self.clone()
         }
     }
 }

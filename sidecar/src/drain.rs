@@ -1,7 +1,8 @@
 //! Stopping without losing an answer.
 //!
-//! Three phases, each entered once: serving; draining (unready, no new connections, what runs may finish); cut (the
-//! deadline has passed: plain requests answer 503, streams end with an error event). A request in flight holds a
+//! Four phases, each entered once: serving; draining (unready, no new connections, what runs may finish); cut (the
+//! deadline has passed: plain requests answer 503, streams end with an error event); over (whoever has not taken that goodbye is
+//! left, so that what became of its request is recorded while records are still kept). A request in flight holds a
 //! [`Token`]; a connection that has carried one holds a [`Serving`] until its last byte is handed to the kernel. The
 //! drain is over when the last of both is dropped.
 
@@ -57,6 +58,7 @@ impl Flag {
 pub struct Drain {
     draining: Flag,
     cut: Flag,
+    over: Flag,
     in_flight: AtomicUsize,
     serving: AtomicUsize,
     idle: Notify,
@@ -117,6 +119,11 @@ impl Drain {
         self.cut.is_up()
     }
 
+    /// Whether what was cut had its time.
+    pub fn is_over(&self) -> bool {
+        self.over.is_up()
+    }
+
     /// Waits for the drain to begin.
     pub async fn draining(&self) {
         self.draining.raised().await;
@@ -126,6 +133,11 @@ impl Drain {
     pub fn cut_signal(self: &Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
         let drain = Arc::clone(self);
         Box::pin(async move { drain.cut.raised().await })
+    }
+
+    /// Waits for the end: a connection that is still open then is closed as it is.
+    pub async fn over(&self) {
+        self.over.raised().await;
     }
 
     /// Waits for the cut.
@@ -156,14 +168,18 @@ impl Drain {
     }
 
     /// Waits until nothing is in flight and all is handed over; after `deadline` cuts what is left and gives it `grace` to
-    /// say goodbye.
+    /// say goodbye. What is left then, such as answers that nobody reads, ends without: their connections have as long to close.
     pub async fn finish(&self, deadline: Duration, grace: Duration) -> Drained {
         if tokio::time::timeout(deadline, self.until_idle()).await.is_ok() {
             return Drained::Clean;
         }
         let left = self.left();
         self.cut();
-        let _ = tokio::time::timeout(grace, self.until_idle()).await;
+        let is_gone = tokio::time::timeout(grace, self.until_idle()).await.is_ok();
+        self.over.raise();
+        if !is_gone {
+            let _ = tokio::time::timeout(grace, self.until_idle()).await;
+        }
         Drained::Cut(left)
     }
 

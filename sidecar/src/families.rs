@@ -15,6 +15,7 @@ use crate::metrics::{OsProcess, Registry};
 use crate::net::client::ConnectionMetrics;
 use crate::net::server::ServerMetrics;
 use crate::observe::{AccessLog, LogMetrics, Sinks};
+use crate::tenant::limits::LimitMetrics;
 use crate::tenant::provider::ProviderMetrics;
 
 #[cfg(test)]
@@ -29,6 +30,8 @@ pub struct Families {
     pub sinks: Arc<Sinks>,
     /// Breakers, keys, limits, health.
     pub providers: ProviderMetrics,
+    /// Named limits of routes and policies.
+    pub limits: LimitMetrics,
     /// Connections from the app and to providers.
     pub connections: ConnectionMetrics,
     /// Loading of configuration.
@@ -51,6 +54,7 @@ impl Families {
         let r = &mut registry;
         let sinks = Arc::new(Sinks::register(r, access));
         let providers = ProviderMetrics::register(r);
+        let limits = LimitMetrics::register(r);
         let connections = ConnectionMetrics::register(r);
         let config = ConfigMetrics::register(r);
         let stream = StreamMetrics::register(r);
@@ -75,6 +79,7 @@ impl Families {
             registry,
             sinks,
             providers,
+            limits,
             connections,
             config,
             stream,

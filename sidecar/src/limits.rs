@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bowsprit_core::dialect::sse;
+use bowsprit_core::kept;
 use bowsprit_core::stream::MAX_TO_SIDECAR;
 
 /// A request head must be complete within this; also how long an idle kept connection may wait for its next request.
@@ -65,8 +66,9 @@ pub const PROXY_ANSWER: usize = 8 << 10;
 pub const ADDRESS_HEAD_START: Duration = Duration::from_millis(250);
 /// Finding and reaching the operator.
 pub const STREAM_CONNECT: Duration = Duration::from_secs(10);
-/// TLS and the answer that opens the stream: longer than an operator takes to whom a whole fleet has just come back.
-pub const STREAM_OPEN: Duration = Duration::from_secs(30);
+/// TLS and the answer that opens the stream: longer than an operator takes to whom a whole fleet has just come back, and who
+/// lets each wait for its turn before TLS.
+pub const STREAM_OPEN: Duration = Duration::from_mins(1);
 /// The operator pings more often than that; without any message it is gone.
 pub const STREAM_SILENCE: Duration = Duration::from_secs(90);
 /// How long the operator may take nothing of a report.
@@ -136,6 +138,9 @@ pub const APP: &[Limit] = &[
     limit("requests in flight", Flag("max-in-flight"), "bounds tasks, buffers and places", "503 `SYS_OVERLOADED` with retry-after"),
     limit("bytes of bodies held, all requests and answers together", Flag("memory-budget"), "what keeps a burst of large bodies from being an out-of-memory kill", "waits for room, then 503 `SYS_OVERLOADED` with retry-after"),
     limit("bodies that do not count towards it", Bytes(SMALL_BODY), "times the requests in flight it is 16 MiB", "they count"),
+    limit("answers that a route keeps for an outage", Field("staleIfError.maxBytes"), "kept in memory; all routes together have a quarter of the budget above", "the least recent go; all of them go where a body finds no room"),
+    limit("a request whose answer is kept", Bytes(kept::LARGEST_REQUEST), "its key is made by reading it", "its answer is not kept"),
+    limit("an answer that is kept", Bytes(kept::LARGEST_ANSWER), "text answers are some KiB; a quarter of the route's bound is the other limit", "it is not kept"),
     limit("time a body waits for room", Time(ROOM_WAIT), "a held body is freed within an answer's time or not soon", "503 `SYS_OVERLOADED`; a plain answer flows unheld instead"),
     limit("time in which the app takes nothing of its answer", Time(WRITE_DEADLINE), "a stuck reader holds a provider's connection", "the connection is closed, the provider's too"),
     limit("admin connections", Count(ADMIN_CONNECTIONS), "kubelet, Prometheus and a person", "accepting pauses"),

@@ -7,6 +7,7 @@ use bowsprit_sidecar::args::Args;
 use bowsprit_sidecar::drain::Drained;
 use bowsprit_sidecar::hardening;
 use bowsprit_sidecar::telemetry;
+use bowsprit_sidecar::until_ready::until_ready;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,6 +24,12 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EX_USAGE } else { 0 });
         }
     };
+    if let Some(limit) = args.until_ready {
+        if until_ready(args.admin, limit) {
+            return ExitCode::SUCCESS;
+        }
+        return fail(&format!("no valid configuration after {limit:?}: /health has why"), 1);
+    }
     telemetry::start(args.log_level);
     hardening::harden(args.config_dir.is_some());
     // One thread: a sidecar shares its pod's CPU, and most serve a few hundred requests a second.
@@ -45,9 +52,11 @@ async fn run(args: &Args) -> ExitCode {
     else {
         return fail("cannot listen for signals", 1);
     };
+    let process = std::sync::Arc::clone(&running.process);
     let ended = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
+        () = process.ending.asked() => None,
         ended = running.part_ended() => Some(ended),
     };
     tokio::select! {

@@ -4,9 +4,10 @@
 //! before bytes are held and given back when the last copy of them is dropped: it rides on the [`Bytes`] themselves. An
 //! uncontended body pays two atomic additions.
 
+use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +48,17 @@ pub struct Memory {
     used: AtomicUsize,
     waiting: AtomicUsize,
     freed: Notify,
+    comfort: Comfort,
+}
+
+/// Give up what is held for comfort alone, and say whether there was any; in the order in which they are asked.
+#[derive(Default)]
+struct Comfort(RwLock<Vec<Box<dyn Fn() -> bool + Send + Sync>>>);
+
+impl fmt::Debug for Comfort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Comfort")
+    }
 }
 
 impl Memory {
@@ -57,6 +69,7 @@ impl Memory {
             used: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
+            comfort: Comfort::default(),
         })
     }
 
@@ -76,6 +89,24 @@ impl Memory {
             memory: Arc::clone(self),
             bytes: 0,
         }
+    }
+
+    /// When a body finds no room, this is called before it waits: it gives room back that is not needed for requests, and says
+    /// whether it had any. It may not take room itself. Of several the one that came first goes first, and the next one
+    /// only if that was not enough.
+    pub fn give_up_first(&self, comfort: impl Fn() -> bool + Send + Sync + 'static) {
+        let mut all = self.comfort.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.push(Box::new(comfort));
+    }
+
+    /// Takes room, if need be from what is held for comfort: not for what can never fit.
+    fn add_or_give_up(&self, held: usize, more: usize) -> bool {
+        let can_fit = held.saturating_add(more) <= self.limit;
+        if self.add(more) {
+            return true;
+        }
+        let comfort = self.comfort.0.read().unwrap_or_else(PoisonError::into_inner);
+        can_fit && comfort.iter().any(|give_up| give_up() && self.add(more))
     }
 
     fn add(&self, bytes: usize) -> bool {
@@ -142,7 +173,18 @@ impl Room {
         if more == 0 {
             return true;
         }
-        if !self.memory.add(more) && !self.wait_for(more, patience).await {
+        if !self.memory.add_or_give_up(self.bytes, more) && !self.wait_for(more, patience).await {
+            return false;
+        }
+        self.bytes += more;
+        true
+    }
+
+    /// Takes room for so many bytes in all, if there is any now: for what is held for comfort, which nobody waits for and
+    /// nothing gives way to. `false`: there is none, and what was taken stays.
+    pub fn take(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        if more > 0 && !self.memory.add(more) {
             return false;
         }
         self.bytes += more;
@@ -255,6 +297,45 @@ mod tests {
         assert!(!memory.room().grow_to(101, PATIENCE).await);
         assert_eq!(Instant::now(), before);
         assert_eq!(memory.used(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_for_comfort_gives_way_to_a_body_before_that_waits() {
+        let memory = Memory::new(100);
+        let comfort = std::sync::Mutex::new(Some(memory.room()));
+        assert!(comfort.lock().unwrap().as_mut().unwrap().take(80));
+        memory.give_up_first(move || comfort.lock().unwrap().take().is_some());
+        let mut more = memory.room();
+        assert!(!more.take(30), "comfort does not turn out comfort");
+        assert!(!more.grow_to(101, PATIENCE).await);
+        assert_eq!(memory.used(), 80, "nothing gives way to what can never fit");
+        let before = Instant::now();
+        assert!(more.grow_to(60, PATIENCE).await);
+        assert_eq!((Instant::now(), memory.used()), (before, 60));
+        assert!(
+            !memory.room().grow_to(60, PATIENCE).await,
+            "there is nothing more to give up"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_comforts_the_second_goes_only_where_the_first_was_not_enough() {
+        let memory = Memory::new(100);
+        let held = |bytes| {
+            let mut room = memory.room();
+            assert!(room.take(bytes));
+            Arc::new(std::sync::Mutex::new(Some(room)))
+        };
+        let (first, second) = (held(40), held(40));
+        for comfort in [&first, &second] {
+            let comfort = Arc::clone(comfort);
+            memory.give_up_first(move || comfort.lock().unwrap().take().is_some());
+        }
+        let mut more = memory.room();
+        assert!(more.grow_to(50, PATIENCE).await);
+        assert_eq!((memory.used(), second.lock().unwrap().is_some()), (90, true));
+        assert!(more.grow_to(100, PATIENCE).await);
+        assert_eq!(memory.used(), 100);
     }
 
     #[test]

@@ -2,3 +2,6 @@
 
 pub mod client;
 pub mod server;
+mod wakes;
+
+pub use wakes::poll_frame;

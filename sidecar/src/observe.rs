@@ -4,30 +4,41 @@ use std::collections::HashSet;
 
 use bowsprit_core::config::Config;
 use bowsprit_core::flow::moves::MoveRecord;
-use bowsprit_core::record::{AttemptRecord, RequestRecord};
+use bowsprit_core::record::{AttemptRecord, HeadroomRecord, RequestRecord};
 
 use crate::metrics::{Registry, SeriesBound};
 
 pub mod slo;
 
+pub mod access;
 mod access_log;
+pub mod cache;
 pub mod genai;
 pub mod hedges;
+mod kept_labels;
 pub mod ledger;
 pub mod spans;
+pub mod stale;
 pub mod traffic;
 
 pub use access_log::{AccessLog, FLUSH_EVERY, LogMetrics};
+use cache::CacheAnswers;
 use genai::{Detail, GenAi};
 use hedges::Hedges;
 use ledger::Ledger;
 use spans::Spans;
+use stale::StaleAnswers;
 use traffic::{Handles, Traffic};
 
 /// Most series of a sidecar with ten providers of one model each.
 pub const MOST_SERIES: usize = 500;
 /// Series without a provider's name: single ones, histograms of our own, closed lists, what is folded.
 const GLOBAL: usize = 117;
+/// Series of a provider whose limits are shared: three limits, with share, demand and whether it is the floor.
+const PER_SHARING_PROVIDER: usize = 9;
+/// Series about named limits, where there are any, beyond those of the pool: what is folded of requests, of waits and of the two
+/// kinds of tokens.
+const LIMITS_FOLDED: usize = 1 + 1 + 2;
 /// Series that each provider has, or may have when the pool is used up.
 const PER_PROVIDER: usize = 13;
 /// Series that each model of a provider has.
@@ -43,10 +54,16 @@ pub struct Sinks {
     pub traffic: Traffic,
     /// Second attempts beside a first.
     pub hedges: Hedges,
+    /// Answers that are kept for an outage.
+    pub stale: StaleAnswers,
+    /// Answers that are given in place of asking.
+    pub cache: CacheAnswers,
     /// Exchanges with providers, under OpenTelemetry's names.
     pub genai: GenAi,
     /// Spans for a collector.
     pub spans: Spans,
+    /// What access rules decide.
+    pub decisions: access::Decisions,
     /// Access log.
     pub access: AccessLog,
     /// The ledger's outbox.
@@ -61,8 +78,11 @@ impl Sinks {
             slos: slo::Slos::register(registry),
             traffic: Traffic::register(registry),
             hedges: Hedges::register(registry),
+            stale: StaleAnswers::register(registry),
+            cache: CacheAnswers::register(registry),
             genai: GenAi::register(registry),
             spans: Spans::register(registry),
+            decisions: access::Decisions::register(registry),
             access,
             ledger: Ledger::register(registry),
             bound: registry.bound(),
@@ -73,6 +93,8 @@ impl Sinks {
     pub fn request(&self, record: &RequestRecord<'_>) {
         self.slos.request(record);
         self.traffic.request(record);
+        self.stale.request(record);
+        self.cache.request(record);
         self.spans.request(record);
         self.access.write(record);
         self.ledger.request(record);
@@ -93,6 +115,11 @@ impl Sinks {
         self.ledger.attempt(record);
     }
 
+    /// Tells of what a provider says of its own limits.
+    pub fn headroom(&self, record: &HeadroomRecord<'_>) {
+        self.ledger.headroom(record);
+    }
+
     /// Makes room for a configuration and forgets the providers that it does not name. To be called before its handles
     /// are made.
     ///
@@ -109,8 +136,21 @@ impl Sinks {
             .iter()
             .map(|provider| genai::provider_name(provider.kind))
             .collect();
-        let objectives = self.slos.fit(config);
-        let fixed = GLOBAL + config.providers.len() * PER_PROVIDER + models * PER_MODEL + objectives;
+        let shared = config
+            .providers
+            .iter()
+            .filter(|provider| provider.shares_limits)
+            .count();
+        let shares = shared * PER_SHARING_PROVIDER;
+        let switched_on = shares
+            + self.slos.fit(config)
+            + self.stale.fit(config)
+            + self.cache.fit(config)
+            + self.decisions.fit(config)
+            + self.ledger.fit();
+        let limits = config.limits().count();
+        let switched_on = switched_on + if limits > 0 { limits + LIMITS_FOLDED } else { 0 };
+        let fixed = GLOBAL + config.providers.len() * PER_PROVIDER + models * PER_MODEL + switched_on;
         let detail = Detail::that_fits(MOST_SERIES.saturating_sub(fixed + POOL), names.len());
         self.genai.tell(detail);
         let left = MOST_SERIES.saturating_sub(fixed + detail.series(names.len()));

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use crate::caller::{Caller, Pod};
 use crate::config::stream::StreamState;
 use crate::drain::Drain;
+use crate::ending::Ending;
 use crate::families::Families;
 use crate::memory::Memory;
 use crate::net::client::Connections;
@@ -42,6 +43,8 @@ pub struct Process {
     pub memory: Arc<Memory>,
     /// Stopping.
     pub drain: Arc<Drain>,
+    /// What the app can ask of its end.
+    pub ending: Ending,
     /// The part that died, if one has.
     pub dead: Arc<DeadPart>,
     /// Where records of requests and attempts go.

@@ -10,6 +10,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bowsprit_core::fault::Code;
+use bowsprit_core::plan;
+use bowsprit_core::record::Refuser;
 use futures::FutureExt as _;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -18,20 +20,30 @@ use crate::limits::TARGET_BYTES;
 use crate::net::server::Ambiguous;
 use crate::process::Process;
 
+mod access;
 mod admit;
+mod again;
 mod attempt;
 mod body;
+mod cache;
+mod cached;
 mod candidate;
 mod collect;
 pub mod context;
 mod deadlines;
+mod embeddings;
 pub(crate) mod exchange;
 mod failure;
+mod ground;
 pub(crate) mod headers;
 mod inbound;
+mod keep;
+mod limits;
 pub mod models;
+mod own_headers;
 mod passthrough;
 mod path;
+mod pause;
 mod prepare;
 pub mod refuse;
 pub mod relay;
@@ -39,7 +51,9 @@ pub mod request_id;
 mod respond;
 mod route;
 mod serve;
+mod stale;
 mod stopwatch;
+pub mod warm;
 
 pub use body::Body;
 use context::RequestContext;
@@ -122,7 +136,7 @@ fn unfit(parts: &http::request::Parts) -> Option<Refusal> {
 /// A request with a route: admitted, served, answered.
 async fn answer(
     process: Arc<Process>,
-    context: Box<RequestContext>,
+    mut context: Box<RequestContext>,
     route: route::Route,
     parts: http::request::Parts,
     body: Incoming,
@@ -136,6 +150,10 @@ async fn answer(
     if let route::Route::Models { .. } = route {
         return models::answer(context, &snapshot, &route);
     }
+    if let Some((policy, refusal)) = pause::check(&snapshot) {
+        context.turned_away_by(Refuser::Pause, &policy.name);
+        return refuse::answer(context, &refusal);
+    }
     if process.drain.in_flight() > process.limits.max_in_flight {
         let text = format!("{} requests are in flight already", process.limits.max_in_flight);
         return refuse::answer(context, &Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
@@ -147,7 +165,6 @@ async fn answer(
         ))
         .await;
     }
-    let mut context = context;
     let admitted = tokio::select! {
         biased;
         admitted = admit::admit(&process, &mut context, &route, parts, body) => admitted,
@@ -158,5 +175,25 @@ async fn answer(
         Ok(inbound) => inbound,
         Err(refusal) => return refuse::answer(context, refusal),
     };
+    // Found once for all that is decided before there is a plan; where nothing is, nobody looks.
+    if snapshot.has_access || snapshot.has_limits || snapshot.has_caches {
+        context.route = plan::route_for(&snapshot.config, &inbound.call.model).cloned();
+    }
+    match access::check(&process, &snapshot, &mut context, inbound) {
+        Ok(ground) => context.access = ground,
+        Err(refusal) => return refuse::answer(context, &refusal),
+    }
+    // Boxed: few requests are under limits, and all would hold room for it.
+    if snapshot.has_limits
+        && let Err(refusal) = Box::pin(limits::acquire(&process, &snapshot, &mut context, inbound)).await
+    {
+        return refuse::answer(context, &refusal);
+    }
+    // A kept answer may be one of a candidate that a rule forbids for this request.
+    let may_be_kept = !context.access.as_ref().is_some_and(|access| access.is_about_candidates);
+    if snapshot.has_caches && may_be_kept {
+        // Boxed: every request would hold room for it.
+        return Box::pin(cache::serve(&process, &snapshot, context, inbound)).await;
+    }
     serve::serve(&process, &snapshot, context, inbound).await
 }

@@ -17,6 +17,7 @@ use crate::failpoint;
 use crate::files::Stamp;
 use crate::process::Process;
 use crate::tenant::snapshot::Snapshot;
+use crate::time::unix_now;
 
 /// What is looked at, and what was seen of it last.
 pub struct Renewal {
@@ -70,6 +71,8 @@ impl Renewal {
 
     /// Looks once.
     pub fn poll(&mut self, process: &Process) {
+        process.tenant.kept.expire(process.clock.now());
+        process.tenant.cache.expire(process.clock.now());
         let has_new_labels = self.renew_pod(process);
         let pod = process.pod.load();
         if has_new_labels {
@@ -80,13 +83,13 @@ impl Renewal {
     }
 
     fn take(&mut self, process: &Process, offers: Vec<Offer>) {
-        let (tenant, now) = (&process.tenant, process.clock.now());
+        let (tenant, now, clock) = (&process.tenant, process.clock.now(), unix_now().as_secs());
         let is_offered = !offers.is_empty();
         for offer in offers {
             if let Ok(documents) = &offer.documents {
                 failpoint::hit_in(&documents.text, failpoint::LOAD);
             }
-            if tenant.offer(&offer, now) {
+            if tenant.offer(&offer, now, clock) {
                 self.serves(offer);
             }
         }
@@ -137,7 +140,7 @@ impl Renewal {
         let now = Stamp::of(file);
         let has_changed = std::mem::replace(&mut self.labels_seen, now) != now;
         if has_changed {
-            process.pod.store(Arc::new(Pod::own(Some(file))));
+            process.pod.store(Arc::new(process.pod.load().with_labels(file)));
         }
         has_changed
     }

@@ -1,10 +1,17 @@
 //! What the sidecar tells the operator of itself: the parts of `/health` that a fleet is judged by.
 
+use std::sync::{Arc, Mutex};
+
 use bowsprit_core::clock::Moment;
 use bowsprit_core::stream::{RefusedConfig, ReportedProvider, SidecarReport};
 
 use crate::process::Process;
+use crate::sync::locked;
 use crate::tenant::snapshot::Upstream;
+use crate::time::unix_millis;
+use objectives::Objectives;
+
+mod objectives;
 
 /// Longest text on what is wrong with a configuration, bytes.
 const MAX_WHY: usize = 2_000;
@@ -13,9 +20,35 @@ const MAX_KEY_PROBLEMS: (usize, usize) = (3, 80);
 /// Most providers that are told of.
 const MAX_PROVIDERS: usize = 64;
 
-/// The sidecar now.
-pub fn of(process: &Process) -> SidecarReport {
-    let now = process.clock.now();
+/// Reports on a sidecar.
+pub struct Reporter {
+    process: Arc<Process>,
+    objectives: Mutex<Objectives>,
+}
+
+impl Reporter {
+    /// Nothing is reported yet.
+    pub fn new(process: Arc<Process>) -> Self {
+        Self {
+            process,
+            objectives: Mutex::default(),
+        }
+    }
+
+    /// The sidecar now. To be asked about once a second.
+    pub fn report(&self) -> SidecarReport {
+        let process = &*self.process;
+        let now = process.clock.now();
+        let counted = || process.sinks.slos.counted();
+        let objectives = locked(&self.objectives).at(now, unix_millis() / 1000, counted);
+        SidecarReport {
+            objectives,
+            ..of(process, now)
+        }
+    }
+}
+
+fn of(process: &Process, now: Moment) -> SidecarReport {
     let config = &process.tenant.config;
     let applied = config.applied();
     let snapshot = process.tenant.snapshot.load();
@@ -24,6 +57,7 @@ pub fn of(process: &Process) -> SidecarReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         revision: applied.as_ref().map(|it| it.revision.clone()).unwrap_or_default(),
         sequence: applied.as_ref().map_or(0, |it| it.sequence),
+        policies: Some(applied.as_ref().map_or(0, |it| it.policies)),
         source: applied.map(|it| it.source.to_owned()).unwrap_or_default(),
         refused: config.refused().map(|refused| RefusedConfig {
             sequence: refused.sequence,
@@ -34,6 +68,7 @@ pub fn of(process: &Process) -> SidecarReport {
             .take(MAX_PROVIDERS)
             .map(|upstream| provider(upstream, now))
             .collect(),
+        objectives: Vec::new(),
     }
 }
 
@@ -49,10 +84,7 @@ fn provider(upstream: &Upstream, now: Moment) -> ReportedProvider {
         closed,
         open,
         half_open,
-        status: shortened(
-            upstream.origin.as_ref().err().cloned().unwrap_or(state.status),
-            2 * longest,
-        ),
+        status: shortened(upstream.problem.clone().unwrap_or(state.status), 2 * longest),
         key_problems: state
             .key_problems
             .into_iter()
@@ -93,6 +125,7 @@ mod tests {
                 why: long(MAX_WHY),
             }),
             providers: vec![provider; MAX_PROVIDERS],
+            objectives: objectives::tests::longest(),
             ..SidecarReport::default()
         };
         let line = serde_json::to_string(&ToOperator::Report(report)).unwrap();

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::net::client::{OwnService, Resolve};
 use crate::observe::ledger::{LedgerMetrics, Sent};
+use crate::time::unix_millis;
 use answer::Answer;
 use pace::Pace;
 use post::Connection;
@@ -89,7 +90,8 @@ impl Shipping {
             Answer::NotThis(why) => (Sent::Refused, why.as_str()),
             Answer::NotNow(sent, why) => (*sent, why.as_str()),
         };
-        self.metrics.sent(sent);
+        let now = i64::try_from(unix_millis()).unwrap_or(i64::MAX);
+        self.metrics.sent(sent, detail, now);
         self.say(state, sent, detail);
         match answer {
             Answer::Taken(through) => {

@@ -8,21 +8,30 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Config;
+use bowsprit_core::stream::shares::{WireAsk, WireGrant};
 
 use crate::config::Offer;
 use crate::config::metrics::ConfigMetrics;
 use crate::config::store::Store;
 use crate::credentials::KeyFiles;
+use crate::memory::Memory;
 use crate::net::client::Connections;
 use crate::observe::Sinks;
 use allowance::Allowances;
+use cache::Cache;
+use kept::{KeptAnswers, Purpose};
+use limits::{LimitMetrics, Limits};
 use provider::{ProviderMetrics, States};
 use snapshot::{Parts, Snapshot};
 
 pub mod allowance;
+pub mod cache;
+pub mod kept;
+pub mod limits;
 pub mod listings;
 pub mod provider;
 pub mod snapshot;
+pub mod vectors;
 
 /// A namespace in service.
 pub struct Tenant {
@@ -32,6 +41,12 @@ pub struct Tenant {
     pub config: Store,
     /// What its requests may add to its providers' load.
     pub allowances: Allowances,
+    /// The last good answers of routes that keep them.
+    pub kept: Arc<KeptAnswers>,
+    /// Answers that are given in place of asking.
+    pub cache: Arc<Cache>,
+    /// The named limits of its routes and policies.
+    pub limits: Arc<Limits>,
     states: States,
     connections: Arc<Connections>,
     sinks: Arc<Sinks>,
@@ -43,13 +58,19 @@ impl Tenant {
     pub fn new(
         connections: Arc<Connections>,
         sinks: Arc<Sinks>,
+        memory: &Arc<Memory>,
         metrics: ProviderMetrics,
+        limit_metrics: LimitMetrics,
         config_metrics: ConfigMetrics,
     ) -> Self {
         Self {
             snapshot: ArcSwapOption::empty(),
             config: Store::new(config_metrics),
             allowances: Allowances::default(),
+            // What only saves goes before what stands in for an outage.
+            cache: Cache::new(memory, &sinks),
+            kept: KeptAnswers::new(Purpose::Outage, memory, &sinks),
+            limits: Limits::new(limit_metrics),
             states: States::default(),
             connections,
             sinks,
@@ -57,9 +78,9 @@ impl Tenant {
         }
     }
 
-    /// Takes an offer into service, if the store accepts it. Says whether it did.
-    pub fn offer(&self, offer: &Offer, now: Moment) -> bool {
-        self.serve_if(self.config.judge(offer, now), now)
+    /// Takes an offer into service, if the store accepts it at `clock` (Unix seconds). Says whether it did.
+    pub fn offer(&self, offer: &Offer, now: Moment, clock: u64) -> bool {
+        self.serve_if(self.config.judge(offer, now, clock), now)
     }
 
     /// Serves what is in service as it is to be read now: another part of it may concern this pod.
@@ -80,6 +101,12 @@ impl Tenant {
         if let Some(snapshot) = self.snapshot.load_full() {
             self.serve(snapshot.config.clone(), now);
         }
+        let snapshot = self.snapshot.load();
+        for upstream in snapshot.iter().flat_map(|snapshot| snapshot.upstreams()) {
+            if let Some(problem) = &upstream.problem {
+                tracing::warn!(provider = %upstream.provider.name, problem, "CA bundle");
+            }
+        }
     }
 
     /// Takes the keys as their sources hold them now.
@@ -97,6 +124,26 @@ impl Tenant {
         }
     }
 
+    /// What is to be asked of the operator about limits of the fleet. `anew`: the stream has just been opened.
+    pub fn asks(&self, anew: bool, now: Moment) -> Vec<WireAsk> {
+        let snapshot = self.snapshot.load();
+        let upstreams = snapshot.iter().flat_map(|snapshot| snapshot.upstreams());
+        upstreams.flat_map(|upstream| upstream.state.asks(anew, now)).collect()
+    }
+
+    /// Takes what the operator granted.
+    pub fn granted(&self, grants: &[WireGrant], now: Moment) {
+        let snapshot = self.snapshot.load();
+        for grant in grants {
+            let mut upstreams = snapshot.iter().flat_map(|snapshot| snapshot.upstreams());
+            let of =
+                upstreams.find(|upstream| grant.of.object == "provider" && upstream.provider.name == grant.of.name);
+            if let Some(upstream) = of {
+                upstream.state.granted(grant, now);
+            }
+        }
+    }
+
     fn serve(&self, config: Config, now: Moment) {
         let parts = Parts {
             states: &self.states,
@@ -108,6 +155,9 @@ impl Tenant {
         let routes = &snapshot.config.routes;
         self.allowances
             .retain_hedges(|name| routes.iter().any(|route| route.name == name && route.hedge.is_some()));
+        self.kept.fit(&snapshot.config);
+        self.cache.fit(&snapshot.config);
+        self.limits.fit(&snapshot.config, now);
         self.snapshot.store(Some(Arc::new(snapshot)));
     }
 }
@@ -129,7 +179,9 @@ mod tests {
         Tenant::new(
             Arc::clone(connections),
             Arc::new(Sinks::register(registry, AccessLog::in_memory())),
+            &Memory::new(1 << 20),
             ProviderMetrics::register(registry),
+            LimitMetrics::register(registry),
             ConfigMetrics::register(registry),
         )
     }
@@ -157,7 +209,7 @@ mod tests {
         let connections = Arc::new(Connections::new(None, &Arc::default()));
         let (one, two) = (tenant(&connections), tenant(&connections));
         let now = Moment::from_start(Duration::from_secs(1));
-        assert!(one.offer(&offer(1, "llm"), now) && two.offer(&offer(1, "llm"), now));
+        assert!(one.offer(&offer(1, "llm"), now, 1_000) && two.offer(&offer(1, "llm"), now, 1_000));
         let state = |tenant: &Tenant| Arc::clone(&tenant.snapshot.load_full().unwrap().upstreams()[0].state);
         let permit = state(&one).admit("m", 1, now).ok().unwrap();
         assert!(state(&one).admit("m", 1, now).is_err(), "the one place is taken");
@@ -170,14 +222,14 @@ mod tests {
         let tenant = tenant(&Arc::new(Connections::new(None, &Arc::default())));
         let now = Moment::from_start(Duration::from_secs(1));
         let served = || tenant.snapshot.load_full().unwrap();
-        assert!(tenant.offer(&offer(1, "llm"), now));
+        assert!(tenant.offer(&offer(1, "llm"), now, 1_000));
         let before = served();
         let state = &before.upstreams()[0].state;
         let permit = state.admit("m", 1, now).ok().unwrap();
-        assert!(tenant.offer(&offer(2, "llm"), now));
+        assert!(tenant.offer(&offer(2, "llm"), now, 1_000));
         assert!(Arc::ptr_eq(&served().upstreams()[0].state, state));
         assert!(served().upstreams()[0].state.admit("m", 1, now).is_err());
-        assert!(!tenant.offer(&offer(1, "other"), now));
+        assert!(!tenant.offer(&offer(1, "other"), now, 1_000));
         assert_eq!(served().upstreams()[0].provider.name, "llm");
         assert_eq!(state.availability("m", 1, now), Availability::Available);
         drop(permit);

@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bowsprit_core::clock::Moment;
+use bowsprit_core::json::line;
 use tokio::time::Instant;
 
 /// The monotonic clock that the pure machines of `core` are fed from. Tokio's, so that tests can hold it.
@@ -74,19 +75,15 @@ pub fn write_rfc3339(out: &mut Vec<u8>, since_epoch: Duration) {
     let seconds = since_epoch.as_secs();
     let (year, month, day) = civil_from_days(i64::try_from(seconds / 86_400).unwrap_or(0));
     let in_day = seconds % 86_400;
-    let mut put = |value: u64, digits: u32, after: u8| {
-        for place in (0..digits).rev() {
-            out.push(b'0' + (value / 10_u64.pow(place) % 10) as u8);
-        }
-        out.push(after);
-    };
-    put(u64::try_from(year).unwrap_or(0), 4, b'-');
-    put(u64::try_from(month).unwrap_or(0), 2, b'-');
-    put(u64::try_from(day).unwrap_or(0), 2, b'T');
-    put(in_day / 3600, 2, b':');
-    put(in_day / 60 % 60, 2, b':');
-    put(in_day % 60, 2, b'.');
-    put(u64::from(since_epoch.subsec_millis()), 3, b'Z');
+    let millis = u64::from(since_epoch.subsec_millis());
+    let two = |number: i64| line::two_digits(u64::try_from(number).unwrap_or(0));
+    let [[y1, y2], [y3, y4], [mo1, mo2], [d1, d2]] = [two(year / 100), two(year), two(month), two(day)];
+    let [[h1, h2], [m1, m2], [s1, s2], [f1, f2]] =
+        [in_day / 3600, in_day / 60 % 60, in_day % 60, millis / 10].map(line::two_digits);
+    let f3 = b'0' + (millis % 10) as u8;
+    out.extend_from_slice(&[
+        y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2, b'.', f1, f2, f3, b'Z',
+    ]);
 }
 
 /// Days since 1970 to year, month, day (Howard Hinnant's `civil_from_days`, for days >= 0).

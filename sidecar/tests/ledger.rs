@@ -14,13 +14,13 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bowsprit_ledger::entry::{Entry, Numbered};
+use bowsprit_ledger::entry::{ANSWERED_STALE, Entry, Headroom, Numbered};
 use bowsprit_ledger::outbox::{Most, Outbox, Settings};
-use bowsprit_ledger::wire::Batch;
-use bowsprit_rig::documents::{chat, provider};
+use bowsprit_ledger::wire::{Batch, Page};
+use bowsprit_rig::documents::{chat, provider, route};
 use bowsprit_rig::metrics::sum;
 use bowsprit_rig::operator::{Held, ScriptedOperator, TOKEN_CANARY};
-use bowsprit_rig::peer::Peer;
+use bowsprit_rig::peer::{EVENTS, Peer, chunk};
 use bowsprit_rig::program::Program;
 use bowsprit_rig::until;
 use serde_json::json;
@@ -111,6 +111,39 @@ fn counted<'a>(entries: impl IntoIterator<Item = &'a Numbered>) -> (u64, u64) {
 }
 
 #[tokio::test]
+async fn what_a_provider_tells_of_its_limits_is_kept_once_a_minute_and_not_with_each_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("ledger");
+    let told = "x-ratelimit-limit-requests: 100\r\nx-ratelimit-remaining-requests: 99\r\nx-ratelimit-reset-requests: 600ms\r\n\
+        x-ratelimit-remaining-tokens: 7\r\nx-request-id";
+    let peer = Peer::start().await.answering(answer().replace("x-request-id", told));
+    let command = sidecar(dir.path(), &peer.url(), &["--ledger-dir", folder.to_str().unwrap()]);
+    let program = Program::start(command, &dir.path().join("output"), "(no key)").await;
+    let answered = Mutex::new(BTreeMap::new());
+    ask_on(&program, 1, &answered, 20).await;
+    program.signal("TERM");
+    program.exit().await;
+    let entries = left_in(&folder);
+    assert_eq!(counted(&entries), (20, 20));
+    let headroom = entries.into_iter().filter_map(|entry| match entry.entry {
+        Entry::Headroom(headroom) => Some(*headroom),
+        _ => None,
+    });
+    let of = |what: &str, limit, remaining, reset| Headroom {
+        provider: "local".into(),
+        credential: String::new(),
+        what: what.into(),
+        limit,
+        remaining: Some(remaining),
+        reset,
+    };
+    assert_eq!(
+        headroom.collect::<Vec<_>>(),
+        [of("requests", Some(100), 99, Some(600)), of("tokens", None, 7, None)]
+    );
+}
+
+#[tokio::test]
 async fn a_killed_sidecar_has_lost_its_last_moments_at_most() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("ledger");
@@ -170,8 +203,106 @@ async fn a_killed_sidecar_has_lost_its_last_moments_at_most() {
     assert!(times.is_sorted());
 }
 
+#[tokio::test]
+async fn a_kept_answer_is_told_with_its_age_and_books_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("ledger");
+    let peer = Peer::start().await;
+    let command = sidecar(dir.path(), &peer.url(), &["--ledger-dir", folder.to_str().unwrap()]);
+    let config = dir.path().join("config.yaml");
+    let documents = std::fs::read_to_string(&config).unwrap();
+    let spec = json!({
+        "match": {"models": ["m"]},
+        "targets": [{"provider": "local", "model": "m"}],
+        "staleIfError": {"maxAge": "1h", "maxBytes": 1 << 20},
+    });
+    std::fs::write(&config, documents + &route("kept", &spec)).unwrap();
+    let program = Program::start(command, &dir.path().join("output"), "(no key)").await;
+    let mut app = program.connect().await;
+    app.send(request("r-good")).await;
+    let mut provider = peer.asked().await;
+    provider.send(answer()).await;
+    let good = app.reply().await;
+    // Nobody listens there any more.
+    drop((provider, peer));
+    app.send(request("r-stale")).await;
+    let stale = app.reply().await;
+    assert_eq!((stale.status, stale.text()), (200, good.text()));
+    assert_eq!(stale.header("x-bowsprit-stale"), "r-good");
+    program.signal("TERM");
+    program.exit().await;
+    let entries = left_in(&folder);
+    let mut requests = entries.iter().filter_map(|entry| match &entry.entry {
+        Entry::Request(request) => Some(request),
+        _ => None,
+    });
+    let told = requests.next_back().unwrap();
+    assert_eq!(
+        (told.id.as_str(), told.outcome.as_str(), told.status),
+        ("r-stale", "provider_error", 200)
+    );
+    assert_eq!(told.code, "EXT_CONNECT_REFUSED");
+    let turn = told.path.last().unwrap();
+    assert_eq!((turn.what.as_str(), turn.because.as_str()), (ANSWERED_STALE, "r-good"));
+    assert_eq!(turn.provider, "local");
+    // What was billed is what the one good answer says.
+    let billed = entries.iter().filter_map(|entry| match &entry.entry {
+        Entry::Attempt(attempt) => Some(attempt.tokens.counts().iter().sum::<u64>()),
+        _ => None,
+    });
+    assert_eq!(billed.sum::<u64>(), 14);
+}
+
 fn count(text: &[u8], what: &[u8]) -> usize {
     text.windows(what.len()).filter(|window| *window == what).count()
+}
+
+/// An answer of which more comes than a caller who reads nothing, and all the buffers on the way, have room for.
+fn endless() -> Vec<u8> {
+    let told = r#"{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"hi"}}],"usage":{"prompt_tokens":11,"completion_tokens":3,"total_tokens":14}}"#;
+    let more = format!(
+        r#"data: {{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{{"index":0,"delta":{{"content":"{}"}}}}]}}"#,
+        "x".repeat(64 << 10)
+    );
+    let mut answer = EVENTS.as_bytes().to_vec();
+    answer.extend(chunk(format!("data: {told}\n\n").as_bytes()));
+    for _ in 0..512 {
+        answer.extend(chunk(format!("{more}\n\n").as_bytes()));
+    }
+    answer
+}
+
+#[tokio::test]
+async fn a_caller_who_reads_nothing_is_in_the_ledger_of_a_sidecar_that_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("ledger");
+    let peer = Peer::start().await.answering(endless());
+    let more = ["--ledger-dir", folder.to_str().unwrap(), "--drain-deadline", "1s"];
+    let program = Program::start(
+        sidecar(dir.path(), &peer.url(), &more),
+        &dir.path().join("output"),
+        "(no key)",
+    )
+    .await;
+    let mut caller = program.connect().await;
+    let body = chat("m", true).to_string();
+    let length = body.len();
+    let head =
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-request-id: deaf\r\ncontent-length: {length}");
+    caller.send(format!("{head}\r\n\r\n{body}")).await;
+    let is_asked = || async { !peer.connections().is_empty() };
+    until("the provider answers", is_asked).await;
+    // Until the deadline, a second from now, it sends far more than fits.
+    program.signal("TERM");
+    assert_eq!(program.exit().await.code(), Some(1), "{}", program.output());
+    let left = left_in(&folder);
+    assert_eq!(counted(&left), (1, 1));
+    let told = left.iter().find_map(|entry| match &entry.entry {
+        Entry::Attempt(attempt) => Some(attempt.tokens.input),
+        _ => None,
+    });
+    assert_eq!(told, Some(11));
+    drop(caller);
 }
 
 /// A ledger service that takes all it is given, each sequence once, until its sidecar has left.
@@ -277,6 +408,95 @@ async fn what_is_kept_is_sent_until_it_is_taken_and_the_last_batch_goes_out_with
     }
     assert_eq!(program.exit().await.code(), Some(0), "{}", program.output());
     assert!(!program.output().contains(TOKEN_CANARY));
+}
+
+/// What is asked for at the admin port, from inside the pod as this is.
+async fn page(program: &Program, query: &str) -> Page {
+    let reply = program.admin(&format!("/ledger{query}")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    serde_json::from_slice(&reply.body).unwrap()
+}
+
+#[tokio::test]
+async fn without_a_service_the_pod_itself_is_told_what_its_outbox_holds_and_how_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = Peer::start().await.answering(answer());
+    let folder = dir.path().join("ledger");
+    let more = [
+        "--ledger-dir",
+        folder.to_str().unwrap(),
+        "--workload",
+        "Deployment/checkout",
+    ];
+    let command = sidecar(dir.path(), &peer.url(), &more);
+    let program = Program::start(command, &dir.path().join("output"), "(no key)").await;
+    ask_on(&program, 1, &Mutex::default(), 3).await;
+    // What was answered is in it, committed or not: it is read behind what is queued.
+    let all = page(&program, "").await;
+    assert_eq!(counted(&all.batch.entries), (3, 3));
+    assert_eq!(
+        (all.batch.workload.as_str(), all.more, all.taken),
+        ("Deployment/checkout", false, 0)
+    );
+    assert_eq!(all.detail_since, Some(all.batch.entries[0].at));
+    let text = serde_json::to_string(&all).unwrap();
+    assert!(
+        !text.contains("\"hi\"") && !text.contains("ahoy"),
+        "no prompt and no answer: {text}"
+    );
+    let rest = page(&program, &format!("?after={}", all.batch.entries[1].sequence)).await;
+    assert_eq!(counted(&rest.batch.entries), (2, 2));
+    let none = page(&program, &format!("?since={}", i64::MAX)).await;
+    assert_eq!((none.batch.entries.len(), none.more), (0, false));
+    assert_eq!(program.admin("/ledger?after=x").await.status, 400);
+
+    let health = program.health().await;
+    let ledger = &health["ledger"];
+    assert_eq!(
+        (&ledger["keptIn"], &ledger["kept"]),
+        (&json!("file"), &json!(6)),
+        "{ledger}"
+    );
+    assert_eq!(ledger.get("problems"), None, "{ledger}");
+    let off = sidecar(dir.path(), &peer.url(), &[]);
+    let off = Program::start(off, &dir.path().join("off"), "(no key)").await;
+    let reply = off.admin("/ledger").await;
+    assert_eq!(reply.status, 404);
+    assert!(reply.text().contains("--ledger-dir"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn health_says_in_words_why_nothing_is_sent_and_since_when() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = Peer::start().await.answering(answer());
+    let service = ScriptedOperator::start().await;
+    let args = shipping(&service);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let output = dir.path().join("output");
+    let program = Program::start(sidecar(dir.path(), &peer.url(), &args), &output, "(no key)").await;
+    ask_on(&program, 1, &Mutex::default(), 1).await;
+    let mut held = service.asked().await;
+    held.body().await;
+    say(&mut held, 503, &json!({"message": "the store is away"})).await;
+    until("health says so", || async {
+        let health = program.health().await;
+        let said = health["ledger"]["problems"][0].as_str().unwrap_or_default().to_owned();
+        health["ledger"]["keptIn"] == "memory"
+            && said.contains("takes no batches (unreachable: status 503")
+            && !said.contains(TOKEN_CANARY)
+    })
+    .await;
+    assert!(held.again().await);
+    let batch: Batch = serde_json::from_slice(&held.body().await).unwrap();
+    say(&mut held, 200, &json!({"through": batch.to})).await;
+    until("health says that it was taken", || async {
+        let ledger = program.health().await["ledger"].clone();
+        ledger.get("problems").is_none()
+            && ledger["shippedThrough"] == batch.to
+            && ledger["lastShippedSeconds"].is_u64()
+            && ledger["unshippedBytes"] == 0
+    })
+    .await;
 }
 
 /// As root only: a disk of its own is mounted, as small as that.

@@ -107,6 +107,77 @@ async fn the_last_answer_is_written_before_the_process_ends() {
     }
 }
 
+#[tokio::test]
+async fn an_app_that_may_ends_the_sidecar_after_what_runs_and_any_other_is_told_that_nobody_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = quickstart(dir.path()).await;
+    let reply = program.admin_post("/shutdown").await;
+    assert_eq!(reply.status, 409, "{}", reply.text());
+    assert_eq!(program.admin("/health/ready").await.status, 200);
+    assert_eq!(program.admin("/shutdown").await.status, 405);
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = sidecar(&["--config", QUICKSTART]);
+    command.env("BOWSPRIT_END_ON_REQUEST", "true");
+    let program = Program::start(command, &dir.path().join("output"), "(no key)").await;
+    let mut caller = program.connect().await;
+    caller
+        .send("POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{")
+        .await;
+    until("the request is in flight", || async {
+        program.health().await["inFlight"] == 1
+    })
+    .await;
+    assert_eq!(program.admin_post("/shutdown").await.status, 200);
+    until("it is unready", || async {
+        program.admin("/health/ready").await.status == 503
+    })
+    .await;
+    assert!(program.ended().is_none(), "it waits");
+    caller.send("!").await;
+    assert_eq!(caller.reply().await.status, 400);
+    stops(&program, 0).await;
+}
+
+/// A config as an operator renders it.
+const MOUNTED: &str = "
+apiVersion: bowsprit.dev/v1alpha1
+kind: ProviderConfig
+metadata: {name: claude}
+spec:
+  provider: Anthropic
+  credentials: [{name: main, secretKeyRef: {name: keys, key: anthropic}}]
+  models: [{name: claude-sonnet-4-5}]
+";
+
+#[tokio::test]
+async fn until_ready_waits_for_the_first_valid_config_and_for_so_long_at_most() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    std::fs::create_dir(&config).unwrap();
+    let mut command = sidecar(&["--config-dir"]);
+    command.arg(&config);
+    let program = Program::start(command, &dir.path().join("output"), "(no key)").await;
+    let admin = program.admin.to_string();
+    let hook = |limit: &str| sidecar(&["--admin", &admin, "--until-ready", limit]);
+
+    let output = hook("200ms").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("no valid configuration after 200ms"), "{told}");
+
+    let mut waits = hook("60s").spawn().unwrap();
+    assert!(waits.try_wait().unwrap().is_none(), "it waits");
+    std::fs::write(config.join("bowsprit.yaml"), MOUNTED).unwrap();
+    until("it has ended", || {
+        let ended = waits.try_wait().unwrap();
+        async move { ended.is_some() }
+    })
+    .await;
+    assert_eq!(waits.wait().unwrap().code(), Some(0));
+    assert_eq!(program.admin("/health/startup").await.status, 200);
+}
+
 #[test]
 fn wrong_usage_and_wrong_configuration_exit_with_64_and_say_what_to_do() {
     for (args, told) in [

@@ -74,6 +74,22 @@ class Permissions(unittest.TestCase):
             self.assertFalse(set(rule["verbs"]) & {"impersonate", "bind", "escalate"})
             self.assertFalse(set(rule["resources"]) & {"pods/exec", "pods/ephemeralcontainers", "serviceaccounts/token"})
 
+    def test_only_the_platform_writes_what_may_be_used_and_an_auditor_writes_nothing(self):
+        writes = {"create", "delete", "deletecollection", "patch", "update"}
+        def written_by(role):
+            rules = self.objects["ClusterRole", role]["rules"]
+            return {resource for rule in rules for resource in rule["resources"] if writes & set(rule["verbs"])}
+        self.assertEqual(written_by("bowsprit-platform"), {"providerconfigs", "usagepolicies"})
+        self.assertEqual(written_by("bowsprit-app-team"), {"modelroutes"})
+        self.assertEqual(written_by("bowsprit-auditor"), set())
+        self.assertEqual(written_by("bowsprit-edit"), {"providerconfigs", "modelroutes"})
+        kinds = {"providerconfigs", "modelroutes", "usagepolicies"}
+        for role in ("platform", "app-team", "auditor", "view"):
+            rules = self.objects["ClusterRole", f"bowsprit-{role}"]["rules"]
+            seen = {resource for rule in rules for resource in rule["resources"] if {"get", "list", "watch"} <= set(rule["verbs"])}
+            self.assertLessEqual(kinds, seen, role)
+        self.assertNotIn(("ClusterRole", "bowsprit-platform"), rendered("single"))
+
     def test_each_rule_stands_with_its_reason_in_the_page_of_permissions(self):
         """A new permission is a decision: docs/permissions.md says why."""
         for heading, rules in (("In the whole cluster", self.cluster), ("In its own namespace", self.own)):
@@ -134,6 +150,18 @@ class Ledger(unittest.TestCase):
         self.assertEqual(claim["metadata"]["annotations"]["helm.sh/resource-policy"], "keep")
         for name in ("ledger-postgres", "ledger-issued"):
             self.assertEqual(of_kind(rendered(name), "PersistentVolumeClaim"), [])
+
+    def test_the_ledger_is_held_against_a_prometheus_that_is_named_and_reaches_it(self):
+        def given(name):
+            return {it["name"]: it.get("value") for it in self.pod(name)["containers"][0]["env"]}
+
+        def ports(name):
+            return [port["port"] for rule in rendered(name)["NetworkPolicy", "bowsprit-ledger"]["spec"]["egress"] for port in rule["ports"]]
+        told = given("ledger-reconciled")
+        self.assertEqual((told["BOWSPRIT_LEDGER_PROMETHEUS"], told["BOWSPRIT_LEDGER_RECONCILE_SECONDS"]), ("http://prometheus.monitoring:9091", "900"))
+        self.assertIn(9091, ports("ledger-reconciled"))
+        self.assertNotIn("BOWSPRIT_LEDGER_PROMETHEUS", given("every"))
+        self.assertNotIn(9090, ports("every"))
 
     def test_a_database_password_is_mounted_into_the_ledger_alone(self):
         for (kind, name), found in rendered("ledger-postgres").items():
@@ -348,8 +376,14 @@ class Network(unittest.TestCase):
         own = sorted(port["name"] for port in self.container["ports"])
         self.assertEqual(self.ports(self.policy["ingress"]), own, "each port that it listens on, and no other")
 
-    def test_the_operator_reaches_names_the_apiserver_sidecars_and_the_other_operators(self):
-        self.assertEqual(self.ports(self.policy["egress"]), ["4001", "443", "53", "53", "6443", "stream"])
+    def test_the_operator_reaches_names_the_apiserver_sidecars_the_other_operators_and_the_ledger(self):
+        self.assertEqual(self.ports(self.policy["egress"]), ["4001", "443", "53", "53", "6443", "ledger", "stream"])
+        to_ledger = [rule for rule in self.policy["egress"] if rule["ports"][0]["port"] == "ledger"]
+        ledger = rendered("every")["Deployment", "bowsprit-ledger"]["spec"]
+        self.assertEqual(to_ledger[0]["to"], [{"podSelector": ledger["selector"]}])
+        environment = {it["name"]: it.get("value") for it in ledger["template"]["spec"]["containers"][0]["env"]}
+        operator = rendered("every")["Deployment", "bowsprit"]["spec"]["template"]["spec"]["serviceAccountName"]
+        self.assertTrue(environment["BOWSPRIT_LEDGER_OPERATOR"].endswith(f"/{operator}"), "whom it lets tell what was applied")
         to_operators = [rule for rule in self.policy["egress"] if rule["ports"][0]["port"] == "stream"]
         self.assertEqual(to_operators[0]["to"], [{"podSelector": self.policy["podSelector"]}])
 
@@ -357,10 +391,11 @@ class Network(unittest.TestCase):
         example = rendered("example")["NetworkPolicy", "bowsprit-apps"]["spec"]
         self.assertEqual(example["podSelector"]["matchLabels"], {"bowsprit.dev/injected": "true"})
         self.assertEqual(self.ports(example["ingress"]), ["4001"])
-        self.assertEqual(self.ports(example["egress"]), ["443", "53", "53", "8444"])
-        labels = rendered("every")["Deployment", "bowsprit"]["spec"]["template"]["metadata"]["labels"]
-        operator = next(rule for rule in example["egress"] if rule["ports"][0]["port"] == 8444)["to"][0]["podSelector"]["matchLabels"]
-        self.assertLessEqual(operator.items(), labels.items(), "it finds the operators")
+        self.assertEqual(self.ports(example["egress"]), ["443", "53", "53", "8444", "8446"])
+        for port, whom in ((8444, "bowsprit"), (8446, "bowsprit-ledger")):
+            labels = rendered("every")["Deployment", whom]["spec"]["template"]["metadata"]["labels"]
+            wanted = next(rule for rule in example["egress"] if rule["ports"][0]["port"] == port)["to"][0]["podSelector"]["matchLabels"]
+            self.assertLessEqual(wanted.items(), labels.items(), f"it finds {whom}")
         public = next(rule for rule in example["egress"] if rule["ports"][0]["port"] == 443)["to"]
         self.assertIn("169.254.0.0/16", public[0]["ipBlock"]["except"], "metadata services")
 

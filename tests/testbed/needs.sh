@@ -29,6 +29,7 @@ unit       python3                    python3
 unit       faketime                   faketime
 unit       postgresql-15              /usr/lib/postgresql/15/bin/postgres
 unit       pgbouncer                  /usr/sbin/pgbouncer
+unit       prometheus                 prometheus promtool
 cluster    -                          go
 cluster    gcc                        gcc
 cluster    libc6-dev                  /usr/include/stdlib.h
@@ -45,6 +46,7 @@ cluster    mount                      mount umount
 cluster    openssl                    openssl
 cluster    curl                       curl
 cluster    python3                    python3
+postgres   postgresql-15              /usr/lib/postgresql/15/bin/postgres
 images     binutils                   objcopy readelf
 images     dpkg                       dpkg
 images     apt                        apt-get apt-cache
@@ -68,6 +70,7 @@ clients    python3-venv               python:ensurepip
 clients    nodejs                     node
 clients    npm                        npm
 quickstart curl                       curl
+stack      -                          go
 stack      curl                       curl
 stack      prometheus                 prometheus
 stack      prometheus-alertmanager    prometheus-alertmanager
@@ -87,16 +90,17 @@ fresh      mount                      mount umount
 parts_of() {
   case $1 in
   test) echo base rust unit tree counts cluster images chart dashboards stack scripts clients ;;
-  demo | e2e | scale | scale-smoke | chaos | restore) echo base rust cluster images ;;
+  e2e) echo base rust cluster images postgres ;;
+  demo | scale | scale-smoke | chaos | restore) echo base rust cluster images ;;
   demo-down | cluster | cluster-down | setup) echo base cluster ;;
   images | images-verify) echo base rust images ;;
   chart) echo base cluster chart ;;
-  dashboards | queries | observability) echo base rust cluster chart dashboards ;;
+  dashboards | queries | metrics | observability) echo base rust cluster chart dashboards ;;
   pictures) echo base rust cluster images dashboards pictures ;;
   scripts) echo base scripts ;;
-  unit | faults | ledger | ledger-smoke) echo base rust unit ;;
+  unit | caches | faults | limits | ledger | ledger-smoke) echo base rust unit ;;
   fmt | lint | drift | crds | docs | cli | install-cli | fuzz-smoke) echo base rust ;;
-  tree | supply) echo base rust tree ;;
+  tree | supply | deny | krew) echo base rust tree ;;
   conformance | conformance-smoke) echo base rust clients ;;
   quickstart) echo base rust quickstart ;;
   stack | observability-stack) echo base rust stack ;;

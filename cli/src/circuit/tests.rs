@@ -1,8 +1,13 @@
 use super::render::{lines, resets, status};
-use super::{Reset, What, read};
+use super::{FIELDS, Reset, What};
 use crate::fleet::{Health, Model, Provider};
 use crate::health::Seen;
+use crate::order;
 use crate::output::Paint;
+
+fn read(status: u16, body: &[u8]) -> What {
+    order::read(status, body, FIELDS).into()
+}
 
 fn seen(pod: &str, breakers: &[(&str, &str, &str)]) -> Seen {
     let mut providers: Vec<Provider> = Vec::new();

@@ -19,10 +19,21 @@ pub(super) struct Difference {
     pub(super) advice: Vec<String>,
 }
 
+impl Difference {
+    /// Adds that of another namespace.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.objects.extend(other.objects);
+        self.problems.extend(other.problems);
+        self.advice.extend(other.advice);
+    }
+}
+
 /// One object.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Compared {
+    /// Where it would be.
+    pub(super) namespace: String,
     /// Such as `ProviderConfig claude`.
     pub(super) object: String,
     /// Whether there is none of this name yet.

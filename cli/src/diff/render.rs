@@ -6,10 +6,11 @@ use super::compare::Difference;
 use crate::output::{Paint, Tone, count, few};
 
 /// The whole screen.
-pub(super) fn screen(difference: &Difference, namespace: &str, paint: Paint) -> String {
+pub(super) fn screen(difference: &Difference, paint: Paint) -> String {
     let mut text = String::new();
     for it in &difference.objects {
         let name = paint.paint(Tone::Bold, &it.object);
+        let namespace = &it.namespace;
         if it.changes.is_empty() {
             let _ = writeln!(text, "{name}: as it is live in namespace {namespace}");
             continue;

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use bowsprit_core::config::{Object, objects};
 
 use super::render::screen;
-use super::{Live, difference, scope};
+use super::{Live, by_namespace, difference, scope};
 use crate::fleet::Sidecar;
 use crate::output::Paint;
 
@@ -44,9 +44,9 @@ fn a_default_that_is_written_out_is_no_difference() {
         "priority: 10",
         "priority: 10\n  enabled: true\n  retry: {maxAttempts: 2}",
     );
-    let found = difference(&read(&written), &live(&["keys/claude"]));
+    let found = difference("shop", &read(&written), &live(&["keys/claude"]));
     assert_eq!(found.objects[0].changes, []);
-    insta::assert_snapshot!(screen(&found, "shop", Paint(false)), @"ProviderConfig claude: as it is live in namespace shop");
+    insta::assert_snapshot!(screen(&found, Paint(false)), @"ProviderConfig claude: as it is live in namespace shop");
 }
 
 #[test]
@@ -61,6 +61,24 @@ kind: ModelRoute
 metadata: {name: fast}
 spec: {match: {models: [fast]}, targets: [{provider: claude, model: claude-sonnet-4-5}]}
 ";
-    let found = difference(&read(&changed), &live(&["keys/claude"]));
-    insta::assert_snapshot!(screen(&found, "shop", Paint(false)));
+    let found = difference("shop", &read(&changed), &live(&["keys/claude"]));
+    insta::assert_snapshot!(screen(&found, Paint(false)));
+}
+
+#[test]
+fn each_document_is_compared_where_it_says_that_it_belongs() {
+    let of = |namespace: &str| LIVE.replace("name: claude}", &format!("name: claude, namespace: {namespace}}}"));
+    let places = by_namespace(
+        read(&(of("shop") + "---" + &of("bank") + "---" + LIVE)),
+        None,
+        "default",
+    )
+    .unwrap();
+    assert_eq!(places.keys().collect::<Vec<_>>(), ["bank", "default", "shop"]);
+    assert!(places.values().all(|objects| objects.len() == 1));
+    let refused = by_namespace(read(&of("shop")), Some("bank"), "bank").unwrap_err();
+    assert!(
+        refused.to_string().contains("\"shop\" and -n says \"bank\""),
+        "{refused}"
+    );
 }

@@ -18,8 +18,8 @@ const OVERDUE: u64 = 6 * 3600;
 pub(super) struct Findings {
     /// This program's version.
     pub(super) client: String,
-    /// By name, whether the version is served.
-    pub(super) crds: Result<BTreeMap<String, bool>, String>,
+    /// By name.
+    pub(super) crds: Result<BTreeMap<String, Crd>, String>,
     pub(super) operators: Result<Operators, String>,
     pub(super) webhook: Result<Webhook, String>,
     /// Whether the dry run's pod got a sidecar, or why the pod was refused.
@@ -61,10 +61,21 @@ impl Default for Findings {
     }
 }
 
+/// A CRD.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Crd {
+    /// Whether it serves the version that this program speaks.
+    pub(super) serves: bool,
+    /// The fields that this program's release has and it has not.
+    pub(super) lacks: Vec<String>,
+}
+
 /// An operator's certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Served {
     pub(super) pod: String,
+    /// Why it could not be looked at.
+    pub(super) unreached: Option<String>,
     /// Why the apiserver would not take it.
     pub(super) distrusted: Option<String>,
     /// Unix seconds.
@@ -107,11 +118,13 @@ impl Ref {
 
 /// What the operators do, as the chart grants it: verb, group, resource, the name of the one object that is meant or none, and
 /// whether in their own namespace alone.
-pub(super) const NEEDED: [(&str, &str, &str, &str, bool); 13] = [
+pub(super) const NEEDED: [(&str, &str, &str, &str, bool); 15] = [
     ("list", "bowsprit.dev", "providerconfigs", "", false),
     ("watch", "bowsprit.dev", "modelroutes", "", false),
+    ("watch", "bowsprit.dev", "usagepolicies", "", false),
     ("patch", "bowsprit.dev", "providerconfigs/status", "", false),
     ("patch", "bowsprit.dev", "modelroutes/status", "", false),
+    ("patch", "bowsprit.dev", "usagepolicies/status", "", false),
     ("create", "", "configmaps", "", false),
     ("patch", "", "configmaps", names::CONFIG_MAP, false),
     ("list", "", "pods", "", false),
@@ -176,7 +189,7 @@ pub(super) fn judge(findings: &Findings, now: Duration) -> Vec<Check> {
         .map(|it| it.namespace.clone())
         .unwrap_or_default();
     vec![
-        checked("crds", &findings.crds, crds),
+        checked("crds", &findings.crds, |found| crds(found, findings)),
         checked("operators", &findings.operators, operators),
         checked("webhook configuration", &findings.webhook, webhook),
         checked("injection (dry run)", &findings.dry_run, dry_run),
@@ -218,26 +231,41 @@ fn bad(state: State, found: impl Into<String>, remedy: impl Into<String>) -> Ver
     (state, found.into(), remedy.into())
 }
 
-fn crds(found: &BTreeMap<String, bool>) -> Verdict {
+fn crds(found: &BTreeMap<String, Crd>, findings: &Findings) -> Verdict {
     let missing: Vec<&str> = found
         .iter()
-        .filter(|(_, serves)| !**serves)
+        .filter(|(_, crd)| !crd.serves)
         .map(|(name, _)| name.as_str())
         .collect();
-    if missing.is_empty() {
+    if !missing.is_empty() {
+        let found = format!("{} does not serve {}", missing.join(", "), bowsprit_crds::VERSION);
+        return bad(State::Fail, found, APPLY_CRDS);
+    }
+    // What an operator of another release would write is not known here; `versions` says so.
+    let operators = findings.operators.as_ref().map(|it| it.version.as_str());
+    let is_comparable = operators.is_ok_and(|version| version == findings.client);
+    let older: Vec<String> = found
+        .iter()
+        .filter(|(_, crd)| is_comparable && !crd.lacks.is_empty())
+        .map(|(name, crd)| format!("{name} does not know {}", few(crd.lacks.iter().map(String::as_str))))
+        .collect();
+    if older.is_empty() {
         return ok(format!(
             "{} serve {}",
             count(found.len(), "CRD"),
             bowsprit_crds::VERSION
         ));
     }
-    let found = format!("{} does not serve {}", missing.join(", "), bowsprit_crds::VERSION);
-    bad(
-        State::Fail,
-        found,
-        "kubectl apply --server-side -f charts/bowsprit/crds: helm does not change CRDs that are there",
-    )
+    let found = format!(
+        "older than the operators: {}: applied, it is dropped; in a status, it is left out",
+        older.join("; ")
+    );
+    bad(State::Warn, found, APPLY_CRDS)
 }
+
+/// What brings the CRDs to the release that is installed.
+const APPLY_CRDS: &str =
+    "kubectl apply --server-side --force-conflicts -f charts/bowsprit/crds: helm does not change CRDs that are there";
 
 fn operators(found: &Operators) -> Verdict {
     let Operators {
@@ -329,7 +357,17 @@ fn certificates(served: &[Served], now: Duration) -> Verdict {
             "operators mend this within seconds of being ready: see their log for what keeps them from it",
         );
     }
-    let text = format!("{} trusted by the caBundle", count(served.len(), "certificate"));
+    let (reached, unreached): (Vec<_>, Vec<_>) = served.iter().partition(|it| it.unreached.is_none());
+    let text = format!("{} trusted by the caBundle", count(reached.len(), "certificate"));
+    if !unreached.is_empty() {
+        let why = |it: &&Served| Some(format!("{}: {}", it.pod, it.unreached.as_ref()?));
+        let unreached: Vec<String> = unreached.iter().filter_map(why).collect();
+        return bad(
+            State::Warn,
+            format!("{text}; not to be reached: {}", unreached.join("; ")),
+            "see whether its node is well: kubectl get pods -o wide; the other operators serve meanwhile",
+        );
+    }
     match served.iter().filter_map(|it| it.not_after).min() {
         None => ok(text),
         Some(end) => {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::checks::{Check, Config, Findings, Fleet, NEEDED, Permission, Ref, Served, State, judge, not_after};
+use super::checks::{Check, Config, Crd, Findings, Fleet, NEEDED, Permission, Ref, Served, State, judge, not_after};
 use super::render::screen;
 use crate::fleet::{self, Health};
 use crate::health::Seen;
@@ -9,6 +9,13 @@ use crate::output::Paint;
 use crate::status::{Missed, Operators, Webhook};
 
 const NOW: Duration = Duration::from_secs(1_700_000_000);
+
+fn crd(lacks: &[&str]) -> Crd {
+    Crd {
+        serves: true,
+        lacks: lacks.iter().map(ToString::to_string).collect(),
+    }
+}
 
 fn healthy() -> Findings {
     let health = Health {
@@ -22,8 +29,8 @@ fn healthy() -> Findings {
     Findings {
         client: "0.2.0".into(),
         crds: Ok(BTreeMap::from([
-            ("modelroutes.bowsprit.dev".into(), true),
-            ("providerconfigs.bowsprit.dev".into(), true),
+            ("modelroutes.bowsprit.dev".into(), crd(&[])),
+            ("providerconfigs.bowsprit.dev".into(), crd(&[])),
         ])),
         operators: Ok(Operators {
             namespace: "bowsprit-system".into(),
@@ -43,6 +50,7 @@ fn healthy() -> Findings {
         dry_run: Ok(Ok(true)),
         served: Ok(vec![Served {
             pod: "bowsprit-5c8d-x1".into(),
+            unreached: None,
             distrusted: None,
             not_after: Some(NOW.as_secs() + 20 * 3600),
         }]),
@@ -82,13 +90,41 @@ fn a_healthy_installation_passes_every_check() {
 }
 
 #[test]
+fn crds_of_the_release_before_are_told_with_what_they_lack_where_the_operators_are_of_ours() {
+    let mut findings = healthy();
+    findings.crds = Ok(BTreeMap::from([
+        ("modelroutes.bowsprit.dev".into(), crd(&["status.slo"])),
+        ("providerconfigs.bowsprit.dev".into(), crd(&[])),
+    ]));
+    let check = &judge(&findings, NOW)[0];
+    assert_eq!(check.state, State::Warn);
+    assert!(
+        check
+            .found
+            .contains("modelroutes.bowsprit.dev does not know status.slo"),
+        "{check:?}"
+    );
+    assert!(check.remedy.starts_with("kubectl apply --server-side"), "{check:?}");
+    findings.client = "0.3.0".into();
+    assert_eq!(
+        judge(&findings, NOW)[0].state,
+        State::Ok,
+        "they may be right for the operators"
+    );
+}
+
+#[test]
 fn each_thing_that_is_broken_is_found_and_comes_with_what_to_do() {
     let mut sick = healthy();
-    sick.crds = Ok(BTreeMap::from([("providerconfigs.bowsprit.dev".into(), false)]));
+    sick.crds = Ok(BTreeMap::from([(
+        "providerconfigs.bowsprit.dev".into(),
+        Crd::default(),
+    )]));
     sick.webhook = Ok(Webhook::default());
     sick.dry_run = Ok(Ok(false));
     sick.served = Ok(vec![Served {
         pod: "bowsprit-5c8d-x1".into(),
+        unreached: None,
         distrusted: Some("invalid peer certificate: UnknownIssuer".into()),
         not_after: None,
     }]);
@@ -143,6 +179,21 @@ fn a_certificate_that_is_overdue_is_said_before_it_ends() {
     let checks = judge(&late, NOW);
     let check = checks.iter().find(|check| check.name == "certificates").unwrap();
     assert_eq!(check.state, State::Warn);
+    let mut dead = healthy();
+    if let Ok(served) = &mut dead.served {
+        served.push(Served {
+            pod: "bowsprit-2".into(),
+            unreached: Some("no answer within 10s".into()),
+            ..Served::default()
+        });
+    }
+    let checks = judge(&dead, NOW);
+    let check = checks.iter().find(|check| check.name == "certificates").unwrap();
+    assert_eq!(check.state, State::Warn);
+    assert!(
+        check.found.contains("bowsprit-2") && check.found.contains("1 certificate trusted"),
+        "{check:?}"
+    );
     let metrics = "# TYPE x gauge\nbowsprit_operator_webhook_certificate_not_after_seconds 1700003600\n";
     assert_eq!(not_after(metrics), Some(1_700_003_600));
     assert_eq!(

@@ -258,6 +258,9 @@ fn problems(seen: &[Seen], paint: Paint) -> String {
                 "no stream to the operator, changes come by the mount: {problem}"
             ));
         }
+        for problem in health.ledger.iter().flat_map(|ledger| &ledger.problems) {
+            say(format!("ledger: {problem}"));
+        }
         for provider in &health.providers {
             for problem in &provider.key_problems {
                 say(format!("{}: key {problem}", provider.name));

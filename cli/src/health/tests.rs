@@ -1,6 +1,6 @@
 use super::Seen;
 use super::render::{What, screen};
-use crate::fleet::{Config, Health, Model, Provider, Stream};
+use crate::fleet::{Config, Health, Ledger, Model, Provider, Stream};
 use crate::output::Paint;
 
 fn provider(name: &str) -> Provider {
@@ -41,6 +41,7 @@ fn sidecar(pod: &str) -> Seen {
                 connected: true,
                 problem: None,
             }),
+            ledger: None,
             providers: vec![provider("claude"), provider("gemini")],
         }),
     }
@@ -54,6 +55,10 @@ fn broken() -> Vec<Seen> {
         health.stream = Some(Stream {
             connected: false,
             problem: Some("connection refused".into()),
+        });
+        health.ledger = Some(Ledger {
+            problems: vec!["the outbox cannot be written (database or disk is full): entries wait in memory".into()],
+            ..Ledger::default()
         });
         health.providers[0].status = "breaker open".into();
         health.providers[0].models[0].breaker = "open".into();

@@ -1,32 +1,34 @@
-//! Asks the ledger service, and says what is missing where it cannot.
+//! Asks the ledger: its service, or, where there is none, the sidecars. Which of the two it was is found out once.
 
-use bowsprit_ledger::query::{
-    By, LOGS_PATH, Listed, QUALITY_PATH, Quality, READER_HEADER, SPEND_PATH, STATS_PATH, Stat, WHY_PREFIX, Why, Window,
-};
-use http::{HeaderValue, Request};
-use serde::de::DeserializeOwned;
-use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::reader;
-use super::uri::{encoded, with};
-use crate::args::LedgerWhere;
-use crate::cluster::{Answer, Cluster};
-use crate::failure::{Failure, Intent};
+use bowsprit_ledger::query::read::{self, Cursor, Filter};
+use bowsprit_ledger::query::{AppliedConfig, By, Listed, Quality, Stat, Why, Window};
+use bowsprit_ledger::store::Error;
+use bowsprit_ledger::store::sqlite::Sqlite;
 
-/// The port of the ledger's Service.
-const PORT: u16 = 8446;
+use super::outboxes::Outboxes;
+use super::service::Service;
+use crate::args::{LedgerFrom, LedgerWhere};
+use crate::cluster::Cluster;
+use crate::failure::Failure;
+use crate::output::units;
 
-/// A token lasts twice as long.
-const RENEWED: Duration = Duration::from_mins(5);
+/// How far back sidecars are asked, milliseconds: a few requests of the last minutes need not bring a day's. The last: all.
+const SPANS: [i64; 3] = [10 * 60_000, 2 * 3_600_000, i64::MAX];
 
 /// The ledger of a cluster.
 pub(crate) struct Ledger<'a> {
     cluster: &'a Cluster,
-    /// Its Service in the operators' namespace.
-    name: &'a str,
-    /// A token and since when it is there. One ledger is asked about one namespace, or about all.
-    kept: Mutex<Option<(String, Instant)>>,
+    from: LedgerFrom,
+    service: Service<'a>,
+    outboxes: Outboxes,
+    /// There is no service.
+    without: AtomicBool,
+    /// That there is none has been said.
+    said: AtomicBool,
 }
 
 /// Which requests are listed.
@@ -46,14 +48,55 @@ pub(crate) struct Wanted<'a> {
     pub(crate) after: Option<String>,
 }
 
+/// Asks the service where there is one, and says so where there is none.
+macro_rules! of_service {
+    ($self:ident, $ask:expr) => {
+        if $self.may_have_service() {
+            if let Some(answer) = $ask.await? {
+                return Ok(answer);
+            }
+            $self.has_none()?;
+        }
+    };
+}
+
 impl<'a> Ledger<'a> {
     /// Nothing is asked yet.
     pub(crate) fn new(cluster: &'a Cluster, place: &'a LedgerWhere) -> Self {
         Self {
             cluster,
-            name: &place.ledger,
-            kept: Mutex::default(),
+            from: place.from,
+            service: Service::new(cluster, place),
+            outboxes: Outboxes::default(),
+            without: AtomicBool::new(place.from == LedgerFrom::Sidecars),
+            said: AtomicBool::new(false),
         }
+    }
+
+    fn may_have_service(&self) -> bool {
+        !self.without.load(Ordering::Relaxed)
+    }
+
+    fn has_none(&self) -> Result<(), Failure> {
+        if self.from == LedgerFrom::Service {
+            return Err(Failure::Wrong(format!(
+                "there is no such ledger in namespace {}: helm upgrade ... --set ledger.enabled=true installs it; \
+                 --operator-namespace and --ledger name another; --from sidecars asks the sidecars themselves",
+                self.cluster.operator_namespace()
+            )));
+        }
+        self.without.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What the sidecars tell of a window.
+    async fn told(&self, namespace: Option<&str>, window: Window) -> Result<Arc<Sqlite>, Failure> {
+        let store = self
+            .outboxes
+            .gathered(self.cluster, namespace, Some(window.from))
+            .await?;
+        self.say();
+        Ok(store)
     }
 
     /// Sums over a window.
@@ -64,266 +107,102 @@ impl<'a> Ledger<'a> {
         by: By,
         window: Window,
     ) -> Result<Vec<Stat>, Failure> {
-        let provider = provider.map(ToOwned::to_owned);
-        let question = about(namespace, window)
-            .into_iter()
-            .chain([("provider", provider), ("by", Some(name(by)))]);
-        self.ask(namespace, &with(STATS_PATH, question)).await
+        of_service!(self, self.service.stats(namespace, provider, by, window));
+        let store = self.told(namespace, window).await?;
+        let scope = read::scope(namespace, provider, window);
+        read::stats(&*store, &scope, by).await.map_err(|error| unread(&error))
     }
 
-    /// What it cost.
+    /// What it cost, dearest first.
     pub(crate) async fn spend(&self, namespace: Option<&str>, by: By, window: Window) -> Result<Vec<Stat>, Failure> {
-        let question = about(namespace, window).into_iter().chain([("by", Some(name(by)))]);
-        self.ask(namespace, &with(SPEND_PATH, question)).await
+        of_service!(self, self.service.spend(namespace, by, window));
+        let store = self.told(namespace, window).await?;
+        let scope = read::scope(namespace, None, window);
+        read::spend(&*store, &scope, by).await.map_err(|error| unread(&error))
     }
 
     /// How good each provider was.
     pub(crate) async fn quality(&self, namespace: Option<&str>, window: Window) -> Result<Vec<Quality>, Failure> {
-        self.ask(namespace, &with(QUALITY_PATH, about(namespace, window))).await
+        of_service!(self, self.service.quality(namespace, window));
+        let store = self.told(namespace, window).await?;
+        read::quality(&*store, namespace, window)
+            .await
+            .map_err(|error| unread(&error))
     }
 
     /// Requests.
     pub(crate) async fn logs(&self, wanted: &Wanted<'_>) -> Result<Vec<Listed>, Failure> {
+        of_service!(self, self.service.logs(wanted));
         let owned = |value: Option<&str>| value.map(ToOwned::to_owned);
-        let question = [
-            ("namespace", owned(wanted.namespace)),
-            ("provider", owned(wanted.provider)),
-            ("route", owned(wanted.route)),
-            ("failed", wanted.failed.then(|| "true".to_owned())),
-            ("number", Some(wanted.number.to_string())),
-            ("after", wanted.after.clone()),
-        ];
-        self.ask(wanted.namespace, &with(LOGS_PATH, question)).await
+        let filter = Filter {
+            namespace: owned(wanted.namespace),
+            provider: owned(wanted.provider),
+            route: owned(wanted.route),
+            is_failed: wanted.failed,
+            number: wanted.number,
+            before: None,
+            after: wanted.after.as_deref().and_then(Cursor::parse),
+        };
+        // Who goes on from somewhere has what is older.
+        let spans = if filter.after.is_some() { &[0][..] } else { &SPANS };
+        let mut listed = Vec::new();
+        for span in spans {
+            let since = (*span > 0).then(|| units::now().saturating_sub(*span).max(0));
+            let store = self.outboxes.gathered(self.cluster, wanted.namespace, since).await?;
+            listed = read::list(&*store, &filter).await.map_err(|error| unread(&error))?;
+            if listed.len() >= wanted.number as usize {
+                break;
+            }
+        }
+        self.say();
+        Ok(listed)
     }
 
     /// The requests that have this id, each with its attempts; none where there is none.
     pub(crate) async fn why(&self, namespace: Option<&str>, id: &str) -> Result<Vec<Why>, Failure> {
-        let question = [("namespace", namespace.map(ToOwned::to_owned))];
-        let found: Option<Vec<Why>> = self
-            .ask(namespace, &with(&format!("{WHY_PREFIX}{}", encoded(id)), question))
-            .await?;
-        Ok(found.unwrap_or_default())
-    }
-
-    async fn ask<T: DeserializeOwned>(&self, namespace: Option<&str>, uri: &str) -> Result<T, Failure> {
-        let operators = self.cluster.operator_namespace();
-        // As the apiserver, and so RBAC, names it: with the scheme and the port.
-        let service = format!("https:{}:{PORT}", encoded(self.name));
-        let intent = Intent {
-            verb: "get",
-            group: "",
-            resource: "services/proxy",
-            name: Some(&service),
-            namespace: Some(operators),
-        };
-        let uri = format!("/api/v1/namespaces/{operators}/services/{service}/proxy{uri}");
-        let token = self.token(namespace).await?;
-        let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))
-            .map_err(|_| Failure::Wrong("the apiserver's token is no header".to_owned()))?;
-        bearer.set_sensitive(true);
-        let request = Request::get(&uri).header(READER_HEADER, bearer).body(Vec::new());
-        let request = request.map_err(|error| Failure::Wrong(format!("no request for {uri}: {error}")))?;
-        let answer = self.cluster.sent(&intent, request).await?;
-        read(&answer, &intent, namespace)
-    }
-
-    /// The reader's token; made anew before it ends.
-    async fn token(&self, namespace: Option<&str>) -> Result<String, Failure> {
-        let mut kept = self.kept.lock().await;
-        if let Some((token, _)) = kept.as_ref().filter(|(_, since)| since.elapsed() < RENEWED) {
-            return Ok(token.clone());
+        of_service!(self, self.service.why(namespace, id));
+        let mut found = Vec::new();
+        for span in SPANS {
+            let since = units::now().saturating_sub(span).max(0);
+            let store = self.outboxes.gathered(self.cluster, namespace, Some(since)).await?;
+            found = read::why(&*store, id, namespace)
+                .await
+                .map_err(|error| unread(&error))?;
+            if !found.is_empty() {
+                break;
+            }
         }
-        let token = reader::token(self.cluster, self.name, namespace).await?;
-        *kept = Some((token.clone(), Instant::now()));
-        Ok(token)
+        self.say();
+        Ok(found)
+    }
+
+    /// What was applied, newest first. Sidecars do not know it.
+    pub(crate) async fn changes(
+        &self,
+        namespace: Option<&str>,
+        object: Option<(&str, &str)>,
+        number: u32,
+    ) -> Result<Vec<AppliedConfig>, Failure> {
+        let changes = self.service.changes(namespace, object, number).await?;
+        changes.ok_or_else(|| {
+            Failure::Wrong(format!(
+                "there is no ledger in namespace {}, which alone keeps what was applied: helm upgrade ... --set ledger.enabled=true \
+                 installs it. Until then the operators' logs have it: kubectl -n {0} logs deployment/bowsprit --all-pods | grep audit",
+                self.cluster.operator_namespace()
+            ))
+        })
+    }
+
+    /// Who answered, once: on standard error, as it is no part of the answer.
+    fn say(&self) {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            let _ = std::io::stderr()
+                .lock()
+                .write_all(self.outboxes.coverage().words().as_bytes());
+        }
     }
 }
 
-fn about(namespace: Option<&str>, window: Window) -> [(&'static str, Option<String>); 3] {
-    [
-        ("namespace", namespace.map(ToOwned::to_owned)),
-        ("from", Some(window.from.to_string())),
-        ("to", Some(window.to.to_string())),
-    ]
-}
-
-fn name(by: By) -> String {
-    match by {
-        By::Provider => "provider",
-        By::Model => "model",
-        By::Route => "route",
-        By::Namespace => "namespace",
-        By::Workload => "workload",
-    }
-    .to_owned()
-}
-
-/// An answer, which is the service's or the apiserver's own.
-fn read<T: DeserializeOwned>(answer: &Answer, intent: &Intent<'_>, namespace: Option<&str>) -> Result<T, Failure> {
-    let operators = intent.namespace.unwrap_or_default();
-    let unread = |error: serde_json::Error| {
-        Failure::Wrong(format!(
-            "the ledger's answer is not read: {error}; are plugin and ledger of the same release? (kubectl bowsprit version)"
-        ))
-    };
-    let said = answer.said();
-    Err(match (answer.status, answer.is_the_apiservers()) {
-        (200, _) => return serde_json::from_slice(&answer.body).map_err(unread),
-        // What is asked for by its id is not there.
-        (404, false) => {
-            return serde_json::from_slice(b"null")
-                .map_err(|_| Failure::Wrong(format!("the ledger does not know this question: {said}")));
-        }
-        (404, true) => Failure::Wrong(format!(
-            "there is no such ledger in namespace {operators} ({said}): helm upgrade ... --set ledger.enabled=true installs it; \
-             --operator-namespace and --ledger name another. `health` and `circuit status` ask the sidecars and need none"
-        )),
-        (502..=504, true) => Failure::Unreachable(format!(
-            "the ledger in namespace {operators} does not answer ({said}): \
-             kubectl -n {operators} get pods says why. Sidecars keep what it misses"
-        )),
-        (403, false) => Intent {
-            verb: "get",
-            group: "bowsprit.dev",
-            resource: "providerconfigs/ledger",
-            name: None,
-            namespace,
-        }
-        .refused(403, &format!("the ledger says of its reader: {said}")),
-        (502..=504, false) => Failure::Unreachable(format!("the ledger: {said}")),
-        (status, false) => Failure::Wrong(format!("the ledger does not answer this: HTTP {status}: {said}")),
-        (status, true) => intent.refused(status, &said),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::client::Body;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::cluster::tests::{answering, status};
-
-    const HOUR: Window = Window { from: 0, to: 3_600_000 };
-    const PATIENCE: Duration = Duration::from_secs(5);
-
-    /// A cluster with a reader in these namespaces, and a ledger that answers so.
-    fn with_readers(
-        readers: &'static [&'static str],
-        answer: impl Fn(&Request<Body>) -> (u16, Value) + Clone + Send + Sync + 'static,
-    ) -> Cluster {
-        answering(
-            move |request| {
-                let path = request.uri().path();
-                if !path.ends_with("/serviceaccounts/bowsprit-ledger-reader/token") {
-                    return answer(request);
-                }
-                match path.split('/').nth(4) {
-                    Some(namespace) if readers.contains(&namespace) => {
-                        (201, json!({"status": {"token": format!("of-{namespace}")}}))
-                    }
-                    Some("secret") => status(403, "User \"ann\" cannot create resource \"serviceaccounts/token\""),
-                    _ => status(404, "serviceaccounts \"bowsprit-ledger-reader\" not found"),
-                }
-            },
-            PATIENCE,
-        )
-    }
-
-    fn usual() -> LedgerWhere {
-        LedgerWhere {
-            all_namespaces: false,
-            ledger: "bowsprit-ledger".into(),
-        }
-    }
-
-    async fn refusal(answer: (u16, Value)) -> Failure {
-        let cluster = with_readers(&["bowsprit-system"], move |_| answer.clone());
-        let place = usual();
-        let ledger = Ledger::new(&cluster, &place);
-        ledger
-            .quality(Some("shop"), HOUR)
-            .await
-            .expect_err("it does not answer")
-    }
-
-    #[tokio::test]
-    async fn a_question_goes_to_the_service_through_the_apiserver_and_every_value_stays_one() {
-        let cluster = with_readers(&["shop", "bowsprit-system"], |request| {
-            assert_eq!(
-                request.uri(),
-                "/api/v1/namespaces/bowsprit-system/services/https:bowsprit-ledger:8446/proxy/v1/requests/a%2F..%3Fb?namespace=shop"
-            );
-            assert_eq!(request.headers()[READER_HEADER], "Bearer of-shop");
-            (200, json!([]))
-        });
-        let found = Ledger::new(&cluster, &usual()).why(Some("shop"), "a/..?b").await;
-        assert_eq!(found.map_err(|failure| failure.to_string()), Ok(Vec::new()));
-    }
-
-    #[tokio::test]
-    async fn the_reader_of_all_is_asked_where_the_namespace_has_none_and_where_all_are_meant() {
-        let cluster = with_readers(&["bowsprit-system"], |request| {
-            assert_eq!(request.headers()[READER_HEADER], "Bearer of-bowsprit-system");
-            (200, json!([]))
-        });
-        for namespace in [Some("shop"), None] {
-            let found = Ledger::new(&cluster, &usual()).quality(namespace, HOUR).await;
-            assert_eq!(found.map_err(|failure| failure.to_string()), Ok(Vec::new()));
-        }
-    }
-
-    #[tokio::test]
-    async fn an_id_that_the_ledger_does_not_have_is_no_failure_of_the_ledger() {
-        let cluster = with_readers(&["shop"], |_| (404, json!({"message": "no request has this id"})));
-        let found = Ledger::new(&cluster, &usual()).why(Some("shop"), "r").await;
-        assert_eq!(found.map_err(|failure| failure.to_string()), Ok(Vec::new()));
-    }
-
-    #[tokio::test]
-    async fn what_is_in_the_way_is_told_from_what_is_not_there() {
-        let none = refusal(status(404, "services \"bowsprit-ledger\" not found")).await;
-        assert!(none.to_string().contains("--set ledger.enabled=true"), "{none}");
-        assert_eq!(none.exit_code(), 1);
-        let down = refusal(status(503, "no endpoints available for service")).await;
-        assert!(down.to_string().contains("get pods"), "{down}");
-        assert_eq!(down.exit_code(), 3);
-        let strange = refusal((200, json!({"another": "release"}))).await;
-        assert!(strange.to_string().contains("same release"), "{strange}");
-        let cluster = with_readers(&[], |_| status(500, "it is not asked"));
-        let no_reader = Ledger::new(&cluster, &usual())
-            .quality(None, HOUR)
-            .await
-            .expect_err("nobody reads");
-        assert!(
-            no_reader.to_string().contains("--set ledger.enabled=true"),
-            "{no_reader}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_right_that_is_missing_is_named_as_rbac_writes_it() {
-        let forbidden = refusal(status(403, "services is forbidden")).await;
-        let rule = "resources: [services/proxy], resourceNames: [\"https:bowsprit-ledger:8446\"], verbs: [get]";
-        assert!(forbidden.to_string().contains(rule), "{forbidden}");
-        assert_eq!(forbidden.exit_code(), 3);
-        let reader = refusal((403, json!({"message": "you may not"}))).await;
-        assert!(
-            reader
-                .to_string()
-                .contains("resources: [providerconfigs/ledger], verbs: [get]"),
-            "{reader}"
-        );
-        assert!(reader.to_string().contains("in namespace shop"), "{reader}");
-        let cluster = with_readers(&[], |_| status(500, "it is not asked"));
-        let token = Ledger::new(&cluster, &usual())
-            .quality(Some("secret"), HOUR)
-            .await
-            .expect_err("it may not");
-        let rule = "resources: [serviceaccounts/token], resourceNames: [\"bowsprit-ledger-reader\"], verbs: [create]";
-        assert!(
-            token.to_string().contains(rule) && token.to_string().contains("in namespace secret"),
-            "{token}"
-        );
-    }
+fn unread(error: &Error) -> Failure {
+    Failure::Wrong(format!("what the sidecars told is not read: {error}"))
 }

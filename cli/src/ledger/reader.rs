@@ -8,37 +8,33 @@ use serde::Deserialize;
 
 use serde_json::json;
 
-use super::uri;
 use crate::cluster::Cluster;
 use crate::failure::{Failure, Intent};
+use crate::uri;
 
 /// The least that the apiserver gives, seconds.
 const LASTS: u64 = 600;
 
 /// A token of the reader that may read this namespace, or all.
 ///
+/// `None`: there is no such reader, which comes with the ledger service.
+///
 /// # Errors
-/// With the rule that is missing, or how a reader comes to be.
-pub(super) async fn token(cluster: &Cluster, ledger: &str, namespace: Option<&str>) -> Result<String, Failure> {
+/// With the rule that is missing.
+pub(super) async fn token(cluster: &Cluster, ledger: &str, namespace: Option<&str>) -> Result<Option<String>, Failure> {
     let (operators, reader) = (cluster.operator_namespace(), format!("{ledger}-reader"));
     // The nearer right is the smaller one, and what its absence says is of more use.
     let mut missing = None;
     let near = namespace.filter(|namespace| *namespace != operators);
     for place in near.into_iter().chain([operators]) {
         match request(cluster, place, &reader).await {
-            Ok(Some(token)) => return Ok(token),
+            Ok(Some(token)) => return Ok(Some(token)),
             Ok(None) => {}
             Err(failure @ Failure::Forbidden { .. }) => missing = missing.or(Some(failure)),
             Err(failure) => return Err(failure),
         }
     }
-    Err(missing.unwrap_or_else(|| {
-        Failure::Wrong(format!(
-            "there is no ServiceAccount {reader} in namespace {operators}, as which the ledger is read: \
-             helm upgrade ... --set ledger.enabled=true makes it with the ledger; --operator-namespace and --ledger name another. \
-             `health` and `circuit status` ask the sidecars and need none"
-        ))
-    }))
+    missing.map_or(Ok(None), Err)
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,6 @@
 //! `logs` for people and as CSV. Pure.
 
+use bowsprit_ledger::entry::Cached;
 use bowsprit_ledger::query::Listed;
 
 use crate::args::{LogsArgs, RowFormat};
@@ -76,6 +77,8 @@ pub(super) fn table(listed: &[Listed], what: What<'_>) -> Table {
             "OWN TIME",
             "BYTES",
             "TRACE",
+            "CACHED",
+            "REFUSED BY",
         ]);
     }
     let mut table = Table::new(heads);
@@ -116,11 +119,30 @@ pub(super) fn table(listed: &[Listed], what: What<'_>) -> Table {
                 took(request.overhead).into(),
                 number(request.answer_bytes).into(),
                 request.trace_id.clone().into(),
+                request
+                    .cache
+                    .as_ref()
+                    .map(|it| took(it.age.saturating_mul(1_000)))
+                    .unwrap_or_default()
+                    .into(),
+                request.refused_by.clone().into(),
             ]);
         }
         table.row(row);
     }
     table
+}
+
+fn cached(cached: Option<&Cached>) -> [Field; 5] {
+    let none = Cached::default();
+    let told = cached.unwrap_or(&none);
+    [
+        Field::maybe(cached.map(|it| it.age)),
+        Field::from(&told.request_id),
+        Field::from(&told.provider),
+        Field::number(told.saved_tokens),
+        Field::number(told.saved_cost),
+    ]
 }
 
 fn outcome(outcome: &str) -> Cell {
@@ -162,6 +184,12 @@ pub(super) fn csv(listed: &[Listed]) -> String {
         "FIRST_TOKEN_MICROSECONDS",
         "OVERHEAD_MICROSECONDS",
         "ANSWER_BYTES",
+        "CACHE_AGE_MILLISECONDS",
+        "CACHE_OF",
+        "CACHE_PROVIDER",
+        "CACHE_SAVED_TOKENS",
+        "CACHE_SAVED_PICODOLLARS",
+        "REFUSED_BY",
     ];
     let rows = listed.iter().map(|it| {
         let request = &it.request;
@@ -191,6 +219,8 @@ pub(super) fn csv(listed: &[Listed]) -> String {
             Field::number(request.overhead),
             Field::number(request.answer_bytes),
         ]);
+        row.extend(cached(request.cache.as_ref()));
+        row.push(Field::from(&request.refused_by));
         row.extend(request.tokens.counts().map(Field::number));
         row
     });

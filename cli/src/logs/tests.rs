@@ -1,4 +1,4 @@
-use bowsprit_ledger::entry::{Request, Tokens};
+use bowsprit_ledger::entry::{Cached, Request, Tokens};
 use bowsprit_ledger::query::Listed;
 
 use super::newest_last;
@@ -8,6 +8,8 @@ use crate::output::Paint;
 fn one(at: i64, id: &str, outcome: &str, code: &str, status: u16) -> Listed {
     Listed {
         cursor: format!("{at}.1.1"),
+        arrival: format!("{at}.1.1"),
+        arrived: at,
         at,
         namespace: "shop".into(),
         pod: "checkout-6d5f-x2x9p".into(),
@@ -52,6 +54,40 @@ fn requests_with_the_newest_last() {
     insta::assert_snapshot!(screen(&newest_last(listed()), what, Paint(false)));
     let none = screen(&[], What { failed: true, ..what }, Paint(false));
     assert_eq!(none, "The ledger has no request that failed of namespace shop.\n");
+}
+
+#[test]
+fn a_wide_row_tells_of_the_cache_and_of_the_rule_that_refused() {
+    let mut both = listed();
+    both[2].request.cache = Some(Cached {
+        age: 61_500,
+        ..Cached::default()
+    });
+    both[1].request.refused_by = "budget:team".into();
+    let what = What {
+        namespace: Some("shop"),
+        wide: true,
+        ..What::default()
+    };
+    let text = screen(&both, what, Paint(false));
+    let ends: Vec<[&str; 2]> = text
+        .lines()
+        .skip(2)
+        .map(|line| {
+            let mut cells = line
+                .trim_end()
+                .rsplit("  ")
+                .map(str::trim)
+                .filter(|cell| !cell.is_empty());
+            [cells.next().unwrap(), cells.next().unwrap()]
+        })
+        .collect();
+    assert_eq!(ends, [["budget:team", "-"], ["-", "1 min 1 s"]]);
+    let exact = csv(&both);
+    assert!(
+        exact.contains(",61500,,,0,0,,") && exact.contains(",budget:team,"),
+        "{exact}"
+    );
 }
 
 #[test]

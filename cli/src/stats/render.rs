@@ -33,7 +33,7 @@ pub(crate) fn heads(by: By) -> &'static [&'static str] {
     }
 }
 
-/// What a row is about, under [`heads`]. A name that was none is told as such.
+/// What a row is about, under [`heads`]. A name that was none is told as such, and so is what has no row of its own.
 pub(crate) fn keys(stat: &Stat, by: By) -> Vec<String> {
     let or = |name: &str, none: &str| {
         if name.is_empty() {
@@ -42,6 +42,11 @@ pub(crate) fn keys(stat: &Stat, by: By) -> Vec<String> {
             name.to_owned()
         }
     };
+    if stat.more > 0 {
+        let mut keys = vec![format!("(other: {})", many(stat.more, "name"))];
+        keys.resize(heads(by).len(), String::new());
+        return keys;
+    }
     match by {
         By::Provider => vec![or(&stat.name, "(nobody asked)")],
         By::Model => vec![or(&stat.provider, "(nobody asked)"), stat.name.clone()],
@@ -55,26 +60,7 @@ pub(crate) fn keys(stat: &Stat, by: By) -> Vec<String> {
 pub(crate) fn sum(stats: &[Stat]) -> Stat {
     let mut all = Stat::default();
     for it in stats {
-        all.requests += it.requests;
-        all.succeeded += it.succeeded;
-        all.failed += it.failed;
-        all.client_errors += it.client_errors;
-        all.shed += it.shed;
-        all.cancelled += it.cancelled;
-        all.took += it.took;
-        all.attempts += it.attempts;
-        all.tokens_unknown += it.tokens_unknown;
-        all.cost.0 += it.cost.0;
-        all.cost_estimated.0 += it.cost_estimated.0;
-        all.cost_unknown += it.cost_unknown;
-        let (sum, more) = (&mut all.tokens, it.tokens);
-        sum.input += more.input;
-        sum.output += more.output;
-        sum.cached += more.cached;
-        sum.cache_write += more.cache_write;
-        sum.reasoning += more.reasoning;
-        sum.estimated_input += more.estimated_input;
-        sum.estimated_output += more.estimated_output;
+        all.add(it);
     }
     all
 }

@@ -92,3 +92,18 @@ fn csv_is_exact_and_has_a_cell_for_each_head() {
     assert!(text.starts_with("PROVIDER,MODEL,REQUESTS,SUCCEEDED,"), "{text}");
     assert!(text.contains(",131.0043,0.1218,0\n"), "{text}");
 }
+
+#[test]
+fn names_beyond_an_answers_room_are_one_row_and_in_the_sum() {
+    let mut stats = day();
+    stats.push(Stat {
+        name: "other".into(),
+        requests: 40_000,
+        succeeded: 40_000,
+        more: 40_000,
+        ..Stat::default()
+    });
+    let text = screen(&stats, about(By::Workload), false, Paint(false));
+    assert!(text.contains("(other: 40 000 names)"), "{text}");
+    assert!(text.starts_with("58 617 requests of"), "{text}");
+}

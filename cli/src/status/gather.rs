@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use bowsprit_crds::{ModelRoute, ProviderConfig, names};
+use bowsprit_crds::{ModelRoute, ProviderConfig, Sidecars, UsagePolicy, names};
 use futures::future::{join, try_join};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::ListParams;
 
 use super::overview::{Circuits, Missed, Namespace, Object, Operators, Overview, Webhook};
@@ -66,6 +66,16 @@ pub(crate) async fn overview(cluster: &Cluster, scope: Option<&str>) -> Result<O
         }
         Err(failure) => note(&mut unknown, failure)?,
     }
+    match cluster.list::<UsagePolicy>(scope, ListParams::default()).await {
+        Ok(policies) => {
+            for object in &policies {
+                at(&mut by_name, object.namespace()).policies.push(policy(object));
+            }
+        }
+        // On CRDs of the release before there is no such kind; `doctor` says so.
+        Err(Failure::Wrong(_)) => {}
+        Err(failure) => note(&mut unknown, failure)?,
+    }
     overview.operators = operators;
     overview.webhook = webhook;
     overview.unknown = unknown;
@@ -75,6 +85,7 @@ pub(crate) async fn overview(cluster: &Cluster, scope: Option<&str>) -> Result<O
             .providers
             .sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
         namespace.routes.sort_by(|a, b| a.name.cmp(&b.name));
+        namespace.policies.sort_by(|a, b| a.name.cmp(&b.name));
     }
     Ok(overview)
 }
@@ -283,44 +294,12 @@ fn ready(conditions: &[Condition], generation: Option<i64>) -> (Option<bool>, St
     }
 }
 
-fn provider(object: &ProviderConfig) -> Object {
-    let status = object.status.clone().unwrap_or_default();
-    let (ready, reason, message) = ready(&status.conditions, object.metadata.generation);
-    let sidecars = status.sidecars.unwrap_or_default();
+/// What the status of every kind tells.
+fn told<K: ResourceExt>(object: &K, conditions: &[Condition], sidecars: Option<Sidecars>) -> Object {
+    let (ready, reason, message) = ready(conditions, object.meta().generation);
+    let sidecars = sidecars.unwrap_or_default();
     Object {
         name: object.name_any(),
-        what: object.spec.provider.facts().name.to_owned(),
-        model: object.spec.default_model.clone().unwrap_or_default(),
-        priority: Some(object.spec.priority),
-        disabled: !object.spec.enabled,
-        ready,
-        reason,
-        message,
-        selected: sidecars.selected,
-        current: sidecars.current,
-        behind: sidecars.behind,
-        circuits: status.circuits.map(|it| Circuits {
-            closed: it.closed,
-            open: it.open,
-            half_open: it.half_open,
-        }),
-    }
-}
-
-fn route(object: &ModelRoute) -> Object {
-    let status = object.status.clone().unwrap_or_default();
-    let (ready, reason, message) = ready(&status.conditions, object.metadata.generation);
-    let sidecars = status.sidecars.unwrap_or_default();
-    let targets: Vec<&str> = object
-        .spec
-        .targets
-        .iter()
-        .map(|target| target.provider.as_str())
-        .collect();
-    Object {
-        name: object.name_any(),
-        what: object.spec.matches.models.join(", "),
-        model: targets.join(", "),
         ready,
         reason,
         message,
@@ -328,5 +307,52 @@ fn route(object: &ModelRoute) -> Object {
         current: sidecars.current,
         behind: sidecars.behind,
         ..Object::default()
+    }
+}
+
+fn provider(object: &ProviderConfig) -> Object {
+    let status = object.status.clone().unwrap_or_default();
+    Object {
+        what: object.spec.provider.facts().name.to_owned(),
+        model: object.spec.default_model.clone().unwrap_or_default(),
+        priority: Some(object.spec.priority),
+        disabled: !object.spec.enabled,
+        circuits: status.circuits.map(|it| Circuits {
+            closed: it.closed,
+            open: it.open,
+            half_open: it.half_open,
+        }),
+        slo: status.slo,
+        ..told(object, &status.conditions, status.sidecars)
+    }
+}
+
+fn route(object: &ModelRoute) -> Object {
+    let status = object.status.clone().unwrap_or_default();
+    let targets: Vec<&str> = object
+        .spec
+        .targets
+        .iter()
+        .map(|target| target.provider.as_str())
+        .collect();
+    Object {
+        what: object.spec.matches.models.join(", "),
+        model: targets.join(", "),
+        slo: status.slo,
+        ..told(object, &status.conditions, status.sidecars)
+    }
+}
+
+fn policy(object: &UsagePolicy) -> Object {
+    let status = object.status.clone().unwrap_or_default();
+    let spec = &object.spec;
+    Object {
+        what: match (spec.paused, &spec.paused_reason) {
+            (true, Some(reason)) => format!("paused: {reason}"),
+            (true, None) => "paused".to_owned(),
+            (false, _) => String::new(),
+        },
+        paused: spec.paused,
+        ..told(object, &status.conditions, status.sidecars)
     }
 }

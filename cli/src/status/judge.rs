@@ -147,6 +147,19 @@ fn namespace_advice(namespace: &Namespace, operators_work: bool, advice: &mut Ve
             push(broken, problem, remedy);
         }
     }
+    for (kind, object) in objects(namespace) {
+        for (objective, left) in object.budgets().filter(|(_, left)| *left < 0) {
+            let times = 100 - left;
+            push(
+                false,
+                format!(
+                    "{kind} {}: the error budget of its {objective} is spent: {times}% of it is used, by the sidecars that run now",
+                    object.name
+                ),
+                format!("kubectl bowsprit stats -n {name} and kubectl bowsprit logs -n {name} --failed say what fails"),
+            );
+        }
+    }
     for object in &namespace.providers {
         let circuits = object.circuits.unwrap_or_default();
         if circuits.open > 0 {
@@ -213,13 +226,20 @@ fn namespace_advice(namespace: &Namespace, operators_work: bool, advice: &mut Ve
 /// The objects of a namespace, each with the word that kubectl has for its kind.
 pub(super) fn objects(namespace: &Namespace) -> impl Iterator<Item = (&'static str, &Object)> {
     let providers = namespace.providers.iter().map(|it| ("providerconfig", it));
-    providers.chain(namespace.routes.iter().map(|it| ("modelroute", it)))
+    let routes = namespace.routes.iter().map(|it| ("modelroute", it));
+    let policies = namespace.policies.iter().map(|it| ("usagepolicy", it));
+    providers.chain(routes).chain(policies)
 }
 
 fn object_advice(namespace: &str, kind: &str, object: &Object, operators_work: bool) -> Option<(bool, String, String)> {
     let name = &object.name;
     let describe = format!("kubectl -n {namespace} describe {kind} {name}");
     match object.ready {
+        Some(true) if object.paused => Some((
+            false,
+            format!("{kind} {name} lets nothing pass: {}", object.what),
+            format!("when it is over: kubectl bowsprit resume --policy {name} -n {namespace}"),
+        )),
         Some(true) => None,
         // With no operator there is a better explanation, which has been given.
         None => operators_work.then(|| (false, format!("{kind} {name} has not been judged yet"), describe)),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bowsprit_crds::{ObjectiveStatus, SloStatus};
 use serde::Serialize;
 
 /// Everything that was looked at.
@@ -68,6 +69,9 @@ pub(crate) struct Namespace {
     pub(crate) providers: Vec<Object>,
     /// By name.
     pub(crate) routes: Vec<Object>,
+    /// By name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) policies: Vec<Object>,
     /// Pods with a sidecar.
     pub(crate) sidecars: usize,
     /// Of these, those that do not come up, with what the kubelet says.
@@ -92,19 +96,22 @@ pub(crate) struct Missed {
     pub(crate) owner: String,
 }
 
-/// A ProviderConfig or ModelRoute.
+/// A ProviderConfig, ModelRoute or UsagePolicy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Object {
     /// Its name.
     pub(crate) name: String,
-    /// The kind of provider, or the models that a route names.
+    /// The kind of provider, the models that a route names, or what a policy says.
     pub(crate) what: String,
     /// A provider's default model, or a route's targets.
     pub(crate) model: String,
     /// A provider's priority.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) priority: Option<u32>,
+    /// Whether it is a policy that lets nothing pass.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) paused: bool,
     /// Whether it is switched off.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) disabled: bool,
@@ -125,6 +132,21 @@ pub(crate) struct Object {
     /// Breakers over all sidecars: closed, open, half open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) circuits: Option<Circuits>,
+    /// Its objectives as measured, as they stand on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) slo: Option<SloStatus>,
+}
+
+impl Object {
+    /// What is left of each of its error budgets, in percent.
+    pub(crate) fn budgets(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        let of = |one: &Option<ObjectiveStatus>| one.as_ref().map(|one| one.budget_remaining_percent);
+        let slo = self.slo.as_ref();
+        let availability = slo.and_then(|slo| of(&slo.availability));
+        let first_token = slo.and_then(|slo| of(&slo.first_token));
+        let both = [("availability", availability), ("first token", first_token)];
+        both.into_iter().filter_map(|(name, left)| Some((name, left?)))
+    }
 }
 
 /// Breakers of a provider over all sidecars.

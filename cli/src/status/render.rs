@@ -137,10 +137,11 @@ fn detail(judged: &Judged, namespace: &Namespace, paint: Paint) -> String {
     if namespace.providers.is_empty() && namespace.routes.is_empty() && namespace.sidecars == 0 {
         text.push_str("  nothing of Bowsprit here\n");
     }
-    let mut providers =
-        Table::new(["PROVIDER", "KIND", "MODEL", "PRIORITY", "READY", "SIDECARS", "CIRCUITS"]).indented(2);
+    let columns = ["PROVIDER", "KIND", "MODEL", "PRIORITY", "READY", "SIDECARS", "CIRCUITS"];
+    let budget = with_budget(&namespace.providers);
+    let mut providers = Table::new(columns.into_iter().chain(budget)).indented(2);
     for object in shown(&namespace.providers) {
-        providers.row([
+        let cells = [
             object.name.clone().into(),
             object.what.clone().into(),
             object.model.clone().into(),
@@ -148,22 +149,38 @@ fn detail(judged: &Judged, namespace: &Namespace, paint: Paint) -> String {
             ready(object),
             sidecars(object),
             circuits(object),
-        ]);
+        ];
+        providers.row(cells.into_iter().chain(budget.map(|_| budgets(object))));
     }
     text.push_str(&providers.render(paint));
-    let mut routes = Table::new(["ROUTE", "MODELS", "TARGETS", "READY", "SIDECARS"]).indented(2);
+    let columns = ["ROUTE", "MODELS", "TARGETS", "READY", "SIDECARS"];
+    let budget = with_budget(&namespace.routes);
+    let mut routes = Table::new(columns.into_iter().chain(budget)).indented(2);
     for object in shown(&namespace.routes) {
-        routes.row([
+        let cells = [
             object.name.clone().into(),
             object.what.clone().into(),
             object.model.clone().into(),
             ready(object),
             sidecars(object),
-        ]);
+        ];
+        routes.row(cells.into_iter().chain(budget.map(|_| budgets(object))));
     }
     text.push_str(&routes.render(paint));
-    let objects = namespace.providers.len() + namespace.routes.len();
-    let listed = shown(&namespace.providers).count() + shown(&namespace.routes).count();
+    let mut policies = Table::new(["POLICY", "SAYS", "READY", "SIDECARS"]).indented(2);
+    for object in shown(&namespace.policies) {
+        let cells: [Cell; 4] = [
+            object.name.clone().into(),
+            object.what.clone().into(),
+            ready(object),
+            sidecars(object),
+        ];
+        policies.row(cells);
+    }
+    text.push_str(&policies.render(paint));
+    let objects = namespace.providers.len() + namespace.routes.len() + namespace.policies.len();
+    let listed =
+        shown(&namespace.providers).count() + shown(&namespace.routes).count() + shown(&namespace.policies).count();
     if listed < objects {
         let _ = writeln!(text, "  and {} more, all ready", objects - listed);
     }
@@ -225,6 +242,26 @@ fn circuits(object: &Object) -> Cell {
         _ => Tone::Bad,
     };
     Cell::new(tone, text)
+}
+
+/// One column more where any object has an objective that was measured.
+fn with_budget(objects: &[Object]) -> Option<&'static str> {
+    let any = objects.iter().any(|object| object.budgets().next().is_some());
+    any.then_some("ERROR BUDGET")
+}
+
+fn budgets(object: &Object) -> Cell {
+    let left: Vec<(&str, i64)> = object.budgets().collect();
+    let tone = match left.iter().map(|(_, percent)| *percent).min() {
+        Some(..=0) => Tone::Bad,
+        Some(..=25) => Tone::Warn,
+        _ => Tone::Plain,
+    };
+    let words: Vec<String> = left
+        .iter()
+        .map(|(name, percent)| format!("{name} {percent}%"))
+        .collect();
+    Cell::new(tone, words.join(", "))
 }
 
 fn todo(judged: &Judged, wide: bool, paint: Paint) -> String {

@@ -83,6 +83,24 @@ fn a_healthy_namespace_says_so_in_its_first_line_and_asks_for_nothing() {
 }
 
 #[test]
+fn a_policy_that_lets_nothing_pass_is_shown_with_its_reason_and_how_it_ends() {
+    let mut shop = healthy("shop");
+    shop.policies = vec![Object {
+        name: "pause".into(),
+        what: "paused: an incident".into(),
+        paused: true,
+        ready: Some(true),
+        selected: 2,
+        current: 2,
+        ..Object::default()
+    }];
+    let text = text(cluster(vec![shop]));
+    for told in ["paused: an incident", "kubectl bowsprit resume --policy pause -n shop"] {
+        assert!(text.contains(told), "{text}");
+    }
+}
+
+#[test]
 fn what_is_broken_comes_with_what_to_do_about_it() {
     let mut shop = healthy("shop");
     shop.providers = vec![
@@ -157,4 +175,18 @@ fn a_huge_fleet_fits_a_screen_and_hides_no_trouble() {
     let text = text(cluster(namespaces));
     assert!(text.lines().count() < 45, "{text}");
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn what_is_left_of_error_budgets_stands_beside_each_object_and_a_spent_one_is_advised_on() {
+    let mut shop = healthy("shop");
+    let objective = |percent, left: i64| serde_json::json!({"objective": percent, "measured": "98.000", "budgetRemainingPercent": left, "good": 98, "bad": 2});
+    let status = serde_json::json!({
+        "availability": objective("99", -100), "firstToken": objective("95", 60), "window": "720h",
+        "sidecars": 2, "since": "2026-01-01T00:00:00Z", "asOf": "2026-01-02T00:00:00Z",
+    });
+    shop.providers[0].slo = Some(serde_json::from_value(status).unwrap());
+    let judged = judge(cluster(vec![shop]));
+    assert!(judged.well, "nothing is broken that anybody could mend now");
+    insta::assert_snapshot!(screen(&judged, false, Paint(false)));
 }

@@ -1,6 +1,6 @@
 //! What the codes mean, and what to do. Pure.
 
-use bowsprit_ledger::entry::Turn;
+use bowsprit_ledger::entry::{ANSWERED_STALE, Turn};
 use bowsprit_ledger::query::Why;
 use serde::Serialize;
 
@@ -33,7 +33,8 @@ pub(super) fn meant(why: &Why) -> Vec<Meant> {
 
 fn codes(why: &Why) -> Vec<&str> {
     let request = &why.listed.request;
-    let turns = request.path.iter().filter(|turn| turn.what != "waited");
+    let has_code = |turn: &&Turn| turn.what != "waited" && turn.what != ANSWERED_STALE;
+    let turns = request.path.iter().filter(has_code);
     let turns = turns.map(|turn| turn.because.as_str());
     let attempts = why.attempts_made.iter().map(|it| it.attempt.code.as_str());
     let mut codes: Vec<&str> = Vec::new();

@@ -1,6 +1,7 @@
 //! The first sentence: what the caller got, after how long, because of what. Pure.
 
-use bowsprit_ledger::entry::{Request, Turn};
+use bowsprit_core::record::Refuser;
+use bowsprit_ledger::entry::{ANSWERED_STALE, Request, Turn};
 use bowsprit_ledger::query::Why;
 
 use super::words;
@@ -20,6 +21,22 @@ pub(super) fn of(why: &Why) -> String {
     } else {
         format!("HTTP {}", request.status)
     };
+    if let Some(turn) = request.path.iter().find(|turn| turn.what == ANSWERED_STALE) {
+        return stale(turn, &after, &because);
+    }
+    if let Some(cached) = &request.cache {
+        return format!(
+            "The caller got a kept answer after {after}: {} had given it to the same request {} before, and nothing was spent for it.",
+            cached.provider,
+            words::age(cached.age)
+        );
+    }
+    if let Some((kind, name)) = Refuser::parse(&request.refused_by) {
+        return format!(
+            "The caller got {http} after {after}: {} turned it away.",
+            words::refuser(kind, name)
+        );
+    }
     match request.outcome.as_str() {
         "ok" => answered(why, &causes),
         "client_error" => format!(
@@ -53,6 +70,20 @@ pub(super) fn of(why: &Why) -> String {
         ),
         other => format!("The request ended as {other} with {http} after {after}."),
     }
+}
+
+/// A kept answer, since every candidate was down.
+fn stale(turn: &Turn, after: &str, because: &str) -> String {
+    let down = if because.is_empty() {
+        String::new()
+    } else {
+        format!(": {because}")
+    };
+    format!(
+        "The caller got an answer that was kept {} before, from {}, after {after}, since every candidate was down{down}.",
+        words::age(turn.wait.into()),
+        turn.provider
+    )
 }
 
 fn answered(why: &Why, causes: &[String]) -> String {

@@ -1,7 +1,8 @@
 //! The path of a request as steps with their times. Pure.
 
-use bowsprit_ledger::entry::{Attempt, Request, Turn};
-use bowsprit_ledger::query::Why;
+use bowsprit_core::record::Refuser;
+use bowsprit_ledger::entry::{ANSWERED_STALE, Attempt, Request, Turn};
+use bowsprit_ledger::query::{Money, Why};
 use serde::Serialize;
 
 use super::timeline::{Span, spans};
@@ -124,6 +125,11 @@ fn turned(turn: &Turn, ended: Option<&Attempt>, retries_are_known: bool) -> Opti
         ),
         "retried" if retries_are_known => return None,
         "retried" => format!("{provider} was asked again after {}", turn.because),
+        ANSWERED_STALE => format!(
+            "the answer was taken that {provider} had given to the same request {} before (request {}); nothing was spent for it",
+            words::age(turn.wait.into()),
+            turn.because
+        ),
         other => format!("{provider}: {other} {}", turn.because),
     })
 }
@@ -192,6 +198,31 @@ fn ended(request: &Request) -> String {
         0 => String::new(),
         bytes => format!(", {} bytes of answer", number(bytes)),
     };
+    if let Some(cached) = &request.cache {
+        return format!(
+            "the caller had all of the answer that {} had given {} before (request {}): HTTP {}{sent}; {} tokens and ${} were not spent again",
+            cached.provider,
+            words::age(cached.age),
+            cached.request_id,
+            request.status,
+            number(cached.saved_tokens),
+            Money(cached.saved_cost.into())
+        );
+    }
+    if let Some((kind, name)) = Refuser::parse(&request.refused_by) {
+        return format!(
+            "{} turned it away: HTTP {} {}",
+            words::refuser(kind, name),
+            request.status,
+            request.code
+        );
+    }
+    if request.path.iter().any(|turn| turn.what == ANSWERED_STALE) {
+        return format!(
+            "the caller had all of it, marked as stale: HTTP {}{sent}",
+            request.status
+        );
+    }
     match (request.outcome.as_str(), request.status) {
         ("cancelled", _) => format!("the caller left{sent}"),
         ("cut", status) => format!(

@@ -1,4 +1,4 @@
-use bowsprit_ledger::entry::{Attempt, Cost, Request, Tokens, Turn};
+use bowsprit_ledger::entry::{Attempt, Cached, Cost, Request, Tokens, Turn};
 use bowsprit_ledger::query::{Listed, ListedAttempt, Why};
 
 use super::Story;
@@ -30,6 +30,8 @@ fn request(outcome: &str, code: &str, status: u16, took: u64) -> Request {
 fn listed(request: Request) -> Listed {
     Listed {
         cursor: "1.1.1".into(),
+        arrival: String::new(),
+        arrived: ENDED,
         at: ENDED,
         namespace: "shop".into(),
         pod: "checkout-6d5f-x2x9p".into(),
@@ -180,6 +182,65 @@ fn a_stream_whose_hedge_won() {
         listed: listed(it),
         attempts_made: vec![slow, won],
     }));
+}
+
+#[test]
+fn a_request_that_got_a_kept_answer() {
+    let mut it = request("provider_error", "EXT_SERVER_ERROR", 200, 912_000);
+    it.route = "smart".into();
+    (it.provider, it.model) = (GEMINI.0.into(), GEMINI.1.into());
+    it.attempts = 1;
+    it.answer_bytes = 1_204;
+    it.path = vec![
+        turn(90, "claude", "passed_over", "circuit_open", ""),
+        turn(911_000, "gemini", "failed", "EXT_SERVER_ERROR", "stop: attempts_used"),
+        Turn {
+            wait: 1_263_000,
+            // An id of the caller's own may look like a code.
+            ..turn(912_000, "claude", "answered_stale", "R-5F0C", "")
+        },
+    ];
+    let shown = shown(Why {
+        listed: listed(it),
+        attempts_made: vec![failed(attempt(1, 1, "first", GEMINI), "EXT_SERVER_ERROR", 500, 910_000)],
+    });
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_request_that_the_cache_answered() {
+    let mut it = request("ok", "", 200, 70);
+    it.route = "smart".into();
+    it.answer_bytes = 1_204;
+    it.overhead = 70;
+    it.cache = Some(Cached {
+        age: 1_263_000,
+        request_id: "r-5f0c".into(),
+        provider: "claude".into(),
+        saved_tokens: 1_516,
+        saved_cost: 4_625_000_000,
+    });
+    insta::assert_snapshot!(shown(Why {
+        listed: listed(it),
+        attempts_made: Vec::new(),
+    }));
+}
+
+#[test]
+fn a_request_that_a_named_rule_turned_away() {
+    let mut it = request("shed", "RATE_LOCAL_LIMIT", 429, 900);
+    it.route = "smart".into();
+    it.refused_by = "limit:tokens-per-minute".into();
+    insta::assert_snapshot!(shown(Why {
+        listed: listed(it),
+        attempts_made: Vec::new(),
+    }));
+}
+
+#[test]
+fn how_old_an_answer_is_is_said_in_one_unit() {
+    let told = [900, 61_000, 1_263_000, 7_200_000, 172_800_000].map(super::words::age);
+    assert_eq!(told, ["0 s", "61 s", "21 min", "2 h", "2 days"]);
 }
 
 #[test]

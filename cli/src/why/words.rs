@@ -1,6 +1,7 @@
 //! The ledger's words, in plain ones. Pure. A word that this release does not know is shown as it is.
 
 use bowsprit_core::fault::{Blame, Code};
+use bowsprit_core::record::Refuser;
 
 use crate::explain;
 
@@ -13,6 +14,7 @@ pub(super) fn passed_over(because: &str) -> String {
         "no_headroom" => "it has said that its own limit is used up",
         "no_model" => "it does not serve the model and has no default one",
         "not_here" => "the route names it and it is not there",
+        "access" => "an access rule forbids it for this request",
         "unsupported" => "its API cannot carry what the request asks for",
         "retry_budget" => "it does not answer lately, and the pod's retry budget does not pay for trying it",
         "RATE_LOCAL_LIMIT" => "a limit of its spec.rateLimits is reached",
@@ -96,6 +98,21 @@ fn inline(sentence: &str) -> String {
     }
 }
 
+/// Which rule turned a request away.
+pub(super) fn refuser(kind: Refuser, name: &str) -> String {
+    let kind = match kind {
+        Refuser::Limit => "the limit",
+        Refuser::Access => "the access rule",
+        Refuser::Budget => "the budget",
+        Refuser::Guard => "the guard",
+        Refuser::Pause => "the pause",
+    };
+    if name.is_empty() {
+        return kind.to_owned();
+    }
+    format!("{kind} {name}")
+}
+
 /// `once`, `twice`, `3 times`.
 pub(super) fn times(count: usize) -> String {
     match count {
@@ -111,6 +128,16 @@ pub(super) fn and(parts: &[String]) -> String {
         None => String::new(),
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// How long ago, milliseconds, as people say it.
+pub(super) fn age(millis: u64) -> String {
+    match millis / 1_000 {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ ..7_200 => format!("{} min", seconds / 60),
+        seconds @ ..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is valid and allowed, and probably not what its author wants.
 
 use super::{Problem, Provider, Route};
-use crate::model_name;
+use crate::{kept, model_name};
 
 /// Notes on these objects, each with path and remedy, in the order of the objects. Paths begin as those of
 /// [`super::cross_check`]: `ProviderConfig NAME: `.
@@ -18,6 +18,7 @@ pub fn advice(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
         matched_twice(route, routes, &mut notes);
         unlisted_models(route, providers, &mut notes);
         no_candidate(route, providers, &mut notes);
+        stale(route, &mut notes);
     }
     notes
 }
@@ -119,5 +120,28 @@ fn no_candidate(route: &Route, providers: &[Provider], notes: &mut Vec<Problem>)
             "no target is a ProviderConfig that is here and enabled: every request for it is answered with an error",
             "apply the ProviderConfig, or correct the names",
         ));
+    }
+}
+
+/// A route that gives answers which nobody may want any more, or wants to keep more than a sidecar of the usual size has.
+fn stale(route: &Route, notes: &mut Vec<Problem>) {
+    let Some(terms) = route.stale_if_error else { return };
+    let mut note = |field: &str, problem: &str, remedy: &str| {
+        let path = format!("ModelRoute {}: spec.staleIfError.{field}", route.name);
+        notes.push(Problem::new(path, problem, remedy));
+    };
+    if terms.max_age > kept::OLD {
+        note(
+            "maxAge",
+            "lets answers of days ago be given as today's; the caller is told their age in a header that few apps read",
+            "set it to 24h or less, unless the answers do not grow old",
+        );
+    }
+    if terms.max_bytes > kept::LARGE {
+        note(
+            "maxBytes",
+            "is more than sidecars of the usual size keep: all routes together have a quarter of the memory for bodies",
+            "set it to 16777216 (16 MiB) or less, or give the sidecars more memory",
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Documents as they stand in a file: kind, name and spec, with the path of everything that is off.
 
-use bowsprit_crds::{API_VERSION, ModelRouteSpec, ProviderConfigSpec};
+use bowsprit_crds::{API_VERSION, ModelRouteSpec, ProviderConfigSpec, UsagePolicySpec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -11,6 +11,8 @@ use super::{Problem, Problems, Scope};
 pub struct Object {
     /// `metadata.name`.
     pub name: String,
+    /// `metadata.namespace`, where the document says one.
+    pub namespace: Option<String>,
     /// What it is.
     pub kind: ObjectKind,
 }
@@ -22,6 +24,8 @@ pub enum ObjectKind {
     Provider(Box<ProviderConfigSpec>),
     /// A ModelRoute.
     Route(Box<ModelRouteSpec>),
+    /// A UsagePolicy.
+    Policy(Box<UsagePolicySpec>),
 }
 
 impl Object {
@@ -30,11 +34,17 @@ impl Object {
         match self.kind {
             ObjectKind::Provider(_) => format!("ProviderConfig {}", self.name),
             ObjectKind::Route(_) => format!("ModelRoute {}", self.name),
+            ObjectKind::Policy(_) => format!("UsagePolicy {}", self.name),
         }
     }
 }
 
-/// Every ProviderConfig and ModelRoute of `text`.
+/// The key of a document, beside its `spec`, with the UsagePolicies of its namespace: each with `name` and `spec`. A sidecar of
+/// a release that has no such kind would refuse a document of it, and with that the whole config; a key that it does not know it
+/// passes over. An operator's config has it in the first document; a person writes documents of the kind itself.
+pub(super) const POLICIES: &str = "usagePolicies";
+
+/// Every ProviderConfig, ModelRoute and UsagePolicy of `text`.
 ///
 /// # Errors
 /// Every document that is none of ours, every field of the wrong type and, standalone, every unknown field.
@@ -52,8 +62,25 @@ pub fn objects(text: &str, scope: &Scope) -> Result<Vec<Object>, Problems> {
         if let Some(object) = problems.take(object(index + 1, document, scope)) {
             found.push(object);
         }
+        if matches!(scope, Scope::Cluster { .. }) {
+            let carried = document.get(POLICIES).and_then(Value::as_array);
+            for policy in carried.into_iter().flatten() {
+                found.extend(problems.take(policy_beside(policy, scope)));
+            }
+        }
     }
     problems.into_result().map(|()| found)
+}
+
+/// A policy as [`POLICIES`] has it.
+fn policy_beside(policy: &Value, scope: &Scope) -> Result<Object, Problems> {
+    let name = policy.get("name").and_then(Value::as_str).unwrap_or_default();
+    let spec = policy.get("spec").unwrap_or(&Value::Null);
+    Ok(Object {
+        name: name.to_owned(),
+        namespace: None,
+        kind: ObjectKind::Policy(read(&format!("UsagePolicy {name}: spec"), spec, scope)?),
+    })
 }
 
 fn object(number: usize, document: &Value, scope: &Scope) -> Result<Object, Problems> {
@@ -82,13 +109,18 @@ fn object(number: usize, document: &Value, scope: &Scope) -> Result<Object, Prob
     let kind = match text("/kind") {
         Some("ProviderConfig") => ObjectKind::Provider(read(&format!("ProviderConfig {name}: spec"), spec, scope)?),
         Some("ModelRoute") => ObjectKind::Route(read(&format!("ModelRoute {name}: spec"), spec, scope)?),
+        Some("UsagePolicy") => ObjectKind::Policy(read(&format!("UsagePolicy {name}: spec"), spec, scope)?),
         other => {
             let problem = format!("kind is {}", other.map_or("missing".into(), |text| format!("{text:?}")));
-            return refuse(problem, "set kind: ProviderConfig or kind: ModelRoute");
+            return refuse(
+                problem,
+                "set kind: ProviderConfig, kind: ModelRoute or kind: UsagePolicy",
+            );
         }
     };
     Ok(Object {
         name: name.to_owned(),
+        namespace: text("/metadata/namespace").map(ToOwned::to_owned),
         kind,
     })
 }

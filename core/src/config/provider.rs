@@ -9,7 +9,7 @@ use bowsprit_crds::provider_config::{self as raw, Jitter, LimitScope, RetryOn, S
 use bowsprit_crds::{KindFacts, LabelSelector, ProviderConfigSpec, ProviderKind, base_url};
 use http::{HeaderName, HeaderValue};
 
-use super::{BaseUrl, Problem, Problems, Scope, Slo};
+use super::{BaseUrl, Problem, Problems, Scope, Slo, is_file_name};
 use crate::address::{self, Class};
 use crate::cost::{Picodollars, Rates};
 use crate::dialect::Dialect;
@@ -66,6 +66,8 @@ pub struct Provider {
     pub breaker: breaker::BreakerSettings,
     /// How much may be asked.
     pub limits: limiter::LimiterSettings,
+    /// Whether all sidecars of the namespace share these limits: then each has a share that the operator lends to it.
+    pub shares_limits: bool,
     /// What happens beyond a limit.
     pub on_limit: OnLimit,
     /// How long a request may wait for its turn.
@@ -91,7 +93,7 @@ pub struct Provider {
 }
 
 /// A file of certificates.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaBundle {
     /// The ConfigMap's name.
     pub config_map: String,
@@ -195,7 +197,7 @@ impl Provider {
         let models = check.models(spec);
         let retry = check.retry(&spec.retry);
         let breaker = check.breaker(&spec.circuit_breaker);
-        let (limits, max_wait) = check.limits(&spec.rate_limits);
+        let (limits, max_wait) = check.limits(&spec.rate_limits, scope);
         let health_check = check.health(&spec.health_check);
         let slo = check.slo(spec);
         check.rest(name, spec);
@@ -238,6 +240,7 @@ impl Provider {
             retry,
             breaker,
             limits,
+            shares_limits: spec.rate_limits.scope == LimitScope::Fleet,
             on_limit: spec.rate_limits.on_limit,
             max_wait,
             pass_through: spec.pass_through,
@@ -476,7 +479,7 @@ impl Check {
             (Some(_), None, None) => {
                 self.note(
                     &format!("{field}.secretKeyRef"),
-                    "has a name or key that no Secret can have",
+                    "has a name or key that no Secret can have (letters, digits, -, _ and ., and no .. at its beginning)",
                     "correct it",
                 );
                 None
@@ -649,7 +652,7 @@ impl Check {
         })
     }
 
-    fn limits(&mut self, raw: &raw::RateLimits) -> (limiter::LimiterSettings, Duration) {
+    fn limits(&mut self, raw: &raw::RateLimits, scope: &Scope) -> (limiter::LimiterSettings, Duration) {
         for (field, value) in [
             ("requestsPerMinute", raw.requests_per_minute),
             ("tokensPerMinute", raw.tokens_per_minute),
@@ -663,14 +666,19 @@ impl Check {
                 );
             }
         }
-        if raw.scope == LimitScope::Fleet {
-            let remedy = "set scope: Pod, and divide the limit by the number of pods";
-            self.note("rateLimits.scope", "Fleet is not in force in this release", remedy);
+        if raw.scope == LimitScope::Fleet && matches!(scope, Scope::Standalone) {
+            let remedy = "set scope: Pod";
+            self.note(
+                "rateLimits.scope",
+                "Fleet needs the operator, which lends out the shares",
+                remedy,
+            );
         }
         let limits = limiter::LimiterSettings {
             requests_per_minute: raw.requests_per_minute.and_then(NonZeroU32::new),
             tokens_per_minute: raw.tokens_per_minute.map(u64::from).and_then(NonZeroU64::new),
             concurrent: raw.concurrent_requests.and_then(NonZeroU32::new),
+            ..limiter::LimiterSettings::default()
         };
         (
             limits,
@@ -737,15 +745,9 @@ impl Check {
         {
             self.note(
                 "endpoint.caBundleRef",
-                "has a name or key that no ConfigMap can have",
+                "has a name or key that no ConfigMap can have (letters, digits, -, _ and ., and no .. at its beginning)",
                 "correct it",
             );
         }
     }
-}
-
-/// Whether `text` can be one step of a path: references become file names, and must not lead elsewhere.
-fn is_file_name(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !text.is_empty() && text != "." && text != ".." && text.len() <= 253 && text.chars().all(allowed)
 }

@@ -1,10 +1,12 @@
 //! A virtual model, valid by construction.
 
+use std::sync::Arc;
+
 use bowsprit_crds::ModelRouteSpec;
 use bowsprit_crds::model_route::{MidStreamFailover, OnUnsupported};
 
-use super::{Problem, Problems, Slo, glob};
-use crate::{hedge, model_name};
+use super::{Limit, Problem, Problems, Slo, glob};
+use crate::{access, hedge, kept, model_name};
 
 /// A virtual model.
 #[derive(Clone, Debug)]
@@ -23,6 +25,14 @@ pub struct Route {
     pub hedge: Option<hedge::HedgeSettings>,
     /// What happens when an answer breaks off.
     pub mid_stream_failover: MidStreamFailover,
+    /// Which of its answers are kept, to be given again when every candidate is down.
+    pub stale_if_error: Option<kept::Terms>,
+    /// Which of its answers are given again without asking.
+    pub cache: Option<kept::cache::CacheTerms>,
+    /// How much may be asked of it.
+    pub limits: Vec<Arc<Limit>>,
+    /// Who may use it, and how.
+    pub access: Option<Arc<access::Policy>>,
     /// What apps may expect of it.
     pub slo: Option<Slo>,
     /// Fields that are set but not in force in this release, as paths.
@@ -62,19 +72,9 @@ impl Route {
             note("targets", "is empty", "name at least one provider");
         }
         // Passing over these would let requests through that the author meant to stop.
-        if spec.access.is_some() {
-            note(
-                "access",
-                "is not in force in this release",
-                "remove it, and restrict by namespace meanwhile",
-            );
-        }
-        if spec.limits.is_some() {
-            note(
-                "limits",
-                "is not in force in this release",
-                "set rateLimits on the ProviderConfigs instead",
-            );
+        let limits = Limit::all_of(name, &spec.limits);
+        for (field, problem, remedy) in limits.as_ref().err().into_iter().flatten() {
+            note(field, problem, remedy);
         }
         if let Some(hedge) = &spec.hedge {
             if hedge.after.is_none() && hedge.percentile.is_none() {
@@ -107,8 +107,36 @@ impl Route {
         for (field, problem, remedy) in slo.as_ref().err().into_iter().flatten() {
             note(field, problem, remedy);
         }
+        let stale_if_error = spec.stale_if_error.as_ref().map(kept::Terms::of).transpose();
+        for (field, problem, remedy) in stale_if_error.as_ref().err().into_iter().flatten() {
+            note(field, problem, remedy);
+        }
+        let cache = spec.cache.as_ref().map(kept::cache::CacheTerms::of).transpose();
+        for (field, problem, remedy) in cache.as_ref().err().into_iter().flatten() {
+            note(field, problem, remedy);
+        }
+        let of_targets = spec.targets.iter().map(|target| &target.model);
+        let mut models = of_targets.chain(spec.fallback.iter().map(|target| &target.model));
+        let first = models.next();
+        // Two defaults of two providers are two models.
+        let is_one_model = models.all(|model| Some(model) == first && model.is_some());
+        if spec.cache.is_some_and(|cache| cache.embeddings.is_some()) && !is_one_model {
+            note(
+                "cache.embeddings",
+                "is of several models, whose vectors do not go together",
+                "name one model in all targets",
+            );
+        }
+        let access = spec.access.as_ref().and_then(|rules| {
+            problems.take(access::Policy::compile(
+                &format!("ModelRoute {name}"),
+                "spec.access",
+                rules,
+            ))
+        });
         problems.into_result()?;
-        let optional = [("spec.cache", spec.cache.is_some())];
+        let stale_on_error = spec.cache.is_some_and(|cache| cache.stale_on_error);
+        let optional = [("spec.cache.staleOnError", stale_on_error)];
         Ok(Self {
             name: name.to_owned(),
             models: spec.matches.models.clone(),
@@ -140,6 +168,10 @@ impl Route {
                 max_percent: hedge.max_percent,
             }),
             mid_stream_failover: spec.mid_stream_failover,
+            stale_if_error: stale_if_error.unwrap_or_default(),
+            cache: cache.unwrap_or_default(),
+            limits: limits.unwrap_or_default(),
+            access: access.map(Arc::new),
             slo: slo.unwrap_or_default(),
             not_in_force: optional
                 .into_iter()

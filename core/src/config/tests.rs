@@ -167,14 +167,10 @@ fn a_hedge_says_when_and_within_its_bounds() {
 #[test]
 fn what_would_let_requests_through_unchecked_is_refused() {
     assert!(standalone(&route("")).is_ok());
-    for extra in [", access: {rules: ['true']}", ", limits: {requestsPerMinute: 5}"] {
-        let problems = standalone(&route(extra)).unwrap_err().to_string();
-        assert!(problems.contains("is not in force in this release"), "{problems}");
-    }
-    assert_eq!(
-        standalone(&route(", cache: {ttl: 5m}")).unwrap().routes[0].not_in_force,
-        ["spec.cache"]
-    );
+    let problems = standalone(&route(", limits: [{name: a, requestsPerMinute: 5, scope: Fleet}]"))
+        .unwrap_err()
+        .to_string();
+    assert!(problems.contains("is not in force in this release"), "{problems}");
 }
 
 #[test]
@@ -184,11 +180,11 @@ fn what_is_rendered_is_loaded_again_whatever_the_order() {
         .iter()
         .filter_map(|object| match &object.kind {
             ObjectKind::Provider(spec) => Some((object.name.as_str(), &**spec)),
-            ObjectKind::Route(_) => None,
+            ObjectKind::Route(_) | ObjectKind::Policy(_) => None,
         })
         .collect();
-    let forward = render(specs.clone(), []).unwrap();
-    let backward = render(specs.into_iter().rev(), []).unwrap();
+    let forward = render(specs.clone(), [], []).unwrap();
+    let backward = render(specs.into_iter().rev(), [], []).unwrap();
     assert_eq!(forward, backward);
     let config = standalone(&forward.text).unwrap();
     assert_eq!(config.revision, forward.revision);
@@ -349,7 +345,12 @@ fn what_is_allowed_and_unwise_is_told_with_path_and_remedy() {
     let text = text
         + &route("first", "{provider: a, model: gtp}")
         + &route("second", "{provider: off, model: gpt}")
-        + &route("third", "{provider: b, model: gpt}").replace("fast", "slow");
+        + &route("third", "{provider: b, model: gpt}").replace("fast", "slow")
+        + &route(
+            "fourth",
+            "{provider: b, model: gpt}], staleIfError: {maxAge: 25h, maxBytes: 16777217}, fallback: [{provider: a}",
+        )
+        .replace("fast", "old");
     let config = objects(&text, &Scope::Standalone).unwrap();
     let (mut providers, mut routes) = (Vec::new(), Vec::new());
     for object in config {
@@ -358,6 +359,7 @@ fn what_is_allowed_and_unwise_is_told_with_path_and_remedy() {
                 providers.push(Provider::from_spec(&object.name, &spec, &Scope::Standalone).unwrap());
             }
             ObjectKind::Route(spec) => routes.push(Route::from_spec(&object.name, &spec).unwrap()),
+            ObjectKind::Policy(_) => {}
         }
     }
     let notes: Vec<String> = advice(&providers, &routes).iter().map(ToString::to_string).collect();
@@ -369,9 +371,137 @@ fn what_is_allowed_and_unwise_is_told_with_path_and_remedy() {
         "ModelRoute first: spec.targets[0].model: \"gtp\" is not among the models of ProviderConfig a",
         "ModelRoute second: spec.match.models: \"fast\" is matched by ModelRoute first too",
         "ModelRoute second: spec.targets: no target is a ProviderConfig that is here and enabled",
+        "ModelRoute fourth: spec.staleIfError.maxAge: lets answers of days ago be given as today's",
+        "ModelRoute fourth: spec.staleIfError.maxBytes: is more than sidecars of the usual size keep",
     ];
     assert_eq!(notes.len(), expected.len(), "{notes:#?}");
     for (note, expected) in notes.iter().zip(expected) {
         assert!(note.starts_with(expected), "{note}\nis not\n{expected}");
     }
+}
+
+#[test]
+fn answers_are_kept_within_bounds_or_not_at_all() {
+    let read = |more: &str| {
+        let text = provider(
+            "one",
+            "{provider: OpenAI, credentials: [{name: main, env: K}], defaultModel: gpt}",
+        ) + "---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {name: r}\nspec: {match: {models: [fast]}, \
+               targets: [{provider: one}]"
+            + more
+            + "}\n";
+        standalone(&text).map(|config| config.routes[0].stale_if_error)
+    };
+    assert_eq!(read(""), Ok(None));
+    let terms = crate::kept::Terms {
+        max_age: std::time::Duration::from_hours(1),
+        max_bytes: 1 << 20,
+    };
+    assert_eq!(read(", staleIfError: {maxAge: 1h, maxBytes: 1048576}"), Ok(Some(terms)));
+    for (more, problem) in [
+        (
+            "{maxAge: 500ms, maxBytes: 1048576}",
+            "spec.staleIfError.maxAge: is 500ms: set it to 1s to 168h (a week)",
+        ),
+        ("{maxAge: 169h, maxBytes: 1048576}", "spec.staleIfError.maxAge: is 169h"),
+        (
+            "{maxAge: 1h, maxBytes: 1}",
+            "spec.staleIfError.maxBytes: is 1: set it to 65536 (64 KiB) to 268435456 (256 MiB)",
+        ),
+        (
+            "{maxAge: 1h, maxBytes: 999999999999}",
+            "spec.staleIfError.maxBytes: is 999999999999",
+        ),
+        ("{maxAge: 1h}", "maxBytes"),
+        ("{maxBytes: 1048576}", "maxAge"),
+    ] {
+        let told = read(&format!(", staleIfError: {more}")).unwrap_err().to_string();
+        assert!(told.contains(problem), "{told}");
+    }
+}
+
+fn policy(name: &str, spec: &str) -> String {
+    format!("---\napiVersion: bowsprit.dev/v1alpha1\nkind: UsagePolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+}
+
+#[test]
+fn policies_that_select_this_pod_hold_by_name_and_the_others_do_not() {
+    let text = policy("b", "{paused: true, pausedReason: an incident}")
+        + &policy("a", "{}")
+        + &policy("other", "{podSelector: {matchLabels: {app: web}}, paused: true}");
+    let config = load(&text, &cluster(&[("app", "chat")])).unwrap();
+    let told: Vec<_> = config
+        .policies
+        .iter()
+        .map(|policy| (policy.name.as_str(), policy.paused.clone()))
+        .collect();
+    let paused = Paused {
+        reason: Some("an incident".into()),
+    };
+    assert_eq!(told, [("a", None), ("b", Some(paused))]);
+    assert_eq!(
+        standalone(&text).unwrap().policies.len(),
+        3,
+        "a file has no pods to select"
+    );
+}
+
+#[test]
+fn what_a_policy_says_and_is_wrong_or_not_in_force_is_refused_with_path_and_remedy() {
+    let spec = "{limits: [{name: all, requestsPerMinute: 0, concurrentRequests: 1}], access: {rules: [{name: r, allow: 'request.modle'}]}, pausedReason: x, \
+                budgets: [{name: month, amount: '10', currency: USD, window: Month}]}";
+    let problems = standalone(&policy("one", spec)).unwrap_err();
+    let paths: Vec<_> = problems.0.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "limits[0].requestsPerMinute",
+            "budgets",
+            "pausedReason",
+            "access.rules[0].allow"
+        ]
+        .map(|field| format!("UsagePolicy one: spec.{field}"))
+    );
+    assert!(problems.0.iter().all(|problem| !problem.remedy.is_empty()));
+    let twice = policy("one", "{}") + &policy("one", "{}");
+    assert!(standalone(&twice).unwrap_err().to_string().contains("is there twice"));
+}
+
+#[test]
+fn a_release_without_policies_reads_a_config_that_has_some() {
+    let text = provider(
+        "a",
+        "{provider: OpenAI, credentials: [{name: main, secretKeyRef: {name: s, key: k}}]}",
+    ) + &policy("p", "{paused: true}");
+    let objects = objects(&text, &cluster(&[])).unwrap();
+    let (mut providers, mut policies) = (Vec::new(), Vec::new());
+    for object in &objects {
+        match &object.kind {
+            ObjectKind::Provider(spec) => providers.push((object.name.as_str(), &**spec)),
+            ObjectKind::Policy(spec) => policies.push((object.name.as_str(), &**spec)),
+            ObjectKind::Route(_) => {}
+        }
+    }
+    let rendered = render(providers, [], policies.clone()).unwrap();
+    let documents = crate::yaml::documents(&rendered.text).unwrap();
+    let kinds: Vec<_> = documents
+        .iter()
+        .map(|document| document["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["ProviderConfig"], "the kinds that it knows");
+    let config = load(&rendered.text, &cluster(&[])).unwrap();
+    assert_eq!((config.providers.len(), config.policies.len()), (1, 1));
+    assert!(config.policies[0].paused.is_some());
+    let alone = render([], [], policies).unwrap();
+    assert_eq!(load(&alone.text, &cluster(&[])).unwrap().policies.len(), 1);
+}
+
+#[test]
+fn the_example_of_a_policy_is_taken_without_an_unknown_field_and_stops_nothing() {
+    let example = include_str!("../../../examples/usagepolicy.yaml");
+    let config = standalone(example).unwrap();
+    assert_eq!(config.policies.len(), 1);
+    assert!(config.policies[0].paused.is_none());
+    let misspelt = example.replace("paused: false", "pause: true");
+    assert!(standalone(&misspelt).unwrap_err().to_string().contains("spec.pause"));
 }

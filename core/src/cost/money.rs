@@ -115,16 +115,15 @@ impl Picodollars {
         if rest == 0 {
             return;
         }
-        let mut digits = *b".000000000000";
-        for digit in digits.iter_mut().skip(1).rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
+        out.push(b'.');
+        let mut digits = [[0; 2]; 6]; // a picodollar is the twelfth
+        for pair in digits.iter_mut().rev() {
+            *pair = line::two_digits(rest);
+            rest /= 100;
         }
-        let length = digits
-            .iter()
-            .rposition(|digit| *digit != b'0')
-            .map_or(0, |last| last + 1);
-        out.extend_from_slice(digits.get(..length).unwrap_or_default());
+        let digits = digits.as_flattened();
+        let length = digits.iter().rposition(|digit| *digit != b'0');
+        out.extend_from_slice(digits.get(..=length.unwrap_or(0)).unwrap_or_default());
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use bowsprit_crds::ProviderKind;
-
+use super::table::List;
 use super::{Cost, Table, Tariff, Unpriced};
 use crate::config::Provider;
 use crate::record::Spent;
@@ -11,7 +10,8 @@ use crate::record::Spent;
 /// What a provider's models cost.
 #[derive(Clone, Debug)]
 pub struct Prices {
-    kind: ProviderKind,
+    /// Of all others that it may be asked for.
+    list: Option<&'static List>,
     /// Of those that it lists, and of its default.
     listed: Vec<(String, Option<Cow<'static, Tariff>>)>,
 }
@@ -19,8 +19,8 @@ pub struct Prices {
 impl Prices {
     /// Of this provider: its own `price`, or else the table's.
     pub fn of(provider: &Provider) -> Self {
-        let table = Table::own();
-        let list_price = |name: &str| table.tariff(provider.kind, name).map(Cow::Borrowed);
+        let list = Table::own().list(provider.kind);
+        let list_price = |name: &str| list?.tariff(name).map(Cow::Borrowed);
         let price = |model: &crate::config::Model| {
             let own = model.price.map(|rates| Cow::Owned(Tariff::own(rates)));
             (model.name.clone(), own.or_else(|| list_price(&model.name)))
@@ -31,10 +31,7 @@ impl Prices {
         {
             listed.push((default.clone(), list_price(default)));
         }
-        Self {
-            kind: provider.kind,
-            listed,
-        }
+        Self { list, listed }
     }
 
     /// What was spent on this model costs. `today`: seconds since 1970, asked for only where prices will change.
@@ -50,7 +47,7 @@ impl Prices {
         let tariff = match self.listed.iter().find(|(name, _)| name == model) {
             Some((_, tariff)) => tariff.as_deref(),
             // Passed on by a provider that lists none.
-            None => Table::own().tariff(self.kind, model),
+            None => self.list.and_then(|list| list.tariff(model)),
         };
         tariff.ok_or(Unpriced::Model)?.cost(spent, today)
     }

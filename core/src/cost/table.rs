@@ -99,7 +99,19 @@ pub struct Table {
     pub source: String,
     /// Under which licence.
     pub licence: String,
-    tariffs: HashMap<ProviderKind, HashMap<String, Tariff>>,
+    tariffs: HashMap<ProviderKind, List>,
+}
+
+/// List prices of one kind of provider, by the names of its models.
+#[derive(Debug, Default)]
+pub(super) struct List(HashMap<String, Tariff>);
+
+impl List {
+    /// What a model costs, as the provider names it: by its name, or by that name without the day or version at its end.
+    pub(super) fn tariff(&self, model: &str) -> Option<&Tariff> {
+        let name = model_name::bare(model);
+        self.0.get(name).or_else(|| self.0.get(undated(name)?))
+    }
 }
 
 impl Table {
@@ -117,7 +129,7 @@ impl Table {
         let raw: Raw = serde_json::from_str(text)?;
         seconds(&raw.date)?;
         let version = format!("table:{}", raw.date);
-        let mut tariffs: HashMap<ProviderKind, HashMap<String, Tariff>> = HashMap::new();
+        let mut tariffs: HashMap<ProviderKind, List> = HashMap::new();
         for (kind, models) in raw.models {
             let known = tariffs.entry(kind).or_default();
             for model in models {
@@ -129,7 +141,7 @@ impl Table {
                 let now = (!periods.is_empty()).then(|| periods.remove(0));
                 let now = now.ok_or_else(|| TableError::Model(name.clone()))?;
                 let tariff = Tariff::new(version.clone(), now, periods);
-                let is_new = |(name, tariff): (String, Tariff)| known.insert(name, tariff).is_none();
+                let is_new = |(name, tariff): (String, Tariff)| known.0.insert(name, tariff).is_none();
                 let names = model.names.into_iter();
                 if name.is_empty() || !names.map(|name| (name, tariff.clone())).all(is_new) {
                     return Err(TableError::Model(name));
@@ -147,9 +159,12 @@ impl Table {
     /// What a model of this kind of provider costs, as the provider names it: by its name, or by that name without the day or
     /// version at its end. Servers that are only compatible, and deployments of a name of their own, have no list price.
     pub fn tariff(&self, kind: ProviderKind, model: &str) -> Option<&Tariff> {
-        let known = self.tariffs.get(&kind)?;
-        let name = model_name::bare(model);
-        known.get(name).or_else(|| known.get(undated(name)?))
+        self.list(kind)?.tariff(model)
+    }
+
+    /// All that models of this kind of provider cost.
+    pub(super) fn list(&self, kind: ProviderKind) -> Option<&List> {
+        self.tariffs.get(&kind)
     }
 
     /// All of them, by name.
@@ -157,12 +172,12 @@ impl Table {
         self.tariffs
             .iter()
             .map(|(kind, known)| (*kind, known))
-            .flat_map(|(kind, known)| known.iter().map(move |(name, tariff)| (kind, name.as_str(), tariff)))
+            .flat_map(|(kind, known)| known.0.iter().map(move |(name, tariff)| (kind, name.as_str(), tariff)))
     }
 }
 
 /// A name without what says which edition it is: `-20250929`, `@20250929`, `-2025-09-29`, `-001`, `-latest`.
-fn undated(name: &str) -> Option<&str> {
+pub fn undated(name: &str) -> Option<&str> {
     let is_like = |text: &str, form: &str| {
         let mut pairs = text.bytes().zip(form.bytes());
         pairs.all(|(byte, like)| {

@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::error::{self, ErrorView, ProviderError, Words};
+use super::features::{Features, Found};
 use super::message::to_bytes;
-use super::{Dialect, Echo, Usage, registry, reported, success};
+use super::{Dialect, Echo, RequestError, Usage, registry, reported, success};
 use crate::fault::{Code, ErrorKind};
-use crate::json;
+use crate::json::{self, Pull};
 
 /// Reads a provider's error body. `status` is the HTTP status, or 200 for an error inside a stream or a success.
 pub fn parse_error(provider: Dialect, status: u16, body: &[u8]) -> ProviderError {
@@ -90,4 +91,19 @@ impl Echo {
     pub fn of(caller: Dialect, body: &[u8]) -> Self {
         (registry::of(caller).echo)(body)
     }
+}
+
+/// Reads what a request of this dialect asks for beyond words. A count of tokens is asked for in the same words.
+///
+/// # Errors
+/// The body is no JSON, or a number that has to be known is no number or given twice.
+pub fn features(dialect: Dialect, body: &[u8]) -> Result<Features, RequestError> {
+    let mut found = Found::default();
+    let read = |found: &mut Found| {
+        let mut pull = Pull::new(body)?;
+        (registry::of(dialect).features)(&mut pull, found)?;
+        pull.end()
+    };
+    read(&mut found).map_err(|error| RequestError::not_json(format!("is not JSON: {error}")))?;
+    found.finish()
 }

@@ -5,6 +5,7 @@ mod count;
 mod decoder;
 mod encoder;
 mod error;
+mod features;
 pub(super) mod language;
 mod request_in;
 mod request_out;

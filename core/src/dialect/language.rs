@@ -7,12 +7,13 @@ use bytes::{Bytes, BytesMut};
 use super::dropped::Dropped;
 use super::error::{ErrorView, StreamError};
 use super::event::Event;
+use super::features::Found;
 use super::message::{Answer, Request};
 use super::rules::Rules;
 use super::scan::seen::{Passage, Seen};
 use super::{AnswerContext, Echo, RequestError, Target, Translated, Usage};
 use crate::fault::ErrorKind;
-use crate::json::Value;
+use crate::json::{Error, Pull, Value};
 
 /// Reads the events of a provider's stream.
 pub(super) trait Decode: fmt::Debug + Send + Sync {
@@ -57,6 +58,8 @@ pub(super) struct Language {
     pub usage: fn(&[u8]) -> Option<Usage>,
     /// What an answer repeats of its request.
     pub echo: fn(&[u8]) -> Echo,
+    /// What a request asks for beyond words.
+    pub features: fn(&mut Pull<'_>, &mut Found) -> Result<(), Error>,
     /// Reads a caller's request.
     pub read_request: fn(&Value, &mut Dropped) -> Result<Request, RequestError>,
     /// Writes a provider's request.

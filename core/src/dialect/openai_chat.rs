@@ -5,6 +5,7 @@ mod calls;
 mod decoder;
 mod encoder;
 pub(super) mod error;
+pub(super) mod features;
 pub(super) mod language;
 mod plain_choice;
 mod request_in;

@@ -17,6 +17,7 @@ mod count;
 mod echo;
 mod encoder;
 mod error;
+mod features;
 mod input;
 pub(super) mod language;
 mod native;

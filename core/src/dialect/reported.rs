@@ -61,10 +61,7 @@ fn in_part<'b>(field: &Finder<'_>, part: &'b [u8]) -> Option<Cow<'b, str>> {
     field.find_iter(part).find_map(|at| {
         let after = part.get(at + field.needle().len()..)?.trim_ascii_start();
         let text = after.strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
-        let end = text
-            .iter()
-            .take(LONGEST + 1)
-            .position(|byte| matches!(byte, b'"' | b'\\'))?;
+        let end = memchr::memchr2(b'"', b'\\', text.get(..text.len().min(LONGEST + 1))?)?;
         let plain = text.get(..end).filter(|text| !text.is_empty())?;
         // What is escaped is no model's name.
         (text.get(end) == Some(&b'"')).then(|| String::from_utf8_lossy(plain))

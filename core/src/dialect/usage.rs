@@ -1,5 +1,6 @@
 //! Token counts, normalised once: input includes what was cached, output includes reasoning.
 
+use super::counts::{self, Counts, Place};
 use super::terms::{Media, Terms, Tier, Usual};
 use super::token_count::{Count, tokens};
 use crate::json::{self, Value, json};
@@ -39,6 +40,7 @@ pub fn tokens_of(bytes: usize) -> u64 {
 pub(super) struct OpenAi {
     prompt_tokens: Option<Count>,
     completion_tokens: Option<Count>,
+    total_tokens: Option<Count>,
     prompt_tokens_details: Option<OpenAiPrompt>,
     completion_tokens_details: Option<OpenAiCompletion>,
     /// `DeepSeek`'s name for cached tokens.
@@ -65,6 +67,60 @@ struct OpenAiCompletion {
     sound: Option<Count>,
 }
 
+impl OpenAiPrompt {
+    fn place<'a>(this: &'a mut Option<Self>, name: &[u8]) -> Place<'a> {
+        let this = this.get_or_insert_default();
+        Place::Count(match name {
+            b"cached_tokens" => &mut this.cached,
+            b"cache_write_tokens" => &mut this.cache_write,
+            b"audio_tokens" => &mut this.sound,
+            _ => return Place::Nowhere,
+        })
+    }
+}
+
+impl OpenAiCompletion {
+    fn place<'a>(this: &'a mut Option<Self>, name: &[u8]) -> Place<'a> {
+        let this = this.get_or_insert_default();
+        Place::Count(match name {
+            b"reasoning_tokens" => &mut this.reasoning,
+            b"audio_tokens" => &mut this.sound,
+            _ => return Place::Nowhere,
+        })
+    }
+}
+
+/// Whether this is the first one; then it is there.
+fn is_first<T: Default>(place: &mut Option<T>) -> bool {
+    let is_first = place.is_none();
+    place.get_or_insert_default();
+    is_first
+}
+
+impl Counts for OpenAi {
+    fn opens(&mut self, name: &[u8]) -> bool {
+        match name {
+            b"prompt_tokens_details" => is_first(&mut self.prompt_tokens_details),
+            b"completion_tokens_details" => is_first(&mut self.completion_tokens_details),
+            b"prompt_tokens" | b"completion_tokens" | b"total_tokens" | b"prompt_cache_hit_tokens" => false,
+            _ => true,
+        }
+    }
+
+    fn place(&mut self, within: &[u8], name: &[u8]) -> Place<'_> {
+        match (within, name) {
+            (b"", b"prompt_tokens") => Place::Count(&mut self.prompt_tokens),
+            (b"", b"completion_tokens") => Place::Count(&mut self.completion_tokens),
+            (b"", b"total_tokens") => Place::Count(&mut self.total_tokens),
+            (b"", b"prompt_cache_hit_tokens") => Place::Count(&mut self.prompt_cache_hit_tokens),
+            (b"", b"prompt_tokens_details" | b"completion_tokens_details") => Place::Wrong,
+            (b"prompt_tokens_details", _) => OpenAiPrompt::place(&mut self.prompt_tokens_details, name),
+            (b"completion_tokens_details", _) => OpenAiCompletion::place(&mut self.completion_tokens_details, name),
+            _ => Place::Nowhere,
+        }
+    }
+}
+
 /// Sound has prices of its own.
 fn sound(prompt: &OpenAiPrompt, completion: &OpenAiCompletion) -> Terms {
     let is_sound = |count| tokens(count) > 0;
@@ -75,16 +131,34 @@ fn sound(prompt: &OpenAiPrompt, completion: &OpenAiCompletion) -> Terms {
     }
 }
 
+/// Output with its reasoning. `OpenAI` counts reasoning in the output; `xAI`, and servers with `Gemini` behind them, beside it, which
+/// their total shows, or else that it is more than the output it would be part of.
+fn with_reasoning(input: u64, output: u64, reasoning: u64, total: Option<Count>) -> u64 {
+    let beside = output.saturating_add(reasoning);
+    // A total that has met the largest number shows nothing.
+    let shown = |total| {
+        input
+            .checked_add(beside)
+            .is_some_and(|sum| sum <= total && sum < u64::MAX)
+    };
+    match total {
+        Some(Count(total)) if shown(total) => beside,
+        None if output < reasoning => beside,
+        _ => output.max(reasoning),
+    }
+}
+
 impl From<OpenAi> for Usage {
     fn from(raw: OpenAi) -> Self {
         let prompt = raw.prompt_tokens_details.unwrap_or_default();
         let completion = raw.completion_tokens_details.unwrap_or_default();
+        let (input, reasoning) = (tokens(raw.prompt_tokens), tokens(completion.reasoning));
         Self {
-            input: tokens(raw.prompt_tokens),
-            output: tokens(raw.completion_tokens),
+            input,
+            output: with_reasoning(input, tokens(raw.completion_tokens), reasoning, raw.total_tokens),
             cached: tokens(prompt.cached.or(raw.prompt_cache_hit_tokens)),
             cache_write: tokens(prompt.cache_write),
-            reasoning: tokens(completion.reasoning),
+            reasoning,
             terms: sound(&prompt, &completion),
             ..Self::default()
         }
@@ -97,6 +171,7 @@ impl From<OpenAi> for Usage {
 pub(super) struct Responses {
     input_tokens: Option<Count>,
     output_tokens: Option<Count>,
+    total_tokens: Option<Count>,
     input_tokens_details: Option<OpenAiPrompt>,
     output_tokens_details: Option<OpenAiCompletion>,
 }
@@ -105,17 +180,66 @@ impl From<Responses> for Usage {
     fn from(raw: Responses) -> Self {
         let input = raw.input_tokens_details.unwrap_or_default();
         let output = raw.output_tokens_details.unwrap_or_default();
+        let (told, reasoning) = (tokens(raw.input_tokens), tokens(output.reasoning));
         Self {
-            input: tokens(raw.input_tokens),
-            output: tokens(raw.output_tokens),
+            input: told,
+            output: with_reasoning(told, tokens(raw.output_tokens), reasoning, raw.total_tokens),
             cached: tokens(input.cached),
             cache_write: tokens(input.cache_write),
-            reasoning: tokens(output.reasoning),
+            reasoning,
             terms: sound(&input, &output),
             ..Self::default()
         }
     }
 }
+
+impl Counts for Responses {
+    fn opens(&mut self, name: &[u8]) -> bool {
+        match name {
+            b"input_tokens_details" => is_first(&mut self.input_tokens_details),
+            b"output_tokens_details" => is_first(&mut self.output_tokens_details),
+            b"input_tokens" | b"output_tokens" | b"total_tokens" => false,
+            _ => true,
+        }
+    }
+
+    fn place(&mut self, within: &[u8], name: &[u8]) -> Place<'_> {
+        match (within, name) {
+            (b"", b"input_tokens") => Place::Count(&mut self.input_tokens),
+            (b"", b"output_tokens") => Place::Count(&mut self.output_tokens),
+            (b"", b"total_tokens") => Place::Count(&mut self.total_tokens),
+            (b"", b"input_tokens_details" | b"output_tokens_details") => Place::Wrong,
+            (b"input_tokens_details", _) => OpenAiPrompt::place(&mut self.input_tokens_details, name),
+            (b"output_tokens_details", _) => OpenAiCompletion::place(&mut self.output_tokens_details, name),
+            _ => Place::Nowhere,
+        }
+    }
+}
+
+/// What is told in an answer, and may be read in a quicker way than by the parser.
+pub(super) trait Told: for<'de> Deserialize<'de> {
+    /// It and its length, where it can be read in that way; `text` begins with it.
+    fn quickly(_text: &[u8]) -> Option<(Self, usize)> {
+        None
+    }
+}
+
+impl Told for OpenAi {
+    fn quickly(text: &[u8]) -> Option<(Self, usize)> {
+        counts::read(text)
+    }
+}
+
+impl Told for Responses {
+    fn quickly(text: &[u8]) -> Option<(Self, usize)> {
+        counts::read(text)
+    }
+}
+
+// Both say words beside their counts.
+impl Told for Anthropic {}
+impl Told for Gemini {}
+impl Told for Tier {}
 
 /// `Anthropic`'s `usage`: `input_tokens` excludes both kinds of cache tokens, and in a stream `message_delta` repeats
 /// only some of the counts.
@@ -244,7 +368,7 @@ impl From<Gemini> for Usage {
 ///
 /// Every provider puts it behind the content, so it is looked for from the end: reading all of a 1 KB answer to get there
 /// took a sixth of the sidecar's own time for a request.
-pub(super) fn named<T: for<'de> Deserialize<'de> + Into<Usage>>(body: &[u8]) -> Option<Usage> {
+pub(super) fn named<T: Told + Into<Usage>>(body: &[u8]) -> Option<Usage> {
     #[derive(Deserialize)]
     struct Named<T> {
         usage: Option<T>,
@@ -256,7 +380,7 @@ pub(super) fn named<T: for<'de> Deserialize<'de> + Into<Usage>>(body: &[u8]) -> 
 }
 
 /// The same of `OpenAI`, which says beside the usage which service tier it is billed by.
-pub(super) fn tiered<T: for<'de> Deserialize<'de> + Into<Usage>>(body: &[u8]) -> Option<Usage> {
+pub(super) fn tiered<T: Told + Into<Usage>>(body: &[u8]) -> Option<Usage> {
     named::<T>(body).map(|usage| usage.under(tier(body)))
 }
 
@@ -304,7 +428,7 @@ pub(super) fn gemini(body: &[u8]) -> Option<Usage> {
 /// A quoted key cannot occur inside a JSON string, where its quotes would be escaped.
 ///
 /// `begins`: the bytes that it may begin with.
-fn last_member<T: for<'de> Deserialize<'de>>(body: &[u8], key: &Finder<'_>, begins: &[u8]) -> Option<T> {
+fn last_member<T: Told>(body: &[u8], key: &Finder<'_>, begins: &[u8]) -> Option<T> {
     let at = last(key, body)?;
     let value = body
         .get(at + key.needle().len()..)?
@@ -312,6 +436,9 @@ fn last_member<T: for<'de> Deserialize<'de>>(body: &[u8], key: &Finder<'_>, begi
         .strip_prefix(b":")?;
     if !begins.contains(value.trim_ascii_start().first()?) {
         return None;
+    }
+    if let Some((told, length)) = T::quickly(value) {
+        return closes_here(value.get(length..)?).then_some(told);
     }
     // Looked at as text once, and not name by name.
     let (told, length) = match std::str::from_utf8(value) {
@@ -451,6 +578,38 @@ mod tests {
         ] {
             let told = usage(Dialect::OpenAiChat, body.as_bytes());
             assert_eq!(told.map(|usage| (usage.input, usage.output)), Some((7, 2)), "{body}");
+        }
+    }
+
+    #[test]
+    fn reasoning_is_of_the_output_whether_a_server_counts_it_there_or_beside_it() {
+        let details = |reasoning: u64| format!(r#"{{"reasoning_tokens":{reasoning}}}"#);
+        for (input, output, reasoning, total, counted) in [
+            // As xAI, CLIProxyAPI and OpenAI tell it.
+            (12, 1, 386, Some(399), 387),
+            (21, 0, 60, Some(81), 60),
+            (20, 9, 4, Some(29), 9),
+            (20, 9, 4, None, 9),
+            (12, 1, 386, None, 387),
+            // Tokens of tools stand in the total alone.
+            (12, 1, 386, Some(410), 387),
+            // It contradicts itself.
+            (12, 1, 386, Some(13), 386),
+            (20, 9, 0, Some(50), 9),
+        ] {
+            let total = total.map_or(String::new(), |total: u64| format!(r#","total_tokens":{total}"#));
+            let chat = format!(
+                r#"{{"prompt_tokens":{input},"completion_tokens":{output}{total},"completion_tokens_details":{}}}"#,
+                details(reasoning)
+            );
+            let responses = format!(
+                r#"{{"input_tokens":{input},"output_tokens":{output}{total},"output_tokens_details":{}}}"#,
+                details(reasoning)
+            );
+            for (dialect, usage_of) in [(Dialect::OpenAiChat, &chat), (Dialect::OpenAiResponses, &responses)] {
+                let told = usage(dialect, format!(r#"{{"x":[],"usage":{usage_of}}}"#).as_bytes()).unwrap();
+                assert_eq!((told.output, told.reasoning), (counted, reasoning), "{usage_of}");
+            }
         }
     }
 

@@ -302,3 +302,45 @@ fn a_rejection_that_is_not_the_accounts_closes_nothing() {
     ];
     assert_eq!(seen(&daily).exhausted_for(at(0)), Some(MAX_WAIT), "asked once an hour");
 }
+
+#[test]
+fn limits_are_told_on_once_a_minute_and_only_where_there_are_some() {
+    let mut room = Headroom::default();
+    let none = HeaderMap::new();
+    let some = headers(&[("x-ratelimit-remaining-requests", "7")]);
+    let at = |seconds| Moment::from_start(Duration::from_secs(seconds));
+    for (seconds, headers, is_due) in [
+        (0, &none, false),
+        (1, &some, true),
+        (2, &some, false),
+        (60, &some, false),
+        (61, &none, false),
+        (62, &some, true),
+        (63, &some, false),
+    ] {
+        assert_eq!(room.observe(headers, at(seconds), 0), is_due, "{seconds}");
+    }
+}
+
+#[test]
+fn of_each_kind_of_limit_the_one_with_the_least_left_is_told() {
+    let told: Vec<_> = limits(
+        &headers(&[
+            ("x-ratelimit-limit-requests", "100"),
+            ("x-ratelimit-remaining-requests", "99"),
+            ("x-ratelimit-reset-requests", "600ms"),
+            ("x-ratelimit-remaining-requests-day", "3"),
+            ("anthropic-ratelimit-output-tokens-remaining", "5"),
+            ("x-ratelimit-remaining-tokens", "-1"),
+        ]),
+        0,
+    )
+    .collect();
+    let of = |what, remaining| Limit {
+        what,
+        limit: None,
+        remaining,
+        reset: None,
+    };
+    assert_eq!(told, [of("requests", 3), of("output_tokens", 5)]);
+}

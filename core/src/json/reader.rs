@@ -154,6 +154,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// How many bytes have been read.
+    pub(super) fn place_in_text(&self) -> usize {
+        self.at
+    }
+
     pub(super) fn take(&mut self) {
         self.at += 1;
     }
@@ -370,17 +375,22 @@ impl<'a> Reader<'a> {
 
     /// A comma with something behind it; `close` is what would end the array or object.
     pub(super) fn comma(&mut self, close: u8) -> Result<(), Error> {
-        let (missing, ended) = match close {
-            b']' => ("expected `,` or `]`", "EOF while parsing an array"),
-            _ => ("expected `,` or `}`", "EOF while parsing an object"),
-        };
-        if !self.takes(b',') {
-            return Err(self.expected(missing, ended));
+        if self.takes(b',') && self.look() != Some(close) {
+            return Ok(());
         }
-        if self.look() == Some(close) {
-            return Err(self.error("trailing comma"));
+        Err(self.no_comma(close))
+    }
+
+    /// What is wrong where none was, or nothing behind it.
+    #[cold]
+    fn no_comma(&self, close: u8) -> Error {
+        if self.rest().first() == Some(&close) {
+            return self.error("trailing comma");
         }
-        Ok(())
+        match close {
+            b']' => self.expected("expected `,` or `]`", "EOF while parsing an array"),
+            _ => self.expected("expected `,` or `}`", "EOF while parsing an object"),
+        }
     }
 
     /// The name of a member.
@@ -447,10 +457,17 @@ impl<'a> Reader<'a> {
     fn skip_string(&mut self) -> Result<(), Error> {
         self.take();
         loop {
-            let (_, next) = self.plain()?;
-            self.take();
-            if next == b'"' {
-                return Ok(());
+            let rest = self.rest();
+            let length = plain_length(rest);
+            self.at += length;
+            match rest.get(length) {
+                Some(b'"') => {
+                    self.take();
+                    return Ok(());
+                }
+                Some(b'\\') => self.take(),
+                Some(_) => return Err(self.error("control character in a string")),
+                None => return Err(self.error("EOF while parsing a string")),
             }
             match self.rest().first() {
                 Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.take(),

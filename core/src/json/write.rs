@@ -44,36 +44,77 @@ impl fmt::Display for Value {
     }
 }
 
-fn value(whole: &Value, out: &mut impl Sink) -> fmt::Result {
+impl Value {
+    /// Compact, and each object's members in the order of their names: the same for any two documents that say the same.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_sorted(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        sorted(self, &mut Any(out))
+    }
+}
+
+/// Whatever takes text.
+struct Any<'a, W>(&'a mut W);
+
+impl<W: fmt::Write> Sink for Any<'_, W> {
+    fn put(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(text)
+    }
+}
+
+fn sorted<S: Sink>(whole: &Value, out: &mut S) -> fmt::Result {
+    match whole {
+        Value::Array(list) => array(list, out, sorted),
+        Value::Object(map) => {
+            let mut members: Vec<_> = map.iter().collect();
+            members.sort_unstable_by_key(|(name, _)| *name);
+            object(members, out, sorted)
+        }
+        plain => value(plain, out),
+    }
+}
+
+fn value<S: Sink>(whole: &Value, out: &mut S) -> fmt::Result {
     match whole {
         Value::Null => out.put("null"),
         Value::Bool(true) => out.put("true"),
         Value::Bool(false) => out.put("false"),
         Value::Number(number) => out.put(Number::as_str(number)),
         Value::String(text) => string(text, out),
-        Value::Array(list) => {
-            out.put("[")?;
-            for (number, element) in list.iter().enumerate() {
-                if number > 0 {
-                    out.put(",")?;
-                }
-                value(element, out)?;
-            }
-            out.put("]")
-        }
-        Value::Object(map) => {
-            out.put("{")?;
-            for (number, (name, member)) in map.iter().enumerate() {
-                if number > 0 {
-                    out.put(",")?;
-                }
-                string(name, out)?;
-                out.put(":")?;
-                value(member, out)?;
-            }
-            out.put("}")
-        }
+        Value::Array(list) => array(list, out, value),
+        Value::Object(map) => object(map.iter(), out, value),
     }
+}
+
+/// An array, each element as `write` has it.
+fn array<S: Sink>(list: &[Value], out: &mut S, write: impl Fn(&Value, &mut S) -> fmt::Result) -> fmt::Result {
+    out.put("[")?;
+    for (number, element) in list.iter().enumerate() {
+        if number > 0 {
+            out.put(",")?;
+        }
+        write(element, out)?;
+    }
+    out.put("]")
+}
+
+/// An object of these members in this order, each value as `write` has it.
+fn object<'v, S: Sink>(
+    members: impl IntoIterator<Item = (&'v String, &'v Value)>,
+    out: &mut S,
+    write: impl Fn(&Value, &mut S) -> fmt::Result,
+) -> fmt::Result {
+    out.put("{")?;
+    for (number, (name, member)) in members.into_iter().enumerate() {
+        if number > 0 {
+            out.put(",")?;
+        }
+        string(name, out)?;
+        out.put(":")?;
+        write(member, out)?;
+    }
+    out.put("}")
 }
 
 /// What stands for a byte that may not stand in a string; empty for all others.

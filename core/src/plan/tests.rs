@@ -50,7 +50,8 @@ fn a_listed_model_goes_to_its_provider_and_then_to_the_others_by_priority() {
         [Skipped {
             provider: "openai".into(),
             why: Why::NoModel,
-            retry_in: None
+            retry_in: None,
+            rule: None
         }]
     );
 }

@@ -30,7 +30,7 @@ impl TraceId {
     /// As people read it: 32 hex digits.
     pub fn hex(self) -> [u8; 32] {
         let mut text = [0; 32];
-        write_hex(&mut text, self.0);
+        write_hex(&mut text, self.bytes());
         text
     }
 }
@@ -82,10 +82,10 @@ impl Context {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         let (_, rest) = text.split_at_mut(3);
         let (trace, rest) = rest.split_at_mut(32);
-        write_hex(trace, self.trace.0);
+        write_hex(trace, self.trace.bytes());
         let (_, rest) = rest.split_at_mut(1);
         let (span, rest) = rest.split_at_mut(16);
-        write_hex(span, u128::from(self.span.0));
+        write_hex(span, self.span.bytes());
         if let (true, Some(flag)) = (self.is_sampled, rest.last_mut()) {
             *flag = b'1';
         }
@@ -117,11 +117,12 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
     fits.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
 
-fn write_hex(digits: &mut [u8], mut value: u128) {
-    for digit in digits.iter_mut().rev() {
-        let four = (value & 15) as u8;
-        *digit = if four < 10 { b'0' + four } else { b'a' + four - 10 };
-        value >>= 4;
+/// Two digits for each byte.
+fn write_hex<const N: usize>(digits: &mut [u8], bytes: [u8; N]) {
+    let digit = |four: u8| if four < 10 { b'0' + four } else { b'a' + four - 10 };
+    let (pairs, _) = digits.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
 }
 

@@ -7,8 +7,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a failed test panics
 #![allow(clippy::print_stdout, clippy::disallowed_methods)] // the seed is printed, and read from the environment
 
+mod access;
 #[path = "../shared/asking.rs"]
 mod asking;
+mod features;
+mod kept;
 mod model_name;
 mod number;
 mod schema;

@@ -68,6 +68,7 @@ fn limiter_settings(rng: &mut fastrand::Rng, old: limiter::LimiterSettings) -> l
             .tokens_per_minute
             .and_then(|_| NonZeroU64::new(rng.u64(1_000..=4_000_000))),
         concurrent: old.concurrent.and_then(|_| NonZeroU32::new(rng.u32(1..=20))),
+        ..old
     }
 }
 
@@ -84,6 +85,7 @@ impl Provider {
             requests_per_minute: rng.bool().then_some(NonZeroU32::MIN),
             tokens_per_minute: rng.bool().then_some(NonZeroU64::MIN),
             concurrent: rng.bool().then_some(NonZeroU32::MIN),
+            ..limiter::LimiterSettings::default()
         };
         let limits = limiter_settings(rng, all);
         let model = |model: &config::Model| Model {

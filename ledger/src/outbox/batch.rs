@@ -3,7 +3,7 @@
 
 use bowsprit_core::json::line;
 
-use super::Offer;
+use super::{Offer, Page};
 use crate::entry::LONGEST_TEXT;
 use crate::wire::VERSION;
 
@@ -36,5 +36,25 @@ pub fn body(offer: &Offer, sender: &Sender) -> Vec<u8> {
     out.extend_from_slice(b",\"entries\":[");
     out.extend_from_slice(&offer.joined);
     out.extend_from_slice(b"]}");
+    out
+}
+
+/// What was read, as a [`Page`](crate::wire::Page).
+pub fn page(page: &Page, sender: &Sender) -> Vec<u8> {
+    let mut out = Vec::with_capacity(page.run.joined.len() + 1024);
+    let word = |is: bool| if is { "true" } else { "false" };
+    out.extend_from_slice(b"{\"more\":");
+    out.extend_from_slice(word(page.more).as_bytes());
+    out.extend_from_slice(b",\"hasSums\":");
+    out.extend_from_slice(word(page.has_sums).as_bytes());
+    out.extend_from_slice(b",\"taken\":");
+    line::number(&mut out, page.taken);
+    if let Some(since) = page.detail_since {
+        out.extend_from_slice(b",\"detailSince\":");
+        line::number(&mut out, u64::try_from(since).unwrap_or(0));
+    }
+    out.extend_from_slice(b",\"batch\":");
+    out.append(&mut body(&page.run, sender));
+    out.push(b'}');
     out
 }

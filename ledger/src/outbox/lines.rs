@@ -30,7 +30,10 @@ pub(super) fn framed(mut queued: &[u8]) -> impl Iterator<Item = (i64, &[u8])> {
     })
 }
 
-/// Gives places: sequences that grow by one, and times that never go back.
+/// A clock that goes back by no more, milliseconds, is waited for; one that goes back further was wrong before.
+const SMALL_STEP: i64 = 60_000;
+
+/// Gives places: sequences that grow by one, and times that go back only where the clock was far ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Numbering {
     /// The next sequence.
@@ -43,7 +46,8 @@ impl Numbering {
     fn place(&mut self, at: i64) -> (u64, i64) {
         let sequence = self.next;
         self.next = self.next.saturating_add(1);
-        self.at = self.at.max(at);
+        let is_small = self.at.saturating_sub(at) <= SMALL_STEP;
+        self.at = if is_small { self.at.max(at) } else { at };
         (sequence, self.at)
     }
 
@@ -143,5 +147,20 @@ impl Cut {
             self.last = sequence;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_waits_for_a_clock_that_is_a_little_behind_and_follows_one_that_was_far_ahead() {
+        const YEAR: i64 = 365 * 24 * 3600 * 1000;
+        let mut numbering = Numbering { next: 1, at: 0 };
+        let times = [YEAR, YEAR - 59_000, 2 * YEAR, YEAR + 5, YEAR + 4].map(|at| numbering.place(at));
+        let wanted = [YEAR, YEAR, 2 * YEAR, YEAR + 5, YEAR + 5];
+        assert_eq!(times.map(|(_, at)| at), wanted);
+        assert_eq!(times.map(|(sequence, _)| sequence), [1, 2, 3, 4, 5]);
     }
 }

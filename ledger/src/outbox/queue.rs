@@ -78,15 +78,15 @@ impl<C> Default for Taken<C> {
 }
 
 impl<C> Queue<C> {
-    /// Puts an entry in; where there is no room, its sum. Returns whether there was room.
-    pub(super) fn push(&self, at: i64, write: impl FnOnce(&mut Vec<u8>), sum: impl FnOnce() -> Sum) -> bool {
+    /// Puts an entry in; where there is no room, its sum, if it has one. Returns whether there was room.
+    pub(super) fn push(&self, at: i64, write: impl FnOnce(&mut Vec<u8>), sum: impl FnOnce() -> Option<Sum>) -> bool {
         let mut state = self.lock();
         let has_room = state.queued.len() < QUEUE_BYTES;
         let was_small = state.queued.len() < QUEUE_BYTES / 2;
         if has_room {
             frame(&mut state.queued, at, write);
-        } else {
-            state.spilled.add(sum());
+        } else if let Some(sum) = sum() {
+            state.spilled.add(sum);
         }
         let is_large = was_small && state.queued.len() >= QUEUE_BYTES / 2;
         let wake = std::mem::take(&mut state.is_asleep) || is_large;
@@ -101,6 +101,11 @@ impl<C> Queue<C> {
     pub(super) fn ask(&self, command: C) {
         self.lock().commands.push(command);
         self.news.notify_one();
+    }
+
+    /// Bytes of entries that wait.
+    pub(super) fn queued(&self) -> usize {
+        self.lock().queued.len()
     }
 
     /// Tells the thread to end.

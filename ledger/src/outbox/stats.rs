@@ -17,7 +17,7 @@ pub(super) enum Trouble {
 /// Counts since the start, and how things stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Entries that were kept in detail.
+    /// Requests and attempts that were kept in detail.
     pub kept: u64,
     /// Entries that did not fit the queue and were added up.
     pub spilled: u64,
@@ -87,6 +87,10 @@ impl Stats {
             tracing::warn!(why, "{what}");
             *said = Some(why.to_owned());
         }
+    }
+
+    pub(super) fn problem(&self) -> Option<String> {
+        locked(&self.said).clone()
     }
 
     pub(super) fn counts(&self) -> Counts {

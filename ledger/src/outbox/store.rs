@@ -10,7 +10,10 @@ use super::lines::{self, Cut, Most, Numbering};
 use super::sums::Sums;
 use crate::entry::Entry;
 
+mod page;
 mod room;
+
+pub use page::{Asked, Page};
 
 /// The layout of the tables.
 const LAYOUT: i64 = 1;
@@ -43,6 +46,11 @@ CREATE TABLE runs (
   first INTEGER PRIMARY KEY, last INTEGER NOT NULL, at INTEGER NOT NULL, minutes INTEGER NOT NULL, lines BLOB NOT NULL) STRICT;
 PRAGMA user_version = 1;
 ";
+
+/// Where sequences were left out, so that these are not told as lost. Not of the layout: a release that knows no such table leaves it.
+const LEAPS: &str = "CREATE TABLE IF NOT EXISTS leaps (first INTEGER PRIMARY KEY) STRICT";
+/// Leaps that are remembered, the newest.
+const MOST_LEAPS: i64 = 4_096;
 
 /// Where an outbox is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +112,8 @@ pub(super) struct Store {
     bytes: u64,
     /// Bytes of the file beyond which they are folded.
     limit: u64,
+    /// Bytes that there is room for whatever they are: until they are written, the file need not be looked at.
+    room: u64,
 }
 
 /// A number as SQLite has them.
@@ -164,18 +174,28 @@ impl Store {
             taken: as_u64(taken),
             bytes: as_u64(bytes),
             limit,
+            room: 0,
         };
+        store.db.execute_batch(LEAPS)?;
         if is_old {
-            store.numbering.next = next.saturating_add(LEAP);
-            store.note_next()?;
+            store.leap(next)?;
         }
         Ok(store)
     }
 
-    fn note_next(&self) -> Result<(), StoreError> {
+    /// Leaves sequences out from `first` on.
+    fn leap(&mut self, first: u64) -> Result<(), StoreError> {
+        self.numbering.next = first.saturating_add(LEAP);
         let Numbering { next, at } = self.numbering;
-        let update = "UPDATE about SET next = ?1, at = ?2 WHERE id = 1";
-        self.db.prepare_cached(update)?.execute(params![as_i64(next), at])?;
+        let change = self.db.unchecked_transaction()?;
+        change.execute("INSERT OR IGNORE INTO leaps (first) VALUES (?1)", [as_i64(first)])?;
+        let old = "DELETE FROM leaps WHERE first <= (SELECT first FROM leaps ORDER BY first DESC LIMIT 1 OFFSET ?1)";
+        change.execute(old, [MOST_LEAPS])?;
+        change.execute(
+            "UPDATE about SET next = ?1, at = ?2 WHERE id = 1",
+            params![as_i64(next), at],
+        )?;
+        change.commit()?;
         Ok(())
     }
 
@@ -194,14 +214,14 @@ impl Store {
         self.taken
     }
 
-    /// Keeps entries, and sums of those that were not kept. All or nothing. Returns how many entries were kept.
+    /// Keeps entries, and sums of those that were not kept. All or nothing. Returns how many requests and attempts were kept.
     pub(super) fn append(&mut self, queued: &[u8], sums: &Sums, now: i64) -> Result<u64, StoreError> {
         let mut numbering = self.numbering;
         let mut written = Vec::with_capacity(queued.len() + queued.len() / 8);
         let mut kept = 0;
         for (at, text) in lines::framed(queued) {
             numbering.line(&mut written, at, text);
-            kept += 1;
+            kept += u64::from(super::text::is_counted(text));
         }
         for sum in sums.iter() {
             numbering.entry(&mut written, now, &Entry::Sum(Box::new(sum.clone())));
@@ -212,6 +232,7 @@ impl Store {
         self.insert(self.numbering.next, numbering.next - 1, numbering.at, 0, &written)?;
         self.numbering = numbering;
         self.bytes += written.len() as u64;
+        self.room = self.room.saturating_sub(room::most_used_by(written.len() as u64));
         Ok(kept)
     }
 
@@ -244,9 +265,7 @@ impl Store {
             return Ok(None);
         }
         if to > self.offered {
-            let update = "UPDATE about SET offered = ?1 WHERE id = 1";
-            self.db.prepare_cached(update)?.execute([as_i64(to)])?;
-            self.offered = to;
+            self.note_offered(to)?;
         }
         Ok(Some(Offer {
             outbox: self.outbox.clone(),
@@ -255,6 +274,18 @@ impl Store {
             entries: cut.entries,
             joined: cut.joined,
         }))
+    }
+
+    /// On the disk before anything goes out, and all entries with it: after a crash of the node what the service may have is neither
+    /// folded nor given out under other sequences.
+    fn note_offered(&mut self, to: u64) -> Result<(), StoreError> {
+        let update = "UPDATE about SET offered = ?1 WHERE id = 1";
+        self.db.execute_batch("PRAGMA synchronous = FULL")?;
+        let noted = self.db.prepare_cached(update)?.execute([as_i64(to)]);
+        self.db.execute_batch("PRAGMA synchronous = NORMAL")?;
+        noted?;
+        self.offered = to;
+        Ok(())
     }
 
     /// The service has everything up to here.
@@ -276,7 +307,8 @@ impl Store {
         Ok(())
     }
 
-    /// The service expects this sequence next. Returns how many sequences it will never get: they are here no more.
+    /// The service expects this sequence next. Returns how many sequences it will never get, of those that ever stood for something:
+    /// they are here no more.
     pub(super) fn expect(&mut self, sequence: u64) -> Result<u64, StoreError> {
         if sequence == 0 || sequence > self.numbering.next {
             // It knows of more than was ever given here: another's. Begun anew under a name of its own, from the start.
@@ -298,7 +330,12 @@ impl Store {
         let update = "UPDATE about SET taken = ?1 WHERE id = 1";
         self.db.execute(update, [as_i64(sequence - 1)])?;
         self.taken = sequence - 1;
-        Ok(oldest.saturating_sub(sequence))
+        let leaps = "SELECT count(*) FROM leaps WHERE first >= ?1 AND first < ?2";
+        let leaps: i64 = self
+            .db
+            .query_row(leaps, [as_i64(sequence), as_i64(oldest)], |row| row.get(0))?;
+        let left_out = as_u64(leaps).saturating_mul(LEAP);
+        Ok(oldest.saturating_sub(sequence).saturating_sub(left_out))
     }
 }
 

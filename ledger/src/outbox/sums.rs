@@ -12,9 +12,9 @@ use crate::entry::{Attempt, Cost, Entry, Numbered, Request, Sum, Tokens};
 const OTHER: &str = "other";
 /// The price version of a sum over several.
 const SEVERAL: &str = "several";
-/// Sums that are held in memory with all their names. Beyond it, those of models and routes are given up, and beyond twice as
-/// many the minute: what is left are providers and outcomes, which are few.
-const MOST_NAMED: usize = 1_024;
+/// Sums that are held in memory of each grain. Beyond it new ones are of the next: by hour, by day, and at last by month without
+/// models and routes. What is left are providers and outcomes, which are few.
+const MOST_OF_A_GRAIN: usize = 1_024;
 
 /// The spans that entries are added up over: each is used when the sums of the one before are too many themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +43,20 @@ impl Grain {
         }
     }
 
-    /// The sum as it is counted in this grain.
-    fn coarsen(self, sum: &mut Sum) {
-        sum.minute -= sum.minute.rem_euclid(self.minutes());
+    /// What the sum is counted under in this grain. The sum itself keeps its minute: it is never told to be older than what is in it.
+    fn key(self, sum: &mut Sum) -> Key {
         if self == Self::Month {
             for name in [&mut sum.route, &mut sum.model] {
                 OTHER.clone_into(name);
             }
+        }
+        Key {
+            of: sum.of.clone(),
+            begin: sum.minute - sum.minute.rem_euclid(self.minutes()),
+            route: sum.route.clone(),
+            provider: sum.provider.clone(),
+            model: sum.model.clone(),
+            outcome: sum.outcome.clone(),
         }
     }
 }
@@ -62,43 +69,27 @@ pub(super) struct Sums(BTreeMap<Key, Sum>);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     of: String,
-    minute: i64,
+    /// Of its minute, hour, day or month.
+    begin: i64,
     route: String,
     provider: String,
     model: String,
     outcome: String,
 }
 
-impl Key {
-    fn of(sum: &Sum) -> Self {
-        Self {
-            of: sum.of.clone(),
-            minute: sum.minute,
-            route: sum.route.clone(),
-            provider: sum.provider.clone(),
-            model: sum.model.clone(),
-            outcome: sum.outcome.clone(),
-        }
-    }
-}
-
 impl Sums {
     /// Adds one. However many there are, memory is bounded and nothing is left out.
     pub(super) fn add(&mut self, mut sum: Sum) {
-        let mut key = Key::of(&sum);
-        if self.0.len() >= MOST_NAMED && !self.0.contains_key(&key) {
-            for name in [&mut sum.route, &mut sum.model] {
-                OTHER.clone_into(name);
+        let mut most = 0;
+        for grain in Grain::ALL {
+            most += MOST_OF_A_GRAIN;
+            let key = grain.key(&mut sum);
+            if let Some(known) = self.0.get_mut(&key) {
+                return absorb(known, &sum);
             }
-            if self.0.len() >= 2 * MOST_NAMED {
-                Grain::Month.coarsen(&mut sum);
-            }
-            key = Key::of(&sum);
-        }
-        match self.0.get_mut(&key) {
-            Some(known) => absorb(known, &sum),
-            None => {
+            if self.0.len() < most || grain == Grain::Month {
                 self.0.insert(key, sum);
+                return;
             }
         }
     }
@@ -125,8 +116,7 @@ pub(super) fn fold(entries: impl IntoIterator<Item = Numbered>, grain: Grain) ->
     let mut sums: BTreeMap<Key, (u64, i64, Sum)> = BTreeMap::new();
     for Numbered { sequence, at, entry } in entries {
         let Some(mut sum) = sum_of(at, &entry) else { continue };
-        grain.coarsen(&mut sum);
-        let key = Key::of(&sum);
+        let key = grain.key(&mut sum);
         match sums.get_mut(&key) {
             Some((_, _, known)) => absorb(known, &sum),
             None => drop(sums.insert(key, (sequence, at, sum))),
@@ -173,7 +163,6 @@ fn of_request(at: i64, request: &Request) -> Sum {
 }
 
 fn of_attempt(at: i64, attempt: &Attempt) -> Sum {
-    let is_unpriced = attempt.cost.is_none() && attempt.tokens != Tokens::default();
     Sum {
         of: "attempt".into(),
         minute: minute_of(at),
@@ -186,7 +175,7 @@ fn of_attempt(at: i64, attempt: &Attempt) -> Sum {
         tokens: attempt.tokens,
         tokens_unknown: u64::from(attempt.tokens_unknown),
         cost: attempt.cost.clone().unwrap_or_default(),
-        cost_unknown: u64::from(is_unpriced),
+        cost_unknown: u64::from(attempt.is_cost_unknown()),
     }
 }
 
@@ -208,7 +197,7 @@ pub(super) fn of_request_record(at: i64, record: &RequestRecord<'_>) -> Sum {
 
 /// An attempt's record as a sum of one: the same as of its entry.
 pub(super) fn of_attempt_record(at: i64, record: &AttemptRecord<'_>) -> Sum {
-    let tokens = tokens(&record.spent);
+    let (tokens, tokens_unknown) = (tokens(&record.spent), are_tokens_unknown(record));
     let cost = priced(record).map(|cost| Cost {
         reported: cost.reported.get(),
         estimated: cost.estimated.get(),
@@ -224,8 +213,8 @@ pub(super) fn of_attempt_record(at: i64, record: &AttemptRecord<'_>) -> Sum {
         count: 1,
         took: micros(record.took),
         tokens,
-        tokens_unknown: u64::from(are_tokens_unknown(record)),
-        cost_unknown: u64::from(cost.is_none() && tokens != Tokens::default()),
+        tokens_unknown: u64::from(tokens_unknown),
+        cost_unknown: u64::from(cost.is_none() && tokens.may_cost(tokens_unknown)),
         cost: cost.unwrap_or_default(),
     }
 }
@@ -243,7 +232,9 @@ fn tokens(spent: &Spent) -> Tokens {
     }
 }
 
+/// Adds another one of the same. Its minute is the first of what is in it.
 fn absorb(sum: &mut Sum, other: &Sum) {
+    sum.minute = sum.minute.min(other.minute);
     let (mine, its) = (&mut sum.tokens, &other.tokens);
     for (total, more) in [
         (&mut sum.count, other.count),

@@ -7,6 +7,7 @@ use bowsprit_core::flow::State;
 use bowsprit_core::record::path::Path;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Called, Outcome, RequestRecord, Spent};
 
+mod pages;
 mod sums_are_never_lost;
 mod texts;
 mod trouble;
@@ -38,8 +39,11 @@ pub(super) fn request(asked_model: &str) -> RequestRecord<'_> {
         answer_bytes: 100,
         spent: spent(7),
         path: Path::NONE,
+        stale: None,
+        cache: None,
+        refused_by: "",
         span: None,
-        cost: Ok(COST),
+        cost: Ok(COST.total()),
     }
 }
 
@@ -57,6 +61,7 @@ pub(super) fn attempt(model: &str, input: u64) -> AttemptRecord<'_> {
         provider_request_id: "req_1",
         credential: Some("main"),
         is_generation: true,
+        is_stream: false,
         status: Some(200),
         outcome: AttemptOutcome::Answered,
         code: None,

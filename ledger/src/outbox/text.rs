@@ -10,9 +10,9 @@ use bowsprit_core::flow::moves::Move;
 use bowsprit_core::flow::retry::Next;
 use bowsprit_core::json::line::{self, member};
 use bowsprit_core::record::path::{Happened, Turn};
-use bowsprit_core::record::{AttemptRecord, RequestRecord, Spent};
+use bowsprit_core::record::{AttemptRecord, Cached, HeadroomRecord, RequestRecord, Spent, Stale};
 
-use crate::entry::LONGEST_TEXT;
+use crate::entry::{ANSWERED_STALE, LONGEST_TEXT};
 
 /// The operation that costs no tokens: it counts them.
 const COUNTING: &str = "count_tokens";
@@ -23,7 +23,7 @@ pub(super) fn request(out: &mut Vec<u8>, record: &RequestRecord<'_>) {
     text(out, member!("id"), record.id);
     text(out, member!("traceId"), record.trace_id);
     text(out, member!("route"), record.route);
-    text(out, member!("dialect"), record.dialect.as_str());
+    word(out, member!("dialect"), record.dialect.as_str());
     text(out, member!("operation"), record.operation);
     text(out, member!("askedModel"), record.asked_model);
     text(out, member!("provider"), record.provider);
@@ -34,8 +34,8 @@ pub(super) fn request(out: &mut Vec<u8>, record: &RequestRecord<'_>) {
     number(out, member!("sdkRetries"), u64::from(record.sdk_retries));
     number(out, member!("fieldsLeftOut"), u64::from(record.fields_left_out));
     number(out, member!("toolsLeftOut"), u64::from(record.tools_left_out));
-    text(out, member!("outcome"), record.outcome.as_str());
-    text(out, member!("code"), record.code.map_or("", Code::as_str));
+    word(out, member!("outcome"), record.outcome.as_str());
+    word(out, member!("code"), record.code.map_or("", Code::as_str));
     number(out, member!("status"), u64::from(record.status));
     number(out, member!("took"), micros(record.took));
     if let Some(after) = record.first_token_after {
@@ -44,10 +44,25 @@ pub(super) fn request(out: &mut Vec<u8>, record: &RequestRecord<'_>) {
     number(out, member!("overhead"), micros(record.overhead));
     number(out, member!("answerBytes"), record.answer_bytes);
     tokens(out, &record.spent);
-    if !record.path.turns().is_empty() {
-        path(out, record.path.turns());
+    if !record.path.turns().is_empty() || record.stale.is_some() {
+        path(out, record);
         number(out, member!("turnsLeftOut"), u64::from(record.path.left_out()));
     }
+    if let Some(cached) = &record.cache {
+        self::cached(out, cached);
+    }
+    text(out, member!("refusedBy"), record.refused_by);
+    out.push(b'}');
+}
+
+/// An answer of the cache.
+fn cached(out: &mut Vec<u8>, cached: &Cached<'_>) {
+    out.extend_from_slice(b",\"cache\":{\"age\":");
+    line::number(out, micros(cached.age) / 1_000);
+    text(out, member!("requestId"), cached.request_id);
+    text(out, member!("provider"), cached.provider);
+    number(out, member!("savedTokens"), cached.saved_tokens);
+    number(out, member!("savedCost"), picodollars(cached.saved_cost));
     out.push(b'}');
 }
 
@@ -58,7 +73,7 @@ pub(super) fn attempt(out: &mut Vec<u8>, record: &AttemptRecord<'_>) {
     text(out, member!("traceId"), record.trace_id);
     text(out, member!("route"), record.route);
     number(out, member!("number"), u64::from(record.number));
-    text(out, member!("reason"), record.kind.as_str());
+    word(out, member!("reason"), record.kind.as_str());
     text(out, member!("provider"), record.provider);
     text(out, member!("model"), record.model);
     text(out, member!("reportedModel"), record.reported_model);
@@ -66,8 +81,8 @@ pub(super) fn attempt(out: &mut Vec<u8>, record: &AttemptRecord<'_>) {
     text(out, member!("providerRequestId"), record.provider_request_id);
     text(out, member!("operation"), record.operation);
     number(out, member!("status"), u64::from(record.status.unwrap_or(0)));
-    text(out, member!("outcome"), record.outcome.as_str());
-    text(out, member!("code"), record.code.map_or("", Code::as_str));
+    word(out, member!("outcome"), record.outcome.as_str());
+    word(out, member!("code"), record.code.map_or("", Code::as_str));
     number(out, member!("took"), micros(record.took));
     if let Some(after) = record.head_after {
         always(out, member!("head"), micros(after));
@@ -83,6 +98,31 @@ pub(super) fn attempt(out: &mut Vec<u8>, record: &AttemptRecord<'_>) {
         number(out, member!("estimated"), picodollars(cost.estimated));
         text(out, member!("version"), cost.version);
         out.push(b'}');
+    }
+    out.push(b'}');
+}
+
+/// How what a provider says of a limit of its own begins.
+const HEADROOM: &[u8] = b"{\"kind\":\"headroom\"";
+
+/// Whether an entry is a request or an attempt, and so one of those that are counted.
+pub(super) fn is_counted(entry: &[u8]) -> bool {
+    !entry.starts_with(HEADROOM)
+}
+
+/// Appends what a provider says of a limit of its own as an entry.
+pub(super) fn headroom(out: &mut Vec<u8>, record: &HeadroomRecord<'_>) {
+    let limit = &record.limit;
+    out.extend_from_slice(HEADROOM);
+    text(out, member!("provider"), record.provider);
+    text(out, member!("credential"), record.credential);
+    word(out, member!("what"), limit.what);
+    if let Some(whole) = limit.limit {
+        always(out, member!("limit"), whole);
+    }
+    always(out, member!("remaining"), limit.remaining);
+    if let Some(reset) = limit.reset {
+        always(out, member!("reset"), micros(reset) / 1_000);
     }
     out.push(b'}');
 }
@@ -114,7 +154,8 @@ pub(super) fn clipped(value: &str) -> Cow<'_, str> {
     Cow::Borrowed(value)
 }
 
-fn path(out: &mut Vec<u8>, turns: &[Turn]) {
+fn path(out: &mut Vec<u8>, record: &RequestRecord<'_>) {
+    let turns = record.path.turns();
     out.extend_from_slice(b",\"path\":[");
     for (number, turn) in turns.iter().enumerate() {
         if number > 0 {
@@ -122,15 +163,33 @@ fn path(out: &mut Vec<u8>, turns: &[Turn]) {
         }
         self::turn(out, turn);
     }
+    if let Some(stale) = &record.stale {
+        if !turns.is_empty() {
+            out.push(b',');
+        }
+        self::stale(out, record, stale);
+    }
     out.push(b']');
+}
+
+/// A kept answer as the last turn, beyond the bound on turns: a release that does not know it keeps it as it is.
+fn stale(out: &mut Vec<u8>, record: &RequestRecord<'_>, stale: &Stale<'_>) {
+    out.extend_from_slice(b"{\"after\":");
+    line::number(out, micros(record.took));
+    text(out, member!("provider"), stale.provider);
+    text(out, member!("what"), ANSWERED_STALE);
+    text(out, member!("because"), stale.request_id);
+    let age = u32::try_from(stale.age.as_millis()).unwrap_or(u32::MAX);
+    number(out, member!("wait"), u64::from(age));
+    out.push(b'}');
 }
 
 fn turn(out: &mut Vec<u8>, turn: &Turn) {
     out.extend_from_slice(b"{\"after\":");
     line::number(out, micros(turn.after));
     text(out, member!("provider"), &turn.provider);
-    text(out, member!("what"), turn.what.as_str());
-    text(out, member!("because"), turn.what.because());
+    word(out, member!("what"), turn.what.as_str());
+    word(out, member!("because"), turn.what.because());
     let mut wait = None;
     if let Happened::Moved(Move::Failed {
         followed: Some((next, why)),
@@ -166,28 +225,51 @@ fn tokens(out: &mut Vec<u8>, spent: &Spent) {
     out.push(b'}');
 }
 
-fn text(out: &mut Vec<u8>, key: &str, value: &str) {
-    if value.is_empty() {
-        return;
+/// Names are known when this is compiled, and so written without a call: these are small, and what is large is apart.
+#[inline]
+fn text(out: &mut Vec<u8>, key: &'static str, value: &str) {
+    if !value.is_empty() {
+        out.extend_from_slice(key.as_bytes());
+        told(out, value);
     }
-    out.extend_from_slice(key.as_bytes());
-    line::string(out, &clipped(value));
 }
 
-fn flag(out: &mut Vec<u8>, key: &str, value: bool) {
+/// A text of a caller's or a provider's.
+fn told(out: &mut Vec<u8>, value: &str) {
+    // Nearly every one. A NUL is not plain.
+    if value.len() <= LONGEST_TEXT && line::is_plain(value) {
+        line::plain(out, value);
+    } else {
+        line::string(out, &clipped(value));
+    }
+}
+
+/// A word of a closed list, which is neither long nor has a special character in it.
+#[inline]
+fn word(out: &mut Vec<u8>, key: &'static str, value: &'static str) {
+    if !value.is_empty() {
+        out.extend_from_slice(key.as_bytes());
+        line::plain(out, value);
+    }
+}
+
+#[inline]
+fn flag(out: &mut Vec<u8>, key: &'static str, value: bool) {
     if value {
         out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(b"true");
     }
 }
 
-fn number(out: &mut Vec<u8>, key: &str, value: u64) {
+#[inline]
+fn number(out: &mut Vec<u8>, key: &'static str, value: u64) {
     if value > 0 {
         always(out, key, value);
     }
 }
 
-fn always(out: &mut Vec<u8>, key: &str, value: u64) {
+#[inline]
+fn always(out: &mut Vec<u8>, key: &'static str, value: u64) {
     out.extend_from_slice(key.as_bytes());
     line::number(out, value);
 }

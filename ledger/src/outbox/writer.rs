@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::lines::Most;
 use super::queue::{Queue, Taken};
 use super::stats::{Stats, Trouble};
-use super::store::{Offer, Place, Store, StoreError, set_aside};
+use super::store::{Asked, Offer, Page, Place, Store, StoreError, set_aside};
 
 /// How long entries are collected for one commit. With the commit itself, this is what a killed process loses at most; a slow
 /// disk makes it longer, as a commit may wait for one.
@@ -23,6 +23,8 @@ pub(super) enum Command {
     Taken(u64),
     /// To go on from the sequence that the service expects; the reply says how many it will never get.
     Expected(u64, Reply<u64>),
+    /// To read a page of entries.
+    Read(Asked, Reply<Option<Page>>),
     /// To tell when everything that was there is committed, or cannot be.
     Flush(Reply<bool>),
 }
@@ -95,6 +97,14 @@ impl Writer<'_> {
                     Ok(())
                 });
                 reply(lost);
+            }
+            Command::Read(asked, reply) => {
+                let mut page = None;
+                self.attempt(|store| {
+                    page = Some(store.page(asked)?);
+                    Ok(())
+                });
+                reply(page);
             }
             Command::Flush(reply) => reply(is_well),
         }

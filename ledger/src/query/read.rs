@@ -3,14 +3,20 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::sums::{self, Scope};
+use super::sums::{self, First, Scope};
 use super::{AppliedConfig, By, Listed, ListedAttempt, MAX_NUMBER, Quality, RateLimit, Stat, Why, Window};
-use crate::entry::{Attempt, Cost, Headroom, Request, Tokens};
+use crate::entry::{Attempt, Cached, Cost, Headroom, Request, Tokens};
 use crate::store::text::kept;
 use crate::store::{Error, Query, Row, Store, Value};
 
 /// The newest rate limits are looked for in this much of time before now, milliseconds.
 const LATEST: i64 = 3600 * 1000;
+/// Codes that are told of a provider.
+const MOST_CODES: usize = 20;
+/// Codes that are read, of all providers together.
+const MOST_FAILURES: usize = 4_000;
+/// The name of what is behind the names of an answer.
+const OTHER: &str = "other";
 /// Latency at which a provider's score is not lowered, seconds.
 const GOOD_LATENCY: f64 = 10.0;
 
@@ -29,11 +35,11 @@ pub struct Filter {
     pub number: u32,
     /// Older than this cursor.
     pub before: Option<Cursor>,
-    /// Newer than this cursor, oldest first.
+    /// Arrived later than this cursor of arrivals, in the order in which they did.
     pub after: Option<Cursor>,
 }
 
-/// Where a request stands among all: when it ended, its outbox, its sequence.
+/// Where a request stands among all: when it ended, or when it was taken, its outbox, its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor(pub i64, pub i64, pub i64);
 
@@ -46,10 +52,45 @@ impl Cursor {
     }
 }
 
-/// Sums by name.
+/// Sums by name, busiest first.
 pub async fn stats(store: &dyn Store, scope: &Scope<'_>, by: By) -> Result<Vec<Stat>, Error> {
-    let rows = store.query(sums::stats(scope, by)).await?;
-    Ok(rows.iter().map(sums::stat).collect())
+    named(store, scope, by, First::Busiest, sums::MOST_NAMES).await
+}
+
+/// Sums by name of what was spent, dearest first.
+pub async fn spend(store: &dyn Store, scope: &Scope<'_>, by: By) -> Result<Vec<Stat>, Error> {
+    let mut spent = named(store, scope, by, First::Dearest, sums::MOST_NAMES).await?;
+    spent.retain(|stat| stat.attempts > 0);
+    Ok(spent)
+}
+
+/// The first `most` names, and behind them, where there are more, a row of what all others have together: whatever the number of
+/// names is that somebody made up, the rows add up to what there was.
+pub async fn named(
+    store: &dyn Store,
+    scope: &Scope<'_>,
+    by: By,
+    first: First,
+    most: usize,
+) -> Result<Vec<Stat>, Error> {
+    let rows = store
+        .query(sums::stats(scope, by, first, most.saturating_add(1)))
+        .await?;
+    let mut stats: Vec<Stat> = rows.iter().take(most).map(sums::stat).collect();
+    if rows.len() <= most {
+        return Ok(stats);
+    }
+    let all = store.query(sums::all(scope, by)).await?;
+    let Some(row) = all.first() else { return Ok(stats) };
+    let mut others = sums::stat(row);
+    for listed in &stats {
+        others.less(listed);
+    }
+    OTHER.clone_into(&mut others.name);
+    // What came between the two questions may have been of names that are listed.
+    others.more = sums::all_names(row).saturating_sub(stats.len()).max(1) as u64;
+    stats.push(others);
+    Ok(stats)
 }
 
 /// The scope of a question about sums.
@@ -70,10 +111,14 @@ pub async fn quality(store: &dyn Store, namespace: Option<&str>, window: Window)
         let quality = judged(&row);
         all.insert(quality.provider.clone(), quality);
     }
-    for provider in all.values_mut() {
-        for row in store.query(failures(namespace, &provider.provider, window)).await? {
-            let told = |index: usize| row.get(index).map(Value::told).unwrap_or_default();
-            provider.failures.push((told(0), count(&row, 1)));
+    if all.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = all.keys().map(String::as_str).collect();
+    for row in store.query(failures(namespace, &names, window)).await? {
+        let told = |index: usize| row.get(index).map(Value::told).unwrap_or_default();
+        if let Some(provider) = all.get_mut(&told(0)).filter(|one| one.failures.len() < MOST_CODES) {
+            provider.failures.push((told(1), count(&row, 2)));
         }
     }
     let mut all: Vec<_> = all.into_values().collect();
@@ -82,7 +127,8 @@ pub async fn quality(store: &dyn Store, namespace: Option<&str>, window: Window)
 }
 
 fn judged(row: &Row) -> Quality {
-    let [answered, failed, took, ended, cut] = [1, 2, 3, 4, 5].map(|index| count(row, index) as f64);
+    let attempts = sums::whole(row, 1, 0) + sums::whole(row, 1, 1);
+    let [answered, failed, took, ended, cut] = [0, 1, 2, 3, 4].map(|index| sums::whole(row, 1, index) as f64);
     let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
     let success = share(answered, answered + failed);
     let mean_seconds = share(took, answered + failed) / 1e6;
@@ -94,7 +140,7 @@ fn judged(row: &Row) -> Quality {
     Quality {
         provider: row.first().map(Value::told).unwrap_or_default(),
         score: 100.0 * success * (1.0 - share(cut, ended)) * speed,
-        attempts: count(row, 1) + count(row, 2),
+        attempts: u64::try_from(attempts).unwrap_or(u64::MAX),
         success,
         cut: share(cut, ended),
         mean_ms: mean_seconds * 1000.0,
@@ -102,23 +148,24 @@ fn judged(row: &Row) -> Quality {
     }
 }
 
-/// What attempts at a provider failed with.
-pub fn failures(namespace: Option<&str>, provider: &str, window: Window) -> Query {
-    let mut parameters = vec![
-        Value::Text(kept(provider)),
-        Value::Int(window.from),
-        Value::Int(window.to),
-    ];
-    let mut only = "";
-    if let Some(namespace) = namespace {
-        parameters.push(Value::Text(namespace.to_owned()));
-        only = " AND namespace = $4";
-    }
+/// What attempts at these providers failed with, most often first; one question however many they are.
+pub fn failures(namespace: Option<&str>, providers: &[&str], window: Window) -> Query {
+    let mut parameters = vec![Value::Int(window.from), Value::Int(window.to)];
+    let mut place = |text: String| {
+        parameters.push(Value::Text(text));
+        format!("${}", parameters.len())
+    };
+    let providers: Vec<_> = providers.iter().map(|name| place(kept(name))).collect();
+    let only = namespace.map_or(String::new(), |name| {
+        format!(" AND namespace = {}", place(name.to_owned()))
+    });
     Query {
         name: "failures",
         sql: format!(
-            "SELECT code, CAST(count(*) AS BIGINT) FROM provider_logs
-            WHERE outcome = 'failed' AND provider = $1 AND at >= $2 AND at < $3{only} GROUP BY code ORDER BY 2 DESC, 1 LIMIT 20"
+            "SELECT provider, code, CAST(count(*) AS BIGINT) FROM provider_logs
+            WHERE outcome = 'failed' AND provider IN ({}) AND at >= $1 AND at < $2{only}
+            GROUP BY provider, code ORDER BY 3 DESC, 1, 2 LIMIT {MOST_FAILURES}",
+            providers.join(", ")
         ),
         parameters,
     }
@@ -127,9 +174,10 @@ pub fn failures(namespace: Option<&str>, provider: &str, window: Window) -> Quer
 const REQUEST_COLUMNS: &str = "r.at, r.outbox, r.sequence, r.namespace, coalesce(o.pod, ''), r.workload, r.request_id, r.trace_id, r.route,
     r.dialect, r.operation, r.asked_model, r.provider, r.model, r.is_stream, r.attempts, r.hedges, r.sdk_retries, r.fields_left_out,
     r.tools_left_out, r.outcome, r.code, r.status, r.took, r.first_token, r.overhead, r.answer_bytes, r.input, r.output, r.cached,
-    r.cache_write, r.reasoning, r.estimated_input, r.estimated_output, r.path, r.turns_left_out";
+    r.cache_write, r.reasoning, r.estimated_input, r.estimated_output, r.path, r.turns_left_out, r.arrived,
+    r.cache_age, r.cache_of, r.cache_provider, r.cache_saved_tokens, r.cache_saved_cost, r.refused_by";
 
-/// Requests: newest first, or those after a cursor, oldest first.
+/// Requests: newest first, or those that have arrived after a cursor, in the order in which they did.
 pub fn requests(filter: &Filter) -> Query {
     let mut parameters = Vec::new();
     let mut only = vec!["1 = 1".to_owned()];
@@ -153,22 +201,29 @@ pub fn requests(filter: &Filter) -> Query {
     if filter.is_failed {
         only.push("outcome NOT IN ('ok', 'cancelled')".to_owned());
     }
-    for (cursor, sign) in [(filter.before, "<"), (filter.after, ">")] {
+    let (moment, direction) = match filter.after {
+        Some(_) => ("arrived", "ASC"),
+        None => ("at", "DESC"),
+    };
+    for (column, cursor, sign) in [("at", filter.before, "<"), ("arrived", filter.after, ">")] {
         if let Some(Cursor(at, outbox, sequence)) = cursor {
             let [at, outbox, sequence] = [at, outbox, sequence].map(|number| place(Value::Int(number)));
             only.push(format!(
-                "at {sign}= {at} AND (at, outbox, sequence) {sign} ({at}, {outbox}, {sequence})"
+                "{column} {sign}= {at} AND ({column}, outbox, sequence) {sign} ({at}, {outbox}, {sequence})"
             ));
         }
     }
-    let direction = if filter.after.is_some() { "ASC" } else { "DESC" };
+    if filter.after.is_some() {
+        // As its index has it: when older rows were taken is not known.
+        only.push("arrived > 0".to_owned());
+    }
     let number = place(Value::Int(filter.number.min(MAX_NUMBER).into()));
-    let order = format!("at {direction}, outbox {direction}, sequence {direction}");
+    let order = format!("{moment} {direction}, outbox {direction}, sequence {direction}");
     let inner = format!(
         "SELECT * FROM provider_requests WHERE {} ORDER BY {order} LIMIT {number}",
         only.join(" AND ")
     );
-    let order = format!("r.at {direction}, r.outbox {direction}, r.sequence {direction}");
+    let order = format!("r.{moment} {direction}, r.outbox {direction}, r.sequence {direction}");
     Query {
         name: "requests",
         sql: format!(
@@ -267,8 +322,11 @@ pub fn rate_limits_query(namespace: &str, provider: Option<&str>, now: i64) -> Q
     Query {
         name: "rate_limits",
         sql: format!(
-            "SELECT at, namespace, provider, credential, what, most, remaining, reset FROM provider_rate_limits
-            WHERE namespace = $1 AND at >= $2{only} ORDER BY provider, at DESC LIMIT 5000"
+            "SELECT r.at, r.namespace, r.provider, r.credential, r.what, r.most, r.remaining, r.reset FROM provider_rate_limits r
+            JOIN (SELECT provider, credential, what, max(at) AS newest FROM provider_rate_limits
+                WHERE namespace = $1 AND at >= $2{only} GROUP BY provider, credential, what) n
+            ON r.namespace = $1 AND r.provider = n.provider AND r.at = n.newest AND r.credential = n.credential AND r.what = n.what
+            ORDER BY r.provider, r.credential, r.what, r.outbox, r.sequence DESC LIMIT 5000"
         ),
         parameters,
     }
@@ -390,6 +448,8 @@ fn listed(row: &Row) -> Listed {
     };
     Listed {
         cursor: format!("{}.{}.{}", int(0), int(1), int(2)),
+        arrival: format!("{}.{}.{}", int(36), int(1), int(2)),
+        arrived: int(36),
         at: int(0),
         namespace: text(3),
         pod: text(4),
@@ -419,6 +479,14 @@ fn listed(row: &Row) -> Listed {
             tokens: tokens(row, 27),
             path,
             turns_left_out: small(row, 35),
+            cache: maybe(row, 37).map(|age| Cached {
+                age,
+                request_id: text(38),
+                provider: text(39),
+                saved_tokens: count(row, 40),
+                saved_cost: int(41),
+            }),
+            refused_by: text(42),
         },
     }
 }
@@ -474,7 +542,12 @@ mod tests {
     fn a_score_falls_with_failures_cut_answers_and_waiting() {
         let row = |numbers: [i64; 5]| -> Row {
             let mut row = vec![Value::Text("p".into())];
-            row.extend(numbers.map(Value::Int));
+            // Each in two parts, of which the larger is 0.
+            row.extend(
+                numbers
+                    .into_iter()
+                    .flat_map(|number| [Value::Int(0), Value::Int(number)]),
+            );
             row
         };
         let score = |numbers| judged(&row(numbers)).score;

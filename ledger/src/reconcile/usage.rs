@@ -10,7 +10,8 @@ use super::Kind;
 /// Tokens by model and kind.
 pub type Usage = BTreeMap<(String, Kind), u64>;
 
-/// What a column is. Anthropic tells input without its cache, which is added to it.
+/// What a column is; `of.name`: in an object of the row. Anthropic tells input without its cache, which is added to it; what it wrote
+/// there stands in one sum or by how long it stays (its usage report, and its console's CSV).
 const COLUMNS: &[(&str, &[Kind])] = &[
     ("input_tokens", &[Kind::Input]),
     ("prompt_tokens", &[Kind::Input]),
@@ -18,6 +19,19 @@ const COLUMNS: &[(&str, &[Kind])] = &[
     ("uncached_input_tokens", &[Kind::Input]),
     ("cache_read_input_tokens", &[Kind::Input, Kind::Cached]),
     ("cache_creation_input_tokens", &[Kind::Input, Kind::CacheWrite]),
+    (
+        "cache_creation.ephemeral_5m_input_tokens",
+        &[Kind::Input, Kind::CacheWrite],
+    ),
+    (
+        "cache_creation.ephemeral_1h_input_tokens",
+        &[Kind::Input, Kind::CacheWrite],
+    ),
+    ("usage_input_tokens_no_cache", &[Kind::Input]),
+    ("usage_input_tokens_cache_read", &[Kind::Input, Kind::Cached]),
+    ("usage_input_tokens_cache_write_5m", &[Kind::Input, Kind::CacheWrite]),
+    ("usage_input_tokens_cache_write_1h", &[Kind::Input, Kind::CacheWrite]),
+    ("usage_output_tokens", &[Kind::Output]),
     ("output_tokens", &[Kind::Output]),
     ("completion_tokens", &[Kind::Output]),
     ("n_generated_tokens_total", &[Kind::Output]),
@@ -71,8 +85,14 @@ fn of_json(value: &Value, usage: &mut Usage) {
         Value::Object(fields) => {
             let model = MODELS.iter().find_map(|name| fields.get(*name)?.as_str());
             let mut is_row = false;
+            // An answer's own usage has both: the sum, and its parts.
+            let has_sum = fields.contains_key("cache_creation_input_tokens");
+            let cell = |name: &str| match name.split_once('.') {
+                Some((of, name)) => fields.get(of).filter(|_| !has_sum)?.get(name),
+                None => fields.get(name),
+            };
             for (name, kinds) in COLUMNS {
-                if let (Some(model), Some(count)) = (model, fields.get(*name).and_then(Value::as_u64)) {
+                if let (Some(model), Some(count)) = (model, cell(name).and_then(Value::as_u64)) {
                     is_row = true;
                     add(usage, model, kinds, count);
                 }
@@ -177,16 +197,22 @@ mod tests {
             counts(&read(csv).unwrap()),
             [("gpt-5, mini", Kind::Input, 1001), ("gpt-5, mini", Kind::Output, 5)]
         );
-        let json = r#"{"data":[{"results":[
-            {"model":"claude","uncached_input_tokens":10,"cache_read_input_tokens":5,"cache_creation_input_tokens":1,"output_tokens":3},
-            {"model":"claude","uncached_input_tokens":1,"output_tokens":4}]}]}"#;
+        let json = r#"{"data":[{"starting_at":"2026-11-01T00:00:00Z","results":[
+            {"model":"claude","uncached_input_tokens":10,"cache_read_input_tokens":5,"output_tokens":3,
+             "cache_creation":{"ephemeral_5m_input_tokens":1,"ephemeral_1h_input_tokens":2},"server_tool_use":{"web_search_requests":9}},
+            {"model":"claude","uncached_input_tokens":1,"output_tokens":4,
+             "cache_creation_input_tokens":7,"cache_creation":{"ephemeral_5m_input_tokens":7,"ephemeral_1h_input_tokens":0}}]}]}"#;
         let wanted = [
-            ("claude", Kind::Input, 17),
+            ("claude", Kind::Input, 26),
             ("claude", Kind::Output, 7),
             ("claude", Kind::Cached, 5),
-            ("claude", Kind::CacheWrite, 1),
+            ("claude", Kind::CacheWrite, 10),
         ];
         assert_eq!(counts(&read(json).unwrap()), wanted);
+        let console = "usage_date_utc,model_version,usage_input_tokens_no_cache,usage_input_tokens_cache_write_5m,\
+            usage_input_tokens_cache_write_1h,usage_input_tokens_cache_read,usage_output_tokens,web_search_count\n\
+            2026-11-01,claude,11,3,7,5,7,9\n";
+        assert_eq!(counts(&read(console).unwrap()), wanted);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! From a request to its answer.
 
+mod changes;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bowsprit_core::changes::CHANGES_PATH;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -15,20 +18,25 @@ use super::door::{Door, Refusal};
 use super::ingest::{Ingest, Later};
 use super::metrics::Metrics;
 use super::now;
+use crate::entry::{Entry, Numbered};
 use crate::query::read::{self, Cursor, Filter};
 use crate::query::{
     By, CONFIGS_PATH, LOGS_PATH, MAX_NUMBER, QUALITY_PATH, RATE_LIMITS_PATH, READER_HEADER, SPEND_PATH, STATS_PATH,
-    WHY_PREFIX, Window,
+    WHY_PREFIX, WINDOW_HEADER, Window,
 };
 use crate::schema::Engine;
+use crate::store::rows::MOST_COUNT;
 use crate::store::take::check;
-use crate::store::{Answer, Arrival, Error, Keep, Query, Row, Store};
+use crate::store::{Answer, Arrival, Error, Keep, Query, Retired, Row, Store};
 use crate::wire::{BATCHES_PATH, Batch, MAX_BYTES, Refused, RefusedBecause};
 
-/// Bodies that are read at a time: with [`MAX_BYTES`] each, the most memory that they take.
+/// Batches that are read, wait or are written at a time. Each takes [`MAX_BYTES`] as text, and as much again and little more as entries,
+/// which are read within bounds.
 const BODIES: usize = 24;
 /// For a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// For a question, all that it asks of the store together: others wait for the same few connections.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a sidecar waits before it sends again.
 const RETRY_AFTER: &str = "2";
 /// The window of a question that names none.
@@ -44,6 +52,8 @@ pub struct Api {
     pub store: Arc<dyn Store>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who may send what was applied, as `NAMESPACE/NAME`.
+    pub operator: String,
     bodies: Semaphore,
 }
 
@@ -51,12 +61,13 @@ type Answered = Response<Full<Bytes>>;
 
 impl Api {
     /// Over these.
-    pub fn new(door: Door, ingest: Ingest, store: Arc<dyn Store>, metrics: Metrics) -> Self {
+    pub fn new(door: Door, ingest: Ingest, store: Arc<dyn Store>, metrics: Metrics, operator: String) -> Self {
         Self {
             door,
             ingest,
             store,
             metrics,
+            operator,
             bodies: Semaphore::new(BODIES),
         }
     }
@@ -72,10 +83,23 @@ impl Api {
             }
             return self.batch(request).await;
         }
+        if request.uri().path() == CHANGES_PATH {
+            if request.method() != Method::POST {
+                return said(StatusCode::METHOD_NOT_ALLOWED, "use POST");
+            }
+            return changes::take(self, request).await;
+        }
         if request.method() != Method::GET {
             return said(StatusCode::METHOD_NOT_ALLOWED, "use GET");
         }
-        self.question(&request).await.unwrap_or_else(|answer| *answer)
+        let question = tokio::time::timeout(QUESTION_TIMEOUT, self.question(&request));
+        match question.await {
+            Ok(answer) => answer.unwrap_or_else(|answer| *answer),
+            Err(_) => with_retry_after(said(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no answer in time; ask about less: a namespace, a shorter time",
+            )),
+        }
     }
 
     async fn batch<B>(&self, request: Request<B>) -> Answered
@@ -111,12 +135,12 @@ impl Api {
         if let Err(refused) = check(&identity, &batch) {
             return self.refused(&refused);
         }
-        let entries = batch.entries.len() as u64;
-        let without = (batch.to - batch.from + 1).saturating_sub(entries);
+        let entries = in_detail(&batch);
+        let folded = folded(&batch);
         match self.ingest.take(Arrival { identity, batch }).await {
             Ok(answer) => {
                 if answer.is_ok() {
-                    self.metrics.entries(entries, without);
+                    self.metrics.entries(entries, folded);
                 }
                 self.told(&answer)
             }
@@ -176,17 +200,13 @@ impl Api {
         let namespace = asked.namespace.as_deref();
         let may = self.door.reader(readers(request), namespace, now()).await;
         may.map_err(|refusal| Box::new(refused_at_the_door(refusal)))?;
-        let (store, window) = (&*self.store, asked.window);
+        let (store, window) = (&*self.store, asked.window.told(now()));
         let provider = asked.provider.as_deref();
         let scope = read::scope(namespace, provider, window);
         match path {
-            STATS_PATH => answered(read::stats(store, &scope, asked.by).await),
-            SPEND_PATH => answered(read::stats(store, &scope, asked.by).await.map(|mut stats| {
-                stats.retain(|stat| stat.attempts > 0);
-                stats.sort_by_key(|stat| std::cmp::Reverse(stat.cost.0 + stat.cost_estimated.0));
-                stats
-            })),
-            QUALITY_PATH => answered(read::quality(store, namespace, window).await),
+            STATS_PATH => answered(read::stats(store, &scope, asked.by).await).map(|answer| of(window, answer)),
+            SPEND_PATH => answered(read::spend(store, &scope, asked.by).await).map(|answer| of(window, answer)),
+            QUALITY_PATH => answered(read::quality(store, namespace, window).await).map(|answer| of(window, answer)),
             LOGS_PATH => answered(read::list(store, &asked.filter()).await),
             RATE_LIMITS_PATH => {
                 let needed = || {
@@ -360,12 +380,35 @@ fn answered<T: Serialize>(answer: Result<T, Error>) -> Result<Answered, Box<Answ
         .map_err(|error| Box::new(failed(&error)))
 }
 
+/// Says which window an answer is of.
+fn of(window: Window, mut answer: Answered) -> Answered {
+    if let Ok(value) = HeaderValue::try_from(format!("{}/{}", window.from, window.to)) {
+        answer.headers_mut().insert(WINDOW_HEADER, value);
+    }
+    answer
+}
+
 fn failed(error: &Error) -> Answered {
     tracing::warn!(%error, "a question was not answered");
     with_retry_after(said(
         StatusCode::SERVICE_UNAVAILABLE,
         "the store does not answer; try again",
     ))
+}
+
+/// Requests and attempts that are in a batch one by one.
+fn in_detail(batch: &Batch) -> u64 {
+    let is_one = |entry: &&Numbered| matches!(entry.entry, Entry::Request(_) | Entry::Attempt(_));
+    batch.entries.iter().filter(is_one).count() as u64
+}
+
+/// Requests and attempts that are in a batch as sums. Each is bounded, as a counter that is made to go round says nothing any more.
+fn folded(batch: &Batch) -> u64 {
+    let count = |entry: &Numbered| match &entry.entry {
+        Entry::Sum(sum) => sum.count.min(MOST_COUNT),
+        _ => 0,
+    };
+    batch.entries.iter().map(count).sum()
 }
 
 fn with_retry_after(mut answer: Answered) -> Answered {
@@ -437,7 +480,7 @@ impl Store for Timed {
         self.store.migrate(to, now)
     }
 
-    fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Result<u64, Error>> {
+    fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired> {
         self.store.retain(keep, now)
     }
 }

@@ -43,10 +43,10 @@ pub struct Place {
     )]
     pub sqlite: Option<PathBuf>,
     /// A file with the connection string of a PostgreSQL database (or of PgBouncer before one), such as
-    /// postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=require.
+    /// postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full.
     #[arg(long, env = "BOWSPRIT_LEDGER_POSTGRES", value_name = "FILE")]
     pub postgres: Option<PathBuf>,
-    /// The CAs that PostgreSQL's certificate may be signed by, PEM. Needed for sslmode=require.
+    /// The CAs that PostgreSQL's certificate may be signed by, PEM. Needed for sslmode=verify-full.
     #[arg(long, env = "BOWSPRIT_LEDGER_POSTGRES_CA", value_name = "FILE")]
     pub postgres_ca: Option<PathBuf>,
 }
@@ -93,12 +93,27 @@ pub struct Serve {
         default_value = "/var/run/secrets/kubernetes.io/serviceaccount"
     )]
     pub apiserver_credentials: PathBuf,
+    /// Who may send what was applied: the operators' service account, as NAMESPACE/NAME. Empty: nobody.
+    #[arg(
+        long,
+        env = "BOWSPRIT_LEDGER_OPERATOR",
+        value_name = "NAMESPACE/NAME",
+        default_value = ""
+    )]
+    pub operator: String,
     /// Days that requests and attempts are kept one by one.
     #[arg(long, env = "BOWSPRIT_LEDGER_KEEP_DETAIL_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3650))]
     pub keep_detail_days: u64,
-    /// Days that sums over hours are kept.
+    /// Days that sums over hours and days are kept.
     #[arg(long, env = "BOWSPRIT_LEDGER_KEEP_SUMS_DAYS", default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=3650))]
     pub keep_sums_days: u64,
+    /// A Prometheus that scrapes the sidecars, such as http://prometheus:9090: the ledger is held against it, and what differs is a metric.
+    /// Empty: it is not.
+    #[arg(long, env = "BOWSPRIT_LEDGER_PROMETHEUS", value_name = "URL", default_value = "")]
+    pub prometheus: String,
+    /// From one such comparison to the next, seconds.
+    #[arg(long, env = "BOWSPRIT_LEDGER_RECONCILE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub reconcile_seconds: u64,
     /// A query that takes longer is logged, milliseconds.
     #[arg(long, env = "BOWSPRIT_LEDGER_SLOW_QUERY_MS", default_value_t = 200)]
     pub slow_query_ms: u64,

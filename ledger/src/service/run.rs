@@ -12,6 +12,7 @@ use super::admin::Admin;
 use super::api::{Api, Timed};
 use super::args::{Migrate, Place, Serve};
 use super::door::Door;
+use super::drift::Watch;
 use super::ingest::ingest;
 use super::kubernetes::Apiserver;
 use super::metrics::Metrics;
@@ -51,7 +52,11 @@ pub async fn serve(serve: Serve) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut terminated = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let metrics = Metrics::default();
+    let watch = (!serve.prometheus.is_empty()).then(|| Watch {
+        prometheus: serve.prometheus.clone(),
+        every: Duration::from_secs(serve.reconcile_seconds),
+    });
+    let metrics = Metrics::new(watch.is_some());
     let store: Arc<dyn Store> = Arc::new(Timed {
         store: open(&serve.place)?,
         metrics: metrics.clone(),
@@ -78,6 +83,7 @@ pub async fn serve(serve: Serve) -> anyhow::Result<()> {
         ingest,
         Arc::clone(&store),
         metrics.clone(),
+        serve.operator.clone(),
     ));
     let keep = Keep {
         detail: Duration::from_hours(24 * serve.keep_detail_days),
@@ -106,7 +112,8 @@ pub async fn serve(serve: Serve) -> anyhow::Result<()> {
         ordered = in_order(&*store) => ordered?,
         () = &mut told => return Ok(()),
     }
-    let cleaning = tokio::spawn(clean_up(Arc::clone(&store), keep, metrics));
+    let cleaning = tokio::spawn(clean_up(Arc::clone(&store), keep, metrics.clone()));
+    let watching = watch.map(|watch| tokio::spawn(watch.run(Arc::clone(&store), metrics)));
     let (stop, stopped) = watch::channel(false);
     let writing = tokio::spawn(writer.run());
     let serving = tokio::spawn(listen::serve(listener, tls, Arc::clone(&api), stopped));
@@ -114,6 +121,9 @@ pub async fn serve(serve: Serve) -> anyhow::Result<()> {
     tracing::info!("stopping: no longer ready, finishing what is under way");
     admin.is_stopping.store(true, Ordering::Relaxed);
     cleaning.abort();
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     let _ = stop.send(true);
     let _ = serving.await;
     // The queue ends with the last that could send: what waits is written first.
@@ -144,9 +154,11 @@ async fn in_order(store: &dyn Store) -> anyhow::Result<()> {
 
 async fn clean_up(store: Arc<dyn Store>, keep: Keep, metrics: Metrics) {
     loop {
-        match store.retain(keep, now()).await {
-            Ok(gone) => metrics.retained(gone),
-            Err(error) => tracing::warn!(%error, "what is too old could not be dropped, will try again"),
+        let retired = store.retain(keep, now()).await;
+        metrics.retained(&retired);
+        if let Some(error) = retired.failed {
+            let rows = retired.rows;
+            tracing::warn!(%error, rows, "not all that is too old could be dropped, will try again");
         }
         tokio::time::sleep(CLEAN_UP).await;
     }

@@ -3,6 +3,8 @@
 //!
 //! Error codes are no such list here: each release brings new ones, and they are judged nowhere in the store.
 
+use std::borrow::Cow;
+
 /// What a value outside of its list is kept as.
 pub const UNKNOWN: &str = "unknown";
 /// How requests end.
@@ -24,6 +26,18 @@ pub const COUNTED: &[&str] = &["requests", "tokens", "input_tokens", "output_tok
 /// What callers speak; empty where a request was none.
 pub const DIALECTS: &[&str] = &["", "openai", "anthropic", "gemini", "openai_responses"];
 
+/// Kinds of rules that turn requests away, before a colon and the rule's name.
+pub const REFUSERS: &[&str] = &["limit", "access", "budget", "guard", "pause"];
+
+/// Which rule turned a request away, as the constraint has it: told by a kind that is known, or marked as of none.
+pub fn refused_by(told: &str) -> Cow<'_, str> {
+    let kind = told.split_once(':').map(|(kind, _)| kind);
+    if told.is_empty() || kind.is_some_and(|kind| REFUSERS.contains(&kind)) {
+        return Cow::Borrowed(told);
+    }
+    Cow::Owned([UNKNOWN, ":", told].concat())
+}
+
 /// The value, or [`UNKNOWN`].
 pub fn one_of(list: &'static [&'static str], told: &str) -> &'static str {
     list.iter().find(|value| **value == told).unwrap_or(&UNKNOWN)
@@ -33,7 +47,7 @@ pub fn one_of(list: &'static [&'static str], told: &str) -> &'static str {
 mod tests {
     use bowsprit_core::dialect::Dialect;
     use bowsprit_core::record::AttemptKind::{self, Fallback, First, Hedge, Probe, Retry};
-    use bowsprit_core::record::Outcome;
+    use bowsprit_core::record::{Outcome, Refuser};
 
     use super::*;
 
@@ -45,6 +59,25 @@ mod tests {
         assert_eq!(REASONS, reasons);
         let dialects: Vec<_> = Dialect::ALL.iter().map(|dialect| dialect.as_str()).collect();
         assert_eq!(DIALECTS[1..], dialects);
+    }
+
+    #[test]
+    fn a_rule_of_a_later_release_is_kept_and_marked() {
+        for (told, kept) in [
+            ("", ""),
+            ("access:no-tools", "access:no-tools"),
+            ("tide:low", "unknown:tide:low"),
+        ] {
+            assert_eq!(refused_by(told), kept);
+        }
+        let kinds = Refuser::ALL.map(|kind| kind.prefix().trim_end_matches(':'));
+        assert_eq!(REFUSERS, kinds);
+        let all: Vec<_> = kinds.iter().chain(&[UNKNOWN]).map(|kind| format!("'{kind}'")).collect();
+        let list = format!("IN ({})", all.join(", "));
+        for engine in [crate::schema::Engine::Sqlite, crate::schema::Engine::Postgres] {
+            let step = crate::schema::MIGRATIONS[5].texts(engine).up;
+            assert!(step.contains(&list), "{engine:?}: {list}");
+        }
     }
 
     #[test]

@@ -3,9 +3,11 @@
 
 mod connect;
 mod partitions;
+mod retention;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -15,7 +17,7 @@ use tokio_postgres::{Client, Transaction};
 use super::tables::{ATTEMPTS, CONFIGS, Kind, METRICS, RATE_LIMITS, REQUESTS, Table, on_conflict_sum};
 use super::take::{Key, Place, Plan, plan};
 use super::text::kept;
-use super::{Answer, Arrival, Error, Keep, Query, Row, Store, Value};
+use super::{Answer, Arrival, Error, Keep, Query, Retired, Row, Store, Value, configs};
 use crate::schema::{self, Applied, Engine, Step};
 use crate::sync::locked;
 
@@ -25,10 +27,21 @@ pub use connect::{BadUrl, Target};
 const READERS: usize = 4;
 /// The server gives up on a query after it.
 const READ_TIMEOUT: &str = "10s";
+/// How the server goes about a query. Where its planner expects many rows of a question that has one, as of an id in every day's partition, it
+/// would compile it, which takes longer than any of these; and with its 4 MB it would sort a fleet's sums instead of hashing them.
+const READING: &str = "SET LOCAL jit = off; SET LOCAL work_mem = '32MB'";
 /// The server gives up on a batch, a wait for a lock included.
 const WRITE_TIMEOUT: &str = "30s";
+/// The server gives up on a step of the schema, which may rewrite what a year has brought.
+const MIGRATION_TIMEOUT: &str = "30min";
+/// What needs the whole of a table does not wait longer, as all others wait behind it.
+const MOMENT: &str = "2s";
+/// Detail is not taken that is so close to its end.
+const SLACK: Duration = Duration::from_hours(1);
 /// We give up on the server: it may be gone without a word.
 const GIVE_UP: Duration = Duration::from_secs(40);
+/// The same of a migration.
+const GIVE_UP_MIGRATING: Duration = Duration::from_hours(1);
 /// A key of advisory locks that nobody else uses: one service migrates at a time.
 const MIGRATION_LOCK: i64 = 0x426f_7773_7072_6974;
 
@@ -40,6 +53,8 @@ pub struct Postgres {
     readers: std::sync::Mutex<Vec<Client>>,
     turns: tokio::sync::Semaphore,
     days: std::sync::Mutex<BTreeSet<i64>>,
+    /// How old detail may be that is written, milliseconds: as the last clean-up was told to keep it.
+    detail: AtomicI64,
 }
 
 impl Postgres {
@@ -51,6 +66,7 @@ impl Postgres {
             readers: std::sync::Mutex::default(),
             turns: tokio::sync::Semaphore::new(READERS),
             days: std::sync::Mutex::default(),
+            detail: AtomicI64::new(i64::MAX),
         }
     }
 
@@ -60,26 +76,36 @@ impl Postgres {
         &self,
         work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, Error> {
+        self.write_within(WRITE_TIMEOUT, GIVE_UP, work).await
+    }
+
+    /// The same, where each statement may take `statement` and all of it `give_up`.
+    async fn write_within<T>(
+        &self,
+        statement: &str,
+        give_up: Duration,
+        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, Error> {
         let done = async {
             let mut writer = self.writer.lock().await;
             let mut client = match writer.take().filter(|client| !client.is_closed()) {
                 Some(client) => client,
-                None => self.target.connect().await.map_err(failed)?,
+                None => self.target.connect().await?,
             };
             let transaction = client.transaction().await.map_err(failed)?;
             let limit =
-                format!("SET LOCAL statement_timeout = '{WRITE_TIMEOUT}'; SET LOCAL lock_timeout = '{WRITE_TIMEOUT}'");
+                format!("SET LOCAL statement_timeout = '{statement}'; SET LOCAL lock_timeout = '{WRITE_TIMEOUT}'");
             transaction.batch_execute(&limit).await.map_err(failed)?;
             let done = work(&transaction).await.map_err(failed)?;
             transaction.commit().await.map_err(failed)?;
             *writer = Some(client);
             Ok(done)
         };
-        match tokio::time::timeout(GIVE_UP, done).await {
+        match tokio::time::timeout(give_up, done).await {
             Ok(done) => done,
             Err(_) => Err(Error::Unavailable(
                 Engine::Postgres,
-                format!("no answer within {GIVE_UP:?}"),
+                format!("no answer within {give_up:?}"),
             )),
         }
     }
@@ -89,7 +115,7 @@ impl Postgres {
         let idle = locked(&self.readers).pop();
         let mut client = match idle.filter(|client| !client.is_closed()) {
             Some(client) => client,
-            None => self.target.connect().await.map_err(failed)?,
+            None => self.target.connect().await?,
         };
         let transaction = client
             .build_transaction()
@@ -97,7 +123,7 @@ impl Postgres {
             .start()
             .await
             .map_err(failed)?;
-        let limit = format!("SET LOCAL statement_timeout = '{READ_TIMEOUT}'");
+        let limit = format!("SET LOCAL statement_timeout = '{READ_TIMEOUT}'; {READING}");
         transaction.batch_execute(&limit).await.map_err(failed)?;
         let parameters: Vec<_> = query.parameters.iter().map(typed).collect();
         let rows = transaction.query_typed(&query.sql, &parameters).await.map_err(failed)?;
@@ -107,27 +133,57 @@ impl Postgres {
     }
 
     async fn taking(&self, arrivals: &[Arrival], now: i64) -> Result<Vec<Answer>, Error> {
-        let known = locked(&self.days).clone();
-        let (answers, made) = self
+        let detail_from = now.saturating_sub(self.detail.load(Ordering::Relaxed));
+        let (answers, seen) = self
             .write(async |transaction| {
+                let known = locked(&self.days).clone();
                 let places = places(transaction, arrivals, now).await?;
-                let plan = plan(arrivals, places, now);
+                let plan = plan(arrivals, places, now, detail_from);
                 let days: BTreeSet<i64> = partitions::days(&plan.rows.requests, &plan.rows.attempts).collect();
-                let made: Vec<i64> = days.difference(&known).copied().collect();
-                if !made.is_empty() {
-                    transaction.batch_execute(&partitions::make(&made)).await?;
+                let new: Vec<i64> = days.difference(&known).copied().collect();
+                if !new.is_empty() {
+                    self.make_if_can_be(transaction, &new).await?;
                 }
                 apply(transaction, &plan).await?;
-                Ok((plan.answers, made))
+                Ok((plan.answers, new))
             })
             .await?;
-        locked(&self.days).extend(made);
+        locked(&self.days).extend(seen);
         Ok(answers)
+    }
+
+    /// Makes partitions for these days, which clean-ups make beforehand. Where that is not to be had at once, as a backup reads the table
+    /// or rows of a day lie in the default partition, rows go there: nobody waits for more than a moment, and nothing is refused for it.
+    async fn make_if_can_be(&self, transaction: &Transaction<'_>, days: &[i64]) -> Result<(), tokio_postgres::Error> {
+        transaction
+            .batch_execute(&format!("SAVEPOINT days; SET LOCAL lock_timeout = '{MOMENT}'"))
+            .await?;
+        match transaction.batch_execute(&partitions::make(days)).await {
+            Ok(()) => {
+                let end = format!("SET LOCAL lock_timeout = '{WRITE_TIMEOUT}'; RELEASE SAVEPOINT days");
+                transaction.batch_execute(&end).await
+            }
+            Err(error) => {
+                transaction.batch_execute("ROLLBACK TO SAVEPOINT days").await?;
+                let error = failed(error);
+                tracing::warn!(%error, ?days, "no partition can be made for a day now: its rows go to the default partition");
+                Ok(())
+            }
+        }
+    }
+
+    /// Today's partitions and those of the next days, so that no batch has to make one.
+    async fn make_ahead(&self, now: i64) -> Result<(), Error> {
+        for day in partitions::ahead(now) {
+            self.write(async |transaction| self.make_if_can_be(transaction, &[day]).await)
+                .await?;
+        }
+        Ok(())
     }
 
     async fn migrating(&self, to: u32, now: i64) -> Result<u32, Error> {
         let migrated = self
-            .write(async |transaction| {
+            .write_within(MIGRATION_TIMEOUT, GIVE_UP_MIGRATING, async |transaction| {
                 let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK}); {}", schema::VERSIONS);
                 transaction.batch_execute(&lock).await?;
                 let sql = "SELECT version, checksum FROM schema_migrations ORDER BY version";
@@ -154,50 +210,6 @@ impl Postgres {
         locked(&self.days).clear();
         Ok(migrated?)
     }
-
-    async fn retaining(&self, keep: Keep, now: i64) -> Result<u64, Error> {
-        let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-        let find = Query {
-            name: "partitions",
-            sql: partitions::FIND.to_owned(),
-            parameters: Vec::new(),
-        };
-        let found = self.read(&find).await?;
-        let names = found.iter().filter_map(|row| row.first()).map(Value::told);
-        let old: Vec<String> = names
-            .filter(|name| partitions::ends_before(name, before(keep.detail)))
-            .collect();
-        let mut gone = old.len() as u64;
-        for name in old {
-            // Each in a transaction of its own: it waits for those that read it, and nobody waits for all of them.
-            self.write(async |transaction| transaction.batch_execute(&partitions::drop(&name)).await)
-                .await?;
-        }
-        locked(&self.days).clear();
-        let deletes = [
-            (
-                "DELETE FROM provider_requests_default WHERE at < $1",
-                before(keep.detail),
-            ),
-            ("DELETE FROM provider_logs_default WHERE at < $1", before(keep.detail)),
-            ("DELETE FROM provider_rate_limits WHERE at < $1", before(keep.detail)),
-            (
-                "DELETE FROM provider_metrics WHERE grain = 60 AND start < $1",
-                before(keep.minutes) / 1000,
-            ),
-            (
-                "DELETE FROM provider_metrics WHERE grain = 3600 AND start < $1",
-                before(keep.hours) / 1000,
-            ),
-            ("DELETE FROM outboxes WHERE last_seen < $1", before(keep.outboxes)),
-        ];
-        for (sql, limit) in deletes {
-            gone += self
-                .write(async |transaction| transaction.execute_typed(sql, &[(&limit, Type::INT8)]).await)
-                .await?;
-        }
-        Ok(gone)
-    }
 }
 
 impl Store for Postgres {
@@ -222,16 +234,27 @@ impl Store for Postgres {
     }
 
     fn note_config(&self, row: Row) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(
-            self.write(async move |transaction| insert(transaction, &CONFIGS, &[row], "ON CONFLICT DO NOTHING").await),
-        )
+        Box::pin(self.write(async move |transaction| {
+            insert(
+                transaction,
+                &CONFIGS,
+                std::slice::from_ref(&row),
+                "ON CONFLICT DO NOTHING",
+            )
+            .await?;
+            let parameters: Vec<_> = row.iter().map(typed).collect();
+            for sql in configs::told_again(&row) {
+                transaction.execute_typed(&sql, &parameters).await?;
+            }
+            Ok(())
+        }))
     }
 
     fn migrate(&self, to: u32, now: i64) -> BoxFuture<'_, Result<u32, Error>> {
         Box::pin(self.migrating(to, now))
     }
 
-    fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Result<u64, Error>> {
+    fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired> {
         Box::pin(self.retaining(keep, now))
     }
 }

@@ -1,31 +1,27 @@
 //! Entries as rows of the tables, and as sums. Pure.
 //!
-//! Each request and attempt is one row, and is added to the sums of its minute and its hour. A sum that a sidecar has folded is added
+//! Each request and attempt is one row, and is added to the sums of its minute, its hour and its day. A sum that a sidecar has folded is added
 //! to these alone: sums miss nothing.
 
 use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use super::closed::{ATTEMPT_OUTCOMES, COUNTED, DIALECTS, REASONS, REQUEST_OUTCOMES, one_of};
-use super::tables::{ATTEMPTS, RATE_LIMITS, REQUESTS};
+use super::closed::{ATTEMPT_OUTCOMES, COUNTED, DIALECTS, REASONS, REQUEST_OUTCOMES, one_of, refused_by};
+use super::tables::{ATTEMPTS, DAY, HOUR, MINUTE, RATE_LIMITS, REQUESTS};
 use super::text::{clipped, kept};
 use super::{Row, Value};
-use crate::entry::{Attempt, Cost, Entry, Headroom, Request, Sum, Tokens, Turn};
+use crate::entry::{Attempt, Cached, Cost, Entry, Headroom, MOST_TURNS, Request, Sum, Tokens, Turn};
 use crate::schema::hex;
 
-/// Turns that are kept of a request's path.
-const MAX_TURNS: usize = 64;
-/// The most that one entry may tell of anything that is summed: far beyond what can be, and so little that sums cannot overflow.
-const MOST_COUNT: u64 = 1_000_000_000;
+/// The most that one entry may tell of anything that is summed: far beyond what can be. Sums of them stop at the largest number.
+pub const MOST_COUNT: u64 = 1_000_000_000;
 const MOST_TOKENS: u64 = 10_000_000_000;
 const MOST_MICROSECONDS: u64 = 1_000_000_000_000;
 /// Of an attempt: a thousand dollars, picodollars.
 const MOST_COST: i64 = 1_000_000_000_000_000;
 /// Of a folded sum: a hundred thousand.
 const MOST_FOLDED_COST: i64 = 100 * MOST_COST;
-const MINUTE: i64 = 60;
-const HOUR: i64 = 3600;
 
 /// Whose entries they are.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +43,8 @@ pub struct Rows {
     pub attempts: Vec<Row>,
     /// Of [`RATE_LIMITS`].
     pub rate_limits: Vec<Row>,
-    sums: BTreeMap<(i64, i64, String), (Names, Summed)>,
+    /// By minute and digest.
+    minutes: BTreeMap<(i64, String), (Names, Summed)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,20 +83,33 @@ impl Names {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Summed([i64; 14]);
 
+impl Summed {
+    fn add(&mut self, more: &Self) {
+        for (sum, more) in self.0.iter_mut().zip(more.0) {
+            *sum = sum.saturating_add(more);
+        }
+    }
+}
+
 impl Rows {
     /// Adds one entry that ended at `at`, where it is `now`.
     pub fn add(&mut self, sender: &Sender<'_>, sequence: u64, at: i64, now: i64, entry: &Entry) {
+        self.add_sums(sender, at, now, entry);
         let place = [Value::Int(at), Value::Int(sender.outbox), Value::Int(int(sequence))];
         match entry {
-            Entry::Request(request) => {
-                self.sum(sender, at, request_names(request), request_sum(request));
-                self.requests.push(request_row(place, sender, request));
-            }
-            Entry::Attempt(attempt) => {
-                self.sum(sender, at, attempt_names(attempt), attempt_sum(attempt));
-                self.attempts.push(attempt_row(place, sender, attempt));
-            }
+            Entry::Request(request) => self.requests.push(request_row(place, sender, request, now)),
+            Entry::Attempt(attempt) => self.attempts.push(attempt_row(place, sender, attempt)),
             Entry::Headroom(headroom) => self.rate_limits.push(headroom_row(place, sender, headroom)),
+            Entry::Sum(_) => {}
+        }
+    }
+
+    /// Adds what is summed of an entry, and no row.
+    pub fn add_sums(&mut self, sender: &Sender<'_>, at: i64, now: i64, entry: &Entry) {
+        match entry {
+            Entry::Request(request) => self.sum(sender, at, request_names(request), request_sum(request)),
+            Entry::Attempt(attempt) => self.sum(sender, at, attempt_names(attempt), attempt_sum(attempt)),
+            Entry::Headroom(_) => {}
             Entry::Sum(sum) => {
                 // Its minute is before its end, and not beyond what an entry's own time may be.
                 let minute = sum
@@ -113,18 +123,21 @@ impl Rows {
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.attempts.is_empty() && self.rate_limits.is_empty() && self.sums.is_empty()
+        self.requests.is_empty() && self.attempts.is_empty() && self.rate_limits.is_empty() && self.minutes.is_empty()
     }
 
     /// Rows of [`METRICS`], in one order everywhere, so that two services never wait for each other.
     pub fn metrics(&self) -> Vec<Row> {
-        let row = |((grain, start, digest), (names, summed)): (&(i64, i64, String), &(Names, Summed))| {
-            let mut row = vec![
-                Value::Int(*grain),
-                Value::Int(*start),
-                Value::Text(digest.clone()),
-                text(names.kind),
-            ];
+        let mut sums: BTreeMap<(i64, i64, &str), (&Names, Summed)> = BTreeMap::new();
+        for ((minute, digest), (names, summed)) in &self.minutes {
+            for grain in [MINUTE, HOUR, DAY] {
+                let start = minute - minute.rem_euclid(grain);
+                let sum = sums.entry((grain, start, digest));
+                sum.or_insert((names, Summed::default())).1.add(summed);
+            }
+        }
+        let row = |((grain, start, digest), (names, summed)): ((i64, i64, &str), (&Names, Summed))| {
+            let mut row = vec![Value::Int(grain), Value::Int(start), text(digest), text(names.kind)];
             let told = [
                 &names.namespace,
                 &names.workload,
@@ -137,7 +150,7 @@ impl Rows {
             row.extend(summed.0.map(Value::Int));
             row
         };
-        self.sums.iter().map(row).collect()
+        sums.into_iter().map(row).collect()
     }
 
     fn sum(&mut self, sender: &Sender<'_>, at: i64, names: Names, summed: Summed) {
@@ -147,14 +160,9 @@ impl Rows {
             ..names
         };
         let (second, digest) = (at.div_euclid(1000), names.digest());
-        for grain in [MINUTE, HOUR] {
-            let start = second - second.rem_euclid(grain);
-            let entry = self.sums.entry((grain, start, digest.clone()));
-            let (_, sum) = entry.or_insert_with(|| (names.clone(), Summed::default()));
-            for (sum, more) in sum.0.iter_mut().zip(summed.0) {
-                *sum = sum.saturating_add(more);
-            }
-        }
+        let minute = second - second.rem_euclid(MINUTE);
+        let sum = self.minutes.entry((minute, digest));
+        sum.or_insert((names, Summed::default())).1.add(&summed);
     }
 }
 
@@ -192,11 +200,7 @@ fn cost(attempt: &Attempt) -> [i64; 3] {
         .cost
         .as_ref()
         .map(|cost: &Cost| [money(cost.reported, MOST_COST), money(cost.estimated, MOST_COST), 0]);
-    cost.unwrap_or([
-        0,
-        0,
-        i64::from(attempt.tokens != Tokens::default() || attempt.tokens_unknown),
-    ])
+    cost.unwrap_or([0, 0, attempt.is_cost_unknown().into()])
 }
 
 fn names(kind: &'static str, route: &str, provider: &str, model: &str, outcome: &'static str) -> Names {
@@ -266,7 +270,7 @@ fn folded_sum(sum: &Sum) -> Summed {
     summed(counts, tokens(&sum.tokens, MOST_TOKENS * 1000), costs)
 }
 
-fn request_row(place: [Value; 3], sender: &Sender<'_>, request: &Request) -> Row {
+fn request_row(place: [Value; 3], sender: &Sender<'_>, request: &Request, now: i64) -> Row {
     let mut row = Row::with_capacity(REQUESTS.columns.len());
     row.extend(place);
     row.extend([text(sender.namespace), name_of(sender.workload)]);
@@ -304,9 +308,28 @@ fn request_row(place: [Value; 3], sender: &Sender<'_>, request: &Request) -> Row
         Value::Int(int(request.answer_bytes)),
     ]);
     row.extend(tokens(&request.tokens, MOST_TOKENS).map(Value::Int));
-    let left_out = request.path.len().saturating_sub(MAX_TURNS) + request.turns_left_out as usize;
-    row.extend([Value::Text(path(&request.path)), Value::Int(int(left_out as u64))]);
+    let left_out = request.path.len().saturating_sub(MOST_TURNS) + request.turns_left_out as usize;
+    row.extend([
+        Value::Text(path(&request.path)),
+        Value::Int(int(left_out as u64)),
+        Value::Int(now),
+    ]);
+    row.extend(cache(request.cache.as_ref()));
+    row.push(name_of(&refused_by(&request.refused_by)));
     row
+}
+
+/// Of an answer of the cache: its age, which request it answered first, who gave it, and what was not spent again.
+fn cache(cached: Option<&Cached>) -> [Value; 5] {
+    let none = Cached::default();
+    let told = cached.unwrap_or(&none);
+    [
+        cached.map_or(Value::Null, |cached| Value::Int(int(cached.age))),
+        name_of(&told.request_id),
+        name_of(&told.provider),
+        Value::Int(bounded(told.saved_tokens, MOST_TOKENS)),
+        Value::Int(money(told.saved_cost, MOST_COST)),
+    ]
 }
 
 fn attempt_row(place: [Value; 3], sender: &Sender<'_>, attempt: &Attempt) -> Row {
@@ -372,7 +395,7 @@ fn path(turns: &[Turn]) -> String {
         then: clipped(&turn.then).into_owned(),
         ..*turn
     };
-    let turns: Vec<_> = turns.iter().take(MAX_TURNS).map(clip).collect();
+    let turns: Vec<_> = turns.iter().take(MOST_TURNS).map(clip).collect();
     serde_json::to_string(&turns).unwrap_or_default()
 }
 
@@ -421,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn detail_and_folded_sums_add_up_in_the_same_minute_and_hour() {
+    fn detail_and_folded_sums_add_up_in_the_same_minute_hour_and_day() {
         let mut rows = Rows::default();
         let minute_21 = 21 * 60_000;
         rows.add(
@@ -453,7 +476,7 @@ mod tests {
         );
         let sums = rows.metrics();
         let places: Vec<_> = sums.iter().map(|row| (row[0].int(), row[1].int())).collect();
-        assert_eq!(places, [(60, 21 * 60), (3600, 0)]);
+        assert_eq!(places, [(60, 21 * 60), (3600, 0), (86_400, 0)]);
         for row in sums {
             // count, folded, took, input, output
             let summed: Vec<_> = row[FIRST_SUMMED..FIRST_SUMMED + 5].iter().map(Value::int).collect();
@@ -476,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_bounded_so_that_no_sum_overflows() {
+    fn what_cannot_be_is_bounded() {
         let absurd = Attempt {
             took: u64::MAX,
             tokens: Tokens {

@@ -1,18 +1,19 @@
-//! SQLite: one file, one connection that writes, a few that read beside it (WAL).
+//! SQLite: one file, one connection that writes, a few that read beside it (WAL). Or memory, which has one connection.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, Transaction, TransactionBehavior};
 
+use super::old::{self, CHUNK, NAMES, Old, Pieces};
 use super::tables::{ATTEMPTS, CONFIGS, METRICS, RATE_LIMITS, REQUESTS, Table, on_conflict_sum};
 use super::take::{Key, Place, plan};
 use super::text::kept;
-use super::{Answer, Arrival, Error, Keep, Query, Row, Store, Value};
+use super::{Answer, Arrival, Error, Keep, Query, Retired, Row, Store, Value, configs};
 use crate::schema::{self, Applied, Engine, Step};
 use crate::sync::locked;
 
@@ -24,8 +25,6 @@ const BUSY: Duration = Duration::from_secs(5);
 const WRITER_CACHE: i64 = 256 << 10;
 /// Pages that each reading connection keeps, KiB.
 const READER_CACHE: i64 = 32 << 10;
-/// Rows that one transaction of a clean-up deletes, so that batches are taken in between.
-const CHUNK: usize = 20_000;
 
 /// A database file.
 pub struct Sqlite {
@@ -35,9 +34,11 @@ pub struct Sqlite {
 }
 
 struct Inner {
-    writer: Mutex<Connection>,
+    /// Whoever waits longest is next: a clean-up that takes it again and again keeps no batch from it.
+    writer: tokio::sync::Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
-    path: PathBuf,
+    /// None: in memory.
+    path: Option<PathBuf>,
 }
 
 impl Sqlite {
@@ -50,20 +51,29 @@ impl Sqlite {
         // A commit is on the disk before a sidecar is told that its entries were taken.
         pragma("synchronous", &"FULL")?;
         pragma("cache_size", &-WRITER_CACHE)?;
-        writer.set_prepared_statement_cache_capacity(32);
-        let inner = Inner {
-            writer: Mutex::new(writer),
-            readers: Mutex::default(),
-            path: path.to_owned(),
-        };
-        Ok(Self {
-            path: path.to_owned(),
-            inner: Arc::new(inner),
-            turns: tokio::sync::Semaphore::new(READERS),
-        })
+        Ok(Self::over(writer, Some(path.to_owned())))
     }
 
-    /// The file.
+    /// One that ends with the program. Its tables come with [`Store::migrate`].
+    pub fn in_memory() -> Result<Self, Error> {
+        Ok(Self::over(Connection::open_in_memory().map_err(failed)?, None))
+    }
+
+    fn over(writer: Connection, path: Option<PathBuf>) -> Self {
+        writer.set_prepared_statement_cache_capacity(32);
+        let inner = Inner {
+            writer: tokio::sync::Mutex::new(writer),
+            readers: Mutex::default(),
+            path: path.clone(),
+        };
+        Self {
+            path: path.unwrap_or_default(),
+            inner: Arc::new(inner),
+            turns: tokio::sync::Semaphore::new(READERS),
+        }
+    }
+
+    /// The file; empty for memory.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -82,26 +92,29 @@ impl Sqlite {
 }
 
 impl Inner {
-    fn write(&self) -> MutexGuard<'_, Connection> {
-        // A panic in a transaction has rolled it back.
-        locked(&self.writer)
+    /// Waits, and is therefore not for what runs on the runtime itself.
+    fn write(&self) -> tokio::sync::MutexGuard<'_, Connection> {
+        self.writer.blocking_lock()
     }
 
     fn read(&self, query: &Query) -> Result<Vec<Row>, rusqlite::Error> {
+        let Some(path) = &self.path else {
+            return run(&self.write(), query);
+        };
         let idle = locked(&self.readers).pop();
-        let reader = idle.map_or_else(|| self.open_reader(), Ok)?;
+        let reader = idle.map_or_else(|| open_reader(path), Ok)?;
         let rows = run(&reader, query);
         locked(&self.readers).push(reader);
         rows
     }
+}
 
-    fn open_reader(&self) -> Result<Connection, rusqlite::Error> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let reader = Connection::open_with_flags(&self.path, flags)?;
-        reader.busy_timeout(BUSY)?;
-        reader.pragma_update(None, "cache_size", -READER_CACHE)?;
-        Ok(reader)
-    }
+fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let reader = Connection::open_with_flags(path, flags)?;
+    reader.busy_timeout(BUSY)?;
+    reader.pragma_update(None, "cache_size", -READER_CACHE)?;
+    Ok(reader)
 }
 
 impl Store for Sqlite {
@@ -114,7 +127,7 @@ impl Store for Sqlite {
             let mut writer = inner.write();
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let places = places(&transaction, &arrivals, now)?;
-            let plan = plan(&arrivals, places, now);
+            let plan = plan(&arrivals, places, now, i64::MIN);
             insert(&transaction, &REQUESTS, &plan.rows.requests)?;
             insert(&transaction, &ATTEMPTS, &plan.rows.attempts)?;
             insert(&transaction, &RATE_LIMITS, &plan.rows.rate_limits)?;
@@ -135,9 +148,17 @@ impl Store for Sqlite {
     fn note_config(&self, row: Row) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.work(move |inner| {
             let sql = format!("{} ON CONFLICT DO NOTHING", insert_sql(&CONFIGS));
-            let writer = inner.write();
-            let mut statement = writer.prepare_cached(&sql)?;
-            bind(&mut statement, &row)
+            let mut writer = inner.write();
+            let transaction = writer.transaction()?;
+            let mut statement = transaction.prepare_cached(&sql)?;
+            bind(&mut statement, &row)?;
+            drop(statement);
+            for sql in configs::told_again(&row) {
+                let mut statement = transaction.prepare_cached(&sql)?;
+                bind_named(&mut statement, &row)?;
+                statement.raw_execute()?;
+            }
+            transaction.commit()
         }))
     }
 
@@ -165,44 +186,55 @@ impl Store for Sqlite {
         })
     }
 
-    fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Result<u64, Error>> {
+    fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired> {
         Box::pin(async move {
-            let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-            let mut gone = 0;
-            let rows = |table: &str| {
-                format!(
-                    "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE at < ?1 ORDER BY at LIMIT {CHUNK})"
-                )
-            };
-            let sums = "DELETE FROM provider_metrics WHERE grain = ?2 AND start < ?1".to_owned();
-            let silent = "DELETE FROM outboxes WHERE last_seen < ?1".to_owned();
-            for (sql, limit, grain) in [
-                (rows("provider_requests"), before(keep.detail), None),
-                (rows("provider_logs"), before(keep.detail), None),
-                (rows("provider_rate_limits"), before(keep.detail), None),
-                (sums.clone(), before(keep.minutes) / 1000, Some(60)),
-                (sums, before(keep.hours) / 1000, Some(3600)),
-                (silent, before(keep.outboxes), None),
-            ] {
-                loop {
-                    let sql = sql.clone();
-                    let deleted = self
-                        .work(move |inner| {
-                            let writer = inner.write();
-                            match grain {
-                                Some(grain) => writer.execute(&sql, [limit, grain]),
-                                None => writer.execute(&sql, [limit]),
-                            }
-                        })
-                        .await?;
-                    gone += deleted as u64;
-                    if deleted < CHUNK || grain.is_some() {
-                        break;
-                    }
-                }
-            }
-            Ok(gone)
+            let mut retired = Retired::default();
+            old::drop_all(self, &old::all(keep, now, Engine::Sqlite), &mut retired).await;
+            retired
         })
+    }
+}
+
+impl Pieces for Sqlite {
+    async fn drop_rows(&self, old: &Old, from: i64, to: i64) -> Result<(u64, Option<i64>), Error> {
+        let Old {
+            table,
+            column,
+            only,
+            key,
+            ..
+        } = old;
+        let sql = format!(
+            "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table}
+                WHERE {only} AND {column} >= ?1 AND {column} < ?2 ORDER BY {column} LIMIT {CHUNK})"
+        );
+        let gone = self.work(move |inner| inner.write().execute(&sql, [from, to])).await?;
+        Ok((gone as u64, (gone >= CHUNK).then_some(from)))
+    }
+
+    async fn drop_sums(&self, day: i64, after: &str, sure: bool) -> Result<(u64, Option<String>), Error> {
+        let hours = old::hours_of(day)
+            .iter()
+            .map(i64::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let named = if sure {
+            format!("SELECT DISTINCT names_digest FROM provider_metrics WHERE grain = 3600 AND start IN ({hours})")
+        } else {
+            format!("SELECT names_digest FROM provider_metrics WHERE grain = 86400 AND start = {day}")
+        };
+        let named = format!("{named} AND names_digest > ?1 ORDER BY names_digest LIMIT {NAMES}");
+        let last = format!("SELECT max(names_digest) FROM ({named})");
+        let sql = format!(
+            "DELETE FROM provider_metrics WHERE grain IN (3600, 86400) AND start IN ({hours}) AND names_digest IN ({named})"
+        );
+        let after = after.to_owned();
+        let piece = self.work(move |inner| {
+            let writer = inner.write();
+            let last: Option<String> = writer.query_row(&last, [&after], |row| row.get(0))?;
+            Ok((writer.execute(&sql, [&after])? as u64, last))
+        });
+        piece.await
     }
 }
 
@@ -313,14 +345,19 @@ fn bind(statement: &mut Statement<'_>, row: &Row) -> Result<(), rusqlite::Error>
     statement.raw_execute().map(|_| ())
 }
 
-fn run(reader: &Connection, query: &Query) -> Result<Vec<Row>, rusqlite::Error> {
-    let mut statement = reader.prepare_cached(&query.sql)?;
-    for (index, value) in query.parameters.iter().enumerate() {
-        // SQLite numbers `$n` in the order in which they come; by name it is the same one as in PostgreSQL.
+/// SQLite numbers `$n` in the order in which they come; by name it is the same one as in PostgreSQL.
+fn bind_named(statement: &mut Statement<'_>, values: &[Value]) -> Result<(), rusqlite::Error> {
+    for (index, value) in values.iter().enumerate() {
         if let Some(place) = statement.parameter_index(&format!("${}", index + 1))? {
             statement.raw_bind_parameter(place, value)?;
         }
     }
+    Ok(())
+}
+
+fn run(reader: &Connection, query: &Query) -> Result<Vec<Row>, rusqlite::Error> {
+    let mut statement = reader.prepare_cached(&query.sql)?;
+    bind_named(&mut statement, &query.parameters)?;
     let columns = statement.column_count();
     let mut rows = statement.raw_query();
     let mut all = Vec::new();

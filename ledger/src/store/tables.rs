@@ -59,6 +59,13 @@ pub const REQUESTS: Table = Table {
         ("estimated_output", Int),
         ("path", Text),
         ("turns_left_out", Int),
+        ("arrived", Int),
+        ("cache_age", Int),
+        ("cache_of", Text),
+        ("cache_provider", Text),
+        ("cache_saved_tokens", Int),
+        ("cache_saved_cost", Int),
+        ("refused_by", Text),
     ],
 };
 
@@ -126,7 +133,7 @@ pub const METRICS: Table = Table {
     columns: &[
         ("grain", Int),
         ("start", Int),
-        ("names", Text),
+        ("names_digest", Text),
         ("kind", Text),
         ("namespace", Text),
         ("workload", Text),
@@ -151,6 +158,13 @@ pub const METRICS: Table = Table {
     ],
 };
 
+/// A minute, as a grain of [`METRICS`]: seconds.
+pub const MINUTE: i64 = 60;
+/// An hour.
+pub const HOUR: i64 = 60 * MINUTE;
+/// A day, of UTC.
+pub const DAY: i64 = 24 * HOUR;
+
 /// The first column of [`METRICS`] that is a sum; all after it are.
 pub const FIRST_SUMMED: usize = 10;
 
@@ -165,14 +179,23 @@ pub const CONFIGS: Table = Table {
         ("what", Text),
         ("who", Text),
         ("revision", Text),
+        ("change_id", Text),
     ],
 };
 
-/// Adds to the row that is there; both engines read it alike.
+/// Adds to the row that is there, up to the largest number and never beyond it: what a pod tells must not make the row of another one
+/// one that nothing can be added to. Both engines read it alike.
 pub fn on_conflict_sum() -> String {
+    const MOST: i64 = i64::MAX;
     let summed = METRICS.columns.iter().skip(FIRST_SUMMED);
     let adds: Vec<_> = summed
-        .map(|(name, _)| format!("{name} = provider_metrics.{name} + excluded.{name}"))
+        .map(|(name, _)| {
+            let old = format!("provider_metrics.{name}");
+            format!("{name} = CASE WHEN {old} > {MOST} - excluded.{name} THEN {MOST} ELSE {old} + excluded.{name} END")
+        })
         .collect();
-    format!("ON CONFLICT (grain, start, names) DO UPDATE SET {}", adds.join(", "))
+    format!(
+        "ON CONFLICT (grain, start, names_digest) DO UPDATE SET {}",
+        adds.join(", ")
+    )
 }

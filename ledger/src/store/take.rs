@@ -107,14 +107,15 @@ pub fn check(identity: &Identity, batch: &Batch) -> Result<(), Refused> {
     Ok(())
 }
 
-/// What is to be written for `arrivals`, where `places` says how far each of their outboxes is.
-pub fn plan(arrivals: &[Arrival], mut places: BTreeMap<Key, Place>, now: i64) -> Plan {
+/// What is to be written for `arrivals`, where `places` says how far each of their outboxes is. What ended before `detail_from` is in
+/// the sums alone: its rows would be dropped at once.
+pub fn plan(arrivals: &[Arrival], mut places: BTreeMap<Key, Place>, now: i64, detail_from: i64) -> Plan {
     let mut plan = Plan::default();
     let mut moved = BTreeMap::new();
     for arrival in arrivals {
         let answer = match places.get_mut(&Key::of(arrival)) {
             Some(place) => {
-                let answer = one(arrival, place, now, &mut plan.rows);
+                let answer = one(arrival, place, [now, detail_from], &mut plan.rows);
                 if answer.is_ok() {
                     moved.insert(place.id, place.through);
                 }
@@ -130,7 +131,7 @@ pub fn plan(arrivals: &[Arrival], mut places: BTreeMap<Key, Place>, now: i64) ->
     plan
 }
 
-fn one(arrival: &Arrival, place: &mut Place, now: i64, rows: &mut Rows) -> Answer {
+fn one(arrival: &Arrival, place: &mut Place, [now, detail_from]: [i64; 2], rows: &mut Rows) -> Answer {
     let batch = &arrival.batch;
     if batch.from > place.through.saturating_add(1) {
         return Err(gap(arrival, place.through));
@@ -142,7 +143,11 @@ fn one(arrival: &Arrival, place: &mut Place, now: i64, rows: &mut Rows) -> Answe
     };
     for numbered in batch.entries.iter().filter(|entry| entry.sequence > place.through) {
         let at = numbered.at.clamp(now.saturating_sub(BACK), now.saturating_add(AHEAD));
-        rows.add(&sender, numbered.sequence, at, now, &numbered.entry);
+        if at < detail_from {
+            rows.add_sums(&sender, at, now, &numbered.entry);
+        } else {
+            rows.add(&sender, numbered.sequence, at, now, &numbered.entry);
+        }
     }
     place.through = place.through.max(batch.to);
     Ok(Taken { through: place.through })
@@ -193,7 +198,12 @@ mod tests {
 
     fn taken(arrivals: &[Arrival], through: u64) -> Plan {
         let place = Place { id: 7, through };
-        plan(arrivals, BTreeMap::from([(Key::of(&arrivals[0]), place)]), 2_000)
+        plan(
+            arrivals,
+            BTreeMap::from([(Key::of(&arrivals[0]), place)]),
+            2_000,
+            i64::MIN,
+        )
     }
 
     #[test]
@@ -275,6 +285,7 @@ mod tests {
             std::slice::from_ref(&wrong),
             BTreeMap::from([(Key::of(&wrong), place)]),
             now,
+            i64::MIN,
         );
         let at: Vec<_> = plan.rows.requests.iter().map(|row| row[0].int()).collect();
         assert_eq!(at, [now - BACK, now - BACK, now + AHEAD]);

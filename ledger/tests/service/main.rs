@@ -11,11 +11,14 @@
 #![allow(dead_code)] // of what is shared with the tests of the stores
 
 mod apiserver;
+mod changes;
+mod drift;
 #[path = "../store/entries.rs"]
 mod entries;
 mod killed;
 mod outage;
 mod program;
+mod rate_limits;
 mod reconcile;
 #[path = "../store/server.rs"]
 mod server;

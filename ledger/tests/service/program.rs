@@ -25,6 +25,7 @@ pub(crate) enum Place {
 pub(crate) struct Program {
     pub(crate) folder: tempfile::TempDir,
     place: Place,
+    flags: Vec<String>,
     ca: Ca,
     apiserver: String,
     port: u16,
@@ -35,6 +36,11 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) async fn start(place: Place) -> Self {
+        Self::start_with(place, &[]).await
+    }
+
+    /// With more flags.
+    pub(crate) async fn start_with(place: Place, flags: &[&str]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let apiserver = apiserver::start(folder.path()).await;
@@ -44,11 +50,13 @@ impl Program {
         if let Place::Postgres(url) = &place {
             std::fs::write(folder.path().join("url"), url).unwrap();
         }
-        let process = spawn(&place, folder.path(), &apiserver, port, admin_port);
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let process = spawn(&place, folder.path(), &apiserver, [port, admin_port], &flags);
         let http = client(&ca);
         let program = Self {
             folder,
             place,
+            flags,
             ca,
             apiserver,
             port,
@@ -72,8 +80,8 @@ impl Program {
             &self.place,
             self.folder.path(),
             &self.apiserver,
-            self.port,
-            self.admin_port,
+            [self.port, self.admin_port],
+            &self.flags,
         );
         self.until_ready(true).await;
     }
@@ -121,12 +129,24 @@ impl Program {
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
+    /// The most memory that it ever had, bytes.
+    pub(crate) fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.admin("/metrics").await.unwrap();
         let line = text
             .lines()
             .find(|line| line.starts_with(&format!("bowsprit_ledger_service_{name} ")));
         line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// Where it is scraped.
+    pub(crate) fn admin_address(&self) -> String {
+        format!("127.0.0.1:{}", self.admin_port)
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -195,7 +215,7 @@ fn client(ca: &Ca) -> reqwest::Client {
         .unwrap()
 }
 
-fn spawn(place: &Place, folder: &Path, apiserver: &str, port: u16, admin_port: u16) -> Child {
+fn spawn(place: &Place, folder: &Path, apiserver: &str, [port, admin_port]: [u16; 2], flags: &[String]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bowsprit-ledger"));
     command.arg("serve").args([
         "--port",
@@ -204,6 +224,8 @@ fn spawn(place: &Place, folder: &Path, apiserver: &str, port: u16, admin_port: u
         &admin_port.to_string(),
         "--apiserver",
         apiserver,
+        "--operator",
+        "bowsprit-system/app",
     ]);
     command
         .arg("--tls")
@@ -214,5 +236,5 @@ fn spawn(place: &Place, folder: &Path, apiserver: &str, port: u16, admin_port: u
         Place::Sqlite => command.arg("--sqlite").arg(folder.join("ledger.db")),
         Place::Postgres(_) => command.arg("--postgres").arg(folder.join("url")),
     };
-    command.stdout(Stdio::null()).spawn().unwrap()
+    command.args(flags).stdout(Stdio::null()).spawn().unwrap()
 }

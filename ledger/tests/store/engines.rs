@@ -98,6 +98,20 @@ impl Engine {
         }
     }
 
+    /// Somebody who reads a table until it is dropped, as a backup does.
+    pub(crate) async fn reading(&self, table: &str) -> tokio_postgres::Client {
+        self.holding(&format!("LOCK TABLE {table} IN ACCESS SHARE MODE")).await
+    }
+
+    /// Somebody whose transaction is open until it is dropped.
+    pub(crate) async fn holding(&self, sql: &str) -> tokio_postgres::Client {
+        let url = self.direct.as_ref().unwrap();
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
+        client
+    }
+
     pub(crate) fn is_postgres(&self) -> bool {
         self.direct.is_some()
     }

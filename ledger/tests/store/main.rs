@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod days;
 mod engines;
 mod entries;
 mod exactly_once;
@@ -16,8 +17,10 @@ mod killed;
 mod names;
 mod plans;
 mod questions;
+mod retention;
 mod schema;
 mod server;
+mod tls;
 
 /// Each of these holds for every engine.
 macro_rules! on_every_engine {

@@ -2,14 +2,18 @@
 
 use bowsprit_ledger::entry::Entry;
 use bowsprit_ledger::query::read::{self, Cursor, Filter, IdOf};
-use bowsprit_ledger::query::{By, Window, sums};
+use bowsprit_ledger::query::sums::{self, First};
+use bowsprit_ledger::query::{By, Window};
 use bowsprit_ledger::store::{Query, Value};
 
 use crate::engines::Engine;
 use crate::entries::{NOW, arrival, attempt, group, headroom, requests};
 use crate::on_every_engine;
 
-on_every_engine! { each_query_uses_the_index_that_is_there_for_it }
+on_every_engine! {
+    each_query_uses_the_index_that_is_there_for_it,
+    a_query_is_not_compiled_and_has_room_to_add_up,
+}
 
 fn query(sql: &str) -> Query {
     Query {
@@ -61,6 +65,13 @@ fn all() -> Vec<(&'static str, Query)> {
             }),
         ),
         (
+            "provider_requests_arrived",
+            read::requests(&Filter {
+                after: Some(Cursor(NOW - 60_000, 1, 1)),
+                ..filter.clone()
+            }),
+        ),
+        (
             "provider_requests_failed",
             read::requests(&Filter {
                 is_failed: true,
@@ -85,14 +96,17 @@ fn all() -> Vec<(&'static str, Query)> {
             read::by_id(IdOf::Provider, "msg_r1", None),
         ),
         ("provider_logs_request_id", read::attempts("r1", 1)),
-        ("provider_logs_failed", read::failures(None, "claude", window)),
+        (
+            "provider_logs_failed",
+            read::failures(None, &["claude", "openai"], window),
+        ),
         (
             "provider_metrics_namespace",
-            sums::stats(&scope(Some("team-1"), None), By::Route),
+            sums::stats(&scope(Some("team-1"), None), By::Route, First::Busiest, 10_001),
         ),
         (
             "provider_metrics_provider",
-            sums::stats(&scope(None, Some("claude")), By::Model),
+            sums::stats(&scope(None, Some("claude")), By::Model, First::Busiest, 10_001),
         ),
         ("provider_metrics", sums::quality(&scope(None, None))),
         (
@@ -154,6 +168,7 @@ async fn fill(engine: &Engine) {
             text("updated".into()),
             text("ann".into()),
             text(format!("{number}")),
+            text(format!("uid/{number}")),
         ];
         engine.store.note_config(row).await.unwrap();
     }
@@ -173,7 +188,11 @@ async fn each_query_uses_the_index_that_is_there_for_it(engine: &Engine) {
         );
         used.insert(index);
     }
-    let schema = include_str!("../../src/schema/0002_indexes.up.sql");
+    let schema = concat!(
+        include_str!("../../src/schema/0002_indexes.up.sql"),
+        include_str!("../../src/schema/0004_arrivals.up.sqlite.sql"),
+        include_str!("../../src/schema/0005_days.up.sqlite.sql")
+    );
     for line in schema.lines().filter_map(|line| line.strip_prefix("CREATE INDEX ")) {
         let name = line.split(' ').next().unwrap();
         assert!(
@@ -181,6 +200,18 @@ async fn each_query_uses_the_index_that_is_there_for_it(engine: &Engine) {
             "{name} is there for no query: leave it out, or name its query here"
         );
     }
+}
+
+async fn a_query_is_not_compiled_and_has_room_to_add_up(engine: &Engine) {
+    if !engine.is_postgres() {
+        return; // It has no such settings.
+    }
+    let settings = "SELECT current_setting('jit'), current_setting('work_mem')";
+    let told: Vec<_> = engine.ask(settings, Vec::new()).await[0]
+        .iter()
+        .map(Value::told)
+        .collect();
+    assert_eq!(told, ["off", "32MB"]);
 }
 
 fn uses(engine: &Engine, plan: &str, index: &str) -> bool {
@@ -205,6 +236,7 @@ fn uses(engine: &Engine, plan: &str, index: &str) -> bool {
         "provider_requests_namespace_failed" => &["provider_requests_d20717_namespace_at_idx1"],
         "provider_requests_request_id" => &["provider_requests_d20717_request_id_idx"],
         "provider_requests_trace_id" => &["provider_requests_d20717_trace_id_idx"],
+        "provider_requests_arrived" => &["provider_requests_d20717_arrived_outbox_sequence_idx"],
         "provider_logs_request_id" => &["provider_logs_d20717_request_id_idx"],
         "provider_logs_provider_request_id" => &["provider_logs_d20717_provider_request_id_idx"],
         "provider_logs_failed" => &["provider_logs_d20717_provider_at_idx"],

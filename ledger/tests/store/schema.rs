@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-use bowsprit_ledger::entry::Entry;
-use bowsprit_ledger::query::read;
+use bowsprit_ledger::entry::{Cached, Entry, Request};
+use bowsprit_ledger::query::read::{self, Filter};
 use bowsprit_ledger::schema::LATEST;
 use bowsprit_ledger::store::{Error, Keep, Value};
 
 use crate::engines::Engine;
-use crate::entries::{NOW, arrival, attempt, group, requests};
+use crate::entries::{NOW, arrival, attempt, group, request, requests};
 use crate::on_every_engine;
 
 on_every_engine! {
     steps_lead_forward_and_back_and_a_later_schema_is_left_alone,
     constraints_refuse_what_is_in_no_list,
+    an_answer_of_the_cache_and_the_rule_that_refused_are_told_again,
     rows_are_never_changed_and_an_outbox_never_goes_back,
     a_config_that_is_applied_replaces_the_one_before,
+    of_two_who_ask_for_the_same_change_the_history_has_the_later_one,
     what_is_old_goes_and_sums_stay_longer,
+    what_is_older_than_detail_is_kept_is_in_the_sums_alone,
+    a_day_begins_while_somebody_reads_and_batches_are_taken,
     there_are_as_many_indexes_triggers_and_views_as_promised,
 }
 
@@ -79,6 +83,85 @@ async fn constraints_refuse_what_is_in_no_list(engine: &Engine) {
     assert!(engine.execute("UPDATE provider_requests SET took = -1").await.is_err());
 }
 
+async fn an_answer_of_the_cache_and_the_rule_that_refused_are_told_again(engine: &Engine) {
+    let cached = Cached {
+        age: 61_500,
+        request_id: "r0".into(),
+        provider: "claude".into(),
+        saved_tokens: 120,
+        saved_cost: 1_500_001,
+    };
+    let sent = [
+        Request {
+            cache: Some(cached.clone()),
+            ..request("r1", "ok")
+        },
+        Request {
+            refused_by: "limit:tokens".into(),
+            ..request("r2", "shed")
+        },
+        // Of a later release.
+        Request {
+            refused_by: "tide:low".into(),
+            ..request("r3", "shed")
+        },
+        request("r4", "ok"),
+    ];
+    let entries = sent.map(|request| Entry::Request(Box::new(request)));
+    engine
+        .store
+        .take(group([arrival("app-1", 1, entries)]), NOW)
+        .await
+        .unwrap()[0]
+        .as_ref()
+        .unwrap();
+    let filter = Filter {
+        number: 10,
+        ..Filter::default()
+    };
+    let told = read::list(&*engine.store, &filter).await.unwrap();
+    let told: Vec<_> = told
+        .into_iter()
+        .map(|listed| (listed.request.cache, listed.request.refused_by))
+        .collect();
+    let refused = |by: &str| (None, by.to_owned());
+    assert_eq!(
+        told,
+        [
+            refused(""),
+            refused("unknown:tide:low"),
+            refused("limit:tokens"),
+            (Some(cached), String::new())
+        ]
+    );
+    // What the release before knows nothing of goes with the step back, and the rows stay.
+    engine.store.migrate(5, NOW).await.unwrap();
+    assert_eq!(engine.number("SELECT count(*) FROM provider_requests").await, 4);
+    assert!(
+        engine
+            .execute("SELECT refused_by FROM provider_requests")
+            .await
+            .is_err()
+    );
+    engine.store.migrate(6, NOW).await.unwrap();
+    // Without the trigger that refuses every change.
+    let free = if engine.is_postgres() {
+        "DROP TRIGGER provider_requests_append_only ON provider_requests"
+    } else {
+        "DROP TRIGGER provider_requests_append_only"
+    };
+    engine.execute(free).await.unwrap();
+    for wrong in ["nonsense", "limit", ":name", "tide:low"] {
+        let update = format!("UPDATE provider_requests SET refused_by = '{wrong}'");
+        let refused = engine.execute(&update).await.unwrap_err();
+        assert!(refused.to_lowercase().contains("check"), "{wrong}: {refused}");
+    }
+    engine
+        .execute("UPDATE provider_requests SET refused_by = 'pause:'")
+        .await
+        .unwrap();
+}
+
 async fn rows_are_never_changed_and_an_outbox_never_goes_back(engine: &Engine) {
     let mut entries = requests(1..=1, "ok");
     entries.push(Entry::Attempt(Box::new(attempt("r1", "answered"))));
@@ -100,7 +183,7 @@ async fn rows_are_never_changed_and_an_outbox_never_goes_back(engine: &Engine) {
 }
 
 async fn a_config_that_is_applied_replaces_the_one_before(engine: &Engine) {
-    let row = |at: i64, name: &str, what: &str, revision: &str| {
+    let row = |at: i64, name: &str, what: &str, revision: &str, change: &str| {
         let text = |text: &str| Value::Text(text.to_owned());
         vec![
             Value::Int(at),
@@ -110,13 +193,15 @@ async fn a_config_that_is_applied_replaces_the_one_before(engine: &Engine) {
             text(what),
             text("ann"),
             text(revision),
+            text(change),
         ]
     };
     for row in [
-        row(NOW, "claude", "created", "a1"),
-        row(NOW + 5, "claude", "updated", "b2"),
-        row(NOW + 5, "claude", "updated", "b2"),
-        row(NOW + 6, "openai", "created", "c3"),
+        row(NOW, "claude", "created", "a1", "uid-1/1"),
+        row(NOW + 5, "claude", "updated", "b2", "uid-1/2"),
+        // Told again, by another leader and with another clock: it is the same change.
+        row(NOW + 7, "claude", "updated", "b2", "uid-1/2"),
+        row(NOW + 6, "openai", "created", "c3", "uid-2/1"),
     ] {
         engine.store.note_config(row).await.unwrap();
     }
@@ -129,6 +214,44 @@ async fn a_config_that_is_applied_replaces_the_one_before(engine: &Engine) {
         .collect();
     assert_eq!(told, [(NOW + 5, "b2", None), (NOW, "a1", Some(NOW + 5))]);
     assert_eq!(read::configs(&*engine.store, None, None, 10).await.unwrap().len(), 3);
+}
+
+async fn of_two_who_ask_for_the_same_change_the_history_has_the_later_one(engine: &Engine) {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let tell = async |at: i64, who: &str, revision: &str, change: &str| {
+        let [namespace, kind, name, what] = ["team", "ProviderConfig", "claude", "updated"].map(text);
+        let told = [text(who), text(revision), text(change)];
+        let row = [vec![Value::Int(at), namespace, kind, name, what], told.to_vec()].concat();
+        engine.store.note_config(row).await.unwrap();
+    };
+    tell(NOW, "ann", "a1", "uid/4").await;
+    // The leader has found it and knows no user; Alice's was refused elsewhere, Bob's was stored, and each replica tells its own.
+    tell(NOW + 9, "(kubectl-edit)", "b2", "uid/5").await;
+    tell(NOW + 5, "bob", "b2", "uid/5").await;
+    tell(NOW + 3, "alice", "a9", "uid/5").await;
+    tell(NOW + 12, "(kubectl-edit)", "b2", "uid/5").await;
+    let told = async || {
+        let asked = read::configs(&*engine.store, Some("team"), None, 10).await;
+        let told: Vec<_> = asked
+            .unwrap()
+            .into_iter()
+            .map(|one| (one.at, one.who, one.revision, one.replaced_at))
+            .collect();
+        told
+    };
+    let before = |replaced: i64| (NOW, "ann".to_owned(), "a1".to_owned(), Some(replaced));
+    assert_eq!(
+        told().await,
+        [(NOW + 5, "bob".into(), "b2".into(), None), before(NOW + 5)]
+    );
+    tell(NOW + 7, "carol", "b2", "uid/5").await;
+    assert_eq!(
+        told().await,
+        [(NOW + 7, "carol".into(), "b2".into(), None), before(NOW + 7)]
+    );
+    // The same object was made anew at that very moment: it is another change, and none that is told again in vain.
+    tell(NOW + 7, "dan", "b2", "uid2/1").await;
+    assert_eq!(told().await.len(), 2);
 }
 
 async fn what_is_old_goes_and_sums_stay_longer(engine: &Engine) {
@@ -145,7 +268,7 @@ async fn what_is_old_goes_and_sums_stay_longer(engine: &Engine) {
         detail: Duration::from_hours(24 * 7),
         ..Keep::default()
     };
-    assert!(engine.store.retain(keep, NOW).await.unwrap() > 0);
+    assert!(engine.store.retain(keep, NOW).await.all().unwrap() > 0);
     assert_eq!(engine.number("SELECT count(*) FROM provider_requests").await, 3);
     assert_eq!(engine.number("SELECT count(*) FROM provider_logs").await, 1);
     assert_eq!(
@@ -154,7 +277,7 @@ async fn what_is_old_goes_and_sums_stay_longer(engine: &Engine) {
             .await,
         6
     );
-    // What was dropped can come again: another outbox of that day.
+    // What was dropped can come again, by another outbox of that day: it is added up.
     let mut again = arrival("app-3", 1, requests(1..=1, "ok"));
     again.batch.entries[0].at = old;
     engine.store.take(group([again]), NOW).await.unwrap()[0]
@@ -168,7 +291,7 @@ async fn what_is_old_goes_and_sums_stay_longer(engine: &Engine) {
         outboxes: Duration::from_hours(1),
         ..keep
     };
-    engine.store.retain(keep, NOW + 2 * 3600 * 1000).await.unwrap();
+    engine.store.retain(keep, NOW + 2 * 3600 * 1000).await.all().unwrap();
     assert_eq!(
         engine
             .number("SELECT sum(count) FROM provider_metrics WHERE grain = 60 AND kind = 'request'")
@@ -182,6 +305,76 @@ async fn what_is_old_goes_and_sums_stay_longer(engine: &Engine) {
         7
     );
     assert_eq!(engine.number("SELECT count(*) FROM outboxes").await, 0);
+}
+
+async fn what_is_older_than_detail_is_kept_is_in_the_sums_alone(engine: &Engine) {
+    if !engine.is_postgres() {
+        return; // Its rows go with the next clean-up.
+    }
+    let keep = Keep {
+        detail: Duration::from_hours(24 * 7),
+        ..Keep::default()
+    };
+    engine.store.retain(keep, NOW).await.all().unwrap();
+    let mut aged = arrival("app-1", 1, requests(1..=2, "ok"));
+    aged.batch.entries[0].at = NOW - 10 * 24 * 3600 * 1000;
+    engine.store.take(group([aged]), NOW).await.unwrap()[0]
+        .as_ref()
+        .unwrap();
+    assert_eq!(engine.number("SELECT count(*) FROM provider_requests").await, 1);
+    let counted = "SELECT sum(count) FROM provider_metrics WHERE grain = 60 AND kind = 'request'";
+    assert_eq!(engine.number(counted).await, 2);
+    // Rows in the default partition, however they came there, are in nobody's way.
+    let later = NOW + 9 * 24 * 3600 * 1000;
+    for (pod, table) in [("app-2", "provider_requests_d"), ("app-3", "x")] {
+        let mut of_later = arrival(pod, 1, requests(1..=1, "ok"));
+        of_later.batch.entries[0].at = later;
+        engine.store.take(group([of_later]), later).await.unwrap()[0]
+            .as_ref()
+            .unwrap();
+        if table == "x" {
+            break;
+        }
+        let day = later.div_euclid(24 * 3600 * 1000);
+        let moved = format!(
+            "CREATE TABLE aside AS SELECT * FROM {table}{day}; DROP TABLE {table}{day};
+            INSERT INTO provider_requests_default SELECT * FROM aside"
+        );
+        engine.execute(&moved).await.unwrap();
+        // Its list of days is forgotten.
+        engine.store.retain(keep, NOW).await.all().unwrap();
+    }
+    assert_eq!(engine.number("SELECT count(*) FROM provider_requests_default").await, 2);
+}
+
+async fn a_day_begins_while_somebody_reads_and_batches_are_taken(engine: &Engine) {
+    if !engine.is_postgres() {
+        return; // It has no partitions.
+    }
+    let later = NOW + 9 * 24 * 3600 * 1000;
+    let reader = engine.reading("provider_requests").await;
+    let took = std::time::Instant::now();
+    for pod in ["app-1", "app-2"] {
+        let mut of_later = arrival(pod, 1, requests(1..=3, "ok"));
+        of_later.batch.entries.iter_mut().for_each(|entry| entry.at = later);
+        engine.store.take(group([of_later]), later).await.unwrap()[0]
+            .as_ref()
+            .unwrap();
+    }
+    // Two seconds, once; a reader would have been waited for until the batch is given up, after thirty.
+    assert!(took.elapsed() < Duration::from_secs(20), "{:?}", took.elapsed());
+    drop(reader);
+    assert_eq!(engine.number("SELECT count(*) FROM provider_requests").await, 6);
+    // A clean-up makes the next days' beforehand.
+    engine.store.retain(Keep::default(), later).await.all().unwrap();
+    let day = later.div_euclid(24 * 3600 * 1000);
+    for ahead in 1..=3 {
+        let there = format!(
+            "SELECT count(*) FROM pg_class WHERE relname = 'provider_logs_d{}'",
+            day + ahead
+        );
+        assert_eq!(engine.number(&there).await, 1, "{ahead}");
+    }
 }
 
 async fn there_are_as_many_indexes_triggers_and_views_as_promised(engine: &Engine) {

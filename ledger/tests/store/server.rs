@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Server {
     folder: PathBuf,
     pub(crate) port: u16,
+    /// Beside those that all have.
+    settings: Vec<String>,
     process: Option<Child>,
 }
 
@@ -118,8 +120,37 @@ fn start(mut command: Command) -> Child {
 }
 
 impl Server {
+    /// A new, empty PostgreSQL that speaks TLS, with this certificate and key (PEM).
+    pub(crate) fn postgres_with_tls(certificate: &str, key: &str) -> Self {
+        let mut server = Self::made();
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
+            let file = server.folder.join(name);
+            std::fs::write(&file, pem).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                let chown = Command::new("chown").arg(USER).arg(&file).status().unwrap();
+                assert!(chown.success());
+            }
+            let setting = if name.ends_with("key") {
+                "ssl_key_file"
+            } else {
+                "ssl_cert_file"
+            };
+            server.settings.push(format!("{setting}={}", file.display()));
+        }
+        server.settings.push("ssl=on".into());
+        server.start();
+        server
+    }
+
     /// A new, empty PostgreSQL.
     pub(crate) fn postgres() -> Self {
+        let mut server = Self::made();
+        server.start();
+        server
+    }
+
+    fn made() -> Self {
         let folder = folder("postgres");
         let initdb = as_user(&format!("{BIN}/initdb"))
             .args(["-A", "trust", "-U", USER, "--no-sync", "-D"])
@@ -127,13 +158,12 @@ impl Server {
             .output()
             .unwrap();
         assert!(initdb.status.success(), "{}", String::from_utf8_lossy(&initdb.stderr));
-        let mut server = Self {
+        Self {
             folder,
             port: free_port(),
+            settings: Vec::new(),
             process: None,
-        };
-        server.start();
-        server
+        }
     }
 
     /// Starts what was made before, and waits until it answers.
@@ -150,6 +180,9 @@ impl Server {
             "logging_collector=on",
             "log_filename=log",
         ] {
+            command.args(["-c", setting]);
+        }
+        for setting in &self.settings {
             command.args(["-c", setting]);
         }
         command.args(["-c", &format!("unix_socket_directories={}", self.folder.display())]);
@@ -197,7 +230,12 @@ impl Server {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { folder, port, process }
+        Self {
+            folder,
+            port,
+            settings: Vec::new(),
+            process,
+        }
     }
 
     /// kill -9, of all its processes: what a machine does that loses its power. Returns once none of them is left to answer.

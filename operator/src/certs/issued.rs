@@ -10,10 +10,11 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::watch_object;
+use kube::runtime::watcher::{self, Event};
 
 use super::Served;
 use crate::metrics::Metrics;
+use crate::objects::fresh;
 use crate::readiness::Block;
 use crate::time::unix_seconds;
 
@@ -51,23 +52,30 @@ impl Issued {
     /// and the last one goes on.
     pub async fn run(self, ready: Block) {
         let mut ready = Some(ready);
-        let seen = watch_object(self.secrets.clone(), &self.secret).default_backoff();
+        let named = watcher::Config::default().fields(&format!("metadata.name={}", self.secret));
+        let seen = fresh::watch(self.secrets.clone(), named).default_backoff();
+        let mut is_listed = false;
         let mut seen = std::pin::pin!(seen);
         let secret = &self.secret;
         while let Some(seen) = seen.next().await {
             match seen {
-                Ok(Some(found)) => match self.take(&found) {
-                    Ok(()) => {
-                        if let Some(block) = ready.take() {
-                            block.ready();
+                Ok(Event::Init) => is_listed = false,
+                Ok(Event::Apply(found) | Event::InitApply(found)) => {
+                    is_listed = true;
+                    match self.take(&found) {
+                        Ok(()) => {
+                            if let Some(block) = ready.take() {
+                                block.ready();
+                            }
+                        }
+                        Err(error) => {
+                            let source = std::error::Error::source(&error).map(ToString::to_string);
+                            tracing::warn!(secret, %error, source, "the certificate is not served; the last one goes on");
                         }
                     }
-                    Err(error) => {
-                        let source = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(secret, %error, source, "the certificate is not served; the last one goes on");
-                    }
-                },
-                Ok(None) => tracing::warn!(
+                }
+                Ok(Event::InitDone) if is_listed => {}
+                Ok(Event::InitDone | Event::Delete(_)) => tracing::warn!(
                     secret,
                     "there is no such Secret: see what its issuer says (kubectl describe certificate)"
                 ),

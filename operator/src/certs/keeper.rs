@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, PostParams};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -15,7 +15,7 @@ use super::authority::{CannotMake, Material};
 use super::trust::{publish, trusts};
 use super::{BadPair, Served, jittered};
 use crate::metrics::Metrics;
-use crate::owner;
+use crate::owner::{self, Deployed};
 use crate::readiness::Block;
 use crate::sync::locked;
 use crate::time::unix_seconds;
@@ -33,6 +33,9 @@ pub enum Error {
     /// The Secret could not be read or written.
     #[error("Secret {0}")]
     Secret(String, #[source] kube::Error),
+    /// The apiserver did not tell whose the Secret is to be.
+    #[error("the owner of Secret {0}")]
+    Owner(String, #[source] kube::Error),
     /// A webhook configuration could not be read or patched.
     #[error("webhook configuration {0}")]
     Webhook(String, #[source] kube::Error),
@@ -81,7 +84,7 @@ pub struct Keeper {
     names: Names,
     served: Arc<Served>,
     metrics: Metrics,
-    owner: Option<OwnerReference>,
+    owner: Option<Deployed>,
     last: Mutex<Option<Material>>,
     last_of_ledger: Mutex<Option<Material>>,
 }
@@ -114,8 +117,8 @@ impl Keeper {
 
     /// The Secret goes with this owner.
     #[must_use]
-    pub fn owned_by(mut self, owner: Option<OwnerReference>) -> Self {
-        self.owner = owner;
+    pub fn owned_by(mut self, owner: Deployed) -> Self {
+        self.owner = Some(owner);
         self
     }
 
@@ -248,9 +251,16 @@ impl Keeper {
             let is_whole = kept.is_some();
             let stored = kept.or_else(|| locked(of.last).clone());
             let due = Material::step(stored.as_ref(), of.dns, unix_seconds(), &knows)?;
+            let owner = match &self.owner {
+                Some(owner) => owner
+                    .of(secret.as_ref().map(|secret| &secret.metadata))
+                    .await
+                    .map_err(|error| Error::Owner(of.secret.to_owned(), error))?,
+                None => None,
+            };
             let is_owned = secret
                 .as_ref()
-                .is_some_and(|secret| !owner::is_missing(self.owner.as_ref(), &secret.metadata));
+                .is_some_and(|secret| !owner::is_missing(owner.as_ref(), &secret.metadata));
             let wanted = match (due, stored) {
                 (Some(due), _) => due,
                 (None, Some(stored)) if is_owned && is_whole => return Ok(stored),
@@ -259,7 +269,7 @@ impl Keeper {
             };
             let exists = secret.is_some();
             let mut secret = secret.unwrap_or_else(|| Self::fresh(of.secret));
-            owner::put(self.owner.as_ref(), &mut secret.metadata);
+            owner::put(owner.as_ref(), &mut secret.metadata);
             secret.data = Some(wanted.to_secret().map_err(Error::Json)?);
             let written = if exists {
                 self.secrets.replace(of.secret, &PostParams::default(), &secret).await

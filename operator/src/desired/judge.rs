@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::config::{self, Problem};
-use bowsprit_core::stream::{ReportedProvider, SidecarReport};
+use bowsprit_core::stream::{CA_BUNDLE_KEPT, ReportedProvider, SidecarReport};
 use bowsprit_crds::{Circuits, Sidecars};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{Desired, MAX_TEXT};
 use crate::conditions::{Verdict, kind, reason};
+use crate::fleet::Objectives;
 use crate::injector::References;
 use crate::status::rollout::{Version, has};
 
@@ -32,6 +33,8 @@ pub struct SidecarSeen {
     pub workload: Option<Arc<str>>,
     /// What it reports; none where it does not answer.
     pub report: Option<Arc<SidecarReport>>,
+    /// What it has counted of its objectives, where it holds a stream.
+    pub objectives: Objectives,
 }
 
 impl SidecarSeen {
@@ -108,8 +111,14 @@ impl Desired {
         {
             resolved = Verdict::new(kind::RESOLVED_REFS, false, reason::KEY_UNUSABLE, message);
         }
+        if !resolved.holds
+            && let Some(kept) = bundle_kept(name, &selected)
+        {
+            let message = format!("{}\n{kept}", resolved.message);
+            resolved = Verdict::new(kind::RESOLVED_REFS, false, resolved.reason, message);
+        }
         let disabled = served.is_some_and(|provider| !provider.enabled);
-        let mut programmed = self.programmed(checked.refused.is_some(), needed, &selected, measure);
+        let mut programmed = self.programmed(&path, !checked.is_live, needed, &selected, measure);
         if programmed.holds && disabled {
             let message = "spec.enabled is false: no sidecar uses this provider";
             programmed = Verdict::new(kind::PROGRAMMED, true, reason::DISABLED, message);
@@ -137,7 +146,7 @@ impl Desired {
         let checked = self.routes.get(name)?;
         let selected: Vec<&SidecarSeen> = sidecars.iter().collect();
         let path = format!("ModelRoute {name}: ");
-        let mut programmed = self.programmed(checked.refused.is_some(), &References::default(), &selected, measure);
+        let mut programmed = self.programmed(&path, !checked.is_live, &References::default(), &selected, measure);
         let served = checked.served.as_ref();
         if programmed.holds
             && let Some(route) = served.filter(|route| !route.not_in_force.is_empty())
@@ -159,6 +168,45 @@ impl Desired {
         }
         Some(Judged::new(
             [self.accepted(&path, checked.refused.as_ref()), resolved, programmed],
+            count(&selected, measure),
+            &selected,
+            Circuits::default(),
+        ))
+    }
+
+    /// The verdict on a UsagePolicy, given its namespace's sidecars.
+    pub fn judge_policy(&self, name: &str, sidecars: &[SidecarSeen], measure: &Measure) -> Option<Judged> {
+        let checked = self.policies.get(name)?;
+        let selector = checked.served.as_ref().and_then(|policy| policy.pod_selector.as_ref());
+        let selected: Vec<&SidecarSeen> = sidecars
+            .iter()
+            .filter(|seen| selector.is_none_or(|selector| selector.matches(&seen.labels)))
+            .collect();
+        let path = format!("UsagePolicy {name}: ");
+        let needed = References::default();
+        let mut programmed = self.programmed(&path, !checked.is_live, &needed, &selected, measure);
+        let unaware = selected.iter().filter(|seen| !knows_policies(seen)).count();
+        if programmed.holds && unaware > 0 {
+            let pods = selected.iter().filter(|seen| !knows_policies(seen));
+            let message = format!(
+                "{unaware} of {} sidecars are of a release that passes policies over: {}: make their pods anew",
+                selected.len(),
+                names(pods.map(|seen| &*seen.pod))
+            );
+            programmed = Verdict::new(kind::PROGRAMMED, false, reason::PARTIALLY_PROGRAMMED, message);
+        } else if programmed.holds
+            && let Some(paused) = checked.served.as_ref().and_then(|policy| policy.paused.as_ref())
+        {
+            let why = paused.reason.as_deref().unwrap_or("no reason is given");
+            let message = format!("{}: every request is refused: {why}", programmed.message);
+            programmed = Verdict::new(kind::PROGRAMMED, true, reason::PAUSED, message);
+        }
+        Some(Judged::new(
+            [
+                self.accepted(&path, checked.refused.as_ref()),
+                self.resolved(&path, &[], ""),
+                programmed,
+            ],
             count(&selected, measure),
             &selected,
             Circuits::default(),
@@ -217,19 +265,31 @@ impl Desired {
         Verdict::new(kind::RESOLVED_REFS, false, reason::REF_NOT_FOUND, own.join("\n"))
     }
 
-    fn programmed(&self, refused: bool, needed: &References, selected: &[&SidecarSeen], measure: &Measure) -> Verdict {
+    fn programmed(
+        &self,
+        path: &str,
+        refused: bool,
+        needed: &References,
+        selected: &[&SidecarSeen],
+        measure: &Measure,
+    ) -> Verdict {
         let revision = &measure.carried.revision;
         let failed = |reason, message: String| Verdict::new(kind::PROGRAMMED, false, reason, message);
         if refused {
             let message = "refused, see Accepted: sidecars keep the last accepted version, if there was one";
             return failed(reason::NOT_ACCEPTED, message.to_owned());
         }
-        if self.is_too_large() {
+        // Others are live as they are, and judged as ever.
+        let has_changed = self
+            .changed
+            .iter()
+            .any(|object| path.strip_suffix(": ") == Some(object));
+        if self.is_too_large() && has_changed {
             let message = format!(
-                "the ProviderConfigs and ModelRoutes of this namespace take {} bytes, more than the {MAX_TEXT} that a ConfigMap can hold: nothing new is live; shorten or remove some",
+                "the objects of this namespace take {} bytes, more than the {MAX_TEXT} that a ConfigMap can hold: nothing new is live; shorten or remove some",
                 self.rendered.text.len()
             );
-            return failed(reason::PENDING, message);
+            return failed(reason::TOO_LARGE, message);
         }
         if selected.is_empty() {
             let message = format!("revision {revision} is written; no running pod with a sidecar is selected");
@@ -262,6 +322,11 @@ impl Desired {
         }
         failed(reason::PENDING, message)
     }
+}
+
+/// Whether it is of a release that has this kind; who does not answer is judged as behind.
+fn knows_policies(seen: &SidecarSeen) -> bool {
+    seen.report.as_ref().is_none_or(|report| report.policies.is_some())
 }
 
 fn is_current(seen: &SidecarSeen, measure: &Measure) -> bool {
@@ -370,6 +435,21 @@ fn key_problems(provider: &str, selected: &[&SidecarSeen]) -> Option<String> {
     }
     let problems: Vec<String> = problems.into_iter().collect();
     Some(format!("{}: in {}", problems.join("; "), names(pods)))
+}
+
+/// Sidecars that go on with a CA bundle that is no more.
+fn bundle_kept(provider: &str, selected: &[&SidecarSeen]) -> Option<String> {
+    let keeps = |seen: &&&SidecarSeen| {
+        seen.provider(provider)
+            .is_some_and(|of| of.status.starts_with(CA_BUNDLE_KEPT))
+    };
+    let count = selected.iter().filter(keeps).count();
+    (count > 0).then(|| {
+        format!(
+            "{count} of {} sidecars trust what the CA bundle held last; one that starts now cannot ask this provider",
+            selected.len()
+        )
+    })
 }
 
 fn circuits(provider: &str, selected: &[&SidecarSeen]) -> Circuits {

@@ -1,3 +1,4 @@
+use bowsprit_core::config::MAX_BEYOND;
 use bowsprit_core::stream::{RefusedConfig, ReportedProvider, SidecarReport};
 use bowsprit_crds::Sidecars;
 
@@ -42,7 +43,38 @@ fn desired(
     current: Option<&Current>,
     clock: u64,
 ) -> Result<Desired, bowsprit_core::yaml::YamlError> {
-    super::desired(&AllowedHosts::default(), providers, routes, current, clock)
+    super::desired(
+        &AllowedHosts::default(),
+        of(providers, routes),
+        current,
+        Clocks::both(clock),
+    )
+}
+
+fn of<'a>(providers: &'a [Arc<ProviderConfig>], routes: &'a [Arc<ModelRoute>]) -> Objects<'a> {
+    Objects {
+        providers,
+        routes,
+        policies: Some(&[]),
+    }
+}
+
+fn policy(name: &str, spec: serde_json::Value) -> Arc<UsagePolicy> {
+    Arc::new(UsagePolicy::new(name, serde_json::from_value(spec).unwrap()))
+}
+
+/// One provider, and these policies.
+fn with_policies(policies: Option<&[Arc<UsagePolicy>]>, current: Option<&Current>, clock: u64) -> Desired {
+    let objects = Objects {
+        policies,
+        ..of(&[], &[])
+    };
+    let providers = [provider("a", good())];
+    let objects = Objects {
+        providers: &providers,
+        ..objects
+    };
+    super::desired(&AllowedHosts::default(), objects, current, Clocks::both(clock)).unwrap()
 }
 
 fn provider(name: &str, spec: serde_json::Value) -> Arc<ProviderConfig> {
@@ -58,7 +90,7 @@ fn good() -> serde_json::Value {
 }
 
 fn bad() -> serde_json::Value {
-    serde_json::json!({"provider": "OpenAI", "rateLimits": {"scope": "Fleet"}, "credentials": [{"name": "main", "secretKeyRef": {"name": "s", "key": "k"}}]})
+    serde_json::json!({"provider": "OpenAI", "rateLimits": {"requestsPerMinute": 0}, "credentials": [{"name": "main", "secretKeyRef": {"name": "s", "key": "k"}}]})
 }
 
 fn written(desired: &Desired, sequence: u64) -> Current {
@@ -66,6 +98,7 @@ fn written(desired: &Desired, sequence: u64) -> Current {
         text: desired.rendered.text.clone(),
         revision: desired.rendered.revision.clone(),
         sequence,
+        format: names::FORMAT_VERSION,
     }
 }
 
@@ -111,9 +144,58 @@ fn the_sequence_grows_with_the_content_and_only_then() {
 }
 
 #[test]
+fn a_leader_whose_clock_is_days_behind_the_apiservers_writes_nothing_and_goes_on_counting() {
+    const DAY: u64 = 86_400;
+    const CLOCK: u64 = 100 * DAY;
+    let objects = [provider("a", good())];
+    let right = written(&desired(&objects, &[], None, CLOCK).unwrap(), CLOCK);
+    let behind = |objects: &[Arc<ProviderConfig>], current: &Current, latest: u64| {
+        let clock = Clocks {
+            own: CLOCK - 3 * DAY,
+            latest,
+        };
+        super::desired(&AllowedHosts::default(), of(objects, &[]), Some(current), clock)
+            .unwrap()
+            .write
+    };
+    assert_eq!(behind(&objects, &right, CLOCK + 9), None);
+    let more = [provider("a", good()), provider("b", good())];
+    assert_eq!(behind(&more, &right, CLOCK + 9), Some(CLOCK + 1));
+    let far = Current {
+        sequence: CLOCK + 10 * DAY,
+        ..right
+    };
+    assert_eq!(
+        behind(&objects, &far, CLOCK),
+        Some(CLOCK - 3 * DAY),
+        "neither clock has reached it"
+    );
+}
+
+#[test]
+fn a_key_that_was_edited_by_hand_or_is_lost_is_put_back_and_no_number_of_the_far_future_is_followed() {
+    const CLOCK: u64 = 1_000_000;
+    let objects = [provider("a", good())];
+    let ours = written(&desired(&objects, &[], None, CLOCK).unwrap(), CLOCK);
+    let write = |current: Current| desired(&objects, &[], Some(&current), CLOCK + 9).unwrap().write;
+    assert_eq!(write(ours.clone()), None);
+    let edited = |edit: fn(&mut Current)| {
+        let mut current = ours.clone();
+        edit(&mut current);
+        write(current)
+    };
+    assert_eq!(edited(|it| it.sequence = 0), Some(CLOCK + 9), "the sequence is lost");
+    assert_eq!(edited(|it| it.format = 0), Some(CLOCK + 9));
+    assert_eq!(edited(|it| it.format = 99), Some(CLOCK + 9));
+    assert_eq!(edited(|it| it.sequence = u64::MAX), Some(CLOCK + 9));
+    assert_eq!(edited(|it| it.sequence = CLOCK + 9 + MAX_BEYOND + 1), Some(CLOCK + 9));
+    assert_eq!(edited(|it| it.sequence += 60), None, "many changes in one second");
+}
+
+#[test]
 fn a_provider_at_a_host_that_is_not_allowed_is_refused_and_one_that_was_served_stays() {
     let hosts = "elsewhere.example".parse().unwrap();
-    let new = super::desired(&hosts, &[provider("a", good())], &[], None, 1).unwrap();
+    let new = super::desired(&hosts, of(&[provider("a", good())], &[]), None, Clocks::both(1)).unwrap();
     let judged = new.provider("a", &[]).unwrap();
     assert!(
         !judged.verdicts[0].holds && judged.verdicts[0].message.contains("allowedHosts"),
@@ -122,9 +204,40 @@ fn a_provider_at_a_host_that_is_not_allowed_is_refused_and_one_that_was_served_s
     assert!(!new.rendered.text.contains("name: a"), "{}", new.rendered.text);
 
     let current = written(&desired(&[provider("a", good())], &[], None, 1).unwrap(), 1);
-    let now = super::desired(&hosts, &[provider("a", good())], &[], Some(&current), 2).unwrap();
+    let now = super::desired(
+        &hosts,
+        of(&[provider("a", good())], &[]),
+        Some(&current),
+        Clocks::both(2),
+    )
+    .unwrap();
     assert_eq!(now.write, None, "what runs is not cut off");
     assert!(!now.provider("a", &[]).unwrap().verdicts[0].holds);
+
+    let mut off = good();
+    off["enabled"] = false.into();
+    off["credentials"][0]["secretKeyRef"]["name"] = "not-leaked".into();
+    let now = super::desired(
+        &hosts,
+        of(&[provider("a", off.clone())], &[]),
+        Some(&current),
+        Clocks::both(2),
+    )
+    .unwrap();
+    let text = &now.rendered.text;
+    assert!(
+        now.write == Some(2) && text.contains("enabled: false") && text.contains("not-leaked"),
+        "whatever does not move it is served: {text}"
+    );
+    let judged = now.provider("a", &[]).unwrap();
+    assert!(!judged.verdicts[0].holds && judged.verdicts[2].reason != reason::NOT_ACCEPTED);
+    off["endpoint"]["baseUrl"] = "https://models.example.com/v1".into();
+    let moved = super::desired(&hosts, of(&[provider("a", off)], &[]), Some(&current), Clocks::both(2)).unwrap();
+    assert_eq!(moved.write, None, "it stays where it was, as it was");
+    assert_eq!(
+        moved.provider("a", &[]).unwrap().verdicts[2].reason,
+        reason::NOT_ACCEPTED
+    );
 }
 
 #[test]
@@ -140,7 +253,7 @@ fn an_object_that_turns_bad_keeps_its_last_accepted_version() {
     assert!(
         judged.verdicts[0]
             .message
-            .contains("spec.rateLimits.scope: Fleet is not in force"),
+            .contains("spec.rateLimits.requestsPerMinute: is 0"),
         "{judged:?}"
     );
     assert_eq!(judged.verdicts[2].reason, reason::NOT_ACCEPTED);
@@ -231,6 +344,30 @@ fn programmed_means_live_in_every_selected_sidecar() {
         "{half:?}"
     );
     assert!(judge(&[seen("one", Some(&revision))]).verdicts[2].holds);
+}
+
+#[test]
+fn a_new_pod_mounts_what_sidecars_have_and_not_what_a_refused_object_names() {
+    let named = |mut spec: serde_json::Value, secret: &str| {
+        spec["credentials"][0]["secretKeyRef"]["name"] = secret.into();
+        provider("a", spec)
+    };
+    let mounted = |object: &Arc<ProviderConfig>, current: Option<&Current>| -> Vec<String> {
+        let object = [Arc::clone(object)];
+        let specs = served_specs(&AllowedHosts::default(), &object, || current.cloned());
+        let found = References::of(&specs, &BTreeMap::new());
+        found.secrets.into_iter().map(|(name, _)| name).collect()
+    };
+    let accepted = named(good(), "old");
+    let config = written(&desired(std::slice::from_ref(&accepted), &[], None, 1).unwrap(), 1);
+    assert_eq!(mounted(&named(good(), "new"), Some(&config)), ["new"]);
+    assert_eq!(mounted(&named(bad(), "new"), Some(&config)), ["old"]);
+    assert!(mounted(&named(bad(), "new"), None).is_empty(), "it was never accepted");
+    let edited = Current {
+        revision: "by hand".into(),
+        ..config
+    };
+    assert!(mounted(&named(bad(), "new"), Some(&edited)).is_empty());
 }
 
 #[test]
@@ -380,12 +517,40 @@ fn breakers_and_keys_of_all_sidecars_are_summed_up() {
 }
 
 #[test]
+fn a_ca_bundle_that_is_gone_is_said_with_how_many_sidecars_go_on_with_it() {
+    let mut now = desired(&[provider("a", good())], &[], None, 1).unwrap();
+    let path = "ProviderConfig a: spec.endpoint.caBundleRef";
+    now.note_unresolved(Problem::new(path, "there is no ConfigMap \"ca\"", "create it"));
+    let sidecar = |pod: &str, status: &str| SidecarSeen {
+        report: Some(Arc::new(SidecarReport {
+            revision: now.rendered.revision.clone(),
+            providers: vec![ReportedProvider {
+                name: "a".into(),
+                status: status.into(),
+                ..ReportedProvider::default()
+            }],
+            ..SidecarReport::default()
+        })),
+        ..seen(pod, None)
+    };
+    let message = |sidecars: &[SidecarSeen]| {
+        let verdict = now.provider("a", sidecars).unwrap().verdicts[1].clone();
+        assert_eq!((verdict.holds, verdict.reason), (false, reason::REF_NOT_FOUND));
+        verdict.message
+    };
+    let kept = sidecar("old", "CA bundle as it was last: CA bundle /ca/ca/ca.crt: No such");
+    let without = sidecar("new", "CA bundle /ca/ca/ca.crt: No such file");
+    assert!(message(&[kept, without.clone()]).contains("1 of 2 sidecars trust what the CA bundle held last"));
+    assert!(!message(&[without]).contains("held last"));
+}
+
+#[test]
 fn a_route_with_fields_that_are_not_in_force_says_so() {
-    let spec = serde_json::json!({"match": {"models": ["m"]}, "targets": [{"provider": "a"}], "cache": {"ttl": "5m"}});
+    let spec = serde_json::json!({"match": {"models": ["m"]}, "targets": [{"provider": "a"}], "cache": {"ttl": "5m", "maxBytes": 65536, "staleOnError": true}});
     let now = desired(&[provider("a", good())], &[route("r", spec)], None, 1).unwrap();
     let judged = now.route("r", &[]).unwrap();
     assert_eq!(judged.verdicts[2].reason, reason::PARTIALLY_PROGRAMMED);
-    assert!(judged.verdicts[2].message.contains("spec.cache"));
+    assert!(judged.verdicts[2].message.contains("spec.cache.staleOnError"));
     assert!(now.rendered.text.contains("kind: ModelRoute"));
 }
 
@@ -422,12 +587,13 @@ fn more_than_a_config_map_can_hold_is_not_written_and_said() {
     let current = written(&desired(&many[..1], &[], None, 1).unwrap(), 1);
     let now = desired(&many, &[], Some(&current), 2).unwrap();
     assert_eq!((now.is_too_large(), now.write), (true, None));
-    let judged = now.provider("p-0", &[seen("pod", Some("x"))]).unwrap();
-    let programmed = &judged.verdicts[2];
-    assert!(
-        !programmed.holds && programmed.message.contains("ConfigMap"),
-        "{programmed:?}"
-    );
+    let programmed = |name: &str| now.provider(name, &[seen("pod", Some("x"))]).unwrap().verdicts[2].clone();
+    let new = programmed("p-1");
+    assert!(!new.holds && new.message.contains("ConfigMap"), "{new:?}");
+    // Who is behind is looked at again until he is not. This is over when an object changes, which is told.
+    assert_eq!(new.reason, reason::TOO_LARGE);
+    let live = programmed("p-0");
+    assert!(!live.message.contains("ConfigMap"), "it is there as it is: {live:?}");
 }
 
 #[test]
@@ -504,5 +670,67 @@ fn what_got_past_the_webhook_and_is_probably_not_meant_is_said_with_accepted() {
     assert!(
         accepted.message.contains("is matched by ModelRoute two too"),
         "{accepted:?}"
+    );
+}
+
+#[test]
+fn a_policy_is_written_for_sidecars_and_stays_while_policies_are_not_known() {
+    let paused = [policy(
+        "stop",
+        serde_json::json!({"paused": true, "pausedReason": "an incident"}),
+    )];
+    let first = with_policies(Some(&paused), None, 1);
+    assert_eq!(first.changed, ["ProviderConfig a", "UsagePolicy stop"]);
+    let current = written(&first, 1);
+    let held = |desired: &Desired| desired.rendered.text.contains("an incident");
+    assert!(held(&first));
+    let unknown = with_policies(None, Some(&current), 2);
+    assert!(
+        held(&unknown) && unknown.write.is_none(),
+        "a start of the operator ends no pause"
+    );
+    let gone = with_policies(Some(&[]), Some(&current), 2);
+    assert!(!held(&gone) && gone.write.is_some());
+    // One that turns wrong does not end it either.
+    let wrong = [policy("stop", serde_json::json!({"pausedReason": "x"}))];
+    let wrong = with_policies(Some(&wrong), Some(&current), 2);
+    assert!(held(&wrong) && wrong.write.is_none());
+    let [accepted, ..] = wrong.judge_policy("stop", &[], &Measure::default()).unwrap().verdicts;
+    assert!(!accepted.holds && accepted.message.contains("UsagePolicy stop: spec.pausedReason"));
+}
+
+#[test]
+fn a_policy_is_programmed_once_the_sidecars_that_it_selects_have_it_and_know_the_kind() {
+    let spec = serde_json::json!({"paused": true, "podSelector": {"matchLabels": {"app": "chat"}}});
+    let desired = with_policies(Some(&[policy("stop", spec)]), None, 1);
+    let measure = desired.measure();
+    let chat = |policies: Option<u32>| SidecarSeen {
+        pod: "chat-1".into(),
+        labels: Arc::new(BTreeMap::from([("app".to_owned(), "chat".to_owned())])),
+        report: Some(Arc::new(SidecarReport {
+            sequence: measure.newest.sequence,
+            revision: measure.newest.revision.clone(),
+            policies,
+            ..SidecarReport::default()
+        })),
+        ..SidecarSeen::default()
+    };
+    let other = SidecarSeen {
+        pod: "web-1".into(),
+        ..SidecarSeen::default()
+    };
+    let judged = |sidecars: &[SidecarSeen]| desired.judge_policy("stop", sidecars, &measure).unwrap();
+    let live = judged(&[chat(Some(1)), other.clone()]);
+    assert_eq!(
+        (live.sidecars.selected, live.verdicts[2].reason),
+        (1, reason::PAUSED),
+        "{live:?}"
+    );
+    assert!(live.verdicts[3].holds);
+    let older = judged(&[chat(None), other]);
+    assert_eq!(older.verdicts[2].reason, reason::PARTIALLY_PROGRAMMED);
+    assert!(
+        !older.verdicts[3].holds && older.verdicts[2].message.contains("chat-1"),
+        "{older:?}"
     );
 }

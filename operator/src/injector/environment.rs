@@ -14,6 +14,7 @@ pub struct SdkEnv {
     /// The variable with the address.
     pub base_url: &'static str,
     path: &'static str,
+    /// Any of them will do for the SDK; which it prefers differs.
     keys: &'static [&'static str],
 }
 
@@ -55,8 +56,10 @@ fn missing(container: &Container, port: u16) -> Vec<(&'static str, String)> {
             Some(_) => {}
             None => missing.push((sdk.base_url, address)),
         }
-        let keys = sdk.keys.iter().filter(|key| set(key).is_none());
-        missing.extend(keys.map(|key| (*key, PLACEHOLDER_KEY.to_owned())));
+        // Beside a key of the app's own none is needed, and google-genai would prefer ours.
+        if sdk.keys.iter().all(|key| set(key).is_none()) {
+            missing.extend(sdk.keys.iter().map(|key| (*key, PLACEHOLDER_KEY.to_owned())));
+        }
     }
     missing
 }
@@ -81,6 +84,15 @@ pub fn bypasses(spec: &PodSpec) -> Vec<String> {
         }
     }
     found
+}
+
+/// The app containers whose variables come partly from elsewhere: a variable of their own wins over one of the same name
+/// there, and which names those are is not known here.
+pub(super) fn from_elsewhere(spec: &PodSpec) -> impl Iterator<Item = &str> {
+    let filled = |it: &Container| it.env_from.as_ref().is_some_and(|from| !from.is_empty());
+    app_containers(spec)
+        .filter(move |(_, _, it)| filled(it))
+        .map(|(_, _, it)| it.name.as_str())
 }
 
 /// Whether a URL's host is the pod itself.

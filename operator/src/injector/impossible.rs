@@ -1,16 +1,16 @@
 //! What in a pod cannot work beside a sidecar: the pod is refused, since it would fail later and less clearly.
 
 use bowsprit_crds::names;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{NodeSelectorTerm, Pod, PodSpec};
 
 use super::overrides::path;
 use super::quantity::amount;
-use super::{Overrides, Refusal, Settings, app_containers, has_sidecar, is_injected, sidecar};
+use super::{Overrides, Refusal, Settings, app_containers, has_sidecar, is_copied, is_injected, sidecar};
 
 /// The first thing that cannot work.
 pub(super) fn refuse(pod: &Pod, spec: &PodSpec, settings: &Settings, overrides: &Overrides) -> Result<(), Refusal> {
     let opt_out = format!("or set the label {}: \"false\" on the pod", names::LABEL_INJECT);
-    if has_sidecar(spec) && !is_injected(pod) {
+    if has_sidecar(spec) && !is_injected(pod) && !is_copied(spec) {
         let name = names::SIDECAR_CONTAINER;
         return Err(Refusal::new(
             "spec",
@@ -25,9 +25,9 @@ pub(super) fn refuse(pod: &Pod, spec: &PodSpec, settings: &Settings, overrides: 
             format!("leave hostNetwork out, {opt_out}"),
         ));
     }
-    if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
+    if let Some(path) = windows(spec) {
         return Err(Refusal::new(
-            "spec.os.name",
+            path,
             "the sidecar runs on linux only",
             format!("use a linux pod, {opt_out}"),
         ));
@@ -47,6 +47,33 @@ pub(super) fn refuse(pod: &Pod, spec: &PodSpec, settings: &Settings, overrides: 
         }
     }
     refuse_budget(settings, overrides)
+}
+
+/// The node label by which a pod without `os` chooses its system.
+const OS_LABEL: &str = "kubernetes.io/os";
+
+/// Where the pod says that it runs on Windows: most say it by their node alone.
+fn windows(spec: &PodSpec) -> Option<&'static str> {
+    let named = |os: &str| os == "windows";
+    if spec.os.as_ref().is_some_and(|os| named(&os.name)) {
+        return Some("spec.os.name");
+    }
+    let selector = spec.node_selector.as_ref();
+    if selector
+        .and_then(|labels| labels.get(OS_LABEL))
+        .is_some_and(|os| named(os))
+    {
+        return Some("spec.nodeSelector");
+    }
+    let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
+    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
+    // Any term will do for the scheduler, so each of them must say it.
+    let only_windows = |term: &NodeSelectorTerm| {
+        let mut wanted = term.match_expressions.iter().flatten();
+        wanted.any(|it| it.key == OS_LABEL && it.operator == "In" && it.values.iter().flatten().all(|os| named(os)))
+    };
+    let terms = &required.node_selector_terms;
+    (!terms.is_empty() && terms.iter().all(only_windows)).then_some("spec.affinity.nodeAffinity")
 }
 
 fn refuse_taken_ports(spec: &PodSpec, overrides: &Overrides, opt_out: &str) -> Result<(), Refusal> {

@@ -27,7 +27,7 @@ pub struct Setting {
 }
 
 /// Every annotation that is read here: `docs/operating.md` has this table.
-pub const SETTINGS: [Setting; 13] = [
+pub const SETTINGS: [Setting; 14] = [
     setting(
         "inject-env",
         "`\"true\"` or `\"false\"`: whether the app's SDK variables are set",
@@ -89,6 +89,11 @@ pub const SETTINGS: [Setting; 13] = [
         "memory for bodies that are held, below the memory limit: bytes, or with Ki, Mi or Gi",
         "half of the memory limit",
     ),
+    setting(
+        "sidecar-native",
+        "`\"true\"` or `\"false\"`: whether the sidecar is a native one or an ordinary container",
+        "`sidecar.native` of the chart (native where the cluster has them)",
+    ),
 ];
 
 const fn setting(name: &'static str, takes: &'static str, default: &'static str) -> Setting {
@@ -131,6 +136,8 @@ pub struct Overrides {
     pub max_in_flight: Option<u32>,
     /// Memory for held bodies, bytes.
     pub memory_budget: Option<u64>,
+    /// Whether it is a native sidecar or an ordinary container.
+    pub native: Option<bool>,
 }
 
 impl Default for Overrides {
@@ -146,6 +153,7 @@ impl Default for Overrides {
             max_body: None,
             max_in_flight: None,
             memory_budget: None,
+            native: None,
         }
     }
 }
@@ -172,13 +180,8 @@ impl Overrides {
     fn take(&mut self, setting: &str, name: &str, value: &str) -> Result<(), Refusal> {
         let bad = |remedy: &str| bad(name, value, remedy);
         match setting {
-            "inject-env" => {
-                self.inject_env = match value {
-                    "true" => true,
-                    "false" => false,
-                    _ => return Err(bad("write \"true\" or \"false\"")),
-                }
-            }
+            "inject-env" => self.inject_env = truth(name, value)?,
+            "sidecar-native" => self.native = Some(truth(name, value)?),
             "sidecar-image" if is_image(value) => self.image = Some(value.to_owned()),
             "sidecar-image" => return Err(bad("write an image reference such as registry/name:tag")),
             "sidecar-cpu-request" => self.resources.cpu_request = amount(name, value)?,
@@ -222,6 +225,11 @@ fn bad(annotation: &str, value: &str, remedy: &str) -> Refusal {
 
 fn is_image(value: &str) -> bool {
     !value.is_empty() && value.len() <= 1024 && value.chars().all(|c| c.is_ascii_graphic())
+}
+
+fn truth(annotation: &str, value: &str) -> Result<bool, Refusal> {
+    let truth = value.parse().ok();
+    truth.ok_or_else(|| bad(annotation, value, "write \"true\" or \"false\""))
 }
 
 fn positive(value: &str) -> Option<u32> {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bowsprit_crds::ProviderConfig;
+use bowsprit_core::config::is_file_name;
+use bowsprit_crds::provider_config::ObjectKeyRef;
+use bowsprit_crds::{ProviderConfig, ProviderConfigSpec};
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::sidecar;
@@ -17,20 +19,15 @@ pub struct References {
 }
 
 impl References {
-    /// What the `ProviderConfigs` that select a pod with `labels` refer to. Disabled ones count too: switching one on must
+    /// What those `ProviderConfigs` that select a pod with `labels` refer to. Disabled ones count too: switching one on must
     /// not need a new pod.
-    pub fn of<'a>(providers: impl IntoIterator<Item = &'a ProviderConfig>, labels: &BTreeMap<String, String>) -> Self {
+    pub fn of<'a>(specs: impl IntoIterator<Item = &'a ProviderConfigSpec>, labels: &BTreeMap<String, String>) -> Self {
         let mut found = Self::default();
-        for provider in providers {
-            let spec = &provider.spec;
-            if !spec
-                .pod_selector
-                .as_ref()
-                .is_none_or(|selector| selector.matches(labels))
-            {
-                continue;
+        for spec in specs {
+            let selector = spec.pod_selector.as_ref();
+            if selector.is_none_or(|selector| selector.matches(labels)) {
+                found.add(spec);
             }
-            found.add(provider);
         }
         found
     }
@@ -38,16 +35,21 @@ impl References {
     /// What a `ProviderConfig` refers to.
     pub fn named_by(provider: &ProviderConfig) -> Self {
         let mut found = Self::default();
-        found.add(provider);
+        found.add(&provider.spec);
         found
     }
 
-    fn add(&mut self, provider: &ProviderConfig) {
-        let credentials = provider.spec.credentials.iter();
+    fn add(&mut self, spec: &ProviderConfigSpec) {
+        // An object that names another is not accepted, but may be stored where no webhook was asked; and with it in the mount,
+        // the apiserver would refuse each new pod that the object selects.
+        let can_be_mounted = |key: &&ObjectKeyRef| is_file_name(&key.name) && is_file_name(&key.key);
+        let credentials = spec.credentials.iter();
         let secrets = credentials.filter_map(|credential| credential.secret_key_ref.as_ref());
+        let secrets = secrets.filter(can_be_mounted);
         self.secrets
             .extend(secrets.map(|key| (key.name.clone(), key.key.clone())));
-        let bundles = provider.spec.endpoint.ca_bundle_ref.iter();
+        let bundles = spec.endpoint.ca_bundle_ref.iter();
+        let bundles = bundles.filter(can_be_mounted);
         self.ca_bundles
             .extend(bundles.map(|key| (key.name.clone(), key.key.clone())));
     }
@@ -90,5 +92,26 @@ impl References {
             .chain(self.ca_bundles.difference(&mounted.ca_bundles))
             .map(|(name, key)| format!("{name}/{key}"))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_no_mount_can_have_keeps_no_pod_from_being_made() {
+        let named = |key: &str| {
+            let spec = serde_json::json!({
+                "provider": "OpenAI", "endpoint": {"caBundleRef": {"name": "ca", "key": key}},
+                "credentials": [{"name": "main", "secretKeyRef": {"name": "keys", "key": key}}],
+            });
+            References::named_by(&ProviderConfig::new("a", serde_json::from_value(spec).unwrap()))
+        };
+        for key in [".", "..", "..data"] {
+            assert_eq!(named(key), References::default(), "{key}");
+        }
+        let file = named(".key..pem");
+        assert_eq!((file.secrets.len(), file.ca_bundles.len()), (1, 1));
     }
 }

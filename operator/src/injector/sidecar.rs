@@ -39,9 +39,15 @@ const TOKEN_SECONDS: u32 = 3600;
 const STATE_SIZE: &str = "16Mi";
 /// And with it what the ledger service has not taken yet: 24 MiB of entries, whose file may come to hold twice as much and 4 MiB.
 const STATE_SIZE_WITH_LEDGER: &str = "80Mi";
+/// What a sidecar keeps that sends it nowhere: some ten thousand requests, and sums of those before them.
+const LEDGER_SIZE_ALONE: &str = "8MiB";
+/// And with it: two and a half times as much.
+const STATE_SIZE_WITH_LEDGER_ALONE: &str = "40Mi";
 
 /// The image's numeric user: a name would fail runAsNonRoot.
 const USER: u32 = 65532;
+/// How long an ordinary container holds up the app's start: as long as its startup probe is patient.
+const HOLD: &str = "60s";
 /// What stays of the grace period after draining: the error events of cut streams, and the kubelet's own time.
 const RESERVE_SECONDS: u32 = 5;
 
@@ -67,19 +73,24 @@ pub fn container(
         value("BOWSPRIT_STATE_DIR", names::STATE_DIR),
     ];
     let ca = format!("{}/{}", names::CONFIG_DIR, names::CA_KEY);
-    if let Some(url) = &settings.operator_url {
-        env.push(value("BOWSPRIT_OPERATOR", url));
-        env.push(value("BOWSPRIT_OPERATOR_CA", &ca));
-        env.push(value("BOWSPRIT_OPERATOR_TOKEN", names::TOKEN_FILE));
+    // A service of our own: where it is, whom to trust, and the pod's token for it.
+    for (name, url) in [
+        ("BOWSPRIT_OPERATOR", &settings.operator_url),
+        ("BOWSPRIT_LEDGER", &settings.ledger_url),
+    ] {
+        if let Some(url) = url {
+            env.extend([
+                value(name, url),
+                value(&format!("{name}_CA"), &ca),
+                value(&format!("{name}_TOKEN"), names::TOKEN_FILE),
+            ]);
+        }
     }
-    if let Some(url) = &settings.ledger_url {
-        env.extend([
-            value("BOWSPRIT_LEDGER", url),
-            value("BOWSPRIT_LEDGER_CA", &ca),
-            value("BOWSPRIT_LEDGER_TOKEN", names::TOKEN_FILE),
-            value("BOWSPRIT_LEDGER_DIR", names::LEDGER_DIR),
-            value("BOWSPRIT_WORKLOAD", workload),
-        ]);
+    if settings.ledger_url.is_none() && settings.keeps_ledger {
+        env.push(value("BOWSPRIT_LEDGER_SIZE", LEDGER_SIZE_ALONE));
+    }
+    if has_ledger(settings) {
+        env.push(value("BOWSPRIT_LEDGER_DIR", names::LEDGER_DIR));
     }
     env.extend(limits(overrides).into_iter().map(|(name, text)| value(name, &text)));
     env.extend([
@@ -87,6 +98,8 @@ pub fn container(
         value("BOWSPRIT_DRAIN_DEADLINE", &format!("{drain}s")),
         field("POD_NAME", "metadata.name"),
         field("POD_NAMESPACE", "metadata.namespace"),
+        field("POD_SERVICE_ACCOUNT", "spec.serviceAccountName"),
+        value("BOWSPRIT_WORKLOAD", workload),
         field("NODE_NAME", "spec.nodeName"),
     ]);
     if let Some(tracing) = &settings.tracing {
@@ -126,6 +139,11 @@ pub fn container(
     if let Some(fields) = container.as_object_mut() {
         if settings.native {
             fields.insert("restartPolicy".into(), json!("Always"));
+        } else if overrides.image.is_none() {
+            // The kubelet starts the app's container after it, as after the startup probe of a native sidecar. An image of the pod's own
+            // choice may be of a release that does not know the flag, and one whose hook fails is killed.
+            let command = ["/bowsprit-sidecar", "--until-ready", HOLD];
+            fields.insert("lifecycle".into(), json!({"postStart": {"exec": {"command": command}}}));
         }
         if !settings.image_pull_policy.is_empty() {
             fields.insert("imagePullPolicy".into(), json!(settings.image_pull_policy));
@@ -135,6 +153,13 @@ pub fn container(
         }
     }
     Ok(container)
+}
+
+/// Lets the app end the sidecar, where the pod completes only when both have ended.
+pub(super) fn end_on_request(container: &mut Value) {
+    if let Some(env) = container.get_mut("env").and_then(Value::as_array_mut) {
+        env.push(json!({"name": "BOWSPRIT_END_ON_REQUEST", "value": "true"}));
+    }
 }
 
 /// Whose spans they are, by OpenTelemetry's names.
@@ -147,7 +172,7 @@ fn limits(overrides: &Overrides) -> Vec<(&'static str, String)> {
         env.push(("BOWSPRIT_LISTEN", format!("127.0.0.1:{}", overrides.app_port)));
     }
     if overrides.admin_port != names::ADMIN_PORT {
-        env.push(("BOWSPRIT_ADMIN", format!("0.0.0.0:{}", overrides.admin_port)));
+        env.push(("BOWSPRIT_ADMIN", format!("[::]:{}", overrides.admin_port)));
     }
     let mut push = |name, number: Option<u64>| env.extend(number.map(|number| (name, number.to_string())));
     push("BOWSPRIT_MAX_BODY", overrides.max_body);
@@ -241,6 +266,11 @@ fn has_token(settings: &Settings) -> bool {
     settings.operator_url.is_some() || settings.ledger_url.is_some()
 }
 
+/// Whether what became of requests is kept.
+fn has_ledger(settings: &Settings) -> bool {
+    settings.ledger_url.is_some() || settings.keeps_ledger
+}
+
 fn folder_of(file: &str) -> &str {
     file.rsplit_once('/').map_or(file, |(folder, _)| folder)
 }
@@ -270,10 +300,10 @@ pub fn volumes(settings: &Settings, references: &References) -> Vec<Value> {
         }});
         volumes.push(json!({"name": TOKEN_VOLUME, "projected": {"sources": [token]}}));
     }
-    let size = if settings.ledger_url.is_some() {
-        STATE_SIZE_WITH_LEDGER
-    } else {
-        STATE_SIZE
+    let size = match (&settings.ledger_url, settings.keeps_ledger) {
+        (Some(_), _) => STATE_SIZE_WITH_LEDGER,
+        (None, true) => STATE_SIZE_WITH_LEDGER_ALONE,
+        (None, false) => STATE_SIZE,
     };
     volumes.push(json!({"name": STATE_VOLUME, "emptyDir": {"sizeLimit": size}}));
     volumes

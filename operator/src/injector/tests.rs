@@ -23,6 +23,7 @@ fn settings() -> Settings {
         native: true,
         operator_url: Some("https://bowsprit-webhook.bowsprit-system.svc:8444".into()),
         ledger_url: None,
+        keeps_ledger: true,
         tracing: None,
         version: "1.2.3".into(),
     }
@@ -228,7 +229,19 @@ fn with_a_ledger_service_a_sidecar_knows_where_it_is_and_whom_it_runs_for() {
             "its batches carry the pod's token"
         );
     }
-    assert!(!injected(&plain()).to_string().contains("BOWSPRIT_LEDGER"));
+}
+
+#[test]
+fn without_a_ledger_service_a_sidecar_keeps_a_little_or_where_that_is_not_wanted_nothing() {
+    let env = env_of(sidecar_of(&injected(&plain())));
+    assert_eq!(env["BOWSPRIT_LEDGER_DIR"], names::LEDGER_DIR);
+    assert_eq!(env["BOWSPRIT_LEDGER_SIZE"], "8MiB");
+    assert!(!env.contains_key("BOWSPRIT_LEDGER"));
+    let off = Settings {
+        keeps_ledger: false,
+        ..settings()
+    };
+    assert!(!injected_by(&off, &plain()).to_string().contains("BOWSPRIT_LEDGER"));
 }
 
 #[test]
@@ -291,6 +304,61 @@ fn an_environment_that_the_app_sets_itself_is_kept() {
 }
 
 #[test]
+fn beside_one_key_of_the_apps_own_no_other_is_set_for_that_sdk() {
+    let own = json!([{"name": "GEMINI_API_KEY", "value": "AIza"}]);
+    let env = env_of(&injected(&with(plain(), "/spec/containers/0/env", own))["spec"]["containers"][0]);
+    assert_eq!(env["GOOGLE_GEMINI_BASE_URL"], "http://127.0.0.1:4000");
+    assert!(!env.contains_key("GOOGLE_API_KEY"), "google-genai prefers it");
+}
+
+#[test]
+fn variables_from_elsewhere_that_ours_may_win_over_are_told() {
+    let from = json!([{"configMapRef": {"name": "settings"}}]);
+    let told = |pod_json: Value| advice(&pod(pod_json), &settings());
+    let before = with(plain(), "/spec/containers/0/envFrom", from.clone());
+    let said = told(before);
+    assert!(said.len() == 1 && said[0].contains("envFrom"), "{said:?}");
+    let alone = with(
+        annotated("bowsprit.dev/inject-env", "false"),
+        "/spec/containers/0/envFrom",
+        from,
+    );
+    assert_eq!(told(alone), Vec::<String>::new());
+    assert_eq!(told(plain()), Vec::<String>::new());
+}
+
+#[test]
+fn a_copy_for_debugging_is_taken_though_its_labels_are_gone() {
+    let mut copy = injected(&plain());
+    copy["metadata"] = json!({"name": "copy"});
+    let after = injected(&copy);
+    assert_eq!(after["metadata"]["labels"]["bowsprit.dev/injected"], "true");
+    assert_eq!(after["spec"], copy["spec"]);
+}
+
+#[test]
+fn a_pod_for_windows_nodes_is_refused_however_it_says_so() {
+    let term = |os: &str| json!({"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": [os]}]});
+    let affinity = |terms: Value| json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
+    let windows = [
+        ("/spec/os", json!({"name": "windows"})),
+        ("/spec/nodeSelector", json!({"kubernetes.io/os": "windows"})),
+        ("/spec/affinity", affinity(json!([term("windows")]))),
+    ];
+    for (at, value) in windows {
+        let before = with(plain(), at, value);
+        let refused = inject(&pod(before), &settings(), &references(), None).unwrap_err();
+        assert!(refused.to_string().contains("linux only"), "{at}: {refused}");
+    }
+    let either = with(
+        plain(),
+        "/spec/affinity",
+        affinity(json!([term("windows"), term("linux")])),
+    );
+    assert_eq!(sidecar_of(&injected(&either))["name"], "bowsprit");
+}
+
+#[test]
 fn an_sdk_that_the_app_points_elsewhere_is_left_alone_with_its_key() {
     let own = json!([{"name": "OPENAI_BASE_URL", "value": "https://mine"}]);
     let env = env_of(&injected(&with(plain(), "/spec/containers/0/env", own))["spec"]["containers"][0]);
@@ -333,7 +401,7 @@ fn draining_ends_before_the_grace_period_does() {
 }
 
 #[test]
-fn before_native_sidecars_a_plain_container_is_added_and_kubectl_still_finds_the_app() {
+fn before_native_sidecars_an_ordinary_container_is_added_and_kubectl_still_finds_the_app() {
     let after = injected_by(
         &Settings {
             native: false,
@@ -344,6 +412,11 @@ fn before_native_sidecars_a_plain_container_is_added_and_kubectl_still_finds_the
     assert!(after["spec"].get("initContainers").is_none());
     assert_eq!(after["spec"]["containers"][0]["name"], "bowsprit");
     assert!(after["spec"]["containers"][0].get("restartPolicy").is_none());
+    assert_eq!(
+        after["spec"]["containers"][0]["lifecycle"]["postStart"]["exec"]["command"],
+        json!(["/bowsprit-sidecar", "--until-ready", "60s"]),
+        "the app's container starts after it"
+    );
     assert_eq!(
         after["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"],
         "app"
@@ -379,7 +452,7 @@ fn only_providers_that_select_the_pod_are_mounted() {
         provider("db", json!({"matchLabels": {"tier": "db"}})),
     ];
     let labels = [("tier".to_owned(), "web".to_owned())].into();
-    let found: Vec<_> = References::of(&all, &labels)
+    let found: Vec<_> = References::of(all.iter().map(|object| &object.spec), &labels)
         .secrets
         .into_iter()
         .map(|(name, _)| name)

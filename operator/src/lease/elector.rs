@@ -1,5 +1,6 @@
 //! Gets the lease, keeps it, and gives it back.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 
 use super::rewound::Newest;
 use super::{LEASE, MAX_RETRY, RENEW_DEADLINE, RETRY, Seen, Step, decide, pause};
-use crate::owner;
+use crate::owner::{self, Deployed};
 use crate::sync::locked;
 use crate::time::Clock;
 
@@ -24,6 +25,8 @@ pub const ANNOTATION_ADDRESS: &str = "bowsprit.dev/stream-address";
 pub struct Leadership {
     clock: Clock,
     until: Arc<Mutex<Option<Moment>>>,
+    /// The lease's transitions when it was last written here.
+    epoch: Arc<AtomicU64>,
 }
 
 /// This replica does not lead (any more).
@@ -37,6 +40,7 @@ impl Leadership {
         Self {
             clock,
             until: Arc::default(),
+            epoch: Arc::default(),
         }
     }
 
@@ -72,6 +76,20 @@ impl Leadership {
         left.filter(|left| !left.is_zero()).ok_or(NotLeading)
     }
 
+    /// The number of this leadership, while this replica may write: one more than that of the leader before.
+    ///
+    /// # Errors
+    /// Where this replica does not lead, or no longer.
+    pub fn epoch(&self) -> Result<u64, NotLeading> {
+        self.left().map(|_| self.epoch.load(Ordering::Acquire))
+    }
+
+    /// It is the leadership `epoch` for so long, by another proof than the Lease: that of a test.
+    pub fn leads_for(&self, epoch: u64, time: Duration) {
+        self.epoch.store(epoch, Ordering::Release);
+        self.set(Some(self.clock.now() + time));
+    }
+
     fn set(&self, until: Option<Moment>) {
         *locked(&self.until) = until;
     }
@@ -86,7 +104,7 @@ pub struct Elector {
     leadership: Leadership,
     seen: Option<Seen>,
     has_led: bool,
-    owner: Option<OwnerReference>,
+    owner: Option<Deployed>,
     /// Where this replica listens for the others, `ip:port`.
     address: Option<String>,
     leader: watch::Sender<Option<String>>,
@@ -116,8 +134,8 @@ impl Elector {
 
     /// The Lease goes with this owner.
     #[must_use]
-    pub fn owned_by(mut self, owner: Option<OwnerReference>) -> Self {
-        self.owner = owner;
+    pub fn owned_by(mut self, owner: Deployed) -> Self {
+        self.owner = Some(owner);
         self
     }
 
@@ -258,10 +276,18 @@ impl Elector {
             // A process of our name that was here before us and died: for whoever counts, this is another holder.
             step = Step::Acquire;
         }
+        let owner = match &self.owner {
+            Some(owner) => owner.of(lease.as_ref().map(|lease| &lease.metadata)).await?,
+            None => None,
+        };
         let written = match lease {
-            None => self.api.create(&PostParams::default(), &self.fresh()).await,
+            None => {
+                self.api
+                    .create(&PostParams::default(), &self.fresh(owner.as_ref()))
+                    .await
+            }
             Some(mut lease) => {
-                self.sign(&mut lease.metadata);
+                self.sign(owner.as_ref(), &mut lease.metadata);
                 lease.spec = Some(self.renewed(lease.spec.unwrap_or_default(), step));
                 // Carries the resourceVersion: of two replicas that both saw it free, one gets a conflict.
                 self.api.replace(&self.name, &PostParams::default(), &lease).await
@@ -269,6 +295,11 @@ impl Elector {
         };
         match written {
             Ok(lease) => {
+                let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions);
+                let epoch = transitions
+                    .and_then(|epoch| u64::try_from(epoch).ok())
+                    .unwrap_or_default();
+                self.leadership.epoch.store(epoch, Ordering::Release);
                 self.seen = lease.spec.map(|spec| Seen::note(None, spec, self.clock.now()));
                 self.leadership.set(Some(asked + RENEW_DEADLINE));
                 self.has_led = true;
@@ -279,12 +310,12 @@ impl Elector {
         }
     }
 
-    fn fresh(&self) -> Lease {
+    fn fresh(&self, owner: Option<&OwnerReference>) -> Lease {
         let mut metadata = ObjectMeta {
             name: Some(self.name.clone()),
             ..ObjectMeta::default()
         };
-        self.sign(&mut metadata);
+        self.sign(owner, &mut metadata);
         Lease {
             metadata,
             spec: Some(self.renewed(LeaseSpec::default(), Step::Acquire)),
@@ -300,8 +331,8 @@ impl Elector {
         lease.metadata.annotations.as_ref()?.get(ANNOTATION_ADDRESS).cloned()
     }
 
-    fn sign(&self, metadata: &mut ObjectMeta) {
-        owner::put(self.owner.as_ref(), metadata);
+    fn sign(&self, owner: Option<&OwnerReference>, metadata: &mut ObjectMeta) {
+        owner::put(owner, metadata);
         let annotations = metadata.annotations.get_or_insert_default();
         match &self.address {
             Some(address) => annotations.insert(ANNOTATION_ADDRESS.to_owned(), address.clone()),

@@ -57,6 +57,11 @@ impl<V> Kept<V> {
         let _ = self.is_listed.clone().wait_for(|is_listed| *is_listed).await;
     }
 
+    /// Whether all objects have been listed once.
+    pub(super) fn is_ready(&self) -> bool {
+        *self.is_listed.borrow()
+    }
+
     /// One of them.
     pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Arc<V>> {
         self.read().get(namespace)?.get(name).cloned()
@@ -150,7 +155,9 @@ mod tests {
         let (kept, mut told) = following();
         told(&Event::Init);
         assert_eq!(kept.ready().now_or_never(), None);
+        assert!(!kept.is_ready());
         told(&Event::InitDone);
+        assert!(kept.is_ready());
         told(&Event::Init);
         assert_eq!(kept.ready().now_or_never(), Some(()), "a later list does not unlist it");
     }

@@ -10,7 +10,7 @@ use super::{Context, Error, FIELD_MANAGER};
 use crate::desired::{Current, Desired};
 
 /// What the ConfigMap says.
-pub(super) fn read(config_map: &ConfigMap) -> Current {
+pub(crate) fn read(config_map: &ConfigMap) -> Current {
     let field = |key: &str| {
         config_map
             .data
@@ -23,6 +23,7 @@ pub(super) fn read(config_map: &ConfigMap) -> Current {
         text: field(names::CONFIG_KEY),
         revision: field(names::REVISION_KEY),
         sequence: field(names::SEQUENCE_KEY).parse().unwrap_or(0),
+        format: field(names::FORMAT_KEY).parse().unwrap_or(0),
     }
 }
 
@@ -34,6 +35,7 @@ pub(super) async fn write(
     seen: Option<&ConfigMap>,
     context: &Context,
 ) -> Result<(), Error> {
+    let owner = context.owner_of(seen).await?;
     let object = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -41,7 +43,7 @@ pub(super) async fn write(
             "name": names::CONFIG_MAP,
             "resourceVersion": seen.and_then(|map| map.metadata.resource_version.as_deref()),
             "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER},
-            "ownerReferences": context.owner.as_slice(),
+            "ownerReferences": owner.as_slice(),
         },
         "data": {
             names::CONFIG_KEY: wanted.rendered.text,

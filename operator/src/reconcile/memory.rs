@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bowsprit_crds::names;
 use tokio::time::Instant;
 
 use super::ahead::Ahead;
@@ -40,6 +41,7 @@ impl Memory {
             text: wanted.rendered.text.clone(),
             revision: wanted.rendered.revision.clone(),
             sequence,
+            format: names::FORMAT_VERSION,
         };
         self.written = Some((current, now));
     }
@@ -53,6 +55,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desired::Clocks;
     use crate::validate::hosts::AllowedHosts;
 
     #[test]
@@ -64,7 +67,13 @@ mod tests {
                 ..Current::default()
             })
         };
-        let wanted = crate::desired::desired(&AllowedHosts::default(), &[], &[], stored(3).as_ref(), 1).unwrap();
+        let wanted = crate::desired::desired(
+            &AllowedHosts::default(),
+            crate::desired::Objects::default(),
+            stored(3).as_ref(),
+            Clocks::both(1),
+        )
+        .unwrap();
         memory.wrote(&wanted, 4, now);
         assert_eq!(memory.current(stored(3), now).unwrap().sequence, 4);
         assert_eq!(memory.current(None, now).unwrap().sequence, 4);

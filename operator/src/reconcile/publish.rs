@@ -3,21 +3,27 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use bowsprit_crds::{Circuits, ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus};
+use bowsprit_core::slo::{PROVIDER, ROUTE};
+use bowsprit_crds::{
+    Circuits, ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, Slo, SloStatus, UsagePolicy,
+    UsagePolicyStatus,
+};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
-use kube::{Api, Resource, ResourceExt as _};
+use kube::{Api, CustomResourceExt, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::installed::{self, without};
 use super::{Context, Error, FIELD_MANAGER};
 use crate::conditions::{Verdict, kind, reason};
 use crate::desired::{Judged, LATE, Measure};
+use crate::lease::elector::NotLeading;
 use crate::status::pace::{News, Turn};
 use crate::status::rollout::Rollout;
 
@@ -26,16 +32,25 @@ const MAX_NOTE: usize = 900;
 
 /// An object that is reported on. A route's status is a provider's without circuits.
 pub(super) trait Reported:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + CustomResourceExt + Clone + Debug + DeserializeOwned
 {
     /// Its status as it is.
     fn told(&self) -> ProviderConfigStatus;
+    /// Its objectives, where it has any.
+    fn slo(&self) -> Option<&Slo>;
+    /// What sidecars call its kind where they count for its objectives.
+    const OBJECT: &'static str;
     /// Whether it has circuits.
     const CIRCUITS: bool;
 }
 
 impl Reported for ProviderConfig {
+    const OBJECT: &'static str = PROVIDER;
     const CIRCUITS: bool = true;
+
+    fn slo(&self) -> Option<&Slo> {
+        self.spec.slo.as_ref()
+    }
 
     fn told(&self) -> ProviderConfigStatus {
         self.status.clone().unwrap_or_default()
@@ -43,10 +58,46 @@ impl Reported for ProviderConfig {
 }
 
 impl Reported for ModelRoute {
+    const OBJECT: &'static str = ROUTE;
     const CIRCUITS: bool = false;
+
+    fn slo(&self) -> Option<&Slo> {
+        self.spec.slo.as_ref()
+    }
 
     fn told(&self) -> ProviderConfigStatus {
         let ModelRouteStatus {
+            conditions,
+            observed_generation,
+            revision,
+            sequence,
+            sidecars,
+            propagation,
+            slo,
+        } = self.status.clone().unwrap_or_default();
+        ProviderConfigStatus {
+            conditions,
+            observed_generation,
+            revision,
+            sequence,
+            sidecars,
+            propagation,
+            slo,
+            circuits: None,
+        }
+    }
+}
+
+impl Reported for UsagePolicy {
+    const OBJECT: &'static str = "policy";
+    const CIRCUITS: bool = false;
+
+    fn slo(&self) -> Option<&Slo> {
+        None
+    }
+
+    fn told(&self) -> ProviderConfigStatus {
+        let UsagePolicyStatus {
             conditions,
             observed_generation,
             revision,
@@ -61,18 +112,20 @@ impl Reported for ModelRoute {
             sequence,
             sidecars,
             propagation,
+            slo: None,
             circuits: None,
         }
     }
 }
 
-/// The status that says what was judged.
+/// The status that says what was judged, and what was measured.
 pub(super) fn status_of<K: Reported>(
     object: &K,
     before: &ProviderConfigStatus,
     judged: &Judged,
     measure: &Measure,
     rollout: &Rollout,
+    slo: Option<SloStatus>,
 ) -> ProviderConfigStatus {
     let generation = object.meta().generation;
     let carried = &measure.carried;
@@ -86,6 +139,7 @@ pub(super) fn status_of<K: Reported>(
         sequence: Some(carried.sequence),
         sidecars: Some(judged.sidecars.clone()),
         propagation: measured.or(known),
+        slo,
         circuits: K::CIRCUITS.then(|| judged.circuits.clone()),
     }
 }
@@ -145,27 +199,24 @@ pub(super) async fn publish<K: Reported>(
     if status == before {
         return Ok(late);
     }
+    let lacks = context.installed.lacks::<K>(&context.client).await;
+    let (said, left_out) = without(json!(status), &lacks);
+    // What is left out is written once the CRD knows it.
+    let again = left_out.then_some(installed::AGAIN);
+    let late = late.into_iter().chain(again).min();
+    if said == without(json!(before), &lacks).0 {
+        return Ok(late);
+    }
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let key = format!("{} {namespace}/{name}", K::kind(&()));
     let turn = context.pace().ask(&key, news(before, status), Instant::now());
     if let Turn::After(wait) = turn {
         return Ok(Some(late.map_or(wait, |late| late.min(wait))));
     }
-    // The version tells if somebody wrote since it was judged.
-    let version = &object.meta().resource_version;
-    let patch = Patch::Apply(json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": {"name": name, "resourceVersion": version},
-        "status": status,
-    }));
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let api = Api::<K>::namespaced(context.client.clone(), &namespace);
-    let write = api.patch_status(&name, &params, &patch);
-    match context.leadership.write(write).await? {
-        Ok(_) => context.metrics.status_writes.inc(),
+    match write(object, said, context).await? {
+        Ok(()) => context.metrics.status_writes.inc(),
         // Deleted since: there is nobody left to tell.
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+        Err(kube::Error::Api(refusal)) if refusal.code == 404 => return Ok(None),
         Err(source) => {
             return Err(Error::Kube {
                 step: "writing a status",
@@ -180,6 +231,69 @@ pub(super) async fn publish<K: Reported>(
         tell(&about, &event, context).await;
     }
     Ok(late)
+}
+
+/// Writes a status. One that is refused for what it says is written once more without what the CRD lacks; where that is nothing,
+/// without what sidecars have counted, which is the one thing in it that is not the operator's own word.
+async fn write<K: Reported>(
+    object: &K,
+    status: Value,
+    context: &Context,
+) -> Result<Result<(), kube::Error>, NotLeading> {
+    let refusal = match apply(object, &status, context).await? {
+        Err(kube::Error::Api(refusal)) if is_of_what_it_says(&refusal) => refusal,
+        done => return Ok(done),
+    };
+    let lacks = if refusal.message.contains(NOT_IN_SCHEMA) {
+        context.installed.look::<K>(&context.client).await
+    } else {
+        Vec::new()
+    };
+    let (known, any) = without(status, &lacks);
+    let (less, any) = if any {
+        (known, any)
+    } else {
+        without(known, &["slo".to_owned()])
+    };
+    if !any {
+        return Ok(Err(kube::Error::Api(refusal)));
+    }
+    tracing::warn!(
+        kind = %K::kind(&()),
+        namespace = object.namespace(),
+        name = object.name_any(),
+        message = refusal.message,
+        "the status was refused: written with less"
+    );
+    apply(object, &less, context).await
+}
+
+/// How the apiserver says that an apply patch has a field that the CRD's schema does not have.
+const NOT_IN_SCHEMA: &str = "field not declared in schema";
+
+/// Whether a write was refused for what it says, and not for who asks, when or of what version. [`NOT_IN_SCHEMA`] is 500.
+fn is_of_what_it_says(refusal: &kube::core::Status) -> bool {
+    matches!(refusal.code, 400 | 422 | 500)
+}
+
+async fn apply<K: Reported>(
+    object: &K,
+    status: &Value,
+    context: &Context,
+) -> Result<Result<(), kube::Error>, NotLeading> {
+    let name = object.name_any();
+    // The version tells if somebody wrote since it was judged.
+    let version = &object.meta().resource_version;
+    let patch = Patch::Apply(json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": name, "resourceVersion": version},
+        "status": status,
+    }));
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let api = Api::<K>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    let write = api.patch_status(&name, &params, &patch);
+    Ok(context.leadership.write(write).await?.map(drop))
 }
 
 /// What of a status has changed.
@@ -243,7 +357,8 @@ fn noted(type_: EventType, reason: &str, mut note: String) -> Event {
 }
 
 async fn tell(about: &ObjectReference, event: &Event, context: &Context) {
-    if let Err(error) = context.recorder.publish(event, about).await {
+    // An Event has no version that the apiserver could refuse: it is not begun, or let go of, once another may lead.
+    if let Ok(Err(error)) = context.leadership.write(context.recorder.publish(event, about)).await {
         tracing::debug!(%error, reason = event.reason, "event not published");
     }
 }

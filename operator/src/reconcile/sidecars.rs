@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Context;
 use super::alone::Alone;
 use crate::desired::SidecarSeen;
-use crate::fleet::{PodId, Reported};
+use crate::fleet::{Objectives, PodId, Reported};
 use crate::objects::pod::{InjectedPod, Phase};
 use crate::status::rollout::{Version, has};
 
@@ -19,33 +19,42 @@ pub(super) struct Seen {
     pub(super) sidecars: Vec<SidecarSeen>,
     /// Whether some were only just seen and may still come with a stream.
     pub(super) some_are_coming: bool,
+    /// Whether some were asked for the first time, and have not had the time to answer.
+    pub(super) some_are_unheard: bool,
 }
 
-/// Looks at the namespace's pods that run: asks those of `alone` whose turn it is.
-pub(super) async fn see(
-    pods: &[Arc<InjectedPod>],
-    streaming: &BTreeMap<PodId, Reported>,
-    alone: &mut Alone,
-    newest: &Version,
-    context: &Context,
-) -> Seen {
+/// Notes what those have answered who were asked.
+pub(super) fn hear(namespace: &str, alone: &mut Alone, newest: &Version, context: &Context) {
+    let now = Instant::now();
+    for (pod, report) in context.poller.answers(namespace) {
+        let report_is_current = |it: &SidecarReport| has(it.sequence, &it.revision, newest, newest);
+        let is_current = report.as_ref().is_some_and(report_is_current);
+        alone.answered(&pod, report, is_current, now, fastrand::f64());
+    }
+}
+
+/// Asks those of `alone` whose turn it is. The namespace is looked at again when they answer: no look waits for it.
+pub(super) fn ask(namespace: &str, pods: &[Arc<InjectedPod>], alone: &mut Alone, context: &Context) {
     let now = Instant::now();
     let due: Vec<Arc<InjectedPod>> = pods.iter().filter(|pod| alone.is_due(&pod.id, now)).cloned().collect();
-    if !due.is_empty() {
-        let mut reports = context.poller.reports(&due).await;
-        for pod in &due {
-            let report = reports.remove(&pod.id.name);
-            let current = report
-                .as_ref()
-                .is_some_and(|it| has(it.sequence, &it.revision, newest, newest));
-            alone.answered(&pod.id, report, current, Instant::now(), fastrand::f64());
-        }
+    if due.is_empty() {
+        return;
     }
+    for pod in &due {
+        alone.asks(&pod.id);
+    }
+    let (fleet, told) = (context.fleet.clone(), namespace.to_owned());
+    context.poller.ask(namespace, due, move || fleet.tell(&told));
+}
+
+/// What is known of the namespace's pods that run.
+pub(super) fn see(pods: &[Arc<InjectedPod>], streaming: &BTreeMap<PodId, Reported>, alone: &Alone) -> Seen {
+    let now = Instant::now();
     let (mut sidecars, mut some_are_coming) = (Vec::with_capacity(pods.len()), false);
     for pod in pods {
-        let report = match streaming.get(&pod.id) {
-            Some(reported) => Some(Arc::clone(&reported.report)),
-            None => alone.report(&pod.id).cloned(),
+        let (report, objectives) = match streaming.get(&pod.id) {
+            Some(reported) => (Some(Arc::clone(&reported.report)), reported.objectives.clone()),
+            None => (alone.report(&pod.id).cloned(), Objectives::default()),
         };
         if report.is_none() {
             if alone.is_coming(&pod.id, now) {
@@ -63,11 +72,13 @@ pub(super) async fn see(
             mounted: Arc::clone(&pod.mounted),
             workload: pod.workload.clone(),
             report,
+            objectives,
         });
     }
     Seen {
         sidecars,
         some_are_coming,
+        some_are_unheard: alone.some_are_unheard(),
     }
 }
 

@@ -134,6 +134,7 @@ mod tests {
     use bowsprit_core::stream::SidecarReport;
 
     use super::*;
+    use crate::fleet::Objectives;
 
     fn version(sequence: u64) -> Version {
         Version {
@@ -152,7 +153,15 @@ mod tests {
                 sequence: *sequence,
                 ..SidecarReport::default()
             });
-            (pod, Reported { report, at: *at })
+            let objectives = Objectives::default();
+            (
+                pod,
+                Reported {
+                    report,
+                    objectives,
+                    at: *at,
+                },
+            )
         };
         all.iter().map(line).collect()
     }

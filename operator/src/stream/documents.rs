@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use bowsprit_core::config::is_given;
 use bowsprit_core::stream::{MAX_TO_SIDECAR, StreamedConfig, ToSidecar};
 use bowsprit_crds::names;
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::heard::{Ears, Heard};
 use crate::sync::locked;
+use crate::time::latest_unix_seconds;
 
 /// A namespace's config, ready to be sent.
 #[derive(Clone, Debug)]
@@ -116,6 +118,16 @@ impl Documents {
             return;
         };
         let sequence = config.sequence;
+        let clock = u64::try_from(latest_unix_seconds()).unwrap_or(0);
+        if !is_given(sequence, clock) {
+            // Streams never go back: what an operator writes in its place could not be sent any more.
+            tracing::warn!(
+                namespace,
+                sequence,
+                "config with a sequence that no operator has given: not sent"
+            );
+            return;
+        }
         if !self.publish(namespace, config, Instant::now()) {
             tracing::warn!(
                 namespace,
@@ -195,6 +207,16 @@ mod tests {
         documents.note(&watcher::Event::Apply(map("7", "ours")));
         documents.note(&watcher::Event::Delete(map("7", "ours")));
         assert_eq!(seen(&mut documents.follow("team")), None);
+    }
+
+    #[test]
+    fn a_number_of_the_far_future_does_not_end_what_comes_after_it() {
+        let documents = Documents::default();
+        documents.note(&watcher::Event::Apply(map("7", "ours")));
+        documents.note(&watcher::Event::Apply(map(&u64::MAX.to_string(), "foreign")));
+        assert_eq!(seen(&mut documents.follow("team")), Some((7, "ours".into())));
+        documents.note(&watcher::Event::Apply(map("8", "put back")));
+        assert_eq!(seen(&mut documents.follow("team")), Some((8, "put back".into())));
     }
 
     #[test]

@@ -12,8 +12,10 @@ use super::reviews::Reviews;
 use super::token::{Account, Bearer, Claims, Verdict};
 use crate::fleet::PodId;
 
-/// Longest wait that a 503 asks for, seconds; each answer picks a moment of its own up to it.
+/// Longest waits that a 503 asks for, seconds; each answer picks a moment of its own up to it. Where the apiserver has to
+/// come back it is long, where another replica may have room it is short.
 const RETRY_WITHIN: u32 = 10;
+const RETRY_ELSEWHERE_WITHIN: u32 = 3;
 
 /// For a review and the wait for a turn; then the caller is told to come later.
 const REVIEWED_WITHIN: Duration = Duration::from_secs(10);
@@ -119,7 +121,12 @@ impl Refusal {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(fastrand::u32(1..=RETRY_WITHIN)));
+                let within = if self == Self::Unreviewed {
+                    RETRY_WITHIN
+                } else {
+                    RETRY_ELSEWHERE_WITHIN
+                };
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(fastrand::u32(1..=within)));
             }
             _ => {}
         }

@@ -133,6 +133,10 @@ async fn answer(
         if is_leaving {
             return Err(Refusal::Leaving);
         }
+        if door == Door::Sidecar && streams.available_permits() == 0 {
+            // Before the review, which would be for nothing.
+            return Err(Refusal::Full);
+        }
         let bearer = bearer(token, &hub.reviews, unix_seconds()).await?;
         let caller = match door {
             Door::Sidecar => {

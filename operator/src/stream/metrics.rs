@@ -21,6 +21,29 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+/// What may become of a request for a stream.
+const REQUESTS: [&str; 15] = [
+    "accepted",
+    "tls",
+    "not_found",
+    "protocol",
+    "no_token",
+    "wrong_token",
+    "denied",
+    "no_pod",
+    "no_peer",
+    "full",
+    "unreviewed",
+    "leaving",
+    "crowded",
+    "mute",
+    "gone",
+];
+/// Why a stream may end.
+const ENDS: [&str; 6] = ["closed", "silent", "malformed", "pod_gone", "replaced", "leaving"];
+/// What may be said of a token.
+const REVIEWS: [&str; 4] = ["authentic", "denied", "error", "cached"];
+
 /// The families of the config streams; clones share their values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -72,11 +95,22 @@ impl Metrics {
             "From the watch's word of a config to the end of its writing to one stream",
             this.push_seconds.clone(),
         );
+        // At 0 from the start: what Prometheus first sees at 1 is no increase to it.
+        for result in REQUESTS {
+            drop(this.requests.get_or_create(&ResultLabel { result }));
+        }
+        for reason in ENDS {
+            drop(this.ended.get_or_create(&ReasonLabel { reason }));
+        }
+        for result in REVIEWS {
+            drop(this.reviews.get_or_create(&ResultLabel { result }));
+        }
         this
     }
 
     /// A request was let in (`accepted`) or refused.
     pub(crate) fn requested(&self, result: &'static str) {
+        debug_assert!(REQUESTS.contains(&result), "{result} is not among REQUESTS");
         self.requests.get_or_create(&ResultLabel { result }).inc();
     }
 
@@ -89,6 +123,7 @@ impl Metrics {
     }
 
     pub(crate) fn ended(&self, reason: &'static str) {
+        debug_assert!(ENDS.contains(&reason), "{reason} is not among ENDS");
         self.open.dec();
         self.ended.get_or_create(&ReasonLabel { reason }).inc();
     }
@@ -107,6 +142,7 @@ impl Metrics {
 
     /// `authentic`, `denied`, `error` or `cached`.
     pub(crate) fn reviewed(&self, result: &'static str) {
+        debug_assert!(REVIEWS.contains(&result), "{result} is not among REVIEWS");
         self.reviews.get_or_create(&ResultLabel { result }).inc();
     }
 }

@@ -2,10 +2,12 @@
 //! writes status. The link is made as a sidecar's stream is, to the leader's own address, which stands on the Lease.
 
 pub mod follow;
-pub(super) mod wire;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use bowsprit_core::stream::shares::WireAsk;
 
 use super::session::Malformed;
 use crate::fleet::{PodId, Teller};
@@ -14,7 +16,13 @@ use wire::{MAX_TO_LEADER, ToLeader};
 pub(super) use wire::MAX_TO_LEADER as LONGEST;
 
 /// What another replica says in a line, noted.
-pub(super) fn hear(line: &[u8], teller: &Teller, now: Instant) -> Result<(), Malformed> {
+/// What a sidecar asks through another replica goes to `ask`.
+pub(super) fn hear(
+    line: &[u8],
+    teller: &Teller,
+    now: Instant,
+    ask: impl FnOnce(&str, PodId, &[WireAsk]),
+) -> Result<(), Malformed> {
     if line.len() > MAX_TO_LEADER {
         return Err(Malformed);
     }
@@ -30,6 +38,12 @@ pub(super) fn hear(line: &[u8], teller: &Teller, now: Instant) -> Result<(), Mal
             teller.note(&namespace, PodId { name: pod, uid }, Arc::new(report), at);
         }
         ToLeader::Lost { namespace, pod, uid } => teller.lost(&namespace, &PodId { name: pod, uid }, now),
+        ToLeader::Ask {
+            namespace,
+            pod,
+            uid,
+            asks,
+        } => ask(&namespace, PodId { name: pod, uid }, &asks),
         ToLeader::Pong | ToLeader::Unknown => {}
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! What a sidecar says, cut to what a sidecar of ours could say: a report is kept as long as its pod lives.
 
-use bowsprit_core::stream::{RefusedConfig, ReportedProvider, SidecarReport, ToOperator};
+use bowsprit_core::stream::shares::{MOST_ASKS, WireAsk};
+use bowsprit_core::stream::{RefusedConfig, ReportedObjective, ReportedProvider, SidecarReport, ToOperator};
 
 use super::session::Malformed;
 
@@ -15,15 +16,30 @@ const PROBLEM: usize = 300;
 const PROBLEMS: usize = 16;
 /// Providers of one namespace.
 const PROVIDERS: usize = 256;
+/// Objectives of one report.
+const OBJECTIVES: usize = 256;
 
-/// The report that a line carries, where it carries one.
-pub(super) fn read(line: &[u8]) -> Result<Option<SidecarReport>, Malformed> {
+/// What a sidecar says that somebody has to do with.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Of itself.
+    Report(SidecarReport),
+    /// What it wants of limits of the fleet.
+    Ask(Vec<WireAsk>),
+}
+
+/// What a line says, where it says anything.
+pub(super) fn read(line: &[u8]) -> Result<Option<Said>, Malformed> {
     // An empty line is allowed, as a sign of life.
     if line.is_empty() {
         return Ok(None);
     }
     match serde_json::from_slice(line).map_err(|_| Malformed)? {
-        ToOperator::Report(report) => Ok(Some(bounded(report))),
+        ToOperator::Report(report) => Ok(Some(Said::Report(bounded(report)))),
+        ToOperator::Ask { mut asks } => {
+            asks.truncate(MOST_ASKS);
+            Ok(Some(Said::Ask(asks)))
+        }
         ToOperator::Pong | ToOperator::Unknown => Ok(None),
     }
 }
@@ -50,6 +66,19 @@ fn bounded(mut report: SidecarReport) -> SidecarReport {
             cut(problem, PROBLEM);
         }
     }
+    report.objectives.truncate(OBJECTIVES);
+    for ReportedObjective {
+        object,
+        name,
+        objective,
+        ..
+    } in &mut report.objectives
+    {
+        cut(name, NAME);
+        for word in [object, objective] {
+            cut(word, WORD);
+        }
+    }
     report
 }
 
@@ -69,10 +98,16 @@ mod tests {
         let long = "ä".repeat(5000);
         let report = serde_json::json!({"type": "report", "revision": long, "sequence": 7,
             "refused": {"sequence": 8, "why": long},
+            "objectives": [{"object": long, "name": long, "objective": "availability", "good": 3, "bad": 1}],
             "providers": vec![serde_json::json!({"name": long, "status": "ok", "keyProblems": vec![&long; 40]}); 2]});
-        let report = read(report.to_string().as_bytes()).unwrap().unwrap();
+        let Some(Said::Report(report)) = read(report.to_string().as_bytes()).unwrap() else {
+            panic!("no report")
+        };
         assert_eq!((report.sequence, report.revision.len()), (7, WORD));
         assert_eq!(report.refused.unwrap().why.len(), WHY);
+        let objective = &report.objectives[0];
+        assert_eq!((objective.object.len(), objective.name.len()), (WORD, NAME - 1));
+        assert_eq!((objective.good, objective.bad, objective.since), (3, 1, 0));
         let provider = &report.providers[0];
         assert_eq!((provider.name.len(), provider.status.as_str()), (NAME - 1, "ok"));
         assert_eq!(

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::documents::{Newest, line};
+use super::mailbox::Mailbox;
 use super::metrics::Metrics;
 use super::roster::Cut;
 
@@ -81,6 +82,8 @@ impl From<TooLong> for Malformed {
 pub(super) struct Session<'a> {
     /// What to send.
     pub(super) newest: Newest,
+    /// What else to send.
+    pub(super) mailbox: &'a Mailbox,
     /// Ends it.
     pub(super) cut: oneshot::Receiver<Cut>,
     /// Whether this replica is about to end.
@@ -172,6 +175,8 @@ impl Session<'_> {
                 } else if Instant::now() >= ping_at {
                     ping_at = Instant::now() + self.until_ping();
                     output.rest = line(&ToSidecar::Ping).unwrap_or_default();
+                } else {
+                    output.rest = self.mailbox.take();
                 }
                 is_first = false;
             }
@@ -207,6 +212,7 @@ impl Session<'_> {
                 }
                 // A sender that is gone says nothing any more; the cut and the peer still do.
                 Ok(()) = self.newest.changed(), if output.is_idle() => {}
+                () = self.mailbox.news(), if output.is_idle() => {}
                 Ok(()) = self.leaving.changed(), if leave_by.is_none() => {}
                 () = tokio::time::sleep_until(wake) => {
                     let now = Instant::now();

@@ -33,11 +33,11 @@ fn known() -> Known {
 #[test]
 fn everything_that_is_wrong_is_refused_at_once() {
     let wrong =
-        spec(&json!({"rateLimits": {"scope": "Fleet"}, "retry": {"maxAttempts": 0}, "fallbackProviders": ["c"]}));
+        spec(&json!({"rateLimits": {"requestsPerMinute": 0}, "retry": {"maxAttempts": 0}, "fallbackProviders": ["c"]}));
     let judged = judge("c", &Change::Provider(Box::new(wrong)), &known());
     let all = judged.refusals.join("\n");
     for expected in [
-        "spec.rateLimits.scope",
+        "spec.rateLimits.requestsPerMinute",
         "spec.retry.maxAttempts",
         "spec.fallbackProviders",
     ] {

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::book::{Source, Step};
 use super::look::{self, Observed};
-use crate::objects::PODS_AT_ONCE;
+use crate::objects::{PODS_AT_ONCE, fresh};
 
 type Steps = BoxStream<'static, (Source, Step)>;
 
@@ -56,7 +56,7 @@ impl Watches {
         steps.push(workloads::<Job>(client));
         steps.push(workloads::<CronJob>(client));
         let config = watcher::Config::default().labels(inject);
-        let namespaces = watcher(Api::<Namespace>::all(client.clone()), config);
+        let namespaces = fresh::watch(Api::<Namespace>::all(client.clone()), config);
         Self {
             client: client.clone(),
             steps,
@@ -140,7 +140,7 @@ fn watch<K>(api: Api<K>, selector: &str, source: Source, look: fn(&K) -> Observe
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    watcher(api, watcher::Config::default().labels(selector).page_size(PODS_AT_ONCE))
+    fresh::watch(api, watcher::Config::default().labels(selector).page_size(PODS_AT_ONCE))
         .default_backoff()
         .filter_map(move |event| future::ready(step_of(event, &source, &look)))
         .boxed()

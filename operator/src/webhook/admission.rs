@@ -87,6 +87,12 @@ impl AdmissionRequest {
         Ok(serde_json::from_slice::<Review>(body)?.request)
     }
 
+    /// The object as it is to be. As it was is of no interest any more either.
+    pub(super) fn take_object(&mut self) -> Value {
+        self.old_object = Value::Null;
+        self.object.take()
+    }
+
     /// The answer that lets it through.
     pub(super) fn allowed(&self, warnings: &[String]) -> Value {
         let mut response = json!({"uid": self.uid, "allowed": true});

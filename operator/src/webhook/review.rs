@@ -1,17 +1,18 @@
-//! One `AdmissionReview` in, one out. It reads memory only: no call to the apiserver can slow a pod's creation down, and
-//! `dryRun` needs no care.
+//! One `AdmissionReview` in, one out. What the namespace says of the pod comes from memory, but for the moments in which that
+//! may be too little for a pod that is kept (`newest`); nothing is written, so `dryRun` needs no care.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use super::admission::{AdmissionRequest, NotAReview, Refusal, answered};
-use crate::injector::{References, Settings, advice, inject};
+use crate::injector::{References, Settings, advice, inject, is_complete};
 use crate::metrics::Metrics;
 use crate::mistakes;
 
@@ -26,13 +27,22 @@ pub struct View {
     pub revision: Option<String>,
 }
 
-/// Namespace and labels in, view out; `None` while the objects are not all here yet.
-pub type Lookup = Arc<dyn Fn(&str, &BTreeMap<String, String>) -> Option<View> + Send + Sync>;
+/// Knows what a namespace says about a pod.
+pub trait Lookup: Send + Sync {
+    /// About a pod with these labels; `None` while the objects are not all here yet. It may take as long as `patience` and half
+    /// of that again, to be up to date; without any, it is what is in memory.
+    fn view<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a BTreeMap<String, String>,
+        patience: Duration,
+    ) -> BoxFuture<'a, Option<View>>;
+}
 
 /// Answers reviews.
 pub struct Reviewer {
     settings: Settings,
-    lookup: Lookup,
+    lookup: Arc<dyn Lookup>,
     metrics: Metrics,
 }
 
@@ -47,8 +57,8 @@ enum Verdict {
 }
 
 impl Reviewer {
-    /// `lookup` reads the reflector stores.
-    pub fn new(settings: Settings, lookup: Lookup, metrics: Metrics) -> Self {
+    /// `lookup` tells what the pods' namespaces say.
+    pub fn new(settings: Settings, lookup: Arc<dyn Lookup>, metrics: Metrics) -> Self {
         Self {
             settings,
             lookup,
@@ -56,11 +66,17 @@ impl Reviewer {
         }
     }
 
-    /// The answer to `body`, as JSON.
-    pub fn review(&self, body: &[u8], began: Instant) -> Result<Vec<u8>, NotAReview> {
-        let request = AdmissionRequest::read(body);
-        let request = request.inspect_err(|_| self.metrics.admitted("invalid", began.elapsed()))?;
-        let (result, response) = match self.judge(&request) {
+    /// The answer to `body`, as JSON. `patience`: as [`Lookup::view`] says.
+    pub async fn review(
+        &self,
+        body: impl AsRef<[u8]>,
+        began: Instant,
+        patience: Duration,
+    ) -> Result<Vec<u8>, NotAReview> {
+        let request = AdmissionRequest::read(body.as_ref());
+        drop(body);
+        let mut request = request.inspect_err(|_| self.metrics.admitted("invalid", began.elapsed()))?;
+        let (result, response) = match self.judge(&mut request, patience).await {
             Verdict::Unchanged => ("unchanged", request.allowed(&[])),
             Verdict::Injected { patch, warnings } => {
                 let mut response = request.allowed(&warnings);
@@ -81,12 +97,15 @@ impl Reviewer {
         answered(&response)
     }
 
-    fn judge(&self, request: &AdmissionRequest) -> Verdict {
+    async fn judge(&self, request: &mut AdmissionRequest, patience: Duration) -> Verdict {
         let is_pod = request.kind.group.is_empty() && request.kind.kind == "Pod" && request.sub_resource.is_empty();
         if !is_pod || request.operation != "CREATE" {
             return Verdict::Unchanged;
         }
-        let pod: Pod = match serde_json::from_value(request.object.clone()) {
+        // As long as it waits, it holds the pod once and as small as may be.
+        let object = request.take_object();
+        let mistakes = mistakes::of("Pod", &object);
+        let pod: Pod = match serde_json::from_value(object) {
             Ok(pod) => pod,
             Err(error) => {
                 return Verdict::Refused(Refusal {
@@ -97,7 +116,10 @@ impl Reviewer {
             }
         };
         let labels = pod.metadata.labels.clone().unwrap_or_default();
-        let Some(view) = (self.lookup)(&request.namespace, &labels) else {
+        // One that is not kept, or has its mounts already, needs nothing newer than what is known.
+        let is_made = request.dry_run != Some(true) && !is_complete(&pod);
+        let patience = if is_made { patience } else { Duration::ZERO };
+        let Some(view) = self.lookup.view(&request.namespace, &labels, patience).await else {
             let message = "bowsprit-operator has not read the ProviderConfigs yet: try again in a few seconds";
             return Verdict::Refused(Refusal::not_now(message.into()));
         };
@@ -108,7 +130,7 @@ impl Reviewer {
                 warnings: no_provider(&view, &request.namespace)
                     .into_iter()
                     .chain(advice(&pod, &self.settings))
-                    .chain(mistakes::of("Pod", &request.object).iter().map(ToString::to_string))
+                    .chain(mistakes.iter().map(ToString::to_string))
                     .collect(),
             },
             Err(refusal) => {

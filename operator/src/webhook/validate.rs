@@ -1,19 +1,24 @@
-//! One `AdmissionReview` of a ProviderConfig or ModelRoute in, one out. What can be judged is judged from memory
+//! One `AdmissionReview` of a ProviderConfig, ModelRoute or UsagePolicy in, one out. What can be judged is judged from memory
 //! ([`crate::validate`]); the apiserver is asked only whether whoever changes where keys go may read them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bowsprit_crds::model_route::ModelRouteSpec;
 use bowsprit_crds::provider_config::ProviderConfigSpec;
 use futures::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::admission::{AdmissionRequest, NotAReview, Refusal, answered};
 use crate::audit;
+use crate::changes::{self, History};
 use crate::metrics::Metrics;
 use crate::validate::hosts::AllowedHosts;
 use crate::validate::{Change, Judgement, Known, host_refused, judge, secrets_reached};
@@ -23,6 +28,9 @@ pub type Lookup = Arc<dyn Fn(&str) -> Option<Known> + Send + Sync>;
 
 /// Asks the apiserver whether somebody may do something.
 pub type Access = Arc<dyn Fn(SubjectAccessReviewSpec) -> BoxFuture<'static, Result<bool, String>> + Send + Sync>;
+
+/// Secrets that a ProviderConfig may name: its CRD's limit of credentials.
+const MOST_SECRETS: usize = 20;
 
 /// What is asked about a change. The chart has a webhook for each: nobody's keys may move unasked while no operator answers
 /// (`failurePolicy: Fail`), and nobody's work stands still for want of advice (`Ignore`).
@@ -42,6 +50,7 @@ pub struct Validator {
     access: Access,
     hosts: AllowedHosts,
     metrics: Metrics,
+    changes: Option<History>,
 }
 
 impl Validator {
@@ -52,17 +61,36 @@ impl Validator {
             access,
             hosts,
             metrics,
+            changes: None,
         }
     }
 
+    /// What is let through is told to the ledger service, once it is stored.
+    #[must_use]
+    pub fn telling(mut self, changes: Option<History>) -> Self {
+        self.changes = changes;
+        self
+    }
+
     /// The answer to `body`, as JSON.
-    pub async fn review(&self, question: Question, body: &[u8], began: Instant) -> Result<Vec<u8>, NotAReview> {
-        let request = AdmissionRequest::read(body);
-        let request = request.inspect_err(|_| self.metrics.validated("invalid", began.elapsed()))?;
-        let (result, response) = match self.answer(question, &request).await {
+    pub async fn review(
+        &self,
+        question: Question,
+        body: impl AsRef<[u8]>,
+        began: Instant,
+    ) -> Result<Vec<u8>, NotAReview> {
+        let request = AdmissionRequest::read(body.as_ref());
+        drop(body);
+        let mut request = request.inspect_err(|_| self.metrics.validated("invalid", began.elapsed()))?;
+        let answer = match question {
+            Question::Keys => self.check_access(&mut request).await.map(|()| Vec::new()),
+            Question::Object | Question::Hosts => self.answer(question, &request),
+        };
+        let (result, response) = match answer {
             Ok(warnings) => {
                 if question == Question::Object {
                     audit(&request);
+                    self.tell(&request);
                 }
                 let result = if warnings.is_empty() { "accepted" } else { "warned" };
                 (result, request.allowed(&warnings))
@@ -84,15 +112,12 @@ impl Validator {
     }
 
     /// The warnings, or why not.
-    async fn answer(&self, question: Question, request: &AdmissionRequest) -> Result<Vec<String>, Refusal> {
+    fn answer(&self, question: Question, request: &AdmissionRequest) -> Result<Vec<String>, Refusal> {
         match (question, change(request)?) {
             // An object that only waits for its finalizers is on its way out: nobody may be kept from removing them. Its keys
             // are served until it is gone, so the other question is asked all the same.
             (Question::Object, Some(_)) if is_leaving(request) => Ok(Vec::new()),
             (Question::Object, Some(change)) => self.judge(request, &change),
-            (Question::Keys, Some(Change::Provider(new))) => {
-                self.check_access(request, &new).await.map(|()| Vec::new())
-            }
             (Question::Hosts, Some(Change::Provider(new))) => {
                 match host_refused(&name(request), &new, &self.hosts) {
                     None => Ok(Vec::new()),
@@ -106,6 +131,13 @@ impl Validator {
                 }
             }
             _ => Ok(Vec::new()),
+        }
+    }
+
+    fn tell(&self, request: &AdmissionRequest) {
+        let told = self.changes.as_ref().zip(told(request));
+        if let Some((changes, (change, generation))) = told {
+            changes.asked(change, generation, Instant::now());
         }
     }
 
@@ -125,9 +157,11 @@ impl Validator {
     }
 
     /// Refuses who may not read the Secrets whose keys this change sends somewhere.
-    async fn check_access(&self, request: &AdmissionRequest, new: &ProviderConfigSpec) -> Result<(), Refusal> {
-        let old = spec_of::<ProviderConfigSpec>(&request.old_object).ok();
-        for secret in secrets_reached(old.as_ref(), new) {
+    async fn check_access(&self, request: &mut AdmissionRequest) -> Result<(), Refusal> {
+        let (secrets, provider) = (secrets_moved(request)?, name(request));
+        // Nothing of what may be large is held while the apiserver is asked.
+        request.take_object();
+        for secret in secrets {
             let question = may_read(&request.user_info, &request.namespace, &secret);
             let user = request.user_info.username.as_deref().unwrap_or("the requester");
             let place = format!("{}/{secret}", request.namespace);
@@ -135,9 +169,8 @@ impl Validator {
                 Ok(true) => {}
                 Ok(false) => {
                     let message = format!(
-                        "ProviderConfig {}: spec.credentials: {user} may not read Secret {place}, and this object sends its keys to \
-                         spec.endpoint: let somebody apply it who may get that Secret, or grant it",
-                        name(request)
+                        "ProviderConfig {provider}: spec.credentials: {user} may not read Secret {place}, and this object sends its \
+                         keys to spec.endpoint: let somebody apply it who may get that Secret, or grant it"
                     );
                     return Err(Refusal {
                         code: 403,
@@ -155,6 +188,24 @@ impl Validator {
         }
         Ok(())
     }
+}
+
+/// The Secrets that whoever asks for this has to be allowed to read.
+fn secrets_moved(request: &AdmissionRequest) -> Result<BTreeSet<String>, Refusal> {
+    let Some(Change::Provider(new)) = change(request)? else {
+        return Ok(BTreeSet::new());
+    };
+    let old = spec_of::<ProviderConfigSpec>(&request.old_object).ok();
+    let secrets = secrets_reached(old.as_ref(), &new);
+    if secrets.len() > MOST_SECRETS {
+        // The apiserver has refused it already: it is not the apiserver that asks.
+        return Err(Refusal::invalid(format!(
+            "ProviderConfig {}: spec.credentials: names {} Secrets, more than {MOST_SECRETS}: use fewer",
+            name(request),
+            secrets.len()
+        )));
+    }
+    Ok(secrets)
 }
 
 /// Notes who changes what, where it is to be stored.
@@ -175,6 +226,44 @@ fn audit(request: &AdmissionRequest) {
     });
 }
 
+/// The change and the generation that it makes, none where the object goes; `None` where nothing is to be stored, or no field of the
+/// spec changes.
+fn told(request: &AdmissionRequest) -> Option<(changes::Change, Option<i64>)> {
+    let is_ours = request.kind.group == bowsprit_crds::GROUP && request.sub_resource.is_empty();
+    if !is_ours || !changes::has(&request.kind.kind) || request.dry_run == Some(true) {
+        return None;
+    }
+    let (what, object) = match request.operation.as_str() {
+        "CREATE" => ("created", &request.object),
+        "UPDATE" if request.object.get("spec") != request.old_object.get("spec") => ("updated", &request.object),
+        "DELETE" => ("deleted", &request.old_object),
+        _ => return None,
+    };
+    let metadata = object.get("metadata")?;
+    let uid = metadata.get("uid")?.as_str().filter(|uid| !uid.is_empty())?;
+    let is_gone = what == "deleted";
+    let generation = metadata.get("generation").and_then(Value::as_i64).filter(|_| !is_gone);
+    if generation.is_none() && !is_gone {
+        return None;
+    }
+    let revision = match (request.kind.kind.as_str(), is_gone) {
+        (_, true) => String::new(),
+        ("ProviderConfig", _) => changes::revision_of(&spec_of::<ProviderConfigSpec>(object).ok()?),
+        _ => changes::revision_of(&spec_of::<ModelRouteSpec>(object).ok()?),
+    };
+    let change = changes::Change {
+        id: changes::id(uid, generation),
+        at: Timestamp::now().as_millisecond(),
+        namespace: request.namespace.clone(),
+        kind: request.kind.kind.clone(),
+        name: name(request),
+        what: what.to_owned(),
+        who: request.user_info.username.clone().unwrap_or_default(),
+        revision,
+    };
+    Some((change, generation))
+}
+
 /// What is to become of the object; `None`: nothing that is judged here.
 fn change(request: &AdmissionRequest) -> Result<Option<Change>, Refusal> {
     let is_gone = match request.operation.as_str() {
@@ -188,6 +277,10 @@ fn change(request: &AdmissionRequest) -> Result<Option<Change>, Refusal> {
     Ok(match (request.kind.kind.as_str(), is_gone) {
         ("ProviderConfig", true) => Some(Change::ProviderGone),
         ("ModelRoute", true) => Some(Change::RouteGone),
+        ("UsagePolicy", true) => Some(Change::PolicyGone),
+        ("UsagePolicy", false) => Some(Change::Policy(Box::new(
+            spec_of(&request.object).map_err(Refusal::invalid)?,
+        ))),
         ("ProviderConfig", false) => Some(Change::Provider(Box::new(
             spec_of(&request.object).map_err(Refusal::invalid)?,
         ))),
@@ -237,11 +330,13 @@ fn may_read(user: &UserInfo, namespace: &str, secret: &str) -> SubjectAccessRevi
     }
 }
 
-/// Asks the apiserver behind this client.
-pub fn access(client: kube::Client) -> Access {
+/// Asks the apiserver behind this client, as many `questions` at a time as there are permits.
+pub fn access(client: kube::Client, questions: Arc<Semaphore>) -> Access {
     Arc::new(move |spec| {
         let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+        let questions = Arc::clone(&questions);
         Box::pin(async move {
+            let _turn = questions.acquire().await.map_err(|error| error.to_string())?;
             let question = SubjectAccessReview {
                 spec,
                 ..SubjectAccessReview::default()
@@ -328,6 +423,23 @@ mod tests {
         assert_eq!(ask(&denies, "UPDATE", own.clone(), slower).await["allowed"], true);
         assert_eq!(ask(&denies, "DELETE", own, Value::Null).await["allowed"], true);
         assert_eq!(asked.lock().unwrap().len(), 2, "neither moves a key");
+    }
+
+    #[tokio::test]
+    async fn an_object_that_no_apiserver_would_send_asks_it_nothing() {
+        let asked = Arc::default();
+        let allows = validator(Ok(true), &asked);
+        let naming = |secrets: usize| {
+            let mut object = provider("https://api.anthropic.com");
+            let one = |number| json!({"name": format!("k{number}"), "secretKeyRef": {"name": format!("s{number}"), "key": "a"}});
+            object["spec"]["credentials"] = (0..secrets).map(one).collect();
+            object
+        };
+        let answer = ask(&allows, "CREATE", Value::Null, naming(21)).await;
+        assert_eq!(answer["status"]["code"], 422, "{answer}");
+        assert_eq!(asked.lock().unwrap().len(), 0);
+        assert_eq!(ask(&allows, "CREATE", Value::Null, naming(20)).await["allowed"], true);
+        assert_eq!(asked.lock().unwrap().len(), 20);
     }
 
     #[tokio::test]

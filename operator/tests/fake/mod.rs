@@ -25,7 +25,11 @@ pub(crate) struct Fake {
     state: Mutex<State>,
     version: watch::Sender<u64>,
     cuts: watch::Sender<u64>,
+    refusal: Mutex<Option<Refusal>>,
 }
+
+/// Why a write is refused for what it says: by its path and body the code and the message.
+type Refusal = Box<dyn Fn(&str, &Value) -> Option<(u16, String)> + Send>;
 
 #[derive(Default)]
 struct State {
@@ -90,6 +94,7 @@ impl Fake {
             state: Mutex::default(),
             version: watch::channel(0).0,
             cuts: watch::channel(0).0,
+            refusal: Mutex::default(),
         })
     }
 
@@ -130,6 +135,11 @@ impl Fake {
     pub(crate) fn compact(&self) {
         let mut state = self.state.lock().unwrap();
         state.oldest = state.made;
+    }
+
+    /// From now on writes are refused for what they say, where `judges` says why.
+    pub(crate) fn refuses(&self, judges: impl Fn(&str, &Value) -> Option<(u16, String)> + Send + 'static) {
+        *self.refusal.lock().unwrap() = Some(Box::new(judges));
     }
 
     /// Puts an object there, as kubectl would.
@@ -240,6 +250,11 @@ impl Fake {
             .or_else(|| parsed["metadata"]["name"].as_str().map(str::to_owned))
             .unwrap();
         let path = at.path(&name);
+        if let Some(judges) = &*self.refusal.lock().unwrap()
+            && let Some((code, message)) = judges(head.uri.path(), &parsed)
+        {
+            return refused_with(code, "", &message);
+        }
         let old = state.objects.get(&path).cloned();
         let new = match (&head.method, old.clone()) {
             (&Method::POST, Some(_)) => return refused(409, "AlreadyExists"),
@@ -340,7 +355,11 @@ fn json_answer(value: &Value) -> Answer {
 }
 
 fn refused(code: u16, reason: &str) -> Answer {
-    let status = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason});
+    refused_with(code, reason, reason)
+}
+
+fn refused_with(code: u16, reason: &str, message: &str) -> Answer {
+    let status = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message});
     let mut response = json_answer(&status);
     *response.status_mut() = StatusCode::from_u16(code).unwrap();
     response

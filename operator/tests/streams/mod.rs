@@ -8,15 +8,19 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bowsprit_core::limiter::Which;
+use bowsprit_core::stream::shares::LimitKey;
 use bowsprit_core::stream::{StreamedConfig, ToOperator, ToSidecar};
 use bowsprit_operator::certs::Served;
 use bowsprit_operator::certs::authority::Material;
 use bowsprit_operator::fleet::{Fleet, PodId};
+use bowsprit_operator::lease::elector::Leadership;
 use bowsprit_operator::metrics::Metrics;
+use bowsprit_operator::shares::Shares;
 use bowsprit_operator::stream::documents::Documents;
 use bowsprit_operator::stream::token::{Account, Bearer, CannotReview, Reviewer, Verdict};
 use bowsprit_operator::stream::{Hub, Settings, Timing, serve, tls};
-use bowsprit_operator::time::unix_seconds;
+use bowsprit_operator::time::{Clock, unix_seconds};
 use futures::future::BoxFuture;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -102,6 +106,7 @@ pub(crate) struct Server {
     pub(crate) documents: Documents,
     pub(crate) fleet: Fleet,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) leadership: Leadership,
     pub(crate) metrics: Metrics,
     pub(crate) apiserver: Arc<Apiserver>,
     pub(crate) bundle: String,
@@ -112,17 +117,25 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(settings: Settings) -> Self {
+        Self::start_as(HOST, settings).await
+    }
+
+    /// Under another name than the Service's.
+    pub(crate) async fn start_as(host: &str, settings: Settings) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = Arc::new(Served::default());
-        let material = Material::step(None, &[HOST.to_owned()], unix_seconds(), |_| true)
+        let material = Material::step(None, &[host.to_owned()], unix_seconds(), |_| true)
             .unwrap()
             .unwrap();
         served.set(&material.current).unwrap();
         served.announce(&material.bundle());
         let (documents, (fleet, _)) = (Documents::default(), Fleet::new());
         let (metrics, apiserver) = (Metrics::new(), Arc::new(Apiserver::default()));
+        metrics.certificate(material.current.not_after);
+        let clock = Clock::new();
+        let leadership = Leadership::new(clock);
         let hub = Hub::new(
             settings,
             documents.clone(),
@@ -130,6 +143,14 @@ impl Server {
             apiserver.clone(),
             metrics.stream(),
             Account::of_user("system:serviceaccount:bowsprit-system:bowsprit"),
+            Shares::new(
+                clock,
+                leadership.clone(),
+                fleet.clone(),
+                Arc::new(|_| Some(vec![(LimitKey::of_provider("claude", Which::Requests), 600)])),
+                Arc::new(Vec::new),
+                metrics.shares(),
+            ),
         );
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(serve(
@@ -145,6 +166,7 @@ impl Server {
             documents,
             fleet,
             hub,
+            leadership,
             metrics,
             apiserver,
             bundle: material.bundle(),

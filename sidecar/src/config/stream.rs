@@ -49,7 +49,7 @@ pub async fn run<R: Fn() -> SidecarReport + Send + Sync>(operator: Operator, lin
             }
             Err(ended) => ended,
         };
-        let wait = pace.after(ended.why, fastrand::f64());
+        let wait = pace.after(&ended, fastrand::f64());
         link.state.ended(ended.clone(), wait);
         let until = Instant::now() + wait;
         while Instant::now() < until && !(ended.why.is_about_files() && files.have_changed(&operator)) {

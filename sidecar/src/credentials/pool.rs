@@ -207,11 +207,10 @@ impl CredentialPool {
         (sum(Headroom::requests_left), sum(Headroom::tokens_left))
     }
 
-    /// Reads what the provider says about a key's limits.
-    pub fn observe(&mut self, selected: &Selected, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
-        if let Some(credential) = self.credential(selected) {
-            credential.headroom.observe(headers, now, wall_unix_ms);
-        }
+    /// Reads what the provider says about a key's limits. Returns whether that is to be told on.
+    pub fn observe(&mut self, selected: &Selected, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) -> bool {
+        let credential = self.credential(selected);
+        credential.is_some_and(|credential| credential.headroom.observe(headers, now, wall_unix_ms))
     }
 
     /// Whether a key other than those named is free and not throttled: worth an immediate second try.

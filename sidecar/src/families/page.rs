@@ -9,13 +9,17 @@ use std::path::Path;
 use bowsprit_core::cost::Unpriced;
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
+use bowsprit_core::kept::cache::Bypass;
 use bowsprit_core::record::Outcome;
 use bowsprit_core::slo::Objective;
 
 use super::Families;
 use crate::metrics::Entry;
 use crate::observe::AccessLog;
+use crate::observe::access::DECISIONS;
+use crate::observe::cache::Came;
 use crate::observe::spans::FATES;
+use crate::observe::stale::Fate;
 use crate::observe::traffic::{COST_KINDS, LEFT_OUT, TOKEN_KINDS};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
@@ -162,6 +166,16 @@ fn values() -> Vec<Values> {
             list: Some(codes),
         },
         Values {
+            label: "rule",
+            meaning: "an access rule of a ModelRoute or a UsagePolicy, by its name; nothing for what all rules allow; `other` where there is no room",
+            list: None,
+        },
+        Values {
+            label: "decision",
+            meaning: "what access rules said; `other` where there is no room",
+            list: Some(DECISIONS.to_vec()),
+        },
+        Values {
             label: "outcome",
             meaning: "how a request ended; of a hedge: `won`, `lost`, `failed` or `cancelled`",
             list: Some(
@@ -192,15 +206,13 @@ fn values() -> Vec<Values> {
         ),
         closed(
             "reason",
-            "what went wrong with a connection",
+            "what went wrong with a connection; why a request went by the cache",
             &[
-                "malformed",
-                "too_large",
-                "header_timeout",
-                "stuck_reader",
-                "closed",
-                "other",
-            ],
+                // The cache's as well: too_large.
+                ["malformed", "header_timeout", "stuck_reader", "closed", "other"].as_slice(),
+                &Bypass::ALL.map(Bypass::as_str),
+            ]
+            .concat(),
         ),
         closed(
             "ended",
@@ -209,8 +221,18 @@ fn values() -> Vec<Values> {
         ),
         closed(
             "fate",
-            "what became of an entry of the ledger; of a span: exported, no_room or refused",
-            &[["detail", "spilled", "folded", "lost", "other"].as_slice(), &FATES].concat(),
+            "what became of an entry of the ledger; of a span: exported, no_room or refused; of an answer that may be kept: the others",
+            &[
+                ["detail", "spilled", "folded", "lost", "other"].as_slice(),
+                &FATES,
+                // Without no_room, which spans have too.
+                &Fate::ALL
+                    .map(Fate::as_str)
+                    .into_iter()
+                    .filter(|fate| *fate != "no_room")
+                    .collect::<Vec<_>>(),
+            ]
+            .concat(),
         ),
         closed(
             "problem",
@@ -224,8 +246,13 @@ fn values() -> Vec<Values> {
         ),
         closed(
             "result",
-            "how a probe ended; whether what has an objective was as it wants it",
-            &["ok", "failed", "good", "bad"],
+            "how a probe ended; whether what has an objective was as it wants it; what a request got in an outage, and what it came to at a cache",
+            &[
+                ["ok", "failed", "good", "bad"].as_slice(),
+                &crate::observe::stale::RESULTS,
+                &Came::ALL.map(Came::as_str),
+            ]
+            .concat(),
         ),
         closed(
             "why",
@@ -252,6 +279,20 @@ fn values() -> Vec<Values> {
             ],
         ),
         closed("object", "what an objective is of", &crate::observe::slo::OBJECTS),
+        named(
+            "route",
+            "the name of a ModelRoute that keeps answers (`staleIfError`) or has a cache",
+        ),
+        named(
+            "limit_name",
+            "of a limit: the ModelRoute's name and its own (`fast/per-team`), or `policy/`, the UsagePolicy's name and its own",
+        ),
+        closed(
+            "met",
+            "what became of a request under a limit",
+            &["admitted", "waited", "diverted", "refused", "other"],
+        ),
+        closed("counted", "when tokens were counted", &["reserved", "used"]),
         named("name", "of the ProviderConfig or ModelRoute that has the objective"),
         closed(
             "objective",

@@ -16,6 +16,7 @@ use bowsprit_core::flow::SkipReason;
 use bowsprit_core::flow::State;
 use bowsprit_core::flow::moves::{Move, MoveRecord};
 use bowsprit_core::flow::retry::{Next, Why};
+use bowsprit_core::kept::cache::Bypass;
 use bowsprit_core::limiter::Which;
 use bowsprit_core::record::path::Path;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Called, Outcome, RequestRecord, Spent};
@@ -26,11 +27,15 @@ use super::*;
 use crate::config::stream;
 use crate::net::server::Listener;
 use crate::observe::MOST_SERIES as MOST;
+use crate::observe::access::Decided;
+use crate::observe::cache::Came;
 use crate::observe::genai::Detail;
 use crate::observe::hedges::HedgeOutcome as Hedged;
 use crate::observe::ledger::Sent;
 use crate::observe::spans::Settings;
+use crate::observe::stale::Fate;
 use crate::observe::traffic::Handles;
+use crate::tenant::limits::Met;
 use crate::tenant::provider::States;
 
 const KINDS: [&str; 4] = ["Anthropic", "Gemini", "OpenAI", "OpenAICompatible"];
@@ -49,6 +54,13 @@ fn config(providers: usize, models: usize) -> Config {
             listed.join(", ")
         );
     }
+    let _ = write!(
+        text,
+        "---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: smart}}\nspec:\n  match: {{models: [smart]}}\n  \
+         targets: [{{provider: provider-0, model: model-0-0}}]\n  staleIfError: {{maxAge: 1h, maxBytes: 1048576}}\n  \
+         cache: {{ttl: 1h, maxBytes: 1048576, embeddings: {{maxBytes: 1048576}}}}\n  \
+         limits: [{{name: calls, requestsPerMinute: 5}}]\n  access: {{rules: [{{name: all, allow: 'true'}}]}}\n"
+    );
     config::load(&text, &Scope::Standalone).unwrap()
 }
 
@@ -86,6 +98,9 @@ pub(super) fn driven(config: &Config) -> Families {
         state.count_wait(second);
         state.probed(true, now);
         state.probed(false, now);
+        if provider.shares_limits {
+            metrics.providers.lapsed(state.name(), Which::Requests);
+        }
         metrics.providers.key_set_aside(state.name(), "rejected");
         metrics.providers.key_set_aside(state.name(), "throttled");
         let moved = |what: Move| {
@@ -125,9 +140,34 @@ pub(super) fn driven(config: &Config) -> Families {
         }
         all.push(state);
     }
+    for limit in config.limits().map(|limit| &limit.full_name) {
+        metrics.limits.wait([(&**limit, 1)].into_iter());
+        for result in Met::ALL {
+            metrics.limits.met(limit, result);
+        }
+        metrics.limits.stood(limit, Duration::from_secs(1));
+        metrics.limits.reserved(limit, 1);
+        metrics.limits.used(limit, 1);
+    }
+    for decided in [Decided::Denied, Decided::WouldDeny] {
+        metrics
+            .sinks
+            .decisions
+            .denied(&"small-models-only".into(), decided, true);
+    }
+    for fate in Fate::ALL {
+        metrics.sinks.stale.count(fate, 1);
+        metrics.sinks.cache.count(fate, 1);
+    }
+    for why in Bypass::ALL {
+        metrics.sinks.cache.bypassed("smart", why);
+    }
+    for came in Came::ALL {
+        metrics.sinks.cache.came("smart", came);
+    }
     let ledger = &metrics.sinks.ledger.metrics;
     for sent in Sent::ALL {
-        ledger.sent(sent);
+        ledger.sent(sent, "", 0);
     }
     ledger.lost(1);
     ledger.observe(&Counts {
@@ -177,8 +217,11 @@ fn request(outcome: Outcome, code: Option<Code>) -> RequestRecord<'static> {
         answer_bytes: 1_000,
         spent: Spent::NOTHING,
         path: Path::NONE,
+        stale: None,
+        cache: None,
+        refused_by: "",
         span: None,
-        cost: Ok(Cost::NOTHING),
+        cost: Ok(Picodollars::ZERO),
     }
 }
 
@@ -197,6 +240,7 @@ fn attempt(model: &str, spent: Spent) -> AttemptRecord<'_> {
         provider_request_id: "",
         credential: None,
         is_generation: true,
+        is_stream: false,
         status: Some(200),
         outcome: AttemptOutcome::Answered,
         code: None,
@@ -377,7 +421,11 @@ fn what_has_no_series_of_its_own_is_still_in_the_sums() {
 #[test]
 fn three_providers_are_told_apart_in_full() {
     let metrics = Families::new(AccessLog::new(false, tracing::Level::INFO));
-    let config = config(3, 1);
+    let mut config = config(3, 1);
+    // With a cache, limits or access rules as well, failures are told together.
+    let route = Arc::make_mut(&mut config.routes[0]);
+    (route.cache, route.access) = (None, None);
+    route.limits.clear();
     metrics.sinks.fit(&config);
     for provider in &config.providers {
         let handles = metrics.sinks.traffic.handles(provider, &metrics.sinks.genai);
@@ -465,6 +513,8 @@ fn the_registry_says_every_label_that_a_sample_has() {
         first_token: Some(Duration::from_secs(5)),
         window: Duration::from_hours(720),
     });
+    Arc::make_mut(&mut config.providers[0]).shares_limits = true;
+    Arc::make_mut(&mut config.providers[0]).limits.requests_per_minute = std::num::NonZeroU32::new(60);
     let metrics = driven(&config);
     let text = metrics.encode();
     let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

@@ -15,7 +15,7 @@ mod pool;
 mod proxy;
 pub mod tls;
 
-pub use connections::Connections;
+pub use connections::{Connections, Reach};
 pub use decode::Coding;
 pub use dial::{Addresses, Endpoint, Guard, Resolve, System, connect_anywhere};
 pub use fault::{Fault, is_out_of_descriptors};

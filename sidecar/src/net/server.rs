@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,11 +38,30 @@ mod watched;
 /// How often a listener that cannot accept logs it.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// Binds a listening socket.
+/// Binds a listening socket. `[::]` takes IPv4 as well, whatever the node's `net.ipv6.bindv6only` says, and where the node
+/// has no IPv6 it is `0.0.0.0`: the kubelet probes a pod at an address of the cluster's first family.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match listening(address) {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && has_no_ipv6(&error) => {
+            listening(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        listener => listener,
+    }
+}
+
+/// A kernel without IPv6 has no such sockets, one whose interfaces are without it no such address.
+fn has_no_ipv6(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+fn listening(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(limits::BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -157,4 +176,19 @@ fn is_about_one_connection(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn any_address_takes_both_families() {
+        let listener = bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        if listener.local_addr().unwrap().is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        }
+    }
 }

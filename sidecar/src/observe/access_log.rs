@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bowsprit_core::clock::micros;
-use bowsprit_core::cost::{Cost, Unpriced};
+use bowsprit_core::cost::{Cost, Picodollars, Unpriced};
 use bowsprit_core::fault::Code;
 use bowsprit_core::json::line::{self, member};
 use bowsprit_core::record::{AttemptRecord, RequestRecord, Spent};
@@ -141,8 +141,7 @@ impl AccessLog {
 
 fn hand_over(waiting: &mut Vec<u8>) {
     if !waiting.is_empty() {
-        telemetry::stdout().push(waiting);
-        waiting.clear();
+        telemetry::stdout().take(waiting);
     }
 }
 
@@ -156,21 +155,14 @@ fn begin(out: &mut Vec<u8>, now: Duration, what: &str) {
 
 fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, charged: u64) {
     begin(out, now, "\",\"level\":\"DEBUG\",\"target\":\"attempt\"");
-    for (key, value) in [
-        (member!("request_id"), record.request_id),
-        (member!("trace_id"), record.trace_id),
-        (member!("provider"), record.provider),
-        (member!("model"), record.model),
-        (member!("credential"), record.credential.unwrap_or("")),
-        (member!("kind"), record.kind.as_str()),
-        (member!("ended"), record.outcome.as_str()),
-        (member!("code"), record.code.map_or("", Code::as_str)),
-    ] {
-        if !value.is_empty() {
-            out.extend_from_slice(key.as_bytes());
-            text(out, value);
-        }
-    }
+    told(out, member!("request_id"), record.request_id);
+    told(out, member!("trace_id"), record.trace_id);
+    told(out, member!("provider"), record.provider);
+    told(out, member!("model"), record.model);
+    told(out, member!("credential"), record.credential.unwrap_or(""));
+    word(out, member!("kind"), record.kind.as_str());
+    word(out, member!("ended"), record.outcome.as_str());
+    word(out, member!("code"), record.code.map_or("", Code::as_str));
     number(out, member!("number"), u64::from(record.number));
     if let Some(status) = record.status {
         number(out, member!("status"), u64::from(status));
@@ -180,7 +172,7 @@ fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, 
         number(out, member!("head_us"), micros(after));
     }
     tokens(out, &record.spent);
-    money(out, &record.cost);
+    money(out, record.cost.as_ref().map(Cost::total).map_err(|why| *why));
     if let Ok(cost) = &record.cost
         && !cost.version.is_empty()
     {
@@ -193,23 +185,16 @@ fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, 
 
 fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
     begin(out, now, "\",\"level\":\"INFO\",\"target\":\"access\"");
-    for (key, value) in [
-        (member!("request_id"), record.id),
-        (member!("trace_id"), record.trace_id),
-        (member!("dialect"), record.dialect.as_str()),
-        (member!("operation"), record.operation),
-        (member!("asked_model"), record.asked_model),
-        (member!("provider"), record.provider),
-        (member!("model"), record.model),
-        (member!("outcome"), record.outcome.as_str()),
-        (member!("code"), record.code.map_or("", Code::as_str)),
-        (member!("state"), record.state.as_str()),
-    ] {
-        if !value.is_empty() {
-            out.extend_from_slice(key.as_bytes());
-            text(out, value);
-        }
-    }
+    told(out, member!("request_id"), record.id);
+    told(out, member!("trace_id"), record.trace_id);
+    word(out, member!("dialect"), record.dialect.as_str());
+    told(out, member!("operation"), record.operation);
+    told(out, member!("asked_model"), record.asked_model);
+    told(out, member!("provider"), record.provider);
+    told(out, member!("model"), record.model);
+    word(out, member!("outcome"), record.outcome.as_str());
+    word(out, member!("code"), record.code.map_or("", Code::as_str));
+    word(out, member!("state"), record.state.as_str());
     number(out, member!("status"), u64::from(record.status));
     number(out, member!("attempts"), u64::from(record.attempts));
     number(out, member!("duration_us"), micros(record.took));
@@ -228,37 +213,68 @@ fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
         number(out, member!("first_token_us"), micros(after));
     }
     tokens(out, &record.spent);
-    money(out, &record.cost);
+    money(out, record.cost);
+    if let Some(stale) = &record.stale {
+        number(out, member!("stale_age_s"), stale.age.as_secs());
+        out.extend_from_slice(member!("stale_of").as_bytes());
+        text(out, stale.request_id);
+    }
+    if let Some(cached) = &record.cache {
+        number(out, member!("cache_age_s"), cached.age.as_secs());
+        out.extend_from_slice(member!("cache_of").as_bytes());
+        text(out, cached.request_id);
+        some(out, member!("cache_saved_tokens"), cached.saved_tokens);
+    }
+    told(out, member!("refused_by"), record.refused_by);
     out.extend_from_slice(b"}\n");
 }
 
 /// US dollars as a decimal number, exact. What something cost that nobody knows is not written.
-fn money(out: &mut Vec<u8>, cost: &Result<Cost<'_>, Unpriced>) {
+fn money(out: &mut Vec<u8>, cost: Result<Picodollars, Unpriced>) {
     if let Ok(cost) = cost {
         out.extend_from_slice(member!("cost_usd").as_bytes());
-        cost.total().write(out);
+        cost.write(out);
     }
 }
 
 fn tokens(out: &mut Vec<u8>, spent: &Spent) {
-    let told = spent.reported;
-    let beyond = |count: u64| (count > 0).then_some(count);
-    for (key, value) in [
-        (member!("input_tokens"), told.map(|usage| usage.input)),
-        (member!("cached_tokens"), told.and_then(|usage| beyond(usage.cached))),
-        (member!("output_tokens"), told.map(|usage| usage.output)),
-        (member!("estimated_input_tokens"), beyond(spent.estimated_input)),
-        (member!("estimated_output_tokens"), beyond(spent.estimated_output)),
-    ] {
-        if let Some(value) = value {
-            number(out, key, value);
-        }
+    if let Some(usage) = &spent.reported {
+        number(out, member!("input_tokens"), usage.input);
+        some(out, member!("cached_tokens"), usage.cached);
+        number(out, member!("output_tokens"), usage.output);
+    }
+    some(out, member!("estimated_input_tokens"), spent.estimated_input);
+    some(out, member!("estimated_output_tokens"), spent.estimated_output);
+}
+
+#[inline]
+fn some(out: &mut Vec<u8>, key: &'static str, value: u64) {
+    if value > 0 {
+        number(out, key, value);
     }
 }
 
-fn number(out: &mut Vec<u8>, key: &str, value: u64) {
+#[inline]
+fn number(out: &mut Vec<u8>, key: &'static str, value: u64) {
     out.extend_from_slice(key.as_bytes());
     line::number(out, value);
+}
+
+#[inline]
+fn told(out: &mut Vec<u8>, key: &'static str, value: &str) {
+    if !value.is_empty() {
+        out.extend_from_slice(key.as_bytes());
+        text(out, value);
+    }
+}
+
+/// A word of a closed list, which is neither long nor has a special character in it.
+#[inline]
+fn word(out: &mut Vec<u8>, key: &'static str, value: &'static str) {
+    if !value.is_empty() {
+        out.extend_from_slice(key.as_bytes());
+        line::plain(out, value);
+    }
 }
 
 /// A JSON string, clipped: names come from callers.
@@ -273,7 +289,21 @@ mod tests {
     use bowsprit_core::dialect::{Dialect, Usage};
     use bowsprit_core::flow::State;
     use bowsprit_core::record::path::Path;
-    use bowsprit_core::record::{AttemptKind, AttemptOutcome, Called, Outcome, Spent};
+    use bowsprit_core::record::{AttemptKind, AttemptOutcome, Cached, Called, Outcome, Spent};
+
+    const COST: Cost<'static> = Cost {
+        reported: Picodollars::new(1_250_000_000),
+        estimated: Picodollars::new(2),
+        version: "table:2026-01-31",
+    };
+
+    const CACHED: Cached<'static> = Cached {
+        age: Duration::from_secs(61),
+        request_id: "r-0",
+        provider: "claude",
+        saved_tokens: 16,
+        saved_cost: Picodollars::new(7),
+    };
 
     fn record(asked_model: &str) -> RequestRecord<'_> {
         RequestRecord {
@@ -312,12 +342,11 @@ mod tests {
                 is_nothing: false,
             },
             path: Path::NONE,
+            stale: None,
+            cache: None,
+            refused_by: "",
             span: None,
-            cost: Ok(Cost {
-                reported: Picodollars::new(1_250_000_000),
-                estimated: Picodollars::new(2),
-                version: "table:2026-01-31",
-            }),
+            cost: Ok(COST.total()),
         }
     }
 
@@ -354,6 +383,7 @@ mod tests {
             provider_request_id: "",
             credential: Some("main"),
             is_generation: true,
+            is_stream: false,
             status: Some(200),
             outcome: AttemptOutcome::Failed,
             code: Some(Code::ExtReset),
@@ -361,7 +391,7 @@ mod tests {
             head_after: Some(Duration::from_millis(1)),
             first_content_after: None,
             spent: record("m").spent,
-            cost: record("m").cost,
+            cost: Ok(COST),
             span: None,
             called: Called::default(),
         }
@@ -384,9 +414,30 @@ mod tests {
     }
 
     #[test]
+    fn a_line_says_what_the_cache_gave_and_which_rule_refused() {
+        let log = AccessLog::in_memory();
+        log.write(&RequestRecord {
+            cache: Some(CACHED),
+            refused_by: "limit:tokens",
+            ..record("m")
+        });
+        let line: serde_json::Value = serde_json::from_str(log.text().trim_end()).unwrap();
+        let told = ["cache_age_s", "cache_of", "cache_saved_tokens", "refused_by"].map(|field| line[field].clone());
+        assert_eq!(
+            serde_json::Value::from(told.to_vec()),
+            serde_json::json!([61, "r-0", 16, "limit:tokens"])
+        );
+    }
+
+    #[test]
     fn every_field_of_a_line_is_explained_in_the_operators_guide() {
         let log = AccessLog::in_memory();
         log.write(&record("m"));
+        log.write(&RequestRecord {
+            cache: Some(CACHED),
+            refused_by: "limit:tokens",
+            ..record("m")
+        });
         log.write_attempt(&attempt(), 19);
         let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md")).unwrap();
         let lines = log.text();

@@ -59,15 +59,17 @@ pub enum Detail {
     Names,
     /// All providers together.
     Sum,
+    /// The same without the times between pieces: many providers and much that is switched on.
+    Least,
 }
 
 impl Detail {
     /// The most detail that fits into so many series, for so many provider names.
     pub fn that_fits(room: usize, names: usize) -> Self {
-        [Self::Full, Self::Names]
+        [Self::Full, Self::Names, Self::Sum]
             .into_iter()
             .find(|detail| detail.series(names) <= room)
-            .unwrap_or(Self::Sum)
+            .unwrap_or(Self::Least)
     }
 
     /// Series for so many provider names: input, output, duration, first chunk, chunks, failures.
@@ -77,6 +79,7 @@ impl Detail {
                 Self::Full => 6 * names,
                 Self::Names => 5 * names + 1,
                 Self::Sum => 6,
+                Self::Least => 5,
             }
     }
 }
@@ -185,7 +188,7 @@ impl GenAi {
         let (of, failed) = match detail {
             Detail::Full => (told.clone(), told),
             Detail::Names => (told, untold),
-            Detail::Sum => (untold.clone(), untold),
+            Detail::Sum | Detail::Least => (untold.clone(), untold),
         };
         let tokens = |gen_ai_token_type| TokenLabels {
             gen_ai_operation_name: of.gen_ai_operation_name,
@@ -198,7 +201,7 @@ impl GenAi {
             duration: Lazy::new(&self.duration, of.clone().ending_with(None)),
             failed: Lazy::new(&self.duration, failed.ending_with(Some(NOT_TOLD))),
             first_chunk: Lazy::new(&self.first_chunk, of.clone()),
-            per_chunk: Lazy::new(&self.per_chunk, of),
+            per_chunk: (detail != Detail::Least).then(|| Lazy::new(&self.per_chunk, of)),
         }
     }
 }
@@ -253,7 +256,8 @@ pub struct GenAiHandles {
     duration: Lazy<DurationLabels>,
     failed: Lazy<DurationLabels>,
     first_chunk: Lazy<OperationLabels>,
-    per_chunk: Lazy<OperationLabels>,
+    /// `None` where there is no room for it.
+    per_chunk: Option<Lazy<OperationLabels>>,
 }
 
 impl GenAiHandles {
@@ -278,7 +282,9 @@ impl GenAiHandles {
 
     /// A stream's next content came.
     pub fn chunk(&self, after: Duration) {
-        self.per_chunk.observe(after.as_secs_f64());
+        if let Some(per_chunk) = &self.per_chunk {
+            per_chunk.observe(after.as_secs_f64());
+        }
     }
 }
 
@@ -291,6 +297,7 @@ mod tests {
         assert_eq!(Detail::that_fits(306, 3), Detail::Full);
         assert_eq!(Detail::that_fits(305, 3), Detail::Names);
         assert_eq!(Detail::that_fits(271, 3), Detail::Sum);
-        assert_eq!(Detail::that_fits(0, 1), Detail::Sum, "there is no less");
+        assert_eq!(Detail::that_fits(102, 9), Detail::Sum);
+        assert_eq!(Detail::that_fits(0, 1), Detail::Least, "there is no less");
     }
 }

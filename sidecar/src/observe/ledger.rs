@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use bowsprit_core::record::{AttemptRecord, RequestRecord};
-use bowsprit_ledger::outbox::{Counts, Outbox};
+use bowsprit_core::record::{AttemptRecord, HeadroomRecord, RequestRecord};
+use bowsprit_ledger::outbox::{Counts, Outbox, Sender};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::gauge::Gauge;
 
@@ -13,6 +13,7 @@ use crate::sync::locked;
 /// The sink.
 pub struct Ledger {
     outbox: OnceLock<Arc<Outbox>>,
+    about: OnceLock<About>,
     /// What is seen of it.
     pub metrics: LedgerMetrics,
 }
@@ -22,13 +23,20 @@ impl Ledger {
     pub fn register(registry: &mut Registry) -> Self {
         Self {
             outbox: OnceLock::new(),
+            about: OnceLock::new(),
             metrics: LedgerMetrics::register(registry),
         }
     }
 
     /// From now on records are kept here.
-    pub fn keep(&self, outbox: Arc<Outbox>) {
+    pub fn keep(&self, outbox: Arc<Outbox>, about: About) {
+        let _ = self.about.set(about);
         let _ = self.outbox.set(outbox);
+    }
+
+    /// Whose records they are and where they go, if records are kept.
+    pub fn about(&self) -> Option<&About> {
+        self.about.get()
     }
 
     /// The outbox, if records are kept.
@@ -50,12 +58,53 @@ impl Ledger {
         }
     }
 
+    /// Keeps what a provider says of its own limits.
+    pub fn headroom(&self, record: &HeadroomRecord<'_>) {
+        if let Some(outbox) = self.outbox.get() {
+            outbox.headroom(record);
+        }
+    }
+
+    /// Series that are there whatever happens, 0 at first: an alert sees the first of what goes wrong only beside a 0. Returns how many.
+    pub fn fit(&self) -> usize {
+        if self.outbox.get().is_none() {
+            return 0;
+        }
+        for fate in BAD_FATES {
+            self.metrics.entries.fixed(&FateLabel { fate });
+        }
+        for problem in PROBLEMS {
+            self.metrics.failures.fixed(&ProblemLabel { problem });
+        }
+        BAD_FATES.len() + PROBLEMS.len()
+    }
+
     /// Brings the metrics to what is so now: called before each scrape.
     pub fn observe(&self) {
         if let Some(outbox) = self.outbox.get() {
             self.metrics.observe(&outbox.counts());
         }
     }
+}
+
+/// Whose records are kept, and where.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// What is told of the pod beside its entries.
+    pub sender: Sender,
+    /// Whether they are in a file that outlives the container.
+    pub in_file: bool,
+    /// The ledger service that they are sent to.
+    pub service: Option<String>,
+}
+
+/// How shipping fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shipped {
+    /// When a batch was taken last, milliseconds since 1970.
+    pub last: Option<i64>,
+    /// Why the last one was not.
+    pub problem: Option<String>,
 }
 
 /// What became of a batch, or of the attempt to send one.
@@ -123,13 +172,17 @@ closed_label!(FateLabel { fate });
 closed_label!(ProblemLabel { problem });
 closed_label!(AnswerLabel { answer });
 
-/// Families about the ledger. What goes well has series of its own; what goes wrong is seldom and draws on the pool.
+const BAD_FATES: [&str; 3] = ["spilled", "folded", "lost"];
+const PROBLEMS: [&str; 2] = ["not_written", "damaged"];
+
+/// Families about the ledger. A batch that is not taken is seldom and draws on the pool.
 #[derive(Clone, Debug)]
 pub struct LedgerMetrics {
     entries: Counters<FateLabel>,
     failures: Counters<ProblemLabel>,
     bytes: Gauge,
     batches: Counters<AnswerLabel>,
+    shipped: Arc<Mutex<Shipped>>,
     /// What was counted when it was looked at last.
     seen: Arc<Mutex<Counts>>,
 }
@@ -153,6 +206,7 @@ impl LedgerMetrics {
                 "Batches for the ledger service by what became of them: taken, gap (sent anew from another sequence), unreachable, untrusted (CA or token), denied, refused",
                 &["answer"],
             ),
+            shipped: Arc::default(),
             seen: Arc::default(),
         };
         registry.register(
@@ -164,8 +218,25 @@ impl LedgerMetrics {
         new
     }
 
-    /// Counts a batch.
-    pub fn sent(&self, sent: Sent) {
+    /// How shipping fares.
+    pub fn shipped(&self) -> Shipped {
+        locked(&self.shipped).clone()
+    }
+
+    /// Counts a batch. `detail`: what was said of it, where it was not taken.
+    pub fn sent(&self, sent: Sent, detail: &str, now: i64) {
+        let mut shipped = locked(&self.shipped);
+        match sent {
+            Sent::Taken => {
+                *shipped = Shipped {
+                    last: Some(now),
+                    problem: None,
+                };
+            }
+            Sent::Gap => {}
+            _ => shipped.problem = Some(format!("{}: {detail}", sent.as_str())),
+        }
+        drop(shipped);
         let answer = AnswerLabel { answer: sent.as_str() };
         match sent {
             Sent::Taken => self.batches.fixed(&answer).inc(),
@@ -203,5 +274,41 @@ impl LedgerMetrics {
             }
         }
         self.bytes.set(i64::try_from(counts.bytes).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowsprit_ledger::outbox::Settings;
+
+    use super::*;
+    use crate::families::Families;
+    use crate::observe::access_log::AccessLog;
+
+    #[test]
+    fn what_may_go_wrong_is_0_from_the_start_where_a_ledger_is_kept_and_nowhere_else() {
+        for is_kept in [true, false] {
+            let families = Families::new(AccessLog::new(false, tracing::Level::INFO));
+            if is_kept {
+                let settings = Settings {
+                    folder: None,
+                    limit: 1 << 20,
+                    clock: || 0,
+                };
+                let outbox = Arc::new(Outbox::start(settings));
+                families.sinks.ledger.keep(outbox, About::default());
+            }
+            families.sinks.fit(&bowsprit_core::config::Config::default());
+            let text = families.encode();
+            for series in [
+                r#"bowsprit_ledger_entries_total{fate="lost"} 0"#,
+                r#"bowsprit_ledger_entries_total{fate="folded"} 0"#,
+                r#"bowsprit_ledger_entries_total{fate="spilled"} 0"#,
+                r#"bowsprit_ledger_failures_total{problem="damaged"} 0"#,
+                r#"bowsprit_ledger_failures_total{problem="not_written"} 0"#,
+            ] {
+                assert_eq!(text.contains(series), is_kept, "{series} in {text}");
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bowsprit_core::config::{Config, Slo as Terms};
@@ -16,7 +17,7 @@ use prometheus_client::metrics::family::Family;
 use crate::metrics::Registry;
 
 /// What an objective can be of.
-pub const OBJECTS: [&str; 2] = ["provider", "route"];
+pub const OBJECTS: [&str; 2] = [slo::PROVIDER, slo::ROUTE];
 /// How a request or exchange is judged.
 pub const RESULTS: [&str; 2] = ["good", "bad"];
 
@@ -69,6 +70,21 @@ impl Judged {
             }
         }
     }
+}
+
+/// What was counted of one objective.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// One of [`OBJECTS`].
+    pub object: &'static str,
+    /// The object's name.
+    pub name: String,
+    /// Which of its objectives.
+    pub objective: &'static str,
+    /// The time over which it must hold.
+    pub window: Duration,
+    /// Good and bad events since it came into force here.
+    pub counts: [u64; 2],
 }
 
 /// Every object that has an objective.
@@ -130,6 +146,29 @@ impl Slos {
             }
         }
         series
+    }
+
+    /// What was counted so far of each objective in force, in a fixed order.
+    pub fn counted(&self) -> Vec<Counted> {
+        let now = self.now.load_full();
+        let [provider, route] = OBJECTS;
+        let all = now.iter().flat_map(|now| {
+            let providers = now.providers.iter().map(|(name, judged)| (provider, name, judged));
+            providers.chain(now.routes.iter().map(|(name, judged)| (route, name, judged)))
+        });
+        let all = all.flat_map(|(object, name, judged)| {
+            let counters = judged.counters.iter();
+            counters.map(move |(objective, [good, bad])| Counted {
+                object,
+                name: name.clone(),
+                objective: objective.as_str(),
+                window: judged.terms.window,
+                counts: [good.get(), bad.get()],
+            })
+        });
+        let mut all: Vec<Counted> = all.collect();
+        all.sort_unstable_by(|a, b| (a.object, &a.name, a.objective).cmp(&(b.object, &b.name, b.objective)));
+        all
     }
 
     /// Judges a request.
@@ -202,6 +241,9 @@ mod tests {
         ]);
         let name = |result| format!("provider claude availability {result}");
         assert_eq!(told(&slos), [(name("good"), 2), (name("bad"), 1)]);
+        let counted = slos.counted();
+        assert_eq!((counted.len(), counted[0].name.as_str()), (1, "claude"));
+        assert_eq!(counted[0].counts, [2, 1]);
         assert_eq!(slos.fit(&config("")), 0);
         let mut text = String::new();
         let mut registry = prometheus_client::registry::Registry::default();

@@ -12,7 +12,8 @@ use bowsprit_core::flow::moves::Move;
 use bowsprit_core::record::path::{Happened, Turn};
 use bowsprit_core::record::{AttemptOutcome, AttemptRecord, Outcome, RequestRecord, Spent};
 use bowsprit_core::trace::{Context, Span};
-use http::HeaderMap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -21,7 +22,7 @@ use tokio::sync::Notify;
 use crate::metrics::Registry;
 use crate::sync::locked;
 use crate::time::unix_now;
-use protobuf::{ATTRIBUTES, Frame, Kind, Value, attribute};
+use protobuf::{ATTRIBUTES, Frame, Key, Kind, Value, attribute, key};
 
 pub mod export;
 mod protobuf;
@@ -29,6 +30,8 @@ mod settings;
 
 pub use settings::Settings;
 
+/// The header that a caller's trace comes in.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Bytes of waiting spans at most, whatever their number: one of a long path of turns has a few thousand.
 const MOST_BYTES: usize = 4 << 20;
 
@@ -62,6 +65,8 @@ pub struct Spans {
 /// Spans that wait to go out.
 pub struct Queue {
     settings: Settings,
+    /// Bytes of [`Waiting::spans`] before the first: room for what goes before them, which takes fewer where they are few.
+    room: usize,
     waiting: Mutex<Waiting>,
     /// There are as many as one export takes.
     full: Notify,
@@ -70,11 +75,9 @@ pub struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    /// As a scope's field.
+    /// As a scope's field, behind [`Queue::room`]; empty where none waits.
     spans: Vec<u8>,
     count: usize,
-    /// The one that is being written.
-    span: Vec<u8>,
 }
 
 impl Spans {
@@ -96,8 +99,10 @@ impl Spans {
     /// From now on spans are made as these settings say.
     pub fn keep(&self, settings: Settings) {
         let counter = |fate| self.family.get_or_create_owned(&FateLabel { fate });
+        let room = before(&settings, u32::MAX as usize).len();
         let _ = self.queue.set(Arc::new(Queue {
             settings,
+            room,
             waiting: Mutex::default(),
             full: Notify::new(),
             metrics: SpanMetrics(FATES.map(counter)),
@@ -113,7 +118,7 @@ impl Spans {
     pub fn begin(&self, headers: &HeaderMap) -> Option<Span> {
         let queue = self.queue.get()?;
         let caller = headers
-            .get("traceparent")
+            .get(TRACEPARENT)
             .and_then(|header| Context::parse(header.to_str().ok()?));
         Some(Span::begin(caller, queue.settings.sampler, &mut fastrand::Rng::new()))
     }
@@ -141,64 +146,81 @@ impl Queue {
             self.metrics.count("no_room", 1);
             return;
         }
-        let Waiting { spans, count, span } = &mut *waiting;
-        span.clear();
-        write(span);
-        protobuf::append(spans, span);
-        *count += 1;
-        if *count == self.settings.batch {
+        if waiting.count == 0 {
+            waiting.spans.resize(self.room, 0);
+        }
+        protobuf::append(&mut waiting.spans, write);
+        waiting.count += 1;
+        if waiting.count == self.settings.batch {
             self.full.notify_one();
         }
     }
 
-    /// Takes all that waits, with its number.
-    fn take(&self) -> (Vec<u8>, usize) {
+    /// Takes all that waits as the body of a request to the collector, with its number. The spans stay where they were written.
+    fn take(&self) -> (Bytes, usize) {
         let mut waiting = locked(&self.waiting);
         let count = std::mem::take(&mut waiting.count);
         let room = waiting.spans.len();
-        (std::mem::replace(&mut waiting.spans, Vec::with_capacity(room)), count)
+        let mut spans = std::mem::replace(&mut waiting.spans, Vec::with_capacity(room));
+        drop(waiting);
+        let before = before(&self.settings, spans.len().saturating_sub(self.room));
+        let begin = self.room.saturating_sub(before.len());
+        match spans.get_mut(begin..self.room) {
+            Some(place) if place.len() == before.len() => place.copy_from_slice(&before),
+            _ => return (Bytes::new(), count),
+        }
+        (Bytes::from(spans).slice(begin..), count)
     }
+}
+
+/// What a request to the collector begins with, before spans of so many bytes.
+fn before(settings: &Settings, spans: usize) -> Vec<u8> {
+    protobuf::request(&settings.resource, env!("CARGO_PKG_VERSION"), spans)
 }
 
 /// Writes attributes that have a value.
 struct Attributes<'a>(&'a mut Vec<u8>);
 
 impl Attributes<'_> {
-    fn text(&mut self, key: &str, value: &str) {
+    fn text<const N: usize>(&mut self, key: &Key<N>, value: &str) {
         if !value.is_empty() {
-            attribute(self.0, ATTRIBUTES, key, Value::Text(value));
+            key.text(self.0, value);
         }
     }
 
-    fn count(&mut self, key: &str, value: u64) {
-        attribute(self.0, ATTRIBUTES, key, Value::Count(value));
+    fn count<const N: usize>(&mut self, key: &Key<N>, value: u64) {
+        key.count(self.0, value);
     }
 
-    fn some(&mut self, key: &str, value: u64) {
+    fn some<const N: usize>(&mut self, key: &Key<N>, value: u64) {
         if value > 0 {
             self.count(key, value);
         }
     }
 
-    fn seconds(&mut self, key: &str, value: Option<Duration>) {
+    fn number<const N: usize>(&mut self, key: &Key<N>, value: f64) {
+        key.number(self.0, value);
+    }
+
+    fn seconds<const N: usize>(&mut self, key: &Key<N>, value: Option<Duration>) {
         if let Some(value) = value {
-            attribute(self.0, ATTRIBUTES, key, Value::Number(value.as_secs_f64()));
+            self.number(key, value.as_secs_f64());
         }
     }
 
     /// Under the conventions' names, and what of them is estimated under our own.
     fn tokens(&mut self, spent: &Spent) {
         if let Some(usage) = &spent.reported {
-            self.count("gen_ai.usage.input_tokens", usage.input);
-            self.count("gen_ai.usage.output_tokens", usage.output);
-            self.some("gen_ai.usage.cache_read.input_tokens", usage.cached);
+            self.count(key!("gen_ai.usage.input_tokens"), usage.input);
+            self.count(key!("gen_ai.usage.output_tokens"), usage.output);
+            self.some(key!("gen_ai.usage.cache_read.input_tokens"), usage.cached);
             // The conventions' name until 1.41, and the one that took its place.
-            self.some("gen_ai.usage.cache_creation.input_tokens", usage.cache_write);
-            self.some("gen_ai.usage.cache_write.input_tokens", usage.cache_write);
-            self.some("gen_ai.usage.reasoning.output_tokens", usage.reasoning);
+            self.some(key!("gen_ai.usage.cache_creation.input_tokens"), usage.cache_write);
+            self.some(key!("gen_ai.usage.cache_write.input_tokens"), usage.cache_write);
+            self.some(key!("gen_ai.usage.reasoning.output_tokens"), usage.reasoning);
         }
-        self.some("bowsprit.usage.estimated_input_tokens", spent.estimated_input);
-        self.some("bowsprit.usage.estimated_output_tokens", spent.estimated_output);
+        self.some(key!("bowsprit.usage.estimated_input_tokens"), spent.estimated_input);
+        self.some(key!("bowsprit.usage.estimated_output_tokens"), spent.estimated_output);
     }
 }
 
@@ -206,19 +228,29 @@ fn request(out: &mut Vec<u8>, span: Span, record: &RequestRecord<'_>, now: Durat
     let from = now.saturating_sub(record.took);
     protobuf::begin(out, &frame(span, (record.operation, ""), Kind::Server, (from, now)));
     let mut attributes = Attributes(out);
-    attributes.text("bowsprit.request_id", record.id);
-    attributes.text("bowsprit.dialect", record.dialect.as_str());
-    attributes.text("bowsprit.route", record.route);
-    attributes.text("bowsprit.outcome", record.outcome.as_str());
-    attributes.text("bowsprit.provider", record.provider);
-    attributes.text("gen_ai.request.model", record.asked_model);
-    attributes.some("http.response.status_code", u64::from(record.status));
-    attributes.text("error.type", record.code.map_or("", Code::as_str));
-    attributes.count("bowsprit.attempts", u64::from(record.attempts));
-    attributes.some("bowsprit.hedges", u64::from(record.hedges));
-    attributes.some("http.request.resend_count", u64::from(record.sdk_retries));
-    attributes.seconds("gen_ai.response.time_to_first_chunk", record.first_token_after);
-    attributes.seconds("bowsprit.overhead", Some(record.overhead));
+    attributes.text(key!("bowsprit.request_id"), record.id);
+    attributes.text(key!("bowsprit.dialect"), record.dialect.as_str());
+    attributes.text(key!("bowsprit.route"), record.route);
+    attributes.text(key!("bowsprit.outcome"), record.outcome.as_str());
+    attributes.text(key!("bowsprit.provider"), record.provider);
+    attributes.text(key!("gen_ai.request.model"), record.asked_model);
+    attributes.some(key!("http.response.status_code"), u64::from(record.status));
+    attributes.text(key!("error.type"), record.code.map_or("", Code::as_str));
+    attributes.count(key!("bowsprit.attempts"), u64::from(record.attempts));
+    attributes.some(key!("bowsprit.hedges"), u64::from(record.hedges));
+    attributes.some(key!("http.request.resend_count"), u64::from(record.sdk_retries));
+    attributes.seconds(key!("gen_ai.response.time_to_first_chunk"), record.first_token_after);
+    attributes.seconds(key!("bowsprit.overhead"), Some(record.overhead));
+    if let Some(stale) = &record.stale {
+        attributes.seconds(key!("bowsprit.stale.age"), Some(stale.age));
+        attributes.text(key!("bowsprit.stale.request_id"), stale.request_id);
+    }
+    if let Some(cached) = &record.cache {
+        attributes.seconds(key!("bowsprit.cache.age"), Some(cached.age));
+        attributes.text(key!("bowsprit.cache.request_id"), cached.request_id);
+        attributes.some(key!("bowsprit.cache.saved_tokens"), cached.saved_tokens);
+    }
+    attributes.text(key!("bowsprit.refused_by"), record.refused_by);
     if record.is_stream {
         attribute(out, ATTRIBUTES, "gen_ai.request.stream", Value::Bool(true));
     }
@@ -255,25 +287,25 @@ fn attempt(out: &mut Vec<u8>, span: Span, record: &AttemptRecord<'_>, now: Durat
         &frame(span, (called.operation, record.model), Kind::Client, (from, now)),
     );
     let mut attributes = Attributes(out);
-    attributes.text("gen_ai.operation.name", called.operation);
-    attributes.text("gen_ai.provider.name", called.system);
-    attributes.text("gen_ai.request.model", record.model);
-    attributes.text("gen_ai.response.model", record.reported_model);
-    attributes.text("server.address", called.host);
-    attributes.some("server.port", u64::from(called.port));
-    attributes.some("http.response.status_code", u64::from(record.status.unwrap_or(0)));
-    attributes.text("error.type", record.code.map_or("", Code::as_str));
+    attributes.text(key!("gen_ai.operation.name"), called.operation);
+    attributes.text(key!("gen_ai.provider.name"), called.system);
+    attributes.text(key!("gen_ai.request.model"), record.model);
+    attributes.text(key!("gen_ai.response.model"), record.reported_model);
+    attributes.text(key!("server.address"), called.host);
+    attributes.some(key!("server.port"), u64::from(called.port));
+    attributes.some(key!("http.response.status_code"), u64::from(record.status.unwrap_or(0)));
+    attributes.text(key!("error.type"), record.code.map_or("", Code::as_str));
     attributes.tokens(&record.spent);
-    attributes.seconds("gen_ai.response.time_to_first_chunk", record.first_content_after);
-    attributes.text("bowsprit.provider", record.provider);
-    attributes.text("bowsprit.credential", record.credential.unwrap_or(""));
-    attributes.text("bowsprit.provider_request_id", record.provider_request_id);
-    attributes.text("bowsprit.attempt.kind", record.kind.as_str());
-    attributes.text("bowsprit.attempt.outcome", record.outcome.as_str());
-    attributes.count("bowsprit.attempt.number", u64::from(record.number));
+    attributes.seconds(key!("gen_ai.response.time_to_first_chunk"), record.first_content_after);
+    attributes.text(key!("bowsprit.provider"), record.provider);
+    attributes.text(key!("bowsprit.credential"), record.credential.unwrap_or(""));
+    attributes.text(key!("bowsprit.provider_request_id"), record.provider_request_id);
+    attributes.text(key!("bowsprit.attempt.kind"), record.kind.as_str());
+    attributes.text(key!("bowsprit.attempt.outcome"), record.outcome.as_str());
+    attributes.count(key!("bowsprit.attempt.number"), u64::from(record.number));
     if let Ok(cost) = &record.cost {
         let dollars = cost.total().get() as f64 / 1e12;
-        attribute(out, ATTRIBUTES, "bowsprit.cost.usd", Value::Number(dollars));
+        attributes.number(key!("bowsprit.cost.usd"), dollars);
     }
     // One whose answer nobody wanted any more did nothing wrong.
     if record.outcome == AttemptOutcome::Failed {

@@ -22,7 +22,7 @@ use crate::metrics::{
     ANSWER_SECONDS, Counters, Dollars, FIRST_TOKEN_SECONDS, Latency, OTHER, OVERHEAD_SECONDS, ProviderLabel, Registry,
     Seconds, Series,
 };
-use handles::{EstimatedHandles, ModelHandles};
+use handles::{EstimatedHandles, ModelHandles, UnpricedHandles};
 use labels::{
     AttemptLabels, CodeLabels, DialectLabel, EstimatedLabels, LeftOutLabels, RequestLabels, TokenLabels, UnpricedLabels,
 };
@@ -131,7 +131,7 @@ impl Traffic {
             ),
             fallbacks: registry.counters(
                 "fallbacks",
-                "Switches away from a provider to the next candidate, by what was wrong with it",
+                "Switches of a request away from a provider to its next candidate, by what was wrong with it; whom a request's plan left out from the start, as one whose circuit is open, is no switch and is told in the request's path",
                 &["provider", "code"],
             ),
             retries_denied: registry.counters(
@@ -216,8 +216,11 @@ impl Traffic {
                 family: self.estimated_tokens.clone(),
                 made: Default::default(),
             },
-            cost_unknown: self.cost_unknown.clone(),
-            name: Arc::clone(&name),
+            unpriced: UnpricedHandles {
+                provider: Arc::clone(&name),
+                family: self.cost_unknown.clone(),
+                made: Default::default(),
+            },
             genai: genai.handles(provider.kind),
             models: names
                 .into_iter()

@@ -1,5 +1,6 @@
 //! Taking a request in: its body, within a limit and a time, and the few facts that decide where it goes.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use bowsprit_core::call::{Call, Operation};
@@ -8,7 +9,6 @@ use bowsprit_core::fault::Code;
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
 use super::context::RequestContext;
@@ -19,6 +19,7 @@ use super::route::Route;
 use crate::failpoint;
 use crate::limits::{BODY_DEADLINE, ROOM_WAIT, SMALL_BODY};
 use crate::memory::{Memory, Room};
+use crate::net::poll_frame;
 use crate::process::Process;
 
 /// Output tokens reserved at the limiter for a request that names no maximum. Settled by what was really used.
@@ -73,7 +74,7 @@ async fn read(mut body: Incoming, limit: usize, memory: &Arc<Memory>) -> Result<
     make_room(&mut room, usize::try_from(announced).unwrap_or(usize::MAX), memory).await?;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = poll_fn(|cx| poll_frame(&mut body, cx)).await {
         // The caller broke off; nobody will read this answer, but the request must end as something.
         let frame = frame.map_err(|error| Refusal::new(Code::ValHttp, format!("the body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -123,7 +124,8 @@ async fn make_room(room: &mut Room, bytes: usize, memory: &Memory) -> Result<(),
     Err(Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1))
 }
 
-fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
+/// What is asked, by the path and the body.
+pub(super) fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
     let mut call = Call::new(route.dialect(), Operation::Generate);
     call.tokens = tokens_of(body.len());
     call.input_tokens = call.tokens;
@@ -132,6 +134,7 @@ fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
             let envelope = peek(*dialect, body)?;
             call.include_usage = envelope.include_usage;
             call.input_tokens = envelope.input_tokens_estimate;
+            call.max_tokens = envelope.max_output_tokens;
             call.tokens = call.input_tokens + envelope.max_output_tokens.unwrap_or(ASSUMED_OUTPUT);
             if let Some(in_url) = in_url {
                 call.model = in_url.model.as_str().into();

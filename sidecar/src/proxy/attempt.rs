@@ -12,7 +12,7 @@ use bowsprit_core::call::Operation;
 use bowsprit_core::classify::Ended;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{self, Usage, count, embeddings, reported_model, tokens_of};
-use bowsprit_core::record::Spent;
+use bowsprit_core::record::Expense;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Request, response};
@@ -55,7 +55,7 @@ pub(super) enum Success {
         /// The body, in the caller's dialect.
         body: Bytes,
         /// What it cost.
-        spent: Spent,
+        expense: Expense,
     },
     /// Its beginning.
     Flowing {
@@ -240,11 +240,11 @@ impl Attempt<'_> {
         }
         let usage = (!is_encoded).then(|| dialect::usage(provider, &whole)).flatten();
         let model = (!is_encoded).then(|| reported_model(provider, &whole)).flatten();
-        let spent = self.answered(stopwatch.now(), whole.len(), usage, model.as_deref());
+        let expense = self.answered(stopwatch.now(), whole.len(), usage, model.as_deref());
         Ok(Success::Whole {
             head,
             body: whole,
-            spent,
+            expense,
         })
     }
 
@@ -257,17 +257,17 @@ impl Attempt<'_> {
                 let model = answers
                     .first()
                     .and_then(|answer| reported_model(self.prepared.wire, answer));
-                let spent = self.answered(now, body.len(), usage, model.as_deref());
-                Ok(Success::Whole { head, body, spent })
+                let expense = self.answered(now, body.len(), usage, model.as_deref());
+                Ok(Success::Whole { head, body, expense })
             }
             Err(kind) => Err(self.in_body(kind, answers.first().map(Bytes::as_ref).unwrap_or_default())),
         }
     }
 
     /// Ends the exchange with a whole answer of so many bytes; returns what it cost.
-    fn answered(mut self, now: Moment, bytes: usize, usage: Option<Usage>, model: Option<&str>) -> Spent {
+    fn answered(mut self, now: Moment, bytes: usize, usage: Option<Usage>, model: Option<&str>) -> Expense {
         self.exchange.saw(usage, tokens_of(bytes));
-        self.exchange.end_answer(now, Ended::Answered, model).spent
+        self.exchange.end_answer(now, Ended::Answered, model).expense
     }
 
     /// Lets bytes pass unread.

@@ -9,23 +9,27 @@ use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Route;
-use bowsprit_core::cost::{Cost, Unpriced};
+use bowsprit_core::cost::{Picodollars, Unpriced};
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::{Cancel, Flow};
 use bowsprit_core::plan::{Skipped, Why};
 use bowsprit_core::record::path::{Happened, Path, Turn};
-use bowsprit_core::record::{Outcome, RequestRecord, Spent};
+use bowsprit_core::record::{Cached, Expense, Outcome, Refuser, RequestRecord, Spent, Stale};
 use bowsprit_core::trace::Span;
 use http::StatusCode;
 
+use super::cached::Part;
 use super::exchange::Of;
+use super::ground::Ground;
 use super::request_id::{RequestId, TraceId};
 use super::stopwatch::Stopwatch;
 use crate::caller::Caller;
 use crate::drain::Token;
 use crate::process::Process;
 use crate::tenant::Tenant;
+use crate::tenant::kept::Answer;
+use crate::tenant::limits::Guard;
 use crate::tenant::snapshot::Upstream;
 
 /// One request, from its head to its end.
@@ -56,6 +60,8 @@ pub struct RequestContext {
     pub asked: Arc<str>,
     /// Whether a stream was asked for.
     pub stream: bool,
+    /// What its access rules look at; none: it is under no rules.
+    pub(super) access: Option<Box<Ground>>,
     /// The route that it was matched by.
     pub route: Option<Arc<Route>>,
     /// What led it from one candidate to the next.
@@ -64,11 +70,23 @@ pub struct RequestContext {
     pub upstream: Option<Arc<Upstream>>,
     /// The model that was asked for there.
     pub model: Option<Arc<str>>,
-    /// What the attempt that answered, or was made last, has cost.
-    pub spent: Spent,
+    /// The tokens of the attempt that answered, or was made last.
+    spent: Spent,
+    /// What they cost, where that attempt has ended and said so.
+    cost: Option<Result<Picodollars, Unpriced>>,
     /// Fields of the request that the answering provider was not told; of these, tools.
     pub left_out: (u32, u32),
     overhead: Option<Duration>,
+    /// The kept answer that the caller got, and its age.
+    stale: Option<(Arc<Answer>, Duration)>,
+    /// What the cache has to do with it, where its route has one.
+    pub(super) cache: Option<Box<Part>>,
+    /// Its room under named limits.
+    pub(super) limits: Option<Arc<Guard>>,
+    /// A limit leads it past its route's targets, to the fallback.
+    pub(super) is_diverted: bool,
+    /// The rule that turned it away.
+    refused_by: Option<Box<str>>,
     status: u16,
     settled: bool,
     _in_flight: Token,
@@ -101,13 +119,20 @@ impl RequestContext {
             span: None,
             asked: Arc::default(),
             stream: false,
+            access: None,
             route: None,
             path: Path::default(),
             upstream: None,
             model: None,
             spent: Spent::default(),
+            cost: None,
             left_out: (0, 0),
             overhead: None,
+            stale: None,
+            cache: None,
+            limits: None,
+            is_diverted: false,
+            refused_by: None,
             status: 0,
             settled: false,
             _in_flight: process.drain.enter(),
@@ -154,9 +179,24 @@ impl RequestContext {
         self.model = Some(Arc::clone(model));
     }
 
+    /// The attempt that goes out now has cost so much, should nobody wait for its end.
+    pub(super) fn may_cost(&mut self, spent: Spent) {
+        (self.spent, self.cost) = (spent, None);
+    }
+
+    /// The attempt that counts has cost this.
+    pub(super) fn cost_was(&mut self, expense: Expense) {
+        (self.spent, self.cost) = (expense.spent, Some(expense.cost));
+    }
+
     /// Its id.
     pub fn id(&self) -> &RequestId {
         &self.id
+    }
+
+    /// What was asked: `chat_completions`, `messages`, ...
+    pub fn operation(&self) -> &'static str {
+        self.operation
     }
 
     /// The caller's dialect.
@@ -215,6 +255,8 @@ impl RequestContext {
             span: self.span.map(|span| Box::new(span.child(fastrand::u64(..)))),
             route: self.route.clone(),
             operation: self.operation,
+            is_stream: self.stream,
+            limits: self.limits.clone(),
         }
     }
 
@@ -268,11 +310,33 @@ impl RequestContext {
         self.settle();
     }
 
+    /// Answered from the cache with so many bytes: nobody was asked, and nothing was spent.
+    pub(super) fn answered_again(mut self: Box<Self>, bytes: u64) {
+        self.bytes = bytes;
+        self.spent = Spent::NOTHING;
+        let elapsed = self.now() - self.begun;
+        self.first_token = Some(elapsed);
+        self.flow.served();
+        self.settle();
+    }
+
+    /// The rule of this name turns it away: told in its record, whatever is answered.
+    pub fn turned_away_by(&mut self, kind: Refuser, name: &str) {
+        self.refused_by = Some(kind.named(name));
+    }
+
     /// Ended with an error of this code, before or in mid-answer.
     pub fn failed(mut self: Box<Self>, code: Code, status: StatusCode) {
         if self.status == 0 {
             self.status = status.as_u16();
         }
+        self.fail(code);
+    }
+
+    /// Ended with an error of this code, and its caller gets a kept answer of so many bytes in place of it.
+    pub fn answered_stale(mut self: Box<Self>, answer: Arc<Answer>, age: Duration, code: Code, bytes: u64) {
+        self.bytes = bytes;
+        self.stale = Some((answer, age));
         self.fail(code);
     }
 
@@ -285,10 +349,11 @@ impl RequestContext {
     }
 
     /// What the tokens of its record cost.
-    fn cost(&self) -> Result<Cost<'_>, Unpriced> {
-        match (&self.upstream, &self.model) {
-            (Some(upstream), Some(model)) => upstream.cost(model, &self.spent),
-            _ => Ok(Cost::NOTHING),
+    fn cost(&self) -> Result<Picodollars, Unpriced> {
+        match (self.cost, &self.upstream, &self.model) {
+            (Some(cost), ..) => cost,
+            (None, Some(upstream), Some(model)) => upstream.cost(model, &self.spent).map(|cost| cost.total()),
+            _ => Ok(Picodollars::ZERO),
         }
     }
 
@@ -337,10 +402,29 @@ impl RequestContext {
             answer_bytes: self.bytes,
             spent: self.spent,
             path: &self.path,
+            stale: self.stale.as_ref().map(|(answer, age)| Stale {
+                age: *age,
+                request_id: &answer.request_id,
+                provider: answer.provider.to_str().unwrap_or(""),
+            }),
+            cache: self
+                .cache
+                .as_ref()
+                .and_then(|part| part.given.as_ref())
+                .map(|(answer, age)| Cached {
+                    age: *age,
+                    request_id: &answer.request_id,
+                    provider: answer.provider.to_str().unwrap_or(""),
+                    saved_tokens: answer.spent.0,
+                    saved_cost: answer.spent.1,
+                }),
+            refused_by: self.refused_by.as_deref().unwrap_or(""),
             span: self.span,
             cost: self.cost(),
         };
         self.process.sinks.request(&record);
+        // Its part of them: an attempt that is still out has its own.
+        self.limits = None;
     }
 }
 

@@ -16,7 +16,7 @@ use bowsprit_core::classify::{Decision, Ended, KeyVerdict, classify};
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Route;
 use bowsprit_core::dialect::Usage;
-use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Called, Estimate, Spent};
+use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Called, Estimate, Expense, Spent};
 use bowsprit_core::trace::Span;
 use http::HeaderValue;
 use tokio::time::Instant;
@@ -26,6 +26,7 @@ use crate::credentials::{Forwarded, Keys, Selected};
 use crate::memory::Memory;
 use crate::observe::traffic::Handles;
 use crate::process::Process;
+use crate::tenant::limits::Guard;
 use crate::tenant::provider::Permit;
 use crate::tenant::snapshot::Upstream;
 
@@ -70,6 +71,10 @@ pub struct Of {
     pub route: Option<Arc<Route>>,
     /// What was asked, as metrics and logs name it.
     pub operation: &'static str,
+    /// Whether a stream was asked for.
+    pub is_stream: bool,
+    /// The request's room under named limits, which the exchange's use is charged to.
+    pub limits: Option<Arc<Guard>>,
 }
 
 /// How an exchange ended, and what it cost.
@@ -78,7 +83,7 @@ pub struct End {
     /// What follows from it.
     pub decision: Decision,
     /// What it cost.
-    pub spent: Spent,
+    pub expense: Expense,
 }
 
 /// An exchange under way.
@@ -220,9 +225,18 @@ impl Exchange {
             (decision.retry_same, decision.try_next) = (false, false);
         }
         let spent = self.spent(ended);
-        let end = End { decision, spent };
+        // The request's record has it from here: a model's price is looked up once.
+        let cost = self.upstream.cost(&self.model, &spent);
+        let expense = Expense {
+            spent,
+            cost: cost.map(|cost| cost.total()),
+        };
+        let end = End { decision, expense };
         if std::mem::replace(&mut self.is_closed, true) || self.kind == AttemptKind::Probe {
             return end;
+        }
+        if let Some(limits) = self.of.limits.take() {
+            limits.attempt(&spent, expense.cost);
         }
         let charged = self.permit.take().map_or(0, |permit| match ended {
             Ended::CallerGone => permit.abandon(spent.total().unwrap_or(0), now),
@@ -243,6 +257,7 @@ impl Exchange {
             provider_request_id: id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or(""),
             credential: self.keys.selected.as_ref().map(|credential| &*credential.name),
             is_generation: self.operation == Operation::Generate,
+            is_stream: self.of.is_stream && self.operation == Operation::Generate,
             status: self.status,
             outcome: match ended {
                 Ended::Answered => AttemptOutcome::Answered,
@@ -254,7 +269,7 @@ impl Exchange {
             head_after: self.head_after,
             first_content_after: self.first_content_after,
             spent,
-            cost: self.upstream.cost(&self.model, &spent),
+            cost,
             span: self.of.span.as_deref().copied(),
             called: self.called(),
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bowsprit_core::classify::{Decision, Ended, classify};
 use bowsprit_core::dialect::{ProviderError, StreamError};
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
-use bowsprit_core::record::Spent;
+use bowsprit_core::record::Expense;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
@@ -23,7 +23,7 @@ pub(super) struct Failure {
     /// How it ended.
     pub ended: Ended,
     /// What it cost.
-    pub spent: Spent,
+    pub expense: Expense,
     /// What went wrong, for people; never with a key.
     pub message: String,
     /// The provider's hint when to come back.
@@ -54,12 +54,12 @@ impl Failure {
     /// Ends the exchange so. `message`: for people; `retry_after`: the provider's hint.
     pub(super) fn of(exchange: Exchange, ended: Ended, message: String, retry_after: Option<Duration>) -> Box<Self> {
         let now = exchange.now();
-        let End { decision, spent } = exchange.end(now, ended, retry_after);
+        let End { decision, expense } = exchange.end(now, ended, retry_after);
         Box::new(Self {
             decision,
             code: decision.code.unwrap_or(Code::SysInternal),
             ended,
-            spent,
+            expense,
             message,
             retry_after,
             retry_forbidden: false,
@@ -134,7 +134,7 @@ impl Failure {
     fn given_up(exchange: Exchange, code: Code, message: String, reply: Reply) -> Box<Self> {
         let ended = Ended::CallerGone;
         let now = exchange.now();
-        let End { spent, .. } = exchange.end(now, ended, None);
+        let End { expense, .. } = exchange.end(now, ended, None);
         Box::new(Self {
             decision: Decision {
                 code: Some(code),
@@ -142,7 +142,7 @@ impl Failure {
             },
             code,
             ended,
-            spent,
+            expense,
             message,
             retry_after: (code == Code::SysOverloaded).then_some(Duration::from_secs(1)),
             retry_forbidden: false,

@@ -8,12 +8,12 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::context::RequestContext;
+use super::own_headers::{ANSWERED_AS, ANSWERED_BY, ATTEMPTS, PROVIDER_REQUEST_ID, WARNING, identify};
 use super::prepare::Prepared;
 use super::request_id::{RequestId, TRACEPARENT, X_REQUEST_ID};
 use crate::credentials;
 use crate::tenant::snapshot::Upstream;
 
-const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-bowsprit-provider-request-id");
 /// Tracing headers, which cross even where the dialect changes.
 const TRACE: [HeaderName; 2] = [TRACEPARENT, HeaderName::from_static("tracestate")];
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -160,16 +160,13 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// request could not be carried.
 pub(super) fn describe(headers: &mut HeaderMap, context: &RequestContext, upstream: &Upstream, dropped: &[String]) {
     headers.insert(X_REQUEST_ID, context.id().header());
-    headers.insert(HeaderName::from_static("x-bowsprit-provider"), upstream.name.clone());
+    headers.insert(ANSWERED_BY, upstream.name.clone());
     if let Some(model) = context.model.as_deref().filter(|model| *model != &*context.asked)
         && let Ok(model) = HeaderValue::from_str(model)
     {
-        headers.insert(HeaderName::from_static("x-bowsprit-model"), model);
+        headers.insert(ANSWERED_AS, model);
     }
-    headers.insert(
-        HeaderName::from_static("x-bowsprit-attempts"),
-        digit(context.flow.attempts()),
-    );
+    headers.insert(ATTEMPTS, digit(context.flow.attempts()));
     if !dropped.is_empty() {
         let text = format!("not carried to {}: {}", upstream.provider.name, dropped.join(", "));
         let clean: String = text
@@ -178,9 +175,15 @@ pub(super) fn describe(headers: &mut HeaderMap, context: &RequestContext, upstre
             .take(1000)
             .collect();
         if let Ok(text) = HeaderValue::from_str(&clean) {
-            headers.insert(HeaderName::from_static("x-bowsprit-warning"), text);
+            headers.insert(WARNING, text);
         }
     }
+}
+
+/// What tells the caller of a kept answer whose request it is, and how many attempts were made before it was given.
+pub(super) fn describe_kept(headers: &mut HeaderMap, context: &RequestContext) {
+    identify(headers, context.dialect(), context.id());
+    headers.insert(ATTEMPTS, digit(context.flow.attempts()));
 }
 
 /// A number as a header; few requests need more than nine attempts.

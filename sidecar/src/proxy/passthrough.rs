@@ -22,6 +22,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use hyper::body::{Body as _, Incoming};
 
+use super::access::{self, Access, RequestHeaders};
 use super::body::Body;
 use super::context::RequestContext;
 use super::inbound::Inbound;
@@ -67,6 +68,10 @@ pub(super) async fn answer(
         headers: parts.headers,
         body: Bytes::new(),
     };
+    let mut context = context;
+    if let Err(refusal) = allowed(&process, &snapshot, &mut context, &inbound, &upstream.provider.name) {
+        return refuse::answer(context, &refusal);
+    }
     let mut plan = Plan {
         route: None,
         candidates: vec![plan::Candidate {
@@ -77,6 +82,29 @@ pub(super) async fn answer(
         skipped: Vec::new(),
     };
     serve::planned(&process, &snapshot, context, (&inbound, Some(body)), &mut plan).await
+}
+
+/// Whether the access rules allow it, and to ask this provider.
+fn allowed(
+    process: &Process,
+    snapshot: &Snapshot,
+    context: &mut RequestContext,
+    inbound: &Inbound,
+    provider: &str,
+) -> Result<(), Refusal> {
+    let Some(ground) = access::check(process, snapshot, context, inbound)? else {
+        return Ok(());
+    };
+    let headers = RequestHeaders(&inbound.headers);
+    let access = Access::new(
+        &ground,
+        snapshot,
+        context,
+        &process.sinks.decisions,
+        (inbound, &headers),
+    );
+    let forbidden = access.forbids(provider, "").and_then(|_| access.denied_by_all());
+    forbidden.map_or(Ok(()), |denied| Err(denied.refuse(context)))
 }
 
 /// The provider, if it is there and allows this.

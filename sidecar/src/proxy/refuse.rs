@@ -11,7 +11,8 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
 use super::context::RequestContext;
-use super::request_id::{RequestId, X_REQUEST_ID};
+use super::own_headers::{LIMIT, identify};
+use super::request_id::RequestId;
 
 /// Tells an SDK whether its own retry makes sense.
 pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -35,12 +36,21 @@ pub struct Refusal {
     pub exact: Option<&'static str>,
     /// HTTP status, where it is not the one that the caller's API has for the code.
     pub status: Option<u16>,
-    /// For 405.
-    allow: Option<&'static str>,
-    /// For 426.
-    upgrade: Option<&'static str>,
+    /// A header that only such a refusal has.
+    aside: Option<Aside>,
     /// Whether the connection cannot be trusted any further.
     close: bool,
+}
+
+/// What only some refusals say beside their status.
+#[derive(Clone, Debug)]
+enum Aside {
+    /// The method that is allowed (405).
+    Allow(&'static str),
+    /// The protocol that is served (426).
+    Upgrade(&'static str),
+    /// The named limit that it is by.
+    Limit(Box<HeaderValue>),
 }
 
 impl Refusal {
@@ -53,8 +63,7 @@ impl Refusal {
             retry_after: (code == Code::SysOverloaded).then_some(OVERLOAD_PASSES),
             exact: None,
             status: None,
-            allow: None,
-            upgrade: None,
+            aside: None,
             close: false,
         }
     }
@@ -92,7 +101,7 @@ impl Refusal {
     /// With the method that is allowed.
     #[must_use]
     pub fn allow(mut self, method: &'static str) -> Self {
-        self.allow = Some(method);
+        self.aside = Some(Aside::Allow(method));
         self
     }
 
@@ -100,7 +109,14 @@ impl Refusal {
     #[must_use]
     pub fn upgrade(mut self, protocol: &'static str) -> Self {
         self.status = Some(StatusCode::UPGRADE_REQUIRED.as_u16());
-        self.upgrade = Some(protocol);
+        self.aside = Some(Aside::Upgrade(protocol));
+        self
+    }
+
+    /// With the name of the limit that it is by.
+    #[must_use]
+    pub fn by_limit(mut self, name: Option<HeaderValue>) -> Self {
+        self.aside = name.map(|name| Aside::Limit(Box::new(name)));
         self
     }
 
@@ -156,23 +172,26 @@ pub fn bare(dialect: Dialect, id: &RequestId, refusal: &Refusal) -> Response<Bod
         StatusCode::from_u16(view.status_for(dialect)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(X_REQUEST_ID, id.header());
+    identify(headers, dialect, id);
     headers.insert(X_SHOULD_RETRY, should_retry(refusal.code.retryable()));
     if let Some(wait) = refusal.retry_after {
         headers.insert(RETRY_AFTER, retry_after(wait));
     }
-    if let Some(method) = refusal.allow {
-        headers.insert(ALLOW, HeaderValue::from_static(method));
-    }
-    if let Some(protocol) = refusal.upgrade {
-        headers.insert(UPGRADE, HeaderValue::from_static(protocol));
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    match &refusal.aside {
+        None => {}
+        Some(Aside::Allow(method)) => {
+            headers.insert(ALLOW, HeaderValue::from_static(method));
+        }
+        Some(Aside::Upgrade(protocol)) => {
+            headers.insert(UPGRADE, HeaderValue::from_static(protocol));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        Some(Aside::Limit(name)) => {
+            headers.insert(LIMIT, HeaderValue::clone(name));
+        }
     }
     if refusal.close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    if dialect == Dialect::AnthropicMessages {
-        headers.insert(HeaderName::from_static("request-id"), id.header());
     }
     response
 }

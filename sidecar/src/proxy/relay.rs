@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 use super::context::RequestContext;
 use super::deadlines::Deadlines;
 use super::exchange::{End, Exchange};
+use super::keep::Keeping;
 use super::request_id::TraceId;
 
 use crate::net::client::AnswerBody;
@@ -53,6 +54,8 @@ pub struct Relay {
     last_content: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
     cut: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    /// What has been given, where it may be kept.
+    keeping: Option<Box<Keeping>>,
     /// `None` once the exchange and the request are closed.
     open: Option<(Box<RequestContext>, Exchange)>,
 }
@@ -73,7 +76,12 @@ pub struct Started {
 
 impl Relay {
     /// Relays an answer that has begun, and closes its exchange and its request when it ends.
-    pub fn new(started: Started, mut context: Box<RequestContext>, mut exchange: Exchange) -> Box<Self> {
+    pub fn new(
+        started: Started,
+        mut context: Box<RequestContext>,
+        mut exchange: Exchange,
+        keeping: Option<Box<Keeping>>,
+    ) -> Box<Self> {
         let now = Instant::now();
         let content = started.stream.as_ref().is_none_or(Stream::content_started);
         for chunk in &started.held {
@@ -96,8 +104,15 @@ impl Relay {
             deadlines: started.deadlines,
             last: now,
             last_content: content.then_some(now),
+            keeping,
             open: Some((context, exchange)),
         });
+        if relay.keeping.is_some() {
+            for piece in std::mem::take(&mut relay.held) {
+                relay.given(&piece);
+                relay.held.push_back(piece);
+            }
+        }
         if started.ended {
             relay.end_well();
         }
@@ -167,9 +182,19 @@ impl Relay {
                     return None;
                 }
                 self.note(out.len(), content);
+                self.given(&out);
                 Some(out)
             }
             Err(error) => self.broke(in_stream(&error), &error.to_string()),
+        }
+    }
+
+    /// Part of the answer goes out: it is kept, if all of it may be.
+    fn given(&mut self, piece: &[u8]) {
+        if let (Some(keeping), Some((context, _))) = (&mut self.keeping, &self.open)
+            && !keeping.piece(piece, context)
+        {
+            self.keeping = None;
         }
     }
 
@@ -186,14 +211,23 @@ impl Relay {
         {
             return self.broke(in_stream(&error), &error.to_string());
         }
-        self.end_well();
         let rest = self.out.split().freeze();
+        // Where a provider has no end mark, the caller's is written only here; it counts before the record closes.
+        if !rest.is_empty() {
+            self.note(rest.len(), false);
+        }
+        self.given(&rest);
+        self.end_well();
         (!rest.is_empty()).then_some(rest)
     }
 
     fn end_well(&mut self) {
         self.phase = Phase::Done;
-        if let Some((context, _)) = self.close(Ended::Answered) {
+        let keeping = self.keeping.take();
+        if let Some((context, end)) = self.close(Ended::Answered) {
+            if let Some(keeping) = keeping {
+                keeping.end(&context, context.now(), &end.expense);
+            }
             context.stream_ended();
         }
     }
@@ -207,7 +241,7 @@ impl Relay {
         }
         let model = self.stream.as_ref().and_then(Stream::model);
         let end = exchange.end_answer(context.tick(), ended, model);
-        context.spent = end.spent;
+        context.cost_was(end.expense);
         Some((context, end))
     }
 
@@ -320,6 +354,10 @@ impl Drop for Relay {
         // An SDK closes when it has read the end, before the connection's own: that is a whole answer.
         let is_told = self.stream.as_ref().is_some_and(Stream::is_told);
         if self.open.is_some() && self.held.is_empty() && is_told {
+            // Without its end mark it is whole for who heard it, and not for who hears it next.
+            if !self.is_said() {
+                self.keeping = None;
+            }
             self.end_well();
         }
         // Otherwise the caller left; the request closes itself as it is dropped.

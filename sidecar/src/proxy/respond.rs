@@ -17,8 +17,10 @@ use super::context::RequestContext;
 use super::failure::{Failure, Reply};
 use super::headers;
 use super::inbound::Inbound;
+use super::keep::Keeping;
 use super::refuse::{self, Refusal, X_SHOULD_RETRY, clip, retry_after, should_retry};
 use super::relay::Relay;
+use super::stale::{self, Stale};
 use crate::tenant::snapshot::Snapshot;
 
 /// What serving a request came to.
@@ -59,6 +61,20 @@ pub(super) struct Asked<'a> {
     pub candidates: &'a [Candidate],
 }
 
+/// The kept answer, where there is one to give in place of this.
+pub(super) fn respond_stale(
+    context: Box<RequestContext>,
+    answer: &Answer,
+    stale: Stale,
+    asked: &Asked<'_>,
+) -> Response<Body> {
+    let code = match answer {
+        Answer::Failed { failure, .. } => failure.code,
+        _ => nobody(&context, asked).code,
+    };
+    stale::respond(context, stale, code)
+}
+
 /// The response to the app.
 pub(super) fn respond(context: Box<RequestContext>, answer: Answer, asked: &Asked<'_>) -> Response<Body> {
     match answer {
@@ -83,9 +99,19 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
         prepared.map_or(0, |prepared| prepared.tools_left_out),
     );
     match success {
-        Success::Whole { mut head, body, spent } => {
+        Success::Whole {
+            mut head,
+            body,
+            expense,
+        } => {
             headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);
-            context.spent = spent;
+            if let Some(keeping) = Keeping::begin(&mut context, asked.inbound, &head) {
+                keeping.whole(&context, &body, context.now(), &expense);
+            }
+            if let Some(part) = &context.cache {
+                part.mark(&mut head.headers);
+            }
+            context.cost_was(expense);
             context.head_sent(head.status);
             context.completed(body.len() as u64);
             Response::from_parts(head, Body::Whole(body))
@@ -96,8 +122,15 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
             exchange,
         } => {
             headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);
+            let keeping = match &started.stream {
+                Some(_) => Keeping::begin(&mut context, asked.inbound, &head),
+                None => None,
+            };
+            if let Some(part) = &context.cache {
+                part.mark(&mut head.headers);
+            }
             context.head_sent(head.status);
-            let body = Body::Relay(Relay::new(*started, context, exchange));
+            let body = Body::Relay(Relay::new(*started, context, exchange, keeping));
             Response::from_parts(head, body.with_failpoint(&asked.inbound.headers))
         }
     }
@@ -185,8 +218,8 @@ fn nobody(context: &RequestContext, asked: &Asked<'_>) -> Refusal {
     let wait = waits.flatten().min().unwrap_or(Duration::from_secs(1));
     let planned = skipped
         .iter()
-        .map(|skipped| (skipped.provider.as_str(), skipped.why.as_str()));
-    let tried = skips.iter().map(|skip| (name(skip), skip.reason.as_str()));
+        .map(|skipped| (skipped.provider.as_str(), skipped.reason()));
+    let tried = skips.iter().map(|skip| (name(skip), skip.reason.as_str().into()));
     let reasons: Vec<String> = planned
         .chain(tried)
         .map(|(name, why)| format!("{name} ({why})"))

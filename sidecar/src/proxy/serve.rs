@@ -9,14 +9,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowsprit_core::call::{Call, Operation};
+use bowsprit_core::call::Operation;
 use bowsprit_core::classify::Ended;
-use bowsprit_core::clock::Moment;
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::moves::Move;
 use bowsprit_core::flow::retry;
 use bowsprit_core::flow::{End, Step, Terms, WaitReason};
-use bowsprit_core::plan::{self, Plan};
+use bowsprit_core::plan::{self, Plan, Skipped, Why};
 use bowsprit_core::record::AttemptKind;
 use bowsprit_core::record::path::Happened;
 use bowsprit_crds::model_route::MidStreamFailover;
@@ -24,6 +23,7 @@ use futures::future::OptionFuture;
 use http::Response;
 use hyper::body::Incoming;
 
+use super::access::{Access, RequestHeaders};
 use super::attempt::{Attempt, Finished, Success};
 use super::body::Body;
 use super::candidate::Candidate;
@@ -31,9 +31,10 @@ use super::context::RequestContext;
 use super::exchange::{Begin, Exchange};
 use super::failure::Failure;
 use super::inbound::Inbound;
-use super::refuse::Refusal;
+use super::refuse::{self, Refusal};
 use super::request_id::RequestId;
 use super::respond::{self, Answer, Asked};
+use super::stale;
 use crate::credentials::Forwarded;
 use crate::observe::hedges::HedgeOutcome;
 use crate::process::Process;
@@ -42,6 +43,7 @@ use crate::tenant::snapshot::{Snapshot, Upstream};
 mod out;
 mod pool;
 mod report;
+mod stand;
 mod view;
 
 use out::{Ends, Running, first_to_end};
@@ -52,10 +54,13 @@ use view::ProviderView;
 pub(super) async fn serve(
     process: &Arc<Process>,
     snapshot: &Arc<Snapshot>,
-    context: Box<RequestContext>,
+    mut context: Box<RequestContext>,
     inbound: &Inbound,
 ) -> Response<Body> {
-    let mut plan = make_plan(snapshot, &inbound.call, context.now());
+    let mut plan = match make_plan(process, snapshot, &mut context, inbound) {
+        Ok(plan) => plan,
+        Err(refusal) => return refuse::answer(context, &refusal),
+    };
     planned(process, snapshot, context, (inbound, None), &mut plan).await
 }
 
@@ -101,19 +106,65 @@ pub(super) async fn planned(
         answer = serving.run(&mut context) => answer,
         () = process.drain.was_cut() => Answer::Refused(Refusal::draining()),
     };
+    let stale = match &answer {
+        Answer::Failed { .. } | Answer::Nobody => stale::instead(&context, inbound, serving.stand(&context, &answer)),
+        Answer::Success { .. } | Answer::Refused(_) => None,
+    };
     let asked = Asked {
         inbound,
         snapshot,
         plan,
         candidates: &candidates,
     };
-    respond::respond(context, answer, &asked)
+    match stale {
+        Some(stale) => respond::respond_stale(context, &answer, stale, &asked),
+        None => respond::respond(context, answer, &asked),
+    }
 }
 
-/// The candidates of a request, as the providers stand now.
-fn make_plan(snapshot: &Snapshot, call: &Call, now: Moment) -> Plan {
-    let view = ProviderView { snapshot, call, now };
-    plan::plan(&snapshot.config, call.dialect, &call.model, &view, &mut fastrand::f64)
+/// The candidates of a request, as the providers stand now, without those that the access rules forbid.
+///
+/// # Errors
+/// The rules forbid all of them.
+fn make_plan(
+    process: &Process,
+    snapshot: &Snapshot,
+    context: &mut RequestContext,
+    inbound: &Inbound,
+) -> Result<Plan, Refusal> {
+    let headers = RequestHeaders(&inbound.headers);
+    let decisions = &process.sinks.decisions;
+    let ground = context.access.take();
+    let access = ground
+        .as_ref()
+        .filter(|ground| ground.is_about_candidates)
+        .map(|ground| Access::new(ground, snapshot, context, decisions, (inbound, &headers)));
+    let call = &inbound.call;
+    let view = ProviderView {
+        snapshot,
+        call,
+        now: context.now(),
+        access: access.as_ref(),
+        is_diverted: context.is_diverted,
+    };
+    let plan = plan::plan(&snapshot.config, call.dialect, &call.model, &view, &mut fastrand::f64);
+    let is_forbidden = plan.candidates.is_empty() && plan.skipped.iter().all(is_forbidden);
+    match access
+        .filter(|_| is_forbidden)
+        .and_then(|access| access.denied_by_all())
+    {
+        Some(denied) => {
+            context.route.clone_from(&plan.route);
+            context.left_out(&plan.skipped);
+            Err(denied.refuse(context))
+        }
+        None => Ok(plan),
+    }
+}
+
+/// Whether a rule, and no failure, keeps it from being asked; who never serves such a request has no part in it.
+fn is_forbidden(skipped: &Skipped) -> bool {
+    matches!(skipped.why, Why::Access | Why::NoModel | Why::NotHere)
 }
 
 /// One request while it is served.
@@ -252,7 +303,7 @@ impl<'a> Serving<'a> {
         };
         let exchange = Exchange::begin(self.process, begin);
         // Should nobody wait for its end, this is what the request has cost; its end says better.
-        context.spent = exchange.spent(Ended::CallerGone);
+        context.may_cost(exchange.spent(Ended::CallerGone));
         Some(Attempt {
             inbound: self.inbound,
             id,
@@ -336,7 +387,7 @@ impl<'a> Serving<'a> {
         let followed = context
             .flow
             .ended(candidate, failed, &mut self.pool, now, &mut fastrand::Rng::new());
-        context.spent = failure.spent;
+        context.cost_was(failure.expense);
         self.report_failure(context, candidate, &failure, followed);
         self.failures.retain(|(of, _)| *of != candidate);
         self.failures.push((candidate, failure));

@@ -64,6 +64,20 @@ impl Sink {
         }
     }
 
+    /// Takes whole lines and leaves an empty buffer: where none wait they change places, and nothing is copied.
+    pub fn take(&self, lines: &mut Vec<u8>) {
+        let mut waiting = self.lock();
+        if waiting.bytes.is_empty() && lines.len() <= self.limit {
+            std::mem::swap(&mut waiting.bytes, lines);
+            drop(waiting);
+            self.filled.notify_one();
+        } else {
+            drop(waiting);
+            self.push(lines);
+        }
+        lines.clear();
+    }
+
     /// Lines lost so far.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
@@ -147,6 +161,21 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_buffer_that_is_taken_is_written_out_in_order_and_comes_back_empty() {
+        let (open, gate) = mpsc::channel();
+        let (sent, got) = mpsc::channel();
+        let sink = Sink::start(64, Gate(gate, sent));
+        for line in [&b"one\n"[..], b"two\n", b"three\n", &[b'x'; 65]] {
+            let mut lines = line.to_vec();
+            sink.take(&mut lines);
+            assert!(lines.is_empty());
+        }
+        drop(open);
+        assert!(sink.flush(SOON));
+        assert_eq!(got.try_iter().flatten().collect::<Vec<_>>(), b"one\ntwo\nthree\n");
     }
 
     #[test]

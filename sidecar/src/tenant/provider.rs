@@ -15,7 +15,7 @@ use bowsprit_core::fault::Code;
 use bowsprit_core::headroom::Headroom;
 use bowsprit_core::health::{Change, Health};
 use bowsprit_core::hedge;
-use bowsprit_core::limiter::{Limiter, Which};
+use bowsprit_core::limiter::{Limiter, LimiterSettings, Which};
 use bowsprit_core::plan::{Availability, Why};
 use bowsprit_core::queue::WaitQueue;
 use http::HeaderMap;
@@ -24,10 +24,12 @@ use crate::credentials::{CredentialPool, Selected, Wanted};
 use crate::sync::locked;
 use machines::{Machines, listed, thresholds};
 
+mod fleet;
 mod machines;
 mod metrics;
 mod permit;
 mod report;
+mod shares;
 mod waiter;
 
 pub use metrics::ProviderMetrics;
@@ -72,7 +74,8 @@ impl ProviderState {
                 breaker_settings: provider.breaker.clone(),
                 models: Vec::new(),
                 listed: listed(provider),
-                limiter: Limiter::new(provider.limits, now),
+                limiter: Limiter::new(LimiterSettings::default(), now),
+                fleet: None,
                 line: WaitQueue::default(),
                 health: Health::new(thresholds(provider)),
                 headroom: Headroom::default(),
@@ -94,7 +97,7 @@ impl ProviderState {
             }
         }
         machines.listed = listed(provider);
-        machines.limiter.reconfigure(provider.limits, now);
+        machines.limit(provider.limits, provider.shares_limits, now);
         machines.health.reconfigure(thresholds(provider));
         machines.probed = provider.health_check.is_some();
         machines.call_first();
@@ -249,8 +252,9 @@ impl ProviderState {
             .collect()
     }
 
-    /// Reads the provider's rate-limit headers, which are about the account of the key that was used.
-    pub fn observe(&self, key: Option<&Selected>, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) {
+    /// Reads the provider's rate-limit headers, which are about the account of the key that was used. Returns whether what they say is
+    /// to be told on.
+    pub fn observe(&self, key: Option<&Selected>, headers: &HeaderMap, now: Moment, wall_unix_ms: u64) -> bool {
         let mut machines = self.lock();
         match key {
             Some(key) => machines.keys.observe(key, headers, now, wall_unix_ms),

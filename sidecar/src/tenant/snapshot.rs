@@ -16,7 +16,7 @@ use http::{HeaderValue, Uri};
 use super::listings::Listings;
 use super::provider::{ProviderMetrics, ProviderState, States};
 use crate::files::Stamp;
-use crate::net::client::{Connections, Origin};
+use crate::net::client::{Connections, Origin, Reach};
 use crate::observe::Sinks;
 use crate::observe::traffic::Handles;
 use crate::time::unix_now;
@@ -26,10 +26,16 @@ pub struct Snapshot {
     /// The documents it was made from.
     pub config: Config,
     upstreams: Vec<Arc<Upstream>>,
+    /// Whether any limit is named: else nobody looks for one.
+    pub has_limits: bool,
     /// Names under which models can be asked for.
     pub served: Vec<String>,
     /// `GET /v1/models` as OpenAI's and as Anthropic's SDKs read it, and `GET /v1beta/models` as Google's.
     pub listings: Listings,
+    /// Whether any request is under access rules.
+    pub has_access: bool,
+    /// Whether any of its routes has a cache.
+    pub has_caches: bool,
 }
 
 /// What a configuration is put into service with.
@@ -56,7 +62,11 @@ impl Snapshot {
         parts.states.retain(|name| config.provider(name).is_some());
         let served = plan::served(&config);
         let listings = Listings::new(&config);
+        let has_limits = config.limits().next().is_some();
         Self {
+            has_limits,
+            has_access: config.has_access(),
+            has_caches: config.routes.iter().any(|route| route.cache.is_some()),
             config,
             upstreams,
             served,
@@ -87,6 +97,8 @@ pub struct Upstream {
     pub trust: Option<Stamp>,
     /// Its connections, or why there can be none.
     pub origin: Result<Arc<Origin>, String>,
+    /// What is wrong with how it is reached, for people.
+    pub problem: Option<String>,
     /// The `Host` header.
     pub host: HeaderValue,
     /// The provider's name as a header.
@@ -115,11 +127,14 @@ impl Upstream {
             .then(|| platform.path(ApiEndpoint::Generate(Framing::Whole), platform.dialect, ""))
             .flatten()
             .and_then(|path| format!("{prefix}{}", provider.in_version(&path)).parse().ok());
+        // Looked at before it is read: what changes in between is news at the next look.
+        let trust = parts.connections.trust_stamp(provider);
+        let Reach { origin, problem } = parts.connections.reach(provider);
         Self {
             state: parts.states.adopt(provider, parts.metrics, now),
-            // Looked at before it is read: what changes in between is news at the next look.
-            trust: parts.connections.trust_stamp(provider),
-            origin: parts.connections.origin(provider),
+            trust,
+            origin,
+            problem,
             // A URL's authority and a Kubernetes name are valid in a header: all are visible ASCII.
             name: HeaderValue::from_str(&provider.name).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             host: HeaderValue::from_str(url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),

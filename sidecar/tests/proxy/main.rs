@@ -12,12 +12,15 @@
     unreachable_pub
 )]
 
+mod access;
 mod admin;
 mod azure;
 mod breaker;
+mod cache;
 mod canary;
 mod cancel;
 mod drain;
+mod embeddings;
 mod endings;
 mod errors;
 mod fallback;
@@ -30,12 +33,15 @@ mod limits;
 mod metrics;
 mod names;
 mod passthrough;
+mod pause;
 mod pool;
 mod records;
 mod reload;
 mod responses;
+mod route_limits;
 mod routes;
 mod secrets;
+mod stale;
 mod stream;
 mod streams;
 mod support;

@@ -213,6 +213,15 @@ impl Bed {
             .body(body.to_string())
     }
 
+    /// Posts a body with more headers, and waits for the whole answer.
+    pub async fn post_as(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Reply {
+        let mut request = self.post(path, body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Reply::of(request.send().await.unwrap()).await
+    }
+
     pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
         self.http.get(self.url(path))
     }
@@ -418,4 +427,20 @@ fn capture_logs() -> &'static Mutex<Vec<u8>> {
             .try_init();
         logs
     })
+}
+
+/// Path and body of a request in each of the four APIs, plain or streamed.
+pub fn of_each_api(stream: bool) -> Vec<(String, Value)> {
+    let gemini = if stream {
+        "/v1beta/models/smart:streamGenerateContent?alt=sse"
+    } else {
+        "/v1beta/models/smart:generateContent"
+    };
+    let response = json!({"model": "smart", "stream": stream, "store": false, "input": "hello"});
+    vec![
+        ("/v1/chat/completions".into(), chat("smart", stream)),
+        ("/v1/messages".into(), message("smart", stream)),
+        (gemini.into(), contents()),
+        ("/v1/responses".into(), response),
+    ]
 }

@@ -178,8 +178,8 @@ async fn a_bundle_that_changes_while_configurations_are_refused_is_used_all_the_
 }
 
 #[tokio::test]
-async fn a_bundle_that_goes_is_told_and_trusted_again_when_it_is_back() {
-    let authority = authority();
+async fn a_bundle_that_goes_is_told_and_what_it_held_last_is_trusted_until_it_is_back() {
+    let (authority, another) = (authority(), authority());
     let provider = authority.provider("127.0.0.1");
     let bed = bed(&provider, &authority.pem);
     let file = bed.dir.path().join("ca/corp-ca/ca.crt");
@@ -188,7 +188,35 @@ async fn a_bundle_that_goes_is_told_and_trusted_again_when_it_is_back() {
         let health = bed.provider_health("openai").await;
         health["problem"]
             .as_str()
-            .is_some_and(|problem| problem.starts_with("CA bundle"))
+            .is_some_and(|problem| problem.starts_with("CA bundle as it was last: "))
+    })
+    .await;
+    // The first request: it takes a handshake, which takes the bundle.
+    let reply = bed.chat_with("gpt-4.1-mini", false).await;
+    assert_eq!((reply.status, reply.provider()), (200, "openai"), "{}", reply.text);
+    for unusable in ["", "no certificate"] {
+        std::fs::write(&file, unusable).unwrap();
+        bed.until("what is there instead is told", || async {
+            let health = bed.provider_health("openai").await;
+            let problem = health["problem"].as_str().unwrap_or_default();
+            problem.starts_with("CA bundle as it was last: ") && !problem.contains("No such file")
+        })
+        .await;
+        let reply = bed.chat_with("gpt-4.1-mini", false).await;
+        assert_eq!((reply.status, reply.provider()), (200, "openai"), "{}", reply.text);
+    }
+    // Other authorities are no more trusted than before.
+    std::fs::write(&file, another.pem).unwrap();
+    bed.until("another bundle is taken", || async {
+        bed.provider_health("openai").await["problem"].is_null()
+    })
+    .await;
+    let reply = bed.chat_with("gpt-4.1-mini", false).await;
+    assert_eq!(reply.json()["error"]["bowsprit_code"], "EXT_TLS", "{}", reply.text);
+    // Told apart from the one before it by what lies between, so that one request is enough.
+    std::fs::remove_file(&file).unwrap();
+    bed.until("its loss is told again", || async {
+        !bed.provider_health("openai").await["problem"].is_null()
     })
     .await;
     std::fs::write(&file, &authority.pem).unwrap();

@@ -1,5 +1,5 @@
 // Photographs dashboards: photograph.mjs KEPT.json FOLDER, where KEPT is what tests/dashboards/run --keep wrote. Prints the panels
-// without data, and fails where the page complains.
+// without data, and fails where there are some or the page complains.
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -42,7 +42,7 @@ for (const [name, one] of Object.entries(JSON.parse(await readFile(kept, 'utf8')
   await (await page.$('#dashboard')).screenshot({ path: path.join(folder, `${name}.png`) });
   console.log(`${path.join(folder, name)}.png${empty.length ? `; without data: ${empty.join(', ')}` : ''}`);
   for (const complaint of new Set(complaints)) console.error(`  ${name}: ${complaint}`);
-  failed ||= complaints.length > 0;
+  failed ||= complaints.length > 0 || empty.length > 0;
   await page.close();
 }
 await browser.close();

@@ -1,65 +1,9 @@
 """What each query must return of one round of traffic in shop/web, from the script alone: nothing here was read from a sidecar.
 
-An expectation is a figure, or {series: figure}. A figure is a number, `Rate` (a second), `Minute` (a minute) or `Within` (what time
-decides: no number can be promised)."""
+An expectation is a figure (figures.py), or {series: figure}."""
 
-from dataclasses import dataclass
-
+from .figures import Minute, MinuteWithin, Rate, Within
 from .world import CLAUDE, GEMINI, OPENAI
-
-
-@dataclass(frozen=True)
-class Rate:
-    """So many in the round, as a rate a second."""
-
-    count: float
-
-    def fits(self, got, window):
-        return close(got * window, self.count)
-
-    def __str__(self):
-        return f"{self.count:g} in the window"
-
-
-class Minute(Rate):
-    """So many in the round, as a rate a minute."""
-
-    def fits(self, got, window):
-        return close(got * window / 60, self.count)
-
-
-@dataclass(frozen=True)
-class MinuteWithin:
-    """Between so many and so many in the round, as a rate a minute."""
-
-    least: float
-    most: float
-
-    def fits(self, got, window):
-        return self.least <= got * window / 60 + 1e-6 and got * window / 60 <= self.most + 1e-6
-
-    def __str__(self):
-        return f"{self.least:g} to {self.most:g} in the window"
-
-
-@dataclass(frozen=True)
-class Within:
-    least: float
-    most: float
-
-    def fits(self, got, _):
-        return self.least <= got <= self.most
-
-    def __str__(self):
-        return f"{self.least:g} to {self.most:g}"
-
-
-def close(got, want):
-    return abs(got - want) <= 1e-6 * max(1, abs(want))
-
-
-def fits(want, got, window):
-    return want.fits(got, window) if hasattr(want, "fits") else close(got, want)
 
 
 def times(count, tokens):
@@ -173,6 +117,9 @@ EXPECTED = {
     "retries_denied": each(Minute, {"broken": 1}),
     "fallbacks": each(Minute, {"broken EXT_SERVER_ERROR": 3}),
     "hedges": each(Minute, {"claude won": HEDGED}),
+    # down-1 never had a good answer that could be kept.
+    "stale_answers": {"down-1 served": 0, **each(Minute, {"down-1 none": 1})},
+    "kept_bytes": {"down-1": 0},
     "keys_missing": {**every(PROVIDERS, 0), "gemini": 1},
     "keys_set_aside": each(Minute, {"strict throttled": 1}),
     "tokens_input": KINDS["input"],
@@ -220,7 +167,7 @@ EXPECTED = {
     "config_not_in_service": 0,
     "config_no_stream": 1,
     # Each request and each attempt is one. They wait, since no CA is mounted to trust the service by.
-    "ledger_entries": each(Minute, {"detail": ALL + sum(ATTEMPTS.values())}),
+    "ledger_entries": each(Minute, {"detail": ALL + sum(ATTEMPTS.values()), "folded": 0, "lost": 0, "spilled": 0}),
     "ledger_bytes": Within(10_000, 1e6),
     "ledger_batches": {"untrusted": Within(0, 1e4)},
     "ledger_failures": 0,

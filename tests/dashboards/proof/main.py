@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import re
 import subprocess
@@ -11,9 +10,10 @@ import time
 from pathlib import Path
 
 from . import traffic, world
-from .expected import EXPECTED, EXPECTED_BATCH, OPEN, fits, is_of_a_cluster
+from .expected import EXPECTED, EXPECTED_BATCH, OPEN, is_of_a_cluster
 from .kept import keep
 from .prometheus import Prometheus, legend, substituted
+from .report import Report, judged
 from .rig import Rig, call, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,9 +32,9 @@ def arguments():
     return parser.parse_args()
 
 
-def built():
-    """The programs, from the profile that the tests use anyway."""
-    packages = ("-p", "bowsprit-sidecar", "-p", "bowsprit-providers")
+def built(*more):
+    """The programs, and those of `more` packages, from the profile that the tests use anyway."""
+    packages = [word for package in ("bowsprit-sidecar", "bowsprit-providers", *more) for word in ("-p", package)]
     subprocess.run(("cargo", "build", "-q", "--locked", "--features", "bowsprit-crds/schema", *packages), cwd=ROOT, check=True)
     target = os.environ.get("CARGO_TARGET_DIR", "target")
     return (ROOT / target / "debug").resolve()
@@ -81,42 +81,6 @@ class World:
         expr = substituted(query["expr"], end - begin, **(ALL_OF_THEM | variables))
         found = self.prometheus.query(expr, end)
         return {legend(query["legend"], labels): value for labels, value in found}
-
-
-def judged(want, got, window):
-    """Why this is not what it should be, or nothing."""
-    if not got:
-        return "no series"
-    if any(math.isnan(value) for value in got.values()):
-        return "not a number"
-    if not isinstance(want, dict):
-        if len(got) != 1:
-            return f"{len(got)} series"
-        want = dict.fromkeys(got, want)
-    if want.keys() != got.keys():
-        return f"there are other series: {', '.join(sorted(want.keys() ^ got.keys()))}"
-    wrong = sorted(series for series in want if not fits(want[series], got[series], window))
-    return f"other figures: {', '.join(wrong)}" if wrong else None
-
-
-def shown(value):
-    if isinstance(value, dict):
-        return ", ".join(f"{series or 'all'}: {shown(one)}" for series, one in sorted(value.items()))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-class Report:
-    """Line by line, and how it went."""
-
-    def __init__(self, whole):
-        self.whole, self.bad, self.good = whole, 0, 0
-
-    def line(self, name, want, got, why):
-        self.bad += why is not None
-        self.good += why is None
-        if why or self.whole:
-            print(f"{'FAILS' if why else 'ok':5}  {name:28}  expected  {shown(want)}")
-            print(f"{'':35}  got       {shown(got)}" + (f"\n{'':35}  {why}" if why else ""))
 
 
 def everywhere(it, query):

@@ -21,7 +21,7 @@ class Prometheus:
         }))
         self.port = free_port()
         process = rig.start("prometheus", "prometheus", f"--config.file={config}", f"--storage.tsdb.path={rig.folder / 'tsdb'}",
-                            f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn")
+                            f"--web.listen-address=127.0.0.1:{self.port}", "--enable-feature=exemplar-storage", "--log.level=warn")
         rig.answers("Prometheus", process, self.port, "/-/ready")
         until("every target is up", lambda: len(self.query("up == 1")) == len(targets))
 
@@ -39,6 +39,11 @@ class Prometheus:
 
     def query_range(self, expr, start, end, step):
         return self.get("query_range", query=expr, start=start, end=end, step=step)["result"]
+
+    def exemplars(self, expr, start, end):
+        """[(labels of the series, exemplar)] of all series that a query reads."""
+        found = self.get("query_exemplars", query=expr, start=start, end=end)
+        return [(one["seriesLabels"], exemplar) for one in found for exemplar in one["exemplars"]]
 
     def samples(self, selector, back="10m"):
         """Times of the samples of a series, in seconds."""

@@ -66,7 +66,7 @@ def web(port, turn):
     mini = ("openai", "gpt-4.1-mini")
     backoff = {"base": "10ms", "max": "10ms"}
     return [
-        provider("openai", "OpenAI", port, 10, ["gpt-4.1-mini", "slow-1", "cut-1", "long-1", "silent-1"], healthCheck={"enabled": True, "interval": "1s"}),
+        provider("openai", "OpenAI", port, 10, ["gpt-4.1-mini", "slow-1", "cut-1", "long-1", "silent-1"], timeouts={"firstToken": "9m", "idle": "9m"}, healthCheck={"enabled": True, "interval": "1s"}),
         provider("claude", "Anthropic", port, 20, ["claude-sonnet-4-5"], slo={"availability": "99", "firstToken": "100ms"}),
         provider("gemini", "Gemini", port, 30, ["gemini-2.5-flash"], credentials=[{"name": "main", "env": "A_KEY"}, {"name": "lost", "env": "NO_SUCH_KEY"}]),
         provider("flaky", "OpenAICompatible", port, 40, ["failing-1"], retry={"maxAttempts": 2, "backoff": backoff}),
@@ -77,7 +77,7 @@ def web(port, turn):
                  rateLimits={"concurrentRequests": 1, "onLimit": "Reject"}),
         route("claude-sonnet-4-5", ("claude", "claude-sonnet-4-5"), onUnsupported="Drop"),
         route("failing-1", ("flaky", "failing-1"), mini),
-        route("down-1", ("broken", "down-1")),
+        route("down-1", ("broken", "down-1"), staleIfError={"maxAge": "1h", "maxBytes": 65536}),
         route("broken-1", ("broken", "broken-1"), mini, slo={"availability": "99.9"}),
         route("slow-1", ("openai", "slow-1"), ("claude", "claude-sonnet-4-5"), hedge={"after": "100ms", "maxPercent": 100}),
         *(route(model, (name, model)) for name, model in (

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use anyhow::{Context, Result, bail, ensure};
 use bowsprit_core::yaml;
-use bowsprit_crds::names;
+use bowsprit_crds::{ProviderConfig, names};
 use futures::{AsyncBufRead, AsyncReadExt as _};
 use http_body_util::BodyExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod};
@@ -141,16 +141,26 @@ impl Bed {
 
     /// Puts providers, keys and accounts into it, and waits until the operator has rendered them.
     pub async fn furnish(&self) -> Result<()> {
-        let manifest = PROVIDERS.replace("docker.io/local/bowsprit-providers:dev", &image("bowsprit-providers"));
-        self.apply(&manifest).await?;
+        self.start_providers().await?;
         self.apply(ACCOUNTS).await?;
-        eventually(LONG, "the scripted providers answer", async || {
-            self.providers().counts().await.map(drop)
-        })
-        .await?;
         self.rendered(|text| ["claude", "gemini", "openai"].iter().all(|name| text.contains(name)))
             .await
             .map(drop)
+    }
+
+    /// Puts the scripted providers alone into it, and waits until they answer.
+    pub async fn start_providers(&self) -> Result<()> {
+        let manifest = PROVIDERS.replace("docker.io/local/bowsprit-providers:dev", &image("bowsprit-providers"));
+        self.apply(&manifest).await?;
+        eventually(LONG, "the scripted providers answer", async || {
+            self.providers().counts().await.map(drop)
+        })
+        .await
+    }
+
+    /// Keys and accounts at the scripted providers, as people write them.
+    pub fn accounts(&self) -> String {
+        ACCOUNTS.replace("NAMESPACE", &self.namespace)
     }
 
     /// Deletes the namespace, in the background; kept after a failure when KEEP is set.
@@ -416,6 +426,25 @@ impl Bed {
             }
             Ok(found.clone())
         })
+        .await
+    }
+
+    /// Waits until the newest generation of a `ProviderConfig` is in service in all of so many sidecars, by its status.
+    pub async fn in_service(&self, name: &str, sidecars: u32) -> Result<()> {
+        self.condition::<ProviderConfig>(name, "Programmed", "True").await?;
+        eventually(
+            SHORT,
+            &format!("{name} is in service in {sidecars} sidecars"),
+            async || {
+                let status = self.api::<ProviderConfig>().get(name).await?.status;
+                let counted = status.unwrap_or_default().sidecars.unwrap_or_default();
+                ensure!(
+                    (counted.selected, counted.current, counted.behind) == (sidecars, sidecars, 0),
+                    "{counted:?}"
+                );
+                Ok(())
+            },
+        )
         .await
     }
 

@@ -53,9 +53,28 @@ impl Process {
         Ok(())
     }
 
+    /// Runs a program of this machine in its network.
+    pub fn in_its_network(&self, words: &[&str]) -> Result<()> {
+        let done = Command::new("nsenter")
+            .args(["--net", "--target", &self.0.to_string()])
+            .args(words)
+            .output()?;
+        let complaint = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "{words:?}: {complaint}");
+        Ok(())
+    }
+
     /// Its root folder as this machine sees it.
     pub fn root(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root", self.0))
+    }
+
+    /// Its memory in RAM, MiB.
+    pub fn mebibytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|text| text.trim().strip_suffix(" kB"));
+        Ok(kib.context("no VmRSS")?.trim().parse::<u64>()? / 1024)
     }
 
     /// Where something is mounted in it.

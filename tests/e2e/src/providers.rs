@@ -33,6 +33,11 @@ impl<'a> Providers<'a> {
         self.call("POST", "/script", &script.to_string()).await.map(drop)
     }
 
+    /// From now on, every request is answered, and those seen before are forgotten.
+    pub async fn reset(&self) -> Result<()> {
+        self.call("POST", "/reset", "{}").await.map(drop)
+    }
+
     /// From now on, requests are treated as the first of these rules says that is for them, each `{when, do}`.
     pub async fn rules(&self, rules: &[Value]) -> Result<()> {
         let script = json!({"always": rules});

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::{Bed, LONG, SYSTEM, eventually, image, pod_manifest};
+use crate::{Bed, LONG, SYSTEM, eventually, image};
 
 /// Helm's name of it.
 const NAME: &str = "bowsprit";
@@ -34,6 +34,13 @@ impl Release {
     #[must_use]
     pub fn with(mut self, section: &str, values: Value) -> Self {
         self.values[section] = values;
+        self
+    }
+
+    /// The same with another value for one name of a section, such as `tracing` of `sidecar`.
+    #[must_use]
+    pub fn with_in(mut self, section: &str, name: &str, value: Value) -> Self {
+        self.values[section][name] = value;
         self
     }
 
@@ -113,24 +120,18 @@ impl Release {
     }
 }
 
-/// Waits until every operator is of the version that was asked for, and pods reach them.
+/// Waits until a Deployment of the release has made all its pods anew.
+pub async fn rollout(deployment: &str) -> Result<()> {
+    let of = format!("deployment/{deployment}");
+    kubectl(&["-n", SYSTEM, "rollout", "status", &of, "--timeout", "90s"]).await?;
+    Ok(())
+}
+
+/// Waits until every operator is of the version that was asked for, those of before have gone, and pods reach them. For kubectl a
+/// rollout is done while the pods of before still leave: who lists pods then and asks each would meet one.
 pub async fn rolled_out(bed: &Bed) -> Result<()> {
-    kubectl(&[
-        "-n",
-        SYSTEM,
-        "rollout",
-        "status",
-        "deployment/bowsprit",
-        "--timeout",
-        "90s",
-    ])
-    .await?;
-    eventually(LONG, "the webhook answers", async || {
-        let (status, answer) = bed.try_create(&pod_manifest("asks")).await?;
-        ensure!(status == 201, "{status} {answer}");
-        Ok(())
-    })
-    .await
+    rollout("bowsprit").await?;
+    bed.operators().settled().await
 }
 
 fn text(path: &std::path::Path) -> Result<&str> {
@@ -139,6 +140,11 @@ fn text(path: &std::path::Path) -> Result<&str> {
 
 async fn helm(arguments: &[&str]) -> Result<String> {
     run("helm", &[arguments, &["--namespace", SYSTEM]].concat()).await
+}
+
+/// Installs a chart of somebody else's.
+pub async fn helm_install(name: &str, chart: &std::path::Path, namespace: &str) -> Result<String> {
+    run("helm", &["install", name, text(chart)?, "--namespace", namespace]).await
 }
 
 /// What kubectl prints.

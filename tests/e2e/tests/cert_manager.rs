@@ -59,6 +59,8 @@ async fn with_cert_manager(bed: &Bed, own: &Release) -> Result<()> {
     let creates = Creates::start(bed, 2);
     issued.install(bed).await?;
     let handed_over = creates.end("while cert-manager took over").await?;
+    // Those before them go on answering for a while, with what they made themselves.
+    bed.operators().settled().await?;
     ensure!(
         kubectl(&["-n", SYSTEM, "get", "certificate", "bowsprit-webhook", "-o", "name"])
             .await?

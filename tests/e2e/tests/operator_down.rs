@@ -8,9 +8,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const OPERATOR: &str = "bowsprit";
+/// A sequence of the year 5138.
+const FAR: u64 = 99_999_999_999;
 
 fn operators(bed: &Bed) -> Api<Deployment> {
     Api::namespaced(bed.client.clone(), SYSTEM)
@@ -93,7 +95,8 @@ async fn without_operator(bed: &Bed, app: &bowsprit_e2e::App<'_>) -> anyhow::Res
         .await?;
 
     // Somebody breaks the ConfigMap by hand, and there is nobody to mend it: the last good config stays.
-    let broken = json!({"data": {names::CONFIG_KEY: "kind: [", names::SEQUENCE_KEY: "99999999999"}});
+    let soon = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 600;
+    let broken = json!({"data": {names::CONFIG_KEY: "kind: [", names::SEQUENCE_KEY: soon.to_string()}});
     bed.api::<ConfigMap>()
         .patch(names::CONFIG_MAP, &PatchParams::default(), &Patch::Merge(&broken))
         .await?;
@@ -113,6 +116,25 @@ async fn without_operator(bed: &Bed, app: &bowsprit_e2e::App<'_>) -> anyhow::Res
         async || app.ask("ahoy").await,
     )
     .await?;
+
+    // Nor does one that is right and has a number beyond all that an operator gives: what comes after it would never be taken.
+    let far = json!({"data": {names::CONFIG_KEY: "", names::SEQUENCE_KEY: FAR.to_string()}});
+    bed.api::<ConfigMap>()
+        .patch(names::CONFIG_MAP, &PatchParams::default(), &Patch::Merge(&far))
+        .await?;
+    let touch = json!({"metadata": {"annotations": {"e2e/touched": "2"}}});
+    bed.api::<Pod>()
+        .patch(&app.pod, &PatchParams::default(), &Patch::Merge(&touch))
+        .await?;
+    eventually(LONG, "the sidecar says that it does not follow it", async || {
+        let health = app.health().await?;
+        let said = health["config"]["lastError"].as_str().unwrap_or_default();
+        ensure!(said.contains(&FAR.to_string()), "{health:#}");
+        Ok(())
+    })
+    .await?;
+    let answer = app.ask("ahoy").await?;
+    ensure!(answer.starts_with("Hello from anthropic"), "{answer}");
 
     // A container that crashes starts again from what is mounted, or says why not; the app's pod is not lost. A pod that
     // asks for a sidecar cannot be made now, and is refused rather than started without.

@@ -93,6 +93,7 @@ async fn the_operator_can_read_no_secret_and_make_no_pod() {
                         "endpoints",
                         "providerconfigs.bowsprit.dev",
                         "modelroutes.bowsprit.dev",
+                        "usagepolicies.bowsprit.dev",
                     ] {
                         denied.push((verb, what, namespace));
                     }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 const ACCEPTED: &str = include_str!("validation/accepted.yaml");
 const REJECTED: &str = include_str!("validation/rejected.yaml");
 const EXAMPLES: &str = include_str!("../../../examples/providerconfigs.yaml");
+const ROUTE_EXAMPLE: &str = include_str!("../../../examples/modelroute.yaml");
 const DEMO: &str = include_str!("../../demo/providerconfigs.yaml");
 
 /// The created objects' kinds that are ours.
@@ -24,7 +25,10 @@ async fn documents_that_are_right_are_accepted() {
     Test::new("accepted")
         .bare()
         .run(async |bed| {
-            let documents: Vec<_> = [ACCEPTED, EXAMPLES, DEMO].into_iter().flat_map(ours).collect();
+            let documents: Vec<_> = [ACCEPTED, EXAMPLES, ROUTE_EXAMPLE, DEMO]
+                .into_iter()
+                .flat_map(ours)
+                .collect();
             ensure!(
                 documents.len() > 10,
                 "the tables were not read: {} documents",
@@ -226,19 +230,18 @@ async fn every_problem_of_an_object_is_told_at_once() {
             ] {
                 ensure!(answer.contains(words), "{words:?} is not in {answer}");
             }
-            // What only the operator sees: the same names in a list of lists, an address that may not be reached.
+            // What only the operator sees: the same names in a list of lists, an address that may not be reached, a proxy with a path.
             let by_operator = json!({
                 "apiVersion": bowsprit_crds::API_VERSION, "kind": "ProviderConfig", "metadata": {"name": "by-operator"},
                 "spec": {
                     "provider": "OpenAICompatible",
-                    "endpoint": {"baseUrl": "https://169.254.169.254/v1"},
+                    "endpoint": {"baseUrl": "https://169.254.169.254/v1", "httpProxy": "http://proxy.corp:3128/path"},
                     "models": [{"name": "a", "aliases": ["b"]}, {"name": "c", "aliases": ["b"]}],
-                    "rateLimits": {"scope": "Fleet"},
                 },
             });
             let (status, answer) = bed.try_create(&by_operator).await?;
             ensure!(status == 422, "{status} {answer}");
-            for words in ["spec.endpoint.baseUrl", "spec.models[1]", "spec.rateLimits.scope"] {
+            for words in ["spec.endpoint.baseUrl", "spec.models[1]", "spec.endpoint.httpProxy"] {
                 ensure!(answer.contains(words), "{words:?} is not in {answer}");
             }
             Ok(())

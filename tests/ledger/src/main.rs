@@ -21,6 +21,8 @@ mod apiserver;
 #[path = "../../../ledger/tests/store/server.rs"]
 #[allow(dead_code)] // PgBouncer is the stores' own tests'
 mod database;
+mod limits;
+mod prometheus;
 mod scenarios;
 mod sums;
 mod traffic;
@@ -44,6 +46,10 @@ struct Args {
     /// The seed of what is left to chance.
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// Only what needs no PostgreSQL and kills nobody, with the metrics as a Prometheus has them; each line goes to this file as
+    /// JSON too.
+    #[arg(long, value_name = "FILE")]
+    scraped: Option<PathBuf>,
 }
 
 #[tokio::main]

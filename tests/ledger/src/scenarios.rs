@@ -1,12 +1,18 @@
 //! What happens, and whether the sums are the same after it.
 
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bowsprit_ledger::query::Money;
 use bowsprit_providers::{Answer, Behaviour, Provider, Tokens};
+use bowsprit_rig::metrics::sum;
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::Args;
+use crate::limits;
 use crate::sums::{KINDS, Sum, billed, counted, held};
 use crate::traffic::{self, AT_ONCE, Asked, Manner};
 use crate::world::World;
@@ -48,8 +54,12 @@ pub(crate) async fn all(args: &Args) -> bool {
         ("PostgreSQL away", Fault::DatabaseAway, true),
         ("the sidecar killed", Fault::SidecarKilled, false),
     ] {
+        let is_scrapable = !postgres && !matches!(fault, Fault::ServiceKilled | Fault::SidecarKilled);
+        if args.scraped.is_some() && !is_scrapable {
+            continue;
+        }
         println!("\n{title}");
-        closes &= play(args, fault, postgres).await;
+        closes &= play(args, title, fault, postgres).await;
     }
     closes
 }
@@ -80,9 +90,12 @@ fn script(provider: &Provider, fault: Fault, is_first: bool, count: usize, chanc
     }
 }
 
-async fn play(args: &Args, fault: Fault, postgres: bool) -> bool {
+async fn play(args: &Args, title: &str, fault: Fault, postgres: bool) -> bool {
     let mut chance = fastrand::Rng::with_seed(args.seed);
     let mut world = World::start(&args.bin, postgres, fault == Fault::Slow).await;
+    if args.scraped.is_some() {
+        world.scraped();
+    }
     script(&world.first.provider, fault, true, args.requests, &mut chance);
     script(&world.second.provider, fault, false, args.requests, &mut chance);
     let models: &'static [&'static str] = match fault {
@@ -114,7 +127,12 @@ async fn play(args: &Args, fault: Fault, postgres: bool) -> bool {
     if fault == Fault::SidecarKilled {
         return bounded(&world, args, rate).await;
     }
-    exact(&world, fault).await
+    let mut lines = Lines::new(args.scraped.as_deref(), title);
+    let mut closes = exact(&world, fault, &mut lines).await;
+    if fault == Fault::Nothing {
+        closes &= limits::hold(&world).await;
+    }
+    (args.scraped.is_none() || entered(&world, &mut lines).await) && closes
 }
 
 /// Does what the fault is, again and again while the traffic lasts.
@@ -171,12 +189,12 @@ async fn start_database(world: &mut World) {
 /// Where an answer is no longer wanted, since its caller left or another attempt won, a provider may have sent all of it by then, and
 /// nobody has read the end with its usage: it bills that, and the sidecar estimates it. So the bill is then at least what metrics and
 /// ledger have, which are still the same.
-async fn exact(world: &World, fault: Fault) -> bool {
+async fn exact(world: &World, fault: Fault, lines: &mut Lines<'_>) -> bool {
     let are_some_unread = matches!(fault, Fault::Leaving | Fault::Slow);
     let begun = Instant::now();
     let backends = [&world.first, &world.second];
     let (counts, held) = loop {
-        let metrics = world.sidecar().metrics().await;
+        let metrics = world.metrics().await;
         let counts = backends.map(|backend| counted(&metrics, backend));
         let held = held(world).await;
         let attempts = |sums: &[Sum; 2]| sums.map(|sum| sum.attempts);
@@ -197,6 +215,7 @@ async fn exact(world: &World, fault: Fault) -> bool {
             |what: &str, billed: Option<String>, counts: String, held: String, is_same: bool, difference: i128| {
                 closes &= is_same;
                 let billed = billed.unwrap_or_default();
+                lines.write(backend.model, what, [&billed, &counts, &held], is_same);
                 let verdict = if is_same { "" } else { "  DIFFERS" };
                 println!(
                     "    {:18} {what:12} {billed:>18} {counts:>18} {held:>18} {difference:>10}{verdict}",
@@ -251,6 +270,40 @@ async fn exact(world: &World, fault: Fault) -> bool {
         );
     }
     closes
+}
+
+/// Each request and attempt that the metrics count is an entry of the outbox, and the service took each.
+async fn entered(world: &World, lines: &mut Lines<'_>) -> bool {
+    let metrics = world.metrics().await;
+    let of = |family: &str| sum(&metrics, family, &[]);
+    let ended = of("bowsprit_requests_total") + of("bowsprit_attempts_total");
+    let [kept, taken] = ["bowsprit_ledger_entries_total", "bowsprit_ledger_service_entries_total"].map(of);
+    let is_same = (ended - kept).abs() < 0.5 && (kept - taken).abs() < 0.5;
+    println!("    {ended} requests and attempts, {kept} entries of the outbox, {taken} of the service");
+    let columns = [ended, kept, taken].map(|count| count.to_string());
+    lines.write("all models", "entries", columns.each_ref().map(String::as_str), is_same);
+    is_same
+}
+
+/// The file of what was compared, where one is wanted.
+struct Lines<'a> {
+    file: Option<File>,
+    title: &'a str,
+}
+
+impl<'a> Lines<'a> {
+    fn new(path: Option<&Path>, title: &'a str) -> Self {
+        let file = path.map(|path| File::options().create(true).append(true).open(path).unwrap());
+        Self { file, title }
+    }
+
+    /// Bill, metrics and ledger of one kind of thing.
+    fn write(&mut self, model: &str, what: &str, [billed, metrics, ledger]: [&str; 3], is_same: bool) {
+        if let Some(file) = &mut self.file {
+            let line = json!({"scenario": self.title, "model": model, "what": what, "billed": billed, "metrics": metrics, "ledger": ledger, "same": is_same});
+            writeln!(file, "{line}").unwrap();
+        }
+    }
 }
 
 /// Of a sidecar that was killed again and again, the ledger has all but what was answered within the commit window before each

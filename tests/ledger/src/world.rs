@@ -13,9 +13,10 @@ use tempfile::TempDir;
 
 use crate::apiserver::{self, Ca};
 use crate::database::{Server, free_port};
+use crate::prometheus::Prometheus;
 
-const PATIENCE: Duration = Duration::from_mins(2);
-const KEY: &str = "the-providers-key";
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const KEY: &str = "the-providers-key";
 
 /// A provider of the configuration, and what it is known by.
 pub(crate) struct Backend {
@@ -39,6 +40,7 @@ pub(crate) struct World {
     service: Option<Child>,
     pub(crate) database: Option<Server>,
     sidecar: Option<Program>,
+    prometheus: Option<Prometheus>,
     http: reqwest::Client,
 }
 
@@ -96,6 +98,7 @@ impl World {
             service: None,
             database,
             sidecar: None,
+            prometheus: None,
             http,
         };
         std::fs::write(world.folder.path().join("config.yaml"), world.config(hedge)).unwrap();
@@ -132,6 +135,11 @@ impl World {
             config += &documents::route("hedged", &route);
         }
         config
+    }
+
+    /// Where sidecar and service keep what they keep.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -186,6 +194,21 @@ impl World {
             .arg(self.path("config.yaml"));
         std::fs::create_dir_all(self.path("outbox")).unwrap();
         self.sidecar = Some(Program::start(command, &self.path("sidecar.log"), KEY).await);
+    }
+
+    /// From now on a Prometheus scrapes sidecar and service, and [`Self::metrics`] are what it holds.
+    pub(crate) fn scraped(&mut self) {
+        let service = std::net::SocketAddr::from(([127, 0, 0, 1], self.ports[1]));
+        let targets = [self.sidecar().admin, service];
+        self.prometheus = Some(Prometheus::start(self.folder.path(), &targets));
+    }
+
+    /// The sidecar's metrics, as it tells them or as Prometheus has them.
+    pub(crate) async fn metrics(&self) -> String {
+        match &self.prometheus {
+            Some(prometheus) => prometheus.metrics().await,
+            None => self.sidecar().metrics().await,
+        }
     }
 
     pub(crate) fn sidecar(&self) -> &Program {

@@ -84,11 +84,11 @@ class Running:
         }
         (run / self.config.name).write_text(_filled(self.config.read_text(), fill))
         self.log = run / "output.log"
-        argv = [_filled(argument, fill) for argument in self.contender.argv]
+        argv = [_filled(argument, fill) for argument in (*self.contender.argv, *self.setup.arguments)]
         probe = table.probe(self.setup.name)
         with open(self.log, "wb") as log:
             begun = time.monotonic()
-            env = os.environ | self.contender.env
+            env = os.environ | self.contender.env | {name: _filled(value, fill) for name, value in self.setup.env.items()}
             self.process = machine.start(argv, machine.PROXY_CORE, env=env, cwd=run, stdout=log, stderr=log)
         try:
             self._await_first_answer(probe, begun)

@@ -37,6 +37,8 @@ class Count:
 
 COUNTS = [
     Count("plain", "openai", "plain"),
+    Count("recorded", "recorded", "plain"),
+    Count("kept", "kept", "plain"),
     Count("chunk", "openai", "stream"),
     Count("tls", "tls", "plain"),
     Count("openai-anthropic", "openai-anthropic", "plain"),

@@ -72,7 +72,7 @@ CONTENDERS = [
         argv=["@PROGRAM@", "--config", "@CONFIG@", "--listen", "@LISTEN@", "--admin", "@ADMIN@", "--ca-dir", "@CA@"],
         program="target/release/bowsprit-sidecar",
         config="sidecar.yaml",
-        setups=("openai", "tls", "openai-anthropic", "openai-gemini", "anthropic-openai", "idle", "streams"),
+        setups=("openai", "tls", "openai-anthropic", "openai-gemini", "anthropic-openai", "recorded", "kept", "idle", "streams"),
         env={"PROVIDER_KEY": UPSTREAM_KEY},
         version=["--version"],
         build="cargo build --release -p bowsprit-sidecar",
@@ -92,6 +92,8 @@ class Setup:
     tls: bool = False  # whether the upstream is asked through TLS
     direct: bool = False  # whether the load goes to the upstream alone, too
     fill: dict = field(default_factory=dict)  # words in the contenders' files that are other ones than in FILL
+    arguments: tuple = ()  # more arguments for the contenders
+    env: dict = field(default_factory=dict)  # more environment for them; words are filled in in both
     rounds: int = 1000  # the most that are worth their time
     open_files: int = 0  # file descriptors that the contender and the tool need, where they are many
 
@@ -104,6 +106,7 @@ FILL = {
     "@SCHEME@": "http",
     "@CA_BUNDLE@": "null",  # caBundleRef of the sidecar's provider
     "@PROXY_SSL@": "",  # nginx's TLS settings
+    "@ROUTE@": "",  # a ModelRoute beside the sidecar's ProviderConfig
     "@CONNECTIONS@": "2048",  # nginx takes memory for each, used or not
 }
 _NGINX_TLS = """proxy_ssl_verify on;
@@ -111,6 +114,17 @@ _NGINX_TLS = """proxy_ssl_verify on;
       proxy_ssl_name localhost;"""
 _HELD = ("--events", str(EVENTS), "--interval-ms", str(HELD_INTERVAL_MS))
 _PACED = Setup.upstream
+# Of the model that the plain request asks for.
+_KEEPING_ROUTE = """---
+apiVersion: bowsprit.dev/v1alpha1
+kind: ModelRoute
+metadata:
+  name: kept
+spec:
+  match: {models: [gpt-4o-mini]}
+  targets: [{provider: provider, model: gpt-4o-mini}]
+  staleIfError: {maxAge: 1h, maxBytes: 1048576}
+"""
 # Memory hardly differs between rounds, and thousands of connections take their time.
 _MEMORY = {"upstream": _HELD, "rounds": 2, "open_files": OPEN_FILES, "fill": {"@CONNECTIONS@": str(OPEN_FILES)}}
 
@@ -140,6 +154,15 @@ SETUPS = [
         baseline_of="openai",
         fill={"@MODELS@": "[{name: gpt-4o-mini, aliases: [claude-sonnet-4-5]}]"},
     ),
+    # The ledger's outbox in a file, and each request's spans to a collector: all that can be told of a request is.
+    Setup(
+        "recorded",
+        baseline_of="openai",
+        arguments=("--ledger-dir", "@RUN@/ledger"),
+        env={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://@UPSTREAM@", "OTEL_TRACES_SAMPLER": "always_on"},
+    ),
+    # Each answer is kept for the time when nobody gives one.
+    Setup("kept", baseline_of="openai", fill={"@ROUTE@": _KEEPING_ROUTE}),
     Setup("idle", **_MEMORY),
     Setup("streams", **_MEMORY),
 ]
@@ -223,6 +246,8 @@ SCENARIOS = [
         meaning=meaning.anthropic,
         **_STREAMED,
     ),
+    Scenario("plain", "recorded", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
+    Scenario("plain", "kept", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
     Scenario("held", "idle", _CHAT_PATH, CHAT, "idle", IDLE),
     Scenario("held", "streams", _CHAT_PATH, CHAT | _STREAM, "open", OPEN_STREAMS),
 ]

@@ -44,6 +44,7 @@ pub struct Answers {
     anthropic: Script,
     gemini: Script,
     models: Vec<u8>,
+    taken: Vec<u8>,
     not_found: Vec<u8>,
 }
 
@@ -57,6 +58,7 @@ impl Answers {
             anthropic: Script::anthropic(events),
             gemini: Script::gemini(events),
             models: script::models(),
+            taken: script::taken(),
             not_found: script::not_found(),
         }
     }
@@ -93,6 +95,8 @@ impl Answers {
             "POST" if path.contains(":generateContent") => Some((Api::Gemini, &self.gemini, Wanted::default())),
             "POST" if path.contains(":streamGenerateContent") => Some((Api::Gemini, &self.gemini, Wanted::STREAM)),
             "GET" if path.ends_with("/models") => return wire.send(&self.models).await,
+            // As a collector of spans that takes them all.
+            "POST" if path == "/v1/traces" => return wire.send(&self.taken).await,
             _ => None,
         };
         match found {

@@ -65,6 +65,11 @@ pub fn models() -> Vec<u8> {
     )
 }
 
+/// All spans were taken: an empty message.
+pub fn taken() -> Vec<u8> {
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n".to_vec()
+}
+
 /// A path the upstream has no answer for.
 pub fn not_found() -> Vec<u8> {
     let body = json!({"error": {"message": "the bench's upstream has no such path", "type": "invalid_request_error"}});

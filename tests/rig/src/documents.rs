@@ -12,6 +12,11 @@ pub fn route(name: &str, spec: &Value) -> String {
     document("ModelRoute", name, spec)
 }
 
+/// A UsagePolicy as one document of several.
+pub fn policy(name: &str, spec: &Value) -> String {
+    document("UsagePolicy", name, spec)
+}
+
 fn document(kind: &str, name: &str, spec: &Value) -> String {
     let document = json!({
         "apiVersion": "bowsprit.dev/v1alpha1",

@@ -84,6 +84,14 @@ impl Program {
         connection.reply().await
     }
 
+    /// What the admin port answers to a POST without a body.
+    pub async fn admin_post(&self, path: &str) -> Reply {
+        let mut connection = Connection::connect(self.admin, &self.lookout).await;
+        let request = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+        connection.send(request).await;
+        connection.reply().await
+    }
+
     /// The metrics.
     pub async fn metrics(&self) -> String {
         self.admin("/metrics").await.text()

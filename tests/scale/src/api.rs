@@ -124,11 +124,12 @@ pub(crate) struct Counts {
 }
 
 /// Events of the operators are counted apart, as kwok makes some too. Leases are renewed on purpose, and nodes and their pods tell the apiserver of themselves.
-const WRITTEN: [&str; 7] = [
+const WRITTEN: [&str; 8] = [
     "pods",
     "configmaps",
     "providerconfigs",
     "modelroutes",
+    "usagepolicies",
     "secrets",
     "mutatingwebhookconfigurations",
     "validatingwebhookconfigurations",

@@ -192,6 +192,8 @@ fn sidecar(
     let (configs, mut streamed) = mpsc::channel::<StreamedConfig>(1);
     let told = Arc::clone(&report);
     let link = Link {
+        asks: Box::new(|_| Vec::new()),
+        granted: Box::new(|_| {}),
         configs,
         report: move || locked(&told).clone(),
         state: Arc::clone(&state),

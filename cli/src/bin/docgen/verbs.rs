@@ -17,6 +17,17 @@ const OBJECTS: Rule = (
     "providerconfigs, modelroutes",
     "the namespace",
 );
+const POLICIES: Rule = ("get, list", "bowsprit.dev", "usagepolicies", "the namespace");
+/// What turns the switch of a namespace.
+const SWITCH: [Rule; 2] = [
+    POLICIES,
+    (
+        "patch; create for the first pause",
+        "bowsprit.dev",
+        "usagepolicies",
+        "the namespace",
+    ),
+];
 const PROXY: Rule = ("get", "", "pods/proxy", "the namespace");
 const FORWARD: Rule = ("create, get", "", "pods/portforward", "the namespace");
 const OPERATORS: Rule = ("list", "apps", "deployments", "the operator's namespace");
@@ -47,6 +58,22 @@ const LEDGER: Rule = (
     "the operator's namespace; resourceNames: [\"https:bowsprit-ledger:8446\"]",
 );
 
+/// Where there is no ledger service.
+const SIDECARS: [Rule; 2] = [
+    (
+        "list",
+        "",
+        "pods",
+        "the namespace; only where there is no ledger service",
+    ),
+    (
+        "create, get",
+        "",
+        "pods/portforward",
+        "the namespace; only where there is no ledger service",
+    ),
+];
+
 const READER: Rule = (
     "create",
     "",
@@ -55,11 +82,16 @@ const READER: Rule = (
 );
 
 /// By verb. A verb that is not here needs no cluster.
-const RULES: [(&str, &[Rule]); 15] = [
-    ("status", &[OBJECTS, PODS, NAMESPACE, OPERATORS, LEASE, WEBHOOKS]),
+const RULES: [(&str, &[Rule]); 18] = [
+    (
+        "status",
+        &[OBJECTS, POLICIES, PODS, NAMESPACE, OPERATORS, LEASE, WEBHOOKS],
+    ),
     ("health", &[PODS, PROXY]),
     ("circuit status", &[PODS, PROXY]),
     ("circuit reset", &[PODS, FORWARD]),
+    ("pause", &SWITCH),
+    ("resume", &SWITCH),
     ("test", &[OBJECTS, PODS, FORWARD]),
     ("diff", &[OBJECTS, PODS]),
     ("inject", &[DRY_RUN]),
@@ -94,16 +126,17 @@ const RULES: [(&str, &[Rule]); 15] = [
         ],
     ),
     ("version", &[PODS, OPERATORS, LEASE]),
-    ("stats", &[LEDGER, READER]),
-    ("logs", &[LEDGER, READER]),
-    ("why", &[LEDGER, READER]),
-    ("top", &[LEDGER, READER]),
-    ("spend", &[LEDGER, READER]),
-    ("quality", &[LEDGER, READER]),
+    ("stats", &[LEDGER, READER, SIDECARS[0], SIDECARS[1]]),
+    ("logs", &[LEDGER, READER, SIDECARS[0], SIDECARS[1]]),
+    ("why", &[LEDGER, READER, SIDECARS[0], SIDECARS[1]]),
+    ("top", &[LEDGER, READER, SIDECARS[0], SIDECARS[1]]),
+    ("spend", &[LEDGER, READER, SIDECARS[0], SIDECARS[1]]),
+    ("quality", &[LEDGER, READER, SIDECARS[0], SIDECARS[1]]),
+    ("changes", &[LEDGER, READER]),
 ];
 
 /// By verb: what is shown, and the snapshot that a test holds.
-const EXAMPLES: [(&str, &str, &str); 13] = [
+const EXAMPLES: [(&str, &str, &str); 14] = [
     (
         "status",
         "kubectl bowsprit status -n shop",
@@ -183,6 +216,13 @@ const EXAMPLES: [(&str, &str, &str); 13] = [
             "../../quality/snapshots/bowsprit_cli__quality__tests__providers_by_their_score_with_its_formula.snap"
         ),
     ),
+    (
+        "changes",
+        "kubectl bowsprit changes -n shop",
+        include_str!(
+            "../../changes/snapshots/bowsprit_cli__changes__render__tests__who_applied_what_with_the_newest_first.snap"
+        ),
+    ),
 ];
 
 const INSTALL: &str = "\
@@ -190,7 +230,8 @@ const INSTALL: &str = "\
 `make install-cli` builds it and puts `kubectl-bowsprit` and `kubectl_complete-bowsprit` into `~/.local/bin` (`make install-cli \
 BIN=/usr/local/bin` elsewhere); any program of that name on the PATH is `kubectl bowsprit`. kubectl then completes it in every shell \
 in which it completes itself, through the second program, which is what `kubectl bowsprit completion kubectl` prints. For \
-`kubectl-bowsprit` by itself: `source <(kubectl-bowsprit completion bash)`; zsh, fish and PowerShell likewise.
+`kubectl-bowsprit` by itself: `source <(kubectl-bowsprit completion bash)`; zsh, fish and PowerShell likewise. `make krew` makes the \
+archive and the manifest that krew installs it from: `kubectl krew install --manifest=target/krew/bowsprit.yaml --archive=ARCHIVE`.
 
 ";
 

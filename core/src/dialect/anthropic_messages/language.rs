@@ -7,7 +7,7 @@ use super::super::scan::seen::Passage;
 use super::super::success::tells;
 use super::super::{Echo, success, usage};
 use super::rules::RULES;
-use super::{answer, count, decoder, encoder, error, request_in, request_out, scan, strip};
+use super::{answer, count, decoder, encoder, error, features, request_in, request_out, scan, strip};
 use crate::fault::ErrorKind;
 use crate::json::json;
 use crate::search::finder;
@@ -23,6 +23,7 @@ pub(in super::super) static LANGUAGE: Language = Language {
     answers: |answer| !success::list(answer, "content").is_empty() || success::is_text(answer, "stop_reason"),
     usage: usage::named::<usage::Anthropic>,
     echo: |_| Echo::default(),
+    features: features::features,
     read_request: request_in::decode,
     write_request: request_out::encode,
     read_answer: |body, ctx| answer::decode(body, ctx).ok_or(ErrorKind::Malformed),

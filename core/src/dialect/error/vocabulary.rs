@@ -37,6 +37,7 @@ fn said(code: Code) -> Said {
         // A 429 at OpenAI; `x-should-retry` keeps its SDKs from trying again.
         Code::AuthBilling => row((429, "insufficient_quota", Some("insufficient_quota")), (402, "billing_error"), (400, "FAILED_PRECONDITION")),
         Code::AuthAccountClosed => row((401, INVALID, Some("account_deactivated")), (403, "permission_error"), (403, "PERMISSION_DENIED")),
+        Code::AuthAccessDenied | Code::BizPaused => row((403, INVALID, None), (403, "permission_error"), (403, "PERMISSION_DENIED")),
         Code::AuthPermission => row((403, INVALID, Some("missing_scope")), (403, "permission_error"), (403, "PERMISSION_DENIED")),
 
         Code::ValNotJson | Code::ValHttp | Code::ValProviderRefused => row((400, INVALID, None), (400, INVALID), (400, "INVALID_ARGUMENT")),
@@ -48,6 +49,7 @@ fn said(code: Code) -> Said {
 
         Code::ResModelNotFound => row((404, INVALID, Some("model_not_found")), (404, "not_found_error"), (404, "NOT_FOUND")),
         Code::ResPathNotFound | Code::ResProviderNotFound => row((404, INVALID, Some("unknown_url")), (404, "not_found_error"), (404, "NOT_FOUND")),
+        Code::ResNotCached => row((504, INVALID, None), (504, "timeout_error"), (504, "DEADLINE_EXCEEDED")),
         Code::SysNotSupported => row((501, INVALID, Some("unknown_url")), (404, "not_found_error"), (501, "UNIMPLEMENTED")),
 
         Code::SysNotReady | Code::SysDraining | Code::ExtAllUnavailable => row(AWAY, (529, "overloaded_error"), (503, "UNAVAILABLE")),

@@ -5,7 +5,7 @@ use super::super::message::to_bytes;
 use super::super::success::tells;
 use super::super::{Echo, success, usage};
 use super::rules::RULES;
-use super::{answer, count, decoder, encoder, error, request_in, request_out, scan, strip};
+use super::{answer, count, decoder, encoder, error, features, request_in, request_out, scan, strip};
 use super::{blocked, full_name, says, with_model_inside};
 use crate::fault::ErrorKind;
 use crate::json::json;
@@ -22,6 +22,7 @@ pub(in super::super) static LANGUAGE: Language = Language {
     answers: |answer| blocked(answer) || success::list(answer, "candidates").iter().any(says),
     usage: usage::gemini,
     echo: |_| Echo::default(),
+    features: features::features,
     read_request: request_in::decode,
     write_request: request_out::encode,
     read_answer: |body, ctx| answer::decode(body, ctx).ok_or(ErrorKind::Malformed),

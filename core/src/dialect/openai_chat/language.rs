@@ -7,7 +7,7 @@ use super::super::success::tells;
 use super::super::{Echo, success, usage};
 use super::rules::RULES;
 use super::says;
-use super::{answer, decoder, encoder, error, request_in, request_out, scan};
+use super::{answer, decoder, encoder, error, features, request_in, request_out, scan};
 use crate::json::json;
 use crate::search::finder;
 
@@ -22,6 +22,7 @@ pub(in super::super) static LANGUAGE: Language = Language {
     answers: |answer| success::list(answer, "choices").iter().any(says),
     usage: usage::tiered::<usage::OpenAi>,
     echo: |_| Echo::default(),
+    features: features::features,
     read_request: request_in::decode,
     write_request: request_out::encode,
     read_answer: answer::decode,

@@ -9,7 +9,7 @@ use super::super::language::Language;
 use super::super::scan::seen::Passage;
 use super::super::{Echo, success, usage};
 use super::rules::RULES;
-use super::{answer, count, encoder, error, request_in, scan};
+use super::{answer, count, encoder, error, features, request_in, scan};
 use crate::fault::ErrorKind;
 use crate::json::json;
 use crate::search::finder;
@@ -42,6 +42,7 @@ pub(in super::super) static LANGUAGE: Language = Language {
     answers: |answer| !success::list(answer, "output").is_empty() || success::is_text(answer, "status"),
     usage: usage::tiered::<usage::Responses>,
     echo: Echo::read,
+    features: features::features,
     read_request: request_in::decode,
     write_request: |_, _, _| Err(RequestError::unsupported("", NOT_ASKED)),
     read_answer: |_, _| Err(ErrorKind::Malformed),

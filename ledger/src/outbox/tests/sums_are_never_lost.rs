@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::lines::{Most, frame};
 use super::super::store::{Place, Store};
-use super::super::sums::{Sums, of_attempt_record, sum_of};
+use super::super::sums::{Grain, Sums, fold, of_attempt_record, sum_of};
 use super::super::text;
 use super::attempt;
 use crate::entry::{Numbered, Sum, Tokens};
@@ -175,9 +175,102 @@ proptest! {
         for (name, minute) in &names {
             sums.add(of_attempt_record(minute * 60_000, &attempt(name, 3)));
         }
-        prop_assert!(sums.iter().count() <= 2 * 1_024 + 4);
+        prop_assert!(sums.iter().count() <= 3 * 1_024 + 4);
         prop_assert_eq!(sums.iter().map(|sum| sum.count).sum::<u64>(), names.len() as u64);
         prop_assert_eq!(sums.iter().map(|sum| sum.tokens.input).sum::<u64>(), 3 * names.len() as u64);
+    }
+}
+
+#[test]
+fn whatever_is_added_up_is_dated_within_the_time_that_it_is_of() {
+    // Eight hours of a full disk from 2026-12-02 00:00 on, four models and five routes a minute.
+    const FIRST: i64 = 29_936_160;
+    let (last, models) = (FIRST + 8 * 60, ["m-1", "m-2", "m-3", "m-4"]);
+    let mut sums = Sums::default();
+    for minute in FIRST..=last {
+        for model in models {
+            for route in ["r-1", "r-2", "r-3", "r-4", "r-5"] {
+                sums.add(Sum {
+                    route: route.to_owned(),
+                    ..of_attempt_record(minute * 60_000, &attempt(model, 3))
+                });
+            }
+        }
+    }
+    let all = 3 * 20 * u64::try_from(last - FIRST + 1).unwrap();
+    let within = |sums: &[Sum]| -> u64 {
+        let within = sums.iter().filter(|sum| (FIRST..=last).contains(&sum.minute));
+        within.map(|sum| sum.tokens.input).sum()
+    };
+    let in_memory: Vec<Sum> = sums.iter().cloned().collect();
+    assert!(in_memory.len() < 1_024 + 200, "by hour now: {}", in_memory.len());
+    assert!(
+        in_memory.iter().all(|sum| sum.model != "other"),
+        "names are the last to go"
+    );
+    assert_eq!(within(&in_memory), all);
+    let numbered = in_memory.into_iter().zip(1..).map(|(sum, sequence)| Numbered {
+        sequence,
+        at: last * 60_000,
+        entry: crate::entry::Entry::Sum(Box::new(sum)),
+    });
+    let mut folded: Vec<Numbered> = numbered.collect();
+    for grain in Grain::ALL {
+        folded = fold(folded, grain);
+        assert_eq!(within(&sums_of(folded.clone())), all, "{grain:?}");
+    }
+    assert_eq!(folded.len(), 1, "one provider and outcome");
+}
+
+#[cfg(feature = "service")]
+#[test]
+fn an_attempt_counts_the_same_in_the_services_sums_whether_it_arrives_as_it_was_or_added_up() {
+    use crate::entry::Entry;
+    use crate::store::rows::{Rows, Sender};
+    use crate::store::tables::METRICS;
+
+    let sender = Sender {
+        outbox: 1,
+        namespace: "team",
+        workload: "Deployment/app",
+    };
+    let rows_of = |entry: &Entry| {
+        let mut rows = Rows::default();
+        rows.add(&sender, 1, 60_000, 60_000, entry);
+        let folded = METRICS.columns.iter().position(|(name, _)| *name == "folded").unwrap();
+        let mut rows = rows.metrics();
+        for row in &mut rows {
+            row.remove(folded);
+        }
+        rows
+    };
+    let told_nothing = bowsprit_core::record::Spent {
+        reported: None,
+        estimated_input: 0,
+        estimated_output: 0,
+        is_nothing: false,
+    };
+    for spent in [attempt("m", 7).spent, told_nothing] {
+        for cost in [attempt("m", 7).cost, Err(bowsprit_core::cost::Unpriced::Tokens)] {
+            let record = bowsprit_core::record::AttemptRecord {
+                spent,
+                cost,
+                ..attempt("m", 7)
+            };
+            let mut queued = Vec::new();
+            text::attempt(&mut queued, &record);
+            let entry: Entry = serde_json::from_slice(&queued).unwrap();
+            let detail = rows_of(&entry);
+            let numbered = Numbered {
+                sequence: 1,
+                at: 60_000,
+                entry,
+            };
+            let spilled = Entry::Sum(Box::new(of_attempt_record(60_000, &record)));
+            for added_up in [fold([numbered], Grain::Minute).remove(0).entry, spilled] {
+                assert_eq!(rows_of(&added_up), detail, "{spent:?}");
+            }
+        }
     }
 }
 
@@ -230,6 +323,23 @@ fn a_service_that_lost_what_it_had_is_told_what_it_will_never_get() {
     let offer = store.offer(most).unwrap().unwrap();
     assert_eq!((offer.from, offer.to), (1, 4));
     assert_ne!(offer.outbox, outbox);
+}
+
+#[test]
+fn what_was_left_out_at_a_start_is_not_told_as_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::Folder(dir.path().to_owned());
+    let mut queued = Vec::new();
+    frame(&mut queued, 0, |out| text::attempt(out, &attempt("m", 1)));
+    for _ in 0..3 {
+        let mut store = Store::open(&place, 1 << 20).unwrap();
+        store.append(&queued, &Sums::default(), 0).unwrap();
+        store.append(&queued, &Sums::default(), 0).unwrap();
+        store.take(u64::MAX).unwrap();
+    }
+    let mut store = Store::open(&place, 1 << 20).unwrap();
+    store.append(&queued, &Sums::default(), 0).unwrap();
+    assert_eq!(store.expect(1).unwrap(), 6, "three starts, two entries each");
 }
 
 #[test]

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use bowsprit_core::cost::Unpriced;
+use bowsprit_core::clock::micros;
+use bowsprit_core::cost::{Picodollars, Unpriced};
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::WaitReason;
 use bowsprit_core::flow::moves::Move;
 use bowsprit_core::flow::retry::{Next, Why};
+use bowsprit_core::headroom::Limit;
 use bowsprit_core::record::path::{Happened, Path, Turn};
-use bowsprit_core::record::{RequestRecord, Spent};
+use bowsprit_core::record::{Cached, Refuser, RequestRecord, Spent, Stale};
 use bowsprit_core::{plan, record};
 use proptest::prelude::*;
 
@@ -67,8 +69,37 @@ fn every_field_of_a_request_is_written() {
         tokens: TOKENS,
         path: Vec::new(),
         turns_left_out: 0,
+        cache: None,
+        refused_by: String::new(),
     };
     assert_eq!(request_entry(&request("gpt")), Entry::Request(Box::new(expected)));
+}
+
+#[test]
+fn an_answer_of_the_cache_and_the_rule_that_refused_are_written() {
+    let by = Refuser::Limit.named("tokens");
+    let record = RequestRecord {
+        cache: Some(Cached {
+            age: Duration::from_millis(61_500),
+            request_id: "r-before",
+            provider: "claude",
+            saved_tokens: 1_016,
+            saved_cost: Picodollars::new(7_000),
+        }),
+        refused_by: &by,
+        ..request("gpt")
+    };
+    let Entry::Request(told) = request_entry(&record) else {
+        panic!()
+    };
+    let expected = entry::Cached {
+        age: 61_500,
+        request_id: "r-before".into(),
+        provider: "claude".into(),
+        saved_tokens: 1_016,
+        saved_cost: 7_000,
+    };
+    assert_eq!((told.cache, told.refused_by.as_str()), (Some(expected), "limit:tokens"));
 }
 
 #[test]
@@ -109,6 +140,35 @@ fn every_field_of_an_attempt_is_written() {
         panic!()
     };
     assert!(unknown.tokens_unknown && unknown.tokens == Tokens::default() && unknown.cost.is_none());
+}
+
+#[test]
+fn every_field_of_a_limit_is_written() {
+    let mut out = Vec::new();
+    let limit = Limit {
+        what: "input_tokens",
+        limit: Some(100),
+        remaining: 0,
+        reset: Some(Duration::from_millis(1_500)),
+    };
+    text::headroom(
+        &mut out,
+        &record::HeadroomRecord {
+            provider: "claude",
+            credential: "main",
+            limit,
+        },
+    );
+    let expected = entry::Headroom {
+        provider: "claude".into(),
+        credential: "main".into(),
+        what: "input_tokens".into(),
+        limit: Some(100),
+        remaining: Some(0),
+        reset: Some(1_500),
+    };
+    let read: Entry = serde_json::from_slice(&out).unwrap();
+    assert_eq!(read, Entry::Headroom(Box::new(expected)));
 }
 
 #[test]
@@ -169,6 +229,43 @@ fn the_way_of_a_request_is_told_turn_by_turn() {
         ]
     );
     assert_eq!((told.path.len(), told.turns_left_out), (MOST_TURNS, 13));
+}
+
+#[test]
+fn a_kept_answer_is_the_last_turn_however_many_came_before() {
+    let stale = Stale {
+        age: Duration::from_mins(21),
+        request_id: "r-before",
+        provider: "claude",
+    };
+    let mut path = Path::default();
+    for before in [0, 1, MOST_TURNS + 3] {
+        while path.turns().len() + usize::try_from(path.left_out()).unwrap() < before {
+            path.push(Turn {
+                after: Duration::ZERO,
+                provider: "gemini".into(),
+                what: Happened::LeftOut(plan::Why::CircuitOpen),
+            });
+        }
+        let record = RequestRecord {
+            path: &path,
+            stale: Some(stale),
+            ..request("m")
+        };
+        let Entry::Request(told) = request_entry(&record) else {
+            panic!()
+        };
+        let expected = entry::Turn {
+            after: micros(record.took),
+            provider: "claude".into(),
+            what: entry::ANSWERED_STALE.into(),
+            because: "r-before".into(),
+            then: String::new(),
+            wait: 1_260_000,
+        };
+        assert_eq!(told.path.last(), Some(&expected));
+        assert_eq!(told.path.len(), before.min(MOST_TURNS) + 1);
+    }
 }
 
 #[test]

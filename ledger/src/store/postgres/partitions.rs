@@ -1,4 +1,4 @@
-//! A partition for each day of the two large tables: made before its first row, dropped whole. Pure.
+//! A partition for each day of the two large tables: made days before its first row, dropped whole. Pure.
 
 use crate::store::{Row, Value};
 
@@ -14,6 +14,12 @@ pub(super) const FIND: &str = "SELECT CAST(c.relname AS TEXT) FROM pg_inherits i
 pub(super) fn days<'a>(requests: &'a [Row], attempts: &'a [Row]) -> impl Iterator<Item = i64> + 'a {
     let day = |row: &'a Row| row.first().map(Value::int).map(|at| at.div_euclid(DAY));
     requests.iter().chain(attempts).filter_map(day)
+}
+
+/// Today and the days that partitions are made for beforehand: a clean-up may be missed for as long.
+pub(super) fn ahead(now: i64) -> impl Iterator<Item = i64> {
+    let today = now.div_euclid(DAY);
+    today..today.saturating_add(4)
 }
 
 /// Makes those of these days, of both tables.

@@ -73,10 +73,15 @@ fn before_native_sidecars_a_job_is_told_that_it_does_not_complete() {
         native: false,
         ..settings()
     };
-    let job = pod(with(plain(), "/spec/restartPolicy", json!("Never")));
-    assert!(advice(&job, &old)[0].contains("does not complete"));
-    assert_eq!(advice(&job, &settings()), [""; 0]);
-    assert_eq!(advice(&pod(plain()), &old), [""; 0]);
+    let job = with(plain(), "/spec/restartPolicy", json!("Never"));
+    let told = |job: &Value, settings: &Settings| advice(&pod(job.clone()), settings);
+    assert!(told(&job, &old)[0].contains("does not complete"));
+    assert!(told(&job, &old)[0].ends_with("POST http://127.0.0.1:4001/shutdown"));
+    assert_eq!(told(&job, &settings()), [""; 0]);
+    assert_eq!(told(&plain(), &old), [""; 0]);
+    let ports = json!({"bowsprit.dev/sidecar-native": "false", "bowsprit.dev/sidecar-admin-port": "4401"});
+    let asks = with(job, "/metadata/annotations", ports);
+    assert!(told(&asks, &settings())[0].ends_with("POST http://127.0.0.1:4401/shutdown"));
 }
 
 #[test]

@@ -24,6 +24,64 @@ fn annotations_override_the_settings_of_one_pod() {
 }
 
 #[test]
+fn a_pod_says_itself_whether_its_sidecar_is_a_native_one_or_an_ordinary_container() {
+    let asks = |native: &str| annotated("bowsprit.dev/sidecar-native", native);
+    let old = Settings {
+        native: false,
+        ..settings()
+    };
+    let lists = |pod: &Value| {
+        let count = |list: &str| pod["spec"][list].as_array().map_or(0, Vec::len);
+        (count("initContainers"), count("containers"))
+    };
+    for (settings, pod, wanted) in [
+        (settings(), plain(), (1, 1)),
+        (settings(), asks("true"), (1, 1)),
+        (settings(), asks("false"), (0, 2)),
+        (old.clone(), plain(), (0, 2)),
+        (old.clone(), asks("false"), (0, 2)),
+        (old, asks("true"), (1, 1)),
+    ] {
+        let after = injected_by(&settings, &pod);
+        assert_eq!(lists(&after), wanted, "{pod} where native is {}", settings.native);
+        let again = inject(&super::pod(after), &settings, &references(), None).unwrap();
+        assert_eq!(again, Patch::default());
+    }
+}
+
+#[test]
+fn an_ordinary_container_of_another_image_is_not_asked_what_that_may_not_know() {
+    let annotations = json!({"bowsprit.dev/sidecar-native": "false", "bowsprit.dev/sidecar-image": "mine:2"});
+    let after = injected(&with(plain(), "/metadata/annotations", annotations));
+    assert!(after["spec"]["containers"][0].get("lifecycle").is_none());
+    assert!(
+        sidecar_of(&injected(&plain())).get("lifecycle").is_none(),
+        "its probe does that"
+    );
+}
+
+#[test]
+fn an_app_may_end_its_sidecar_only_where_its_pod_waits_for_that() {
+    let may = |native: &str, policy: &str| {
+        let pod = annotated("bowsprit.dev/sidecar-native", native);
+        let after = injected(&with(pod, "/spec/restartPolicy", json!(policy)));
+        let mut all = containers_of(&after);
+        let sidecar = all.find(|it| it["name"] == "bowsprit").unwrap();
+        env_of(sidecar).contains_key("BOWSPRIT_END_ON_REQUEST")
+    };
+    assert!(may("false", "Never") && may("false", "OnFailure"));
+    assert!(
+        !may("false", "Always") && !may("true", "Never"),
+        "it would be started again"
+    );
+}
+
+fn containers_of(pod: &Value) -> impl Iterator<Item = &Value> {
+    let lists = ["initContainers", "containers"].into_iter();
+    lists.flat_map(|list| pod["spec"][list].as_array().into_iter().flatten())
+}
+
+#[test]
 fn sizes_of_limits_reach_the_sidecar_as_bytes() {
     let annotations = json!({
         "bowsprit.dev/sidecar-max-body": "8Mi",
@@ -55,7 +113,7 @@ fn other_ports_are_the_ones_that_the_app_and_the_kubelet_use() {
     let after = injected(&before);
     let sidecar = sidecar_of(&after);
     assert_eq!(env_of(sidecar)["BOWSPRIT_LISTEN"], "127.0.0.1:4400");
-    assert_eq!(env_of(sidecar)["BOWSPRIT_ADMIN"], "0.0.0.0:4401");
+    assert_eq!(env_of(sidecar)["BOWSPRIT_ADMIN"], "[::]:4401");
     assert_eq!(sidecar["ports"][0]["containerPort"], 4401);
     for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
         assert_eq!(sidecar[probe]["httpGet"]["port"], 4401, "{probe}");
@@ -70,6 +128,7 @@ fn other_ports_are_the_ones_that_the_app_and_the_kubelet_use() {
 fn a_bad_annotation_refuses_the_pod_and_names_itself() {
     for (name, value) in [
         ("bowsprit.dev/inject-env", "no"),
+        ("bowsprit.dev/sidecar-native", "auto"),
         ("bowsprit.dev/sidecar-image", ""),
         ("bowsprit.dev/sidecar-image", "two words"),
         ("bowsprit.dev/sidecar-cpu-request", "much"),

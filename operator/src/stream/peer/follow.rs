@@ -2,30 +2,27 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bowsprit_core::stream::ToSidecar;
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
 use http::{Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio_rustls::TlsConnector;
 
-use super::wire::{PEER_PATH, PEER_PROTOCOL, ToLeader, Told, news};
+use super::wire::{FromLeader, PEER_PATH, PEER_PROTOCOL, ToLeader, Told, news};
 use crate::fleet::Fleet;
 use crate::heard::Heard;
+use crate::link::{Link, Linked, NoLink};
+use crate::stream::Hub;
 use crate::stream::documents::line;
 
-/// For each step of making a link.
-const STEP: Duration = Duration::from_secs(5);
+/// For making a link: a leader to whom a whole fleet has just come back lets each wait for its turn. One that is dead is given
+/// up as soon as another leads.
+const STEP: Duration = Duration::from_secs(30);
 /// Between two tries, doubled up to [`MAX_PAUSE`], with up to as much again by chance.
 const PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(4);
@@ -43,12 +40,10 @@ pub struct Follower {
     pub fleet: Fleet,
     /// Whom to tell.
     pub leader: Leader,
-    /// What the leader's certificate is checked against, PEM.
-    pub bundle: watch::Receiver<Option<Arc<str>>>,
-    /// The name in the leader's certificate.
-    pub server: String,
-    /// This pod's own token.
-    pub token: PathBuf,
+    /// The way to it.
+    pub link: Link,
+    /// Where sidecars here ask, and where what they are granted goes.
+    pub hub: Arc<Hub>,
 }
 
 /// Why a link ended or did not come to be.
@@ -56,18 +51,14 @@ pub struct Follower {
 enum Broken {
     #[error("a step took too long")]
     Slow(#[from] tokio::time::error::Elapsed),
+    #[error(transparent)]
+    NoLink(#[from] NoLink),
     #[error("the connection")]
     Io(#[from] io::Error),
     #[error("HTTP")]
     Http(#[from] hyper::Error),
     #[error("the request")]
     Request(#[from] http::Error),
-    #[error("TLS")]
-    Tls(#[from] rustls::Error),
-    #[error("no CA bundle, or none that can be read")]
-    Bundle,
-    #[error("the server's name is none")]
-    Name(#[from] rustls::pki_types::InvalidDnsNameError),
     #[error("the leader answers {0}")]
     Refused(StatusCode),
     #[error("the leader is silent")]
@@ -89,7 +80,7 @@ impl Follower {
             let mut leader = self.leader.clone();
             let began = Instant::now();
             let broken = tokio::select! {
-                broken = self.link(&address) => broken,
+                broken = self.follow(&address) => broken,
                 _ = leader.changed() => continue,
             };
             if let Err(error) = broken {
@@ -108,32 +99,23 @@ impl Follower {
         }
     }
 
-    async fn link(&self, address: &str) -> Result<(), Broken> {
+    async fn follow(&self, address: &str) -> Result<(), Broken> {
         let stream = tokio::time::timeout(STEP, self.connect(address)).await??;
         tracing::info!(address, "linked to the leader");
-        tell(stream, &self.fleet).await
+        tell(stream, &self.fleet, &self.hub).await
     }
 
     async fn connect(&self, address: &str) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, Broken> {
-        let bundle = self.bundle.borrow().clone().ok_or(Broken::Bundle)?;
-        let mut roots = rustls::RootCertStore::empty();
-        for ca in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
-            roots.add(ca.map_err(|_| Broken::Bundle)?)?;
-        }
-        let config = rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let token = tokio::fs::read_to_string(&self.token).await?;
-        let tcp = TcpStream::connect(address).await?;
-        let _ = tcp.set_nodelay(true);
-        let name = ServerName::try_from(self.server.clone())?;
-        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
+        let Linked {
+            mut sender,
+            connection,
+            bearer,
+        } = self.link.connect(address).await?;
         let request = Request::get(PEER_PATH)
-            .header(header::HOST, &self.server)
+            .header(header::HOST, &self.link.server)
             .header(header::CONNECTION, "upgrade")
             .header(header::UPGRADE, PEER_PROTOCOL)
-            .header(header::AUTHORIZATION, format!("Bearer {}", token.trim()))
+            .header(header::AUTHORIZATION, bearer)
             .body(Empty::<Bytes>::new())?;
         let answered = async {
             let response = sender.send_request(request).await?;
@@ -151,13 +133,15 @@ impl Follower {
 }
 
 /// Tells what is so and then what changes, until the link breaks.
-async fn tell(stream: impl AsyncRead + AsyncWrite + Unpin, fleet: &Fleet) -> Result<(), Broken> {
+async fn tell(stream: impl AsyncRead + AsyncWrite + Unpin, fleet: &Fleet, hub: &Hub) -> Result<(), Broken> {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut lines = BufReader::with_capacity(1024, reader).lines();
     // First listen, then look: what changes in between is said twice rather than not.
     let mut heard = fleet.listen();
     let mut due: BTreeSet<String> = fleet.namespaces().into_iter().collect();
     let mut told: HashMap<String, Told> = HashMap::new();
+    // What was asked before is not for this leader: its sidecars may have been answered since, and ask again.
+    drop(hub.shares().waiting());
     let mut silent_at = tokio::time::Instant::now() + SILENCE;
     loop {
         due.extend(waiting(&mut heard));
@@ -170,8 +154,12 @@ async fn tell(stream: impl AsyncRead + AsyncWrite + Unpin, fleet: &Fleet) -> Res
                 told.remove(&namespace);
             }
         }
+        for ask in hub.shares().waiting() {
+            writer.write_all(&line(&ask).unwrap_or_default()).await?;
+        }
         writer.flush().await?;
         tokio::select! {
+            () = hub.shares().asked() => {}
             Some(namespace) = heard.next() => {
                 due.insert(namespace);
                 tokio::time::sleep(GATHER).await;
@@ -181,8 +169,10 @@ async fn tell(stream: impl AsyncRead + AsyncWrite + Unpin, fleet: &Fleet) -> Res
                     return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
                 };
                 silent_at = tokio::time::Instant::now() + SILENCE;
-                if serde_json::from_str::<ToSidecar>(&said).is_ok_and(|said| said == ToSidecar::Ping) {
-                    writer.write_all(&line(&ToLeader::Pong).unwrap_or_default()).await?;
+                match serde_json::from_str(&said) {
+                    Ok(FromLeader::Ping) => writer.write_all(&line(&ToLeader::Pong).unwrap_or_default()).await?,
+                    Ok(FromLeader::PodGrant { uid, grants }) => hub.granted(&uid, grants),
+                    Ok(FromLeader::Unknown) | Err(_) => {}
                 }
             }
             () = tokio::time::sleep_until(silent_at) => return Err(Broken::Silent),

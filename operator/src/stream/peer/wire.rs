@@ -1,9 +1,10 @@
 //! What a replica tells the leader: a JSON object per line after the 101, as in [`bowsprit_core::stream`]. The leader says
-//! [`bowsprit_core::stream::ToSidecar::Ping`] and nothing else that counts. Unknown types and fields are passed over.
+//! [`FromLeader`]. Unknown types and fields are passed over.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use bowsprit_core::stream::shares::{WireAsk, WireGrant};
 use bowsprit_core::stream::{MAX_TO_OPERATOR, SidecarReport};
 use serde::{Deserialize, Serialize};
 
@@ -35,9 +36,29 @@ pub(crate) enum ToLeader {
         pod: String,
         uid: String,
     },
+    /// A sidecar asks for shares, just now: never said again.
+    Ask {
+        namespace: String,
+        pod: String,
+        uid: String,
+        asks: Vec<WireAsk>,
+    },
     /// The answer to a ping.
     Pong,
     /// From a later release.
+    #[serde(other)]
+    Unknown,
+}
+
+/// From the leader to a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum FromLeader {
+    /// As on a sidecar's stream.
+    Ping,
+    /// Shares for the sidecar that has this uid.
+    PodGrant { uid: String, grants: Vec<WireGrant> },
+    /// From a later release, or nothing for who follows.
     #[serde(other)]
     Unknown,
 }
@@ -64,7 +85,8 @@ pub(crate) fn news(
         }
         stays
     });
-    for (pod, Reported { report, at }) in now_so {
+    for (pod, reported) in now_so {
+        let at = &reported.at;
         if told.get(pod) == Some(at) {
             continue;
         }
@@ -75,7 +97,7 @@ pub(crate) fn news(
             pod: pod.name.clone(),
             uid: pod.uid.clone(),
             age_ms: u64::try_from(age).unwrap_or(u64::MAX),
-            report: (**report).clone(),
+            report: reported.whole(),
         });
     }
     news
@@ -87,6 +109,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::fleet::Objectives;
 
     #[test]
     fn only_what_is_new_is_said_and_what_is_gone_once() {
@@ -97,6 +120,7 @@ mod tests {
         };
         let reported = |seconds: u64| Reported {
             report: Arc::default(),
+            objectives: Objectives::default(),
             at: start + Duration::from_secs(seconds),
         };
         let mut told = Told::new();

@@ -1,5 +1,7 @@
 //! Making the stream: address, TLS against the operator's own CA, the request with the pod's token, the answer's head.
 
+use std::time::Duration;
+
 use bowsprit_core::stream::{PROTOCOL, STREAM_PATH};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -65,9 +67,19 @@ fn judge(head: &str) -> Result<(), Ended> {
             let detail = format!("status {status}: it does not accept this pod's token");
             Err(Ended::new(Why::Denied, detail))
         }
-        Some(status) => Err(Ended::new(Why::Refused, format!("status {status}"))),
+        Some(status) => Err(Ended {
+            not_before: retry_after(head),
+            ..Ended::new(Why::Refused, format!("status {status}"))
+        }),
         None => Err(Ended::new(Why::Protocol, "its answer is not HTTP")),
     }
+}
+
+/// The time that an answer asks for, in whole seconds as the operator writes it.
+fn retry_after(head: &str) -> Option<Duration> {
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = fields.find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
+    value.trim().parse().ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -86,6 +98,14 @@ mod tests {
         assert_eq!(why("HTTP/1.1 401 Unauthorized\r\n\r\n"), Some(Why::Denied));
         assert_eq!(why("HTTP/1.1 403\r\n\r\n"), Some(Why::Denied));
         assert_eq!(why("HTTP/1.1 503 Busy\r\n\r\n"), Some(Why::Refused));
+        let refused = judge("HTTP/1.1 503 Busy\r\nserver: x\r\nRetry-After: 7\r\n\r\n").unwrap_err();
+        assert_eq!(refused.not_before, Some(Duration::from_secs(7)));
+        for head in [
+            "HTTP/1.1 503 Busy\r\n\r\n",
+            "HTTP/1.1 503 Busy\r\nretry-after: soon\r\n\r\n",
+        ] {
+            assert_eq!(judge(head).unwrap_err().not_before, None, "{head}");
+        }
         assert_eq!(why("SSH-2.0-x\r\n\r\n"), Some(Why::Protocol));
         assert_eq!(why("\r\n\r\n"), Some(Why::Protocol));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::state::Why;
+use super::state::{Ended, Why};
 
 /// The shortest wait.
 const LEAST: Duration = Duration::from_millis(500);
@@ -11,6 +11,8 @@ const FIRST: Duration = Duration::from_secs(5);
 /// The longest wait: a fleet whose operators were away for a minute is whole again a quarter of a minute after they are back. While
 /// they are away it is one lookup of their name in eight seconds for each sidecar.
 const MOST: Duration = Duration::from_secs(15);
+/// The longest time that an operator is left alone because it asks for it.
+const ASKED_MOST: Duration = Duration::from_mins(1);
 /// The longest first and last wait where the operator does not accept who asks: that is not mended by asking.
 const DENIED: (Duration, Duration) = (Duration::from_secs(20), Duration::from_mins(3));
 
@@ -21,9 +23,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// How long to wait after an end. `chance`: from 0 to 1.
-    pub(super) fn after(&mut self, why: Why, chance: f64) -> Duration {
-        let (first, most) = match why {
+    /// How long to wait after an end: no less than the operator asked for. `chance`: from 0 to 1.
+    pub(super) fn after(&mut self, ended: &Ended, chance: f64) -> Duration {
+        let (first, most) = match ended.why {
             // The moment was chance's already.
             Why::Moved => return Duration::ZERO,
             Why::Denied => DENIED,
@@ -31,7 +33,8 @@ impl Pace {
         };
         let longest = first.saturating_mul(1 << self.failed.min(10)).min(most);
         self.failed = self.failed.saturating_add(1);
-        LEAST + longest.saturating_sub(LEAST).mul_f64(chance.clamp(0.0, 1.0))
+        let own = LEAST + longest.saturating_sub(LEAST).mul_f64(chance.clamp(0.0, 1.0));
+        own.max(ended.not_before.unwrap_or_default().min(ASKED_MOST))
     }
 }
 
@@ -46,23 +49,45 @@ pub(super) fn leave_after(within_ms: u64, chance: f64) -> Duration {
 mod tests {
     use super::*;
 
+    fn ended(why: Why) -> Ended {
+        Ended::new(why, "")
+    }
+
+    #[test]
+    fn an_operator_that_asks_for_time_gets_it_within_reason_and_is_asked_ever_more_seldom() {
+        let asked = |seconds: u64| Ended {
+            not_before: Some(Duration::from_secs(seconds)),
+            ..ended(Why::Refused)
+        };
+        let mut pace = Pace::default();
+        assert_eq!(pace.after(&asked(3), 0.0), Duration::from_secs(3));
+        assert_eq!(
+            pace.after(&asked(3), 1.0),
+            Duration::from_secs(10),
+            "its own wait is longer"
+        );
+        assert_eq!(pace.after(&asked(u64::MAX), 0.0), ASKED_MOST);
+    }
+
     #[test]
     fn waits_grow_to_their_bound_and_are_spread_between_it_and_nearly_nothing() {
         let mut pace = Pace::default();
-        let longest: Vec<u64> = (0..5).map(|_| pace.after(Why::Unreachable, 1.0).as_secs()).collect();
+        let longest: Vec<u64> = (0..5)
+            .map(|_| pace.after(&ended(Why::Unreachable), 1.0).as_secs())
+            .collect();
         assert_eq!(longest, [5, 10, 15, 15, 15]);
-        assert_eq!(pace.after(Why::Closed, 0.0), LEAST);
-        assert_eq!(pace.after(Why::Closed, 0.5), Duration::from_millis(7_750));
+        assert_eq!(pace.after(&ended(Why::Closed), 0.0), LEAST);
+        assert_eq!(pace.after(&ended(Why::Closed), 0.5), Duration::from_millis(7_750));
         let mut pace = Pace { failed: u32::MAX };
-        assert_eq!(pace.after(Why::Closed, 7.0), MOST, "whatever comes");
+        assert_eq!(pace.after(&ended(Why::Closed), 7.0), MOST, "whatever comes");
     }
 
     #[test]
     fn who_is_denied_asks_seldom_and_who_was_sent_away_at_once() {
         let mut pace = Pace::default();
-        let longest: Vec<u64> = (0..5).map(|_| pace.after(Why::Denied, 1.0).as_secs()).collect();
+        let longest: Vec<u64> = (0..5).map(|_| pace.after(&ended(Why::Denied), 1.0).as_secs()).collect();
         assert_eq!(longest, [20, 40, 80, 160, 180]);
-        assert_eq!(pace.after(Why::Moved, 1.0), Duration::ZERO);
+        assert_eq!(pace.after(&ended(Why::Moved), 1.0), Duration::ZERO);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::stream::lines::{Lines, TooLong};
+use bowsprit_core::stream::shares::{MOST_ASKS, WireAsk, WireGrant};
 use bowsprit_core::stream::{MAX_TO_OPERATOR, MAX_TO_SIDECAR, SidecarReport, StreamedConfig, ToOperator, ToSidecar};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -17,12 +18,21 @@ use crate::net::client::Resolve;
 /// From one report to the next at the least, and from one look whether there is something to report to the next.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// What the sidecar asks about limits of the fleet now; told whether the stream has just been opened.
+type Asks = Box<dyn Fn(bool) -> Vec<WireAsk> + Send + Sync>;
+/// Takes what is granted.
+type Granted = Box<dyn Fn(&[WireGrant]) + Send + Sync>;
+
 /// What the stream is connected with inside.
 pub struct Link<R> {
     /// Where what comes goes.
     pub configs: mpsc::Sender<StreamedConfig>,
     /// What the sidecar says of itself now.
     pub report: R,
+    /// What it asks about limits of the fleet.
+    pub asks: Asks,
+    /// Where what it is granted goes.
+    pub granted: Granted,
     /// What is seen of the stream.
     pub state: Arc<StreamState>,
     /// Who resolves names.
@@ -43,6 +53,7 @@ where
         any_heard: false,
         leave: None,
         reported: None,
+        has_asked: false,
     };
     let ended = session.run().await;
     (ended, session.any_heard)
@@ -58,6 +69,7 @@ struct Session<'a, S, R> {
     /// When to leave an operator that is about to end.
     leave: Option<Instant>,
     reported: Option<SidecarReport>,
+    has_asked: bool,
 }
 
 impl<S, R> Session<'_, S, R>
@@ -104,8 +116,21 @@ where
                     Ok(false) => {}
                     Err(ended) => return ended,
                 }
+                if let Err(ended) = self.ask().await {
+                    return ended;
+                }
             }
         }
+    }
+
+    /// Asks for shares, where there is something to ask.
+    async fn ask(&mut self) -> Result<(), Ended> {
+        let asks = (self.link.asks)(!self.has_asked);
+        self.has_asked = true;
+        for asks in asks.chunks(MOST_ASKS) {
+            self.send(&ToOperator::Ask { asks: asks.to_vec() }).await?;
+        }
+        Ok(())
     }
 
     async fn arrived(&mut self, bytes: &[u8]) -> Result<(), Ended> {
@@ -128,6 +153,7 @@ where
                         return Err(Ended::new(Why::Closed, "nobody takes configurations any more"));
                     }
                 }
+                ToSidecar::Grant { grants } => (self.link.granted)(&grants),
                 ToSidecar::Ping => self.send(&ToOperator::Pong).await?,
                 ToSidecar::GoAway { within_ms } => {
                     let leave = pace::leave_after(within_ms, fastrand::f64());

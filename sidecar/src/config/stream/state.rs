@@ -90,6 +90,8 @@ pub struct Ended {
     pub why: Why,
     /// The same for people; never a token.
     pub detail: String,
+    /// How long the operator asks to be left alone.
+    pub not_before: Option<Duration>,
 }
 
 impl Ended {
@@ -98,6 +100,7 @@ impl Ended {
         Self {
             why,
             detail: detail.into(),
+            not_before: None,
         }
     }
 }

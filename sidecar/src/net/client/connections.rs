@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bowsprit_core::config::{CaBundle, Provider};
-use bowsprit_core::stream::CA_BUNDLE;
+use bowsprit_core::stream::{CA_BUNDLE, CA_BUNDLE_KEPT};
 use rustls::ClientConfig;
 use sha2::{Digest as _, Sha256};
 
@@ -18,6 +18,8 @@ use crate::sync::locked;
 
 /// What tells one CA bundle from another: SHA-256 of its PEM; all zeros for none.
 type Trust = [u8; 32];
+/// What connections are made with, nothing where they are plain, and what tells it from others.
+type Trusted = (Option<Arc<ClientConfig>>, Trust);
 
 /// Connections by origin, and what new ones are made with.
 pub struct Connections {
@@ -29,6 +31,16 @@ pub struct Connections {
     /// Folder of CA bundles, mounted as `DIR/<configmap>/<key>`.
     ca_dir: Option<PathBuf>,
     clients: TlsClients,
+    /// What each bundle was last when it could be used. Kept alive by the origins that use it, and for the same reference only.
+    last_good: Mutex<HashMap<CaBundle, (Weak<ClientConfig>, Trust)>>,
+}
+
+/// How a provider is reached.
+pub struct Reach {
+    /// Its connections, or why there can be none: its CA bundle, or the system's, cannot be used.
+    pub origin: Result<Arc<Origin>, String>,
+    /// What is wrong, for people; also where there are connections all the same.
+    pub problem: Option<String>,
 }
 
 impl Connections {
@@ -40,22 +52,48 @@ impl Connections {
             resolver: Arc::new(System),
             ca_dir,
             clients: TlsClients::default(),
+            last_good: Mutex::default(),
         }
     }
 
-    /// The connections to a provider; the same ones as long as nothing of its endpoint changes.
-    ///
-    /// # Errors
-    /// There can be none: its CA bundle, or the system's, cannot be used.
-    pub fn origin(&self, provider: &Provider) -> Result<Arc<Origin>, String> {
-        let url = &provider.base_url;
-        let (tls, trust) = if url.is_https() {
-            let pem = provider.ca_bundle.as_ref().map(|bundle| self.read_bundle(bundle));
-            let (client, trust) = self.clients.get(&pem.transpose()?.unwrap_or_default())?;
-            (Some(client), trust)
+    /// The connections to a provider; the same ones as long as nothing of its endpoint changes. Where its CA bundle can no
+    /// longer be read, what it held last is trusted on.
+    pub fn reach(&self, provider: &Provider) -> Reach {
+        let (trusted, mut problem) = if provider.base_url.is_https() {
+            self.trusted(provider)
         } else {
-            (None, Trust::default())
+            (Ok((None, Trust::default())), None)
         };
+        let origin = trusted.and_then(|trusted| self.origin(provider, trusted));
+        problem = problem.or_else(|| origin.as_ref().err().cloned());
+        Reach { origin, problem }
+    }
+
+    fn trusted(&self, provider: &Provider) -> (Result<Trusted, String>, Option<String>) {
+        let some = |(client, trust)| (Some(client), trust);
+        let Some(bundle) = &provider.ca_bundle else {
+            return (self.clients.get(&[]).map(some), None);
+        };
+        let mut last_good = locked(&self.last_good);
+        let why = match self.read_bundle(bundle).and_then(|pem| self.clients.get(&pem)) {
+            Ok((client, trust)) => {
+                last_good.retain(|_, (client, _)| client.strong_count() > 0);
+                last_good.insert(bundle.clone(), (Arc::downgrade(&client), trust));
+                return (Ok((Some(client), trust)), None);
+            }
+            Err(why) => why,
+        };
+        let kept = last_good
+            .get(bundle)
+            .and_then(|(client, trust)| Some((client.upgrade()?, *trust)));
+        match kept {
+            Some(kept) => (Ok(some(kept)), Some(format!("{CA_BUNDLE_KEPT}: {why}"))),
+            None => (Err(why), None),
+        }
+    }
+
+    fn origin(&self, provider: &Provider, (tls, trust): Trusted) -> Result<Arc<Origin>, String> {
+        let url = &provider.base_url;
         let proxy = provider.http_proxy.as_ref().map(|proxy| Proxy {
             host: proxy.host().to_owned(),
             port: proxy.port(),
@@ -96,7 +134,13 @@ impl Connections {
             .as_ref()
             .ok_or("endpoint.caBundleRef is set, but the sidecar was given no --ca-dir")?;
         let path = bundle_path(dir, bundle);
-        std::fs::read(&path).map_err(|error| format!("{CA_BUNDLE} {}: {error}", path.display()))
+        let bad = |why: &dyn std::fmt::Display| format!("{CA_BUNDLE} {}: {why}", path.display());
+        let pem = std::fs::read(&path).map_err(|error| bad(&error))?;
+        // Nothing would be taken for no bundle at all.
+        if pem.is_empty() {
+            return Err(bad(&"the file is empty"));
+        }
+        Ok(pem)
     }
 }
 

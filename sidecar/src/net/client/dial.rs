@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::outgoing::Outgoing;
 use super::proxy::Proxy;
 use crate::limits;
+use crate::net::wakes::Quietly;
 
 mod tcp;
 
@@ -93,7 +94,7 @@ where
         .map_err(|error| Fault::head(&error))?;
     // The task ends with the connection: when the sender is dropped, the peer closes or a request is given up.
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        if let Err(error) = Quietly::new(connection).await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });

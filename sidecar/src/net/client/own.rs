@@ -2,6 +2,7 @@
 //! else, and the pod's token. CA and token are read anew each time, as both are rotated.
 
 use std::fmt::Display;
+use std::io;
 use std::path::PathBuf;
 
 use bowsprit_core::config::BaseUrl;
@@ -54,17 +55,18 @@ impl OwnService {
         let (host, port) = (self.address.host(), self.address.port());
         let ca = files::read(&self.ca, MAX_FILE).map_err(NoConnection::NotMounted)?;
         let bad_ca = |why: &dyn Display| NoConnection::Tls(format!("{}: {why}", self.ca.display()));
-        let config = tls::only(ca.as_bytes()).map_err(|error| bad_ca(&error))?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| NoConnection::Tls(format!("{host:?} is no TLS server name")))?;
         let stream = timeout(STREAM_CONNECT, connect_anywhere(host, port, resolver))
             .await
             .map_err(|_| NoConnection::Unreachable("gave up connecting".into()))?
             .map_err(|fault| NoConnection::Unreachable(fault.to_string()))?;
+        // Only now: where nobody is there, which is asked often, there is nothing to check a certificate for.
+        let config = tls::only(ca.as_bytes()).map_err(|error| bad_ca(&error))?;
         timeout(STREAM_OPEN, TlsConnector::from(config).connect(name, stream))
             .await
             .map_err(|_| NoConnection::Unreachable("gave up waiting for TLS".into()))?
-            .map_err(|error| NoConnection::Tls(format!("TLS with {host}: {error}")))
+            .map_err(|error| no_tls(host, &error))
     }
 
     /// A connection to say HTTP on.
@@ -96,5 +98,15 @@ impl OwnService {
             return Err(NoConnection::NotMounted(why));
         }
         Ok(Zeroizing::new(token.trim().to_owned()))
+    }
+}
+
+/// A service with too many at its door closes without a word, which says nothing of its certificate.
+fn no_tls(host: &str, error: &io::Error) -> NoConnection {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            NoConnection::Unreachable(format!("{host} closed before TLS: it may have too many at its door"))
+        }
+        _ => NoConnection::Tls(format!("TLS with {host}: {error}")),
     }
 }

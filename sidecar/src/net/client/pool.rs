@@ -1,7 +1,6 @@
 //! Idle connections per origin, as a stack.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use super::dial::Endpoint;
 use super::fault::Fault;
 use super::outgoing::{Outgoing, Sending};
 use crate::limits::{IDLE_CONNECTION, IDLE_CONNECTIONS};
+use crate::net::poll_frame;
 use crate::sync::locked;
 
 /// A connection whose last answer is read is free again within one turn of its task; longer means it is not.
@@ -231,7 +231,7 @@ impl AnswerBody {
     /// The next piece as it was sent.
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
         loop {
-            return Poll::Ready(match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+            return Poll::Ready(match std::task::ready!(poll_frame(&mut self.incoming, cx)) {
                 Some(Ok(frame)) => match Frame::into_data(frame) {
                     Ok(data) => {
                         self.release_at_end();

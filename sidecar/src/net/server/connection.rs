@@ -30,6 +30,7 @@ use super::stalling::Stalling;
 use super::watched::{HeadTimer, Open, Seen, Watched};
 use crate::drain::Drain;
 use crate::limits;
+use crate::net::wakes::Wakers;
 
 /// Marks a request that says in two ways where it ends.
 #[derive(Clone, Copy, Debug)]
@@ -87,11 +88,17 @@ where
         // block: that would hold it twice.
         Box::pin(handler(request, peer)).map(|answer| Ok::<_, Infallible>(answer.map(|body| Watching { body, open })))
     });
-    let (draining, alarm) = (shared.drain.draining(), sleep(limits::HEAD_DEADLINE));
-    tokio::pin!(draining, alarm);
+    // One after the other, so that there is room for one of them.
+    let over = async {
+        shared.drain.draining().await;
+        shared.drain.over().await;
+    };
+    let alarm = sleep(limits::HEAD_DEADLINE);
+    tokio::pin!(over, alarm);
     let mut signals = Signals {
         drain: &shared.drain,
-        draining: draining.as_mut(),
+        over: over.as_mut(),
+        is_over: false,
         alarm: alarm.as_mut(),
         woken: None,
     };
@@ -113,7 +120,7 @@ where
                 io = parts.io.into_inner();
                 io.unread(&parts.read_buf);
             }
-            Served::Ended(Ok(())) => return,
+            Served::Ended(Ok(())) | Served::Left => return,
             Served::Ended(Err(error)) => {
                 tracing::debug!(%error, "app connection ended");
                 return shared.metrics.connection_failed(&error);
@@ -129,23 +136,26 @@ where
 /// What ends a connection from outside.
 struct Signals<'a, D> {
     drain: &'a Drain,
-    /// Wakes the task when the drain begins.
-    draining: Pin<&'a mut D>,
+    /// Wakes the task when the drain begins, and is ready when it is over.
+    over: Pin<&'a mut D>,
+    is_over: bool,
     /// Goes off when a head is overdue, or earlier.
     alarm: Pin<&'a mut Sleep>,
-    /// Whom both wake. To poll them again for the same one would cost each poll of the connection two locks.
-    woken: Option<Waker>,
+    /// Whom both wake, and whether that was while draining. To poll them again for the same one would cost each poll of the connection
+    /// two locks.
+    woken: Option<(Waker, bool)>,
 }
 
 impl<D: Future<Output = ()>> Signals<'_, D> {
     /// Has the task woken by both.
     fn register(&mut self, cx: &mut Context<'_>) {
-        if !self.woken.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.woken = Some(cx.waker().clone());
+        let is_draining = self.drain.is_draining();
+        let is_known =
+            |(waker, was_draining): &(Waker, bool)| waker.will_wake(cx.waker()) && *was_draining == is_draining;
+        if !self.is_over && (self.drain.is_over() || !self.woken.as_ref().is_some_and(is_known)) {
+            self.woken = Some((cx.waker().clone(), is_draining));
             let _ = self.alarm.as_mut().poll(cx);
-            if !self.drain.is_draining() {
-                let _ = self.draining.as_mut().poll(cx);
-            }
+            self.is_over = self.over.as_mut().poll(cx).is_ready();
         }
     }
 
@@ -190,7 +200,7 @@ where
         if signals.is_too_late(cx, seen) {
             return Poll::Ready(Waited::TooLong);
         }
-        if has_served && signals.drain.is_draining() {
+        if signals.is_over || has_served && signals.drain.is_draining() {
             return Poll::Ready(Waited::Draining);
         }
         Poll::Pending
@@ -203,6 +213,8 @@ enum Served<P> {
     Idle(P),
     Ended(hyper::Result<()>),
     TooLong,
+    /// The drain is over before the peer has taken all of an answer.
+    Left,
 }
 
 /// Serves until the connection ends, or is idle and gives its socket back.
@@ -222,25 +234,30 @@ where
     D: Future<Output = ()>,
 {
     let mut is_draining = false;
+    let mut wakers = Wakers::default();
     let ended = poll_fn(|cx| {
-        if let Poll::Ready(ended) = connection.poll_unpin(cx) {
+        let quiet = &mut Context::from_waker(wakers.of(cx));
+        if let Poll::Ready(ended) = connection.poll_unpin(quiet) {
             return Poll::Ready(Some(Served::Ended(ended)));
         }
         signals.register(cx);
         if signals.is_too_late(cx, seen) {
             return Poll::Ready(Some(Served::TooLong));
         }
+        if signals.is_over {
+            return Poll::Ready(Some(Served::Left));
+        }
         if !is_draining && signals.drain.is_draining() {
             is_draining = true;
             Pin::new(&mut *connection).graceful_shutdown();
-            return connection.poll_unpin(cx).map(|ended| Some(Served::Ended(ended)));
+            return connection.poll_unpin(quiet).map(|ended| Some(Served::Ended(ended)));
         }
         if is_draining || !seen.is_idle() || stays_warm(warm, places) {
             return Poll::Pending;
         }
         // hyper has no method to be left between two requests but this: told to stop, it is done at once.
         Pin::new(&mut *connection).graceful_shutdown();
-        match connection.poll_without_shutdown(cx) {
+        match connection.poll_without_shutdown(quiet) {
             Poll::Ready(Ok(())) => Poll::Ready(None),
             Poll::Ready(Err(error)) => Poll::Ready(Some(Served::Ended(Err(error)))),
             Poll::Pending => Poll::Pending,

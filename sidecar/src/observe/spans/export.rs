@@ -54,8 +54,9 @@ pub async fn run(queue: Arc<Queue>) {
         if count == 0 {
             continue;
         }
+        let sending = Sending { queue: &queue, count };
         let result = collector.send_patiently(&queue.settings, &spans).await;
-        told(&queue, count, &result);
+        sending.told(&result);
         match &result {
             // Said when it begins and when it is over, not with every batch.
             Err(error) if !std::mem::replace(&mut is_failing, true) => {
@@ -75,16 +76,38 @@ pub async fn last(queue: &Queue) {
     if count == 0 {
         return;
     }
+    let sending = Sending { queue, count };
     let mut collector = Collector::default();
     let sent = tokio::time::timeout(GOODBYE, collector.send(&queue.settings, &spans)).await;
-    told(queue, count, &sent.unwrap_or(Err(ExportError::Late(GOODBYE))));
+    sending.told(&sent.unwrap_or(Err(ExportError::Late(GOODBYE))));
 }
 
-/// Counts a batch. What the collector left out of it, it said.
-fn told(queue: &Queue, count: usize, result: &Result<usize, ExportError>) {
-    let refused = result.as_ref().map_or(count, |rejected| *rejected.min(&count));
-    queue.metrics.count("exported", count - refused);
-    queue.metrics.count("refused", refused);
+/// A batch under way, which is counted however that ends: dropped, it was given up when the sidecar stopped.
+struct Sending<'a> {
+    queue: &'a Queue,
+    count: usize,
+}
+
+impl Sending<'_> {
+    /// What the collector left out of it, it said.
+    fn told(mut self, result: &Result<usize, ExportError>) {
+        let count = std::mem::take(&mut self.count);
+        let refused = result.as_ref().map_or(count, |rejected| *rejected.min(&count));
+        self.queue.metrics.count("exported", count - refused);
+        self.queue.metrics.count("refused", refused);
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            self.queue.metrics.count("refused", self.count);
+            tracing::warn!(
+                spans = self.count,
+                "spans are given up: the sidecar stops while the collector does not take them"
+            );
+        }
+    }
 }
 
 /// The way to the collector, which stays while it works.
@@ -93,7 +116,7 @@ struct Collector(Option<Arc<Origin>>);
 
 impl Collector {
     /// Sends a batch, again if need be. Returns how many of its spans the collector left out.
-    async fn send_patiently(&mut self, settings: &Settings, spans: &[u8]) -> Result<usize, ExportError> {
+    async fn send_patiently(&mut self, settings: &Settings, spans: &Bytes) -> Result<usize, ExportError> {
         for pause in AGAIN_AFTER {
             match self.send(settings, spans).await {
                 Err(error) if error.may_pass() => tracing::debug!(%error, "spans are sent again"),
@@ -104,8 +127,7 @@ impl Collector {
         self.send(settings, spans).await
     }
 
-    async fn send(&mut self, settings: &Settings, spans: &[u8]) -> Result<usize, ExportError> {
-        let body = protobuf::request(&settings.resource, env!("CARGO_PKG_VERSION"), spans);
+    async fn send(&mut self, settings: &Settings, spans: &Bytes) -> Result<usize, ExportError> {
         // Taken, so that what failed is made anew: certificates may have changed.
         let origin = match self.0.take() {
             Some(origin) => origin,
@@ -113,7 +135,7 @@ impl Collector {
         };
         let exchange = async {
             let sent = origin
-                .send(request(settings, body.into())?, CONNECT.min(settings.timeout))
+                .send(request(settings, spans.clone())?, CONNECT.min(settings.timeout))
                 .await;
             let Answer { head, mut body } = sent.map_err(|fault| ExportError::Network(fault.to_string()))?;
             if !head.status.is_success() {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bowsprit_core::cost::{Cost, Picodollars};
+use bowsprit_core::cost::{Cost, Picodollars, Unpriced};
 use bowsprit_core::dialect::Usage;
 use bowsprit_core::record::{AttemptOutcome, AttemptRecord, Spent};
 use prometheus_client::metrics::counter::Counter;
@@ -30,8 +30,7 @@ pub const COST_KINDS: [&str; 2] = ["reported", "estimated"];
 pub struct Handles {
     pub(super) seconds: Seconds,
     pub(super) estimated: EstimatedHandles,
-    pub(super) cost_unknown: Counters<UnpricedLabels>,
-    pub(super) name: Arc<str>,
+    pub(super) unpriced: UnpricedHandles,
     pub(super) genai: GenAiHandles,
     pub(super) models: Vec<ModelHandles>,
 }
@@ -56,6 +55,28 @@ impl EstimatedHandles {
                 };
                 slot.get_or_init(make).inc_by(count);
             }
+        }
+    }
+}
+
+/// Handles of the attempts of one provider that cost nobody knows how much: of a model without a price each is one.
+pub(super) struct UnpricedHandles {
+    pub(super) provider: Arc<str>,
+    pub(super) family: Counters<UnpricedLabels>,
+    pub(super) made: [OnceLock<Counter>; Unpriced::ALL.len()],
+}
+
+impl UnpricedHandles {
+    fn count(&self, why: Unpriced) {
+        let slot = self.made.iter().zip(Unpriced::ALL).find(|(_, known)| *known == why);
+        if let Some((slot, _)) = slot {
+            let make = || {
+                self.family.get(&UnpricedLabels {
+                    provider: Arc::clone(&self.provider),
+                    why: why.as_str(),
+                })
+            };
+            slot.get_or_init(make).inc();
         }
     }
 }
@@ -106,8 +127,7 @@ impl Handles {
             }
         }
         if let Err(why) = record.cost {
-            let (provider, why) = (Arc::clone(&self.name), why.as_str());
-            self.cost_unknown.get(&UnpricedLabels { provider, why }).inc();
+            self.unpriced.count(why);
         }
         self.estimated.count(&record.spent);
         if !is_cancelled {

@@ -65,9 +65,9 @@ impl Attempt<'_> {
             head.headers.insert(CONTENT_LENGTH, length);
         }
         if body.is_end() {
-            let spent = self.answered(now, 0, None, None);
+            let expense = self.answered(now, 0, None, None);
             let body = Bytes::new();
-            return Ok(Success::Whole { head, body, spent });
+            return Ok(Success::Whole { head, body, expense });
         }
         Ok(self.pass(head, body, deadlines, VecDeque::new()))
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bowsprit_core::call::Operation;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::fault::TransportFault;
-use bowsprit_core::record::AttemptKind;
+use bowsprit_core::headroom;
+use bowsprit_core::record::{AttemptKind, HeadroomRecord};
 use http::header::CONTENT_ENCODING;
 use http::{HeaderName, Request, Version, response};
 
@@ -81,7 +82,17 @@ impl Exchange {
         self.head_after.get_or_insert(now - self.began);
         if self.kind != AttemptKind::Probe {
             let key = self.keys.selected.as_ref();
-            self.upstream.state.observe(key, &head.headers, now, unix_millis());
+            let wall = unix_millis();
+            if self.upstream.state.observe(key, &head.headers, now, wall) {
+                let (provider, credential) = (&*self.upstream.provider.name, key.map_or("", |key| &key.name));
+                for limit in headroom::limits(&head.headers, wall) {
+                    self.process.sinks.headroom(&HeadroomRecord {
+                        provider,
+                        credential,
+                        limit,
+                    });
+                }
+            }
             if self.provider_id.is_none() {
                 let told = PROVIDER_IDS.iter().find_map(|name| head.headers.get(name));
                 self.provider_id = told.cloned();

@@ -7,6 +7,7 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Provider;
 use bowsprit_core::plan::{self, Availability, Why};
 
+use super::super::access::Access;
 use crate::tenant::provider::ProviderState;
 use crate::tenant::snapshot::Snapshot;
 
@@ -15,6 +16,10 @@ pub(super) struct ProviderView<'a> {
     pub snapshot: &'a Snapshot,
     pub call: &'a Call,
     pub now: Moment,
+    /// Whether a limit leads the request past its route's targets.
+    pub is_diverted: bool,
+    /// The access rules of the request, if it is under any.
+    pub access: Option<&'a Access<'a>>,
 }
 
 impl ProviderView<'_> {
@@ -33,6 +38,14 @@ impl plan::View for ProviderView<'_> {
         };
         let state = self.of(provider);
         state.map_or(gone, |state| state.availability(model, self.call.tokens, self.now))
+    }
+
+    fn passes_over_targets(&self) -> bool {
+        self.is_diverted
+    }
+
+    fn forbidden_by(&self, provider: &Provider, model: &str) -> Option<Arc<str>> {
+        self.access?.forbids(&provider.name, model)
     }
 
     fn score(&self, provider: &Provider) -> f64 {

@@ -14,6 +14,7 @@ use bowsprit_core::limiter::{Limited, Limiter, Which};
 use bowsprit_core::queue::WaitQueue;
 use tokio::sync::Notify;
 
+use super::fleet::FleetLimits;
 use crate::credentials::CredentialPool;
 use crate::metrics::OTHER;
 use crate::observe::traffic::PASS_THROUGH;
@@ -34,6 +35,8 @@ pub(super) struct Machines {
     pub(super) models: Vec<ModelState>,
     pub(super) listed: Vec<String>,
     pub(super) limiter: Limiter,
+    /// Where the limits are shared with the namespace's other sidecars.
+    pub(super) fleet: Option<Box<FleetLimits>>,
     pub(super) line: WaitQueue<Arc<Notify>>,
     pub(super) health: Health,
     /// Where there are no keys; else each key has its own.

@@ -10,6 +10,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::fleet::Seen;
 use crate::metrics::{Counters, Labels, ModelLabels, OTHER, ProviderLabel, Registry, Seconds, Series, word_labels};
 
 /// A breaker's transition.
@@ -55,6 +56,7 @@ pub struct ProviderMetrics {
     limit_wait: Series<ProviderLabel, Seconds>,
     probes: Counters<ProbeLabels>,
     keys_set_aside: Counters<KeyLabels>,
+    share_lapses: Counters<LimitLabels>,
     pub(super) gauges: Gauges,
 }
 
@@ -69,6 +71,9 @@ pub(super) struct Gauges {
     pub(super) score: Family<ProviderLabel, Gauge<f64, AtomicU64>>,
     pub(super) in_flight: Family<ProviderLabel, Gauge>,
     headroom: Family<HeadroomLabels, Gauge>,
+    share: Family<LimitLabels, Gauge>,
+    share_wanted: Family<LimitLabels, Gauge>,
+    share_floor: Family<LimitLabels, Gauge>,
 }
 
 impl ProviderMetrics {
@@ -102,8 +107,19 @@ impl ProviderMetrics {
                 "Times that a key was taken out of use for a while because of what the provider said",
                 &["provider", "why"],
             ),
+            share_lapses: registry.counters(
+                "share_lapses",
+                "Times that this sidecar's share of a limit of the fleet was over without a word from the operator",
+                &["provider", "limit"],
+            ),
             gauges,
         }
+    }
+
+    /// A share is over.
+    pub(crate) fn lapsed(&self, provider: &Arc<str>, which: Which) {
+        let (provider, limit) = (Arc::clone(provider), limit_name(which));
+        self.share_lapses.get(&LimitLabels { provider, limit }).inc();
     }
 
     pub(crate) fn transition(&self, provider: &Arc<str>, model: Arc<str>, transition: &Transition) {
@@ -191,6 +207,38 @@ impl Gauges {
             &["provider", "of"],
             self.headroom.clone(),
         );
+        registry.register(
+            "share",
+            "This sidecar's share of a limit of the fleet: requests or tokens a minute, or requests at once",
+            &["provider", "limit"],
+            self.share.clone(),
+        );
+        registry.register(
+            "share_wanted",
+            "What this sidecar's requests would use of a limit of the fleet if nothing held them up",
+            &["provider", "limit"],
+            self.share_wanted.clone(),
+        );
+        registry.register(
+            "share_floor",
+            "1 while this sidecar has no good share of a limit of the fleet and goes on with its floor, else 0",
+            &["provider", "limit"],
+            self.share_floor.clone(),
+        );
+    }
+
+    /// This sidecar's part in a limit of the fleet.
+    pub(super) fn part(&self, provider: &Arc<str>, part: &Seen) {
+        let label = LimitLabels {
+            provider: Arc::clone(provider),
+            limit: limit_name(part.which),
+        };
+        let whole = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+        self.share.get_or_create_owned(&label).set(whole(part.share));
+        self.share_wanted.get_or_create_owned(&label).set(whole(part.wanted));
+        self.share_floor
+            .get_or_create_owned(&label)
+            .set(i64::from(part.is_without));
     }
 
     /// What the provider last said is left of its own limit. `of`: `requests` or `tokens`.
@@ -211,6 +259,9 @@ impl Gauges {
         }
         self.score.clear();
         self.headroom.clear();
+        for gauges in [&self.share, &self.share_wanted, &self.share_floor] {
+            gauges.clear();
+        }
         self.breaker_state.clear();
     }
 }
@@ -221,5 +272,7 @@ pub(crate) fn limit_name(which: Which) -> &'static str {
         Which::Requests => "requests_per_minute",
         Which::Tokens => "tokens_per_minute",
         Which::Concurrency => "concurrent_requests",
+        // Rates of named limits alone.
+        Which::Input | Which::Output | Which::Cost => which.as_str(),
     }
 }

@@ -31,6 +31,15 @@ impl ProviderState {
         {
             return Err(Refused::CircuitOpen(seen.breaker.retry_in(now)));
         }
+        if machines.fleet.is_some() {
+            if ticket.is_none() {
+                machines.came(tokens);
+            }
+            let over = machines.fit(now);
+            if !over.is_empty() {
+                self.count_lapsed(&over);
+            }
+        }
         let ahead = ticket.map_or(machines.line.len(), |ticket| machines.line.ahead(ticket));
         if ahead > 0 {
             return Err(Refused::Limited(machines.held_behind(ahead, now)));

@@ -88,7 +88,10 @@ impl ProviderMetrics {
 
 impl Gauges {
     fn observe(&self, state: &ProviderState, now: Moment) {
-        let machines = state.lock();
+        let mut machines = state.lock();
+        for part in machines.parts(now) {
+            self.part(&state.name, &part);
+        }
         let label = ProviderLabel {
             provider: Arc::clone(&state.name),
         };

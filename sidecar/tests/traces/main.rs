@@ -7,6 +7,11 @@
     missing_docs
 )]
 
+mod collector;
+mod jaeger;
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 
 use bowsprit_rig::documents::{chat, provider, route};
@@ -17,7 +22,7 @@ use bowsprit_rig::peer::{EVENTS, LAST, Peer, Record, chunk};
 use bowsprit_rig::process::Process;
 use bowsprit_rig::program::Program;
 use bowsprit_rig::until;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -29,6 +34,21 @@ struct Bed {
     collector: Record,
     program: Program,
     _dir: tempfile::TempDir,
+}
+
+/// A program of somebody else's with this configuration, in `dir`, as soon as it listens at all of these.
+async fn listening(program: &str, config: &Value, dir: &Path, at: &[SocketAddr]) -> Process {
+    let settings = dir.join("config.json");
+    std::fs::write(&settings, config.to_string()).unwrap();
+    let mut command = Command::new(program);
+    command.arg("--config").arg(format!("file:{}", settings.display()));
+    let process = Process::start(&mut command, &dir.join("log"));
+    until("it listens", || async {
+        assert!(process.ended().is_none(), "{}", process.output());
+        at.iter().all(|at| TcpStream::connect(at).is_ok())
+    })
+    .await;
+    process
 }
 
 impl Bed {
@@ -57,7 +77,8 @@ impl Bed {
                 "match": {"models": ["smart"]},
                 "targets": [{"provider": "failing", "model": "gpt-4o"}],
                 "fallback": [{"provider": "silent", "model": "gpt-4o"}, {"provider": "streaming", "model": "gpt-4o"}],
-                "hedge": {"after": "20ms", "maxPercent": 100},
+                // Long enough that the failing one has failed by then on any machine: else the one hedge is spent on the silent one.
+                "hedge": {"after": "300ms", "maxPercent": 100},
             }),
         );
         for (name, record) in names.iter().zip(&providers) {
@@ -183,11 +204,10 @@ async fn a_failed_over_hedged_and_streamed_request_is_one_tree() {
             ("127.0.0.1", error),
             "{span:#?}"
         );
-        assert!(
-            span.times.0 <= span.times.1
-                && span.times.0 >= server.times.0
-                && span.times.1 <= server.times.1 + 1_000_000
-        );
+        // Each is dated back from the moment at which it was written, so that what came between is between them.
+        let slack = 50_000_000;
+        let (begins, ends) = (server.times.0 - slack, server.times.1 + slack);
+        assert!(begins <= span.times.0 && span.times.0 <= span.times.1 && span.times.1 <= ends);
         let told = format!("00-{TRACE}-{}-01", span.id);
         assert!(
             sent.contains(&told),
@@ -331,91 +351,4 @@ async fn what_waits_goes_out_before_the_end() {
     bed.program.signal("TERM");
     assert_eq!(bed.program.exit().await.code(), Some(0));
     assert_eq!(bed.spans(4).await.spans.len(), 4);
-}
-
-/// The same against OpenTelemetry's own collector, which `tests/collector/run` builds: what it writes is read.
-#[tokio::test]
-#[ignore = "needs a collector: tests/collector/run"]
-async fn a_real_collector_is_told_the_same_tree() {
-    let program = std::env::var("BOWSPRIT_COLLECTOR").expect("tests/collector/run sets it");
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("spans.json");
-    // A port that was free a moment ago: the collector cannot choose one.
-    let address = Peer::start().await.address();
-    let config = json!({
-        "receivers": {"otlp": {"protocols": {"http": {"endpoint": address.to_string()}}}},
-        "exporters": {"file": {"path": file, "flush_interval": "50ms"}},
-        "service": {
-            "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["file"]}},
-            "telemetry": {"metrics": {"level": "none"}},
-        },
-    });
-    let settings = dir.path().join("collector.json");
-    std::fs::write(&settings, config.to_string()).unwrap();
-    let mut command = Command::new(program);
-    command.arg("--config").arg(format!("file:{}", settings.display()));
-    let collector = Process::start(&mut command, &dir.path().join("collector.log"));
-    until("the collector listens", || async {
-        assert!(collector.ended().is_none(), "{}", collector.output());
-        std::net::TcpStream::connect(address).is_ok()
-    })
-    .await;
-    let url = format!("http://{address}");
-    let bed = Bed::start(
-        OK,
-        &[("OTEL_EXPORTER_OTLP_ENDPOINT", &url), ("OTEL_SERVICE_NAME", "shop")],
-    )
-    .await;
-    bed.ask(&format!("traceparent: {PARENT}\r\n")).await;
-    let spans = || -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let lines = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let of = |value: &serde_json::Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
-        let resources = lines.flat_map(|line| of(&line, "resourceSpans"));
-        let scopes = resources.flat_map(|resource| {
-            assert!(resource["resource"].to_string().contains("\"shop\""), "{resource}");
-            of(&resource, "scopeSpans")
-        });
-        scopes.flat_map(|scope| of(&scope, "spans")).collect()
-    };
-    until("four spans are written", || async { spans().len() >= 4 }).await;
-    let spans = spans();
-    let said = |span: &serde_json::Value, key: &str| {
-        let found = span["attributes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|attribute| attribute["key"] == key);
-        found.map(|attribute| attribute["value"].clone()).unwrap_or_default()
-    };
-    let server = spans.iter().find(|span| span["kind"] == 2).unwrap();
-    assert_eq!(
-        (&server["traceId"], &server["parentSpanId"]),
-        (&json!(TRACE), &json!("00f067aa0ba902b7"))
-    );
-    assert_eq!(server["events"][0]["name"], "failed");
-    let attempts: Vec<_> = spans.iter().filter(|span| span["kind"] == 3).collect();
-    assert_eq!(attempts.len(), 3, "{spans:#?}");
-    for attempt in attempts {
-        assert_eq!(
-            (&attempt["traceId"], &attempt["parentSpanId"]),
-            (&json!(TRACE), &server["spanId"])
-        );
-        let is_failed = said(attempt, "bowsprit.provider")["stringValue"] == "failing";
-        assert_eq!(attempt["status"]["code"] == 2, is_failed, "{attempt}");
-        if said(attempt, "bowsprit.provider")["stringValue"] == "streaming" {
-            assert_eq!(said(attempt, "gen_ai.usage.input_tokens"), json!({"intValue": "1000"}));
-            assert_eq!(said(attempt, "bowsprit.cost.usd"), json!({"doubleValue": 0.003}));
-        }
-        println!(
-            "{} {} {}",
-            attempt["name"],
-            said(attempt, "bowsprit.provider"),
-            attempt["status"]
-        );
-    }
-    let metrics = bed.program.metrics().await;
-    assert!(sum(&metrics, "bowsprit_spans_total", &["exported"]) >= 4.0, "{metrics}");
 }

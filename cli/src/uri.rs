@@ -1,4 +1,4 @@
-//! Paths and questions of the ledger service. Pure.
+//! Paths and questions of HTTP services. Pure.
 
 use std::fmt::Write as _;
 
@@ -43,5 +43,11 @@ mod tests {
             "/v1/stats?namespace=shop&route=a%26b%3Dc%2F..%2F%252e%20%C3%A9"
         );
         assert_eq!(with("/v1/stats", []), "/v1/stats");
+        let which =
+            [("route", "smart"), ("model", "models/g p&t=%")].map(|(name, value)| (name, Some(value.to_owned())));
+        assert_eq!(
+            with("/cache/clear", which),
+            "/cache/clear?route=smart&model=models%2Fg%20p%26t%3D%25"
+        );
     }
 }

@@ -1,0 +1,216 @@
+//! A named limit, valid by construction.
+
+use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_crds::limits::{CostPerMinute, LimitPer, NamedLimit};
+use bowsprit_crds::provider_config::{LimitScope, OnLimit};
+
+use super::glob;
+use crate::cost::Picodollars;
+use crate::limits::limiter::LimiterSettings;
+use crate::model_name;
+
+/// How long a request may wait for its turn where `maxWait` is not set.
+const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
+/// No longer than clients wait for an answer.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
+
+/// A named limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Its own name.
+    pub name: Arc<str>,
+    /// Its name among all limits of a sidecar: that of the object which sets it, and its own: `fast/per-team`.
+    pub full_name: Arc<str>,
+    /// The models that it is for, as globs; none: all.
+    pub models: Vec<String>,
+    /// How much.
+    pub settings: LimiterSettings,
+    /// What it is counted apart by.
+    pub per: Per,
+    /// What happens to a request beyond it.
+    pub on_limit: OnLimit,
+    /// How long a request may wait.
+    pub max_wait: Duration,
+}
+
+/// What a limit is counted apart by, in one sidecar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// By nothing: all requests of the sidecar are under one count.
+    Sidecar,
+    /// By the value of this request header, in lower case.
+    Header(String),
+    /// By this claim of the token in `authorization`, which nobody has verified.
+    Claim(String),
+    /// By the model as it was asked for.
+    Model,
+    /// By the ModelRoute.
+    Route,
+}
+
+/// What is wrong with it: field, problem, remedy.
+pub(super) type Wrong = (String, String, String);
+
+impl Limit {
+    /// Checks the limits of one object of this name.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, with the field's path from the spec.
+    pub(super) fn all_of(owner: &str, specs: &[NamedLimit]) -> Result<Vec<Arc<Self>>, Vec<Wrong>> {
+        let (mut limits, mut wrong) = (Vec::with_capacity(specs.len()), Vec::new());
+        for (index, spec) in specs.iter().enumerate() {
+            let mut note = |field: &str, problem: &str, remedy: &str| {
+                let dot = if field.is_empty() { "" } else { "." };
+                wrong.push((
+                    format!("limits[{index}]{dot}{field}"),
+                    problem.to_owned(),
+                    remedy.to_owned(),
+                ));
+            };
+            if specs.iter().take(index).any(|other| other.name == spec.name) {
+                note(
+                    "name",
+                    &format!("{:?} is there twice", spec.name),
+                    "give each limit a name of its own",
+                );
+            }
+            limits.push(Arc::new(Self::of(owner, spec, &mut note)));
+        }
+        if wrong.is_empty() { Ok(limits) } else { Err(wrong) }
+    }
+
+    fn of(owner: &str, spec: &NamedLimit, note: &mut dyn FnMut(&str, &str, &str)) -> Self {
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if spec.name.is_empty() || spec.name.len() > 63 || !spec.name.bytes().all(is_name) {
+            note(
+                "name",
+                "is no name",
+                "use lower-case letters, digits and -, at most 63 of them",
+            );
+        }
+        for (field, value) in [
+            ("requestsPerMinute", spec.requests_per_minute),
+            ("tokensPerMinute", spec.tokens_per_minute),
+            ("inputTokensPerMinute", spec.input_tokens_per_minute),
+            ("outputTokensPerMinute", spec.output_tokens_per_minute),
+            ("concurrentRequests", spec.concurrent_requests),
+        ] {
+            if value == Some(0) {
+                note(field, "is 0", "set it to 1 or more, or remove it");
+            }
+        }
+        let tokens = |value: Option<u32>| value.map(u64::from).and_then(NonZeroU64::new);
+        let settings = LimiterSettings {
+            requests_per_minute: spec.requests_per_minute.and_then(NonZeroU32::new),
+            tokens_per_minute: tokens(spec.tokens_per_minute),
+            input_per_minute: tokens(spec.input_tokens_per_minute),
+            output_per_minute: tokens(spec.output_tokens_per_minute),
+            cost_per_minute: spec.cost_per_minute.as_ref().and_then(|cost| money(cost, note)),
+            concurrent: spec.concurrent_requests.and_then(NonZeroU32::new),
+        };
+        if settings == LimiterSettings::default() && spec.cost_per_minute.is_none() {
+            let remedy = "set requestsPerMinute, tokensPerMinute, inputTokensPerMinute, outputTokensPerMinute, costPerMinute or \
+                          concurrentRequests";
+            note("", "limits nothing", remedy);
+        }
+        if spec.models.iter().any(String::is_empty) {
+            note("models", "has an empty name", "remove it");
+        }
+        if spec.scope == LimitScope::Fleet {
+            let remedy = "set scope: Pod, and divide the limit by the number of pods";
+            note("scope", "Fleet is not in force in this release", remedy);
+        }
+        if spec.max_wait.is_some() && spec.on_limit != OnLimit::Wait {
+            note(
+                "maxWait",
+                "is set, and nothing waits with this onLimit",
+                "remove it, or set onLimit to Wait",
+            );
+        }
+        let max_wait = spec.max_wait.map_or(DEFAULT_MAX_WAIT, bowsprit_crds::DurationText::get);
+        if max_wait > LONGEST_WAIT {
+            note(
+                "maxWait",
+                "is longer than 10m, which clients do not wait",
+                "set it to at most 10m",
+            );
+        }
+        Self {
+            name: spec.name.as_str().into(),
+            full_name: format!("{owner}/{}", spec.name).into(),
+            models: spec.models.clone(),
+            settings,
+            per: per(spec, note),
+            on_limit: spec.on_limit,
+            max_wait,
+        }
+    }
+
+    /// Whether it is for requests for this model.
+    pub fn is_for(&self, asked: &str) -> bool {
+        self.models.is_empty()
+            || self
+                .models
+                .iter()
+                .any(|pattern| glob::matches(pattern, asked) || glob::matches(pattern, model_name::bare(asked)))
+    }
+}
+
+fn per(spec: &NamedLimit, note: &mut dyn FnMut(&str, &str, &str)) -> Per {
+    match (spec.per, &spec.caller) {
+        (LimitPer::Caller, Some(caller)) => match (&caller.header, &caller.claim) {
+            (Some(header), None) => {
+                let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+                if header.is_empty() || !header.bytes().all(is_token) {
+                    note("caller.header", "is no name of a header", "name one, such as x-team");
+                }
+                Per::Header(header.to_ascii_lowercase())
+            }
+            (None, Some(claim)) => Per::Claim(claim.clone()),
+            _ => {
+                note("caller", "must say one thing", "set header or claim, one of the two");
+                Per::Sidecar
+            }
+        },
+        (LimitPer::Caller, None) => {
+            note(
+                "caller",
+                "is missing",
+                "say how callers are told apart: caller: {header: x-team}",
+            );
+            Per::Sidecar
+        }
+        (_, Some(_)) => {
+            note(
+                "caller",
+                "belongs to per: Caller alone",
+                "set per: Caller, or remove it",
+            );
+            Per::Sidecar
+        }
+        (LimitPer::Model, None) => Per::Model,
+        (LimitPer::Route, None) => Per::Route,
+        // All callers of a sidecar are of one pod, and so of one of each.
+        (LimitPer::Pod | LimitPer::ServiceAccount | LimitPer::Workload | LimitPer::Namespace, None) => Per::Sidecar,
+    }
+}
+
+/// Picodollars. A price per million tokens is read in the same unit: a picodollar per token is a dollar per 10^12 of them.
+fn money(cost: &CostPerMinute, note: &mut dyn FnMut(&str, &str, &str)) -> Option<NonZeroU64> {
+    let dollars = Picodollars::per_token(&cost.amount)
+        .ok()
+        .map(|amount| amount.times(1_000_000));
+    let amount = dollars.and_then(|amount| NonZeroU64::new(u64::try_from(amount.get()).ok()?));
+    if amount.is_none() {
+        let problem = format!("{:?} is no amount of money above 0", cost.amount);
+        note(
+            "costPerMinute.amount",
+            &problem,
+            "write US dollars with at most six decimals, such as \"0.50\"",
+        );
+    }
+    amount
+}

@@ -1,0 +1,90 @@
+//! What may be used in a namespace, valid by construction.
+
+use std::sync::Arc;
+
+use bowsprit_crds::{LabelSelector, UsagePolicySpec};
+
+use super::{Limit, Problem, Problems};
+use crate::access;
+
+/// The most that a reason may take, bytes: it is told to every caller that is refused.
+const MAX_REASON: usize = 500;
+
+/// The word of whoever answers for the namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// The UsagePolicy's name.
+    pub name: String,
+    /// The pods it is for; none: all.
+    pub pod_selector: Option<LabelSelector>,
+    /// How much may be asked.
+    pub limits: Vec<Arc<Limit>>,
+    /// Who may ask for what.
+    pub access: Option<Arc<access::Policy>>,
+    /// Whether every request of these pods is refused.
+    pub paused: Option<Paused>,
+}
+
+/// That nothing passes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paused {
+    /// Why, where somebody said it.
+    pub reason: Option<String>,
+}
+
+impl Policy {
+    /// Checks a spec.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it on its own.
+    pub fn from_spec(name: &str, spec: &UsagePolicySpec) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let mut note = |field: &str, problem: &str, remedy: &str| {
+            let path = format!("UsagePolicy {name}: spec.{field}");
+            problems.add(Problem::new(path, problem, remedy));
+        };
+        // Passing over these would let requests through that the author meant to stop.
+        let not_in_force = "is not in force in this release";
+        let limits = Limit::all_of(&format!("policy/{name}"), &spec.limits);
+        for (field, problem, remedy) in limits.as_ref().err().into_iter().flatten() {
+            note(field, problem, remedy);
+        }
+        if !spec.budgets.is_empty() {
+            note(
+                "budgets",
+                not_in_force,
+                "remove it, and look at what is spent with kubectl bowsprit spend",
+            );
+        }
+        if let Some(reason) = &spec.paused_reason {
+            if !spec.paused {
+                note(
+                    "pausedReason",
+                    "says why nothing passes, and paused is not true",
+                    "remove it, or set paused: true",
+                );
+            }
+            if reason.is_empty() || reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
+                note(
+                    "pausedReason",
+                    "is empty, longer than 500 bytes, or of several lines",
+                    "say it in one line of at most 500 bytes",
+                );
+            }
+        }
+        let access = spec.access.as_ref().and_then(|rules| {
+            let of = format!("UsagePolicy {name}");
+            problems.take(access::Policy::compile(&of, "spec.access", rules))
+        });
+        problems.into_result()?;
+        Ok(Self {
+            access: access.map(Arc::new),
+            name: name.to_owned(),
+            pod_selector: spec.pod_selector.clone(),
+            limits: limits.unwrap_or_default(),
+            paused: spec.paused.then(|| Paused {
+                reason: spec.paused_reason.clone(),
+            }),
+        })
+    }
+}

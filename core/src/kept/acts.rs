@@ -1,0 +1,295 @@
+//! Which requests have answers that may stand for the answer of another one.
+//!
+//! Not those that act or may act (tools, whoever runs them), that leave something behind at the provider or refer to what
+//! was left there (stored and background responses, conversations, containers), and not those that ask for several answers
+//! to choose from: who asks for variety is not served by what was said before.
+
+use crate::call::Operation;
+use crate::dialect::Dialect;
+use crate::json::Value;
+
+/// Why an answer may not stand for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Acts {
+    /// It is larger than what is read for a key.
+    TooLarge,
+    /// It is no JSON object.
+    Unreadable,
+    /// It passes unread.
+    Unread,
+    /// This member lets the model act, or speaks of what the provider keeps.
+    Member(&'static str),
+    /// It asks for several answers.
+    Several,
+    /// It asks for an answer that may be another each time.
+    Varies,
+}
+
+/// What may be taken for harmless beyond what is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Tools that the caller runs itself.
+    pub own_tools: bool,
+    /// Conversations that do not ask for temperature 0.
+    pub any_temperature: bool,
+}
+
+impl Allowed {
+    /// For an outage: any answer that was good is better than none, but none that acts.
+    pub const IN_AN_OUTAGE: Self = Self {
+        own_tools: false,
+        any_temperature: true,
+    };
+}
+
+/// Members that hold tools.
+const TOOLS: [&str; 2] = ["tools", "functions"];
+/// Members that mean an act, or a state elsewhere, where they hold anything.
+const ACTING: [&str; 6] = [
+    "mcp_servers",
+    "container",
+    "web_search_options",
+    "previous_response_id",
+    "conversation",
+    "cachedContent",
+];
+
+/// Judges a request.
+///
+/// # Errors
+/// Its answer may not stand for another.
+pub fn check(dialect: Dialect, operation: Operation, body: &Value, allowed: Allowed) -> Result<(), Acts> {
+    if !body.is_object() {
+        return Err(Acts::Unreadable);
+    }
+    match operation {
+        Operation::PassThrough => Err(Acts::Unread),
+        // Neither does anything but answer.
+        Operation::Embed(_) | Operation::Count => Ok(()),
+        Operation::Generate => generates(dialect, body, allowed),
+    }
+}
+
+fn generates(dialect: Dialect, body: &Value, allowed: Allowed) -> Result<(), Acts> {
+    let is_harmless = |tools: &Value| !says(tools) || (allowed.own_tools && are_own(tools));
+    if let Some(name) = TOOLS
+        .into_iter()
+        .find(|name| body.get(*name).is_some_and(|tools| !is_harmless(tools)))
+    {
+        return Err(Acts::Member(name));
+    }
+    if let Some(name) = ACTING.into_iter().find(|name| body.get(*name).is_some_and(says)) {
+        return Err(Acts::Member(name));
+    }
+    if body.get("background").is_some_and(is_true) {
+        return Err(Acts::Member("background"));
+    }
+    // OpenAI stores responses unless it is told not to, and chat completions only where it is told to.
+    let stores = match dialect {
+        Dialect::OpenAiResponses => body.get("store").is_none_or(|store| *store != Value::Bool(false)),
+        _ => body.get("store").is_some_and(is_true),
+    };
+    if stores {
+        return Err(Acts::Member("store"));
+    }
+    let config = ["generationConfig", "generation_config"];
+    let configs = config.into_iter().filter_map(|name| body.get(name));
+    let candidates = configs
+        .clone()
+        .flat_map(|config| [config.get("candidateCount"), config.get("candidate_count")]);
+    let counts = [body.get("n"), body.get("best_of")].into_iter().chain(candidates);
+    if counts.flatten().any(|count| !count.is_null() && !is_one(count)) {
+        return Err(Acts::Several);
+    }
+    let temperatures = configs.map(|config| config.get("temperature"));
+    let mut temperatures = temperatures.chain([body.get("temperature")]).flatten();
+    // Unset is what the provider takes for it, which is not 0.
+    if !allowed.any_temperature && !temperatures.next().is_some_and(is_zero) {
+        return Err(Acts::Varies);
+    }
+    Ok(())
+}
+
+/// Whether these are tools that the caller runs itself, and nothing else: a provider runs its own whenever it is asked.
+fn are_own(tools: &Value) -> bool {
+    let Value::Array(tools) = tools else { return false };
+    tools.iter().all(|tool| {
+        let kind = tool.get("type").filter(|kind| !kind.is_null());
+        match (kind, tool.as_object()) {
+            (Some(kind), _) => kind.as_str().is_some_and(|kind| matches!(kind, "function" | "custom")),
+            // Gemini's list of functions, Anthropic's tool without a type, OpenAI's `functions` of old.
+            (None, Some(members)) => members.iter().all(|(name, _)| {
+                matches!(
+                    name.as_str(),
+                    "functionDeclarations"
+                        | "function_declarations"
+                        | "name"
+                        | "description"
+                        | "input_schema"
+                        | "parameters"
+                        | "cache_control"
+                        | "strict"
+                )
+            }),
+            (None, None) => false,
+        }
+    })
+}
+
+fn is_zero(value: &Value) -> bool {
+    matches!(value, Value::Number(number) if number.as_f64() == Some(0.0))
+}
+
+fn says(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(list) => !list.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    }
+}
+
+fn is_one(value: &Value) -> bool {
+    matches!(value, Value::Number(number) if number.as_str() == "1")
+}
+
+fn is_true(value: &Value) -> bool {
+    *value == Value::Bool(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::embeddings::EmbeddingsApi;
+    use crate::json::parse;
+
+    fn judged(dialect: Dialect, body: &str) -> Result<(), Acts> {
+        check(
+            dialect,
+            Operation::Generate,
+            &parse(body.as_bytes()).unwrap(),
+            Allowed::IN_AN_OUTAGE,
+        )
+    }
+
+    #[test]
+    fn with_own_tools_allowed_those_of_the_provider_still_act() {
+        let allowed = Allowed {
+            own_tools: true,
+            any_temperature: true,
+        };
+        let judged = |body: &str| {
+            let body = parse(body.as_bytes()).unwrap();
+            check(Dialect::OpenAiChat, Operation::Generate, &body, allowed)
+        };
+        for own in [
+            r#"{"tools":[{"type":"function","function":{"name":"f"}},{"type":"custom","name":"g"}]}"#,
+            r#"{"tools":[{"name":"f","description":"","input_schema":{}}]}"#,
+            r#"{"tools":[{"functionDeclarations":[{"name":"f"}]}]}"#,
+            r#"{"functions":[{"name":"f","parameters":{}}]}"#,
+        ] {
+            assert_eq!(judged(own), Ok(()), "{own}");
+        }
+        for run_by_others in [
+            r#"{"tools":[{"type":"function"},{"type":"web_search"}]}"#,
+            r#"{"tools":[{"type":"mcp","server_url":"x"}]}"#,
+            r#"{"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#,
+            r#"{"tools":[{"functionDeclarations":[]},{"codeExecution":{}}]}"#,
+            r#"{"tools":{"googleSearch":{}}}"#,
+            r#"{"tools":["f"]}"#,
+            r#"{"tools":[{"type":7}]}"#,
+        ] {
+            assert_eq!(judged(run_by_others), Err(Acts::Member("tools")), "{run_by_others}");
+        }
+        assert_eq!(judged(r#"{"mcp_servers":[{}]}"#), Err(Acts::Member("mcp_servers")));
+    }
+
+    #[test]
+    fn only_temperature_zero_asks_for_the_same_again_where_that_counts() {
+        let allowed = Allowed {
+            own_tools: false,
+            any_temperature: false,
+        };
+        let judged = |operation, body: &str| {
+            let body = parse(body.as_bytes()).unwrap();
+            check(Dialect::OpenAiChat, operation, &body, allowed)
+        };
+        for cold in [
+            r#"{"temperature":0}"#,
+            r#"{"temperature":0.0}"#,
+            r#"{"temperature":-0e3}"#,
+            r#"{"generationConfig":{"temperature":0}}"#,
+        ] {
+            assert_eq!(judged(Operation::Generate, cold), Ok(()), "{cold}");
+        }
+        for warm in [
+            "{}",
+            r#"{"temperature":null}"#,
+            r#"{"temperature":"0"}"#,
+            r#"{"temperature":1e-9}"#,
+            r#"{"generationConfig":{"temperature":1},"temperature":0}"#,
+        ] {
+            assert_eq!(judged(Operation::Generate, warm), Err(Acts::Varies), "{warm}");
+        }
+        assert_eq!(judged(Operation::Embed(EmbeddingsApi::OpenAi), "{}"), Ok(()));
+    }
+
+    #[test]
+    fn a_question_may_be_answered_twice() {
+        for body in [
+            "{}",
+            r#"{"messages":[{"role":"user","content":"tools, store, n"}],"n":1,"tools":[],"functions":null,"stream":true}"#,
+            r#"{"response_format":{"json_schema":{"properties":{"tools":{"type":"array"},"n":{"type":"integer"}}}}}"#,
+            r#"{"contents":[],"generationConfig":{"candidateCount":1}}"#,
+        ] {
+            assert_eq!(judged(Dialect::OpenAiChat, body), Ok(()), "{body}");
+        }
+        assert_eq!(
+            judged(Dialect::OpenAiResponses, r#"{"input":"hi","store":false}"#),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn an_act_a_state_elsewhere_or_a_choice_may_not() {
+        for (body, why) in [
+            (r#"{"tools":[{"type":"function"}]}"#, Acts::Member("tools")),
+            (r#"{"tools":{"a":1}}"#, Acts::Member("tools")),
+            (r#"{"functions":[{}]}"#, Acts::Member("functions")),
+            (r#"{"mcp_servers":[{}]}"#, Acts::Member("mcp_servers")),
+            (r#"{"container":"c"}"#, Acts::Member("container")),
+            (r#"{"web_search_options":{}}"#, Acts::Member("web_search_options")),
+            (r#"{"cachedContent":"c"}"#, Acts::Member("cachedContent")),
+            (r#"{"store":true}"#, Acts::Member("store")),
+            (r#"{"background":true}"#, Acts::Member("background")),
+            (r#"{"n":2}"#, Acts::Several),
+            (r#"{"best_of":3}"#, Acts::Several),
+            (r#"{"generationConfig":{"candidateCount":2}}"#, Acts::Several),
+            (r#"{"generation_config":{"candidate_count":2}}"#, Acts::Several),
+            ("[]", Acts::Unreadable),
+        ] {
+            assert_eq!(judged(Dialect::OpenAiChat, body), Err(why), "{body}");
+        }
+        for (body, name) in [
+            (r#"{"input":"hi"}"#, "store"),
+            (r#"{"input":"hi","store":true}"#, "store"),
+            (r#"{"previous_response_id":"r","store":false}"#, "previous_response_id"),
+            (r#"{"conversation":{"id":"c"},"store":false}"#, "conversation"),
+        ] {
+            assert_eq!(
+                judged(Dialect::OpenAiResponses, body),
+                Err(Acts::Member(name)),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_only_measures_never_acts_and_what_is_unread_is_unknown() {
+        let body = parse(br#"{"tools":[{}],"n":3}"#).unwrap();
+        let judged = |operation| check(Dialect::OpenAiChat, operation, &body, Allowed::IN_AN_OUTAGE);
+        assert_eq!(judged(Operation::Count), Ok(()));
+        assert_eq!(judged(Operation::Embed(EmbeddingsApi::OpenAi)), Ok(()));
+        assert_eq!(judged(Operation::PassThrough), Err(Acts::Unread));
+    }
+}

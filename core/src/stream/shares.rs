@@ -1,0 +1,174 @@
+//! Asks and grants on the wire ([`crate::share`]): a sidecar's asks of one moment go in one message, and so do their answers.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limiter::Which;
+use crate::share::{Ask, Grant};
+
+/// Most asks in one message; each takes some 200 bytes beside its name.
+pub const MOST_ASKS: usize = 64;
+
+/// Which limit of the namespace is spoken of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LimitKey {
+    /// The kind of the object that it stands in: `provider`.
+    pub object: String,
+    /// The object's name.
+    pub name: String,
+    /// What it counts: `requests`, `tokens` or `concurrency`.
+    pub limit: String,
+}
+
+impl LimitKey {
+    /// A limit of a ProviderConfig.
+    pub fn of_provider(name: &str, which: Which) -> Self {
+        Self {
+            object: "provider".into(),
+            name: name.into(),
+            limit: which.as_str().into(),
+        }
+    }
+}
+
+/// One ask, as [`Ask`] says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs, reason = "each is the field of `Ask` of the same name")]
+pub struct WireAsk {
+    pub of: LimitKey,
+    pub number: u64,
+    pub held: u64,
+    pub uses: u64,
+    pub is_lent: bool,
+    pub floor: u64,
+    pub epoch: u64,
+    pub want: u64,
+}
+
+/// One grant, as [`Grant`] says it; times in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs, reason = "each is the field of `Grant` of the same name")]
+pub struct WireGrant {
+    pub of: LimitKey,
+    pub number: u64,
+    pub epoch: u64,
+    pub whole: u64,
+    pub share: u64,
+    pub floor: u64,
+    pub lease_ms: u64,
+    pub again_ms: u64,
+    pub pace_ms: u64,
+}
+
+impl WireAsk {
+    /// The ask about a limit.
+    pub fn new(of: LimitKey, ask: &Ask) -> Self {
+        let Ask {
+            number,
+            held,
+            uses,
+            is_lent,
+            floor,
+            epoch,
+            want,
+        } = *ask;
+        Self {
+            of,
+            number,
+            held,
+            uses,
+            is_lent,
+            floor,
+            epoch,
+            want,
+        }
+    }
+
+    /// What it asks.
+    pub fn ask(&self) -> Ask {
+        Ask {
+            number: self.number,
+            held: self.held,
+            uses: self.uses,
+            is_lent: self.is_lent,
+            floor: self.floor,
+            epoch: self.epoch,
+            want: self.want,
+        }
+    }
+}
+
+impl WireGrant {
+    /// The grant of a limit.
+    pub fn new(of: LimitKey, grant: &Grant) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            of,
+            number: grant.number,
+            epoch: grant.epoch,
+            whole: grant.whole,
+            share: grant.share,
+            floor: grant.floor,
+            lease_ms: millis(grant.lease),
+            again_ms: millis(grant.again),
+            pace_ms: millis(grant.pace),
+        }
+    }
+
+    /// What it grants.
+    pub fn grant(&self) -> Grant {
+        Grant {
+            number: self.number,
+            epoch: self.epoch,
+            whole: self.whole,
+            share: self.share,
+            floor: self.floor,
+            lease: Duration::from_millis(self.lease_ms),
+            again: Duration::from_millis(self.again_ms),
+            pace: Duration::from_millis(self.pace_ms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{ToOperator, ToSidecar};
+
+    #[test]
+    fn the_words_on_the_wire_are_these_and_fields_of_a_later_release_are_passed_over() {
+        let of = LimitKey::of_provider("claude", Which::Requests);
+        let ask = Ask {
+            number: 7,
+            held: 40,
+            uses: 30,
+            is_lent: true,
+            floor: 20,
+            epoch: 3,
+            want: 90,
+        };
+        let message = ToOperator::Ask {
+            asks: vec![WireAsk::new(of.clone(), &ask)],
+        };
+        let line = serde_json::to_string(&message).unwrap();
+        assert_eq!(
+            line,
+            r#"{"type":"ask","asks":[{"of":{"object":"provider","name":"claude","limit":"requests"},"number":7,"held":40,"uses":30,"isLent":true,"floor":20,"epoch":3,"want":90}]}"#
+        );
+        let ToOperator::Ask { asks } = serde_json::from_str(&line).unwrap() else {
+            panic!("{line}")
+        };
+        assert_eq!(asks[0].ask(), ask);
+        let line = r#"{"type":"grant","new":1,"grants":[{"of":{"object":"provider","name":"claude","limit":"requests","new":2},"number":7,"epoch":3,"whole":600,"share":50,"floor":20,"leaseMs":60000,"againMs":1000,"paceMs":1000,"new":3}]}"#;
+        let ToSidecar::Grant { grants } = serde_json::from_str(line).unwrap() else {
+            panic!("{line}")
+        };
+        let grant = grants[0].grant();
+        assert_eq!((grant.share, grant.lease), (50, Duration::from_mins(1)));
+        assert_eq!(WireGrant::new(of, &grant), grants[0]);
+    }
+}

@@ -1,0 +1,118 @@
+//! `ModelRoute.spec.cache`: answering the same question from memory.
+
+use serde::{Deserialize, Serialize};
+
+use crate::DurationText;
+
+/// Answers to the very same request, kept in the sidecar's memory and given again without asking anybody. Marked as what it is
+/// (`cache-status`, `age`, `x-bowsprit-cache`), never billed. Left alone are requests that act: with tools unless `allowTools`,
+/// stored responses, conversations kept by the provider, several answers at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "has(self.maxBytes)",
+        "message": "maxBytes: is not set, so the cache would have no bound: set it to 65536 (64 KiB) to 268435456 (256 MiB)",
+    },
+    {
+        "rule": "duration(self.ttl) >= duration('1s') && duration(self.ttl) <= duration('168h')",
+        "message": "ttl: must be 1s to 168h (a week)",
+        "fieldPath": ".ttl",
+    },
+    {
+        "rule": "!has(self.maxWait) || duration(self.maxWait) <= duration('10m')",
+        "message": "maxWait: must be 10m at most",
+        "fieldPath": ".maxWait",
+    },
+])))]
+pub struct Cache {
+    /// How long an answer is good. 1s to 168h (a week).
+    pub ttl: DurationText,
+    /// Memory that the route's answers may take in each sidecar, bytes: those that were not asked for the longest go first. All
+    /// routes together have a quarter of the sidecar's memory for bodies. 65536 (64 KiB) to 268435456 (256 MiB). A cache
+    /// without this bound is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 65_536, max = 268_435_456)))]
+    pub max_bytes: Option<u64>,
+    /// Who may get an answer: the caller that it was given to, or whoever asks in this pod.
+    #[serde(default)]
+    pub scope: CacheScope,
+    /// Which conversations are answered from memory, by the `temperature` that they ask for.
+    #[serde(default)]
+    pub temperature: CacheTemperature,
+    /// Whether requests with tools that the app runs itself are answered from memory, calls of these tools included: allow it
+    /// where calling twice what was called before does no harm. Tools that the provider runs are never.
+    #[serde(default)]
+    pub allow_tools: bool,
+    /// How long a request waits for the answer to the same request that is under way already; then it asks for itself. Up to
+    /// 10m.
+    #[serde(default = "Cache::default_max_wait")]
+    pub max_wait: DurationText,
+    /// Embeddings input by input: of a batch only the inputs that are not kept are asked for. Unset: a request for embeddings is kept
+    /// whole, as any other. All targets of the route must ask for one model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embeddings: Option<EmbeddingsCache>,
+    /// Not in force: what is given when every provider is down is said by `staleIfError` of the route.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stale_on_error: bool,
+}
+
+impl Cache {
+    fn default_max_wait() -> DurationText {
+        DurationText::secs(60)
+    }
+}
+
+/// Vectors that are kept, one for each input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.ttl) || (duration(self.ttl) >= duration('1s') && duration(self.ttl) <= duration('168h'))",
+    "message": "ttl: must be 1s to 168h (a week)",
+    "fieldPath": ".ttl",
+}])))]
+pub struct EmbeddingsCache {
+    /// How long a vector is good. 1s to 168h (a week).
+    #[serde(default = "EmbeddingsCache::default_ttl")]
+    pub ttl: DurationText,
+    /// Memory that the route's vectors may take in each sidecar, bytes; those that were not asked for the longest go first. 65536
+    /// (64 KiB) to 268435456 (256 MiB).
+    #[cfg_attr(feature = "schema", schemars(range(min = 65_536, max = 268_435_456)))]
+    pub max_bytes: u64,
+}
+
+impl EmbeddingsCache {
+    fn default_ttl() -> DurationText {
+        DurationText::secs(24 * 3600)
+    }
+}
+
+/// Who may get a cached answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum CacheScope {
+    /// Who sends the same credentials and the same headers of its own, from the same place.
+    #[default]
+    Caller,
+    /// Whoever asks in the pod, whatever key it sends; other headers still count. Where a provider of the route is given the
+    /// caller's own key (`forwardCallerKey`), answers are the caller's all the same.
+    Pod,
+}
+
+/// Which conversations are cached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum CacheTemperature {
+    /// Those that ask for temperature 0: who does wants the same answer again.
+    #[default]
+    Zero,
+    /// All: who asks the same within `ttl` gets the same, however warm it was asked for.
+    Any,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}

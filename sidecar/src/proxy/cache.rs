@@ -1,0 +1,205 @@
+//! The cache's part in a request (`cache` of a ModelRoute): an answer in place of asking, or the word that this one asks for all
+//! that are the same.
+//!
+//! A follower gets its leader's answer when that is whole, a stream as well: what breaks off is never shared, and a follower whose
+//! leader fails can still ask. What that costs is the time to the first content of a stream that is asked for twice at once; it is
+//! bounded by `cache.maxWait`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_core::config::Route;
+use bowsprit_core::fault::Code;
+use bowsprit_core::kept::cache::{Bypass, CacheTerms};
+use bowsprit_core::kept::directives::Directives;
+use bowsprit_core::kept::key::Key;
+use http::{HeaderValue, Response, StatusCode};
+
+use super::again;
+use super::body::Body;
+use super::cached::{Part, Told};
+use super::context::RequestContext;
+use super::embeddings::{self, Partly};
+use super::inbound::Inbound;
+use super::keep;
+use super::own_headers::CACHE;
+use super::refuse::{self, Refusal};
+use super::serve;
+use crate::observe::cache::Came;
+use crate::process::Process;
+use crate::tenant::cache::{Follow, Followed, Found, Lead};
+use crate::tenant::kept::Answer;
+use crate::tenant::snapshot::Snapshot;
+
+/// What came of it.
+enum Got {
+    /// It is answered.
+    Answered(Response<Body>),
+    /// It is to be asked.
+    Ask(Box<RequestContext>),
+    /// It is for embeddings, of which some are to be asked for.
+    Embed(Box<RequestContext>, Box<Partly>),
+}
+
+/// Answers a request of a configuration in which a route has a cache.
+pub(super) async fn serve(
+    process: &Arc<Process>,
+    snapshot: &Arc<Snapshot>,
+    context: Box<RequestContext>,
+    inbound: &Inbound,
+) -> Response<Body> {
+    let route = context.route.clone();
+    let got = match route.as_ref().and_then(|route| Some((route, route.cache?))) {
+        Some(of) => looked(process, snapshot, context, inbound, of).await,
+        None => Got::Ask(context),
+    };
+    match got {
+        Got::Answered(response) => response,
+        Got::Ask(context) => serve::serve(process, snapshot, context, inbound).await,
+        Got::Embed(context, partly) => embeddings::serve(process, snapshot, context, inbound, &partly).await,
+    }
+}
+
+async fn looked(
+    process: &Arc<Process>,
+    snapshot: &Snapshot,
+    mut context: Box<RequestContext>,
+    inbound: &Inbound,
+    (route, terms): (&Arc<Route>, CacheTerms),
+) -> Got {
+    let wanted = keep::directives(&inbound.headers);
+    let whose = terms.whose(&snapshot.config, route);
+    if let (Some(keep), false) = (terms.embeddings, wanted.no_store)
+        && let Some(partly) = embeddings::look(&context, inbound, route, (whose, keep, wanted))
+    {
+        return embed(context, partly, keep.max_age, wanted);
+    }
+    let key = match keep::key_of(&context, inbound, route, (terms.allowed, whose)) {
+        _ if wanted.no_store => Err(Bypass::NoStore),
+        key => key.map_err(Bypass::from),
+    };
+    let key = match key {
+        Ok(key) => key,
+        Err(why) => return bypass(context, route, why, wanted),
+    };
+    let ttl = terms.keep.max_age;
+    let found = context
+        .tenant()
+        .cache
+        .find(route, key, context.now(), |age| wanted.take(age, ttl));
+    let lead = match found {
+        Found::Answer(answer, age) => return give(context, (answer, age), (Some(key), ttl), Came::Hit),
+        Found::NotItsRoute => return bypass(context, route, Bypass::Changed, wanted),
+        _ if wanted.only_if_cached => return none(context, route),
+        Found::Lead(lead) => Some(lead),
+        // Who wants an answer that nobody has had asks for itself: the leader's was asked for before.
+        Found::Follow(_) if wanted.no_cache => None,
+        Found::Follow(follow) => match followed(process, follow, terms.max_wait).await {
+            Ok(Followed::Answer(answer)) => {
+                context.waited();
+                return give(context, (answer, Duration::ZERO), (Some(key), ttl), Came::Shared);
+            }
+            Ok(Followed::Lead(lead)) => {
+                context.waited();
+                Some(lead)
+            }
+            Ok(Followed::Alone) => {
+                context.waited();
+                None
+            }
+            Err(refusal) => {
+                context.waited();
+                return Got::Answered(refuse::answer(context, &refusal));
+            }
+        },
+    };
+    process.sinks.cache.came(&route.name, Came::Miss);
+    let told = if wanted.no_cache { Told::Request } else { Told::Miss };
+    Got::Ask(with(context, lead, told))
+}
+
+/// A request for embeddings whose route keeps these input by input.
+fn embed(context: Box<RequestContext>, partly: Partly, ttl: Duration, wanted: Directives) -> Got {
+    let sinks = &context.process().sinks;
+    let route = context.route.clone();
+    let name = route.as_ref().map_or("", |route| route.name.as_str());
+    if partly.is_whole()
+        && let Some(given) = partly.answer(&context)
+    {
+        return give(context, given, (None, ttl), Came::Hit);
+    }
+    if wanted.only_if_cached {
+        return match &route {
+            Some(route) => none(context, route),
+            None => Got::Ask(context),
+        };
+    }
+    sinks.cache.came(name, Came::Miss);
+    Got::Embed(with(context, None, Told::Miss), Box::new(partly))
+}
+
+fn with(mut context: Box<RequestContext>, lead: Option<Box<Lead>>, told: Told) -> Box<RequestContext> {
+    context.cache = Some(Box::new(Part {
+        lead,
+        given: None,
+        told,
+    }));
+    context
+}
+
+async fn followed(process: &Process, follow: Follow, patience: Duration) -> Result<Followed, Refusal> {
+    tokio::select! {
+        biased;
+        followed = follow.wait(patience) => Ok(followed),
+        () = process.drain.was_cut() => Err(Refusal::draining()),
+    }
+}
+
+fn bypass(context: Box<RequestContext>, route: &Route, why: Bypass, wanted: Directives) -> Got {
+    if wanted.only_if_cached {
+        return none(context, route);
+    }
+    context.process().sinks.cache.bypassed(&route.name, why);
+    Got::Ask(with(context, None, Told::Bypass(why)))
+}
+
+/// Nobody may be asked, and there is nothing.
+fn none(context: Box<RequestContext>, route: &Route) -> Got {
+    context.process().sinks.cache.came(&route.name, Came::Refused);
+    let text = "there is no cached answer to this request, and cache-control says only-if-cached";
+    Got::Answered(refuse::answer(context, &Refusal::new(Code::ResNotCached, text)))
+}
+
+fn give(
+    mut context: Box<RequestContext>,
+    (answer, age): (Arc<Answer>, Duration),
+    (key, ttl): (Option<Key>, Duration),
+    came: Came,
+) -> Got {
+    if let Some(route) = &context.route {
+        context.process().sinks.cache.came(&route.name, came);
+    }
+    let key = key.map_or_else(String::new, |key| format!("; key=\"{}\"", key.text()));
+    let left = ttl.as_secs().saturating_sub(age.as_secs());
+    let (status, mark) = match came {
+        Came::Shared => (
+            format!("bowsprit; fwd=miss; collapsed{key}"),
+            HeaderValue::from_static("shared"),
+        ),
+        _ => (
+            format!("bowsprit; hit; ttl={left}{key}"),
+            HeaderValue::try_from(format!("hit; age={}", age.as_secs())).unwrap_or(HeaderValue::from_static("hit")),
+        ),
+    };
+    let mut response = again::response(&context, &answer, age, &status);
+    response.headers_mut().insert(CACHE, mark);
+    context.head_sent(StatusCode::OK);
+    let bytes = answer.body.len() as u64;
+    context.cache = Some(Box::new(Part {
+        lead: None,
+        given: Some((answer, age)),
+        told: Told::Miss,
+    }));
+    context.answered_again(bytes);
+    Got::Answered(response)
+}

@@ -1,0 +1,322 @@
+//! Embeddings input by input (`cache.embeddings` of a ModelRoute): what is kept is given again, only what is missing is asked for, and
+//! the answer is put together in the caller's order. Its usage is that of what was asked.
+//!
+//! The record of the request is that of what was asked: its bytes are those of the provider's answer. If what is missing cannot be
+//! had, the whole request fails with the provider's error, and what is kept stays.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_core::call::{Call, Operation};
+use bowsprit_core::config::Route;
+use bowsprit_core::cost::Picodollars;
+use bowsprit_core::dialect::embeddings::EmbeddingsApi;
+use bowsprit_core::dialect::{Usage, tokens_of};
+use bowsprit_core::fault::Code;
+use bowsprit_core::kept::Terms;
+use bowsprit_core::kept::directives::Directives;
+use bowsprit_core::kept::inputs::{Parted, Split};
+use bowsprit_core::kept::key::{Key, Whose};
+use bowsprit_core::kept::vector::Vector;
+use bowsprit_core::record::Spent;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt as _, Collected, Limited};
+use serde::Deserialize;
+
+use super::body::Body;
+use super::context::RequestContext;
+use super::inbound::Inbound;
+use super::own_headers::{ANSWERED_AS, ANSWERED_BY, CACHE, CACHE_STATUS};
+use super::refuse::{self, Refusal};
+use super::{keep, serve};
+use crate::limits::ANSWER_TRANSLATED;
+use crate::process::Process;
+use crate::tenant::kept::{Answer, Looked};
+use crate::tenant::snapshot::Snapshot;
+use crate::tenant::vectors::{Source, Stored};
+
+/// A request taken apart, and what is kept of its answer.
+pub(super) struct Partly {
+    form: EmbeddingsApi,
+    route: Arc<Route>,
+    split: Split,
+    keys: Vec<Key>,
+    found: Vec<Option<(Arc<Stored>, Duration)>>,
+    epoch: u64,
+}
+
+/// Takes a request for embeddings apart. `None`: it is not understood here, or its route has changed.
+pub(super) fn look(
+    context: &RequestContext,
+    inbound: &Inbound,
+    route: &Arc<Route>,
+    (whose, terms, wanted): (Whose, Terms, Directives),
+) -> Option<Partly> {
+    let Operation::Embed(form) = inbound.call.operation else {
+        return None;
+    };
+    let split = Split::of(form, &inbound.body)?;
+    let keys = split.keys(&keep::prefix_of(context, inbound, route, whose))?;
+    let vectors = &context.tenant().cache.vectors;
+    let mut epoch = None;
+    let mut found = Vec::with_capacity(keys.len());
+    for key in &keys {
+        found.push(match vectors.look(route, key, context.now()) {
+            Looked::Found(stored, age, of) => {
+                epoch = Some(of);
+                wanted.take(age, terms.max_age).then_some((stored, age))
+            }
+            Looked::Nothing(of) => {
+                epoch = Some(of);
+                None
+            }
+            Looked::NotItsRoute => return None,
+        });
+    }
+    Some(Partly {
+        form,
+        route: Arc::clone(route),
+        split,
+        keys,
+        found,
+        epoch: epoch?,
+    })
+}
+
+impl Partly {
+    fn hits(&self) -> impl Iterator<Item = &(Arc<Stored>, Duration)> {
+        self.found.iter().flatten()
+    }
+
+    /// Whether nothing is missing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.found.iter().all(Option::is_some)
+    }
+
+    /// What the kept vectors were billed with.
+    fn saved(&self) -> (u64, Picodollars) {
+        self.hits().fold((0, Picodollars::ZERO), |(tokens, cost), (stored, _)| {
+            let (more, price) = stored.source.spent;
+            (tokens.saturating_add(more), cost.plus(price))
+        })
+    }
+
+    /// Counts its inputs. `saved`: what the kept ones had cost, where no record tells it.
+    fn count(&self, context: &RequestContext, saved: (u64, Picodollars)) {
+        let hits = self.hits().count();
+        let sinks = &context.process().sinks;
+        let inputs = (hits, self.keys.len() - hits);
+        sinks.cache.embedded(&self.route.name, inputs, saved);
+    }
+
+    /// The whole answer, where nothing is missing, and the age of its oldest part.
+    pub(super) fn answer(&self, context: &RequestContext) -> Option<(Arc<Answer>, Duration)> {
+        let (oldest, age) = self.hits().max_by_key(|(_, age)| *age)?;
+        self.count(context, (0, Picodollars::ZERO));
+        let source = &oldest.source;
+        let vectors = self.hits().map(|(stored, _)| &stored.vector);
+        let body = Parted::unasked(self.form, &source.model).joined(self.form, vectors);
+        let answer = Answer {
+            request_id: source.request_id.clone(),
+            asked: Arc::clone(&source.asked),
+            spent: self.saved(),
+            provider: source.provider.clone(),
+            model: None,
+            warning: None,
+            content_type: Some(HeaderValue::from_static("application/json")),
+            body: Bytes::from(body),
+        };
+        Some((Arc::new(answer), *age))
+    }
+
+    /// The places of inputs that are missing, equal ones once; and for each input which of these is its own.
+    fn missing(&self) -> (Vec<usize>, Vec<Option<usize>>) {
+        let mut places = Vec::new();
+        let mut by_key: HashMap<Key, usize> = HashMap::new();
+        let of = |(place, (key, found)): (usize, (&Key, &Option<_>))| {
+            if found.is_some() {
+                return None;
+            }
+            let index = *by_key.entry(*key).or_insert_with(|| {
+                places.push(place);
+                places.len() - 1
+            });
+            Some(index)
+        };
+        let own = self.keys.iter().zip(&self.found).enumerate().map(of).collect();
+        (places, own)
+    }
+}
+
+/// Asks for what is missing, and answers with all.
+pub(super) async fn serve(
+    process: &Arc<Process>,
+    snapshot: &Arc<Snapshot>,
+    context: Box<RequestContext>,
+    inbound: &Inbound,
+    partly: &Partly,
+) -> Response<Body> {
+    partly.count(&context, partly.saved());
+    let (places, own) = partly.missing();
+    let (id, dialect, now) = (context.id().clone(), context.dialect(), context.now());
+    let tenant = Arc::clone(context.tenant());
+    let reduced = reduced(inbound, partly.split.only(&places));
+    let response = serve::serve(process, snapshot, context, &reduced).await;
+    if response.status() != StatusCode::OK {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let broken = |text: &'static str| refuse::bare(dialect, &id, &Refusal::new(Code::ExtMalformed, text));
+    let Some(body) = whole(body).await else {
+        return broken("the provider's answer broke off, or is larger than what can be put together with what is kept");
+    };
+    let Some(parted) = Parted::of(partly.form, &body, places.len()) else {
+        if places.len() == partly.keys.len() {
+            // It may say more than is kept of it: it is the caller's as it is.
+            return Response::from_parts(head, Body::Whole(body));
+        }
+        return broken("the provider's answer cannot be put together with what is kept");
+    };
+    let source = Arc::new(Source {
+        request_id: id.as_str().to_owned(),
+        asked: Arc::clone(&inbound.call.model),
+        model: parted.model.clone(),
+        provider: head
+            .headers
+            .get(ANSWERED_BY)
+            .cloned()
+            .unwrap_or_else(|| HeaderValue::from_static("unknown")),
+        spent: spent(snapshot, &head.headers, &inbound.call.model, (&body, places.len())),
+    });
+    let is_same = |(stored, _): &(Arc<Stored>, Duration)| stored.source.model == parted.model;
+    if !partly.hits().all(is_same) {
+        // Vectors of two versions of a model do not go together.
+        let _ = tenant.cache.vectors.clear(&crate::tenant::kept::Which {
+            route: Some(partly.route.name.clone()),
+            ..Default::default()
+        });
+        let text =
+            "the provider answers with another version of the model than before: what was kept is forgotten, ask again";
+        return refuse::bare(
+            dialect,
+            &id,
+            &Refusal::new(Code::ExtOverloaded, text).retry_after_seconds(1),
+        );
+    }
+    let hits = partly.hits().count();
+    let fresh: Vec<Arc<Stored>> = parted
+        .vectors
+        .iter()
+        .map(|vector| {
+            Arc::new(Stored {
+                vector: vector.clone(),
+                source: Arc::clone(&source),
+            })
+        })
+        .collect();
+    for (place, stored) in places.iter().zip(&fresh) {
+        if let Some(key) = partly.keys.get(*place) {
+            tenant
+                .cache
+                .vectors
+                .keep(&partly.route, *key, Arc::clone(stored), now, Some(partly.epoch));
+        }
+    }
+    if hits == 0 && places.len() == partly.keys.len() {
+        return Response::from_parts(head, Body::Whole(body));
+    }
+    let vectors = partly.found.iter().zip(&own).filter_map(|(found, own)| {
+        let kept: Option<&Vector> = found.as_ref().map(|(stored, _)| &stored.vector);
+        kept.or_else(|| own.and_then(|own| fresh.get(own)).map(|stored| &stored.vector))
+    });
+    let body = parted.joined(partly.form, vectors);
+    mark(&mut head.headers, hits, partly.keys.len() - hits);
+    Response::from_parts(head, Body::Whole(Bytes::from(body)))
+}
+
+/// The same request for a part of the inputs.
+fn reduced(inbound: &Inbound, body: Bytes) -> Inbound {
+    let tokens = tokens_of(body.len());
+    Inbound {
+        call: Call {
+            tokens,
+            input_tokens: tokens,
+            ..inbound.call.clone()
+        },
+        method: inbound.method.clone(),
+        path_below: inbound.path_below.clone(),
+        headers: inbound.headers.clone(),
+        query: inbound.query.clone(),
+        body,
+    }
+}
+
+/// A body whole; `None`: it broke off or is too large.
+async fn whole(body: Body) -> Option<Bytes> {
+    if let Body::Whole(bytes) = body {
+        return Some(bytes);
+    }
+    let collected = Limited::new(body, ANSWER_TRANSLATED).collect().await;
+    collected.ok().map(Collected::to_bytes)
+}
+
+/// Tokens that each input was billed with, on the average, and what these cost; zero where it is not told.
+fn spent(snapshot: &Snapshot, head: &HeaderMap, asked: &str, (answer, inputs): (&[u8], usize)) -> (u64, Picodollars) {
+    let told: Option<u64> = serde_json::from_slice::<Told>(answer).ok().and_then(|told| {
+        let usage = told.usage.or(told.usage_metadata)?;
+        usage.prompt_tokens.or(usage.prompt_token_count)
+    });
+    let (Some(tokens), Ok(inputs)) = (told, u32::try_from(inputs.max(1))) else {
+        return (0, Picodollars::ZERO);
+    };
+    let header = |name| head.get(name).and_then(|value| value.to_str().ok());
+    let by = header(ANSWERED_BY).unwrap_or_default();
+    let upstream = snapshot
+        .upstreams()
+        .iter()
+        .find(|upstream| upstream.provider.name == by);
+    let spent = Spent {
+        reported: Some(Usage {
+            input: tokens,
+            ..Usage::default()
+        }),
+        ..Spent::default()
+    };
+    let model = header(ANSWERED_AS).unwrap_or(asked);
+    let cost = upstream.and_then(|upstream| upstream.cost(model, &spent).ok());
+    let cost = cost.map_or(0, |cost| cost.total().get());
+    (tokens / u64::from(inputs), Picodollars::new(cost / i64::from(inputs)))
+}
+
+/// What an answer tells of its tokens.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    usage: Option<Tokens>,
+    usage_metadata: Option<Tokens>,
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    prompt_tokens: Option<u64>,
+    #[serde(rename = "promptTokenCount")]
+    prompt_token_count: Option<u64>,
+}
+
+/// RFC 9211, 2.2: a part of it was kept.
+fn mark(headers: &mut HeaderMap, hits: usize, misses: usize) {
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(CACHE_STATUS);
+    let told = format!("bowsprit; fwd={}", if hits > 0 { "partial" } else { "miss" });
+    for (name, value) in [
+        (CACHE_STATUS, told),
+        (CACHE, format!("partial; hits={hits}; misses={misses}")),
+    ] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Named limits (`limits` of a ModelRoute or UsagePolicy): taken before anybody is asked, all or none, and held once however many
+//! attempts follow.
+//!
+//! A limit that refuses is stricter than one that diverts, and that than one that lets wait: where several are reached, the
+//! strictest says what follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bowsprit_core::config::{Limit, OnLimit, Per, Route};
+use bowsprit_core::cost::Picodollars;
+use bowsprit_core::fault::Code;
+use bowsprit_core::json::{self, Value};
+use bowsprit_core::limits::limiter::Need;
+use bowsprit_core::limits::set::{self, Held};
+use bowsprit_core::record::{Refuser, Spent};
+use bowsprit_core::{call::Operation, model_name};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+
+use super::context::RequestContext;
+use super::inbound::Inbound;
+use super::refuse::Refusal;
+use crate::process::Process;
+use crate::tenant::limits::{Limits, Met, Under};
+use crate::tenant::snapshot::Snapshot;
+
+/// When to come back where only the end of another request makes room.
+const ROOM_PASSES: Duration = Duration::from_secs(1);
+
+/// Takes the request's limits, waiting for its turn where they say so.
+pub(super) async fn acquire(
+    process: &Process,
+    snapshot: &Snapshot,
+    context: &mut RequestContext,
+    inbound: &Inbound,
+) -> Result<(), Refusal> {
+    let route = context.route.clone();
+    let route = route.as_deref();
+    let limits = Arc::clone(&context.tenant().limits);
+    let mut under = under(snapshot, &limits, route, inbound);
+    if under.is_empty() {
+        return Ok(());
+    }
+    let need = need(snapshot, &under, route, inbound);
+    let began = context.now();
+    let mut turn = None;
+    loop {
+        let held = match limits.take(&under, need, process.clock, turn.as_ref()) {
+            Ok(guard) => {
+                for under in &under {
+                    limits.metrics.met(&under.limit.full_name, Met::Admitted);
+                }
+                context.limits = Some(Arc::new(guard));
+                return Ok(());
+            }
+            Err(held) => held,
+        };
+        let Some((held_by, limit)) = strictest(&held, &under) else {
+            return Err(Refusal::internal());
+        };
+        let limit = Arc::clone(limit);
+        match limit.on_limit {
+            OnLimit::Fallback if route.is_some_and(|route| !route.fallback.is_empty()) => {
+                limits.metrics.met(&limit.full_name, Met::Diverted);
+                under.retain(|under| under.limit.full_name != limit.full_name);
+                context.is_diverted = true;
+            }
+            OnLimit::Wait => {
+                let patience = limit.max_wait.saturating_sub(context.now() - began);
+                let look = set::look_again(&held);
+                if patience.is_zero() || look.is_some_and(|look| look > patience) {
+                    return Err(refuse(context, &limits, &limit, held_by));
+                }
+                match &turn {
+                    // Looked at again at once: from now on it is called.
+                    None => {
+                        let Some(joined) = limits.join(&held) else {
+                            return Err(refuse(context, &limits, &limit, held_by));
+                        };
+                        limits.metrics.met(&limit.full_name, Met::Waited);
+                        turn = Some(joined);
+                    }
+                    Some(turn) => {
+                        let before = context.now();
+                        tokio::select! {
+                            biased;
+                            () = turn.wait(look.unwrap_or(patience).min(patience)) => {}
+                            () = process.drain.was_cut() => return Err(Refusal::draining()),
+                        }
+                        let waited = context.waited() - before;
+                        limits.metrics.stood(&limit.full_name, waited);
+                    }
+                }
+            }
+            OnLimit::Reject | OnLimit::Fallback => return Err(refuse(context, &limits, &limit, held_by)),
+        }
+    }
+}
+
+/// The limit that says what follows.
+fn strictest<'a>(held: &'a [Held], under: &'a [Under]) -> Option<(&'a Held, &'a Arc<Limit>)> {
+    let strictness = |on_limit| match on_limit {
+        OnLimit::Wait => 0,
+        OnLimit::Fallback => 1,
+        OnLimit::Reject => 2,
+    };
+    let limits = held
+        .iter()
+        .filter_map(|held| Some((held, &under.get(held.index)?.limit)));
+    // Of equally strict ones, who waits least for holds.
+    limits.max_by_key(|(_, limit)| (strictness(limit.on_limit), std::cmp::Reverse(limit.max_wait)))
+}
+
+fn refuse(context: &mut RequestContext, limits: &Limits, limit: &Limit, held: &Held) -> Refusal {
+    limits.metrics.met(&limit.full_name, Met::Refused);
+    context.turned_away_by(Refuser::Limit, &limit.name);
+    let name = &limit.name;
+    let text = match held.limited {
+        Some(limited) => format!("the limit {name} ({}) is reached", limited.which.field()),
+        None => format!("the limit {name} is reached, and others wait for it"),
+    };
+    let wait = held.limited.and_then(|limited| limited.retry_in);
+    Refusal::new(Code::RateLocalLimit, text)
+        .retry_after(Some(wait.unwrap_or(ROOM_PASSES)))
+        .by_limit(HeaderValue::from_str(name).ok())
+}
+
+/// Its limits: of all policies, and of its route.
+fn under(snapshot: &Snapshot, limits: &Limits, route: Option<&Route>, inbound: &Inbound) -> Vec<Under> {
+    let policies = snapshot.config.policies.iter().flat_map(|policy| &policy.limits);
+    let all = policies.chain(route.iter().flat_map(|route| &route.limits));
+    let model = &inbound.call.model;
+    let under = |limit: &Arc<Limit>| Under {
+        limit: Arc::clone(limit),
+        key: match &limit.per {
+            Per::Sidecar => 0,
+            Per::Header(name) => limits.key(inbound.headers.get(name).map(HeaderValue::as_bytes)),
+            Per::Claim(name) => limits.key(claim(&inbound.headers, name).as_deref().map(str::as_bytes)),
+            Per::Model => limits.key(Some(model_name::bare(model).as_bytes())),
+            Per::Route => limits.key(route.map(|route| route.name.as_bytes())),
+        },
+    };
+    all.filter(|limit| limit.is_for(model)).map(under).collect()
+}
+
+/// A claim of the caller's token, which nobody has verified: a key to count by, and nothing else.
+fn claim(headers: &HeaderMap, name: &str) -> Option<String> {
+    let token = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = token.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let payload = token.trim().split('.').nth(1)?;
+    let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+    let Ok(Value::Object(claims)) = json::from_slice(&payload) else {
+        return None;
+    };
+    match claims.get(name)? {
+        Value::String(value) => Some(value.to_string()),
+        Value::Null => None,
+        other => Some(other.to_string()),
+    }
+}
+
+/// What the request may need: the tokens of its facts, at the price of the dearest target.
+fn need(snapshot: &Snapshot, under: &[Under], route: Option<&Route>, inbound: &Inbound) -> Need {
+    let call = &inbound.call;
+    // Every provider counts tokens for nothing.
+    if call.operation == Operation::Count {
+        return Need::default();
+    }
+    let output = call.tokens.saturating_sub(call.input_tokens);
+    let is_priced = under.iter().any(|under| under.limit.settings.cost_per_minute.is_some());
+    let cost = if is_priced {
+        dearest(snapshot, route, inbound, output)
+    } else {
+        Picodollars::ZERO
+    };
+    Need::new(call.input_tokens, output, cost)
+}
+
+/// What it costs at whoever of those that may be asked is dearest. Whose price nobody knows counts as nothing here.
+fn dearest(snapshot: &Snapshot, route: Option<&Route>, inbound: &Inbound, output: u64) -> Picodollars {
+    let spent = Spent {
+        estimated_input: inbound.call.input_tokens,
+        estimated_output: output,
+        ..Spent::default()
+    };
+    let asked = &*inbound.call.model;
+    let mut most = Picodollars::ZERO;
+    for upstream in snapshot.upstreams() {
+        let provider = &upstream.provider;
+        let usual = provider.serves(asked).or(provider.default_model.as_deref());
+        let cost = |model: &str| {
+            upstream
+                .cost(model, &spent)
+                .map_or(Picodollars::ZERO, |cost| cost.total())
+        };
+        match route {
+            None => most = most.max(usual.map_or(Picodollars::ZERO, cost)),
+            Some(route) => {
+                let targets = route.all_targets().filter(|target| target.provider == provider.name);
+                for target in targets {
+                    let model = target.model.as_deref().or(provider.default_model.as_deref());
+                    most = most.max(model.map_or(Picodollars::ZERO, cost));
+                }
+            }
+        }
+    }
+    most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(authorization: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, authorization.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn a_claim_is_read_of_a_token_and_of_nothing_else() {
+        let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(r#"{"sub": "team-a", "tier": 3}"#));
+        let headers = with(&format!("Bearer {token}"));
+        assert_eq!(claim(&headers, "sub").as_deref(), Some("team-a"));
+        assert_eq!(claim(&headers, "tier").as_deref(), Some("3"));
+        assert_eq!(claim(&headers, "aud"), None);
+        for other in ["Bearer sk-no-token", "Basic dTpw", "Bearer a.!!.c", "Bearer a.W10.c"] {
+            assert_eq!(claim(&with(other), "sub"), None, "{other}");
+        }
+        assert_eq!(claim(&HeaderMap::new(), "sub"), None);
+    }
+}

@@ -1,0 +1,248 @@
+//! The named limits of a tenant's routes and policies, and what is used of them. They survive a reload.
+//!
+//! The machine is pure ([`bowsprit_core::limits::set`]) and lives under one lock, held for arithmetic only, never across an await.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bowsprit_core::clock::Moment;
+use bowsprit_core::config::{Config, Limit, Per};
+use bowsprit_core::cost::{Picodollars, Unpriced};
+use bowsprit_core::limits::limiter::Need;
+use bowsprit_core::limits::set::{Held, Set, Taken, Want, Wanted};
+use bowsprit_core::queue::Ticket;
+use bowsprit_core::record::Spent;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::sync::locked;
+use crate::time::Clock;
+
+mod metrics;
+
+pub use metrics::{LimitMetrics, Result as Met};
+
+/// Limits by name, and who waits for them.
+pub struct Limits {
+    set: Mutex<Set<Arc<Notify>>>,
+    all: ArcSwap<Vec<Arc<Limit>>>,
+    /// Callers cannot know which values share a hash.
+    hasher: RandomState,
+    /// What is counted.
+    pub metrics: LimitMetrics,
+}
+
+/// A limit that a request is under, and the key it is counted by there.
+#[derive(Clone)]
+pub struct Under {
+    /// The limit.
+    pub limit: Arc<Limit>,
+    /// The hash of the key; 0 where it is counted by none.
+    pub key: u64,
+}
+
+impl Limits {
+    /// Without any limit yet.
+    pub fn new(metrics: LimitMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            set: Mutex::default(),
+            all: ArcSwap::default(),
+            hasher: RandomState::new(),
+            metrics,
+        })
+    }
+
+    /// Takes the limits of this configuration, and keeps what is used of those that stay. Who waits looks again.
+    pub fn fit(&self, config: &Config, now: Moment) {
+        let all: Vec<Arc<Limit>> = config.limits().map(Arc::clone).collect();
+        let wanted = |limit: &Arc<Limit>| Wanted {
+            name: Arc::clone(&limit.full_name),
+            settings: limit.settings,
+            is_keyed: limit.per != Per::Sidecar,
+        };
+        let wanted: Vec<Wanted> = all.iter().map(wanted).collect();
+        let mut set = locked(&self.set);
+        set.reconfigure(&wanted, now);
+        set.wake_all(|waiter| waiter.notify_one());
+        self.all.store(Arc::new(all));
+    }
+
+    /// The hash of what somebody is counted by. Nobody that says nothing is told apart from nobody.
+    pub fn key(&self, said: Option<&[u8]>) -> u64 {
+        self.hasher.hash_one(said)
+    }
+
+    /// Takes room for a request under all of these, or under none. `turn`: of one who waits.
+    ///
+    /// # Errors
+    /// What holds it up, counted as they stand in `under`.
+    pub fn take(
+        self: &Arc<Self>,
+        under: &[Under],
+        need: Need,
+        clock: Clock,
+        turn: Option<&Turn>,
+    ) -> Result<Guard, Vec<Held>> {
+        let want = |under: &Under| -> (Arc<str>, u64) { (Arc::clone(&under.limit.full_name), under.key) };
+        let names: Vec<_> = under.iter().map(want).collect();
+        let wants: Vec<_> = names.iter().map(|(name, key)| Want { name, key: *key }).collect();
+        let ticket = turn.map(|turn| turn.ticket);
+        let taken = locked(&self.set).take(&wants, need, clock.now(), ticket)?;
+        let names: Vec<Arc<str>> = names.into_iter().map(|(name, _)| name).collect();
+        for name in &names {
+            self.metrics.reserved(name, need.tokens());
+        }
+        Ok(Guard {
+            limits: Arc::clone(self),
+            clock,
+            need,
+            names,
+            taken: Some(taken),
+            used: Mutex::default(),
+        })
+    }
+
+    /// Joins the line at what held a request up; `None`: too many wait already.
+    pub fn join(self: &Arc<Self>, held: &[Held]) -> Option<Turn> {
+        let called = Arc::new(Notify::new());
+        let ticket = locked(&self.set).join(held, Arc::clone(&called))?;
+        Some(Turn {
+            limits: Arc::clone(self),
+            ticket,
+            called,
+        })
+    }
+
+    /// Each limit for `/health`.
+    pub fn report(&self, now: Moment) -> Vec<LimitReport> {
+        let set = locked(&self.set);
+        let all = self.all.load();
+        let report = |limit: &Arc<Limit>| {
+            let level = set.level(&limit.full_name, now)?;
+            let left = level.left.into_iter().map(|(which, left)| (which.field(), left));
+            Some(LimitReport {
+                name: limit.full_name.to_string(),
+                left: left.collect(),
+                in_flight: level.in_flight,
+                waiting: level.waiting,
+                keys: level.keys,
+            })
+        };
+        all.iter().filter_map(report).collect()
+    }
+}
+
+/// A limit at `/health`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitReport {
+    /// The object's name and its own.
+    pub name: String,
+    /// What is left, by field, in requests, tokens, picodollars and places; negative is debt. Of a limit that is counted apart,
+    /// to whoever has the least.
+    pub left: std::collections::BTreeMap<&'static str, i64>,
+    /// Requests under it.
+    pub in_flight: u32,
+    /// Requests that stand in line at it.
+    pub waiting: usize,
+    /// How many are counted apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<usize>,
+}
+
+/// A place in the line. Left on drop, which calls the next.
+pub struct Turn {
+    limits: Arc<Limits>,
+    ticket: Ticket,
+    called: Arc<Notify>,
+}
+
+impl Turn {
+    /// Waits until there may be room for whoever holds this, `most` at most.
+    pub async fn wait(&self, most: Duration) {
+        // Either way it is time to look: called, or the time is up.
+        let _ = tokio::time::timeout(most, self.called.notified()).await;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        locked(&self.limits.set).leave(self.ticket, |next| next.notify_one());
+    }
+}
+
+/// What a request's attempts have used until now.
+#[derive(Default)]
+struct Used {
+    need: Need,
+    /// An attempt was made.
+    sent: bool,
+    /// Of an attempt nobody knows the tokens, or the money.
+    unknown_tokens: bool,
+    unknown_cost: bool,
+}
+
+/// Room under a request's limits, held once however many attempts it makes. It is shared by the request and its attempts, and
+/// the last of them that ends settles it: with what all attempts used, or, where none was made, with nothing at all.
+pub struct Guard {
+    limits: Arc<Limits>,
+    clock: Clock,
+    need: Need,
+    names: Vec<Arc<str>>,
+    taken: Option<Taken>,
+    used: Mutex<Used>,
+}
+
+impl Guard {
+    /// An attempt has ended and cost so much.
+    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>) {
+        let mut used = locked(&self.used);
+        used.sent = true;
+        if spent.is_nothing {
+            return;
+        }
+        let told = spent.reported.unwrap_or_default();
+        let input = told.input.saturating_add(spent.estimated_input);
+        let output = told.output.saturating_add(spent.estimated_output);
+        used.unknown_tokens |= spent.total().is_none();
+        used.unknown_cost |= cost.is_err();
+        used.need = used.need.plus(Need::new(input, output, cost.unwrap_or_default()));
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("need", &self.need)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(taken) = self.taken.take() else { return };
+        let now = self.clock.now();
+        let used = std::mem::take(&mut *locked(&self.used));
+        let call = |next: &Arc<Notify>| next.notify_one();
+        if !used.sent {
+            locked(&self.limits.set).cancel(taken, now, call);
+            return;
+        }
+        let mut settled = used.need;
+        // Where nobody knows, the estimate stands.
+        if used.unknown_tokens {
+            settled.input = settled.input.saturating_add(self.need.input);
+            settled.output = settled.output.saturating_add(self.need.output);
+        }
+        if used.unknown_cost {
+            settled.cost = settled.cost.saturating_add(self.need.cost);
+        }
+        locked(&self.limits.set).settle(taken, settled, now, call);
+        for name in &self.names {
+            self.limits.metrics.used(name, settled.tokens());
+        }
+    }
+}
