@@ -8,7 +8,7 @@ use bowsprit_core::yaml;
 use bowsprit_crds::{ProviderConfig, names};
 use futures::{AsyncBufRead, AsyncReadExt as _};
 use http_body_util::BodyExt as _;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, LogParams, Patch, PatchParams,
@@ -18,8 +18,9 @@ use kube::core::NamespaceResourceScope;
 use kube::{Client, Config, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
-use crate::{App, LONG, Operators, Providers, SHORT, eventually};
+use crate::{App, LONG, Operators, Providers, SHORT, eventually, machine};
 
 /// The namespace of the operator.
 pub const SYSTEM: &str = "bowsprit-system";
@@ -154,6 +155,23 @@ impl Bed {
         self.apply(&manifest).await?;
         eventually(LONG, "the scripted providers answer", async || {
             self.providers().counts().await.map(drop)
+        })
+        .await?;
+        self.service_leads("providers").await
+    }
+
+    /// Waits until a Service's address leads to its pods: they answer a while before kube-proxy has written the rules, seconds on a
+    /// busy machine, and a sidecar that asks in between fails over as it should.
+    async fn service_leads(&self, name: &str) -> Result<()> {
+        if !machine::is_bed() {
+            // Another cluster's Service network may not reach to where the tests run.
+            return Ok(());
+        }
+        let spec = self.api::<Service>().get(name).await?.spec.unwrap_or_default();
+        let port = spec.ports.iter().flatten().next().context("it has no port")?.port;
+        let address = format!("{}:{port}", spec.cluster_ip.context("it has no address")?);
+        eventually(LONG, &format!("the Service {name} leads to its pods"), async || {
+            TcpStream::connect(&address).await.map(drop).context("connecting")
         })
         .await
     }

@@ -1,8 +1,10 @@
-//! What is shown of a namespace when its test failed.
+//! What is shown of a namespace when its test failed: all that helps where it happens, and in few lines once more when all tests have
+//! ended, as the beginning of a long output is what gets lost.
 
+use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bowsprit_core::yaml;
 use bowsprit_crds::{ModelRoute, ProviderConfig};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
@@ -10,24 +12,61 @@ use kube::api::{Api, ListParams, LogParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
-use crate::{Bed, SYSTEM};
+use crate::{Bed, SYSTEM, machine};
 
 /// Lines shown of each log.
 const TAIL: i64 = 40;
+/// Lines of the sidecars' logs that stand in a test's summary, and the length of each and of the reason.
+const TELLING: usize = 6;
+const WIDTH: usize = 600;
+const REASON: usize = 1_500;
+/// The file of the summaries, which `tests/e2e/run` shows last.
+const SUMMARIES: &str = "failed.txt";
 
-pub(crate) async fn show(bed: &Bed, ran: Duration) {
+pub(crate) async fn show(bed: &Bed, ran: Duration, why: &str) {
     eprintln!("=== {} failed; what was there:", bed.namespace);
+    let own = logs(&bed.client, &bed.namespace, None).await;
+    if let Err(error) = summarize(&bed.namespace, why, own.as_deref().unwrap_or_default()) {
+        eprintln!("(its summary was not written: {error:#})");
+    }
     let parts = [
         objects(bed).await,
         events(bed).await,
-        logs(&bed.client, &bed.namespace, None).await,
+        own,
+        logs(&bed.client, SYSTEM, Some(ran)).await,
     ];
-    for part in parts.into_iter().chain([logs(&bed.client, SYSTEM, Some(ran)).await]) {
+    for part in parts {
         match part {
             Ok(text) => eprintln!("{text}"),
             Err(error) => eprintln!("(not to be had: {error:#})"),
         }
     }
+}
+
+/// Appends why a test failed, and what its sidecars said that is out of the ordinary.
+fn summarize(namespace: &str, why: &str, logs: &str) -> Result<()> {
+    let telling: Vec<&str> = logs.lines().filter(|line| is_telling(line)).collect();
+    let mut text = format!("{namespace}: {}\n", cut(why, REASON));
+    for line in telling.iter().skip(telling.len().saturating_sub(TELLING)) {
+        text += &format!("     {}\n", cut(line, WIDTH));
+    }
+    let path = machine::logs()?.join(SUMMARIES);
+    let mut file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("opening {}", path.display()))?;
+    Ok(file.write_all(text.as_bytes())?)
+}
+
+/// A warning, an error, or a request that took more than one attempt.
+fn is_telling(line: &str) -> bool {
+    let retried = line.contains("\"attempts\":") && !line.contains("\"attempts\":1,");
+    retried || line.contains("\"WARN\"") || line.contains("\"ERROR\"")
+}
+
+fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
 async fn objects(bed: &Bed) -> Result<String> {

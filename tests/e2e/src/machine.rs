@@ -239,6 +239,11 @@ fn one(pids: &[u32], what: &str) -> Result<Process> {
     }
 }
 
+/// Whether the cluster is the bed, whose network the tests are in.
+pub fn is_bed() -> bool {
+    std::env::var_os("BOWSPRIT_BED_LOGS").is_some()
+}
+
 /// Where the logs of the cluster's programs are.
 pub fn logs() -> Result<PathBuf> {
     let logs = std::env::var_os("BOWSPRIT_BED_LOGS");

@@ -1,5 +1,6 @@
 //! One test: a namespace is made for it, the test runs, what helps is shown if it failed, the namespace goes.
 
+use std::any::Any;
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -83,9 +84,14 @@ impl Test {
         };
         // A failed assertion is caught, so that what helps is shown and the namespace goes in any case.
         let outcome = AssertUnwindSafe(story).catch_unwind().await;
-        let failed = !matches!(outcome, Ok(Ok(())));
-        if failed {
-            dump::show(&bed, begun.elapsed()).await;
+        let why = match &outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Err(panic) => Some(said(panic.as_ref())),
+        };
+        let failed = why.is_some();
+        if let Some(why) = why {
+            dump::show(&bed, begun.elapsed(), &why).await;
         }
         bed.remove(failed).await;
         note(&format!("{}: {:.1} s", self.name, begun.elapsed().as_secs_f64()));
@@ -100,6 +106,14 @@ impl Test {
 /// Runs a test with scripted providers, keys and three accounts in its namespace.
 pub async fn test(name: &str, test: impl AsyncFnOnce(&Bed) -> Result<()>) {
     Test::new(name).run(test).await;
+}
+
+/// The words of a panic.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words")
+        .to_owned()
 }
 
 #[allow(clippy::panic, reason = "how a test fails")]
