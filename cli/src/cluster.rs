@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use bowsprit_crds::found::{Found, Unread};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue};
@@ -180,6 +181,16 @@ impl Cluster {
             params,
         )
         .await
+    }
+
+    /// The objects of a kind that people apply, each read by itself: those that this release can read, and those that only another
+    /// one can.
+    pub(crate) async fn objects<K>(&self, namespace: Option<&str>) -> Result<(Vec<K>, Vec<Unread<K>>), Failure>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let found = self.list::<Found<K>>(namespace, ListParams::default()).await?;
+        Ok(Found::parted(found))
     }
 
     /// The objects of a kind that has no namespace.

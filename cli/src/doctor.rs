@@ -10,14 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bowsprit_core::config::revision;
+use bowsprit_crds::found::Unread;
 use bowsprit_crds::installed::unknown_to;
-use bowsprit_crds::{ProviderConfig, names};
+use bowsprit_crds::{ModelRoute, ProviderConfig, UsagePolicy, names};
 use futures::future::join;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::ResourceExt;
 use kube::api::ListParams;
+use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use crate::args::{ClusterArgs, DoctorArgs};
@@ -78,7 +79,15 @@ async fn examine(cluster: &Cluster, scope: Option<&str>) -> Result<Findings, Fai
         .map(|it| it.excluded.clone())
         .unwrap_or_default();
     findings.missed = seen(status::asked_and_missed(cluster, scope, &excluded)).await;
-    let providers = seen(cluster.list::<ProviderConfig>(scope, ListParams::default())).await;
+    let providers = seen(cluster.objects::<ProviderConfig>(scope)).await;
+    let routes = seen(cluster.objects::<ModelRoute>(scope)).await;
+    // On CRDs of the release before there is no such kind; the check of the CRDs says so.
+    let policies = seen(cluster.objects::<UsagePolicy>(scope)).await;
+    findings.unread = names_of(providers.as_ref().map_or(&[], |(_, unread)| unread))
+        .chain(names_of(routes.as_ref().map_or(&[], |(_, unread)| unread)))
+        .chain(names_of(policies.as_ref().map_or(&[], |(_, unread)| unread)))
+        .collect();
+    let providers = providers.map(|(read, _)| read);
     findings.behind = providers.as_ref().map(|all| behind(all)).map_err(Clone::clone);
     let places: BTreeSet<String> = match &providers {
         Ok(all) => all.iter().filter_map(ResourceExt::namespace).collect(),
@@ -91,6 +100,15 @@ async fn examine(cluster: &Cluster, scope: Option<&str>) -> Result<Findings, Fai
     };
     findings.health = seen(fleet(cluster, scope)).await;
     Ok(findings)
+}
+
+/// Objects that this release cannot read, each with the place at which.
+fn names_of<K: Resource<DynamicType = ()>>(unread: &[Unread<K>]) -> impl Iterator<Item = String> {
+    let name = |it: &Unread<K>| {
+        let (kind, place) = (K::kind(&()), Ref::new(it.namespace(), &it.name_any()).0);
+        format!("{kind} {place} at {} ({})", it.at, it.why)
+    };
+    unread.iter().map(name)
 }
 
 /// The CRDs that are there, beside those of this program's release.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bowsprit_crds::UsagePolicy;
 use http::Request;
-use kube::api::ListParams;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -91,9 +90,7 @@ async fn switch(cluster: &Cluster, policy: &str, turn: Turn<'_>, screen: Screen)
         }
         sleep(LOOK).await;
     }
-    let all = cluster
-        .list::<UsagePolicy>(Some(&namespace), ListParams::default())
-        .await?;
+    let (all, _) = cluster.objects::<UsagePolicy>(Some(&namespace)).await?;
     let others = all.iter().filter(|it| it.spec.paused && it.name_any() != policy);
     done.also_paused_by = others.map(ResourceExt::name_any).collect();
     drop(progress);

@@ -24,7 +24,7 @@ mod slo;
 pub use advice::advice;
 pub use base_url::BaseUrl;
 pub use cross::{cross_check, no_such_provider};
-pub use document::{Object, ObjectKind, objects};
+pub use document::{Object, ObjectKind, objects, readable_objects};
 pub use file_name::is_file_name;
 pub use limit::{Limit, Per};
 pub use policy::{Paused, Policy};

@@ -10,6 +10,8 @@ pub mod base_url;
 pub mod budgets;
 pub mod cache;
 pub mod duration;
+#[cfg(feature = "schema")]
+pub mod found;
 pub mod headers;
 #[cfg(feature = "schema")]
 pub mod installed;

@@ -21,6 +21,8 @@ pub mod reason {
     pub const ACCEPTED: &str = "Accepted";
     /// Wrong; the message says where and what to do.
     pub const INVALID: &str = "Invalid";
+    /// This release cannot read it: another one wrote it in a form of its own.
+    pub const NOT_UNDERSTOOD: &str = "NotUnderstood";
     /// Every reference leads somewhere.
     pub const RESOLVED: &str = "ResolvedRefs";
     /// A named ProviderConfig is not there.

@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bowsprit_core::config::{
-    self, Object, ObjectKind, Policy, Problem, Problems, Provider, Rendered, Route, Scope, is_given, objects, render,
+    self, Object, ObjectKind, Policy, Problem, Problems, Provider, Rendered, Route, Scope, is_given, readable_objects,
+    render,
 };
+use bowsprit_crds::found::Unread;
 use bowsprit_crds::{
     ModelRoute, ModelRouteSpec, ProviderConfig, ProviderConfigSpec, UsagePolicy, UsagePolicySpec, names,
 };
-use kube::ResourceExt as _;
+use kube::{Resource, ResourceExt as _};
 
+use crate::conditions::reason;
+use crate::objects::NotUnderstood;
 use crate::status::rollout::Version;
 use crate::validate::hosts::AllowedHosts;
 
@@ -23,7 +27,7 @@ mod served;
 mod tests;
 
 pub use judge::{Judged, LATE, Measure, SidecarSeen};
-pub use served::served_specs;
+pub use served::{kept_specs, served_specs};
 
 /// The most that the documents of a namespace may take: a ConfigMap holds 1 MiB, with its other keys.
 const MAX_TEXT: usize = (1 << 20) - 4096;
@@ -107,11 +111,29 @@ pub struct Desired {
 #[derive(Debug)]
 struct Checked<T> {
     /// What is wrong with it as it is now; none where it is accepted.
-    refused: Option<String>,
+    refused: Option<Refused>,
     /// Whether it is served as it is now: also one that is where it may no longer be, and was there before.
     is_live: bool,
     /// What sidecars get of it: itself, or where it is refused its last accepted version, if there was one.
     served: Option<T>,
+}
+
+/// Why an object is not accepted.
+#[derive(Debug)]
+struct Refused {
+    /// One of [`crate::conditions::reason`].
+    reason: &'static str,
+    /// Every problem, one a line.
+    problems: String,
+}
+
+impl Refused {
+    fn invalid(problems: &impl ToString) -> Self {
+        Self {
+            reason: reason::INVALID,
+            problems: problems.to_string(),
+        }
+    }
 }
 
 /// A namespace's objects, each kind by name.
@@ -124,6 +146,8 @@ pub struct Objects<'a> {
     /// Its UsagePolicies. None while they are not known: those that are served stay, or a pause would end with each start of an
     /// operator.
     pub policies: Option<&'a [Arc<UsagePolicy>]>,
+    /// Those of any kind that cannot be read; none: there are none.
+    pub not_understood: Option<&'a NotUnderstood>,
 }
 
 /// Decides. A provider that is at none of `hosts` is wrong like any other: it is not accepted, and what was accepted before stays.
@@ -144,6 +168,7 @@ pub fn desired(
         providers,
         routes,
         policies,
+        not_understood,
     } = objects;
     let last = LastAccepted::read(current, &scope);
     let mut provider_specs: Vec<(String, ProviderConfigSpec)> = Vec::new();
@@ -156,6 +181,14 @@ pub fn desired(
         provider_specs.extend(spec.map(|spec| (name.clone(), spec)));
         checked_providers.insert(name, checked);
     }
+    for object in not_understood.into_iter().flat_map(|it| &it.providers) {
+        let name = object.name_any();
+        let (checked, spec) = unread(object, last.providers.get(&name), |spec| {
+            Provider::from_spec(&name, spec, &scope)
+        });
+        provider_specs.extend(spec.map(|spec| (name.clone(), spec)));
+        checked_providers.insert(name, checked);
+    }
     let mut route_specs: Vec<(String, ModelRouteSpec)> = Vec::new();
     let mut checked_routes = BTreeMap::new();
     for object in routes {
@@ -165,12 +198,25 @@ pub fn desired(
         route_specs.extend(spec.map(|spec| (name.clone(), spec)));
         checked_routes.insert(name, checked);
     }
+    for object in not_understood.into_iter().flat_map(|it| &it.routes) {
+        let name = object.name_any();
+        let (checked, spec) = unread(object, last.routes.get(&name), |spec| Route::from_spec(&name, spec));
+        route_specs.extend(spec.map(|spec| (name.clone(), spec)));
+        checked_routes.insert(name, checked);
+    }
     let mut policy_specs: Vec<(String, UsagePolicySpec)> = Vec::new();
     let mut checked_policies = BTreeMap::new();
     for object in policies.into_iter().flatten() {
         let name = object.name_any();
         let check = |spec: &UsagePolicySpec| Policy::from_spec(&name, spec);
         let (checked, spec) = checked(&object.spec, last.policies.get(&name), check, |_| None, |_, _| false);
+        policy_specs.extend(spec.map(|spec| (name.clone(), spec)));
+        checked_policies.insert(name, checked);
+    }
+    let known = not_understood.filter(|_| policies.is_some());
+    for object in known.into_iter().flat_map(|it| &it.policies) {
+        let name = object.name_any();
+        let (checked, spec) = unread(object, last.policies.get(&name), |spec| Policy::from_spec(&name, spec));
         policy_specs.extend(spec.map(|spec| (name.clone(), spec)));
         checked_policies.insert(name, checked);
     }
@@ -232,22 +278,59 @@ fn checked<T, S: Clone>(
     was_there: impl Fn(&S, &S) -> bool,
 ) -> (Checked<T>, Option<S>) {
     let accepted = check(spec).and_then(|value| match refuse(&value) {
-        Some(problem) if last.is_some_and(|last| was_there(last, spec)) => Ok((Some(problem.to_string()), value)),
+        Some(problem) if last.is_some_and(|last| was_there(last, spec)) => {
+            Ok((Some(Refused::invalid(&problem)), value))
+        }
         Some(problem) => Err(Problems(vec![problem])),
         None => Ok((None, value)),
     });
     let is_live = accepted.is_ok();
     let (refused, spec, served) = match accepted {
         Ok((refused, value)) => (refused, Some(spec), Some(value)),
-        // It was accepted once, so this cannot fail but for a release that has become stricter.
         Err(problems) => {
-            let served = last.and_then(|last| check(last).ok());
-            (Some(problems.to_string()), last.filter(|_| served.is_some()), served)
+            let (served, last) = kept(last, check);
+            (Some(Refused::invalid(&problems)), last, served)
         }
     };
     let checked = Checked {
         refused,
         is_live,
+        served,
+    };
+    (checked, spec.cloned())
+}
+
+/// The last accepted version. It was accepted once, so this cannot fail but for a release that has become stricter.
+fn kept<T, S>(last: Option<&S>, check: impl Fn(&S) -> Result<T, Problems>) -> (Option<T>, Option<&S>) {
+    let served = last.and_then(|last| check(last).ok());
+    let last = last.filter(|_| served.is_some());
+    (served, last)
+}
+
+/// Says what is served of an object that cannot be read: its last accepted version.
+fn unread<K: Resource<DynamicType = ()>, T, S: Clone>(
+    object: &Unread<K>,
+    last: Option<&S>,
+    check: impl Fn(&S) -> Result<T, Problems>,
+) -> (Checked<T>, Option<S>) {
+    let (served, spec) = kept(last, check);
+    let left = if served.is_some() {
+        "its last accepted version stays in service"
+    } else {
+        "it is not in service"
+    };
+    let problem = Problem::new(
+        format!("{}: {}", object.path(), object.at),
+        format!("this release cannot read it ({}): {left}", object.why),
+        "it was written for another release: bring the operators to that one, or write it anew in the form of this one",
+    );
+    let refused = Refused {
+        reason: reason::NOT_UNDERSTOOD,
+        problems: problem.to_string(),
+    };
+    let checked = Checked {
+        refused: Some(refused),
+        is_live: false,
         served,
     };
     (checked, spec.cloned())
@@ -291,7 +374,8 @@ impl LastAccepted {
             // Missing, or edited by hand: nothing in it can be taken as accepted.
             return last;
         };
-        for Object { name, kind, .. } in objects(&current.text, scope).unwrap_or_default() {
+        // Another release may have written it: each that can be read counts.
+        for Object { name, kind, .. } in readable_objects(&current.text, scope) {
             match kind {
                 ObjectKind::Provider(spec) => {
                     last.providers.insert(name, *spec);

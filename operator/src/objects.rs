@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use bowsprit_crds::found::{Found, Unread};
 use bowsprit_crds::{ModelRoute, ProviderConfig, UsagePolicy, names};
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt as _, future};
@@ -32,12 +33,52 @@ pub(crate) const PODS_AT_ONCE: u32 = 100;
 /// The stores. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    providers: Kept<ProviderConfig>,
-    routes: Kept<ModelRoute>,
-    policies: Kept<UsagePolicy>,
+    providers: Ours<ProviderConfig>,
+    routes: Ours<ModelRoute>,
+    policies: Ours<UsagePolicy>,
     config_maps: Kept<ConfigMap>,
     pods: Kept<InjectedPod>,
     news: News,
+}
+
+/// An object that people apply, as it is kept.
+enum Known<K> {
+    Read(Arc<K>),
+    Unread(Arc<Unread<K>>),
+}
+
+/// The objects of a kind that people apply.
+type Ours<K> = Kept<Known<K>>;
+
+/// A namespace's objects, each kind by name.
+#[derive(Clone, Debug, Default)]
+pub struct Here {
+    /// Its ProviderConfigs.
+    pub providers: Vec<Arc<ProviderConfig>>,
+    /// Its ModelRoutes.
+    pub routes: Vec<Arc<ModelRoute>>,
+    /// Its UsagePolicies. None while they are not known: their CRD is not installed, or not listed yet.
+    pub policies: Option<Vec<Arc<UsagePolicy>>>,
+    /// Those that this release cannot read.
+    pub not_understood: NotUnderstood,
+}
+
+/// A namespace's objects that this release cannot read, each kind by name.
+#[derive(Clone, Debug, Default)]
+pub struct NotUnderstood {
+    /// Its ProviderConfigs.
+    pub providers: Vec<Arc<Unread<ProviderConfig>>>,
+    /// Its ModelRoutes.
+    pub routes: Vec<Arc<Unread<ModelRoute>>>,
+    /// Its UsagePolicies.
+    pub policies: Vec<Arc<Unread<UsagePolicy>>>,
+}
+
+impl NotUnderstood {
+    /// Whether all can be read.
+    pub fn is_empty(&self) -> bool {
+        self.providers.is_empty() && self.routes.is_empty() && self.policies.is_empty()
+    }
 }
 
 /// Something changed in a namespace.
@@ -71,19 +112,21 @@ impl Store {
         let news = News::default();
         let on_provider = {
             let news = news.clone();
-            move |told: &_| news.note(told, Instant::now())
+            move |told: &watcher::Result<watcher::Event<Found<ProviderConfig>>>| news.note(told, Instant::now())
         };
-        let (providers, providers_watch) = kind(client, all.clone(), soon.clone(), ProviderConfig::clone, on_provider);
-        let (routes, routes_watch) = kind(client, all.clone(), soon.clone(), ModelRoute::clone, |_| {});
-        let (policies, policies_watch) = kind(client, all.clone(), soon.clone(), UsagePolicy::clone, |_| {});
+        let (providers, providers_watch) = ours::<ProviderConfig>(client, soon.clone(), on_provider);
+        let (routes, routes_watch) = ours::<ModelRoute>(client, soon.clone(), |_| {});
+        let (policies, policies_watch) = ours::<UsagePolicy>(client, soon.clone(), |_| {});
         let named = all.clone().fields(&format!("metadata.name={}", names::CONFIG_MAP));
         let on_config = move |told: &watcher::Result<_>| told.iter().for_each(&mut on_config);
-        let (config_maps, config_maps_watch) = kind(client, named, soon.clone(), ConfigMap::clone, on_config);
+        let (config_maps, follow) = Kept::following(ConfigMap::clone);
+        let config_maps_watch = kind(client, named, soon.clone(), follow, on_config);
         let injected = all
             .labels(&format!("{}=true", names::LABEL_INJECTED))
             .page_size(PODS_AT_ONCE);
         let on_pod = move |told: &watcher::Result<_>| told.iter().for_each(&mut on_pod);
-        let (pods, pods_watch) = kind(client, injected, (changed, false), InjectedPod::of, on_pod);
+        let (pods, follow) = Kept::following(InjectedPod::of);
+        let pods_watch = kind(client, injected, (changed, false), follow, on_pod);
         let work = async move {
             future::select_all([
                 Box::pin(providers_watch) as std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -121,19 +164,32 @@ impl Store {
         self.config_maps.ready().await;
     }
 
+    /// The namespace's objects. One that cannot be read any more, or can again, is in one place at each moment.
+    pub fn here(&self, namespace: &str) -> Here {
+        let is_known = self.policies.is_ready();
+        let (providers, unread_providers) = parted(&self.providers, namespace);
+        let (routes, unread_routes) = parted(&self.routes, namespace);
+        let (policies, unread_policies) = parted(&self.policies, namespace);
+        Here {
+            providers,
+            routes,
+            policies: is_known.then_some(policies),
+            not_understood: NotUnderstood {
+                providers: unread_providers,
+                routes: unread_routes,
+                policies: unread_policies,
+            },
+        }
+    }
+
     /// The namespace's ProviderConfigs, by name.
     pub fn providers(&self, namespace: &str) -> Vec<Arc<ProviderConfig>> {
-        self.providers.of(namespace)
+        parted(&self.providers, namespace).0
     }
 
     /// The namespace's ModelRoutes, by name.
     pub fn routes(&self, namespace: &str) -> Vec<Arc<ModelRoute>> {
-        self.routes.of(namespace)
-    }
-
-    /// The namespace's UsagePolicies, by name. None while they are not known: their CRD is not installed, or not listed yet.
-    pub fn policies(&self, namespace: &str) -> Option<Vec<Arc<UsagePolicy>>> {
-        self.policies.is_ready().then(|| self.policies.of(namespace))
+        parted(&self.routes, namespace).0
     }
 
     /// The namespace's config, where it has one.
@@ -152,14 +208,12 @@ impl Store {
     }
 }
 
-/// Watches a kind, of whose objects `read` is kept.
-fn kind<K, V>(
+/// Watches a kind that people apply, each object read by itself.
+fn ours<K>(
     client: &Client,
-    config: watcher::Config,
     changed: (mpsc::UnboundedSender<Change>, bool),
-    read: fn(&K) -> V,
-    mut tell: impl FnMut(&watcher::Result<watcher::Event<K>>) + Send + 'static,
-) -> (Kept<V>, impl Future<Output = ()> + Send + 'static)
+    tell: impl FnMut(&watcher::Result<watcher::Event<Found<K>>>) + Send + 'static,
+) -> (Ours<K>, impl Future<Output = ()> + Send + 'static)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -168,9 +222,68 @@ where
         + Send
         + Sync
         + 'static,
-    V: Send + Sync + 'static,
 {
-    let (kept, mut follow) = Kept::following(read);
+    let (kept, mut keep) = Kept::following(|found: &Found<K>| match found {
+        Found::Read(object) => Known::Read(Arc::new(K::clone(object))),
+        Found::Unread(object) => Known::Unread(Arc::new(Unread::clone(object))),
+    });
+    let known = kept.clone();
+    let follow = move |event: &watcher::Event<Found<K>>| {
+        if let watcher::Event::InitApply(Found::Unread(object)) | watcher::Event::Apply(Found::Unread(object)) = event {
+            warn_once(object, &known);
+        }
+        keep(event);
+    };
+    let work = kind(client, watcher::Config::default(), changed, follow, tell);
+    (kept, work)
+}
+
+/// A namespace's, by name: those that can be read, and those that cannot.
+fn parted<K>(all: &Ours<K>, namespace: &str) -> (Vec<Arc<K>>, Vec<Arc<Unread<K>>>) {
+    let (mut read, mut unread) = (Vec::new(), Vec::new());
+    for known in all.of(namespace) {
+        match &*known {
+            Known::Read(object) => read.push(Arc::clone(object)),
+            Known::Unread(object) => unread.push(Arc::clone(object)),
+        }
+    }
+    (read, unread)
+}
+
+/// Says that an object cannot be read, where that is new of its spec.
+fn warn_once<K: Resource<DynamicType = ()>>(object: &Unread<K>, known: &Ours<K>) {
+    let metadata = &object.metadata;
+    let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+    let before = namespace
+        .zip(name)
+        .and_then(|(namespace, name)| known.get(namespace, name));
+    let said = before.is_some_and(|before| match &*before {
+        Known::Unread(before) => before.metadata.generation == metadata.generation && before.at == object.at,
+        Known::Read(_) => false,
+    });
+    if !said {
+        tracing::warn!(
+            kind = %K::kind(&()),
+            namespace,
+            name,
+            at = object.at,
+            why = object.why,
+            "this release cannot read this object: its last accepted version, if there was one, stays in service; all others go on"
+        );
+    }
+}
+
+/// Watches a kind; `follow` is told of each event, and `tell` then of each and of each error.
+fn kind<K>(
+    client: &Client,
+    config: watcher::Config,
+    changed: (mpsc::UnboundedSender<Change>, bool),
+    mut follow: impl FnMut(&watcher::Event<K>) + Send + 'static,
+    mut tell: impl FnMut(&watcher::Result<watcher::Event<K>>) + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
     let events = fresh::watch(Api::<K>::all(client.clone()), config)
         // What nobody reads is not kept: of who wrote what, the audit log wants who and when.
         .modify(|object| {
@@ -185,7 +298,7 @@ where
             }
             tell(told);
         });
-    (kept, pump(events, changed))
+    pump(events, changed)
 }
 
 async fn pump<K: Resource<DynamicType = ()>>(

@@ -27,7 +27,7 @@ use crate::heard::Heard;
 use crate::injector::References;
 use crate::lease::elector::{Leadership, NotLeading};
 use crate::objects::pod::{InjectedPod, Phase};
-use crate::objects::{Changes, Store, fresh};
+use crate::objects::{Changes, Here, Store, fresh};
 use crate::owner::{self, Defined};
 use crate::poll::Poller;
 use crate::slo;
@@ -326,13 +326,17 @@ async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<A
 }
 
 async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Action, Error> {
-    let providers = context.store.providers(namespace);
-    let routes = context.store.routes(namespace);
-    let known = context.store.policies(namespace);
+    let Here {
+        providers,
+        routes,
+        policies: known,
+        not_understood,
+    } = context.store.here(namespace);
     let policies = known.as_deref();
     let config_map = context.store.config_map(namespace);
     let has_policies = policies.is_some_and(|policies| !policies.is_empty());
-    if providers.is_empty() && routes.is_empty() && !has_policies && config_map.is_none() {
+    let is_empty = providers.is_empty() && routes.is_empty() && !has_policies && not_understood.is_empty();
+    if is_empty && config_map.is_none() {
         context.forget(namespace);
         return Ok(Action::await_change());
     }
@@ -361,6 +365,7 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         providers: &providers,
         routes: &routes,
         policies,
+        not_understood: Some(&not_understood),
     };
     let mut wanted = desired(&context.hosts, objects, current.as_ref(), clock)?;
     let streaming = context.fleet.reports(namespace);
@@ -453,6 +458,19 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         let judge = |name: &str, measure: &Measure| wanted.judge_policy(name, &seen.sidecars, measure);
         note(look.report(&**object, judge, rollout, context).await);
     }
+    for object in &not_understood.providers {
+        let needed = References::default();
+        let judge = |name: &str, measure: &Measure| wanted.judge_provider(name, &needed, &seen.sidecars, measure);
+        note(look.report(&**object, judge, rollout, context).await);
+    }
+    for object in &not_understood.routes {
+        let judge = |name: &str, measure: &Measure| wanted.judge_route(name, &seen.sidecars, measure);
+        note(look.report(&**object, judge, rollout, context).await);
+    }
+    for object in &not_understood.policies {
+        let judge = |name: &str, measure: &Measure| wanted.judge_policy(name, &seen.sidecars, measure);
+        note(look.report(&**object, judge, rollout, context).await);
+    }
     if let Some(rules) = &context.rules {
         // Last, and after the others were told: a Prometheus operator in trouble keeps no config from its sidecars.
         let ruled = rules.apply(namespace, &providers, &routes).await.map_err(Error::from);
@@ -467,6 +485,9 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     let known: BTreeSet<String> = names_of(&providers)
         .chain(names_of(&routes))
         .chain(names_of(policies.unwrap_or_default()))
+        .chain(names_of(&not_understood.providers))
+        .chain(names_of(&not_understood.routes))
+        .chain(names_of(&not_understood.policies))
         .collect();
     rollout.retain(|object| known.contains(object));
     if let Some(error) = failed {

@@ -11,6 +11,8 @@
 mod fake;
 #[path = "apiserver/statuses.rs"]
 mod statuses;
+#[path = "apiserver/unread.rs"]
+mod unread;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -20,6 +20,8 @@ pub(super) struct Findings {
     pub(super) client: String,
     /// By name.
     pub(super) crds: Result<BTreeMap<String, Crd>, String>,
+    /// Objects that this release cannot read, each with the place at which.
+    pub(super) unread: Vec<String>,
     pub(super) operators: Result<Operators, String>,
     pub(super) webhook: Result<Webhook, String>,
     /// Whether the dry run's pod got a sidecar, or why the pod was refused.
@@ -46,6 +48,7 @@ impl Default for Findings {
         Self {
             client: String::new(),
             crds: none(),
+            unread: Vec::new(),
             operators: none(),
             webhook: none(),
             dry_run: none(),
@@ -188,7 +191,7 @@ pub(super) fn judge(findings: &Findings, now: Duration) -> Vec<Check> {
         .as_ref()
         .map(|it| it.namespace.clone())
         .unwrap_or_default();
-    vec![
+    let mut checks = vec![
         checked("crds", &findings.crds, |found| crds(found, findings)),
         checked("operators", &findings.operators, operators),
         checked("webhook configuration", &findings.webhook, webhook),
@@ -205,7 +208,19 @@ pub(super) fn judge(findings: &Findings, now: Duration) -> Vec<Check> {
         }),
         checked("secrets", &findings.secrets, |found| secrets(found)),
         checked("sidecars", &findings.health, sidecars),
-    ]
+    ];
+    // Told only where there is one: after a rollback, for a while.
+    if !findings.unread.is_empty() {
+        checks.insert(1, unread(&findings.unread));
+    }
+    checks
+}
+
+fn unread(found: &[String]) -> Check {
+    let text = format!("in another release's form: {}", few(found.iter().map(String::as_str)));
+    let remedy = "bring operators and this program to the release that they were written for, or write them anew in the form of this one: \
+                  what was accepted last of each stays in service";
+    Check::new("objects", State::Warn, text, remedy)
 }
 
 type Verdict = (State, String, String);

@@ -32,6 +32,7 @@ fn healthy() -> Findings {
             ("modelroutes.bowsprit.dev".into(), crd(&[])),
             ("providerconfigs.bowsprit.dev".into(), crd(&[])),
         ])),
+        unread: Vec::new(),
         operators: Ok(Operators {
             namespace: "bowsprit-system".into(),
             deployment: "bowsprit".into(),
@@ -200,4 +201,16 @@ fn a_certificate_that_is_overdue_is_said_before_it_ends() {
         not_after("bowsprit_operator_webhook_certificate_not_after_seconds 0\n"),
         None
     );
+}
+
+#[test]
+fn objects_of_another_release_are_named_and_the_other_checks_are_made() {
+    let mut findings = healthy();
+    let before = judge(&findings, NOW).len();
+    findings.unread = vec!["ModelRoute shop/smart at spec.limits (invalid type)".into()];
+    let checks = judge(&findings, NOW);
+    assert_eq!(checks.len(), before + 1);
+    let told = checks.iter().find(|check| check.name == "objects").unwrap();
+    assert_eq!(told.state, State::Warn);
+    assert!(told.found.contains("ModelRoute shop/smart at spec.limits"), "{told:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bowsprit_crds::found::Unread;
 use bowsprit_crds::{ModelRoute, ProviderConfig, Sidecars, UsagePolicy, names};
 use futures::future::{join, try_join};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -9,8 +10,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt;
 use kube::api::ListParams;
+use kube::{Resource, ResourceExt};
 
 use super::overview::{Circuits, Missed, Namespace, Object, Operators, Overview, Webhook};
 use crate::cluster::Cluster;
@@ -26,17 +27,26 @@ const OPERATORS: &str = "app.kubernetes.io/name=bowsprit,app.kubernetes.io/compo
 pub(crate) async fn overview(cluster: &Cluster, scope: Option<&str>) -> Result<Overview, Failure> {
     let mut overview = Overview::default();
     let objects = join(
-        cluster.list::<ProviderConfig>(scope, ListParams::default()),
-        cluster.list::<ModelRoute>(scope, ListParams::default()),
+        cluster.objects::<ProviderConfig>(scope),
+        cluster.objects::<ModelRoute>(scope),
     );
     let (providers, routes) = objects.await;
-    let (providers, routes) = (providers?, routes?);
+    let ((providers, unread_providers), (routes, unread_routes)) = (providers?, routes?);
     let mut by_name: BTreeMap<String, Namespace> = BTreeMap::new();
     for object in &providers {
         at(&mut by_name, object.namespace()).providers.push(provider(object));
     }
     for object in &routes {
         at(&mut by_name, object.namespace()).routes.push(route(object));
+    }
+    let mut unreadable = Vec::new();
+    for object in &unread_providers {
+        unreadable.push(why_unread(object));
+        at(&mut by_name, object.namespace()).providers.push(unread(object));
+    }
+    for object in &unread_routes {
+        unreadable.push(why_unread(object));
+        at(&mut by_name, object.namespace()).routes.push(unread(object));
     }
     if let Some(namespace) = scope {
         at(&mut by_name, Some(namespace.to_owned()));
@@ -66,10 +76,14 @@ pub(crate) async fn overview(cluster: &Cluster, scope: Option<&str>) -> Result<O
         }
         Err(failure) => note(&mut unknown, failure)?,
     }
-    match cluster.list::<UsagePolicy>(scope, ListParams::default()).await {
-        Ok(policies) => {
+    match cluster.objects::<UsagePolicy>(scope).await {
+        Ok((policies, unread_policies)) => {
             for object in &policies {
                 at(&mut by_name, object.namespace()).policies.push(policy(object));
+            }
+            for object in &unread_policies {
+                unreadable.push(why_unread(object));
+                at(&mut by_name, object.namespace()).policies.push(unread(object));
             }
         }
         // On CRDs of the release before there is no such kind; `doctor` says so.
@@ -78,6 +92,7 @@ pub(crate) async fn overview(cluster: &Cluster, scope: Option<&str>) -> Result<O
     }
     overview.operators = operators;
     overview.webhook = webhook;
+    unknown.append(&mut unreadable);
     overview.unknown = unknown;
     overview.namespaces = by_name.into_values().collect();
     for namespace in &mut overview.namespaces {
@@ -308,6 +323,27 @@ fn told<K: ResourceExt>(object: &K, conditions: &[Condition], sidecars: Option<S
         behind: sidecars.behind,
         ..Object::default()
     }
+}
+
+/// An object of another release's form: what the operators say of it holds.
+fn unread<K: Resource<DynamicType = ()>>(object: &Unread<K>) -> Object {
+    let status = object.status.clone().unwrap_or_default();
+    Object {
+        what: "of another release".to_owned(),
+        ..told(object, &status.conditions, status.sidecars)
+    }
+}
+
+/// Where this release cannot read an object, why, and what to do.
+pub(crate) fn why_unread<K: Resource<DynamicType = ()>>(object: &Unread<K>) -> String {
+    format!(
+        "what {} in {} says: {}: {}\n  it was written for another release: use that one's kubectl bowsprit, or write it anew in the form of \
+         this one",
+        object.path(),
+        object.namespace().unwrap_or_default(),
+        object.at,
+        object.why
+    )
 }
 
 fn provider(object: &ProviderConfig) -> Object {

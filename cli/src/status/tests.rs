@@ -1,8 +1,13 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use super::gather;
 use super::judge::judge;
 use super::overview::{Circuits, Missed, Namespace, Object, Operators, Overview, Webhook};
 use super::render::screen;
+use crate::cluster::tests::answering;
 use crate::output::Paint;
 
 fn provider(name: &str, priority: u32) -> Object {
@@ -189,4 +194,56 @@ fn what_is_left_of_error_budgets_stands_beside_each_object_and_a_spent_one_is_ad
     let judged = judge(cluster(vec![shop]));
     assert!(judged.well, "nothing is broken that anybody could mend now");
     insta::assert_snapshot!(screen(&judged, false, Paint(false)));
+}
+
+#[tokio::test]
+async fn an_object_of_another_releases_form_is_named_and_all_others_are_shown() {
+    let object = |kind: &str, name: &str, spec: Value| {
+        let metadata = json!({"name": name, "namespace": "shop", "generation": 1});
+        json!({"apiVersion": "bowsprit.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+    };
+    let cluster = answering(
+        move |request| {
+            if request.uri().path().ends_with("/namespaces/shop") {
+                return (
+                    200,
+                    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
+                );
+            }
+            let items = match request.uri().path().rsplit('/').next() {
+                Some("providerconfigs") => vec![object(
+                    "ProviderConfig",
+                    "claude",
+                    json!({"provider": "Anthropic", "credentials": []}),
+                )],
+                Some("modelroutes") => {
+                    let route = |limits: Value| json!({"match": {"models": ["m"]}, "targets": [{"provider": "claude"}], "limits": limits});
+                    vec![
+                        object("ModelRoute", "later", route(json!("a later form"))),
+                        object("ModelRoute", "smart", route(json!([]))),
+                    ]
+                }
+                _ => Vec::new(),
+            };
+            (
+                200,
+                json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}),
+            )
+        },
+        Duration::from_secs(5),
+    );
+    let overview = gather::overview(&cluster, Some("shop")).await.unwrap();
+    let names = |of: &[Object]| of.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+    let shop = &overview.namespaces[0];
+    assert_eq!(
+        (names(&shop.providers), names(&shop.routes)),
+        (vec!["claude".to_owned()], vec!["later".to_owned(), "smart".to_owned()])
+    );
+    let [unknown] = &overview.unknown[..] else {
+        panic!("{:?}", overview.unknown)
+    };
+    assert!(
+        unknown.contains("ModelRoute later in shop says: spec.limits: "),
+        "{unknown}"
+    );
 }

@@ -49,14 +49,25 @@ pub(super) const POLICIES: &str = "usagePolicies";
 /// # Errors
 /// Every document that is none of ours, every field of the wrong type and, standalone, every unknown field.
 pub fn objects(text: &str, scope: &Scope) -> Result<Vec<Object>, Problems> {
+    let (found, problems) = read_each(text, scope);
+    problems.into_result().map(|()| found)
+}
+
+/// Those of `text` that this release can read, where another may have written it.
+pub fn readable_objects(text: &str, scope: &Scope) -> Vec<Object> {
+    read_each(text, scope).0
+}
+
+fn read_each(text: &str, scope: &Scope) -> (Vec<Object>, Problems) {
+    let mut problems = Problems::default();
     let documents = match bowsprit_crds::yaml::documents(text) {
         Ok(documents) => documents,
         Err(error) => {
             let path = format!("document {}", error.document);
-            return Err(Problems(vec![Problem::new(path, error.problem, "correct the YAML")]));
+            problems.add(Problem::new(path, error.problem, "correct the YAML"));
+            return (Vec::new(), problems);
         }
     };
-    let mut problems = Problems::default();
     let mut found = Vec::with_capacity(documents.len());
     for (index, document) in documents.iter().enumerate() {
         if let Some(object) = problems.take(object(index + 1, document, scope)) {
@@ -69,7 +80,7 @@ pub fn objects(text: &str, scope: &Scope) -> Result<Vec<Object>, Problems> {
             }
         }
     }
-    problems.into_result().map(|()| found)
+    (found, problems)
 }
 
 /// A policy as [`POLICIES`] has it.

@@ -10,7 +10,7 @@ use bowsprit_crds::{Circuits, Sidecars};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Desired, MAX_TEXT};
+use super::{Desired, MAX_TEXT, Refused};
 use crate::conditions::{Verdict, kind, reason};
 use crate::fleet::Objectives;
 use crate::injector::References;
@@ -225,9 +225,9 @@ impl Desired {
         left
     }
 
-    fn accepted(&self, path: &str, refused: Option<&String>) -> Verdict {
-        if let Some(problems) = refused {
-            return Verdict::new(kind::ACCEPTED, false, reason::INVALID, problems.clone());
+    fn accepted(&self, path: &str, refused: Option<&Refused>) -> Verdict {
+        if let Some(Refused { reason, problems }) = refused {
+            return Verdict::new(kind::ACCEPTED, false, reason, problems.clone());
         }
         let notes = of_own(&self.advice, path);
         let message = if notes.is_empty() {

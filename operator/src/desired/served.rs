@@ -7,8 +7,22 @@ use bowsprit_core::config::{Provider, Scope};
 use bowsprit_crds::{ProviderConfig, ProviderConfigSpec};
 use kube::ResourceExt as _;
 
-use super::{Current, LastAccepted, checked, is_where};
+use super::{Current, LastAccepted, checked, is_where, kept};
 use crate::validate::hosts::AllowedHosts;
+
+/// The last accepted versions of ProviderConfigs that cannot be read, by name. `current`: what the ConfigMap holds.
+pub fn kept_specs(names: &[String], current: Option<&Current>) -> Vec<ProviderConfigSpec> {
+    let scope = Scope::Cluster {
+        pod_labels: BTreeMap::new(),
+    };
+    let last = LastAccepted::read(current, &scope);
+    let of = |name: &String| {
+        kept(last.providers.get(name), |spec| Provider::from_spec(name, spec, &scope))
+            .1
+            .cloned()
+    };
+    names.iter().filter_map(of).collect()
+}
 
 /// Of each its own spec, or where that is refused the last accepted one, if there was one. `current`: what the ConfigMap holds; read
 /// only where something is refused.

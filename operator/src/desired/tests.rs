@@ -56,6 +56,7 @@ fn of<'a>(providers: &'a [Arc<ProviderConfig>], routes: &'a [Arc<ModelRoute>]) -
         providers,
         routes,
         policies: Some(&[]),
+        not_understood: None,
     }
 }
 
@@ -733,4 +734,56 @@ fn a_policy_is_programmed_once_the_sidecars_that_it_selects_have_it_and_know_the
         !older.verdicts[3].holds && older.verdicts[2].message.contains("chat-1"),
         "{older:?}"
     );
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_served_as_it_was_last_accepted_and_says_what_is_the_matter() {
+    let smart = serde_json::json!({"match": {"models": ["smart"]}, "targets": [{"provider": "a"}]});
+    let first = desired(&[provider("a", good())], &[route("smart", smart)], None, 1).unwrap();
+    let unread = |name: &str| {
+        let metadata = kube::core::ObjectMeta {
+            name: Some(name.into()),
+            ..kube::core::ObjectMeta::default()
+        };
+        Arc::new(Unread::new(metadata, "spec.limits", "invalid type"))
+    };
+    let not_understood = NotUnderstood {
+        routes: vec![unread("smart"), unread("new")],
+        ..NotUnderstood::default()
+    };
+    let providers = [provider("a", good())];
+    let objects = Objects {
+        not_understood: Some(&not_understood),
+        ..of(&providers, &[])
+    };
+    let current = written(&first, 1);
+    let later = super::desired(&AllowedHosts::default(), objects, Some(&current), Clocks::both(2)).unwrap();
+    assert_eq!((later.write, &later.rendered.text), (None, &current.text));
+    let accepted = |name: &str| later.route(name, &[]).unwrap().verdicts[0].clone();
+    let (smart, new) = (accepted("smart"), accepted("new"));
+    assert_eq!(
+        (smart.holds, smart.reason, new.reason),
+        (false, reason::NOT_UNDERSTOOD, reason::NOT_UNDERSTOOD)
+    );
+    assert!(smart.message.starts_with("ModelRoute smart: spec.limits: ") && smart.message.contains("stays in service"));
+    assert!(new.message.contains("is not in service"), "{}", new.message);
+    let programmed = &later.route("smart", &[]).unwrap().verdicts[2];
+    assert_eq!(programmed.reason, reason::NOT_ACCEPTED);
+    assert!(
+        later.provider("a", &[]).unwrap().verdicts[3].holds,
+        "the others are as ever"
+    );
+}
+
+#[test]
+fn the_secrets_of_a_provider_that_cannot_be_read_are_those_of_its_last_accepted_version() {
+    let first = desired(&[provider("a", good())], &[], None, 1).unwrap();
+    let names = ["a".to_owned(), "never".to_owned()];
+    let kept = kept_specs(&names, Some(&written(&first, 1)));
+    assert_eq!(kept.len(), 1);
+    assert_eq!(
+        References::of(&kept, &BTreeMap::new()),
+        References::named_by(&provider("a", good()))
+    );
+    assert!(kept_specs(&names, None).is_empty());
 }

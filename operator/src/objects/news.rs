@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowsprit_crds::ProviderConfig;
+use kube::Resource;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -39,7 +39,7 @@ struct State {
 
 impl News {
     /// Notes what the watch tells, once the stores have it.
-    pub(super) fn note(&self, event: &watcher::Result<Event<ProviderConfig>>, now: Instant) {
+    pub(super) fn note<K: Resource>(&self, event: &watcher::Result<Event<K>>, now: Instant) {
         let mut state = locked(&self.0.state);
         match event {
             Err(_) => state.interrupted = Some(now),
@@ -52,7 +52,7 @@ impl News {
             Ok(Event::Apply(object)) => {
                 state.interrupted = None;
                 if state.is_new(object)
-                    && let Some(namespace) = &object.metadata.namespace
+                    && let Some(namespace) = &object.meta().namespace
                 {
                     state.last.retain(|_, last| now < *last + KEPT);
                     state.last.insert(namespace.clone(), now);
@@ -86,17 +86,17 @@ impl News {
 
 impl State {
     /// Notes an object. Whether it came now, or another spec of it.
-    fn is_new(&mut self, object: &ProviderConfig) -> bool {
-        let (Some(namespace), Some(name)) = (&object.metadata.namespace, &object.metadata.name) else {
+    fn is_new(&mut self, object: &impl Resource) -> bool {
+        let (Some(namespace), Some(name)) = (&object.meta().namespace, &object.meta().name) else {
             return false;
         };
-        let generation = object.metadata.generation.unwrap_or(0);
+        let generation = object.meta().generation.unwrap_or(0);
         let of = self.generations.entry(namespace.clone()).or_default();
         of.insert(name.clone(), generation) != Some(generation)
     }
 
-    fn forget(&mut self, object: &ProviderConfig) {
-        let (Some(namespace), Some(name)) = (&object.metadata.namespace, &object.metadata.name) else {
+    fn forget(&mut self, object: &impl Resource) {
+        let (Some(namespace), Some(name)) = (&object.meta().namespace, &object.meta().name) else {
             return;
         };
         if let Some(of) = self.generations.get_mut(namespace) {
@@ -110,6 +110,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use bowsprit_crds::ProviderConfig;
+
     use super::*;
 
     fn object(namespace: &str, generation: i64) -> ProviderConfig {
@@ -124,9 +126,9 @@ mod tests {
     fn what_is_made_or_changed_is_news_and_a_status_or_a_list_is_none() {
         let (news, start) = (News::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        news.note(&Ok(Event::Init), start);
+        news.note(&Ok(Event::<ProviderConfig>::Init), start);
         news.note(&Ok(Event::InitApply(object("old", 1))), start);
-        news.note(&Ok(Event::InitDone), start);
+        news.note(&Ok(Event::<ProviderConfig>::InitDone), start);
         news.note(&Ok(Event::Apply(object("old", 1))), at(1));
         assert_eq!(news.last("old"), None, "its status was written");
         news.note(&Ok(Event::Apply(object("old", 2))), at(2));
@@ -142,10 +144,10 @@ mod tests {
     fn it_is_behind_while_it_lists_and_after_an_interruption_until_it_tells_again() {
         let (news, start) = (News::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        let interrupted = || Err(watcher::Error::NoResourceVersion);
-        news.note(&Ok(Event::Init), start);
+        let interrupted = || Err::<Event<ProviderConfig>, _>(watcher::Error::NoResourceVersion);
+        news.note(&Ok(Event::<ProviderConfig>::Init), start);
         assert!(news.is_behind(start));
-        news.note(&Ok(Event::InitDone), start);
+        news.note(&Ok(Event::<ProviderConfig>::InitDone), start);
         assert!(!news.is_behind(start));
         news.note(&interrupted(), at(1));
         assert!(news.is_behind(at(60)) && !news.is_behind(at(61)));

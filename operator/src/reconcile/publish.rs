@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bowsprit_core::slo::{PROVIDER, ROUTE};
+use bowsprit_crds::found::Unread;
 use bowsprit_crds::{
     Circuits, ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, Slo, SloStatus, UsagePolicy,
     UsagePolicyStatus,
@@ -13,9 +14,9 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
+use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, CustomResourceExt, Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -31,9 +32,10 @@ use crate::status::rollout::Rollout;
 const MAX_NOTE: usize = 900;
 
 /// An object that is reported on. A route's status is a provider's without circuits.
-pub(super) trait Reported:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + CustomResourceExt + Clone + Debug + DeserializeOwned
-{
+pub(super) trait Reported: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug {
+    /// The kind as its CRD has it.
+    type Defined: CustomResourceExt;
+
     /// Its status as it is.
     fn told(&self) -> ProviderConfigStatus;
     /// Its objectives, where it has any.
@@ -45,6 +47,8 @@ pub(super) trait Reported:
 }
 
 impl Reported for ProviderConfig {
+    type Defined = Self;
+
     const OBJECT: &'static str = PROVIDER;
     const CIRCUITS: bool = true;
 
@@ -58,6 +62,8 @@ impl Reported for ProviderConfig {
 }
 
 impl Reported for ModelRoute {
+    type Defined = Self;
+
     const OBJECT: &'static str = ROUTE;
     const CIRCUITS: bool = false;
 
@@ -89,6 +95,8 @@ impl Reported for ModelRoute {
 }
 
 impl Reported for UsagePolicy {
+    type Defined = Self;
+
     const OBJECT: &'static str = "policy";
     const CIRCUITS: bool = false;
 
@@ -115,6 +123,22 @@ impl Reported for UsagePolicy {
             slo: None,
             circuits: None,
         }
+    }
+}
+
+/// One that cannot be read has a status all the same, but for what it would be asked for.
+impl<K: Reported> Reported for Unread<K> {
+    type Defined = K::Defined;
+
+    const OBJECT: &'static str = K::OBJECT;
+    const CIRCUITS: bool = K::CIRCUITS;
+
+    fn slo(&self) -> Option<&Slo> {
+        None
+    }
+
+    fn told(&self) -> ProviderConfigStatus {
+        self.status.clone().unwrap_or_default()
     }
 }
 
@@ -199,7 +223,7 @@ pub(super) async fn publish<K: Reported>(
     if status == before {
         return Ok(late);
     }
-    let lacks = context.installed.lacks::<K>(&context.client).await;
+    let lacks = context.installed.lacks::<K::Defined>(&context.client).await;
     let (said, left_out) = without(json!(status), &lacks);
     // What is left out is written once the CRD knows it.
     let again = left_out.then_some(installed::AGAIN);
@@ -245,7 +269,7 @@ async fn write<K: Reported>(
         done => return Ok(done),
     };
     let lacks = if refusal.message.contains(NOT_IN_SCHEMA) {
-        context.installed.look::<K>(&context.client).await
+        context.installed.look::<K::Defined>(&context.client).await
     } else {
         Vec::new()
     };
@@ -291,7 +315,8 @@ async fn apply<K: Reported>(
         "status": status,
     }));
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    let api = Api::<K>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    // Of the answer nothing is needed, and an object of another release's form could not be read from it.
+    let api = Api::<PartialObjectMeta<K>>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     let write = api.patch_status(&name, &params, &patch);
     Ok(context.leadership.write(write).await?.map(drop))
 }

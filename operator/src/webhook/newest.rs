@@ -15,20 +15,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowsprit_crds::{ProviderConfig, names};
+use bowsprit_crds::{ProviderConfigSpec, names};
 use futures::future::BoxFuture;
-use kube::Client;
+use kube::{Client, ResourceExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::review::{Lookup, View};
-use crate::desired::served_specs;
+use crate::desired::{kept_specs, served_specs};
 use crate::injector::References;
 use crate::objects::Store;
 use crate::reconcile::config_map;
 use crate::sync::locked;
 use crate::validate::hosts::AllowedHosts;
-use ask::Asker;
+use ask::{Asker, Providers};
 use in_vain::InVain;
 
 /// A namespace in which nothing was made or changed for so long is all here: Helm and kubectl take some tens of milliseconds
@@ -68,21 +68,34 @@ impl Newest {
     }
 
     fn known(&self, namespace: &str, labels: &BTreeMap<String, String>) -> View {
-        self.view(namespace, &self.store.providers(namespace), labels)
+        let here = self.store.here(namespace);
+        let unread = here.not_understood.providers.iter();
+        let providers = Providers {
+            read: here.providers,
+            unread: unread.map(|object| object.name_any()).collect(),
+        };
+        self.view(namespace, &providers, labels)
     }
 
-    fn view(&self, namespace: &str, providers: &[Arc<ProviderConfig>], labels: &BTreeMap<String, String>) -> View {
+    fn view(&self, namespace: &str, providers: &Providers, labels: &BTreeMap<String, String>) -> View {
         let config_map = self.store.config_map(namespace);
+        let current = || config_map.as_deref().map(config_map::read);
         // What sidecars have: a Secret that only a refused object names serves nothing, and what its last accepted version names does.
-        let served = served_specs(&self.hosts, providers, || config_map.as_deref().map(config_map::read));
-        let selects = |object: &&Arc<ProviderConfig>| {
-            let selector = object.spec.pod_selector.as_ref();
+        let mut served = served_specs(&self.hosts, &providers.read, current);
+        let selects = |spec: &ProviderConfigSpec| {
+            let selector = spec.pod_selector.as_ref();
             selector.is_none_or(|selector| selector.matches(labels))
         };
+        let mut selecting = providers.read.iter().filter(|object| selects(&object.spec)).count();
+        if !providers.unread.is_empty() {
+            let kept = kept_specs(&providers.unread, current().as_ref());
+            selecting += kept.iter().filter(|spec| selects(spec)).count();
+            served.extend(kept);
+        }
         let data = config_map.as_ref().and_then(|map| map.data.as_ref());
         let revision = data.and_then(|data| data.get(names::REVISION_KEY).cloned());
         View {
-            providers: providers.iter().filter(selects).count(),
+            providers: selecting,
             references: References::of(&served, labels),
             revision,
         }

@@ -113,7 +113,12 @@ impl Validator {
 
     /// The warnings, or why not.
     fn answer(&self, question: Question, request: &AdmissionRequest) -> Result<Vec<String>, Refusal> {
-        match (question, change(request)?) {
+        let change = match change(request) {
+            // What is stored already in a form that only another release reads is refused to nobody who lets it go.
+            Err(_) if is_leaving(request) || keeps_its_spec(request) => return Ok(Vec::new()),
+            change => change?,
+        };
+        match (question, change) {
             // An object that only waits for its finalizers is on its way out: nobody may be kept from removing them. Its keys
             // are served until it is gone, so the other question is asked all the same.
             (Question::Object, Some(_)) if is_leaving(request) => Ok(Vec::new()),
@@ -146,7 +151,7 @@ impl Validator {
         let is_known = known.is_some();
         let Judgement { refusals, warnings } = judge(&name(request), change, &known.unwrap_or_default());
         // What is stored already and stays as it is, is refused to nobody who sets a label or removes a finalizer.
-        if request.operation == "UPDATE" && request.object.get("spec") == request.old_object.get("spec") {
+        if keeps_its_spec(request) {
             return Ok(refusals);
         }
         if !refusals.is_empty() {
@@ -192,6 +197,9 @@ impl Validator {
 
 /// The Secrets that whoever asks for this has to be allowed to read.
 fn secrets_moved(request: &AdmissionRequest) -> Result<BTreeSet<String>, Refusal> {
+    if keeps_its_spec(request) {
+        return Ok(BTreeSet::new());
+    }
     let Some(Change::Provider(new)) = change(request)? else {
         return Ok(BTreeSet::new());
     };
@@ -289,6 +297,11 @@ fn change(request: &AdmissionRequest) -> Result<Option<Change>, Refusal> {
         ))),
         _ => None,
     })
+}
+
+/// Whether a label may change, a finalizer or a status, and nothing that people ask for.
+fn keeps_its_spec(request: &AdmissionRequest) -> bool {
+    request.operation == "UPDATE" && request.object.get("spec") == request.old_object.get("spec")
 }
 
 fn is_leaving(request: &AdmissionRequest) -> bool {
@@ -508,5 +521,33 @@ mod tests {
         changed["spec"]["priority"] = json!(7);
         let answer = ask_of(&allows, Question::Object, "UPDATE", old, changed).await;
         assert_eq!(answer["status"]["code"], 422);
+    }
+    #[tokio::test]
+    async fn an_object_that_only_another_release_reads_may_be_labelled_and_let_go_and_not_written_anew_so() {
+        let asked = Arc::default();
+        let denies = validator(Ok(false), &asked);
+        let mut old = provider("https://api.anthropic.com");
+        old["spec"]["rateLimits"] = json!("of a later release");
+        let mut labelled = old.clone();
+        labelled["metadata"]["labels"] = json!({"team": "a"});
+        let mut leaving = old.clone();
+        leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        for (question, new) in [
+            (Question::Object, &labelled),
+            (Question::Hosts, &labelled),
+            (Question::Keys, &labelled),
+            (Question::Object, &leaving),
+        ] {
+            let answer = ask_of(&denies, question, "UPDATE", old.clone(), new.clone()).await;
+            assert_eq!(answer["allowed"], true, "{answer}");
+        }
+        let mut changed = old.clone();
+        changed["spec"]["priority"] = json!(7);
+        let answer = ask_of(&denies, Question::Object, "UPDATE", old.clone(), changed).await;
+        assert_eq!(answer["status"]["code"], 422);
+        // In this release's form, it is asked again who may read the keys.
+        let answer = ask(&denies, "UPDATE", old, provider("https://elsewhere.example")).await;
+        assert_eq!(answer["status"]["code"], 403);
+        assert_eq!(asked.lock().unwrap().len(), 1);
     }
 }

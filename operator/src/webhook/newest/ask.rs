@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowsprit_crds::ProviderConfig;
+use bowsprit_crds::found::Found;
 use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -16,7 +17,13 @@ use crate::sync::locked;
 /// After a question without an answer none is asked for so long.
 const AGAIN: Duration = Duration::from_secs(5);
 
-pub(super) type Providers = Vec<Arc<ProviderConfig>>;
+/// A namespace's ProviderConfigs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Providers {
+    pub(super) read: Vec<Arc<ProviderConfig>>,
+    /// The names of those that this release cannot read.
+    pub(super) unread: Vec<String>,
+}
 
 /// The last answer about a namespace, and when it was asked for. Held while it is asked for.
 type Told = Arc<tokio::sync::Mutex<Option<(Instant, Providers)>>>;
@@ -68,11 +75,15 @@ impl Asker {
         }
         let (asked, api) = (
             Instant::now(),
-            Api::<ProviderConfig>::namespaced(self.client.clone(), namespace),
+            Api::<Found<ProviderConfig>>::namespaced(self.client.clone(), namespace),
         );
         match api.list(&ListParams::default()).await {
             Ok(list) => {
-                let providers: Providers = list.items.into_iter().map(Arc::new).collect();
+                let (read, unread) = Found::parted(list.items);
+                let providers = Providers {
+                    read: read.into_iter().map(Arc::new).collect(),
+                    unread: unread.iter().map(ResourceExt::name_any).collect(),
+                };
                 *told = Some((asked, providers.clone()));
                 Some(providers)
             }
