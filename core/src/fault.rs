@@ -210,8 +210,8 @@ codes! {
     /// Every provider that could answer is open, unhealthy or limited.
     ExtAllUnavailable = "EXT_ALL_UNAVAILABLE", 503, Provider, true, "try again after the time in retry-after, or add a fallback provider";
 
-    /// A limit of the ProviderConfig or ModelRoute was reached.
-    RateLocalLimit = "RATE_LOCAL_LIMIT", 429, Client, true, "slow down, or raise spec.rateLimits";
+    /// A limit of the ProviderConfig, the ModelRoute or a UsagePolicy was reached.
+    RateLocalLimit = "RATE_LOCAL_LIMIT", 429, Client, true, "slow down, or raise the limit that the message names: spec.rateLimits of the ProviderConfig, or spec.limits of the ModelRoute or UsagePolicy";
     /// The provider said that its own limit was reached.
     RateProvider = "RATE_PROVIDER", 429, Provider, true, "slow down, or add a key or a fallback provider";
 

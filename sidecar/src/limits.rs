@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bowsprit_core::dialect::sse;
 use bowsprit_core::kept;
+use bowsprit_core::limits::{keyed, set};
 use bowsprit_core::stream::MAX_TO_SIDECAR;
 
 /// A request head must be complete within this; also how long an idle kept connection may wait for its next request.
@@ -141,6 +142,9 @@ pub const APP: &[Limit] = &[
     limit("answers that a route keeps for an outage", Field("staleIfError.maxBytes"), "kept in memory; all routes together have a quarter of the budget above", "the least recent go; all of them go where a body finds no room"),
     limit("a request whose answer is kept", Bytes(kept::LARGEST_REQUEST), "its key is made by reading it", "its answer is not kept"),
     limit("an answer that is kept", Bytes(kept::LARGEST_ANSWER), "text answers are some KiB; a quarter of the route's bound is the other limit", "it is not kept"),
+    limit("requests that wait for a named limit", Count(set::MAX_WAITING), "each holds its place and its body; `maxWait` bounds for how long", "429 `RATE_LOCAL_LIMIT` at once"),
+    limit("time that a request waits for a named limit", Field("limits[].maxWait"), "10 s where it is not set; clients wait 10 minutes at most", "429 `RATE_LOCAL_LIMIT`"),
+    limit("callers that a named limit counts apart (`per: Caller`)", Count(keyed::MAX_KEYS), "callers say themselves who they are, and could make up any number", "the one longest unused goes where nothing is owed to it; else those that are new share one count"),
     limit("time a body waits for room", Time(ROOM_WAIT), "a held body is freed within an answer's time or not soon", "503 `SYS_OVERLOADED`; a plain answer flows unheld instead"),
     limit("time in which the app takes nothing of its answer", Time(WRITE_DEADLINE), "a stuck reader holds a provider's connection", "the connection is closed, the provider's too"),
     limit("admin connections", Count(ADMIN_CONNECTIONS), "kubelet, Prometheus and a person", "accepting pauses"),

@@ -1,5 +1,6 @@
 //! What the codes mean, and what to do. Pure.
 
+use bowsprit_core::fault::Code;
 use bowsprit_ledger::entry::{ANSWERED_STALE, Turn};
 use bowsprit_ledger::query::Why;
 use serde::Serialize;
@@ -68,13 +69,40 @@ pub(super) fn advice(why: &Why) -> Vec<String> {
     }
     // The last code is the one that the caller has; remedies before it made it come to that.
     for code in codes(why).into_iter().filter_map(explain::of) {
-        say(format!("{code}: {}.", code.remedy()));
+        let limits = if code == Code::RateLocalLimit {
+            limits(why)
+        } else {
+            Vec::new()
+        };
+        if limits.is_empty() {
+            say(format!("{code}: {}.", code.remedy()));
+        }
+        for limit in limits {
+            say(format!("{code}: slow down, or raise {limit}."));
+        }
     }
     let attempts = || why.attempts_made.iter().map(|it| &it.attempt);
     if attempts().any(|it| it.cost.is_none() && !it.tokens_unknown) {
         say("A price is not known: give the model a price in its ProviderConfig, and its cost is told.".to_owned());
     }
     advice
+}
+
+/// The limits that were reached, each with where it stands.
+fn limits(why: &Why) -> Vec<String> {
+    let request = &why.listed.request;
+    let named = request.refused_by.strip_prefix("limit:").map(|name| {
+        let route = if request.route.is_empty() {
+            String::new()
+        } else {
+            format!("ModelRoute {} or of ", request.route)
+        };
+        format!("the limit {name} in spec.limits of {route}a UsagePolicy")
+    });
+    let of_provider = |turn: &&Turn| turn.what == "passed_over" && turn.because == Code::RateLocalLimit.as_str();
+    let of_providers = request.path.iter().filter(of_provider);
+    let of_providers = of_providers.map(|turn| format!("spec.rateLimits of ProviderConfig {}", turn.provider));
+    named.into_iter().chain(of_providers).collect()
 }
 
 fn about(turn: &Turn, namespace: &str) -> Option<String> {
