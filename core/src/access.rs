@@ -16,6 +16,7 @@ mod program;
 #[cfg(test)]
 mod tests;
 mod token;
+mod why;
 
 pub use check::{FUNCTIONS, PATTERN};
 pub use facts::{
@@ -24,6 +25,7 @@ pub use facts::{
 pub use parse::{MAX_DEPTH, MAX_NODES};
 pub use policy::{About, Denial, Policy, Rule};
 pub use program::{Fault, MATCHED};
+pub use why::{Explained, Said, explain};
 
 /// The longest expression, bytes.
 pub const LONGEST: usize = 1_000;

@@ -121,11 +121,20 @@ impl Policy {
         self.rules.iter().any(|rule| rule.about == about)
     }
 
+    /// The rules about this, in order, and whether each holds.
+    pub fn verdicts<'a>(
+        &'a self,
+        about: About,
+        facts: &Facts<'_>,
+    ) -> impl Iterator<Item = (&'a Rule, Result<bool, Fault>)> {
+        let rules = self.rules.iter().filter(move |rule| rule.about == about);
+        rules.map(move |rule| (rule, rule.program.eval(facts)))
+    }
+
     /// The rules about this that do not hold, in order.
     pub fn denials<'a>(&'a self, about: About, facts: &'a Facts<'_>) -> impl Iterator<Item = Denial<'a>> {
-        let rules = self.rules.iter().filter(move |rule| rule.about == about);
-        rules.filter_map(move |rule| {
-            let fault = match rule.program.eval(facts) {
+        self.verdicts(about, facts).filter_map(move |(rule, holds)| {
+            let fault = match holds {
                 Ok(true) => return None,
                 Ok(false) => None,
                 Err(fault) => Some(fault),
@@ -177,6 +186,11 @@ impl Rule {
                 About::Request
             },
         })
+    }
+
+    /// What it is compiled to.
+    pub(super) fn program(&self) -> &Bool {
+        &self.program
     }
 
     /// What it is about.

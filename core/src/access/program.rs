@@ -246,7 +246,7 @@ impl Double {
 }
 
 impl Text {
-    fn eval<'a>(&'a self, facts: &'a Facts<'_>) -> Result<&'a str, Fault> {
+    pub(super) fn eval<'a>(&'a self, facts: &'a Facts<'_>) -> Result<&'a str, Fault> {
         match self {
             Self::Is(text) => Ok(text),
             Self::Fact(fact) => text(*fact, facts),
@@ -255,7 +255,7 @@ impl Text {
     }
 }
 
-fn value<'a>(map: MapFact, key: &str, facts: &'a Facts<'_>) -> Option<&'a str> {
+pub(super) fn value<'a>(map: MapFact, key: &str, facts: &'a Facts<'_>) -> Option<&'a str> {
     match map {
         MapFact::Labels => facts.caller.labels.get(key).map(String::as_str),
         MapFact::Headers => facts.caller.headers.header(key),
@@ -305,7 +305,7 @@ fn has(fact: Fact, facts: &Facts<'_>) -> Result<bool, Fault> {
     }
 }
 
-fn int(fact: IntFact, facts: &Facts<'_>) -> Result<Option<i64>, Fault> {
+pub(super) fn int(fact: IntFact, facts: &Facts<'_>) -> Result<Option<i64>, Fault> {
     read(facts)?;
     let told = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     Ok(match fact {
@@ -315,14 +315,14 @@ fn int(fact: IntFact, facts: &Facts<'_>) -> Result<Option<i64>, Fault> {
     })
 }
 
-fn double(fact: DoubleFact, facts: &Facts<'_>) -> Result<Option<f64>, Fault> {
+pub(super) fn double(fact: DoubleFact, facts: &Facts<'_>) -> Result<Option<f64>, Fault> {
     read(facts)?;
     Ok(match fact {
         DoubleFact::Temperature => facts.request.features.temperature,
     })
 }
 
-fn text<'a>(fact: TextFact, facts: &'a Facts<'_>) -> Result<&'a str, Fault> {
+pub(super) fn text<'a>(fact: TextFact, facts: &'a Facts<'_>) -> Result<&'a str, Fault> {
     Ok(match fact {
         TextFact::Model => {
             read(facts)?;

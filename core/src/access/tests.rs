@@ -420,6 +420,83 @@ fn every_rule_must_hold_and_those_about_a_candidate_wait_for_one() {
 }
 
 #[test]
+fn what_is_explained_is_what_is_decided_with_what_each_rule_looked_at() {
+    let world = World::new();
+    let facts = world.facts();
+    let shadow = |allow: &[&str]| {
+        let spec = AccessRules {
+            enforcement: Enforcement::Shadow,
+            ..rules(allow)
+        };
+        Policy::compile("UsagePolicy s", "spec.access", &spec).unwrap()
+    };
+    let counts = shadow(&["request.maxTokens > 9000"]);
+    let holds = policy(&["caller.labels.team == \"search\" && !request.features.images"]);
+    let denies = policy(&[
+        "size(request.model) < 3",
+        "caller.labels.floor == \"2\" || request.temperature > 1",
+        "candidate.provider == \"gemini\"",
+    ]);
+    let all = [&counts, &holds, &denies];
+    let candidates = ["claude", "gemini"].map(|provider| CandidateFacts { provider, model: "m" });
+    let explained = explain(&all, &facts, &candidates);
+
+    // As requests are decided.
+    let mut decided: Vec<_> = all.iter().flat_map(|one| one.denials(About::Request, &facts)).collect();
+    let claude = Facts {
+        candidate: candidates[0],
+        ..facts
+    };
+    decided.extend(all.iter().flat_map(|one| one.denials(About::Candidate, &claude)));
+    let told: Vec<_> = explained
+        .said
+        .iter()
+        .filter_map(Said::denial)
+        .map(|it| it.told())
+        .collect();
+    assert_eq!(told, decided.iter().map(Denial::told).collect::<Vec<_>>());
+    let refusal = explained.refusal().unwrap();
+    assert_eq!(
+        (refusal.rule.name.as_ref(), refusal.policy.of.as_str()),
+        ("rule-1", "ModelRoute r")
+    );
+    assert!(explained.would_deny());
+    assert_eq!(explained.left_out_by, [Some(4), None]);
+
+    let seen = |place: usize| {
+        let looked_at = &explained.said[place].looked_at;
+        let words = looked_at
+            .iter()
+            .map(|(path, value)| format!("{path}={}", value.as_deref().unwrap_or("?")));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(seen(0), "request.maxTokens=4096");
+    assert_eq!(
+        seen(1),
+        "caller.labels[\"team\"]=\"search\" request.features.images=false"
+    );
+    assert_eq!(seen(2), "request.model=\"claude-haiku-4-5\"");
+    assert_eq!(seen(3), "caller.labels[\"floor\"]=? request.temperature=0.5");
+    assert_eq!(explained.said[3].holds, Err(Fault::NotGiven));
+    assert_eq!(
+        (seen(5), explained.said[5].candidate),
+        ("candidate.provider=\"gemini\"".into(), Some(1))
+    );
+}
+
+#[test]
+fn a_request_is_refused_where_rules_leave_nobody_and_not_where_one_is_left() {
+    let world = World::new();
+    let rules = policy(&["candidate.provider == \"gemini\""]);
+    let of = |provider| CandidateFacts { provider, model: "m" };
+    let refused =
+        |candidates: &[CandidateFacts<'_>]| explain(&[&rules], &world.facts(), candidates).refusal().is_some();
+    assert!(refused(&[of("claude"), of("openai")]));
+    assert!(!refused(&[of("claude"), of("gemini")]));
+    assert!(!refused(&[]), "nobody was there to be left out");
+}
+
+#[test]
 fn a_body_is_read_only_for_rules_that_look_into_it() {
     for (allow, reads) in [
         ("request.model == 'x' && request.stream && request.maxTokens < 5", false),
