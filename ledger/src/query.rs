@@ -4,6 +4,7 @@
 
 #[cfg(feature = "store")]
 pub mod read;
+pub mod report;
 #[cfg(feature = "store")]
 pub mod sums;
 

@@ -42,7 +42,7 @@ fn edges(window: Window) -> [i64; 6] {
 }
 
 /// What one part of a sum holds at most, for each row that is added up.
-const PART: i64 = 1_000_000;
+pub(super) const PART: i64 = 1_000_000;
 
 /// The sums of the window as a table `m`, and the parameters that it needs: by `names`, kind and outcome, each of the `summed` columns in
 /// two, whole [`PART`]s (`COLUMN_parts`) and what is beyond them (`COLUMN_rest`), so that no sum of what fits into its rows overflows.
@@ -50,13 +50,7 @@ const PART: i64 = 1_000_000;
 /// Each part of the window is added up on its own and by few columns, which makes most of its rows few before anything is asked of them.
 fn within(scope: &Scope<'_>, names: &str, summed: &[&str]) -> (String, Vec<Value>) {
     let mut parameters: Vec<Value> = edges(scope.window).map(Value::Int).into();
-    let mut only = String::new();
-    for (column, value) in [("namespace", scope.namespace), ("provider", scope.provider)] {
-        if let Some(value) = value {
-            parameters.push(Value::Text(kept(value)));
-            let _ = write!(only, " AND {column} = ${}", parameters.len());
-        }
-    }
+    let only = only(scope, &mut parameters);
     let sums: Vec<_> = summed
         .iter()
         .map(|column| format!("sum({column} / {PART}) AS {column}_parts, sum({column} % {PART}) AS {column}_rest"))
@@ -76,6 +70,18 @@ fn within(scope: &Scope<'_>, names: &str, summed: &[&str]) -> (String, Vec<Value
         part(MINUTE, "$5", "$6"),
     ];
     (format!("WITH m AS ({})", parts.join(" UNION ALL ")), parameters)
+}
+
+/// The end of a condition: which namespace and which provider, as parameters behind those that are there.
+pub(super) fn only(scope: &Scope<'_>, parameters: &mut Vec<Value>) -> String {
+    let mut only = String::new();
+    for (column, value) in [("namespace", scope.namespace), ("provider", scope.provider)] {
+        if let Some(value) = value {
+            parameters.push(Value::Text(kept(value)));
+            let _ = write!(only, " AND {column} = ${}", parameters.len());
+        }
+    }
+    only
 }
 
 /// The sum of a column of `m` where a condition holds, in two columns as it is there; [`whole`] reads it.
@@ -99,7 +105,8 @@ fn of_attempts(column: &str) -> String {
     total("kind = 'attempt'", column)
 }
 
-fn key(by: By) -> [&'static str; 3] {
+/// The columns that are a row's namespace, provider and name.
+pub(super) fn key(by: By) -> [&'static str; 3] {
     match by {
         By::Provider => ["''", "provider", "provider"],
         By::Model => ["''", "provider", "model"],
@@ -155,7 +162,7 @@ fn counts() -> String {
 }
 
 /// The names of rows that are told apart by this.
-fn names(by: By) -> String {
+pub(super) fn names(by: By) -> String {
     let mut names: Vec<&str> = key(by).into_iter().filter(|column| *column != "''").collect();
     names.dedup();
     names.join(", ")

@@ -20,6 +20,7 @@ use super::metrics::Metrics;
 use super::now;
 use crate::entry::{Entry, Numbered};
 use crate::query::read::{self, Cursor, Filter};
+use crate::query::report::{self, ACCESS_PATH, SLA_PATH, USAGE_PATH};
 use crate::query::{
     By, CONFIGS_PATH, LOGS_PATH, MAX_NUMBER, QUALITY_PATH, RATE_LIMITS_PATH, READER_HEADER, SPEND_PATH, STATS_PATH,
     WHY_PREFIX, WINDOW_HEADER, Window,
@@ -189,6 +190,9 @@ impl Api {
             LOGS_PATH,
             RATE_LIMITS_PATH,
             CONFIGS_PATH,
+            SLA_PATH,
+            USAGE_PATH,
+            ACCESS_PATH,
         ]
         .contains(&path);
         if !is_known && !path.starts_with(WHY_PREFIX) {
@@ -207,6 +211,17 @@ impl Api {
             STATS_PATH => answered(read::stats(store, &scope, asked.by).await).map(|answer| of(window, answer)),
             SPEND_PATH => answered(read::spend(store, &scope, asked.by).await).map(|answer| of(window, answer)),
             QUALITY_PATH => answered(read::quality(store, namespace, window).await).map(|answer| of(window, answer)),
+            SLA_PATH => {
+                answered(report::read::sla(store, &scope, asked.by, now()).await).map(|answer| of(window, answer))
+            }
+            USAGE_PATH => {
+                let previous = asked.previous.map_or_else(
+                    || report::before(window),
+                    |from| Window { from, to: window.from }.told(now()),
+                );
+                answered(report::read::usage(store, &scope, asked.by, previous).await).map(|answer| of(window, answer))
+            }
+            ACCESS_PATH => answered(report::read::access(store, &scope).await).map(|answer| of(window, answer)),
             LOGS_PATH => answered(read::list(store, &asked.filter()).await),
             RATE_LIMITS_PATH => {
                 let needed = || {
@@ -251,6 +266,8 @@ struct Asked {
     number: u32,
     before: Option<Cursor>,
     after: Option<Cursor>,
+    /// The begin of the period before.
+    previous: Option<i64>,
     window: Window,
 }
 
@@ -268,6 +285,7 @@ impl Asked {
             number: 50,
             before: None,
             after: None,
+            previous: None,
             window: Window {
                 from: now - DAY,
                 // The sums of this minute are of it.
@@ -307,6 +325,7 @@ impl Asked {
             "after" => self.after = Some(Cursor::parse(&value).ok_or(CURSOR)?),
             "from" => self.window.from = time(&value)?,
             "to" => self.window.to = time(&value)?,
+            "previous" => self.previous = Some(time(&value)?),
             _ => return Err("no such parameter; see docs/ledger-service.md"),
         }
         Ok(())

@@ -142,6 +142,15 @@ async fn who_may_read_is_answered_and_nobody_else() {
     let why: Vec<Why> = serde_json::from_value(why).unwrap();
     assert_eq!((why.len(), why[0].attempts_made.len()), (1, 1));
     assert_eq!(program.get(&ann, "/v1/quality?namespace=team").await.0, 200);
+    let (_, sla) = program.get(&ann, "/v1/reports/sla?namespace=team").await;
+    assert_eq!(
+        (&sla["rows"][0]["succeeded"], &sla["rows"][0]["latency"]["of"]),
+        (&json!(2), &json!(2))
+    );
+    let (_, usage) = program.get(&ann, "/v1/reports/usage?namespace=team&by=workload").await;
+    assert_eq!(usage["rows"][0]["cost"], "0.000001500001");
+    let (_, access) = program.get(&ann, "/v1/reports/access?namespace=team").await;
+    assert_eq!((&access["refused"], &access["unsuccessful"]), (&json!(0), &json!(1)));
     assert_eq!(program.get(&ann, "/v1/rate-limits?namespace=team").await.1, json!([]));
     assert_eq!(program.get(&ann, "/v1/configs?namespace=team").await.1, json!([]));
 
@@ -162,6 +171,12 @@ async fn who_may_read_is_answered_and_nobody_else() {
         (users("bob"), "/v1/stats?namespace=team", 403),
         (pods("team", "app-1"), "/v1/stats?namespace=team", 403),
         ("rubbish".into(), "/v1/stats?namespace=team", 401),
+        (ann.clone(), "/v1/reports/sla?namespace=other", 403),
+        (ann.clone(), "/v1/reports/usage?namespace=other", 403),
+        (ann.clone(), "/v1/reports/access?namespace=other", 403),
+        (ann.clone(), "/v1/reports/access", 403),
+        (users("bob"), "/v1/reports/usage?namespace=team", 403),
+        (ann.clone(), "/v1/reports/moods?namespace=team", 404),
         (ann.clone(), "/v1/requests/nobody?namespace=team", 404),
         (ann.clone(), "/v1/stats?namespace=team&by=colour", 400),
         (ann, "/v1/nothing?namespace=team", 404),

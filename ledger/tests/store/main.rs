@@ -17,6 +17,7 @@ mod killed;
 mod names;
 mod plans;
 mod questions;
+mod reports;
 mod retention;
 mod schema;
 mod server;

@@ -2,6 +2,7 @@
 
 use bowsprit_ledger::entry::Entry;
 use bowsprit_ledger::query::read::{self, Cursor, Filter, IdOf};
+use bowsprit_ledger::query::report::asked;
 use bowsprit_ledger::query::sums::{self, First};
 use bowsprit_ledger::query::{By, Window};
 use bowsprit_ledger::store::{Query, Value};
@@ -109,6 +110,26 @@ fn all() -> Vec<(&'static str, Query)> {
             sums::stats(&scope(None, Some("claude")), By::Model, First::Busiest, 10_001),
         ),
         ("provider_metrics", sums::quality(&scope(None, None))),
+        (
+            "provider_metrics_namespace",
+            asked::windows(&scope(Some("team-1"), None), By::Route, 60),
+        ),
+        (
+            "provider_metrics_namespace",
+            asked::worst(&scope(Some("team-1"), None), By::Provider),
+        ),
+        (
+            "provider_requests_provider",
+            asked::hits(&scope(Some("team-1"), None), By::Route),
+        ),
+        (
+            "provider_requests_namespace_failed",
+            asked::refusals(&scope(Some("team-1"), None)),
+        ),
+        (
+            "provider_requests_namespace_failed",
+            asked::unsuccessful(&scope(Some("team-1"), None)),
+        ),
         (
             "provider_rate_limits_latest",
             read::rate_limits_query("team-1", Some("claude"), NOW),

@@ -1,0 +1,161 @@
+//! The questions of reports, as SQL that both engines read alike. Pure.
+
+use super::super::sums::{MOST_NAMES, PART, Scope, key, names, only};
+use super::super::{By, Window};
+use super::{MOST_HOURS, MOST_REFUSALS};
+use crate::store::tables::HOUR;
+use crate::store::{Query, Value};
+
+/// How requests end that are not as an objective wants them.
+const BAD: &str = "'provider_error', 'own_error', 'cut', 'shed'";
+/// The percentiles of durations.
+const RANKS: [u32; 3] = [50, 95, 99];
+
+/// The names of a row, as an answer has them.
+fn told(by: By) -> String {
+    key(by).map(|column| format!("CAST({column} AS TEXT)")).join(", ")
+}
+
+/// Good and bad requests by name and window of this grain, of the windows that begin between `$1` and `$2`; each count in two, as
+/// [`PART`] has it.
+fn judged(scope: &Scope<'_>, by: By, grain: i64) -> (String, Vec<Value>) {
+    let second = |at: i64| at.div_euclid(1000);
+    let down = |at: i64| second(at) - second(at).rem_euclid(grain);
+    let Window { from, to } = scope.window;
+    let up = down(to.saturating_add(grain * 1000 - 1));
+    let mut parameters = vec![Value::Int(down(from)), Value::Int(up)];
+    let (names, only) = (names(by), only(scope, &mut parameters));
+    let halves = |outcomes: &str, name: &str| {
+        let of = |half: &str| format!("sum(CASE WHEN outcome IN ({outcomes}) THEN {half} ELSE 0 END)");
+        let (parts, rest) = (of(&format!("count / {PART}")), of(&format!("count % {PART}")));
+        format!("{parts} AS {name}_parts, {rest} AS {name}_rest")
+    };
+    let (good, bad) = (halves("'ok'", "good"), halves(BAD, "bad"));
+    let sql = format!(
+        "SELECT {names}, start, {good}, {bad} FROM provider_metrics
+        WHERE grain = {grain} AND start >= $1 AND start < $2 AND kind = 'request' AND outcome IN ('ok', {BAD}){only}
+        GROUP BY {names}, start"
+    );
+    (sql, parameters)
+}
+
+/// A count of [`judged`] as one number, to be compared.
+fn of(name: &str) -> String {
+    format!("({name}_parts * {PART}.0 + {name}_rest)")
+}
+
+/// By name: windows of this grain with requests, those of them in which nothing was bad, and those in which at least half was.
+pub fn windows(scope: &Scope<'_>, by: By, grain: i64) -> Query {
+    let (inner, parameters) = judged(scope, by, grain);
+    let (good, bad) = (of("good"), of("bad"));
+    Query {
+        name: "report_windows",
+        sql: format!(
+            "SELECT {}, CAST(count(*) AS BIGINT), CAST(sum(CASE WHEN {bad} = 0 THEN 1 ELSE 0 END) AS BIGINT),
+            CAST(sum(CASE WHEN {bad} >= {good} THEN 1 ELSE 0 END) AS BIGINT)
+            FROM ({inner}) AS w GROUP BY {names} ORDER BY 4 DESC, {names} LIMIT {MOST_NAMES}",
+            told(by),
+            names = names(by),
+        ),
+        parameters,
+    }
+}
+
+/// The hours in which most was bad, with what was good in them.
+pub fn worst(scope: &Scope<'_>, by: By) -> Query {
+    let (inner, parameters) = judged(scope, by, HOUR);
+    let halves = ["good_parts", "good_rest", "bad_parts", "bad_rest"].map(|half| format!("CAST({half} AS BIGINT)"));
+    let bad = of("bad");
+    Query {
+        name: "report_worst",
+        sql: format!(
+            "SELECT {}, start, {} FROM ({inner}) AS h WHERE {bad} > 0 ORDER BY {bad} DESC, start, {} LIMIT {MOST_HOURS}",
+            told(by),
+            halves.join(", "),
+            names(by),
+        ),
+        parameters,
+    }
+}
+
+/// The end of a condition that says which rows of requests are meant, and its parameters: `$1` to `$2` and a namespace. `column` is as it is
+/// compared, so that who asks decides by which index.
+fn rows(scope: &Scope<'_>, column: &str) -> (String, Vec<Value>) {
+    let Window { from, to } = scope.window;
+    let mut parameters = vec![Value::Int(from), Value::Int(to)];
+    let only = scope.namespace.map_or(String::new(), |namespace| {
+        parameters.push(Value::Text(namespace.to_owned()));
+        format!(" AND {column} = $3")
+    });
+    (only, parameters)
+}
+
+/// By name: durations of those that succeeded at each of the [`RANKS`], and how many they are.
+pub fn ranks(scope: &Scope<'_>, by: By) -> Query {
+    let (only, parameters) = rows(scope, "namespace");
+    let names = names(by);
+    let at = |rank: u32| {
+        // The nearest rank, rounded up.
+        format!("CAST(max(CASE WHEN place = (of_all * {rank} + 99) / 100 THEN took ELSE 0 END) AS BIGINT)")
+    };
+    Query {
+        name: "report_ranks",
+        sql: format!(
+            "SELECT {}, {}, CAST(max(of_all) AS BIGINT) FROM (
+            SELECT {names}, took, row_number() OVER (PARTITION BY {names} ORDER BY took) AS place, count(*) OVER (PARTITION BY {names}) AS of_all
+            FROM provider_requests WHERE at >= $1 AND at < $2 AND outcome = 'ok'{only}) AS ranked
+            GROUP BY {names} ORDER BY max(of_all) DESC, {names} LIMIT {MOST_NAMES}",
+            told(by),
+            RANKS.map(at).join(", "),
+        ),
+        parameters,
+    }
+}
+
+/// By name: requests that got a kept answer, the tokens and the cost (in two, as [`PART`] has it) that this saved.
+pub fn hits(scope: &Scope<'_>, by: By) -> Query {
+    // They are few among those that nobody was asked for, and those have an index: no other is to be taken.
+    let (only, parameters) = rows(scope, "coalesce(namespace, '')");
+    let names = names(by);
+    Query {
+        name: "report_hits",
+        sql: format!(
+            "SELECT {}, CAST(count(*) AS BIGINT), CAST(sum(cache_saved_tokens) AS BIGINT),
+            CAST(sum(cache_saved_cost / {PART}) AS BIGINT), CAST(sum(cache_saved_cost % {PART}) AS BIGINT)
+            FROM provider_requests WHERE provider = '' AND at >= $1 AND at < $2 AND cache_age IS NOT NULL{only}
+            GROUP BY {names} ORDER BY 4 DESC, {names} LIMIT {MOST_NAMES}",
+            told(by),
+        ),
+        parameters,
+    }
+}
+
+/// Who was turned away by which rule; behind each row how many requests and how many rows there are in all.
+pub fn refusals(scope: &Scope<'_>) -> Query {
+    let (only, parameters) = rows(scope, "r.namespace");
+    let names = "r.namespace, r.workload, coalesce(o.service_account, ''), r.refused_by, r.code";
+    Query {
+        name: "report_refusals",
+        sql: format!(
+            "SELECT {names}, CAST(count(*) AS BIGINT), CAST(min(r.at) AS BIGINT), CAST(max(r.at) AS BIGINT),
+            CAST(sum(count(*)) OVER () AS BIGINT), CAST(count(*) OVER () AS BIGINT)
+            FROM provider_requests r LEFT JOIN outboxes o ON o.id = r.outbox
+            WHERE r.outcome NOT IN ('ok', 'cancelled') AND r.refused_by <> '' AND r.at >= $1 AND r.at < $2{only}
+            GROUP BY {names} ORDER BY 6 DESC, {names} LIMIT {MOST_REFUSALS}"
+        ),
+        parameters,
+    }
+}
+
+/// How many requests that ended otherwise than well are kept one by one.
+pub fn unsuccessful(scope: &Scope<'_>) -> Query {
+    let (only, parameters) = rows(scope, "namespace");
+    Query {
+        name: "report_unsuccessful",
+        sql: format!(
+            "SELECT CAST(count(*) AS BIGINT) FROM provider_requests
+            WHERE outcome NOT IN ('ok', 'cancelled') AND at >= $1 AND at < $2{only}"
+        ),
+        parameters,
+    }
+}

@@ -1,0 +1,181 @@
+//! Asks a store for reports, and makes them of its rows.
+
+use std::collections::BTreeMap;
+
+use super::super::sums::{self, First, Scope, whole};
+use super::super::{By, MINUTES_KEPT, Money, Stat, Window, read};
+use super::{CacheHits, Hour, Latency, MOST_RANKED, Refusals, Refused, Sla, SlaRow, Usage, UsageRow, Windows, asked};
+use crate::store::tables::{HOUR, MINUTE};
+use crate::store::{Error, Query, Row, Store, Value};
+
+/// What tells rows apart: namespace, provider, name.
+type Key = (String, String, String);
+
+fn key(row: &Row) -> Key {
+    let text = |index: usize| row.get(index).map(Value::told).unwrap_or_default();
+    (text(0), text(1), text(2))
+}
+
+fn key_of(stat: &Stat) -> Key {
+    (stat.namespace.clone(), stat.provider.clone(), stat.name.clone())
+}
+
+fn count(row: &Row, index: usize) -> u64 {
+    u64::try_from(row.get(index).map_or(0, Value::int)).unwrap_or(0)
+}
+
+async fn by_key<T>(store: &dyn Store, query: Query, of: impl Fn(&Row) -> T) -> Result<BTreeMap<Key, T>, Error> {
+    let rows = store.query(query).await?;
+    Ok(rows.iter().map(|row| (key(row), of(row))).collect())
+}
+
+/// The finest grain that is kept of all of a window at the time `now`, seconds.
+fn grain(window: Window, now: i64) -> i64 {
+    const DAY: i64 = 24 * 3_600_000;
+    let oldest = now.saturating_sub(MINUTES_KEPT * DAY).div_euclid(DAY).saturating_add(1);
+    if window.from < oldest.saturating_mul(DAY) {
+        HOUR
+    } else {
+        MINUTE
+    }
+}
+
+/// How available it was.
+pub async fn sla(store: &dyn Store, scope: &Scope<'_>, by: By, now: i64) -> Result<Sla, Error> {
+    let grain = grain(scope.window, now);
+    let stats = read::stats(store, scope, by).await?;
+    let mut windows = by_key(store, asked::windows(scope, by, grain), |row| Windows {
+        used: count(row, 3),
+        clean: count(row, 4),
+        down: count(row, 5),
+    })
+    .await?;
+    let succeeded = stats
+        .iter()
+        .fold(0, |sum: u64, stat| sum.saturating_add(stat.succeeded));
+    let is_ranked = succeeded <= MOST_RANKED;
+    let mut latency = BTreeMap::new();
+    if is_ranked {
+        latency = by_key(store, asked::ranks(scope, by), |row| Latency {
+            p50: count(row, 3),
+            p95: count(row, 4),
+            p99: count(row, 5),
+            of: count(row, 6),
+        })
+        .await?;
+    }
+    let worst = store.query(asked::worst(scope, by)).await?;
+    let rows = stats.into_iter().map(|stat| {
+        let key = key_of(&stat);
+        // A name that somebody made up is not taken for the row of all others.
+        let is_own = stat.more == 0;
+        SlaRow {
+            windows: is_own.then(|| windows.remove(&key).unwrap_or_default()),
+            latency: latency.remove(&key).filter(|_| is_own),
+            stat,
+        }
+    });
+    Ok(Sla {
+        from: scope.window.from,
+        to: scope.window.to,
+        grain,
+        rows: rows.collect(),
+        worst: worst.iter().map(hour).collect(),
+        is_ranked,
+    })
+}
+
+fn hour(row: &Row) -> Hour {
+    let (namespace, provider, name) = key(row);
+    let number = |index: usize| u64::try_from(whole(row, 4, index)).unwrap_or(u64::MAX);
+    Hour {
+        at: row.get(3).map_or(0, Value::int).saturating_mul(1000),
+        namespace,
+        provider,
+        name,
+        good: number(0),
+        bad: number(1),
+    }
+}
+
+/// What was used, and what was used in the period before.
+pub async fn usage(store: &dyn Store, scope: &Scope<'_>, by: By, previous: Window) -> Result<Usage, Error> {
+    let of = |window: Window| Scope { window, ..*scope };
+    let stats = read::named(store, scope, by, First::Dearest, sums::MOST_NAMES).await?;
+    let before = read::named(store, &of(previous), by, First::Dearest, sums::MOST_NAMES).await?;
+    let mut cache = by_key(store, asked::hits(scope, by), |row| CacheHits {
+        hits: count(row, 3),
+        saved_tokens: count(row, 4),
+        saved_cost: Money(whole(row, 5, 0)),
+    })
+    .await?;
+    let mut before: BTreeMap<(bool, Key), Stat> = before
+        .into_iter()
+        .map(|stat| ((stat.more > 0, key_of(&stat)), stat))
+        .collect();
+    let mut rows: Vec<UsageRow> = stats
+        .into_iter()
+        .map(|now| UsageRow {
+            previous: before.remove(&(now.more > 0, key_of(&now))).unwrap_or_default(),
+            cache: cache
+                .remove(&key_of(&now))
+                .filter(|_| now.more == 0)
+                .unwrap_or_default(),
+            now,
+        })
+        .collect();
+    let gone = before.into_values().map(|previous| UsageRow {
+        now: Stat {
+            namespace: previous.namespace.clone(),
+            provider: previous.provider.clone(),
+            name: previous.name.clone(),
+            more: previous.more,
+            ..Stat::default()
+        },
+        previous,
+        cache: CacheHits::default(),
+    });
+    rows.extend(gone);
+    Ok(Usage {
+        from: scope.window.from,
+        to: scope.window.to,
+        previous_from: previous.from,
+        previous_to: previous.to,
+        rows,
+    })
+}
+
+/// Who was turned away by which rule.
+pub async fn access(store: &dyn Store, scope: &Scope<'_>) -> Result<Refusals, Error> {
+    let rows = store.query(asked::refusals(scope)).await?;
+    let in_detail = store.query(asked::unsuccessful(scope)).await?;
+    let all = store.query(sums::all(scope, By::Namespace)).await?;
+    let all = all.first().map(sums::stat).unwrap_or_default();
+    let unsuccessful = all.requests.saturating_sub(all.succeeded).saturating_sub(all.cancelled);
+    let in_detail = in_detail.first().map_or(0, |row| count(row, 0));
+    let (refused, all_rows) = rows.first().map_or((0, 0), |row| (count(row, 8), count(row, 9)));
+    Ok(Refusals {
+        from: scope.window.from,
+        to: scope.window.to,
+        refused,
+        more: all_rows.saturating_sub(rows.len() as u64),
+        rows: rows.iter().map(turned_away).collect(),
+        unsuccessful,
+        without_detail: unsuccessful.saturating_sub(in_detail),
+    })
+}
+
+fn turned_away(row: &Row) -> Refused {
+    let text = |index: usize| row.get(index).map(Value::told).unwrap_or_default();
+    let int = |index: usize| row.get(index).map_or(0, Value::int);
+    Refused {
+        namespace: text(0),
+        workload: text(1),
+        service_account: text(2),
+        refused_by: text(3),
+        code: text(4),
+        count: count(row, 5),
+        first: int(6),
+        last: int(7),
+    }
+}
