@@ -1,10 +1,16 @@
 //! The command line.
 
+mod access;
+mod report;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bowsprit_crds::DurationText;
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub use access::{AccessCheckArgs, AccessVerb, Dialect, Feature, Operation};
+pub use report::{Month, Period, ReportArgs, ReportFormat, ReportOut};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -76,6 +82,12 @@ pub enum Command {
         #[command(subcommand)]
         verb: CircuitVerb,
     },
+    /// Access rules: what they say to a request.
+    Access {
+        /// What to do.
+        #[command(subcommand)]
+        verb: AccessVerb,
+    },
     /// Answers that sidecars keep, to be given in place of asking.
     Cache {
         /// What to do.
@@ -110,6 +122,8 @@ pub enum Command {
     Spend(SpendArgs),
     /// How good each provider was: success, answers that broke off, latency, and a score made of them.
     Quality(QualityArgs),
+    /// What a period was like, to be shown to others: how available, what was used, who was turned away. From the ledger.
+    Report(ReportArgs),
     /// Which ProviderConfigs and ModelRoutes were applied, when and by whom; from the ledger service alone.
     Changes(ChangesArgs),
     /// Look for what is broken: webhook, certificates, versions, permissions, pods that were missed, Secrets that are absent.
@@ -632,6 +646,13 @@ mod tests {
             (&["logs", "--number", "0"], "number"),
             (&["status", "-o", "csv"], "output"),
             (&["why"], "REQUEST-ID"),
+            (&["access", "check", "--label", "team"], "team=search"),
+            (&["access", "check", "--body", "b", "--n", "2"], "--n"),
+            (&["report"], "--sla"),
+            (&["report", "--sla", "--access"], "--access"),
+            (&["report", "--access", "--by", "model"], "--by"),
+            (&["report", "--sla", "--month", "2026-13"], "2026-11"),
+            (&["report", "--sla", "--month", "2026-11", "--since", "7d"], "--since"),
         ] {
             let error = Args::try_parse_from(["kubectl-bowsprit"].iter().chain(line)).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{error}");

@@ -3,6 +3,7 @@
 //! Each verb is a file: it fetches (`cluster`, the only file that speaks to a cluster), makes a value of what it found, and
 //! renders that. What decides and what renders is pure.
 
+mod access;
 pub mod args;
 mod ask;
 mod cache;
@@ -26,6 +27,7 @@ mod output;
 mod pause;
 mod progress;
 mod quality;
+mod report;
 mod spend;
 mod stats;
 mod status;
@@ -65,6 +67,7 @@ async fn run(args: Args, screen: Screen) -> Result<Report, Failure> {
     match args.command {
         Command::Status(verb) => status::run(cluster, &verb, screen).await,
         Command::Health(verb) => health::run(cluster, &verb, screen).await,
+        Command::Access { verb } => access::run(cluster, &verb, screen).await,
         Command::Cache { verb } => cache::run(cluster, &verb, screen).await,
         Command::Circuit { verb } => circuit::run(cluster, &verb, screen).await,
         Command::Pause(verb) => pause::pause(cluster, &verb, screen).await,
@@ -78,6 +81,7 @@ async fn run(args: Args, screen: Screen) -> Result<Report, Failure> {
         Command::Top(verb) => top::run(cluster, &verb, screen).await,
         Command::Spend(verb) => spend::run(cluster, &verb, screen).await,
         Command::Quality(verb) => quality::run(cluster, &verb, screen).await,
+        Command::Report(verb) => report::run(cluster, &verb, screen).await,
         Command::Changes(verb) => changes::run(cluster, &verb, screen).await,
         Command::Doctor(verb) => doctor::run(cluster, &verb, screen).await,
         Command::Version(verb) => version::run(cluster, &verb, screen).await,

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use bowsprit_crds::yaml;
 use serde::Serialize;
 
-pub(crate) use table::{Cell, Table};
+pub(crate) use table::{Cell, Table, markdown};
 
 use crate::args::{Format, RowFormat};
 use crate::failure::Failure;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bowsprit_ledger::query::read::{self, Cursor, Filter};
+use bowsprit_ledger::query::report::{self, Refusals, Sla, Usage};
 use bowsprit_ledger::query::{AppliedConfig, By, Listed, Quality, Stat, Why, Window};
 use bowsprit_ledger::store::Error;
 use bowsprit_ledger::store::sqlite::Sqlite;
@@ -128,6 +129,43 @@ impl<'a> Ledger<'a> {
         read::quality(&*store, namespace, window)
             .await
             .map_err(|error| unread(&error))
+    }
+
+    /// How available it was.
+    pub(crate) async fn sla(&self, namespace: Option<&str>, by: By, window: Window) -> Result<Sla, Failure> {
+        of_service!(self, self.service.sla(namespace, by, window));
+        let store = self.told(namespace, window).await?;
+        let scope = read::scope(namespace, None, window);
+        let sla = report::read::sla(&*store, &scope, by, units::now()).await;
+        sla.map_err(|error| unread(&error))
+    }
+
+    /// What was used, beside the period that ends where this one begins.
+    pub(crate) async fn usage(
+        &self,
+        namespace: Option<&str>,
+        by: By,
+        window: Window,
+        previous: Window,
+    ) -> Result<Usage, Failure> {
+        of_service!(self, self.service.usage(namespace, by, window, previous));
+        let both = Window {
+            from: previous.from,
+            to: window.to,
+        };
+        let store = self.told(namespace, both).await?;
+        let scope = read::scope(namespace, None, window);
+        let usage = report::read::usage(&*store, &scope, by, previous).await;
+        usage.map_err(|error| unread(&error))
+    }
+
+    /// Who was turned away.
+    pub(crate) async fn refusals(&self, namespace: Option<&str>, window: Window) -> Result<Refusals, Failure> {
+        of_service!(self, self.service.refusals(namespace, window));
+        let store = self.told(namespace, window).await?;
+        let scope = read::scope(namespace, None, window);
+        let refusals = report::read::access(&*store, &scope).await;
+        refusals.map_err(|error| unread(&error))
     }
 
     /// Requests.

@@ -1,5 +1,6 @@
 //! Asks the ledger service, and says what is missing where it cannot. Where there is no such service, that is no failure.
 
+use bowsprit_ledger::query::report::{ACCESS_PATH, Refusals, SLA_PATH, Sla, USAGE_PATH, Usage};
 use bowsprit_ledger::query::{
     AppliedConfig, By, CONFIGS_PATH, LOGS_PATH, Listed, QUALITY_PATH, Quality, READER_HEADER, SPEND_PATH, STATS_PATH,
     Stat, WHY_PREFIX, Why, Window,
@@ -74,6 +75,31 @@ impl<'a> Service<'a> {
         window: Window,
     ) -> Result<Option<Vec<Quality>>, Failure> {
         self.ask(namespace, &with(QUALITY_PATH, about(namespace, window))).await
+    }
+
+    /// How available it was.
+    pub(super) async fn sla(&self, namespace: Option<&str>, by: By, window: Window) -> Result<Option<Sla>, Failure> {
+        let question = about(namespace, window).into_iter().chain([("by", Some(name(by)))]);
+        self.ask(namespace, &with(SLA_PATH, question)).await
+    }
+
+    /// What was used.
+    pub(super) async fn usage(
+        &self,
+        namespace: Option<&str>,
+        by: By,
+        window: Window,
+        previous: Window,
+    ) -> Result<Option<Usage>, Failure> {
+        let question = about(namespace, window)
+            .into_iter()
+            .chain([("by", Some(name(by))), ("previous", Some(previous.from.to_string()))]);
+        self.ask(namespace, &with(USAGE_PATH, question)).await
+    }
+
+    /// Who was turned away.
+    pub(super) async fn refusals(&self, namespace: Option<&str>, window: Window) -> Result<Option<Refusals>, Failure> {
+        self.ask(namespace, &with(ACCESS_PATH, about(namespace, window))).await
     }
 
     /// Requests.

@@ -68,6 +68,20 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// As a table of Markdown, without colour; nothing where it has no row.
+    pub(crate) fn markdown(&self) -> String {
+        if self.is_empty() {
+            return String::new();
+        }
+        let line = |cells: &[Cell]| {
+            let cells: Vec<_> = cells.iter().map(|cell| markdown(&cell.text)).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let rule = format!("|{}\n", "---|".repeat(self.heads.len()));
+        let rows: String = self.rows.iter().map(|row| line(row)).collect();
+        line(&self.heads) + &rule + &rows
+    }
+
     /// As text; nothing where it has no row.
     pub(crate) fn render(&self, paint: Paint) -> String {
         if self.is_empty() {
@@ -102,6 +116,13 @@ impl Table {
     }
 }
 
+/// Text that says in Markdown what it says here, whoever wrote it.
+pub(crate) fn markdown(text: &str) -> String {
+    const MEANT: [char; 9] = ['\\', '|', '`', '*', '_', '[', ']', '<', '>'];
+    let escaped = |one: char| MEANT.contains(&one).then_some('\\').into_iter().chain([one]);
+    text.chars().flat_map(escaped).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +143,15 @@ mod tests {
                 .contains("\u{1b}[32mok\u{1b}[0m       \u{1b}[2m-")
         );
         assert_eq!(Table::new(["NAME"]).render(Paint(false)), "");
+    }
+
+    #[test]
+    fn a_name_stays_one_cell_of_markdown_and_is_no_markup() {
+        let mut table = Table::new(["NAME", "COUNT"]);
+        table.row(["a|b [x](y)\n<b>".into(), "".into()]);
+        let wanted = "| NAME | COUNT |\n|---|---|\n| a\\|b \\[x\\](y) \\<b\\> | - |\n";
+        assert_eq!(table.markdown(), wanted);
+        assert_eq!(Table::new(["NAME"]).markdown(), "");
     }
 
     #[test]

@@ -82,7 +82,7 @@ const READER: Rule = (
 );
 
 /// By verb. A verb that is not here needs no cluster.
-const RULES: [(&str, &[Rule]); 18] = [
+const RULES: [(&str, &[Rule]); 20] = [
     (
         "status",
         &[OBJECTS, POLICIES, PODS, NAMESPACE, OPERATORS, LEASE, WEBHOOKS],
@@ -90,6 +90,15 @@ const RULES: [(&str, &[Rule]); 18] = [
     ("health", &[PODS, PROXY]),
     ("circuit status", &[PODS, PROXY]),
     ("circuit reset", &[PODS, FORWARD]),
+    (
+        "access check",
+        &[(
+            "list",
+            "bowsprit.dev",
+            "providerconfigs, modelroutes, usagepolicies",
+            "the namespace; with -f nothing",
+        )],
+    ),
     ("pause", &SWITCH),
     ("resume", &SWITCH),
     ("test", &[OBJECTS, PODS, FORWARD]),
@@ -132,11 +141,26 @@ const RULES: [(&str, &[Rule]); 18] = [
     ("top", &[LEDGER, READER, SIDECARS[0], SIDECARS[1]]),
     ("spend", &[LEDGER, READER, SIDECARS[0], SIDECARS[1]]),
     ("quality", &[LEDGER, READER, SIDECARS[0], SIDECARS[1]]),
+    (
+        "report",
+        &[
+            LEDGER,
+            READER,
+            SIDECARS[0],
+            SIDECARS[1],
+            (
+                "list",
+                "bowsprit.dev",
+                "modelroutes",
+                "the namespace; for --sla --by route: without it no objective is told",
+            ),
+        ],
+    ),
     ("changes", &[LEDGER, READER]),
 ];
 
 /// By verb: what is shown, and the snapshot that a test holds.
-const EXAMPLES: [(&str, &str, &str); 14] = [
+const EXAMPLES: [(&str, &str, &str); 16] = [
     (
         "status",
         "kubectl bowsprit status -n shop",
@@ -156,6 +180,13 @@ const EXAMPLES: [(&str, &str, &str); 14] = [
         "kubectl bowsprit circuit status -n shop",
         include_str!(
             "../../circuit/snapshots/bowsprit_cli__circuit__tests__breakers_are_summed_by_provider_and_model_with_where_they_are_not_closed.snap"
+        ),
+    ),
+    (
+        "access check",
+        "kubectl bowsprit access check --model fast --max-tokens 9000 --feature tools --label team=shop -f rules.yaml",
+        include_str!(
+            "../../access/snapshots/bowsprit_cli__access__tests__a_denial_names_its_rule_and_what_each_rule_looked_at.snap"
         ),
     ),
     (
@@ -215,6 +246,11 @@ const EXAMPLES: [(&str, &str, &str); 14] = [
         include_str!(
             "../../quality/snapshots/bowsprit_cli__quality__tests__providers_by_their_score_with_its_formula.snap"
         ),
+    ),
+    (
+        "report",
+        "kubectl bowsprit report --sla --by route -n shop",
+        include_str!("../../report/snapshots/bowsprit_cli__report__tests__availability_with_the_worst_hours.snap"),
     ),
     (
         "changes",
