@@ -100,7 +100,9 @@ impl Bucket {
 
     /// Replaces what was taken by what was used.
     pub(super) fn correct(&mut self, taken: u64, used: u64, now: Moment) {
-        let back = (i128::from(taken) - i128::from(used)) * UNIT;
+        // No request counts for more than the debt may be: what the bound on debt forgave would flow back on top.
+        let counted = |units: u64| i128::from(units).min(self.whole * MAX_DEBT_MINUTES);
+        let back = (counted(taken) - counted(used)) * UNIT;
         self.set(self.level(now).saturating_add(back), now);
     }
 

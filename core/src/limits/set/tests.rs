@@ -155,6 +155,27 @@ fn some_of(bits: u8) -> Vec<Want<'static>> {
     chosen.map(|(_, want)| want).collect()
 }
 
+#[test]
+fn what_a_huge_estimate_did_not_use_flows_back_and_no_more() {
+    let settings = LimiterSettings {
+        output_per_minute: NonZeroU64::new(60),
+        ..LimiterSettings::default()
+    };
+    let mut set = set(&[("a", settings)]);
+    let need = |output| Need {
+        output,
+        ..Need::default()
+    };
+    // More than an hour's worth, which is what debt is bounded by.
+    let taken = set.take(&[want("a")], need(9385), at(0), None).unwrap();
+    set.settle(taken, need(10), at(0), |_| {});
+    assert!(
+        set.take(&[want("a")], need(1), at(0), None).is_err(),
+        "ten of six were used"
+    );
+    assert!(set.take(&[want("a")], need(1), at(5_000), None).is_ok());
+}
+
 proptest! {
     /// Against a shadow that only counts: whatever comes, at most so many places of each limit are taken, all or none, all are
     /// given back in the end, and nobody waits for ever.
