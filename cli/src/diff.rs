@@ -8,7 +8,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use bowsprit_core::config::{
-    Object, ObjectKind, Policy, Problem, Provider, Route, Scope, advice, cross_check, objects,
+    Object, ObjectKind, Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere, objects,
 };
 use bowsprit_crds::{ModelRoute, ProviderConfig, UsagePolicy, names};
 use k8s_openapi::api::core::v1::Pod;
@@ -167,7 +167,7 @@ fn difference(namespace: &str, wanted: &[Object], live: &Live) -> Difference {
         .objects
         .iter()
         .filter(|it| !wanted.iter().any(|object| same(object, it)));
-    let (mut providers, mut routes) = (Vec::new(), Vec::new());
+    let (mut providers, mut routes, mut policies) = (Vec::new(), Vec::new(), Vec::new());
     for object in wanted.iter().chain(beside) {
         let is_ours = wanted.iter().any(|it| same(it, object));
         let problems = match &object.kind {
@@ -175,7 +175,7 @@ fn difference(namespace: &str, wanted: &[Object], live: &Live) -> Difference {
                 Provider::from_spec(&object.name, spec, &scope()).map(|provider| providers.push(provider))
             }
             ObjectKind::Route(spec) => Route::from_spec(&object.name, spec).map(|route| routes.push(route)),
-            ObjectKind::Policy(spec) => Policy::from_spec(&object.name, spec).map(drop),
+            ObjectKind::Policy(spec) => Policy::from_spec(&object.name, spec).map(|policy| policies.push(policy)),
         };
         // What is wrong with a live object is for `status` to tell.
         if let (Err(problems), true) = (problems, is_ours) {
@@ -187,7 +187,8 @@ fn difference(namespace: &str, wanted: &[Object], live: &Live) -> Difference {
             .iter()
             .any(|it| problem.path.starts_with(&format!("{}: ", it.path())))
     };
-    let unresolved = cross_check(&providers, &routes);
+    let mut unresolved = cross_check(&providers, &routes);
+    unresolved.extend(diverts_nowhere(&policies, &routes));
     difference
         .problems
         .extend(unresolved.iter().filter(ours).map(ToString::to_string));

@@ -7,6 +7,7 @@
 
 mod advice;
 mod base_url;
+mod budget;
 mod cross;
 mod document;
 mod file_name;
@@ -23,7 +24,7 @@ mod slo;
 
 pub use advice::advice;
 pub use base_url::BaseUrl;
-pub use cross::{cross_check, no_such_provider};
+pub use cross::{cross_check, diverts_nowhere, no_such_provider};
 pub use document::{Object, ObjectKind, objects, readable_objects};
 pub use file_name::is_file_name;
 pub use limit::{Limit, Per};
@@ -39,6 +40,8 @@ pub use slo::{FIRST_TOKEN_PERCENT, Slo};
 use std::sync::Arc;
 
 use bowsprit_crds::LabelSelector;
+
+use crate::spend::book::Budget;
 
 /// Everything a sidecar needs to know, valid as a whole.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +65,11 @@ impl Config {
     pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
         let policies = self.policies.iter().flat_map(|policy| &policy.limits);
         policies.chain(self.routes.iter().flat_map(|route| &route.limits))
+    }
+
+    /// The budgets of all policies.
+    pub fn budgets(&self) -> impl Iterator<Item = &Arc<Budget>> {
+        self.policies.iter().flat_map(|policy| &policy.budgets)
     }
 
     /// Whether any request is under access rules.
@@ -113,6 +121,7 @@ pub fn load(text: &str, scope: &Scope) -> Result<Config, Problems> {
         }
     }
     let mut notices = cross_check(&providers, &routes);
+    notices.extend(diverts_nowhere(&policies, &routes));
     if matches!(scope, Scope::Standalone) {
         // In a cluster the operator answers for references, and a selector may rightly keep a provider from this pod.
         notices.drain(..).for_each(|problem| problems.add(problem));

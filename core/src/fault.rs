@@ -217,6 +217,8 @@ codes! {
 
     /// The provider withheld the answer for its content.
     BizContentFiltered = "BIZ_CONTENT_FILTERED", 400, Client, false, "change the prompt, or spec.safetySettings where the provider has them";
+    /// A budget of a UsagePolicy has no room for what the request may cost.
+    BizBudgetSpent = "BIZ_BUDGET_SPENT", 402, Client, false, "wait for the budget's next window, which retry-after tells, ask for less (max_tokens, a cheaper model), or have its amount raised";
     /// Whoever answers for the namespace has paused it: every request is refused until it is resumed.
     BizPaused = "BIZ_PAUSED", 403, Client, false, "wait until it is resumed, or ask whom the message names: kubectl bowsprit resume";
 }

@@ -33,6 +33,7 @@ pub mod record;
 mod search;
 pub mod share;
 pub mod slo;
+pub mod spend;
 pub mod stream;
 pub mod trace;
 mod window;

@@ -43,6 +43,11 @@ pub trait View {
         false
     }
 
+    /// The route that it is led to, whatever model it asks for: a budget says so.
+    fn led_to(&self) -> Option<Arc<Route>> {
+        None
+    }
+
     /// The access rule that forbids to ask this provider for this model, where one does.
     fn forbidden_by(&self, _provider: &Provider, _model: &str) -> Option<Arc<str>> {
         None
@@ -163,7 +168,8 @@ pub fn plan(
     view: &dyn View,
     draw: &mut dyn FnMut() -> f64,
 ) -> Plan {
-    let route = route_for(config, asked);
+    let led_to = view.led_to();
+    let route = led_to.as_ref().or_else(|| route_for(config, asked));
     let mut plan = Plan::default();
     let mut wanted = Wanted {
         asked,

@@ -39,7 +39,7 @@ pub struct Budget {
     )]
     pub name: String,
 
-    /// How much, as decimal text of at most six decimals, such as `250` or `0.50`.
+    /// How much, as decimal text of at most six decimals, such as `250` or `0.50`; up to 1000000.
     #[cfg_attr(
         feature = "schema",
         schemars(length(max = 16), regex(pattern = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"), extend("x-kubernetes-validations" = [{
@@ -67,7 +67,7 @@ pub struct Budget {
     )]
     pub time_zone: String,
 
-    /// Who spends it together.
+    /// Who spends it together. In force is `Pod`; with any other the object is refused with a condition.
     #[serde(default)]
     pub per: BudgetPer,
 

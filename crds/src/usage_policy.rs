@@ -90,7 +90,7 @@ pub struct UsagePolicySpec {
     #[cfg_attr(feature = "schema", schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub limits: Vec<NamedLimit>,
 
-    /// What may be spent. Not in force in this release: the object is refused with a condition.
+    /// What may be spent by each pod that the policy selects. Of several budgets each holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub budgets: Vec<Budget>,

@@ -250,11 +250,13 @@ pub fn desired(
     // What is served is judged, not what was refused: an object that turned bad is still there for those that name it.
     let served_providers: Vec<Provider> = served(&checked_providers);
     let served_routes: Vec<Route> = served(&checked_routes);
+    let mut unresolved = config::cross_check(&served_providers, &served_routes);
+    unresolved.extend(config::diverts_nowhere(&served(&checked_policies), &served_routes));
     Ok(Desired {
         rendered,
         changed,
         write,
-        unresolved: config::cross_check(&served_providers, &served_routes),
+        unresolved,
         advice: config::advice(&served_providers, &served_routes),
         providers: checked_providers,
         routes: checked_routes,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bowsprit_core::config::{Policy, Problem, Provider, Route, Scope, advice, cross_check};
+use bowsprit_core::config::{Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere};
 use bowsprit_crds::provider_config::ProviderConfigSpec;
 use bowsprit_crds::{ModelRoute, ModelRouteSpec, ProviderConfig, UsagePolicySpec};
 use kube::ResourceExt as _;
@@ -78,10 +78,11 @@ pub fn judge(name: &str, change: &Change, known: &Known) -> Judgement {
         .filter(others)
         .filter_map(|object| Route::from_spec(&object.name_any(), &object.spec).ok())
         .collect();
+    let mut policies = Vec::new();
     let refused = match change {
         Change::Provider(spec) => Provider::from_spec(name, spec, &scope).map(|it| providers.push(it)),
         Change::Route(spec) => Route::from_spec(name, spec).map(|it| routes.push(it)),
-        Change::Policy(spec) => Policy::from_spec(name, spec).map(drop),
+        Change::Policy(spec) => Policy::from_spec(name, spec).map(|it| policies.push(it)),
         Change::ProviderGone | Change::RouteGone | Change::PolicyGone => Ok(()),
     };
     let refusals = refused.err().map_or_else(Vec::new, |problems| said(problems.0));
@@ -95,7 +96,8 @@ pub fn judge(name: &str, change: &Change, known: &Known) -> Judgement {
         Change::Provider(_) => of_own(format!("ProviderConfig {name}: ")),
         Change::Route(_) => of_own(format!("ModelRoute {name}: ")),
         Change::ProviderGone => users_of(name, &providers, &routes),
-        Change::Policy(_) | Change::RouteGone | Change::PolicyGone => Vec::new(),
+        Change::Policy(_) => said(diverts_nowhere(&policies, &routes)),
+        Change::RouteGone | Change::PolicyGone => Vec::new(),
     };
     Judgement { refusals, warnings }
 }

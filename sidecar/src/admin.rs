@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::config::store::ConfigReport;
 use crate::config::stream::StreamReport;
 use crate::process::Process;
+use crate::tenant::budgets::BudgetReport;
 use crate::tenant::kept::KeptReport;
 use crate::tenant::limits::LimitReport;
 use crate::tenant::provider::ProviderReport;
@@ -56,6 +57,9 @@ struct Health {
     /// Named limits of routes and policies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     limits: Vec<LimitReport>,
+    /// Budgets of policies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    budgets: Vec<BudgetReport>,
     /// By route with `staleIfError`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kept_answers: Vec<KeptReport>,
@@ -204,6 +208,7 @@ fn health(process: &Process) -> Health {
         ledger: ledger::report(&process.sinks.ledger),
         providers,
         limits: process.tenant.limits.report(now),
+        budgets: process.tenant.budgets.report(),
         kept_answers: process.tenant.kept.report(),
         cache: process.tenant.cache.answers.report(),
         embeddings: process.tenant.cache.vectors.report(),
@@ -218,6 +223,7 @@ fn metrics(process: &Process) -> Response<Full<Bytes>> {
     let limits = process.tenant.limits.report(process.clock.now());
     let waiting = limits.iter().map(|limit| (limit.name.as_str(), limit.waiting));
     process.metrics.limits.wait(waiting);
+    process.tenant.budgets.observe();
     process.metrics.memory.observe(&process.memory);
     process.metrics.log.observe(&process.sinks.access);
     process.sinks.ledger.observe();

@@ -36,6 +36,7 @@ use crate::report::Reporter;
 use crate::ship::Shipping;
 use crate::supervise::{PartEnded, Parts};
 use crate::tenant::Tenant;
+use crate::tenant::budgets::kept::{self, Keeper};
 use crate::time::{Clock, unix_millis};
 use crate::{admin, probe, proxy};
 
@@ -69,6 +70,7 @@ pub struct Running {
     pub admin: SocketAddr,
     parts: Parts,
     shipping: Option<Arc<Shipping>>,
+    keeper: Option<Arc<Keeper>>,
 }
 
 /// Loads the configuration, binds the ports, starts the parts.
@@ -89,6 +91,7 @@ pub fn start(args: &Args) -> Result<Running, StartError> {
 /// The same.
 pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError> {
     let process = Arc::new(process(args, access));
+    let keeper = keeper(args, &process).map(Arc::new);
     let sources = sources(args, &process)?;
     let mut renewal = Renewal::new(
         sources,
@@ -116,9 +119,13 @@ pub fn start_with(args: &Args, access: AccessLog) -> Result<Running, StartError>
     if let Some(shipping) = &shipping {
         parts.spawn("ledger shipper", Arc::clone(shipping).run());
     }
+    if let Some(keeper) = &keeper {
+        parts.spawn("budgets", Arc::clone(keeper).run());
+    }
     Ok(Running {
         parts,
         shipping,
+        keeper,
         process,
         listen: addresses.0,
         admin: addresses.1,
@@ -144,7 +151,7 @@ fn process(args: &Args, access: AccessLog) -> Process {
         Arc::clone(&sinks),
         &memory,
         metrics.providers.clone(),
-        metrics.limits.clone(),
+        (metrics.limits.clone(), metrics.budgets.clone()),
         metrics.config.clone(),
     );
     if let Some(settings) = outbox(args) {
@@ -220,6 +227,14 @@ fn outbox(args: &Args) -> Option<outbox::Settings> {
         limit,
         clock: || i64::try_from(unix_millis()).unwrap_or(i64::MAX),
     })
+}
+
+/// What keeps the sums of budgets, where there is a folder that outlives this container; with what is in it they begin.
+fn keeper(args: &Args, process: &Process) -> Option<Keeper> {
+    let dir = args.state_dir.as_ref().or(args.ledger_dir.as_ref())?;
+    let budgets = &process.tenant.budgets;
+    budgets.begin_with(kept::read(dir));
+    Some(Keeper::new(dir.clone(), Arc::clone(budgets)))
 }
 
 /// What is told of this pod beside its entries.
@@ -362,6 +377,11 @@ impl Running {
         process.sinks.access.flush();
         if let Some(queue) = process.sinks.spans.queue() {
             spans::export::last(queue).await;
+        }
+        if let Some(keeper) = &self.keeper
+            && let Err(error) = keeper.write().await
+        {
+            tracing::warn!(%error, "what is spent of budgets cannot be saved");
         }
         if let Some(shipping) = &self.shipping {
             shipping.last(Instant::now() + LAST_BATCHES).await;

@@ -15,6 +15,7 @@ use crate::metrics::{OsProcess, Registry};
 use crate::net::client::ConnectionMetrics;
 use crate::net::server::ServerMetrics;
 use crate::observe::{AccessLog, LogMetrics, Sinks};
+use crate::tenant::budgets::BudgetMetrics;
 use crate::tenant::limits::LimitMetrics;
 use crate::tenant::provider::ProviderMetrics;
 
@@ -32,6 +33,8 @@ pub struct Families {
     pub providers: ProviderMetrics,
     /// Named limits of routes and policies.
     pub limits: LimitMetrics,
+    /// Budgets of policies.
+    pub budgets: BudgetMetrics,
     /// Connections from the app and to providers.
     pub connections: ConnectionMetrics,
     /// Loading of configuration.
@@ -55,6 +58,7 @@ impl Families {
         let sinks = Arc::new(Sinks::register(r, access));
         let providers = ProviderMetrics::register(r);
         let limits = LimitMetrics::register(r);
+        let budgets = BudgetMetrics::register(r);
         let connections = ConnectionMetrics::register(r);
         let config = ConfigMetrics::register(r);
         let stream = StreamMetrics::register(r);
@@ -80,6 +84,7 @@ impl Families {
             sinks,
             providers,
             limits,
+            budgets,
             connections,
             config,
             stream,

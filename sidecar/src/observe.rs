@@ -39,12 +39,14 @@ const PER_SHARING_PROVIDER: usize = 9;
 /// Series about named limits, where there are any, beyond those of the pool: what is folded of requests, of waits and of the two
 /// kinds of tokens.
 const LIMITS_FOLDED: usize = 1 + 1 + 2;
+/// Series about budgets, where there are any, beyond those of the pool: what is folded of requests.
+const BUDGETS_FOLDED: usize = 1;
 /// Series that each provider has, or may have when the pool is used up.
 const PER_PROVIDER: usize = 13;
 /// Series that each model of a provider has.
 const PER_MODEL: usize = 4;
 /// The least that is left for what happens seldom.
-const POOL: usize = 20;
+const POOL: usize = 16;
 
 /// Where records go: metrics under our own names and under OpenTelemetry's, spans, the access log, and the ledger.
 pub struct Sinks {
@@ -150,6 +152,8 @@ impl Sinks {
             + self.ledger.fit();
         let limits = config.limits().count();
         let switched_on = switched_on + if limits > 0 { limits + LIMITS_FOLDED } else { 0 };
+        let budgets = config.budgets().count();
+        let switched_on = switched_on + if budgets > 0 { budgets + BUDGETS_FOLDED } else { 0 };
         let fixed = GLOBAL + config.providers.len() * PER_PROVIDER + models * PER_MODEL + switched_on;
         let detail = Detail::that_fits(MOST_SERIES.saturating_sub(fixed + POOL), names.len());
         self.genai.tell(detail);

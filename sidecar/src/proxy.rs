@@ -25,6 +25,7 @@ mod admit;
 mod again;
 mod attempt;
 mod body;
+mod budgets;
 mod cache;
 mod cached;
 mod candidate;
@@ -32,6 +33,7 @@ mod collect;
 pub mod context;
 mod deadlines;
 mod embeddings;
+mod estimate;
 pub(crate) mod exchange;
 mod failure;
 mod ground;
@@ -159,6 +161,11 @@ async fn answer(
         return refuse::answer(context, &Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
     }
     if let route::Route::PassThrough { provider, rest, .. } = &route {
+        if snapshot.has_budgets
+            && let Err(refusal) = budgets::look(&mut context)
+        {
+            return refuse::answer(context, &refusal);
+        }
         // Boxed: it is large and rare, and every open connection would hold room for it.
         return Box::pin(passthrough::answer(
             process, snapshot, context, provider, rest, parts, body,
@@ -176,8 +183,14 @@ async fn answer(
         Err(refusal) => return refuse::answer(context, refusal),
     };
     // Found once for all that is decided before there is a plan; where nothing is, nobody looks.
-    if snapshot.has_access || snapshot.has_limits || snapshot.has_caches {
+    if snapshot.has_access || snapshot.has_limits || snapshot.has_caches || snapshot.has_budgets {
         context.route = plan::route_for(&snapshot.config, &inbound.call.model).cloned();
+    }
+    // Before all that goes by the route: a budget may lead to another.
+    if snapshot.has_budgets
+        && let Err(refusal) = budgets::acquire(&snapshot, &mut context, inbound)
+    {
+        return refuse::answer(context, &refusal);
     }
     match access::check(&process, &snapshot, &mut context, inbound) {
         Ok(ground) => context.access = ground,

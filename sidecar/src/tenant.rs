@@ -18,6 +18,7 @@ use crate::memory::Memory;
 use crate::net::client::Connections;
 use crate::observe::Sinks;
 use allowance::Allowances;
+use budgets::{BudgetMetrics, Budgets};
 use cache::Cache;
 use kept::{KeptAnswers, Purpose};
 use limits::{LimitMetrics, Limits};
@@ -25,7 +26,9 @@ use provider::{ProviderMetrics, States};
 use snapshot::{Parts, Snapshot};
 
 pub mod allowance;
+pub mod budgets;
 pub mod cache;
+pub mod charges;
 pub mod kept;
 pub mod limits;
 pub mod listings;
@@ -47,6 +50,8 @@ pub struct Tenant {
     pub cache: Arc<Cache>,
     /// The named limits of its routes and policies.
     pub limits: Arc<Limits>,
+    /// The budgets of its policies.
+    pub budgets: Arc<Budgets>,
     states: States,
     connections: Arc<Connections>,
     sinks: Arc<Sinks>,
@@ -60,7 +65,7 @@ impl Tenant {
         sinks: Arc<Sinks>,
         memory: &Arc<Memory>,
         metrics: ProviderMetrics,
-        limit_metrics: LimitMetrics,
+        (limit_metrics, budget_metrics): (LimitMetrics, BudgetMetrics),
         config_metrics: ConfigMetrics,
     ) -> Self {
         Self {
@@ -71,6 +76,7 @@ impl Tenant {
             cache: Cache::new(memory, &sinks),
             kept: KeptAnswers::new(Purpose::Outage, memory, &sinks),
             limits: Limits::new(limit_metrics),
+            budgets: Budgets::new(budget_metrics),
             states: States::default(),
             connections,
             sinks,
@@ -158,6 +164,7 @@ impl Tenant {
         self.kept.fit(&snapshot.config);
         self.cache.fit(&snapshot.config);
         self.limits.fit(&snapshot.config, now);
+        self.budgets.fit(&snapshot.config);
         self.snapshot.store(Some(Arc::new(snapshot)));
     }
 }
@@ -181,7 +188,7 @@ mod tests {
             Arc::new(Sinks::register(registry, AccessLog::in_memory())),
             &Memory::new(1 << 20),
             ProviderMetrics::register(registry),
-            LimitMetrics::register(registry),
+            (LimitMetrics::register(registry), BudgetMetrics::register(registry)),
             ConfigMetrics::register(registry),
         )
     }

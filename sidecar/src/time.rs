@@ -60,7 +60,7 @@ pub async fn until<F: Future>(deadline: Instant, given: &mut bool, mut work: Pin
 #[derive(Clone, Copy, Debug)]
 pub struct Late;
 
-/// The wall clock, for HTTP dates and log lines only: no decision hangs on it.
+/// The wall clock, for HTTP dates, log lines and what the calendar decides: the windows of budgets. Nothing else hangs on it.
 pub fn unix_now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -68,6 +68,19 @@ pub fn unix_now() -> Duration {
 /// The wall clock in milliseconds, as rate-limit headers need it.
 pub fn unix_millis() -> u64 {
     u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The wall clock in seconds.
+pub fn unix_seconds() -> i64 {
+    i64::try_from(unix_now().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// `2026-11-21T04:13:42Z`, of seconds since 1970.
+pub fn rfc3339(seconds: i64) -> String {
+    let mut out = Vec::new();
+    write_rfc3339(&mut out, Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    let text = String::from_utf8_lossy(&out);
+    text.replace(".000Z", "Z")
 }
 
 /// Appends `2026-11-21T04:13:42.123Z`.

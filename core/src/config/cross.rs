@@ -1,6 +1,7 @@
 //! What only several objects together can show.
 
-use super::{Problem, Provider, Route};
+use super::{Policy, Problem, Provider, Route};
+use crate::spend::book::Beyond;
 
 /// References that lead nowhere and fallback chains that come back to where they began.
 pub fn cross_check(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
@@ -27,6 +28,24 @@ pub fn cross_check(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
                     ));
                 }
                 Some(_) => {}
+            }
+        }
+    }
+    problems
+}
+
+/// ModelRoutes that budgets lead to and that are not there. Until they are, such a budget refuses what it would have led there.
+pub fn diverts_nowhere(policies: &[Policy], routes: &[Route]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for policy in policies {
+        for (index, budget) in policy.budgets.iter().enumerate() {
+            let Beyond::Divert(to) = &budget.beyond else { continue };
+            if !routes.iter().any(|route| *route.name == **to) {
+                problems.push(Problem::new(
+                    format!("UsagePolicy {}: spec.budgets[{index}].divertTo", policy.name),
+                    format!("there is no ModelRoute {to:?}: what the budget would lead there is refused"),
+                    "create it, or correct the name",
+                ));
             }
         }
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bowsprit_crds::{LabelSelector, UsagePolicySpec};
 
-use super::{Limit, Problem, Problems};
+use super::{Limit, Problem, Problems, budget};
 use crate::access;
+use crate::spend::book::Budget;
 
 /// The most that a reason may take, bytes: it is told to every caller that is refused.
 const MAX_REASON: usize = 500;
@@ -19,6 +20,8 @@ pub struct Policy {
     pub pod_selector: Option<LabelSelector>,
     /// How much may be asked.
     pub limits: Vec<Arc<Limit>>,
+    /// How much may be spent.
+    pub budgets: Vec<Arc<Budget>>,
     /// Who may ask for what.
     pub access: Option<Arc<access::Policy>>,
     /// Whether every request of these pods is refused.
@@ -43,18 +46,11 @@ impl Policy {
             let path = format!("UsagePolicy {name}: spec.{field}");
             problems.add(Problem::new(path, problem, remedy));
         };
-        // Passing over these would let requests through that the author meant to stop.
-        let not_in_force = "is not in force in this release";
         let limits = Limit::all_of(&format!("policy/{name}"), &spec.limits);
-        for (field, problem, remedy) in limits.as_ref().err().into_iter().flatten() {
+        let budgets = budget::all_of(name, &spec.budgets);
+        let wrong = limits.as_ref().err().into_iter().chain(budgets.as_ref().err());
+        for (field, problem, remedy) in wrong.flatten() {
             note(field, problem, remedy);
-        }
-        if !spec.budgets.is_empty() {
-            note(
-                "budgets",
-                not_in_force,
-                "remove it, and look at what is spent with kubectl bowsprit spend",
-            );
         }
         if let Some(reason) = &spec.paused_reason {
             if !spec.paused {
@@ -82,6 +78,7 @@ impl Policy {
             name: name.to_owned(),
             pod_selector: spec.pod_selector.clone(),
             limits: limits.unwrap_or_default(),
+            budgets: budgets.unwrap_or_default(),
             paused: spec.paused.then(|| Paused {
                 reason: spec.paused_reason.clone(),
             }),

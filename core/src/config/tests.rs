@@ -449,14 +449,14 @@ fn policies_that_select_this_pod_hold_by_name_and_the_others_do_not() {
 #[test]
 fn what_a_policy_says_and_is_wrong_or_not_in_force_is_refused_with_path_and_remedy() {
     let spec = "{limits: [{name: all, requestsPerMinute: 0, concurrentRequests: 1}], access: {rules: [{name: r, allow: 'request.modle'}]}, pausedReason: x, \
-                budgets: [{name: month, amount: '10', currency: USD, window: Month}]}";
+                budgets: [{name: month, amount: '10', currency: USD, window: Month, per: Namespace}]}";
     let problems = standalone(&policy("one", spec)).unwrap_err();
     let paths: Vec<_> = problems.0.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(
         paths,
         [
             "limits[0].requestsPerMinute",
-            "budgets",
+            "budgets[0].per",
             "pausedReason",
             "access.rules[0].allow"
         ]
@@ -504,4 +504,107 @@ fn the_example_of_a_policy_is_taken_without_an_unknown_field_and_stops_nothing()
     assert!(config.policies[0].paused.is_none());
     let misspelt = example.replace("paused: false", "pause: true");
     assert!(standalone(&misspelt).unwrap_err().to_string().contains("spec.pause"));
+}
+
+#[test]
+fn what_is_wrong_with_a_budget_is_said_with_its_path_and_what_to_do() {
+    for (fields, path, problem) in [
+        ("amount: '0', window: Day", "amount", "is no amount of money above 0"),
+        ("amount: '1e3', window: Day", "amount", "is no amount of money"),
+        ("amount: '1000000.1', window: Day", "amount", "up to 1000000"),
+        ("amount: '1', window: Custom", "every", "is missing"),
+        (
+            "amount: '1', window: Day, every: 6h",
+            "every",
+            "belongs to window: Custom",
+        ),
+        ("amount: '1', window: Custom, every: 59s", "every", "is not 1m to 2160h"),
+        (
+            "amount: '1', window: Custom, every: 2161h",
+            "every",
+            "is not 1m to 2160h",
+        ),
+        (
+            "amount: '1', window: Day, timeZone: Mars/Olympus",
+            "timeZone",
+            "is no time zone",
+        ),
+        (
+            "amount: '1', window: Day, warnAtPercent: [0]",
+            "warnAtPercent",
+            "is not 1 to 100",
+        ),
+        (
+            "amount: '1', window: Day, per: Namespace",
+            "per",
+            "Namespace is not in force",
+        ),
+        (
+            "amount: '1', window: Day, per: Workload",
+            "per",
+            "Workload is not in force",
+        ),
+        ("amount: '1', window: Day, per: Route", "per", "Route is not in force"),
+        ("amount: '1', window: Day, per: JobRun", "per", "JobRun is not in force"),
+        (
+            "amount: '1', window: Day, per: Team, teamLabel: team",
+            "per",
+            "Team is not in force",
+        ),
+        (
+            "amount: '1', window: Day, teamLabel: team",
+            "teamLabel",
+            "belongs to per: Team",
+        ),
+        (
+            "amount: '1', window: Day, onExhausted: Divert",
+            "divertTo",
+            "is missing",
+        ),
+        (
+            "amount: '1', window: Day, divertTo: cheap",
+            "divertTo",
+            "belongs to onExhausted: Divert",
+        ),
+    ] {
+        let spec = format!("{{budgets: [{{name: b, currency: USD, {fields}}}]}}");
+        let problems = standalone(&policy("one", &spec)).unwrap_err();
+        let found = &problems.0[0];
+        assert_eq!(problems.0.len(), 1, "{fields}: {problems}");
+        assert_eq!(
+            found.path,
+            format!("UsagePolicy one: spec.budgets[0].{path}"),
+            "{fields}"
+        );
+        assert!(
+            found.problem.contains(problem) && !found.remedy.is_empty(),
+            "{fields}: {found}"
+        );
+    }
+    let spec = "{budgets: [{name: b, currency: EUR, amount: '1', window: Day}]}";
+    assert!(standalone(&policy("one", spec)).is_err(), "nothing is converted");
+}
+
+#[test]
+fn a_budget_is_known_by_its_policy_and_its_own_name_and_leads_to_a_route_that_is_there() {
+    let spec = "{budgets: [{name: month, amount: '250', currency: USD, window: Month, timeZone: Europe/Berlin}, \
+                {name: hour, amount: '0.5', currency: USD, window: Hour, warnAtPercent: [95, 80, 80], onExhausted: Divert, divertTo: cheap}]}";
+    let served = provider(
+        "a",
+        "{provider: OpenAI, credentials: [{name: main, secretKeyRef: {name: s, key: k}}]}",
+    );
+    let text = served + &policy("shop", spec);
+    let config = load(&text, &cluster(&[])).unwrap();
+    let budgets: Vec<_> = config.budgets().collect();
+    assert_eq!(&*budgets[0].full_name, "shop/month");
+    assert_eq!(
+        (budgets[0].amount, &budgets[0].warn_at[..]),
+        (250_000_000_000_000, &[80, 95][..])
+    );
+    assert_eq!(
+        (budgets[1].amount, &budgets[1].warn_at[..]),
+        (500_000_000_000, &[80, 95][..])
+    );
+    let notices: Vec<_> = config.notices.iter().map(|notice| notice.path.as_str()).collect();
+    assert_eq!(notices, ["UsagePolicy shop: spec.budgets[1].divertTo"]);
 }

@@ -102,6 +102,7 @@ mod tests {
             Code::SysOverloaded,
             Code::BizContentFiltered,
             Code::BizPaused,
+            Code::BizBudgetSpent,
             Code::ResModelNotFound,
             Code::ExtAddressDenied,
         ] {

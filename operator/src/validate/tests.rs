@@ -58,6 +58,21 @@ fn what_leads_nowhere_yet_is_accepted_with_a_warning() {
 }
 
 #[test]
+fn a_budget_that_leads_to_a_route_that_is_not_there_is_accepted_with_a_warning() {
+    let policy = |route: &str| {
+        let budget = json!({"name": "day", "amount": "1", "currency": "USD", "window": "Day", "onExhausted": "Divert", "divertTo": route});
+        let spec = serde_json::from_value(json!({"budgets": [budget]})).unwrap();
+        judge("shop", &Change::Policy(Box::new(spec)), &known())
+    };
+    assert_eq!(policy("fast"), Judgement::default());
+    let judged = policy("cheap");
+    assert!(judged.refusals.is_empty());
+    assert!(
+        judged.warnings[0].starts_with("UsagePolicy shop: spec.budgets[0].divertTo: there is no ModelRoute \"cheap\"")
+    );
+}
+
+#[test]
 fn an_object_is_told_of_itself_only_and_not_of_its_former_self() {
     let same = spec(&json!({"priority": 1, "fallbackProviders": ["b"]}));
     let judged = judge("a", &Change::Provider(Box::new(same)), &known());

@@ -120,6 +120,10 @@ pub(super) const QUERIES: &[(&str, &str)] = &[
         "sum by (provider) (rate(bowsprit_limit_wait_seconds_total[5m])) / sum by (provider) (rate(bowsprit_rate_limited_total[5m]))",
     ),
     (
+        "What is spent of budgets, by the pod that has spent most of its own",
+        "max by (namespace, budget_name) (bowsprit_budget_spent_ratio)",
+    ),
+    (
         "Keys that cannot be used",
         "bowsprit_keys_configured - bowsprit_keys_usable",
     ),
@@ -286,6 +290,15 @@ fn values() -> Vec<Values> {
         named(
             "limit_name",
             "of a limit: the ModelRoute's name and its own (`fast/per-team`), or `policy/`, the UsagePolicy's name and its own",
+        ),
+        named(
+            "budget_name",
+            "of a budget: the UsagePolicy's name and its own (`shop/month`)",
+        ),
+        closed(
+            "beyond",
+            "what became of a request that did not fit into a budget",
+            &["over", "diverted", "stopped", "other"],
         ),
         closed(
             "met",

@@ -35,6 +35,7 @@ use crate::observe::ledger::Sent;
 use crate::observe::spans::Settings;
 use crate::observe::stale::Fate;
 use crate::observe::traffic::Handles;
+use crate::tenant::budgets::Met as Beyond;
 use crate::tenant::limits::Met;
 use crate::tenant::provider::States;
 
@@ -59,7 +60,9 @@ fn config(providers: usize, models: usize) -> Config {
         "---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: smart}}\nspec:\n  match: {{models: [smart]}}\n  \
          targets: [{{provider: provider-0, model: model-0-0}}]\n  staleIfError: {{maxAge: 1h, maxBytes: 1048576}}\n  \
          cache: {{ttl: 1h, maxBytes: 1048576, embeddings: {{maxBytes: 1048576}}}}\n  \
-         limits: [{{name: calls, requestsPerMinute: 5}}]\n  access: {{rules: [{{name: all, allow: 'true'}}]}}\n"
+         limits: [{{name: calls, requestsPerMinute: 5}}]\n  access: {{rules: [{{name: all, allow: 'true'}}]}}\n\
+         ---\napiVersion: bowsprit.dev/v1alpha1\nkind: UsagePolicy\nmetadata: {{name: shop}}\nspec:\n  \
+         budgets: [{{name: month, amount: '10', currency: USD, window: Month}}]\n"
     );
     config::load(&text, &Scope::Standalone).unwrap()
 }
@@ -148,6 +151,12 @@ pub(super) fn driven(config: &Config) -> Families {
         metrics.limits.stood(limit, Duration::from_secs(1));
         metrics.limits.reserved(limit, 1);
         metrics.limits.used(limit, 1);
+    }
+    for budget in config.budgets().map(|budget| &budget.full_name) {
+        metrics.budgets.spent([(budget, 0.5)].into_iter());
+        for result in Beyond::ALL {
+            metrics.budgets.met(budget, result);
+        }
     }
     for decided in [Decided::Denied, Decided::WouldDeny] {
         metrics
@@ -422,7 +431,8 @@ fn what_has_no_series_of_its_own_is_still_in_the_sums() {
 fn three_providers_are_told_apart_in_full() {
     let metrics = Families::new(AccessLog::new(false, tracing::Level::INFO));
     let mut config = config(3, 1);
-    // With a cache, limits or access rules as well, failures are told together.
+    // With a cache, limits, budgets or access rules as well, failures are told together.
+    config.policies.clear();
     let route = Arc::make_mut(&mut config.routes[0]);
     (route.cache, route.access) = (None, None);
     route.limits.clear();

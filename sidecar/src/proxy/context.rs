@@ -28,8 +28,8 @@ use crate::caller::Caller;
 use crate::drain::Token;
 use crate::process::Process;
 use crate::tenant::Tenant;
+use crate::tenant::charges::Charges;
 use crate::tenant::kept::Answer;
-use crate::tenant::limits::Guard;
 use crate::tenant::snapshot::Upstream;
 
 /// One request, from its head to its end.
@@ -81,8 +81,10 @@ pub struct RequestContext {
     stale: Option<(Arc<Answer>, Duration)>,
     /// What the cache has to do with it, where its route has one.
     pub(super) cache: Option<Box<Part>>,
-    /// Its room under named limits.
-    pub(super) limits: Option<Arc<Guard>>,
+    /// What it holds under limits and budgets.
+    charges: Option<Arc<Charges>>,
+    /// A budget leads it to its route, whatever model it asks for.
+    pub(super) is_led: bool,
     /// A limit leads it past its route's targets, to the fallback.
     pub(super) is_diverted: bool,
     /// The rule that turned it away.
@@ -130,7 +132,8 @@ impl RequestContext {
             overhead: None,
             stale: None,
             cache: None,
-            limits: None,
+            charges: None,
+            is_led: false,
             is_diverted: false,
             refused_by: None,
             status: 0,
@@ -247,6 +250,13 @@ impl RequestContext {
         }
     }
 
+    /// It holds more. Before its attempts: nobody else has a part in it yet.
+    pub(super) fn hold(&mut self, add: impl FnOnce(&mut Charges)) {
+        if let Some(charges) = Arc::get_mut(self.charges.get_or_insert_default()) {
+            add(charges);
+        }
+    }
+
     /// What the record of its attempts tells of it.
     pub(super) fn as_of(&self) -> Of {
         Of {
@@ -256,7 +266,7 @@ impl RequestContext {
             route: self.route.clone(),
             operation: self.operation,
             is_stream: self.stream,
-            limits: self.limits.clone(),
+            charges: self.charges.clone(),
         }
     }
 
@@ -424,7 +434,7 @@ impl RequestContext {
         };
         self.process.sinks.request(&record);
         // Its part of them: an attempt that is still out has its own.
-        self.limits = None;
+        self.charges = None;
     }
 }
 

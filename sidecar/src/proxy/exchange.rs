@@ -26,7 +26,7 @@ use crate::credentials::{Forwarded, Keys, Selected};
 use crate::memory::Memory;
 use crate::observe::traffic::Handles;
 use crate::process::Process;
-use crate::tenant::limits::Guard;
+use crate::tenant::charges::Charges;
 use crate::tenant::provider::Permit;
 use crate::tenant::snapshot::Upstream;
 
@@ -73,8 +73,8 @@ pub struct Of {
     pub operation: &'static str,
     /// Whether a stream was asked for.
     pub is_stream: bool,
-    /// The request's room under named limits, which the exchange's use is charged to.
-    pub limits: Option<Arc<Guard>>,
+    /// What the request holds under limits and budgets, which the exchange's use is charged to.
+    pub charges: Option<Arc<Charges>>,
 }
 
 /// How an exchange ended, and what it cost.
@@ -235,8 +235,8 @@ impl Exchange {
         if std::mem::replace(&mut self.is_closed, true) || self.kind == AttemptKind::Probe {
             return end;
         }
-        if let Some(limits) = self.of.limits.take() {
-            limits.attempt(&spent, expense.cost);
+        if let Some(charges) = self.of.charges.take() {
+            charges.attempt(&spent, expense.cost);
         }
         let charged = self.permit.take().map_or(0, |permit| match ended {
             Ended::CallerGone => permit.abandon(spent.total().unwrap_or(0), now),

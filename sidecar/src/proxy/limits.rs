@@ -10,17 +10,17 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowsprit_core::config::{Limit, OnLimit, Per, Route};
-use bowsprit_core::cost::Picodollars;
 use bowsprit_core::fault::Code;
 use bowsprit_core::json::{self, Value};
 use bowsprit_core::limits::limiter::Need;
 use bowsprit_core::limits::set::{self, Held};
-use bowsprit_core::record::{Refuser, Spent};
+use bowsprit_core::record::Refuser;
 use bowsprit_core::{call::Operation, model_name};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
 use super::context::RequestContext;
+use super::estimate;
 use super::inbound::Inbound;
 use super::refuse::Refusal;
 use crate::process::Process;
@@ -53,7 +53,7 @@ pub(super) async fn acquire(
                 for under in &under {
                     limits.metrics.met(&under.limit.full_name, Met::Admitted);
                 }
-                context.limits = Some(Arc::new(guard));
+                context.hold(|charges| charges.limits = Some(guard));
                 return Ok(());
             }
             Err(held) => held,
@@ -174,43 +174,16 @@ fn need(snapshot: &Snapshot, under: &[Under], route: Option<&Route>, inbound: &I
     }
     let output = call.tokens.saturating_sub(call.input_tokens);
     let is_priced = under.iter().any(|under| under.limit.settings.cost_per_minute.is_some());
-    let cost = if is_priced {
-        dearest(snapshot, route, inbound, output)
-    } else {
-        Picodollars::ZERO
-    };
-    Need::new(call.input_tokens, output, cost)
-}
-
-/// What it costs at whoever of those that may be asked is dearest. Whose price nobody knows counts as nothing here.
-fn dearest(snapshot: &Snapshot, route: Option<&Route>, inbound: &Inbound, output: u64) -> Picodollars {
-    let spent = Spent {
-        estimated_input: inbound.call.input_tokens,
-        estimated_output: output,
-        ..Spent::default()
-    };
-    let asked = &*inbound.call.model;
-    let mut most = Picodollars::ZERO;
-    for upstream in snapshot.upstreams() {
-        let provider = &upstream.provider;
-        let usual = provider.serves(asked).or(provider.default_model.as_deref());
-        let cost = |model: &str| {
-            upstream
-                .cost(model, &spent)
-                .map_or(Picodollars::ZERO, |cost| cost.total())
-        };
-        match route {
-            None => most = most.max(usual.map_or(Picodollars::ZERO, cost)),
-            Some(route) => {
-                let targets = route.all_targets().filter(|target| target.provider == provider.name);
-                for target in targets {
-                    let model = target.model.as_deref().or(provider.default_model.as_deref());
-                    most = most.max(model.map_or(Picodollars::ZERO, cost));
-                }
-            }
-        }
+    Need {
+        input: call.input_tokens,
+        output,
+        // Whose price nobody knows counts as nothing here.
+        cost: if is_priced {
+            estimate::most(snapshot, route, call).most
+        } else {
+            0
+        },
     }
-    most
 }
 
 #[cfg(test)]

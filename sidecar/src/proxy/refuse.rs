@@ -175,7 +175,12 @@ pub fn bare(dialect: Dialect, id: &RequestId, refusal: &Refusal) -> Response<Bod
     identify(headers, dialect, id);
     headers.insert(X_SHOULD_RETRY, should_retry(refusal.code.retryable()));
     if let Some(wait) = refusal.retry_after {
-        headers.insert(RETRY_AFTER, retry_after(wait));
+        // The next window of a budget may be weeks away, and no SDK is to try again before a person has looked.
+        let wait = match refusal.code {
+            Code::BizBudgetSpent => HeaderValue::from(wait.as_secs()),
+            _ => retry_after(wait),
+        };
+        headers.insert(RETRY_AFTER, wait);
     }
     match &refusal.aside {
         None => {}

@@ -140,12 +140,14 @@ fn make_plan(
         .filter(|ground| ground.is_about_candidates)
         .map(|ground| Access::new(ground, snapshot, context, decisions, (inbound, &headers)));
     let call = &inbound.call;
+    let led_to = context.route.clone().filter(|_| context.is_led);
     let view = ProviderView {
         snapshot,
         call,
         now: context.now(),
         access: access.as_ref(),
         is_diverted: context.is_diverted,
+        led_to: led_to.as_ref(),
     };
     let plan = plan::plan(&snapshot.config, call.dialect, &call.model, &view, &mut fastrand::f64);
     let is_forbidden = plan.candidates.is_empty() && plan.skipped.iter().all(is_forbidden);

@@ -28,6 +28,8 @@ pub struct Snapshot {
     upstreams: Vec<Arc<Upstream>>,
     /// Whether any limit is named: else nobody looks for one.
     pub has_limits: bool,
+    /// Whether there is any budget.
+    pub has_budgets: bool,
     /// Names under which models can be asked for.
     pub served: Vec<String>,
     /// `GET /v1/models` as OpenAI's and as Anthropic's SDKs read it, and `GET /v1beta/models` as Google's.
@@ -63,8 +65,10 @@ impl Snapshot {
         let served = plan::served(&config);
         let listings = Listings::new(&config);
         let has_limits = config.limits().next().is_some();
+        let has_budgets = config.budgets().next().is_some();
         Self {
             has_limits,
+            has_budgets,
             has_access: config.has_access(),
             has_caches: config.routes.iter().any(|route| route.cache.is_some()),
             config,

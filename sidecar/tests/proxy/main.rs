@@ -16,6 +16,7 @@ mod access;
 mod admin;
 mod azure;
 mod breaker;
+mod budgets;
 mod cache;
 mod canary;
 mod cancel;

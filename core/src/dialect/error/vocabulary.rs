@@ -35,7 +35,7 @@ fn said(code: Code) -> Said {
         Code::AuthKeyMissing => row(AWAY, (500, "api_error"), (503, "UNAVAILABLE")),
         Code::AuthKeyRejected => row((401, INVALID, Some("invalid_api_key")), (401, "authentication_error"), (401, "UNAUTHENTICATED")),
         // A 429 at OpenAI; `x-should-retry` keeps its SDKs from trying again.
-        Code::AuthBilling => row((429, "insufficient_quota", Some("insufficient_quota")), (402, "billing_error"), (400, "FAILED_PRECONDITION")),
+        Code::AuthBilling | Code::BizBudgetSpent => row((429, "insufficient_quota", Some("insufficient_quota")), (402, "billing_error"), (400, "FAILED_PRECONDITION")),
         Code::AuthAccountClosed => row((401, INVALID, Some("account_deactivated")), (403, "permission_error"), (403, "PERMISSION_DENIED")),
         Code::AuthAccessDenied | Code::BizPaused => row((403, INVALID, None), (403, "permission_error"), (403, "PERMISSION_DENIED")),
         Code::AuthPermission => row((403, INVALID, Some("missing_scope")), (403, "permission_error"), (403, "PERMISSION_DENIED")),

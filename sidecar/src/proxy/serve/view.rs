@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bowsprit_core::call::Call;
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::Provider;
+use bowsprit_core::config::{Provider, Route};
 use bowsprit_core::plan::{self, Availability, Why};
 
 use super::super::access::Access;
@@ -18,6 +18,8 @@ pub(super) struct ProviderView<'a> {
     pub now: Moment,
     /// Whether a limit leads the request past its route's targets.
     pub is_diverted: bool,
+    /// The route that a budget leads it to.
+    pub led_to: Option<&'a Arc<Route>>,
     /// The access rules of the request, if it is under any.
     pub access: Option<&'a Access<'a>>,
 }
@@ -42,6 +44,10 @@ impl plan::View for ProviderView<'_> {
 
     fn passes_over_targets(&self) -> bool {
         self.is_diverted
+    }
+
+    fn led_to(&self) -> Option<Arc<Route>> {
+        self.led_to.cloned()
     }
 
     fn forbidden_by(&self, provider: &Provider, model: &str) -> Option<Arc<str>> {

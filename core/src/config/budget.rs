@@ -1,0 +1,166 @@
+//! Budgets of a UsagePolicy, checked.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_crds::budgets::{Budget as BudgetSpec, BudgetPer, BudgetWindow, OnExhausted};
+
+use super::limit::Wrong;
+use crate::cost::Picodollars;
+use crate::spend::book::{Beyond, Budget};
+use crate::spend::window::{Calendar, Division};
+
+/// The shortest and the longest window that `every` may name.
+const EVERY: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(90 * 24));
+
+/// Checks the budgets of the UsagePolicy of this name.
+///
+/// # Errors
+/// Everything that is wrong with them, with the field's path from the spec.
+pub(super) fn all_of(policy: &str, specs: &[BudgetSpec]) -> Result<Vec<Arc<Budget>>, Vec<Wrong>> {
+    let (mut budgets, mut wrong) = (Vec::with_capacity(specs.len()), Vec::new());
+    for (index, spec) in specs.iter().enumerate() {
+        let mut note = |field: &str, problem: &str, remedy: &str| {
+            wrong.push((
+                format!("budgets[{index}].{field}"),
+                problem.to_owned(),
+                remedy.to_owned(),
+            ));
+        };
+        if specs.iter().take(index).any(|other| other.name == spec.name) {
+            note(
+                "name",
+                &format!("{:?} is there twice", spec.name),
+                "give each budget a name of its own",
+            );
+        }
+        budgets.extend(of(policy, spec, &mut note).map(Arc::new));
+    }
+    if wrong.is_empty() { Ok(budgets) } else { Err(wrong) }
+}
+
+/// `None`: something is wrong with it, and noted.
+fn of(policy: &str, spec: &BudgetSpec, note: &mut dyn FnMut(&str, &str, &str)) -> Option<Budget> {
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if spec.name.is_empty() || spec.name.len() > 63 || !spec.name.bytes().all(is_name) {
+        note(
+            "name",
+            "is no name",
+            "use lower-case letters, digits and -, at most 63 of them",
+        );
+    }
+    per(spec, note);
+    if spec.warn_at_percent.iter().any(|percent| !(1..=100).contains(percent)) {
+        note(
+            "warnAtPercent",
+            "has one that is not 1 to 100",
+            "correct it, or remove it",
+        );
+    }
+    let mut warn_at = spec.warn_at_percent.clone();
+    warn_at.sort_unstable();
+    warn_at.dedup();
+    let amount = amount(&spec.amount, note);
+    let calendar = calendar(spec, note);
+    let beyond = beyond(spec, note);
+    Some(Budget {
+        name: spec.name.as_str().into(),
+        policy: policy.into(),
+        full_name: format!("{policy}/{}", spec.name).into(),
+        amount: amount?,
+        calendar: calendar?,
+        warn_at,
+        beyond: beyond?,
+    })
+}
+
+/// In force is what one sidecar can hold alone. Taking others for that would let each pod spend what all may spend together.
+fn per(spec: &BudgetSpec, note: &mut dyn FnMut(&str, &str, &str)) {
+    if spec.per != BudgetPer::Pod {
+        note(
+            "per",
+            &format!("{:?} is not in force in this release", spec.per),
+            "set per: Pod, and divide the amount by the number of pods",
+        );
+    }
+    if spec.team_label.is_some() && spec.per != BudgetPer::Team {
+        note("teamLabel", "belongs to per: Team alone", "remove it");
+    }
+}
+
+/// Picodollars. A price per million tokens is read in the same unit: a picodollar per token is a dollar per 10^12 of them.
+fn amount(text: &str, note: &mut dyn FnMut(&str, &str, &str)) -> Option<u64> {
+    let dollars = Picodollars::per_token(text).ok().map(|price| price.times(1_000_000));
+    let amount = dollars.and_then(|dollars| u64::try_from(dollars.get()).ok());
+    let amount = amount.filter(|amount| *amount > 0);
+    if amount.is_none() {
+        note(
+            "amount",
+            &format!("{text:?} is no amount of money above 0 and up to 1000000"),
+            "write US dollars with at most six decimals, such as \"0.50\"; to stop everything, set paused",
+        );
+    }
+    amount
+}
+
+fn calendar(spec: &BudgetSpec, note: &mut dyn FnMut(&str, &str, &str)) -> Option<Calendar> {
+    let division = match (spec.window, spec.every) {
+        (BudgetWindow::Hour, None) => Some(Division::Hour),
+        (BudgetWindow::Day, None) => Some(Division::Day),
+        (BudgetWindow::Week, None) => Some(Division::Week),
+        (BudgetWindow::Month, None) => Some(Division::Month),
+        (BudgetWindow::Custom, Some(every)) => {
+            let every = every.get();
+            let seconds = u32::try_from(every.as_secs()).ok().and_then(NonZeroU32::new);
+            let division = seconds
+                .filter(|_| every >= EVERY.0 && every <= EVERY.1)
+                .map(Division::Every);
+            if division.is_none() {
+                note("every", "is not 1m to 2160h", "set it to 1m to 2160h (90 days)");
+            }
+            division
+        }
+        (BudgetWindow::Custom, None) => {
+            note("every", "is missing", "say how long a window of Custom is, such as 6h");
+            None
+        }
+        (_, Some(_)) => {
+            note(
+                "every",
+                "belongs to window: Custom alone",
+                "remove it, or set window: Custom",
+            );
+            None
+        }
+    };
+    let calendar = Calendar::new(division.unwrap_or(Division::Hour), &spec.time_zone);
+    if calendar.is_none() {
+        note(
+            "timeZone",
+            &format!("{:?} is no time zone", spec.time_zone),
+            "write a name of the IANA time zone database, such as Europe/Berlin",
+        );
+    }
+    calendar.filter(|_| division.is_some())
+}
+
+fn beyond(spec: &BudgetSpec, note: &mut dyn FnMut(&str, &str, &str)) -> Option<Beyond> {
+    match (spec.on_exhausted, &spec.divert_to) {
+        (OnExhausted::Warn, None) => Some(Beyond::Warn),
+        (OnExhausted::Stop, None) => Some(Beyond::Stop),
+        (OnExhausted::Divert, Some(route)) => Some(Beyond::Divert(route.as_str().into())),
+        (OnExhausted::Divert, None) => {
+            note("divertTo", "is missing", "name the ModelRoute that requests are led to");
+            None
+        }
+        (_, Some(_)) => {
+            note(
+                "divertTo",
+                "belongs to onExhausted: Divert alone",
+                "remove it, or set onExhausted: Divert",
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! What windows and books promise.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::book::{Beyond, Book, Budget, Level, Need, Reserved};
+use super::window::{Calendar, Division, Window};
+
+fn second(text: &str) -> i64 {
+    text.parse::<Timestamp>().unwrap().as_second()
+}
+
+fn calendar(division: Division, zone: &str) -> Calendar {
+    Calendar::new(division, zone).unwrap()
+}
+
+fn every(seconds: u32) -> Division {
+    Division::Every(NonZeroU32::new(seconds).unwrap())
+}
+
+#[test]
+fn a_window_begins_and_ends_as_the_clocks_of_its_zone_say() {
+    use Division::{Day, Hour, Month, Week};
+    for (division, zone, at, begins, ends) in [
+        (
+            Hour,
+            "UTC",
+            "2026-11-29T11:06:13Z",
+            "2026-11-29T11:00:00Z",
+            "2026-11-29T12:00:00Z",
+        ),
+        // Clocks there are ahead by five hours and three quarters.
+        (
+            Hour,
+            "Asia/Kathmandu",
+            "2026-11-29T11:20:00Z",
+            "2026-11-29T11:15:00Z",
+            "2026-11-29T12:15:00Z",
+        ),
+        (
+            Day,
+            "UTC",
+            "2026-11-29T23:59:59Z",
+            "2026-11-29T00:00:00Z",
+            "2026-11-30T00:00:00Z",
+        ),
+        (
+            Day,
+            "Europe/Berlin",
+            "2026-11-29T23:30:00Z",
+            "2026-11-29T23:00:00Z",
+            "2026-11-30T23:00:00Z",
+        ),
+        // 23 hours, as the clocks are put forward, and 25, as they are put back.
+        (
+            Day,
+            "Europe/Berlin",
+            "2026-03-29T12:00:00Z",
+            "2026-03-28T23:00:00Z",
+            "2026-03-29T22:00:00Z",
+        ),
+        (
+            Day,
+            "Europe/Berlin",
+            "2026-10-25T12:00:00Z",
+            "2026-10-24T22:00:00Z",
+            "2026-10-25T23:00:00Z",
+        ),
+        // There midnight itself is passed over: the day begins at one.
+        (
+            Day,
+            "Africa/Cairo",
+            "2026-04-24T12:00:00Z",
+            "2026-04-23T22:00:00Z",
+            "2026-04-24T21:00:00Z",
+        ),
+        (
+            Week,
+            "UTC",
+            "2026-11-29T11:06:13Z",
+            "2026-11-23T00:00:00Z",
+            "2026-11-30T00:00:00Z",
+        ),
+        (
+            Week,
+            "America/New_York",
+            "2026-11-02T04:59:59Z",
+            "2026-10-26T04:00:00Z",
+            "2026-11-02T05:00:00Z",
+        ),
+        (
+            Month,
+            "UTC",
+            "2024-02-29T12:00:00Z",
+            "2024-02-01T00:00:00Z",
+            "2024-03-01T00:00:00Z",
+        ),
+        (
+            Month,
+            "Europe/Berlin",
+            "2026-03-31T22:00:00Z",
+            "2026-03-31T22:00:00Z",
+            "2026-04-30T22:00:00Z",
+        ),
+        (
+            Month,
+            "Pacific/Auckland",
+            "2026-12-31T10:59:59Z",
+            "2026-11-30T11:00:00Z",
+            "2026-12-31T11:00:00Z",
+        ),
+        (
+            every(6 * 3_600),
+            "UTC",
+            "2026-11-29T11:06:13Z",
+            "2026-11-29T06:00:00Z",
+            "2026-11-29T12:00:00Z",
+        ),
+    ] {
+        let expected = Window {
+            begins: second(begins),
+            ends: second(ends),
+        };
+        assert_eq!(
+            calendar(division, zone).around(second(at)),
+            expected,
+            "{division:?} {zone} {at}"
+        );
+    }
+}
+
+#[test]
+fn a_zone_that_nobody_knows_is_none() {
+    for zone in ["", "Mars/Olympus", "Europe/Berlin2", "CET-1CEST"] {
+        assert_eq!(Calendar::new(Division::Day, zone), None, "{zone:?}");
+    }
+    for zone in [
+        "UTC",
+        "Etc/GMT+5",
+        "America/Argentina/Buenos_Aires",
+        "Africa/Casablanca",
+    ] {
+        assert!(Calendar::new(Division::Day, zone).is_some(), "{zone:?}");
+    }
+}
+
+/// A division of the time that there is.
+fn divisions() -> impl Strategy<Value = Division> {
+    prop_oneof![
+        Just(Division::Day),
+        Just(Division::Week),
+        Just(Division::Month),
+        (60_u32..7_776_001).prop_map(every),
+    ]
+}
+
+const ZONES: [&str; 8] = [
+    "UTC",
+    "Europe/Berlin",
+    "America/New_York",
+    "Africa/Cairo",
+    "America/Havana",
+    "Australia/Lord_Howe",
+    "Pacific/Apia",
+    "Africa/Casablanca",
+];
+
+proptest! {
+    #[test]
+    fn windows_hold_their_second_and_follow_one_another_without_a_gap(
+        division in divisions(),
+        zone in 0..ZONES.len(),
+        // 1980 to 2100.
+        at in 315_532_800_i64..4_102_444_800,
+    ) {
+        let calendar = calendar(division, ZONES[zone]);
+        let window = calendar.around(at);
+        prop_assert!(window.begins <= at && at < window.ends, "{at} {window:?}");
+        let next = calendar.around(window.ends);
+        prop_assert_eq!(next.begins, window.ends);
+        prop_assert_eq!(calendar.around(window.ends - 1), window);
+        prop_assert_eq!(calendar.around(window.begins), window);
+    }
+}
+
+fn budget(name: &str, amount: u64, beyond: Beyond) -> Arc<Budget> {
+    budget_every(name, amount, 3_600, beyond)
+}
+
+fn budget_every(name: &str, amount: u64, seconds: u32, beyond: Beyond) -> Arc<Budget> {
+    Arc::new(Budget {
+        name: name.into(),
+        policy: "shop".into(),
+        full_name: format!("shop/{name}").into(),
+        amount,
+        calendar: calendar(every(seconds), "UTC"),
+        warn_at: vec![50, 80],
+        beyond,
+    })
+}
+
+fn book(budgets: &[Arc<Budget>]) -> Book {
+    let mut book = Book::default();
+    book.reconfigure(budgets, &[], 0);
+    book
+}
+
+fn most(most: u64) -> Need {
+    Need {
+        most,
+        is_unknown: false,
+    }
+}
+
+fn level(book: &mut Book, name: &str, now: i64) -> Level {
+    let full_name = format!("shop/{name}");
+    let mut levels = book.levels(now).into_iter();
+    levels.find(|level| *level.budget.full_name == *full_name).unwrap()
+}
+
+fn stands(book: &mut Book, name: &str, now: i64) -> (u64, u64) {
+    let level = level(book, name, now);
+    (level.spent, level.reserved)
+}
+
+#[test]
+fn of_those_that_come_together_no_more_pass_than_fit() {
+    let mut book = book(&[budget("day", 100, Beyond::Stop)]);
+    let taken: Vec<_> = (0..40).filter_map(|_| book.take(most(30), false, 0).ok()).collect();
+    assert_eq!(taken.len(), 3);
+    let held = book.take(most(30), false, 0).unwrap_err();
+    assert_eq!((held.spent, held.reserved, held.window.ends), (0, 90, 3_600));
+    // They cost less than was thought: there is room again.
+    for taken in taken {
+        let _ = book.settle(taken.reserved, 1, 0);
+    }
+    assert_eq!(stands(&mut book, "day", 0), (3, 0));
+    assert!(book.take(most(97), false, 0).is_ok());
+}
+
+#[test]
+fn a_request_that_one_budget_stops_takes_nothing_of_the_others() {
+    let mut book = book(&[budget("wide", 1_000, Beyond::Stop), budget("narrow", 10, Beyond::Stop)]);
+    assert_eq!(&*book.take(most(11), false, 0).unwrap_err().budget.name, "narrow");
+    assert_eq!(stands(&mut book, "wide", 0), (0, 0));
+}
+
+#[test]
+fn the_strictest_of_those_that_hold_it_up_says_what_follows() {
+    let all = [
+        budget("told", 10, Beyond::Warn),
+        budget("led", 10, Beyond::Divert("cheap".into())),
+        budget("stopped", 20, Beyond::Stop),
+    ];
+    let mut book = book(&all);
+    assert_eq!(&*book.take(most(15), false, 0).unwrap_err().budget.name, "led");
+    assert_eq!(&*book.take(most(25), false, 0).unwrap_err().budget.name, "stopped");
+    assert_eq!(&*book.take(most(25), true, 0).unwrap_err().budget.name, "stopped");
+    let taken = book.take(most(15), true, 0).unwrap();
+    let over: Vec<_> = taken.over.iter().map(|budget| &*budget.name).collect();
+    assert_eq!(over, ["told", "led"], "where it was led to, it goes on");
+    assert_eq!(stands(&mut book, "led", 0), (0, 15), "and counts all the same");
+}
+
+#[test]
+fn what_is_free_passes_a_spent_budget_and_what_nobody_knows_the_price_of_does_not() {
+    let mut book = book(&[budget("day", 10, Beyond::Stop)]);
+    let unknown = Need {
+        most: 0,
+        is_unknown: true,
+    };
+    let taken = book.take(unknown, false, 0).unwrap();
+    let _ = book.settle(taken.reserved, 0, 0);
+    let taken = book.take(most(10), false, 0).unwrap();
+    assert!(book.take(unknown, false, 0).is_err(), "all of it is reserved");
+    let _ = book.settle(taken.reserved, 10, 0);
+    assert!(book.take(unknown, false, 0).is_err());
+    assert!(book.take(most(0), false, 0).is_ok());
+    assert!(book.take(unknown, false, 3_600).is_ok(), "the next window");
+}
+
+#[test]
+fn what_is_under_way_when_a_window_ends_is_charged_to_the_one_it_ends_in() {
+    let mut book = book(&[budget("hour", 100, Beyond::Stop)]);
+    let early = book.take(most(60), false, 3_599).unwrap();
+    assert_eq!(stands(&mut book, "hour", 3_600), (0, 60));
+    assert!(book.take(most(60), false, 3_600).is_err(), "its reserve holds on");
+    let _ = book.settle(early.reserved, 50, 3_601);
+    assert_eq!(stands(&mut book, "hour", 3_601), (50, 0));
+    assert_eq!(
+        stands(&mut book, "hour", 3_599),
+        (50, 0),
+        "a clock that is put back opens no window"
+    );
+}
+
+#[test]
+fn each_percentage_is_told_once_in_a_window_and_the_highest_that_is_passed_at_once() {
+    let mut book = book(&[budget("day", 100, Beyond::Stop)]);
+    let mut charge = |cost: u64, now: i64| {
+        let taken = book.take(most(0), false, now).unwrap();
+        let reached = book.settle(taken.reserved, cost, now);
+        reached.iter().map(|reached| reached.percent).collect::<Vec<_>>()
+    };
+    assert_eq!(charge(49, 0), [0; 0]);
+    assert_eq!(charge(1, 0), [50]);
+    assert_eq!(charge(1, 0), [0; 0]);
+    assert_eq!(charge(40, 0), [80]);
+    assert_eq!(charge(90, 3_600), [80], "the next window, and both at once");
+}
+
+#[test]
+fn a_change_keeps_what_is_spent_while_the_windows_stay_the_same() {
+    let mut book = book(&[budget("day", 100, Beyond::Stop)]);
+    let under_way = book.take(most(20), false, 0).unwrap();
+    let taken = book.take(most(30), false, 0).unwrap();
+    let _ = book.settle(taken.reserved, 30, 0);
+    book.reconfigure(
+        &[budget("day", 50, Beyond::Warn), budget("new", 5, Beyond::Stop)],
+        &[],
+        0,
+    );
+    assert_eq!(stands(&mut book, "day", 0), (30, 20));
+    assert_eq!(stands(&mut book, "new", 0), (0, 0));
+    book.reconfigure(&[budget_every("day", 50, 60, Beyond::Stop)], &[], 0);
+    assert_eq!(
+        stands(&mut book, "day", 0),
+        (0, 20),
+        "another window, and what is under way stays"
+    );
+    let _ = book.settle(under_way.reserved, 7, 0);
+    assert_eq!(stands(&mut book, "day", 0), (7, 0));
+    // One that goes and comes back while a request runs owes it no reserve.
+    let under_way = book.take(most(5), false, 0).unwrap();
+    book.reconfigure(&[], &[], 0);
+    book.reconfigure(&[budget("day", 50, Beyond::Stop)], &[], 0);
+    let other = book.take(most(40), false, 0).unwrap();
+    let _ = book.settle(under_way.reserved, 3, 0);
+    assert_eq!(stands(&mut book, "day", 0), (3, 40));
+    let _ = book.settle(other.reserved, 0, 0);
+}
+
+#[test]
+fn a_sidecar_that_starts_again_goes_on_with_what_was_spent_and_what_was_under_way() {
+    let mut before = book(&[budget("day", 100, Beyond::Stop)]);
+    let taken = before.take(most(30), false, 10).unwrap();
+    let _ = before.settle(taken.reserved, 20, 10);
+    let under_way = before.take(most(30), false, 10).unwrap();
+    let kept = before.to_keep();
+    drop(under_way);
+    let after = |budgets: &[Arc<Budget>], now: i64| {
+        let mut book = Book::default();
+        book.reconfigure(budgets, &kept, now);
+        stands(&mut book, "day", now)
+    };
+    assert_eq!(after(&[budget("day", 70, Beyond::Stop)], 20), (50, 0));
+    assert_eq!(
+        after(&[budget("day", 70, Beyond::Stop)], -5),
+        (50, 0),
+        "a clock behind the last one"
+    );
+    assert_eq!(
+        after(&[budget("day", 70, Beyond::Stop)], 3_600),
+        (0, 0),
+        "that window is over"
+    );
+    assert_eq!(
+        after(&[budget_every("day", 70, 60, Beyond::Stop)], 20),
+        (0, 0),
+        "other windows"
+    );
+}
+
+/// One step of a run: so much later, a request of at most so much, or the end of one under way with a part of its reserve.
+#[derive(Clone, Debug)]
+enum Step {
+    Later(i64),
+    Take(u64),
+    Settle { which: usize, percent: u64, beyond: u64 },
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        2 => (0_i64..900).prop_map(Step::Later),
+        6 => (0_u64..400).prop_map(Step::Take),
+        5 => (any::<usize>(), 0_u64..101, prop_oneof![9 => Just(0_u64), 1 => 0_u64..50])
+            .prop_map(|(which, percent, beyond)| Step::Settle { which, percent, beyond }),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 1..300)
+}
+
+proptest! {
+    /// The promise, against a plain list of charges: what is spent in a window is what ended in it, and of a budget that stops
+    /// it is never more than the amount and what requests cost beyond their reserve. Restarts lose nothing: what they cut
+    /// counts as if it had cost the most.
+    #[test]
+    fn no_order_of_events_spends_more_than_the_amount(steps in steps()) {
+        let budgets = [budget_every("a", 1_000, 3_600, Beyond::Stop), budget_every("b", 1_500, 7_200, Beyond::Stop)];
+        let mut book = book(&budgets);
+        let mut now = 0_i64;
+        let mut open: Vec<Reserved> = Vec::new();
+        let mut charges: Vec<(i64, u64)> = Vec::new();
+        let mut excess: Vec<(i64, u64)> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Later(seconds) => now += seconds,
+                Step::Take(cost) => {
+                    let fits = budgets.iter().all(|budget| {
+                        let level = level(&mut book, &budget.name, now);
+                        cost == 0 || level.spent + level.reserved + cost <= budget.amount
+                    });
+                    match book.take(most(cost), false, now) {
+                        Ok(taken) => {
+                            prop_assert!(fits && taken.over.is_empty());
+                            open.push(taken.reserved);
+                        }
+                        Err(_) => prop_assert!(!fits),
+                    }
+                }
+                Step::Settle { which, percent, beyond } => {
+                    if open.is_empty() {
+                        continue;
+                    }
+                    let reserved = open.swap_remove(which % open.len());
+                    let cost = reserved.amount() * percent / 100 + beyond;
+                    excess.push((now, cost.saturating_sub(reserved.amount())));
+                    charges.push((now, cost));
+                    let _ = book.settle(reserved, cost, now);
+                }
+                Step::Restart => {
+                    let kept = book.to_keep();
+                    // Rolled in the next life; what was under way counts in the window that it was cut in.
+                    let cut: u64 = open.drain(..).map(|reserved| reserved.amount()).sum();
+                    let _ = book.levels(now);
+                    let kept_now = book.to_keep();
+                    let mut next = Book::default();
+                    next.reconfigure(&budgets, &kept_now, now);
+                    prop_assert!(kept.len() == kept_now.len());
+                    charges.push((now, cut));
+                    book = next;
+                }
+            }
+            for budget in &budgets {
+                let level = level(&mut book, &budget.name, now);
+                let within = |at: &i64| *at >= level.window.begins && *at < level.window.ends;
+                let spent: u64 = charges.iter().filter(|(at, _)| within(at)).map(|(_, cost)| cost).sum();
+                prop_assert_eq!(level.spent, spent);
+                let reserved: u64 = open.iter().map(Reserved::amount).sum();
+                prop_assert_eq!(level.reserved, reserved);
+                let more: u64 = excess.iter().filter(|(at, _)| within(at)).map(|(_, cost)| cost).sum();
+                prop_assert!(level.spent + level.reserved <= budget.amount + more, "{:?}", level);
+            }
+        }
+    }
+}

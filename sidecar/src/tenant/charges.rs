@@ -1,0 +1,27 @@
+//! What a request holds under limits and budgets, in one: it and its attempts share it, and the last of them that ends settles it.
+
+use bowsprit_core::cost::{Picodollars, Unpriced};
+use bowsprit_core::record::Spent;
+
+use super::{budgets, limits};
+
+/// What is to be settled with what a request used.
+#[derive(Debug, Default)]
+pub struct Charges {
+    /// Its room under named limits.
+    pub limits: Option<limits::Guard>,
+    /// What is reserved for it under budgets.
+    pub budgets: Option<budgets::Guard>,
+}
+
+impl Charges {
+    /// An attempt has ended and cost so much.
+    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>) {
+        if let Some(limits) = &self.limits {
+            limits.attempt(spent, cost);
+        }
+        if let Some(budgets) = &self.budgets {
+            budgets.attempt(spent, cost);
+        }
+    }
+}
