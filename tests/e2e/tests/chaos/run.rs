@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_millis(400);
 const KEYS: Duration = Duration::from_secs(15);
 /// No look waits longer, as for an apiserver that stands still.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So many requests in a row are of all of a team's pods: each asks ten times a second.
+const OF_ALL_PODS: usize = 40;
 /// The priority that is set last, and that no fault sets.
 const LAST: u32 = 1_000;
 const PROVIDERS: [&str; 3] = ["claude", "gemini", "openai"];
@@ -277,9 +279,12 @@ impl Chaos<'_> {
         for (team, bed) in self.teams.iter().enumerate() {
             let number = self.keys.lock().map_err(|_| anyhow::anyhow!("poisoned"))?[team];
             let key = format!("key-{number}-of-{}", bed.namespace);
-            eventually(LONG, "the last key is used", async || {
+            // By every pod: one has a key while the kubelet has not brought it to another yet.
+            eventually(LONG, "the last key is used, and no other any more", async || {
                 let seen = bed.providers().keys().await?;
-                ensure!(seen.last().is_some_and(|(_, last)| *last == key));
+                let newest = seen.iter().rev().take(OF_ALL_PODS);
+                let others: Vec<_> = newest.filter(|(_, used)| *used != key).collect();
+                ensure!(seen.len() >= OF_ALL_PODS && others.is_empty(), "{others:?}");
                 Ok(())
             })
             .await?;
