@@ -1,13 +1,20 @@
 //! From the release before this one to this one and back, under traffic: no request fails, no pod is refused, no object is lost, and
 //! a change arrives whichever operator speaks to whichever sidecar.
 
+use std::path::Path;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use bowsprit_core::yaml;
 use bowsprit_crds::{ModelRoute, ProviderConfig};
-use bowsprit_e2e::{App, Bed, Creates, LONG, Release, Test, asking_manifest, eventually, kubectl, note};
+use bowsprit_e2e::{
+    App, Bed, Creates, LONG, Release, SYSTEM, Test, asking_manifest, eventually, kubectl, note, rolled_out, stays,
+};
 use kube::ResourceExt as _;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+
+use crate::cli::{bowsprit, show};
 
 /// A change of the operator's objects arrives in each of these apps' sidecars, and is told in the object's status.
 async fn change_arrives(bed: &Bed, apps: &[&App<'_>], priority: u32) -> Result<()> {
@@ -147,5 +154,83 @@ async fn there_and_back(bed: &Bed, this: &Release) -> Result<()> {
         before.len()
     ));
     ensure!(requests > 100 && upgraded > 20 && back > 20, "too little was asked");
+    Ok(())
+}
+
+/// Applies the CRDs of a tree.
+async fn apply_crds(tree: &Path) -> Result<()> {
+    let crds = tree.join("charts/bowsprit/crds");
+    let crds = crds.to_str().context("a path that is no UTF-8")?;
+    kubectl(&["apply", "--server-side", "--force-conflicts", "-f", crds]).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn on_the_crds_of_the_release_before_each_status_says_what_they_know_and_nothing_is_written_in_vain() {
+    Test::new("oldcrds")
+        .alone()
+        .run(async |bed| {
+            let outcome = async {
+                apply_crds(&Release::previous_tree()?).await?;
+                on_older_crds(bed).await
+            }
+            .await;
+            // The other tests need those of this release, and operators that do not go on leaving out what the older ones lacked.
+            apply_crds(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))).await?;
+            kubectl(&["-n", SYSTEM, "rollout", "restart", "deployment/bowsprit"]).await?;
+            rolled_out(bed).await?;
+            outcome
+        })
+        .await;
+}
+
+async fn on_older_crds(bed: &Bed) -> Result<()> {
+    let providers = bed.api::<ProviderConfig>();
+    eventually(LONG, "the apiserver serves the older schema", async || {
+        let status = providers.get("openai").await?.status.unwrap_or_default();
+        ensure!(
+            !status.conditions.is_empty() && status.sequence.is_none(),
+            "it has a field of the newer one, or nothing yet: {status:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    let app = bed.app("app").await?;
+    change_arrives(bed, &[&app], 41).await?;
+    bed.in_service("openai", 1).await?;
+    let status = providers.get("openai").await?.status.unwrap_or_default();
+    ensure!(status.sequence.is_none() && status.propagation.is_none(), "{status:?}");
+    ensure!(
+        status.revision.is_some()
+            && status
+                .conditions
+                .iter()
+                .any(|it| it.type_ == "Ready" && it.status == "True"),
+        "{status:?}"
+    );
+
+    let operators = bed.operators();
+    let leader = operators.leader().await?;
+    let versions = async || {
+        let all = providers.list(&ListParams::default()).await?;
+        let written = operators
+            .metric(&leader, "bowsprit_operator_status_writes_total")
+            .await?;
+        let of = |object: &ProviderConfig| object.resource_version();
+        anyhow::Ok((all.iter().map(of).collect::<Vec<_>>(), written.to_string()))
+    };
+    // What was on its way when the last change arrived is written within moments.
+    eventually(LONG, "the statuses are at rest", async || {
+        stays(Duration::from_secs(3), "a status", &versions).await.map(drop)
+    })
+    .await?;
+    stays(Duration::from_secs(6), "a status, written again and again", &versions).await?;
+    let said = bowsprit(bed, &["doctor"]).await?;
+    show("doctor", &said);
+    ensure!(
+        said.out.contains("older than the operators: ")
+            && said.out.contains("providerconfigs.bowsprit.dev does not know"),
+        "{said:#?}"
+    );
     Ok(())
 }
