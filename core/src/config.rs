@@ -78,6 +78,12 @@ impl Config {
         is_of_route || self.policies.iter().any(|policy| policy.access.is_some())
     }
 
+    /// Whether any request is looked into.
+    pub fn has_guards(&self) -> bool {
+        let is_of_route = self.routes.iter().any(|route| !route.guards.is_empty());
+        is_of_route || self.policies.iter().any(|policy| !policy.guards.is_empty())
+    }
+
     /// The provider of this name.
     pub fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
         self.providers.iter().find(|provider| provider.name == name)

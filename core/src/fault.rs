@@ -221,6 +221,8 @@ codes! {
     BizBudgetSpent = "BIZ_BUDGET_SPENT", 402, Client, false, "wait for the budget's next window, which retry-after tells, ask for less (max_tokens, a cheaper model), or have its amount raised";
     /// Whoever answers for the namespace has paused it: every request is refused until it is resumed.
     BizPaused = "BIZ_PAUSED", 403, Client, false, "wait until it is resumed, or ask whom the message names: kubectl bowsprit resume";
+    /// A guard of the ModelRoute or of the namespace found something in the request or its answer that it does not let pass.
+    BizGuardRefused = "BIZ_GUARD_REFUSED", 403, Client, false, "take out of the request what the guard that the message names looks for, or have spec.guards of that object changed";
 }
 
 impl fmt::Display for Code {

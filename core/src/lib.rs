@@ -19,6 +19,7 @@ pub mod cost;
 pub mod dialect;
 pub mod fault;
 pub mod flow;
+pub mod guard;
 pub mod headroom;
 pub mod health;
 pub mod hedge;

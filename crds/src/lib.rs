@@ -12,6 +12,7 @@ pub mod cache;
 pub mod duration;
 #[cfg(feature = "schema")]
 pub mod found;
+pub mod guards;
 pub mod headers;
 #[cfg(feature = "schema")]
 pub mod installed;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::AccessRules;
 use crate::cache::Cache;
+use crate::guards::Guard;
 use crate::limits::{NamedLimit, list_or_single};
 use crate::{DurationText, Slo};
 
@@ -130,6 +131,11 @@ pub struct ModelRouteSpec {
     /// that selects its pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<AccessRules>,
+
+    /// What must not leave in requests for this route, beside the guards of every UsagePolicy that selects the pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
+    pub guards: Vec<Guard>,
 }
 
 /// The requests that a route is for.

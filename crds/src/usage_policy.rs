@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::LabelSelector;
 use crate::access::AccessRules;
 use crate::budgets::Budget;
+use crate::guards::Guard;
 use crate::limits::NamedLimit;
 
 /// What may be used in a namespace, and how much of it: limits, budgets, access, and the switch that stops it all. Where a
@@ -98,6 +99,11 @@ pub struct UsagePolicySpec {
     /// Who may ask for what: rules that every request of these pods must hold, beside those of its ModelRoute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<AccessRules>,
+
+    /// What must not leave in requests of these pods, whatever model they ask for, beside the guards of its ModelRoute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
+    pub guards: Vec<Guard>,
 
     /// Whether every request of these pods is refused, from the moment a sidecar hears of it; those under way end as they
     /// would have. `kubectl bowsprit pause` sets it.

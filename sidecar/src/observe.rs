@@ -14,6 +14,7 @@ pub mod access;
 mod access_log;
 pub mod cache;
 pub mod genai;
+pub mod guards;
 pub mod hedges;
 mod kept_labels;
 pub mod ledger;
@@ -46,7 +47,7 @@ const PER_PROVIDER: usize = 13;
 /// Series that each model of a provider has.
 const PER_MODEL: usize = 4;
 /// The least that is left for what happens seldom.
-const POOL: usize = 16;
+const POOL: usize = 15;
 
 /// Where records go: metrics under our own names and under OpenTelemetry's, spans, the access log, and the ledger.
 pub struct Sinks {
@@ -64,6 +65,8 @@ pub struct Sinks {
     pub genai: GenAi,
     /// Spans for a collector.
     pub spans: Spans,
+    /// What guards find.
+    pub guards: guards::Findings,
     /// What access rules decide.
     pub decisions: access::Decisions,
     /// Access log.
@@ -84,6 +87,7 @@ impl Sinks {
             cache: CacheAnswers::register(registry),
             genai: GenAi::register(registry),
             spans: Spans::register(registry),
+            guards: guards::Findings::register(registry),
             decisions: access::Decisions::register(registry),
             access,
             ledger: Ledger::register(registry),
@@ -149,6 +153,7 @@ impl Sinks {
             + self.stale.fit(config)
             + self.cache.fit(config)
             + self.decisions.fit(config)
+            + guards::Findings::fit(config)
             + self.ledger.fit();
         let limits = config.limits().count();
         let switched_on = switched_on + if limits > 0 { limits + LIMITS_FOLDED } else { 0 };

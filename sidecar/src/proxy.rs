@@ -37,6 +37,7 @@ mod estimate;
 pub(crate) mod exchange;
 mod failure;
 mod ground;
+mod guard;
 pub(crate) mod headers;
 mod inbound;
 mod keep;
@@ -172,18 +173,19 @@ async fn answer(
         ))
         .await;
     }
-    let admitted = tokio::select! {
+    let mut admitted = tokio::select! {
         biased;
         admitted = admit::admit(&process, &mut context, &route, parts, body) => admitted,
         () = process.drain.was_cut() => Err(Refusal::draining()),
     };
     // Looked at where it is: moved out, the request would be held twice.
-    let inbound = match &admitted {
+    let inbound = match &mut admitted {
         Ok(inbound) => inbound,
         Err(refusal) => return refuse::answer(context, refusal),
     };
     // Found once for all that is decided before there is a plan; where nothing is, nobody looks.
-    if snapshot.has_access || snapshot.has_limits || snapshot.has_caches || snapshot.has_budgets {
+    if snapshot.has_access || snapshot.has_guards || snapshot.has_limits || snapshot.has_caches || snapshot.has_budgets
+    {
         context.route = plan::route_for(&snapshot.config, &inbound.call.model).cloned();
     }
     // Before all that goes by the route: a budget may lead to another.
@@ -195,6 +197,11 @@ async fn answer(
     match access::check(&process, &snapshot, &mut context, inbound) {
         Ok(ground) => context.access = ground,
         Err(refusal) => return refuse::answer(context, &refusal),
+    }
+    if snapshot.has_guards
+        && let Err(refusal) = guard::look(&process, &snapshot, &mut context, inbound)
+    {
+        return refuse::answer(context, &refusal);
     }
     // Boxed: few requests are under limits, and all would hold room for it.
     if snapshot.has_limits

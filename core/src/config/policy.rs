@@ -6,6 +6,7 @@ use bowsprit_crds::{LabelSelector, UsagePolicySpec};
 
 use super::{Limit, Problem, Problems, budget};
 use crate::access;
+use crate::guard::Guard;
 use crate::spend::book::Budget;
 
 /// The most that a reason may take, bytes: it is told to every caller that is refused.
@@ -24,6 +25,8 @@ pub struct Policy {
     pub budgets: Vec<Arc<Budget>>,
     /// Who may ask for what.
     pub access: Option<Arc<access::Policy>>,
+    /// What must not leave.
+    pub guards: Vec<Arc<Guard>>,
     /// Whether every request of these pods is refused.
     pub paused: Option<Paused>,
 }
@@ -72,9 +75,11 @@ impl Policy {
             let of = format!("UsagePolicy {name}");
             problems.take(access::Policy::compile(&of, "spec.access", rules))
         });
+        let guards = problems.take(Guard::all_of(&format!("UsagePolicy {name}"), &spec.guards));
         problems.into_result()?;
         Ok(Self {
             access: access.map(Arc::new),
+            guards: guards.unwrap_or_default(),
             name: name.to_owned(),
             pod_selector: spec.pod_selector.clone(),
             limits: limits.unwrap_or_default(),

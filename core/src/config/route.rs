@@ -6,6 +6,7 @@ use bowsprit_crds::ModelRouteSpec;
 use bowsprit_crds::model_route::{MidStreamFailover, OnUnsupported};
 
 use super::{Limit, Problem, Problems, Slo, glob};
+use crate::guard::Guard;
 use crate::{access, hedge, kept, model_name};
 
 /// A virtual model.
@@ -33,6 +34,8 @@ pub struct Route {
     pub limits: Vec<Arc<Limit>>,
     /// Who may use it, and how.
     pub access: Option<Arc<access::Policy>>,
+    /// What must not leave.
+    pub guards: Vec<Arc<Guard>>,
     /// What apps may expect of it.
     pub slo: Option<Slo>,
     /// Fields that are set but not in force in this release, as paths.
@@ -134,6 +137,7 @@ impl Route {
                 rules,
             ))
         });
+        let guards = problems.take(Guard::all_of(&format!("ModelRoute {name}"), &spec.guards));
         problems.into_result()?;
         let stale_on_error = spec.cache.is_some_and(|cache| cache.stale_on_error);
         let optional = [("spec.cache.staleOnError", stale_on_error)];
@@ -172,6 +176,7 @@ impl Route {
             cache: cache.unwrap_or_default(),
             limits: limits.unwrap_or_default(),
             access: access.map(Arc::new),
+            guards: guards.unwrap_or_default(),
             slo: slo.unwrap_or_default(),
             not_in_force: optional
                 .into_iter()

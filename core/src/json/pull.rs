@@ -37,6 +37,25 @@ impl<'a> Pull<'a> {
         self.reader.look() == Some(b'[')
     }
 
+    /// Whether the value is an object.
+    pub fn is_object(&mut self) -> bool {
+        self.reader.look() == Some(b'{')
+    }
+
+    /// Whether the value is a string.
+    pub fn is_text(&mut self) -> bool {
+        self.reader.look() == Some(b'"')
+    }
+
+    /// The same place, to be read from without going on from here.
+    #[must_use]
+    pub fn ahead(&self) -> Self {
+        Self {
+            reader: self.reader.clone(),
+            depth: self.depth,
+        }
+    }
+
     /// Passes the value.
     ///
     /// # Errors

@@ -100,6 +100,7 @@ impl Open {
 }
 
 /// A place in a text.
+#[derive(Clone)]
 pub(super) struct Reader<'a> {
     text: &'a str,
     at: usize,

@@ -11,6 +11,7 @@ mod access;
 #[path = "../shared/asking.rs"]
 mod asking;
 mod features;
+mod guard;
 mod kept;
 mod model_name;
 mod number;

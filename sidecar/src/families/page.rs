@@ -9,6 +9,7 @@ use std::path::Path;
 use bowsprit_core::cost::Unpriced;
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
+use bowsprit_core::guard::Decided;
 use bowsprit_core::kept::cache::Bypass;
 use bowsprit_core::record::Outcome;
 use bowsprit_core::slo::Objective;
@@ -175,9 +176,14 @@ fn values() -> Vec<Values> {
             list: None,
         },
         Values {
+            label: "guard",
+            meaning: "a guard of a ModelRoute or a UsagePolicy, by its name; `other` where there is no room",
+            list: None,
+        },
+        Values {
             label: "decision",
-            meaning: "what access rules said; `other` where there is no room",
-            list: Some(DECISIONS.to_vec()),
+            meaning: "what access rules said, or guards did; `other` where there is no room",
+            list: Some([DECISIONS.as_slice(), &Decided::ALL.map(Decided::as_str)].concat()),
         },
         Values {
             label: "outcome",

@@ -16,6 +16,7 @@ use bowsprit_core::flow::SkipReason;
 use bowsprit_core::flow::State;
 use bowsprit_core::flow::moves::{Move, MoveRecord};
 use bowsprit_core::flow::retry::{Next, Why};
+use bowsprit_core::guard;
 use bowsprit_core::kept::cache::Bypass;
 use bowsprit_core::limiter::Which;
 use bowsprit_core::record::path::Path;
@@ -60,7 +61,8 @@ fn config(providers: usize, models: usize) -> Config {
         "---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: smart}}\nspec:\n  match: {{models: [smart]}}\n  \
          targets: [{{provider: provider-0, model: model-0-0}}]\n  staleIfError: {{maxAge: 1h, maxBytes: 1048576}}\n  \
          cache: {{ttl: 1h, maxBytes: 1048576, embeddings: {{maxBytes: 1048576}}}}\n  \
-         limits: [{{name: calls, requestsPerMinute: 5}}]\n  access: {{rules: [{{name: all, allow: 'true'}}]}}\n\
+         limits: [{{name: calls, requestsPerMinute: 5}}]\n  access: {{rules: [{{name: all, allow: 'true'}}]}}\n  \
+         guards: [{{name: no-cards, applyTo: [Request], detect: [Card]}}]\n\
          ---\napiVersion: bowsprit.dev/v1alpha1\nkind: UsagePolicy\nmetadata: {{name: shop}}\nspec:\n  \
          budgets: [{{name: month, amount: '10', currency: USD, window: Month}}]\n"
     );
@@ -164,6 +166,9 @@ pub(super) fn driven(config: &Config) -> Families {
             .decisions
             .denied(&"small-models-only".into(), decided, true);
     }
+    for decided in guard::Decided::ALL {
+        metrics.sinks.guards.found(&"no-cards".into(), decided);
+    }
     for fate in Fate::ALL {
         metrics.sinks.stale.count(fate, 1);
         metrics.sinks.cache.count(fate, 1);
@@ -229,6 +234,7 @@ fn request(outcome: Outcome, code: Option<Code>) -> RequestRecord<'static> {
         stale: None,
         cache: None,
         refused_by: "",
+        guarded_by: "",
         span: None,
         cost: Ok(Picodollars::ZERO),
     }
@@ -431,11 +437,12 @@ fn what_has_no_series_of_its_own_is_still_in_the_sums() {
 fn three_providers_are_told_apart_in_full() {
     let metrics = Families::new(AccessLog::new(false, tracing::Level::INFO));
     let mut config = config(3, 1);
-    // With a cache, limits, budgets or access rules as well, failures are told together.
+    // With a cache, limits, budgets, access rules or guards as well, failures are told together.
     config.policies.clear();
     let route = Arc::make_mut(&mut config.routes[0]);
     (route.cache, route.access) = (None, None);
     route.limits.clear();
+    route.guards.clear();
     metrics.sinks.fit(&config);
     for provider in &config.providers {
         let handles = metrics.sinks.traffic.handles(provider, &metrics.sinks.genai);

@@ -89,6 +89,8 @@ pub struct RequestContext {
     pub(super) is_diverted: bool,
     /// The rule that turned it away.
     refused_by: Option<Box<str>>,
+    /// The guards that found something, with commas between.
+    guarded_by: Option<Box<str>>,
     status: u16,
     settled: bool,
     _in_flight: Token,
@@ -136,6 +138,7 @@ impl RequestContext {
             is_led: false,
             is_diverted: false,
             refused_by: None,
+            guarded_by: None,
             status: 0,
             settled: false,
             _in_flight: process.drain.enter(),
@@ -335,6 +338,15 @@ impl RequestContext {
         self.refused_by = Some(kind.named(name));
     }
 
+    /// The guard of this name has found something: told in its record, once.
+    pub(super) fn guarded_by(&mut self, name: &str) {
+        let told = self.guarded_by.as_deref().unwrap_or_default();
+        if told.split(',').all(|other| other != name) {
+            let comma = if told.is_empty() { "" } else { "," };
+            self.guarded_by = Some([told, comma, name].concat().into_boxed_str());
+        }
+    }
+
     /// Ended with an error of this code, before or in mid-answer.
     pub fn failed(mut self: Box<Self>, code: Code, status: StatusCode) {
         if self.status == 0 {
@@ -429,6 +441,7 @@ impl RequestContext {
                     saved_cost: answer.spent.1,
                 }),
             refused_by: self.refused_by.as_deref().unwrap_or(""),
+            guarded_by: self.guarded_by.as_deref().unwrap_or(""),
             span: self.span,
             cost: self.cost(),
         };

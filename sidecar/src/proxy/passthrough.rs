@@ -25,6 +25,7 @@ use hyper::body::{Body as _, Incoming};
 use super::access::{self, Access, RequestHeaders};
 use super::body::Body;
 use super::context::RequestContext;
+use super::guard;
 use super::inbound::Inbound;
 use super::refuse::{self, Refusal, clip};
 use super::route::{is_websocket, realtime};
@@ -70,6 +71,11 @@ pub(super) async fn answer(
     };
     let mut context = context;
     if let Err(refusal) = allowed(&process, &snapshot, &mut context, &inbound, &upstream.provider.name) {
+        return refuse::answer(context, &refusal);
+    }
+    if snapshot.has_guards
+        && let Err(refusal) = guard::unread(&process, &snapshot, &mut context, body.is_end_stream())
+    {
         return refuse::answer(context, &refusal);
     }
     let mut plan = Plan {

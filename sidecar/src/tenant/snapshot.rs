@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub listings: Listings,
     /// Whether any request is under access rules.
     pub has_access: bool,
+    /// Whether any request is looked into by guards.
+    pub has_guards: bool,
     /// Whether any of its routes has a cache.
     pub has_caches: bool,
 }
@@ -70,6 +72,7 @@ impl Snapshot {
             has_limits,
             has_budgets,
             has_access: config.has_access(),
+            has_guards: config.has_guards(),
             has_caches: config.routes.iter().any(|route| route.cache.is_some()),
             config,
             upstreams,

@@ -26,6 +26,7 @@ mod endings;
 mod errors;
 mod fallback;
 mod fidelity;
+mod guard;
 mod hard_limits;
 mod headers;
 mod hedge;

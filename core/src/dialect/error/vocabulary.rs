@@ -37,7 +37,7 @@ fn said(code: Code) -> Said {
         // A 429 at OpenAI; `x-should-retry` keeps its SDKs from trying again.
         Code::AuthBilling | Code::BizBudgetSpent => row((429, "insufficient_quota", Some("insufficient_quota")), (402, "billing_error"), (400, "FAILED_PRECONDITION")),
         Code::AuthAccountClosed => row((401, INVALID, Some("account_deactivated")), (403, "permission_error"), (403, "PERMISSION_DENIED")),
-        Code::AuthAccessDenied | Code::BizPaused => row((403, INVALID, None), (403, "permission_error"), (403, "PERMISSION_DENIED")),
+        Code::AuthAccessDenied | Code::BizPaused | Code::BizGuardRefused => row((403, INVALID, None), (403, "permission_error"), (403, "PERMISSION_DENIED")),
         Code::AuthPermission => row((403, INVALID, Some("missing_scope")), (403, "permission_error"), (403, "PERMISSION_DENIED")),
 
         Code::ValNotJson | Code::ValHttp | Code::ValProviderRefused => row((400, INVALID, None), (400, INVALID), (400, "INVALID_ARGUMENT")),
