@@ -7,7 +7,7 @@ use crate::DurationText;
 /// Answers to the very same request, kept in the sidecar's memory and given again without asking anybody. Marked as what it is
 /// (`cache-status`, `age`, `x-bowsprit-cache`), never billed. Left alone are requests that act: with tools unless `allowTools`,
 /// stored responses, conversations kept by the provider, several answers at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [
@@ -53,6 +53,9 @@ pub struct Cache {
     /// whole, as any other. All targets of the route must ask for one model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embeddings: Option<EmbeddingsCache>,
+    /// Answers to questions that are alike and not the same, found by vectors. Unset: only the same question is answered from memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semantic: Option<SemanticCache>,
     /// Not in force: what is given when every provider is down is said by `staleIfError` of the route.
     #[serde(default, skip_serializing_if = "is_false")]
     pub stale_on_error: bool,
@@ -86,6 +89,58 @@ pub struct EmbeddingsCache {
 impl EmbeddingsCache {
     fn default_ttl() -> DurationText {
         DurationText::secs(24 * 3600)
+    }
+}
+
+/// Answers to conversations that are alike in what the caller says, turn by turn, and equal in all else: instructions, earlier answers,
+/// parameters, numbers, names and negations. An answer that is given so says so, and how alike the two are. Never for requests with
+/// tools.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.ttl) || (duration(self.ttl) >= duration('1s') && duration(self.ttl) <= duration('168h'))",
+        "message": "ttl: must be 1s to the ttl of the cache",
+        "fieldPath": ".ttl",
+    },
+    {
+        "rule": "!has(self.maxWait) || (duration(self.maxWait) >= duration('1ms') && duration(self.maxWait) <= duration('5s'))",
+        "message": "maxWait: must be 1ms to 5s",
+        "fieldPath": ".maxWait",
+    },
+])))]
+pub struct SemanticCache {
+    /// The model that is asked for vectors, by the name that an app would ask for: of another ModelRoute or of a ProviderConfig of this
+    /// namespace. What it costs is booked as requests of their own. A provider with `forwardCallerKey` cannot be asked: these requests
+    /// have no caller's key.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    pub embedding_model: String,
+    /// How alike each of the caller's turns must be: the cosine of the two vectors, "0.8" to "1". What is right depends on the model;
+    /// the default is strict for most.
+    #[serde(default = "SemanticCache::default_threshold")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^(0\.[89][0-9]{0,2}|1(\.0{1,3})?)$")))]
+    pub threshold: String,
+    /// Memory that the route's vectors may take in each sidecar, bytes: the oldest go first. 65536 (64 KiB) to 268435456 (256 MiB);
+    /// a vector of 1536 numbers takes some 8 KiB.
+    #[cfg_attr(feature = "schema", schemars(range(min = 65_536, max = 268_435_456)))]
+    pub max_bytes: u64,
+    /// For how long an answer is given to who asks alike. 1s to the `ttl` of the cache, which it is unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<DurationText>,
+    /// How long a request waits for its vectors at most; then it goes on without. It waits only where there is something to compare it
+    /// with. 1ms to 5s.
+    #[serde(default = "SemanticCache::default_max_wait")]
+    pub max_wait: DurationText,
+}
+
+impl SemanticCache {
+    fn default_threshold() -> String {
+        "0.95".to_owned()
+    }
+
+    fn default_max_wait() -> DurationText {
+        DurationText::millis(500)
     }
 }
 

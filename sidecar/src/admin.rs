@@ -66,6 +66,9 @@ struct Health {
     /// By route with `cache`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cache: Vec<KeptReport>,
+    /// By route with `cache.semantic`: questions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    semantic: Vec<KeptReport>,
     /// By route with `cache.embeddings`: vectors.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     embeddings: Vec<KeptReport>,
@@ -211,6 +214,7 @@ fn health(process: &Process) -> Health {
         budgets: process.tenant.budgets.report(),
         kept_answers: process.tenant.kept.report(),
         cache: process.tenant.cache.answers.report(),
+        semantic: process.tenant.cache.questions.report(),
         embeddings: process.tenant.cache.vectors.report(),
     }
 }

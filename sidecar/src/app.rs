@@ -328,6 +328,7 @@ fn spawn_all(
         parts.spawn("spans", spans::export::run(Arc::clone(queue)));
     }
     parts.spawn("probes", probe::run(Arc::clone(process)));
+    parts.spawn("questions", proxy::semantic::run(Arc::clone(process)));
     parts.spawn(
         "connection sweep",
         every(SWEEP_EVERY, Arc::clone(process), |process| {

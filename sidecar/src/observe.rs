@@ -18,6 +18,7 @@ pub mod guards;
 pub mod hedges;
 mod kept_labels;
 pub mod ledger;
+pub mod semantic;
 pub mod spans;
 pub mod stale;
 pub mod traffic;
@@ -27,6 +28,7 @@ use cache::CacheAnswers;
 use genai::{Detail, GenAi};
 use hedges::Hedges;
 use ledger::Ledger;
+use semantic::SemanticAnswers;
 use spans::Spans;
 use stale::StaleAnswers;
 use traffic::{Handles, Traffic};
@@ -61,6 +63,8 @@ pub struct Sinks {
     pub stale: StaleAnswers,
     /// Answers that are given in place of asking.
     pub cache: CacheAnswers,
+    /// Answers that are given to questions that are alike.
+    pub semantic: SemanticAnswers,
     /// Exchanges with providers, under OpenTelemetry's names.
     pub genai: GenAi,
     /// Spans for a collector.
@@ -85,6 +89,7 @@ impl Sinks {
             hedges: Hedges::register(registry),
             stale: StaleAnswers::register(registry),
             cache: CacheAnswers::register(registry),
+            semantic: SemanticAnswers::register(registry),
             genai: GenAi::register(registry),
             spans: Spans::register(registry),
             guards: guards::Findings::register(registry),
@@ -152,6 +157,7 @@ impl Sinks {
             + self.slos.fit(config)
             + self.stale.fit(config)
             + self.cache.fit(config)
+            + self.semantic.fit(config)
             + self.decisions.fit(config)
             + guards::Findings::fit(config)
             + self.ledger.fit();

@@ -53,6 +53,7 @@ pub mod relay;
 pub mod request_id;
 mod respond;
 mod route;
+pub mod semantic;
 mod serve;
 mod stale;
 mod stopwatch;

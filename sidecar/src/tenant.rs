@@ -33,6 +33,7 @@ pub mod kept;
 pub mod limits;
 pub mod listings;
 pub mod provider;
+pub mod semantic;
 pub mod snapshot;
 pub mod vectors;
 

@@ -27,7 +27,11 @@ use bowsprit_core::json::parse;
 use bowsprit_core::kept::acts::Allowed;
 use bowsprit_core::kept::inputs::{Parted, Split};
 use bowsprit_core::kept::key::{Asked, Key, Whose};
+use bowsprit_core::kept::semantic::index::Index;
+use bowsprit_core::kept::semantic::marks::marks;
+use bowsprit_core::kept::semantic::point::Point;
 use bowsprit_core::kept::vector::Vector;
+use bowsprit_providers::embedding;
 use bowsprit_sidecar::memory::Memory;
 use bowsprit_sidecar::metrics::Registry;
 use bowsprit_sidecar::observe::{AccessLog, Sinks};
@@ -58,6 +62,8 @@ fn main() {
     day(if is_full { 200_000 } else { 4_000 });
     vectors(if is_full { 20_000 } else { 200 }, is_optimised);
     memory();
+    index(if is_full { 100_000 } else { 2_000 }, is_optimised);
+    near_misses();
 }
 
 /// Numbers by chance, the same for the same seed (SplitMix64).
@@ -385,4 +391,135 @@ fn memory() {
         beside / VECTORS
     );
     assert!(beside <= MOST, "{beside} bytes beside the vectors");
+}
+
+/// The promise of the index of questions: so many are taken in a second, and a search takes so long at most, 99 of 100 times.
+const INSERTS: f64 = 148_000.0;
+const SEARCH: Duration = Duration::from_millis(75);
+
+/// An index of so many questions in one bucket, vectors of 384 numbers around a thousand subjects.
+fn index(questions: usize, is_promised: bool) {
+    const WIDTH: usize = 384;
+    let mut chance = Chance(SEED);
+    let mut around = |centre: Option<&[f32]>, spread: f64| -> Vec<f32> {
+        let number = |at: usize| centre.map_or(0.0, |centre| centre[at]) + ((chance.unit() - 0.5) * spread) as f32;
+        (0..WIDTH).map(number).collect()
+    };
+    let subjects: Vec<Vec<f32>> = (0..questions.min(1_000)).map(|_| around(None, 1.0)).collect();
+    let mut point = |number: usize| {
+        let centre = &subjects[number % subjects.len()];
+        Point::of(&[around(Some(centre), 0.5)]).unwrap()
+    };
+    let points: Vec<Point> = (0..questions).map(&mut point).collect();
+    let key = |number: usize| {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+        Key::of_digest(digest)
+    };
+    let mut index = Index::new(usize::MAX);
+    let bucket = key(usize::MAX);
+    let began = cpu();
+    for (number, point) in points.iter().enumerate() {
+        index.insert(bucket, point, key(number), Moment::ZERO).unwrap();
+    }
+    let inserts = questions as f64 / cpu().saturating_sub(began).as_secs_f64();
+    let bytes = index.bytes() as f64 / f64::from(1 << 20);
+    let found = index.bucket(&bucket).unwrap();
+    let queries: Vec<Point> = (0..200).map(&mut point).collect();
+    let mut took = Vec::new();
+    let mut right = 0;
+    for (number, query) in queries.iter().enumerate() {
+        let began = cpu();
+        let nearest = found.nearest(query).unwrap();
+        took.push(cpu().saturating_sub(began));
+        // Each with each, one number after the other, in twice the digits.
+        if number % 4 == 0 {
+            let best = points.iter().enumerate().map(|(at, point)| {
+                let pairs = point.numbers().iter().zip(query.numbers());
+                (
+                    at,
+                    pairs
+                        .map(|(one, other)| f64::from(*one) * f64::from(*other))
+                        .sum::<f64>(),
+                )
+            });
+            let (best, _) = best.max_by(|(_, one), (_, other)| one.total_cmp(other)).unwrap();
+            right += usize::from(key(best) == nearest.0);
+        }
+    }
+    took.sort_unstable();
+    let (p50, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    let began = cpu();
+    for number in 0..questions {
+        assert!(index.remove(&key(number)));
+    }
+    let deletes = questions as f64 / cpu().saturating_sub(began).as_secs_f64();
+    println!("\nan index of {questions} questions, vectors of {WIDTH} numbers, one bucket");
+    println!(
+        "inserts {inserts:.0}/s (promise 148000)   deletes {deletes:.0}/s   search p50 {:.2} ms, p99 {:.2} ms (promise 75)   recall {:.3}   {bytes:.0} MiB",
+        p50.as_secs_f64() * 1e3,
+        p99.as_secs_f64() * 1e3,
+        right as f64 / 50.0,
+    );
+    assert_eq!(right, 50, "what looks at all misses none");
+    assert!(!is_promised || inserts >= INSERTS, "{inserts} inserts a second");
+    assert!(!is_promised || p99 <= SEARCH, "p99 of a search: {p99:?}");
+}
+
+/// Pairs of questions that look alike: how many would get each other's answer, by the vectors alone and with what is read out of the
+/// texts. The vectors are those of the scripted provider, which knows letters and no meaning: near misses are nearer to it than to any
+/// model, and what is worded otherwise is farther.
+fn near_misses() {
+    const PAIRS: &str = include_str!("../../core/tests/semantic/pairs.tsv");
+    // With what kind it is, how alike the vectors are, and whether the texts have the same marks.
+    let pairs: Vec<(&str, f32, bool)> = PAIRS
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let [kind, one, other] = line.split('\t').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            let point = |text| Point::of(&[embedding(text, 384)]).unwrap();
+            let likeness = point(one).likeness(point(other).numbers());
+            (kind, likeness, marks(one) == marks(other))
+        })
+        .collect();
+    let kinds = [
+        "negation", "number", "name", "language", "unit", "date", "code", "word", "same",
+    ];
+    println!("\npairs that are given each other's answer: by vectors alone / with what is read out of the texts");
+    print!("{:<10} {:>5}", "kind", "pairs");
+    let thresholds = [0.80_f32, 0.85, 0.90, 0.95];
+    for threshold in thresholds {
+        print!(" {threshold:>11.2}");
+    }
+    println!("  marks alone");
+    for kind in kinds {
+        let of_kind: Vec<_> = pairs.iter().filter(|(of, ..)| *of == kind).collect();
+        print!("{kind:<10} {:>5}", of_kind.len());
+        for threshold in thresholds {
+            let near = of_kind.iter().filter(|(_, likeness, _)| *likeness >= threshold);
+            let (vectors, both) = (near.clone().count(), near.filter(|(.., marked)| *marked).count());
+            print!(" {:>11}", format!("{vectors} / {both}"));
+        }
+        println!("  {:>11}", of_kind.iter().filter(|(.., marked)| *marked).count());
+    }
+    let rate = |threshold: f32| {
+        let misses = pairs.iter().filter(|(kind, ..)| *kind != "same");
+        let near = misses.clone().filter(|(_, likeness, _)| *likeness >= threshold);
+        let (all, vectors) = (misses.count() as f64, near.clone().count() as f64);
+        (
+            vectors / all * 100.0,
+            near.filter(|(.., marked)| *marked).count() as f64 / all * 100.0,
+        )
+    };
+    for threshold in thresholds {
+        let (vectors, both) = rate(threshold);
+        println!("false hits at {threshold:.2}: {vectors:.1} % by vectors alone, {both:.1} % with the texts read");
+    }
+    let read = |kind: &str| pairs.iter().filter(|(of, _, marked)| *of == kind && *marked).count();
+    for kind in &kinds[..7] {
+        assert_eq!(read(kind), 0, "{kind}: marks tell each pair apart");
+    }
+    assert!(read("same") * 2 >= pairs.iter().filter(|(kind, ..)| *kind == "same").count());
 }

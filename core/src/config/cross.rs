@@ -1,6 +1,7 @@
 //! What only several objects together can show.
 
 use super::{Policy, Problem, Provider, Route};
+use crate::model_name;
 use crate::spend::book::Beyond;
 
 /// References that lead nowhere and fallback chains that come back to where they began.
@@ -29,6 +30,20 @@ pub fn cross_check(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
                 }
                 Some(_) => {}
             }
+        }
+        let Some(semantic) = &route.semantic else { continue };
+        let model = &semantic.model;
+        let answers = |route: &Route| route.names(model) || route.closeness(model).is_some();
+        let lists = |provider: &Provider| {
+            let mut models = provider.models.iter();
+            provider.models.is_empty() || models.any(|listed| model_name::same(&listed.name, model))
+        };
+        if !routes.iter().any(answers) && !providers.iter().any(lists) {
+            problems.push(Problem::new(
+                format!("ModelRoute {}: spec.cache.semantic.embeddingModel", route.name),
+                format!("no ModelRoute and no ProviderConfig has the model {model:?}"),
+                "list it in the models of a ProviderConfig, or correct the name",
+            ));
         }
     }
     problems

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bowsprit_crds::ModelRouteSpec;
+use bowsprit_crds::cache::Cache;
 use bowsprit_crds::model_route::{MidStreamFailover, OnUnsupported};
 
 use super::{Limit, Problem, Problems, Slo, glob};
@@ -30,6 +31,8 @@ pub struct Route {
     pub stale_if_error: Option<kept::Terms>,
     /// Which of its answers are given again without asking.
     pub cache: Option<kept::cache::CacheTerms>,
+    /// Which of them are given to who asks alike.
+    pub semantic: Option<Arc<kept::semantic::SemanticTerms>>,
     /// How much may be asked of it.
     pub limits: Vec<Arc<Limit>>,
     /// Who may use it, and how.
@@ -118,12 +121,21 @@ impl Route {
         for (field, problem, remedy) in cache.as_ref().err().into_iter().flatten() {
             note(field, problem, remedy);
         }
+        let models = &spec.matches.models;
+        let semantic = spec.cache.as_ref().and_then(|spec| spec.semantic.as_ref());
+        let keep = cache.as_ref().ok().and_then(|cache| Some(cache.as_ref()?.keep));
+        let semantic = semantic.map(|spec| kept::semantic::SemanticTerms::of(spec, keep, models));
+        let semantic = semantic.transpose();
+        for (field, problem, remedy) in semantic.as_ref().err().into_iter().flatten() {
+            note(field, problem, remedy);
+        }
         let of_targets = spec.targets.iter().map(|target| &target.model);
         let mut models = of_targets.chain(spec.fallback.iter().map(|target| &target.model));
         let first = models.next();
         // Two defaults of two providers are two models.
         let is_one_model = models.all(|model| Some(model) == first && model.is_some());
-        if spec.cache.is_some_and(|cache| cache.embeddings.is_some()) && !is_one_model {
+        let keeps_vectors = |cache: &Cache| cache.embeddings.is_some();
+        if spec.cache.as_ref().is_some_and(keeps_vectors) && !is_one_model {
             note(
                 "cache.embeddings",
                 "is of several models, whose vectors do not go together",
@@ -139,7 +151,7 @@ impl Route {
         });
         let guards = problems.take(Guard::all_of(&format!("ModelRoute {name}"), &spec.guards));
         problems.into_result()?;
-        let stale_on_error = spec.cache.is_some_and(|cache| cache.stale_on_error);
+        let stale_on_error = spec.cache.as_ref().is_some_and(|cache| cache.stale_on_error);
         let optional = [("spec.cache.staleOnError", stale_on_error)];
         Ok(Self {
             name: name.to_owned(),
@@ -174,6 +186,7 @@ impl Route {
             mid_stream_failover: spec.mid_stream_failover,
             stale_if_error: stale_if_error.unwrap_or_default(),
             cache: cache.unwrap_or_default(),
+            semantic: semantic.unwrap_or_default().map(Arc::new),
             limits: limits.unwrap_or_default(),
             access: access.map(Arc::new),
             guards: guards.unwrap_or_default(),

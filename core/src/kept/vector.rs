@@ -131,6 +131,14 @@ impl Vector {
         }
     }
 
+    /// Its numbers. `None`: what it was written as holds one that is none.
+    pub fn numbers(&self) -> Option<Vec<f32>> {
+        match self {
+            Self::Base64(bytes) | Self::Numbers(bytes, _) => Some(floats(bytes).collect()),
+            Self::Text(text) => serde_json::from_str(text).ok(),
+        }
+    }
+
     /// Bytes that its numbers take.
     pub fn bytes(&self) -> usize {
         match self {

@@ -19,6 +19,7 @@ use crate::metrics::Entry;
 use crate::observe::AccessLog;
 use crate::observe::access::DECISIONS;
 use crate::observe::cache::Came;
+use crate::observe::semantic::Work;
 use crate::observe::spans::FATES;
 use crate::observe::stale::Fate;
 use crate::observe::traffic::{COST_KINDS, LEFT_OUT, TOKEN_KINDS};
@@ -216,13 +217,20 @@ fn values() -> Vec<Values> {
         ),
         closed(
             "reason",
-            "what went wrong with a connection; why a request went by the cache",
+            "what went wrong with a connection; why a request went by the cache; why a question was not compared",
             &[
                 // The cache's as well: too_large.
                 ["malformed", "header_timeout", "stuck_reader", "closed", "other"].as_slice(),
                 &Bypass::ALL.map(Bypass::as_str),
+                // Without unreadable, which bypasses have too.
+                &["embedding", "late", "busy", "no_room"],
             ]
             .concat(),
+        ),
+        closed(
+            "operation",
+            "what is done with the questions of a semantic cache",
+            &Work::ALL.map(Work::as_str),
         ),
         closed(
             "ended",
@@ -261,6 +269,8 @@ fn values() -> Vec<Values> {
                 ["ok", "failed", "good", "bad"].as_slice(),
                 &crate::observe::stale::RESULTS,
                 &Came::ALL.map(Came::as_str),
+                // Of questions that are compared: with hit and none.
+                &["far"],
             ]
             .concat(),
         ),

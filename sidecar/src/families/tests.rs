@@ -33,6 +33,7 @@ use crate::observe::cache::Came;
 use crate::observe::genai::Detail;
 use crate::observe::hedges::HedgeOutcome as Hedged;
 use crate::observe::ledger::Sent;
+use crate::observe::semantic;
 use crate::observe::spans::Settings;
 use crate::observe::stale::Fate;
 use crate::observe::traffic::Handles;
@@ -60,7 +61,8 @@ fn config(providers: usize, models: usize) -> Config {
         text,
         "---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: smart}}\nspec:\n  match: {{models: [smart]}}\n  \
          targets: [{{provider: provider-0, model: model-0-0}}]\n  staleIfError: {{maxAge: 1h, maxBytes: 1048576}}\n  \
-         cache: {{ttl: 1h, maxBytes: 1048576, embeddings: {{maxBytes: 1048576}}}}\n  \
+         cache: {{ttl: 1h, maxBytes: 1048576, embeddings: {{maxBytes: 1048576}}, \
+         semantic: {{embeddingModel: model-0-0, maxBytes: 1048576}}}}\n  \
          limits: [{{name: calls, requestsPerMinute: 5}}]\n  access: {{rules: [{{name: all, allow: 'true'}}]}}\n  \
          guards: [{{name: no-cards, applyTo: [Request], detect: [Card]}}]\n\
          ---\napiVersion: bowsprit.dev/v1alpha1\nkind: UsagePolicy\nmetadata: {{name: shop}}\nspec:\n  \
@@ -178,6 +180,15 @@ pub(super) fn driven(config: &Config) -> Families {
     }
     for came in Came::ALL {
         metrics.sinks.cache.came("smart", came);
+    }
+    for work in semantic::Work::ALL {
+        metrics.sinks.semantic.worked(work, 1, second);
+    }
+    for result in semantic::Result::ALL {
+        metrics.sinks.semantic.came("smart", result, 0.97);
+    }
+    for why in semantic::Error::ALL {
+        metrics.sinks.semantic.failed(why);
     }
     let ledger = &metrics.sinks.ledger.metrics;
     for sent in Sent::ALL {
@@ -440,7 +451,7 @@ fn three_providers_are_told_apart_in_full() {
     // With a cache, limits, budgets, access rules or guards as well, failures are told together.
     config.policies.clear();
     let route = Arc::make_mut(&mut config.routes[0]);
-    (route.cache, route.access) = (None, None);
+    (route.cache, route.semantic, route.access) = (None, None, None);
     route.limits.clear();
     route.guards.clear();
     metrics.sinks.fit(&config);

@@ -61,15 +61,17 @@ pub enum Detail {
     Sum,
     /// The same without the times between pieces: many providers and much that is switched on.
     Least,
+    /// Nor with the time to the first piece: our own families have it.
+    Bare,
 }
 
 impl Detail {
     /// The most detail that fits into so many series, for so many provider names.
     pub fn that_fits(room: usize, names: usize) -> Self {
-        [Self::Full, Self::Names, Self::Sum]
+        [Self::Full, Self::Names, Self::Sum, Self::Least]
             .into_iter()
             .find(|detail| detail.series(names) <= room)
-            .unwrap_or(Self::Least)
+            .unwrap_or(Self::Bare)
     }
 
     /// Series for so many provider names: input, output, duration, first chunk, chunks, failures.
@@ -80,6 +82,7 @@ impl Detail {
                 Self::Names => 5 * names + 1,
                 Self::Sum => 6,
                 Self::Least => 5,
+                Self::Bare => 4,
             }
     }
 }
@@ -188,7 +191,7 @@ impl GenAi {
         let (of, failed) = match detail {
             Detail::Full => (told.clone(), told),
             Detail::Names => (told, untold),
-            Detail::Sum | Detail::Least => (untold.clone(), untold),
+            Detail::Sum | Detail::Least | Detail::Bare => (untold.clone(), untold),
         };
         let tokens = |gen_ai_token_type| TokenLabels {
             gen_ai_operation_name: of.gen_ai_operation_name,
@@ -200,8 +203,8 @@ impl GenAi {
             output: Lazy::new(&self.usage, tokens("output")),
             duration: Lazy::new(&self.duration, of.clone().ending_with(None)),
             failed: Lazy::new(&self.duration, failed.ending_with(Some(NOT_TOLD))),
-            first_chunk: Lazy::new(&self.first_chunk, of.clone()),
-            per_chunk: (detail != Detail::Least).then(|| Lazy::new(&self.per_chunk, of)),
+            first_chunk: (detail != Detail::Bare).then(|| Lazy::new(&self.first_chunk, of.clone())),
+            per_chunk: (!matches!(detail, Detail::Least | Detail::Bare)).then(|| Lazy::new(&self.per_chunk, of)),
         }
     }
 }
@@ -255,7 +258,7 @@ pub struct GenAiHandles {
     output: Lazy<TokenLabels>,
     duration: Lazy<DurationLabels>,
     failed: Lazy<DurationLabels>,
-    first_chunk: Lazy<OperationLabels>,
+    first_chunk: Option<Lazy<OperationLabels>>,
     /// `None` where there is no room for it.
     per_chunk: Option<Lazy<OperationLabels>>,
 }
@@ -277,7 +280,9 @@ impl GenAiHandles {
 
     /// A stream's first content came.
     pub fn first_chunk(&self, after: Duration) {
-        self.first_chunk.observe(after.as_secs_f64());
+        if let Some(first_chunk) = &self.first_chunk {
+            first_chunk.observe(after.as_secs_f64());
+        }
     }
 
     /// A stream's next content came.
@@ -298,6 +303,6 @@ mod tests {
         assert_eq!(Detail::that_fits(305, 3), Detail::Names);
         assert_eq!(Detail::that_fits(271, 3), Detail::Sum);
         assert_eq!(Detail::that_fits(102, 9), Detail::Sum);
-        assert_eq!(Detail::that_fits(0, 1), Detail::Least, "there is no less");
+        assert_eq!(Detail::that_fits(0, 1), Detail::Bare, "there is no less");
     }
 }

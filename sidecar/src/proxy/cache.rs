@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Route;
 use bowsprit_core::fault::Code;
 use bowsprit_core::kept::cache::{Bypass, CacheTerms};
@@ -24,10 +25,10 @@ use super::inbound::Inbound;
 use super::keep;
 use super::own_headers::CACHE;
 use super::refuse::{self, Refusal};
-use super::serve;
+use super::{semantic, serve};
 use crate::observe::cache::Came;
 use crate::process::Process;
-use crate::tenant::cache::{Follow, Followed, Found, Lead};
+use crate::tenant::cache::{Alike, Follow, Followed, Found, Lead};
 use crate::tenant::kept::Answer;
 use crate::tenant::snapshot::Snapshot;
 
@@ -88,16 +89,19 @@ async fn looked(
         .cache
         .find(route, key, context.now(), |age| wanted.take(age, ttl));
     let lead = match found {
-        Found::Answer(answer, age) => return give(context, (answer, age), (Some(key), ttl), Came::Hit),
+        Found::Answer(answer, age) => return give(context, (answer, age), (Some(key), ttl), As::Hit),
         Found::NotItsRoute => return bypass(context, route, Bypass::Changed, wanted),
         _ if wanted.only_if_cached => return none(context, route),
         Found::Lead(lead) => Some(lead),
         // Who wants an answer that nobody has had asks for itself: the leader's was asked for before.
         Found::Follow(_) if wanted.no_cache => None,
         Found::Follow(follow) => match followed(process, follow, terms.max_wait).await {
-            Ok(Followed::Answer(answer)) => {
-                context.waited();
-                return give(context, (answer, Duration::ZERO), (Some(key), ttl), Came::Shared);
+            Ok(Followed::Answer(answer, alike)) => {
+                let now = context.waited();
+                return match alike {
+                    Some(alike) => give_alike(context, answer, alike, ttl, now),
+                    None => give(context, (answer, Duration::ZERO), (Some(key), ttl), As::Shared),
+                };
             }
             Ok(Followed::Lead(lead)) => {
                 context.waited();
@@ -113,9 +117,26 @@ async fn looked(
             }
         },
     };
+    let mut asking = None;
+    // Boxed: few routes compare, and all requests would hold room for it.
+    if route.semantic.is_some() && lead.is_some() {
+        match Box::pin(semantic::look(process, &mut context, inbound, (route, whose), wanted)).await {
+            Ok((answer, alike)) => {
+                if let Some(lead) = lead {
+                    lead.found(&answer, alike);
+                }
+                return give_alike(context, answer, alike, ttl, alike.at);
+            }
+            Err(asked) => asking = asked,
+        }
+    }
     process.sinks.cache.came(&route.name, Came::Miss);
     let told = if wanted.no_cache { Told::Request } else { Told::Miss };
-    Got::Ask(with(context, lead, told))
+    let mut context = with(context, lead, told);
+    if let Some(part) = &mut context.cache {
+        part.asking = asking;
+    }
+    Got::Ask(context)
 }
 
 /// A request for embeddings whose route keeps these input by input.
@@ -126,7 +147,7 @@ fn embed(context: Box<RequestContext>, partly: Partly, ttl: Duration, wanted: Di
     if partly.is_whole()
         && let Some(given) = partly.answer(&context)
     {
-        return give(context, given, (None, ttl), Came::Hit);
+        return give(context, given, (None, ttl), As::Hit);
     }
     if wanted.only_if_cached {
         return match &route {
@@ -141,6 +162,7 @@ fn embed(context: Box<RequestContext>, partly: Partly, ttl: Duration, wanted: Di
 fn with(mut context: Box<RequestContext>, lead: Option<Box<Lead>>, told: Told) -> Box<RequestContext> {
     context.cache = Some(Box::new(Part {
         lead,
+        asking: None,
         given: None,
         told,
     }));
@@ -170,23 +192,64 @@ fn none(context: Box<RequestContext>, route: &Route) -> Got {
     Got::Answered(refuse::answer(context, &Refusal::new(Code::ResNotCached, text)))
 }
 
+/// As what an answer is given.
+#[derive(Clone, Copy)]
+enum As {
+    /// The kept answer to the same question.
+    Hit,
+    /// The answer to the same question that was under way.
+    Shared,
+    /// The kept answer to a question that is so much alike.
+    Alike(f32),
+}
+
+/// Gives the answer to a question that is alike, which says so.
+fn give_alike(context: Box<RequestContext>, answer: Arc<Answer>, alike: Alike, ttl: Duration, now: Moment) -> Got {
+    let ttl = context
+        .route
+        .as_ref()
+        .and_then(|route| Some(route.semantic.as_ref()?.keep.max_age))
+        .unwrap_or(ttl);
+    let age = alike.age + (now - alike.at);
+    give(
+        context,
+        (answer, age),
+        (Some(alike.key), ttl),
+        As::Alike(alike.similarity),
+    )
+}
+
 fn give(
     mut context: Box<RequestContext>,
     (answer, age): (Arc<Answer>, Duration),
     (key, ttl): (Option<Key>, Duration),
-    came: Came,
+    given: As,
 ) -> Got {
     if let Some(route) = &context.route {
+        let came = if matches!(given, As::Shared) {
+            Came::Shared
+        } else {
+            Came::Hit
+        };
         context.process().sinks.cache.came(&route.name, came);
     }
     let key = key.map_or_else(String::new, |key| format!("; key=\"{}\"", key.text()));
     let left = ttl.as_secs().saturating_sub(age.as_secs());
-    let (status, mark) = match came {
-        Came::Shared => (
+    let (status, mark) = match given {
+        As::Shared => (
             format!("bowsprit; fwd=miss; collapsed{key}"),
             HeaderValue::from_static("shared"),
         ),
-        _ => (
+        As::Alike(similarity) => {
+            // Never more than it is.
+            let similarity = (similarity.clamp(0.0, 1.0) * 1000.0).floor() / 1000.0;
+            let mark = format!("alike; similarity={similarity:.3}; age={}", age.as_secs());
+            (
+                format!("bowsprit; hit; ttl={left}{key}; detail=\"similarity={similarity:.3}\""),
+                HeaderValue::try_from(mark).unwrap_or(HeaderValue::from_static("alike")),
+            )
+        }
+        As::Hit => (
             format!("bowsprit; hit; ttl={left}{key}"),
             HeaderValue::try_from(format!("hit; age={}", age.as_secs())).unwrap_or(HeaderValue::from_static("hit")),
         ),
@@ -197,6 +260,7 @@ fn give(
     let bytes = answer.body.len() as u64;
     context.cache = Some(Box::new(Part {
         lead: None,
+        asking: None,
         given: Some((answer, age)),
         told: Told::Miss,
     }));

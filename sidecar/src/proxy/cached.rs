@@ -9,11 +9,14 @@ use http::{HeaderMap, HeaderValue};
 use super::own_headers::CACHE_STATUS;
 use crate::tenant::cache::Lead;
 use crate::tenant::kept::Answer;
+use crate::tenant::semantic::Asked;
 
 /// What the cache has to do with a request.
 pub(super) struct Part {
     /// It asks for all that are the same.
     pub(super) lead: Option<Box<Lead>>,
+    /// The question that it asks, to be found by who asks alike.
+    pub(super) asking: Option<Box<Asked>>,
     /// The answer that it got, and its age.
     pub(super) given: Option<(Arc<Answer>, Duration)>,
     /// What `cache-status` says of it.

@@ -255,7 +255,7 @@ fn reduced(inbound: &Inbound, body: Bytes) -> Inbound {
 }
 
 /// A body whole; `None`: it broke off or is too large.
-async fn whole(body: Body) -> Option<Bytes> {
+pub(super) async fn whole(body: Body) -> Option<Bytes> {
     if let Body::Whole(bytes) = body {
         return Some(bytes);
     }

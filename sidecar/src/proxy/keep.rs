@@ -29,6 +29,7 @@ use crate::memory::Room;
 use crate::observe::stale::Fate;
 use crate::tenant::cache::Lead;
 use crate::tenant::kept::Answer;
+use crate::tenant::semantic;
 
 /// What the caller says of caches.
 pub(super) fn directives(headers: &HeaderMap) -> Directives {
@@ -95,6 +96,8 @@ pub struct Keeping {
     outage: Option<(Key, Terms)>,
     /// For who asks the same, now or later.
     lead: Option<Box<Lead>>,
+    /// The question, for who asks alike.
+    asking: Option<Box<semantic::Asked>>,
     dialect: Dialect,
     operation: Operation,
     most: usize,
@@ -109,7 +112,8 @@ impl Keeping {
     /// Begins, if this answer's route keeps answers and this request's may be. `head`: as the caller gets it.
     pub(super) fn begin(context: &mut RequestContext, inbound: &Inbound, head: &response::Parts) -> Option<Box<Self>> {
         let route = Arc::clone(context.route.as_ref()?);
-        let lead = context.cache.as_mut().and_then(|part| part.lead.take());
+        let part = context.cache.as_mut();
+        let (lead, asking) = part.map_or((None, None), |part| (part.lead.take(), part.asking.take()));
         if route.stale_if_error.is_none() && lead.is_none() {
             return None;
         }
@@ -140,6 +144,7 @@ impl Keeping {
         Some(Box::new(Self {
             outage,
             lead,
+            asking,
             dialect: inbound.call.dialect,
             operation: inbound.call.operation,
             most,
@@ -227,7 +232,15 @@ impl Keeping {
             None => {}
         }
         match self.lead {
-            Some(lead) if is_cached => lead.answered(&answer, now),
+            Some(lead) if is_cached => {
+                let key = lead.key();
+                lead.answered(&answer, now);
+                if let Some(asked) = self.asking {
+                    let whose = (&context.caller, context.id().as_str());
+                    let questions = &context.tenant().cache.questions;
+                    questions.answered(&self.route, *asked, key, now, whose);
+                }
+            }
             Some(lead) => {
                 sinks.cache.count(Fate::Unfit, 1);
                 lead.not_to_share();

@@ -43,6 +43,12 @@ impl RequestId {
         Self(HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("0")))
     }
 
+    /// The id of a request of ours that is made for that one: the other's, as far as there is room for it, and what it is for.
+    pub fn of_ours(of: &str, what: &str) -> Self {
+        let own: String = of.chars().take(MAX - what.len()).collect();
+        HeaderValue::try_from(own + what).map_or_else(|_| Self::new(), Self)
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or("")

@@ -13,6 +13,7 @@ use bowsprit_core::kept::key::Key;
 use tokio::sync::Notify;
 
 use super::kept::{Answer, KeptAnswers, Looked, Purpose, Shelves, Which};
+use super::semantic::Questions;
 use super::vectors::Stored;
 use crate::memory::Memory;
 use crate::observe::Sinks;
@@ -27,6 +28,8 @@ pub struct Cache {
     pub answers: Arc<KeptAnswers>,
     /// Vectors of embeddings, one for each input.
     pub vectors: Arc<Shelves<Stored>>,
+    /// Questions that were answered, to be found by who asks alike.
+    pub questions: Arc<Questions>,
     flights: Mutex<HashMap<Of, UnderWay>>,
 }
 
@@ -48,7 +51,23 @@ enum State {
     /// Who asked has failed or left: whoever is here first leads.
     Free,
     /// It is over: the answer, or none that can be shared.
-    Over(Option<Arc<Answer>>),
+    Over(Option<Shared>),
+}
+
+/// An answer that is shared; `Alike`: it is that to another question.
+type Shared = (Arc<Answer>, Option<Alike>);
+
+/// The answer to a question that is alike and not the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Alike {
+    /// What the answer is kept under.
+    pub key: Key,
+    /// How alike the questions are: the cosine of the two turns that are least alike.
+    pub similarity: f32,
+    /// When it was found.
+    pub at: Moment,
+    /// How old it was then.
+    pub age: Duration,
 }
 
 /// What a request finds.
@@ -65,8 +84,8 @@ pub enum Found {
 
 /// What came of following.
 pub enum Followed {
-    /// The leader's answer.
-    Answer(Arc<Answer>),
+    /// The leader's answer; the leader may have got it as that to a question that is alike.
+    Answer(Arc<Answer>, Option<Alike>),
     /// The leader failed or left: this one leads now.
     Lead(Box<Lead>),
     /// The leader's answer cannot be shared, or it took too long: this one asks for itself.
@@ -79,6 +98,7 @@ impl Cache {
         Arc::new(Self {
             answers: Shelves::new(Purpose::Cache, memory, sinks),
             vectors: Shelves::new(Purpose::Vectors, memory, sinks),
+            questions: Questions::new(memory, sinks),
             flights: Mutex::default(),
         })
     }
@@ -131,17 +151,21 @@ impl Cache {
     pub fn fit(&self, config: &Config) {
         self.answers.fit(config);
         self.vectors.fit(config);
+        self.questions.fit(config);
     }
 
     /// Forgets what is too old.
     pub fn expire(&self, now: Moment) {
         self.answers.expire(now);
         self.vectors.expire(now);
+        self.questions.expire(now);
     }
 
     /// Forgets these, answers and vectors. Returns how many are gone; `None`: no such route has a cache.
     pub fn clear(&self, which: &Which) -> Option<usize> {
         let (answers, vectors) = (self.answers.clear(which), self.vectors.clear(which));
+        // Those whose answers stay would be found again; that costs less than to know which these are.
+        self.questions.clear(which.route.as_deref());
         answers.map(|answers| answers + vectors.unwrap_or(0))
     }
 
@@ -196,7 +220,12 @@ impl Lead {
         let (epoch, key) = self.seat.of;
         let answers = &self.seat.cache.answers;
         answers.keep(&self.seat.route, key, Arc::clone(answer), now, Some(epoch));
-        self.over(Some(Arc::clone(answer)));
+        self.over(Some((Arc::clone(answer), None)));
+    }
+
+    /// There is an answer to a question that is alike: it is given to all that wait, and kept no longer for it.
+    pub fn found(mut self, answer: &Arc<Answer>, alike: Alike) {
+        self.over(Some((Arc::clone(answer), Some(alike))));
     }
 
     /// There is an answer, and it is for this caller alone.
@@ -204,7 +233,7 @@ impl Lead {
         self.over(None);
     }
 
-    fn over(&mut self, answer: Option<Arc<Answer>>) {
+    fn over(&mut self, answer: Option<Shared>) {
         self.is_over = true;
         locked(&self.seat.cache.flights).remove(&self.seat.of);
         *locked(&self.seat.flight.state) = State::Over(answer);
@@ -231,7 +260,7 @@ impl Follow {
         let followed = tokio::time::timeout(patience, flight.end()).await;
         drop(flight);
         match followed {
-            Ok(Some(Some(answer))) => Followed::Answer(answer),
+            Ok(Some(Some((answer, alike)))) => Followed::Answer(answer, alike),
             Ok(Some(None)) => Followed::Lead(Box::new(Lead {
                 seat: self.0,
                 is_over: false,
@@ -243,7 +272,7 @@ impl Follow {
 
 impl Flight {
     /// Some answer; some none: this one leads now; none: it is over without an answer to share.
-    async fn end(&self) -> Option<Option<Arc<Answer>>> {
+    async fn end(&self) -> Option<Option<Shared>> {
         loop {
             let mut changed = pin!(self.changed.notified());
             // Before the look: what changes after it is not missed.

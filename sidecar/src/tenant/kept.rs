@@ -26,7 +26,7 @@ use crate::observe::stale::Fate;
 use crate::sync::locked;
 
 /// All kept answers together have at most this part of the memory for bodies.
-const SHARE_OF_MEMORY: usize = 4;
+pub(super) const SHARE_OF_MEMORY: usize = 4;
 
 /// What answers are kept for. Each purpose has a store of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -43,6 +43,7 @@ mod responses;
 mod route_limits;
 mod routes;
 mod secrets;
+mod semantic;
 mod stale;
 mod stream;
 mod streams;

@@ -38,6 +38,7 @@ mod wire;
 
 pub use api::{Api, Operation};
 pub use bill::{Bill, Billed, Tokens as BilledTokens};
+pub use ids::embedding;
 pub use provider::{Options, Provider, TlsPem};
 pub use script::{
     After, Answer, Behaviour, Fault, LineEnd, Point, Raw, Rule, Script, Status, Step, Tokens, ToolCall, When,

@@ -1,0 +1,333 @@
+//! Answers to questions that are alike (`cache.semantic` of a ModelRoute): a request to which no kept answer is the same is compared
+//! with those that it may be compared with, by vectors that the sidecar asks for itself.
+//!
+//! Such a request for vectors is one of its own: planned, limited, retried, recorded and billed like any, under the id of the one that
+//! it is for with [`OF_OURS`] behind it. It is waited for only where there is something to compare with, and for so long at most as the
+//! route says; then the request goes on without. What is to be taken in is asked for when the answer has been given.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_core::call::{Call, Operation};
+use bowsprit_core::config::Route;
+use bowsprit_core::dialect::embeddings::EmbeddingsApi;
+use bowsprit_core::dialect::{Dialect, tokens_of};
+use bowsprit_core::fault::Code;
+use bowsprit_core::json::json;
+use bowsprit_core::kept::directives::Directives;
+use bowsprit_core::kept::inputs::Parted;
+use bowsprit_core::kept::key::{Key, Whose};
+use bowsprit_core::kept::semantic::index::Bucket;
+use bowsprit_core::kept::semantic::point::Point;
+use bowsprit_core::kept::semantic::{Question, SemanticTerms};
+use bowsprit_core::kept::vector::Vector;
+use bowsprit_core::plan;
+use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::cached::{Part, Told};
+use super::context::RequestContext;
+use super::embeddings::Partly;
+use super::inbound::Inbound;
+use super::request_id::{RequestId, TraceId};
+use super::{access, budgets, embeddings, keep, limits, refuse, serve};
+use crate::caller::Caller;
+use crate::observe::semantic::{Error, Result as Came, Work};
+use crate::process::Process;
+use crate::tenant::Tenant;
+use crate::tenant::cache::Alike;
+use crate::tenant::kept::{Answer, Looked};
+use crate::tenant::semantic::{Asked, Waiting};
+use crate::tenant::snapshot::Snapshot;
+
+/// What stands behind the id of a request in that of the request for its vectors.
+const OF_OURS: &str = ".semantic";
+/// How long vectors may take that nobody waits for.
+const UNHURRIED: Duration = Duration::from_secs(30);
+/// So many numbers are compared at a time: some hundred microseconds.
+const MANY: usize = 1 << 19;
+/// So many questions at once are waited for that were answered.
+const AT_ONCE: usize = 8;
+
+/// Looks for the answer to a question that is alike; with what is to be taken in where there is none.
+pub(super) async fn look(
+    process: &Arc<Process>,
+    context: &mut RequestContext,
+    inbound: &Inbound,
+    (route, whose): (&Arc<Route>, Whose),
+    wanted: Directives,
+) -> Result<(Arc<Answer>, Alike), Option<Box<Asked>>> {
+    let (Some(terms), Some(cache)) = (&route.semantic, &route.cache) else {
+        return Err(None);
+    };
+    let prefix = keep::prefix_of(context, inbound, route, whose);
+    let Some(question) = Question::of(&inbound.call, &inbound.body, &prefix, cache.allowed) else {
+        return Err(None);
+    };
+    let mut asking = Box::new(Asked { question, point: None });
+    if wanted.no_cache {
+        return Err(Some(asking));
+    }
+    let tenant = Arc::clone(context.tenant());
+    let sinks = &process.sinks.semantic;
+    let Some(bucket) = tenant.cache.questions.bucket(route, &asking.question.bucket) else {
+        sinks.came(&route.name, Came::None, 0.0);
+        return Err(Some(asking));
+    };
+    let parent = Parent::of(context);
+    let vectors = vectors(process, &parent, route, terms, &asking.question.texts);
+    let vectors = match tokio::time::timeout(terms.max_wait, vectors).await {
+        Ok(vectors) => vectors,
+        Err(_) => Err(Error::Late),
+    };
+    context.waited();
+    let point = match vectors {
+        Ok(point) => point,
+        Err(error) => {
+            sinks.failed(error);
+            return Err(None);
+        }
+    };
+    let began = process.clock.now();
+    let nearest = nearest(&bucket, &point).await;
+    let now = context.waited();
+    sinks.worked(Work::Search, 1, process.clock.now() - began);
+    asking.point = Some(point);
+    let Some((key, similarity)) = nearest else {
+        sinks.came(&route.name, Came::None, 0.0);
+        return Err(Some(asking));
+    };
+    if similarity < terms.least() {
+        sinks.came(&route.name, Came::Far, similarity);
+        return Err(Some(asking));
+    }
+    match tenant.cache.answers.look(route, &key, now) {
+        Looked::Found(answer, age, _) if age <= terms.keep.max_age && wanted.take(age, terms.keep.max_age) => {
+            sinks.came(&route.name, Came::Hit, similarity);
+            Ok((
+                answer,
+                Alike {
+                    key,
+                    similarity,
+                    at: now,
+                    age,
+                },
+            ))
+        }
+        found => {
+            sinks.came(&route.name, Came::None, 0.0);
+            if matches!(found, Looked::Nothing(_)) {
+                tenant.cache.questions.remove(route, &key);
+            }
+            Err(Some(asking))
+        }
+    }
+}
+
+/// Compares; where there is much to compare, other requests have their turns meanwhile.
+async fn nearest(bucket: &Bucket, point: &Point) -> Option<(Key, f32)> {
+    let mut best: Option<(Key, f32)> = None;
+    for part in bucket.parts((MANY / point.numbers().len().max(1)).max(1)) {
+        if best.is_some() {
+            tokio::task::yield_now().await;
+        }
+        let found = part.nearest(point);
+        if found.is_some_and(|(_, found)| best.is_none_or(|(_, known)| found > known)) {
+            best = found;
+        }
+    }
+    best
+}
+
+/// Takes in what was answered, as its vectors come. Ends never.
+pub async fn run(process: Arc<Process>) {
+    let questions = Arc::clone(&process.tenant.cache.questions);
+    let waiting = stream::unfold((), |()| async { Some((questions.next().await, ())) });
+    let taken_in = |waiting| {
+        // A panic costs this one question: the part that it runs in goes on.
+        let work = AssertUnwindSafe(take_in(&process, waiting)).catch_unwind();
+        work.map(|ended| {
+            if ended.is_err() {
+                tracing::error!("taking in a question panicked");
+            }
+        })
+    };
+    waiting.for_each_concurrent(AT_ONCE, taken_in).await;
+}
+
+async fn take_in(process: &Arc<Process>, waiting: Waiting) {
+    let Some(terms) = &waiting.route.semantic else { return };
+    let parent = Parent {
+        tenant: Arc::clone(&process.tenant),
+        caller: waiting.caller,
+        id: RequestId::of_ours(&waiting.id, OF_OURS),
+        trace: None,
+    };
+    let vectors = vectors(process, &parent, &waiting.route, terms, &waiting.question.texts);
+    let vectors = tokio::time::timeout(UNHURRIED, vectors).await;
+    match vectors.unwrap_or(Err(Error::Late)) {
+        Ok(point) => {
+            let questions = &parent.tenant.cache.questions;
+            questions.insert(
+                &waiting.route,
+                waiting.question.bucket,
+                &point,
+                waiting.answer,
+                waiting.at,
+            );
+        }
+        Err(error) => process.sinks.semantic.failed(error),
+    }
+}
+
+/// For whom vectors are asked for.
+struct Parent {
+    tenant: Arc<Tenant>,
+    caller: Caller,
+    id: RequestId,
+    trace: Option<Arc<TraceId>>,
+}
+
+impl Parent {
+    fn of(context: &RequestContext) -> Self {
+        Self {
+            tenant: Arc::clone(context.tenant()),
+            caller: context.caller.clone(),
+            id: RequestId::of_ours(context.id().as_str(), OF_OURS),
+            trace: context.trace.clone(),
+        }
+    }
+}
+
+/// Asks for the vectors of these texts.
+async fn vectors(
+    process: &Arc<Process>,
+    parent: &Parent,
+    route: &Arc<Route>,
+    terms: &SemanticTerms,
+    texts: &[String],
+) -> Result<Point, Error> {
+    let body = json!({"model": terms.model, "input": texts.to_vec()}).to_string();
+    let answer = asked(process, parent, &terms.model, Bytes::from(body)).await?;
+    let parted = Parted::of(EmbeddingsApi::OpenAi, &answer, texts.len()).ok_or(Error::Unreadable)?;
+    let numbers = parted.vectors.iter().map(Vector::numbers);
+    let point = numbers
+        .collect::<Option<Vec<_>>>()
+        .and_then(|numbers| Point::of(&numbers));
+    let point = point.ok_or(Error::Unreadable)?;
+    // What was of another version is forgotten: this one is the first of its own.
+    let _ = parent.tenant.cache.questions.are_of(route, &parted.model);
+    Ok(point)
+}
+
+/// A request of ours for embeddings.
+async fn asked(process: &Arc<Process>, parent: &Parent, model: &str, body: Bytes) -> Result<Bytes, Error> {
+    let snapshot = parent.tenant.snapshot.load_full().ok_or(Error::Embedding)?;
+    let mut context = RequestContext::begin(
+        process,
+        Arc::clone(&parent.tenant),
+        parent.caller.clone(),
+        parent.id.clone(),
+        Dialect::OpenAiChat,
+        "embeddings",
+    );
+    context.trace.clone_from(&parent.trace);
+    let inbound = inbound(model, body);
+    context.asked = Arc::clone(&inbound.call.model);
+    context.route = plan::route_for(&snapshot.config, model).cloned();
+    if let Err(refusal) = admitted(process, &snapshot, &mut context, &inbound).await {
+        refuse::answer(context, &refusal);
+        return Err(Error::Embedding);
+    }
+    let response = match kept(&context, &snapshot, &inbound) {
+        Kept::Whole(given) => {
+            let body = given.0.body.clone();
+            context.cache = Some(Box::new(Part {
+                lead: None,
+                asking: None,
+                given: Some(given),
+                told: Told::Miss,
+            }));
+            context.head_sent(StatusCode::OK);
+            context.answered_again(body.len() as u64);
+            return Ok(body);
+        }
+        Kept::Partly(partly) => embeddings::serve(process, &snapshot, context, &inbound, &partly).await,
+        Kept::Nothing => serve::serve(process, &snapshot, context, &inbound).await,
+    };
+    if response.status() != StatusCode::OK {
+        return Err(Error::Embedding);
+    }
+    embeddings::whole(response.into_body()).await.ok_or(Error::Embedding)
+}
+
+/// What is kept of the vectors that are asked for, where the route of their model keeps any.
+enum Kept {
+    /// All of them: the answer, and the age of its oldest part.
+    Whole((Arc<Answer>, Duration)),
+    /// Some, or none yet that will be kept.
+    Partly(Partly),
+    /// Its route keeps none.
+    Nothing,
+}
+
+fn kept(context: &RequestContext, snapshot: &Snapshot, inbound: &Inbound) -> Kept {
+    let route = context.route.as_ref();
+    let Some((route, cache, terms)) = route.and_then(|route| Some((route, route.cache?, route.cache?.embeddings?)))
+    else {
+        return Kept::Nothing;
+    };
+    let whose = cache.whose(&snapshot.config, route);
+    match embeddings::look(context, inbound, route, (whose, terms, Directives::default())) {
+        Some(partly) if partly.is_whole() => match partly.answer(context) {
+            Some(given) => Kept::Whole(given),
+            None => Kept::Partly(partly),
+        },
+        Some(partly) => Kept::Partly(partly),
+        None => Kept::Nothing,
+    }
+}
+
+/// The rules and limits of the namespace hold for it as for what the app asks.
+async fn admitted(
+    process: &Arc<Process>,
+    snapshot: &Snapshot,
+    context: &mut RequestContext,
+    inbound: &Inbound,
+) -> Result<(), refuse::Refusal> {
+    if snapshot.has_budgets {
+        budgets::acquire(snapshot, context, inbound)?;
+        if context.is_led {
+            // Vectors of another model are of no use.
+            return Err(refuse::Refusal::new(
+                Code::SysOverloaded,
+                "a budget leads the vectors of a semantic cache to another route",
+            ));
+        }
+    }
+    context.access = access::check(process, snapshot, context, inbound)?;
+    if snapshot.has_limits {
+        limits::acquire(process, snapshot, context, inbound).await?;
+    }
+    Ok(())
+}
+
+fn inbound(model: &str, body: Bytes) -> Inbound {
+    let mut call = Call::new(Dialect::OpenAiChat, Operation::Embed(EmbeddingsApi::OpenAi));
+    call.model = model.into();
+    call.tokens = tokens_of(body.len());
+    call.input_tokens = call.tokens;
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Inbound {
+        call,
+        method: Method::POST,
+        path_below: String::new(),
+        headers,
+        query: None,
+        body,
+    }
+}
