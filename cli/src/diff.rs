@@ -144,6 +144,7 @@ fn difference(namespace: &str, wanted: &[Object], live: &Live) -> Difference {
             let selected: Vec<&Sidecar> = live.sidecars.iter().filter(selects).collect();
             compared.sidecars = selected.len();
             let keys = provider.credentials.iter().filter_map(|it| it.secret_key_ref.as_ref());
+            let keys = keys.chain(provider.rate_limits.store.iter().map(|store| &store.redis_ref));
             for key in keys.map(|key| format!("{}/{}", key.name, key.key)) {
                 let without = selected.iter().filter(|it| !it.mounted.contains(&key));
                 let without: Vec<String> = without.map(|it| it.pod.clone()).collect();

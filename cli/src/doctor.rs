@@ -296,7 +296,8 @@ async fn secrets(cluster: &Cluster, providers: &[ProviderConfig]) -> Result<Vec<
             .credentials
             .iter()
             .filter_map(|it| it.secret_key_ref.as_ref());
-        for key in keys {
+        let store = provider.spec.rate_limits.store.iter().map(|store| &store.redis_ref);
+        for key in keys.chain(store) {
             let place = provider.namespace().unwrap_or_default();
             named
                 .entry((place, key.name.clone()))

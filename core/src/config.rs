@@ -30,7 +30,9 @@ pub use file_name::is_file_name;
 pub use limit::{Limit, Per};
 pub use policy::{Paused, Policy};
 pub use problem::{Problem, Problems};
-pub use provider::{CaBundle, Credential, HealthCheck, KeySource, Model, OnLimit, Provider, Retry, Timeouts};
+pub use provider::{
+    CaBundle, Credential, HealthCheck, KeySource, LimitStore, Model, OnLimit, Provider, Retry, Timeouts,
+};
 pub use render::{Rendered, render, revision};
 pub use route::{Route, Target};
 pub use scope::Scope;

@@ -225,6 +225,7 @@ impl Flow {
                 self.skip(SkipReason::NoCredential, None);
                 return None;
             }
+            Err(Refused::Unasked) => return Some(Step::Ask { candidate }),
             Err(Refused::Limited(limited)) => limited,
         };
         let left = acquire.give_up_at - now;

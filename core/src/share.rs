@@ -19,6 +19,7 @@ pub mod allocator;
 pub mod bound;
 pub mod demand;
 pub mod holder;
+pub mod store;
 
 use std::time::Duration;
 

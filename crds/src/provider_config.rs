@@ -680,13 +680,17 @@ impl Default for ErrorRate {
 }
 
 /// How much may be asked of a provider.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [{
     "rule": "!has(self.maxWait) || self.onLimit == 'Wait'",
     "message": "maxWait: nothing waits with this onLimit: remove it, or set onLimit to Wait",
     "fieldPath": ".maxWait",
+}, {
+    "rule": "!has(self.store) || self.scope == 'Fleet'",
+    "message": "store: only limits that sidecars share are counted in a store: remove it, or set scope to Fleet",
+    "fieldPath": ".store",
 }])))]
 pub struct RateLimits {
     /// Requests per minute, spread evenly with a small burst.
@@ -704,12 +708,44 @@ pub struct RateLimits {
     /// Whether each sidecar has these limits for itself or all sidecars of the namespace share them.
     #[serde(default)]
     pub scope: LimitScope,
+    /// Where these limits are counted, with `scope: Fleet`. Unset: by the operator, which lends each sidecar a share. With a
+    /// store each request asks it, so the limit holds to the request; while it does not answer, the shares stand in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<LimitStore>,
     /// What happens to a request beyond a limit.
     #[serde(default)]
     pub on_limit: OnLimit,
     /// How long a request may wait for its turn, with `onLimit: Wait`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<DurationText>,
+}
+
+/// A store that counts limits: Redis (6.2 or later), Valkey, or a cluster of either.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [{
+    "rule": "duration(self.timeout) >= duration('1ms') && duration(self.timeout) <= duration('1s')",
+    "message": "timeout: must be 1ms to 1s",
+    "fieldPath": ".timeout",
+}])))]
+pub struct LimitStore {
+    /// The key of a Secret that says where it is and who asks: `redis://user:password@host:6379/0`, or `rediss://…` with TLS. All
+    /// but scheme and host may be left out. Of a cluster, any node.
+    pub redis_ref: ObjectKeyRef,
+    /// A ConfigMap key with PEM certificates that are trusted beside the public ones, with `rediss://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_ref: Option<ObjectKeyRef>,
+    /// How long a request waits for the store before it goes on by its sidecar's share. 1ms to 1s.
+    #[serde(default = "LimitStore::default_timeout")]
+    pub timeout: DurationText,
+}
+
+impl LimitStore {
+    /// Fifty round trips within a zone, and a fiftieth of the shortest answer of a model.
+    fn default_timeout() -> DurationText {
+        DurationText::millis(50)
+    }
 }
 
 /// Who shares a limit.
@@ -719,7 +755,7 @@ pub enum LimitScope {
     /// Each sidecar for itself.
     #[default]
     Pod,
-    /// All sidecars of the namespace together: the operator lends each a share, by demand.
+    /// All sidecars of the namespace together: the operator lends each a share, by demand, or a store counts.
     Fleet,
 }
 

@@ -137,10 +137,20 @@ fn users_of(name: &str, providers: &[Provider], routes: &[Route]) -> Vec<String>
 /// says anew which keys go where. `old`: the object as it was; `None`: it is made.
 ///
 /// A sidecar hands the keys of these Secrets to `endpoint`. Without this check, whoever may write ProviderConfigs could
-/// have any key of the namespace sent to a server of their own.
+/// have any key of the namespace sent to a server of their own. The Secret of a store says itself where it is sent; who names
+/// it spends from what is counted there.
 pub fn secrets_reached(old: Option<&ProviderConfigSpec>, new: &ProviderConfigSpec) -> BTreeSet<String> {
+    let store = |spec: &ProviderConfigSpec| {
+        spec.rate_limits
+            .store
+            .as_ref()
+            .map(|store| store.redis_ref.name.clone())
+    };
     let reaches_as_before = old.is_some_and(|old| {
-        old.endpoint == new.endpoint && old.credentials == new.credentials && old.provider == new.provider
+        old.endpoint == new.endpoint
+            && old.credentials == new.credentials
+            && old.provider == new.provider
+            && store(old) == store(new)
     });
     if reaches_as_before {
         return BTreeSet::new();
@@ -149,5 +159,6 @@ pub fn secrets_reached(old: Option<&ProviderConfigSpec>, new: &ProviderConfigSpe
         .credentials
         .iter()
         .filter_map(|credential| credential.secret_key_ref.as_ref());
-    references.map(|reference| reference.name.clone()).collect()
+    let keys = references.map(|reference| reference.name.clone());
+    keys.chain(store(new)).collect()
 }

@@ -34,6 +34,7 @@ use crate::process::{Process, ProcessLimits};
 use crate::renewal::Renewal;
 use crate::report::Reporter;
 use crate::ship::Shipping;
+use crate::store::Stores;
 use crate::supervise::{PartEnded, Parts};
 use crate::tenant::Tenant;
 use crate::tenant::budgets::kept::{self, Keeper};
@@ -146,8 +147,11 @@ fn process(args: &Args, access: AccessLog) -> Process {
         Err(error) => tracing::warn!(error, "no traces are exported"),
     }
     let memory = Memory::new(args.memory_budget.unwrap_or_else(memory::default_budget));
+    let keys = Arc::new(KeyFiles::new(args.secrets_dir.clone()));
+    let stores = Stores::new(&args.pod_namespace, keys, Arc::clone(&connections), fastrand::u64(..));
     let tenant = Tenant::new(
         Arc::clone(&connections),
+        stores,
         Arc::clone(&sinks),
         &memory,
         metrics.providers.clone(),
@@ -329,6 +333,11 @@ fn spawn_all(
     }
     parts.spawn("probes", probe::run(Arc::clone(process)));
     parts.spawn("questions", proxy::semantic::run(Arc::clone(process)));
+    parts.spawn("limit stores", Arc::clone(&process.tenant.stores).run());
+    parts.spawn(
+        "limits in stores",
+        Arc::clone(&process.tenant).tend_stores(process.clock),
+    );
     parts.spawn(
         "connection sweep",
         every(SWEEP_EVERY, Arc::clone(process), |process| {

@@ -26,6 +26,7 @@ pub mod proxy;
 pub mod renewal;
 pub mod report;
 pub mod ship;
+pub mod store;
 pub mod supervise;
 pub mod sync;
 pub mod telemetry;

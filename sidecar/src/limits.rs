@@ -9,6 +9,7 @@ use std::time::Duration;
 use bowsprit_core::dialect::sse;
 use bowsprit_core::kept;
 use bowsprit_core::limits::{keyed, set};
+use bowsprit_core::share::store::{MOST_HOPS, resp};
 use bowsprit_core::stream::MAX_TO_SIDECAR;
 
 /// A request head must be complete within this; also how long an idle kept connection may wait for its next request.
@@ -84,6 +85,16 @@ pub const STREAM_ANSWER: usize = 8 << 10;
 pub const STREAM_PIECE: usize = 4 << 10;
 /// Room for a line that is kept for the next one, bytes.
 pub const STREAM_BUFFER_KEPT: usize = 16 << 10;
+/// Nodes of one store that counts limits, beside the first.
+pub const STORE_NODES: usize = 16;
+/// Questions to one node of it that wait for an answer, and as many again that wait to be asked.
+pub const STORE_QUESTIONS: usize = 1024;
+/// Bytes of questions that a node has not taken yet; then questions wait to be asked.
+pub const STORE_UNSENT: usize = 256 << 10;
+/// How long it may say nothing while it is asked: every request has gone on long before.
+pub const STORE_SILENCE: Duration = Duration::from_secs(1);
+/// How long a connection to it may take, TLS and password included.
+pub const STORE_CONNECT: Duration = Duration::from_secs(2);
 /// Log lines that wait for standard output, bytes. Beyond it lines are lost: a reader that stopped must not stop requests.
 pub const LOG_WAITING: usize = 1 << 20;
 
@@ -187,4 +198,18 @@ pub const OPERATOR: &[Limit] = &[
     limit("time that the ledger service takes over a batch", Time(LEDGER_POST), "a batch is half a MiB at most", "sent again"),
     limit("the ledger service's answer to a batch", Bytes(LEDGER_ANSWER), "it is one line", "sent again"),
     limit("time in which it takes nothing of a report", Time(STREAM_WRITE), "a report is a few KiB", "the stream is closed and made anew"),
+];
+
+/// What a store that counts limits can send and hold.
+#[rustfmt::skip]
+pub const STORE: &[Limit] = &[
+    limit("time that a request waits for it", Field("rateLimits.store.timeout"), "a request costs seconds, and a round trip a millisecond", "the request goes on by its sidecar's share, and so do all after it until the store has answered a look (`bowsprit_store_fallbacks_total`)"),
+    limit("connections to each node", Count(1), "all requests share it", "there is no other"),
+    limit("nodes beside the first", Count(STORE_NODES), "a limit is at one of them", "the request goes on by its share"),
+    limit("times that it sends a question on to another node", Count(MOST_HOPS as usize), "a slot that moves needs one", "the request goes on by its share"),
+    limit("questions that wait for an answer, for each node", Count(STORE_QUESTIONS), "some 20,000 a second at 50 ms", "as many again wait to be asked, the rest goes on by its share"),
+    limit("bytes that it has not taken yet", Bytes(STORE_UNSENT), "the questions that may wait", "questions wait to be asked"),
+    limit("an answer", Bytes(resp::LONGEST), "it is a number", "the connection is closed and made anew"),
+    limit("silence while it is asked", Time(STORE_SILENCE), "all who asked have gone on long before", "the connection is closed and made anew"),
+    limit("connecting, TLS and password included", Time(STORE_CONNECT), "it is in the same region", "tried again, ever more seldom, up to every 10 s"),
 ];

@@ -36,9 +36,11 @@ use traffic::{Handles, Traffic};
 /// Most series of a sidecar with ten providers of one model each.
 pub const MOST_SERIES: usize = 500;
 /// Series without a provider's name: single ones, histograms of our own, closed lists, what is folded.
-const GLOBAL: usize = 117;
+const GLOBAL: usize = 118;
 /// Series of a provider whose limits are shared: three limits, with share, demand and whether it is the floor.
 const PER_SHARING_PROVIDER: usize = 9;
+/// Series of a provider whose limits a store counts: whether it answers.
+const PER_STORED_PROVIDER: usize = 1;
 /// Series about named limits, where there are any, beyond those of the pool: what is folded of requests, of waits and of the two
 /// kinds of tokens.
 const LIMITS_FOLDED: usize = 1 + 1 + 2;
@@ -152,7 +154,12 @@ impl Sinks {
             .iter()
             .filter(|provider| provider.shares_limits)
             .count();
-        let shares = shared * PER_SHARING_PROVIDER;
+        let stored = config
+            .providers
+            .iter()
+            .filter(|provider| provider.limit_store.is_some())
+            .count();
+        let shares = shared * PER_SHARING_PROVIDER + stored * PER_STORED_PROVIDER;
         let switched_on = shares
             + self.slos.fit(config)
             + self.stale.fit(config)

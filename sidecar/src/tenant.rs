@@ -17,6 +17,8 @@ use crate::credentials::KeyFiles;
 use crate::memory::Memory;
 use crate::net::client::Connections;
 use crate::observe::Sinks;
+use crate::store::Stores;
+use crate::time::Clock;
 use allowance::Allowances;
 use budgets::{BudgetMetrics, Budgets};
 use cache::Cache;
@@ -53,6 +55,8 @@ pub struct Tenant {
     pub limits: Arc<Limits>,
     /// The budgets of its policies.
     pub budgets: Arc<Budgets>,
+    /// The stores that its providers' limits are counted in.
+    pub stores: Arc<Stores>,
     states: States,
     connections: Arc<Connections>,
     sinks: Arc<Sinks>,
@@ -63,6 +67,7 @@ impl Tenant {
     /// A tenant without a configuration yet.
     pub fn new(
         connections: Arc<Connections>,
+        stores: Arc<Stores>,
         sinks: Arc<Sinks>,
         memory: &Arc<Memory>,
         metrics: ProviderMetrics,
@@ -78,7 +83,8 @@ impl Tenant {
             kept: KeptAnswers::new(Purpose::Outage, memory, &sinks),
             limits: Limits::new(limit_metrics),
             budgets: Budgets::new(budget_metrics),
-            states: States::default(),
+            states: States::new(Arc::clone(&stores)),
+            stores,
             connections,
             sinks,
             metrics,
@@ -151,6 +157,27 @@ impl Tenant {
         }
     }
 
+    /// Looks after the stores that count limits: whether those that are out are back, and which places are in use. Ends never.
+    pub async fn tend_stores(self: Arc<Self>, clock: Clock) {
+        loop {
+            let mut again: Option<Moment> = None;
+            let snapshot = self.snapshot.load_full();
+            for upstream in snapshot.iter().flat_map(|snapshot| snapshot.upstreams()) {
+                let next = upstream.state.tend_store(&clock).await;
+                again = [again, next].into_iter().flatten().min();
+            }
+            drop(snapshot);
+            let news = self.stores.news.notified();
+            match again {
+                None => news.await,
+                Some(again) => {
+                    // Either way it is time to look.
+                    let _ = tokio::time::timeout_at(clock.instant(again), news).await;
+                }
+            }
+        }
+    }
+
     fn serve(&self, config: Config, now: Moment) {
         let parts = Parts {
             states: &self.states,
@@ -186,6 +213,7 @@ mod tests {
         let registry = &mut Registry::default();
         Tenant::new(
             Arc::clone(connections),
+            Stores::new("team-a", Arc::new(KeyFiles::new(None)), Arc::clone(connections), 1),
             Arc::new(Sinks::register(registry, AccessLog::in_memory())),
             &Memory::new(1 << 20),
             ProviderMetrics::register(registry),

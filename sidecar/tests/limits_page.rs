@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bowsprit_sidecar::args::Args;
-use bowsprit_sidecar::limits::{APP, Limit, OPERATOR, PROVIDER, Value};
+use bowsprit_sidecar::limits::{APP, Limit, OPERATOR, PROVIDER, STORE, Value};
 use clap::CommandFactory as _;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/limits.md");
@@ -68,6 +68,8 @@ fn the_page_is_what_the_code_says() {
     rows(&mut page, PROVIDER);
     page.push_str("\n## From the operator\n");
     rows(&mut page, OPERATOR);
+    page.push_str("\n## From a store that counts limits\n");
+    rows(&mut page, STORE);
     if std::env::var_os("BOWSPRIT_WRITE_DOCS").is_some() {
         std::fs::write(PAGE, page).unwrap();
         return;

@@ -30,6 +30,7 @@ unit       faketime                   faketime
 unit       postgresql-15              /usr/lib/postgresql/15/bin/postgres
 unit       pgbouncer                  /usr/sbin/pgbouncer
 unit       prometheus                 prometheus promtool
+unit       redis-server               redis-server
 cluster    -                          go
 cluster    gcc                        gcc
 cluster    libc6-dev                  /usr/include/stdlib.h

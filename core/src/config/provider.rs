@@ -68,6 +68,8 @@ pub struct Provider {
     pub limits: limiter::LimiterSettings,
     /// Whether all sidecars of the namespace share these limits: then each has a share that the operator lends to it.
     pub shares_limits: bool,
+    /// The store that counts these limits, where there is one; the shares stand in for it.
+    pub limit_store: Option<LimitStore>,
     /// What happens beyond a limit.
     pub on_limit: OnLimit,
     /// How long a request may wait for its turn.
@@ -90,6 +92,17 @@ pub struct Provider {
     pub pod_selector: Option<LabelSelector>,
     /// Fields that are set but not in force in this release, as paths.
     pub not_in_force: Vec<&'static str>,
+}
+
+/// A store that counts limits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LimitStore {
+    /// Where its URL is.
+    pub url: KeySource,
+    /// Certificates trusted beside the public ones.
+    pub ca_bundle: Option<CaBundle>,
+    /// How long a request waits for it.
+    pub deadline: Duration,
 }
 
 /// A file of certificates.
@@ -198,6 +211,7 @@ impl Provider {
         let retry = check.retry(&spec.retry);
         let breaker = check.breaker(&spec.circuit_breaker);
         let (limits, max_wait) = check.limits(&spec.rate_limits, scope);
+        let limit_store = check.limit_store(&spec.rate_limits);
         let health_check = check.health(&spec.health_check);
         let slo = check.slo(spec);
         check.rest(name, spec);
@@ -241,6 +255,7 @@ impl Provider {
             breaker,
             limits,
             shares_limits: spec.rate_limits.scope == LimitScope::Fleet,
+            limit_store,
             on_limit: spec.rate_limits.on_limit,
             max_wait,
             pass_through: spec.pass_through,
@@ -684,6 +699,49 @@ impl Check {
             limits,
             raw.max_wait.map_or(DEFAULT_MAX_WAIT, bowsprit_crds::DurationText::get),
         )
+    }
+
+    fn limit_store(&mut self, raw: &raw::RateLimits) -> Option<LimitStore> {
+        let store = raw.store.as_ref()?;
+        let before = self.problems.0.len();
+        if raw.scope != LimitScope::Fleet {
+            self.note(
+                "rateLimits.store",
+                "counts limits that sidecars share, and these are each sidecar's own",
+                "remove it, or set scope to Fleet",
+            );
+        }
+        let (least, most) = (Duration::from_millis(1), Duration::from_secs(1));
+        if !(least..=most).contains(&store.timeout.get()) {
+            self.note(
+                "rateLimits.store.timeout",
+                format!("is {}", store.timeout),
+                "set it to 1ms to 1s",
+            );
+        }
+        for (field, at, kind) in [
+            ("redisRef", Some(&store.redis_ref), "Secret"),
+            ("caBundleRef", store.ca_bundle_ref.as_ref(), "ConfigMap"),
+        ] {
+            if at.is_some_and(|at| !is_file_name(&at.name) || !is_file_name(&at.key)) {
+                self.note(
+                    &format!("rateLimits.store.{field}"),
+                    format!("has a name or key that no {kind} can have (letters, digits, -, _ and ., and no .. at its beginning)"),
+                    "correct it",
+                );
+            }
+        }
+        (self.problems.0.len() == before).then(|| LimitStore {
+            url: KeySource::Secret {
+                name: store.redis_ref.name.clone(),
+                key: store.redis_ref.key.clone(),
+            },
+            ca_bundle: store.ca_bundle_ref.as_ref().map(|at| CaBundle {
+                config_map: at.name.clone(),
+                key: at.key.clone(),
+            }),
+            deadline: store.timeout.get(),
+        })
     }
 
     fn health(&mut self, raw: &raw::HealthCheck) -> Option<HealthCheck> {

@@ -174,6 +174,43 @@ fn what_would_let_requests_through_unchecked_is_refused() {
 }
 
 #[test]
+fn a_store_counts_what_sidecars_share_within_a_deadline_that_is_small() {
+    let with = |limits: &str| {
+        let keys = "credentials: [{name: main, secretKeyRef: {name: keys, key: a}}]";
+        let spec = format!("{{provider: OpenAI, {keys}, rateLimits: {{requestsPerMinute: 5, {limits}}}}}");
+        load(&provider("openai", &spec), &cluster(&[]))
+    };
+    let store = with("scope: Fleet, store: {redisRef: {name: redis, key: url}}").unwrap();
+    let store = store.providers[0].limit_store.clone().unwrap();
+    assert_eq!(store.deadline, std::time::Duration::from_millis(50));
+    assert_eq!(
+        store.url,
+        KeySource::Secret {
+            name: "redis".into(),
+            key: "url".into(),
+        }
+    );
+    for (limits, problem) in [
+        (
+            "store: {redisRef: {name: redis, key: url}}",
+            "rateLimits.store: counts limits that sidecars share",
+        ),
+        (
+            "scope: Fleet, store: {redisRef: {name: redis, key: url}, timeout: 2s}",
+            "rateLimits.store.timeout: is 2s",
+        ),
+        (
+            "scope: Fleet, store: {redisRef: {name: redis, key: ../url}}",
+            "rateLimits.store.redisRef: has a name or key",
+        ),
+        ("scope: Fleet, store: {timeout: 5ms}", "redisRef"),
+    ] {
+        let problems = with(limits).unwrap_err().to_string();
+        assert!(problems.contains(problem), "{limits}: {problems}");
+    }
+}
+
+#[test]
 fn what_is_rendered_is_loaded_again_whatever_the_order() {
     let objects = objects(&(provider("b", OPENAI) + &provider("a", OPENAI)), &Scope::Standalone).unwrap();
     let specs: Vec<_> = objects

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AttemptKind, Fit, Flow, Pool, Step};
+use super::{AttemptKind, Fit, Flow, Pool, Refused, Step};
 use crate::clock::Moment;
 
 impl Flow {
@@ -26,9 +26,11 @@ impl Flow {
     pub(super) fn out(&mut self, pool: &mut dyn Pool, now: Moment) -> Step {
         match self.hedge_due {
             Some(due) if now < due => Step::Await { until: Some(due) },
-            Some(_) => {
-                self.hedge_due = None;
+            Some(due) => {
                 let hedge = self.first.and_then(|first| self.hedge(first, pool, now));
+                // Asked for its place, it is still due.
+                let is_asked = matches!(hedge, Some(Step::Ask { .. }));
+                self.hedge_due = is_asked.then_some(due);
                 hedge.unwrap_or(Step::Await { until: None })
             }
             None => Step::Await { until: None },
@@ -39,8 +41,13 @@ impl Flow {
     fn hedge(&mut self, first: usize, pool: &mut dyn Pool, now: Moment) -> Option<Step> {
         let second = (first + 1..self.candidates.len())
             .find(|index| !self.is_same(first, *index) && pool.fits(*index) == Fit::Fits)?;
-        if !pool.is_trusted(second) || pool.acquire(second, now).is_err() {
+        if !pool.is_trusted(second) {
             return None;
+        }
+        match pool.acquire(second, now) {
+            Ok(()) => {}
+            Err(Refused::Unasked) => return Some(Step::Ask { candidate: second }),
+            Err(_) => return None,
         }
         if !pool.withdraw_hedge() {
             pool.release(second, now);

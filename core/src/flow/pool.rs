@@ -10,7 +10,8 @@ pub trait Pool {
     /// Whether the candidate can be asked this request at all.
     fn fits(&mut self, candidate: usize) -> Fit;
     /// Takes a permit (limits and breaker) and a credential for one attempt, or says why not. Credentials that were judged
-    /// in this request are not taken again, untried ones are preferred.
+    /// in this request are not taken again, untried ones are preferred. Once who counts the limits was asked, it never says
+    /// [`Refused::Unasked`] before it has used the answer.
     fn acquire(&mut self, candidate: usize, now: Moment) -> Result<(), Refused>;
     /// Gives back unused what [`Pool::acquire`] took.
     fn release(&mut self, candidate: usize, now: Moment);
@@ -57,4 +58,6 @@ pub enum Refused {
     Limited(Limited),
     /// No credential is usable.
     NoCredential,
+    /// Its limits are counted elsewhere, where nobody has asked yet: [`super::Step::Ask`].
+    Unasked,
 }

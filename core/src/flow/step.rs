@@ -68,6 +68,11 @@ pub enum Step {
         /// Its number in the request, from 1.
         number: u32,
     },
+    /// Ask who counts this candidate's limits for a place, within its deadline, and ask again. Attempts that are out go on.
+    Ask {
+        /// Whose.
+        candidate: usize,
+    },
     /// Wait for what is out; at `until`, ask again.
     Await {
         /// When a hedge is due.

@@ -98,6 +98,13 @@ impl Bucket {
         self.id
     }
 
+    /// Takes units as far as there are any.
+    pub(super) fn drain(&mut self, units: u64, now: Moment) {
+        let level = self.level(now);
+        let left = (level - i128::from(units) * UNIT).max(level.min(0));
+        self.set(left, now);
+    }
+
     /// Replaces what was taken by what was used.
     pub(super) fn correct(&mut self, taken: u64, used: u64, now: Moment) {
         // No request counts for more than the debt may be: what the bound on debt forgave would flow back on top.

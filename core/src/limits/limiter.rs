@@ -239,6 +239,22 @@ impl Limiter {
         Reservation { need, taken_from }
     }
 
+    /// A request that needs so much was admitted elsewhere, by who counts for all. Its place is taken, its buckets are lowered by
+    /// it, but into no debt: what is in them is not there on top of what the other lets through.
+    pub fn admitted_elsewhere(&mut self, need: impl Into<Need>, now: Moment) -> Reservation {
+        self.in_flight = self.in_flight.saturating_add(1);
+        let need = need.into();
+        for (bucket, units) in self.buckets.iter_mut().zip(need.units()) {
+            if let Some(bucket) = bucket {
+                bucket.drain(units, now);
+            }
+        }
+        Reservation {
+            need,
+            taken_from: [None; 5],
+        }
+    }
+
     /// Whether [`Self::reserve`] would say yes at `now`; changes nothing. As nobody starves, the size does not matter.
     pub fn would_admit(&self, _tokens: u64, now: Moment) -> bool {
         self.limited(now).is_none()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::SKEW;
+use super::store::standing::LAST_LOOK;
 
 /// What the bound depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +47,30 @@ pub fn bound(facts: &Facts) -> u64 {
     u64::try_from(buckets + last + fast + stood + unheard).unwrap_or(u64::MAX)
 }
 
+/// The same where a store counts the limit ([`super::store`]), and shares stand in for it while it does not answer. Beside
+/// [`bound`]:
+///
+/// - the store's bucket, a tenth of a minute's worth and one at the least, and what its last request takes beyond what is left;
+/// - for each of the `returns` of a store that had been gone: its bucket again, which has refilled and is not yet told what
+///   shares admitted, and what they admit until the last sidecar has looked, all of the limit for no longer than
+///   [`LAST_LOOK`];
+/// - what those admit who are `apart`: the shares a minute, together, of sidecars that the store does not answer while it answers
+///   others, to whom it lets all of the limit through.
+///
+/// Where the store answers everybody, only its bucket and last request count.
+pub fn with_store(facts: &Facts, returns: u64, apart: u64) -> u64 {
+    let per = |per_minute: u64, time: Duration| {
+        let nanos = u128::from(per_minute) * time.as_nanos();
+        u64::try_from(nanos.div_ceil(60_000_000_000)).unwrap_or(u64::MAX)
+    };
+    let bucket = facts.limit.div_ceil(10).max(1);
+    let back = returns.saturating_mul(bucket.saturating_add(per(facts.limit, LAST_LOOK)));
+    let once = bucket.saturating_add(facts.largest.saturating_sub(1));
+    [once, back, per(apart, facts.window)]
+        .into_iter()
+        .fold(bound(facts), u64::saturating_add)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +89,11 @@ mod tests {
         let stalled = Duration::from_secs(10);
         assert_eq!(bound(&Facts { stalled, ..facts }), 123 + 100);
         assert_eq!(bound(&Facts { unheard: 9, ..facts }), 123 + 90);
+        assert_eq!(with_store(&facts, 0, 0), 123 + 60);
+        assert_eq!(with_store(&facts, 2, 0), 123 + 60 + 2 * (60 + 100));
+        assert_eq!(
+            with_store(&Facts { largest: 100, ..facts }, 0, 30),
+            123 + 3 * 99 + 60 + 99 + 300
+        );
     }
 }

@@ -138,6 +138,7 @@ impl Request {
                     self.alarm = until;
                     return;
                 }
+                Step::Ask { .. } => panic!("no limit is counted elsewhere"),
                 Step::Wait { reason, most, .. } => {
                     assert_eq!(paid, 0, "paid for what was not sent");
                     assert!(!most.is_zero() && self.out.is_empty());

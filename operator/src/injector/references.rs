@@ -44,12 +44,17 @@ impl References {
         // the apiserver would refuse each new pod that the object selects.
         let can_be_mounted = |key: &&ObjectKeyRef| is_file_name(&key.name) && is_file_name(&key.key);
         let credentials = spec.credentials.iter();
+        let store = spec.rate_limits.store.as_ref();
         let secrets = credentials.filter_map(|credential| credential.secret_key_ref.as_ref());
-        let secrets = secrets.filter(can_be_mounted);
+        let secrets = secrets
+            .chain(store.map(|store| &store.redis_ref))
+            .filter(can_be_mounted);
         self.secrets
             .extend(secrets.map(|key| (key.name.clone(), key.key.clone())));
         let bundles = spec.endpoint.ca_bundle_ref.iter();
-        let bundles = bundles.filter(can_be_mounted);
+        let bundles = bundles
+            .chain(store.and_then(|store| store.ca_bundle_ref.as_ref()))
+            .filter(can_be_mounted);
         self.ca_bundles
             .extend(bundles.map(|key| (key.name.clone(), key.key.clone())));
     }
@@ -105,6 +110,9 @@ mod tests {
             let spec = serde_json::json!({
                 "provider": "OpenAI", "endpoint": {"caBundleRef": {"name": "ca", "key": key}},
                 "credentials": [{"name": "main", "secretKeyRef": {"name": "keys", "key": key}}],
+                "rateLimits": {"scope": "Fleet", "store": {
+                    "redisRef": {"name": "limits", "key": key}, "caBundleRef": {"name": "limits-ca", "key": key},
+                }},
             });
             References::named_by(&ProviderConfig::new("a", serde_json::from_value(spec).unwrap()))
         };
@@ -112,6 +120,10 @@ mod tests {
             assert_eq!(named(key), References::default(), "{key}");
         }
         let file = named(".key..pem");
-        assert_eq!((file.secrets.len(), file.ca_bundles.len()), (1, 1));
+        assert_eq!(
+            (file.secrets.len(), file.ca_bundles.len()),
+            (2, 2),
+            "the provider's and its store's"
+        );
     }
 }

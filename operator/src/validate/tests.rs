@@ -106,4 +106,15 @@ fn the_secrets_are_asked_about_when_keys_or_where_they_go_change_and_not_otherwi
         secrets_reached(Some(&old), &spec(&other_key)),
         BTreeSet::from(["others".to_owned()])
     );
+    let store = |secret: &str, limit: u32| {
+        let store = json!({"redisRef": {"name": secret, "key": "url"}});
+        spec(&json!({"rateLimits": {"scope": "Fleet", "requestsPerMinute": limit, "store": store}}))
+    };
+    let both = |secret: &str| BTreeSet::from(["keys".to_owned(), secret.to_owned()]);
+    assert_eq!(secrets_reached(Some(&old), &store("limits", 5)), both("limits"));
+    assert_eq!(
+        secrets_reached(Some(&store("limits", 5)), &store("other", 5)),
+        both("other")
+    );
+    assert!(secrets_reached(Some(&store("limits", 5)), &store("limits", 6)).is_empty());
 }

@@ -50,7 +50,20 @@ impl KeyFiles {
     }
 
     fn read(&self, source: &KeySource) -> Result<ApiKey, String> {
-        let (text, place) = match source {
+        let (text, place) = self.text(source)?;
+        ApiKey::parse(&text).map_err(|bad| format!("{place} {bad}"))
+    }
+
+    /// What a source holds, for what is no key of a provider and yet holds a password.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_text(&self, source: &KeySource) -> Result<Zeroizing<String>, String> {
+        self.text(source).map(|(text, _)| text)
+    }
+
+    fn text(&self, source: &KeySource) -> Result<(Zeroizing<String>, String), String> {
+        Ok(match source {
             KeySource::Env(name) => {
                 let place = format!("environment variable {name}");
                 let text = std::env::var(name).map_err(|_| format!("{place} is not set"))?;
@@ -72,7 +85,6 @@ impl KeyFiles {
                 let place = format!("file {path}");
                 (Zeroizing::new(files::read(Path::new(path), MAX_KEY)?), place)
             }
-        };
-        ApiKey::parse(&text).map_err(|bad| format!("{place} {bad}"))
+        })
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bowsprit_core::breaker::{Cause, StateName, Transition, Trip};
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::{self, Config, Scope, Slo};
+use bowsprit_core::config::{self, Config, KeySource, LimitStore, Scope, Slo};
 use bowsprit_core::cost::{Cost, Picodollars, Unpriced};
 use bowsprit_core::dialect::{Dialect, Usage};
 use bowsprit_core::fault::{Blame, Code};
@@ -26,6 +26,8 @@ use http::{HeaderMap, HeaderValue};
 
 use super::*;
 use crate::config::stream;
+use crate::credentials::KeyFiles;
+use crate::net::client::Connections;
 use crate::net::server::Listener;
 use crate::observe::MOST_SERIES as MOST;
 use crate::observe::access::Decided;
@@ -37,6 +39,7 @@ use crate::observe::semantic;
 use crate::observe::spans::Settings;
 use crate::observe::stale::Fate;
 use crate::observe::traffic::Handles;
+use crate::store::Stores;
 use crate::tenant::budgets::Met as Beyond;
 use crate::tenant::limits::Met;
 use crate::tenant::provider::States;
@@ -81,7 +84,8 @@ pub(super) fn driven(config: &Config) -> Families {
         metrics.stream.ended(why);
     }
     metrics.sinks.spans.keep(collector());
-    let states = States::default();
+    let connections = Arc::new(Connections::new(None, &metrics.connections.pool));
+    let states = States::new(Stores::new("team-a", Arc::new(KeyFiles::new(None)), connections, 1));
     let now = Moment::ZERO;
     let second = Duration::from_secs(1);
     requests(&metrics);
@@ -107,6 +111,7 @@ pub(super) fn driven(config: &Config) -> Families {
         state.probed(false, now);
         if provider.shares_limits {
             metrics.providers.lapsed(state.name(), Which::Requests);
+            metrics.providers.not_stored(state.name());
         }
         metrics.providers.key_set_aside(state.name(), "rejected");
         metrics.providers.key_set_aside(state.name(), "throttled");
@@ -541,8 +546,14 @@ fn the_registry_says_every_label_that_a_sample_has() {
         first_token: Some(Duration::from_secs(5)),
         window: Duration::from_hours(720),
     });
-    Arc::make_mut(&mut config.providers[0]).shares_limits = true;
-    Arc::make_mut(&mut config.providers[0]).limits.requests_per_minute = std::num::NonZeroU32::new(60);
+    let shares = Arc::make_mut(&mut config.providers[0]);
+    shares.shares_limits = true;
+    shares.limits.requests_per_minute = std::num::NonZeroU32::new(60);
+    shares.limit_store = Some(LimitStore {
+        url: KeySource::Env("REDIS_URL".into()),
+        ca_bundle: None,
+        deadline: Duration::from_millis(50),
+    });
     let metrics = driven(&config);
     let text = metrics.encode();
     let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

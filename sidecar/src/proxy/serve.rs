@@ -200,6 +200,11 @@ impl<'a> Serving<'a> {
                     reason,
                     most,
                 } => self.wait(context, candidate, reason, most).await,
+                // Boxed: few limits are counted elsewhere. Attempts that are out are not read meanwhile: no longer than its deadline.
+                Step::Ask { candidate } => {
+                    Box::pin(self.pool.ask_store(candidate)).await;
+                    context.waited();
+                }
                 Step::Attempt {
                     candidate,
                     kind,

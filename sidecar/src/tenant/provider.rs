@@ -21,41 +21,56 @@ use bowsprit_core::queue::WaitQueue;
 use http::HeaderMap;
 
 use crate::credentials::{CredentialPool, Selected, Wanted};
+use crate::store::Stores;
 use crate::sync::locked;
 use machines::{Machines, listed, thresholds};
 
+mod counting;
 mod fleet;
 mod machines;
 mod metrics;
 mod permit;
 mod report;
 mod shares;
+mod stored;
 mod waiter;
 
 pub use metrics::ProviderMetrics;
 pub(crate) use metrics::limit_name;
 pub use permit::{Permit, Refused};
 pub use report::{ModelReport, ProviderReport};
+pub use stored::Asked;
 pub use waiter::Waiter;
 
 /// The states of a tenant's providers, by name.
 #[derive(Default)]
-pub struct States(Mutex<HashMap<String, Arc<ProviderState>>>);
+pub struct States {
+    by_name: Mutex<HashMap<String, Arc<ProviderState>>>,
+    stores: Option<Arc<Stores>>,
+}
 
 impl States {
+    /// No states yet. What providers have counted in a store is counted in these.
+    pub fn new(stores: Arc<Stores>) -> Self {
+        Self {
+            by_name: Mutex::default(),
+            stores: Some(stores),
+        }
+    }
+
     /// The state of this provider, made or brought to its new settings.
     pub fn adopt(&self, provider: &Provider, metrics: &ProviderMetrics, now: Moment) -> Arc<ProviderState> {
-        let mut by_name = locked(&self.0);
+        let mut by_name = locked(&self.by_name);
         let state = by_name
             .entry(provider.name.clone())
             .or_insert_with(|| Arc::new(ProviderState::new(provider, metrics.clone(), now)));
-        state.reconfigure(provider, now);
+        state.reconfigure(provider, self.stores.as_deref(), now);
         Arc::clone(state)
     }
 
     /// Forgets providers that are configured no more; requests that still use one keep it alive.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
-        locked(&self.0).retain(|name, _| keep(name));
+        locked(&self.by_name).retain(|name, _| keep(name));
     }
 }
 
@@ -76,6 +91,7 @@ impl ProviderState {
                 listed: listed(provider),
                 limiter: Limiter::new(LimiterSettings::default(), now),
                 fleet: None,
+                stored: None,
                 line: WaitQueue::default(),
                 health: Health::new(thresholds(provider)),
                 headroom: Headroom::default(),
@@ -87,7 +103,7 @@ impl ProviderState {
         }
     }
 
-    fn reconfigure(&self, provider: &Provider, now: Moment) {
+    fn reconfigure(&self, provider: &Provider, stores: Option<&Stores>, now: Moment) {
         let mut machines = self.lock();
         let machines = &mut *machines;
         if machines.breaker_settings != provider.breaker {
@@ -98,6 +114,9 @@ impl ProviderState {
         }
         machines.listed = listed(provider);
         machines.limit(provider.limits, provider.shares_limits, now);
+        let before = machines.stored.as_ref().map(|stored| &stored.limit);
+        let counted = stores.and_then(|stores| stores.limit(provider, before));
+        machines.count_in(counted, now);
         machines.health.reconfigure(thresholds(provider));
         machines.probed = provider.health_check.is_some();
         machines.call_first();

@@ -45,6 +45,7 @@ mod routes;
 mod secrets;
 mod semantic;
 mod stale;
+mod store;
 mod stream;
 mod streams;
 mod support;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
+use bowsprit_core::address::Policy;
 use bowsprit_core::config::{CaBundle, Provider};
 use bowsprit_core::stream::{CA_BUNDLE, CA_BUNDLE_KEPT};
 use rustls::ClientConfig;
@@ -92,6 +93,24 @@ impl Connections {
         }
     }
 
+    /// TLS that trusts this bundle beside the public roots.
+    ///
+    /// # Errors
+    /// The bundle, or the system's, cannot be used.
+    pub fn trust(&self, bundle: Option<&CaBundle>) -> Result<Arc<ClientConfig>, String> {
+        let pem = bundle.map_or(Ok(Vec::new()), |bundle| self.read_bundle(bundle))?;
+        self.clients.get(&pem).map(|(client, _)| client)
+    }
+
+    /// The way to addresses that this policy allows.
+    pub fn guard(&self, policy: Policy) -> Guard {
+        Guard {
+            policy,
+            own_ports: Arc::clone(&self.own_ports),
+            resolver: Arc::clone(&self.resolver),
+        }
+    }
+
     fn origin(&self, provider: &Provider, (tls, trust): Trusted) -> Result<Arc<Origin>, String> {
         let url = &provider.base_url;
         let proxy = provider.http_proxy.as_ref().map(|proxy| Proxy {
@@ -113,11 +132,7 @@ impl Connections {
                 port: url.port(),
                 tls,
                 proxy,
-                guard: Guard {
-                    policy: provider.addresses.clone(),
-                    own_ports: Arc::clone(&self.own_ports),
-                    resolver: Arc::clone(&self.resolver),
-                },
+                guard: self.guard(provider.addresses.clone()),
             })
         })
     }
@@ -132,7 +147,7 @@ impl Connections {
         let dir = self
             .ca_dir
             .as_ref()
-            .ok_or("endpoint.caBundleRef is set, but the sidecar was given no --ca-dir")?;
+            .ok_or("a caBundleRef is set, but the sidecar was given no --ca-dir")?;
         let path = bundle_path(dir, bundle);
         let bad = |why: &dyn std::fmt::Display| format!("{CA_BUNDLE} {}: {why}", path.display());
         let pem = std::fs::read(&path).map_err(|error| bad(&error))?;

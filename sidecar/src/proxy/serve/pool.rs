@@ -16,7 +16,7 @@ use super::super::failure::Failure;
 use super::super::inbound::Inbound;
 use crate::credentials::Selected;
 use crate::tenant::allowance::Allowances;
-use crate::tenant::provider::{self, NoKey, Permit, ProviderState, Waiter};
+use crate::tenant::provider::{self, Asked, NoKey, Permit, ProviderState, Waiter};
 use crate::tenant::snapshot::Upstream;
 
 /// What one request has of its candidates: the permit of the next attempt, a place in a queue, the credentials that it used.
@@ -29,6 +29,8 @@ pub(super) struct ProviderPool<'a> {
     held: Option<(usize, Permit, Option<Selected>)>,
     /// The place in a candidate's queue.
     waiter: Option<(usize, Waiter)>,
+    /// What the store said that counts a candidate's limits. Boxed, as few have one.
+    asked: Option<Box<(usize, Asked)>>,
     /// Credentials that were used, by candidate, with the provider's verdict on each.
     used: Vec<(usize, Arc<str>, KeyVerdict)>,
 }
@@ -48,6 +50,7 @@ impl<'a> ProviderPool<'a> {
             route,
             held: None,
             waiter: None,
+            asked: None,
             used: Vec::new(),
         }
     }
@@ -81,6 +84,13 @@ impl<'a> ProviderPool<'a> {
         };
         let (_, waiter) = self.waiter.insert((candidate, waiter));
         waiter.wait(most).await;
+    }
+
+    /// Asks the store that counts the candidate's limits. What it says is for the next [`Pool::acquire`].
+    pub(super) async fn ask_store(&mut self, candidate: usize) {
+        let Some(state) = self.state(candidate) else { return };
+        let asked = state.ask(self.call().tokens).await;
+        self.asked = Some(Box::new((candidate, asked)));
     }
 
     /// Adds to the time that requests waited for room there.
@@ -154,17 +164,19 @@ impl Pool for ProviderPool<'_> {
             return Err(Refused::NoCredential);
         };
         let (state, tokens) = (&asked.upstream.state, self.call().tokens);
+        let said = self.asked.take().filter(|said| said.0 == candidate).map(|said| said.1);
         let waiter = self
             .waiter
             .as_ref()
             .filter(|(of, _)| *of == candidate)
             .map(|(_, waiter)| waiter);
         let permit = match waiter {
-            None => state.admit(asked.circuit(), tokens, now),
-            Some(waiter) => waiter.admit(asked.circuit(), tokens, now),
+            None => state.admit_as(asked.circuit(), tokens, said, now),
+            Some(waiter) => waiter.admit_as(asked.circuit(), tokens, said, now),
         };
         let permit = permit.map_err(|refused| match refused {
             provider::Refused::CircuitOpen(retry_in) => Refused::CircuitOpen { retry_in },
+            provider::Refused::Unasked => Refused::Unasked,
             provider::Refused::Limited(limited) => {
                 if waiter.is_none() {
                     state.count_limited(limited.which);

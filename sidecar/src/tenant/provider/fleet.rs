@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::limiter::{LimiterSettings, Which};
+use bowsprit_core::limiter::{LimiterSettings, Shares, Which};
 use bowsprit_core::share::demand::Demand;
 use bowsprit_core::share::holder::{Holder, Standing};
 
@@ -15,6 +15,8 @@ const PEAK_KEPT: Duration = Duration::from_secs(6);
 pub(super) struct FleetLimits {
     pub(super) whole: LimiterSettings,
     pub(super) parts: Vec<Part>,
+    /// What the limiter has of them now.
+    pub(super) shares: Shares,
     /// When a share changes by itself.
     pub(super) changes: Option<Moment>,
 }
@@ -58,6 +60,7 @@ impl FleetLimits {
         Self {
             whole: LimiterSettings::default(),
             parts: Vec::new(),
+            shares: Shares::default(),
             changes: Some(now),
         }
     }

@@ -15,6 +15,7 @@ use bowsprit_core::queue::WaitQueue;
 use tokio::sync::Notify;
 
 use super::fleet::FleetLimits;
+use super::stored::Stored;
 use crate::credentials::CredentialPool;
 use crate::metrics::OTHER;
 use crate::observe::traffic::PASS_THROUGH;
@@ -37,6 +38,8 @@ pub(super) struct Machines {
     pub(super) limiter: Limiter,
     /// Where the limits are shared with the namespace's other sidecars.
     pub(super) fleet: Option<Box<FleetLimits>>,
+    /// Where a store counts them.
+    pub(super) stored: Option<Box<Stored>>,
     pub(super) line: WaitQueue<Arc<Notify>>,
     pub(super) health: Health,
     /// Where there are no keys; else each key has its own.
@@ -107,6 +110,9 @@ impl Machines {
 
     /// What holds somebody up who is not first in line.
     pub(super) fn held_behind(&self, ahead: usize, now: Moment) -> Limited {
+        if let Some(held) = self.stored_behind() {
+            return held;
+        }
         self.limiter.held_behind(ahead, now).unwrap_or(Limited {
             which: Which::Requests,
             retry_in: None,

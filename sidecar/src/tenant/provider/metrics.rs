@@ -57,6 +57,7 @@ pub struct ProviderMetrics {
     probes: Counters<ProbeLabels>,
     keys_set_aside: Counters<KeyLabels>,
     share_lapses: Counters<LimitLabels>,
+    not_stored: Counters<ProviderLabel>,
     pub(super) gauges: Gauges,
 }
 
@@ -74,6 +75,7 @@ pub(super) struct Gauges {
     share: Family<LimitLabels, Gauge>,
     share_wanted: Family<LimitLabels, Gauge>,
     share_floor: Family<LimitLabels, Gauge>,
+    pub(super) store_answers: Family<ProviderLabel, Gauge>,
 }
 
 impl ProviderMetrics {
@@ -112,6 +114,11 @@ impl ProviderMetrics {
                 "Times that this sidecar's share of a limit of the fleet was over without a word from the operator",
                 &["provider", "limit"],
             ),
+            not_stored: registry.counters(
+                "store_fallbacks",
+                "Requests that went on by this sidecar's share, as the store that counts the limit did not answer",
+                &["provider"],
+            ),
             gauges,
         }
     }
@@ -120,6 +127,12 @@ impl ProviderMetrics {
     pub(crate) fn lapsed(&self, provider: &Arc<str>, which: Which) {
         let (provider, limit) = (Arc::clone(provider), limit_name(which));
         self.share_lapses.get(&LimitLabels { provider, limit }).inc();
+    }
+
+    /// A request went on by a share, where a store counts.
+    pub(crate) fn not_stored(&self, provider: &Arc<str>) {
+        let provider = Arc::clone(provider);
+        self.not_stored.get(&ProviderLabel { provider }).inc();
     }
 
     pub(crate) fn transition(&self, provider: &Arc<str>, model: Arc<str>, transition: &Transition) {
@@ -225,6 +238,12 @@ impl Gauges {
             &["provider", "limit"],
             self.share_floor.clone(),
         );
+        registry.register(
+            "store_answers",
+            "1 while the store that counts the provider's limits is asked, 0 while it does not answer and shares stand in for it",
+            &["provider"],
+            self.store_answers.clone(),
+        );
     }
 
     /// This sidecar's part in a limit of the fleet.
@@ -254,6 +273,7 @@ impl Gauges {
             &self.keys_broken,
             &self.healthy,
             &self.in_flight,
+            &self.store_answers,
         ] {
             gauges.clear();
         }

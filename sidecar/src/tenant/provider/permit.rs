@@ -10,19 +10,35 @@ use bowsprit_core::limiter::{Limited, Reservation};
 use bowsprit_core::queue::Ticket;
 
 use super::ProviderState;
+use super::stored::Asked;
+use crate::store::Taken;
 
 impl ProviderState {
     /// Takes a place for one attempt: limits first, then the breaker, so that a probe's permit is not held by a waiter.
     /// Nobody is let in before those who wait.
     pub fn admit(self: &Arc<Self>, model: &str, tokens: u64, now: Moment) -> Result<Permit, Refused> {
-        self.take_place(model, tokens, None, now)
+        self.take_place(model, tokens, (None, None), now)
+    }
+
+    /// The same, with what the store said that counts the limits.
+    ///
+    /// # Errors
+    /// Why there is no place.
+    pub fn admit_as(
+        self: &Arc<Self>,
+        model: &str,
+        tokens: u64,
+        asked: Option<Asked>,
+        now: Moment,
+    ) -> Result<Permit, Refused> {
+        self.take_place(model, tokens, (None, asked), now)
     }
 
     pub(super) fn take_place(
         self: &Arc<Self>,
         model: &str,
         tokens: u64,
-        ticket: Option<Ticket>,
+        (ticket, asked): (Option<Ticket>, Option<Asked>),
         now: Moment,
     ) -> Result<Permit, Refused> {
         let mut machines = self.lock();
@@ -32,7 +48,7 @@ impl ProviderState {
             return Err(Refused::CircuitOpen(seen.breaker.retry_in(now)));
         }
         if machines.fleet.is_some() {
-            if ticket.is_none() {
+            if ticket.is_none() && asked.is_none() {
                 machines.came(tokens);
             }
             let over = machines.fit(now);
@@ -44,10 +60,13 @@ impl ProviderState {
         if ahead > 0 {
             return Err(Refused::Limited(machines.held_behind(ahead, now)));
         }
-        let reservation = match machines.limiter.reserve(tokens, now) {
-            Ok(reservation) => reservation,
-            Err(limited) => return Err(Refused::Limited(limited)),
-        };
+        if let Some(Asked::Unanswered(why)) = &asked {
+            self.not_answered(&mut machines, *why, now);
+        }
+        if ticket.is_none() && machines.goes_by_share(asked.as_ref()) {
+            self.metrics.not_stored(&self.name);
+        }
+        let (reservation, taken) = machines.reserve(tokens, asked, now)?;
         let seen = machines.model(model);
         let name = Arc::clone(&seen.name);
         match seen.breaker.admit(now) {
@@ -60,11 +79,18 @@ impl ProviderState {
                 Ok(Permit {
                     state: Arc::clone(self),
                     model: name,
-                    held: Some((permit, reservation)),
+                    held: Some(Held {
+                        permit,
+                        reservation,
+                        taken: taken.map(Box::new),
+                    }),
                 })
             }
             Err(Rejected { retry_in }) => {
                 machines.limiter.cancel(reservation, now);
+                if let Some(taken) = &taken {
+                    machines.let_go(taken);
+                }
                 Err(Refused::CircuitOpen(Some(retry_in)))
             }
         }
@@ -78,6 +104,16 @@ pub enum Refused {
     CircuitOpen(Option<Duration>),
     /// A local limit is reached.
     Limited(Limited),
+    /// A store counts the limits and was not asked: [`ProviderState::ask`].
+    Unasked,
+}
+
+/// What an attempt holds.
+struct Held {
+    permit: breaker::Permit,
+    reservation: Reservation,
+    /// Where a store counts. Boxed, as few do.
+    taken: Option<Box<Taken>>,
 }
 
 /// An attempt's place at a provider: a breaker permit and a reservation. Given back on drop as if never used.
@@ -85,17 +121,26 @@ pub struct Permit {
     state: Arc<ProviderState>,
     /// The breaker's name.
     model: Arc<str>,
-    held: Option<(breaker::Permit, Reservation)>,
+    held: Option<Held>,
 }
 
 impl Permit {
     /// The attempt ended so. `used_tokens`: what it cost, where known. Returns the tokens that its limit was charged.
     pub fn settle(mut self, decision: &Decision, used_tokens: Option<u64>, now: Moment) -> u64 {
-        let Some((permit, reservation)) = self.held.take() else {
+        let Some(held) = self.held.take() else {
             return 0;
         };
+        let Held {
+            permit,
+            reservation,
+            taken,
+        } = held;
         let (charged, transition) = {
             let mut machines = self.state.lock();
+            if let Some(taken) = taken {
+                machines.let_go(&taken);
+                taken.used(used_tokens);
+            }
             let charged = machines.limiter.settle(reservation, used_tokens, now);
             machines.call_first();
             let model = machines.model(&self.model);
@@ -117,10 +162,19 @@ impl Permit {
     /// The caller left: the breaker learns nothing, the place is free, the tokens that were surely spent stay spent.
     /// Returns the tokens that its limit was charged.
     pub fn abandon(mut self, spent_tokens: u64, now: Moment) -> u64 {
-        let Some((permit, reservation)) = self.held.take() else {
+        let Some(held) = self.held.take() else {
             return 0;
         };
+        let Held {
+            permit,
+            reservation,
+            taken,
+        } = held;
         let mut machines = self.state.lock();
+        if let Some(taken) = taken {
+            machines.let_go(&taken);
+            taken.used(Some(spent_tokens));
+        }
         let charged = machines.limiter.settle(reservation, Some(spent_tokens), now);
         machines.model(&self.model).breaker.cancel(permit);
         machines.call_first();
@@ -130,10 +184,18 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Some((permit, reservation)) = self.held.take() else {
+        let Some(held) = self.held.take() else {
             return;
         };
+        let Held {
+            permit,
+            reservation,
+            taken,
+        } = held;
         let mut machines = self.state.lock();
+        if let Some(taken) = &taken {
+            machines.let_go(taken);
+        }
         // Without a clock at hand: the machines take a moment that is past as "no time has gone by".
         machines.limiter.cancel(reservation, Moment::ZERO);
         machines.model(&self.model).breaker.cancel(permit);

@@ -105,6 +105,12 @@ impl Gauges {
         ] {
             set(&gauges.get_or_create(&label), count);
         }
+        if let Some(stored) = &machines.stored {
+            set(
+                &self.store_answers.get_or_create(&label),
+                usize::from(stored.standing.is_in()),
+            );
+        }
         self.score.get_or_create(&label).set(machines.health.score(now));
         let (requests, tokens) = machines.headroom_left(now);
         for (of, left) in [("requests", requests), ("tokens", tokens)] {

@@ -50,6 +50,7 @@ impl Machines {
             let next = part.holder.changes_at(now);
             fleet.changes = [fleet.changes, next].into_iter().flatten().min();
         }
+        fleet.shares = shares;
         self.limiter.share(fleet.whole, shares, now);
         self.call_first();
         over

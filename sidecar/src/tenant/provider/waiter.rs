@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::ProviderState;
 use super::permit::{Permit, Refused};
+use super::stored::Asked;
 
 /// A place in a provider's line. Left on drop, which calls the next.
 pub struct Waiter {
@@ -33,7 +34,15 @@ impl ProviderState {
 impl Waiter {
     /// Takes a place, if this is the first in line and there is room.
     pub fn admit(&self, model: &str, tokens: u64, now: Moment) -> Result<Permit, Refused> {
-        self.state.take_place(model, tokens, Some(self.ticket), now)
+        self.admit_as(model, tokens, None, now)
+    }
+
+    /// The same, with what the store said that counts the limits.
+    ///
+    /// # Errors
+    /// Why there is no place.
+    pub fn admit_as(&self, model: &str, tokens: u64, asked: Option<Asked>, now: Moment) -> Result<Permit, Refused> {
+        self.state.take_place(model, tokens, (Some(self.ticket), asked), now)
     }
 
     /// Waits until there may be room for whoever holds this, `wait` at most.

@@ -50,7 +50,10 @@ pub struct Guard {
 
 impl Guard {
     /// Connects to a host at one of the addresses that it may be at.
-    pub(super) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Fault> {
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Fault> {
         let found = addresses(host, port, &*self.resolver).await?;
         let mut denied = None;
         let mut allowed = Vec::with_capacity(found.len());

@@ -1,0 +1,361 @@
+//! Stores that count limits of the fleet: Redis, Valkey, or a cluster of either.
+//!
+//! One [`Store`] for each place that ProviderConfigs name, with one connection to each of its nodes ([`link`]) that all requests
+//! share. A [`Limit`] is what one provider has counted there. What answers mean, when nobody asks, and what is told afterwards
+//! is decided in [`bowsprit_core::share::store`]; here it is sent and read, each question within its deadline.
+
+use std::num::NonZeroU64;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use bowsprit_core::config::{LimitStore, Provider};
+use bowsprit_core::limiter::Limited;
+use bowsprit_core::share::store::address::Node;
+use bowsprit_core::share::store::script::{Keys, Named, Place};
+use bowsprit_core::share::store::{MOST_HOPS, Unanswered};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::credentials::KeyFiles;
+use crate::limits::{STORE_NODES, STORE_QUESTIONS};
+use crate::net::client::Connections;
+use crate::sync::locked;
+
+mod link;
+mod question;
+mod reach;
+
+use question::{Counted, Heard, Question, Wished};
+use reach::Reach;
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The stores that a tenant's configuration names.
+pub struct Stores {
+    namespace: String,
+    /// Tells this sidecar's places from others'.
+    sidecar: u64,
+    keys: Arc<KeyFiles>,
+    connections: Arc<Connections>,
+    named: Mutex<Vec<Weak<Store>>>,
+    links: mpsc::UnboundedSender<Work>,
+    to_run: Mutex<Option<mpsc::UnboundedReceiver<Work>>>,
+    /// Rings when it is to be looked at who asks: a store is named, or has failed.
+    pub news: Arc<Notify>,
+}
+
+/// One store.
+struct Store {
+    settings: LimitStore,
+    reach: Arc<Reach>,
+    links: mpsc::UnboundedSender<Work>,
+    /// To the node that the Secret names.
+    first: Arc<Link>,
+    /// To those that it sends on to.
+    others: Mutex<Vec<(Node, Arc<Link>)>>,
+}
+
+/// The way to one node.
+struct Link {
+    questions: mpsc::Sender<Question>,
+}
+
+/// What one provider's limits are in the store.
+pub struct Limit {
+    store: Arc<Store>,
+    counted: Arc<Counted>,
+    /// The node that has it, once another than the first has said so.
+    at: Mutex<Option<Arc<Link>>>,
+    sidecar: u64,
+    places: AtomicU64,
+    news: Arc<Notify>,
+}
+
+impl Stores {
+    /// No store yet. `namespace`: where this sidecar is; limits of two namespaces are never one. `chance`: any number.
+    pub fn new(namespace: &str, keys: Arc<KeyFiles>, connections: Arc<Connections>, chance: u64) -> Arc<Self> {
+        let (links, to_run) = mpsc::unbounded_channel();
+        Arc::new(Self {
+            namespace: namespace.to_owned(),
+            sidecar: chance,
+            keys,
+            connections,
+            named: Mutex::default(),
+            links,
+            to_run: Mutex::new(Some(to_run)),
+            news: Arc::default(),
+        })
+    }
+
+    /// What this provider's limits are in its store; `None` where it has none. `before`: what they were.
+    pub fn limit(&self, provider: &Provider, before: Option<&Arc<Limit>>) -> Option<Arc<Limit>> {
+        let settings = provider.limit_store.as_ref()?;
+        let counted = Counted {
+            keys: Keys::of_provider(&self.namespace, &provider.name),
+            limits: provider.limits,
+        };
+        let same = |limit: &&Arc<Limit>| limit.store.settings == *settings && *limit.counted == counted;
+        if let Some(limit) = before.filter(same) {
+            return Some(Arc::clone(limit));
+        }
+        self.news.notify_one();
+        Some(Arc::new(Limit {
+            store: self.store(settings),
+            counted: Arc::new(counted),
+            at: Mutex::default(),
+            sidecar: self.sidecar,
+            places: AtomicU64::new(0),
+            news: Arc::clone(&self.news),
+        }))
+    }
+
+    fn store(&self, settings: &LimitStore) -> Arc<Store> {
+        let mut named = locked(&self.named);
+        named.retain(|store| store.strong_count() > 0);
+        let known = named.iter().filter_map(Weak::upgrade);
+        if let Some(store) = known.into_iter().find(|store| store.settings == *settings) {
+            return store;
+        }
+        let reach = Arc::new(Reach::new(settings, &self.keys, &self.connections));
+        let store = Arc::new(Store {
+            settings: settings.clone(),
+            first: Link::new(None, &reach, &self.links),
+            reach,
+            links: self.links.clone(),
+            others: Mutex::default(),
+        });
+        named.push(Arc::downgrade(&store));
+        store
+    }
+
+    /// Keeps the connections. Ends never.
+    pub async fn run(self: Arc<Self>) {
+        let Some(mut to_run) = locked(&self.to_run).take() else {
+            return std::future::pending().await;
+        };
+        let mut running = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(link) = to_run.recv() => running.push(link),
+                Some(()) = running.next(), if !running.is_empty() => {}
+            }
+        }
+    }
+}
+
+impl Store {
+    /// The way to this node.
+    fn link(&self, node: Node) -> Result<Arc<Link>, Unanswered> {
+        let mut others = locked(&self.others);
+        if let Some((_, link)) = others.iter().find(|(known, _)| *known == node) {
+            return Ok(Arc::clone(link));
+        }
+        if others.len() >= STORE_NODES {
+            // Those that nobody's limit is at any more.
+            others.retain(|(_, link)| Arc::strong_count(link) > 1);
+        }
+        if others.len() >= STORE_NODES {
+            return Err(Unanswered::Moved);
+        }
+        let link = Link::new(Some(node.clone()), &self.reach, &self.links);
+        others.push((node, Arc::clone(&link)));
+        Ok(link)
+    }
+}
+
+impl Link {
+    fn new(to: Option<Node>, reach: &Arc<Reach>, links: &mpsc::UnboundedSender<Work>) -> Arc<Self> {
+        let (questions, asked) = mpsc::channel(STORE_QUESTIONS);
+        // The receiver lives as long as the process; it ends with the tests that do not run it.
+        let _ = links.send(Box::pin(link::run(to, Arc::clone(reach), asked)));
+        Arc::new(Self { questions })
+    }
+
+    fn ask(&self, question: Question) -> Result<(), Unanswered> {
+        self.questions.try_send(question).map_err(|_| Unanswered::Unreachable)
+    }
+}
+
+impl Limit {
+    /// Asks for room for one request of so many tokens, within the deadline.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn take(self: &Arc<Self>, tokens: u64) -> Result<Result<Taken, Limited>, Unanswered> {
+        let (place, tokens) = (self.place(), self.most(tokens));
+        let heard = self.ask(Wished::Take { tokens, place }).await?;
+        Ok(heard.map(|()| Taken {
+            of: Arc::clone(self),
+            place,
+            tokens,
+            is_counted: true,
+            is_given_back: false,
+        }))
+    }
+
+    /// What a request holds that was admitted by this sidecar's share: it is in nobody's count yet.
+    pub fn by_share(self: &Arc<Self>, tokens: u64) -> Taken {
+        Taken {
+            place: self.place(),
+            of: Arc::clone(self),
+            tokens,
+            is_counted: false,
+            is_given_back: false,
+        }
+    }
+
+    /// Tells what was used without asking, and which places are in use. Within the deadline.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn keep(&self, (requests, tokens): (u64, u64), places: &[Place]) -> Result<(), Unanswered> {
+        let places = places.into();
+        let heard = self
+            .ask(Wished::Keep {
+                requests,
+                tokens,
+                places,
+            })
+            .await?;
+        heard.map_err(|_| Unanswered::Garbled)
+    }
+
+    /// Rings [`Stores::news`].
+    pub fn has_news(&self) {
+        self.news.notify_one();
+    }
+
+    /// Whether places are limited, so that they must be kept.
+    pub fn has_places(&self) -> bool {
+        self.counted.limits.concurrent.is_some()
+    }
+
+    /// The Secret that says where the store is.
+    pub fn secret(&self) -> &str {
+        self.store.reach.secret()
+    }
+
+    /// No request counts for more than an hour's worth, which bounds the debt: what that forgave would flow back on top.
+    fn most(&self, tokens: u64) -> u64 {
+        let limit = self.counted.limits.tokens_per_minute.map_or(u64::MAX, NonZeroU64::get);
+        tokens.min(limit.saturating_mul(60))
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            of: self.sidecar,
+            number: self.places.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    async fn ask(&self, wished: Wished) -> Result<Result<(), Limited>, Unanswered> {
+        let deadline = self.store.settings.deadline;
+        match tokio::time::timeout(deadline, self.follow(wished)).await {
+            Ok(heard) => heard,
+            Err(_) => Err(Unanswered::Late),
+        }
+        .inspect_err(|_| *locked(&self.at) = None)
+    }
+
+    /// Asks where the limit is, and follows where that sends on to.
+    async fn follow(&self, wished: Wished) -> Result<Result<(), Limited>, Unanswered> {
+        let mut link = self.link();
+        let (mut named, mut once) = (Named::Sha, false);
+        for _ in 0..=MOST_HOPS {
+            let (asker, heard) = oneshot::channel();
+            link.ask(Question {
+                of: Arc::clone(&self.counted),
+                wished: wished.clone(),
+                named,
+                for_once: once,
+                asker: Some(asker),
+            })?;
+            // Who drops it has no connection.
+            match heard.await.unwrap_or(Err(Unanswered::Unreachable))? {
+                Heard::Done => return Ok(Ok(())),
+                Heard::Limited(limited) => return Ok(Err(limited)),
+                Heard::NoScript => named = Named::Text,
+                Heard::Elsewhere { node, for_once } => {
+                    link = self.store.link(node)?;
+                    if !for_once {
+                        *locked(&self.at) = Some(Arc::clone(&link));
+                    }
+                    (named, once) = (Named::Sha, for_once);
+                }
+            }
+        }
+        Err(Unanswered::Moved)
+    }
+
+    fn link(&self) -> Arc<Link> {
+        let known = locked(&self.at).clone();
+        known.unwrap_or_else(|| Arc::clone(&self.store.first))
+    }
+
+    /// Gives back, without waiting for an answer: what is lost is a minute's place and some of a bucket.
+    fn give(&self, requests: i64, tokens: i64, place: Place) {
+        let tokens = if self.counted.limits.tokens_per_minute.is_some() {
+            tokens
+        } else {
+            0
+        };
+        if requests == 0 && tokens == 0 && !self.has_places() {
+            return;
+        }
+        let _ = self.link().ask(Question {
+            of: Arc::clone(&self.counted),
+            wished: Wished::Give {
+                requests,
+                tokens,
+                place,
+            },
+            named: Named::Sha,
+            for_once: false,
+            asker: None,
+        });
+    }
+}
+
+/// What one request holds in the store. Given back whole on drop, as if never used.
+pub struct Taken {
+    of: Arc<Limit>,
+    place: Place,
+    tokens: u64,
+    /// Whether the store has counted it.
+    is_counted: bool,
+    is_given_back: bool,
+}
+
+impl Taken {
+    /// Its place.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The request has ended and used so many tokens; where nobody knows, what was taken stands.
+    pub fn used(mut self, tokens: Option<u64>) {
+        let used = tokens.map_or(self.tokens, |tokens| self.of.most(tokens));
+        self.give(0, whole(self.tokens) - whole(used));
+    }
+
+    fn give(&mut self, requests: i64, tokens: i64) {
+        self.is_given_back = true;
+        let (requests, tokens) = if self.is_counted { (requests, tokens) } else { (0, 0) };
+        self.of.give(requests, tokens, self.place);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.is_given_back {
+            self.give(1, whole(self.tokens));
+        }
+    }
+}
+
+fn whole(tokens: u64) -> i64 {
+    // Half of the numbers, so that no difference of two overflows.
+    i64::try_from(tokens).unwrap_or(i64::MAX).min(i64::MAX / 2)
+}
