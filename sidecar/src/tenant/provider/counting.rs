@@ -27,7 +27,7 @@ impl Machines {
                     stored.standing = Standing::new(now);
                 }
             }
-            (stored, Some(limit)) => *stored = Some(Stored::new(limit, now)),
+            (stored, Some(limit)) => *stored = Some(Box::new(Stored::new(limit, now))),
         }
     }
 
@@ -62,9 +62,8 @@ impl Machines {
                 return Ok((self.limiter.admitted_elsewhere(tokens, now), Some(taken)));
             }
             Some(Asked::Limited(limited)) => return Err(Refused::Limited(limited)),
-            Some(Asked::Unanswered(_)) => {}
             None if self.is_stored() => return Err(Refused::Unasked),
-            None => {}
+            Some(Asked::Unanswered(_)) | None => {}
         }
         let reservation = self.limiter.reserve(tokens, now).map_err(Refused::Limited)?;
         let shares = self.shares();

@@ -36,14 +36,14 @@ pub enum Asked {
 }
 
 impl Stored {
-    pub(super) fn new(limit: Arc<Limit>, now: Moment) -> Box<Self> {
-        Box::new(Self {
+    pub(super) fn new(limit: Arc<Limit>, now: Moment) -> Self {
+        Self {
             limit,
             standing: Standing::new(now),
             owed: Owed::new(now),
             places: Vec::new(),
             keep_at: now,
-        })
+        }
     }
 
     /// What is to be told now, where anything is, and else when to look again.
