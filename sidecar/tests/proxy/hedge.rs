@@ -96,9 +96,10 @@ async fn a_quick_answer_is_sent_once() {
 
 #[tokio::test]
 async fn a_stream_that_shows_content_is_never_hedged_however_it_stalls() {
-    let bed = bed().await;
+    // Long enough that even a busy machine shows the first words in time.
+    let bed = Bed::routed(json!({"hedge": {"after": "1s", "maxPercent": 100}}), |_, _| {}).await;
     bed.claude
-        .always(Answer::new("one two three").delay(Duration::from_millis(100)));
+        .always(Answer::new("one two three").delay(Duration::from_millis(1_200)));
     let reply = bed.chat_with("smart", true).await;
     assert_eq!(
         (reply.provider(), reply.content().as_str()),
