@@ -36,10 +36,10 @@ use traffic::{Handles, Traffic};
 /// Most series of a sidecar with ten providers of one model each.
 pub const MOST_SERIES: usize = 500;
 /// Series without a provider's name: single ones, histograms of our own, closed lists, what is folded.
-const GLOBAL: usize = 118;
+const GLOBAL: usize = 117;
 /// Series of a provider whose limits are shared: three limits, with share, demand and whether it is the floor.
 const PER_SHARING_PROVIDER: usize = 9;
-/// Series of a provider whose limits a store counts: whether it answers.
+/// Series of a provider whose limits a store counts: whether it answers. One more is what is folded of requests that went on without it.
 const PER_STORED_PROVIDER: usize = 1;
 /// Series about named limits, where there are any, beyond those of the pool: what is folded of requests, of waits and of the two
 /// kinds of tokens.
@@ -159,7 +159,12 @@ impl Sinks {
             .iter()
             .filter(|provider| provider.limit_store.is_some())
             .count();
-        let shares = shared * PER_SHARING_PROVIDER + stored * PER_STORED_PROVIDER;
+        let stores = if stored > 0 {
+            stored * PER_STORED_PROVIDER + 1
+        } else {
+            0
+        };
+        let shares = shared * PER_SHARING_PROVIDER + stores;
         let switched_on = shares
             + self.slos.fit(config)
             + self.stale.fit(config)

@@ -25,14 +25,20 @@ pub(super) struct ProviderPool<'a> {
     candidates: &'a [Candidate],
     inbound: &'a Inbound,
     route: Option<&'a Route>,
-    /// The permit and credential of the next attempt.
-    held: Option<(usize, Permit, Option<Selected>)>,
+    next: Next,
     /// The place in a candidate's queue.
     waiter: Option<(usize, Waiter)>,
-    /// What the store said that counts a candidate's limits. Boxed, as few have one.
-    asked: Option<Box<(usize, Asked)>>,
     /// Credentials that were used, by candidate, with the provider's verdict on each.
     used: Vec<(usize, Arc<str>, KeyVerdict)>,
+}
+
+/// What there is of the next attempt, by candidate.
+enum Next {
+    Nothing,
+    /// What the store said that counts the limits. Boxed, as few have one.
+    Asked(Box<(usize, Asked)>),
+    /// Its permit and credential.
+    Held(usize, Permit, Option<Selected>),
 }
 
 impl<'a> ProviderPool<'a> {
@@ -48,9 +54,8 @@ impl<'a> ProviderPool<'a> {
             candidates,
             inbound,
             route,
-            held: None,
+            next: Next::Nothing,
             waiter: None,
-            asked: None,
             used: Vec::new(),
         }
     }
@@ -71,8 +76,10 @@ impl<'a> ProviderPool<'a> {
 
     /// The permit and credential that were acquired for this candidate's attempt.
     pub(super) fn acquired(&mut self, candidate: usize) -> Option<(Permit, Option<Selected>)> {
-        let (of, permit, key) = self.held.take()?;
-        (of == candidate).then_some((permit, key))
+        match std::mem::replace(&mut self.next, Next::Nothing) {
+            Next::Held(of, permit, key) if of == candidate => Some((permit, key)),
+            _ => None,
+        }
     }
 
     /// Waits in the candidate's queue until there may be room, `most` at most.
@@ -90,7 +97,7 @@ impl<'a> ProviderPool<'a> {
     pub(super) async fn ask_store(&mut self, candidate: usize) {
         let Some(state) = self.state(candidate) else { return };
         let asked = state.ask(self.call().tokens).await;
-        self.asked = Some(Box::new((candidate, asked)));
+        self.next = Next::Asked(Box::new((candidate, asked)));
     }
 
     /// Adds to the time that requests waited for room there.
@@ -164,7 +171,10 @@ impl Pool for ProviderPool<'_> {
             return Err(Refused::NoCredential);
         };
         let (state, tokens) = (&asked.upstream.state, self.call().tokens);
-        let said = self.asked.take().filter(|said| said.0 == candidate).map(|said| said.1);
+        let said = match std::mem::replace(&mut self.next, Next::Nothing) {
+            Next::Asked(said) if said.0 == candidate => Some(said.1),
+            _ => None,
+        };
         let waiter = self
             .waiter
             .as_ref()
@@ -192,12 +202,12 @@ impl Pool for ProviderPool<'_> {
         {
             self.used.push((candidate, Arc::clone(&key.name), KeyVerdict::Fine));
         }
-        self.held = Some((candidate, permit, key));
+        self.next = Next::Held(candidate, permit, key);
         Ok(())
     }
 
     fn release(&mut self, _candidate: usize, _now: Moment) {
-        self.held = None;
+        self.next = Next::Nothing;
     }
 
     fn is_trusted(&self, candidate: usize) -> bool {
