@@ -33,6 +33,10 @@ pub(super) struct ProviderPool<'a> {
 }
 
 /// What there is of the next attempt, by candidate.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "each request has one, and nearly all hold a permit: a box would be an allocation more"
+)]
 enum Next {
     Nothing,
     /// What the store said that counts the limits. Boxed, as few have one.
