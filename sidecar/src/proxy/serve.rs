@@ -94,7 +94,6 @@ pub(super) async fn planned(
         inbound,
         arriving,
         plan,
-        candidates: &candidates,
         pool: ProviderPool::new(&tenant.allowances, &candidates, inbound, route),
         out: [None, None],
         failures: Vec::new(),
@@ -176,7 +175,6 @@ struct Serving<'a> {
     /// The request's body, where it passes unread: there is one attempt to send it with.
     arriving: Option<Incoming>,
     plan: &'a Plan,
-    candidates: &'a [Candidate],
     pool: ProviderPool<'a>,
     /// The attempts that are out: the first, and a hedge.
     out: [Option<Running<'a>>; 2],
@@ -253,7 +251,7 @@ impl<'a> Serving<'a> {
             WaitReason::Headroom | WaitReason::Backoff => tokio::time::sleep(most).await,
         }
         let waited = context.waited() - began;
-        if let Some(asked) = self.candidates.get(candidate) {
+        if let Some(asked) = self.pool.candidates.get(candidate) {
             context.turn(asked.upstream.state.name(), Happened::Waited(reason, waited));
         }
         if reason == WaitReason::Limit {
@@ -272,7 +270,7 @@ impl<'a> Serving<'a> {
     where
         'a: 'b,
     {
-        let asked = self.candidates.get(candidate)?;
+        let asked = self.pool.candidates.get(candidate)?;
         let prepared = asked.prepared()?;
         let (permit, credential) = self.pool.acquired(candidate)?;
         let name = asked.upstream.state.name();
@@ -348,7 +346,7 @@ impl<'a> Serving<'a> {
                 context
                     .flow
                     .answered(candidate, matches!(success, Success::Flowing { .. }));
-                if let Some(asked) = self.candidates.get(candidate) {
+                if let Some(asked) = self.pool.candidates.get(candidate) {
                     context.answered_by(&asked.upstream, &asked.model);
                 }
                 let outcome = if slot == 1 {
@@ -416,15 +414,15 @@ impl<'a> Serving<'a> {
                 }
             }
             End::Limited { candidate, limited } => {
-                let name = self.candidates.get(candidate).map_or("", Candidate::name);
+                let name = self.pool.candidates.get(candidate).map_or("", Candidate::name);
                 Answer::Refused(Refusal::local_limit(name, limited))
             }
             End::Invalid { candidate } => {
-                let error = self.candidates.get(candidate).and_then(Candidate::error);
+                let error = self.pool.candidates.get(candidate).and_then(Candidate::error);
                 Answer::Refused(error.map_or_else(Refusal::internal, Refusal::from))
             }
             End::Unsupported => {
-                let error = self.candidates.iter().find_map(Candidate::error);
+                let error = self.pool.candidates.iter().find_map(Candidate::error);
                 Answer::Refused(error.map_or_else(Refusal::internal, Refusal::from))
             }
             End::Nobody => Answer::Nobody,

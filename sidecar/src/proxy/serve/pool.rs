@@ -22,12 +22,13 @@ use crate::tenant::snapshot::Upstream;
 /// What one request has of its candidates: the permit of the next attempt, a place in a queue, the credentials that it used.
 pub(super) struct ProviderPool<'a> {
     allowances: &'a Allowances,
-    candidates: &'a [Candidate],
+    /// Who may be asked.
+    pub(super) candidates: &'a [Candidate],
     inbound: &'a Inbound,
     route: Option<&'a Route>,
     next: Next,
-    /// The place in a candidate's queue.
-    waiter: Option<(usize, Waiter)>,
+    /// The place in a candidate's queue. Boxed, as few requests wait.
+    waiter: Option<Box<(usize, Waiter)>>,
     /// Credentials that were used, by candidate, with the provider's verdict on each.
     used: Vec<(usize, Arc<str>, KeyVerdict)>,
 }
@@ -90,11 +91,10 @@ impl<'a> ProviderPool<'a> {
     pub(super) async fn wait_in_queue(&mut self, candidate: usize, most: Duration) {
         let Some(state) = self.state(candidate) else { return };
         let waiter = match self.waiter.take() {
-            Some((of, waiter)) if of == candidate => waiter,
-            _ => state.queue(),
+            Some(waiter) if waiter.0 == candidate => waiter,
+            _ => Box::new((candidate, state.queue())),
         };
-        let (_, waiter) = self.waiter.insert((candidate, waiter));
-        waiter.wait(most).await;
+        self.waiter.insert(waiter).1.wait(most).await;
     }
 
     /// Asks the store that counts the candidate's limits. What it says is for the next [`Pool::acquire`].
@@ -182,8 +182,8 @@ impl Pool for ProviderPool<'_> {
         let waiter = self
             .waiter
             .as_ref()
-            .filter(|(of, _)| *of == candidate)
-            .map(|(_, waiter)| waiter);
+            .filter(|waiter| waiter.0 == candidate)
+            .map(|waiter| &waiter.1);
         let permit = match waiter {
             None => state.admit_as(asked.circuit(), tokens, said, now),
             Some(waiter) => waiter.admit_as(asked.circuit(), tokens, said, now),

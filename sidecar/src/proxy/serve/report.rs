@@ -17,7 +17,7 @@ impl Serving<'_> {
     /// Remembers how long an answer took, or had taken when it was given up, where the route hedges by a percentile of it.
     pub(super) fn note_latency(&self, out: &Running<'_>, is_answer: bool, now: Moment) {
         let hedge = self.plan.route.as_ref().and_then(|route| route.hedge);
-        let Some(asked) = self.candidates.get(out.candidate) else {
+        let Some(asked) = self.pool.candidates.get(out.candidate) else {
             return;
         };
         let Some(settings) = hedge.filter(|settings| settings.percentile.is_some()) else {
@@ -41,7 +41,7 @@ impl Serving<'_> {
         failure: &Failure,
         followed: Option<(Next, Why)>,
     ) {
-        let Some(asked) = self.candidates.get(candidate) else {
+        let Some(asked) = self.pool.candidates.get(candidate) else {
             return;
         };
         tracing::info!(
@@ -68,7 +68,7 @@ impl Serving<'_> {
 
     /// Tells the sinks what happened at a candidate, and notes it on the request's path.
     pub(super) fn moved(&self, context: &mut RequestContext, candidate: usize, what: Move) {
-        if let Some(asked) = self.candidates.get(candidate) {
+        if let Some(asked) = self.pool.candidates.get(candidate) {
             context.turn(asked.upstream.state.name(), Happened::Moved(what));
             self.process.sinks.moved(&MoveRecord {
                 provider: asked.name(),
@@ -81,7 +81,7 @@ impl Serving<'_> {
     pub(super) fn report_skips(&mut self, context: &mut RequestContext) {
         while let Some(skip) = context.flow.skips().get(self.skips_reported).copied() {
             self.skips_reported += 1;
-            let Some(asked) = self.candidates.get(skip.candidate) else {
+            let Some(asked) = self.pool.candidates.get(skip.candidate) else {
                 continue;
             };
             let (name, why) = (asked.upstream.state.name(), skip.reason.as_str());
@@ -92,7 +92,7 @@ impl Serving<'_> {
                 why,
                 "candidate passed over"
             );
-            let (reason, is_last) = (skip.reason, skip.candidate + 1 == self.candidates.len());
+            let (reason, is_last) = (skip.reason, skip.candidate + 1 == self.pool.candidates.len());
             self.moved(context, skip.candidate, Move::PassedOver { reason, is_last });
         }
     }

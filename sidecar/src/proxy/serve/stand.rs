@@ -25,6 +25,6 @@ impl Serving<'_> {
                 .unwrap_or(Stands::Otherwise)
         };
         let left_out = self.plan.skipped.iter().map(|skipped| Stands::left_out(skipped.why));
-        (0..self.candidates.len()).map(of).chain(left_out)
+        (0..self.pool.candidates.len()).map(of).chain(left_out)
     }
 }
