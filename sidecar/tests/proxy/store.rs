@@ -38,7 +38,7 @@ fn provider(name: &str, limits: &str) -> Config {
     let text = format!(
         "apiVersion: bowsprit.dev/v1alpha1\nkind: ProviderConfig\nmetadata: {{name: {name}}}\nspec:\n  \
          provider: OpenAICompatible\n  endpoint: {{baseUrl: 'https://p.example/v1'}}\n  \
-         rateLimits: {{scope: Fleet, {limits}, store: {{redisRef: {{name: limits, key: url}}, timeout: 1s}}}}\n"
+         rateLimits: {{scope: Fleet, {limits}, store: {{redisRef: {{name: limits, key: url}}, timeout: 250ms}}}}\n"
     );
     let scope = Scope::Cluster {
         pod_labels: std::collections::BTreeMap::new(),
