@@ -143,7 +143,8 @@ impl Bed {
     /// Puts providers, keys and accounts into it, and waits until the operator has rendered them.
     pub async fn furnish(&self) -> Result<()> {
         self.start_providers().await?;
-        self.apply(ACCOUNTS).await?;
+        // The operators may be late where others have the cores. That none is refused is the promise of tests that count them.
+        eventually(LONG, "the accounts are taken", async || self.apply(ACCOUNTS).await).await?;
         self.rendered(|text| ["claude", "gemini", "openai"].iter().all(|name| text.contains(name)))
             .await
             .map(drop)
