@@ -13,6 +13,7 @@ mod document;
 mod file_name;
 mod glob;
 mod limit;
+mod named;
 mod policy;
 mod problem;
 mod provider;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bowsprit_crds::budgets::{Budget as BudgetSpec, BudgetPer, BudgetWindow, OnExhausted};
 
-use super::limit::Wrong;
+use super::named::{self, Wrong};
 use crate::cost::Picodollars;
 use crate::spend::book::{Beyond, Budget};
 use crate::spend::window::{Calendar, Division};
@@ -19,37 +19,17 @@ const EVERY: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hour
 /// # Errors
 /// Everything that is wrong with them, with the field's path from the spec.
 pub(super) fn all_of(policy: &str, specs: &[BudgetSpec]) -> Result<Vec<Arc<Budget>>, Vec<Wrong>> {
-    let (mut budgets, mut wrong) = (Vec::with_capacity(specs.len()), Vec::new());
-    for (index, spec) in specs.iter().enumerate() {
-        let mut note = |field: &str, problem: &str, remedy: &str| {
-            wrong.push((
-                format!("budgets[{index}].{field}"),
-                problem.to_owned(),
-                remedy.to_owned(),
-            ));
-        };
-        if specs.iter().take(index).any(|other| other.name == spec.name) {
-            note(
-                "name",
-                &format!("{:?} is there twice", spec.name),
-                "give each budget a name of its own",
-            );
-        }
-        budgets.extend(of(policy, spec, &mut note).map(Arc::new));
-    }
-    if wrong.is_empty() { Ok(budgets) } else { Err(wrong) }
+    named::all_of(
+        "budgets",
+        "budget",
+        specs,
+        |spec| &spec.name,
+        |spec, note| of(policy, spec, note),
+    )
 }
 
 /// `None`: something is wrong with it, and noted.
 fn of(policy: &str, spec: &BudgetSpec, note: &mut dyn FnMut(&str, &str, &str)) -> Option<Budget> {
-    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if spec.name.is_empty() || spec.name.len() > 63 || !spec.name.bytes().all(is_name) {
-        note(
-            "name",
-            "is no name",
-            "use lower-case letters, digits and -, at most 63 of them",
-        );
-    }
     per(spec, note);
     if spec.warn_at_percent.iter().any(|percent| !(1..=100).contains(percent)) {
         note(

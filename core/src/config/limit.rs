@@ -8,6 +8,7 @@ use bowsprit_crds::limits::{CostPerMinute, LimitPer, NamedLimit};
 use bowsprit_crds::provider_config::{LimitScope, OnLimit};
 
 use super::glob;
+use super::named::{self, Wrong};
 use crate::cost::Picodollars;
 use crate::limits::limiter::LimiterSettings;
 use crate::model_name;
@@ -51,46 +52,22 @@ pub enum Per {
     Route,
 }
 
-/// What is wrong with it: field, problem, remedy.
-pub(super) type Wrong = (String, String, String);
-
 impl Limit {
     /// Checks the limits of one object of this name.
     ///
     /// # Errors
     /// Everything that is wrong with them, with the field's path from the spec.
     pub(super) fn all_of(owner: &str, specs: &[NamedLimit]) -> Result<Vec<Arc<Self>>, Vec<Wrong>> {
-        let (mut limits, mut wrong) = (Vec::with_capacity(specs.len()), Vec::new());
-        for (index, spec) in specs.iter().enumerate() {
-            let mut note = |field: &str, problem: &str, remedy: &str| {
-                let dot = if field.is_empty() { "" } else { "." };
-                wrong.push((
-                    format!("limits[{index}]{dot}{field}"),
-                    problem.to_owned(),
-                    remedy.to_owned(),
-                ));
-            };
-            if specs.iter().take(index).any(|other| other.name == spec.name) {
-                note(
-                    "name",
-                    &format!("{:?} is there twice", spec.name),
-                    "give each limit a name of its own",
-                );
-            }
-            limits.push(Arc::new(Self::of(owner, spec, &mut note)));
-        }
-        if wrong.is_empty() { Ok(limits) } else { Err(wrong) }
+        named::all_of(
+            "limits",
+            "limit",
+            specs,
+            |spec| &spec.name,
+            |spec, note| Some(Self::of(owner, spec, note)),
+        )
     }
 
     fn of(owner: &str, spec: &NamedLimit, note: &mut dyn FnMut(&str, &str, &str)) -> Self {
-        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if spec.name.is_empty() || spec.name.len() > 63 || !spec.name.bytes().all(is_name) {
-            note(
-                "name",
-                "is no name",
-                "use lower-case letters, digits and -, at most 63 of them",
-            );
-        }
         for (field, value) in [
             ("requestsPerMinute", spec.requests_per_minute),
             ("tokensPerMinute", spec.tokens_per_minute),

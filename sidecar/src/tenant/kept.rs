@@ -26,7 +26,26 @@ use crate::observe::stale::Fate;
 use crate::sync::locked;
 
 /// All kept answers together have at most this part of the memory for bodies.
-pub(super) const SHARE_OF_MEMORY: usize = 4;
+const SHARE_OF_MEMORY: usize = 4;
+
+/// How much routes want to keep together by this field, and the most that they may; says so where each keeps less.
+pub(super) fn wanted_of_most(
+    memory: &Memory,
+    wants: impl Iterator<Item = usize>,
+    field: &'static str,
+) -> (usize, usize) {
+    let most = memory.limit() / SHARE_OF_MEMORY;
+    let wanted = wants.fold(0, usize::saturating_add);
+    if wanted > most {
+        tracing::warn!(
+            wanted,
+            most,
+            field,
+            "routes want to keep more answers than a quarter of the memory for bodies: each keeps less"
+        );
+    }
+    (wanted, most)
+}
 
 /// What answers are kept for. Each purpose has a store of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,18 +226,8 @@ impl<V: Keep> Shelves<V> {
         if keeping.is_empty() && by_route.is_empty() {
             return;
         }
-        let most = self.memory.limit() / SHARE_OF_MEMORY;
-        let wanted = keeping
-            .iter()
-            .fold(0, |sum: usize, (_, terms)| sum.saturating_add(terms.max_bytes));
-        if wanted > most {
-            tracing::warn!(
-                wanted,
-                most,
-                field = self.purpose.field(),
-                "routes want to keep more answers than a quarter of the memory for bodies: each keeps less"
-            );
-        }
+        let wants = keeping.iter().map(|(_, terms)| terms.max_bytes);
+        let (wanted, most) = wanted_of_most(&self.memory, wants, self.purpose.field());
         let mut before = std::mem::take(&mut *by_route);
         for (route, terms) in keeping {
             let (terms, basis) = (terms.within(wanted, most), basis(config, route));

@@ -15,7 +15,7 @@ use bowsprit_core::kept::semantic::point::Point;
 use bowsprit_core::plan;
 use tokio::sync::Notify;
 
-use super::kept::{KeptReport, SHARE_OF_MEMORY};
+use super::kept::{KeptReport, wanted_of_most};
 use crate::caller::Caller;
 use crate::memory::{Memory, Room};
 use crate::observe::Sinks;
@@ -104,18 +104,8 @@ impl Questions {
         if keeping.is_empty() && by_route.is_empty() {
             return;
         }
-        let most = self.memory.limit() / SHARE_OF_MEMORY;
-        let wanted = keeping
-            .iter()
-            .fold(0, |sum: usize, (_, terms)| sum.saturating_add(terms.keep.max_bytes));
-        if wanted > most {
-            tracing::warn!(
-                wanted,
-                most,
-                field = "cache.semantic.maxBytes",
-                "routes want to keep more than a quarter of the memory for bodies: each keeps less"
-            );
-        }
+        let wants = keeping.iter().map(|(_, terms)| terms.keep.max_bytes);
+        let (wanted, most) = wanted_of_most(&self.memory, wants, "cache.semantic.maxBytes");
         let mut before = std::mem::take(&mut *by_route);
         for (route, terms) in keeping {
             // Of a model that no route answers for, its name says who is asked.
