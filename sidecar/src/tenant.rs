@@ -28,6 +28,7 @@ use provider::{ProviderMetrics, States};
 use snapshot::{Parts, Snapshot};
 
 pub mod allowance;
+pub mod asking;
 pub mod budgets;
 pub mod cache;
 pub mod charges;

@@ -381,7 +381,8 @@ pub fn answer_problem(form: EmbeddingsApi, body: &[u8]) -> Option<ErrorKind> {
     )
 }
 
-fn inputs(form: EmbeddingsApi, request: &[u8]) -> usize {
+/// How many inputs a request has; 0: it is none of this form.
+pub fn inputs(form: EmbeddingsApi, request: &[u8]) -> usize {
     #[derive(Deserialize)]
     struct Request {
         input: Option<Many>,

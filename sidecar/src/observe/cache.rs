@@ -160,7 +160,7 @@ impl CacheAnswers {
         );
         registry.register(
             "embedding_cache_inputs",
-            "Inputs of requests for embeddings of a route that keeps these, by whether its vector was kept (hit) or asked for (miss)",
+            "Inputs of requests for embeddings of a route that keeps these, by whether its vector was kept or being asked for already (hit), or asked for (miss)",
             &["route", "result"],
             new.inputs.clone(),
         );

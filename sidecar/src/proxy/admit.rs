@@ -55,6 +55,7 @@ pub(super) async fn admit(
         query: path::query(parts.uri.query(), Some("alt")),
         headers: parts.headers,
         body,
+        parts: None,
     })
 }
 

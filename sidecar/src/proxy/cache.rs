@@ -57,7 +57,7 @@ pub(super) async fn serve(
     match got {
         Got::Answered(response) => response,
         Got::Ask(context) => serve::serve(process, snapshot, context, inbound).await,
-        Got::Embed(context, partly) => embeddings::serve(process, snapshot, context, inbound, &partly).await,
+        Got::Embed(context, partly) => embeddings::serve(process, snapshot, context, inbound, partly).await,
     }
 }
 
@@ -73,7 +73,8 @@ async fn looked(
     if let (Some(keep), false) = (terms.embeddings, wanted.no_store)
         && let Some(partly) = embeddings::look(&context, inbound, route, (whose, keep, wanted))
     {
-        return embed(context, partly, keep.max_age, wanted);
+        // Boxed: few requests are for embeddings, and all would hold room for it.
+        return Box::pin(embed(process, context, partly, (terms, keep.max_age), wanted)).await;
     }
     let key = match keep::key_of(&context, inbound, route, (terms.allowed, whose)) {
         _ if wanted.no_store => Err(Bypass::NoStore),
@@ -140,8 +141,13 @@ async fn looked(
 }
 
 /// A request for embeddings whose route keeps these input by input.
-fn embed(context: Box<RequestContext>, partly: Partly, ttl: Duration, wanted: Directives) -> Got {
-    let sinks = &context.process().sinks;
+async fn embed(
+    process: &Process,
+    mut context: Box<RequestContext>,
+    mut partly: Partly,
+    (terms, ttl): (CacheTerms, Duration),
+    wanted: Directives,
+) -> Got {
     let route = context.route.clone();
     let name = route.as_ref().map_or("", |route| route.name.as_str());
     if partly.is_whole()
@@ -155,7 +161,15 @@ fn embed(context: Box<RequestContext>, partly: Partly, ttl: Duration, wanted: Di
             None => Got::Ask(context),
         };
     }
-    sinks.cache.came(name, Came::Miss);
+    if let Err(refusal) = embeddings::turn(process, &mut context, &mut partly, terms.max_wait).await {
+        return Got::Answered(refuse::answer(context, &refusal));
+    }
+    if partly.is_whole()
+        && let Some(given) = partly.answer(&context)
+    {
+        return give(context, given, (None, ttl), As::Shared);
+    }
+    process.sinks.cache.came(name, Came::Miss);
     Got::Embed(with(context, None, Told::Miss), Box::new(partly))
 }
 

@@ -1,17 +1,20 @@
 //! Embeddings input by input (`cache.embeddings` of a ModelRoute): what is kept is given again, only what is missing is asked for, and
 //! the answer is put together in the caller's order. Its usage is that of what was asked.
 //!
+//! What another request asks for already is waited for ([`turn`]): equal inputs that are wanted at once are asked for once.
+//!
 //! The record of the request is that of what was asked: its bytes are those of the provider's answer. If what is missing cannot be
-//! had, the whole request fails with the provider's error, and what is kept stays.
+//! had, the whole request fails with the provider's error; what is kept stays, and what came of a request in parts is kept too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::call::{Call, Operation};
+use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Route;
 use bowsprit_core::cost::Picodollars;
-use bowsprit_core::dialect::embeddings::EmbeddingsApi;
+use bowsprit_core::dialect::embeddings::{self, Answered, EmbeddingsApi};
 use bowsprit_core::dialect::{Usage, tokens_of};
 use bowsprit_core::fault::Code;
 use bowsprit_core::kept::Terms;
@@ -28,12 +31,15 @@ use serde::Deserialize;
 
 use super::body::Body;
 use super::context::RequestContext;
-use super::inbound::Inbound;
+use super::inbound::{Came, Inbound};
 use super::own_headers::{ANSWERED_AS, ANSWERED_BY, CACHE, CACHE_STATUS};
 use super::refuse::{self, Refusal};
+use super::request_id::RequestId;
 use super::{keep, serve};
 use crate::limits::ANSWER_TRANSLATED;
 use crate::process::Process;
+use crate::tenant::Tenant;
+use crate::tenant::asking::Claim;
 use crate::tenant::kept::{Answer, Looked};
 use crate::tenant::snapshot::Snapshot;
 use crate::tenant::vectors::{Source, Stored};
@@ -46,6 +52,10 @@ pub(super) struct Partly {
     keys: Vec<Key>,
     found: Vec<Option<(Arc<Stored>, Duration)>>,
     epoch: u64,
+    /// Whether what another request gets will do: not for who wants what nobody has had.
+    may_share: bool,
+    /// What it asks for while others wait for it.
+    claim: Option<Claim>,
 }
 
 /// Takes a request for embeddings apart. `None`: it is not understood here, or its route has changed.
@@ -76,19 +86,130 @@ pub(super) fn look(
             Looked::NotItsRoute => return None,
         });
     }
-    Some(Partly {
+    let mut partly = Partly {
         form,
         route: Arc::clone(route),
         split,
         keys,
         found,
         epoch: epoch?,
-    })
+        may_share: !wanted.no_cache,
+        claim: None,
+    };
+    partly.are_of_one_model();
+    Some(partly)
+}
+
+/// Waits for those of the missing inputs that others ask for, so long at most, and claims the rest. Nothing may be missing then.
+///
+/// # Errors
+/// The sidecar stops.
+pub(super) async fn turn(
+    process: &Process,
+    context: &mut RequestContext,
+    partly: &mut Partly,
+    patience: Duration,
+) -> Result<(), Refusal> {
+    let cache = Arc::clone(&context.tenant().cache);
+    let begun = context.now();
+    let mut is_alone = !partly.may_share;
+    loop {
+        let missing: Vec<Key> = partly
+            .missing()
+            .0
+            .into_iter()
+            .filter_map(|place| partly.keys.get(place).copied())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let left = patience.saturating_sub(context.now() - begun);
+        if is_alone || left.is_zero() {
+            partly.claim = Some(cache.asking.claim_free(partly.epoch, missing));
+            return Ok(());
+        }
+        let others = match cache.asking.claim(partly.epoch, missing) {
+            Ok(claim) => {
+                // Who has ended meanwhile has kept its vectors before its claim went.
+                partly.look_again(context);
+                partly.claim = (!partly.is_whole()).then_some(claim);
+                return Ok(());
+            }
+            Err(others) => others,
+        };
+        let ends = async {
+            let mut ended = Vec::with_capacity(others.len());
+            for other in others {
+                ended.push(other.end().await);
+            }
+            ended
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = tokio::time::timeout(left, ends) => ended,
+            () = process.drain.was_cut() => return Err(Refusal::draining()),
+        };
+        context.waited();
+        let before = partly.missing().0.len();
+        partly.look_again(context);
+        let Ok(ended) = ended else {
+            is_alone = true;
+            continue;
+        };
+        let has_failed = ended.iter().any(Option::is_none);
+        for came in ended.into_iter().flatten() {
+            partly.take(&came);
+        }
+        // An answer that is none to share would be none the next time either.
+        is_alone = !has_failed && partly.missing().0.len() == before;
+    }
 }
 
 impl Partly {
     fn hits(&self) -> impl Iterator<Item = &(Arc<Stored>, Duration)> {
         self.found.iter().flatten()
+    }
+
+    /// Looks once more for what is missing.
+    fn look_again(&mut self, context: &RequestContext) {
+        let vectors = &context.tenant().cache.vectors;
+        for (key, found) in self.keys.iter().zip(&mut self.found) {
+            if found.is_none()
+                && self.may_share
+                && let Looked::Found(stored, age, _) = vectors.look(&self.route, key, context.now())
+            {
+                *found = Some((stored, age));
+            }
+        }
+        self.are_of_one_model();
+    }
+
+    /// Takes what another request has got just now.
+    fn take(&mut self, came: &HashMap<Key, Arc<Stored>>) {
+        for (key, found) in self.keys.iter().zip(&mut self.found) {
+            if found.is_none()
+                && let Some(stored) = came.get(key)
+            {
+                *found = Some((Arc::clone(stored), Duration::ZERO));
+            }
+        }
+        self.are_of_one_model();
+    }
+
+    /// Vectors of two versions of a model do not go together: where there are, those of the youngest count, and the others are missing.
+    fn are_of_one_model(&mut self) {
+        let youngest = self.hits().min_by_key(|(_, age)| *age);
+        let Some(source) = youngest.map(|(stored, _)| Arc::clone(&stored.source)) else {
+            return;
+        };
+        for found in &mut self.found {
+            if found
+                .as_ref()
+                .is_some_and(|(stored, _)| stored.source.model != source.model)
+            {
+                *found = None;
+            }
+        }
     }
 
     /// Whether nothing is missing.
@@ -157,8 +278,10 @@ pub(super) async fn serve(
     snapshot: &Arc<Snapshot>,
     context: Box<RequestContext>,
     inbound: &Inbound,
-    partly: &Partly,
+    mut partly: Box<Partly>,
 ) -> Response<Body> {
+    // Dropped on every way out but the one with an answer: who waits asks then.
+    let claim = partly.claim.take();
     partly.count(&context, partly.saved());
     let (places, own) = partly.missing();
     let (id, dialect, now) = (context.id().clone(), context.dialect(), context.now());
@@ -166,6 +289,12 @@ pub(super) async fn serve(
     let reduced = reduced(inbound, partly.split.only(&places));
     let response = serve::serve(process, snapshot, context, &reduced).await;
     if response.status() != StatusCode::OK {
+        if let Some(came) = reduced.parts.as_ref().and_then(|parts| parts.take()) {
+            let kept = partly.of_parts(&came, &places, &id, &inbound.call.model);
+            for (place, stored) in places.iter().zip(kept.unwrap_or_default()) {
+                partly.keep(&tenant, *place, stored, now);
+            }
+        }
         return response;
     }
     let (mut head, body) = response.into_parts();
@@ -174,6 +303,9 @@ pub(super) async fn serve(
         return broken("the provider's answer broke off, or is larger than what can be put together with what is kept");
     };
     let Some(parted) = Parted::of(partly.form, &body, places.len()) else {
+        if let Some(claim) = claim {
+            claim.ended(HashMap::new());
+        }
         if places.len() == partly.keys.len() {
             // It may say more than is kept of it: it is the caller's as it is.
             return Response::from_parts(head, Body::Whole(body));
@@ -218,12 +350,11 @@ pub(super) async fn serve(
         })
         .collect();
     for (place, stored) in places.iter().zip(&fresh) {
-        if let Some(key) = partly.keys.get(*place) {
-            tenant
-                .cache
-                .vectors
-                .keep(&partly.route, *key, Arc::clone(stored), now, Some(partly.epoch));
-        }
+        partly.keep(&tenant, *place, Arc::clone(stored), now);
+    }
+    if let Some(claim) = claim {
+        let keys = places.iter().filter_map(|place| partly.keys.get(*place).copied());
+        claim.ended(keys.zip(fresh.iter().cloned()).collect());
     }
     if hits == 0 && places.len() == partly.keys.len() {
         return Response::from_parts(head, Body::Whole(body));
@@ -235,6 +366,45 @@ pub(super) async fn serve(
     let body = parted.joined(partly.form, vectors);
     mark(&mut head.headers, hits, partly.keys.len() - hits);
     Response::from_parts(head, Body::Whole(Bytes::from(body)))
+}
+
+impl Partly {
+    /// Keeps the vector of the input at this place.
+    fn keep(&self, tenant: &Tenant, place: usize, stored: Arc<Stored>, now: Moment) {
+        if let Some(key) = self.keys.get(place) {
+            let vectors = &tenant.cache.vectors;
+            vectors.keep(&self.route, *key, stored, now, Some(self.epoch));
+        }
+    }
+
+    /// The vectors of the first of these places, of a request whose first parts were answered. `None`: they are none to keep.
+    fn of_parts(&self, came: &Came, places: &[usize], id: &RequestId, asked: &Arc<str>) -> Option<Vec<Arc<Stored>>> {
+        let from = self.form.at(came.wire)?;
+        let inputs = came.parts.iter().map(|(sent, _)| embeddings::inputs(from, sent)).sum();
+        let parts: Vec<_> = came
+            .parts
+            .iter()
+            .map(|(sent, answer)| Answered { sent, answer })
+            .collect();
+        let request = self.split.only(places.get(..inputs)?);
+        let (body, _) = embeddings::translate_response(from, self.form, &parts, &request, asked).ok()?;
+        let parted = Parted::of(self.form, &body, inputs)?;
+        let source = Arc::new(Source {
+            request_id: id.as_str().to_owned(),
+            asked: Arc::clone(asked),
+            model: parted.model,
+            provider: came.by.clone(),
+            spent: (0, Picodollars::ZERO),
+        });
+        let is_same = |(stored, _): &(Arc<Stored>, Duration)| stored.source.model == source.model;
+        let stored = |vector| {
+            let source = Arc::clone(&source);
+            Arc::new(Stored { vector, source })
+        };
+        self.hits()
+            .all(is_same)
+            .then(|| parted.vectors.into_iter().map(stored).collect())
+    }
 }
 
 /// The same request for a part of the inputs.
@@ -251,6 +421,7 @@ fn reduced(inbound: &Inbound, body: Bytes) -> Inbound {
         headers: inbound.headers.clone(),
         query: inbound.query.clone(),
         body,
+        parts: Some(Arc::default()),
     }
 }
 

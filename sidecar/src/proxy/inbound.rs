@@ -1,8 +1,13 @@
 //! A request of the app as it was taken in: its facts, and the bytes that they were read from.
 
+use std::sync::{Arc, Mutex};
+
 use bowsprit_core::call::Call;
+use bowsprit_core::dialect::Dialect;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::sync::locked;
 
 /// An admitted request.
 pub(super) struct Inbound {
@@ -18,4 +23,35 @@ pub(super) struct Inbound {
     pub query: Option<String>,
     /// The body as it came; empty where it passes unread.
     pub body: Bytes,
+    /// Where what came of a request in parts is left, should the rest fail; none: nobody wants it.
+    pub parts: Option<Arc<Parts>>,
+}
+
+/// What came of a request that a provider takes in parts only: of embeddings, what is kept though a later part failed.
+#[derive(Default)]
+pub(super) struct Parts(Mutex<Option<Came>>);
+
+/// The parts that were answered.
+pub(super) struct Came {
+    /// What is spoken with the provider.
+    pub wire: Dialect,
+    /// Who answered.
+    pub by: HeaderValue,
+    /// The bodies that were sent, and those that came back.
+    pub parts: Vec<(Bytes, Bytes)>,
+}
+
+impl Parts {
+    /// Leaves what has come until now; what a former attempt left goes, if it was no more.
+    pub(super) fn leave(&self, came: Came) {
+        let mut left = locked(&self.0);
+        if left.as_ref().is_none_or(|left| left.parts.len() < came.parts.len()) {
+            *left = Some(came);
+        }
+    }
+
+    /// What was left.
+    pub(super) fn take(&self) -> Option<Came> {
+        locked(&self.0).take()
+    }
 }

@@ -68,6 +68,7 @@ pub(super) async fn answer(
         query: path::query(parts.uri.query(), None),
         headers: parts.headers,
         body: Bytes::new(),
+        parts: None,
     };
     let mut context = context;
     if let Err(refusal) = allowed(&process, &snapshot, &mut context, &inbound, &upstream.provider.name) {

@@ -255,7 +255,7 @@ async fn asked(process: &Arc<Process>, parent: &Parent, model: &str, body: Bytes
             context.answered_again(body.len() as u64);
             return Ok(body);
         }
-        Kept::Partly(partly) => embeddings::serve(process, &snapshot, context, &inbound, &partly).await,
+        Kept::Partly(partly) => embeddings::serve(process, &snapshot, context, &inbound, partly).await,
         Kept::Nothing => serve::serve(process, &snapshot, context, &inbound).await,
     };
     if response.status() != StatusCode::OK {
@@ -269,7 +269,7 @@ enum Kept {
     /// All of them: the answer, and the age of its oldest part.
     Whole((Arc<Answer>, Duration)),
     /// Some, or none yet that will be kept.
-    Partly(Partly),
+    Partly(Box<Partly>),
     /// Its route keeps none.
     Nothing,
 }
@@ -284,9 +284,9 @@ fn kept(context: &RequestContext, snapshot: &Snapshot, inbound: &Inbound) -> Kep
     match embeddings::look(context, inbound, route, (whose, terms, Directives::default())) {
         Some(partly) if partly.is_whole() => match partly.answer(context) {
             Some(given) => Kept::Whole(given),
-            None => Kept::Partly(partly),
+            None => Kept::Partly(Box::new(partly)),
         },
-        Some(partly) => Kept::Partly(partly),
+        Some(partly) => Kept::Partly(Box::new(partly)),
         None => Kept::Nothing,
     }
 }
@@ -329,5 +329,6 @@ fn inbound(model: &str, body: Bytes) -> Inbound {
         headers,
         query: None,
         body,
+        parts: None,
     }
 }

@@ -12,6 +12,7 @@ use bowsprit_core::config::{Config, Route};
 use bowsprit_core::kept::key::Key;
 use tokio::sync::Notify;
 
+use super::asking::Asking;
 use super::kept::{Answer, KeptAnswers, Looked, Purpose, Shelves, Which};
 use super::semantic::Questions;
 use super::vectors::Stored;
@@ -28,6 +29,8 @@ pub struct Cache {
     pub answers: Arc<KeptAnswers>,
     /// Vectors of embeddings, one for each input.
     pub vectors: Arc<Shelves<Stored>>,
+    /// Inputs whose vectors are being asked for.
+    pub asking: Arc<Asking>,
     /// Questions that were answered, to be found by who asks alike.
     pub questions: Arc<Questions>,
     flights: Mutex<HashMap<Of, UnderWay>>,
@@ -98,6 +101,7 @@ impl Cache {
         Arc::new(Self {
             answers: Shelves::new(Purpose::Cache, memory, sinks),
             vectors: Shelves::new(Purpose::Vectors, memory, sinks),
+            asking: Arc::default(),
             questions: Questions::new(memory, sinks),
             flights: Mutex::default(),
         })

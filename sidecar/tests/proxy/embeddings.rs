@@ -1,22 +1,31 @@
 //! Embeddings are kept input by input: only what is missing is asked for, and the answer comes in the caller's order.
 
-use bowsprit_providers::{Behaviour, Provider};
+use std::time::Duration;
+
+use bowsprit_providers::{Answer, Behaviour, Provider};
 use bowsprit_rig::documents;
 use serde_json::{Value, json};
 
-use crate::support::{Bed, Reply, count, failing};
+use crate::support::{Bed, Reply, count, failing, saw};
 
 const MODELS: [(&str, &str); 2] = [("openai", "text-embedding-3-small"), ("gemini", "gemini-embedding-001")];
 
 /// A route `vectors` to the embedding model of this provider.
 async fn bed_to(provider: &str) -> Bed {
+    bed_with(provider, &json!({})).await
+}
+
+/// The same with more in its cache.
+async fn bed_with(provider: &str, more: &Value) -> Bed {
     let mut bed = Bed::providers();
     let model = MODELS.iter().find(|(name, _)| *name == provider).unwrap().1;
-    let spec = json!({
+    let mut spec = json!({
         "match": {"models": ["vectors"]},
         "targets": [{"provider": provider, "model": model}],
         "cache": {"ttl": "1h", "maxBytes": 1 << 20, "embeddings": {"maxBytes": 4 << 20}},
     });
+    let cache = spec["cache"].as_object_mut().unwrap();
+    cache.extend(more.as_object().unwrap().clone());
     let change = |name: &str, spec: &mut Value| {
         if let Some((_, model)) = MODELS.iter().find(|(known, _)| *known == name) {
             spec["models"] = json!([{"name": model}, {"name": spec["defaultModel"]}]);
@@ -171,5 +180,101 @@ async fn vectors_are_their_callers_and_cache_control_is_heeded() {
     assert!(cleared["cleared"].as_u64().unwrap() >= 4, "{cleared}");
     assert_eq!(bed.post_as("/v1/embeddings", &body, &a).await.status, 200);
     assert_eq!(count(&bed.openai), 5);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn of_what_many_want_at_once_each_input_is_asked_for_once() {
+    let bed = bed_to("openai").await;
+    bed.openai
+        .always(Answer::default().head_delay(Duration::from_millis(300)));
+    let all = ["a", "b", "c", "d"];
+    // Batches that overlap in every way, so that each would wait for the others if it held what it has while it waits.
+    let batches = (0..60).map(|place| {
+        let input = json!([all[place % 4], all[(place + 1) % 4], all[(place * 3 + 2) % 4]]);
+        let bed = &bed;
+        async move { (input.clone(), embed(bed, &input, &json!({})).await) }
+    });
+    let replies = futures::future::join_all(batches).await;
+    let mut asked_for: Vec<String> = bed
+        .openai
+        .seen()
+        .requests
+        .iter()
+        .flat_map(|request| {
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            body["input"].as_array().unwrap().clone()
+        })
+        .map(|input| input.as_str().unwrap().to_owned())
+        .collect();
+    asked_for.sort();
+    assert_eq!(asked_for, all, "each once");
+    let whole = embed(&bed, &json!(all), &json!({})).await;
+    let known = vectors(&whole);
+    for (input, reply) in &replies {
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let expected = input.as_array().unwrap().iter();
+        let expected = expected.map(|input| known[all.iter().position(|known| input == known).unwrap()].clone());
+        assert_eq!(vectors(reply), expected.collect::<Vec<_>>());
+    }
+    let shared = replies
+        .iter()
+        .filter(|(_, reply)| reply.header("x-bowsprit-cache") == "shared");
+    assert!(shared.count() > 40);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn where_the_one_that_asks_for_an_input_fails_another_asks() {
+    let bed = bed_to("openai").await;
+    let slow = Duration::from_millis(300);
+    bed.openai.script(Behaviour::status(500).delay(slow));
+    bed.openai.always(Answer::default().head_delay(slow));
+    let input = json!(["a"]);
+    let more = json!({});
+    let replies = futures::future::join_all((0..20).map(|_| embed(&bed, &input, &more))).await;
+    let bad = replies.iter().filter(|reply| reply.status != 200).count();
+    assert_eq!((bad, count(&bed.openai)), (1, 2));
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn who_waits_longer_for_an_input_than_the_route_says_asks_for_itself() {
+    let bed = bed_with("openai", &json!({"maxWait": "50ms"})).await;
+    bed.openai.script(Behaviour::hang());
+    let (input, more) = (json!(["a"]), json!({}));
+    let first = embed(&bed, &input, &more);
+    let second = async {
+        saw(&bed.openai, |seen| seen.counts.requests == 1).await;
+        embed(&bed, &json!(["a", "b"]), &json!({})).await
+    };
+    tokio::select! {
+        reply = first => panic!("{}", reply.text),
+        reply = second => assert_eq!(reply.status, 200, "{}", reply.text),
+    }
+    assert_eq!(asked(&bed.openai)["input"], json!(["a", "b"]));
+}
+
+#[tokio::test]
+async fn what_came_of_the_first_parts_is_kept_though_the_last_one_failed() {
+    let bed = bed_to("gemini").await;
+    let inputs: Vec<String> = (0..250).map(|number| format!("text {number}")).collect();
+    // A hundred at a time: the third part fails.
+    bed.gemini.script(Behaviour::ok());
+    bed.gemini.script(Behaviour::ok());
+    bed.gemini.script(Behaviour::status(500));
+    let failed = embed(&bed, &json!(inputs), &json!({})).await;
+    assert_eq!((failed.status, count(&bed.gemini)), (502, 3), "{}", failed.text);
+    let again = embed(&bed, &json!(inputs), &json!({})).await;
+    assert_eq!((again.status, count(&bed.gemini)), (200, 4), "{}", again.text);
+    assert_eq!(
+        asked(&bed.gemini)["requests"].as_array().unwrap().len(),
+        50,
+        "only the rest"
+    );
+    assert_eq!(again.header("x-bowsprit-cache"), "partial; hits=200; misses=50");
+    assert_eq!(vectors(&again).len(), 250);
+    let alone = embed(&bed, &json!(["text 7"]), &json!({"encoding_format": "float"})).await;
+    assert_eq!(vectors(&alone).len(), 1);
     bed.balanced().await;
 }

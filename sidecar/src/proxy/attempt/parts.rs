@@ -8,11 +8,12 @@ use crate::limits::ANSWER_TRANSLATED;
 use crate::proxy::collect::Collected;
 use crate::proxy::deadlines::Deadlines;
 use crate::proxy::failure::Failure;
+use crate::proxy::inbound::Came;
 use crate::proxy::stopwatch::Stopwatch;
 
 impl Attempt<'_> {
     /// The first answer is here: asks for the further parts of the request. A part that fails fails the attempt: half of
-    /// the vectors are no answer.
+    /// the vectors are no answer. What came before it is left to who wants it ([`Came`]).
     pub(super) async fn in_parts(
         mut self,
         head: response::Parts,
@@ -22,6 +23,7 @@ impl Attempt<'_> {
     ) -> Result<Success, Box<Failure>> {
         let mut answers = vec![first];
         for part in &self.prepared.more {
+            self.leave(&answers);
             let mut received = match self.ask(part, deadlines, stopwatch).await {
                 Ok((answer, now)) => self.exchange.received(answer, now),
                 Err(fault) => return Err(Failure::network(self.exchange, fault)),
@@ -42,5 +44,17 @@ impl Attempt<'_> {
         }
         let now = stopwatch.now();
         self.translated(head, &answers, now)
+    }
+
+    /// Leaves what has come until now.
+    fn leave(&self, answers: &[Bytes]) {
+        if let Some(parts) = &self.inbound.parts {
+            let sent = [&self.prepared.body].into_iter().chain(&self.prepared.more);
+            parts.leave(Came {
+                wire: self.prepared.wire,
+                by: self.upstream.name.clone(),
+                parts: sent.cloned().zip(answers.iter().cloned()).collect(),
+            });
+        }
     }
 }
