@@ -91,8 +91,9 @@ pub const STORE_NODES: usize = 16;
 pub const STORE_QUESTIONS: usize = 1024;
 /// Bytes of questions that a node has not taken yet; then questions wait to be asked.
 pub const STORE_UNSENT: usize = 256 << 10;
-/// How long it may say nothing while it is asked: every request has gone on long before.
-pub const STORE_SILENCE: Duration = Duration::from_secs(1);
+/// How long it may say nothing while it is asked: twice what `rateLimits.store.timeout` may be at the most, so that every request has
+/// gone on, and said why, before the connection is given up.
+pub const STORE_SILENCE: Duration = Duration::from_secs(2);
 /// How long a connection to it may take, TLS and password included.
 pub const STORE_CONNECT: Duration = Duration::from_secs(2);
 /// Log lines that wait for standard output, bytes. Beyond it lines are lost: a reader that stopped must not stop requests.

@@ -47,7 +47,8 @@ cluster    mount                      mount umount
 cluster    openssl                    openssl
 cluster    curl                       curl
 cluster    python3                    python3
-postgres   postgresql-15              /usr/lib/postgresql/15/bin/postgres
+stores     postgresql-15              /usr/lib/postgresql/15/bin/postgres
+stores     redis-server               redis-server
 images     binutils                   objcopy readelf
 images     dpkg                       dpkg
 images     apt                        apt-get apt-cache
@@ -91,7 +92,7 @@ fresh      mount                      mount umount
 parts_of() {
   case $1 in
   test) echo base rust unit tree counts cluster images chart dashboards stack scripts clients ;;
-  e2e) echo base rust cluster images postgres ;;
+  e2e) echo base rust cluster images stores ;;
   demo | scale | scale-smoke | chaos | restore) echo base rust cluster images ;;
   demo-down | cluster | cluster-down | setup) echo base cluster ;;
   images | images-verify) echo base rust images ;;

@@ -44,6 +44,7 @@ mod shutdown;
 mod slow_apiserver;
 mod stale;
 mod status;
+mod store;
 mod storm;
 mod stream;
 mod tenants;
