@@ -97,8 +97,8 @@ pub use codec::{rename_model, translate_request, translate_response, without_for
 pub use envelope::{Envelope, peek, with_model, with_usage_option};
 pub use error::{ErrorView, ProviderError, StreamError, Words};
 pub use facade::{
-    answer_problem, error_body, error_event, features, model_entry, model_list, parse_error, reported_model,
-    success_error, usage, words_for,
+    answer_problem, error_body, error_event, error_event_at, features, model_entry, model_list, parse_error,
+    reported_model, success_error, usage, words_for,
 };
 pub use features::Features;
 pub use name::Dialect;

@@ -9,15 +9,22 @@
 //! A mask is a word for what it stands for (`[CARD]`), so the same text is always masked alike and the provider's own cache of
 //! prompts still knows it. [`Guard::look`] finds the texts in a body and changes only these: a body in which nothing is found
 //! stays as it is, byte for byte.
+//!
+//! A streamed answer goes through a [`Sieve`]: it finds the texts in each event (`events`), a window for each of an answer's texts
+//! holds what is not decided (`channel`), and the event that brought it waits until it is.
 
 mod ahead;
 mod body;
+mod channel;
 mod checksum;
 mod detectors;
+mod elements;
 mod email;
+mod events;
 mod numbers;
 mod policy;
 mod secrets;
+mod sieve;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -26,6 +33,7 @@ mod words;
 pub use body::Looked;
 pub use detectors::Detectors;
 pub use policy::{Decided, Guard};
+pub use sieve::{HELD_MOST, Sieve, Stop};
 pub use window::Window;
 
 /// Guards of one object.

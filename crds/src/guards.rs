@@ -1,4 +1,4 @@
-//! Guards: what must not leave in a request.
+//! Guards: what must not leave in a request, or come in an answer.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,8 +38,8 @@ pub struct Guard {
     /// Whether it acts, or only counts what it would have done.
     #[serde(default)]
     pub enforcement: Enforcement,
-    /// What becomes of that which passes unread to `/providers/…`, into which no guard can look. Of a ModelRoute it says nothing:
-    /// what passes unread belongs to none.
+    /// What becomes of that into which no guard can look: what passes unread to `/providers/…`, which belongs to no ModelRoute, and
+    /// answers in a coding that is not read, or too large to be held.
     #[serde(default)]
     pub unread: Unread,
 }
@@ -50,7 +50,7 @@ pub struct Guard {
 pub enum Side {
     /// Into what the caller asks, before anybody is asked.
     Request,
-    /// Into what the caller gets.
+    /// Into what the caller gets, plain or streamed, before it has it.
     Answer,
 }
 
@@ -81,7 +81,7 @@ pub enum Action {
     /// A word for what it is stands in its place, such as `[CARD]`.
     #[default]
     Mask,
-    /// The request is refused with a 403 that names the guard.
+    /// The request, or its answer, is refused with a 403 that names the guard; a stream that has begun ends with an error.
     Refuse,
     /// It is counted and told in the access log.
     Observe,

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bowsprit_core::dialect::sse;
+use bowsprit_core::guard;
 use bowsprit_core::kept;
 use bowsprit_core::limits::{keyed, set};
 use bowsprit_core::share::store::{MOST_HOPS, resp};
@@ -180,6 +181,7 @@ pub const PROVIDER: &[Limit] = &[
     limit("one event of a stream", Bytes(sse::EVENT_LIMIT), "the largest known are images of some hundred KiB", "same dialect: it passes unread; translated: `EXT_MALFORMED`"),
     limit("events held before the first content", Count(STREAM_HELD_PIECES), "providers send 1-3", "the stream flows, and can no longer fail over"),
     limit("bytes held before the first content", Bytes(STREAM_HELD_BYTES), "providers send 1 KiB", "the same"),
+    limit("bytes of events that wait while guards decide", Bytes(guard::HELD_MOST), "the longest form that a guard looks for, in events of one letter", "the stream ends with `BIZ_GUARD_REFUSED`, or flows where the guard says `unread: Pass`"),
     limit("idle connections kept per origin", Count(IDLE_CONNECTIONS), "a burst's worth", "closed after use"),
     limit("age of an idle connection", Time(IDLE_CONNECTION), "common front ends close theirs after 60-75 s", "closed"),
     limit("a proxy's answer to CONNECT", Bytes(PROXY_ANSWER), "it is one line", "`EXT_CONNECT_REFUSED`, next attempt"),

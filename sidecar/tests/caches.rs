@@ -133,6 +133,7 @@ fn key(call: &Call, body: &[u8]) -> Key {
         call,
         query: None,
         caller: "",
+        guards: &[],
         body,
     };
     let allowed = Allowed {
@@ -342,6 +343,7 @@ fn asked(call: &Call) -> Asked<'_> {
         call,
         query: None,
         caller: "",
+        guards: &[],
         body: b"",
     }
 }

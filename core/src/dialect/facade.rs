@@ -59,7 +59,12 @@ pub fn error_body(caller: Dialect, error: &ErrorView<'_>) -> Bytes {
 
 /// Ends a stream that broke, as the caller's dialect says it. No end mark follows: the SDK must not take it for whole.
 pub fn error_event(caller: Dialect, error: &ErrorView<'_>) -> Bytes {
-    (registry::of(caller).error_event)(error, 0)
+    error_event_at(caller, error, 0)
+}
+
+/// The same for a stream of which the caller has so many events.
+pub fn error_event_at(caller: Dialect, error: &ErrorView<'_>, number: u64) -> Bytes {
+    (registry::of(caller).error_event)(error, number)
 }
 
 /// A model as this dialect's callers are told of it: by its name and that of who serves it.

@@ -2,7 +2,8 @@
 //!
 //! One table is for all four dialects, as no name means one thing in one and another in the next. Looked at is what people and
 //! models say ([`SAID`]), whatever is in it, but for members that no text is in ([`OPAQUE`]). Below a call's arguments and a
-//! function's result ([`FREE`]) everything is looked at, numbers too, whatever its name.
+//! function's result ([`FREE`]) everything is looked at, numbers too, whatever its name. Answers have a table of their own roots
+//! ([`ANSWERED`]); a part of a streamed one is looked into by the same rules (`events`).
 
 use std::borrow::Cow;
 
@@ -25,6 +26,9 @@ const SAID: &[&str] = &[
     "instances",
 ];
 
+/// Members of an answer that hold what is said: of chat completions, Messages, Gemini and Responses.
+const ANSWERED: &[&str] = &["choices", "content", "candidates", "output", "output_text"];
+
 /// Members that no text is in: names and ids by which parts of a conversation know each other, data that is no text, addresses,
 /// and what is signed, which its provider would no longer take.
 #[rustfmt::skip]
@@ -37,6 +41,12 @@ const OPAQUE: &[&str] = &[
     "finish_reason", "finishReason", "stop_reason", "native_finish_reason", "category", "probability", "severity", "blockReason",
     "tools", "tool_choice", "taskType", "task_type",
 ];
+
+/// Members of answers that are left alone too: thoughts of which parts are signed.
+const OPAQUE_IN_ANSWERS: &[&str] = &["reasoning_details", "index"];
+
+/// Members that spell a text once more, token by token: where something was masked they go.
+const SPELLED: &[&str] = &["logprobs", "logprobsResult"];
 
 /// Members below which names mean nothing to an API.
 const FREE: &[&str] = &["input", "arguments", "args", "response"];
@@ -58,42 +68,116 @@ impl Guard {
     pub fn look(guards: &[&Self], side: Side, body: &[u8]) -> Result<Looked, RequestError> {
         looked(guards, side, body).map_err(|error| RequestError::not_json(format!("is not JSON: {error}")))
     }
+
+    /// Looks into a whole answer. What does not read as JSON is gone over as it stands, and what is no text holds none.
+    pub fn look_into_answer(guards: &[&Self], body: &[u8]) -> Looked {
+        looked(guards, Side::Answer, body).unwrap_or_else(|_| as_it_stands(guards, body))
+    }
+}
+
+/// A text that should have been a JSON document and is none, or half of one.
+pub(super) fn as_it_stands(guards: &[&Guard], body: &[u8]) -> Looked {
+    let mut looker = Looker::new(guards, Side::Answer, body);
+    let masked = std::str::from_utf8(body)
+        .ok()
+        .and_then(|text| looker.masked(text, true));
+    Looked {
+        body: masked.map(Bytes::from),
+        found: looker.found,
+    }
 }
 
 fn looked(guards: &[&Guard], side: Side, body: &[u8]) -> Result<Looked, Error> {
-    let mut looker = Looker {
-        guards,
-        side,
-        body,
-        found: vec![0; guards.len()],
-        edits: Vec::new(),
-    };
+    let mut looker = Looker::new(guards, side, body);
     let mut pull = Pull::new(body)?;
+    let roots = match side {
+        Side::Request => SAID,
+        Side::Answer => ANSWERED,
+    };
     pull.members(&mut |name, at| match name {
-        _ if SAID.contains(&name) => looker.said(at),
+        _ if roots.contains(&name) => looker.said(at),
         _ => Ok(()),
     })?;
     pull.end()?;
+    let (edits, found) = looker.end();
     Ok(Looked {
-        body: spliced(body, &looker.edits),
-        found: looker.found,
+        body: spliced(body, &edits),
+        found,
     })
 }
 
 /// A place in a body, and the JSON text that shall stand there.
-type Edit = (usize, usize, String);
+pub(super) type Edit = (usize, usize, String);
 
-struct Looker<'a> {
+pub(super) struct Looker<'a> {
     guards: &'a [&'a Guard],
     side: Side,
     body: &'a [u8],
     found: Vec<u32>,
     edits: Vec<Edit>,
+    /// What is to stand in place of that which spells a text once more, if anything is masked.
+    spelled: Vec<Edit>,
 }
 
 impl<'a> Looker<'a> {
+    pub(super) fn new(guards: &'a [&'a Guard], side: Side, body: &'a [u8]) -> Self {
+        Self {
+            guards,
+            side,
+            body,
+            found: vec![0; guards.len()],
+            edits: Vec::new(),
+            spelled: Vec::new(),
+        }
+    }
+
+    /// The edits, in order, and how much each guard found.
+    pub(super) fn end(mut self) -> (Vec<Edit>, Vec<u32>) {
+        if !self.edits.is_empty() && !self.spelled.is_empty() {
+            self.edits.append(&mut self.spelled);
+            self.edits.sort_unstable_by_key(|(at, ..)| *at);
+        }
+        (self.edits, self.found)
+    }
+
+    /// The edits of what is looked into in a part of an answer, which are applied with others; beside them those of what spells
+    /// it once more.
+    pub(super) fn parts(self) -> (Vec<Edit>, Vec<Edit>, Vec<u32>) {
+        (self.edits, self.spelled, self.found)
+    }
+
+    /// Where a text stands in the body, and how long it is there.
+    pub(super) fn place(&self, raw: &str) -> (usize, usize) {
+        let at = (raw.as_ptr() as usize).saturating_sub(self.body.as_ptr() as usize);
+        (at, raw.len())
+    }
+
+    /// What spells a text once more.
+    pub(super) fn spelled(&mut self, at: &mut Pull<'a>) -> Result<(), Error> {
+        let nothing = if at.is_array() { "[]" } else { "null" };
+        let (at, length) = self.place(at.skip()?);
+        self.spelled.push((at, length, nothing.to_owned()));
+        Ok(())
+    }
+
+    /// Whether a member of what is said is left alone.
+    fn is_opaque(&self, name: &str) -> bool {
+        OPAQUE.contains(&name) || (self.side == Side::Answer && OPAQUE_IN_ANSWERS.contains(&name))
+    }
+
+    /// A member of what is said.
+    pub(super) fn member(&mut self, name: &str, at: &mut Pull<'a>) -> Result<(), Error> {
+        match name {
+            "source" => self.source(at),
+            _ if self.side == Side::Answer && SPELLED.contains(&name) => self.spelled(at),
+            _ if self.is_opaque(name) => Ok(()),
+            _ if FREE.contains(&name) => self.free(at, name == "arguments"),
+            _ => self.said(at),
+        }
+    }
+
     /// What is said, and all that is in it.
-    fn said(&mut self, at: &mut Pull<'a>) -> Result<(), Error> {
+    pub(super) fn said(&mut self, at: &mut Pull<'a>) -> Result<(), Error> {
         if at.is_array() {
             return at.items(&mut |at| self.said(at));
         }
@@ -123,10 +207,7 @@ impl<'a> Looker<'a> {
     fn object(&mut self, at: &mut Pull<'a>, has_text: bool) -> Result<(), Error> {
         at.members(&mut |name, at| match name {
             "data" if has_text => self.said(at),
-            "source" => self.source(at),
-            _ if OPAQUE.contains(&name) => Ok(()),
-            _ if FREE.contains(&name) => self.free(at, name == "arguments"),
-            _ => self.said(at),
+            _ => self.member(name, at),
         })
     }
 
@@ -165,13 +246,7 @@ impl<'a> Looker<'a> {
         if !is_json {
             return self.masked(text, false);
         }
-        let mut within = Looker {
-            guards: self.guards,
-            side: self.side,
-            body: text.as_bytes(),
-            found: vec![0; self.guards.len()],
-            edits: Vec::new(),
-        };
+        let mut within = Looker::new(self.guards, self.side, text.as_bytes());
         let read = Pull::new(text.as_bytes()).and_then(|mut pull| {
             within.free(&mut pull, false)?;
             pull.end()
@@ -208,18 +283,18 @@ impl<'a> Looker<'a> {
     }
 
     fn put(&mut self, raw: &str, with: String) {
-        let at = (raw.as_ptr() as usize).saturating_sub(self.body.as_ptr() as usize);
-        self.edits.push((at, raw.len(), with));
+        let (at, length) = self.place(raw);
+        self.edits.push((at, length, with));
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     // Writing a text to memory cannot fail.
     serde_json::to_string(text).unwrap_or_default()
 }
 
 /// The body with its edits, which are in order; none: there are none.
-fn spliced(body: &[u8], edits: &[Edit]) -> Option<Bytes> {
+pub(super) fn spliced(body: &[u8], edits: &[Edit]) -> Option<Bytes> {
     if edits.is_empty() {
         return None;
     }

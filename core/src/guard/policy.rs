@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bowsprit_crds::access::Enforcement;
 use bowsprit_crds::guards::{Action, Guard as Spec, Side, Unread};
 
+use sha2::{Digest as _, Sha256};
+
 use super::{Detectors, LONGEST_WORD, MOST_GUARDS, MOST_WORDS};
 use crate::config::{Problem, Problems};
 
@@ -19,6 +21,8 @@ pub struct Guard {
     pub decided: Decided,
     /// What it looks for.
     pub detectors: Detectors,
+    /// A digest of all that it is: what was kept under another may be what this one masks.
+    pub print: [u8; 32],
     apply_to: Vec<Side>,
     unread: Unread,
 }
@@ -91,15 +95,7 @@ impl Guard {
                 note("name", problem, "give each guard a name of its own");
             }
             if spec.apply_to.is_empty() {
-                note("applyTo", "is empty".into(), "write Request");
-            }
-            if spec.apply_to.contains(&Side::Answer) {
-                let remedy = "remove Answer: guards look into requests";
-                note(
-                    "applyTo",
-                    "has Answer, which is not in force in this release".into(),
-                    remedy,
-                );
+                note("applyTo", "is empty".into(), "write Request, Answer, or both");
             }
             if spec.detect.is_empty() && spec.words.is_empty() {
                 note(
@@ -140,6 +136,8 @@ impl Guard {
             of: of.to_owned(),
             decided,
             detectors: Detectors::new(&spec.detect, &spec.words),
+            // Of plain members and lists: it can be written.
+            print: Sha256::digest(serde_json::to_vec(spec).unwrap_or_default()).into(),
             apply_to: spec.apply_to.clone(),
             unread: spec.unread,
         }
@@ -160,7 +158,7 @@ impl Guard {
         format!("the guard {} of {} does not let this pass", self.name, self.of)
     }
 
-    /// What a caller is told whose request passes unread.
+    /// What a caller is told whose request passes unread, or its answer.
     pub fn told_unread(&self) -> String {
         let Self { name, of, .. } = self;
         format!("the guard {name} of {of} cannot look into what passes unread, and so does not let it pass")

@@ -29,6 +29,11 @@ impl Window {
         self.text.len() - self.progress.from
     }
 
+    /// What is held back.
+    pub(super) fn rest(&self) -> &str {
+        self.text.get(self.progress.from..).unwrap_or_default()
+    }
+
     /// Takes the next piece, appends to `out` what of all is decided, and returns how much was found in it.
     pub fn push(&mut self, detectors: &Detectors, piece: &str, out: &mut String) -> u32 {
         self.text.push_str(piece);

@@ -205,6 +205,7 @@ mod tests {
             call: &call,
             query: None,
             caller: "",
+            guards: &[],
             body: b"",
         };
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));

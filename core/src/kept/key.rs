@@ -128,6 +128,8 @@ pub struct Asked<'a> {
     pub query: Option<&'a str>,
     /// Who asks, beside what its headers say: empty for the sidecar's own pod.
     pub caller: &'a str,
+    /// Digests of the guards that look into its answer; empty where there are none.
+    pub guards: &'a [u8],
     /// The body.
     pub body: &'a [u8],
 }
@@ -168,6 +170,10 @@ impl Asked<'_> {
             &flags,
         ] {
             digest.part(part);
+        }
+        if !self.guards.is_empty() {
+            digest.part(b"guarded");
+            digest.part(self.guards);
         }
         let mut headers: Vec<_> = headers.filter(|(name, _)| matters(name, whose)).collect();
         // Stable: values of one name keep their order, which has a meaning.
@@ -247,6 +253,7 @@ mod tests {
             call,
             query: None,
             caller: "",
+            guards: &[],
             body: body.as_bytes(),
         }
     }
@@ -328,6 +335,7 @@ mod tests {
             },
             Asked {
                 caller: "10.0.0.7",
+                guards: &[],
                 ..asked(&own, BODY)
             },
         ];

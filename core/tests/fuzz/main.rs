@@ -28,7 +28,7 @@ mod targets;
 
 use drive::fuzz;
 use mutate::Form;
-use targets::{answers, config, errors, headers, names, other, requests, sse, streams};
+use targets::{answers, config, errors, guards, headers, names, other, requests, sse, streams};
 
 #[test]
 fn events_are_the_same_in_any_pieces() {
@@ -76,6 +76,11 @@ fn a_key_is_blotted_out_behind_whatever_it_stands() {
 #[test]
 fn any_headers_tell_a_wait_within_its_bound() {
     fuzz("headers", Form::Text, 4_000, headers::waits);
+}
+
+#[test]
+fn guards_mask_a_stream_in_any_pieces_as_they_mask_the_whole() {
+    fuzz("guards", Form::Events, 120, guards::stream);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use fastrand::Rng;
 pub(crate) mod answers;
 pub(crate) mod config;
 pub(crate) mod errors;
+pub(crate) mod guards;
 pub(crate) mod headers;
 pub(crate) mod names;
 pub(crate) mod other;

@@ -23,6 +23,7 @@ fn key_of(body: &str) -> Key {
         call: &call,
         query: None,
         caller: "",
+        guards: &[],
         body: body.as_bytes(),
     };
     asked

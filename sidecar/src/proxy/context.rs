@@ -22,6 +22,7 @@ use http::StatusCode;
 use super::cached::Part;
 use super::exchange::Of;
 use super::ground::Ground;
+use super::guarded::Guarded;
 use super::request_id::{RequestId, TraceId};
 use super::stopwatch::Stopwatch;
 use crate::caller::Caller;
@@ -89,6 +90,8 @@ pub struct RequestContext {
     pub(super) is_diverted: bool,
     /// The rule that turned it away.
     refused_by: Option<Box<str>>,
+    /// The guards that look into its answer; none: there are none.
+    pub(super) guarded: Option<Box<Guarded>>,
     /// The guards that found something, with commas between.
     guarded_by: Option<Box<str>>,
     status: u16,
@@ -138,6 +141,7 @@ impl RequestContext {
             is_led: false,
             is_diverted: false,
             refused_by: None,
+            guarded: None,
             guarded_by: None,
             status: 0,
             settled: false,
@@ -306,6 +310,10 @@ impl RequestContext {
     /// A provider's answer is here whole, with so many bytes.
     pub fn completed(mut self: Box<Self>, bytes: u64) {
         self.chunk(bytes, true);
+        if self.guarded.is_some() {
+            // It was not over before its guards had looked into it.
+            self.flow.stream_ended();
+        }
         self.settle();
     }
 

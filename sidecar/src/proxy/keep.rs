@@ -55,13 +55,15 @@ pub(super) fn key_of(
     (allowed, whose): (Allowed, Whose),
 ) -> Result<Key, Acts> {
     let peer = peer(context);
-    asked(context, inbound, route, &peer).key(headers(inbound), allowed, whose)
+    let print = print(context);
+    asked(context, inbound, route, (&peer, &print)).key(headers(inbound), allowed, whose)
 }
 
 /// What the parts of a request are known by together.
 pub(super) fn prefix_of(context: &RequestContext, inbound: &Inbound, route: &Route, whose: Whose) -> Prefix {
     let peer = peer(context);
-    asked(context, inbound, route, &peer).prefix(headers(inbound), whose)
+    let print = print(context);
+    asked(context, inbound, route, (&peer, &print)).prefix(headers(inbound), whose)
 }
 
 /// Who asks: in the pod it is the app, from whichever port; from elsewhere an address is all there is to tell callers by.
@@ -73,13 +75,28 @@ fn peer(context: &RequestContext) -> String {
     }
 }
 
-fn asked<'a>(context: &RequestContext, inbound: &'a Inbound, route: &'a Route, peer: &'a str) -> Asked<'a> {
+/// What guards its answer is looked into by. A kept one was looked into when it was first given, so under others it is no answer.
+fn print(context: &RequestContext) -> Vec<u8> {
+    context
+        .guarded
+        .as_ref()
+        .map(|guarded| guarded.print())
+        .unwrap_or_default()
+}
+
+fn asked<'a>(
+    context: &RequestContext,
+    inbound: &'a Inbound,
+    route: &'a Route,
+    (peer, guards): (&'a str, &'a [u8]),
+) -> Asked<'a> {
     Asked {
         route: &route.name,
         operation: context.operation(),
         call: &inbound.call,
         query: inbound.query.as_deref(),
         caller: peer,
+        guards,
         body: &inbound.body,
     }
 }

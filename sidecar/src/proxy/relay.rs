@@ -1,7 +1,8 @@
 //! Relaying an answer that is still arriving, chunk by chunk.
 //!
 //! Each chunk goes on at once; nothing is collected. The relay ends in one of three ways: the end of a whole answer,
-//! an error event in the caller's dialect (never an end mark), or, where bytes pass unread, a broken connection. If the
+//! an error event in the caller's dialect (never an end mark), or, where bytes pass unread, a broken connection. Where guards
+//! look into answers, all that the caller gets has gone through their sieve first, which may end the stream. If the
 //! app goes away, hyper drops the body, which drops the relay, which drops the connection to the provider.
 
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use std::task::{Context, Poll};
 use bowsprit_core::classify::Ended;
 use bowsprit_core::dialect::{ErrorView, Pushed, Stream, StreamError, tokens_of};
 use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
+use bowsprit_core::guard::{Sieve, Stop};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use hyper::body::SizeHint;
@@ -22,6 +24,7 @@ use super::deadlines::Deadlines;
 use super::exchange::{End, Exchange};
 use super::keep::Keeping;
 use super::request_id::TraceId;
+use super::sieved;
 
 use crate::net::client::AnswerBody;
 use crate::time::grace;
@@ -46,8 +49,12 @@ pub struct Relay {
     body: AnswerBody,
     /// Reads the answer, and translates it where the dialects differ; `None` where bytes pass unread.
     stream: Option<Stream>,
+    /// What guards let pass of it; none: none looks into answers.
+    sieve: Option<Box<Sieve>>,
     held: VecDeque<Bytes>,
     out: BytesMut,
+    /// Content has come that waits in the sieve.
+    is_content_due: bool,
     phase: Phase,
     deadlines: Deadlines,
     last: Instant,
@@ -80,7 +87,7 @@ impl Relay {
         started: Started,
         mut context: Box<RequestContext>,
         mut exchange: Exchange,
-        keeping: Option<Box<Keeping>>,
+        (keeping, sieve): (Option<Box<Keeping>>, Option<Box<Sieve>>),
     ) -> Box<Self> {
         let now = Instant::now();
         let content = started.stream.as_ref().is_none_or(Stream::content_started);
@@ -98,8 +105,10 @@ impl Relay {
             cut: context.process().drain.cut_signal(),
             body: started.body,
             stream: started.stream,
+            sieve,
             held: started.held,
             out: BytesMut::new(),
+            is_content_due: false,
             phase: Phase::Open,
             deadlines: started.deadlines,
             last: now,
@@ -178,15 +187,47 @@ impl Relay {
                     Pushed::Same => chunk,
                     Pushed::Rewritten => self.out.split().freeze(),
                 };
+                let out = match self.sieved(out) {
+                    Ok(out) => out,
+                    Err(stop) => return self.stopped(&stop),
+                };
+                self.is_content_due |= content;
                 if out.is_empty() {
                     return None;
                 }
+                let content = std::mem::take(&mut self.is_content_due);
                 self.note(out.len(), content);
                 self.given(&out);
                 Some(out)
             }
             Err(error) => self.broke(in_stream(&error), &error.to_string()),
         }
+    }
+
+    /// What goes out of this, and of what came before it.
+    ///
+    /// # Errors
+    /// A guard does not let it pass.
+    fn sieved(&mut self, piece: Bytes) -> Result<Bytes, Stop> {
+        let Some(sieve) = self.sieve.as_mut().filter(|_| !piece.is_empty()) else {
+            return Ok(piece);
+        };
+        let mut out = BytesMut::new();
+        Ok(match sieve.push(&piece, &mut out)? {
+            Pushed::Same => piece,
+            Pushed::Rewritten => out.freeze(),
+        })
+    }
+
+    /// A guard lets nothing more pass. What flowed is gone; what is held is not sent.
+    fn stopped(&mut self, stop: &Stop) -> Option<Bytes> {
+        self.out.clear();
+        let Some((mut context, _)) = self.close(Ended::CallerGone) else {
+            self.phase = Phase::Done;
+            return None;
+        };
+        let told = sieved::stopped(&mut context, stop);
+        self.say(Code::BizGuardRefused, &told, context)
     }
 
     /// Part of the answer goes out: it is kept, if all of it may be.
@@ -211,7 +252,13 @@ impl Relay {
         {
             return self.broke(in_stream(&error), &error.to_string());
         }
-        let rest = self.out.split().freeze();
+        let mut rest = self.out.split().freeze();
+        if self.sieve.is_some() {
+            rest = match self.sieved_to_the_end(rest) {
+                Ok(rest) => rest,
+                Err(stop) => return self.stopped(&stop),
+            };
+        }
         // Where a provider has no end mark, the caller's is written only here; it counts before the record closes.
         if !rest.is_empty() {
             self.note(rest.len(), false);
@@ -219,6 +266,14 @@ impl Relay {
         self.given(&rest);
         self.end_well();
         (!rest.is_empty()).then_some(rest)
+    }
+
+    fn sieved_to_the_end(&mut self, rest: Bytes) -> Result<Bytes, Stop> {
+        let mut out = BytesMut::from(&*self.sieved(rest)?);
+        if let Some(sieve) = &mut self.sieve {
+            sieve.finish(&mut out)?;
+        }
+        Ok(out.freeze())
     }
 
     fn end_well(&mut self) {
@@ -235,6 +290,9 @@ impl Relay {
     /// Ends the exchange, with what the provider has reported of its tokens until now. The request's record closes after it.
     fn close(&mut self, ended: Ended) -> Option<(Box<RequestContext>, End)> {
         let (mut context, mut exchange) = self.open.take()?;
+        if let Some(sieve) = &self.sieve {
+            sieved::told(&mut context, sieve);
+        }
         match &self.stream {
             Some(stream) => exchange.saw(stream.usage(), stream.chunks()),
             None => exchange.saw(None, tokens_of(usize::try_from(context.bytes()).unwrap_or(usize::MAX))),
@@ -296,6 +354,14 @@ impl Relay {
 
     /// The answer cannot be completed.
     fn broke(&mut self, ended: Ended, detail: &str) -> Option<Bytes> {
+        if self.sieve.is_some() {
+            // What was sound before the break goes out, as far as it is decided, and what is held is not sent.
+            let sound = self.out.split().freeze();
+            match self.sieved(sound) {
+                Ok(sound) => self.out = BytesMut::from(&*sound),
+                Err(stop) => return self.stopped(&stop),
+            }
+        }
         let detail = match &self.open {
             Some((_, exchange)) => exchange.without_key(detail.to_owned()),
             None => String::new(),
@@ -332,7 +398,10 @@ impl Relay {
             request_id: context.id().as_str(),
             retry_after: None,
         };
-        let event = stream.error_event(&view);
+        let event = match &self.sieve {
+            Some(sieve) => sieve.error_event(&view),
+            None => stream.error_event(&view),
+        };
         context.failed(code, StatusCode::OK);
         // Where nothing can be said (inside half an element of a JSON array), only a broken connection tells.
         self.phase = if event.is_empty() { Phase::Break } else { Phase::Done };
@@ -353,7 +422,8 @@ impl Drop for Relay {
     fn drop(&mut self) {
         // An SDK closes when it has read the end, before the connection's own: that is a whole answer.
         let is_told = self.stream.as_ref().is_some_and(Stream::is_told);
-        if self.open.is_some() && self.held.is_empty() && is_told {
+        let is_given = self.held.is_empty() && self.sieve.as_ref().is_none_or(|sieve| sieve.is_empty());
+        if self.open.is_some() && is_given && is_told {
             // Without its end mark it is whole for who heard it, and not for who hears it next.
             if !self.is_said() {
                 self.keeping = None;

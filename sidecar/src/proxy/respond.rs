@@ -1,12 +1,17 @@
 //! What the caller hears: a provider's answer, the last provider's own error, or why there is no answer.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bowsprit_core::call::Operation;
+use bowsprit_core::classify::Ended;
 use bowsprit_core::clock::Moment;
+use bowsprit_core::dialect::{Pushed, Stream};
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::{Skip, SkipReason};
+use bowsprit_core::guard::Sieve;
 use bowsprit_core::plan::{Plan, Skipped, Why};
+use bytes::BytesMut;
 use http::Response;
 use http::header::RETRY_AFTER;
 
@@ -14,12 +19,15 @@ use super::attempt::Success;
 use super::body::Body;
 use super::candidate::Candidate;
 use super::context::RequestContext;
+use super::exchange::Exchange;
 use super::failure::{Failure, Reply};
+use super::guard;
 use super::headers;
 use super::inbound::Inbound;
 use super::keep::Keeping;
 use super::refuse::{self, Refusal, X_SHOULD_RETRY, clip, retry_after, should_retry};
-use super::relay::Relay;
+use super::relay::{Relay, Started};
+use super::sieved;
 use super::stale::{self, Stale};
 use crate::tenant::snapshot::Snapshot;
 
@@ -104,6 +112,13 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
             body,
             expense,
         } => {
+            let body = match guard::whole(&mut context, &head, body) {
+                Ok(body) => body,
+                Err(refusal) => {
+                    context.cost_was(expense);
+                    return refuse::answer(context, &refusal);
+                }
+            };
             headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);
             if let Some(keeping) = Keeping::begin(&mut context, asked.inbound, &head) {
                 keeping.whole(&context, &body, context.now(), &expense);
@@ -118,9 +133,18 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
         }
         Success::Flowing {
             mut head,
-            started,
-            exchange,
+            mut started,
+            mut exchange,
         } => {
+            let sieve = match through_guards(&mut context, &mut started, &mut exchange) {
+                Ok(sieve) => sieve,
+                Err(refusal) => {
+                    let model = started.stream.as_ref().and_then(Stream::model);
+                    let end = exchange.end_answer(context.tick(), Ended::CallerGone, model);
+                    context.cost_was(end.expense);
+                    return refuse::answer(context, &refusal);
+                }
+            };
             headers::describe(&mut head.headers, &context, &candidate.upstream, dropped);
             let keeping = match &started.stream {
                 Some(_) => Keeping::begin(&mut context, asked.inbound, &head),
@@ -130,8 +154,57 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
                 part.mark(&mut head.headers);
             }
             context.head_sent(head.status);
-            let body = Body::Relay(Relay::new(*started, context, exchange, keeping));
+            let body = Body::Relay(Relay::new(*started, context, exchange, (keeping, sieve)));
             Response::from_parts(head, body.with_failpoint(&asked.inbound.headers))
+        }
+    }
+}
+
+/// What guards say of the beginning of a stream, of which the caller has nothing yet.
+///
+/// # Errors
+/// The refusal by the first guard that refuses, or that cannot look into it.
+fn through_guards(
+    context: &mut RequestContext,
+    started: &mut Started,
+    exchange: &mut Exchange,
+) -> Result<Option<Box<Sieve>>, Refusal> {
+    let Some(stream) = &started.stream else {
+        if context.guarded.is_some() {
+            guard::unread_answer(context)?;
+        }
+        return Ok(None);
+    };
+    let Some(mut sieve) = guard::sieve(context) else {
+        return Ok(None);
+    };
+    exchange.saw(stream.usage(), stream.chunks());
+    let mut out = BytesMut::new();
+    let mut pass = || {
+        let mut passed = VecDeque::new();
+        for piece in started.held.drain(..) {
+            let pushed = sieve.push(&piece, &mut out)?;
+            let piece = if pushed == Pushed::Same {
+                piece
+            } else {
+                out.split().freeze()
+            };
+            passed.extend((!piece.is_empty()).then_some(piece));
+        }
+        if started.ended {
+            sieve.finish(&mut out)?;
+            passed.extend((!out.is_empty()).then(|| out.split().freeze()));
+        }
+        Ok(passed)
+    };
+    match pass() {
+        Ok(passed) => {
+            started.held = passed;
+            Ok(Some(sieve))
+        }
+        Err(stop) => {
+            sieved::told(context, &sieve);
+            Err(guard::stopped(context, &stop))
         }
     }
 }

@@ -343,9 +343,9 @@ impl<'a> Serving<'a> {
         match result {
             Ok(success) => {
                 context.resume(stopwatch);
-                context
-                    .flow
-                    .answered(candidate, matches!(success, Success::Flowing { .. }));
+                // What guards look into can still be refused: it is not over with its last byte.
+                let is_open = matches!(success, Success::Flowing { .. }) || context.guarded.is_some();
+                context.flow.answered(candidate, is_open);
                 if let Some(asked) = self.pool.candidates.get(candidate) {
                     context.answered_by(&asked.upstream, &asked.model);
                 }

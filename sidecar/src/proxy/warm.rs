@@ -12,7 +12,8 @@ use bowsprit_core::plan;
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 
-use super::{admit, path, route};
+use super::guarded::Guarded;
+use super::{admit, guard, path, route};
 use crate::files;
 use crate::observe::stale::Fate;
 use crate::process::Process;
@@ -84,6 +85,14 @@ fn one(process: &Process, config: &Config, line: &str) -> Result<(), String> {
             "answer: is none to give again: it must be whole, come to its natural end, and be no stream".into(),
         );
     }
+    let guarded = Guarded::of(guard::guards(config, Some(route)));
+    let answer = match &guarded {
+        Some(guarded) => guarded
+            .masked(answer.into())
+            .map_err(|guard| format!("answer: {}", guard.told()))?,
+        None => answer.into(),
+    };
+    let print = guarded.map(|guarded| guarded.print()).unwrap_or_default();
     let query = path::query(parts.uri.query(), Some("alt"));
     let asked = Asked {
         route: &route.name,
@@ -91,6 +100,7 @@ fn one(process: &Process, config: &Config, line: &str) -> Result<(), String> {
         call: &call,
         query: query.as_deref(),
         caller: "",
+        guards: &print,
         body: &body,
     };
     let headers = parts
@@ -109,7 +119,7 @@ fn one(process: &Process, config: &Config, line: &str) -> Result<(), String> {
         model: None,
         warning: None,
         content_type: Some(HeaderValue::from_static("application/json")),
-        body: Bytes::from(answer),
+        body: answer,
     };
     let answers = &process.tenant.cache.answers;
     answers.keep(route, key, Arc::new(answer), process.clock.now(), None);

@@ -27,6 +27,7 @@ mod errors;
 mod fallback;
 mod fidelity;
 mod guard;
+mod guarded;
 mod hard_limits;
 mod headers;
 mod hedge;

@@ -20,6 +20,7 @@ mod cli;
 mod cli_ledger;
 mod fallback;
 mod fleet_limit;
+mod guards;
 mod handover;
 mod injection;
 mod injection_beside;

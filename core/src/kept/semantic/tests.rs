@@ -17,6 +17,7 @@ fn question(dialect: Dialect, body: &str, headers: &[(&str, &str)]) -> Option<Qu
         call: &call,
         query: None,
         caller: "",
+        guards: &[],
         body: b"",
     };
     let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));

@@ -11,7 +11,7 @@ mod fuzz {
     pub(crate) mod targets;
 }
 
-use fuzz::targets::{answers, config, errors, headers, names, other, requests, sse, streams};
+use fuzz::targets::{answers, config, errors, guards, headers, names, other, requests, sse, streams};
 
 static TARGET: OnceLock<fn(&[u8])> = OnceLock::new();
 
@@ -22,6 +22,7 @@ fn target() -> fn(&[u8]) {
         "answers" => answers::translate,
         "streams" => streams::pieces,
         "errors" => errors::read_and_say,
+        "guards" => guards::stream,
         "headers" => headers::waits,
         "config" => config::load,
         "embeddings" => other::embeddings,

@@ -1,0 +1,96 @@
+//! A guard of a namespace on the real cluster: what the provider is sent, what the app gets, and what shadow changes.
+
+use anyhow::{Context, Result, ensure};
+use bowsprit_crds::UsagePolicy;
+use bowsprit_e2e::{App, Bed, LONG, eventually, test};
+use serde_json::{Value, json};
+
+const CARD: &str = "4111 1111 1111 1111";
+
+/// Asks as the official SDK does, plain or streamed: what it got, as one line of JSON.
+const ASK: &str = r#"
+import json, openai
+client = openai.OpenAI(api_key="x", max_retries=0)
+try:
+    answer = client.chat.completions.create(
+        model="claude-sonnet-4-5", stream=STREAM, messages=[{"role": "user", "content": "QUESTION"}])
+    if STREAM:
+        text = "".join(piece.choices[0].delta.content or "" for piece in answer if piece.choices)
+    else:
+        text = answer.choices[0].message.content
+    print(json.dumps({"status": 200, "text": text}))
+except openai.APIStatusError as error:
+    print(json.dumps({"status": error.status_code, "text": error.response.text}))
+except openai.APIError as error:
+    print(json.dumps({"status": 0, "text": str(error.body)}))
+"#;
+
+async fn ask(app: &App<'_>, question: &str, stream: bool) -> Result<Value> {
+    let code = ASK
+        .replace("QUESTION", question)
+        .replace("STREAM", if stream { "True" } else { "False" });
+    let printed = app.python(&code).await?;
+    serde_json::from_str(&printed).with_context(|| format!("no JSON: {printed}"))
+}
+
+/// Applies the guards and waits until they are in service.
+async fn guarded(bed: &Bed, app: &App<'_>, guards: Value, decision: &str, by: &str) -> Result<()> {
+    let policy = json!({
+        "apiVersion": "bowsprit.dev/v1alpha1", "kind": "UsagePolicy", "metadata": {"name": "house"},
+        "spec": {"guards": guards},
+    });
+    bed.apply_one(&policy).await?;
+    bed.condition::<UsagePolicy>("house", "Accepted", "True").await?;
+    eventually(LONG, by, async || {
+        ask(app, &format!("charge {CARD}"), false).await?;
+        let found = app
+            .metric("bowsprit_guard_findings_total", &[&format!("decision=\"{decision}\"")])
+            .await?;
+        ensure!(found > 0.0, "nothing is {decision} yet");
+        Ok(())
+    })
+    .await
+}
+
+async fn last_asked(bed: &Bed) -> Result<String> {
+    let requests = bed.providers().requests("anthropic").await?;
+    Ok(requests.last().map(Value::to_string).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_card_does_not_reach_the_provider_nor_a_streamed_one_the_app_and_shadow_only_counts() {
+    test("guards", async |bed| {
+        let app = bed.app("app").await?;
+        let says = json!({"answer": {"text": format!("I charged {CARD} today")}});
+        bed.providers().always("anthropic", says).await?;
+        let guard = |action: &str, enforcement: &str| {
+            json!([{"name": "cards", "applyTo": ["Request", "Answer"], "detect": ["Card"], "action": action, "enforcement": enforcement}])
+        };
+
+        guarded(bed, &app, guard("Mask", "Shadow"), "would_mask", "the guard counts").await?;
+        for stream in [false, true] {
+            let answer = ask(&app, &format!("charge {CARD}"), stream).await?;
+            ensure!(answer["text"] == format!("I charged {CARD} today"), "shadow changes: {answer}");
+            ensure!(last_asked(bed).await?.contains(CARD), "shadow changes the request");
+        }
+
+        guarded(bed, &app, guard("Mask", "Enforce"), "masked", "the guard masks").await?;
+        for stream in [false, true] {
+            let answer = ask(&app, &format!("charge {CARD}"), stream).await?;
+            ensure!(answer["text"] == "I charged [CARD] today", "{stream}: {answer}");
+            let asked = last_asked(bed).await?;
+            ensure!(asked.contains("charge [CARD]") && !asked.contains(CARD), "{asked}");
+        }
+
+        let refuses = json!([{"name": "cards", "applyTo": ["Answer"], "detect": ["Card"], "action": "Refuse"}]);
+        guarded(bed, &app, refuses, "refused", "the guard refuses").await?;
+        for stream in [false, true] {
+            let answer = ask(&app, "what did you do", stream).await?;
+            let text = answer["text"].as_str().unwrap_or_default();
+            ensure!(answer["status"] != 200 && !text.contains("1111"), "{stream}: {answer}");
+            ensure!(text.contains("the guard cards of UsagePolicy house"), "{stream}: {answer}");
+        }
+        Ok(())
+    })
+    .await;
+}
