@@ -117,6 +117,8 @@ pictures: need-pictures cluster-programs ## Photograph the dashboards, drawn by 
 limits: need-limits ## One limit for many sidecars, simulated: pods x skew x fault, what is admitted beyond it beside the bound, how much of it is used
 	$(call step,one limit for many sidecars)
 	@$(CARGO) test $(LOCKED) -q --profile fast --features bowsprit-crds/schema -p bowsprit-core --test shares -- --include-ignored --nocapture the_whole_table
+	$(call step,one budget for many sidecars)
+	@$(CARGO) test $(LOCKED) -q --profile fast --features bowsprit-crds/schema -p bowsprit-core --test money -- --include-ignored --nocapture the_whole_table
 .PHONY: faults
 faults: need-faults ## Every fault against the real sidecar, in full: prints the table of promises, figures and pass lines
 	$(call step,fault matrix)

@@ -25,6 +25,7 @@ mod slo;
 
 pub use advice::advice;
 pub use base_url::BaseUrl;
+pub use budget::shared_budgets;
 pub use cross::{cross_check, diverts_nowhere, no_such_provider};
 pub use document::{Object, ObjectKind, objects, readable_objects};
 pub use file_name::is_file_name;
@@ -140,6 +141,9 @@ pub fn load(text: &str, scope: &Scope) -> Result<Config, Problems> {
         let is_for = |selector: Option<&LabelSelector>| selector.is_none_or(|selector| selector.matches(pod_labels));
         providers.retain(|provider| is_for(provider.pod_selector.as_ref()));
         policies.retain(|policy| is_for(policy.pod_selector.as_ref()));
+        for budget in policies.iter_mut().flat_map(|policy| &mut policy.budgets) {
+            *budget = budget::for_pod(budget, pod_labels);
+        }
     }
     providers.retain(|provider| provider.enabled);
     providers.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));

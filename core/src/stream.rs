@@ -7,9 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use loans::{WireBorrow, WireLoan};
 use shares::{WireAsk, WireGrant};
 
 pub mod lines;
+pub mod loans;
 pub mod shares;
 
 /// The path of the stream for sidecars.
@@ -31,6 +33,11 @@ pub enum ToSidecar {
     Grant {
         /// One for each limit that was asked about and that the leader knows.
         grants: Vec<WireGrant>,
+    },
+    /// Parts of budgets that pods spend together, in answer to [`ToOperator::Borrow`].
+    Lend {
+        /// One for each budget that was asked about and that the leader knows.
+        loans: Vec<WireLoan>,
     },
     /// Asks for a [`ToOperator::Pong`]: tells a peer that is silent from one that is gone.
     Ping,
@@ -68,6 +75,11 @@ pub enum ToOperator {
     Ask {
         /// One for each limit about which there is something to say.
         asks: Vec<WireAsk>,
+    },
+    /// What is held and wanted of budgets that pods spend together, where any are configured.
+    Borrow {
+        /// One for each budget about which there is something to say.
+        asks: Vec<WireBorrow>,
     },
     /// The answer to a [`ToSidecar::Ping`].
     Pong,

@@ -30,6 +30,11 @@ use crate::DurationText;
         "message": "divertTo: names the ModelRoute that onExhausted Divert leads to, and belongs to no other",
         "fieldPath": ".divertTo",
     },
+    {
+        "rule": "!has(self.withoutOperator) || (has(self.per) && self.per != 'Pod')",
+        "message": "withoutOperator: is about what pods spend together, and a pod holds its own budget by itself",
+        "fieldPath": ".withoutOperator",
+    },
 ])))]
 pub struct Budget {
     /// Its name, in errors, metrics and the ledger.
@@ -67,7 +72,7 @@ pub struct Budget {
     )]
     pub time_zone: String,
 
-    /// Who spends it together. In force is `Pod`; with any other the object is refused with a condition.
+    /// Who spends it together. What pods spend together the operator lends them, and the sum stays within the amount.
     #[serde(default)]
     pub per: BudgetPer,
 
@@ -89,6 +94,11 @@ pub struct Budget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
     pub divert_to: Option<String>,
+
+    /// What happens to a request beyond what this pod was lent, where no operator answers within 2 s; not with `per: Pod`.
+    /// `Continue` where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_operator: Option<WithoutOperator>,
 }
 
 impl Budget {
@@ -155,5 +165,16 @@ pub enum OnExhausted {
     Divert,
     /// The caller gets an error that names the budget and says when its next window begins.
     #[default]
+    Stop,
+}
+
+/// What happens to requests under a budget that pods spend together while no operator answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum WithoutOperator {
+    /// They go on, each pod up to the whole amount; the operator hears of it when it is back.
+    #[default]
+    Continue,
+    /// Those beyond what the pod was lent are not let through: the sum of all pods stays within the amount.
     Stop,
 }

@@ -20,6 +20,7 @@ pub mod lease;
 pub mod link;
 pub mod metrics;
 pub mod mistakes;
+pub mod money;
 pub mod objects;
 pub mod owner;
 pub mod poll;

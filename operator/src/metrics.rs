@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::watchdog::{REASONS, Reason};
-use crate::{reconcile, shares, stream};
+use crate::{money, reconcile, shares, stream};
 
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,6 +46,7 @@ pub struct Metrics {
     reconcile: reconcile::Metrics,
     stream: stream::metrics::Metrics,
     shares: shares::metrics::Metrics,
+    money: money::metrics::Metrics,
     certificate_writes: Family<WriteLabel, Counter>,
     admissions: Family<ResultLabel, Counter>,
     admission_seconds: Histogram,
@@ -66,6 +67,7 @@ impl Metrics {
             reconcile: reconcile::Metrics::register(r),
             stream: stream::metrics::Metrics::register(r),
             shares: shares::metrics::Metrics::register(r),
+            money: money::metrics::Metrics::register(r),
             certificate_writes: Family::default(),
             admissions: Family::default(),
             // Up to the webhook's timeout of 5 s.
@@ -146,6 +148,11 @@ impl Metrics {
     /// The families of limits of the fleet.
     pub fn shares(&self) -> shares::metrics::Metrics {
         self.shares.clone()
+    }
+
+    /// The families of budgets that pods spend together.
+    pub fn money(&self) -> money::metrics::Metrics {
+        self.money.clone()
     }
 
     /// The exposition in `OpenMetrics` text.

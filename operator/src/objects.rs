@@ -192,6 +192,11 @@ impl Store {
         parted(&self.routes, namespace).0
     }
 
+    /// The namespace's UsagePolicies, by name; none before that kind has been listed once.
+    pub fn policies(&self, namespace: &str) -> Option<Vec<Arc<UsagePolicy>>> {
+        self.policies.is_ready().then(|| parted(&self.policies, namespace).0)
+    }
+
     /// The namespace's config, where it has one.
     pub fn config_map(&self, namespace: &str) -> Option<Arc<ConfigMap>> {
         self.config_maps.get(namespace, names::CONFIG_MAP)

@@ -29,6 +29,8 @@ use crate::injector::{Resources, Settings, Tracing};
 use crate::lease::elector::Elector;
 use crate::link::Link;
 use crate::metrics::Metrics;
+use crate::money::marks::Marks;
+use crate::money::{self, Money};
 use crate::objects::{Changes, Store};
 use crate::owner::{Defined, Deployed};
 use crate::poll::Poller;
@@ -153,6 +155,14 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         operators(&args),
         shares.clone(),
     );
+    let money = Money::new(
+        elector.leadership(),
+        fleet.clone(),
+        policies(Arc::clone(&shared), Arc::clone(&synced)),
+        metrics.money(),
+    );
+    hub.lends(money.clone());
+    let marks = Marks::new(client.clone(), &args.namespace, deployed.clone());
     let (store, changes, watches) = {
         let hub = Arc::clone(&hub);
         let documents = documents.clone();
@@ -245,6 +255,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
             shares.tick();
         }
     };
+    let keeping = money.clone().keep(marks.clone());
     let trust = Trust {
         client: client.clone(),
         store: store.clone(),
@@ -288,7 +299,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         context,
         trust,
         (changes, heard),
-        watchdog,
+        (watchdog, money.close(marks)),
         leading_stopped,
         &metrics,
     );
@@ -307,6 +318,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
             () = follow => "follower",
             () = telling => "changes",
             () = lending => "shares",
+            () = keeping => "budgets",
         }
     };
     let mut background = std::pin::pin!(background);
@@ -362,7 +374,7 @@ async fn lead(
     context: Arc<reconcile::Context>,
     trust: Trust,
     (mut changes, mut heard): (Changes, Heard),
-    watchdog: impl Future<Output = ()>,
+    (watchdog, last): (impl Future<Output = ()>, impl Future<Output = ()>),
     stopped: watch::Receiver<bool>,
     metrics: &Metrics,
 ) -> Ended {
@@ -385,7 +397,11 @@ async fn lead(
     };
     metrics.leads(false);
     if ended == Ended::Stopped {
-        let _ = tokio::time::timeout(LAST_STEP, elector.release()).await;
+        let last = async {
+            last.await;
+            elector.release().await;
+        };
+        let _ = tokio::time::timeout(LAST_STEP, last).await;
     }
     ended
 }
@@ -526,6 +542,14 @@ fn limits(store: Arc<OnceLock<Store>>, synced: Arc<AtomicBool>) -> shares::Looku
     Arc::new(move |namespace| {
         let store = store.get().filter(|_| synced.load(Ordering::Acquire))?;
         Some(shares::of_providers(&store.providers(namespace)))
+    })
+}
+
+/// A namespace's UsagePolicies; none before all objects are known, when nothing is lent.
+fn policies(store: Arc<OnceLock<Store>>, synced: Arc<AtomicBool>) -> money::Lookup {
+    Arc::new(move |namespace| {
+        let store = store.get().filter(|_| synced.load(Ordering::Acquire))?;
+        store.policies(namespace)
     })
 }
 

@@ -128,16 +128,21 @@ impl Shares {
 
     /// For the leader, which is another: sent once, or never.
     pub fn pass_on(&self, namespace: &str, pod: &PodId, asks: Vec<WireAsk>) {
-        let mut waiting = locked(&self.0.waiting);
-        if waiting.len() >= MOST_WAITING {
-            waiting.pop_front();
-        }
-        waiting.push_back(ToLeader::Ask {
+        self.pass(ToLeader::Ask {
             namespace: namespace.to_owned(),
             pod: pod.name.clone(),
             uid: pod.uid.clone(),
             asks,
         });
+    }
+
+    /// The same, of anything that is asked.
+    pub(crate) fn pass(&self, asked: ToLeader) {
+        let mut waiting = locked(&self.0.waiting);
+        if waiting.len() >= MOST_WAITING {
+            waiting.pop_front();
+        }
+        waiting.push_back(asked);
         drop(waiting);
         self.0.asked.notify_one();
     }

@@ -21,9 +21,10 @@ pub mod token;
 pub mod trust;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use bowsprit_core::stream::loans::{WireBorrow, WireLoan};
 use bowsprit_core::stream::shares::{WireAsk, WireGrant};
 use bowsprit_core::stream::{MAX_TO_OPERATOR, ToSidecar};
 use k8s_openapi::api::core::v1::Pod;
@@ -34,6 +35,7 @@ use tokio::task::JoinSet;
 
 use crate::certs::{Served, server_config};
 use crate::fleet::{Fleet, PodId};
+use crate::money::Money;
 use crate::room::Room;
 use crate::shares::Shares;
 use crate::sync::locked;
@@ -41,7 +43,7 @@ use documents::Documents;
 use entrance::{Caller, Entered, enter};
 use mailbox::{MOST_FOR_PEER, Mailbox, Mailboxes};
 use metrics::Metrics;
-use peer::wire::FromLeader;
+use peer::wire::{FromLeader, ToLeader};
 use report::Said;
 use reviews::Reviews;
 use roster::Roster;
@@ -91,6 +93,7 @@ pub struct Hub {
     metrics: Metrics,
     operators: Option<Account>,
     shares: Shares,
+    money: OnceLock<Money>,
     mailboxes: Mailboxes,
     /// What other replicas are sent.
     nothing: watch::Sender<Option<documents::Frame>>,
@@ -120,6 +123,7 @@ impl Hub {
             metrics,
             operators,
             shares,
+            money: OnceLock::new(),
             mailboxes: Mailboxes::default(),
             nothing: watch::Sender::new(None),
             listed: Mutex::default(),
@@ -150,6 +154,9 @@ impl Hub {
                     self.roster.cut(&uid);
                     let pod = PodId { name, uid };
                     self.shares.gone(namespace, &pod);
+                    if let Some(money) = self.money.get() {
+                        money.gone(namespace, &pod);
+                    }
                     self.fleet.gone(namespace, &pod);
                 }
             }
@@ -272,6 +279,34 @@ impl Hub {
         }
     }
 
+    /// Who lends out budgets that pods spend together. To be named before any stream is served.
+    pub fn lends(&self, money: Money) {
+        let _ = self.money.set(money);
+    }
+
+    /// A sidecar that holds a stream here asks for parts of budgets: as with limits.
+    fn borrowed(&self, namespace: &str, pod: &PodId, asks: Vec<WireBorrow>, mailbox: &Mailbox) {
+        let Some(money) = self.money.get() else { return };
+        match money.ask(namespace, pod, &asks) {
+            Some(loans) if loans.is_empty() => {}
+            Some(loans) => mailbox.put(&documents::line(&ToSidecar::Lend { loans }).unwrap_or_default()),
+            None => self.shares.pass(ToLeader::Borrow {
+                namespace: namespace.to_owned(),
+                pod: pod.name.clone(),
+                uid: pod.uid.clone(),
+                asks,
+            }),
+        }
+    }
+
+    /// What the leader lends to a sidecar that holds a stream here.
+    pub fn lent(&self, uid: &str, loans: Vec<WireLoan>) {
+        if !loans.is_empty() {
+            let line = documents::line(&ToSidecar::Lend { loans }).unwrap_or_default();
+            self.mailboxes.put(uid, &line);
+        }
+    }
+
     async fn carry(&self, entered: Entered, leaving: watch::Receiver<bool>) {
         let Entered { io, early, caller } = entered;
         match caller {
@@ -299,6 +334,7 @@ impl Hub {
                             teller.note(&namespace, pod.clone(), Arc::new(report), Instant::now());
                         }
                         Some(Said::Ask(asks)) => self.asked(&namespace, &pod, asks, &posted.mailbox),
+                        Some(Said::Borrow(asks)) => self.borrowed(&namespace, &pod, asks, &posted.mailbox),
                         None => {}
                     }
                     Ok(())
@@ -329,11 +365,17 @@ impl Hub {
                 self.metrics.linked(1);
                 tracing::info!(pod = pod.name, "another operator tells of its sidecars");
                 let hear = |line: &[u8]| {
-                    peer::hear(line, &teller, Instant::now(), |namespace, pod, asks| {
+                    let ask = |namespace: &str, pod: PodId, asks: &[WireAsk]| {
                         let grants = self.shares.ask(namespace, &pod, asks).unwrap_or_default();
                         let message = FromLeader::PodGrant { uid: pod.uid, grants };
                         mailbox.put(&documents::line(&message).unwrap_or_default());
-                    })
+                    };
+                    let borrow = |namespace: &str, pod: PodId, asks: &[WireBorrow]| {
+                        let loans = self.money.get().and_then(|money| money.ask(namespace, &pod, asks));
+                        let (uid, loans) = (pod.uid, loans.unwrap_or_default());
+                        mailbox.put(&documents::line(&FromLeader::PodLoan { uid, loans }).unwrap_or_default());
+                    };
+                    peer::hear(line, &teller, Instant::now(), ask, borrow)
                 };
                 let ended = session.carry(io, &early, hear).await;
                 self.metrics.linked(-1);

@@ -40,6 +40,12 @@ pub fn latest_unix_seconds() -> i64 {
     unix_seconds().saturating_add(AHEAD.load(Ordering::Relaxed))
 }
 
+/// The same in milliseconds.
+pub fn latest_unix_millis() -> i64 {
+    let ahead = AHEAD.load(Ordering::Relaxed).saturating_mul(1_000);
+    Timestamp::now().as_millisecond().saturating_add(ahead)
+}
+
 /// Notes when the apiserver answered, by its clock.
 pub fn answered(headers: &HeaderMap) {
     if let Some(ahead) = ahead(headers, unix_seconds()) {

@@ -9,9 +9,11 @@
 
 mod streams;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bowsprit_core::limiter::Which;
+use bowsprit_core::stream::loans::{BudgetKey, WireBorrow, WireLoan};
 use bowsprit_core::stream::shares::{LimitKey, WireAsk, WireGrant};
 use bowsprit_core::stream::{SidecarReport, ToOperator, ToSidecar};
 use bowsprit_operator::fleet::PodId;
@@ -230,4 +232,49 @@ async fn whichever_replica_a_sidecar_asks_it_is_the_leader_that_grants() {
         (number, 7, 350),
         "what is left"
     );
+}
+
+#[tokio::test]
+async fn whichever_replica_a_sidecar_asks_it_is_the_leader_that_lends_money() {
+    let (leads, other) = (Server::start(quick()).await, Server::start(quick()).await);
+    leads.leadership.leads_for(7, Duration::from_mins(10));
+    leads.money.begin(7, BTreeMap::new());
+    let (leader, ..) = &follow(&other, "operator-1", &leads);
+    leader.send_replace(Some(leads.address.to_string()));
+    let (near, far) = (leads.connect("team", "near").await, other.connect("team", "far").await);
+    for (mut stream, number) in [(near, 1_000), (far, 2_000)] {
+        // Until the link stands nobody answers.
+        let loan = lent(&mut stream, number).await;
+        assert!(loan.number > number && loan.epoch == 7, "{loan:?}");
+        assert!(
+            loan.is_pending && loan.again_ms == 100,
+            "nobody has written a mark: {loan:?}"
+        );
+    }
+}
+
+/// Asks until an answer comes.
+async fn lent(stream: &mut Stream, mut number: u64) -> WireLoan {
+    loop {
+        number += 1;
+        let ask = WireBorrow {
+            key: BudgetKey {
+                budget: "shop/all".into(),
+                ..BudgetKey::default()
+            },
+            number,
+            least: 5,
+            want: 5,
+            ..WireBorrow::default()
+        };
+        stream.say(&ToOperator::Borrow { asks: vec![ask] }).await;
+        let until = tokio::time::Instant::now() + Duration::from_secs(2);
+        while let Ok(heard) = tokio::time::timeout_at(until, stream.hear()).await {
+            match heard {
+                Some(ToSidecar::Lend { mut loans }) => return loans.remove(0),
+                Some(_) => {}
+                None => panic!("the stream ended"),
+            }
+        }
+    }
 }

@@ -17,7 +17,7 @@ use crate::config::env::{self, EnvSource};
 use crate::config::file::FileSource;
 use crate::config::folder::FolderSource;
 use crate::config::saved::{self, SavedSource};
-use crate::config::stream::{self, Link, StreamState};
+use crate::config::stream::{self, Link, Money, StreamState};
 use crate::credentials::KeyFiles;
 use crate::drain::{Drain, Drained};
 use crate::ending::Ending;
@@ -37,6 +37,7 @@ use crate::ship::Shipping;
 use crate::store::Stores;
 use crate::supervise::{PartEnded, Parts};
 use crate::tenant::Tenant;
+use crate::tenant::budgets::Pocket;
 use crate::tenant::budgets::kept::{self, Keeper};
 use crate::time::{Clock, unix_millis};
 use crate::{admin, probe, proxy};
@@ -47,6 +48,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const LEDGER_IN_MEMORY: u64 = 2 << 20;
 /// How long the last batches may take: so much is always left of what a pod's end may take.
 const LAST_BATCHES: Duration = Duration::from_secs(3);
+/// How long the operator may take to hear what is given back of budgets.
+const GIVE_BACK: Duration = Duration::from_millis(500);
 /// How often idle connections to providers are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 
@@ -169,6 +172,11 @@ fn process(args: &Args, access: AccessLog) -> Process {
     let stream = args
         .operator_service()
         .map(|operator| Arc::new(StreamState::new(operator.address.to_string(), metrics.stream.clone())));
+    tenant.budgets.belong_to(Pocket {
+        workload: told(&args.workload),
+        pod: args.pod_name.clone(),
+        has_operator: stream.is_some(),
+    });
     Process {
         limits: ProcessLimits {
             max_body: args.max_body,
@@ -191,9 +199,12 @@ fn process(args: &Args, access: AccessLog) -> Process {
     }
 }
 
+fn told(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
 /// The pod that the sidecar runs in, as far as it is told.
 fn pod(args: &Args) -> Pod {
-    let told = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     Pod {
         name: told(&args.pod_name),
         namespace: told(&args.pod_namespace),
@@ -237,7 +248,8 @@ fn outbox(args: &Args) -> Option<outbox::Settings> {
 fn keeper(args: &Args, process: &Process) -> Option<Keeper> {
     let dir = args.state_dir.as_ref().or(args.ledger_dir.as_ref())?;
     let budgets = &process.tenant.budgets;
-    budgets.begin_with(kept::read(dir));
+    let (kept, owed) = kept::read(dir);
+    budgets.begin_with(kept, owed);
     Some(Keeper::new(dir.clone(), Arc::clone(budgets)))
 }
 
@@ -317,10 +329,17 @@ fn spawn_all(
     if let (Some(operator), Some(state)) = (args.operator_service(), &process.stream) {
         let reporter = Reporter::new(Arc::clone(process));
         let (asking, taking) = (Arc::clone(process), Arc::clone(process));
+        let budgets = &process.tenant.budgets;
+        let (borrowing, lent) = (Arc::clone(budgets), Arc::clone(budgets));
         let link = Link {
             configs,
             asks: Box::new(move |anew| asking.tenant.asks(anew, asking.clock.now())),
             granted: Box::new(move |grants| taking.tenant.granted(grants, taking.clock.now())),
+            money: Money {
+                borrows: Box::new(move |anew| borrowing.borrows(anew)),
+                lent: Box::new(move |loans| lent.lent(loans)),
+                urgent: Arc::clone(&budgets.shared.urgent),
+            },
             report: move || reporter.report(),
             state: Arc::clone(state),
             resolver: Arc::new(System),
@@ -382,6 +401,7 @@ impl Running {
             Drained::Clean => tracing::info!("stopped"),
             Drained::Cut(requests) => tracing::warn!(requests, "stopped; requests were cut at the deadline"),
         }
+        process.tenant.budgets.give_back(GIVE_BACK).await;
         // First what makes records, then what sends them.
         self.parts.shutdown().await;
         process.sinks.access.flush();

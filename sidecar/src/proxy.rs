@@ -166,7 +166,7 @@ async fn answer(
     }
     if let route::Route::PassThrough { provider, rest, .. } = &route {
         if snapshot.has_budgets
-            && let Err(refusal) = budgets::look(&mut context)
+            && let Err(refusal) = Box::pin(budgets::look(&mut context)).await
         {
             return refuse::answer(context, &refusal);
         }
@@ -191,9 +191,9 @@ async fn answer(
     {
         context.route = plan::route_for(&snapshot.config, &inbound.call.model).cloned();
     }
-    // Before all that goes by the route: a budget may lead to another.
+    // Before all that goes by the route: a budget may lead to another. Boxed: few requests are under budgets.
     if snapshot.has_budgets
-        && let Err(refusal) = budgets::acquire(&snapshot, &mut context, inbound)
+        && let Err(refusal) = Box::pin(budgets::acquire(&snapshot, &mut context, inbound)).await
     {
         return refuse::answer(context, &refusal);
     }

@@ -1,18 +1,25 @@
 //! Budgets of a UsagePolicy, checked.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowsprit_crds::budgets::{Budget as BudgetSpec, BudgetPer, BudgetWindow, OnExhausted};
+use bowsprit_crds::UsagePolicySpec;
+use bowsprit_crds::budgets::{Budget as BudgetSpec, BudgetPer, BudgetWindow, OnExhausted, WithoutOperator};
 
 use super::named::{self, Wrong};
 use crate::cost::Picodollars;
-use crate::spend::book::{Beyond, Budget};
+use crate::spend::book::{Beyond, Budget, Spenders};
 use crate::spend::window::{Calendar, Division};
 
 /// The shortest and the longest window that `every` may name.
 const EVERY: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(90 * 24));
+/// The labels that the Job controller gives to a Job's pods: the Job's name and its uid, as they are called now and were before 1.27.
+const JOB_LABELS: [[&str; 2]; 2] = [
+    ["batch.kubernetes.io/job-name", "job-name"],
+    ["batch.kubernetes.io/controller-uid", "controller-uid"],
+];
 
 /// Checks the budgets of the UsagePolicy of this name.
 ///
@@ -30,7 +37,7 @@ pub(super) fn all_of(policy: &str, specs: &[BudgetSpec]) -> Result<Vec<Arc<Budge
 
 /// `None`: something is wrong with it, and noted.
 fn of(policy: &str, spec: &BudgetSpec, note: &mut dyn FnMut(&str, &str, &str)) -> Option<Budget> {
-    per(spec, note);
+    let per = per(spec, note);
     if spec.warn_at_percent.iter().any(|percent| !(1..=100).contains(percent)) {
         note(
             "warnAtPercent",
@@ -52,21 +59,70 @@ fn of(policy: &str, spec: &BudgetSpec, note: &mut dyn FnMut(&str, &str, &str)) -
         calendar: calendar?,
         warn_at,
         beyond: beyond?,
+        per: per?,
+        stops_without_operator: spec.without_operator == Some(WithoutOperator::Stop),
     })
 }
 
-/// In force is what one sidecar can hold alone. Taking others for that would let each pod spend what all may spend together.
-fn per(spec: &BudgetSpec, note: &mut dyn FnMut(&str, &str, &str)) {
-    if spec.per != BudgetPer::Pod {
-        note(
-            "per",
-            &format!("{:?} is not in force in this release", spec.per),
-            "set per: Pod, and divide the amount by the number of pods",
-        );
-    }
+/// Who spends it together, with nobody's labels read yet.
+fn per(spec: &BudgetSpec, note: &mut dyn FnMut(&str, &str, &str)) -> Option<Spenders> {
     if spec.team_label.is_some() && spec.per != BudgetPer::Team {
         note("teamLabel", "belongs to per: Team alone", "remove it");
     }
+    if spec.without_operator.is_some() && spec.per == BudgetPer::Pod {
+        note(
+            "withoutOperator",
+            "is about what pods spend together, and a pod holds its own budget by itself",
+            "remove it, or set per",
+        );
+    }
+    Some(match (spec.per, &spec.team_label) {
+        (BudgetPer::Pod, _) => Spenders::Pod,
+        (BudgetPer::Workload, _) => Spenders::Workload,
+        (BudgetPer::Namespace, _) => Spenders::Namespace,
+        (BudgetPer::Route, _) => Spenders::Route,
+        (BudgetPer::JobRun, _) => Spenders::JobRun { of: None },
+        (BudgetPer::Team, Some(label)) if !label.is_empty() => Spenders::Team {
+            label: label.as_str().into(),
+            of: None,
+        },
+        (BudgetPer::Team, _) => {
+            note(
+                "teamLabel",
+                "is missing",
+                "name the pod label whose value says the team",
+            );
+            return None;
+        }
+    })
+}
+
+/// The budgets of the UsagePolicy of this name that pods spend together; none of one that is wrong, which no pod has in force.
+pub fn shared_budgets(policy: &str, spec: &UsagePolicySpec) -> Vec<Arc<Budget>> {
+    let mut all = all_of(policy, &spec.budgets).unwrap_or_default();
+    all.retain(|budget| budget.per != Spenders::Pod);
+    all
+}
+
+/// The budget as it holds for a pod with these labels.
+pub(super) fn for_pod(budget: &Arc<Budget>, labels: &BTreeMap<String, String>) -> Arc<Budget> {
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    let per = match &budget.per {
+        Spenders::Team { label: name, .. } => Spenders::Team {
+            label: Arc::clone(name),
+            of: label(name).map(Arc::from),
+        },
+        Spenders::JobRun { .. } => {
+            let [job, uid] = JOB_LABELS.map(|names| names.iter().find_map(|name| label(name)));
+            let of = job.zip(uid).map(|(job, uid)| format!("{job}/{uid}").into());
+            Spenders::JobRun { of }
+        }
+        Spenders::Pod | Spenders::Workload | Spenders::Namespace | Spenders::Route => return Arc::clone(budget),
+    };
+    Arc::new(Budget {
+        per,
+        ..(**budget).clone()
+    })
 }
 
 /// Picodollars. A price per million tokens is read in the same unit: a picodollar per token is a dollar per 10^12 of them.

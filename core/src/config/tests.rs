@@ -1,4 +1,5 @@
 use super::*;
+use crate::spend::book::Spenders;
 
 fn standalone(text: &str) -> Result<Config, Problems> {
     load(text, &Scope::Standalone)
@@ -486,14 +487,14 @@ fn policies_that_select_this_pod_hold_by_name_and_the_others_do_not() {
 #[test]
 fn what_a_policy_says_and_is_wrong_or_not_in_force_is_refused_with_path_and_remedy() {
     let spec = "{limits: [{name: all, requestsPerMinute: 0, concurrentRequests: 1}], access: {rules: [{name: r, allow: 'request.modle'}]}, pausedReason: x, \
-                budgets: [{name: month, amount: '10', currency: USD, window: Month, per: Namespace}]}";
+                budgets: [{name: month, amount: '10', currency: USD, window: Month, per: Team}]}";
     let problems = standalone(&policy("one", spec)).unwrap_err();
     let paths: Vec<_> = problems.0.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(
         paths,
         [
             "limits[0].requestsPerMinute",
-            "budgets[0].per",
+            "budgets[0].teamLabel",
             "pausedReason",
             "access.rules[0].allow"
         ]
@@ -571,22 +572,11 @@ fn what_is_wrong_with_a_budget_is_said_with_its_path_and_what_to_do() {
             "warnAtPercent",
             "is not 1 to 100",
         ),
+        ("amount: '1', window: Day, per: Team", "teamLabel", "is missing"),
         (
-            "amount: '1', window: Day, per: Namespace",
-            "per",
-            "Namespace is not in force",
-        ),
-        (
-            "amount: '1', window: Day, per: Workload",
-            "per",
-            "Workload is not in force",
-        ),
-        ("amount: '1', window: Day, per: Route", "per", "Route is not in force"),
-        ("amount: '1', window: Day, per: JobRun", "per", "JobRun is not in force"),
-        (
-            "amount: '1', window: Day, per: Team, teamLabel: team",
-            "per",
-            "Team is not in force",
+            "amount: '1', window: Day, withoutOperator: Stop",
+            "withoutOperator",
+            "a pod holds its own budget by itself",
         ),
         (
             "amount: '1', window: Day, teamLabel: team",
@@ -644,4 +634,45 @@ fn a_budget_is_known_by_its_policy_and_its_own_name_and_leads_to_a_route_that_is
     );
     let notices: Vec<_> = config.notices.iter().map(|notice| notice.path.as_str()).collect();
     assert_eq!(notices, ["UsagePolicy shop: spec.budgets[1].divertTo"]);
+}
+
+#[test]
+fn who_spends_a_budget_together_with_a_pod_is_read_from_its_labels() {
+    let budget =
+        |name: &str, per: &str| format!("{{name: {name}, amount: '1', currency: USD, window: Day, per: {per}}}");
+    let all = [
+        budget("team", "Team, teamLabel: team"),
+        budget("run", "JobRun"),
+        budget("all", "Namespace, withoutOperator: Stop"),
+    ];
+    let text = policy("one", &format!("{{budgets: [{}]}}", all.join(", ")));
+    let of = |labels: &[(&str, &str)]| {
+        let config = load(&text, &cluster(labels)).unwrap();
+        let per = |name: &str| {
+            config
+                .budgets()
+                .find(|budget| *budget.name == *name)
+                .unwrap()
+                .per
+                .clone()
+        };
+        let of = |per: Spenders| match per {
+            Spenders::Team { of, .. } | Spenders::JobRun { of } => of.map(|of| of.to_string()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(per("all"), Spenders::Namespace);
+        (of(per("team")), of(per("run")))
+    };
+    assert_eq!(of(&[]), (None, None));
+    let labels = [
+        ("team", "blue"),
+        ("batch.kubernetes.io/job-name", "nightly"),
+        ("batch.kubernetes.io/controller-uid", "u-1"),
+    ];
+    assert_eq!(of(&labels), (Some("blue".into()), Some("nightly/u-1".into())));
+    let before = [("job-name", "nightly"), ("controller-uid", "u-1")];
+    assert_eq!(of(&before).1.as_deref(), Some("nightly/u-1"));
+    let config = load(&text, &cluster(&[])).unwrap();
+    let stops: Vec<_> = config.budgets().map(|budget| budget.stops_without_operator).collect();
+    assert_eq!(stops, [false, false, true]);
 }

@@ -28,6 +28,49 @@ pub struct Budget {
     pub warn_at: Vec<u32>,
     /// What happens to a request that does not fit.
     pub beyond: Beyond,
+    /// Who spends it together.
+    pub per: Spenders,
+    /// Of one that many spend together: whether it stops what does not fit into what is lent while the operator says nothing.
+    pub stops_without_operator: bool,
+}
+
+/// Who spends a budget together. What is `of` a pod is read from its labels, and is none where they do not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Spenders {
+    /// Each pod for itself.
+    #[default]
+    Pod,
+    /// All pods of a workload.
+    Workload,
+    /// All pods of the namespace that the policy selects.
+    Namespace,
+    /// All requests of a ModelRoute.
+    Route,
+    /// All pods with the same value of a label.
+    Team {
+        /// The label.
+        label: Arc<str>,
+        /// Its value.
+        of: Option<Arc<str>>,
+    },
+    /// All pods of one run of a Job.
+    JobRun {
+        /// The Job's name and its uid.
+        of: Option<Arc<str>>,
+    },
+}
+
+impl Budget {
+    /// The percentages that are passed where what is spent rises from `before` to `now`: the highest says it all.
+    pub fn passed(&self, before: u64, now: u64) -> Option<u32> {
+        let amount = u128::from(self.amount);
+        let is_at = |spent: u64, percent: u32| u128::from(spent) * 100 >= amount * u128::from(percent);
+        let passed = self.warn_at.iter();
+        passed
+            .copied()
+            .filter(|mark| !is_at(before, *mark) && is_at(now, *mark))
+            .max()
+    }
 }
 
 /// What happens to a request that does not fit into a budget.
@@ -42,7 +85,8 @@ pub enum Beyond {
 }
 
 impl Beyond {
-    fn strictness(&self) -> u8 {
+    /// Of two, the higher says what follows.
+    pub(super) fn strictness(&self) -> u8 {
         match self {
             Self::Warn => 0,
             Self::Divert(_) => 1,
@@ -149,14 +193,9 @@ impl Account {
         let level = &mut self.level;
         let before = level.spent;
         level.spent = before.saturating_add(cost);
-        let amount = u128::from(level.budget.amount);
-        let is_at = |spent: u64, percent: u32| u128::from(spent) * 100 >= amount * u128::from(percent);
-        let marks = level.budget.warn_at.iter();
-        let passed = marks.filter(|mark| !is_at(before, **mark) && is_at(level.spent, **mark));
-        // One charge may pass several: the highest says it all.
-        if let Some(percent) = passed.max() {
+        if let Some(percent) = level.budget.passed(before, level.spent) {
             reached.push(Reached {
-                percent: *percent,
+                percent,
                 level: level.clone(),
             });
         }

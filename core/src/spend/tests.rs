@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::book::{Beyond, Book, Budget, Level, Need, Reserved};
+use super::book::{Beyond, Book, Budget, Level, Need, Reserved, Spenders};
 use super::window::{Calendar, Division, Window};
 
 fn second(text: &str) -> i64 {
@@ -199,6 +199,8 @@ fn budget_every(name: &str, amount: u64, seconds: u32, beyond: Beyond) -> Arc<Bu
         calendar: calendar(every(seconds), "UTC"),
         warn_at: vec![50, 80],
         beyond,
+        per: Spenders::Pod,
+        stops_without_operator: false,
     })
 }
 

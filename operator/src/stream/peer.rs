@@ -7,6 +7,7 @@ pub(crate) mod wire;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bowsprit_core::stream::loans::WireBorrow;
 use bowsprit_core::stream::shares::WireAsk;
 
 use super::session::Malformed;
@@ -16,12 +17,13 @@ use wire::{MAX_TO_LEADER, ToLeader};
 pub(super) use wire::MAX_TO_LEADER as LONGEST;
 
 /// What another replica says in a line, noted.
-/// What a sidecar asks through another replica goes to `ask`.
+/// What a sidecar asks through another replica goes to `ask` and `borrow`.
 pub(super) fn hear(
     line: &[u8],
     teller: &Teller,
     now: Instant,
     ask: impl FnOnce(&str, PodId, &[WireAsk]),
+    borrow: impl FnOnce(&str, PodId, &[WireBorrow]),
 ) -> Result<(), Malformed> {
     if line.len() > MAX_TO_LEADER {
         return Err(Malformed);
@@ -44,6 +46,12 @@ pub(super) fn hear(
             uid,
             asks,
         } => ask(&namespace, PodId { name: pod, uid }, &asks),
+        ToLeader::Borrow {
+            namespace,
+            pod,
+            uid,
+            asks,
+        } => borrow(&namespace, PodId { name: pod, uid }, &asks),
         ToLeader::Pong | ToLeader::Unknown => {}
     }
     Ok(())

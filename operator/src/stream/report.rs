@@ -1,5 +1,6 @@
 //! What a sidecar says, cut to what a sidecar of ours could say: a report is kept as long as its pod lives.
 
+use bowsprit_core::stream::loans::{MOST_BORROWS, WireBorrow};
 use bowsprit_core::stream::shares::{MOST_ASKS, WireAsk};
 use bowsprit_core::stream::{RefusedConfig, ReportedObjective, ReportedProvider, SidecarReport, ToOperator};
 
@@ -9,6 +10,8 @@ use super::session::Malformed;
 const WORD: usize = 64;
 /// Bytes of a name in Kubernetes.
 const NAME: usize = 253;
+/// Bytes of a budget's name with its policy's, and of whose it is: a kind, or a uid, and a name.
+const OF: usize = 320;
 /// Bytes of [`RefusedConfig::why`].
 const WHY: usize = 2000;
 /// Bytes of one problem of a key, and how many of them a provider may have.
@@ -26,6 +29,8 @@ pub(super) enum Said {
     Report(SidecarReport),
     /// What it wants of limits of the fleet.
     Ask(Vec<WireAsk>),
+    /// What it wants of budgets that pods spend together.
+    Borrow(Vec<WireBorrow>),
 }
 
 /// What a line says, where it says anything.
@@ -39,6 +44,14 @@ pub(super) fn read(line: &[u8]) -> Result<Option<Said>, Malformed> {
         ToOperator::Ask { mut asks } => {
             asks.truncate(MOST_ASKS);
             Ok(Some(Said::Ask(asks)))
+        }
+        ToOperator::Borrow { mut asks } => {
+            asks.truncate(MOST_BORROWS);
+            for key in asks.iter_mut().map(|ask| &mut ask.key) {
+                cut(&mut key.budget, OF);
+                cut(&mut key.of, OF);
+            }
+            Ok(Some(Said::Borrow(asks)))
         }
         ToOperator::Pong | ToOperator::Unknown => Ok(None),
     }

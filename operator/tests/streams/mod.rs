@@ -11,11 +11,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowsprit_core::limiter::Which;
 use bowsprit_core::stream::shares::LimitKey;
 use bowsprit_core::stream::{StreamedConfig, ToOperator, ToSidecar};
+use bowsprit_crds::UsagePolicy;
 use bowsprit_operator::certs::Served;
 use bowsprit_operator::certs::authority::Material;
 use bowsprit_operator::fleet::{Fleet, PodId};
 use bowsprit_operator::lease::elector::Leadership;
 use bowsprit_operator::metrics::Metrics;
+use bowsprit_operator::money::Money;
 use bowsprit_operator::shares::Shares;
 use bowsprit_operator::stream::documents::Documents;
 use bowsprit_operator::stream::token::{Account, Bearer, CannotReview, Reviewer, Verdict};
@@ -101,12 +103,20 @@ pub(crate) fn token(namespace: &str, pod: &str) -> String {
     signed(json!({"namespace": namespace, "pod": pod}))
 }
 
+/// A budget that all pods of a namespace spend together.
+fn policy() -> UsagePolicy {
+    let budget = json!({"name": "all", "amount": "1", "currency": "USD", "window": "Custom", "every": "2160h", "per": "Namespace"});
+    let policy = json!({"metadata": {"name": "shop"}, "spec": {"budgets": [budget]}});
+    serde_json::from_value(policy).unwrap()
+}
+
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) documents: Documents,
     pub(crate) fleet: Fleet,
     pub(crate) hub: Arc<Hub>,
     pub(crate) leadership: Leadership,
+    pub(crate) money: Money,
     pub(crate) metrics: Metrics,
     pub(crate) apiserver: Arc<Apiserver>,
     pub(crate) bundle: String,
@@ -152,6 +162,13 @@ impl Server {
                 metrics.shares(),
             ),
         );
+        let money = Money::new(
+            leadership.clone(),
+            fleet.clone(),
+            Arc::new(|_| Some(vec![Arc::new(policy())])),
+            metrics.money(),
+        );
+        hub.lends(money.clone());
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(serve(
             listener,
@@ -167,6 +184,7 @@ impl Server {
             fleet,
             hub,
             leadership,
+            money,
             metrics,
             apiserver,
             bundle: material.bundle(),

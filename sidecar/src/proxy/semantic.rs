@@ -299,7 +299,7 @@ async fn admitted(
     inbound: &Inbound,
 ) -> Result<(), refuse::Refusal> {
     if snapshot.has_budgets {
-        budgets::acquire(snapshot, context, inbound)?;
+        Box::pin(budgets::acquire(snapshot, context, inbound)).await?;
         if context.is_led {
             // Vectors of another model are of no use.
             return Err(refuse::Refusal::new(

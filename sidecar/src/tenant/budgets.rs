@@ -10,21 +10,29 @@ use std::sync::{Arc, Mutex, OnceLock};
 use bowsprit_core::config::Config;
 use bowsprit_core::cost::{Picodollars, Unpriced};
 use bowsprit_core::record::Spent;
-use bowsprit_core::spend::book::{Beyond, Book, Budget, Kept, Level, Need, Reached, Reserved};
+use bowsprit_core::spend::book::{Beyond, Budget, Kept, Level, Need, Reached, Spenders};
+use bowsprit_core::spend::shared::purses::{Held, Owed, Standing};
+use bowsprit_core::spend::spending::{AllReserved, Refused, Spending};
 use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::sync::locked;
-use crate::time::{rfc3339, unix_seconds};
+use crate::time::{rfc3339, unix_millis, unix_seconds};
 
+mod borrowing;
 pub mod kept;
 mod metrics;
+mod shared;
 
 pub use metrics::{BudgetMetrics, Result as Met};
+pub use shared::Pocket;
+use shared::Shared;
 
 /// Budgets, and what is spent of each.
 pub struct Budgets {
-    book: Mutex<Book>,
+    book: Mutex<Spending>,
+    /// What is about budgets that pods spend together.
+    pub shared: Shared,
     /// What an earlier run of this sidecar has spent.
     before: OnceLock<Vec<Kept>>,
     /// Something is to be kept.
@@ -37,7 +45,8 @@ impl Budgets {
     /// Without any budget yet.
     pub fn new(metrics: BudgetMetrics) -> Arc<Self> {
         Arc::new(Self {
-            book: Mutex::default(),
+            book: Mutex::new(Spending::new(fastrand::u64(..))),
+            shared: Shared::default(),
             before: OnceLock::new(),
             changed: Notify::new(),
             metrics,
@@ -45,29 +54,58 @@ impl Budgets {
     }
 
     /// Goes on with what an earlier run has spent. To be called before any configuration.
-    pub fn begin_with(&self, kept: Vec<Kept>) {
+    pub fn begin_with(&self, kept: Vec<Kept>, owed: Vec<Owed>) {
         let _ = self.before.set(kept);
+        locked(&self.book).purses.begin_with(owed);
     }
 
     /// Takes the budgets of this configuration, and keeps what is spent of those that stay.
     pub fn fit(&self, config: &Config) {
-        let all: Vec<Arc<Budget>> = config.budgets().map(Arc::clone).collect();
+        let own = config.budgets().filter(|budget| budget.per == Spenders::Pod);
+        let own: Vec<Arc<Budget>> = own.map(Arc::clone).collect();
         let before = self.before.get().map_or(&[][..], Vec::as_slice);
-        locked(&self.book).reconfigure(&all, before, unix_seconds());
+        let wanted = self.shared.wanted(config);
+        let mut spending = locked(&self.book);
+        spending.book.reconfigure(&own, before, unix_seconds());
+        spending.purses.reconfigure(&wanted, now());
+        drop(spending);
+        self.shared.look_again();
         self.changed.notify_one();
     }
 
-    /// Reserves what a request may cost under all budgets, or under none. `is_diverted`: it goes where one led it.
+    /// Reserves what a request of this route may cost under all budgets, or under none. `is_diverted`: it goes where one led it.
+    /// Where pods spend one together, it may have to wait for the operator first.
     ///
     /// # Errors
     /// The budget that says what follows, as it stands.
-    pub fn take(self: &Arc<Self>, need: Need, is_diverted: bool) -> Result<Guard, Box<Level>> {
-        let taken = locked(&self.book).take(need, is_diverted, unix_seconds());
-        let taken = taken.map_err(Box::new)?;
+    pub async fn take(
+        self: &Arc<Self>,
+        need: Need,
+        route: Option<&str>,
+        is_diverted: bool,
+    ) -> Result<Guard, Box<Held>> {
+        match self.try_take(need, route, is_diverted, self.shared.is_alone()) {
+            Ok(guard) => Ok(guard),
+            Err(Refused::Held(held)) => Err(Box::new(held)),
+            Err(Refused::Asks) => self.wait(need, route, is_diverted).await,
+        }
+    }
+
+    fn try_take(
+        self: &Arc<Self>,
+        need: Need,
+        route: Option<&str>,
+        is_diverted: bool,
+        is_tired: bool,
+    ) -> Result<Guard, Refused> {
+        let taken = locked(&self.book).take(need, route, is_diverted, is_tired, now())?;
         for budget in &taken.over {
             if budget.beyond == Beyond::Warn {
                 self.metrics.met(&budget.full_name, Met::Over);
             }
+        }
+        if taken.asks {
+            self.shared.urgent.notify_one();
         }
         self.changed.notify_one();
         Ok(Guard {
@@ -77,39 +115,61 @@ impl Budgets {
         })
     }
 
-    fn settle(&self, reserved: Reserved, cost: u64) {
-        let reached = locked(&self.book).settle(reserved, cost, unix_seconds());
+    fn settle(&self, reserved: AllReserved, cost: u64) {
+        let reached = locked(&self.book).settle(reserved, cost, now());
         self.changed.notify_one();
         for Reached { percent, level } in reached {
-            tracing::warn!(
-                budget = &*level.budget.full_name,
-                percent,
-                spent = %dollars(level.spent),
-                amount = %dollars(level.budget.amount),
-                window_ends = rfc3339(level.window.ends),
-                "so much of a budget is spent"
-            );
+            tell(percent, &level);
         }
     }
 
     /// Each budget for `/health`.
     pub fn report(&self) -> Vec<BudgetReport> {
-        let levels = locked(&self.book).levels(unix_seconds());
-        levels.iter().map(BudgetReport::of).collect()
+        let mut spending = locked(&self.book);
+        let own = spending.book.levels(unix_seconds());
+        let shared = spending
+            .purses
+            .standings(now())
+            .map(|standing| BudgetReport::of_all(&standing));
+        own.iter().map(BudgetReport::of).chain(shared).collect()
     }
 
-    /// How much of each is spent, as a share of its amount, for the metrics.
+    /// How much of each is spent, as a share of its amount, for the metrics. Of one that each route has for itself, of the route
+    /// that has spent most.
     pub fn observe(&self) {
-        let levels = locked(&self.book).levels(unix_seconds());
+        let mut spending = locked(&self.book);
+        let mut levels = spending.book.levels(unix_seconds());
+        levels.extend(spending.purses.standings(now()).map(|standing| standing.level));
+        drop(spending);
+        levels.sort_by_key(|level| level.spent);
         self.metrics.spent(levels.iter().map(|level| {
             let share = level.spent as f64 / level.budget.amount as f64;
             (&level.budget.full_name, share)
         }));
     }
 
-    fn to_keep(&self) -> Vec<Kept> {
-        locked(&self.book).to_keep()
+    fn to_keep(&self) -> (Vec<Kept>, Vec<Owed>) {
+        let spending = locked(&self.book);
+        let owed = spending.purses.owed(now());
+        (spending.book.to_keep(), owed.collect())
     }
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    i64::try_from(unix_millis()).unwrap_or(i64::MAX)
+}
+
+/// So much of a budget is spent.
+fn tell(percent: u32, level: &Level) {
+    tracing::warn!(
+        budget = &*level.budget.full_name,
+        percent,
+        spent = %dollars(level.spent),
+        amount = %dollars(level.budget.amount),
+        window_ends = rfc3339(level.window.ends),
+        "so much of a budget is spent"
+    );
 }
 
 /// Picodollars as an amount of money.
@@ -133,6 +193,23 @@ pub struct BudgetReport {
     pub window_began: String,
     /// When the next begins.
     pub window_ends: String,
+    /// Of one that pods spend together, what is about this pod: `spent` is then of all.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedReport>,
+}
+
+/// A budget that pods spend together at `/health`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedReport {
+    /// Who spends it together with this pod, such as `Deployment/checkout`; empty: all of the namespace.
+    pub of: String,
+    /// What this pod was lent in the window.
+    pub lent: String,
+    /// Of that, what it has spent.
+    pub spent_here: String,
+    /// No operator answers.
+    pub is_without_operator: bool,
 }
 
 impl BudgetReport {
@@ -144,6 +221,19 @@ impl BudgetReport {
             reserved: dollars(level.reserved).to_string(),
             window_began: rfc3339(level.window.begins),
             window_ends: rfc3339(level.window.ends),
+            shared: None,
+        }
+    }
+
+    fn of_all(standing: &Standing) -> Self {
+        Self {
+            shared: Some(SharedReport {
+                of: standing.of.to_string(),
+                lent: dollars(standing.held).to_string(),
+                spent_here: dollars(standing.spent_here).to_string(),
+                is_without_operator: standing.is_without,
+            }),
+            ..Self::of(&standing.level)
         }
     }
 }
@@ -160,7 +250,7 @@ struct Used {
 /// of them that ends settles it: with what all attempts cost, or, where none was made, with nothing at all.
 pub struct Guard {
     budgets: Arc<Budgets>,
-    reserved: Option<Reserved>,
+    reserved: Option<AllReserved>,
     used: Mutex<Used>,
 }
 

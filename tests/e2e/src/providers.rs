@@ -49,6 +49,11 @@ impl<'a> Providers<'a> {
         self.call("GET", "/counts", "").await
     }
 
+    /// What was generated, by model.
+    pub async fn bill(&self) -> Result<Value> {
+        self.call("GET", "/bill", "").await
+    }
+
     /// The requests to `api`, oldest first, each with `key`, `model`, `headers`, `body`, ...
     pub async fn requests(&self, api: &str) -> Result<Vec<Value>> {
         let all = self.call("GET", "/requests", "").await?;

@@ -29,6 +29,7 @@ mod injection_ordinary;
 mod injection_volumes;
 mod jobs;
 mod mistakes;
+mod money;
 mod network_policies;
 mod new_pods;
 mod observability;

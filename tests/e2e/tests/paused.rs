@@ -110,10 +110,11 @@ async fn a_namespace_is_paused_within_a_moment_and_says_why_and_goes_on_when_it_
 
 async fn wrong_ones_are_refused(bed: &Bed) -> Result<()> {
     let policy = |spec: Value| json!({"apiVersion": "bowsprit.dev/v1alpha1", "kind": "UsagePolicy", "metadata": {"name": "wrong"}, "spec": spec});
-    let month = json!({"name": "month", "amount": "10", "currency": "USD", "window": "Month", "per": "Namespace"});
+    let month =
+        json!({"name": "month", "amount": "10", "currency": "USD", "window": "Month", "withoutOperator": "Stop"});
     for (spec, words) in [
         (json!({"pausedReason": "x"}), "pausedReason"),
-        (json!({"budgets": [month]}), "is not in force in this release"),
+        (json!({"budgets": [month]}), "withoutOperator"),
         (
             json!({"budgets": [{"name": "m", "amount": "10", "window": "Month"}]}),
             "currency",

@@ -194,6 +194,11 @@ fn sidecar(
     let link = Link {
         asks: Box::new(|_| Vec::new()),
         granted: Box::new(|_| {}),
+        money: stream::Money {
+            borrows: Box::new(|_| Vec::new()),
+            lent: Box::new(|_| {}),
+            urgent: Arc::default(),
+        },
         configs,
         report: move || locked(&told).clone(),
         state: Arc::clone(&state),

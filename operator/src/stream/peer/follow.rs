@@ -172,6 +172,7 @@ async fn tell(stream: impl AsyncRead + AsyncWrite + Unpin, fleet: &Fleet, hub: &
                 match serde_json::from_str(&said) {
                     Ok(FromLeader::Ping) => writer.write_all(&line(&ToLeader::Pong).unwrap_or_default()).await?,
                     Ok(FromLeader::PodGrant { uid, grants }) => hub.granted(&uid, grants),
+                    Ok(FromLeader::PodLoan { uid, loans }) => hub.lent(&uid, loans),
                     Ok(FromLeader::Unknown) | Err(_) => {}
                 }
             }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use bowsprit_core::stream::loans::{WireBorrow, WireLoan};
 use bowsprit_core::stream::shares::{WireAsk, WireGrant};
 use bowsprit_core::stream::{MAX_TO_OPERATOR, SidecarReport};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,13 @@ pub(crate) enum ToLeader {
         uid: String,
         asks: Vec<WireAsk>,
     },
+    /// A sidecar asks for parts of budgets, as `Ask`.
+    Borrow {
+        namespace: String,
+        pod: String,
+        uid: String,
+        asks: Vec<WireBorrow>,
+    },
     /// The answer to a ping.
     Pong,
     /// From a later release.
@@ -58,6 +66,8 @@ pub(crate) enum FromLeader {
     Ping,
     /// Shares for the sidecar that has this uid.
     PodGrant { uid: String, grants: Vec<WireGrant> },
+    /// Parts of budgets for it.
+    PodLoan { uid: String, loans: Vec<WireLoan> },
     /// From a later release, or nothing for who follows.
     #[serde(other)]
     Unknown,

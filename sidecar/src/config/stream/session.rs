@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::stream::lines::{Lines, TooLong};
+use bowsprit_core::stream::loans::{MOST_BORROWS, WireBorrow, WireLoan};
 use bowsprit_core::stream::shares::{MOST_ASKS, WireAsk, WireGrant};
 use bowsprit_core::stream::{MAX_TO_OPERATOR, MAX_TO_SIDECAR, SidecarReport, StreamedConfig, ToOperator, ToSidecar};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::pace;
@@ -23,6 +24,21 @@ type Asks = Box<dyn Fn(bool) -> Vec<WireAsk> + Send + Sync>;
 /// Takes what is granted.
 type Granted = Box<dyn Fn(&[WireGrant]) + Send + Sync>;
 
+/// What the sidecar asks about budgets that pods spend together now; told whether the stream has just been opened.
+type Borrows = Box<dyn Fn(bool) -> Vec<WireBorrow> + Send + Sync>;
+/// Takes what is lent.
+type Lent = Box<dyn Fn(&[WireLoan]) + Send + Sync>;
+
+/// What the sidecar asks and is lent of budgets that pods spend together.
+pub struct Money {
+    /// What it asks.
+    pub borrows: Borrows,
+    /// Where what it is lent goes.
+    pub lent: Lent,
+    /// Rings when a request waits for what is asked.
+    pub urgent: Arc<Notify>,
+}
+
 /// What the stream is connected with inside.
 pub struct Link<R> {
     /// Where what comes goes.
@@ -33,6 +49,8 @@ pub struct Link<R> {
     pub asks: Asks,
     /// Where what it is granted goes.
     pub granted: Granted,
+    /// What it asks and is lent of budgets.
+    pub money: Money,
     /// What is seen of the stream.
     pub state: Arc<StreamState>,
     /// Who resolves names.
@@ -54,6 +72,7 @@ where
         leave: None,
         reported: None,
         has_asked: false,
+        has_borrowed: false,
     };
     let ended = session.run().await;
     (ended, session.any_heard)
@@ -70,6 +89,7 @@ struct Session<'a, S, R> {
     leave: Option<Instant>,
     reported: Option<SidecarReport>,
     has_asked: bool,
+    has_borrowed: bool,
 }
 
 impl<S, R> Session<'_, S, R>
@@ -100,6 +120,12 @@ where
                 () = self.link.state.news.notified() => {
                     look = sent.map_or(look, |sent: Instant| look.min(sent + REPORT_EVERY));
                 }
+                // A request waits: that cannot.
+                () = self.link.money.urgent.notified() => {
+                    if let Err(ended) = self.borrow().await {
+                        return ended;
+                    }
+                }
                 () = tokio::time::sleep_until(alarm) => {}
             }
             let now = Instant::now();
@@ -119,6 +145,9 @@ where
                 if let Err(ended) = self.ask().await {
                     return ended;
                 }
+                if let Err(ended) = self.borrow().await {
+                    return ended;
+                }
             }
         }
     }
@@ -129,6 +158,16 @@ where
         self.has_asked = true;
         for asks in asks.chunks(MOST_ASKS) {
             self.send(&ToOperator::Ask { asks: asks.to_vec() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for parts of budgets, where there is something to ask.
+    async fn borrow(&mut self) -> Result<(), Ended> {
+        let asks = (self.link.money.borrows)(!self.has_borrowed);
+        self.has_borrowed = true;
+        for asks in asks.chunks(MOST_BORROWS) {
+            self.send(&ToOperator::Borrow { asks: asks.to_vec() }).await?;
         }
         Ok(())
     }
@@ -154,6 +193,7 @@ where
                     }
                 }
                 ToSidecar::Grant { grants } => (self.link.granted)(&grants),
+                ToSidecar::Lend { loans } => (self.link.money.lent)(&loans),
                 ToSidecar::Ping => self.send(&ToOperator::Pong).await?,
                 ToSidecar::GoAway { within_ms } => {
                     let leave = pace::leave_after(within_ms, fastrand::f64());

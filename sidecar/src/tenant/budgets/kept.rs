@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::spend::book;
+use bowsprit_core::spend::shared::purses::Owed;
 use bowsprit_core::spend::window::Window;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,19 @@ const MOST: u64 = 1 << 20;
 #[derive(Serialize, Deserialize)]
 struct File {
     budgets: Vec<Sum>,
+    /// Of budgets that pods spend together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    owed: Vec<Debt>,
+}
+
+/// What was spent beyond what was lent, and is to be told.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Debt {
+    name: String,
+    of: String,
+    window_begins: i64,
+    owed_picodollars: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -40,18 +54,41 @@ struct Sum {
 }
 
 /// What an earlier run has left in the folder `dir`; nothing where it left none, or where that cannot be read.
-pub fn read(dir: &Path) -> Vec<book::Kept> {
+pub fn read(dir: &Path) -> (Vec<book::Kept>, Vec<Owed>) {
     let file = dir.join(FILE);
     if !file.exists() {
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     }
     let text = files::read(&file, MOST);
     let sums = text.and_then(|text| serde_json::from_str::<File>(&text).map_err(|error| error.to_string()));
     match sums {
-        Ok(File { budgets }) => budgets.into_iter().map(Sum::into_kept).collect(),
+        Ok(File { budgets, owed }) => (
+            budgets.into_iter().map(Sum::into_kept).collect(),
+            owed.into_iter().map(Debt::into_owed).collect(),
+        ),
         Err(problem) => {
             tracing::warn!(file = %file.display(), problem, "what was spent cannot be read: budgets begin anew");
-            Vec::new()
+            (Vec::new(), Vec::new())
+        }
+    }
+}
+
+impl Debt {
+    fn into_owed(self) -> Owed {
+        Owed {
+            full_name: self.name.into(),
+            of: self.of.into(),
+            window: self.window_begins,
+            amount: self.owed_picodollars,
+        }
+    }
+
+    fn of(owed: &Owed) -> Self {
+        Self {
+            name: owed.full_name.to_string(),
+            of: owed.of.to_string(),
+            window_begins: owed.window,
+            owed_picodollars: owed.amount,
         }
     }
 }
@@ -115,14 +152,15 @@ impl Keeper {
     /// # Errors
     /// The folder cannot be written.
     pub async fn write(&self) -> io::Result<()> {
-        let kept = self.budgets.to_keep();
-        // Who has no budgets needs no file; who had some may come to have them again.
-        if kept.is_empty() {
+        let (kept, owed) = self.budgets.to_keep();
+        // Who has no budgets needs no file; who had some may come to have them again. What was owed and is paid is not to stay.
+        if kept.is_empty() && owed.is_empty() && !self.dir.join(FILE).exists() {
             return Ok(());
         }
         let budgets = kept.iter().map(Sum::of).collect();
+        let owed = owed.iter().map(Debt::of).collect();
         let unfinished = self.dir.join(UNFINISHED);
-        tokio::fs::write(&unfinished, serde_json::to_vec(&File { budgets })?).await?;
+        tokio::fs::write(&unfinished, serde_json::to_vec(&File { budgets, owed })?).await?;
         tokio::fs::rename(&unfinished, self.dir.join(FILE)).await
     }
 }
@@ -141,7 +179,8 @@ mod tests {
 
     fn begun(dir: &Path) -> Arc<Budgets> {
         let budgets = Budgets::new(BudgetMetrics::register(&mut Registry::default()));
-        budgets.begin_with(read(dir));
+        let (kept, owed) = read(dir);
+        budgets.begin_with(kept, owed);
         budgets.fit(&load(DOCUMENTS, &Scope::Standalone).unwrap());
         budgets
     }
@@ -162,7 +201,7 @@ mod tests {
         let budgets = begun(dir.path());
         assert_eq!(spent(&budgets), ("0".into(), "0".into()));
         let keeper = Keeper::new(dir.path().into(), Arc::clone(&budgets));
-        let _under_way = budgets.take(DIME, false).unwrap();
+        let _under_way = budgets.try_take(DIME, None, false, false).unwrap();
         keeper.write().await.unwrap();
         assert_eq!(spent(&begun(dir.path())), ("0.1".into(), "0".into()));
     }
@@ -171,18 +210,18 @@ mod tests {
     async fn a_file_that_is_cut_anywhere_begins_anew_and_a_full_disk_leaves_what_was_saved() {
         let dir = tempfile::tempdir().unwrap();
         let budgets = begun(dir.path());
-        let under_way = budgets.take(DIME, false).unwrap();
+        let under_way = budgets.try_take(DIME, None, false, false).unwrap();
         let keeper = Keeper::new(dir.path().into(), Arc::clone(&budgets));
         keeper.write().await.unwrap();
         drop(under_way);
         std::os::unix::fs::symlink("/dev/full", dir.path().join(UNFINISHED)).unwrap();
         assert_eq!(keeper.write().await.unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(read(dir.path()).len(), 1);
+        assert_eq!(read(dir.path()).0.len(), 1);
         let file = dir.path().join(FILE);
         let whole = std::fs::read(&file).unwrap();
         for length in 0..whole.len() {
             std::fs::write(&file, &whole[..length]).unwrap();
-            assert_eq!(read(dir.path()), [], "{length} bytes of it");
+            assert_eq!(read(dir.path()).0, [], "{length} bytes of it");
         }
     }
 }

@@ -1,0 +1,210 @@
+//! One budget in one window, as the leader lends it.
+
+use std::collections::BTreeMap;
+
+use super::Ask;
+
+/// The mark rises in steps of this part of the amount. It bounds both how often it is written in a window, and what a leader that
+/// dies takes out of use: what lies between what it had lent and its mark.
+pub const STEPS: u64 = 24;
+/// Of what is left, a sidecar is lent no more than this part of its even share ahead of need: what lies idle elsewhere when the
+/// last is lent is missed by whoever wants it.
+const AHEAD: u64 = 4;
+
+/// What a borrower holds.
+#[derive(Clone, Copy, Debug)]
+struct Borrower {
+    run: u64,
+    number: u64,
+    lent: u64,
+    spent: u64,
+}
+
+impl Borrower {
+    /// Out of the budget because of it.
+    fn taken(self) -> u64 {
+        self.lent.max(self.spent)
+    }
+}
+
+/// What an ask comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is an older one; the newest has this number.
+    Behind(u64),
+    /// It may hold so much once the mark is written.
+    Pending,
+    /// It may hold so much. `is_short`: less than the least that was wanted.
+    Held {
+        /// Picodollars.
+        held: u64,
+        /// Less than the least that was wanted.
+        is_short: bool,
+    },
+}
+
+/// Lends one budget in one window to borrowers that `P` names.
+#[derive(Clone, Debug)]
+pub struct Lender<P> {
+    amount: u64,
+    epoch: u64,
+    /// No more than this is out of the budget, as far as a later leader knows.
+    mark: u64,
+    /// What somebody wants beyond the mark.
+    wanted: u64,
+    /// Lent by leaders of before to whom this one has not heard of.
+    unknown: u64,
+    /// By borrowers that are no more.
+    gone: u64,
+    borrowers: BTreeMap<P, Borrower>,
+    /// The sums of what they have taken and spent.
+    taken: u64,
+    spent: u64,
+}
+
+impl<P: Ord + Clone> Lender<P> {
+    /// For the leadership `epoch`. All below `mark` may have been lent by leaders of before; 0 where nothing was.
+    pub fn new(amount: u64, epoch: u64, mark: u64) -> Self {
+        Self {
+            amount,
+            epoch,
+            mark,
+            wanted: 0,
+            unknown: mark,
+            gone: 0,
+            borrowers: BTreeMap::new(),
+            taken: 0,
+            spent: 0,
+        }
+    }
+
+    /// The amount is another now. What is lent stays lent.
+    pub fn reconfigure(&mut self, amount: u64) {
+        self.amount = amount;
+    }
+
+    /// Picodollars that are out of the budget: spent, lent, or perhaps lent by a leader of before.
+    pub fn out(&self) -> u64 {
+        self.unknown.saturating_add(self.gone).saturating_add(self.taken)
+    }
+
+    /// Picodollars that are spent, as far as it is known.
+    pub fn spent(&self) -> u64 {
+        self.unknown.saturating_add(self.gone).saturating_add(self.spent)
+    }
+
+    /// A borrower asks; `sidecars`: how many may.
+    pub fn hear(&mut self, pod: &P, ask: &Ask, sidecars: usize) -> Answer {
+        match self.borrowers.get(pod) {
+            Some(known) if known.run == ask.run => {
+                if ask.number <= known.number {
+                    return Answer::Behind(known.number);
+                }
+            }
+            known => {
+                let is_anew = known.is_some();
+                if is_anew {
+                    self.gone(pod);
+                } else if ask.epoch != self.epoch {
+                    // It speaks of what a leader of before has lent it.
+                    self.unknown = self.unknown.saturating_sub(ask.held);
+                }
+            }
+        }
+        let mut borrower = Borrower {
+            run: ask.run,
+            number: ask.number,
+            lent: ask.held,
+            spent: ask.spent,
+        };
+        self.set(pod, borrower);
+        let answer = self.decide(borrower, ask, sidecars);
+        if let Answer::Held { held, .. } = answer {
+            borrower.lent = held;
+            self.set(pod, borrower);
+        }
+        answer
+    }
+
+    fn decide(&mut self, borrower: Borrower, ask: &Ask, sidecars: usize) -> Answer {
+        let (own, held) = (borrower.taken(), ask.held);
+        let others = self.out().saturating_sub(own);
+        let (of_amount, of_mark) = (self.amount.saturating_sub(others), self.mark.saturating_sub(others));
+        let needs = ask.least > held;
+        if needs && ask.least > of_amount {
+            return Answer::Held { held, is_short: true };
+        }
+        let left = self.amount.saturating_sub(self.out());
+        let fair = own.saturating_add(left / AHEAD / u64::try_from(sidecars.max(1)).unwrap_or(u64::MAX));
+        let target = ask.want.max(ask.least).min(fair.max(ask.least)).min(of_amount);
+        if needs && ask.least > of_mark {
+            self.wanted = self.wanted.max(others.saturating_add(ask.least));
+            return Answer::Pending;
+        }
+        Answer::Held {
+            held: target.min(of_mark).max(held),
+            is_short: false,
+        }
+    }
+
+    fn set(&mut self, pod: &P, borrower: Borrower) {
+        let before = self.borrowers.insert(pod.clone(), borrower);
+        if let Some(before) = before {
+            self.forget(before);
+        }
+        self.taken = self.taken.saturating_add(borrower.taken());
+        self.spent = self.spent.saturating_add(borrower.spent);
+    }
+
+    fn forget(&mut self, borrower: Borrower) {
+        self.taken = self.taken.saturating_sub(borrower.taken());
+        self.spent = self.spent.saturating_sub(borrower.spent);
+    }
+
+    /// A borrower is no more: it has spent what it held.
+    pub fn gone(&mut self, pod: &P) {
+        if let Some(borrower) = self.borrowers.remove(pod) {
+            self.forget(borrower);
+            self.gone = self.gone.saturating_add(borrower.taken());
+        }
+    }
+
+    /// The mark that is to be written now, if one is: ahead of need, so that few have to wait for it.
+    pub fn due(&self) -> Option<u64> {
+        let step = (self.amount / STEPS).max(1);
+        let out = self.out();
+        let is_near = out > 0 && out.saturating_add(step / 4) > self.mark;
+        if !is_near && self.wanted <= self.mark {
+            return None;
+        }
+        let next = out.max(self.wanted).saturating_add(step).min(self.amount.max(out));
+        (next > self.mark).then_some(next)
+    }
+
+    /// The mark that is written.
+    pub fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// This mark is written.
+    pub fn written(&mut self, mark: u64) {
+        self.mark = self.mark.max(mark);
+        if self.wanted <= self.mark {
+            self.wanted = 0;
+        }
+    }
+
+    /// Another leader has written this mark, and may have lent up to it.
+    pub fn overtaken(&mut self, mark: u64) {
+        let more = mark.saturating_sub(self.mark);
+        self.unknown = self.unknown.saturating_add(more);
+        self.mark = self.mark.saturating_add(more);
+    }
+
+    /// Lends nothing more: what is out is what the next leader has to know. Returns that.
+    pub fn close(&mut self) -> u64 {
+        self.mark = self.out();
+        self.amount = self.mark;
+        self.mark
+    }
+}

@@ -1,0 +1,231 @@
+//! Budgets that pods spend together: the replica that leads lends them out ([`bowsprit_core::spend::shared`]), the others pass on
+//! what is asked. Before it lends beyond a mark, the mark is written into a ConfigMap beside the operator ([`marks`]); at rest
+//! nothing is.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bowsprit_core::config::shared_budgets;
+use bowsprit_core::share;
+use bowsprit_core::spend::book::Budget;
+use bowsprit_core::spend::shared::treasury::{Key, Mark, Treasury};
+use bowsprit_core::stream::loans::{WireBorrow, WireLoan};
+use bowsprit_crds::UsagePolicy;
+use tokio::sync::Notify;
+
+use crate::fleet::{Fleet, PodId};
+use crate::lease::elector::Leadership;
+use crate::sync::locked;
+use crate::time::latest_unix_millis;
+use marks::{Marks, Unwritten};
+use metrics::Metrics;
+
+pub mod marks;
+pub mod metrics;
+
+/// The UsagePolicies of a namespace. None before they are known.
+pub type Lookup = Arc<dyn Fn(&str) -> Option<Vec<Arc<UsagePolicy>>> + Send + Sync>;
+
+/// Between two looks whether this replica leads, and after a write that failed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Who lends out budgets. Cheap to clone.
+#[derive(Clone)]
+pub struct Money(Arc<Inner>);
+
+struct Inner {
+    leadership: Leadership,
+    fleet: Fleet,
+    policies: Lookup,
+    metrics: Metrics,
+    /// None before the marks are read.
+    lent: Mutex<Option<Lent>>,
+    read: Mutex<Read>,
+    /// Rings when a mark is to be written, or marks are to be read.
+    due: Notify,
+}
+
+/// What this replica lends since it leads.
+struct Lent {
+    epoch: u64,
+    treasury: Treasury<PodId>,
+}
+
+/// Budgets as policies say them, by namespace and policy, with the version that they were read in: zones are dear to read.
+type Read = HashMap<(String, String), (Option<String>, Vec<Arc<Budget>>)>;
+
+impl Money {
+    /// Lends while `leadership` stands what `policies` say.
+    pub fn new(leadership: Leadership, fleet: Fleet, policies: Lookup, metrics: Metrics) -> Self {
+        Self(Arc::new(Inner {
+            leadership,
+            fleet,
+            policies,
+            metrics,
+            lent: Mutex::default(),
+            read: Mutex::default(),
+            due: Notify::new(),
+        }))
+    }
+
+    /// A sidecar asks. None where this replica does not lead.
+    pub fn ask(&self, namespace: &str, pod: &PodId, asks: &[WireBorrow]) -> Option<Vec<WireLoan>> {
+        let inner = &*self.0;
+        let epoch = inner.leadership.epoch().ok()?;
+        let budgets = inner.budgets(namespace).unwrap_or_default();
+        let sidecars = inner.fleet.count(namespace);
+        let again = share::pace(sidecars);
+        let now = latest_unix_millis();
+        let mut lent = locked(&inner.lent);
+        let Some(Lent { treasury, .. }) = lent.as_mut().filter(|lent| lent.epoch == epoch) else {
+            // Its marks are read first. Who asks comes again.
+            inner.due.notify_one();
+            return Some(Vec::new());
+        };
+        let mut loans = Vec::with_capacity(asks.len());
+        for ask in asks {
+            let Some(budget) = budgets.iter().find(|budget| *budget.full_name == *ask.key.budget) else {
+                continue;
+            };
+            inner.metrics.asked();
+            let key = Key {
+                namespace: namespace.to_owned(),
+                budget: ask.key.budget.clone(),
+                of: ask.key.of.clone(),
+            };
+            if let Some(loan) = treasury.hear(&key, budget, pod, &ask.ask(), sidecars, again, now) {
+                loans.push(WireLoan::new(ask.key.clone(), &loan));
+            }
+        }
+        if !treasury.due(now).is_empty() {
+            inner.due.notify_one();
+        }
+        Some(loans)
+    }
+
+    /// A pod is no more: it has spent what it held.
+    pub fn gone(&self, namespace: &str, pod: &PodId) {
+        self.with(|treasury| treasury.gone(namespace, pod));
+    }
+
+    /// Reads marks when this replica comes to lead, and writes those that are due. Ends never.
+    pub async fn keep(self, mut marks: Marks) {
+        loop {
+            let _ = tokio::time::timeout(LOOK, self.0.due.notified()).await;
+            if let Err(problem) = self.tend(&mut marks).await {
+                tracing::warn!(%problem, "marks of budgets: nothing is lent beyond what is written, will try again");
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+
+    async fn tend(&self, marks: &mut Marks) -> Result<(), Unwritten> {
+        let inner = &*self.0;
+        let Ok(epoch) = inner.leadership.epoch() else {
+            *locked(&inner.lent) = None;
+            inner.metrics.count(std::iter::empty());
+            return Ok(());
+        };
+        if !self.has_read(epoch) {
+            let found = marks.read().await?;
+            // Whose leadership ended meanwhile has read what is no longer so.
+            if inner.leadership.epoch() == Ok(epoch) {
+                self.begin(epoch, found);
+            }
+            return Ok(());
+        }
+        self.write_due(marks).await?;
+        self.with(|treasury| {
+            treasury.forget_over(latest_unix_millis());
+            inner.metrics.count(treasury.totals().map(|(_, totals)| totals));
+        });
+        Ok(())
+    }
+
+    /// Lends as the leadership `epoch`, from these marks on.
+    pub fn begin(&self, epoch: u64, marks: BTreeMap<Key, Mark>) {
+        let treasury = Treasury::new(epoch, marks);
+        *locked(&self.0.lent) = Some(Lent { epoch, treasury });
+    }
+
+    fn has_read(&self, epoch: u64) -> bool {
+        let lent = locked(&self.0.lent);
+        lent.as_ref().is_some_and(|lent| lent.epoch == epoch)
+    }
+
+    async fn write_due(&self, marks: &mut Marks) -> Result<(), Unwritten> {
+        // What became due meanwhile rings again.
+        let due = self.with(|treasury| {
+            let due = treasury.due(latest_unix_millis());
+            due.into_iter().map(str::to_owned).collect::<BTreeSet<_>>()
+        });
+        for namespace in due.unwrap_or_default() {
+            self.write(&namespace, marks).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, namespace: &str, marks: &mut Marks) -> Result<(), Unwritten> {
+        let wanted = self.with(|treasury| treasury.marks(namespace, latest_unix_millis()));
+        let wanted: BTreeMap<Key, Mark> = wanted.unwrap_or_default();
+        let written = marks.write(&self.0.leadership, namespace, &wanted).await;
+        self.0.metrics.wrote(written.is_ok());
+        if let Err(Unwritten::Overtaken) = &written {
+            // Somebody else has written: what that says holds, too.
+            let found = marks.read().await?;
+            self.with(|treasury| treasury.found(found));
+        }
+        written?;
+        self.with(|treasury| treasury.written(&wanted));
+        Ok(())
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Treasury<PodId>) -> T) -> Option<T> {
+        let mut lent = locked(&self.0.lent);
+        lent.as_mut().map(|lent| act(&mut lent.treasury))
+    }
+
+    /// This replica is about to give the lease back: it lends nothing more, and what it writes is exact.
+    pub async fn close(&self, mut marks: Marks) {
+        let lowered = self.with(Treasury::close).unwrap_or_default();
+        if lowered.is_empty() {
+            return;
+        }
+        let writing = async {
+            marks.read().await?;
+            for namespace in &lowered {
+                self.write(namespace, &mut marks).await?;
+            }
+            Ok::<_, Unwritten>(())
+        };
+        if let Err(problem) = writing.await {
+            tracing::warn!(%problem, "what is left between what was lent and its mark counts as spent");
+        }
+    }
+}
+
+impl Inner {
+    /// The budgets of a namespace that pods spend together.
+    fn budgets(&self, namespace: &str) -> Option<Vec<Arc<Budget>>> {
+        let policies = (self.policies)(namespace)?;
+        let mut read = locked(&self.read);
+        let mut budgets = Vec::new();
+        for policy in &policies {
+            let name = policy.metadata.name.clone().unwrap_or_default();
+            let version = &policy.metadata.resource_version;
+            let key = (namespace.to_owned(), name);
+            if read.get(&key).is_none_or(|(seen, _)| seen != version) {
+                let of = shared_budgets(&key.1, &policy.spec);
+                read.insert(key.clone(), (version.clone(), of));
+            }
+            if let Some((_, of)) = read.get(&key) {
+                budgets.extend(of.iter().map(Arc::clone));
+            }
+        }
+        Some(budgets)
+    }
+}
+
+#[cfg(test)]
+mod tests;
