@@ -67,6 +67,14 @@ impl Default for BackoffSettings {
 }
 
 impl BackoffSettings {
+    /// For what nobody waits for: from a second to five minutes, and as patient as a provider asks for, up to an hour.
+    pub const BACKGROUND: Self = Self {
+        base: Duration::from_secs(1),
+        max: Duration::from_mins(5),
+        max_hint: Duration::from_hours(1),
+        jitter: Jitter::Full,
+    };
+
     /// Checks the three against each other. The longest hint obeyed is 30 s, or `max` where that is longer.
     pub fn new(base: Duration, max: Duration, jitter: Jitter) -> Result<Self, Invalid> {
         if base.is_zero() {

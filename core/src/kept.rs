@@ -7,7 +7,8 @@
 //! A key says all that an answer depends on and whose it is, so it holds for any use of kept answers. There are two. `outage` is
 //! what is special to `spec.staleIfError`: an answer is given only where nobody is there to give a new one. [`cache`] and
 //! [`directives`] are what is special to `spec.cache`: an answer is given in place of asking; [`inputs`] and [`vector`] to its
-//! embeddings, which are kept input by input; [`semantic`] to questions that are alike and not the same.
+//! embeddings, which are kept input by input; [`next`] and [`refill`] to those of a next model; [`semantic`] to questions that are alike and not the
+//! same.
 
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ pub mod finished;
 pub mod inputs;
 pub mod key;
 pub mod lru;
+pub mod next;
 pub mod outage;
+pub mod refill;
 pub mod semantic;
 pub mod vector;
 

@@ -68,7 +68,7 @@ impl Cache {
 }
 
 /// Vectors that are kept, one for each input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [{
@@ -84,6 +84,53 @@ pub struct EmbeddingsCache {
     /// (64 KiB) to 268435456 (256 MiB).
     #[cfg_attr(feature = "schema", schemars(range(min = 65_536, max = 268_435_456)))]
     pub max_bytes: u64,
+    /// Memory that the texts of the inputs may take in each sidecar, bytes, so that a next model can be asked for their vectors: those
+    /// that were not asked for the longest go first. In memory and nowhere else. 65536 (64 KiB) to 268435456 (256 MiB). Unset: no text
+    /// is kept, but while there is a `next`, in up to 16777216 (16 MiB).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 65_536, max = 268_435_456)))]
+    pub keep_inputs: Option<u64>,
+    /// Another model, whose vectors are asked for in the background while the old one serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<NextEmbeddings>,
+}
+
+/// The model that is to serve next. Vectors of the two are never mixed in one answer: a sidecar goes over to it at once, when it has the
+/// vectors of all inputs that it had those of the old model of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct NextEmbeddings {
+    /// The ProviderConfig that is asked. One with `forwardCallerKey` cannot be: what is asked for in the background has no caller.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    pub provider: String,
+    /// The model, by the provider's own name.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    pub model: String,
+    /// When it serves.
+    #[serde(default)]
+    pub switch: NextSwitch,
+    /// Requests at once at most with which each sidecar asks for its vectors. 1 to 8.
+    #[serde(default = "NextEmbeddings::default_workers")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 8)))]
+    pub workers: u32,
+}
+
+impl NextEmbeddings {
+    fn default_workers() -> u32 {
+        2
+    }
+}
+
+/// When the next model serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum NextSwitch {
+    /// In each sidecar as soon as it has all vectors that it needs.
+    #[default]
+    WhenFilled,
+    /// When `targets` of the route name it: in all sidecars at once. What was filled by then is taken over.
+    Manual,
 }
 
 impl EmbeddingsCache {

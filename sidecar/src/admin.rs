@@ -25,6 +25,7 @@ use crate::tenant::budgets::BudgetReport;
 use crate::tenant::kept::KeptReport;
 use crate::tenant::limits::LimitReport;
 use crate::tenant::provider::ProviderReport;
+use crate::tenant::refill::RefillReport;
 use crate::tenant::snapshot::Upstream;
 
 use answer::{answer, from_outside};
@@ -72,6 +73,9 @@ struct Health {
     /// By route with `cache.embeddings`: vectors.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     embeddings: Vec<KeptReport>,
+    /// By route with `cache.embeddings.next`: how far that is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    next_embeddings: Vec<RefillReport>,
 }
 
 #[derive(Serialize)]
@@ -216,6 +220,7 @@ fn health(process: &Process) -> Health {
         cache: process.tenant.cache.answers.report(),
         semantic: process.tenant.cache.questions.report(),
         embeddings: process.tenant.cache.vectors.report(),
+        next_embeddings: process.tenant.cache.refills.report(),
     }
 }
 

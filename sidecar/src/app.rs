@@ -352,6 +352,7 @@ fn spawn_all(
     }
     parts.spawn("probes", probe::run(Arc::clone(process)));
     parts.spawn("questions", proxy::semantic::run(Arc::clone(process)));
+    parts.spawn("next models", proxy::refill::run(Arc::clone(process)));
     parts.spawn("limit stores", Arc::clone(&process.tenant.stores).run());
     parts.spawn(
         "limits in stores",

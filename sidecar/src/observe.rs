@@ -18,6 +18,7 @@ pub mod guards;
 pub mod hedges;
 mod kept_labels;
 pub mod ledger;
+pub mod refill;
 pub mod semantic;
 pub mod spans;
 pub mod stale;
@@ -67,6 +68,8 @@ pub struct Sinks {
     pub cache: CacheAnswers,
     /// Answers that are given to questions that are alike.
     pub semantic: SemanticAnswers,
+    /// How vectors of next models are filled.
+    pub refill: refill::Refilled,
     /// Exchanges with providers, under OpenTelemetry's names.
     pub genai: GenAi,
     /// Spans for a collector.
@@ -92,6 +95,7 @@ impl Sinks {
             stale: StaleAnswers::register(registry),
             cache: CacheAnswers::register(registry),
             semantic: SemanticAnswers::register(registry),
+            refill: refill::Refilled::register(registry),
             genai: GenAi::register(registry),
             spans: Spans::register(registry),
             guards: guards::Findings::register(registry),
@@ -170,6 +174,7 @@ impl Sinks {
             + self.stale.fit(config)
             + self.cache.fit(config)
             + self.semantic.fit(config)
+            + self.refill.fit(config)
             + self.decisions.fit(config)
             + guards::Findings::fit(config)
             + self.ledger.fit();

@@ -49,6 +49,7 @@ mod passthrough;
 mod path;
 mod pause;
 mod prepare;
+pub mod refill;
 pub mod refuse;
 pub mod relay;
 pub mod request_id;
@@ -190,6 +191,9 @@ async fn answer(
     if snapshot.has_access || snapshot.has_guards || snapshot.has_limits || snapshot.has_caches || snapshot.has_budgets
     {
         context.route = plan::route_for(&snapshot.config, &inbound.call.model).cloned();
+    }
+    if snapshot.has_next {
+        embeddings::lead_to_next(&mut context, inbound);
     }
     // Before all that goes by the route: a budget may lead to another. Boxed: few requests are under budgets.
     if snapshot.has_budgets

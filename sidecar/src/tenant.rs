@@ -36,6 +36,7 @@ pub mod kept;
 pub mod limits;
 pub mod listings;
 pub mod provider;
+pub mod refill;
 pub mod semantic;
 pub mod snapshot;
 pub mod vectors;

@@ -31,6 +31,18 @@ pub fn cross_check(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
                 Some(_) => {}
             }
         }
+        if let Some(target) = route.next.as_ref().and_then(|next| next.route.all_targets().next()) {
+            let path = format!("ModelRoute {}: spec.cache.embeddings.next.provider", route.name);
+            match find(&target.provider) {
+                None => problems.push(no_such_provider(path, &target.provider)),
+                Some(provider) if provider.forward_caller_key => problems.push(Problem::new(
+                    path,
+                    format!("ProviderConfig {} takes its callers' keys (forwardCallerKey), and what is asked for in the background has none", provider.name),
+                    "name a ProviderConfig with credentials of its own",
+                )),
+                Some(_) => {}
+            }
+        }
         let Some(semantic) = &route.semantic else { continue };
         let model = &semantic.model;
         let answers = |route: &Route| route.names(model) || route.closeness(model).is_some();

@@ -31,6 +31,12 @@ pub struct Route {
     pub stale_if_error: Option<kept::Terms>,
     /// Which of its answers are given again without asking.
     pub cache: Option<kept::cache::CacheTerms>,
+    /// The model whose vectors are asked for in the background, to serve next.
+    pub next: Option<Arc<kept::next::Next>>,
+    /// What the texts of its inputs may take in memory, bytes; none: no text is kept.
+    pub keep_inputs: Option<usize>,
+    /// Whether it is a route as it is served with its next model, beside the one that people wrote.
+    pub is_next: bool,
     /// Which of them are given to who asks alike.
     pub semantic: Option<Arc<kept::semantic::SemanticTerms>>,
     /// How much may be asked of it.
@@ -142,6 +148,11 @@ impl Route {
                 "name one model in all targets",
             );
         }
+        let embeddings = spec.cache.as_ref().and_then(|cache| cache.embeddings.as_ref());
+        let next = embeddings.map(|embeddings| kept::next::check(embeddings, &spec.targets));
+        for (field, problem, remedy) in next.into_iter().flatten() {
+            note(field, &problem, remedy);
+        }
         let access = spec.access.as_ref().and_then(|rules| {
             problems.take(access::Policy::compile(
                 &format!("ModelRoute {name}"),
@@ -153,7 +164,7 @@ impl Route {
         problems.into_result()?;
         let stale_on_error = spec.cache.as_ref().is_some_and(|cache| cache.stale_on_error);
         let optional = [("spec.cache.staleOnError", stale_on_error)];
-        Ok(Self {
+        let mut route = Self {
             name: name.to_owned(),
             models: spec.matches.models.clone(),
             targets: spec
@@ -195,7 +206,13 @@ impl Route {
                 .into_iter()
                 .filter_map(|(path, set)| set.then_some(path))
                 .collect(),
-        })
+            next: None,
+            keep_inputs: embeddings.and_then(kept::next::keep_inputs),
+            is_next: false,
+        };
+        let next = embeddings.and_then(|embeddings| embeddings.next.as_ref());
+        route.next = next.map(|next| Arc::new(kept::next::Next::of(&route, next)));
+        Ok(route)
     }
 
     /// Its targets, and then those that stand in for them.

@@ -182,6 +182,22 @@ mod tests {
                 "{ttl: 5m, maxBytes: 65536, embeddings: {maxBytes: 65536}}\n  fallback: [{provider: claude, model: n}]",
                 "spec.cache.embeddings: is of several models, whose vectors do not go together: name one model in all targets",
             ),
+            (
+                "{ttl: 5m, maxBytes: 65536, embeddings: {maxBytes: 65536, keepInputs: 7}}",
+                "spec.cache.embeddings.keepInputs: is 7: set it to 65536",
+            ),
+            (
+                "{ttl: 5m, maxBytes: 65536, embeddings: {maxBytes: 65536, next: {provider: claude, model: m}}}",
+                "spec.cache.embeddings.next.model: is \"m\", which the targets ask for already",
+            ),
+            (
+                "{ttl: 5m, maxBytes: 65536, embeddings: {maxBytes: 65536, next: {provider: other, model: n, workers: 9}}}",
+                "spec.cache.embeddings.next.workers: is 9: set it to 1 to 8",
+            ),
+            (
+                "{ttl: 5m, maxBytes: 65536, embeddings: {maxBytes: 65536, next: {provider: other, model: n}}}",
+                "ModelRoute r: spec.cache.embeddings.next.provider: there is no ProviderConfig \"other\"",
+            ),
         ] {
             let problems = loaded(cache, KEY).unwrap_err();
             assert!(problems.contains(problem), "{cache}: {problems}");

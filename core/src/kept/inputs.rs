@@ -60,6 +60,18 @@ impl Split {
         self.inputs.iter().map(|input| prefix.key(input)).collect()
     }
 
+    /// What the inputs share, so that they can be asked for again ([`batch`]), and by what that is known.
+    pub fn shared(&self, prefix: &Prefix) -> Option<(Key, String)> {
+        let shared = Value::Object(self.shared.clone());
+        let kind = prefix.with(&shared)?.key(&Value::Null)?;
+        Some((kind, shared.to_string()))
+    }
+
+    /// The input at this place, as JSON.
+    pub fn text(&self, place: usize) -> Option<String> {
+        self.inputs.get(place).map(Value::to_string)
+    }
+
     /// The request for these of the inputs alone, by their places.
     pub fn only(&self, places: &[usize]) -> Bytes {
         let mut body = self.shared.clone();
@@ -75,6 +87,31 @@ impl Split {
         body.insert(member(self.form).to_owned(), inputs);
         Bytes::from(Value::Object(body).to_string())
     }
+}
+
+/// A request for these inputs, each as JSON, which share this ([`Split::shared`]); of `embedContent` for the first one.
+pub fn batch<'a>(form: EmbeddingsApi, shared: &str, inputs: impl Iterator<Item = &'a str>) -> Bytes {
+    let mut inputs = inputs.peekable();
+    let mut body = shared.strip_suffix('}').unwrap_or(shared).to_owned();
+    if !body.ends_with('{') {
+        body.push(',');
+    }
+    body.push_str(&Value::from(member(form)).to_string());
+    body.push(':');
+    if form == EmbeddingsApi::One {
+        body.push_str(inputs.next().unwrap_or("null"));
+    } else {
+        body.push('[');
+        while let Some(input) = inputs.next() {
+            body.push_str(input);
+            if inputs.peek().is_some() {
+                body.push(',');
+            }
+        }
+        body.push(']');
+    }
+    body.push('}');
+    Bytes::from(body)
 }
 
 /// An answer taken apart.
@@ -198,6 +235,11 @@ mod tests {
     use crate::kept::key::{Asked, Whose};
 
     fn keys(form: EmbeddingsApi, body: &str, headers: &[(&str, &str)]) -> Vec<Key> {
+        let split = Split::of(form, body.as_bytes()).unwrap();
+        split.keys(&prefix(form, headers)).unwrap()
+    }
+
+    fn prefix(form: EmbeddingsApi, headers: &[(&str, &str)]) -> Prefix {
         let call = Call::new(Dialect::OpenAiChat, Operation::Embed(form));
         let asked = Asked {
             route: "r",
@@ -209,8 +251,7 @@ mod tests {
             body: b"",
         };
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
-        let prefix = asked.prefix(headers, Whose::TheCallers);
-        Split::of(form, body.as_bytes()).unwrap().keys(&prefix).unwrap()
+        asked.prefix(headers, Whose::TheCallers)
     }
 
     fn openai(body: &str) -> Vec<Key> {
@@ -297,6 +338,36 @@ mod tests {
         let one = br#"{"embedding":{"values":[0.5]}}"#;
         let parted = Parted::of(EmbeddingsApi::One, one, 1).unwrap();
         assert_eq!(parted.joined(EmbeddingsApi::One, parted.vectors.iter()), one);
+    }
+
+    #[test]
+    fn inputs_that_are_asked_for_again_have_the_keys_that_they_had() {
+        for (form, body) in [
+            (
+                EmbeddingsApi::OpenAi,
+                r#"{"model":"m","input":["a","b"],"dimensions":8,"user":{"id":{}}}"#,
+            ),
+            (
+                EmbeddingsApi::Batch,
+                r#"{"requests":[{"content":1},{"content":{"parts":[]}}]}"#,
+            ),
+            (
+                EmbeddingsApi::One,
+                r#"{"content":{"parts":[{"text":"a"}]},"taskType":"X"}"#,
+            ),
+        ] {
+            let split = Split::of(form, body.as_bytes()).unwrap();
+            let prefix = prefix(form, &[]);
+            let (kind, shared) = split.shared(&prefix).unwrap();
+            let texts: Vec<_> = (0..2).filter_map(|place| split.text(place)).collect();
+            let again = batch(form, &shared, texts.iter().map(String::as_str));
+            assert_eq!(
+                keys(form, std::str::from_utf8(&again).unwrap(), &[]),
+                keys(form, body, &[]),
+                "{body}"
+            );
+            assert!(!split.keys(&prefix).unwrap().contains(&kind));
+        }
     }
 
     #[test]

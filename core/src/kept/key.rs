@@ -79,7 +79,7 @@ fn matters(name: &str, whose: Whose) -> bool {
 }
 
 /// A request's key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key([u8; 32]);
 
 /// Its beginning: enough to tell keys apart in a log, and nothing of what was asked.

@@ -119,6 +119,17 @@ impl<V> Lru<V> {
         Some((&entry.value, age))
     }
 
+    /// All of them, the least recently used first.
+    pub fn in_order(&self) -> impl Iterator<Item = (&Key, &V)> {
+        let of = |key| Some((key, &self.entries.get(key)?.value));
+        self.order.values().filter_map(of)
+    }
+
+    /// Whether there is a value of this key, however old.
+    pub fn has(&self, key: &Key) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Lets go of what is `true` for; returns how many.
     pub fn forget(&mut self, mut is_gone: impl FnMut(&Key, &V) -> bool) -> usize {
         let gone: Vec<Key> = self

@@ -19,6 +19,7 @@ use crate::metrics::Entry;
 use crate::observe::AccessLog;
 use crate::observe::access::DECISIONS;
 use crate::observe::cache::Came;
+use crate::observe::refill::STATUSES;
 use crate::observe::semantic::Work;
 use crate::observe::spans::FATES;
 use crate::observe::stale::Fate;
@@ -57,7 +58,8 @@ Each of these histograms is 17 series, so not everything that the conventions al
 
 Detail gives way as the configuration grows, so that the 500 hold. With Claude, Gemini and OpenAI among them, about three
 providers of one model each are told apart with their failures, about five without (failures count as `_OTHER`), and
-beyond that all count as `_OTHER`. Each objective (`spec.slo`) is two series more, for which it gives way too. It depends on the
+beyond that all count as `_OTHER`; where very much is switched on, the times between pieces, then those to the first one, and then failures are
+left to our own families. Each objective (`spec.slo`) is two series more, for which it gives way too. It depends on the
 configuration alone; a reload that changes it begins these families
 anew. Sidecars of one fleet that differ in it can still be summed.
 ";
@@ -282,6 +284,11 @@ fn values() -> Vec<Values> {
                 &Unpriced::ALL.map(Unpriced::as_str),
             ]
             .concat(),
+        ),
+        closed(
+            "status",
+            "what became of an input whose vector was asked for in the background",
+            &STATUSES,
         ),
         closed("to", "what the breaker became", &["closed", "half_open", "open"]),
         closed(

@@ -64,7 +64,7 @@ fn config(providers: usize, models: usize) -> Config {
         text,
         "---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: smart}}\nspec:\n  match: {{models: [smart]}}\n  \
          targets: [{{provider: provider-0, model: model-0-0}}]\n  staleIfError: {{maxAge: 1h, maxBytes: 1048576}}\n  \
-         cache: {{ttl: 1h, maxBytes: 1048576, embeddings: {{maxBytes: 1048576}}, \
+         cache: {{ttl: 1h, maxBytes: 1048576, embeddings: {{maxBytes: 1048576, next: {{provider: provider-0, model: next}}}}, \
          semantic: {{embeddingModel: model-0-0, maxBytes: 1048576}}}}\n  \
          limits: [{{name: calls, requestsPerMinute: 5}}]\n  access: {{rules: [{{name: all, allow: 'true'}}]}}\n  \
          guards: [{{name: no-cards, applyTo: [Request], detect: [Card]}}]\n\
@@ -456,7 +456,7 @@ fn three_providers_are_told_apart_in_full() {
     // With a cache, limits, budgets, access rules or guards as well, failures are told together.
     config.policies.clear();
     let route = Arc::make_mut(&mut config.routes[0]);
-    (route.cache, route.semantic, route.access) = (None, None, None);
+    (route.cache, route.semantic, route.access, route.next) = (None, None, None, None);
     route.limits.clear();
     route.guards.clear();
     metrics.sinks.fit(&config);

@@ -51,7 +51,7 @@ pub const TOKENS: [f64; 14] = [
 const NOT_TOLD: &str = "_OTHER";
 
 /// How much these families tell apart. It depends on the configuration alone, never on traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
     /// Every provider name, and the duration of its failures apart.
     Full,
@@ -63,15 +63,17 @@ pub enum Detail {
     Least,
     /// Nor with the time to the first piece: our own families have it.
     Bare,
+    /// Nor with failures: our own families have them, by their codes.
+    Fewest,
 }
 
 impl Detail {
     /// The most detail that fits into so many series, for so many provider names.
     pub fn that_fits(room: usize, names: usize) -> Self {
-        [Self::Full, Self::Names, Self::Sum, Self::Least]
+        [Self::Full, Self::Names, Self::Sum, Self::Least, Self::Bare]
             .into_iter()
             .find(|detail| detail.series(names) <= room)
-            .unwrap_or(Self::Bare)
+            .unwrap_or(Self::Fewest)
     }
 
     /// Series for so many provider names: input, output, duration, first chunk, chunks, failures.
@@ -83,6 +85,7 @@ impl Detail {
                 Self::Sum => 6,
                 Self::Least => 5,
                 Self::Bare => 4,
+                Self::Fewest => 3,
             }
     }
 }
@@ -191,7 +194,7 @@ impl GenAi {
         let (of, failed) = match detail {
             Detail::Full => (told.clone(), told),
             Detail::Names => (told, untold),
-            Detail::Sum | Detail::Least | Detail::Bare => (untold.clone(), untold),
+            Detail::Sum | Detail::Least | Detail::Bare | Detail::Fewest => (untold.clone(), untold),
         };
         let tokens = |gen_ai_token_type| TokenLabels {
             gen_ai_operation_name: of.gen_ai_operation_name,
@@ -202,9 +205,9 @@ impl GenAi {
             input: Lazy::new(&self.usage, tokens("input")),
             output: Lazy::new(&self.usage, tokens("output")),
             duration: Lazy::new(&self.duration, of.clone().ending_with(None)),
-            failed: Lazy::new(&self.duration, failed.ending_with(Some(NOT_TOLD))),
-            first_chunk: (detail != Detail::Bare).then(|| Lazy::new(&self.first_chunk, of.clone())),
-            per_chunk: (!matches!(detail, Detail::Least | Detail::Bare)).then(|| Lazy::new(&self.per_chunk, of)),
+            failed: (detail < Detail::Fewest).then(|| Lazy::new(&self.duration, failed.ending_with(Some(NOT_TOLD)))),
+            first_chunk: (detail < Detail::Bare).then(|| Lazy::new(&self.first_chunk, of.clone())),
+            per_chunk: (detail < Detail::Least).then(|| Lazy::new(&self.per_chunk, of)),
         }
     }
 }
@@ -257,9 +260,9 @@ pub struct GenAiHandles {
     input: Lazy<TokenLabels>,
     output: Lazy<TokenLabels>,
     duration: Lazy<DurationLabels>,
-    failed: Lazy<DurationLabels>,
+    /// This and the next two are `None` where there is no room for them.
+    failed: Option<Lazy<DurationLabels>>,
     first_chunk: Option<Lazy<OperationLabels>>,
-    /// `None` where there is no room for it.
     per_chunk: Option<Lazy<OperationLabels>>,
 }
 
@@ -267,8 +270,14 @@ impl GenAiHandles {
     /// An exchange has ended, after so long; `took` is none where nobody wanted its end.
     pub fn ended(&self, took: Option<Duration>, well: bool, usage: Option<&Usage>) {
         if let Some(took) = took {
-            let duration = if well { &self.duration } else { &self.failed };
-            duration.observe(took.as_secs_f64());
+            let duration = if well {
+                Some(&self.duration)
+            } else {
+                self.failed.as_ref()
+            };
+            if let Some(duration) = duration {
+                duration.observe(took.as_secs_f64());
+            }
         }
         if let Some(usage) = usage {
             #[allow(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
@@ -303,6 +312,7 @@ mod tests {
         assert_eq!(Detail::that_fits(305, 3), Detail::Names);
         assert_eq!(Detail::that_fits(271, 3), Detail::Sum);
         assert_eq!(Detail::that_fits(102, 9), Detail::Sum);
-        assert_eq!(Detail::that_fits(0, 1), Detail::Bare, "there is no less");
+        assert_eq!(Detail::that_fits(68, 9), Detail::Bare);
+        assert_eq!(Detail::that_fits(0, 1), Detail::Fewest, "there is no less");
     }
 }

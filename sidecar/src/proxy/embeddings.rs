@@ -20,7 +20,7 @@ use bowsprit_core::fault::Code;
 use bowsprit_core::kept::Terms;
 use bowsprit_core::kept::directives::Directives;
 use bowsprit_core::kept::inputs::{Parted, Split};
-use bowsprit_core::kept::key::{Key, Whose};
+use bowsprit_core::kept::key::{Key, Prefix, Whose};
 use bowsprit_core::kept::vector::Vector;
 use bowsprit_core::record::Spent;
 use bytes::Bytes;
@@ -41,6 +41,7 @@ use crate::process::Process;
 use crate::tenant::Tenant;
 use crate::tenant::asking::Claim;
 use crate::tenant::kept::{Answer, Looked};
+use crate::tenant::refill::{Input, Shared};
 use crate::tenant::snapshot::Snapshot;
 use crate::tenant::vectors::{Source, Stored};
 
@@ -52,8 +53,8 @@ pub(super) struct Partly {
     keys: Vec<Key>,
     found: Vec<Option<(Arc<Stored>, Duration)>>,
     epoch: u64,
-    /// Whether what another request gets will do: not for who wants what nobody has had.
-    may_share: bool,
+    /// What its caller says of kept ones, and how old these may be.
+    wanted: (Directives, Duration),
     /// What it asks for while others wait for it.
     claim: Option<Claim>,
 }
@@ -69,8 +70,12 @@ pub(super) fn look(
         return None;
     };
     let split = Split::of(form, &inbound.body)?;
-    let keys = split.keys(&keep::prefix_of(context, inbound, route, whose))?;
-    let vectors = &context.tenant().cache.vectors;
+    let prefix = keep::prefix_of(context, inbound, route, whose);
+    let keys = split.keys(&prefix)?;
+    if route.keep_inputs.is_some() {
+        remember(context, inbound, route, (form, &split, &prefix), &keys);
+    }
+    let vectors = context.tenant().cache.vectors_of(route);
     let mut epoch = None;
     let mut found = Vec::with_capacity(keys.len());
     for key in &keys {
@@ -93,11 +98,51 @@ pub(super) fn look(
         keys,
         found,
         epoch: epoch?,
-        may_share: !wanted.no_cache,
+        wanted: (wanted, terms.max_age),
         claim: None,
     };
     partly.are_of_one_model();
     Some(partly)
+}
+
+/// Leads a request for embeddings to its route's next model, where that serves. From here on it is one of a route with this model alone.
+pub(super) fn lead_to_next(context: &mut RequestContext, inbound: &Inbound) {
+    let Operation::Embed(_) = inbound.call.operation else {
+        return;
+    };
+    let refills = &context.tenant().cache.refills;
+    let next = context.route.as_ref().and_then(|route| {
+        let next = route.next.as_ref()?;
+        refills.serves_next(&route.name).then(|| Arc::clone(&next.route))
+    });
+    if next.is_some() {
+        (context.route, context.is_led) = (next, true);
+    }
+}
+
+/// Keeps the texts of these inputs, to ask a next model for their vectors.
+fn remember(
+    context: &RequestContext,
+    inbound: &Inbound,
+    route: &Route,
+    (form, split, prefix): (EmbeddingsApi, &Split, &Prefix),
+    keys: &[Key],
+) {
+    let Some((kind, body)) = split.shared(prefix) else {
+        return;
+    };
+    let shared = Arc::new(Shared {
+        form,
+        operation: context.operation(),
+        model: Arc::clone(&inbound.call.model),
+        body,
+        kind,
+        caller: context.caller.clone(),
+    });
+    let cache = &context.tenant().cache;
+    let make = |place| Some(Input::new(Arc::clone(&shared), split.text(place)?));
+    let is_there = |key: &Key| cache.next.has(&route.name, key);
+    cache.refills.seen(route, keys, (make, is_there), context.now());
 }
 
 /// Waits for those of the missing inputs that others ask for, so long at most, and claims the rest. Nothing may be missing then.
@@ -110,9 +155,10 @@ pub(super) async fn turn(
     partly: &mut Partly,
     patience: Duration,
 ) -> Result<(), Refusal> {
-    let cache = Arc::clone(&context.tenant().cache);
+    let asking = Arc::clone(context.tenant().cache.asking_of(&partly.route));
     let begun = context.now();
-    let mut is_alone = !partly.may_share;
+    // Who wants what nobody has had asks for itself: what others ask for was asked for before.
+    let mut is_alone = partly.wanted.0.no_cache;
     loop {
         let missing: Vec<Key> = partly
             .missing()
@@ -125,10 +171,10 @@ pub(super) async fn turn(
         }
         let left = patience.saturating_sub(context.now() - begun);
         if is_alone || left.is_zero() {
-            partly.claim = Some(cache.asking.claim_free(partly.epoch, missing));
+            partly.claim = Some(asking.claim_free(partly.epoch, missing));
             return Ok(());
         }
-        let others = match cache.asking.claim(partly.epoch, missing) {
+        let others = match asking.claim(partly.epoch, missing) {
             Ok(claim) => {
                 // Who has ended meanwhile has kept its vectors before its claim went.
                 partly.look_again(context);
@@ -172,11 +218,11 @@ impl Partly {
 
     /// Looks once more for what is missing.
     fn look_again(&mut self, context: &RequestContext) {
-        let vectors = &context.tenant().cache.vectors;
+        let vectors = context.tenant().cache.vectors_of(&self.route);
         for (key, found) in self.keys.iter().zip(&mut self.found) {
             if found.is_none()
-                && self.may_share
                 && let Looked::Found(stored, age, _) = vectors.look(&self.route, key, context.now())
+                && self.wanted.0.take(age, self.wanted.1)
             {
                 *found = Some((stored, age));
             }
@@ -312,24 +358,16 @@ pub(super) async fn serve(
         }
         return broken("the provider's answer cannot be put together with what is kept");
     };
-    let source = Arc::new(Source {
-        request_id: id.as_str().to_owned(),
-        asked: Arc::clone(&inbound.call.model),
-        model: parted.model.clone(),
-        provider: head
-            .headers
-            .get(ANSWERED_BY)
-            .cloned()
-            .unwrap_or_else(|| HeaderValue::from_static("unknown")),
-        spent: spent(snapshot, &head.headers, &inbound.call.model, (&body, places.len())),
-    });
     let is_same = |(stored, _): &(Arc<Stored>, Duration)| stored.source.model == parted.model;
     if !partly.hits().all(is_same) {
         // Vectors of two versions of a model do not go together.
-        let _ = tenant.cache.vectors.clear(&crate::tenant::kept::Which {
-            route: Some(partly.route.name.clone()),
-            ..Default::default()
-        });
+        let _ = tenant
+            .cache
+            .vectors_of(&partly.route)
+            .clear(&crate::tenant::kept::Which {
+                route: Some(partly.route.name.clone()),
+                ..Default::default()
+            });
         let text =
             "the provider answers with another version of the model than before: what was kept is forgotten, ask again";
         return refuse::bare(
@@ -339,22 +377,16 @@ pub(super) async fn serve(
         );
     }
     let hits = partly.hits().count();
-    let fresh: Vec<Arc<Stored>> = parted
-        .vectors
-        .iter()
-        .map(|vector| {
-            Arc::new(Stored {
-                vector: vector.clone(),
-                source: Arc::clone(&source),
-            })
-        })
-        .collect();
+    let fresh = fresh(snapshot, &parted, &head.headers, (&id, &inbound.call.model), &body);
     for (place, stored) in places.iter().zip(&fresh) {
         partly.keep(&tenant, *place, Arc::clone(stored), now);
     }
+    let asked_for = || places.iter().filter_map(|place| partly.keys.get(*place).copied());
+    if partly.route.is_next {
+        tenant.cache.refills.settled(&partly.route.name, asked_for());
+    }
     if let Some(claim) = claim {
-        let keys = places.iter().filter_map(|place| partly.keys.get(*place).copied());
-        claim.ended(keys.zip(fresh.iter().cloned()).collect());
+        claim.ended(asked_for().zip(fresh.iter().cloned()).collect());
     }
     if hits == 0 && places.len() == partly.keys.len() {
         return Response::from_parts(head, Body::Whole(body));
@@ -372,7 +404,7 @@ impl Partly {
     /// Keeps the vector of the input at this place.
     fn keep(&self, tenant: &Tenant, place: usize, stored: Arc<Stored>, now: Moment) {
         if let Some(key) = self.keys.get(place) {
-            let vectors = &tenant.cache.vectors;
+            let vectors = tenant.cache.vectors_of(&self.route);
             vectors.keep(&self.route, *key, stored, now, Some(self.epoch));
         }
     }
@@ -423,6 +455,33 @@ fn reduced(inbound: &Inbound, body: Bytes) -> Inbound {
         body,
         parts: Some(Arc::default()),
     }
+}
+
+/// The vectors of an answer, each with where it came from. `body`: the answer.
+pub(super) fn fresh(
+    snapshot: &Snapshot,
+    parted: &Parted,
+    head: &HeaderMap,
+    (id, asked): (&RequestId, &Arc<str>),
+    body: &[u8],
+) -> Vec<Arc<Stored>> {
+    let source = Arc::new(Source {
+        request_id: id.as_str().to_owned(),
+        asked: Arc::clone(asked),
+        model: parted.model.clone(),
+        provider: head
+            .get(ANSWERED_BY)
+            .cloned()
+            .unwrap_or_else(|| HeaderValue::from_static("unknown")),
+        spent: spent(snapshot, head, asked, (body, parted.vectors.len())),
+    });
+    let stored = |vector: &Vector| {
+        Arc::new(Stored {
+            vector: vector.clone(),
+            source: Arc::clone(&source),
+        })
+    };
+    parted.vectors.iter().map(stored).collect()
 }
 
 /// A body whole; `None`: it broke off or is too large.

@@ -242,6 +242,7 @@ async fn asked(process: &Arc<Process>, parent: &Parent, model: &str, body: Bytes
         refuse::answer(context, &refusal);
         return Err(Error::Embedding);
     }
+    embeddings::lead_to_next(&mut context, &inbound);
     let response = match kept(&context, &snapshot, &inbound) {
         Kept::Whole(given) => {
             let body = given.0.body.clone();

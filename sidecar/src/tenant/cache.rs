@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::asking::Asking;
 use super::kept::{Answer, KeptAnswers, Looked, Purpose, Shelves, Which};
+use super::refill::Refills;
 use super::semantic::Questions;
 use super::vectors::Stored;
 use crate::memory::Memory;
@@ -29,8 +30,14 @@ pub struct Cache {
     pub answers: Arc<KeptAnswers>,
     /// Vectors of embeddings, one for each input.
     pub vectors: Arc<Shelves<Stored>>,
+    /// The same of the models that are to serve next.
+    pub next: Arc<Shelves<Stored>>,
+    /// Texts of inputs, and how far these models are.
+    pub refills: Arc<Refills>,
     /// Inputs whose vectors are being asked for.
-    pub asking: Arc<Asking>,
+    asking: Arc<Asking>,
+    /// The same of the models that are to serve next.
+    next_asking: Arc<Asking>,
     /// Questions that were answered, to be found by who asks alike.
     pub questions: Arc<Questions>,
     flights: Mutex<HashMap<Of, UnderWay>>,
@@ -101,7 +108,10 @@ impl Cache {
         Arc::new(Self {
             answers: Shelves::new(Purpose::Cache, memory, sinks),
             vectors: Shelves::new(Purpose::Vectors, memory, sinks),
+            next: Shelves::new(Purpose::NextVectors, memory, sinks),
+            refills: Refills::new(memory, sinks),
             asking: Arc::default(),
+            next_asking: Arc::default(),
             questions: Questions::new(memory, sinks),
             flights: Mutex::default(),
         })
@@ -154,7 +164,10 @@ impl Cache {
     /// Keeps for the routes of this configuration from now on.
     pub fn fit(&self, config: &Config) {
         self.answers.fit(config);
+        self.next.hand_over(&self.vectors, config);
         self.vectors.fit(config);
+        self.next.fit(config);
+        self.refills.fit(config, &self.vectors);
         self.questions.fit(config);
     }
 
@@ -162,15 +175,28 @@ impl Cache {
     pub fn expire(&self, now: Moment) {
         self.answers.expire(now);
         self.vectors.expire(now);
+        self.next.expire(now);
+        self.refills.expire(&self.vectors, now);
         self.questions.expire(now);
+    }
+
+    /// The vectors that answer requests of this route: one that is served with its next model has those of no other.
+    pub fn vectors_of(&self, route: &Route) -> &Arc<Shelves<Stored>> {
+        if route.is_next { &self.next } else { &self.vectors }
+    }
+
+    /// The inputs under way of this route, in the same way.
+    pub fn asking_of(&self, route: &Route) -> &Arc<Asking> {
+        if route.is_next { &self.next_asking } else { &self.asking }
     }
 
     /// Forgets these, answers and vectors. Returns how many are gone; `None`: no such route has a cache.
     pub fn clear(&self, which: &Which) -> Option<usize> {
         let (answers, vectors) = (self.answers.clear(which), self.vectors.clear(which));
+        let next = self.next.clear(which).unwrap_or(0);
         // Those whose answers stay would be found again; that costs less than to know which these are.
         self.questions.clear(which.route.as_deref());
-        answers.map(|answers| answers + vectors.unwrap_or(0))
+        answers.map(|answers| answers + vectors.unwrap_or(0) + next)
     }
 
     /// Requests that somebody leads or waits for.

@@ -25,6 +25,8 @@ use crate::observe::Sinks;
 use crate::observe::stale::Fate;
 use crate::sync::locked;
 
+mod next;
+
 /// All kept answers together have at most this part of the memory for bodies.
 const SHARE_OF_MEMORY: usize = 4;
 
@@ -56,15 +58,25 @@ pub enum Purpose {
     Cache,
     /// The same of vectors, one for each input (`cache.embeddings`).
     Vectors,
+    /// The same of vectors of the model that is to serve next (`cache.embeddings.next`).
+    NextVectors,
 }
 
 impl Purpose {
+    /// The route that keeps answers for this, of a route that people wrote.
+    fn route(self, route: &Arc<Route>) -> Option<&Arc<Route>> {
+        match self {
+            Self::NextVectors => route.next.as_ref().map(|next| &next.route),
+            Self::Outage | Self::Cache | Self::Vectors => Some(route),
+        }
+    }
+
     /// How a route keeps answers for this.
     fn terms(self, route: &Route) -> Option<Terms> {
         match self {
             Self::Outage => route.stale_if_error,
             Self::Cache => route.cache.map(|cache| cache.keep),
-            Self::Vectors => route.cache.and_then(|cache| cache.embeddings),
+            Self::Vectors | Self::NextVectors => route.cache.and_then(|cache| cache.embeddings),
         }
     }
 
@@ -72,7 +84,7 @@ impl Purpose {
         match self {
             Self::Outage => "staleIfError.maxBytes",
             Self::Cache => "cache.maxBytes",
-            Self::Vectors => "cache.embeddings.maxBytes",
+            Self::Vectors | Self::NextVectors => "cache.embeddings.maxBytes",
         }
     }
 }
@@ -218,7 +230,7 @@ impl<V: Keep> Shelves<V> {
 
     /// Keeps for the routes of this configuration from now on, and what was kept only where it still is the route's answer.
     pub fn fit(&self, config: &Config) {
-        let routes = config.routes.iter();
+        let routes = config.routes.iter().filter_map(|route| self.purpose.route(route));
         let keeping: Vec<_> = routes
             .filter_map(|route| Some((route, self.purpose.terms(route)?)))
             .collect();
@@ -375,7 +387,7 @@ impl<V: Keep> Shelves<V> {
         match self.purpose {
             _ if answers == 0 => {}
             Purpose::Outage => self.sinks.stale.count(fate, answers),
-            Purpose::Cache | Purpose::Vectors => self.sinks.cache.count(fate, answers),
+            Purpose::Cache | Purpose::Vectors | Purpose::NextVectors => self.sinks.cache.count(fate, answers),
         }
     }
 
@@ -385,6 +397,7 @@ impl<V: Keep> Shelves<V> {
             Purpose::Outage => self.sinks.stale.holds(route, answers, bytes),
             Purpose::Cache => self.sinks.cache.holds(route, answers, bytes),
             Purpose::Vectors => self.sinks.cache.holds_vectors(route, answers, bytes),
+            Purpose::NextVectors => self.sinks.refill.holds(route, answers),
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub has_guards: bool,
     /// Whether any of its routes has a cache.
     pub has_caches: bool,
+    /// Whether any of them has a next embedding model.
+    pub has_next: bool,
 }
 
 /// What a configuration is put into service with.
@@ -73,6 +75,7 @@ impl Snapshot {
             has_budgets,
             has_access: config.has_access(),
             has_guards: config.has_guards(),
+            has_next: config.routes.iter().any(|route| route.next.is_some()),
             has_caches: config.routes.iter().any(|route| route.cache.is_some()),
             config,
             upstreams,

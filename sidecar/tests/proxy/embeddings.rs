@@ -278,3 +278,14 @@ async fn what_came_of_the_first_parts_is_kept_though_the_last_one_failed() {
     assert_eq!(vectors(&alone).len(), 1);
     bed.balanced().await;
 }
+
+#[tokio::test]
+async fn a_vector_that_is_too_old_for_its_caller_is_asked_for_anew() {
+    let bed = bed_to("openai").await;
+    assert_eq!(embed(&bed, &json!(["a"]), &json!({})).await.status, 200);
+    let body = json!({"model": "vectors", "input": ["a"], "dimensions": 8});
+    let young = [("cache-control", "max-age=0")];
+    assert_eq!(bed.post_as("/v1/embeddings", &body, &young).await.status, 200);
+    assert_eq!(count(&bed.openai), 2);
+    bed.balanced().await;
+}

@@ -35,6 +35,7 @@ mod keys;
 mod limits;
 mod metrics;
 mod names;
+mod next;
 mod passthrough;
 mod pause;
 mod pool;

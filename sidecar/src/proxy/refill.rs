@@ -1,0 +1,164 @@
+//! Asks for the vectors of next models in the background (`cache.embeddings.next` of a ModelRoute).
+//!
+//! Each batch is a request of its own: under the rules, limits and budgets of its route, retried, recorded and billed like any, with the
+//! provider's own key. What refuses it is waited out; what the app asks for never waits for it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_core::call::{Call, Operation};
+use bowsprit_core::config::Route;
+use bowsprit_core::dialect::tokens_of;
+use bowsprit_core::fault::Code;
+use bowsprit_core::kept::inputs::{Parted, batch};
+use bowsprit_core::kept::refill::Ended;
+use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::context::RequestContext;
+use super::embeddings::{fresh, whole};
+use super::inbound::Inbound;
+use super::refuse::{self, Refusal};
+use super::request_id::RequestId;
+use super::{access, budgets, limits, serve};
+use crate::process::Process;
+use crate::tenant::refill::{Shared, Work};
+use crate::tenant::snapshot::Snapshot;
+
+/// What stands behind the id of such a request.
+const OF_OURS: &str = ".refill";
+/// Batches of all routes at once.
+const AT_ONCE: usize = 16;
+/// How long nothing is asked for where there is no configuration, or the sidecar stops.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Asks for what is to be asked for. Ends never.
+pub async fn run(process: Arc<Process>) {
+    let refills = Arc::clone(&process.tenant.cache.refills);
+    let work = stream::unfold((), |()| async { Some((refills.next(&process.clock).await, ())) });
+    let done = |work| {
+        // A panic costs this one batch, which has failed then: the part that it runs in goes on.
+        let work = AssertUnwindSafe(fill(&process, work)).catch_unwind();
+        work.map(|ended| {
+            if ended.is_err() {
+                tracing::error!("asking for a next model's vectors panicked");
+            }
+        })
+    };
+    work.for_each_concurrent(AT_ONCE, done).await;
+}
+
+async fn fill(process: &Arc<Process>, work: Work) {
+    let ended = ask(process, &work).await;
+    work.ended(ended, process.clock.now());
+}
+
+/// Asks for a batch, and keeps what comes.
+async fn ask(process: &Arc<Process>, work: &Work) -> Ended {
+    let tenant = &process.tenant;
+    let (Some(snapshot), Some((_, first))) = (tenant.snapshot.load_full(), work.batch.jobs.first()) else {
+        return Ended::Refused(Some(IDLE));
+    };
+    if process.drain.is_draining() {
+        return Ended::Refused(Some(IDLE));
+    }
+    let shared = &first.shared;
+    let vectors = &tenant.cache.next;
+    let Some(epoch) = vectors.epoch(&work.next) else {
+        // The configuration has changed.
+        return Ended::Failed(None);
+    };
+    if !vectors.has_room(&work.next, work.batch.jobs.len()) {
+        return Ended::NoRoom;
+    }
+    let id = RequestId::of_ours(RequestId::new().as_str(), OF_OURS);
+    let mut context = RequestContext::begin(
+        process,
+        Arc::clone(tenant),
+        shared.caller.clone(),
+        id.clone(),
+        shared.form.dialect(),
+        shared.operation,
+    );
+    let texts = work.batch.jobs.iter().map(|(_, input)| &*input.text);
+    let inbound = inbound(shared, batch(shared.form, &shared.body, texts));
+    context.asked = Arc::clone(&inbound.call.model);
+    if let Err(refusal) = Box::pin(admitted(process, &snapshot, &mut context, &inbound, &work.next)).await {
+        refuse::answer(context, &refusal);
+        return Ended::Refused(refusal.retry_after);
+    }
+    let response = serve::serve(process, &snapshot, context, &inbound).await;
+    let (head, body) = response.into_parts();
+    match head.status {
+        StatusCode::OK => {}
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+            return Ended::Wrong;
+        }
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYMENT_REQUIRED => return Ended::Refused(later(&head.headers)),
+        _ => return Ended::Failed(later(&head.headers)),
+    }
+    let inputs = work.batch.jobs.len();
+    let Some(body) = whole(body).await else {
+        return Ended::Failed(None);
+    };
+    let Some(parted) = Parted::of(shared.form, &body, inputs) else {
+        return Ended::Wrong;
+    };
+    let fresh = fresh(&snapshot, &parted, &head.headers, (&id, &inbound.call.model), &body);
+    for ((key, _), stored) in work.batch.jobs.iter().zip(fresh) {
+        vectors.keep(&work.next, *key, stored, process.clock.now(), Some(epoch));
+    }
+    Ended::Done
+}
+
+/// When the provider wants to be asked again.
+fn later(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// The rules, limits and budgets of its route hold for it as for what the app asks.
+async fn admitted(
+    process: &Arc<Process>,
+    snapshot: &Snapshot,
+    context: &mut RequestContext,
+    inbound: &Inbound,
+    next: &Arc<Route>,
+) -> Result<(), Refusal> {
+    context.route = Some(Arc::clone(next));
+    if snapshot.has_budgets {
+        budgets::acquire(snapshot, context, inbound).await?;
+        if context.is_led {
+            // Vectors of another model are of no use.
+            let text = "a budget leads the vectors of a next model to another route";
+            return Err(Refusal::new(Code::SysOverloaded, text));
+        }
+    }
+    context.is_led = true;
+    context.access = access::check(process, snapshot, context, inbound)?;
+    if snapshot.has_limits {
+        limits::acquire(process, snapshot, context, inbound).await?;
+    }
+    Ok(())
+}
+
+fn inbound(shared: &Shared, body: Bytes) -> Inbound {
+    let mut call = Call::new(shared.form.dialect(), Operation::Embed(shared.form));
+    call.model = Arc::clone(&shared.model);
+    call.tokens = tokens_of(body.len());
+    call.input_tokens = call.tokens;
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Inbound {
+        call,
+        method: Method::POST,
+        path_below: String::new(),
+        headers,
+        query: None,
+        body,
+        parts: None,
+    }
+}
