@@ -30,7 +30,7 @@ pub const RENEW: Duration = Duration::from_secs(20);
 /// Asks that a leader takes in a second, over all its sidecars: what spreads them is [`pace`].
 pub const ASKS_A_SECOND: u64 = 1_000;
 /// From one ask of a sidecar to the next at the least.
-pub const SHORTEST_PACE: Duration = Duration::from_secs(1);
+pub const SHORTEST_PACE: Duration = Duration::from_millis(250);
 /// How much faster or slower clocks may go than each other: a part of so many. Quartz is off by less than a 5,000th.
 pub const SKEW: u32 = 100;
 /// The longest that a message of a stream is under way: a writer gives up after 20 s.

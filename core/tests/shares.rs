@@ -51,7 +51,7 @@ fn worst(scenario: Scenario, seeds: &[u64]) -> Figures {
             figures.bound
         );
         // While who wants it changes every few seconds, some of the limit is on its way from one to the other.
-        let least = if scenario.skew.changes() { 0.80 } else { 0.95 };
+        let least = if scenario.skew.changes() { 0.90 } else { 0.95 };
         // The last minute is short: of a few large requests of two sidecars it is one or two more or less.
         let least_back = match (scenario.skew.changes(), scenario.counts_tokens()) {
             (false, false) => 0.85,

@@ -205,7 +205,10 @@ impl<K: Ord + Clone> Allocator<K> {
             whole: self.whole,
             lent: self.counted,
             unknown: self.unknown,
-            wanted: entries().filter(|entry| !entry.is_over).map(|entry| entry.want).sum(),
+            wanted: entries()
+                .filter(|entry| !entry.is_over)
+                .map(|entry| entry.want)
+                .fold(0, u64::saturating_add),
             pods: self.pods.len() as u64,
             silent: entries().filter(|entry| entry.is_over).count() as u64,
         }

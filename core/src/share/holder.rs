@@ -55,6 +55,8 @@ pub struct Holder {
     pace: Duration,
     /// Asks since the last grant.
     unanswered: u32,
+    /// It holds much less since the last grant, and has not said so: until it has, nobody else can have it.
+    gives_up: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +83,7 @@ impl Holder {
             again: now,
             pace: SHORTEST_PACE,
             unanswered: 0,
+            gives_up: false,
         }
     }
 
@@ -133,14 +136,15 @@ impl Holder {
         self.epoch
     }
 
-    /// An ask, where one is due: the time has come, or the demand has changed much and the last ask is long enough ago.
+    /// An ask, where one is due: the time has come, or the demand has changed much and the last ask is long enough ago; or at once where a
+    /// grant has just taken much away, so that others may have it.
     /// `using`: what is in use and cannot be given back at once (requests in flight; 0 for rates).
     pub fn ask(&mut self, want: u64, using: u64, now: Moment) -> Option<Ask> {
         let interval = self.interval();
         let may = self
             .asked
             .is_none_or(|asked| now.saturating_since(asked.at) >= interval);
-        if !may || (now < self.again && !self.is_urgent(want, now)) {
+        if !self.gives_up && (!may || (now < self.again && !self.is_urgent(want, now))) {
             return None;
         }
         Some(self.asks(want, using, now))
@@ -152,6 +156,7 @@ impl Holder {
         self.unanswered = self.unanswered.saturating_add(1);
         self.asked = Some(Asked { at: now, want });
         self.again = now + self.interval();
+        self.gives_up = false;
         let (entitled, standing) = self.entitled(now);
         let floor = self.held.map_or(0, |held| held.floor);
         let held = match standing {
@@ -180,7 +185,7 @@ impl Holder {
 
     /// Between asks: twice as long after each that was not answered.
     fn interval(&self) -> Duration {
-        let doubled = self.unanswered.saturating_sub(1).min(5);
+        let doubled = self.unanswered.saturating_sub(1).min(7);
         (self.pace * (1 << doubled)).min(RENEW)
     }
 
@@ -193,7 +198,7 @@ impl Holder {
         if standing != Standing::Granted {
             return true;
         }
-        let more = want > entitled - entitled / 10 && want > told + told / 10;
+        let more = want > entitled - entitled / 10 && want > told.saturating_add(told / 10);
         let less = want < told / 2 && entitled > self.whole / 50;
         more || less
     }
@@ -207,6 +212,8 @@ impl Holder {
             return false;
         }
         let lease = grant.lease.min(LEASE);
+        let (before, _) = self.entitled(now);
+        self.gives_up = before.saturating_sub(grant.share) > (grant.floor / 2).max(1);
         self.epoch = grant.epoch;
         self.held = Some(Held {
             share: grant.share,

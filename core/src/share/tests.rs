@@ -19,7 +19,7 @@ fn a_share_goes_on_until_it_is_over_then_the_smaller_then_the_floor() {
     assert_eq!(holder.entitled(at(0)), (0, Standing::New));
     assert_eq!(holder.entitled(at(5_000)), (WHOLE / NEWCOMER_DIVISOR, Standing::Floor));
     let ask = holder.ask(10, 0, at(5_000)).unwrap();
-    assert_eq!(holder.ask(10, 0, at(5_500)), None, "asked already");
+    assert_eq!(holder.ask(10, 0, at(5_200)), None, "asked already");
     let mut leader = Allocator::of_a_new_limit(WHOLE, 1, at(0));
     leader.expect(10);
     let grant = leader.hear(&0, &ask, at(5_400)).unwrap();
@@ -66,8 +66,28 @@ fn a_lower_limit_lowers_each_share_at_once_and_a_higher_one_waits_for_the_grant(
 }
 
 #[test]
+fn who_is_granted_much_less_says_so_at_once_and_only_once() {
+    let mut leader = Allocator::of_a_new_limit(WHOLE, 1, at(0));
+    let mut holders = [Holder::new(WHOLE, at(0)), Holder::new(WHOLE, at(0))];
+    let mut ask = |pod: usize, want: u64, millis: u64| {
+        let ask = holders[pod].ask(want, 0, at(millis));
+        if let Some(ask) = ask {
+            let grant = leader.hear(&pod, &ask, at(millis)).unwrap();
+            assert!(holders[pod].take(&grant, at(millis)));
+        }
+        (ask.is_some(), holders[pod].entitled(at(millis)).0)
+    };
+    assert_eq!(ask(0, 2_000, 0), (true, WHOLE));
+    assert_eq!(ask(1, 2_000, 1_000), (true, 0), "the first holds all of it");
+    assert_eq!(ask(0, 2_000, 20_000), (true, WHOLE / 2));
+    assert_eq!(ask(0, 2_000, 20_001), (true, WHOLE / 2), "it holds less, and says so");
+    assert_eq!(ask(0, 2_000, 20_002), (false, WHOLE / 2), "that was all");
+    assert_eq!(ask(1, 2_000, 20_003), (true, WHOLE / 2), "so the other has it");
+}
+
+#[test]
 fn so_many_sidecars_ask_one_leader_no_oftener_than_it_takes() {
-    assert_eq!(pace(3), Duration::from_secs(1));
+    assert_eq!(pace(3), SHORTEST_PACE);
     assert_eq!(pace(10_000), Duration::from_secs(10));
     assert_eq!(pace(1_000_000), RENEW, "so many renew: their leases must not run out");
     assert!(RENEW * 3 <= LEASE);

@@ -18,6 +18,8 @@ use crate::skew::Skew;
 
 /// A step of the world, seconds.
 const STEP: f64 = 0.1;
+/// From one look of a sidecar that has just asked to the next, steps.
+const BUSY_STEPS: usize = 3;
 /// How long a run is, and how long it takes to warm up.
 const SECONDS: f64 = 480.0;
 const WARM: f64 = 30.0;
@@ -269,12 +271,14 @@ impl World {
             if is_without && pod.holder.epoch() != self.epoch {
                 unheard += share;
             }
-            // Once a second, each at its own moment, a sidecar looks whether there is something to say.
-            let turn = ((self.second / STEP).round() as usize + pod.id).is_multiple_of(10);
+            // Each at its own moment, a sidecar looks whether there is something to say: once a second, and oftener while there is.
+            let every = if self.second < pod.busy_until { BUSY_STEPS } else { 10 };
+            let turn = ((self.second / STEP).round() as usize + pod.id).is_multiple_of(every);
             if turn
                 && self.second >= pod.cut_until
                 && let Some(ask) = pod.ask(self.second)
             {
+                pod.busy_until = self.second + 5.0;
                 self.send(Message::Ask(pod.id, ask));
             }
             self.pods[place] = Some(pod);
@@ -318,7 +322,13 @@ impl World {
                         self.send(Message::Grant(id, grant));
                     }
                 }
-                Message::Grant(_, grant) => pod.take(&grant, second),
+                Message::Grant(id, grant) => {
+                    pod.take(&grant, second);
+                    // What it gives up it says at once.
+                    if let Some(ask) = pod.ask(second) {
+                        self.send(Message::Ask(id, ask));
+                    }
+                }
             }
         }
     }

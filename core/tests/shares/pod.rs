@@ -26,6 +26,8 @@ pub struct Pod {
     waiting: VecDeque<(f64, u64)>,
     /// Cut off from the operators until this second.
     pub cut_until: f64,
+    /// Until when it looks often whether there is something to say.
+    pub busy_until: f64,
 }
 
 impl Pod {
@@ -42,6 +44,7 @@ impl Pod {
             behind: 0.0,
             waiting: VecDeque::new(),
             cut_until: 0.0,
+            busy_until: 0.0,
         };
         let now = pod.clock(second);
         pod.holder = Holder::new(whole, now);
@@ -72,7 +75,7 @@ impl Pod {
         let shares = Shares {
             requests_per_minute: share,
             tokens_per_minute: share,
-            concurrent: 0,
+            ..Shares::default()
         };
         self.limiter.share(self.settings, shares, now);
     }

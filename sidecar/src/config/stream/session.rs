@@ -19,6 +19,11 @@ use crate::net::client::Resolve;
 /// From one report to the next at the least, and from one look whether there is something to report to the next.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// From one look whether there is something to ask to the next, while it has asked within [`ASKS_FOR`]. Without that it is looked with the reports.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How long after an ask another may soon follow.
+const ASKS_FOR: Duration = Duration::from_secs(5);
+
 /// What the sidecar asks about limits of the fleet now; told whether the stream has just been opened.
 type Asks = Box<dyn Fn(bool) -> Vec<WireAsk> + Send + Sync>;
 /// Takes what is granted.
@@ -73,6 +78,7 @@ where
         reported: None,
         has_asked: false,
         has_borrowed: false,
+        asked: None,
     };
     let ended = session.run().await;
     (ended, session.any_heard)
@@ -90,6 +96,8 @@ struct Session<'a, S, R> {
     reported: Option<SidecarReport>,
     has_asked: bool,
     has_borrowed: bool,
+    /// When it asked last.
+    asked: Option<Instant>,
 }
 
 impl<S, R> Session<'_, S, R>
@@ -100,9 +108,11 @@ where
     async fn run(&mut self) -> Ended {
         let mut piece = vec![0; STREAM_PIECE];
         let mut look = Instant::now();
+        let mut ask_look = look;
         let mut sent = None;
         loop {
-            let alarm = look.min(self.leave.unwrap_or(look));
+            let ask_at = self.ask_again(ask_look);
+            let alarm = [self.leave, ask_at].into_iter().flatten().fold(look, Instant::min);
             tokio::select! {
                 // After a pause of the whole process, what arrived meanwhile counts before the clock does.
                 biased;
@@ -135,27 +145,40 @@ where
             if now.duration_since(self.heard) > STREAM_SILENCE {
                 return Ended::new(Why::Silent, format!("nothing came for {} s", STREAM_SILENCE.as_secs()));
             }
-            if look <= now {
+            let looks = look <= now;
+            if looks {
                 look = now + REPORT_EVERY;
                 match self.report().await {
                     Ok(true) => sent = Some(now),
                     Ok(false) => {}
                     Err(ended) => return ended,
                 }
+            }
+            if looks || ask_at.is_some_and(|at| at <= now) {
+                ask_look = now;
                 if let Err(ended) = self.ask().await {
                     return ended;
                 }
-                if let Err(ended) = self.borrow().await {
-                    return ended;
-                }
+            }
+            if looks && let Err(ended) = self.borrow().await {
+                return ended;
             }
         }
+    }
+
+    /// When to look again whether there is something to ask, where it was looked last at `last`; `None`: with the next report.
+    fn ask_again(&self, last: Instant) -> Option<Instant> {
+        let asked = self.asked.filter(|asked| asked.elapsed() < ASKS_FOR);
+        asked.map(|_| last + ASK_EVERY)
     }
 
     /// Asks for shares, where there is something to ask.
     async fn ask(&mut self) -> Result<(), Ended> {
         let asks = (self.link.asks)(!self.has_asked);
         self.has_asked = true;
+        if !asks.is_empty() {
+            self.asked = Some(Instant::now());
+        }
         for asks in asks.chunks(MOST_ASKS) {
             self.send(&ToOperator::Ask { asks: asks.to_vec() }).await?;
         }
@@ -192,8 +215,12 @@ where
                         return Err(Ended::new(Why::Closed, "nobody takes configurations any more"));
                     }
                 }
-                ToSidecar::Grant { grants } => (self.link.granted)(&grants),
                 ToSidecar::Lend { loans } => (self.link.money.lent)(&loans),
+                ToSidecar::Grant { grants } => {
+                    (self.link.granted)(&grants);
+                    // What it gives up nobody else has before it says so.
+                    self.ask().await?;
+                }
                 ToSidecar::Ping => self.send(&ToOperator::Pong).await?,
                 ToSidecar::GoAway { within_ms } => {
                     let leave = pace::leave_after(within_ms, fastrand::f64());
