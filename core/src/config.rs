@@ -135,6 +135,15 @@ pub fn load(text: &str, scope: &Scope) -> Result<Config, Problems> {
     if matches!(scope, Scope::Standalone) {
         // In a cluster the operator answers for references, and a selector may rightly keep a provider from this pod.
         notices.drain(..).for_each(|problem| problems.add(problem));
+        let of_routes = routes.iter().flat_map(|route| &route.limits);
+        let of_policies = policies.iter().flat_map(|policy| &policy.limits);
+        for limit in of_routes.chain(of_policies).filter(|limit| limit.is_shared) {
+            problems.add(Problem::new(
+                format!("limit {}: scope", limit.full_name),
+                "is Fleet, and there is no operator that lends shares of it",
+                "set scope: Pod, and divide the limit by the number of sidecars",
+            ));
+        }
     }
     problems.into_result()?;
     if let Scope::Cluster { pod_labels } = scope {

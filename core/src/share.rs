@@ -19,6 +19,7 @@ pub mod allocator;
 pub mod bound;
 pub mod demand;
 pub mod holder;
+pub mod parts;
 pub mod store;
 
 use std::time::Duration;

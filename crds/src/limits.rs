@@ -31,6 +31,11 @@ pub const UNNAMED: &str = "limits";
         "message": "maxWait: nothing waits with this onLimit: remove it, or set onLimit to Wait",
         "fieldPath": ".maxWait",
     },
+    {
+        "rule": "!has(self.scope) || self.scope != 'Fleet' || !has(self.per) || self.per in ['Pod', 'Namespace']",
+        "message": "per: with scope: Fleet, all sidecars have one count: set per: Namespace, or scope: Pod",
+        "fieldPath": ".per",
+    },
 ])))]
 pub struct NamedLimit {
     /// Its name, in errors, metrics and the ledger.
@@ -72,7 +77,8 @@ pub struct NamedLimit {
     /// How callers are told apart, with `per: Caller`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<CallerKey>,
-    /// Whether each sidecar has it for itself or all sidecars that it is for share it.
+    /// Whether each sidecar has it for itself or all sidecars that it is for share it. They share one count: what is counted apart
+    /// (`per`: `Caller`, `Model`, `Route`, `Workload`, `ServiceAccount`) is each sidecar's own.
     #[serde(default)]
     pub scope: LimitScope,
     /// What happens to a request beyond it. A ModelRoute's `fallback` is where `Fallback` leads; without one it is refused. Who

@@ -541,7 +541,7 @@ fn certificates(
 fn limits(store: Arc<OnceLock<Store>>, synced: Arc<AtomicBool>) -> shares::Lookup {
     Arc::new(move |namespace| {
         let store = store.get().filter(|_| synced.load(Ordering::Acquire))?;
-        Some(shares::of_providers(&store.providers(namespace)))
+        Some(shares::of_namespace(store, namespace))
     })
 }
 

@@ -3,15 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use bowsprit_core::clock::Moment;
+use bowsprit_core::config::Limit;
 use bowsprit_core::limiter::Which;
+use bowsprit_core::share::LEASE;
 use bowsprit_core::share::allocator::{Allocator, Totals};
 use bowsprit_core::stream::shares::{LimitKey, WireAsk, WireGrant};
 use bowsprit_crds::ProviderConfig;
 use bowsprit_crds::provider_config::LimitScope;
+use kube::ResourceExt as _;
 use tokio::sync::Notify;
 
 use crate::fleet::{Fleet, PodId};
 use crate::lease::elector::Leadership;
+use crate::objects::Store;
 use crate::stream::peer::wire::ToLeader;
 use crate::sync::locked;
 use crate::time::Clock;
@@ -47,6 +52,7 @@ struct Inner {
 /// What this replica lends since it leads.
 struct Lent {
     epoch: u64,
+    began: Moment,
     /// Limits that there were when it began to lead: of these a leader of before may have lent.
     inherited: BTreeSet<(String, LimitKey)>,
     limits: BTreeMap<(String, LimitKey), Allocator<PodId>>,
@@ -99,7 +105,7 @@ impl Shares {
             };
             inner.metrics.asked();
             let key = (namespace.to_owned(), of.clone());
-            let is_inherited = lent.inherited.contains(&key);
+            let is_inherited = lent.may_be_lent(&key, now);
             let allocator = lent.limits.entry(key).or_insert_with(|| {
                 if is_inherited {
                     Allocator::new(*whole, epoch, now)
@@ -204,6 +210,15 @@ impl Shares {
     }
 }
 
+impl Lent {
+    /// Whether a leader of before may have lent of this limit. It began before UsagePolicies were known, perhaps: theirs are taken for lent
+    /// until nothing of before is good any more.
+    fn may_be_lent(&self, key: &(String, LimitKey), now: Moment) -> bool {
+        let is_early = now < self.began + LEASE * 2;
+        self.inherited.contains(key) || (is_early && key.1.is_of_policy())
+    }
+}
+
 impl Inner {
     fn begin(&self, epoch: u64) -> Lent {
         let now = self.clock.now();
@@ -216,6 +231,7 @@ impl Inner {
             .collect();
         Lent {
             epoch,
+            began: now,
             inherited: limits.iter().map(|(key, _)| key.clone()).collect(),
             limits: limits
                 .into_iter()
@@ -225,8 +241,20 @@ impl Inner {
     }
 }
 
+/// The limits that a namespace's sidecars share.
+pub fn of_namespace(store: &Store, namespace: &str) -> Vec<(LimitKey, u64)> {
+    let mut limits = of_providers(&store.providers(namespace));
+    for route in store.routes(namespace) {
+        limits.extend(Limit::shared_of_route(&route.name_any(), &route.spec.limits));
+    }
+    for policy in store.policies(namespace).unwrap_or_default() {
+        limits.extend(Limit::shared_of_policy(&policy.name_any(), &policy.spec.limits));
+    }
+    limits
+}
+
 /// The limits of these ProviderConfigs that their sidecars share.
-pub fn of_providers(providers: &[Arc<ProviderConfig>]) -> Vec<(LimitKey, u64)> {
+fn of_providers(providers: &[Arc<ProviderConfig>]) -> Vec<(LimitKey, u64)> {
     let mut limits = Vec::new();
     for provider in providers {
         let Some(name) = provider.metadata.name.as_deref() else {

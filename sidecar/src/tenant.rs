@@ -143,13 +143,18 @@ impl Tenant {
     pub fn asks(&self, anew: bool, now: Moment) -> Vec<WireAsk> {
         let snapshot = self.snapshot.load();
         let upstreams = snapshot.iter().flat_map(|snapshot| snapshot.upstreams());
-        upstreams.flat_map(|upstream| upstream.state.asks(anew, now)).collect()
+        let of_providers = upstreams.flat_map(|upstream| upstream.state.asks(anew, now));
+        of_providers.chain(self.limits.asks(anew, now)).collect()
     }
 
     /// Takes what the operator granted.
     pub fn granted(&self, grants: &[WireGrant], now: Moment) {
         let snapshot = self.snapshot.load();
         for grant in grants {
+            if grant.of.object == "limit" {
+                self.limits.granted(grant, now);
+                continue;
+            }
             let mut upstreams = snapshot.iter().flat_map(|snapshot| snapshot.upstreams());
             let of =
                 upstreams.find(|upstream| grant.of.object == "provider" && upstream.provider.name == grant.of.name);

@@ -10,8 +10,9 @@ use bowsprit_crds::provider_config::{LimitScope, OnLimit};
 use super::glob;
 use super::named::{self, Wrong};
 use crate::cost::Picodollars;
-use crate::limits::limiter::LimiterSettings;
+use crate::limits::limiter::{LimiterSettings, Which};
 use crate::model_name;
+use crate::stream::shares::LimitKey;
 
 /// How long a request may wait for its turn where `maxWait` is not set.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
@@ -35,6 +36,8 @@ pub struct Limit {
     pub on_limit: OnLimit,
     /// How long a request may wait.
     pub max_wait: Duration,
+    /// Whether all sidecars that it is for have it together.
+    pub is_shared: bool,
 }
 
 /// What a limit is counted apart by, in one sidecar.
@@ -97,8 +100,7 @@ impl Limit {
             note("models", "has an empty name", "remove it");
         }
         if spec.scope == LimitScope::Fleet {
-            let remedy = "set scope: Pod, and divide the limit by the number of pods";
-            note("scope", "Fleet is not in force in this release", remedy);
+            shareable(spec.per, note);
         }
         if spec.max_wait.is_some() && spec.on_limit != OnLimit::Wait {
             note(
@@ -123,7 +125,38 @@ impl Limit {
             per: per(spec, note),
             on_limit: spec.on_limit,
             max_wait,
+            is_shared: spec.scope == LimitScope::Fleet,
         }
+    }
+
+    /// What sidecars share of these limits of a ModelRoute: each by its name on the wire, with its amount.
+    pub fn shared_of_route(route: &str, specs: &[NamedLimit]) -> Vec<(LimitKey, u64)> {
+        Self::shared(route, specs)
+    }
+
+    /// The same, of a UsagePolicy.
+    pub fn shared_of_policy(policy: &str, specs: &[NamedLimit]) -> Vec<(LimitKey, u64)> {
+        Self::shared(&of_policy(policy), specs)
+    }
+
+    fn shared(owner: &str, specs: &[NamedLimit]) -> Vec<(LimitKey, u64)> {
+        let shared = specs.iter().filter(|spec| spec.scope == LimitScope::Fleet);
+        let mut all = Vec::new();
+        for spec in shared {
+            let mut is_wrong = false;
+            let limit = Self::of(owner, spec, &mut |_, _, _| is_wrong = true);
+            // No sidecar takes it.
+            if is_wrong {
+                continue;
+            }
+            let key = |which| LimitKey::of_limit(&limit.full_name, which);
+            all.extend(
+                Which::ALL
+                    .into_iter()
+                    .filter_map(|which| Some((key(which), limit.settings.amount(which)?))),
+            );
+        }
+        all
     }
 
     /// Whether it is for requests for this model.
@@ -134,6 +167,30 @@ impl Limit {
                 .iter()
                 .any(|pattern| glob::matches(pattern, asked) || glob::matches(pattern, model_name::bare(asked)))
     }
+}
+
+/// How the limits of a UsagePolicy are named: no route can be called like that.
+pub(super) fn of_policy(name: &str) -> String {
+    format!("policy/{name}")
+}
+
+/// What is shared is one count: keys that callers make up would each be a limit of its own at the operator, and sidecars do not know what the
+/// others' pods belong to.
+fn shareable(per: LimitPer, note: &mut dyn FnMut(&str, &str, &str)) {
+    let remedy = match per {
+        LimitPer::Pod | LimitPer::Namespace => return,
+        LimitPer::Caller => {
+            "callers make up their names, and each would be a limit that sidecars share: set per: Namespace beside another \
+             limit with per: Caller and scope: Pod"
+        }
+        LimitPer::Model => "set per: Namespace, and one limit for each model with models",
+        LimitPer::Route => "set per: Namespace in the limits of each ModelRoute",
+        LimitPer::Workload | LimitPer::ServiceAccount => {
+            "set per: Namespace in a UsagePolicy for each, whose podSelector chooses its pods"
+        }
+    };
+    let problem = format!("{per:?} cannot be counted over all sidecars");
+    note("per", &problem, remedy);
 }
 
 fn per(spec: &NamedLimit, note: &mut dyn FnMut(&str, &str, &str)) -> Per {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bowsprit_crds::{LabelSelector, UsagePolicySpec};
 
-use super::{Limit, Problem, Problems, budget};
+use super::{Limit, Problem, Problems, budget, limit};
 use crate::access;
 use crate::guard::Guard;
 use crate::spend::book::Budget;
@@ -49,7 +49,7 @@ impl Policy {
             let path = format!("UsagePolicy {name}: spec.{field}");
             problems.add(Problem::new(path, problem, remedy));
         };
-        let limits = Limit::all_of(&format!("policy/{name}"), &spec.limits);
+        let limits = Limit::all_of(&limit::of_policy(name), &spec.limits);
         let budgets = budget::all_of(name, &spec.budgets);
         let wrong = limits.as_ref().err().into_iter().chain(budgets.as_ref().err());
         for (field, problem, remedy) in wrong.flatten() {

@@ -166,12 +166,59 @@ fn a_hedge_says_when_and_within_its_bounds() {
 }
 
 #[test]
-fn what_would_let_requests_through_unchecked_is_refused() {
+fn a_named_limit_is_shared_as_one_count_and_no_other_way() {
     assert!(standalone(&route("")).is_ok());
+    let limited = |limit: &str| {
+        let spec = format!("{{limits: [{{name: a, requestsPerMinute: 5, scope: Fleet, {limit}}}]}}");
+        let policy =
+            format!("apiVersion: bowsprit.dev/v1alpha1\nkind: UsagePolicy\nmetadata: {{name: p}}\nspec: {spec}\n");
+        load(&policy, &cluster(&[]))
+    };
+    for per in ["", "per: Pod", "per: Namespace"] {
+        let config = limited(per).unwrap();
+        assert!(config.policies[0].limits[0].is_shared, "{per}");
+    }
+    for (per, remedy) in [
+        ("per: Caller, caller: {header: x-team}", "scope: Pod"),
+        ("per: Model", "models"),
+        ("per: Route", "each ModelRoute"),
+        ("per: Workload", "podSelector"),
+        ("per: ServiceAccount", "podSelector"),
+    ] {
+        let problems = limited(per).unwrap_err().to_string();
+        assert!(
+            problems.contains("limits[0].per: ") && problems.contains("over all sidecars") && problems.contains(remedy),
+            "{per}: {problems}"
+        );
+    }
     let problems = standalone(&route(", limits: [{name: a, requestsPerMinute: 5, scope: Fleet}]"))
         .unwrap_err()
         .to_string();
-    assert!(problems.contains("is not in force in this release"), "{problems}");
+    assert!(
+        problems.contains("r/a: scope: is Fleet, and there is no operator"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn operators_and_sidecars_have_one_name_for_a_limit_that_is_shared() {
+    let limits = r#"[
+        {"name": "a", "scope": "Fleet", "outputTokensPerMinute": 500, "costPerMinute": {"amount": "0.5", "currency": "USD"}},
+        {"name": "b", "requestsPerMinute": 5},
+        {"name": "c", "scope": "Fleet", "requestsPerMinute": 5, "per": "Model"}
+    ]"#;
+    let limits: Vec<bowsprit_crds::limits::NamedLimit> = serde_json::from_str(limits).unwrap();
+    let key = |name: &str, which| crate::stream::shares::LimitKey::of_limit(name, which);
+    let (output, cost) = (crate::limiter::Which::Output, crate::limiter::Which::Cost);
+    assert_eq!(
+        Limit::shared_of_policy("all", &limits),
+        [
+            (key("policy/all/a", output), 500),
+            (key("policy/all/a", cost), 500_000_000_000)
+        ],
+        "what no sidecar takes is not lent"
+    );
+    assert_eq!(Limit::shared_of_route("r", &limits)[0].0, key("r/a", output));
 }
 
 #[test]

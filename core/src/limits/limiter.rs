@@ -45,15 +45,22 @@ pub struct LimiterSettings {
 }
 
 impl LimiterSettings {
+    /// How much is allowed of this limit, in its unit; `None`: it is not limited.
+    pub fn amount(&self, which: Which) -> Option<u64> {
+        let small = |limit: NonZeroU32| limit.get().into();
+        match which {
+            Which::Requests => self.requests_per_minute.map(small),
+            Which::Tokens => self.tokens_per_minute.map(NonZeroU64::get),
+            Which::Input => self.input_per_minute.map(NonZeroU64::get),
+            Which::Output => self.output_per_minute.map(NonZeroU64::get),
+            Which::Cost => self.cost_per_minute.map(NonZeroU64::get),
+            Which::Concurrency => self.concurrent.map(small),
+        }
+    }
+
     /// The rates, in the order of [`Which::RATES`].
     fn rates(self) -> [Option<u64>; 5] {
-        [
-            self.requests_per_minute.map(|limit| limit.get().into()),
-            self.tokens_per_minute.map(NonZeroU64::get),
-            self.input_per_minute.map(NonZeroU64::get),
-            self.output_per_minute.map(NonZeroU64::get),
-            self.cost_per_minute.map(NonZeroU64::get),
-        ]
+        Which::RATES.map(|which| self.amount(which))
     }
 }
 
@@ -64,8 +71,28 @@ pub struct Shares {
     pub requests_per_minute: u64,
     /// Tokens a minute.
     pub tokens_per_minute: u64,
+    /// Input tokens a minute.
+    pub input_per_minute: u64,
+    /// Output tokens a minute.
+    pub output_per_minute: u64,
+    /// Picodollars a minute.
+    pub cost_per_minute: u64,
     /// Requests in flight at once; 0 is none.
     pub concurrent: u64,
+}
+
+impl Shares {
+    /// The share of this limit.
+    pub fn of(&mut self, which: Which) -> &mut u64 {
+        match which {
+            Which::Requests => &mut self.requests_per_minute,
+            Which::Tokens => &mut self.tokens_per_minute,
+            Which::Input => &mut self.input_per_minute,
+            Which::Output => &mut self.output_per_minute,
+            Which::Cost => &mut self.cost_per_minute,
+            Which::Concurrency => &mut self.concurrent,
+        }
+    }
 }
 
 /// The limit that was reached.
@@ -162,7 +189,18 @@ impl Need {
 
     /// What a request takes of each rate, in the order of [`Which::RATES`].
     fn units(self) -> [u64; 5] {
-        [1, self.tokens(), self.input, self.output, self.cost]
+        Which::RATES.map(|which| self.of(which))
+    }
+
+    /// What a request takes of this limit, in its unit.
+    pub fn of(self, which: Which) -> u64 {
+        match which {
+            Which::Requests | Which::Concurrency => 1,
+            Which::Tokens => self.tokens(),
+            Which::Input => self.input,
+            Which::Output => self.output,
+            Which::Cost => self.cost,
+        }
     }
 }
 
@@ -342,23 +380,16 @@ impl Limiter {
         self.concurrent = settings.concurrent.map(NonZeroU32::get);
     }
 
-    /// Takes `shares` of the limits `whole`, and keeps what is used. Limits that are not shared out are held whole.
-    pub fn share(&mut self, whole: LimiterSettings, shares: Shares, now: Moment) {
-        let part = |limit: Option<u64>, share: Option<u64>| {
-            limit.map(|limit| Rate {
-                per_minute: share.map_or(limit, |share| share.min(limit)),
+    /// Takes `shares` of the limits `whole`, and keeps what is used.
+    pub fn share(&mut self, whole: LimiterSettings, mut shares: Shares, now: Moment) {
+        let rates = Which::RATES.map(|which| {
+            let limit = whole.amount(which)?;
+            Some(Rate {
+                per_minute: (*shares.of(which)).min(limit),
                 whole: limit,
-                begins_full: share.is_none(),
+                begins_full: false,
             })
-        };
-        let [requests, tokens, input, output, cost] = whole.rates();
-        let rates = [
-            part(requests, Some(shares.requests_per_minute)),
-            part(tokens, Some(shares.tokens_per_minute)),
-            part(input, None),
-            part(output, None),
-            part(cost, None),
-        ];
+        });
         self.reshape(rates, now);
         let most = |limit: NonZeroU32| u32::try_from(shares.concurrent).unwrap_or(u32::MAX).min(limit.get());
         self.concurrent = whole.concurrent.map(most);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keyed::{Keyed, MAX_KEYS, Share};
-use super::limiter::{Limited, Limiter, LimiterSettings, Need, Reservation, Which};
+use super::limiter::{Limited, Limiter, LimiterSettings, Need, Reservation, Shares, Which};
 use crate::clock::Moment;
 use crate::queue::Ticket;
 
@@ -33,6 +33,17 @@ pub struct Wanted {
     pub settings: LimiterSettings,
     /// Whether it is counted apart by key.
     pub is_keyed: bool,
+    /// What this sidecar has of it, where others share it.
+    pub shares: Option<Shares>,
+}
+
+impl Wanted {
+    fn fit(&self, limiter: &mut Limiter, now: Moment) {
+        match self.shares {
+            Some(shares) => limiter.share(self.settings, shares, now),
+            None => limiter.reconfigure(self.settings, now),
+        }
+    }
 }
 
 /// One limit that a request is under.
@@ -132,13 +143,15 @@ impl<T> Set<T> {
         for wanted in wanted {
             let id = self.by_name.get(&wanted.name).copied();
             match (id.and_then(|id| self.counts.get_mut(&id)), wanted.is_keyed) {
-                (Some(Count::One(limiter)), false) => limiter.reconfigure(wanted.settings, now),
+                (Some(Count::One(limiter)), false) => wanted.fit(limiter, now),
                 (Some(Count::Keyed(keyed)), true) => keyed.reconfigure(wanted.settings, now),
                 _ => {
                     let count = if wanted.is_keyed {
                         Count::Keyed(Box::new(Keyed::new(wanted.settings, MAX_KEYS, now)))
                     } else {
-                        Count::One(Box::new(Limiter::new(wanted.settings, now)))
+                        let mut limiter = Limiter::new(LimiterSettings::default(), now);
+                        wanted.fit(&mut limiter, now);
+                        Count::One(Box::new(limiter))
                     };
                     self.made += 1;
                     self.counts.insert(self.made, count);
@@ -148,6 +161,36 @@ impl<T> Set<T> {
                 }
             }
         }
+    }
+
+    /// This sidecar has another share of a limit now. `call`: told of who is to look again.
+    pub fn share(&mut self, name: &str, whole: LimiterSettings, shares: Shares, now: Moment, call: impl FnMut(&T)) {
+        let Some(limit) = self.by_name.get(name).copied() else {
+            return;
+        };
+        if let Some(Count::One(limiter)) = self.counts.get_mut(&limit) {
+            limiter.share(whole, shares, now);
+            let share = Share::Common;
+            self.wake(vec![Slot { limit, share }], call);
+        }
+    }
+
+    /// Requests under a limit, and those that stand in line at it.
+    pub fn load(&self, name: &str) -> (u32, usize) {
+        let Some(id) = self.by_name.get(name) else {
+            return (0, 0);
+        };
+        let in_flight = match self.counts.get(id) {
+            Some(Count::One(limiter)) => limiter.in_flight(),
+            Some(Count::Keyed(keyed)) => keyed.in_flight(),
+            None => 0,
+        };
+        (in_flight, self.standing_at(*id))
+    }
+
+    fn standing_at(&self, limit: u64) -> usize {
+        let stands = |other: &&Waiting<T>| other.stands.iter().any(|slot| slot.limit == limit);
+        self.queue.iter().filter(stands).count()
     }
 
     /// Takes room of each of these limits, or of none. `ticket`: of one who waits; on success it leaves with [`Self::leave`].
@@ -270,8 +313,7 @@ impl<T> Set<T> {
     /// How a limit stands; `None`: it is not in the set.
     pub fn level(&self, name: &str, now: Moment) -> Option<Level> {
         let id = self.by_name.get(name)?;
-        let waiting = |other: &&Waiting<T>| other.stands.iter().any(|slot| slot.limit == *id);
-        let waiting = self.queue.iter().filter(waiting).count();
+        let waiting = self.standing_at(*id);
         let left = |left: &dyn Fn(Which) -> Option<i64>| {
             let left = |which| Some((which, left(which)?));
             Which::ALL.into_iter().filter_map(left).collect()

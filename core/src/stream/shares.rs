@@ -14,11 +14,11 @@ pub const MOST_ASKS: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LimitKey {
-    /// The kind of the object that it stands in: `provider`.
+    /// Whose limit it is: `provider`, or `limit` where it has a name of its own.
     pub object: String,
-    /// The object's name.
+    /// The ProviderConfig's name, or the limit's own with that of the object which sets it: `fast/all`, `policy/everybody/all`.
     pub name: String,
-    /// What it counts: `requests`, `tokens` or `concurrency`.
+    /// What it counts ([`Which::as_str`]): `requests`, `tokens`, `input_tokens`, `output_tokens`, `cost` or `concurrency`.
     pub limit: String,
 }
 
@@ -30,6 +30,22 @@ impl LimitKey {
             name: name.into(),
             limit: which.as_str().into(),
         }
+    }
+
+    /// A named limit, by its name among all of a namespace.
+    pub fn of_limit(full_name: &str, which: Which) -> Self {
+        Self {
+            object: "limit".into(),
+            name: full_name.into(),
+            limit: which.as_str().into(),
+        }
+    }
+}
+
+impl LimitKey {
+    /// Whether a UsagePolicy sets it.
+    pub fn is_of_policy(&self) -> bool {
+        self.object == "limit" && self.name.starts_with("policy/")
     }
 }
 

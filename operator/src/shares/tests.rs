@@ -15,14 +15,18 @@ fn of_claude() -> LimitKey {
 }
 
 fn shares(leadership: &Leadership, clock: Clock, exists: bool) -> Shares {
+    shares_of(of_claude(), leadership, clock, exists)
+}
+
+fn shares_of(limit: LimitKey, leadership: &Leadership, clock: Clock, exists: bool) -> Shares {
     let (fleet, _heard) = Fleet::new();
     Shares::new(
         clock,
         leadership.clone(),
         fleet,
-        Arc::new(|namespace| {
+        Arc::new(move |namespace| {
             Some(if namespace == "team" {
-                vec![(of_claude(), 600)]
+                vec![(limit.clone(), 600)]
             } else {
                 Vec::new()
             })
@@ -88,4 +92,23 @@ fn of_another_namespace_and_of_limits_that_are_not_shared_nothing_is_granted() {
         ..ask(1, 0, 100)
     };
     assert!(shares.ask("team", &pod("a"), &[unknown]).unwrap().is_empty());
+}
+
+#[test]
+fn of_a_policy_that_a_new_leader_did_not_know_at_first_nothing_is_lent_twice() {
+    let clock = Clock::new();
+    let leadership = Leadership::new(clock);
+    leadership.leads_for(1, Duration::from_mins(1));
+    for (limit, first) in [
+        (LimitKey::of_limit("policy/all/a", Which::Requests), 0),
+        (LimitKey::of_limit("fast/a", Which::Requests), 125),
+    ] {
+        let shares = shares_of(limit.clone(), &leadership, clock, false);
+        let ask = WireAsk {
+            of: limit,
+            ..ask(1, 0, 100)
+        };
+        let granted = shares.ask("team", &pod("a"), &[ask]).unwrap();
+        assert_eq!(granted[0].share, first, "{:?}", granted[0].of);
+    }
 }

@@ -45,6 +45,7 @@ pub(super) async fn acquire(
         return Ok(());
     }
     let need = need(snapshot, &under, route, inbound);
+    limits.came(&under, need);
     let began = context.now();
     let mut turn = None;
     loop {

@@ -2,6 +2,7 @@
 //!
 //! The machine is pure ([`bowsprit_core::limits::set`]) and lives under one lock, held for arithmetic only, never across an await.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use bowsprit_core::limits::limiter::Need;
 use bowsprit_core::limits::set::{Held, Set, Taken, Want, Wanted};
 use bowsprit_core::queue::Ticket;
 use bowsprit_core::record::Spent;
+use bowsprit_core::stream::shares::{WireAsk, WireGrant};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -22,6 +24,7 @@ use crate::sync::locked;
 use crate::time::Clock;
 
 mod metrics;
+mod shares;
 
 pub use metrics::{LimitMetrics, Result as Met};
 
@@ -29,6 +32,8 @@ pub use metrics::{LimitMetrics, Result as Met};
 pub struct Limits {
     set: Mutex<Set<Arc<Notify>>>,
     all: ArcSwap<Vec<Arc<Limit>>>,
+    /// What it has of those that other sidecars share. Taken before `set`.
+    shared: Mutex<shares::Shared>,
     /// Callers cannot know which values share a hash.
     hasher: RandomState,
     /// What is counted.
@@ -50,6 +55,7 @@ impl Limits {
         Arc::new(Self {
             set: Mutex::default(),
             all: ArcSwap::default(),
+            shared: Mutex::default(),
             hasher: RandomState::new(),
             metrics,
         })
@@ -58,10 +64,13 @@ impl Limits {
     /// Takes the limits of this configuration, and keeps what is used of those that stay. Who waits looks again.
     pub fn fit(&self, config: &Config, now: Moment) {
         let all: Vec<Arc<Limit>> = config.limits().map(Arc::clone).collect();
+        let mut shared = locked(&self.shared);
+        shared.reconfigure(&all, now);
         let wanted = |limit: &Arc<Limit>| Wanted {
             name: Arc::clone(&limit.full_name),
             settings: limit.settings,
             is_keyed: limit.per != Per::Sidecar,
+            shares: shared.of(limit),
         };
         let wanted: Vec<Wanted> = all.iter().map(wanted).collect();
         let mut set = locked(&self.set);
@@ -90,6 +99,9 @@ impl Limits {
         let names: Vec<_> = under.iter().map(want).collect();
         let wants: Vec<_> = names.iter().map(|(name, key)| Want { name, key: *key }).collect();
         let ticket = turn.map(|turn| turn.ticket);
+        if let Some(names) = shared_of(under) {
+            locked(&self.shared).fit(names, &mut locked(&self.set), clock.now());
+        }
         let taken = locked(&self.set).take(&wants, need, clock.now(), ticket)?;
         let names: Vec<Arc<str>> = names.into_iter().map(|(name, _)| name).collect();
         for name in &names {
@@ -105,6 +117,23 @@ impl Limits {
         })
     }
 
+    /// A request that may use so much came, to be admitted under these or not: what sidecars ask for goes by it.
+    pub fn came(&self, under: &[Under], need: Need) {
+        if let Some(names) = shared_of(under) {
+            locked(&self.shared).came(names, need, &locked(&self.set));
+        }
+    }
+
+    /// What is to be asked of the operator now. `anew`: the stream has just been opened.
+    pub fn asks(&self, anew: bool, now: Moment) -> Vec<WireAsk> {
+        locked(&self.shared).asks(anew, &mut locked(&self.set), now)
+    }
+
+    /// The operator has granted a share of one of them.
+    pub fn granted(&self, grant: &WireGrant, now: Moment) {
+        locked(&self.shared).granted(grant, &mut locked(&self.set), now);
+    }
+
     /// Joins the line at what held a request up; `None`: too many wait already.
     pub fn join(self: &Arc<Self>, held: &[Held]) -> Option<Turn> {
         let called = Arc::new(Notify::new());
@@ -118,10 +147,12 @@ impl Limits {
 
     /// Each limit for `/health`.
     pub fn report(&self, now: Moment) -> Vec<LimitReport> {
+        let mut shared = locked(&self.shared);
         let set = locked(&self.set);
         let all = self.all.load();
         let report = |limit: &Arc<Limit>| {
             let level = set.level(&limit.full_name, now)?;
+            let parts = shared.seen(&limit.full_name, &set, now);
             let left = level.left.into_iter().map(|(which, left)| (which.field(), left));
             Some(LimitReport {
                 name: limit.full_name.to_string(),
@@ -129,10 +160,19 @@ impl Limits {
                 in_flight: level.in_flight,
                 waiting: level.waiting,
                 keys: level.keys,
+                is_without_share: parts.iter().any(|part| part.is_without),
+                shares: parts.iter().map(|part| (part.which.field(), part.share)).collect(),
             })
         };
         all.iter().filter_map(report).collect()
     }
+}
+
+/// Those that other sidecars share, where there are any.
+fn shared_of(under: &[Under]) -> Option<impl Iterator<Item = &Arc<str>>> {
+    let is_any = under.iter().any(|under| under.limit.is_shared);
+    let shared = under.iter().filter(|under| under.limit.is_shared);
+    is_any.then(|| shared.map(|under| &under.limit.full_name))
 }
 
 /// A limit at `/health`.
@@ -143,7 +183,7 @@ pub struct LimitReport {
     pub name: String,
     /// What is left, by field, in requests, tokens, picodollars and places; negative is debt. Of a limit that is counted apart,
     /// to whoever has the least.
-    pub left: std::collections::BTreeMap<&'static str, i64>,
+    pub left: BTreeMap<&'static str, i64>,
     /// Requests under it.
     pub in_flight: u32,
     /// Requests that stand in line at it.
@@ -151,6 +191,12 @@ pub struct LimitReport {
     /// How many are counted apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<usize>,
+    /// What this sidecar may use of each, by field, where others share it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub shares: BTreeMap<&'static str, u64>,
+    /// Of one of them it has no good share, and goes on with its floor.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_without_share: bool,
 }
 
 /// A place in the line. Left on drop, which calls the next.

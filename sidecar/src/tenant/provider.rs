@@ -26,7 +26,6 @@ use crate::sync::locked;
 use machines::{Machines, listed, thresholds};
 
 mod counting;
-mod fleet;
 mod machines;
 mod metrics;
 mod permit;

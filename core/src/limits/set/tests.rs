@@ -13,6 +13,7 @@ fn wanted(name: &str, settings: LimiterSettings) -> Wanted {
         name: name.into(),
         settings,
         is_keyed: name.starts_with("each"),
+        shares: None,
     }
 }
 

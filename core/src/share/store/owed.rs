@@ -110,6 +110,9 @@ mod tests {
     const SHARES: Shares = Shares {
         requests_per_minute: 60,
         tokens_per_minute: 6_000,
+        input_per_minute: 0,
+        output_per_minute: 0,
+        cost_per_minute: 0,
         concurrent: 0,
     };
 

@@ -46,7 +46,7 @@ impl Machines {
     }
 
     fn shares(&self) -> Shares {
-        self.fleet.as_ref().map_or_else(Shares::default, |fleet| fleet.shares)
+        self.fleet.as_ref().map_or_else(Shares::default, |fleet| fleet.shares())
     }
 
     /// Takes room for a request: as the store said, or by this sidecar's share where it said nothing.

@@ -12,9 +12,9 @@ use bowsprit_core::health::{self, Health};
 use bowsprit_core::hedge::Latencies;
 use bowsprit_core::limiter::{Limited, Limiter, Which};
 use bowsprit_core::queue::WaitQueue;
+use bowsprit_core::share::parts::Parts;
 use tokio::sync::Notify;
 
-use super::fleet::FleetLimits;
 use super::stored::Stored;
 use crate::credentials::CredentialPool;
 use crate::metrics::OTHER;
@@ -37,7 +37,7 @@ pub(super) struct Machines {
     pub(super) listed: Vec<String>,
     pub(super) limiter: Limiter,
     /// Where the limits are shared with the namespace's other sidecars.
-    pub(super) fleet: Option<Box<FleetLimits>>,
+    pub(super) fleet: Option<Box<Parts>>,
     /// Where a store counts them.
     pub(super) stored: Option<Box<Stored>>,
     pub(super) line: WaitQueue<Arc<Notify>>,

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bowsprit_core::breaker::Transition;
 use bowsprit_core::limiter::Which;
+use bowsprit_core::share::parts::Seen;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::fleet::Seen;
 use crate::metrics::{Counters, Labels, ModelLabels, OTHER, ProviderLabel, Registry, Seconds, Series, word_labels};
 
 /// A breaker's transition.

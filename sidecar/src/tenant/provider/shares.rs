@@ -1,12 +1,11 @@
 //! A provider's limits that the namespace's sidecars share: brought to what is granted, asked for, counted.
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::limiter::{LimiterSettings, Shares, Which};
-use bowsprit_core::share::holder::Standing;
+use bowsprit_core::limiter::{LimiterSettings, Which};
+use bowsprit_core::share::parts::{Load, Parts, Seen};
 use bowsprit_core::stream::shares::{LimitKey, WireAsk, WireGrant};
 
 use super::ProviderState;
-use super::fleet::{FleetLimits, Seen, Wants};
 use super::machines::Machines;
 use super::metrics::limit_name;
 
@@ -18,7 +17,7 @@ impl Machines {
             self.limiter.reconfigure(limits, now);
             return;
         }
-        let fleet = self.fleet.get_or_insert_with(|| Box::new(FleetLimits::new(now)));
+        let fleet = self.fleet.get_or_insert_with(|| Box::new(Parts::new(now)));
         fleet.reconfigure(limits, now);
         self.fit(now);
     }
@@ -28,65 +27,33 @@ impl Machines {
         let Some(fleet) = &mut self.fleet else {
             return Vec::new();
         };
-        if fleet.changes.is_none_or(|at| at > now) {
+        let Some(over) = fleet.fit(now) else {
             return Vec::new();
-        }
-        let mut shares = Shares::default();
-        let mut over = Vec::new();
-        fleet.changes = None;
-        for part in &mut fleet.parts {
-            let (share, standing) = part.holder.entitled(now);
-            match part.which {
-                Which::Requests => shares.requests_per_minute = share,
-                Which::Tokens => shares.tokens_per_minute = share,
-                Which::Concurrency => shares.concurrent = share,
-                // Not shared out.
-                Which::Input | Which::Output | Which::Cost => {}
-            }
-            if part.standing == Standing::Granted && standing != Standing::Granted {
-                over.push(part.which);
-            }
-            part.standing = standing;
-            let next = part.holder.changes_at(now);
-            fleet.changes = [fleet.changes, next].into_iter().flatten().min();
-        }
-        fleet.shares = shares;
-        self.limiter.share(fleet.whole, shares, now);
+        };
+        self.limiter.share(fleet.whole(), fleet.shares(), now);
         self.call_first();
         over
     }
 
     /// A request of so many tokens came, to be admitted or not.
     pub(super) fn came(&mut self, tokens: u64) {
-        let (in_flight, waiting) = (self.limiter.in_flight(), self.line.len());
-        let Some(fleet) = &mut self.fleet else {
-            return;
-        };
-        for part in &mut fleet.parts {
-            match (&mut part.wants, part.which) {
-                (Wants::Rate(demand), Which::Tokens) => demand.note(tokens),
-                (Wants::Rate(demand), _) => demand.note(1),
-                (Wants::Peak { requests, .. }, _) => {
-                    *requests = requests.max(f64::from(in_flight) + waiting as f64 + 1.0);
-                }
-            }
+        let load = self.load();
+        if let Some(fleet) = &mut self.fleet {
+            fleet.came(tokens.into(), load);
         }
     }
 
     /// Each part as it is, for metrics.
     pub(super) fn parts(&mut self, now: Moment) -> Vec<Seen> {
-        let (in_flight, waiting) = (u64::from(self.limiter.in_flight()), self.line.len() as u64);
-        let parts = self.fleet.iter_mut().flat_map(|fleet| &mut fleet.parts);
-        let seen = parts.map(|part| {
-            let (share, standing) = part.holder.entitled(now);
-            Seen {
-                which: part.which,
-                share,
-                wanted: part.want(in_flight, if part.which == Which::Tokens { 0 } else { waiting }, now),
-                is_without: standing != Standing::Granted,
-            }
-        });
-        seen.collect()
+        let load = self.load();
+        self.fleet.as_mut().map_or_else(Vec::new, |fleet| fleet.seen(load, now))
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            in_flight: self.limiter.in_flight().into(),
+            waiting: self.line.len() as u64,
+        }
     }
 }
 
@@ -95,23 +62,12 @@ impl ProviderState {
     pub fn asks(&self, anew: bool, now: Moment) -> Vec<WireAsk> {
         let mut machines = self.lock();
         let over = machines.fit(now);
-        let (in_flight, waiting) = (u64::from(machines.limiter.in_flight()), machines.line.len() as u64);
-        let mut asks = Vec::new();
-        for part in machines.fleet.iter_mut().flat_map(|fleet| &mut fleet.parts) {
-            let using = if part.which == Which::Concurrency { in_flight } else { 0 };
-            // How many tokens those who wait want is not kept; their coming was noted.
-            let waiting = if part.which == Which::Tokens { 0 } else { waiting };
-            let want = part.want(in_flight, waiting, now);
-            let ask = if anew {
-                Some(part.holder.asks(want, using, now))
-            } else {
-                part.holder.ask(want, using, now)
-            };
-            asks.extend(ask.map(|ask| WireAsk::new(LimitKey::of_provider(&self.name, part.which), &ask)));
-        }
+        let load = machines.load();
+        let asks = machines.fleet.as_mut().map(|fleet| fleet.asks(anew, load, now));
         drop(machines);
         self.count_lapsed(&over);
-        asks
+        let wire = |(which, ask)| WireAsk::new(LimitKey::of_provider(&self.name, which), &ask);
+        asks.into_iter().flatten().map(wire).collect()
     }
 
     /// The operator has granted a share.
@@ -120,12 +76,7 @@ impl ProviderState {
         let Some(fleet) = &mut machines.fleet else {
             return;
         };
-        let part = fleet
-            .parts
-            .iter_mut()
-            .find(|part| part.which.as_str() == grant.of.limit);
-        if part.is_some_and(|part| part.holder.take(&grant.grant(), now)) {
-            fleet.changes = Some(now);
+        if fleet.granted(&grant.of.limit, &grant.grant(), now) {
             machines.fit(now);
         }
     }
