@@ -19,6 +19,7 @@ use crate::uri;
 const FIELDS: Fields = Fields {
     did: "cleared",
     there_are: "routes",
+    undone: "undone",
 };
 
 /// Does the verb.
@@ -49,7 +50,12 @@ pub(crate) async fn run(cluster: &ClusterArgs, verb: &CacheVerb, screen: Screen)
             "no sidecar here has a route {wanted} with a cache"
         )));
     }
-    let well = !cleared.iter().any(|it| matches!(it.what, What::Failed { .. }));
+    let is_left = |what: &What| match what {
+        What::Failed { .. } => true,
+        What::Cleared { undone, .. } => !undone.is_empty(),
+        What::NotThere { .. } => false,
+    };
+    let well = !cleared.iter().any(|it| is_left(&it.what));
     Report::new(out.output, &cleared, well, || told(&cleared, screen.paint))
 }
 
@@ -66,8 +72,12 @@ struct Clearing {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "result")]
 enum What {
-    /// So many answers are gone.
-    Cleared { cleared: u64 },
+    /// So many answers are gone from its memory; and the routes whose store was not reached, with why.
+    Cleared {
+        cleared: u64,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        undone: Vec<String>,
+    },
     /// It does not have this route with a cache, but these.
     NotThere { routes: Vec<String> },
     /// It was not reached, or did not do it.
@@ -77,7 +87,7 @@ enum What {
 impl From<Said> for What {
     fn from(said: Said) -> Self {
         match said {
-            Said::Did(cleared) => Self::Cleared { cleared },
+            Said::Did(cleared, undone) => Self::Cleared { cleared, undone },
             Said::NotThere(routes) => Self::NotThere { routes },
             Said::Failed(why) => Self::Failed { why },
         }
@@ -94,7 +104,7 @@ async fn clear(cluster: &Cluster, sidecar: &Sidecar, to: &Uri) -> Result<Clearin
 /// For people.
 fn told(all: &[Clearing], paint: Paint) -> String {
     let cleared = |it: &Clearing| match it.what {
-        What::Cleared { cleared } => Some(cleared),
+        What::Cleared { cleared, .. } => Some(cleared),
         _ => None,
     };
     let sum: u64 = all.iter().filter_map(cleared).sum();
@@ -102,8 +112,19 @@ fn told(all: &[Clearing], paint: Paint) -> String {
     let answers = count(usize::try_from(sum).unwrap_or(usize::MAX), "answer");
     let mut text = format!("{answers} cleared, at {}.\n", count(did, "sidecar"));
     for it in all {
-        if let What::Cleared { cleared: cleared @ 1.. } = it.what {
+        let What::Cleared { cleared, undone } = &it.what else {
+            continue;
+        };
+        if *cleared > 0 {
             let _ = writeln!(text, "  {}: {cleared} cleared", it.pod);
+        }
+        for why in undone {
+            let _ = writeln!(
+                text,
+                "  {} {}: the store of {why}: it gives nothing of before, and other pods may until it is reached",
+                paint.paint(Tone::Bad, "not done yet by"),
+                it.pod
+            );
         }
     }
     let elsewhere = all.iter().filter(|it| matches!(it.what, What::NotThere { .. }));
@@ -136,9 +157,17 @@ mod tests {
             of("app-2", read(200, br#"{"cleared":0}"#)),
             of("app-3", read(404, br#"{"error":"no such route","routes":["smart"]}"#)),
             of("app-4", read(500, b"oh")),
+            of(
+                "app-5",
+                read(
+                    200,
+                    br#"{"cleared":1,"stores":["fast"],"undone":["smart: no connection"]}"#,
+                ),
+            ),
         ];
-        let expected = "3 answers cleared, at 2 sidecars.\n  app-1: 3 cleared\n  no such route with a cache at: app-3\n  \
-                        not done at app-4: HTTP 500: oh\n";
+        let expected = "4 answers cleared, at 3 sidecars.\n  app-1: 3 cleared\n  app-5: 1 cleared\n  not done yet by app-5: the store \
+                        of smart: no connection: it gives nothing of before, and other pods may until it is reached\n  no such \
+                        route with a cache at: app-3\n  not done at app-4: HTTP 500: oh\n";
         assert_eq!(told(&all, Paint(false)), expected);
         let older = read(404, br#"{"error":"there are /health"}"#);
         assert!(matches!(older, What::Failed { .. }), "a sidecar of a release before");

@@ -20,6 +20,7 @@ use crate::progress::Progress;
 const FIELDS: Fields = Fields {
     did: "closed",
     there_are: "providers",
+    undone: "undone",
 };
 
 /// Does the verb.
@@ -99,7 +100,7 @@ enum What {
 impl From<Said> for What {
     fn from(said: Said) -> Self {
         match said {
-            Said::Did(closed) => Self::Closed { closed },
+            Said::Did(closed, _) => Self::Closed { closed },
             Said::NotThere(providers) => Self::NotThere { providers },
             Said::Failed(why) => Self::Failed { why },
         }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use bowsprit_core::config::{
     Object, ObjectKind, Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere, objects,
 };
+use bowsprit_crds::provider_config::ObjectKeyRef;
 use bowsprit_crds::{ModelRoute, ProviderConfig, UsagePolicy, names};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -145,13 +146,7 @@ fn difference(namespace: &str, wanted: &[Object], live: &Live) -> Difference {
             compared.sidecars = selected.len();
             let keys = provider.credentials.iter().filter_map(|it| it.secret_key_ref.as_ref());
             let keys = keys.chain(provider.rate_limits.store.iter().map(|store| &store.redis_ref));
-            for key in keys.map(|key| format!("{}/{}", key.name, key.key)) {
-                let without = selected.iter().filter(|it| !it.mounted.contains(&key));
-                let without: Vec<String> = without.map(|it| it.pod.clone()).collect();
-                if !without.is_empty() {
-                    compared.restart.insert(key, without);
-                }
-            }
+            compared.restart = without(keys, &selected);
         } else if let ObjectKind::Policy(policy) = &object.kind {
             let selector = policy.pod_selector.as_ref();
             let selected = live.sidecars.iter();
@@ -160,6 +155,13 @@ fn difference(namespace: &str, wanted: &[Object], live: &Live) -> Difference {
                 .count();
         } else {
             compared.sidecars = live.sidecars.len();
+            if let ObjectKind::Route(route) = &object.kind {
+                let store = route.cache.iter().filter_map(|cache| cache.store.as_ref());
+                compared.restart = without(
+                    store.map(|store| &store.redis_ref),
+                    &live.sidecars.iter().collect::<Vec<_>>(),
+                );
+            }
         }
         difference.objects.push(compared);
     }
@@ -196,6 +198,19 @@ fn difference(namespace: &str, wanted: &[Object], live: &Live) -> Difference {
     let advice = advice(&providers, &routes);
     difference.advice = advice.iter().filter(ours).map(ToString::to_string).collect();
     difference
+}
+
+/// The pods that have not mounted these keys, which a pod that runs never will, by key.
+fn without<'a>(keys: impl Iterator<Item = &'a ObjectKeyRef>, selected: &[&Sidecar]) -> BTreeMap<String, Vec<String>> {
+    let mut restart = BTreeMap::new();
+    for key in keys.map(|key| format!("{}/{}", key.name, key.key)) {
+        let without = selected.iter().filter(|it| !it.mounted.contains(&key));
+        let without: Vec<String> = without.map(|it| it.pod.clone()).collect();
+        if !without.is_empty() {
+            restart.insert(key, without);
+        }
+    }
+    restart
 }
 
 fn spec(object: &Object) -> serde_json::Value {

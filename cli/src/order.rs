@@ -14,8 +14,8 @@ const MAX_ANSWER: usize = 64 << 10;
 /// What became of an order at one sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// It was done, with so many.
-    Did(u64),
+    /// It was done, with so many; and what of it is still to be done, with why.
+    Did(u64, Vec<String>),
     /// It does not have what was named, but these.
     NotThere(Vec<String>),
     /// It was not reached, or did not do it.
@@ -29,6 +29,8 @@ pub(crate) struct Fields {
     pub did: &'static str,
     /// Lists what there is, where what was named is not.
     pub there_are: &'static str,
+    /// Lists what of it is still to be done.
+    pub undone: &'static str,
 }
 
 /// Posts an order to a sidecar. An error is one that every sidecar would meet: this program may not reach them.
@@ -52,13 +54,13 @@ pub(crate) async fn order(cluster: &Cluster, sidecar: &Sidecar, to: &Uri, fields
 pub(crate) fn read(status: u16, body: &[u8], fields: Fields) -> Said {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let did = value.get(fields.did).and_then(serde_json::Value::as_u64);
-    let there_are = value.get(fields.there_are).and_then(|list| list.as_array());
-    match (status, did, there_are) {
-        (200, Some(did), _) => Said::Did(did),
-        (404, _, Some(list)) => {
-            let names = list.iter().filter_map(|name| name.as_str().map(ToOwned::to_owned));
-            Said::NotThere(names.collect())
-        }
+    let list = |field: &str| -> Option<Vec<String>> {
+        let list = value.get(field)?.as_array()?.iter();
+        Some(list.filter_map(|name| name.as_str().map(ToOwned::to_owned)).collect())
+    };
+    match (status, did, list(fields.there_are)) {
+        (200, Some(did), _) => Said::Did(did, list(fields.undone).unwrap_or_default()),
+        (404, _, Some(names)) => Said::NotThere(names),
         _ => Said::Failed(format!("HTTP {status}: {}", String::from_utf8_lossy(body).trim())),
     }
 }

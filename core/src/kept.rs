@@ -8,7 +8,7 @@
 //! what is special to `spec.staleIfError`: an answer is given only where nobody is there to give a new one. [`cache`] and
 //! [`directives`] are what is special to `spec.cache`: an answer is given in place of asking; [`inputs`] and [`vector`] to its
 //! embeddings, which are kept input by input; [`next`] and [`refill`] to those of a next model; [`semantic`] to questions that are alike and not the
-//! same.
+//! same; [`shared`] to answers that the pods of a workload share.
 
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ pub mod next;
 pub mod outage;
 pub mod refill;
 pub mod semantic;
+pub mod shared;
 pub mod vector;
 
 /// The largest request whose answer is kept, bytes: its key is made by reading it, and the time that takes grows with it.

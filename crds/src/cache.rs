@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::DurationText;
+use crate::provider_config::ObjectKeyRef;
 
 /// Answers to the very same request, kept in the sidecar's memory and given again without asking anybody. Marked as what it is
 /// (`cache-status`, `age`, `x-bowsprit-cache`), never billed. Left alone are requests that act: with tools unless `allowTools`,
@@ -56,6 +57,10 @@ pub struct Cache {
     /// Answers to questions that are alike and not the same, found by vectors. Unset: only the same question is answered from memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub semantic: Option<SemanticCache>,
+    /// Where answers are kept too, for the other pods of the same workload (those of one Deployment, say) and for after a restart. Unset: in
+    /// the sidecar's memory alone. Asked after memory, and not for callers outside of the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<CacheStore>,
     /// Not in force: what is given when every provider is down is said by `staleIfError` of the route.
     #[serde(default, skip_serializing_if = "is_false")]
     pub stale_on_error: bool,
@@ -64,6 +69,35 @@ pub struct Cache {
 impl Cache {
     fn default_max_wait() -> DurationText {
         DurationText::secs(60)
+    }
+}
+
+/// A store that keeps answers: Redis (6.2 or later), Valkey, or a cluster of either. It holds them as they are: who may read there may read
+/// them, and who may write there may give others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [{
+    "rule": "duration(self.timeout) >= duration('1ms') && duration(self.timeout) <= duration('1s')",
+    "message": "timeout: must be 1ms to 1s",
+    "fieldPath": ".timeout",
+}])))]
+pub struct CacheStore {
+    /// The key of a Secret that says where it is and who asks: `redis://user:password@host:6379/0`, or `rediss://…` with TLS. All
+    /// but scheme and host may be left out. Of a cluster, any node.
+    pub redis_ref: ObjectKeyRef,
+    /// A ConfigMap key with PEM certificates that are trusted beside the public ones, with `rediss://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_ref: Option<ObjectKeyRef>,
+    /// How long a request waits for the store before its provider is asked. 1ms to 1s.
+    #[serde(default = "CacheStore::default_timeout")]
+    pub timeout: DurationText,
+}
+
+impl CacheStore {
+    /// As for limits: fifty round trips within a zone.
+    fn default_timeout() -> DurationText {
+        DurationText::millis(50)
     }
 }
 
@@ -179,6 +213,11 @@ pub struct SemanticCache {
     /// with. 1ms to 5s.
     #[serde(default = "SemanticCache::default_max_wait")]
     pub max_wait: DurationText,
+    /// Of a hundred answers that would be given, so many are asked for all the same: the provider's goes to the caller, and the kept one is
+    /// compared with it, which tells how often such answers are the right ones. Each costs what any request costs. 0 to 100.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 100)))]
+    pub verify_percent: u8,
 }
 
 impl SemanticCache {
@@ -212,6 +251,11 @@ pub enum CacheTemperature {
     Zero,
     /// All: who asks the same within `ttl` gets the same, however warm it was asked for.
     Any,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u8) -> bool {
+    *number == 0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bowsprit_core::config::{Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere};
+use bowsprit_crds::cache::CacheStore;
 use bowsprit_crds::provider_config::ProviderConfigSpec;
 use bowsprit_crds::{ModelRoute, ModelRouteSpec, ProviderConfig, UsagePolicySpec};
 use kube::ResourceExt as _;
@@ -161,4 +162,14 @@ pub fn secrets_reached(old: Option<&ProviderConfigSpec>, new: &ProviderConfigSpe
         .filter_map(|credential| credential.secret_key_ref.as_ref());
     let keys = references.map(|reference| reference.name.clone());
     keys.chain(store(new)).collect()
+}
+
+/// The same of a ModelRoute: the Secret of the store that keeps its answers, if the change names it anew. Who names it has this namespace's
+/// answers written to what it says.
+pub fn secret_reached_by_route(old: Option<&ModelRouteSpec>, new: &ModelRouteSpec) -> Option<String> {
+    fn store(spec: &ModelRouteSpec) -> Option<&CacheStore> {
+        spec.cache.as_ref()?.store.as_ref()
+    }
+    let named = store(new)?;
+    (old.and_then(store) != Some(named)).then(|| named.redis_ref.name.clone())
 }

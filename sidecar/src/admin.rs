@@ -102,7 +102,7 @@ pub async fn handle(process: &Process, request: &Request<Incoming>, peer: IpAddr
         (&Method::GET, "/metrics") => metrics(process),
         (&Method::GET, OUTBOX_PATH) => ledger::page(process, peer, uri.query()).await,
         (&Method::POST, "/circuits/reset") => reset(process, peer, uri.query()),
-        (&Method::POST, "/cache/clear") => cache::clear(process, peer, uri.query()),
+        (&Method::POST, "/cache/clear") => cache::clear(process, peer, uri.query()).await,
         (&Method::POST, "/shutdown") => shutdown(process, peer),
         (
             _,

@@ -154,7 +154,7 @@ fn process(args: &Args, access: AccessLog) -> Process {
     let stores = Stores::new(&args.pod_namespace, keys, Arc::clone(&connections), fastrand::u64(..));
     let tenant = Tenant::new(
         Arc::clone(&connections),
-        stores,
+        (stores, workload(args)),
         Arc::clone(&sinks),
         &memory,
         metrics.providers.clone(),
@@ -201,6 +201,15 @@ fn process(args: &Args, access: AccessLog) -> Process {
 
 fn told(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
+/// The pods that share answers: those of its workload, or it alone where nobody knows that.
+fn workload(args: &Args) -> &str {
+    if args.workload.is_empty() {
+        &args.pod_name
+    } else {
+        &args.workload
+    }
 }
 
 /// The pod that the sidecar runs in, as far as it is told.

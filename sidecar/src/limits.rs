@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bowsprit_core::dialect::sse;
 use bowsprit_core::guard;
-use bowsprit_core::kept;
+use bowsprit_core::kept::{self, shared};
 use bowsprit_core::limits::{keyed, set};
 use bowsprit_core::share::store::{MOST_HOPS, resp};
 use bowsprit_core::stream::MAX_TO_SIDECAR;
@@ -92,6 +92,10 @@ pub const STORE_NODES: usize = 16;
 pub const STORE_QUESTIONS: usize = 1024;
 /// Bytes of questions that a node has not taken yet; then questions wait to be asked.
 pub const STORE_UNSENT: usize = 256 << 10;
+/// Bytes of answers that wait to be told to stores that keep them; beyond that, answers are not kept there.
+pub const STORE_BEHIND: usize = 8 << 20;
+/// Room that a connection to a store keeps between large texts, bytes.
+pub const STORE_BUFFER_KEPT: usize = 64 << 10;
 /// How long it may say nothing while it is asked: twice what `rateLimits.store.timeout` may be at the most, so that every request has
 /// gone on, and said why, before the connection is given up.
 pub const STORE_SILENCE: Duration = Duration::from_secs(2);
@@ -203,7 +207,7 @@ pub const OPERATOR: &[Limit] = &[
     limit("time in which it takes nothing of a report", Time(STREAM_WRITE), "a report is a few KiB", "the stream is closed and made anew"),
 ];
 
-/// What a store that counts limits can send and hold.
+/// What a store that counts limits or keeps answers can send and hold.
 #[rustfmt::skip]
 pub const STORE: &[Limit] = &[
     limit("time that a request waits for it", Field("rateLimits.store.timeout"), "a request costs seconds, and a round trip a millisecond", "the request goes on by its sidecar's share, and so do all after it until the store has answered a look (`bowsprit_store_fallbacks_total`)"),
@@ -213,6 +217,9 @@ pub const STORE: &[Limit] = &[
     limit("questions that wait for an answer, for each node", Count(STORE_QUESTIONS), "some 20,000 a second at 50 ms", "as many again wait to be asked, the rest goes on by its share"),
     limit("bytes that it has not taken yet", Bytes(STORE_UNSENT), "the questions that may wait", "questions wait to be asked"),
     limit("an answer", Bytes(resp::LONGEST), "it is a number", "the connection is closed and made anew"),
+    limit("time that a request waits for an answer that is kept", Field("cache.store.timeout"), "a request costs seconds, and a round trip a millisecond", "it is asked for as if there were none, and so are all after it until the store has answered a look (`bowsprit_cache_store_total`)"),
+    limit("an answer that is kept", Bytes(shared::script::LONGEST), "the largest answer, and its headers", "it is not kept; what a store says beyond it closes the connection"),
+    limit("answers that wait to be told", Bytes(STORE_BEHIND), "some hundred answers, and eight of the largest", "they are not kept there (`full`)"),
     limit("silence while it is asked", Time(STORE_SILENCE), "all who asked have gone on long before", "the connection is closed and made anew"),
     limit("connecting, TLS and password included", Time(STORE_CONNECT), "it is in the same region", "tried again, ever more seldom, up to every 10 s"),
 ];

@@ -1,36 +1,41 @@
-//! Stores that count limits of the fleet: Redis, Valkey, or a cluster of either.
+//! Stores that count limits of the fleet, and that keep answers: Redis, Valkey, or a cluster of either.
 //!
-//! One [`Store`] for each place that ProviderConfigs name, with one connection to each of its nodes ([`link`]) that all requests
-//! share. A [`Limit`] is what one provider has counted there. What answers mean, when nobody asks, and what is told afterwards
-//! is decided in [`bowsprit_core::share::store`]; here it is sent and read, each question within its deadline.
+//! One [`Store`] for each place that ProviderConfigs or ModelRoutes name, with one connection to each of its nodes ([`link`]) that all
+//! requests share; those for answers are others than those for limits, as an answer is large and must not stand before a limit. A
+//! [`Limit`] is what one provider has counted there, [`Answers`] what a route keeps there. What answers mean, when nobody asks, and what is
+//! told afterwards is decided in [`bowsprit_core::share::store`] and [`bowsprit_core::kept::shared`]; here it is sent and read, each
+//! question within its deadline.
 
 use std::num::NonZeroU64;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use bowsprit_core::config::{LimitStore, Provider};
+use bowsprit_core::kept::shared::Names;
 use bowsprit_core::limiter::Limited;
-use bowsprit_core::share::store::address::Node;
 use bowsprit_core::share::store::script::{Keys, Named, Place};
 use bowsprit_core::share::store::{MOST_HOPS, Unanswered};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::credentials::KeyFiles;
-use crate::limits::{STORE_NODES, STORE_QUESTIONS};
+use crate::limits::STORE_BEHIND;
 use crate::net::client::Connections;
 use crate::sync::locked;
 
+mod answers;
 mod link;
+mod nodes;
 mod question;
 mod reach;
 
-use question::{Counted, Heard, Question, Wished};
-use reach::Reach;
+pub use answers::{Answers, Behind, Kept};
+pub use nodes::Work;
 
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+use answers::Wanted;
+use nodes::{Link, Places, Store};
+use question::{Counted, Heard, Question, Wished};
 
 /// The stores that a tenant's configuration names.
 pub struct Stores {
@@ -39,35 +44,22 @@ pub struct Stores {
     sidecar: u64,
     keys: Arc<KeyFiles>,
     connections: Arc<Connections>,
-    named: Mutex<Vec<Weak<Store>>>,
+    named: Mutex<Vec<Weak<Store<Question>>>>,
+    keeping: Mutex<Vec<Weak<Store<Wanted>>>>,
+    /// Bytes of answers that may wait to be told.
+    behind: Arc<Semaphore>,
     links: mpsc::UnboundedSender<Work>,
     to_run: Mutex<Option<mpsc::UnboundedReceiver<Work>>>,
     /// Rings when it is to be looked at who asks: a store is named, or has failed.
     pub news: Arc<Notify>,
 }
 
-/// One store.
-struct Store {
-    settings: LimitStore,
-    reach: Arc<Reach>,
-    links: mpsc::UnboundedSender<Work>,
-    /// To the node that the Secret names.
-    first: Arc<Link>,
-    /// To those that it sends on to.
-    others: Mutex<Vec<(Node, Arc<Link>)>>,
-}
-
-/// The way to one node.
-struct Link {
-    questions: mpsc::Sender<Question>,
-}
-
 /// What one provider's limits are in the store.
 pub struct Limit {
-    store: Arc<Store>,
+    store: Arc<Store<Question>>,
     counted: Arc<Counted>,
     /// The node that has it, once another than the first has said so.
-    at: Mutex<Option<Arc<Link>>>,
+    at: Mutex<Option<Arc<Link<Question>>>>,
     sidecar: u64,
     places: AtomicU64,
     news: Arc<Notify>,
@@ -83,6 +75,8 @@ impl Stores {
             keys,
             connections,
             named: Mutex::default(),
+            keeping: Mutex::default(),
+            behind: Arc::new(Semaphore::new(STORE_BEHIND)),
             links,
             to_run: Mutex::new(Some(to_run)),
             news: Arc::default(),
@@ -102,7 +96,7 @@ impl Stores {
         }
         self.news.notify_one();
         Some(Arc::new(Limit {
-            store: self.store(settings),
+            store: self.places().store(&self.named, settings),
             counted: Arc::new(counted),
             at: Mutex::default(),
             sidecar: self.sidecar,
@@ -111,23 +105,29 @@ impl Stores {
         }))
     }
 
-    fn store(&self, settings: &LimitStore) -> Arc<Store> {
-        let mut named = locked(&self.named);
-        named.retain(|store| store.strong_count() > 0);
-        let known = named.iter().filter_map(Weak::upgrade);
-        if let Some(store) = known.into_iter().find(|store| store.settings == *settings) {
-            return store;
+    /// What a route keeps in this store. `workload` and `basis`: see [`Names::of_route`].
+    pub fn answers(&self, settings: &LimitStore, (workload, route, basis): (&str, &str, &str)) -> Answers {
+        let names = Names::of_route(&self.namespace, workload, route, basis);
+        Answers::new(self.places().store(&self.keeping, settings), names)
+    }
+
+    /// Room for an answer of so many bytes to wait until it is told. `None`: too many are waiting.
+    pub fn behind(&self, bytes: usize) -> Option<Behind> {
+        Behind::take(&self.behind, bytes)
+    }
+
+    fn places(&self) -> Places<'_> {
+        Places {
+            keys: &self.keys,
+            connections: &self.connections,
+            links: &self.links,
         }
-        let reach = Arc::new(Reach::new(settings, &self.keys, &self.connections));
-        let store = Arc::new(Store {
-            settings: settings.clone(),
-            first: Link::new(None, &reach, &self.links),
-            reach,
-            links: self.links.clone(),
-            others: Mutex::default(),
-        });
-        named.push(Arc::downgrade(&store));
-        store
+    }
+
+    /// Does what nobody waits for, beside the connections.
+    pub fn work(&self, work: Work) {
+        // The receiver lives as long as the process; it ends with the tests that do not run it.
+        let _ = self.links.send(work);
     }
 
     /// Keeps the connections. Ends never.
@@ -142,39 +142,6 @@ impl Stores {
                 Some(()) = running.next(), if !running.is_empty() => {}
             }
         }
-    }
-}
-
-impl Store {
-    /// The way to this node.
-    fn link(&self, node: Node) -> Result<Arc<Link>, Unanswered> {
-        let mut others = locked(&self.others);
-        if let Some((_, link)) = others.iter().find(|(known, _)| *known == node) {
-            return Ok(Arc::clone(link));
-        }
-        if others.len() >= STORE_NODES {
-            // Those that nobody's limit is at any more.
-            others.retain(|(_, link)| Arc::strong_count(link) > 1);
-        }
-        if others.len() >= STORE_NODES {
-            return Err(Unanswered::Moved);
-        }
-        let link = Link::new(Some(node.clone()), &self.reach, &self.links);
-        others.push((node, Arc::clone(&link)));
-        Ok(link)
-    }
-}
-
-impl Link {
-    fn new(to: Option<Node>, reach: &Arc<Reach>, links: &mpsc::UnboundedSender<Work>) -> Arc<Self> {
-        let (questions, asked) = mpsc::channel(STORE_QUESTIONS);
-        // The receiver lives as long as the process; it ends with the tests that do not run it.
-        let _ = links.send(Box::pin(link::run(to, Arc::clone(reach), asked)));
-        Arc::new(Self { questions })
-    }
-
-    fn ask(&self, question: Question) -> Result<(), Unanswered> {
-        self.questions.try_send(question).map_err(|_| Unanswered::Unreachable)
     }
 }
 
@@ -289,7 +256,7 @@ impl Limit {
         Err(Unanswered::Moved)
     }
 
-    fn link(&self) -> Arc<Link> {
+    fn link(&self) -> Arc<Link<Question>> {
         let known = locked(&self.at).clone();
         known.unwrap_or_else(|| Arc::clone(&self.store.first))
     }

@@ -25,6 +25,7 @@ use cache::Cache;
 use kept::{KeptAnswers, Purpose};
 use limits::{LimitMetrics, Limits};
 use provider::{ProviderMetrics, States};
+use shared::SharedAnswers;
 use snapshot::{Parts, Snapshot};
 
 pub mod allowance;
@@ -38,6 +39,7 @@ pub mod listings;
 pub mod provider;
 pub mod refill;
 pub mod semantic;
+pub mod shared;
 pub mod snapshot;
 pub mod vectors;
 
@@ -53,6 +55,8 @@ pub struct Tenant {
     pub kept: Arc<KeptAnswers>,
     /// Answers that are given in place of asking.
     pub cache: Arc<Cache>,
+    /// Those of them that other pods have too.
+    pub shared: SharedAnswers,
     /// The named limits of its routes and policies.
     pub limits: Arc<Limits>,
     /// The budgets of its policies.
@@ -69,7 +73,7 @@ impl Tenant {
     /// A tenant without a configuration yet.
     pub fn new(
         connections: Arc<Connections>,
-        stores: Arc<Stores>,
+        (stores, workload): (Arc<Stores>, &str),
         sinks: Arc<Sinks>,
         memory: &Arc<Memory>,
         metrics: ProviderMetrics,
@@ -82,6 +86,7 @@ impl Tenant {
             allowances: Allowances::default(),
             // What only saves goes before what stands in for an outage.
             cache: Cache::new(memory, &sinks),
+            shared: SharedAnswers::new(Arc::clone(&stores), workload, &sinks),
             kept: KeptAnswers::new(Purpose::Outage, memory, &sinks),
             limits: Limits::new(limit_metrics),
             budgets: Budgets::new(budget_metrics),
@@ -198,6 +203,7 @@ impl Tenant {
             .retain_hedges(|name| routes.iter().any(|route| route.name == name && route.hedge.is_some()));
         self.kept.fit(&snapshot.config);
         self.cache.fit(&snapshot.config);
+        self.shared.fit(&snapshot.config);
         self.limits.fit(&snapshot.config, now);
         self.budgets.fit(&snapshot.config);
         self.snapshot.store(Some(Arc::new(snapshot)));
@@ -220,7 +226,10 @@ mod tests {
         let registry = &mut Registry::default();
         Tenant::new(
             Arc::clone(connections),
-            Stores::new("team-a", Arc::new(KeyFiles::new(None)), Arc::clone(connections), 1),
+            (
+                Stores::new("team-a", Arc::new(KeyFiles::new(None)), Arc::clone(connections), 1),
+                "",
+            ),
             Arc::new(Sinks::register(registry, AccessLog::in_memory())),
             &Memory::new(1 << 20),
             ProviderMetrics::register(registry),

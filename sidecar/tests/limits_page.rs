@@ -68,7 +68,7 @@ fn the_page_is_what_the_code_says() {
     rows(&mut page, PROVIDER);
     page.push_str("\n## From the operator\n");
     rows(&mut page, OPERATOR);
-    page.push_str("\n## From a store that counts limits\n");
+    page.push_str("\n## From a store that counts limits or keeps answers\n");
     rows(&mut page, STORE);
     if std::env::var_os("BOWSPRIT_WRITE_DOCS").is_some() {
         std::fs::write(PAGE, page).unwrap();

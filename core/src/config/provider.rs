@@ -94,7 +94,7 @@ pub struct Provider {
     pub not_in_force: Vec<&'static str>,
 }
 
-/// A store that counts limits.
+/// A store that counts limits, or keeps answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LimitStore {
     /// Where its URL is.
@@ -103,6 +103,48 @@ pub struct LimitStore {
     pub ca_bundle: Option<CaBundle>,
     /// How long a request waits for it.
     pub deadline: Duration,
+}
+
+impl LimitStore {
+    /// Checks what is said of one: where its URL is, and the certificates.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it: field, problem, remedy.
+    pub(crate) fn of(
+        (url, ca_bundle): (&raw::ObjectKeyRef, Option<&raw::ObjectKeyRef>),
+        timeout: bowsprit_crds::DurationText,
+    ) -> Result<Self, Vec<(&'static str, String, &'static str)>> {
+        let mut wrong = Vec::new();
+        let (least, most) = (Duration::from_millis(1), Duration::from_secs(1));
+        if !(least..=most).contains(&timeout.get()) {
+            wrong.push(("timeout", format!("is {timeout}"), "set it to 1ms to 1s"));
+        }
+        for (field, at, kind) in [
+            ("redisRef", Some(url), "Secret"),
+            ("caBundleRef", ca_bundle, "ConfigMap"),
+        ] {
+            if at.is_some_and(|at| !is_file_name(&at.name) || !is_file_name(&at.key)) {
+                let problem = format!(
+                    "has a name or key that no {kind} can have (letters, digits, -, _ and ., and no .. at its beginning)"
+                );
+                wrong.push((field, problem, "correct it"));
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        Ok(Self {
+            url: KeySource::Secret {
+                name: url.name.clone(),
+                key: url.key.clone(),
+            },
+            ca_bundle: ca_bundle.map(|at| CaBundle {
+                config_map: at.name.clone(),
+                key: at.key.clone(),
+            }),
+            deadline: timeout.get(),
+        })
+    }
 }
 
 /// A file of certificates.
@@ -711,37 +753,16 @@ impl Check {
                 "remove it, or set scope to Fleet",
             );
         }
-        let (least, most) = (Duration::from_millis(1), Duration::from_secs(1));
-        if !(least..=most).contains(&store.timeout.get()) {
-            self.note(
-                "rateLimits.store.timeout",
-                format!("is {}", store.timeout),
-                "set it to 1ms to 1s",
-            );
-        }
-        for (field, at, kind) in [
-            ("redisRef", Some(&store.redis_ref), "Secret"),
-            ("caBundleRef", store.ca_bundle_ref.as_ref(), "ConfigMap"),
-        ] {
-            if at.is_some_and(|at| !is_file_name(&at.name) || !is_file_name(&at.key)) {
-                self.note(
-                    &format!("rateLimits.store.{field}"),
-                    format!("has a name or key that no {kind} can have (letters, digits, -, _ and ., and no .. at its beginning)"),
-                    "correct it",
-                );
+        let at = (&store.redis_ref, store.ca_bundle_ref.as_ref());
+        match LimitStore::of(at, store.timeout) {
+            Ok(store) => (self.problems.0.len() == before).then_some(store),
+            Err(wrong) => {
+                for (field, problem, remedy) in wrong {
+                    self.note(&format!("rateLimits.store.{field}"), problem, remedy);
+                }
+                None
             }
         }
-        (self.problems.0.len() == before).then(|| LimitStore {
-            url: KeySource::Secret {
-                name: store.redis_ref.name.clone(),
-                key: store.redis_ref.key.clone(),
-            },
-            ca_bundle: store.ca_bundle_ref.as_ref().map(|at| CaBundle {
-                config_map: at.name.clone(),
-                key: at.key.clone(),
-            }),
-            deadline: store.timeout.get(),
-        })
     }
 
     fn health(&mut self, raw: &raw::HealthCheck) -> Option<HealthCheck> {

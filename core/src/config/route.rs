@@ -6,7 +6,7 @@ use bowsprit_crds::ModelRouteSpec;
 use bowsprit_crds::cache::Cache;
 use bowsprit_crds::model_route::{MidStreamFailover, OnUnsupported};
 
-use super::{Limit, Problem, Problems, Slo, glob};
+use super::{Limit, LimitStore, Problem, Problems, Slo, glob};
 use crate::guard::Guard;
 use crate::{access, hedge, kept, model_name};
 
@@ -37,6 +37,8 @@ pub struct Route {
     pub keep_inputs: Option<usize>,
     /// Whether it is a route as it is served with its next model, beside the one that people wrote.
     pub is_next: bool,
+    /// Where its workload's pods keep them too.
+    pub cache_store: Option<Arc<LimitStore>>,
     /// Which of them are given to who asks alike.
     pub semantic: Option<Arc<kept::semantic::SemanticTerms>>,
     /// How much may be asked of it.
@@ -127,6 +129,13 @@ impl Route {
         for (field, problem, remedy) in cache.as_ref().err().into_iter().flatten() {
             note(field, problem, remedy);
         }
+        let store = spec.cache.as_ref().and_then(|spec| spec.store.as_ref());
+        let cache_store =
+            store.map(|store| LimitStore::of((&store.redis_ref, store.ca_bundle_ref.as_ref()), store.timeout));
+        let cache_store = cache_store.transpose();
+        for (field, problem, remedy) in cache_store.as_ref().err().into_iter().flatten() {
+            note(&format!("cache.store.{field}"), problem, remedy);
+        }
         let models = &spec.matches.models;
         let semantic = spec.cache.as_ref().and_then(|spec| spec.semantic.as_ref());
         let keep = cache.as_ref().ok().and_then(|cache| Some(cache.as_ref()?.keep));
@@ -197,6 +206,7 @@ impl Route {
             mid_stream_failover: spec.mid_stream_failover,
             stale_if_error: stale_if_error.unwrap_or_default(),
             cache: cache.unwrap_or_default(),
+            cache_store: cache_store.unwrap_or_default().map(Arc::new),
             semantic: semantic.unwrap_or_default().map(Arc::new),
             limits: limits.unwrap_or_default(),
             access: access.map(Arc::new),

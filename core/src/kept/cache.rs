@@ -198,6 +198,14 @@ mod tests {
                 "{ttl: 5m, maxBytes: 65536, embeddings: {maxBytes: 65536, next: {provider: other, model: n}}}",
                 "ModelRoute r: spec.cache.embeddings.next.provider: there is no ProviderConfig \"other\"",
             ),
+            (
+                "{ttl: 5m, maxBytes: 65536, store: {redisRef: {name: cache, key: url}, timeout: 2s}}",
+                "ModelRoute r: spec.cache.store.timeout: is 2s: set it to 1ms to 1s",
+            ),
+            (
+                "{ttl: 5m, maxBytes: 65536, store: {redisRef: {name: cache, key: ../url}}}",
+                "spec.cache.store.redisRef: has a name or key that no Secret can have",
+            ),
         ] {
             let problems = loaded(cache, KEY).unwrap_err();
             assert!(problems.contains(problem), "{cache}: {problems}");
@@ -222,6 +230,17 @@ mod tests {
         assert_eq!((terms.max_wait, terms.good()), (Duration::from_mins(1), Good::Said));
         assert_eq!(terms.whose(&config, &config.routes[0]), Whose::TheCallers);
         assert!(config.routes[0].not_in_force.is_empty());
+    }
+
+    #[test]
+    fn a_store_is_asked_for_no_longer_than_fifty_milliseconds_unless_said_otherwise() {
+        let store = |cache: &str| {
+            let config = loaded(cache, KEY).unwrap();
+            config.routes[0].cache_store.clone()
+        };
+        assert_eq!(store("{ttl: 5m, maxBytes: 65536}"), None);
+        let store = store("{ttl: 5m, maxBytes: 65536, store: {redisRef: {name: cache, key: url}}}").unwrap();
+        assert_eq!(store.deadline, Duration::from_millis(50));
     }
 
     #[test]

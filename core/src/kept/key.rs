@@ -100,6 +100,11 @@ impl Key {
         text
     }
 
+    /// All of it.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// A key of these 32 bytes, for what has a digest of its own.
     pub fn of_digest(digest: [u8; 32]) -> Self {
         Self(digest)

@@ -15,10 +15,21 @@ struct Entry<V> {
     /// With [`OVERHEAD`].
     bytes: usize,
     at: Moment,
+    /// How old it was then.
+    before: Duration,
     /// Its place in the order of use.
     used: u64,
     /// Its place in the order of age.
-    kept: u64,
+    kept: Born,
+}
+
+/// When it was new, in microseconds of the clock, before whose beginning that may lie; and its turn.
+type Born = (i64, u64);
+
+impl<V> Entry<V> {
+    fn age(&self, now: Moment) -> Duration {
+        (now - self.at).saturating_add(self.before)
+    }
 }
 
 /// Values by key, bounded.
@@ -30,7 +41,7 @@ pub struct Lru<V> {
     /// The least recently used first.
     order: BTreeMap<u64, Key>,
     /// The oldest first.
-    ages: BTreeMap<u64, Key>,
+    ages: BTreeMap<Born, Key>,
 }
 
 /// What became of a value.
@@ -75,6 +86,11 @@ impl<V> Lru<V> {
 
     /// Keeps a value of so many bytes, in place of one that it has of this key.
     pub fn keep(&mut self, key: Key, value: V, bytes: usize, now: Moment) -> Kept {
+        self.keep_aged(key, value, bytes, (now, Duration::ZERO))
+    }
+
+    /// The same of a value that is so old `now`.
+    pub fn keep_aged(&mut self, key: Key, value: V, bytes: usize, (now, before): (Moment, Duration)) -> Kept {
         self.remove(&key);
         let bytes = bytes.saturating_add(OVERHEAD);
         if bytes > self.most {
@@ -84,15 +100,18 @@ impl<V> Lru<V> {
         self.turn += 1;
         self.used += bytes;
         self.order.insert(self.turn, key);
-        self.ages.insert(self.turn, key);
+        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let born = (micros(now.since_start()).saturating_sub(micros(before)), self.turn);
+        self.ages.insert(born, key);
         self.entries.insert(
             key,
             Entry {
                 value,
                 bytes,
                 at: now,
+                before,
                 used: self.turn,
-                kept: self.turn,
+                kept: born,
             },
         );
         Kept::Yes { evicted }
@@ -101,14 +120,14 @@ impl<V> Lru<V> {
     /// The value of this key and its age, unless it is older than that.
     pub fn get(&self, key: &Key, now: Moment, oldest: Duration) -> Option<(&V, Duration)> {
         let entry = self.entries.get(key)?;
-        let age = now - entry.at;
+        let age = entry.age(now);
         (age <= oldest).then_some((&entry.value, age))
     }
 
     /// The same, and it counts as used: others go before it.
     pub fn take_up(&mut self, key: &Key, now: Moment, oldest: Duration) -> Option<(&V, Duration)> {
         let entry = self.entries.get_mut(key)?;
-        let age = now - entry.at;
+        let age = entry.age(now);
         if age > oldest {
             return None;
         }
@@ -149,7 +168,7 @@ impl<V> Lru<V> {
         let before = self.len();
         while let Some((_, key)) = self.ages.first_key_value() {
             let key = *key;
-            if self.entries.get(&key).is_some_and(|entry| now - entry.at <= oldest) {
+            if self.entries.get(&key).is_some_and(|entry| entry.age(now) <= oldest) {
                 break;
             }
             self.remove(&key);

@@ -21,6 +21,7 @@ use crate::json::{self, Value, json};
 pub mod index;
 pub mod marks;
 pub mod point;
+pub mod said;
 
 /// The layout of what is compared, and the rules of [`marks`]: what was kept under another is not found.
 const LAYOUT: &str = "bowsprit semantic 1";
@@ -45,6 +46,8 @@ pub struct SemanticTerms {
     pub keep: Terms,
     /// How long a request waits for its vectors before it goes on without.
     pub max_wait: Duration,
+    /// Of a hundred answers that would be given, so many are asked for and compared.
+    pub verify_percent: u8,
 }
 
 impl SemanticTerms {
@@ -92,15 +95,25 @@ impl SemanticTerms {
             let text = format!("is {}", spec.max_wait);
             wrong.push(("cache.semantic.maxWait", text, "set it to 1ms to 5s"));
         }
+        if spec.verify_percent > 100 {
+            let text = format!("is {}", spec.verify_percent);
+            wrong.push(("cache.semantic.verifyPercent", text, "set it to 0 to 100"));
+        }
         match threshold {
             Some(threshold) if wrong.is_empty() => Ok(Self {
                 model: spec.embedding_model.clone(),
                 threshold,
                 keep: Terms { max_age, max_bytes },
                 max_wait,
+                verify_percent: spec.verify_percent,
             }),
             _ => Err(wrong),
         }
+    }
+
+    /// Whether this one of the answers that would be given is compared instead. `chance`: from 0 to below 1.
+    pub fn verifies(&self, chance: f64) -> bool {
+        chance * 100.0 < f64::from(self.verify_percent)
     }
 
     /// How alike two texts must be: a cosine.

@@ -179,3 +179,18 @@ fn what_is_said_makes_the_key_and_not_how() {
         Ok(())
     });
 }
+
+#[test]
+fn what_came_here_old_is_old_for_as_long_as_it_was_before() {
+    let (mut kept, key) = (Lru::new(1 << 20), |number: u8| Key::of_digest([number; 32]));
+    let at = |seconds| Moment::from_start(Duration::from_secs(seconds));
+    // Before the clock began to count, too; and in whatever order.
+    for (number, age) in [(1, 10), (2, 50), (3, 0)] {
+        let _ = kept.keep_aged(key(number), number, 1, (at(1), Duration::from_secs(age)));
+    }
+    assert_eq!(kept.get(&key(2), at(11), OLDEST), Some((&2, OLDEST)));
+    assert_eq!(kept.get(&key(2), at(12), OLDEST), None);
+    assert_eq!(kept.expire(at(12), OLDEST), 1, "the second, which is the oldest");
+    assert_eq!((kept.expire(at(51), OLDEST), kept.expire(at(52), OLDEST)), (0, 1));
+    assert_eq!(kept.get(&key(3), at(61), OLDEST), Some((&3, OLDEST)));
+}

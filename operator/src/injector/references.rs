@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bowsprit_core::config::is_file_name;
 use bowsprit_crds::provider_config::ObjectKeyRef;
-use bowsprit_crds::{ProviderConfig, ProviderConfigSpec};
+use bowsprit_crds::{ModelRouteSpec, ProviderConfig, ProviderConfigSpec};
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::sidecar;
@@ -32,6 +32,18 @@ impl References {
         found
     }
 
+    /// With what these `ModelRoutes` refer to, which are for all pods of their namespace.
+    #[must_use]
+    pub fn and<'a>(mut self, routes: impl IntoIterator<Item = &'a ModelRouteSpec>) -> Self {
+        let stores = routes
+            .into_iter()
+            .filter_map(|route| route.cache.as_ref()?.store.as_ref());
+        for store in stores {
+            self.extend([&store.redis_ref], &store.ca_bundle_ref);
+        }
+        self
+    }
+
     /// What a `ProviderConfig` refers to.
     pub fn named_by(provider: &ProviderConfig) -> Self {
         let mut found = Self::default();
@@ -40,23 +52,29 @@ impl References {
     }
 
     fn add(&mut self, spec: &ProviderConfigSpec) {
-        // An object that names another is not accepted, but may be stored where no webhook was asked; and with it in the mount,
-        // the apiserver would refuse each new pod that the object selects.
-        let can_be_mounted = |key: &&ObjectKeyRef| is_file_name(&key.name) && is_file_name(&key.key);
         let credentials = spec.credentials.iter();
         let store = spec.rate_limits.store.as_ref();
         let secrets = credentials.filter_map(|credential| credential.secret_key_ref.as_ref());
-        let secrets = secrets
-            .chain(store.map(|store| &store.redis_ref))
-            .filter(can_be_mounted);
-        self.secrets
-            .extend(secrets.map(|key| (key.name.clone(), key.key.clone())));
         let bundles = spec.endpoint.ca_bundle_ref.iter();
-        let bundles = bundles
-            .chain(store.and_then(|store| store.ca_bundle_ref.as_ref()))
-            .filter(can_be_mounted);
+        self.extend(
+            secrets.chain(store.map(|store| &store.redis_ref)),
+            bundles.chain(store.and_then(|store| store.ca_bundle_ref.as_ref())),
+        );
+    }
+
+    fn extend<'a>(
+        &mut self,
+        secrets: impl IntoIterator<Item = &'a ObjectKeyRef>,
+        bundles: impl IntoIterator<Item = &'a ObjectKeyRef>,
+    ) {
+        // An object that names another is not accepted, but may be stored where no webhook was asked; and with it in the mount,
+        // the apiserver would refuse each new pod that the object selects.
+        let can_be_mounted = |key: &&ObjectKeyRef| is_file_name(&key.name) && is_file_name(&key.key);
+        let named = |key: &ObjectKeyRef| (key.name.clone(), key.key.clone());
+        self.secrets
+            .extend(secrets.into_iter().filter(can_be_mounted).map(named));
         self.ca_bundles
-            .extend(bundles.map(|key| (key.name.clone(), key.key.clone())));
+            .extend(bundles.into_iter().filter(can_be_mounted).map(named));
     }
 
     /// What a pod has mounted already, read from the volumes that the injector made.
@@ -116,9 +134,22 @@ mod tests {
             });
             References::named_by(&ProviderConfig::new("a", serde_json::from_value(spec).unwrap()))
         };
+        let of_route = |key: &str| {
+            let spec = serde_json::json!({
+                "match": {"models": ["m"]}, "targets": [{"provider": "a"}],
+                "cache": {"ttl": "1h", "maxBytes": 65536, "store": {"redisRef": {"name": "cache", "key": key}}},
+            });
+            let route: ModelRouteSpec = serde_json::from_value(spec).unwrap();
+            References::default().and([&route])
+        };
         for key in [".", "..", "..data"] {
             assert_eq!(named(key), References::default(), "{key}");
+            assert_eq!(of_route(key), References::default(), "{key}");
         }
+        assert_eq!(
+            of_route("url").secrets,
+            BTreeSet::from([("cache".into(), "url".into())])
+        );
         let file = named(".key..pem");
         assert_eq!(
             (file.secrets.len(), file.ca_bundles.len()),

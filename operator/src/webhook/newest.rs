@@ -92,11 +92,13 @@ impl Newest {
             selecting += kept.iter().filter(|spec| selects(spec)).count();
             served.extend(kept);
         }
+        // Without the store that its cache has, a route serves all the same: what is here is soon enough.
+        let routes = self.store.here(namespace).routes;
         let data = config_map.as_ref().and_then(|map| map.data.as_ref());
         let revision = data.and_then(|data| data.get(names::REVISION_KEY).cloned());
         View {
             providers: selecting,
-            references: References::of(&served, labels),
+            references: References::of(&served, labels).and(routes.iter().map(|route| &route.spec)),
             revision,
         }
     }

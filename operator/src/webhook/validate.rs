@@ -21,7 +21,7 @@ use crate::audit;
 use crate::changes::{self, History};
 use crate::metrics::Metrics;
 use crate::validate::hosts::AllowedHosts;
-use crate::validate::{Change, Judgement, Known, host_refused, judge, secrets_reached};
+use crate::validate::{Change, Judgement, Known, host_refused, judge, secret_reached_by_route, secrets_reached};
 
 /// A namespace's objects as they are known; `None` while they are not all here yet.
 pub type Lookup = Arc<dyn Fn(&str) -> Option<Known> + Send + Sync>;
@@ -163,7 +163,16 @@ impl Validator {
 
     /// Refuses who may not read the Secrets whose keys this change sends somewhere.
     async fn check_access(&self, request: &mut AdmissionRequest) -> Result<(), Refusal> {
-        let (secrets, provider) = (secrets_moved(request)?, name(request));
+        let (secrets, name) = (secrets_moved(request)?, name(request));
+        let (whose, what) = if request.kind.kind == "ModelRoute" {
+            (
+                "cache.store.redisRef",
+                "has answers of this namespace kept in the store that it names",
+            )
+        } else {
+            ("credentials", "sends its keys to spec.endpoint")
+        };
+        let kind = request.kind.kind.clone();
         // Nothing of what may be large is held while the apiserver is asked.
         request.take_object();
         for secret in secrets {
@@ -174,8 +183,8 @@ impl Validator {
                 Ok(true) => {}
                 Ok(false) => {
                     let message = format!(
-                        "ProviderConfig {provider}: spec.credentials: {user} may not read Secret {place}, and this object sends its \
-                         keys to spec.endpoint: let somebody apply it who may get that Secret, or grant it"
+                        "{kind} {name}: spec.{whose}: {user} may not read Secret {place}, and this object {what}: let somebody \
+                         apply it who may get that Secret, or grant it"
                     );
                     return Err(Refusal {
                         code: 403,
@@ -200,8 +209,13 @@ fn secrets_moved(request: &AdmissionRequest) -> Result<BTreeSet<String>, Refusal
     if keeps_its_spec(request) {
         return Ok(BTreeSet::new());
     }
-    let Some(Change::Provider(new)) = change(request)? else {
-        return Ok(BTreeSet::new());
+    let new = match change(request)? {
+        Some(Change::Provider(new)) => new,
+        Some(Change::Route(new)) => {
+            let old = spec_of::<ModelRouteSpec>(&request.old_object).ok();
+            return Ok(secret_reached_by_route(old.as_ref(), &new).into_iter().collect());
+        }
+        _ => return Ok(BTreeSet::new()),
     };
     let old = spec_of::<ProviderConfigSpec>(&request.old_object).ok();
     let secrets = secrets_reached(old.as_ref(), &new);
@@ -394,6 +408,46 @@ mod tests {
             "provider": "Anthropic", "endpoint": {"baseUrl": base_url}, "defaultModel": "m",
             "credentials": [{"name": "main", "secretKeyRef": {"name": "keys", "key": "a"}}],
         }})
+    }
+
+    #[tokio::test]
+    async fn who_may_not_read_a_store_cannot_have_answers_kept_in_it() {
+        let asked = Arc::default();
+        let denies = validator(Ok(false), &asked);
+        let route = |store: Value| {
+            json!({"metadata": {"name": "smart"}, "spec": {
+                "match": {"models": ["smart"]}, "targets": [{"provider": "claude"}],
+                "cache": {"ttl": "1h", "maxBytes": 65536, "store": store},
+            }})
+        };
+        let review = async |operation: &str, old: Value, new: Value| {
+            let review = json!({"request": {
+                "uid": "u", "namespace": "team", "name": "smart", "operation": operation,
+                "kind": {"group": "bowsprit.dev", "kind": "ModelRoute"},
+                "userInfo": {"username": "eve"}, "object": new, "oldObject": old,
+            }});
+            let review = review.to_string();
+            let answer = denies.review(Question::Keys, review.as_bytes(), Instant::now()).await;
+            serde_json::from_slice::<Value>(&answer.unwrap()).unwrap()["response"].clone()
+        };
+        let store = json!({"redisRef": {"name": "cache", "key": "url"}});
+        let answer = review("CREATE", Value::Null, route(store.clone())).await;
+        let message = answer["status"]["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("ModelRoute smart: spec.cache.store.redisRef: eve may not read Secret team/cache"),
+            "{message}"
+        );
+        let without = route(Value::Null);
+        assert_eq!(
+            review("UPDATE", without.clone(), route(store.clone())).await["allowed"],
+            false
+        );
+        assert_eq!(asked.lock().unwrap().len(), 2);
+        let mut longer = route(store.clone());
+        longer["spec"]["cache"]["ttl"] = json!("2h");
+        assert_eq!(review("UPDATE", route(store), longer).await["allowed"], true);
+        assert_eq!(review("CREATE", Value::Null, without).await["allowed"], true);
+        assert_eq!(asked.lock().unwrap().len(), 2, "neither names a Secret anew");
     }
 
     async fn ask(validator: &Validator, operation: &str, old: Value, new: Value) -> Value {

@@ -5,17 +5,19 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use serde::Serialize;
 use serde_json::json;
 
 use super::answer::{answer, from_outside};
 use crate::process::Process;
 use crate::tenant::kept::Which;
+use crate::tenant::shared::ClearedStores;
 
 /// Digits of a key that name it.
 const SHORTEST_KEY: usize = 8;
 
 /// Clears it.
-pub(super) fn clear(process: &Process, peer: IpAddr, query: Option<&str>) -> Response<Full<Bytes>> {
+pub(super) async fn clear(process: &Process, peer: IpAddr, query: Option<&str>) -> Response<Full<Bytes>> {
     if let Some(refusal) = from_outside(process, peer) {
         return refusal;
     }
@@ -24,15 +26,27 @@ pub(super) fn clear(process: &Process, peer: IpAddr, query: Option<&str>) -> Res
         Err(error) => return answer(StatusCode::BAD_REQUEST, &json!({ "error": error })),
     };
     let cache = &process.tenant.cache;
-    match cache.clear(&which) {
+    let cleared = cache.clear(&which);
+    // Memory first: what is asked for from now on is not kept under the generation before.
+    let ClearedStores { done, undone } = process.tenant.shared.clear(&which).await;
+    match cleared {
         Some(cleared) => {
             tracing::info!(
                 route = which.route.as_deref().unwrap_or("all"),
                 model = which.model.as_deref().unwrap_or("all"),
                 cleared,
+                stores = done.len(),
+                stores_undone = undone.len(),
                 "cache cleared by hand"
             );
-            answer(StatusCode::OK, &json!({ "cleared": cleared }))
+            answer(
+                StatusCode::OK,
+                &Done {
+                    cleared,
+                    stores: done,
+                    undone,
+                },
+            )
         }
         None if which.route.is_none() => answer(StatusCode::OK, &json!({"cleared": 0})),
         None => {
@@ -40,6 +54,19 @@ pub(super) fn clear(process: &Process, peer: IpAddr, query: Option<&str>) -> Res
             answer(StatusCode::NOT_FOUND, &error)
         }
     }
+}
+
+/// What was done.
+#[derive(Serialize)]
+struct Done {
+    /// Answers that were in memory.
+    cleared: usize,
+    /// Routes whose answers are gone in their store as well, for all pods.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stores: Vec<String>,
+    /// Routes whose store was not reached, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    undone: Vec<String>,
 }
 
 /// A parameter that is not known is refused: a slip must not clear all.

@@ -18,7 +18,7 @@ use super::Families;
 use crate::metrics::Entry;
 use crate::observe::AccessLog;
 use crate::observe::access::DECISIONS;
-use crate::observe::cache::Came;
+use crate::observe::cache::{Came, Stored};
 use crate::observe::refill::STATUSES;
 use crate::observe::semantic::Work;
 use crate::observe::spans::FATES;
@@ -165,6 +165,10 @@ fn values() -> Vec<Values> {
     };
     let mut codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     codes.extend(["", "ok", "cancelled", "circuit_open", "no_key", "retry_budget", "other"]);
+    // What comes to both has one name.
+    let came = Came::ALL.map(Came::as_str);
+    let mut stored = Stored::ALL.map(Stored::as_str).to_vec();
+    stored.retain(|result| !came.contains(result));
     vec![
         named("provider", "the name of a ProviderConfig, or `other`"),
         named("model", "the name of a model that the ProviderConfig lists, or `other`"),
@@ -266,13 +270,14 @@ fn values() -> Vec<Values> {
         ),
         closed(
             "result",
-            "how a probe ended; whether what has an objective was as it wants it; what a request got in an outage, and what it came to at a cache",
+            "how a probe ended; whether what has an objective was as it wants it; what a request got in an outage, what it came to at a cache, and what became of an answer at a store",
             &[
                 ["ok", "failed", "good", "bad"].as_slice(),
                 &crate::observe::stale::RESULTS,
-                &Came::ALL.map(Came::as_str),
+                &came,
                 // Of questions that are compared: with hit and none.
-                &["far"],
+                &["far", "right", "wrong", "unsure", "other"],
+                &stored,
             ]
             .concat(),
         ),

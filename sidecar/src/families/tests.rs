@@ -31,7 +31,7 @@ use crate::net::client::Connections;
 use crate::net::server::Listener;
 use crate::observe::MOST_SERIES as MOST;
 use crate::observe::access::Decided;
-use crate::observe::cache::Came;
+use crate::observe::cache::{Came, Stored};
 use crate::observe::genai::Detail;
 use crate::observe::hedges::HedgeOutcome as Hedged;
 use crate::observe::ledger::Sent;
@@ -65,6 +65,7 @@ fn config(providers: usize, models: usize) -> Config {
         "---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: smart}}\nspec:\n  match: {{models: [smart]}}\n  \
          targets: [{{provider: provider-0, model: model-0-0}}]\n  staleIfError: {{maxAge: 1h, maxBytes: 1048576}}\n  \
          cache: {{ttl: 1h, maxBytes: 1048576, embeddings: {{maxBytes: 1048576, next: {{provider: provider-0, model: next}}}}, \
+         store: {{redisRef: {{name: answers, key: url}}}}, \
          semantic: {{embeddingModel: model-0-0, maxBytes: 1048576}}}}\n  \
          limits: [{{name: calls, requestsPerMinute: 5}}]\n  access: {{rules: [{{name: all, allow: 'true'}}]}}\n  \
          guards: [{{name: no-cards, applyTo: [Request], detect: [Card]}}]\n\
@@ -185,6 +186,9 @@ pub(super) fn driven(config: &Config) -> Families {
     }
     for came in Came::ALL {
         metrics.sinks.cache.came("smart", came);
+    }
+    for stored in Stored::ALL {
+        metrics.sinks.cache.stored(stored);
     }
     for work in semantic::Work::ALL {
         metrics.sinks.semantic.worked(work, 1, second);

@@ -8,6 +8,7 @@ use bowsprit_core::config::{Config, Route};
 use bowsprit_core::cost::Picodollars;
 use bowsprit_core::kept::cache::Bypass;
 use bowsprit_core::record::RequestRecord;
+use bowsprit_core::share::store::Unanswered;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -63,6 +64,82 @@ impl Labels for ReasonLabel {
     }
 }
 
+/// What became of an answer at a store that keeps answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It was there.
+    Hit,
+    /// There was none.
+    Miss,
+    /// The store was not asked: it has not answered since it failed, or a clear is still to be told.
+    Unasked,
+    /// It did not answer.
+    Unanswered(Unanswered),
+    /// What was there could not be read.
+    Undecodable,
+    /// It is kept there.
+    Kept,
+    /// It was asked for before a clear, and is not kept.
+    Cleared,
+    /// Too many were waiting to be told.
+    Full,
+    /// It is larger than one may be there.
+    TooLarge,
+}
+
+impl Stored {
+    /// All of it.
+    pub const ALL: [Self; 13] = [
+        Self::Hit,
+        Self::Miss,
+        Self::Unasked,
+        Self::Unanswered(Unanswered::Late),
+        Self::Unanswered(Unanswered::Unreachable),
+        Self::Unanswered(Unanswered::Refused),
+        Self::Unanswered(Unanswered::Garbled),
+        Self::Unanswered(Unanswered::Moved),
+        Self::Undecodable,
+        Self::Kept,
+        Self::Cleared,
+        Self::Full,
+        Self::TooLarge,
+    ];
+
+    /// The metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Unasked => "unasked",
+            Self::Unanswered(Unanswered::Late) => "late",
+            Self::Unanswered(Unanswered::Unreachable) => "unreachable",
+            Self::Unanswered(Unanswered::Refused) => "refused",
+            Self::Unanswered(Unanswered::Garbled) => "garbled",
+            Self::Unanswered(Unanswered::Moved) => "moved",
+            Self::Undecodable => "undecodable",
+            Self::Kept => "kept",
+            Self::Cleared => "cleared",
+            Self::Full => "full",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+impl Labels for ResultLabel {
+    fn provider(&self) -> Option<&str> {
+        None
+    }
+
+    fn folded(&self) -> Self {
+        Self { result: OTHER }
+    }
+}
+
 /// Of one route.
 struct OfRoute {
     came: [Counter; Came::ALL.len()],
@@ -90,9 +167,10 @@ impl OfRoute {
 
 /// Families about the cache.
 pub struct CacheAnswers {
-    /// These and the next are seldom, and draw on the pool.
+    /// These and the next two are seldom, and draw on the pool.
     fates: Counters<FateLabel>,
     bypasses: Counters<ReasonLabel>,
+    stores: Counters<ResultLabel>,
     requests: Family<RouteLabels, Counter>,
     answers: Family<RouteLabel, Gauge>,
     bytes: Family<RouteLabel, Gauge>,
@@ -117,6 +195,11 @@ impl CacheAnswers {
                 "cache_bypasses",
                 "Requests of routes with a cache that went by it, by why: no_store (the caller's word), acts (tools, stored responses), several (n), temperature (it is not 0), too_large, unreadable, changed (the route, meanwhile)",
                 &["reason"],
+            ),
+            stores: registry.counters(
+                "cache_store",
+                "Answers of routes with cache.store by what became of them there: hit, miss, kept, undecodable (what was there could not be read, and was asked for anew), cleared (asked for before a clear, and not kept), full (too many waited to be told), too_large, unasked (the store has not answered since it failed), and why it failed: late, unreachable, refused (it answered with an error), garbled, moved (sent from node to node)",
+                &["result"],
             ),
             requests: Family::default(),
             answers: Family::default(),
@@ -197,7 +280,8 @@ impl CacheAnswers {
         }
         // And those that what is seldom may be folded into.
         let embedding = caching.iter().filter(|route| embeds(route)).count();
-        let series = 2 + names.len() * OfRoute::SERIES + embedding * OfRoute::OF_EMBEDDINGS;
+        let stores = usize::from(caching.iter().any(|route| route.cache_store.is_some()));
+        let series = 2 + stores + names.len() * OfRoute::SERIES + embedding * OfRoute::OF_EMBEDDINGS;
         let all = names.into_iter().zip(&caching);
         let all = all.map(|(name, route)| (Arc::clone(&name), self.of(name, embeds(route))));
         self.now.store(Some(Arc::new(all.collect())));
@@ -288,6 +372,11 @@ impl CacheAnswers {
     pub fn count(&self, fate: Fate, answers: usize) {
         let label = FateLabel { fate: fate.as_str() };
         self.fates.get(&label).inc_by(answers as u64);
+    }
+
+    /// What became of an answer at a store that keeps answers.
+    pub fn stored(&self, what: Stored) {
+        self.stores.get(&ResultLabel { result: what.as_str() }).inc();
     }
 
     /// So many of this route are kept now, which take so many bytes.

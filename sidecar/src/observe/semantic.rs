@@ -49,11 +49,19 @@ pub enum Result {
     Far,
     /// There was none that it may be compared with.
     None,
+    /// The answer to one that is alike was asked for all the same, and says what that said.
+    Right,
+    /// And says something else.
+    Wrong,
+    /// And nobody can say which.
+    Unsure,
 }
 
 impl Result {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Hit, Self::Far, Self::None];
+    pub const ALL: [Self; 6] = [Self::Hit, Self::Far, Self::None, Self::Right, Self::Wrong, Self::Unsure];
+    /// Those that there are where no answer is verified: the first of all.
+    const UNVERIFIED: usize = 3;
 
     /// The metric label.
     pub fn as_str(self) -> &'static str {
@@ -61,6 +69,9 @@ impl Result {
             Self::Hit => "hit",
             Self::Far => "far",
             Self::None => "none",
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+            Self::Unsure => "unsure",
         }
     }
 }
@@ -120,7 +131,8 @@ type Seconds = Counter<f64, AtomicU64>;
 
 /// Of one route.
 struct OfRoute {
-    results: [Counter; Result::ALL.len()],
+    /// In the order of all results; without those of answers that are verified where none is.
+    results: Vec<Counter>,
     entries: Gauge,
     bytes: Gauge,
     similarity: Seconds,
@@ -133,8 +145,9 @@ struct Now {
 }
 
 impl OfRoute {
-    /// Series that it has.
-    const SERIES: usize = Result::ALL.len() + 3;
+    /// Series that it has, and those of answers that are verified.
+    const SERIES: usize = Result::UNVERIFIED + 3;
+    const VERIFIED: usize = Result::ALL.len() - Result::UNVERIFIED;
 }
 
 /// Families about answers to questions that are alike.
@@ -181,7 +194,7 @@ impl SemanticAnswers {
         );
         registry.register(
             "semantic_cache_results",
-            "Questions that no kept answer was the same to, by what came of comparing them: hit (the answer to one that is alike was given), far (the nearest was not alike enough), none (there was none to compare with)",
+            "Questions that no kept answer was the same to, by what came of comparing them: hit (the answer to one that is alike was given), far (the nearest was not alike enough), none (there was none to compare with); and of those that were asked for all the same to be verified, right (the answer said what the kept one said), wrong, unsure (one cannot be read, is long, or has no vector)",
             &["route", "result"],
             new.results.clone(),
         );
@@ -209,7 +222,10 @@ impl SemanticAnswers {
     /// Has series for the routes of this configuration that give such answers, and no others. Returns how many.
     pub fn fit(&self, config: &Config) -> usize {
         let routes = config.routes.iter().filter(|route| route.semantic.is_some());
-        let names: Vec<Arc<str>> = routes.map(|route: &Arc<Route>| route.name.as_str().into()).collect();
+        let verifies = |route: &Route| route.semantic.as_ref().is_some_and(|terms| terms.verify_percent > 0);
+        let (names, verified): (Vec<Arc<str>>, Vec<bool>) = routes
+            .map(|route: &Arc<Route>| (Arc::from(route.name.as_str()), verifies(route)))
+            .unzip();
         let before = self.now.load_full();
         for gone in before.iter().flat_map(|before| before.routes.keys()) {
             if !names.contains(gone) {
@@ -232,8 +248,10 @@ impl SemanticAnswers {
             )
         });
         // And the one that what is seldom may be folded into.
-        let series = 1 + 2 * Work::ALL.len() + names.len() * OfRoute::SERIES;
-        let routes = names.into_iter().map(|name| (Arc::clone(&name), self.of(name)));
+        let verifying = verified.iter().filter(|verifies| **verifies).count();
+        let series = 1 + 2 * Work::ALL.len() + names.len() * OfRoute::SERIES + verifying * OfRoute::VERIFIED;
+        let routes = names.into_iter().zip(verified);
+        let routes = routes.map(|(name, verifies)| (Arc::clone(&name), self.of(name, verifies)));
         self.now.store(Some(Arc::new(Now {
             work,
             routes: routes.collect(),
@@ -241,11 +259,18 @@ impl SemanticAnswers {
         series
     }
 
-    fn of(&self, route: Arc<str>) -> OfRoute {
-        let results = Result::ALL.map(|result| {
+    fn of(&self, route: Arc<str>, verifies: bool) -> OfRoute {
+        let (always, verified) = Result::ALL.split_at(Result::UNVERIFIED);
+        for result in verified.iter().filter(|_| !verifies) {
+            let (route, result) = (Arc::clone(&route), result.as_str());
+            self.results.remove(&RouteLabels { route, result });
+        }
+        let results = always.iter().chain(verified.iter().filter(|_| verifies));
+        let results = results.map(|result| {
             let (route, result) = (Arc::clone(&route), result.as_str());
             self.results.get_or_create_owned(&RouteLabels { route, result })
         });
+        let results = results.collect();
         let label = RouteLabel { route };
         OfRoute {
             results,

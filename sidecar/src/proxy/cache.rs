@@ -28,7 +28,7 @@ use super::refuse::{self, Refusal};
 use super::{semantic, serve};
 use crate::observe::cache::Came;
 use crate::process::Process;
-use crate::tenant::cache::{Alike, Follow, Followed, Found, Lead};
+use crate::tenant::cache::{Alike, Follow, Followed, Found, Lead, Shared};
 use crate::tenant::kept::Answer;
 use crate::tenant::snapshot::Snapshot;
 
@@ -92,16 +92,17 @@ async fn looked(
     let lead = match found {
         Found::Answer(answer, age) => return give(context, (answer, age), (Some(key), ttl), As::Hit),
         Found::NotItsRoute => return bypass(context, route, Bypass::Changed, wanted),
+        Found::Lead(lead) if !wanted.only_if_cached || route.cache_store.is_some() => Some(lead),
         _ if wanted.only_if_cached => return none(context, route),
         Found::Lead(lead) => Some(lead),
         // Who wants an answer that nobody has had asks for itself: the leader's was asked for before.
         Found::Follow(_) if wanted.no_cache => None,
         Found::Follow(follow) => match followed(process, follow, terms.max_wait).await {
-            Ok(Followed::Answer(answer, alike)) => {
+            Ok(Followed::Answer(Shared { answer, alike, age })) => {
                 let now = context.waited();
                 return match alike {
                     Some(alike) => give_alike(context, answer, alike, ttl, now),
-                    None => give(context, (answer, Duration::ZERO), (Some(key), ttl), As::Shared),
+                    None => give(context, (answer, age), (Some(key), ttl), As::Shared),
                 };
             }
             Ok(Followed::Lead(lead)) => {
@@ -118,6 +119,22 @@ async fn looked(
             }
         },
     };
+    let mut lead = lead;
+    if let Some(leading) = &mut lead
+        && route.cache_store.is_some()
+    {
+        // Boxed: few routes share, and all requests would hold room for it.
+        let looked = Box::pin(fetched(&mut context, leading)).await;
+        if let Some((answer, age)) = looked.filter(|(_, age)| wanted.take(*age, ttl)) {
+            if let Some(lead) = lead {
+                lead.fetched(&answer, age, context.now());
+            }
+            return give(context, (answer, age), (Some(key), ttl), As::Fetched);
+        }
+        if wanted.only_if_cached {
+            return none(context, route);
+        }
+    }
     let mut asking = None;
     // Boxed: few routes compare, and all requests would hold room for it.
     if route.semantic.is_some() && lead.is_some() {
@@ -138,6 +155,19 @@ async fn looked(
         part.asking = asking;
     }
     Got::Ask(context)
+}
+
+/// The answer that another pod of the workload has, and its age. Where there is none, this one's is kept for the others.
+async fn fetched(context: &mut RequestContext, lead: &mut Lead) -> Option<(Arc<Answer>, Duration)> {
+    // From elsewhere, an address is all there is to tell callers by, and that is another pod's tomorrow.
+    if !context.caller.is_in_pod() {
+        return None;
+    }
+    let shared = context.tenant().shared.of(lead.route())?;
+    let looked = shared.look(&lead.key()).await;
+    context.waited();
+    lead.keeps_in(looked.place);
+    looked.found
 }
 
 /// A request for embeddings whose route keeps these input by input.
@@ -211,6 +241,8 @@ fn none(context: Box<RequestContext>, route: &Route) -> Got {
 enum As {
     /// The kept answer to the same question.
     Hit,
+    /// The same, which another pod kept.
+    Fetched,
     /// The answer to the same question that was under way.
     Shared,
     /// The kept answer to a question that is so much alike.
@@ -263,8 +295,15 @@ fn give(
                 HeaderValue::try_from(mark).unwrap_or(HeaderValue::from_static("alike")),
             )
         }
-        As::Hit => (
-            format!("bowsprit; hit; ttl={left}{key}"),
+        As::Hit | As::Fetched => (
+            format!(
+                "bowsprit; hit; ttl={left}{key}{}",
+                if matches!(given, As::Fetched) {
+                    "; detail=store"
+                } else {
+                    ""
+                }
+            ),
             HeaderValue::try_from(format!("hit; age={}", age.as_secs())).unwrap_or(HeaderValue::from_static("hit")),
         ),
     };

@@ -252,9 +252,12 @@ impl Keeping {
             Some(lead) if is_cached => {
                 let key = lead.key();
                 lead.answered(&answer, now);
-                if let Some(asked) = self.asking {
+                if let Some(mut asked) = self.asking {
                     let whose = (&context.caller, context.id().as_str());
                     let questions = &context.tenant().cache.questions;
+                    if let Some(kept) = asked.verify.take() {
+                        questions.verified(&self.route, self.dialect, [&kept.body, &answer.body], whose);
+                    }
                     questions.answered(&self.route, *asked, key, now, whose);
                 }
             }

@@ -40,11 +40,13 @@ use crate::process::Process;
 use crate::tenant::Tenant;
 use crate::tenant::cache::Alike;
 use crate::tenant::kept::{Answer, Looked};
-use crate::tenant::semantic::{Asked, Waiting};
+use crate::tenant::semantic::{Asked, Behind, Verifying, Waiting};
 use crate::tenant::snapshot::Snapshot;
 
 /// What stands behind the id of a request in that of the request for its vectors.
 const OF_OURS: &str = ".semantic";
+/// The same where answers are compared.
+const OF_VERIFYING: &str = ".verify";
 /// How long vectors may take that nobody waits for.
 const UNHURRIED: Duration = Duration::from_secs(30);
 /// So many numbers are compared at a time: some hundred microseconds.
@@ -67,7 +69,11 @@ pub(super) async fn look(
     let Some(question) = Question::of(&inbound.call, &inbound.body, &prefix, cache.allowed) else {
         return Err(None);
     };
-    let mut asking = Box::new(Asked { question, point: None });
+    let mut asking = Box::new(Asked {
+        question,
+        point: None,
+        verify: None,
+    });
     if wanted.no_cache {
         return Err(Some(asking));
     }
@@ -106,6 +112,10 @@ pub(super) async fn look(
     }
     match tenant.cache.answers.look(route, &key, now) {
         Looked::Found(answer, age, _) if age <= terms.keep.max_age && wanted.take(age, terms.keep.max_age) => {
+            if terms.verifies(fastrand::f64()) {
+                asking.verify = Some(answer);
+                return Err(Some(asking));
+            }
             sinks.came(&route.name, Came::Hit, similarity);
             Ok((
                 answer,
@@ -148,7 +158,7 @@ pub async fn run(process: Arc<Process>) {
     let waiting = stream::unfold((), |()| async { Some((questions.next().await, ())) });
     let taken_in = |waiting| {
         // A panic costs this one question: the part that it runs in goes on.
-        let work = AssertUnwindSafe(take_in(&process, waiting)).catch_unwind();
+        let work = AssertUnwindSafe(behind(&process, waiting)).catch_unwind();
         work.map(|ended| {
             if ended.is_err() {
                 tracing::error!("taking in a question panicked");
@@ -156,6 +166,37 @@ pub async fn run(process: Arc<Process>) {
         })
     };
     waiting.for_each_concurrent(AT_ONCE, taken_in).await;
+}
+
+async fn behind(process: &Arc<Process>, what: Behind) {
+    match what {
+        Behind::TakeIn(waiting) => take_in(process, waiting).await,
+        Behind::Verify(verifying) => verify(process, verifying).await,
+    }
+}
+
+/// By what both say: as alike as questions must be, they are taken for the same.
+async fn verify(process: &Arc<Process>, verifying: Verifying) {
+    let Some(terms) = &verifying.route.semantic else { return };
+    let parent = Parent {
+        tenant: Arc::clone(&process.tenant),
+        caller: verifying.caller,
+        id: RequestId::of_ours(&verifying.id, OF_VERIFYING),
+        trace: None,
+    };
+    let vectors = vectors(process, &parent, &verifying.route, terms, &verifying.said);
+    let point = tokio::time::timeout(UNHURRIED, vectors)
+        .await
+        .unwrap_or(Err(Error::Late));
+    let result = match point.map(|point| point.likeness_within()) {
+        Ok(likeness) if likeness >= terms.least() => Came::Right,
+        Ok(_) => Came::Wrong,
+        Err(error) => {
+            process.sinks.semantic.failed(error);
+            Came::Unsure
+        }
+    };
+    process.sinks.semantic.came(&verifying.route.name, result, 0.0);
 }
 
 async fn take_in(process: &Arc<Process>, waiting: Waiting) {

@@ -9,19 +9,18 @@ use std::task::{Poll, ready};
 
 use bowsprit_core::share::store::address::Node;
 use bowsprit_core::share::store::resp::{self, Reply};
-use bowsprit_core::share::store::script::{self, Answer, Named, Place};
-use bowsprit_core::share::store::{Unanswered, standing};
+use bowsprit_core::share::store::standing;
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::question::{Counted, Heard, Question, Wished};
+use super::question::Ask;
 use super::reach::{Io, Reach};
-use crate::limits::{STORE_CONNECT, STORE_QUESTIONS, STORE_SILENCE, STORE_UNSENT};
+use crate::limits::{STORE_BUFFER_KEPT, STORE_CONNECT, STORE_QUESTIONS, STORE_SILENCE, STORE_UNSENT};
 
 /// Keeps the connection to a node (`None`: the one that the Secret names) as long as anybody may ask.
-pub(super) async fn run(to: Option<Node>, reach: Arc<Reach>, mut asked: mpsc::Receiver<Question>) {
+pub(super) async fn run<Q: Ask>(to: Option<Node>, reach: Arc<Reach>, mut asked: mpsc::Receiver<Q>) {
     let mut failures = 0;
     while !asked.is_closed() || !asked.is_empty() {
         let connected = timeout(STORE_CONNECT, reach.connect(to.as_ref())).await;
@@ -41,11 +40,7 @@ pub(super) async fn run(to: Option<Node>, reach: Arc<Reach>, mut asked: mpsc::Re
             }
         };
         if failures == 0 {
-            tracing::warn!(
-                secret = reach.secret(),
-                error = why,
-                "a store that counts limits is not connected"
-            );
+            tracing::warn!(secret = reach.secret(), error = why, "a store is not connected");
         }
         let again = Instant::now() + standing::pause(failures, fastrand::f64());
         failures = failures.saturating_add(1);
@@ -56,7 +51,7 @@ pub(super) async fn run(to: Option<Node>, reach: Arc<Reach>, mut asked: mpsc::Re
 }
 
 /// Whoever asks meanwhile hears at once that there is no connection. Says whether anybody may still ask.
-async fn refuse_until(again: Instant, asked: &mut mpsc::Receiver<Question>) -> bool {
+async fn refuse_until<Q: Ask>(again: Instant, asked: &mut mpsc::Receiver<Q>) -> bool {
     loop {
         tokio::select! {
             question = asked.recv() => match question {
@@ -69,21 +64,10 @@ async fn refuse_until(again: Instant, asked: &mut mpsc::Receiver<Question>) -> b
 }
 
 /// What is waited for, in the order in which it was asked.
-struct Waiting {
+struct Waiting<Q> {
     since: Instant,
-    what: What,
-}
-
-enum What {
-    /// The word that the next question may be asked here.
-    Asking,
-    /// An answer that somebody waits for. Whoever has gone on takes nothing: what was taken is given back.
-    Asked {
-        asker: oneshot::Sender<Result<Heard, Unanswered>>,
-        taken: Option<(Arc<Counted>, u64, Place)>,
-    },
-    /// An answer that nobody waits for.
-    Told,
+    /// None: the word that the next question may be asked here.
+    question: Option<Q>,
 }
 
 /// What is still to be sent. All of its state is here, so that sending may be dropped at any time.
@@ -117,17 +101,17 @@ impl Unsent {
     }
 }
 
-struct Talk {
+struct Talk<Q> {
     from: ReadHalf<Box<dyn Io>>,
     to: WriteHalf<Box<dyn Io>>,
     node: Node,
     read: BytesMut,
     unsent: Unsent,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Waiting<Q>>,
     line: Vec<u8>,
 }
 
-impl Talk {
+impl<Q: Ask> Talk<Q> {
     fn new(io: Box<dyn Io>, node: Node) -> Self {
         let (from, to) = tokio::io::split(io);
         Self {
@@ -145,7 +129,7 @@ impl Talk {
     ///
     /// # Errors
     /// Why the connection is given up. Who waits for an answer hears that there is none.
-    async fn run(mut self, asked: &mut mpsc::Receiver<Question>) -> Result<(), String> {
+    async fn run(mut self, asked: &mut mpsc::Receiver<Q>) -> Result<(), String> {
         let broke = |error: io::Error| format!("broke off: {error}");
         loop {
             let silent_at = self.waiting.front().map(|waiting| waiting.since + STORE_SILENCE);
@@ -170,96 +154,56 @@ impl Talk {
         }
     }
 
-    fn ask(&mut self, question: Question) {
-        // Whoever has gone on while there was no connection takes nothing.
-        if question.asker.as_ref().is_some_and(oneshot::Sender::is_closed) {
+    fn ask(&mut self, question: Q) {
+        if question.is_in_vain() {
             return;
         }
         let since = Instant::now();
         self.line.clear();
-        if question.for_once {
+        if question.is_for_once() {
             resp::begin(&mut self.line, 1);
             resp::text(&mut self.line, b"ASKING");
-            self.waiting.push_back(Waiting {
-                since,
-                what: What::Asking,
-            });
+            self.waiting.push_back(Waiting { since, question: None });
         }
-        let of = &question.of;
-        script::call(
-            &mut self.line,
-            question.named,
-            &of.keys,
-            &of.limits,
-            &question.wished.as_wish(),
-        );
+        question.write(&mut self.line);
         self.unsent.bytes.extend_from_slice(&self.line);
-        let what = match (question.asker, question.wished) {
-            (None, _) => What::Told,
-            (Some(asker), Wished::Take { tokens, place }) => What::Asked {
-                asker,
-                taken: Some((question.of, tokens, place)),
-            },
-            (Some(asker), _) => What::Asked { asker, taken: None },
-        };
-        self.waiting.push_back(Waiting { since, what });
+        let question = Some(question);
+        self.waiting.push_back(Waiting { since, question });
     }
 
     /// Reads the answers that have come.
     fn hear(&mut self) -> Result<(), String> {
-        while let Some((reply, took)) = resp::parse(&self.read).map_err(|garbage| garbage.to_string())? {
+        while let Some((reply, took)) =
+            resp::parse_within(&self.read, Q::LONGEST).map_err(|garbage| garbage.to_string())?
+        {
             let Some(waiting) = self.waiting.pop_front() else {
                 return Err("answered what it was not asked".into());
             };
-            let mut back = None;
-            match waiting.what {
-                What::Asking => {
-                    if !matches!(reply, Reply::Simple(_)) {
-                        return Err("refused: ASKING".into());
-                    }
-                }
-                What::Told => {}
-                What::Asked { asker, taken } => {
-                    let heard = heard(&reply, &self.node);
-                    if matches!(heard, Err(Unanswered::Garbled)) {
-                        // Nothing that follows can be trusted to answer what it seems to.
-                        let _ = asker.send(heard);
-                        return Err(resp::Garbage.to_string());
-                    }
-                    if let Err(Ok(Heard::Done)) = asker.send(heard) {
-                        back = taken;
-                    }
-                }
-            }
+            let next = match waiting.question {
+                None if matches!(reply, Reply::Simple(_)) => None,
+                None => return Err("refused: ASKING".into()),
+                Some(question) => question
+                    .answered(&reply, &self.node)
+                    .map_err(|garbage| garbage.to_string())?,
+            };
             let _ = self.read.split_to(took);
-            if let Some((of, tokens, place)) = back {
-                let tokens = i64::try_from(tokens).unwrap_or(i64::MAX);
-                let wished = Wished::Give {
-                    requests: 1,
-                    tokens,
-                    place,
-                };
-                self.ask(Question {
-                    of,
-                    wished,
-                    named: Named::Sha,
-                    for_once: false,
-                    asker: None,
-                });
+            if let Some(next) = next {
+                self.ask(next);
             }
         }
+        self.let_go();
         Ok(())
     }
-}
 
-fn heard(reply: &Reply<'_>, node: &Node) -> Result<Heard, Unanswered> {
-    Ok(match script::answer(reply)? {
-        Answer::Done => Heard::Done,
-        Answer::Limited(limited) => Heard::Limited(limited),
-        Answer::NoScript => Heard::NoScript,
-        Answer::Elsewhere { at, for_once } => Heard::Elsewhere {
-            node: Node::elsewhere(at, node).ok_or(Unanswered::Garbled)?,
-            for_once,
-        },
-    })
+    /// Keeps no buffer that one large text has made.
+    fn let_go(&mut self) {
+        for buffer in [&mut self.read, &mut self.unsent.bytes] {
+            if buffer.is_empty() && buffer.capacity() > STORE_BUFFER_KEPT {
+                *buffer = BytesMut::new();
+            }
+        }
+        if self.line.capacity() > STORE_BUFFER_KEPT {
+            self.line = Vec::new();
+        }
+    }
 }

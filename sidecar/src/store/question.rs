@@ -1,12 +1,34 @@
-//! What is asked of a store, and what it says.
+//! What is asked of a store, and what it says: about limits, here; about answers, in [`super::answers`].
 
 use std::sync::Arc;
 
 use bowsprit_core::limiter::{Limited, LimiterSettings};
 use bowsprit_core::share::store::Unanswered;
 use bowsprit_core::share::store::address::Node;
-use bowsprit_core::share::store::script::{Keys, Named, Place, Wish};
+use bowsprit_core::share::store::resp::{self, Garbage, Reply};
+use bowsprit_core::share::store::script::{self, Answer, Keys, Named, Place, Wish};
 use tokio::sync::oneshot;
+
+/// A question that goes over a link.
+pub(super) trait Ask: Sized + Send + 'static {
+    /// The longest text that may answer it, bytes.
+    const LONGEST: usize;
+
+    /// Whether it goes after `ASKING`.
+    fn is_for_once(&self) -> bool;
+
+    /// Whether who asked has gone on, so that it need not be sent.
+    fn is_in_vain(&self) -> bool;
+
+    /// Writes it.
+    fn write(&self, to: &mut Vec<u8>);
+
+    /// Takes what `node` answered. Returns what it is to be told for that.
+    ///
+    /// # Errors
+    /// It is no answer, and nothing that follows can be trusted to answer what it seems to.
+    fn answered(self, reply: &Reply<'_>, node: &Node) -> Result<Option<Self>, Garbage>;
+}
 
 /// What is counted, under which names.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,4 +102,59 @@ pub(super) struct Question {
     pub(super) for_once: bool,
     /// Nobody, where nobody waits for it.
     pub(super) asker: Option<oneshot::Sender<Result<Heard, Unanswered>>>,
+}
+
+impl Ask for Question {
+    const LONGEST: usize = resp::LONGEST;
+
+    fn is_for_once(&self) -> bool {
+        self.for_once
+    }
+
+    /// Whoever has gone on while there was no connection takes nothing.
+    fn is_in_vain(&self) -> bool {
+        self.asker.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        let of = &self.of;
+        script::call(to, self.named, &of.keys, &of.limits, &self.wished.as_wish());
+    }
+
+    fn answered(self, reply: &Reply<'_>, node: &Node) -> Result<Option<Self>, Garbage> {
+        let Some(asker) = self.asker else { return Ok(None) };
+        let heard = heard(reply, node);
+        let is_garbled = matches!(heard, Err(Unanswered::Garbled));
+        let untaken = asker.send(heard);
+        if is_garbled {
+            return Err(Garbage);
+        }
+        // Whoever has gone on takes nothing: what was taken is given back.
+        Ok(match (untaken, self.wished) {
+            (Err(Ok(Heard::Done)), Wished::Take { tokens, place }) => Some(Self {
+                of: self.of,
+                wished: Wished::Give {
+                    requests: 1,
+                    tokens: i64::try_from(tokens).unwrap_or(i64::MAX),
+                    place,
+                },
+                named: Named::Sha,
+                for_once: false,
+                asker: None,
+            }),
+            _ => None,
+        })
+    }
+}
+
+fn heard(reply: &Reply<'_>, node: &Node) -> Result<Heard, Unanswered> {
+    Ok(match script::answer(reply)? {
+        Answer::Done => Heard::Done,
+        Answer::Limited(limited) => Heard::Limited(limited),
+        Answer::NoScript => Heard::NoScript,
+        Answer::Elsewhere { at, for_once } => Heard::Elsewhere {
+            node: Node::elsewhere(at, node).ok_or(Unanswered::Garbled)?,
+            for_once,
+        },
+    })
 }

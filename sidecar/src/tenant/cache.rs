@@ -16,6 +16,7 @@ use super::asking::Asking;
 use super::kept::{Answer, KeptAnswers, Looked, Purpose, Shelves, Which};
 use super::refill::Refills;
 use super::semantic::Questions;
+use super::shared::Place;
 use super::vectors::Stored;
 use crate::memory::Memory;
 use crate::observe::Sinks;
@@ -64,8 +65,16 @@ enum State {
     Over(Option<Shared>),
 }
 
-/// An answer that is shared; `Alike`: it is that to another question.
-type Shared = (Arc<Answer>, Option<Alike>);
+/// An answer that is shared.
+#[derive(Clone)]
+pub struct Shared {
+    /// The answer.
+    pub answer: Arc<Answer>,
+    /// It is that to another question.
+    pub alike: Option<Alike>,
+    /// How old it was when its leader got it.
+    pub age: Duration,
+}
 
 /// The answer to a question that is alike and not the same.
 #[derive(Clone, Copy, Debug)]
@@ -94,8 +103,8 @@ pub enum Found {
 
 /// What came of following.
 pub enum Followed {
-    /// The leader's answer; the leader may have got it as that to a question that is alike.
-    Answer(Arc<Answer>, Option<Alike>),
+    /// The leader's answer.
+    Answer(Shared),
     /// The leader failed or left: this one leads now.
     Lead(Box<Lead>),
     /// The leader's answer cannot be shared, or it took too long: this one asks for itself.
@@ -158,7 +167,7 @@ impl Cache {
         let seat = seat(&flight);
         flights.insert(of, UnderWay { flight, seats: 1 });
         drop(flights);
-        Found::Lead(Box::new(Lead { seat, is_over: false }))
+        Found::Lead(Lead::new(seat))
     }
 
     /// Keeps for the routes of this configuration from now on.
@@ -231,10 +240,25 @@ impl Drop for Seat {
 /// The request that asks for all that are the same. Dropped: it failed or left, and a follower leads.
 pub struct Lead {
     seat: Seat,
+    /// Where its answer is kept for other pods too.
+    place: Option<Place>,
     is_over: bool,
 }
 
 impl Lead {
+    fn new(seat: Seat) -> Box<Self> {
+        Box::new(Self {
+            seat,
+            place: None,
+            is_over: false,
+        })
+    }
+
+    /// Its answer is to be kept there too.
+    pub fn keeps_in(&mut self, place: Option<Place>) {
+        self.place = place;
+    }
+
     /// The route as the request has it.
     pub fn route(&self) -> &Arc<Route> {
         &self.seat.route
@@ -250,12 +274,35 @@ impl Lead {
         let (epoch, key) = self.seat.of;
         let answers = &self.seat.cache.answers;
         answers.keep(&self.seat.route, key, Arc::clone(answer), now, Some(epoch));
-        self.over(Some((Arc::clone(answer), None)));
+        if let (Some(place), Some(cache)) = (self.place.take(), self.seat.route.cache) {
+            place.keep(answer, cache.keep.max_age);
+        }
+        self.over(Some(Shared {
+            answer: Arc::clone(answer),
+            alike: None,
+            age: Duration::ZERO,
+        }));
+    }
+
+    /// Another pod has the answer, which is so old `now`: it is kept here for the rest of its time, and given to all that wait.
+    pub fn fetched(mut self, answer: &Arc<Answer>, age: Duration, now: Moment) {
+        let (epoch, key) = self.seat.of;
+        let answers = &self.seat.cache.answers;
+        answers.keep_aged(&self.seat.route, key, Arc::clone(answer), (now, age), Some(epoch));
+        self.over(Some(Shared {
+            answer: Arc::clone(answer),
+            alike: None,
+            age,
+        }));
     }
 
     /// There is an answer to a question that is alike: it is given to all that wait, and kept no longer for it.
     pub fn found(mut self, answer: &Arc<Answer>, alike: Alike) {
-        self.over(Some((Arc::clone(answer), Some(alike))));
+        self.over(Some(Shared {
+            answer: Arc::clone(answer),
+            alike: Some(alike),
+            age: alike.age,
+        }));
     }
 
     /// There is an answer, and it is for this caller alone.
@@ -290,11 +337,8 @@ impl Follow {
         let followed = tokio::time::timeout(patience, flight.end()).await;
         drop(flight);
         match followed {
-            Ok(Some(Some((answer, alike)))) => Followed::Answer(answer, alike),
-            Ok(Some(None)) => Followed::Lead(Box::new(Lead {
-                seat: self.0,
-                is_over: false,
-            })),
+            Ok(Some(Some(shared))) => Followed::Answer(shared),
+            Ok(Some(None)) => Followed::Lead(Lead::new(self.0)),
             Ok(None) | Err(_) => Followed::Alone,
         }
     }

@@ -274,6 +274,18 @@ impl<V: Keep> Shelves<V> {
     /// Keeps an answer of a route, if it still is that route's and there is room for it. `route`: of the configuration that the request
     /// began with, which may be another one by now. `epoch`: as it was when it was asked for; not kept if another one has begun.
     pub fn keep(&self, route: &Arc<Route>, key: Key, kept: Arc<V>, now: Moment, epoch: Option<u64>) {
+        self.keep_aged(route, key, kept, (now, Duration::ZERO), epoch);
+    }
+
+    /// The same of what is so old `now`: it is kept for the rest of its time.
+    pub fn keep_aged(
+        &self,
+        route: &Arc<Route>,
+        key: Key,
+        kept: Arc<V>,
+        (now, age): (Moment, Duration),
+        epoch: Option<u64>,
+    ) {
         let mut by_route = locked(&self.by_route);
         let shelf = by_route.get_mut(&route.name);
         let is_its_time = |shelf: &Shelf<V>| epoch.is_none_or(|epoch| epoch == shelf.epoch);
@@ -290,7 +302,7 @@ impl<V: Keep> Shelves<V> {
             return self.count(Fate::NoRoom, 1);
         }
         let held = Held { kept, _room: room };
-        match shelf.answers.keep(key, held, bytes, now) {
+        match shelf.answers.keep_aged(key, held, bytes, (now, age)) {
             Kept::Yes { evicted } => {
                 self.count(Fate::Kept, 1);
                 self.count(Fate::Evicted, evicted);

@@ -6,20 +6,22 @@ use std::sync::{Arc, Mutex, Weak};
 
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{Config, Route};
+use bowsprit_core::dialect::Dialect;
 use bowsprit_core::kept::Terms;
 use bowsprit_core::kept::basis::basis;
 use bowsprit_core::kept::key::Key;
 use bowsprit_core::kept::semantic::Question;
 use bowsprit_core::kept::semantic::index::{Bucket, Index};
 use bowsprit_core::kept::semantic::point::Point;
+use bowsprit_core::kept::semantic::said::{are_short, said};
 use bowsprit_core::plan;
 use tokio::sync::Notify;
 
-use super::kept::{KeptReport, wanted_of_most};
+use super::kept::{Answer, KeptReport, wanted_of_most};
 use crate::caller::Caller;
 use crate::memory::{Memory, Room};
 use crate::observe::Sinks;
-use crate::observe::semantic::{Error, Work};
+use crate::observe::semantic::{Error, Result as Came, Work};
 use crate::sync::locked;
 use crate::time::Clock;
 
@@ -35,7 +37,7 @@ pub struct Questions {
     sinks: Arc<Sinks>,
     clock: Clock,
     /// Those that wait for their vectors after they were answered.
-    waiting: Mutex<VecDeque<Waiting>>,
+    waiting: Mutex<VecDeque<Behind>>,
     arrived: Notify,
 }
 
@@ -45,6 +47,28 @@ pub struct Asked {
     pub question: Question,
     /// Its vectors, where they are here already.
     pub point: Option<Point>,
+    /// The answer to one that is alike, which is not given but compared with the one that comes.
+    pub verify: Option<Arc<Answer>>,
+}
+
+/// What is done behind requests.
+pub enum Behind {
+    /// A question that was answered is taken in.
+    TakeIn(Waiting),
+    /// Two answers are compared.
+    Verify(Verifying),
+}
+
+/// A kept answer, and the one that the provider gave in its place.
+pub struct Verifying {
+    /// The route as its request had it.
+    pub route: Arc<Route>,
+    /// What both say.
+    pub said: [String; 2],
+    /// Who asked.
+    pub caller: Caller,
+    /// `X-Request-ID` of the request.
+    pub id: String,
 }
 
 /// A question that was answered, and waits for its vectors.
@@ -156,24 +180,61 @@ impl Questions {
         if let Some(point) = &asked.point {
             return self.insert(route, asked.question.bucket, point, answer, at);
         }
-        let mut waiting = locked(&self.waiting);
-        if waiting.len() >= WAITING {
-            return self.sinks.semantic.failed(Error::Busy);
-        }
-        waiting.push_back(Waiting {
+        let waiting = Waiting {
             route: Arc::clone(route),
             question: asked.question,
             answer,
             at,
             caller: whose.0.clone(),
             id: whose.1.to_owned(),
-        });
-        drop(waiting);
-        self.arrived.notify_one();
+        };
+        if !self.behind(Behind::TakeIn(waiting)) {
+            self.sinks.semantic.failed(Error::Busy);
+        }
     }
 
-    /// The next one that waits for its vectors, when there is one.
-    pub async fn next(&self) -> Waiting {
+    /// An answer was given that is to be compared with the kept one of a question that is alike: at once where both say the same to the
+    /// letter, and else behind.
+    pub fn verified(
+        &self,
+        route: &Arc<Route>,
+        dialect: Dialect,
+        [kept, given]: [&[u8]; 2],
+        (caller, id): (&Caller, &str),
+    ) {
+        let result = match (said(dialect, kept), said(dialect, given)) {
+            (Some(kept), Some(given)) if kept == given => Came::Right,
+            (Some(kept), Some(given)) if are_short(&kept, &given) => {
+                let verifying = Verifying {
+                    route: Arc::clone(route),
+                    said: [kept, given],
+                    caller: caller.clone(),
+                    id: id.to_owned(),
+                };
+                if self.behind(Behind::Verify(verifying)) {
+                    return;
+                }
+                Came::Unsure
+            }
+            _ => Came::Unsure,
+        };
+        self.sinks.semantic.came(&route.name, result, 0.0);
+    }
+
+    /// Does it behind requests. Says whether it will: not where too much waits already.
+    fn behind(&self, what: Behind) -> bool {
+        let mut waiting = locked(&self.waiting);
+        if waiting.len() >= WAITING {
+            return false;
+        }
+        waiting.push_back(what);
+        drop(waiting);
+        self.arrived.notify_one();
+        true
+    }
+
+    /// The next that waits, when there is any.
+    pub async fn next(&self) -> Behind {
         loop {
             if let Some(waiting) = locked(&self.waiting).pop_front() {
                 return waiting;

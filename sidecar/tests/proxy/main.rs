@@ -46,6 +46,7 @@ mod route_limits;
 mod routes;
 mod secrets;
 mod semantic;
+mod shared;
 mod stale;
 mod store;
 mod stream;

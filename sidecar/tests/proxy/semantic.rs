@@ -1,7 +1,7 @@
 //! Who asks alike gets an answer that was given: never one to another number, name or negation, never another caller's, never for a
 //! request that acts. Vectors that fail or are late cost no request anything.
 
-use bowsprit_providers::Behaviour;
+use bowsprit_providers::{Answer, Behaviour};
 use bowsprit_rig::documents;
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -74,6 +74,42 @@ async fn error(bed: &Bed, reason: &str) -> f64 {
 
 fn is_alike(reply: &Reply) -> bool {
     reply.status == 200 && reply.header("x-bowsprit-cache").starts_with("alike; ")
+}
+
+#[tokio::test]
+async fn of_answers_that_are_verified_it_is_told_how_many_were_right() {
+    let bed = bed_with(&json!({"verifyPercent": 100})).await;
+    bed.claude.always(Answer::new("It is Paris, of course."));
+    ask(&bed, CAPITAL).await;
+    kept(&bed, 1.0).await;
+    let other = "Nobody knows any more: ask another question.";
+    for (number, (text, says, verdict)) in [
+        (AGAIN, "It is Paris, of course.", "right"),
+        // Not to the letter.
+        ("What is the capital town of France?", "It is Paris of course.", "right"),
+        ("What is the capital city, of France?", other, "wrong"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (asked, before) = (count(&bed.claude), result(&bed, verdict).await);
+        bed.claude.always(Answer::new(says));
+        let reply = ask(&bed, text).await;
+        assert_eq!(reply.header("cache-status"), "bowsprit; fwd=miss", "{text}");
+        assert!(
+            reply.text.contains(says),
+            "the provider's goes to the caller: {}",
+            reply.text
+        );
+        assert_eq!(count(&bed.claude), asked + 1);
+        bed.until("it is compared", || async {
+            result(&bed, verdict).await == before + 1.0
+        })
+        .await;
+        kept(&bed, number as f64 + 2.0).await;
+    }
+    assert_eq!((result(&bed, "hit").await, result(&bed, "unsure").await), (0.0, 0.0));
+    bed.balanced().await;
 }
 
 #[tokio::test]

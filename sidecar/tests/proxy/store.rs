@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::support::{Bed, Reply, chat, count};
 use redis::{Redis, liar};
 
-mod redis;
+pub mod redis;
 
 const KEYS: [&str; 2] = ["bowsprit:{team-a/p}:rates", "bowsprit:{team-a/p}:places"];
 

@@ -156,6 +156,11 @@ fn what_is_not_said_is_strict_and_bounded() {
         (Duration::from_hours(1), 1 << 20)
     );
     assert!((terms.least() - 0.95).abs() < 1e-6);
+    assert!(!terms.verifies(0.0), "every answer is given");
+    let some = loaded("{embeddingModel: vectors, maxBytes: 65536, verifyPercent: 5}").unwrap();
+    assert!(some.verifies(0.0) && some.verifies(0.049) && !some.verifies(0.05));
+    let all = loaded("{embeddingModel: vectors, maxBytes: 65536, verifyPercent: 100}").unwrap();
+    assert!(all.verifies(0.999_999));
     let terms = loaded("{embeddingModel: vectors, maxBytes: 65536, threshold: '1', ttl: 5m, maxWait: 1s}").unwrap();
     assert_eq!((terms.threshold, terms.keep.max_age), (1000, Duration::from_mins(5)));
 }
@@ -194,6 +199,10 @@ fn what_is_out_of_bounds_or_served_by_nobody_is_refused_with_path_and_remedy() {
         (
             "{embeddingModel: vectors, maxBytes: 65536, maxWait: 6s}",
             "spec.cache.semantic.maxWait: is 6s: set it to 1ms to 5s",
+        ),
+        (
+            "{embeddingModel: vectors, maxBytes: 65536, verifyPercent: 101}",
+            "spec.cache.semantic.verifyPercent: is 101: set it to 0 to 100",
         ),
     ] {
         let problems = loaded(semantic).unwrap_err();

@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-/// Longest answer, bytes. All that is asked for is a number or a short text; errors quote what they were sent.
+/// Longest answer, bytes, but a text that is longer by what was asked for. All else is a number or a short text; errors quote what they
+/// were sent.
 pub const LONGEST: usize = 4 << 10;
 
 /// An answer.
@@ -30,6 +31,14 @@ pub struct Garbage;
 /// # Errors
 /// It is none, is longer than [`LONGEST`], or is of a form that nothing asks for.
 pub fn parse(read: &[u8]) -> Result<Option<(Reply<'_>, usize)>, Garbage> {
+    parse_within(read, LONGEST)
+}
+
+/// The same, where a text may have so many bytes.
+///
+/// # Errors
+/// As those of [`parse`].
+pub fn parse_within(read: &[u8], longest: usize) -> Result<Option<(Reply<'_>, usize)>, Garbage> {
     let Some((kind, rest)) = read.split_first() else {
         return Ok(None);
     };
@@ -54,7 +63,7 @@ pub fn parse(read: &[u8]) -> Result<Option<(Reply<'_>, usize)>, Garbage> {
         b'-' => Reply::Error(line),
         b':' => Reply::Integer(line.parse().map_err(|_| Garbage)?),
         b'$' if line == "-1" => Reply::Nil,
-        b'$' => return bulk(read, took, line),
+        b'$' => return bulk(read, took, line, longest),
         _ => return Err(Garbage),
     };
     Ok(Some((reply, took)))
@@ -68,9 +77,9 @@ fn is_kind(kind: u8) -> Result<(), Garbage> {
     }
 }
 
-fn bulk<'a>(read: &'a [u8], from: usize, length: &str) -> Result<Option<(Reply<'a>, usize)>, Garbage> {
+fn bulk<'a>(read: &'a [u8], from: usize, length: &str, longest: usize) -> Result<Option<(Reply<'a>, usize)>, Garbage> {
     let length: usize = length.parse().map_err(|_| Garbage)?;
-    if length > LONGEST {
+    if length > longest {
         return Err(Garbage);
     }
     let Some(rest) = read.get(from..).filter(|rest| rest.len() >= length + 2) else {

@@ -161,19 +161,41 @@ pub fn answer<'a>(reply: &Reply<'a>) -> Result<Answer<'a>, Unanswered> {
     match reply {
         Reply::Integer(0) => Ok(Answer::Done),
         Reply::Integer(code) if *code > 0 => limited(*code).ok_or(Unanswered::Garbled),
-        Reply::Error(error) => {
-            let mut words = error.split(' ');
-            match (resp::kind(error), words.nth(2)) {
-                ("NOSCRIPT", _) => Ok(Answer::NoScript),
-                (kind @ ("MOVED" | "ASK"), Some(at)) => Ok(Answer::Elsewhere {
-                    at,
-                    for_once: kind == "ASK",
-                }),
-                ("MOVED" | "ASK", None) => Err(Unanswered::Garbled),
-                _ => Err(Unanswered::Refused),
-            }
-        }
+        Reply::Error(error) => match elsewhere(error)? {
+            Elsewhere::NoScript => Ok(Answer::NoScript),
+            Elsewhere::At { at, for_once } => Ok(Answer::Elsewhere { at, for_once }),
+        },
         _ => Err(Unanswered::Garbled),
+    }
+}
+
+/// What an error sends on to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere<'a> {
+    /// To the script's text: the store does not know its sum.
+    NoScript,
+    /// To another node.
+    At {
+        /// `host:port`; the host may be empty, which is the same one.
+        at: &'a str,
+        /// Whether only this question is to go there.
+        for_once: bool,
+    },
+}
+
+/// Reads an error of the store.
+///
+/// # Errors
+/// It sends on to nowhere.
+pub fn elsewhere(error: &str) -> Result<Elsewhere<'_>, Unanswered> {
+    match (resp::kind(error), error.split(' ').nth(2)) {
+        ("NOSCRIPT", _) => Ok(Elsewhere::NoScript),
+        (kind @ ("MOVED" | "ASK"), Some(at)) => Ok(Elsewhere::At {
+            at,
+            for_once: kind == "ASK",
+        }),
+        ("MOVED" | "ASK", None) => Err(Unanswered::Garbled),
+        _ => Err(Unanswered::Refused),
     }
 }
 

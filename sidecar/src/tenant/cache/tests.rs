@@ -85,7 +85,9 @@ async fn of_a_hundred_that_ask_the_same_one_asks_and_all_have_its_answer() {
     tokio::task::yield_now().await;
     leader.answered(&answer("yes"), NOW);
     for follower in followers {
-        assert!(matches!(follower.await.unwrap(), Followed::Answer(answer, None) if answer.body == "yes"));
+        assert!(
+            matches!(follower.await.unwrap(), Followed::Answer(Shared { answer, alike: None, .. }) if answer.body == "yes")
+        );
     }
     assert_eq!(text(find(&cache, &config, 1)).unwrap(), "yes");
     assert!(matches!(find(&cache, &config, 2), Found::Lead(_)), "another question");
@@ -115,7 +117,9 @@ async fn a_leader_that_fails_or_leaves_wakes_one_to_lead_and_the_others_go_on_wa
     assert!(waiting.iter().all(|waiting| !waiting.is_finished()), "only one");
     led.expect("it leads").answered(&answer("second"), NOW);
     for waiting in waiting {
-        assert!(matches!(waiting.await.unwrap(), Followed::Answer(answer, None) if answer.body == "second"));
+        assert!(
+            matches!(waiting.await.unwrap(), Followed::Answer(Shared { answer, alike: None, .. }) if answer.body == "second")
+        );
     }
     assert_eq!(cache.under_way(), 0);
 }
