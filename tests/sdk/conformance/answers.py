@@ -28,6 +28,24 @@ def stream(result):
     assert result.requests[0]["stream"], "the provider was not asked for a stream"
 
 
+def again(judge):
+    """The second time nobody is asked, and the SDK makes of it what it made of the first: usage included, and marked as kept."""
+
+    def judged(result):
+        first = result.outcome.pop("first")
+        judge(result)
+        without_time = [{name: it for name, it in made.items() if name != "seconds"} for made in (result.outcome, first)]
+        equal("what the SDK made of it", *without_time)
+        one, other = result.tap.responses()
+        equal("body", other.body, one.body)
+        assert (one.header("cache-status") or "").endswith("fwd=miss"), one.header("cache-status")
+        assert (other.header("cache-status") or "").startswith("bowsprit; hit; ttl="), other.header("cache-status")
+        assert (other.header("x-bowsprit-cache") or "").startswith("hit; age="), other.header("x-bowsprit-cache")
+        equal("attempts", other.header("x-bowsprit-attempts"), "0")
+
+    return judged
+
+
 def stream_long(result):
     filled = TEXT + "".join(f" tok{place}" for place in range(PIECES, LONG))
     answered(result, text=filled)
@@ -191,11 +209,16 @@ def embeddings(result):
     assert off < 1e-6, f"the numbers differ by up to {off}"
 
 
+CACHED = {"cache": {"ttl": "1h", "maxBytes": 1048576, "temperature": "Any"}}
 SAME = "the bytes are translated for a provider of another API"
 
 SCENARIOS = [
     Scenario("chat", chat, [answer(usage=USAGE)]),
     Scenario("stream", stream, [answer(usage=USAGE)]),
+    Scenario("chat_cached", again(chat), [answer(usage=USAGE)], request="chat", route=CACHED, twice=True, tap=True,
+             only=("openai", "anthropic", "gemini")),
+    Scenario("stream_cached", again(stream), [answer(usage=USAGE)], request="stream", route=CACHED, twice=True, tap=True,
+             only=("openai", "anthropic", "gemini")),
     Scenario("stream_long", stream_long, [answer(chunks=LONG, pings=1)], request="stream"),
     Scenario("system", system, [answer()]),
     Scenario("multi_turn", multi_turn, [answer()]),

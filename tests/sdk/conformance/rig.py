@@ -130,16 +130,20 @@ class Sidecar:
     """A fresh sidecar with one provider behind it, so that no scenario inherits a breaker or a key set aside.
 
     `aliases`: names under which clients ask for the provider's model. `spare`: whether a second provider, of the kind after
-    the first one's, is asked when the first fails.
+    the first one's, is asked when the first fails. `route`: what a ModelRoute says through which the models are asked for.
     """
 
-    def __init__(self, tools, providers, provider, spec, aliases=(), spare=False):
+    def __init__(self, tools, providers, provider, spec, aliases=(), spare=False, route=None):
         self.folder = tempfile.TemporaryDirectory(prefix="sdk-")
         here = pathlib.Path(self.folder.name)
         documents = [self._config(provider, providers.url, provider, spec, aliases)]
         if spare:
             documents[0]["spec"]["fallbackProviders"] = ["spare"]
             documents.append(self._config("spare", providers.url + SPARE, after(provider), {}, [MODELS[provider], *aliases]))
+        if route:
+            meta = {"apiVersion": "bowsprit.dev/v1alpha1", "kind": "ModelRoute", "metadata": {"name": "all"}}
+            match = {"models": [MODELS[provider], *aliases]}
+            documents.append(meta | {"spec": {"match": match, "targets": [{"provider": provider}]} | route})
         (here / "config.json").write_text("\n---\n".join(map(json.dumps, documents)))
         self.log = here / "log"
         argv = [tools.binaries / "bowsprit-sidecar", "--config", here / "config.json"]

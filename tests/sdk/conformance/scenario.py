@@ -69,6 +69,8 @@ class Scenario:
     steps: list = dataclasses.field(default_factory=list)
     request: str = ""  #: the client's function, where it is not named like the scenario
     spec: dict = dataclasses.field(default_factory=dict)
+    route: dict = dataclasses.field(default_factory=dict)  #: what a ModelRoute says that has all models of the provider; none if empty
+    twice: bool = False  #: whether the client asks the same again; the outcome is the second's, with the first's as `first`
     spare: bool = False  #: whether a second provider, of another kind, is there for when the first fails
     retries: int = 0
     tap: bool = False  #: whether the judge wants to see the bytes between client and sidecar

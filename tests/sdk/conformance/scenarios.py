@@ -15,7 +15,7 @@ WITH_SCHEMA = {
 
 #: One of each kind, for every `make test`.
 SMOKE = {
-    "chat", "stream", "tool_result", "structured_streamed", "error_429", "stream_truncated", "retries_of_sdk", "models",
+    "chat", "stream", "chat_cached", "stream_cached", "tool_result", "structured_streamed", "error_429", "stream_truncated", "retries_of_sdk", "models",
     "AUTH_BILLING", "VAL_CONTEXT_LENGTH", "EXT_OVERLOADED", "agent_prompt", "agent_tool", "codex_prompt",
     "codex_patch", "aimock_stream", "aimock_tool_result", "aimock_429",
 }

@@ -105,13 +105,16 @@ def _play(lane, client, providers, tools, scenario, provider):
         providers.play(scenario.steps)
         # What is replayed stands in the sidecar's place.
         replayed = lane.backend is codes.Replay
-        sidecar = None if replayed else rig.Sidecar(tools, providers, provider, scenario.spec, judge.aliases, scenario.spare)
+        sidecar = None if replayed else rig.Sidecar(
+            tools, providers, provider, scenario.spec, judge.aliases, scenario.spare, scenario.route)
         wire = tap.Tap(sidecar.url) if scenario.tap else None
         front = wire or sidecar or providers
         asked = {"scenario": scenario.request or scenario.name, "url": front.url, "key": rig.CLIENT_KEY}
         model = judge.model or rig.MODELS[API[judge.dialect] if replayed else provider]
         asked |= {"model": model, "embedding_model": rig.EMBEDDING.get(provider, model), "retries": scenario.retries}
         outcome = client.ask(asked)
+        if scenario.twice:
+            outcome = client.ask(asked) | {"first": outcome}
         requests = providers.requests()
         if not replayed:
             _keys_are_kept_apart(requests, lane.backend is rig.Providers)
