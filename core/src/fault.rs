@@ -166,12 +166,19 @@ codes! {
     /// The caller wants a cached answer or none (`only-if-cached`), and there is none.
     ResNotCached = "RES_NOT_CACHED", 504, Client, false, "ask without cache-control: only-if-cached";
 
+    /// No job has this id: there was none, it was fetched and deleted, or its time is over.
+    ResJobNotFound = "RES_JOB_NOT_FOUND", 404, Client, false, "use the id that POST /jobs gave, within the job's ttl";
+    /// The job is not answered yet.
+    ResJobNotDone = "RES_JOB_NOT_DONE", 409, Client, true, "ask again after the time in retry-after; GET /jobs/{id} says how it stands";
+
     /// No valid configuration has been loaded yet.
     SysNotReady = "SYS_NOT_READY", 503, Us, true, "see GET /health on the admin port for the reason";
     /// The sidecar is shutting down.
     SysDraining = "SYS_DRAINING", 503, Us, true, "try again: another pod, or this one after its restart, will answer";
     /// The sidecar is at a limit of its own: requests in flight, memory for bodies, file descriptors.
     SysOverloaded = "SYS_OVERLOADED", 503, Us, true, "slow down, or raise the limit that the message names";
+    /// There is no room for another job: their number or their bytes on disk are at their bound, or the disk takes no more.
+    SysJobsFull = "SYS_JOBS_FULL", 507, Us, true, "fetch and delete answers (DELETE /jobs/{id}), or raise the bound that the message names";
     /// A fault of Bowsprit itself.
     SysInternal = "SYS_INTERNAL", 500, Us, true, "report it with the request id";
     /// The path is known, the feature behind it is not offered.

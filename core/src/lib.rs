@@ -23,6 +23,7 @@ pub mod guard;
 pub mod headroom;
 pub mod health;
 pub mod hedge;
+pub mod jobs;
 pub mod json;
 pub mod kept;
 pub mod limits;

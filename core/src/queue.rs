@@ -1,9 +1,42 @@
-//! Who waits for room, in the order in which they came.
+//! Who waits for room, in the order in which they came, those whose callers wait before those in no hurry.
 //!
 //! Only the first in the queue is ever called; it calls the next when it leaves, admitted or not. So one call per place that
-//! is given back is enough however many wait, none is lost on somebody who cannot use it, and nobody is overtaken.
+//! is given back is enough however many wait, and none is lost on somebody who cannot use it.
+//!
+//! Within a class nobody is overtaken. An interactive request goes before background ones, but past none more often than
+//! [`MOST_PASSED`] times: who has been passed so often keeps its place, and whoever comes later stands behind it, whatever its class.
 
 use std::collections::VecDeque;
+
+/// A background request is passed by so many interactive ones at most, those that were let in without waiting included.
+pub const MOST_PASSED: u32 = 32;
+
+/// How urgent a request is to whoever sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Somebody waits for its answer.
+    #[default]
+    Interactive,
+    /// Nobody does.
+    Background,
+}
+
+impl Class {
+    /// The word in headers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Background => "background",
+        }
+    }
+
+    /// The class of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Interactive, Self::Background]
+            .into_iter()
+            .find(|class| word.eq_ignore_ascii_case(class.as_str()))
+    }
+}
 
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,10 +49,49 @@ impl Ticket {
     }
 }
 
+/// How somebody who waits may be passed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    class: Class,
+    passed: u32,
+}
+
+impl Standing {
+    /// Nobody has passed it yet.
+    pub(crate) fn new(class: Class) -> Self {
+        Self { class, passed: 0 }
+    }
+
+    /// Somebody goes before it who came after it.
+    pub(crate) fn pass(&mut self) {
+        self.passed = self.passed.saturating_add(1);
+    }
+
+    fn gives_way(self) -> bool {
+        self.class == Class::Background && self.passed < MOST_PASSED
+    }
+}
+
+/// Behind how many of a queue somebody of this class stands who comes now.
+pub(crate) fn place_of(class: Class, queue: impl DoubleEndedIterator<Item = Standing> + ExactSizeIterator) -> usize {
+    let waiting = queue.len();
+    match class {
+        Class::Background => waiting,
+        Class::Interactive => waiting - queue.rev().take_while(|standing| standing.gives_way()).count(),
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Waiting<T> {
+    ticket: Ticket,
+    standing: Standing,
+    caller: T,
+}
+
 /// The queue. `T` is how somebody is called.
 #[derive(Clone, Debug)]
 pub struct WaitQueue<T> {
-    waiting: VecDeque<(Ticket, T)>,
+    waiting: VecDeque<Waiting<T>>,
     given_out: u64,
 }
 
@@ -33,18 +105,41 @@ impl<T> Default for WaitQueue<T> {
 }
 
 impl<T> WaitQueue<T> {
-    /// Joins it at its end.
-    pub fn join(&mut self, caller: T) -> Ticket {
+    /// Joins it behind those of its class.
+    pub fn join(&mut self, class: Class, caller: T) -> Ticket {
         self.given_out += 1;
         let ticket = Ticket(self.given_out);
-        self.waiting.push_back((ticket, caller));
+        let at = self.pass(class);
+        let standing = Standing::new(class);
+        self.waiting.insert(
+            at,
+            Waiting {
+                ticket,
+                standing,
+                caller,
+            },
+        );
         ticket
     }
 
     /// How many are before this ticket; all of them for one that is not in the queue.
     pub fn ahead(&self, ticket: Ticket) -> usize {
-        let at = self.waiting.iter().position(|(other, _)| *other == ticket);
+        let at = self.waiting.iter().position(|other| other.ticket == ticket);
         at.unwrap_or(self.waiting.len())
+    }
+
+    /// Behind how many somebody of this class stands who comes now: where it is 0, it may be let in.
+    pub fn ahead_of(&self, class: Class) -> usize {
+        place_of(class, self.waiting.iter().map(|other| other.standing))
+    }
+
+    /// Somebody of this class who has just come goes before those that give way to it. Returns how many do not.
+    pub fn pass(&mut self, class: Class) -> usize {
+        let at = self.ahead_of(class);
+        for passed in self.waiting.iter_mut().skip(at) {
+            passed.standing.pass();
+        }
+        at
     }
 
     /// How many wait.
@@ -59,7 +154,7 @@ impl<T> WaitQueue<T> {
 
     /// Who is to be called when there may be room.
     pub fn first(&self) -> Option<&T> {
-        self.waiting.front().map(|(_, caller)| caller)
+        self.waiting.front().map(|first| &first.caller)
     }
 
     /// Leaves it. Returns who is first now, if that is somebody else than before: they are to be called.
@@ -78,7 +173,7 @@ mod tests {
     #[test]
     fn who_came_first_is_called_first_and_calls_the_next() {
         let mut line = WaitQueue::default();
-        let [a, b, c] = ["a", "b", "c"].map(|name| line.join(name));
+        let [a, b, c] = ["a", "b", "c"].map(|name| line.join(Class::Interactive, name));
         assert_eq!((line.ahead(a), line.ahead(b), line.ahead(c)), (0, 1, 2));
         assert_eq!(line.leave(b), None, "the first is still the same");
         assert_eq!(line.leave(a), Some(&"c"));
@@ -88,25 +183,87 @@ mod tests {
         assert!(line.is_empty());
     }
 
+    #[test]
+    fn somebody_who_waits_goes_before_who_is_in_no_hurry_but_not_for_ever() {
+        let mut line = WaitQueue::default();
+        let patient = line.join(Class::Background, 0);
+        for round in 1..=MOST_PASSED {
+            assert_eq!(line.ahead_of(Class::Interactive), 0);
+            let ticket = line.join(Class::Interactive, round);
+            assert_eq!((line.first(), line.ahead(patient)), (Some(&round), 1));
+            line.leave(ticket);
+        }
+        assert_eq!(
+            (line.ahead_of(Class::Interactive), line.ahead_of(Class::Background)),
+            (1, 1)
+        );
+        line.join(Class::Interactive, 99);
+        assert_eq!(line.first(), Some(&0), "it was passed often enough");
+    }
+
+    #[test]
+    fn a_class_is_told_by_its_word() {
+        assert_eq!(Class::parse("Background"), Some(Class::Background));
+        assert_eq!(Class::parse("interactive"), Some(Class::Interactive));
+        assert_eq!(Class::parse("urgent"), None);
+    }
+
     proptest! {
         #[test]
-        fn nobody_is_overtaken_and_nobody_forgotten(steps in prop::collection::vec(0_usize..4, 1..200)) {
+        fn within_a_class_nobody_is_overtaken_and_nobody_is_passed_more_often_than_is_stated(
+            steps in prop::collection::vec((0_u8..8, 0_usize..64), 1..200)
+        ) {
             let mut line = WaitQueue::default();
-            let (mut inside, mut next) = (Vec::new(), 0);
-            for step in steps {
-                if step < 2 || inside.is_empty() {
-                    inside.push((line.join(next), next));
-                    next += 1;
-                } else {
-                    let (ticket, _) = inside.remove(step % inside.len());
-                    let before = line.first().copied();
-                    let called = line.leave(ticket).copied();
-                    prop_assert_eq!(called, line.first().copied().filter(|first| Some(*first) != before));
+            // Everybody inside: ticket, name by arrival, class, and how many that came later were let in before it.
+            let mut inside: Vec<(Ticket, u32, Class, u32)> = Vec::new();
+            let mut next = 0;
+            for (step, pick) in steps {
+                let class = if step % 3 == 0 { Class::Background } else { Class::Interactive };
+                match step {
+                    0..=4 => {
+                        inside.push((line.join(class, next), next, class, 0));
+                        next += 1;
+                    }
+                    // Comes and is let in at once, past those that give way.
+                    5 if line.ahead_of(class) == 0 => {
+                        line.pass(class);
+                        for other in &mut inside {
+                            other.3 += 1;
+                        }
+                        next += 1;
+                    }
+                    // The first is let in.
+                    6 if !inside.is_empty() => {
+                        let first = *line.first().unwrap();
+                        let at = inside.iter().position(|(_, name, ..)| *name == first).unwrap();
+                        let (ticket, name, class, _) = inside.remove(at);
+                        for other in &mut inside {
+                            if other.1 < name {
+                                prop_assert!(other.2 == Class::Background && class == Class::Interactive);
+                                other.3 += 1;
+                            }
+                        }
+                        let called = line.leave(ticket).copied();
+                        prop_assert_eq!(called, line.first().copied(), "the next is called");
+                    }
+                    // Somebody loses patience.
+                    7 if !inside.is_empty() => {
+                        let (ticket, ..) = inside.remove(pick % inside.len());
+                        let before = line.first().copied();
+                        let called = line.leave(ticket).copied();
+                        prop_assert_eq!(called, line.first().copied().filter(|first| Some(*first) != before));
+                    }
+                    _ => {}
                 }
                 prop_assert_eq!(line.len(), inside.len());
-                prop_assert_eq!(line.first().copied(), inside.iter().map(|(_, name)| *name).min());
-                for (place, (ticket, _)) in inside.iter().enumerate() {
-                    prop_assert_eq!(line.ahead(*ticket), place);
+                // In the order of arrival: within a class, places only grow.
+                let mut last = [None, None];
+                for (ticket, _, class, passed) in &inside {
+                    let is_background = *class == Class::Background;
+                    prop_assert!(*passed <= if is_background { MOST_PASSED } else { 0 }, "passed {} times", passed);
+                    let place = Some(line.ahead(*ticket));
+                    prop_assert!(place > last[usize::from(is_background)]);
+                    last[usize::from(is_background)] = place;
                 }
             }
         }

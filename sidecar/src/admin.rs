@@ -20,6 +20,7 @@ use serde_json::json;
 
 use crate::config::store::ConfigReport;
 use crate::config::stream::StreamReport;
+use crate::jobs;
 use crate::process::Process;
 use crate::tenant::budgets::BudgetReport;
 use crate::tenant::kept::KeptReport;
@@ -61,6 +62,9 @@ struct Health {
     /// Budgets of policies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     budgets: Vec<BudgetReport>,
+    /// Requests that are answered later, where there is a folder for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs: Option<jobs::Report>,
     /// By route with `staleIfError`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kept_answers: Vec<KeptReport>,
@@ -216,6 +220,7 @@ fn health(process: &Process) -> Health {
         providers,
         limits: process.tenant.limits.report(now),
         budgets: process.tenant.budgets.report(),
+        jobs: process.jobs.as_ref().map(jobs::Jobs::report),
         kept_answers: process.tenant.kept.report(),
         cache: process.tenant.cache.answers.report(),
         semantic: process.tenant.cache.questions.report(),
@@ -233,6 +238,9 @@ fn metrics(process: &Process) -> Response<Full<Bytes>> {
     let waiting = limits.iter().map(|limit| (limit.name.as_str(), limit.waiting));
     process.metrics.limits.wait(waiting);
     process.tenant.budgets.observe();
+    if let Some(jobs) = &process.jobs {
+        process.metrics.jobs.observe(&jobs.report());
+    }
     process.metrics.memory.observe(&process.memory);
     process.metrics.log.observe(&process.sinks.access);
     process.sinks.ledger.observe();

@@ -22,6 +22,7 @@ use crate::credentials::KeyFiles;
 use crate::drain::{Drain, Drained};
 use crate::ending::Ending;
 use crate::families::Families;
+use crate::jobs::Jobs;
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_RESERVE};
 use crate::memory::{self, Memory};
 use crate::net::client::{Connections, System};
@@ -50,6 +51,8 @@ const LEDGER_IN_MEMORY: u64 = 2 << 20;
 const LAST_BATCHES: Duration = Duration::from_secs(3);
 /// How long the operator may take to hear what is given back of budgets.
 const GIVE_BACK: Duration = Duration::from_millis(500);
+/// The folder of jobs in the sidecar's own.
+const JOBS_DIR: &str = "jobs";
 /// How often idle connections to providers are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 
@@ -194,6 +197,7 @@ fn process(args: &Args, access: AccessLog) -> Process {
         metrics,
         connections,
         pod: ArcSwap::from_pointee(pod(args)),
+        jobs: jobs(args),
         stream,
         tenant: Arc::new(tenant),
     }
@@ -260,6 +264,19 @@ fn keeper(args: &Args, process: &Process) -> Option<Keeper> {
     let (kept, owed) = kept::read(dir);
     budgets.begin_with(kept, owed);
     Some(Keeper::new(dir.clone(), Arc::clone(budgets)))
+}
+
+/// The jobs that an earlier run has left, where there is a folder that outlives this container.
+fn jobs(args: &Args) -> Option<Jobs> {
+    let dir = args.state_dir.as_ref()?.join(JOBS_DIR);
+    match Jobs::open(dir.clone(), args.jobs_size) {
+        Ok(jobs) => Some(jobs),
+        // A sidecar without jobs serves; one that does not start for them serves nobody.
+        Err(error) => {
+            tracing::warn!(dir = %dir.display(), %error, "there are no background jobs: their folder cannot be read");
+            None
+        }
+    }
 }
 
 /// What is told of this pod beside its entries.
@@ -360,6 +377,7 @@ fn spawn_all(
         parts.spawn("spans", spans::export::run(Arc::clone(queue)));
     }
     parts.spawn("probes", probe::run(Arc::clone(process)));
+    parts.spawn("jobs", proxy::jobs::run::run(Arc::clone(process)));
     parts.spawn("questions", proxy::semantic::run(Arc::clone(process)));
     parts.spawn("next models", proxy::refill::run(Arc::clone(process)));
     parts.spawn("limit stores", Arc::clone(&process.tenant.stores).run());

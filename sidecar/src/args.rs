@@ -99,6 +99,10 @@ pub struct Args {
     #[arg(long, env = "BOWSPRIT_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
+    /// Bytes that background jobs (POST /jobs) and their answers may have in that folder. Without the folder there are no jobs.
+    #[arg(long, env = "BOWSPRIT_JOBS_SIZE", value_name = "SIZE", default_value = "32MiB", value_parser = size)]
+    pub jobs_size: usize,
+
     /// Where the app's requests are taken.
     #[arg(long, env = "BOWSPRIT_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:4000")]
     pub listen: SocketAddr,

@@ -10,6 +10,7 @@ use prometheus_client::metrics::info::Info;
 
 use crate::config::metrics::ConfigMetrics;
 use crate::config::stream::StreamMetrics;
+use crate::jobs::JobMetrics;
 use crate::memory::MemoryMetrics;
 use crate::metrics::{OsProcess, Registry};
 use crate::net::client::ConnectionMetrics;
@@ -35,6 +36,8 @@ pub struct Families {
     pub limits: LimitMetrics,
     /// Budgets of policies.
     pub budgets: BudgetMetrics,
+    /// Background jobs.
+    pub jobs: JobMetrics,
     /// Connections from the app and to providers.
     pub connections: ConnectionMetrics,
     /// Loading of configuration.
@@ -59,6 +62,7 @@ impl Families {
         let providers = ProviderMetrics::register(r);
         let limits = LimitMetrics::register(r);
         let budgets = BudgetMetrics::register(r);
+        let jobs = JobMetrics::register(r);
         let connections = ConnectionMetrics::register(r);
         let config = ConfigMetrics::register(r);
         let stream = StreamMetrics::register(r);
@@ -85,6 +89,7 @@ impl Families {
             providers,
             limits,
             budgets,
+            jobs,
             connections,
             config,
             stream,

@@ -15,6 +15,7 @@ pub mod failpoint;
 pub mod families;
 pub mod files;
 pub mod hardening;
+pub mod jobs;
 pub mod limits;
 pub mod memory;
 pub mod metrics;

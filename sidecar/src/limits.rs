@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bowsprit_core::dialect::sse;
 use bowsprit_core::guard;
+use bowsprit_core::jobs::ask::{HEADERS, LONGEST_TTL, MOST_ATTEMPTS};
 use bowsprit_core::kept::{self, shared};
 use bowsprit_core::limits::{keyed, set};
 use bowsprit_core::share::store::{MOST_HOPS, resp};
@@ -104,6 +105,17 @@ pub const STORE_CONNECT: Duration = Duration::from_secs(2);
 /// Log lines that wait for standard output, bytes. Beyond it lines are lost: a reader that stopped must not stop requests.
 pub const LOG_WAITING: usize = 1 << 20;
 
+/// Most background jobs, answered ones that are kept included.
+pub const JOBS: usize = 1_000;
+/// Attempts at jobs that are made at once.
+pub const JOBS_AT_ONCE: usize = 4;
+/// Largest body of a job.
+pub const JOB_BODY: usize = 4 << 20;
+/// Largest answer of a job.
+pub const JOB_ANSWER: usize = 4 << 20;
+/// Most jobs that are listed at once.
+pub const JOBS_LISTED: usize = 100;
+
 /// One limit.
 pub struct Limit {
     /// On what.
@@ -164,6 +176,15 @@ pub const APP: &[Limit] = &[
     limit("callers that a named limit counts apart (`per: Caller`)", Count(keyed::MAX_KEYS), "callers say themselves who they are, and could make up any number", "the one longest unused goes where nothing is owed to it; else those that are new share one count"),
     limit("time a body waits for room", Time(ROOM_WAIT), "a held body is freed within an answer's time or not soon", "503 `SYS_OVERLOADED`; a plain answer flows unheld instead"),
     limit("time in which the app takes nothing of its answer", Time(WRITE_DEADLINE), "a stuck reader holds a provider's connection", "the connection is closed, the provider's too"),
+    limit("background jobs (`POST /jobs`), answered ones included", Count(JOBS), "each is known in memory too", "507 `SYS_JOBS_FULL`"),
+    limit("bytes of jobs and their answers on disk", Flag("jobs-size"), "the folder is in the pod's state volume, whose bound evicts the pod", "507 `SYS_JOBS_FULL`; jobs wait until answers are fetched or forgotten"),
+    limit("a job's body", Bytes(JOB_BODY), "it is written to disk", "413 `VAL_TOO_LARGE`"),
+    limit("a job's answer", Bytes(JOB_ANSWER), "text answers are below 1 MiB; of a small `--jobs-size` an eighth", "the job has failed"),
+    limit("headers kept with a job", Count(HEADERS), "versions and names, never keys", "400 `VAL_FIELD`"),
+    limit("jobs tried at once", Count(JOBS_AT_ONCE), "they are in no hurry", "the others wait"),
+    limit("attempts at a job", Count(MOST_ATTEMPTS as usize), "25 unless it says otherwise: some hour of an outage", "400 `VAL_FIELD`"),
+    limit("time that a job is kept", Time(LONGEST_TTL), "a day unless it says otherwise", "400 `VAL_FIELD`"),
+    limit("jobs listed at once", Count(JOBS_LISTED), "one page", "`has_more`"),
     limit("admin connections", Count(ADMIN_CONNECTIONS), "kubelet, Prometheus and a person", "accepting pauses"),
     limit("log lines waiting for a reader", Bytes(LOG_WAITING), "a full pipe must not stop requests", "lines are lost and counted (`bowsprit_log_lines_lost_total`)"),
 ];

@@ -37,7 +37,7 @@ use traffic::{Handles, Traffic};
 /// Most series of a sidecar with ten providers of one model each.
 pub const MOST_SERIES: usize = 500;
 /// Series without a provider's name: single ones, histograms of our own, closed lists, what is folded.
-const GLOBAL: usize = 117;
+const GLOBAL: usize = 120;
 /// Series of a provider whose limits are shared: three limits, with share, demand and whether it is the floor.
 const PER_SHARING_PROVIDER: usize = 9;
 /// Series of a provider whose limits a store counts: whether it answers. One more is what is folded of requests that went on without it.

@@ -11,6 +11,7 @@ use crate::config::stream::StreamState;
 use crate::drain::Drain;
 use crate::ending::Ending;
 use crate::families::Families;
+use crate::jobs::Jobs;
 use crate::memory::Memory;
 use crate::net::client::Connections;
 use crate::observe::Sinks;
@@ -55,6 +56,8 @@ pub struct Process {
     pub connections: Arc<Connections>,
     /// The pod that the sidecar runs in.
     pub pod: ArcSwap<Pod>,
+    /// Requests that are answered later, where there is a folder for them.
+    pub jobs: Option<Jobs>,
     /// The stream to the operator, where there is to be one.
     pub stream: Option<Arc<StreamState>>,
     /// The one namespace that a sidecar serves. Requests reach it by [`Process::tenant_of`] their caller.

@@ -41,6 +41,7 @@ mod guard;
 mod guarded;
 pub(crate) mod headers;
 mod inbound;
+pub mod jobs;
 mod keep;
 mod limits;
 pub mod models;
@@ -70,6 +71,10 @@ use request_id::TraceId;
 /// Answers one request of the app.
 pub async fn handle(process: Arc<Process>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    if jobs::is_here(parts.uri.path()) {
+        // Boxed: it is rare, and every open connection would hold room for it.
+        return Box::pin(jobs::answer(&process, peer, parts, body)).await;
+    }
     let id = request_id::RequestId::from_headers(&parts.headers);
     let caller = process.caller(peer);
     let tenant = Arc::clone(process.tenant_of(&caller));

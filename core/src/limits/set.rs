@@ -3,8 +3,9 @@
 //! - **All or none, without deadlock.** A request that finds one of its limits reached takes nothing of the others, and whoever
 //!   waits holds nothing meanwhile: nobody can wait for somebody who waits.
 //! - **Nobody starves.** Who has been held up by a limit stands in line there until it is let in, and nobody who came later takes
-//!   from that limit before. So at each limit that holds up the first of all who wait, room can only grow; once it has stood at
-//!   each of them it is next, whatever comes. Then the second is the first.
+//!   from that limit before; but for interactive requests that pass background ones, which each of these lets happen
+//!   [`MOST_PASSED`](crate::queue::MOST_PASSED) times. So at each limit that holds up the first of all who wait, room can only
+//!   grow; once it has stood at each of them it is next, whatever comes. Then the second is the first.
 //! - **Nobody is in the way of those who want something else.** Who waits stands in line only at limits that held it up: a caller
 //!   that is beyond its own share does not close the limit that it has in common with others.
 //! - **Bounded.** [`MAX_WAITING`] may wait; then it is full.
@@ -16,7 +17,7 @@ use std::time::Duration;
 use super::keyed::{Keyed, MAX_KEYS, Share};
 use super::limiter::{Limited, Limiter, LimiterSettings, Need, Reservation, Shares, Which};
 use crate::clock::Moment;
-use crate::queue::Ticket;
+use crate::queue::{Class, Standing, Ticket, place_of};
 
 #[cfg(test)]
 mod tests;
@@ -97,10 +98,20 @@ enum Count {
     Keyed(Box<Keyed>),
 }
 
+/// Who asks for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Somebody who has just come.
+    Comes(Class),
+    /// Somebody who waits.
+    Waits(Ticket),
+}
+
 /// One who waits.
 #[derive(Debug)]
 struct Waiting<T> {
     ticket: Ticket,
+    standing: Standing,
     caller: T,
     /// Where it stands in line.
     stands: Vec<Slot>,
@@ -193,18 +204,12 @@ impl<T> Set<T> {
         self.queue.iter().filter(stands).count()
     }
 
-    /// Takes room of each of these limits, or of none. `ticket`: of one who waits; on success it leaves with [`Self::leave`].
+    /// Takes room of each of these limits, or of none. One who waits leaves with [`Self::leave`] on success.
     /// A name that is not in the set limits nothing.
     ///
     /// # Errors
     /// What holds it up.
-    pub fn take(
-        &mut self,
-        wants: &[Want<'_>],
-        need: Need,
-        now: Moment,
-        ticket: Option<Ticket>,
-    ) -> Result<Taken, Vec<Held>> {
+    pub fn take(&mut self, wants: &[Want<'_>], need: Need, now: Moment, who: Who) -> Result<Taken, Vec<Held>> {
         let mut slots = Vec::with_capacity(wants.len());
         for (index, want) in wants.iter().enumerate() {
             if let Some(slot) = self.slot(want, now) {
@@ -212,9 +217,10 @@ impl<T> Set<T> {
             }
         }
         let mut held = Vec::new();
+        let ahead = self.ahead(who);
         for (index, slot) in &slots {
             let limited = self.limiter(*slot).and_then(|limiter| limiter.limited(now));
-            if limited.is_some() || self.is_stood_at(*slot, ticket) {
+            if limited.is_some() || self.is_stood_at(*slot, ahead) {
                 held.push(Held {
                     index: *index,
                     limited,
@@ -223,10 +229,18 @@ impl<T> Set<T> {
             }
         }
         if held.is_empty() {
+            if let Who::Comes(_) = who {
+                let is_passed = |other: &&mut Waiting<T>| slots.iter().any(|(_, slot)| other.stands.contains(slot));
+                for passed in self.queue.iter_mut().skip(ahead).filter(is_passed) {
+                    passed.standing.pass();
+                }
+            }
             let take = |(_, slot): (usize, Slot)| Some((slot, self.limiter_mut(slot)?.take(need, now)));
             return Ok(Taken(slots.into_iter().filter_map(take).collect()));
         }
-        if let Some(own) = ticket.and_then(|ticket| self.queue.iter_mut().find(|other| other.ticket == ticket)) {
+        if let Who::Waits(ticket) = who
+            && let Some(own) = self.queue.iter_mut().find(|other| other.ticket == ticket)
+        {
             for held in &held {
                 if !own.stands.contains(&held.slot) {
                     own.stands.push(held.slot);
@@ -236,18 +250,24 @@ impl<T> Set<T> {
         Err(held)
     }
 
-    /// Joins the line at the limits that held it up; `None`: too many wait already.
-    pub fn join(&mut self, held: &[Held], caller: T) -> Option<Ticket> {
+    /// Joins the line at the limits that held it up, before those that give way to its class; `None`: too many wait already.
+    pub fn join(&mut self, held: &[Held], class: Class, caller: T) -> Option<Ticket> {
         if self.queue.len() >= MAX_WAITING {
             return None;
         }
         self.tickets += 1;
         let ticket = Ticket::new(self.tickets);
-        self.queue.push_back(Waiting {
+        let at = self.ahead(Who::Comes(class));
+        for passed in self.queue.iter_mut().skip(at) {
+            passed.standing.pass();
+        }
+        let waiting = Waiting {
             ticket,
+            standing: Standing::new(class),
             caller,
             stands: held.iter().map(|held| held.slot).collect(),
-        });
+        };
+        self.queue.insert(at, waiting);
         Some(ticket)
     }
 
@@ -343,10 +363,20 @@ impl<T> Set<T> {
         Some(Slot { limit, share })
     }
 
-    /// Whether somebody stands in line there: before this ticket, where it waits too.
-    fn is_stood_at(&self, slot: Slot, ticket: Option<Ticket>) -> bool {
-        let before = self.queue.iter().take_while(|other| Some(other.ticket) != ticket);
-        before.into_iter().any(|other| other.stands.contains(&slot))
+    /// Behind how many of those who wait somebody stands.
+    fn ahead(&self, who: Who) -> usize {
+        match who {
+            Who::Comes(class) => place_of(class, self.queue.iter().map(|other| other.standing)),
+            Who::Waits(ticket) => {
+                let at = self.queue.iter().position(|other| other.ticket == ticket);
+                at.unwrap_or(self.queue.len())
+            }
+        }
+    }
+
+    /// Whether one of the first `ahead` stands in line there.
+    fn is_stood_at(&self, slot: Slot, ahead: usize) -> bool {
+        self.queue.iter().take(ahead).any(|other| other.stands.contains(&slot))
     }
 
     fn limiter(&self, slot: Slot) -> Option<&Limiter> {

@@ -35,14 +35,14 @@ pub const VOLUMES: [&str; 7] = [
 
 /// How long a token for the operator holds; the kubelet brings a new one after four fifths of it.
 const TOKEN_SECONDS: u32 = 3600;
-/// Far more than the last good config and the one that replaces it: a ConfigMap has 1 MiB at most.
-const STATE_SIZE: &str = "16Mi";
+/// Far more than the last good config and the one that replaces it, a ConfigMap has 1 MiB at most; and background jobs, 32 MiB of them.
+const STATE_SIZE: &str = "48Mi";
 /// And with it what the ledger service has not taken yet: 24 MiB of entries, whose file may come to hold twice as much and 4 MiB.
-const STATE_SIZE_WITH_LEDGER: &str = "80Mi";
+const STATE_SIZE_WITH_LEDGER: &str = "112Mi";
 /// What a sidecar keeps that sends it nowhere: some ten thousand requests, and sums of those before them.
 const LEDGER_SIZE_ALONE: &str = "8MiB";
 /// And with it: two and a half times as much.
-const STATE_SIZE_WITH_LEDGER_ALONE: &str = "40Mi";
+const STATE_SIZE_WITH_LEDGER_ALONE: &str = "72Mi";
 
 /// The image's numeric user: a name would fail runAsNonRoot.
 const USER: u32 = 65532;

@@ -15,6 +15,7 @@ use bowsprit_core::record::Outcome;
 use bowsprit_core::slo::Objective;
 
 use super::Families;
+use crate::jobs::STATUSES;
 use crate::metrics::Entry;
 use crate::observe::AccessLog;
 use crate::observe::access::DECISIONS;
@@ -323,6 +324,7 @@ fn values() -> Vec<Values> {
             "budget_name",
             "of a budget: the UsagePolicy's name and its own (`shop/month`)",
         ),
+        closed("status", "how background jobs stand", &STATUSES),
         closed(
             "beyond",
             "what became of a request that did not fit into a budget",

@@ -27,6 +27,7 @@ use http::{HeaderMap, HeaderValue};
 use super::*;
 use crate::config::stream;
 use crate::credentials::KeyFiles;
+use crate::jobs::Report;
 use crate::net::client::Connections;
 use crate::net::server::Listener;
 use crate::observe::MOST_SERIES as MOST;
@@ -168,6 +169,12 @@ pub(super) fn driven(config: &Config) -> Families {
             metrics.budgets.met(budget, result);
         }
     }
+    metrics.jobs.observe(&Report {
+        queued: 1,
+        running: 1,
+        kept: 1,
+        bytes: 1,
+    });
     for decided in [Decided::Denied, Decided::WouldDeny] {
         metrics
             .sinks

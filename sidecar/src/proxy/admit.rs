@@ -33,12 +33,7 @@ pub(super) async fn admit(
     parts: Parts,
     body: Incoming,
 ) -> Result<Inbound, Refusal> {
-    let body = tokio::time::timeout(BODY_DEADLINE, read(body, process.limits.max_body, &process.memory))
-        .await
-        .unwrap_or_else(|_| {
-            let text = format!("the body was not complete within {} s", BODY_DEADLINE.as_secs());
-            Err(Refusal::new(Code::ValHttp, text))
-        })?;
+    let body = take_body(process, body, process.limits.max_body).await?;
     context.waited();
     failpoint::hit(&parts.headers, failpoint::ADMIT);
     process.sinks.traffic.taken(body.len());
@@ -57,6 +52,16 @@ pub(super) async fn admit(
         body,
         parts: None,
     })
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn take_body(process: &Process, body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+    tokio::time::timeout(BODY_DEADLINE, read(body, limit, &process.memory))
+        .await
+        .unwrap_or_else(|_| {
+            let text = format!("the body was not complete within {} s", BODY_DEADLINE.as_secs());
+            Err(Refusal::new(Code::ValHttp, text))
+        })
 }
 
 async fn read(mut body: Incoming, limit: usize, memory: &Arc<Memory>) -> Result<Bytes, Refusal> {

@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use bowsprit_core::call::Call;
 use bowsprit_core::dialect::Dialect;
+use bowsprit_core::queue::Class;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::own_headers::PRIORITY;
 use crate::sync::locked;
 
 /// An admitted request.
@@ -53,5 +55,13 @@ impl Parts {
     /// What was left.
     pub(super) fn take(&self) -> Option<Came> {
         locked(&self.0).take()
+    }
+}
+
+impl Inbound {
+    /// How urgent it is, as its caller says. Looked up where requests wait, and nowhere else.
+    pub(super) fn class(&self) -> Class {
+        let said = self.headers.get(PRIORITY).and_then(|value| value.to_str().ok());
+        said.and_then(Class::parse).unwrap_or_default()
     }
 }

@@ -46,10 +46,11 @@ pub(super) async fn acquire(
     }
     let need = need(snapshot, &under, route, inbound);
     limits.came(&under, need);
+    let class = inbound.class();
     let began = context.now();
     let mut turn = None;
     loop {
-        let held = match limits.take(&under, need, process.clock, turn.as_ref()) {
+        let held = match limits.take(&under, need, process.clock, class, turn.as_ref()) {
             Ok(guard) => {
                 for under in &under {
                     limits.metrics.met(&under.limit.full_name, Met::Admitted);
@@ -78,7 +79,7 @@ pub(super) async fn acquire(
                 match &turn {
                     // Looked at again at once: from now on it is called.
                     None => {
-                        let Some(joined) = limits.join(&held) else {
+                        let Some(joined) = limits.join(&held, class) else {
                             return Err(refuse(context, &limits, &limit, held_by));
                         };
                         limits.metrics.met(&limit.full_name, Met::Waited);

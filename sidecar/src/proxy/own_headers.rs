@@ -1,10 +1,12 @@
-//! Headers of our own on answers: how one came about, and whose it is.
+//! Headers of our own: on answers, how one came about and whose it is; on requests, how urgent they are.
 
 use bowsprit_core::dialect::Dialect;
 use http::{HeaderMap, HeaderName};
 
 use super::request_id::{RequestId, X_REQUEST_ID};
 
+/// How urgent a request is to its caller: `interactive`, which it is unless it says so, or `background`.
+pub(super) const PRIORITY: HeaderName = HeaderName::from_static("x-bowsprit-priority");
 /// The provider that answered.
 pub(super) const ANSWERED_BY: HeaderName = HeaderName::from_static("x-bowsprit-provider");
 /// The model that answered, where it is not the one that was asked for.

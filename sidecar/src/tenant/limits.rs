@@ -13,8 +13,8 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{Config, Limit, Per};
 use bowsprit_core::cost::{Picodollars, Unpriced};
 use bowsprit_core::limits::limiter::Need;
-use bowsprit_core::limits::set::{Held, Set, Taken, Want, Wanted};
-use bowsprit_core::queue::Ticket;
+use bowsprit_core::limits::set::{Held, Set, Taken, Want, Wanted, Who};
+use bowsprit_core::queue::{Class, Ticket};
 use bowsprit_core::record::Spent;
 use bowsprit_core::stream::shares::{WireAsk, WireGrant};
 use serde::Serialize;
@@ -84,7 +84,7 @@ impl Limits {
         self.hasher.hash_one(said)
     }
 
-    /// Takes room for a request under all of these, or under none. `turn`: of one who waits.
+    /// Takes room for a request of this class under all of these, or under none. `turn`: of one who waits.
     ///
     /// # Errors
     /// What holds it up, counted as they stand in `under`.
@@ -93,16 +93,17 @@ impl Limits {
         under: &[Under],
         need: Need,
         clock: Clock,
+        class: Class,
         turn: Option<&Turn>,
     ) -> Result<Guard, Vec<Held>> {
         let want = |under: &Under| -> (Arc<str>, u64) { (Arc::clone(&under.limit.full_name), under.key) };
         let names: Vec<_> = under.iter().map(want).collect();
         let wants: Vec<_> = names.iter().map(|(name, key)| Want { name, key: *key }).collect();
-        let ticket = turn.map(|turn| turn.ticket);
+        let who = turn.map_or(Who::Comes(class), |turn| Who::Waits(turn.ticket));
         if let Some(names) = shared_of(under) {
             locked(&self.shared).fit(names, &mut locked(&self.set), clock.now());
         }
-        let taken = locked(&self.set).take(&wants, need, clock.now(), ticket)?;
+        let taken = locked(&self.set).take(&wants, need, clock.now(), who)?;
         let names: Vec<Arc<str>> = names.into_iter().map(|(name, _)| name).collect();
         for name in &names {
             self.metrics.reserved(name, need.tokens());
@@ -134,10 +135,10 @@ impl Limits {
         locked(&self.shared).granted(grant, &mut locked(&self.set), now);
     }
 
-    /// Joins the line at what held a request up; `None`: too many wait already.
-    pub fn join(self: &Arc<Self>, held: &[Held]) -> Option<Turn> {
+    /// Joins the line of its class at what held a request up; `None`: too many wait already.
+    pub fn join(self: &Arc<Self>, held: &[Held], class: Class) -> Option<Turn> {
         let called = Arc::new(Notify::new());
-        let ticket = locked(&self.set).join(held, Arc::clone(&called))?;
+        let ticket = locked(&self.set).join(held, class, Arc::clone(&called))?;
         Some(Turn {
             limits: Arc::clone(self),
             ticket,

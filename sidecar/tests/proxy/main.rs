@@ -15,6 +15,7 @@
 mod access;
 mod admin;
 mod azure;
+mod background;
 mod breaker;
 mod budgets;
 mod cache;

@@ -9,6 +9,7 @@
 
 mod allowed_hosts;
 mod audit;
+mod background;
 mod bad_config;
 mod breaker;
 mod budget;

@@ -3,6 +3,9 @@ use std::num::{NonZeroU32, NonZeroU64};
 use proptest::prelude::*;
 
 use super::*;
+use crate::queue::MOST_PASSED;
+
+const COMES: Who = Who::Comes(Class::Interactive);
 
 fn at(millis: u64) -> Moment {
     Moment::from_start(Duration::from_millis(millis))
@@ -47,7 +50,7 @@ fn key(name: &str, key: u64) -> Want<'_> {
 }
 
 fn ask(set: &mut Set<u32>, wants: &[Want<'_>]) -> Result<Taken, Vec<Held>> {
-    set.take(wants, Need::from(1), at(0), None)
+    set.take(wants, Need::from(1), at(0), COMES)
 }
 
 fn left(set: &Set<u32>, name: &str, now: Moment) -> Vec<i64> {
@@ -67,6 +70,44 @@ fn a_limit_that_is_reached_takes_nothing_of_the_others() {
 }
 
 #[test]
+fn an_interactive_request_goes_before_a_background_one_so_often_and_no_more() {
+    let mut set = set(&[("a", places(1))]);
+    let mut taken = ask(&mut set, &[want("a")]).unwrap();
+    let held = ask(&mut set, &[want("a")]).unwrap_err();
+    let patient = set.join(&held, Class::Background, 0).unwrap();
+    for round in 0..MOST_PASSED {
+        let mut called = Vec::new();
+        if round % 2 == 0 {
+            // Comes just when there is room: it need not wait.
+            set.cancel(taken, at(0), |who| called.push(*who));
+            assert_eq!(called, [0]);
+            taken = ask(&mut set, &[want("a")]).unwrap();
+        } else {
+            let held = ask(&mut set, &[want("a")]).unwrap_err();
+            let ticket = set.join(&held, Class::Interactive, 7).unwrap();
+            set.cancel(taken, at(0), |who| called.push(*who));
+            assert_eq!(called, [7], "who is first is called");
+            taken = set
+                .take(&[want("a")], Need::from(1), at(0), Who::Waits(ticket))
+                .unwrap();
+            set.leave(ticket, |who| called.push(*who));
+            assert_eq!(called, [7, 0]);
+        }
+        assert!(
+            set.take(&[want("a")], Need::from(1), at(0), Who::Waits(patient))
+                .is_err(),
+            "no room"
+        );
+    }
+    set.cancel(taken, at(0), |_| {});
+    assert!(ask(&mut set, &[want("a")]).is_err(), "it was passed often enough");
+    assert!(
+        set.take(&[want("a")], Need::from(1), at(0), Who::Waits(patient))
+            .is_ok()
+    );
+}
+
+#[test]
 fn who_waits_for_two_is_not_overtaken_at_either_once_it_stood_there() {
     let mut set = set(&[("a", places(1)), ("b", places(1))]);
     let (a, b) = (
@@ -75,7 +116,7 @@ fn who_waits_for_two_is_not_overtaken_at_either_once_it_stood_there() {
     );
     let both = [want("a"), want("b")];
     let held = ask(&mut set, &both).unwrap_err();
-    let ticket = set.join(&held, 7).unwrap();
+    let ticket = set.join(&held, Class::Interactive, 7).unwrap();
     set.cancel(a, at(0), |_| {});
     assert!(
         ask(&mut set, &[want("a")]).is_err(),
@@ -84,7 +125,7 @@ fn who_waits_for_two_is_not_overtaken_at_either_once_it_stood_there() {
     let mut called = Vec::new();
     set.cancel(b, at(0), |who| called.push(*who));
     assert_eq!(called, [7]);
-    let taken = set.take(&both, Need::from(1), at(0), Some(ticket)).unwrap();
+    let taken = set.take(&both, Need::from(1), at(0), Who::Waits(ticket)).unwrap();
     set.leave(ticket, |_| {});
     set.settle(taken, Need::from(1), at(0), |_| {});
     assert!(ask(&mut set, &both).is_ok());
@@ -96,7 +137,7 @@ fn a_caller_beyond_its_own_share_is_not_in_the_way_of_others() {
     let noisy = [want("all"), key("each", 1)];
     let _first = ask(&mut set, &noisy).unwrap();
     let held = ask(&mut set, &noisy).unwrap_err();
-    set.join(&held, 1).unwrap();
+    set.join(&held, Class::Interactive, 1).unwrap();
     assert!(ask(&mut set, &[want("all"), key("each", 2)]).is_ok());
 }
 
@@ -106,9 +147,9 @@ fn so_many_may_wait_and_no_more() {
     let _held = ask(&mut set, &[want("a")]).unwrap();
     let held = ask(&mut set, &[want("a")]).unwrap_err();
     for _ in 0..MAX_WAITING {
-        assert!(set.join(&held, 0).is_some());
+        assert!(set.join(&held, Class::Interactive, 0).is_some());
     }
-    assert!(set.join(&held, 0).is_none());
+    assert!(set.join(&held, Class::Interactive, 0).is_none());
 }
 
 #[test]
@@ -138,11 +179,11 @@ fn tokens_of_each_kind_and_money_are_settled_by_what_was_used() {
     };
     let mut set = set(&[("a", all)]);
     let need = |input, output, cost| Need { input, output, cost };
-    let taken = set.take(&[want("a")], need(1_000, 500, 90_000), at(0), None).unwrap();
+    let taken = set.take(&[want("a")], need(1_000, 500, 90_000), at(0), COMES).unwrap();
     assert_eq!(left(&set, "a", at(0)), [4_500, 2_000, 500, 10_000]);
     set.settle(taken, need(1_200, 100, 120_000), at(0), |_| {});
     assert_eq!(left(&set, "a", at(0)), [4_700, 1_800, 900, -20_000]);
-    let held = set.take(&[want("a")], need(0, 0, 0), at(0), None).unwrap_err();
+    let held = set.take(&[want("a")], need(0, 0, 0), at(0), COMES).unwrap_err();
     assert_eq!(held[0].limited.unwrap().which, Which::Cost);
 }
 
@@ -168,13 +209,13 @@ fn what_a_huge_estimate_did_not_use_flows_back_and_no_more() {
         ..Need::default()
     };
     // More than an hour's worth, which is what debt is bounded by.
-    let taken = set.take(&[want("a")], need(9385), at(0), None).unwrap();
+    let taken = set.take(&[want("a")], need(9385), at(0), COMES).unwrap();
     set.settle(taken, need(10), at(0), |_| {});
     assert!(
-        set.take(&[want("a")], need(1), at(0), None).is_err(),
+        set.take(&[want("a")], need(1), at(0), COMES).is_err(),
         "ten of six were used"
     );
-    assert!(set.take(&[want("a")], need(1), at(5_000), None).is_ok());
+    assert!(set.take(&[want("a")], need(1), at(5_000), COMES).is_ok());
 }
 
 proptest! {
@@ -198,7 +239,7 @@ proptest! {
                     let wants = some_of(bits);
                     match ask(&mut set, &wants) {
                         Ok(taken) => inside.push((taken, wants)),
-                        Err(held) => waiting.push((set.join(&held, 0).unwrap(), wants)),
+                        Err(held) => waiting.push((set.join(&held, Class::Interactive, 0).unwrap(), wants)),
                     }
                 }
                 2 if !inside.is_empty() => {
@@ -208,7 +249,7 @@ proptest! {
                 3 if !waiting.is_empty() => {
                     let at_index = usize::from(bits) % waiting.len();
                     let (ticket, wants) = waiting[at_index].clone();
-                    if let Ok(taken) = set.take(&wants, Need::from(1), at(0), Some(ticket)) {
+                    if let Ok(taken) = set.take(&wants, Need::from(1), at(0), Who::Waits(ticket)) {
                         set.leave(ticket, |_| {});
                         waiting.remove(at_index);
                         inside.push((taken, wants));
@@ -241,7 +282,7 @@ proptest! {
             }
             for index in (0..waiting.len()).rev() {
                 let (ticket, wants) = waiting[index].clone();
-                if let Ok(taken) = set.take(&wants, Need::from(1), at(0), Some(ticket)) {
+                if let Ok(taken) = set.take(&wants, Need::from(1), at(0), Who::Waits(ticket)) {
                     set.leave(ticket, |_| {});
                     waiting.remove(index);
                     inside.push((taken, wants));
@@ -268,7 +309,7 @@ proptest! {
         for (pause, reserved, really) in steps {
             now += pause;
             let need = |output| Need { output, ..Need::default() };
-            if let Ok(taken) = set.take(&[want("a")], need(reserved), at(now), None) {
+            if let Ok(taken) = set.take(&[want("a")], need(reserved), at(now), COMES) {
                 set.settle(taken, need(really), at(now), |_| {});
                 used.push((now, really));
             }

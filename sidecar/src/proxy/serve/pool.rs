@@ -92,7 +92,7 @@ impl<'a> ProviderPool<'a> {
         let Some(state) = self.state(candidate) else { return };
         let waiter = match self.waiter.take() {
             Some(waiter) if waiter.0 == candidate => waiter,
-            _ => Box::new((candidate, state.queue())),
+            _ => Box::new((candidate, state.queue(self.inbound.class()))),
         };
         self.waiter.insert(waiter).1.wait(most).await;
     }
@@ -185,7 +185,7 @@ impl Pool for ProviderPool<'_> {
             .filter(|waiter| waiter.0 == candidate)
             .map(|waiter| &waiter.1);
         let permit = match waiter {
-            None => state.admit_as(asked.circuit(), tokens, said, now),
+            None => state.admit_as(asked.circuit(), tokens, said, &|| self.inbound.class(), now),
             Some(waiter) => waiter.admit_as(asked.circuit(), tokens, said, now),
         };
         let permit = permit.map_err(|refused| match refused {

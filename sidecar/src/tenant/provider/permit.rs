@@ -7,7 +7,7 @@ use bowsprit_core::breaker::{self, Rejected, Verdict};
 use bowsprit_core::classify::Decision;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::limiter::{Limited, Reservation};
-use bowsprit_core::queue::Ticket;
+use bowsprit_core::queue::{Class, Ticket};
 
 use super::ProviderState;
 use super::stored::Asked;
@@ -15,12 +15,12 @@ use crate::store::Taken;
 
 impl ProviderState {
     /// Takes a place for one attempt: limits first, then the breaker, so that a probe's permit is not held by a waiter.
-    /// Nobody is let in before those who wait.
+    /// Nobody is let in before those who wait and do not give way to it.
     pub fn admit(self: &Arc<Self>, model: &str, tokens: u64, now: Moment) -> Result<Permit, Refused> {
-        self.take_place(model, tokens, (None, None), now)
+        self.admit_as(model, tokens, None, &|| Class::Interactive, now)
     }
 
-    /// The same, with what the store said that counts the limits.
+    /// The same, with what the store said that counts the limits. `class`: asked for where somebody waits.
     ///
     /// # Errors
     /// Why there is no place.
@@ -29,16 +29,17 @@ impl ProviderState {
         model: &str,
         tokens: u64,
         asked: Option<Asked>,
+        class: &dyn Fn() -> Class,
         now: Moment,
     ) -> Result<Permit, Refused> {
-        self.take_place(model, tokens, (None, asked), now)
+        self.take_place(model, tokens, (Who::Comes(class), asked), now)
     }
 
     pub(super) fn take_place(
         self: &Arc<Self>,
         model: &str,
         tokens: u64,
-        (ticket, asked): (Option<Ticket>, Option<Asked>),
+        (who, asked): (Who<'_>, Option<Asked>),
         now: Moment,
     ) -> Result<Permit, Refused> {
         let mut machines = self.lock();
@@ -48,7 +49,7 @@ impl ProviderState {
             return Err(Refused::CircuitOpen(seen.breaker.retry_in(now)));
         }
         if machines.fleet.is_some() {
-            if ticket.is_none() && asked.is_none() {
+            if who.comes() && asked.is_none() {
                 machines.came(tokens);
             }
             let over = machines.fit(now);
@@ -56,14 +57,20 @@ impl ProviderState {
                 self.count_lapsed(&over);
             }
         }
-        let ahead = ticket.map_or(machines.line.len(), |ticket| machines.line.ahead(ticket));
+        // Whose class may matter.
+        let mut passes = None;
+        let ahead = match who {
+            Who::Waits(ticket) => machines.line.ahead(ticket),
+            Who::Comes(_) if machines.line.is_empty() => 0,
+            Who::Comes(class) => machines.line.ahead_of(*passes.insert(class())),
+        };
         if ahead > 0 {
             return Err(Refused::Limited(machines.held_behind(ahead, now)));
         }
         if let Some(Asked::Unanswered(why)) = &asked {
             self.not_answered(&mut machines, *why, now);
         }
-        if ticket.is_none() && machines.goes_by_share(asked.as_ref()) {
+        if who.comes() && machines.goes_by_share(asked.as_ref()) {
             self.metrics.not_stored(&self.name);
         }
         let (reservation, taken) = machines.reserve(tokens, asked, now)?;
@@ -72,6 +79,9 @@ impl ProviderState {
         match seen.breaker.admit(now) {
             Ok(permit) => {
                 let half_opened = permit.transition();
+                if let Some(class) = passes {
+                    machines.line.pass(class);
+                }
                 drop(machines);
                 if let Some(transition) = half_opened {
                     self.tell(&name, &transition);
@@ -94,6 +104,21 @@ impl ProviderState {
                 Err(Refused::CircuitOpen(Some(retry_in)))
             }
         }
+    }
+}
+
+/// Who asks for a place.
+#[derive(Clone, Copy)]
+pub(super) enum Who<'a> {
+    /// Somebody who has just come, of this class, which is asked for where somebody waits.
+    Comes(&'a dyn Fn() -> Class),
+    /// Somebody who waits.
+    Waits(Ticket),
+}
+
+impl Who<'_> {
+    fn comes(self) -> bool {
+        matches!(self, Self::Comes(_))
     }
 }
 

@@ -1,14 +1,14 @@
-//! Waiting for room at a provider, in the order in which requests came.
+//! Waiting for room at a provider, in the order of [`bowsprit_core::queue`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::queue::Ticket;
+use bowsprit_core::queue::{Class, Ticket};
 use tokio::sync::Notify;
 
 use super::ProviderState;
-use super::permit::{Permit, Refused};
+use super::permit::{Permit, Refused, Who};
 use super::stored::Asked;
 
 /// A place in a provider's line. Left on drop, which calls the next.
@@ -20,9 +20,9 @@ pub struct Waiter {
 
 impl ProviderState {
     /// Joins the line of those who wait for room here.
-    pub fn queue(self: &Arc<Self>) -> Waiter {
+    pub fn queue(self: &Arc<Self>, class: Class) -> Waiter {
         let called = Arc::new(Notify::new());
-        let ticket = self.lock().line.join(Arc::clone(&called));
+        let ticket = self.lock().line.join(class, Arc::clone(&called));
         Waiter {
             state: Arc::clone(self),
             ticket,
@@ -42,7 +42,8 @@ impl Waiter {
     /// # Errors
     /// Why there is no place.
     pub fn admit_as(&self, model: &str, tokens: u64, asked: Option<Asked>, now: Moment) -> Result<Permit, Refused> {
-        self.state.take_place(model, tokens, (Some(self.ticket), asked), now)
+        self.state
+            .take_place(model, tokens, (Who::Waits(self.ticket), asked), now)
     }
 
     /// Waits until there may be room for whoever holds this, `wait` at most.
@@ -84,7 +85,7 @@ mod tests {
 
     /// Waits in line until there is a place, and takes it.
     async fn take(state: Arc<ProviderState>, now: Moment) -> Permit {
-        let turn = state.queue();
+        let turn = state.queue(Class::Interactive);
         loop {
             match turn.admit("m", 1, now) {
                 Ok(permit) => return permit,
@@ -104,7 +105,7 @@ mod tests {
     async fn a_place_that_becomes_free_is_kept_for_the_first_in_line() {
         let (state, now) = (limited("{concurrentRequests: 1}"), Moment::ZERO);
         let held = state.admit("m", 1, now).ok().unwrap();
-        let (first, second) = (state.queue(), state.queue());
+        let (first, second) = (state.queue(Class::Interactive), state.queue(Class::Interactive));
         drop(held);
         assert!(
             state.admit("m", 1, now).is_err(),
@@ -138,7 +139,7 @@ mod tests {
     async fn who_leaves_the_line_hands_its_turn_on() {
         let (state, now) = (limited("{concurrentRequests: 1}"), Moment::ZERO);
         let held = state.admit("m", 1, now).ok().unwrap();
-        let first = state.queue();
+        let first = state.queue(Class::Interactive);
         let waiting = tokio::spawn(take(Arc::clone(&state), now));
         settle().await;
         // The call for this place goes to the first, which has lost patience.
@@ -146,5 +147,22 @@ mod tests {
         drop(first);
         settle().await;
         assert!(waiting.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_who_waits_goes_before_what_is_in_no_hurry() {
+        let (state, now) = (limited("{concurrentRequests: 1}"), Moment::ZERO);
+        let held = state.admit("m", 1, now).ok().unwrap();
+        let background = state.queue(Class::Background);
+        assert!(state.admit("m", 1, now).is_err(), "no place");
+        drop(held);
+        let held = state.admit("m", 1, now).ok().unwrap();
+        assert!(background.admit("m", 1, now).is_err());
+        let interactive = state.queue(Class::Interactive);
+        drop(held);
+        assert!(background.admit("m", 1, now).is_err(), "it is the other's");
+        assert!(interactive.admit("m", 1, now).is_ok());
+        drop(interactive);
+        assert!(background.admit("m", 1, now).is_ok());
     }
 }
