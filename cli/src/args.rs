@@ -94,7 +94,8 @@ pub enum Command {
         #[command(subcommand)]
         verb: CacheVerb,
     },
-    /// Stop all model traffic of the namespace: what comes is refused, what is under way ends as it would have. Makes a UsagePolicy.
+    /// Stop all model traffic of the namespace, or that of a provider or route: what comes is refused, or goes to other providers; what
+    /// is under way ends as it would have. Makes a UsagePolicy.
     ///
     /// Exit code 1 where not every sidecar has said within ten seconds that it has it.
     Pause(PauseArgs),
@@ -453,20 +454,35 @@ pub struct PauseArgs {
     /// Why, for the callers that are refused and for whoever looks.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// The UsagePolicy that says so, made where it is not there. One with a podSelector stops the pods that it selects.
-    #[arg(long, value_name = "NAME", default_value = "pause")]
-    pub policy: String,
+    /// What is paused.
+    #[command(flatten)]
+    pub what: PausedArgs,
     /// How it is printed.
     #[command(flatten)]
     pub out: Out,
 }
 
+/// What `pause` and `resume` turn.
+#[derive(Debug, clap::Args)]
+pub struct PausedArgs {
+    /// Only what would go to this ProviderConfig: others take over. Unset: everything.
+    #[arg(long, value_name = "NAME", conflicts_with = "route")]
+    pub provider: Option<String>,
+    /// Only what asks for this ModelRoute. Unset: everything.
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// The UsagePolicy that says so; `pause` makes it where it is not there. One with a podSelector is for the pods that it selects.
+    /// Unset: `pause`, `pause-provider-NAME` or `pause-route-NAME`.
+    #[arg(long, value_name = "NAME")]
+    pub policy: Option<String>,
+}
+
 /// Of `resume`.
 #[derive(Debug, clap::Args)]
 pub struct ResumeArgs {
-    /// The UsagePolicy that has paused it.
-    #[arg(long, value_name = "NAME", default_value = "pause")]
-    pub policy: String,
+    /// What passes again.
+    #[command(flatten)]
+    pub what: PausedArgs,
     /// How it is printed.
     #[command(flatten)]
     pub out: Out,

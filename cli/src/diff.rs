@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use bowsprit_core::config::{
     Object, ObjectKind, Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere, objects,
+    pauses_nothing,
 };
 use bowsprit_crds::provider_config::ObjectKeyRef;
 use bowsprit_crds::{ModelRoute, ProviderConfig, UsagePolicy, names};
@@ -192,6 +193,7 @@ fn difference(namespace: &str, wanted: &[Object], live: &Live) -> Difference {
     };
     let mut unresolved = cross_check(&providers, &routes);
     unresolved.extend(diverts_nowhere(&policies, &routes));
+    unresolved.extend(pauses_nothing(&policies, &providers, &routes));
     difference
         .problems
         .extend(unresolved.iter().filter(ours).map(ToString::to_string));

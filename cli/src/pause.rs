@@ -1,21 +1,23 @@
-//! `pause` and `resume`: the switch that stops all model traffic of a namespace. It is a field of a UsagePolicy, which the sidecars
-//! hear of as of any change.
+//! `pause` and `resume`: the switch that stops all model traffic of a namespace, or that of a ProviderConfig or ModelRoute. It is a
+//! field of a UsagePolicy, which the sidecars hear of as of any change.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use bowsprit_crds::UsagePolicy;
+use bowsprit_crds::usage_policy::PausedObject;
 use http::Request;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::args::{ClusterArgs, PauseArgs, ResumeArgs};
+use crate::args::{ClusterArgs, PauseArgs, PausedArgs, ResumeArgs};
 use crate::cluster::{Answer, Cluster};
 use crate::failure::{Failure, Intent};
 use crate::output::{Paint, Report, Screen, Tone};
 use crate::progress::Progress;
+use crate::uri::encoded;
 
 /// How long it is waited for the sidecars. A change is live in one second; then the operator says so.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,12 +33,92 @@ enum Turn<'a> {
     Resume,
 }
 
+/// What it is turned for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What<'a> {
+    All,
+    Provider(&'a str),
+    Route(&'a str),
+}
+
+impl<'a> What<'a> {
+    fn of(args: &'a PausedArgs) -> Self {
+        match (&args.provider, &args.route) {
+            (Some(name), _) => Self::Provider(name),
+            (None, Some(name)) => Self::Route(name),
+            (None, None) => Self::All,
+        }
+    }
+
+    /// The UsagePolicy that says so where none is named: one for each, so that each is turned by itself.
+    fn policy(self) -> String {
+        match self {
+            Self::All => "pause".to_owned(),
+            Self::Provider(name) => format!("pause-provider-{name}"),
+            Self::Route(name) => format!("pause-route-{name}"),
+        }
+    }
+
+    /// Who owns the field at the apiserver. What one owner applies takes back what it applied before, so each has its own; the
+    /// apiserver takes 128 bytes.
+    fn owner(self) -> String {
+        let owner = match self {
+            Self::All => "kubectl-bowsprit".to_owned(),
+            Self::Provider(name) => format!("kubectl-bowsprit-provider-{name}"),
+            Self::Route(name) => format!("kubectl-bowsprit-route-{name}"),
+        };
+        owner.chars().take(128).collect()
+    }
+
+    /// The list of a policy that it stands in, and its name there; none of what is no list.
+    fn entry(self) -> Option<(&'static str, &'a str)> {
+        match self {
+            Self::All => None,
+            Self::Provider(name) => Some(("pausedProviders", name)),
+            Self::Route(name) => Some(("pausedRoutes", name)),
+        }
+    }
+
+    fn is_paused_by(self, policy: &UsagePolicy) -> bool {
+        let has = |list: &[PausedObject], name: &str| list.iter().any(|paused| paused.name == name);
+        match self {
+            Self::All => policy.spec.paused,
+            Self::Provider(name) => has(&policy.spec.paused_providers, name),
+            Self::Route(name) => has(&policy.spec.paused_routes, name),
+        }
+    }
+
+    /// As people are told it; empty for everything.
+    fn told(self) -> String {
+        match self {
+            Self::All => String::new(),
+            Self::Provider(name) => format!("provider {name} "),
+            Self::Route(name) => format!("route {name} "),
+        }
+    }
+
+    /// The options that turn it.
+    fn option(self) -> String {
+        match self {
+            Self::All => String::new(),
+            Self::Provider(name) => format!("--provider {name} "),
+            Self::Route(name) => format!("--route {name} "),
+        }
+    }
+}
+
 /// What has become of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Done {
     namespace: String,
     policy: String,
+    /// The ProviderConfig that it is for; neither this nor a route: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
+    /// The ModelRoute that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<String>,
     paused: bool,
     /// Whether every sidecar that it is for has said that it has it.
     live: bool,
@@ -47,7 +129,7 @@ struct Done {
     /// What the operator says where it is not live.
     #[serde(skip_serializing_if = "String::is_empty")]
     why: String,
-    /// Other policies of the namespace that let nothing pass.
+    /// Other policies of the namespace that pause the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     also_paused_by: Vec<String>,
 }
@@ -55,14 +137,14 @@ struct Done {
 /// Stops it.
 pub(crate) async fn pause(cluster: &ClusterArgs, args: &PauseArgs, screen: Screen) -> Result<Report, Failure> {
     let cluster = Cluster::connect(cluster).await?;
-    let done = switch(&cluster, &args.policy, Turn::Pause(args.reason.as_deref()), screen).await?;
+    let done = switch(&cluster, &args.what, Turn::Pause(args.reason.as_deref()), screen).await?;
     report(args.out.output, &done, screen.paint)
 }
 
 /// Lets it pass again.
 pub(crate) async fn resume(cluster: &ClusterArgs, args: &ResumeArgs, screen: Screen) -> Result<Report, Failure> {
     let cluster = Cluster::connect(cluster).await?;
-    let done = switch(&cluster, &args.policy, Turn::Resume, screen).await?;
+    let done = switch(&cluster, &args.what, Turn::Resume, screen).await?;
     report(args.out.output, &done, screen.paint)
 }
 
@@ -70,13 +152,17 @@ fn report(form: crate::args::Format, done: &Done, paint: Paint) -> Result<Report
     Report::new(form, done, done.live, || told(done, paint))
 }
 
-async fn switch(cluster: &Cluster, policy: &str, turn: Turn<'_>, screen: Screen) -> Result<Done, Failure> {
+async fn switch(cluster: &Cluster, args: &PausedArgs, turn: Turn<'_>, screen: Screen) -> Result<Done, Failure> {
     let progress = Progress::start(screen, "waiting for the sidecars");
     let namespace = cluster.namespace().to_owned();
-    let stored = write(cluster, policy, turn).await?;
+    let what = What::of(args);
+    let policy = &args.policy.clone().unwrap_or_else(|| what.policy());
+    let stored = write(cluster, policy, what, turn).await?;
     let mut done = Done {
         namespace: namespace.clone(),
-        policy: policy.to_owned(),
+        policy: policy.clone(),
+        provider: args.provider.clone(),
+        route: args.route.clone(),
         paused: turn != Turn::Resume,
         ..Done::default()
     };
@@ -91,44 +177,40 @@ async fn switch(cluster: &Cluster, policy: &str, turn: Turn<'_>, screen: Screen)
         sleep(LOOK).await;
     }
     let (all, _) = cluster.objects::<UsagePolicy>(Some(&namespace)).await?;
-    let others = all.iter().filter(|it| it.spec.paused && it.name_any() != policy);
+    let others = all
+        .iter()
+        .filter(|it| what.is_paused_by(it) && it.name_any() != *policy);
     done.also_paused_by = others.map(ResourceExt::name_any).collect();
     drop(progress);
     Ok(done)
 }
 
 /// Writes the field, and gives what is stored then.
-async fn write(cluster: &Cluster, policy: &str, turn: Turn<'_>) -> Result<UsagePolicy, Failure> {
+async fn write(cluster: &Cluster, policy: &str, what: What<'_>, turn: Turn<'_>) -> Result<UsagePolicy, Failure> {
     let namespace = cluster.namespace();
     let plural = UsagePolicy::plural(&());
     let path = format!(
         "/apis/{}/namespaces/{namespace}/{plural}/{policy}",
         bowsprit_crds::API_VERSION
     );
+    let owner = encoded(&what.owner());
     let (form, query, body) = match turn {
         // Applied, so that it is made where it is not there.
-        Turn::Pause(reason) => {
-            let mut spec = json!({"paused": true});
-            if let (Some(reason), Some(spec)) = (reason, spec.as_object_mut()) {
-                spec.insert("pausedReason".to_owned(), reason.into());
-            }
-            let body = json!({
+        Turn::Pause(reason) => (
+            "application/apply-patch+yaml",
+            format!("?fieldManager={owner}&force=true"),
+            json!({
                 "apiVersion": bowsprit_crds::API_VERSION, "kind": UsagePolicy::kind(&()),
-                "metadata": {"name": policy}, "spec": spec,
-            });
-            (
-                "application/apply-patch+yaml",
-                "?fieldManager=kubectl-bowsprit&force=true",
-                body,
-            )
-        }
-        // The reason goes too, whoever wrote it.
-        Turn::Resume => {
-            let body = json!({"spec": {"paused": false, "pausedReason": Value::Null}});
-            ("application/merge-patch+json", "?fieldManager=kubectl-bowsprit", body)
-        }
+                "metadata": {"name": policy}, "spec": paused(what, reason),
+            }),
+        ),
+        Turn::Resume => (
+            "application/merge-patch+json",
+            format!("?fieldManager={owner}"),
+            resumed(cluster, policy, what).await?,
+        ),
     };
-    let request = Request::patch(path + query)
+    let request = Request::patch(path + &query)
         .header("content-type", form)
         .body(body.to_string().into_bytes());
     let request = request.map_err(|_| Failure::Usage(format!("{policy} is no name of a UsagePolicy")))?;
@@ -155,6 +237,42 @@ async fn write(cluster: &Cluster, policy: &str, turn: Turn<'_>) -> Result<UsageP
     }
 }
 
+/// The spec that pauses it.
+fn paused(what: What<'_>, reason: Option<&str>) -> Value {
+    match (what.entry(), reason) {
+        (None, None) => json!({"paused": true}),
+        (None, Some(reason)) => json!({"paused": true, "pausedReason": reason}),
+        (Some((list, name)), None) => json!({list: [{"name": name}]}),
+        (Some((list, name)), Some(reason)) => json!({list: [{"name": name, "reason": reason}]}),
+    }
+}
+
+/// The change that ends it, whoever wrote it. A list can only be changed whole: of the version that was read, so that nobody's
+/// change in between is undone.
+///
+/// # Errors
+/// The policy does not pause it.
+async fn resumed(cluster: &Cluster, policy: &str, what: What<'_>) -> Result<Value, Failure> {
+    let Some((list, name)) = what.entry() else {
+        return Ok(json!({"spec": {"paused": false, "pausedReason": Value::Null}}));
+    };
+    let namespace = cluster.namespace();
+    let object = cluster.get::<UsagePolicy>(namespace, policy).await?;
+    let object = object.filter(|object| what.is_paused_by(object)).ok_or_else(|| {
+        Failure::Wrong(format!(
+            "no UsagePolicy {policy} in namespace {namespace} pauses {}: kubectl bowsprit status -n {namespace} shows who does, \
+             and --policy names it",
+            what.told().trim_end()
+        ))
+    })?;
+    let stored = match what {
+        What::Route(_) => &object.spec.paused_routes,
+        What::All | What::Provider(_) => &object.spec.paused_providers,
+    };
+    let left: Vec<&PausedObject> = stored.iter().filter(|paused| paused.name != name).collect();
+    Ok(json!({"metadata": {"resourceVersion": object.metadata.resource_version}, "spec": {list: left}}))
+}
+
 /// Whether it is the object that is not there, and not its kind.
 fn is_of_the_object(answer: &Answer, policy: &str) -> bool {
     answer.said().contains(&format!("\"{policy}\""))
@@ -178,7 +296,13 @@ fn look(object: &UsagePolicy, generation: Option<i64>, done: &mut Done) {
 
 fn told(done: &Done, paint: Paint) -> String {
     let Done { namespace, policy, .. } = done;
-    let what = if done.paused { "is paused" } else { "is resumed" };
+    let of = match (&done.provider, &done.route) {
+        (Some(name), _) => What::Provider(name),
+        (None, Some(name)) => What::Route(name),
+        (None, None) => What::All,
+    };
+    let turned = if done.paused { "paused" } else { "resumed" };
+    let what = format!("{}is {turned}", of.told());
     let so = match (done.live, done.sidecars) {
         (true, 0) => format!("{what}; no running pod with a sidecar is selected"),
         (true, all) => format!("{what} in all {all} sidecars"),
@@ -193,7 +317,10 @@ fn told(done: &Done, paint: Paint) -> String {
     }
     if !done.paused && !done.also_paused_by.is_empty() {
         let others = done.also_paused_by.join(", ");
-        let still = format!("still paused by {others}: kubectl bowsprit resume --policy NAME -n {namespace}");
+        let still = format!(
+            "still paused by {others}: kubectl bowsprit resume {}--policy NAME -n {namespace}",
+            of.option()
+        );
         let _ = writeln!(text, "  {}", paint.paint(Tone::Warn, &still));
     }
     text
@@ -208,6 +335,11 @@ mod tests {
     use super::*;
     use crate::cluster::tests::{answering, status};
 
+    const ALL: PausedArgs = PausedArgs {
+        provider: None,
+        route: None,
+        policy: None,
+    };
     const SCREEN: Screen = Screen {
         paint: Paint(false),
         watched: false,
@@ -241,7 +373,7 @@ mod tests {
             },
             Duration::from_secs(5),
         );
-        let done = switch(&cluster, "pause", Turn::Pause(Some("an incident")), SCREEN)
+        let done = switch(&cluster, &ALL, Turn::Pause(Some("an incident")), SCREEN)
             .await
             .unwrap();
         assert_eq!(
@@ -260,7 +392,7 @@ mod tests {
             |_| status(404, "usagepolicies.bowsprit.dev \"pause\" not found"),
             Duration::from_secs(5),
         );
-        let failure = switch(&missing, "pause", Turn::Resume, SCREEN).await.unwrap_err();
+        let failure = switch(&missing, &ALL, Turn::Resume, SCREEN).await.unwrap_err();
         assert!(
             failure.to_string().contains("there is no UsagePolicy pause"),
             "{failure}"
@@ -269,7 +401,7 @@ mod tests {
             |_| status(404, "the server could not find the requested resource"),
             Duration::from_secs(5),
         );
-        let failure = switch(&unknown, "pause", Turn::Pause(None), SCREEN).await.unwrap_err();
+        let failure = switch(&unknown, &ALL, Turn::Pause(None), SCREEN).await.unwrap_err();
         assert!(failure.to_string().contains("charts/bowsprit/crds"), "{failure}");
         let done = Done {
             namespace: "shop".into(),
@@ -282,5 +414,48 @@ mod tests {
         };
         let text = told(&done, Paint(false));
         assert!(text.contains("still paused by freeze"), "{text}");
+    }
+    #[tokio::test]
+    async fn one_provider_is_paused_by_a_policy_of_its_own_and_resumed_without_undoing_what_else_stands_there() {
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&asked);
+        let cluster = answering(
+            move |request: &Request<Body>| {
+                seen.lock()
+                    .unwrap()
+                    .push(format!("{} {}", request.method(), request.uri()));
+                let mut object = stored(false, "True");
+                object["metadata"]["resourceVersion"] = json!("7");
+                object["spec"] = json!({"pausedProviders": [{"name": "claude"}, {"name": "other"}]});
+                let list = request.uri().path().ends_with("usagepolicies");
+                let list = list.then(|| json!({"kind": "UsagePolicyList", "apiVersion": "v1", "metadata": {}, "items": [object.clone()]}));
+                (200, list.unwrap_or(object))
+            },
+            Duration::from_secs(5),
+        );
+        let args = PausedArgs {
+            provider: Some("claude".into()),
+            ..ALL
+        };
+        let done = switch(&cluster, &args, Turn::Pause(None), SCREEN).await.unwrap();
+        assert_eq!(
+            asked.lock().unwrap()[0],
+            "PATCH /apis/bowsprit.dev/v1alpha1/namespaces/shop/usagepolicies/pause-provider-claude\
+             ?fieldManager=kubectl-bowsprit-provider-claude&force=true"
+        );
+        let text = told(&done, Paint(false));
+        assert_eq!(
+            text,
+            "UsagePolicy pause-provider-claude in shop: provider claude is paused in all 3 sidecars\n"
+        );
+        let body = resumed(&cluster, "pause-provider-claude", What::Provider("claude"))
+            .await
+            .unwrap();
+        assert_eq!(
+            body,
+            json!({"metadata": {"resourceVersion": "7"}, "spec": {"pausedProviders": [{"name": "other"}]}})
+        );
+        let failure = resumed(&cluster, "pause", What::Route("smart")).await.unwrap_err();
+        assert!(failure.to_string().contains("pauses route smart"), "{failure}");
     }
 }

@@ -26,7 +26,7 @@ mod slo;
 pub use advice::advice;
 pub use base_url::BaseUrl;
 pub use budget::shared_budgets;
-pub use cross::{cross_check, diverts_nowhere, no_such_provider};
+pub use cross::{cross_check, diverts_nowhere, no_such_provider, pauses_nothing};
 pub use document::{Object, ObjectKind, objects, readable_objects};
 pub use file_name::is_file_name;
 pub use limit::{Limit, Per};
@@ -44,6 +44,7 @@ pub use slo::{FIRST_TOKEN_PERCENT, Slo};
 use std::sync::Arc;
 
 use bowsprit_crds::LabelSelector;
+use bowsprit_crds::usage_policy::PausedObject;
 
 use crate::spend::book::Budget;
 
@@ -86,6 +87,23 @@ impl Config {
     pub fn has_guards(&self) -> bool {
         let is_of_route = self.routes.iter().any(|route| !route.guards.is_empty());
         is_of_route || self.policies.iter().any(|policy| !policy.guards.is_empty())
+    }
+
+    /// The policy that pauses this ProviderConfig, and how: the first by name of those that do.
+    pub fn pauses_provider(&self, name: &str) -> Option<(&Policy, &PausedObject)> {
+        self.pauses(name, |policy| &policy.paused_providers)
+    }
+
+    /// The policy that pauses this ModelRoute, and how: the first by name of those that do.
+    pub fn pauses_route(&self, name: &str) -> Option<(&Policy, &PausedObject)> {
+        self.pauses(name, |policy| &policy.paused_routes)
+    }
+
+    fn pauses(&self, name: &str, of: impl Fn(&Policy) -> &Vec<PausedObject>) -> Option<(&Policy, &PausedObject)> {
+        self.policies.iter().find_map(|policy| {
+            let paused = of(policy).iter().find(|paused| paused.name == name)?;
+            Some((&**policy, paused))
+        })
     }
 
     /// The provider of this name.
@@ -132,6 +150,7 @@ pub fn load(text: &str, scope: &Scope) -> Result<Config, Problems> {
     }
     let mut notices = cross_check(&providers, &routes);
     notices.extend(diverts_nowhere(&policies, &routes));
+    notices.extend(pauses_nothing(&policies, &providers, &routes));
     if matches!(scope, Scope::Standalone) {
         // In a cluster the operator answers for references, and a selector may rightly keep a provider from this pod.
         notices.drain(..).for_each(|problem| problems.add(problem));

@@ -68,6 +68,8 @@ impl<F: Fn(&Provider, &str) -> Availability> View for F {
 /// Why a provider is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
+    /// A UsagePolicy has paused it.
+    Paused,
     /// Its breaker is open.
     CircuitOpen,
     /// Its probes fail.
@@ -88,6 +90,7 @@ impl Why {
     /// The log value and metric label.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Paused => "paused",
             Self::CircuitOpen => "circuit_open",
             Self::Unhealthy => "unhealthy",
             Self::NoKey => "no_key",

@@ -114,4 +114,31 @@ pub struct UsagePolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 500)))]
     pub paused_reason: Option<String>,
+
+    /// ProviderConfigs that these pods send nothing to, from the moment a sidecar hears of it: they are left out of every plan, and
+    /// others take over. A request for which nobody else is left is refused with the name and the reason.
+    /// `kubectl bowsprit pause --provider` sets it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
+    pub paused_providers: Vec<PausedObject>,
+
+    /// ModelRoutes of which every request of these pods is refused. `kubectl bowsprit pause --route` sets it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
+    pub paused_routes: Vec<PausedObject>,
+}
+
+/// One object that is out of service by a policy's word.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct PausedObject {
+    /// The object's name.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    pub name: String,
+
+    /// Why, for the callers that are refused and for whoever looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 500)))]
+    pub reason: Option<String>,
 }

@@ -251,7 +251,13 @@ pub fn desired(
     let served_providers: Vec<Provider> = served(&checked_providers);
     let served_routes: Vec<Route> = served(&checked_routes);
     let mut unresolved = config::cross_check(&served_providers, &served_routes);
-    unresolved.extend(config::diverts_nowhere(&served(&checked_policies), &served_routes));
+    let served_policies: Vec<Policy> = served(&checked_policies);
+    unresolved.extend(config::diverts_nowhere(&served_policies, &served_routes));
+    unresolved.extend(config::pauses_nothing(
+        &served_policies,
+        &served_providers,
+        &served_routes,
+    ));
     Ok(Desired {
         rendered,
         changed,

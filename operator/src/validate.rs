@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bowsprit_core::config::{Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere};
+use bowsprit_core::config::{
+    Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere, pauses_nothing,
+};
 use bowsprit_crds::cache::CacheStore;
 use bowsprit_crds::provider_config::ProviderConfigSpec;
 use bowsprit_crds::{ModelRoute, ModelRouteSpec, ProviderConfig, UsagePolicySpec};
@@ -97,7 +99,10 @@ pub fn judge(name: &str, change: &Change, known: &Known) -> Judgement {
         Change::Provider(_) => of_own(format!("ProviderConfig {name}: ")),
         Change::Route(_) => of_own(format!("ModelRoute {name}: ")),
         Change::ProviderGone => users_of(name, &providers, &routes),
-        Change::Policy(_) => said(diverts_nowhere(&policies, &routes)),
+        Change::Policy(_) => {
+            let unpaused = pauses_nothing(&policies, &providers, &routes);
+            said(diverts_nowhere(&policies, &routes).into_iter().chain(unpaused))
+        }
         Change::RouteGone | Change::PolicyGone => Vec::new(),
     };
     Judgement { refusals, warnings }

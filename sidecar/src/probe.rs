@@ -45,7 +45,7 @@ fn start_due(process: &Arc<Process>, due: &mut HashMap<String, Instant>, probes:
     let Some(snapshot) = snapshot else { return };
     due.retain(|name, _| snapshot.config.provider(name).is_some());
     for upstream in snapshot.upstreams() {
-        let Some(check) = upstream.provider.health_check else {
+        let Some(check) = upstream.provider.health_check.filter(|_| !upstream.is_paused) else {
             continue;
         };
         let now = Instant::now();

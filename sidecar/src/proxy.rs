@@ -193,9 +193,13 @@ async fn answer(
         Err(refusal) => return refuse::answer(context, refusal),
     };
     // Found once for all that is decided before there is a plan; where nothing is, nobody looks.
-    if snapshot.has_access || snapshot.has_guards || snapshot.has_limits || snapshot.has_caches || snapshot.has_budgets
-    {
+    if snapshot.looks_at_routes {
         context.route = plan::route_for(&snapshot.config, &inbound.call.model).cloned();
+    }
+    if snapshot.pauses_routes
+        && let Err(refusal) = pause::route(&snapshot, &mut context)
+    {
+        return refuse::answer(context, &refusal);
     }
     if snapshot.has_next {
         embeddings::lead_to_next(&mut context, inbound);
@@ -203,6 +207,11 @@ async fn answer(
     // Before all that goes by the route: a budget may lead to another. Boxed: few requests are under budgets.
     if snapshot.has_budgets
         && let Err(refusal) = Box::pin(budgets::acquire(&snapshot, &mut context, inbound)).await
+    {
+        return refuse::answer(context, &refusal);
+    }
+    if context.is_led
+        && let Err(refusal) = pause::route(&snapshot, &mut context)
     {
         return refuse::answer(context, &refusal);
     }

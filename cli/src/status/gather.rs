@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bowsprit_crds::found::Unread;
+use bowsprit_crds::usage_policy::PausedObject;
 use bowsprit_crds::{ModelRoute, ProviderConfig, Sidecars, UsagePolicy, names};
 use futures::future::{join, try_join};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -382,12 +383,21 @@ fn route(object: &ModelRoute) -> Object {
 fn policy(object: &UsagePolicy) -> Object {
     let status = object.status.clone().unwrap_or_default();
     let spec = &object.spec;
+    let said = |what: String, reason: &Option<String>| match reason {
+        Some(reason) => format!("{what}: {reason}"),
+        None => what,
+    };
+    let all = spec.paused.then(|| said("paused".to_owned(), &spec.paused_reason));
+    let of = |kind: &'static str, paused: &PausedObject| said(format!("paused {kind} {}", paused.name), &paused.reason);
+    let providers = spec.paused_providers.iter().map(|paused| of("provider", paused));
+    let routes = spec.paused_routes.iter().map(|paused| of("route", paused));
     Object {
-        what: match (spec.paused, &spec.paused_reason) {
-            (true, Some(reason)) => format!("paused: {reason}"),
-            (true, None) => "paused".to_owned(),
-            (false, _) => String::new(),
-        },
+        what: all
+            .into_iter()
+            .chain(providers)
+            .chain(routes)
+            .collect::<Vec<_>>()
+            .join("; "),
         paused: spec.paused,
         ..told(object, &status.conditions, status.sidecars)
     }

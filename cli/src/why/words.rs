@@ -8,6 +8,7 @@ use crate::explain;
 /// Why a candidate was passed over, as the end of a sentence.
 pub(super) fn passed_over(because: &str) -> String {
     match because {
+        "paused" => "a UsagePolicy has paused it",
         "circuit_open" => "its circuit is open",
         "unhealthy" => "its health probes fail",
         "no_key" => "no key of it is usable",
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn every_word_that_a_sidecar_writes_has_plain_words_here() {
-        use plan::Why::{CircuitOpen, NoHeadroom, NoKey, NoModel, NotHere, Unhealthy};
+        use plan::Why::{CircuitOpen, NoHeadroom, NoKey, NoModel, NotHere, Paused, Unhealthy};
         let limited = Limited {
             which: Which::Requests,
             retry_in: None,
@@ -163,7 +164,7 @@ mod tests {
             SkipReason::NoCredential,
             SkipReason::RetryBudget,
         ];
-        let left_out = [CircuitOpen, Unhealthy, NoKey, NoHeadroom, NoModel, NotHere];
+        let left_out = [Paused, CircuitOpen, Unhealthy, NoKey, NoHeadroom, NoModel, NotHere];
         let words = left_out.map(plan::Why::as_str).into_iter();
         for word in words.chain(skipped.map(SkipReason::as_str)) {
             assert_ne!(passed_over(word), word);

@@ -79,6 +79,29 @@ pub fn diverts_nowhere(policies: &[Policy], routes: &[Route]) -> Vec<Problem> {
     problems
 }
 
+/// ProviderConfigs and ModelRoutes that policies pause and that are not there: a switch that turns nothing off must not look as if it did.
+pub fn pauses_nothing(policies: &[Policy], providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for policy in policies {
+        let path = |field: &str, index: usize| format!("UsagePolicy {}: spec.{field}[{index}].name", policy.name);
+        for (index, paused) in policy.paused_providers.iter().enumerate() {
+            if !providers.iter().any(|provider| provider.name == paused.name) {
+                problems.push(no_such_provider(path("pausedProviders", index), &paused.name));
+            }
+        }
+        for (index, paused) in policy.paused_routes.iter().enumerate() {
+            if !routes.iter().any(|route| route.name == paused.name) {
+                problems.push(Problem::new(
+                    path("pausedRoutes", index),
+                    format!("there is no ModelRoute {:?}", paused.name),
+                    "create it, or correct the name",
+                ));
+            }
+        }
+    }
+    problems
+}
+
 /// That nothing of this name is there, said at `path`.
 pub fn no_such_provider(path: String, name: &str) -> Problem {
     Problem::new(

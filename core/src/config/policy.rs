@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bowsprit_crds::usage_policy::PausedObject;
 use bowsprit_crds::{LabelSelector, UsagePolicySpec};
 
 use super::{Limit, Problem, Problems, budget, limit};
@@ -29,6 +30,10 @@ pub struct Policy {
     pub guards: Vec<Arc<Guard>>,
     /// Whether every request of these pods is refused.
     pub paused: Option<Paused>,
+    /// ProviderConfigs that these pods send nothing to.
+    pub paused_providers: Vec<PausedObject>,
+    /// ModelRoutes of which every request of these pods is refused.
+    pub paused_routes: Vec<PausedObject>,
 }
 
 /// That nothing passes.
@@ -63,12 +68,32 @@ impl Policy {
                     "remove it, or set paused: true",
                 );
             }
-            if reason.is_empty() || reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
-                note(
-                    "pausedReason",
-                    "is empty, longer than 500 bytes, or of several lines",
-                    "say it in one line of at most 500 bytes",
-                );
+            if !is_told(reason) {
+                note("pausedReason", UNTOLD.0, UNTOLD.1);
+            }
+        }
+        for (field, objects) in [
+            ("pausedProviders", &spec.paused_providers),
+            ("pausedRoutes", &spec.paused_routes),
+        ] {
+            for (index, object) in objects.iter().enumerate() {
+                if object.name.is_empty() {
+                    note(
+                        &format!("{field}[{index}].name"),
+                        "is empty",
+                        "name the object that is paused",
+                    );
+                }
+                if objects.iter().take(index).any(|other| other.name == object.name) {
+                    note(
+                        &format!("{field}[{index}].name"),
+                        "is there twice",
+                        "remove one of the two",
+                    );
+                }
+                if object.reason.as_deref().is_some_and(|reason| !is_told(reason)) {
+                    note(&format!("{field}[{index}].reason"), UNTOLD.0, UNTOLD.1);
+                }
             }
         }
         let access = spec.access.as_ref().and_then(|rules| {
@@ -87,6 +112,18 @@ impl Policy {
             paused: spec.paused.then(|| Paused {
                 reason: spec.paused_reason.clone(),
             }),
+            paused_providers: spec.paused_providers.clone(),
+            paused_routes: spec.paused_routes.clone(),
         })
     }
+}
+
+/// What is wrong with a reason that nobody can be told, and what to do.
+const UNTOLD: (&str, &str) = (
+    "is empty, longer than 500 bytes, or of several lines",
+    "say it in one line of at most 500 bytes",
+);
+
+fn is_told(reason: &str) -> bool {
+    !reason.is_empty() && reason.len() <= MAX_REASON && !reason.chars().any(char::is_control)
 }

@@ -553,6 +553,40 @@ fn what_a_policy_says_and_is_wrong_or_not_in_force_is_refused_with_path_and_reme
 }
 
 #[test]
+fn what_a_policy_pauses_is_found_by_its_name_and_a_switch_for_nothing_says_so() {
+    let text = provider(
+        "claude",
+        "{provider: Anthropic, enabled: false, credentials: [{name: main, secretKeyRef: {name: s, key: k}}]}",
+    ) + &policy(
+        "b",
+        "{pausedProviders: [{name: claude}, {name: cloude}], pausedRoutes: [{name: smart}]}",
+    ) + &policy("a", "{pausedProviders: [{name: claude, reason: it leaks}]}");
+    let config = load(&text, &cluster(&[])).unwrap();
+    let (by, paused) = config.pauses_provider("claude").unwrap();
+    assert_eq!((&*by.name, paused.reason.as_deref()), ("a", Some("it leaks")));
+    assert!(config.pauses_provider("openai").is_none() && config.pauses_route("claude").is_none());
+    assert_eq!(config.pauses_route("smart").unwrap().0.name, "b");
+    let notices: Vec<_> = config.notices.iter().map(ToString::to_string).collect();
+    assert!(
+        notices[0].starts_with("UsagePolicy b: spec.pausedProviders[1].name: there is no ProviderConfig"),
+        "{notices:?}"
+    );
+    assert!(
+        notices[1].starts_with("UsagePolicy b: spec.pausedRoutes[0].name: there is no ModelRoute"),
+        "{notices:?}"
+    );
+    let wrong = "{pausedProviders: [{name: a}, {name: a}], pausedRoutes: [{name: '', reason: \"two\\nlines\"}]}";
+    let problems = standalone(&policy("one", wrong)).unwrap_err();
+    let paths: Vec<_> = problems.0.iter().map(|problem| problem.path.as_str()).collect();
+    let own = [
+        "pausedProviders[1].name",
+        "pausedRoutes[0].name",
+        "pausedRoutes[0].reason",
+    ];
+    assert_eq!(paths, own.map(|field| format!("UsagePolicy one: spec.{field}")));
+}
+
+#[test]
 fn a_release_without_policies_reads_a_config_that_has_some() {
     let text = provider(
         "a",

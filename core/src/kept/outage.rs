@@ -58,8 +58,8 @@ impl Stands {
             Why::CircuitOpen | Why::Unhealthy => Self::Down,
             Why::NoHeadroom => Self::Exhausted,
             Why::NoModel | Why::NotHere => Self::Unfit,
-            // A kept answer may be one of a provider that a rule forbids for this request.
-            Why::NoKey | Why::Access => Self::Otherwise,
+            // A kept answer may be one of a provider that is paused, or that a rule forbids for this request.
+            Why::NoKey | Why::Access | Why::Paused => Self::Otherwise,
         }
     }
 }

@@ -215,3 +215,17 @@ fn a_provider_is_asked_only_for_what_its_api_has_and_with_the_model_that_was_mea
         Ok(chat)
     );
 }
+
+#[test]
+fn a_paused_provider_is_left_out_and_never_a_last_resort() {
+    let paused = ("claude", Why::Paused);
+    let (order, plan) = order(
+        CONFIG,
+        Dialect::OpenAiChat,
+        "claude-sonnet",
+        &[paused, ("gemini", Why::Unhealthy)],
+        0.0,
+    );
+    assert_eq!(order, ["gemini/gemini-pro"], "the one that is only unwell");
+    assert!(plan.skipped.iter().any(|skipped| skipped.reason() == "paused"));
+}

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowsprit_core::config::{self, Problem};
+use bowsprit_core::config::{self, Policy, Problem};
 use bowsprit_core::stream::{CA_BUNDLE_KEPT, ReportedProvider, SidecarReport};
+use bowsprit_crds::usage_policy::PausedObject;
 use bowsprit_crds::{Circuits, Sidecars};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
@@ -87,6 +88,26 @@ pub struct Measure {
     pub late: bool,
 }
 
+fn why(reason: Option<&str>) -> &str {
+    reason.unwrap_or("no reason is given")
+}
+
+/// What a policy has taken out of service, for people.
+fn pauses(policy: &Policy) -> Option<String> {
+    let all = policy.paused.as_ref();
+    let all = all.map(|paused| format!("every request is refused: {}", why(paused.reason.as_deref())));
+    let of = |kind: &str, paused: &PausedObject| {
+        format!("{kind} {} is paused: {}", paused.name, why(paused.reason.as_deref()))
+    };
+    let providers = policy
+        .paused_providers
+        .iter()
+        .map(|paused| of("ProviderConfig", paused));
+    let routes = policy.paused_routes.iter().map(|paused| of("ModelRoute", paused));
+    let told: Vec<String> = all.into_iter().chain(providers).chain(routes).collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
 impl Desired {
     /// The verdict on a ProviderConfig, given its namespace's sidecars. `needed`: the Secrets and CA bundles that it names.
     pub fn judge_provider(
@@ -133,6 +154,7 @@ impl Desired {
             );
             programmed = Verdict::new(kind::PROGRAMMED, true, reason::PARTIALLY_PROGRAMMED, message);
         }
+        programmed = self.or_paused(programmed, name, |policy| &policy.paused_providers);
         Some(Judged::new(
             [self.accepted(&path, checked.refused.as_ref()), resolved, programmed],
             count(&selected, measure),
@@ -148,6 +170,7 @@ impl Desired {
         let path = format!("ModelRoute {name}: ");
         let mut programmed = self.programmed(&path, !checked.is_live, &References::default(), &selected, measure);
         let served = checked.served.as_ref();
+        programmed = self.or_paused(programmed, name, |policy| &policy.paused_routes);
         if programmed.holds
             && let Some(route) = served.filter(|route| !route.not_in_force.is_empty())
         {
@@ -195,10 +218,9 @@ impl Desired {
             );
             programmed = Verdict::new(kind::PROGRAMMED, false, reason::PARTIALLY_PROGRAMMED, message);
         } else if programmed.holds
-            && let Some(paused) = checked.served.as_ref().and_then(|policy| policy.paused.as_ref())
+            && let Some(paused) = checked.served.as_ref().and_then(pauses)
         {
-            let why = paused.reason.as_deref().unwrap_or("no reason is given");
-            let message = format!("{}: every request is refused: {why}", programmed.message);
+            let message = format!("{}: {paused}", programmed.message);
             programmed = Verdict::new(kind::PROGRAMMED, true, reason::PAUSED, message);
         }
         Some(Judged::new(
@@ -211,6 +233,34 @@ impl Desired {
             &selected,
             Circuits::default(),
         ))
+    }
+
+    /// The same, with the policies that pause this object, where it is in force.
+    fn or_paused(&self, programmed: Verdict, name: &str, of: impl Fn(&Policy) -> &Vec<PausedObject>) -> Verdict {
+        if !programmed.holds || programmed.reason == reason::DISABLED {
+            return programmed;
+        }
+        let policies = self.policies.values().filter_map(|checked| checked.served.as_ref());
+        let told: Vec<String> = policies
+            .filter_map(|policy| {
+                let paused = of(policy).iter().find(|paused| paused.name == name)?;
+                let whose = if policy.pod_selector.is_some() {
+                    " for the pods that it selects"
+                } else {
+                    ""
+                };
+                Some(format!(
+                    "UsagePolicy {} has paused it{whose}: {}",
+                    policy.name,
+                    why(paused.reason.as_deref())
+                ))
+            })
+            .collect();
+        if told.is_empty() {
+            return programmed;
+        }
+        let message = format!("{}: {}", programmed.message, told.join("; "));
+        Verdict::new(kind::PROGRAMMED, true, reason::PAUSED, message)
     }
 
     /// Which of these ProviderConfigs are served and enabled, each once, in this order.

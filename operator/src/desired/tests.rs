@@ -787,3 +787,37 @@ fn the_secrets_of_a_provider_that_cannot_be_read_are_those_of_its_last_accepted_
     );
     assert!(kept_specs(&names, None).is_empty());
 }
+
+#[test]
+fn what_a_policy_pauses_says_so_itself_and_a_switch_for_nothing_is_no_reference() {
+    let spec = serde_json::json!({"pausedProviders": [{"name": "a", "reason": "it leaks"}]});
+    let desired = with_policies(Some(&[policy("stop", spec)]), None, 1);
+    let measure = desired.measure();
+    let policy_says = desired.judge_policy("stop", &[], &measure).unwrap().verdicts;
+    assert_eq!(policy_says[2].reason, reason::PAUSED, "{policy_says:?}");
+    assert!(
+        policy_says[2].message.ends_with("ProviderConfig a is paused: it leaks"),
+        "{policy_says:?}"
+    );
+    let [_, _, programmed, ready] = desired
+        .judge_provider("a", &References::default(), &[], &measure)
+        .unwrap()
+        .verdicts;
+    assert_eq!(
+        (ready.holds, programmed.reason),
+        (true, reason::PAUSED),
+        "{programmed:?}"
+    );
+    assert!(
+        programmed.message.ends_with("UsagePolicy stop has paused it: it leaks"),
+        "{programmed:?}"
+    );
+    let typo = serde_json::json!({"pausedProviders": [{"name": "b"}], "pausedRoutes": [{"name": "r"}]});
+    let desired = with_policies(Some(&[policy("stop", typo)]), None, 1);
+    let [_, resolved, ..] = desired.judge_policy("stop", &[], &desired.measure()).unwrap().verdicts;
+    assert_eq!((resolved.holds, resolved.reason), (false, reason::REF_NOT_FOUND));
+    assert!(
+        resolved.message.contains("pausedProviders[0].name") && resolved.message.contains("pausedRoutes[0].name"),
+        "{resolved:?}"
+    );
+}

@@ -27,6 +27,7 @@ use super::body::Body;
 use super::context::RequestContext;
 use super::guard;
 use super::inbound::Inbound;
+use super::pause;
 use super::refuse::{self, Refusal, clip};
 use super::route::{is_websocket, realtime};
 use super::{path, serve};
@@ -51,7 +52,7 @@ pub(super) fn dialect(tenant: &Tenant, provider: &str) -> Option<Dialect> {
 pub(super) async fn answer(
     process: Arc<Process>,
     snapshot: Arc<Snapshot>,
-    context: Box<RequestContext>,
+    mut context: Box<RequestContext>,
     name: &str,
     rest: &str,
     parts: Parts,
@@ -61,6 +62,11 @@ pub(super) async fn answer(
         Ok(upstream) => upstream,
         Err(refusal) => return refuse::answer(context, &refusal),
     };
+    if upstream.is_paused
+        && let Err(refusal) = pause::provider(&snapshot, &mut context, name)
+    {
+        return refuse::answer(context, &refusal);
+    }
     let inbound = Inbound {
         call: Call::new(upstream.provider.dialect, Operation::PassThrough),
         method: parts.method,
@@ -70,7 +76,6 @@ pub(super) async fn answer(
         body: Bytes::new(),
         parts: None,
     };
-    let mut context = context;
     if let Err(refusal) = allowed(&process, &snapshot, &mut context, &inbound, &upstream.provider.name) {
         return refuse::answer(context, &refusal);
     }

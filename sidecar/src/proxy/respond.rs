@@ -25,6 +25,7 @@ use super::guard;
 use super::headers;
 use super::inbound::Inbound;
 use super::keep::Keeping;
+use super::pause;
 use super::refuse::{self, Refusal, X_SHOULD_RETRY, clip, retry_after, should_retry};
 use super::relay::{Relay, Started};
 use super::sieved;
@@ -301,7 +302,8 @@ fn nobody(context: &RequestContext, asked: &Asked<'_>) -> Refusal {
     let text = if asked.inbound.call.operation == Operation::PassThrough {
         format!("the provider's other endpoints have failed too often: {reasons}")
     } else {
-        format!("no provider can answer for {model:?} now: {reasons}")
+        let paused = pause::told_of(asked.snapshot, asked.plan);
+        format!("no provider can answer for {model:?} now: {reasons}{paused}")
     };
     Refusal::new(Code::ExtAllUnavailable, text).retry_after(Some(wait))
 }

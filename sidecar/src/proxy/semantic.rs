@@ -33,7 +33,7 @@ use super::context::RequestContext;
 use super::embeddings::Partly;
 use super::inbound::Inbound;
 use super::request_id::{RequestId, TraceId};
-use super::{access, budgets, embeddings, keep, limits, refuse, serve};
+use super::{access, budgets, embeddings, keep, limits, pause, refuse, serve};
 use crate::caller::Caller;
 use crate::observe::semantic::{Error, Result as Came, Work};
 use crate::process::Process;
@@ -340,6 +340,9 @@ async fn admitted(
     context: &mut RequestContext,
     inbound: &Inbound,
 ) -> Result<(), refuse::Refusal> {
+    if snapshot.pauses_routes {
+        pause::route(snapshot, context)?;
+    }
     if snapshot.has_budgets {
         Box::pin(budgets::acquire(snapshot, context, inbound)).await?;
         if context.is_led {

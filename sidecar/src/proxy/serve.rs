@@ -31,6 +31,7 @@ use super::context::RequestContext;
 use super::exchange::{Begin, Exchange};
 use super::failure::Failure;
 use super::inbound::Inbound;
+use super::pause;
 use super::refuse::{self, Refusal};
 use super::request_id::RequestId;
 use super::respond::{self, Answer, Asked};
@@ -124,7 +125,7 @@ pub(super) async fn planned(
 /// The candidates of a request, as the providers stand now, without those that the access rules forbid.
 ///
 /// # Errors
-/// The rules forbid all of them.
+/// The rules forbid all of them, or policies have paused all that they do not.
 fn make_plan(
     process: &Process,
     snapshot: &Snapshot,
@@ -150,17 +151,17 @@ fn make_plan(
     };
     let plan = plan::plan(&snapshot.config, call.dialect, &call.model, &view, &mut fastrand::f64);
     let is_forbidden = plan.candidates.is_empty() && plan.skipped.iter().all(is_forbidden);
-    match access
+    let denied = access
         .filter(|_| is_forbidden)
-        .and_then(|access| access.denied_by_all())
-    {
-        Some(denied) => {
-            context.route.clone_from(&plan.route);
-            context.left_out(&plan.skipped);
-            Err(denied.refuse(context))
-        }
-        None => Ok(plan),
-    }
+        .and_then(|access| access.denied_by_all());
+    let refusal = match denied {
+        Some(denied) => Some(denied.refuse(context)),
+        None => pause::of_all(snapshot, context, &plan),
+    };
+    let Some(refusal) = refusal else { return Ok(plan) };
+    context.route.clone_from(&plan.route);
+    context.left_out(&plan.skipped);
+    Err(refusal)
 }
 
 /// Whether a rule, and no failure, keeps it from being asked; who never serves such a request has no part in it.

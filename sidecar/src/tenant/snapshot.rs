@@ -42,6 +42,10 @@ pub struct Snapshot {
     pub has_caches: bool,
     /// Whether any of them has a next embedding model.
     pub has_next: bool,
+    /// Whether any of its routes is paused.
+    pub pauses_routes: bool,
+    /// Whether anything is decided by a request's route before there is a plan.
+    pub looks_at_routes: bool,
 }
 
 /// What a configuration is put into service with.
@@ -63,20 +67,31 @@ impl Snapshot {
         let upstreams = config
             .providers
             .iter()
-            .map(|provider| Arc::new(Upstream::new(provider, parts, now)))
+            .map(|provider| {
+                let is_paused = config.pauses_provider(&provider.name).is_some();
+                Arc::new(Upstream {
+                    is_paused,
+                    ..Upstream::new(provider, parts, now)
+                })
+            })
             .collect();
         parts.states.retain(|name| config.provider(name).is_some());
         let served = plan::served(&config);
         let listings = Listings::new(&config);
         let has_limits = config.limits().next().is_some();
         let has_budgets = config.budgets().next().is_some();
+        let (has_access, has_guards) = (config.has_access(), config.has_guards());
+        let has_caches = config.routes.iter().any(|route| route.cache.is_some());
+        let pauses_routes = config.policies.iter().any(|policy| !policy.paused_routes.is_empty());
         Self {
+            looks_at_routes: has_limits || has_budgets || has_access || has_guards || has_caches || pauses_routes,
             has_limits,
             has_budgets,
-            has_access: config.has_access(),
-            has_guards: config.has_guards(),
+            has_access,
+            has_guards,
             has_next: config.routes.iter().any(|route| route.next.is_some()),
-            has_caches: config.routes.iter().any(|route| route.cache.is_some()),
+            has_caches,
+            pauses_routes,
             config,
             upstreams,
             served,
@@ -113,6 +128,8 @@ pub struct Upstream {
     pub host: HeaderValue,
     /// The provider's name as a header.
     pub name: HeaderValue,
+    /// Whether a policy has taken it out of every plan.
+    pub is_paused: bool,
     /// Metric handles.
     pub handles: Handles,
     /// What its models cost.
@@ -148,6 +165,7 @@ impl Upstream {
             // A URL's authority and a Kubernetes name are valid in a header: all are visible ASCII.
             name: HeaderValue::from_str(&provider.name).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             host: HeaderValue::from_str(url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
+            is_paused: false,
             handles: parts.sinks.traffic.handles(provider, &parts.sinks.genai),
             prices: Prices::of(provider),
             prefix,

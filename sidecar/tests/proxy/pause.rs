@@ -61,3 +61,68 @@ async fn a_pause_refuses_what_comes_lets_end_what_runs_and_passes_again_when_it_
     drop(running);
     bed.balanced().await;
 }
+
+#[tokio::test]
+async fn a_paused_provider_is_passed_over_and_the_refusal_names_it_where_nobody_is_left() {
+    let bed = Bed::new().await;
+    for provider in [&bed.claude, &bed.gemini, &bed.openai] {
+        provider.always(Answer::new("hello"));
+    }
+    assert_eq!(bed.chat().await.status, 200);
+    let asked = bed.claude.requests().len();
+    write(
+        &bed,
+        &json!({"pausedProviders": [{"name": "claude", "reason": "it leaks"}]}),
+    );
+    bed.until("another answers", || async {
+        bed.chat().await.headers["x-bowsprit-provider"] != "claude"
+    })
+    .await;
+    let after = bed.claude.requests().len();
+    assert_eq!(bed.chat().await.status, 200, "who is left answers");
+    assert_eq!(bed.claude.requests().len(), after, "and the paused one hears nothing");
+    assert!(after >= asked);
+    // What only that one could answer is refused by its name.
+    let own = bed.get("/providers/claude/v1/files").send().await.unwrap();
+    assert_eq!(own.status(), 403);
+    let all = ["claude", "gemini", "openai"].map(|name| json!({"name": name, "reason": "it leaks"}));
+    write(&bed, &json!({ "pausedProviders": all }));
+    bed.until("all are paused", || async { bed.chat().await.status == 403 })
+        .await;
+    let refused = bed.chat().await;
+    let error = &refused.json()["error"];
+    assert_eq!(error["bowsprit_code"], "BIZ_PAUSED", "{}", refused.text);
+    assert_eq!(
+        error["message"],
+        "UsagePolicy freeze has paused ProviderConfig claude: it leaks"
+    );
+    assert_eq!(bed.access().pop().unwrap()["refused_by"], "pause:freeze");
+    write(&bed, &json!({}));
+    bed.until("it is over", || async { bed.chat().await.status == 200 })
+        .await;
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_paused_route_refuses_by_its_name_and_the_others_go_on() {
+    let bed = Bed::routed(json!({}), |_, _| {}).await;
+    bed.claude.always(Answer::new("hello"));
+    assert_eq!(bed.chat_with("smart", false).await.status, 200);
+    let text = std::fs::read_to_string(bed.config_path()).unwrap();
+    let policy = documents::policy("freeze", &json!({"pausedRoutes": [{"name": "smart"}]}));
+    std::fs::write(bed.config_path(), text + &policy).unwrap();
+    bed.until("the route is paused", || async {
+        bed.chat_with("smart", false).await.status == 403
+    })
+    .await;
+    let asked = bed.claude.requests().len();
+    let refused = bed.chat_with("smart", true).await;
+    assert_eq!(
+        refused.json()["error"]["message"],
+        "UsagePolicy freeze has paused ModelRoute smart: no reason is given"
+    );
+    assert_eq!(bed.claude.requests().len(), asked, "nobody was asked");
+    assert_eq!(bed.access().pop().unwrap()["refused_by"], "pause:freeze");
+    assert_eq!(bed.chat().await.status, 200, "what asks for a model of its own goes on");
+    bed.balanced().await;
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bowsprit_crds::UsagePolicy;
+use bowsprit_crds::{ProviderConfig, UsagePolicy};
 use bowsprit_e2e::{App, Bed, eventually, kubectl, note, test};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::api::{Api, PostParams};
@@ -108,6 +108,66 @@ async fn a_namespace_is_paused_within_a_moment_and_says_why_and_goes_on_when_it_
     .await;
 }
 
+#[tokio::test]
+async fn a_provider_and_a_route_are_paused_each_by_itself_and_others_take_over() {
+    test("pausedparts", async |bed| {
+        bed.apply_one(&json!({
+            "apiVersion": "bowsprit.dev/v1alpha1", "kind": "ModelRoute", "metadata": {"name": "sonnet"},
+            "spec": {"match": {"models": ["claude-sonnet-4-5"]}, "targets": [{"provider": "claude"}], "fallback": [{"provider": "gemini"}]},
+        }))
+        .await?;
+        bed.rendered(|text| text.contains("sonnet")).await?;
+        let app = bed.app("app").await?;
+        let answer = ask(&app).await?;
+        ensure!(answer["status"] == 200, "{answer}");
+
+        let begun = Instant::now();
+        let paused = bowsprit(bed, &["pause", "--provider", "claude", "--reason", "it leaks"]).await?;
+        note(&format!("the verb said so after {:?}", begun.elapsed()));
+        show("pause --provider", &paused);
+        ensure!(
+            paused.code == Some(0) && paused.out.contains("provider claude is paused in all 1 sidecar"),
+            "{paused:#?}"
+        );
+        let answer = ask(&app).await?;
+        ensure!(answer["status"] == 200, "the other one answers: {answer}");
+        eventually(Duration::from_secs(40), "the provider's condition says so", async || {
+            let programmed = bed.condition::<ProviderConfig>("claude", "Programmed", "True").await?;
+            ensure!(
+                programmed.reason == "Paused"
+                    && programmed.message.contains("pause-provider-claude has paused it: it leaks"),
+                "{programmed:?}"
+            );
+            Ok(())
+        })
+        .await?;
+        let shown = bowsprit(bed, &["status"]).await?;
+        ensure!(shown.out.contains("paused provider claude: it leaks"), "{shown:#?}");
+
+        let paused = bowsprit(bed, &["pause", "--route", "sonnet"]).await?;
+        ensure!(paused.code == Some(0), "{paused:#?}");
+        let refused = ask(&app).await?;
+        let body = refused["body"].as_str().unwrap_or_default();
+        ensure!(
+            refused["status"] == 403 && body.contains("UsagePolicy pause-route-sonnet has paused ModelRoute sonnet"),
+            "{refused}"
+        );
+        for what in [["resume", "--route", "sonnet"], ["resume", "--provider", "claude"]] {
+            let resumed = bowsprit(bed, &what).await?;
+            show("resume", &resumed);
+            ensure!(resumed.code == Some(0) && resumed.out.contains("is resumed in all 1 sidecar"), "{resumed:#?}");
+        }
+        let answer = ask(&app).await?;
+        ensure!(answer["status"] == 200, "{answer}");
+
+        // A switch for nothing does not look as if it were turned.
+        let typo = bowsprit(bed, &["pause", "--provider", "cloude"]).await?;
+        ensure!(typo.code == Some(1) && typo.out.contains("there is no ProviderConfig"), "{typo:#?}");
+        Ok(())
+    })
+    .await;
+}
+
 async fn wrong_ones_are_refused(bed: &Bed) -> Result<()> {
     let policy = |spec: Value| json!({"apiVersion": "bowsprit.dev/v1alpha1", "kind": "UsagePolicy", "metadata": {"name": "wrong"}, "spec": spec});
     let month =
@@ -124,6 +184,7 @@ async fn wrong_ones_are_refused(bed: &Bed) -> Result<()> {
             "must be above 0",
         ),
         (json!({"limits": [{"name": "none"}]}), "limits nothing"),
+        (json!({"pausedProviders": [{"name": ""}]}), "pausedProviders"),
     ] {
         let (code, said) = bed.try_create(&policy(spec.clone())).await?;
         ensure!(code == 422 && said.contains(words), "{spec}: {code}: {said}");

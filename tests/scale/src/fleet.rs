@@ -46,6 +46,10 @@ pub(crate) fn namespace(number: usize) -> String {
     format!("scale-{number}")
 }
 
+fn policies(namespace: &str) -> String {
+    format!("/apis/bowsprit.dev/v1alpha1/namespaces/{namespace}/usagepolicies")
+}
+
 fn configs(namespace: &str) -> String {
     format!("/apis/bowsprit.dev/v1alpha1/namespaces/{namespace}/providerconfigs")
 }
@@ -168,6 +172,36 @@ impl Fleet {
     pub(crate) async fn change_all(&self, marker: &str) -> Result<()> {
         Self::each(0..self.size.namespaces, async |number| {
             self.change(number, marker).await?;
+            Ok(number)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// A policy in every namespace that pauses nothing yet.
+    pub(crate) async fn switches(&self) -> Result<()> {
+        let policy = json!({
+            "apiVersion": "bowsprit.dev/v1alpha1", "kind": "UsagePolicy", "metadata": {"name": "pause"}, "spec": {"paused": false},
+        });
+        Self::each(0..self.size.namespaces, async |number| {
+            self.api.create(&policies(&namespace(number)), &policy).await?;
+            Ok(number)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Pauses a namespace for this reason.
+    pub(crate) async fn pause(&self, number: usize, reason: &str) -> Result<()> {
+        let path = format!("{}/pause", policies(&namespace(number)));
+        let patch = json!({"spec": {"paused": true, "pausedReason": reason}});
+        self.api.merge(&path, &patch).await
+    }
+
+    /// Pauses every namespace at once.
+    pub(crate) async fn pause_all(&self, reason: &str) -> Result<()> {
+        Self::each(0..self.size.namespaces, async |number| {
+            self.pause(number, reason).await?;
             Ok(number)
         })
         .await

@@ -93,6 +93,8 @@ async fn run(size: Size, changes: usize, rest: Duration, table: &mut Table) -> R
     say(begun, &format!("{changes} changes of one ProviderConfig"));
     everywhere(&fleet, &sidecars, table).await?;
     say(begun, "a change in every namespace at once");
+    paused(&fleet, &sidecars, changes, table).await?;
+    say(begun, "namespaces have been paused, one by one and all at once");
     fleet.statuses_right(PATIENCE).await?;
     tokio::time::sleep(SETTLE).await;
     at_rest(&api, rest, table).await?;
@@ -128,6 +130,31 @@ async fn everywhere(fleet: &Fleet, sidecars: &Sidecars, table: &mut Table) -> Re
         took.extend(sidecars.arrived(namespace, PATIENCE).await?);
     }
     table.times_untold("a change in every namespace at once", took);
+    Ok(())
+}
+
+/// The kill switch: one namespace after another, and then all of them.
+async fn paused(fleet: &Fleet, sidecars: &Sidecars, changes: usize, table: &mut Table) -> Result<()> {
+    fleet.switches().await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut took = Vec::new();
+    for namespace in 0..changes.min(fleet.size.namespaces) {
+        let reason = format!("paused-{namespace}");
+        sidecars.expect(namespace, &reason);
+        fleet.pause(namespace, &reason).await?;
+        took.extend(sidecars.arrived(namespace, PATIENCE).await?);
+    }
+    table.times("a namespace is paused in its sidecars", took, Duration::from_secs(1));
+    let reason = "paused-everywhere";
+    for namespace in 0..fleet.size.namespaces {
+        sidecars.expect(namespace, reason);
+    }
+    fleet.pause_all(reason).await?;
+    let mut took = Vec::new();
+    for namespace in 0..fleet.size.namespaces {
+        took.extend(sidecars.arrived(namespace, PATIENCE).await?);
+    }
+    table.times_untold("every namespace is paused at once", took);
     Ok(())
 }
 

@@ -8,8 +8,7 @@ use bowsprit_core::config::{Provider, Route};
 use bowsprit_core::plan::{self, Availability, Why};
 
 use super::super::access::Access;
-use crate::tenant::provider::ProviderState;
-use crate::tenant::snapshot::Snapshot;
+use crate::tenant::snapshot::{Snapshot, Upstream};
 
 /// The providers as they stand for the plan of this request.
 pub(super) struct ProviderView<'a> {
@@ -25,21 +24,21 @@ pub(super) struct ProviderView<'a> {
 }
 
 impl ProviderView<'_> {
-    fn of(&self, provider: &Provider) -> Option<&ProviderState> {
+    fn of(&self, provider: &Provider) -> Option<&Upstream> {
         let mut upstreams = self.snapshot.upstreams().iter();
         let upstream = upstreams.find(|upstream| std::ptr::eq(Arc::as_ptr(&upstream.provider), provider));
-        upstream.map(|upstream| &*upstream.state)
+        upstream.map(|upstream| &**upstream)
     }
 }
 
 impl plan::View for ProviderView<'_> {
     fn availability(&self, provider: &Provider, model: &str) -> Availability {
-        let gone = Availability::Unavailable {
-            why: Why::NotHere,
-            retry_in: None,
-        };
-        let state = self.of(provider);
-        state.map_or(gone, |state| state.availability(model, self.call.tokens, self.now))
+        let out = |why: Why| Availability::Unavailable { why, retry_in: None };
+        match self.of(provider) {
+            None => out(Why::NotHere),
+            Some(upstream) if upstream.is_paused => out(Why::Paused),
+            Some(upstream) => upstream.state.availability(model, self.call.tokens, self.now),
+        }
     }
 
     fn passes_over_targets(&self) -> bool {
@@ -55,6 +54,6 @@ impl plan::View for ProviderView<'_> {
     }
 
     fn score(&self, provider: &Provider) -> f64 {
-        self.of(provider).map_or(0.0, |state| state.score(self.now))
+        self.of(provider).map_or(0.0, |upstream| upstream.state.score(self.now))
     }
 }
