@@ -1,6 +1,7 @@
 //! `report`: what a period was like, for whoever has to show it to others: availability, usage, and who was turned away.
 
 mod access;
+mod html;
 mod page;
 mod period;
 mod sla;
@@ -92,6 +93,7 @@ fn shown(
         ReportFormat::Table => page(false).text(screen.paint),
         ReportFormat::Wide => page(true).text(screen.paint),
         ReportFormat::Markdown => page(true).markdown(),
+        ReportFormat::Html => page(true).html("Bowsprit report"),
         ReportFormat::Csv => csv(),
         ReportFormat::Json => return as_data(Format::Json),
         ReportFormat::Yaml => return as_data(Format::Yaml),

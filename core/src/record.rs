@@ -315,6 +315,8 @@ pub struct RequestRecord<'a> {
     pub cache: Option<Cached<'a>>,
     /// Which rule turned it away, as [`Refuser::named`] says it; empty where none did.
     pub refused_by: &'a str,
+    /// Which rule in shadow would have turned it away, as [`Refuser::named`] says it: the first of them; empty where none would.
+    pub would_refuse_by: &'a str,
     /// The guards that found something in it or in its answer, by their names, with commas between; empty where none did. What they
     /// found is told nowhere.
     pub guarded_by: &'a str,

@@ -166,6 +166,9 @@ pub struct Request {
     /// Which rule turned it away: `limit:NAME`, `access:NAME`, `budget:NAME`, `guard:NAME`, `pause:NAME`; empty where none did.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub refused_by: String,
+    /// The first rule in shadow that would have turned it away, in the same form; empty where none would.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub would_refuse_by: String,
 }
 
 /// An answer of the cache.

@@ -70,6 +70,8 @@ pub enum ReportFormat {
     Csv,
     /// For a page, with all columns.
     Markdown,
+    /// One file that can be mailed, with all columns and bars: nothing in it is loaded from elsewhere.
+    Html,
 }
 
 /// A month of UTC.

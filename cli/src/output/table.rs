@@ -68,6 +68,18 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// Its heads, each with its tone.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = (Tone, &str)> {
+        self.heads.iter().map(|cell| (cell.tone, cell.text.as_str()))
+    }
+
+    /// Its rows, each cell with its tone.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = impl Iterator<Item = (Tone, &str)>> {
+        self.rows
+            .iter()
+            .map(|row| row.iter().map(|cell| (cell.tone, cell.text.as_str())))
+    }
+
     /// As a table of Markdown, without colour; nothing where it has no row.
     pub(crate) fn markdown(&self) -> String {
         if self.is_empty() {

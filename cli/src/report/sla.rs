@@ -6,6 +6,7 @@ use bowsprit_ledger::query::Stat;
 use bowsprit_ledger::query::report::{MOST_RANKED, Sla, SlaRow, Windows, bad};
 use serde::Serialize;
 
+use super::html::Bar;
 use super::page::Page;
 use super::period::{About, minute};
 use crate::args::By;
@@ -86,6 +87,11 @@ pub(super) fn page(found: &Judged, about: About<'_>, wide: bool) -> Page {
     for row in &sla.rows {
         table.row(cells(found, row, about.by, wide));
     }
+    page.bars(sla.rows.iter().filter(|row| bad(&row.stat) > 0).map(|row| Bar {
+        label: keys(&row.stat, about.by).join(" "),
+        value: bad(&row.stat) as f64,
+        told: format!("{} bad", number(bad(&row.stat))),
+    }));
     page.table(table);
     if !sla.worst.is_empty() {
         page.head("The hours in which most was bad, each whole");

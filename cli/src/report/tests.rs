@@ -218,16 +218,49 @@ fn who_was_turned_away_by_which_rule() {
         more: 5,
         unsuccessful: 2_000,
         without_detail: 40,
+        shadow: vec![row("guard:pii", "", 7)],
+        would_be_refused: 7,
     };
     insta::assert_snapshot!(access::page(&found, about(By::Provider), false).text(Paint(false)));
     let csv = access::csv(&found);
     assert_eq!(
         csv.lines().nth(1).unwrap(),
-        "access:no-tools,shop,Deployment/checkout,checkout,AUTH_ACCESS_DENIED,1204,2026-11-02T00:00:00.000Z,2026-11-04T00:00:00.000Z"
+        "access:no-tools,shop,Deployment/checkout,checkout,AUTH_ACCESS_DENIED,1204,2026-11-02T00:00:00.000Z,2026-11-04T00:00:00.000Z,false"
     );
     let none = access::page(&Refusals::default(), about(By::Provider), false).text(Paint(false));
     assert!(
         none.contains("0 requests turned away") && none.contains("would_deny"),
         "{none}"
+    );
+}
+
+#[test]
+fn a_page_of_html_needs_nothing_else_and_no_name_is_markup() {
+    let mut found = two_periods();
+    found.rows[0].now.name = "<script>alert('x')</script>&\"".into();
+    let html = usage::page(&found, about(By::Workload), true).html("Bowsprit report");
+    assert!(
+        html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>\n"),
+        "{html}"
+    );
+    for loaded in ["http:", "https:", "src=", "href=", "url(", "<script", "@import"] {
+        assert!(!html.contains(loaded), "{loaded}: {html}");
+    }
+    for there in [
+        "<svg ",
+        "<rect ",
+        "prefers-color-scheme:dark",
+        "&lt;script&gt;",
+        "$131",
+        "<th class=\"dim\">COST</th>",
+    ] {
+        assert!(html.contains(there), "{there}: {html}");
+    }
+    let text = usage::page(&found, about(By::Workload), true).text(Paint(false));
+    assert!(!text.contains("svg"), "{text}");
+    let nothing = usage::page(&Usage::default(), about(By::Workload), true).html("Bowsprit report");
+    assert!(
+        !nothing.contains("<svg") && nothing.contains("No request ended"),
+        "{nothing}"
     );
 }

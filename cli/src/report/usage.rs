@@ -4,6 +4,7 @@ use bowsprit_ledger::entry::Tokens;
 use bowsprit_ledger::query::report::{CacheHits, Usage, UsageRow};
 use bowsprit_ledger::query::{Money, Stat, Window};
 
+use super::html::Bar;
 use super::page::Page;
 use super::period::{About, written};
 use crate::args::By;
@@ -74,6 +75,11 @@ pub(super) fn page(found: &Usage, about: About<'_>, wide: bool) -> Page {
         keys.resize(heads(about.by).len(), String::new());
         table.row(cells(&keys, &all, wide));
     }
+    page.bars(found.rows.iter().map(|row| Bar {
+        label: keys(&row.now, about.by).join(" "),
+        value: cost(&row.now).0 as f64,
+        told: dollars(cost(&row.now)),
+    }));
     page.table(table);
     page.note(Tone::Dim, format!("BEFORE: {}.", written(before)));
     if all.cache.hits > 0 {

@@ -42,6 +42,7 @@ pub(super) fn request(asked_model: &str) -> RequestRecord<'_> {
         stale: None,
         cache: None,
         refused_by: "",
+        would_refuse_by: "",
         guarded_by: "",
         span: None,
         cost: Ok(COST.total()),

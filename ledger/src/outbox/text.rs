@@ -52,6 +52,7 @@ pub(super) fn request(out: &mut Vec<u8>, record: &RequestRecord<'_>) {
         self::cached(out, cached);
     }
     text(out, member!("refusedBy"), record.refused_by);
+    text(out, member!("wouldRefuseBy"), record.would_refuse_by);
     out.push(b'}');
 }
 

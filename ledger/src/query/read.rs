@@ -175,7 +175,7 @@ const REQUEST_COLUMNS: &str = "r.at, r.outbox, r.sequence, r.namespace, coalesce
     r.dialect, r.operation, r.asked_model, r.provider, r.model, r.is_stream, r.attempts, r.hedges, r.sdk_retries, r.fields_left_out,
     r.tools_left_out, r.outcome, r.code, r.status, r.took, r.first_token, r.overhead, r.answer_bytes, r.input, r.output, r.cached,
     r.cache_write, r.reasoning, r.estimated_input, r.estimated_output, r.path, r.turns_left_out, r.arrived,
-    r.cache_age, r.cache_of, r.cache_provider, r.cache_saved_tokens, r.cache_saved_cost, r.refused_by";
+    r.cache_age, r.cache_of, r.cache_provider, r.cache_saved_tokens, r.cache_saved_cost, r.refused_by, r.would_refuse_by";
 
 /// Requests: newest first, or those that have arrived after a cursor, in the order in which they did.
 pub fn requests(filter: &Filter) -> Query {
@@ -487,6 +487,7 @@ fn listed(row: &Row) -> Listed {
                 saved_cost: int(41),
             }),
             refused_by: text(42),
+            would_refuse_by: text(43),
         },
     }
 }

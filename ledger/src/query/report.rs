@@ -181,6 +181,11 @@ pub struct Refusals {
     pub unsuccessful: u64,
     /// Of these, those that sums alone tell of, which do not say whether a rule turned them away.
     pub without_detail: u64,
+    /// The same of rules in shadow, which let them pass: most often first, [`MOST_REFUSALS`] at most. Of each request the first rule that
+    /// would have refused it.
+    pub shadow: Vec<Refused>,
+    /// Requests that a rule in shadow would have turned away, those of rows for which there is no room included.
+    pub would_be_refused: u64,
 }
 
 /// Requests of one caller that one rule turned away.

@@ -316,6 +316,7 @@ fn request_row(place: [Value; 3], sender: &Sender<'_>, request: &Request, now: i
     ]);
     row.extend(cache(request.cache.as_ref()));
     row.push(name_of(&refused_by(&request.refused_by)));
+    row.push(name_of(&refused_by(&request.would_refuse_by)));
     row
 }
 

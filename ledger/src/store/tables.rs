@@ -66,6 +66,7 @@ pub const REQUESTS: Table = Table {
         ("cache_saved_tokens", Int),
         ("cache_saved_cost", Int),
         ("refused_by", Text),
+        ("would_refuse_by", Text),
     ],
 };
 

@@ -105,7 +105,7 @@ async fn what_the_database_refuses_leaves_nothing_behind(engine: &Engine) {
         "INSERT INTO provider_requests SELECT {}, outbox, 4, namespace, workload, request_id, trace_id, route, dialect, operation,
         asked_model, provider, model, is_stream, attempts, hedges, sdk_retries, fields_left_out, tools_left_out, outcome, code, status, took,
         first_token, overhead, answer_bytes, input, output, cached, cache_write, reasoning, estimated_input, estimated_output, path,
-        turns_left_out, arrived, cache_age, cache_of, cache_provider, cache_saved_tokens, cache_saved_cost, refused_by FROM provider_requests WHERE sequence = 1",
+        turns_left_out, arrived, cache_age, cache_of, cache_provider, cache_saved_tokens, cache_saved_cost, refused_by, would_refuse_by FROM provider_requests WHERE sequence = 1",
         NOW - 10_000 + 4
     );
     engine.execute(&stands).await.unwrap();

@@ -127,6 +127,11 @@ fn all() -> Vec<(&'static str, Query)> {
             asked::refusals(&scope(Some("team-1"), None)),
         ),
         (
+            "provider_requests_would_refuse",
+            asked::shadows(&scope(Some("team-1"), None)),
+        ),
+        ("provider_requests_would_refuse", asked::shadows(&scope(None, None))),
+        (
             "provider_requests_namespace_failed",
             asked::unsuccessful(&scope(Some("team-1"), None)),
         ),
@@ -212,7 +217,8 @@ async fn each_query_uses_the_index_that_is_there_for_it(engine: &Engine) {
     let schema = concat!(
         include_str!("../../src/schema/0002_indexes.up.sql"),
         include_str!("../../src/schema/0004_arrivals.up.sqlite.sql"),
-        include_str!("../../src/schema/0005_days.up.sqlite.sql")
+        include_str!("../../src/schema/0005_days.up.sqlite.sql"),
+        include_str!("../../src/schema/0007_would_refuse_by.up.sqlite.sql")
     );
     for line in schema.lines().filter_map(|line| line.strip_prefix("CREATE INDEX ")) {
         let name = line.split(' ').next().unwrap();
@@ -254,6 +260,7 @@ fn uses(engine: &Engine, plan: &str, index: &str) -> bool {
         "provider_requests_provider" => &["provider_requests_d20717_provider_at_idx"],
         "provider_requests_route" => &["provider_requests_d20717_route_at_idx"],
         "provider_requests_failed" => &["provider_requests_d20717_at_outbox_sequence_idx"],
+        "provider_requests_would_refuse" => &["provider_requests_d20717_at_idx"],
         "provider_requests_namespace_failed" => &["provider_requests_d20717_namespace_at_idx1"],
         "provider_requests_request_id" => &["provider_requests_d20717_request_id_idx"],
         "provider_requests_trace_id" => &["provider_requests_d20717_trace_id_idx"],

@@ -11,6 +11,7 @@ use crate::on_every_engine;
 
 on_every_engine! {
     availability_is_told_by_minutes_with_the_worst_hours_and_exact_percentiles,
+    what_rules_in_shadow_would_have_turned_away_is_told_beside_it,
     what_sums_alone_tell_of_is_available_or_not_and_has_no_percentile,
     minutes_that_are_gone_are_told_by_hours,
     usage_stands_beside_that_of_the_period_before_with_what_the_cache_saved,
@@ -359,6 +360,38 @@ async fn who_was_turned_away_is_told_with_the_rule_the_count_and_when(engine: &E
     take(engine, "app-3", many.collect()).await;
     let found = report::read::access(&*engine.store, &scope).await.unwrap();
     assert_eq!((found.rows.len(), found.more, found.refused), (1_000, 5, 1_008));
+}
+
+async fn what_rules_in_shadow_would_have_turned_away_is_told_beside_it(engine: &Engine) {
+    let shadow = |by: &str, refused_by: &str, outcome: &str| {
+        Entry::Request(Box::new(Request {
+            would_refuse_by: by.into(),
+            refused_by: refused_by.into(),
+            ..request("r", outcome)
+        }))
+    };
+    let entries = vec![
+        (NOW - 2 * HOUR, shadow("access:no-tools", "", "ok")),
+        (NOW - HOUR, shadow("access:no-tools", "", "ok")),
+        (NOW, shadow("guard:pii", "", "provider_error")),
+        // What another rule turned away is in both.
+        (NOW, shadow("access:no-tools", "limit:tokens", "shed")),
+        (NOW, shadow("", "", "ok")),
+        (NOW - 30 * HOUR, shadow("access:no-tools", "", "ok")),
+    ];
+    take(engine, "app-1", entries).await;
+    let scope = read::scope(Some("team"), None, day());
+    let found = report::read::access(&*engine.store, &scope).await.unwrap();
+    assert_eq!((found.refused, found.would_be_refused), (1, 4));
+    let rows = found
+        .shadow
+        .iter()
+        .map(|row| (row.refused_by.as_str(), row.count, NOW - row.first));
+    let rows: Vec<_> = rows.collect();
+    assert_eq!(rows, [("access:no-tools", 3, 2 * HOUR), ("guard:pii", 1, 0)]);
+    let other = read::scope(Some("other"), None, day());
+    let none = report::read::access(&*engine.store, &other).await.unwrap();
+    assert_eq!((none.would_be_refused, none.shadow.len()), (0, 0));
 }
 
 async fn a_report_of_one_namespace_has_nothing_of_another(engine: &Engine) {

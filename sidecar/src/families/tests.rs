@@ -261,6 +261,7 @@ fn request(outcome: Outcome, code: Option<Code>) -> RequestRecord<'static> {
         stale: None,
         cache: None,
         refused_by: "",
+        would_refuse_by: "",
         guarded_by: "",
         span: None,
         cost: Ok(Picodollars::ZERO),

@@ -226,6 +226,7 @@ fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {
         some(out, member!("cache_saved_tokens"), cached.saved_tokens);
     }
     told(out, member!("refused_by"), record.refused_by);
+    told(out, member!("would_refuse_by"), record.would_refuse_by);
     told(out, member!("guarded_by"), record.guarded_by);
     out.extend_from_slice(b"}\n");
 }
@@ -346,6 +347,7 @@ mod tests {
             stale: None,
             cache: None,
             refused_by: "",
+            would_refuse_by: "",
             guarded_by: "",
             span: None,
             cost: Ok(COST.total()),

@@ -4,7 +4,7 @@
 //! in the record, the metrics and the log; of rules in shadow it is counted and the request passes. A configuration without
 //! rules costs one look at a flag.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use bowsprit_core::access::{About, CallerFacts, CandidateFacts, Denial, Facts, Headers, Policy, RequestFacts};
@@ -35,6 +35,10 @@ pub(super) struct Access<'a> {
     decisions: &'a Decisions,
     /// The first rule that forbade a candidate.
     forbade: RefCell<Option<(Arc<str>, String)>>,
+    /// The first rule in shadow that would have denied something.
+    shadow: RefCell<Option<Arc<str>>>,
+    /// Candidates that it was asked about, and those of them that rules forbid or, in shadow, would forbid.
+    candidates: Cell<(u32, u32)>,
 }
 
 /// Reads what the rules of this request look at; `None`: there are none.
@@ -87,7 +91,11 @@ pub(super) fn check(
         &process.sinks.decisions,
         (inbound, &headers),
     );
-    if let Some(denied) = access.first_denial(About::Request, &access.facts) {
+    let denied = access.first_denial(About::Request, &access.facts);
+    if let Some(rule) = access.shadow.take() {
+        context.would_be_turned_away_by(Refuser::Access, &rule);
+    }
+    if let Some(denied) = denied {
         return Err(denied.refuse(context));
     }
     process.sinks.decisions.allowed();
@@ -142,7 +150,9 @@ impl<'a> Access<'a> {
                 candidate: CandidateFacts::default(),
             },
             decisions,
-            forbade: RefCell::new(None),
+            forbade: RefCell::default(),
+            shadow: RefCell::default(),
+            candidates: Cell::default(),
         }
     }
 
@@ -150,10 +160,24 @@ impl<'a> Access<'a> {
     pub(super) fn forbids(&self, provider: &str, model: &str) -> Option<Arc<str>> {
         let mut facts = self.facts;
         facts.candidate = CandidateFacts { provider, model };
-        let denied = self.first_denial(About::Candidate, &facts)?;
+        let in_shadow = self.shadow.take();
+        let denied = self.first_denial(About::Candidate, &facts);
+        let is_out = denied.is_some() || self.shadow.borrow().is_some();
+        if in_shadow.is_some() {
+            self.shadow.replace(in_shadow);
+        }
+        let (asked, out) = self.candidates.get();
+        self.candidates.set((asked + 1, out + u32::from(is_out)));
+        let denied = denied?;
         let rule = Arc::clone(&denied.rule);
         self.forbade.borrow_mut().get_or_insert((denied.rule, denied.told));
         Some(rule)
+    }
+
+    /// The rule in shadow without which nobody would be forbidden, where rules would leave out every candidate that was asked about.
+    pub(super) fn would_deny_all(&self) -> Option<Arc<str>> {
+        let (asked, out) = self.candidates.get();
+        self.shadow.take().filter(|_| asked > 0 && asked == out)
     }
 
     /// The refusal of a request for which every candidate is forbidden.
@@ -175,6 +199,9 @@ impl<'a> Access<'a> {
                         rule: Arc::clone(&denial.rule.name),
                         told: denial.told(),
                     });
+                } else {
+                    let mut shadow = self.shadow.borrow_mut();
+                    shadow.get_or_insert_with(|| Arc::clone(&denial.rule.name));
                 }
             }
         }

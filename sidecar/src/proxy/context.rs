@@ -92,6 +92,8 @@ pub struct RequestContext {
     refused_by: Option<Box<str>>,
     /// The guards that look into its answer; none: there are none.
     pub(super) guarded: Option<Box<Guarded>>,
+    /// The first rule in shadow that would have.
+    would_refuse_by: Option<Box<str>>,
     /// The guards that found something, with commas between.
     guarded_by: Option<Box<str>>,
     status: u16,
@@ -142,6 +144,7 @@ impl RequestContext {
             is_diverted: false,
             refused_by: None,
             guarded: None,
+            would_refuse_by: None,
             guarded_by: None,
             status: 0,
             settled: false,
@@ -346,6 +349,11 @@ impl RequestContext {
         self.refused_by = Some(kind.named(name));
     }
 
+    /// The first rule in shadow that would turn it away: told in its record, and it passes.
+    pub(super) fn would_be_turned_away_by(&mut self, kind: Refuser, name: &str) {
+        self.would_refuse_by.get_or_insert_with(|| kind.named(name));
+    }
+
     /// The guard of this name has found something: told in its record, once.
     pub(super) fn guarded_by(&mut self, name: &str) {
         let told = self.guarded_by.as_deref().unwrap_or_default();
@@ -449,6 +457,7 @@ impl RequestContext {
                     saved_cost: answer.spent.1,
                 }),
             refused_by: self.refused_by.as_deref().unwrap_or(""),
+            would_refuse_by: self.would_refuse_by.as_deref().unwrap_or(""),
             guarded_by: self.guarded_by.as_deref().unwrap_or(""),
             span: self.span,
             cost: self.cost(),

@@ -76,8 +76,12 @@ fn told(process: &Process, context: &mut RequestContext, guards: &[&Guard], foun
     for (guard, _) in guards.iter().zip(found).filter(|(_, found)| **found > 0) {
         process.sinks.guards.found(&guard.name, guard.decided);
         context.guarded_by(&guard.name);
-        if guard.decided == Decided::Refused {
-            refuser.get_or_insert(guard);
+        match guard.decided {
+            Decided::Refused => {
+                refuser.get_or_insert(guard);
+            }
+            Decided::WouldRefuse => context.would_be_turned_away_by(Refuser::Guard, &guard.name),
+            _ => {}
         }
     }
     match refuser {

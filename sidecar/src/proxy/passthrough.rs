@@ -16,6 +16,7 @@ use bowsprit_core::call::{Call, Operation};
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
 use bowsprit_core::plan::{self, Plan};
+use bowsprit_core::record::Refuser;
 use bytes::Bytes;
 use http::header::{HOST, LOCATION};
 use http::request::Parts;
@@ -116,6 +117,9 @@ fn allowed(
         (inbound, &headers),
     );
     let forbidden = access.forbids(provider, "").and_then(|_| access.denied_by_all());
+    if let Some(rule) = access.would_deny_all() {
+        context.would_be_turned_away_by(Refuser::Access, &rule);
+    }
     forbidden.map_or(Ok(()), |denied| Err(denied.refuse(context)))
 }
 

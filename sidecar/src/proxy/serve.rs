@@ -16,8 +16,8 @@ use bowsprit_core::flow::moves::Move;
 use bowsprit_core::flow::retry;
 use bowsprit_core::flow::{End, Step, Terms, WaitReason};
 use bowsprit_core::plan::{self, Plan, Skipped, Why};
-use bowsprit_core::record::AttemptKind;
 use bowsprit_core::record::path::Happened;
+use bowsprit_core::record::{AttemptKind, Refuser};
 use bowsprit_crds::model_route::MidStreamFailover;
 use futures::future::OptionFuture;
 use http::Response;
@@ -151,6 +151,9 @@ fn make_plan(
     };
     let plan = plan::plan(&snapshot.config, call.dialect, &call.model, &view, &mut fastrand::f64);
     let is_forbidden = plan.candidates.is_empty() && plan.skipped.iter().all(is_forbidden);
+    if let Some(rule) = access.as_ref().and_then(Access::would_deny_all) {
+        context.would_be_turned_away_by(Refuser::Access, &rule);
+    }
     let denied = access
         .filter(|_| is_forbidden)
         .and_then(|access| access.denied_by_all());

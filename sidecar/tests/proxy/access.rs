@@ -93,7 +93,28 @@ async fn a_rule_in_shadow_counts_what_it_would_refuse_and_lets_it_pass() {
             .await,
         1.0
     );
-    assert!(bed.access()[0].get("refused_by").is_none(), "{}", bed.access()[0]);
+    let line = &bed.access()[0];
+    assert!(line.get("refused_by").is_none(), "{line}");
+    assert_eq!(line["would_refuse_by"], "access:no-streams", "{line}");
+}
+
+#[tokio::test]
+async fn a_rule_in_shadow_about_candidates_would_refuse_what_it_would_leave_nobody_for() {
+    let bed =
+        bed(json!({"enforcement": "Shadow", "rules": [rule("not-claude", "candidate.provider != 'claude'")]})).await;
+    assert_eq!(
+        ask(&bed, "/v1/chat/completions", &chat("smart", false)).await.status,
+        200
+    );
+    let line = bed.access().pop().unwrap();
+    assert!(line.get("would_refuse_by").is_none(), "others could answer: {line}");
+    let bed = self::bed(json!({"enforcement": "Shadow", "rules": [rule("nobody", "candidate.provider == 'x'")]})).await;
+    assert_eq!(
+        ask(&bed, "/v1/chat/completions", &chat("smart", false)).await.status,
+        200
+    );
+    let line = bed.access().pop().unwrap();
+    assert_eq!(line["would_refuse_by"], "access:nobody", "{line}");
 }
 
 #[tokio::test]

@@ -93,6 +93,7 @@ pub(crate) fn request(span: Option<Span>) -> RequestRecord<'static> {
         stale: None,
         cache: None,
         refused_by: "",
+        would_refuse_by: "",
         guarded_by: "",
         span,
         cost: Ok(COST.total()),

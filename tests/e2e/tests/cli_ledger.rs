@@ -183,6 +183,26 @@ async fn told(bed: &Bed) -> Result<()> {
         (&["top", "--once"], &["REQUESTS/S", "claude"]),
         (&["logs", "-o", "csv"], &["ENDED,NAMESPACE,", ",Pod/app,"]),
         (&["stats", "-A", "--by", "namespace"], &[&bed.namespace]),
+        (
+            &["report", "--sla", "--since", "24h"],
+            &[
+                "Availability of namespace",
+                "AVAILABLE",
+                "The hours in which most was bad",
+            ],
+        ),
+        (
+            &["report", "--usage", "--by", "workload", "--since", "24h"],
+            &["Usage of namespace", "Pod/app"],
+        ),
+        (
+            &["report", "--access", "--since", "24h"],
+            &["0 requests turned away by a rule"],
+        ),
+        (
+            &["report", "--usage", "--by", "workload", "--since", "24h", "-o", "html"],
+            &["<!DOCTYPE html>", "<td>Pod/app</td>", "</html>"],
+        ),
     ] {
         show(&verb.join(" "), &until(bed, verb, 0, words).await?);
     }

@@ -71,6 +71,7 @@ fn every_field_of_a_request_is_written() {
         turns_left_out: 0,
         cache: None,
         refused_by: String::new(),
+        would_refuse_by: String::new(),
     };
     assert_eq!(request_entry(&request("gpt")), Entry::Request(Box::new(expected)));
 }
@@ -87,6 +88,7 @@ fn an_answer_of_the_cache_and_the_rule_that_refused_are_written() {
             saved_cost: Picodollars::new(7_000),
         }),
         refused_by: &by,
+        would_refuse_by: "access:no-tools",
         ..request("gpt")
     };
     let Entry::Request(told) = request_entry(&record) else {
@@ -100,6 +102,7 @@ fn an_answer_of_the_cache_and_the_rule_that_refused_are_written() {
         saved_cost: 7_000,
     };
     assert_eq!((told.cache, told.refused_by.as_str()), (Some(expected), "limit:tokens"));
+    assert_eq!(told.would_refuse_by, "access:no-tools");
 }
 
 #[test]

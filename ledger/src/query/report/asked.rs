@@ -132,15 +132,26 @@ pub fn hits(scope: &Scope<'_>, by: By) -> Query {
 
 /// Who was turned away by which rule; behind each row how many requests and how many rows there are in all.
 pub fn refusals(scope: &Scope<'_>) -> Query {
-    let (only, parameters) = rows(scope, "r.namespace");
-    let names = "r.namespace, r.workload, coalesce(o.service_account, ''), r.refused_by, r.code";
+    let rows = "r.outcome NOT IN ('ok', 'cancelled') AND r.refused_by <> ''";
+    by_rule("report_refusals", self::rows(scope, "r.namespace"), "refused_by", rows)
+}
+
+/// The same of those that rules in shadow would have turned away.
+pub fn shadows(scope: &Scope<'_>) -> Query {
+    // They are few, and have an index: no other is to be taken.
+    let only = rows(scope, "coalesce(r.namespace, '')");
+    by_rule("report_shadows", only, "would_refuse_by", "r.would_refuse_by <> ''")
+}
+
+fn by_rule(name: &'static str, (only, parameters): (String, Vec<Value>), rule: &str, which: &str) -> Query {
+    let names = format!("r.namespace, r.workload, coalesce(o.service_account, ''), r.{rule}, r.code");
     Query {
-        name: "report_refusals",
+        name,
         sql: format!(
             "SELECT {names}, CAST(count(*) AS BIGINT), CAST(min(r.at) AS BIGINT), CAST(max(r.at) AS BIGINT),
             CAST(sum(count(*)) OVER () AS BIGINT), CAST(count(*) OVER () AS BIGINT)
             FROM provider_requests r LEFT JOIN outboxes o ON o.id = r.outbox
-            WHERE r.outcome NOT IN ('ok', 'cancelled') AND r.refused_by <> '' AND r.at >= $1 AND r.at < $2{only}
+            WHERE {which} AND r.at >= $1 AND r.at < $2{only}
             GROUP BY {names} ORDER BY 6 DESC, {names} LIMIT {MOST_REFUSALS}"
         ),
         parameters,

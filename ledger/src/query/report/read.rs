@@ -148,6 +148,7 @@ pub async fn usage(store: &dyn Store, scope: &Scope<'_>, by: By, previous: Windo
 /// Who was turned away by which rule.
 pub async fn access(store: &dyn Store, scope: &Scope<'_>) -> Result<Refusals, Error> {
     let rows = store.query(asked::refusals(scope)).await?;
+    let shadows = store.query(asked::shadows(scope)).await?;
     let in_detail = store.query(asked::unsuccessful(scope)).await?;
     let all = store.query(sums::all(scope, By::Namespace)).await?;
     let all = all.first().map(sums::stat).unwrap_or_default();
@@ -160,6 +161,8 @@ pub async fn access(store: &dyn Store, scope: &Scope<'_>) -> Result<Refusals, Er
         refused,
         more: all_rows.saturating_sub(rows.len() as u64),
         rows: rows.iter().map(turned_away).collect(),
+        would_be_refused: shadows.first().map_or(0, |row| count(row, 8)),
+        shadow: shadows.iter().map(turned_away).collect(),
         unsuccessful,
         without_detail: unsuccessful.saturating_sub(in_detail),
     })
