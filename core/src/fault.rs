@@ -226,6 +226,8 @@ codes! {
     BizContentFiltered = "BIZ_CONTENT_FILTERED", 400, Client, false, "change the prompt, or spec.safetySettings where the provider has them";
     /// A budget of a UsagePolicy has no room for what the request may cost.
     BizBudgetSpent = "BIZ_BUDGET_SPENT", 402, Client, false, "wait for the budget's next window, which retry-after tells, ask for less (max_tokens, a cheaper model), or have its amount raised";
+    /// The same request, or the same step of an agent, came more often than a UsagePolicy allows: it looks like a loop.
+    BizRunaway = "BIZ_RUNAWAY", 429, Client, false, "see what repeats it; it passes again after the time in retry-after, or have spec.runaway of the UsagePolicy changed";
     /// Whoever answers for the namespace has paused it: every request is refused until it is resumed.
     BizPaused = "BIZ_PAUSED", 403, Client, false, "wait until it is resumed, or ask whom the message names: kubectl bowsprit resume";
     /// A guard of the ModelRoute or of the namespace found something in the request or its answer that it does not let pass.

@@ -32,6 +32,7 @@ pub mod plan;
 pub mod platform;
 pub mod queue;
 pub mod record;
+pub mod runaway;
 mod search;
 pub mod share;
 pub mod slo;

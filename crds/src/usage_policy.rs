@@ -7,11 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::LabelSelector;
 use crate::access::AccessRules;
 use crate::budgets::Budget;
 use crate::guards::Guard;
 use crate::limits::NamedLimit;
+use crate::{DurationText, LabelSelector};
 
 /// What may be used in a namespace, and how much of it: limits, budgets, access, and the switch that stops it all. Where a
 /// ProviderConfig is an account and a ModelRoute a virtual model, this is the word of whoever answers for the namespace. Of
@@ -105,6 +105,10 @@ pub struct UsagePolicySpec {
     #[cfg_attr(feature = "schema", schemars(length(max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub guards: Vec<Guard>,
 
+    /// When the same request comes too often from one pod, as of an agent that goes round in a loop. Unset: nobody looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runaway: Option<Runaway>,
+
     /// Whether every request of these pods is refused, from the moment a sidecar hears of it; those under way end as they
     /// would have. `kubectl bowsprit pause` sets it.
     #[serde(default)]
@@ -141,4 +145,45 @@ pub struct PausedObject {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 500)))]
     pub reason: Option<String>,
+}
+
+/// When the same request comes too often from one pod. Counted are requests of one model with the same body, and, whatever the
+/// conversation before has grown to, the same call of a tool with the same result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Runaway {
+    /// So often is still well, 2 to 100000.
+    #[serde(default = "Runaway::default_times")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 2, max = 100_000)))]
+    pub times: u32,
+
+    /// Within so long of the first, 1s to 24h.
+    #[serde(default = "Runaway::default_within")]
+    pub within: DurationText,
+
+    /// What happens to those beyond.
+    #[serde(default)]
+    pub action: RunawayAction,
+}
+
+impl Runaway {
+    fn default_times() -> u32 {
+        50
+    }
+
+    fn default_within() -> DurationText {
+        DurationText::secs(600)
+    }
+}
+
+/// What happens to a request that came too often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum RunawayAction {
+    /// It is logged once and counted, and passes.
+    #[default]
+    Warn,
+    /// It is refused until the time has passed.
+    Stop,
 }

@@ -56,6 +56,7 @@ pub mod relay;
 pub mod request_id;
 mod respond;
 mod route;
+mod runaway;
 pub mod semantic;
 mod serve;
 mod sieved;
@@ -192,6 +193,11 @@ async fn answer(
         Ok(inbound) => inbound,
         Err(refusal) => return refuse::answer(context, refusal),
     };
+    if snapshot.has_runaway
+        && let Err(refusal) = runaway::check(&snapshot, &mut context, inbound)
+    {
+        return refuse::answer(context, &refusal);
+    }
     // Found once for all that is decided before there is a plan; where nothing is, nobody looks.
     if snapshot.looks_at_routes {
         context.route = plan::route_for(&snapshot.config, &inbound.call.model).cloned();

@@ -38,6 +38,7 @@ pub mod limits;
 pub mod listings;
 pub mod provider;
 pub mod refill;
+pub mod runaway;
 pub mod semantic;
 pub mod shared;
 pub mod snapshot;
@@ -61,6 +62,8 @@ pub struct Tenant {
     pub limits: Arc<Limits>,
     /// The budgets of its policies.
     pub budgets: Arc<Budgets>,
+    /// What it has asked lately.
+    pub runaways: runaway::Runaways,
     /// The stores that its providers' limits are counted in.
     pub stores: Arc<Stores>,
     states: States,
@@ -90,6 +93,7 @@ impl Tenant {
             kept: KeptAnswers::new(Purpose::Outage, memory, &sinks),
             limits: Limits::new(limit_metrics),
             budgets: Budgets::new(budget_metrics),
+            runaways: runaway::Runaways::default(),
             states: States::new(Arc::clone(&stores)),
             stores,
             connections,

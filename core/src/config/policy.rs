@@ -1,17 +1,23 @@
 //! What may be used in a namespace, valid by construction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use bowsprit_crds::usage_policy::PausedObject;
+use bowsprit_crds::usage_policy::{PausedObject, RunawayAction};
 use bowsprit_crds::{LabelSelector, UsagePolicySpec};
 
 use super::{Limit, Problem, Problems, budget, limit};
 use crate::access;
 use crate::guard::Guard;
+use crate::runaway::Terms;
 use crate::spend::book::Budget;
 
 /// The most that a reason may take, bytes: it is told to every caller that is refused.
 const MAX_REASON: usize = 500;
+
+/// In which time the same request may be counted.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_hours(24);
 
 /// The word of whoever answers for the namespace.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +34,8 @@ pub struct Policy {
     pub access: Option<Arc<access::Policy>>,
     /// What must not leave.
     pub guards: Vec<Arc<Guard>>,
+    /// When the same request comes too often.
+    pub runaway: Option<Arc<Terms>>,
     /// Whether every request of these pods is refused.
     pub paused: Option<Paused>,
     /// ProviderConfigs that these pods send nothing to.
@@ -96,6 +104,22 @@ impl Policy {
                 }
             }
         }
+        if let Some(runaway) = &spec.runaway {
+            if !(2..=100_000).contains(&runaway.times) {
+                note(
+                    "runaway.times",
+                    "is not 2 to 100000",
+                    "set how often the same request is still well, such as 50",
+                );
+            }
+            if !(SHORTEST..=LONGEST).contains(&runaway.within.get()) {
+                note(
+                    "runaway.within",
+                    "is not 1s to 24h",
+                    "set the time in which so many are still well, such as 10m",
+                );
+            }
+        }
         let access = spec.access.as_ref().and_then(|rules| {
             let of = format!("UsagePolicy {name}");
             problems.take(access::Policy::compile(&of, "spec.access", rules))
@@ -109,6 +133,15 @@ impl Policy {
             pod_selector: spec.pod_selector.clone(),
             limits: limits.unwrap_or_default(),
             budgets: budgets.unwrap_or_default(),
+            runaway: spec.runaway.map(|runaway| {
+                Arc::new(Terms {
+                    policy: name.into(),
+                    full_name: format!("policy/{name}/runaway").into(),
+                    times: runaway.times,
+                    within: runaway.within.get(),
+                    stops: runaway.action == RunawayAction::Stop,
+                })
+            }),
             paused: spec.paused.then(|| Paused {
                 reason: spec.paused_reason.clone(),
             }),

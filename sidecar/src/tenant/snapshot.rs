@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub has_caches: bool,
     /// Whether any of them has a next embedding model.
     pub has_next: bool,
+    /// Whether the same requests are counted.
+    pub has_runaway: bool,
     /// Whether any of its routes is paused.
     pub pauses_routes: bool,
     /// Whether anything is decided by a request's route before there is a plan.
@@ -91,6 +93,7 @@ impl Snapshot {
             has_guards,
             has_next: config.routes.iter().any(|route| route.next.is_some()),
             has_caches,
+            has_runaway: config.policies.iter().any(|policy| policy.runaway.is_some()),
             pauses_routes,
             config,
             upstreams,

@@ -45,6 +45,7 @@ mod reload;
 mod responses;
 mod route_limits;
 mod routes;
+mod runaway;
 mod secrets;
 mod semantic;
 mod shared;

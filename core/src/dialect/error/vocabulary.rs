@@ -66,7 +66,7 @@ fn said(code: Code) -> Said {
         | Code::ExtProtocol | Code::ExtServerError | Code::ExtMalformed | Code::ExtRedirect =>
             row(FAILED, (500, "api_error"), (503, "UNAVAILABLE")),
 
-        Code::RateLocalLimit | Code::RateProvider => row(LIMIT, (429, "rate_limit_error"), (429, "RESOURCE_EXHAUSTED")),
+        Code::RateLocalLimit | Code::RateProvider | Code::BizRunaway => row(LIMIT, (429, "rate_limit_error"), (429, "RESOURCE_EXHAUSTED")),
         Code::BizContentFiltered => row((400, INVALID, Some("content_filter")), (400, INVALID), (400, "INVALID_ARGUMENT")),
     }
 }

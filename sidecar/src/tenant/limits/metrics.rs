@@ -117,7 +117,7 @@ impl LimitMetrics {
         Self {
             requests: registry.counters(
                 "limit_requests",
-                "Requests under a limit of a ModelRoute or UsagePolicy by what became of them: admitted, waited (in line, whatever came of it), diverted (to the route's fallback), refused",
+                "Requests under a limit of a ModelRoute or UsagePolicy by what became of them: admitted, waited (in line, whatever came of it), diverted (to the route's fallback), refused; of policy/NAME/runaway those that came too often: admitted (told, and passed), refused",
                 &["limit_name", "met"],
             ),
             waits: registry.seconds(

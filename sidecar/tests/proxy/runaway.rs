@@ -1,0 +1,58 @@
+//! The same request again and again from one pod is told, or stopped until its time has passed.
+
+use bowsprit_providers::Answer;
+use bowsprit_rig::documents;
+use serde_json::{Value, json};
+
+use crate::support::{Bed, Reply, chat};
+
+async fn bed(runaway: Value) -> Bed {
+    let mut bed = Bed::providers();
+    let policy = documents::policy("house", &json!({ "runaway": runaway }));
+    std::fs::write(bed.config_path(), bed.documents(&|_, _| {}) + &policy).unwrap();
+    bed.start(&[]);
+    bed.claude.always(Answer::new("hello"));
+    bed
+}
+
+async fn ask(bed: &Bed, text: &str) -> Reply {
+    let mut body = chat("claude-sonnet-4-5", false);
+    body["messages"][0]["content"] = json!(text);
+    bed.post_as("/v1/chat/completions", &body, &[]).await
+}
+
+#[tokio::test]
+async fn a_loop_is_stopped_with_what_to_do_and_other_requests_pass() {
+    let bed = bed(json!({"times": 3, "within": "1h", "action": "Stop"})).await;
+    for _ in 0..3 {
+        assert_eq!(ask(&bed, "again").await.status, 200);
+    }
+    let asked = bed.claude.requests().len();
+    let stopped = ask(&bed, "again").await;
+    assert_eq!(stopped.status, 429, "{}", stopped.text);
+    let error = &stopped.json()["error"];
+    assert_eq!(error["bowsprit_code"], "BIZ_RUNAWAY");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("this very request came 3 times") && message.contains("UsagePolicy house"),
+        "{message}"
+    );
+    assert!(stopped.headers.contains_key("retry-after") && stopped.headers["x-should-retry"] == "false");
+    assert_eq!(bed.claude.requests().len(), asked, "nobody was asked");
+    assert_eq!(bed.access().pop().unwrap()["refused_by"], "limit:runaway");
+    assert_eq!(ask(&bed, "another").await.status, 200);
+    let refused = "bowsprit_limit_requests_total{limit_name=\"policy/house/runaway\",met=\"refused\"}";
+    assert_eq!(bed.metric(refused).await, 1.0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_loop_that_is_only_told_passes_and_is_counted() {
+    let bed = bed(json!({"times": 2, "within": "1h"})).await;
+    for _ in 0..5 {
+        assert_eq!(ask(&bed, "again").await.status, 200);
+    }
+    let warned = "bowsprit_limit_requests_total{limit_name=\"policy/house/runaway\",met=\"admitted\"}";
+    assert_eq!(bed.metric(warned).await, 3.0);
+    bed.balanced().await;
+}
