@@ -20,7 +20,7 @@ use crate::metrics::Entry;
 use crate::observe::AccessLog;
 use crate::observe::access::DECISIONS;
 use crate::observe::cache::{Came, Stored};
-use crate::observe::refill::STATUSES;
+use crate::observe::refill;
 use crate::observe::semantic::Work;
 use crate::observe::spans::FATES;
 use crate::observe::stale::Fate;
@@ -291,11 +291,6 @@ fn values() -> Vec<Values> {
             ]
             .concat(),
         ),
-        closed(
-            "status",
-            "what became of an input whose vector was asked for in the background",
-            &STATUSES,
-        ),
         closed("to", "what the breaker became", &["closed", "half_open", "open"]),
         closed(
             "cause",
@@ -324,7 +319,11 @@ fn values() -> Vec<Values> {
             "budget_name",
             "of a budget: the UsagePolicy's name and its own (`shop/month`)",
         ),
-        closed("status", "how background jobs stand", &STATUSES),
+        closed(
+            "status",
+            "how background jobs stand; what became of an input whose vector was asked for in the background",
+            &[STATUSES.as_slice(), &refill::STATUSES].concat(),
+        ),
         closed(
             "beyond",
             "what became of a request that did not fit into a budget",

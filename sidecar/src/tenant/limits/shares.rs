@@ -115,6 +115,7 @@ mod tests {
     use bowsprit_core::config::{Config, Scope, load};
     use bowsprit_core::cost::Picodollars;
     use bowsprit_core::limits::limiter::Which;
+    use bowsprit_core::queue::Class;
     use bowsprit_core::share::allocator::Allocator;
 
     use super::*;
@@ -165,7 +166,13 @@ mod tests {
         let ask = || {
             sidecar.came(under, Need::new(10, 0, Picodollars::default()));
             sidecar
-                .take(under, Need::new(10, 0, Picodollars::default()), clock, None)
+                .take(
+                    under,
+                    Need::new(10, 0, Picodollars::default()),
+                    clock,
+                    Class::Interactive,
+                    None,
+                )
                 .ok()
         };
         std::iter::from_fn(ask).take(100).collect()
