@@ -8,6 +8,7 @@
 pub mod access;
 pub mod address;
 pub mod backoff;
+pub mod batches;
 pub mod breaker;
 pub mod budget;
 pub mod call;

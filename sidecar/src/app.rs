@@ -1,6 +1,7 @@
 //! Putting the parts together, watching over them, and taking them apart again.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::args::Args;
+use crate::batches::Batches;
 use crate::caller::Pod;
 use crate::config::Source;
 use crate::config::env::{self, EnvSource};
@@ -198,6 +200,12 @@ fn process(args: &Args, access: AccessLog) -> Process {
         connections,
         pod: ArcSwap::from_pointee(pod(args)),
         jobs: jobs(args),
+        batches: Batches::open(
+            args.state_dir
+                .as_ref()
+                .or(args.ledger_dir.as_ref())
+                .map(PathBuf::as_path),
+        ),
         stream,
         tenant: Arc::new(tenant),
     }
@@ -377,6 +385,8 @@ fn spawn_all(
         parts.spawn("spans", spans::export::run(Arc::clone(queue)));
     }
     parts.spawn("probes", probe::run(Arc::clone(process)));
+    let booking = Arc::clone(process);
+    parts.spawn("batches", async move { booking.batches.run().await });
     parts.spawn("jobs", proxy::jobs::run::run(Arc::clone(process)));
     parts.spawn("questions", proxy::semantic::run(Arc::clone(process)));
     parts.spawn("next models", proxy::refill::run(Arc::clone(process)));
@@ -440,6 +450,9 @@ impl Running {
             && let Err(error) = keeper.write().await
         {
             tracing::warn!(%error, "what is spent of budgets cannot be saved");
+        }
+        if let Err(error) = process.batches.write().await {
+            tracing::warn!(%error, "which batches are booked cannot be saved");
         }
         if let Some(shipping) = &self.shipping {
             shipping.last(Instant::now() + LAST_BATCHES).await;

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod app;
 pub mod args;
+pub mod batches;
 pub mod caller;
 pub mod config;
 pub mod credentials;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::batches::Batches;
 use crate::caller::{Caller, Pod};
 use crate::config::stream::StreamState;
 use crate::drain::Drain;
@@ -58,6 +59,8 @@ pub struct Process {
     pub pod: ArcSwap<Pod>,
     /// Requests that are answered later, where there is a folder for them.
     pub jobs: Option<Jobs>,
+    /// Batches that are booked.
+    pub batches: Batches,
     /// The stream to the operator, where there is to be one.
     pub stream: Option<Arc<StreamState>>,
     /// The one namespace that a sidecar serves. Requests reach it by [`Process::tenant_of`] their caller.

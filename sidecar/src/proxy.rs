@@ -24,6 +24,7 @@ mod access;
 mod admit;
 mod again;
 mod attempt;
+mod batch;
 mod body;
 mod budgets;
 mod cache;

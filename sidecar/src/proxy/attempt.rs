@@ -280,6 +280,7 @@ impl Attempt<'_> {
                 held,
                 deadlines,
                 ended: false,
+                batch: None,
             },
         )
     }

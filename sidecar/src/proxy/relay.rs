@@ -19,6 +19,7 @@ use http::StatusCode;
 use hyper::body::SizeHint;
 use tokio::time::{Instant, Sleep};
 
+use super::batch::Reading;
 use super::context::RequestContext;
 use super::deadlines::Deadlines;
 use super::exchange::{End, Exchange};
@@ -61,6 +62,8 @@ pub struct Relay {
     last_content: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
     cut: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    /// The results of a batch, which are read beside.
+    batch: Option<Box<Reading>>,
     /// What has been given, where it may be kept.
     keeping: Option<Box<Keeping>>,
     /// `None` once the exchange and the request are closed.
@@ -79,6 +82,8 @@ pub struct Started {
     pub deadlines: Deadlines,
     /// Whether the provider has ended the answer already, and properly.
     pub ended: bool,
+    /// The results of a batch, which are read beside.
+    pub batch: Option<Box<Reading>>,
 }
 
 impl Relay {
@@ -113,6 +118,7 @@ impl Relay {
             deadlines: started.deadlines,
             last: now,
             last_content: content.then_some(now),
+            batch: started.batch,
             keeping,
             open: Some((context, exchange)),
         });
@@ -166,6 +172,7 @@ impl Relay {
         }
         let Some(stream) = &mut self.stream else {
             self.note(chunk.len(), true);
+            self.read_batch(&chunk);
             return Some(chunk);
         };
         let before = stream.chunks();
@@ -230,6 +237,22 @@ impl Relay {
         self.say(Code::BizGuardRefused, &told, context)
     }
 
+    /// Part of what may be a batch's results goes out.
+    fn read_batch(&mut self, piece: &[u8]) {
+        let Some(batch) = &mut self.batch else { return };
+        // Whoever writes an answer of a known length asks for nothing behind its last byte.
+        if batch.piece(piece) {
+            self.book();
+        }
+    }
+
+    /// The results have passed whole.
+    fn book(&mut self) {
+        if let (Some(batch), Some((context, _))) = (self.batch.take(), &self.open) {
+            batch.end(context.process());
+        }
+    }
+
     /// Part of the answer goes out: it is kept, if all of it may be.
     fn given(&mut self, piece: &[u8]) {
         if let (Some(keeping), Some((context, _))) = (&mut self.keeping, &self.open)
@@ -278,6 +301,7 @@ impl Relay {
 
     fn end_well(&mut self) {
         self.phase = Phase::Done;
+        self.book();
         let keeping = self.keeping.take();
         if let Some((context, end)) = self.close(Ended::Answered) {
             if let Some(keeping) = keeping {

@@ -16,6 +16,7 @@ mod access;
 mod admin;
 mod azure;
 mod background;
+mod batches;
 mod breaker;
 mod budgets;
 mod cache;

@@ -39,6 +39,7 @@ impl Attempt<'_> {
                 held: VecDeque::new(),
                 deadlines: deadlines.until_content(),
                 ended: false,
+                batch: None,
             };
             return Ok(self.flowing(head, started));
         }
@@ -61,6 +62,7 @@ impl Attempt<'_> {
             held,
             deadlines,
             ended,
+            batch: None,
         };
         Ok(self.flowing(head, started))
     }

@@ -14,12 +14,14 @@ use hyper::body::Body as _;
 
 use super::{Attempt, Success};
 use crate::net::client::{Answer, Fault, Outgoing, Sending, Stalled, UploadError};
+use crate::proxy::batch::Reading;
 use crate::proxy::deadlines::Deadlines;
 use crate::proxy::exchange::Received;
 use crate::proxy::failure::Failure;
-use crate::proxy::headers::Carry;
+use crate::proxy::headers::{Carry, is_encoded};
 use crate::proxy::passthrough::{rewrite_location, too_large};
 use crate::proxy::refuse::Refusal;
+use crate::proxy::relay::Started;
 use crate::proxy::stopwatch::Stopwatch;
 
 /// Who broke off.
@@ -69,7 +71,19 @@ impl Attempt<'_> {
             let body = Bytes::new();
             return Ok(Success::Whole { head, body, expense });
         }
-        Ok(self.pass(head, body, deadlines, VecDeque::new()))
+        let is_readable = !is_encoded(&head.headers);
+        let batch = is_readable
+            .then(|| Reading::of(self.inbound, self.upstream, &head))
+            .flatten();
+        let started = Started {
+            body,
+            stream: None,
+            held: VecDeque::new(),
+            deadlines,
+            ended: false,
+            batch,
+        };
+        Ok(self.flowing(head, started))
     }
 
     /// Sends and waits for the head of the answer.

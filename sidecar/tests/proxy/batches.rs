@@ -1,0 +1,111 @@
+//! What a batch used is booked in the ledger when its results pass by, once, and they pass byte for byte.
+
+use bowsprit_rig::peer::{LAST, chunk};
+use serde_json::{Value, json};
+
+use super::support::{Bed, Reply};
+
+fn claude(id: &str, input: u64, output: u64) -> String {
+    let message = json!({
+        "id": "msg", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
+        "content": [{"type": "text", "text": "ahoy"}],
+        "usage": {"input_tokens": input, "output_tokens": output},
+    });
+    json!({"custom_id": id, "result": {"type": "succeeded", "message": message}}).to_string()
+}
+
+/// The ledger's entries of batches.
+async fn booked(bed: &Bed) -> Vec<Value> {
+    let page = bed.admin("/ledger").await.json();
+    let entries = page["batch"]["entries"].as_array().cloned().unwrap_or_default();
+    let of_batch = entries.into_iter().map(|it| it["entry"].clone());
+    of_batch.filter(|entry| entry["operation"] == "batch").collect()
+}
+
+fn ledger(dir: &tempfile::TempDir) -> Vec<&str> {
+    let dir = dir.path().to_str().unwrap();
+    vec!["--ledger-dir", dir, "--state-dir", dir]
+}
+
+async fn fetch(bed: &Bed, path: &str) -> tokio::task::JoinHandle<Reply> {
+    let request = bed.get(path);
+    tokio::spawn(async { Reply::of(request.send().await.unwrap()).await })
+}
+
+#[tokio::test]
+async fn results_that_pass_are_booked_once_at_a_batchs_price() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut bed, peer) = Bed::raw("claude", |_| (), &ledger(&dir)).await;
+    let expired = json!({"custom_id": "c", "result": {"type": "expired"}}).to_string();
+    let text = [claude("a", 4, 2), claude("b", 6, 8), expired].join("\n") + "\n";
+    for round in 0..2 {
+        let reply = fetch(&bed, "/providers/claude/v1/messages/batches/msgbatch_1/results").await;
+        let mut provider = peer.asked().await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-jsonl\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+        provider.send(head).await;
+        for piece in text.as_bytes().chunks(50) {
+            provider.send(chunk(piece)).await;
+        }
+        provider.send(LAST).await;
+        assert_eq!(reply.await.unwrap().text, text, "byte for byte");
+        bed.until("it is booked", || async { booked(&bed).await.len() == 1 })
+            .await;
+        if round == 0 {
+            bed.sidecar.take().unwrap().stop().await;
+            bed.start(&ledger(&dir));
+        }
+    }
+    let entries = booked(&bed).await;
+    let [entry] = entries.as_slice() else {
+        panic!("{entries:?}")
+    };
+    assert_eq!(
+        (&entry["requestId"], &entry["model"]),
+        (&json!("msgbatch_1"), &json!("claude-sonnet-4-5"))
+    );
+    assert_eq!(
+        (&entry["tokens"]["input"], &entry["tokens"]["output"]),
+        (&json!(10), &json!(10))
+    );
+    // 1.50 and 7.50 US dollars for a million: half of what they cost now.
+    assert_eq!(entry["cost"]["reported"], 10 * 1_500_000 + 10 * 7_500_000);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_file_of_results_is_read_whose_length_is_told_and_what_breaks_off_books_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bed, peer) = Bed::raw("openai", |_| (), &ledger(&dir)).await;
+    let body = json!({"object": "chat.completion", "model": "gpt-4.1-mini-2025-04-14", "choices": [],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 10}});
+    let text = json!({"custom_id": "a", "response": {"status_code": 200, "body": body}, "error": null}).to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        text.len()
+    );
+    for is_whole in [false, true] {
+        let reply = fetch(&bed, "/providers/openai/v1/files/file-7/content").await;
+        let mut provider = peer.asked().await;
+        provider.send(&head).await;
+        let sent = if is_whole {
+            text.as_str()
+        } else {
+            &text[..text.len() - 1]
+        };
+        provider.send(sent).await;
+        drop(provider);
+        let reply = reply.await.unwrap();
+        assert_eq!((reply.complete, reply.text.as_str()), (is_whole, sent));
+        if !is_whole {
+            assert!(booked(&bed).await.is_empty());
+        }
+    }
+    bed.until("it is booked", || async { booked(&bed).await.len() == 1 })
+        .await;
+    let entry = booked(&bed).await.remove(0);
+    assert_eq!(
+        (&entry["requestId"], &entry["tokens"]["output"]),
+        (&json!("file-7"), &json!(10))
+    );
+    assert_eq!(entry["cost"]["reported"], 5 * 200_000 + 10 * 800_000);
+}
