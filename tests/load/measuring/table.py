@@ -72,7 +72,7 @@ CONTENDERS = [
         argv=["@PROGRAM@", "--config", "@CONFIG@", "--listen", "@LISTEN@", "--admin", "@ADMIN@", "--ca-dir", "@CA@"],
         program="target/release/bowsprit-sidecar",
         config="sidecar.yaml",
-        setups=("openai", "tls", "openai-anthropic", "openai-gemini", "anthropic-openai", "recorded", "kept", "idle", "streams"),
+        setups=("openai", "tls", "openai-anthropic", "openai-gemini", "anthropic-openai", "recorded", "kept", "guarded", "idle", "streams"),
         env={"PROVIDER_KEY": UPSTREAM_KEY},
         version=["--version"],
         build="cargo build --release -p bowsprit-sidecar",
@@ -125,6 +125,16 @@ spec:
   targets: [{provider: provider, model: gpt-4o-mini}]
   staleIfError: {maxAge: 1h, maxBytes: 1048576}
 """
+# What is looked for in both, and not found: each text is gone over, and each answer's event waits where it must.
+_GUARD = """---
+apiVersion: bowsprit.dev/v1alpha1
+kind: UsagePolicy
+metadata:
+  name: house
+spec:
+  guards:
+    - {name: pii, applyTo: [Request, Answer], detect: [Card, Iban, Phone, Key, Jwt, PrivateKey]}
+"""
 # Memory hardly differs between rounds, and thousands of connections take their time.
 _MEMORY = {"upstream": _HELD, "rounds": 2, "open_files": OPEN_FILES, "fill": {"@CONNECTIONS@": str(OPEN_FILES)}}
 
@@ -163,6 +173,7 @@ SETUPS = [
     ),
     # Each answer is kept for the time when nobody gives one.
     Setup("kept", baseline_of="openai", fill={"@ROUTE@": _KEEPING_ROUTE}),
+    Setup("guarded", baseline_of="openai", fill={"@ROUTE@": _GUARD}),
     Setup("idle", **_MEMORY),
     Setup("streams", **_MEMORY),
 ]
@@ -248,6 +259,8 @@ SCENARIOS = [
     ),
     Scenario("plain", "recorded", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
     Scenario("plain", "kept", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
+    Scenario("plain", "guarded", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
+    Scenario("stream", "guarded", _CHAT_PATH, CHAT | _STREAM, events=_LINES, **_STREAMED),
     Scenario("held", "idle", _CHAT_PATH, CHAT, "idle", IDLE),
     Scenario("held", "streams", _CHAT_PATH, CHAT | _STREAM, "open", OPEN_STREAMS),
 ]
