@@ -197,11 +197,12 @@ impl<'a> Serving<'a> {
             let step = context.flow.next(&mut self.pool, context.now());
             self.report_skips(context);
             match step {
+                // Boxed: few requests wait.
                 Step::Wait {
                     candidate,
                     reason,
                     most,
-                } => self.wait(context, candidate, reason, most).await,
+                } => Box::pin(self.wait(context, candidate, reason, most)).await,
                 // Boxed: few limits are counted elsewhere. Attempts that are out are not read meanwhile: no longer than its deadline.
                 Step::Ask { candidate } => {
                     Box::pin(self.pool.ask_store(candidate)).await;
