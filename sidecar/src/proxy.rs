@@ -25,6 +25,7 @@ mod admit;
 mod again;
 mod attempt;
 mod batch;
+mod beside;
 mod body;
 mod budgets;
 mod cache;

@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex, Weak};
 use bowsprit_core::config::{LimitStore, Provider};
 use bowsprit_core::kept::shared::Names;
 use bowsprit_core::limiter::Limited;
+use bowsprit_core::share::store::Unanswered;
 use bowsprit_core::share::store::script::{Keys, Named, Place};
-use bowsprit_core::share::store::{MOST_HOPS, Unanswered};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::credentials::KeyFiles;
 use crate::limits::STORE_BEHIND;
@@ -25,17 +25,20 @@ use crate::net::client::Connections;
 use crate::sync::locked;
 
 mod answers;
+mod ask;
 mod link;
 mod nodes;
 mod question;
 mod reach;
+mod whereabouts;
 
 pub use answers::{Answers, Behind, Kept};
 pub use nodes::Work;
 
 use answers::Wanted;
-use nodes::{Link, Places, Store};
-use question::{Counted, Heard, Question, Wished};
+use nodes::{Places, Store};
+use question::{Counted, Question, Wished};
+use whereabouts::Whereabouts;
 
 /// The stores that a tenant's configuration names.
 pub struct Stores {
@@ -56,10 +59,8 @@ pub struct Stores {
 
 /// What one provider's limits are in the store.
 pub struct Limit {
-    store: Arc<Store<Question>>,
+    at: Whereabouts<Question>,
     counted: Arc<Counted>,
-    /// The node that has it, once another than the first has said so.
-    at: Mutex<Option<Arc<Link<Question>>>>,
     sidecar: u64,
     places: AtomicU64,
     news: Arc<Notify>,
@@ -90,15 +91,14 @@ impl Stores {
             keys: Keys::of_provider(&self.namespace, &provider.name),
             limits: provider.limits,
         };
-        let same = |limit: &&Arc<Limit>| limit.store.settings == *settings && *limit.counted == counted;
+        let same = |limit: &&Arc<Limit>| limit.at.store.settings == *settings && *limit.counted == counted;
         if let Some(limit) = before.filter(same) {
             return Some(Arc::clone(limit));
         }
         self.news.notify_one();
         Some(Arc::new(Limit {
-            store: self.places().store(&self.named, settings),
+            at: Whereabouts::new(self.places().store(&self.named, settings)),
             counted: Arc::new(counted),
-            at: Mutex::default(),
             sidecar: self.sidecar,
             places: AtomicU64::new(0),
             news: Arc::clone(&self.news),
@@ -201,7 +201,7 @@ impl Limit {
 
     /// The Secret that says where the store is.
     pub fn secret(&self) -> &str {
-        self.store.reach.secret()
+        self.at.store.reach.secret()
     }
 
     /// No request counts for more than an hour's worth, which bounds the debt: what that forgave would flow back on top.
@@ -218,47 +218,16 @@ impl Limit {
     }
 
     async fn ask(&self, wished: Wished) -> Result<Result<(), Limited>, Unanswered> {
-        let deadline = self.store.settings.deadline;
-        match tokio::time::timeout(deadline, self.follow(wished)).await {
-            Ok(heard) => heard,
-            Err(_) => Err(Unanswered::Late),
-        }
-        .inspect_err(|_| *locked(&self.at) = None)
-    }
-
-    /// Asks where the limit is, and follows where that sends on to.
-    async fn follow(&self, wished: Wished) -> Result<Result<(), Limited>, Unanswered> {
-        let mut link = self.link();
-        let (mut named, mut once) = (Named::Sha, false);
-        for _ in 0..=MOST_HOPS {
-            let (asker, heard) = oneshot::channel();
-            link.ask(Question {
+        let asked = self
+            .at
+            .ask(self.at.store.settings.deadline, |named, for_once, asker| Question {
                 of: Arc::clone(&self.counted),
                 wished: wished.clone(),
                 named,
-                for_once: once,
+                for_once,
                 asker: Some(asker),
-            })?;
-            // Who drops it has no connection.
-            match heard.await.unwrap_or(Err(Unanswered::Unreachable))? {
-                Heard::Done => return Ok(Ok(())),
-                Heard::Limited(limited) => return Ok(Err(limited)),
-                Heard::NoScript => named = Named::Text,
-                Heard::Elsewhere { node, for_once } => {
-                    link = self.store.link(node)?;
-                    if !for_once {
-                        *locked(&self.at) = Some(Arc::clone(&link));
-                    }
-                    (named, once) = (Named::Sha, for_once);
-                }
-            }
-        }
-        Err(Unanswered::Moved)
-    }
-
-    fn link(&self) -> Arc<Link<Question>> {
-        let known = locked(&self.at).clone();
-        known.unwrap_or_else(|| Arc::clone(&self.store.first))
+            });
+        asked.await
     }
 
     /// Gives back, without waiting for an answer: what is lost is a minute's place and some of a bucket.
@@ -271,7 +240,7 @@ impl Limit {
         if requests == 0 && tokens == 0 && !self.has_places() {
             return;
         }
-        let _ = self.link().ask(Question {
+        let _ = self.at.link().ask(Question {
             of: Arc::clone(&self.counted),
             wished: Wished::Give {
                 requests,

@@ -3,7 +3,6 @@
 //! Each batch is a request of its own: under the rules, limits and budgets of its route, retried, recorded and billed like any, with the
 //! provider's own key. What refuses it is waited out; what the app asks for never waits for it.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use bowsprit_core::fault::Code;
 use bowsprit_core::kept::inputs::{Parted, batch};
 use bowsprit_core::kept::refill::Ended;
 use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _, stream};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -23,7 +21,7 @@ use super::embeddings::{fresh, whole};
 use super::inbound::Inbound;
 use super::refuse::{self, Refusal};
 use super::request_id::RequestId;
-use super::{access, budgets, limits, serve};
+use super::{access, beside, budgets, limits, serve};
 use crate::process::Process;
 use crate::tenant::refill::{Shared, Work};
 use crate::tenant::snapshot::Snapshot;
@@ -38,17 +36,14 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Asks for what is to be asked for. Ends never.
 pub async fn run(process: Arc<Process>) {
     let refills = Arc::clone(&process.tenant.cache.refills);
-    let work = stream::unfold((), |()| async { Some((refills.next(&process.clock).await, ())) });
-    let done = |work| {
-        // A panic costs this one batch, which has failed then: the part that it runs in goes on.
-        let work = AssertUnwindSafe(fill(&process, work)).catch_unwind();
-        work.map(|ended| {
-            if ended.is_err() {
-                tracing::error!("asking for a next model's vectors panicked");
-            }
-        })
-    };
-    work.for_each_concurrent(AT_ONCE, done).await;
+    let what = "asking for a next model's vectors";
+    beside::each(
+        AT_ONCE,
+        what,
+        || refills.next(&process.clock),
+        |work| fill(&process, work),
+    )
+    .await;
 }
 
 async fn fill(process: &Arc<Process>, work: Work) {

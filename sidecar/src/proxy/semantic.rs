@@ -5,7 +5,6 @@
 //! it is for with [`OF_OURS`] behind it. It is waited for only where there is something to compare with, and for so long at most as the
 //! route says; then the request goes on without. What is to be taken in is asked for when the answer has been given.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,6 @@ use bowsprit_core::kept::semantic::{Question, SemanticTerms};
 use bowsprit_core::kept::vector::Vector;
 use bowsprit_core::plan;
 use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _, stream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -33,7 +31,7 @@ use super::context::RequestContext;
 use super::embeddings::Partly;
 use super::inbound::Inbound;
 use super::request_id::{RequestId, TraceId};
-use super::{access, budgets, embeddings, keep, limits, pause, refuse, serve};
+use super::{access, beside, budgets, embeddings, keep, limits, pause, refuse, serve};
 use crate::caller::Caller;
 use crate::observe::semantic::{Error, Result as Came, Work};
 use crate::process::Process;
@@ -155,17 +153,13 @@ async fn nearest(bucket: &Bucket, point: &Point) -> Option<(Key, f32)> {
 /// Takes in what was answered, as its vectors come. Ends never.
 pub async fn run(process: Arc<Process>) {
     let questions = Arc::clone(&process.tenant.cache.questions);
-    let waiting = stream::unfold((), |()| async { Some((questions.next().await, ())) });
-    let taken_in = |waiting| {
-        // A panic costs this one question: the part that it runs in goes on.
-        let work = AssertUnwindSafe(behind(&process, waiting)).catch_unwind();
-        work.map(|ended| {
-            if ended.is_err() {
-                tracing::error!("taking in a question panicked");
-            }
-        })
-    };
-    waiting.for_each_concurrent(AT_ONCE, taken_in).await;
+    beside::each(
+        AT_ONCE,
+        "taking in a question",
+        || questions.next(),
+        |what| behind(&process, what),
+    )
+    .await;
 }
 
 async fn behind(process: &Arc<Process>, what: Behind) {

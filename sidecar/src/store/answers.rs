@@ -1,28 +1,26 @@
 //! Answers of a route that a store keeps: asked within the deadline, told behind.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::kept::shared::script::{self, Place, Said, Wish};
 use bowsprit_core::kept::shared::{Generation, Id, Names};
+use bowsprit_core::share::store::Unanswered;
 use bowsprit_core::share::store::address::Node;
 use bowsprit_core::share::store::resp::{Garbage, Reply};
 use bowsprit_core::share::store::script::Named;
-use bowsprit_core::share::store::{MOST_HOPS, Unanswered};
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::nodes::{Link, Store};
-use super::question::Ask;
+use super::ask::{Ask, Asker, Heard};
+use super::nodes::Store;
+use super::whereabouts::Whereabouts;
 use crate::limits::STORE_CONNECT;
-use crate::sync::locked;
 
 /// What a route's answers are in a store.
 pub struct Answers {
-    store: Arc<Store<Wanted>>,
+    at: Whereabouts<Wanted>,
     names: Arc<Names>,
-    /// The node that has them, once another than the first has said so.
-    at: Mutex<Option<Arc<Link<Wanted>>>>,
 }
 
 /// Room for an answer that waits to be told.
@@ -74,13 +72,11 @@ impl What {
     }
 }
 
-/// What a node said.
-enum Heard {
+/// What it says.
+enum Told {
     Looked(Generation, Kept),
     Done,
     Cleared,
-    NoScript,
-    Elsewhere { node: Node, for_once: bool },
 }
 
 /// One question.
@@ -89,7 +85,7 @@ pub(super) struct Wanted {
     what: What,
     named: Named,
     for_once: bool,
-    asker: oneshot::Sender<Result<Heard, Unanswered>>,
+    asker: Asker<Told>,
 }
 
 impl Ask for Wanted {
@@ -116,24 +112,22 @@ impl Ask for Wanted {
     }
 }
 
-fn heard(wish: &Wish<'_>, reply: &Reply<'_>, node: &Node) -> Result<Heard, Unanswered> {
-    Ok(match script::said(wish, reply)? {
+fn heard(wish: &Wish<'_>, reply: &Reply<'_>, node: &Node) -> Result<Heard<Told>, Unanswered> {
+    let told = match script::said(wish, reply)? {
         Said::Looked(generation, place) => {
             let kept = match place {
                 Place::Empty => Kept::Nothing,
                 Place::Value(value, left) => Kept::Value(Bytes::copy_from_slice(value), left),
                 Place::Foreign => Kept::Foreign,
             };
-            Heard::Looked(generation, kept)
+            Told::Looked(generation, kept)
         }
-        Said::Done => Heard::Done,
-        Said::Cleared => Heard::Cleared,
-        Said::NoScript => Heard::NoScript,
-        Said::Elsewhere { at, for_once } => Heard::Elsewhere {
-            node: Node::elsewhere(at, node).ok_or(Unanswered::Garbled)?,
-            for_once,
-        },
-    })
+        Said::Done => Told::Done,
+        Said::Cleared => Told::Cleared,
+        Said::NoScript => return Ok(Heard::NoScript),
+        Said::Elsewhere { at, for_once } => return Heard::elsewhere(at, node, for_once),
+    };
+    Ok(Heard::Said(told))
 }
 
 impl Behind {
@@ -147,20 +141,19 @@ impl Behind {
 impl Answers {
     pub(super) fn new(store: Arc<Store<Wanted>>, names: Names) -> Self {
         Self {
-            store,
+            at: Whereabouts::new(store),
             names: Arc::new(names),
-            at: Mutex::default(),
         }
     }
 
     /// Whether these are the same answers in the same store.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.store.settings == other.store.settings && self.names == other.names
+        self.at.store.settings == other.at.store.settings && self.names == other.names
     }
 
     /// The Secret that says where the store is.
     pub fn secret(&self) -> &str {
-        self.store.reach.secret()
+        self.at.store.reach.secret()
     }
 
     /// The name of the answer to a request of this key.
@@ -173,9 +166,9 @@ impl Answers {
     /// # Errors
     /// Why there is no answer.
     pub async fn look(&self, id: Id, fresh: Generation) -> Result<(Generation, Kept), Unanswered> {
-        let deadline = self.store.settings.deadline;
+        let deadline = self.at.store.settings.deadline;
         match self.ask(What::Look { id, fresh }, deadline).await? {
-            Heard::Looked(generation, kept) => Ok((generation, kept)),
+            Told::Looked(generation, kept) => Ok((generation, kept)),
             _ => Err(Unanswered::Garbled),
         }
     }
@@ -192,9 +185,9 @@ impl Answers {
             time,
         };
         match self.ask(what, STORE_CONNECT).await? {
-            Heard::Done => Ok(true),
-            Heard::Cleared => Ok(false),
-            _ => Err(Unanswered::Garbled),
+            Told::Done => Ok(true),
+            Told::Cleared => Ok(false),
+            Told::Looked(..) => Err(Unanswered::Garbled),
         }
     }
 
@@ -204,46 +197,19 @@ impl Answers {
     /// Why there is no answer.
     pub async fn clear(&self) -> Result<(), Unanswered> {
         match self.ask(What::Clear, STORE_CONNECT).await? {
-            Heard::Done => Ok(()),
+            Told::Done => Ok(()),
             _ => Err(Unanswered::Garbled),
         }
     }
 
-    async fn ask(&self, what: What, deadline: Duration) -> Result<Heard, Unanswered> {
-        match tokio::time::timeout(deadline, self.follow(what)).await {
-            Ok(heard) => heard,
-            Err(_) => Err(Unanswered::Late),
-        }
-        .inspect_err(|_| *locked(&self.at) = None)
-    }
-
-    /// Asks where they are, and follows where that sends on to.
-    async fn follow(&self, what: What) -> Result<Heard, Unanswered> {
-        let known = locked(&self.at).clone();
-        let mut link = known.unwrap_or_else(|| Arc::clone(&self.store.first));
-        let (mut named, mut once) = (Named::Sha, false);
-        for _ in 0..=MOST_HOPS {
-            let (asker, heard) = oneshot::channel();
-            link.ask(Wanted {
-                of: Arc::clone(&self.names),
-                what: what.clone(),
-                named,
-                for_once: once,
-                asker,
-            })?;
-            // Who drops it has no connection.
-            match heard.await.unwrap_or(Err(Unanswered::Unreachable))? {
-                Heard::NoScript => named = Named::Text,
-                Heard::Elsewhere { node, for_once } => {
-                    link = self.store.link(node)?;
-                    if !for_once {
-                        *locked(&self.at) = Some(Arc::clone(&link));
-                    }
-                    (named, once) = (Named::Sha, for_once);
-                }
-                heard => return Ok(heard),
-            }
-        }
-        Err(Unanswered::Moved)
+    async fn ask(&self, what: What, deadline: Duration) -> Result<Told, Unanswered> {
+        let asked = self.at.ask(deadline, |named, for_once, asker| Wanted {
+            of: Arc::clone(&self.names),
+            what: what.clone(),
+            named,
+            for_once,
+            asker,
+        });
+        asked.await
     }
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite as _, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::question::Ask;
+use super::ask::Ask;
 use super::reach::{Io, Reach};
 use crate::limits::{STORE_BUFFER_KEPT, STORE_CONNECT, STORE_QUESTIONS, STORE_SILENCE, STORE_UNSENT};
 

@@ -8,8 +8,8 @@ use bowsprit_core::share::store::Unanswered;
 use bowsprit_core::share::store::address::Node;
 use tokio::sync::mpsc;
 
+use super::ask::Ask;
 use super::link;
-use super::question::Ask;
 use super::reach::Reach;
 use crate::credentials::KeyFiles;
 use crate::limits::{STORE_NODES, STORE_QUESTIONS};

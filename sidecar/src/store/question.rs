@@ -1,4 +1,4 @@
-//! What is asked of a store, and what it says: about limits, here; about answers, in [`super::answers`].
+//! What is asked of a store about limits, and what it says. About answers: [`super::answers`].
 
 use std::sync::Arc;
 
@@ -9,26 +9,7 @@ use bowsprit_core::share::store::resp::{self, Garbage, Reply};
 use bowsprit_core::share::store::script::{self, Answer, Keys, Named, Place, Wish};
 use tokio::sync::oneshot;
 
-/// A question that goes over a link.
-pub(super) trait Ask: Sized + Send + 'static {
-    /// The longest text that may answer it, bytes.
-    const LONGEST: usize;
-
-    /// Whether it goes after `ASKING`.
-    fn is_for_once(&self) -> bool;
-
-    /// Whether who asked has gone on, so that it need not be sent.
-    fn is_in_vain(&self) -> bool;
-
-    /// Writes it.
-    fn write(&self, to: &mut Vec<u8>);
-
-    /// Takes what `node` answered. Returns what it is to be told for that.
-    ///
-    /// # Errors
-    /// It is no answer, and nothing that follows can be trusted to answer what it seems to.
-    fn answered(self, reply: &Reply<'_>, node: &Node) -> Result<Option<Self>, Garbage>;
-}
+use super::ask::{Ask, Asker, Heard};
 
 /// What is counted, under which names.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,14 +66,6 @@ impl Wished {
     }
 }
 
-/// What a node said.
-pub(super) enum Heard {
-    Done,
-    Limited(Limited),
-    NoScript,
-    Elsewhere { node: Node, for_once: bool },
-}
-
 /// One question.
 pub(super) struct Question {
     pub(super) of: Arc<Counted>,
@@ -101,7 +74,7 @@ pub(super) struct Question {
     /// After `ASKING`.
     pub(super) for_once: bool,
     /// Nobody, where nobody waits for it.
-    pub(super) asker: Option<oneshot::Sender<Result<Heard, Unanswered>>>,
+    pub(super) asker: Option<Asker<Result<(), Limited>>>,
 }
 
 impl Ask for Question {
@@ -131,7 +104,7 @@ impl Ask for Question {
         }
         // Whoever has gone on takes nothing: what was taken is given back.
         Ok(match (untaken, self.wished) {
-            (Err(Ok(Heard::Done)), Wished::Take { tokens, place }) => Some(Self {
+            (Err(Ok(Heard::Said(Ok(())))), Wished::Take { tokens, place }) => Some(Self {
                 of: self.of,
                 wished: Wished::Give {
                     requests: 1,
@@ -147,14 +120,11 @@ impl Ask for Question {
     }
 }
 
-fn heard(reply: &Reply<'_>, node: &Node) -> Result<Heard, Unanswered> {
-    Ok(match script::answer(reply)? {
-        Answer::Done => Heard::Done,
-        Answer::Limited(limited) => Heard::Limited(limited),
-        Answer::NoScript => Heard::NoScript,
-        Answer::Elsewhere { at, for_once } => Heard::Elsewhere {
-            node: Node::elsewhere(at, node).ok_or(Unanswered::Garbled)?,
-            for_once,
-        },
-    })
+fn heard(reply: &Reply<'_>, node: &Node) -> Result<Heard<Result<(), Limited>>, Unanswered> {
+    match script::answer(reply)? {
+        Answer::Done => Ok(Heard::Said(Ok(()))),
+        Answer::Limited(limited) => Ok(Heard::Said(Err(limited))),
+        Answer::NoScript => Ok(Heard::NoScript),
+        Answer::Elsewhere { at, for_once } => Heard::elsewhere(at, node, for_once),
+    }
 }

@@ -45,24 +45,10 @@ pub enum Wish<'a> {
 
 /// Writes the command.
 pub fn call(to: &mut Vec<u8>, named: Named, names: &Names, wish: &Wish<'_>) {
-    let script = |to: &mut Vec<u8>, texts: usize| {
-        resp::begin(to, 3 + texts);
-        match named {
-            Named::Sha => {
-                resp::text(to, b"EVALSHA");
-                resp::text(to, SHA.as_bytes());
-            }
-            Named::Text => {
-                resp::text(to, b"EVAL");
-                resp::text(to, TEXT.as_bytes());
-            }
-        }
-        resp::number(to, 2);
-    };
     let kept = millis(GENERATION_KEPT);
     match wish {
         Wish::Look { id, fresh } => {
-            script(to, 5);
+            named.begin(to, (SHA, TEXT), 5);
             resp::text(to, names.generation().as_bytes());
             resp::text(to, names.answer(id).as_bytes());
             resp::text(to, b"look");
@@ -75,7 +61,7 @@ pub fn call(to: &mut Vec<u8>, named: Named, names: &Names, wish: &Wish<'_>) {
             value,
             time,
         } => {
-            script(to, 7);
+            named.begin(to, (SHA, TEXT), 7);
             resp::text(to, names.generation().as_bytes());
             resp::text(to, names.answer(id).as_bytes());
             resp::text(to, b"keep");

@@ -77,6 +77,20 @@ pub enum Named {
     Text,
 }
 
+impl Named {
+    /// Begins the call of a script, its SHA-1 and its text, that so many texts follow, of which two are keys.
+    pub fn begin(self, to: &mut Vec<u8>, (sha, text): (&str, &str), follow: usize) {
+        let (command, script) = match self {
+            Self::Sha => ("EVALSHA", sha),
+            Self::Text => ("EVAL", text),
+        };
+        resp::begin(to, 3 + follow);
+        resp::text(to, command.as_bytes());
+        resp::text(to, script.as_bytes());
+        resp::number(to, 2);
+    }
+}
+
 /// Writes the call.
 pub fn call(to: &mut Vec<u8>, named: Named, keys: &Keys, limits: &LimiterSettings, wish: &Wish<'_>) {
     let (word, requests, tokens, places): (&[u8], i64, i64, &[Place]) = match wish {
@@ -93,18 +107,7 @@ pub fn call(to: &mut Vec<u8>, named: Named, keys: &Keys, limits: &LimiterSetting
         } => (b"keep", whole(*requests), whole(*tokens), places),
     };
     let places = if limits.concurrent.is_some() { places } else { &[] };
-    resp::begin(to, 3 + 2 + 7 + places.len());
-    match named {
-        Named::Sha => {
-            resp::text(to, b"EVALSHA");
-            resp::text(to, SHA.as_bytes());
-        }
-        Named::Text => {
-            resp::text(to, b"EVAL");
-            resp::text(to, TEXT.as_bytes());
-        }
-    }
-    resp::number(to, 2);
+    named.begin(to, (SHA, TEXT), 2 + 7 + places.len());
     resp::text(to, keys.rates.as_bytes());
     resp::text(to, keys.places.as_bytes());
     resp::text(to, word);
