@@ -13,6 +13,7 @@ mod background;
 mod bad_config;
 mod breaker;
 mod budget;
+mod caches;
 mod canary;
 mod cert_manager;
 mod certificates;
