@@ -1,13 +1,15 @@
 //! Answers that are not asked for twice: the replica of a pod gives what the other was answered, out of a Redis, and does without when that
-//! is gone; who asks alike gets the answer that there is.
+//! is gone; who asks alike gets the answer that there is; a next embedding model takes over under traffic.
 
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use bowsprit_e2e::{App, Bed, LONG, eventually, pod_manifest, test};
+use bowsprit_e2e::{App, Bed, LONG, eventually, note, pod_manifest, test};
 use serde_json::{Value, json};
+
+use crate::cli::{bowsprit, show};
 
 /// The node, as pods reach it.
 const ADDRESS: &str = "10.88.0.1";
@@ -53,6 +55,55 @@ spec:
     temperature: Any
     semantic: {embeddingModel: text-embedding-3-small, threshold: "0.8", maxBytes: 1048576, maxWait: 5s}
 "#;
+
+/// NEXT stands for what the route has beside its bounds.
+const INPUTS: &str = r"
+apiVersion: bowsprit.dev/v1alpha1
+kind: ModelRoute
+metadata: {name: vectors}
+spec:
+  match: {models: [vectors]}
+  targets: [{provider: openai, model: text-embedding-3-small}]
+  cache:
+    ttl: 1h
+    maxBytes: 1048576
+    embeddings: {maxBytes: 16777216, keepInputs: 1048576NEXT}
+";
+
+const OLD: &str = "text-embedding-3-small";
+const NEW: &str = "text-embedding-3-large";
+
+/// Asks for five of fifty texts again and again until it is told to stop, as the official SDK does without its own retries. Says which
+/// model answers when that is another one than before, and at the end how often it asked and what failed.
+const EMBED: &str = r#"
+import json, openai, socket, sys
+client = openai.OpenAI(api_key="of-the-app", max_retries=0)
+texts = [f"text {number}" for number in range(50)]
+stop = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+stop.settimeout(0.02)
+client.embeddings.create(model="vectors", input=texts)
+asked, failed, last = 0, [], None
+while True:
+    try:
+        stop.accept()
+        break
+    except TimeoutError:
+        pass
+    asked += 1
+    try:
+        answer = client.embeddings.create(model="vectors", input=[texts[(asked * 7 + place * 11) % 50] for place in range(5)])
+        sizes = {len(vector.embedding) for vector in answer.data}
+        if sizes != {{"text-embedding-3-small": 1536, "text-embedding-3-large": 3072}[answer.model]}:
+            failed.append(f"{answer.model} with vectors of {sizes}")
+        if answer.model != last:
+            last = answer.model
+            print(f"now {last}", flush=True)
+    except Exception as error:
+        failed.append(str(error))
+print(json.dumps({"asked": asked, "failed": failed}))
+"#;
+/// Who connects to this port of loopback tells it: it may write no file.
+const STOP: &str = "4998";
 
 /// Asks as the official SDK does: what it got, as one line of JSON.
 const ASK: &str = r#"
@@ -217,6 +268,47 @@ async fn who_asks_alike_gets_the_answer_that_there_is() {
         ensure!(bed.providers().asked("anthropic").await? == asked, "nobody is asked");
         let other = ask(&app, "What is the capital city of Spain?").await?;
         ensure!(status(&other) == "bowsprit; fwd=miss", "another name: {other}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_next_embedding_model_takes_over_under_traffic_and_no_request_fails() {
+    test("embeddings", async |bed| {
+        bed.apply(&INPUTS.replace("NEXT", "")).await?;
+        bed.rendered(|text| text.contains("keepInputs")).await?;
+        let app = bed.app("app").await?;
+        let mut running = app.start(&["/usr/bin/python3", "-c", EMBED, STOP]).await?;
+        running.until(&format!("now {OLD}")).await?;
+        let next = format!(", next: {{provider: openai, model: {NEW}}}");
+        bed.apply(&INPUTS.replace("NEXT", &next)).await?;
+        running.until(&format!("now {NEW}")).await?;
+        let told = app.health().await?["nextEmbeddings"][0].clone();
+        ensure!(told["state"] == "serving" && told["filled"] == 50, "{told}");
+        app.python(&format!("import socket; socket.create_connection(('127.0.0.1', {STOP}))"))
+            .await?;
+        let output = running.finish().await?;
+        let last = output.stdout.lines().last().context("no line")?;
+        let told: Value = serde_json::from_str(last).with_context(|| format!("no JSON: {output:?}"))?;
+        ensure!(told["failed"] == json!([]), "{told}");
+        let switches = output.stdout.lines().filter(|line| line.starts_with("now "));
+        ensure!(switches.count() == 2, "it went there and back: {output:?}");
+        note(&format!("{} requests while the model changed, none failed", told["asked"]));
+
+        let asked = bed.providers().asked("openai").await?;
+        let again = "import openai; print(openai.OpenAI(api_key='of-the-app', max_retries=0).embeddings.create(model='vectors', \
+                     input=[f'text {number}' for number in range(50)]).model)";
+        ensure!(app.python(again).await?.trim() == NEW, "the next model serves");
+        ensure!(bed.providers().asked("openai").await? == asked, "all that was known is filled");
+        let cleared = bowsprit(bed, &["cache", "clear", "--route", "vectors"]).await?;
+        show("cache clear --route vectors", &cleared);
+        ensure!(
+            cleared.code == Some(0) && cleared.out.contains("cleared, at 1 sidecar"),
+            "{cleared:#?}"
+        );
+        app.python(again).await?;
+        ensure!(bed.providers().asked("openai").await? > asked, "what is cleared is asked for anew");
         Ok(())
     })
     .await;
