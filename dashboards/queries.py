@@ -224,3 +224,116 @@ query("operator_stream_requests", "{{result}}", "60 * sum by (result) (rate(bows
 query("operator_streams_ended", "{{reason}}", "60 * sum by (reason) (rate(bowsprit_operator_streams_ended_total[RATE]))")
 query("operator_token_reviews", "{{result}}", "60 * sum by (result) (rate(bowsprit_operator_token_reviews_total[RATE]))")
 query("operator_watchdog", "{{reason}}", "sum by (reason) (bowsprit_operator_watchdog_objects)")
+
+# --- named limits of ModelRoutes and UsagePolicies ---
+query("refused_by_limits", "refused", 'sum(increase(bowsprit_limit_requests_total{POD, met="refused"}[RANGE])) or vector(0)')
+query("limit_refuses", "{{namespace}} {{limit_name}}", '60 * sum by (namespace, limit_name) (rate(bowsprit_limit_requests_total{POD, met="refused"}[RATE]))')
+query("limit_refused_share", "{{namespace}} {{limit_name}}", """
+    sum by (namespace, limit_name) (rate(bowsprit_limit_requests_total{POD, met="refused"}[RATE]))
+    / (sum by (namespace, limit_name) (rate(bowsprit_limit_requests_total{POD, met=~"admitted|diverted|refused"}[RATE])) > 0)""")
+for met in ("admitted", "waited", "diverted", "refused"):
+    query(f"limit_{met}_by_workload", "{{namespace}}/{{workload}} {{limit_name}}", f"""
+        sum by (namespace, workload, limit_name) (increase(bowsprit_limit_requests_total{{POD, met="{met}"}}[RANGE]))""")
+query("limit_waiting", "{{namespace}} {{limit_name}}", "sum by (namespace, limit_name) (bowsprit_limits_waiting{POD})")
+query("limit_line", "{{namespace}} {{limit_name}}", """
+    sum by (namespace, limit_name) (rate(bowsprit_limit_line_seconds_total{POD}[RATE]))
+    / (sum by (namespace, limit_name) (rate(bowsprit_limit_requests_total{POD, met="waited"}[RATE])) > 0)""")
+query("limit_estimates", "{{namespace}} {{limit_name}}", """
+    sum by (namespace, limit_name) (rate(bowsprit_limit_tokens_total{POD, counted="used"}[RATE]))
+    / (sum by (namespace, limit_name) (rate(bowsprit_limit_tokens_total{POD, counted="reserved"}[RATE])) > 0)""")
+
+# --- limits of the fleet, and the stores that count them ---
+query("share_wanted", "{{namespace}} {{provider}} {{limit}} wanted", "sum by (namespace, provider, limit) (bowsprit_share_wanted{POD})")
+query("share_lent", "{{namespace}} {{provider}} {{limit}} lent", "sum by (namespace, provider, limit) (bowsprit_share{POD})")
+query("share_floors", "{{namespace}} {{provider}} {{limit}}", "sum by (namespace, provider, limit) (bowsprit_share_floor{POD})")
+query("stores_away", "away", "count(bowsprit_store_answers{POD} == 0) or vector(0)")
+query("store_away", "{{namespace}} {{provider}}", "sum by (namespace, provider) (1 - bowsprit_store_answers{POD})")
+query("store_fallbacks", "{{namespace}} {{provider}}", "60 * sum by (namespace, provider) (rate(bowsprit_store_fallbacks_total{POD}[RATE]))")
+
+# --- budgets ---
+query("budget_fullest", "spent", "max(bowsprit_budget_spent_ratio{POD}) or vector(0)")
+query("budget_spent", "{{namespace}} {{budget_name}}", "max by (namespace, budget_name) (bowsprit_budget_spent_ratio{POD})")
+query("budget_beyond", "{{namespace}} {{budget_name}}: {{beyond}}", "60 * sum by (namespace, budget_name, beyond) (rate(bowsprit_budget_beyond_requests_total{POD}[RATE]))")
+query("beyond_budgets", "beyond", 'sum(increase(bowsprit_budget_beyond_requests_total{POD, beyond=~"stopped|diverted"}[RANGE])) or vector(0)')
+for beyond in ("over", "diverted", "stopped"):
+    query(f"budget_{beyond}_by_workload", "{{namespace}}/{{workload}} {{budget_name}}", f"""
+        sum by (namespace, workload, budget_name) (increase(bowsprit_budget_beyond_requests_total{{POD, beyond="{beyond}"}}[RANGE]))""")
+query("cost_of_workloads", "{{namespace}}/{{workload}}", "3600 * sum by (namespace, workload) (rate(bowsprit_cost_usd_total{POD}[RATE]))")
+query("cost_of_models", "{{provider}} {{model}}", "topk(10, sum by (provider, model) (increase(bowsprit_cost_usd_total{POD}[RANGE]))) > 0")
+query("runaways", "{{namespace}}/{{workload}} {{met}}", '60 * sum by (namespace, workload, met) (rate(bowsprit_limit_requests_total{POD, limit_name=~"policy/.+/runaway"}[RATE]))')
+query("paused", "{{namespace}}/{{workload}}", '60 * sum by (namespace, workload) (rate(bowsprit_requests_total{POD, code="BIZ_PAUSED"}[RATE]))')
+
+# --- access rules and guards ---
+query("denied_by_rules", "denied", 'sum(increase(bowsprit_access_decisions_total{POD, decision="denied"}[RANGE])) or vector(0)')
+query("access_denies", "{{namespace}} {{rule}}: {{decision}}", """
+    60 * sum by (namespace, rule, decision) (rate(bowsprit_access_decisions_total{POD, decision=~"denied|would_deny|undecided"}[RATE]))""")
+for decision in ("denied", "would_deny", "undecided"):
+    query(f"access_{decision}_by_workload", "{{namespace}}/{{workload}} {{rule}}", f"""
+        sum by (namespace, workload, rule) (increase(bowsprit_access_decisions_total{{POD, decision="{decision}"}}[RANGE]))""")
+query("found_by_guards", "found", "sum(increase(bowsprit_guard_findings_total{POD}[RANGE])) or vector(0)")
+query("guard_finds", "{{namespace}} {{guard}}: {{decision}}", "60 * sum by (namespace, guard, decision) (rate(bowsprit_guard_findings_total{POD}[RATE]))")
+query("guard_by_workload", "{{namespace}}/{{workload}} {{guard}} {{decision}}", """
+    sum by (namespace, workload, guard, decision) (increase(bowsprit_guard_findings_total{POD}[RANGE])) > 0""")
+query("shadow", "would be refused", """
+    (sum(increase(bowsprit_access_decisions_total{POD, decision="would_deny"}[RANGE])) or vector(0))
+    + (sum(increase(bowsprit_guard_findings_total{POD, decision="would_refuse"}[RANGE])) or vector(0))""")
+
+# --- caches ---
+query("cache_saved_cost", "saved", "sum(increase(bowsprit_cache_saved_cost_usd_total{POD}[RANGE])) or vector(0)")
+query("cache_saved_tokens", "saved", "sum(increase(bowsprit_cache_saved_tokens_total{POD}[RANGE])) or vector(0)")
+query("cache_saved", "{{namespace}} {{route}}", "3600 * sum by (namespace, route) (rate(bowsprit_cache_saved_cost_usd_total{POD}[RATE]))")
+query("cache_hit_share_of_all", "hits", """
+    sum(increase(bowsprit_cache_requests_total{POD, result=~"hit|shared"}[RANGE])) / (sum(increase(bowsprit_cache_requests_total{POD, result=~"hit|shared|miss"}[RANGE])) > 0)""")
+query("cache_hit_share", "{{namespace}} {{route}}", """
+    sum by (namespace, route) (rate(bowsprit_cache_requests_total{POD, result=~"hit|shared"}[RATE]))
+    / (sum by (namespace, route) (rate(bowsprit_cache_requests_total{POD, result=~"hit|shared|miss"}[RATE])) > 0)""")
+query("cache_results", "{{result}}", "60 * sum by (result) (rate(bowsprit_cache_requests_total{POD}[RATE]))")
+query("cache_bypasses", "{{reason}}", "60 * sum by (reason) (rate(bowsprit_cache_bypasses_total{POD}[RATE]))")
+query("cache_fates", "{{fate}}", "60 * sum by (fate) (rate(bowsprit_cache_answers_total{POD}[RATE]))")
+query("cache_bytes", "{{namespace}} {{route}}", "sum by (namespace, route) (bowsprit_cache_bytes{POD})")
+query("cache_table_hits", "{{namespace}} {{route}}", 'sum by (namespace, route) (increase(bowsprit_cache_requests_total{POD, result=~"hit|shared"}[RANGE]))')
+query("cache_table_misses", "{{namespace}} {{route}}", 'sum by (namespace, route) (increase(bowsprit_cache_requests_total{POD, result="miss"}[RANGE]))')
+query("cache_table_bypasses", "{{namespace}} {{route}}", 'sum by (namespace, route) (increase(bowsprit_cache_requests_total{POD, result="bypass"}[RANGE]))')
+query("cache_table_saved", "{{namespace}} {{route}}", "sum by (namespace, route) (increase(bowsprit_cache_saved_cost_usd_total{POD}[RANGE]))")
+query("cache_table_entries", "{{namespace}} {{route}}", "sum by (namespace, route) (bowsprit_cache_entries{POD})")
+query("cache_store", "{{result}}", "60 * sum by (result) (rate(bowsprit_cache_store_total{POD}[RATE]))")
+query("cache_store_hits", "hits", """
+    (sum(rate(bowsprit_cache_store_total{POD, result="hit"}[RATE])) or vector(0)) / (sum(rate(bowsprit_cache_store_total{POD, result=~"hit|miss"}[RATE])) > 0)""")
+query("cache_store_fails", "not answered", """
+    sum(increase(bowsprit_cache_store_total{POD, result=~"unasked|late|unreachable|refused|garbled|moved|full"}[RANGE])) or vector(0)""")
+
+# --- vectors ---
+query("embedding_hit_share", "{{namespace}} {{route}}", """
+    sum by (namespace, route) (rate(bowsprit_embedding_cache_inputs_total{POD, result="hit"}[RATE]))
+    / (sum by (namespace, route) (rate(bowsprit_embedding_cache_inputs_total{POD}[RATE])) > 0)""")
+query("embedding_hits", "hits", """
+    sum(increase(bowsprit_embedding_cache_inputs_total{POD, result="hit"}[RANGE])) / (sum(increase(bowsprit_embedding_cache_inputs_total{POD}[RANGE])) > 0)""")
+query("embedding_entries", "{{namespace}} {{route}}", "sum by (namespace, route) (bowsprit_embedding_cache_entries{POD})")
+query("embedding_bytes", "{{namespace}} {{route}}", "sum by (namespace, route) (bowsprit_embedding_cache_bytes{POD})")
+query("refill_done", "{{namespace}} {{route}}", """
+    sum by (namespace, route) (bowsprit_embedding_refill_filled{POD}) / (sum by (namespace, route) (bowsprit_embedding_refill_known{POD}) > 0)""")
+query("refill_waiting", "{{namespace}} {{route}}", "sum by (namespace, route) (bowsprit_embedding_refill_queue_depth{POD})")
+query("refill_jobs", "{{route}}: {{status}}", "60 * sum by (route, status) (rate(bowsprit_embedding_refill_jobs_total{POD}[RATE]))")
+
+# --- answers to what is alike ---
+query("semantic_hits", "hits", """
+    sum(increase(bowsprit_semantic_cache_results_total{POD, result="hit"}[RANGE]))
+    / (sum(increase(bowsprit_semantic_cache_results_total{POD, result=~"hit|far|none|right|wrong|unsure"}[RANGE])) > 0)""")
+query("semantic_results", "{{route}}: {{result}}", "60 * sum by (route, result) (rate(bowsprit_semantic_cache_results_total{POD}[RATE]))")
+query("semantic_right", "{{namespace}} {{route}}", """
+    sum by (namespace, route) (increase(bowsprit_semantic_cache_results_total{POD, result="right"}[RANGE]))
+    / (sum by (namespace, route) (increase(bowsprit_semantic_cache_results_total{POD, result=~"right|wrong"}[RANGE])) > 0)""")
+query("semantic_similarity", "{{namespace}} {{route}}", """
+    sum by (namespace, route) (rate(bowsprit_semantic_cache_similarity_total{POD}[RATE]))
+    / (sum by (namespace, route) (rate(bowsprit_semantic_cache_results_total{POD, result="hit"}[RATE])) > 0)""")
+query("semantic_errors", "{{reason}}", "60 * sum by (reason) (rate(bowsprit_semantic_cache_errors_total{POD}[RATE]))")
+query("semantic_seconds", "{{operation}}", """
+    sum by (operation) (rate(bowsprit_semantic_cache_operation_seconds_total{POD}[RATE]))
+    / (sum by (operation) (rate(bowsprit_semantic_cache_operations_total{POD}[RATE])) > 0)""")
+query("semantic_entries", "{{namespace}} {{route}}", "sum by (namespace, route) (bowsprit_semantic_cache_entries{POD})")
+query("semantic_bytes", "{{namespace}} {{route}}", "sum by (namespace, route) (bowsprit_semantic_cache_bytes{POD})")
+
+# --- background jobs ---
+query("jobs", "{{status}}", "sum by (status) (bowsprit_jobs{POD})")
+query("jobs_queued", "{{namespace}}/{{workload}}", 'sum by (namespace, workload) (bowsprit_jobs{POD, status="queued"})')
+query("jobs_waiting", "queued", 'sum(bowsprit_jobs{POD, status="queued"}) or vector(0)')

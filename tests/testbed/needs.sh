@@ -60,6 +60,7 @@ chart      python3                    python3
 dashboards -                          go
 dashboards prometheus                 prometheus promtool
 dashboards python3                    python3
+dashboards redis-server               redis-server
 pictures   nodejs                     node
 pictures   npm                        npm
 pictures   chromium                   chromium

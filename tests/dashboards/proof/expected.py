@@ -187,6 +187,114 @@ EXPECTED_BATCH = {
     "tokens_by_workload": {"lab/batch": BATCH * (OPENAI["input"] + OPENAI["output"])},
     "breakers": {"openai gpt-4.1-mini": 0},
 }
+# What traffic.desk_round does, by its script and world.desk. Priced exchanges of a round: aside 1, ruled 1, tried 1, guarded 3, and
+# claude's 2.
+DESK_NAME = "shop/desk"
+MINI_COST, CLAUDE_COST = COST["openai gpt-4.1-mini"] / MINI, COST["claude claude-sonnet-4-5"] / CLAUDE_OK
+DESK_COST = {"openai gpt-4.1-mini": 6 * MINI_COST, "claude claude-sonnet-4-5": 2 * CLAUDE_COST}
+LIMITS = ("few/one", "line/one", "aside/one")
+FLEET = "shop claude requests_per_minute"
+# All that asks: each is beyond the budget of next to nothing, which is looked at before limits, rules and guards.
+OVER = 2 + 3 + 2 + 3 + 1 + 4 + 2
+EXPECTED_DESK = {
+    "refused_by_limits": 1,
+    "limit_refuses": {"shop few/one": Minute(1)},
+    "limit_refused_share": {"shop few/one": 0.5},
+    "limit_admitted_by_workload": {f"{DESK_NAME} few/one": 1, f"{DESK_NAME} line/one": 3, f"{DESK_NAME} aside/one": 1},
+    "limit_waited_by_workload": {f"{DESK_NAME} line/one": 2},
+    "limit_diverted_by_workload": {f"{DESK_NAME} aside/one": 1},
+    "limit_refused_by_workload": {f"{DESK_NAME} few/one": 1},
+    "limit_waiting": {f"shop {limit}": 0 for limit in LIMITS},
+    # Two of three stand in line, for the 300 ms that one takes and twice that.
+    "limit_line": {"shop line/one": Within(0.3, 5)},
+    # Eleven tokens of a thousand and some for each: no request says max_tokens.
+    "limit_estimates": {f"shop {limit}": Within(0.009, 0.011) for limit in LIMITS},
+    "share_wanted": {f"{FLEET} wanted": Within(1, 100)},
+    # A 64th, which is what each may use that nobody lends anything.
+    "share_lent": {f"{FLEET} lent": 15_625},
+    "share_floors": {FLEET: 1},
+    "stores_away": 1,
+    "store_away": {"shop claude": 1},
+    "store_fallbacks": {"shop claude": Minute(2)},
+    "budget_fullest": Within(1000, 1e6),
+    "budget_spent": {"shop house/month": Within(1e-6, 0.001), "shop house/drop": Within(1000, 1e6)},
+    "budget_beyond": {"shop house/drop: over": Minute(OVER)},
+    "budget_over_by_workload": {f"{DESK_NAME} house/drop": OVER},
+    "cost_of_workloads": {DESK_NAME: Rate(3600 * sum(DESK_COST.values()))},
+    "cost_of_models": DESK_COST,
+    "denied_by_rules": 2,
+    "access_denies": each(Minute, {"shop small: denied": 2, "shop small: undecided": 1, "shop tiny: would_deny": 1}),
+    "access_denied_by_workload": {f"{DESK_NAME} small": 2},
+    "access_would_deny_by_workload": {f"{DESK_NAME} tiny": 1},
+    "access_undecided_by_workload": {f"{DESK_NAME} small": 1},
+    "found_by_guards": 4,
+    "guard_finds": each(Minute, {"shop letters: masked": 2, "shop cards: refused": 1, "shop accounts: would_refuse": 1}),
+    "guard_by_workload": {f"{DESK_NAME} letters masked": 2, f"{DESK_NAME} cards refused": 1, f"{DESK_NAME} accounts would_refuse": 1},
+    "shadow": 2,
+}
+# shelf_round: of the same request three times two are hits, another in other words is alike, and what is verified is asked for. Of five
+# inputs two were there.
+ROUTES = ("cached", "vectors", "alike", "checked", "deaf")
+HITS, MISSES = {"cached": 2, "alike": 1}, {"cached": 1, "vectors": 2, "alike": 1, "checked": 2, "deaf": 1}
+
+
+def of_shelf(counts):
+    return {f"shop {route}": counts.get(route, 0) for route in ROUTES}
+
+
+EXPECTED_SHELF = {
+    # And next to nothing for the two vectors.
+    "cache_saved_cost": Within(3 * MINI_COST, 3 * MINI_COST + 1e-6),
+    "cache_saved_tokens": Within(3 * 120, 3 * 120 + 60),
+    "cache_saved": {"shop cached": Rate(3600 * 2 * MINI_COST), "shop alike": Rate(3600 * MINI_COST), "shop checked": 0, "shop deaf": 0, "shop vectors": Within(0, 0.1)},
+    "cache_table_saved": {"shop cached": 2 * MINI_COST, "shop alike": MINI_COST, "shop checked": 0, "shop deaf": 0, "shop vectors": Within(0, 1e-6)},
+    "cache_hit_share_of_all": sum(HITS.values()) / sum((HITS | {"misses": sum(MISSES.values())}).values()),
+    "cache_hit_share": {f"shop {route}": HITS.get(route, 0) / (HITS.get(route, 0) + MISSES[route]) for route in ROUTES},
+    "cache_results": each(Minute, {"hit": 3, "miss": 7, "bypass": 1, "shared": 0, "refused": 0}),
+    "cache_table_hits": of_shelf(HITS),
+    "cache_table_misses": of_shelf(MISSES),
+    "cache_table_bypasses": of_shelf({"cached": 1}),
+    "cache_bypasses": {"several": Minute(1)},
+    # Each whole answer to a miss, and each vector of both models.
+    "cache_fates": {"kept": Minute(1 + 1 + 2 + 1 + 3 + 3)},
+    "cache_bytes": {**every([f"shop {route}" for route in ROUTES], Within(500, 1e6)), "shop vectors": 0},
+    "cache_table_entries": of_shelf({"cached": 3, "alike": 3, "checked": 6, "deaf": 3}),
+    "cache_store": each(Minute, {"miss": 1, "kept": 1}),
+    "cache_store_hits": 0,
+    "cache_store_fails": 0,
+    "embedding_hit_share": {"shop vectors": 0.4},
+    "embedding_hits": 0.4,
+    # Two before there was a next model, and three a round.
+    "embedding_entries": {"shop vectors": 11},
+    "embedding_bytes": {"shop vectors": Within(11 * 1536 * 4, 1e6)},
+    "refill_done": {"shop vectors": 1},
+    "refill_waiting": {"shop vectors": 0},
+    "refill_jobs": each(Minute, {"vectors: done": 3, "vectors: again": 0, "vectors: given_up": 0, "vectors: refused": 0}),
+    "semantic_hits": 1 / 5,
+    "semantic_results": each(Minute, {
+        **{f"{route}: {result}": 0 for route in ("alike", "checked", "deaf") for result in ("hit", "far", "none")},
+        "alike: hit": 1, "checked: right": 1, "checked: wrong": 0, "checked: unsure": 0, "alike: none": 1, "checked: none": 1, "deaf: none": 1}),
+    "semantic_right": {"shop checked": 1},
+    "semantic_similarity": {"shop alike": Within(0.8, 0.9999)},
+    "semantic_errors": {"embedding": Minute(1)},
+    "semantic_seconds": {"search": Within(1e-7, 0.1), "insert": Within(1e-7, 0.1)},
+    "semantic_entries": {"shop alike": 3, "shop checked": 6, "shop deaf": 0},
+    "semantic_bytes": {"shop alike": Within(3 * 1536, 1e6), "shop checked": Within(6 * 1536, 1e6), "shop deaf": Within(0, 1e5)},
+    # One a round, which nobody fetches.
+    "jobs": {"queued": 0, "running": 0, "kept": 3},
+    "jobs_queued": {"shop/shelf": 0},
+    "jobs_waiting": 0,
+}
+EXPECTED_TILL = {
+    "beyond_budgets": 3,
+    "budget_stopped_by_workload": {"shop/till till/nothing": 3},
+    "runaways": {"shop/till admitted": Minute(1)},
+}
+EXPECTED_KIOSK = {
+    "beyond_budgets": 2,
+    "budget_diverted_by_workload": {"shop/kiosk kiosk/little": 2},
+    "paused": {"shop/kiosk": Minute(1)},
+}
 # Queries about what only a cluster has: operators, and streams to them. tests/e2e/tests/observability.rs runs them.
 IN_A_CLUSTER = {"config_stream_ended"}
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from . import traffic, world
-from .expected import EXPECTED, EXPECTED_BATCH, OPEN, is_of_a_cluster
+from .expected import EXPECTED, EXPECTED_BATCH, EXPECTED_DESK, EXPECTED_KIOSK, EXPECTED_SHELF, EXPECTED_TILL, OPEN, is_of_a_cluster
 from .kept import keep
 from .prometheus import Prometheus, legend, substituted
 from .report import Report, judged
@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[3]
 ALL_OF_THEM = {"namespace": ".*", "workload": ".*", "provider": ".*", "model": ".*", "objective": "0.99"}
 SHOP = {"namespace": "shop", "workload": "web", "pod": "web-1"}
 # The dashboards that this world can fill; the control plane needs a cluster.
-PICTURED = {"overview", "providers", "tokens"}
+PICTURED = {"overview", "providers", "tokens", "governance", "caches"}
+DESK, SHELF, TILL, KIOSK = ({"namespace": "shop", "workload": name, "pod": f"{name}-1"} for name in ("desk", "shelf", "till", "kiosk"))
 LAB = {"namespace": "lab", "workload": "batch", "pod": "batch-1"}
 
 
@@ -46,29 +47,41 @@ def queries():
 
 
 class World:
-    """Providers, two sidecars and Prometheus, after the traffic: all that is asked about happened between `begin` and `end`."""
+    """Providers, a store, six sidecars and Prometheus, after the traffic: all that is asked about happened between `begin` and `end`."""
 
     def __init__(self, rig, programs):
         self.began = time.time()
         self.port, control = rig.providers(programs / "bowsprit-providers")
         call(control, "/script", world.script())
         keys = {"A_KEY": "a-key"}
-        turn = 0
         # With an outbox for the ledger, and a service that it cannot trust.
         ledger = {"BOWSPRIT_LEDGER_DIR": str(rig.folder), "BOWSPRIT_LEDGER": f"https://127.0.0.1:{free_port()}"}
-        web = rig.sidecar(programs / "bowsprit-sidecar", "web", world.web(self.port, turn), **keys, **ledger)
+        web = rig.sidecar(programs / "bowsprit-sidecar", "web", world.web(self.port, 0), **keys, **ledger)
         batch = rig.sidecar(programs / "bowsprit-sidecar", "batch", world.batch(self.port), **keys)
-        self.prometheus = Prometheus(rig, [(f"127.0.0.1:{web.admin}", SHOP), (f"127.0.0.1:{batch.admin}", LAB)])
+        till = rig.sidecar(programs / "bowsprit-sidecar", "till", world.till(self.port), **keys)
+        secrets = {"keys": {"main": "a-key"}, "cache": {"url": rig.redis()}, "away": {"url": f"redis://127.0.0.1:{free_port()}/0"}}
+        kiosk = rig.sidecar(programs / "bowsprit-sidecar", "kiosk", world.kiosk(self.port), **keys)
+        desk = rig.in_a_pod(programs / "bowsprit-sidecar", "desk", world.desk(self.port), secrets)
+        shelf = rig.in_a_pod(programs / "bowsprit-sidecar", "shelf", world.shelf(self.port, filling=False), secrets)
+        traffic.filling(shelf, world.shelf(self.port, filling=True))
+        self.prometheus = Prometheus(rig, [(f"127.0.0.1:{one.admin}", labels) for one, labels in ((web, SHOP), (batch, LAB), (desk, DESK), (shelf, SHELF), (till, TILL), (kiosk, KIOSK))])
         rig.callback(lambda streams: [one.close() for one in streams], traffic.held_open(web, OPEN))
-        # Twice, since some series come with what the second round does about the first.
-        for _ in range(2):
-            turn += 1
+
+        def round_of_all(turn):
             traffic.web_round(web, world.web(self.port, turn), control)
             traffic.batch_round(batch)
-        self.begin = {name: self.now(name) for name in ("web", "batch")}
-        self.round = lambda turn: (traffic.web_round(web, world.web(self.port, turn), control), traffic.batch_round(batch))
-        self.round(turn + 1)
-        self.end = {name: self.now(name) for name in ("web", "batch")}
+            traffic.desk_round(desk)
+            traffic.shelf_round(shelf, turn)
+            traffic.till_round(till, turn)
+            traffic.kiosk_round(kiosk)
+
+        self.round, everyone = round_of_all, ("web", "batch", "desk", "shelf", "till", "kiosk")
+        # Twice, since some series come with what the second round does about the first.
+        for turn in (1, 2):
+            self.round(turn)
+        self.begin = {name: self.now(name) for name in everyone}
+        self.round(3)
+        self.end = {name: self.now(name) for name in everyone}
 
     def now(self, workload):
         """The time of a scrape that saw all that has happened."""
@@ -84,7 +97,7 @@ class World:
 
 
 def everywhere(it, query):
-    """The query with every variable at All, over both workloads: it must be answered, whatever the figure."""
+    """The query with every variable at All, over all workloads: it must be answered, whatever the figure."""
     begin, end = it.begin["web"], it.end["web"]
     found = it.prometheus.query(substituted(query["expr"], end - begin, **ALL_OF_THEM), end)
     return None if found else "no series with every variable at All"
@@ -114,11 +127,12 @@ def main():
     report = Report(options.table)
     asked = queries()
     known = {name for name in asked if not is_of_a_cluster(name)}
-    if known != EXPECTED.keys():
-        sys.exit(f"tests/dashboards/proof/expected.py: not each query has an expectation: {', '.join(sorted(known ^ EXPECTED.keys()))}")
+    wanted = set().union(EXPECTED, EXPECTED_DESK, EXPECTED_SHELF, EXPECTED_TILL, EXPECTED_KIOSK)
+    if known != wanted:
+        sys.exit(f"tests/dashboards/proof/expected.py: not each query has an expectation: {', '.join(sorted(known ^ wanted))}")
     with Rig() as rig:
         it = World(rig, programs)
-        for expected, workload in ((EXPECTED, SHOP), (EXPECTED_BATCH, LAB)):
+        for expected, workload in ((EXPECTED, SHOP), (EXPECTED_BATCH, LAB), (EXPECTED_DESK, DESK), (EXPECTED_SHELF, SHELF), (EXPECTED_TILL, TILL), (EXPECTED_KIOSK, KIOSK)):
             name_of = workload["workload"]
             window = it.end[name_of] - it.begin[name_of]
             for name, want in expected.items():
@@ -126,7 +140,7 @@ def main():
                 report.line(name if workload is SHOP else f"{name} ({name_of})", want, got, judged(want, got, window) or everywhere(it, asked[name]))
         asked_by_people(it, report)
         if options.keep:
-            for turn in range(4, 10):
+            for turn in range(4, len(traffic.ALIKE) + 1):
                 it.round(turn)
             keep(it.prometheus, it.began + 4, it.now("web"), options.keep, PICTURED)
     elsewhere = len(asked) - len(known)

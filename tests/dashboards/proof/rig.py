@@ -76,6 +76,25 @@ class Rig(contextlib.ExitStack):
     def sidecar(self, program, name, documents, **environment):
         return Sidecar(self, program, name, documents, environment)
 
+    def in_a_pod(self, program, name, documents, secrets, **environment):
+        """A sidecar that has its configuration and Secrets, {name: {key: text}}, in folders, as kubelet mounts them."""
+        return Mounted(self, program, name, documents, secrets, environment)
+
+    def redis(self):
+        """A store, and where it is."""
+        port = free_port()
+        process = self.start("redis", "redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(self.folder))
+
+        def asked():
+            if process.poll() is not None:
+                raise RuntimeError(f"redis-server has ended: {process.log.read_text()[-2000:]}")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as one:
+                one.sendall(b"PING\r\n")
+                return one.recv(16).startswith(b"+PONG")
+
+        until("the store answers", asked)
+        return f"redis://127.0.0.1:{port}/0"
+
 
 def end(process):
     process.terminate()
@@ -93,8 +112,11 @@ class Sidecar:
         self.open, self.has_ledger = 0, "BOWSPRIT_LEDGER_DIR" in environment
         self.file = rig.folder / f"{name}.yaml"
         self.configure(documents)
+        self.start(rig, program, name, ("--config", str(self.file)), environment)
+
+    def start(self, rig, program, name, argv, environment):
         self.port, self.admin = free_port(), free_port()
-        process = rig.start(name, str(program), "--config", str(self.file), "--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin}", **environment)
+        process = rig.start(name, str(program), *argv, "--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin}", **environment)
         rig.answers(name, process, self.admin, "/health/ready")
 
     def configure(self, documents):
@@ -103,7 +125,31 @@ class Sidecar:
         new.write_text("".join(f"---\n{json.dumps(document)}\n" for document in documents) if isinstance(documents, list) else documents)
         new.rename(self.file)
 
-    def metric(self, family):
-        """The sum of a family now, as /metrics has it."""
+    def metric(self, family, **labels):
+        """The sum of a family now, as /metrics has it: of its series with these labels."""
         lines = call(self.admin, "/metrics")[1].splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((family + "{", family + " ")))
+        wanted = [f'{name}="{value}"' for name, value in labels.items()]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((family + "{", family + " ")) and all(one in line for one in wanted))
+
+
+class Mounted(Sidecar):
+    """A running sidecar as a pod has one."""
+
+    def __init__(self, rig, program, name, documents, secrets, environment):
+        self.open, self.has_ledger, self.sequence = 0, False, 0
+        folder = rig.folder / name
+        for secret, keys in secrets.items():
+            (folder / "secrets" / secret).mkdir(parents=True)
+            for key, text in keys.items():
+                (folder / "secrets" / secret / key).write_text(text)
+        for part in ("config", "state"):
+            (folder / part).mkdir()
+        self.file = folder / "config/bowsprit.yaml"
+        self.configure(documents)
+        argv = ("--config-dir", str(folder / "config"), "--secrets-dir", str(folder / "secrets"), "--state-dir", str(folder / "state"))
+        self.start(rig, program, name, argv, environment)
+
+    def configure(self, documents):
+        super().configure(documents)
+        self.sequence += 1
+        (self.file.parent / "sequence").write_text(str(self.sequence))

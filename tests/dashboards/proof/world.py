@@ -26,6 +26,8 @@ SCRIPT = {
     "cut-1": {"answer": {"text": "one two three four", "fault": {"reset": {"at": {"after_chunks": 2}}}}},
     "long-1": {"answer": {"chunks": 400, "delay_ms": 50}},
     "silent-1": "hang",
+    "plain-1": {"answer": {"text": "one", "usage": {"input": 10, "output": 1}}},
+    "deaf-1": {"status": {"code": 400}},
 }
 
 
@@ -89,6 +91,86 @@ def web(port, turn):
 def batch(port):
     """The documents of the workload lab/batch."""
     return [provider("openai", "OpenAI", port, 10, ["gpt-4.1-mini"])]
+
+
+VECTORS, NEXT_VECTORS = "text-embedding-3-small", "text-embedding-3-large"
+
+
+def policy(name, **spec):
+    return {"apiVersion": "bowsprit.dev/v1alpha1", "kind": "UsagePolicy", "metadata": {"name": name}, "spec": spec}
+
+
+def budget(name, amount, then):
+    return {"name": name, "amount": amount, "currency": "USD", "window": "Month", "onExhausted": then}
+
+
+def at_store(secret):
+    return {"redisRef": {"name": secret, "key": "url"}, "timeout": "500ms"}
+
+
+def reached(name, port, kind, *rest, **spec):
+    """A provider for a sidecar that believes itself in a cluster, where loopback is nobody's provider."""
+    document = provider(name, kind, port, *rest, **spec)
+    document["spec"]["endpoint"]["allowedAddresses"] = ["Loopback"]
+    document["spec"]["credentials"] = [{"name": "main", "secretKeyRef": {"name": "keys", "key": "main"}}]
+    return document
+
+
+def desk(port):
+    """The documents of the workload shop/desk, which has limits, access rules and guards."""
+    mini, narrow = ("openai", "gpt-4.1-mini"), ("narrow", "narrow-1")
+    one = lambda then: [{"name": "one", "concurrentRequests": 1, "tokensPerMinute": 1_000_000, "onLimit": then}]
+    return [
+        reached("openai", port, "OpenAI", 10, ["gpt-4.1-mini"]),
+        # Nobody is at the address of its store, and nobody lends it a share.
+        reached("claude", port, "Anthropic", 20, ["claude-sonnet-4-5"], rateLimits={"requestsPerMinute": 1_000_000, "scope": "Fleet", "store": at_store("away")}),
+        reached("narrow", port, "OpenAICompatible", 60, ["narrow-1"]),
+        route("few", narrow, limits=one("Reject")),
+        route("line", narrow, limits=one("Wait")),
+        route("aside", narrow, mini, limits=one("Fallback")),
+        route("ruled", mini, access={"rules": [{"name": "small", "allow": "request.maxTokens <= 100"}]}),
+        route("tried", mini, access={"enforcement": "Shadow", "rules": [{"name": "tiny", "allow": "request.maxTokens <= 10"}]}),
+        route("guarded", mini, guards=[
+            {"name": "letters", "applyTo": ["Request"], "detect": ["Email"]},
+            {"name": "cards", "applyTo": ["Request"], "detect": ["Card"], "action": "Refuse"},
+            {"name": "accounts", "applyTo": ["Request"], "detect": ["Iban"], "action": "Refuse", "enforcement": "Shadow"},
+        ]),
+        policy("house", budgets=[budget("month", "1000", "Stop"), budget("drop", "0.000001", "Warn")]),
+    ]
+
+
+def shelf(port, *, filling):
+    """The documents of the workload shop/shelf, which has caches. `filling`: its vectors have a next model."""
+    mini = ("openai", "gpt-4.1-mini")
+    cache = {"ttl": "1h", "maxBytes": 1 << 20, "temperature": "Any"}
+    semantic = {"embeddingModel": VECTORS, "threshold": "0.8", "maxBytes": 4 << 20, "maxWait": "5s"}
+    embeddings = {"maxBytes": 8 << 20, "keepInputs": 1 << 20, **({"next": {"provider": "openai", "model": NEXT_VECTORS, "switch": "Manual"}} if filling else {})}
+    return [
+        reached("openai", port, "OpenAI", 10, ["gpt-4.1-mini", VECTORS, NEXT_VECTORS, "plain-1", "deaf-1"]),
+        route("cached", mini, cache={**cache, "store": at_store("cache")}),
+        route("vectors", ("openai", VECTORS), cache={**cache, "embeddings": embeddings}),
+        route("alike", mini, cache={**cache, "semantic": semantic}),
+        route("checked", mini, cache={**cache, "semantic": {**semantic, "verifyPercent": 100}}),
+        route("deaf", mini, cache={**cache, "semantic": {**semantic, "embeddingModel": "deaf-1"}}),
+    ]
+
+
+def till(port):
+    """The documents of the workload shop/till, which may spend next to nothing and goes round in loops. plain-1 has no price."""
+    return [
+        provider("openai", "OpenAI", port, 10, ["gpt-4.1-mini", "plain-1"]),
+        policy("till", budgets=[budget("nothing", "0.000001", "Stop")], runaway={"times": 3, "within": "1h"}),
+    ]
+
+
+def kiosk(port):
+    """The documents of the workload shop/kiosk, which is led to what costs nobody knows what, and of which one route is paused."""
+    return [
+        provider("openai", "OpenAI", port, 10, ["gpt-4.1-mini", "plain-1"]),
+        route("small", ("openai", "plain-1")),
+        route("old", ("openai", "gpt-4.1-mini")),
+        policy("kiosk", budgets=[{**budget("little", "0.000001", "Divert"), "divertTo": "small"}], pausedRoutes=[{"name": "old"}]),
+    ]
 
 
 def wrong():
