@@ -12,6 +12,10 @@ pub const LONGEST_TEXT: usize = 256;
 /// Turns of a path that are kept: [`Request::turns_left_out`] counts those after them.
 pub const MOST_TURNS: usize = 16;
 
+/// [`Attempt::operation`] of what one model used in a batch: `request_id` is the batch's id, or its file's of results, and it is
+/// told by whoever fetched the results, so perhaps by several pods.
+pub const BATCH: &str = "batch";
+
 /// [`Turn::what`] of a request that got a kept answer, since every candidate was down.
 pub const ANSWERED_STALE: &str = "answered_stale";
 

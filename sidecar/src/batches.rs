@@ -1,8 +1,8 @@
 //! Which batches are booked: each once, however often its results are fetched.
 //!
 //! What is booked is written into the sidecar's own folder, where there is one, so that a restart books none again. It names
-//! providers and batches and nothing else. A sidecar that is killed within a moment of booking may book that one again; so may one
-//! that has forgotten it among [`MOST`] later ones, and another pod.
+//! providers and batches and nothing else. A sidecar that is killed within a moment of booking may tell of that one again; so may one
+//! that has forgotten it among [`MOST`] later ones, and another pod: the ledger service counts it once all the same.
 
 use std::collections::VecDeque;
 use std::io;

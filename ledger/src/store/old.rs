@@ -80,6 +80,11 @@ pub(super) fn all(keep: Keep, now: i64, engine: Engine) -> Vec<Old> {
         is_whole_days: true,
         ..rows("provider_metrics", "start", Keep::oldest_sums(keep.hours, now))
     };
+    // A batch's results may be fetched for as long as the provider keeps them, which is months at the most.
+    let booked = Old {
+        key: "namespace, names_digest",
+        ..rows("booked_batches", "at", before(keep.outboxes))
+    };
     vec![
         rows(requests, "at", before(keep.detail)),
         rows(attempts, "at", before(keep.detail)),
@@ -87,6 +92,7 @@ pub(super) fn all(keep: Keep, now: i64, engine: Engine) -> Vec<Old> {
         minutes,
         hours,
         rows("outboxes", "last_seen", before(keep.outboxes)),
+        booked,
     ]
 }
 

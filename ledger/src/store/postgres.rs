@@ -15,7 +15,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
 use super::tables::{ATTEMPTS, CONFIGS, Kind, METRICS, RATE_LIMITS, REQUESTS, Table, on_conflict_sum};
-use super::take::{Key, Place, Plan, plan};
+use super::take::{Key, Once, Place, Plan, once, plan};
 use super::text::kept;
 use super::{Answer, Arrival, Error, Keep, Query, Retired, Row, Store, Value, configs};
 use crate::schema::{self, Applied, Engine, Step};
@@ -138,7 +138,8 @@ impl Postgres {
             .write(async |transaction| {
                 let known = locked(&self.days).clone();
                 let places = places(transaction, arrivals, now).await?;
-                let plan = plan(arrivals, places, now, detail_from);
+                let uncounted = count(transaction, &once(arrivals, &places), now).await?;
+                let plan = plan(arrivals, places, uncounted, now, detail_from);
                 let days: BTreeSet<i64> = partitions::days(&plan.rows.requests, &plan.rows.attempts).collect();
                 let new: Vec<i64> = days.difference(&known).copied().collect();
                 if !new.is_empty() {
@@ -304,6 +305,34 @@ async fn places(
         places.insert(key, place);
     }
     Ok(places)
+}
+
+/// Notes that these are counted; those that were not before. Another service that notes one of them just now is waited for.
+async fn count(
+    transaction: &Transaction<'_>,
+    all: &BTreeSet<Once>,
+    now: i64,
+) -> Result<BTreeSet<Once>, tokio_postgres::Error> {
+    if all.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let namespaces: Vec<&str> = all.iter().map(|once| once.namespace.as_str()).collect();
+    let digests: Vec<&str> = all.iter().map(|once| once.digest.as_str()).collect();
+    let sql = "INSERT INTO booked_batches (namespace, names_digest, at) SELECT n, d, $3 FROM unnest($1, $2) AS t (n, d)
+        ON CONFLICT DO NOTHING RETURNING namespace, names_digest";
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
+        (&namespaces, Type::TEXT_ARRAY),
+        (&digests, Type::TEXT_ARRAY),
+        (&now, Type::INT8),
+    ];
+    let rows = transaction.query_typed(sql, &parameters).await?;
+    let noted = rows.iter().map(|row| {
+        Ok(Once {
+            namespace: row.try_get(0)?,
+            digest: row.try_get(1)?,
+        })
+    });
+    noted.collect()
 }
 
 async fn apply(transaction: &Transaction<'_>, plan: &Plan) -> Result<(), tokio_postgres::Error> {

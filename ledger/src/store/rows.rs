@@ -11,7 +11,7 @@ use super::closed::{ATTEMPT_OUTCOMES, COUNTED, DIALECTS, REASONS, REQUEST_OUTCOM
 use super::tables::{ATTEMPTS, DAY, HOUR, MINUTE, RATE_LIMITS, REQUESTS};
 use super::text::{clipped, kept};
 use super::{Row, Value};
-use crate::entry::{Attempt, Cached, Cost, Entry, Headroom, MOST_TURNS, Request, Sum, Tokens, Turn};
+use crate::entry::{Attempt, BATCH, Cached, Cost, Entry, Headroom, MOST_TURNS, Request, Sum, Tokens, Turn};
 use crate::schema::hex;
 
 /// The most that one entry may tell of anything that is summed: far beyond what can be. Sums of them stop at the largest number.
@@ -61,8 +61,7 @@ struct Names {
 impl Names {
     /// In one order everywhere; each with its length, so that no two lists are the same.
     fn digest(&self) -> String {
-        let mut digest = Sha256::new();
-        let parts = [
+        digest_of([
             self.kind,
             &self.namespace,
             &self.workload,
@@ -70,13 +69,18 @@ impl Names {
             &self.provider,
             &self.model,
             self.outcome,
-        ];
-        for part in parts {
-            digest.update((part.len() as u64).to_le_bytes());
-            digest.update(part.as_bytes());
-        }
-        hex(&digest.finalize(), 16)
+        ])
     }
+}
+
+/// What a list of names is known by.
+pub(super) fn digest_of<const N: usize>(names: [&str; N]) -> String {
+    let mut digest = Sha256::new();
+    for name in names {
+        digest.update((name.len() as u64).to_le_bytes());
+        digest.update(name.as_bytes());
+    }
+    hex(&digest.finalize(), 16)
 }
 
 /// What is added up, in the order of the columns.
@@ -196,10 +200,16 @@ fn money(amount: i64, most: i64) -> i64 {
 
 /// What tokens cost: reported, estimated, and whether the price is not known.
 fn cost(attempt: &Attempt) -> [i64; 3] {
+    // A batch is a sum as well, of up to 100,000 answers.
+    let most = if attempt.operation == BATCH {
+        MOST_FOLDED_COST
+    } else {
+        MOST_COST
+    };
     let cost = attempt
         .cost
         .as_ref()
-        .map(|cost: &Cost| [money(cost.reported, MOST_COST), money(cost.estimated, MOST_COST), 0]);
+        .map(|cost: &Cost| [money(cost.reported, most), money(cost.estimated, most), 0]);
     cost.unwrap_or([0, 0, attempt.is_cost_unknown().into()])
 }
 
@@ -497,6 +507,20 @@ mod tests {
             ..attempt()
         };
         assert_eq!(cost(&priced), [7, 0, 0]);
+    }
+
+    #[test]
+    fn a_batch_may_cost_more_than_an_attempt() {
+        let dear = |operation: &str| Attempt {
+            operation: operation.into(),
+            cost: Some(Cost {
+                reported: 5 * MOST_COST,
+                ..Cost::default()
+            }),
+            ..attempt()
+        };
+        assert_eq!(cost(&dear("messages")), [MOST_COST, 0, 0]);
+        assert_eq!(cost(&dear(BATCH)), [5 * MOST_COST, 0, 0]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! SQLite: one file, one connection that writes, a few that read beside it (WAL). Or memory, which has one connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, Transaction, 
 
 use super::old::{self, CHUNK, NAMES, Old, Pieces};
 use super::tables::{ATTEMPTS, CONFIGS, METRICS, RATE_LIMITS, REQUESTS, Table, on_conflict_sum};
-use super::take::{Key, Place, plan};
+use super::take::{Key, Once, Place, once, plan};
 use super::text::kept;
 use super::{Answer, Arrival, Error, Keep, Query, Retired, Row, Store, Value, configs};
 use crate::schema::{self, Applied, Engine, Step};
@@ -127,7 +127,8 @@ impl Store for Sqlite {
             let mut writer = inner.write();
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let places = places(&transaction, &arrivals, now)?;
-            let plan = plan(&arrivals, places, now, i64::MIN);
+            let uncounted = count(&transaction, once(&arrivals, &places), now)?;
+            let plan = plan(&arrivals, places, uncounted, now, i64::MIN);
             insert(&transaction, &REQUESTS, &plan.rows.requests)?;
             insert(&transaction, &ATTEMPTS, &plan.rows.attempts)?;
             insert(&transaction, &RATE_LIMITS, &plan.rows.rate_limits)?;
@@ -274,6 +275,19 @@ fn places(
         places.insert(key, place);
     }
     Ok(places)
+}
+
+/// Notes that these are counted; those that were not before.
+fn count(transaction: &Transaction<'_>, all: BTreeSet<Once>, now: i64) -> Result<BTreeSet<Once>, rusqlite::Error> {
+    let sql = "INSERT INTO booked_batches (namespace, names_digest, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    let mut uncounted = BTreeSet::new();
+    for once in all {
+        let mut statement = transaction.prepare_cached(sql)?;
+        if statement.execute((&once.namespace, &once.digest, now))? > 0 {
+            uncounted.insert(once);
+        }
+    }
+    Ok(uncounted)
 }
 
 fn insert_sql(table: &Table) -> String {

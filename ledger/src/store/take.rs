@@ -1,9 +1,10 @@
 //! What is new in a batch, and what is to be written for a group of them. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::rows::{Rows, Sender};
+use super::rows::{Rows, Sender, digest_of};
 use super::{Answer, Arrival, Identity};
+use crate::entry::{BATCH, Entry, Numbered};
 use crate::wire::{Batch, MAX_ENTRIES, Refused, RefusedBecause, Taken, VERSION};
 
 /// Longest id of an outbox, bytes.
@@ -42,6 +43,25 @@ pub struct Place {
     pub id: i64,
     /// How far it was taken.
     pub through: u64,
+}
+
+/// What counts once in a namespace, whichever pods tell of it: what a model used in a batch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Once {
+    /// The namespace of those who tell of it.
+    pub namespace: String,
+    /// A digest of provider, batch and model, which are too long to be a key.
+    pub digest: String,
+}
+
+impl Once {
+    fn of(namespace: &str, entry: &Entry) -> Option<Self> {
+        let Entry::Attempt(attempt) = entry else { return None };
+        (attempt.operation == BATCH).then(|| Self {
+            namespace: namespace.to_owned(),
+            digest: digest_of([&attempt.provider, &attempt.request_id, &attempt.model]),
+        })
+    }
 }
 
 /// What is to be written, and what to answer once it is.
@@ -107,15 +127,37 @@ pub fn check(identity: &Identity, batch: &Batch) -> Result<(), Refused> {
     Ok(())
 }
 
-/// What is to be written for `arrivals`, where `places` says how far each of their outboxes is. What ended before `detail_from` is in
-/// the sums alone: its rows would be dropped at once.
-pub fn plan(arrivals: &[Arrival], mut places: BTreeMap<Key, Place>, now: i64, detail_from: i64) -> Plan {
+/// What counts once of that which is new in `arrivals`, in one order everywhere, so that two services never wait for each other. A
+/// store says which of it is there already; [`plan`] is given the rest.
+pub fn once(arrivals: &[Arrival], places: &BTreeMap<Key, Place>) -> BTreeSet<Once> {
+    let mut all = BTreeSet::new();
+    let mut moved = BTreeMap::new();
+    for arrival in arrivals {
+        let key = Key::of(arrival);
+        let Some(place) = places.get(&key) else { continue };
+        let Ok(new) = advance(arrival, moved.entry(key).or_insert(*place)) else {
+            continue;
+        };
+        all.extend(new.filter_map(|numbered| Once::of(&arrival.identity.namespace, &numbered.entry)));
+    }
+    all
+}
+
+/// What is to be written for `arrivals`, where `places` says how far each of their outboxes is, and `uncounted` what of [`once`] is not
+/// there yet. What ended before `detail_from` is in the sums alone: its rows would be dropped at once.
+pub fn plan(
+    arrivals: &[Arrival],
+    mut places: BTreeMap<Key, Place>,
+    mut uncounted: BTreeSet<Once>,
+    now: i64,
+    detail_from: i64,
+) -> Plan {
     let mut plan = Plan::default();
     let mut moved = BTreeMap::new();
     for arrival in arrivals {
         let answer = match places.get_mut(&Key::of(arrival)) {
             Some(place) => {
-                let answer = one(arrival, place, [now, detail_from], &mut plan.rows);
+                let answer = one(arrival, place, &mut uncounted, [now, detail_from], &mut plan.rows);
                 if answer.is_ok() {
                     moved.insert(place.id, place.through);
                 }
@@ -131,17 +173,22 @@ pub fn plan(arrivals: &[Arrival], mut places: BTreeMap<Key, Place>, now: i64, de
     plan
 }
 
-fn one(arrival: &Arrival, place: &mut Place, [now, detail_from]: [i64; 2], rows: &mut Rows) -> Answer {
-    let batch = &arrival.batch;
-    if batch.from > place.through.saturating_add(1) {
-        return Err(gap(arrival, place.through));
-    }
+fn one(
+    arrival: &Arrival,
+    place: &mut Place,
+    uncounted: &mut BTreeSet<Once>,
+    [now, detail_from]: [i64; 2],
+    rows: &mut Rows,
+) -> Answer {
     let sender = Sender {
         outbox: place.id,
         namespace: &arrival.identity.namespace,
-        workload: &batch.workload,
+        workload: &arrival.batch.workload,
     };
-    for numbered in batch.entries.iter().filter(|entry| entry.sequence > place.through) {
+    for numbered in advance(arrival, place)? {
+        if Once::of(sender.namespace, &numbered.entry).is_some_and(|once| !uncounted.remove(&once)) {
+            continue;
+        }
         let at = numbered.at.clamp(now.saturating_sub(BACK), now.saturating_add(AHEAD));
         if at < detail_from {
             rows.add_sums(&sender, at, now, &numbered.entry);
@@ -149,8 +196,20 @@ fn one(arrival: &Arrival, place: &mut Place, [now, detail_from]: [i64; 2], rows:
             rows.add(&sender, numbered.sequence, at, now, &numbered.entry);
         }
     }
-    place.through = place.through.max(batch.to);
     Ok(Taken { through: place.through })
+}
+
+/// Takes the outbox to the end of this batch; what is new in it.
+fn advance<'a>(
+    arrival: &'a Arrival,
+    place: &mut Place,
+) -> Result<impl Iterator<Item = &'a Numbered> + use<'a>, Refused> {
+    let (batch, through) = (&arrival.batch, place.through);
+    if batch.from > through.saturating_add(1) {
+        return Err(gap(arrival, through));
+    }
+    place.through = through.max(batch.to);
+    Ok(batch.entries.iter().filter(move |entry| entry.sequence > through))
 }
 
 fn gap(arrival: &Arrival, through: u64) -> Refused {
@@ -201,6 +260,7 @@ mod tests {
         plan(
             arrivals,
             BTreeMap::from([(Key::of(&arrivals[0]), place)]),
+            BTreeSet::new(),
             2_000,
             i64::MIN,
         )
@@ -284,6 +344,7 @@ mod tests {
         let plan = plan(
             std::slice::from_ref(&wrong),
             BTreeMap::from([(Key::of(&wrong), place)]),
+            BTreeSet::new(),
             now,
             i64::MIN,
         );

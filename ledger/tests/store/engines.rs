@@ -16,6 +16,8 @@ pub(crate) struct Engine {
     folder: Option<tempfile::TempDir>,
     /// The server itself, where PgBouncer stands before it.
     direct: Option<String>,
+    /// As the store reaches it.
+    reached: Option<String>,
 }
 
 struct Servers {
@@ -61,6 +63,7 @@ impl Engine {
             store: Box::new(store),
             folder: Some(folder),
             direct: None,
+            reached: None,
         }
     }
 
@@ -82,6 +85,16 @@ impl Engine {
             store: Box::new(store),
             folder: None,
             direct: Some(at(direct)(&name)),
+            reached: Some(reached),
+        }
+    }
+
+    /// A second service over the same database.
+    pub(crate) fn another(&self) -> Box<dyn Store> {
+        match (&self.reached, &self.folder) {
+            (Some(url), _) => Box::new(Postgres::new(Target::new(url, None).unwrap())),
+            (None, Some(folder)) => Box::new(Sqlite::open(&folder.path().join("ledger.db")).unwrap()),
+            (None, None) => unreachable!(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! However often, and however many at a time: each entry counts once.
 
-use bowsprit_ledger::entry::Entry;
-use bowsprit_ledger::store::Error;
+use bowsprit_ledger::entry::{Attempt, BATCH, Entry};
+use bowsprit_ledger::store::{Error, Keep};
 use bowsprit_ledger::wire::{RefusedBecause, Taken};
 
 use crate::engines::Engine;
@@ -14,6 +14,9 @@ on_every_engine! {
     sums_have_all_rows_and_what_was_folded,
     what_the_database_refuses_leaves_nothing_behind,
     outboxes_do_not_know_each_other,
+    a_batch_that_several_pods_tell_of_counts_once,
+    of_two_that_tell_of_a_batch_at_once_one_counts,
+    a_batch_is_remembered_for_as_long_as_an_outbox,
 }
 
 async fn what_is_sent_again_counts_once(engine: &Engine) {
@@ -149,4 +152,95 @@ async fn outboxes_do_not_know_each_other(engine: &Engine) {
             .await,
         1
     );
+}
+
+/// What a model used in a batch, as whoever fetched its results tells it.
+fn batch(id: &str, model: &str) -> Entry {
+    Entry::Attempt(Box::new(Attempt {
+        provider_request_id: id.into(),
+        operation: BATCH.into(),
+        model: model.into(),
+        ..attempt(id, "answered")
+    }))
+}
+
+async fn rows_and_sums(engine: &Engine) -> [i64; 3] {
+    let of_minutes = "FROM provider_metrics WHERE grain = 60";
+    [
+        engine.number("SELECT count(*) FROM provider_logs").await,
+        engine.number(&format!("SELECT sum(count) {of_minutes}")).await,
+        engine.number(&format!("SELECT sum(cost_reported) {of_minutes}")).await,
+    ]
+}
+
+async fn a_batch_that_several_pods_tell_of_counts_once(engine: &Engine) {
+    let both = || [batch("b1", "small"), batch("b1", "large")];
+    let mut foreign = arrival("app-1", 1, both());
+    foreign.identity.namespace = "other".into();
+    let first = [
+        // What is not taken counts for nothing.
+        arrival("app-4", 2, [batch("b1", "small")]),
+        arrival("app-1", 1, both()),
+        arrival("app-2", 1, [batch("b1", "large"), batch("b2", "large")]),
+        foreign,
+    ];
+    let answers = engine.store.take(group(first), NOW).await.unwrap();
+    assert_eq!(answers[0].as_ref().unwrap_err().reason, RefusedBecause::Gap);
+    assert!(answers[1..].iter().all(Result::is_ok), "{answers:?}");
+    // Three of this namespace and two of the other.
+    let counted = [5, 5, 5 * 1_500_001];
+    assert_eq!(rows_and_sums(engine).await, counted);
+    // Later, by another pod, by one that has a new outbox, and together with what is new.
+    let mut anew = arrival("app-1", 1, both());
+    anew.batch.outbox = "1f".into();
+    let [small, large] = both();
+    let ordinary = Entry::Attempt(Box::new(attempt("b1", "answered")));
+    let later = [
+        arrival("app-3", 1, [small, ordinary, large, batch("b3", "small")]),
+        anew,
+    ];
+    let answers = engine.store.take(group(later), NOW + 1).await.unwrap();
+    let through: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().through).collect();
+    assert_eq!(through, [4, 2], "what counts already is taken all the same");
+    assert_eq!(
+        rows_and_sums(engine).await,
+        counted.map(|counted| counted / 5 * 7),
+        "an attempt of that id and a new batch"
+    );
+}
+
+async fn of_two_that_tell_of_a_batch_at_once_one_counts(engine: &Engine) {
+    for round in 0..20 {
+        let id = format!("b{round}");
+        let one = group([arrival(&format!("app-a{round}"), 1, [batch(&id, "m"), batch(&id, "n")])]);
+        let other = group([arrival(&format!("app-b{round}"), 1, [batch(&id, "n"), batch(&id, "m")])]);
+        let second = engine.another();
+        let (one, other) = tokio::join!(engine.store.take(one, NOW), second.take(other, NOW));
+        assert!(one.unwrap()[0].is_ok() && other.unwrap()[0].is_ok());
+        assert_eq!(rows_and_sums(engine).await[..2], [2 * (round + 1), 2 * (round + 1)]);
+    }
+}
+
+async fn a_batch_is_remembered_for_as_long_as_an_outbox(engine: &Engine) {
+    let day = 24 * 3_600_000;
+    let tell = async |pod: &str, now: i64| {
+        engine
+            .store
+            .take(group([arrival(pod, 1, [batch("b1", "m")])]), now)
+            .await
+            .unwrap();
+        engine.store.retain(Keep::default(), now).await.all().unwrap();
+        engine
+            .number("SELECT sum(count) FROM provider_metrics WHERE grain = 86400")
+            .await
+    };
+    assert_eq!(tell("app-1", NOW).await, 1);
+    assert_eq!(tell("app-2", NOW + 399 * day).await, 1);
+    engine
+        .store
+        .retain(Keep::default(), NOW + 402 * day)
+        .await
+        .all()
+        .unwrap();
+    assert_eq!(engine.number("SELECT count(*) FROM booked_batches").await, 0);
 }

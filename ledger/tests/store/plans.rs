@@ -149,6 +149,10 @@ fn all() -> Vec<(&'static str, Query)> {
             query("SELECT pod FROM outboxes WHERE last_seen < $1"),
         ),
         (
+            "booked_batches_at",
+            query("SELECT namespace FROM booked_batches WHERE at < $1"),
+        ),
+        (
             "provider_requests_failed",
             query("SELECT * FROM failed_requests WHERE at >= $1 ORDER BY at DESC LIMIT 100"),
         ),
@@ -218,7 +222,8 @@ async fn each_query_uses_the_index_that_is_there_for_it(engine: &Engine) {
         include_str!("../../src/schema/0002_indexes.up.sql"),
         include_str!("../../src/schema/0004_arrivals.up.sqlite.sql"),
         include_str!("../../src/schema/0005_days.up.sqlite.sql"),
-        include_str!("../../src/schema/0007_would_refuse_by.up.sqlite.sql")
+        include_str!("../../src/schema/0007_would_refuse_by.up.sqlite.sql"),
+        include_str!("../../src/schema/0008_booked_batches.up.sqlite.sql")
     );
     for line in schema.lines().filter_map(|line| line.strip_prefix("CREATE INDEX ")) {
         let name = line.split(' ').next().unwrap();
