@@ -419,8 +419,10 @@ struct Fleet {
     now: i64,
     runs: u64,
     names: u8,
-    /// What was truly spent or is under way, by the window that it was let in under.
+    /// What was truly spent or is under way, by the window that it was let in under; of who vanished, all that it held.
     spent: BTreeMap<i64, u64>,
+    /// The same of each process that runs.
+    own: [BTreeMap<i64, u64>; 4],
     budget: Arc<Budget>,
 }
 
@@ -453,6 +455,7 @@ impl Fleet {
                         .window
                         .begins;
                     *self.spent.entry(window).or_default() += amount;
+                    *self.own[pod].entry(window).or_default() += amount;
                     self.under_way
                         .push((pod, self.run_of(pod), taken.reserved, cost, window));
                 }
@@ -465,6 +468,7 @@ impl Fleet {
                 // One whose sidecar has died is never settled: it may have cost all of it.
                 if run == self.run_of(pod) {
                     *self.spent.get_mut(&window).unwrap() -= reserved.amount() - cost;
+                    *self.own[pod].get_mut(&window).unwrap() -= reserved.amount() - cost;
                     let _ = self.pods[pod].1.settle(reserved, cost, self.now);
                 }
             }
@@ -509,8 +513,16 @@ impl Fleet {
         }
     }
 
-    /// A process begins that holds nothing. What its predecessor had under way may cost all of it.
+    /// A process begins that holds nothing. What its predecessor had under way may cost all of it, and of what it held besides nobody
+    /// knows whether it was spent, as of one that is only cut off: the worst is taken.
     fn begins(&mut self, pod: usize, name: u8) {
+        let own = std::mem::take(&mut self.own[pod]);
+        let clock = self.clock(pod);
+        for standing in self.pods[pod].1.purses.standings(clock) {
+            let window = standing.level.window.begins;
+            let spent = own.get(&window).copied().unwrap_or_default();
+            *self.spent.entry(window).or_default() += standing.held.saturating_sub(spent);
+        }
         self.runs += 1;
         let run = self.runs;
         let now = self.clock(pod);
@@ -520,32 +532,72 @@ impl Fleet {
     }
 }
 
+fn fleet() -> Fleet {
+    let budget = budget(true, Beyond::Stop);
+    let mut fleet = Fleet {
+        leader: Leads::new(),
+        pods: Vec::new(),
+        under_way: Vec::new(),
+        late: Vec::new(),
+        now: HOUR * 1_000 * 10,
+        runs: 100,
+        names: 100,
+        spent: BTreeMap::new(),
+        own: Default::default(),
+        budget: Arc::clone(&budget),
+    };
+    for pod in 0..4 {
+        let now = fleet.clock(usize::from(pod));
+        fleet.pods.push((pod, sidecar(u64::from(pod), &budget, now)));
+    }
+    fleet
+}
+
 proptest! {
     #[test]
-    fn whatever_is_lost_and_whoever_dies_no_more_than_the_amount_is_spent_together(
+    fn whatever_is_lost_and_whoever_vanishes_no_more_than_the_amount_is_spent_together(
         events in prop::collection::vec(events(), 1..600),
     ) {
-        let budget = budget(true, Beyond::Stop);
-        let mut fleet = Fleet {
-            leader: Leads::new(),
-            pods: Vec::new(),
-            under_way: Vec::new(),
-            late: Vec::new(),
-            now: HOUR * 1_000 * 10,
-            runs: 100,
-            names: 100,
-            spent: BTreeMap::new(),
-            budget: Arc::clone(&budget),
-        };
-        for pod in 0..4 {
-            let now = fleet.clock(usize::from(pod));
-            fleet.pods.push((pod, sidecar(u64::from(pod), &budget, now)));
-        }
+        let mut fleet = fleet();
         for event in events {
             fleet.happens(event);
             for (window, spent) in &fleet.spent {
                 prop_assert!(*spent <= AMOUNT, "{spent} of {AMOUNT} in the window of {window}");
             }
         }
+    }
+
+    #[test]
+    fn what_vanished_pods_and_leaders_held_comes_back_with_the_next_window(
+        events in prop::collection::vec(events(), 1..300),
+        is_told in any::<bool>(),
+    ) {
+        let mut fleet = fleet();
+        for event in events {
+            fleet.happens(event);
+        }
+        for pod in 0..4 {
+            if is_told {
+                fleet.happens(Event::Gone { pod });
+            } else {
+                // It vanishes, and nobody says so.
+                fleet.names += 1;
+                fleet.begins(pod, fleet.names);
+            }
+        }
+        let next = fleet.now - fleet.now % (HOUR * 1_000) + HOUR * 1_000 + 1;
+        let mut fresh = sidecar(9_999, &fleet.budget, next);
+        let mut spent = 0;
+        for turn in 0..200 {
+            let now = next + turn;
+            match take(&mut fresh, 10, now) {
+                Ok(reserved) => {
+                    let _ = fresh.settle(reserved, 10, now);
+                    spent += 10;
+                }
+                Err(_) => fleet.leader.serve(99, &mut fresh, 1, now),
+            }
+        }
+        prop_assert!((AMOUNT - 10..=AMOUNT).contains(&spent), "{spent} of {AMOUNT} in a window of its own");
     }
 }
