@@ -44,6 +44,7 @@ mod reload;
 mod restore;
 mod rolling;
 mod rotation;
+mod runaway;
 mod shutdown;
 mod slow_apiserver;
 mod stale;

@@ -117,11 +117,11 @@ with context.wrap_socket(socket.create_connection((host, 8444), 10), server_host
     f = s.makefile("rb")
     status = f.readline().split()[1].decode()
     while f.readline().strip(): pass
-    print(status, f.readline().decode().strip()[:300])
+    print(status, f.readline().decode().strip())
 "#;
 
 /// A token of the namespace's default service account.
-async fn token(bed: &Bed, audience: &str, pod: Option<&Pod>) -> Result<String> {
+pub(crate) async fn token(bed: &Bed, audience: &str, pod: Option<&Pod>) -> Result<String> {
     let bound = pod.map(|pod| json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name_any(), "uid": pod.uid()}));
     let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
         "spec": {"audiences": [audience], "expirationSeconds": 600, "boundObjectRef": bound}});
@@ -132,7 +132,7 @@ async fn token(bed: &Bed, audience: &str, pod: Option<&Pod>) -> Result<String> {
     Ok(answer["status"]["token"].as_str().context("no token")?.to_owned())
 }
 
-async fn asks(app: &App<'_>, ca: &str, token: Option<&str>) -> Result<String> {
+pub(crate) async fn asks(app: &App<'_>, ca: &str, token: Option<&str>) -> Result<String> {
     let header = token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
     let code = format!("CA = {}\nHEADER = {}\n{CALLER}", json!(ca), json!(header));
     Ok(app.python(&code).await?.trim().to_owned())
