@@ -42,7 +42,7 @@ pub use selector::LabelSelector;
 pub use slo::Slo;
 #[cfg(feature = "schema")]
 pub use status::{
-    Circuits, ModelRouteStatus, ObjectiveStatus, Propagation, ProviderConfigStatus, Sidecars, SloStatus,
+    BudgetStatus, Circuits, ModelRouteStatus, ObjectiveStatus, Propagation, ProviderConfigStatus, Sidecars, SloStatus,
     UsagePolicyStatus,
 };
 #[cfg(feature = "schema")]

@@ -89,6 +89,31 @@ pub struct ObjectiveStatus {
     pub bad: u64,
 }
 
+/// What is spent of a budget that pods spend together, as the operator that leads lends it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetStatus {
+    /// The budget's name.
+    pub name: String,
+    /// Who spends it: of `per: Team` the label's value, of `Workload` such as `Deployment/checkout`, of `Route` the ModelRoute, of `JobRun`
+    /// the Job and its uid. Empty: all pods of the namespace that the policy selects.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub of: String,
+    /// How much may be spent in the window, US dollars.
+    pub amount: String,
+    /// Of this, spent in the window that runs, US dollars, as far as sidecars have told; of a pod that vanished, what it held.
+    pub spent: String,
+    /// And what is not spent, US dollars. A part of it may be lent to pods that have not used it yet.
+    pub left: String,
+    /// Percent of the amount that is spent, rounded down.
+    pub spent_percent: u64,
+    /// When the window ends, and the next begins.
+    pub window_ends: Time,
+    /// When it was measured. Written anew where a whole percent has changed, every two minutes at the most, and at once where 95 percent are
+    /// passed.
+    pub as_of: Time,
+}
+
 /// What the operator knows of a ProviderConfig.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -118,6 +143,10 @@ pub struct ProviderConfigStatus {
     /// Its breakers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuits: Option<Circuits>,
+    /// A UsagePolicy's: the operator judges all kinds in this form. A ProviderConfig has none, nor has its CRD.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub budgets: Vec<BudgetStatus>,
 }
 
 /// What the operator knows of a ModelRoute.
@@ -171,4 +200,9 @@ pub struct UsagePolicyStatus {
     /// How long its last change took; unset where the operator that leads did not write it itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propagation: Option<Propagation>,
+    /// Those of its budgets that pods spend together and that anything was lent of in the window that runs: the twenty of which most is
+    /// spent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    pub budgets: Vec<BudgetStatus>,
 }

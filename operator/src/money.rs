@@ -9,7 +9,7 @@ use std::time::Duration;
 use bowsprit_core::config::shared_budgets;
 use bowsprit_core::share;
 use bowsprit_core::spend::book::Budget;
-use bowsprit_core::spend::shared::treasury::{Key, Mark, Treasury};
+use bowsprit_core::spend::shared::treasury::{Key, Mark, Totals, Treasury};
 use bowsprit_core::stream::loans::{WireBorrow, WireLoan};
 use bowsprit_crds::UsagePolicy;
 use tokio::sync::Notify;
@@ -107,6 +107,19 @@ impl Money {
     /// A pod is no more: it has spent what it held.
     pub fn gone(&self, namespace: &str, pod: &PodId) {
         self.with(|treasury| treasury.gone(namespace, pod));
+    }
+
+    /// The budgets of a policy that pods spend together, and those of them that are lent out, each for whom, as they stand.
+    pub fn standings(&self, namespace: &str, policy: &str) -> (Vec<Arc<Budget>>, Vec<(Key, Totals)>) {
+        let mut budgets = self.0.budgets(namespace).unwrap_or_default();
+        budgets.retain(|budget| *budget.policy == *policy);
+        let is_of_it =
+            |key: &Key| key.namespace == namespace && budgets.iter().any(|budget| *budget.full_name == *key.budget);
+        let totals = self.with(|treasury| {
+            let all = treasury.totals().filter(|(key, _)| is_of_it(key));
+            all.map(|(key, totals)| (key.clone(), totals)).collect()
+        });
+        (budgets, totals.unwrap_or_default())
     }
 
     /// Reads marks when this replica comes to lead, and writes those that are due. Ends never.

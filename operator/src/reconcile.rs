@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bowsprit_crds::BudgetStatus;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -26,14 +27,15 @@ use crate::fleet::Fleet;
 use crate::heard::Heard;
 use crate::injector::References;
 use crate::lease::elector::{Leadership, NotLeading};
+use crate::money::Money;
 use crate::objects::pod::{InjectedPod, Phase};
 use crate::objects::{Changes, Here, Store, fresh};
 use crate::owner::{self, Defined};
 use crate::poll::Poller;
 use crate::slo;
-use crate::status::budget;
 use crate::status::pace::Pace;
 use crate::status::rollout::{Rollout, Version};
+use crate::status::{budget, money};
 use crate::sync::locked;
 use crate::time::{latest_unix_seconds, unix_seconds};
 use crate::validate::hosts::AllowedHosts;
@@ -144,6 +146,7 @@ pub struct Context {
     changes: Option<History>,
     hosts: AllowedHosts,
     rules: Option<slo::apply::Rules>,
+    money: Option<Money>,
     failures: Mutex<HashMap<String, u32>>,
     memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
     pace: Mutex<Pace<String>>,
@@ -183,6 +186,7 @@ impl Context {
             pace: Mutex::default(),
             hosts: AllowedHosts::default(),
             rules: None,
+            money: None,
         }
     }
 
@@ -197,6 +201,13 @@ impl Context {
     #[must_use]
     pub fn ruling(mut self, rules: Option<slo::apply::Rules>) -> Self {
         self.rules = rules;
+        self
+    }
+
+    /// Policies say what is spent of the budgets that this lends out.
+    #[must_use]
+    pub fn lending(mut self, money: Money) -> Self {
+        self.money = Some(money);
         self
     }
 
@@ -539,14 +550,29 @@ impl Look<'_> {
             budget::measured(slo, (K::OBJECT, &object.name_any()), counted, Timestamp::now())
         });
         let (slo, later) = budget::told(before.slo.as_ref(), object.slo(), measured, Timestamp::now());
-        let status = publish::status_of(object, &before, &judged, &measure, rollout, slo);
+        let (budgets, look) = spent(object, &before.budgets, context);
+        let status = publish::status_of(object, &before, &judged, &measure, rollout, (slo, budgets));
         if self.incomplete && publish::only_sidecars_differ(&before, &status) {
             // Who is not here yet was not lost: what is said of the sidecars stays until they have had time to come.
             return Ok(None);
         }
         let wait = publish::publish(object, &before, &status, &judged, context).await?;
-        Ok(wait.into_iter().chain(later).min())
+        Ok(wait.into_iter().chain(later).chain(look).min())
     }
+}
+
+/// What a policy's status is to say of its budgets that pods spend together, and when to look again.
+fn spent<K: publish::Reported>(
+    object: &K,
+    before: &[BudgetStatus],
+    context: &Context,
+) -> (Vec<BudgetStatus>, Option<Duration>) {
+    let Some(lender) = context.money.as_ref().filter(|_| object.spends()) else {
+        return (Vec::new(), None);
+    };
+    let now = Timestamp::now();
+    let (budgets, lent) = lender.standings(&object.namespace().unwrap_or_default(), &object.name_any());
+    money::told(before, &budgets, money::measured(&budgets, &lent, now), now)
 }
 
 /// As a status and the verdicts name them.

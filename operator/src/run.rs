@@ -291,7 +291,10 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         args.pod_name.clone(),
         elector.leadership(),
     );
-    let context = context.owned_by(defined).allowing(args.allowed_hosts.clone());
+    let context = context
+        .owned_by(defined)
+        .allowing(args.allowed_hosts.clone())
+        .lending(money.clone());
     let context = Arc::new(context.ruling(slo_rules).telling(history));
     let (stop_leading, leading_stopped) = watch::channel(false);
     let lead = lead(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bowsprit_crds::found::Unread;
 use bowsprit_crds::usage_policy::PausedObject;
-use bowsprit_crds::{ModelRoute, ProviderConfig, Sidecars, UsagePolicy, names};
+use bowsprit_crds::{BudgetStatus, ModelRoute, ProviderConfig, Sidecars, UsagePolicy, UsagePolicySpec, names};
 use futures::future::{join, try_join};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ListParams;
 use kube::{Resource, ResourceExt};
 
-use super::overview::{Circuits, Missed, Namespace, Object, Operators, Overview, Webhook};
+use super::overview::{Circuits, Missed, Money, Namespace, Object, Operators, Overview, Webhook};
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::fleet::Sidecar;
@@ -399,6 +399,15 @@ fn policy(object: &UsagePolicy) -> Object {
             .collect::<Vec<_>>()
             .join("; "),
         paused: spec.paused,
+        budgets: status.budgets.into_iter().map(|status| money(spec, status)).collect(),
         ..told(object, &status.conditions, status.sidecars)
+    }
+}
+
+fn money(spec: &UsagePolicySpec, status: BudgetStatus) -> Money {
+    let said = spec.budgets.iter().find(|budget| budget.name == status.name);
+    Money {
+        without_operator: said.and_then(|budget| budget.without_operator).unwrap_or_default(),
+        status,
     }
 }

@@ -129,6 +129,9 @@ fn system(overview: &Overview) -> Vec<Advice> {
     advice
 }
 
+/// Percent of a budget from which on requests may find no room.
+const SPENT_PERCENT: u64 = 95;
+
 fn namespace_advice(namespace: &Namespace, operators_work: bool, advice: &mut Vec<Advice>) {
     let name = namespace.name.as_str();
     let mut push = |broken, problem: String, remedy: String| advice.push(advise(broken, name, problem, remedy));
@@ -158,6 +161,33 @@ fn namespace_advice(namespace: &Namespace, operators_work: bool, advice: &mut Ve
                 ),
                 format!("kubectl bowsprit stats -n {name} and kubectl bowsprit logs -n {name} --failed say what fails"),
             );
+        }
+    }
+    for policy in &namespace.policies {
+        for budget in policy.budgets.iter().map(|budget| &budget.status) {
+            if budget.spent_percent >= SPENT_PERCENT {
+                let whose = if budget.of.is_empty() {
+                    String::new()
+                } else {
+                    format!(" of {}", budget.of)
+                };
+                push(
+                    false,
+                    format!(
+                        "usagepolicy {}: {}% of the budget {}{whose} is spent ({} of {} USD) until {}",
+                        policy.name,
+                        budget.spent_percent,
+                        budget.name,
+                        budget.spent,
+                        budget.amount,
+                        budget.window_ends.0
+                    ),
+                    format!(
+                        "kubectl bowsprit spend -n {name} --by workload says who spends it; more: kubectl -n {name} edit usagepolicy {}",
+                        policy.name
+                    ),
+                );
+            }
         }
     }
     for object in &namespace.providers {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bowsprit_crds::{ObjectiveStatus, SloStatus};
+use bowsprit_crds::budgets::WithoutOperator;
+use bowsprit_crds::{BudgetStatus, ObjectiveStatus, SloStatus};
 use serde::Serialize;
 
 /// Everything that was looked at.
@@ -135,6 +136,20 @@ pub(crate) struct Object {
     /// Its objectives as measured, as they stand on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) slo: Option<SloStatus>,
+    /// What is spent of a policy's budgets that pods spend together, as it stands on it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) budgets: Vec<Money>,
+}
+
+/// A budget that pods spend together.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Money {
+    /// What the operator says of it.
+    #[serde(flatten)]
+    pub(crate) status: BudgetStatus,
+    /// What happens to requests beyond what is lent while no operator answers.
+    pub(crate) without_operator: WithoutOperator,
 }
 
 impl Object {

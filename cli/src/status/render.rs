@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use bowsprit_crds::budgets::WithoutOperator;
+
 use super::judge::{Judged, SYSTEM};
-use super::overview::{Namespace, Object};
+use super::overview::{Money, Namespace, Object};
 use crate::output::{Cell, Paint, Table, Tone, count, printable};
 
 /// More namespaces than these are shown as lines of a table, with the details of those that need attention.
@@ -178,6 +180,7 @@ fn detail(judged: &Judged, namespace: &Namespace, paint: Paint) -> String {
         policies.row(cells);
     }
     text.push_str(&policies.render(paint));
+    text.push_str(&money(namespace, paint));
     let objects = namespace.providers.len() + namespace.routes.len() + namespace.policies.len();
     let listed =
         shown(&namespace.providers).count() + shown(&namespace.routes).count() + shown(&namespace.policies).count();
@@ -262,6 +265,62 @@ fn budgets(object: &Object) -> Cell {
         .map(|(name, percent)| format!("{name} {percent}%"))
         .collect();
     Cell::new(tone, words.join(", "))
+}
+
+/// Budgets that pods spend together: those of which most is spent first.
+fn money(namespace: &Namespace, paint: Paint) -> String {
+    let mut all: Vec<(&str, &Money)> = Vec::new();
+    for policy in &namespace.policies {
+        all.extend(policy.budgets.iter().map(|budget| (policy.name.as_str(), budget)));
+    }
+    all.sort_by_key(|(_, budget)| std::cmp::Reverse(budget.status.spent_percent));
+    let columns = [
+        "BUDGET",
+        "OF",
+        "SPENT",
+        "LEFT",
+        "USD",
+        "WINDOW ENDS",
+        "WITHOUT OPERATOR",
+    ];
+    let mut table = Table::new(columns).indented(2);
+    for (
+        policy,
+        Money {
+            status,
+            without_operator,
+        },
+    ) in all.iter().take(OBJECTS)
+    {
+        let tone = match status.spent_percent {
+            95.. => Tone::Bad,
+            80.. => Tone::Warn,
+            _ => Tone::Plain,
+        };
+        let of = if status.of.is_empty() {
+            "all"
+        } else {
+            status.of.as_str()
+        };
+        let without = match without_operator {
+            WithoutOperator::Continue => "continues",
+            WithoutOperator::Stop => "stops",
+        };
+        table.row([
+            format!("{policy}/{}", status.name).into(),
+            printable(of).into(),
+            Cell::new(tone, format!("{} ({}%)", status.spent, status.spent_percent)),
+            status.left.clone().into(),
+            status.amount.clone().into(),
+            status.window_ends.0.to_string().into(),
+            without.into(),
+        ]);
+    }
+    let mut text = table.render(paint);
+    if let Some(more @ 1..) = all.len().checked_sub(OBJECTS) {
+        let _ = writeln!(text, "  and {more} budgets more (-o json has all)");
+    }
+    text
 }
 
 fn todo(judged: &Judged, wide: bool, paint: Paint) -> String {

@@ -1,11 +1,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bowsprit_crds::BudgetStatus;
+use bowsprit_crds::budgets::WithoutOperator;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::gather;
 use super::judge::judge;
-use super::overview::{Circuits, Missed, Namespace, Object, Operators, Overview, Webhook};
+use super::overview::{Circuits, Missed, Money, Namespace, Object, Operators, Overview, Webhook};
 use super::render::screen;
 use crate::cluster::tests::answering;
 use crate::output::Paint;
@@ -103,6 +106,50 @@ fn a_policy_that_lets_nothing_pass_is_shown_with_its_reason_and_how_it_ends() {
     for told in ["paused: an incident", "kubectl bowsprit resume --policy pause -n shop"] {
         assert!(text.contains(told), "{text}");
     }
+}
+
+#[test]
+fn a_budget_that_pods_spend_together_is_shown_with_what_is_left_and_until_when() {
+    let budget = |name: &str, of: &str, spent: &str, left: &str, spent_percent| Money {
+        status: BudgetStatus {
+            name: name.into(),
+            of: of.into(),
+            amount: "250".into(),
+            spent: spent.into(),
+            left: left.into(),
+            spent_percent,
+            window_ends: Time("2026-12-01T00:00:00Z".parse().unwrap()),
+            as_of: Time("2026-11-29T10:00:00Z".parse().unwrap()),
+        },
+        without_operator: WithoutOperator::Stop,
+    };
+    let mut shop = healthy("shop");
+    shop.policies = vec![Object {
+        name: "house".into(),
+        ready: Some(true),
+        selected: 2,
+        current: 2,
+        budgets: vec![
+            budget("month", "", "12.5", "237.5", 5),
+            budget("team", "search", "245.75", "4.25", 98),
+        ],
+        ..Object::default()
+    }];
+    let judged = judge(cluster(vec![shop]));
+    assert!(judged.well, "nothing is broken");
+    insta::assert_snapshot!(screen(&judged, false, Paint(false)));
+    let json: Value = serde_json::to_value(&judged).unwrap();
+    let budget = &json["namespaces"][0]["policies"][0]["budgets"][1];
+    assert_eq!(
+        json!([
+            budget["of"],
+            budget["left"],
+            budget["withoutOperator"],
+            budget["windowEnds"]
+        ]),
+        json!(["search", "4.25", "Stop", "2026-12-01T00:00:00Z"]),
+        "{json:#}"
+    );
 }
 
 #[test]

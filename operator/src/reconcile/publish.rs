@@ -4,10 +4,11 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bowsprit_core::slo::{PROVIDER, ROUTE};
+use bowsprit_crds::budgets::BudgetPer;
 use bowsprit_crds::found::Unread;
 use bowsprit_crds::{
-    Circuits, ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, Slo, SloStatus, UsagePolicy,
-    UsagePolicyStatus,
+    BudgetStatus, Circuits, ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, Slo, SloStatus,
+    UsagePolicy, UsagePolicyStatus,
 };
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -40,6 +41,10 @@ pub(super) trait Reported: Resource<DynamicType = (), Scope = NamespaceResourceS
     fn told(&self) -> ProviderConfigStatus;
     /// Its objectives, where it has any.
     fn slo(&self) -> Option<&Slo>;
+    /// Whether it has budgets that pods spend together.
+    fn spends(&self) -> bool {
+        false
+    }
     /// What sidecars call its kind where they count for its objectives.
     const OBJECT: &'static str;
     /// Whether it has circuits.
@@ -90,6 +95,7 @@ impl Reported for ModelRoute {
             propagation,
             slo,
             circuits: None,
+            budgets: Vec::new(),
         }
     }
 }
@@ -104,6 +110,10 @@ impl Reported for UsagePolicy {
         None
     }
 
+    fn spends(&self) -> bool {
+        self.spec.budgets.iter().any(|budget| budget.per != BudgetPer::Pod)
+    }
+
     fn told(&self) -> ProviderConfigStatus {
         let UsagePolicyStatus {
             conditions,
@@ -112,6 +122,7 @@ impl Reported for UsagePolicy {
             sequence,
             sidecars,
             propagation,
+            budgets,
         } = self.status.clone().unwrap_or_default();
         ProviderConfigStatus {
             conditions,
@@ -122,6 +133,7 @@ impl Reported for UsagePolicy {
             propagation,
             slo: None,
             circuits: None,
+            budgets,
         }
     }
 }
@@ -149,7 +161,7 @@ pub(super) fn status_of<K: Reported>(
     judged: &Judged,
     measure: &Measure,
     rollout: &Rollout,
-    slo: Option<SloStatus>,
+    (slo, budgets): (Option<SloStatus>, Vec<BudgetStatus>),
 ) -> ProviderConfigStatus {
     let generation = object.meta().generation;
     let carried = &measure.carried;
@@ -164,6 +176,7 @@ pub(super) fn status_of<K: Reported>(
         sidecars: Some(judged.sidecars.clone()),
         propagation: measured.or(known),
         slo,
+        budgets,
         circuits: K::CIRCUITS.then(|| judged.circuits.clone()),
     }
 }

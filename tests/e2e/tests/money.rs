@@ -11,6 +11,7 @@ use kube::api::{Api, DeleteParams, ListParams, LogParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::cli::{bowsprit, show};
 use crate::usage::{ask, in_force};
 
 /// What all pods of the namespace may spend together.
@@ -142,6 +143,8 @@ async fn runs_away(bed: &Bed, other: &Bed) -> Result<()> {
     })
     .await?;
 
+    told_on_the_policy(bed).await?;
+
     // A pod that has nothing left hears the same, and its SDK does not come again.
     let before = stopped(&app).await?;
     let heard: Value = serde_json::from_str(&app.python(SDK).await?)?;
@@ -236,6 +239,37 @@ async fn bill(bed: &Bed) -> Result<f64> {
 async fn stopped(app: &App<'_>) -> Result<f64> {
     app.metric("bowsprit_budget_beyond_requests_total", &["beyond=\"stopped\""])
         .await
+}
+
+/// Whoever looks at the policy, or asks the plugin, sees what is spent, what is left and until when.
+async fn told_on_the_policy(bed: &Bed) -> Result<()> {
+    eventually(Duration::from_mins(4), "the policy says what is spent", async || {
+        let policy = bed.api::<UsagePolicy>().get("together").await?;
+        let budgets = policy.status.unwrap_or_default().budgets;
+        let [all] = budgets.as_slice() else {
+            anyhow::bail!("{budgets:?}")
+        };
+        ensure!(
+            all.name == "all" && all.amount == "1" && (85..=100).contains(&all.spent_percent),
+            "{all:?}"
+        );
+        ensure!(all.window_ends.0 > all.as_of.0, "{all:?}");
+        Ok(())
+    })
+    .await?;
+    let status = bowsprit(bed, &["status"]).await?;
+    show("status", &status);
+    for words in ["WINDOW ENDS", "together/all", "stops"] {
+        ensure!(status.out.contains(words), "{words:?} is not in {status:#?}");
+    }
+    let status = bowsprit(bed, &["status", "-o", "json"]).await?;
+    let status: Value = serde_json::from_str(&status.out).with_context(|| format!("{status:#?}"))?;
+    let budget = &status["namespaces"][0]["policies"][0]["budgets"][0];
+    ensure!(
+        budget["withoutOperator"] == "Stop" && budget["amount"] == "1",
+        "{status:#}"
+    );
+    Ok(())
 }
 
 /// What the operator has written of the namespace.

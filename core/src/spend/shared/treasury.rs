@@ -34,6 +34,8 @@ pub struct Mark {
 /// A budget as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
+    /// The window that it is of.
+    pub window: Window,
     /// Picodollars.
     pub amount: u64,
     /// Of these, spent.
@@ -222,6 +224,7 @@ impl<P: Ord + Clone> Treasury<P> {
     pub fn totals(&self) -> impl Iterator<Item = (&Key, Totals)> {
         self.open.iter().map(|(key, open)| {
             let totals = Totals {
+                window: open.window,
                 amount: open.amount,
                 spent: open.lender.spent(),
                 out: open.lender.out(),
