@@ -30,8 +30,8 @@ quickstart: ## A sidecar with scripted providers on this machine, without a clus
 	@examples/quickstart
 
 ##@ Check it
-.PHONY: test fmt lint unit budget drift chart scripts e2e tree conformance-smoke queries metrics stack ledger-smoke scale-smoke
-test: need-test cluster-programs fmt lint drift tree chart scripts unit queries metrics budget conformance-smoke stack ledger-smoke e2e scale-smoke ## Everything that CI runs
+.PHONY: test fmt lint unit valkey budget drift chart scripts e2e tree conformance-smoke queries metrics stack ledger-smoke scale-smoke
+test: need-test cluster-programs fmt lint drift tree chart scripts unit valkey queries metrics budget conformance-smoke stack ledger-smoke e2e scale-smoke ## Everything that CI runs
 	@printf '\nall checks passed\n'
 fmt: need-fmt ## Formatting
 	$(call step,formatting)
@@ -44,6 +44,9 @@ unit: need-unit ## Unit, property, simulation and in-process proxy tests
 	@$(CARGO) test $(LOCKED) --features bowsprit-crds/schema
 	@$(CARGO) test $(LOCKED) -q --features bowsprit-crds/schema,bowsprit-sidecar/failpoints --test failpoints
 	@python3 -m unittest discover --quiet -s tests/load/measuring -t tests/load
+valkey: need-valkey ## What a store counts and keeps, with Valkey in place of Redis
+	$(call step,stores with Valkey)
+	@tests/valkey
 budget: need-budget ## Instructions and allocations of a request are within tests/load/budget.toml; COMMIT=1 writes it
 	$(call step,what a request costs)
 	@tests/load/budget $(if $(COMMIT),--commit)

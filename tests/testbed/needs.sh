@@ -105,6 +105,7 @@ parts_of() {
   fmt | lint | drift | crds | docs | cli | install-cli | fuzz-smoke) echo base rust ;;
   tree | supply | deny | krew) echo base rust tree ;;
   conformance | conformance-smoke) echo base rust clients ;;
+  valkey) echo base rust unit clients ;;
   quickstart) echo base rust quickstart ;;
   stack | observability-stack) echo base rust stack ;;
   fuzz) echo base rust fuzz ;;

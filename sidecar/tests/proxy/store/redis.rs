@@ -1,4 +1,4 @@
-//! A real Redis on a port of loopback, and servers that only seem to be one.
+//! A real Redis on a port of loopback (or Valkey: tests/valkey), and servers that only seem to be one.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -35,13 +35,17 @@ impl Redis {
     /// Starts it (anew, with nothing in it) and waits until it listens.
     pub async fn again(&mut self) {
         let port = self.port.to_string();
-        let server = Command::new("redis-server")
+        // The Valkey that PyPI has speaks no TLS.
+        let is_tls = self.more.iter().any(|more| more == "--tls-port");
+        let other = std::env::var_os("BOWSPRIT_REDIS_SERVER").filter(|_| !is_tls);
+        let mut server = other.map_or_else(|| Command::new("redis-server"), Command::new);
+        let server = server
             .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--dir"])
             .arg(self.dir.path())
             .args(&self.more)
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server: apt-get install redis-server");
+            .expect("redis-server: apt-get install redis-server; BOWSPRIT_REDIS_SERVER: must be a program");
         self.server = Some(server);
         let listens = async {
             while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
