@@ -11,6 +11,7 @@ use bowsprit_core::config::{
     Object, ObjectKind, Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere, objects,
     pauses_nothing,
 };
+use bowsprit_crds::limits::NamedLimit;
 use bowsprit_crds::provider_config::ObjectKeyRef;
 use bowsprit_crds::{ModelRoute, ProviderConfig, UsagePolicy, names};
 use k8s_openapi::api::core::v1::Pod;
@@ -150,16 +151,16 @@ fn difference(namespace: &str, wanted: &[Object], live: &Live) -> Difference {
             compared.restart = without(keys, &selected);
         } else if let ObjectKind::Policy(policy) = &object.kind {
             let selector = policy.pod_selector.as_ref();
-            let selected = live.sidecars.iter();
-            compared.sidecars = selected
-                .filter(|it| selector.is_none_or(|selector| selector.matches(&it.labels)))
-                .count();
+            let selects = |it: &&Sidecar| selector.is_none_or(|selector| selector.matches(&it.labels));
+            let selected: Vec<&Sidecar> = live.sidecars.iter().filter(selects).collect();
+            compared.sidecars = selected.len();
+            compared.restart = without(counted_in(&policy.limits), &selected);
         } else {
             compared.sidecars = live.sidecars.len();
             if let ObjectKind::Route(route) = &object.kind {
                 let store = route.cache.iter().filter_map(|cache| cache.store.as_ref());
                 compared.restart = without(
-                    store.map(|store| &store.redis_ref),
+                    store.map(|store| &store.redis_ref).chain(counted_in(&route.limits)),
                     &live.sidecars.iter().collect::<Vec<_>>(),
                 );
             }
@@ -213,6 +214,11 @@ fn without<'a>(keys: impl Iterator<Item = &'a ObjectKeyRef>, selected: &[&Sideca
         }
     }
     restart
+}
+
+/// The keys of the stores that count these limits.
+fn counted_in(limits: &[NamedLimit]) -> impl Iterator<Item = &ObjectKeyRef> {
+    limits.iter().filter_map(|limit| Some(&limit.store.as_ref()?.redis_ref))
 }
 
 fn spec(object: &Object) -> serde_json::Value {

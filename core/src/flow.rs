@@ -64,8 +64,8 @@ enum Phase {
 
 #[derive(Clone, Copy, Debug)]
 struct Acquire {
-    /// A wait for a place ends here.
-    give_up_at: Moment,
+    /// A wait for a place began here.
+    since: Moment,
     /// The retry budget pays.
     is_paid: bool,
     /// The provider's announced limit was waited for, or need not be.
@@ -189,7 +189,7 @@ impl Flow {
             return self.exhausted();
         };
         self.phase = Phase::Acquire(Acquire {
-            give_up_at: now + candidate.provider.max_wait,
+            since: now,
             is_paid,
             headroom_is_waited: !(candidate.is_last_resort && candidate.provider.on_limit == OnLimit::Wait),
         });
@@ -210,7 +210,7 @@ impl Flow {
                 return Some(self.wait(WaitReason::Headroom, most));
             }
         }
-        let limited = match pool.acquire(candidate, now) {
+        let (limited, on_limit, max_wait) = match pool.acquire(candidate, now) {
             Ok(()) if acquire.is_paid && !pool.withdraw(candidate, now) => {
                 pool.release(candidate, now);
                 self.skip(SkipReason::RetryBudget, None);
@@ -226,10 +226,15 @@ impl Flow {
                 return None;
             }
             Err(Refused::Unasked) => return Some(Step::Ask { candidate }),
-            Err(Refused::Limited(limited)) => limited,
+            Err(Refused::Limited(limited)) => (limited, provider.on_limit, provider.max_wait),
+            Err(Refused::Over {
+                limited,
+                on_limit,
+                max_wait,
+            }) => (limited, on_limit, max_wait),
         };
-        let left = acquire.give_up_at - now;
-        match (provider.on_limit, limited.retry_in) {
+        let left = (acquire.since + max_wait) - now;
+        match (on_limit, limited.retry_in) {
             (OnLimit::Wait, Some(most)) if most <= left => Some(self.wait(WaitReason::Limit, most)),
             (OnLimit::Wait, None) if !left.is_zero() => Some(self.wait(WaitReason::Limit, left)),
             (OnLimit::Reject, _) => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::DurationText;
 use crate::budgets::Currency;
-use crate::provider_config::{LimitScope, OnLimit, RateLimits};
+use crate::provider_config::{LimitScope, LimitStore, OnLimit, RateLimits};
 
 /// The name of a limit that was written without one.
 pub const UNNAMED: &str = "limits";
@@ -32,9 +32,14 @@ pub const UNNAMED: &str = "limits";
         "fieldPath": ".maxWait",
     },
     {
-        "rule": "!has(self.scope) || self.scope != 'Fleet' || !has(self.per) || self.per in ['Pod', 'Namespace']",
-        "message": "per: with scope: Fleet, all sidecars have one count: set per: Namespace, or scope: Pod",
+        "rule": "!has(self.scope) || self.scope != 'Fleet' || !has(self.per) || self.per in ['Pod', 'Namespace'] || (has(self.store) && self.per != 'Provider')",
+        "message": "per: with scope: Fleet and without a store, all sidecars have one count: set per: Namespace, a store that counts each apart, or scope: Pod",
         "fieldPath": ".per",
+    },
+    {
+        "rule": "!has(self.store) || (has(self.scope) && self.scope == 'Fleet')",
+        "message": "store: counts limits that sidecars share, and this is each sidecar's own: remove it, or set scope to Fleet",
+        "fieldPath": ".store",
     },
 ])))]
 pub struct NamedLimit {
@@ -78,9 +83,15 @@ pub struct NamedLimit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<CallerKey>,
     /// Whether each sidecar has it for itself or all sidecars that it is for share it. They share one count: what is counted apart
-    /// (`per`: `Caller`, `Model`, `Route`, `Workload`, `ServiceAccount`) is each sidecar's own.
+    /// (`per`: `Caller`, `Model`, `Route`, `Workload`, `ServiceAccount`) they share where a `store` counts it, and what is counted per
+    /// `Provider` is each sidecar's own.
     #[serde(default)]
     pub scope: LimitScope,
+    /// Where it is counted, with `scope: Fleet`. Unset: by the operator, which lends each sidecar a share. With a store each request
+    /// asks it, so the limit holds to the request and whoever is told apart (`per`) has a count there; while it does not answer,
+    /// the shares stand in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<LimitStore>,
     /// What happens to a request beyond it. A ModelRoute's `fallback` is where `Fallback` leads; without one it is refused. Who
     /// has waited in vain is refused.
     #[serde(default = "NamedLimit::default_on_limit")]
@@ -97,7 +108,7 @@ impl NamedLimit {
 }
 
 /// For whom a limit is counted apart. In one sidecar, all callers are of one pod: `Pod`, `Workload`, `ServiceAccount` and
-/// `Namespace` mean the same there, as does `Route` in a ModelRoute. How much one provider is asked is said in its
+/// `Namespace` mean the same there, as does `Route` in a ModelRoute. How much one provider is asked by everybody is said in its
 /// ProviderConfig (`rateLimits`), which holds for every route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -117,6 +128,9 @@ pub enum LimitPer {
     Model,
     /// Each ModelRoute.
     Route,
+    /// Each provider that a request goes to: one that fails over is counted at each, and once there, however often it is tried.
+    /// `Fallback` and waiting in vain lead to the next provider here.
+    Provider,
 }
 
 /// How callers are told apart. What a caller says of itself is a key to count under and no proof: nothing is let through by it.
@@ -203,6 +217,7 @@ impl From<RateLimits> for NamedLimit {
             per: LimitPer::Pod,
             caller: None,
             scope: single.scope,
+            store: single.store,
             on_limit: single.on_limit,
             max_wait: single.max_wait,
         }

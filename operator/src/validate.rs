@@ -8,6 +8,7 @@ use bowsprit_core::config::{
     Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere, pauses_nothing,
 };
 use bowsprit_crds::cache::CacheStore;
+use bowsprit_crds::limits::NamedLimit;
 use bowsprit_crds::provider_config::ProviderConfigSpec;
 use bowsprit_crds::{ModelRoute, ModelRouteSpec, ProviderConfig, UsagePolicySpec};
 use kube::ResourceExt as _;
@@ -169,12 +170,46 @@ pub fn secrets_reached(old: Option<&ProviderConfigSpec>, new: &ProviderConfigSpe
     keys.chain(store(new)).collect()
 }
 
-/// The same of a ModelRoute: the Secret of the store that keeps its answers, if the change names it anew. Who names it has this namespace's
-/// answers written to what it says.
-pub fn secret_reached_by_route(old: Option<&ModelRouteSpec>, new: &ModelRouteSpec) -> Option<String> {
+/// A Secret that a change says anew is reached, and how.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reached {
+    /// The Secret's name.
+    pub secret: String,
+    /// The field that names it, below `spec`.
+    pub field: &'static str,
+    /// What the object does with it.
+    pub what: &'static str,
+}
+
+/// Of a ModelRoute: the Secrets of the stores that keep its answers and count its limits, those that the change names anew. Who names one
+/// has this namespace's answers written to what it says, or spends from what is counted there.
+pub fn secrets_reached_by_route(old: Option<&ModelRouteSpec>, new: &ModelRouteSpec) -> BTreeSet<Reached> {
     fn store(spec: &ModelRouteSpec) -> Option<&CacheStore> {
         spec.cache.as_ref()?.store.as_ref()
     }
-    let named = store(new)?;
-    (old.and_then(store) != Some(named)).then(|| named.redis_ref.name.clone())
+    let mut reached = secrets_reached_by_limits(old.map_or(&[][..], |old| &old.limits), &new.limits);
+    let named = store(new).filter(|named| old.and_then(store) != Some(named));
+    reached.extend(named.map(|named| Reached {
+        secret: named.redis_ref.name.clone(),
+        field: "cache.store.redisRef",
+        what: "has answers of this namespace kept in the store that it names",
+    }));
+    reached
+}
+
+/// The same of limits: those of a ModelRoute or UsagePolicy as they were, and as they are to be.
+pub fn secrets_reached_by_limits(old: &[NamedLimit], new: &[NamedLimit]) -> BTreeSet<Reached> {
+    let known: BTreeSet<_> = stores(old).collect();
+    let anew = stores(new).filter(|named| !known.contains(named));
+    anew.map(|secret| Reached {
+        secret: secret.to_owned(),
+        field: "limits[].store.redisRef",
+        what: "has its limits counted in the store that it names",
+    })
+    .collect()
+}
+
+fn stores(limits: &[NamedLimit]) -> impl Iterator<Item = &str> {
+    let stores = limits.iter().filter_map(|limit| limit.store.as_ref());
+    stores.map(|store| store.redis_ref.name.as_str())
 }

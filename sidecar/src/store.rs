@@ -6,15 +6,14 @@
 //! told afterwards is decided in [`bowsprit_core::share::store`] and [`bowsprit_core::kept::shared`]; here it is sent and read, each
 //! question within its deadline.
 
-use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use bowsprit_core::config::{LimitStore, Provider};
 use bowsprit_core::kept::shared::Names;
-use bowsprit_core::limiter::Limited;
+use bowsprit_core::limits::limiter::{Limited, LimiterSettings, Need, Which};
 use bowsprit_core::share::store::Unanswered;
-use bowsprit_core::share::store::script::{Keys, Named, Place};
+use bowsprit_core::share::store::script::{Amounts, Apart, Keys, Named, Place};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -37,7 +36,7 @@ pub use nodes::Work;
 
 use answers::Wanted;
 use nodes::{Places, Store};
-use question::{Counted, Question, Wished};
+use question::{Counted, Question, Wished, whole};
 use whereabouts::Whereabouts;
 
 /// The stores that a tenant's configuration names.
@@ -57,13 +56,22 @@ pub struct Stores {
     pub news: Arc<Notify>,
 }
 
-/// What one provider's limits are in the store.
+/// What one provider's limits, or a named limit, are in the store.
 pub struct Limit {
     at: Whereabouts<Question>,
     counted: Arc<Counted>,
+    /// Of a named limit: how it is called.
+    named: Option<Called>,
     sidecar: u64,
     places: AtomicU64,
     news: Arc<Notify>,
+}
+
+/// How a named limit is called among all limits of the fleet.
+#[derive(Debug, PartialEq, Eq)]
+struct Called {
+    namespace: String,
+    limit: Arc<str>,
 }
 
 impl Stores {
@@ -87,22 +95,45 @@ impl Stores {
     /// What this provider's limits are in its store; `None` where it has none. `before`: what they were.
     pub fn limit(&self, provider: &Provider, before: Option<&Arc<Limit>>) -> Option<Arc<Limit>> {
         let settings = provider.limit_store.as_ref()?;
-        let counted = Counted {
-            keys: Keys::of_provider(&self.namespace, &provider.name),
-            limits: provider.limits,
+        let keys = Keys::of_provider(&self.namespace, &provider.name);
+        Some(self.counted((settings, keys, provider.limits), None, before))
+    }
+
+    /// What a named limit of this full name is in this store. `before`: what it was.
+    pub fn named_limit(
+        &self,
+        settings: &LimitStore,
+        (name, limits): (&Arc<str>, LimiterSettings),
+        before: Option<&Arc<Limit>>,
+    ) -> Arc<Limit> {
+        let called = Called {
+            namespace: self.namespace.clone(),
+            limit: Arc::clone(name),
         };
+        let keys = Keys::of_limit(&self.namespace, name, None);
+        self.counted((settings, keys, limits), Some(called), before)
+    }
+
+    fn counted(
+        &self,
+        (settings, keys, limits): (&LimitStore, Keys, LimiterSettings),
+        called: Option<Called>,
+        before: Option<&Arc<Limit>>,
+    ) -> Arc<Limit> {
+        let counted = Counted { keys, limits };
         let same = |limit: &&Arc<Limit>| limit.at.store.settings == *settings && *limit.counted == counted;
         if let Some(limit) = before.filter(same) {
-            return Some(Arc::clone(limit));
+            return Arc::clone(limit);
         }
         self.news.notify_one();
-        Some(Arc::new(Limit {
+        Arc::new(Limit {
             at: Whereabouts::new(self.places().store(&self.named, settings)),
             counted: Arc::new(counted),
+            named: called,
             sidecar: self.sidecar,
             places: AtomicU64::new(0),
             news: Arc::clone(&self.news),
-        }))
+        })
     }
 
     /// What a route keeps in this store. `workload` and `basis`: see [`Names::of_route`].
@@ -146,17 +177,42 @@ impl Stores {
 }
 
 impl Limit {
+    /// Who is told apart by it, as the store knows them.
+    pub fn apart(&self, apart: Apart) -> Counting {
+        let Some(named) = &self.named else {
+            return self.whole();
+        };
+        Counting(Arc::new(Counted {
+            keys: Keys::of_limit(&named.namespace, &named.limit, Some(apart)),
+            limits: self.counted.limits,
+        }))
+    }
+
+    /// The limit as one count.
+    pub fn whole(&self) -> Counting {
+        Counting(Arc::clone(&self.counted))
+    }
+
     /// Asks for room for one request of so many tokens, within the deadline.
     ///
     /// # Errors
     /// Why there is no answer.
     pub async fn take(self: &Arc<Self>, tokens: u64) -> Result<Result<Taken, Limited>, Unanswered> {
-        let (place, tokens) = (self.place(), self.most(tokens));
-        let heard = self.ask(Wished::Take { tokens, place }).await?;
+        self.take_of(&self.whole(), tokens.into()).await
+    }
+
+    /// Asks for room for one request in this count, within the deadline.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn take_of(self: &Arc<Self>, of: &Counting, need: Need) -> Result<Result<Taken, Limited>, Unanswered> {
+        let (place, amounts) = (self.place(), self.most(need));
+        let heard = self.ask(of, Wished::Take { amounts, place }).await?;
         Ok(heard.map(|()| Taken {
             of: Arc::clone(self),
+            counting: of.clone(),
             place,
-            tokens,
+            amounts,
             is_counted: true,
             is_given_back: false,
         }))
@@ -164,10 +220,16 @@ impl Limit {
 
     /// What a request holds that was admitted by this sidecar's share: it is in nobody's count yet.
     pub fn by_share(self: &Arc<Self>, tokens: u64) -> Taken {
+        self.by_share_of(self.whole(), tokens.into())
+    }
+
+    /// The same, in this count.
+    pub fn by_share_of(self: &Arc<Self>, counting: Counting, need: Need) -> Taken {
         Taken {
             place: self.place(),
             of: Arc::clone(self),
-            tokens,
+            counting,
+            amounts: self.most(need),
             is_counted: false,
             is_given_back: false,
         }
@@ -178,14 +240,16 @@ impl Limit {
     /// # Errors
     /// Why there is no answer.
     pub async fn keep(&self, (requests, tokens): (u64, u64), places: &[Place]) -> Result<(), Unanswered> {
+        self.keep_of(&self.whole(), [requests, tokens, 0, 0, 0], places).await
+    }
+
+    /// The same, of this count.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn keep_of(&self, of: &Counting, amounts: Amounts<u64>, places: &[Place]) -> Result<(), Unanswered> {
         let places = places.into();
-        let heard = self
-            .ask(Wished::Keep {
-                requests,
-                tokens,
-                places,
-            })
-            .await?;
+        let heard = self.ask(of, Wished::Keep { amounts, places }).await?;
         heard.map_err(|_| Unanswered::Garbled)
     }
 
@@ -204,10 +268,13 @@ impl Limit {
         self.at.store.reach.secret()
     }
 
-    /// No request counts for more than an hour's worth, which bounds the debt: what that forgave would flow back on top.
-    fn most(&self, tokens: u64) -> u64 {
-        let limit = self.counted.limits.tokens_per_minute.map_or(u64::MAX, NonZeroU64::get);
-        tokens.min(limit.saturating_mul(60))
+    /// What a request takes of each rate that is limited; of none more than an hour's worth, which bounds the debt: what that forgave
+    /// would flow back on top.
+    fn most(&self, need: Need) -> Amounts<u64> {
+        Which::RATES.map(|which| {
+            let limit = self.counted.limits.amount(which).unwrap_or(0);
+            need.of(which).min(limit.saturating_mul(60))
+        })
     }
 
     fn place(&self) -> Place {
@@ -217,11 +284,11 @@ impl Limit {
         }
     }
 
-    async fn ask(&self, wished: Wished) -> Result<Result<(), Limited>, Unanswered> {
+    async fn ask(&self, of: &Counting, wished: Wished) -> Result<Result<(), Limited>, Unanswered> {
         let asked = self
             .at
             .ask(self.at.store.settings.deadline, |named, for_once, asker| Question {
-                of: Arc::clone(&self.counted),
+                of: Arc::clone(&of.0),
                 wished: wished.clone(),
                 named,
                 for_once,
@@ -231,22 +298,13 @@ impl Limit {
     }
 
     /// Gives back, without waiting for an answer: what is lost is a minute's place and some of a bucket.
-    fn give(&self, requests: i64, tokens: i64, place: Place) {
-        let tokens = if self.counted.limits.tokens_per_minute.is_some() {
-            tokens
-        } else {
-            0
-        };
-        if requests == 0 && tokens == 0 && !self.has_places() {
+    fn give(&self, of: &Counting, amounts: Amounts<i64>, place: Place) {
+        if amounts == [0; 5] && !self.has_places() {
             return;
         }
         let _ = self.at.link().ask(Question {
-            of: Arc::clone(&self.counted),
-            wished: Wished::Give {
-                requests,
-                tokens,
-                place,
-            },
+            of: Arc::clone(&of.0),
+            wished: Wished::Give { amounts, place },
             named: Named::Sha,
             for_once: false,
             asker: None,
@@ -254,11 +312,16 @@ impl Limit {
     }
 }
 
+/// One count of a limit: of all together, or of one that is told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counting(Arc<Counted>);
+
 /// What one request holds in the store. Given back whole on drop, as if never used.
 pub struct Taken {
     of: Arc<Limit>,
+    counting: Counting,
     place: Place,
-    tokens: u64,
+    amounts: Amounts<u64>,
     /// Whether the store has counted it.
     is_counted: bool,
     is_given_back: bool,
@@ -270,28 +333,44 @@ impl Taken {
         self.place
     }
 
-    /// The request has ended and used so many tokens; where nobody knows, what was taken stands.
-    pub fn used(mut self, tokens: Option<u64>) {
-        let used = tokens.map_or(self.tokens, |tokens| self.of.most(tokens));
-        self.give(0, whole(self.tokens) - whole(used));
+    /// In which count it is.
+    pub fn counting(&self) -> &Counting {
+        &self.counting
     }
 
-    fn give(&mut self, requests: i64, tokens: i64) {
+    /// The request has ended and used so many tokens; where nobody knows, what was taken stands.
+    pub fn used(self, tokens: Option<u64>) {
+        match tokens {
+            Some(tokens) => self.used_as(tokens.into()),
+            None => self.stands(),
+        }
+    }
+
+    /// The request has ended and used so much.
+    pub fn used_as(mut self, used: Need) {
+        let used = self.of.most(used);
+        let mut left = self.amounts.map(whole);
+        for (left, used) in left.iter_mut().zip(used) {
+            *left -= whole(used);
+        }
+        self.give(left);
+    }
+
+    fn stands(mut self) {
+        self.give([0; 5]);
+    }
+
+    fn give(&mut self, amounts: Amounts<i64>) {
         self.is_given_back = true;
-        let (requests, tokens) = if self.is_counted { (requests, tokens) } else { (0, 0) };
-        self.of.give(requests, tokens, self.place);
+        let amounts = if self.is_counted { amounts } else { [0; 5] };
+        self.of.give(&self.counting, amounts, self.place);
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
         if !self.is_given_back {
-            self.give(1, whole(self.tokens));
+            self.give(self.amounts.map(whole));
         }
     }
-}
-
-fn whole(tokens: u64) -> i64 {
-    // Half of the numbers, so that no difference of two overflows.
-    i64::try_from(tokens).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }

@@ -91,7 +91,7 @@ impl Tenant {
             cache: Cache::new(memory, &sinks),
             shared: SharedAnswers::new(Arc::clone(&stores), workload, &sinks),
             kept: KeptAnswers::new(Purpose::Outage, memory, &sinks),
-            limits: Limits::new(limit_metrics),
+            limits: Limits::new(Arc::clone(&stores), limit_metrics),
             budgets: Budgets::new(budget_metrics),
             runaways: runaway::Runaways::default(),
             states: States::new(Arc::clone(&stores)),
@@ -183,6 +183,8 @@ impl Tenant {
                 again = [again, next].into_iter().flatten().min();
             }
             drop(snapshot);
+            let next = self.limits.tend_stores(&clock).await;
+            again = [again, next].into_iter().flatten().min();
             let news = self.stores.news.notified();
             match again {
                 None => news.await,

@@ -9,6 +9,7 @@ use bowsprit_crds::provider_config::{LimitScope, OnLimit};
 
 use super::glob;
 use super::named::{self, Wrong};
+use super::provider::LimitStore;
 use crate::cost::Picodollars;
 use crate::limits::limiter::{LimiterSettings, Which};
 use crate::model_name;
@@ -38,6 +39,8 @@ pub struct Limit {
     pub max_wait: Duration,
     /// Whether all sidecars that it is for have it together.
     pub is_shared: bool,
+    /// Where it is counted then; none: the operator lends shares of it.
+    pub store: Option<Arc<LimitStore>>,
 }
 
 /// What a limit is counted apart by, in one sidecar.
@@ -53,6 +56,12 @@ pub enum Per {
     Model,
     /// By the ModelRoute.
     Route,
+    /// By the workload that the sidecar's pod is of, where sidecars of several have it together.
+    Workload,
+    /// By the service account that its pod runs as, where sidecars of several have it together.
+    ServiceAccount,
+    /// By the provider that an attempt goes to: taken with the attempt's place, not when the request comes.
+    Provider,
 }
 
 impl Limit {
@@ -100,7 +109,7 @@ impl Limit {
             note("models", "has an empty name", "remove it");
         }
         if spec.scope == LimitScope::Fleet {
-            shareable(spec.per, note);
+            shareable(spec.per, spec.store.is_some(), note);
         }
         if spec.max_wait.is_some() && spec.on_limit != OnLimit::Wait {
             note(
@@ -126,6 +135,7 @@ impl Limit {
             on_limit: spec.on_limit,
             max_wait,
             is_shared: spec.scope == LimitScope::Fleet,
+            store: store(spec, note).map(Arc::new),
         }
     }
 
@@ -174,19 +184,41 @@ pub(super) fn of_policy(name: &str) -> String {
     format!("policy/{name}")
 }
 
-/// What is shared is one count: keys that callers make up would each be a limit of its own at the operator, and sidecars do not know what the
-/// others' pods belong to.
-fn shareable(per: LimitPer, note: &mut dyn FnMut(&str, &str, &str)) {
+/// Where it is counted.
+fn store(spec: &NamedLimit, note: &mut dyn FnMut(&str, &str, &str)) -> Option<LimitStore> {
+    let store = spec.store.as_ref()?;
+    if spec.scope != LimitScope::Fleet {
+        note(
+            "store",
+            "counts limits that sidecars share, and this is each sidecar's own",
+            "remove it, or set scope to Fleet",
+        );
+        return None;
+    }
+    let at = (&store.redis_ref, store.ca_bundle_ref.as_ref());
+    LimitStore::of(at, store.timeout)
+        .map_err(|wrong| {
+            for (field, problem, remedy) in wrong {
+                note(&format!("store.{field}"), &problem, remedy);
+            }
+        })
+        .ok()
+}
+
+/// What the operator lends is one count: keys that callers make up would each be a limit of its own there, and sidecars do not know what
+/// the others' pods belong to. A store has a count for each.
+fn shareable(per: LimitPer, is_stored: bool, note: &mut dyn FnMut(&str, &str, &str)) {
     let remedy = match per {
         LimitPer::Pod | LimitPer::Namespace => return,
+        LimitPer::Provider => "set rateLimits with scope: Fleet in each ProviderConfig, which holds for every route",
+        _ if is_stored => return,
         LimitPer::Caller => {
-            "callers make up their names, and each would be a limit that sidecars share: set per: Namespace beside another \
-             limit with per: Caller and scope: Pod"
+            "set store, where each has a count of its own; or per: Namespace beside another limit with per: Caller and scope: Pod"
         }
-        LimitPer::Model => "set per: Namespace, and one limit for each model with models",
-        LimitPer::Route => "set per: Namespace in the limits of each ModelRoute",
+        LimitPer::Model => "set store, or per: Namespace, and one limit for each model with models",
+        LimitPer::Route => "set store, or per: Namespace in the limits of each ModelRoute",
         LimitPer::Workload | LimitPer::ServiceAccount => {
-            "set per: Namespace in a UsagePolicy for each, whose podSelector chooses its pods"
+            "set store, or per: Namespace in a UsagePolicy for each, whose podSelector chooses its pods"
         }
     };
     let problem = format!("{per:?} cannot be counted over all sidecars");
@@ -227,6 +259,9 @@ fn per(spec: &NamedLimit, note: &mut dyn FnMut(&str, &str, &str)) -> Per {
         }
         (LimitPer::Model, None) => Per::Model,
         (LimitPer::Route, None) => Per::Route,
+        (LimitPer::Provider, None) => Per::Provider,
+        (LimitPer::Workload, None) if spec.store.is_some() => Per::Workload,
+        (LimitPer::ServiceAccount, None) if spec.store.is_some() => Per::ServiceAccount,
         // All callers of a sidecar are of one pod, and so of one of each.
         (LimitPer::Pod | LimitPer::ServiceAccount | LimitPer::Workload | LimitPer::Namespace, None) => Per::Sidecar,
     }

@@ -179,11 +179,16 @@ fn a_named_limit_is_shared_as_one_count_and_no_other_way() {
         assert!(config.policies[0].limits[0].is_shared, "{per}");
     }
     for (per, remedy) in [
-        ("per: Caller, caller: {header: x-team}", "scope: Pod"),
+        ("per: Caller, caller: {header: x-team}", "set store"),
         ("per: Model", "models"),
         ("per: Route", "each ModelRoute"),
         ("per: Workload", "podSelector"),
         ("per: ServiceAccount", "podSelector"),
+        ("per: Provider", "ProviderConfig"),
+        (
+            "per: Provider, store: {redisRef: {name: s, key: url}}",
+            "ProviderConfig",
+        ),
     ] {
         let problems = limited(per).unwrap_err().to_string();
         assert!(
@@ -191,6 +196,32 @@ fn a_named_limit_is_shared_as_one_count_and_no_other_way() {
             "{per}: {problems}"
         );
     }
+    for per in [
+        "per: Namespace",
+        "per: Caller, caller: {header: x-team}",
+        "per: Model",
+        "per: Route",
+        "per: Workload",
+        "per: ServiceAccount",
+    ] {
+        let config = limited(&format!("{per}, store: {{redisRef: {{name: s, key: url}}}}")).unwrap();
+        let limit = &config.policies[0].limits[0];
+        assert!(limit.is_shared && limit.store.is_some(), "{per}");
+        assert_eq!(limit.per == Per::Sidecar, per == "per: Namespace");
+    }
+    let problems = limited("store: {redisRef: {name: s, key: ../url}, timeout: 2s}")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        problems.contains("store.redisRef") && problems.contains("store.timeout"),
+        "{problems}"
+    );
+    let problems = standalone(&route(
+        ", limits: [{name: a, requestsPerMinute: 5, store: {redisRef: {name: s, key: url}}}]",
+    ))
+    .unwrap_err()
+    .to_string();
+    assert!(problems.contains("set scope to Fleet"), "{problems}");
     let problems = standalone(&route(", limits: [{name: a, requestsPerMinute: 5, scope: Fleet}]"))
         .unwrap_err()
         .to_string();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bowsprit_crds::provider_config::OnLimit;
+
 use crate::clock::Moment;
 use crate::limiter::Limited;
 
@@ -56,6 +58,15 @@ pub enum Refused {
     },
     /// A limit of its `rateLimits` is reached.
     Limited(Limited),
+    /// A named limit that is counted per provider is reached there. What follows is the limit's to say, not the provider's.
+    Over {
+        /// What is reached.
+        limited: Limited,
+        /// What happens to the request.
+        on_limit: OnLimit,
+        /// How long it may wait for its place, all in all.
+        max_wait: Duration,
+    },
     /// No credential is usable.
     NoCredential,
     /// Its limits are counted elsewhere, where nobody has asked yet: [`super::Step::Ask`].

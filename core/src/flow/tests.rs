@@ -389,6 +389,43 @@ fn a_wait_for_a_place_ends_at_its_limit_and_at_another_candidate() {
 }
 
 #[test]
+fn a_named_limit_at_a_candidate_says_itself_what_follows() {
+    let config = config(RETRY);
+    let over = |on_limit, seconds| Refused::Over {
+        limited: Limited {
+            which: Which::Requests,
+            retry_in: Some(Duration::from_secs(seconds)),
+        },
+        on_limit,
+        max_wait: Duration::from_secs(8),
+    };
+    let next = |refused: Vec<Refused>| {
+        let mut pool = Scripted {
+            refused: refused.into_iter().map(|refused| (0, refused)).collect(),
+            ..Scripted::default()
+        };
+        let mut flow = flow(&config, Terms::default());
+        (flow.next(&mut pool, at(0)), flow.next(&mut pool, at(7_000)))
+    };
+    let step = next(vec![over(OnLimit::Wait, 7), over(OnLimit::Wait, 1)]).0;
+    assert!(
+        matches!(step, Step::Wait { candidate: 0, most, .. } if most == Duration::from_secs(7)),
+        "longer than the provider's five seconds: {step:?}"
+    );
+    let again = next(vec![over(OnLimit::Wait, 7), over(OnLimit::Wait, 1)]).1;
+    assert!(matches!(again, Step::Wait { candidate: 0, .. }), "{again:?}");
+    let late = next(vec![over(OnLimit::Wait, 7), over(OnLimit::Wait, 2)]).1;
+    assert!(matches!(late, Step::Attempt { candidate: 1, .. }), "{late:?}");
+    let elsewhere = next(vec![over(OnLimit::Fallback, 1)]).0;
+    assert!(matches!(elsewhere, Step::Attempt { candidate: 1, .. }), "{elsewhere:?}");
+    let refused = next(vec![over(OnLimit::Reject, 1)]).0;
+    assert!(
+        matches!(refused, Step::Respond(End::Limited { candidate: 0, .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn the_slower_of_two_is_dropped_and_both_failing_go_on_from_the_second() {
     let config = config(RETRY);
     let hedge = hedge::HedgeSettings {

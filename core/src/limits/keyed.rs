@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::limiter::{Limiter, LimiterSettings, Which};
+use super::limiter::{Limiter, LimiterSettings, Shares, Which};
 use crate::clock::Moment;
 
 /// So many keys are counted apart.
@@ -29,6 +29,8 @@ pub enum Share {
 #[derive(Clone, Debug)]
 pub struct Keyed {
     settings: LimiterSettings,
+    /// What this sidecar has of each key's limit, where others share it.
+    shares: Option<Shares>,
     most: usize,
     by_key: HashMap<u64, (u64, Limiter)>,
     /// Keys by when they were used last.
@@ -42,6 +44,7 @@ impl Keyed {
     pub fn new(settings: LimiterSettings, most: usize, now: Moment) -> Self {
         Self {
             settings,
+            shares: None,
             most,
             by_key: HashMap::new(),
             by_age: BTreeMap::new(),
@@ -60,7 +63,9 @@ impl Keyed {
             if self.by_key.len() >= self.most && !self.make_room(now) {
                 return Share::Common;
             }
-            self.by_key.insert(key, (self.uses, Limiter::new(self.settings, now)));
+            let mut limiter = Limiter::new(LimiterSettings::default(), now);
+            self.fit(&mut limiter, now);
+            self.by_key.insert(key, (self.uses, limiter));
         }
         self.by_age.insert(self.uses, key);
         Share::Own(key)
@@ -93,13 +98,18 @@ impl Keyed {
         }
     }
 
-    /// Takes new limits and keeps what is used.
-    pub fn reconfigure(&mut self, settings: LimiterSettings, now: Moment) {
-        self.settings = settings;
+    /// Takes new limits and keeps what is used. `shares`: what this sidecar has of them, where others share them: as much of every
+    /// key's, so that all sidecars together have no more than the limit of any.
+    pub fn reconfigure(&mut self, settings: LimiterSettings, shares: Option<Shares>, now: Moment) {
+        (self.settings, self.shares) = (settings, shares);
         let limiters = self.by_key.values_mut().map(|(_, limiter)| limiter);
         for limiter in limiters.chain([&mut self.common]) {
-            limiter.reconfigure(settings, now);
+            fit(limiter, settings, shares, now);
         }
+    }
+
+    fn fit(&self, limiter: &mut Limiter, now: Moment) {
+        fit(limiter, self.settings, self.shares, now);
     }
 
     /// How many keys are counted apart.
@@ -125,6 +135,13 @@ impl Keyed {
         let own = self.by_key.values().map(|(_, limiter)| limiter);
         own.chain([&self.common])
             .fold(0, |sum, limiter| sum.saturating_add(limiter.in_flight()))
+    }
+}
+
+pub(super) fn fit(limiter: &mut Limiter, settings: LimiterSettings, shares: Option<Shares>, now: Moment) {
+    match shares {
+        Some(shares) => limiter.share(settings, shares, now),
+        None => limiter.reconfigure(settings, now),
     }
 }
 
@@ -164,6 +181,19 @@ mod tests {
         let mut keyed = keyed(10);
         assert!(ask(&mut keyed, 1, at(0)) && ask(&mut keyed, 2, at(0)));
         assert!(!ask(&mut keyed, 1, at(0)) && !ask(&mut keyed, 2, at(0)));
+    }
+
+    #[test]
+    fn of_a_limit_that_others_share_each_key_has_this_sidecars_share() {
+        let mut keyed = keyed(10);
+        let shares = Shares {
+            requests_per_minute: 6,
+            ..Shares::default()
+        };
+        keyed.reconfigure(keyed.settings, Some(shares), at(0));
+        assert!(ask(&mut keyed, 1, at(0)) && ask(&mut keyed, 2, at(0)), "one unit each");
+        assert!(!ask(&mut keyed, 1, at(9)), "one in ten seconds, not in six");
+        assert!(ask(&mut keyed, 1, at(10)) && ask(&mut keyed, 2, at(10)));
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Which {
     ];
 
     /// Those that are rates, in the order of a limiter's buckets.
-    const RATES: [Self; 5] = [Self::Requests, Self::Tokens, Self::Input, Self::Output, Self::Cost];
+    pub const RATES: [Self; 5] = [Self::Requests, Self::Tokens, Self::Input, Self::Output, Self::Cost];
 
     /// The log value and metric label.
     pub fn as_str(self) -> &'static str {
@@ -188,7 +188,7 @@ impl Need {
     }
 
     /// What a request takes of each rate, in the order of [`Which::RATES`].
-    fn units(self) -> [u64; 5] {
+    pub fn units(self) -> [u64; 5] {
         Which::RATES.map(|which| self.of(which))
     }
 

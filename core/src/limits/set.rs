@@ -10,11 +10,11 @@
 //!   that is beyond its own share does not close the limit that it has in common with others.
 //! - **Bounded.** [`MAX_WAITING`] may wait; then it is full.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keyed::{Keyed, MAX_KEYS, Share};
+use super::keyed::{self, Keyed, MAX_KEYS, Share};
 use super::limiter::{Limited, Limiter, LimiterSettings, Need, Reservation, Shares, Which};
 use crate::clock::Moment;
 use crate::queue::{Class, Standing, Ticket, place_of};
@@ -40,10 +40,7 @@ pub struct Wanted {
 
 impl Wanted {
     fn fit(&self, limiter: &mut Limiter, now: Moment) {
-        match self.shares {
-            Some(shares) => limiter.share(self.settings, shares, now),
-            None => limiter.reconfigure(self.settings, now),
-        }
+        keyed::fit(limiter, self.settings, self.shares, now);
     }
 }
 
@@ -54,10 +51,12 @@ pub struct Want<'a> {
     pub name: &'a str,
     /// The key that it is counted under, where it is counted by key.
     pub key: u64,
+    /// Somebody else counts it, and has said that there is room. Whoever stands in line at it here is before others all the same.
+    pub is_elsewhere: bool,
 }
 
 /// One count of one limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Slot {
     limit: u64,
     share: Share,
@@ -155,10 +154,12 @@ impl<T> Set<T> {
             let id = self.by_name.get(&wanted.name).copied();
             match (id.and_then(|id| self.counts.get_mut(&id)), wanted.is_keyed) {
                 (Some(Count::One(limiter)), false) => wanted.fit(limiter, now),
-                (Some(Count::Keyed(keyed)), true) => keyed.reconfigure(wanted.settings, now),
+                (Some(Count::Keyed(keyed)), true) => keyed.reconfigure(wanted.settings, wanted.shares, now),
                 _ => {
                     let count = if wanted.is_keyed {
-                        Count::Keyed(Box::new(Keyed::new(wanted.settings, MAX_KEYS, now)))
+                        let mut keyed = Keyed::new(wanted.settings, MAX_KEYS, now);
+                        keyed.reconfigure(wanted.settings, wanted.shares, now);
+                        Count::Keyed(Box::new(keyed))
                     } else {
                         let mut limiter = Limiter::new(LimiterSettings::default(), now);
                         wanted.fit(&mut limiter, now);
@@ -179,11 +180,14 @@ impl<T> Set<T> {
         let Some(limit) = self.by_name.get(name).copied() else {
             return;
         };
-        if let Some(Count::One(limiter)) = self.counts.get_mut(&limit) {
-            limiter.share(whole, shares, now);
-            let share = Share::Common;
-            self.wake(vec![Slot { limit, share }], call);
+        match self.counts.get_mut(&limit) {
+            Some(Count::One(limiter)) => limiter.share(whole, shares, now),
+            Some(Count::Keyed(keyed)) => keyed.reconfigure(whole, Some(shares), now),
+            None => return,
         }
+        let stands = self.queue.iter().flat_map(|waiting| &waiting.stands);
+        let changed: BTreeSet<Slot> = stands.filter(|slot| slot.limit == limit).copied().collect();
+        self.wake(changed.into_iter().collect(), call);
     }
 
     /// Requests under a limit, and those that stand in line at it.
@@ -218,8 +222,10 @@ impl<T> Set<T> {
         }
         let mut held = Vec::new();
         let ahead = self.ahead(who);
+        let is_elsewhere = |index: usize| wants.get(index).is_some_and(|want| want.is_elsewhere);
         for (index, slot) in &slots {
-            let limited = self.limiter(*slot).and_then(|limiter| limiter.limited(now));
+            let here = self.limiter(*slot).filter(|_| !is_elsewhere(*index));
+            let limited = here.and_then(|limiter| limiter.limited(now));
             if limited.is_some() || self.is_stood_at(*slot, ahead) {
                 held.push(Held {
                     index: *index,
@@ -235,19 +241,77 @@ impl<T> Set<T> {
                     passed.standing.pass();
                 }
             }
-            let take = |(_, slot): (usize, Slot)| Some((slot, self.limiter_mut(slot)?.take(need, now)));
+            let take = |(index, slot): (usize, Slot)| {
+                let limiter = self.limiter_mut(slot)?;
+                let taken = if is_elsewhere(index) {
+                    limiter.admitted_elsewhere(need, now)
+                } else {
+                    limiter.take(need, now)
+                };
+                Some((slot, taken))
+            };
             return Ok(Taken(slots.into_iter().filter_map(take).collect()));
         }
-        if let Who::Waits(ticket) = who
-            && let Some(own) = self.queue.iter_mut().find(|other| other.ticket == ticket)
-        {
-            for held in &held {
+        if let Who::Waits(ticket) = who {
+            self.stand(ticket, &held);
+        }
+        Err(held)
+    }
+
+    /// Whether [`Self::take`] would say yes, without taking: for whoever is to ask elsewhere first.
+    ///
+    /// # Errors
+    /// What holds it up.
+    pub fn look(&mut self, wants: &[Want<'_>], now: Moment, who: Who) -> Result<(), Vec<Held>> {
+        let ahead = self.ahead(who);
+        let mut held = Vec::new();
+        for (index, want) in wants.iter().enumerate() {
+            let Some(slot) = self.slot(want, now) else { continue };
+            let here = self.limiter(slot).filter(|_| !want.is_elsewhere);
+            let limited = here.and_then(|limiter| limiter.limited(now));
+            if limited.is_some() || self.is_stood_at(slot, ahead) {
+                held.push(Held { index, limited, slot });
+            }
+        }
+        if held.is_empty() {
+            return Ok(());
+        }
+        if let Who::Waits(ticket) = who {
+            self.stand(ticket, &held);
+        }
+        Err(held)
+    }
+
+    /// Who counts this limit elsewhere says that it is reached: what holds somebody up who may join the line at it here.
+    pub fn held_elsewhere(
+        &mut self,
+        (index, want): (usize, &Want<'_>),
+        limited: Limited,
+        now: Moment,
+        who: Who,
+    ) -> Vec<Held> {
+        let Some(slot) = self.slot(want, now) else {
+            return Vec::new();
+        };
+        let held = vec![Held {
+            index,
+            limited: Some(limited),
+            slot,
+        }];
+        if let Who::Waits(ticket) = who {
+            self.stand(ticket, &held);
+        }
+        held
+    }
+
+    fn stand(&mut self, ticket: Ticket, held: &[Held]) {
+        if let Some(own) = self.queue.iter_mut().find(|other| other.ticket == ticket) {
+            for held in held {
                 if !own.stands.contains(&held.slot) {
                     own.stands.push(held.slot);
                 }
             }
         }
-        Err(held)
     }
 
     /// Joins the line at the limits that held it up, before those that give way to its class; `None`: too many wait already.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bowsprit_core::config::is_file_name;
+use bowsprit_crds::limits::NamedLimit;
 use bowsprit_crds::provider_config::ObjectKeyRef;
-use bowsprit_crds::{ModelRouteSpec, ProviderConfig, ProviderConfigSpec};
+use bowsprit_crds::{ModelRouteSpec, ProviderConfig, ProviderConfigSpec, UsagePolicySpec};
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::sidecar;
@@ -35,13 +36,35 @@ impl References {
     /// With what these `ModelRoutes` refer to, which are for all pods of their namespace.
     #[must_use]
     pub fn and<'a>(mut self, routes: impl IntoIterator<Item = &'a ModelRouteSpec>) -> Self {
-        let stores = routes
-            .into_iter()
-            .filter_map(|route| route.cache.as_ref()?.store.as_ref());
-        for store in stores {
-            self.extend([&store.redis_ref], &store.ca_bundle_ref);
+        for route in routes {
+            if let Some(store) = route.cache.as_ref().and_then(|cache| cache.store.as_ref()) {
+                self.extend([&store.redis_ref], &store.ca_bundle_ref);
+            }
+            self.count(&route.limits);
         }
         self
+    }
+
+    /// With what those `UsagePolicies` that select a pod with `labels` refer to.
+    #[must_use]
+    pub fn under<'a>(
+        mut self,
+        policies: impl IntoIterator<Item = &'a UsagePolicySpec>,
+        labels: &BTreeMap<String, String>,
+    ) -> Self {
+        for policy in policies {
+            let selector = policy.pod_selector.as_ref();
+            if selector.is_none_or(|selector| selector.matches(labels)) {
+                self.count(&policy.limits);
+            }
+        }
+        self
+    }
+
+    fn count(&mut self, limits: &[NamedLimit]) {
+        for store in limits.iter().filter_map(|limit| limit.store.as_ref()) {
+            self.extend([&store.redis_ref], &store.ca_bundle_ref);
+        }
     }
 
     /// What a `ProviderConfig` refers to.
@@ -142,9 +165,24 @@ mod tests {
             let route: ModelRouteSpec = serde_json::from_value(spec).unwrap();
             References::default().and([&route])
         };
+        let of_policy = |key: &str, labels: &str| {
+            let spec = serde_json::json!({
+                "podSelector": {"matchLabels": {"app": "shop"}},
+                "limits": [{"name": "all", "requestsPerMinute": 5, "scope": "Fleet", "store": {"redisRef": {"name": "counts", "key": key}}}],
+            });
+            let policy: UsagePolicySpec = serde_json::from_value(spec).unwrap();
+            let labels = BTreeMap::from([("app".to_owned(), labels.to_owned())]);
+            References::default().under([&policy], &labels)
+        };
+        assert_eq!(
+            of_policy("url", "shop").secrets,
+            BTreeSet::from([("counts".into(), "url".into())])
+        );
+        assert_eq!(of_policy("url", "other"), References::default());
         for key in [".", "..", "..data"] {
             assert_eq!(named(key), References::default(), "{key}");
             assert_eq!(of_route(key), References::default(), "{key}");
+            assert_eq!(of_policy(key, "shop"), References::default(), "{key}");
         }
         assert_eq!(
             of_route("url").secrets,

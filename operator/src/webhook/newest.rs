@@ -92,13 +92,16 @@ impl Newest {
             selecting += kept.iter().filter(|spec| selects(spec)).count();
             served.extend(kept);
         }
-        // Without the store that its cache has, a route serves all the same: what is here is soon enough.
-        let routes = self.store.here(namespace).routes;
+        // Without the store of its cache or its limits, a route or policy is in service all the same: what is here is soon enough.
+        let here = self.store.here(namespace);
+        let policies = here.policies.iter().flatten().map(|policy| &policy.spec);
         let data = config_map.as_ref().and_then(|map| map.data.as_ref());
         let revision = data.and_then(|data| data.get(names::REVISION_KEY).cloned());
         View {
             providers: selecting,
-            references: References::of(&served, labels).and(routes.iter().map(|route| &route.spec)),
+            references: References::of(&served, labels)
+                .and(here.routes.iter().map(|route| &route.spec))
+                .under(policies, labels),
             revision,
         }
     }

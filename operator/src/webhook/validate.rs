@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bowsprit_crds::UsagePolicySpec;
 use bowsprit_crds::model_route::ModelRouteSpec;
 use bowsprit_crds::provider_config::ProviderConfigSpec;
 use futures::future::BoxFuture;
@@ -21,7 +22,10 @@ use crate::audit;
 use crate::changes::{self, History};
 use crate::metrics::Metrics;
 use crate::validate::hosts::AllowedHosts;
-use crate::validate::{Change, Judgement, Known, host_refused, judge, secret_reached_by_route, secrets_reached};
+use crate::validate::{
+    Change, Judgement, Known, Reached, host_refused, judge, secrets_reached, secrets_reached_by_limits,
+    secrets_reached_by_route,
+};
 
 /// A namespace's objects as they are known; `None` while they are not all here yet.
 pub type Lookup = Arc<dyn Fn(&str) -> Option<Known> + Send + Sync>;
@@ -164,18 +168,10 @@ impl Validator {
     /// Refuses who may not read the Secrets whose keys this change sends somewhere.
     async fn check_access(&self, request: &mut AdmissionRequest) -> Result<(), Refusal> {
         let (secrets, name) = (secrets_moved(request)?, name(request));
-        let (whose, what) = if request.kind.kind == "ModelRoute" {
-            (
-                "cache.store.redisRef",
-                "has answers of this namespace kept in the store that it names",
-            )
-        } else {
-            ("credentials", "sends its keys to spec.endpoint")
-        };
         let kind = request.kind.kind.clone();
         // Nothing of what may be large is held while the apiserver is asked.
         request.take_object();
-        for secret in secrets {
+        for Reached { secret, field, what } in secrets {
             let question = may_read(&request.user_info, &request.namespace, &secret);
             let user = request.user_info.username.as_deref().unwrap_or("the requester");
             let place = format!("{}/{secret}", request.namespace);
@@ -183,7 +179,7 @@ impl Validator {
                 Ok(true) => {}
                 Ok(false) => {
                     let message = format!(
-                        "{kind} {name}: spec.{whose}: {user} may not read Secret {place}, and this object {what}: let somebody \
+                        "{kind} {name}: spec.{field}: {user} may not read Secret {place}, and this object {what}: let somebody \
                          apply it who may get that Secret, or grant it"
                     );
                     return Err(Refusal {
@@ -205,7 +201,7 @@ impl Validator {
 }
 
 /// The Secrets that whoever asks for this has to be allowed to read.
-fn secrets_moved(request: &AdmissionRequest) -> Result<BTreeSet<String>, Refusal> {
+fn secrets_moved(request: &AdmissionRequest) -> Result<BTreeSet<Reached>, Refusal> {
     if keeps_its_spec(request) {
         return Ok(BTreeSet::new());
     }
@@ -213,7 +209,12 @@ fn secrets_moved(request: &AdmissionRequest) -> Result<BTreeSet<String>, Refusal
         Some(Change::Provider(new)) => new,
         Some(Change::Route(new)) => {
             let old = spec_of::<ModelRouteSpec>(&request.old_object).ok();
-            return Ok(secret_reached_by_route(old.as_ref(), &new).into_iter().collect());
+            return Ok(secrets_reached_by_route(old.as_ref(), &new));
+        }
+        Some(Change::Policy(new)) => {
+            let old = spec_of::<UsagePolicySpec>(&request.old_object).ok();
+            let old = old.as_ref().map_or(&[][..], |old| &old.limits);
+            return Ok(secrets_reached_by_limits(old, &new.limits));
         }
         _ => return Ok(BTreeSet::new()),
     };
@@ -227,7 +228,12 @@ fn secrets_moved(request: &AdmissionRequest) -> Result<BTreeSet<String>, Refusal
             secrets.len()
         )));
     }
-    Ok(secrets)
+    let reached = |secret| Reached {
+        secret,
+        field: "credentials",
+        what: "sends its keys to spec.endpoint",
+    };
+    Ok(secrets.into_iter().map(reached).collect())
 }
 
 /// Notes who changes what, where it is to be stored.
@@ -448,6 +454,43 @@ mod tests {
         assert_eq!(review("UPDATE", route(store), longer).await["allowed"], true);
         assert_eq!(review("CREATE", Value::Null, without).await["allowed"], true);
         assert_eq!(asked.lock().unwrap().len(), 2, "neither names a Secret anew");
+    }
+
+    #[tokio::test]
+    async fn who_may_not_read_a_store_cannot_have_limits_counted_in_it() {
+        let asked = Arc::default();
+        let denies = validator(Ok(false), &asked);
+        let policy = |rate: u32, store: Value| {
+            let limit = json!({"name": "all", "requestsPerMinute": rate, "scope": "Fleet", "store": store});
+            json!({"metadata": {"name": "house"}, "spec": {"limits": [limit]}})
+        };
+        let review = async |operation: &str, old: Value, new: Value| {
+            let review = json!({"request": {
+                "uid": "u", "namespace": "team", "name": "house", "operation": operation,
+                "kind": {"group": "bowsprit.dev", "kind": "UsagePolicy"},
+                "userInfo": {"username": "eve"}, "object": new, "oldObject": old,
+            }});
+            let review = review.to_string();
+            let answer = denies.review(Question::Keys, review.as_bytes(), Instant::now()).await;
+            serde_json::from_slice::<Value>(&answer.unwrap()).unwrap()["response"].clone()
+        };
+        let store = json!({"redisRef": {"name": "limits", "key": "url"}});
+        let answer = review("CREATE", Value::Null, policy(5, store.clone())).await;
+        let message = answer["status"]["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("UsagePolicy house: spec.limits[].store.redisRef: eve may not read Secret team/limits"),
+            "{message}"
+        );
+        assert_eq!(
+            review("UPDATE", policy(5, Value::Null), policy(5, store.clone())).await["allowed"],
+            false
+        );
+        assert_eq!(asked.lock().unwrap().len(), 2);
+        assert_eq!(
+            review("UPDATE", policy(5, store.clone()), policy(6, store)).await["allowed"],
+            true
+        );
+        assert_eq!(asked.lock().unwrap().len(), 2, "it names no Secret anew");
     }
 
     async fn ask(validator: &Validator, operation: &str, old: Value, new: Value) -> Value {

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowsprit_core::config::{Limit, OnLimit, Per, Route};
 use bowsprit_core::fault::Code;
 use bowsprit_core::json::{self, Value};
-use bowsprit_core::limits::limiter::Need;
-use bowsprit_core::limits::set::{self, Held};
+use bowsprit_core::limits::limiter::{Limited, Need};
+use bowsprit_core::limits::set::{self, Held, Who};
 use bowsprit_core::record::Refuser;
 use bowsprit_core::{call::Operation, model_name};
 use http::header::AUTHORIZATION;
@@ -23,8 +23,9 @@ use super::context::RequestContext;
 use super::estimate;
 use super::inbound::Inbound;
 use super::refuse::Refusal;
+use crate::caller::Pod;
 use crate::process::Process;
-use crate::tenant::limits::{Limits, Met, Under};
+use crate::tenant::limits::{Limits, Met, Said, Turn, Under};
 use crate::tenant::snapshot::Snapshot;
 
 /// When to come back where only the end of another request makes room.
@@ -40,7 +41,7 @@ pub(super) async fn acquire(
     let route = context.route.clone();
     let route = route.as_deref();
     let limits = Arc::clone(&context.tenant().limits);
-    let mut under = under(snapshot, &limits, route, inbound);
+    let mut under = under(snapshot, &limits, (route, context.caller.pod.as_deref()), inbound);
     if under.is_empty() {
         return Ok(());
     }
@@ -50,7 +51,16 @@ pub(super) async fn acquire(
     let began = context.now();
     let mut turn = None;
     loop {
-        let held = match limits.take(&under, need, process.clock, class, turn.as_ref()) {
+        let who = turn.as_ref().map_or(Who::Comes(class), Turn::who);
+        let said = if Limits::are_stored(&under) {
+            let asked = limits.ask(&under, need, process.clock, who).await;
+            context.waited();
+            asked
+        } else {
+            Ok(Said::default())
+        };
+        let taken = said.and_then(|said| limits.take(&under, need, process.clock, who, said));
+        let held = match taken {
             Ok(guard) => {
                 for under in &under {
                     limits.metrics.met(&under.limit.full_name, Met::Admitted);
@@ -74,13 +84,13 @@ pub(super) async fn acquire(
                 let patience = limit.max_wait.saturating_sub(context.now() - began);
                 let look = set::look_again(&held);
                 if patience.is_zero() || look.is_some_and(|look| look > patience) {
-                    return Err(refuse(context, &limits, &limit, held_by));
+                    return Err(refuse(context, &limits, &limit, held_by.limited));
                 }
                 match &turn {
                     // Looked at again at once: from now on it is called.
                     None => {
                         let Some(joined) = limits.join(&held, class) else {
-                            return Err(refuse(context, &limits, &limit, held_by));
+                            return Err(refuse(context, &limits, &limit, held_by.limited));
                         };
                         limits.metrics.met(&limit.full_name, Met::Waited);
                         turn = Some(joined);
@@ -97,13 +107,13 @@ pub(super) async fn acquire(
                     }
                 }
             }
-            OnLimit::Reject | OnLimit::Fallback => return Err(refuse(context, &limits, &limit, held_by)),
+            OnLimit::Reject | OnLimit::Fallback => return Err(refuse(context, &limits, &limit, held_by.limited)),
         }
     }
 }
 
 /// The limit that says what follows.
-fn strictest<'a>(held: &'a [Held], under: &'a [Under]) -> Option<(&'a Held, &'a Arc<Limit>)> {
+pub(super) fn strictest<'a>(held: &'a [Held], under: &'a [Under]) -> Option<(&'a Held, &'a Arc<Limit>)> {
     let strictness = |on_limit| match on_limit {
         OnLimit::Wait => 0,
         OnLimit::Fallback => 1,
@@ -116,36 +126,54 @@ fn strictest<'a>(held: &'a [Held], under: &'a [Under]) -> Option<(&'a Held, &'a 
     limits.max_by_key(|(_, limit)| (strictness(limit.on_limit), std::cmp::Reverse(limit.max_wait)))
 }
 
-fn refuse(context: &mut RequestContext, limits: &Limits, limit: &Limit, held: &Held) -> Refusal {
+/// The refusal by a limit. `limited`: what of it is reached; none: there is room, and others wait for it.
+pub(super) fn refuse(
+    context: &mut RequestContext,
+    limits: &Limits,
+    limit: &Limit,
+    limited: Option<Limited>,
+) -> Refusal {
     limits.metrics.met(&limit.full_name, Met::Refused);
     context.turned_away_by(Refuser::Limit, &limit.name);
     let name = &limit.name;
-    let text = match held.limited {
+    let text = match limited {
         Some(limited) => format!("the limit {name} ({}) is reached", limited.which.field()),
         None => format!("the limit {name} is reached, and others wait for it"),
     };
-    let wait = held.limited.and_then(|limited| limited.retry_in);
+    let wait = limited.and_then(|limited| limited.retry_in);
     Refusal::new(Code::RateLocalLimit, text)
         .retry_after(Some(wait.unwrap_or(ROOM_PASSES)))
         .by_limit(HeaderValue::from_str(name).ok())
 }
 
 /// Its limits: of all policies, and of its route.
-fn under(snapshot: &Snapshot, limits: &Limits, route: Option<&Route>, inbound: &Inbound) -> Vec<Under> {
+fn under(
+    snapshot: &Snapshot,
+    limits: &Limits,
+    (route, pod): (Option<&Route>, Option<&Pod>),
+    inbound: &Inbound,
+) -> Vec<Under> {
     let policies = snapshot.config.policies.iter().flat_map(|policy| &policy.limits);
     let all = policies.chain(route.iter().flat_map(|route| &route.limits));
     let model = &inbound.call.model;
-    let under = |limit: &Arc<Limit>| Under {
-        limit: Arc::clone(limit),
-        key: match &limit.per {
-            Per::Sidecar => 0,
-            Per::Header(name) => limits.key(inbound.headers.get(name).map(HeaderValue::as_bytes)),
-            Per::Claim(name) => limits.key(claim(&inbound.headers, name).as_deref().map(str::as_bytes)),
-            Per::Model => limits.key(Some(model_name::bare(model).as_bytes())),
-            Per::Route => limits.key(route.map(|route| route.name.as_bytes())),
-        },
+    let by = |limit: &Arc<Limit>, said: Option<&[u8]>| limits.under(limit, said);
+    // Whose pod is of none that it knows of is alone.
+    let own = |known: fn(&Pod) -> &Option<String>| {
+        let name = pod.and_then(|pod| known(pod).as_ref().or(pod.name.as_ref()));
+        name.map(String::as_bytes)
     };
-    all.filter(|limit| limit.is_for(model)).map(under).collect()
+    let under = |limit: &Arc<Limit>| match &limit.per {
+        // What is per provider is taken with the place of each attempt.
+        Per::Sidecar | Per::Provider => Under::whole(limit),
+        Per::Header(name) => by(limit, inbound.headers.get(name).map(HeaderValue::as_bytes)),
+        Per::Claim(name) => by(limit, claim(&inbound.headers, name).as_deref().map(str::as_bytes)),
+        Per::Model => by(limit, Some(model_name::bare(model).as_bytes())),
+        Per::Route => by(limit, route.map(|route| route.name.as_bytes())),
+        Per::Workload => by(limit, own(|pod| &pod.workload)),
+        Per::ServiceAccount => by(limit, own(|pod| &pod.service_account)),
+    };
+    let now = |limit: &&Arc<Limit>| limit.per != Per::Provider && limit.is_for(model);
+    all.filter(now).map(under).collect()
 }
 
 /// A claim of the caller's token, which nobody has verified: a key to count by, and nothing else.
@@ -170,8 +198,8 @@ fn claim(headers: &HeaderMap, name: &str) -> Option<String> {
 /// What the request may need: the tokens of its facts, at the price of the dearest target.
 fn need(snapshot: &Snapshot, under: &[Under], route: Option<&Route>, inbound: &Inbound) -> Need {
     let call = &inbound.call;
-    // Every provider counts tokens for nothing.
-    if call.operation == Operation::Count {
+    // Every provider counts tokens for nothing, and of what passes unread nobody knows.
+    if matches!(call.operation, Operation::Count | Operation::PassThrough) {
         return Need::default();
     }
     let output = call.tokens.saturating_sub(call.input_tokens);

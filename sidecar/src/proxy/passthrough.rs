@@ -28,6 +28,7 @@ use super::body::Body;
 use super::context::RequestContext;
 use super::guard;
 use super::inbound::Inbound;
+use super::limits;
 use super::pause;
 use super::refuse::{self, Refusal, clip};
 use super::route::{is_websocket, realtime};
@@ -82,6 +83,11 @@ pub(super) async fn answer(
     }
     if snapshot.has_guards
         && let Err(refusal) = guard::unread(&process, &snapshot, &mut context, body.is_end_stream())
+    {
+        return refuse::answer(context, &refusal);
+    }
+    if snapshot.has_limits
+        && let Err(refusal) = limits::acquire(&process, &snapshot, &mut context, &inbound).await
     {
         return refuse::answer(context, &refusal);
     }

@@ -55,7 +55,10 @@ pub(super) enum Answer {
     /// A refusal of ours.
     Refused(Refusal),
     /// Nobody could be asked.
-    Nobody,
+    Nobody {
+        /// What it is refused with where a limit that is counted per provider left nobody.
+        limited: Option<Box<Refusal>>,
+    },
 }
 
 /// What was asked, of whom.
@@ -90,8 +93,8 @@ pub(super) fn respond(context: Box<RequestContext>, answer: Answer, asked: &Aske
         Answer::Success { candidate, success } => answered(context, success, asked, candidate),
         Answer::Failed { candidate, failure } => failed(context, *failure, asked, candidate),
         Answer::Refused(refusal) => refuse::answer(context, &refusal),
-        Answer::Nobody => {
-            let refusal = nobody(&context, asked);
+        Answer::Nobody { limited } => {
+            let refusal = limited.map_or_else(|| nobody(&context, asked), |refusal| *refusal);
             refuse::answer(context, &refusal)
         }
     }

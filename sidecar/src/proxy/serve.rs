@@ -28,7 +28,7 @@ use super::attempt::{Attempt, Finished, Success};
 use super::body::Body;
 use super::candidate::Candidate;
 use super::context::RequestContext;
-use super::exchange::{Begin, Exchange};
+use super::exchange::{Begin, Exchange, Of};
 use super::failure::Failure;
 use super::inbound::Inbound;
 use super::pause;
@@ -41,12 +41,14 @@ use crate::observe::hedges::HedgeOutcome;
 use crate::process::Process;
 use crate::tenant::snapshot::{Snapshot, Upstream};
 
+mod by_provider;
 mod out;
 mod pool;
 mod report;
 mod stand;
 mod view;
 
+use by_provider::ByProvider;
 use out::{Ends, Running, first_to_end};
 use pool::ProviderPool;
 use view::ProviderView;
@@ -90,12 +92,15 @@ pub(super) async fn planned(
     };
     let tenant = Arc::clone(context.tenant());
     context.flow.planned(planned, terms);
+    // Boxed: few requests are under such limits.
+    let limited = snapshot.limits_by_provider;
+    let by_provider = limited.then(|| ByProvider::of((snapshot, &tenant.limits), route, inbound, process.clock));
     let mut serving = Serving {
         process,
         inbound,
         arriving,
         plan,
-        pool: ProviderPool::new(&tenant.allowances, &candidates, inbound, route),
+        pool: ProviderPool::new(&tenant.allowances, &candidates, inbound, route, by_provider.flatten()),
         out: [None, None],
         failures: Vec::new(),
         skips_reported: 0,
@@ -107,7 +112,9 @@ pub(super) async fn planned(
         () = process.drain.was_cut() => Answer::Refused(Refusal::draining()),
     };
     let stale = match &answer {
-        Answer::Failed { .. } | Answer::Nobody => stale::instead(&context, inbound, serving.stand(&context, &answer)),
+        Answer::Failed { .. } | Answer::Nobody { .. } => {
+            stale::instead(&context, inbound, serving.stand(&context, &answer))
+        }
         Answer::Success { .. } | Answer::Refused(_) => None,
     };
     let asked = Asked {
@@ -244,7 +251,7 @@ impl<'a> Serving<'a> {
                         return Answer::Success { candidate, success };
                     }
                 }
-                Step::Respond(end) => return self.no_answer(end),
+                Step::Respond(end) => return self.no_answer(end, context),
             }
         }
     }
@@ -309,7 +316,7 @@ impl<'a> Serving<'a> {
             forwarded: self.forwarded(&asked.upstream),
             operation: self.inbound.call.operation,
             input_tokens: self.inbound.call.input_tokens,
-            of: context.as_of(),
+            of: self.of(context, asked.upstream.state.name()),
         };
         let exchange = Exchange::begin(self.process, begin);
         // Should nobody wait for its end, this is what the request has cost; its end says better.
@@ -323,6 +330,15 @@ impl<'a> Serving<'a> {
             upstream: &asked.upstream,
             exchange,
         })
+    }
+
+    /// What the record of an attempt at this provider tells of the request, and what it is charged to.
+    fn of(&mut self, context: &RequestContext, provider: &Arc<str>) -> Of {
+        let mut of = context.as_of();
+        if let Some(limits) = &mut self.pool.by_provider {
+            of.charges = limits.charges(provider, of.charges);
+        }
+        of
     }
 
     /// The caller's own keys, where this provider is given them.
@@ -409,7 +425,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Why there is no answer.
-    fn no_answer(&mut self, end: End) -> Answer {
+    fn no_answer(&mut self, end: End, context: &mut RequestContext) -> Answer {
         match end {
             End::Failed { candidate } => {
                 let at = self.failures.iter().position(|(of, _)| *of == candidate);
@@ -419,6 +435,10 @@ impl<'a> Serving<'a> {
                 }
             }
             End::Limited { candidate, limited } => {
+                let limits = self.pool.by_provider.as_ref();
+                if let Some(refusal) = limits.and_then(|limits| limits.refusal(context, candidate)) {
+                    return Answer::Refused(refusal);
+                }
                 let name = self.pool.candidates.get(candidate).map_or("", Candidate::name);
                 Answer::Refused(Refusal::local_limit(name, limited))
             }
@@ -430,7 +450,11 @@ impl<'a> Serving<'a> {
                 let error = self.pool.candidates.iter().find_map(Candidate::error);
                 Answer::Refused(error.map_or_else(Refusal::internal, Refusal::from))
             }
-            End::Nobody => Answer::Nobody,
+            End::Nobody => {
+                let limits = self.pool.by_provider.as_ref();
+                let limited = limits.and_then(|limits| limits.refusal_of_all(context)).map(Box::new);
+                Answer::Nobody { limited }
+            }
             End::Answered { .. } => Answer::Refused(Refusal::internal()),
         }
     }

@@ -6,7 +6,7 @@ use bowsprit_core::limiter::{Limited, LimiterSettings};
 use bowsprit_core::share::store::Unanswered;
 use bowsprit_core::share::store::address::Node;
 use bowsprit_core::share::store::resp::{self, Garbage, Reply};
-use bowsprit_core::share::store::script::{self, Answer, Keys, Named, Place, Wish};
+use bowsprit_core::share::store::script::{self, Amounts, Answer, Keys, Named, Place, Wish};
 use tokio::sync::oneshot;
 
 use super::ask::{Ask, Asker, Heard};
@@ -22,17 +22,15 @@ pub(super) struct Counted {
 #[derive(Clone, Debug)]
 pub(super) enum Wished {
     Take {
-        tokens: u64,
+        amounts: Amounts<u64>,
         place: Place,
     },
     Give {
-        requests: i64,
-        tokens: i64,
+        amounts: Amounts<i64>,
         place: Place,
     },
     Keep {
-        requests: u64,
-        tokens: u64,
+        amounts: Amounts<u64>,
         places: Box<[Place]>,
     },
 }
@@ -40,26 +38,16 @@ pub(super) enum Wished {
 impl Wished {
     pub(super) fn as_wish(&self) -> Wish<'_> {
         match self {
-            Self::Take { tokens, place } => Wish::Take {
-                tokens: *tokens,
+            Self::Take { amounts, place } => Wish::Take {
+                amounts: *amounts,
                 place: *place,
             },
-            Self::Give {
-                requests,
-                tokens,
-                place,
-            } => Wish::Give {
-                requests: *requests,
-                tokens: *tokens,
+            Self::Give { amounts, place } => Wish::Give {
+                amounts: *amounts,
                 place: *place,
             },
-            Self::Keep {
-                requests,
-                tokens,
-                places,
-            } => Wish::Keep {
-                requests: *requests,
-                tokens: *tokens,
+            Self::Keep { amounts, places } => Wish::Keep {
+                amounts: *amounts,
                 places,
             },
         }
@@ -104,11 +92,10 @@ impl Ask for Question {
         }
         // Whoever has gone on takes nothing: what was taken is given back.
         Ok(match (untaken, self.wished) {
-            (Err(Ok(Heard::Said(Ok(())))), Wished::Take { tokens, place }) => Some(Self {
+            (Err(Ok(Heard::Said(Ok(())))), Wished::Take { amounts, place }) => Some(Self {
                 of: self.of,
                 wished: Wished::Give {
-                    requests: 1,
-                    tokens: i64::try_from(tokens).unwrap_or(i64::MAX),
+                    amounts: amounts.map(whole),
                     place,
                 },
                 named: Named::Sha,
@@ -127,4 +114,10 @@ fn heard(reply: &Reply<'_>, node: &Node) -> Result<Heard<Result<(), Limited>>, U
         Answer::NoScript => Ok(Heard::NoScript),
         Answer::Elsewhere { at, for_once } => Heard::elsewhere(at, node, for_once),
     }
+}
+
+/// An amount of which another is taken.
+pub(super) fn whole(amount: u64) -> i64 {
+    // Half of the numbers, so that no difference of two overflows.
+    i64::try_from(amount).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }

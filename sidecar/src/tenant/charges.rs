@@ -1,5 +1,7 @@
 //! What a request holds under limits and budgets, in one: it and its attempts share it, and the last of them that ends settles it.
 
+use std::sync::Arc;
+
 use bowsprit_core::cost::{Picodollars, Unpriced};
 use bowsprit_core::record::Spent;
 
@@ -12,6 +14,8 @@ pub struct Charges {
     pub limits: Option<limits::Guard>,
     /// What is reserved for it under budgets.
     pub budgets: Option<budgets::Guard>,
+    /// Of what is held for its attempts at one provider: what it holds wherever it goes.
+    pub of_request: Option<Arc<Self>>,
 }
 
 impl Charges {
@@ -22,6 +26,9 @@ impl Charges {
         }
         if let Some(budgets) = &self.budgets {
             budgets.attempt(spent, cost);
+        }
+        if let Some(of_request) = &self.of_request {
+            of_request.attempt(spent, cost);
         }
     }
 }

@@ -13,20 +13,27 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{Config, Limit, Per};
 use bowsprit_core::cost::{Picodollars, Unpriced};
 use bowsprit_core::limits::limiter::Need;
-use bowsprit_core::limits::set::{Held, Set, Taken, Want, Wanted, Who};
+use bowsprit_core::limits::set::{Held, Set, Taken, Wanted, Who};
 use bowsprit_core::queue::{Class, Ticket};
 use bowsprit_core::record::Spent;
+use bowsprit_core::share::store::script::Apart;
 use bowsprit_core::stream::shares::{WireAsk, WireGrant};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::store::{self, Stores};
 use crate::sync::locked;
 use crate::time::Clock;
 
 mod metrics;
 mod shares;
+mod stored;
+mod under;
 
 pub use metrics::{LimitMetrics, Result as Met};
+pub use stored::Said;
+pub use under::Under;
+use under::wants;
 
 /// Limits by name, and who waits for them.
 pub struct Limits {
@@ -34,25 +41,21 @@ pub struct Limits {
     all: ArcSwap<Vec<Arc<Limit>>>,
     /// What it has of those that other sidecars share. Taken before `set`.
     shared: Mutex<shares::Shared>,
+    /// How it stands with the stores that count some of them. Taken alone.
+    stored: Mutex<stored::Stored>,
+    stores: Arc<Stores>,
     /// Callers cannot know which values share a hash.
     hasher: RandomState,
     /// What is counted.
     pub metrics: LimitMetrics,
 }
 
-/// A limit that a request is under, and the key it is counted by there.
-#[derive(Clone)]
-pub struct Under {
-    /// The limit.
-    pub limit: Arc<Limit>,
-    /// The hash of the key; 0 where it is counted by none.
-    pub key: u64,
-}
-
 impl Limits {
-    /// Without any limit yet.
-    pub fn new(metrics: LimitMetrics) -> Arc<Self> {
+    /// Without any limit yet. Those that are counted in stores are counted in these.
+    pub fn new(stores: Arc<Stores>, metrics: LimitMetrics) -> Arc<Self> {
         Arc::new(Self {
+            stored: Mutex::default(),
+            stores,
             set: Mutex::default(),
             all: ArcSwap::default(),
             shared: Mutex::default(),
@@ -64,6 +67,7 @@ impl Limits {
     /// Takes the limits of this configuration, and keeps what is used of those that stay. Who waits looks again.
     pub fn fit(&self, config: &Config, now: Moment) {
         let all: Vec<Arc<Limit>> = config.limits().map(Arc::clone).collect();
+        locked(&self.stored).reconfigure(&all, &self.stores, now);
         let mut shared = locked(&self.shared);
         shared.reconfigure(&all, now);
         let wanted = |limit: &Arc<Limit>| Wanted {
@@ -79,12 +83,22 @@ impl Limits {
         self.all.store(Arc::new(all));
     }
 
-    /// The hash of what somebody is counted by. Nobody that says nothing is told apart from nobody.
-    pub fn key(&self, said: Option<&[u8]>) -> u64 {
-        self.hasher.hash_one(said)
+    /// Under this limit, counted by what somebody says of itself. Nobody that says nothing is told apart from nobody.
+    pub fn under(&self, limit: &Arc<Limit>, said: Option<&[u8]>) -> Under {
+        Under {
+            limit: Arc::clone(limit),
+            key: self.hasher.hash_one(said),
+            apart: limit.store.is_some().then(|| Apart::of(said)),
+        }
     }
 
-    /// Takes room for a request of this class under all of these, or under none. `turn`: of one who waits.
+    /// Whether any of these is counted in a store, so that it is to be asked ([`Limits::ask`]).
+    pub fn are_stored(under: &[Under]) -> bool {
+        under.iter().any(|under| under.limit.store.is_some())
+    }
+
+    /// Takes room for a request of this class under all of these, or under none. `turn`: of one who waits. `said`: what stores have
+    /// said of it.
     ///
     /// # Errors
     /// What holds it up, counted as they stand in `under`.
@@ -93,18 +107,20 @@ impl Limits {
         under: &[Under],
         need: Need,
         clock: Clock,
-        class: Class,
-        turn: Option<&Turn>,
+        who: Who,
+        said: Said,
     ) -> Result<Guard, Vec<Held>> {
-        let want = |under: &Under| -> (Arc<str>, u64) { (Arc::clone(&under.limit.full_name), under.key) };
-        let names: Vec<_> = under.iter().map(want).collect();
-        let wants: Vec<_> = names.iter().map(|(name, key)| Want { name, key: *key }).collect();
-        let who = turn.map_or(Who::Comes(class), |turn| Who::Waits(turn.ticket));
+        let wants = wants(under, |index| said.has(index));
         if let Some(names) = shared_of(under) {
             locked(&self.shared).fit(names, &mut locked(&self.set), clock.now());
         }
         let taken = locked(&self.set).take(&wants, need, clock.now(), who)?;
-        let names: Vec<Arc<str>> = names.into_iter().map(|(name, _)| name).collect();
+        let names: Vec<Arc<str>> = under.iter().map(|under| Arc::clone(&under.limit.full_name)).collect();
+        let stored = if Self::are_stored(under) {
+            self.held_in_stores(under, need, said)
+        } else {
+            Vec::new()
+        };
         for name in &names {
             self.metrics.reserved(name, need.tokens());
         }
@@ -113,6 +129,7 @@ impl Limits {
             clock,
             need,
             names,
+            stored,
             taken: Some(taken),
             used: Mutex::default(),
         })
@@ -123,6 +140,94 @@ impl Limits {
         if let Some(names) = shared_of(under) {
             locked(&self.shared).came(names, need, &locked(&self.set));
         }
+    }
+
+    /// Asks the stores that count some of these limits for a request, one after the other, each within its deadline; none, where the
+    /// request would be held up here. What they say is for [`Limits::take`]; of those that say nothing, this sidecar's share decides.
+    ///
+    /// # Errors
+    /// What holds it up. Nothing is taken then.
+    pub async fn ask(self: &Arc<Self>, under: &[Under], need: Need, clock: Clock, who: Who) -> Result<Said, Vec<Held>> {
+        let asked: Vec<(usize, Arc<store::Limit>)> = {
+            let stored = locked(&self.stored);
+            let of = |(index, under): (usize, &Under)| {
+                let name = &under.limit.full_name;
+                let limit = stored.of(name).filter(|_| stored.is_asked(name) == Some(true))?;
+                Some((index, Arc::clone(limit)))
+            };
+            under.iter().enumerate().filter_map(of).collect()
+        };
+        let mut said = Said::default();
+        if asked.is_empty() {
+            return Ok(said);
+        }
+        let is_asked = |index: usize| asked.iter().any(|(of, _)| *of == index);
+        let wants = wants(under, is_asked);
+        locked(&self.set).look(&wants, clock.now(), who)?;
+        for (index, limit) in &asked {
+            let (Some(under), Some(want)) = (under.get(*index), wants.get(*index)) else {
+                continue;
+            };
+            match limit.take_of(&under.counting(limit), need).await {
+                Ok(Ok(taken)) => said.0.push((*index, taken)),
+                // What others gave flows back.
+                Ok(Err(limited)) => {
+                    return Err(locked(&self.set).held_elsewhere((*index, want), limited, clock.now(), who));
+                }
+                Err(why) => locked(&self.stored).not_answered(&under.limit.full_name, why, clock.now()),
+            }
+        }
+        Ok(said)
+    }
+
+    /// What a request holds in stores, of limits under which it has been let in: what they said, and by this sidecar's share of those
+    /// that said nothing.
+    fn held_in_stores(&self, under: &[Under], need: Need, said: Said) -> Vec<(Arc<str>, store::Taken)> {
+        let mut stored = locked(&self.stored);
+        let mut held = Vec::new();
+        let mut said = said.0;
+        for (index, under) in under
+            .iter()
+            .enumerate()
+            .filter(|(_, under)| under.limit.store.is_some())
+        {
+            let name = &under.limit.full_name;
+            let at = said.iter().position(|(of, _)| *of == index);
+            let taken = if let Some((_, taken)) = at.map(|at| said.swap_remove(at)) {
+                taken
+            } else {
+                let Some(limit) = stored.of(name) else { continue };
+                self.metrics.met(name, Met::ByShare);
+                limit.by_share_of(under.counting(limit), need)
+            };
+            stored.hold(name, &taken);
+            held.push((Arc::clone(name), taken));
+        }
+        held
+    }
+
+    /// Tells stores which places are in use, where the time has come; looks whether they are back, where they are out. Returns when to do
+    /// so again.
+    pub async fn tend_stores(&self, clock: &Clock) -> Option<Moment> {
+        let (due, mut again) = locked(&self.stored).due(clock.now());
+        for (name, limit) in due {
+            let counts = locked(&self.stored).places(&name, &limit);
+            let mut told = Ok(());
+            for (of, places) in counts {
+                told = limit.keep_of(&of, [0; 5], &places).await;
+                if told.is_err() {
+                    break;
+                }
+            }
+            let now = clock.now();
+            let mut stored = locked(&self.stored);
+            match told {
+                Ok(()) => stored.answered(&name, &limit, now),
+                Err(why) => stored.not_answered(&name, why, now),
+            }
+            again = Some(now + Duration::from_millis(1));
+        }
+        again
     }
 
     /// What is to be asked of the operator now. `anew`: the stream has just been opened.
@@ -148,6 +253,7 @@ impl Limits {
 
     /// Each limit for `/health`.
     pub fn report(&self, now: Moment) -> Vec<LimitReport> {
+        let stored = locked(&self.stored);
         let mut shared = locked(&self.shared);
         let set = locked(&self.set);
         let all = self.all.load();
@@ -161,6 +267,7 @@ impl Limits {
                 in_flight: level.in_flight,
                 waiting: level.waiting,
                 keys: level.keys,
+                is_store_asked: stored.is_asked(&limit.full_name),
                 is_without_share: parts.iter().any(|part| part.is_without),
                 shares: parts.iter().map(|part| (part.which.field(), part.share)).collect(),
             })
@@ -195,6 +302,9 @@ pub struct LimitReport {
     /// What this sidecar may use of each, by field, where others share it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub shares: BTreeMap<&'static str, u64>,
+    /// Whether the store that counts it is asked now; else this sidecar's share stands in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_store_asked: Option<bool>,
     /// Of one of them it has no good share, and goes on with its floor.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_without_share: bool,
@@ -208,6 +318,11 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// Whoever holds this.
+    pub fn who(&self) -> Who {
+        Who::Waits(self.ticket)
+    }
+
     /// Waits until there may be room for whoever holds this, `most` at most.
     pub async fn wait(&self, most: Duration) {
         // Either way it is time to look: called, or the time is up.
@@ -239,6 +354,8 @@ pub struct Guard {
     clock: Clock,
     need: Need,
     names: Vec<Arc<str>>,
+    /// What it holds in stores, by limit.
+    stored: Vec<(Arc<str>, store::Taken)>,
     taken: Option<Taken>,
     used: Mutex<Used>,
 }
@@ -274,7 +391,16 @@ impl Drop for Guard {
         let now = self.clock.now();
         let used = std::mem::take(&mut *locked(&self.used));
         let call = |next: &Arc<Notify>| next.notify_one();
+        let stored = std::mem::take(&mut self.stored);
+        if !stored.is_empty() {
+            let mut known = locked(&self.limits.stored);
+            for (name, taken) in &stored {
+                known.let_go(name, taken);
+            }
+        }
         if !used.sent {
+            // What was taken in stores flows back with them.
+            drop(stored);
             locked(&self.limits.set).cancel(taken, now, call);
             return;
         }
@@ -286,6 +412,9 @@ impl Drop for Guard {
         }
         if used.unknown_cost {
             settled.cost = settled.cost.saturating_add(self.need.cost);
+        }
+        for (_, taken) in stored {
+            taken.used_as(settled);
         }
         locked(&self.limits.set).settle(taken, settled, now, call);
         for name in &self.names {

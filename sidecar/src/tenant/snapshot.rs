@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::{Config, Provider};
+use bowsprit_core::config::{Config, Per, Provider};
 use bowsprit_core::cost::{Cost, Prices, Unpriced};
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::plan;
@@ -28,6 +28,8 @@ pub struct Snapshot {
     upstreams: Vec<Arc<Upstream>>,
     /// Whether any limit is named: else nobody looks for one.
     pub has_limits: bool,
+    /// Whether any of them is counted per provider.
+    pub limits_by_provider: bool,
     /// Whether there is any budget.
     pub has_budgets: bool,
     /// Names under which models can be asked for.
@@ -81,6 +83,7 @@ impl Snapshot {
         let served = plan::served(&config);
         let listings = Listings::new(&config);
         let has_limits = config.limits().next().is_some();
+        let limits_by_provider = config.limits().any(|limit| limit.per == Per::Provider);
         let has_budgets = config.budgets().next().is_some();
         let (has_access, has_guards) = (config.has_access(), config.has_guards());
         let has_caches = config.routes.iter().any(|route| route.cache.is_some());
@@ -88,6 +91,7 @@ impl Snapshot {
         Self {
             looks_at_routes: has_limits || has_budgets || has_access || has_guards || has_caches || pauses_routes,
             has_limits,
+            limits_by_provider,
             has_budgets,
             has_access,
             has_guards,

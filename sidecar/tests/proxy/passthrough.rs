@@ -2,6 +2,7 @@
 
 use bowsprit_providers::{After, Answer, Behaviour};
 use bowsprit_rig::connection::Connection;
+use bowsprit_rig::documents;
 use bowsprit_rig::inside::Drained;
 use serde_json::{Value, json};
 
@@ -414,6 +415,37 @@ async fn limits_hold_here_too() {
         (429, Some("RATE_LOCAL_LIMIT"))
     );
     assert!(!reply.header("retry-after").is_empty());
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn named_limits_of_a_policy_hold_here_too_and_take_no_tokens() {
+    let bed = Bed::new().await;
+    let limits = json!([
+        {"name": "calls", "requestsPerMinute": 10},
+        {"name": "tokens", "tokensPerMinute": 10},
+        {"name": "some", "requestsPerMinute": 1, "models": ["claude-*"]},
+        {"name": "each", "concurrentRequests": 1, "per": "Provider"},
+    ]);
+    let policy = documents::policy("house", &json!({"limits": limits}));
+    std::fs::write(bed.config_path(), bed.documents(&|_, _| {}) + &policy).unwrap();
+    bed.until("the policy is live", || async {
+        bed.metric("bowsprit_config_loaded_total").await == 2.0
+    })
+    .await;
+    bed.get("/providers/openai/v1/files").send().await.unwrap();
+    let reply = Reply::of(bed.get("/providers/openai/v1/files").send().await.unwrap()).await;
+    assert_eq!((reply.status, reply.header("x-bowsprit-limit")), (429, "calls"));
+    assert_eq!(bed.access().last().unwrap()["refused_by"], "limit:calls");
+    let health = bed.health().await;
+    let limit = |name: &str| {
+        let all = health["limits"].as_array().unwrap();
+        all.iter().find(|limit| limit["name"] == name).unwrap().clone()
+    };
+    assert_eq!(limit("policy/house/tokens")["left"]["tokensPerMinute"], 1);
+    assert_eq!(limit("policy/house/some")["left"]["requestsPerMinute"], 1);
+    assert_eq!(limit("policy/house/each")["keys"], 1, "of the provider that was asked");
+    assert_eq!(limit("policy/house/each")["inFlight"], 0);
     bed.balanced().await;
 }
 

@@ -217,3 +217,83 @@ async fn a_changed_configuration_keeps_what_is_used() {
     assert_eq!(ask(&bed, "a").await.status, 429, "a raised limit gives no burst");
     bed.balanced().await;
 }
+
+#[tokio::test]
+async fn beyond_one_providers_part_of_a_limit_the_next_provider_answers() {
+    let limit = json!([{"name": "each", "requestsPerMinute": 1, "per": "Provider", "onLimit": "Fallback"}]);
+    let bed = limited(limit).await;
+    for provider in ["claude", "gemini", "openai"] {
+        assert_eq!(ask(&bed, "a").await.provider(), provider);
+    }
+    let reply = ask(&bed, "a").await;
+    assert_eq!((reply.status, reply.header("x-bowsprit-limit")), (429, "each"));
+    assert_eq!(bed.access().last().unwrap()["refused_by"], "limit:each");
+    assert_eq!(level(&bed, "smart/each").await["keys"], 3);
+    assert_eq!(met(&bed, "each", "admitted").await, 3.0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn who_fails_over_takes_of_the_next_providers_limit_and_is_refused_there() {
+    let limit = json!([{"name": "each", "requestsPerMinute": 1, "per": "Provider"}]);
+    let bed = limited(limit).await;
+    failing(&bed.claude, 500);
+    assert_eq!(ask(&bed, "a").await.provider(), "gemini");
+    assert_eq!(level(&bed, "smart/each").await["keys"], 2);
+    let reply = ask(&bed, "a").await;
+    assert_eq!((reply.status, reply.header("x-bowsprit-limit")), (429, "each"));
+    assert_eq!(count(&bed.openai), 0, "who is rejected is not asked for elsewhere");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_retry_at_the_same_provider_takes_nothing_more_but_its_tokens() {
+    let limit =
+        json!([{"name": "each", "requestsPerMinute": 10, "outputTokensPerMinute": 1_000_000, "per": "Provider"}]);
+    let bed = Bed::routed(json!({"limits": limit}), |_, spec| {
+        spec["retry"] = json!({"maxAttempts": 3, "backoff": {"base": "1ms", "max": "2ms"}});
+    })
+    .await;
+    bed.claude.script(Behaviour::status(500));
+    let reply = ask(&bed, "a").await;
+    assert_eq!(reply.provider(), "claude");
+    assert_eq!(count(&bed.claude), 2, "it was tried again");
+    assert_eq!(met(&bed, "each", "admitted").await, 1.0);
+    let used = bed
+        .metric("bowsprit_limit_tokens_total{limit_name=\"smart/each\",counted=\"used\"}")
+        .await;
+    assert_eq!(used, reply.json()["usage"]["total_tokens"].as_f64().unwrap());
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_providers_part_gets_the_place_that_is_given_back() {
+    let limit =
+        json!([{"name": "each", "concurrentRequests": 1, "per": "Provider", "onLimit": "Wait", "maxWait": "20s"}]);
+    let bed = limited(limit).await;
+    bed.claude.script(Behaviour::hang());
+    let first = tokio::spawn(request(&bed, "a").send());
+    saw(&bed.claude, |seen| seen.counts.requests == 1).await;
+    let second = tokio::spawn(request(&bed, "a").send());
+    bed.until("the second waits", || async {
+        bed.family("bowsprit_limits_waiting").await == 1.0
+    })
+    .await;
+    assert_eq!((count(&bed.claude), count(&bed.gemini)), (1, 0));
+    first.abort();
+    let second = Reply::of(second.await.unwrap().unwrap()).await;
+    assert_eq!((second.status, second.provider()), (200, "claude"));
+    assert_eq!(met(&bed, "each", "waited").await, 1.0);
+    assert_eq!(level(&bed, "smart/each").await["inFlight"], 0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn who_waits_in_vain_for_one_providers_part_goes_to_the_next() {
+    let limit =
+        json!([{"name": "each", "requestsPerMinute": 1, "per": "Provider", "onLimit": "Wait", "maxWait": "50ms"}]);
+    let bed = limited(limit).await;
+    assert_eq!(ask(&bed, "a").await.provider(), "claude");
+    assert_eq!(ask(&bed, "a").await.provider(), "gemini");
+    bed.balanced().await;
+}

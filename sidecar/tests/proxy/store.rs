@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::support::{Bed, Reply, chat, count};
 use redis::{Redis, liar};
 
+mod named;
 pub mod redis;
 
 const KEYS: [&str; 2] = ["bowsprit:{team-a/p}:rates", "bowsprit:{team-a/p}:places"];
@@ -384,7 +385,7 @@ fn folder(bed: &Bed, url: &str, limits: &Value) -> [String; 2] {
     let documents = bed.documents(&|name: &str, spec: &mut Value| {
         std::fs::write(secrets.join("keys").join(name), format!("key-of-{name}")).unwrap();
         spec["credentials"] = json!([{"name": "main", "secretKeyRef": {"name": "keys", "key": name}}]);
-        if name == "claude" {
+        if name == "claude" && !limits.is_null() {
             let mut limits = limits.clone();
             limits["scope"] = json!("Fleet");
             // Long enough for a machine that has much else to do; who is gone is not waited for at all.
@@ -392,9 +393,13 @@ fn folder(bed: &Bed, url: &str, limits: &Value) -> [String; 2] {
             spec["rateLimits"] = limits;
         }
     });
+    write(&config, &documents);
+    [config.display().to_string(), secrets.display().to_string()]
+}
+
+fn write(config: &std::path::Path, documents: &str) {
     std::fs::write(config.join("bowsprit.yaml"), documents).unwrap();
     std::fs::write(config.join("sequence"), "1").unwrap();
-    [config.display().to_string(), secrets.display().to_string()]
 }
 
 impl Fleet {

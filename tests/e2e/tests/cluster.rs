@@ -32,6 +32,7 @@ mod injection_volumes;
 mod jobs;
 mod mistakes;
 mod money;
+mod named_limit;
 mod network_policies;
 mod new_pods;
 mod observability;

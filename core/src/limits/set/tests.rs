@@ -42,11 +42,15 @@ fn set(limits: &[(&str, LimiterSettings)]) -> Set<u32> {
 }
 
 fn want(name: &str) -> Want<'_> {
-    Want { name, key: 0 }
+    key(name, 0)
 }
 
 fn key(name: &str, key: u64) -> Want<'_> {
-    Want { name, key }
+    Want {
+        name,
+        key,
+        is_elsewhere: false,
+    }
 }
 
 fn ask(set: &mut Set<u32>, wants: &[Want<'_>]) -> Result<Taken, Vec<Held>> {
@@ -323,4 +327,36 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_is_counted_elsewhere_holds_nobody_up_here_but_for_those_who_stand_in_line() {
+    let mut set = set(&[("a", places(1)), ("b", rpm(10))]);
+    let elsewhere = Want {
+        is_elsewhere: true,
+        ..want("a")
+    };
+    let first = ask(&mut set, &[want("a")]).unwrap();
+    assert!(set.look(&[want("a")], at(0), COMES).is_err());
+    let wants = [elsewhere.clone(), want("b")];
+    assert_eq!(set.look(&wants, at(0), COMES), Ok(()));
+    assert_eq!(left(&set, "b", at(0)), [1], "who looks takes nothing");
+    let second = ask(&mut set, &wants).unwrap();
+    assert_eq!(set.load("a").0, 2);
+    let limited = Limited {
+        which: Which::Concurrency,
+        retry_in: None,
+    };
+    let held = set.held_elsewhere((0, &elsewhere), limited, at(0), COMES);
+    let ticket = set.join(&held, Class::Interactive, 7).unwrap();
+    assert!(
+        set.look(std::slice::from_ref(&elsewhere), at(60), COMES).is_err(),
+        "another was before"
+    );
+    assert_eq!(set.look(&[elsewhere], at(60), Who::Waits(ticket)), Ok(()));
+    let mut called = Vec::new();
+    set.settle(first, Need::from(1), at(60), |who| called.push(*who));
+    assert_eq!(called, [7], "a place is free that may be given elsewhere");
+    set.cancel(second, at(60), |_| {});
+    assert_eq!(set.load("a").0, 0);
 }

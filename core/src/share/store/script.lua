@@ -1,18 +1,20 @@
 -- One limit of many sidecars. KEYS: what is left of its rates, who holds a place of it.
--- ARGV: what to do; requests a minute; tokens a minute; places (0: no limit); how long a place is kept, ms; requests; tokens; places...
---   take: one request of so many tokens, and a place for it. Answers 0, or which limit has no room and for how long.
---   give: so many requests and tokens were not used (below 0: more than was taken), the place is free.
---   keep: so many requests and tokens were used without asking; these places are in use.
+-- ARGV: what to do; places (0: no limit); how long a place is kept, ms; a minute's worth of each rate, as named below (0: no limit);
+--   so much of each rate; places...
+--   take: so much of each rate, and a place. Answers 0, or which limit has no room (6: places) and for how long.
+--   give: so much was not used (below 0: more than was taken), the place is free.
+--   keep: so much was used without asking; these places are in use.
 -- A rate is a smooth bucket, as core/src/limits/bucket.rs has it: it refills by the microsecond, holds a tenth of a minute's
 -- worth (one at the least), and whoever comes while anything is left may take more than that and leave a debt, of an hour at most.
 local UNIT = 60000000
+local RATES = {'requests', 'tokens', 'input', 'output', 'cost'}
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local millis = math.floor(now / 1000)
-local wish, places, kept = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[5])
+local wish, places, kept = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local function bucket(name, per_minute)
-  if per_minute == 0 then return nil end
+  if per_minute == 0 then return false end
   local most = math.max(per_minute * UNIT / 10, UNIT)
   local seen = redis.call('HMGET', KEYS[1], name, name .. '@')
   local level, at = tonumber(seen[1]) or most, tonumber(seen[2]) or now
@@ -28,32 +30,34 @@ local function set(rate, change)
   redis.call('PEXPIRE', KEYS[1], 7200000)
 end
 
-local requests, tokens = bucket('requests', tonumber(ARGV[2])), bucket('tokens', tonumber(ARGV[3]))
+local rates = {}
+for number, name in ipairs(RATES) do rates[number] = bucket(name, tonumber(ARGV[3 + number])) end
+
+local function change(sign)
+  for number, rate in ipairs(rates) do set(rate, sign * tonumber(ARGV[8 + number])) end
+end
 
 if wish == 'take' then
   if places > 0 then
     redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', millis)
-    if redis.call('ZCARD', KEYS[2]) >= places then return 3 end
+    if redis.call('ZCARD', KEYS[2]) >= places then return 6 end
   end
   local which, longest = 0, 0
-  for number, rate in pairs({requests or false, tokens or false}) do
+  for number, rate in ipairs(rates) do
     local wait = rate and math.ceil((UNIT - rate.level) / rate.rate) or 0
     if wait > longest then which, longest = number, wait end
   end
-  if which > 0 then return longest * 4 + which end
-  set(requests, -1)
-  set(tokens, -tonumber(ARGV[7]))
+  if which > 0 then return longest * 8 + which end
+  change(-1)
 elseif wish == 'give' then
-  set(requests, tonumber(ARGV[6]))
-  set(tokens, tonumber(ARGV[7]))
-  if places > 0 and ARGV[8] then redis.call('ZREM', KEYS[2], ARGV[8]) end
+  change(1)
+  if places > 0 and ARGV[14] then redis.call('ZREM', KEYS[2], ARGV[14]) end
   return 0
 else
-  set(requests, -tonumber(ARGV[6]))
-  set(tokens, -tonumber(ARGV[7]))
+  change(-1)
 end
 if places > 0 then
-  for at = 8, #ARGV do redis.call('ZADD', KEYS[2], millis + kept, ARGV[at]) end
+  for at = 14, #ARGV do redis.call('ZADD', KEYS[2], millis + kept, ARGV[at]) end
   redis.call('PEXPIRE', KEYS[2], kept * 2)
 end
 return 0

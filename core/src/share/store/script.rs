@@ -1,41 +1,43 @@
 //! The script that counts a limit in the store: how it is called, and what its answer means.
 
+use std::fmt::Write as _;
 use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
 
 use super::resp::{self, Reply};
 use super::{PLACE_AGAIN, PLACE_KEPT, Unanswered};
-use crate::limiter::{Limited, LimiterSettings, Which};
+use crate::limits::limiter::{Limited, LimiterSettings, Which};
 
 /// Its text.
 pub const TEXT: &str = include_str!("script.lua");
 /// The SHA-1 of its text, by which the store knows it.
-pub const SHA: &str = "f93da63e84a7f3498ef19419c6123a231dc7d585";
+pub const SHA: &str = "4d7fd4e68d4f1e6407301af6a14bdcf9bfe98754";
 
-/// What is asked of it. Amounts are requests and tokens.
+/// So much of each rate, in the order of [`Which::RATES`].
+pub type Amounts<T> = [T; 5];
+
+/// What is asked of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish<'a> {
-    /// Room for one request of so many tokens.
+    /// Room for one request.
     Take {
-        /// Its estimate.
-        tokens: u64,
+        /// What it may need.
+        amounts: Amounts<u64>,
         /// Names its place among all sidecars.
         place: Place,
     },
     /// So much was not used; below zero, more was used than was taken.
     Give {
-        /// 1 where the request was never sent.
-        requests: i64,
-        /// Of tokens.
-        tokens: i64,
+        /// Of each; of requests 1 where it was never sent.
+        amounts: Amounts<i64>,
         /// Its place is free.
         place: Place,
     },
     /// So much was used without asking, and these places are in use.
     Keep {
-        /// Requests.
-        requests: u64,
-        /// Tokens.
-        tokens: u64,
+        /// So much.
+        amounts: Amounts<u64>,
         /// All places of this sidecar.
         places: &'a [Place],
     },
@@ -66,6 +68,38 @@ impl Keys {
             places: format!("{tag}:places"),
         }
     }
+
+    /// Of a named limit, by its full name. `apart`: of whom that is told apart; none: of all together. All of a limit is in one
+    /// slot, so that it is looked for once.
+    pub fn of_limit(namespace: &str, full_name: &str, apart: Option<Apart>) -> Self {
+        let mut tag = format!("bowsprit:{{{namespace}/limit/{full_name}}}");
+        if let Some(Apart(digest)) = apart {
+            let _ = write!(tag, ":{digest:032x}");
+        }
+        Self {
+            rates: format!("{tag}:rates"),
+            places: format!("{tag}:places"),
+        }
+    }
+}
+
+/// Somebody that a limit counts apart: a digest of what it is told apart by, which is the same in all sidecars and tells nothing
+/// of it. 128 bits: no two are ever the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Apart(u128);
+
+impl Apart {
+    /// Of what it says of itself; none: of all who say nothing.
+    pub fn of(said: Option<&[u8]>) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update([u8::from(said.is_some())]);
+        hasher.update(said.unwrap_or_default());
+        let mut first = [0; 16];
+        for (to, from) in first.iter_mut().zip(hasher.finalize()) {
+            *to = from;
+        }
+        Self(u128::from_be_bytes(first))
+    }
 }
 
 /// How a script is named.
@@ -93,30 +127,24 @@ impl Named {
 
 /// Writes the call.
 pub fn call(to: &mut Vec<u8>, named: Named, keys: &Keys, limits: &LimiterSettings, wish: &Wish<'_>) {
-    let (word, requests, tokens, places): (&[u8], i64, i64, &[Place]) = match wish {
-        Wish::Take { tokens, place } => (b"take", 1, whole(*tokens), std::slice::from_ref(place)),
-        Wish::Give {
-            requests,
-            tokens,
-            place,
-        } => (b"give", *requests, *tokens, std::slice::from_ref(place)),
-        Wish::Keep {
-            requests,
-            tokens,
-            places,
-        } => (b"keep", whole(*requests), whole(*tokens), places),
+    let (word, amounts, places): (&[u8], Amounts<i64>, &[Place]) = match wish {
+        Wish::Take { amounts, place } => (b"take", amounts.map(whole), std::slice::from_ref(place)),
+        Wish::Give { amounts, place } => (b"give", *amounts, std::slice::from_ref(place)),
+        Wish::Keep { amounts, places } => (b"keep", amounts.map(whole), places),
     };
     let places = if limits.concurrent.is_some() { places } else { &[] };
-    named.begin(to, (SHA, TEXT), 2 + 7 + places.len());
+    named.begin(to, (SHA, TEXT), 2 + 13 + places.len());
     resp::text(to, keys.rates.as_bytes());
     resp::text(to, keys.places.as_bytes());
     resp::text(to, word);
-    resp::number(to, limits.requests_per_minute.map_or(0, |limit| limit.get().into()));
-    resp::number(to, limits.tokens_per_minute.map_or(0, |limit| whole(limit.get())));
     resp::number(to, limits.concurrent.map_or(0, |limit| limit.get().into()));
     resp::number(to, i64::try_from(PLACE_KEPT.as_millis()).unwrap_or(i64::MAX));
-    resp::number(to, requests);
-    resp::number(to, tokens);
+    for which in Which::RATES {
+        resp::number(to, limits.amount(which).map_or(0, whole));
+    }
+    for amount in amounts {
+        resp::number(to, amount);
+    }
     for place in places {
         let mut name = [0; 32];
         write_hex(&mut name, (u128::from(place.of) << 64) | u128::from(place.number));
@@ -125,8 +153,8 @@ pub fn call(to: &mut Vec<u8>, named: Named, keys: &Keys, limits: &LimiterSetting
 }
 
 fn whole(amount: u64) -> i64 {
-    // Lua counts in doubles: beyond this nothing is exact, and no request is so large.
-    i64::try_from(amount).unwrap_or(i64::MAX).min(1 << 53)
+    // Lua counts in doubles: beyond 2^53 by parts of 2^53, which is a millionth of a cent of a thousand dollars.
+    i64::try_from(amount).unwrap_or(i64::MAX / 2).min(i64::MAX / 2)
 }
 
 fn write_hex(to: &mut [u8; 32], number: u128) {
@@ -203,13 +231,11 @@ pub fn elsewhere(error: &str) -> Result<Elsewhere<'_>, Unanswered> {
 }
 
 fn limited(code: i64) -> Option<Answer<'static>> {
-    let which = match code % 4 {
-        1 => Which::Requests,
-        2 => Which::Tokens,
-        3 => Which::Concurrency,
-        _ => return None,
+    let which = match usize::try_from(code % 8).ok()? {
+        6 => Which::Concurrency,
+        number => *Which::RATES.get(number.checked_sub(1)?)?,
     };
-    let micros = u64::try_from(code / 4).ok()?;
+    let micros = u64::try_from(code / 8).ok()?;
     // No debt is longer than an hour; a wait of nothing would be asked again at once, for ever.
     let wait = Duration::from_micros(micros).clamp(Duration::from_millis(1), Duration::from_hours(1));
     let retry_in = Some(if which == Which::Concurrency { PLACE_AGAIN } else { wait });
@@ -236,12 +262,16 @@ mod tests {
             ..LimiterSettings::default()
         };
         let place = Place { of: 0xab, number: 7 };
-        let wish = Wish::Take { tokens: 120, place };
+        let wish = Wish::Take {
+            amounts: [1, 120, 20, 100, 0],
+            place,
+        };
         assert_eq!(
             written(Named::Sha, &limits, &wish),
             format!(
-                "*13 $7 EVALSHA $40 {SHA} $1 2 $30 bowsprit:{{team-a/gemini}}:rates $31 bowsprit:{{team-a/gemini}}:places \
-                 $4 take $2 60 $4 9000 $1 4 $5 60000 $1 1 $3 120 $32 00000000000000ab0000000000000007 "
+                "*19 $7 EVALSHA $40 {SHA} $1 2 $30 bowsprit:{{team-a/gemini}}:rates $31 bowsprit:{{team-a/gemini}}:places \
+                 $4 take $1 4 $5 60000 $2 60 $4 9000 $1 0 $1 0 $1 0 $1 1 $3 120 $2 20 $3 100 $1 0 \
+                 $32 00000000000000ab0000000000000007 "
             )
         );
         let rates = LimiterSettings {
@@ -250,8 +280,31 @@ mod tests {
         };
         let without = written(Named::Text, &rates, &wish);
         assert!(
-            without.starts_with("*12 $4 EVAL "),
+            without.starts_with("*18 $4 EVAL "),
             "no place is named where none is limited: {without}"
+        );
+    }
+
+    #[test]
+    fn whoever_is_told_apart_has_a_name_of_fixed_length_that_tells_nothing_and_all_of_a_limit_are_in_one_slot() {
+        let keys = |said: Option<&str>| {
+            let apart = Apart::of(said.map(str::as_bytes));
+            Keys::of_limit("team-a", "smart/each", Some(apart))
+        };
+        let (one, nobody, empty) = (keys(Some("team {x}\r\n")), keys(None), keys(Some("")));
+        let tag = "bowsprit:{team-a/limit/smart/each}";
+        for keys in [&one, &nobody, &empty] {
+            let name = keys.rates.strip_prefix(tag).unwrap().strip_suffix(":rates").unwrap();
+            assert!(
+                name.len() == 33 && name[1..].bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "{name}"
+            );
+        }
+        assert!(one != nobody && nobody != empty);
+        assert_eq!(one, keys(Some("team {x}\r\n")), "in all sidecars");
+        assert_eq!(
+            Keys::of_limit("team-a", "smart/all", None).rates,
+            "bowsprit:{team-a/limit/smart/all}:rates"
         );
     }
 
@@ -265,15 +318,16 @@ mod tests {
         };
         assert_eq!(answer(&Reply::Integer(0)), Ok(Answer::Done));
         assert_eq!(
-            answer(&Reply::Integer(1_500_000 * 4 + 1)),
+            answer(&Reply::Integer(1_500_000 * 8 + 1)),
             of(Which::Requests, Duration::from_millis(1500))
         );
         assert_eq!(answer(&Reply::Integer(2)), of(Which::Tokens, Duration::from_millis(1)));
         assert_eq!(
-            answer(&Reply::Integer(i64::MAX / 4 * 4 + 2)),
+            answer(&Reply::Integer(i64::MAX / 8 * 8 + 2)),
             of(Which::Tokens, Duration::from_hours(1))
         );
-        assert_eq!(answer(&Reply::Integer(3)), of(Which::Concurrency, PLACE_AGAIN));
+        assert_eq!(answer(&Reply::Integer(6)), of(Which::Concurrency, PLACE_AGAIN));
+        assert_eq!(answer(&Reply::Integer(5)), of(Which::Cost, Duration::from_millis(1)));
         assert_eq!(
             answer(&Reply::Error("NOSCRIPT No matching script.")),
             Ok(Answer::NoScript)
@@ -297,7 +351,8 @@ mod tests {
         }
         for garbled in [
             Reply::Integer(-1),
-            Reply::Integer(4),
+            Reply::Integer(8),
+            Reply::Integer(7),
             Reply::Nil,
             Reply::Simple("OK"),
             Reply::Error("MOVED 1"),

@@ -14,6 +14,7 @@ use bowsprit_core::hedge;
 use super::super::candidate::Candidate;
 use super::super::failure::Failure;
 use super::super::inbound::Inbound;
+use super::by_provider::ByProvider;
 use crate::credentials::Selected;
 use crate::tenant::allowance::Allowances;
 use crate::tenant::provider::{self, Asked, NoKey, Permit, ProviderState, Waiter};
@@ -31,6 +32,8 @@ pub(super) struct ProviderPool<'a> {
     waiter: Option<Box<(usize, Waiter)>>,
     /// Credentials that were used, by candidate, with the provider's verdict on each.
     used: Vec<(usize, Arc<str>, KeyVerdict)>,
+    /// What it has of limits that are counted per provider; none: it is under none.
+    pub(super) by_provider: Option<Box<ByProvider>>,
 }
 
 /// What there is of the next attempt, by candidate.
@@ -53,6 +56,7 @@ impl<'a> ProviderPool<'a> {
         candidates: &'a [Candidate],
         inbound: &'a Inbound,
         route: Option<&'a Route>,
+        by_provider: Option<Box<ByProvider>>,
     ) -> Self {
         Self {
             allowances,
@@ -62,6 +66,7 @@ impl<'a> ProviderPool<'a> {
             next: Next::Nothing,
             waiter: None,
             used: Vec::new(),
+            by_provider,
         }
     }
 
@@ -89,6 +94,11 @@ impl<'a> ProviderPool<'a> {
 
     /// Waits in the candidate's queue until there may be room, `most` at most.
     pub(super) async fn wait_in_queue(&mut self, candidate: usize, most: Duration) {
+        if let Some(limits) = &mut self.by_provider
+            && limits.is_waited_for(candidate)
+        {
+            return limits.wait(candidate, most).await;
+        }
         let Some(state) = self.state(candidate) else { return };
         let waiter = match self.waiter.take() {
             Some(waiter) if waiter.0 == candidate => waiter,
@@ -106,6 +116,11 @@ impl<'a> ProviderPool<'a> {
 
     /// Adds to the time that requests waited for room there.
     pub(super) fn count_wait(&self, candidate: usize, waited: Duration) {
+        if let Some(limits) = &self.by_provider
+            && limits.is_waited_for(candidate)
+        {
+            return limits.count_wait(candidate, waited);
+        }
         if let Some(state) = self.state(candidate) {
             state.count_wait(waited);
         }
@@ -174,7 +189,10 @@ impl Pool for ProviderPool<'_> {
         let Some(asked) = self.candidates.get(candidate) else {
             return Err(Refused::NoCredential);
         };
-        let (state, tokens) = (&asked.upstream.state, self.call().tokens);
+        let (state, tokens) = (&asked.upstream.state, self.inbound.call.tokens);
+        if let Some(limits) = &mut self.by_provider {
+            limits.begin(candidate);
+        }
         let said = match std::mem::replace(&mut self.next, Next::Nothing) {
             Next::Asked(said) if said.0 == candidate => Some(said.1),
             _ => None,
@@ -195,12 +213,19 @@ impl Pool for ProviderPool<'_> {
                 if waiter.is_none() {
                     state.count_limited(limited.which);
                 }
+                if let Some(limits) = &mut self.by_provider {
+                    limits.held_elsewhere(candidate);
+                }
                 Refused::Limited(limited)
             }
         })?;
         self.waiter = None;
         let chosen = self.select_credential(candidate, &asked.upstream, now);
         let key = chosen.map_err(|_| Refused::NoCredential)?;
+        // With the permit or not at all: where there is no room, it flows back.
+        if let Some(limits) = &mut self.by_provider {
+            limits.take(candidate, asked, &self.inbound.call)?;
+        }
         if let Some(key) = &key
             && state.has_several_keys()
         {
@@ -212,6 +237,9 @@ impl Pool for ProviderPool<'_> {
 
     fn release(&mut self, _candidate: usize, _now: Moment) {
         self.next = Next::Nothing;
+        if let Some(limits) = &mut self.by_provider {
+            limits.let_go();
+        }
     }
 
     fn is_trusted(&self, candidate: usize) -> bool {

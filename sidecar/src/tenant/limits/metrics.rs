@@ -20,11 +20,19 @@ pub enum Result {
     Diverted,
     /// It was refused.
     Refused,
+    /// The store that counts the limit said nothing, and this sidecar's share let it in: beside admitted.
+    ByShare,
 }
 
 impl Result {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Admitted, Self::Waited, Self::Diverted, Self::Refused];
+    pub const ALL: [Self; 5] = [
+        Self::Admitted,
+        Self::Waited,
+        Self::Diverted,
+        Self::Refused,
+        Self::ByShare,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -32,6 +40,7 @@ impl Result {
             Self::Waited => "waited",
             Self::Diverted => "diverted",
             Self::Refused => "refused",
+            Self::ByShare => "by_share",
         }
     }
 }
@@ -117,7 +126,7 @@ impl LimitMetrics {
         Self {
             requests: registry.counters(
                 "limit_requests",
-                "Requests under a limit of a ModelRoute or UsagePolicy by what became of them: admitted, waited (in line, whatever came of it), diverted (to the route's fallback), refused; of policy/NAME/runaway those that came too often: admitted (told, and passed), refused",
+                "Requests under a limit of a ModelRoute or UsagePolicy by what became of them: admitted, waited (in line, whatever came of it), diverted (to the route's fallback), refused, by_share (beside admitted: the store that counts it did not answer); of policy/NAME/runaway those that came too often: admitted (told, and passed), refused",
                 &["limit_name", "met"],
             ),
             waits: registry.seconds(

@@ -115,12 +115,16 @@ mod tests {
     use bowsprit_core::config::{Config, Scope, load};
     use bowsprit_core::cost::Picodollars;
     use bowsprit_core::limits::limiter::Which;
+    use bowsprit_core::limits::set::Who;
     use bowsprit_core::queue::Class;
     use bowsprit_core::share::allocator::Allocator;
 
     use super::*;
+    use crate::credentials::KeyFiles;
     use crate::metrics::Registry;
-    use crate::tenant::limits::{Guard, LimitMetrics, Limits, Under};
+    use crate::net::client::Connections;
+    use crate::store::Stores;
+    use crate::tenant::limits::{Guard, LimitMetrics, Limits, Said, Under};
     use crate::time::Clock;
 
     fn at(millis: u64) -> Moment {
@@ -139,14 +143,12 @@ mod tests {
 
     /// A sidecar with these limits, and a request that is under all of them.
     fn sidecar(limits: &str) -> (Arc<Limits>, Vec<Under>) {
-        let sidecar = Limits::new(LimitMetrics::register(&mut Registry::default()));
+        let connections = Arc::new(Connections::new(None, &Arc::default()));
+        let stores = Stores::new("", Arc::new(KeyFiles::new(None)), connections, 0);
+        let sidecar = Limits::new(stores, LimitMetrics::register(&mut Registry::default()));
         let config = config(limits);
         sidecar.fit(&config, at(0));
-        let under = |limit: &Arc<Limit>| Under {
-            limit: Arc::clone(limit),
-            key: 0,
-        };
-        let under = config.limits().map(under).collect();
+        let under = config.limits().map(Under::whole).collect();
         (sidecar, under)
     }
 
@@ -170,8 +172,8 @@ mod tests {
                     under,
                     Need::new(10, 0, Picodollars::default()),
                     clock,
-                    Class::Interactive,
-                    None,
+                    Who::Comes(Class::Interactive),
+                    Said::default(),
                 )
                 .ok()
         };

@@ -1,0 +1,132 @@
+//! A named limit that all sidecars of a namespace share holds over the traffic of three pods together, and fails no request.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use bowsprit_core::share::bound::{Facts, bound};
+use bowsprit_crds::UsagePolicy;
+use bowsprit_e2e::{App, Bed, LONG, Running, Test, eventually, note};
+use futures::future::try_join_all;
+use serde_json::{Value, json};
+
+/// Pods under the limit.
+const PODS: u64 = 3;
+/// Requests a minute of all sidecars together.
+const LIMIT: u32 = 120;
+/// Each app asks for so long, seconds: shares follow the demand first.
+const ASKING: &str = "45";
+
+/// Asks ten times a second at the most, and says at the end how often it got which status.
+const ASK: &str = r"
+import json, sys, time, urllib.request, urllib.error
+asked = {'model': 'claude-sonnet-4-5', 'messages': [{'role': 'user', 'content': 'ahoy'}]}
+got, end = {}, time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    request = urllib.request.Request('http://127.0.0.1:4000/v1/chat/completions', json.dumps(asked).encode(), {'content-type': 'application/json'})
+    try:
+        status = urllib.request.urlopen(request, timeout=60).status
+    except urllib.error.HTTPError as error:
+        status = error.code
+        limit = error.headers.get('x-bowsprit-limit')
+        if status == 429 and limit != 'together':
+            status = f'429 of {limit}'
+    if not got:
+        print('begun', flush=True)
+    got[status] = got.get(status, 0) + 1
+    time.sleep(0.1)
+print(json.dumps(got))
+";
+
+/// What this sidecar says of the limit.
+async fn limit(app: &App<'_>) -> Result<Value> {
+    let health = app.health().await?;
+    let limits = health["limits"].as_array().context("no limits")?;
+    let limit = limits.iter().find(|limit| limit["name"] == "policy/house/together");
+    limit
+        .cloned()
+        .with_context(|| format!("{} knows of no such limit", app.pod))
+}
+
+async fn have_shares(apps: &[App<'_>]) -> Result<()> {
+    // A policy that a leader does not know from before has its shares up to two minutes late.
+    eventually(LONG * 2, "each sidecar has a share of the limit", async || {
+        for app in apps {
+            let limit = limit(app).await?;
+            ensure!(
+                limit["isWithoutShare"] != true && limit["shares"]["requestsPerMinute"].is_u64(),
+                "{}: {limit}",
+                app.pod
+            );
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_named_limit_of_the_fleet_holds_over_three_pods_together_and_fails_no_request() {
+    Test::new("namedlimit").run(all_ask).await;
+}
+
+async fn all_ask(bed: &Bed) -> Result<()> {
+    bed.operators().settled().await?;
+    let mut apps = Vec::new();
+    for pod in 0..PODS {
+        apps.push(bed.app(&format!("app-{pod}")).await?);
+    }
+    bed.apply_one(&json!({
+        "apiVersion": "bowsprit.dev/v1alpha1", "kind": "UsagePolicy", "metadata": {"name": "house"},
+        "spec": {"limits": [{"name": "together", "requestsPerMinute": LIMIT, "scope": "Fleet", "per": "Namespace"}]},
+    }))
+    .await?;
+    bed.condition::<UsagePolicy>("house", "Accepted", "True").await?;
+    have_shares(&apps).await?;
+    bed.providers().reset().await?;
+
+    let begun = Instant::now();
+    let command = ["/usr/bin/python3", "-c", ASK, ASKING];
+    let mut running = try_join_all(apps.iter().map(|app| app.start(&command))).await?;
+    try_join_all(running.iter_mut().map(|app| app.until("begun"))).await?;
+    let told = try_join_all(running.into_iter().map(Running::finish)).await?;
+    let facts = Facts {
+        limit: LIMIT.into(),
+        window: begun.elapsed(),
+        pods: PODS,
+        largest: 1,
+        ..Facts::default()
+    };
+    let admitted = bed.providers().asked("anthropic").await?;
+    let took = facts.window.as_secs_f64();
+    let (limit, beyond) = (f64::from(LIMIT) / 60.0 * took, bound(&facts));
+    note(&format!(
+        "{admitted} admitted in {took:.1} s, limit {limit:.0} and bound {beyond}"
+    ));
+    let mut answered = 0;
+    for output in told {
+        ensure!(output.ok, "{output:?}");
+        let last = output.stdout.lines().last().context("no line")?;
+        let got: Value = serde_json::from_str(last).with_context(|| format!("no JSON: {last}"))?;
+        note(&format!("one pod got {got}"));
+        let statuses: Vec<&str> = got
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(status, _)| &**status)
+            .collect();
+        ensure!(statuses.iter().all(|status| ["200", "429"].contains(status)), "{got}");
+        ensure!(
+            got["429"].as_u64() > Some(0),
+            "it was under the limit all the time: {got}"
+        );
+        answered += got["200"].as_u64().unwrap_or(0);
+    }
+    ensure!(answered == admitted, "{answered} were answered, and {admitted} asked");
+    #[allow(clippy::cast_precision_loss, reason = "some hundreds")]
+    let is_held = admitted as f64 <= limit + beyond as f64;
+    ensure!(
+        is_held,
+        "{admitted} were admitted, and the limit allows {limit:.0} and {beyond}"
+    );
+    ensure!(admitted >= 45, "nearly nothing passed");
+    Ok(())
+}
