@@ -11,8 +11,8 @@ use super::{email, numbers, secrets};
 pub struct Detectors {
     kinds: Vec<Kind>,
     words: Words,
-    /// Whether anything can begin with this byte.
-    begins: [bool; 256],
+    /// What can begin with a byte: a bit for each kind in its place, and [`WORDS`].
+    begins: [u8; 256],
     hold: usize,
 }
 
@@ -55,16 +55,15 @@ impl Detectors {
         kinds.sort_unstable();
         kinds.dedup();
         let words = Words::new(words);
-        let mut begins = [false; 256];
-        for byte in 0..=u8::MAX {
-            let begins_one = kinds.iter().any(|kind| begins_with(*kind, byte));
-            if let Some(place) = begins.get_mut(usize::from(byte)) {
-                *place = begins_one;
-            }
+        let mut begins = [0; 256];
+        for (byte, place) in (0..=u8::MAX).zip(&mut begins) {
+            let kinds = kinds.iter().enumerate();
+            let that_begin = kinds.filter(|(_, kind)| begins_with(**kind, byte));
+            *place = that_begin.fold(0, |bits, (index, _)| bits | 1 << index);
         }
         for byte in words.first_bytes() {
             if let Some(place) = begins.get_mut(usize::from(byte)) {
-                *place = true;
+                *place |= WORDS;
             }
         }
         let hold = kinds.iter().map(|kind| hold(*kind)).max().unwrap_or_default();
@@ -135,7 +134,8 @@ impl Detectors {
                 continue;
             }
             progress.in_string ^= is_json && *byte == b'"';
-            if !self.begins.get(usize::from(*byte)).is_some_and(|begins| *begins) {
+            let begins = self.begins.get(usize::from(*byte)).copied().unwrap_or_default();
+            if begins == 0 {
                 at += 1;
                 continue;
             }
@@ -147,7 +147,7 @@ impl Detectors {
                 continue;
             }
             let before = last.and_then(|_| text.get(..at)?.chars().next_back());
-            match self.at(&ahead, at, before) {
+            match self.at(&ahead, (at, begins), before) {
                 Ok(None) => at += 1,
                 Ok(Some((mask, found))) => {
                     out(Piece::Text(text.get(said..at).unwrap_or_default()));
@@ -164,13 +164,20 @@ impl Detectors {
     }
 
     /// What begins there.
-    fn at(&self, ahead: &Ahead<'_>, at: usize, before: Option<char>) -> Result<Option<(&'static str, Found)>, More> {
-        for kind in &self.kinds {
+    fn at(
+        &self,
+        ahead: &Ahead<'_>,
+        (at, begins): (usize, u8),
+        before: Option<char>,
+    ) -> Result<Option<(&'static str, Found)>, More> {
+        let mut left = begins & !WORDS;
+        while let Some(kind) = self.kinds.get(left.trailing_zeros() as usize) {
+            left &= left - 1;
             if let Some(found) = look(*kind, ahead, at, before)? {
                 return Ok(Some((mask(*kind), found)));
             }
         }
-        let found = if self.words.is_empty() {
+        let found = if begins & WORDS == 0 {
             None
         } else {
             self.words.at(ahead, at, before)?
@@ -178,6 +185,9 @@ impl Detectors {
         Ok(found.map(|found| (WORD, found)))
     }
 }
+
+/// The bit of listed words, behind those of the seven kinds.
+const WORDS: u8 = 1 << 7;
 
 /// The mask of a listed word.
 const WORD: &str = "[REDACTED]";
@@ -242,16 +252,15 @@ fn hold(kind: Kind) -> usize {
     }
 }
 
-/// Looks for one kind at a place where one may begin: not in the middle of a word or a number.
+/// Looks for one kind at a place with whose byte one may begin: not in the middle of a word or a number.
 fn look(kind: Kind, ahead: &Ahead<'_>, at: usize, before: Option<char>) -> Verdict {
-    let Some(byte) = ahead.at(at)? else { return Ok(None) };
     let is_inside = match kind {
         Kind::Email => before.is_some_and(|char| u8::try_from(char).is_ok_and(email::is_local)),
         Kind::PrivateKey => before == Some('-'),
         Kind::Phone => before.is_some_and(|char| char.is_ascii_alphanumeric() || char == '+'),
         _ => before.is_some_and(|char| char.is_ascii_alphanumeric()),
     };
-    if is_inside || !begins_with(kind, byte) {
+    if is_inside {
         return Ok(None);
     }
     match kind {

@@ -120,6 +120,31 @@ const FORMS: &[Form] = &[
     form("pypi-AgEI", 16),
 ];
 
+/// Which forms begin with a byte, a bit for each: most words begin with what few forms do, and every word of a text is looked at.
+const BY_FIRST: [u64; 256] = by_first();
+const _: () = assert!(FORMS.len() <= 64, "a bit for each form");
+
+#[allow(clippy::indexing_slicing, reason = "done when this is compiled")]
+const fn by_first() -> [u64; 256] {
+    let mut all = [0; 256];
+    let mut form = 0;
+    while form < FORMS.len() {
+        all[FORMS[form].prefix.as_bytes()[0] as usize] |= 1 << form;
+        form += 1;
+    }
+    all
+}
+
+/// The forms that begin with this byte, in their order.
+fn forms_of(first: u8) -> impl Iterator<Item = &'static Form> {
+    let mut left = BY_FIRST.get(usize::from(first)).copied().unwrap_or_default();
+    std::iter::from_fn(move || {
+        let form = FORMS.get(left.trailing_zeros() as usize)?;
+        left &= left - 1;
+        Some(form)
+    })
+}
+
 /// Bytes of a generic `sk-` key in which a digit must be found: `sk-learn-…` has none.
 const DIGIT_WITHIN: usize = 40;
 const LONGEST_PREFIX: usize = 16;
@@ -129,14 +154,14 @@ pub(super) const KEY_HOLD: usize = LONGEST_PREFIX + DIGIT_WITHIN + 1;
 
 /// Whether a key can begin with this byte.
 pub(super) fn begins_key(byte: u8) -> bool {
-    byte == b's' || FORMS.iter().any(|form| form.prefix.as_bytes().first() == Some(&byte))
+    byte == b's' || forms_of(byte).next().is_some()
 }
 
 /// A key of a known form.
 pub(super) fn key(ahead: &Ahead<'_>, at: usize) -> Verdict {
-    let first = ahead.at(at)?;
-    for form in FORMS {
-        if form.prefix.as_bytes().first().copied() != first || !ahead.starts_with(at, form.prefix)? {
+    let Some(first) = ahead.at(at)? else { return Ok(None) };
+    for form in forms_of(first) {
+        if !ahead.starts_with(at, form.prefix)? {
             continue;
         }
         let body = at + form.prefix.len();
@@ -146,7 +171,7 @@ pub(super) fn key(ahead: &Ahead<'_>, at: usize) -> Verdict {
             return Ok(Some(Found { end, eat: form.eat }));
         }
     }
-    if first != Some(b's') || !ahead.starts_with(at, "sk-")? {
+    if first != b's' || !ahead.starts_with(at, "sk-")? {
         return Ok(None);
     }
     let body = at + 3;

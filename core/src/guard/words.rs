@@ -24,10 +24,6 @@ impl Words {
         Self { words }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.words.is_empty()
-    }
-
     /// Bytes after which each is decided: letters of a text may take four where the same in a list takes one.
     pub(super) fn hold(&self) -> usize {
         let longest = self.words.iter().map(|word| word.small.len()).max();
