@@ -289,3 +289,64 @@ async fn a_hedge_may_be_said_in_another_dialect_than_the_first() {
     assert!(reply.text.contains("event: message_stop"), "{}", reply.text);
     bed.balanced().await;
 }
+
+#[tokio::test]
+async fn a_refused_answer_of_a_race_leads_to_nobody_and_the_loser_is_neither_shown_nor_blamed() {
+    const CARD: &str = "4111 1111 1111 1111";
+    let guard = json!({"name": "no-cards", "applyTo": ["Answer"], "detect": ["Card"], "action": "Refuse"});
+    for stream in [false, true] {
+        for hedge_wins in [true, false] {
+            let mut more = at_once();
+            more["guards"] = json!([guard]);
+            let bed = Bed::routed(more, |_, _| {}).await;
+            let says = Answer::new(CARD);
+            let (winner, loser) = if hedge_wins {
+                bed.claude.always(Behaviour::hang());
+                bed.gemini.always(says);
+                (("gemini", &bed.gemini), ("claude", &bed.claude))
+            } else {
+                bed.claude.always(says.head_delay(Duration::from_millis(250)));
+                bed.gemini.always(Behaviour::hang());
+                (("claude", &bed.claude), ("gemini", &bed.gemini))
+            };
+            bed.openai.always(Answer::new("from elsewhere"));
+            let reply = bed.chat_with("smart", stream).await;
+            let what = format!("stream {stream}, the hedge wins {hedge_wins}: {}", reply.text);
+            assert!(reply.text.contains("BIZ_GUARD_REFUSED"), "{what}");
+            assert!(
+                !reply.text.contains("1111") && !reply.text.contains("elsewhere"),
+                "{what}"
+            );
+            assert!(stream || reply.status == 403, "{what}");
+            saw(loser.1, |seen| seen.cancelled.len() == 1).await;
+            bed.balanced().await;
+            assert_eq!(
+                (count(winner.1), count(loser.1), count(&bed.openai)),
+                (1, 1, 0),
+                "{what}"
+            );
+            let line = last_line(&bed);
+            assert_eq!(line["refused_by"], "guard:no-cards", "{line}");
+            assert_eq!(
+                (&line["attempts"], &line["hedged"]),
+                (&json!(2), &json!(true)),
+                "{line}"
+            );
+            assert_eq!(line["provider"], winner.0, "{line}");
+            assert_ne!(line["outcome"], "ok", "{line}");
+            let paid = line["input_tokens"]
+                .as_u64()
+                .or(line["estimated_input_tokens"].as_u64());
+            assert!(paid > Some(0), "the winner was paid: {line}");
+            assert_eq!(
+                hedges(&bed, if hedge_wins { "won" } else { "lost" }).await,
+                1.0,
+                "{what}"
+            );
+            for name in ["claude", "gemini"] {
+                let health = bed.provider_health(name).await;
+                assert_eq!(health["models"][0]["failures"], 0, "no provider failed: {health}");
+            }
+        }
+    }
+}
