@@ -135,14 +135,23 @@ async fn everywhere(fleet: &Fleet, sidecars: &Sidecars, table: &mut Table) -> Re
 
 /// The kill switch: one namespace after another, and then all of them.
 async fn paused(fleet: &Fleet, sidecars: &Sidecars, changes: usize, table: &mut Table) -> Result<()> {
+    let unpaused = "paused: false";
+    for namespace in 0..fleet.size.namespaces {
+        sidecars.expect(namespace, unpaused);
+    }
     fleet.switches().await?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    for namespace in 0..fleet.size.namespaces {
+        sidecars.arrived(namespace, PATIENCE).await?;
+    }
+    // A switch is thrown when nothing else changes: with all policies made a second before, the first waits for their statuses.
+    tokio::time::sleep(SETTLE).await;
     let mut took = Vec::new();
     for namespace in 0..changes.min(fleet.size.namespaces) {
         let reason = format!("paused-{namespace}");
         sidecars.expect(namespace, &reason);
         fleet.pause(namespace, &reason).await?;
         took.extend(sidecars.arrived(namespace, PATIENCE).await?);
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     table.times("a namespace is paused in its sidecars", took, Duration::from_secs(1));
     let reason = "paused-everywhere";
