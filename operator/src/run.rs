@@ -194,6 +194,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let stream_tls = stream::tls(Arc::clone(&served)).context("no TLS for the streams")?;
     let (stop, stopped) = watch::channel(false);
     let streams = stream::serve(stream_listener, stream_tls, Arc::clone(&hub), said(stopped.clone()));
+    let pushing = Arc::clone(&hub);
     let webhook = webhook::serve(
         webhook_listener,
         TlsAcceptor::from(Arc::new(tls)),
@@ -253,6 +254,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             shares.tick();
+            pushing.push();
         }
     };
     let keeping = money.clone().keep(marks.clone());

@@ -44,6 +44,8 @@ struct Inner {
     namespaces: Namespaces,
     metrics: Metrics,
     lent: Mutex<Option<Lent>>,
+    /// For sidecars that have not just asked, by uid.
+    pushed: Mutex<BTreeMap<String, Vec<WireGrant>>>,
     /// For the leader, where that is another.
     waiting: Mutex<VecDeque<ToLeader>>,
     asked: Notify,
@@ -76,12 +78,13 @@ impl Shares {
             namespaces,
             metrics,
             lent: Mutex::default(),
+            pushed: Mutex::default(),
             waiting: Mutex::default(),
             asked: Notify::new(),
         }))
     }
 
-    /// A sidecar asks. None where this replica does not lead.
+    /// A sidecar asks. None where this replica does not lead. What others are to be told then is [`Self::pushed`].
     pub fn ask(&self, namespace: &str, pod: &PodId, asks: &[WireAsk]) -> Option<Vec<WireGrant>> {
         let inner = &*self.0;
         let mut lent = locked(&inner.lent);
@@ -119,8 +122,14 @@ impl Shares {
                 inner.metrics.granted();
                 grants.push(WireGrant::new(of.clone(), &grant));
             }
+            inner.push(of, allocator, now);
         }
         Some(grants)
+    }
+
+    /// What is to be sent to sidecars that have not just asked, by uid: once.
+    pub(crate) fn pushed(&self) -> BTreeMap<String, Vec<WireGrant>> {
+        std::mem::take(&mut *locked(&self.0.pushed))
     }
 
     /// A pod is no more.
@@ -176,7 +185,8 @@ impl Shares {
         .collect()
     }
 
-    /// Takes back what is over, forgets limits that are no more, and counts. To be called about once a second.
+    /// Takes back what is over, forgets limits that are no more, and counts. To be called about once a second. What sidecars are to be told
+    /// then is [`Self::pushed`].
     pub fn tick(&self) {
         let inner = &*self.0;
         let mut lent = locked(&inner.lent);
@@ -202,8 +212,9 @@ impl Shares {
             limits.iter().any(|(of, _)| of == key)
         });
         let mut totals = Vec::with_capacity(lent.limits.len());
-        for allocator in lent.limits.values_mut() {
+        for ((_, of), allocator) in &mut lent.limits {
             allocator.tick(now);
+            inner.push(of, allocator, now);
             totals.push(allocator.totals());
         }
         inner.metrics.count(epoch, &totals);
@@ -220,6 +231,22 @@ impl Lent {
 }
 
 impl Inner {
+    /// Notes what of this limit is to be sent to others than who asks.
+    fn push(&self, of: &LimitKey, allocator: &mut Allocator<PodId>, now: Moment) {
+        let grants = allocator.push(now);
+        if grants.is_empty() {
+            return;
+        }
+        let mut pushed = locked(&self.pushed);
+        for (pod, grant) in grants {
+            self.metrics.granted();
+            pushed
+                .entry(pod.uid)
+                .or_default()
+                .push(WireGrant::new(of.clone(), &grant));
+        }
+    }
+
     fn begin(&self, epoch: u64) -> Lent {
         let now = self.clock.now();
         let namespaces = (self.namespaces)().into_iter();

@@ -41,7 +41,7 @@ use crate::shares::Shares;
 use crate::sync::locked;
 use documents::Documents;
 use entrance::{Caller, Entered, enter};
-use mailbox::{MOST_FOR_PEER, Mailbox, Mailboxes};
+use mailbox::{MOST_FOR_PEER, MOST_FOR_SIDECAR, Mailbox, Mailboxes};
 use metrics::Metrics;
 use peer::wire::{FromLeader, ToLeader};
 use report::Said;
@@ -95,6 +95,8 @@ pub struct Hub {
     shares: Shares,
     money: OnceLock<Money>,
     mailboxes: Mailboxes,
+    /// Of the other replicas' links.
+    peers: Mailboxes,
     /// What other replicas are sent.
     nothing: watch::Sender<Option<documents::Frame>>,
     /// The uids of a list of pods that is under way.
@@ -125,6 +127,7 @@ impl Hub {
             shares,
             money: OnceLock::new(),
             mailboxes: Mailboxes::default(),
+            peers: Mailboxes::default(),
             nothing: watch::Sender::new(None),
             listed: Mutex::default(),
         })
@@ -264,6 +267,22 @@ impl Hub {
             Some(grants) => mailbox.put(&documents::line(&ToSidecar::Grant { grants }).unwrap_or_default()),
             None => self.shares.pass_on(namespace, pod, asks),
         }
+        self.push();
+    }
+
+    /// Sends what sidecars are to be told of limits of the fleet that have not just asked. Who is not here may be at any other replica, and
+    /// each leaves it to those that it has.
+    pub fn push(&self) {
+        for (uid, grants) in self.shares.pushed() {
+            let message = ToSidecar::Grant { grants };
+            if self.mailboxes.put(&uid, &documents::line(&message).unwrap_or_default()) {
+                continue;
+            }
+            if let ToSidecar::Grant { grants } = message {
+                let message = FromLeader::PodGrant { uid, grants };
+                self.peers.put_all(&documents::line(&message).unwrap_or_default());
+            }
+        }
     }
 
     /// Who lends out limits of the fleet, or passes on what is asked.
@@ -316,7 +335,7 @@ impl Hub {
                 permit: _permit,
             } => {
                 let (_place, cut) = self.roster.enter(&pod.uid);
-                let posted = self.mailboxes.open(&pod.uid);
+                let posted = self.mailboxes.open(&pod.uid, MOST_FOR_SIDECAR);
                 let session = Session {
                     newest: self.documents.follow(&namespace),
                     mailbox: &posted.mailbox,
@@ -347,10 +366,11 @@ impl Hub {
             }
             Caller::Peer(pod) => {
                 let (_place, cut) = self.links.enter(&pod.uid);
-                let mailbox = Mailbox::new(MOST_FOR_PEER);
+                let posted = self.peers.open(&pod.uid, MOST_FOR_PEER);
+                let mailbox = &posted.mailbox;
                 let session = Session {
                     newest: self.nothing.subscribe(),
-                    mailbox: &mailbox,
+                    mailbox,
                     cut,
                     leaving,
                     timing: Timing {
@@ -369,6 +389,7 @@ impl Hub {
                         let grants = self.shares.ask(namespace, &pod, asks).unwrap_or_default();
                         let message = FromLeader::PodGrant { uid: pod.uid, grants };
                         mailbox.put(&documents::line(&message).unwrap_or_default());
+                        self.push();
                     };
                     let borrow = |namespace: &str, pod: PodId, asks: &[WireBorrow]| {
                         let loans = self.money.get().and_then(|money| money.ask(namespace, &pod, asks));

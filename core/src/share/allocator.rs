@@ -1,9 +1,10 @@
 //! The leader's part: who has how much of one limit.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Ask, Grant, LEASE, RENEW, SKEW, pace};
+use super::{ASKS_A_SECOND, Ask, Grant, LEASE, RENEW, SKEW, pace};
 use crate::clock::Moment;
 
 /// From one plan to the next.
@@ -15,6 +16,13 @@ const GROWTH_WHERE_SHORT: u64 = 32;
 /// Part of the limit that those who want nothing share all the same, so that their next request need not wait for a grant: a
 /// hundredth.
 const SPARE: u64 = 100;
+
+/// Who has not asked for so long beyond its pace may be cut off: nothing is pushed to it.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+/// From one look for whom there is something to push to the next, for each sidecar: it looks at all of them.
+const LOOK_FOR_EACH: Duration = Duration::from_micros(20);
+/// What differs from what was told last by no more than this part of it, or of an even share, is not worth a message: a thirty-second.
+const WORTH_TELLING: u64 = 32;
 
 /// One sidecar, as the leader knows it.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +37,17 @@ struct Entry {
     floor: u64,
     want: u64,
     target: u64,
+    /// What it was told last: in answer to which ask, when that was heard, and which share and floor.
+    told: Option<Told>,
+}
+
+/// The answer to a sidecar's latest ask.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    number: u64,
+    heard: Moment,
+    share: u64,
+    floor: u64,
 }
 
 /// What a limit's shares come to, for status and metrics.
@@ -64,6 +83,37 @@ pub struct Allocator<K> {
     /// Sidecars that there are by another count.
     expected: u64,
     plan: Plan,
+    pushes: Pushes,
+}
+
+/// What bounds grants that nobody has just asked for.
+#[derive(Clone, Copy, Debug)]
+struct Pushes {
+    /// When it was looked last for whom there is something.
+    looked: Moment,
+    /// How many may be sent.
+    left: u64,
+}
+
+impl Pushes {
+    /// Whether it is time to look at so many sidecars, which earns what may be sent: no more a second than asks come.
+    fn are_due(&mut self, pods: usize, now: Moment) -> bool {
+        let passed = now.saturating_since(self.looked);
+        if passed < LOOK_FOR_EACH.saturating_mul(u32::try_from(pods).unwrap_or(u32::MAX)) {
+            return false;
+        }
+        let earned = passed.as_millis().saturating_mul(ASKS_A_SECOND.into()) / 1_000;
+        let earned = u64::try_from(earned).unwrap_or(u64::MAX).max(1);
+        self.left = self.left.saturating_add(earned).min(ASKS_A_SECOND / 4);
+        self.looked = now;
+        true
+    }
+
+    fn may_send(&mut self) -> bool {
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
 }
 
 /// Who should have how much.
@@ -91,6 +141,7 @@ impl<K: Ord + Clone> Allocator<K> {
             counted: 0,
             expected: 0,
             plan: Plan::default(),
+            pushes: Pushes { looked: now, left: 0 },
         }
     }
 
@@ -145,6 +196,7 @@ impl<K: Ord + Clone> Allocator<K> {
             floor: ask.floor,
             want: ask.want,
             target: before.map_or(0, |before| before.target),
+            told: None,
         };
         self.pods.insert(pod.clone(), entry);
         self.plan_if_due(now);
@@ -162,23 +214,83 @@ impl<K: Ord + Clone> Allocator<K> {
         let share = target.min(self.whole.saturating_sub(others).max(keeps));
         entry.counted = held.max(share);
         entry.floor = ask.floor.max(self.whole / self.count());
-        entry.target = self.pods.get(pod).map_or(share, |entry| entry.target);
+        entry.target = target;
         self.counted = self.counted.saturating_add(entry.counted - held);
         let floor = self.whole / self.count();
+        entry.told = Some(Told {
+            number: ask.number,
+            heard: now,
+            share,
+            floor,
+        });
         self.ends.insert((entry.until, pod.clone()));
         self.pods.insert(pod.clone(), entry);
-        let pace = pace(self.pods.len());
         let is_short = self.plan.is_short || share < need;
-        Some(Grant {
-            number: ask.number,
+        let again = if is_short { Duration::ZERO } else { RENEW };
+        Some(self.grant(ask.number, share, floor, again))
+    }
+
+    /// A grant that answers the ask of this number; the next ask comes after `again`, if that is more than the pace.
+    fn grant(&self, number: u64, share: u64, floor: u64, again: Duration) -> Grant {
+        let pace = pace(self.pods.len());
+        Grant {
+            number,
             epoch: self.epoch,
             whole: self.whole,
             share,
             floor,
             lease: LEASE,
-            again: if is_short { pace } else { RENEW },
+            again: again.max(pace),
             pace,
-        })
+        }
+    }
+
+    /// Grants for sidecars that have not just asked: what is free goes to those who have less than is planned for them, and where more is wanted
+    /// than there is, who has more is told to come down. To be called after [`Self::hear`] and [`Self::tick`].
+    ///
+    /// Such a grant answers the sidecar's latest ask once more. So it is taken only while that is the latest, it is good no longer than the
+    /// first answer, and the most that was granted upon an ask is counted until the next one says what is held.
+    pub fn push(&mut self, now: Moment) -> Vec<(K, Grant)> {
+        if !self.pushes.are_due(self.pods.len(), now) {
+            return Vec::new();
+        }
+        self.plan_if_due(now);
+        let heard_within = HEARD_WITHIN + pace(self.pods.len());
+        let least = self.whole / self.count();
+        let worth = |told: u64| told.max(least) / WORTH_TELLING;
+        let differing = self.pods.iter().filter_map(|(pod, entry)| {
+            let told = entry
+                .told
+                .filter(|told| now.saturating_since(told.heard) < heard_within)?;
+            let differs = entry.target.abs_diff(told.share);
+            let is_there = !entry.is_over && !entry.is_gone;
+            let matters = self.plan.is_short || entry.target > told.share;
+            (is_there && matters && differs > worth(told.share)).then(|| (differs, pod.clone(), told))
+        });
+        let mut differing: Vec<_> = differing.collect();
+        // Where there is most to gain comes first.
+        differing.sort_by_key(|(differs, ..)| Reverse(*differs));
+        let mut grants = Vec::new();
+        for (_, pod, told) in differing {
+            let taken = self.counted.saturating_add(self.unknown);
+            let Some(entry) = self.pods.get_mut(&pod) else {
+                continue;
+            };
+            // As upon an ask: what it was told it may keep, and it rises only where others leave room.
+            let room = self.whole.saturating_sub(taken.saturating_sub(entry.counted));
+            let share = entry.target.min(room.max(told.share));
+            if share.abs_diff(told.share) <= worth(told.share) {
+                continue;
+            }
+            if !self.pushes.may_send() {
+                break;
+            }
+            self.counted = self.counted.saturating_add(share.saturating_sub(entry.counted));
+            entry.counted = entry.counted.max(share);
+            entry.told = Some(Told { share, ..told });
+            grants.push((pod, self.grant(told.number, share, told.floor, Duration::ZERO)));
+        }
+        grants
     }
 
     /// The pod is no more: what it holds is free once its share is over, and nothing is kept back for it then.

@@ -5,13 +5,17 @@ use std::time::Duration;
 use crate::clock::Moment;
 
 /// Over how long it is smoothed where nothing changes: single requests of a quiet sidecar are no change.
-const SLOW: Duration = Duration::from_secs(30);
+const SLOW: Duration = Duration::from_secs(10);
 /// And over how long a change is looked for.
 const FAST: Duration = Duration::from_secs(2);
 /// What differs by more than so many standard deviations is a change.
 const BEYOND_CHANCE: f64 = 2.0;
-/// What waits counts as a demand of so much a minute for each unit: so as to be served within ten seconds.
+/// And so is it where none comes while so many were to be expected: chance keeps them all away once in e^4 = 55 times.
+const MISSED: f64 = 4.0;
+/// Who waits counts as a demand of so many a minute: so as to be served within ten seconds.
 const WAITING: u64 = 6;
+/// What a request uses is the mean of so many.
+const MEAN_OF: f64 = 20.0;
 /// From one reading of the counts to the next.
 const STEP: Duration = Duration::from_millis(500);
 
@@ -22,8 +26,11 @@ pub struct Demand {
     fast: f64,
     came: u64,
     requests: u64,
-    /// What a request uses, smoothed.
+    /// What a request uses, and the mean of how many that is.
     size: f64,
+    sized: f64,
+    /// How many were to be expected since the last one.
+    missed: f64,
     since: Moment,
     /// After a change was seen, until when what came lately counts alone.
     follows_until: Moment,
@@ -38,6 +45,8 @@ impl Demand {
             came: 0,
             requests: 0,
             size: 1.0,
+            sized: 0.0,
+            missed: 0.0,
             since: now,
             follows_until: now,
         }
@@ -49,7 +58,7 @@ impl Demand {
         self.requests = self.requests.saturating_add(1);
     }
 
-    /// What comes in a minute, by what came lately and what waits now.
+    /// What comes in a minute, by what came lately and how many requests wait now.
     pub fn per_minute(&mut self, waiting: u64, now: Moment) -> u64 {
         let passed = now.saturating_since(self.since);
         if passed >= STEP {
@@ -57,7 +66,11 @@ impl Demand {
             let came = std::mem::take(&mut self.came) as f64;
             let requests = std::mem::take(&mut self.requests) as f64;
             if requests > 0.0 {
-                self.size += (came / requests - self.size) * (requests / 20.0).min(1.0);
+                self.missed = 0.0;
+                self.sized = (self.sized + requests).min(MEAN_OF);
+                self.size += (came / requests - self.size) * (requests / self.sized).min(1.0);
+            } else if self.size > 0.0 {
+                self.missed += self.slow / self.size * seconds / 60.0;
             }
             let rate = came * 60.0 / seconds;
             let toward = |before: f64, over: Duration| {
@@ -67,7 +80,7 @@ impl Demand {
             (self.slow, self.fast) = (toward(self.slow, SLOW), toward(self.fast, FAST));
             // The variance of a Poisson process that is smoothed like this, with requests of one size.
             let variance = self.slow.max(self.fast) * self.size * 60.0 / (2.0 * FAST.as_secs_f64());
-            if (self.fast - self.slow).abs() > BEYOND_CHANCE * variance.sqrt() {
+            if self.missed > MISSED || (self.fast - self.slow).abs() > BEYOND_CHANCE * variance.sqrt() {
                 self.follows_until = now + FAST * 2;
             }
             if now <= self.follows_until {
@@ -75,7 +88,8 @@ impl Demand {
             }
             self.since = now;
         }
-        rounded(self.slow).max(waiting.saturating_mul(WAITING))
+        let waits = waiting.saturating_mul(WAITING) as f64 * self.size;
+        rounded(self.slow.max(waits))
     }
 }
 
@@ -105,6 +119,25 @@ mod tests {
             demand.per_minute(50, at(41_001)),
             300,
             "what waits is wanted within ten seconds"
+        );
+    }
+
+    #[test]
+    fn who_has_fallen_silent_is_believed_within_seconds_however_few_its_requests_were() {
+        let at = |millis: u64| Moment::from_start(Duration::from_millis(millis));
+        let mut demand = Demand::new(at(0));
+        for half in 1..=60 {
+            (0..half % 2).for_each(|_| demand.note(300));
+            demand.per_minute(0, at(half * 500));
+        }
+        let before = demand.per_minute(0, at(30_000));
+        assert!(before > 15_000, "60 a minute of 300 each: {before}");
+        let silent: Vec<_> = (61..=80).map(|half| demand.per_minute(0, at(half * 500))).collect();
+        assert!(silent[19] < 300, "ten seconds later not even one: {silent:?}");
+        assert_eq!(
+            demand.per_minute(2, at(40_001)),
+            2 * 6 * 300,
+            "who waits wants what requests take here, within ten seconds"
         );
     }
 }

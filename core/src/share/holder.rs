@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::{Ask, DELIVERY, Grant, LEASE, NEWCOMER_DIVISOR, NEWCOMER_WAITS, RENEW, SHORTEST_PACE, SKEW};
 use crate::clock::Moment;
 
+/// What is given up is said at once where it is more than this part of what was held, a thirty-second, and more than one unit.
+const WORTH_SAYING: u64 = 32;
+
 /// What a sidecar's part is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
@@ -55,7 +58,7 @@ pub struct Holder {
     pace: Duration,
     /// Asks since the last grant.
     unanswered: u32,
-    /// It holds much less since the last grant, and has not said so: until it has, nobody else can have it.
+    /// It holds less since the last grant, and has not said so: until it has, nobody else can have it.
     gives_up: bool,
 }
 
@@ -137,7 +140,7 @@ impl Holder {
     }
 
     /// An ask, where one is due: the time has come, or the demand has changed much and the last ask is long enough ago; or at once where a
-    /// grant has just taken much away, so that others may have it.
+    /// grant has just taken something away, so that others may have it.
     /// `using`: what is in use and cannot be given back at once (requests in flight; 0 for rates).
     pub fn ask(&mut self, want: u64, using: u64, now: Moment) -> Option<Ask> {
         let interval = self.interval();
@@ -203,7 +206,8 @@ impl Holder {
         more || less
     }
 
-    /// Takes a grant, unless it answers another ask than the latest or comes from a leader of before.
+    /// Takes a grant, unless it answers another ask than the latest or comes from a leader of before. The leader may answer an ask more
+    /// than once: with what has come free since, or what others want.
     pub fn take(&mut self, grant: &Grant, now: Moment) -> bool {
         let Some(asked) = self.asked else {
             return false;
@@ -213,7 +217,7 @@ impl Holder {
         }
         let lease = grant.lease.min(LEASE);
         let (before, _) = self.entitled(now);
-        self.gives_up = before.saturating_sub(grant.share) > (grant.floor / 2).max(1);
+        self.gives_up |= before.saturating_sub(grant.share) > (before / WORTH_SAYING).max(1);
         self.epoch = grant.epoch;
         self.held = Some(Held {
             share: grant.share,

@@ -66,7 +66,31 @@ fn a_lower_limit_lowers_each_share_at_once_and_a_higher_one_waits_for_the_grant(
 }
 
 #[test]
-fn who_is_granted_much_less_says_so_at_once_and_only_once() {
+fn a_pushed_grant_is_good_no_longer_than_the_answer_before_it() {
+    let mut leader = Allocator::of_a_new_limit(WHOLE, 1, at(0));
+    let (mut one, mut other) = (Holder::new(WHOLE, at(0)), Holder::new(WHOLE, at(0)));
+    let first = one.asks(900, 0, at(0));
+    assert!(one.take(&leader.hear(&1, &first, at(0)).unwrap(), at(1)));
+    let second = other.asks(900, 0, at(700));
+    assert!(other.take(&leader.hear(&2, &second, at(700)).unwrap(), at(701)));
+    for (pod, grant) in leader.push(at(710)) {
+        assert_eq!((pod, grant.number), (1, first.number));
+        assert!(one.take(&grant, at(720)));
+    }
+    assert_eq!(one.entitled(at(59_399)), (WHOLE / 2, Standing::Granted));
+    assert_eq!(one.entitled(at(59_400)).1, Standing::Lapsed, "from the ask on");
+    // What it gives up it says at once; a grant that was under way meanwhile is not taken any more.
+    let third = one.ask(900, 0, at(730)).unwrap();
+    assert_eq!(third.held, WHOLE / 2);
+    let late = Grant {
+        number: first.number,
+        ..leader.hear(&1, &third, at(731)).unwrap()
+    };
+    assert!(!one.take(&late, at(740)));
+}
+
+#[test]
+fn who_is_granted_less_says_so_at_once_and_only_once() {
     let mut leader = Allocator::of_a_new_limit(WHOLE, 1, at(0));
     let mut holders = [Holder::new(WHOLE, at(0)), Holder::new(WHOLE, at(0))];
     let mut ask = |pod: usize, want: u64, millis: u64| {
@@ -96,7 +120,8 @@ fn so_many_sidecars_ask_one_leader_no_oftener_than_it_takes() {
 /// What may happen.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// A sidecar asks, wanting so much; the ask is lost, or its grant, or neither.
+    /// A sidecar asks, wanting so much; the ask is lost, or its grant, or neither. What is pushed to others is lost, or late, or
+    /// neither.
     Ask {
         pod: u8,
         want: u16,
@@ -128,6 +153,7 @@ proptest! {
         let mut leader = Allocator::of_a_new_limit(WHOLE, epoch, at(0));
         leader.expect(6);
         let mut holders: BTreeMap<u8, Holder> = (0..6).map(|pod| (pod, Holder::new(WHOLE, at(0)))).collect();
+        let mut late = Vec::new();
         for event in events {
             match event {
                 Event::Ask { pod, want, lost } => {
@@ -137,6 +163,19 @@ proptest! {
                         let grant = leader.hear(&pod, &ask, at(millis));
                         if let Some(grant) = grant.filter(|_| lost != 2) {
                             holder.take(&grant, at(millis));
+                        }
+                        let before = std::mem::take(&mut late);
+                        for (pod, grant) in leader.push(at(millis)) {
+                            match lost {
+                                3 => late.push((pod, grant)),
+                                4 => {}
+                                _ => {
+                                    holders.get_mut(&pod).unwrap().take(&grant, at(millis));
+                                }
+                            }
+                        }
+                        for (pod, grant) in before {
+                            holders.get_mut(&pod).unwrap().take(&grant, at(millis));
                         }
                     }
                 }

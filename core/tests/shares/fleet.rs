@@ -6,10 +6,9 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::limiter::LimiterSettings;
+use bowsprit_core::limiter::{LimiterSettings, Which};
 use bowsprit_core::share::allocator::Allocator;
 use bowsprit_core::share::bound::{Facts, bound};
-use bowsprit_core::share::holder::Standing;
 use bowsprit_core::share::{Ask, Grant, SKEW};
 use fastrand::Rng;
 
@@ -205,16 +204,18 @@ impl World {
     }
 
     fn fresh(&mut self) -> Pod {
-        let settings = if self.scenario.counts_tokens() {
-            LimiterSettings {
+        let (which, settings) = if self.scenario.counts_tokens() {
+            let settings = LimiterSettings {
                 tokens_per_minute: NonZeroU64::new(self.whole),
                 ..LimiterSettings::default()
-            }
+            };
+            (Which::Tokens, settings)
         } else {
-            LimiterSettings {
+            let settings = LimiterSettings {
                 requests_per_minute: NonZeroU32::new(self.whole as u32),
                 ..LimiterSettings::default()
-            }
+            };
+            (Which::Requests, settings)
         };
         let off = if self.scenario.fault.has(Fault::Clocks) {
             0.005
@@ -224,7 +225,7 @@ impl World {
         let rate = 1.0 + (self.rng.f64() * 2.0 - 1.0) * off;
         let id = self.made;
         self.made += 1;
-        Pod::new(id, settings, self.whole, rate, self.second)
+        Pod::new(id, which, settings, rate, self.second)
     }
 
     fn now(&self) -> Moment {
@@ -265,10 +266,9 @@ impl World {
                 pod.request(amount, self.second);
             }
             admitted += pod.admit(self.second);
-            let (share, standing) = pod.standing(self.second);
+            let (share, is_without) = pod.standing(self.second);
             // Whose floor this leader cannot know of.
-            let is_without = matches!(standing, Standing::Lapsed | Standing::Floor);
-            if is_without && pod.holder.epoch() != self.epoch {
+            if is_without && pod.epoch != self.epoch {
                 unheard += share;
             }
             // Each at its own moment, a sidecar looks whether there is something to say: once a second, and oftener while there is.
@@ -279,20 +279,21 @@ impl World {
                 && let Some(ask) = pod.ask(self.second)
             {
                 pod.busy_until = self.second + 5.0;
-                self.send(Message::Ask(pod.id, ask));
+                self.send(Message::Ask(pod.id, ask), self.second);
             }
             self.pods[place] = Some(pod);
         }
         (admitted, unheard)
     }
 
-    fn send(&mut self, message: Message) {
+    fn send(&mut self, message: Message, second: f64) {
         let late = if self.scenario.fault == Fault::None { 50 } else { 400 };
-        let at = (self.second * 1_000.0) as u64 + 1 + self.rng.u64(0..late);
+        let at = (second * 1_000.0) as u64 + 1 + self.rng.u64(0..late);
         self.sent.push(Some(message));
         self.arriving.push(Reverse((at, self.sent.len() - 1)));
     }
 
+    /// What has arrived since the last step, each at its own time; so is what is said in answer.
     fn deliver(&mut self) {
         let now = (self.second * 1_000.0) as u64;
         while let Some(Reverse((at, index))) = self.arriving.peek().copied() {
@@ -301,6 +302,8 @@ impl World {
             }
             self.arriving.pop();
             let message = self.sent[index].take().unwrap();
+            let second = at as f64 / 1_000.0;
+            let moment = Moment::from_start(Duration::from_millis(at));
             let (Message::Ask(id, _) | Message::Grant(id, _)) = &message;
             let Some(place) = self
                 .pods
@@ -309,24 +312,25 @@ impl World {
             else {
                 continue;
             };
-            let (moment, second) = (self.now(), self.second);
             let pod = self.pods[place].as_mut().unwrap();
             if second < pod.cut_until {
                 continue;
             }
             match message {
                 Message::Ask(id, ask) => {
-                    if let Some(leader) = &mut self.leader
-                        && let Some(grant) = leader.hear(&id, &ask, moment)
-                    {
-                        self.send(Message::Grant(id, grant));
+                    if let Some(leader) = &mut self.leader {
+                        let grant = leader.hear(&id, &ask, moment);
+                        let pushed = leader.push(moment);
+                        for (id, grant) in grant.map(|grant| (id, grant)).into_iter().chain(pushed) {
+                            self.send(Message::Grant(id, grant), second);
+                        }
                     }
                 }
                 Message::Grant(id, grant) => {
                     pod.take(&grant, second);
                     // What it gives up it says at once.
                     if let Some(ask) = pod.ask(second) {
-                        self.send(Message::Ask(id, ask));
+                        self.send(Message::Ask(id, ask), second);
                     }
                 }
             }

@@ -1,12 +1,11 @@
-//! One sidecar: its holder, its demand, its bucket, and a clock of its own.
+//! One sidecar: its parts as the product has them, its bucket, and a clock of its own.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::limiter::{Limiter, LimiterSettings, Shares};
-use bowsprit_core::share::demand::Demand;
-use bowsprit_core::share::holder::{Holder, Standing};
+use bowsprit_core::limiter::{Limiter, LimiterSettings, Need, Which};
+use bowsprit_core::share::parts::{Load, Parts};
 use bowsprit_core::share::{Ask, Grant};
 
 /// How long a request waits for its turn, seconds: what a ProviderConfig has with `onLimit: Wait` where nothing else is said.
@@ -14,12 +13,11 @@ const MAX_WAIT: f64 = 10.0;
 
 pub struct Pod {
     pub id: usize,
-    pub holder: Holder,
-    demand: Demand,
+    parts: Parts,
     limiter: Limiter,
-    settings: LimiterSettings,
-    share: u64,
-    changes: Option<Moment>,
+    which: Which,
+    /// Whose grant it took last.
+    pub epoch: u64,
     /// How fast its clock goes, and what it has fallen behind.
     rate: f64,
     behind: f64,
@@ -31,15 +29,13 @@ pub struct Pod {
 }
 
 impl Pod {
-    pub fn new(id: usize, settings: LimiterSettings, whole: u64, rate: f64, second: f64) -> Self {
+    pub fn new(id: usize, which: Which, settings: LimiterSettings, rate: f64, second: f64) -> Self {
         let mut pod = Self {
             id,
-            holder: Holder::new(whole, Moment::ZERO),
-            demand: Demand::new(Moment::ZERO),
+            parts: Parts::new(Moment::ZERO),
             limiter: Limiter::new(LimiterSettings::default(), Moment::ZERO),
-            settings,
-            share: u64::MAX,
-            changes: None,
+            which,
+            epoch: 0,
             rate,
             behind: 0.0,
             waiting: VecDeque::new(),
@@ -47,8 +43,8 @@ impl Pod {
             busy_until: 0.0,
         };
         let now = pod.clock(second);
-        pod.holder = Holder::new(whole, now);
-        pod.demand = Demand::new(now);
+        pod.parts = Parts::new(now);
+        pod.parts.reconfigure(settings, now);
         pod.fit(now);
         pod
     }
@@ -66,32 +62,32 @@ impl Pod {
     }
 
     fn fit(&mut self, now: Moment) {
-        let (share, _) = self.holder.entitled(now);
-        self.changes = self.holder.changes_at(now);
-        if share == self.share {
-            return;
+        if self.parts.fit(now).is_some() {
+            self.limiter.share(self.parts.whole(), self.parts.shares(), now);
         }
-        self.share = share;
-        let shares = Shares {
-            requests_per_minute: share,
-            tokens_per_minute: share,
-            ..Shares::default()
-        };
-        self.limiter.share(self.settings, shares, now);
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            in_flight: 0,
+            waiting: self.waiting.len() as u64,
+        }
     }
 
     /// A request that uses so much came: it waits for its turn.
     pub fn request(&mut self, amount: u64, second: f64) {
-        self.demand.note(amount);
+        let need = Need {
+            input: amount,
+            ..Need::default()
+        };
+        self.parts.came(need, self.load());
         self.waiting.push_back((second, amount));
     }
 
     /// Lets in who waits, in order, as far as there is room; who has waited too long leaves. What was admitted.
     pub fn admit(&mut self, second: f64) -> u64 {
         let now = self.clock(second);
-        if self.changes.is_some_and(|at| at <= now) {
-            self.fit(now);
-        }
+        self.fit(now);
         let mut admitted = 0;
         while let Some((since, amount)) = self.waiting.front().copied() {
             if second - since <= MAX_WAIT {
@@ -109,22 +105,23 @@ impl Pod {
     /// What it has to say now.
     pub fn ask(&mut self, second: f64) -> Option<Ask> {
         let now = self.clock(second);
-        if self.changes.is_some_and(|at| at <= now) {
-            self.fit(now);
-        }
-        let waiting = self.waiting.iter().map(|(_, amount)| amount).sum();
-        let want = self.demand.per_minute(waiting, now);
-        self.holder.ask(want, 0, now)
+        self.fit(now);
+        let load = self.load();
+        self.parts.asks(false, load, now).pop().map(|(_, ask)| ask)
     }
 
     pub fn take(&mut self, grant: &Grant, second: f64) {
         let now = self.clock(second);
-        if self.holder.take(grant, now) {
+        if self.parts.granted(self.which.as_str(), grant, now) {
+            self.epoch = grant.epoch;
             self.fit(now);
         }
     }
 
-    pub fn standing(&self, second: f64) -> (u64, Standing) {
-        self.holder.entitled(self.clock(second))
+    /// What it may use now, and whether that is without a good share.
+    pub fn standing(&mut self, second: f64) -> (u64, bool) {
+        let (load, now) = (self.load(), self.clock(second));
+        let seen = self.parts.seen(load, now);
+        seen.first().map_or((0, false), |seen| (seen.share, seen.is_without))
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Mailbox {
 
 impl Mailbox {
     /// Empty, for so many bytes.
-    pub(super) fn new(most: usize) -> Arc<Self> {
+    fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
             waiting: Mutex::default(),
@@ -64,9 +64,9 @@ pub(super) struct Posted<'a> {
 }
 
 impl Mailboxes {
-    /// A stream begins; the mailbox of the pod's stream before it, if there is one, is found no more.
-    pub(super) fn open(&self, uid: &str) -> Posted<'_> {
-        let mailbox = Mailbox::new(MOST_FOR_SIDECAR);
+    /// A stream begins, for which so many bytes may wait; the mailbox of the pod's stream before it, if there is one, is found no more.
+    pub(super) fn open(&self, uid: &str, most: usize) -> Posted<'_> {
+        let mailbox = Mailbox::new(most);
         self.lock().insert(uid.to_owned(), Arc::clone(&mailbox));
         Posted {
             boxes: self,
@@ -75,12 +75,19 @@ impl Mailboxes {
         }
     }
 
-    /// Leaves a line for a pod, if its stream is here.
-    pub(super) fn put(&self, uid: &str, line: &[u8]) {
+    /// Leaves a line for a pod, if its stream is here. Says whether it is.
+    pub(super) fn put(&self, uid: &str, line: &[u8]) -> bool {
         let mailbox = self.lock().get(uid).cloned();
-        if let Some(mailbox) = mailbox {
+        if let Some(mailbox) = &mailbox {
             mailbox.put(line);
         }
+        mailbox.is_some()
+    }
+
+    /// Leaves a line for each.
+    pub(super) fn put_all(&self, line: &[u8]) {
+        let all: Vec<_> = self.lock().values().cloned().collect();
+        all.iter().for_each(|mailbox| mailbox.put(line));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Mailbox>>> {
@@ -107,13 +114,13 @@ mod tests {
     #[test]
     fn a_line_goes_to_the_newest_stream_of_its_pod_and_is_lost_where_nobody_takes_lines() {
         let boxes = Mailboxes::default();
-        let first = boxes.open("a");
-        let second = boxes.open("a");
-        boxes.put("a", b"one\n");
-        boxes.put("b", b"two\n");
+        let first = boxes.open("a", MOST_FOR_SIDECAR);
+        let second = boxes.open("a", MOST_FOR_SIDECAR);
+        assert!(boxes.put("a", b"one\n"));
+        assert!(!boxes.put("b", b"two\n"));
         assert!(first.mailbox.take().is_empty());
         drop(first);
-        boxes.put("a", b"three\n");
+        boxes.put_all(b"three\n");
         assert_eq!(second.mailbox.take(), "one\nthree\n");
         boxes.put("a", &vec![b'x'; MOST_FOR_SIDECAR + 1]);
         assert!(second.mailbox.take().is_empty());

@@ -95,3 +95,61 @@ fn of_who_is_silent_the_floor_is_kept_back_until_its_pod_is_gone() {
     of.gone(&"a");
     assert_eq!(of.hear(&"b", &ask(200, held, 200), at(101_000)).unwrap().share, 100);
 }
+
+fn pushed<K: Ord + Clone>(of: &mut Allocator<K>, millis: u64) -> Vec<(K, u64, u64)> {
+    let grants = of.push(at(millis)).into_iter();
+    grants.map(|(pod, grant)| (pod, grant.number, grant.share)).collect()
+}
+
+#[test]
+fn who_has_more_than_its_part_is_told_at_once_and_what_it_gives_up_goes_at_once_to_who_wanted_it() {
+    let mut of = Allocator::of_a_new_limit(100, 1, at(0));
+    assert_eq!(of.hear(&"a", &ask(7, 0, 200), at(0)).unwrap().share, 100);
+    assert_eq!(of.hear(&"b", &ask(1, 0, 200), at(1_000)).unwrap().share, 0);
+    assert_eq!(pushed(&mut of, 1_001), [("a", 7, 50)], "in answer to its latest ask");
+    assert_eq!(
+        pushed(&mut of, 1_002),
+        [],
+        "it was told, and `b` gets nothing before it has said so"
+    );
+    assert_eq!(of.totals().lent, 100);
+    assert_eq!(of.hear(&"a", &ask(8, 50, 200), at(1_050)).unwrap().share, 50);
+    assert_eq!(pushed(&mut of, 1_051), [("b", 1, 50)]);
+    assert_eq!(of.totals().lent, 100);
+    assert_eq!(pushed(&mut of, 1_052), []);
+}
+
+#[test]
+fn nothing_is_pushed_to_who_may_be_cut_off_or_is_gone() {
+    for is_gone in [false, true] {
+        let mut of = Allocator::of_a_new_limit(100, 1, at(0));
+        let _ = of.hear(&"a", &ask(1, 0, 200), at(0));
+        let _ = of.hear(&"b", &ask(1, 0, 200), at(1_000));
+        let _ = of.hear(&"c", &ask(1, 0, 0), at(1_000));
+        let _ = of.hear(&"a", &ask(2, 0, 0), at(1_100));
+        let silent_for = if is_gone { 0 } else { 1_251 };
+        if is_gone {
+            of.gone(&"b");
+        }
+        let pushes = pushed(&mut of, 1_101 + silent_for);
+        assert!(pushes.iter().all(|(pod, ..)| *pod != "b"), "{pushes:?}");
+    }
+}
+
+#[test]
+fn no_more_is_pushed_in_a_second_than_a_leader_takes_asks() {
+    let mut of = Allocator::of_a_new_limit(4_000, 1, at(0));
+    for pod in 0..4_000 {
+        let want = if pod < 2_000 { 4 } else { 0 };
+        let _ = of.hear(&pod, &ask(1, 0, want), at(1_000));
+    }
+    let mut sent = 0;
+    for tenth in 0..10 {
+        for pod in 0..2_000 {
+            let _ = of.hear(&pod, &ask(tenth + 2, 0, 0), at(2_000 + tenth * 100));
+            let _ = of.hear(&(2_000 + pod), &ask(tenth + 2, 0, 9), at(2_000 + tenth * 100));
+        }
+        sent += of.push(at(2_000 + tenth * 100 + 90)).len() as u64;
+    }
+    assert!(sent > 0 && sent <= ASKS_A_SECOND + ASKS_A_SECOND / 4, "{sent}");
+}

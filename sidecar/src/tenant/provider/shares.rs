@@ -135,7 +135,7 @@ mod tests {
         let asks = state.asks(true, at(1_000));
         assert_eq!(
             (asks.len(), asks[0].of.limit.as_str(), asks[0].want),
-            (1, "requests", 4)
+            (1, "requests", 12)
         );
         let ask = bowsprit_core::share::Ask {
             want: 120,
