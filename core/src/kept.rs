@@ -7,7 +7,8 @@
 //! A key says all that an answer depends on and whose it is, so it holds for any use of kept answers. There are two. `outage` is
 //! what is special to `spec.staleIfError`: an answer is given only where nobody is there to give a new one. [`cache`] and
 //! [`directives`] are what is special to `spec.cache`: an answer is given in place of asking; [`inputs`] and [`vector`] to its
-//! embeddings, which are kept input by input; [`next`] and [`refill`] to those of a next model; [`semantic`] to questions that are alike and not the
+//! embeddings, which are kept input by input; [`next`] and [`refill`] to those of a next model, [`versions`] to a model
+//! that its provider changes; [`semantic`] to questions that are alike and not the
 //! same; [`shared`] to answers that the pods of a workload share.
 
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub mod refill;
 pub mod semantic;
 pub mod shared;
 pub mod vector;
+pub mod versions;
 
 /// The largest request whose answer is kept, bytes: its key is made by reading it, and the time that takes grows with it.
 pub const LARGEST_REQUEST: usize = 256 << 10;

@@ -26,7 +26,7 @@ use crate::tenant::budgets::BudgetReport;
 use crate::tenant::kept::KeptReport;
 use crate::tenant::limits::LimitReport;
 use crate::tenant::provider::ProviderReport;
-use crate::tenant::refill::RefillReport;
+use crate::tenant::refill::filling::RefillReport;
 use crate::tenant::snapshot::Upstream;
 
 use answer::{answer, from_outside};

@@ -47,6 +47,7 @@ pub mod jobs;
 mod keep;
 mod limits;
 pub mod models;
+mod ours;
 mod own_headers;
 mod passthrough;
 mod path;

@@ -164,6 +164,24 @@ impl Parted {
         (vectors.len() == inputs).then_some(Self { vectors, model, shared })
     }
 
+    /// What was asked for before, and came to nothing, is billed all the same: its tokens count as well.
+    pub fn and_spent(&mut self, before: &Self) {
+        for member in ["usage", "usageMetadata"] {
+            let Some(Value::Object(spent)) = before.shared.get(member) else {
+                continue;
+            };
+            let Some(Value::Object(usage)) = self.shared.get_mut(member) else {
+                continue;
+            };
+            for (name, more) in spent {
+                let sum = usage.get(name).and_then(Value::as_u64).zip(more.as_u64());
+                if let Some((tokens, more)) = sum {
+                    usage.insert(name.clone(), Value::from(tokens.saturating_add(more)));
+                }
+            }
+        }
+    }
+
     /// What an answer says for which nobody was asked: no tokens were spent.
     pub fn unasked(form: EmbeddingsApi, model: &str) -> Self {
         let shared = match form {
@@ -338,6 +356,28 @@ mod tests {
         let one = br#"{"embedding":{"values":[0.5]}}"#;
         let parted = Parted::of(EmbeddingsApi::One, one, 1).unwrap();
         assert_eq!(parted.joined(EmbeddingsApi::One, parted.vectors.iter()), one);
+    }
+
+    #[test]
+    fn what_two_answers_took_is_summed_up() {
+        let of = |tokens: u32| {
+            let answer = format!(
+                r#"{{"data":[],"model":"m","usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens},"detail":{{"a":1}}}}}}"#
+            );
+            Parted::of(EmbeddingsApi::OpenAi, answer.as_bytes(), 0).unwrap()
+        };
+        let mut second = of(4);
+        second.and_spent(&of(3));
+        assert_eq!(
+            second.shared.get("usage").unwrap(),
+            &json!({"prompt_tokens": 7, "total_tokens": 7, "detail": {"a": 1}})
+        );
+        let mut silent = Parted::unasked(EmbeddingsApi::One, "m");
+        silent.and_spent(&of(3));
+        assert!(
+            silent.shared.get("usage").is_none(),
+            "what an API does not tell is not told"
+        );
     }
 
     #[test]

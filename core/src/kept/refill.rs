@@ -1,4 +1,5 @@
-//! The vectors of a next model, asked for in the background: what is asked next, when again, and when enough is there.
+//! The vectors of a next model, or of a model that its provider has changed, asked for in the background: what is asked next, when again,
+//! and when enough is there.
 //!
 //! Each input is a job. Those that were asked for the most go first, of equally wanted ones the latest. Jobs of one kind (the same
 //! parameters) go together in a batch; so many batches are out at once as there are workers. A batch that fails waits and goes again, with
@@ -321,6 +322,21 @@ impl<J: Clone> Refill<J> {
     /// Of the inputs that were known when it began: how many are settled, and how many there were. What was given up is not.
     pub fn progress(&self) -> (usize, usize) {
         (self.known - self.awaited.len() - self.given_up.len(), self.known)
+    }
+
+    /// Of the inputs that were known when it began: how many were given up.
+    pub fn given_up(&self) -> usize {
+        self.given_up.len()
+    }
+
+    /// Nothing is asked for before then.
+    pub fn pause(&mut self, until: Moment) {
+        self.paused = self.paused.max(Some(until));
+    }
+
+    /// Whether this input is asked for, or waits for it.
+    pub fn has(&self, key: &Key) -> bool {
+        self.jobs.contains_key(key)
     }
 
     /// Lets go of all jobs but those that are out. Returns how many that were.

@@ -188,7 +188,7 @@ impl CacheAnswers {
         let new = Self {
             fates: registry.counters(
                 "cache_answers",
-                "Answers of routes with a cache by what became of them: kept, unfit (the answer did not come to its natural end), too_large, no_room (in memory), evicted (for a later one), expired, dropped (cleared, the route or a provider of it changed, or requests needed the memory), undecodable (what was kept could not be read, and was asked for anew)",
+                "Answers of routes with a cache by what became of them: kept, unfit (the answer did not come to its natural end), too_large, no_room (in memory), evicted (for a later one), expired, dropped (cleared, the route or a provider of it changed, or requests needed the memory), outdated (vectors of a version of the model that its provider has put another in the place of), undecodable (what was kept could not be read, and was asked for anew)",
                 &["fate"],
             ),
             bypasses: registry.counters(

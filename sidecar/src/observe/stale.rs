@@ -31,13 +31,15 @@ pub enum Fate {
     Expired,
     /// It could not be read when it was wanted.
     Undecodable,
+    /// It had to go: the provider answers with another version of its model.
+    Outdated,
     /// It had to go: its route or a provider of it has changed, or memory was needed for requests.
     Dropped,
 }
 
 impl Fate {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Kept,
         Self::Unfit,
         Self::TooLarge,
@@ -45,6 +47,7 @@ impl Fate {
         Self::Evicted,
         Self::Expired,
         Self::Undecodable,
+        Self::Outdated,
         Self::Dropped,
     ];
 
@@ -58,6 +61,7 @@ impl Fate {
             Self::Evicted => "evicted",
             Self::Expired => "expired",
             Self::Undecodable => "undecodable",
+            Self::Outdated => "outdated",
             Self::Dropped => "dropped",
         }
     }

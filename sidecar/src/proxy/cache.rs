@@ -20,7 +20,7 @@ use super::again;
 use super::body::Body;
 use super::cached::{Part, Told};
 use super::context::RequestContext;
-use super::embeddings::{self, Partly};
+use super::embeddings::{self, partly::Partly};
 use super::inbound::Inbound;
 use super::keep;
 use super::own_headers::CACHE;

@@ -5,59 +5,50 @@
 //!
 //! The record of the request is that of what was asked: its bytes are those of the provider's answer. If what is missing cannot be
 //! had, the whole request fails with the provider's error; what is kept stays, and what came of a request in parts is kept too.
+//!
+//! If the provider answers with another version of its model than it did for what is kept, vectors of the two do not go together: what
+//! was kept is asked for too, in a request of ours ([`OF_OURS`]) that nobody else need know of.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::call::{Call, Operation};
-use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Route;
 use bowsprit_core::cost::Picodollars;
-use bowsprit_core::dialect::embeddings::{self, Answered, EmbeddingsApi};
-use bowsprit_core::dialect::{Usage, tokens_of};
+use bowsprit_core::dialect::embeddings::EmbeddingsApi;
+use bowsprit_core::dialect::{Dialect, tokens_of};
 use bowsprit_core::fault::Code;
 use bowsprit_core::kept::Terms;
 use bowsprit_core::kept::directives::Directives;
 use bowsprit_core::kept::inputs::{Parted, Split};
 use bowsprit_core::kept::key::{Key, Prefix, Whose};
-use bowsprit_core::kept::vector::Vector;
-use bowsprit_core::record::Spent;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, response};
 use http_body_util::{BodyExt as _, Collected, Limited};
-use serde::Deserialize;
 
+use self::partly::{Partly, fresh};
 use super::body::Body;
 use super::context::RequestContext;
-use super::inbound::{Came, Inbound};
-use super::own_headers::{ANSWERED_AS, ANSWERED_BY, CACHE, CACHE_STATUS};
+use super::inbound::Inbound;
+use super::own_headers::{CACHE, CACHE_STATUS, identify};
 use super::refuse::{self, Refusal};
-use super::request_id::RequestId;
-use super::{keep, serve};
+use super::request_id::{RequestId, TraceId};
+use super::{keep, ours, serve};
+use crate::caller::Caller;
 use crate::limits::ANSWER_TRANSLATED;
 use crate::process::Process;
 use crate::tenant::Tenant;
-use crate::tenant::asking::Claim;
-use crate::tenant::kept::{Answer, Looked};
-use crate::tenant::refill::{Input, Shared};
+use crate::tenant::kept::Looked;
+use crate::tenant::refill::filling::{Input, Shared};
 use crate::tenant::snapshot::Snapshot;
-use crate::tenant::vectors::{Source, Stored};
+use crate::tenant::vectors::Stored;
 
-/// A request taken apart, and what is kept of its answer.
-pub(super) struct Partly {
-    form: EmbeddingsApi,
-    route: Arc<Route>,
-    split: Split,
-    keys: Vec<Key>,
-    found: Vec<Option<(Arc<Stored>, Duration)>>,
-    epoch: u64,
-    /// What its caller says of kept ones, and how old these may be.
-    wanted: (Directives, Duration),
-    /// What it asks for while others wait for it.
-    claim: Option<Claim>,
-}
+pub(super) mod partly;
+
+/// What stands behind the id of a request in that of the request for what was kept of another version.
+const OF_OURS: &str = ".version";
 
 /// Takes a request for embeddings apart. `None`: it is not understood here, or its route has changed.
 pub(super) fn look(
@@ -211,111 +202,23 @@ pub(super) async fn turn(
     }
 }
 
-impl Partly {
-    fn hits(&self) -> impl Iterator<Item = &(Arc<Stored>, Duration)> {
-        self.found.iter().flatten()
-    }
+/// What came of asking.
+enum Came {
+    /// Vectors of what was missing.
+    Vectors(Box<Fresh>),
+    /// An answer for the caller as it is.
+    Whole(Response<Body>),
+}
 
-    /// Looks once more for what is missing.
-    fn look_again(&mut self, context: &RequestContext) {
-        let vectors = context.tenant().cache.vectors_of(&self.route);
-        for (key, found) in self.keys.iter().zip(&mut self.found) {
-            if found.is_none()
-                && let Looked::Found(stored, age, _) = vectors.look(&self.route, key, context.now())
-                && self.wanted.0.take(age, self.wanted.1)
-            {
-                *found = Some((stored, age));
-            }
-        }
-        self.are_of_one_model();
-    }
-
-    /// Takes what another request has got just now.
-    fn take(&mut self, came: &HashMap<Key, Arc<Stored>>) {
-        for (key, found) in self.keys.iter().zip(&mut self.found) {
-            if found.is_none()
-                && let Some(stored) = came.get(key)
-            {
-                *found = Some((Arc::clone(stored), Duration::ZERO));
-            }
-        }
-        self.are_of_one_model();
-    }
-
-    /// Vectors of two versions of a model do not go together: where there are, those of the youngest count, and the others are missing.
-    fn are_of_one_model(&mut self) {
-        let youngest = self.hits().min_by_key(|(_, age)| *age);
-        let Some(source) = youngest.map(|(stored, _)| Arc::clone(&stored.source)) else {
-            return;
-        };
-        for found in &mut self.found {
-            if found
-                .as_ref()
-                .is_some_and(|(stored, _)| stored.source.model != source.model)
-            {
-                *found = None;
-            }
-        }
-    }
-
-    /// Whether nothing is missing.
-    pub(super) fn is_whole(&self) -> bool {
-        self.found.iter().all(Option::is_some)
-    }
-
-    /// What the kept vectors were billed with.
-    fn saved(&self) -> (u64, Picodollars) {
-        self.hits().fold((0, Picodollars::ZERO), |(tokens, cost), (stored, _)| {
-            let (more, price) = stored.source.spent;
-            (tokens.saturating_add(more), cost.plus(price))
-        })
-    }
-
-    /// Counts its inputs. `saved`: what the kept ones had cost, where no record tells it.
-    fn count(&self, context: &RequestContext, saved: (u64, Picodollars)) {
-        let hits = self.hits().count();
-        let sinks = &context.process().sinks;
-        let inputs = (hits, self.keys.len() - hits);
-        sinks.cache.embedded(&self.route.name, inputs, saved);
-    }
-
-    /// The whole answer, where nothing is missing, and the age of its oldest part.
-    pub(super) fn answer(&self, context: &RequestContext) -> Option<(Arc<Answer>, Duration)> {
-        let (oldest, age) = self.hits().max_by_key(|(_, age)| *age)?;
-        self.count(context, (0, Picodollars::ZERO));
-        let source = &oldest.source;
-        let vectors = self.hits().map(|(stored, _)| &stored.vector);
-        let body = Parted::unasked(self.form, &source.model).joined(self.form, vectors);
-        let answer = Answer {
-            request_id: source.request_id.clone(),
-            asked: Arc::clone(&source.asked),
-            spent: self.saved(),
-            provider: source.provider.clone(),
-            model: None,
-            warning: None,
-            content_type: Some(HeaderValue::from_static("application/json")),
-            body: Bytes::from(body),
-        };
-        Some((Arc::new(answer), *age))
-    }
-
-    /// The places of inputs that are missing, equal ones once; and for each input which of these is its own.
-    fn missing(&self) -> (Vec<usize>, Vec<Option<usize>>) {
-        let mut places = Vec::new();
-        let mut by_key: HashMap<Key, usize> = HashMap::new();
-        let of = |(place, (key, found)): (usize, (&Key, &Option<_>))| {
-            if found.is_some() {
-                return None;
-            }
-            let index = *by_key.entry(*key).or_insert_with(|| {
-                places.push(place);
-                places.len() - 1
-            });
-            Some(index)
-        };
-        let own = self.keys.iter().zip(&self.found).enumerate().map(of).collect();
-        (places, own)
-    }
+/// Vectors that a provider has given.
+struct Fresh {
+    head: response::Parts,
+    /// Its answer, and the same taken apart.
+    body: Bytes,
+    parted: Parted,
+    /// For each input of the request, which of the vectors is its own.
+    own: Vec<Option<usize>>,
+    vectors: Vec<Arc<Stored>>,
 }
 
 /// Asks for what is missing, and answers with all.
@@ -326,25 +229,72 @@ pub(super) async fn serve(
     inbound: &Inbound,
     mut partly: Box<Partly>,
 ) -> Response<Body> {
+    let (hits, saved) = (partly.hits().count(), partly.saved());
+    // Where nothing is kept, nothing can turn out to be of another version.
+    let asker = (hits > 0).then(|| Asker::of(&context));
+    let missing = partly.missing();
+    let reduced = reduced(inbound, partly.split.only(&missing.0));
+    let came = match ask(process, snapshot, context, &reduced, (&mut partly, missing)).await {
+        Came::Whole(response) => {
+            partly.count(process, hits, saved);
+            return response;
+        }
+        Came::Vectors(came) => came,
+    };
+    if let Some(asker) = asker
+        && partly.is_of_another(&came.parted.model)
+    {
+        // Boxed: seldom, and all that are asked for in part would hold room for it.
+        return Box::pin(asker.ask_anew(process, snapshot, inbound, (partly, came))).await;
+    }
+    partly.count(process, hits, saved);
+    let Fresh {
+        head,
+        body,
+        parted,
+        own,
+        vectors,
+    } = *came;
+    if hits == 0 && vectors.len() == partly.keys.len() {
+        return Response::from_parts(head, Body::Whole(body));
+    }
+    partly.fill(&own, &vectors);
+    put_together(&partly, &parted, head, hits)
+}
+
+/// The answer with the vectors of all inputs, of which so many were kept. `told`: what it says beside them.
+fn put_together(partly: &Partly, told: &Parted, mut head: response::Parts, kept: usize) -> Response<Body> {
+    let vectors = partly.hits().map(|(stored, _)| &stored.vector);
+    let body = told.joined(partly.form, vectors);
+    mark(&mut head.headers, kept, partly.keys.len() - kept);
+    Response::from_parts(head, Body::Whole(Bytes::from(body)))
+}
+
+/// Asks for these inputs, keeps what comes, and gives it to who waits for it.
+async fn ask(
+    process: &Arc<Process>,
+    snapshot: &Arc<Snapshot>,
+    context: Box<RequestContext>,
+    reduced: &Inbound,
+    (partly, (places, own)): (&mut Partly, (Vec<usize>, Vec<Option<usize>>)),
+) -> Came {
     // Dropped on every way out but the one with an answer: who waits asks then.
     let claim = partly.claim.take();
-    partly.count(&context, partly.saved());
-    let (places, own) = partly.missing();
     let (id, dialect, now) = (context.id().clone(), context.dialect(), context.now());
     let tenant = Arc::clone(context.tenant());
-    let reduced = reduced(inbound, partly.split.only(&places));
-    let response = serve::serve(process, snapshot, context, &reduced).await;
+    let response = serve::serve(process, snapshot, context, reduced).await;
     if response.status() != StatusCode::OK {
         if let Some(came) = reduced.parts.as_ref().and_then(|parts| parts.take()) {
-            let kept = partly.of_parts(&came, &places, &id, &inbound.call.model);
-            for (place, stored) in places.iter().zip(kept.unwrap_or_default()) {
-                partly.keep(&tenant, *place, stored, now);
-            }
+            let came = partly.of_parts(&came, &places, &id, &reduced.call.model);
+            partly.keep(&tenant, &places, &came.unwrap_or_default(), now);
         }
-        return response;
+        return Came::Whole(response);
     }
-    let (mut head, body) = response.into_parts();
-    let broken = |text: &'static str| refuse::bare(dialect, &id, &Refusal::new(Code::ExtMalformed, text));
+    let (head, body) = response.into_parts();
+    let broken = |text: &'static str| {
+        let refusal = Refusal::new(Code::ExtMalformed, text);
+        Came::Whole(refuse::bare(dialect, &id, &refusal))
+    };
     let Some(body) = whole(body).await else {
         return broken("the provider's answer broke off, or is larger than what can be put together with what is kept");
     };
@@ -354,88 +304,117 @@ pub(super) async fn serve(
         }
         if places.len() == partly.keys.len() {
             // It may say more than is kept of it: it is the caller's as it is.
-            return Response::from_parts(head, Body::Whole(body));
+            return Came::Whole(Response::from_parts(head, Body::Whole(body)));
         }
         return broken("the provider's answer cannot be put together with what is kept");
     };
-    let is_same = |(stored, _): &(Arc<Stored>, Duration)| stored.source.model == parted.model;
-    if !partly.hits().all(is_same) {
-        // Vectors of two versions of a model do not go together.
-        let _ = tenant
-            .cache
-            .vectors_of(&partly.route)
-            .clear(&crate::tenant::kept::Which {
-                route: Some(partly.route.name.clone()),
-                ..Default::default()
-            });
-        let text =
-            "the provider answers with another version of the model than before: what was kept is forgotten, ask again";
-        return refuse::bare(
-            dialect,
-            &id,
-            &Refusal::new(Code::ExtOverloaded, text).retry_after_seconds(1),
-        );
-    }
-    let hits = partly.hits().count();
-    let fresh = fresh(snapshot, &parted, &head.headers, (&id, &inbound.call.model), &body);
-    for (place, stored) in places.iter().zip(&fresh) {
-        partly.keep(&tenant, *place, Arc::clone(stored), now);
-    }
-    let asked_for = || places.iter().filter_map(|place| partly.keys.get(*place).copied());
-    if partly.route.is_next {
-        tenant.cache.refills.settled(&partly.route.name, asked_for());
-    }
+    let vectors = fresh(snapshot, &parted, &head.headers, (&id, &reduced.call.model), &body);
+    partly.keep(&tenant, &places, &vectors, now);
     if let Some(claim) = claim {
-        claim.ended(asked_for().zip(fresh.iter().cloned()).collect());
+        let keys = places.iter().filter_map(|place| partly.keys.get(*place).copied());
+        claim.ended(keys.zip(vectors.iter().cloned()).collect());
     }
-    if hits == 0 && places.len() == partly.keys.len() {
-        return Response::from_parts(head, Body::Whole(body));
-    }
-    let vectors = partly.found.iter().zip(&own).filter_map(|(found, own)| {
-        let kept: Option<&Vector> = found.as_ref().map(|(stored, _)| &stored.vector);
-        kept.or_else(|| own.and_then(|own| fresh.get(own)).map(|stored| &stored.vector))
-    });
-    let body = parted.joined(partly.form, vectors);
-    mark(&mut head.headers, hits, partly.keys.len() - hits);
-    Response::from_parts(head, Body::Whole(Bytes::from(body)))
+    Came::Vectors(Box::new(Fresh {
+        head,
+        body,
+        parted,
+        own,
+        vectors,
+    }))
 }
 
-impl Partly {
-    /// Keeps the vector of the input at this place.
-    fn keep(&self, tenant: &Tenant, place: usize, stored: Arc<Stored>, now: Moment) {
-        if let Some(key) = self.keys.get(place) {
-            let vectors = tenant.cache.vectors_of(&self.route);
-            vectors.keep(&self.route, *key, stored, now, Some(self.epoch));
+/// Who asks, should it have to be done once more.
+struct Asker {
+    tenant: Arc<Tenant>,
+    caller: Caller,
+    id: RequestId,
+    trace: Option<Arc<TraceId>>,
+    dialect: Dialect,
+    operation: &'static str,
+    is_led: bool,
+}
+
+impl Asker {
+    fn of(context: &RequestContext) -> Self {
+        Self {
+            tenant: Arc::clone(context.tenant()),
+            caller: context.caller.clone(),
+            id: context.id().clone(),
+            trace: context.trace.clone(),
+            dialect: context.dialect(),
+            operation: context.operation(),
+            is_led: context.is_led,
         }
     }
 
-    /// The vectors of the first of these places, of a request whose first parts were answered. `None`: they are none to keep.
-    fn of_parts(&self, came: &Came, places: &[usize], id: &RequestId, asked: &Arc<str>) -> Option<Vec<Arc<Stored>>> {
-        let from = self.form.at(came.wire)?;
-        let inputs = came.parts.iter().map(|(sent, _)| embeddings::inputs(from, sent)).sum();
-        let parts: Vec<_> = came
-            .parts
-            .iter()
-            .map(|(sent, answer)| Answered { sent, answer })
-            .collect();
-        let request = self.split.only(places.get(..inputs)?);
-        let (body, _) = embeddings::translate_response(from, self.form, &parts, &request, asked).ok()?;
-        let parted = Parted::of(self.form, &body, inputs)?;
-        let source = Arc::new(Source {
-            request_id: id.as_str().to_owned(),
-            asked: Arc::clone(asked),
-            model: parted.model,
-            provider: came.by.clone(),
-            spent: (0, Picodollars::ZERO),
-        });
-        let is_same = |(stored, _): &(Arc<Stored>, Duration)| stored.source.model == source.model;
-        let stored = |vector| {
-            let source = Arc::clone(&source);
-            Arc::new(Stored { vector, source })
-        };
-        self.hits()
-            .all(is_same)
-            .then(|| parted.vectors.into_iter().map(stored).collect())
+    /// The provider has answered with another version of its model than it did for what is kept: asks for that too. If the answer is of
+    /// yet another version, asks for all at once, so that it is of one whichever that is. So a request is asked three times at most.
+    async fn ask_anew(
+        &self,
+        process: &Arc<Process>,
+        snapshot: &Arc<Snapshot>,
+        inbound: &Inbound,
+        (mut partly, first): (Box<Partly>, Box<Fresh>),
+    ) -> Response<Body> {
+        let Fresh {
+            head,
+            parted: mut told,
+            own,
+            vectors,
+            ..
+        } = *first;
+        partly.forget();
+        partly.fill(&own, &vectors);
+        let kept = partly.look_for(&told.model, &self.tenant, process.clock.now());
+        partly.count(process, kept, (0, Picodollars::ZERO));
+        while !partly.is_whole() {
+            let next = match self.ask(process, snapshot, inbound, &mut partly).await {
+                Came::Vectors(next) => *next,
+                Came::Whole(mut response) => {
+                    identify(response.headers_mut(), self.dialect, &self.id);
+                    return response;
+                }
+            };
+            let before = std::mem::replace(&mut told, next.parted);
+            told.and_spent(&before);
+            if partly.is_of_another(&told.model) {
+                partly.forget();
+            } else {
+                partly.fill(&next.own, &next.vectors);
+            }
+        }
+        put_together(&partly, &told, head, kept)
+    }
+
+    /// Asks for what is missing now, in a request of ours, while others wait for it.
+    async fn ask(
+        &self,
+        process: &Arc<Process>,
+        snapshot: &Arc<Snapshot>,
+        inbound: &Inbound,
+        partly: &mut Partly,
+    ) -> Came {
+        let missing = partly.missing();
+        let keys = missing.0.iter().filter_map(|place| partly.keys.get(*place).copied());
+        let asking = self.tenant.cache.asking_of(&partly.route);
+        partly.claim = Some(asking.claim_free(partly.epoch, keys.collect()));
+        let reduced = reduced(inbound, partly.split.only(&missing.0));
+        let mut context = RequestContext::begin(
+            process,
+            Arc::clone(&self.tenant),
+            self.caller.clone(),
+            RequestId::of_ours(self.id.as_str(), OF_OURS),
+            self.dialect,
+            self.operation,
+        );
+        context.trace.clone_from(&self.trace);
+        context.asked = Arc::clone(&inbound.call.model);
+        context.route = Some(Arc::clone(&partly.route));
+        context.is_led = self.is_led;
+        if let Err(refusal) = ours::admitted(process, snapshot, &mut context, &reduced).await {
+            return Came::Whole(refuse::answer(context, &refusal));
+        }
+        ask(process, snapshot, context, &reduced, (partly, missing)).await
     }
 }
 
@@ -457,33 +436,6 @@ fn reduced(inbound: &Inbound, body: Bytes) -> Inbound {
     }
 }
 
-/// The vectors of an answer, each with where it came from. `body`: the answer.
-pub(super) fn fresh(
-    snapshot: &Snapshot,
-    parted: &Parted,
-    head: &HeaderMap,
-    (id, asked): (&RequestId, &Arc<str>),
-    body: &[u8],
-) -> Vec<Arc<Stored>> {
-    let source = Arc::new(Source {
-        request_id: id.as_str().to_owned(),
-        asked: Arc::clone(asked),
-        model: parted.model.clone(),
-        provider: head
-            .get(ANSWERED_BY)
-            .cloned()
-            .unwrap_or_else(|| HeaderValue::from_static("unknown")),
-        spent: spent(snapshot, head, asked, (body, parted.vectors.len())),
-    });
-    let stored = |vector: &Vector| {
-        Arc::new(Stored {
-            vector: vector.clone(),
-            source: Arc::clone(&source),
-        })
-    };
-    parted.vectors.iter().map(stored).collect()
-}
-
 /// A body whole; `None`: it broke off or is too large.
 pub(super) async fn whole(body: Body) -> Option<Bytes> {
     if let Body::Whole(bytes) = body {
@@ -491,49 +443,6 @@ pub(super) async fn whole(body: Body) -> Option<Bytes> {
     }
     let collected = Limited::new(body, ANSWER_TRANSLATED).collect().await;
     collected.ok().map(Collected::to_bytes)
-}
-
-/// Tokens that each input was billed with, on the average, and what these cost; zero where it is not told.
-fn spent(snapshot: &Snapshot, head: &HeaderMap, asked: &str, (answer, inputs): (&[u8], usize)) -> (u64, Picodollars) {
-    let told: Option<u64> = serde_json::from_slice::<Told>(answer).ok().and_then(|told| {
-        let usage = told.usage.or(told.usage_metadata)?;
-        usage.prompt_tokens.or(usage.prompt_token_count)
-    });
-    let (Some(tokens), Ok(inputs)) = (told, u32::try_from(inputs.max(1))) else {
-        return (0, Picodollars::ZERO);
-    };
-    let header = |name| head.get(name).and_then(|value| value.to_str().ok());
-    let by = header(ANSWERED_BY).unwrap_or_default();
-    let upstream = snapshot
-        .upstreams()
-        .iter()
-        .find(|upstream| upstream.provider.name == by);
-    let spent = Spent {
-        reported: Some(Usage {
-            input: tokens,
-            ..Usage::default()
-        }),
-        ..Spent::default()
-    };
-    let model = header(ANSWERED_AS).unwrap_or(asked);
-    let cost = upstream.and_then(|upstream| upstream.cost(model, &spent).ok());
-    let cost = cost.map_or(0, |cost| cost.total().get());
-    (tokens / u64::from(inputs), Picodollars::new(cost / i64::from(inputs)))
-}
-
-/// What an answer tells of its tokens.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Told {
-    usage: Option<Tokens>,
-    usage_metadata: Option<Tokens>,
-}
-
-#[derive(Deserialize)]
-struct Tokens {
-    prompt_tokens: Option<u64>,
-    #[serde(rename = "promptTokenCount")]
-    prompt_token_count: Option<u64>,
 }
 
 /// RFC 9211, 2.2: a part of it was kept.

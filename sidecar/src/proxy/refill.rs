@@ -1,4 +1,5 @@
-//! Asks for the vectors of next models in the background (`cache.embeddings.next` of a ModelRoute).
+//! Asks for vectors in the background: those of next models (`cache.embeddings.next` of a ModelRoute), and those of a version that a
+//! provider has put in the place of another.
 //!
 //! Each batch is a request of its own: under the rules, limits and budgets of its route, retried, recorded and billed like any, with the
 //! provider's own key. What refuses it is waited out; what the app asks for never waits for it.
@@ -7,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::call::{Call, Operation};
-use bowsprit_core::config::Route;
 use bowsprit_core::dialect::tokens_of;
-use bowsprit_core::fault::Code;
 use bowsprit_core::kept::inputs::{Parted, batch};
 use bowsprit_core::kept::refill::Ended;
 use bytes::Bytes;
@@ -17,14 +16,14 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::context::RequestContext;
-use super::embeddings::{fresh, whole};
+use super::embeddings::partly::fresh;
+use super::embeddings::whole;
 use super::inbound::Inbound;
-use super::refuse::{self, Refusal};
 use super::request_id::RequestId;
-use super::{access, beside, budgets, limits, serve};
+use super::{beside, ours, refuse, serve};
 use crate::process::Process;
-use crate::tenant::refill::{Shared, Work};
-use crate::tenant::snapshot::Snapshot;
+use crate::tenant::refill::Work;
+use crate::tenant::refill::filling::Shared;
 
 /// What stands behind the id of such a request.
 const OF_OURS: &str = ".refill";
@@ -36,7 +35,7 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Asks for what is to be asked for. Ends never.
 pub async fn run(process: Arc<Process>) {
     let refills = Arc::clone(&process.tenant.cache.refills);
-    let what = "asking for a next model's vectors";
+    let what = "asking for vectors in the background";
     beside::each(
         AT_ONCE,
         what,
@@ -61,12 +60,12 @@ async fn ask(process: &Arc<Process>, work: &Work) -> Ended {
         return Ended::Refused(Some(IDLE));
     }
     let shared = &first.shared;
-    let vectors = &tenant.cache.next;
-    let Some(epoch) = vectors.epoch(&work.next) else {
+    let vectors = tenant.cache.vectors_of(&work.route);
+    let Some(epoch) = vectors.epoch(&work.route) else {
         // The configuration has changed.
         return Ended::Failed(None);
     };
-    if !vectors.has_room(&work.next, work.batch.jobs.len()) {
+    if !vectors.has_room(&work.route, work.batch.jobs.len()) {
         return Ended::NoRoom;
     }
     let id = RequestId::of_ours(RequestId::new().as_str(), OF_OURS);
@@ -81,7 +80,8 @@ async fn ask(process: &Arc<Process>, work: &Work) -> Ended {
     let texts = work.batch.jobs.iter().map(|(_, input)| &*input.text);
     let inbound = inbound(shared, batch(shared.form, &shared.body, texts));
     context.asked = Arc::clone(&inbound.call.model);
-    if let Err(refusal) = Box::pin(admitted(process, &snapshot, &mut context, &inbound, &work.next)).await {
+    (context.route, context.is_led) = (Some(Arc::clone(&work.route)), true);
+    if let Err(refusal) = Box::pin(ours::admitted(process, &snapshot, &mut context, &inbound)).await {
         refuse::answer(context, &refusal);
         return Ended::Refused(refusal.retry_after);
     }
@@ -103,9 +103,10 @@ async fn ask(process: &Arc<Process>, work: &Work) -> Ended {
         return Ended::Wrong;
     };
     let fresh = fresh(&snapshot, &parted, &head.headers, (&id, &inbound.call.model), &body);
-    for ((key, _), stored) in work.batch.jobs.iter().zip(fresh) {
-        vectors.keep(&work.next, *key, stored, process.clock.now(), Some(epoch));
-    }
+    let fresh: Vec<_> = work.batch.jobs.iter().map(|(key, _)| *key).zip(fresh).collect();
+    tenant
+        .cache
+        .keep_vectors(&work.route, &fresh, process.clock.now(), epoch);
     Ended::Done
 }
 
@@ -113,31 +114,6 @@ async fn ask(process: &Arc<Process>, work: &Work) -> Ended {
 fn later(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
-}
-
-/// The rules, limits and budgets of its route hold for it as for what the app asks.
-async fn admitted(
-    process: &Arc<Process>,
-    snapshot: &Snapshot,
-    context: &mut RequestContext,
-    inbound: &Inbound,
-    next: &Arc<Route>,
-) -> Result<(), Refusal> {
-    context.route = Some(Arc::clone(next));
-    if snapshot.has_budgets {
-        budgets::acquire(snapshot, context, inbound).await?;
-        if context.is_led {
-            // Vectors of another model are of no use.
-            let text = "a budget leads the vectors of a next model to another route";
-            return Err(Refusal::new(Code::SysOverloaded, text));
-        }
-    }
-    context.is_led = true;
-    context.access = access::check(process, snapshot, context, inbound)?;
-    if snapshot.has_limits {
-        limits::acquire(process, snapshot, context, inbound).await?;
-    }
-    Ok(())
 }
 
 fn inbound(shared: &Shared, body: Bytes) -> Inbound {

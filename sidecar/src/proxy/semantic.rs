@@ -12,7 +12,6 @@ use bowsprit_core::call::{Call, Operation};
 use bowsprit_core::config::Route;
 use bowsprit_core::dialect::embeddings::EmbeddingsApi;
 use bowsprit_core::dialect::{Dialect, tokens_of};
-use bowsprit_core::fault::Code;
 use bowsprit_core::json::json;
 use bowsprit_core::kept::directives::Directives;
 use bowsprit_core::kept::inputs::Parted;
@@ -28,10 +27,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::cached::{Part, Told};
 use super::context::RequestContext;
-use super::embeddings::Partly;
+use super::embeddings::partly::Partly;
 use super::inbound::Inbound;
 use super::request_id::{RequestId, TraceId};
-use super::{access, beside, budgets, embeddings, keep, limits, pause, refuse, serve};
+use super::{beside, embeddings, keep, ours, refuse, serve};
 use crate::caller::Caller;
 use crate::observe::semantic::{Error, Result as Came, Work};
 use crate::process::Process;
@@ -273,7 +272,7 @@ async fn asked(process: &Arc<Process>, parent: &Parent, model: &str, body: Bytes
     let inbound = inbound(model, body);
     context.asked = Arc::clone(&inbound.call.model);
     context.route = plan::route_for(&snapshot.config, model).cloned();
-    if let Err(refusal) = admitted(process, &snapshot, &mut context, &inbound).await {
+    if let Err(refusal) = ours::admitted(process, &snapshot, &mut context, &inbound).await {
         refuse::answer(context, &refusal);
         return Err(Error::Embedding);
     }
@@ -325,33 +324,6 @@ fn kept(context: &RequestContext, snapshot: &Snapshot, inbound: &Inbound) -> Kep
         Some(partly) => Kept::Partly(Box::new(partly)),
         None => Kept::Nothing,
     }
-}
-
-/// The rules and limits of the namespace hold for it as for what the app asks.
-async fn admitted(
-    process: &Arc<Process>,
-    snapshot: &Snapshot,
-    context: &mut RequestContext,
-    inbound: &Inbound,
-) -> Result<(), refuse::Refusal> {
-    if snapshot.pauses_routes {
-        pause::route(snapshot, context)?;
-    }
-    if snapshot.has_budgets {
-        Box::pin(budgets::acquire(snapshot, context, inbound)).await?;
-        if context.is_led {
-            // Vectors of another model are of no use.
-            return Err(refuse::Refusal::new(
-                Code::SysOverloaded,
-                "a budget leads the vectors of a semantic cache to another route",
-            ));
-        }
-    }
-    context.access = access::check(process, snapshot, context, inbound)?;
-    if snapshot.has_limits {
-        limits::acquire(process, snapshot, context, inbound).await?;
-    }
-    Ok(())
 }
 
 fn inbound(model: &str, body: Bytes) -> Inbound {

@@ -199,6 +199,36 @@ impl Cache {
         if route.is_next { &self.next_asking } else { &self.asking }
     }
 
+    /// Keeps vectors of inputs of a route, all of one answer, which were asked for under this epoch. If the answer is of another version
+    /// of the model than what is kept, that is forgotten first. Returns the epoch from then on.
+    pub fn keep_vectors(&self, route: &Arc<Route>, fresh: &[(Key, Arc<Stored>)], now: Moment, epoch: u64) -> u64 {
+        let Some((_, first)) = fresh.first() else {
+            return epoch;
+        };
+        let (vectors, source) = (self.vectors_of(route), &first.source);
+        let changed = vectors.answered_by(route, (&source.asked, &source.model), epoch);
+        let epoch = changed.as_ref().map_or(epoch, |changed| changed.epoch);
+        for (key, stored) in fresh {
+            vectors.keep(route, *key, Arc::clone(stored), now, Some(epoch));
+        }
+        if let Some(changed) = changed {
+            tracing::warn!(
+                route = route.name,
+                asked = &*source.asked,
+                before = &*changed.before,
+                now = source.model,
+                forgotten = changed.gone.len(),
+                "the provider answers with another version of its embedding model: vectors of the one before are forgotten, an index made of \
+                 them is to be built anew"
+            );
+            self.refills.changed(route, &changed, &source.model, now);
+        }
+        if route.keep_inputs.is_some() {
+            self.refills.settled(route, fresh.iter().map(|(key, _)| *key));
+        }
+        epoch
+    }
+
     /// Forgets these, answers and vectors. Returns how many are gone; `None`: no such route has a cache.
     pub fn clear(&self, which: &Which) -> Option<usize> {
         let (answers, vectors) = (self.answers.clear(which), self.vectors.clear(which));

@@ -16,6 +16,7 @@ use bowsprit_core::kept::Terms;
 use bowsprit_core::kept::basis::basis;
 use bowsprit_core::kept::key::Key;
 use bowsprit_core::kept::lru::{Kept, Lru, OVERHEAD};
+use bowsprit_core::kept::versions::Versions;
 use bytes::Bytes;
 use http::HeaderValue;
 use serde::Serialize;
@@ -26,6 +27,8 @@ use crate::observe::stale::Fate;
 use crate::sync::locked;
 
 mod next;
+
+pub use next::Changed;
 
 /// All kept answers together have at most this part of the memory for bodies.
 const SHARE_OF_MEMORY: usize = 4;
@@ -95,6 +98,10 @@ pub trait Keep: Send + Sync + 'static {
     fn sizes(&self) -> (usize, usize);
     /// Whether it was asked for under this model's name, or given by this model.
     fn is_of(&self, model: &str) -> bool;
+    /// Whether it was asked for under this name, and given by another version of its model than this one.
+    fn is_of_another_version(&self, _asked: &str, _version: &str) -> bool {
+        false
+    }
 }
 
 /// A kept answer, as its caller got it.
@@ -146,6 +153,8 @@ struct Shelf<V> {
     answers: Lru<Held<V>>,
     /// Another one with each shelf, and each time that something is cleared: what was asked for before is not kept after.
     epoch: u64,
+    /// Of vectors: the versions of the models that gave them.
+    versions: Versions,
 }
 
 impl<V> Shelf<V> {
@@ -254,6 +263,7 @@ impl<V: Keep> Shelves<V> {
                         terms,
                         answers: Lru::new(terms.max_bytes),
                         epoch: self.next_epoch(),
+                        versions: Versions::default(),
                     }
                 }
             };

@@ -1,103 +1,33 @@
-//! Next models of routes (`cache.embeddings.next`): the texts of inputs, so that their vectors can be asked for, and how far that is.
+//! Vectors that are asked for in the background: those of next models of routes (`cache.embeddings.next`), and those of a version that a
+//! provider has put in the place of another. Kept for that are the texts of inputs.
 //!
 //! What is asked for next, and when enough is there, [`core::kept::refill`](bowsprit_core::kept::refill) decides; who asks is
 //! `proxy::refill`. Texts are in memory and nowhere else, bounded by route, and given up when requests need the memory.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowsprit_core::backoff::BackoffSettings;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{Config, Route};
-use bowsprit_core::dialect::embeddings::EmbeddingsApi;
 use bowsprit_core::kept::basis::basis;
 use bowsprit_core::kept::key::Key;
 use bowsprit_core::kept::lru::Lru;
 use bowsprit_core::kept::next::Next;
-use bowsprit_core::kept::refill::{Batch, Ended, Refill, Settings};
-use serde::Serialize;
+use bowsprit_core::kept::refill::{Batch, Ended};
+use bowsprit_core::kept::versions::Changes;
 use tokio::sync::Notify;
 
-use super::kept::Shelves;
+use self::filling::{Filling, Input, OfNext, RefillReport, Renewal, WORKERS};
+use super::kept::{Changed, Shelves};
 use super::vectors::Stored;
-use crate::caller::Caller;
 use crate::memory::{Memory, Room};
 use crate::observe::Sinks;
 use crate::sync::locked;
 use crate::time::Clock;
 
-/// Inputs of one request in the background: some tens of KiB of text, and an answer of half a MiB.
-const BATCH: usize = 64;
-/// Inputs that wait to be asked for, of one route.
-const MOST_JOBS: usize = 65_536;
-/// Times that an input is asked for.
-const TRIES: u32 = 24;
-/// An answer counts as used so many times at most when it is ranked.
-const MOST_USES: u32 = 1 << 16;
-
-/// What inputs of one request share.
-#[derive(Debug)]
-pub struct Shared {
-    /// How they were asked for.
-    pub form: EmbeddingsApi,
-    /// The operation in metrics and logs.
-    pub operation: &'static str,
-    /// The model that was asked for: a name that the route answers for.
-    pub model: Arc<str>,
-    /// All of the request's body but the inputs.
-    pub body: String,
-    /// By what they are known: those of one kind may be asked for together.
-    pub kind: Key,
-    /// Who asked.
-    pub caller: Caller,
-}
-
-/// An input whose vector may be asked for again.
-#[derive(Debug)]
-pub struct Input {
-    /// What it shares with others.
-    pub shared: Arc<Shared>,
-    /// Itself, as JSON.
-    pub text: Box<str>,
-    uses: AtomicU32,
-}
-
-impl Input {
-    /// One that was asked for once.
-    pub fn new(shared: Arc<Shared>, text: String) -> Self {
-        Self {
-            shared,
-            text: text.into(),
-            uses: AtomicU32::new(0),
-        }
-    }
-}
-
-/// How far a route is with its next model, at `/health`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RefillReport {
-    /// The ModelRoute.
-    pub route: String,
-    /// The next model.
-    pub next: String,
-    /// `filling`, `filled`, `serving`: the next model serves, or `failed`: too many inputs were given up, and the old one goes on serving.
-    pub state: &'static str,
-    /// Of the inputs that had vectors of the old model when it began: those that need none of the next one any more.
-    pub filled: usize,
-    /// How many these were.
-    pub of: usize,
-    /// Inputs that wait to be asked for.
-    pub waiting: usize,
-    /// Requests that are out for them.
-    pub workers: usize,
-    /// Texts that are kept.
-    pub inputs: usize,
-    /// Bytes that these take.
-    pub bytes: usize,
-}
+pub mod filling;
 
 /// What is known of the routes that keep texts.
 pub struct Refills {
@@ -114,50 +44,28 @@ struct Known {
 }
 
 struct OfRoute {
+    /// What its vectors rest on: who is asked, and for what.
+    basis: String,
     inputs: Lru<Known>,
     /// How long a text is kept: as long as its vector.
     max_age: Duration,
     next: Option<OfNext>,
+    renewal: Option<Renewal>,
+    /// Whether what is asked for in the background has a key: none of its providers is given its callers' own.
+    has_keys: bool,
+    changes: Changes,
 }
 
-struct OfNext {
-    /// What it rests on: who is asked, and for what.
-    basis: String,
-    /// Another one with each: what was asked for for one says nothing of the next.
-    generation: u64,
-    next: Arc<Next>,
-    refill: Refill<Arc<Input>>,
-    serves: bool,
-    /// It was said that too much failed.
-    is_told: bool,
-}
-
-impl OfNext {
-    /// Whether it serves; from the moment on at which all is there.
-    fn look(&mut self, route: &str) -> bool {
-        if !self.serves && self.next.switches && self.refill.is_filled() {
-            self.serves = true;
-            let (_, inputs) = self.refill.progress();
-            tracing::info!(
-                route,
-                model = self.model(),
-                inputs,
-                "the next embedding model serves from now on"
-            );
-        }
-        if !std::mem::replace(&mut self.is_told, self.refill.has_failed()) && self.is_told {
-            tracing::warn!(
-                route,
-                model = self.model(),
-                "the next embedding model does not answer for too many inputs: the old one goes on serving"
-            );
-        }
-        self.serves
+impl OfRoute {
+    /// What is filled. Vectors of the model that serves go first.
+    fn fillings(&mut self) -> impl Iterator<Item = &mut Filling> {
+        let renewal = self.renewal.iter_mut().map(|renewal| &mut renewal.filling);
+        renewal.chain(self.next.iter_mut().map(|next| &mut next.filling))
     }
 
-    fn model(&self) -> &str {
-        let target = self.next.route.all_targets().next();
-        target.and_then(|target| target.model.as_deref()).unwrap_or_default()
+    /// All texts, those of the least recently used first.
+    fn texts(&self) -> impl Iterator<Item = (&Key, &Arc<Input>)> {
+        self.inputs.in_order().map(|(key, known)| (key, &known.input))
     }
 }
 
@@ -191,31 +99,88 @@ impl Refills {
         let mut before = std::mem::take(&mut *by_route);
         for (route, bytes, max_age) in keeping {
             let mut of = before.remove(&route.name).unwrap_or_else(|| OfRoute {
+                basis: String::new(),
                 inputs: Lru::new(bytes),
                 max_age,
                 next: None,
+                renewal: None,
+                has_keys: false,
+                changes: Changes::default(),
             });
             of.max_age = max_age;
             of.inputs.rebound(bytes);
+            let basis_of = basis(config, route);
+            if of.basis != basis_of {
+                of.renewal = None;
+            }
+            if let Some(renewal) = &mut of.renewal {
+                renewal.filling.route = Arc::clone(route);
+            }
+            let forwards = |name: &str| {
+                config
+                    .provider(name)
+                    .is_some_and(|provider| provider.forward_caller_key)
+            };
+            of.has_keys = !route.all_targets().any(|target| forwards(&target.provider));
             let known = of.next.take();
             of.next = route.next.as_ref().map(|next| {
-                let basis = format!("{} {}", basis(config, route), basis(config, &next.route));
+                let basis = format!("{basis_of} {}", basis(config, &next.route));
                 if let Some(known) = known.filter(|known| known.basis == basis) {
-                    OfNext {
-                        next: Arc::clone(next),
-                        ..known
-                    }
+                    known.goes_on_as(next)
                 } else {
-                    let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-                    begin((next, generation), basis, &of.inputs, &vectors.keys(&route.name))
+                    let vectors = vectors.keys(&route.name);
+                    let filling = Filling::begin(self.as_next(next), vectors, of.texts());
+                    OfNext::new(basis, next, filling)
                 }
             });
+            of.basis = basis_of;
             if let Some(next) = &mut of.next {
                 next.look(&route.name);
             }
             self.tell(&route.name, &of);
             by_route.insert(route.name.clone(), of);
         }
+        drop(by_route);
+        self.news.notify_one();
+    }
+
+    /// As who a next model is asked, requests at once, and another generation.
+    fn as_next<'a>(&self, next: &'a Next) -> (&'a Arc<Route>, usize, u64) {
+        (&next.route, next.workers, self.generation())
+    }
+
+    fn generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A provider answers this route with another version of its model: what went is asked for again in the background, as far as its
+    /// text is known.
+    pub fn changed(&self, route: &Arc<Route>, changed: &Changed, version: &str, now: Moment) {
+        let mut by_route = locked(&self.by_route);
+        let Some(of) = by_route.get_mut(&route.name) else {
+            return;
+        };
+        let until = now + of.changes.changed(now);
+        if route.is_next {
+            let Some(mut next) = of.next.take() else { return };
+            // Before it serves, all that it was to have is awaited still.
+            let known = next.filling.refill.awaited().chain(&changed.gone).copied();
+            next.filling = Filling::begin(self.as_next(&next.next), known, of.texts());
+            next.filling.refill.pause(until);
+            of.next = Some(next);
+        } else if of.has_keys {
+            let before = of.renewal.take();
+            let awaited = before.iter().flat_map(|before| before.filling.refill.awaited());
+            let has_text = |key: &&Key| of.inputs.has(key);
+            let known: Vec<Key> = awaited.chain(&changed.gone).filter(has_text).copied().collect();
+            let mut filling = Filling::begin((route, WORKERS, self.generation()), known, of.texts());
+            filling.refill.pause(until);
+            of.renewal = Some(Renewal {
+                version: version.to_owned(),
+                filling,
+            });
+        }
+        self.tell(&route.name, of);
         drop(by_route);
         self.news.notify_one();
     }
@@ -260,15 +225,15 @@ impl Refills {
                 of.inputs.keep(*key, kept, bytes, now);
                 input
             };
-            input.uses.fetch_add(1, Ordering::Relaxed);
+            input.used();
             if route.is_next {
                 continue;
             }
             if let Some(next) = &mut of.next {
                 if is_there(key) {
-                    next.refill.settled(key);
+                    next.filling.refill.settled(key);
                 } else {
-                    want(&mut next.refill, *key, &input);
+                    next.filling.want(*key, &input);
                 }
             }
         }
@@ -277,26 +242,35 @@ impl Refills {
         self.news.notify_one();
     }
 
-    /// The next model's vectors of these inputs are kept, because somebody asked for them.
-    pub fn settled(&self, route: &str, keys: impl Iterator<Item = Key>) {
+    /// Vectors of these inputs are kept, because somebody asked for them.
+    pub fn settled(&self, route: &Route, keys: impl Iterator<Item = Key>) {
         let mut by_route = locked(&self.by_route);
-        if let Some(of) = by_route.get_mut(route) {
-            if let Some(next) = &mut of.next {
-                keys.for_each(|key| next.refill.settled(&key));
+        if let Some(of) = by_route.get_mut(&route.name) {
+            let filling = if route.is_next {
+                of.next.as_mut().map(|next| &mut next.filling)
+            } else {
+                of.renewal.as_mut().map(|renewal| &mut renewal.filling)
+            };
+            if let Some(filling) = filling {
+                keys.for_each(|key| filling.refill.settled(&key));
             }
-            self.tell(route, of);
+            self.tell(&route.name, of);
         }
     }
 
-    /// Forgets texts that are too old. Nobody needs vectors of what the old model's are gone of.
+    /// Forgets texts that are too old. Nobody needs vectors of what the old model's are gone of, if they are not asked for again.
     pub fn expire(&self, vectors: &Shelves<Stored>, now: Moment) {
         let mut by_route = locked(&self.by_route);
         for (route, of) in &mut *by_route {
             of.inputs.expire(now, of.max_age);
             let Some(next) = &mut of.next else { continue };
-            if !next.refill.is_filled() {
-                for key in vectors.gone(route, next.refill.awaited()) {
-                    next.refill.settled(&key);
+            let refill = &mut next.filling.refill;
+            if !next.serves && !refill.is_filled() {
+                let renewal = of.renewal.as_ref().map(|renewal| &renewal.filling.refill);
+                for key in vectors.gone(route, refill.awaited()) {
+                    if !renewal.is_some_and(|renewal| renewal.has(&key)) {
+                        refill.settled(&key);
+                    }
                 }
                 next.look(route);
                 self.tell(route, of);
@@ -328,20 +302,25 @@ impl Refills {
         let mut by_route = locked(&self.by_route);
         let mut wake = None;
         for (route, of) in &mut *by_route {
-            let Some(next) = &mut of.next else { continue };
-            if let Some(batch) = next.refill.take(now) {
-                let work = Work {
-                    refills: Arc::clone(self),
-                    next: Arc::clone(&next.next.route),
-                    generation: next.generation,
-                    began: now,
-                    batch,
-                    is_over: false,
-                };
+            let mut work = None;
+            for filling in of.fillings() {
+                if let Some(batch) = filling.refill.take(now) {
+                    work = Some(Work {
+                        refills: Arc::clone(self),
+                        route: Arc::clone(&filling.route),
+                        generation: filling.generation,
+                        began: now,
+                        batch,
+                        is_over: false,
+                    });
+                    break;
+                }
+                wake = [wake, filling.refill.wake()].into_iter().flatten().min();
+            }
+            if let Some(work) = work {
                 self.tell(route, of);
                 return Ok(work);
             }
-            wake = [wake, next.refill.wake()].into_iter().flatten().min();
         }
         Err(wake)
     }
@@ -350,29 +329,12 @@ impl Refills {
     pub fn report(&self) -> Vec<RefillReport> {
         let by_route = locked(&self.by_route);
         let of = |(route, of): (&String, &OfRoute)| {
-            let next = of.next.as_ref()?;
-            let (filled, known) = next.refill.progress();
-            Some(RefillReport {
-                route: route.clone(),
-                next: next.model().to_owned(),
-                state: if next.serves {
-                    "serving"
-                } else if next.refill.has_failed() {
-                    "failed"
-                } else if next.refill.is_filled() {
-                    "filled"
-                } else {
-                    "filling"
-                },
-                filled,
-                of: known,
-                waiting: next.refill.depth(),
-                workers: next.refill.workers(),
-                inputs: of.inputs.len(),
-                bytes: of.inputs.bytes(),
-            })
+            let texts = (of.inputs.len(), of.inputs.bytes());
+            let next = of.next.as_ref().map(|next| next.report(route, texts));
+            let renewal = of.renewal.as_ref().map(|renewal| renewal.report(route, texts));
+            [next, renewal]
         };
-        let mut report: Vec<_> = by_route.iter().filter_map(of).collect();
+        let mut report: Vec<_> = by_route.iter().flat_map(of).flatten().collect();
         report.sort_by(|one, other| one.route.cmp(&other.route));
         report
     }
@@ -389,53 +351,24 @@ impl Refills {
 
     fn tell(&self, route: &str, of: &OfRoute) {
         if let Some(next) = &of.next {
-            let refill = &next.refill;
-            self.sinks
-                .refill
-                .is(route, refill.depth(), refill.workers(), refill.progress());
+            let refill = &next.filling.refill;
+            let renewal = of.renewal.as_ref().map(|renewal| &renewal.filling.refill);
+            let (depth, workers) = renewal.map_or((0, 0), |renewal| (renewal.depth(), renewal.workers()));
+            self.sinks.refill.is(
+                route,
+                refill.depth() + depth,
+                refill.workers() + workers,
+                refill.progress(),
+            );
         }
     }
-}
-
-/// Begins to fill a next model with what is known.
-fn begin((next, generation): (&Arc<Next>, u64), basis: String, inputs: &Lru<Known>, vectors: &[Key]) -> OfNext {
-    let settings = Settings {
-        workers: next.workers,
-        batch: BATCH,
-        most: MOST_JOBS,
-        tries: TRIES,
-        backoff: BackoffSettings::BACKGROUND,
-    };
-    let mut refill = Refill::new(settings, vectors.iter().copied());
-    // The least recently used first: of those that were used equally often the latest go first.
-    for (key, known) in inputs.in_order() {
-        if refill.is_awaited(key) {
-            want(&mut refill, *key, &known.input);
-        }
-    }
-    OfNext {
-        basis,
-        generation,
-        next: Arc::clone(next),
-        refill,
-        serves: false,
-        is_told: false,
-    }
-}
-
-fn want(refill: &mut Refill<Arc<Input>>, key: Key, input: &Arc<Input>) {
-    let shared = &input.shared;
-    let uses = input.uses.load(Ordering::Relaxed).clamp(1, MOST_USES);
-    // Gemini's `embedContent` takes one input.
-    let is_alone = shared.form == EmbeddingsApi::One;
-    refill.want(key, shared.kind, (uses, is_alone), || Arc::clone(input));
 }
 
 /// A batch that is being asked for. Dropped before it has [`Work::ended`], it has failed.
 pub struct Work {
     refills: Arc<Refills>,
-    /// The route with its next model.
-    pub next: Arc<Route>,
+    /// The route whose target is asked: as it is served, or with its next model.
+    pub route: Arc<Route>,
     generation: u64,
     began: Moment,
     /// The inputs.
@@ -452,19 +385,25 @@ impl Work {
     fn over(&mut self, how: Ended, now: Moment) {
         self.is_over = true;
         let keys: Vec<Key> = self.batch.jobs.iter().map(|(key, _)| *key).collect();
-        let route = &self.next.name;
+        let route = &self.route.name;
         let mut by_route = locked(&self.refills.by_route);
         if let Some(of) = by_route.get_mut(route) {
-            if let Some(next) = of.next.as_mut().filter(|next| next.generation == self.generation) {
+            let is_its = |filling: &&mut Filling| filling.generation == self.generation;
+            let count = of
+                .fillings()
+                .find(is_its)
+                .map(|filling| filling.refill.ended(&keys, how, now, &mut fastrand::Rng::new()));
+            if let Some(count) = count {
                 if how == Ended::NoRoom {
                     tracing::warn!(
                         route,
-                        "the next embedding model's vectors have filled cache.embeddings.maxBytes: the rest is asked for when it is wanted"
+                        "vectors that were asked for in the background have filled cache.embeddings.maxBytes: the rest is asked for when it is wanted"
                     );
                 }
-                let count = next.refill.ended(&keys, how, now, &mut fastrand::Rng::new());
                 self.refills.sinks.refill.ended(route, count, now - self.began);
-                next.look(route);
+                if let Some(next) = &mut of.next {
+                    next.look(route);
+                }
             }
             self.refills.tell(route, of);
         }

@@ -40,4 +40,8 @@ impl Keep for Stored {
     fn is_of(&self, model: &str) -> bool {
         *model == *self.source.asked || model == self.source.model
     }
+
+    fn is_of_another_version(&self, asked: &str, version: &str) -> bool {
+        *asked == *self.source.asked && version != self.source.model
+    }
 }

@@ -58,3 +58,4 @@ mod support;
 mod timeouts;
 mod tls;
 mod values;
+mod versions;

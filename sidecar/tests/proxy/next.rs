@@ -13,6 +13,10 @@ const SIZES: [(&str, usize); 2] = [(OLD, 1536), (NEW, 3072)];
 
 /// Writes a route `vectors` to this model; `more` is what its `cache.embeddings` has beside its bound.
 fn write(bed: &Bed, model: &str, more: &Value) {
+    std::fs::write(bed.config_path(), written(bed, model, more)).unwrap();
+}
+
+fn written(bed: &Bed, model: &str, more: &Value) -> String {
     let mut embeddings = json!({"maxBytes": 32 << 20, "keepInputs": 8 << 20});
     embeddings
         .as_object_mut()
@@ -28,11 +32,7 @@ fn write(bed: &Bed, model: &str, more: &Value) {
             spec["models"] = json!([{"name": OLD}, {"name": NEW}, {"name": spec["defaultModel"]}]);
         }
     };
-    std::fs::write(
-        bed.config_path(),
-        bed.documents(&change) + &documents::route("vectors", &spec),
-    )
-    .unwrap();
+    bed.documents(&change) + &documents::route("vectors", &spec)
 }
 
 fn bed() -> Bed {
@@ -198,6 +198,24 @@ async fn what_is_to_be_switched_by_hand_waits_for_the_targets_and_is_taken_over(
         .await;
     assert_eq!(model_of(&embed(&bed, &known, None).await), NEW);
     assert_eq!(asked(&bed.openai, NEW), before, "what was filled is taken over");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn while_everything_is_paused_nothing_is_asked_for_in_the_background_either() {
+    let bed = bed();
+    let known = texts(0..10);
+    assert_eq!(model_of(&embed(&bed, &known, None).await), OLD);
+    let without = written(&bed, OLD, &next(&json!({})));
+    let paused = documents::policy("freeze", &json!({"paused": true}));
+    std::fs::write(bed.config_path(), format!("{without}{paused}")).unwrap();
+    let refused = "bowsprit_embedding_refill_jobs_total{route=\"vectors\",status=\"refused\"}";
+    bed.until("it is refused", || async { bed.metric(refused).await > 0.0 })
+        .await;
+    assert!(asked(&bed.openai, NEW).is_empty(), "nobody is asked");
+    std::fs::write(bed.config_path(), without).unwrap();
+    until_it_is(&bed, "serving").await;
+    assert_eq!(model_of(&embed(&bed, &known, None).await), NEW);
     bed.balanced().await;
 }
 

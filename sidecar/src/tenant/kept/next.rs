@@ -1,5 +1,5 @@
-//! What is asked of a route's vectors where its model is to change: which there are, whether there is room for more, and how those of the
-//! next model become those of the route.
+//! What is asked of a route's vectors where its model changes: which there are, whether there is room for more, how those of the next
+//! model become those of the route, and which go because their provider has changed the model.
 
 use std::sync::Arc;
 
@@ -8,7 +8,19 @@ use bowsprit_core::kept::basis::basis;
 use bowsprit_core::kept::key::Key;
 
 use super::{Keep, Shelves};
+use crate::observe::stale::Fate;
 use crate::sync::locked;
+
+/// A provider has put another version in the place of one.
+#[derive(Debug)]
+pub struct Changed {
+    /// The version before.
+    pub before: Box<str>,
+    /// Under which vectors of this version are kept.
+    pub epoch: u64,
+    /// What was kept of the one before, and is forgotten.
+    pub gone: Vec<Key>,
+}
 
 impl<V: Keep> Shelves<V> {
     /// What a route keeps, the least recently used first.
@@ -66,5 +78,30 @@ impl<V: Keep> Shelves<V> {
                 by_route.insert(route.name.clone(), shelf);
             }
         }
+    }
+
+    /// Who asked a route for this name under this epoch was answered by this version. If that is another one than before, what is kept of
+    /// that goes, and what was asked for before is not kept.
+    pub fn answered_by(&self, route: &Arc<Route>, (asked, version): (&Arc<str>, &str), epoch: u64) -> Option<Changed> {
+        let mut by_route = locked(&self.by_route);
+        let shelf = by_route.get_mut(&route.name);
+        let shelf = shelf.filter(|shelf| shelf.is_of(route) && shelf.epoch == epoch)?;
+        let before = shelf.versions.answered(asked, version)?;
+        shelf.epoch = self.next_epoch();
+        let mut gone = Vec::new();
+        shelf.answers.forget(|key, held| {
+            let is_gone = held.kept.is_of_another_version(asked, version);
+            if is_gone {
+                gone.push(*key);
+            }
+            is_gone
+        });
+        self.count(Fate::Outdated, gone.len());
+        self.tell(&route.name, shelf);
+        Some(Changed {
+            before,
+            epoch: shelf.epoch,
+            gone,
+        })
     }
 }

@@ -337,7 +337,10 @@ fn embeddings(call: &Call, answer: &Answer) -> Value {
         .iter()
         .enumerate()
         .map(|(index, text)| {
-            let vector = embedding(text, dimensions);
+            let vector = match &answer.version {
+                Some(version) => embedding(&format!("{text} {version}"), dimensions),
+                None => embedding(text, dimensions),
+            };
             let bytes = || vector.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
             let vector = if packed {
                 json!(base64::engine::general_purpose::STANDARD.encode(bytes()))
@@ -351,6 +354,6 @@ fn embeddings(call: &Call, answer: &Answer) -> Value {
         .usage
         .input
         .unwrap_or_else(|| texts.iter().map(|text| tokens(text.len())).sum());
-    json!({"object": "list", "data": data, "model": call.model,
+    json!({"object": "list", "data": data, "model": answer.version.as_ref().unwrap_or(&call.model),
         "usage": {"prompt_tokens": input, "total_tokens": input}})
 }

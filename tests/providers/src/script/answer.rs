@@ -35,6 +35,9 @@ pub struct Answer {
     pub usage: Tokens,
     /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter` in the provider's word, anything else as it is.
     pub finish: Option<String>,
+    /// The model as the answer to a request for embeddings names it (OpenAI); the vectors are other ones with each. Left out: the model
+    /// that was asked for, and the vectors of the texts.
+    pub version: Option<String>,
     /// Headers to add to or put in place of the provider's usual ones; an empty value takes a header away.
     pub headers: Vec<(String, String)>,
     /// Sends the body gzipped and labelled so, streams too.
@@ -116,6 +119,13 @@ impl Answer {
     #[must_use]
     pub fn finish(mut self, reason: impl Into<String>) -> Self {
         self.finish = Some(reason.into());
+        self
+    }
+
+    /// Sets the version of the embedding model.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
