@@ -1,6 +1,7 @@
 //! What batches used: read from their results while these pass by to whoever asked for them.
 //!
-//! Nothing is held but the line that is being read, up to [`LINE`] bytes. A result that is longer, of one model too many, or that
+//! They are lines, or, of a small batch of Gemini's, one JSON document, the batch's operation. Nothing is held but the result that is
+//! being read, up to [`LINE`] bytes. A result that is longer, of one model too many, or that
 //! cannot be read is left out and counted. What is no batch's result, such as another file of lines, counts as nothing.
 
 use serde::Deserialize;
@@ -10,8 +11,11 @@ use crate::cost::{Cost, Picodollars, Unpriced};
 use crate::dialect::{Dialect, Terms, Usage, reported_model, usage};
 use crate::record::Spent;
 
+mod inlined;
 #[cfg(test)]
 mod tests;
+
+use inlined::{Inlined, Part};
 
 /// The longest result that is read, bytes: text answers are some KiB.
 pub const LINE: usize = 1 << 20;
@@ -20,17 +24,27 @@ pub const MODELS: usize = 16;
 /// The longest id of a batch or of a file of results, bytes.
 const ID: usize = 128;
 
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A line each.
+    Lines,
+    /// Within the operation of the batch, which is asked for as long as it runs as well.
+    Operation,
+}
+
 /// The batch, or the file of results, whose contents a path below a provider's address stands for.
-pub fn results_of(dialect: Dialect, path: &str) -> Option<&str> {
+pub fn results_of(dialect: Dialect, path: &str) -> Option<(Form, &str)> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let id = match (dialect, parts.as_slice()) {
+    let (form, id) = match (dialect, parts.as_slice()) {
         (Dialect::OpenAiChat | Dialect::OpenAiResponses, [.., "files", id, "content"])
-        | (Dialect::AnthropicMessages, [.., "messages", "batches", id, "results"]) => *id,
-        (Dialect::Gemini, [.., "files", id]) => id.strip_suffix(":download")?,
+        | (Dialect::AnthropicMessages, [.., "messages", "batches", id, "results"]) => (Form::Lines, *id),
+        (Dialect::Gemini, [.., "files", id]) => (Form::Lines, id.strip_suffix(":download")?),
+        (Dialect::Gemini, [.., "batches", id]) => (Form::Operation, *id),
         _ => return None,
     };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    ((1..=ID).contains(&id.len()) && id.bytes().all(is_plain)).then_some(id)
+    ((1..=ID).contains(&id.len()) && id.bytes().all(is_plain)).then_some((form, id))
 }
 
 /// What one model used in a batch.
@@ -73,6 +87,9 @@ impl Sum {
 #[derive(Debug)]
 pub struct Results {
     dialect: Dialect,
+    form: Form,
+    /// Where in the document it is, if it is one.
+    inlined: Option<Box<Inlined>>,
     line: Vec<u8>,
     is_too_long: bool,
     /// By model, in the order in which they came.
@@ -118,9 +135,11 @@ enum Found<'a> {
 
 impl Results {
     /// Of a provider that speaks this dialect.
-    pub fn new(dialect: Dialect) -> Self {
+    pub fn new(dialect: Dialect, form: Form) -> Self {
         Self {
             dialect,
+            form,
+            inlined: (form == Form::Operation).then(Box::default),
             line: Vec::new(),
             is_too_long: false,
             sums: Vec::new(),
@@ -131,18 +150,34 @@ impl Results {
 
     /// The next piece. `price`: what so much of a model costs.
     pub fn push<'p>(&mut self, piece: &[u8], price: &dyn Fn(&str, &Spent) -> Result<Cost<'p>, Unpriced>) {
+        if let Some(mut inlined) = self.inlined.take() {
+            inlined.push(piece, |part| match part {
+                Part::Of(bytes) => self.take(bytes),
+                Part::End => self.end_line(price),
+            });
+            self.inlined = Some(inlined);
+            return;
+        }
         let mut rest = piece;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let (line, after) = rest.split_at(end);
             self.take(line);
-            self.end(price);
+            self.end_line(price);
             rest = after.get(1..).unwrap_or_default();
         }
         self.take(rest);
     }
 
-    /// All is here.
+    /// All is here. A batch that still runs has no results yet.
     pub fn end<'p>(&mut self, price: &dyn Fn(&str, &Spent) -> Result<Cost<'p>, Unpriced>) {
+        match &self.inlined {
+            None => self.end_line(price),
+            Some(inlined) if !inlined.is_whole() => self.sums.clear(),
+            Some(_) => {}
+        }
+    }
+
+    fn end_line<'p>(&mut self, price: &dyn Fn(&str, &Spent) -> Result<Cost<'p>, Unpriced>) {
         let line = std::mem::take(&mut self.line);
         if std::mem::take(&mut self.is_too_long) {
             self.left_out += 1;
@@ -165,7 +200,7 @@ impl Results {
     }
 
     fn read<'p>(&mut self, line: &[u8], price: &dyn Fn(&str, &Spent) -> Result<Cost<'p>, Unpriced>) {
-        let body = match found(self.dialect, line) {
+        let body = match found(self.dialect, self.form, line) {
             Found::Nothing => return,
             Found::Unanswered => {
                 self.unanswered += 1;
@@ -224,7 +259,7 @@ impl Sum {
     }
 }
 
-fn found(dialect: Dialect, line: &[u8]) -> Found<'_> {
+fn found(dialect: Dialect, form: Form, line: &[u8]) -> Found<'_> {
     let Ok(line) = serde_json::from_slice::<Line<'_>>(line) else {
         return Found::Nothing;
     };
@@ -245,7 +280,10 @@ fn found(dialect: Dialect, line: &[u8]) -> Found<'_> {
             response.and_then(|it| it.body)
         }
         Dialect::Gemini => {
-            let Some(_) = line.key else { return Found::Nothing };
+            // Within the operation a key is the caller's to give.
+            if form == Form::Lines && line.key.is_none() {
+                return Found::Nothing;
+            }
             line.response
         }
     };

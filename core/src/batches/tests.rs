@@ -22,7 +22,11 @@ fn openai(model: &str, input: u64, output: u64) -> String {
 }
 
 fn read(dialect: Dialect, text: &[u8], piece: usize) -> Results {
-    let mut results = Results::new(dialect);
+    read_as(Form::Lines, dialect, text, piece)
+}
+
+fn read_as(form: Form, dialect: Dialect, text: &[u8], piece: usize) -> Results {
+    let mut results = Results::new(dialect, form);
     for piece in text.chunks(piece.max(1)) {
         results.push(piece, &price);
     }
@@ -67,6 +71,61 @@ fn each_providers_results_are_read() {
     );
 }
 
+/// An operation whose results are below both of the places that they have.
+fn operation(done: &str, results: &[String]) -> String {
+    let inlined = format!(
+        r#""inlinedResponses": {{ "inlinedResponses": [ {} ] }}"#,
+        results.join(" ,\n")
+    );
+    format!(
+        r#"{{"name":"batches/ab12","metadata":{{"model":"models/gemini","note":"\"inlinedResponses\":[{{","output":{{{inlined}}},"stats":[[1],{{"a":[]}}]}},
+            "done": {done}, "response": {{"@type":"x", {inlined}}}}}"#
+    )
+}
+
+fn gemini(input: u64, output: u64) -> String {
+    format!(
+        r#"{{"metadata":{{"key":"a","done":false}},"response":{{"candidates":[{{"content":{{"parts":[{{"text":"]}}\\\"inlinedResponses"}}]}}}}],"modelVersion":"gemini","usageMetadata":{{"promptTokenCount":{input},"candidatesTokenCount":{output},"totalTokenCount":6}}}}}}"#
+    )
+}
+
+#[test]
+fn results_within_an_operation_are_read_once_when_it_is_done_and_whole() {
+    let refused = r#"{"metadata":{"key":"b"},"error":{"code":400,"message":"no"}}"#.to_owned();
+    let results = [gemini(4, 2), refused, gemini(6, 3)];
+    let text = operation("true", &results);
+    for piece in [1, 2, 3, 50, 10_000] {
+        let read = read_as(Form::Operation, Dialect::Gemini, text.as_bytes(), piece);
+        assert_eq!(
+            (summed(&read), read.unanswered, read.left_out),
+            (vec![("gemini", 2, 10, 5)], 1, 0),
+            "{piece}"
+        );
+    }
+    let of = |text: &str| read_as(Form::Operation, Dialect::Gemini, text.as_bytes(), 7).sums.len();
+    assert_eq!(of(&operation("false", &results)), 0, "it still runs");
+    assert_eq!(of(&text[..text.len() - 1]), 0, "it broke off");
+    assert_eq!(
+        of(r#"{"name":"batches/ab12","metadata":{"state":"BATCH_STATE_RUNNING"}}"#),
+        0
+    );
+    let below = format!(
+        r#"{{"done":true,"response":{{"inlinedResponses":[{}]}}}}"#,
+        gemini(1, 1)
+    );
+    assert_eq!(of(&below), 1, "as some releases write it");
+    let elsewhere = format!(r#"{{"done":true,"error":{{"inlinedResponses":[{}]}}}}"#, gemini(1, 1));
+    assert_eq!(of(&elsewhere), 0);
+}
+
+#[test]
+fn a_result_within_an_operation_that_is_too_long_is_left_out() {
+    let long = gemini(1, 1).replace("\"text\":\"", &format!("\"text\":\"{}", "x".repeat(LINE)));
+    let text = operation("true", &[long, gemini(2, 2)]);
+    let read = read_as(Form::Operation, Dialect::Gemini, text.as_bytes(), 4096);
+    assert_eq!((summed(&read), read.left_out), (vec![("gemini", 1, 2, 2)], 1));
+}
+
 #[test]
 fn another_file_of_lines_is_no_batch() {
     for text in [
@@ -108,7 +167,12 @@ fn models_beyond_the_bound_are_left_out_and_an_unknown_price_is_not_nothing() {
 
 #[test]
 fn only_the_paths_of_results_are_read() {
-    let of = results_of;
+    let form = |dialect, path| results_of(dialect, path).map(|(form, _)| form);
+    let of = |dialect, path| results_of(dialect, path).map(|(_, id)| id);
+    assert_eq!(of(Dialect::Gemini, "/v1beta/batches/ab12"), Some("ab12"));
+    assert_eq!(form(Dialect::Gemini, "/v1beta/batches/ab12"), Some(Form::Operation));
+    assert_eq!(form(Dialect::Gemini, "/v1beta/files/a:download"), Some(Form::Lines));
+    assert_eq!(of(Dialect::Gemini, "/v1beta/batches/ab12:cancel"), None);
     assert_eq!(of(Dialect::OpenAiChat, "/v1/files/file-1/content"), Some("file-1"));
     assert_eq!(of(Dialect::OpenAiChat, "/files/file-1/content"), Some("file-1"));
     assert_eq!(
@@ -144,6 +208,7 @@ proptest! {
     fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..2000), piece in 1_usize..500) {
         for dialect in [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini] {
             read(dialect, &bytes, piece);
+            read_as(Form::Operation, dialect, &bytes, piece);
         }
     }
 }

@@ -1,23 +1,21 @@
 //! Booking what a batch used, when its results pass by.
 //!
 //! They go on byte for byte as they come. What is read beside ([`bowsprit_core::batches`]) becomes entries of the ledger, one for
-//! each model, under the batch's id, once they have passed whole. Metrics, budgets and limits do not count it: it was spent hours
-//! ago, and by whoever made the batch.
+//! each model, under the batch's id, once they have passed whole, and what it cost is counted. Budgets and limits do not count it: it was
+//! spent hours ago, and by whoever made the batch.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::batches::{Results, results_of};
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Called};
+use bowsprit_ledger::entry::BATCH;
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode, response};
 
 use super::inbound::Inbound;
 use crate::process::Process;
 use crate::tenant::snapshot::Upstream;
-
-/// What was asked, in the entries.
-const OPERATION: &str = "batch";
 
 /// The results of a batch on their way.
 pub struct Reading {
@@ -35,11 +33,11 @@ impl Reading {
             return None;
         }
         let dialect = upstream.provider.dialect;
-        let id = results_of(dialect, &inbound.path_below)?;
+        let (form, id) = results_of(dialect, &inbound.path_below)?;
         Some(Box::new(Self {
             upstream: Arc::clone(upstream),
             id: id.to_owned(),
-            results: Results::new(dialect),
+            results: Results::new(dialect, form),
             left: head
                 .headers
                 .get(CONTENT_LENGTH)
@@ -64,11 +62,11 @@ impl Reading {
             return;
         }
         for (number, sum) in (1..).zip(&results.sums) {
-            process.sinks.ledger.attempt(&AttemptRecord {
+            let record = AttemptRecord {
                 request_id: &self.id,
                 trace_id: "",
                 route: "",
-                operation: OPERATION,
+                operation: BATCH,
                 number,
                 kind: AttemptKind::First,
                 provider: &provider.name,
@@ -88,7 +86,9 @@ impl Reading {
                 cost: sum.cost(),
                 span: None,
                 called: Called::default(),
-            });
+            };
+            upstream.handles.paid(&record);
+            process.sinks.ledger.attempt(&record);
         }
         tracing::info!(
             provider = provider.name,

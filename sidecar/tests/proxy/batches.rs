@@ -50,6 +50,9 @@ async fn results_that_pass_are_booked_once_at_a_batchs_price() {
         assert_eq!(reply.await.unwrap().text, text, "byte for byte");
         bed.until("it is booked", || async { booked(&bed).await.len() == 1 })
             .await;
+        let paid = bed.family("bowsprit_cost_usd_total").await;
+        let wanted = if round == 0 { 9e-5 } else { 0.0 };
+        assert!((paid - wanted).abs() < 1e-9, "{paid}");
         if round == 0 {
             bed.sidecar.take().unwrap().stop().await;
             bed.start(&ledger(&dir));
@@ -108,4 +111,49 @@ async fn a_file_of_results_is_read_whose_length_is_told_and_what_breaks_off_book
         (&json!("file-7"), &json!(10))
     );
     assert_eq!(entry["cost"]["reported"], 5 * 200_000 + 10 * 800_000);
+}
+
+#[tokio::test]
+async fn results_within_geminis_operation_are_booked_when_the_batch_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bed, peer) = Bed::raw("gemini", |_| (), &ledger(&dir)).await;
+    let answer = json!({"candidates": [{"content": {"parts": [{"text": "ahoy"}]}}], "modelVersion": "gemini-2.5-flash",
+        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 4, "totalTokenCount": 14}});
+    let inlined = json!({"inlinedResponses": {"inlinedResponses": [
+        {"metadata": {"key": "a"}, "response": answer}, {"metadata": {"key": "b"}, "response": answer}, {"error": {"code": 3}}]}});
+    for (is_done, booked_by_then) in [(false, 0), (true, 1), (true, 1)] {
+        let mut operation =
+            json!({"name": "batches/ab12", "metadata": {"state": "BATCH_STATE_RUNNING"}, "done": is_done});
+        if is_done {
+            operation["metadata"] = json!({"state": "BATCH_STATE_SUCCEEDED", "output": inlined});
+            operation["response"] = inlined.clone();
+        }
+        let text = operation.to_string();
+        let reply = fetch(&bed, "/providers/gemini/v1beta/batches/ab12").await;
+        let mut provider = peer.asked().await;
+        let length = text.len();
+        provider
+            .send(format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}"
+            ))
+            .await;
+        assert_eq!(reply.await.unwrap().text, text, "byte for byte");
+        bed.until("it is booked", || async { booked(&bed).await.len() == booked_by_then })
+            .await;
+    }
+    let entry = booked(&bed).await.remove(0);
+    assert_eq!(
+        (&entry["requestId"], &entry["model"]),
+        (&json!("ab12"), &json!("gemini-2.5-flash"))
+    );
+    assert_eq!(
+        (&entry["tokens"]["input"], &entry["tokens"]["output"]),
+        (&json!(20), &json!(8)),
+        "of the two copies one"
+    );
+    let paid = bed.family("bowsprit_cost_usd_total").await;
+    assert!((paid - 1.3e-5).abs() < 1e-9, "{paid}");
+    // 0.15 and 1.25 US dollars for a million: half of what they cost now.
+    assert_eq!(entry["cost"]["reported"], 20 * 150_000 + 8 * 1_250_000);
+    bed.balanced().await;
 }

@@ -122,13 +122,8 @@ impl Handles {
             if let Some(usage) = &record.spent.reported {
                 model.count(usage);
             }
-            if let Ok(cost) = &record.cost {
-                model.paid(cost);
-            }
         }
-        if let Err(why) = record.cost {
-            self.unpriced.count(why);
-        }
+        self.paid(record);
         self.estimated.count(&record.spent);
         if !is_cancelled {
             self.seconds.inc_by(record.took.as_secs_f64());
@@ -137,6 +132,18 @@ impl Handles {
             let took = (!is_cancelled).then_some(record.took);
             self.genai
                 .ended(took, record.code.is_none(), record.spent.reported.as_ref());
+        }
+    }
+
+    /// Counts what it cost: of a batch that alone, since its answers are no exchanges that were made from here.
+    pub fn paid(&self, record: &AttemptRecord<'_>) {
+        match &record.cost {
+            Ok(cost) => {
+                if let Some(model) = self.model(record.model) {
+                    model.paid(cost);
+                }
+            }
+            Err(why) => self.unpriced.count(*why),
         }
     }
 
