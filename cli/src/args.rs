@@ -88,7 +88,7 @@ pub enum Command {
         #[command(subcommand)]
         verb: AccessVerb,
     },
-    /// Answers that sidecars keep, to be given in place of asking.
+    /// Answers and vectors that sidecars keep, to be given in place of asking.
     Cache {
         /// What to do.
         #[command(subcommand)]
@@ -491,28 +491,52 @@ pub struct ResumeArgs {
 /// Of `cache`.
 #[derive(Debug, Subcommand)]
 pub enum CacheVerb {
-    /// Forget cached answers in all sidecars of the namespace, or in one. What was asked for before is not kept after. Exit code 1
-    /// where a sidecar was not reached.
-    Clear {
-        /// Of this ModelRoute.
-        #[arg(long, value_name = "NAME", required_unless_present_any = ["model", "key", "all"])]
-        route: Option<String>,
-        /// Asked for under this model's name, or given by this model.
-        #[arg(long, value_name = "NAME")]
-        model: Option<String>,
-        /// Under this key, as `cache-status` of an answer has it; its first 8 digits do.
-        #[arg(long, value_name = "KEY")]
-        key: Option<String>,
-        /// All of them.
-        #[arg(long, conflicts_with_all = ["route", "model", "key"])]
-        all: bool,
-        /// Only in this pod.
-        #[arg(long, value_name = "NAME")]
-        pod: Option<String>,
-        /// How it is printed.
-        #[command(flatten)]
-        out: Out,
-    },
+    /// What the sidecars of the namespace keep by route, and how far they are with vectors that they ask for in the background. Exit code
+    /// 1 where too many of these were given up, or a sidecar does not answer.
+    Status(CacheStatusArgs),
+    /// Forget cached answers and vectors in all sidecars of the namespace, or in one. What was asked for before is not kept after. Exit
+    /// code 1 where a sidecar was not reached.
+    Clear(CacheClearArgs),
+}
+
+/// Of `cache status`.
+#[derive(Debug, clap::Args)]
+pub struct CacheStatusArgs {
+    /// Of this ModelRoute; unset: of all.
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// Only in this pod.
+    #[arg(long, value_name = "NAME")]
+    pub pod: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub place: Where,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: Out,
+}
+
+/// Of `cache clear`.
+#[derive(Debug, clap::Args)]
+pub struct CacheClearArgs {
+    /// Of this ModelRoute.
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["model", "key", "all"])]
+    pub route: Option<String>,
+    /// Asked for under this model's name, or given by this model.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Under this key, as `cache-status` of an answer has it; its first 8 digits do.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// All of them.
+    #[arg(long, conflicts_with_all = ["route", "model", "key"])]
+    pub all: bool,
+    /// Only in this pod.
+    #[arg(long, value_name = "NAME")]
+    pub pod: Option<String>,
+    /// How it is printed.
+    #[command(flatten)]
+    pub out: Out,
 }
 
 /// Of `test`.

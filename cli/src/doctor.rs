@@ -30,7 +30,7 @@ use crate::progress::Progress;
 use crate::status;
 use crate::version;
 
-use checks::{Check, Config, Crd, Findings, Permission, Ref};
+use checks::{Absent, Check, Config, Crd, Findings, Permission, Ref};
 
 /// The port of the operators' webhook.
 const WEBHOOK_PORT: u16 = 8443;
@@ -87,16 +87,16 @@ async fn examine(cluster: &Cluster, scope: Option<&str>) -> Result<Findings, Fai
         .chain(names_of(routes.as_ref().map_or(&[], |(_, unread)| unread)))
         .chain(names_of(policies.as_ref().map_or(&[], |(_, unread)| unread)))
         .collect();
-    let providers = providers.map(|(read, _)| read);
+    let (providers, routes) = (providers.map(|(read, _)| read), routes.map(|(read, _)| read));
     findings.behind = providers.as_ref().map(|all| behind(all)).map_err(Clone::clone);
     let places: BTreeSet<String> = match &providers {
         Ok(all) => all.iter().filter_map(ResourceExt::namespace).collect(),
         Err(_) => scope.map(ToOwned::to_owned).into_iter().collect(),
     };
     findings.configs = seen(configs(cluster, &places)).await;
-    findings.secrets = match &providers {
-        Ok(all) => seen(secrets(cluster, all)).await,
-        Err(why) => Err(why.clone()),
+    findings.secrets = match (&providers, &routes) {
+        (Ok(providers), Ok(routes)) => seen(secrets(cluster, providers, routes)).await,
+        (Err(why), _) | (_, Err(why)) => Err(why.clone()),
     };
     findings.health = seen(fleet(cluster, scope)).await;
     Ok(findings)
@@ -287,31 +287,24 @@ async fn configs(cluster: &Cluster, places: &BTreeSet<String>) -> Result<Vec<Con
     Ok(configs)
 }
 
-/// The Secrets that ProviderConfigs name and that are not there. Only their heads are asked for, never what is in them.
-async fn secrets(cluster: &Cluster, providers: &[ProviderConfig]) -> Result<Vec<(Ref, String)>, Failure> {
-    let mut named: BTreeMap<(String, String), String> = BTreeMap::new();
-    for provider in providers {
-        let keys = provider
-            .spec
-            .credentials
-            .iter()
-            .filter_map(|it| it.secret_key_ref.as_ref());
-        let store = provider.spec.rate_limits.store.iter().map(|store| &store.redis_ref);
-        for key in keys.chain(store) {
-            let place = provider.namespace().unwrap_or_default();
-            named
-                .entry((place, key.name.clone()))
-                .or_insert_with(|| provider.name_any());
-        }
-    }
+/// The Secrets that ProviderConfigs and ModelRoutes name and that are not there. Only their heads are asked for, never what is in them.
+async fn secrets(
+    cluster: &Cluster,
+    providers: &[ProviderConfig],
+    routes: &[ModelRoute],
+) -> Result<Vec<Absent>, Failure> {
+    let named = checks::named(providers, routes);
     let there = Cluster::each(named.keys(), |(place, name)| {
         cluster.exists::<core::Secret>(place, name)
     })
     .await;
     let mut absent = Vec::new();
-    for (((place, name), provider), there) in named.into_iter().zip(there) {
+    for (((place, name), by), there) in named.into_iter().zip(there) {
         if !there? {
-            absent.push((Ref::new(Some(place), &name), provider));
+            absent.push(Absent {
+                secret: Ref::new(Some(place), &name),
+                by,
+            });
         }
     }
     Ok(absent)

@@ -126,6 +126,54 @@ pub(crate) struct Health {
     pub(crate) ledger: Option<Ledger>,
     /// The providers that select this pod.
     pub(crate) providers: Vec<Provider>,
+    /// Answers that are kept, by route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cache: Vec<Kept>,
+    /// Questions that may be found by who asks alike, by route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) semantic: Vec<Kept>,
+    /// Vectors that are kept, by route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) embeddings: Vec<Kept>,
+    /// Vectors that are asked for in the background, by route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) next_embeddings: Vec<Filling>,
+}
+
+/// What a sidecar keeps of a route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Kept {
+    /// The ModelRoute.
+    pub(crate) route: String,
+    /// How many.
+    pub(crate) answers: u64,
+    /// What they take.
+    pub(crate) bytes: u64,
+    /// What they may take.
+    pub(crate) max_bytes: u64,
+}
+
+/// How far a sidecar is with vectors that it asks for in the background.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Filling {
+    /// The ModelRoute.
+    pub(crate) route: String,
+    /// The model, or its version.
+    pub(crate) next: String,
+    /// `filling`, `filled`, `serving`, `failed`; `renewing`, `renewed`.
+    pub(crate) state: String,
+    /// Of so many.
+    pub(crate) filled: u64,
+    /// So many.
+    pub(crate) of: u64,
+    /// Of these, not asked for any more.
+    pub(crate) given_up: u64,
+    /// Inputs that wait.
+    pub(crate) waiting: u64,
+    /// Requests that are out.
+    pub(crate) workers: u64,
 }
 
 /// The stream over which changes come at once. Without it they come by the mount.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bowsprit_crds::names;
+use bowsprit_crds::provider_config::ObjectKeyRef;
+use bowsprit_crds::{ModelRoute, ProviderConfig, names};
+use kube::ResourceExt as _;
 use serde::Serialize;
 
 use crate::health::Seen;
@@ -34,8 +36,8 @@ pub(super) struct Findings {
     /// ProviderConfigs with the number of sidecars that lack them.
     pub(super) behind: Result<Vec<(Ref, u32)>, String>,
     pub(super) configs: Result<Vec<Config>, String>,
-    /// Absent Secrets, each with a ProviderConfig that names it.
-    pub(super) secrets: Result<Vec<(Ref, String)>, String>,
+    /// Absent Secrets.
+    pub(super) secrets: Result<Vec<Absent>, String>,
     pub(super) health: Result<Fleet, String>,
 }
 
@@ -117,6 +119,63 @@ impl Ref {
     pub(super) fn new(namespace: Option<String>, name: &str) -> Self {
         Self(format!("{}/{name}", namespace.unwrap_or_default()))
     }
+}
+
+/// Who names a Secret, and what for: what is wanted more comes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum By {
+    /// A ProviderConfig, for a credential: without it, it is not asked.
+    Credential(String),
+    /// A ProviderConfig, for the store of its limits: shares stand in.
+    Limits(String),
+    /// A ModelRoute, for the store of its answers: each sidecar has its own alone.
+    Answers(String),
+}
+
+impl By {
+    fn told(&self) -> String {
+        match self {
+            Self::Credential(provider) => format!("ProviderConfig {provider}"),
+            Self::Limits(provider) => format!("ProviderConfig {provider}, rateLimits.store"),
+            Self::Answers(route) => format!("ModelRoute {route}, cache.store"),
+        }
+    }
+}
+
+/// A Secret that is named and not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Absent {
+    pub(super) secret: Ref,
+    pub(super) by: By,
+}
+
+/// The Secrets that these name, by namespace and name, each with who wants it the most.
+pub(super) fn named(providers: &[ProviderConfig], routes: &[ModelRoute]) -> BTreeMap<(String, String), By> {
+    let mut named: BTreeMap<(String, String), By> = BTreeMap::new();
+    let mut name = |namespace: Option<String>, key: &ObjectKeyRef, by: By| {
+        let known = named
+            .entry((namespace.unwrap_or_default(), key.name.clone()))
+            .or_insert_with(|| by.clone());
+        if by < *known {
+            *known = by;
+        }
+    };
+    for provider in providers {
+        let spec = &provider.spec;
+        for key in spec.credentials.iter().filter_map(|it| it.secret_key_ref.as_ref()) {
+            name(provider.namespace(), key, By::Credential(provider.name_any()));
+        }
+        if let Some(store) = &spec.rate_limits.store {
+            name(provider.namespace(), &store.redis_ref, By::Limits(provider.name_any()));
+        }
+    }
+    for route in routes {
+        let cache = route.spec.cache.as_ref();
+        if let Some(store) = cache.and_then(|cache| cache.store.as_ref()) {
+            name(route.namespace(), &store.redis_ref, By::Answers(route.name_any()));
+        }
+    }
+    named
 }
 
 /// What the operators do, as the chart grants it: verb, group, resource, the name of the one object that is meant or none, and
@@ -553,21 +612,31 @@ fn configs(found: &[Config], operators_in: &str) -> Verdict {
     ))
 }
 
-fn secrets(found: &[(Ref, String)]) -> Verdict {
-    let Some((first, _)) = found.first() else {
-        return ok("all that ProviderConfigs name are there");
+fn secrets(found: &[Absent]) -> Verdict {
+    let Some(first) = found.iter().min_by_key(|absent| &absent.by) else {
+        return ok("all that ProviderConfigs and ModelRoutes name are there");
     };
     let absent: Vec<String> = found
         .iter()
-        .map(|(secret, provider)| format!("{} (named by {provider})", secret.0))
+        .map(|absent| format!("{} (named by {})", absent.secret.0, absent.by.told()))
         .collect();
-    let (namespace, name) = first.0.split_once('/').unwrap_or_default();
-    bad(
-        State::Fail,
-        format!("absent: {}", few(absent.iter().map(String::as_str))),
-        format!(
-            "kubectl -n {namespace} create secret generic {name} --from-literal=KEY=...; running pods see it within a minute"
+    let (namespace, name) = first.secret.0.split_once('/').unwrap_or_default();
+    let create = |value| format!("kubectl -n {namespace} create secret generic {name} --from-literal=KEY={value}");
+    let (state, remedy) = match &first.by {
+        By::Credential(_) => (State::Fail, create("...") + "; running pods see it within a minute"),
+        By::Limits(_) => (
+            State::Warn,
+            create("redis://...") + "; until it is there, limits of the fleet are counted in shares",
         ),
+        By::Answers(_) => (
+            State::Warn,
+            create("redis://...") + "; until it is there, each sidecar keeps answers in its own memory alone",
+        ),
+    };
+    bad(
+        state,
+        format!("absent: {}", few(absent.iter().map(String::as_str))),
+        remedy,
     )
 }
 

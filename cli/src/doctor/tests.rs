@@ -1,7 +1,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::checks::{Check, Config, Crd, Findings, Fleet, NEEDED, Permission, Ref, Served, State, judge, not_after};
+use bowsprit_crds::{ModelRoute, ProviderConfig};
+use serde_json::json;
+
+use super::checks::{
+    Absent, By, Check, Config, Crd, Findings, Fleet, NEEDED, Permission, Ref, Served, State, judge, named, not_after,
+};
 use super::render::screen;
 use crate::fleet::{self, Health};
 use crate::health::Seen;
@@ -145,7 +150,16 @@ fn each_thing_that_is_broken_is_found_and_comes_with_what_to_do() {
         there: true,
         edited: true,
     }]);
-    sick.secrets = Ok(vec![(Ref::new(Some("shop".into()), "keys"), "claude".into())]);
+    sick.secrets = Ok(vec![
+        Absent {
+            secret: Ref::new(Some("shop".into()), "answers"),
+            by: By::Answers("smart".into()),
+        },
+        Absent {
+            secret: Ref::new(Some("shop".into()), "keys"),
+            by: By::Credential("claude".into()),
+        },
+    ]);
     if let Ok(fleet) = &mut sick.health {
         fleet.seen[0].health = None;
     }
@@ -213,4 +227,65 @@ fn objects_of_another_release_are_named_and_the_other_checks_are_made() {
     let told = checks.iter().find(|check| check.name == "objects").unwrap();
     assert_eq!(told.state, State::Warn);
     assert!(told.found.contains("ModelRoute shop/smart at spec.limits"), "{told:?}");
+}
+
+#[test]
+fn secrets_of_credentials_and_of_stores_are_looked_for_and_the_want_of_a_store_stops_nothing() {
+    let provider = |name: &str, spec: serde_json::Value| -> ProviderConfig {
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "shop"}, "spec": spec})).unwrap()
+    };
+    let key = |name: &str| json!({"name": name, "key": "url"});
+    let providers = [
+        provider(
+            "claude",
+            json!({"provider": "Anthropic", "credentials": [{"name": "main", "secretKeyRef": key("keys")}],
+                "rateLimits": {"requestsPerMinute": 9, "scope": "Fleet", "store": {"redisRef": key("limits")}}}),
+        ),
+        provider(
+            "openai",
+            json!({"provider": "OpenAI", "credentials": [{"name": "main", "secretKeyRef": key("answers")}]}),
+        ),
+    ];
+    let route = |name: &str, store: &str| -> ModelRoute {
+        let cache = json!({"ttl": "1h", "maxBytes": 65536, "store": {"redisRef": key(store)}});
+        let spec = json!({"match": {"models": [name]}, "targets": [{"provider": "claude"}], "cache": cache});
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "shop"}, "spec": spec})).unwrap()
+    };
+    let named = named(&providers, &[route("smart", "cache"), route("fast", "answers")]);
+    let of = |name: &str| named[&("shop".to_owned(), name.to_owned())].clone();
+    assert_eq!(of("keys"), By::Credential("claude".into()));
+    assert_eq!(of("limits"), By::Limits("claude".into()));
+    assert_eq!(of("cache"), By::Answers("smart".into()));
+    assert_eq!(of("answers"), By::Credential("openai".into()), "who wants it the most");
+    let of = |by: By| Findings {
+        secrets: Ok(vec![Absent {
+            secret: Ref::new(Some("shop".into()), "cache"),
+            by,
+        }]),
+        ..healthy()
+    };
+    let check = |findings: &Findings| {
+        let checks = judge(findings, NOW);
+        checks.into_iter().find(|check| check.name == "secrets").unwrap()
+    };
+    let (answers, limits) = (
+        check(&of(By::Answers("smart".into()))),
+        check(&of(By::Limits("claude".into()))),
+    );
+    assert!(answers.state == State::Warn && limits.state == State::Warn);
+    assert_eq!(
+        answers.found,
+        "absent: shop/cache (named by ModelRoute smart, cache.store)"
+    );
+    assert_eq!(
+        limits.found,
+        "absent: shop/cache (named by ProviderConfig claude, rateLimits.store)"
+    );
+    for part in [
+        "kubectl -n shop create secret generic cache",
+        "redis://",
+        "memory alone",
+    ] {
+        assert!(answers.remedy.contains(part), "{}", answers.remedy);
+    }
 }

@@ -43,6 +43,7 @@ fn sidecar(pod: &str) -> Seen {
             }),
             ledger: None,
             providers: vec![provider("claude"), provider("gemini")],
+            ..Health::default()
         }),
     }
 }

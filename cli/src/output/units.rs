@@ -42,6 +42,17 @@ pub(crate) fn span(time: Duration) -> String {
     )
 }
 
+/// Memory: `812 B`, `64.0 KiB`, `1.2 MiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        0..KIB => format!("{bytes} B"),
+        KIB..MIB => format!("{:.1} KiB", bytes as f64 / KIB as f64),
+        _ => format!("{:.1} MiB", bytes as f64 / MIB as f64),
+    }
+}
+
 /// A count with a gap at the thousands: `1 204`, `12 000 000`; up to four digits as they are.
 pub(crate) fn number(count: impl Display) -> String {
     let digits = count.to_string();
@@ -118,6 +129,18 @@ pub(crate) fn now() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_has_the_unit_that_keeps_it_short() {
+        for (count, text) in [
+            (812, "812 B"),
+            (65_536, "64.0 KiB"),
+            (1_258_291, "1.2 MiB"),
+            (268_435_456, "256.0 MiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
 
     #[test]
     fn lengths_of_time_are_short_and_have_their_unit() {

@@ -1,15 +1,16 @@
 //! Answers that are not asked for twice: the replica of a pod gives what the other was answered, out of a Redis, and does without when that
-//! is gone; who asks alike gets the answer that there is; a next embedding model takes over under traffic.
+//! is gone; who asks alike gets the answer that there is; a next embedding model takes over under traffic, and so does one that its provider
+//! has changed.
 
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use bowsprit_e2e::{App, Bed, LONG, eventually, note, pod_manifest, test};
+use bowsprit_e2e::{App, Bed, LONG, Running, eventually, note, pod_manifest, test};
 use serde_json::{Value, json};
 
-use crate::cli::{bowsprit, show};
+use crate::cli::{bowsprit, show, until};
 
 /// The node, as pods reach it.
 const ADDRESS: &str = "10.88.0.1";
@@ -73,8 +74,9 @@ spec:
 const OLD: &str = "text-embedding-3-small";
 const NEW: &str = "text-embedding-3-large";
 
-/// Asks for five of fifty texts again and again until it is told to stop, as the official SDK does without its own retries. Says which
-/// model answers when that is another one than before, and at the end how often it asked and what failed.
+/// Asks for five of fifty texts again and again until it is told to stop, as the official SDK does without its own retries; with a second
+/// argument, for one beside them that is new. Says which model answers when that is another one than before, and at the end how often it
+/// asked and what failed.
 const EMBED: &str = r#"
 import json, openai, socket, sys
 client = openai.OpenAI(api_key="of-the-app", max_retries=0)
@@ -91,9 +93,10 @@ while True:
         pass
     asked += 1
     try:
-        answer = client.embeddings.create(model="vectors", input=[texts[(asked * 7 + place * 11) % 50] for place in range(5)])
+        inputs = [texts[(asked * 7 + place * 11) % 50] for place in range(5)] + [f"new {asked}"] * len(sys.argv[2:])
+        answer = client.embeddings.create(model="vectors", input=inputs)
         sizes = {len(vector.embedding) for vector in answer.data}
-        if sizes != {{"text-embedding-3-small": 1536, "text-embedding-3-large": 3072}[answer.model]}:
+        if sizes != {{"text-embedding-3-large": 3072}.get(answer.model, 1536)}:
             failed.append(f"{answer.model} with vectors of {sizes}")
         if answer.model != last:
             last = answer.model
@@ -273,6 +276,69 @@ async fn who_asks_alike_gets_the_answer_that_there_is() {
     .await;
 }
 
+/// Ends what [`EMBED`] does. Of two models each has answered for one time, and no request failed.
+async fn none_failed(app: &App<'_>, running: Running) -> Result<()> {
+    app.python(&format!(
+        "import socket; socket.create_connection(('127.0.0.1', {STOP}))"
+    ))
+    .await?;
+    let output = running.finish().await?;
+    let last = output.stdout.lines().last().context("no line")?;
+    let told: Value = serde_json::from_str(last).with_context(|| format!("no JSON: {output:?}"))?;
+    ensure!(told["failed"] == json!([]), "{told}");
+    let switches = output.stdout.lines().filter(|line| line.starts_with("now "));
+    ensure!(switches.count() == 2, "it went there and back: {output:?}");
+    note(&format!(
+        "{} requests while the model changed, none failed",
+        told["asked"]
+    ));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_provider_that_changes_its_embedding_model_under_traffic_fails_no_request() {
+    test("versions", async |bed| {
+        let gives = async |version: &str| {
+            let answer = json!({"answer": {"version": version}});
+            bed.providers().always("openai", answer).await
+        };
+        gives("m-1").await?;
+        bed.apply(&INPUTS.replace("NEXT", "")).await?;
+        bed.rendered(|text| text.contains("keepInputs")).await?;
+        let app = bed.app("app").await?;
+        let mut running = app.start(&["/usr/bin/python3", "-c", EMBED, STOP, "new"]).await?;
+        running.until("now m-1").await?;
+        gives("m-2").await?;
+        running.until("now m-2").await?;
+        let told = until(bed, &["cache", "status", "--route", "vectors"], 0, &["m-2", "renewed"]).await?;
+        show("cache status --route vectors", &told);
+        none_failed(&app, running).await?;
+        let gone = app
+            .metric("bowsprit_cache_answers_total", &["fate=\"outdated\""])
+            .await?;
+        ensure!(gone >= 50.0, "{gone} vectors of the version before are gone");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn doctor_says_that_the_secret_of_a_store_is_not_there() {
+    test("nostore", async |bed| {
+        let (_secret, route) = SHARED.split_once("---").context("two documents")?;
+        bed.apply(route).await?;
+        let words = [
+            "warn",
+            "/answers (named by ModelRoute smart, cache.store)",
+            "create secret generic answers",
+        ];
+        let told = until(bed, &["doctor"], 0, &words).await?;
+        show("doctor", &told);
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_next_embedding_model_takes_over_under_traffic_and_no_request_fails() {
     test("embeddings", async |bed| {
@@ -284,17 +350,9 @@ async fn a_next_embedding_model_takes_over_under_traffic_and_no_request_fails() 
         let next = format!(", next: {{provider: openai, model: {NEW}}}");
         bed.apply(&INPUTS.replace("NEXT", &next)).await?;
         running.until(&format!("now {NEW}")).await?;
-        let told = app.health().await?["nextEmbeddings"][0].clone();
-        ensure!(told["state"] == "serving" && told["filled"] == 50, "{told}");
-        app.python(&format!("import socket; socket.create_connection(('127.0.0.1', {STOP}))"))
-            .await?;
-        let output = running.finish().await?;
-        let last = output.stdout.lines().last().context("no line")?;
-        let told: Value = serde_json::from_str(last).with_context(|| format!("no JSON: {output:?}"))?;
-        ensure!(told["failed"] == json!([]), "{told}");
-        let switches = output.stdout.lines().filter(|line| line.starts_with("now "));
-        ensure!(switches.count() == 2, "it went there and back: {output:?}");
-        note(&format!("{} requests while the model changed, none failed", told["asked"]));
+        let told = until(bed, &["cache", "status"], 0, &[NEW, "serving", "50 of 50 (100 %)"]).await?;
+        show("cache status", &told);
+        none_failed(&app, running).await?;
 
         let asked = bed.providers().asked("openai").await?;
         let again = "import openai; print(openai.OpenAI(api_key='of-the-app', max_retries=0).embeddings.create(model='vectors', \

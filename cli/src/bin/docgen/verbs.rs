@@ -82,7 +82,7 @@ const READER: Rule = (
 );
 
 /// By verb. A verb that is not here needs no cluster.
-const RULES: [(&str, &[Rule]); 20] = [
+const RULES: [(&str, &[Rule]); 22] = [
     (
         "status",
         &[OBJECTS, POLICIES, PODS, NAMESPACE, OPERATORS, LEASE, WEBHOOKS],
@@ -90,6 +90,8 @@ const RULES: [(&str, &[Rule]); 20] = [
     ("health", &[PODS, PROXY]),
     ("circuit status", &[PODS, PROXY]),
     ("circuit reset", &[PODS, FORWARD]),
+    ("cache status", &[PODS, PROXY]),
+    ("cache clear", &[PODS, FORWARD]),
     (
         "access check",
         &[(
@@ -160,7 +162,7 @@ const RULES: [(&str, &[Rule]); 20] = [
 ];
 
 /// By verb: what is shown, and the snapshot that a test holds.
-const EXAMPLES: [(&str, &str, &str); 16] = [
+const EXAMPLES: [(&str, &str, &str); 17] = [
     (
         "status",
         "kubectl bowsprit status -n shop",
@@ -180,6 +182,13 @@ const EXAMPLES: [(&str, &str, &str); 16] = [
         "kubectl bowsprit circuit status -n shop",
         include_str!(
             "../../circuit/snapshots/bowsprit_cli__circuit__tests__breakers_are_summed_by_provider_and_model_with_where_they_are_not_closed.snap"
+        ),
+    ),
+    (
+        "cache status",
+        "kubectl bowsprit cache status -n shop",
+        include_str!(
+            "../../cache/snapshots/bowsprit_cli__cache__status__tests__what_is_kept_and_how_far_a_next_model_is_are_summed_by_route.snap"
         ),
     ),
     (
