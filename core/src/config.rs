@@ -46,6 +46,7 @@ use std::sync::Arc;
 use bowsprit_crds::LabelSelector;
 use bowsprit_crds::usage_policy::PausedObject;
 
+use crate::guard::Guard;
 use crate::spend::book::Budget;
 
 /// Everything a sidecar needs to know, valid as a whole.
@@ -85,8 +86,13 @@ impl Config {
 
     /// Whether any request is looked into.
     pub fn has_guards(&self) -> bool {
-        let is_of_route = self.routes.iter().any(|route| !route.guards.is_empty());
-        is_of_route || self.policies.iter().any(|policy| !policy.guards.is_empty())
+        self.guards().next().is_some()
+    }
+
+    /// All guards: of policies, and then of routes.
+    pub fn guards(&self) -> impl Iterator<Item = &Arc<Guard>> {
+        let of_policies = self.policies.iter().flat_map(|policy| &policy.guards);
+        of_policies.chain(self.routes.iter().flat_map(|route| &route.guards))
     }
 
     /// The policy that pauses this ProviderConfig, and how: the first by name of those that do.

@@ -10,6 +10,8 @@
 //! prompts still knows it. [`Guard::look`] finds the texts in a body and changes only these: a body in which nothing is found
 //! stays as it is, byte for byte.
 //!
+//! A guard may be a service ([`webhook`]): it is asked with the texts, and what it decides is put back in their place (`texts`).
+//!
 //! A streamed answer goes through a [`Sieve`]: it finds the texts in each event (`events`), a window for each of an answer's texts
 //! holds what is not decided (`channel`), and the event that brought it waits until it is.
 
@@ -24,9 +26,13 @@ mod events;
 mod numbers;
 mod policy;
 mod secrets;
+mod service;
 mod sieve;
+mod take;
 #[cfg(test)]
 mod tests;
+mod texts;
+pub mod webhook;
 mod window;
 mod words;
 

@@ -194,7 +194,8 @@ pub fn desired(
     for object in routes {
         let name = object.name_any();
         let check = |spec: &ModelRouteSpec| Route::from_spec(&name, spec);
-        let (checked, spec) = checked(&object.spec, last.routes.get(&name), check, |_| None, |_, _| false);
+        let refuse = |it: &Route| hosts.refuse_guards(&it.guards);
+        let (checked, spec) = checked(&object.spec, last.routes.get(&name), check, refuse, |_, _| false);
         route_specs.extend(spec.map(|spec| (name.clone(), spec)));
         checked_routes.insert(name, checked);
     }
@@ -209,7 +210,8 @@ pub fn desired(
     for object in policies.into_iter().flatten() {
         let name = object.name_any();
         let check = |spec: &UsagePolicySpec| Policy::from_spec(&name, spec);
-        let (checked, spec) = checked(&object.spec, last.policies.get(&name), check, |_| None, |_, _| false);
+        let refuse = |it: &Policy| hosts.refuse_guards(&it.guards);
+        let (checked, spec) = checked(&object.spec, last.policies.get(&name), check, refuse, |_, _| false);
         policy_specs.extend(spec.map(|spec| (name.clone(), spec)));
         checked_policies.insert(name, checked);
     }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use bowsprit_core::config::{
     Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere, pauses_nothing,
 };
+use bowsprit_core::guard;
 use bowsprit_crds::cache::CacheStore;
+use bowsprit_crds::guards::Guard;
 use bowsprit_crds::limits::NamedLimit;
 use bowsprit_crds::provider_config::ProviderConfigSpec;
 use bowsprit_crds::{ModelRoute, ModelRouteSpec, ProviderConfig, UsagePolicySpec};
@@ -35,6 +37,12 @@ pub fn host_refused(name: &str, spec: &ProviderConfigSpec, hosts: &AllowedHosts)
     };
     let provider = Provider::from_spec(name, spec, &scope).ok()?;
     hosts.refuse(&provider).map(|problem| problem.to_string())
+}
+
+/// The same of guards that are services. `of`: whose they are, such as `ModelRoute fast`.
+pub fn guards_refused(of: &str, specs: &[Guard], hosts: &AllowedHosts) -> Option<String> {
+    let guards = guard::Guard::all_of(of, specs).ok()?;
+    hosts.refuse_guards(&guards).map(|problem| problem.to_string())
 }
 
 /// What is to become of an object.
@@ -188,6 +196,10 @@ pub fn secrets_reached_by_route(old: Option<&ModelRouteSpec>, new: &ModelRouteSp
         spec.cache.as_ref()?.store.as_ref()
     }
     let mut reached = secrets_reached_by_limits(old.map_or(&[][..], |old| &old.limits), &new.limits);
+    reached.extend(secrets_reached_by_guards(
+        old.map_or(&[][..], |old| &old.guards),
+        &new.guards,
+    ));
     let named = store(new).filter(|named| old.and_then(store) != Some(named));
     reached.extend(named.map(|named| Reached {
         secret: named.redis_ref.name.clone(),
@@ -212,4 +224,26 @@ pub fn secrets_reached_by_limits(old: &[NamedLimit], new: &[NamedLimit]) -> BTre
 fn stores(limits: &[NamedLimit]) -> impl Iterator<Item = &str> {
     let stores = limits.iter().filter_map(|limit| limit.store.as_ref());
     stores.map(|store| store.redis_ref.name.as_str())
+}
+
+/// The same of guards: the Secrets of those that are services, whose key goes where the guard says, if it or that is named anew.
+pub fn secrets_reached_by_guards(old: &[Guard], new: &[Guard]) -> BTreeSet<Reached> {
+    let sent = |guard: &Guard| {
+        let hook = guard.webhook.as_ref()?;
+        let secret = hook.auth_secret_ref.clone()?;
+        Some((
+            secret,
+            hook.url.clone(),
+            hook.ca_bundle_ref.clone(),
+            hook.allowed_addresses.clone(),
+        ))
+    };
+    let before: Vec<_> = old.iter().filter_map(sent).collect();
+    let now = new.iter().filter_map(sent).filter(|now| !before.contains(now));
+    now.map(|(secret, ..)| Reached {
+        secret: secret.name,
+        field: "guards[].webhook.authSecretRef",
+        what: "sends its key to the service of a guard",
+    })
+    .collect()
 }

@@ -399,6 +399,7 @@ fn spawn_all(
         "connection sweep",
         every(SWEEP_EVERY, Arc::clone(process), |process| {
             process.connections.origins.sweep();
+            process.connections.services.sweep();
         }),
     );
     if process.sinks.access.is_on() {

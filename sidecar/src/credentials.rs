@@ -5,6 +5,7 @@
 //! sent.
 
 use bowsprit_core::platform::{AuthScheme, Platform};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, Request};
 
 mod files;
@@ -26,6 +27,11 @@ pub fn sign<B>(request: &mut Request<B>, selected: Option<&Selected>, scheme: &A
         key.bearer()
     };
     request.headers_mut().insert(scheme.header.clone(), value);
+}
+
+/// Signs a question to a service that is no provider: `Authorization: Bearer`.
+pub fn bear<B>(request: &mut Request<B>, key: &ApiKey) {
+    request.headers_mut().insert(AUTHORIZATION, key.bearer());
 }
 
 /// Takes over a caller's own key, where the ProviderConfig says that it goes on. Only in the headers of the provider's own

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bowsprit_core::dialect::sse;
-use bowsprit_core::guard;
+use bowsprit_core::guard::{self, webhook};
 use bowsprit_core::jobs::ask::{HEADERS, LONGEST_TTL, MOST_ATTEMPTS};
 use bowsprit_core::kept::{self, shared};
 use bowsprit_core::limits::{keyed, set};
@@ -37,6 +37,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const ADMIN_CONNECTIONS: usize = 64;
 /// File descriptors kept back, so that health and metrics can still be asked for when all others are in use.
 pub const ADMIN_RESERVE: usize = 4;
+/// How long connecting to a guard's service may take. Longer than any of their deadlines, which end it.
+pub const GUARD_CONNECT: Duration = Duration::from_secs(10);
 /// How long a body waits for room in the memory budget.
 pub const ROOM_WAIT: Duration = Duration::from_millis(500);
 /// Bodies up to this size do not count towards the memory budget: 4,096 requests in flight hold 16 MiB of them at most.
@@ -207,6 +209,9 @@ pub const PROVIDER: &[Limit] = &[
     limit("events held before the first content", Count(STREAM_HELD_PIECES), "providers send 1-3", "the stream flows, and can no longer fail over"),
     limit("bytes held before the first content", Bytes(STREAM_HELD_BYTES), "providers send 1 KiB", "the same"),
     limit("bytes of events that wait while guards decide", Bytes(guard::HELD_MOST), "the longest form that a guard looks for, in events of one letter", "the stream ends with `BIZ_GUARD_REFUSED`, or flows where the guard says `unread: Pass`"),
+    limit("texts that a guard's service is asked about", Bytes(webhook::LARGEST_QUESTION), "a book has 1 MiB; more would be gone over for longer than anybody waits", "it has not decided, and the guard's `onFailure` says what follows"),
+    limit("answer of a guard's service", Bytes(webhook::LARGEST_ANSWER), "the texts again, each of which may have grown", "the same"),
+    limit("time that a request, or its answer, waits for a guard's service, connecting included", Field("guards[].webhook.timeout"), "500 ms where it is not set, 5 s at most", "the same"),
     limit("idle connections kept per origin", Count(IDLE_CONNECTIONS), "a burst's worth", "closed after use"),
     limit("age of an idle connection", Time(IDLE_CONNECTION), "common front ends close theirs after 60-75 s", "closed"),
     limit("a proxy's answer to CONNECT", Bytes(PROXY_ANSWER), "it is one line", "`EXT_CONNECT_REFUSED`, next attempt"),

@@ -66,6 +66,7 @@ mod sieved;
 mod stale;
 mod stopwatch;
 pub mod warm;
+mod webhook;
 
 pub use body::Body;
 use context::RequestContext;
@@ -230,6 +231,12 @@ async fn answer(
     }
     if snapshot.has_guards
         && let Err(refusal) = guard::look(&process, &snapshot, &mut context, inbound)
+    {
+        return refuse::answer(context, &refusal);
+    }
+    // Boxed: few requests wait for a service.
+    if !snapshot.services.is_empty()
+        && let Err(refusal) = Box::pin(webhook::look(&snapshot, &mut context, inbound)).await
     {
         return refuse::answer(context, &refusal);
     }

@@ -149,8 +149,14 @@ impl Renewal {
         of_snapshot(process, |snapshot| {
             let providers = snapshot.config.providers.iter();
             let credentials = providers.flat_map(|provider| &provider.credentials);
+            let of_services = snapshot
+                .services
+                .iter()
+                .filter_map(|service| service.hook().key.as_ref());
             credentials
-                .map(|credential| self.keys.stamp(&credential.source))
+                .map(|credential| &credential.source)
+                .chain(of_services)
+                .map(|source| self.keys.stamp(source))
                 .collect()
         })
     }
@@ -159,8 +165,17 @@ impl Renewal {
     /// wait for the next change of the configuration.
     fn has_new_trust(process: &Process) -> bool {
         of_snapshot(process, |snapshot| {
-            let mut upstreams = snapshot.upstreams().iter();
-            upstreams.any(|upstream| upstream.trust != process.connections.trust_stamp(&upstream.provider))
+            let of_upstreams = snapshot
+                .upstreams()
+                .iter()
+                .map(|upstream| (upstream.trust, upstream.provider.ca_bundle.as_ref()));
+            let of_services = snapshot
+                .services
+                .iter()
+                .map(|service| (service.trust, service.hook().ca_bundle.as_ref()));
+            of_upstreams
+                .chain(of_services)
+                .any(|(trust, bundle)| trust != process.connections.trust_stamp(bundle))
         })
     }
 }

@@ -3,17 +3,18 @@
 //! Whatever is keyed by a provider's name is reached through its tenant, since two namespaces may use one name for two
 //! providers. A sidecar has one tenant.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::Config;
+use bowsprit_core::config::{Config, KeySource};
 use bowsprit_core::stream::shares::{WireAsk, WireGrant};
 
 use crate::config::Offer;
 use crate::config::metrics::ConfigMetrics;
 use crate::config::store::Store;
-use crate::credentials::KeyFiles;
+use crate::credentials::{ApiKey, KeyFiles};
 use crate::memory::Memory;
 use crate::net::client::Connections;
 use crate::observe::Sinks;
@@ -26,7 +27,7 @@ use kept::{KeptAnswers, Purpose};
 use limits::{LimitMetrics, Limits};
 use provider::{ProviderMetrics, States};
 use shared::SharedAnswers;
-use snapshot::{Parts, Snapshot};
+use snapshot::{Parts, Service, Snapshot};
 
 pub mod allowance;
 pub mod asking;
@@ -66,6 +67,8 @@ pub struct Tenant {
     pub runaways: runaway::Runaways,
     /// The stores that its providers' limits are counted in.
     pub stores: Arc<Stores>,
+    /// The keys that services which guard requests are asked with. They outlive a snapshot, as providers' keys do.
+    pub service_keys: ArcSwap<HashMap<KeySource, ApiKey>>,
     states: States,
     connections: Arc<Connections>,
     sinks: Arc<Sinks>,
@@ -94,6 +97,7 @@ impl Tenant {
             limits: Limits::new(Arc::clone(&stores), limit_metrics),
             budgets: Budgets::new(budget_metrics),
             runaways: runaway::Runaways::default(),
+            service_keys: ArcSwap::default(),
             states: States::new(Arc::clone(&stores)),
             stores,
             connections,
@@ -131,11 +135,17 @@ impl Tenant {
                 tracing::warn!(provider = %upstream.provider.name, problem, "CA bundle");
             }
         }
+        for service in snapshot.iter().flat_map(|snapshot| snapshot.services.iter()) {
+            if let Some(problem) = &service.problem {
+                tracing::warn!(guard = &*service.guard.name, problem, "CA bundle of a guard's service");
+            }
+        }
     }
 
     /// Takes the keys as their sources hold them now.
     pub fn renew_keys(&self, files: &KeyFiles, now: Moment) {
         let snapshot = self.snapshot.load();
+        self.renew_service_keys(files, snapshot.iter().flat_map(|snapshot| snapshot.services.iter()));
         let upstreams = snapshot.as_ref().map_or(&[][..], |snapshot| snapshot.upstreams());
         for upstream in upstreams {
             let provider = &upstream.provider;
@@ -146,6 +156,22 @@ impl Tenant {
                 tracing::warn!(provider = %provider.name, credential, problem, "key");
             }
         }
+    }
+
+    fn renew_service_keys<'a>(&self, files: &KeyFiles, services: impl Iterator<Item = &'a Service>) {
+        let mut keys = HashMap::new();
+        for service in services {
+            let Some(source) = service.hook().key.as_ref() else {
+                continue;
+            };
+            match files.read(source) {
+                Ok(key) => {
+                    keys.insert(source.clone(), key);
+                }
+                Err(problem) => tracing::warn!(guard = &*service.guard.name, problem, "key of a guard's service"),
+            }
+        }
+        self.service_keys.store(Arc::new(keys));
     }
 
     /// What is to be asked of the operator about limits of the fleet. `anew`: the stream has just been opened.

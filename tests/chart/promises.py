@@ -229,12 +229,13 @@ class Validation(unittest.TestCase):
 
     def test_only_a_change_of_keys_or_where_they_go_waits_for_an_operator(self):
         conditions = {it["name"]: it["expression"].replace(".?", ".") for it in self.webhooks["keys"]["matchConditions"]}
-        for field in ("provider", "endpoint", "credentials", "rateLimits.store", "cache.store", "limits"):
+        for field in ("provider", "endpoint", "credentials", "rateLimits.store", "cache.store", "limits", "guards"):
             self.assertIn(f"oldObject.spec.{field}", conditions["moves-keys"])
         self.assertEqual(self.webhooks["keys"]["rules"][0]["resources"], ["providerconfigs", "modelroutes", "usagepolicies"])
         # Of ModelRoutes and UsagePolicies only those that name a Secret: a pause waits for no operator.
         self.assertIn("object.spec.cache.store.hasValue()", conditions["may-name-a-secret"])
         self.assertIn("exists(limit, has(limit.store))", conditions["may-name-a-secret"])
+        self.assertIn("exists(guard, has(guard.webhook))", conditions["may-name-a-secret"])
 
     def test_helm_never_names_the_ca_that_the_operator_writes(self):
         for webhook in self.webhooks.values():

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use bowsprit_crds::guards::Side;
 use bytes::Bytes;
 
+use super::take::Take;
 use super::{Decided, Guard};
 use crate::dialect::RequestError;
 use crate::json::{Error, Pull};
@@ -89,16 +90,7 @@ pub(super) fn as_it_stands(guards: &[&Guard], body: &[u8]) -> Looked {
 
 fn looked(guards: &[&Guard], side: Side, body: &[u8]) -> Result<Looked, Error> {
     let mut looker = Looker::new(guards, side, body);
-    let mut pull = Pull::new(body)?;
-    let roots = match side {
-        Side::Request => SAID,
-        Side::Answer => ANSWERED,
-    };
-    pull.members(&mut |name, at| match name {
-        _ if roots.contains(&name) => looker.said(at),
-        _ => Ok(()),
-    })?;
-    pull.end()?;
+    looker.all()?;
     let (edits, found) = looker.end();
     Ok(Looked {
         body: spliced(body, &edits),
@@ -117,6 +109,8 @@ pub(super) struct Looker<'a> {
     edits: Vec<Edit>,
     /// What is to stand in place of that which spells a text once more, if anything is masked.
     spelled: Vec<Edit>,
+    /// What is done with texts in place of looking into them.
+    pub(super) take: Option<Take>,
 }
 
 impl<'a> Looker<'a> {
@@ -128,7 +122,27 @@ impl<'a> Looker<'a> {
             found: vec![0; guards.len()],
             edits: Vec::new(),
             spelled: Vec::new(),
+            take: None,
         }
+    }
+
+    /// Goes through the whole body.
+    pub(super) fn all(&mut self) -> Result<(), Error> {
+        let mut pull = Pull::new(self.body)?;
+        let roots = match self.side {
+            Side::Request => SAID,
+            Side::Answer => ANSWERED,
+        };
+        pull.members(&mut |name, at| {
+            if !roots.contains(&name) {
+                return Ok(());
+            }
+            if let Some(take) = &mut self.take {
+                take.below(name, self.side);
+            }
+            self.said(at)
+        })?;
+        pull.end()
     }
 
     /// The edits, in order, and how much each guard found.
@@ -187,7 +201,17 @@ impl<'a> Looker<'a> {
         if !at.is_object() {
             return Ok(());
         }
-        self.object(at, false)
+        match &mut self.take {
+            None => self.object(at, false),
+            Some(take) => {
+                let around = take.said_by(at)?;
+                self.object(at, false)?;
+                if let (Some(around), Some(take)) = (around, &mut self.take) {
+                    take.role = around;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// What describes a document: Anthropic has the text of one where others have data.
@@ -246,11 +270,16 @@ impl<'a> Looker<'a> {
         if !is_json {
             return self.masked(text, false);
         }
+        if self.take.is_some() && !is_document(text) {
+            return self.masked(text, true);
+        }
         let mut within = Looker::new(self.guards, self.side, text.as_bytes());
+        within.take = self.take.take();
         let read = Pull::new(text.as_bytes()).and_then(|mut pull| {
             within.free(&mut pull, false)?;
             pull.end()
         });
+        self.take = within.take.take();
         if read.is_err() {
             // Half a document, or none: it is gone over as it stands.
             return self.masked(text, true);
@@ -264,6 +293,9 @@ impl<'a> Looker<'a> {
 
     /// A text as it is after all guards; none: as it was.
     fn masked(&mut self, text: &str, is_json: bool) -> Option<String> {
+        if let Some(take) = &mut self.take {
+            return take.one(text);
+        }
         let mut now = Cow::Borrowed(text);
         for (guard, sum) in self.guards.iter().zip(&mut self.found) {
             if !guard.is_on(self.side) {
@@ -286,6 +318,15 @@ impl<'a> Looker<'a> {
         let (at, length) = self.place(raw);
         self.edits.push((at, length, with));
     }
+}
+
+/// Whether a text is a JSON document: one that is half of one would be taken in parts, and then once more as a whole.
+fn is_document(text: &str) -> bool {
+    let read = Pull::new(text.as_bytes()).and_then(|mut pull| {
+        pull.skip()?;
+        pull.end()
+    });
+    read.is_ok()
 }
 
 pub(super) fn quoted(text: &str) -> String {

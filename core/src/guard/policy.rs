@@ -7,6 +7,7 @@ use bowsprit_crds::guards::{Action, Guard as Spec, Side, Unread};
 
 use sha2::{Digest as _, Sha256};
 
+use super::service::Webhook;
 use super::{Detectors, LONGEST_WORD, MOST_GUARDS, MOST_WORDS};
 use crate::config::{Problem, Problems};
 
@@ -21,6 +22,8 @@ pub struct Guard {
     pub decided: Decided,
     /// What it looks for.
     pub detectors: Detectors,
+    /// The service that looks in their place. Boxed: few guards are one.
+    pub webhook: Option<Box<Webhook>>,
     /// A digest of all that it is: what was kept under another may be what this one masks.
     pub print: [u8; 32],
     apply_to: Vec<Side>,
@@ -97,7 +100,12 @@ impl Guard {
             if spec.apply_to.is_empty() {
                 note("applyTo", "is empty".into(), "write Request, Answer, or both");
             }
-            if spec.detect.is_empty() && spec.words.is_empty() {
+            let looks_itself = !spec.detect.is_empty() || !spec.words.is_empty();
+            if spec.webhook.is_some() && looks_itself {
+                let remedy = "remove detect and words, or make two guards of it";
+                note("webhook", "is set beside detect or words".into(), remedy);
+            }
+            if spec.webhook.is_none() && !looks_itself {
                 note(
                     "detect",
                     "is empty, and there are no words".into(),
@@ -118,12 +126,24 @@ impl Guard {
                 }
             }
         }
+        let mut guards = Vec::with_capacity(specs.len());
+        for (index, spec) in specs.iter().enumerate() {
+            let webhook = spec.webhook.as_ref().and_then(|spec| {
+                Webhook::new(spec, &mut |field, problem, remedy| {
+                    problems.add(Problem::new(
+                        format!("{path}[{index}].webhook.{field}"),
+                        problem,
+                        remedy,
+                    ));
+                })
+            });
+            guards.push(Arc::new(Self::new(of, spec, webhook)));
+        }
         problems.into_result()?;
-        let guards = specs.iter().map(|spec| Arc::new(Self::new(of, spec)));
-        Ok(guards.collect())
+        Ok(guards)
     }
 
-    fn new(of: &str, spec: &Spec) -> Self {
+    fn new(of: &str, spec: &Spec, webhook: Option<Webhook>) -> Self {
         let decided = match (spec.action, spec.enforcement) {
             (Action::Observe, _) => Decided::Observed,
             (Action::Mask, Enforcement::Enforce) => Decided::Masked,
@@ -136,6 +156,7 @@ impl Guard {
             of: of.to_owned(),
             decided,
             detectors: Detectors::new(&spec.detect, &spec.words),
+            webhook: webhook.map(Box::new),
             // Of plain members and lists: it can be written.
             print: Sha256::digest(serde_json::to_vec(spec).unwrap_or_default()).into(),
             apply_to: spec.apply_to.clone(),
@@ -156,6 +177,19 @@ impl Guard {
     /// What a caller is told whose request it refuses. What was found is not in it.
     pub fn told(&self) -> String {
         format!("the guard {} of {} does not let this pass", self.name, self.of)
+    }
+
+    /// Whether an answer that is streamed must not come, as its service is asked about whole ones only.
+    pub fn forbids_streams(&self) -> bool {
+        self.webhook.is_some() && self.forbids_unread(Side::Answer)
+    }
+
+    /// What a caller is told who asks for a stream of such an answer.
+    pub fn told_streamed(&self) -> String {
+        let Self { name, of, .. } = self;
+        format!(
+            "the guard {name} of {of} asks a service about whole answers, and so lets none stream: ask without stream"
+        )
     }
 
     /// What a caller is told whose request passes unread, or its answer.

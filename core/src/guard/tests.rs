@@ -28,6 +28,7 @@ fn spec(name: &str) -> Spec {
         apply_to: vec![Side::Request],
         detect: ALL.to_vec(),
         words: Vec::new(),
+        webhook: None,
         action: Action::Mask,
         enforcement: Enforcement::Enforce,
         unread: Unread::Refuse,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bowsprit_core::config::is_file_name;
+use bowsprit_crds::guards::Guard;
 use bowsprit_crds::limits::NamedLimit;
 use bowsprit_crds::provider_config::ObjectKeyRef;
 use bowsprit_crds::{ModelRouteSpec, ProviderConfig, ProviderConfigSpec, UsagePolicySpec};
@@ -41,6 +42,7 @@ impl References {
                 self.extend([&store.redis_ref], &store.ca_bundle_ref);
             }
             self.count(&route.limits);
+            self.guard(&route.guards);
         }
         self
     }
@@ -56,6 +58,7 @@ impl References {
             let selector = policy.pod_selector.as_ref();
             if selector.is_none_or(|selector| selector.matches(labels)) {
                 self.count(&policy.limits);
+                self.guard(&policy.guards);
             }
         }
         self
@@ -64,6 +67,12 @@ impl References {
     fn count(&mut self, limits: &[NamedLimit]) {
         for store in limits.iter().filter_map(|limit| limit.store.as_ref()) {
             self.extend([&store.redis_ref], &store.ca_bundle_ref);
+        }
+    }
+
+    fn guard(&mut self, guards: &[Guard]) {
+        for hook in guards.iter().filter_map(|guard| guard.webhook.as_ref()) {
+            self.extend(&hook.auth_secret_ref, &hook.ca_bundle_ref);
         }
     }
 
@@ -188,6 +197,17 @@ mod tests {
             of_route("url").secrets,
             BTreeSet::from([("cache".into(), "url".into())])
         );
+        let of_guard = |key: &str| {
+            let spec = serde_json::json!({"name": "dlp", "applyTo": ["Request"], "webhook": {
+                "url": "https://dlp", "authSecretRef": {"name": "dlp", "key": key}, "caBundleRef": {"name": "dlp-ca", "key": key},
+            }});
+            let policy = serde_json::json!({"guards": [spec]});
+            let policy: UsagePolicySpec = serde_json::from_value(policy).unwrap();
+            References::default().under([&policy], &BTreeMap::new())
+        };
+        assert_eq!(of_guard("..data"), References::default());
+        let both = of_guard("key");
+        assert_eq!((both.secrets.len(), both.ca_bundles.len()), (1, 1));
         let file = named(".key..pem");
         assert_eq!(
             (file.secrets.len(), file.ca_bundles.len()),

@@ -4,8 +4,10 @@
 //! which Secret.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bowsprit_core::config::{Problem, Provider};
+use bowsprit_core::guard::Guard;
 
 /// Host names, or `*.` and the end of them. None: any host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +49,17 @@ impl AllowedHosts {
         self.0.is_empty() || self.0.iter().any(is_it)
     }
 
+    /// Why a service that guards requests may not be where it is: what is asked goes there.
+    pub fn refuse_guards(&self, guards: &[Arc<Guard>]) -> Option<Problem> {
+        let elsewhere = |(_, guard): &(usize, &Arc<Guard>)| {
+            let hook = guard.webhook.as_ref();
+            hook.is_some_and(|hook| !self.allow(hook.url.host()))
+        };
+        let (index, guard) = guards.iter().enumerate().find(elsewhere)?;
+        let host = guard.webhook.as_ref().map_or("", |hook| hook.url.host());
+        Some(self.problem(&format!("{}: spec.guards[{index}].webhook.url", guard.of), host))
+    }
+
     /// Why a provider may not be where it is. An HTTP proxy sees a host's name of what is encrypted, and all of what is
     /// not: there it is judged as the host is.
     pub fn refuse(&self, provider: &Provider) -> Option<Problem> {
@@ -54,14 +67,18 @@ impl AllowedHosts {
         let proxy = provider.http_proxy.as_ref().filter(|_| !provider.base_url.is_https());
         let proxy = proxy.map(|proxy| ("endpoint.httpProxy", proxy.host()));
         let (field, host) = std::iter::once(base).chain(proxy).find(|(_, host)| !self.allow(host))?;
-        Some(Problem::new(
-            format!("ProviderConfig {}: spec.{field}", provider.name),
+        Some(self.problem(&format!("ProviderConfig {}: spec.{field}", provider.name), host))
+    }
+
+    fn problem(&self, path: &str, host: &str) -> Problem {
+        Problem::new(
+            path,
             format!(
                 "leads to {host}, which is not among the hosts that this cluster allows ({})",
                 self.0.join(", ")
             ),
             "use one of them, or let whoever runs bowsprit-operator add it to the chart's allowedHosts",
-        ))
+        )
     }
 }
 
@@ -113,6 +130,28 @@ mod tests {
         for wrong in ["https://a.example", "a.*.example", "*.", "*", "a b"] {
             assert!(wrong.parse::<AllowedHosts>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_service_that_guards_is_judged_as_a_provider_is() {
+        let guard = |url: &str| {
+            let spec = json!([{"name": "local", "applyTo": ["Request"], "words": ["bluebird"]},
+                {"name": "dlp", "applyTo": ["Request"], "webhook": {"url": url}}]);
+            Guard::all_of("ModelRoute fast", &serde_json::from_value::<Vec<_>>(spec).unwrap()).unwrap()
+        };
+        let hosts: AllowedHosts = "*.corp".parse().unwrap();
+        assert!(hosts.refuse_guards(&guard("https://dlp.corp/check")).is_none());
+        let refused = hosts
+            .refuse_guards(&guard("https://elsewhere.example"))
+            .unwrap()
+            .to_string();
+        let expected = "ModelRoute fast: spec.guards[1].webhook.url: leads to elsewhere.example, which is not among";
+        assert!(refused.starts_with(expected), "{refused}");
+        assert!(
+            AllowedHosts::default()
+                .refuse_guards(&guard("https://any.example"))
+                .is_none()
+        );
     }
 
     #[test]

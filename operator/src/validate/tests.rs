@@ -118,3 +118,29 @@ fn the_secrets_are_asked_about_when_keys_or_where_they_go_change_and_not_otherwi
     );
     assert!(secrets_reached(Some(&store("limits", 5)), &store("limits", 6)).is_empty());
 }
+
+#[test]
+fn the_secret_of_a_guards_service_is_asked_about_when_it_or_where_its_key_goes_changes() {
+    let guards = |url: &str, secret: &str, timeout: &str| -> Vec<Guard> {
+        let guards = json!([
+            {"name": "local", "applyTo": ["Request"], "words": ["bluebird"]},
+            {"name": "open", "applyTo": ["Request"], "webhook": {"url": "https://open"}},
+            {"name": "dlp", "applyTo": ["Request"], "webhook": {
+                "url": url, "timeout": timeout, "authSecretRef": {"name": secret, "key": "token"}}},
+        ]);
+        serde_json::from_value(guards).unwrap()
+    };
+    let old = guards("https://dlp", "dlp", "1s");
+    let reached = |old: &[Guard], new: &[Guard]| -> BTreeSet<String> {
+        let reached = secrets_reached_by_guards(old, new);
+        reached.into_iter().map(|reached| reached.secret).collect()
+    };
+    let named = |name: &str| BTreeSet::from([name.to_owned()]);
+    assert_eq!(reached(&[], &old), named("dlp"));
+    let slower = guards("https://dlp", "dlp", "2s");
+    assert!(reached(&old, &slower).is_empty());
+    let elsewhere = guards("https://elsewhere", "dlp", "1s");
+    assert_eq!(reached(&old, &elsewhere), named("dlp"));
+    let other = guards("https://dlp", "other", "1s");
+    assert_eq!(reached(&old, &other), named("other"));
+}

@@ -23,8 +23,8 @@ use crate::changes::{self, History};
 use crate::metrics::Metrics;
 use crate::validate::hosts::AllowedHosts;
 use crate::validate::{
-    Change, Judgement, Known, Reached, host_refused, judge, secrets_reached, secrets_reached_by_limits,
-    secrets_reached_by_route,
+    Change, Judgement, Known, Reached, guards_refused, host_refused, judge, secrets_reached, secrets_reached_by_guards,
+    secrets_reached_by_limits, secrets_reached_by_route,
 };
 
 /// A namespace's objects as they are known; `None` while they are not all here yet.
@@ -127,13 +127,20 @@ impl Validator {
             // are served until it is gone, so the other question is asked all the same.
             (Question::Object, Some(_)) if is_leaving(request) => Ok(Vec::new()),
             (Question::Object, Some(change)) => self.judge(request, &change),
-            (Question::Hosts, Some(Change::Provider(new))) => {
-                match host_refused(&name(request), &new, &self.hosts) {
+            (Question::Hosts, Some(change)) => {
+                let name = name(request);
+                let refused = match &change {
+                    Change::Provider(new) => host_refused(&name, new, &self.hosts),
+                    Change::Route(new) => guards_refused(&format!("ModelRoute {name}"), &new.guards, &self.hosts),
+                    Change::Policy(new) => guards_refused(&format!("UsagePolicy {name}"), &new.guards, &self.hosts),
+                    Change::ProviderGone | Change::RouteGone | Change::PolicyGone => None,
+                };
+                match refused {
                     None => Ok(Vec::new()),
                     // The apiserver shows one webhook's refusal: this one says what the other would have said as well.
                     Some(problem) => {
                         let known = (self.lookup)(&request.namespace).unwrap_or_default();
-                        let others = judge(&name(request), &Change::Provider(new), &known).refusals;
+                        let others = judge(&name, &change, &known).refusals;
                         let all: Vec<String> = std::iter::once(problem).chain(others).collect();
                         Err(Refusal::invalid(all.join("\n")))
                     }
@@ -213,8 +220,14 @@ fn secrets_moved(request: &AdmissionRequest) -> Result<BTreeSet<Reached>, Refusa
         }
         Some(Change::Policy(new)) => {
             let old = spec_of::<UsagePolicySpec>(&request.old_object).ok();
-            let old = old.as_ref().map_or(&[][..], |old| &old.limits);
-            return Ok(secrets_reached_by_limits(old, &new.limits));
+            let old = old
+                .as_ref()
+                .map_or((&[][..], &[][..]), |old| (old.limits.as_slice(), old.guards.as_slice()));
+            let of_limits = secrets_reached_by_limits(old.0, &new.limits);
+            return Ok(of_limits
+                .into_iter()
+                .chain(secrets_reached_by_guards(old.1, &new.guards))
+                .collect());
         }
         _ => return Ok(BTreeSet::new()),
     };
@@ -491,6 +504,44 @@ mod tests {
             true
         );
         assert_eq!(asked.lock().unwrap().len(), 2, "it names no Secret anew");
+    }
+
+    #[tokio::test]
+    async fn who_may_not_read_the_key_of_a_guards_service_cannot_have_it_sent_there() {
+        let asked = Arc::default();
+        let denies = validator(Ok(false), &asked);
+        let policy = |webhook: Value| {
+            json!({"metadata": {"name": "house"}, "spec": {"guards": [
+                {"name": "dlp", "applyTo": ["Request"], "webhook": webhook},
+            ]}})
+        };
+        let review = async |question: Question, new: Value| {
+            let review = json!({"request": {
+                "uid": "u", "namespace": "team", "name": "house", "operation": "CREATE",
+                "kind": {"group": "bowsprit.dev", "kind": "UsagePolicy"},
+                "userInfo": {"username": "eve"}, "object": new, "oldObject": Value::Null,
+            }});
+            let review = review.to_string();
+            let answer = denies.review(question, review.as_bytes(), Instant::now()).await;
+            let answer: Value = serde_json::from_slice(&answer.unwrap()).unwrap();
+            let message = answer["response"]["status"]["message"].clone();
+            message.as_str().unwrap_or_default().to_owned()
+        };
+        let with = policy(json!({"url": "https://a.example", "authSecretRef": {"name": "dlp", "key": "token"}}));
+        let message = review(Question::Keys, with).await;
+        assert!(
+            message.starts_with(
+                "UsagePolicy house: spec.guards[].webhook.authSecretRef: eve may not read Secret team/dlp"
+            ),
+            "{message}"
+        );
+        let elsewhere = policy(json!({"url": "https://elsewhere.example/check"}));
+        assert_eq!(review(Question::Keys, elsewhere.clone()).await, "", "no key is sent");
+        let message = review(Question::Hosts, elsewhere).await;
+        assert!(
+            message.starts_with("UsagePolicy house: spec.guards[0].webhook.url: leads to elsewhere.example"),
+            "{message}"
+        );
     }
 
     async fn ask(validator: &Validator, operation: &str, old: Value, new: Value) -> Value {

@@ -49,7 +49,11 @@ impl KeyFiles {
         }
     }
 
-    fn read(&self, source: &KeySource) -> Result<ApiKey, String> {
+    /// The key that a source holds.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none.
+    pub fn read(&self, source: &KeySource) -> Result<ApiKey, String> {
         let (text, place) = self.text(source)?;
         ApiKey::parse(&text).map_err(|bad| format!("{place} {bad}"))
     }

@@ -72,7 +72,7 @@ impl ApiKey {
 
     /// Whether a text tells the key in any form that servers are known to repeat one in: as it is, its end alone (what
     /// masking leaves), percent-encoded, in base64. Slower than [`Self::is_in`], and for texts of errors only.
-    pub(super) fn is_told_in(&self, text: &[u8]) -> bool {
+    pub fn is_told_in(&self, text: &[u8]) -> bool {
         let key = self.bare.as_bytes();
         if memchr::memmem::find(text, ending(key)).is_some() {
             return true;

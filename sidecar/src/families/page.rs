@@ -10,6 +10,7 @@ use bowsprit_core::cost::Unpriced;
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
 use bowsprit_core::guard::Decided;
+use bowsprit_core::guard::webhook::Why as Undecided;
 use bowsprit_core::kept::cache::Bypass;
 use bowsprit_core::record::Outcome;
 use bowsprit_core::slo::Objective;
@@ -190,8 +191,17 @@ fn values() -> Vec<Values> {
         },
         Values {
             label: "decision",
-            meaning: "what access rules said, or guards did; `other` where there is no room",
-            list: Some([DECISIONS.as_slice(), &Decided::ALL.map(Decided::as_str)].concat()),
+            meaning: "what access rules said, or guards did; where a guard's service has not decided, what followed and why; `other` where there is no room",
+            list: Some(
+                [
+                    DECISIONS.as_slice(),
+                    &Decided::ALL.map(Decided::as_str),
+                    &Undecided::ALL.map(Undecided::passed),
+                    &Undecided::ALL.map(Undecided::refused),
+                    &Undecided::ALL.map(Undecided::would_refuse),
+                ]
+                .concat(),
+            ),
         },
         Values {
             label: "outcome",

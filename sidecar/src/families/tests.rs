@@ -184,6 +184,11 @@ pub(super) fn driven(config: &Config) -> Families {
     for decided in guard::Decided::ALL {
         metrics.sinks.guards.found(&"no-cards".into(), decided);
     }
+    for why in guard::webhook::Why::ALL {
+        for decision in [why.passed(), why.refused(), why.would_refuse()] {
+            metrics.sinks.guards.count(&"no-cards".into(), decision);
+        }
+    }
     for fate in Fate::ALL {
         metrics.sinks.stale.count(fate, 1);
         metrics.sinks.cache.count(fate, 1);

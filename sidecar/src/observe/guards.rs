@@ -41,7 +41,7 @@ impl Findings {
         Self {
             findings: registry.counters(
                 "guard_findings",
-                "Requests and answers in which a guard found something, by what it did: masked, refused, observed; would_mask and would_refuse (the guard is in shadow, and they passed as they were). Each counts once for a guard, however much was found",
+                "Requests and answers in which a guard found something, by what it did: masked, refused, observed; would_mask and would_refuse (the guard is in shadow, and they passed as they were). Each counts once for a guard, however much was found. Where a guard's service has not decided: passed_, refused_ or would_refuse_ and why",
                 &["guard", "decision"],
             ),
         }
@@ -54,8 +54,12 @@ impl Findings {
 
     /// Counts a request or an answer in which this guard found something.
     pub fn found(&self, guard: &Arc<str>, decided: Decided) {
+        self.count(guard, decided.as_str());
+    }
+
+    /// Counts one by its decision: a [`Decided`], or where a service has not decided what followed and why.
+    pub fn count(&self, guard: &Arc<str>, decision: &'static str) {
         let guard = Arc::clone(guard);
-        let decision = decided.as_str();
         self.findings.get(&FindingLabels { guard, decision }).inc();
     }
 }

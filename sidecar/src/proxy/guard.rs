@@ -5,6 +5,8 @@
 //! metrics and the log, and never what it was. From here on the masked body is the request: caches know it by that, and so do
 //! providers. A configuration without guards costs one look at a flag.
 //!
+//! What guards that are services decide is asked in `webhook`, behind these.
+//!
 //! Answers are looked into when it is settled whose is the one that counts, and before any of it is kept: a refused one leads to no
 //! other provider, and was paid. A whole one is masked at once, a stream on its way ([`Sieve`], in `relay`).
 
@@ -49,7 +51,14 @@ pub(super) fn look(
     if inbound.call.operation == Operation::Generate {
         context.guarded = Guarded::of(guards(&snapshot.config, route.as_deref()));
     }
-    let guards = guards(&snapshot.config, route.as_deref()).filter(|guard| guard.is_on(Side::Request));
+    if inbound.call.stream
+        && let Some(guard) = context.guarded.as_ref().and_then(|guarded| guarded.forbids_streams())
+    {
+        process.sinks.guards.found(&guard.name, Decided::Refused);
+        return Err(refused(context, &guard, guard.told_streamed()));
+    }
+    let looks = |guard: &&Arc<Guard>| guard.webhook.is_none() && guard.is_on(Side::Request);
+    let guards = guards(&snapshot.config, route.as_deref()).filter(looks);
     let guards: Vec<&Guard> = guards.map(|guard| &**guard).collect();
     if guards.is_empty() {
         return Ok(());
@@ -57,14 +66,22 @@ pub(super) fn look(
     let looked = Guard::look(&guards, Side::Request, &inbound.body)?;
     told(process, context, &guards, &looked.found)?;
     if let Some(masked) = looked.body {
-        let mut room = process.memory.room();
-        if masked.len() > SMALL_BODY && !room.take(masked.len()) {
-            let text = "there is no memory for the masked body";
-            return Err(Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
-        }
-        inbound.body = room.hold(masked);
+        inbound.body = held(process, masked)?;
     }
     Ok(())
+}
+
+/// A masked body, with the memory that it takes. What it was made of is held until it stands in its place.
+///
+/// # Errors
+/// There is none.
+pub(super) fn held(process: &Process, masked: Bytes) -> Result<Bytes, Refusal> {
+    let mut room = process.memory.room();
+    if masked.len() > SMALL_BODY && !room.take(masked.len()) {
+        let text = "there is no memory for the masked body";
+        return Err(Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
+    }
+    Ok(room.hold(masked))
 }
 
 /// Tells what the guards have found.
@@ -116,7 +133,7 @@ pub(super) fn unread(
 /// # Errors
 /// The refusal by the first guard that refuses, or that cannot look into it.
 pub(super) fn whole(context: &mut RequestContext, head: &response::Parts, body: Bytes) -> Result<Bytes, Refusal> {
-    let Some(guarded) = &context.guarded else {
+    let Some(guarded) = context.guarded.as_ref().filter(|guarded| !guarded.is_looked_into) else {
         return Ok(body);
     };
     if head.headers.contains_key(CONTENT_ENCODING) {
@@ -129,13 +146,7 @@ pub(super) fn whole(context: &mut RequestContext, head: &response::Parts, body: 
     let process = Arc::clone(context.process());
     told(&process, context, &guards, &looked.found)?;
     let Some(masked) = looked.body else { return Ok(body) };
-    // What it is made of is held until here, and what was found is made shorter: it needs no more room than there is.
-    let mut room = process.memory.room();
-    if masked.len() > SMALL_BODY && !room.take(masked.len()) {
-        let text = "there is no memory for the masked answer";
-        return Err(Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
-    }
-    Ok(room.hold(masked))
+    held(&process, masked)
 }
 
 /// Decides about an answer that passes unread.
@@ -153,8 +164,8 @@ pub(super) fn unread_answer(context: &mut RequestContext) -> Result<(), Refusal>
 
 /// A stream's way through the guards of its request.
 pub(super) fn sieve(context: &RequestContext) -> Option<Box<Sieve>> {
-    let guarded = context.guarded.as_ref()?;
-    Some(Box::new(Sieve::new(context.dialect(), Arc::clone(&guarded.guards))))
+    let guards = context.guarded.as_ref()?.that_look()?;
+    Some(Box::new(Sieve::new(context.dialect(), guards)))
 }
 
 /// The refusal of an answer by a guard.
@@ -162,7 +173,8 @@ pub(super) fn stopped(context: &mut RequestContext, stop: &Stop) -> Refusal {
     Refusal::new(Code::BizGuardRefused, sieved::stopped(context, stop))
 }
 
-fn refused(context: &mut RequestContext, guard: &Guard, told: String) -> Refusal {
+/// The refusal by a guard.
+pub(super) fn refused(context: &mut RequestContext, guard: &Guard, told: String) -> Refusal {
     context.turned_away_by(Refuser::Guard, &guard.name);
     Refusal::new(Code::BizGuardRefused, told)
 }

@@ -134,7 +134,8 @@ impl Keeping {
         if route.stale_if_error.is_none() && lead.is_none() {
             return None;
         }
-        let is_plain = head.status == StatusCode::OK && !head.headers.contains_key(CONTENT_ENCODING);
+        let is_unsure = context.guarded.as_ref().is_some_and(|guarded| guarded.is_unsure);
+        let is_plain = head.status == StatusCode::OK && !head.headers.contains_key(CONTENT_ENCODING) && !is_unsure;
         let outage = route.stale_if_error.and_then(|terms| {
             let key = key(context, inbound, &route).filter(|_| is_plain);
             if key.is_none() {

@@ -36,6 +36,7 @@ use super::refuse::{self, Refusal};
 use super::request_id::RequestId;
 use super::respond::{self, Answer, Asked};
 use super::stale;
+use super::webhook;
 use crate::credentials::Forwarded;
 use crate::observe::hedges::HedgeOutcome;
 use crate::process::Process;
@@ -106,11 +107,25 @@ pub(super) async fn planned(
         skips_reported: 0,
     };
     // Dropped whole if the drain's deadline passes: the attempts' connections close, their permits are given back.
-    let answer = tokio::select! {
+    let mut answer = tokio::select! {
         biased;
         answer = serving.run(&mut context) => answer,
         () = process.drain.was_cut() => Answer::Refused(Refusal::draining()),
     };
+    if context.guarded.as_ref().is_some_and(|guarded| guarded.asks())
+        && let Answer::Success {
+            success: Success::Whole { head, body, expense },
+            ..
+        } = &mut answer
+    {
+        // It was paid, should its caller go meanwhile.
+        context.cost_was(*expense);
+        // Boxed: few requests wait for a service.
+        let looked = Box::pin(webhook::look_into_answer(snapshot, &mut context, inbound, head, body)).await;
+        if let Err(refusal) = looked {
+            return refuse::answer(context, &refusal);
+        }
+    }
     let stale = match &answer {
         Answer::Failed { .. } | Answer::Nobody { .. } => {
             stale::instead(&context, inbound, serving.stand(&context, &answer))

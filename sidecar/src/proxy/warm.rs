@@ -89,7 +89,7 @@ fn one(process: &Process, config: &Config, line: &str) -> Result<(), String> {
     let answer = match &guarded {
         Some(guarded) => guarded
             .masked(answer.into())
-            .map_err(|guard| format!("answer: {}", guard.told()))?,
+            .map_err(|told| format!("answer: {told}"))?,
         None => answer.into(),
     };
     let print = guarded.map(|guarded| guarded.print()).unwrap_or_default();

@@ -8,6 +8,8 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{Config, Per, Provider};
 use bowsprit_core::cost::{Cost, Prices, Unpriced};
 use bowsprit_core::dialect::Dialect;
+use bowsprit_core::guard::Guard;
+use bowsprit_core::guard::webhook::Webhook;
 use bowsprit_core::plan;
 use bowsprit_core::platform::{Endpoint as ApiEndpoint, Framing, ModelPlace};
 use bowsprit_core::record::Spent;
@@ -26,6 +28,8 @@ pub struct Snapshot {
     /// The documents it was made from.
     pub config: Config,
     upstreams: Vec<Arc<Upstream>>,
+    /// The services that guard requests and answers.
+    pub services: Vec<Service>,
     /// Whether any limit is named: else nobody looks for one.
     pub has_limits: bool,
     /// Whether any of them is counted per provider.
@@ -85,6 +89,10 @@ impl Snapshot {
         let has_limits = config.limits().next().is_some();
         let limits_by_provider = config.limits().any(|limit| limit.per == Per::Provider);
         let has_budgets = config.budgets().next().is_some();
+        let services = config
+            .guards()
+            .filter_map(|guard| Service::new(guard, parts.connections));
+        let services = services.collect();
         let (has_access, has_guards) = (config.has_access(), config.has_guards());
         let has_caches = config.routes.iter().any(|route| route.cache.is_some());
         let pauses_routes = config.policies.iter().any(|policy| !policy.paused_routes.is_empty());
@@ -100,6 +108,7 @@ impl Snapshot {
             has_runaway: config.policies.iter().any(|policy| policy.runaway.is_some()),
             pauses_routes,
             config,
+            services,
             upstreams,
             served,
             listings,
@@ -113,9 +122,58 @@ impl Snapshot {
             .find(|upstream| Arc::ptr_eq(&upstream.provider, provider))
     }
 
+    /// The service of this guard.
+    pub fn service(&self, guard: &Arc<Guard>) -> Option<&Service> {
+        self.services.iter().find(|service| Arc::ptr_eq(guard, &service.guard))
+    }
+
     /// All of them, in the order of the configuration.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
+    }
+}
+
+/// A service that guards requests, ready to be asked.
+pub struct Service {
+    /// The guard.
+    pub guard: Arc<Guard>,
+    hook: Webhook,
+    /// Its CA bundle when its connections were made ready; `None` where it has none.
+    pub trust: Option<Stamp>,
+    /// Its connections, or why there can be none.
+    pub origin: Result<Arc<Origin>, String>,
+    /// What is wrong with how it is reached, for people.
+    pub problem: Option<String>,
+    /// The `Host` header.
+    pub host: HeaderValue,
+    /// Where it is asked.
+    pub path: Uri,
+}
+
+impl Service {
+    fn new(guard: &Arc<Guard>, connections: &Connections) -> Option<Self> {
+        let hook = guard.webhook.as_deref()?.clone();
+        // Looked at before it is read: what changes in between is news at the next look.
+        let trust = connections.trust_stamp(hook.ca_bundle.as_ref());
+        let Reach { origin, problem } = connections.reach_service(&hook.url, &hook.addresses, hook.ca_bundle.as_ref());
+        let path = Some(hook.url.path()).filter(|path| !path.is_empty());
+        Some(Self {
+            trust,
+            origin,
+            problem,
+            // A URL's authority and path were read as such.
+            host: HeaderValue::from_str(hook.url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
+            path: path
+                .and_then(|path| path.parse().ok())
+                .unwrap_or_else(|| Uri::from_static("/")),
+            hook,
+            guard: Arc::clone(guard),
+        })
+    }
+
+    /// How it is asked.
+    pub fn hook(&self) -> &Webhook {
+        &self.hook
     }
 }
 
@@ -162,7 +220,7 @@ impl Upstream {
             .flatten()
             .and_then(|path| format!("{prefix}{}", provider.in_version(&path)).parse().ok());
         // Looked at before it is read: what changes in between is news at the next look.
-        let trust = parts.connections.trust_stamp(provider);
+        let trust = parts.connections.trust_stamp(provider.ca_bundle.as_ref());
         let Reach { origin, problem } = parts.connections.reach(provider);
         Self {
             state: parts.states.adopt(provider, parts.metrics, now),

@@ -59,3 +59,4 @@ mod timeouts;
 mod tls;
 mod values;
 mod versions;
+mod webhook;

@@ -94,3 +94,67 @@ async fn a_card_does_not_reach_the_provider_nor_a_streamed_one_the_app_and_shado
     })
     .await;
 }
+
+/// What the service answers at `/dlp/check`, byte by byte.
+fn decides(status: &str, body: &Value) -> Value {
+    let body = body.to_string();
+    let bytes = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    json!({"when": {"path": "/dlp/check"}, "do": {"raw": {"bytes": bytes, "after": "keep"}}})
+}
+
+#[tokio::test]
+async fn a_service_is_asked_with_the_key_of_its_secret_and_decides_or_its_guard_says_what_follows() {
+    test("guard-service", async |bed| {
+        // The scripted providers stand for the service, at a path that no provider has.
+        let masks = decides("200 OK", &json!({"decision": "mask", "texts": ["[ALL]"]}));
+        bed.providers().rules(&[masks]).await?;
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "dlp"}, "stringData": {"token": "key-of-dlp"},
+        });
+        bed.apply_one(&secret).await?;
+        let policy = json!({
+            "apiVersion": "bowsprit.dev/v1alpha1", "kind": "UsagePolicy", "metadata": {"name": "house"},
+            "spec": {"guards": [{"name": "dlp", "applyTo": ["Request"], "webhook": {
+                "url": format!("http://providers.{}.svc:9100/dlp/check", bed.namespace), "allowHttp": true, "timeout": "5s",
+                "authSecretRef": {"name": "dlp", "key": "token"},
+            }}]},
+        });
+        bed.apply_one(&policy).await?;
+        bed.condition::<UsagePolicy>("house", "Accepted", "True").await?;
+        // Its pod is made with the Secret that the guard names.
+        let app = bed.app("app").await?;
+        eventually(LONG, "the service decides", async || {
+            let answer = ask(&app, "I am Ann", false).await?;
+            ensure!(answer["status"] == 200, "{answer}");
+            let found = app
+                .metric("bowsprit_guard_findings_total", &["guard=\"dlp\"", "decision=\"masked\""])
+                .await?;
+            ensure!(found > 0.0, "nothing is masked yet");
+            Ok(())
+        })
+        .await?;
+        ask(&app, "I am Ann", false).await?;
+        let mut all = Vec::new();
+        for api in ["anthropic", "openai", "gemini"] {
+            all.extend(bed.providers().requests(api).await?);
+        }
+        let is_question = |request: &&Value| request["path"].as_str().is_some_and(|path| path.ends_with("/dlp/check"));
+        let question = all.iter().rfind(is_question).context("it was not asked")?;
+        ensure!(question["key"] == "key-of-dlp", "{question}");
+        ensure!(question.to_string().contains("I am Ann"), "{question}");
+        let newest = all.iter().filter(|request| !is_question(request)).max_by_key(|request| request["id"].as_u64());
+        let asked = newest.context("no provider was asked")?.to_string();
+        ensure!(asked.contains("[ALL]") && !asked.contains("I am Ann"), "{asked}");
+
+        bed.providers().rules(&[decides("500 Oh", &json!({}))]).await?;
+        let answer = ask(&app, "I am Ann", false).await?;
+        ensure!(answer["status"] == 403, "{answer}");
+        let text = answer["text"].as_str().unwrap_or_default();
+        ensure!(text.contains("has not decided"), "{answer}");
+        Ok(())
+    })
+    .await;
+}

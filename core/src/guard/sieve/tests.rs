@@ -15,6 +15,7 @@ fn spec(name: &str, action: Action) -> Spec {
         apply_to: vec![Side::Answer],
         detect: vec![Kind::Card],
         words: Vec::new(),
+        webhook: None,
         action,
         enforcement: Enforcement::Enforce,
         unread: Unread::Refuse,

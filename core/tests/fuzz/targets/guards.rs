@@ -65,6 +65,7 @@ fn guard() -> std::sync::Arc<Guard> {
         apply_to: vec![Side::Answer],
         detect: KINDS.to_vec(),
         words: Vec::new(),
+        webhook: None,
         action: Action::Mask,
         enforcement: Enforcement::Enforce,
         unread: Unread::Pass,

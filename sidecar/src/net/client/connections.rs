@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bowsprit_core::address::Policy;
-use bowsprit_core::config::{CaBundle, Provider};
+use bowsprit_core::config::{BaseUrl, CaBundle, Provider};
 use bowsprit_core::stream::{CA_BUNDLE, CA_BUNDLE_KEPT};
 use rustls::ClientConfig;
 use sha2::{Digest as _, Sha256};
@@ -22,10 +22,15 @@ type Trust = [u8; 32];
 /// What connections are made with, nothing where they are plain, and what tells it from others.
 type Trusted = (Option<Arc<ClientConfig>>, Trust);
 
+/// Where something is: its URL, the proxy before it, and the addresses that it may be at.
+type Place<'a> = (&'a BaseUrl, Option<&'a BaseUrl>, &'a Policy);
+
 /// Connections by origin, and what new ones are made with.
 pub struct Connections {
     /// Connections by origin.
     pub origins: Origins,
+    /// Those to services that guard requests, which the families about connections to providers do not count.
+    pub services: Origins,
     /// The ports that this sidecar listens on, once it does: no provider may be there.
     pub own_ports: Arc<OnceLock<Vec<u16>>>,
     resolver: Arc<dyn Resolve>,
@@ -49,6 +54,7 @@ impl Connections {
     pub fn new(ca_dir: Option<PathBuf>, counts: &Arc<PoolCounts>) -> Self {
         Self {
             origins: Origins::new(Arc::clone(counts)),
+            services: Origins::default(),
             own_ports: Arc::default(),
             resolver: Arc::new(System),
             ca_dir,
@@ -60,19 +66,33 @@ impl Connections {
     /// The connections to a provider; the same ones as long as nothing of its endpoint changes. Where its CA bundle can no
     /// longer be read, what it held last is trusted on.
     pub fn reach(&self, provider: &Provider) -> Reach {
-        let (trusted, mut problem) = if provider.base_url.is_https() {
-            self.trusted(provider)
+        let proxy = provider.http_proxy.as_ref();
+        self.reach_at(
+            &self.origins,
+            (&provider.base_url, proxy, &provider.addresses),
+            provider.ca_bundle.as_ref(),
+        )
+    }
+
+    /// The connections to a service at this URL, in the same way.
+    pub fn reach_service(&self, url: &BaseUrl, addresses: &Policy, ca_bundle: Option<&CaBundle>) -> Reach {
+        self.reach_at(&self.services, (url, None, addresses), ca_bundle)
+    }
+
+    fn reach_at(&self, origins: &Origins, place: Place<'_>, ca_bundle: Option<&CaBundle>) -> Reach {
+        let (trusted, mut problem) = if place.0.is_https() {
+            self.trusted(ca_bundle)
         } else {
             (Ok((None, Trust::default())), None)
         };
-        let origin = trusted.and_then(|trusted| self.origin(provider, trusted));
+        let origin = trusted.and_then(|trusted| self.origin(origins, place, trusted));
         problem = problem.or_else(|| origin.as_ref().err().cloned());
         Reach { origin, problem }
     }
 
-    fn trusted(&self, provider: &Provider) -> (Result<Trusted, String>, Option<String>) {
+    fn trusted(&self, ca_bundle: Option<&CaBundle>) -> (Result<Trusted, String>, Option<String>) {
         let some = |(client, trust)| (Some(client), trust);
-        let Some(bundle) = &provider.ca_bundle else {
+        let Some(bundle) = ca_bundle else {
             return (self.clients.get(&[]).map(some), None);
         };
         let mut last_good = locked(&self.last_good);
@@ -111,9 +131,13 @@ impl Connections {
         }
     }
 
-    fn origin(&self, provider: &Provider, (tls, trust): Trusted) -> Result<Arc<Origin>, String> {
-        let url = &provider.base_url;
-        let proxy = provider.http_proxy.as_ref().map(|proxy| Proxy {
+    fn origin(
+        &self,
+        origins: &Origins,
+        (url, proxy, addresses): Place<'_>,
+        (tls, trust): Trusted,
+    ) -> Result<Arc<Origin>, String> {
+        let proxy = proxy.map(|proxy| Proxy {
             host: proxy.host().to_owned(),
             port: proxy.port(),
         });
@@ -123,23 +147,23 @@ impl Connections {
             url.host(),
             url.port(),
             proxy,
-            provider.addresses,
+            addresses,
             trust
         );
-        self.origins.get(&key, || {
+        origins.get(&key, || {
             Ok(Endpoint {
                 host: url.host().to_owned(),
                 port: url.port(),
                 tls,
                 proxy,
-                guard: self.guard(provider.addresses.clone()),
+                guard: self.guard(addresses.clone()),
             })
         })
     }
 
-    /// What tells one content of a provider's CA bundle from the next; `None` where it has none, or none is mounted.
-    pub fn trust_stamp(&self, provider: &Provider) -> Option<Stamp> {
-        let (dir, bundle) = (self.ca_dir.as_ref()?, provider.ca_bundle.as_ref()?);
+    /// What tells one content of a CA bundle from the next; `None` where there is none, or none is mounted.
+    pub fn trust_stamp(&self, ca_bundle: Option<&CaBundle>) -> Option<Stamp> {
+        let (dir, bundle) = (self.ca_dir.as_ref()?, ca_bundle?);
         Some(Stamp::of(&bundle_path(dir, bundle)))
     }
 
