@@ -72,7 +72,7 @@ CONTENDERS = [
         argv=["@PROGRAM@", "--config", "@CONFIG@", "--listen", "@LISTEN@", "--admin", "@ADMIN@", "--ca-dir", "@CA@"],
         program="target/release/bowsprit-sidecar",
         config="sidecar.yaml",
-        setups=("openai", "tls", "openai-anthropic", "openai-gemini", "anthropic-openai", "recorded", "kept", "guarded", "idle", "streams"),
+        setups=("openai", "tls", "openai-anthropic", "openai-gemini", "anthropic-openai", "recorded", "kept", "guarded", "governed", "idle", "streams"),
         env={"PROVIDER_KEY": UPSTREAM_KEY},
         version=["--version"],
         build="cargo build --release -p bowsprit-sidecar",
@@ -125,16 +125,24 @@ spec:
   targets: [{provider: provider, model: gpt-4o-mini}]
   staleIfError: {maxAge: 1h, maxBytes: 1048576}
 """
+# Of the model that the plain request asks for. Nothing here ever holds one up, so that each is counted and none refused.
+_LIMITS = "limits: [{name: everybody, requestsPerMinute: 100000000, tokensPerMinute: 2000000000, concurrentRequests: 10000}]"
+_ACCESS = """access:
+    rules:
+      - {name: bounded, allow: has(request.maxTokens) && request.maxTokens <= 4096}
+      - {name: models, allow: 'request.model.startsWith("gpt-4o")'}
+      - {name: no-files, allow: "!request.features.images && !request.features.files"}"""
 # What is looked for in both, and not found: each text is gone over, and each answer's event waits where it must.
-_GUARD = """---
-apiVersion: bowsprit.dev/v1alpha1
-kind: UsagePolicy
-metadata:
-  name: house
-spec:
-  guards:
-    - {name: pii, applyTo: [Request, Answer], detect: [Card, Iban, Phone, Key, Jwt, PrivateKey]}
-"""
+_GUARD = """guards:
+    - {name: pii, applyTo: [Request, Answer], detect: [Card, Iban, Phone, Key, Jwt, PrivateKey]}"""
+_BUDGET = 'budgets: [{name: month, amount: "1000000", currency: USD, window: Month, onExhausted: Stop}]'
+
+
+def _policy(*governs):
+    head = "---\napiVersion: bowsprit.dev/v1alpha1\nkind: UsagePolicy\nmetadata:\n  name: house\nspec:\n"
+    return head + "".join(f"  {text}\n" for text in governs)
+
+
 # Memory hardly differs between rounds, and thousands of connections take their time.
 _MEMORY = {"upstream": _HELD, "rounds": 2, "open_files": OPEN_FILES, "fill": {"@CONNECTIONS@": str(OPEN_FILES)}}
 
@@ -173,7 +181,9 @@ SETUPS = [
     ),
     # Each answer is kept for the time when nobody gives one.
     Setup("kept", baseline_of="openai", fill={"@ROUTE@": _KEEPING_ROUTE}),
-    Setup("guarded", baseline_of="openai", fill={"@ROUTE@": _GUARD}),
+    Setup("guarded", baseline_of="openai", fill={"@ROUTE@": _policy(_GUARD)}),
+    # What a platform asks of each request, all of it at once.
+    Setup("governed", baseline_of="openai", fill={"@ROUTE@": _policy(_LIMITS, _ACCESS, _GUARD, _BUDGET)}),
     Setup("idle", **_MEMORY),
     Setup("streams", **_MEMORY),
 ]
@@ -261,6 +271,7 @@ SCENARIOS = [
     Scenario("plain", "kept", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
     Scenario("plain", "guarded", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
     Scenario("stream", "guarded", _CHAT_PATH, CHAT | _STREAM, events=_LINES, **_STREAMED),
+    Scenario("plain", "governed", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
     Scenario("held", "idle", _CHAT_PATH, CHAT, "idle", IDLE),
     Scenario("held", "streams", _CHAT_PATH, CHAT | _STREAM, "open", OPEN_STREAMS),
 ]
