@@ -6,7 +6,10 @@
 //! Within a class nobody is overtaken. An interactive request goes before background ones, but past none more often than
 //! [`MOST_PASSED`] times: who has been passed so often keeps its place, and whoever comes later stands behind it, whatever its class.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+
+use serde::Deserialize;
 
 /// A background request is passed by so many interactive ones at most, those that were let in without waiting included.
 pub const MOST_PASSED: u32 = 32;
@@ -28,6 +31,25 @@ impl Class {
             Self::Interactive => "interactive",
             Self::Background => "background",
         }
+    }
+
+    /// The less urgent of both.
+    #[must_use]
+    pub fn at_most(self, other: Self) -> Self {
+        if other == Self::Background { other } else { self }
+    }
+
+    /// What OpenAI's `service_tier` in a request says of its class: `flex` costs half and may take minutes.
+    pub fn of_tier(body: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Said<'a> {
+            #[serde(borrow)]
+            service_tier: Option<Cow<'a, str>>,
+        }
+        // Most requests say nothing of it, and a look is less than a parse.
+        memchr::memmem::find(body, b"\"service_tier\"")?;
+        let said = serde_json::from_slice::<Said<'_>>(body).ok()?.service_tier?;
+        (said == "flex").then_some(Self::Background)
     }
 
     /// The class of this word.
@@ -181,6 +203,27 @@ mod tests {
         assert_eq!(line.first(), Some(&"c"));
         assert_eq!(line.leave(c), None);
         assert!(line.is_empty());
+    }
+
+    #[test]
+    fn a_flex_request_is_in_no_hurry_and_what_only_speaks_of_it_says_nothing() {
+        let of = |body: &str| Class::of_tier(body.as_bytes());
+        assert_eq!(of(r#"{"model":"m","service_tier":"flex"}"#), Some(Class::Background));
+        assert_eq!(of(r#"{"service_tier" : "fl\u0065x"}"#), Some(Class::Background));
+        for other in [
+            r#"{"service_tier":"auto"}"#,
+            r#"{"service_tier":null}"#,
+            r#"{"service_tier":1}"#,
+            r#"{"messages":[{"content":"\"service_tier\":\"flex\""}]}"#,
+            r#"{"metadata":{"service_tier":"flex"}}"#,
+            "{\"service_tier\":\"flex\"",
+            "",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+        let [urgent, patient] = [Class::Interactive, Class::Background];
+        assert_eq!((urgent.at_most(patient), patient.at_most(urgent)), (patient, patient));
+        assert_eq!(urgent.at_most(urgent), urgent);
     }
 
     #[test]

@@ -132,6 +132,10 @@ pub struct ModelRouteSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<AccessRules>,
 
+    /// How urgent its requests are where they wait for room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+
     /// What must not leave in requests for this route, beside the guards of every UsagePolicy that selects the pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
@@ -184,6 +188,18 @@ impl WeightedTarget {
     fn default_weight() -> u32 {
         1
     }
+}
+
+/// How urgent requests are where they wait for room (`onLimit: Wait`). `Background` lets others go first, 32 times at most; its
+/// callers cannot ask for more. `Interactive`, or unset: as urgent as the header `x-bowsprit-priority` says, which is
+/// `interactive` unless it says `background`; without that header OpenAI's `service_tier: flex` is `background`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Priority {
+    /// Somebody waits for the answer.
+    Interactive,
+    /// Nobody does: it lets others go first.
+    Background,
 }
 
 /// What happens to fields of a request that the answering provider has no word for.

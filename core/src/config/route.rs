@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bowsprit_crds::ModelRouteSpec;
 use bowsprit_crds::cache::Cache;
-use bowsprit_crds::model_route::{MidStreamFailover, OnUnsupported};
+use bowsprit_crds::model_route::{MidStreamFailover, OnUnsupported, Priority};
 
 use super::{Limit, LimitStore, Problem, Problems, Slo, glob};
 use crate::guard::Guard;
+use crate::queue::Class;
 use crate::{access, hedge, kept, model_name};
 
 /// A virtual model.
@@ -41,6 +42,8 @@ pub struct Route {
     pub cache_store: Option<Arc<LimitStore>>,
     /// Which of them are given to who asks alike.
     pub semantic: Option<Arc<kept::semantic::SemanticTerms>>,
+    /// How urgent a request for it is at the most.
+    pub class: Class,
     /// How much may be asked of it.
     pub limits: Vec<Arc<Limit>>,
     /// Who may use it, and how.
@@ -208,6 +211,10 @@ impl Route {
             cache: cache.unwrap_or_default(),
             cache_store: cache_store.unwrap_or_default().map(Arc::new),
             semantic: semantic.unwrap_or_default().map(Arc::new),
+            class: match spec.priority {
+                Some(Priority::Background) => Class::Background,
+                Some(Priority::Interactive) | None => Class::Interactive,
+            },
             limits: limits.unwrap_or_default(),
             access: access.map(Arc::new),
             guards: guards.unwrap_or_default(),

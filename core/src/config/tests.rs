@@ -1,4 +1,5 @@
 use super::*;
+use crate::queue::Class;
 use crate::spend::book::Spenders;
 
 fn standalone(text: &str) -> Result<Config, Problems> {
@@ -494,6 +495,24 @@ fn what_is_allowed_and_unwise_is_told_with_path_and_remedy() {
     for (note, expected) in notes.iter().zip(expected) {
         assert!(note.starts_with(expected), "{note}\nis not\n{expected}");
     }
+}
+
+#[test]
+fn a_route_says_how_urgent_its_requests_are_at_the_most() {
+    let read = |more: &str| {
+        let text = provider(
+            "one",
+            "{provider: OpenAI, credentials: [{name: main, env: K}], defaultModel: gpt}",
+        ) + "---\napiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {name: r}\nspec: {match: {models: [fast]}, \
+               targets: [{provider: one}]"
+            + more
+            + "}\n";
+        standalone(&text).map(|config| config.routes[0].class)
+    };
+    assert_eq!(read(""), Ok(Class::Interactive));
+    assert_eq!(read(", priority: Interactive"), Ok(Class::Interactive));
+    assert_eq!(read(", priority: Background"), Ok(Class::Background));
+    assert!(read(", priority: Tomorrow").is_err());
 }
 
 #[test]

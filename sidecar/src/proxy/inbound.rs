@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bowsprit_core::call::Call;
+use bowsprit_core::config::Route;
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::queue::Class;
 use bytes::Bytes;
@@ -59,9 +60,20 @@ impl Parts {
 }
 
 impl Inbound {
-    /// How urgent it is, as its caller says. Looked up where requests wait, and nowhere else.
-    pub(super) fn class(&self) -> Class {
+    /// How urgent it is: as its caller says, and no more than its route allows. Looked up where requests wait, and nowhere else.
+    pub(super) fn class(&self, route: Option<&Route>) -> Class {
+        let most = route.map_or(Class::Interactive, |route| route.class);
+        if most == Class::Background {
+            return most;
+        }
         let said = self.headers.get(PRIORITY).and_then(|value| value.to_str().ok());
-        said.and_then(Class::parse).unwrap_or_default()
+        let said = said.and_then(Class::parse).or_else(|| self.class_of_tier());
+        said.unwrap_or_default().at_most(most)
+    }
+
+    /// What its body says, of callers whose API has a word for it.
+    fn class_of_tier(&self) -> Option<Class> {
+        matches!(self.call.dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses)
+            .then(|| Class::of_tier(&self.body))?
     }
 }

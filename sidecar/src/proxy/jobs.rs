@@ -72,7 +72,7 @@ async fn take(process: &Arc<Process>, peer: IpAddr, parts: &Parts, body: Incomin
         (&Method::POST, "", _) => post(process, jobs, parts, body).await,
         (&Method::GET, "", _) => list(jobs, parts.uri.query()),
         (_, "", _) => Err(not_so(parts, "GET, POST")),
-        (&Method::GET, id, "") => one(jobs, id).await,
+        (&Method::GET, id, "") => one(jobs, id, parts.uri.query()).await,
         (&Method::DELETE, id, "") => delete(jobs, id).await,
         (_, _, "") => Err(not_so(parts, "GET, DELETE")),
         (&Method::GET, id, "answer") => raw(jobs, id).await,
@@ -223,10 +223,13 @@ fn no_such(id: &str) -> Refusal {
     Refusal::new(Code::ResJobNotFound, text)
 }
 
-async fn one(jobs: &Jobs, id: &str) -> Result<Response<Body>, Refusal> {
+async fn one(jobs: &Jobs, id: &str, query: Option<&str>) -> Result<Response<Body>, Refusal> {
     let job = known(jobs, id)?;
     let mut seen = Seen::of(&job);
-    if job.status.is_end()
+    // Whoever looks after jobs need not see what models said.
+    let is_asked_for = !query.unwrap_or_default().split('&').any(|pair| pair == "answer=false");
+    if is_asked_for
+        && job.status.is_end()
         && let Some((head, body)) = answer_of(jobs, id).await
     {
         seen.answer = Some(SeenAnswer::of(&head, &body));
@@ -312,6 +315,8 @@ struct Seen<'a> {
     idempotency_key: Option<&'a str>,
     attempts: u32,
     max_attempts: u32,
+    request_bytes: u64,
+    answer_bytes: u64,
     created_at: String,
     deadline_at: String,
     expires_at: String,
@@ -337,6 +342,8 @@ impl<'a> Seen<'a> {
             idempotency_key: job.key.as_deref(),
             attempts: job.attempts,
             max_attempts: job.max_attempts,
+            request_bytes: job.request_bytes,
+            answer_bytes: job.answer_bytes,
             created_at: time(job.created),
             deadline_at: time(job.deadline),
             expires_at: time(job.expires),

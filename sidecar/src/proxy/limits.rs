@@ -14,6 +14,7 @@ use bowsprit_core::fault::Code;
 use bowsprit_core::json::{self, Value};
 use bowsprit_core::limits::limiter::{Limited, Need};
 use bowsprit_core::limits::set::{self, Held, Who};
+use bowsprit_core::queue::Class;
 use bowsprit_core::record::Refuser;
 use bowsprit_core::{call::Operation, model_name};
 use http::header::AUTHORIZATION;
@@ -47,7 +48,12 @@ pub(super) async fn acquire(
     }
     let need = need(snapshot, &under, route, inbound);
     limits.came(&under, need);
-    let class = inbound.class();
+    let may_wait = under.iter().any(|under| under.limit.on_limit == OnLimit::Wait);
+    let class = if may_wait {
+        inbound.class(route)
+    } else {
+        Class::Interactive
+    };
     let began = context.now();
     let mut turn = None;
     loop {

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use bowsprit_core::queue::MOST_PASSED;
 use bowsprit_providers::Behaviour;
+use bowsprit_rig::documents;
 use serde_json::{Value, json};
 
 use super::support::{Bed, CANARIES, Reply, chat, count, failing, saw};
@@ -334,11 +336,25 @@ async fn without_a_folder_there_are_no_jobs_and_it_says_what_to_do() {
     assert!(refused.text.contains("--state-dir"), "{}", refused.text);
 }
 
+fn one_at_a_time(_: &str, spec: &mut Value) {
+    spec["rateLimits"] = json!({"concurrentRequests": 1, "onLimit": "Wait", "maxWait": "60s"});
+}
+
+async fn waiting(bed: &Bed, count: f64) {
+    bed.until("they wait", || async {
+        bed.family("bowsprit_rate_limited_total").await == count
+    })
+    .await;
+}
+
+/// What the provider was asked, in order: the text of each.
+fn asked(bed: &Bed) -> Vec<String> {
+    let seen = bed.claude.seen();
+    seen.requests.iter().map(|it| it.json().to_string()).collect()
+}
+
 #[tokio::test]
 async fn a_request_that_somebody_waits_for_goes_before_those_in_no_hurry() {
-    let one_at_a_time = |_: &str, spec: &mut Value| {
-        spec["rateLimits"] = json!({"concurrentRequests": 1, "onLimit": "Wait", "maxWait": "30s"});
-    };
     let kept = Kept::new(one_at_a_time, &[]).await;
     let bed = &kept.bed;
     bed.claude.script(Behaviour::hang());
@@ -353,16 +369,10 @@ async fn a_request_that_somebody_waits_for_goes_before_those_in_no_hurry() {
         let request = bed.post("/v1/chat/completions", &body);
         tokio::spawn(request.header("x-bowsprit-priority", class).send())
     };
-    let waiting = |count: f64| async move {
-        bed.until("they wait", || async {
-            bed.family("bowsprit_rate_limited_total").await == count
-        })
-        .await;
-    };
     let patient = ask("patient", "background");
-    waiting(1.0).await;
+    waiting(bed, 1.0).await;
     let urgent = ask("urgent", "interactive");
-    waiting(2.0).await;
+    waiting(bed, 2.0).await;
     held.abort();
     for answer in [urgent, patient] {
         assert_eq!(answer.await.unwrap().unwrap().status(), 200);
@@ -378,4 +388,147 @@ async fn a_request_that_somebody_waits_for_goes_before_those_in_no_hurry() {
         "it is nobody else's"
     );
     bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_background_request_is_passed_so_often_and_then_keeps_its_place() {
+    let kept = Kept::new(one_at_a_time, &[]).await;
+    let bed = &kept.bed;
+    bed.claude.script(Behaviour::hang());
+    let ask = |text: &str, class: &str| {
+        let mut body = chat("claude-sonnet-4-5", false);
+        body["messages"][0]["content"] = json!(text);
+        let request = bed.post("/v1/chat/completions", &body);
+        tokio::spawn(request.header("x-bowsprit-priority", class).send())
+    };
+    let held = ask("held", "interactive");
+    saw(&bed.claude, |seen| seen.counts.requests == 1).await;
+    let mut all = vec![ask("patient", "background")];
+    let mut count = 1.0;
+    waiting(bed, count).await;
+    for number in 0..MOST_PASSED + 3 {
+        all.push(ask(&format!("urgent {number}."), "interactive"));
+        count += 1.0;
+        waiting(bed, count).await;
+    }
+    held.abort();
+    for answer in all {
+        assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    }
+    let asked = asked(bed);
+    let place = asked.iter().position(|body| body.contains("patient")).unwrap();
+    // Behind the one that was held up, and those that passed it.
+    assert_eq!(place, 1 + MOST_PASSED as usize, "{asked:?}");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_route_in_no_hurry_and_a_flex_request_let_others_go_first_whatever_their_callers_say() {
+    let route = |name: &str, more: Value| {
+        let mut spec = json!({"match": {"models": [name]}, "targets": [{"provider": "claude"}]});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        documents::route(name, &spec)
+    };
+    let mut bed = Bed::providers();
+    let text = bed.documents(&only_claude(one_at_a_time))
+        + &route("nightly", json!({"priority": "Background"}))
+        + &route("smart", json!({"priority": "Interactive"}));
+    std::fs::write(bed.config_path(), text).unwrap();
+    bed.start(&[]);
+    let bed = &bed;
+    bed.claude.script(Behaviour::hang());
+    let ask = |text: &str, model: &str, tier: Option<&str>, class: Option<&str>| {
+        let mut body = chat(model, false);
+        body["messages"][0]["content"] = json!(text);
+        if let Some(tier) = tier {
+            body["service_tier"] = json!(tier);
+        }
+        let mut request = bed.post("/v1/chat/completions", &body);
+        if let Some(class) = class {
+            request = request.header("x-bowsprit-priority", class);
+        }
+        tokio::spawn(request.send())
+    };
+    let held = ask("held", "smart", None, None);
+    saw(&bed.claude, |seen| seen.counts.requests == 1).await;
+    let mut all = Vec::new();
+    for (count, (text, model, tier, class)) in (1_u8..).zip([
+        ("first", "nightly", None, Some("interactive")),
+        ("second", "smart", Some("flex"), None),
+        ("third", "smart", Some("flex"), Some("interactive")),
+        ("fourth", "smart", Some("auto"), None),
+    ]) {
+        all.push(ask(text, model, tier, class));
+        waiting(bed, count.into()).await;
+    }
+    held.abort();
+    for answer in all {
+        assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    }
+    let asked = asked(bed);
+    let mut order = ["first", "second", "third", "fourth"];
+    order.sort_by_key(|text| asked.iter().position(|body| body.contains(text)));
+    assert_eq!(order, ["third", "fourth", "first", "second"], "{asked:?}");
+    bed.balanced().await;
+}
+
+/// An address of this machine that is none of loopback's. Nothing is sent to find it.
+fn other_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    (!own.is_loopback()).then_some(own)
+}
+
+#[tokio::test]
+async fn who_does_not_come_over_loopback_is_told_of_no_job_and_can_do_nothing_to_one() {
+    let Some(own) = other_address() else {
+        // Written out, as a run that could not look has shown nothing.
+        eprintln!("this machine has no address but loopback's: not tried");
+        return;
+    };
+    let kept = Kept::new(|_, _| {}, &["--listen", "0.0.0.0:0"]).await;
+    let id = kept.accepted().await;
+    kept.until(&id, "done").await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let at = |path: &str| format!("http://{own}:{}{path}", kept.bed.address().port());
+    let body = json!({"path": "/v1/chat/completions", "request": chat("claude-sonnet-4-5", false)});
+    for request in [
+        http.post(at("/jobs")).json(&body),
+        http.get(at("/jobs")),
+        http.get(at(&format!("/jobs/{id}"))),
+        http.get(at(&format!("/jobs/{id}/answer"))),
+        http.delete(at(&format!("/jobs/{id}"))),
+    ] {
+        let refused = Reply::of(request.send().await.unwrap()).await;
+        assert_eq!(
+            (refused.status, &refused.json()["error"]["bowsprit_code"]),
+            (403, &json!("AUTH_ACCESS_DENIED"))
+        );
+        assert!(!refused.text.contains(&id), "{}", refused.text);
+    }
+    assert_eq!(
+        kept.get("/jobs").await.json()["data"].as_array().unwrap().len(),
+        1,
+        "it is there as before"
+    );
+    kept.bed.balanced().await;
+}
+
+#[tokio::test]
+async fn who_looks_after_jobs_sees_no_answer() {
+    let kept = Kept::new(|_, _| {}, &[]).await;
+    let id = kept.accepted().await;
+    let whole = kept.until(&id, "done").await;
+    let seen = kept.get(&format!("/jobs/{id}?answer=false")).await.json();
+    assert!(whole["answer"].is_object() && seen["answer"].is_null(), "{seen}");
+    let sizes = |job: &Value| {
+        [
+            job["requestBytes"].as_u64().unwrap(),
+            job["answerBytes"].as_u64().unwrap(),
+        ]
+    };
+    assert!(sizes(&seen).iter().all(|bytes| *bytes > 20), "{seen}");
+    assert_eq!(sizes(&kept.get("/jobs").await.json()["data"][0]), sizes(&seen));
+    kept.bed.balanced().await;
 }

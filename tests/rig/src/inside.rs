@@ -34,8 +34,12 @@ pub struct View {
 impl Sidecar {
     /// Starts one with these arguments beside the ports. `Err`: why it does not start.
     pub fn start(args: &[&str]) -> Result<Self, String> {
-        let ports = ["bowsprit-sidecar", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-        let args = Args::try_parse_from(ports.iter().chain(args)).unwrap();
+        let mut all = vec!["bowsprit-sidecar", "--admin", "127.0.0.1:0"];
+        // Some are asked from elsewhere.
+        if !args.contains(&"--listen") {
+            all.extend(["--listen", "127.0.0.1:0"]);
+        }
+        let args = Args::try_parse_from(all.iter().chain(args)).unwrap();
         let running = app::start_with(&args, AccessLog::in_memory()).map_err(|error| error.to_string())?;
         Ok(Self {
             listen: running.listen,

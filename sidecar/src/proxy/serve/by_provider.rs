@@ -62,7 +62,7 @@ impl ByProvider {
             Box::new(Self {
                 limits: Arc::clone(limits),
                 clock,
-                class: inbound.class(),
+                class: inbound.class(route),
                 all,
                 rooms: Vec::new(),
                 held: None,

@@ -102,7 +102,7 @@ impl<'a> ProviderPool<'a> {
         let Some(state) = self.state(candidate) else { return };
         let waiter = match self.waiter.take() {
             Some(waiter) if waiter.0 == candidate => waiter,
-            _ => Box::new((candidate, state.queue(self.inbound.class()))),
+            _ => Box::new((candidate, state.queue(self.inbound.class(self.route)))),
         };
         self.waiter.insert(waiter).1.wait(most).await;
     }
@@ -203,7 +203,7 @@ impl Pool for ProviderPool<'_> {
             .filter(|waiter| waiter.0 == candidate)
             .map(|waiter| &waiter.1);
         let permit = match waiter {
-            None => state.admit_as(asked.circuit(), tokens, said, &|| self.inbound.class(), now),
+            None => state.admit_as(asked.circuit(), tokens, said, &|| self.inbound.class(self.route), now),
             Some(waiter) => waiter.admit_as(asked.circuit(), tokens, said, now),
         };
         let permit = permit.map_err(|refused| match refused {
