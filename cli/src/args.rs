@@ -94,6 +94,12 @@ pub enum Command {
         #[command(subcommand)]
         verb: CacheVerb,
     },
+    /// Requests that are answered later: those that the pods' sidecars keep, and giving one up. Never what was asked or answered.
+    Jobs {
+        /// What to do.
+        #[command(subcommand)]
+        verb: JobsVerb,
+    },
     /// Stop all model traffic of the namespace, or that of a provider or route: what comes is refused, or goes to other providers; what
     /// is under way ends as it would have. Makes a UsagePolicy.
     ///
@@ -537,6 +543,81 @@ pub struct CacheClearArgs {
     /// How it is printed.
     #[command(flatten)]
     pub out: Out,
+}
+
+/// Of `jobs`.
+#[derive(Debug, Subcommand)]
+pub enum JobsVerb {
+    /// The jobs of all sidecars of the namespace, or of one, the newest first. Exit code 1 where a sidecar did not tell.
+    List {
+        /// Only those that stand so; unset: all.
+        #[arg(long, value_enum, value_name = "STATUS")]
+        status: Option<JobStatus>,
+        /// At most so many, and at most 100 of each pod.
+        #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        number: u32,
+        /// Only of this pod.
+        #[arg(long, value_name = "NAME")]
+        pod: Option<String>,
+        /// Where.
+        #[command(flatten)]
+        place: Where,
+        /// How it is printed.
+        #[command(flatten)]
+        out: Out,
+    },
+    /// One job: how it stands, and how its last attempt ended. Exit code 1 where no sidecar has it.
+    Show {
+        /// Its id.
+        #[arg(value_name = "JOB")]
+        id: String,
+        /// The pod that has it; unset: all are asked.
+        #[arg(long, value_name = "NAME")]
+        pod: Option<String>,
+        /// How it is printed.
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Give a job up, or forget its answer. Exit code 1 where no sidecar has it.
+    Cancel {
+        /// Its id.
+        #[arg(value_name = "JOB")]
+        id: String,
+        /// The pod that has it; unset: all are asked.
+        #[arg(long, value_name = "NAME")]
+        pod: Option<String>,
+        /// How it is printed.
+        #[command(flatten)]
+        out: Out,
+    },
+}
+
+/// How a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum JobStatus {
+    /// It waits for its next try.
+    Queued,
+    /// It is tried now.
+    Running,
+    /// It is answered.
+    Done,
+    /// It was refused for good, or is out of tries.
+    Failed,
+    /// Its deadline passed before there was an answer.
+    Expired,
+}
+
+impl JobStatus {
+    /// As a sidecar has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
 }
 
 /// Of `test`.

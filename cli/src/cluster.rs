@@ -323,17 +323,16 @@ impl Cluster {
             .ok_or_else(|| Failure::Unreachable(format!("the apiserver forwards no port {port} of pod {pod}")))
     }
 
-    /// What a sidecar answers at its admin port to a request from inside its pod, as a forwarded port is: the status and the body,
+    /// What a sidecar answers at one of its ports to a request from inside its pod, as a forwarded port is: the status and the body,
     /// of so many bytes at most; or, in words, why it does not.
     pub(crate) async fn inside(
         &self,
         sidecar: &Sidecar,
+        port: u16,
         request: http::Request<Full<Bytes>>,
         most: usize,
     ) -> Result<Result<(u16, Bytes), String>, Failure> {
-        let connection = self
-            .forward(&sidecar.namespace, &sidecar.pod, sidecar.admin_port)
-            .await?;
+        let connection = self.forward(&sidecar.namespace, &sidecar.pod, port).await?;
         let asked = match connection.ask(request, self.timeout).await {
             Ok(asked) => asked,
             Err(why) => return Ok(Err(why)),

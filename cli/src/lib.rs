@@ -20,6 +20,7 @@ mod fleet;
 mod forward;
 mod health;
 mod inject;
+mod jobs;
 mod ledger;
 mod logs;
 mod order;
@@ -69,6 +70,7 @@ async fn run(args: Args, screen: Screen) -> Result<Report, Failure> {
         Command::Health(verb) => health::run(cluster, &verb, screen).await,
         Command::Access { verb } => access::run(cluster, &verb, screen).await,
         Command::Cache { verb } => cache::run(cluster, &verb, screen).await,
+        Command::Jobs { verb } => jobs::run(cluster, &verb, screen).await,
         Command::Circuit { verb } => circuit::run(cluster, &verb, screen).await,
         Command::Pause(verb) => pause::pause(cluster, &verb, screen).await,
         Command::Resume(verb) => pause::resume(cluster, &verb, screen).await,

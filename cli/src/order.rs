@@ -42,7 +42,7 @@ pub(crate) async fn order(cluster: &Cluster, sidecar: &Sidecar, to: &Uri, fields
         .header("host", format!("127.0.0.1:{}", sidecar.admin_port))
         .body(Full::<Bytes>::default())
         .map_err(|error| Failure::Usage(format!("no request for {to}: {error}")))?;
-    match cluster.inside(sidecar, request, MAX_ANSWER).await {
+    match cluster.inside(sidecar, sidecar.admin_port, request, MAX_ANSWER).await {
         Ok(Ok((status, body))) => Ok(read(status, &body, fields)),
         Ok(Err(why)) => Ok(Said::Failed(why)),
         Err(failure) if failure.is_forbidden() => Err(failure),

@@ -202,7 +202,7 @@ async fn ask(
         .header("host", format!("127.0.0.1:{}", sidecar.admin_port))
         .body(Full::<Bytes>::default())
         .map_err(|error| Failure::Wrong(format!("no request: {error}")))?;
-    let inside = cluster.inside(sidecar, request, MAX_PAGE).await;
+    let inside = cluster.inside(sidecar, sidecar.admin_port, request, MAX_PAGE).await;
     let (status, body) = match inside {
         Ok(Ok(answer)) => answer,
         Ok(Err(why)) => return Ok(Err(why)),

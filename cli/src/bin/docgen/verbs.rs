@@ -82,7 +82,7 @@ const READER: Rule = (
 );
 
 /// By verb. A verb that is not here needs no cluster.
-const RULES: [(&str, &[Rule]); 22] = [
+const RULES: [(&str, &[Rule]); 25] = [
     (
         "status",
         &[OBJECTS, POLICIES, PODS, NAMESPACE, OPERATORS, LEASE, WEBHOOKS],
@@ -92,6 +92,9 @@ const RULES: [(&str, &[Rule]); 22] = [
     ("circuit reset", &[PODS, FORWARD]),
     ("cache status", &[PODS, PROXY]),
     ("cache clear", &[PODS, FORWARD]),
+    ("jobs list", &[PODS, FORWARD]),
+    ("jobs show", &[PODS, FORWARD]),
+    ("jobs cancel", &[PODS, FORWARD]),
     (
         "access check",
         &[(
@@ -162,7 +165,7 @@ const RULES: [(&str, &[Rule]); 22] = [
 ];
 
 /// By verb: what is shown, and the snapshot that a test holds.
-const EXAMPLES: [(&str, &str, &str); 17] = [
+const EXAMPLES: [(&str, &str, &str); 18] = [
     (
         "status",
         "kubectl bowsprit status -n shop",
@@ -196,6 +199,13 @@ const EXAMPLES: [(&str, &str, &str); 17] = [
         "kubectl bowsprit access check --model fast --max-tokens 9000 --feature tools --label team=shop -f rules.yaml",
         include_str!(
             "../../access/snapshots/bowsprit_cli__access__tests__a_denial_names_its_rule_and_what_each_rule_looked_at.snap"
+        ),
+    ),
+    (
+        "jobs list",
+        "kubectl bowsprit jobs list -n shop",
+        include_str!(
+            "../../jobs/snapshots/bowsprit_cli__jobs__tests__jobs_of_all_pods_with_the_newest_first_and_who_did_not_tell.snap"
         ),
     ),
     (
