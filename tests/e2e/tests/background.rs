@@ -3,8 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use bowsprit_crds::names;
 use bowsprit_e2e::machine::Process;
-use bowsprit_e2e::{App, LONG, eventually, test};
+use bowsprit_e2e::{App, Bed, LONG, eventually, test};
 use serde_json::{Value, json};
+
+use crate::cli::{bowsprit, show, until};
 
 /// What the app asks its sidecar, by Python's own library: `/jobs` is no SDK's.
 async fn jobs(app: &App<'_>, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
@@ -44,6 +46,7 @@ async fn a_job_outlives_an_outage_of_its_provider_and_the_end_of_its_sidecar() {
             Ok(())
         })
         .await?;
+        listed_and_given_up(bed, &app).await?;
         let pod = app.object().await?;
         Process::of(&pod, names::SIDECAR_CONTAINER)?.signal("KILL")?;
         let before = restarts(&json!(pod));
@@ -72,6 +75,34 @@ async fn a_job_outlives_an_outage_of_its_provider_and_the_end_of_its_sidecar() {
         Ok(())
     })
     .await;
+}
+
+/// Whoever looks after the namespace sees what waits, and nothing of what was asked; and may give it up.
+async fn listed_and_given_up(bed: &Bed, app: &App<'_>) -> Result<()> {
+    let request = json!({"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "a secret thought"}]});
+    let body = json!({"path": "/v1/chat/completions", "request": request, "ttl": "1h"});
+    let job = jobs(app, "POST", "/jobs", Some(body)).await?;
+    let id = job["id"].as_str().with_context(|| format!("not accepted: {job}"))?;
+    let listed = until(bed, &["jobs", "list"], 0, &[id, "app", "NEXT TRY"]).await?;
+    show("jobs list", &listed);
+    let as_json = bowsprit(bed, &["jobs", "show", id, "-o", "json"]).await?;
+    let shown: Value = serde_json::from_str(&as_json.out).with_context(|| format!("{as_json:#?}"))?;
+    ensure!(shown["id"] == id && shown["pod"] == "app", "{shown}");
+    ensure!(
+        !listed.out.contains("secret") && !as_json.out.contains("secret"),
+        "{listed:#?} {as_json:#?}"
+    );
+    let cancelled = bowsprit(bed, &["jobs", "cancel", id]).await?;
+    ensure!(
+        cancelled.code == Some(0) && cancelled.out.contains("given up"),
+        "{cancelled:#?}"
+    );
+    let gone = bowsprit(bed, &["jobs", "show", id]).await?;
+    ensure!(
+        gone.code == Some(1) && gone.err.contains("no sidecar here has a job"),
+        "{gone:#?}"
+    );
+    Ok(())
 }
 
 /// How often the pod's sidecar has been started again.
