@@ -87,7 +87,9 @@ impl Mailboxes {
     /// Leaves a line for each.
     pub(super) fn put_all(&self, line: &[u8]) {
         let all: Vec<_> = self.lock().values().cloned().collect();
-        all.iter().for_each(|mailbox| mailbox.put(line));
+        for mailbox in &all {
+            mailbox.put(line);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Mailbox>>> {
