@@ -95,7 +95,10 @@ async fn examine(cluster: &Cluster, scope: Option<&str>) -> Result<Findings, Fai
     };
     findings.configs = seen(configs(cluster, &places)).await;
     findings.secrets = match (&providers, &routes) {
-        (Ok(providers), Ok(routes)) => seen(secrets(cluster, providers, routes)).await,
+        (Ok(providers), Ok(routes)) => {
+            let policies = policies.as_ref().map_or(&[][..], |(read, _)| read);
+            seen(secrets(cluster, checks::Named::by(providers, routes, policies))).await
+        }
         (Err(why), _) | (_, Err(why)) => Err(why.clone()),
     };
     findings.health = seen(fleet(cluster, scope)).await;
@@ -287,13 +290,8 @@ async fn configs(cluster: &Cluster, places: &BTreeSet<String>) -> Result<Vec<Con
     Ok(configs)
 }
 
-/// The Secrets that ProviderConfigs and ModelRoutes name and that are not there. Only their heads are asked for, never what is in them.
-async fn secrets(
-    cluster: &Cluster,
-    providers: &[ProviderConfig],
-    routes: &[ModelRoute],
-) -> Result<Vec<Absent>, Failure> {
-    let named = checks::named(providers, routes);
+/// Those of these Secrets that are not there. Only their heads are asked for, never what is in them.
+async fn secrets(cluster: &Cluster, checks::Named(named): checks::Named) -> Result<Vec<Absent>, Failure> {
     let there = Cluster::each(named.keys(), |(place, name)| {
         cluster.exists::<core::Secret>(place, name)
     })

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bowsprit_crds::guards::Guard;
+use bowsprit_crds::limits::NamedLimit;
 use bowsprit_crds::provider_config::ObjectKeyRef;
-use bowsprit_crds::{ModelRoute, ProviderConfig, names};
+use bowsprit_crds::{ModelRoute, ProviderConfig, UsagePolicy, names};
 use kube::ResourceExt as _;
 use serde::Serialize;
 
@@ -126,7 +128,9 @@ impl Ref {
 pub(super) enum By {
     /// A ProviderConfig, for a credential: without it, it is not asked.
     Credential(String),
-    /// A ProviderConfig, for the store of its limits: shares stand in.
+    /// A guard, for the key of the service that it asks: its `onFailure` decides. Where it stands.
+    Guard(String),
+    /// A limit, for the store that counts it: shares stand in. Where it stands.
     Limits(String),
     /// A ModelRoute, for the store of its answers: each sidecar has its own alone.
     Answers(String),
@@ -136,7 +140,7 @@ impl By {
     fn told(&self) -> String {
         match self {
             Self::Credential(provider) => format!("ProviderConfig {provider}"),
-            Self::Limits(provider) => format!("ProviderConfig {provider}, rateLimits.store"),
+            Self::Guard(place) | Self::Limits(place) => place.clone(),
             Self::Answers(route) => format!("ModelRoute {route}, cache.store"),
         }
     }
@@ -149,33 +153,70 @@ pub(super) struct Absent {
     pub(super) by: By,
 }
 
-/// The Secrets that these name, by namespace and name, each with who wants it the most.
-pub(super) fn named(providers: &[ProviderConfig], routes: &[ModelRoute]) -> BTreeMap<(String, String), By> {
-    let mut named: BTreeMap<(String, String), By> = BTreeMap::new();
-    let mut name = |namespace: Option<String>, key: &ObjectKeyRef, by: By| {
-        let known = named
-            .entry((namespace.unwrap_or_default(), key.name.clone()))
-            .or_insert_with(|| by.clone());
+/// Secrets that are named, by namespace and name, each with who wants it the most.
+#[derive(Default)]
+pub(super) struct Named(pub(super) BTreeMap<(String, String), By>);
+
+impl Named {
+    /// Those that these name.
+    pub(super) fn by(providers: &[ProviderConfig], routes: &[ModelRoute], policies: &[UsagePolicy]) -> Self {
+        let mut named = Self::default();
+        for provider in providers {
+            let (place, name, spec) = (provider.namespace(), provider.name_any(), &provider.spec);
+            for key in spec.credentials.iter().filter_map(|it| it.secret_key_ref.as_ref()) {
+                named.note(place.as_ref(), key, By::Credential(name.clone()));
+            }
+            if let Some(store) = &spec.rate_limits.store {
+                let by = By::Limits(format!("ProviderConfig {name}, rateLimits.store"));
+                named.note(place.as_ref(), &store.redis_ref, by);
+            }
+        }
+        for route in routes {
+            let (place, name, spec) = (route.namespace(), route.name_any(), &route.spec);
+            if let Some(store) = spec.cache.as_ref().and_then(|cache| cache.store.as_ref()) {
+                named.note(place.as_ref(), &store.redis_ref, By::Answers(name.clone()));
+            }
+            named.rules(
+                place.as_ref(),
+                &format!("ModelRoute {name}"),
+                &spec.limits,
+                &spec.guards,
+            );
+        }
+        for policy in policies {
+            let (place, of, spec) = (
+                policy.namespace(),
+                format!("UsagePolicy {}", policy.name_any()),
+                &policy.spec,
+            );
+            named.rules(place.as_ref(), &of, &spec.limits, &spec.guards);
+        }
+        named
+    }
+
+    /// Those of the limits and guards of one object.
+    fn rules(&mut self, place: Option<&String>, of: &str, limits: &[NamedLimit], guards: &[Guard]) {
+        for limit in limits {
+            if let Some(store) = &limit.store {
+                let by = By::Limits(format!("{of}, limits {}, store", limit.name));
+                self.note(place, &store.redis_ref, by);
+            }
+        }
+        for guard in guards {
+            if let Some(key) = guard.webhook.as_ref().and_then(|it| it.auth_secret_ref.as_ref()) {
+                let by = By::Guard(format!("{of}, guards {}, webhook.authSecretRef", guard.name));
+                self.note(place, key, by);
+            }
+        }
+    }
+
+    fn note(&mut self, place: Option<&String>, key: &ObjectKeyRef, by: By) {
+        let secret = (place.cloned().unwrap_or_default(), key.name.clone());
+        let known = self.0.entry(secret).or_insert_with(|| by.clone());
         if by < *known {
             *known = by;
         }
-    };
-    for provider in providers {
-        let spec = &provider.spec;
-        for key in spec.credentials.iter().filter_map(|it| it.secret_key_ref.as_ref()) {
-            name(provider.namespace(), key, By::Credential(provider.name_any()));
-        }
-        if let Some(store) = &spec.rate_limits.store {
-            name(provider.namespace(), &store.redis_ref, By::Limits(provider.name_any()));
-        }
     }
-    for route in routes {
-        let cache = route.spec.cache.as_ref();
-        if let Some(store) = cache.and_then(|cache| cache.store.as_ref()) {
-            name(route.namespace(), &store.redis_ref, By::Answers(route.name_any()));
-        }
-    }
-    named
 }
 
 /// What the operators do, as the chart grants it: verb, group, resource, the name of the one object that is meant or none, and
@@ -614,7 +655,7 @@ fn configs(found: &[Config], operators_in: &str) -> Verdict {
 
 fn secrets(found: &[Absent]) -> Verdict {
     let Some(first) = found.iter().min_by_key(|absent| &absent.by) else {
-        return ok("all that ProviderConfigs and ModelRoutes name are there");
+        return ok("all that ProviderConfigs, ModelRoutes and UsagePolicies name are there");
     };
     let absent: Vec<String> = found
         .iter()
@@ -624,6 +665,11 @@ fn secrets(found: &[Absent]) -> Verdict {
     let create = |value| format!("kubectl -n {namespace} create secret generic {name} --from-literal=KEY={value}");
     let (state, remedy) = match &first.by {
         By::Credential(_) => (State::Fail, create("...") + "; running pods see it within a minute"),
+        By::Guard(_) => (
+            State::Fail,
+            create("...")
+                + "; until it is there, what the guard is to decide is refused, or passes with onFailure: Pass",
+        ),
         By::Limits(_) => (
             State::Warn,
             create("redis://...") + "; until it is there, limits of the fleet are counted in shares",

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bowsprit_crds::{ModelRoute, ProviderConfig};
+use bowsprit_crds::{ModelRoute, ProviderConfig, UsagePolicy};
 use serde_json::json;
 
 use super::checks::{
-    Absent, By, Check, Config, Crd, Findings, Fleet, NEEDED, Permission, Ref, Served, State, judge, named, not_after,
+    Absent, By, Check, Config, Crd, Findings, Fleet, NEEDED, Named, Permission, Ref, Served, State, judge, not_after,
 };
 use super::render::screen;
 use crate::fleet::{self, Health};
@@ -251,10 +251,23 @@ fn secrets_of_credentials_and_of_stores_are_looked_for_and_the_want_of_a_store_s
         let spec = json!({"match": {"models": [name]}, "targets": [{"provider": "claude"}], "cache": cache});
         serde_json::from_value(json!({"metadata": {"name": name, "namespace": "shop"}, "spec": spec})).unwrap()
     };
-    let named = named(&providers, &[route("smart", "cache"), route("fast", "answers")]);
+    let policy: UsagePolicy = serde_json::from_value(json!({"metadata": {"name": "house", "namespace": "shop"}, "spec": {
+        "limits": [{"name": "all", "requestsPerMinute": 9, "scope": "Fleet", "store": {"redisRef": key("counts")}}],
+        "guards": [{"name": "dlp", "applyTo": ["Request"], "webhook": {"url": "https://dlp.test/check", "authSecretRef": key("dlp")}}],
+    }}))
+    .unwrap();
+    let Named(named) = Named::by(
+        &providers,
+        &[route("smart", "cache"), route("fast", "answers")],
+        &[policy],
+    );
     let of = |name: &str| named[&("shop".to_owned(), name.to_owned())].clone();
     assert_eq!(of("keys"), By::Credential("claude".into()));
-    assert_eq!(of("limits"), By::Limits("claude".into()));
+    let store = || By::Limits("ProviderConfig claude, rateLimits.store".into());
+    assert_eq!(of("limits"), store());
+    assert_eq!(of("counts"), By::Limits("UsagePolicy house, limits all, store".into()));
+    let key_of_guard = || By::Guard("UsagePolicy house, guards dlp, webhook.authSecretRef".into());
+    assert_eq!(of("dlp"), key_of_guard());
     assert_eq!(of("cache"), By::Answers("smart".into()));
     assert_eq!(of("answers"), By::Credential("openai".into()), "who wants it the most");
     let of = |by: By| Findings {
@@ -268,9 +281,11 @@ fn secrets_of_credentials_and_of_stores_are_looked_for_and_the_want_of_a_store_s
         let checks = judge(findings, NOW);
         checks.into_iter().find(|check| check.name == "secrets").unwrap()
     };
-    let (answers, limits) = (
-        check(&of(By::Answers("smart".into()))),
-        check(&of(By::Limits("claude".into()))),
+    let (answers, limits) = (check(&of(By::Answers("smart".into()))), check(&of(store())));
+    assert_eq!(
+        check(&of(key_of_guard())).state,
+        State::Fail,
+        "a guard that cannot ask stops requests"
     );
     assert!(answers.state == State::Warn && limits.state == State::Warn);
     assert_eq!(
