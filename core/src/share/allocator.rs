@@ -172,8 +172,14 @@ impl<K: Ord + Clone> Allocator<K> {
     /// time in which this leader does not know yet what is free.
     pub fn hear(&mut self, pod: &K, ask: &Ask, now: Moment) -> Option<Grant> {
         self.tick(now);
-        let held = ask.held.min(self.whole);
         let before = self.pods.get(pod).copied();
+        let mut held = ask.held.min(self.whole);
+        // An ask that a later one has overtaken: what was granted upon that may be held. The next one says.
+        if let Some(before) = before
+            && before.told.is_some_and(|told| told.number > ask.number)
+        {
+            held = held.max(before.counted);
+        }
         // What the leader of before counted: what it has lent, and what its own sidecars use without.
         let is_known = ask.is_lent || ask.epoch.saturating_add(1) == self.epoch;
         let was_counted = if is_known { ask.uses.min(held) } else { 0 };
@@ -288,7 +294,11 @@ impl<K: Ord + Clone> Allocator<K> {
             self.counted = self.counted.saturating_add(share.saturating_sub(entry.counted));
             entry.counted = entry.counted.max(share);
             entry.told = Some(Told { share, ..told });
-            grants.push((pod, self.grant(told.number, share, told.floor, Duration::ZERO)));
+            // The limit may have been lowered since it was told.
+            grants.push((
+                pod,
+                self.grant(told.number, share, told.floor.min(least), Duration::ZERO),
+            ));
         }
         grants
     }

@@ -153,3 +153,12 @@ fn no_more_is_pushed_in_a_second_than_a_leader_takes_asks() {
     }
     assert!(sent > 0 && sent <= ASKS_A_SECOND + ASKS_A_SECOND / 4, "{sent}");
 }
+
+#[test]
+fn an_ask_that_a_later_one_has_overtaken_lowers_nothing_that_may_be_held() {
+    let mut of = Allocator::of_a_new_limit(100, 1, at(0));
+    assert_eq!(of.hear(&"a", &ask(7, 0, 200), at(0)).unwrap().share, 100);
+    // Sent before, by another replica, and slower.
+    of.hear(&"a", &ask(6, 5, 200), at(100));
+    assert_eq!(of.hear(&"b", &ask(1, 0, 200), at(200)).unwrap().share, 0);
+}
