@@ -172,7 +172,11 @@ impl Limits {
                 Ok(Ok(taken)) => said.0.push((*index, taken)),
                 // What others gave flows back.
                 Ok(Err(limited)) => {
-                    return Err(locked(&self.set).held_elsewhere((*index, want), limited, clock.now(), who));
+                    let held = locked(&self.set).held_elsewhere((*index, want), limited, clock.now(), who);
+                    // By a limit that went while its store was asked nobody is held up.
+                    if !held.is_empty() {
+                        return Err(held);
+                    }
                 }
                 Err(why) => locked(&self.stored).not_answered(&under.limit.full_name, why, clock.now()),
             }
@@ -214,6 +218,8 @@ impl Limits {
             let counts = locked(&self.stored).places(&name, &limit);
             let mut told = Ok(());
             for (of, places) in counts {
+                // Whose request has ended meanwhile has given its place back: told now, it would be taken again.
+                let places = locked(&self.stored).still(&name, places);
                 told = limit.keep_of(&of, [0; 5], &places).await;
                 if told.is_err() {
                     break;

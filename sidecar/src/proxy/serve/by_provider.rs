@@ -74,7 +74,10 @@ impl ByProvider {
     }
 
     /// Another question begins: who asks for another candidate waits for this one no more.
-    pub(super) fn begin(&mut self, candidate: usize) {
+    /// What it holds at others, with no attempt out there, it gives back.
+    pub(super) fn begin(&mut self, candidate: usize, provider: &Arc<str>) {
+        self.rooms
+            .retain(|(of, charges)| of == provider || Arc::strong_count(charges) > 1);
         self.held = None;
         if self.turn.as_ref().is_some_and(|(of, _)| *of != candidate) {
             self.turn = None;

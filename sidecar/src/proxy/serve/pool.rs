@@ -191,7 +191,7 @@ impl Pool for ProviderPool<'_> {
         };
         let (state, tokens) = (&asked.upstream.state, self.inbound.call.tokens);
         if let Some(limits) = &mut self.by_provider {
-            limits.begin(candidate);
+            limits.begin(candidate, state.name());
         }
         let said = match std::mem::replace(&mut self.next, Next::Nothing) {
             Next::Asked(said) if said.0 == candidate => Some(said.1),

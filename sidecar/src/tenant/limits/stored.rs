@@ -4,7 +4,7 @@
 //! share decides; from the first failure on nobody waits, until a look that nobody waits for is answered. What shares admitted is not
 //! told afterwards, since that would be one sum for each that is told apart: each time that the store is back, a bucket more may pass.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bowsprit_core::clock::Moment;
@@ -55,11 +55,13 @@ impl Stored {
             if before.is_some_and(|before| Arc::ptr_eq(before, &named)) {
                 continue;
             }
+            // What is in flight counts on, by the new amounts too, and in another store from the next time that it is told.
+            let places = self.0.remove(&limit.full_name).map_or_else(Vec::new, |one| one.places);
             let one = One {
                 limit: named,
                 // Another store, perhaps: nobody waits for it before it has answered.
                 standing: Standing::new(now),
-                places: Vec::new(),
+                places,
                 keep_at: now,
             };
             self.0.insert(Arc::clone(&limit.full_name), one);
@@ -135,6 +137,14 @@ impl Stored {
             all.push((limit.whole(), Vec::new()));
         }
         all
+    }
+
+    /// Those of these places that are in use now.
+    pub(super) fn still(&self, name: &str, mut told: Vec<Place>) -> Vec<Place> {
+        let places = self.0.get(name).into_iter().flat_map(|one| &one.places);
+        let here: HashSet<Place> = places.map(|(_, place)| *place).collect();
+        told.retain(|place| here.contains(place));
+        told
     }
 
     /// The store answered a look at this limit.
