@@ -17,6 +17,7 @@ use bowsprit_core::kept::lru::Lru;
 use bowsprit_core::kept::next::Next;
 use bowsprit_core::kept::refill::{Batch, Ended};
 use bowsprit_core::kept::versions::Changes;
+use bowsprit_crds::guards::Side;
 use tokio::sync::Notify;
 
 use self::filling::{Filling, Input, OfNext, RefillReport, Renewal, WORKERS};
@@ -46,6 +47,8 @@ struct Known {
 struct OfRoute {
     /// What its vectors rest on: who is asked, and for what.
     basis: String,
+    /// The guards that its texts have been through.
+    guards: Vec<u8>,
     inputs: Lru<Known>,
     /// How long a text is kept: as long as its vector.
     max_age: Duration,
@@ -67,6 +70,15 @@ impl OfRoute {
     fn texts(&self) -> impl Iterator<Item = (&Key, &Arc<Input>)> {
         self.inputs.in_order().map(|(key, known)| (key, &known.input))
     }
+}
+
+/// The guards that look into what this route is asked, as they are written.
+fn guards_of(config: &Config, route: &Route) -> Vec<u8> {
+    let of_policies = config.policies.iter().flat_map(|policy| &policy.guards);
+    let all = of_policies
+        .chain(&route.guards)
+        .filter(|guard| guard.is_on(Side::Request));
+    all.flat_map(|guard| guard.print).collect()
 }
 
 impl Refills {
@@ -100,6 +112,7 @@ impl Refills {
         for (route, bytes, max_age) in keeping {
             let mut of = before.remove(&route.name).unwrap_or_else(|| OfRoute {
                 basis: String::new(),
+                guards: Vec::new(),
                 inputs: Lru::new(bytes),
                 max_age,
                 next: None,
@@ -109,6 +122,7 @@ impl Refills {
             });
             of.max_age = max_age;
             of.inputs.rebound(bytes);
+            self.forget_what_passed_others(&mut of, guards_of(config, route));
             let basis_of = basis(config, route);
             if of.basis != basis_of {
                 of.renewal = None;
@@ -142,6 +156,24 @@ impl Refills {
         }
         drop(by_route);
         self.news.notify_one();
+    }
+
+    /// Texts are asked for again as they came past the guards of their time, and past no others: where these are other ones now, texts
+    /// are forgotten. Whoever asks for one again is looked into anew.
+    fn forget_what_passed_others(&self, of: &mut OfRoute, guards: Vec<u8>) {
+        if of.guards == guards {
+            return;
+        }
+        of.guards = guards;
+        if of.inputs.forget(|_, _| true) == 0 {
+            return;
+        }
+        of.renewal = None;
+        if let Some(mut next) = of.next.take() {
+            let awaited: Vec<Key> = next.filling.refill.awaited().copied().collect();
+            next.filling = Filling::begin(self.as_next(&next.next), awaited, of.texts());
+            of.next = Some(next);
+        }
     }
 
     /// As who a next model is asked, requests at once, and another generation.

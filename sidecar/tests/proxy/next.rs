@@ -220,6 +220,32 @@ async fn while_everything_is_paused_nothing_is_asked_for_in_the_background_eithe
 }
 
 #[tokio::test]
+async fn a_text_that_came_before_a_guard_is_not_asked_for_again_past_it() {
+    let bed = bed();
+    let known = ["charge 4111 1111 1111 1111".to_owned(), "text".to_owned()];
+    assert_eq!(model_of(&embed(&bed, &known, None).await), OLD);
+    let guards = json!({"guards": [{"name": "pii", "applyTo": ["Request"], "detect": ["Card"], "action": "Mask"}]});
+    let guarded = documents::policy("house", &guards);
+    let with = |embeddings: &Value| format!("{}{guarded}", written(&bed, OLD, embeddings));
+    std::fs::write(bed.config_path(), with(&json!({}))).unwrap();
+    let masked = "bowsprit_guard_findings_total{guard=\"pii\",decision=\"masked\"}";
+    bed.until("the guard looks", || async {
+        embed(&bed, &known[..1], Some(8)).await;
+        bed.metric(masked).await > 0.0
+    })
+    .await;
+    std::fs::write(bed.config_path(), with(&next(&json!({})))).unwrap();
+    bed.until("the next model is asked", || async {
+        embed(&bed, &known, None).await;
+        !asked(&bed.openai, NEW).is_empty()
+    })
+    .await;
+    let asked = asked(&bed.openai, NEW);
+    assert!(asked.iter().all(|text| !text.contains("4111")), "{asked:?}");
+    bed.balanced().await;
+}
+
+#[tokio::test]
 async fn one_input_that_the_next_model_does_not_take_holds_nothing_up() {
     let bed = bed();
     let known = texts(0..10);
