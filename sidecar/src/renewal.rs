@@ -90,6 +90,8 @@ impl Renewal {
                 failpoint::hit_in(&documents.text, failpoint::LOAD);
             }
             if tenant.offer(&offer, now, clock) {
+                // At once: a guard with a new key decides nothing without it.
+                tenant.renew_keys(&self.keys, now);
                 self.serves(offer);
             }
         }

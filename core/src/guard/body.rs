@@ -70,10 +70,30 @@ impl Guard {
         looked(guards, side, body).map_err(|error| RequestError::not_json(format!("is not JSON: {error}")))
     }
 
+    /// Whether an input of embeddings is a list of tokens: a text that nobody here can read.
+    pub fn has_tokens(body: &[u8]) -> bool {
+        let mut has = false;
+        let mut look = |name: &str, at: &mut Pull<'_>| if name == "input" { tokens(at, &mut has) } else { Ok(()) };
+        // What is no JSON is refused by who reads it.
+        let _ = Pull::new(body).and_then(|mut pull| pull.members(&mut look));
+        has
+    }
+
     /// Looks into a whole answer. What does not read as JSON is gone over as it stands, and what is no text holds none.
     pub fn look_into_answer(guards: &[&Self], body: &[u8]) -> Looked {
         looked(guards, Side::Answer, body).unwrap_or_else(|_| as_it_stands(guards, body))
     }
+}
+
+fn tokens(at: &mut Pull<'_>, has: &mut bool) -> Result<(), Error> {
+    if at.is_array() {
+        return at.items(&mut |at| tokens(at, has));
+    }
+    if at.is_text() || at.is_object() {
+        return Ok(());
+    }
+    *has |= at.skip()?.starts_with(|first: char| first.is_ascii_digit());
+    Ok(())
 }
 
 /// A text that should have been a JSON document and is none, or half of one.

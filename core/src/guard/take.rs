@@ -15,6 +15,9 @@ pub struct Said {
     pub text: String,
 }
 
+/// Bytes that a text takes besides itself and its role: in the list, by the allocator, and as JSON.
+const BESIDE: usize = size_of::<Said>() + 48;
+
 /// What becomes of texts.
 pub(super) struct Take {
     /// Who says what is being read.
@@ -99,7 +102,9 @@ impl Take {
         }
         match &mut self.doing {
             Doing::Said { said, room } => {
-                let Some(left) = room.checked_sub(text.len() + self.role.len()) else {
+                // Each takes its place in a list and in a JSON document besides: a million of empty roles and single letters is no small
+                // question.
+                let Some(left) = room.checked_sub(text.len() + self.role.len() + BESIDE) else {
                     self.doing = Doing::TooMany;
                     return None;
                 };

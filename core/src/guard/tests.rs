@@ -291,3 +291,20 @@ fn a_guard_that_cannot_be_is_refused_with_its_place_and_a_way_out() {
     let problem = Guard::all_of("ModelRoute fast", &many).unwrap_err().to_string();
     assert!(problem.contains("has 11 guards"), "{problem}");
 }
+
+#[test]
+fn inputs_of_embeddings_that_are_tokens_are_known_from_texts() {
+    for (body, has) in [
+        (r#"{"model": "m", "input": [[15339, 1917], [7]]}"#, true),
+        (r#"{"input": [15339, 1917]}"#, true),
+        (r#"{"input": ["a", [7]]}"#, true),
+        (r#"{"input": "1 2 3", "dimensions": 256}"#, false),
+        (r#"{"input": ["one", "2"]}"#, false),
+        (r#"{"input": []}"#, false),
+        (r#"{"input": {"text": 7}}"#, false),
+        ("[7]", false),
+        ("no JSON", false),
+    ] {
+        assert_eq!(Guard::has_tokens(body.as_bytes()), has, "{body}");
+    }
+}

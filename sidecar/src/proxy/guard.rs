@@ -57,6 +57,14 @@ pub(super) fn look(
         process.sinks.guards.found(&guard.name, Decided::Refused);
         return Err(refused(context, &guard, guard.told_streamed()));
     }
+    if matches!(inbound.call.operation, Operation::Embed(_))
+        && let Some(guard) =
+            guards(&snapshot.config, route.as_deref()).find(|guard| guard.forbids_unread(Side::Request))
+        && Guard::has_tokens(&inbound.body)
+    {
+        process.sinks.guards.found(&guard.name, Decided::Refused);
+        return Err(refused(context, guard, guard.told_unread()));
+    }
     let looks = |guard: &&Arc<Guard>| guard.webhook.is_none() && guard.is_on(Side::Request);
     let guards = guards(&snapshot.config, route.as_deref()).filter(looks);
     let guards: Vec<&Guard> = guards.map(|guard| &**guard).collect();

@@ -30,7 +30,7 @@ use super::context::RequestContext;
 use super::embeddings::partly::Partly;
 use super::inbound::Inbound;
 use super::request_id::{RequestId, TraceId};
-use super::{beside, embeddings, keep, ours, refuse, serve};
+use super::{beside, embeddings, guard, keep, ours, refuse, serve, webhook};
 use crate::caller::Caller;
 use crate::observe::semantic::{Error, Result as Came, Work};
 use crate::process::Process;
@@ -269,10 +269,20 @@ async fn asked(process: &Arc<Process>, parent: &Parent, model: &str, body: Bytes
         "embeddings",
     );
     context.trace.clone_from(&parent.trace);
-    let inbound = inbound(model, body);
+    let mut inbound = inbound(model, body);
     context.asked = Arc::clone(&inbound.call.model);
     context.route = plan::route_for(&snapshot.config, model).cloned();
-    if let Err(refusal) = ours::admitted(process, &snapshot, &mut context, &inbound).await {
+    let admitted = async {
+        // The question has been past the guards of the namespace and of its own route, and not past those of this one.
+        if context.route.as_ref().is_some_and(|route| !route.guards.is_empty()) {
+            guard::look(process, &snapshot, &mut context, &mut inbound)?;
+            if !snapshot.services.is_empty() {
+                Box::pin(webhook::look(&snapshot, &mut context, &mut inbound)).await?;
+            }
+        }
+        ours::admitted(process, &snapshot, &mut context, &inbound).await
+    };
+    if let Err(refusal) = admitted.await {
         refuse::answer(context, &refusal);
         return Err(Error::Embedding);
     }

@@ -161,12 +161,13 @@ async fn answered(
     };
     let post = post(process, service, key, question);
     let answer = tokio::time::timeout(service.hook().deadline, post).await;
-    let verdict = verdict(&answer.unwrap_or(Err(Why::Timeout))?, side, body)?;
-    Ok(match verdict {
+    let answer = answer.unwrap_or(Err(Why::Timeout))?;
+    // Of its reason only the beginning is told, which may have lost the key's end.
+    let is_told = |text: &[u8]| key.is_some_and(|key| key.is_told_in(text));
+    let tells = is_told(&answer);
+    Ok(match verdict(&answer, side, body)? {
         // A service that says what it was asked with has no reason that anybody is told.
-        Verdict::Refuse(Some(reason)) if key.is_some_and(|key| key.is_told_in(reason.as_bytes())) => {
-            Verdict::Refuse(None)
-        }
+        Verdict::Refuse(Some(reason)) if tells || is_told(reason.as_bytes()) => Verdict::Refuse(None),
         verdict => verdict,
     })
 }

@@ -161,6 +161,27 @@ async fn the_guards_of_the_namespace_look_into_every_request_and_what_passes_unr
 }
 
 #[tokio::test]
+async fn inputs_of_embeddings_that_are_tokens_pass_only_where_the_unread_may() {
+    let asked = json!({"model": "smart", "input": [[15339, 1917]]});
+    for unread in ["Refuse", "Pass"] {
+        let mut guard = guard("pii", "Mask", "Enforce");
+        guard["unread"] = json!(unread);
+        let bed = Bed::routed(json!({ "guards": [guard] }), |_, _| {}).await;
+        let reply = bed.post_as("/v1/embeddings", &asked, &[]).await;
+        let is_refused = reply.status == 403 && reply.text.contains("cannot look into");
+        assert_eq!(
+            is_refused,
+            unread == "Refuse",
+            "{unread}: {} {}",
+            reply.status,
+            reply.text
+        );
+        assert!(!is_refused || sent(&bed).is_empty(), "nobody is asked");
+        bed.balanced().await;
+    }
+}
+
+#[tokio::test]
 async fn a_cache_knows_a_request_by_what_leaves() {
     let more = json!({"guards": [guard("pii", "Mask", "Enforce")], "cache": {"ttl": "1h", "maxBytes": 1 << 20, "temperature": "Any"}});
     let bed = Bed::routed(more, |_, _| {}).await;

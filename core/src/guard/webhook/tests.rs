@@ -53,8 +53,14 @@ fn it_is_asked_with_the_texts_by_who_says_them_and_nothing_else() {
         r#"{{"messages":[{{"content":"{}"}}]}}"#,
         "x".repeat(LARGEST_QUESTION + 1)
     );
-    let refused = question(&made(spec()), Side::Request, huge.as_bytes(), ABOUT);
-    assert_eq!(refused, Err(Why::TooLarge));
+    let many = format!(
+        r#"{{"messages":[{{"role":"","content":[{}"b"]}}]}}"#,
+        "\"a\",".repeat(LARGEST_QUESTION / 64)
+    );
+    for body in [huge, many] {
+        let refused = question(&made(spec()), Side::Request, body.as_bytes(), ABOUT);
+        assert_eq!(refused, Err(Why::TooLarge));
+    }
 }
 
 #[test]
