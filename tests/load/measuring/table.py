@@ -72,7 +72,10 @@ CONTENDERS = [
         argv=["@PROGRAM@", "--config", "@CONFIG@", "--listen", "@LISTEN@", "--admin", "@ADMIN@", "--ca-dir", "@CA@"],
         program="target/release/bowsprit-sidecar",
         config="sidecar.yaml",
-        setups=("openai", "tls", "openai-anthropic", "openai-gemini", "anthropic-openai", "recorded", "kept", "guarded", "governed", "idle", "streams"),
+        setups=(
+            *("openai", "tls", "openai-anthropic", "openai-gemini", "anthropic-openai", "recorded", "kept"),
+            *("limited", "ruled", "spending", "guarded", "governed", "idle", "streams"),
+        ),
         env={"PROVIDER_KEY": UPSTREAM_KEY},
         version=["--version"],
         build="cargo build --release -p bowsprit-sidecar",
@@ -94,7 +97,7 @@ class Setup:
     fill: dict = field(default_factory=dict)  # words in the contenders' files that are other ones than in FILL
     arguments: tuple = ()  # more arguments for the contenders
     env: dict = field(default_factory=dict)  # more environment for them; words are filled in in both
-    rounds: int = 1000  # the most that are worth their time
+    rounds: int = 1000  # the most that are worth their time; 0: it is counted alone
     open_files: int = 0  # file descriptors that the contender and the tool need, where they are many
 
 
@@ -181,6 +184,10 @@ SETUPS = [
     ),
     # Each answer is kept for the time when nobody gives one.
     Setup("kept", baseline_of="openai", fill={"@ROUTE@": _KEEPING_ROUTE}),
+    # One thing at a time that a platform asks of each request: counted, and too little for a clock.
+    Setup("limited", baseline_of="openai", fill={"@ROUTE@": _policy(_LIMITS)}, rounds=0),
+    Setup("ruled", baseline_of="openai", fill={"@ROUTE@": _policy(_ACCESS)}, rounds=0),
+    Setup("spending", baseline_of="openai", fill={"@ROUTE@": _policy(_BUDGET)}, rounds=0),
     Setup("guarded", baseline_of="openai", fill={"@ROUTE@": _policy(_GUARD)}),
     # What a platform asks of each request, all of it at once.
     Setup("governed", baseline_of="openai", fill={"@ROUTE@": _policy(_LIMITS, _ACCESS, _GUARD, _BUDGET)}),
@@ -269,6 +276,7 @@ SCENARIOS = [
     ),
     Scenario("plain", "recorded", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
     Scenario("plain", "kept", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
+    *(Scenario("plain", setup, _CHAT_PATH, CHAT, "closed", CONNECTIONS) for setup in ("limited", "ruled", "spending")),
     Scenario("plain", "guarded", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
     Scenario("stream", "guarded", _CHAT_PATH, CHAT | _STREAM, events=_LINES, **_STREAMED),
     Scenario("plain", "governed", _CHAT_PATH, CHAT, "closed", CONNECTIONS),
