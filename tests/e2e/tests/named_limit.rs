@@ -48,12 +48,12 @@ async fn limit(app: &App<'_>) -> Result<Value> {
 }
 
 async fn have_shares(apps: &[App<'_>]) -> Result<()> {
-    // A policy that a leader does not know from before has its shares up to two minutes late.
+    // A policy that a leader does not know from before has its shares up to two minutes late: until then nothing is lent.
     eventually(LONG * 2, "each sidecar has a share of the limit", async || {
         for app in apps {
             let limit = limit(app).await?;
             ensure!(
-                limit["isWithoutShare"] != true && limit["shares"]["requestsPerMinute"].is_u64(),
+                limit["isWithoutShare"] != true && limit["shares"]["requestsPerMinute"].as_u64() > Some(0),
                 "{}: {limit}",
                 app.pod
             );
