@@ -214,48 +214,25 @@ impl<T> Set<T> {
     /// # Errors
     /// What holds it up.
     pub fn take(&mut self, wants: &[Want<'_>], need: Need, now: Moment, who: Who) -> Result<Taken, Vec<Held>> {
-        let mut slots = Vec::with_capacity(wants.len());
-        for (index, want) in wants.iter().enumerate() {
-            if let Some(slot) = self.slot(want, now) {
-                slots.push((index, slot));
+        let slots = self.free(wants, now, who)?;
+        if let Who::Comes(_) = who {
+            let ahead = self.ahead(who);
+            let is_passed = |other: &&mut Waiting<T>| slots.iter().any(|(_, slot)| other.stands.contains(slot));
+            for passed in self.queue.iter_mut().skip(ahead).filter(is_passed) {
+                passed.standing.pass();
             }
         }
-        let mut held = Vec::new();
-        let ahead = self.ahead(who);
-        let is_elsewhere = |index: usize| wants.get(index).is_some_and(|want| want.is_elsewhere);
-        for (index, slot) in &slots {
-            let here = self.limiter(*slot).filter(|_| !is_elsewhere(*index));
-            let limited = here.and_then(|limiter| limiter.limited(now));
-            if limited.is_some() || self.is_stood_at(*slot, ahead) {
-                held.push(Held {
-                    index: *index,
-                    limited,
-                    slot: *slot,
-                });
-            }
-        }
-        if held.is_empty() {
-            if let Who::Comes(_) = who {
-                let is_passed = |other: &&mut Waiting<T>| slots.iter().any(|(_, slot)| other.stands.contains(slot));
-                for passed in self.queue.iter_mut().skip(ahead).filter(is_passed) {
-                    passed.standing.pass();
-                }
-            }
-            let take = |(index, slot): (usize, Slot)| {
-                let limiter = self.limiter_mut(slot)?;
-                let taken = if is_elsewhere(index) {
-                    limiter.admitted_elsewhere(need, now)
-                } else {
-                    limiter.take(need, now)
-                };
-                Some((slot, taken))
+        let take = |(index, slot): (usize, Slot)| {
+            let is_elsewhere = wants.get(index).is_some_and(|want| want.is_elsewhere);
+            let limiter = self.limiter_mut(slot)?;
+            let taken = if is_elsewhere {
+                limiter.admitted_elsewhere(need, now)
+            } else {
+                limiter.take(need, now)
             };
-            return Ok(Taken(slots.into_iter().filter_map(take).collect()));
-        }
-        if let Who::Waits(ticket) = who {
-            self.stand(ticket, &held);
-        }
-        Err(held)
+            Some((slot, taken))
+        };
+        Ok(Taken(slots.into_iter().filter_map(take).collect()))
     }
 
     /// Whether [`Self::take`] would say yes, without taking: for whoever is to ask elsewhere first.
@@ -263,18 +240,32 @@ impl<T> Set<T> {
     /// # Errors
     /// What holds it up.
     pub fn look(&mut self, wants: &[Want<'_>], now: Moment, who: Who) -> Result<(), Vec<Held>> {
+        self.free(wants, now, who).map(drop)
+    }
+
+    /// The counts of these, each with its place among them, where there is room in all.
+    ///
+    /// # Errors
+    /// What holds it up. Who waits stands in line there from now on.
+    fn free(&mut self, wants: &[Want<'_>], now: Moment, who: Who) -> Result<Vec<(usize, Slot)>, Vec<Held>> {
+        let mut slots = Vec::with_capacity(wants.len());
+        for (index, want) in wants.iter().enumerate() {
+            if let Some(slot) = self.slot(want, now) {
+                slots.push((index, slot));
+            }
+        }
         let ahead = self.ahead(who);
         let mut held = Vec::new();
-        for (index, want) in wants.iter().enumerate() {
-            let Some(slot) = self.slot(want, now) else { continue };
-            let here = self.limiter(slot).filter(|_| !want.is_elsewhere);
+        for (index, slot) in slots.iter().copied() {
+            let is_elsewhere = wants.get(index).is_some_and(|want| want.is_elsewhere);
+            let here = self.limiter(slot).filter(|_| !is_elsewhere);
             let limited = here.and_then(|limiter| limiter.limited(now));
             if limited.is_some() || self.is_stood_at(slot, ahead) {
                 held.push(Held { index, limited, slot });
             }
         }
         if held.is_empty() {
-            return Ok(());
+            return Ok(slots);
         }
         if let Who::Waits(ticket) = who {
             self.stand(ticket, &held);
