@@ -85,13 +85,16 @@ impl Renewal {
     fn take(&mut self, process: &Process, offers: Vec<Offer>) {
         let (tenant, now, clock) = (&process.tenant, process.clock.now(), unix_now().as_secs());
         let is_offered = !offers.is_empty();
+        let mut has_read_keys = false;
         for offer in offers {
             if let Ok(documents) = &offer.documents {
                 failpoint::hit_in(&documents.text, failpoint::LOAD);
             }
             if tenant.offer(&offer, now, clock) {
                 // At once: a guard with a new key decides nothing without it.
+                self.keys_seen = self.key_stamps(process);
                 tenant.renew_keys(&self.keys, now);
+                has_read_keys = true;
                 self.serves(offer);
             }
         }
@@ -103,7 +106,7 @@ impl Renewal {
             tenant.renew_trust(now);
         }
         let keys = self.key_stamps(process);
-        if is_offered || keys != self.keys_seen {
+        if (is_offered && !has_read_keys) || keys != self.keys_seen {
             tenant.renew_keys(&self.keys, now);
             self.keys_seen = keys;
         }
