@@ -222,24 +222,33 @@ impl Fleet {
         .map(drop)
     }
 
-    /// Waits until every ProviderConfig says of its last generation that all of its sidecars have it.
+    /// Waits until every ProviderConfig, and every UsagePolicy there is, says of its last generation that all of its sidecars have it.
     pub(crate) async fn statuses_right(&self, patience: Duration) -> Result<()> {
         let begun = Instant::now();
         loop {
-            let list = self.api.get("/apis/bowsprit.dev/v1alpha1/providerconfigs").await?;
-            let all = list["items"].as_array().context("a list")?;
+            let mut all = self.all("providerconfigs").await?;
+            all.extend(self.all("usagepolicies").await?);
             let wrong: Vec<&Value> = all.iter().filter(|object| !self.is_right(object)).collect();
             let Some(one) = wrong.first() else { return Ok(()) };
             if begun.elapsed() > patience {
                 bail!(
-                    "{} of {} statuses are not right, such as {}: {}",
+                    "{} of {} statuses are not right, such as {} of {}: {}",
                     wrong.len(),
                     all.len(),
                     one["metadata"]["name"],
+                    one["metadata"]["namespace"],
                     one["status"]
                 );
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn all(&self, resource: &str) -> Result<Vec<Value>> {
+        let mut list = self.api.get(&format!("/apis/bowsprit.dev/v1alpha1/{resource}")).await?;
+        match list["items"].take() {
+            Value::Array(all) => Ok(all),
+            _ => bail!("no list of {resource}"),
         }
     }
 

@@ -25,8 +25,11 @@ use table::Table;
 
 /// A round of changes, a restart: nothing of it may take longer, or something is broken.
 const PATIENCE: Duration = Duration::from_mins(3);
-/// Before rest is measured: what follows from the last change is over by then.
+/// Before a switch is thrown: nothing else changes by then.
 const SETTLE: Duration = Duration::from_secs(20);
+/// Before rest is measured: what follows from the last change is over by then. A status that has just been written several times in a
+/// row waits 30 s for its numbers (`LONGEST` of the operator's pace).
+const LAST_NUMBERS: Duration = Duration::from_secs(35);
 
 /// Says where the program is, with the seconds since it began.
 fn say(begun: Instant, text: &str) {
@@ -96,7 +99,7 @@ async fn run(size: Size, changes: usize, rest: Duration, table: &mut Table) -> R
     paused(&fleet, &sidecars, changes, table).await?;
     say(begun, "namespaces have been paused, one by one and all at once");
     fleet.statuses_right(PATIENCE).await?;
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(LAST_NUMBERS).await;
     at_rest(&api, rest, table).await?;
     say(begun, &format!("{} s at rest", rest.as_secs()));
     restart(&api, &fleet, &sidecars, table).await?;
