@@ -42,8 +42,14 @@ struct Expected {
     arrived: Vec<Duration>,
 }
 
-/// Names of providers by revision: read once for all sidecars of a namespace.
-type Known = Mutex<HashMap<String, Arc<[String]>>>;
+/// What is said of a config, by its revision: read once for all sidecars of a namespace.
+type Known = Mutex<HashMap<String, Arc<Said>>>;
+
+/// What a sidecar tells of its config.
+struct Said {
+    providers: Vec<String>,
+    policies: u32,
+}
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -226,17 +232,22 @@ fn sidecar(
 
 /// What a sidecar says once a config is in service.
 fn take(report: &mut SidecarReport, config: &StreamedConfig, known: &Known) {
-    let names = Arc::clone(locked(known).entry(config.revision.clone()).or_insert_with(|| {
+    let said = Arc::clone(locked(known).entry(config.revision.clone()).or_insert_with(|| {
         let scope = Scope::Cluster {
             pod_labels: std::collections::BTreeMap::new(),
         };
         let read = config::load(&config.text, &scope).unwrap_or_default();
-        read.providers.iter().map(|provider| provider.name.clone()).collect()
+        Arc::new(Said {
+            providers: read.providers.iter().map(|provider| provider.name.clone()).collect(),
+            policies: u32::try_from(read.policies.len()).unwrap_or(u32::MAX),
+        })
     }));
     report.sequence = config.sequence;
     report.revision.clone_from(&config.revision);
     "stream".clone_into(&mut report.source);
-    report.providers = names
+    report.policies = Some(said.policies);
+    report.providers = said
+        .providers
         .iter()
         .map(|name| ReportedProvider {
             name: name.clone(),
