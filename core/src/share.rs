@@ -7,7 +7,8 @@
 //!   ask says, or what is granted upon it. The sidecar counts the lease from when it *asked*, the allocator from when it
 //!   *granted*: however long a message takes, the share is over here before it is lent out again there.
 //! - A new leader lends out nothing that its predecessor may have lent: at first all of the limit is taken to be *unknown*; what
-//!   a sidecar says that it holds is known from then on; what nobody spoke of for one [`LEASE`] is over, and is free.
+//!   a sidecar says that it holds is known from then on; what nobody spoke of for one [`LEASE`] is over, and is free. A limit that it is
+//!   the first to tell sidecars of is free at once ([`leader`]).
 //! - Without the operator a sidecar goes on with its share until it expires, then with no more than the smaller of share and
 //!   floor, and after one more lease with its floor: by then every share that was lent before the allocator counted on that
 //!   floor is over.
@@ -19,6 +20,7 @@ pub mod allocator;
 pub mod bound;
 pub mod demand;
 pub mod holder;
+pub mod leader;
 pub mod parts;
 pub mod store;
 

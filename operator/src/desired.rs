@@ -10,6 +10,8 @@ use bowsprit_core::config::{
     self, Object, ObjectKind, Policy, Problem, Problems, Provider, Rendered, Route, Scope, is_given, readable_objects,
     render,
 };
+use bowsprit_core::share::leader::SETTLED;
+use bowsprit_core::stream::shares::LimitKey;
 use bowsprit_crds::found::Unread;
 use bowsprit_crds::{
     ModelRoute, ModelRouteSpec, ProviderConfig, ProviderConfigSpec, UsagePolicy, UsagePolicySpec, names,
@@ -18,6 +20,7 @@ use kube::{Resource, ResourceExt as _};
 
 use crate::conditions::reason;
 use crate::objects::NotUnderstood;
+use crate::shares::{of_policy, of_provider, of_route};
 use crate::status::rollout::Version;
 use crate::validate::hosts::AllowedHosts;
 
@@ -62,6 +65,11 @@ impl Current {
             && is_given(self.sequence, clock.latest)
     }
 
+    /// Whether it was written so long ago, by its sequence, that nobody holds anything by what was there before.
+    pub fn is_settled(&self, clock: Clocks) -> bool {
+        self.sequence > 0 && self.sequence.saturating_add(SETTLED.as_secs()) <= clock.own
+    }
+
     /// The sequence of what is written in its place.
     fn next(&self, clock: Clocks) -> u64 {
         if is_given(self.sequence, clock.latest) {
@@ -100,6 +108,10 @@ pub struct Desired {
     pub changed: Vec<String>,
     /// The sequence to write it with; none where what is there is right already, or nothing is and nothing should be.
     pub write: Option<u64>,
+    /// The limits that sidecars share, as the content tells of them.
+    pub limits: Vec<(LimitKey, u64)>,
+    /// The same, of what is there; none where that cannot be told.
+    pub limits_before: Option<Vec<LimitKey>>,
     providers: BTreeMap<String, Checked<Provider>>,
     routes: BTreeMap<String, Checked<Route>>,
     policies: BTreeMap<String, Checked<Policy>>,
@@ -170,7 +182,8 @@ pub fn desired(
         policies,
         not_understood,
     } = objects;
-    let last = LastAccepted::read(current, &scope);
+    let accepted = LastAccepted::read(current, &scope);
+    let last = &accepted.specs;
     let mut provider_specs: Vec<(String, ProviderConfigSpec)> = Vec::new();
     let mut checked_providers = BTreeMap::new();
     for object in providers {
@@ -260,10 +273,17 @@ pub fn desired(
         &served_providers,
         &served_routes,
     ));
+    let specs = Specs {
+        providers: provider_specs.into_iter().collect(),
+        routes: route_specs.into_iter().collect(),
+        policies: policy_specs.into_iter().collect(),
+    };
     Ok(Desired {
         rendered,
         changed,
         write,
+        limits: specs.shared_limits(),
+        limits_before: accepted.limits(),
         unresolved,
         advice: config::advice(&served_providers, &served_routes),
         providers: checked_providers,
@@ -369,35 +389,65 @@ impl Desired {
     }
 }
 
-/// The documents of the ConfigMap that is there: each was accepted when it was written.
+/// Specs by name.
 #[derive(Default)]
-struct LastAccepted {
+struct Specs {
     providers: BTreeMap<String, ProviderConfigSpec>,
     routes: BTreeMap<String, ModelRouteSpec>,
     policies: BTreeMap<String, UsagePolicySpec>,
 }
 
+impl Specs {
+    /// The limits of them that sidecars share.
+    fn shared_limits(&self) -> Vec<(LimitKey, u64)> {
+        let of_providers = self.providers.iter().flat_map(|(name, spec)| of_provider(name, spec));
+        let of_routes = self.routes.iter().flat_map(|(name, spec)| of_route(name, spec));
+        let of_policies = self.policies.iter().flat_map(|(name, spec)| of_policy(name, spec));
+        of_providers.chain(of_routes).chain(of_policies).collect()
+    }
+}
+
+/// The documents of the ConfigMap that is there: each was accepted when it was written.
+#[derive(Default)]
+struct LastAccepted {
+    specs: Specs,
+    /// Whether these are all that it says.
+    is_all: bool,
+}
+
 impl LastAccepted {
     fn read(current: Option<&Current>, scope: &Scope) -> Self {
         let mut last = Self::default();
-        let Some(current) = current.filter(|current| config::revision(&current.text) == current.revision) else {
-            // Missing, or edited by hand: nothing in it can be taken as accepted.
+        let Some(current) = current else {
+            last.is_all = true;
             return last;
         };
+        if config::revision(&current.text) != current.revision {
+            // Edited by hand: nothing in it can be taken as accepted.
+            return last;
+        }
         // Another release may have written it: each that can be read counts.
-        for Object { name, kind, .. } in readable_objects(&current.text, scope) {
+        let (found, is_all) = readable_objects(&current.text, scope);
+        last.is_all = is_all;
+        for Object { name, kind, .. } in found {
             match kind {
                 ObjectKind::Provider(spec) => {
-                    last.providers.insert(name, *spec);
+                    last.specs.providers.insert(name, *spec);
                 }
                 ObjectKind::Route(spec) => {
-                    last.routes.insert(name, *spec);
+                    last.specs.routes.insert(name, *spec);
                 }
                 ObjectKind::Policy(spec) => {
-                    last.policies.insert(name, *spec);
+                    last.specs.policies.insert(name, *spec);
                 }
             }
         }
         last
+    }
+
+    /// The limits that sidecars share by it; none where it cannot be read whole.
+    fn limits(&self) -> Option<Vec<LimitKey>> {
+        let limits = self.specs.shared_limits().into_iter();
+        self.is_all.then(|| limits.map(|(key, _)| key).collect())
     }
 }

@@ -32,6 +32,7 @@ use crate::objects::pod::{InjectedPod, Phase};
 use crate::objects::{Changes, Here, Store, fresh};
 use crate::owner::{self, Defined};
 use crate::poll::Poller;
+use crate::shares::Shares;
 use crate::slo;
 use crate::status::pace::Pace;
 use crate::status::rollout::{Rollout, Version};
@@ -147,6 +148,7 @@ pub struct Context {
     hosts: AllowedHosts,
     rules: Option<slo::apply::Rules>,
     money: Option<Money>,
+    shares: Option<Shares>,
     failures: Mutex<HashMap<String, u32>>,
     memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
     pace: Mutex<Pace<String>>,
@@ -187,6 +189,7 @@ impl Context {
             hosts: AllowedHosts::default(),
             rules: None,
             money: None,
+            shares: None,
         }
     }
 
@@ -208,6 +211,13 @@ impl Context {
     #[must_use]
     pub fn lending(mut self, money: Money) -> Self {
         self.money = Some(money);
+        self
+    }
+
+    /// Who lends shares of limits is told which limits are new.
+    #[must_use]
+    pub fn sharing(mut self, shares: Shares) -> Self {
+        self.shares = Some(shares);
         self
     }
 
@@ -398,7 +408,12 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         memory
             .rollout
             .writes(&newest, changed, &streaming, std::time::Instant::now());
+        let is_settled = config_map::is_settled(namespace, config_map.as_deref(), clock, context).await;
         config_map::write(namespace, &wanted, sequence, config_map.as_deref(), context).await?;
+        if let Some(shares) = &context.shares {
+            let replaced = wanted.limits_before.as_deref().filter(|_| is_settled);
+            shares.wrote(namespace, replaced, &wanted.limits);
+        }
         memory.wrote(&wanted, sequence, now);
         memory.alone.hurry(now);
     } else if let Some(map) = &config_map

@@ -296,7 +296,8 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let context = context
         .owned_by(defined)
         .allowing(args.allowed_hosts.clone())
-        .lending(money.clone());
+        .lending(money.clone())
+        .sharing(shares.clone());
     let context = Arc::new(context.ruling(slo_rules).telling(history));
     let (stop_leading, leading_stopped) = watch::channel(false);
     let lead = lead(

@@ -1,16 +1,16 @@
 //! Limits of the fleet: the replica that leads lends them out ([`bowsprit_core::share`]), the others pass on what is asked.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Limit;
 use bowsprit_core::limiter::Which;
-use bowsprit_core::share::LEASE;
 use bowsprit_core::share::allocator::{Allocator, Totals};
+use bowsprit_core::share::leader::Leader;
 use bowsprit_core::stream::shares::{LimitKey, WireAsk, WireGrant};
-use bowsprit_crds::ProviderConfig;
 use bowsprit_crds::provider_config::LimitScope;
+use bowsprit_crds::{ModelRouteSpec, ProviderConfigSpec, UsagePolicySpec};
 use kube::ResourceExt as _;
 use tokio::sync::Notify;
 
@@ -51,14 +51,8 @@ struct Inner {
     asked: Notify,
 }
 
-/// What this replica lends since it leads.
-struct Lent {
-    epoch: u64,
-    began: Moment,
-    /// Limits that there were when it began to lead: of these a leader of before may have lent.
-    inherited: BTreeSet<(String, LimitKey)>,
-    limits: BTreeMap<(String, LimitKey), Allocator<PodId>>,
-}
+/// What this replica lends since it leads: of a namespace's limits.
+type Lent = Leader<(String, LimitKey), PodId>;
 
 impl Shares {
     /// Lends while `leadership` stands what `limits` says.
@@ -96,7 +90,7 @@ impl Shares {
             return Some(Vec::new());
         };
         let lent = match &mut *lent {
-            Some(lent) if lent.epoch == epoch => lent,
+            Some(lent) if lent.epoch() == epoch => lent,
             other => other.insert(inner.begin(epoch)),
         };
         let sidecars = inner.fleet.count(namespace);
@@ -107,16 +101,7 @@ impl Shares {
                 continue;
             };
             inner.metrics.asked();
-            let key = (namespace.to_owned(), of.clone());
-            let is_inherited = lent.may_be_lent(&key, now);
-            let allocator = lent.limits.entry(key).or_insert_with(|| {
-                if is_inherited {
-                    Allocator::new(*whole, epoch, now)
-                } else {
-                    Allocator::of_a_new_limit(*whole, epoch, now)
-                }
-            });
-            allocator.reconfigure(*whole);
+            let allocator = lent.of(&(namespace.to_owned(), of.clone()), *whole);
             allocator.expect(sidecars);
             if let Some(grant) = allocator.hear(pod, &ask.ask(), now) {
                 inner.metrics.granted();
@@ -132,12 +117,31 @@ impl Shares {
         std::mem::take(&mut *locked(&self.0.pushed))
     }
 
+    /// The namespace's config was written, as who leads. `replaced`: the limits of what was there before; none where those cannot be told, or
+    /// that was there for less than [`SETTLED`](bowsprit_core::share::leader::SETTLED).
+    pub fn wrote(&self, namespace: &str, replaced: Option<&[LimitKey]>, written: &[(LimitKey, u64)]) {
+        let inner = &*self.0;
+        let mut lent = locked(&inner.lent);
+        let Ok(epoch) = inner.leadership.epoch() else {
+            return;
+        };
+        if (inner.limits)(namespace).is_none() {
+            return;
+        }
+        let lent = match &mut *lent {
+            Some(lent) if lent.epoch() == epoch => lent,
+            other => other.insert(inner.begin(epoch)),
+        };
+        let of_namespace = |key: &LimitKey| (namespace.to_owned(), key.clone());
+        let replaced = replaced.map(|limits| limits.iter().map(of_namespace));
+        let written = written.iter().map(|(key, whole)| (of_namespace(key), *whole));
+        lent.wrote(namespace, replaced, written, inner.clock.now());
+    }
+
     /// A pod is no more.
     pub fn gone(&self, namespace: &str, pod: &PodId) {
-        let mut lent = locked(&self.0.lent);
-        let of = lent.iter_mut().flat_map(|lent| &mut lent.limits);
-        for (_, allocator) in of.filter(|((of, _), _)| of == namespace) {
-            allocator.gone(pod);
+        if let Some(lent) = &mut *locked(&self.0.lent) {
+            lent.gone(pod, |(of, _)| of == namespace);
         }
     }
 
@@ -176,7 +180,7 @@ impl Shares {
     pub fn totals(&self, namespace: &str) -> Vec<(LimitKey, Totals)> {
         let now = self.0.clock.now();
         let mut lent = locked(&self.0.lent);
-        let of = lent.iter_mut().flat_map(|lent| &mut lent.limits);
+        let of = lent.iter_mut().flat_map(Lent::each);
         let of = of.filter(|((of, _), _)| of == namespace);
         of.map(|((_, key), allocator)| {
             allocator.tick(now);
@@ -199,34 +203,25 @@ impl Shares {
         if (inner.limits)("").is_none() {
             return;
         }
-        // Whoever leads begins at once: a minute later it knows what is free.
+        // Whoever leads begins at once: a minute later it knows what is free, and what comes from now on it is the first to tell of.
         let lent = match &mut *lent {
-            Some(lent) if lent.epoch == epoch => lent,
+            Some(lent) if lent.epoch() == epoch => lent,
             other => other.insert(inner.begin(epoch)),
         };
         let mut known: BTreeMap<String, Vec<(LimitKey, u64)>> = BTreeMap::new();
-        lent.limits.retain(|(namespace, key), _| {
+        let is_there = |(namespace, key): &(String, LimitKey)| {
             let limits = known
                 .entry(namespace.clone())
                 .or_insert_with(|| (inner.limits)(namespace).unwrap_or_default());
             limits.iter().any(|(of, _)| of == key)
-        });
-        let mut totals = Vec::with_capacity(lent.limits.len());
-        for ((_, of), allocator) in &mut lent.limits {
-            allocator.tick(now);
+        };
+        lent.tick(is_there, now);
+        let mut totals = Vec::new();
+        for ((_, of), allocator) in lent.each() {
             inner.push(of, allocator, now);
             totals.push(allocator.totals());
         }
         inner.metrics.count(epoch, &totals);
-    }
-}
-
-impl Lent {
-    /// Whether a leader of before may have lent of this limit. It began before UsagePolicies were known, perhaps: theirs are taken for lent
-    /// until nothing of before is good any more.
-    fn may_be_lent(&self, key: &(String, LimitKey), now: Moment) -> bool {
-        let is_early = now < self.began + LEASE * 2;
-        self.inherited.contains(key) || (is_early && key.1.is_of_policy())
     }
 }
 
@@ -248,60 +243,54 @@ impl Inner {
     }
 
     fn begin(&self, epoch: u64) -> Lent {
-        let now = self.clock.now();
         let namespaces = (self.namespaces)().into_iter();
-        let limits: Vec<_> = namespaces
-            .flat_map(|namespace| {
-                let of = (self.limits)(&namespace).unwrap_or_default().into_iter();
-                of.map(move |(key, whole)| ((namespace.clone(), key), whole))
-            })
-            .collect();
-        Lent {
-            epoch,
-            began: now,
-            inherited: limits.iter().map(|(key, _)| key.clone()).collect(),
-            limits: limits
-                .into_iter()
-                .map(|(key, whole)| (key, Allocator::new(whole, epoch, now)))
-                .collect(),
-        }
+        let limits = namespaces.flat_map(|namespace| {
+            let of = (self.limits)(&namespace).unwrap_or_default().into_iter();
+            of.map(move |(key, whole)| ((namespace.clone(), key), whole))
+        });
+        Lent::new(limits, epoch, self.clock.now())
     }
 }
 
-/// The limits that a namespace's sidecars share.
+/// The limits that a namespace's sidecars share, as it is now.
 pub fn of_namespace(store: &Store, namespace: &str) -> Vec<(LimitKey, u64)> {
-    let mut limits = of_providers(&store.providers(namespace));
+    let mut limits = Vec::new();
+    for provider in store.providers(namespace) {
+        limits.extend(of_provider(&provider.name_any(), &provider.spec));
+    }
     for route in store.routes(namespace) {
-        limits.extend(Limit::shared_of_route(&route.name_any(), &route.spec.limits));
+        limits.extend(of_route(&route.name_any(), &route.spec));
     }
     for policy in store.policies(namespace).unwrap_or_default() {
-        limits.extend(Limit::shared_of_policy(&policy.name_any(), &policy.spec.limits));
+        limits.extend(of_policy(&policy.name_any(), &policy.spec));
     }
     limits
 }
 
-/// The limits of these ProviderConfigs that their sidecars share.
-fn of_providers(providers: &[Arc<ProviderConfig>]) -> Vec<(LimitKey, u64)> {
-    let mut limits = Vec::new();
-    for provider in providers {
-        let Some(name) = provider.metadata.name.as_deref() else {
-            continue;
-        };
-        let of = &provider.spec.rate_limits;
-        if of.scope != LimitScope::Fleet {
-            continue;
-        }
-        for (which, amount) in [
-            (Which::Requests, of.requests_per_minute),
-            (Which::Tokens, of.tokens_per_minute),
-            (Which::Concurrency, of.concurrent_requests),
-        ] {
-            if let Some(amount) = amount {
-                limits.push((LimitKey::of_provider(name, which), amount.into()));
-            }
-        }
+/// The limits of a ModelRoute that sidecars share.
+pub(crate) fn of_route(name: &str, spec: &ModelRouteSpec) -> Vec<(LimitKey, u64)> {
+    Limit::shared_of_route(name, &spec.limits)
+}
+
+/// The limits of a UsagePolicy that sidecars share.
+pub(crate) fn of_policy(name: &str, spec: &UsagePolicySpec) -> Vec<(LimitKey, u64)> {
+    Limit::shared_of_policy(name, &spec.limits)
+}
+
+/// The limits of a ProviderConfig that sidecars share.
+pub(crate) fn of_provider(name: &str, spec: &ProviderConfigSpec) -> Vec<(LimitKey, u64)> {
+    let of = &spec.rate_limits;
+    if of.scope != LimitScope::Fleet {
+        return Vec::new();
     }
-    limits
+    [
+        (Which::Requests, of.requests_per_minute.map(u64::from)),
+        (Which::Tokens, of.tokens_per_minute.map(u64::from)),
+        (Which::Concurrency, of.concurrent_requests.map(u64::from)),
+    ]
+    .into_iter()
+    .filter_map(|(which, amount)| Some((LimitKey::of_provider(name, which), amount?)))
+    .collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 
 #[allow(dead_code, reason = "each test program uses its part of it")]
 mod fake;
+#[path = "apiserver/new_limits.rs"]
+mod new_limits;
 #[path = "apiserver/statuses.rs"]
 mod statuses;
 #[path = "apiserver/unread.rs"]
@@ -119,12 +121,23 @@ fn start(fake: &Arc<Fake>, leadership: Leadership) -> Running {
 }
 
 fn start_owned(fake: &Arc<Fake>, leadership: Leadership, owner: Option<Defined>) -> Running {
+    start_with(fake, leadership, |context| match owner {
+        Some(owner) => context.owned_by(owner),
+        None => context,
+    })
+}
+
+fn start_with(
+    fake: &Arc<Fake>,
+    leadership: Leadership,
+    with: impl FnOnce(reconcile::Context) -> reconcile::Context,
+) -> Running {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = fake.client();
     let (store, changes, watches) = Store::watch(&client);
     let metrics = Metrics::new();
     let (fleet, heard) = Fleet::new();
-    let mut context = reconcile::Context::new(
+    let context = reconcile::Context::new(
         client,
         store,
         (fleet.clone(), Poller::new().unwrap()),
@@ -132,9 +145,7 @@ fn start_owned(fake: &Arc<Fake>, leadership: Leadership, owner: Option<Defined>)
         "operator-0".into(),
         leadership,
     );
-    if let Some(owner) = owner {
-        context = context.owned_by(owner);
-    }
+    let context = with(context);
     let (stop, stopped) = oneshot::channel::<()>();
     let ended = tokio::spawn(async move {
         let stopped = async {

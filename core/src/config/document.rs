@@ -53,9 +53,10 @@ pub fn objects(text: &str, scope: &Scope) -> Result<Vec<Object>, Problems> {
     problems.into_result().map(|()| found)
 }
 
-/// Those of `text` that this release can read, where another may have written it.
-pub fn readable_objects(text: &str, scope: &Scope) -> Vec<Object> {
-    read_each(text, scope).0
+/// Those of `text` that this release can read, where another may have written it; and whether that is all of them.
+pub fn readable_objects(text: &str, scope: &Scope) -> (Vec<Object>, bool) {
+    let (found, problems) = read_each(text, scope);
+    (found, problems.into_result().is_ok())
 }
 
 fn read_each(text: &str, scope: &Scope) -> (Vec<Object>, Problems) {

@@ -153,6 +153,14 @@ impl<K: Ord + Clone> Allocator<K> {
         }
     }
 
+    /// It turns out that no leader before can have lent of it: only what this one has lent is held.
+    pub fn nobody_lent_before(&mut self) {
+        if self.unknown > 0 {
+            self.unknown = 0;
+            self.plan.at = None;
+        }
+    }
+
     /// The limit is another now. Where it is lower, shares shrink as they are renewed.
     pub fn reconfigure(&mut self, whole: u64) {
         if self.whole != whole {
@@ -216,7 +224,8 @@ impl<K: Ord + Clone> Allocator<K> {
         };
         // What it uses by a grant of this leader's it may keep until the plan says otherwise; what it has from before may not
         // have been kept back for it, and then the others come first. Nobody rises to its floor before they have come down.
-        let keeps = if ask.epoch == self.epoch { ask.uses.min(held) } else { 0 };
+        let is_its_own = ask.epoch == self.epoch && before.is_some();
+        let keeps = if is_its_own { ask.uses.min(held) } else { 0 };
         let share = target.min(self.whole.saturating_sub(others).max(keeps));
         entry.counted = held.max(share);
         entry.floor = ask.floor.max(self.whole / self.count());

@@ -19,8 +19,8 @@ pub struct Facts {
     /// For how long monotonic clocks stood still while the world went on (a virtual machine that was paused), over all pods.
     pub stalled: Duration,
     /// What those sidecars use together, per minute, that are without a good share and that the leader of the moment has granted
-    /// nothing yet: who was just started without an operator (`limit / NEWCOMER_DIVISOR` each), and who is cut off since before
-    /// it led (its floor).
+    /// nothing yet since the limit is there: who was just started without an operator (`limit / NEWCOMER_DIVISOR` each), and who is cut
+    /// off since before it led (its floor).
     pub unheard: u64,
 }
 

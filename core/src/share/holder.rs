@@ -90,6 +90,12 @@ impl Holder {
         }
     }
 
+    /// Its asks are numbered from here on: a grant that answers who was here before, and is late, answers none of them.
+    #[must_use]
+    pub fn counting_from(self, number: u64) -> Self {
+        Self { number, ..self }
+    }
+
     /// The limit is another now. Where it is lower, so is each share, in proportion, at once; where it is higher, the next
     /// grant says so.
     pub fn reconfigure(&mut self, whole: u64, now: Moment) {

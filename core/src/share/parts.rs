@@ -20,7 +20,12 @@ pub struct Parts {
     shares: Shares,
     /// When a share changes by itself.
     changes: Option<Moment>,
+    /// From where on the asks of the next part are numbered.
+    number: u64,
 }
+
+/// What numbers the asks of one part are apart from those of the next.
+const NUMBERS: u64 = 1 << 32;
 
 /// Its part in one limit.
 #[derive(Clone, Debug)]
@@ -63,9 +68,10 @@ pub struct Seen {
 }
 
 impl Parts {
-    /// In no limit yet.
-    pub fn new(now: Moment) -> Self {
+    /// In no limit yet. `chance` numbers its asks, so that they are told from those of a process that was here before.
+    pub fn new(chance: u32, now: Moment) -> Self {
         Self {
+            number: u64::from(chance),
             whole: LimiterSettings::default(),
             each: Vec::new(),
             shares: Shares::default(),
@@ -80,7 +86,10 @@ impl Parts {
             let at = self.each.iter().position(|part| part.which == which);
             match (whole.amount(which), at.and_then(|at| self.each.get_mut(at))) {
                 (Some(amount), Some(part)) => part.holder.reconfigure(amount, now),
-                (Some(amount), None) => self.each.push(Part::new(which, amount, now)),
+                (Some(amount), None) => {
+                    self.each.push(Part::new(which, amount, self.number, now));
+                    self.number = self.number.wrapping_add(NUMBERS);
+                }
                 (None, _) => self.each.retain(|part| part.which != which),
             }
         }
@@ -179,7 +188,7 @@ impl Parts {
 }
 
 impl Part {
-    fn new(which: Which, whole: u64, now: Moment) -> Self {
+    fn new(which: Which, whole: u64, number: u64, now: Moment) -> Self {
         let wants = if which == Which::Concurrency {
             Wants::Peak {
                 requests: 0.0,
@@ -190,7 +199,7 @@ impl Part {
         };
         Self {
             which,
-            holder: Holder::new(whole, now),
+            holder: Holder::new(whole, now).counting_from(number),
             wants,
             standing: Standing::New,
         }
@@ -228,7 +237,7 @@ mod tests {
 
     #[test]
     fn each_limit_of_an_owner_is_asked_for_and_granted_by_itself() {
-        let mut parts = Parts::new(at(0));
+        let mut parts = Parts::new(7, at(0));
         let whole = LimiterSettings {
             output_per_minute: NonZeroU64::new(6_000),
             cost_per_minute: NonZeroU64::new(60_000_000_000_000),
@@ -247,6 +256,7 @@ mod tests {
         parts.came(need, Load::default());
         let asks = parts.asks(true, Load::default(), at(1_000));
         for (which, ask) in &asks {
+            assert_eq!(ask.number % NUMBERS, 8);
             let whole = whole.amount(*which).unwrap();
             let grant = Allocator::of_a_new_limit(whole, 1, at(0))
                 .hear(&0, ask, at(1_000))

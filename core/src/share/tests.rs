@@ -117,6 +117,20 @@ fn so_many_sidecars_ask_one_leader_no_oftener_than_it_takes() {
     assert!(RENEW * 3 <= LEASE);
 }
 
+#[test]
+fn a_grant_that_is_sent_on_to_who_was_here_before_is_not_taken_by_who_is_here_now() {
+    let mut leader = Allocator::of_a_new_limit(WHOLE, 1, at(0));
+    let (mut one, mut other) = (Holder::new(WHOLE, at(0)), Holder::new(WHOLE, at(0)));
+    leader.hear(&1, &one.asks(900, 0, at(0)), at(0)).unwrap();
+    leader.hear(&2, &other.asks(900, 0, at(700)), at(700)).unwrap();
+    let late = leader.push(at(710));
+    assert!(!late.is_empty());
+    let mut restarted = Holder::new(WHOLE, at(720)).counting_from(1 << 32);
+    restarted.asks(900, 0, at(720));
+    assert!(!late.iter().any(|(_, grant)| restarted.take(grant, at(730))));
+    assert!(late.iter().all(|(_, grant)| one.take(grant, at(730))));
+}
+
 /// What may happen.
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -149,7 +163,7 @@ proptest! {
     #[test]
     fn at_no_moment_do_shares_and_floors_together_exceed_the_limit(events in prop::collection::vec(events(), 1..200)) {
         let mut millis = 0;
-        let mut epoch = 1;
+        let (mut epoch, mut restarts) = (1, 0);
         let mut leader = Allocator::of_a_new_limit(WHOLE, epoch, at(0));
         leader.expect(6);
         let mut holders: BTreeMap<u8, Holder> = (0..6).map(|pod| (pod, Holder::new(WHOLE, at(0)))).collect();
@@ -186,7 +200,8 @@ proptest! {
                     leader.expect(6);
                 }
                 Event::Restarts { pod } => {
-                    holders.insert(pod, Holder::new(WHOLE, at(millis)));
+                    restarts += 1;
+                    holders.insert(pod, Holder::new(WHOLE, at(millis)).counting_from(restarts << 32));
                 }
             }
             // What those use without a share whom this leader has granted nothing yet is named in the bound.

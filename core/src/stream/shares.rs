@@ -42,13 +42,6 @@ impl LimitKey {
     }
 }
 
-impl LimitKey {
-    /// Whether a UsagePolicy sets it.
-    pub fn is_of_policy(&self) -> bool {
-        self.object == "limit" && self.name.starts_with("policy/")
-    }
-}
-
 /// One ask, as [`Ask`] says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

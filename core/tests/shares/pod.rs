@@ -32,7 +32,7 @@ impl Pod {
     pub fn new(id: usize, which: Which, settings: LimiterSettings, rate: f64, second: f64) -> Self {
         let mut pod = Self {
             id,
-            parts: Parts::new(Moment::ZERO),
+            parts: Parts::new(0, Moment::ZERO),
             limiter: Limiter::new(LimiterSettings::default(), Moment::ZERO),
             which,
             epoch: 0,
@@ -43,7 +43,7 @@ impl Pod {
             busy_until: 0.0,
         };
         let now = pod.clock(second);
-        pod.parts = Parts::new(now);
+        pod.parts = Parts::new(u32::try_from(id).unwrap(), now);
         pod.parts.reconfigure(settings, now);
         pod.fit(now);
         pod

@@ -17,9 +17,11 @@ pub fn kept_specs(names: &[String], current: Option<&Current>) -> Vec<ProviderCo
     };
     let last = LastAccepted::read(current, &scope);
     let of = |name: &String| {
-        kept(last.providers.get(name), |spec| Provider::from_spec(name, spec, &scope))
-            .1
-            .cloned()
+        kept(last.specs.providers.get(name), |spec| {
+            Provider::from_spec(name, spec, &scope)
+        })
+        .1
+        .cloned()
     };
     names.iter().filter_map(of).collect()
 }
@@ -40,7 +42,7 @@ pub fn served_specs(
             let check = |spec: &ProviderConfigSpec| Provider::from_spec(&name, spec, &scope);
             checked(
                 &object.spec,
-                last.providers.get(&name),
+                last.specs.providers.get(&name),
                 check,
                 |it| hosts.refuse(it),
                 is_where,

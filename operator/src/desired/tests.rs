@@ -1,4 +1,5 @@
 use bowsprit_core::config::MAX_BEYOND;
+use bowsprit_core::limiter::Which;
 use bowsprit_core::stream::{RefusedConfig, ReportedProvider, SidecarReport};
 use bowsprit_crds::Sidecars;
 
@@ -819,5 +820,41 @@ fn what_a_policy_pauses_says_so_itself_and_a_switch_for_nothing_is_no_reference(
     assert!(
         resolved.message.contains("pausedProviders[0].name") && resolved.message.contains("pausedRoutes[0].name"),
         "{resolved:?}"
+    );
+}
+
+#[test]
+fn what_is_written_tells_its_shared_limits_and_those_of_what_it_replaces() {
+    let fleet = |limit: &str, scope: &str| {
+        let limit = serde_json::json!({"name": limit, "requestsPerMinute": 60, "scope": scope, "per": "Namespace"});
+        serde_json::json!({"limits": [limit]})
+    };
+    let key = |name: &str| LimitKey::of_limit(name, Which::Requests);
+    let first = with_policies(Some(&[policy("p", fleet("one", "Fleet"))]), None, 1_000);
+    assert_eq!(first.limits, [(key("policy/p/one"), 60)]);
+    assert_eq!(first.limits_before, Some(Vec::new()), "nothing was there");
+    let current = written(&first, 1_000);
+    let second = with_policies(Some(&[policy("p", fleet("two", "Fleet"))]), Some(&current), 2_000);
+    assert_eq!(second.limits, [(key("policy/p/two"), 60)]);
+    assert_eq!(second.limits_before, Some(vec![key("policy/p/one")]));
+    // Its policies are not known yet: those that are served stay.
+    let unknown = with_policies(None, Some(&current), 2_000);
+    assert_eq!(unknown.limits, [(key("policy/p/one"), 60)]);
+    let refused = with_policies(Some(&[policy("p", fleet("Two!", "Fleet"))]), Some(&current), 2_000);
+    assert_eq!(refused.limits, [(key("policy/p/one"), 60)], "its last accepted version");
+    assert_eq!(
+        with_policies(Some(&[policy("p", fleet("one", "Pod"))]), None, 1).limits,
+        []
+    );
+    let edited = Current {
+        text: format!("{}# by hand\n", current.text),
+        ..current.clone()
+    };
+    assert_eq!(with_policies(Some(&[]), Some(&edited), 2_000).limits_before, None);
+    let is_settled = |own: u64| current.is_settled(Clocks { own, latest: 9_000 });
+    assert_eq!([1_119, 1_120].map(is_settled), [false, true]);
+    assert!(
+        !Current::default().is_settled(Clocks::both(9_000)),
+        "nobody knows since when"
     );
 }

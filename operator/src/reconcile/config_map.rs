@@ -7,7 +7,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::{Context, Error, FIELD_MANAGER};
-use crate::desired::{Current, Desired};
+use crate::desired::{Clocks, Current, Desired};
 
 /// What the ConfigMap says.
 pub(crate) fn read(config_map: &ConfigMap) -> Current {
@@ -25,6 +25,20 @@ pub(crate) fn read(config_map: &ConfigMap) -> Current {
         sequence: field(names::SEQUENCE_KEY).parse().unwrap_or(0),
         format: field(names::FORMAT_KEY).parse().unwrap_or(0),
     }
+}
+
+/// Whether what is there, `seen` at `clock`, has been in service for so long that no sidecar holds anything by what was there before.
+pub(super) async fn is_settled(namespace: &str, seen: Option<&ConfigMap>, clock: Clocks, context: &Context) -> bool {
+    if let Some(map) = seen {
+        return read(map).is_settled(clock);
+    }
+    // Nothing is written over that is not there: whether the one of a leader before is only late to be seen, its absence must tell. And
+    // where there are sidecars, somebody may have taken away what they run with.
+    if !context.store.pods(namespace).is_empty() {
+        return false;
+    }
+    let api = Api::<ConfigMap>::namespaced(context.client.clone(), namespace);
+    matches!(api.get_opt(names::CONFIG_MAP).await, Ok(None))
 }
 
 /// Writes it. `seen` is the ConfigMap that `wanted` was decided on: one that has changed since is not written over.

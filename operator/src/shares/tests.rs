@@ -36,6 +36,11 @@ fn shares_of(limit: LimitKey, leadership: &Leadership, clock: Clock, exists: boo
     )
 }
 
+/// The namespace's config is written, for the first time with this limit.
+fn wrote(shares: &Shares, limit: &LimitKey) {
+    shares.wrote("team", Some(&[]), &[(limit.clone(), 600)]);
+}
+
 fn ask(number: u64, held: u64, want: u64) -> WireAsk {
     WireAsk {
         of: of_claude(),
@@ -58,6 +63,7 @@ fn who_does_not_lead_passes_on_what_is_asked_once_and_the_leader_answers() {
     assert_eq!(shares.waiting().len(), 1);
     assert!(shares.waiting().is_empty());
     leadership.leads_for(7, Duration::from_mins(1));
+    wrote(&shares, &of_claude());
     let grants = shares.ask("team", &pod("a"), &[ask(2, 0, 100)]).unwrap();
     assert_eq!(
         (grants[0].number, grants[0].epoch, grants[0].whole, grants[0].share),
@@ -67,7 +73,7 @@ fn who_does_not_lead_passes_on_what_is_asked_once_and_the_leader_answers() {
 }
 
 #[test]
-fn a_new_leader_lends_nothing_that_another_may_have_lent_and_a_limit_that_is_new_at_once() {
+fn a_new_leader_lends_nothing_that_another_may_have_lent() {
     let clock = Clock::new();
     let leadership = Leadership::new(clock);
     leadership.leads_for(2, Duration::from_mins(1));
@@ -76,8 +82,58 @@ fn a_new_leader_lends_nothing_that_another_may_have_lent_and_a_limit_that_is_new
     assert_eq!(first[0].share, 0);
     let renewed = inherited.ask("team", &pod("b"), &[ask(1, 90, 100)]).unwrap();
     assert_eq!(renewed[0].share, 90, "it goes on with what it has");
-    let new = shares(&leadership, clock, false);
-    assert_eq!(new.ask("team", &pod("a"), &[ask(1, 0, 100)]).unwrap()[0].share, 125);
+    // Written anew for another reason.
+    wrote(&inherited, &of_claude());
+    assert_eq!(inherited.ask("team", &pod("a"), &[ask(2, 0, 100)]).unwrap()[0].share, 0);
+}
+
+#[test]
+fn a_limit_that_a_new_leader_is_the_first_to_write_is_lent_at_once_whoever_sets_it() {
+    let clock = Clock::new();
+    let leadership = Leadership::new(clock);
+    leadership.leads_for(2, Duration::from_mins(1));
+    for limit in [
+        of_claude(),
+        LimitKey::of_limit("fast/a", Which::Requests),
+        LimitKey::of_limit("policy/all/a", Which::Requests),
+    ] {
+        let ask = |number| WireAsk {
+            of: limit.clone(),
+            ..ask(number, 0, 100)
+        };
+        let shares = shares_of(limit.clone(), &leadership, clock, false);
+        let granted = shares.ask("team", &pod("a"), &[ask(1)]).unwrap();
+        assert_eq!(granted[0].share, 0, "{limit:?}: nobody says yet that it is new");
+        wrote(&shares, &limit);
+        let granted = shares.ask("team", &pod("a"), &[ask(2)]).unwrap();
+        assert_eq!(granted[0].share, 125, "{limit:?}");
+    }
+}
+
+#[test]
+fn a_limit_is_not_new_where_the_config_before_had_it_or_may_have_had_it() {
+    let clock = Clock::new();
+    let leadership = Leadership::new(clock);
+    leadership.leads_for(2, Duration::from_mins(1));
+    let had = [of_claude()];
+    for replaced in [Some(&had[..]), None] {
+        // It does not know the limit when it begins, as where a kind is listed late.
+        let shares = shares(&leadership, clock, false);
+        shares.wrote("team", replaced, &[(of_claude(), 600)]);
+        // What it writes later is no proof of what was before.
+        wrote(&shares, &of_claude());
+        assert_eq!(shares.ask("team", &pod("a"), &[ask(1, 0, 100)]).unwrap()[0].share, 0);
+    }
+}
+
+#[test]
+fn who_does_not_lead_notes_nothing_of_what_it_wrote() {
+    let clock = Clock::new();
+    let leadership = Leadership::new(clock);
+    let shares = shares(&leadership, clock, false);
+    wrote(&shares, &of_claude());
+    leadership.leads_for(2, Duration::from_mins(1));
+    assert_eq!(shares.ask("team", &pod("a"), &[ask(1, 0, 100)]).unwrap()[0].share, 0);
 }
 
 #[test]
@@ -92,23 +148,4 @@ fn of_another_namespace_and_of_limits_that_are_not_shared_nothing_is_granted() {
         ..ask(1, 0, 100)
     };
     assert!(shares.ask("team", &pod("a"), &[unknown]).unwrap().is_empty());
-}
-
-#[test]
-fn of_a_policy_that_a_new_leader_did_not_know_at_first_nothing_is_lent_twice() {
-    let clock = Clock::new();
-    let leadership = Leadership::new(clock);
-    leadership.leads_for(1, Duration::from_mins(1));
-    for (limit, first) in [
-        (LimitKey::of_limit("policy/all/a", Which::Requests), 0),
-        (LimitKey::of_limit("fast/a", Which::Requests), 125),
-    ] {
-        let shares = shares_of(limit.clone(), &leadership, clock, false);
-        let ask = WireAsk {
-            of: limit,
-            ..ask(1, 0, 100)
-        };
-        let granted = shares.ask("team", &pod("a"), &[ask]).unwrap();
-        assert_eq!(granted[0].share, first, "{:?}", granted[0].of);
-    }
 }

@@ -116,6 +116,8 @@ pub(crate) struct Server {
     pub(crate) fleet: Fleet,
     pub(crate) hub: Arc<Hub>,
     pub(crate) leadership: Leadership,
+    pub(crate) shares: Shares,
+    limits: Vec<(LimitKey, u64)>,
     pub(crate) money: Money,
     pub(crate) metrics: Metrics,
     pub(crate) apiserver: Arc<Apiserver>,
@@ -146,6 +148,19 @@ impl Server {
         metrics.certificate(material.current.not_after);
         let clock = Clock::new();
         let leadership = Leadership::new(clock);
+        let limit = LimitKey::of_provider("claude", Which::Requests);
+        let limits = vec![(limit, 600)];
+        let shares = {
+            let limits = limits.clone();
+            Shares::new(
+                clock,
+                leadership.clone(),
+                fleet.clone(),
+                Arc::new(move |_| Some(limits.clone())),
+                Arc::new(Vec::new),
+                metrics.shares(),
+            )
+        };
         let hub = Hub::new(
             settings,
             documents.clone(),
@@ -153,14 +168,7 @@ impl Server {
             apiserver.clone(),
             metrics.stream(),
             Account::of_user("system:serviceaccount:bowsprit-system:bowsprit"),
-            Shares::new(
-                clock,
-                leadership.clone(),
-                fleet.clone(),
-                Arc::new(|_| Some(vec![(LimitKey::of_provider("claude", Which::Requests), 600)])),
-                Arc::new(Vec::new),
-                metrics.shares(),
-            ),
+            shares.clone(),
         );
         let money = Money::new(
             leadership.clone(),
@@ -184,6 +192,8 @@ impl Server {
             fleet,
             hub,
             leadership,
+            shares,
+            limits,
             money,
             metrics,
             apiserver,
@@ -192,6 +202,12 @@ impl Server {
             stop: Some(stop),
             ended,
         }
+    }
+
+    /// It leads from now on, and is the first to tell sidecars of their limits.
+    pub(crate) fn leads(&self, epoch: u64) {
+        self.leadership.leads_for(epoch, Duration::from_mins(10));
+        self.shares.wrote("team", Some(&[]), &self.limits);
     }
 
     /// The namespace's config becomes this.

@@ -176,6 +176,31 @@ async fn what_was_used_is_what_is_taken() {
 }
 
 #[tokio::test]
+async fn what_is_owed_when_a_limit_is_lowered_is_paid_within_an_hour() {
+    let redis = Redis::start(&[]).await;
+    // Of tokens alone.
+    let run = async |wish: &str, per_minute: &str, tokens: &str| {
+        let call = ["EVAL", script::TEXT, "2", KEYS[0], KEYS[1], wish, "0", "60000"];
+        let amounts = ["0", per_minute, "0", "0", "0", "0", tokens, "0", "0", "0"];
+        let answer = redis.say(&[&call[..], &amounts].concat()).await;
+        answer.trim_start_matches(':').parse::<u64>().unwrap()
+    };
+    // An hour of the higher limit is ten thousand hours of the lower one.
+    assert_eq!(run("keep", "600000", "90000000").await, 0);
+    let minutes = async || run("take", "60", "1").await / 8 / 60_000_000;
+    assert_eq!(minutes().await, 60);
+    let half_an_hour = 30 * 60 * 1_000_000;
+    let at = redis.say(&["HGET", KEYS[0], "tokens@"]).await;
+    let at: u64 = at.lines().last().unwrap().parse().unwrap();
+    let before = (at - half_an_hour).to_string();
+    redis.say(&["HSET", KEYS[0], "tokens@", &before]).await;
+    let left = minutes().await;
+    assert!((29..=30).contains(&left), "{left}: half of it has been paid");
+    // Nobody's debt is forgiven by looking: who is under the higher limit still has it.
+    assert!(run("take", "600000", "1").await / 8 / 60_000_000 > 20);
+}
+
+#[tokio::test]
 async fn places_are_shared_given_back_and_kept_by_who_says_so() {
     let redis = Redis::start(&[]).await;
     let limits = "concurrentRequests: 3";

@@ -1,12 +1,15 @@
-//! A named limit that all sidecars of a namespace share holds over the traffic of three pods together, and fails no request.
+//! A named limit that all sidecars of a namespace share holds over the traffic of three pods together, and fails no request; and one that is new
+//! is lent at once, whoever leads since when.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use bowsprit_core::share::bound::{Facts, bound};
-use bowsprit_crds::UsagePolicy;
+use bowsprit_core::share::leader::SETTLED;
+use bowsprit_crds::{UsagePolicy, names};
 use bowsprit_e2e::{App, Bed, LONG, Running, Test, eventually, note};
 use futures::future::try_join_all;
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 /// Pods under the limit.
@@ -47,10 +50,9 @@ async fn limit(app: &App<'_>) -> Result<Value> {
         .with_context(|| format!("{} knows of no such limit", app.pod))
 }
 
-async fn have_shares(apps: &[App<'_>]) -> Result<()> {
-    // A leader that has begun lately may have been told late what others lent: in its first minutes nothing more is lent. Who asks for
-    // nothing has nothing of so small a limit.
-    eventually(LONG * 3, "each sidecar has a share of the limit", async || {
+/// Who asks for nothing has nothing of so small a limit.
+async fn have_shares(apps: &[App<'_>], within: Duration) -> Result<()> {
+    eventually(within, "each sidecar has a share of the limit", async || {
         let asking = try_join_all(apps.iter().map(|app| app.start(&["/usr/bin/python3", "-c", ASK, "2"]))).await?;
         try_join_all(asking.into_iter().map(Running::finish)).await?;
         for app in apps {
@@ -71,19 +73,64 @@ async fn a_named_limit_of_the_fleet_holds_over_three_pods_together_and_fails_no_
     Test::new("namedlimit").run(all_ask).await;
 }
 
-async fn all_ask(bed: &Bed) -> Result<()> {
-    bed.operators().settled().await?;
-    let mut apps = Vec::new();
-    for pod in 0..PODS {
-        apps.push(bed.app(&format!("app-{pod}")).await?);
-    }
+/// Applies the limit.
+async fn limit_them(bed: &Bed) -> Result<()> {
     bed.apply_one(&json!({
         "apiVersion": "bowsprit.dev/v1alpha1", "kind": "UsagePolicy", "metadata": {"name": "house"},
         "spec": {"limits": [{"name": "together", "requestsPerMinute": LIMIT, "scope": "Fleet", "per": "Namespace"}]},
     }))
     .await?;
     bed.condition::<UsagePolicy>("house", "Accepted", "True").await?;
-    have_shares(&apps).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_named_limit_that_is_new_is_lent_at_once_when_another_has_just_begun_to_lead() {
+    Test::new("newlimit").alone().run(another_has_just_begun).await;
+}
+
+async fn another_has_just_begun(bed: &Bed) -> Result<()> {
+    let operators = bed.operators();
+    operators.settled().await?;
+    let mut apps = Vec::new();
+    for pod in 0..PODS {
+        apps.push(bed.app(&format!("app-{pod}")).await?);
+    }
+    eventually(SETTLED * 2, "the namespace's config is no news any more", async || {
+        let map = bed.rendered(|_| true).await?;
+        let sequence = map.data.as_ref().and_then(|data| data.get(names::SEQUENCE_KEY));
+        let written: u64 = sequence.context("no sequence")?.parse()?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+        ensure!(
+            now > written + SETTLED.as_secs(),
+            "it is of {} s ago",
+            now - written.min(now)
+        );
+        Ok(())
+    })
+    .await?;
+    let leader = operators.leader().await?;
+    operators.pods().delete(&leader, &DeleteParams::default()).await?;
+    eventually(LONG, "another operator leads", async || {
+        let now = operators.leader().await?;
+        ensure!(!now.is_empty() && now != leader, "{now:?} leads");
+        Ok(())
+    })
+    .await?;
+    limit_them(bed).await?;
+    // A limit that the leader before may have lent would be lent a minute after.
+    have_shares(&apps, Duration::from_secs(45)).await?;
+    operators.settled().await
+}
+
+async fn all_ask(bed: &Bed) -> Result<()> {
+    bed.operators().settled().await?;
+    let mut apps = Vec::new();
+    for pod in 0..PODS {
+        apps.push(bed.app(&format!("app-{pod}")).await?);
+    }
+    limit_them(bed).await?;
+    have_shares(&apps, LONG).await?;
     bed.providers().reset().await?;
 
     let begun = Instant::now();

@@ -1,4 +1,5 @@
-//! A limit that a Redis counts for all sidecars of a namespace: it holds, and no request fails, while that Redis is killed and is back.
+//! Limits that a Redis counts for all sidecars of a namespace: they hold, each caller's apart too, and no request fails, while that Redis is
+//! killed and is back.
 
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bowsprit_core::share::bound::{Facts, with_store};
-use bowsprit_crds::ProviderConfig;
+use bowsprit_crds::{ProviderConfig, UsagePolicy};
 use bowsprit_e2e::{App, Bed, LONG, Running, Test, eventually, note, stays};
 use futures::future::try_join_all;
 use kube::api::{Patch, PatchParams};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 const ADDRESS: &str = "10.88.0.1";
 /// Of no other test.
 const PORT: u16 = 6389;
+const PORT_OF_CALLERS: u16 = 6391;
 /// Pods, and what each of them asks a second at the most.
 const PODS: u64 = 3;
 /// Requests a minute of all sidecars together.
@@ -71,31 +73,57 @@ struct Told {
     longest: f64,
 }
 
+/// For so many seconds each of two teams asks ten times a second at the most; says at the end how often each got which status.
+const ASK_AS_TEAMS: &str = r"
+import json, sys, time, urllib.request, urllib.error
+asked = {'model': 'claude-sonnet-4-5', 'messages': [{'role': 'user', 'content': 'ahoy'}]}
+got, end = {'red': {}, 'blue': {}}, time.monotonic() + float(sys.argv[1])
+print('begun', flush=True)
+while time.monotonic() < end:
+    for team, of_team in got.items():
+        headers = {'content-type': 'application/json', 'x-team': team}
+        request = urllib.request.Request('http://127.0.0.1:4000/v1/chat/completions', json.dumps(asked).encode(), headers)
+        try:
+            status = urllib.request.urlopen(request, timeout=60).status
+        except urllib.error.HTTPError as error:
+            status = error.code
+        of_team[status] = of_team.get(status, 0) + 1
+    time.sleep(0.1)
+print(json.dumps(got))
+";
+/// Requests a minute of each team.
+const LIMIT_OF_TEAM: u32 = 60;
+
 /// Debian's Redis on the node. It ends with the thread that made it.
 struct Redis {
+    port: u16,
     folder: PathBuf,
     process: Option<Child>,
 }
 
 impl Redis {
-    fn new() -> Result<Self> {
+    fn on(port: u16) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("bowsprit-e2e-redis-{:08x}", fastrand::u32(..)));
         std::fs::create_dir(&folder)?;
-        Ok(Self { folder, process: None })
+        Ok(Self {
+            port,
+            folder,
+            process: None,
+        })
     }
 
     /// With nothing in it.
     async fn start(&mut self) -> Result<()> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "redis-server", "--bind", ADDRESS, "--port"]);
-        command.arg(PORT.to_string());
+        command.arg(self.port.to_string());
         // Without it, it takes no questions from other machines, and those of a pod are such.
         command.args(["--protected-mode", "no", "--save", "", "--dir"]);
         command.arg(&self.folder).stdin(Stdio::null()).stdout(Stdio::null());
         let process = command.spawn().context("apt-get install redis-server")?;
         self.process = Some(process);
         eventually(LONG, "Redis answers", async || {
-            TcpStream::connect((ADDRESS, PORT)).map(drop).map_err(Into::into)
+            TcpStream::connect((ADDRESS, self.port)).map(drop).map_err(Into::into)
         })
         .await
     }
@@ -160,7 +188,7 @@ async fn a_redis_that_is_killed_under_traffic_fails_no_request_and_the_limit_hol
 
 async fn killed_under_traffic(bed: &Bed) -> Result<()> {
     bed.operators().settled().await?;
-    let mut redis = Redis::new()?;
+    let mut redis = Redis::on(PORT)?;
     redis.start().await?;
     bed.apply(&format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: limits}}\nstringData: {{url: 'redis://{ADDRESS}:{PORT}'}}\n"
@@ -259,6 +287,100 @@ async fn killed_under_traffic(bed: &Bed) -> Result<()> {
         is_held,
         "{admitted} were admitted, and the limit allows {limit:.0} and {beyond}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn limits_of_each_caller_in_a_redis_hold_over_three_pods_together() {
+    Test::new("storecallers").run(two_teams_ask).await;
+}
+
+async fn two_teams_ask(bed: &Bed) -> Result<()> {
+    bed.operators().settled().await?;
+    let mut redis = Redis::on(PORT_OF_CALLERS)?;
+    redis.start().await?;
+    bed.apply(&format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: limits}}\nstringData: {{url: 'redis://{ADDRESS}:{PORT_OF_CALLERS}'}}\n"
+    ))
+    .await?;
+    bed.apply_one(&json!({
+        "apiVersion": "bowsprit.dev/v1alpha1", "kind": "UsagePolicy", "metadata": {"name": "house"},
+        "spec": {"limits": [{
+            "name": "team", "requestsPerMinute": LIMIT_OF_TEAM, "scope": "Fleet", "per": "Caller", "caller": {"header": "x-team"},
+            "store": {"redisRef": {"name": "limits", "key": "url"}, "timeout": "1s"},
+        }]},
+    }))
+    .await?;
+    bed.condition::<UsagePolicy>("house", "Accepted", "True").await?;
+    // Made after the Secret was named: they see it.
+    let mut apps = Vec::new();
+    for pod in 0..PODS {
+        apps.push(bed.app(&format!("app-{pod}")).await?);
+    }
+    eventually(LONG, "all sidecars ask the store", async || {
+        for app in &apps {
+            let health = app.health().await?;
+            let limit = &health["limits"][0];
+            ensure!(limit["isStoreAsked"] == true, "{}: {limit}", app.pod);
+        }
+        Ok(())
+    })
+    .await?;
+    bed.providers().reset().await?;
+
+    let begun = Instant::now();
+    let command = ["/usr/bin/python3", "-c", ASK_AS_TEAMS, "40"];
+    let running = try_join_all(apps.iter().map(|app| app.start(&command))).await?;
+    let told = try_join_all(running.into_iter().map(Running::finish)).await?;
+    let facts = Facts {
+        limit: LIMIT_OF_TEAM.into(),
+        window: begun.elapsed(),
+        pods: PODS,
+        largest: 1,
+        ..Facts::default()
+    };
+    let mut by_share = 0.0;
+    for app in &apps {
+        by_share += app
+            .metric("bowsprit_limit_requests_total", &["met=\"by_share\""])
+            .await?;
+    }
+    // Where an answer was late, shares stood in until the store was looked for.
+    let beyond = with_store(&facts, u64::from(by_share > 0.0), 0);
+    let limit = f64::from(LIMIT_OF_TEAM) / 60.0 * facts.window.as_secs_f64();
+    let mut answered = 0;
+    for team in ["red", "blue"] {
+        let (mut admitted, mut refused) = (0, 0);
+        for output in &told {
+            ensure!(output.ok, "{output:?}");
+            let last = output.stdout.lines().last().context("no line")?;
+            let got: Value = serde_json::from_str(last).with_context(|| format!("no JSON: {last}"))?;
+            let of_team = got[team]
+                .as_object()
+                .with_context(|| format!("nothing of {team}: {got}"))?;
+            ensure!(
+                of_team.keys().all(|status| ["200", "429"].contains(&status.as_str())),
+                "requests failed: {got}"
+            );
+            admitted += of_team.get("200").and_then(Value::as_u64).unwrap_or(0);
+            refused += of_team.get("429").and_then(Value::as_u64).unwrap_or(0);
+        }
+        note(&format!(
+            "{team}: {admitted} admitted in {:.1} s, limit {limit:.0} and bound {beyond}; {by_share} by shares",
+            facts.window.as_secs_f64()
+        ));
+        ensure!(refused > 0, "{team} was under the limit all the time");
+        ensure!(admitted >= 20, "nearly nothing of {team} passed: {admitted}");
+        #[allow(clippy::cast_precision_loss, reason = "some tens")]
+        let is_held = admitted as f64 <= limit + beyond as f64;
+        ensure!(
+            is_held,
+            "{admitted} of {team} were admitted, and the limit allows {limit:.0} and {beyond}"
+        );
+        answered += admitted;
+    }
+    let asked = bed.providers().asked("anthropic").await?;
+    ensure!(answered == asked, "{answered} were answered, and {asked} asked");
     Ok(())
 }
 

@@ -17,10 +17,12 @@ local function bucket(name, per_minute)
   if per_minute == 0 then return false end
   local most = math.max(per_minute * UNIT / 10, UNIT)
   local seen = redis.call('HMGET', KEYS[1], name, name .. '@')
-  local level, at = tonumber(seen[1]) or most, tonumber(seen[2]) or now
+  local least = -60 * UNIT * per_minute
+  -- What was owed of a higher limit than this is an hour's worth of this one at most.
+  local level, at = math.max(least, tonumber(seen[1]) or most), tonumber(seen[2]) or now
   -- A clock that was set back refills nothing.
   level = math.min(most, level + math.max(0, now - at) * per_minute)
-  return {name = name, level = level, most = most, least = -60 * UNIT * per_minute, rate = per_minute}
+  return {name = name, level = level, most = most, least = least, rate = per_minute}
 end
 
 local function set(rate, change)

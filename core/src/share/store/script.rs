@@ -12,7 +12,7 @@ use crate::limits::limiter::{Limited, LimiterSettings, Which};
 /// Its text.
 pub const TEXT: &str = include_str!("script.lua");
 /// The SHA-1 of its text, by which the store knows it.
-pub const SHA: &str = "4d7fd4e68d4f1e6407301af6a14bdcf9bfe98754";
+pub const SHA: &str = "4c8b073447b23619e7c2d7ce823779be7b80841f";
 
 /// So much of each rate, in the order of [`Which::RATES`].
 pub type Amounts<T> = [T; 5];

@@ -23,7 +23,7 @@ impl Shared {
         self.0.retain(|name, _| is_shared(name));
         for limit in all.iter().filter(|limit| limit.is_shared) {
             let parts = self.0.entry(Arc::clone(&limit.full_name));
-            let parts = parts.or_insert_with(|| Parts::new(now));
+            let parts = parts.or_insert_with(|| Parts::new(fastrand::u32(..), now));
             parts.reconfigure(limit.settings, now);
             parts.fit(now);
         }

@@ -17,7 +17,9 @@ impl Machines {
             self.limiter.reconfigure(limits, now);
             return;
         }
-        let fleet = self.fleet.get_or_insert_with(|| Box::new(Parts::new(now)));
+        let fleet = self
+            .fleet
+            .get_or_insert_with(|| Box::new(Parts::new(fastrand::u32(..), now)));
         fleet.reconfigure(limits, now);
         self.fit(now);
     }
