@@ -29,7 +29,7 @@ pub use budget::shared_budgets;
 pub use cross::{cross_check, diverts_nowhere, no_such_provider, pauses_nothing};
 pub use document::{Object, ObjectKind, objects, readable_objects};
 pub use file_name::is_file_name;
-pub use limit::{Limit, Per};
+pub use limit::{Borrowers, Limit, Per, SharedLimit};
 pub use policy::{Paused, Policy};
 pub use problem::{Problem, Problems};
 pub use provider::{

@@ -82,9 +82,9 @@ pub struct NamedLimit {
     /// How callers are told apart, with `per: Caller`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<CallerKey>,
-    /// Whether each sidecar has it for itself or all sidecars that it is for share it. They share one count: what is counted apart
-    /// (`per`: `Caller`, `Model`, `Route`, `Workload`, `ServiceAccount`) they share where a `store` counts it, and what is counted per
-    /// `Provider` is each sidecar's own.
+    /// Whether each sidecar has it for itself or all sidecars that it is for share it. They share one count, or with `per: Workload` and
+    /// `per: ServiceAccount` those of each one do. What is counted apart by what requests say (`Caller`, `Model`, `Route`) they share where a
+    /// `store` counts it, and what is counted per `Provider` is each sidecar's own.
     #[serde(default)]
     pub scope: LimitScope,
     /// Where it is counted, with `scope: Fleet`. Unset: by the operator, which lends each sidecar a share. With a store each request

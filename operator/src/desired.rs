@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bowsprit_core::config::{
-    self, Object, ObjectKind, Policy, Problem, Problems, Provider, Rendered, Route, Scope, is_given, readable_objects,
-    render,
+    self, Object, ObjectKind, Policy, Problem, Problems, Provider, Rendered, Route, Scope, SharedLimit, is_given,
+    readable_objects, render,
 };
 use bowsprit_core::share::leader::SETTLED;
 use bowsprit_core::stream::shares::LimitKey;
@@ -109,7 +109,7 @@ pub struct Desired {
     /// The sequence to write it with; none where what is there is right already, or nothing is and nothing should be.
     pub write: Option<u64>,
     /// The limits that sidecars share, as the content tells of them.
-    pub limits: Vec<(LimitKey, u64)>,
+    pub limits: Vec<SharedLimit>,
     /// The same, of what is there; none where that cannot be told.
     pub limits_before: Option<Vec<LimitKey>>,
     providers: BTreeMap<String, Checked<Provider>>,
@@ -399,7 +399,7 @@ struct Specs {
 
 impl Specs {
     /// The limits of them that sidecars share.
-    fn shared_limits(&self) -> Vec<(LimitKey, u64)> {
+    fn shared_limits(&self) -> Vec<SharedLimit> {
         let of_providers = self.providers.iter().flat_map(|(name, spec)| of_provider(name, spec));
         let of_routes = self.routes.iter().flat_map(|(name, spec)| of_route(name, spec));
         let of_policies = self.policies.iter().flat_map(|(name, spec)| of_policy(name, spec));
@@ -448,6 +448,6 @@ impl LastAccepted {
     /// The limits that sidecars share by it; none where it cannot be read whole.
     fn limits(&self) -> Option<Vec<LimitKey>> {
         let limits = self.specs.shared_limits().into_iter();
-        self.is_all.then(|| limits.map(|(key, _)| key).collect())
+        self.is_all.then(|| limits.map(|limit| limit.of).collect())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::Limit;
+use bowsprit_core::config::{Limit, SharedLimit};
 use bowsprit_core::limiter::Which;
 use bowsprit_core::share::allocator::{Allocator, Totals};
 use bowsprit_core::share::leader::Leader;
@@ -24,8 +24,8 @@ use metrics::Metrics;
 
 pub mod metrics;
 
-/// The limits of a namespace that its sidecars share, each with its amount. None before that is known.
-pub type Lookup = Arc<dyn Fn(&str) -> Option<Vec<(LimitKey, u64)>> + Send + Sync>;
+/// The limits of a namespace that its sidecars share. None before that is known.
+pub type Lookup = Arc<dyn Fn(&str) -> Option<Vec<SharedLimit>> + Send + Sync>;
 /// The namespaces in which anything is configured.
 pub type Namespaces = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
@@ -97,17 +97,32 @@ impl Shares {
         let now = inner.clock.now();
         let mut grants = Vec::with_capacity(asks.len());
         for ask in asks {
-            let Some((of, whole)) = limits.iter().find(|(of, _)| *of == ask.of) else {
+            let Some(limit) = limits.iter().find(|limit| limit.is(&ask.of)) else {
                 continue;
             };
             inner.metrics.asked();
-            let allocator = lent.of(&(namespace.to_owned(), of.clone()), *whole);
-            allocator.expect(sidecars);
+            let of = |key: &LimitKey| (namespace.to_owned(), key.clone());
+            let (whole, group) = (limit.whole, of(&ask.of));
+            let allocator = if limit.is_apart {
+                let is_it = |(namespace, key): &_| *namespace == group.0 && limit.is(key);
+                if !lent.has(&group) && lent.count(is_it) > most_groups(sidecars) {
+                    continue;
+                }
+                lent.of_group(&of(&limit.of), &group, whole)
+            } else {
+                lent.of(&group, whole)
+            };
+            // How many sidecars are of which group is known once all have asked.
+            allocator.expect(if limit.is_apart && allocator.has_heard_all(now) {
+                0
+            } else {
+                sidecars
+            });
             if let Some(grant) = allocator.hear(pod, &ask.ask(), now) {
                 inner.metrics.granted();
-                grants.push(WireGrant::new(of.clone(), &grant));
+                grants.push(WireGrant::new(ask.of.clone(), &grant));
             }
-            inner.push(of, allocator, now);
+            inner.push(&ask.of, allocator, now);
         }
         Some(grants)
     }
@@ -119,7 +134,7 @@ impl Shares {
 
     /// The namespace's config was written, as who leads. `replaced`: the limits of what was there before; none where those cannot be told, or
     /// that was there for less than [`SETTLED`](bowsprit_core::share::leader::SETTLED).
-    pub fn wrote(&self, namespace: &str, replaced: Option<&[LimitKey]>, written: &[(LimitKey, u64)]) {
+    pub fn wrote(&self, namespace: &str, replaced: Option<&[LimitKey]>, written: &[SharedLimit]) {
         let inner = &*self.0;
         let mut lent = locked(&inner.lent);
         let Ok(epoch) = inner.leadership.epoch() else {
@@ -134,7 +149,7 @@ impl Shares {
         };
         let of_namespace = |key: &LimitKey| (namespace.to_owned(), key.clone());
         let replaced = replaced.map(|limits| limits.iter().map(of_namespace));
-        let written = written.iter().map(|(key, whole)| (of_namespace(key), *whole));
+        let written = written.iter().map(|limit| (of_namespace(&limit.of), limit.whole));
         lent.wrote(namespace, replaced, written, inner.clock.now());
     }
 
@@ -208,21 +223,33 @@ impl Shares {
             Some(lent) if lent.epoch() == epoch => lent,
             other => other.insert(inner.begin(epoch)),
         };
-        let mut known: BTreeMap<String, Vec<(LimitKey, u64)>> = BTreeMap::new();
+        let mut known: BTreeMap<String, Vec<SharedLimit>> = BTreeMap::new();
         let is_there = |(namespace, key): &(String, LimitKey)| {
             let limits = known
                 .entry(namespace.clone())
                 .or_insert_with(|| (inner.limits)(namespace).unwrap_or_default());
-            limits.iter().any(|(of, _)| of == key)
+            limits.iter().any(|limit| limit.is(key))
         };
         lent.tick(is_there, now);
+        // A group of which no sidecar is left is over; it may come again.
+        lent.forget(|(_, key), allocator| !key.apart.is_empty() && allocator.is_unused());
         let mut totals = Vec::new();
-        for ((_, of), allocator) in lent.each() {
+        for ((namespace, of), allocator) in lent.each() {
+            let is_it = |limit: &SharedLimit| limit.of == *of && limit.is_apart;
+            // It is lent to groups alone.
+            if allocator.is_unused() && known.get(namespace).is_some_and(|limits| limits.iter().any(is_it)) {
+                continue;
+            }
             inner.push(of, allocator, now);
             totals.push(allocator.totals());
         }
         inner.metrics.count(epoch, &totals);
     }
+}
+
+/// So many groups may have a count of a limit each: every sidecar is of one, and those of pods that are gone are kept for a lease.
+fn most_groups(sidecars: usize) -> usize {
+    sidecars.saturating_mul(2).saturating_add(16)
 }
 
 impl Inner {
@@ -246,14 +273,14 @@ impl Inner {
         let namespaces = (self.namespaces)().into_iter();
         let limits = namespaces.flat_map(|namespace| {
             let of = (self.limits)(&namespace).unwrap_or_default().into_iter();
-            of.map(move |(key, whole)| ((namespace.clone(), key), whole))
+            of.map(move |limit| ((namespace.clone(), limit.of), limit.whole))
         });
         Lent::new(limits, epoch, self.clock.now())
     }
 }
 
 /// The limits that a namespace's sidecars share, as it is now.
-pub fn of_namespace(store: &Store, namespace: &str) -> Vec<(LimitKey, u64)> {
+pub fn of_namespace(store: &Store, namespace: &str) -> Vec<SharedLimit> {
     let mut limits = Vec::new();
     for provider in store.providers(namespace) {
         limits.extend(of_provider(&provider.name_any(), &provider.spec));
@@ -268,17 +295,17 @@ pub fn of_namespace(store: &Store, namespace: &str) -> Vec<(LimitKey, u64)> {
 }
 
 /// The limits of a ModelRoute that sidecars share.
-pub(crate) fn of_route(name: &str, spec: &ModelRouteSpec) -> Vec<(LimitKey, u64)> {
+pub(crate) fn of_route(name: &str, spec: &ModelRouteSpec) -> Vec<SharedLimit> {
     Limit::shared_of_route(name, &spec.limits)
 }
 
 /// The limits of a UsagePolicy that sidecars share.
-pub(crate) fn of_policy(name: &str, spec: &UsagePolicySpec) -> Vec<(LimitKey, u64)> {
+pub(crate) fn of_policy(name: &str, spec: &UsagePolicySpec) -> Vec<SharedLimit> {
     Limit::shared_of_policy(name, &spec.limits)
 }
 
 /// The limits of a ProviderConfig that sidecars share.
-pub(crate) fn of_provider(name: &str, spec: &ProviderConfigSpec) -> Vec<(LimitKey, u64)> {
+pub(crate) fn of_provider(name: &str, spec: &ProviderConfigSpec) -> Vec<SharedLimit> {
     let of = &spec.rate_limits;
     if of.scope != LimitScope::Fleet {
         return Vec::new();
@@ -289,7 +316,13 @@ pub(crate) fn of_provider(name: &str, spec: &ProviderConfigSpec) -> Vec<(LimitKe
         (Which::Concurrency, of.concurrent_requests.map(u64::from)),
     ]
     .into_iter()
-    .filter_map(|(which, amount)| Some((LimitKey::of_provider(name, which), amount?)))
+    .filter_map(|(which, amount)| {
+        Some(SharedLimit {
+            of: LimitKey::of_provider(name, which),
+            whole: amount?,
+            is_apart: false,
+        })
+    })
     .collect()
 }
 

@@ -42,6 +42,7 @@ use crate::supervise::{PartEnded, Parts};
 use crate::tenant::Tenant;
 use crate::tenant::budgets::Pocket;
 use crate::tenant::budgets::kept::{self, Keeper};
+use crate::tenant::limits::Borrower;
 use crate::time::{Clock, unix_millis};
 use crate::{admin, probe, proxy};
 
@@ -177,6 +178,11 @@ fn process(args: &Args, access: AccessLog) -> Process {
     let stream = args
         .operator_service()
         .map(|operator| Arc::new(StreamState::new(operator.address.to_string(), metrics.stream.clone())));
+    tenant.limits.belong_to(Borrower {
+        pod: args.pod_name.clone(),
+        workload: told(&args.workload),
+        service_account: told(&args.pod_service_account),
+    });
     tenant.budgets.belong_to(Pocket {
         workload: told(&args.workload),
         pod: args.pod_name.clone(),

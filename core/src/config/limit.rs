@@ -39,6 +39,8 @@ pub struct Limit {
     pub max_wait: Duration,
     /// Whether all sidecars that it is for have it together.
     pub is_shared: bool,
+    /// Whom the operator lends it to as one, where they do.
+    pub borrowers: Borrowers,
     /// Where it is counted then; none: the operator lends shares of it.
     pub store: Option<Arc<LimitStore>>,
 }
@@ -62,6 +64,35 @@ pub enum Per {
     ServiceAccount,
     /// By the provider that an attempt goes to: taken with the attempt's place, not when the request comes.
     Provider,
+}
+
+/// Which sidecars have one count together, where the operator lends a limit of the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Borrowers {
+    /// All that it is for.
+    All,
+    /// Those of each workload.
+    Workload,
+    /// Those of each service account.
+    ServiceAccount,
+}
+
+/// What sidecars share of a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedLimit {
+    /// Its name on the wire.
+    pub of: LimitKey,
+    /// Its amount: in the unit of what it counts.
+    pub whole: u64,
+    /// Whether it is lent to groups of sidecars apart, so that who asks says of which it is.
+    pub is_apart: bool,
+}
+
+impl SharedLimit {
+    /// Whether this is what is asked of. Sidecars of the release before do not say of which group they are: they are one together.
+    pub fn is(&self, asked: &LimitKey) -> bool {
+        (self.is_apart || asked.apart.is_empty()) && self.of.is_of_the_same_limit(asked)
+    }
 }
 
 impl Limit {
@@ -135,21 +166,26 @@ impl Limit {
             on_limit: spec.on_limit,
             max_wait,
             is_shared: spec.scope == LimitScope::Fleet,
+            borrowers: match spec.per {
+                LimitPer::Workload => Borrowers::Workload,
+                LimitPer::ServiceAccount => Borrowers::ServiceAccount,
+                _ => Borrowers::All,
+            },
             store: store(spec, note).map(Arc::new),
         }
     }
 
-    /// What sidecars share of these limits of a ModelRoute: each by its name on the wire, with its amount.
-    pub fn shared_of_route(route: &str, specs: &[NamedLimit]) -> Vec<(LimitKey, u64)> {
+    /// What sidecars share of these limits of a ModelRoute.
+    pub fn shared_of_route(route: &str, specs: &[NamedLimit]) -> Vec<SharedLimit> {
         Self::shared(route, specs)
     }
 
     /// The same, of a UsagePolicy.
-    pub fn shared_of_policy(policy: &str, specs: &[NamedLimit]) -> Vec<(LimitKey, u64)> {
+    pub fn shared_of_policy(policy: &str, specs: &[NamedLimit]) -> Vec<SharedLimit> {
         Self::shared(&of_policy(policy), specs)
     }
 
-    fn shared(owner: &str, specs: &[NamedLimit]) -> Vec<(LimitKey, u64)> {
+    fn shared(owner: &str, specs: &[NamedLimit]) -> Vec<SharedLimit> {
         let shared = specs.iter().filter(|spec| spec.scope == LimitScope::Fleet);
         let mut all = Vec::new();
         for spec in shared {
@@ -160,11 +196,14 @@ impl Limit {
                 continue;
             }
             let key = |which| LimitKey::of_limit(&limit.full_name, which);
-            all.extend(
-                Which::ALL
-                    .into_iter()
-                    .filter_map(|which| Some((key(which), limit.settings.amount(which)?))),
-            );
+            let shared = |which| {
+                Some(SharedLimit {
+                    of: key(which),
+                    whole: limit.settings.amount(which)?,
+                    is_apart: limit.borrowers != Borrowers::All,
+                })
+            };
+            all.extend(Which::ALL.into_iter().filter_map(shared));
         }
         all
     }
@@ -205,11 +244,11 @@ fn store(spec: &NamedLimit, note: &mut dyn FnMut(&str, &str, &str)) -> Option<Li
         .ok()
 }
 
-/// What the operator lends is one count: keys that callers make up would each be a limit of its own there, and sidecars do not know what
-/// the others' pods belong to. A store has a count for each.
+/// What the operator lends apart is by what a pod is: keys that callers make up would each be a limit of its own there. A store has a count for
+/// each.
 fn shareable(per: LimitPer, is_stored: bool, note: &mut dyn FnMut(&str, &str, &str)) {
     let remedy = match per {
-        LimitPer::Pod | LimitPer::Namespace => return,
+        LimitPer::Pod | LimitPer::Namespace | LimitPer::Workload | LimitPer::ServiceAccount => return,
         LimitPer::Provider => "set rateLimits with scope: Fleet in each ProviderConfig, which holds for every route",
         _ if is_stored => return,
         LimitPer::Caller => {
@@ -217,9 +256,6 @@ fn shareable(per: LimitPer, is_stored: bool, note: &mut dyn FnMut(&str, &str, &s
         }
         LimitPer::Model => "set store, or per: Namespace, and one limit for each model with models",
         LimitPer::Route => "set store, or per: Namespace in the limits of each ModelRoute",
-        LimitPer::Workload | LimitPer::ServiceAccount => {
-            "set store, or per: Namespace in a UsagePolicy for each, whose podSelector chooses its pods"
-        }
     };
     let problem = format!("{per:?} cannot be counted over all sidecars");
     note("per", &problem, remedy);

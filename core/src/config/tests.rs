@@ -167,7 +167,7 @@ fn a_hedge_says_when_and_within_its_bounds() {
 }
 
 #[test]
-fn a_named_limit_is_shared_as_one_count_and_no_other_way() {
+fn a_named_limit_is_shared_as_one_count_or_by_what_a_pod_is_and_no_other_way() {
     assert!(standalone(&route("")).is_ok());
     let limited = |limit: &str| {
         let spec = format!("{{limits: [{{name: a, requestsPerMinute: 5, scope: Fleet, {limit}}}]}}");
@@ -175,16 +175,23 @@ fn a_named_limit_is_shared_as_one_count_and_no_other_way() {
             format!("apiVersion: bowsprit.dev/v1alpha1\nkind: UsagePolicy\nmetadata: {{name: p}}\nspec: {spec}\n");
         load(&policy, &cluster(&[]))
     };
-    for per in ["", "per: Pod", "per: Namespace"] {
+    for (per, borrowers) in [
+        ("", Borrowers::All),
+        ("per: Pod", Borrowers::All),
+        ("per: Namespace", Borrowers::All),
+        ("per: Workload", Borrowers::Workload),
+        ("per: ServiceAccount", Borrowers::ServiceAccount),
+    ] {
         let config = limited(per).unwrap();
-        assert!(config.policies[0].limits[0].is_shared, "{per}");
+        let limit = &config.policies[0].limits[0];
+        // One sidecar is of one workload: it has one count.
+        assert!(limit.is_shared && limit.per == Per::Sidecar, "{per}");
+        assert_eq!(limit.borrowers, borrowers, "{per}");
     }
     for (per, remedy) in [
         ("per: Caller, caller: {header: x-team}", "set store"),
         ("per: Model", "models"),
         ("per: Route", "each ModelRoute"),
-        ("per: Workload", "podSelector"),
-        ("per: ServiceAccount", "podSelector"),
         ("per: Provider", "ProviderConfig"),
         (
             "per: Provider, store: {redisRef: {name: s, key: url}}",
@@ -237,20 +244,23 @@ fn operators_and_sidecars_have_one_name_for_a_limit_that_is_shared() {
     let limits = r#"[
         {"name": "a", "scope": "Fleet", "outputTokensPerMinute": 500, "costPerMinute": {"amount": "0.5", "currency": "USD"}},
         {"name": "b", "requestsPerMinute": 5},
-        {"name": "c", "scope": "Fleet", "requestsPerMinute": 5, "per": "Model"}
+        {"name": "c", "scope": "Fleet", "requestsPerMinute": 5, "per": "Model"},
+        {"name": "d", "scope": "Fleet", "requestsPerMinute": 6, "per": "Workload"}
     ]"#;
     let limits: Vec<bowsprit_crds::limits::NamedLimit> = serde_json::from_str(limits).unwrap();
     let key = |name: &str, which| crate::stream::shares::LimitKey::of_limit(name, which);
     let (output, cost) = (crate::limiter::Which::Output, crate::limiter::Which::Cost);
+    let shared = |of, whole, is_apart| SharedLimit { of, whole, is_apart };
     assert_eq!(
         Limit::shared_of_policy("all", &limits),
         [
-            (key("policy/all/a", output), 500),
-            (key("policy/all/a", cost), 500_000_000_000)
+            shared(key("policy/all/a", output), 500, false),
+            shared(key("policy/all/a", cost), 500_000_000_000, false),
+            shared(key("policy/all/d", crate::limiter::Which::Requests), 6, true),
         ],
         "what no sidecar takes is not lent"
     );
-    assert_eq!(Limit::shared_of_route("r", &limits)[0].0, key("r/a", output));
+    assert_eq!(Limit::shared_of_route("r", &limits)[0].of, key("r/a", output));
 }
 
 #[test]

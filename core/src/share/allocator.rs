@@ -161,6 +161,16 @@ impl<K: Ord + Clone> Allocator<K> {
         }
     }
 
+    /// Whether at `now` all have asked who may hold something of it, and whom it was first lent to.
+    pub fn has_heard_all(&self, now: Moment) -> bool {
+        now >= self.known_from
+    }
+
+    /// Whether nobody has to do with it, and nothing of a leader before is out.
+    pub fn is_unused(&self) -> bool {
+        self.pods.is_empty() && self.unknown == 0
+    }
+
     /// The limit is another now. Where it is lower, shares shrink as they are renewed.
     pub fn reconfigure(&mut self, whole: u64) {
         if self.whole != whole {

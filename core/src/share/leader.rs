@@ -40,6 +40,8 @@ pub struct Leader<L, K> {
 #[derive(Clone, Debug)]
 struct Lent<K> {
     allocator: Allocator<K>,
+    /// No leader before can have lent of it.
+    is_new: bool,
     /// Since when there is no such limit any more.
     gone: Option<Moment>,
 }
@@ -49,6 +51,7 @@ impl<L: Ord + Clone, K: Ord + Clone> Leader<L, K> {
     pub fn new(limits: impl IntoIterator<Item = (L, u64)>, epoch: u64, now: Moment) -> Self {
         let lent = |whole| Lent {
             allocator: Allocator::new(whole, epoch, now),
+            is_new: false,
             gone: None,
         };
         let limits: BTreeMap<L, Lent<K>> = limits.into_iter().map(|(limit, whole)| (limit, lent(whole))).collect();
@@ -90,10 +93,12 @@ impl<L: Ord + Clone, K: Ord + Clone> Leader<L, K> {
             }
             let lent = self.limits.entry(limit).or_insert_with(|| Lent {
                 allocator: Allocator::of_a_new_limit(whole, self.epoch, now),
+                is_new: true,
                 gone: None,
             });
             // A sidecar may have asked before the write was answered.
             lent.allocator.nobody_lent_before();
+            lent.is_new = true;
         }
     }
 
@@ -102,11 +107,39 @@ impl<L: Ord + Clone, K: Ord + Clone> Leader<L, K> {
         let (epoch, began) = (self.epoch, self.began);
         let lent = self.limits.entry(limit.clone()).or_insert_with(|| Lent {
             allocator: Allocator::new(whole, epoch, began),
+            is_new: false,
             gone: None,
         });
         lent.gone = None;
         lent.allocator.reconfigure(whole);
         &mut lent.allocator
+    }
+
+    /// The shares that one group of sidecars has of a limit which it has whole: `group` names that count.
+    pub fn of_group(&mut self, limit: &L, group: &L, whole: u64) -> &mut Allocator<K> {
+        // What is known of the limit is known of all its counts.
+        self.of(limit, whole);
+        let is_new = self.limits.get(limit).is_some_and(|lent| lent.is_new);
+        let allocator = self.of(group, whole);
+        if is_new {
+            allocator.nobody_lent_before();
+        }
+        allocator
+    }
+
+    /// Whether there is such a count.
+    pub fn has(&self, limit: &L) -> bool {
+        self.limits.contains_key(limit)
+    }
+
+    /// How many counts there are of these.
+    pub fn count(&self, is_it: impl Fn(&L) -> bool) -> usize {
+        self.limits.keys().filter(|limit| is_it(limit)).count()
+    }
+
+    /// Forgets those counts at once.
+    pub fn forget(&mut self, which: impl Fn(&L, &Allocator<K>) -> bool) {
+        self.limits.retain(|limit, lent| !which(limit, &lent.allocator));
     }
 
     /// Takes back what is over at `now`, and forgets limits that are no more.

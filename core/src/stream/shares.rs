@@ -20,6 +20,10 @@ pub struct LimitKey {
     pub name: String,
     /// What it counts ([`Which::as_str`]): `requests`, `tokens`, `input_tokens`, `output_tokens`, `cost` or `concurrency`.
     pub limit: String,
+    /// Whose count it is, where it is lent to groups of sidecars apart: the workload or the service account, as the sidecar was told. Empty
+    /// where all have it together.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub apart: String,
 }
 
 impl LimitKey {
@@ -29,6 +33,7 @@ impl LimitKey {
             object: "provider".into(),
             name: name.into(),
             limit: which.as_str().into(),
+            apart: String::new(),
         }
     }
 
@@ -38,7 +43,24 @@ impl LimitKey {
             object: "limit".into(),
             name: full_name.into(),
             limit: which.as_str().into(),
+            apart: String::new(),
         }
+    }
+}
+
+impl LimitKey {
+    /// The count of this group of sidecars.
+    #[must_use]
+    pub fn apart(self, group: &str) -> Self {
+        Self {
+            apart: group.into(),
+            ..self
+        }
+    }
+
+    /// Whether both are of one limit, whoever has it together.
+    pub fn is_of_the_same_limit(&self, other: &Self) -> bool {
+        (&self.object, &self.name, &self.limit) == (&other.object, &other.name, &other.limit)
     }
 }
 
@@ -179,5 +201,20 @@ mod tests {
         let grant = grants[0].grant();
         assert_eq!((grant.share, grant.lease), (50, Duration::from_mins(1)));
         assert_eq!(WireGrant::new(of, &grant), grants[0]);
+    }
+
+    #[test]
+    fn of_which_group_a_sidecar_is_goes_with_the_limit_only_where_it_is_lent_apart() {
+        let of = LimitKey::of_limit("policy/all/a", Which::Tokens).apart("Deployment/shop");
+        let line = serde_json::to_string(&of).unwrap();
+        assert_eq!(
+            line,
+            r#"{"object":"limit","name":"policy/all/a","limit":"tokens","apart":"Deployment/shop"}"#
+        );
+        let read: LimitKey = serde_json::from_str(&line).unwrap();
+        assert_eq!(read, of);
+        let all = LimitKey::of_limit("policy/all/a", Which::Tokens);
+        assert!(all.is_of_the_same_limit(&of) && all != of && !serde_json::to_string(&all).unwrap().contains("apart"));
+        assert!(!LimitKey::of_limit("policy/all/a", Which::Requests).is_of_the_same_limit(&of));
     }
 }

@@ -830,21 +830,27 @@ fn what_is_written_tells_its_shared_limits_and_those_of_what_it_replaces() {
         serde_json::json!({"limits": [limit]})
     };
     let key = |name: &str| LimitKey::of_limit(name, Which::Requests);
+    let shared = |name: &str| SharedLimit {
+        of: key(name),
+        whole: 60,
+        is_apart: false,
+    };
     let first = with_policies(Some(&[policy("p", fleet("one", "Fleet"))]), None, 1_000);
-    assert_eq!(first.limits, [(key("policy/p/one"), 60)]);
+    assert_eq!(first.limits, [shared("policy/p/one")]);
     assert_eq!(first.limits_before, Some(Vec::new()), "nothing was there");
     let current = written(&first, 1_000);
     let second = with_policies(Some(&[policy("p", fleet("two", "Fleet"))]), Some(&current), 2_000);
-    assert_eq!(second.limits, [(key("policy/p/two"), 60)]);
+    assert_eq!(second.limits, [shared("policy/p/two")]);
     assert_eq!(second.limits_before, Some(vec![key("policy/p/one")]));
     // Its policies are not known yet: those that are served stay.
     let unknown = with_policies(None, Some(&current), 2_000);
-    assert_eq!(unknown.limits, [(key("policy/p/one"), 60)]);
+    assert_eq!(unknown.limits, [shared("policy/p/one")]);
     let refused = with_policies(Some(&[policy("p", fleet("Two!", "Fleet"))]), Some(&current), 2_000);
-    assert_eq!(refused.limits, [(key("policy/p/one"), 60)], "its last accepted version");
-    assert_eq!(
-        with_policies(Some(&[policy("p", fleet("one", "Pod"))]), None, 1).limits,
-        []
+    assert_eq!(refused.limits, [shared("policy/p/one")], "its last accepted version");
+    assert!(
+        with_policies(Some(&[policy("p", fleet("one", "Pod"))]), None, 1)
+            .limits
+            .is_empty()
     );
     let edited = Current {
         text: format!("{}# by hand\n", current.text),

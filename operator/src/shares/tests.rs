@@ -18,15 +18,26 @@ fn shares(leadership: &Leadership, clock: Clock, exists: bool) -> Shares {
     shares_of(of_claude(), leadership, clock, exists)
 }
 
+fn shared(limit: LimitKey) -> SharedLimit {
+    SharedLimit {
+        of: limit,
+        whole: 600,
+        is_apart: false,
+    }
+}
+
 fn shares_of(limit: LimitKey, leadership: &Leadership, clock: Clock, exists: bool) -> Shares {
-    let (fleet, _heard) = Fleet::new();
+    shares_in(shared(limit), leadership, clock, exists)
+}
+
+fn shares_in(limit: SharedLimit, leadership: &Leadership, clock: Clock, exists: bool) -> Shares {
     Shares::new(
         clock,
         leadership.clone(),
-        fleet,
+        Fleet::new().0,
         Arc::new(move |namespace| {
             Some(if namespace == "team" {
-                vec![(limit.clone(), 600)]
+                vec![limit.clone()]
             } else {
                 Vec::new()
             })
@@ -38,7 +49,7 @@ fn shares_of(limit: LimitKey, leadership: &Leadership, clock: Clock, exists: boo
 
 /// The namespace's config is written, for the first time with this limit.
 fn wrote(shares: &Shares, limit: &LimitKey) {
-    shares.wrote("team", Some(&[]), &[(limit.clone(), 600)]);
+    shares.wrote("team", Some(&[]), &[shared(limit.clone())]);
 }
 
 fn ask(number: u64, held: u64, want: u64) -> WireAsk {
@@ -119,7 +130,7 @@ fn a_limit_is_not_new_where_the_config_before_had_it_or_may_have_had_it() {
     for replaced in [Some(&had[..]), None] {
         // It does not know the limit when it begins, as where a kind is listed late.
         let shares = shares(&leadership, clock, false);
-        shares.wrote("team", replaced, &[(of_claude(), 600)]);
+        shares.wrote("team", replaced, &[shared(of_claude())]);
         // What it writes later is no proof of what was before.
         wrote(&shares, &of_claude());
         assert_eq!(shares.ask("team", &pod("a"), &[ask(1, 0, 100)]).unwrap()[0].share, 0);
@@ -148,4 +159,84 @@ fn of_another_namespace_and_of_limits_that_are_not_shared_nothing_is_granted() {
         ..ask(1, 0, 100)
     };
     assert!(shares.ask("team", &pod("a"), &[unknown]).unwrap().is_empty());
+}
+
+fn apart() -> SharedLimit {
+    SharedLimit {
+        of: LimitKey::of_limit("fast/a", Which::Requests),
+        whole: 600,
+        is_apart: true,
+    }
+}
+
+fn ask_of(group: &str, number: u64, held: u64) -> WireAsk {
+    WireAsk {
+        of: apart().of.apart(group),
+        ..ask(number, held, 600)
+    }
+}
+
+#[test]
+fn what_is_lent_apart_each_group_has_whole_and_its_sidecars_share() {
+    let clock = Clock::new();
+    let leadership = Leadership::new(clock);
+    leadership.leads_for(1, Duration::from_mins(1));
+    let shares = shares_in(apart(), &leadership, clock, false);
+    shares.wrote("team", Some(&[]), &[apart()]);
+    let mut held = BTreeMap::new();
+    for number in 1..=20 {
+        for (name, group) in [("a", "Deployment/shop"), ("b", "Deployment/shop"), ("c", "Job/nightly")] {
+            let before = held.get(name).copied().unwrap_or(0);
+            let granted = shares
+                .ask("team", &pod(name), &[ask_of(group, number, before)])
+                .unwrap();
+            assert_eq!(granted[0].of.apart, group, "a grant says whose it is");
+            held.insert(name, granted[0].share);
+        }
+        assert!(held["a"] + held.get("b").copied().unwrap_or(0) <= 600, "{held:?}");
+    }
+    assert!(held["a"] + held["b"] >= 590, "the workload has all of it: {held:?}");
+    assert_eq!(held["c"], 600, "and so has the other");
+}
+
+#[test]
+fn a_new_leader_lends_a_group_nothing_that_another_may_have_lent_it() {
+    let clock = Clock::new();
+    let leadership = Leadership::new(clock);
+    leadership.leads_for(2, Duration::from_mins(1));
+    let shares = shares_in(apart(), &leadership, clock, true);
+    let first = shares
+        .ask("team", &pod("a"), &[ask_of("Deployment/shop", 1, 0)])
+        .unwrap();
+    assert_eq!(first[0].share, 0);
+}
+
+#[test]
+fn there_are_no_more_counts_of_a_limit_than_sidecars_could_be_of() {
+    let clock = Clock::new();
+    let leadership = Leadership::new(clock);
+    leadership.leads_for(1, Duration::from_mins(1));
+    let shares = shares_in(apart(), &leadership, clock, false);
+    let granted = (0..100).filter(|number| {
+        let ask = ask_of(&format!("made-up-{number}"), 1, 0);
+        !shares.ask("team", &pod("a"), &[ask]).unwrap().is_empty()
+    });
+    assert_eq!(granted.count(), 16, "nobody holds a stream here");
+    assert_eq!(
+        shares.totals("team").len(),
+        17,
+        "and one that nobody borrows, of the limit itself"
+    );
+}
+
+#[test]
+fn sidecars_of_the_release_before_do_not_say_of_which_group_they_are_and_have_a_count_together() {
+    let clock = Clock::new();
+    let leadership = Leadership::new(clock);
+    leadership.leads_for(1, Duration::from_mins(1));
+    let shares = shares_in(apart(), &leadership, clock, false);
+    for name in ["a", "b"] {
+        assert!(!shares.ask("team", &pod(name), &[ask_of("", 1, 0)]).unwrap().is_empty());
+    }
+    assert_eq!(shares.totals("team").len(), 1);
 }

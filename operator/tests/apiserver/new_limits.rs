@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bowsprit_core::config::SharedLimit;
 use bowsprit_core::limiter::Which;
 use bowsprit_core::share::leader::SETTLED;
 use bowsprit_core::stream::shares::{LimitKey, WireAsk};
@@ -31,7 +32,13 @@ fn shares(leadership: &Leadership) -> Shares {
         Clock::new(),
         leadership.clone(),
         fleet,
-        Arc::new(|_| Some(vec![(limit(), 600)])),
+        Arc::new(|_| {
+            Some(vec![SharedLimit {
+                of: limit(),
+                whole: 600,
+                is_apart: false,
+            }])
+        }),
         Arc::new(Vec::new),
         Metrics::new().shares(),
     )

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bowsprit_core::config::SharedLimit;
 use bowsprit_core::limiter::Which;
 use bowsprit_core::stream::shares::LimitKey;
 use bowsprit_core::stream::{StreamedConfig, ToOperator, ToSidecar};
@@ -117,7 +118,7 @@ pub(crate) struct Server {
     pub(crate) hub: Arc<Hub>,
     pub(crate) leadership: Leadership,
     pub(crate) shares: Shares,
-    limits: Vec<(LimitKey, u64)>,
+    limits: Vec<SharedLimit>,
     pub(crate) money: Money,
     pub(crate) metrics: Metrics,
     pub(crate) apiserver: Arc<Apiserver>,
@@ -148,8 +149,11 @@ impl Server {
         metrics.certificate(material.current.not_after);
         let clock = Clock::new();
         let leadership = Leadership::new(clock);
-        let limit = LimitKey::of_provider("claude", Which::Requests);
-        let limits = vec![(limit, 600)];
+        let limits = vec![SharedLimit {
+            of: LimitKey::of_provider("claude", Which::Requests),
+            whole: 600,
+            is_apart: false,
+        }];
         let shares = {
             let limits = limits.clone();
             Shares::new(

@@ -31,6 +31,7 @@ mod stored;
 mod under;
 
 pub use metrics::{LimitMetrics, Result as Met};
+pub use shares::Borrower;
 pub use stored::Said;
 pub use under::Under;
 use under::wants;
@@ -62,6 +63,11 @@ impl Limits {
             hasher: RandomState::new(),
             metrics,
         })
+    }
+
+    /// Whom limits are lent to by what a pod is. To be said before the first configuration.
+    pub fn belong_to(&self, borrower: Borrower) {
+        locked(&self.shared).borrower = borrower;
     }
 
     /// Takes the limits of this configuration, and keeps what is used of those that stay. Who waits looks again.

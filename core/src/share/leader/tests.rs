@@ -72,6 +72,38 @@ fn in_doubt_a_limit_is_not_new_and_the_doubt_is_over_with_the_lease() {
 }
 
 #[test]
+fn what_is_known_of_a_limit_holds_for_the_count_of_each_group() {
+    const GROUP: u8 = 10;
+    let of_group = |leader: &mut Leader<u8, u8>, limit: u8, millis| {
+        let granted = leader
+            .of_group(&limit, &GROUP, WHOLE)
+            .hear(&7, &first_ask(100), at(millis));
+        granted.map_or(0, |grant| grant.share)
+    };
+    let mut inherited = leader();
+    assert_eq!(of_group(&mut inherited, OTHER, 1_000), 0);
+    assert_eq!(of_group(&mut inherited, OTHER, 60_600), 125);
+    let mut new = leader();
+    assert_eq!(of_group(&mut new, LIMIT, 999), 0, "the write is not answered yet");
+    new.wrote("team", Some([OTHER]), [(OTHER, WHOLE), (LIMIT, WHOLE)], at(1_000));
+    assert_eq!(of_group(&mut new, LIMIT, 1_001), 125);
+}
+
+#[test]
+fn a_count_that_nobody_has_to_do_with_is_forgotten_once_nothing_of_before_is_out() {
+    let mut leader = leader();
+    leader.of_group(&OTHER, &10, WHOLE);
+    let unused = |leader: &mut Leader<u8, u8>, millis| {
+        leader.tick(|_| true, at(millis));
+        leader.forget(|limit, allocator| *limit == 10 && allocator.is_unused());
+        !leader.has(&10)
+    };
+    assert!(!unused(&mut leader, 60_000));
+    assert!(unused(&mut leader, 60_600));
+    assert_eq!(leader.count(|_| true), 1);
+}
+
+#[test]
 fn a_limit_that_comes_again_knows_who_holds_of_it_and_not_for_ever() {
     let mut leader = leader();
     let millis = 100_000;

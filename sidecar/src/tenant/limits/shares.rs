@@ -5,25 +5,65 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::Limit;
+use bowsprit_core::config::{Borrowers, Limit};
 use bowsprit_core::limits::limiter::{Need, Shares};
 use bowsprit_core::limits::set::Set;
 use bowsprit_core::share::parts::{Load, Parts, Seen};
 use bowsprit_core::stream::shares::{LimitKey, WireAsk, WireGrant};
 use tokio::sync::Notify;
 
+/// What the pod is, where limits are lent to pods apart by that.
+#[derive(Clone, Debug, Default)]
+pub struct Borrower {
+    /// Its name: whose workload or service account nobody knows borrows alone.
+    pub pod: String,
+    /// What it runs for, such as `Deployment/checkout`.
+    pub workload: Option<String>,
+    /// The service account that it runs as.
+    pub service_account: Option<String>,
+}
+
+impl Borrower {
+    /// Of which group it borrows this limit; empty where all have it together.
+    fn group(&self, limit: &Limit) -> &str {
+        let known = match limit.borrowers {
+            Borrowers::All => return "",
+            Borrowers::Workload => &self.workload,
+            Borrowers::ServiceAccount => &self.service_account,
+        };
+        known.as_ref().unwrap_or(&self.pod)
+    }
+}
+
 /// By the limit's full name. Its lock is taken before that of the set.
 #[derive(Default)]
-pub(super) struct Shared(HashMap<Arc<str>, Parts>);
+pub(super) struct Shared {
+    pub(super) borrower: Borrower,
+    limits: HashMap<Arc<str>, Borrowed>,
+}
+
+struct Borrowed {
+    parts: Parts,
+    group: String,
+}
 
 impl Shared {
     /// Takes the limits of a configuration, and keeps what is held of those that stay.
     pub(super) fn reconfigure(&mut self, all: &[Arc<Limit>], now: Moment) {
-        let is_shared = |name: &Arc<str>| all.iter().any(|limit| limit.is_shared && limit.full_name == *name);
-        self.0.retain(|name, _| is_shared(name));
+        let Self { borrower, limits } = self;
+        // What was lent to a group is not lent to another.
+        let is_kept = |name: &Arc<str>, of: &Borrowed| {
+            let is_it = |limit: &&Arc<Limit>| limit.is_shared && limit.full_name == *name;
+            all.iter()
+                .find(is_it)
+                .is_some_and(|limit| borrower.group(limit) == of.group)
+        };
+        limits.retain(|name, of| is_kept(name, of));
         for limit in all.iter().filter(|limit| limit.is_shared) {
-            let parts = self.0.entry(Arc::clone(&limit.full_name));
-            let parts = parts.or_insert_with(|| Parts::new(fastrand::u32(..), now));
+            let Borrowed { parts, .. } = limits.entry(Arc::clone(&limit.full_name)).or_insert_with(|| Borrowed {
+                parts: Parts::new(fastrand::u32(..), now),
+                group: borrower.group(limit).to_owned(),
+            });
             parts.reconfigure(limit.settings, now);
             parts.fit(now);
         }
@@ -31,20 +71,20 @@ impl Shared {
 
     /// What this sidecar has of a limit; `None` where it is its own.
     pub(super) fn of(&self, limit: &Limit) -> Option<Shares> {
-        self.0.get(&limit.full_name).map(Parts::shares)
+        self.limits.get(&limit.full_name).map(|of| of.parts.shares())
     }
 
     /// Each part in a limit.
     pub(super) fn seen(&mut self, name: &str, set: &Set<Arc<Notify>>, now: Moment) -> Vec<Seen> {
-        let parts = self.0.get_mut(name);
-        parts.map_or_else(Vec::new, |parts| parts.seen(load(set, name), now))
+        let of = self.limits.get_mut(name);
+        of.map_or_else(Vec::new, |of| of.parts.seen(load(set, name), now))
     }
 
     /// A request that may use so much came, to be admitted under these or not: what is asked for goes by it.
     pub(super) fn came<'a>(&mut self, names: impl Iterator<Item = &'a Arc<str>>, need: Need, set: &Set<Arc<Notify>>) {
         for name in names {
-            if let Some(parts) = self.0.get_mut(name) {
-                parts.came(need, load(set, name));
+            if let Some(of) = self.limits.get_mut(name) {
+                of.parts.came(need, load(set, name));
             }
         }
     }
@@ -57,8 +97,8 @@ impl Shared {
         now: Moment,
     ) {
         for name in names {
-            if let Some(parts) = self.0.get_mut(name) {
-                fit(name, parts, set, now);
+            if let Some(of) = self.limits.get_mut(name) {
+                fit(name, &mut of.parts, set, now);
             }
         }
     }
@@ -66,10 +106,10 @@ impl Shared {
     /// What is to be asked of the operator now. `anew`: the stream has just been opened.
     pub(super) fn asks(&mut self, anew: bool, set: &mut Set<Arc<Notify>>, now: Moment) -> Vec<WireAsk> {
         let mut asks = Vec::new();
-        for (name, parts) in &mut self.0 {
+        for (name, Borrowed { parts, group }) in &mut self.limits {
             fit(name, parts, set, now);
             let asked = parts.asks(anew, load(set, name), now).into_iter();
-            asks.extend(asked.map(|(which, ask)| WireAsk::new(LimitKey::of_limit(name, which), &ask)));
+            asks.extend(asked.map(|(which, ask)| WireAsk::new(LimitKey::of_limit(name, which).apart(group), &ask)));
         }
         asks
     }
@@ -77,7 +117,7 @@ impl Shared {
     /// The operator has granted a share of one of them.
     pub(super) fn granted(&mut self, grant: &WireGrant, set: &mut Set<Arc<Notify>>, now: Moment) {
         let name = grant.of.name.as_str();
-        let Some(parts) = self.0.get_mut(name) else {
+        let Some(Borrowed { parts, .. }) = self.limits.get_mut(name) else {
             return;
         };
         if parts.granted(&grant.of.limit, &grant.grant(), now) {
@@ -141,11 +181,15 @@ mod tests {
         load(&text, &scope).unwrap()
     }
 
-    /// A sidecar with these limits, and a request that is under all of them.
-    fn sidecar(limits: &str) -> (Arc<Limits>, Vec<Under>) {
+    fn unlimited() -> Arc<Limits> {
         let connections = Arc::new(Connections::new(None, &Arc::default()));
         let stores = Stores::new("", Arc::new(KeyFiles::new(None)), connections, 0);
-        let sidecar = Limits::new(stores, LimitMetrics::register(&mut Registry::default()));
+        Limits::new(stores, LimitMetrics::register(&mut Registry::default()))
+    }
+
+    /// A sidecar with these limits, and a request that is under all of them.
+    fn sidecar(limits: &str) -> (Arc<Limits>, Vec<Under>) {
+        let sidecar = unlimited();
         let config = config(limits);
         sidecar.fit(&config, at(0));
         let under = config.limits().map(Under::whole).collect();
@@ -199,6 +243,34 @@ mod tests {
             );
         }
         assert_eq!(held.len(), 6, "all of the limit, and no more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_pod_is_says_of_which_count_it_borrows_and_who_does_not_know_borrows_alone() {
+        let clock = Clock::start();
+        let pod = |workload: Option<&str>| Borrower {
+            pod: "shop-1".into(),
+            workload: workload.map(Into::into),
+            service_account: Some("robot".into()),
+        };
+        for (per, borrower, group) in [
+            ("Workload", pod(Some("Deployment/shop")), "Deployment/shop"),
+            ("Workload", pod(None), "shop-1"),
+            ("ServiceAccount", pod(None), "robot"),
+            ("Namespace", pod(Some("Deployment/shop")), ""),
+        ] {
+            let limit = format!("{{name: a, requestsPerMinute: 600, scope: Fleet, per: {per}}}");
+            let sidecar = unlimited();
+            sidecar.belong_to(borrower);
+            sidecar.fit(&config(&limit), clock.now());
+            let asks = sidecar.asks(true, clock.now());
+            assert_eq!(asks[0].of.apart, group, "{per}");
+            // A grant is brought to the limit by its name.
+            let mut leader = Allocator::of_a_new_limit(600, 1, clock.now());
+            let grant = leader.hear(&0, &asks[0].ask(), clock.now()).unwrap();
+            sidecar.granted(&WireGrant::new(asks[0].of.clone(), &grant), clock.now());
+            assert!(!sidecar.report(clock.now())[0].is_without_share, "{per}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
