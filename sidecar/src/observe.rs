@@ -132,6 +132,13 @@ impl Sinks {
         self.ledger.attempt(record);
     }
 
+    /// Tells of what one model used in a batch whose results have passed by. `handles`: of the provider that ran it.
+    pub fn batch(&self, handles: &Handles, record: &AttemptRecord<'_>) {
+        handles.batch(record);
+        self.access.write_batch(record);
+        self.ledger.attempt(record);
+    }
+
     /// Tells of what a provider says of its own limits.
     pub fn headroom(&self, record: &HeadroomRecord<'_>) {
         self.ledger.headroom(record);

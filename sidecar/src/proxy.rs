@@ -176,11 +176,6 @@ async fn answer(
         return refuse::answer(context, &Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
     }
     if let route::Route::PassThrough { provider, rest, .. } = &route {
-        if snapshot.has_budgets
-            && let Err(refusal) = Box::pin(budgets::look(&mut context)).await
-        {
-            return refuse::answer(context, &refusal);
-        }
         // Boxed: it is large and rare, and every open connection would hold room for it.
         return Box::pin(passthrough::answer(
             process, snapshot, context, provider, rest, parts, body,

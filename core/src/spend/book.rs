@@ -299,6 +299,16 @@ impl Book {
         reached
     }
 
+    /// Nobody reserved for what did cost so much. Returns what is to be told of it.
+    pub fn charge(&mut self, cost: u64, now: i64) -> Vec<Reached> {
+        let mut reached = Vec::new();
+        for account in &mut self.accounts {
+            account.roll(now);
+            account.charge(cost, &mut reached);
+        }
+        reached
+    }
+
     /// Each budget as it stands.
     pub fn levels(&mut self, now: i64) -> Vec<Level> {
         let level = |account: &mut Account| {

@@ -116,4 +116,11 @@ impl Spending {
         self.purses.settle(&shared, own.amount(), cost);
         self.book.settle(own, cost, now.div_euclid(1_000))
     }
+
+    /// Something of this route did cost so much for which nobody reserved: it was made long ago, and cannot be held up any more.
+    /// Returns what is to be told of it.
+    pub fn charge(&mut self, cost: u64, route: Option<&str>, now: i64) -> Vec<Reached> {
+        self.purses.charge(cost, route, now);
+        self.book.charge(cost, now.div_euclid(1_000))
+    }
 }

@@ -315,6 +315,20 @@ fn each_percentage_is_told_once_in_a_window_and_the_highest_that_is_passed_at_on
 }
 
 #[test]
+fn what_nobody_reserved_for_goes_beyond_a_budget_and_stops_what_comes_after_it() {
+    let mut book = book(&[budget("stops", 100, Beyond::Stop), budget("warns", 1_000, Beyond::Warn)]);
+    let taken = book.take(most(30), false, 0).unwrap();
+    let reached = book.charge(120, 5);
+    assert_eq!(stands(&mut book, "stops", 5), (120, 30));
+    assert_eq!(stands(&mut book, "warns", 5), (120, 30));
+    let told: Vec<_> = reached.iter().map(|it| (&*it.level.budget.name, it.percent)).collect();
+    assert_eq!(told, [("stops", 80)]);
+    assert_eq!(&*book.take(most(1), false, 5).unwrap_err().budget.name, "stops");
+    let _ = book.settle(taken.reserved, 10, 6);
+    assert_eq!(stands(&mut book, "stops", 6), (130, 0));
+}
+
+#[test]
 fn a_change_keeps_what_is_spent_while_the_windows_stay_the_same() {
     let mut book = book(&[budget("day", 100, Beyond::Stop)]);
     let under_way = book.take(most(20), false, 0).unwrap();

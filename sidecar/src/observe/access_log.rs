@@ -1,4 +1,4 @@
-//! The access log: one JSON line for each request, and at level `debug` one for each attempt.
+//! The access log: one JSON line for each request, one for each model of a batch, and at level `debug` one for each attempt.
 //!
 //! Lines are written by hand into a buffer that is flushed several times a second: a JSON subscriber would cost more than
 //! the proxying. None holds a prompt, an answer or a key: a record has none of them.
@@ -109,6 +109,13 @@ impl AccessLog {
         }
     }
 
+    /// Writes the line of what one model used in a batch.
+    pub fn write_batch(&self, record: &AttemptRecord<'_>) {
+        if self.is_on() {
+            self.line(|out| format_batch(out, unix_now(), record));
+        }
+    }
+
     fn line(&self, format: impl FnOnce(&mut Vec<u8>)) {
         let mut waiting = locked(&self.waiting);
         format(&mut waiting);
@@ -172,6 +179,22 @@ fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, 
         number(out, member!("head_us"), micros(after));
     }
     tokens(out, &record.spent);
+    priced(out, record);
+    number(out, member!("charged_tokens"), charged);
+    out.extend_from_slice(b"}\n");
+}
+
+fn format_batch(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>) {
+    begin(out, now, "\",\"level\":\"INFO\",\"target\":\"batch\"");
+    told(out, member!("batch"), record.request_id);
+    told(out, member!("provider"), record.provider);
+    told(out, member!("model"), record.model);
+    tokens(out, &record.spent);
+    priced(out, record);
+    out.extend_from_slice(b"}\n");
+}
+
+fn priced(out: &mut Vec<u8>, record: &AttemptRecord<'_>) {
     money(out, record.cost.as_ref().map(Cost::total).map_err(|why| *why));
     if let Ok(cost) = &record.cost
         && !cost.version.is_empty()
@@ -179,8 +202,6 @@ fn format_attempt(out: &mut Vec<u8>, now: Duration, record: &AttemptRecord<'_>, 
         out.extend_from_slice(member!("price_version").as_bytes());
         text(out, cost.version);
     }
-    number(out, member!("charged_tokens"), charged);
-    out.extend_from_slice(b"}\n");
 }
 
 fn format_line(out: &mut Vec<u8>, now: Duration, record: &RequestRecord<'_>) {

@@ -1,20 +1,22 @@
 //! Booking what a batch used, when its results pass by.
 //!
 //! They go on byte for byte as they come. What is read beside ([`bowsprit_core::batches`]) becomes entries of the ledger, one for
-//! each model, under the batch's id, once they have passed whole, and what it cost is counted. Budgets and limits do not count it: it was
-//! spent hours ago, and by whoever made the batch.
+//! each model, under the batch's id, once they have passed whole. Its tokens and what they cost are counted, and spent on every budget
+//! that holds here: nobody could reserve for them, so that a budget may go over by them, and stops what comes then. Limits do not
+//! count it: they are of what goes on now.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bowsprit_core::batches::{Results, results_of};
+use bowsprit_core::cost::Picodollars;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Called};
 use bowsprit_ledger::entry::BATCH;
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode, response};
 
+use super::context::RequestContext;
 use super::inbound::Inbound;
-use crate::process::Process;
 use crate::tenant::snapshot::Upstream;
 
 /// The results of a batch on their way.
@@ -54,13 +56,15 @@ impl Reading {
     }
 
     /// All of them have passed: they are booked, unless they were before.
-    pub(super) fn end(mut self, process: &Process) {
+    pub(super) fn end(mut self, context: &RequestContext) {
+        let process = context.process();
         let upstream = &self.upstream;
         self.results.end(&|model, spent| upstream.cost(model, spent));
         let (provider, results) = (&upstream.provider, &self.results);
         if results.sums.is_empty() || !process.batches.is_new(&provider.name, &self.id) {
             return;
         }
+        let mut cost = Picodollars::ZERO;
         for (number, sum) in (1..).zip(&results.sums) {
             let record = AttemptRecord {
                 request_id: &self.id,
@@ -87,9 +91,11 @@ impl Reading {
                 span: None,
                 called: Called::default(),
             };
-            upstream.handles.paid(&record);
-            process.sinks.ledger.attempt(&record);
+            process.sinks.batch(&upstream.handles, &record);
+            cost = cost.plus(record.cost.map(|cost| cost.total()).unwrap_or_default());
         }
+        // Once for all models: a budget that it brings to a percentage says so once.
+        context.tenant().budgets.spend(cost);
         tracing::info!(
             provider = provider.name,
             batch = self.id,

@@ -12,6 +12,7 @@ use bowsprit_core::fault::Code;
 use bowsprit_core::record::Refuser;
 use bowsprit_core::spend::book::{Beyond, Need, Spenders};
 use bowsprit_core::spend::shared::purses::Held;
+use http::Method;
 
 use super::context::RequestContext;
 use super::estimate;
@@ -68,11 +69,14 @@ pub(super) async fn acquire(
 }
 
 /// Whether a request that passes unread may go out: nobody knows what it costs, so it may while anything is left of every budget. It
-/// is for one provider, so that none can lead it elsewhere.
+/// is for one provider, so that none can lead it elsewhere. One that costs nothing may whatever is left.
 ///
 /// # Errors
 /// A budget is spent.
-pub(super) async fn look(context: &mut RequestContext) -> Result<(), Refusal> {
+pub(super) async fn look(context: &mut RequestContext, method: &Method, path: &str) -> Result<(), Refusal> {
+    if costs_nothing(method, path) {
+        return Ok(());
+    }
     let budgets = Arc::clone(&context.tenant().budgets);
     let need = Need {
         most: 0,
@@ -82,6 +86,13 @@ pub(super) async fn look(context: &mut RequestContext) -> Result<(), Refusal> {
         Ok(_nothing) => Ok(()),
         Err(held) => Err(refuse(context, &budgets, &held, need)),
     }
+}
+
+/// Whether it looks, takes away, or ends what has begun: the results of a batch are there to be fetched however much it cost, and
+/// one that still spends can be cancelled.
+fn costs_nothing(method: &Method, path: &str) -> bool {
+    let ends = |word: &str| path.trim_end_matches('/').ends_with(word);
+    method.is_safe() || method == Method::DELETE || ends("/cancel") || ends(":cancel")
 }
 
 fn refuse(context: &mut RequestContext, budgets: &Budgets, held: &Held, need: Need) -> Refusal {

@@ -25,6 +25,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::access::{self, Access, RequestHeaders};
 use super::body::Body;
+use super::budgets;
 use super::context::RequestContext;
 use super::guard;
 use super::inbound::Inbound;
@@ -60,6 +61,11 @@ pub(super) async fn answer(
     parts: Parts,
     body: Incoming,
 ) -> Response<Body> {
+    if snapshot.has_budgets
+        && let Err(refusal) = budgets::look(&mut context, &parts.method, rest).await
+    {
+        return refuse::answer(context, &refusal);
+    }
     let upstream = match admit(&process, &snapshot, name, &parts.headers, &body) {
         Ok(upstream) => upstream,
         Err(refusal) => return refuse::answer(context, &refusal),

@@ -249,7 +249,7 @@ impl Relay {
     /// The results have passed whole.
     fn book(&mut self) {
         if let (Some(batch), Some((context, _))) = (self.batch.take(), &self.open) {
-            batch.end(context.process());
+            batch.end(context);
         }
     }
 

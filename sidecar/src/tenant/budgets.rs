@@ -123,6 +123,19 @@ impl Budgets {
         }
     }
 
+    /// Something did cost so much for which nobody reserved: what a batch used, whose results pass by.
+    pub fn spend(&self, cost: Picodollars) {
+        let cost = u64::try_from(cost.get()).unwrap_or(0);
+        if cost == 0 {
+            return;
+        }
+        let reached = locked(&self.book).charge(cost, None, now());
+        self.changed.notify_one();
+        for Reached { percent, level } in reached {
+            tell(percent, &level);
+        }
+    }
+
     /// Each budget for `/health`.
     pub fn report(&self) -> Vec<BudgetReport> {
         let mut spending = locked(&self.book);

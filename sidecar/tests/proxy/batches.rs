@@ -1,6 +1,7 @@
 //! What a batch used is booked in the ledger when its results pass by, once, and they pass byte for byte.
 
-use bowsprit_rig::peer::{LAST, chunk};
+use bowsprit_rig::documents;
+use bowsprit_rig::peer::{LAST, Peer, chunk};
 use serde_json::{Value, json};
 
 use super::support::{Bed, Reply};
@@ -25,6 +26,14 @@ async fn booked(bed: &Bed) -> Vec<Value> {
 fn ledger(dir: &tempfile::TempDir) -> Vec<&str> {
     let dir = dir.path().to_str().unwrap();
     vec!["--ledger-dir", dir, "--state-dir", dir]
+}
+
+/// What the provider answers next, to whatever is asked.
+async fn says(peer: &Peer, text: &str) {
+    let mut provider = peer.asked().await;
+    let length = text.len();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}");
+    provider.send(answer).await;
 }
 
 async fn fetch(bed: &Bed, path: &str) -> tokio::task::JoinHandle<Reply> {
@@ -72,6 +81,59 @@ async fn results_that_pass_are_booked_once_at_a_batchs_price() {
     );
     // 1.50 and 7.50 US dollars for a million: half of what they cost now.
     assert_eq!(entry["cost"]["reported"], 10 * 1_500_000 + 10 * 7_500_000);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn what_a_batch_did_cost_is_spent_on_every_budget_once_and_its_tokens_are_counted_once() {
+    let (bed, peer) = Bed::raw("claude", |_| (), &[]).await;
+    let budget = |name: &str, amount: &str, beyond: &str| json!({"name": name, "amount": amount, "currency": "USD", "window": "Custom", "every": "2160h", "onExhausted": beyond});
+    let budgets = json!({"budgets": [budget("small", "0.00008", "Stop"), budget("large", "1", "Warn")]});
+    let mut text = std::fs::read_to_string(bed.config_path()).unwrap();
+    text.push_str(&documents::policy("shop", &budgets));
+    std::fs::write(bed.config_path(), text).unwrap();
+    bed.until("the budgets are there", || async {
+        bed.health().await["budgets"].as_array().is_some_and(|it| it.len() == 2)
+    })
+    .await;
+    let spent = || async {
+        let budgets = bed.health().await["budgets"].clone();
+        [0, 1].map(|at| budgets[at]["spent"].as_str().unwrap().parse::<f64>().unwrap())
+    };
+    let tokens = |kind: &'static str| {
+        let series =
+            format!("bowsprit_tokens_total{{provider=\"claude\",model=\"claude-sonnet-4-5\",kind=\"{kind}\"}}");
+        let bed = &bed;
+        async move { bed.metric(&series).await }
+    };
+    // The second is fetched although nothing is left, and the first again.
+    let batches = [
+        ("msgbatch_1", 10, 10, 9e-5),
+        ("msgbatch_2", 20, 0, 12e-5),
+        ("msgbatch_1", 10, 10, 12e-5),
+    ];
+    for (id, input, output, wanted) in batches {
+        let path = format!("/providers/claude/v1/messages/batches/{id}/results");
+        let reply = fetch(&bed, &path).await;
+        says(&peer, &claude("a", input, output)).await;
+        assert_eq!(reply.await.unwrap().status, 200);
+        bed.until("it is spent", || async {
+            spent().await.iter().all(|spent| (spent - wanted).abs() < 1e-12)
+        })
+        .await;
+        let over = fetch(&bed, "/providers/claude/v1/messages/batches/msgbatch_1").await;
+        says(&peer, "{}").await;
+        assert_eq!(over.await.unwrap().status, 200, "who looks spends nothing");
+        let made = bed.post("/providers/claude/v1/messages/batches", &json!({"requests": []}));
+        let made = Reply::of(made.send().await.unwrap()).await;
+        assert_eq!(made.json()["error"]["bowsprit_code"], "BIZ_BUDGET_SPENT");
+        assert_eq!(made.status, 402);
+    }
+    assert_eq!((tokens("input").await, tokens("output").await), (30.0, 10.0));
+    let cancel = bed.post("/providers/claude/v1/messages/batches/msgbatch_3/cancel", &json!({}));
+    let cancel = tokio::spawn(async { Reply::of(cancel.send().await.unwrap()).await });
+    says(&peer, "{}").await;
+    assert_eq!(cancel.await.unwrap().status, 200, "what still spends can be ended");
     bed.balanced().await;
 }
 

@@ -1,7 +1,7 @@
 //! The sums law: what a sidecar tells of its requests, attempts and tokens in one place is what it tells in every other.
 //!
 //! Requests received are those in flight and those that ended, each with one outcome and one access line. Each attempt is
-//! counted once and told once. Tokens in the attempts' lines are the tokens in the metrics, and what the limiter was
+//! counted once and told once. Tokens in the lines of attempts and batches are the tokens in the metrics, and what the limiter was
 //! charged for each attempt is what its record says it cost.
 
 use serde_json::Value;
@@ -62,7 +62,11 @@ impl Told<'_> {
     }
 
     fn attempt_lines(&self) -> Vec<Value> {
-        let mut lines = self.lines("attempt");
+        self.lines_of_those_that_stay("attempt")
+    }
+
+    fn lines_of_those_that_stay(&self, target: &str) -> Vec<Value> {
+        let mut lines = self.lines(target);
         lines.retain(|line| !self.removed.iter().any(|name| line["provider"] == **name));
         lines
     }
@@ -103,12 +107,14 @@ impl Told<'_> {
 
     fn tokens(&self) -> Result<(), String> {
         let attempts = self.attempt_lines();
+        let batches = self.lines_of_those_that_stay("batch");
         for (family, fields) in [
             ("bowsprit_tokens_total", &REPORTED[..]),
             ("bowsprit_estimated_tokens_total", &ESTIMATED[..]),
         ] {
             for (field, kind) in fields {
-                let told: u64 = attempts.iter().map(|line| count(line, field)).sum();
+                let told = attempts.iter().chain(&batches).map(|line| count(line, field));
+                let told: u64 = told.sum();
                 let counted = self.metric(family, &[&format!("kind=\"{kind}\"")]);
                 same(
                     &format!("{field} in the log and {family} of {kind}"),
@@ -189,13 +195,14 @@ bowsprit_requests_total{outcome=\"cut\",code=\"\"} 1
 bowsprit_in_flight 0
 bowsprit_attempts_total{provider=\"a\",model=\"m\",code=\"ok\"} 1
 bowsprit_attempts_total{provider=\"a\",model=\"m\",code=\"cancelled\"} 1
-bowsprit_tokens_total{provider=\"a\",model=\"m\",kind=\"input\"} 7
+bowsprit_tokens_total{provider=\"a\",model=\"m\",kind=\"input\"} 18
 bowsprit_tokens_total{provider=\"a\",model=\"m\",kind=\"output\"} 3
 bowsprit_estimated_tokens_total{provider=\"a\",kind=\"input\"} 5
 ";
     const LOG: &str = r#"{"target":"attempt","input_tokens":7,"output_tokens":3,"charged_tokens":10}
 {"target":"access","outcome":"ok","attempts":1,"input_tokens":7,"output_tokens":3}
 {"target":"attempt","estimated_input_tokens":5,"charged_tokens":5}
+{"target":"batch","input_tokens":11}
 {"target":"access","outcome":"cut","attempts":1,"estimated_input_tokens":5}
 "#;
 
@@ -230,6 +237,7 @@ bowsprit_estimated_tokens_total{provider=\"a\",kind=\"input\"} 5
             ("ok\",\"attempts\":1", "ok\",\"attempts\":2"),
             ("\"outcome\":\"ok\"", "\"outcome\":\"shed\""),
             ("\"input_tokens\":7", "\"input_tokens\":8"),
+            ("\"input_tokens\":11", "\"input_tokens\":12"),
             ("1,\"estimated_input_tokens\":5", "1,\"estimated_input_tokens\":6"),
         ] {
             assert!(LOG.contains(from), "{from}");

@@ -176,24 +176,30 @@ impl Purse {
         if self.budget.stops_without_operator {
             return Fit::Without;
         }
-        if now >= self.until {
-            let window = self.budget.calendar.around(now.div_euclid(1_000));
-            if self.window != Some(window) {
-                let owed = if self.is_own && self.window.is_none() {
-                    self.spent
-                } else {
-                    0
-                };
-                self.open(window, owed);
-            }
-            self.is_own = true;
-            self.until = window.ends.saturating_mul(1_000);
-        }
+        self.roll(now);
         if self.taken().saturating_add(size) <= self.budget.amount {
             Fit::Fits
         } else {
             Fit::Spent
         }
+    }
+
+    /// Opens the window that runs by this sidecar's own clock, where it knows of none.
+    fn roll(&mut self, now: i64) {
+        if now < self.until {
+            return;
+        }
+        let window = self.budget.calendar.around(now.div_euclid(1_000));
+        if self.window != Some(window) {
+            let owed = if self.is_own && self.window.is_none() {
+                self.spent
+            } else {
+                0
+            };
+            self.open(window, owed);
+        }
+        self.is_own = true;
+        self.until = window.ends.saturating_mul(1_000);
     }
 
     fn open(&mut self, window: Window, spent: u64) {
@@ -225,6 +231,13 @@ impl Purse {
             self.reserved = self.reserved.saturating_sub(reserved);
             self.spent = self.spent.saturating_add(cost);
         }
+    }
+
+    /// Something did cost so much for which nothing was reserved. It is told with the next ask, as what went beyond a reserve is.
+    pub fn charge(&mut self, cost: u64, now: i64) {
+        // Who has asked for nothing in this window knows of none yet.
+        self.roll(now);
+        self.spent = self.spent.saturating_add(cost);
     }
 
     /// What is to be asked now. `anew`: the stream has just been opened. `is_last`: the process ends.

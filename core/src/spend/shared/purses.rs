@@ -201,6 +201,13 @@ impl Purses {
         }
     }
 
+    /// Something of this route did cost so much for which nothing was reserved.
+    pub fn charge(&mut self, cost: u64, route: Option<&str>, now: i64) {
+        for entry in of_route(&mut self.entries, route) {
+            entry.purse.charge(cost, now);
+        }
+    }
+
     /// What is to be asked now, of which budget and whose. `anew`: the stream has just been opened. `is_last`: the process ends.
     pub fn asks(&mut self, anew: bool, is_last: bool, now: i64) -> Vec<(Arc<str>, Arc<str>, Ask)> {
         let ask = |entry: &mut Entry| {

@@ -200,6 +200,39 @@ fn without_an_operator_a_pod_goes_on_up_to_the_whole_amount_or_stops() {
 }
 
 #[test]
+fn what_nobody_reserved_for_is_told_to_all_in_the_window_in_which_it_is_charged() {
+    let (budget, mut leader) = (budget(true, Beyond::Stop), Leads::new());
+    let (mut one, mut two) = (sidecar(1, &budget, 0), sidecar(2, &budget, 0));
+    // Of one that has never asked, and of one that was lent something in a window that is over.
+    let _ = take(&mut one, 100, 0);
+    leader.serve(1, &mut one, 2, 0);
+    let later = (HOUR + 60) * 1_000;
+    let _ = one.charge(700, None, later);
+    let _ = two.charge(200, None, later);
+    leader.serve(1, &mut one, 2, later);
+    leader.serve(2, &mut two, 2, later);
+    let totals = leader.treasury.totals().next().unwrap().1;
+    assert_eq!(totals.spent, 900, "{totals:?}");
+    assert!(matches!(take(&mut two, 101, later), Err(Refused::Asks)));
+    leader.serve(2, &mut two, 2, later);
+    assert!(matches!(take(&mut two, 101, later), Err(Refused::Held(held)) if held.level.spent == 900));
+    // Of another route it is nothing to a budget that each route has for itself.
+    let mut of_route = Spending::new(3);
+    let route = Some("fast".into());
+    of_route.purses.reconfigure(
+        &[Wanted {
+            route,
+            ..wanted(&budget)
+        }],
+        0,
+    );
+    let _ = of_route.charge(5, None, 0);
+    assert_eq!(of_route.purses.standings(0).next().unwrap().spent_here, 0);
+    let _ = of_route.charge(5, Some("fast"), 0);
+    assert_eq!(of_route.purses.standings(0).next().unwrap().spent_here, 5);
+}
+
+#[test]
 fn what_an_earlier_run_owes_is_told_and_what_it_held_counts_as_spent() {
     let (budget, mut leader) = (budget(false, Beyond::Stop), Leads::new());
     let mut first = sidecar(1, &budget, 0);

@@ -135,8 +135,15 @@ impl Handles {
         }
     }
 
-    /// Counts what it cost: of a batch that alone, since its answers are no exchanges that were made from here.
-    pub fn paid(&self, record: &AttemptRecord<'_>) {
+    /// Counts what one model used in a batch: tokens and what they cost. Its answers are no exchanges that were made from here.
+    pub(in crate::observe) fn batch(&self, record: &AttemptRecord<'_>) {
+        if let (Some(model), Some(usage)) = (self.model(record.model), &record.spent.reported) {
+            model.count(usage);
+        }
+        self.paid(record);
+    }
+
+    fn paid(&self, record: &AttemptRecord<'_>) {
         match &record.cost {
             Ok(cost) => {
                 if let Some(model) = self.model(record.model) {
