@@ -11,7 +11,10 @@ use crate::cost::{Cost, Picodollars, Unpriced};
 use crate::dialect::{Dialect, Terms, Usage, reported_model, usage};
 use crate::record::Spent;
 
+mod elements;
+mod form;
 mod inlined;
+pub mod requests;
 #[cfg(test)]
 mod tests;
 

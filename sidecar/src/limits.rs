@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use bowsprit_core::batches::requests::REQUEST as BATCHED;
 use bowsprit_core::dialect::sse;
 use bowsprit_core::guard::{self, webhook};
 use bowsprit_core::jobs::ask::{HEADERS, LONGEST_TTL, MOST_ATTEMPTS};
@@ -167,6 +168,7 @@ pub const APP: &[Limit] = &[
     limit("time for a request body", Time(BODY_DEADLINE), "it comes over loopback", "400 `VAL_HTTP`; no minimum rate is needed beside it"),
     limit("pass-through body (`/providers/…`)", Flag("max-upload"), "never held, so it costs no memory; providers take files of up to 2 GiB", "413 `VAL_TOO_LARGE`"),
     limit("silence in a pass-through body", Field("timeouts.idle"), "an upload that stands still holds a place at the provider", "408 `VAL_HTTP`, or 504 where it is the provider that takes nothing"),
+    limit("a request of a batch, where access rules look into each", Bytes(BATCHED), "pictures are some MiB; it is held while it is read, and counts as a body", "413 `VAL_TOO_LARGE`, and the upload ends"),
     limit("requests in flight", Flag("max-in-flight"), "bounds tasks, buffers and places", "503 `SYS_OVERLOADED` with retry-after"),
     limit("bytes of bodies held, all requests and answers together", Flag("memory-budget"), "what keeps a burst of large bodies from being an out-of-memory kill", "waits for room, then 503 `SYS_OVERLOADED` with retry-after"),
     limit("bodies that do not count towards it", Bytes(SMALL_BODY), "times the requests in flight it is 16 MiB", "they count"),

@@ -25,6 +25,7 @@ mod admit;
 mod again;
 mod attempt;
 mod batch;
+mod batched;
 mod beside;
 mod body;
 mod budgets;
@@ -65,6 +66,7 @@ mod serve;
 mod sieved;
 mod stale;
 mod stopwatch;
+mod verdict;
 pub mod warm;
 mod webhook;
 

@@ -124,6 +124,7 @@ impl<'a> Request<'a> {
                 max_tokens: self.max_tokens,
                 input_tokens: self.input_tokens,
                 features: self.features,
+                is_unread: false,
             },
             caller: CallerFacts {
                 pod: known(&args.pod),

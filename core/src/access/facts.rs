@@ -40,6 +40,8 @@ pub struct RequestFacts<'a> {
     pub input_tokens: u64,
     /// What the body asks for. Only where the rules look at it: [`super::Policy::reads_body`].
     pub features: Features,
+    /// Nothing but its model is known: it is a request of a batch whose file is kept at the provider.
+    pub is_unread: bool,
 }
 
 /// Who asks. What is not known is empty.

@@ -266,6 +266,7 @@ pub(super) fn value<'a>(map: MapFact, key: &str, facts: &'a Facts<'_>) -> Option
 fn read(facts: &Facts<'_>) -> Result<(), Fault> {
     match facts.request.operation {
         Operation::PassThrough => Err(Fault::Unread),
+        _ if facts.request.is_unread => Err(Fault::Unread),
         _ => Ok(()),
     }
 }
@@ -324,10 +325,8 @@ pub(super) fn double(fact: DoubleFact, facts: &Facts<'_>) -> Result<Option<f64>,
 
 pub(super) fn text<'a>(fact: TextFact, facts: &'a Facts<'_>) -> Result<&'a str, Fault> {
     Ok(match fact {
-        TextFact::Model => {
-            read(facts)?;
-            facts.request.model
-        }
+        TextFact::Model if facts.request.operation == Operation::PassThrough => return Err(Fault::Unread),
+        TextFact::Model => facts.request.model,
         TextFact::Operation => facts::operation(facts.request.operation),
         TextFact::Method => facts.request.method,
         TextFact::Path => facts.request.path,

@@ -65,6 +65,7 @@ impl World {
                     temperature: Some(0.5),
                     ..Features::default()
                 },
+                is_unread: false,
             },
             caller: CallerFacts {
                 pod: "shop-1",

@@ -51,6 +51,7 @@ impl World {
                 max_tokens: Some(4096),
                 input_tokens: 1000,
                 features: Features::default(),
+                is_unread: false,
             },
             caller: CallerFacts {
                 pod: "shop-1",

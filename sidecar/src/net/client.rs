@@ -20,7 +20,7 @@ pub use decode::Coding;
 pub use dial::{Addresses, Endpoint, Guard, Resolve, System, connect_anywhere};
 pub use fault::{Fault, is_out_of_descriptors};
 pub use metrics::ConnectionMetrics;
-pub use outgoing::{Outgoing, Sending, Stalled, UploadError};
+pub use outgoing::{Look, Outgoing, Sending, Stalled, UploadError};
 pub use own::{NoConnection, OwnService};
 pub use pool::{Answer, AnswerBody, Origin, Origins, PoolCounts};
 pub use proxy::{Proxy, ProxyError};

@@ -103,13 +103,38 @@ pub(super) fn check(
 }
 
 /// The rules of a request: those of each UsagePolicy, and then those of its route.
-fn policies<'a>(snapshot: &'a Snapshot, route: Option<&'a Route>) -> impl Iterator<Item = &'a Policy> {
+pub(super) fn policies<'a>(snapshot: &'a Snapshot, route: Option<&'a Route>) -> impl Iterator<Item = &'a Policy> {
     let of_namespace = snapshot
         .config
         .policies
         .iter()
         .filter_map(|policy| policy.access.as_deref());
     of_namespace.chain(route.and_then(|route| route.access.as_deref()))
+}
+
+/// What rules look at: a request, and who asks.
+pub(super) fn facts<'a>(
+    ground: &'a Ground,
+    in_pod: bool,
+    request: RequestFacts<'a>,
+    headers: &'a RequestHeaders<'a>,
+) -> Facts<'a> {
+    let (pod, route) = (&*ground.pod, ground.route.as_deref());
+    let known = |text: &'a Option<String>| text.as_deref().unwrap_or_default();
+    Facts {
+        request,
+        caller: CallerFacts {
+            pod: known(&pod.name),
+            workload: known(&pod.workload),
+            service_account: known(&pod.service_account),
+            namespace: known(&pod.namespace),
+            in_pod,
+            labels: &pod.labels,
+            headers,
+        },
+        route: route.map_or("", |route| route.name.as_str()),
+        candidate: CandidateFacts::default(),
+    }
 }
 
 impl<'a> Access<'a> {
@@ -121,34 +146,22 @@ impl<'a> Access<'a> {
         decisions: &'a Decisions,
         (inbound, headers): (&'a Inbound, &'a RequestHeaders<'a>),
     ) -> Self {
-        let (pod, call, route) = (&*ground.pod, &inbound.call, ground.route.as_deref());
-        let known = |text: &'a Option<String>| text.as_deref().unwrap_or_default();
+        let call = &inbound.call;
+        let request = RequestFacts {
+            operation: call.operation,
+            method: inbound.method.as_str(),
+            path: &ground.path,
+            dialect: call.dialect,
+            model: &call.model,
+            stream: call.stream,
+            max_tokens: call.max_tokens,
+            input_tokens: call.input_tokens,
+            features: ground.features,
+            is_unread: false,
+        };
         Self {
-            policies: policies(snapshot, route).collect(),
-            facts: Facts {
-                request: RequestFacts {
-                    operation: call.operation,
-                    method: inbound.method.as_str(),
-                    path: &ground.path,
-                    dialect: call.dialect,
-                    model: &call.model,
-                    stream: call.stream,
-                    max_tokens: call.max_tokens,
-                    input_tokens: call.input_tokens,
-                    features: ground.features,
-                },
-                caller: CallerFacts {
-                    pod: known(&pod.name),
-                    workload: known(&pod.workload),
-                    service_account: known(&pod.service_account),
-                    namespace: known(&pod.namespace),
-                    in_pod: context.caller.is_in_pod(),
-                    labels: &pod.labels,
-                    headers,
-                },
-                route: route.map_or("", |route| route.name.as_str()),
-                candidate: CandidateFacts::default(),
-            },
+            policies: policies(snapshot, ground.route.as_deref()).collect(),
+            facts: facts(ground, context.caller.is_in_pod(), request, headers),
             decisions,
             forbade: RefCell::default(),
             shadow: RefCell::default(),

@@ -16,8 +16,8 @@ use bowsprit_core::record::Expense;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Request, response};
-use hyper::body::Incoming;
 
+use super::batched::Arriving;
 use super::collect::{Collected, collect};
 use super::deadlines::Deadlines;
 use super::exchange::{Exchange, Received};
@@ -87,7 +87,7 @@ pub(super) struct Attempt<'a> {
     /// What to send.
     pub prepared: &'a Prepared,
     /// The request's body, where it is still arriving and passes unread.
-    pub arriving: Option<Incoming>,
+    pub arriving: Option<Box<Arriving>>,
     /// Where to.
     pub upstream: &'a Arc<Upstream>,
     /// The exchange, which has begun.

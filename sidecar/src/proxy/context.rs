@@ -25,6 +25,7 @@ use super::ground::Ground;
 use super::guarded::Guarded;
 use super::request_id::{RequestId, TraceId};
 use super::stopwatch::Stopwatch;
+use super::verdict::Verdict;
 use crate::caller::Caller;
 use crate::drain::Token;
 use crate::process::Process;
@@ -88,6 +89,8 @@ pub struct RequestContext {
     pub(super) is_led: bool,
     /// A limit leads it past its route's targets, to the fallback.
     pub(super) is_diverted: bool,
+    /// What access rules say of the requests of a batch that it brings; none: nobody looks.
+    pub(super) batched: Option<Arc<Verdict>>,
     /// The rule that turned it away.
     refused_by: Option<Box<str>>,
     /// The guards that look into its answer; none: there are none.
@@ -142,6 +145,7 @@ impl RequestContext {
             charges: None,
             is_led: false,
             is_diverted: false,
+            batched: None,
             refused_by: None,
             guarded: None,
             would_refuse_by: None,
@@ -407,6 +411,14 @@ impl RequestContext {
                 illegal,
                 "a change of state outside the table"
             );
+        }
+        if let Some(verdict) = self.batched.take() {
+            if let Some(rule) = verdict.rule() {
+                self.turned_away_by(Refuser::Access, rule);
+            }
+            if let Some(rule) = verdict.would_refuse.get() {
+                self.would_be_turned_away_by(Refuser::Access, rule);
+            }
         }
         let took = self.now() - self.begun;
         let record = RequestRecord {

@@ -24,6 +24,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use hyper::body::{Body as _, Incoming};
 
 use super::access::{self, Access, RequestHeaders};
+use super::batched::{Arriving, Rules};
 use super::body::Body;
 use super::budgets;
 use super::context::RequestContext;
@@ -84,9 +85,10 @@ pub(super) async fn answer(
         body: Bytes::new(),
         parts: None,
     };
-    if let Err(refusal) = allowed(&process, &snapshot, &mut context, &inbound, &upstream.provider.name) {
-        return refuse::answer(context, &refusal);
-    }
+    let rules = match allowed(&process, &snapshot, &mut context, &inbound, &upstream.provider.name) {
+        Ok(rules) => rules,
+        Err(refusal) => return refuse::answer(context, &refusal),
+    };
     if snapshot.has_guards
         && let Err(refusal) = guard::unread(&process, &snapshot, &mut context, body.is_end_stream())
     {
@@ -97,6 +99,7 @@ pub(super) async fn answer(
     {
         return refuse::answer(context, &refusal);
     }
+    let arriving = Box::new(Arriving { body, rules });
     let mut plan = Plan {
         route: None,
         candidates: vec![plan::Candidate {
@@ -106,19 +109,19 @@ pub(super) async fn answer(
         }],
         skipped: Vec::new(),
     };
-    serve::planned(&process, &snapshot, context, (&inbound, Some(body)), &mut plan).await
+    serve::planned(&process, &snapshot, context, (&inbound, Some(arriving)), &mut plan).await
 }
 
-/// Whether the access rules allow it, and to ask this provider.
+/// Whether the access rules allow it, and to ask this provider. Returns the rules that look into its body, where it may bring a batch.
 fn allowed(
-    process: &Process,
-    snapshot: &Snapshot,
+    process: &Arc<Process>,
+    snapshot: &Arc<Snapshot>,
     context: &mut RequestContext,
     inbound: &Inbound,
     provider: &str,
-) -> Result<(), Refusal> {
+) -> Result<Option<Box<Rules>>, Refusal> {
     let Some(ground) = access::check(process, snapshot, context, inbound)? else {
-        return Ok(());
+        return Ok(None);
     };
     let headers = RequestHeaders(&inbound.headers);
     let access = Access::new(
@@ -129,10 +132,15 @@ fn allowed(
         (inbound, &headers),
     );
     let forbidden = access.forbids(provider, "").and_then(|_| access.denied_by_all());
-    if let Some(rule) = access.would_deny_all() {
+    let would_deny = access.would_deny_all();
+    drop(access);
+    if let Some(rule) = would_deny {
         context.would_be_turned_away_by(Refuser::Access, &rule);
     }
-    forbidden.map_or(Ok(()), |denied| Err(denied.refuse(context)))
+    if let Some(denied) = forbidden {
+        return Err(denied.refuse(context));
+    }
+    Rules::of(process, snapshot, context, inbound, (ground, provider))
 }
 
 /// The provider, if it is there and allows this.

@@ -21,10 +21,10 @@ use bowsprit_core::record::{AttemptKind, Refuser};
 use bowsprit_crds::model_route::MidStreamFailover;
 use futures::future::OptionFuture;
 use http::Response;
-use hyper::body::Incoming;
 
 use super::access::{Access, RequestHeaders};
 use super::attempt::{Attempt, Finished, Success};
+use super::batched::Arriving;
 use super::body::Body;
 use super::candidate::Candidate;
 use super::context::RequestContext;
@@ -73,7 +73,7 @@ pub(super) async fn planned(
     process: &Arc<Process>,
     snapshot: &Snapshot,
     mut context: Box<RequestContext>,
-    (inbound, arriving): (&Inbound, Option<Incoming>),
+    (inbound, arriving): (&Inbound, Option<Box<Arriving>>),
     plan: &mut Plan,
 ) -> Response<Body> {
     let planned = std::mem::take(&mut plan.candidates);
@@ -199,7 +199,7 @@ struct Serving<'a> {
     process: &'a Arc<Process>,
     inbound: &'a Inbound,
     /// The request's body, where it passes unread: there is one attempt to send it with.
-    arriving: Option<Incoming>,
+    arriving: Option<Box<Arriving>>,
     plan: &'a Plan,
     pool: ProviderPool<'a>,
     /// The attempts that are out: the first, and a hedge.

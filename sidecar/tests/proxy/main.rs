@@ -16,6 +16,7 @@ mod access;
 mod admin;
 mod azure;
 mod background;
+mod batched;
 mod batches;
 mod breaker;
 mod budgets;

@@ -19,9 +19,15 @@ pub enum Outgoing {
     Arriving(Box<Upload>),
 }
 
+/// Looks into a body that passes.
+pub trait Look: Send + Sync {
+    /// Whether this piece may go on. `is_last`: no other follows.
+    fn piece(&mut self, piece: &[u8], is_last: bool) -> bool;
+}
+
 impl Outgoing {
     /// A body that is still arriving, of at most `limit` bytes, and the handle on its sending.
-    pub fn arriving(incoming: Incoming, limit: u64) -> (Self, Sending) {
+    pub fn arriving(incoming: Incoming, limit: u64, look: Option<Box<dyn Look>>) -> (Self, Sending) {
         let progress = Arc::new(Progress {
             begun: Instant::now(),
             moved: AtomicU64::new(0),
@@ -33,6 +39,7 @@ impl Outgoing {
         let upload = Upload {
             incoming,
             left: limit,
+            look,
             progress: Arc::clone(&progress),
             given_up,
         };
@@ -59,12 +66,16 @@ pub enum UploadError {
     /// The app broke off.
     #[error("the body broke off")]
     Broke,
+    /// Who looks into it does not let it pass.
+    #[error("the body may not pass")]
+    Refused,
 }
 
 const RUNNING: u8 = 0;
 const DONE: u8 = 1;
 const TOO_LARGE: u8 = 2;
 const BROKE: u8 = 3;
+const REFUSED: u8 = 4;
 
 struct Progress {
     begun: Instant,
@@ -117,6 +128,7 @@ impl Sending {
         match self.progress.phase.load(Ordering::Acquire) {
             TOO_LARGE => Some(UploadError::TooLarge),
             BROKE => Some(UploadError::Broke),
+            REFUSED => Some(UploadError::Refused),
             _ => None,
         }
     }
@@ -145,6 +157,7 @@ impl Sending {
 pub struct Upload {
     incoming: Incoming,
     left: u64,
+    look: Option<Box<dyn Look>>,
     progress: Arc<Progress>,
     given_up: oneshot::Receiver<()>,
 }
@@ -167,6 +180,7 @@ impl Upload {
                     self.progress.end(BROKE);
                     Some(Err(UploadError::Broke))
                 }
+                None if !self.may_pass(&[], true) => Some(Err(UploadError::Refused)),
                 None => {
                     self.progress.end(DONE);
                     None
@@ -184,10 +198,22 @@ impl Upload {
         let elapsed = u64::try_from(self.progress.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.progress.moved.store(elapsed, Ordering::Release);
         // With a length announced, hyper does not ask again after the last piece.
-        if self.incoming.is_end_stream() {
+        let is_last = self.incoming.is_end_stream();
+        if !self.may_pass(&data, is_last) {
+            return Err(UploadError::Refused);
+        }
+        if is_last {
             self.progress.end(DONE);
         }
         Ok(data)
+    }
+
+    fn may_pass(&mut self, piece: &[u8], is_last: bool) -> bool {
+        let may = self.look.as_mut().is_none_or(|look| look.piece(piece, is_last));
+        if !may {
+            self.progress.end(REFUSED);
+        }
+        may
     }
 }
 

@@ -13,8 +13,9 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::body::Body as _;
 
 use super::{Attempt, Success};
-use crate::net::client::{Answer, Fault, Outgoing, Sending, Stalled, UploadError};
+use crate::net::client::{Answer, Fault, Look, Outgoing, Sending, Stalled, UploadError};
 use crate::proxy::batch::Reading;
+use crate::proxy::batched::{self, Arriving};
 use crate::proxy::deadlines::Deadlines;
 use crate::proxy::exchange::Received;
 use crate::proxy::failure::Failure;
@@ -23,6 +24,7 @@ use crate::proxy::passthrough::{rewrite_location, too_large};
 use crate::proxy::refuse::Refusal;
 use crate::proxy::relay::Started;
 use crate::proxy::stopwatch::Stopwatch;
+use crate::proxy::verdict::Verdict;
 
 /// Who broke off.
 enum Broken {
@@ -34,14 +36,19 @@ impl Attempt<'_> {
     /// Sends the body as it arrives, and lets the answer flow; only an error is read.
     pub(super) async fn unread(mut self, stopwatch: &mut Stopwatch) -> Result<Success, Box<Failure>> {
         let limit = self.exchange.max_upload();
-        let (body, sending) = match self.arriving.take().filter(|body| !body.is_end_stream()) {
-            Some(body) => {
-                let (body, sending) = Outgoing::arriving(body, limit);
+        let mut verdict = None;
+        let (body, sending) = match self.arriving.take().filter(|arriving| !arriving.body.is_end_stream()) {
+            Some(arriving) => {
+                let Arriving { body, rules } = *arriving;
+                verdict = rules.as_ref().map(|rules| rules.verdict());
+                let (body, sending) = Outgoing::arriving(body, limit, rules.map(|rules| rules as Box<dyn Look>));
                 (body, Some(sending))
             }
             None => (Outgoing::from(Bytes::new()), None),
         };
-        let sent = self.upload(body, sending.as_ref(), stopwatch).await;
+        let sent = self
+            .upload(body, (sending.as_ref(), verdict.as_deref()), stopwatch)
+            .await;
         let now = stopwatch.waited();
         let mut answer = match sent {
             Ok(answer) => answer,
@@ -87,7 +94,13 @@ impl Attempt<'_> {
     }
 
     /// Sends and waits for the head of the answer.
-    async fn upload(&self, body: Outgoing, sending: Option<&Sending>, stopwatch: &Stopwatch) -> Result<Answer, Broken> {
+    /// `verdict`: of those who look into the body.
+    async fn upload(
+        &self,
+        body: Outgoing,
+        (sending, verdict): (Option<&Sending>, Option<&Verdict>),
+        stopwatch: &Stopwatch,
+    ) -> Result<Answer, Broken> {
         // RFC 9110, section 9.2.2: only what may safely be done twice is.
         let may_repeat = sending.is_none() && self.inbound.method.is_idempotent();
         let request = |body| self.request(Carry::Everything, body);
@@ -99,6 +112,7 @@ impl Attempt<'_> {
         };
         sent.map_err(|broken| match sending.and_then(Sending::failed) {
             Some(UploadError::TooLarge) => Broken::App(too_large(self.exchange.max_upload())),
+            Some(UploadError::Refused) => Broken::App(verdict.map_or_else(Refusal::internal, batched::refusal)),
             // The caller broke off; nobody will read this answer, but the request must end as something.
             Some(_) => Broken::App(Refusal::new(Code::ValHttp, "the body broke off")),
             None => broken,

@@ -1,0 +1,206 @@
+//! What is read of the requests of batches, however the body that brings them is cut.
+
+use serde_json::json;
+
+use super::*;
+
+fn read(dialect: Dialect, sent: Sent, kind: &str, text: &str, size: usize) -> (Vec<String>, Option<bool>, bool) {
+    let mut requests = Requests::new(dialect, sent, kind, true).unwrap();
+    let mut all = Vec::new();
+    for piece in text.as_bytes().chunks(size) {
+        requests.push(piece, &mut |request| {
+            all.push(match request {
+                Ok(it) => format!(
+                    "{} {:?} {} {} {:?} tools={} unread={}",
+                    it.number,
+                    it.id.as_deref().unwrap_or_default(),
+                    it.dialect.as_str(),
+                    it.model,
+                    it.max_tokens,
+                    it.features.tools,
+                    it.is_unread
+                ),
+                Err(it) => format!("{}: {}", it.number, it.why),
+            });
+        });
+    }
+    (all, requests.is_batch(), requests.is_whole())
+}
+
+fn claude(params: &str) -> String {
+    format!(r#"{{"requests": [{{"custom_id": "a", "params": {params}}}]}}"#)
+}
+
+#[test]
+fn each_of_anthropics_requests_is_read_with_all_that_rules_know_of_it() {
+    let text = json!({"requests": [
+        {"custom_id": "a", "params": {"model": "claude-haiku-4-5", "max_tokens": 7, "messages": []}},
+        {"custom_id": "b\n", "params": {"model": "claude-opus-4-1", "max_tokens": 8, "tools": [{"name": "t"}], "messages": []}},
+    ]})
+    .to_string();
+    for size in [1, 10, 10_000] {
+        let (requests, is_batch, is_whole) = read(Dialect::AnthropicMessages, Sent::Inlined, "", &text, size);
+        let wanted = [
+            r#"1 "a" anthropic claude-haiku-4-5 Some(7) tools=false unread=false"#,
+            r#"2 "b\n" anthropic claude-opus-4-1 Some(8) tools=true unread=false"#,
+        ];
+        assert_eq!(
+            (requests.as_slice(), is_batch, is_whole),
+            (&wanted.map(String::from)[..], Some(true), true)
+        );
+    }
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_is_told_as_unread() {
+    for (text, wanted) in [
+        (
+            claude(r#"{"model": "a", "model": "b", "messages": []}"#),
+            "1: model: must be given once",
+        ),
+        (claude(r#"{"messages": []}"#), "1: model: is required"),
+        (claude(r#"{"model": 7}"#), "1: model: must be a string"),
+        (
+            claude(r#"{"model": "a"}, "params": {"model": "b"}"#),
+            "1: params: must be given once",
+        ),
+        (
+            r#"{"requ\u0065sts": [{}]}"#.to_owned(),
+            "0: writes the name of a member with escapes",
+        ),
+    ] {
+        let (requests, ..) = read(Dialect::AnthropicMessages, Sent::Inlined, "", &text, 9);
+        assert_eq!(requests, [wanted], "{text}");
+    }
+    let long = claude(&format!(r#"{{"model": "a", "system": "{}"}}"#, "x".repeat(REQUEST)));
+    let (requests, ..) = read(Dialect::AnthropicMessages, Sent::Inlined, "", &long, 1 << 16);
+    assert_eq!(requests, ["1: is longer than 16777216 bytes"]);
+}
+
+#[test]
+fn geminis_requests_are_for_the_model_of_the_path_and_of_a_file_nothing_else_is_known() {
+    let sent = || super::sent(Dialect::Gemini, "/models/gemini-2.5-flash:batchGenerateContent").unwrap();
+    let inlined = |request: serde_json::Value| {
+        json!({"batch": {"display_name": "x", "input_config": {"requests": {"requests": [
+            {"request": request, "metadata": {"key": "k"}}]}}}})
+        .to_string()
+    };
+    for (text, wanted) in [
+        (
+            inlined(
+                json!({"contents": [], "generationConfig": {"maxOutputTokens": 5}, "tools": [{"functionDeclarations": [{}]}]}),
+            ),
+            r#"1 "k" gemini gemini-2.5-flash Some(5) tools=true unread=false"#,
+        ),
+        (
+            inlined(json!({"model": "models/gemini-2.5-flash", "contents": []})),
+            r#"1 "k" gemini gemini-2.5-flash None tools=false unread=false"#,
+        ),
+        (
+            inlined(json!({"model": "models/gemini-2.5-pro", "contents": []})),
+            "1: names another model than the path",
+        ),
+        (
+            json!({"batch": {"inputConfig": {"fileName": "files/a"}}}).to_string(),
+            r#"0 "" gemini gemini-2.5-flash None tools=false unread=true"#,
+        ),
+        (
+            json!({"batch": {}}).to_string(),
+            r#"0 "" gemini gemini-2.5-flash None tools=false unread=true"#,
+        ),
+    ] {
+        let (requests, ..) = read(Dialect::Gemini, sent(), "", &text, 7);
+        assert_eq!(requests, [wanted], "{text}");
+    }
+}
+
+fn form(parts: &[(&str, &str)]) -> String {
+    let part = |(name, text): &(&str, &str)| {
+        format!("--xx\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n")
+    };
+    parts.iter().map(part).collect::<String>() + "--xx--\r\n"
+}
+
+#[test]
+fn lines_of_a_file_are_read_before_its_purpose_is_known_and_count_if_it_is_a_batchs() {
+    let line = |id: &str, url: &str, body: &str| {
+        format!(r#"{{"custom_id": "{id}", "method": "POST", "url": "{url}", "body": {body}}}"#)
+    };
+    let file = [
+        line(
+            "a",
+            "/v1/chat/completions",
+            r#"{"model": "gpt-4.1-mini", "max_tokens": 3, "messages": []}"#,
+        ),
+        String::new(),
+        line(
+            "b",
+            "/v1/responses",
+            r#"{"model": "gpt-4.1", "max_output_tokens": 4, "input": ""}"#,
+        ),
+        line(
+            "c",
+            "/v1/embeddings",
+            r#"{"model": "text-embedding-3-small", "input": ""}"#,
+        ),
+        "no line of a batch".to_owned(),
+    ]
+    .join("\n");
+    let kind = "multipart/form-data; boundary=xx";
+    let wanted = [
+        r#"1 "a" openai gpt-4.1-mini Some(3) tools=false unread=false"#,
+        r#"3 "b" openai_responses gpt-4.1 Some(4) tools=false unread=false"#,
+        r#"4 "c" openai text-embedding-3-small None tools=false unread=false"#,
+    ];
+    for parts in [
+        [("purpose", "batch"), ("file", &file)],
+        [("file", &file), ("purpose", "batch")],
+    ] {
+        for size in [1, 64, 10_000] {
+            let (requests, is_batch, is_whole) = read(Dialect::OpenAiChat, Sent::File, kind, &form(&parts), size);
+            assert_eq!(requests[..3], wanted.map(String::from));
+            assert!(requests[3].starts_with("5: the body is not JSON"), "{requests:?}");
+            assert_eq!((requests.len(), is_batch, is_whole), (4, Some(true), true));
+        }
+    }
+    let other = form(&[("purpose", "user_data"), ("file", &file)]);
+    assert_eq!(
+        read(Dialect::OpenAiChat, Sent::File, kind, &other, 64).0,
+        Vec::<String>::new()
+    );
+    let (requests, is_batch, is_whole) = read(Dialect::OpenAiChat, Sent::File, kind, "--xx\r\n\r\n\r\n", 64);
+    assert_eq!(
+        (requests.as_slice(), is_batch, is_whole),
+        (&["0: a part has no name".to_owned()][..], Some(true), false)
+    );
+    assert!(Requests::new(Dialect::OpenAiChat, Sent::File, "application/json", true).is_err());
+}
+
+#[test]
+fn a_path_says_whether_what_is_posted_there_brings_requests() {
+    use Dialect::{AnthropicMessages, Gemini, OpenAiChat};
+    for (dialect, path, wanted) in [
+        (OpenAiChat, "/files", Some(Sent::File)),
+        (OpenAiChat, "/openai/files/", Some(Sent::File)),
+        (OpenAiChat, "/files/f", None),
+        (OpenAiChat, "/batches", None),
+        (AnthropicMessages, "/messages/batches", Some(Sent::Inlined)),
+        (AnthropicMessages, "/messages/batches;x", Some(Sent::Inlined)),
+        (AnthropicMessages, "/messages/batches/b/cancel", None),
+        (Gemini, "/models/m:generateContent", None),
+        (Gemini, "/files", None),
+    ] {
+        assert_eq!(sent(dialect, path), wanted, "{path}");
+    }
+    let model = |path: &str| match sent(Gemini, path) {
+        Some(Sent::ForModel { model, operation }) => (model, operation),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        model("/models/m:batchGenerateContent"),
+        ("m".into(), Operation::Generate)
+    );
+    assert_eq!(model("/tunedModels/t:batchGenerateContent").0, "tunedModels/t");
+    let embed = Operation::Embed(EmbeddingsApi::One);
+    assert_eq!(model("/models/m:asyncBatchEmbedContent"), ("m".into(), embed));
+}
