@@ -1,12 +1,17 @@
-//! A request that is answered later: its provider is down, its sidecar is killed, and there is an answer all the same.
+//! Requests that are answered later: a job, whose provider is down and whose sidecar is killed, and a batch, which is paid when its results
+//! are fetched.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bowsprit_crds::names;
+use bowsprit_crds::{UsagePolicy, names};
 use bowsprit_e2e::machine::Process;
-use bowsprit_e2e::{App, Bed, LONG, eventually, test};
+use bowsprit_e2e::{App, Bed, LONG, Test, eventually, test};
 use serde_json::{Value, json};
 
 use crate::cli::{bowsprit, show, until};
+use crate::cli_ledger::with_ledger;
+use crate::usage::in_force;
 
 /// What the app asks its sidecar, by Python's own library: `/jobs` is no SDK's.
 async fn jobs(app: &App<'_>, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
@@ -116,4 +121,123 @@ fn restarts(pod: &Value) -> u64 {
     found
         .and_then(|status| status["restartCount"].as_u64())
         .unwrap_or_default()
+}
+
+/// A status of budgets is written every two minutes at the most.
+const TOLD: Duration = Duration::from_mins(4);
+
+const TOGETHER: &str = r#"
+apiVersion: bowsprit.dev/v1alpha1
+kind: UsagePolicy
+metadata: {name: together}
+spec:
+  budgets:
+    - {name: all, amount: "0.5", currency: USD, window: Custom, every: 2160h, per: Namespace, onExhausted: Stop}
+"#;
+
+#[tokio::test]
+async fn a_batch_is_booked_once_and_spent() {
+    // Alone: the operators are replaced.
+    Test::new("batch")
+        .alone()
+        .run(async |bed| {
+            let (this, with) = with_ledger().await?;
+            let outcome: Result<()> = async {
+                with.install(bed).await?;
+                fetched_twice(bed).await
+            }
+            .await;
+            this.install(bed).await?;
+            outcome
+        })
+        .await;
+}
+
+async fn fetched_twice(bed: &Bed) -> Result<()> {
+    let (one, two) = (bed.app("one").await?, bed.app("two").await?);
+    for app in [&one, &two] {
+        in_force(bed, app, TOGETHER, &["per: Namespace"]).await?;
+    }
+    // At half of 3 and 15 US dollars for a million: 0.225 each.
+    let usage = json!({"usage": {"input": 100_000, "output": 10_000}});
+    bed.providers().always("anthropic", json!({ "answer": usage })).await?;
+    let request = |id: &str| {
+        let messages = json!([{"role": "user", "content": "ahoy"}]);
+        json!({"custom_id": id, "params": {"model": "claude-sonnet-4-5", "max_tokens": 99, "messages": messages}})
+    };
+    let batch = json!({"requests": [request("a"), request("b")]});
+    let path = "/providers/claude/v1/messages/batches";
+    let (status, made) = anthropic(&one, "POST", path, Some(&batch)).await?;
+    let made: Value = serde_json::from_str(&made).with_context(|| format!("no JSON: {made:?}"))?;
+    ensure!(
+        status == 200 && made["request_counts"]["processing"] == 2,
+        "{status} {made}"
+    );
+    let id = made["id"].as_str().context("no id")?;
+    let results = format!("{path}/{id}/results");
+    let (status, text) = anthropic(&one, "GET", &results, None).await?;
+    ensure!(status == 200 && text.lines().count() == 2, "{status} {text}");
+    spent(&one, 0.45).await?;
+    let (_, again) = anthropic(&one, "GET", &results, None).await?;
+    ensure!(again == text, "{again}");
+    let booked = ["spend", "--by", "model", "--from", "service", "-o", "csv"];
+    until(bed, &booked, 0, &[",0.45,"]).await?;
+    eventually(TOLD, "the policy says what is spent", async || {
+        let policy = bed.api::<UsagePolicy>().get("together").await?;
+        let budgets = policy.status.unwrap_or_default().budgets;
+        ensure!(
+            budgets.first().is_some_and(|all| all.spent_percent == 90),
+            "{budgets:?}"
+        );
+        Ok(())
+    })
+    .await?;
+
+    // Another pod cannot know: the budget is spent once more, and the ledger counts it once all the same.
+    let (_, elsewhere) = anthropic(&two, "GET", &results, None).await?;
+    ensure!(elsewhere == text, "{elsewhere}");
+    spent(&two, 0.9).await?;
+    let (status, refused) = anthropic(&two, "POST", path, Some(&batch)).await?;
+    ensure!(
+        status == 402 && refused.contains("BIZ_BUDGET_SPENT"),
+        "{status} {refused}"
+    );
+    let by_pod = ["spend", "--by", "workload", "--from", "service", "-o", "csv"];
+    until(bed, &by_pod, 0, &["Pod/one", "Pod/two"]).await?;
+    let told = until(bed, &booked, 0, &[",0.45,"]).await?;
+    show("spend --by model", &told);
+    Ok(())
+}
+
+/// What a pod's sidecar knows to be spent by all.
+async fn spent(app: &App<'_>, dollars: f64) -> Result<()> {
+    eventually(LONG, &format!("{dollars} are spent"), async || {
+        let health = app.health().await?;
+        let spent = health["budgets"][0]["spent"]
+            .as_str()
+            .and_then(|spent| spent.parse::<f64>().ok());
+        ensure!(
+            spent.is_some_and(|spent| (spent - dollars).abs() < 1e-9),
+            "{}",
+            health["budgets"]
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Asks a provider's own API through the sidecar: the status, and the text.
+async fn anthropic(app: &App<'_>, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, String)> {
+    let body = body.map(ToString::to_string).unwrap_or_default();
+    let code = format!(
+        "import json, urllib.request, urllib.error\n\
+         body = {body:?}\n\
+         request = urllib.request.Request('http://127.0.0.1:4000{path}', method='{method}', data=body.encode() if body else None,\n\
+             headers={{'content-type': 'application/json', 'anthropic-version': '2023-06-01'}})\n\
+         try:\n    answer = urllib.request.urlopen(request)\n\
+         except urllib.error.HTTPError as error:\n    answer = error\n\
+         print(json.dumps([answer.status, answer.read().decode()]))\n"
+    );
+    let text = app.python(&code).await?;
+    serde_json::from_str(&text).with_context(|| format!("no JSON: {text:?}"))
 }

@@ -1,6 +1,7 @@
 //! The three APIs: which one a request is for, and what each answers.
 
 pub(crate) mod anthropic;
+pub(crate) mod anthropic_batches;
 pub(crate) mod errors;
 pub(crate) mod gemini;
 mod logprobs;
@@ -21,7 +22,7 @@ use crate::wire::{Head, ResponseHead};
 pub enum Api {
     /// `/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/models`.
     OpenAi,
-    /// `/v1/messages`, `/v1/messages/count_tokens`, `/v1/models`.
+    /// `/v1/messages`, `/v1/messages/count_tokens`, `/v1/messages/batches`, `/v1/models`.
     Anthropic,
     /// `/v1beta/models/…`.
     Gemini,
@@ -71,6 +72,12 @@ pub enum Operation {
     Models,
     /// One model of the list.
     Model,
+    /// Anthropic's `POST /v1/messages/batches`.
+    BatchCreate,
+    /// One of these batches.
+    Batch,
+    /// Its results.
+    BatchResults,
     /// Nothing this API has.
     #[default]
     Unknown,
@@ -133,6 +140,8 @@ impl Route {
 pub(crate) enum Rendered {
     /// One JSON body.
     Plain(serde_json::Value),
+    /// A JSON value in each line.
+    Lines(String),
     /// Events.
     Stream(Vec<Frame>),
 }

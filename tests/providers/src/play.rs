@@ -4,7 +4,7 @@ mod plan;
 
 use self::plan::{StreamPlan, Zip};
 use crate::api::errors::{self, ErrorSays};
-use crate::api::{self, Api, Rendered};
+use crate::api::{self, Api, Operation, Rendered, anthropic_batches};
 use crate::call::{Call, StreamForm};
 use crate::connection::{Connection, Gone, Next};
 use crate::gzip;
@@ -103,7 +103,19 @@ impl Connection {
         if answer.gzip {
             head.set("Content-Encoding", "gzip");
         }
-        match api::render(call, answer, &mut ids) {
+        let rendered = match call.route.operation {
+            Operation::BatchCreate | Operation::Batch | Operation::BatchResults => self.batch(call, answer, &mut ids),
+            _ => Some(api::render(call, answer, &mut ids)),
+        };
+        let Some(rendered) = rendered else {
+            let status = Behaviour::status(404).message("Not Found");
+            return self.play_status(request, &status, call).await;
+        };
+        match rendered {
+            Rendered::Lines(lines) => {
+                head.set("Content-Type", "application/x-jsonl");
+                self.play_plain(answer, head, lines.as_bytes()).await
+            }
             Rendered::Plain(body) => {
                 if let Some(Fault::ErrorEvent { code, kind, .. }) = &answer.fault {
                     let status = Status {
@@ -132,6 +144,24 @@ impl Connection {
                 self.play_stream(answer, head, stream).await
             }
         }
+    }
+
+    /// What is asked of a batch; `None`: there is none of this id.
+    fn batch(&self, call: &Call, answer: &Answer, ids: &mut Ids) -> Option<Rendered> {
+        if call.route.operation == Operation::BatchCreate {
+            let (id, created) = (ids.base58("msgbatch_01", 22), ids.created());
+            let requests = anthropic_batches::requests(call);
+            let made = anthropic_batches::batch(&id, requests.len(), created, false);
+            self.shared
+                .update(|state| state.batches.insert(id, (created, requests)));
+            return Some(Rendered::Plain(made));
+        }
+        let id = &call.model;
+        let (created, requests) = self.shared.read(|state| state.batches.get(id).cloned())?;
+        Some(match call.route.operation {
+            Operation::Batch => Rendered::Plain(anthropic_batches::batch(id, requests.len(), created, true)),
+            _ => Rendered::Lines(anthropic_batches::results(&requests, answer, &mut Ids::new(created))),
+        })
     }
 
     async fn play_plain(&mut self, answer: &Answer, mut head: ResponseHead, body: &[u8]) -> Result<Next, Gone> {

@@ -1,5 +1,6 @@
 //! One running provider: the listener, its script, and what it saw.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -110,6 +112,8 @@ pub(crate) struct State {
     pub(crate) seen: Seen,
     pub(crate) keys: Vec<String>,
     pub(crate) last_request: u64,
+    /// Batches that were made: by id, when, and of which requests.
+    pub(crate) batches: BTreeMap<String, (u64, Vec<Value>)>,
 }
 
 impl Shared {

@@ -1,8 +1,8 @@
-//! Anthropic: messages, token counting, models.
+//! Anthropic: messages, token counting, models; batches are in [`super::anthropic_batches`].
 
 use serde_json::{Value, json};
 
-use super::{Api, Content, Operation, Rendered, Route, argument_pieces};
+use super::{Api, Content, Operation, Rendered, Route, anthropic_batches, argument_pieces};
 use crate::call::{Call, KeyCheck, Refusal, StreamForm};
 use crate::ids::Ids;
 use crate::script::Answer;
@@ -20,6 +20,9 @@ const FINISH: [&str; 4] = ["end_turn", "max_tokens", "tool_use", "refusal"];
 
 pub(crate) fn route(head: &Head) -> Route {
     let path = head.path().trim_end_matches('/');
+    if let Some(route) = anthropic_batches::route(&head.method, path) {
+        return route;
+    }
     let operation = match (head.method.as_str(), path) {
         ("POST", path) if path.ends_with("/messages/count_tokens") => Operation::CountTokens,
         ("POST", path) if path.ends_with("/messages") => Operation::Chat,
@@ -64,11 +67,15 @@ pub(crate) fn refusal(call: &Call, head: &Head, key: &KeyCheck<'_>) -> Option<Re
             return Some(Refusal::new(404, "", format!("model: {}", call.model)));
         }
         _ if head.header("anthropic-version").is_none() => return invalid("anthropic-version: header is required"),
-        Operation::Models | Operation::Model => return None,
+        Operation::Models | Operation::Model | Operation::Batch | Operation::BatchResults => return None,
         _ => {}
     }
     if !call.body.is_object() {
         return invalid("The request body is not valid JSON: expected value: line 1 column 1 (char 0)");
+    }
+    if call.route.operation == Operation::BatchCreate {
+        let is_empty = anthropic_batches::requests(call).is_empty();
+        return is_empty.then(|| Refusal::new(400, "", "requests: Field required"));
     }
     if call.model.is_empty() {
         return invalid("model: Field required");
@@ -142,7 +149,7 @@ fn signature(answer: &Answer, ids: &mut Ids) -> String {
     answer.signature.clone().unwrap_or_else(made_up)
 }
 
-fn message(call: &Call, answer: &Answer, ids: &mut Ids) -> Value {
+pub(crate) fn message(call: &Call, answer: &Answer, ids: &mut Ids) -> Value {
     let content = Content::of(call, answer);
     let id = ids.base58("msg_01", 22);
     let mut blocks = Vec::new();

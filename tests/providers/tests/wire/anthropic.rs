@@ -197,3 +197,63 @@ async fn a_chosen_signature_signs_the_thought() {
     let body = ask(&provider, Api::Anthropic, false).await.json();
     assert_eq!(body["content"][0]["signature"], "proof");
 }
+
+#[tokio::test]
+async fn a_batch_ends_at_once_and_has_the_same_results_however_often_they_are_fetched() {
+    let provider = start();
+    let mut client = Client::connect(&provider).await;
+    let path = "/v1/messages/batches";
+    let request = |id: &str, content: &str| {
+        let params =
+            json!({"model": "claude-haiku-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": content}]});
+        json!({"custom_id": id, "params": params})
+    };
+    let body = json!({"requests": [request("a", "ahoy"), request("b", "there")]});
+    let made = client
+        .exchange("POST", path, &ANTHROPIC, &body.to_string())
+        .await
+        .json();
+    let id = made["id"].as_str().unwrap();
+    assert!(id.starts_with("msgbatch_01"));
+    assert_eq!(
+        (
+            &made["type"],
+            &made["processing_status"],
+            &made["request_counts"]["processing"],
+            &made["results_url"]
+        ),
+        (&json!("message_batch"), &json!("in_progress"), &json!(2), &Value::Null)
+    );
+    let ended = client
+        .exchange("GET", &format!("{path}/{id}"), &ANTHROPIC, "")
+        .await
+        .json();
+    assert_eq!(
+        (&ended["processing_status"], &ended["request_counts"]["succeeded"]),
+        (&json!("ended"), &json!(2))
+    );
+    let results = format!("{path}/{id}/results");
+    let first = client.exchange("GET", &results, &ANTHROPIC, "").await;
+    assert_eq!(first.header("content-type"), Some("application/x-jsonl"));
+    let text = first.text();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[1]["custom_id"]), (2, &json!("b")));
+    let message = &lines[1]["result"]["message"];
+    assert_eq!(lines[1]["result"]["type"], "succeeded");
+    assert_eq!(
+        (&message["model"], &message["usage"]["service_tier"]),
+        (&json!("claude-haiku-4-5"), &json!("batch"))
+    );
+    assert_eq!(
+        message["content"][0]["text"],
+        "Hello from anthropic (claude-haiku-4-5): there"
+    );
+    let again = client.exchange("GET", &results, &ANTHROPIC, "").await;
+    assert_eq!(again.text(), text);
+    let other = client
+        .exchange("GET", &format!("{path}/msgbatch_x/results"), &ANTHROPIC, "")
+        .await;
+    assert_eq!(other.status, 404);
+    let none = client.exchange("POST", path, &ANTHROPIC, "{}").await;
+    assert_eq!(none.status, 400);
+}
