@@ -113,10 +113,16 @@ pub const MIGRATIONS: &[Migration] = &[
         sqlite: texts!("0008_booked_batches", ".sqlite", down ""),
         postgres: texts!("0008_booked_batches", ".postgres", down ""),
     },
+    Migration {
+        version: 9,
+        name: "sampled_requests",
+        sqlite: texts!("0009_sampled_requests", ".sqlite", down ""),
+        postgres: texts!("0009_sampled_requests", ".postgres", down ""),
+    },
 ];
 
 /// The version that this release works with.
-pub const LATEST: u32 = 8;
+pub const LATEST: u32 = 9;
 
 /// The table that says which steps were run.
 pub const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -224,11 +230,11 @@ mod tests {
 
     #[test]
     fn steps_lead_forward_and_back_in_order() {
-        assert_eq!(path(0, LATEST), [1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(path(2, LATEST), [3, 4, 5, 6, 7, 8]);
+        assert_eq!(path(0, LATEST), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(path(2, LATEST), [3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(path(LATEST, LATEST), [0_i64; 0]);
-        assert_eq!(path(LATEST, 0), [-8, -7, -6, -5, -4, -3, -2, -1]);
-        assert_eq!(path(LATEST, 2), [-8, -7, -6, -5, -4, -3]);
+        assert_eq!(path(LATEST, 0), [-9, -8, -7, -6, -5, -4, -3, -2, -1]);
+        assert_eq!(path(LATEST, 2), [-9, -8, -7, -6, -5, -4, -3]);
         assert_eq!(MIGRATIONS.last().map(|step| step.version), Some(LATEST));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bowsprit_ledger::query::Stat;
-use bowsprit_ledger::query::report::{MOST_RANKED, Sla, SlaRow, Windows, bad};
+use bowsprit_ledger::query::report::{LEAST_SAMPLED, SAMPLED_OF, Sla, SlaRow, Windows, bad};
 use serde::Serialize;
 
 use super::html::Bar;
@@ -192,11 +192,15 @@ fn notes(found: &Judged, about: About<'_>, page: &mut Page) {
     let succeeded = sum(&stats).succeeded;
     let ranked: u64 = sla.rows.iter().filter_map(|row| row.latency).map(|it| it.of).sum();
     if !sla.is_ranked {
-        let most = number(MOST_RANKED);
-        let text = format!(
-            "No percentiles: more than {most} requests succeeded. Ask about less: a namespace, a shorter period."
-        );
+        let text = "No percentiles: for this service too many requests succeeded. Ask about less: a namespace, a shorter period.";
         page.note(Tone::Warn, text);
+    } else if sla.is_sampled {
+        let text = format!(
+            "Percentiles are of {} of the {} requests that succeeded: about one of {SAMPLED_OF} that are kept one by one. Names with fewer than {LEAST_SAMPLED} of them have none.",
+            number(ranked),
+            number(succeeded)
+        );
+        page.note(Tone::Dim, text);
     } else if ranked < succeeded {
         let text = format!(
             "Percentiles are of {} of the {} requests that succeeded: those that are kept one by one.",

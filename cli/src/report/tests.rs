@@ -76,6 +76,7 @@ fn month() -> Sla {
             ..Hour::default()
         }],
         is_ranked: true,
+        is_sampled: false,
     }
 }
 
@@ -105,9 +106,21 @@ fn what_is_not_known_of_availability_is_said() {
         ..month()
     };
     let text = said(many, None, By::Route);
-    assert!(text.contains("more than 300 000 requests succeeded"), "{text}");
+    assert!(
+        text.contains("No percentiles: for this service too many requests"),
+        "{text}"
+    );
     assert!(text.contains("minutes are not kept so long"), "{text}");
     assert!(text.contains("the right to list modelroutes"), "{text}");
+    let sampled = Sla {
+        is_sampled: true,
+        ..month()
+    };
+    let text = said(sampled, None, By::Provider);
+    assert!(
+        text.contains("of 119 700 of the 119 740 requests that succeeded: about one of 16"),
+        "{text}"
+    );
     let text = said(month(), None, By::Provider);
     assert!(text.contains("--by route"), "{text}");
     assert!(text.contains("of 119 700 of the 119 740 requests"), "{text}");

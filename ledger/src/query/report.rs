@@ -16,8 +16,12 @@ pub const SLA_PATH: &str = "/v1/reports/sla";
 pub const USAGE_PATH: &str = "/v1/reports/usage";
 /// `?namespace=&from=&to=`: who was turned away, and by which rule.
 pub const ACCESS_PATH: &str = "/v1/reports/access";
-/// Most requests whose durations are put in order for percentiles: each is a row that is read.
-pub const MOST_RANKED: u64 = 300_000;
+/// Most requests that percentiles are told of all of: each is a row that is read. Of more, they are told of those that are sampled.
+pub const MOST_RANKED: u64 = 100_000;
+/// Of how many requests one is sampled, about.
+pub const SAMPLED_OF: u64 = 16;
+/// Fewest sampled requests of a name that percentiles are told of.
+pub const LEAST_SAMPLED: u64 = 100;
 /// Rows of [`Refusals`].
 pub const MOST_REFUSALS: usize = 1_000;
 /// Hours of [`Sla::worst`].
@@ -39,8 +43,11 @@ pub struct Sla {
     pub rows: Vec<SlaRow>,
     /// Hours in which most went wrong, the worst first; each whole, also where the period begins or ends within it.
     pub worst: Vec<Hour>,
-    /// Whether durations were put in order: not where more than [`MOST_RANKED`] requests succeeded.
+    /// Whether percentiles were asked for: not by a service of a release that told none of many requests.
     pub is_ranked: bool,
+    /// Whether percentiles are of sampled requests, one of about [`SAMPLED_OF`], as more than [`MOST_RANKED`] succeeded; of a name of
+    /// which fewer than [`LEAST_SAMPLED`] are sampled there are none.
+    pub is_sampled: bool,
 }
 
 /// One name of an [`Sla`].
@@ -53,7 +60,7 @@ pub struct SlaRow {
     /// Windows with requests; `None`: of a row that has no name of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub windows: Option<Windows>,
-    /// How long it took; `None`: no request that succeeded is kept one by one, or there were too many.
+    /// How long it took; `None`: no request that succeeded is kept one by one, or too few of it are sampled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
 }
@@ -90,7 +97,8 @@ pub struct Windows {
     pub down: u64,
 }
 
-/// Durations of requests that succeeded, microseconds: that of the request which so many percent are not slower than (nearest rank).
+/// Durations of requests that succeeded, microseconds: that of the request which so many percent are not slower than (nearest rank), or
+/// of one that is slower by less than 1/256.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Latency {
@@ -100,7 +108,7 @@ pub struct Latency {
     pub p95: u64,
     /// 99 of 100.
     pub p99: u64,
-    /// How many requests that is of: those of the period that are kept one by one.
+    /// How many requests that is of: those of the period that are kept one by one, or of these the sampled ones.
     pub of: u64,
 }
 

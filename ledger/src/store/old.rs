@@ -88,6 +88,10 @@ pub(super) fn all(keep: Keep, now: i64, engine: Engine) -> Vec<Old> {
     vec![
         rows(requests, "at", before(keep.detail)),
         rows(attempts, "at", before(keep.detail)),
+        Old {
+            key: "at, outbox, sequence",
+            ..rows("sampled_requests", "at", before(keep.detail))
+        },
         rows("provider_rate_limits", "at", before(keep.detail)),
         minutes,
         hours,

@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
-use super::tables::{ATTEMPTS, CONFIGS, Kind, METRICS, RATE_LIMITS, REQUESTS, Table, on_conflict_sum};
+use super::tables::{ATTEMPTS, CONFIGS, Kind, METRICS, RATE_LIMITS, REQUESTS, SAMPLED, Table, on_conflict_sum};
 use super::take::{Key, Once, Place, Plan, once, plan};
 use super::text::kept;
 use super::{Answer, Arrival, Error, Keep, Query, Retired, Row, Store, Value, configs};
@@ -337,6 +337,7 @@ async fn count(
 
 async fn apply(transaction: &Transaction<'_>, plan: &Plan) -> Result<(), tokio_postgres::Error> {
     insert(transaction, &REQUESTS, &plan.rows.requests, "").await?;
+    insert(transaction, &SAMPLED, &plan.rows.sampled, "").await?;
     insert(transaction, &ATTEMPTS, &plan.rows.attempts, "").await?;
     insert(transaction, &RATE_LIMITS, &plan.rows.rate_limits, "").await?;
     insert(transaction, &METRICS, &plan.rows.metrics(), &on_conflict_sum()).await?;

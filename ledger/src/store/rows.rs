@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 use super::closed::{ATTEMPT_OUTCOMES, COUNTED, DIALECTS, REASONS, REQUEST_OUTCOMES, one_of, refused_by};
-use super::tables::{ATTEMPTS, DAY, HOUR, MINUTE, RATE_LIMITS, REQUESTS};
+use super::tables::{ATTEMPTS, DAY, HOUR, MINUTE, RATE_LIMITS, REQUESTS, SAMPLED};
 use super::text::{clipped, kept};
 use super::{Row, Value};
 use crate::entry::{Attempt, BATCH, Cached, Cost, Entry, Headroom, MOST_TURNS, Request, Sum, Tokens, Turn};
@@ -39,6 +39,8 @@ pub struct Sender<'a> {
 pub struct Rows {
     /// Of [`REQUESTS`].
     pub requests: Vec<Row>,
+    /// Of [`SAMPLED`].
+    pub sampled: Vec<Row>,
     /// Of [`ATTEMPTS`].
     pub attempts: Vec<Row>,
     /// Of [`RATE_LIMITS`].
@@ -101,7 +103,13 @@ impl Rows {
         self.add_sums(sender, at, now, entry);
         let place = [Value::Int(at), Value::Int(sender.outbox), Value::Int(int(sequence))];
         match entry {
-            Entry::Request(request) => self.requests.push(request_row(place, sender, request, now)),
+            Entry::Request(request) => {
+                let row = request_row(place, sender, request, now);
+                if request.outcome == "ok" && is_sampled(at) {
+                    self.sampled.push(sampled_row(&row));
+                }
+                self.requests.push(row);
+            }
             Entry::Attempt(attempt) => self.attempts.push(attempt_row(place, sender, attempt)),
             Entry::Headroom(headroom) => self.rate_limits.push(headroom_row(place, sender, headroom)),
             Entry::Sum(_) => {}
@@ -343,6 +351,23 @@ fn cache(cached: Option<&Cached>) -> [Value; 5] {
     ]
 }
 
+/// Whether a request that ended then is one of the [`SAMPLED`]: 8 of 127 are, mixed so that what comes at regular times is not in
+/// step with it. The schema picks those that were there before in the same way.
+fn is_sampled(at: i64) -> bool {
+    at % 1009 * 37 % 127 % 16 == 0
+}
+
+/// The cells of a request's row that [`SAMPLED`] has.
+fn sampled_row(request: &Row) -> Row {
+    let named = || REQUESTS.columns.iter().zip(request);
+    let cell = |column| {
+        named()
+            .find(|(known, _)| *known == column)
+            .map(|(_, cell)| cell.clone())
+    };
+    SAMPLED.columns.iter().filter_map(cell).collect()
+}
+
 fn attempt_row(place: [Value; 3], sender: &Sender<'_>, attempt: &Attempt) -> Row {
     let mut row = Row::with_capacity(ATTEMPTS.columns.len());
     row.extend(place);
@@ -452,6 +477,32 @@ mod tests {
         assert_eq!(rows.rate_limits[0].len(), RATE_LIMITS.columns.len());
         assert!(rows.metrics().iter().all(|row| row.len() == METRICS.columns.len()));
         assert_eq!(METRICS.columns.len() - FIRST_SUMMED, 14);
+    }
+
+    #[test]
+    fn one_of_sixteen_requests_that_succeeded_is_sampled_however_regularly_they_come() {
+        let at = |number: i64, step: i64| 1_790_000_000_123 + number * step;
+        for step in [1, 2, 4, 10, 16, 60, 127, 1_000, 60_000] {
+            let one_in = 20_000 / (0..20_000).filter(|number| is_sampled(at(*number, step))).count();
+            assert!((14..=18).contains(&one_in), "every {step} ms: one in {one_in}");
+        }
+        let mut rows = Rows::default();
+        for number in 0..254 {
+            let request = Request {
+                outcome: if number < 127 { "cut" } else { "ok" }.into(),
+                model: "m".into(),
+                took: 77,
+                ..Request::default()
+            };
+            let at = at(number, 1);
+            rows.add(&SENDER, 1, at, at, &Entry::Request(Box::new(request)));
+        }
+        assert!((5..=11).contains(&rows.sampled.len()), "{}", rows.sampled.len());
+        let row = &rows.sampled[0];
+        assert_eq!(row.len(), SAMPLED.columns.len());
+        let names = ["team", "Deployment/app", "", "", "m"].map(text);
+        assert_eq!(row[3..8], names);
+        assert_eq!(row[8], Value::Int(77));
     }
 
     #[test]

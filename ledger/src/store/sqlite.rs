@@ -10,7 +10,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, Transaction, TransactionBehavior};
 
 use super::old::{self, CHUNK, NAMES, Old, Pieces};
-use super::tables::{ATTEMPTS, CONFIGS, METRICS, RATE_LIMITS, REQUESTS, Table, on_conflict_sum};
+use super::tables::{ATTEMPTS, CONFIGS, METRICS, RATE_LIMITS, REQUESTS, SAMPLED, Table, on_conflict_sum};
 use super::take::{Key, Once, Place, once, plan};
 use super::text::kept;
 use super::{Answer, Arrival, Error, Keep, Query, Retired, Row, Store, Value, configs};
@@ -130,6 +130,7 @@ impl Store for Sqlite {
             let uncounted = count(&transaction, once(&arrivals, &places), now)?;
             let plan = plan(&arrivals, places, uncounted, now, i64::MIN);
             insert(&transaction, &REQUESTS, &plan.rows.requests)?;
+            insert(&transaction, &SAMPLED, &plan.rows.sampled)?;
             insert(&transaction, &ATTEMPTS, &plan.rows.attempts)?;
             insert(&transaction, &RATE_LIMITS, &plan.rows.rate_limits)?;
             sum(&transaction, &plan.rows.metrics())?;

@@ -70,6 +70,22 @@ pub const REQUESTS: Table = Table {
     ],
 };
 
+/// `sampled_requests`: of some requests that succeeded what percentiles are told by; columns of [`REQUESTS`].
+pub const SAMPLED: Table = Table {
+    name: "sampled_requests",
+    columns: &[
+        ("at", Int),
+        ("outbox", Int),
+        ("sequence", Int),
+        ("namespace", Text),
+        ("workload", Text),
+        ("route", Text),
+        ("provider", Text),
+        ("model", Text),
+        ("took", Int),
+    ],
+};
+
 /// `provider_logs`.
 pub const ATTEMPTS: Table = Table {
     name: "provider_logs",

@@ -10,9 +10,11 @@ use crate::entries::{NOW, arrival, attempt, folded, group, request};
 use crate::on_every_engine;
 
 on_every_engine! {
-    availability_is_told_by_minutes_with_the_worst_hours_and_exact_percentiles,
+    availability_is_told_by_minutes_with_the_worst_hours_and_percentiles,
     what_rules_in_shadow_would_have_turned_away_is_told_beside_it,
     what_sums_alone_tell_of_is_available_or_not_and_has_no_percentile,
+    a_percentile_is_never_lower_and_by_less_than_a_256th_higher,
+    of_many_requests_percentiles_are_of_those_that_are_sampled,
     minutes_that_are_gone_are_told_by_hours,
     usage_stands_beside_that_of_the_period_before_with_what_the_cache_saved,
     who_was_turned_away_is_told_with_the_rule_the_count_and_when,
@@ -69,7 +71,7 @@ fn turned_away(by: &str, code: &str, outcome: &str) -> Entry {
     }))
 }
 
-async fn availability_is_told_by_minutes_with_the_worst_hours_and_exact_percentiles(engine: &Engine) {
+async fn availability_is_told_by_minutes_with_the_worst_hours_and_percentiles(engine: &Engine) {
     // 1 to 200 ms, the slowest first, over two minutes of which one has a failure.
     let mut entries: Vec<_> = (1..=200)
         .map(|milli| {
@@ -175,7 +177,7 @@ async fn what_sums_alone_tell_of_is_available_or_not_and_has_no_percentile(engin
     let row = &sla.rows[0];
     assert_eq!((row.availability(), row.latency), (Some(0.9), None));
 
-    // Beyond what is put in order, nothing is.
+    // Of more than are read percentiles are of those that are sampled, which are too few here.
     take(
         engine,
         "app-2",
@@ -185,7 +187,76 @@ async fn what_sums_alone_tell_of_is_available_or_not_and_has_no_percentile(engin
     let sla = report::read::sla(&*engine.store, &scope, By::Provider, NOW)
         .await
         .unwrap();
-    assert_eq!((sla.is_ranked, sla.rows[0].latency), (false, None));
+    assert_eq!((sla.is_sampled, sla.rows[0].latency), (true, None));
+}
+
+async fn a_percentile_is_never_lower_and_by_less_than_a_256th_higher(engine: &Engine) {
+    // Of all sizes, from one microsecond to eleven days.
+    let mut mixed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut took: Vec<u64> = (0..900)
+        .map(|_| {
+            mixed ^= mixed << 13;
+            mixed ^= mixed >> 7;
+            mixed ^= mixed << 17;
+            (mixed >> 25) >> (mixed % 39)
+        })
+        .collect();
+    took.push(u64::MAX);
+    let entries = took.iter().map(|took| (NOW, ended("ok", *took)));
+    take(engine, "app-1", entries.collect()).await;
+    let scope = read::scope(Some("team"), None, day());
+    let sla = report::read::sla(&*engine.store, &scope, By::Model, NOW).await.unwrap();
+    let told = sla.rows[0].latency.unwrap();
+    assert_eq!((told.of, sla.is_sampled), (901, false));
+    took.sort_unstable();
+    for (rank, told) in [(50_usize, told.p50), (95, told.p95), (99, told.p99)] {
+        let right = took[(901 * rank).div_ceil(100) - 1];
+        assert!(
+            told >= right && told - right <= right / 256,
+            "p{rank}: {told}, and not {right}"
+        );
+    }
+}
+
+async fn of_many_requests_percentiles_are_of_those_that_are_sampled(engine: &Engine) {
+    let many = |count| (NOW, Entry::Sum(Box::new(folded("request", "ok", count))));
+    take(engine, "app-0", vec![many(report::MOST_RANKED)]).await;
+    // 1 to 4,000 ms, shuffled, and some of a provider that is seldom asked; of another namespace, slower ones.
+    for (pod, part) in [
+        ("app-1", 0..1_000),
+        ("app-2", 1_000..2_000),
+        ("app-3", 2_000..3_000),
+        ("app-4", 3_000..4_000),
+    ] {
+        let entries: Vec<_> = part
+            .map(|number| {
+                (
+                    NOW - number * 977,
+                    ended("ok", (number.unsigned_abs() * 1_013 % 4_000 + 1) * 1_000),
+                )
+            })
+            .collect();
+        let slow = entries.iter().map(|(at, _)| (*at, ended("ok", 60_000_000)));
+        let slow: Vec<_> = slow.collect();
+        take(engine, pod, entries).await;
+        take_of(engine, "other", pod, slow).await;
+    }
+    let seldom = (0..800).map(|number| (NOW - number * 977, ended_at("seldom", "ok", 1)));
+    take(engine, "app-5", seldom.collect()).await;
+    let scope = read::scope(Some("team"), None, day());
+    let sla = report::read::sla(&*engine.store, &scope, By::Provider, NOW)
+        .await
+        .unwrap();
+    assert!(sla.is_ranked && sla.is_sampled);
+    let told = sla.rows[0].latency.unwrap();
+    assert!((220..280).contains(&told.of), "{told:?}");
+    // Three times the standard error of as many.
+    let near = |told: u64, wanted: u64, off: u64| told.abs_diff(wanted * 1_000) < off * 1_000;
+    assert!(
+        near(told.p50, 2_000, 400) && near(told.p95, 3_800, 180) && near(told.p99, 3_960, 80),
+        "{told:?}"
+    );
+    assert_eq!((sla.rows[1].stat.name.as_str(), sla.rows[1].latency), ("seldom", None));
 }
 
 async fn minutes_that_are_gone_are_told_by_hours(engine: &Engine) {

@@ -63,7 +63,10 @@ async fn fill(engine: &Engine) {
         SELECT CASE WHEN n > 44900 THEN {new} ELSE {old} END, 1, n, 'team-1', 'p', 'c', 'requests' FROM n;
         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 45000)
         INSERT INTO outboxes (namespace, pod, outbox, service_account, workload, sidecar_version, first_seen, last_seen)
-        SELECT 'team-1', 'app', 'o' || n, 's', 'w', '1', {silent}, CASE WHEN n > 44900 THEN {new} ELSE {silent} END FROM n"
+        SELECT 'team-1', 'app', 'o' || n, 's', 'w', '1', {silent}, CASE WHEN n > 44900 THEN {new} ELSE {silent} END FROM n;
+        WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 45000)
+        INSERT INTO sampled_requests (at, outbox, sequence, namespace, workload, route, provider, model, took)
+        SELECT CASE WHEN n > 44900 THEN {new} ELSE {old} END, 1, n, 'team-1', 'w', '', 'p', 'm', 1 FROM n"
     );
     engine.execute(&more).await.unwrap();
 }
@@ -80,6 +83,7 @@ async fn only_what_is_kept_is_left(engine: &Engine) {
         ("provider_metrics WHERE grain = 86400", NAMES),
         ("provider_rate_limits", 100),
         ("outboxes", 100),
+        ("sampled_requests", 100),
     ] {
         assert_eq!(left(engine, of).await, wanted, "{of}");
     }
@@ -106,6 +110,7 @@ async fn only_pieces(engine: &Engine) {
         "provider_metrics",
         "provider_rate_limits",
         "outboxes",
+        "sampled_requests",
         "provider_requests_default",
     ] {
         let trigger = format!(
@@ -126,7 +131,7 @@ async fn more_than_a_piece_of_everything_goes(engine: &Engine) {
         ))
         .await
         .unwrap();
-    let mut wanted = 30 * NAMES + 2 * 25 * NAMES - 1 + 2 * 44_900;
+    let mut wanted = 30 * NAMES + 2 * 25 * NAMES - 1 + 3 * 44_900;
     if engine.is_postgres() {
         // A day without a partition.
         let requests = format!(

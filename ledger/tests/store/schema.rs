@@ -14,6 +14,7 @@ use crate::on_every_engine;
 on_every_engine! {
     steps_lead_forward_and_back_and_a_later_schema_is_left_alone,
     constraints_refuse_what_is_in_no_list,
+    a_step_samples_what_was_there_as_it_would_have_been_when_it_was_taken,
     an_answer_of_the_cache_and_the_rule_that_refused_are_told_again,
     rows_are_never_changed_and_an_outbox_never_goes_back,
     a_config_that_is_applied_replaces_the_one_before,
@@ -81,6 +82,25 @@ async fn constraints_refuse_what_is_in_no_list(engine: &Engine) {
     }
     assert!(engine.execute("UPDATE provider_metrics SET grain = 61").await.is_err());
     assert!(engine.execute("UPDATE provider_requests SET took = -1").await.is_err());
+}
+
+async fn a_step_samples_what_was_there_as_it_would_have_been_when_it_was_taken(engine: &Engine) {
+    let outcomes = (0..900).map(|number| if number % 9 == 0 { "cut" } else { "ok" });
+    let entries = outcomes.map(|outcome| Entry::Request(Box::new(request("r", outcome))));
+    engine
+        .store
+        .take(group([arrival("app-1", 1, entries)]), NOW)
+        .await
+        .unwrap()[0]
+        .as_ref()
+        .unwrap();
+    let all = "SELECT CAST(at AS BIGINT), outbox, sequence, namespace, workload, route, provider, model, took FROM sampled_requests ORDER BY 1, 2, 3";
+    let taken = engine.ask(all, Vec::new()).await;
+    assert!((40..60).contains(&taken.len()), "{}", taken.len());
+    engine.store.migrate(8, NOW).await.unwrap();
+    assert!(engine.execute(all).await.is_err());
+    engine.store.migrate(LATEST, NOW).await.unwrap();
+    assert_eq!(engine.ask(all, Vec::new()).await, taken);
 }
 
 async fn an_answer_of_the_cache_and_the_rule_that_refused_are_told_again(engine: &Engine) {

@@ -1,5 +1,7 @@
 //! The questions of reports, as SQL that both engines read alike. Pure.
 
+use std::fmt::Write as _;
+
 use super::super::sums::{MOST_NAMES, PART, Scope, key, names, only};
 use super::super::{By, Window};
 use super::{MOST_HOURS, MOST_REFUSALS};
@@ -16,21 +18,16 @@ fn told(by: By) -> String {
     key(by).map(|column| format!("CAST({column} AS TEXT)")).join(", ")
 }
 
-/// Good and bad requests by name and window of this grain, of the windows that begin between `$1` and `$2`; each count in two, as
-/// [`PART`] has it.
-fn judged(scope: &Scope<'_>, by: By, grain: i64) -> (String, Vec<Value>) {
+/// Good and bad requests by name and window of this grain, of the windows that begin between `$1` and `$2`. `counted` makes the columns of
+/// one of the two of its outcomes and its name.
+fn judged(scope: &Scope<'_>, by: By, grain: i64, counted: impl Fn(&str, &str) -> String) -> (String, Vec<Value>) {
     let second = |at: i64| at.div_euclid(1000);
     let down = |at: i64| second(at) - second(at).rem_euclid(grain);
     let Window { from, to } = scope.window;
     let up = down(to.saturating_add(grain * 1000 - 1));
     let mut parameters = vec![Value::Int(down(from)), Value::Int(up)];
     let (names, only) = (names(by), only(scope, &mut parameters));
-    let halves = |outcomes: &str, name: &str| {
-        let of = |half: &str| format!("sum(CASE WHEN outcome IN ({outcomes}) THEN {half} ELSE 0 END)");
-        let (parts, rest) = (of(&format!("count / {PART}")), of(&format!("count % {PART}")));
-        format!("{parts} AS {name}_parts, {rest} AS {name}_rest")
-    };
-    let (good, bad) = (halves("'ok'", "good"), halves(BAD, "bad"));
+    let (good, bad) = (counted("'ok'", "good"), counted(BAD, "bad"));
     let sql = format!(
         "SELECT {names}, start, {good}, {bad} FROM provider_metrics
         WHERE grain = {grain} AND start >= $1 AND start < $2 AND kind = 'request' AND outcome IN ('ok', {BAD}){only}
@@ -39,20 +36,22 @@ fn judged(scope: &Scope<'_>, by: By, grain: i64) -> (String, Vec<Value>) {
     (sql, parameters)
 }
 
-/// A count of [`judged`] as one number, to be compared.
-fn of(name: &str) -> String {
-    format!("({name}_parts * {PART}.0 + {name}_rest)")
+/// The sum of what a column has of these outcomes.
+fn sum(outcomes: &str, column: &str) -> String {
+    format!("sum(CASE WHEN outcome IN ({outcomes}) THEN {column} ELSE 0 END)")
 }
 
 /// By name: windows of this grain with requests, those of them in which nothing was bad, and those in which at least half was.
 pub fn windows(scope: &Scope<'_>, by: By, grain: i64) -> Query {
-    let (inner, parameters) = judged(scope, by, grain);
-    let (good, bad) = (of("good"), of("bad"));
+    // To be compared alone: such a number overflows never, and a fleet's minutes are many.
+    let (inner, parameters) = judged(scope, by, grain, |outcomes, name| {
+        format!("{} AS {name}", sum(outcomes, "CAST(count AS DOUBLE PRECISION)"))
+    });
     Query {
         name: "report_windows",
         sql: format!(
-            "SELECT {}, CAST(count(*) AS BIGINT), CAST(sum(CASE WHEN {bad} = 0 THEN 1 ELSE 0 END) AS BIGINT),
-            CAST(sum(CASE WHEN {bad} >= {good} THEN 1 ELSE 0 END) AS BIGINT)
+            "SELECT {}, CAST(count(*) AS BIGINT), CAST(sum(CASE WHEN bad = 0 THEN 1 ELSE 0 END) AS BIGINT),
+            CAST(sum(CASE WHEN bad >= good THEN 1 ELSE 0 END) AS BIGINT)
             FROM ({inner}) AS w GROUP BY {names} ORDER BY 4 DESC, {names} LIMIT {MOST_NAMES}",
             told(by),
             names = names(by),
@@ -63,13 +62,17 @@ pub fn windows(scope: &Scope<'_>, by: By, grain: i64) -> Query {
 
 /// The hours in which most was bad, with what was good in them.
 pub fn worst(scope: &Scope<'_>, by: By) -> Query {
-    let (inner, parameters) = judged(scope, by, HOUR);
+    // Each count in two, as `PART` has it.
+    let (inner, parameters) = judged(scope, by, HOUR, |outcomes, name| {
+        let [parts, rest] = ["/", "%"].map(|half| sum(outcomes, &format!("count {half} {PART}")));
+        format!("{parts} AS {name}_parts, {rest} AS {name}_rest")
+    });
     let halves = ["good_parts", "good_rest", "bad_parts", "bad_rest"].map(|half| format!("CAST({half} AS BIGINT)"));
-    let bad = of("bad");
+    let bad = format!("(bad_parts * {PART}.0 + bad_rest)");
     Query {
         name: "report_worst",
         sql: format!(
-            "SELECT {}, start, {} FROM ({inner}) AS h WHERE {bad} > 0 ORDER BY {bad} DESC, start, {} LIMIT {MOST_HOURS}",
+            "SELECT {}, start, {} FROM ({inner}) AS h WHERE bad_parts > 0 OR bad_rest > 0 ORDER BY {bad} DESC, start, {} LIMIT {MOST_HOURS}",
             told(by),
             halves.join(", "),
             names(by),
@@ -90,23 +93,37 @@ fn rows(scope: &Scope<'_>, column: &str) -> (String, Vec<Value>) {
     (only, parameters)
 }
 
-/// By name: durations of those that succeeded at each of the [`RANKS`], and how many they are.
-pub fn ranks(scope: &Scope<'_>, by: By) -> Query {
+/// A duration less what it is beyond the begin of its bucket, of which each power of two has 256: no two in a bucket differ by more than
+/// one part of 256. So many can be counted, where to put each row in its place takes several times as long.
+fn bucket() -> String {
+    let mut width = "CASE".to_owned();
+    for power in 9..=40 {
+        let _ = write!(width, " WHEN took < {} THEN {}", 1_i64 << power, 1_i64 << (power - 9));
+    }
+    format!("took - took % {width} ELSE {} END", 1_i64 << 32)
+}
+
+/// By name: durations at each of the [`RANKS`] of those that succeeded, and how many they are; `is_sampled`: of those that are sampled.
+pub fn ranks(scope: &Scope<'_>, by: By, is_sampled: bool) -> Query {
     let (only, parameters) = rows(scope, "namespace");
     let names = names(by);
-    let at = |rank: u32| {
-        // The nearest rank, rounded up.
-        format!("CAST(max(CASE WHEN place = (of_all * {rank} + 99) / 100 THEN took ELSE 0 END) AS BIGINT)")
+    let of = if is_sampled {
+        format!("sampled_requests WHERE at >= $1 AND at < $2{only}")
+    } else {
+        format!("provider_requests WHERE at >= $1 AND at < $2 AND outcome = 'ok'{only}")
     };
+    // The nearest rank, rounded up: the first bucket that so many are in or before, and the longest in it.
+    let at = |rank: u32| format!("CAST(min(CASE WHEN upto * 100 >= of_all * {rank} THEN longest END) AS BIGINT)");
     Query {
         name: "report_ranks",
         sql: format!(
             "SELECT {}, {}, CAST(max(of_all) AS BIGINT) FROM (
-            SELECT {names}, took, row_number() OVER (PARTITION BY {names} ORDER BY took) AS place, count(*) OVER (PARTITION BY {names}) AS of_all
-            FROM provider_requests WHERE at >= $1 AND at < $2 AND outcome = 'ok'{only}) AS ranked
+            SELECT {names}, longest, sum(counted) OVER (PARTITION BY {names} ORDER BY longest) AS upto, sum(counted) OVER (PARTITION BY {names}) AS of_all
+            FROM (SELECT {names}, max(took) AS longest, CAST(count(*) AS INTEGER) AS counted FROM {of} GROUP BY {names}, {}) AS buckets) AS ranked
             GROUP BY {names} ORDER BY max(of_all) DESC, {names} LIMIT {MOST_NAMES}",
             told(by),
             RANKS.map(at).join(", "),
+            bucket(),
         ),
         parameters,
     }

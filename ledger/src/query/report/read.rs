@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use super::super::sums::{self, First, Scope, whole};
 use super::super::{By, MINUTES_KEPT, Money, Stat, Window, read};
-use super::{CacheHits, Hour, Latency, MOST_RANKED, Refusals, Refused, Sla, SlaRow, Usage, UsageRow, Windows, asked};
+use super::{
+    CacheHits, Hour, LEAST_SAMPLED, Latency, MOST_RANKED, Refusals, Refused, Sla, SlaRow, Usage, UsageRow, Windows,
+    asked,
+};
 use crate::store::tables::{HOUR, MINUTE};
 use crate::store::{Error, Query, Row, Store, Value};
 
@@ -43,28 +46,30 @@ fn grain(window: Window, now: i64) -> i64 {
 /// How available it was.
 pub async fn sla(store: &dyn Store, scope: &Scope<'_>, by: By, now: i64) -> Result<Sla, Error> {
     let grain = grain(scope.window, now);
-    let stats = read::stats(store, scope, by).await?;
-    let mut windows = by_key(store, asked::windows(scope, by, grain), |row| Windows {
-        used: count(row, 3),
-        clean: count(row, 4),
-        down: count(row, 5),
-    })
-    .await?;
-    let succeeded = stats
-        .iter()
-        .fold(0, |sum: u64, stat| sum.saturating_add(stat.succeeded));
-    let is_ranked = succeeded <= MOST_RANKED;
-    let mut latency = BTreeMap::new();
-    if is_ranked {
-        latency = by_key(store, asked::ranks(scope, by), |row| Latency {
+    // Side by side: each reads other rows, and a store has several that read.
+    let told = async {
+        let stats = read::stats(store, scope, by).await?;
+        let succeeded = stats
+            .iter()
+            .fold(0, |sum: u64, stat| sum.saturating_add(stat.succeeded));
+        let is_sampled = succeeded > MOST_RANKED;
+        let mut latency = by_key(store, asked::ranks(scope, by, is_sampled), |row| Latency {
             p50: count(row, 3),
             p95: count(row, 4),
             p99: count(row, 5),
             of: count(row, 6),
         })
         .await?;
-    }
-    let worst = store.query(asked::worst(scope, by)).await?;
+        latency.retain(|_, latency| !is_sampled || latency.of >= LEAST_SAMPLED);
+        Ok((stats, latency, is_sampled))
+    };
+    let windows = by_key(store, asked::windows(scope, by, grain), |row| Windows {
+        used: count(row, 3),
+        clean: count(row, 4),
+        down: count(row, 5),
+    });
+    let worst = store.query(asked::worst(scope, by));
+    let ((stats, mut latency, is_sampled), mut windows, worst) = futures::try_join!(told, windows, worst)?;
     let rows = stats.into_iter().map(|stat| {
         let key = key_of(&stat);
         // A name that somebody made up is not taken for the row of all others.
@@ -81,7 +86,8 @@ pub async fn sla(store: &dyn Store, scope: &Scope<'_>, by: By, now: i64) -> Resu
         grain,
         rows: rows.collect(),
         worst: worst.iter().map(hour).collect(),
-        is_ranked,
+        is_ranked: true,
+        is_sampled,
     })
 }
 
@@ -101,14 +107,16 @@ fn hour(row: &Row) -> Hour {
 /// What was used, and what was used in the period before.
 pub async fn usage(store: &dyn Store, scope: &Scope<'_>, by: By, previous: Window) -> Result<Usage, Error> {
     let of = |window: Window| Scope { window, ..*scope };
-    let stats = read::named(store, scope, by, First::Dearest, sums::MOST_NAMES).await?;
-    let before = read::named(store, &of(previous), by, First::Dearest, sums::MOST_NAMES).await?;
-    let mut cache = by_key(store, asked::hits(scope, by), |row| CacheHits {
-        hits: count(row, 3),
-        saved_tokens: count(row, 4),
-        saved_cost: Money(whole(row, 5, 0)),
-    })
-    .await?;
+    let of_before = of(previous);
+    let (stats, before, mut cache) = futures::try_join!(
+        read::named(store, scope, by, First::Dearest, sums::MOST_NAMES),
+        read::named(store, &of_before, by, First::Dearest, sums::MOST_NAMES),
+        by_key(store, asked::hits(scope, by), |row| CacheHits {
+            hits: count(row, 3),
+            saved_tokens: count(row, 4),
+            saved_cost: Money(whole(row, 5, 0)),
+        })
+    )?;
     let mut before: BTreeMap<(bool, Key), Stat> = before
         .into_iter()
         .map(|stat| ((stat.more > 0, key_of(&stat)), stat))
@@ -147,10 +155,12 @@ pub async fn usage(store: &dyn Store, scope: &Scope<'_>, by: By, previous: Windo
 
 /// Who was turned away by which rule.
 pub async fn access(store: &dyn Store, scope: &Scope<'_>) -> Result<Refusals, Error> {
-    let rows = store.query(asked::refusals(scope)).await?;
-    let shadows = store.query(asked::shadows(scope)).await?;
-    let in_detail = store.query(asked::unsuccessful(scope)).await?;
-    let all = store.query(sums::all(scope, By::Namespace)).await?;
+    let (rows, shadows, in_detail, all) = futures::try_join!(
+        store.query(asked::refusals(scope)),
+        store.query(asked::shadows(scope)),
+        store.query(asked::unsuccessful(scope)),
+        store.query(sums::all(scope, By::Namespace))
+    )?;
     let all = all.first().map(sums::stat).unwrap_or_default();
     let unsuccessful = all.requests.saturating_sub(all.succeeded).saturating_sub(all.cancelled);
     let in_detail = in_detail.first().map_or(0, |row| count(row, 0));
