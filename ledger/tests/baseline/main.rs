@@ -16,6 +16,7 @@
 )]
 #![allow(dead_code)] // of what is shared with the tests of the stores
 
+mod fill;
 #[path = "../store/server.rs"]
 mod server;
 
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use bowsprit_ledger::entry::{Attempt, Cost, Entry, Numbered, Request, Tokens, Turn};
 use bowsprit_ledger::query::read::{self, Cursor, Filter, IdOf};
+use bowsprit_ledger::query::report;
 use bowsprit_ledger::query::sums::{self, First};
 use bowsprit_ledger::query::{By, Window};
 use bowsprit_ledger::schema::{Engine, LATEST};
@@ -34,8 +36,6 @@ use bowsprit_ledger::store::{Arrival, Identity, Query, Store};
 use bowsprit_ledger::wire::{Batch, MAX_ENTRIES, VERSION};
 
 const DAY: i64 = 24 * 3600 * 1000;
-/// Over which the rows lie.
-const DAYS: i64 = 7;
 const PODS: u64 = 50;
 /// Batches of a transaction.
 const GROUP: u64 = 16;
@@ -49,6 +49,9 @@ fn main() {
             .unwrap_or(otherwise)
     };
     let rows = number("BOWSPRIT_LEDGER_ROWS", 40_000);
+    // Over which the rows lie.
+    let days = number("BOWSPRIT_LEDGER_DAYS", 7) as i64;
+    let is_filled = std::env::var_os("BOWSPRIT_LEDGER_FILL").is_some();
     let engines = std::env::var("BOWSPRIT_LEDGER_ENGINES").unwrap_or_else(|_| "sqlite,postgres".into());
     let folder = std::env::var_os("BOWSPRIT_LEDGER_FOLDER").map_or_else(std::env::temp_dir, Into::into);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -62,13 +65,29 @@ fn main() {
                 let folder = tempfile::tempdir_in(&folder).unwrap();
                 let file = folder.path().join("ledger.db");
                 let store = runtime.block_on(async { Sqlite::open(&file).unwrap() });
-                runtime.block_on(measured("SQLite", Arc::new(store), rows));
+                let store = Arc::new(store);
+                runtime.block_on(async {
+                    let made = taken("SQLite", &*store, rows, days).await;
+                    asked(&*store, made, &processors).await;
+                });
                 println!("\nIts file: {} MiB.", std::fs::metadata(&file).unwrap().len() >> 20);
             }
             "postgres" => {
-                let server = server::Server::postgres();
-                let target = Target::new(&server.url("postgres"), None).unwrap();
-                runtime.block_on(measured("PostgreSQL 15", Arc::new(Postgres::new(target)), rows));
+                let server = if is_filled {
+                    server::Server::postgres_with(fill::SETTINGS)
+                } else {
+                    server::Server::postgres()
+                };
+                let url = server.url("postgres");
+                let store = Postgres::new(Target::new(&url, None).unwrap());
+                runtime.block_on(async {
+                    let made = if is_filled {
+                        fill::filled(&store, &url, rows, days).await
+                    } else {
+                        taken("PostgreSQL 15", &store, rows, days).await
+                    };
+                    asked(&store, made, &|| server.processors()).await;
+                });
             }
             other => panic!("no engine {other}"),
         }
@@ -76,7 +95,7 @@ fn main() {
 }
 
 /// What this process has had of the processors, by its threads that still run: of SQLite all that a question takes, however many others
-/// are at work on the machine; of a server nothing.
+/// are at work on the machine.
 fn processors() -> Duration {
     let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let nanoseconds = threads.filter_map(|thread| {
@@ -86,25 +105,32 @@ fn processors() -> Duration {
     Duration::from_nanos(nanoseconds.sum())
 }
 
-async fn measured(name: &str, store: Arc<dyn Store>, rows: u64) {
+/// Has a store take rows as a service does; how many.
+async fn taken(name: &str, store: &dyn Store, rows: u64, days: i64) -> u64 {
     let is_here = store.engine() == Engine::Sqlite;
     store.migrate(LATEST, now()).await.unwrap();
     let (began, had) = (Instant::now(), processors());
     let (mut next, mut slowest, mut last) = (vec![1_u64; PODS as usize], Duration::ZERO, (0, Duration::ZERO));
-    let (first, mut made) = (now() - DAYS * DAY, 0);
+    let (first, mut made) = (now() - days * DAY, 0);
     while made < rows {
         let arrivals: Vec<_> = (0..GROUP)
             .map(|_| {
                 let pod = made / MAX_ENTRIES as u64 % PODS;
-                let at = first + (DAYS * DAY) * made as i64 / rows as i64;
+                let at = first + (days * DAY) * made as i64 / rows as i64;
                 let arrival = arrival(pod, next[pod as usize], at);
                 next[pod as usize] += MAX_ENTRIES as u64;
                 made += MAX_ENTRIES as u64;
                 arrival
             })
             .collect();
-        let one = Instant::now();
-        let answers = store.take(Arc::new(arrivals), now()).await.unwrap();
+        let (one, arrivals) = (Instant::now(), Arc::new(arrivals));
+        // On a machine that has much else to do an answer may be late, as for the service: each entry is taken once, however often it comes.
+        let answers = loop {
+            match store.take(Arc::clone(&arrivals), now()).await {
+                Ok(answers) => break answers,
+                Err(problem) => println!("again: {problem}"),
+            }
+        };
         assert!(answers.iter().all(Result::is_ok));
         slowest = slowest.max(one.elapsed());
         if made >= rows * 9 / 10 && last.0 == 0 {
@@ -113,7 +139,7 @@ async fn measured(name: &str, store: Arc<dyn Store>, rows: u64) {
     }
     let took = began.elapsed();
     let rate = |rows: u64, took: Duration| rows as f64 / took.as_secs_f64().max(0.001);
-    println!("\n### {name}, {made} rows over {DAYS} days\n");
+    println!("\n### {name}, {made} rows over {days} days\n");
     println!(
         "Ingest: {:.0} records/s over all, {:.0} over the last tenth; the slowest transaction of {} records took {:.0} ms.\n",
         rate(made, took),
@@ -128,27 +154,106 @@ async fn measured(name: &str, store: Arc<dyn Store>, rows: u64) {
             rate(made, took)
         );
     }
+    made
+}
+
+/// Asks everything of a store that has so many rows, and brings its schema back by a step and forward again.
+async fn asked(store: &dyn Store, made: u64, processors: &dyn Fn() -> Duration) {
     println!("| question | rows | p50 ms | p95 ms | processor ms |\n|---|---|---|---|---|");
+    let table = Table { processors };
     for (name, query) in questions(made) {
+        table
+            .line(name, async |turn| store.query(query(turn)).await.unwrap().len())
+            .await;
+    }
+    for (name, which, is_of_one, days) in REPORTS {
+        table
+            .line(name, async |turn| {
+                reported(store, which, is_of_one.then_some(turn), days).await
+            })
+            .await;
+    }
+    let began = Instant::now();
+    store.migrate(LATEST - 1, now()).await.unwrap();
+    let back = began.elapsed();
+    store.migrate(LATEST, now()).await.unwrap();
+    println!(
+        "\nThe newest migration: back in {:.1} s, forward in {:.1} s.",
+        back.as_secs_f64(),
+        began.elapsed().saturating_sub(back).as_secs_f64()
+    );
+}
+
+/// Prints how long each question took.
+struct Table<'a> {
+    /// What the store has had of them.
+    processors: &'a dyn Fn() -> Duration,
+}
+
+impl Table<'_> {
+    async fn line(&self, name: &str, ask: impl AsyncFn(u32) -> usize) {
         let (mut times, mut own, mut rows) = (Vec::new(), Vec::new(), 0);
         for turn in 0..TIMES {
-            let query = query(turn);
-            let (one, had) = (Instant::now(), processors());
-            rows = store.query(query).await.unwrap().len().max(rows);
+            let (one, had) = (Instant::now(), (self.processors)());
+            rows = ask(turn).await.max(rows);
             times.push(one.elapsed().as_secs_f64() * 1000.0);
-            own.push(processors().saturating_sub(had).as_secs_f64() * 1000.0);
+            own.push((self.processors)().saturating_sub(had).as_secs_f64() * 1000.0);
         }
         let at = |times: &mut Vec<f64>, share: usize| {
             times.sort_by(f64::total_cmp);
             times[(times.len() - 1) * share / 100]
         };
         let (half, most) = (at(&mut times, 50), at(&mut times, 95));
-        let own = if is_here {
-            format!("{:.1}", at(&mut own, 50))
-        } else {
-            "-".to_owned()
-        };
-        println!("| {name} | {rows} | {half:.1} | {most:.1} | {own} |");
+        let own = at(&mut own, 50);
+        println!("| {name} | {rows} | {half:.1} | {most:.1} | {own:.1} |");
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Report {
+    Sla,
+    Usage,
+    Access,
+}
+
+/// Each report, of one namespace or of all, and over how many days.
+const REPORTS: [(&str, Report, bool, i64); 15] = [
+    ("report --sla of a namespace, 24 h", Report::Sla, true, 1),
+    ("report --sla of a namespace, 7 days", Report::Sla, true, 7),
+    ("report --sla of a namespace, 30 days", Report::Sla, true, 30),
+    ("report --sla of all, 24 h", Report::Sla, false, 1),
+    ("report --sla of all, 7 days", Report::Sla, false, 7),
+    ("report --sla of all, 30 days", Report::Sla, false, 30),
+    ("report --usage of a namespace, 24 h", Report::Usage, true, 1),
+    ("report --usage of a namespace, 30 days", Report::Usage, true, 30),
+    ("report --usage of all, 24 h", Report::Usage, false, 1),
+    ("report --usage of all, 7 days", Report::Usage, false, 7),
+    ("report --usage of all, 30 days", Report::Usage, false, 30),
+    ("report --access of a namespace, 24 h", Report::Access, true, 1),
+    ("report --access of a namespace, 30 days", Report::Access, true, 30),
+    ("report --access of all, 24 h", Report::Access, false, 1),
+    ("report --access of all, 30 days", Report::Access, false, 30),
+];
+
+/// A report as the service makes it: how many rows it has.
+async fn reported(store: &dyn Store, which: Report, turn: Option<u32>, days: i64) -> usize {
+    let team = turn.map(|turn| format!("team-{}", turn % 20));
+    let window = Window {
+        from: now() - days * DAY,
+        to: now(),
+    };
+    let scope = read::scope(team.as_deref(), None, window);
+    match which {
+        Report::Sla => {
+            let sla = report::read::sla(store, &scope, By::Provider, now()).await.unwrap();
+            sla.rows.len()
+        }
+        Report::Usage => {
+            let before = report::before(window);
+            let usage = report::read::usage(store, &scope, By::Workload, before).await.unwrap();
+            usage.rows.len()
+        }
+        Report::Access => report::read::access(store, &scope).await.unwrap().rows.len(),
     }
 }
 
@@ -417,11 +522,21 @@ fn request(number: u64) -> Entry {
             "EXT_OVERLOADED".into()
         },
         status: 200,
-        took: 1_500_000 + number % 1_000_000,
+        took: (250_000 << (number % 7)) + number % (250_000 << (number % 7)),
         first_token: Some(400_000),
         overhead: 250,
         answer_bytes: 4_000,
         tokens: tokens(number),
+        refused_by: if outcome == "shed" {
+            format!("limit:team-{}", number % 7)
+        } else {
+            String::new()
+        },
+        would_refuse_by: if number % 100 == 50 {
+            "guard:cards".to_owned()
+        } else {
+            String::new()
+        },
         path: if outcome == "ok" {
             Vec::new()
         } else {

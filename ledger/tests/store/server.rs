@@ -150,6 +150,15 @@ impl Server {
         server
     }
 
+    /// The same with more settings, such as `fsync=off`.
+    #[allow(dead_code, reason = "for the baseline")]
+    pub(crate) fn postgres_with(settings: &[&str]) -> Self {
+        let mut server = Self::made();
+        server.settings.extend(settings.iter().map(ToString::to_string));
+        server.start();
+        server
+    }
+
     fn made() -> Self {
         let folder = folder("postgres");
         let initdb = as_user(&format!("{BIN}/initdb"))
@@ -258,6 +267,26 @@ impl Server {
             assert!(Instant::now() < deadline, "a backend does not end");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What its processes have had of the processors since it began, however many others are at work on the machine.
+    #[allow(dead_code, reason = "for the baseline")]
+    pub(crate) fn processors(&self) -> Duration {
+        let Some(process) = &self.process else {
+            return Duration::ZERO;
+        };
+        let own = |pid: u32| {
+            let told = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+            told.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+        };
+        // Of those that have ended, as those do that help with a question: hundredths of a second, user's and system's.
+        let ended = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).ok()?;
+            let fields = stat.rsplit_once(") ")?.1.split(' ').skip(13).take(2);
+            Some(fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>())
+        };
+        let running: Duration = children(process.id()).into_iter().filter_map(own).sum();
+        running + Duration::from_millis(10 * ended().unwrap_or_default())
     }
 
     /// The connection string of a database.
