@@ -1,5 +1,5 @@
 //! `pause` and `resume`: the switch that stops all model traffic of a namespace, or that of a ProviderConfig or ModelRoute. It is a
-//! field of a UsagePolicy, which the sidecars hear of as of any change.
+//! field of a UsagePolicy, which the sidecars hear of before any other change.
 
 use std::fmt::Write as _;
 use std::time::Duration;

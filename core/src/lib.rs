@@ -29,6 +29,7 @@ pub mod json;
 pub mod kept;
 pub mod limits;
 pub mod model_name;
+pub mod pauses;
 pub mod plan;
 pub mod platform;
 pub mod queue;

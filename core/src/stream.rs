@@ -8,10 +8,12 @@
 use serde::{Deserialize, Serialize};
 
 use loans::{WireBorrow, WireLoan};
+use pauses::WirePause;
 use shares::{WireAsk, WireGrant};
 
 pub mod lines;
 pub mod loans;
+pub mod pauses;
 pub mod shares;
 
 /// The path of the stream for sidecars.
@@ -24,11 +26,17 @@ pub const MAX_TO_SIDECAR: usize = 4 << 20;
 pub const MAX_TO_OPERATOR: usize = 64 << 10;
 
 /// From the operator to a sidecar.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum ToSidecar {
     /// The documents of the pod's namespace, as the mounted ConfigMap has them or will have them.
     Config(StreamedConfig),
+    /// What is paused in the pod's namespace: all of it, each time anything of it has changed, and at the beginning of a stream. It
+    /// comes before the documents that say it too ([`crate::pauses`]).
+    Paused {
+        /// The policies that pause anything, by name.
+        by: Vec<WirePause>,
+    },
     /// Shares of limits of the fleet, in answer to [`ToOperator::Ask`].
     Grant {
         /// One for each limit that was asked about and that the leader knows.
@@ -168,6 +176,8 @@ pub struct ReportedObjective {
 
 #[cfg(test)]
 mod tests {
+    use bowsprit_crds::usage_policy::PausedObject;
+
     use super::*;
 
     #[test]
@@ -176,6 +186,13 @@ mod tests {
         assert_eq!(unknown, ToSidecar::Unknown);
         let unknown: ToOperator = serde_json::from_str(r#"{"type":"spend","usd":"1.5"}"#).unwrap();
         assert_eq!(unknown, ToOperator::Unknown);
+        let paused: ToSidecar =
+            serde_json::from_str(r#"{"type":"paused","by":[{"policy":"a","paused":true,"until":7}],"of":"team"}"#)
+                .unwrap();
+        let ToSidecar::Paused { by } = paused else {
+            panic!("{paused:?}")
+        };
+        assert!(by[0].paused && by[0].policy == "a");
         let report: ToOperator = serde_json::from_str(
             r#"{"type":"report","revision":"abc","sequence":7,"new":true,"providers":[{"name":"a","new":1}]}"#,
         )
@@ -201,6 +218,27 @@ mod tests {
         );
         let away = serde_json::to_string(&ToSidecar::GoAway { within_ms: 5000 }).unwrap();
         assert_eq!(away, r#"{"type":"goAway","withinMs":5000}"#);
+        let mut paused = WirePause {
+            policy: "freeze".into(),
+            paused: true,
+            paused_reason: Some("an incident".into()),
+            ..WirePause::default()
+        };
+        let line = |by: &[WirePause]| serde_json::to_string(&ToSidecar::Paused { by: by.to_vec() }).unwrap();
+        assert_eq!(
+            line(&[paused.clone()]),
+            r#"{"type":"paused","by":[{"policy":"freeze","paused":true,"pausedReason":"an incident"}]}"#
+        );
+        (paused.paused, paused.paused_reason) = (false, None);
+        paused.paused_providers.push(PausedObject {
+            name: "claude".into(),
+            reason: None,
+        });
+        assert_eq!(
+            line(&[paused]),
+            r#"{"type":"paused","by":[{"policy":"freeze","pausedProviders":[{"name":"claude"}]}]}"#
+        );
+        assert_eq!(line(&[]), r#"{"type":"paused","by":[]}"#);
         assert_eq!(serde_json::to_string(&ToOperator::Pong).unwrap(), r#"{"type":"pong"}"#);
     }
 }

@@ -97,13 +97,15 @@ impl Store {
     /// Starts to watch. The returned future is the work: it must be polled, and ends only if a watch ends, which is a
     /// reason to stop the process.
     pub fn watch(client: &Client) -> (Self, Changes, impl Future<Output = ()> + Send + 'static) {
-        Self::watch_and_tell(client, |_| {}, |_| {})
+        Self::watch_and_tell(client, |_| {}, |_| {}, |_| {})
     }
 
-    /// The same, and each event of a config or of a pod is told to who needs more than the stores: after these have it.
+    /// The same, and each event of a config, a policy or a pod is told to who needs more than the stores: after these have it. Of
+    /// policies it is told too that their watch is interrupted.
     pub fn watch_and_tell(
         client: &Client,
         mut on_config: impl FnMut(&watcher::Event<ConfigMap>) + Send + 'static,
+        on_policy: impl FnMut(&watcher::Result<watcher::Event<Found<UsagePolicy>>>) + Send + 'static,
         mut on_pod: impl FnMut(&watcher::Event<Pod>) + Send + 'static,
     ) -> (Self, Changes, impl Future<Output = ()> + Send + 'static) {
         let (changed, changes) = mpsc::unbounded();
@@ -116,7 +118,7 @@ impl Store {
         };
         let (providers, providers_watch) = ours::<ProviderConfig>(client, soon.clone(), on_provider);
         let (routes, routes_watch) = ours::<ModelRoute>(client, soon.clone(), |_| {});
-        let (policies, policies_watch) = ours::<UsagePolicy>(client, soon.clone(), |_| {});
+        let (policies, policies_watch) = ours::<UsagePolicy>(client, soon.clone(), on_policy);
         let named = all.clone().fields(&format!("metadata.name={}", names::CONFIG_MAP));
         let on_config = move |told: &watcher::Result<_>| told.iter().for_each(&mut on_config);
         let (config_maps, follow) = Kept::following(ConfigMap::clone);

@@ -19,6 +19,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use crate::audit;
 use crate::changes::{self, History};
@@ -149,6 +150,7 @@ pub struct Context {
     rules: Option<slo::apply::Rules>,
     money: Option<Money>,
     shares: Option<Shares>,
+    pauses: watch::Receiver<u64>,
     failures: Mutex<HashMap<String, u32>>,
     memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
     pace: Mutex<Pace<String>>,
@@ -190,7 +192,15 @@ impl Context {
             rules: None,
             money: None,
             shares: None,
+            pauses: watch::channel(0).1,
         }
+    }
+
+    /// What can wait waits while this changes, as pauses are told.
+    #[must_use]
+    pub fn yielding_to(mut self, pauses: watch::Receiver<u64>) -> Self {
+        self.pauses = pauses;
+        self
     }
 
     /// Providers may be at these hosts only.
@@ -302,7 +312,7 @@ pub async fn run(
     .filter(|event| std::future::ready(event.is_ok()));
     Controller::for_stream(namespaces, known)
         .with_config(Config::default().concurrency(NAMESPACES_AT_ONCE))
-        .reconcile_on(looks::looks(changes, heard))
+        .reconcile_on(looks::looks(changes, heard, context.pauses.clone()))
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context)
         .for_each(|_| std::future::ready(()))

@@ -164,10 +164,11 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     hub.lends(money.clone());
     let marks = Marks::new(client.clone(), &args.namespace, deployed.clone());
     let (store, changes, watches) = {
-        let hub = Arc::clone(&hub);
-        let documents = documents.clone();
+        let (hub, pausing) = (Arc::clone(&hub), Arc::clone(&hub));
+        let (documents, hosts) = (documents.clone(), args.allowed_hosts.clone());
         let on_config = move |event: &_| documents.note(event);
-        Store::watch_and_tell(&client, on_config, move |event| hub.note_pod(event))
+        let on_policy = move |told: &_| pausing.note_policy(told, &hosts);
+        Store::watch_and_tell(&client, on_config, on_policy, move |event| hub.note_pod(event))
     };
 
     let _ = shared.set(store.clone());
@@ -194,7 +195,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let stream_tls = stream::tls(Arc::clone(&served)).context("no TLS for the streams")?;
     let (stop, stopped) = watch::channel(false);
     let streams = stream::serve(stream_listener, stream_tls, Arc::clone(&hub), said(stopped.clone()));
-    let pushing = Arc::clone(&hub);
+    let (pushing, pausing) = (Arc::clone(&hub), hub.pausing());
     let webhook = webhook::serve(
         webhook_listener,
         TlsAcceptor::from(Arc::new(tls)),
@@ -297,7 +298,8 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         .owned_by(defined)
         .allowing(args.allowed_hosts.clone())
         .lending(money.clone())
-        .sharing(shares.clone());
+        .sharing(shares.clone())
+        .yielding_to(pausing);
     let context = Arc::new(context.ruling(slo_rules).telling(history));
     let (stop_leading, leading_stopped) = watch::channel(false);
     let lead = lead(

@@ -3,7 +3,7 @@
 //!
 //! Every replica serves, from the same watches; only the leader writes. Nothing is read from the apiserver for a stream
 //! but whose its token is (`token`, remembered by `reviews`). The parts: `room` is where callers wait for their turn, `door` decides who is let in, `documents` has each
-//! namespace's newest config as the line to send, `session` is one stream from its 101 on, `roster` knows which pod holds
+//! namespace's newest config as the line to send, `pauses` what is sent before it, `session` is one stream from its 101 on, `roster` knows which pod holds
 //! which, and what sidecars say goes into the [`Fleet`]. [`Hub`] has them all, and can be run without a cluster.
 
 pub mod documents;
@@ -11,6 +11,7 @@ mod door;
 mod entrance;
 mod mailbox;
 pub mod metrics;
+mod pauses;
 pub mod peer;
 mod report;
 pub mod reviews;
@@ -27,6 +28,8 @@ use std::time::{Duration, Instant};
 use bowsprit_core::stream::loans::{WireBorrow, WireLoan};
 use bowsprit_core::stream::shares::{WireAsk, WireGrant};
 use bowsprit_core::stream::{MAX_TO_OPERATOR, ToSidecar};
+use bowsprit_crds::UsagePolicy;
+use bowsprit_crds::found::Found;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher;
 use tokio::net::TcpListener;
@@ -39,10 +42,12 @@ use crate::money::Money;
 use crate::room::Room;
 use crate::shares::Shares;
 use crate::sync::locked;
+use crate::validate::hosts::AllowedHosts;
 use documents::Documents;
 use entrance::{Caller, Entered, enter};
 use mailbox::{MOST_FOR_PEER, MOST_FOR_SIDECAR, Mailbox, Mailboxes};
 use metrics::Metrics;
+use pauses::Pauses;
 use peer::wire::{FromLeader, ToLeader};
 use report::Said;
 use reviews::Reviews;
@@ -85,6 +90,7 @@ impl Default for Settings {
 pub struct Hub {
     settings: Settings,
     documents: Documents,
+    pauses: Pauses,
     fleet: Fleet,
     reviews: Reviews,
     roster: Roster,
@@ -118,6 +124,7 @@ impl Hub {
         Arc::new(Self {
             settings,
             documents,
+            pauses: Pauses::default(),
             fleet,
             reviews: Reviews::new(reviewer, metrics.clone()),
             roster: Roster::default(),
@@ -131,6 +138,16 @@ impl Hub {
             nothing: watch::Sender::new(None),
             listed: Mutex::default(),
         })
+    }
+
+    /// What the watch of the UsagePolicies tells: what they pause is sent at once, whoever leads. Guards may ask at `hosts` only.
+    pub fn note_policy(&self, told: &watcher::Result<watcher::Event<Found<UsagePolicy>>>, hosts: &AllowedHosts) {
+        self.pauses.note(told, hosts);
+    }
+
+    /// Changes with each pause that comes.
+    pub fn pausing(&self) -> watch::Receiver<u64> {
+        self.pauses.news()
     }
 
     /// What the watch of the pods with a sidecar tells: one that is gone loses its stream, and its token is asked about anew.
@@ -338,6 +355,7 @@ impl Hub {
                 let posted = self.mailboxes.open(&pod.uid, MOST_FOR_SIDECAR);
                 let session = Session {
                     newest: self.documents.follow(&namespace),
+                    pauses: self.pauses.follow(&namespace),
                     mailbox: &posted.mailbox,
                     cut,
                     leaving,
@@ -370,6 +388,7 @@ impl Hub {
                 let mailbox = &posted.mailbox;
                 let session = Session {
                     newest: self.nothing.subscribe(),
+                    pauses: self.nothing.subscribe(),
                     mailbox,
                     cut,
                     leaving,

@@ -688,7 +688,7 @@ async fn the_bundle_is_brought_to_each_config_as_no_news_of_it_and_only_by_the_l
     let client = fake.client();
     let (documents, served) = (Documents::default(), Served::default());
     let noted = documents.clone();
-    let (store, _changes, watches) = Store::watch_and_tell(&client, move |event| noted.note(event), |_| {});
+    let (store, _changes, watches) = Store::watch_and_tell(&client, move |event| noted.note(event), |_| {}, |_| {});
     let watches = tokio::spawn(watches);
     let start = |leadership: Leadership| {
         let trust = Trust {

@@ -19,7 +19,7 @@ use crate::config::env::{self, EnvSource};
 use crate::config::file::FileSource;
 use crate::config::folder::FolderSource;
 use crate::config::saved::{self, SavedSource};
-use crate::config::stream::{self, Link, Money, StreamState};
+use crate::config::stream::{self, Link, Money, Pauses, StreamState};
 use crate::credentials::KeyFiles;
 use crate::drain::{Drain, Drained};
 use crate::ending::Ending;
@@ -371,8 +371,13 @@ fn spawn_all(
         let (asking, taking) = (Arc::clone(process), Arc::clone(process));
         let budgets = &process.tenant.budgets;
         let (borrowing, lent) = (Arc::clone(budgets), Arc::clone(budgets));
+        let (pausing, left) = (Arc::clone(process), Arc::clone(process));
         let link = Link {
             configs,
+            pauses: Pauses {
+                told: Box::new(move |by| pausing.tenant.paused(by, pausing.clock.now())),
+                ended: Box::new(move || left.tenant.left(left.clock.now())),
+            },
             asks: Box::new(move |anew| asking.tenant.asks(anew, asking.clock.now())),
             granted: Box::new(move |grants| taking.tenant.granted(grants, taking.clock.now())),
             money: Money {

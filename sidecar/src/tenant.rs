@@ -3,12 +3,14 @@
 //! Whatever is keyed by a provider's name is reached through its tenant, since two namespaces may use one name for two
 //! providers. A sidecar has one tenant.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bowsprit_core::clock::Moment;
-use bowsprit_core::config::{Config, KeySource};
+use bowsprit_core::config::{Config, KeySource, Scope};
+use bowsprit_core::pauses::Pauses;
+use bowsprit_core::stream::pauses::WirePause;
 use bowsprit_core::stream::shares::{WireAsk, WireGrant};
 
 use crate::config::Offer;
@@ -19,6 +21,7 @@ use crate::memory::Memory;
 use crate::net::client::Connections;
 use crate::observe::Sinks;
 use crate::store::Stores;
+use crate::sync::locked;
 use crate::time::Clock;
 use allowance::Allowances;
 use budgets::{BudgetMetrics, Budgets};
@@ -69,10 +72,21 @@ pub struct Tenant {
     pub stores: Arc<Stores>,
     /// The keys that services which guard requests are asked with. They outlive a snapshot, as providers' keys do.
     pub service_keys: ArcSwap<HashMap<KeySource, ApiKey>>,
+    standing: Mutex<Standing>,
     states: States,
     connections: Arc<Connections>,
     sinks: Arc<Sinks>,
     metrics: ProviderMetrics,
+}
+
+/// What a snapshot is made of. Locked while one is made: documents and the operator's word on pauses come by tasks of their own.
+#[derive(Default)]
+struct Standing {
+    /// The documents in service, as they are for this pod.
+    document: Option<Config>,
+    /// The pod's labels by which they were read.
+    labels: BTreeMap<String, String>,
+    pauses: Pauses,
 }
 
 impl Tenant {
@@ -98,6 +112,7 @@ impl Tenant {
             budgets: Budgets::new(budget_metrics),
             runaways: runaway::Runaways::default(),
             service_keys: ArcSwap::default(),
+            standing: Mutex::default(),
             states: States::new(Arc::clone(&stores)),
             stores,
             connections,
@@ -108,27 +123,53 @@ impl Tenant {
 
     /// Takes an offer into service, if the store accepts it at `clock` (Unix seconds). Says whether it did.
     pub fn offer(&self, offer: &Offer, now: Moment, clock: u64) -> bool {
-        self.serve_if(self.config.judge(offer, now, clock), now)
+        let Some(document) = self.config.judge(offer, now, clock) else {
+            return false;
+        };
+        let mut standing = locked(&self.standing);
+        standing.pauses.served(&document, now);
+        self.stand(&mut standing, document, offer, now);
+        true
     }
 
     /// Serves what is in service as it is to be read now: another part of it may concern this pod.
     pub fn offer_again(&self, offer: &Offer, now: Moment) -> bool {
-        self.serve_if(self.config.judge_again(offer, now), now)
+        let Some(document) = self.config.judge_again(offer, now) else {
+            return false;
+        };
+        self.stand(&mut locked(&self.standing), document, offer, now);
+        true
     }
 
-    fn serve_if(&self, config: Option<Config>, now: Moment) -> bool {
-        let is_taken = config.is_some();
-        if let Some(config) = config {
-            self.serve(config, now);
+    fn stand(&self, standing: &mut Standing, document: Config, offer: &Offer, now: Moment) {
+        standing.labels = match offer.documents.as_ref().map(|documents| &documents.scope) {
+            Ok(Scope::Cluster { pod_labels }) => pod_labels.clone(),
+            _ => BTreeMap::new(),
+        };
+        standing.document = Some(document);
+        self.serve(standing, now);
+    }
+
+    /// The operator says that these policies pause, and no others: in force with this, before any document says it.
+    pub fn paused(&self, by: &[WirePause], now: Moment) {
+        let mut standing = locked(&self.standing);
+        if standing.pauses.told(by) {
+            let policies = standing.pauses.names().collect::<Vec<_>>().join(", ");
+            tracing::info!(policies, "what is paused, by the operator's word");
+            self.serve(&standing, now);
         }
-        is_taken
+    }
+
+    /// The operator's stream has ended: what it said is taken back by nobody there.
+    pub fn left(&self, now: Moment) {
+        let Standing { document, pauses, .. } = &mut *locked(&self.standing);
+        // What is dropped the document in service says too: nothing else is in force.
+        pauses.ended(document.as_ref(), now);
     }
 
     /// Serves the same configuration over connections that trust what the CA bundles hold now.
     pub fn renew_trust(&self, now: Moment) {
-        if let Some(snapshot) = self.snapshot.load_full() {
-            self.serve(snapshot.config.clone(), now);
-        }
+        self.serve(&locked(&self.standing), now);
         let snapshot = self.snapshot.load();
         for upstream in snapshot.iter().flat_map(|snapshot| snapshot.upstreams()) {
             if let Some(problem) = &upstream.problem {
@@ -222,7 +263,10 @@ impl Tenant {
         }
     }
 
-    fn serve(&self, config: Config, now: Moment) {
+    /// Makes a snapshot of what stands, if anything does.
+    fn serve(&self, standing: &Standing, now: Moment) {
+        let Some(document) = &standing.document else { return };
+        let config = standing.pauses.over(document.clone(), &standing.labels);
         let parts = Parts {
             states: &self.states,
             connections: &self.connections,
@@ -317,5 +361,44 @@ mod tests {
         assert_eq!(served().upstreams()[0].provider.name, "llm");
         assert_eq!(state.availability("m", 1, now), Availability::Available);
         drop(permit);
+    }
+
+    #[test]
+    fn a_word_pauses_with_what_is_in_service_and_what_comes_and_the_states_of_providers_stay() {
+        let tenant = tenant(&Arc::new(Connections::new(None, &Arc::default())));
+        let now = Moment::from_start(Duration::from_secs(1));
+        let paused = || {
+            let snapshot = tenant.snapshot.load_full();
+            let policies = snapshot
+                .map(|snapshot| snapshot.config.policies.clone())
+                .unwrap_or_default();
+            policies.iter().any(|policy| policy.paused.is_some())
+        };
+        let freeze = [WirePause {
+            policy: "freeze".into(),
+            paused: true,
+            ..WirePause::default()
+        }];
+        tenant.paused(&freeze, now);
+        assert!(tenant.snapshot.load().is_none(), "there is nothing to pause yet");
+        assert!(tenant.offer(&offer(1, "llm"), now, 1_000));
+        assert!(paused(), "as soon as there is");
+        tenant.paused(&[], now);
+        assert!(!paused());
+        let before = tenant.snapshot.load_full().unwrap();
+        tenant.paused(&freeze, now);
+        let after = tenant.snapshot.load_full().unwrap();
+        assert!(paused() && Arc::ptr_eq(&before.upstreams()[0].state, &after.upstreams()[0].state));
+        assert!(tenant.offer(&offer(2, "llm"), now, 1_000));
+        tenant.renew_trust(now);
+        tenant.left(now);
+        assert!(paused(), "nobody has lifted it");
+        assert_eq!(
+            tenant.config.applied().unwrap().policies,
+            0,
+            "what is told of documents is of documents"
+        );
+        tenant.paused(&[], now);
+        assert!(!paused());
     }
 }

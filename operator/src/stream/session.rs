@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::documents::{Newest, line};
+use super::documents::{Frame, Newest, line};
 use super::mailbox::Mailbox;
 use super::metrics::Metrics;
 use super::roster::Cut;
@@ -82,6 +82,8 @@ impl From<TooLong> for Malformed {
 pub(super) struct Session<'a> {
     /// What to send.
     pub(super) newest: Newest,
+    /// What to send before that: a pause waits for nothing but the line under way.
+    pub(super) pauses: Newest,
     /// What else to send.
     pub(super) mailbox: &'a Mailbox,
     /// Ends it.
@@ -147,7 +149,7 @@ impl Session<'_> {
         // Nothing is kept between lines: ten thousand streams that are silent hold nothing.
         let mut input = Lines::keeping(0);
         let mut output = Output::default();
-        let (mut sent, mut is_first) = (None, true);
+        let (mut sent, mut paused, mut is_first) = (None, None, true);
         let mut heard_at = Instant::now();
         let mut read_at = heard_at;
         let mut ping_at = heard_at + self.until_ping();
@@ -160,11 +162,15 @@ impl Session<'_> {
                 if let Some(Config { news_since }) = output.config.take() {
                     self.metrics.sent(news_since.map(|since| since.elapsed()));
                 }
-                let newest = self.newest.borrow_and_update().clone();
+                let pause = newer(&mut self.pauses, paused);
                 // Never one that is older than what was sent, whatever the source says.
-                if let Some(frame) = newest.filter(|frame| sent.is_none_or(|sent| frame.sequence > sent)) {
+                if let Some(frame) = pause {
+                    paused = Some(frame.sequence);
+                    output.rest = frame.line;
+                } else if let Some(frame) = newer(&mut self.newest, sent) {
                     sent = Some(frame.sequence);
                     output.rest = frame.line;
+                    let is_first = std::mem::take(&mut is_first);
                     let news_since = (!is_first || frame.since >= opened).then_some(frame.since);
                     output.config = Some(Config { news_since });
                 } else if leave_by.is_none() && *self.leaving.borrow() {
@@ -178,7 +184,6 @@ impl Session<'_> {
                 } else {
                     output.rest = self.mailbox.take();
                 }
-                is_first = false;
             }
             let is_reading = Instant::now() >= read_at;
             let mut wake = heard_at + self.timing.silence;
@@ -211,6 +216,7 @@ impl Session<'_> {
                     }
                 }
                 // A sender that is gone says nothing any more; the cut and the peer still do.
+                Ok(()) = self.pauses.changed(), if output.is_idle() => {}
                 Ok(()) = self.newest.changed(), if output.is_idle() => {}
                 () = self.mailbox.news(), if output.is_idle() => {}
                 Ok(()) = self.leaving.changed(), if leave_by.is_none() => {}
@@ -231,6 +237,12 @@ impl Session<'_> {
     fn until_ping(&self) -> Duration {
         self.timing.ping.mul_f64(5.0 / 6.0 + fastrand::f64() / 3.0)
     }
+}
+
+/// What there is of a source, where it is newer than what was sent of it.
+fn newer(source: &mut Newest, sent: Option<u64>) -> Option<Frame> {
+    let newest = source.borrow_and_update().clone();
+    newest.filter(|frame| sent.is_none_or(|sent| frame.sequence > sent))
 }
 
 /// What `take` makes of what is there to read; none at the end.

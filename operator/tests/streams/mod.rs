@@ -357,6 +357,17 @@ impl Stream {
         }
     }
 
+    /// How many policies the next word on pauses has; pings on the way are answered.
+    pub(crate) async fn paused(&mut self) -> usize {
+        loop {
+            match self.hear().await.expect("a word on pauses and not the end") {
+                ToSidecar::Paused { by } => return by.len(),
+                ToSidecar::Ping => self.say(&ToOperator::Pong).await,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     /// Reads to the end of the stream.
     pub(crate) async fn end(&mut self) {
         let reads = async {

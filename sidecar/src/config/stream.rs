@@ -20,7 +20,7 @@ mod session;
 mod state;
 
 pub use dial::Operator;
-pub use session::{Link, Money};
+pub use session::{Link, Money, Pauses};
 pub use state::{Ended, StreamMetrics, StreamReport, StreamState, Why};
 
 /// The source's kind.

@@ -1,7 +1,10 @@
 //! The kill switch: a policy that lets nothing pass.
 
+use bowsprit_core::stream::ToSidecar;
+use bowsprit_core::stream::pauses::WirePause;
 use bowsprit_providers::{Answer, Fault};
 use bowsprit_rig::documents;
+use bowsprit_rig::operator::ScriptedOperator;
 use serde_json::{Value, json};
 
 use crate::support::{Bed, chat, count};
@@ -125,4 +128,81 @@ async fn a_paused_route_refuses_by_its_name_and_the_others_go_on() {
     assert_eq!(bed.access().pop().unwrap()["refused_by"], "pause:freeze");
     assert_eq!(bed.chat().await.status, 200, "what asks for a model of its own goes on");
     bed.balanced().await;
+}
+
+/// A policy that pauses all pods, or those of `app`, for this reason.
+fn told(app: Option<&str>, reason: &str) -> ToSidecar {
+    let selector = app.map(|app| serde_json::from_value(json!({"matchLabels": {"app": app}})).unwrap());
+    let pause = WirePause {
+        policy: "freeze".into(),
+        pod_selector: selector,
+        paused: true,
+        paused_reason: Some(reason.into()),
+        ..WirePause::default()
+    };
+    ToSidecar::Paused { by: vec![pause] }
+}
+
+#[tokio::test]
+async fn the_operators_word_pauses_before_the_document_does_and_no_document_of_before_lifts_it() {
+    let (mut bed, operator) = (Bed::providers(), ScriptedOperator::start().await);
+    operator.labels("app=\"shop\"\n");
+    let without = bed.documents(&no_change_with_secrets);
+    let with = |spec: &Value| without.clone() + &documents::policy("freeze", spec);
+    operator.mount(&without, 5);
+    let args = operator.args();
+    bed.start(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut held = operator.accept().await;
+    held.report(|report| report.sequence == 5).await;
+    let status = || async { bed.chat().await.status };
+
+    // Another workload's first, and after it ours: who took the second has taken the first.
+    held.say(&told(Some("web"), "not here")).await;
+    held.config(&without, 6).await;
+    held.report(|report| report.sequence == 6).await;
+    assert_ne!(status().await, 403, "it is for other pods");
+    held.say(&told(Some("shop"), "an incident")).await;
+    bed.until("the word is in force", || async { bed.chat().await.status == 403 })
+        .await;
+    let refused = bed.chat().await;
+    assert_eq!(
+        refused.json()["error"]["message"],
+        "UsagePolicy freeze has paused this: an incident"
+    );
+    assert_eq!(bed.access().pop().unwrap()["refused_by"], "pause:freeze");
+    assert_eq!(
+        bed.health().await["config"]["policies"],
+        0,
+        "no document has said it yet"
+    );
+
+    held.config(&without, 7).await;
+    held.report(|report| report.sequence == 7).await;
+    assert_eq!(status().await, 403, "it was written before the pause");
+    held.config(&with(&json!({"paused": true, "pausedReason": "an incident"})), 8)
+        .await;
+    held.report(|report| report.sequence == 8).await;
+    assert_eq!(status().await, 403);
+
+    // The stream is lost, and the mount has the resume: the document that said the pause answers for it.
+    drop(held);
+    operator.mount(&with(&json!({"paused": false})), 9);
+    bed.until("it is over", || async { bed.chat().await.status != 403 })
+        .await;
+
+    // By a stream a resume takes both.
+    let mut held = operator.accept().await;
+    held.say(&told(None, "another")).await;
+    bed.until("it is paused again", || async { bed.chat().await.status == 403 })
+        .await;
+    held.config(&without, 10).await;
+    held.report(|report| report.sequence == 10).await;
+    assert_eq!(status().await, 403, "the word stands");
+    held.say(&ToSidecar::Paused { by: Vec::new() }).await;
+    bed.until("it is over again", || async { bed.chat().await.status != 403 })
+        .await;
+}
+
+fn no_change_with_secrets(name: &str, spec: &mut Value) {
+    spec["credentials"] = json!([{"name": "main", "secretKeyRef": {"name": "llm-keys", "key": name}}]);
 }

@@ -193,15 +193,28 @@ impl Fleet {
 
     /// Pauses a namespace for this reason.
     pub(crate) async fn pause(&self, number: usize, reason: &str) -> Result<()> {
+        self.switch(number, &json!({"paused": true, "pausedReason": reason}))
+            .await
+    }
+
+    async fn switch(&self, number: usize, spec: &Value) -> Result<()> {
         let path = format!("{}/pause", policies(&namespace(number)));
-        let patch = json!({"spec": {"paused": true, "pausedReason": reason}});
-        self.api.merge(&path, &patch).await
+        self.api.merge(&path, &json!({ "spec": spec })).await
     }
 
     /// Pauses every namespace at once.
     pub(crate) async fn pause_all(&self, reason: &str) -> Result<()> {
+        self.switch_all(&json!({"paused": true, "pausedReason": reason})).await
+    }
+
+    /// Ends the pause of every namespace at once.
+    pub(crate) async fn resume_all(&self) -> Result<()> {
+        self.switch_all(&json!({"paused": false, "pausedReason": null})).await
+    }
+
+    async fn switch_all(&self, spec: &Value) -> Result<()> {
         Self::each(0..self.size.namespaces, async |number| {
-            self.pause(number, reason).await?;
+            self.switch(number, spec).await?;
             Ok(number)
         })
         .await

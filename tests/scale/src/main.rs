@@ -128,46 +128,76 @@ async fn everywhere(fleet: &Fleet, sidecars: &Sidecars, table: &mut Table) -> Re
         sidecars.expect(namespace, marker);
     }
     fleet.change_all(marker).await?;
-    let mut took = Vec::new();
-    for namespace in 0..fleet.size.namespaces {
-        took.extend(sidecars.arrived(namespace, PATIENCE).await?);
-    }
-    table.times_untold("a change in every namespace at once", took);
+    table.times_untold(
+        "a change in every namespace at once",
+        all_arrived(fleet, sidecars).await?,
+    );
     Ok(())
 }
 
-/// The kill switch: one namespace after another, and then all of them.
+/// Namespaces that are paused one by one while everything else changes.
+const IN_A_STORM: usize = 10;
+
+/// The kill switch: in a storm, one namespace after another, and then all of them. A pause has come with the operator's word or with
+/// the document that says it too, whichever is first, and has ended with the document.
 async fn paused(fleet: &Fleet, sidecars: &Sidecars, changes: usize, table: &mut Table) -> Result<()> {
-    let unpaused = "paused: false";
-    for namespace in 0..fleet.size.namespaces {
-        sidecars.expect(namespace, unpaused);
-    }
+    let within = Duration::from_secs(1);
+    // Every namespace has just got another document, and a status is written for each of its objects.
     fleet.switches().await?;
-    for namespace in 0..fleet.size.namespaces {
-        sidecars.arrived(namespace, PATIENCE).await?;
-    }
-    // A switch is thrown when nothing else changes: with all policies made a second before, the first waits for their statuses.
+    let took = one_by_one(fleet, sidecars, IN_A_STORM, "storm", Duration::ZERO).await?;
+    table.times("a pause into a storm of other changes", took, within);
+    fleet.resume_all().await?;
     tokio::time::sleep(SETTLE).await;
-    let mut took = Vec::new();
-    for namespace in 0..changes.min(fleet.size.namespaces) {
-        let reason = format!("paused-{namespace}");
-        sidecars.expect(namespace, &reason);
-        fleet.pause(namespace, &reason).await?;
-        took.extend(sidecars.arrived(namespace, PATIENCE).await?);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    table.times("a namespace is paused in its sidecars", took, Duration::from_secs(1));
+    let took = one_by_one(fleet, sidecars, changes, "paused", Duration::from_secs(1)).await?;
+    table.times("a namespace is paused in its sidecars", took, within);
+    fleet.resume_all().await?;
+    tokio::time::sleep(SETTLE).await;
     let reason = "paused-everywhere";
     for namespace in 0..fleet.size.namespaces {
         sidecars.expect(namespace, reason);
     }
     fleet.pause_all(reason).await?;
+    table.times(
+        "every namespace is paused at once",
+        all_arrived(fleet, sidecars).await?,
+        within,
+    );
+    tokio::time::sleep(SETTLE).await;
+    for namespace in 0..fleet.size.namespaces {
+        sidecars.expect(namespace, "paused: false");
+    }
+    fleet.resume_all().await?;
+    table.times_untold(
+        "every namespace is resumed at once",
+        all_arrived(fleet, sidecars).await?,
+    );
+    Ok(())
+}
+
+async fn one_by_one(
+    fleet: &Fleet,
+    sidecars: &Sidecars,
+    count: usize,
+    reason: &str,
+    apart: Duration,
+) -> Result<Vec<Duration>> {
+    let mut took = Vec::new();
+    for namespace in 0..count.min(fleet.size.namespaces) {
+        let reason = format!("{reason}-{namespace}");
+        sidecars.expect(namespace, &reason);
+        fleet.pause(namespace, &reason).await?;
+        took.extend(sidecars.arrived(namespace, PATIENCE).await?);
+        tokio::time::sleep(apart).await;
+    }
+    Ok(took)
+}
+
+async fn all_arrived(fleet: &Fleet, sidecars: &Sidecars) -> Result<Vec<Duration>> {
     let mut took = Vec::new();
     for namespace in 0..fleet.size.namespaces {
         took.extend(sidecars.arrived(namespace, PATIENCE).await?);
     }
-    table.times_untold("every namespace is paused at once", took);
-    Ok(())
+    Ok(took)
 }
 
 async fn at_rest(api: &Api, rest: Duration, table: &mut Table) -> Result<()> {

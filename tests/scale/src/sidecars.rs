@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bowsprit_core::config::{self, BaseUrl, Scope};
 use bowsprit_core::stream::{ReportedProvider, SidecarReport, StreamedConfig};
 use bowsprit_crds::names;
-use bowsprit_sidecar::config::stream::{self, Link, Operator, StreamMetrics, StreamReport, StreamState};
+use bowsprit_sidecar::config::stream::{self, Link, Operator, Pauses, StreamMetrics, StreamReport, StreamState};
 use bowsprit_sidecar::net::client::{Addresses, Resolve};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -131,11 +131,11 @@ impl Sidecars {
         states.map(|(_, state)| state.report())
     }
 
-    /// From now on, a namespace's sidecars wait for documents with this text.
+    /// From now on, a namespace's sidecars wait for documents with this text, or for the operator's word of a pause for this reason.
     pub(crate) fn expect(&self, namespace: usize, marker: &str) {
         if let Some(expected) = self.expected.get(namespace) {
             *locked(expected) = Expected {
-                marker: format!("{marker}\n"),
+                marker: marker.to_owned(),
                 ..Expected::nothing()
             };
         }
@@ -175,6 +175,28 @@ impl Expected {
     }
 }
 
+/// What one sidecar has of what its namespace waits for, which comes by one of two ways.
+struct Waiting {
+    namespace: usize,
+    expected: Arc<Vec<Mutex<Expected>>>,
+    marked: Mutex<String>,
+}
+
+impl Waiting {
+    /// Notes that it has come, where `is_there` and for the first time.
+    fn look(&self, is_there: impl Fn(&str) -> bool) {
+        let Some(expected) = self.expected.get(self.namespace) else {
+            return;
+        };
+        let (mut expected, mut marked) = (locked(expected), locked(&self.marked));
+        if !expected.marker.is_empty() && expected.marker != *marked && is_there(&expected.marker) {
+            let took = expected.since.elapsed();
+            expected.arrived.push(took);
+            marked.clone_from(&expected.marker);
+        }
+    }
+}
+
 /// A file of its own, as a pod's mount has it.
 fn token_file(dir: &Path, pod: usize, token: &str) -> Result<std::path::PathBuf> {
     let file = dir.join(format!("token-{pod}"));
@@ -197,7 +219,19 @@ fn sidecar(
     }));
     let (configs, mut streamed) = mpsc::channel::<StreamedConfig>(1);
     let told = Arc::clone(&report);
+    let waiting = Arc::new(Waiting {
+        namespace,
+        expected,
+        marked: Mutex::default(),
+    });
+    let paused = Arc::clone(&waiting);
     let link = Link {
+        pauses: Pauses {
+            told: Box::new(move |by| {
+                paused.look(|reason| by.iter().any(|pause| pause.paused_reason.as_deref() == Some(reason)));
+            }),
+            ended: Box::new(|| {}),
+        },
         asks: Box::new(|_| Vec::new()),
         granted: Box::new(|_| {}),
         money: stream::Money {
@@ -213,16 +247,8 @@ fn sidecar(
     tokio::spawn(stream::run(operator, link));
     let news = Arc::clone(&state);
     tokio::spawn(async move {
-        let mut marked = String::new();
         while let Some(config) = streamed.recv().await {
-            if let Some(expected) = expected.get(namespace) {
-                let mut expected = locked(expected);
-                if !expected.marker.is_empty() && expected.marker != marked && config.text.contains(&expected.marker) {
-                    let took = expected.since.elapsed();
-                    expected.arrived.push(took);
-                    marked.clone_from(&expected.marker);
-                }
-            }
+            waiting.look(|marker| config.text.contains(&format!("{marker}\n")));
             take(&mut locked(&report), &config, &known);
             news.has_news();
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bowsprit_core::stream::lines::{Lines, TooLong};
 use bowsprit_core::stream::loans::{MOST_BORROWS, WireBorrow, WireLoan};
+use bowsprit_core::stream::pauses::WirePause;
 use bowsprit_core::stream::shares::{MOST_ASKS, WireAsk, WireGrant};
 use bowsprit_core::stream::{MAX_TO_OPERATOR, MAX_TO_SIDECAR, SidecarReport, StreamedConfig, ToOperator, ToSidecar};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -44,10 +45,20 @@ pub struct Money {
     pub urgent: Arc<Notify>,
 }
 
+/// What the operator says of pauses.
+pub struct Pauses {
+    /// Takes what is paused now, and in force with it.
+    pub told: Box<dyn Fn(&[WirePause]) + Send + Sync>,
+    /// The stream has ended: nobody says anything until there is another.
+    pub ended: Box<dyn Fn() + Send + Sync>,
+}
+
 /// What the stream is connected with inside.
 pub struct Link<R> {
     /// Where what comes goes.
     pub configs: mpsc::Sender<StreamedConfig>,
+    /// Where goes what comes before them.
+    pub pauses: Pauses,
     /// What the sidecar says of itself now.
     pub report: R,
     /// What it asks about limits of the fleet.
@@ -81,6 +92,7 @@ where
         asked: None,
     };
     let ended = session.run().await;
+    (link.pauses.ended)();
     (ended, session.any_heard)
 }
 
@@ -215,6 +227,7 @@ where
                         return Err(Ended::new(Why::Closed, "nobody takes configurations any more"));
                     }
                 }
+                ToSidecar::Paused { by } => (self.link.pauses.told)(&by),
                 ToSidecar::Lend { loans } => (self.link.money.lent)(&loans),
                 ToSidecar::Grant { grants } => {
                     (self.link.granted)(&grants);
