@@ -11,6 +11,7 @@
 //! stays as it is, byte for byte.
 //!
 //! A guard may be a service ([`webhook`]): it is asked with the texts, and what it decides is put back in their place (`texts`).
+//! Of a streamed answer it is asked about [`Windows`], one after the other.
 //!
 //! A streamed answer goes through a [`Sieve`]: it finds the texts in each event (`events`), a window for each of an answer's texts
 //! holds what is not decided (`channel`), and the event that brought it waits until it is.
@@ -23,6 +24,7 @@ mod detectors;
 mod elements;
 mod email;
 mod events;
+mod frame;
 mod numbers;
 mod policy;
 mod secrets;
@@ -32,15 +34,19 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod waiting;
 pub mod webhook;
 mod window;
+mod windows;
 mod words;
 
 pub use body::Looked;
 pub use detectors::Detectors;
 pub use policy::{Decided, Guard};
 pub use sieve::{HELD_MOST, Sieve, Stop};
+use take::Said;
 pub use window::Window;
+pub use windows::{WINDOW_CHARS, WINDOW_TIME, Window as Asked, Windows};
 
 /// Guards of one object.
 pub const MOST_GUARDS: usize = 10;

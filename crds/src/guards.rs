@@ -48,8 +48,7 @@ pub struct Guard {
     #[serde(default)]
     pub enforcement: Enforcement,
     /// What becomes of that into which no guard can look: what passes unread to `/providers/…`, which belongs to no ModelRoute, and
-    /// answers in a coding that is not read, or too large to be held; inputs of embeddings that are lists of tokens; where a webhook
-    /// looks into answers, also streamed ones.
+    /// answers in a coding that is not read, or too large to be held; inputs of embeddings that are lists of tokens.
     #[serde(default)]
     pub unread: Unread,
 }

@@ -400,6 +400,7 @@ fn spawn_all(
     parts.spawn("batches", async move { booking.batches.run().await });
     parts.spawn("jobs", proxy::jobs::run::run(Arc::clone(process)));
     parts.spawn("questions", proxy::semantic::run(Arc::clone(process)));
+    parts.spawn("guards beside streams", proxy::windows::run(Arc::clone(process)));
     parts.spawn("next models", proxy::refill::run(Arc::clone(process)));
     parts.spawn("limit stores", Arc::clone(&process.tenant.stores).run());
     parts.spawn(

@@ -23,6 +23,7 @@ use crate::process::Process;
 mod access;
 mod admit;
 mod again;
+mod ask;
 mod attempt;
 mod batch;
 mod batched;
@@ -69,6 +70,7 @@ mod stopwatch;
 mod verdict;
 pub mod warm;
 mod webhook;
+pub mod windows;
 
 pub use body::Body;
 use context::RequestContext;

@@ -33,6 +33,7 @@ use shared::SharedAnswers;
 use snapshot::{Parts, Service, Snapshot};
 
 pub mod allowance;
+pub mod asides;
 pub mod asking;
 pub mod budgets;
 pub mod cache;
@@ -73,6 +74,8 @@ pub struct Tenant {
     /// The keys that services which guard requests are asked with. They outlive a snapshot, as providers' keys do.
     pub service_keys: ArcSwap<HashMap<KeySource, ApiKey>>,
     standing: Mutex<Standing>,
+    /// What such services are asked beside streams.
+    pub asides: asides::Asides,
     states: States,
     connections: Arc<Connections>,
     sinks: Arc<Sinks>,
@@ -113,6 +116,7 @@ impl Tenant {
             runaways: runaway::Runaways::default(),
             service_keys: ArcSwap::default(),
             standing: Mutex::default(),
+            asides: asides::Asides::default(),
             states: States::new(Arc::clone(&stores)),
             stores,
             connections,
@@ -199,7 +203,7 @@ impl Tenant {
         }
     }
 
-    fn renew_service_keys<'a>(&self, files: &KeyFiles, services: impl Iterator<Item = &'a Service>) {
+    fn renew_service_keys<'a>(&self, files: &KeyFiles, services: impl Iterator<Item = &'a Arc<Service>>) {
         let mut keys = HashMap::new();
         for service in services {
             let Some(source) = service.hook().key.as_ref() else {

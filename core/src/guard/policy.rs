@@ -179,19 +179,6 @@ impl Guard {
         format!("the guard {} of {} does not let this pass", self.name, self.of)
     }
 
-    /// Whether an answer that is streamed must not come, as its service is asked about whole ones only.
-    pub fn forbids_streams(&self) -> bool {
-        self.webhook.is_some() && self.forbids_unread(Side::Answer)
-    }
-
-    /// What a caller is told who asks for a stream of such an answer.
-    pub fn told_streamed(&self) -> String {
-        let Self { name, of, .. } = self;
-        format!(
-            "the guard {name} of {of} asks a service about whole answers, and so lets none stream: ask without stream"
-        )
-    }
-
     /// What a caller is told whose request passes unread, or its answer.
     pub fn told_unread(&self) -> String {
         let Self { name, of, .. } = self;

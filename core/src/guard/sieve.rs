@@ -11,12 +11,12 @@ use std::sync::Arc;
 use bowsprit_crds::guards::Side;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::body::{Edit, Looker, as_it_stands, quoted, spliced};
+use super::body::{Looker, as_it_stands, quoted};
 use super::channel::{Channel, Decision, Key, Place, Scratch};
-use super::elements::{Cut, Elements};
 use super::events::{self, Step};
+use super::frame::{Frame, Part};
+use super::waiting::Waiting;
 use super::{Decided, Guard};
-use crate::dialect::sse::{EVENT_LIMIT, Parser, PieceKind};
 use crate::dialect::{Dialect, ErrorView, Pushed, error_body, error_event_at};
 
 #[cfg(test)]
@@ -55,32 +55,6 @@ pub struct Sieve {
     is_changed: bool,
 }
 
-/// How the body is framed; known from its first byte that is not white space.
-#[derive(Debug)]
-enum Frame {
-    Unknown,
-    Events(Parser),
-    Array(Elements),
-    /// No stream: it is held, and looked into as a whole.
-    Plain(Vec<u8>),
-}
-
-/// An event on its way.
-#[derive(Debug, Default)]
-struct Waiting {
-    raw: Vec<u8>,
-    /// Where its data begins in it.
-    data_at: usize,
-    /// Its data, where that stands on several lines.
-    joined: Option<Vec<u8>>,
-    edits: Vec<Edit>,
-    /// Made if there is any edit.
-    spelled: Vec<Edit>,
-    /// Its texts that are not decided.
-    open: usize,
-    has_data: bool,
-}
-
 impl Sieve {
     /// For a stream in this dialect, as its caller gets it. `guards`: those that look into answers, in their order.
     pub fn new(dialect: Dialect, guards: Arc<[Arc<Guard>]>) -> Self {
@@ -107,13 +81,7 @@ impl Sieve {
 
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
-        let is_begun = match &self.frame {
-            Frame::Unknown => false,
-            Frame::Events(parser) => parser.mid_event(),
-            Frame::Array(elements) => !elements.element.is_empty(),
-            Frame::Plain(held) => !held.is_empty(),
-        };
-        self.waiting.is_empty() && !is_begun
+        self.waiting.is_empty() && !self.frame.is_begun()
     }
 
     /// Takes what comes, and appends what goes out now, unless that is what came.
@@ -132,71 +100,19 @@ impl Sieve {
     }
 
     fn take(&mut self, piece: &[u8], out: &mut BytesMut) -> Result<(), Stop> {
-        if matches!(self.frame, Frame::Unknown) {
-            self.frame = match piece.iter().find(|byte| !byte.is_ascii_whitespace()) {
-                None => Frame::Unknown,
-                Some(b'[') if self.dialect == Dialect::Gemini => Frame::Array(Elements::default()),
-                Some(b'{') => Frame::Plain(Vec::new()),
-                Some(_) => Frame::Events(Parser::new()),
-            };
-        }
-        match std::mem::replace(&mut self.frame, Frame::Unknown) {
-            Frame::Unknown => {
-                out.put_slice(piece);
-                Ok(())
-            }
-            Frame::Events(mut parser) => {
-                let taken = self.take_events(&mut parser, piece, out);
-                self.frame = Frame::Events(parser);
-                taken
-            }
-            Frame::Array(mut elements) => {
-                let taken = self.take_elements(&mut elements, piece, out);
-                self.frame = Frame::Array(elements);
-                taken
-            }
-            Frame::Plain(mut held) => {
-                held.extend_from_slice(piece);
-                let is_too_long = held.len() > EVENT_LIMIT;
-                self.frame = Frame::Plain(held);
-                if is_too_long { self.pass_unread(out) } else { Ok(()) }
-            }
-        }
+        let mut frame = std::mem::replace(&mut self.frame, Frame::Unknown);
+        let taken = frame.take(self.dialect, piece, &mut |part| self.part(part, out));
+        self.frame = frame;
+        taken
     }
 
-    fn take_events(&mut self, parser: &mut Parser, piece: &[u8], out: &mut BytesMut) -> Result<(), Stop> {
-        let mut rest = piece;
-        while let Some(piece) = parser.next(&mut rest) {
-            match piece.kind {
-                PieceKind::Whole => match piece.fields().data {
-                    Some(data) => self.event(piece.raw, &data, out)?,
-                    None => self.between(piece.raw, out),
-                },
-                PieceKind::Tail => self.between(piece.raw, out),
-                PieceKind::Oversized => {
-                    self.may_pass_unread()?;
-                    self.between(piece.raw, out);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn take_elements(&mut self, elements: &mut Elements, piece: &[u8], out: &mut BytesMut) -> Result<(), Stop> {
-        for byte in piece {
-            match elements.take(*byte) {
-                Ok(Cut::Between) => self.between(&[*byte], out),
-                Ok(Cut::Inside) => {}
-                Ok(Cut::Last) => {
-                    let element = std::mem::take(&mut elements.element);
-                    self.event(&element, &element, out)?;
-                }
-                Err(()) => {
-                    self.may_pass_unread()?;
-                    let mut begun = std::mem::take(&mut elements.element);
-                    begun.push(*byte);
-                    self.between(&begun, out);
-                }
+    fn part(&mut self, part: Part<'_>, out: &mut BytesMut) -> Result<(), Stop> {
+        match part {
+            Part::Event(raw, data) => return self.event(raw, data, out),
+            Part::Between(raw) => self.between(raw, out),
+            Part::Unread(raw) => {
+                self.may_pass_unread()?;
+                self.between(raw, out);
             }
         }
         Ok(())
@@ -207,22 +123,14 @@ impl Sieve {
     /// # Errors
     /// As of [`Self::push`].
     pub fn finish(&mut self, out: &mut BytesMut) -> Result<(), Stop> {
-        match std::mem::replace(&mut self.frame, Frame::Unknown) {
-            Frame::Events(parser) => {
-                let rest = parser.rest();
-                match rest.fields().data {
-                    Some(data) => self.event(rest.raw, &data, out)?,
-                    None => self.between(rest.raw, out),
-                }
-            }
-            Frame::Plain(held) => {
-                let guards: Vec<&Guard> = self.guards.iter().map(|guard| &**guard).collect();
-                let looked = Guard::look_into_answer(&guards, &held);
-                self.count(&looked.found)?;
-                out.put_slice(looked.body.as_deref().unwrap_or(&held));
-            }
-            Frame::Array(elements) => self.between(&elements.element, out),
-            Frame::Unknown => {}
+        let mut frame = std::mem::replace(&mut self.frame, Frame::Unknown);
+        let rest = frame.finish(&mut |part| self.part(part, out));
+        self.frame = frame;
+        if let Some(held) = rest? {
+            let guards: Vec<&Guard> = self.guards.iter().map(|guard| &**guard).collect();
+            let looked = Guard::look_into_answer(&guards, &held);
+            self.count(&looked.found)?;
+            out.put_slice(looked.body.as_deref().unwrap_or(&held));
         }
         self.end(None, None);
         self.settle()?;
@@ -256,14 +164,7 @@ impl Sieve {
 
     fn event(&mut self, raw: &[u8], data: &[u8], out: &mut BytesMut) -> Result<(), Stop> {
         let number = self.first + self.waiting.len() as u64;
-        let offset = (data.as_ptr() as usize).wrapping_sub(raw.as_ptr() as usize);
-        let is_in_it = offset.checked_add(data.len()).is_some_and(|end| end <= raw.len());
-        self.waiting.push_back(Waiting {
-            data_at: if is_in_it { offset } else { 0 },
-            joined: (!is_in_it).then(|| data.to_vec()),
-            has_data: true,
-            ..Waiting::default()
-        });
+        self.waiting.push_back(Waiting::of(raw, data));
         if data == b"[DONE]" {
             self.end(None, None);
         } else {
@@ -403,52 +304,5 @@ impl Sieve {
             Some(guard) => Err(Stop::Unread(Arc::clone(guard))),
             None => Ok(()),
         }
-    }
-
-    /// What is no stream and too long to be looked into.
-    fn pass_unread(&mut self, out: &mut BytesMut) -> Result<(), Stop> {
-        self.may_pass_unread()?;
-        if let Frame::Plain(held) = &mut self.frame {
-            out.put_slice(held);
-            held.clear();
-        }
-        Ok(())
-    }
-}
-
-impl Waiting {
-    /// Writes it. Returns whether in another form than it came in. `last`: its bytes, where it has none.
-    fn write(mut self, last: Option<&[u8]>, out: &mut BytesMut) -> bool {
-        let raw = last.unwrap_or(&self.raw);
-        if self.edits.is_empty() {
-            out.put_slice(raw);
-            return false;
-        }
-        self.edits.append(&mut self.spelled);
-        self.edits.sort_by_key(|(at, ..)| *at);
-        if let Some(data) = &self.joined {
-            let data = spliced(data, &self.edits).unwrap_or_default();
-            // Between its values a line end is white space, and within a text there is none.
-            let data: Vec<u8> = data
-                .iter()
-                .map(|byte| if *byte == b'\n' { b' ' } else { *byte })
-                .collect();
-            let name = raw
-                .split(|byte| *byte == b'\n')
-                .find(|line| line.starts_with(b"event:"));
-            if let Some(name) = name {
-                out.put_slice(name.trim_ascii_end());
-                out.put_slice(b"\n");
-            }
-            out.put_slice(b"data: ");
-            out.put_slice(&data);
-            out.put_slice(b"\n\n");
-            return true;
-        }
-        for (at, ..) in &mut self.edits {
-            *at += self.data_at;
-        }
-        out.put_slice(&spliced(raw, &self.edits).unwrap_or_default());
-        true
     }
 }

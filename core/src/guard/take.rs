@@ -13,7 +13,29 @@ pub struct Said {
     pub role: String,
     /// The text.
     pub text: String,
+    /// The end of what its caller has of this text, where it goes on in a stream: it cannot be changed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub before: String,
 }
+
+impl Said {
+    /// What a model says.
+    pub(super) fn of_an_answer(text: String) -> Self {
+        Self {
+            role: ANSWERS.to_owned(),
+            text,
+            before: String::new(),
+        }
+    }
+
+    /// What it takes in a question, bytes, at least.
+    pub(super) fn size(&self) -> usize {
+        self.text.len() + self.before.len() + self.role.len() + BESIDE
+    }
+}
+
+/// Who says what is in an answer that does not say it.
+const ANSWERS: &str = "assistant";
 
 /// Bytes that a text takes besides itself and its role: in the list, by the allocator, and as JSON.
 const BESIDE: usize = size_of::<Said>() + 48;
@@ -46,6 +68,14 @@ impl Take {
         Self::new(Doing::Said { said, room })
     }
 
+    /// The same of a part of an answer.
+    pub(super) fn all_of_an_answer(room: usize) -> Self {
+        Self {
+            role: ANSWERS.to_owned(),
+            ..Self::all(room)
+        }
+    }
+
     /// These in their place; one that stays is none.
     pub(super) fn put(texts: Vec<Option<String>>) -> Self {
         Self::new(Doing::Put(texts.into_iter()))
@@ -67,7 +97,7 @@ impl Take {
     /// What follows is below this member of a body.
     pub(super) fn below(&mut self, name: &str, side: Side) {
         let role = match name {
-            _ if side == Side::Answer => "assistant",
+            _ if side == Side::Answer => ANSWERS,
             "system" | "systemInstruction" | "system_instruction" | "instructions" => "system",
             _ => "user",
         };
@@ -112,6 +142,7 @@ impl Take {
                 said.push(Said {
                     role: self.role.clone(),
                     text: text.to_owned(),
+                    before: String::new(),
                 });
                 None
             }

@@ -43,7 +43,10 @@ struct Question<'a> {
     namespace: &'a str,
     route: &'a str,
     model: &'a str,
-    texts: &'a [Said],
+    /// Which window of a streamed answer it is, from 1 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<u64>,
+    texts: &'a [&'a Said],
 }
 
 /// The question about a body; none: it says nothing, and nobody need be asked.
@@ -56,6 +59,12 @@ pub fn question(guard: &Guard, side: Side, body: &[u8], about: About<'_>) -> Res
     if texts.is_empty() {
         return Ok(None);
     }
+    let texts: Vec<&Said> = texts.iter().collect();
+    Ok(Some(written(guard, side, about, (&texts, None))))
+}
+
+/// The question about these texts. `window`: which of a streamed answer they are.
+pub(super) fn written(guard: &Guard, side: Side, about: About<'_>, (texts, window): (&[&Said], Option<u64>)) -> Bytes {
     let About {
         namespace,
         route,
@@ -69,21 +78,22 @@ pub fn question(guard: &Guard, side: Side, body: &[u8], about: About<'_>) -> Res
         namespace,
         route,
         model,
-        texts: &texts,
+        window,
+        texts,
     };
     // Writing to memory does not fail.
-    Ok(Some(serde_json::to_vec(&question).unwrap_or_default().into()))
+    serde_json::to_vec(&question).unwrap_or_default().into()
 }
 
 /// What the service decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Verdict<T = Bytes> {
     /// It may go on.
     Pass,
     /// It must not; with what the caller is told.
     Refuse(Option<String>),
-    /// It goes on as this body.
-    Mask(Bytes),
+    /// It goes on as this: a body, or texts, of which one that stays is none.
+    Mask(T),
 }
 
 #[derive(Deserialize)]
@@ -98,14 +108,26 @@ struct Answer {
 /// # Errors
 /// It is none; says nothing of what was asked.
 pub fn verdict(answer: &[u8], side: Side, body: &[u8]) -> Result<Verdict, Why> {
+    Ok(match decision(answer)? {
+        Verdict::Pass => Verdict::Pass,
+        Verdict::Refuse(reason) => Verdict::Refuse(reason),
+        Verdict::Mask(texts) => {
+            let masked = put_back(side, body, texts);
+            masked.ok_or(Why::Answer)?.map_or(Verdict::Pass, Verdict::Mask)
+        }
+    })
+}
+
+/// What an answer says of the texts that were asked about, which it may have more or less of.
+///
+/// # Errors
+/// It is none.
+pub(super) fn decision(answer: &[u8]) -> Result<Verdict<Vec<Option<String>>>, Why> {
     let answer: Answer = serde_json::from_slice(answer).map_err(|_| Why::Answer)?;
     match answer.decision.as_str() {
         "pass" => Ok(Verdict::Pass),
         "refuse" => Ok(Verdict::Refuse(answer.reason.as_deref().and_then(told))),
-        "mask" => {
-            let masked = put_back(side, body, answer.texts.ok_or(Why::Answer)?);
-            Ok(masked.ok_or(Why::Answer)?.map_or(Verdict::Pass, Verdict::Mask))
-        }
+        "mask" => Ok(Verdict::Mask(answer.texts.ok_or(Why::Answer)?)),
         _ => Err(Why::Answer),
     }
 }
@@ -123,15 +145,15 @@ fn told(reason: &str) -> Option<String> {
 
 /// What is done about a body, and how it is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Follows {
+pub enum Follows<T = Bytes> {
     /// Nothing, and nothing was found.
     Nothing,
     /// It goes on as it is, and this is counted.
     Counted(&'static str),
     /// The same, and the guard would have refused it, were it not in shadow.
     Spared(&'static str),
-    /// It goes on as this body.
-    Masked(Bytes, &'static str),
+    /// It goes on as this: a body, or texts.
+    Masked(T, &'static str),
     /// It goes no further, and this is what its caller is told.
     Refused(String, &'static str),
 }
@@ -139,7 +161,7 @@ pub enum Follows {
 impl Guard {
     /// What follows from what its service has decided, or not. One whose action is `Refuse` lets no text be changed: what would be
     /// masked is refused.
-    pub fn follows(&self, decided: Result<Verdict, Why>) -> Follows {
+    pub fn follows<T>(&self, decided: Result<Verdict<T>, Why>) -> Follows<T> {
         let count = |decided: Decided| Follows::Counted(decided.as_str());
         match (decided, self.decided) {
             (Ok(Verdict::Pass), _) => Follows::Nothing,
@@ -159,7 +181,7 @@ impl Guard {
         }
     }
 
-    fn undecided(&self, why: Why) -> Follows {
+    fn undecided<T>(&self, why: Why) -> Follows<T> {
         let is_open = self.webhook.as_ref().is_some_and(|hook| hook.is_open);
         if is_open || self.decided == Decided::Observed {
             return Follows::Counted(why.passed());

@@ -8,7 +8,7 @@
 //! What guards that are services decide is asked in `webhook`, behind these.
 //!
 //! Answers are looked into when it is settled whose is the one that counts, and before any of it is kept: a refused one leads to no
-//! other provider, and was paid. A whole one is masked at once, a stream on its way ([`Sieve`], in `relay`).
+//! other provider, and was paid. A whole one is masked at once, a stream on its way ([`Sieve`], in `relay`; services: `windows`).
 
 use std::sync::Arc;
 
@@ -50,12 +50,6 @@ pub(super) fn look(
     let route = context.route.clone();
     if inbound.call.operation == Operation::Generate {
         context.guarded = Guarded::of(guards(&snapshot.config, route.as_deref()));
-    }
-    if inbound.call.stream
-        && let Some(guard) = context.guarded.as_ref().and_then(|guarded| guarded.forbids_streams())
-    {
-        process.sinks.guards.found(&guard.name, Decided::Refused);
-        return Err(refused(context, &guard, guard.told_streamed()));
     }
     if matches!(inbound.call.operation, Operation::Embed(_))
         && let Some(guard) =

@@ -34,11 +34,6 @@ impl Guarded {
         self.guards.iter().any(|guard| guard.webhook.is_some())
     }
 
-    /// The first that lets no answer stream.
-    pub(super) fn forbids_streams(&self) -> Option<Arc<Guard>> {
-        self.guards.iter().find(|guard| guard.forbids_streams()).cloned()
-    }
-
     /// Those that look for themselves; none: there are none.
     pub(super) fn that_look(&self) -> Option<Arc<[Arc<Guard>]>> {
         if !self.asks() {

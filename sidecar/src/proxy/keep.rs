@@ -212,6 +212,9 @@ impl Keeping {
 
     /// The stream came to its end.
     pub(super) fn end(mut self, context: &RequestContext, now: Moment, expense: &Expense) {
+        if context.guarded.as_ref().is_some_and(|guarded| guarded.is_unsure) {
+            return self.not_kept(context, Fate::Unfit);
+        }
         let given = std::mem::take(&mut self.given);
         self.whole(context, &given, now, expense);
     }

@@ -26,9 +26,11 @@ use super::exchange::{End, Exchange};
 use super::keep::Keeping;
 use super::request_id::TraceId;
 use super::sieved;
-
+use super::windows::Services;
 use crate::net::client::AnswerBody;
 use crate::time::grace;
+
+mod deciding;
 
 /// The answer broke off where its dialect has no words for it: hyper closes the connection without the proper end.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -52,10 +54,14 @@ pub struct Relay {
     stream: Option<Stream>,
     /// What guards let pass of it; none: none looks into answers.
     sieve: Option<Box<Sieve>>,
+    /// The services that are asked about it behind these; none: nobody is.
+    services: Option<Box<Services>>,
     held: VecDeque<Bytes>,
     out: BytesMut,
-    /// Content has come that waits in the sieve.
+    /// Content has come that waits for guards.
     is_content_due: bool,
+    /// The provider has said everything: what is left waits for services.
+    is_ending: bool,
     phase: Phase,
     deadlines: Deadlines,
     last: Instant,
@@ -92,7 +98,7 @@ impl Relay {
         started: Started,
         mut context: Box<RequestContext>,
         mut exchange: Exchange,
-        (keeping, sieve): (Option<Box<Keeping>>, Option<Box<Sieve>>),
+        (keeping, sieve, services): (Option<Box<Keeping>>, Option<Box<Sieve>>, Option<Box<Services>>),
     ) -> Box<Self> {
         let now = Instant::now();
         let content = started.stream.as_ref().is_none_or(Stream::content_started);
@@ -111,9 +117,11 @@ impl Relay {
             body: started.body,
             stream: started.stream,
             sieve,
+            services,
             held: started.held,
             out: BytesMut::new(),
             is_content_due: false,
+            is_ending: false,
             phase: Phase::Open,
             deadlines: started.deadlines,
             last: now,
@@ -122,14 +130,14 @@ impl Relay {
             keeping,
             open: Some((context, exchange)),
         });
-        if relay.keeping.is_some() {
+        if relay.keeping.is_some() || relay.services.is_some() {
             for piece in std::mem::take(&mut relay.held) {
                 relay.given(&piece);
                 relay.held.push_back(piece);
             }
         }
         if started.ended {
-            relay.end_well();
+            relay.end_well_when_decided();
         }
         relay
     }
@@ -147,6 +155,22 @@ impl Relay {
                     return Poll::Ready(Some(Err(Broken)));
                 }
                 Phase::Open => {}
+            }
+            if self.services.is_some() {
+                match self.poll_services(cx) {
+                    Poll::Ready(Some(chunk)) => return Poll::Ready(Some(Ok(chunk))),
+                    Poll::Ready(None) => continue,
+                    Poll::Pending if self.waits_for_services() => {
+                        if self.cut.as_mut().poll(cx).is_pending() {
+                            return Poll::Pending;
+                        }
+                        match self.drained() {
+                            Some(chunk) => return Poll::Ready(Some(Ok(chunk))),
+                            None => continue,
+                        }
+                    }
+                    Poll::Pending => {}
+                }
             }
             let next = match self.body.poll_data(cx) {
                 Poll::Ready(Some(Ok(chunk))) => self.chunk(chunk),
@@ -194,18 +218,12 @@ impl Relay {
                     Pushed::Same => chunk,
                     Pushed::Rewritten => self.out.split().freeze(),
                 };
-                let out = match self.sieved(out) {
+                let out = match self.sieved(out).and_then(|out| self.windowed(out)) {
                     Ok(out) => out,
                     Err(stop) => return self.stopped(&stop),
                 };
                 self.is_content_due |= content;
-                if out.is_empty() {
-                    return None;
-                }
-                let content = std::mem::take(&mut self.is_content_due);
-                self.note(out.len(), content);
-                self.given(&out);
-                Some(out)
+                self.goes_out(out)
             }
             Err(error) => self.broke(in_stream(&error), &error.to_string()),
         }
@@ -224,6 +242,17 @@ impl Relay {
             Pushed::Same => piece,
             Pushed::Rewritten => out.freeze(),
         })
+    }
+
+    /// Part of the answer goes out, if it is any.
+    fn goes_out(&mut self, out: Bytes) -> Option<Bytes> {
+        if out.is_empty() {
+            return None;
+        }
+        let content = std::mem::take(&mut self.is_content_due);
+        self.note(out.len(), content);
+        self.given(&out);
+        Some(out)
     }
 
     /// A guard lets nothing more pass. What flowed is gone; what is held is not sent.
@@ -255,6 +284,9 @@ impl Relay {
 
     /// Part of the answer goes out: it is kept, if all of it may be.
     fn given(&mut self, piece: &[u8]) {
+        if let Some(services) = &mut self.services {
+            services.given(piece);
+        }
         if let (Some(keeping), Some((context, _))) = (&mut self.keeping, &self.open)
             && !keeping.piece(piece, context)
         {
@@ -282,6 +314,15 @@ impl Relay {
                 Err(stop) => return self.stopped(&stop),
             };
         }
+        if self.services.is_some() {
+            rest = match self.windowed_to_the_end(rest) {
+                Ok(rest) => rest,
+                Err(stop) => return self.stopped(&stop),
+            };
+            let out = self.goes_out(rest);
+            self.end_well_when_decided();
+            return out;
+        }
         // Where a provider has no end mark, the caller's is written only here; it counts before the record closes.
         if !rest.is_empty() {
             self.note(rest.len(), false);
@@ -301,6 +342,9 @@ impl Relay {
 
     fn end_well(&mut self) {
         self.phase = Phase::Done;
+        if let Some(services) = &mut self.services {
+            services.ended();
+        }
         self.book();
         let keeping = self.keeping.take();
         if let Some((context, end)) = self.close(Ended::Answered) {
@@ -378,10 +422,10 @@ impl Relay {
 
     /// The answer cannot be completed.
     fn broke(&mut self, ended: Ended, detail: &str) -> Option<Bytes> {
-        if self.sieve.is_some() {
+        if self.sieve.is_some() || self.services.is_some() {
             // What was sound before the break goes out, as far as it is decided, and what is held is not sent.
             let sound = self.out.split().freeze();
-            match self.sieved(sound) {
+            match self.sieved(sound).and_then(|sound| self.windowed(sound)) {
                 Ok(sound) => self.out = BytesMut::from(&*sound),
                 Err(stop) => return self.stopped(&stop),
             }
@@ -422,9 +466,11 @@ impl Relay {
             request_id: context.id().as_str(),
             retry_after: None,
         };
-        let event = match &self.sieve {
-            Some(sieve) => sieve.error_event(&view),
-            None => stream.error_event(&view),
+        let of_services = self.services.as_ref().and_then(|services| services.error_event(&view));
+        let event = match (of_services, &self.sieve) {
+            (Some(event), _) => event,
+            (None, Some(sieve)) => sieve.error_event(&view),
+            (None, None) => stream.error_event(&view),
         };
         context.failed(code, StatusCode::OK);
         // Where nothing can be said (inside half an element of a JSON array), only a broken connection tells.
@@ -446,7 +492,9 @@ impl Drop for Relay {
     fn drop(&mut self) {
         // An SDK closes when it has read the end, before the connection's own: that is a whole answer.
         let is_told = self.stream.as_ref().is_some_and(Stream::is_told);
-        let is_given = self.held.is_empty() && self.sieve.as_ref().is_none_or(|sieve| sieve.is_empty());
+        let is_given = self.held.is_empty()
+            && self.sieve.as_ref().is_none_or(|sieve| sieve.is_empty())
+            && self.services.as_ref().is_none_or(|services| services.is_empty());
         if self.open.is_some() && is_given && is_told {
             // Without its end mark it is whole for who heard it, and not for who hears it next.
             if !self.is_said() {

@@ -9,7 +9,7 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::dialect::{Pushed, Stream};
 use bowsprit_core::fault::Code;
 use bowsprit_core::flow::{Skip, SkipReason};
-use bowsprit_core::guard::Sieve;
+use bowsprit_core::guard::{Sieve, Stop};
 use bowsprit_core::plan::{Plan, Skipped, Why};
 use bytes::BytesMut;
 use http::Response;
@@ -30,6 +30,7 @@ use super::refuse::{self, Refusal, X_SHOULD_RETRY, clip, retry_after, should_ret
 use super::relay::{Relay, Started};
 use super::sieved;
 use super::stale::{self, Stale};
+use super::windows::Services;
 use crate::tenant::snapshot::Snapshot;
 
 /// What serving a request came to.
@@ -140,8 +141,9 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
             mut started,
             mut exchange,
         } => {
-            let sieve = match through_guards(&mut context, &mut started, &mut exchange) {
-                Ok(sieve) => sieve,
+            let guards = through_guards(&mut context, asked.snapshot, &mut started, &mut exchange);
+            let (sieve, services) = match guards {
+                Ok(guards) => guards,
                 Err(refusal) => {
                     let model = started.stream.as_ref().and_then(Stream::model);
                     let end = exchange.end_answer(context.tick(), Ended::CallerGone, model);
@@ -158,31 +160,62 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
                 part.mark(&mut head.headers);
             }
             context.head_sent(head.status);
-            let body = Body::Relay(Relay::new(*started, context, exchange, (keeping, sieve)));
+            let body = Body::Relay(Relay::new(*started, context, exchange, (keeping, sieve, services)));
             Response::from_parts(head, body.with_failpoint(&asked.inbound.headers))
         }
     }
 }
 
-/// What guards say of the beginning of a stream, of which the caller has nothing yet.
+/// What guards say of the beginning of a stream, of which the caller has nothing yet. Those that are services are asked on its way.
 ///
 /// # Errors
 /// The refusal by the first guard that refuses, or that cannot look into it.
 fn through_guards(
     context: &mut RequestContext,
+    snapshot: &Snapshot,
     started: &mut Started,
     exchange: &mut Exchange,
-) -> Result<Option<Box<Sieve>>, Refusal> {
-    let Some(stream) = &started.stream else {
+) -> Result<(Option<Box<Sieve>>, Option<Box<Services>>), Refusal> {
+    let Some(stream) = started.stream.as_ref().filter(|_| context.guarded.is_some()) else {
         if context.guarded.is_some() {
             guard::unread_answer(context)?;
         }
-        return Ok(None);
+        return Ok((None, None));
     };
+    exchange.saw(stream.usage(), stream.chunks());
+    let sieve = through_sieve(context, started)?;
+    let mut services = Services::of(context, snapshot);
+    if let Some(services) = &mut services {
+        let now = context.now();
+        let mut pass = || {
+            let mut passed = VecDeque::new();
+            for piece in started.held.drain(..) {
+                passed.push_back(services.push(piece, now)?);
+            }
+            if started.ended {
+                passed.push_back(services.finish(now)?);
+            }
+            passed.retain(|piece| !piece.is_empty());
+            Ok::<_, Stop>(passed)
+        };
+        started.held = pass().map_err(|stop| {
+            if let Some(sieve) = &sieve {
+                sieved::told(context, sieve);
+            }
+            guard::stopped(context, &stop)
+        })?;
+    }
+    Ok((sieve, services))
+}
+
+/// What those say that look for themselves.
+///
+/// # Errors
+/// As of [`through_guards`].
+fn through_sieve(context: &mut RequestContext, started: &mut Started) -> Result<Option<Box<Sieve>>, Refusal> {
     let Some(mut sieve) = guard::sieve(context) else {
         return Ok(None);
     };
-    exchange.saw(stream.usage(), stream.chunks());
     let mut out = BytesMut::new();
     let mut pass = || {
         let mut passed = VecDeque::new();

@@ -29,7 +29,7 @@ pub struct Snapshot {
     pub config: Config,
     upstreams: Vec<Arc<Upstream>>,
     /// The services that guard requests and answers.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
     /// Whether any limit is named: else nobody looks for one.
     pub has_limits: bool,
     /// Whether any of them is counted per provider.
@@ -91,7 +91,7 @@ impl Snapshot {
         let has_budgets = config.budgets().next().is_some();
         let services = config
             .guards()
-            .filter_map(|guard| Service::new(guard, parts.connections));
+            .filter_map(|guard| Service::new(guard, parts.connections).map(Arc::new));
         let services = services.collect();
         let (has_access, has_guards) = (config.has_access(), config.has_guards());
         let has_caches = config.routes.iter().any(|route| route.cache.is_some());
@@ -123,7 +123,7 @@ impl Snapshot {
     }
 
     /// The service of this guard.
-    pub fn service(&self, guard: &Arc<Guard>) -> Option<&Service> {
+    pub fn service(&self, guard: &Arc<Guard>) -> Option<&Arc<Service>> {
         self.services.iter().find(|service| Arc::ptr_eq(guard, &service.guard))
     }
 

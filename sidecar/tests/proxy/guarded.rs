@@ -44,7 +44,7 @@ async fn found(bed: &Bed, guard: &str, decision: &str) -> f64 {
 }
 
 /// All that a reply says to a person, in order.
-fn said(reply: &Reply) -> String {
+pub(crate) fn said(reply: &Reply) -> String {
     let mut all = String::new();
     let events = reply.events();
     let texts = if events.is_empty() {

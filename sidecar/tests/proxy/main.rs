@@ -61,3 +61,4 @@ mod tls;
 mod values;
 mod versions;
 mod webhook;
+mod windows;

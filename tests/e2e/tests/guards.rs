@@ -110,7 +110,7 @@ async fn a_service_is_asked_with_the_key_of_its_secret_and_decides_or_its_guard_
     test("guard-service", async |bed| {
         // The scripted providers stand for the service, at a path that no provider has.
         let masks = decides("200 OK", &json!({"decision": "mask", "texts": ["[ALL]"]}));
-        bed.providers().rules(&[masks]).await?;
+        bed.providers().rules(std::slice::from_ref(&masks)).await?;
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "dlp"}, "stringData": {"token": "key-of-dlp"},
         });
@@ -154,7 +154,18 @@ async fn a_service_is_asked_with_the_key_of_its_secret_and_decides_or_its_guard_
         ensure!(answer["status"] == 403, "{answer}");
         let text = answer["text"].as_str().unwrap_or_default();
         ensure!(text.contains("has not decided"), "{answer}");
-        Ok(())
+
+        // Of a short answer that streams there is one window.
+        bed.providers().rules(&[masks]).await?;
+        let mut of_answers = policy;
+        of_answers["spec"]["guards"][0]["applyTo"] = json!(["Answer"]);
+        bed.apply_one(&of_answers).await?;
+        eventually(LONG, "a streamed answer is masked before it is there", async || {
+            let answer = ask(&app, "I am Ann", true).await?;
+            ensure!(answer["status"] == 200 && answer["text"] == "[ALL]", "{answer}");
+            Ok(())
+        })
+        .await
     })
     .await;
 }

@@ -217,7 +217,7 @@ fn what_follows_is_its_word_in_force_its_guards_on_failure_and_in_shadow_a_count
         let guard = guard(action, enforcement, on_failure);
         let all = [masked(), refused(), late()].map(|decided| told(guard.follows(decided)));
         assert_eq!(all, expected, "{action:?} {enforcement:?} {on_failure:?}");
-        assert_eq!(guard.follows(Ok(Verdict::Pass)), Follows::Nothing);
+        assert_eq!(guard.follows(Ok::<Verdict, Why>(Verdict::Pass)), Follows::Nothing);
     }
 }
 

@@ -1,0 +1,434 @@
+//! A streamed answer under guards that are services: it is held in windows, and each is asked about before any of it goes on.
+//!
+//! Bytes in, in whatever pieces; events out, in their order. An event that brings text waits, and what comes behind it with it, until
+//! there is a window to ask about: [`WINDOW_CHARS`] characters have come, or [`WINDOW_TIME`] has passed since the first of them, or the
+//! texts have ended. While one window is asked about the next is filled, and no more than [`HELD_MOST`] bytes of events wait: then
+//! nothing is to be read on ([`Windows::is_full`]). An event without text goes out at once where none waits before it.
+//!
+//! A window ends behind a word where it can, so that none is cut in two, and each text in it is asked about with the end of what its
+//! caller has of it (`before`), so that what stands across is seen. What has gone out cannot be taken back: what a service masks
+//! changes what is held, and nothing else.
+//!
+//! Guards that do not act hold nothing: for these the same windows are filled beside the stream ([`Windows::beside`]).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowsprit_crds::guards::Side;
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use super::body::{Looker, quoted};
+use super::channel::Key;
+use super::events::{self, Step};
+use super::frame::{Frame, Part};
+use super::sieve::{HELD_MOST, Stop};
+use super::take::Take;
+use super::texts::{put_back, said};
+use super::waiting::Waiting;
+use super::webhook::LARGEST_QUESTION;
+use super::{Guard, Said};
+use crate::clock::Moment;
+use crate::dialect::{Dialect, ErrorView, error_body, error_event_at};
+
+mod held;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use held::{Does, Held};
+use window::Under;
+pub use window::Window;
+
+/// Characters of text that fill a window: some sentences, which a service can judge, and few enough that the first word of most
+/// answers waits less than a second for them.
+pub const WINDOW_CHARS: usize = 600;
+/// The same where no event ends behind a word.
+const WINDOW_CHARS_MOST: usize = 4 * WINDOW_CHARS;
+/// How long the first text of a window waits for it to be filled: no longer than a person takes for a pause.
+pub const WINDOW_TIME: Duration = Duration::from_millis(500);
+
+/// A stream's way through the services that guard it.
+#[derive(Debug)]
+pub struct Windows {
+    guards: Arc<[Arc<Guard>]>,
+    dialect: Dialect,
+    holds: bool,
+    frame: Frame,
+    /// Events that wait, in order.
+    waiting: VecDeque<Held>,
+    /// How many of them are being asked about, from the first.
+    asked: usize,
+    /// Their bytes.
+    held: usize,
+    /// Characters of text in those that are not.
+    chars: usize,
+    /// When the first of these came.
+    since: Option<Moment>,
+    /// The texts that those which wait have ended.
+    has_ended: bool,
+    /// The body, where it is no stream and has come whole, and its texts; none: they are too large.
+    plain: Option<(Vec<u8>, Option<Vec<Said>>)>,
+    is_over: bool,
+    /// The texts that go on, with the end of what of each has gone out.
+    under_way: Vec<Under>,
+    number: u64,
+    /// Events with data that were given.
+    given: u64,
+    /// What is no white space and was given last.
+    last: u8,
+}
+
+impl Windows {
+    /// For a stream in this dialect, as its caller gets it, that waits for these guards.
+    pub fn new(dialect: Dialect, guards: Arc<[Arc<Guard>]>) -> Self {
+        Self {
+            guards,
+            dialect,
+            holds: true,
+            frame: Frame::Unknown,
+            waiting: VecDeque::new(),
+            asked: 0,
+            held: 0,
+            chars: 0,
+            since: None,
+            has_ended: false,
+            plain: None,
+            is_over: false,
+            under_way: Vec::new(),
+            number: 0,
+            given: 0,
+            last: b' ',
+        }
+    }
+
+    /// For a stream that waits for none of these guards: nothing comes out, and of what comes only the texts are kept.
+    pub fn beside(dialect: Dialect, guards: Arc<[Arc<Guard>]>) -> Self {
+        Self {
+            holds: false,
+            ..Self::new(dialect, guards)
+        }
+    }
+
+    /// The guards, in their order.
+    pub fn guards(&self) -> &Arc<[Arc<Guard>]> {
+        &self.guards
+    }
+
+    /// Takes what comes, and appends what goes out now.
+    ///
+    /// # Errors
+    /// The stream ends here: it has what nobody can be asked about.
+    pub fn push(&mut self, piece: &[u8], now: Moment, out: &mut BytesMut) -> Result<(), Stop> {
+        let mut frame = std::mem::replace(&mut self.frame, Frame::Unknown);
+        let taken = frame.take(self.dialect, piece, &mut |part| self.part(part, now, out));
+        self.frame = frame;
+        taken
+    }
+
+    /// Nothing follows. What is held must still be asked about.
+    ///
+    /// # Errors
+    /// As of [`Self::push`].
+    pub fn finish(&mut self, now: Moment, out: &mut BytesMut) -> Result<(), Stop> {
+        let mut frame = std::mem::replace(&mut self.frame, Frame::Unknown);
+        let rest = frame.finish(&mut |part| self.part(part, now, out));
+        self.frame = frame;
+        self.is_over = true;
+        if let Some(body) = rest? {
+            match said(Side::Answer, &body, LARGEST_QUESTION) {
+                Ok(Some(said)) if said.is_empty() => self.put(&body, out),
+                Ok(said) => self.plain = Some((body, said)),
+                Err(_) => {
+                    self.may_pass_unread()?;
+                    self.put(&body, out);
+                }
+            }
+        }
+        self.flow(out);
+        Ok(())
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.plain.is_none() && !self.frame.is_begun()
+    }
+
+    /// Whether so much is held that nothing more is to be read until a window is decided about.
+    pub fn is_full(&self) -> bool {
+        self.held > HELD_MOST
+    }
+
+    /// When there is a window to ask about, if nothing fills it before.
+    pub fn due(&self) -> Option<Moment> {
+        let since = self.since.filter(|_| self.asked == 0)?;
+        Some(since + WINDOW_TIME)
+    }
+
+    /// The window that is to be asked about now, if there is one and none is being asked about. It stays until it is decided.
+    pub fn ask(&mut self, now: Moment) -> Option<Window> {
+        if self.asked > 0 {
+            return None;
+        }
+        if let Some((_, said)) = &self.plain {
+            let window = Window::of_plain(said.as_deref());
+            self.asked = 1;
+            return self.numbered(window);
+        }
+        let since = self.since?;
+        let ends = self.is_over || self.has_ended;
+        let must = ends || self.chars >= WINDOW_CHARS_MOST || self.is_full() || now >= since + WINDOW_TIME;
+        if !must && self.chars < WINDOW_CHARS {
+            return None;
+        }
+        self.asked = match self.behind_a_word().filter(|_| !ends) {
+            Some(end) => end,
+            None if must => self.waiting.len(),
+            None => return None,
+        };
+        let rest = self.waiting.iter().skip(self.asked);
+        self.chars = rest.map(Held::chars).sum();
+        self.since = (self.chars > 0).then_some(now);
+        self.has_ended = false;
+        let window = Window::of(&self.under_way, self.waiting.iter().take(self.asked));
+        self.numbered(window)
+    }
+
+    fn numbered(&mut self, mut window: Window) -> Option<Window> {
+        self.number += 1;
+        window.number = self.number;
+        Some(window)
+    }
+
+    /// The window may go on as its guards have left it: appends it, and what waits behind it for nobody.
+    pub fn decided(&mut self, window: Window, out: &mut BytesMut) {
+        if let Some((body, _)) = self.plain.take() {
+            self.asked = 0;
+            let masked = put_back(Side::Answer, &body, window.others()).flatten();
+            self.put(masked.as_deref().unwrap_or(&body), out);
+            return;
+        }
+        for event in window.changed_events() {
+            let texts = window.wholes_of(event);
+            if let Some(held) = self.waiting.get_mut(event) {
+                held.put(self.dialect, texts);
+            }
+        }
+        for (text, spots) in window.changed() {
+            // The first gets all of it.
+            let mut text = Some(text);
+            for (event, (at, length)) in spots {
+                let text = quoted(text.take().unwrap_or_default());
+                if let Some(held) = self.waiting.get_mut(*event) {
+                    held.event.edits.push((*at, *length, text));
+                }
+            }
+        }
+        for held in self
+            .waiting
+            .drain(..self.asked.min(self.waiting.len()))
+            .collect::<Vec<_>>()
+        {
+            self.give(held, out);
+        }
+        self.asked = 0;
+        self.under_way = window.under_way();
+        self.flow(out);
+    }
+
+    /// The window goes on whatever will be decided about it: where nothing is held for it. Returns it.
+    pub fn passed(&mut self, window: Window) -> Window {
+        self.decided(window.clone(), &mut BytesMut::new());
+        window
+    }
+
+    /// An error that ends the stream, framed for where its caller stands: after whole events, or inside a JSON array.
+    pub fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
+        if !matches!(self.frame, Frame::Array(_)) {
+            return error_event_at(self.dialect, error, self.given);
+        }
+        let before = match self.last {
+            b' ' => "[",
+            b'}' => ",\r\n",
+            _ => "",
+        };
+        [before.as_bytes(), &error_body(self.dialect, error), b"]"]
+            .concat()
+            .into()
+    }
+
+    fn part(&mut self, part: Part<'_>, now: Moment, out: &mut BytesMut) -> Result<(), Stop> {
+        match part {
+            Part::Event(raw, data) => return self.event(raw, data, now, out),
+            Part::Between(raw) => self.between(raw, out),
+            Part::Unread(raw) => {
+                self.may_pass_unread()?;
+                self.between(raw, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is no event, and goes out behind those that wait; but for comments, which keep a connection alive.
+    fn between(&mut self, raw: &[u8], out: &mut BytesMut) {
+        if self.waiting.is_empty() || is_comment(raw) {
+            self.put(raw, out);
+        } else if !raw.is_empty() && self.holds {
+            self.held += raw.len();
+            self.waiting.push_back(Held {
+                event: Waiting {
+                    raw: raw.to_vec(),
+                    ..Waiting::default()
+                },
+                data_end: 0,
+                steps: Vec::new(),
+                whole: Vec::new(),
+            });
+        }
+    }
+
+    fn event(&mut self, raw: &[u8], data: &[u8], now: Moment, out: &mut BytesMut) -> Result<(), Stop> {
+        let Some((steps, whole)) = self.read(data) else {
+            self.may_pass_unread()?;
+            self.is_behind(raw, data, (Vec::new(), Vec::new()), out);
+            return Ok(());
+        };
+        self.has_ended |= steps.iter().any(|step| matches!(step, Does::End(None)));
+        let chars = self.is_behind(raw, data, (steps, whole), out);
+        if chars > 0 {
+            self.since.get_or_insert(now);
+            self.chars += chars;
+        }
+        if self.waiting.len() == self.asked {
+            // Nothing has ended that anybody is asked about.
+            self.has_ended = false;
+        }
+        Ok(())
+    }
+
+    /// Puts an event behind those that wait, or gives it if none does and it says nothing. Returns its characters.
+    fn is_behind(
+        &mut self,
+        raw: &[u8],
+        data: &[u8],
+        (steps, whole): (Vec<Does>, Vec<Said>),
+        out: &mut BytesMut,
+    ) -> usize {
+        let mut event = Waiting::of(raw, data);
+        if self.waiting.is_empty() && whole.is_empty() && !steps.iter().any(|step| matches!(step, Does::Text(..))) {
+            Under::all_end(&mut self.under_way, &steps);
+            self.given += 1;
+            self.put(raw, out);
+            return 0;
+        }
+        let data_end = event.data_at + data.len();
+        if self.holds {
+            event.raw = raw.to_vec();
+        } else {
+            event.joined = None;
+        }
+        let held = Held {
+            event,
+            data_end,
+            steps,
+            whole,
+        };
+        let chars = held.chars();
+        self.held += held.bytes();
+        self.waiting.push_back(held);
+        chars
+    }
+
+    /// What an event says; none: it cannot be read.
+    fn read(&self, data: &[u8]) -> Option<(Vec<Does>, Vec<Said>)> {
+        if data == b"[DONE]" {
+            return Some((vec![Does::End(None)], Vec::new()));
+        }
+        let mut looker = Looker::new(&[], Side::Answer, data);
+        looker.take = Some(Take::all_of_an_answer(LARGEST_QUESTION));
+        let mut steps = Vec::new();
+        events::read(self.dialect, data, &mut looker, &mut steps).ok()?;
+        // More than anybody is asked about: a window that has it is not asked about either.
+        let whole = looker.take.and_then(Take::said)?;
+        let steps = steps.into_iter().filter_map(|step| match step {
+            Step::Text { text, .. } if text.is_empty() => None,
+            Step::Text { key, at, text, .. } => Some(Does::Text(key, at, text.into_owned())),
+            Step::End(owner) => Some(Does::End(Some(owner))),
+            Step::EndAll => Some(Does::End(None)),
+        });
+        Some((steps.collect(), whole))
+    }
+
+    /// How many of the events that wait end behind a word; none: none does.
+    fn behind_a_word(&self) -> Option<usize> {
+        let mut last: Option<(Key, bool)> = None;
+        let mut end = None;
+        for (at, held) in self.waiting.iter().enumerate() {
+            for step in &held.steps {
+                let Does::Text(key, _, text) = step else { continue };
+                let begins = text.starts_with(char::is_whitespace);
+                if last.is_some_and(|(of, is_space)| of != *key || is_space || begins) {
+                    end = Some(at);
+                }
+                last = Some((*key, text.ends_with(char::is_whitespace)));
+            }
+        }
+        if last.is_some_and(|(_, is_space)| is_space) {
+            end = Some(self.waiting.len());
+        }
+        end.filter(|end| *end > 0)
+    }
+
+    /// Gives the events from the first on that say nothing: nobody is asked about them.
+    fn flow(&mut self, out: &mut BytesMut) {
+        while self.asked == 0
+            && let Some(held) = self.waiting.pop_front_if(|held| held.chars() == 0)
+        {
+            Under::all_end(&mut self.under_way, &held.steps);
+            self.give(held, out);
+        }
+        if self.waiting.is_empty() {
+            self.has_ended = false;
+        }
+    }
+
+    fn give(&mut self, held: Held, out: &mut BytesMut) {
+        self.held -= held.bytes();
+        self.given += u64::from(held.event.has_data);
+        if self.holds {
+            let start = out.len();
+            held.event.write(None, out);
+            self.last = last_of(out.get(start..).unwrap_or_default()).unwrap_or(self.last);
+        }
+    }
+
+    fn put(&mut self, raw: &[u8], out: &mut BytesMut) {
+        if self.holds {
+            out.put_slice(raw);
+            self.last = last_of(raw).unwrap_or(self.last);
+        }
+    }
+
+    /// Whether what nobody can be asked about may pass.
+    fn may_pass_unread(&self) -> Result<(), Stop> {
+        let mut guards = self.guards.iter();
+        match guards.find(|guard| guard.forbids_unread(Side::Answer)) {
+            Some(guard) => Err(Stop::Unread(Arc::clone(guard))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether this is a whole block of comments.
+fn is_comment(raw: &[u8]) -> bool {
+    let is_whole = [&b"\n\n"[..], b"\r\n\r\n", b"\r\r"]
+        .iter()
+        .any(|end| raw.ends_with(end));
+    raw.starts_with(b":") && is_whole
+}
+
+/// The last byte that is no white space.
+fn last_of(bytes: &[u8]) -> Option<u8> {
+    bytes.iter().rev().find(|byte| !byte.is_ascii_whitespace()).copied()
+}
