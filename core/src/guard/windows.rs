@@ -174,7 +174,7 @@ impl Windows {
         if let Some((_, said)) = &self.plain {
             let window = Window::of_plain(said.as_deref());
             self.asked = 1;
-            return self.numbered(window);
+            return Some(self.numbered(window));
         }
         let since = self.since?;
         let ends = self.is_over || self.has_ended;
@@ -192,13 +192,13 @@ impl Windows {
         self.since = (self.chars > 0).then_some(now);
         self.has_ended = false;
         let window = Window::of(&self.under_way, self.waiting.iter().take(self.asked));
-        self.numbered(window)
+        Some(self.numbered(window))
     }
 
-    fn numbered(&mut self, mut window: Window) -> Option<Window> {
+    fn numbered(&mut self, mut window: Window) -> Window {
         self.number += 1;
         window.number = self.number;
-        Some(window)
+        window
     }
 
     /// The window may go on as its guards have left it: appends it, and what waits behind it for nobody.

@@ -192,7 +192,11 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         pausing.abort();
-        let longest = seen.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        let longest = seen
+            .windows(2)
+            .map(|pair| pair[1].saturating_sub(pair[0]))
+            .max()
+            .unwrap();
         assert!(longest > QUIET_MOST / 2 && longest <= QUIET_MOST + QUIET, "{longest:?}");
     }
 }

@@ -207,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    fn policy(namespace: &str, spec: Value) -> Found<UsagePolicy> {
+    fn policy(namespace: &str, spec: &Value) -> Found<UsagePolicy> {
         let object = json!({"apiVersion": "bowsprit.dev/v1alpha1", "kind": "UsagePolicy",
             "metadata": {"name": "freeze", "namespace": namespace}, "spec": spec});
         serde_json::from_value(object).unwrap()
@@ -244,7 +244,7 @@ mod tests {
         let pauses = Pauses::default();
         let (team, web) = (pauses.follow("team"), pauses.follow("web"));
         note(&pauses, Event::Init);
-        note(&pauses, Event::InitApply(policy("team", paused("one"))));
+        note(&pauses, Event::InitApply(policy("team", &paused("one"))));
         assert_eq!((heard(&team), heard(&web)), (None, None));
         note(&pauses, Event::InitDone);
         assert_eq!(heard(&team), Some(vec!["one".into()]));
@@ -254,7 +254,7 @@ mod tests {
             heard(&team),
             "and so for one that comes later"
         );
-        note(&pauses, Event::Apply(policy("web", paused("two"))));
+        note(&pauses, Event::Apply(policy("web", &paused("two"))));
         assert_eq!(
             (heard(&team), heard(&web)),
             (Some(vec!["one".into()]), Some(vec!["two".into()]))
@@ -271,16 +271,16 @@ mod tests {
             note(&pauses, event);
             team.has_changed().unwrap()
         };
-        assert!(is_news(Event::Apply(policy("team", paused("one")))));
-        assert!(!is_news(Event::Apply(policy("team", paused("one")))));
-        assert!(is_news(Event::Apply(policy("team", paused("another")))));
-        assert!(is_news(Event::Apply(policy("team", json!({})))));
+        assert!(is_news(Event::Apply(policy("team", &paused("one")))));
+        assert!(!is_news(Event::Apply(policy("team", &paused("one")))));
+        assert!(is_news(Event::Apply(policy("team", &paused("another")))));
+        assert!(is_news(Event::Apply(policy("team", &json!({})))));
         assert!(is_news(Event::Apply(policy(
             "team",
-            json!({"pausedProviders": [{"name": "claude"}]})
+            &json!({"pausedProviders": [{"name": "claude"}]})
         ))));
-        assert!(is_news(Event::Delete(policy("team", json!({})))));
-        assert!(!is_news(Event::Apply(policy("team", json!({"paused": false})))));
+        assert!(is_news(Event::Delete(policy("team", &json!({})))));
+        assert!(!is_news(Event::Apply(policy("team", &json!({"paused": false})))));
         assert_eq!(*news.borrow(), 3, "each that came");
     }
 
@@ -289,13 +289,13 @@ mod tests {
         let pauses = Pauses::default();
         let team = pauses.follow("team");
         let wrong = json!({"paused": false, "limits": [{"name": "none"}]});
-        listed(&pauses, vec![policy("team", wrong.clone())]);
+        listed(&pauses, vec![policy("team", &wrong)]);
         assert_eq!(heard(&team), Some(Vec::new()));
-        note(&pauses, Event::Apply(policy("team", paused("one"))));
+        note(&pauses, Event::Apply(policy("team", &paused("one"))));
         for turned in [wrong, json!({"paused": "of a later release"})] {
-            note(&pauses, Event::Apply(policy("team", turned.clone())));
+            note(&pauses, Event::Apply(policy("team", &turned)));
             assert_eq!(heard(&team), Some(vec!["one".into()]), "{turned}");
-            listed(&pauses, vec![policy("team", turned)]);
+            listed(&pauses, vec![policy("team", &turned)]);
             assert_eq!(heard(&team), Some(vec!["one".into()]), "listed again");
         }
         listed(&pauses, Vec::new());
@@ -305,14 +305,14 @@ mod tests {
     #[test]
     fn while_the_watch_is_interrupted_who_comes_is_told_nothing_and_who_is_here_no_less() {
         let pauses = Pauses::default();
-        listed(&pauses, vec![policy("team", paused("one"))]);
+        listed(&pauses, vec![policy("team", &paused("one"))]);
         let mut team = pauses.follow("team");
         let before = team.borrow_and_update().clone().unwrap();
         pauses.note(&Err(Error::NoResourceVersion), &AllowedHosts::default());
         let late = pauses.follow("team");
         assert_eq!((heard(&team), heard(&late)), (None, None));
         pauses.note(&Err(Error::NoResourceVersion), &AllowedHosts::default());
-        note(&pauses, Event::Apply(policy("web", json!({}))));
+        note(&pauses, Event::Apply(policy("web", &json!({}))));
         assert_eq!(heard(&late), Some(vec!["one".into()]), "it tells again");
         assert!(team.borrow().as_ref().unwrap().sequence > before.sequence);
     }

@@ -92,13 +92,17 @@ pub struct Started {
     pub batch: Option<Box<Reading>>,
 }
 
+/// What looks into a stream: the sieve of the guards that look for themselves, and the services that are asked behind it.
+pub(super) type Guards = (Option<Box<Sieve>>, Option<Box<Services>>);
+
 impl Relay {
     /// Relays an answer that has begun, and closes its exchange and its request when it ends.
     pub fn new(
         started: Started,
         mut context: Box<RequestContext>,
         mut exchange: Exchange,
-        (keeping, sieve, services): (Option<Box<Keeping>>, Option<Box<Sieve>>, Option<Box<Services>>),
+        keeping: Option<Box<Keeping>>,
+        (sieve, services): Guards,
     ) -> Box<Self> {
         let now = Instant::now();
         let content = started.stream.as_ref().is_none_or(Stream::content_started);

@@ -27,7 +27,7 @@ use super::inbound::Inbound;
 use super::keep::Keeping;
 use super::pause;
 use super::refuse::{self, Refusal, X_SHOULD_RETRY, clip, retry_after, should_retry};
-use super::relay::{Relay, Started};
+use super::relay::{Guards, Relay, Started};
 use super::sieved;
 use super::stale::{self, Stale};
 use super::windows::Services;
@@ -142,7 +142,7 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
             mut exchange,
         } => {
             let guards = through_guards(&mut context, asked.snapshot, &mut started, &mut exchange);
-            let (sieve, services) = match guards {
+            let guards = match guards {
                 Ok(guards) => guards,
                 Err(refusal) => {
                     let model = started.stream.as_ref().and_then(Stream::model);
@@ -160,7 +160,7 @@ fn answered(mut context: Box<RequestContext>, success: Success, asked: &Asked<'_
                 part.mark(&mut head.headers);
             }
             context.head_sent(head.status);
-            let body = Body::Relay(Relay::new(*started, context, exchange, (keeping, sieve, services)));
+            let body = Body::Relay(Relay::new(*started, context, exchange, keeping, guards));
             Response::from_parts(head, body.with_failpoint(&asked.inbound.headers))
         }
     }
@@ -175,7 +175,7 @@ fn through_guards(
     snapshot: &Snapshot,
     started: &mut Started,
     exchange: &mut Exchange,
-) -> Result<(Option<Box<Sieve>>, Option<Box<Services>>), Refusal> {
+) -> Result<Guards, Refusal> {
     let Some(stream) = started.stream.as_ref().filter(|_| context.guarded.is_some()) else {
         if context.guarded.is_some() {
             guard::unread_answer(context)?;

@@ -292,7 +292,7 @@ fn a_slow_text_is_asked_about_in_time_and_with_the_end_of_what_went_before() {
     run.push(&events[0]);
     run.push(&events[1]);
     assert_eq!(run.windows.due(), Some(Moment::ZERO + WINDOW_TIME));
-    run.later(WINDOW_TIME - Duration::from_nanos(1));
+    run.later(WINDOW_TIME.saturating_sub(Duration::from_nanos(1)));
     assert!(run.asked.is_none());
     run.later(Duration::from_nanos(1));
     assert_eq!(

@@ -45,10 +45,13 @@ pub struct Money {
     pub urgent: Arc<Notify>,
 }
 
+/// Takes what the operator says of pauses.
+type Told = Box<dyn Fn(&[WirePause]) + Send + Sync>;
+
 /// What the operator says of pauses.
 pub struct Pauses {
     /// Takes what is paused now, and in force with it.
-    pub told: Box<dyn Fn(&[WirePause]) + Send + Sync>,
+    pub told: Told,
     /// The stream has ended: nobody says anything until there is another.
     pub ended: Box<dyn Fn() + Send + Sync>,
 }
