@@ -1,11 +1,12 @@
 //! Limits of the fleet: the replica that leads lends them out ([`bowsprit_core::share`]), the others pass on what is asked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{Limit, SharedLimit};
 use bowsprit_core::limiter::Which;
+use bowsprit_core::share::LEASE;
 use bowsprit_core::share::allocator::{Allocator, Totals};
 use bowsprit_core::share::leader::Leader;
 use bowsprit_core::stream::shares::{LimitKey, WireAsk, WireGrant};
@@ -44,6 +45,8 @@ struct Inner {
     namespaces: Namespaces,
     metrics: Metrics,
     lent: Mutex<Option<Lent>>,
+    /// Pods that are no more, by uid, and since when: for as long as what they asked may be on its way.
+    gone: Mutex<BTreeMap<String, Moment>>,
     /// For sidecars that have not just asked, by uid.
     pushed: Mutex<BTreeMap<String, Vec<WireGrant>>>,
     /// For the leader, where that is another.
@@ -72,6 +75,7 @@ impl Shares {
             namespaces,
             metrics,
             lent: Mutex::default(),
+            gone: Mutex::default(),
             pushed: Mutex::default(),
             waiting: Mutex::default(),
             asked: Notify::new(),
@@ -81,11 +85,16 @@ impl Shares {
     /// A sidecar asks. None where this replica does not lead. What others are to be told then is [`Self::pushed`].
     pub fn ask(&self, namespace: &str, pod: &PodId, asks: &[WireAsk]) -> Option<Vec<WireGrant>> {
         let inner = &*self.0;
+        // What another replica passes on may come after the pod has gone.
+        let is_gone = locked(&inner.gone).contains_key(&pod.uid);
         let mut lent = locked(&inner.lent);
         let Ok(epoch) = inner.leadership.epoch() else {
             *lent = None;
             return None;
         };
+        if is_gone {
+            return Some(Vec::new());
+        }
         let Some(limits) = (inner.limits)(namespace) else {
             return Some(Vec::new());
         };
@@ -102,15 +111,14 @@ impl Shares {
             };
             inner.metrics.asked();
             let of = |key: &LimitKey| (namespace.to_owned(), key.clone());
-            let (whole, group) = (limit.whole, of(&ask.of));
+            let (whole, count) = (limit.whole, of(&ask.of));
             let allocator = if limit.is_apart {
-                let is_it = |(namespace, key): &_| *namespace == group.0 && limit.is(key);
-                if !lent.has(&group) && lent.count(is_it) > most_groups(sidecars) {
-                    continue;
-                }
-                lent.of_group(&of(&limit.of), &group, whole)
+                lent.of_group(&of(&limit.of), &count, (whole, most_groups(sidecars)), now)
             } else {
-                lent.of(&group, whole)
+                Some(lent.of(&count, whole, now))
+            };
+            let Some(allocator) = allocator else {
+                continue;
             };
             // How many sidecars are of which group is known once all have asked.
             allocator.expect(if limit.is_apart && allocator.has_heard_all(now) {
@@ -155,8 +163,18 @@ impl Shares {
 
     /// A pod is no more.
     pub fn gone(&self, namespace: &str, pod: &PodId) {
+        let inner = &*self.0;
+        locked(&inner.gone).insert(pod.uid.clone(), inner.clock.now());
+        if let Some(lent) = &mut *locked(&inner.lent) {
+            let first = (namespace.to_owned(), LimitKey::default());
+            lent.gone(pod, &first, |(of, _)| of == namespace);
+        }
+    }
+
+    /// Pods whose uid is none of these are no more.
+    pub fn keep_only(&self, uids: &HashSet<String>) {
         if let Some(lent) = &mut *locked(&self.0.lent) {
-            lent.gone(pod, |(of, _)| of == namespace);
+            lent.keep_only(|pod| uids.contains(&pod.uid));
         }
     }
 
@@ -208,13 +226,14 @@ impl Shares {
     /// then is [`Self::pushed`].
     pub fn tick(&self) {
         let inner = &*self.0;
+        let now = inner.clock.now();
+        locked(&inner.gone).retain(|_, since| now.saturating_since(*since) < LEASE);
         let mut lent = locked(&inner.lent);
         let Ok(epoch) = inner.leadership.epoch() else {
             *lent = None;
             inner.metrics.count(0, &[]);
             return;
         };
-        let now = inner.clock.now();
         if (inner.limits)("").is_none() {
             return;
         }
@@ -231,8 +250,6 @@ impl Shares {
             limits.iter().any(|limit| limit.is(key))
         };
         lent.tick(is_there, now);
-        // A group of which no sidecar is left is over; it may come again.
-        lent.forget(|(_, key), allocator| !key.apart.is_empty() && allocator.is_unused());
         let mut totals = Vec::new();
         for ((namespace, of), allocator) in lent.each() {
             let is_it = |limit: &SharedLimit| limit.of == *of && limit.is_apart;

@@ -162,9 +162,11 @@ impl Hub {
             }
             watcher::Event::InitDone => {
                 // Who went while the watch was interrupted is only missing. Who is no pod with our label comes back.
-                for uid in self.roster.keep_only(&listed.take().unwrap_or_default()) {
+                let there = listed.take().unwrap_or_default();
+                for uid in self.roster.keep_only(&there) {
                     self.reviews.forget(&uid);
                 }
+                self.shares.keep_only(&there);
             }
             watcher::Event::Delete(pod) => {
                 let metadata = &pod.metadata;

@@ -74,6 +74,8 @@ pub struct Allocator<K> {
     epoch: u64,
     /// When all that a leader of before has lent is over.
     known_from: Moment,
+    /// When a sidecar asked first.
+    asked_first: Option<Moment>,
     unknown: u64,
     pods: BTreeMap<K, Entry>,
     /// In the order in which shares are over.
@@ -135,6 +137,7 @@ impl<K: Ord + Clone> Allocator<K> {
             whole,
             epoch,
             known_from: now + LEASE + LEASE / SKEW,
+            asked_first: None,
             unknown: whole,
             pods: BTreeMap::new(),
             ends: BTreeSet::new(),
@@ -161,9 +164,18 @@ impl<K: Ord + Clone> Allocator<K> {
         }
     }
 
-    /// Whether at `now` all have asked who may hold something of it, and whom it was first lent to.
+    /// It turns out at `now` that somebody may hold something of it for as long as a share is good, by another count.
+    pub fn somebody_lent_besides(&mut self, now: Moment) {
+        self.unknown = self.whole;
+        self.known_from = now + LEASE + LEASE / SKEW;
+        self.plan.at = None;
+    }
+
+    /// Whether at `now` all have asked who may hold something of it: nothing of before is out, and a lease has passed since the first of
+    /// those asked who share it now.
     pub fn has_heard_all(&self, now: Moment) -> bool {
-        now >= self.known_from
+        let since = self.asked_first.map(|first| first + LEASE + LEASE / SKEW);
+        now >= self.known_from && since.is_some_and(|since| now >= since)
     }
 
     /// Whether nobody has to do with it, and nothing of a leader before is out.
@@ -190,6 +202,7 @@ impl<K: Ord + Clone> Allocator<K> {
     /// time in which this leader does not know yet what is free.
     pub fn hear(&mut self, pod: &K, ask: &Ask, now: Moment) -> Option<Grant> {
         self.tick(now);
+        self.asked_first.get_or_insert(now);
         let before = self.pods.get(pod).copied();
         let mut held = ask.held.min(self.whole);
         // An ask that a later one has overtaken: what was granted upon that may be held. The next one says.

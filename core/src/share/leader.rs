@@ -7,8 +7,11 @@
 //! - so what the first config that this leader replaces does not have was lent by nobody while that config was in service, which was
 //!   for longer than a lease: [`SETTLED`].
 //!
-//! No clock of two machines is compared to the second, nothing depends on how far a watch is behind, and where any of it is in doubt, the
-//! limit is not new. A limit that goes is remembered for a while: who has not heard of it may use its share or floor on.
+//! No clock of two machines is compared to the second, and where any of it is in doubt, the limit is not new. A limit that goes is
+//! remembered for a while: who has not heard of it may use its share or floor on.
+//!
+//! A limit may be lent to groups of sidecars apart, each of which has it whole. What is known of the limit holds for each of its counts; one that
+//! turns from the one to the other is taken for lent until what was lent before is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,33 +37,51 @@ pub struct Leader<L, K> {
     /// Of each config that it has written, by name, the limits of what it replaced first; none where they may have been others a lease
     /// before.
     replaced: BTreeMap<String, Option<BTreeSet<L>>>,
-    limits: BTreeMap<L, Lent<K>>,
+    limits: BTreeMap<L, Lent<L, K>>,
+    /// Of each limit that is lent to groups apart, how many of these have a count; nearly, between two ticks.
+    groups: BTreeMap<L, usize>,
 }
 
 #[derive(Clone, Debug)]
-struct Lent<K> {
+struct Lent<L, K> {
     allocator: Allocator<K>,
+    /// The limit of which this is the count of a group.
+    group_of: Option<L>,
     /// No leader before can have lent of it.
     is_new: bool,
+    /// It is lent to groups.
+    is_apart: bool,
+    /// When it was, from one that all had together; of a group's count, which of these it heeds.
+    turned: Option<Moment>,
     /// Since when there is no such limit any more.
     gone: Option<Moment>,
+}
+
+impl<L, K> Lent<L, K> {
+    fn new(allocator: Allocator<K>) -> Self {
+        Self {
+            allocator,
+            group_of: None,
+            is_new: false,
+            is_apart: false,
+            turned: None,
+            gone: None,
+        }
+    }
 }
 
 impl<L: Ord + Clone, K: Ord + Clone> Leader<L, K> {
     /// A leader begins at `now` with the number `epoch`, and finds these limits.
     pub fn new(limits: impl IntoIterator<Item = (L, u64)>, epoch: u64, now: Moment) -> Self {
-        let lent = |whole| Lent {
-            allocator: Allocator::new(whole, epoch, now),
-            is_new: false,
-            gone: None,
-        };
-        let limits: BTreeMap<L, Lent<K>> = limits.into_iter().map(|(limit, whole)| (limit, lent(whole))).collect();
+        let lent = |whole| Lent::new(Allocator::new(whole, epoch, now));
+        let limits: BTreeMap<L, Lent<L, K>> = limits.into_iter().map(|(limit, whole)| (limit, lent(whole))).collect();
         Self {
             epoch,
             began: now,
             inherited: limits.keys().cloned().collect(),
             replaced: BTreeMap::new(),
             limits,
+            groups: BTreeMap::new(),
         }
     }
 
@@ -91,73 +112,115 @@ impl<L: Ord + Clone, K: Ord + Clone> Leader<L, K> {
             if replaced.contains(&limit) || self.inherited.contains(&limit) {
                 continue;
             }
-            let lent = self.limits.entry(limit).or_insert_with(|| Lent {
-                allocator: Allocator::of_a_new_limit(whole, self.epoch, now),
-                is_new: true,
-                gone: None,
-            });
+            let epoch = self.epoch;
+            let lent = self.limits.entry(limit);
+            let lent = lent.or_insert_with(|| Lent::new(Allocator::of_a_new_limit(whole, epoch, now)));
             // A sidecar may have asked before the write was answered.
             lent.allocator.nobody_lent_before();
             lent.is_new = true;
         }
     }
 
-    /// The shares of a limit of which there is so much.
-    pub fn of(&mut self, limit: &L, whole: u64) -> &mut Allocator<K> {
-        let (epoch, began) = (self.epoch, self.began);
-        let lent = self.limits.entry(limit.clone()).or_insert_with(|| Lent {
-            allocator: Allocator::new(whole, epoch, began),
-            is_new: false,
-            gone: None,
-        });
-        lent.gone = None;
-        lent.allocator.reconfigure(whole);
+    /// The shares of a limit of which there is so much, that all sidecars have together.
+    pub fn of(&mut self, limit: &L, whole: u64, now: Moment) -> &mut Allocator<K> {
+        let has_groups = self.groups.contains_key(limit);
+        let lent = self.there(limit, whole);
+        if std::mem::take(&mut lent.is_apart) && has_groups {
+            // It was lent to groups until now, and what they were lent is good for as long as it is.
+            lent.allocator.somebody_lent_besides(now);
+        }
         &mut lent.allocator
     }
 
-    /// The shares that one group of sidecars has of a limit which it has whole: `group` names that count.
-    pub fn of_group(&mut self, limit: &L, group: &L, whole: u64) -> &mut Allocator<K> {
+    /// The shares that one group of sidecars has of a limit which it has whole: `group` names that count, and may be the limit's own. None: there
+    /// are `most` of them already.
+    pub fn of_group(
+        &mut self,
+        limit: &L,
+        group: &L,
+        (whole, most): (u64, usize),
+        now: Moment,
+    ) -> Option<&mut Allocator<K>> {
         // What is known of the limit is known of all its counts.
-        self.of(limit, whole);
-        let is_new = self.limits.get(limit).is_some_and(|lent| lent.is_new);
-        let allocator = self.of(group, whole);
-        if is_new {
-            allocator.nobody_lent_before();
+        let lent = self.there(limit, whole);
+        if !std::mem::replace(&mut lent.is_apart, true) && lent.allocator.pods().next().is_some() {
+            lent.turned = Some(now);
         }
-        allocator
+        let (is_new, turned) = (lent.is_new, lent.turned);
+        let turned = turned.filter(|turned| now < *turned + LEASE + LEASE / SKEW);
+        if group == limit {
+            return Some(&mut self.there(limit, whole).allocator);
+        }
+        let is_known = self.limits.contains_key(group);
+        if !is_known {
+            let groups = self.groups.entry(limit.clone()).or_insert(0);
+            if *groups >= most {
+                return None;
+            }
+            *groups += 1;
+        }
+        let lent = self.there(group, whole);
+        lent.group_of = Some(limit.clone());
+        match turned {
+            // All had it together until then, and may hold what they were lent.
+            Some(at) if lent.turned != turned => {
+                lent.turned = turned;
+                lent.allocator.somebody_lent_besides(at);
+            }
+            None if is_new => lent.allocator.nobody_lent_before(),
+            _ => {}
+        }
+        Some(&mut lent.allocator)
     }
 
-    /// Whether there is such a count.
-    pub fn has(&self, limit: &L) -> bool {
-        self.limits.contains_key(limit)
+    fn there(&mut self, limit: &L, whole: u64) -> &mut Lent<L, K> {
+        let (epoch, began) = (self.epoch, self.began);
+        let lent = self.limits.entry(limit.clone());
+        let lent = lent.or_insert_with(|| Lent::new(Allocator::new(whole, epoch, began)));
+        lent.gone = None;
+        lent.allocator.reconfigure(whole);
+        lent
     }
 
-    /// How many counts there are of these.
-    pub fn count(&self, is_it: impl Fn(&L) -> bool) -> usize {
-        self.limits.keys().filter(|limit| is_it(limit)).count()
-    }
-
-    /// Forgets those counts at once.
-    pub fn forget(&mut self, which: impl Fn(&L, &Allocator<K>) -> bool) {
-        self.limits.retain(|limit, lent| !which(limit, &lent.allocator));
-    }
-
-    /// Takes back what is over at `now`, and forgets limits that are no more.
+    /// Takes back what is over at `now`, and forgets limits that are no more, and groups of which no sidecar is left.
     pub fn tick(&mut self, mut is_there: impl FnMut(&L) -> bool, now: Moment) {
+        self.groups.clear();
+        let groups = &mut self.groups;
         self.limits.retain(|limit, lent| {
             lent.allocator.tick(now);
+            if lent.group_of.is_some() && lent.allocator.is_unused() {
+                return false;
+            }
             if is_there(limit) {
                 lent.gone = None;
-                return true;
+            } else if now.saturating_since(*lent.gone.get_or_insert(now)) >= REMEMBERED {
+                return false;
             }
-            now.saturating_since(*lent.gone.get_or_insert(now)) < REMEMBERED
+            if let Some(of) = &lent.group_of {
+                *groups.entry(of.clone()).or_insert(0) += 1;
+            }
+            true
         });
     }
 
-    /// The pod is no more.
-    pub fn gone(&mut self, pod: &K, of: impl Fn(&L) -> bool) {
-        for (_, lent) in self.limits.iter_mut().filter(|(limit, _)| of(limit)) {
+    /// The pod is no more, which had to do with limits from `first` on, for as long as they are `of` those.
+    pub fn gone(&mut self, pod: &K, first: &L, of: impl Fn(&L) -> bool) {
+        for (_, lent) in self
+            .limits
+            .range_mut::<L, _>(first..)
+            .take_while(|(limit, _)| of(limit))
+        {
             lent.allocator.gone(pod);
+        }
+    }
+
+    /// Pods that are none of these are no more.
+    pub fn keep_only(&mut self, is_there: impl Fn(&K) -> bool) {
+        for lent in self.limits.values_mut() {
+            let gone: Vec<K> = lent.allocator.pods().filter(|pod| !is_there(pod)).cloned().collect();
+            for pod in gone {
+                lent.allocator.gone(&pod);
+            }
         }
     }
 

@@ -212,6 +212,27 @@ fn a_new_leader_lends_a_group_nothing_that_another_may_have_lent_it() {
 }
 
 #[test]
+fn who_was_missing_after_a_list_leaves_the_whole_to_who_follows_it() {
+    let clock = Clock::new();
+    let leadership = Leadership::new(clock);
+    leadership.leads_for(1, Duration::from_hours(1));
+    let shares = shares_in(apart(), &leadership, clock, false);
+    shares.wrote("team", Some(&[]), &[apart()]);
+    let ask = |name: &str, number| {
+        let granted = shares.ask("team", &pod(name), &[ask_of("Deployment/shop", number, 0)]);
+        granted.unwrap().first().map(|grant| grant.share)
+    };
+    assert!(ask("a", 1) > Some(0));
+    shares.keep_only(&HashSet::from(["uid-b".into()]));
+    let lent = || shares.totals("team").iter().map(|(_, of)| of.pods).sum::<u64>();
+    assert_eq!(lent(), 1, "its share may be used until it is over");
+    // Whoever is known to be gone is not heard any more.
+    shares.gone("team", &pod("a"));
+    assert_eq!(ask("a", 2), None);
+    assert!(ask("b", 1).is_some());
+}
+
+#[test]
 fn there_are_no_more_counts_of_a_limit_than_sidecars_could_be_of() {
     let clock = Clock::new();
     let leadership = Leadership::new(clock);

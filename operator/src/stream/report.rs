@@ -43,6 +43,9 @@ pub(super) fn read(line: &[u8]) -> Result<Option<Said>, Malformed> {
         ToOperator::Report(report) => Ok(Some(Said::Report(bounded(report)))),
         ToOperator::Ask { mut asks } => {
             asks.truncate(MOST_ASKS);
+            for ask in &mut asks {
+                cut(&mut ask.of.apart, OF);
+            }
             Ok(Some(Said::Ask(asks)))
         }
         ToOperator::Borrow { mut asks } => {

@@ -20,7 +20,9 @@ fn first_ask(want: u64) -> Ask {
 
 /// What a sidecar is lent that holds nothing and wants 100.
 fn lent(leader: &mut Leader<u8, u8>, limit: u8, millis: u64) -> u64 {
-    let granted = leader.of(&limit, WHOLE).hear(&7, &first_ask(100), at(millis));
+    let granted = leader
+        .of(&limit, WHOLE, at(millis))
+        .hear(&7, &first_ask(100), at(millis));
     granted.map_or(0, |grant| grant.share)
 }
 
@@ -75,9 +77,11 @@ fn in_doubt_a_limit_is_not_new_and_the_doubt_is_over_with_the_lease() {
 fn what_is_known_of_a_limit_holds_for_the_count_of_each_group() {
     const GROUP: u8 = 10;
     let of_group = |leader: &mut Leader<u8, u8>, limit: u8, millis| {
-        let granted = leader
-            .of_group(&limit, &GROUP, WHOLE)
-            .hear(&7, &first_ask(100), at(millis));
+        let granted =
+            leader
+                .of_group(&limit, &GROUP, (WHOLE, 1), at(millis))
+                .unwrap()
+                .hear(&7, &first_ask(100), at(millis));
         granted.map_or(0, |grant| grant.share)
     };
     let mut inherited = leader();
@@ -92,15 +96,73 @@ fn what_is_known_of_a_limit_holds_for_the_count_of_each_group() {
 #[test]
 fn a_count_that_nobody_has_to_do_with_is_forgotten_once_nothing_of_before_is_out() {
     let mut leader = leader();
-    leader.of_group(&OTHER, &10, WHOLE);
-    let unused = |leader: &mut Leader<u8, u8>, millis| {
+    leader.of_group(&OTHER, &10, (WHOLE, 1), at(0));
+    let counts = |leader: &mut Leader<u8, u8>, millis| {
         leader.tick(|_| true, at(millis));
-        leader.forget(|limit, allocator| *limit == 10 && allocator.is_unused());
-        !leader.has(&10)
+        leader.each().map(|(limit, _)| *limit).collect::<Vec<_>>()
     };
-    assert!(!unused(&mut leader, 60_000));
-    assert!(unused(&mut leader, 60_600));
-    assert_eq!(leader.count(|_| true), 1);
+    assert_eq!(counts(&mut leader, 60_000), [OTHER, 10]);
+    assert_eq!(counts(&mut leader, 60_600), [OTHER]);
+}
+
+#[test]
+fn a_limit_has_no_more_groups_than_it_may() {
+    let mut leader = leader();
+    let mut is_lent = |group: u8| leader.of_group(&OTHER, &group, (WHOLE, 2), at(0)).is_some();
+    assert_eq!(
+        [10, 11, 12, 10, OTHER].map(&mut is_lent),
+        [true, true, false, true, true]
+    );
+}
+
+#[test]
+fn what_all_had_together_is_over_before_groups_have_it_and_the_other_way_round() {
+    const GROUP: u8 = 10;
+    let want = |allocator: &mut Allocator<u8>, pod: u8, millis| {
+        allocator.expect(8);
+        let granted = allocator.hear(&pod, &first_ask(100), at(millis));
+        granted.map_or(0, |grant| grant.share)
+    };
+    let mut leader = Leader::new([], 2, at(0));
+    assert_eq!(want(leader.of(&LIMIT, WHOLE, at(100_000)), 1, 100_000), 125);
+    // From here on each group has it.
+    let mut of_group = |millis, pod| {
+        let allocator = leader.of_group(&LIMIT, &GROUP, (WHOLE, 9), at(millis)).unwrap();
+        want(allocator, pod, millis)
+    };
+    assert_eq!(of_group(101_000, 2), 0, "what was lent may still be held");
+    assert_eq!(of_group(161_700, 3), 125);
+    assert_eq!(
+        want(leader.of(&LIMIT, WHOLE, at(162_000)), 4, 162_000),
+        0,
+        "and all together again"
+    );
+    assert_eq!(want(leader.of(&LIMIT, WHOLE, at(222_600)), 5, 222_600), 125);
+}
+
+#[test]
+fn floors_are_for_all_that_may_come_until_a_lease_after_the_first_asked() {
+    let mut leader = Leader::<u8, u8>::new([], 2, at(0));
+    let allocator = leader.of_group(&LIMIT, &10, (WHOLE, 9), at(3_600_000)).unwrap();
+    assert!(!allocator.has_heard_all(at(3_600_000)), "nobody has asked");
+    allocator.hear(&1, &first_ask(100), at(3_600_000));
+    assert!(!allocator.has_heard_all(at(3_660_000)));
+    assert!(allocator.has_heard_all(at(3_660_600)));
+}
+
+#[test]
+fn a_pod_that_is_gone_keeps_nothing_once_its_share_is_over() {
+    let mut leader = Leader::new([], 2, at(0));
+    let ask = first_ask(900);
+    assert!(
+        leader
+            .of(&LIMIT, WHOLE, at(100_000))
+            .hear(&1, &ask, at(100_000))
+            .is_some()
+    );
+    leader.keep_only(|pod| *pod != 1);
+    leader.tick(|_| true, at(161_000));
+    assert_eq!(leader.of(&LIMIT, WHOLE, at(161_000)).totals().lent, 0);
 }
 
 #[test]
@@ -109,7 +171,7 @@ fn a_limit_that_comes_again_knows_who_holds_of_it_and_not_for_ever() {
     let millis = 100_000;
     let mut holder = Holder::new(WHOLE, at(millis));
     let ask = holder.asks(900, 0, at(millis));
-    let grant = leader.of(&LIMIT, WHOLE).hear(&1, &ask, at(millis)).unwrap();
+    let grant = leader.of(&LIMIT, WHOLE, at(millis)).hear(&1, &ask, at(millis)).unwrap();
     assert!(holder.take(&grant, at(millis)));
     let share = holder.entitled(at(millis)).0;
     assert!(share > 900);
@@ -134,7 +196,7 @@ fn who_comes_back_to_a_limit_that_was_forgotten_has_no_more_than_others_leave() 
     let (mut leader, began) = (leader(), 100_000);
     let granted = |leader: &mut Leader<u8, u8>, pod: u8, holder: &mut Holder, want: u64, millis: u64| {
         let ask = holder.asks(want, 0, at(millis));
-        let allocator = leader.of(&LIMIT, WHOLE);
+        let allocator = leader.of(&LIMIT, WHOLE, at(millis));
         allocator.expect(5);
         let grant = allocator.hear(&pod, &ask, at(millis)).unwrap();
         assert!(holder.take(&grant, at(millis)));
@@ -286,7 +348,7 @@ impl World {
                 if lost == 1 || !exists {
                     return;
                 }
-                let allocator = self.leader.of(&LIMIT, WHOLE);
+                let allocator = self.leader.of(&LIMIT, WHOLE, now);
                 allocator.expect(5);
                 let answer = allocator.hear(&pod, &ask, now).filter(|_| lost != 2);
                 let pushed = allocator.push(now);
