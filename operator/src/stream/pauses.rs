@@ -1,8 +1,8 @@
 //! What is paused in each namespace, as the line that its streams send before any document: written out once, shared by all of them.
 //!
 //! Every replica has it from its own watch of UsagePolicies, and none waits for the one that leads to write the ConfigMap. A line is all
-//! that is paused, so one that was missed is mended by the next. What is said is what the leader will write: a policy that is
-//! wrong, or cannot be read, stays as it was.
+//! that is paused, so one that was missed is mended by the next. What is said is what the leader will write. Of a policy that is wrong, or
+//! cannot be read, nothing is said: its last accepted version, which a replica may have missed, is in the documents.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
@@ -23,7 +23,15 @@ use crate::sync::locked;
 use crate::validate::hosts::AllowedHosts;
 
 /// The policies that pause anything, by namespace and name.
-type Pausing = HashMap<String, BTreeMap<String, WirePause>>;
+type Pausing = HashMap<String, BTreeMap<String, Judged>>;
+
+/// What a policy pauses that was found to be right.
+#[derive(Clone, Debug)]
+struct Judged {
+    pause: WirePause,
+    /// Its uid and generation: which spec was judged.
+    version: Option<(String, i64)>,
+}
 
 /// What is paused.
 #[derive(Debug, Default)]
@@ -53,6 +61,7 @@ impl Pauses {
         if let Some(sender) = state.streams.get(namespace) {
             return sender.subscribe();
         }
+        state.streams.retain(|_, sender| sender.receiver_count() > 0);
         let (sender, newest) = watch::channel(None);
         state.streams.insert(namespace.to_owned(), sender);
         state.tell(namespace);
@@ -64,16 +73,20 @@ impl Pauses {
         self.news.subscribe()
     }
 
-    /// What the watch of the UsagePolicies tells. Providers and guards may be at `hosts` only.
+    /// What the watch of the UsagePolicies tells. Guards may ask at `hosts` only.
     pub(super) fn note(&self, told: &watcher::Result<Event<Found<UsagePolicy>>>, hosts: &AllowedHosts) {
+        // Before all is locked: a policy's rules take a while to read, and streams that open need not wait for that.
+        let judged = match told {
+            Ok(Event::InitApply(found) | Event::Apply(found)) => self.judge(found, hosts),
+            _ => None,
+        };
         let mut state = self.lock();
         match told {
             Err(_) => state.doubts(),
             Ok(Event::Init) => state.coming.clear(),
             Ok(Event::InitApply(found)) => {
                 if let Some((namespace, name)) = place(found.meta()) {
-                    let pause = said(found, state.pausing.get(namespace), hosts);
-                    put(&mut state.coming, namespace, name, pause);
+                    put(&mut state.coming, namespace, name, judged);
                 }
             }
             Ok(Event::InitDone) => {
@@ -83,10 +96,9 @@ impl Pauses {
             }
             Ok(Event::Apply(found)) => {
                 if let Some((namespace, name)) = place(found.meta()) {
-                    let before = state.pausing.get(namespace);
-                    let pause = said(found, before, hosts);
-                    let is_news = pause.is_some() && pause.as_ref() != before.and_then(|before| before.get(name));
-                    put(&mut state.pausing, namespace, name, pause);
+                    let before = state.judged(namespace, name).map(|before| &before.pause);
+                    let is_news = judged.as_ref().is_some_and(|judged| Some(&judged.pause) != before);
+                    put(&mut state.pausing, namespace, name, judged);
                     state.knows(namespace);
                     if is_news {
                         self.news.send_modify(|count| *count += 1);
@@ -100,6 +112,24 @@ impl Pauses {
                 }
             }
         }
+    }
+
+    /// What a policy pauses; none: nothing, or nobody can say.
+    fn judge(&self, found: &Found<UsagePolicy>, hosts: &AllowedHosts) -> Option<Judged> {
+        let Found::Read(policy) = found else { return None };
+        let metadata = &policy.metadata;
+        let (namespace, name) = place(metadata)?;
+        // Most pause nothing, and what is wrong with those is not asked here.
+        let pause = WirePause::of(name, &policy.spec)?;
+        let version = metadata.uid.clone().zip(metadata.generation);
+        let is_judged = |before: &Judged| version.is_some() && before.version == version;
+        if !self.lock().judged(namespace, name).is_some_and(is_judged) {
+            let read = Policy::from_spec(name, &policy.spec).ok()?;
+            if hosts.refuse_guards(&read.guards).is_some() {
+                return None;
+            }
+        }
+        Some(Judged { pause, version })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -126,6 +156,11 @@ impl State {
         }
     }
 
+    /// What is known of a policy.
+    fn judged(&self, namespace: &str, name: &str) -> Option<&Judged> {
+        self.pausing.get(namespace)?.get(name)
+    }
+
     fn tell_all(&mut self) {
         self.streams.retain(|_, sender| sender.receiver_count() > 0);
         for namespace in self.streams.keys().cloned().collect::<Vec<_>>() {
@@ -143,7 +178,7 @@ impl State {
             .get(namespace)
             .into_iter()
             .flat_map(BTreeMap::values)
-            .cloned()
+            .map(|judged| judged.pause.clone())
             .collect();
         let count = by.len();
         let Some(line) = line(&ToSidecar::Paused { by }) else {
@@ -166,32 +201,15 @@ impl State {
     }
 }
 
-/// What a policy pauses, where the namespace's were these `before`.
-fn said(
-    found: &Found<UsagePolicy>,
-    before: Option<&BTreeMap<String, WirePause>>,
-    hosts: &AllowedHosts,
-) -> Option<WirePause> {
-    let name = found.meta().name.as_deref()?;
-    match found {
-        Found::Read(policy) => match Policy::from_spec(name, &policy.spec) {
-            Ok(valid) if hosts.refuse_guards(&valid.guards).is_none() => WirePause::of(name, &policy.spec),
-            // Its last accepted version stays in service.
-            _ => before?.get(name).cloned(),
-        },
-        Found::Unread(_) => before?.get(name).cloned(),
-    }
-}
-
 fn place(metadata: &ObjectMeta) -> Option<(&str, &str)> {
     metadata.namespace.as_deref().zip(metadata.name.as_deref())
 }
 
-fn put(all: &mut Pausing, namespace: &str, name: &str, pause: Option<WirePause>) {
-    if let Some(pause) = pause {
+fn put(all: &mut Pausing, namespace: &str, name: &str, judged: Option<Judged>) {
+    if let Some(judged) = judged {
         all.entry(namespace.to_owned())
             .or_default()
-            .insert(name.to_owned(), pause);
+            .insert(name.to_owned(), judged);
     } else if let Some(policies) = all.get_mut(namespace) {
         policies.remove(name);
         if policies.is_empty() {
@@ -285,21 +303,57 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_turns_wrong_or_unreadable_stays_as_it_was() {
+    fn of_a_policy_that_turns_wrong_or_unreadable_nothing_is_said_as_its_documents_say_what_was_accepted_last() {
+        let wrong = json!({"paused": true, "limits": [{"name": "none"}]});
+        for turned in [wrong, json!({"paused": "of a later release"})] {
+            let pauses = Pauses::default();
+            let team = pauses.follow("team");
+            listed(&pauses, vec![policy("team", &turned)]);
+            assert_eq!(heard(&team), Some(Vec::new()), "{turned}: never accepted");
+            note(&pauses, Event::Apply(policy("team", &paused("one"))));
+            assert_eq!(heard(&team), Some(vec!["one".into()]));
+            note(&pauses, Event::Apply(policy("team", &turned)));
+            assert_eq!(heard(&team), Some(Vec::new()), "{turned}");
+            // A resume that was accepted while this replica's watch was interrupted, before it turned wrong.
+            note(&pauses, Event::Apply(policy("team", &paused("one"))));
+            pauses.note(&Err(Error::NoResourceVersion), &AllowedHosts::default());
+            listed(&pauses, vec![policy("team", &turned)]);
+            assert_eq!(heard(&team), Some(Vec::new()), "{turned}: listed again");
+        }
+    }
+
+    #[test]
+    fn a_spec_is_judged_once_whatever_comes_of_its_status() {
         let pauses = Pauses::default();
         let team = pauses.follow("team");
-        let wrong = json!({"paused": false, "limits": [{"name": "none"}]});
-        listed(&pauses, vec![policy("team", &wrong)]);
-        assert_eq!(heard(&team), Some(Vec::new()));
-        note(&pauses, Event::Apply(policy("team", &paused("one"))));
-        for turned in [wrong, json!({"paused": "of a later release"})] {
-            note(&pauses, Event::Apply(policy("team", &turned)));
-            assert_eq!(heard(&team), Some(vec!["one".into()]), "{turned}");
-            listed(&pauses, vec![policy("team", &turned)]);
-            assert_eq!(heard(&team), Some(vec!["one".into()]), "listed again");
+        let wrong = json!({"paused": true, "pausedReason": "one", "limits": [{"name": "none"}]});
+        let of = |spec: &Value, uid: &str, generation: i64| {
+            let mut found = policy("team", spec);
+            let metadata = found.meta_mut();
+            (metadata.uid, metadata.generation) = (Some(uid.to_owned()), Some(generation));
+            found
+        };
+        listed(&pauses, vec![of(&paused("one"), "first", 1)]);
+        // No apiserver has two specs of one generation: who judged this one would find it wrong.
+        note(&pauses, Event::Apply(of(&wrong, "first", 1)));
+        assert_eq!(heard(&team), Some(vec!["one".into()]));
+        for (uid, generation) in [("first", 2), ("second", 1)] {
+            listed(&pauses, vec![of(&paused("one"), "first", 1)]);
+            note(&pauses, Event::Apply(of(&wrong, uid, generation)));
+            assert_eq!(heard(&team), Some(Vec::new()), "{uid}, {generation}");
         }
-        listed(&pauses, Vec::new());
-        assert_eq!(heard(&team), Some(Vec::new()), "gone while nobody watched");
+    }
+
+    #[test]
+    fn a_namespace_whose_streams_are_gone_is_forgotten_when_another_comes() {
+        let pauses = Pauses::default();
+        let (team, web) = (pauses.follow("team"), pauses.follow("web"));
+        drop(team);
+        let _shop = pauses.follow("shop");
+        let mut known: Vec<String> = pauses.lock().streams.keys().cloned().collect();
+        known.sort();
+        assert_eq!(known, ["shop", "web"]);
+        drop(web);
     }
 
     #[test]
