@@ -9,7 +9,8 @@
 //! What was said on a stream that has ended nobody takes back there. It stays until
 //! - the next stream has its own word, which replaces it;
 //! - a document says it too, which then answers for it alone;
-//! - a document comes so long after the stream ended that it cannot be of before the word ([`LATEST`]).
+//! - it is so long since the stream ended that a document that says it would be here ([`LATEST`]). By time alone: where a pause and its
+//!   resume were written as one, no other document ever comes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ use crate::clock::Moment;
 use crate::config::{Config, Policy};
 use crate::stream::pauses::WirePause;
 
-/// The longest that a document may be under way by a mount: the kubelet's sync period of a minute, and as long for what its cache
-/// holds.
+/// The longest that a document may be under way by a mount, and so the longest that a word outlives its stream: the kubelet's sync
+/// period of a minute, and as long for what its cache holds.
 pub const LATEST: Duration = Duration::from_mins(2);
 
 /// The operator's word.
@@ -61,11 +62,16 @@ impl Pauses {
 
     /// A new document, as it is for this pod, goes into service.
     pub fn served(&mut self, document: &Config, now: Moment) {
-        let Some(ended) = self.ended else { return };
-        if now - ended > LATEST {
-            self.told.clear();
+        if self.ended.is_some() {
+            self.expire(now);
+            self.told.retain(|told| !says(document, told));
         }
-        self.told.retain(|told| !says(document, told));
+    }
+
+    /// Forgets what was said on a stream that ended [`LATEST`] ago, if there has been no word since. Says whether there was anything.
+    pub fn expire(&mut self, now: Moment) -> bool {
+        let is_over = self.ended.is_some_and(|ended| now - ended >= LATEST);
+        is_over && !std::mem::take(&mut self.told).is_empty()
     }
 
     /// Whether the word pauses anything.

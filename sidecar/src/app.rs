@@ -479,10 +479,13 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
+    use bowsprit_core::config::Scope;
+    use bowsprit_core::pauses::LATEST;
+    use bowsprit_core::stream::pauses::WirePause;
     use clap::Parser as _;
 
     use super::*;
-    use crate::config::POLL_EVERY;
+    use crate::config::{Documents, Offer, POLL_EVERY};
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_in_the_pod_has_the_labels_that_the_pod_has_now() {
@@ -502,5 +505,41 @@ mod tests {
         std::fs::write(&labels, "app=\"checkout\"").unwrap();
         tokio::time::sleep(POLL_EVERY * 2).await;
         assert_eq!(app(), "checkout");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_an_operator_said_who_is_gone_ends_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let ports = ["bowsprit-sidecar", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let more = ["--config-dir", dir.path().to_str().unwrap()];
+        let args = Args::try_parse_from(ports.iter().chain(&more)).unwrap();
+        let running = start_with(&args, AccessLog::in_memory()).unwrap();
+        let (tenant, now) = (&running.process.tenant, running.process.clock.now());
+        let is_paused = || {
+            let snapshot = tenant.snapshot.load_full().unwrap();
+            snapshot.config.policies.iter().any(|policy| policy.paused.is_some())
+        };
+        let documents = Documents {
+            text: "apiVersion: bowsprit.dev/v1alpha1\nkind: UsagePolicy\nmetadata: {name: freeze}\nspec: {}\n".into(),
+            place: "bowsprit.yaml".into(),
+            scope: Scope::Standalone,
+        };
+        let offer = Offer {
+            source: "folder",
+            sequence: 1,
+            documents: Ok(documents),
+        };
+        assert!(tenant.offer(&offer, now, 1_000));
+        let freeze = WirePause {
+            policy: "freeze".into(),
+            paused: true,
+            ..WirePause::default()
+        };
+        tenant.paused(&[freeze], now);
+        tenant.left(now);
+        tokio::time::sleep(LATEST.saturating_sub(POLL_EVERY)).await;
+        assert!(is_paused());
+        tokio::time::sleep(POLL_EVERY * 3).await;
+        assert!(!is_paused());
     }
 }

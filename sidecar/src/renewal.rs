@@ -73,6 +73,7 @@ impl Renewal {
     pub fn poll(&mut self, process: &Process) {
         process.tenant.kept.expire(process.clock.now());
         process.tenant.cache.expire(process.clock.now());
+        process.tenant.expire_pauses(process.clock.now());
         let has_new_labels = self.renew_pod(process);
         let pod = process.pod.load();
         if has_new_labels {

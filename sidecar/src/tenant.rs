@@ -171,6 +171,15 @@ impl Tenant {
         pauses.ended(document.as_ref(), now);
     }
 
+    /// Ends what a stream said that ended so long ago that a document that says it too would be here.
+    pub fn expire_pauses(&self, now: Moment) {
+        let mut standing = locked(&self.standing);
+        if standing.pauses.expire(now) {
+            tracing::info!("what an operator said of pauses is over: its stream has ended, and no document says it");
+            self.serve(&standing, now);
+        }
+    }
+
     /// Serves the same configuration over connections that trust what the CA bundles hold now.
     pub fn renew_trust(&self, now: Moment) {
         self.serve(&locked(&self.standing), now);
@@ -294,7 +303,7 @@ impl Tenant {
 mod tests {
     use std::time::Duration;
 
-    use bowsprit_core::config::Scope;
+    use bowsprit_core::pauses::LATEST;
     use bowsprit_core::plan::Availability;
 
     use super::*;
@@ -404,5 +413,42 @@ mod tests {
         );
         tenant.paused(&[], now);
         assert!(!paused());
+    }
+
+    #[test]
+    fn what_a_lost_stream_said_ends_by_itself_and_no_change_of_labels_brings_it_back() {
+        let tenant = tenant(&Arc::new(Connections::new(None, &Arc::default())));
+        let lost = Moment::from_start(Duration::from_secs(1));
+        let is_paused = || {
+            let snapshot = tenant.snapshot.load_full().unwrap();
+            snapshot.config.policies.iter().any(|policy| policy.paused.is_some())
+        };
+        let of = |app: &str| {
+            let mut offer = offer(1, "llm");
+            let pod_labels = BTreeMap::from([("app".to_owned(), app.to_owned())]);
+            offer.documents.as_mut().unwrap().scope = Scope::Cluster { pod_labels };
+            offer
+        };
+        let freeze = WirePause {
+            policy: "freeze".into(),
+            pod_selector: serde_json::from_value(serde_json::json!({"matchLabels": {"app": "shop"}})).unwrap(),
+            paused: true,
+            ..WirePause::default()
+        };
+        assert!(tenant.offer(&of("shop"), lost, 1_000));
+        tenant.paused(&[freeze], lost);
+        tenant.left(lost);
+        assert!(!tenant.offer(&of("shop"), lost, 1_000), "it is in service");
+        tenant.expire_pauses(lost + LATEST.saturating_sub(Duration::from_secs(1)));
+        assert!(is_paused(), "its document may come yet");
+        assert!(tenant.offer_again(&of("web"), lost) && !is_paused());
+        assert!(tenant.offer_again(&of("shop"), lost) && is_paused());
+        let before = tenant.snapshot.load_full().unwrap();
+        tenant.expire_pauses(lost + LATEST);
+        assert!(!is_paused());
+        let after = tenant.snapshot.load_full().unwrap();
+        assert!(Arc::ptr_eq(&before.upstreams()[0].state, &after.upstreams()[0].state));
+        assert!(tenant.offer_again(&of("web"), lost) && tenant.offer_again(&of("shop"), lost));
+        assert!(!is_paused());
     }
 }

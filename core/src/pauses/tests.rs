@@ -102,13 +102,13 @@ fn what_an_ended_stream_said_stays_until_a_document_answers_for_it_or_cannot_be_
     word.told(&[wire("freeze")]);
     word.ended(Some(&document(&[])), at(10));
     word.ended(Some(&document(&[])), at(100));
-    word.served(&document(&[]), at(130));
+    word.served(&document(&[]), at(129));
     assert!(
         pauses(&word, &document(&[])),
         "it may have been under way for two minutes"
     );
     let mut late = word.clone();
-    late.served(&document(&[]), at(131));
+    late.served(&document(&[]), at(130));
     assert!(!pauses(&late, &document(&[])), "counted from the first end");
     for unlike in [
         wire("another"),
@@ -131,6 +131,27 @@ fn what_an_ended_stream_said_stays_until_a_document_answers_for_it_or_cannot_be_
     assert!(word.is_empty());
 }
 
+#[test]
+fn what_an_ended_stream_said_ends_by_itself_where_nobody_says_anything_and_no_document_comes() {
+    let nothing = document(&[]);
+    let mut word = Pauses::default();
+    word.told(&[wire("freeze")]);
+    assert!(!word.expire(at(1_000)) && pauses(&word, &nothing), "its stream stands");
+    word.ended(Some(&nothing), at(1_000));
+    assert!(
+        !word.expire(at(1_119)) && pauses(&word, &nothing),
+        "its document may come"
+    );
+    let mut spoken = word.clone();
+    assert!(word.expire(at(1_120)) && !pauses(&word, &nothing));
+    assert!(!word.expire(at(1_121)), "once");
+    spoken.told(&[wire("freeze")]);
+    assert!(
+        !spoken.expire(at(1_120)) && pauses(&spoken, &nothing),
+        "the next stream says it"
+    );
+}
+
 /// A cluster in which one policy is turned on and off: `truth[n]` is what was true from the nth turn on.
 struct World {
     truth: Vec<bool>,
@@ -142,14 +163,39 @@ struct World {
     mount: VecDeque<(usize, u64)>,
     words: VecDeque<usize>,
     is_up: bool,
+    /// Whether the operator with the stream is of the release before, and has no word.
+    is_mute: bool,
     now: u64,
     /// What the sidecar has.
     word: Pauses,
     document: usize,
     heard: Option<usize>,
+    /// What the stream that stands has said last.
+    says: Option<usize>,
+    /// When the first stream ended since the last word.
+    ended: Option<u64>,
 }
 
 impl World {
+    fn new() -> Self {
+        Self {
+            truth: vec![false],
+            leader: 0,
+            operator: 0,
+            stream: VecDeque::new(),
+            mount: VecDeque::new(),
+            words: VecDeque::new(),
+            is_up: false,
+            is_mute: false,
+            now: 0,
+            word: Pauses::default(),
+            document: 0,
+            heard: None,
+            says: None,
+            ended: None,
+        }
+    }
+
     /// Each pause has a reason of its own.
     fn by(&self, turn: usize) -> Vec<WirePause> {
         let pause = WirePause {
@@ -164,18 +210,21 @@ impl World {
     }
 
     fn take(&mut self, turn: usize) {
-        // The store never goes back.
+        // The store never goes back, and what is in service already is no news.
         if turn > self.document {
+            let is_news = self.by(turn) != self.by(self.document);
             self.document = turn;
-            let config = self.config(turn);
-            self.word.served(&config, at(self.now));
+            if is_news {
+                let config = self.config(turn);
+                self.word.served(&config, at(self.now));
+            }
         }
     }
 
     fn hear(&mut self) {
         if let Some(turn) = self.words.pop_front() {
             self.word.told(&self.by(turn));
-            self.heard = Some(turn);
+            (self.heard, self.says, self.ended) = (Some(turn), Some(turn), None);
         }
     }
 
@@ -198,7 +247,7 @@ impl World {
             }
             3 | 4 => {
                 let turn = chance.usize(self.operator..=newest);
-                if turn > self.operator && self.is_up {
+                if turn > self.operator && self.is_up && !self.is_mute {
                     self.words.push_back(turn);
                 }
                 self.operator = turn;
@@ -210,7 +259,7 @@ impl World {
                 }
             }
             7 => {
-                let until = self.now + chance.u64(..40);
+                let until = self.now + chance.u64(..60);
                 while let Some(&(turn, due)) = self.mount.front()
                     && due <= until
                 {
@@ -224,18 +273,28 @@ impl World {
                 (self.is_up, self.words, self.stream) = (false, VecDeque::new(), VecDeque::new());
                 let config = self.config(self.document);
                 self.word.ended(Some(&config), at(self.now));
+                self.says = None;
+                self.ended.get_or_insert(self.now);
             }
-            8 => self.connect(),
+            8 => self.connect(chance.u8(..4) == 0),
             _ => {}
         }
+        self.word.expire(at(self.now));
     }
 
     /// To an operator that may be behind the one before, but not behind what it has told this sidecar: a watch does not go back.
-    fn connect(&mut self) {
-        self.is_up = true;
+    fn connect(&mut self, is_mute: bool) {
+        (self.is_up, self.is_mute) = (true, is_mute);
         self.operator = self.operator.max(self.heard.unwrap_or(0));
-        self.words.push_back(self.operator);
+        if !is_mute {
+            self.words.push_back(self.operator);
+        }
         self.stream.push_back(self.leader);
+    }
+
+    /// Whether the word of a stream that has ended is so old that it counts no more.
+    fn is_over(&self) -> bool {
+        self.ended.is_some_and(|ended| self.now - ended >= LATEST.as_secs())
     }
 
     fn is_paused(&self) -> bool {
@@ -248,23 +307,12 @@ fn in_any_history_a_pause_that_was_heard_holds_until_it_is_taken_back_and_all_ag
     let mut held = 0;
     for seed in 0..4_000 {
         let mut chance = fastrand::Rng::with_seed(seed);
-        let mut world = World {
-            truth: vec![false],
-            leader: 0,
-            operator: 0,
-            stream: VecDeque::new(),
-            mount: VecDeque::new(),
-            words: VecDeque::new(),
-            is_up: false,
-            now: 0,
-            word: Pauses::default(),
-            document: 0,
-            heard: None,
-        };
+        let mut world = World::new();
         for step in 0..chance.usize(10..80) {
             world.step(&mut chance);
             if let Some(heard) = world.heard
                 && world.truth[heard..].iter().all(|paused| *paused)
+                && !world.is_over()
             {
                 held += usize::from(!world.truth[world.document]);
                 assert!(world.is_paused(), "seed {seed}, step {step}: it was lifted by nobody");
@@ -274,9 +322,14 @@ fn in_any_history_a_pause_that_was_heard_holds_until_it_is_taken_back_and_all_ag
         let newest = world.truth.len() - 1;
         (world.leader, world.operator) = (newest, newest);
         if !world.is_up {
-            world.connect();
+            world.connect(false);
         }
-        world.words.push_back(newest);
+        if world.is_mute {
+            world.now += LATEST.as_secs();
+            world.word.expire(at(world.now));
+        } else {
+            world.words.push_back(newest);
+        }
         while !world.words.is_empty() {
             world.hear();
         }
@@ -284,4 +337,25 @@ fn in_any_history_a_pause_that_was_heard_holds_until_it_is_taken_back_and_all_ag
         assert_eq!(world.is_paused(), world.truth[newest], "seed {seed}: not what is true");
     }
     assert!(held > 1_000, "{held}: too rarely a document of before was in service");
+}
+
+#[test]
+fn in_any_history_what_holds_two_minutes_after_the_last_word_is_what_the_document_and_the_stream_say() {
+    let (mut ended, mut stood) = (0, 0);
+    for seed in 0..4_000 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let mut world = World::new();
+        for step in 0..chance.usize(10..120) {
+            world.step(&mut chance);
+            if world.says.is_some() || world.ended.is_none() || world.is_over() {
+                let says = world.says.is_some_and(|turn| world.truth[turn]);
+                let is_said = says || world.truth[world.document];
+                assert_eq!(world.is_paused(), is_said, "seed {seed}, step {step}");
+                let was_heard = world.heard.is_some_and(|turn| world.truth[turn]);
+                ended += usize::from(was_heard && !is_said);
+                stood += usize::from(is_said);
+            }
+        }
+    }
+    assert!(ended > 1_000 && stood > 1_000, "{ended}, {stood}: too rarely");
 }
