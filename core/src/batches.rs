@@ -14,6 +14,7 @@ use crate::record::Spent;
 mod elements;
 mod form;
 mod inlined;
+pub mod outputs;
 pub mod requests;
 #[cfg(test)]
 mod tests;
@@ -36,18 +37,45 @@ pub enum Form {
     Operation,
 }
 
-/// The batch, or the file of results, whose contents a path below a provider's address stands for.
+/// The batch, or the file of results, whose contents a path below a provider's address stands for. `path`: unescaped.
+///
+/// Letters of either case are one, as they are to some servers.
 pub fn results_of(dialect: Dialect, path: &str) -> Option<(Form, &str)> {
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let parts = segments(path);
     let (form, id) = match (dialect, parts.as_slice()) {
-        (Dialect::OpenAiChat | Dialect::OpenAiResponses, [.., "files", id, "content"])
-        | (Dialect::AnthropicMessages, [.., "messages", "batches", id, "results"]) => (Form::Lines, *id),
-        (Dialect::Gemini, [.., "files", id]) => (Form::Lines, id.strip_suffix(":download")?),
-        (Dialect::Gemini, [.., "batches", id]) => (Form::Operation, *id),
+        (Dialect::OpenAiChat | Dialect::OpenAiResponses, [.., files, id, content])
+            if is(files, "files") && is(content, "content") =>
+        {
+            (Form::Lines, *id)
+        }
+        (Dialect::AnthropicMessages, [.., messages, batches, id, results])
+            if is(messages, "messages") && is(batches, "batches") && is(results, "results") =>
+        {
+            (Form::Lines, *id)
+        }
+        (Dialect::Gemini, [.., files, last]) if is(files, "files") => {
+            let (id, verb) = last.rsplit_once(':')?;
+            (Form::Lines, Some(id).filter(|_| is(verb, "download"))?)
+        }
+        (Dialect::Gemini, [.., batches, id]) if is(batches, "batches") => (Form::Operation, *id),
         _ => return None,
     };
+    is_id(id).then_some((form, id))
+}
+
+/// The parts of a path. Some servers cut parameters off before they look.
+fn segments(path: &str) -> Vec<&str> {
+    let plain = path.trim_matches('/').split('/');
+    plain.map(|part| part.split(';').next().unwrap_or_default()).collect()
+}
+
+fn is(part: &str, word: &str) -> bool {
+    part.eq_ignore_ascii_case(word)
+}
+
+fn is_id(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    ((1..=ID).contains(&id.len()) && id.bytes().all(is_plain)).then_some((form, id))
+    (1..=ID).contains(&text.len()) && text.bytes().all(is_plain) && !matches!(text, "." | "..")
 }
 
 /// What one model used in a batch.

@@ -1,4 +1,5 @@
-//! Which batches are booked: each once, however often its results are fetched.
+//! Which batches are booked: each once, however often its results are fetched. And which files are results of batches, as their
+//! provider has said here: what is in a file does not tell, since anyone can upload one that looks so.
 //!
 //! What is booked is written into the sidecar's own folder, where there is one, so that a restart books none again. It names
 //! providers and batches and nothing else. A sidecar that is killed within a moment of booking may tell of that one again; so may one
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 use crate::files;
 use crate::sync::locked;
 
-/// So many are remembered: months of results, fetched again within days.
+/// So many of each are remembered: months of results, fetched again within days.
 const MOST: usize = 1_000;
 /// The file, and what is beside it while it is written.
 const FILE: &str = "batches.json";
@@ -27,21 +28,26 @@ const BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Batches {
     booked: Mutex<VecDeque<String>>,
+    /// Files of results.
+    outputs: Mutex<VecDeque<String>>,
     changed: Notify,
     dir: Option<PathBuf>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct File {
     booked: VecDeque<String>,
+    #[serde(default)]
+    outputs: VecDeque<String>,
 }
 
 impl Batches {
     /// Goes on with what an earlier run has booked, where there is a folder.
     pub fn open(dir: Option<&Path>) -> Self {
-        let booked = dir.map(read).unwrap_or_default();
+        let File { booked, outputs } = dir.map(read).unwrap_or_default();
         Self {
             booked: Mutex::new(booked),
+            outputs: Mutex::new(outputs),
             changed: Notify::new(),
             dir: dir.map(Path::to_owned),
         }
@@ -62,6 +68,27 @@ impl Batches {
         true
     }
 
+    /// This provider has said that this file is results of a batch.
+    pub fn told(&self, provider: &str, file: &str) {
+        let key = format!("{provider}/{file}");
+        let mut outputs = locked(&self.outputs);
+        if let Some(at) = outputs.iter().position(|known| *known == key) {
+            // What is told of again is forgotten last.
+            outputs.remove(at);
+        } else {
+            self.changed.notify_one();
+        }
+        if outputs.len() >= MOST {
+            outputs.pop_front();
+        }
+        outputs.push_back(key);
+    }
+
+    /// Whether it has.
+    pub fn is_output(&self, provider: &str, file: &str) -> bool {
+        locked(&self.outputs).contains(&format!("{provider}/{file}"))
+    }
+
     /// Writes what is booked, when that changes.
     pub async fn run(&self) {
         loop {
@@ -77,28 +104,29 @@ impl Batches {
     /// # Errors
     /// The folder cannot be written.
     pub async fn write(&self) -> io::Result<()> {
-        let booked = locked(&self.booked).clone();
+        let (booked, outputs) = (locked(&self.booked).clone(), locked(&self.outputs).clone());
         // Who has no batches needs no file.
-        let Some(dir) = self.dir.as_ref().filter(|_| !booked.is_empty()) else {
+        let is_empty = booked.is_empty() && outputs.is_empty();
+        let Some(dir) = self.dir.as_ref().filter(|_| !is_empty) else {
             return Ok(());
         };
         let unfinished = dir.join(UNFINISHED);
-        tokio::fs::write(&unfinished, serde_json::to_vec(&File { booked })?).await?;
+        tokio::fs::write(&unfinished, serde_json::to_vec(&File { booked, outputs })?).await?;
         tokio::fs::rename(&unfinished, dir.join(FILE)).await
     }
 }
 
-fn read(dir: &Path) -> VecDeque<String> {
+fn read(dir: &Path) -> File {
     let file = dir.join(FILE);
     if !file.exists() {
-        return VecDeque::new();
+        return File::default();
     }
     let text = files::read(&file, BYTES);
     match text.and_then(|text| serde_json::from_str::<File>(&text).map_err(|error| error.to_string())) {
-        Ok(File { booked }) => booked,
+        Ok(file) => file,
         Err(problem) => {
             tracing::warn!(file = %file.display(), problem, "which batches are booked cannot be read: one may be booked again");
-            VecDeque::new()
+            File::default()
         }
     }
 }
@@ -113,9 +141,16 @@ mod tests {
         let batches = Batches::open(Some(dir.path()));
         assert!(batches.is_new("claude", "b1") && batches.is_new("openai", "b1"));
         assert!(!batches.is_new("claude", "b1"));
+        batches.told("openai", "file-1");
         batches.write().await.unwrap();
         let again = Batches::open(Some(dir.path()));
         assert!(!again.is_new("claude", "b1") && again.is_new("claude", "b2"));
+        assert!(again.is_output("openai", "file-1") && !again.is_output("other", "file-1"));
+        std::fs::write(dir.path().join(FILE), r#"{"booked": ["claude/b1"]}"#).unwrap();
+        assert!(
+            !Batches::open(Some(dir.path())).is_new("claude", "b1"),
+            "an earlier release wrote no more"
+        );
         std::fs::write(dir.path().join(FILE), "{").unwrap();
         assert!(
             Batches::open(Some(dir.path())).is_new("claude", "b1"),
@@ -131,5 +166,13 @@ mod tests {
         }
         assert!(!batches.is_new("p", "1") && batches.is_new("p", "0"));
         assert_eq!(batches.booked.lock().unwrap().len(), MOST);
+        batches.told("p", "first");
+        for number in 1..MOST {
+            batches.told("p", &number.to_string());
+        }
+        batches.told("p", "first");
+        batches.told("p", "last");
+        assert!(batches.is_output("p", "first") && batches.is_output("p", "last") && !batches.is_output("p", "1"));
+        assert_eq!(batches.outputs.lock().unwrap().len(), MOST);
     }
 }

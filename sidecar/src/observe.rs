@@ -132,10 +132,13 @@ impl Sinks {
         self.ledger.attempt(record);
     }
 
-    /// Tells of what one model used in a batch whose results have passed by. `handles`: of the provider that ran it.
-    pub fn batch(&self, handles: &Handles, record: &AttemptRecord<'_>) {
-        handles.batch(record);
-        self.access.write_batch(record);
+    /// Tells of what one model used in a batch whose results have passed by. `handles`: of the provider that ran it; `None`: nobody
+    /// knows whether one did, so that it is told to the ledger alone.
+    pub fn batch(&self, handles: Option<&Handles>, record: &AttemptRecord<'_>) {
+        if let Some(handles) = handles {
+            handles.batch(record);
+            self.access.write_batch(record);
+        }
         self.ledger.attempt(record);
     }
 

@@ -1,7 +1,8 @@
 //! The requests of a batch that are inlined in the document that makes it, taken out of it one by one as it comes.
 //!
 //! This is for rules about requests, so it must not be led astray: of an array that is there twice both are read, of two spellings
-//! of a name both count, and a name on the way that is written with escapes is told, since it may be any.
+//! of a name both count, and what servers may read otherwise is told: a name on the way that is written with escapes, in other
+//! letters' case or beyond ASCII, a document in another coding, and anything before or behind it.
 
 /// Names longer than this are none that matter, bytes: with every letter escaped the longest of those that do has 84.
 const NAME: usize = 100;
@@ -18,8 +19,8 @@ pub(super) enum Part<'a> {
     End,
     /// The requests are elsewhere: there is a member of the name that says where.
     Elsewhere,
-    /// A name on the way is written with escapes.
-    Escaped,
+    /// Servers may read it otherwise.
+    Unclear(&'static str),
     /// The document is whole.
     Whole,
 }
@@ -104,8 +105,15 @@ impl Elements {
     }
 
     fn byte(&mut self, byte: u8) -> Option<Part<'static>> {
+        if byte == 0 {
+            // UTF-16 and UTF-32 cannot do without it.
+            return Some(Part::Unclear("is not UTF-8"));
+        }
         if self.in_text {
             return self.text(byte);
+        }
+        if self.depth == 0 && !byte.is_ascii_whitespace() && (byte != b'{' || self.is_closed) {
+            return Some(Part::Unclear("is not one JSON object and nothing else"));
         }
         match byte {
             b'"' => {
@@ -139,12 +147,26 @@ impl Elements {
 
     /// The name of a member of a container that is on the way.
     fn named(&mut self) -> Option<Part<'static>> {
-        let is_in = |names: Name| names.iter().any(|name| name.as_bytes() == self.name);
-        self.leads = self.way.get(self.on - 1).is_some_and(|names| is_in(*names));
+        let is = |names: Name| names.iter().any(|name| name.as_bytes() == self.name);
+        let is_like = |names: Name| {
+            names
+                .iter()
+                .any(|name| name.as_bytes().eq_ignore_ascii_case(&self.name))
+        };
+        let way = self.way.get(self.on - 1).copied().unwrap_or_default();
+        let is_above = self.on + 1 == self.way.len();
+        self.leads = is(way);
         if self.name.contains(&b'\\') {
-            return Some(Part::Escaped);
+            return Some(Part::Unclear("writes the name of a member with escapes"));
         }
-        (self.on + 1 == self.way.len() && is_in(self.elsewhere)).then_some(Part::Elsewhere)
+        // Some servers take letters of either case, and to them a long s is an s.
+        if is_like(way) && !self.leads
+            || is_above && is_like(self.elsewhere) && !is(self.elsewhere)
+            || !self.name.is_ascii()
+        {
+            return Some(Part::Unclear("writes the name of a member in other letters"));
+        }
+        (is_above && is(self.elsewhere)).then_some(Part::Elsewhere)
     }
 
     fn open(&mut self, is_object: bool) {
@@ -211,11 +233,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_one_object_in_utf_8_is_told() {
+        let fine = r#"{"batch": {"requests": [{}]}}"#;
+        for text in [
+            format!("\u{feff}{fine}"),
+            format!("[{fine}]"),
+            format!("{fine}{fine}"),
+            format!("{fine},"),
+        ] {
+            let said = found(&text, 3).1;
+            assert!(said.iter().any(|it| it.contains("one JSON object")), "{text}: {said:?}");
+        }
+        for encode in [u16::to_le_bytes, u16::to_be_bytes] {
+            let text: Vec<u8> = fine.encode_utf16().flat_map(encode).collect();
+            let said = found(std::str::from_utf8(&text).unwrap(), 5).1;
+            assert!(said.iter().any(|it| it.contains("not UTF-8")), "{said:?}");
+        }
+        assert_eq!(found(&format!("\r\n{fine}\n "), 4).1, ["Whole"]);
+    }
+
+    #[test]
     fn what_may_be_any_name_is_told_and_so_is_what_says_that_the_requests_are_elsewhere() {
         assert_eq!(
             found(r#"{"b\u0061tch": {"requests": [{}]}}"#, 2).1,
-            ["Escaped", "Whole"]
+            [r#"Unclear("writes the name of a member with escapes")"#, "Whole"]
         );
+        for other in [
+            r#"{"BATCH": {"requests": [{}]}}"#,
+            r#"{"batch": {"Requests": [{}]}}"#,
+            r#"{"batch": {"reque\u{17f}ts": [{}]}}"#,
+            r#"{"File": "x"}"#,
+        ] {
+            let other = other.replace("\\u{17f}", "\u{17f}");
+            let wanted = r#"Unclear("writes the name of a member in other letters")"#;
+            assert_eq!(found(&other, 2).1, [wanted, "Whole"], "{other}");
+        }
         assert_eq!(
             found(r#"{"batch": {"file": "x"}, "file": 1}"#, 2).1,
             ["Elsewhere", "Whole"]

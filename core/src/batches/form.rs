@@ -2,12 +2,18 @@
 //! of one.
 //!
 //! This is for rules about what is in it, so what some servers read otherwise is not read at all: an edge without its line's
-//! end, a part in another coding, a name that is given in two ways.
+//! end, a part in another coding, a name that is given in two ways, text behind the end.
 
 /// The longest head of a part, bytes.
 const HEAD: usize = 4 << 10;
 /// The longest boundary: RFC 2046, section 5.1.1.
 const BOUNDARY: usize = 70;
+
+/// The part that says what a file is for.
+pub(super) const PURPOSE: &str = "purpose";
+/// The part that is the file.
+pub(super) const FILE: &str = "file";
+const UNCLEAR: Unclear = Unclear("the name of a part is written in no plain way");
 
 /// What is found.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,16 +61,36 @@ pub(super) fn boundary(content_type: &str) -> Option<&str> {
     let mut found = None;
     for parameter in parameters.split(';') {
         let (name, value) = parameter.trim().split_once('=')?;
-        if name.trim().eq_ignore_ascii_case("boundary") {
-            let value = value.trim();
-            let value = value.strip_prefix('"').map_or(Some(value), |it| it.strip_suffix('"'))?;
-            if found.replace(value).is_some() {
+        if name.eq_ignore_ascii_case("boundary") {
+            if found.replace(bare(value)?).is_some() {
                 return None;
             }
+        } else if !name.eq_ignore_ascii_case("charset") || !is_utf8(value) {
+            // Such as `boundary*`, which is one to some.
+            return None;
         }
     }
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b';');
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b';' | b',');
     found.filter(|it| (1..=BOUNDARY).contains(&it.len()) && it.bytes().all(is_plain))
+}
+
+/// A value without its quotes.
+fn bare(value: &str) -> Option<&str> {
+    value.strip_prefix('"').map_or(Some(value), |it| it.strip_suffix('"'))
+}
+
+/// Whether the value of a `charset` is the one that is read here.
+fn is_utf8(charset: &str) -> bool {
+    bare(charset).is_some_and(|it| it.eq_ignore_ascii_case("utf-8"))
+}
+
+/// Whether a `content-type` says nothing of a charset, or that it is the one that is read here.
+pub(super) fn is_in_utf8(content_type: &str) -> bool {
+    let told = content_type.to_ascii_lowercase();
+    told.match_indices("charset").all(|(at, word)| {
+        let value = told.get(at + word.len()..).and_then(|after| after.strip_prefix('='));
+        value.is_some_and(|value| is_utf8(value.split(';').next().unwrap_or_default().trim_end()))
+    })
 }
 
 impl Form {
@@ -89,9 +115,6 @@ impl Form {
     /// # Errors
     /// Servers may read it in several ways.
     pub(super) fn push(&mut self, piece: &[u8], each: &mut dyn FnMut(Part<'_>)) -> Result<(), Unclear> {
-        if self.is_closed() {
-            return Ok(());
-        }
         let mut held = std::mem::take(&mut self.held);
         held.extend_from_slice(piece);
         let mut rest = held.as_slice();
@@ -112,7 +135,9 @@ impl Form {
     /// One step; `None`: more has to come.
     fn step<'a>(&mut self, rest: &'a [u8], each: &mut dyn FnMut(Part<'_>)) -> Result<Option<&'a [u8]>, Unclear> {
         match self.at {
-            At::Closed => Ok(None),
+            // `--boundary--x` is no end to some, which read on.
+            At::Closed if rest.iter().all(u8::is_ascii_whitespace) => Ok(None),
+            At::Closed => Err(Unclear("something follows its end")),
             At::Body => {
                 let Some(at) = memchr::memmem::find(rest, &self.edge) else {
                     return Ok(None);
@@ -130,13 +155,18 @@ impl Form {
             }
             At::Edge => {
                 let Some(first) = rest.get(..2) else { return Ok(None) };
-                self.at = match first {
-                    b"--" => At::Closed,
-                    b"\r\n" => At::Head,
-                    _ => return Err(Unclear("something follows its boundary")),
-                };
-                // The line's end stays: an empty head is nothing but two of them.
-                Ok(Some(rest))
+                match first {
+                    b"--" => {
+                        self.at = At::Closed;
+                        Ok(rest.get(2..))
+                    }
+                    // The line's end stays: an empty head is nothing but two of them.
+                    b"\r\n" => {
+                        self.at = At::Head;
+                        Ok(Some(rest))
+                    }
+                    _ => Err(Unclear("something follows its boundary")),
+                }
             }
             At::Head => {
                 let Some(end) = memchr::memmem::find(rest, b"\r\n\r\n") else {
@@ -171,9 +201,9 @@ impl Form {
 /// The name of a part by its head.
 fn name(head: &[u8]) -> Result<&str, Unclear> {
     let head = std::str::from_utf8(head).map_err(|_| Unclear("the head of a part is not UTF-8"))?;
-    let mut found = None;
+    let (mut found, mut is_utf8) = (None, true);
     for line in head.split("\r\n") {
-        if line.starts_with([' ', '\t']) || line.contains(['\r', '\n']) {
+        if line.starts_with([' ', '\t']) || line.contains(['\r', '\n', '\0']) {
             return Err(Unclear("the head of a part is folded"));
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
@@ -185,10 +215,31 @@ fn name(head: &[u8]) -> Result<&str, Unclear> {
                 }
             }
             "content-transfer-encoding" if !is_plain(value) => return Err(Unclear("a part is in another coding")),
+            "content-type" => is_utf8 &= is_in_utf8(value),
             _ => {}
         }
     }
-    found.ok_or(Unclear("a part has no name"))
+    match found {
+        None => Err(Unclear("a part has no name")),
+        Some(PURPOSE) if !is_utf8 => Err(Unclear("its purpose is in another charset")),
+        Some("_charset_") => Err(Unclear("it names a charset of its own")),
+        Some(name) if is_odd(name) => Err(UNCLEAR),
+        Some(name) => Ok(name),
+    }
+}
+
+/// Whether some servers may take it for another name, of those that matter.
+fn is_odd(name: &str) -> bool {
+    let plain = name.trim().to_ascii_lowercase();
+    let is_like = plain.starts_with(PURPOSE) || plain == FILE;
+    is_like && name != PURPOSE && name != FILE
+        || name.contains(['%', '\\'])
+        || name.contains("=?")
+        || has_controls(name)
+}
+
+fn has_controls(text: &str) -> bool {
+    text.contains(char::is_control)
 }
 
 fn is_plain(coding: &str) -> bool {
@@ -198,28 +249,60 @@ fn is_plain(coding: &str) -> bool {
 
 /// The one name of a `form-data; name="…"; filename="…"`.
 fn disposition(value: &str) -> Result<&str, Unclear> {
-    const UNCLEAR: Unclear = Unclear("the name of a part is written in no plain way");
     let mut found = None;
     let mut rest = value.find(';').and_then(|at| value.get(at..)).unwrap_or_default();
     while let Some(parameter) = rest.strip_prefix(';') {
         let parameter = parameter.trim_start();
         if parameter.is_empty() {
+            rest = parameter;
             break;
         }
         let (field, value) = parameter.split_once('=').ok_or(UNCLEAR)?;
-        let (value, after) = match value.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').ok_or(UNCLEAR)?,
-            None => value.split_at(value.find(';').unwrap_or(value.len())),
+        if !is_token(field) || field.to_ascii_lowercase().starts_with("name*") {
+            return Err(UNCLEAR);
+        }
+        let (value, after) = if let Some(quoted) = value.strip_prefix('"') {
+            quoted_end(quoted).ok_or(UNCLEAR)?
+        } else {
+            let (bare, after) = value.split_at(value.find(';').unwrap_or(value.len()));
+            (Some(bare).filter(|bare| is_token(bare)).ok_or(UNCLEAR)?, after)
         };
-        let is_name = field.trim().eq_ignore_ascii_case("name");
-        // In a file's name an escaped quote is no end to some.
-        let is_unclear = value.contains('\\') || field.trim().eq_ignore_ascii_case("name*");
-        if is_unclear || is_name && found.replace(value.trim()).is_some() {
+        if field.eq_ignore_ascii_case("name") && found.replace(value).is_some() || has_controls(value) {
             return Err(UNCLEAR);
         }
         rest = after.trim_start();
     }
-    found.filter(|_| rest.trim().is_empty() || rest == ";").ok_or(UNCLEAR)
+    found.filter(|_| rest.is_empty()).ok_or(UNCLEAR)
+}
+
+/// A quoted value, and what follows its quote. To some a backslash escapes a quote, to others it is a letter: where one stands
+/// before a quote, no other parameter may begin before the value's end.
+fn quoted_end(text: &str) -> Option<(&str, &str)> {
+    let (mut is_escaped, mut quote) = (false, None);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if is_escaped => {
+                is_escaped = false;
+                if byte == b'"' {
+                    quote = quote.or(Some(at));
+                }
+            }
+            b'\\' => is_escaped = true,
+            b'"' => {
+                let value = text.get(..at)?;
+                let behind = quote.and_then(|quote| value.get(quote..)).unwrap_or_default();
+                return (!behind.contains([';', '='])).then_some((value, text.get(at + 1..)?));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_in = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_in)
 }
 
 #[cfg(test)]
@@ -243,7 +326,7 @@ mod tests {
     fn parts_are_read_whole_however_the_form_is_cut() {
         let text = "before\r\n--xx\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--xx\r\n\
                     content-type: x\r\ncontent-disposition: form-data; name=file; filename=\"a;b.jsonl\"\r\n\r\none\r\n-x\n\r\n--xx\r\n\
-                    Content-Disposition: form-data; name=\"empty\"\r\n\r\n\r\n--xx--\r\nbehind";
+                    Content-Disposition: form-data; name=\"empty\"\r\n\r\n\r\n--xx--\r\n\r\n";
         for size in [1, 2, 7, 1_000] {
             let (parts, is_closed) = read(text, size).unwrap();
             let wanted = [("purpose", "batch"), ("file", "one\r\n-x\n"), ("empty", "")];
@@ -271,8 +354,51 @@ mod tests {
             format!("--xx\r\n{head}; filename=\"a\\\"; name=b\"\r\n\r\nb\r\n--xx--"),
             format!("--xx\r\n{head}\r\nContent-Transfer-Encoding: base64\r\n\r\nYg==\r\n--xx--"),
             format!("--xx\r\n{head};\r\n name=b\r\n\r\nb\r\n--xx--"),
+            format!("--xx\r\n{head}\r\n\r\nb\r\n--xx--x\r\n{head}\r\n\r\nb\r\n--xx--"),
+            part("name= \"purpose\""),
+            part("name=\"a\", name=\"purpose\""),
+            part("name=\"Purpose\""),
+            part("name=\" purpose\""),
+            part("name=\"purpose[]\""),
+            part("name=\"%70urpose\""),
+            part("name=\"pur\\pose\""),
+            part("name=\"=?utf-8?B?cHVycG9zZQ==?=\""),
+            part("name=\"File\""),
+            part("name=\"_charset_\""),
+            part("name=\"purpose\"\r\nContent-Type: text/plain; charset=utf-16"),
+            part("name=\"x\"; filename=\"a\\\"; name=\"purpose\""),
+            part("name=\"x\"; filename=\"a\\\\\"; name=\"purpose\""),
         ] {
             assert!(read(&text, 5).is_err(), "{text}");
+        }
+    }
+
+    fn part(parameters: &str) -> String {
+        format!("--xx\r\nContent-Disposition: form-data; {parameters}\r\n\r\nb\r\n--xx--\r\n")
+    }
+
+    #[test]
+    fn a_part_is_read_however_clients_write_the_name_of_their_file() {
+        for parameters in [
+            "name=\"file\"; filename=\"two words; and=more.jsonl\"",
+            "name=\"file\"; filename=\"Grüße 🚢.jsonl\"",
+            "filename=\"a.jsonl\"; name=\"file\"",
+            "name=\"file\"; filename=\"a.jsonl\"; filename*=UTF-8''Gr%C3%BC%C3%9Fe.jsonl",
+            "name=\"file\"; filename*=utf-8''na%C3%AFve%20one.jsonl",
+            // Go and curl's old releases escape; Windows does not.
+            "name=\"file\"; filename=\"a \\\"quoted\\\" one.jsonl\"",
+            "name=\"file\"; filename=\"C:\\\\dir\\\\a.jsonl\"",
+            "name=\"file\"; filename=\"C:\\dir\\a.jsonl\"",
+            "name=\"file\"; filename=\"%22quoted%22.jsonl\"",
+            "name=\"file\"; filename=\"a.csv\"\r\nContent-Type: text/csv; charset=iso-8859-1",
+            "name=file;filename=a.jsonl;",
+        ] {
+            let (parts, is_closed) = read(&part(parameters), 5).unwrap_or_else(|why| panic!("{parameters}: {why:?}"));
+            assert_eq!(
+                (parts, is_closed),
+                (vec![("file".to_owned(), "b".to_owned())], true),
+                "{parameters}"
+            );
         }
     }
 
@@ -281,12 +407,33 @@ mod tests {
         assert_eq!(boundary("multipart/form-data; boundary=xx"), Some("xx"));
         assert_eq!(boundary("Multipart/Form-Data; charset=u; Boundary=\"x x\""), None);
         assert_eq!(boundary("multipart/form-data; boundary=\"xx\""), Some("xx"));
+        for plain in [
+            "multipart/form-data; boundary=xx; charset=utf-8",
+            "multipart/form-data;charset=\"UTF-8\";boundary=xx",
+        ] {
+            assert_eq!(boundary(plain), Some("xx"), "{plain}");
+        }
+        for (kind, wanted) in [
+            ("application/json", true),
+            ("application/json; charset=UTF-8", true),
+            ("application/json; charset=\"utf-8\"; x=y", true),
+            ("application/json; charset=utf-16", false),
+            ("application/json; charset*=utf-8", false),
+            ("application/json; charset=utf-8; charset=utf-7", false),
+        ] {
+            assert_eq!(is_in_utf8(kind), wanted, "{kind}");
+        }
         for other in [
             "application/json",
             "multipart/form-data",
             "multipart/form-data; boundary=",
             "multipart/form-data; boundary=a; boundary=b",
             "multipart/form-data; boundary=\"a",
+            "multipart/form-data; boundary=a; boundary*=utf-8''b",
+            "multipart/form-data; boundary*0=a; boundary=b",
+            "multipart/form-data; boundary=a; charset=utf-16",
+            "multipart/form-data; boundary=a,b",
+            "multipart/form-data; boundary =a; boundary=b",
         ] {
             assert_eq!(boundary(other), None, "{other}");
         }

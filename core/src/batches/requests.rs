@@ -1,8 +1,8 @@
 //! What a batch asks for: its requests, read one by one while the body that brings them passes, for the rules about requests.
 //!
 //! Anthropic's and Gemini's are inlined in the document that makes the batch ([`super::elements`]). `OpenAI`'s are lines of a file, which
-//! is uploaded in a form ([`super::form`]) whose `purpose` says so, before the file or behind it. Nothing is held but the request
-//! that is being read, up to [`REQUEST`] bytes.
+//! is uploaded in a form ([`super::form`]) whose one `purpose` says so, before the file or behind it. Nothing is held but the request
+//! that is being read, up to [`REQUEST`] bytes. What makes a batch of a file that was read nowhere is told as unread.
 
 use std::borrow::Cow;
 
@@ -36,32 +36,60 @@ pub enum Sent {
     },
     /// `OpenAI`'s: in a file that is uploaded, if it is one of a batch.
     File,
+    /// In a file that may have been uploaded where nobody reads it, or in a document that nobody here knows.
+    Elsewhere,
 }
 
 /// Whether what is posted to this path brings the requests of a batch. `path`: as rules know it.
+///
+/// Letters of either case are one, as they are to some servers.
 pub fn sent(dialect: Dialect, path: &str) -> Option<Sent> {
+    let path = path.trim_matches('/');
     // Some servers cut parameters off before they look.
-    let plain = path.trim_matches('/').split('/');
-    let parts: Vec<&str> = plain.map(|part| part.split(';').next().unwrap_or_default()).collect();
+    let plain = |part: &str| part.split(';').next().unwrap_or_default().to_ascii_lowercase();
+    let parts: Vec<String> = path.split('/').map(plain).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let is_openai = matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses);
     match (dialect, parts.as_slice()) {
-        (Dialect::OpenAiChat | Dialect::OpenAiResponses, [.., "files"]) => Some(Sent::File),
+        // Files that are there already are put somewhere.
+        (_, [.., "vector_stores" | "containers" | "assistants", id, "files"]) if is_id(id) => None,
+        (_, [.., "files"]) if is_openai => Some(Sent::File),
+        (Dialect::Gemini, [.., "openai", "files"]) => Some(Sent::File),
         (Dialect::AnthropicMessages, [.., "messages", "batches"]) => Some(Sent::Inlined),
+        // Its file is read when it is uploaded.
+        (_, [.., "batches"]) if is_openai => None,
+        (_, [.., "batches"] | [.., "batch", "jobs"]) => Some(Sent::Elsewhere),
         (Dialect::Gemini, [.., kind, last]) => {
-            let (model, verb) = last.split_once(':')?;
+            let (_, verb) = last.split_once(':')?;
             let operation = match verb {
-                "batchGenerateContent" => Operation::Generate,
-                "asyncBatchEmbedContent" => Operation::Embed(EmbeddingsApi::One),
+                "batchgeneratecontent" => Operation::Generate,
+                "asyncbatchembedcontent" => Operation::Embed(EmbeddingsApi::One),
                 _ => return None,
             };
+            // Names of models keep their letters.
+            let mut written = path.rsplit('/');
+            let (model, _) = written.next()?.split_once(':')?;
             let model = if *kind == "models" {
                 model.to_owned()
             } else {
-                format!("{kind}/{model}")
+                format!("{}/{model}", written.next()?)
             };
             Some(Sent::ForModel { model, operation })
         }
         _ => None,
     }
+}
+
+fn is_id(part: &str) -> bool {
+    !matches!(part, "" | "." | "..")
+}
+
+/// Whether a body can be no form, by its `content-type`: whoever uploads sends one.
+fn is_json(content_type: &str) -> bool {
+    let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let is_charset = |it: &str| it.trim().to_ascii_lowercase().starts_with("charset=");
+    kind.trim().eq_ignore_ascii_case("application/json")
+        && (parameters.trim().is_empty() || parameters.split(';').all(is_charset))
 }
 
 /// One request of a batch, as rules know it.
@@ -85,7 +113,7 @@ pub struct Request<'a> {
     pub input_tokens: u64,
     /// What it asks for beyond words, where that is wanted.
     pub features: Features,
-    /// Nothing but its model is known: it is in a file that is kept at the provider.
+    /// Nothing but its model is known, if that: it is in a file that is kept at the provider.
     pub is_unread: bool,
 }
 
@@ -133,6 +161,8 @@ struct Of {
     dialect: Dialect,
     /// Gemini's: by the path.
     model: Option<(String, Operation)>,
+    /// All of them are where nobody reads them.
+    is_elsewhere: bool,
     reads_features: bool,
 }
 
@@ -140,6 +170,7 @@ struct Of {
 enum Body {
     Document { elements: Elements, is_elsewhere: bool },
     Form { form: Form, part: Part, purpose: Vec<u8> },
+    Elsewhere,
 }
 
 /// Which part of a form is read.
@@ -159,12 +190,14 @@ const GEMINI: [Name; 4] = [
 ];
 
 impl Requests {
-    /// Those that a body brings. `content_type`: of a form the boundary is told there. `reads_features`: what [`features`] reads is wanted.
+    /// Those that a body brings; `None`: it can bring none. `content_type`: of a form the boundary is told there. `reads_features`: what [`features`] reads is
+    /// wanted.
     ///
     /// # Errors
-    /// The body of a file is no form whose parts can be told apart.
-    pub fn new(dialect: Dialect, sent: Sent, content_type: &str, reads_features: bool) -> Result<Self, Why> {
+    /// The body of a file is no form whose parts can be told apart, or a document is in another charset.
+    pub fn new(dialect: Dialect, sent: Sent, content_type: &str, reads_features: bool) -> Result<Option<Self>, Why> {
         let (form, is_batch) = match &sent {
+            Sent::File if is_json(content_type) => return Ok(None),
             Sent::File => {
                 let boundary = form::boundary(content_type);
                 let boundary = boundary.ok_or(Why::Unclear("is no multipart/form-data with one plain boundary"))?;
@@ -172,17 +205,23 @@ impl Requests {
                 let (part, purpose) = (Part::Other, Vec::new());
                 (Body::Form { form, part, purpose }, None)
             }
+            Sent::Elsewhere => (Body::Elsewhere, Some(true)),
+            Sent::Inlined | Sent::ForModel { .. } if !form::is_in_utf8(content_type) => {
+                return Err(Why::Unclear("is in another charset than UTF-8"));
+            }
             Sent::Inlined => (document(&INLINED, &[]), Some(true)),
             Sent::ForModel { .. } => (document(&GEMINI, &["fileName", "file_name"]), Some(true)),
         };
+        let is_elsewhere = sent == Sent::Elsewhere;
         let model = match sent {
             Sent::ForModel { model, operation } => Some((model, operation)),
-            Sent::Inlined | Sent::File => None,
+            Sent::Inlined | Sent::File | Sent::Elsewhere => None,
         };
-        Ok(Self {
+        Ok(Some(Self {
             of: Of {
                 dialect,
                 model,
+                is_elsewhere,
                 reads_features,
             },
             form: Box::new(form),
@@ -191,20 +230,12 @@ impl Requests {
             number: 0,
             is_batch,
             is_unclear: false,
-        })
+        }))
     }
 
     /// Whether these are requests of a batch; `None`: that has not been said yet.
     pub fn is_batch(&self) -> Option<bool> {
         self.is_batch
-    }
-
-    /// Whether the body has ended as it must. What has not may be read otherwise elsewhere.
-    pub fn is_whole(&self) -> bool {
-        match &*self.form {
-            Body::Document { elements, .. } => elements.is_closed(),
-            Body::Form { form, .. } => form.is_closed(),
-        }
     }
 
     /// Bytes that are held.
@@ -213,55 +244,84 @@ impl Requests {
     }
 
     /// The next piece. Each request that ends in it is made something of, those of a file whose purpose is not told yet too.
-    pub fn push(&mut self, piece: &[u8], each: Each<'_>) {
-        if self.is_batch == Some(false) || self.is_unclear {
+    /// `is_last`: a body that has not ended as it must then may be read otherwise elsewhere.
+    pub fn push(&mut self, piece: &[u8], is_last: bool, each: Each<'_>) {
+        if self.is_unclear {
             return;
         }
-        let mut body = std::mem::replace(&mut *self.form, document(&INLINED, &[]));
-        match &mut body {
-            Body::Document { elements, is_elsewhere } => elements.push(piece, &mut |part| match part {
-                Element::Of(bytes) => self.take(bytes),
-                Element::End => self.end(&mut *each),
-                Element::Elsewhere => *is_elsewhere = true,
-                Element::Escaped => self.unclear("writes the name of a member with escapes", &mut *each),
-                Element::Whole if *is_elsewhere || self.number == 0 => self.elsewhere(&mut *each),
-                Element::Whole => {}
-            }),
+        let mut body = std::mem::replace(&mut *self.form, Body::Elsewhere);
+        let is_whole = match &mut body {
+            Body::Document { elements, is_elsewhere } => {
+                elements.push(piece, &mut |part| match part {
+                    _ if self.is_unclear => {}
+                    Element::Of(bytes) => self.take(bytes),
+                    Element::End => self.end(&mut *each),
+                    Element::Elsewhere => *is_elsewhere = true,
+                    Element::Unclear(why) => self.unclear(why, &mut *each),
+                    Element::Whole if *is_elsewhere || self.number == 0 => self.elsewhere(&mut *each),
+                    Element::Whole => {}
+                });
+                elements.is_closed()
+            }
             Body::Form { form, part, purpose } => {
-                let read = form.push(piece, &mut |field| match field {
-                    Field::Begin(name) => {
-                        *part = match name {
-                            "purpose" => Part::Purpose,
-                            "file" => Part::File,
-                            _ => Part::Other,
-                        };
-                    }
-                    Field::Of(bytes) => match part {
-                        Part::Purpose => {
-                            let room = PURPOSE.saturating_sub(purpose.len());
-                            purpose.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-                        }
-                        Part::File => self.lines(bytes, &mut *each),
-                        Part::Other => {}
-                    },
-                    Field::End => match part {
-                        Part::Purpose => {
-                            let is_batch = purpose.trim_ascii().eq_ignore_ascii_case(b"batch");
-                            // Of several the one that matters counts.
-                            self.is_batch = Some(is_batch || self.is_batch == Some(true));
-                            purpose.clear();
-                        }
-                        Part::File => self.end(&mut *each),
-                        Part::Other => {}
-                    },
+                let read = form.push(piece, &mut |field| {
+                    self.field(field, (&mut *part, &mut *purpose), &mut *each);
                 });
                 if let Err(unclear) = read {
-                    self.is_batch = Some(true);
-                    self.unclear(unclear.0, each);
+                    self.unclear(unclear.0, &mut *each);
+                }
+                form.is_closed()
+            }
+            Body::Elsewhere => {
+                if std::mem::replace(&mut self.number, 1) == 0 {
+                    self.elsewhere(&mut *each);
+                }
+                true
+            }
+        };
+        *self.form = body;
+        if is_last && !is_whole && !self.is_unclear {
+            self.unclear("does not end as it must", each);
+        }
+    }
+
+    /// Part of a form.
+    fn field(&mut self, field: Field<'_>, (part, purpose): (&mut Part, &mut Vec<u8>), each: Each<'_>) {
+        if self.is_unclear {
+            return;
+        }
+        match (field, *part) {
+            (Field::Begin(name), _) => {
+                *part = match name {
+                    form::PURPOSE => Part::Purpose,
+                    form::FILE => Part::File,
+                    _ => Part::Other,
+                };
+                // Some servers take the first, others the last.
+                purpose.clear();
+                if *part == Part::Purpose && self.is_batch.is_some() {
+                    self.unclear("gives its purpose twice", each);
                 }
             }
+            (Field::Of(bytes), Part::Purpose) => {
+                let room = (PURPOSE + 1).saturating_sub(purpose.len());
+                purpose.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            }
+            (Field::End, Part::Purpose) => {
+                let plain = purpose.trim_ascii().to_ascii_lowercase();
+                let is_in = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+                if purpose.len() > PURPOSE || plain.is_empty() || !plain.iter().all(is_in) {
+                    return self.unclear("writes its purpose in no plain way", each);
+                }
+                // Whatever some servers call it beside `batch`; what they give out is called `batch_output`.
+                self.is_batch = Some(plain.starts_with(b"batch"));
+            }
+            // Of a file for another purpose nothing is read but where it ends.
+            (_, Part::File) if self.is_batch == Some(false) => self.text = Vec::new(),
+            (Field::Of(bytes), Part::File) => self.lines(bytes, each),
+            (Field::End, Part::File) => self.end(each),
+            (_, Part::Other) => {}
         }
-        *self.form = body;
     }
 
     fn lines(&mut self, bytes: &[u8], each: Each<'_>) {
@@ -303,27 +363,34 @@ impl Requests {
     }
 
     fn unclear(&mut self, why: &'static str, each: Each<'_>) {
-        self.is_unclear = true;
+        if self.is_unclear {
+            return;
+        }
+        // Of a file this may be about its purpose.
+        (self.is_unclear, self.is_batch) = (true, Some(true));
         let (number, why) = (0, Why::Unclear(why));
         each(Err(Unread { number, why }));
     }
 
     /// The requests are in a file that nobody sees here, or there are none.
-    fn elsewhere(&self, each: Each<'_>) {
-        if let Some((model, operation)) = &self.of.model {
-            each(Ok(Request {
-                number: 0,
-                id: None,
-                dialect: self.of.dialect,
-                operation: *operation,
-                model: Cow::Borrowed(model),
-                stream: false,
-                max_tokens: None,
-                input_tokens: 0,
-                features: Features::default(),
-                is_unread: true,
-            }));
-        }
+    fn elsewhere(&mut self, each: Each<'_>) {
+        let (model, operation) = match &self.of.model {
+            Some((model, operation)) => (model.as_str(), *operation),
+            None if self.of.is_elsewhere => ("", Operation::Generate),
+            None => return self.unclear("holds no requests", each),
+        };
+        each(Ok(Request {
+            number: 0,
+            id: None,
+            dialect: self.of.dialect,
+            operation,
+            model: Cow::Borrowed(model),
+            stream: false,
+            max_tokens: None,
+            input_tokens: 0,
+            features: Features::default(),
+            is_unread: true,
+        }));
     }
 }
 
@@ -382,6 +449,17 @@ impl Of {
         body: &'t [u8],
     ) -> Result<Request<'t>, Why> {
         let envelope = peek(dialect, body)?;
+        // For other spellings of these.
+        members(
+            body,
+            [
+                "model",
+                "max_tokens",
+                "max_completion_tokens",
+                "max_output_tokens",
+                "generationConfig",
+            ],
+        )?;
         let is_read = self.reads_features && operation == Operation::Generate;
         Ok(Request {
             number,
@@ -407,25 +485,37 @@ fn required<'t>(found: Option<&'t [u8]>, name: &str) -> Result<&'t [u8], Request
 }
 
 /// The values of these members of an object.
-fn members<'t, const N: usize>(text: &'t [u8], names: [&str; N]) -> Result<[Option<&'t [u8]>; N], RequestError> {
+fn members<'t, const N: usize>(text: &'t [u8], names: [&'static str; N]) -> Result<[Option<&'t [u8]>; N], Why> {
     let mut found: [Option<&'t [u8]>; N] = [None; N];
-    let mut twice = None;
-    let read = |found: &mut [Option<&'t [u8]>; N], twice: &mut Option<String>| {
+    let (mut twice, mut other) = (None, None);
+    let mut read = || {
         let mut pull = Pull::new(text)?;
         pull.members(&mut |name, pull| {
             let at = names.iter().position(|known| *known == name);
-            if let Some(slot) = at.and_then(|at| found.get_mut(at))
-                && slot.replace(pull.skip()?.as_bytes()).is_some()
-            {
-                *twice = Some(name.to_owned());
+            if let Some(slot) = at.and_then(|at| found.get_mut(at)) {
+                if slot.replace(pull.skip()?.as_bytes()).is_some() {
+                    twice = Some(name.to_owned());
+                }
+            } else if let Some(known) = names.iter().find(|known| is_like(known, name)) {
+                other = Some(*known);
             }
             Ok(())
         })?;
         pull.end()
     };
-    read(&mut found, &mut twice).map_err(|error| RequestError::not_json(format!("is not JSON: {error}")))?;
-    match twice {
-        Some(name) => Err(RequestError::field(name, "must be given once")),
-        None => Ok(found),
+    read().map_err(|error| RequestError::not_json(format!("is not JSON: {error}")))?;
+    match (twice, other) {
+        (Some(name), _) => Err(RequestError::field(&name, "must be given once").into()),
+        (None, Some(known)) => Err(RequestError::field(known, "must be written in these letters").into()),
+        (None, None) => Ok(found),
     }
+}
+
+/// Whether some servers take one name for the other: those of Go do, letters of either case, a long s and the sign of Kelvin too.
+fn is_like(known: &str, name: &str) -> bool {
+    name.len() >= known.len()
+        && name
+            .replace('\u{17f}', "s")
+            .replace('\u{212a}', "k")
+            .eq_ignore_ascii_case(known)
 }

@@ -183,8 +183,16 @@ fn only_the_paths_of_results_are_read() {
         of(Dialect::Gemini, "/download/v1beta/files/batch-1:download"),
         Some("batch-1")
     );
+    assert_eq!(of(Dialect::OpenAiChat, "/openai/Files/file-1/CONTENT"), Some("file-1"));
+    assert_eq!(of(Dialect::OpenAiChat, "/v1/files/file-1;x/content;y"), Some("file-1"));
+    assert_eq!(
+        of(Dialect::AnthropicMessages, "/v1/Messages/batches/B1/results"),
+        Some("B1")
+    );
+    assert_eq!(of(Dialect::Gemini, "/v1beta/files/a:Download"), Some("a"));
     for other in [
         "/v1/files",
+        "/v1/files/../content",
         "/v1/files/a",
         "/v1/files//content",
         "/v1/files/a%2Fb/content",

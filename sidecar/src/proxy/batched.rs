@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bowsprit_core::access::{About, CandidateFacts, Denial, RequestFacts};
-use bowsprit_core::batches::requests::{self, Request, Requests, Unread, Why};
+use bowsprit_core::batches::requests::{self, Request, Requests, Sent, Unread, Why};
 use bowsprit_core::fault::Code;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
@@ -96,17 +96,17 @@ impl Rules {
             [kind] => kind.to_str().unwrap_or_default(),
             _ => "",
         };
-        let requests = if inbound.headers.contains_key(CONTENT_ENCODING) {
-            Err(Why::Unclear("is compressed"))
-        } else {
-            Requests::new(dialect, sent, kind, reads_features)
+        let is_compressed = sent != Sent::Elsewhere && inbound.headers.contains_key(CONTENT_ENCODING);
+        let requests = match Requests::new(dialect, sent, kind, reads_features) {
+            Ok(Some(_)) if is_compressed => Err(Why::Unclear("is compressed")),
+            requests => requests,
         };
         let requests = match requests {
-            Ok(requests) => requests,
+            Ok(Some(requests)) => requests,
             Err(why) if is_enforced => {
                 return Err(answer(&unread(&Unread { number: 0, why })));
             }
-            Err(_) => return Ok(None),
+            Ok(None) | Err(_) => return Ok(None),
         };
         let verdict = Arc::new(Verdict::default());
         context.batched = Some(Arc::clone(&verdict));
@@ -160,17 +160,13 @@ impl Look for Rules {
             return false;
         }
         let (asks, found) = (&self.asks, &mut self.found);
-        self.requests.push(piece, &mut |request| match request {
+        self.requests.push(piece, is_last, &mut |request| match request {
             Ok(request) => asks.ask(&request, found),
             Err(problem) => asks.unread(&problem, found),
         });
         if !self.room.take(self.requests.held()) && asks.is_enforced {
             let text = "there is no room for a request of the batch, which access rules look into";
             found.refuse(None, Code::SysOverloaded, text.to_owned());
-        }
-        if is_last && !self.requests.is_whole() {
-            let why = Why::Unclear("does not end as it must");
-            asks.unread(&Unread { number: 0, why }, found);
         }
         self.tell()
     }

@@ -24,6 +24,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use hyper::body::{Body as _, Incoming};
 
 use super::access::{self, Access, RequestHeaders};
+use super::batch;
 use super::batched::{Arriving, Rules};
 use super::body::Body;
 use super::budgets;
@@ -76,7 +77,7 @@ pub(super) async fn answer(
     {
         return refuse::answer(context, &refusal);
     }
-    let inbound = Inbound {
+    let mut inbound = Inbound {
         call: Call::new(upstream.provider.dialect, Operation::PassThrough),
         method: parts.method,
         path_below: rest.to_owned(),
@@ -89,6 +90,7 @@ pub(super) async fn answer(
         Ok(rules) => rules,
         Err(refusal) => return refuse::answer(context, &refusal),
     };
+    batch::ask_for_all(upstream.provider.dialect, &mut inbound);
     if snapshot.has_guards
         && let Err(refusal) = guard::unread(&process, &snapshot, &mut context, body.is_end_stream())
     {

@@ -125,7 +125,8 @@ impl Budgets {
 
     /// Something did cost so much for which nobody reserved: what a batch used, whose results pass by.
     pub fn spend(&self, cost: Picodollars) {
-        let cost = u64::try_from(cost.get()).unwrap_or(0);
+        // Sums stay at the most that an i64 holds; none is given back.
+        let cost = u64::try_from(cost.get().max(0)).unwrap_or(u64::MAX);
         if cost == 0 {
             return;
         }

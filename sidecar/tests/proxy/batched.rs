@@ -193,12 +193,81 @@ async fn what_rules_cannot_read_for_sure_is_refused_where_they_are_in_force() {
         told.starts_with("400") && told.contains("does not end as it must"),
         "{told}"
     );
-    for (kind, coding) in [("application/json", ""), (FILES.1, "content-encoding: gzip\r\n")] {
+    for (kind, coding) in [("text/plain", ""), (FILES.1, "content-encoding: gzip\r\n")] {
         let mut app = bed
             .send(head(FILES.0, kind, 2).replace("host", &format!("{coding}host")) + "{}")
             .await;
         assert_eq!(app.reply().await.status, 400, "nobody is asked: {kind}");
     }
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_form_that_gives_its_purpose_twice_is_refused_before_the_provider_has_its_end() {
+    let (bed, peer) = bed("openai", &rules("Enforce")).await;
+    let file = line("bad", "gpt-4.1", &json!("ahoy"));
+    let form = form(&[("purpose", "user_data"), ("file", &file), ("purpose", "batch")]);
+    let (first, rest) = form.split_at(form.rfind("--xx\r\n").unwrap());
+    let (told, came) = refused(&bed, &peer, FILES, first, rest).await;
+    assert!(
+        told.starts_with("400") && told.contains("gives its purpose twice"),
+        "{told}"
+    );
+    assert!(!came.contains("--xx--"), "{came}");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_document_in_another_coding_or_without_requests_is_refused_where_rules_are_in_force() {
+    let (bed, peer) = bed("claude", &rules("Enforce")).await;
+    let batch = json!({"requests": [claude("bad", "claude-opus-4-1", 1)]}).to_string();
+    let wide: String = batch.chars().flat_map(|it| [it, '\0']).collect();
+    let odd = batch.replace("requests", "Requests");
+    for (body, why) in [
+        (wide.as_str(), "is not UTF-8"),
+        (odd.as_str(), "in other letters"),
+        ("{\"requests\": []}", "holds no requests"),
+    ] {
+        let (first, rest) = body.split_at(1);
+        let (told, _) = refused(&bed, &peer, CLAUDE, first, rest).await;
+        assert!(told.starts_with("400") && told.contains(why), "{told}");
+    }
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn what_is_no_batch_passes_where_rules_are_in_force() {
+    let (bed, peer) = bed("openai", &rules("Enforce")).await;
+    let json = "application/json";
+    let add = json!({"file_id": "file-1"}).to_string();
+    for path in [
+        "/v1/vector_stores/vs_1/files",
+        "/v1/containers/cntr_1/files",
+        "/v1/assistants/asst_1/files",
+        "/v1/files",
+    ] {
+        let path = format!("/providers/openai{path}");
+        assert!(passes(&bed, &peer, (&path, json), &add).await.ends_with(&add), "{path}");
+    }
+    let form = form(&[("purpose", "user_data"), ("file", "x")]).replace(
+        "a.jsonl",
+        "Grüße \\\"two\\\" words.pdf\"; filename*=\"UTF-8''Gr%C3%BC%C3%9Fe.pdf",
+    );
+    assert!(passes(&bed, &peer, FILES, &form).await.ends_with(&form));
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_batch_of_a_file_that_nobody_read_is_asked_about_as_such() {
+    let (bed, peer) = bed("gemini", &rules("Enforce")).await;
+    let path = ("/providers/gemini/v1beta/openai/batches", "application/json");
+    let body = json!({"input_file_id": "files/a"}).to_string();
+    let mut app = bed.send(head(path.0, path.1, body.len()) + &body).await;
+    let reply = app.reply().await;
+    let told = String::from_utf8_lossy(&reply.body);
+    assert_eq!(reply.status, 403, "{told}");
+    assert!(told.contains("the rule small of"), "{told}");
+    drop(peer);
     bed.balanced().await;
 }
 

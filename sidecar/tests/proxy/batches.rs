@@ -84,9 +84,8 @@ async fn results_that_pass_are_booked_once_at_a_batchs_price() {
     bed.balanced().await;
 }
 
-#[tokio::test]
-async fn what_a_batch_did_cost_is_spent_on_every_budget_once_and_its_tokens_are_counted_once() {
-    let (bed, peer) = Bed::raw("claude", |_| (), &[]).await;
+async fn bed_with_budgets(provider: &str, arguments: &[&str]) -> (Bed, Peer) {
+    let (bed, peer) = Bed::raw(provider, |_| (), arguments).await;
     let budget = |name: &str, amount: &str, beyond: &str| json!({"name": name, "amount": amount, "currency": "USD", "window": "Custom", "every": "2160h", "onExhausted": beyond});
     let budgets = json!({"budgets": [budget("small", "0.00008", "Stop"), budget("large", "1", "Warn")]});
     let mut text = std::fs::read_to_string(bed.config_path()).unwrap();
@@ -96,10 +95,102 @@ async fn what_a_batch_did_cost_is_spent_on_every_budget_once_and_its_tokens_are_
         bed.health().await["budgets"].as_array().is_some_and(|it| it.len() == 2)
     })
     .await;
-    let spent = || async {
-        let budgets = bed.health().await["budgets"].clone();
-        [0, 1].map(|at| budgets[at]["spent"].as_str().unwrap().parse::<f64>().unwrap())
-    };
+    (bed, peer)
+}
+
+/// What is spent of the small budget and of the large one, US dollars.
+async fn spent(bed: &Bed) -> [f64; 2] {
+    let budgets = bed.health().await["budgets"].clone();
+    [0, 1].map(|at| budgets[at]["spent"].as_str().unwrap().parse::<f64>().unwrap())
+}
+
+fn openai_results(input: u64, output: u64) -> String {
+    let body = json!({"object": "chat.completion", "model": "gpt-4.1-mini-2025-04-14", "choices": [],
+        "usage": {"prompt_tokens": input, "completion_tokens": output}});
+    json!({"custom_id": "a", "response": {"status_code": 200, "body": body}, "error": null}).to_string()
+}
+
+#[tokio::test]
+async fn a_file_that_only_looks_like_results_is_charged_to_nobody_and_a_batchs_own_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bed, peer) = bed_with_budgets("openai", &ledger(&dir)).await;
+    let results = openai_results(5, 10);
+    let content = "/providers/openai/v1/files/file-7/content";
+    let reply = fetch(&bed, content).await;
+    says(&peer, &results).await;
+    assert_eq!(reply.await.unwrap().text, results, "it passes");
+    bed.until("it is in the ledger", || async { booked(&bed).await.len() == 1 })
+        .await;
+    // Nor does what a caller wrote into a batch make one of it.
+    let forged = json!({"id": "batch_1", "output_file_id": null, "metadata": {"output_file_id": "file-7"}});
+    for path in ["batches/batch_1", "files/file-7/content"] {
+        let reply = fetch(&bed, &format!("/providers/openai/v1/{path}")).await;
+        says(
+            &peer,
+            if path == "batches/batch_1" {
+                forged.to_string()
+            } else {
+                results.clone()
+            }
+            .as_str(),
+        )
+        .await;
+        assert_eq!(reply.await.unwrap().status, 200);
+    }
+    assert_eq!(spent(&bed).await, [0.0, 0.0]);
+    assert_eq!(bed.family("bowsprit_cost_usd_total").await, 0.0);
+    // Once the provider has named it, it is charged, also of a list, and once.
+    let list = json!({"object": "list", "data": [{"id": "batch_1", "object": "batch", "output_file_id": "file-7"}]});
+    let reply = fetch(&bed, "/providers/openai/v1/batches?limit=20").await;
+    says(&peer, &list.to_string()).await;
+    assert_eq!(reply.await.unwrap().text, list.to_string(), "byte for byte");
+    for _ in 0..2 {
+        let reply = fetch(&bed, "/providers/openai/v1/files/file%2D7/content").await;
+        says(&peer, &results).await;
+        assert_eq!(reply.await.unwrap().status, 200);
+        // 0.20 and 0.80 US dollars for a million: half of what they cost now.
+        bed.until("it is spent", || async {
+            spent(&bed).await.iter().all(|spent| (spent - 9e-6).abs() < 1e-12)
+        })
+        .await;
+    }
+    let paid = bed.family("bowsprit_cost_usd_total").await;
+    assert!((paid - 9e-6).abs() < 1e-12, "{paid}");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn results_and_batches_are_asked_for_whole_and_in_no_coding() {
+    let (bed, peer) = Bed::raw("openai", |_| (), &[]).await;
+    for (path, is_changed) in [
+        ("/v1/batches/batch_1", true),
+        ("/v1/files/file-7/content", true),
+        ("/v1/Files/file-7/Content", true),
+        ("/v1/files/file-7", false),
+    ] {
+        let request = bed.get(&format!("/providers/openai{path}"));
+        let request = request
+            .header("accept-encoding", "gzip, br")
+            .header("range", "bytes=0-5")
+            .header("if-range", "\"x\"");
+        let reply = tokio::spawn(async { Reply::of(request.send().await.unwrap()).await });
+        let mut provider = peer.accept().await;
+        let came = provider.request().await.to_ascii_lowercase();
+        provider
+            .send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+            .await;
+        assert_eq!(reply.await.unwrap().status, 200);
+        assert!(!came.contains("\r\naccept-encoding: "), "{came}");
+        assert_eq!(came.contains("\r\nrange: "), !is_changed, "{came}");
+        assert_eq!(came.contains("\r\nif-range: "), !is_changed, "{came}");
+    }
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn what_a_batch_did_cost_is_spent_on_every_budget_once_and_its_tokens_are_counted_once() {
+    let (bed, peer) = bed_with_budgets("claude", &[]).await;
+    let spent = || spent(&bed);
     let tokens = |kind: &'static str| {
         let series =
             format!("bowsprit_tokens_total{{provider=\"claude\",model=\"claude-sonnet-4-5\",kind=\"{kind}\"}}");

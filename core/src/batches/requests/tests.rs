@@ -4,11 +4,13 @@ use serde_json::json;
 
 use super::*;
 
-fn read(dialect: Dialect, sent: Sent, kind: &str, text: &str, size: usize) -> (Vec<String>, Option<bool>, bool) {
-    let mut requests = Requests::new(dialect, sent, kind, true).unwrap();
+fn read(dialect: Dialect, sent: Sent, kind: &str, text: &str, size: usize) -> (Vec<String>, Option<bool>) {
+    let mut requests = Requests::new(dialect, sent, kind, true).unwrap().unwrap();
     let mut all = Vec::new();
-    for piece in text.as_bytes().chunks(size) {
-        requests.push(piece, &mut |request| {
+    let pieces = text.as_bytes().chunks(size);
+    let last = pieces.len();
+    for (at, piece) in (1..).zip(pieces) {
+        requests.push(piece, at == last, &mut |request| {
             all.push(match request {
                 Ok(it) => format!(
                     "{} {:?} {} {} {:?} tools={} unread={}",
@@ -24,7 +26,7 @@ fn read(dialect: Dialect, sent: Sent, kind: &str, text: &str, size: usize) -> (V
             });
         });
     }
-    (all, requests.is_batch(), requests.is_whole())
+    (all, requests.is_batch())
 }
 
 fn claude(params: &str) -> String {
@@ -39,14 +41,14 @@ fn each_of_anthropics_requests_is_read_with_all_that_rules_know_of_it() {
     ]})
     .to_string();
     for size in [1, 10, 10_000] {
-        let (requests, is_batch, is_whole) = read(Dialect::AnthropicMessages, Sent::Inlined, "", &text, size);
+        let (requests, is_batch) = read(Dialect::AnthropicMessages, Sent::Inlined, "", &text, size);
         let wanted = [
             r#"1 "a" anthropic claude-haiku-4-5 Some(7) tools=false unread=false"#,
             r#"2 "b\n" anthropic claude-opus-4-1 Some(8) tools=true unread=false"#,
         ];
         assert_eq!(
-            (requests.as_slice(), is_batch, is_whole),
-            (&wanted.map(String::from)[..], Some(true), true)
+            (requests.as_slice(), is_batch),
+            (&wanted.map(String::from)[..], Some(true))
         );
     }
 }
@@ -65,6 +67,20 @@ fn what_could_be_read_in_two_ways_is_told_as_unread() {
             "1: params: must be given once",
         ),
         (
+            claude(r#"{"model": "a", "Model": "b", "messages": []}"#),
+            "1: model: must be written in these letters",
+        ),
+        (
+            claude(r#"{"model": "a"}, "PARAMS": {"model": "b"}"#),
+            "1: params: must be written in these letters",
+        ),
+        (r#"{"requests": []}"#.to_owned(), "0: holds no requests"),
+        ("{}".to_owned(), "0: holds no requests"),
+        (
+            r#"{"Requests": [{}]}"#.to_owned(),
+            "0: writes the name of a member in other letters",
+        ),
+        (
             r#"{"requ\u0065sts": [{}]}"#.to_owned(),
             "0: writes the name of a member with escapes",
         ),
@@ -72,6 +88,15 @@ fn what_could_be_read_in_two_ways_is_told_as_unread() {
         let (requests, ..) = read(Dialect::AnthropicMessages, Sent::Inlined, "", &text, 9);
         assert_eq!(requests, [wanted], "{text}");
     }
+    let fine = claude(r#"{"model": "a"}"#);
+    let wide: String = fine.chars().flat_map(|it| [it, '\0']).collect();
+    for text in [wide, format!("\u{feff}{fine}"), format!("{fine}{fine}")] {
+        let (requests, is_batch) = read(Dialect::AnthropicMessages, Sent::Inlined, "", &text, 9);
+        assert!(requests.last().unwrap().starts_with("0: is not "), "{requests:?}");
+        assert_eq!(is_batch, Some(true));
+    }
+    let wide = "application/json; charset=utf-16";
+    assert!(Requests::new(Dialect::AnthropicMessages, Sent::Inlined, wide, true).is_err());
     let long = claude(&format!(r#"{{"model": "a", "system": "{}"}}"#, "x".repeat(REQUEST)));
     let (requests, ..) = read(Dialect::AnthropicMessages, Sent::Inlined, "", &long, 1 << 16);
     assert_eq!(requests, ["1: is longer than 16777216 bytes"]);
@@ -157,10 +182,10 @@ fn lines_of_a_file_are_read_before_its_purpose_is_known_and_count_if_it_is_a_bat
         [("file", &file), ("purpose", "batch")],
     ] {
         for size in [1, 64, 10_000] {
-            let (requests, is_batch, is_whole) = read(Dialect::OpenAiChat, Sent::File, kind, &form(&parts), size);
+            let (requests, is_batch) = read(Dialect::OpenAiChat, Sent::File, kind, &form(&parts), size);
             assert_eq!(requests[..3], wanted.map(String::from));
             assert!(requests[3].starts_with("5: the body is not JSON"), "{requests:?}");
-            assert_eq!((requests.len(), is_batch, is_whole), (4, Some(true), true));
+            assert_eq!((requests.len(), is_batch), (4, Some(true)));
         }
     }
     let other = form(&[("purpose", "user_data"), ("file", &file)]);
@@ -168,12 +193,102 @@ fn lines_of_a_file_are_read_before_its_purpose_is_known_and_count_if_it_is_a_bat
         read(Dialect::OpenAiChat, Sent::File, kind, &other, 64).0,
         Vec::<String>::new()
     );
-    let (requests, is_batch, is_whole) = read(Dialect::OpenAiChat, Sent::File, kind, "--xx\r\n\r\n\r\n", 64);
+    let (requests, is_batch) = read(Dialect::OpenAiChat, Sent::File, kind, "--xx\r\n\r\n\r\n", 64);
     assert_eq!(
-        (requests.as_slice(), is_batch, is_whole),
-        (&["0: a part has no name".to_owned()][..], Some(true), false)
+        (requests.as_slice(), is_batch),
+        (&["0: a part has no name".to_owned()][..], Some(true))
     );
-    assert!(Requests::new(Dialect::OpenAiChat, Sent::File, "application/json", true).is_err());
+}
+
+#[test]
+fn a_form_with_two_purposes_or_an_odd_one_or_without_its_end_is_told_as_unread() {
+    let kind = "multipart/form-data; boundary=xx";
+    let file = r#"{"body": {"model": "m", "messages": []}}"#;
+    let read = |text: &str, size| read(Dialect::OpenAiChat, Sent::File, kind, text, size);
+    for (parts, wanted) in [
+        (
+            vec![("purpose", "user_data"), ("file", file), ("purpose", "batch")],
+            "0: gives its purpose twice",
+        ),
+        (
+            vec![("purpose", "user_data"), ("purpose", "batch"), ("file", file)],
+            "0: gives its purpose twice",
+        ),
+        (
+            vec![("purpose", "batch"), ("purpose", "user_data"), ("file", file)],
+            "0: gives its purpose twice",
+        ),
+        (
+            vec![("purpose", "\"batch\""), ("file", file)],
+            "0: writes its purpose in no plain way",
+        ),
+        (
+            vec![("purpose", "\u{feff}batch"), ("file", file)],
+            "0: writes its purpose in no plain way",
+        ),
+        (
+            vec![("purpose", ""), ("file", file)],
+            "0: writes its purpose in no plain way",
+        ),
+    ] {
+        for size in [1, 50, 10_000] {
+            assert_eq!(
+                read(&form(&parts), size),
+                (vec![wanted.to_owned()], Some(true)),
+                "{parts:?}"
+            );
+        }
+    }
+    for purpose in ["batch", " Batch\n", "batch_input"] {
+        let (requests, is_batch) = read(&form(&[("purpose", purpose), ("file", file)]), 20);
+        assert_eq!((requests.len(), is_batch), (1, Some(true)), "{purpose}");
+    }
+    let endless = |parts: &[(&str, &str)]| form(parts).replace("\r\n--xx--", "");
+    for parts in [
+        [("file", file), ("purpose", "batch")],
+        [("purpose", "user_data"), ("file", file)],
+    ] {
+        let (requests, is_batch) = read(&endless(&parts), 20);
+        assert_eq!(requests.last().unwrap(), "0: does not end as it must");
+        assert_eq!(is_batch, Some(true));
+    }
+}
+
+#[test]
+fn of_a_file_for_another_purpose_no_line_is_held() {
+    let kind = "multipart/form-data; boundary=xx";
+    let mut requests = Requests::new(Dialect::OpenAiChat, Sent::File, kind, true)
+        .unwrap()
+        .unwrap();
+    let long = "x".repeat(1 << 20);
+    let text = form(&[("purpose", "user_data"), ("file", &long)]);
+    for piece in text.as_bytes().chunks(1 << 14) {
+        requests.push(piece, false, &mut |request| panic!("{request:?}"));
+        assert_eq!(requests.held(), 0);
+    }
+}
+
+#[test]
+fn a_document_that_is_posted_where_files_are_brings_no_batch() {
+    let is_none = |kind| Requests::new(Dialect::OpenAiChat, Sent::File, kind, true).is_ok_and(|it| it.is_none());
+    for kind in ["application/json", "Application/JSON; charset=utf-8"] {
+        assert!(is_none(kind), "{kind}");
+    }
+    for kind in [
+        "",
+        "text/plain",
+        "application/json; boundary=xx",
+        "application/json, multipart/form-data; boundary=xx",
+    ] {
+        assert!(!is_none(kind), "{kind}");
+    }
+}
+
+#[test]
+fn of_a_batch_whose_requests_nobody_reads_it_is_told_once() {
+    let (requests, is_batch) = read(Dialect::Gemini, Sent::Elsewhere, "", r#"{"input_file_id": "f"}"#, 3);
+    let wanted = r#"0 "" gemini  None tools=false unread=true"#;
+    assert_eq!((requests, is_batch), (vec![wanted.to_owned()], Some(true)));
 }
 
 #[test]
@@ -186,6 +301,18 @@ fn a_path_says_whether_what_is_posted_there_brings_requests() {
         (OpenAiChat, "/batches", None),
         (AnthropicMessages, "/messages/batches", Some(Sent::Inlined)),
         (AnthropicMessages, "/messages/batches;x", Some(Sent::Inlined)),
+        (OpenAiChat, "/Files;x", Some(Sent::File)),
+        (OpenAiChat, "/openai/v1/FILES", Some(Sent::File)),
+        (OpenAiChat, "/vector_stores/vs_1/files", None),
+        (OpenAiChat, "/containers/cntr_1/files", None),
+        (OpenAiChat, "/openai/assistants/a/files", None),
+        (OpenAiChat, "/containers/..;/files", Some(Sent::File)),
+        (OpenAiChat, "/vector_stores/vs_1/file_batches", None),
+        (OpenAiChat, "/batch/jobs", Some(Sent::Elsewhere)),
+        (Gemini, "/openai/files", Some(Sent::File)),
+        (Gemini, "/openai/batches", Some(Sent::Elsewhere)),
+        (AnthropicMessages, "/batches", Some(Sent::Elsewhere)),
+        (AnthropicMessages, "/Messages/Batches", Some(Sent::Inlined)),
         (AnthropicMessages, "/messages/batches/b/cancel", None),
         (Gemini, "/models/m:generateContent", None),
         (Gemini, "/files", None),
@@ -200,7 +327,7 @@ fn a_path_says_whether_what_is_posted_there_brings_requests() {
         model("/models/m:batchGenerateContent"),
         ("m".into(), Operation::Generate)
     );
-    assert_eq!(model("/tunedModels/t:batchGenerateContent").0, "tunedModels/t");
+    assert_eq!(model("/tunedModels/T:BatchGenerateContent").0, "tunedModels/T");
     let embed = Operation::Embed(EmbeddingsApi::One);
     assert_eq!(model("/models/m:asyncBatchEmbedContent"), ("m".into(), embed));
 }

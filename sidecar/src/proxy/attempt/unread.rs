@@ -78,10 +78,7 @@ impl Attempt<'_> {
             let body = Bytes::new();
             return Ok(Success::Whole { head, body, expense });
         }
-        let is_readable = !is_encoded(&head.headers);
-        let batch = is_readable
-            .then(|| Reading::of(self.inbound, self.upstream, &head))
-            .flatten();
+        let batch = Reading::of(self.inbound, self.upstream, (&head, is_encoded(&head.headers)));
         let started = Started {
             body,
             stream: None,
