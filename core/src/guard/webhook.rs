@@ -189,6 +189,11 @@ impl Guard {
         if !self.decided.acts() {
             return Follows::Spared(why.would_refuse());
         }
+        self.lets_nothing_pass(why)
+    }
+
+    /// What follows where nothing may pass that is not decided about.
+    pub(super) fn lets_nothing_pass<T>(&self, why: Why) -> Follows<T> {
         let Self { name, of, .. } = self;
         let told = format!(
             "the guard {name} of {of} has not decided ({}), and so does not let this pass",

@@ -5,7 +5,7 @@
 //! texts have ended. While one window is asked about the next is filled, and no more than [`HELD_MOST`] bytes of events wait: then
 //! nothing is to be read on ([`Windows::is_full`]). An event without text goes out at once where none waits before it.
 //!
-//! A window ends behind a word where it can, so that none is cut in two, and each text in it is asked about with the end of what its
+//! A window ends where it cuts no word of any of its texts, if it can ([`Cuts`]), and each text in it is asked about with the end of what its
 //! caller has of it (`before`), so that what stands across is seen. What has gone out cannot be taken back: what a service masks
 //! changes what is held, and nothing else.
 //!
@@ -19,7 +19,6 @@ use bowsprit_crds::guards::Side;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::body::{Looker, quoted};
-use super::channel::Key;
 use super::events::{self, Step};
 use super::frame::{Frame, Part};
 use super::sieve::{HELD_MOST, Stop};
@@ -31,13 +30,17 @@ use super::{Guard, Said};
 use crate::clock::Moment;
 use crate::dialect::{Dialect, ErrorView, error_body, error_event_at};
 
+mod cuts;
 mod held;
+mod repeats;
 mod window;
 
 #[cfg(test)]
 mod tests;
 
+use cuts::{Cuts, take_ahead};
 use held::{Does, Held};
+use repeats::Repeats;
 use window::Under;
 pub use window::Window;
 
@@ -46,6 +49,8 @@ pub use window::Window;
 pub const WINDOW_CHARS: usize = 600;
 /// The same where no event ends behind a word.
 const WINDOW_CHARS_MOST: usize = 4 * WINDOW_CHARS;
+/// So many more have to come until an end behind a word is looked for again.
+const UNCUT_STEP: usize = WINDOW_CHARS / 10;
 /// How long the first text of a window waits for it to be filled: no longer than a person takes for a pause.
 pub const WINDOW_TIME: Duration = Duration::from_millis(500);
 
@@ -64,6 +69,8 @@ pub struct Windows {
     held: usize,
     /// Characters of text in those that are not.
     chars: usize,
+    /// Up to so many of them there was no end behind a word.
+    uncut: usize,
     /// When the first of these came.
     since: Option<Moment>,
     /// The texts that those which wait have ended.
@@ -73,6 +80,7 @@ pub struct Windows {
     is_over: bool,
     /// The texts that go on, with the end of what of each has gone out.
     under_way: Vec<Under>,
+    repeats: Repeats,
     number: u64,
     /// Events with data that were given.
     given: u64,
@@ -92,11 +100,13 @@ impl Windows {
             asked: 0,
             held: 0,
             chars: 0,
+            uncut: 0,
             since: None,
             has_ended: false,
             plain: None,
             is_over: false,
             under_way: Vec::new(),
+            repeats: Repeats::new(dialect),
             number: 0,
             given: 0,
             last: b' ',
@@ -182,16 +192,29 @@ impl Windows {
         if !must && self.chars < WINDOW_CHARS {
             return None;
         }
-        self.asked = match self.behind_a_word().filter(|_| !ends) {
-            Some(end) => end,
-            None if must => self.waiting.len(),
-            None => return None,
+        self.asked = if ends {
+            self.waiting.len()
+        } else if must {
+            Cuts::of(&self.waiting).best()
+        } else if self.chars >= self.uncut + UNCUT_STEP
+            && let Some(end) = Cuts::of(&self.waiting).behind_words()
+        {
+            end
+        } else {
+            self.uncut = self.uncut.max(self.chars - self.chars % UNCUT_STEP);
+            return None;
         };
+        self.uncut = 0;
+        let held: usize = self.waiting.iter().skip(self.asked).map(Held::bytes).sum();
+        let ahead = take_ahead(&mut self.waiting, self.asked);
+        let left: usize = self.waiting.iter().skip(self.asked).map(Held::bytes).sum();
+        self.held -= held - left;
         let rest = self.waiting.iter().skip(self.asked);
         self.chars = rest.map(Held::chars).sum();
         self.since = (self.chars > 0).then_some(now);
         self.has_ended = false;
-        let window = Window::of(&self.under_way, self.waiting.iter().take(self.asked));
+        let asked = self.waiting.iter().take(self.asked);
+        let window = Window::of(&self.under_way, &mut self.repeats, asked, ahead);
         Some(self.numbered(window))
     }
 
@@ -209,8 +232,9 @@ impl Windows {
             self.put(masked.as_deref().unwrap_or(&body), out);
             return;
         }
-        for event in window.changed_events() {
-            let texts = window.wholes_of(event);
+        window.keep(&mut self.repeats);
+        for event in window.changed_events(&self.repeats) {
+            let texts = window.wholes_of(event, &self.repeats);
             if let Some(held) = self.waiting.get_mut(event) {
                 held.put(self.dialect, texts);
             }
@@ -275,8 +299,12 @@ impl Windows {
         if self.waiting.is_empty() || is_comment(raw) {
             self.put(raw, out);
         } else if !raw.is_empty() && self.holds {
-            self.held += raw.len();
-            self.waiting.push_back(Held {
+            if let Some(last) = self.waiting.back_mut().filter(|last| !last.event.has_data) {
+                self.held += raw.len();
+                last.event.raw.extend_from_slice(raw);
+                return;
+            }
+            let held = Held {
                 event: Waiting {
                     raw: raw.to_vec(),
                     ..Waiting::default()
@@ -284,7 +312,9 @@ impl Windows {
                 data_end: 0,
                 steps: Vec::new(),
                 whole: Vec::new(),
-            });
+            };
+            self.held += held.bytes();
+            self.waiting.push_back(held);
         }
     }
 
@@ -360,26 +390,6 @@ impl Windows {
         Some((steps.collect(), whole))
     }
 
-    /// How many of the events that wait end behind a word; none: none does.
-    fn behind_a_word(&self) -> Option<usize> {
-        let mut last: Option<(Key, bool)> = None;
-        let mut end = None;
-        for (at, held) in self.waiting.iter().enumerate() {
-            for step in &held.steps {
-                let Does::Text(key, _, text) = step else { continue };
-                let begins = text.starts_with(char::is_whitespace);
-                if last.is_some_and(|(of, is_space)| of != *key || is_space || begins) {
-                    end = Some(at);
-                }
-                last = Some((*key, text.ends_with(char::is_whitespace)));
-            }
-        }
-        if last.is_some_and(|(_, is_space)| is_space) {
-            end = Some(self.waiting.len());
-        }
-        end.filter(|end| *end > 0)
-    }
-
     /// Gives the events from the first on that say nothing: nobody is asked about them.
     fn flow(&mut self, out: &mut BytesMut) {
         while self.asked == 0
@@ -410,10 +420,11 @@ impl Windows {
         }
     }
 
-    /// Whether what nobody can be asked about may pass.
+    /// Whether what nobody can be asked about may pass: not where it may be what was masked before.
     fn may_pass_unread(&self) -> Result<(), Stop> {
+        let may_tell = self.repeats.may_tell();
         let mut guards = self.guards.iter();
-        match guards.find(|guard| guard.forbids_unread(Side::Answer)) {
+        match guards.find(|guard| may_tell || guard.forbids_unread(Side::Answer)) {
             Some(guard) => Err(Stop::Unread(Arc::clone(guard))),
             None => Ok(()),
         }

@@ -27,6 +27,12 @@ pub(super) enum Does {
     End(Option<u64>),
 }
 
+/// Whether a text has ended where this one goes on: of one choice or item they come one after the other, but for calls, which may be made
+/// at once.
+pub(super) fn ends_before(text: &Key, next: &Key) -> bool {
+    text.owner == next.owner && text.name != next.name && !next.goes_with(text)
+}
+
 impl Held {
     /// Characters of its texts.
     pub(super) fn chars(&self) -> usize {
@@ -45,7 +51,9 @@ impl Held {
             Does::End(_) => 0,
         });
         let whole = self.whole.iter().map(|said| said.text.len());
-        self.event.raw.len() + texts.chain(whole).sum::<usize>()
+        let each = size_of_val(self.steps.as_slice()) + size_of_val(self.whole.as_slice());
+        let joined = self.event.joined.as_ref().map_or(0, Vec::len);
+        size_of::<Self>() + each + self.event.raw.len() + joined + texts.chain(whole).sum::<usize>()
     }
 
     /// Puts others in place of its whole texts; none: one stays.

@@ -9,6 +9,9 @@ use crate::fault::Code;
 use crate::guard::webhook::{About, Verdict};
 use crate::json::{self, Value, json};
 
+mod once_more;
+mod turns;
+
 const ABOUT: About<'_> = About {
     namespace: "team",
     route: "smart",
@@ -16,6 +19,10 @@ const ABOUT: About<'_> = About {
 };
 
 fn guards(unread: Unread) -> Arc<[Arc<Guard>]> {
+    guards_with(unread, OnFailure::Refuse)
+}
+
+fn guards_with(unread: Unread, on_failure: OnFailure) -> Arc<[Arc<Guard>]> {
     let spec = Spec {
         name: "dlp".into(),
         apply_to: vec![Side::Answer],
@@ -24,7 +31,7 @@ fn guards(unread: Unread) -> Arc<[Arc<Guard>]> {
         webhook: Some(Webhook {
             url: "https://guard.example.com/v1/check".into(),
             timeout: DurationText::millis(500),
-            on_failure: OnFailure::Refuse,
+            on_failure,
             auth_secret_ref: None,
             ca_bundle_ref: None,
             allow_http: false,
@@ -71,7 +78,11 @@ impl Run {
     fn ask(&mut self) {
         if let Some(window) = self.windows.ask(self.now) {
             let guard = Arc::clone(&self.windows.guards()[0]);
-            let question = window.question(&guard, ABOUT).unwrap().unwrap();
+            let Some(question) = window.question(&guard, ABOUT).unwrap() else {
+                // Nobody need be asked.
+                self.windows.decided(window, &mut self.out);
+                return self.ask();
+            };
             self.questions.push(json::parse(&question).unwrap());
             assert!(self.asked.replace(window).is_none(), "one at a time");
         }
@@ -220,7 +231,8 @@ fn however_a_text_is_cut_what_goes_out_was_allowed_in_its_order_and_no_byte_soon
             // Bytes of a character may come in two pieces.
             run.windows.push(piece, run.now, &mut run.out).unwrap();
             run.later(Duration::from_millis(rng.u64(..30)));
-            if rng.u32(..slow) == 0 && run.asked.is_some() {
+            // Where it is full nothing is read on.
+            if (rng.u32(..slow) == 0 || run.windows.is_full()) && run.asked.is_some() {
                 allowed.push_str(&run.texts_asked(run.questions.len() - 1).concat());
                 run.decide(same);
             }
@@ -229,7 +241,7 @@ fn however_a_text_is_cut_what_goes_out_was_allowed_in_its_order_and_no_byte_soon
                 allowed,
                 "seed {seed}: nothing but what was allowed"
             );
-            let bound = HELD_MOST + 4 * (chunk + largest);
+            let bound = HELD_MOST + 10 * (chunk + largest);
             assert!(run.windows.held <= bound, "seed {seed}: {}", run.windows.held);
         }
         assert_eq!(run.end(same), body, "seed {seed}");
@@ -344,27 +356,6 @@ fn what_brings_no_text_flows_and_comments_pass_those_that_wait() {
 }
 
 #[test]
-fn what_an_api_says_once_more_is_asked_about_once_and_masked_alike() {
-    let mut run = Run::new(Dialect::OpenAiResponses);
-    let (mut events, _) = stream(Dialect::OpenAiResponses, &["I am ", "Ann"]);
-    events.pop();
-    let done = json!({"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": "I am Ann"});
-    let whole = json!({"type": "response.completed", "response": {"id": "Ann", "output": [{"type": "message", "content": [{"type": "output_text", "text": "I am Ann", "logprobs": [{"token": "Ann"}]}]}]}});
-    events.extend([format!("data: {done}\n\n"), format!("data: {whole}\n\n")]);
-    for event in &events {
-        run.push(event);
-    }
-    assert_eq!(run.texts_asked(0), ["I am Ann"], "three times the same");
-    let out = run.end(|_| "I am [NAME]".to_owned());
-    assert_eq!(texts(&out, "delta"), "I am [NAME]", "{out}");
-    assert_eq!(texts(&out, "text"), "I am [NAME]I am [NAME]", "{out}");
-    assert!(
-        out.contains(r#""logprobs":[]"#) && out.contains(r#""id":"Ann""#),
-        "{out}"
-    );
-}
-
-#[test]
 fn choices_calls_and_refusals_are_asked_about_each_by_itself_and_keep_their_order() {
     let event = |index: u64, delta: &Value| {
         format!(
@@ -413,6 +404,25 @@ fn more_than_may_wait_is_not_to_be_read_until_a_window_is_decided() {
         run.push(event);
     }
     assert_eq!(texts(&run.end(same), name).len(), 20 * long.len());
+}
+
+#[test]
+fn what_waits_is_held_for_what_it_takes_and_bytes_between_elements_are_one() {
+    let element = json!({"candidates": [{"content": {"role": "model", "parts": [{"text": "word"}]}}]}).to_string();
+    let mut run = Run::new(Dialect::Gemini);
+    run.push("[");
+    run.push(&element);
+    let before = run.windows.held;
+    assert!(before > size_of::<Held>() + element.len(), "{before}");
+    let space = " ".repeat(1000);
+    run.push(&space);
+    assert_eq!(run.windows.waiting.len(), 2);
+    assert_eq!(run.windows.held, before + size_of::<Held>() + space.len());
+    run.push(",");
+    run.push(&element);
+    run.push("]");
+    assert_eq!(run.end(same), format!("[{element}{space},{element}]"));
+    assert_eq!(run.windows.held, 0);
 }
 
 #[test]
