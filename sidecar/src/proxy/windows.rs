@@ -17,6 +17,7 @@ use bowsprit_core::guard::webhook::{About, Follows, Verdict, Why};
 use bowsprit_core::guard::{Asked, Guard, Stop, Windows};
 use bowsprit_core::record::Refuser;
 use bytes::{Bytes, BytesMut};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, Sleep};
 
 use super::ask;
@@ -71,7 +72,7 @@ impl Terms {
         for (guard, service) in &self.services {
             let decided = self.one(&window, guard, service.as_deref(), &keys).await;
             let is_undecided = decided.is_err();
-            let follows = match guard.follows(decided) {
+            let follows = match window.follows(guard, decided) {
                 Follows::Masked(texts, decision) => {
                     window.mask(texts);
                     Follows::Masked((), decision)
@@ -115,8 +116,30 @@ impl Terms {
     }
 }
 
-/// A window that is being asked about. Behind a lock that nobody takes: a body is `Sync`, and what is awaited need not be.
-type Asking = Mutex<Pin<Box<dyn Future<Output = (Asked, Vec<Told>)> + Send>>>;
+/// What is asked beside the answer's way to its caller: one that does not read does not run out its service's deadline. Dropped, nobody is
+/// asked any more.
+struct Asking<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Asking<T> {
+    fn new(asking: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(asking))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        match std::task::ready!(Pin::new(&mut self.0).poll(cx)).map_err(JoinError::try_into_panic) {
+            Ok(told) => Poll::Ready(told),
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The process ends.
+            Err(Err(_)) => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for Asking<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// A stream's way through the guards that are services.
 pub struct Services {
@@ -129,7 +152,7 @@ pub struct Services {
 struct Held {
     terms: Arc<Terms>,
     windows: Windows,
-    asking: Option<Asking>,
+    asking: Option<Asking<(Asked, Vec<Told>)>>,
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -281,14 +304,12 @@ impl Held {
         let mut now = clock.now();
         loop {
             if let Some(asking) = &mut self.asking {
-                // Nobody has panicked with it, as nobody takes it.
-                let asking = asking.get_mut().unwrap_or_else(PoisonError::into_inner);
-                let asked = std::task::ready!(asking.as_mut().poll(cx));
+                let asked = std::task::ready!(asking.poll(cx));
                 self.asking = None;
                 return Poll::Ready(asked);
             }
             if let Some(window) = self.windows.ask(now) {
-                self.asking = Some(Mutex::new(Box::pin(Arc::clone(&self.terms).ask(window))));
+                self.asking = Some(Asking::new(Arc::clone(&self.terms).ask(window)));
                 continue;
             }
             let Some(due) = self.windows.due() else {
@@ -330,7 +351,10 @@ impl Beside {
         while let Some(window) = self.windows.ask(now) {
             let window = self.windows.passed(window);
             let (terms, counted) = (Arc::clone(&self.terms), Arc::clone(&self.counted));
+            let mut room = terms.process.memory.room();
+            let has_room = room.take(window.size());
             let asking = async move {
+                let _room = room;
                 let process = Arc::clone(&terms.process);
                 let (_, all) = terms.ask(window).await;
                 for Told { guard, follows, .. } in all {
@@ -342,7 +366,7 @@ impl Beside {
                     );
                 }
             };
-            if !self.terms.tenant.asides.leave(Box::pin(asking)) {
+            if !has_room || !self.terms.tenant.asides.leave(Box::pin(asking)) {
                 let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
                 for guard in self.windows.guards().iter() {
                     count(
@@ -354,5 +378,26 @@ impl Beside {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::Asking;
+
+    #[tokio::test]
+    async fn what_is_asked_is_answered_though_nobody_reads_and_by_nobody_once_its_caller_is_gone() {
+        let (asked, answered) = oneshot::channel();
+        let (waiting, gone) = oneshot::channel::<()>();
+        let asking = Asking::new(async {
+            asked.send(()).unwrap();
+            let _waiting = waiting;
+            std::future::pending::<()>().await;
+        });
+        answered.await.unwrap();
+        drop(asking);
+        assert!(gone.await.is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! What streams leave to be asked beside them: nobody waits for it, and what is too much is not taken.
+//! What streams leave to be asked beside them: nobody waits for it, and what is too much is not taken. What each holds has room in the
+//! process's memory, which who leaves it takes.
 
 use std::pin::Pin;
 

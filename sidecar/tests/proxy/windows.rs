@@ -380,6 +380,64 @@ async fn a_guard_in_shadow_holds_nothing_and_counts_what_it_would_have_done() {
 }
 
 #[tokio::test]
+async fn what_waits_beside_streams_has_room_in_memory_and_gives_it_back() {
+    let (url, questions) = service(silent).await;
+    let more = json!({"enforcement": "Shadow", "timeout": "5s"});
+    let (bed, peer) = raw(&url, &more).await;
+    let mut caller = bed.ask("/v1/chat/completions", &chat("smart", true)).await;
+    let mut provider = begin(&peer).await;
+    let large = "word ".repeat(10_000);
+    // Twice as many as are asked about at once.
+    for _ in 0..64 {
+        provider.send(event(&large)).await;
+    }
+    provider.send(end()).await;
+    caller.until("[DONE]").await;
+    bed.until("32 are asked about", || async { questions.lock().unwrap().len() >= 32 })
+        .await;
+    let held = bed.sidecar().held();
+    assert!(held > 64 * large.len(), "{held} for 64 windows");
+    drop(caller);
+}
+
+#[tokio::test]
+async fn what_was_masked_does_not_go_out_at_the_end_of_responses_where_its_service_is_silent_by_then() {
+    let decide = |question: &Value| mask(question).filter(|_| question["window"] == 1);
+    let (url, questions) = service(decide).await;
+    let (bed, peer) = raw(&url, &json!({"timeout": "1s", "onFailure": "Pass"})).await;
+    let mut body = json!({"model": "smart", "input": "hello", "stream": true});
+    body["store"] = json!(false);
+    let mut caller = bed.ask("/v1/responses", &body).await;
+    let mut provider = begin(&peer).await;
+    let (first, second) = ("so Ann said ".repeat(100), "and more ".repeat(100));
+    provider.send(response(&first)).await;
+    caller.until("[NAME]").await;
+    provider.send(response(&second)).await;
+    let text = format!("{first}{second}");
+    let item = json!({"type": "message", "id": "m", "role": "assistant", "status": "completed",
+        "content": [{"type": "output_text", "text": (text), "annotations": []}]});
+    let events = [
+        json!({"type": "response.output_text.done", "item_id": "m", "output_index": 0, "content_index": 0, "text": (text)}),
+        json!({"type": "response.output_item.done", "output_index": 0, "item": (item)}),
+        json!({"type": "response.completed", "response": {"id": "r", "object": "response", "status": "completed", "output": [(item)]}}),
+    ];
+    for event in events {
+        let name = event["type"].as_str().unwrap();
+        provider
+            .send(peer::chunk(format!("event: {name}\ndata: {event}\n\n").as_bytes()))
+            .await;
+    }
+    provider.send(LAST.as_bytes().to_vec()).await;
+    caller.until("response.completed").await;
+    let reply = caller.reply().await;
+    assert!(!reply.text().contains("Ann"), "{}", reply.text());
+    let masked = format!("{}{second}", first.replace("Ann", "[NAME]"));
+    assert_eq!(reply.text().matches(&masked).count(), 3, "{}", reply.text());
+    let questions = questions.lock().unwrap();
+    assert!(!json!(questions[1..]).to_string().contains("Ann"), "{questions:?}");
+}
+
+#[tokio::test]
 async fn local_guards_look_first_and_what_no_service_can_read_is_refused_or_passes_as_the_guard_says() {
     let (url, questions) = service(pass).await;
     let local = json!({"name": "cards", "applyTo": ["Answer"], "detect": ["Card"]});
