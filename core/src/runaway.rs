@@ -15,6 +15,8 @@ use serde_json::Value;
 
 use crate::clock::Moment;
 
+pub mod going;
+
 /// Digests that are remembered. One of a loop comes back within its window, while others pass by.
 pub const SLOTS: usize = 64;
 /// Bytes of a body up to which its last step is looked for: it is read whole for that. Of a larger one the request alone counts.

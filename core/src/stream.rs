@@ -120,6 +120,10 @@ pub struct SidecarReport {
     /// no more reports than that.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub objectives: Vec<ReportedObjective>,
+    /// The policies by which something comes too often now: at most [`MOST_RUNAWAYS`]. One more or less is told at once, how often it came
+    /// twice a minute at the most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub runaways: Vec<ReportedRunaway>,
 }
 
 /// A config that a sidecar did not take into service.
@@ -174,6 +178,23 @@ pub struct ReportedObjective {
     pub since: u64,
 }
 
+/// Runaways that a report tells of.
+pub const MOST_RUNAWAYS: usize = 8;
+
+/// That requests of one pod come too often by a UsagePolicy (`spec.runaway`). Nothing in it says what was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReportedRunaway {
+    /// The UsagePolicy's name.
+    pub policy: String,
+    /// Whether they are refused; else they are told, and pass.
+    pub stops: bool,
+    /// Requests beyond what the policy allows, since then.
+    pub repeats: u64,
+    /// Since when, Unix seconds.
+    pub since: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use bowsprit_crds::usage_policy::PausedObject;
@@ -201,6 +222,30 @@ mod tests {
             panic!("{report:?}")
         };
         assert_eq!((report.sequence, report.providers[0].name.as_str()), (7, "a"));
+    }
+
+    #[test]
+    fn runaways_are_said_in_these_words_and_a_release_without_them_says_nothing_of_them() {
+        let report = SidecarReport {
+            runaways: vec![ReportedRunaway {
+                policy: "house".into(),
+                stops: true,
+                repeats: 12,
+                since: 1_796_000_000,
+            }],
+            ..SidecarReport::default()
+        };
+        let line = serde_json::to_string(&report).unwrap();
+        let words = r#""runaways":[{"policy":"house","stops":true,"repeats":12,"since":1796000000}]"#;
+        assert!(line.contains(words), "{line}");
+        assert_eq!(serde_json::from_str::<SidecarReport>(&line).unwrap(), report);
+        let quiet = serde_json::to_string(&SidecarReport::default()).unwrap();
+        assert!(!quiet.contains("runaways"), "{quiet}");
+        // What the release before says, and what the one after may.
+        let before: SidecarReport = serde_json::from_str(r#"{"sequence":7}"#).unwrap();
+        assert!(before.runaways.is_empty());
+        let after: SidecarReport = serde_json::from_str(r#"{"runaways":[{"policy":"a","of":"step"}]}"#).unwrap();
+        assert_eq!((after.runaways[0].policy.as_str(), after.runaways[0].repeats), ("a", 0));
     }
 
     #[test]

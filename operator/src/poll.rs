@@ -166,6 +166,7 @@ fn read(body: &[u8]) -> Option<SidecarReport> {
         providers: health.providers.into_iter().map(provider).collect(),
         // Told over the stream alone.
         objectives: Vec::new(),
+        runaways: Vec::new(),
     })
 }
 

@@ -69,6 +69,7 @@ fn of(process: &Process, now: Moment) -> SidecarReport {
             .map(|upstream| provider(upstream, now))
             .collect(),
         objectives: Vec::new(),
+        runaways: process.tenant.runaways.told(now),
     }
 }
 
@@ -102,7 +103,7 @@ fn shortened(mut text: String, longest: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bowsprit_core::stream::{MAX_TO_OPERATOR, ToOperator};
+    use bowsprit_core::stream::{MAX_TO_OPERATOR, MOST_RUNAWAYS, ReportedRunaway, ToOperator};
 
     use super::*;
 
@@ -126,6 +127,15 @@ mod tests {
             }),
             providers: vec![provider; MAX_PROVIDERS],
             objectives: objectives::tests::longest(),
+            runaways: vec![
+                ReportedRunaway {
+                    policy: long(253),
+                    stops: false,
+                    repeats: u64::MAX,
+                    since: u64::MAX,
+                };
+                MOST_RUNAWAYS
+            ],
             ..SidecarReport::default()
         };
         let line = serde_json::to_string(&ToOperator::Report(report)).unwrap();

@@ -2,6 +2,7 @@
 
 use bowsprit_providers::Answer;
 use bowsprit_rig::documents;
+use bowsprit_rig::operator::ScriptedOperator;
 use serde_json::{Value, json};
 
 use crate::support::{Bed, Reply, chat};
@@ -55,4 +56,32 @@ async fn a_loop_that_is_only_told_passes_and_is_counted() {
     let warned = "bowsprit_limit_requests_total{limit_name=\"policy/house/runaway\",met=\"admitted\"}";
     assert_eq!(bed.metric(warned).await, 3.0);
     bed.balanced().await;
+}
+
+#[tokio::test]
+async fn the_operator_is_told_that_a_pod_runs_away_and_nothing_of_what_it_asks() {
+    let (mut bed, operator) = (Bed::providers(), ScriptedOperator::start().await);
+    let policy = documents::policy(
+        "house",
+        &json!({"runaway": {"times": 2, "within": "1h", "action": "Stop"}}),
+    );
+    operator.mount(&(bed.documents(&|_, _| {}) + &policy), 5);
+    bed.start(&operator.args().iter().map(String::as_str).collect::<Vec<_>>());
+    bed.claude.always(Answer::new("hello"));
+    let mut held = operator.accept().await;
+    assert_eq!(held.report(|report| report.sequence == 5).await.runaways, []);
+    for _ in 0..2 {
+        assert_eq!(ask(&bed, "round and round").await.status, 200);
+    }
+    assert_eq!(ask(&bed, "round and round").await.status, 429);
+    let report = held.report(|report| !report.runaways.is_empty()).await;
+    let [runaway] = report.runaways.as_slice() else {
+        panic!("{report:?}")
+    };
+    assert_eq!(
+        (runaway.policy.as_str(), runaway.stops, runaway.repeats),
+        ("house", true, 1)
+    );
+    assert!(runaway.since > 1_700_000_000, "{runaway:?}");
+    assert!(!serde_json::to_string(&report).unwrap().contains("round"), "{report:?}");
 }
