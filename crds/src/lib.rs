@@ -42,8 +42,8 @@ pub use selector::LabelSelector;
 pub use slo::Slo;
 #[cfg(feature = "schema")]
 pub use status::{
-    BudgetStatus, Circuits, ModelRouteStatus, ObjectiveStatus, Propagation, ProviderConfigStatus, Sidecars, SloStatus,
-    UsagePolicyStatus,
+    BudgetStatus, Circuits, ModelRouteStatus, ObjectiveStatus, Propagation, ProviderConfigStatus, RunawayPod,
+    RunawayStatus, Sidecars, SloStatus, UsagePolicyStatus,
 };
 #[cfg(feature = "schema")]
 pub use usage_policy::UsagePolicy;

@@ -114,6 +114,35 @@ pub struct BudgetStatus {
     pub as_of: Time,
 }
 
+/// Pods whose requests come too often by `spec.runaway`, as their sidecars say. It is said of each until some minutes after the last of
+/// them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunawayStatus {
+    /// How many pods.
+    pub pods: u32,
+    /// Those with the most repeats, at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    pub worst: Vec<RunawayPod>,
+    /// When it was heard. Written anew where there are more pods, and else every two minutes at the most.
+    pub as_of: Time,
+}
+
+/// One pod that sends the same request, or makes the same step, again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunawayPod {
+    /// Its name.
+    pub pod: String,
+    /// Whether these requests are refused; else they are told, and pass.
+    pub stops: bool,
+    /// Requests beyond what the policy allows, since then.
+    pub repeats: u64,
+    /// Since when.
+    pub since: Time,
+}
+
 /// What the operator knows of a ProviderConfig.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -147,6 +176,10 @@ pub struct ProviderConfigStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub budgets: Vec<BudgetStatus>,
+    /// As `budgets`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub runaway: Option<RunawayStatus>,
 }
 
 /// What the operator knows of a ModelRoute.
@@ -205,4 +238,7 @@ pub struct UsagePolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub budgets: Vec<BudgetStatus>,
+    /// Pods whose requests come too often now; unset where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runaway: Option<RunawayStatus>,
 }

@@ -53,6 +53,8 @@ pub mod reason {
     pub const CIRCUIT_OPEN: &str = "CircuitOpen";
     /// Of an Event only: all of them are closed again.
     pub const CIRCUIT_CLOSED: &str = "CircuitClosed";
+    /// Of an Event only: a pod sends the same request again and again.
+    pub const RUNAWAY: &str = "Runaway";
     /// It is a policy in force that lets nothing pass.
     pub const PAUSED: &str = "Paused";
     /// `enabled` is false.

@@ -15,9 +15,11 @@ use crate::heard::{Ears, Heard};
 use crate::sync::locked;
 pub use objectives::{Counted, Objectives};
 use returning::Returning;
+pub use runaways::Runaways;
 
 mod objectives;
 mod returning;
+mod runaways;
 
 /// How long a pod is still counted after its stream ended: a sidecar is back within seconds where an operator leaves, and
 /// within about ten where one dies.
@@ -41,10 +43,12 @@ pub struct PodId {
 /// A report and when it came.
 #[derive(Clone, Debug)]
 pub struct Reported {
-    /// What the sidecar said last, without its objectives.
+    /// What the sidecar said last, without its objectives and runaways.
     pub report: Arc<SidecarReport>,
     /// What it has counted of them.
     pub objectives: Objectives,
+    /// The policies by which its pod runs away.
+    pub runaways: Runaways,
     /// When a replica heard it.
     pub at: Instant,
 }
@@ -54,6 +58,7 @@ impl Reported {
     pub fn whole(&self) -> SidecarReport {
         SidecarReport {
             objectives: self.objectives.reported(),
+            runaways: self.runaways.to_vec(),
             ..SidecarReport::clone(&self.report)
         }
     }
@@ -259,6 +264,7 @@ impl Fleet {
         if of.pods.get(&pod).is_some_and(is_older) {
             return;
         }
+        let (report, runaways) = runaways::apart(report);
         let (report, objectives) = Objectives::apart(report, of.recent.as_ref().map(|(_, objectives)| objectives));
         let report = match &of.recent {
             Some((recent, _)) if **recent == *report => Arc::clone(recent),
@@ -266,7 +272,12 @@ impl Fleet {
         };
         of.recent = Some((Arc::clone(&report), objectives.clone()));
         let line = Line {
-            reported: Reported { report, objectives, at },
+            reported: Reported {
+                report,
+                objectives,
+                runaways,
+                at,
+            },
             teller,
             here,
             lost: None,
@@ -280,7 +291,9 @@ impl Fleet {
             before.teller == teller
                 && before.lost.is_none()
                 && before.reported.report == now_so.report
-                && now_so.objectives.moved_from(&before.reported.objectives)
+                && runaways::are_same(&before.reported.runaways, &now_so.runaways)
+                && (now_so.objectives.moved_from(&before.reported.objectives)
+                    || (now_so.objectives == before.reported.objectives && now_so.runaways != before.reported.runaways))
         };
         if before.is_some_and(|before| only_counts_moved(&before)) {
             if !known.moved.contains(namespace) {
@@ -543,6 +556,42 @@ mod tests {
         let reports: Vec<Reported> = fleet.reports("team").into_values().collect();
         assert!(reports.iter().all(|one| Arc::ptr_eq(&one.report, &reports[0].report)));
         assert_eq!(reports[2].whole(), *counted(7, 2));
+    }
+
+    #[test]
+    fn a_runaway_that_begins_or_ends_is_told_at_once_and_how_often_it_came_once_a_minute() {
+        let (fleet, mut heard) = Fleet::new();
+        let teller = fleet.teller(true);
+        let start = Instant::now();
+        let runs = |repeats: u64| {
+            let mut report = SidecarReport::clone(&at_sequence(7));
+            report.runaways = vec![bowsprit_core::stream::ReportedRunaway {
+                policy: "house".into(),
+                stops: true,
+                repeats,
+                since: 7,
+            }];
+            Arc::new(report)
+        };
+        let mut said = |second: u64, report: Arc<SidecarReport>| {
+            let now = start + Duration::from_secs(second);
+            teller.note("team", pod("a"), report, now);
+            fleet.tell_counts(now);
+            heard.next().now_or_never().flatten().is_some()
+        };
+        assert!(said(0, at_sequence(7)), "who comes is told");
+        assert!(said(1, runs(1)), "it begins");
+        let tellings = (2..=600).filter(|second| said(*second, runs(*second))).count();
+        assert_eq!(tellings, 10, "of 599 reports");
+        assert!(said(601, at_sequence(7)), "and ends");
+        teller.note("team", pod("a"), runs(9), start);
+        teller.note("team", pod("b"), runs(8), start);
+        let reports: Vec<Reported> = fleet.reports("team").into_values().collect();
+        assert!(
+            Arc::ptr_eq(&reports[0].report, &reports[1].report),
+            "the rest is shared"
+        );
+        assert_eq!(reports[0].whole(), *runs(9));
     }
 
     #[test]

@@ -37,7 +37,7 @@ use crate::shares::Shares;
 use crate::slo;
 use crate::status::pace::Pace;
 use crate::status::rollout::{Rollout, Version};
-use crate::status::{budget, money};
+use crate::status::{budget, money, runaway};
 use crate::sync::locked;
 use crate::time::{latest_unix_seconds, unix_seconds};
 use crate::validate::hosts::AllowedHosts;
@@ -568,21 +568,30 @@ impl Look<'_> {
         let Some(judged) = judge(&object.name_any(), &measure) else {
             return Ok(None);
         };
-        let measured = object.slo().and_then(|slo| {
+        let theirs = || {
             let selected: HashSet<&str> = judged.selected.iter().map(|pod| &**pod).collect();
-            let theirs = self.sidecars.iter().filter(|seen| selected.contains(&*seen.pod));
-            let counted = theirs.map(|seen| &seen.objectives);
+            let theirs = self.sidecars.iter();
+            theirs.filter(move |seen| selected.contains(&*seen.pod))
+        };
+        let measured = object.slo().and_then(|slo| {
+            let counted = theirs().map(|seen| &seen.objectives);
             budget::measured(slo, (K::OBJECT, &object.name_any()), counted, Timestamp::now())
         });
+        let running = object.looks_for_runaways().then(|| {
+            let said = theirs().map(|seen| (&*seen.pod, &*seen.runaways));
+            runaway::measured(&object.name_any(), said, Timestamp::now())
+        });
+        let (runaway, counts) = runaway::told(before.runaway.as_ref(), running.flatten(), Timestamp::now());
         let (slo, later) = budget::told(before.slo.as_ref(), object.slo(), measured, Timestamp::now());
         let (budgets, look) = spent(object, &before.budgets, context);
-        let status = publish::status_of(object, &before, &judged, &measure, rollout, (slo, budgets));
+        let told = publish::Told { slo, budgets, runaway };
+        let status = publish::status_of(object, &before, &judged, &measure, rollout, told);
         if self.incomplete && publish::only_sidecars_differ(&before, &status) {
             // Who is not here yet was not lost: what is said of the sidecars stays until they have had time to come.
             return Ok(None);
         }
         let wait = publish::publish(object, &before, &status, &judged, context).await?;
-        Ok(wait.into_iter().chain(later).chain(look).min())
+        Ok(wait.into_iter().chain(later).chain(look).chain(counts).min())
     }
 }
 

@@ -11,6 +11,8 @@
 mod fake;
 #[path = "apiserver/new_limits.rs"]
 mod new_limits;
+#[path = "apiserver/runaways.rs"]
+mod runaways;
 #[path = "apiserver/statuses.rs"]
 mod statuses;
 #[path = "apiserver/unread.rs"]

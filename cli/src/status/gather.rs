@@ -400,6 +400,7 @@ fn policy(object: &UsagePolicy) -> Object {
             .join("; "),
         paused: spec.paused,
         budgets: status.budgets.into_iter().map(|status| money(spec, status)).collect(),
+        runaway: status.runaway,
         ..told(object, &status.conditions, status.sidecars)
     }
 }

@@ -190,6 +190,35 @@ fn namespace_advice(namespace: &Namespace, operators_work: bool, advice: &mut Ve
             }
         }
     }
+    for policy in &namespace.policies {
+        let Some((runaway, worst)) = policy.runaway.as_ref().and_then(|all| Some((all, all.worst.first()?))) else {
+            continue;
+        };
+        let (are, failed) = if worst.stops {
+            ("are refused", " --failed")
+        } else {
+            ("pass", "")
+        };
+        let who = match runaway.pods {
+            1 => format!("{} sends the same request again and again", worst.pod),
+            pods => format!(
+                "{pods} pods send the same request again and again, most of all {}",
+                worst.pod
+            ),
+        };
+        push(
+            false,
+            format!(
+                "usagepolicy {}: {who}: {} beyond spec.runaway since {}, which {are}",
+                policy.name, worst.repeats, worst.since.0
+            ),
+            format!(
+                "look for a loop in what runs there: kubectl bowsprit logs -n {name}{failed} shows its requests; if so many are meant: \
+                 kubectl -n {name} edit usagepolicy {}",
+                policy.name
+            ),
+        );
+    }
     for object in &namespace.providers {
         let circuits = object.circuits.unwrap_or_default();
         if circuits.open > 0 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bowsprit_crds::budgets::WithoutOperator;
-use bowsprit_crds::{BudgetStatus, ObjectiveStatus, SloStatus};
+use bowsprit_crds::{BudgetStatus, ObjectiveStatus, RunawayStatus, SloStatus};
 use serde::Serialize;
 
 /// Everything that was looked at.
@@ -139,6 +139,9 @@ pub(crate) struct Object {
     /// What is spent of a policy's budgets that pods spend together, as it stands on it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) budgets: Vec<Money>,
+    /// Pods that run away by a policy, as it stands on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) runaway: Option<RunawayStatus>,
 }
 
 /// A budget that pods spend together.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bowsprit_crds::RunawayPod;
 use bowsprit_crds::budgets::WithoutOperator;
 
 use super::judge::{Judged, SYSTEM};
@@ -181,6 +182,7 @@ fn detail(judged: &Judged, namespace: &Namespace, paint: Paint) -> String {
     }
     text.push_str(&policies.render(paint));
     text.push_str(&money(namespace, paint));
+    text.push_str(&runaways(namespace, paint));
     let objects = namespace.providers.len() + namespace.routes.len() + namespace.policies.len();
     let listed =
         shown(&namespace.providers).count() + shown(&namespace.routes).count() + shown(&namespace.policies).count();
@@ -319,6 +321,38 @@ fn money(namespace: &Namespace, paint: Paint) -> String {
     let mut text = table.render(paint);
     if let Some(more @ 1..) = all.len().checked_sub(OBJECTS) {
         let _ = writeln!(text, "  and {more} budgets more (-o json has all)");
+    }
+    text
+}
+
+/// Pods that run away: those with the most repeats first.
+fn runaways(namespace: &Namespace, paint: Paint) -> String {
+    let (mut all, mut pods): (Vec<(&str, &RunawayPod)>, usize) = (Vec::new(), 0);
+    for policy in &namespace.policies {
+        if let Some(runaway) = &policy.runaway {
+            pods += runaway.pods as usize;
+            all.extend(runaway.worst.iter().map(|one| (policy.name.as_str(), one)));
+        }
+    }
+    all.sort_by_key(|(_, one)| std::cmp::Reverse(one.repeats));
+    let mut table = Table::new(["RUNAWAY POD", "POLICY", "REPEATS", "SINCE", "REQUESTS"]).indented(2);
+    for (policy, one) in all.iter().take(OBJECTS) {
+        let (tone, are) = if one.stops {
+            (Tone::Bad, "refused")
+        } else {
+            (Tone::Warn, "pass")
+        };
+        table.row([
+            printable(&one.pod).into(),
+            (*policy).into(),
+            one.repeats.to_string().into(),
+            one.since.0.to_string().into(),
+            Cell::new(tone, are),
+        ]);
+    }
+    let mut text = table.render(paint);
+    if let Some(more @ 1..) = pods.checked_sub(all.len().min(OBJECTS)) {
+        let _ = writeln!(text, "  and {more} runaway pods more");
     }
     text
 }

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bowsprit_crds::BudgetStatus;
 use bowsprit_crds::budgets::WithoutOperator;
+use bowsprit_crds::{BudgetStatus, RunawayPod, RunawayStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
@@ -148,6 +148,43 @@ fn a_budget_that_pods_spend_together_is_shown_with_what_is_left_and_until_when()
             budget["windowEnds"]
         ]),
         json!(["search", "4.25", "Stop", "2026-12-01T00:00:00Z"]),
+        "{json:#}"
+    );
+}
+
+#[test]
+fn pods_that_run_away_are_shown_with_how_often_and_what_to_do() {
+    let one = |pod: &str, repeats, stops| RunawayPod {
+        pod: pod.into(),
+        stops,
+        repeats,
+        since: Time("2026-11-29T10:00:00Z".parse().unwrap()),
+    };
+    let policy = |name: &str, pods, worst| Object {
+        name: name.into(),
+        ready: Some(true),
+        selected: 2,
+        current: 2,
+        runaway: Some(RunawayStatus {
+            pods,
+            worst,
+            as_of: Time("2026-11-29T10:05:00Z".parse().unwrap()),
+        }),
+        ..Object::default()
+    };
+    let mut shop = healthy("shop");
+    shop.policies = vec![
+        policy("house", 1, vec![one("web-1", 7, false)]),
+        policy("loops", 12, vec![one("app-7", 4000, true), one("app-1", 12, true)]),
+    ];
+    let judged = judge(cluster(vec![shop]));
+    assert!(judged.well, "nothing is broken");
+    insta::assert_snapshot!(screen(&judged, false, Paint(false)));
+    let json: Value = serde_json::to_value(&judged).unwrap();
+    let runaway = &json["namespaces"][0]["policies"][1]["runaway"];
+    assert_eq!(
+        (&runaway["pods"], &runaway["worst"][0]["pod"]),
+        (&json!(12), &json!("app-7")),
         "{json:#}"
     );
 }

@@ -13,7 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{Desired, MAX_TEXT, Refused};
 use crate::conditions::{Verdict, kind, reason};
-use crate::fleet::Objectives;
+use crate::fleet::{Objectives, Runaways};
 use crate::injector::References;
 use crate::status::rollout::{Version, has};
 
@@ -36,6 +36,8 @@ pub struct SidecarSeen {
     pub report: Option<Arc<SidecarReport>>,
     /// What it has counted of its objectives, where it holds a stream.
     pub objectives: Objectives,
+    /// The policies by which its pod runs away, where it holds a stream.
+    pub runaways: Runaways,
 }
 
 impl SidecarSeen {

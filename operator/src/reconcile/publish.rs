@@ -7,8 +7,8 @@ use bowsprit_core::slo::{PROVIDER, ROUTE};
 use bowsprit_crds::budgets::BudgetPer;
 use bowsprit_crds::found::Unread;
 use bowsprit_crds::{
-    BudgetStatus, Circuits, ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, Slo, SloStatus,
-    UsagePolicy, UsagePolicyStatus,
+    BudgetStatus, Circuits, ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus, RunawayStatus, Slo,
+    SloStatus, UsagePolicy, UsagePolicyStatus,
 };
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -28,6 +28,7 @@ use crate::desired::{Judged, LATE, Measure};
 use crate::lease::elector::NotLeading;
 use crate::status::pace::{News, Turn};
 use crate::status::rollout::Rollout;
+use crate::status::runaway;
 
 /// The most that an Event's note takes: the apiserver's limit is 1 KiB.
 const MAX_NOTE: usize = 900;
@@ -43,6 +44,10 @@ pub(super) trait Reported: Resource<DynamicType = (), Scope = NamespaceResourceS
     fn slo(&self) -> Option<&Slo>;
     /// Whether it has budgets that pods spend together.
     fn spends(&self) -> bool {
+        false
+    }
+    /// Whether it looks for pods that run away.
+    fn looks_for_runaways(&self) -> bool {
         false
     }
     /// What sidecars call its kind where they count for its objectives.
@@ -96,6 +101,7 @@ impl Reported for ModelRoute {
             slo,
             circuits: None,
             budgets: Vec::new(),
+            runaway: None,
         }
     }
 }
@@ -114,6 +120,10 @@ impl Reported for UsagePolicy {
         self.spec.budgets.iter().any(|budget| budget.per != BudgetPer::Pod)
     }
 
+    fn looks_for_runaways(&self) -> bool {
+        self.spec.runaway.is_some()
+    }
+
     fn told(&self) -> ProviderConfigStatus {
         let UsagePolicyStatus {
             conditions,
@@ -123,6 +133,7 @@ impl Reported for UsagePolicy {
             sidecars,
             propagation,
             budgets,
+            runaway,
         } = self.status.clone().unwrap_or_default();
         ProviderConfigStatus {
             conditions,
@@ -134,6 +145,7 @@ impl Reported for UsagePolicy {
             slo: None,
             circuits: None,
             budgets,
+            runaway,
         }
     }
 }
@@ -154,6 +166,13 @@ impl<K: Reported> Reported for Unread<K> {
     }
 }
 
+/// What sidecars have told, and what was lent to them.
+pub(super) struct Told {
+    pub(super) slo: Option<SloStatus>,
+    pub(super) budgets: Vec<BudgetStatus>,
+    pub(super) runaway: Option<RunawayStatus>,
+}
+
 /// The status that says what was judged, and what was measured.
 pub(super) fn status_of<K: Reported>(
     object: &K,
@@ -161,7 +180,7 @@ pub(super) fn status_of<K: Reported>(
     judged: &Judged,
     measure: &Measure,
     rollout: &Rollout,
-    (slo, budgets): (Option<SloStatus>, Vec<BudgetStatus>),
+    Told { slo, budgets, runaway }: Told,
 ) -> ProviderConfigStatus {
     let generation = object.meta().generation;
     let carried = &measure.carried;
@@ -177,6 +196,7 @@ pub(super) fn status_of<K: Reported>(
         propagation: measured.or(known),
         slo,
         budgets,
+        runaway,
         circuits: K::CIRCUITS.then(|| judged.circuits.clone()),
     }
 }
@@ -250,6 +270,8 @@ pub(super) async fn publish<K: Reported>(
     if let Turn::After(wait) = turn {
         return Ok(Some(late.map_or(wait, |late| late.min(wait))));
     }
+    // Of what the CRD cannot say nobody could see that it was told.
+    let tells_runaways = said.get("runaway").is_some();
     match write(object, said, context).await? {
         Ok(()) => context.metrics.status_writes.inc(),
         // Deleted since: there is nobody left to tell.
@@ -264,7 +286,10 @@ pub(super) async fn publish<K: Reported>(
     let mut about = object.object_ref(&());
     // Of another version of the object it would be another Event, and none would be counted up.
     about.resource_version = None;
-    for event in events(before, status, &judged.verdicts) {
+    let runaway = runaway::news(before.runaway.as_ref(), status.runaway.as_ref());
+    let runaway = runaway.filter(|_| tells_runaways);
+    let runaway = runaway.map(|note| noted(EventType::Warning, reason::RUNAWAY, note));
+    for event in events(before, status, &judged.verdicts).into_iter().chain(runaway) {
         tell(&about, &event, context).await;
     }
     Ok(late)
@@ -290,7 +315,7 @@ async fn write<K: Reported>(
     let (less, any) = if any {
         (known, any)
     } else {
-        without(known, &["slo".to_owned()])
+        without(known, &["slo", "runaway"].map(String::from))
     };
     if !any {
         return Ok(Err(kube::Error::Api(refusal)));
@@ -342,7 +367,8 @@ fn news(before: &ProviderConfigStatus, status: &ProviderConfigStatus) -> News {
     };
     let same = before.observed_generation == status.observed_generation
         && verdicts(before) == verdicts(status)
-        && is_open(before.circuits.as_ref()) == is_open(status.circuits.as_ref());
+        && is_open(before.circuits.as_ref()) == is_open(status.circuits.as_ref())
+        && before.runaway.is_some() == status.runaway.is_some();
     if same { News::Counts } else { News::Verdict }
 }
 
@@ -403,6 +429,8 @@ async fn tell(about: &ObjectReference, event: &Event, context: &Context) {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     fn status(
@@ -477,6 +505,18 @@ mod tests {
             News::Verdict
         );
         assert_eq!(news(&ProviderConfigStatus::default(), &live), News::Verdict);
+        let runs = |pods| {
+            let mut status = live.clone();
+            status.runaway = Some(RunawayStatus {
+                pods,
+                worst: Vec::new(),
+                as_of: Time(Timestamp::UNIX_EPOCH),
+            });
+            status
+        };
+        assert_eq!(news(&live, &runs(1)), News::Verdict, "a runaway begins");
+        assert_eq!(news(&runs(1), &runs(2)), News::Counts);
+        assert_eq!(news(&runs(2), &live), News::Verdict, "and is over");
     }
 
     #[test]

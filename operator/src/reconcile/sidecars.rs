@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Context;
 use super::alone::Alone;
 use crate::desired::SidecarSeen;
-use crate::fleet::{Objectives, PodId, Reported};
+use crate::fleet::{Objectives, PodId, Reported, Runaways};
 use crate::objects::pod::{InjectedPod, Phase};
 use crate::status::rollout::{Version, has};
 
@@ -52,9 +52,17 @@ pub(super) fn see(pods: &[Arc<InjectedPod>], streaming: &BTreeMap<PodId, Reporte
     let now = Instant::now();
     let (mut sidecars, mut some_are_coming) = (Vec::with_capacity(pods.len()), false);
     for pod in pods {
-        let (report, objectives) = match streaming.get(&pod.id) {
-            Some(reported) => (Some(Arc::clone(&reported.report)), reported.objectives.clone()),
-            None => (alone.report(&pod.id).cloned(), Objectives::default()),
+        let (report, objectives, runaways) = match streaming.get(&pod.id) {
+            Some(reported) => (
+                Some(Arc::clone(&reported.report)),
+                reported.objectives.clone(),
+                Runaways::clone(&reported.runaways),
+            ),
+            None => (
+                alone.report(&pod.id).cloned(),
+                Objectives::default(),
+                Runaways::default(),
+            ),
         };
         if report.is_none() {
             if alone.is_coming(&pod.id, now) {
@@ -73,6 +81,7 @@ pub(super) fn see(pods: &[Arc<InjectedPod>], streaming: &BTreeMap<PodId, Reporte
             workload: pod.workload.clone(),
             report,
             objectives,
+            runaways,
         });
     }
     Seen {

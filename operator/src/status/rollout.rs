@@ -134,7 +134,7 @@ mod tests {
     use bowsprit_core::stream::SidecarReport;
 
     use super::*;
-    use crate::fleet::Objectives;
+    use crate::fleet::{Objectives, Runaways};
 
     fn version(sequence: u64) -> Version {
         Version {
@@ -159,6 +159,7 @@ mod tests {
                 Reported {
                     report,
                     objectives,
+                    runaways: Runaways::default(),
                     at: *at,
                 },
             )

@@ -2,7 +2,9 @@
 
 use bowsprit_core::stream::loans::{MOST_BORROWS, WireBorrow};
 use bowsprit_core::stream::shares::{MOST_ASKS, WireAsk};
-use bowsprit_core::stream::{RefusedConfig, ReportedObjective, ReportedProvider, SidecarReport, ToOperator};
+use bowsprit_core::stream::{
+    MOST_RUNAWAYS, RefusedConfig, ReportedObjective, ReportedProvider, SidecarReport, ToOperator,
+};
 
 use super::session::Malformed;
 
@@ -95,6 +97,10 @@ fn bounded(mut report: SidecarReport) -> SidecarReport {
             cut(word, WORD);
         }
     }
+    report.runaways.truncate(MOST_RUNAWAYS);
+    for runaway in &mut report.runaways {
+        cut(&mut runaway.policy, NAME);
+    }
     report
 }
 
@@ -115,6 +121,7 @@ mod tests {
         let report = serde_json::json!({"type": "report", "revision": long, "sequence": 7,
             "refused": {"sequence": 8, "why": long},
             "objectives": [{"object": long, "name": long, "objective": "availability", "good": 3, "bad": 1}],
+            "runaways": vec![serde_json::json!({"policy": long, "repeats": 3}); 40],
             "providers": vec![serde_json::json!({"name": long, "status": "ok", "keyProblems": vec![&long; 40]}); 2]});
         let Some(Said::Report(report)) = read(report.to_string().as_bytes()).unwrap() else {
             panic!("no report")
@@ -124,6 +131,11 @@ mod tests {
         let objective = &report.objectives[0];
         assert_eq!((objective.object.len(), objective.name.len()), (WORD, NAME - 1));
         assert_eq!((objective.good, objective.bad, objective.since), (3, 1, 0));
+        let runaway = &report.runaways[0];
+        assert_eq!(
+            (report.runaways.len(), runaway.policy.len(), runaway.repeats),
+            (MOST_RUNAWAYS, NAME - 1, 3)
+        );
         let provider = &report.providers[0];
         assert_eq!((provider.name.len(), provider.status.as_str()), (NAME - 1, "ok"));
         assert_eq!(

@@ -1,7 +1,12 @@
 //! A pod whose agent goes round in a loop is told of, then stopped; another pod that asks the same is another, and goes on.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
+use bowsprit_crds::UsagePolicy;
 use bowsprit_e2e::{App, Bed, LONG, eventually, note, test};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use crate::usage::{ask, in_force};
@@ -62,6 +67,7 @@ async fn a_loop_in_one_pod_is_told_then_stopped_and_another_pod_goes_on() {
         // Thirty requests came, and no more: the SDK tries nothing of it again by itself.
         ensure!(counted(&app, "refused", TURNS - TIMES).await?);
         told_where_people_look(bed, &app).await?;
+        told_on_the_policy(bed, &app).await?;
 
         // What is no loop goes on, here and in another pod, which has asked nothing yet.
         let answer = ask(&app, MODEL, json!({"max_tokens": 7})).await?;
@@ -117,5 +123,40 @@ async fn told_where_people_look(bed: &Bed, app: &App<'_>) -> Result<()> {
     })
     .await?;
     ensure!(seen.to_string().contains(&app.pod), "{seen:#}");
+    Ok(())
+}
+
+/// Whoever looks at the policy, its Events or the plugin's status sees which pod it is.
+async fn told_on_the_policy(bed: &Bed, app: &App<'_>) -> Result<()> {
+    eventually(Duration::from_mins(4), "the policy says who runs away", async || {
+        let policy = bed.api::<UsagePolicy>().get("loops").await?;
+        let runaway = policy.status.unwrap_or_default().runaway.context("no runaway")?;
+        let [one] = runaway.worst.as_slice() else {
+            anyhow::bail!("{runaway:?}")
+        };
+        // Three were told before it stopped, and the counts are told every two minutes.
+        ensure!(
+            runaway.pods == 1 && one.pod == app.pod && one.stops && one.repeats > 3,
+            "{runaway:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    eventually(LONG, "an Event says so", async || {
+        let events = bed.api::<Event>().list(&ListParams::default()).await?;
+        let notes = events
+            .items
+            .into_iter()
+            .filter(|event| event.reason.as_deref() == Some("Runaway"));
+        let notes: Vec<String> = notes.filter_map(|event| event.note).collect();
+        ensure!(notes.iter().any(|note| note.contains(&app.pod)), "{notes:?}");
+        Ok(())
+    })
+    .await?;
+    let status = crate::cli::bowsprit(bed, &["status"]).await?;
+    crate::cli::show("status", &status);
+    for words in ["RUNAWAY POD", app.pod.as_str(), "refused", "usagepolicy loops"] {
+        ensure!(status.out.contains(words), "{words:?} is not in {status:#?}");
+    }
     Ok(())
 }

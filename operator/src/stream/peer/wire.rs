@@ -119,7 +119,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fleet::Objectives;
+    use crate::fleet::{Objectives, Runaways};
 
     #[test]
     fn only_what_is_new_is_said_and_what_is_gone_once() {
@@ -131,6 +131,7 @@ mod tests {
         let reported = |seconds: u64| Reported {
             report: Arc::default(),
             objectives: Objectives::default(),
+            runaways: Runaways::default(),
             at: start + Duration::from_secs(seconds),
         };
         let mut told = Told::new();
