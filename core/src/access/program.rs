@@ -326,6 +326,8 @@ pub(super) fn double(fact: DoubleFact, facts: &Facts<'_>) -> Result<Option<f64>,
 pub(super) fn text<'a>(fact: TextFact, facts: &'a Facts<'_>) -> Result<&'a str, Fault> {
     Ok(match fact {
         TextFact::Model if facts.request.operation == Operation::PassThrough => return Err(Fault::Unread),
+        // Of a batch whose kind is not known not even that is.
+        TextFact::Model if facts.request.is_unread && facts.request.model.is_empty() => return Err(Fault::Unread),
         TextFact::Model => facts.request.model,
         TextFact::Operation => facts::operation(facts.request.operation),
         TextFact::Method => facts.request.method,

@@ -213,6 +213,20 @@ fn no_rule_is_passed_by_with_a_body_that_nobody_reads() {
 }
 
 #[test]
+fn of_a_request_in_a_batch_that_is_kept_elsewhere_its_model_is_known_or_nothing() {
+    let world = World::new();
+    let mut facts = world.facts();
+    facts.request.is_unread = true;
+    let (named, other) = ("!request.model.startsWith('gpt-5')", "request.n == 1");
+    assert_eq!(says(named, &facts), Ok(true));
+    assert_eq!(says(other, &facts), Err(Fault::Unread));
+    facts.request.model = "";
+    for allow in [named, other] {
+        assert_eq!(says(allow, &facts), Err(Fault::Unread), "{allow}");
+    }
+}
+
+#[test]
 fn what_has_no_meaning_is_refused_with_its_place_and_what_to_do() {
     for (allow, told) in [
         (
