@@ -299,6 +299,10 @@ pub async fn run(
 ) {
     context.store.ready().await;
     context.fleet.leads(std::time::Instant::now());
+    if let Some(shares) = &context.shares {
+        // What comes from now on is new.
+        shares.tick();
+    }
     let (known, writer) = reflector::store();
     let namespaces = fresh::watch(
         Api::<Namespace>::all(context.client.clone()),
