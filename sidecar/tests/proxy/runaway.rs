@@ -65,8 +65,12 @@ async fn the_operator_is_told_that_a_pod_runs_away_and_nothing_of_what_it_asks()
         "house",
         &json!({"runaway": {"times": 2, "within": "1h", "action": "Stop"}}),
     );
-    operator.mount(&(bed.documents(&|_, _| {}) + &policy), 5);
-    bed.start(&operator.args().iter().map(String::as_str).collect::<Vec<_>>());
+    // In a cluster keys are of Secrets.
+    let keys = |name: &str, spec: &mut serde_json::Value| {
+        spec["credentials"] = json!([{"name": "main", "secretKeyRef": {"name": "llm-keys", "key": name}}]);
+    };
+    operator.mount(&(bed.documents(&keys) + &policy), 5);
+    crate::stream::start(&mut bed, &operator, None);
     bed.claude.always(Answer::new("hello"));
     let mut held = operator.accept().await;
     assert_eq!(held.report(|report| report.sequence == 5).await.runaways, []);

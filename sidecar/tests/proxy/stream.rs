@@ -18,7 +18,7 @@ fn documents(bed: &Bed, names: &[&str]) -> String {
 }
 
 /// A sidecar with keys and with a stream to `operator`, where `mounted` is mounted.
-fn start(bed: &mut Bed, operator: &ScriptedOperator, mounted: Option<(&[&str], u64)>) {
+pub(crate) fn start(bed: &mut Bed, operator: &ScriptedOperator, mounted: Option<(&[&str], u64)>) {
     let secrets = bed.dir.path().join("secrets/llm-keys");
     std::fs::create_dir_all(&secrets).unwrap();
     for name in ["claude", "gemini", "openai"] {
