@@ -107,7 +107,7 @@ async fn a_change_is_live_in_every_sidecar_within_a_second_and_no_pod_is_touched
     .await;
 }
 
-/// Asks for a stream, and prints the status and the first line of the body or of the stream.
+/// Asks for a stream, and prints the status and the first line of the body or of the stream; what is paused is told before the documents.
 const CALLER: &str = r#"
 import socket, ssl, sys
 context = ssl.create_default_context(cadata=CA)
@@ -117,7 +117,10 @@ with context.wrap_socket(socket.create_connection((host, 8444), 10), server_host
     f = s.makefile("rb")
     status = f.readline().split()[1].decode()
     while f.readline().strip(): pass
-    print(status, f.readline().decode().strip())
+    line = f.readline().decode().strip()
+    while line.startswith('{"type":"paused"'):
+        line = f.readline().decode().strip()
+    print(status, line)
 "#;
 
 /// A token of the namespace's default service account.
