@@ -26,6 +26,8 @@ pub mod store;
 
 use std::time::Duration;
 
+use crate::clock::Moment;
+
 /// How long a share is good without renewal.
 pub const LEASE: Duration = Duration::from_mins(1);
 /// When a sidecar asks again where nothing is short: twice more before its share is over.
@@ -42,6 +44,11 @@ pub const DELIVERY: Duration = Duration::from_secs(30);
 pub const NEWCOMER_WAITS: Duration = Duration::from_secs(5);
 /// What it takes after that: one part of so many. The leader does not know of it, so nothing is kept back for it.
 pub const NEWCOMER_DIVISOR: u64 = 64;
+
+/// When a share that is granted at `now` is over by everybody's clock.
+pub fn over(now: Moment) -> Moment {
+    now + LEASE + LEASE / SKEW
+}
 
 /// From a sidecar: what it holds of one limit and what it wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -98,10 +98,7 @@ impl Shares {
         let Some(limits) = (inner.limits)(namespace) else {
             return Some(Vec::new());
         };
-        let lent = match &mut *lent {
-            Some(lent) if lent.epoch() == epoch => lent,
-            other => other.insert(inner.begin(epoch)),
-        };
+        let lent = inner.leading(&mut lent, epoch);
         let sidecars = inner.fleet.count(namespace);
         let now = inner.clock.now();
         let mut grants = Vec::with_capacity(asks.len());
@@ -151,10 +148,7 @@ impl Shares {
         if (inner.limits)(namespace).is_none() {
             return;
         }
-        let lent = match &mut *lent {
-            Some(lent) if lent.epoch() == epoch => lent,
-            other => other.insert(inner.begin(epoch)),
-        };
+        let lent = inner.leading(&mut lent, epoch);
         let of_namespace = |key: &LimitKey| (namespace.to_owned(), key.clone());
         let replaced = replaced.map(|limits| limits.iter().map(of_namespace));
         let written = written.iter().map(|limit| (of_namespace(&limit.of), limit.whole));
@@ -238,10 +232,7 @@ impl Shares {
             return;
         }
         // Whoever leads begins at once: a minute later it knows what is free, and what comes from now on it is the first to tell of.
-        let lent = match &mut *lent {
-            Some(lent) if lent.epoch() == epoch => lent,
-            other => other.insert(inner.begin(epoch)),
-        };
+        let lent = inner.leading(&mut lent, epoch);
         let mut known: BTreeMap<String, Vec<SharedLimit>> = BTreeMap::new();
         let is_there = |(namespace, key): &(String, LimitKey)| {
             let limits = known
@@ -284,6 +275,14 @@ impl Inner {
                 .or_default()
                 .push(WireGrant::new(of.clone(), &grant));
         }
+    }
+
+    /// What is lent as the leadership `epoch`, which may begin with this.
+    fn leading<'a>(&self, lent: &'a mut Option<Lent>, epoch: u64) -> &'a mut Lent {
+        if lent.as_ref().is_some_and(|lent| lent.epoch() != epoch) {
+            *lent = None;
+        }
+        lent.get_or_insert_with(|| self.begin(epoch))
     }
 
     fn begin(&self, epoch: u64) -> Lent {

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{ASKS_A_SECOND, Ask, Grant, LEASE, RENEW, SKEW, pace};
+use super::{ASKS_A_SECOND, Ask, Grant, LEASE, RENEW, over, pace};
 use crate::clock::Moment;
 
 /// From one plan to the next.
@@ -136,7 +136,7 @@ impl<K: Ord + Clone> Allocator<K> {
         Self {
             whole,
             epoch,
-            known_from: now + LEASE + LEASE / SKEW,
+            known_from: over(now),
             asked_first: None,
             unknown: whole,
             pods: BTreeMap::new(),
@@ -167,15 +167,14 @@ impl<K: Ord + Clone> Allocator<K> {
     /// It turns out at `now` that somebody may hold something of it for as long as a share is good, by another count.
     pub fn somebody_lent_besides(&mut self, now: Moment) {
         self.unknown = self.whole;
-        self.known_from = now + LEASE + LEASE / SKEW;
+        self.known_from = over(now);
         self.plan.at = None;
     }
 
     /// Whether at `now` all have asked who may hold something of it: nothing of before is out, and a lease has passed since the first of
     /// those asked who share it now.
     pub fn has_heard_all(&self, now: Moment) -> bool {
-        let since = self.asked_first.map(|first| first + LEASE + LEASE / SKEW);
-        now >= self.known_from && since.is_some_and(|since| now >= since)
+        now >= self.known_from && self.asked_first.is_some_and(|first| now >= over(first))
     }
 
     /// Whether nobody has to do with it, and nothing of a leader before is out.

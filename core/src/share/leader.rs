@@ -17,10 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::allocator::Allocator;
-use super::{LEASE, SKEW};
+use super::over;
 use crate::clock::Moment;
 
-/// For how long a config must have been in service that nothing of an earlier one is good any more: a [`LEASE`], and by how much the
+/// For how long a config must have been in service that nothing of an earlier one is good any more: a [`LEASE`](super::LEASE), and by how much the
 /// clocks of two operators may differ, which is as much again.
 pub const SETTLED: Duration = Duration::from_mins(2);
 
@@ -99,7 +99,7 @@ impl<L: Ord + Clone, K: Ord + Clone> Leader<L, K> {
         written: impl IntoIterator<Item = (L, u64)>,
         now: Moment,
     ) {
-        if now >= self.began + LEASE + LEASE / SKEW {
+        if now >= over(self.began) {
             // Whatever was lent before is over.
             self.replaced.clear();
             return;
@@ -147,7 +147,7 @@ impl<L: Ord + Clone, K: Ord + Clone> Leader<L, K> {
             lent.turned = Some(now);
         }
         let (is_new, turned) = (lent.is_new, lent.turned);
-        let turned = turned.filter(|turned| now < *turned + LEASE + LEASE / SKEW);
+        let turned = turned.filter(|turned| now < over(*turned));
         if group == limit {
             return Some(&mut self.there(limit, whole).allocator);
         }
