@@ -16,9 +16,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::fleet::{Counted, Objectives};
 use crate::slo::asked;
+use crate::status::pace::stays;
 
-/// From one write for the sake of budgets to the next, of one object.
-const APART: Duration = Duration::from_mins(2);
 /// Thousandths of a percent in one whole.
 const WHOLE: u64 = 100_000;
 
@@ -137,8 +136,7 @@ pub fn told(
     if budgets(known) == budgets(fresh) {
         return (Some(known.clone()), None);
     }
-    let age: Duration = now.duration_since(known.as_of.0).try_into().unwrap_or(APART);
-    match APART.checked_sub(age).filter(|wait| !wait.is_zero()) {
+    match stays(known.as_of.0, now) {
         Some(wait) => (Some(known.clone()), Some(wait)),
         None => (measured, None),
     }

@@ -13,8 +13,8 @@ use bowsprit_crds::BudgetStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-/// From one write for the sake of money to the next, of one object.
-const APART: Duration = Duration::from_mins(2);
+use crate::status::pace::stays;
+
 /// How often it is looked at: money moves without anything that is watched.
 pub const LOOK: Duration = Duration::from_mins(1);
 /// Percent of an amount from which on it is as good as spent, which is told at once.
@@ -77,9 +77,7 @@ pub fn told(
         News::AtOnce => return (measured, Some(LOOK)),
         News::Percent => {
             let last = before.iter().map(|old| old.as_of.0).max();
-            let age = last.map(|last| now.duration_since(last).try_into().unwrap_or(APART));
-            age.and_then(|age| APART.checked_sub(age))
-                .filter(|wait| !wait.is_zero())
+            last.and_then(|last| stays(last, now))
         }
     };
     match wait {

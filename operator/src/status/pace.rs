@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 /// After a write, a changed count waits this long.
@@ -19,6 +20,15 @@ pub const LONGEST: Duration = Duration::from_secs(30);
 pub const RATE: u32 = 20;
 /// Writes at once, over all objects, after a rest.
 pub const BURST: u32 = 50;
+
+/// From one write for the sake of what moves all the time, such as money and counts, to the next, of one object.
+pub const APART: Duration = Duration::from_mins(2);
+
+/// How long what was told at `last` stays as it is; none: what has moved since may be told.
+pub fn stays(last: Timestamp, now: Timestamp) -> Option<Duration> {
+    let age = now.duration_since(last).try_into().unwrap_or(APART);
+    APART.checked_sub(age).filter(|wait| !wait.is_zero())
+}
 
 /// What has changed in a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

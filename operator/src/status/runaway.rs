@@ -11,8 +11,8 @@ use bowsprit_crds::{RunawayPod, RunawayStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-/// From one write for the sake of counts to the next, of one object.
-const APART: Duration = Duration::from_mins(2);
+use crate::status::pace::stays;
+
 /// Pods that a status names.
 const MOST: usize = 10;
 /// What came more often is no longer told exactly.
@@ -61,8 +61,7 @@ pub fn told(
     if (old.pods, &old.worst) == (new.pods, &new.worst) {
         return (before.cloned(), None);
     }
-    let age = now.duration_since(old.as_of.0).try_into().unwrap_or(APART);
-    let wait = APART.checked_sub(age).filter(|wait| !wait.is_zero());
+    let wait = stays(old.as_of.0, now);
     match wait {
         Some(_) if new.pods <= old.pods && stops(old) == stops(new) => (before.cloned(), wait),
         _ => (measured, None),
