@@ -390,12 +390,14 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
     let memory = context.memory(namespace);
     let mut memory = memory.lock().await;
     let now = tokio::time::Instant::now();
-    let current = memory.current(config_map.as_deref().map(config_map::read), now);
     let seconds = |at: i64| u64::try_from(at).unwrap_or(0);
     let clock = Clocks {
         own: seconds(unix_seconds()),
         latest: seconds(latest_unix_seconds()),
     };
+    let seen = config_map.as_deref().map(config_map::read);
+    let was_settled = seen.as_ref().map(|seen| seen.is_settled(clock));
+    let current = memory.current(seen, now);
     let objects = Objects {
         providers: &providers,
         routes: &routes,
@@ -422,7 +424,10 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         memory
             .rollout
             .writes(&newest, changed, &streaming, std::time::Instant::now());
-        let is_settled = config_map::is_settled(namespace, config_map.as_deref(), clock, context).await;
+        let is_settled = match was_settled {
+            Some(is_settled) => is_settled,
+            None => config_map::was_none(namespace, context).await,
+        };
         config_map::write(namespace, &wanted, sequence, config_map.as_deref(), context).await?;
         if let Some(shares) = &context.shares {
             let replaced = wanted.limits_before.as_deref().filter(|_| is_settled);

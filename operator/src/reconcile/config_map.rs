@@ -7,7 +7,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::{Context, Error, FIELD_MANAGER};
-use crate::desired::{Clocks, Current, Desired};
+use crate::desired::{Current, Desired};
 
 /// What the ConfigMap says.
 pub(crate) fn read(config_map: &ConfigMap) -> Current {
@@ -27,11 +27,8 @@ pub(crate) fn read(config_map: &ConfigMap) -> Current {
     }
 }
 
-/// Whether what is there, `seen` at `clock`, has been in service for so long that no sidecar holds anything by what was there before.
-pub(super) async fn is_settled(namespace: &str, seen: Option<&ConfigMap>, clock: Clocks, context: &Context) -> bool {
-    if let Some(map) = seen {
-        return read(map).is_settled(clock);
-    }
+/// Whether there was none, where none is seen, for so long that no sidecar holds anything by one.
+pub(super) async fn was_none(namespace: &str, context: &Context) -> bool {
     // Nothing is written over that is not there: whether the one of a leader before is only late to be seen, its absence must tell. And
     // where there are sidecars, somebody may have taken away what they run with.
     if !context.store.pods(namespace).is_empty() {
