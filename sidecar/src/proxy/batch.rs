@@ -74,7 +74,8 @@ fn unescaped(path_below: &str) -> Cow<'_, str> {
 /// Results, and what tells of batches, are asked for whole: parts could not be read. No coding is asked for either, as a caller's
 /// `accept-encoding` never goes on.
 pub(super) fn ask_for_all(dialect: Dialect, inbound: &mut Inbound) {
-    if about(dialect, inbound).is_some() {
+    let asks_for_part = inbound.headers.contains_key(RANGE) || inbound.headers.contains_key(IF_RANGE);
+    if asks_for_part && about(dialect, inbound).is_some() {
         inbound.headers.remove(RANGE);
         inbound.headers.remove(IF_RANGE);
     }

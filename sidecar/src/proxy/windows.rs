@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bowsprit_core::clock::Moment;
@@ -25,6 +25,7 @@ use super::beside;
 use super::context::RequestContext;
 use crate::credentials::ApiKey;
 use crate::process::Process;
+use crate::sync::locked;
 use crate::tenant::Tenant;
 use crate::tenant::snapshot::{Service, Snapshot};
 
@@ -358,16 +359,11 @@ impl Beside {
                 let process = Arc::clone(&terms.process);
                 let (_, all) = terms.ask(window).await;
                 for Told { guard, follows, .. } in all {
-                    count(
-                        &process,
-                        &guard,
-                        &follows,
-                        &mut counted.lock().unwrap_or_else(PoisonError::into_inner),
-                    );
+                    count(&process, &guard, &follows, &mut locked(&counted));
                 }
             };
             if !has_room || !self.terms.tenant.asides.leave(Box::pin(asking)) {
-                let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut counted = locked(&self.counted);
                 for guard in self.windows.guards().iter() {
                     count(
                         &self.terms.process,
