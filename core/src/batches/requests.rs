@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use super::elements::{Elements, Name, Part as Element};
 use super::form::{self, Form, Part as Field};
+use super::segments;
 use crate::call::Operation;
 use crate::dialect::embeddings::EmbeddingsApi;
 use crate::dialect::{Dialect, Features, RequestError, features, peek, tokens_of};
@@ -45,9 +46,8 @@ pub enum Sent {
 /// Letters of either case are one, as they are to some servers.
 pub fn sent(dialect: Dialect, path: &str) -> Option<Sent> {
     let path = path.trim_matches('/');
-    // Some servers cut parameters off before they look.
-    let plain = |part: &str| part.split(';').next().unwrap_or_default().to_ascii_lowercase();
-    let parts: Vec<String> = path.split('/').map(plain).collect();
+    let parts = segments(path).into_iter().map(str::to_ascii_lowercase);
+    let parts: Vec<String> = parts.collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let is_openai = matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses);
     match (dialect, parts.as_slice()) {

@@ -6,6 +6,7 @@ use bowsprit_crds::access::Enforcement;
 use bowsprit_crds::guards::{Action, Guard as Spec, Kind, Side, Unread};
 
 use super::*;
+use crate::json::{self, Value};
 
 const ALL: [Kind; 7] = [
     Kind::PrivateKey,
@@ -16,6 +17,30 @@ const ALL: [Kind; 7] = [
     Kind::Card,
     Kind::Phone,
 ];
+
+/// All texts under a name in the events of a stream, in order.
+pub(super) fn texts(body: &str, name: &str) -> String {
+    let mut all = String::new();
+    for line in body.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        if let Ok(value) = json::parse(line.as_bytes()) {
+            walk(&value, name, &mut all);
+        }
+    }
+    all
+}
+
+/// The same of one document.
+pub(super) fn walk(value: &Value, name: &str, all: &mut String) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        match value.as_str() {
+            Some(text) if key == name => all.push_str(text),
+            _ => walk(value, name, all),
+        }
+    }
+    for value in value.as_array().into_iter().flatten() {
+        walk(value, name, all);
+    }
+}
 
 fn masked(text: &str) -> String {
     let masked = Detectors::new(&ALL, &[]).mask(text, false);

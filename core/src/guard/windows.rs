@@ -249,14 +249,11 @@ impl Windows {
                 }
             }
         }
-        for held in self
-            .waiting
-            .drain(..self.asked.min(self.waiting.len()))
-            .collect::<Vec<_>>()
-        {
-            self.give(held, out);
+        for _ in 0..std::mem::take(&mut self.asked) {
+            if let Some(held) = self.waiting.pop_front() {
+                self.give(held, out);
+            }
         }
-        self.asked = 0;
         self.under_way = window.under_way();
         self.flow(out);
     }

@@ -5,6 +5,7 @@ use bowsprit_crds::guards::{Action, Guard as Spec, Kind, Unread};
 
 use super::*;
 use crate::fault::Code;
+use crate::guard::tests::{texts, walk};
 use crate::json::{self, Value, json};
 
 const CARD: &str = "4111 1111 1111 1111";
@@ -62,29 +63,6 @@ fn gemini(text: &str) -> String {
 
 fn event(value: &Value) -> String {
     format!("data: {value}\n\n")
-}
-
-/// All texts under a name, in order.
-fn texts(body: &str, name: &str) -> String {
-    let mut all = String::new();
-    for line in body.lines().filter_map(|line| line.strip_prefix("data: ")) {
-        if let Ok(value) = json::parse(line.as_bytes()) {
-            walk(&value, name, &mut all);
-        }
-    }
-    all
-}
-
-fn walk(value: &Value, name: &str, all: &mut String) {
-    for (key, value) in value.as_object().into_iter().flatten() {
-        match value.as_str() {
-            Some(text) if key == name => all.push_str(text),
-            _ => walk(value, name, all),
-        }
-    }
-    for value in value.as_array().into_iter().flatten() {
-        walk(value, name, all);
-    }
 }
 
 #[test]

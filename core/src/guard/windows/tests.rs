@@ -6,6 +6,7 @@ use bowsprit_crds::guards::{Action, Guard as Spec, OnFailure, Unread, Webhook};
 
 use super::*;
 use crate::fault::Code;
+use crate::guard::tests::texts;
 use crate::guard::webhook::{About, Verdict};
 use crate::json::{self, Value, json};
 
@@ -176,29 +177,6 @@ const DIALECTS: [Dialect; 4] = [
     Dialect::OpenAiResponses,
     Dialect::Gemini,
 ];
-
-/// All texts under a name, in order.
-fn texts(body: &str, name: &str) -> String {
-    let mut all = String::new();
-    for line in body.lines().filter_map(|line| line.strip_prefix("data: ")) {
-        if let Ok(value) = json::parse(line.as_bytes()) {
-            walk(&value, name, &mut all);
-        }
-    }
-    all
-}
-
-fn walk(value: &Value, name: &str, all: &mut String) {
-    for (key, value) in value.as_object().into_iter().flatten() {
-        match value.as_str() {
-            Some(text) if key == name => all.push_str(text),
-            _ => walk(value, name, all),
-        }
-    }
-    for value in value.as_array().into_iter().flatten() {
-        walk(value, name, all);
-    }
-}
 
 /// A text of some words, cut anywhere into pieces of so many bytes at most.
 fn words(rng: &mut fastrand::Rng, most: usize) -> (String, Vec<usize>) {
