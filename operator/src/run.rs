@@ -127,7 +127,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let (fleet, heard) = Fleet::new();
     let clock = Clock::new();
     let leases = Api::namespaced(client.clone(), &args.namespace);
-    let mut elector = Elector::new(leases, &args.lease, &args.pod_name, clock)
+    let elector = Elector::new(leases, &args.lease, &args.pod_name, clock)
         .owned_by(deployed.clone())
         .reached_at(address(&args));
     let synced = Arc::new(AtomicBool::new(false));
@@ -143,6 +143,10 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         },
         metrics.shares(),
     );
+    let mut elector = {
+        let shares = shares.clone();
+        elector.before_it_leads(move || shares.before_it_leads())
+    };
     let hub = Hub::new(
         stream::Settings {
             most: args.max_streams,

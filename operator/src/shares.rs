@@ -45,6 +45,8 @@ struct Inner {
     namespaces: Namespaces,
     metrics: Metrics,
     lent: Mutex<Option<Lent>>,
+    /// The limits that there were when this replica last asked for the Lease; none where it did not know them.
+    found: Mutex<Option<Found>>,
     /// Pods that are no more, by uid, and since when: for as long as what they asked may be on its way.
     gone: Mutex<BTreeMap<String, Moment>>,
     /// For sidecars that have not just asked, by uid.
@@ -56,6 +58,8 @@ struct Inner {
 
 /// What this replica lends since it leads: of a namespace's limits.
 type Lent = Leader<(String, LimitKey), PodId>;
+/// Limits, each with its amount.
+type Found = Vec<((String, LimitKey), u64)>;
 
 impl Shares {
     /// Lends while `leadership` stands what `limits` says.
@@ -75,11 +79,17 @@ impl Shares {
             namespaces,
             metrics,
             lent: Mutex::default(),
+            found: Mutex::default(),
             gone: Mutex::default(),
             pushed: Mutex::default(),
             waiting: Mutex::default(),
             asked: Notify::new(),
         }))
+    }
+
+    /// It is about to ask for the Lease: limits that there are now may have been lent by who led before, and what comes from now on is new.
+    pub fn before_it_leads(&self) {
+        *locked(&self.0.found) = self.0.limits_now();
     }
 
     /// A sidecar asks. None where this replica does not lead. What others are to be told then is [`Self::pushed`].
@@ -286,12 +296,19 @@ impl Inner {
     }
 
     fn begin(&self, epoch: u64) -> Lent {
-        let namespaces = (self.namespaces)().into_iter();
-        let limits = namespaces.flat_map(|namespace| {
+        let found = locked(&self.found).take().or_else(|| self.limits_now());
+        Lent::new(found.unwrap_or_default(), epoch, self.clock.now())
+    }
+
+    /// All limits of now; none where they are not known yet.
+    fn limits_now(&self) -> Option<Found> {
+        (self.limits)("")?;
+        let mut found = Vec::new();
+        for namespace in (self.namespaces)() {
             let of = (self.limits)(&namespace).unwrap_or_default().into_iter();
-            of.map(move |limit| ((namespace.clone(), limit.of), limit.whole))
-        });
-        Lent::new(limits, epoch, self.clock.now())
+            found.extend(of.map(|limit| ((namespace.clone(), limit.of), limit.whole)));
+        }
+        Some(found)
     }
 }
 

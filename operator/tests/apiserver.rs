@@ -763,6 +763,20 @@ async fn one_replica_leads_and_its_release_lets_the_other_lead_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn before_the_lease_names_it_a_replica_notes_what_there_is_and_not_while_it_leads() {
+    let fake = Fake::new();
+    let path = "/apis/coordination.k8s.io/v1/namespaces/system/leases/bowsprit-operator";
+    let (noted, notes) = std::sync::mpsc::channel();
+    let seen = Arc::clone(&fake);
+    let mut first = elector(&fake, "a").before_it_leads(move || noted.send(seen.get(path)).expect("heard"));
+    first.acquire().await;
+    assert_eq!(notes.try_iter().collect::<Vec<_>>(), [None], "nobody led");
+    let renewing = tokio::time::timeout(Duration::from_secs(9), first.hold()).await;
+    assert!(renewing.is_err() && first.leadership().check().is_ok());
+    assert_eq!(notes.try_iter().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_whose_lease_is_taken_stops_to_lead() {
     let fake = Fake::new();
     let mut first = elector(&fake, "a");

@@ -32,7 +32,7 @@ pub const REMEMBERED: Duration = Duration::from_hours(1);
 pub struct Leader<L, K> {
     epoch: u64,
     began: Moment,
-    /// Limits that there were when it began.
+    /// Limits that there were before anybody could know that it leads.
     inherited: BTreeSet<L>,
     /// Of each config that it has written, by name, the limits of what it replaced first; none where they may have been others a lease
     /// before.
@@ -71,7 +71,7 @@ impl<L, K> Lent<L, K> {
 }
 
 impl<L: Ord + Clone, K: Ord + Clone> Leader<L, K> {
-    /// A leader begins at `now` with the number `epoch`, and finds these limits.
+    /// A leader begins at `now` with the number `epoch`, and found these limits before it asked to lead.
     pub fn new(limits: impl IntoIterator<Item = (L, u64)>, epoch: u64, now: Moment) -> Self {
         let lent = |whole| Lent::new(Allocator::new(whole, epoch, now));
         let limits: BTreeMap<L, Lent<L, K>> = limits.into_iter().map(|(limit, whole)| (limit, lent(whole))).collect();

@@ -110,6 +110,7 @@ pub struct Elector {
     leader: watch::Sender<Option<String>>,
     newest: Newest,
     rewound: watch::Sender<bool>,
+    before_it_leads: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Elector {
@@ -129,6 +130,7 @@ impl Elector {
             leader: watch::Sender::new(None),
             newest: Newest::default(),
             rewound: watch::Sender::new(false),
+            before_it_leads: None,
         }
     }
 
@@ -143,6 +145,14 @@ impl Elector {
     #[must_use]
     pub fn reached_at(mut self, address: Option<String>) -> Self {
         self.address = address;
+        self
+    }
+
+    /// `note` is called before each write that may begin a leadership: when whoever led before leads no more, and nobody can know yet that this
+    /// replica does.
+    #[must_use]
+    pub fn before_it_leads(mut self, note: impl Fn() + Send + Sync + 'static) -> Self {
+        self.before_it_leads = Some(Box::new(note));
         self
     }
 
@@ -275,6 +285,9 @@ impl Elector {
         if !self.has_led {
             // A process of our name that was here before us and died: for whoever counts, this is another holder.
             step = Step::Acquire;
+        }
+        if let (Step::Acquire, Some(note)) = (step, &self.before_it_leads) {
+            note();
         }
         let owner = match &self.owner {
             Some(owner) => owner.of(lease.as_ref().map(|lease| &lease.metadata)).await?,

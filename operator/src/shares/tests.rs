@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -31,6 +32,10 @@ fn shares_of(limit: LimitKey, leadership: &Leadership, clock: Clock, exists: boo
 }
 
 fn shares_in(limit: SharedLimit, leadership: &Leadership, clock: Clock, exists: bool) -> Shares {
+    shares_where(limit, leadership, clock, Arc::new(AtomicBool::new(exists)))
+}
+
+fn shares_where(limit: SharedLimit, leadership: &Leadership, clock: Clock, exists: Arc<AtomicBool>) -> Shares {
     Shares::new(
         clock,
         leadership.clone(),
@@ -42,7 +47,10 @@ fn shares_in(limit: SharedLimit, leadership: &Leadership, clock: Clock, exists: 
                 Vec::new()
             })
         }),
-        Arc::new(move || if exists { vec!["team".into()] } else { Vec::new() }),
+        Arc::new(move || {
+            let exists = exists.load(Ordering::Acquire);
+            exists.then(|| "team".into()).into_iter().collect()
+        }),
         Metrics::register(&mut Registry::default()),
     )
 }
@@ -96,6 +104,24 @@ fn a_new_leader_lends_nothing_that_another_may_have_lent() {
     // Written anew for another reason.
     wrote(&inherited, &of_claude());
     assert_eq!(inherited.ask("team", &pod("a"), &[ask(2, 0, 100)]).unwrap()[0].share, 0);
+}
+
+#[test]
+fn a_limit_that_comes_after_it_asked_for_the_lease_is_new_and_one_that_was_there_is_not() {
+    let clock = Clock::new();
+    for (was_there, share) in [(false, 125), (true, 0)] {
+        let leadership = Leadership::new(clock);
+        let exists = Arc::new(AtomicBool::new(was_there));
+        let shares = shares_where(shared(of_claude()), &leadership, clock, Arc::clone(&exists));
+        shares.before_it_leads();
+        // Everybody knows who leads before it does anything.
+        exists.store(true, Ordering::Release);
+        leadership.leads_for(2, Duration::from_mins(1));
+        shares.tick();
+        wrote(&shares, &of_claude());
+        let granted = shares.ask("team", &pod("a"), &[ask(1, 0, 100)]).unwrap();
+        assert_eq!(granted[0].share, share, "it was there: {was_there}");
+    }
 }
 
 #[test]

@@ -38,5 +38,5 @@ pub use creates::Creates;
 pub use operators::Operators;
 pub use providers::Providers;
 pub use release::{Release, helm_install, kubectl, rolled_out, rollout};
-pub use run::{Test, note, test};
+pub use run::{Test, Turn, note, test};
 pub use wait::{LONG, SHORT, eventually, stays};

@@ -20,6 +20,21 @@ enum Held {
     Alone(RwLockWriteGuard<'static, ()>),
 }
 
+/// Whether other tests run meanwhile.
+pub struct Turn(Option<Held>);
+
+impl Turn {
+    async fn shared() -> Self {
+        Self(Some(Held::Shared(OPERATOR.read().await)))
+    }
+
+    /// Waits until no other test runs; from now on none does. Between, those may have been alone that replace operators.
+    pub async fn alone(&mut self) {
+        self.0 = None;
+        self.0 = Some(Held::Alone(OPERATOR.write().await));
+    }
+}
+
 /// A test and what it needs.
 #[derive(Clone, Debug)]
 pub struct Test {
@@ -66,11 +81,18 @@ impl Test {
     /// # Panics
     /// When the test fails, as the test harness wants it.
     pub async fn run(self, test: impl AsyncFnOnce(&Bed) -> Result<()>) {
-        let _held = if self.alone {
-            Held::Alone(OPERATOR.write().await)
-        } else {
-            Held::Shared(OPERATOR.read().await)
-        };
+        self.run_by_turns(async |bed, _| test(bed).await).await;
+    }
+
+    /// The same for a test that needs to be alone for a part of its time.
+    ///
+    /// # Panics
+    /// When the test fails, as the test harness wants it.
+    pub async fn run_by_turns(self, test: impl AsyncFnOnce(&Bed, &mut Turn) -> Result<()>) {
+        let mut turn = Turn::shared().await;
+        if self.alone {
+            turn.alone().await;
+        }
         let begun = Instant::now();
         let bed = match Bed::create(&self.name, &self.labels).await {
             Ok(bed) => bed,
@@ -80,7 +102,7 @@ impl Test {
             if !self.bare {
                 bed.furnish().await?;
             }
-            test(&bed).await
+            test(&bed, &mut turn).await
         };
         // A failed assertion is caught, so that what helps is shown and the namespace goes in any case.
         let outcome = AssertUnwindSafe(story).catch_unwind().await;

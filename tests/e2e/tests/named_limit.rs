@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use bowsprit_core::share::bound::{Facts, bound};
 use bowsprit_core::share::leader::SETTLED;
 use bowsprit_crds::{UsagePolicy, names};
-use bowsprit_e2e::{App, Bed, LONG, Running, Test, eventually, note};
+use bowsprit_e2e::{App, Bed, LONG, Running, Test, Turn, eventually, note};
 use futures::future::try_join_all;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -86,16 +86,11 @@ async fn limit_them(bed: &Bed) -> Result<()> {
 
 #[tokio::test]
 async fn a_named_limit_that_is_new_is_lent_at_once_when_another_has_just_begun_to_lead() {
-    Test::new("newlimit").alone().run(another_has_just_begun).await;
+    Test::new("newlimit").run_by_turns(another_has_just_begun).await;
 }
 
-async fn another_has_just_begun(bed: &Bed) -> Result<()> {
-    let operators = bed.operators();
-    operators.settled().await?;
-    let mut apps = Vec::new();
-    for pod in 0..PODS {
-        apps.push(bed.app(&format!("app-{pod}")).await?);
-    }
+/// Its config has been in service for so long that nobody holds anything of what was there before.
+async fn is_settled(bed: &Bed) -> Result<()> {
     eventually(SETTLED * 2, "the namespace's config is no news any more", async || {
         let map = bed.rendered(|_| true).await?;
         let sequence = map.data.as_ref().and_then(|data| data.get(names::SEQUENCE_KEY));
@@ -108,7 +103,20 @@ async fn another_has_just_begun(bed: &Bed) -> Result<()> {
         );
         Ok(())
     })
-    .await?;
+    .await
+}
+
+async fn another_has_just_begun(bed: &Bed, turn: &mut Turn) -> Result<()> {
+    let operators = bed.operators();
+    let mut apps = Vec::new();
+    for pod in 0..PODS {
+        apps.push(bed.app(&format!("app-{pod}")).await?);
+    }
+    is_settled(bed).await?;
+    turn.alone().await;
+    // It may have been written anew meanwhile.
+    is_settled(bed).await?;
+    operators.settled().await?;
     let leader = operators.leader().await?;
     operators.pods().delete(&leader, &DeleteParams::default()).await?;
     eventually(LONG, "another operator leads", async || {
