@@ -108,15 +108,14 @@ pub struct Desired {
     pub changed: Vec<String>,
     /// The sequence to write it with; none where what is there is right already, or nothing is and nothing should be.
     pub write: Option<u64>,
-    /// The limits that sidecars share, as the content tells of them.
-    pub limits: Vec<SharedLimit>,
-    /// The same, of what is there; none where that cannot be told.
-    pub limits_before: Option<Vec<LimitKey>>,
     providers: BTreeMap<String, Checked<Provider>>,
     routes: BTreeMap<String, Checked<Route>>,
     policies: BTreeMap<String, Checked<Policy>>,
     unresolved: Vec<Problem>,
     advice: Vec<Problem>,
+    /// The content, and that of what is there.
+    specs: Specs,
+    accepted: LastAccepted,
 }
 
 /// An object, as it was checked.
@@ -282,13 +281,13 @@ pub fn desired(
         rendered,
         changed,
         write,
-        limits: specs.shared_limits(),
-        limits_before: accepted.limits(),
         unresolved,
         advice: config::advice(&served_providers, &served_routes),
         providers: checked_providers,
         routes: checked_routes,
         policies: checked_policies,
+        specs,
+        accepted,
     })
 }
 
@@ -383,6 +382,16 @@ impl Desired {
         }
     }
 
+    /// The limits that sidecars share, as the content tells of them. Made at each call: they are asked for at a write alone.
+    pub fn limits(&self) -> Vec<SharedLimit> {
+        self.specs.shared_limits().collect()
+    }
+
+    /// The same, of what is there; none where that cannot be told.
+    pub fn limits_before(&self) -> Option<Vec<LimitKey>> {
+        self.accepted.limits()
+    }
+
     /// Whether the documents are more than a ConfigMap can hold: then nothing is written.
     pub fn is_too_large(&self) -> bool {
         self.rendered.text.len() > MAX_TEXT
@@ -390,7 +399,7 @@ impl Desired {
 }
 
 /// Specs by name.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Specs {
     providers: BTreeMap<String, ProviderConfigSpec>,
     routes: BTreeMap<String, ModelRouteSpec>,
@@ -399,16 +408,16 @@ struct Specs {
 
 impl Specs {
     /// The limits of them that sidecars share.
-    fn shared_limits(&self) -> Vec<SharedLimit> {
+    fn shared_limits(&self) -> impl Iterator<Item = SharedLimit> {
         let of_providers = self.providers.iter().flat_map(|(name, spec)| of_provider(name, spec));
         let of_routes = self.routes.iter().flat_map(|(name, spec)| of_route(name, spec));
         let of_policies = self.policies.iter().flat_map(|(name, spec)| of_policy(name, spec));
-        of_providers.chain(of_routes).chain(of_policies).collect()
+        of_providers.chain(of_routes).chain(of_policies)
     }
 }
 
 /// The documents of the ConfigMap that is there: each was accepted when it was written.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct LastAccepted {
     specs: Specs,
     /// Whether these are all that it says.
@@ -447,7 +456,7 @@ impl LastAccepted {
 
     /// The limits that sidecars share by it; none where it cannot be read whole.
     fn limits(&self) -> Option<Vec<LimitKey>> {
-        let limits = self.specs.shared_limits().into_iter();
-        self.is_all.then(|| limits.map(|limit| limit.of).collect())
+        self.is_all
+            .then(|| self.specs.shared_limits().map(|limit| limit.of).collect())
     }
 }

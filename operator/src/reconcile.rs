@@ -430,8 +430,8 @@ async fn reconcile_namespace(namespace: &str, context: &Context) -> Result<Actio
         };
         config_map::write(namespace, &wanted, sequence, config_map.as_deref(), context).await?;
         if let Some(shares) = &context.shares {
-            let replaced = wanted.limits_before.as_deref().filter(|_| is_settled);
-            shares.wrote(namespace, replaced, &wanted.limits);
+            let replaced = is_settled.then(|| wanted.limits_before()).flatten();
+            shares.wrote(namespace, replaced.as_deref(), &wanted.limits());
         }
         memory.wrote(&wanted, sequence, now);
         memory.alone.hurry(now);

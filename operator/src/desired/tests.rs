@@ -836,27 +836,27 @@ fn what_is_written_tells_its_shared_limits_and_those_of_what_it_replaces() {
         is_apart: false,
     };
     let first = with_policies(Some(&[policy("p", fleet("one", "Fleet"))]), None, 1_000);
-    assert_eq!(first.limits, [shared("policy/p/one")]);
-    assert_eq!(first.limits_before, Some(Vec::new()), "nothing was there");
+    assert_eq!(first.limits(), [shared("policy/p/one")]);
+    assert_eq!(first.limits_before(), Some(Vec::new()), "nothing was there");
     let current = written(&first, 1_000);
     let second = with_policies(Some(&[policy("p", fleet("two", "Fleet"))]), Some(&current), 2_000);
-    assert_eq!(second.limits, [shared("policy/p/two")]);
-    assert_eq!(second.limits_before, Some(vec![key("policy/p/one")]));
+    assert_eq!(second.limits(), [shared("policy/p/two")]);
+    assert_eq!(second.limits_before(), Some(vec![key("policy/p/one")]));
     // Its policies are not known yet: those that are served stay.
     let unknown = with_policies(None, Some(&current), 2_000);
-    assert_eq!(unknown.limits, [shared("policy/p/one")]);
+    assert_eq!(unknown.limits(), [shared("policy/p/one")]);
     let refused = with_policies(Some(&[policy("p", fleet("Two!", "Fleet"))]), Some(&current), 2_000);
-    assert_eq!(refused.limits, [shared("policy/p/one")], "its last accepted version");
+    assert_eq!(refused.limits(), [shared("policy/p/one")], "its last accepted version");
     assert!(
         with_policies(Some(&[policy("p", fleet("one", "Pod"))]), None, 1)
-            .limits
+            .limits()
             .is_empty()
     );
     let edited = Current {
         text: format!("{}# by hand\n", current.text),
         ..current.clone()
     };
-    assert_eq!(with_policies(Some(&[]), Some(&edited), 2_000).limits_before, None);
+    assert_eq!(with_policies(Some(&[]), Some(&edited), 2_000).limits_before(), None);
     let is_settled = |own: u64| current.is_settled(Clocks { own, latest: 9_000 });
     assert_eq!([1_119, 1_120].map(is_settled), [false, true]);
     assert!(
