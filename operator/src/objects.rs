@@ -18,6 +18,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+pub(crate) mod doubt;
 pub(crate) mod fresh;
 mod kept;
 pub mod news;

@@ -4,7 +4,7 @@
 //! Every replica serves, from the same watches; only the leader writes. Nothing is read from the apiserver for a stream
 //! but whose its token is (`token`, remembered by `reviews`). The parts: `room` is where callers wait for their turn, `door` decides who is let in, `documents` has each
 //! namespace's newest config as the line to send, `pauses` what is sent before it, `session` is one stream from its 101 on, `roster` knows which pod holds
-//! which, and what sidecars say goes into the [`Fleet`]. [`Hub`] has them all, and can be run without a cluster.
+//! which, `withdrawal` decides when they are sent to other replicas, and what sidecars say goes into the [`Fleet`]. [`Hub`] has them all, and can be run without a cluster.
 
 pub mod documents;
 mod door;
@@ -20,6 +20,7 @@ mod roster;
 mod session;
 pub mod token;
 pub mod trust;
+mod withdrawal;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -55,6 +56,7 @@ use roster::Roster;
 use session::Session;
 pub use session::Timing;
 use token::{Account, Reviewer};
+use withdrawal::{Who, Withdrawal};
 
 /// Streams of one replica, where nothing else is asked for: what fits into 256 MiB beside 10,000 pods (docs/scale.md).
 pub const MOST_STREAMS: usize = 10_000;
@@ -70,6 +72,8 @@ pub struct Settings {
     pub most: usize,
     /// Their times.
     pub timing: Timing,
+    /// For so long this replica's watch of UsagePolicies fails, and another's does not, before its streams are sent there.
+    pub worse_off: Duration,
 }
 
 impl Default for Settings {
@@ -81,7 +85,11 @@ impl Default for Settings {
                 silence: Duration::from_secs(90),
                 pause: Duration::from_millis(50),
                 leave_within: Duration::from_secs(8),
+                withdraw_within: Duration::from_secs(30),
             },
+            // Longer than from one try of a watch to the next (a minute, see `objects::doubt`): after an outage of the apiserver's the one
+            // that has tried last is not worse off. With the time to go it is less than a mount may take, and a word outlives its stream.
+            worse_off: Duration::from_secs(75),
         }
     }
 }
@@ -91,6 +99,9 @@ pub struct Hub {
     settings: Settings,
     documents: Documents,
     pauses: Pauses,
+    withdrawal: Withdrawal,
+    /// Places for streams.
+    streams: Arc<Semaphore>,
     fleet: Fleet,
     reviews: Reviews,
     roster: Roster,
@@ -122,6 +133,8 @@ impl Hub {
         shares: Shares,
     ) -> Arc<Self> {
         Arc::new(Self {
+            withdrawal: Withdrawal::new(settings.worse_off, Instant::now()),
+            streams: Arc::new(Semaphore::new(settings.most)),
             settings,
             documents,
             pauses: Pauses::default(),
@@ -142,7 +155,23 @@ impl Hub {
 
     /// What the watch of the UsagePolicies tells: what they pause is sent at once, whoever leads. Guards may ask at `hosts` only.
     pub fn note_policy(&self, told: &watcher::Result<watcher::Event<Found<UsagePolicy>>>, hosts: &AllowedHosts) {
+        self.withdrawal.note(told, Instant::now());
         self.pauses.note(told, hosts);
+    }
+
+    /// Decides whether streams stay here. To be called each second.
+    pub fn look(&self, now: Instant) {
+        self.withdrawal.look(now);
+    }
+
+    /// Whether sidecars are well off here: what they hear of pauses is true, and there is room.
+    pub fn takes(&self, now: Instant) -> bool {
+        self.withdrawal.works(now) && self.streams.available_permits() > 0
+    }
+
+    /// The leader says whether any other replica than this one would take streams.
+    pub fn others_take(&self, takes: bool, now: Instant) {
+        self.withdrawal.heard(Who::Leader, takes, now);
     }
 
     /// Changes with each pause that comes.
@@ -203,7 +232,6 @@ pub async fn serve(
     leave: impl Future<Output = ()>,
 ) {
     let room = Room::new(room::RULE);
-    let streams = Arc::new(Semaphore::new(hub.settings.most));
     let (leaving, is_leaving) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut leave = std::pin::pin!(leave);
@@ -216,6 +244,7 @@ pub async fn serve(
             _ = forget.tick() => {
                 hub.fleet.forget_lost(Instant::now());
                 hub.fleet.tell_counts(Instant::now());
+                hub.look(Instant::now());
                 continue;
             }
             accepted = listener.accept() => accepted,
@@ -228,17 +257,12 @@ pub async fn serve(
                 continue;
             }
         };
-        let Some(place) = room.enter(peer, room::room(streams.available_permits())) else {
+        let Some(place) = room.enter(peer, room::room(hub.streams.available_permits())) else {
             // Nothing is said, as that would take TLS: the caller comes again, here or to another replica.
             hub.metrics.requested("crowded");
             continue;
         };
-        let (tls, hub, streams, mut is_leaving) = (
-            Arc::clone(&tls),
-            Arc::clone(&hub),
-            Arc::clone(&streams),
-            is_leaving.clone(),
-        );
+        let (tls, hub, mut is_leaving) = (Arc::clone(&tls), Arc::clone(&hub), is_leaving.clone());
         connections.spawn(async move {
             let seat = tokio::select! {
                 seat = place.turn(&stream) => seat,
@@ -260,7 +284,7 @@ pub async fn serve(
                     hub.metrics.requested("crowded");
                     None
                 }
-                entered = Box::pin(enter(stream, tls, &hub, streams, &is_leaving)) => entered,
+                entered = Box::pin(enter(stream, tls, &hub, &is_leaving)) => entered,
             };
             drop(seat);
             if let Some(entered) = entered {
@@ -361,6 +385,7 @@ impl Hub {
                     mailbox: &posted.mailbox,
                     cut,
                     leaving,
+                    withdrawn: self.withdrawal.follow(),
                     timing: self.settings.timing,
                     longest: MAX_TO_OPERATOR,
                     metrics: &self.metrics,
@@ -394,6 +419,8 @@ impl Hub {
                     mailbox,
                     cut,
                     leaving,
+                    // What it tells is heard whoever is better off.
+                    withdrawn: watch::channel(false).1,
                     timing: Timing {
                         // It may say much at once, and is trusted to stop.
                         pause: Duration::ZERO,
@@ -417,7 +444,13 @@ impl Hub {
                         let (uid, loans) = (pod.uid, loans.unwrap_or_default());
                         mailbox.put(&documents::line(&FromLeader::PodLoan { uid, loans }).unwrap_or_default());
                     };
-                    peer::hear(line, &teller, Instant::now(), ask, borrow)
+                    let takes = |takes| {
+                        let now = Instant::now();
+                        self.withdrawal.heard(Who::Follower(pod.uid.clone()), takes, now);
+                        let takes = self.takes(now) || self.withdrawal.follower_takes(&pod.uid, now);
+                        mailbox.put(&documents::line(&FromLeader::OthersTake { takes }).unwrap_or_default());
+                    };
+                    peer::hear(line, &teller, Instant::now(), ask, borrow, takes)
                 };
                 let ended = session.carry(io, &early, hear).await;
                 self.metrics.linked(-1);

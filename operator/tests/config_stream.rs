@@ -7,16 +7,15 @@
     missing_docs
 )]
 
+#[path = "streams/policies.rs"]
+mod policies;
 mod streams;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bowsprit_core::stream::{ReportedProvider, SidecarReport, ToOperator, ToSidecar};
-use bowsprit_crds::UsagePolicy;
-use bowsprit_crds::found::Found;
 use bowsprit_operator::fleet::PodId;
-use bowsprit_operator::validate::hosts::AllowedHosts;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher;
@@ -461,17 +460,10 @@ async fn streams_at_rest_measured() {
     assert!(each <= 18 << 10, "{each} bytes each");
 }
 
-/// A namespace's policy that pauses all of it, or nothing any more.
-fn turned(namespace: &str, paused: bool) -> watcher::Event<Found<UsagePolicy>> {
-    let policy = json!({"apiVersion": "bowsprit.dev/v1alpha1", "kind": "UsagePolicy",
-        "metadata": {"name": "freeze", "namespace": namespace}, "spec": {"paused": paused}});
-    watcher::Event::Apply(serde_json::from_value(policy).unwrap())
-}
-
 #[tokio::test]
 async fn a_pause_is_told_at_once_before_any_document_to_its_namespace_and_to_who_comes_later() {
     let server = Server::start(quick()).await;
-    let note = |event| server.hub.note_policy(&Ok(event), &AllowedHosts::default());
+    let turn = |paused| server.turn("team", paused);
     server.publish("team", 7, "first");
     let mut early = server.connect("team", "early").await;
     assert_eq!(
@@ -479,13 +471,12 @@ async fn a_pause_is_told_at_once_before_any_document_to_its_namespace_and_to_who
         "first",
         "nothing is said of pauses before they are known"
     );
-    note(watcher::Event::Init);
-    note(watcher::Event::InitDone);
+    server.list_policies([]);
     assert_eq!(early.paused().await, 0);
     let mut other = server.connect("web", "w").await;
     assert_eq!(other.paused().await, 0);
     // The leader has written nothing yet, and what it writes comes after.
-    note(turned("team", true));
+    turn(true);
     assert_eq!(early.paused().await, 1);
     server.publish("team", 8, "second");
     assert_eq!(early.config().await.text, "second");
@@ -493,7 +484,7 @@ async fn a_pause_is_told_at_once_before_any_document_to_its_namespace_and_to_who
     let mut late = server.connect("team", "late").await;
     assert_eq!(late.paused().await, 1);
     assert_eq!(late.config().await.text, "second");
-    note(turned("team", false));
+    turn(false);
     assert_eq!((early.paused().await, late.paused().await), (0, 0));
     server.publish("web", 3, "others");
     assert_eq!(other.config().await.text, "others", "another namespace heard nothing");

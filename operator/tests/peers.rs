@@ -7,7 +7,11 @@
     missing_docs
 )]
 
+#[path = "streams/policies.rs"]
+mod policies;
 mod streams;
+#[path = "peers/withdrawal.rs"]
+mod withdrawal;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -40,6 +40,16 @@ fn begun_again<K: Send + 'static>(
     })
 }
 
+/// Whether a watch that fails like this begins with a list again, so that the next that it tells is all that there is. Any other goes on
+/// from where it was, and says nothing where there is nothing to tell.
+pub(crate) fn begins_with_a_list(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(_) | watcher::Error::NoResourceVersion => true,
+        watcher::Error::WatchError(status) => status.code == 410,
+        _ => is_away(error),
+    }
+}
+
 /// Whether nobody answered, or somebody on the apiserver's behalf. A list that fails is begun again anyway.
 fn is_away(error: &watcher::Error) -> bool {
     match error {

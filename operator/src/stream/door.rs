@@ -70,6 +70,8 @@ pub(super) enum Refusal {
     Unreviewed,
     /// This replica is about to end.
     Leaving,
+    /// Others know better than this replica what is paused.
+    InDoubt,
 }
 
 impl Refusal {
@@ -86,6 +88,7 @@ impl Refusal {
             Self::Full => "full",
             Self::Unreviewed => "unreviewed",
             Self::Leaving => "leaving",
+            Self::InDoubt => "in_doubt",
         }
     }
 
@@ -95,7 +98,7 @@ impl Refusal {
             Self::Protocol => StatusCode::UPGRADE_REQUIRED,
             Self::NoToken | Self::WrongToken | Self::Denied => StatusCode::UNAUTHORIZED,
             Self::NoPod | Self::NoPeer => StatusCode::FORBIDDEN,
-            Self::Full | Self::Unreviewed | Self::Leaving => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Unreviewed | Self::Leaving | Self::InDoubt => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -288,6 +291,7 @@ mod tests {
             (Refusal::NoPod, 403, "connection"),
             (Refusal::Full, 503, "retry-after"),
             (Refusal::Unreviewed, 503, "retry-after"),
+            (Refusal::InDoubt, 503, "retry-after"),
         ] {
             let response = refusal.response();
             assert_eq!(response.status().as_u16(), status, "{refusal:?}");

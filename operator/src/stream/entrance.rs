@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -64,10 +64,9 @@ pub(super) async fn enter(
     stream: TcpStream,
     tls: Arc<rustls::ServerConfig>,
     hub: &Arc<Hub>,
-    streams: Arc<Semaphore>,
     is_leaving: &watch::Receiver<bool>,
 ) -> Option<Entered> {
-    tokio::time::timeout(TIMEOUT, entering(stream, tls, hub, streams, is_leaving))
+    tokio::time::timeout(TIMEOUT, entering(stream, tls, hub, is_leaving))
         .await
         .ok()?
 }
@@ -76,7 +75,6 @@ async fn entering(
     stream: TcpStream,
     tls: Arc<rustls::ServerConfig>,
     hub: &Arc<Hub>,
-    streams: Arc<Semaphore>,
     is_leaving: &watch::Receiver<bool>,
 ) -> Option<Entered> {
     // What is written is whole lines: nothing is gained by waiting for more.
@@ -97,9 +95,9 @@ async fn entering(
     stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let admitted = Arc::new(Mutex::new(None));
     let service = service_fn(|request| {
-        let (hub, streams, admitted) = (Arc::clone(hub), Arc::clone(&streams), Arc::clone(&admitted));
+        let (hub, admitted) = (Arc::clone(hub), Arc::clone(&admitted));
         let is_leaving = *is_leaving.borrow();
-        async move { Ok::<_, Infallible>(answer(request, &hub, streams, is_leaving, &admitted).await) }
+        async move { Ok::<_, Infallible>(answer(request, &hub, is_leaving, &admitted).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -122,7 +120,6 @@ async fn entering(
 async fn answer(
     mut request: Request<Incoming>,
     hub: &Hub,
-    streams: Arc<Semaphore>,
     is_leaving: bool,
     admitted: &Mutex<Option<Admitted>>,
 ) -> Response<Full<Bytes>> {
@@ -133,15 +130,20 @@ async fn answer(
         if is_leaving {
             return Err(Refusal::Leaving);
         }
-        if door == Door::Sidecar && streams.available_permits() == 0 {
-            // Before the review, which would be for nothing.
+        // Before the review, which would be for nothing.
+        if door == Door::Sidecar && hub.withdrawal.is_on() {
+            return Err(Refusal::InDoubt);
+        }
+        if door == Door::Sidecar && hub.streams.available_permits() == 0 {
             return Err(Refusal::Full);
         }
         let bearer = bearer(token, &hub.reviews, unix_seconds()).await?;
         let caller = match door {
             Door::Sidecar => {
                 let (namespace, pod) = sidecar(bearer)?;
-                let permit = streams.try_acquire_owned().map_err(|_| Refusal::Full)?;
+                let permit = Arc::clone(&hub.streams)
+                    .try_acquire_owned()
+                    .map_err(|_| Refusal::Full)?;
                 Caller::Sidecar { namespace, pod, permit }
             }
             Door::Peer => Caller::Peer(peer(bearer, hub.operators.as_ref())?),

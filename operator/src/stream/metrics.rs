@@ -22,7 +22,7 @@ struct ReasonLabel {
 }
 
 /// What may become of a request for a stream.
-const REQUESTS: [&str; 15] = [
+const REQUESTS: [&str; 16] = [
     "accepted",
     "tls",
     "not_found",
@@ -35,12 +35,21 @@ const REQUESTS: [&str; 15] = [
     "full",
     "unreviewed",
     "leaving",
+    "in_doubt",
     "crowded",
     "mute",
     "gone",
 ];
 /// Why a stream may end.
-const ENDS: [&str; 6] = ["closed", "silent", "malformed", "pod_gone", "replaced", "leaving"];
+const ENDS: [&str; 7] = [
+    "closed",
+    "silent",
+    "malformed",
+    "pod_gone",
+    "replaced",
+    "leaving",
+    "in_doubt",
+];
 /// What may be said of a token.
 const REVIEWS: [&str; 4] = ["authentic", "denied", "error", "cached"];
 

@@ -17,13 +17,14 @@ use wire::{MAX_TO_LEADER, ToLeader};
 pub(super) use wire::MAX_TO_LEADER as LONGEST;
 
 /// What another replica says in a line, noted.
-/// What a sidecar asks through another replica goes to `ask` and `borrow`.
+/// What a sidecar asks through another replica goes to `ask` and `borrow`, whether that replica would take streams to `takes`.
 pub(super) fn hear(
     line: &[u8],
     teller: &Teller,
     now: Instant,
     ask: impl FnOnce(&str, PodId, &[WireAsk]),
     borrow: impl FnOnce(&str, PodId, &[WireBorrow]),
+    takes: impl FnOnce(bool),
 ) -> Result<(), Malformed> {
     if line.len() > MAX_TO_LEADER {
         return Err(Malformed);
@@ -52,6 +53,7 @@ pub(super) fn hear(
             uid,
             asks,
         } => borrow(&namespace, PodId { name: pod, uid }, &asks),
+        ToLeader::Takes { takes: would } => takes(would),
         ToLeader::Pong | ToLeader::Unknown => {}
     }
     Ok(())

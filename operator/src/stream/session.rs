@@ -37,6 +37,8 @@ pub struct Timing {
     pub pause: Duration,
     /// In which to leave an operator that ends.
     pub leave_within: Duration,
+    /// In which streams are told, each at a moment of its own, to leave an operator that is worse off than another.
+    pub withdraw_within: Duration,
 }
 
 /// Why a stream ended.
@@ -52,6 +54,8 @@ pub(super) enum Ended {
     Cut(Cut),
     /// This replica ends.
     Leaving,
+    /// Another replica knows better what is paused.
+    InDoubt,
 }
 
 impl Ended {
@@ -64,6 +68,7 @@ impl Ended {
             Self::Cut(Cut::PodGone) => "pod_gone",
             Self::Cut(Cut::Replaced) => "replaced",
             Self::Leaving => "leaving",
+            Self::InDoubt => "in_doubt",
         }
     }
 }
@@ -90,6 +95,8 @@ pub(super) struct Session<'a> {
     pub(super) cut: oneshot::Receiver<Cut>,
     /// Whether this replica is about to end.
     pub(super) leaving: watch::Receiver<bool>,
+    /// Whether streams are sent to other replicas.
+    pub(super) withdrawn: watch::Receiver<bool>,
     pub(super) timing: Timing,
     /// The longest line to read, bytes.
     pub(super) longest: usize,
@@ -153,7 +160,7 @@ impl Session<'_> {
         let mut heard_at = Instant::now();
         let mut read_at = heard_at;
         let mut ping_at = heard_at + self.until_ping();
-        let mut leave_by = None;
+        let (mut leave_by, mut go_at): (Option<(Instant, Ended)>, Option<Instant>) = (None, None);
         if input.take(early, self.longest, &mut hear).is_err() {
             return Ended::Malformed;
         }
@@ -173,9 +180,11 @@ impl Session<'_> {
                     let is_first = std::mem::take(&mut is_first);
                     let news_since = (!is_first || frame.since >= opened).then_some(frame.since);
                     output.config = Some(Config { news_since });
-                } else if leave_by.is_none() && *self.leaving.borrow() {
+                } else if leave_by.is_none()
+                    && let Some(why) = self.goes(&mut go_at)
+                {
                     let window = self.timing.leave_within;
-                    leave_by = Some(Instant::now() + window + LATE);
+                    leave_by = Some((Instant::now() + window + LATE, why));
                     let within_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
                     output.rest = line(&ToSidecar::GoAway { within_ms }).unwrap_or_default();
                 } else if Instant::now() >= ping_at {
@@ -193,15 +202,17 @@ impl Session<'_> {
             if output.is_idle() {
                 wake = wake.min(ping_at);
             }
-            if let Some(leave_by) = leave_by {
+            if let Some((leave_by, _)) = leave_by {
                 wake = wake.min(leave_by);
+            } else if let Some(go_at) = go_at.filter(|_| output.is_idle()) {
+                wake = wake.min(go_at);
             }
             tokio::select! {
                 cut = &mut self.cut => return cut.map_or(Ended::Closed, Ended::Cut),
                 // Taken in the moment in which it is read, so that nothing is lost where another branch wins.
                 read = read(&mut reader, |bytes| input.take(bytes, self.longest, &mut hear)), if is_reading => {
                     let Ok(Some(lines)) = read else {
-                        return if leave_by.is_some() { Ended::Leaving } else { Ended::Closed };
+                        return leave_by.map_or(Ended::Closed, |(_, why)| why);
                     };
                     heard_at = Instant::now();
                     match lines {
@@ -220,10 +231,11 @@ impl Session<'_> {
                 Ok(()) = self.newest.changed(), if output.is_idle() => {}
                 () = self.mailbox.news(), if output.is_idle() => {}
                 Ok(()) = self.leaving.changed(), if leave_by.is_none() => {}
+                Ok(()) = self.withdrawn.changed(), if leave_by.is_none() => {}
                 () = tokio::time::sleep_until(wake) => {
                     let now = Instant::now();
-                    if leave_by.is_some_and(|leave_by| now >= leave_by) {
-                        return Ended::Leaving;
+                    if let Some((_, why)) = leave_by.filter(|(leave_by, _)| now >= *leave_by) {
+                        return why;
                     }
                     if is_reading && now >= heard_at + self.timing.silence {
                         return Ended::Silent;
@@ -231,6 +243,21 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    /// Why the peer is to be told to leave now, if it is. Where another replica is better off, each stream goes at a moment of its own
+    /// (`go_at`), and stays where that is over before it comes.
+    fn goes(&self, go_at: &mut Option<Instant>) -> Option<Ended> {
+        if *self.leaving.borrow() {
+            return Some(Ended::Leaving);
+        }
+        if !*self.withdrawn.borrow() {
+            *go_at = None;
+            return None;
+        }
+        let now = Instant::now();
+        let at = *go_at.get_or_insert_with(|| now + self.timing.withdraw_within.mul_f64(fastrand::f64()));
+        (now >= at).then_some(Ended::InDoubt)
     }
 
     /// So that streams that were opened together do not ping together.

@@ -35,6 +35,9 @@ use tokio_rustls::client::TlsStream;
 
 pub(crate) const HOST: &str = "bowsprit-webhook.bowsprit-system.svc";
 
+/// How long a test waits for what has to come: long enough for a machine that does much else.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Times with which a test need not wait.
 pub(crate) fn quick() -> Settings {
     Settings {
@@ -44,7 +47,9 @@ pub(crate) fn quick() -> Settings {
             silence: Duration::from_secs(5),
             pause: Duration::from_millis(1),
             leave_within: Duration::from_secs(2),
+            withdraw_within: Duration::from_millis(100),
         },
+        ..Settings::default()
     }
 }
 
@@ -245,14 +250,14 @@ impl Server {
         value.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// Waits until `holds`, at most ten seconds.
+    /// Waits until `holds`, at most [`PATIENCE`].
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let waited = async {
             while !holds(self) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let outcome = tokio::time::timeout(Duration::from_secs(10), waited).await;
+        let outcome = tokio::time::timeout(PATIENCE, waited).await;
         assert!(outcome.is_ok(), "never: {what}\n{}", self.metrics.encode().unwrap());
     }
 
@@ -262,7 +267,7 @@ impl Server {
     }
 
     pub(crate) async fn ended(self) {
-        let ended = tokio::time::timeout(Duration::from_secs(20), self.ended).await;
+        let ended = tokio::time::timeout(PATIENCE, self.ended).await;
         ended.expect("ends").unwrap();
     }
 }
@@ -339,8 +344,8 @@ impl Stream {
     /// The next message; `None` at the end of the stream.
     pub(crate) async fn hear(&mut self) -> Option<ToSidecar> {
         let mut line = String::new();
-        let read = tokio::time::timeout(Duration::from_secs(10), self.0.read_line(&mut line)).await;
-        match read.expect("a message within ten seconds") {
+        let read = tokio::time::timeout(PATIENCE, self.0.read_line(&mut line)).await;
+        match read.expect("a message within a minute") {
             Ok(0) | Err(_) => None,
             Ok(_) => Some(serde_json::from_str(&line).unwrap()),
         }
@@ -378,7 +383,7 @@ impl Stream {
             }
         };
         // Pings go on for as long as the stream does.
-        let ended = tokio::time::timeout(Duration::from_secs(10), reads).await;
-        ended.expect("the end within ten seconds");
+        let ended = tokio::time::timeout(PATIENCE, reads).await;
+        ended.expect("the end within a minute");
     }
 }

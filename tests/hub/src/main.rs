@@ -37,7 +37,9 @@ const SETTINGS: Settings = Settings {
         silence: Duration::from_secs(30),
         pause: Duration::from_millis(1),
         leave_within: Duration::from_secs(2),
+        withdraw_within: Duration::from_secs(1),
     },
+    worse_off: Duration::from_secs(75),
 };
 
 fn main() {

@@ -19,6 +19,7 @@ use crate::heard::Heard;
 use crate::link::{Link, Linked, NoLink};
 use crate::stream::Hub;
 use crate::stream::documents::line;
+use crate::stream::withdrawal::WORD_EVERY;
 
 /// For making a link: a leader to whom a whole fleet has just come back lets each wait for its turn. One that is dead is given
 /// up as soon as another leads.
@@ -143,6 +144,7 @@ async fn tell(stream: impl AsyncRead + AsyncWrite + Unpin, fleet: &Fleet, hub: &
     // What was asked before is not for this leader: its sidecars may have been answered since, and ask again.
     drop(hub.shares().waiting());
     let mut silent_at = tokio::time::Instant::now() + SILENCE;
+    let mut speak = tokio::time::interval(WORD_EVERY);
     loop {
         due.extend(waiting(&mut heard));
         for namespace in std::mem::take(&mut due) {
@@ -160,6 +162,10 @@ async fn tell(stream: impl AsyncRead + AsyncWrite + Unpin, fleet: &Fleet, hub: &
         writer.flush().await?;
         tokio::select! {
             () = hub.shares().asked() => {}
+            _ = speak.tick() => {
+                let takes = hub.takes(Instant::now());
+                writer.write_all(&line(&ToLeader::Takes { takes }).unwrap_or_default()).await?;
+            }
             Some(namespace) = heard.next() => {
                 due.insert(namespace);
                 tokio::time::sleep(GATHER).await;
@@ -173,6 +179,7 @@ async fn tell(stream: impl AsyncRead + AsyncWrite + Unpin, fleet: &Fleet, hub: &
                     Ok(FromLeader::Ping) => writer.write_all(&line(&ToLeader::Pong).unwrap_or_default()).await?,
                     Ok(FromLeader::PodGrant { uid, grants }) => hub.granted(&uid, grants),
                     Ok(FromLeader::PodLoan { uid, loans }) => hub.lent(&uid, loans),
+                    Ok(FromLeader::OthersTake { takes }) => hub.others_take(takes, Instant::now()),
                     Ok(FromLeader::Unknown) | Err(_) => {}
                 }
             }

@@ -51,6 +51,8 @@ pub(crate) enum ToLeader {
         uid: String,
         asks: Vec<WireBorrow>,
     },
+    /// Whether this replica would take streams of others; every few seconds.
+    Takes { takes: bool },
     /// The answer to a ping.
     Pong,
     /// From a later release.
@@ -68,6 +70,8 @@ pub(crate) enum FromLeader {
     PodGrant { uid: String, grants: Vec<WireGrant> },
     /// Parts of budgets for it.
     PodLoan { uid: String, loans: Vec<WireLoan> },
+    /// Whether any replica but the one that hears it would take streams: the answer to `Takes`.
+    OthersTake { takes: bool },
     /// From a later release, or nothing for who follows.
     #[serde(other)]
     Unknown,
