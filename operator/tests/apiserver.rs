@@ -34,7 +34,7 @@ use bowsprit_operator::reconcile;
 use bowsprit_operator::stream::documents::Documents;
 use bowsprit_operator::stream::trust::Trust;
 use bowsprit_operator::time::Clock;
-use fake::Fake;
+use fake::{Fake, PATIENCE};
 use kube::Api;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -103,18 +103,12 @@ impl Running {
                 tokio::task::yield_now().await;
             }
         };
-        assert!(
-            tokio::time::timeout(Duration::from_secs(10), waited).await.is_ok(),
-            "never: {what}"
-        );
+        assert!(tokio::time::timeout(PATIENCE, waited).await.is_ok(), "never: {what}");
     }
 
     async fn stop(self) {
         self.stop.send(()).unwrap();
-        tokio::time::timeout(Duration::from_secs(10), self.ended)
-            .await
-            .expect("ends")
-            .unwrap();
+        tokio::time::timeout(PATIENCE, self.ended).await.expect("ends").unwrap();
     }
 }
 
@@ -216,10 +210,14 @@ fn report(fake: &Fake) -> Arc<SidecarReport> {
     })
 }
 
+/// Leads for as long as a test may take: nobody renews the lease here, which lasts 15 s by the clock of the process, and that goes on where
+/// a test's time stands still.
 async fn leader(fake: &Arc<Fake>) -> Leadership {
     let mut elector = elector(fake, "operator-0");
     elector.acquire().await;
-    elector.leadership()
+    let leadership = elector.leadership();
+    leadership.leads_for(leadership.epoch().unwrap_or_default(), Duration::from_hours(1));
+    leadership
 }
 
 fn namespace(fake: &Fake) {

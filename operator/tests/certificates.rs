@@ -11,7 +11,6 @@
 mod fake;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -22,7 +21,7 @@ use bowsprit_operator::certs::keeper::{Keeper, Ledger, Names};
 use bowsprit_operator::metrics::Metrics;
 use bowsprit_operator::readiness::Readiness;
 use bowsprit_operator::time::unix_seconds;
-use fake::{Fake, Fate};
+use fake::{Fake, Fate, PATIENCE};
 use serde_json::{Value, json};
 
 const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/bowsprit";
@@ -249,10 +248,7 @@ async fn a_certificate_that_is_issued_is_served_when_it_comes_and_again_when_it_
                 tokio::task::yield_now().await;
             }
         };
-        assert!(
-            tokio::time::timeout(Duration::from_secs(10), waited).await.is_ok(),
-            "never: {what}"
-        );
+        assert!(tokio::time::timeout(PATIENCE, waited).await.is_ok(), "never: {what}");
     };
     let now = unix_seconds();
     // While it is issued for the first time the Secret has a key only.

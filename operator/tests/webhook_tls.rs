@@ -275,7 +275,7 @@ async fn at_shutdown_open_connections_are_let_go_and_the_server_ends() {
     let client = client(&server, &material.bundle());
     inject(&server, &client, pod()).await.unwrap();
     server.stop.send(()).unwrap();
-    tokio::time::timeout(std::time::Duration::from_secs(10), server.ended)
+    tokio::time::timeout(Duration::from_mins(1), server.ended)
         .await
         .expect("ends")
         .unwrap();
@@ -334,11 +334,20 @@ async fn idle_connections_keep_nobody_out_and_a_webhook_that_is_full_of_them_sti
     stop.send(()).unwrap();
     let last = each_its_own().resolve(HOST, server.address).build().unwrap();
     assert_eq!(inject(&server, &last, pod()).await.unwrap()["allowed"], true);
-    tokio::time::timeout(std::time::Duration::from_secs(12), server.ended)
+    tokio::time::timeout(Duration::from_mins(1), server.ended)
         .await
         .expect("ends")
         .unwrap();
     drop((idle, clients));
+}
+
+/// Ten times what a question takes now with nobody else there: a machine that does much else takes longer with all of it.
+async fn alone(server: &Server, bundle: &str) -> Duration {
+    let began = std::time::Instant::now();
+    inject(server, &from(server, bundle, [127, 0, 0, 1]), pod())
+        .await
+        .unwrap();
+    10 * began.elapsed()
 }
 
 /// A client of its own connections, from another address than the apiserver's or the same.
@@ -370,6 +379,7 @@ async fn who_fills_every_connection_with_handshakes_keeps_no_other_address_out()
     let server = serve(everything()).await;
     let material = material(unix_seconds());
     server.served.set(&material.current).unwrap();
+    let alone = alone(&server, &material.bundle()).await;
     let mut stalled = Vec::new();
     for _ in 0..200 {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -380,7 +390,7 @@ async fn who_fills_every_connection_with_handshakes_keeps_no_other_address_out()
         stalled.push(stream);
     }
     let client = from(&server, &material.bundle(), [127, 0, 0, 1]);
-    let answer = tokio::time::timeout(Duration::from_secs(3), inject(&server, &client, pod())).await;
+    let answer = tokio::time::timeout(Duration::from_secs(3) + alone, inject(&server, &client, pod())).await;
     assert_eq!(
         answer.expect("long before any handshake is given up").unwrap()["allowed"],
         true
@@ -393,6 +403,7 @@ async fn forged_questions_that_nobody_answers_keep_no_other_address_out_and_end(
     let server = serve_with(everything(), Arc::new(|_| Box::pin(std::future::pending()))).await;
     let material = material(unix_seconds());
     server.served.set(&material.current).unwrap();
+    let alone = alone(&server, &material.bundle()).await;
     let credentials = json!([{"name": "main", "secretKeyRef": {"name": "keys", "key": "a"}}]);
     let review = json!({"request": {
         "uid": "u-3", "namespace": "team", "name": "claude", "operation": "CREATE",
@@ -413,7 +424,7 @@ async fn forged_questions_that_nobody_answers_keep_no_other_address_out_and_end(
     // Every seat is taken, and more wait.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let client = from(&server, &material.bundle(), [127, 0, 0, 1]);
-    let answer = tokio::time::timeout(Duration::from_secs(2), inject(&server, &client, pod())).await;
+    let answer = tokio::time::timeout(Duration::from_secs(2) + alone, inject(&server, &client, pod())).await;
     assert_eq!(answer.expect("long before the others end").unwrap()["allowed"], true);
     // And none of them is answered for longer than an apiserver would wait.
     let ends = tokio::time::timeout(Duration::from_secs(15), join_all(forgers)).await;
@@ -462,11 +473,10 @@ async fn reviews_that_are_made_to_fill_the_memory_do_not() {
             .map(|_| from(&server, &material.bundle(), [127, 0, 0, 1]))
             .collect();
         let answers = join_all(clients.iter().map(|client| client.post(&url).body(text.clone()).send())).await;
-        // The server answers while a client still sends, so that one may see the cut connection.
-        assert!(
-            answers.iter().flatten().all(|answer| answer.status() == status),
-            "{answers:?}"
-        );
+        // The server answers while a client still sends, so that one may see the cut connection; and where the machine does much else, a
+        // question may take longer than anybody waits for its answer.
+        let is_it = |answer: &reqwest::Response| answer.status() == status || answer.status() == 504;
+        assert!(answers.iter().flatten().all(is_it), "{answers:?}");
     }
     let grown = most_memory() - before;
     println!("{} MiB", grown >> 20);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
@@ -18,6 +19,9 @@ use tokio::sync::watch;
 mod fates;
 
 pub(crate) use fates::Fate;
+
+/// How long a test waits for what has to come: long enough for a machine that does much else.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -184,7 +188,7 @@ impl Fake {
         self.state.lock().unwrap().calls.clone()
     }
 
-    /// Waits until `holds`, at most ten seconds.
+    /// Waits until `holds`, at most [`PATIENCE`].
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let mut version = self.version.subscribe();
         let waited = async {
@@ -192,7 +196,7 @@ impl Fake {
                 version.changed().await.unwrap();
             }
         };
-        let outcome = tokio::time::timeout(std::time::Duration::from_secs(10), waited).await;
+        let outcome = tokio::time::timeout(PATIENCE, waited).await;
         assert!(outcome.is_ok(), "never: {what}; writes: {:#?}", self.writes());
     }
 
