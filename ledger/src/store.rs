@@ -6,6 +6,7 @@
 pub mod closed;
 mod configs;
 mod old;
+mod pace;
 #[cfg(feature = "service")]
 pub mod postgres;
 pub mod rows;
@@ -136,6 +137,9 @@ pub enum Error {
     /// It cannot be reached, is full or is stopping: the same may succeed later.
     #[error("the {0:?} store does not answer: {1}")]
     Unavailable(Engine, String),
+    /// It gave up on this, or we on it: less at a time may succeed.
+    #[error("the {0:?} store takes too long: {1}")]
+    TooSlow(Engine, String),
     /// It does not take this: the same fails again.
     #[error("the {0:?} store refuses it: {1}")]
     Refused(Engine, String),
@@ -147,7 +151,7 @@ pub enum Error {
 impl Error {
     /// Whether the same may succeed later.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Unavailable(..))
+        matches!(self, Self::Unavailable(..) | Self::TooSlow(..))
     }
 }
 
@@ -158,6 +162,8 @@ pub struct Retired {
     pub rows: u64,
     /// Why something is still there that is too old: the first reason of perhaps several. The next clean-up tries again.
     pub failed: Option<Error>,
+    /// Rows of the smallest piece that there was since the store was slow; `None`: it never was.
+    pub smallest: Option<usize>,
 }
 
 impl Retired {

@@ -156,6 +156,9 @@ async fn clean_up(store: Arc<dyn Store>, keep: Keep, metrics: Metrics) {
     loop {
         let retired = store.retain(keep, now()).await;
         metrics.retained(&retired);
+        if let Some(smallest) = retired.smallest {
+            tracing::warn!(smallest, "the store is slow: what is too old goes in smaller pieces");
+        }
         if let Some(error) = retired.failed {
             let rows = retired.rows;
             tracing::warn!(%error, rows, "not all that is too old could be dropped, will try again");

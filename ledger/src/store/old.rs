@@ -1,16 +1,13 @@
 //! What is dropped once it is old, and in which pieces. An engine drops one piece in one transaction: batches are taken in between, and what
-//! cannot be dropped keeps nothing else.
+//! cannot be dropped keeps nothing else. How large the next piece is, [`Pace`] says by how long those before took.
 
 use std::time::Duration;
 
+use super::pace::Pace;
 use super::tables::{DAY, HOUR};
 use super::{Error, Keep, Query, Retired, Store, Value};
 use crate::schema::Engine;
 
-/// Rows that one piece has at most.
-pub(super) const CHUNK: usize = 20_000;
-/// Names whose sums of a day are one piece: each has 24 hours and the day.
-pub(super) const NAMES: usize = CHUNK / 25;
 /// A table of which as many days could not be dropped is left for the next time.
 const MOST_FAILURES: u32 = 3;
 
@@ -105,41 +102,90 @@ pub(super) fn hours_of(day: i64) -> Vec<i64> {
     (0..DAY / HOUR).map(|hour| day.saturating_add(hour * HOUR)).collect()
 }
 
-/// How an engine drops. Each call is one transaction.
-pub(super) trait Pieces: Store {
-    /// The oldest of what is old and not older than `from`.
-    fn oldest(&self, old: &Old, from: i64) -> impl Future<Output = Result<Option<i64>, Error>> + Send {
-        let rows = self.query(old.oldest(from));
-        async {
-            Ok(rows
-                .await?
-                .first()
-                .and_then(|row| row.first())
-                .and_then(Value::maybe_int))
+/// Where a piece begins.
+#[derive(Clone, Debug)]
+pub(super) enum Begin {
+    /// Rows of `from..to`, in the unit of their column.
+    Rows { from: i64, to: i64 },
+    /// Hours of a day, and the day, of names behind `after`. Names are those with a sum of the day, or, to be `sure`, those with one of an
+    /// hour, which are none as a rule.
+    Sums { day: i64, after: String, sure: bool },
+}
+
+/// What became of a piece.
+pub(super) struct Gone<T> {
+    /// Rows that went.
+    pub(super) rows: u64,
+    /// Where the next one begins, if this one was full.
+    pub(super) next: Option<T>,
+    /// How long the store was at it.
+    pub(super) took: Duration,
+}
+
+impl<T> Gone<T> {
+    fn next(self, from: impl FnOnce(T) -> Begin) -> Gone<Begin> {
+        Gone {
+            rows: self.rows,
+            next: self.next.map(from),
+            took: self.took,
         }
     }
+}
 
-    /// Drops up to [`CHUNK`] rows of `from..to`; says how many went, and from where on there may be more.
+/// The oldest of what is old and not older than `from`, as a store tells it.
+pub(super) async fn oldest(store: &impl Store, old: &Old, from: i64) -> Result<Option<i64>, Error> {
+    let rows = store.query(old.oldest(from)).await?;
+    Ok(rows.first().and_then(|row| row.first()).and_then(Value::maybe_int))
+}
+
+/// How an engine drops. Each call is one transaction.
+pub(super) trait Pieces: Sync {
+    /// [`oldest`].
+    fn oldest(&self, old: &Old, from: i64) -> impl Future<Output = Result<Option<i64>, Error>> + Send;
+
+    /// Drops up to `most` rows of `from..to`.
     fn drop_rows(
         &self,
         old: &Old,
         from: i64,
         to: i64,
-    ) -> impl Future<Output = Result<(u64, Option<i64>), Error>> + Send;
+        most: usize,
+    ) -> impl Future<Output = Result<Gone<i64>, Error>> + Send;
 
-    /// Drops the hours and the day of up to [`NAMES`] names of a day, in one statement: whoever asks finds a day's hours and its sum, or
-    /// neither. Names are those with a sum of the day, or, to be `sure`, those with one of an hour, which are none as a rule. Says how many
-    /// rows went, and behind which name there may be more.
+    /// Drops the hours and the day of up to `most` names, in one statement: whoever asks finds a day's hours and its sum, or neither.
     fn drop_sums(
         &self,
         day: i64,
         after: &str,
         sure: bool,
-    ) -> impl Future<Output = Result<(u64, Option<String>), Error>> + Send;
+        most: usize,
+    ) -> impl Future<Output = Result<Gone<String>, Error>> + Send;
+
+    /// Drops what begins there, and no more than this pace has it.
+    fn drop_from(
+        &self,
+        old: &Old,
+        from: &Begin,
+        pace: Pace,
+    ) -> impl Future<Output = Result<Gone<Begin>, Error>> + Send {
+        async move {
+            match *from {
+                Begin::Rows { from, to } => {
+                    let gone = self.drop_rows(old, from, to, pace.rows()).await?;
+                    Ok(gone.next(|from| Begin::Rows { from, to }))
+                }
+                Begin::Sums { day, ref after, sure } => {
+                    let gone = self.drop_sums(day, after, sure, pace.names()).await?;
+                    Ok(gone.next(|after| Begin::Sums { day, after, sure }))
+                }
+            }
+        }
+    }
 }
 
 /// Drops all of it, day by day. A day that cannot be dropped is passed over and tried again the next time.
 pub(super) async fn drop_all(store: &impl Pieces, all: &[Old], retired: &mut Retired) {
+    let mut pace = Pace::default();
     for old in all {
         let (mut from, mut failures) = (i64::MIN, 0);
         while failures < MOST_FAILURES {
@@ -153,32 +199,51 @@ pub(super) async fn drop_all(store: &impl Pieces, all: &[Old], retired: &mut Ret
             };
             let end = begin.saturating_sub(begin.rem_euclid(old.day)).saturating_add(old.day);
             let end = end.min(old.before);
-            if let Err(error) = drop_day(store, old, begin, end, retired).await {
+            if let Err(error) = drop_day(store, old, begin, end, &mut pace, retired).await {
                 retired.failed(error);
                 failures += 1;
             }
             from = end;
         }
     }
+    retired.smallest = pace.smallest();
 }
 
-async fn drop_day(store: &impl Pieces, old: &Old, begin: i64, end: i64, retired: &mut Retired) -> Result<(), Error> {
-    if !old.is_whole_days {
-        let mut from = Some(begin);
-        while let Some(begin) = from {
-            let (gone, next) = store.drop_rows(old, begin, end).await?;
-            retired.rows += gone;
-            from = next;
-        }
-        return Ok(());
-    }
-    for sure in [false, true] {
-        let mut after = Some(String::new());
-        while let Some(name) = after {
-            let (gone, next) = store.drop_sums(end.saturating_sub(DAY), &name, sure).await?;
-            retired.rows += gone;
-            after = next;
+async fn drop_day(
+    store: &impl Pieces,
+    old: &Old,
+    begin: i64,
+    end: i64,
+    pace: &mut Pace,
+    retired: &mut Retired,
+) -> Result<(), Error> {
+    let sums = |sure| Begin::Sums {
+        day: end.saturating_sub(DAY),
+        after: String::new(),
+        sure,
+    };
+    let parts = if old.is_whole_days {
+        vec![sums(false), sums(true)]
+    } else {
+        vec![Begin::Rows { from: begin, to: end }]
+    };
+    for part in parts {
+        let mut next = Some(part);
+        while let Some(from) = next {
+            next = match store.drop_from(old, &from, *pace).await {
+                Ok(gone) => {
+                    pace.went(gone.took, gone.next.is_some());
+                    retired.rows += gone.rows;
+                    gone.next
+                }
+                // Nothing of it went.
+                Err(Error::TooSlow(..)) if pace.gave_up() => Some(from),
+                Err(error) => return Err(error),
+            };
         }
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,7 @@ impl Postgres {
         };
         match tokio::time::timeout(give_up, done).await {
             Ok(done) => done,
-            Err(_) => Err(Error::Unavailable(
+            Err(_) => Err(Error::TooSlow(
                 Engine::Postgres,
                 format!("no answer within {give_up:?}"),
             )),
@@ -226,7 +226,7 @@ impl Store for Postgres {
         Box::pin(async move {
             match tokio::time::timeout(GIVE_UP, self.read(&query)).await {
                 Ok(rows) => rows,
-                Err(_) => Err(Error::Unavailable(
+                Err(_) => Err(Error::TooSlow(
                     Engine::Postgres,
                     format!("no answer within {GIVE_UP:?}"),
                 )),
@@ -461,15 +461,13 @@ async fn run_step(transaction: &Transaction<'_>, step: Step, now: i64) -> Result
     Ok(())
 }
 
-/// Classes 22 (data) and 23 (constraint) are refused again, as is what a trigger says (P0001); all else may pass.
+/// Classes 22 (data) and 23 (constraint) are refused again, as is what a trigger says (P0001); a statement that was cancelled (57014) took too
+/// long; all else may pass.
 #[allow(clippy::needless_pass_by_value)] // what `map_err` calls
 fn failed(error: tokio_postgres::Error) -> Error {
     let said =
         |error: &tokio_postgres::error::DbError| format!("{} (SQLSTATE {})", error.message(), error.code().code());
-    let refused = error.code().is_some_and(|code| {
-        let code = code.code();
-        code.starts_with("22") || code.starts_with("23") || code == "P0001"
-    });
+    let code = error.code().map_or("", |code| code.code()).to_owned();
     // A server's own words may name a value of a row, never a password.
     let source = || std::error::Error::source(&error).map(|source| format!("{error}: {source}"));
     let message = error
@@ -477,6 +475,11 @@ fn failed(error: tokio_postgres::Error) -> Error {
         .map(said)
         .or_else(source)
         .unwrap_or_else(|| error.to_string());
-    let make = if refused { Error::Refused } else { Error::Unavailable };
+    let make = match code.as_str() {
+        "57014" => Error::TooSlow,
+        "P0001" => Error::Refused,
+        code if code.starts_with("22") || code.starts_with("23") => Error::Refused,
+        _ => Error::Unavailable,
+    };
     make(Engine::Postgres, message)
 }

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, Transaction, TransactionBehavior};
 
-use super::old::{self, CHUNK, NAMES, Old, Pieces};
+use super::old::{self, Gone, Old, Pieces};
 use super::tables::{ATTEMPTS, CONFIGS, METRICS, RATE_LIMITS, REQUESTS, SAMPLED, Table, on_conflict_sum};
 use super::take::{Key, Once, Place, once, plan};
 use super::text::kept;
@@ -88,6 +88,27 @@ impl Sqlite {
             Ok(done) => done.map_err(failed),
             Err(_) => Err(Error::Unavailable(Engine::Sqlite, "it is stopping".into())),
         }
+    }
+}
+
+impl Sqlite {
+    /// `drop` says how many rows went, and where the next piece begins.
+    async fn drop_piece<T: Send + 'static>(
+        &self,
+        drop: impl FnOnce(&Connection) -> Result<(usize, Option<T>), rusqlite::Error> + Send + 'static,
+    ) -> Result<Gone<T>, Error> {
+        self.work(move |inner| {
+            let writer = inner.write();
+            // The wait for others that write says nothing of this piece.
+            let began = Instant::now();
+            let (gone, next) = drop(&writer)?;
+            Ok(Gone {
+                rows: gone as u64,
+                next,
+                took: began.elapsed(),
+            })
+        })
+        .await
     }
 }
 
@@ -198,7 +219,11 @@ impl Store for Sqlite {
 }
 
 impl Pieces for Sqlite {
-    async fn drop_rows(&self, old: &Old, from: i64, to: i64) -> Result<(u64, Option<i64>), Error> {
+    async fn oldest(&self, old: &Old, from: i64) -> Result<Option<i64>, Error> {
+        old::oldest(self, old, from).await
+    }
+
+    async fn drop_rows(&self, old: &Old, from: i64, to: i64, most: usize) -> Result<Gone<i64>, Error> {
         let Old {
             table,
             column,
@@ -208,13 +233,16 @@ impl Pieces for Sqlite {
         } = old;
         let sql = format!(
             "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table}
-                WHERE {only} AND {column} >= ?1 AND {column} < ?2 ORDER BY {column} LIMIT {CHUNK})"
+                WHERE {only} AND {column} >= ?1 AND {column} < ?2 ORDER BY {column} LIMIT {most})"
         );
-        let gone = self.work(move |inner| inner.write().execute(&sql, [from, to])).await?;
-        Ok((gone as u64, (gone >= CHUNK).then_some(from)))
+        self.drop_piece(move |writer| {
+            let gone = writer.execute(&sql, [from, to])?;
+            Ok((gone, (gone >= most).then_some(from)))
+        })
+        .await
     }
 
-    async fn drop_sums(&self, day: i64, after: &str, sure: bool) -> Result<(u64, Option<String>), Error> {
+    async fn drop_sums(&self, day: i64, after: &str, sure: bool, most: usize) -> Result<Gone<String>, Error> {
         let hours = old::hours_of(day)
             .iter()
             .map(i64::to_string)
@@ -225,18 +253,22 @@ impl Pieces for Sqlite {
         } else {
             format!("SELECT names_digest FROM provider_metrics WHERE grain = 86400 AND start = {day}")
         };
-        let named = format!("{named} AND names_digest > ?1 ORDER BY names_digest LIMIT {NAMES}");
-        let last = format!("SELECT max(names_digest) FROM ({named})");
+        let named = format!("{named} AND names_digest > ?1 ORDER BY names_digest LIMIT {most}");
+        let last = format!("SELECT max(names_digest), count(*) FROM ({named})");
         let sql = format!(
             "DELETE FROM provider_metrics WHERE grain IN (3600, 86400) AND start IN ({hours}) AND names_digest IN ({named})"
         );
         let after = after.to_owned();
-        let piece = self.work(move |inner| {
-            let writer = inner.write();
-            let last: Option<String> = writer.query_row(&last, [&after], |row| row.get(0))?;
-            Ok((writer.execute(&sql, [&after])? as u64, last))
-        });
-        piece.await
+        self.drop_piece(move |writer| {
+            let (last, found): (Option<String>, i64) =
+                writer.query_row(&last, [&after], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let gone = writer.execute(&sql, [&after])?;
+            Ok((
+                gone,
+                last.filter(|_| usize::try_from(found).is_ok_and(|found| found >= most)),
+            ))
+        })
+        .await
     }
 }
 

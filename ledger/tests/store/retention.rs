@@ -12,6 +12,8 @@ on_every_engine! {
     more_than_a_piece_of_everything_goes,
     a_piece_that_fails_keeps_no_other,
     a_row_that_somebody_holds_keeps_no_other,
+    a_store_that_gives_up_on_large_pieces_is_asked_for_smaller_ones,
+    a_store_that_gives_up_on_every_piece_of_a_day_says_so_and_drops_the_next,
 }
 
 const DAY: i64 = 24 * 3600;
@@ -69,6 +71,10 @@ async fn fill(engine: &Engine) {
         SELECT CASE WHEN n > 44900 THEN {new} ELSE {old} END, 1, n, 'team-1', 'w', '', 'p', 'm', 1 FROM n"
     );
     engine.execute(&more).await.unwrap();
+    if engine.is_postgres() {
+        // Of tables that nobody has looked through its planner takes it that they are small, and compares each row with each.
+        engine.execute("ANALYZE").await.unwrap();
+    }
 }
 
 /// Rows of a table, where there is more to say of them.
@@ -235,4 +241,68 @@ async fn a_row_that_somebody_holds_keeps_no_other(engine: &Engine) {
     engine.store.retain(keep(), later).await.all().unwrap();
     assert_eq!(left(engine, "provider_metrics").await, 0);
     assert_eq!(left(engine, &there(&of_today)).await, 0);
+}
+
+/// From now on the server gives up on pieces of a table with more rows than so many, as on a statement that takes too long, where `when`.
+async fn gives_up(engine: &Engine, table: &str, rows: u64, when: &str) {
+    let sql = format!(
+        "CREATE FUNCTION gives_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF (SELECT count(*) FROM gone WHERE {when}) > {rows} THEN
+                RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = 'query_canceled';
+            END IF;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER gives_up AFTER DELETE ON {table} REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION gives_up()"
+    );
+    engine.execute(&sql).await.unwrap();
+}
+
+async fn a_store_that_gives_up_on_large_pieces_is_asked_for_smaller_ones(engine: &Engine) {
+    if !engine.is_postgres() {
+        return; // It never gives up.
+    }
+    fill(engine).await;
+    gives_up(engine, "provider_metrics", 2_600, "true").await;
+    let retired = engine.store.retain(keep(), NOW).await;
+    assert!(retired.failed.is_none(), "{:?}", retired.failed);
+    assert!(
+        retired.smallest.is_some_and(|rows| rows < 2_600),
+        "{:?}",
+        retired.smallest
+    );
+    only_what_is_kept_is_left(engine).await;
+}
+
+async fn a_store_that_gives_up_on_every_piece_of_a_day_says_so_and_drops_the_next(engine: &Engine) {
+    if !engine.is_postgres() {
+        return; // It never gives up.
+    }
+    fill(engine).await;
+    gives_up(
+        engine,
+        "provider_metrics",
+        0,
+        &format!("grain <> 60 AND start / 86400 = {}", day(40) / DAY),
+    )
+    .await;
+    let retired = engine.store.retain(keep(), NOW).await;
+    let error = retired.failed.unwrap().to_string();
+    assert!(error.contains("takes too long"), "{error}");
+    assert_eq!(
+        left(
+            engine,
+            &format!("provider_metrics WHERE grain <> 60 AND start < {}", day(39))
+        )
+        .await,
+        25 * NAMES
+    );
+    assert_eq!(
+        left(
+            engine,
+            &format!("provider_metrics WHERE grain <> 60 AND start < {}", day(38))
+        )
+        .await,
+        25 * NAMES
+    );
+    assert_eq!(left(engine, "outboxes").await, 100);
 }
