@@ -25,6 +25,7 @@ mod elements;
 mod email;
 mod events;
 mod frame;
+mod given;
 mod numbers;
 mod policy;
 mod secrets;

@@ -15,9 +15,10 @@ use super::body::{Looker, as_it_stands, quoted};
 use super::channel::{Channel, Decision, Key, Place, Scratch};
 use super::events::{self, Step};
 use super::frame::{Frame, Part};
+use super::given::Given;
 use super::waiting::Waiting;
 use super::{Decided, Guard};
-use crate::dialect::{Dialect, ErrorView, Pushed, error_body, error_event_at};
+use crate::dialect::{Dialect, ErrorView, Pushed};
 
 #[cfg(test)]
 mod tests;
@@ -49,8 +50,7 @@ pub struct Sieve {
     found: Vec<u32>,
     scratch: Scratch,
     decisions: Vec<Decision>,
-    /// Events with data that were given.
-    given: u64,
+    given: Given,
     /// An event was given in another form than it came in.
     is_changed: bool,
 }
@@ -68,7 +68,7 @@ impl Sieve {
             found: vec![0; guards.len()],
             scratch: Scratch::default(),
             decisions: Vec::new(),
-            given: 0,
+            given: Given::default(),
             is_changed: false,
             guards,
         }
@@ -91,7 +91,9 @@ impl Sieve {
     pub fn push(&mut self, piece: &Bytes, out: &mut BytesMut) -> Result<Pushed, Stop> {
         let (start, was_empty) = (out.len(), self.is_empty());
         self.is_changed = false;
-        self.take(piece, out)?;
+        let taken = self.take(piece, out);
+        self.given.went(out.get(start..).unwrap_or_default());
+        taken?;
         if was_empty && !self.is_changed && self.is_empty() && out.len() - start == piece.len() {
             out.truncate(start);
             return Ok(Pushed::Same);
@@ -123,6 +125,13 @@ impl Sieve {
     /// # Errors
     /// As of [`Self::push`].
     pub fn finish(&mut self, out: &mut BytesMut) -> Result<(), Stop> {
+        let start = out.len();
+        let finished = self.end_all(out);
+        self.given.went(out.get(start..).unwrap_or_default());
+        finished
+    }
+
+    fn end_all(&mut self, out: &mut BytesMut) -> Result<(), Stop> {
         let mut frame = std::mem::replace(&mut self.frame, Frame::Unknown);
         let rest = frame.finish(&mut |part| self.part(part, out));
         self.frame = frame;
@@ -140,13 +149,7 @@ impl Sieve {
 
     /// An error that ends the stream, framed for where its caller stands: after whole events, or inside a JSON array.
     pub fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
-        if !matches!(self.frame, Frame::Array(_)) {
-            return error_event_at(self.dialect, error, self.given);
-        }
-        let comma = if self.given > 0 { ",\r\n" } else { "" };
-        [comma.as_bytes(), &error_body(self.dialect, error), b"]"]
-            .concat()
-            .into()
+        self.given.error_event(&self.frame, self.dialect, error)
     }
 
     /// What is no event, and goes out behind those that wait.
@@ -285,7 +288,7 @@ impl Sieve {
         while let Some(event) = self.waiting.pop_front_if(|event| event.open == 0) {
             self.first += 1;
             self.held -= event.raw.len();
-            self.given += u64::from(event.has_data);
+            self.given.events(u64::from(event.has_data));
             let is_last = self.waiting.is_empty() && event.raw.is_empty();
             self.is_changed |= event.write(if is_last { Some(last) } else { None }, out);
         }

@@ -21,6 +21,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use super::body::{Looker, quoted};
 use super::events::{self, Step};
 use super::frame::{Frame, Part};
+use super::given::Given;
 use super::sieve::{HELD_MOST, Stop};
 use super::take::Take;
 use super::texts::{put_back, said};
@@ -28,7 +29,7 @@ use super::waiting::Waiting;
 use super::webhook::LARGEST_QUESTION;
 use super::{Guard, Said};
 use crate::clock::Moment;
-use crate::dialect::{Dialect, ErrorView, error_body, error_event_at};
+use crate::dialect::{Dialect, ErrorView};
 
 mod cuts;
 mod held;
@@ -82,10 +83,7 @@ pub struct Windows {
     under_way: Vec<Under>,
     repeats: Repeats,
     number: u64,
-    /// Events with data that were given.
-    given: u64,
-    /// What is no white space and was given last.
-    last: u8,
+    given: Given,
 }
 
 impl Windows {
@@ -108,8 +106,7 @@ impl Windows {
             under_way: Vec::new(),
             repeats: Repeats::new(dialect),
             number: 0,
-            given: 0,
-            last: b' ',
+            given: Given::default(),
         }
     }
 
@@ -266,17 +263,7 @@ impl Windows {
 
     /// An error that ends the stream, framed for where its caller stands: after whole events, or inside a JSON array.
     pub fn error_event(&self, error: &ErrorView<'_>) -> Bytes {
-        if !matches!(self.frame, Frame::Array(_)) {
-            return error_event_at(self.dialect, error, self.given);
-        }
-        let before = match self.last {
-            b' ' => "[",
-            b'}' => ",\r\n",
-            _ => "",
-        };
-        [before.as_bytes(), &error_body(self.dialect, error), b"]"]
-            .concat()
-            .into()
+        self.given.error_event(&self.frame, self.dialect, error)
     }
 
     fn part(&mut self, part: Part<'_>, now: Moment, out: &mut BytesMut) -> Result<(), Stop> {
@@ -345,7 +332,7 @@ impl Windows {
         let mut event = Waiting::of(raw, data);
         if self.waiting.is_empty() && whole.is_empty() && !steps.iter().any(|step| matches!(step, Does::Text(..))) {
             Under::all_end(&mut self.under_way, &steps);
-            self.given += 1;
+            self.given.events(1);
             self.put(raw, out);
             return 0;
         }
@@ -402,18 +389,18 @@ impl Windows {
 
     fn give(&mut self, held: Held, out: &mut BytesMut) {
         self.held -= held.bytes();
-        self.given += u64::from(held.event.has_data);
+        self.given.events(u64::from(held.event.has_data));
         if self.holds {
             let start = out.len();
             held.event.write(None, out);
-            self.last = last_of(out.get(start..).unwrap_or_default()).unwrap_or(self.last);
+            self.given.went(out.get(start..).unwrap_or_default());
         }
     }
 
     fn put(&mut self, raw: &[u8], out: &mut BytesMut) {
         if self.holds {
             out.put_slice(raw);
-            self.last = last_of(raw).unwrap_or(self.last);
+            self.given.went(raw);
         }
     }
 
@@ -434,9 +421,4 @@ fn is_comment(raw: &[u8]) -> bool {
         .iter()
         .any(|end| raw.ends_with(end));
     raw.starts_with(b":") && is_whole
-}
-
-/// The last byte that is no white space.
-fn last_of(bytes: &[u8]) -> Option<u8> {
-    bytes.iter().rev().find(|byte| !byte.is_ascii_whitespace()).copied()
 }

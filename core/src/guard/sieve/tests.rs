@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a failed test panics
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a failed test panics
 
 use bowsprit_crds::access::Enforcement;
 use bowsprit_crds::guards::{Action, Guard as Spec, Kind, Unread};
@@ -243,6 +243,44 @@ fn an_array_is_cut_into_its_elements_and_ends_in_an_error_that_closes_it() {
         let mut all = String::new();
         walk(&value, "text", &mut all);
         assert_eq!(all, "x [CARD] y", "{out}");
+    }
+}
+
+#[test]
+fn an_error_stands_where_its_caller_is_in_an_array_whatever_has_gone_out() {
+    let view = ErrorView {
+        code: Code::BizGuardRefused,
+        message: "no",
+        status: None,
+        exact: None,
+        param: None,
+        request_id: "r",
+        retry_after: None,
+    };
+    let (well, bad) = (gemini("well"), gemini(CARD));
+    for (pieces, elements) in [
+        (vec!["["], 1),
+        (vec!["[", &bad], 1),
+        (vec![" \n[", &well], 2),
+        (vec!["[", &well, ",\r\n"], 2),
+        (vec!["[", &well, "\r\n,", &bad], 2),
+        (vec!["[", &well, ",\r\n", &well, ",", &bad], 3),
+        // It is whole: nothing may come behind it.
+        (vec!["[", &well, "]"], 1),
+    ] {
+        let mut sieve = sieve(Dialect::Gemini, &[spec("no-cards", Action::Refuse)]);
+        let mut whole = Vec::new();
+        for piece in &pieces {
+            let mut out = BytesMut::new();
+            match sieve.push(&Bytes::copy_from_slice(piece.as_bytes()), &mut out) {
+                Ok(Pushed::Same) => whole.extend_from_slice(piece.as_bytes()),
+                _ => whole.extend_from_slice(&out),
+            }
+        }
+        whole.extend_from_slice(&sieve.error_event(&view));
+        let value = json::parse(&whole);
+        let value = value.unwrap_or_else(|_| panic!("{pieces:?}: {}", String::from_utf8_lossy(&whole)));
+        assert_eq!(value.as_array().unwrap().len(), elements, "{pieces:?}");
     }
 }
 
