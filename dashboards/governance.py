@@ -73,6 +73,9 @@ DASHBOARD = dashboard(
             per_minute("Found", "Requests and answers a minute, by guard and what it did; would_mask and would_refuse are of guards in shadow.", ["guard_finds"], width=12),
             table("Whose requests and answers", "In which a guard found something, in this time range.", {"guard_by_workload": ("Found", "none", None)},
                   keys={**OF_WORKLOAD, "guard": "Guard", "decision": "What it did"}, width=12),
+            timeseries("Time that services take", "Of guards that ask one (webhook): how long each question took, answered or not. Requests wait for it, and each window of a stream.", ["guard_service_time"], unit="s", width=12),
+            per_minute("Not decided by services", "Requests and answers a minute about which a guard's service has not decided: passed or refused by onFailure, and why. not_asked: it has not answered others, and is left alone for a while. "
+                       "BowspritGuardServiceAway fires where that is half of all.", ["guard_undecided"], width=12),
         ]),
     ],
     [NAMESPACE, WORKLOAD],

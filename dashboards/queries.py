@@ -274,6 +274,11 @@ query("found_by_guards", "found", "sum(increase(bowsprit_guard_findings_total{PO
 query("guard_finds", "{{namespace}} {{guard}}: {{decision}}", "60 * sum by (namespace, guard, decision) (rate(bowsprit_guard_findings_total{POD}[RATE]))")
 query("guard_by_workload", "{{namespace}}/{{workload}} {{guard}} {{decision}}", """
     sum by (namespace, workload, guard, decision) (increase(bowsprit_guard_findings_total{POD}[RANGE])) > 0""")
+query("guard_service_time", "{{namespace}} {{guard}}", """
+    sum by (namespace, guard) (rate(bowsprit_guard_service_seconds_total{POD}[RATE]))
+    / (sum by (namespace, guard) (rate(bowsprit_guard_service_questions_total{POD}[RATE])) > 0)""")
+query("guard_undecided", "{{namespace}} {{guard}}: {{decision}}", """
+    60 * sum by (namespace, guard, decision) (rate(bowsprit_guard_findings_total{POD, decision=~".+_(timeout|unreachable|status|answer|too_large|key|unread|not_asked)"}[RATE]))""")
 query("shadow", "would be refused", """
     (sum(increase(bowsprit_access_decisions_total{POD, decision="would_deny"}[RANGE])) or vector(0))
     + (sum(increase(bowsprit_guard_findings_total{POD, decision="would_refuse"}[RANGE])) or vector(0))""")

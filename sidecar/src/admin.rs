@@ -27,6 +27,7 @@ use crate::tenant::kept::KeptReport;
 use crate::tenant::limits::LimitReport;
 use crate::tenant::provider::ProviderReport;
 use crate::tenant::refill::filling::RefillReport;
+use crate::tenant::service::ServiceReport;
 use crate::tenant::snapshot::Upstream;
 
 use answer::{answer, from_outside};
@@ -56,6 +57,9 @@ struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     ledger: Option<ledger::Report>,
     providers: Vec<Provider>,
+    /// The services that guards ask.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    guard_services: Vec<ServiceReport>,
     /// Named limits of routes and policies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     limits: Vec<LimitReport>,
@@ -190,7 +194,10 @@ fn health(process: &Process) -> Health {
             })
             .collect()
     });
+    let services = snapshot.iter().flat_map(|snapshot| &snapshot.services);
+    let guard_services: Vec<ServiceReport> = services.map(|service| service.report(now)).collect();
     let all_well = config.last_error.is_none()
+        && guard_services.iter().all(ServiceReport::is_well)
         && providers
             .iter()
             .all(|provider| provider.state.status == "ok" && provider.problem.is_none());
@@ -218,6 +225,7 @@ fn health(process: &Process) -> Health {
         stream: process.stream.as_ref().map(|stream| stream.report()),
         ledger: ledger::report(&process.sinks.ledger),
         providers,
+        guard_services,
         limits: process.tenant.limits.report(now),
         budgets: process.tenant.budgets.report(),
         jobs: process.jobs.as_ref().map(jobs::Jobs::report),
@@ -268,7 +276,7 @@ fn shutdown(process: &Process, peer: IpAddr) -> Response<Full<Bytes>> {
     answer(StatusCode::OK, &json!({"status": "ending"}))
 }
 
-/// Closes the breakers of one provider, or of all.
+/// Closes the breakers of one provider, or of all and of the services that guards ask.
 fn reset(process: &Process, peer: IpAddr, query: Option<&str>) -> Response<Full<Bytes>> {
     if let Some(refusal) = from_outside(process, peer) {
         return refusal;
@@ -291,9 +299,13 @@ fn reset(process: &Process, peer: IpAddr, query: Option<&str>) -> Response<Full<
     let chosen = upstreams
         .iter()
         .filter(|upstream| wanted.is_none_or(|name| upstream.provider.name == name));
-    let closed: usize = chosen
-        .map(|upstream| upstream.state.reset_breakers(process.clock.now()))
-        .sum();
+    let now = process.clock.now();
+    let of_providers: usize = chosen.map(|upstream| upstream.state.reset_breakers(now)).sum();
+    let services = snapshot.iter().flat_map(|snapshot| &snapshot.services);
+    let of_guards = services
+        .filter(|service| wanted.is_none() && service.reset(now))
+        .count();
+    let closed = of_providers + of_guards;
     tracing::info!(provider = wanted.unwrap_or("all"), closed, "breakers reset by hand");
     answer(StatusCode::OK, &json!({"closed": closed}))
 }

@@ -29,8 +29,9 @@ use cache::Cache;
 use kept::{KeptAnswers, Purpose};
 use limits::{LimitMetrics, Limits};
 use provider::{ProviderMetrics, States};
+use service::Service;
 use shared::SharedAnswers;
-use snapshot::{Parts, Service, Snapshot};
+use snapshot::{Parts, Snapshot};
 
 pub mod allowance;
 pub mod asides;
@@ -45,6 +46,7 @@ pub mod provider;
 pub mod refill;
 pub mod runaway;
 pub mod semantic;
+pub mod service;
 pub mod shared;
 pub mod snapshot;
 pub mod vectors;
@@ -280,7 +282,9 @@ impl Tenant {
     fn serve(&self, standing: &Standing, now: Moment) {
         let Some(document) = &standing.document else { return };
         let config = standing.pauses.over(document.clone(), &standing.labels);
+        let before = self.snapshot.load();
         let parts = Parts {
+            services: before.as_ref().map_or(&[], |before| &before.services),
             states: &self.states,
             connections: &self.connections,
             sinks: &self.sinks,

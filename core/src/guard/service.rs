@@ -1,12 +1,24 @@
 //! The service that a guard asks: where it is, for how long, and with which key.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bowsprit_crds::guards::{OnFailure, Webhook as Spec};
 use bowsprit_crds::provider_config::ObjectKeyRef;
 
 use crate::address::{AddressKind, Class, Policy};
+use crate::breaker::BreakerSettings;
 use crate::config::{BaseUrl, CaBundle, KeySource, is_file_name};
+
+/// Questions in a row that nobody has answered, after which it is not asked for a while: one may be an accident of the network or a pause of the
+/// service, and each costs somebody the whole deadline.
+pub const UNANSWERED: NonZeroU32 = NonZeroU32::new(3).unwrap();
+/// So many deadlines it is left alone: who tries it again waits for one of eleven.
+const LEFT_ALONE: u32 = 10;
+/// The least: a service takes as long to start again, and where the deadline is short somebody would try at every moment.
+const LEFT_ALONE_LEAST: Duration = Duration::from_secs(1);
+/// The most: a guard that lets nothing pass refuses for so long when its service is back.
+const LEFT_ALONE_MOST: Duration = Duration::from_secs(15);
 
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(5);
@@ -29,6 +41,17 @@ pub struct Webhook {
 }
 
 impl Webhook {
+    /// When its breaker opens, and for how long: by failures in a row alone, one question at a time tries again.
+    pub fn breaker(&self) -> BreakerSettings {
+        BreakerSettings {
+            failure_threshold: UNANSWERED,
+            open_for: (self.deadline * LEFT_ALONE).clamp(LEFT_ALONE_LEAST, LEFT_ALONE_MOST),
+            half_open_requests: NonZeroU32::MIN,
+            error_rate: None,
+            adaptive: false,
+        }
+    }
+
     /// Checks one. `note` takes what is wrong: field, problem, remedy.
     pub(super) fn new(spec: &Spec, note: &mut dyn FnMut(&str, String, String)) -> Option<Self> {
         let deadline = spec.timeout.get();

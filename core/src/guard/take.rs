@@ -39,6 +39,8 @@ const ANSWERS: &str = "assistant";
 
 /// Bytes that a text takes besides itself and its role: in the list, by the allocator, and as JSON.
 const BESIDE: usize = size_of::<Said>() + 48;
+/// The least that a text takes in a question, bytes.
+pub(super) const LEAST_SIZE: usize = BESIDE + 1;
 
 /// What becomes of texts.
 pub(super) struct Take {

@@ -4,19 +4,26 @@
 //! the texts that shall stand in their place, one for each. Everything about it is bounded: the question, the answer, the time. What
 //! does not keep to that has not decided, and the guard says what follows then.
 
+use std::fmt;
+
 use bowsprit_crds::guards::Side;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
-pub use super::service::Webhook;
+pub use super::service::{UNANSWERED, Webhook};
+use super::take::LEAST_SIZE;
 pub use super::take::Said;
 use super::texts::{put_back, said};
 use super::{Decided, Guard};
+use crate::breaker::{Trip, Verdict as Learned};
 
 /// The texts of the largest question, bytes.
 pub const LARGEST_QUESTION: usize = 1 << 20;
 /// The largest answer, bytes: the texts again, each of which may have grown.
 pub const LARGEST_ANSWER: usize = 2 << 20;
+/// Texts of an answer: more than any question has.
+pub const MOST_TEXTS: usize = LARGEST_QUESTION / LEAST_SIZE;
 /// The form of the question.
 const VERSION: u32 = 1;
 /// Characters of its reason that callers are told.
@@ -100,7 +107,37 @@ pub enum Verdict<T = Bytes> {
 struct Answer {
     decision: String,
     reason: Option<String>,
-    texts: Option<Vec<Option<String>>>,
+    texts: Option<Texts>,
+}
+
+/// The texts of an answer, no more than any question has: a list of nothing takes five times what it is written with.
+struct Texts(Vec<Option<String>>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(TextsVisitor).map(Self)
+    }
+}
+
+struct TextsVisitor;
+
+impl<'de> Visitor<'de> for TextsVisitor {
+    type Value = Vec<Option<String>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MOST_TEXTS} texts")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = all.next_element()? {
+            if texts.len() == MOST_TEXTS {
+                return Err(de::Error::invalid_length(MOST_TEXTS + 1, &self));
+            }
+            texts.push(text);
+        }
+        Ok(texts)
+    }
 }
 
 /// What an answer says of this body.
@@ -127,7 +164,7 @@ pub(super) fn decision(answer: &[u8]) -> Result<Verdict<Vec<Option<String>>>, Wh
     match answer.decision.as_str() {
         "pass" => Ok(Verdict::Pass),
         "refuse" => Ok(Verdict::Refuse(answer.reason.as_deref().and_then(told))),
-        "mask" => Ok(Verdict::Mask(answer.texts.ok_or(Why::Answer)?)),
+        "mask" => Ok(Verdict::Mask(answer.texts.ok_or(Why::Answer)?.0)),
         _ => Err(Why::Answer),
     }
 }
@@ -203,6 +240,11 @@ impl Guard {
     }
 }
 
+/// What a service's breaker learns of how it was asked.
+pub fn learned<T>(decided: &Result<T, Why>) -> Learned {
+    decided.as_ref().map_or_else(|why| why.learned(), |_| Learned::Success)
+}
+
 /// Why a service has not decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -210,8 +252,8 @@ pub enum Why {
     Timeout,
     /// It cannot be reached, or its answer broke off.
     Unreachable,
-    /// It has answered with a status other than 2xx.
-    Status,
+    /// It has answered with this status, which is none of 2xx.
+    Status(u16),
     /// Its answer has another form than is asked for.
     Answer,
     /// There is more text than it is asked about, or its answer is too large, or there is no memory for them.
@@ -220,30 +262,49 @@ pub enum Why {
     Key,
     /// What it was to look into is no JSON.
     Unread,
+    /// It was not asked: it has not answered others, and its [breaker](super::service::Webhook::breaker) is open.
+    NotAsked,
 }
 
 impl Why {
-    /// All seven.
-    pub const ALL: [Self; 7] = [
+    /// All eight, with one status of many.
+    pub const ALL: [Self; 8] = [
         Self::Timeout,
         Self::Unreachable,
-        Self::Status,
+        Self::Status(500),
         Self::Answer,
         Self::TooLarge,
         Self::Key,
         Self::Unread,
+        Self::NotAsked,
     ];
+
+    /// What the service's breaker learns of this end. Only what says that nobody is there, or nobody who can answer in time, counts: a wrong
+    /// answer is about what was asked, comes at once, and must not take the guard from what others ask.
+    fn learned(self) -> Learned {
+        match self {
+            Self::Timeout => Learned::Failure(Trip::Timeout),
+            Self::Unreachable => Learned::Failure(Trip::Connect),
+            // A gateway in front of nobody says these, or the service itself that it can do no more.
+            Self::Status(502..=504 | 529) => Learned::Failure(Trip::Overloaded),
+            Self::Status(429) => Learned::Throttled,
+            Self::Status(_) | Self::Answer => Learned::Success,
+            // As for our own memory, nothing was asked.
+            Self::TooLarge | Self::Key | Self::Unread | Self::NotAsked => Learned::Ignored,
+        }
+    }
 
     /// For people.
     pub fn told(self) -> &'static str {
         match self {
             Self::Timeout => "its service has not answered in time",
             Self::Unreachable => "its service cannot be reached",
-            Self::Status => "its service has answered with an error",
+            Self::Status(_) => "its service has answered with an error",
             Self::Answer => "its service has answered in a form that it was not asked for",
             Self::TooLarge => "this is more than its service is asked about",
             Self::Key => "the key of its service is not there",
             Self::Unread => "this is no JSON",
+            Self::NotAsked => "its service has not answered others, and is not asked for a while",
         }
     }
 
@@ -252,11 +313,12 @@ impl Why {
         match self {
             Self::Timeout => "passed_timeout",
             Self::Unreachable => "passed_unreachable",
-            Self::Status => "passed_status",
+            Self::Status(_) => "passed_status",
             Self::Answer => "passed_answer",
             Self::TooLarge => "passed_too_large",
             Self::Key => "passed_key",
             Self::Unread => "passed_unread",
+            Self::NotAsked => "passed_not_asked",
         }
     }
 
@@ -265,11 +327,12 @@ impl Why {
         match self {
             Self::Timeout => "refused_timeout",
             Self::Unreachable => "refused_unreachable",
-            Self::Status => "refused_status",
+            Self::Status(_) => "refused_status",
             Self::Answer => "refused_answer",
             Self::TooLarge => "refused_too_large",
             Self::Key => "refused_key",
             Self::Unread => "refused_unread",
+            Self::NotAsked => "refused_not_asked",
         }
     }
 
@@ -278,11 +341,12 @@ impl Why {
         match self {
             Self::Timeout => "would_refuse_timeout",
             Self::Unreachable => "would_refuse_unreachable",
-            Self::Status => "would_refuse_status",
+            Self::Status(_) => "would_refuse_status",
             Self::Answer => "would_refuse_answer",
             Self::TooLarge => "would_refuse_too_large",
             Self::Key => "would_refuse_key",
             Self::Unread => "would_refuse_unread",
+            Self::NotAsked => "would_refuse_not_asked",
         }
     }
 }

@@ -69,7 +69,7 @@ fn config(providers: usize, models: usize) -> Config {
          store: {{redisRef: {{name: answers, key: url}}}}, \
          semantic: {{embeddingModel: model-0-0, maxBytes: 1048576}}}}\n  \
          limits: [{{name: calls, requestsPerMinute: 5}}]\n  access: {{rules: [{{name: all, allow: 'true'}}]}}\n  \
-         guards: [{{name: no-cards, applyTo: [Request], detect: [Card]}}]\n\
+         guards: [{{name: no-cards, applyTo: [Request], detect: [Card]}}, {{name: dlp, applyTo: [Request], webhook: {{url: 'https://dlp.example'}}}}]\n\
          ---\napiVersion: bowsprit.dev/v1alpha1\nkind: UsagePolicy\nmetadata: {{name: shop}}\nspec:\n  \
          budgets: [{{name: month, amount: '10', currency: USD, window: Month}}]\n"
     );
@@ -188,6 +188,9 @@ pub(super) fn driven(config: &Config) -> Families {
         for decision in [why.passed(), why.refused(), why.would_refuse()] {
             metrics.sinks.guards.count(&"no-cards".into(), decision);
         }
+    }
+    for guard in config.guards().filter(|guard| guard.webhook.is_some()) {
+        metrics.sinks.guards.questions(&guard.name).asked(second);
     }
     for fate in Fate::ALL {
         metrics.sinks.stale.count(fate, 1);

@@ -1,18 +1,21 @@
 //! A service that guards requests and answers is asked a question, once and within its deadline.
 
 use std::collections::HashMap;
+use std::pin::pin;
 
 use bowsprit_core::config::KeySource;
-use bowsprit_core::guard::webhook::{LARGEST_ANSWER, Verdict, Why};
+use bowsprit_core::guard::webhook::{LARGEST_ANSWER, Verdict, Why, learned};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request};
+use tokio::time::Instant;
 
 use crate::credentials::{self, ApiKey};
 use crate::limits::{GUARD_CONNECT, SMALL_BODY};
 use crate::net::client::{Answer, Outgoing};
 use crate::process::Process;
-use crate::tenant::snapshot::Service;
+use crate::tenant::service::Service;
+use crate::time::until;
 
 /// What the service has decided within its deadline. `read`: what an answer says of what it was asked.
 ///
@@ -29,9 +32,13 @@ pub(super) async fn answered<T>(
         Some(source) => Some(keys.get(source).ok_or(Why::Key)?),
         None => None,
     };
-    let post = post(process, service, key, question);
-    let answer = tokio::time::timeout(service.hook().deadline, post).await;
-    let answer = answer.unwrap_or(Err(Why::Timeout))?;
+    let leave = service.admit(process.clock.now())?;
+    let deadline = Instant::now() + service.hook().deadline;
+    let post = pin!(post(process, service, key, question));
+    let answer = until(deadline, &mut false, post).await;
+    let answer = answer.unwrap_or(Err(Why::Timeout));
+    leave.settle(learned(&answer), process.clock.now());
+    let answer = answer?;
     // Of its reason only the beginning is told, which may have lost the key's end.
     let is_told = |text: &[u8]| key.is_some_and(|key| key.is_told_in(text));
     let tells = is_told(&answer);
@@ -59,7 +66,7 @@ async fn post(process: &Process, service: &Service, key: Option<&ApiKey>, questi
     };
     let Answer { head, mut body } = sent.map_err(|_| Why::Unreachable)?;
     if !head.status.is_success() {
-        return Err(Why::Status);
+        return Err(Why::Status(head.status.as_u16()));
     }
     if head.headers.contains_key(CONTENT_ENCODING) {
         // None was asked for.

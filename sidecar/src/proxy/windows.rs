@@ -27,7 +27,8 @@ use crate::credentials::ApiKey;
 use crate::process::Process;
 use crate::sync::locked;
 use crate::tenant::Tenant;
-use crate::tenant::snapshot::{Service, Snapshot};
+use crate::tenant::service::Service;
+use crate::tenant::snapshot::Snapshot;
 
 /// Windows that guards which hold nothing are asked about at once.
 const BESIDE_MOST: usize = 32;

@@ -37,6 +37,7 @@ mod waiter;
 pub use metrics::ProviderMetrics;
 pub(crate) use metrics::limit_name;
 pub use permit::{Permit, Refused};
+pub(super) use report::tenths;
 pub use report::{ModelReport, ProviderReport};
 pub use stored::Asked;
 pub use waiter::Waiter;

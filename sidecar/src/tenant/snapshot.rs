@@ -9,7 +9,6 @@ use bowsprit_core::config::{Config, Per, Provider};
 use bowsprit_core::cost::{Cost, Prices, Unpriced};
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::guard::Guard;
-use bowsprit_core::guard::webhook::Webhook;
 use bowsprit_core::plan;
 use bowsprit_core::platform::{Endpoint as ApiEndpoint, Framing, ModelPlace};
 use bowsprit_core::record::Spent;
@@ -17,6 +16,7 @@ use http::{HeaderValue, Uri};
 
 use super::listings::Listings;
 use super::provider::{ProviderMetrics, ProviderState, States};
+use super::service::Service;
 use crate::files::Stamp;
 use crate::net::client::{Connections, Origin, Reach};
 use crate::observe::Sinks;
@@ -66,6 +66,8 @@ pub struct Parts<'a> {
     pub sinks: &'a Sinks,
     /// The families about providers.
     pub metrics: &'a ProviderMetrics,
+    /// The services that have guarded requests until now.
+    pub services: &'a [Arc<Service>],
 }
 
 impl Snapshot {
@@ -89,9 +91,9 @@ impl Snapshot {
         let has_limits = config.limits().next().is_some();
         let limits_by_provider = config.limits().any(|limit| limit.per == Per::Provider);
         let has_budgets = config.budgets().next().is_some();
-        let services = config
-            .guards()
-            .filter_map(|guard| Service::new(guard, parts.connections).map(Arc::new));
+        let services = config.guards().filter_map(|guard| {
+            Service::new(guard, parts.connections, &parts.sinks.guards, parts.services).map(Arc::new)
+        });
         let services = services.collect();
         let (has_access, has_guards) = (config.has_access(), config.has_guards());
         let has_caches = config.routes.iter().any(|route| route.cache.is_some());
@@ -130,50 +132,6 @@ impl Snapshot {
     /// All of them, in the order of the configuration.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
-    }
-}
-
-/// A service that guards requests, ready to be asked.
-pub struct Service {
-    /// The guard.
-    pub guard: Arc<Guard>,
-    hook: Webhook,
-    /// Its CA bundle when its connections were made ready; `None` where it has none.
-    pub trust: Option<Stamp>,
-    /// Its connections, or why there can be none.
-    pub origin: Result<Arc<Origin>, String>,
-    /// What is wrong with how it is reached, for people.
-    pub problem: Option<String>,
-    /// The `Host` header.
-    pub host: HeaderValue,
-    /// Where it is asked.
-    pub path: Uri,
-}
-
-impl Service {
-    fn new(guard: &Arc<Guard>, connections: &Connections) -> Option<Self> {
-        let hook = guard.webhook.as_deref()?.clone();
-        // Looked at before it is read: what changes in between is news at the next look.
-        let trust = connections.trust_stamp(hook.ca_bundle.as_ref());
-        let Reach { origin, problem } = connections.reach_service(&hook.url, &hook.addresses, hook.ca_bundle.as_ref());
-        let path = Some(hook.url.path()).filter(|path| !path.is_empty());
-        Some(Self {
-            trust,
-            origin,
-            problem,
-            // A URL's authority and path were read as such.
-            host: HeaderValue::from_str(hook.url.authority()).unwrap_or_else(|_| HeaderValue::from_static("invalid")),
-            path: path
-                .and_then(|path| path.parse().ok())
-                .unwrap_or_else(|| Uri::from_static("/")),
-            hook,
-            guard: Arc::clone(guard),
-        })
-    }
-
-    /// How it is asked.
-    pub fn hook(&self) -> &Webhook {
-        &self.hook
     }
 }
 

@@ -61,4 +61,5 @@ mod tls;
 mod values;
 mod versions;
 mod webhook;
+mod webhook_away;
 mod windows;

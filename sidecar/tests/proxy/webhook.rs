@@ -148,6 +148,23 @@ async fn where_it_has_not_decided_its_guard_says_what_follows_and_it_is_told_why
             "too_large",
             answer(&format!("{{\"decision\":\"pass\",\"pad\":\"{pad}\"}}")),
         ),
+        // More texts than anybody asks about take five times their bytes.
+        (
+            "answer",
+            answer(&format!(
+                "{{\"decision\":\"pass\",\"texts\":[null{}]}}",
+                ",null".repeat(100_000)
+            )),
+        ),
+        ("answer", answer(&"[".repeat(100_000))),
+        (
+            "unreachable",
+            format!(
+                "HTTP/1.1 200 OK\r\nx-pad: {}\r\ncontent-length: 0\r\n\r\n",
+                "x".repeat(1 << 20)
+            ),
+        ),
+        ("timeout", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50)),
         // Half of an answer, and then nothing.
         ("timeout", "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".into()),
     ];

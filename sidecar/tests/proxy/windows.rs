@@ -20,7 +20,9 @@ const PROVIDERS: [&str; 3] = ["claude", "gemini", "openai"];
 const WORDS: usize = 400;
 
 /// A service that decides with this function, and the questions that it got. What it says nothing to waits.
-async fn service(decide: impl Fn(&Value) -> Option<Value> + Send + Sync + 'static) -> (String, Arc<Mutex<Vec<Value>>>) {
+pub(crate) async fn service(
+    decide: impl Fn(&Value) -> Option<Value> + Send + Sync + 'static,
+) -> (String, Arc<Mutex<Vec<Value>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let questions = Arc::new(Mutex::new(Vec::new()));
@@ -53,7 +55,7 @@ async fn service(decide: impl Fn(&Value) -> Option<Value> + Send + Sync + 'stati
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a service may also decide nothing")]
-fn pass(_: &Value) -> Option<Value> {
+pub(crate) fn pass(_: &Value) -> Option<Value> {
     Some(json!({"decision": "pass"}))
 }
 
@@ -84,7 +86,7 @@ async fn bed(first: &str, url: &str, more: &Value, route: &Value) -> Bed {
 }
 
 /// The same, where the provider is OpenAI and made of bytes.
-async fn raw(url: &str, more: &Value) -> (Bed, Peer) {
+pub(crate) async fn raw(url: &str, more: &Value) -> (Bed, Peer) {
     let peer = Peer::start().await;
     let base = format!("{}/v1", peer.url());
     let change = |provider: &str, spec: &mut Value| {
@@ -117,7 +119,7 @@ fn says(bed: &Bed, answer: &Answer) {
 }
 
 /// An event of a chat completion's stream, as a chunk.
-fn event(text: &str) -> Vec<u8> {
+pub(crate) fn event(text: &str) -> Vec<u8> {
     let delta = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
         "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]});
     peer::chunk(format!("data: {delta}\n\n").as_bytes())
@@ -131,7 +133,7 @@ fn response(text: &str) -> Vec<u8> {
 }
 
 /// The end of a chat completion's stream.
-fn end() -> Vec<u8> {
+pub(crate) fn end() -> Vec<u8> {
     let stop = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
         "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
     let mut all = peer::chunk(format!("data: {stop}\n\ndata: [DONE]\n\n").as_bytes());
@@ -139,7 +141,7 @@ fn end() -> Vec<u8> {
     all
 }
 
-async fn begin(peer: &Peer) -> Connection {
+pub(crate) async fn begin(peer: &Peer) -> Connection {
     let mut provider = peer.asked().await;
     provider.send(EVENTS).await;
     provider

@@ -187,15 +187,15 @@ EXPECTED_BATCH = {
     "tokens_by_workload": {"lab/batch": BATCH * (OPENAI["input"] + OPENAI["output"])},
     "breakers": {"openai gpt-4.1-mini": 0},
 }
-# What traffic.desk_round does, by its script and world.desk. Priced exchanges of a round: aside 1, ruled 1, tried 1, guarded 3, and
-# claude's 2.
+# What traffic.desk_round does, by its script and world.desk. Priced exchanges of a round: aside 1, ruled 1, tried 1, guarded 3,
+# asking 1, and claude's 2.
 DESK_NAME = "shop/desk"
 MINI_COST, CLAUDE_COST = COST["openai gpt-4.1-mini"] / MINI, COST["claude claude-sonnet-4-5"] / CLAUDE_OK
-DESK_COST = {"openai gpt-4.1-mini": 6 * MINI_COST, "claude claude-sonnet-4-5": 2 * CLAUDE_COST}
+DESK_COST = {"openai gpt-4.1-mini": 7 * MINI_COST, "claude claude-sonnet-4-5": 2 * CLAUDE_COST}
 LIMITS = ("few/one", "line/one", "aside/one")
 FLEET = "shop claude requests_per_minute"
 # All that asks: each is beyond the budget of next to nothing, which is looked at before limits, rules and guards.
-OVER = 2 + 3 + 2 + 3 + 1 + 4 + 2
+OVER = 2 + 3 + 2 + 3 + 1 + 4 + 1 + 2
 EXPECTED_DESK = {
     "refused_by_limits": 1,
     "limit_refuses": {"shop few/one": Minute(1)},
@@ -227,9 +227,12 @@ EXPECTED_DESK = {
     "access_denied_by_workload": {f"{DESK_NAME} small": 2},
     "access_would_deny_by_workload": {f"{DESK_NAME} tiny": 1},
     "access_undecided_by_workload": {f"{DESK_NAME} small": 1},
-    "found_by_guards": 4,
-    "guard_finds": each(Minute, {"shop letters: masked": 2, "shop cards: refused": 1, "shop accounts: would_refuse": 1}),
-    "guard_by_workload": {f"{DESK_NAME} letters masked": 2, f"{DESK_NAME} cards refused": 1, f"{DESK_NAME} accounts would_refuse": 1},
+    "found_by_guards": 5,
+    "guard_finds": each(Minute, {"shop letters: masked": 2, "shop cards: refused": 1, "shop accounts: would_refuse": 1, "shop names: passed_unreachable": 1}),
+    "guard_by_workload": {f"{DESK_NAME} letters masked": 2, f"{DESK_NAME} cards refused": 1, f"{DESK_NAME} accounts would_refuse": 1, f"{DESK_NAME} names passed_unreachable": 1},
+    # That nobody listens is known at once.
+    "guard_service_time": {"shop names": Within(0, 0.4)},
+    "guard_undecided": {"shop names: passed_unreachable": Minute(1)},
     "shadow": 2,
 }
 # shelf_round: of the same request three times two are hits, another in other words is alike, and what is verified is asked for. Of five

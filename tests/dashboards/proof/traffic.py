@@ -196,6 +196,7 @@ def desk_round(sidecar):
         plain(sidecar, "guarded", **said("write to ann@example.org"))
     plain(sidecar, "guarded", status=403, **said("pay with 4111 1111 1111 1111"))
     plain(sidecar, "guarded", **said("send it to DE89 3704 0044 0532 0130 00"))
+    plain(sidecar, "asking")
     for _ in range(2):
         plain(sidecar, "claude-sonnet-4-5")
     settled(sidecar)

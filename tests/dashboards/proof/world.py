@@ -2,6 +2,8 @@
 
 import json
 
+from .rig import free_port
+
 OPENAI = {"input": 100, "output": 20, "cached": 40, "reasoning": 5}
 CLAUDE = {"input": 200, "output": 50, "cached": 100, "cache_write": 30}
 GEMINI = {"input": 80, "output": 10}
@@ -120,6 +122,8 @@ def desk(port):
     """The documents of the workload shop/desk, which has limits, access rules and guards."""
     mini, narrow = ("openai", "gpt-4.1-mini"), ("narrow", "narrow-1")
     one = lambda then: [{"name": "one", "concurrentRequests": 1, "tokensPerMinute": 1_000_000, "onLimit": then}]
+    # Nobody is there either, three times: more in a row are not asked.
+    nobody = {"url": f"http://127.0.0.1:{free_port()}", "allowHttp": True, "allowedAddresses": ["Loopback"], "onFailure": "Pass"}
     return [
         reached("openai", port, "OpenAI", 10, ["gpt-4.1-mini"]),
         # Nobody is at the address of its store, and nobody lends it a share.
@@ -135,6 +139,7 @@ def desk(port):
             {"name": "cards", "applyTo": ["Request"], "detect": ["Card"], "action": "Refuse"},
             {"name": "accounts", "applyTo": ["Request"], "detect": ["Iban"], "action": "Refuse", "enforcement": "Shadow"},
         ]),
+        route("asking", mini, guards=[{"name": "names", "applyTo": ["Request"], "webhook": nobody}]),
         policy("house", budgets=[budget("month", "1000", "Stop"), budget("drop", "0.000001", "Warn")]),
     ]
 

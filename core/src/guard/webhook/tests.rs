@@ -1,13 +1,19 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a failed test panics
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bowsprit_crds::DurationText;
 use bowsprit_crds::access::Enforcement;
 use bowsprit_crds::guards::{Action, Guard as GuardSpec, OnFailure, Unread, Webhook as Spec};
 use bowsprit_crds::provider_config::ObjectKeyRef;
 
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
 use super::*;
+use crate::breaker::Breaker;
+use crate::clock::Moment;
 use crate::json;
 
 fn spec() -> GuardSpec {
@@ -277,4 +283,110 @@ fn a_webhook_that_cannot_be_is_refused_with_its_place_and_a_way_out() {
             "{told}: {problem}"
         );
     }
+}
+
+#[test]
+fn more_texts_than_any_question_has_are_no_answer_whatever_it_decides() {
+    let list = |count: usize| vec!["null"; count].join(",");
+    for decision in ["pass", "mask"] {
+        let answer = |count| format!(r#"{{"texts":[{}],"decision":"{decision}"}}"#, list(count));
+        assert!(decided(answer(MOST_TEXTS).as_bytes()).is_ok(), "{decision}");
+        assert_eq!(
+            decided(answer(MOST_TEXTS + 1).as_bytes()),
+            Err(Why::Answer),
+            "{decision}"
+        );
+    }
+    // The smallest texts: those of the largest question.
+    let said: Vec<String> = vec![r#"{"role":"","content":"a"}"#.to_owned(); MOST_TEXTS + 1];
+    let body = format!(r#"{{"messages":[{}]}}"#, said.join(","));
+    let asked = question(&made(spec()), Side::Request, body.as_bytes(), ABOUT);
+    assert_eq!(asked, Err(Why::TooLarge), "no question has more");
+}
+
+fn decided(answer: &[u8]) -> Result<Verdict<Vec<Option<String>>>, Why> {
+    decision(answer)
+}
+
+/// How a question may end.
+fn ends() -> impl Strategy<Value = Result<(), Why>> {
+    let statuses = [400, 413, 429, 500, 502, 503, 504, 529].map(Why::Status);
+    let whys = [Why::Timeout, Why::Unreachable, Why::Answer, Why::TooLarge]
+        .into_iter()
+        .chain(statuses);
+    prop_oneof![
+        Just(Ok(())),
+        proptest::sample::select(whys.map(Err).collect::<Vec<_>>())
+    ]
+}
+
+/// Whether nobody was there who could answer in time.
+fn is_nobody(end: Result<(), Why>) -> bool {
+    matches!(end, Err(Why::Timeout | Why::Unreachable | Why::Status(502..=504 | 529)))
+}
+
+proptest! {
+    /// Questions at these times, each as long under way as this, with these ends; some are given up by their caller.
+    #[test]
+    fn its_breaker_asks_on_while_anybody_answers_and_one_at_a_time_where_nobody_does(
+        deadline in 20_u64..5_000,
+        questions in vec((0_u64..4_000, 0_u64..5_000, ends(), any::<bool>()), 1..200),
+    ) {
+        let settings = hook(deadline).breaker();
+        let (threshold, open_for) = (settings.failure_threshold.get(), settings.open_for);
+        let mut breaker = Breaker::new(settings);
+        let mut now = Moment::ZERO;
+        let mut in_a_row = 0;
+        let mut opened = None;
+        for (pause, took, end, is_given_up) in questions {
+            now = now + Duration::from_millis(pause);
+            let is_left_alone = opened.is_some_and(|at| now - at < open_for);
+            let Ok(permit) = breaker.admit(now) else {
+                prop_assert!(is_left_alone, "somebody may try it again after {open_for:?}");
+                continue;
+            };
+            prop_assert!(!is_left_alone, "nobody waits for one that does not answer");
+            if opened.is_some() {
+                prop_assert!(breaker.admit(now).is_err(), "one at a time tries it again");
+            }
+            now = now + Duration::from_millis(took.min(deadline));
+            if is_given_up {
+                breaker.cancel(permit);
+                continue;
+            }
+            let _ = breaker.settle(permit, learned(&end), now);
+            match end {
+                _ if is_nobody(end) => {
+                    in_a_row += 1;
+                    if in_a_row >= threshold || opened.is_some() {
+                        opened = Some(now);
+                    }
+                }
+                Err(Why::TooLarge) => {}
+                // Who is throttled in trying again leaves it alone for as long; before that, it is there.
+                Err(Why::Status(429)) => opened = opened.map(|_| now),
+                _ => (in_a_row, opened) = (0, None),
+            }
+            prop_assert_eq!(breaker.would_admit(now), opened != Some(now));
+        }
+    }
+}
+
+#[test]
+fn it_is_left_alone_for_ten_deadlines_of_a_second_at_least_and_fifteen_at_most() {
+    for (deadline, seconds) in [(20, 1), (500, 5), (5_000, 15)] {
+        assert_eq!(
+            hook(deadline).breaker().open_for,
+            Duration::from_secs(seconds),
+            "{deadline}"
+        );
+    }
+}
+
+fn hook(deadline: u64) -> Webhook {
+    let mut spec = spec();
+    if let Some(hook) = &mut spec.webhook {
+        hook.timeout = DurationText::millis(deadline);
+    }
+    made(spec).webhook.as_deref().unwrap().clone()
 }

@@ -7,7 +7,7 @@ use bowsprit_crds::guards::{Action, Guard as Spec, OnFailure, Unread, Webhook};
 use super::*;
 use crate::fault::Code;
 use crate::guard::tests::texts;
-use crate::guard::webhook::{About, Verdict};
+use crate::guard::webhook::{About, Verdict, Why};
 use crate::json::{self, Value, json};
 
 mod once_more;
@@ -431,6 +431,23 @@ fn what_nobody_can_be_asked_about_ends_the_stream_or_passes_as_its_guard_says() 
             assert!(!is_out || windows.is_empty());
         }
     }
+}
+
+#[test]
+fn a_mask_that_is_far_longer_than_what_was_asked_about_is_no_decision() {
+    let mut run = Run::new(Dialect::OpenAiChat);
+    let text = "word ".repeat(200);
+    let (events, _) = stream(Dialect::OpenAiChat, &[text.as_str()]);
+    run.push(&events[0]);
+    let window = run.asked.take().unwrap();
+    assert_eq!(run.texts_asked(0), [text.as_str()]);
+    let answer = |length: usize| format!(r#"{{"decision":"mask","texts":["{}"]}}"#, "x".repeat(length));
+    let longest = text.len() + HELD_MOST;
+    assert!(matches!(
+        window.verdict(answer(longest).as_bytes()),
+        Ok(Verdict::Mask(_))
+    ));
+    assert_eq!(window.verdict(answer(longest + 1).as_bytes()), Err(Why::TooLarge));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use bowsprit_crds::guards::Side;
 use bytes::Bytes;
 
 use super::super::channel::Key;
+use super::super::sieve::HELD_MOST;
 use super::super::webhook::{self, About, Follows, LARGEST_QUESTION, Verdict, Why};
 use super::super::{Guard, Said};
 use super::cuts::Ahead;
@@ -217,15 +218,20 @@ impl Window {
         )))
     }
 
-    /// What an answer says of it.
+    /// What an answer says of it. What it masks with is held as the stream is: so much longer than what was asked about it may be.
     ///
     /// # Errors
-    /// It is none; says nothing of what was asked.
+    /// It is none; says nothing of what was asked; or too much.
     pub fn verdict(&self, answer: &[u8]) -> Result<Verdict<Vec<Option<String>>>, Why> {
         let verdict = webhook::decision(answer)?;
         if let Verdict::Mask(others) = &verdict {
             if others.len() != self.texts.len() {
                 return Err(Why::Answer);
+            }
+            let asked: usize = self.texts.iter().map(|text| text.said.text.len()).sum();
+            let masked: usize = others.iter().flatten().map(String::len).sum();
+            if masked > asked + HELD_MOST {
+                return Err(Why::TooLarge);
             }
             let mut both = others.iter().zip(&self.texts);
             let is_same = both.all(|(other, text)| other.as_ref().is_none_or(|other| *other == text.said.text));

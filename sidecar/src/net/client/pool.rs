@@ -147,6 +147,11 @@ impl Origin {
         }
     }
 
+    /// Closes the idle connections that nothing has come over since then.
+    pub fn forget_unused_since(&self, then: Instant) {
+        self.lock().retain(|idle| idle.since >= then);
+    }
+
     fn sweep(&self) {
         self.lock()
             .retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() <= IDLE_CONNECTION);

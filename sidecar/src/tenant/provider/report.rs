@@ -196,6 +196,6 @@ fn headroom(machines: &Machines, now: Moment) -> Option<HeadroomReport> {
 }
 
 /// Seconds, to a tenth.
-fn tenths(wait: Duration) -> f64 {
+pub(crate) fn tenths(wait: Duration) -> f64 {
     (wait.as_secs_f64() * 10.0).round() / 10.0
 }
