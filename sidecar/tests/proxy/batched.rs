@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 use super::support::Bed;
 
 async fn bed(name: &str, access: &Value) -> (Bed, Peer) {
-    let (bed, peer) = Bed::raw(name, |_| (), &[]).await;
+    bed_with(name, access, &[]).await
+}
+
+async fn bed_with(name: &str, access: &Value, arguments: &[&str]) -> (Bed, Peer) {
+    let (bed, peer) = Bed::raw(name, |_| (), arguments).await;
     let mut text = std::fs::read_to_string(bed.config_path()).unwrap();
     text.push_str(&documents::policy("house", &json!({ "access": access })));
     std::fs::write(bed.config_path(), text).unwrap();
@@ -108,6 +112,15 @@ async fn an_inlined_request_that_a_rule_forbids_ends_the_upload_before_the_provi
         assert_eq!(bed.access().last().unwrap()["refused_by"], format!("access:{rule}"));
         assert_eq!(decided(&bed, rule, "denied").await, 1.0);
     }
+    // Its caller hears so at once, and not when it has sent all the others.
+    let (first, rest) = batch(&[claude("second", "claude-opus-4-1", 1)]);
+    let mut app = bed.send(head(CLAUDE.0, CLAUDE.1, 1 << 20) + &first).await;
+    let mut provider = peer.accept().await;
+    provider.until(&first).await;
+    app.send(rest.trim_end_matches("]}")).await;
+    assert_eq!(app.reply().await.status, 403);
+    provider.closed().await;
+    assert!(!provider.text().contains("second"), "{}", provider.text());
     let (first, rest) = batch(&[claude("second", "claude-haiku-4-5", 5)]);
     let came = passes(&bed, &peer, CLAUDE, &(first.clone() + &rest)).await;
     assert!(came.ends_with(&(first + &rest)), "byte for byte: {came}");
@@ -170,6 +183,53 @@ async fn rules_in_shadow_count_once_for_a_batch_and_refuse_nothing_readable_or_n
         (&line["would_refuse_by"], &line["status"]),
         (&json!("access:small"), &json!(200))
     );
+    assert!(
+        passes(&bed, &peer, (FILES.0, "text/plain"), "{}").await.ends_with("{}"),
+        "no form"
+    );
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_rule_that_cannot_be_decided_about_any_request_of_a_batch_is_counted_as_such_whichever_it_is() {
+    let rule = json!({"name": "large", "allow": "request.operation == 'passthrough' || request.maxTokens > 100"});
+    let (bed, peer) = bed("claude", &json!({"enforcement": "Shadow", "rules": [rule]})).await;
+    let mut unbounded = claude("b", "claude-haiku-4-5", 9);
+    unbounded["params"].as_object_mut().unwrap().remove("max_tokens");
+    let batch = json!({"requests": [claude("a", "claude-haiku-4-5", 9), unbounded]}).to_string();
+    passes(&bed, &peer, CLAUDE, &batch).await;
+    assert_eq!(decided(&bed, "large", "would_deny").await, 1.0);
+    assert_eq!(
+        decided(&bed, "large", "undecided").await,
+        1.0,
+        "of the second it could not be"
+    );
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn each_request_of_a_batch_is_asked_about_with_its_caller_its_provider_and_its_size() {
+    let rules = json!({"enforcement": "Enforce", "rules": [
+        {"name": "team", "allow": "request.operation == 'passthrough' || caller.headers['x-team'] == 'blue'"},
+        {"name": "pod", "allow": "request.operation == 'passthrough' || caller.inPod"},
+        {"name": "vendor", "allow": "candidate.model == '' || candidate.provider == 'claude'"},
+        {"name": "sized", "allow": "request.operation == 'passthrough' || request.inputTokens > 5"},
+    ]});
+    let (bed, peer) = bed("claude", &rules).await;
+    let batch = json!({"requests": [claude("a", "claude-haiku-4-5", 1)]}).to_string();
+    let of_team =
+        |team: &str| head(CLAUDE.0, CLAUDE.1, batch.len()).replace("host", &format!("x-team: {team}\r\nhost"));
+    let mut app = bed.send(of_team("blue") + &batch).await;
+    let mut provider = peer.accept().await;
+    assert!(provider.request().await.ends_with(&batch), "all of them hold");
+    provider
+        .send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        .await;
+    assert_eq!(app.reply().await.status, 200);
+    let mut app = bed.send(of_team("red") + &batch).await;
+    let reply = app.reply().await;
+    let told = String::from_utf8_lossy(&reply.body);
+    assert!(reply.status == 403 && told.contains("the rule team of"), "{told}");
     bed.balanced().await;
 }
 
@@ -193,13 +253,51 @@ async fn what_rules_cannot_read_for_sure_is_refused_where_they_are_in_force() {
         told.starts_with("400") && told.contains("does not end as it must"),
         "{told}"
     );
-    for (kind, coding) in [("text/plain", ""), (FILES.1, "content-encoding: gzip\r\n")] {
+    for (kind, more, why) in [
+        ("text/plain", "", "is no multipart/form-data"),
+        (FILES.1, "content-encoding: gzip\r\n", "is compressed"),
+        (
+            FILES.1,
+            "content-type: multipart/form-data; boundary=yy\r\n",
+            "is no multipart/form-data",
+        ),
+    ] {
         let mut app = bed
-            .send(head(FILES.0, kind, 2).replace("host", &format!("{coding}host")) + "{}")
+            .send(head(FILES.0, kind, 2).replace("host", &format!("{more}host")) + "{}")
             .await;
-        assert_eq!(app.reply().await.status, 400, "nobody is asked: {kind}");
+        let reply = app.reply().await;
+        let told = String::from_utf8_lossy(&reply.body);
+        assert!(
+            reply.status == 400 && told.contains(why),
+            "nobody is asked: {kind} {more} {told}"
+        );
     }
     bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_request_of_a_batch_that_there_is_no_room_to_read_is_refused_where_rules_are_in_force() {
+    for (enforcement, is_refused) in [("Enforce", true), ("Shadow", false)] {
+        let (bed, peer) = bed_with("claude", &rules(enforcement), &["--memory-budget", "1048576"]).await;
+        let mut long = claude("long", "claude-haiku-4-5", 9);
+        long["params"]["messages"][0]["content"] = json!("x".repeat(3 << 20));
+        let batch = json!({ "requests": [long] }).to_string();
+        if is_refused {
+            let mut app = bed
+                .send(head(CLAUDE.0, CLAUDE.1, batch.len()) + &batch[..2 << 20])
+                .await;
+            let reply = app.reply().await;
+            let told = String::from_utf8_lossy(&reply.body);
+            assert!(
+                told.contains("SYS_OVERLOADED") && told.contains("there is no room"),
+                "{told}"
+            );
+        } else {
+            let came = passes(&bed, &peer, CLAUDE, &batch).await;
+            assert!(came.ends_with(&batch), "byte for byte");
+        }
+        bed.balanced().await;
+    }
 }
 
 #[tokio::test]
@@ -254,6 +352,15 @@ async fn what_is_no_batch_passes_where_rules_are_in_force() {
         "Grüße \\\"two\\\" words.pdf\"; filename*=\"UTF-8''Gr%C3%BC%C3%9Fe.pdf",
     );
     assert!(passes(&bed, &peer, FILES, &form).await.ends_with(&form));
+    let mut app = bed
+        .send("GET /providers/openai/v1/files HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    let mut provider = peer.accept().await;
+    provider.request().await;
+    provider
+        .send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        .await;
+    assert_eq!(app.reply().await.status, 200, "who looks uploads nothing");
     bed.balanced().await;
 }
 

@@ -63,6 +63,11 @@ async fn results_that_pass_are_booked_once_at_a_batchs_price() {
         let wanted = if round == 0 { 9e-5 } else { 0.0 };
         assert!((paid - wanted).abs() < 1e-9, "{paid}");
         if round == 0 {
+            // One that is killed has written it too.
+            bed.until("it is saved", || async {
+                std::fs::read_to_string(dir.path().join("batches.json")).is_ok_and(|it| it.contains("msgbatch_1"))
+            })
+            .await;
             bed.sidecar.take().unwrap().stop().await;
             bed.start(&ledger(&dir));
         }
@@ -144,8 +149,8 @@ async fn a_file_that_only_looks_like_results_is_charged_to_nobody_and_a_batchs_o
     let reply = fetch(&bed, "/providers/openai/v1/batches?limit=20").await;
     says(&peer, &list.to_string()).await;
     assert_eq!(reply.await.unwrap().text, list.to_string(), "byte for byte");
-    for _ in 0..2 {
-        let reply = fetch(&bed, "/providers/openai/v1/files/file%2D7/content").await;
+    for file in ["file%252D7", "file%2D7"] {
+        let reply = fetch(&bed, &format!("/providers/openai/v1/files/{file}/content")).await;
         says(&peer, &results).await;
         assert_eq!(reply.await.unwrap().status, 200);
         // 0.20 and 0.80 US dollars for a million: half of what they cost now.
@@ -156,6 +161,65 @@ async fn a_file_that_only_looks_like_results_is_charged_to_nobody_and_a_batchs_o
     }
     let paid = bed.family("bowsprit_cost_usd_total").await;
     assert!((paid - 9e-6).abs() < 1e-12, "{paid}");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_batch_when_it_is_cancelled_counts_too_and_a_text_that_is_too_long_does_not() {
+    let (bed, peer) = bed_with_budgets("openai", &[]).await;
+    let tells =
+        |metadata: &str| json!({"id": "batch_1", "metadata": {"x": metadata}, "output_file_id": "file-7"}).to_string();
+    for (told, wanted) in [(tells(&"x".repeat(1 << 20)), 0.0), (tells(""), 9e-6)] {
+        let cancel = bed.post("/providers/openai/v1/batches/batch_1/cancel", &json!({}));
+        let cancel = tokio::spawn(async { Reply::of(cancel.send().await.unwrap()).await });
+        says(&peer, &told).await;
+        assert!(cancel.await.unwrap().text == told, "byte for byte");
+        let reply = fetch(&bed, "/providers/openai/v1/files/file-7/content").await;
+        says(&peer, &openai_results(5, 10)).await;
+        assert_eq!(reply.await.unwrap().status, 200);
+        // It is spent before its last byte goes out.
+        assert!(
+            spent(&bed).await.iter().all(|spent| (spent - wanted).abs() < 1e-12),
+            "{wanted}"
+        );
+    }
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn only_what_is_fetched_whole_and_in_no_coding_is_booked_whatever_its_provider_answers_unasked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bed, peer) = Bed::raw("claude", |_| (), &ledger(&dir)).await;
+    let text = claude("a", 4, 2);
+    for (method, status, id) in [
+        ("GET", "206 Partial Content", "part"),
+        ("GET", "200 OK\r\ncontent-encoding: x-odd", "coded"),
+        ("GET", "202 Accepted", "accepted"),
+        ("POST", "200 OK", "posted"),
+        ("GET", "200 OK\r\ncontent-encoding: identity", "whole"),
+    ] {
+        let path = format!("/providers/claude/v1/messages/batches/{id}/results");
+        let mut app = bed
+            .send(format!(
+                "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
+            ))
+            .await;
+        let mut provider = peer.asked().await;
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            text.len()
+        );
+        provider.send(head + &text).await;
+        assert_eq!(app.reply().await.body, text.as_bytes(), "{id} passes");
+    }
+    bed.until("the last is booked", || async { !booked(&bed).await.is_empty() })
+        .await;
+    let ids: Vec<Value> = booked(&bed)
+        .await
+        .iter()
+        .map(|entry| entry["requestId"].clone())
+        .collect();
+    assert_eq!(ids, ["whole"]);
     bed.balanced().await;
 }
 
@@ -221,10 +285,20 @@ async fn what_a_batch_did_cost_is_spent_on_every_budget_once_and_its_tokens_are_
         assert_eq!(made.status, 402);
     }
     assert_eq!((tokens("input").await, tokens("output").await), (30.0, 10.0));
-    let cancel = bed.post("/providers/claude/v1/messages/batches/msgbatch_3/cancel", &json!({}));
-    let cancel = tokio::spawn(async { Reply::of(cancel.send().await.unwrap()).await });
-    says(&peer, "{}").await;
-    assert_eq!(cancel.await.unwrap().status, 200, "what still spends can be ended");
+    for (method, end) in [("POST", "/cancel"), ("POST", ":cancel"), ("DELETE", "")] {
+        let path = format!("/providers/claude/v1/messages/batches/msgbatch_3{end}");
+        let mut app = bed
+            .send(format!(
+                "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
+            ))
+            .await;
+        says(&peer, "{}").await;
+        assert_eq!(
+            app.reply().await.status,
+            200,
+            "what still spends can be ended: {method} {end}"
+        );
+    }
     bed.balanced().await;
 }
 
@@ -232,9 +306,8 @@ async fn what_a_batch_did_cost_is_spent_on_every_budget_once_and_its_tokens_are_
 async fn a_file_of_results_is_read_whose_length_is_told_and_what_breaks_off_books_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (bed, peer) = Bed::raw("openai", |_| (), &ledger(&dir)).await;
-    let body = json!({"object": "chat.completion", "model": "gpt-4.1-mini-2025-04-14", "choices": [],
-        "usage": {"prompt_tokens": 5, "completion_tokens": 10}});
-    let text = json!({"custom_id": "a", "response": {"status_code": 200, "body": body}, "error": null}).to_string();
+    // Where it breaks off, the first of them has come whole.
+    let text = [openai_results(5, 10), openai_results(6, 20)].join("\n");
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         text.len()
@@ -261,9 +334,9 @@ async fn a_file_of_results_is_read_whose_length_is_told_and_what_breaks_off_book
     let entry = booked(&bed).await.remove(0);
     assert_eq!(
         (&entry["requestId"], &entry["tokens"]["output"]),
-        (&json!("file-7"), &json!(10))
+        (&json!("file-7"), &json!(30))
     );
-    assert_eq!(entry["cost"]["reported"], 5 * 200_000 + 10 * 800_000);
+    assert_eq!(entry["cost"]["reported"], 11 * 200_000 + 30 * 800_000);
 }
 
 #[tokio::test]

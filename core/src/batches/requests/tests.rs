@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::dialect::embeddings::EmbeddingsApi;
 
 fn read(dialect: Dialect, sent: Sent, kind: &str, text: &str, size: usize) -> (Vec<String>, Option<bool>) {
     let mut requests = Requests::new(dialect, sent, kind, true).unwrap().unwrap();
@@ -130,6 +131,10 @@ fn geminis_requests_are_for_the_model_of_the_path_and_of_a_file_nothing_else_is_
             r#"0 "" gemini gemini-2.5-flash None tools=false unread=true"#,
         ),
         (
+            json!({"batch": {"inputConfig": {"requests": {"requests": []}}}}).to_string(),
+            r#"0 "" gemini gemini-2.5-flash None tools=false unread=true"#,
+        ),
+        (
             json!({"batch": {}}).to_string(),
             r#"0 "" gemini gemini-2.5-flash None tools=false unread=true"#,
         ),
@@ -137,6 +142,19 @@ fn geminis_requests_are_for_the_model_of_the_path_and_of_a_file_nothing_else_is_
         let (requests, ..) = read(Dialect::Gemini, sent(), "", &text, 7);
         assert_eq!(requests, [wanted], "{text}");
     }
+    // Which of the two a server takes nobody knows.
+    let both = inlined(json!({"contents": []})).replacen(
+        "\"input_config\":{",
+        "\"input_config\":{\"file_name\":\"files/a\",",
+        1,
+    );
+    let (requests, ..) = read(Dialect::Gemini, sent(), "", &both, 7);
+    let unread = r#"0 "" gemini gemini-2.5-flash None tools=false unread=true"#;
+    assert_eq!(
+        (requests.len(), requests.last().unwrap().as_str()),
+        (2, unread),
+        "{both}"
+    );
 }
 
 fn form(parts: &[(&str, &str)]) -> String {
