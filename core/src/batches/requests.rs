@@ -8,81 +8,20 @@ use std::borrow::Cow;
 
 use super::elements::{Elements, Name, Part as Element};
 use super::form::{self, Form, Part as Field};
-use super::segments;
 use crate::call::Operation;
-use crate::dialect::embeddings::EmbeddingsApi;
-use crate::dialect::{Dialect, Features, RequestError, features, peek, tokens_of};
-use crate::json::Pull;
-use crate::model_name;
+use crate::dialect::{Dialect, Features};
+use one::Of;
 
+mod one;
+mod paths;
 #[cfg(test)]
 mod tests;
 
-/// The longest request of a batch that is read, bytes: pictures are some MiB.
-pub const REQUEST: usize = 16 << 20;
+pub use one::{REQUEST, Request, Unread, Why};
+pub use paths::{Sent, sent};
+
 /// The longest `purpose`, bytes.
 const PURPOSE: usize = 64;
-
-/// Where the requests of a batch are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// Anthropic's: in the document that makes it.
-    Inlined,
-    /// Gemini's: in the document that makes it, for the model of its path.
-    ForModel {
-        /// The model.
-        model: String,
-        /// What is to be done.
-        operation: Operation,
-    },
-    /// `OpenAI`'s: in a file that is uploaded, if it is one of a batch.
-    File,
-    /// In a file that may have been uploaded where nobody reads it, or in a document that nobody here knows.
-    Elsewhere,
-}
-
-/// Whether what is posted to this path brings the requests of a batch. `path`: as rules know it.
-///
-/// Letters of either case are one, as they are to some servers.
-pub fn sent(dialect: Dialect, path: &str) -> Option<Sent> {
-    let path = path.trim_matches('/');
-    let parts = segments(path).into_iter().map(str::to_ascii_lowercase);
-    let parts: Vec<String> = parts.collect();
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let is_openai = matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses);
-    match (dialect, parts.as_slice()) {
-        // Files that are there already are put somewhere.
-        (_, [.., "vector_stores" | "containers" | "assistants", id, "files"]) if is_id(id) => None,
-        (_, [.., "files"]) if is_openai => Some(Sent::File),
-        (Dialect::Gemini, [.., "openai", "files"]) => Some(Sent::File),
-        (Dialect::AnthropicMessages, [.., "messages", "batches"]) => Some(Sent::Inlined),
-        // Its file is read when it is uploaded.
-        (_, [.., "batches"]) if is_openai => None,
-        (_, [.., "batches"] | [.., "batch", "jobs"]) => Some(Sent::Elsewhere),
-        (Dialect::Gemini, [.., kind, last]) => {
-            let (_, verb) = last.split_once(':')?;
-            let operation = match verb {
-                "batchgeneratecontent" => Operation::Generate,
-                "asyncbatchembedcontent" => Operation::Embed(EmbeddingsApi::One),
-                _ => return None,
-            };
-            // Names of models keep their letters.
-            let mut written = path.rsplit('/');
-            let (model, _) = written.next()?.split_once(':')?;
-            let model = if *kind == "models" {
-                model.to_owned()
-            } else {
-                format!("{}/{model}", written.next()?)
-            };
-            Some(Sent::ForModel { model, operation })
-        }
-        _ => None,
-    }
-}
-
-fn is_id(part: &str) -> bool {
-    !matches!(part, "" | "." | "..")
-}
 
 /// Whether a body can be no form, by its `content-type`: whoever uploads sends one.
 fn is_json(content_type: &str) -> bool {
@@ -90,54 +29,6 @@ fn is_json(content_type: &str) -> bool {
     let is_charset = |it: &str| it.trim().to_ascii_lowercase().starts_with("charset=");
     kind.trim().eq_ignore_ascii_case("application/json")
         && (parameters.trim().is_empty() || parameters.split(';').all(is_charset))
-}
-
-/// One request of a batch, as rules know it.
-#[derive(Clone, Debug)]
-pub struct Request<'a> {
-    /// Which it is, from 1: of a file its line. 0: all of them, which are elsewhere.
-    pub number: u64,
-    /// The caller's name for it.
-    pub id: Option<Cow<'a, str>>,
-    /// What it speaks.
-    pub dialect: Dialect,
-    /// What is to be done.
-    pub operation: Operation,
-    /// The model asked for.
-    pub model: Cow<'a, str>,
-    /// Whether a stream is asked for, which batches are not.
-    pub stream: bool,
-    /// The caller's own bound of the answer, tokens.
-    pub max_tokens: Option<u64>,
-    /// The input, estimated, tokens.
-    pub input_tokens: u64,
-    /// What it asks for beyond words, where that is wanted.
-    pub features: Features,
-    /// Nothing but its model is known, if that: it is in a file that is kept at the provider.
-    pub is_unread: bool,
-}
-
-/// A request that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
-    /// Which it is, from 1; 0: the whole body.
-    pub number: u64,
-    /// Why.
-    pub why: Why,
-}
-
-/// Why a request cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
-    /// It is longer than [`REQUEST`].
-    #[error("is longer than {REQUEST} bytes")]
-    TooLong,
-    /// It is none.
-    #[error("{0}")]
-    Wrong(#[from] RequestError),
-    /// Servers may read it in several ways.
-    #[error("{0}")]
-    Unclear(&'static str),
 }
 
 /// What is made of each request.
@@ -153,17 +44,6 @@ pub struct Requests {
     number: u64,
     is_batch: Option<bool>,
     is_unclear: bool,
-}
-
-/// What is known of each.
-#[derive(Debug)]
-struct Of {
-    dialect: Dialect,
-    /// Gemini's: by the path.
-    model: Option<(String, Operation)>,
-    /// All of them are where nobody reads them.
-    is_elsewhere: bool,
-    reads_features: bool,
 }
 
 #[derive(Debug)]
@@ -190,8 +70,8 @@ const GEMINI: [Name; 4] = [
 ];
 
 impl Requests {
-    /// Those that a body brings; `None`: it can bring none. `content_type`: of a form the boundary is told there. `reads_features`: what [`features`] reads is
-    /// wanted.
+    /// Those that a body brings; `None`: it can bring none. `content_type`: of a form the boundary is told there. `reads_features`: what
+    /// [`crate::dialect::features`] reads is wanted.
     ///
     /// # Errors
     /// The body of a file is no form whose parts can be told apart, or a document is in another charset.
@@ -399,123 +279,4 @@ fn document(way: &'static [Name], elsewhere: Name) -> Body {
         elements: Elements::new(way, elsewhere),
         is_elsewhere: false,
     }
-}
-
-impl Of {
-    fn read<'t>(&'t self, text: &'t [u8], number: u64) -> Result<Request<'t>, Why> {
-        match (self.dialect, &self.model) {
-            (Dialect::Gemini, Some((model, operation))) => {
-                let [body, meta] = members(text, ["request", "metadata"])?;
-                let body = required(body, "request")?;
-                let [own] = members(body, ["model"])?;
-                let own = own.and_then(|own| serde_json::from_slice::<Cow<'_, str>>(own).ok());
-                if own.is_some_and(|own| model_name::bare(&own) != model_name::bare(model)) {
-                    return Err(Why::Unclear("names another model than the path"));
-                }
-                let [key] = match meta {
-                    Some(meta) => members(meta, ["key"])?,
-                    None => [None],
-                };
-                let asks = (self.dialect, *operation);
-                self.request(number, key, asks, Some(model.as_str()), body)
-            }
-            (Dialect::AnthropicMessages, _) => {
-                let [id, body] = members(text, ["custom_id", "params"])?;
-                let asks = (self.dialect, Operation::Generate);
-                self.request(number, id, asks, None, required(body, "params")?)
-            }
-            _ => {
-                let [id, url, body] = members(text, ["custom_id", "url", "body"])?;
-                let url = url.and_then(|url| serde_json::from_slice::<Cow<'_, str>>(url).ok());
-                let asks = match url.as_deref() {
-                    Some("/v1/embeddings" | "/embeddings") => {
-                        (Dialect::OpenAiChat, Operation::Embed(EmbeddingsApi::OpenAi))
-                    }
-                    Some("/v1/responses" | "/responses") => (Dialect::OpenAiResponses, Operation::Generate),
-                    // What else there is has its parameters by the same names.
-                    _ => (Dialect::OpenAiChat, Operation::Generate),
-                };
-                self.request(number, id, asks, None, required(body, "body")?)
-            }
-        }
-    }
-
-    fn request<'t>(
-        &self,
-        number: u64,
-        id: Option<&'t [u8]>,
-        (dialect, operation): (Dialect, Operation),
-        model: Option<&'t str>,
-        body: &'t [u8],
-    ) -> Result<Request<'t>, Why> {
-        let envelope = peek(dialect, body)?;
-        // For other spellings of these.
-        members(
-            body,
-            [
-                "model",
-                "max_tokens",
-                "max_completion_tokens",
-                "max_output_tokens",
-                "generationConfig",
-            ],
-        )?;
-        let is_read = self.reads_features && operation == Operation::Generate;
-        Ok(Request {
-            number,
-            id: id.and_then(|id| serde_json::from_slice(id).ok()),
-            dialect,
-            operation,
-            model: model.map_or(envelope.model, Cow::Borrowed),
-            stream: envelope.stream,
-            max_tokens: envelope.max_output_tokens,
-            input_tokens: tokens_of(body.len()),
-            features: if is_read {
-                features(dialect, body)?
-            } else {
-                Features::default()
-            },
-            is_unread: false,
-        })
-    }
-}
-
-fn required<'t>(found: Option<&'t [u8]>, name: &str) -> Result<&'t [u8], RequestError> {
-    found.ok_or_else(|| RequestError::field(name, "is required"))
-}
-
-/// The values of these members of an object.
-fn members<'t, const N: usize>(text: &'t [u8], names: [&'static str; N]) -> Result<[Option<&'t [u8]>; N], Why> {
-    let mut found: [Option<&'t [u8]>; N] = [None; N];
-    let (mut twice, mut other) = (None, None);
-    let mut read = || {
-        let mut pull = Pull::new(text)?;
-        pull.members(&mut |name, pull| {
-            let at = names.iter().position(|known| *known == name);
-            if let Some(slot) = at.and_then(|at| found.get_mut(at)) {
-                if slot.replace(pull.skip()?.as_bytes()).is_some() {
-                    twice = Some(name.to_owned());
-                }
-            } else if let Some(known) = names.iter().find(|known| is_like(known, name)) {
-                other = Some(*known);
-            }
-            Ok(())
-        })?;
-        pull.end()
-    };
-    read().map_err(|error| RequestError::not_json(format!("is not JSON: {error}")))?;
-    match (twice, other) {
-        (Some(name), _) => Err(RequestError::field(&name, "must be given once").into()),
-        (None, Some(known)) => Err(RequestError::field(known, "must be written in these letters").into()),
-        (None, None) => Ok(found),
-    }
-}
-
-/// Whether some servers take one name for the other: those of Go do, letters of either case, a long s and the sign of Kelvin too.
-fn is_like(known: &str, name: &str) -> bool {
-    name.len() >= known.len()
-        && name
-            .replace('\u{17f}', "s")
-            .replace('\u{212a}', "k")
-            .eq_ignore_ascii_case(known)
 }

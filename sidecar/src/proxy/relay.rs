@@ -1,6 +1,6 @@
 //! Relaying an answer that is still arriving, chunk by chunk.
 //!
-//! Each chunk goes on at once; nothing is collected. The relay ends in one of three ways: the end of a whole answer,
+//! Each chunk goes on at once; nothing is collected. The relay ends in one of three ways ([`ending`]): the end of a whole answer,
 //! an error event in the caller's dialect (never an end mark), or, where bytes pass unread, a broken connection. Where guards
 //! look into answers, all that the caller gets has gone through their sieve first, which may end the stream. If the
 //! app goes away, hyper drops the body, which drops the relay, which drops the connection to the provider.
@@ -10,27 +10,23 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bowsprit_core::classify::Ended;
-use bowsprit_core::dialect::{ErrorView, Pushed, Stream, StreamError, tokens_of};
-use bowsprit_core::fault::{Code, ErrorKind, TransportFault};
+use bowsprit_core::dialect::{Pushed, Stream};
 use bowsprit_core::guard::{Sieve, Stop};
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
 use hyper::body::SizeHint;
 use tokio::time::{Instant, Sleep};
 
 use super::batch::Reading;
 use super::context::RequestContext;
 use super::deadlines::Deadlines;
-use super::exchange::{End, Exchange};
+use super::exchange::Exchange;
 use super::keep::Keeping;
-use super::request_id::TraceId;
-use super::sieved;
 use super::windows::Services;
 use crate::net::client::AnswerBody;
 use crate::time::grace;
 
 mod deciding;
+mod ending;
 
 /// The answer broke off where its dialect has no words for it: hyper closes the connection without the proper end.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -180,7 +176,7 @@ impl Relay {
                 Poll::Ready(Some(Ok(chunk))) => self.chunk(chunk),
                 // After the end mark nothing of worth can follow: that the connection then broke is no news.
                 Poll::Ready(Some(Err(_))) if self.is_said() => self.finish(),
-                Poll::Ready(Some(Err(fault))) => self.broke(transport(fault.kind), &fault.detail),
+                Poll::Ready(Some(Err(fault))) => self.lost(fault.kind, &fault.detail),
                 Poll::Ready(None) => self.finish(),
                 Poll::Pending => match self.wait(cx) {
                     Poll::Pending => return Poll::Pending,
@@ -229,7 +225,7 @@ impl Relay {
                 self.is_content_due |= content;
                 self.goes_out(out)
             }
-            Err(error) => self.broke(in_stream(&error), &error.to_string()),
+            Err(error) => self.garbled(&error),
         }
     }
 
@@ -259,30 +255,12 @@ impl Relay {
         Some(out)
     }
 
-    /// A guard lets nothing more pass. What flowed is gone; what is held is not sent.
-    fn stopped(&mut self, stop: &Stop) -> Option<Bytes> {
-        self.out.clear();
-        let Some((mut context, _)) = self.close(Ended::CallerGone) else {
-            self.phase = Phase::Done;
-            return None;
-        };
-        let told = sieved::stopped(&mut context, stop);
-        self.say(Code::BizGuardRefused, &told, context)
-    }
-
     /// Part of what may be a batch's results goes out.
     fn read_batch(&mut self, piece: &[u8]) {
         let Some(batch) = &mut self.batch else { return };
         // Whoever writes an answer of a known length asks for nothing behind its last byte.
         if batch.piece(piece) {
             self.book();
-        }
-    }
-
-    /// The results have passed whole.
-    fn book(&mut self) {
-        if let (Some(batch), Some((context, _))) = (self.batch.take(), &self.open) {
-            batch.end(context);
         }
     }
 
@@ -302,77 +280,6 @@ impl Relay {
         if let Some((context, _)) = &mut self.open {
             context.chunk(bytes as u64, content);
         }
-    }
-
-    /// The provider closed: well or too soon.
-    fn finish(&mut self) -> Option<Bytes> {
-        if let Some(stream) = &mut self.stream
-            && let Err(error) = stream.finish(&mut self.out)
-        {
-            return self.broke(in_stream(&error), &error.to_string());
-        }
-        let mut rest = self.out.split().freeze();
-        if self.sieve.is_some() {
-            rest = match self.sieved_to_the_end(rest) {
-                Ok(rest) => rest,
-                Err(stop) => return self.stopped(&stop),
-            };
-        }
-        if self.services.is_some() {
-            rest = match self.windowed_to_the_end(rest) {
-                Ok(rest) => rest,
-                Err(stop) => return self.stopped(&stop),
-            };
-            let out = self.goes_out(rest);
-            self.end_well_when_decided();
-            return out;
-        }
-        // Where a provider has no end mark, the caller's is written only here; it counts before the record closes.
-        if !rest.is_empty() {
-            self.note(rest.len(), false);
-        }
-        self.given(&rest);
-        self.end_well();
-        (!rest.is_empty()).then_some(rest)
-    }
-
-    fn sieved_to_the_end(&mut self, rest: Bytes) -> Result<Bytes, Stop> {
-        let mut out = BytesMut::from(&*self.sieved(rest)?);
-        if let Some(sieve) = &mut self.sieve {
-            sieve.finish(&mut out)?;
-        }
-        Ok(out.freeze())
-    }
-
-    fn end_well(&mut self) {
-        self.phase = Phase::Done;
-        if let Some(services) = &mut self.services {
-            services.ended();
-        }
-        self.book();
-        let keeping = self.keeping.take();
-        if let Some((context, end)) = self.close(Ended::Answered) {
-            if let Some(keeping) = keeping {
-                keeping.end(&context, context.now(), &end.expense);
-            }
-            context.stream_ended();
-        }
-    }
-
-    /// Ends the exchange, with what the provider has reported of its tokens until now. The request's record closes after it.
-    fn close(&mut self, ended: Ended) -> Option<(Box<RequestContext>, End)> {
-        let (mut context, mut exchange) = self.open.take()?;
-        if let Some(sieve) = &self.sieve {
-            sieved::told(&mut context, sieve);
-        }
-        match &self.stream {
-            Some(stream) => exchange.saw(stream.usage(), stream.chunks()),
-            None => exchange.saw(None, tokens_of(usize::try_from(context.bytes()).unwrap_or(usize::MAX))),
-        }
-        let model = self.stream.as_ref().and_then(Stream::model);
-        let end = exchange.end_answer(context.tick(), ended, model);
-        context.cost_was(end.expense);
-        Some((context, end))
     }
 
     /// Whether the provider's end mark was seen.
@@ -405,131 +312,16 @@ impl Relay {
                         return Poll::Ready(self.finish());
                     }
                     let text = format!("nothing more arrived within {}", self.deadlines.describe(fault));
-                    return Poll::Ready(self.broke(transport(fault), &text));
+                    return Poll::Ready(self.lost(fault, &text));
                 }
             }
         }
         Poll::Pending
     }
 
-    fn drained(&mut self) -> Option<Bytes> {
-        let Some((context, _)) = self.close(Ended::CallerGone) else {
-            self.phase = Phase::Done;
-            return None;
-        };
-        self.say(
-            Code::SysDraining,
-            "the sidecar is shutting down and the deadline has passed",
-            context,
-        )
-    }
-
-    /// The answer cannot be completed.
-    fn broke(&mut self, ended: Ended, detail: &str) -> Option<Bytes> {
-        if self.sieve.is_some() || self.services.is_some() {
-            // What was sound before the break goes out, as far as it is decided, and what is held is not sent.
-            let sound = self.out.split().freeze();
-            match self.sieved(sound).and_then(|sound| self.windowed(sound)) {
-                Ok(sound) => self.out = BytesMut::from(&*sound),
-                Err(stop) => return self.stopped(&stop),
-            }
-        }
-        let detail = match &self.open {
-            Some((_, exchange)) => exchange.without_key(detail.to_owned()),
-            None => String::new(),
-        };
-        let detail = detail.as_str();
-        let Some((context, End { decision, .. })) = self.close(ended) else {
-            self.phase = Phase::Done;
-            return None;
-        };
-        let code = decision.code.unwrap_or(Code::ExtTruncated);
-        tracing::info!(
-            request_id = context.id().as_str(),
-            trace_id = context.trace.as_deref().map(TraceId::as_str),
-            code = code.as_str(),
-            detail,
-            "a begun answer broke off"
-        );
-        self.say(code, detail, context)
-    }
-
-    /// Ends with an error event, or a broken connection where bytes pass unread.
-    fn say(&mut self, code: Code, message: &str, context: Box<RequestContext>) -> Option<Bytes> {
-        let Some(stream) = &self.stream else {
-            self.phase = Phase::Break;
-            context.failed(code, StatusCode::OK);
-            return None;
-        };
-        let view = ErrorView {
-            code,
-            message,
-            status: None,
-            exact: None,
-            param: None,
-            request_id: context.id().as_str(),
-            retry_after: None,
-        };
-        let of_services = self.services.as_ref().and_then(|services| services.error_event(&view));
-        let event = match (of_services, &self.sieve) {
-            (Some(event), _) => event,
-            (None, Some(sieve)) => sieve.error_event(&view),
-            (None, None) => stream.error_event(&view),
-        };
-        context.failed(code, StatusCode::OK);
-        // Where nothing can be said (inside half an element of a JSON array), only a broken connection tells.
-        self.phase = if event.is_empty() { Phase::Break } else { Phase::Done };
-        // What was sound before the break goes out with it.
-        self.out.extend_from_slice(&event);
-        let rest = self.out.split().freeze();
-        (!rest.is_empty()).then_some(rest)
-    }
-
     /// The length is not known before the end.
     #[allow(clippy::unused_self, reason = "the body asks its variant")]
     pub fn size_hint(&self) -> SizeHint {
         SizeHint::default()
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        // An SDK closes when it has read the end, before the connection's own: that is a whole answer.
-        let is_told = self.stream.as_ref().is_some_and(Stream::is_told);
-        let is_given = self.held.is_empty()
-            && self.sieve.as_ref().is_none_or(|sieve| sieve.is_empty())
-            && self.services.as_ref().is_none_or(|services| services.is_empty());
-        if self.open.is_some() && is_given && is_told {
-            // Without its end mark it is whole for who heard it, and not for who hears it next.
-            if !self.is_said() {
-                self.keeping = None;
-            }
-            self.end_well();
-        }
-        // Otherwise the caller left; the request closes itself as it is dropped.
-        self.close(Ended::CallerGone);
-    }
-}
-
-/// A network fault in mid-answer.
-fn transport(fault: TransportFault) -> Ended {
-    Ended::Transport {
-        fault,
-        content_sent: true,
-    }
-}
-
-/// A stream's own fault in mid-answer.
-fn in_stream(error: &StreamError) -> Ended {
-    match error {
-        StreamError::Provider(error) => Ended::InStream {
-            kind: error.kind,
-            content_sent: true,
-        },
-        StreamError::Malformed(_) => Ended::InStream {
-            kind: ErrorKind::Malformed,
-            content_sent: true,
-        },
-        StreamError::Truncated => transport(TransportFault::Truncated),
     }
 }
