@@ -62,6 +62,15 @@ impl<'a> App<'a> {
         Ok(self.bed.api::<Pod>().get(&self.pod).await?)
     }
 
+    /// How often its sidecar was started again.
+    pub async fn restarts(&self) -> Result<i32> {
+        let status = self.object().await?.status.unwrap_or_default();
+        let all = [status.init_container_statuses, status.container_statuses];
+        let statuses = all.into_iter().flatten().flatten();
+        let own = statuses.filter(|it| it.name == names::SIDECAR_CONTAINER);
+        Ok(own.map(|it| it.restart_count).sum())
+    }
+
     /// Starts a command in the app's container.
     pub async fn start(&self, command: &[&str]) -> Result<Running> {
         let params = AttachParams::default()

@@ -21,6 +21,7 @@
 mod app;
 pub mod audit;
 mod bed;
+mod calls;
 mod creates;
 mod dump;
 pub mod history;
@@ -34,9 +35,10 @@ mod wait;
 
 pub use app::{App, Line, Output, Running};
 pub use bed::{Bed, Log, SYSTEM, asking_manifest, image, pod_manifest};
+pub use calls::Answer;
 pub use creates::Creates;
 pub use operators::Operators;
-pub use providers::Providers;
+pub use providers::{Providers, quick_breaker};
 pub use release::{Release, helm_install, kubectl, rolled_out, rollout};
 pub use run::{Test, Turn, note, test};
-pub use wait::{LONG, SHORT, eventually, stays};
+pub use wait::{LONG, SHORT, TOLD, eventually, stays};

@@ -12,6 +12,9 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::Line;
 
+/// The node, as pods reach it (`tests/testbed/lib.sh`).
+pub const NODE: &str = "10.88.0.1";
+
 /// A process of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process(u32);

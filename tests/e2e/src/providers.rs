@@ -8,6 +8,27 @@ use crate::Bed;
 /// The port of the control API.
 const CONTROL: u16 = 9101;
 
+/// A ProviderConfig whose breaker opens after three failures, and lets a probe through after `OPEN_FOR`.
+const QUICK: &str = r#"
+apiVersion: bowsprit.dev/v1alpha1
+kind: ProviderConfig
+metadata: {name: claude}
+spec:
+  provider: Anthropic
+  priority: 10
+  endpoint: {baseUrl: "http://providers.NAMESPACE.svc:9100", allowHttp: true}
+  credentials: [{name: main, secretKeyRef: {name: keys, key: anthropic}}]
+  models: [{name: claude-sonnet-4-5, aliases: [gpt-5-mini]}]
+  defaultModel: claude-sonnet-4-5
+  retry: {maxAttempts: 1}
+  circuitBreaker: {failureThreshold: 3, openFor: OPEN_FOR}
+"#;
+
+/// The ProviderConfig `claude` with a breaker that opens after three failures, and lets a probe through after so long, such as `10m`.
+pub fn quick_breaker(open_for: &str) -> String {
+    QUICK.replace("OPEN_FOR", open_for)
+}
+
 /// The control API of the scripted providers.
 pub struct Providers<'a> {
     bed: &'a Bed,

@@ -10,6 +10,10 @@ pub const SHORT: Duration = Duration::from_secs(30);
 /// For what takes the kubelet: images, pods, probes.
 pub const LONG: Duration = Duration::from_secs(90);
 
+/// For what a status says of numbers that move all the time: sidecars tell of theirs twice a minute, they are looked at once a minute, and what is
+/// no leap is written every two minutes at the most.
+pub const TOLD: Duration = Duration::from_mins(4);
+
 /// Often enough not to add to a measured time, rarely enough not to load the apiserver.
 const POLL: Duration = Duration::from_millis(100);
 

@@ -1,32 +1,19 @@
 //! Requests that are answered later: a job, whose provider is down and whose sidecar is killed, and a batch, which is paid when its results
 //! are fetched.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use bowsprit_crds::{UsagePolicy, names};
 use bowsprit_e2e::machine::Process;
-use bowsprit_e2e::{App, Bed, LONG, Test, eventually, test};
+use bowsprit_e2e::{App, Bed, LONG, TOLD, Test, eventually, test};
 use serde_json::{Value, json};
 
 use crate::cli::{bowsprit, show, until};
 use crate::cli_ledger::with_ledger;
 use crate::usage::in_force;
 
-/// What the app asks its sidecar, by Python's own library: `/jobs` is no SDK's.
+/// What the app asks of its jobs.
 async fn jobs(app: &App<'_>, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
-    let body = body.map(|body| body.to_string());
-    let code = format!(
-        "import json, urllib.request, urllib.error\n\
-         body = {body:?}\n\
-         request = urllib.request.Request('http://127.0.0.1:4000{path}', method='{method}', data=body.encode() if body else None,\n\
-             headers={{'content-type': 'application/json'}})\n\
-         try:\n    print(urllib.request.urlopen(request).read().decode())\n\
-         except urllib.error.HTTPError as error:\n    print(error.read().decode())\n",
-        body = body.unwrap_or_default(),
-    );
-    let text = app.python(&code).await?;
-    serde_json::from_str(&text).with_context(|| format!("no JSON: {text:?}"))
+    app.call(method, path, &json!({}), body.as_ref()).await?.json()
 }
 
 #[tokio::test]
@@ -52,11 +39,10 @@ async fn a_job_outlives_an_outage_of_its_provider_and_the_end_of_its_sidecar() {
         })
         .await?;
         listed_and_given_up(bed, &app).await?;
-        let pod = app.object().await?;
-        Process::of(&pod, names::SIDECAR_CONTAINER)?.signal("KILL")?;
-        let before = restarts(&json!(pod));
+        let before = app.restarts().await?;
+        Process::of(&app.object().await?, names::SIDECAR_CONTAINER)?.signal("KILL")?;
         eventually(LONG, "the sidecar runs again", async || {
-            let now = restarts(&json!(app.object().await?));
+            let now = app.restarts().await?;
             ensure!(now > before, "{now} restarts");
             app.health().await.map(drop)
         })
@@ -109,22 +95,6 @@ async fn listed_and_given_up(bed: &Bed, app: &App<'_>) -> Result<()> {
     );
     Ok(())
 }
-
-/// How often the pod's sidecar has been started again.
-fn restarts(pod: &Value) -> u64 {
-    let all = [
-        &pod["status"]["initContainerStatuses"],
-        &pod["status"]["containerStatuses"],
-    ];
-    let mut statuses = all.into_iter().filter_map(Value::as_array).flatten();
-    let found = statuses.find(|status| status["name"] == names::SIDECAR_CONTAINER);
-    found
-        .and_then(|status| status["restartCount"].as_u64())
-        .unwrap_or_default()
-}
-
-/// A status of budgets is written every two minutes at the most.
-const TOLD: Duration = Duration::from_mins(4);
 
 const TOGETHER: &str = r#"
 apiVersion: bowsprit.dev/v1alpha1
@@ -227,17 +197,8 @@ async fn spent(app: &App<'_>, dollars: f64) -> Result<()> {
 }
 
 /// Asks a provider's own API through the sidecar: the status, and the text.
-async fn anthropic(app: &App<'_>, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, String)> {
-    let body = body.map(ToString::to_string).unwrap_or_default();
-    let code = format!(
-        "import json, urllib.request, urllib.error\n\
-         body = {body:?}\n\
-         request = urllib.request.Request('http://127.0.0.1:4000{path}', method='{method}', data=body.encode() if body else None,\n\
-             headers={{'content-type': 'application/json', 'anthropic-version': '2023-06-01'}})\n\
-         try:\n    answer = urllib.request.urlopen(request)\n\
-         except urllib.error.HTTPError as error:\n    answer = error\n\
-         print(json.dumps([answer.status, answer.read().decode()]))\n"
-    );
-    let text = app.python(&code).await?;
-    serde_json::from_str(&text).with_context(|| format!("no JSON: {text:?}"))
+async fn anthropic(app: &App<'_>, method: &str, path: &str, body: Option<&Value>) -> Result<(u64, String)> {
+    let version = json!({"anthropic-version": "2023-06-01"});
+    let answer = app.call(method, path, &version, body).await?;
+    Ok((answer.status, answer.body))
 }

@@ -1,29 +1,13 @@
 //! A provider that keeps failing is left alone for a while, and everybody can see it.
 
 use anyhow::{Context, ensure};
-use bowsprit_e2e::{LONG, eventually, test};
+use bowsprit_e2e::{LONG, eventually, quick_breaker, test};
 use serde_json::{Value, json};
-
-/// A breaker that opens after three failures and lets a probe through after two seconds.
-const QUICK: &str = r#"
-apiVersion: bowsprit.dev/v1alpha1
-kind: ProviderConfig
-metadata: {name: claude}
-spec:
-  provider: Anthropic
-  priority: 10
-  endpoint: {baseUrl: "http://providers.NAMESPACE.svc:9100", allowHttp: true}
-  credentials: [{name: main, secretKeyRef: {name: keys, key: anthropic}}]
-  models: [{name: claude-sonnet-4-5, aliases: [gpt-5-mini]}]
-  defaultModel: claude-sonnet-4-5
-  retry: {maxAttempts: 1}
-  circuitBreaker: {failureThreshold: 3, openFor: OPEN_FOR}
-"#;
 
 #[tokio::test]
 async fn it_opens_after_the_configured_failures_and_the_provider_is_not_asked_again() {
     test("breakeropen", async |bed| {
-        bed.apply(&QUICK.replace("OPEN_FOR", "10m")).await?;
+        bed.apply(&quick_breaker("10m")).await?;
         bed.rendered(|text| text.contains("openFor: 10m")).await?;
         let app = bed.app("app").await?;
         bed.providers()
@@ -55,7 +39,7 @@ async fn it_opens_after_the_configured_failures_and_the_provider_is_not_asked_ag
 #[tokio::test]
 async fn it_closes_again_when_a_probe_succeeds() {
     test("breakerheals", async |bed| {
-        bed.apply(&QUICK.replace("OPEN_FOR", "2s")).await?;
+        bed.apply(&quick_breaker("2s")).await?;
         bed.rendered(|text| text.contains("openFor: 2s")).await?;
         let app = bed.app("app").await?;
         bed.providers()

@@ -1,14 +1,9 @@
 //! What is left of an error budget stands on its object: exactly what the apps' requests came to.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use bowsprit_crds::{ModelRoute, ProviderConfig};
-use bowsprit_e2e::{App, eventually, kubectl, note, test};
+use bowsprit_e2e::{App, TOLD, eventually, kubectl, note, test};
 use serde_json::json;
-
-/// Sidecars tell of their counts twice a minute, and a budget is written every two minutes at the most.
-const TOLD: Duration = Duration::from_mins(4);
 
 const ROUTE: &str = r#"
 apiVersion: bowsprit.dev/v1alpha1

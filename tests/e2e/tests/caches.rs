@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use bowsprit_e2e::machine::NODE;
 use bowsprit_e2e::{App, Bed, LONG, Running, eventually, note, pod_manifest, test};
 use serde_json::{Value, json};
 
 use crate::cli::{bowsprit, show, until};
 
-/// The node, as pods reach it.
-const ADDRESS: &str = "10.88.0.1";
 /// Of no other test.
 const PORT: u16 = 6390;
 
@@ -136,7 +135,7 @@ impl Redis {
         let folder = std::env::temp_dir().join(format!("bowsprit-e2e-answers-{:08x}", fastrand::u32(..)));
         std::fs::create_dir(&folder)?;
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "redis-server", "--bind", ADDRESS, "--port"]);
+        command.args(["--pdeathsig", "KILL", "redis-server", "--bind", NODE, "--port"]);
         command.arg(PORT.to_string());
         // Without it, it takes no questions from other machines, and those of a pod are such.
         command.args(["--protected-mode", "no", "--save", "", "--dir"]);
@@ -144,7 +143,7 @@ impl Redis {
         let process = command.spawn().context("apt-get install redis-server")?;
         let redis = Self { folder, process };
         eventually(LONG, "Redis answers", async || {
-            TcpStream::connect((ADDRESS, PORT)).map(drop).map_err(Into::into)
+            TcpStream::connect((NODE, PORT)).map(drop).map_err(Into::into)
         })
         .await?;
         Ok(redis)

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bowsprit_crds::ProviderConfig;
-use bowsprit_e2e::{Bed, LONG, SYSTEM, Test, eventually, note, pod_manifest, test};
+use bowsprit_e2e::{Bed, LONG, SYSTEM, Test, eventually, note, pod_manifest, quick_breaker, test};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, PostParams};
@@ -147,26 +147,10 @@ spec:
     .await;
 }
 
-/// A breaker that opens after three failures and stays so.
-const QUICK: &str = r#"
-apiVersion: bowsprit.dev/v1alpha1
-kind: ProviderConfig
-metadata: {name: claude}
-spec:
-  provider: Anthropic
-  priority: 10
-  endpoint: {baseUrl: "http://providers.NAMESPACE.svc:9100", allowHttp: true}
-  credentials: [{name: main, secretKeyRef: {name: keys, key: anthropic}}]
-  models: [{name: claude-sonnet-4-5, aliases: [gpt-5-mini]}]
-  defaultModel: claude-sonnet-4-5
-  retry: {maxAttempts: 1}
-  circuitBreaker: {failureThreshold: 3, openFor: 10m}
-"#;
-
 #[tokio::test]
 async fn an_open_circuit_is_shown_and_closed_by_hand() {
     test("clicircuit", async |bed| {
-        bed.apply(QUICK).await?;
+        bed.apply(&quick_breaker("10m")).await?;
         bed.rendered(|text| text.contains("openFor: 10m")).await?;
         let (one, _two) = (bed.app("one").await?, bed.app("two").await?);
         bed.providers()

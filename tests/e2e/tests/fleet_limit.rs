@@ -12,25 +12,7 @@ use serde_json::{Value, json};
 /// Requests a minute of all sidecars together.
 const LIMIT: u32 = 60;
 /// Each app asks for so long, seconds: shares follow the demand first, a leader's lease is 15 s, and another follows within 20.
-const ASKING: &str = "60";
-
-/// Asks ten times a second at the most, and says at the end how often it got which status.
-const ASK: &str = r"
-import json, sys, time, urllib.request, urllib.error
-asked = {'model': 'claude-sonnet-4-5', 'messages': [{'role': 'user', 'content': 'ahoy'}]}
-got, end = {}, time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
-    request = urllib.request.Request('http://127.0.0.1:4000/v1/chat/completions', json.dumps(asked).encode(), {'content-type': 'application/json'})
-    try:
-        status = urllib.request.urlopen(request, timeout=60).status
-    except urllib.error.HTTPError as error:
-        status = error.code
-    if not got:
-        print('begun', flush=True)
-    got[status] = got.get(status, 0) + 1
-    time.sleep(0.1)
-print(json.dumps(got))
-";
+const ASKING: u32 = 60;
 
 /// What may be admitted beside that: a tenth of a minute's worth in the buckets, and of each of two sidecars one request there, one that was the
 /// last of a bucket and one without a share.
@@ -66,8 +48,7 @@ async fn both_ask(bed: &Bed) -> Result<()> {
     bed.providers().reset().await?;
 
     let begun = Instant::now();
-    let command = ["/usr/bin/python3", "-c", ASK, ASKING];
-    let (mut ones, mut twos) = try_join(one.start(&command), two.start(&command)).await?;
+    let (mut ones, mut twos) = try_join(one.ask_on(ASKING, None), two.ask_on(ASKING, None)).await?;
     try_join(ones.until("begun"), twos.until("begun")).await?;
     // More than the buckets held: shares have followed the demand. Who has wanted nothing yet holds nearly nothing, and has no
     // more than that until another leads.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bowsprit_crds::UsagePolicy;
-use bowsprit_e2e::{App, Bed, LONG, SYSTEM, Test, eventually, image, kubectl, note};
+use bowsprit_e2e::{App, Bed, LONG, SYSTEM, TOLD, Test, eventually, image, kubectl, note};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, DeleteParams, ListParams, LogParams};
@@ -243,7 +243,7 @@ async fn stopped(app: &App<'_>) -> Result<f64> {
 
 /// Whoever looks at the policy, or asks the plugin, sees what is spent, what is left and until when.
 async fn told_on_the_policy(bed: &Bed) -> Result<()> {
-    eventually(Duration::from_mins(4), "the policy says what is spent", async || {
+    eventually(TOLD, "the policy says what is spent", async || {
         let policy = bed.api::<UsagePolicy>().get("together").await?;
         let budgets = policy.status.unwrap_or_default().budgets;
         let [all] = budgets.as_slice() else {

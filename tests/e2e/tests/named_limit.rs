@@ -17,28 +17,7 @@ const PODS: u64 = 3;
 /// Requests a minute of all sidecars together.
 const LIMIT: u32 = 120;
 /// Each app asks for so long, seconds: shares follow the demand first.
-const ASKING: &str = "45";
-
-/// Asks ten times a second at the most, and says at the end how often it got which status.
-const ASK: &str = r"
-import json, sys, time, urllib.request, urllib.error
-asked = {'model': 'claude-sonnet-4-5', 'messages': [{'role': 'user', 'content': 'ahoy'}]}
-got, end = {}, time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
-    request = urllib.request.Request('http://127.0.0.1:4000/v1/chat/completions', json.dumps(asked).encode(), {'content-type': 'application/json'})
-    try:
-        status = urllib.request.urlopen(request, timeout=60).status
-    except urllib.error.HTTPError as error:
-        status = error.code
-        limit = error.headers.get('x-bowsprit-limit')
-        if status == 429 and limit != 'together':
-            status = f'429 of {limit}'
-    if not got:
-        print('begun', flush=True)
-    got[status] = got.get(status, 0) + 1
-    time.sleep(0.1)
-print(json.dumps(got))
-";
+const ASKING: u32 = 45;
 
 /// What this sidecar says of the limit.
 async fn limit(app: &App<'_>) -> Result<Value> {
@@ -53,7 +32,7 @@ async fn limit(app: &App<'_>) -> Result<Value> {
 /// Who asks for nothing has nothing of so small a limit.
 async fn have_shares(apps: &[App<'_>], within: Duration) -> Result<()> {
     eventually(within, "each sidecar has a share of the limit", async || {
-        let asking = try_join_all(apps.iter().map(|app| app.start(&["/usr/bin/python3", "-c", ASK, "2"]))).await?;
+        let asking = try_join_all(apps.iter().map(|app| app.ask_on(2, None))).await?;
         try_join_all(asking.into_iter().map(Running::finish)).await?;
         for app in apps {
             let limit = limit(app).await?;
@@ -142,8 +121,7 @@ async fn all_ask(bed: &Bed) -> Result<()> {
     bed.providers().reset().await?;
 
     let begun = Instant::now();
-    let command = ["/usr/bin/python3", "-c", ASK, ASKING];
-    let mut running = try_join_all(apps.iter().map(|app| app.start(&command))).await?;
+    let mut running = try_join_all(apps.iter().map(|app| app.ask_on(ASKING, Some("together")))).await?;
     try_join_all(running.iter_mut().map(|app| app.until("begun"))).await?;
     let told = try_join_all(running.into_iter().map(Running::finish)).await?;
     let facts = Facts {

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use bowsprit_crds::ProviderConfig;
 use bowsprit_e2e::machine::Process;
 use bowsprit_e2e::{App, Bed, LONG, Line, Test, asking_manifest, eventually, note};
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -62,7 +61,7 @@ async fn an_apiserver_that_is_away_costs_no_request_and_a_killed_sidecar_starts_
             ensure!(calm.len() > 50, "only {} requests were made", calm.len());
             ensure!(silence < RESTARTED, "the sidecar came back after {silence:?}");
             ensure!(converged < CONVERGED, "converged only after {converged:?}");
-            let restarts = restarts(&hit.object().await?);
+            let restarts = hit.restarts().await?;
             ensure!(restarts == 1, "its sidecar was started {restarts} times again");
             bed.operators().settled().await
         })
@@ -117,16 +116,4 @@ fn silence(lines: &[Line], killed: &str) -> Result<Duration> {
         0
     };
     Ok(Duration::from_millis(u64::try_from(silence).unwrap_or_default()))
-}
-
-fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod
-        .status
-        .iter()
-        .flat_map(|status| status.init_container_statuses.iter().flatten());
-    statuses
-        .into_iter()
-        .filter(|it| it.name == "bowsprit")
-        .map(|it| it.restart_count)
-        .sum()
 }

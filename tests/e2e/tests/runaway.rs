@@ -1,10 +1,8 @@
 //! A pod whose agent goes round in a loop is told of, then stopped; another pod that asks the same is another, and goes on.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use bowsprit_crds::UsagePolicy;
-use bowsprit_e2e::{App, Bed, LONG, eventually, note, test};
+use bowsprit_e2e::{App, Bed, LONG, TOLD, eventually, note, test};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -128,13 +126,13 @@ async fn told_where_people_look(bed: &Bed, app: &App<'_>) -> Result<()> {
 
 /// Whoever looks at the policy, its Events or the plugin's status sees which pod it is.
 async fn told_on_the_policy(bed: &Bed, app: &App<'_>) -> Result<()> {
-    eventually(Duration::from_mins(4), "the policy says who runs away", async || {
+    eventually(TOLD, "the policy says who runs away", async || {
         let policy = bed.api::<UsagePolicy>().get("loops").await?;
         let runaway = policy.status.unwrap_or_default().runaway.context("no runaway")?;
         let [one] = runaway.worst.as_slice() else {
             anyhow::bail!("{runaway:?}")
         };
-        // Three were told before it stopped, and the counts are told every two minutes.
+        // Three were told before it stopped; that they are many more is told at once.
         ensure!(
             runaway.pods == 1 && one.pod == app.pod && one.stops && one.repeats > 3,
             "{runaway:?}"

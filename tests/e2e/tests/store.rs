@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bowsprit_core::share::bound::{Facts, with_store};
 use bowsprit_crds::{ProviderConfig, UsagePolicy};
+use bowsprit_e2e::machine::NODE;
 use bowsprit_e2e::{App, Bed, LONG, Running, Test, eventually, note, stays};
 use futures::future::try_join_all;
 use kube::api::{Patch, PatchParams};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The node, as pods reach it.
-const ADDRESS: &str = "10.88.0.1";
 /// Of no other test.
 const PORT: u16 = 6389;
 const PORT_OF_CALLERS: u16 = 6391;
@@ -115,7 +114,7 @@ impl Redis {
     /// With nothing in it.
     async fn start(&mut self) -> Result<()> {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "redis-server", "--bind", ADDRESS, "--port"]);
+        command.args(["--pdeathsig", "KILL", "redis-server", "--bind", NODE, "--port"]);
         command.arg(self.port.to_string());
         // Without it, it takes no questions from other machines, and those of a pod are such.
         command.args(["--protected-mode", "no", "--save", "", "--dir"]);
@@ -123,7 +122,7 @@ impl Redis {
         let process = command.spawn().context("apt-get install redis-server")?;
         self.process = Some(process);
         eventually(LONG, "Redis answers", async || {
-            TcpStream::connect((ADDRESS, self.port)).map(drop).map_err(Into::into)
+            TcpStream::connect((NODE, self.port)).map(drop).map_err(Into::into)
         })
         .await
     }
@@ -191,7 +190,7 @@ async fn killed_under_traffic(bed: &Bed) -> Result<()> {
     let mut redis = Redis::on(PORT)?;
     redis.start().await?;
     bed.apply(&format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: limits}}\nstringData: {{url: 'redis://{ADDRESS}:{PORT}'}}\n"
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: limits}}\nstringData: {{url: 'redis://{NODE}:{PORT}'}}\n"
     ))
     .await?;
     let limits = json!({
@@ -300,7 +299,7 @@ async fn two_teams_ask(bed: &Bed) -> Result<()> {
     let mut redis = Redis::on(PORT_OF_CALLERS)?;
     redis.start().await?;
     bed.apply(&format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: limits}}\nstringData: {{url: 'redis://{ADDRESS}:{PORT_OF_CALLERS}'}}\n"
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: limits}}\nstringData: {{url: 'redis://{NODE}:{PORT_OF_CALLERS}'}}\n"
     ))
     .await?;
     bed.apply_one(&json!({

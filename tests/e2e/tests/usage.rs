@@ -2,39 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use bowsprit_crds::names;
-use bowsprit_e2e::{App, Bed, LONG, eventually, test};
+use bowsprit_e2e::{Answer, App, Bed, LONG, eventually, test};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
 use crate::cli::{bowsprit, show};
-
-/// Asks once as any HTTP client does, without retries of its own: status, headers and body, as one line of JSON.
-const ASK: &str = r"
-import json, sys, urllib.request, urllib.error
-asked = json.loads(sys.argv[1])
-request = urllib.request.Request('http://127.0.0.1:4000/v1/chat/completions', json.dumps(asked).encode(), {'content-type': 'application/json'})
-try:
-    answer = urllib.request.urlopen(request, timeout=60)
-except urllib.error.HTTPError as error:
-    answer = error
-headers = {name.lower(): value for name, value in answer.headers.items()}
-print(json.dumps({'status': answer.status, 'headers': headers, 'body': answer.read().decode()}))
-";
-
-/// An answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u64,
-    headers: Value,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    /// A header; empty where there is none.
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers[name].as_str().unwrap_or_default()
-    }
-}
 
 /// Asks for a model, with whatever else the request is to say.
 pub(crate) async fn ask(app: &App<'_>, model: &str, more: Value) -> Result<Answer> {
@@ -42,14 +14,7 @@ pub(crate) async fn ask(app: &App<'_>, model: &str, more: Value) -> Result<Answe
     for (name, value) in more.as_object().into_iter().flatten() {
         asked[name] = value.clone();
     }
-    let output = app.run(&["/usr/bin/python3", "-c", ASK, &asked.to_string()]).await?;
-    ensure!(output.ok, "the app failed: {output:?}");
-    let answer: Value = serde_json::from_str(&output.stdout).with_context(|| format!("no JSON: {}", output.stdout))?;
-    Ok(Answer {
-        status: answer["status"].as_u64().unwrap_or_default(),
-        headers: answer["headers"].clone(),
-        body: answer["body"].as_str().unwrap_or_default().to_owned(),
-    })
+    app.call("POST", "/v1/chat/completions", &json!({}), Some(&asked)).await
 }
 
 /// Applies objects, and waits until the sidecar has in service what the operator made of them: a config with these words.

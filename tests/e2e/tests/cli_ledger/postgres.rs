@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use bowsprit_e2e::machine::NODE;
 use bowsprit_e2e::{App, Bed, LONG, Release, SYSTEM, eventually, kubectl, note, rollout};
 use serde_json::{Value, json};
 
 use crate::cli::{File, bowsprit, show, until};
 
 const BIN: &str = "/usr/lib/postgresql/15/bin";
-/// The node, as pods reach it.
-const ADDRESS: &str = "10.88.0.1";
 /// The chart's NetworkPolicy lets the service go there.
 const PORT: &str = "5432";
 const SECRET: &str = "e2e-ledger-postgres";
@@ -64,7 +63,7 @@ impl Postgres {
         command.arg("-D").arg(self.data()).args(["-p", PORT]);
         command.args([
             "-c",
-            &format!("listen_addresses={ADDRESS}"),
+            &format!("listen_addresses={NODE}"),
             "-c",
             "unix_socket_directories=",
         ]);
@@ -75,7 +74,7 @@ impl Postgres {
         self.process = Some(command.stdout(Stdio::null()).stderr(log).spawn()?);
         eventually(LONG, "PostgreSQL answers", async || {
             let asked = as_postgres("pg_isready")
-                .args(["-q", "-h", ADDRESS, "-p", PORT])
+                .args(["-q", "-h", NODE, "-p", PORT])
                 .status()?;
             let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             ensure!(asked.success(), "{log}");
@@ -127,7 +126,7 @@ pub(super) async fn keeps_what_was_asked(bed: &Bed, with: &Release) -> Result<()
     let password = format!("{:016x}", fastrand::u64(..));
     let mut postgres = Postgres::new(&password)?;
     postgres.start().await?;
-    let url = format!("postgres://ledger:{password}@{ADDRESS}:{PORT}/postgres?sslmode=disable");
+    let url = format!("postgres://ledger:{password}@{NODE}:{PORT}/postgres?sslmode=disable");
     let url = File::new(bed, "postgres-url", &url)?;
     let from = format!("--from-file=url={}", url.path());
     kubectl(&["-n", SYSTEM, "create", "secret", "generic", SECRET, &from]).await?;
