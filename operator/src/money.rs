@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::fleet::{Fleet, PodId};
 use crate::lease::elector::Leadership;
+use crate::status::money as status;
 use crate::sync::locked;
 use crate::time::latest_unix_millis;
 use marks::{Marks, Unwritten};
@@ -84,6 +85,7 @@ impl Money {
             return Some(Vec::new());
         };
         let mut loans = Vec::with_capacity(asks.len());
+        let mut is_news = false;
         for ask in asks {
             let Some(budget) = budgets.iter().find(|budget| *budget.full_name == *ask.key.budget) else {
                 continue;
@@ -94,12 +96,19 @@ impl Money {
                 budget: ask.key.budget.clone(),
                 of: ask.key.of.clone(),
             };
+            let before = spent_percent(treasury, &key);
             if let Some(loan) = treasury.hear(&key, budget, pod, &ask.ask(), sidecars, again, now) {
                 loans.push(WireLoan::new(ask.key.clone(), &loan));
             }
+            is_news |= status::is_due(before, spent_percent(treasury, &key));
         }
         if !treasury.due(now).is_empty() {
             inner.due.notify_one();
+        }
+        drop(lent);
+        if is_news {
+            // Whoever writes statuses looks at once, and not only when it is time again.
+            inner.fleet.tell(namespace);
         }
         Some(loans)
     }
@@ -216,6 +225,10 @@ impl Money {
             tracing::warn!(%problem, "what is left between what was lent and its mark counts as spent");
         }
     }
+}
+
+fn spent_percent(treasury: &Treasury<PodId>, key: &Key) -> Option<u64> {
+    treasury.total(key).map(|totals| totals.spent_percent())
 }
 
 impl Inner {

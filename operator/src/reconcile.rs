@@ -615,7 +615,8 @@ fn spent<K: publish::Reported>(
     };
     let now = Timestamp::now();
     let (budgets, lent) = lender.standings(&object.namespace().unwrap_or_default(), &object.name_any());
-    money::told(before, &budgets, money::measured(&budgets, &lent, now), now)
+    let leaps = money::leaps(before, &budgets, &lent);
+    money::told(before, &budgets, (money::measured(&budgets, &lent, now), leaps), now)
 }
 
 /// As a status and the verdicts name them.

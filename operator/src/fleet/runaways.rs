@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bowsprit_core::stream::{ReportedRunaway, SidecarReport};
 
+use crate::status::pace::is_many_more;
+
 /// The runaways of one sidecar. Cheap to clone.
 pub type Runaways = Arc<[ReportedRunaway]>;
 
@@ -18,10 +20,11 @@ pub(super) fn apart(report: Arc<SidecarReport>) -> (Arc<SidecarReport>, Runaways
     (Arc::new(rest), runaways)
 }
 
-/// Whether the same ones go on, however often they came.
-pub(super) fn are_same(before: &[ReportedRunaway], now: &[ReportedRunaway]) -> bool {
+/// Whether the same ones go on, and none of them so much faster that it is news.
+pub(super) fn go_on(before: &[ReportedRunaway], now: &[ReportedRunaway]) -> bool {
     let is_same = |(before, now): (&ReportedRunaway, &ReportedRunaway)| {
         (&before.policy, before.stops, before.since) == (&now.policy, now.stops, now.since)
+            && !is_many_more(before.repeats, now.repeats)
     };
     before.len() == now.len() && before.iter().zip(now).all(is_same)
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures::{FutureExt as _, StreamExt as _};
 use prometheus_client::registry::Registry;
 
 use super::*;
@@ -76,4 +77,30 @@ fn nothing_is_lent_before_the_marks_are_read_nor_beyond_what_is_written() {
         let loans = money.ask(namespace, &pod("a"), &[ask(budget, 9, 5)]).unwrap();
         assert!(loans.is_empty(), "{namespace} {budget}");
     }
+}
+
+#[test]
+fn whoever_writes_statuses_looks_at_each_tenth_that_is_spent_at_once_and_at_nothing_between() {
+    const PERCENT: u64 = 10_000_000_000;
+    let leadership = Leadership::new(Clock::new());
+    let money = money(&leadership);
+    leadership.leads_for(7, Duration::from_mins(1));
+    money.begin(7, BTreeMap::new());
+    let mut heard = money.0.fleet.listen();
+    let mut looks = |pod_name: &str, number: u64, spent: u64| {
+        let ask = WireBorrow {
+            epoch: 7,
+            held: spent * PERCENT,
+            spent: spent * PERCENT,
+            ..ask("shop/all", number, 0)
+        };
+        assert_eq!(money.ask("team", &pod(pod_name), &[ask]).unwrap().len(), 1);
+        heard.next().now_or_never().flatten().is_some()
+    };
+    assert!(looks("a", 1, 0), "the first word");
+    assert!(!looks("a", 2, 9));
+    assert!(looks("b", 1, 3), "12 percent by both");
+    assert!(!looks("b", 2, 10));
+    assert!(looks("a", 3, 90), "all of it");
+    assert!(!looks("a", 4, 900), "and more than that");
 }

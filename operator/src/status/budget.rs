@@ -16,7 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::fleet::{Counted, Objectives};
 use crate::slo::asked;
-use crate::status::pace::stays;
+use crate::status::pace::{is_leap, stays};
 
 /// Thousandths of a percent in one whole.
 const WHOLE: u64 = 100_000;
@@ -117,7 +117,7 @@ fn thousandths(percent: &str) -> Option<u64> {
 }
 
 /// What the status is to say where it says `before` now, and how long to wait for a look at more. Only a whole percent is news,
-/// and only so often; where nobody has counted anything the last word stays, with its time.
+/// and only so often, but a tenth of a budget that is gone at once; where nobody has counted anything the last word stays, with its time.
 pub fn told(
     before: Option<&SloStatus>,
     slo: Option<&Slo>,
@@ -136,9 +136,27 @@ pub fn told(
     if budgets(known) == budgets(fresh) {
         return (Some(known.clone()), None);
     }
+    let is_hurry = [
+        (&known.availability, &fresh.availability),
+        (&known.first_token, &fresh.first_token),
+    ];
+    let is_hurry = is_hurry
+        .into_iter()
+        .any(|(known, fresh)| is_hurry_of(known.as_ref(), fresh.as_ref()));
     match stays(known.as_of.0, now) {
-        Some(wait) => (Some(known.clone()), Some(wait)),
-        None => (measured, None),
+        Some(wait) if !is_hurry => (Some(known.clone()), Some(wait)),
+        _ => (measured, None),
+    }
+}
+
+/// Whether what is measured of an objective is told at once: the first word of it, and a leap of what is spent.
+fn is_hurry_of(known: Option<&ObjectiveStatus>, fresh: Option<&ObjectiveStatus>) -> bool {
+    let spent =
+        |one: &ObjectiveStatus| u64::try_from(100_i64.saturating_sub(one.budget_remaining_percent)).unwrap_or(0);
+    match (known, fresh) {
+        (Some(known), Some(fresh)) => is_leap(spent(known), spent(fresh)),
+        (None, Some(_)) => true,
+        (_, None) => false,
     }
 }
 
@@ -273,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_percent_is_written_and_only_every_two_minutes() {
+    fn only_a_whole_percent_is_written_and_only_every_two_minutes_but_a_tenth_of_the_budget_at_once() {
         let slo = slo(r#"{"availability": "90"}"#);
         let fresh = |good, bad, second| {
             let report = counted("chat", "availability", [good, bad], 0);
@@ -284,10 +302,22 @@ mod tests {
         let known = first.0;
         let same = told(known.as_ref(), Some(&slo), fresh(5000, 0, 900), at(900));
         assert_eq!(same, (known.clone(), None), "more events, the same budget");
-        let soon = told(known.as_ref(), Some(&slo), fresh(5000, 50, 100), at(100));
+        let soon = told(known.as_ref(), Some(&slo), fresh(5000, 40, 100), at(100));
         assert_eq!(soon, (known.clone(), Some(Duration::from_secs(30))));
-        let due = told(known.as_ref(), Some(&slo), fresh(5000, 50, 130), at(130));
-        assert_eq!(due, (fresh(5000, 50, 130), None));
+        let due = told(known.as_ref(), Some(&slo), fresh(5000, 40, 130), at(130));
+        assert_eq!(due, (fresh(5000, 40, 130), None));
+        let leap = told(known.as_ref(), Some(&slo), fresh(5000, 50, 11), at(11));
+        assert_eq!(leap, (fresh(5000, 50, 11), None), "a tenth of it is gone");
+        let better = told(fresh(5000, 500, 10).as_ref(), Some(&slo), fresh(9000, 500, 11), at(11));
+        assert_eq!(
+            better,
+            (fresh(5000, 500, 10), Some(Duration::from_secs(119))),
+            "better can wait"
+        );
+        let mut both = fresh(1000, 0, 11).unwrap();
+        both.first_token.clone_from(&both.availability);
+        let first = told(known.as_ref(), Some(&slo), Some(both.clone()), at(11));
+        assert_eq!(first.0, Some(both), "the first of the other objective");
         let nobody = told(known.as_ref(), Some(&slo), None, at(900));
         assert_eq!(nobody, (known, None), "the last word stays");
     }

@@ -13,9 +13,9 @@ use bowsprit_crds::BudgetStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::status::pace::stays;
+use crate::status::pace::{LEAP, is_leap, stays};
 
-/// How often it is looked at: money moves without anything that is watched.
+/// How often it is looked at: money moves without anything that is watched, and what is small of it waits for no look.
 pub const LOOK: Duration = Duration::from_mins(1);
 /// Percent of an amount from which on it is as good as spent, which is told at once.
 const SPENT: u64 = 95;
@@ -30,7 +30,6 @@ const MILLIONTH: u64 = 1_000_000;
 pub fn measured(budgets: &[Arc<Budget>], lent: &[(Key, Totals)], now: Timestamp) -> Vec<BudgetStatus> {
     let status = |(key, totals): &(Key, Totals)| {
         let budget = budgets.iter().find(|budget| *budget.full_name == *key.budget)?;
-        let percent = u128::from(totals.spent) * 100 / u128::from(totals.amount.max(1));
         let time = |seconds| Timestamp::from_second(seconds).ok().map(Time);
         Some(BudgetStatus {
             name: budget.name.to_string(),
@@ -38,12 +37,19 @@ pub fn measured(budgets: &[Arc<Budget>], lent: &[(Key, Totals)], now: Timestamp)
             amount: dollars(totals.amount),
             spent: dollars(totals.spent),
             left: dollars(totals.amount.saturating_sub(totals.spent)),
-            spent_percent: u64::try_from(percent).unwrap_or(u64::MAX).min(MOST_PERCENT),
+            spent_percent: totals.spent_percent().min(MOST_PERCENT),
             window_ends: time(totals.window.ends)?,
             as_of: Time(now),
         })
     };
     lent.iter().filter_map(status).collect()
+}
+
+/// Whether a budget that was spent so far, in percent, and is `now` is to be looked at before the next time: the first word of it, and each
+/// tenth, so that all pods of a namespace that spend at once are as many looks as one.
+pub fn is_due(before: Option<u64>, now: Option<u64>) -> bool {
+    let step = |percent: u64| (percent.min(100) / LEAP, percent >= SPENT);
+    now.map(step) > before.map(step)
 }
 
 /// As decimal text of at most six decimals, rounded down.
@@ -52,11 +58,26 @@ fn dollars(picodollars: u64) -> String {
     Picodollars::new(i64::try_from(whole).unwrap_or(i64::MAX)).to_string()
 }
 
-/// What the status is to say where it says `before` now, and how long to wait for a look at more.
+/// Whether so much more of one is spent than is said `before` that it is told at once. What a leader of before has lent is no news.
+pub fn leaps(before: &[BudgetStatus], budgets: &[Arc<Budget>], lent: &[(Key, Totals)]) -> bool {
+    lent.iter().any(|(key, totals)| {
+        let named = |old: &&BudgetStatus| {
+            budgets
+                .iter()
+                .any(|one| *one.full_name == *key.budget && *one.name == *old.name)
+        };
+        let old = before.iter().filter(named).find(|old| old.of == key.of);
+        let runs = |old: &&BudgetStatus| old.window_ends.0.as_second() == totals.window.ends;
+        old.filter(runs)
+            .is_some_and(|old| is_leap(old.spent_percent, totals.certain_percent()))
+    })
+}
+
+/// What the status is to say where it says `before` now, and how long to wait for a look at more. `leaps`: see [`leaps`].
 pub fn told(
     before: &[BudgetStatus],
     budgets: &[Arc<Budget>],
-    mut measured: Vec<BudgetStatus>,
+    (mut measured, leaps): (Vec<BudgetStatus>, bool),
     now: Timestamp,
 ) -> (Vec<BudgetStatus>, Option<Duration>) {
     if budgets.is_empty() {
@@ -75,6 +96,7 @@ pub fn told(
     let wait = match news(before, &measured) {
         News::None => return (before.to_vec(), Some(LOOK)),
         News::AtOnce => return (measured, Some(LOOK)),
+        News::Percent if leaps => return (measured, Some(LOOK)),
         News::Percent => {
             let last = before.iter().map(|old| old.as_of.0).max();
             last.and_then(|last| stays(last, now))
@@ -155,6 +177,7 @@ mod tests {
             window,
             amount: amount * DOLLAR,
             spent,
+            unknown: 0,
             out: spent,
         };
         (key, totals)
@@ -185,30 +208,69 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_percent_is_written_and_only_every_two_minutes_but_what_is_spent_at_once() {
+    fn only_a_whole_percent_is_written_and_only_every_two_minutes_but_a_tenth_and_what_is_spent_at_once() {
         let all = budget(2);
-        let first = told(&[], &all, spent(DOLLAR, 10), at(10));
+        let first = told(&[], &all, (spent(DOLLAR, 10), false), at(10));
         assert_eq!(first, (spent(DOLLAR, 10), Some(LOOK)), "the first at once");
         let known = first.0;
-        let same = told(&known, &all, spent(DOLLAR + 1, 900), at(900));
+        let same = told(&known, &all, (spent(DOLLAR + 1, 900), false), at(900));
         assert_eq!(same.0, known, "no whole percent");
-        let soon = told(&known, &all, spent(DOLLAR + DOLLAR / 10, 100), at(100));
+        let soon = told(&known, &all, (spent(DOLLAR + DOLLAR / 20, 100), false), at(100));
         assert_eq!(soon, (known.clone(), Some(Duration::from_secs(30))));
-        let due = told(&known, &all, spent(DOLLAR + DOLLAR / 10, 130), at(130));
-        assert_eq!(due.0, spent(DOLLAR + DOLLAR / 10, 130));
-        let gone = told(&known, &all, spent(2 * DOLLAR, 11), at(11));
+        let due = told(&known, &all, (spent(DOLLAR + DOLLAR / 20, 130), false), at(130));
+        assert_eq!(due.0, spent(DOLLAR + DOLLAR / 20, 130));
+        let gone = told(&known, &all, (spent(2 * DOLLAR, 11), false), at(11));
         assert_eq!(gone.0, spent(2 * DOLLAR, 11));
+        let (key, mut totals) = lent("", 2, DOLLAR + DOLLAR / 5);
+        assert!(leaps(&known, &all, &[(key.clone(), totals)]));
+        let leap = told(&known, &all, (spent(DOLLAR + DOLLAR / 5, 11), true), at(11));
+        assert_eq!(leap.0, spent(DOLLAR + DOLLAR / 5, 11), "a tenth of it in one second");
+        totals.unknown = DOLLAR / 50;
+        assert!(
+            !leaps(&known, &all, &[(key.clone(), totals)]),
+            "a leader of before may have lent it"
+        );
+        (totals.unknown, totals.window.ends) = (0, END + 1);
+        assert!(
+            !leaps(&known, &all, &[(key, totals)]),
+            "of another window nothing was said"
+        );
         let more = measured(&all, &[lent("", 3, DOLLAR)], at(12));
-        assert_eq!(told(&known, &budget(3), more.clone(), at(12)).0, more, "another amount");
+        assert_eq!(
+            told(&known, &budget(3), (more.clone(), false), at(12)).0,
+            more,
+            "another amount"
+        );
+    }
+
+    #[test]
+    fn a_budget_that_ten_thousand_pods_spend_is_looked_at_for_each_tenth_of_it_and_no_more() {
+        let mut known = None;
+        let mut looks = 0;
+        // A pod's ask brings a hundredth of a percent; it goes on far beyond the amount.
+        for asks in 0..20_000_u64 {
+            let now = Some(asks / 100);
+            looks += u32::from(is_due(known, now));
+            known = now;
+        }
+        assert_eq!(looks, 12, "the first, ten tenths, and 95 percent");
+        assert!(is_due(Some(94), Some(95)) && !is_due(Some(95), Some(94)) && !is_due(Some(9), None));
     }
 
     #[test]
     fn a_leader_that_knows_nothing_yet_says_what_was_said_until_the_window_is_over() {
         let known = spent(DOLLAR, 10);
-        assert_eq!(told(&known, &budget(2), Vec::new(), at(900)).0, known);
-        assert_eq!(told(&known, &budget(2), Vec::new(), at(END)).0, []);
-        assert_eq!(told(&known, &budget(3), Vec::new(), at(900)).0, [], "of another amount");
-        assert_eq!(told(&known, &[], spent(DOLLAR, 20), at(20)), (Vec::new(), None));
+        assert_eq!(told(&known, &budget(2), (Vec::new(), false), at(900)).0, known);
+        assert_eq!(told(&known, &budget(2), (Vec::new(), false), at(END)).0, []);
+        assert_eq!(
+            told(&known, &budget(3), (Vec::new(), false), at(900)).0,
+            [],
+            "of another amount"
+        );
+        assert_eq!(
+            told(&known, &[], (spent(DOLLAR, 20), false), at(20)),
+            (Vec::new(), None)
+        );
     }
 
     #[test]
@@ -216,7 +278,7 @@ mod tests {
         let all: Vec<_> = (0..50)
             .map(|team| lent(&format!("team-{team}"), 2, team * DOLLAR / 50))
             .collect();
-        let (named, _) = told(&[], &budget(2), measured(&budget(2), &all, at(10)), at(10));
+        let (named, _) = told(&[], &budget(2), (measured(&budget(2), &all, at(10)), false), at(10));
         assert_eq!(
             (named.len(), &*named[0].of, &*named[19].of),
             (MOST, "team-49", "team-30")

@@ -24,10 +24,28 @@ pub const BURST: u32 = 50;
 /// From one write for the sake of what moves all the time, such as money and counts, to the next, of one object.
 pub const APART: Duration = Duration::from_mins(2);
 
+/// What does not wait for that: so many points of a percentage that are used up since they were told last. From whole to spent there
+/// are ten of them, so that what only moves on is never written often.
+pub const LEAP: u64 = 10;
+/// And a count without an end that has doubled, by so many at least: a billion is thirty of them.
+const MORE: u64 = 10;
+
 /// How long what was told at `last` stays as it is; none: what has moved since may be told.
 pub fn stays(last: Timestamp, now: Timestamp) -> Option<Duration> {
     let age = now.duration_since(last).try_into().unwrap_or(APART);
     APART.checked_sub(age).filter(|wait| !wait.is_zero())
+}
+
+/// Whether so much more is used up than was `told` that somebody wants to know now: a tenth of all, or the last of it. In percent; what
+/// is used beyond all of it is no leap.
+pub fn is_leap(told: u64, now: u64) -> bool {
+    let (told, now) = (told.min(100), now.min(100));
+    now >= told + LEAP || told < 100 && now == 100
+}
+
+/// Whether so many more are counted than were `told`.
+pub fn is_many_more(told: u64, now: u64) -> bool {
+    now >= told.saturating_mul(2).max(told.saturating_add(MORE))
 }
 
 /// What has changed in a status.
@@ -207,6 +225,42 @@ mod tests {
         assert!((50..=51).contains(&writes.iter().filter(|at| at.is_zero()).count()));
         assert!(within(10) <= 251, "{}", within(10));
         assert!(writes.iter().max().unwrap() <= &Duration::from_secs(48));
+    }
+
+    #[test]
+    fn a_tenth_that_is_used_up_and_a_count_that_has_doubled_do_not_wait_and_are_few_whatever_comes() {
+        for (told, now, wanted) in [
+            (0, 9, false),
+            (0, 10, true),
+            (92, 99, false),
+            (99, 100, true),
+            (100, 100, false),
+            (100, 5_000, false),
+            (50, 20, false),
+        ] {
+            assert_eq!(is_leap(told, now), wanted, "{told} {now}");
+        }
+        for (told, now, wanted) in [
+            (1, 10, false),
+            (1, 11, true),
+            (3, 28, true),
+            (100, 199, false),
+            (100, 200, true),
+        ] {
+            assert_eq!(is_many_more(told, now), wanted, "{told} {now}");
+        }
+        // What only rises, step by step.
+        let tellings = |most: u64, is_news: fn(u64, u64) -> bool| {
+            let (mut told, mut tellings) = (0, 0);
+            for now in 0..most {
+                if is_news(told, now) {
+                    (told, tellings) = (now, tellings + 1);
+                }
+            }
+            tellings
+        };
+        assert_eq!(tellings(100_000, is_leap), 10);
+        assert_eq!(tellings(100_000, is_many_more), 14);
     }
 
     /// Whatever happens and whenever: the last state is written, within the longest pause; and writes are bounded.

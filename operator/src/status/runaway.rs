@@ -1,7 +1,7 @@
 //! Which pods run away by a policy, by what their sidecars say, and when that is worth a write. Pure: time is passed in.
 //!
-//! That it begins, that more pods do and that it is over is written as soon as the pace of statuses allows; whose it is and how often,
-//! every two minutes at the most: ten thousand pods that go round are as many writes as one.
+//! That it begins, that more pods do, that the worst has doubled and that it is over is written as soon as the pace of statuses allows; whose
+//! it is and how often, every two minutes at the most: ten thousand pods that go round are as many writes as one.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use bowsprit_crds::{RunawayPod, RunawayStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::status::pace::stays;
+use crate::status::pace::{is_many_more, stays};
 
 /// Pods that a status names.
 const MOST: usize = 10;
@@ -63,7 +63,9 @@ pub fn told(
     }
     let wait = stays(old.as_of.0, now);
     match wait {
-        Some(_) if new.pods <= old.pods && stops(old) == stops(new) => (before.cloned(), wait),
+        Some(_) if new.pods <= old.pods && stops(old) == stops(new) && !is_many_more(most(old), most(new)) => {
+            (before.cloned(), wait)
+        }
         _ => (measured, None),
     }
 }
@@ -71,6 +73,11 @@ pub fn told(
 /// Whether any is stopped.
 fn stops(status: &RunawayStatus) -> bool {
     status.worst.iter().any(|one| one.stops)
+}
+
+/// How often the worst came.
+fn most(status: &RunawayStatus) -> u64 {
+    status.worst.first().map_or(0, |one| one.repeats)
 }
 
 /// For people, where it begins, or has become more pods than `before` had: one text, however many they are.
@@ -162,15 +169,21 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_more_pods_and_the_end_are_written_at_once_and_counts_every_two_minutes() {
+    fn a_beginning_more_pods_many_more_repeats_and_the_end_are_written_at_once_and_counts_every_two_minutes() {
         let one = of(&[("a", 1)], 100);
         assert_eq!(told(None, one.clone(), at(100)), (one.clone(), None), "it begins");
         let same = told(one.as_ref(), of(&[("a", 1)], 500), at(500));
         assert_eq!(same, (one.clone(), None), "nothing has changed");
-        let soon = told(one.as_ref(), of(&[("a", 50)], 130), at(130));
+        let soon = told(one.as_ref(), of(&[("a", 9)], 130), at(130));
         assert_eq!(soon, (one.clone(), Some(Duration::from_secs(90))), "only counts");
-        let due = of(&[("a", 50)], 220);
+        let due = of(&[("a", 9)], 220);
         assert_eq!(told(one.as_ref(), due.clone(), at(220)), (due, None));
+        let many = of(&[("a", 50)], 101);
+        assert_eq!(
+            told(one.as_ref(), many.clone(), at(101)),
+            (many, None),
+            "a loop at full speed"
+        );
         let more = of(&[("a", 50), ("b", 1)], 130);
         assert_eq!(told(one.as_ref(), more.clone(), at(130)), (more.clone(), None));
         let fewer = told(more.as_ref(), of(&[("a", 60)], 140), at(140));

@@ -93,6 +93,11 @@ impl<P: Ord + Clone> Lender<P> {
         self.unknown.saturating_add(self.gone).saturating_add(self.spent)
     }
 
+    /// Picodollars of these that leaders of before have lent to whom this one has not heard of: perhaps spent.
+    pub fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
     /// A borrower asks; `sidecars`: how many may.
     pub fn hear(&mut self, pod: &P, ask: &Ask, sidecars: usize) -> Answer {
         match self.borrowers.get(pod) {

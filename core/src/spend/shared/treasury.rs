@@ -38,10 +38,29 @@ pub struct Totals {
     pub window: Window,
     /// Picodollars.
     pub amount: u64,
-    /// Of these, spent.
+    /// Of these, spent, as far as it is known.
     pub spent: u64,
+    /// And of what is spent that which a leader of before may only have lent.
+    pub unknown: u64,
     /// And out: spent, lent, or perhaps lent by a leader of before.
     pub out: u64,
+}
+
+impl Totals {
+    /// What is spent, in whole percent of the amount.
+    pub fn spent_percent(&self) -> u64 {
+        self.percent(self.spent)
+    }
+
+    /// The same of what is spent for certain: a leader that is new takes more for spent, until it has heard of all who were lent to.
+    pub fn certain_percent(&self) -> u64 {
+        self.percent(self.spent.saturating_sub(self.unknown))
+    }
+
+    fn percent(&self, of: u64) -> u64 {
+        let percent = u128::from(of) * 100 / u128::from(self.amount.max(1));
+        u64::try_from(percent).unwrap_or(u64::MAX)
+    }
 }
 
 #[derive(Debug)]
@@ -222,14 +241,23 @@ impl<P: Ord + Clone> Treasury<P> {
 
     /// Each budget as it stands.
     pub fn totals(&self) -> impl Iterator<Item = (&Key, Totals)> {
-        self.open.iter().map(|(key, open)| {
-            let totals = Totals {
-                window: open.window,
-                amount: open.amount,
-                spent: open.lender.spent(),
-                out: open.lender.out(),
-            };
-            (key, totals)
-        })
+        self.open.iter().map(|(key, open)| (key, open.totals()))
+    }
+
+    /// One budget as it stands. None: nobody has asked for it yet.
+    pub fn total(&self, key: &Key) -> Option<Totals> {
+        self.open.get(key).map(Open::totals)
+    }
+}
+
+impl<P: Ord + Clone> Open<P> {
+    fn totals(&self) -> Totals {
+        Totals {
+            window: self.window,
+            amount: self.amount,
+            spent: self.lender.spent(),
+            unknown: self.lender.unknown(),
+            out: self.lender.out(),
+        }
     }
 }
