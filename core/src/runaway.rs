@@ -4,8 +4,10 @@
 //! tool gave, that call and what came of it, however much the conversation before it has grown; ids, which are new each time, are left
 //! out. An app that asks one question about many documents repeats neither.
 //!
-//! Memory is bounded: of a full book the one seen least goes, so a loop among many other requests is noticed as long as fewer than [`SLOTS`]
-//! other ones come between two of its turns. What is forgotten is counted anew, so nobody is stopped for what another did.
+//! Memory is bounded: of a full book one goes whose time has passed, or else the one that was not seen for longest. What came too often
+//! stays before the others, up to half of the book, so that what is stopped stays stopped. A loop among many other requests is noticed as
+//! long as fewer than half of [`SLOTS`] other digests come between two of its turns. What is forgotten is counted anew, so nobody is stopped
+//! for what another did.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -85,14 +87,21 @@ pub struct Again {
 struct Slot {
     digest: u64,
     began: Moment,
-    seen: Moment,
+    /// By the terms that it was seen under last; each policy has its own.
+    ends: Moment,
+    /// The turn of the book in which it came last.
+    seen: u64,
     times: u32,
+    /// It came more often than these allow.
+    is_over: bool,
 }
 
 /// What a pod has asked lately.
 #[derive(Clone, Debug, Default)]
 pub struct Runaways {
     slots: Vec<Slot>,
+    /// Counts what came.
+    turn: u64,
 }
 
 /// What a request is compared by: its own digest, and that of its last step where it has one.
@@ -126,13 +135,14 @@ impl Runaways {
     }
 
     fn count(&mut self, what: What, digest: u64, terms: &Terms, now: Moment) -> Option<Again> {
+        self.turn += 1;
         let known = self.slots.iter_mut().find(|slot| slot.digest == digest);
         let Some(slot) = known.filter(|slot| now - slot.began < terms.within) else {
-            self.begin(digest, now);
+            self.begin(digest, terms, now);
             return None;
         };
-        slot.seen = now;
         let is_over = slot.times >= terms.times;
+        (slot.seen, slot.ends, slot.is_over) = (self.turn, slot.began + terms.within, is_over);
         let is_first = slot.times == terms.times;
         // What is refused is not counted further; that it was told is.
         if !is_over || is_first || !terms.stops {
@@ -146,20 +156,33 @@ impl Runaways {
         })
     }
 
-    /// Counts this digest from now on, in place of itself or of the one that was seen least, and of these longest ago.
-    fn begin(&mut self, digest: u64, now: Moment) {
+    /// Counts this digest from now on, in place of itself or of one whose time has passed; else of the one that was not seen for longest.
+    fn begin(&mut self, digest: u64, terms: &Terms, now: Moment) {
         let slot = Slot {
             digest,
             began: now,
-            seen: now,
+            ends: now + terms.within,
+            seen: self.turn,
             times: 1,
+            is_over: false,
         };
         if let Some(known) = self.slots.iter_mut().find(|known| known.digest == digest) {
             *known = slot;
-        } else if self.slots.len() < SLOTS {
+            return;
+        }
+        if self.slots.len() < SLOTS {
             self.slots.push(slot);
-        } else if let Some(least) = self.slots.iter_mut().min_by_key(|slot| (slot.times, slot.seen)) {
-            *least = slot;
+            return;
+        }
+        let over = self.slots.iter().filter(|slot| slot.is_over && now < slot.ends).count();
+        // What came too often stays, but leaves the others room to be found in.
+        let stays = |slot: &Slot| slot.is_over && over <= SLOTS / 2;
+        if let Some(goes) = self
+            .slots
+            .iter_mut()
+            .min_by_key(|slot| (now < slot.ends, stays(slot), slot.seen))
+        {
+            *goes = slot;
         }
     }
 }

@@ -47,6 +47,26 @@ fn the_envelope_is_read_in_one_pass() {
 }
 
 #[test]
+fn of_two_bounds_of_an_answer_the_larger_is_what_it_may_cost() {
+    for (body, most) in [
+        (
+            r#"{"model":"m","max_tokens":9000,"max_completion_tokens":1}"#,
+            Some(9_000),
+        ),
+        (
+            r#"{"model":"m","max_tokens":1,"max_completion_tokens":9000}"#,
+            Some(9_000),
+        ),
+        (r#"{"model":"m","max_completion_tokens":7}"#, Some(7)),
+        (r#"{"model":"m","max_tokens":7,"max_completion_tokens":null}"#, Some(7)),
+        (r#"{"model":"m"}"#, None),
+    ] {
+        let envelope = peek(Dialect::OpenAiChat, body.as_bytes()).unwrap();
+        assert_eq!(envelope.max_output_tokens, most, "{body}");
+    }
+}
+
+#[test]
 fn a_wrong_envelope_is_refused_with_its_path() {
     let table = [
         ("", Code::ValNotJson, ""),

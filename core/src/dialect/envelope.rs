@@ -146,8 +146,9 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Envelope<'_>, RequestError>
         let options: Option<StreamOptions<'_>> = read_object(top.stream_options, "stream_options")?;
         let asked = options.and_then(|options| options.include_usage);
         envelope.include_usage = read(asked, "stream_options.include_usage", "must be true or false")?.unwrap_or(false);
-        envelope.max_output_tokens =
-            read(top.max_completion_tokens, "max_completion_tokens", WHOLE)?.or(envelope.max_output_tokens);
+        // Providers look at one of the two and ignore the other: the larger bounds what any of them writes. None is the smallest.
+        let newer = read(top.max_completion_tokens, "max_completion_tokens", WHOLE)?;
+        envelope.max_output_tokens = envelope.max_output_tokens.max(newer);
     }
     Ok(envelope)
 }

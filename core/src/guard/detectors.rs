@@ -269,14 +269,18 @@ fn look(kind: Kind, ahead: &Ahead<'_>, at: usize, before: Option<char>) -> Verdi
         Kind::Key => secrets::key(ahead, at),
         Kind::Email => email::email(ahead, at),
         Kind::Iban => numbers::iban(ahead, at),
-        // The places of a decimal are no card.
-        Kind::Card if before == Some('.') && is_decimal(ahead, at) => Ok(None),
+        Kind::Card if before == Some('.') && is_fraction(ahead, at) => Ok(None),
         Kind::Card => numbers::card(ahead, at),
         Kind::Phone => numbers::phone(ahead, at),
     }
 }
 
-fn is_decimal(ahead: &Ahead<'_>, at: usize) -> bool {
-    let before = at.checked_sub(2).and_then(|before| ahead.text().as_bytes().get(before));
-    before.is_some_and(u8::is_ascii_digit)
+/// Whether these are the places of a decimal below one, which are no card: `0.4111111111111111`. Any other number before a point may be one
+/// of a list, as in `1.4111111111111111`; what has a scheme and its check digit is taken for a card there.
+fn is_fraction(ahead: &Ahead<'_>, at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|point| ahead.text().as_bytes().get(..point));
+    match before.unwrap_or_default() {
+        [.., before, b'0'] => !before.is_ascii_alphanumeric() && *before != b'.',
+        before => before == b"0",
+    }
 }

@@ -155,6 +155,48 @@ fn what_is_remembered_is_bounded_and_a_loop_is_found_among_others() {
     assert_eq!(found.map(|again| again.is_first), Some(true));
 }
 
+fn told_in_turns(book: &mut Runaways, name: &str, times: u64, seconds: u64) -> Option<Again> {
+    let mut found = None;
+    for _ in 0..times {
+        for turn in ["a", "b"] {
+            let body = json!({"input": format!("{name} {turn}")});
+            found = found.or(ask(book, &body, &terms(true), seconds));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_book_full_of_what_came_twice_hides_no_loop_neither_while_that_counts_nor_long_after() {
+    for later in [0, 599, 600, 86_400] {
+        let mut book = Runaways::default();
+        for round in 0..2 {
+            for other in 0..SLOTS {
+                let other = json!({"input": format!("twice {other}")});
+                assert_eq!(ask(&mut book, &other, &terms(true), round), None);
+            }
+        }
+        let found = told_in_turns(&mut book, "loop", 4, 1 + later);
+        assert!(found.is_some_and(|again| again.is_first), "{later} s later");
+    }
+}
+
+#[test]
+fn what_is_stopped_stays_so_among_any_number_of_others_and_many_stopped_hide_no_other_loop() {
+    let mut book = Runaways::default();
+    assert!(told_in_turns(&mut book, "loop", 4, 0).is_some());
+    for other in 0..10 * SLOTS {
+        let other = json!({"input": format!("other {other}")});
+        assert_eq!(ask(&mut book, &other, &terms(true), 1), None);
+    }
+    assert!(told_in_turns(&mut book, "loop", 1, 2).is_some(), "it is stopped still");
+    let mut book = Runaways::default();
+    for loops in 0..SLOTS as u64 {
+        let found = told_in_turns(&mut book, &format!("loop {loops}"), 4, loops);
+        assert!(found.is_some(), "the {loops}th pair");
+    }
+}
+
 #[test]
 fn each_policy_counts_by_its_own_terms_and_what_is_no_json_counts_as_it_is() {
     let (mut book, hasher) = (Runaways::default(), Plain::default());

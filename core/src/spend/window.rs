@@ -65,7 +65,7 @@ impl Calendar {
         let today = here.date();
         let (first, next) = match self.division {
             Division::Hour | Division::Every(_) => {
-                return Some(every(HOUR, second, i64::from(here.offset().seconds())));
+                return self.hour(second, i64::from(here.offset().seconds()));
             }
             Division::Day => (today, today.tomorrow().ok()?),
             Division::Week => {
@@ -79,6 +79,40 @@ impl Calendar {
             begins: self.midnight(first)?,
             ends: self.midnight(next)?,
         })
+    }
+
+    /// An hour of clocks that are `ahead` of UTC. Where they are put on or back by a part of an hour, as on Lord Howe Island, one ends
+    /// and the next begins then: each second lies in one window only, and each window is the one around all its seconds.
+    fn hour(&self, second: i64, ahead: i64) -> Option<Window> {
+        let mut window = every(HOUR, second, ahead);
+        // One that comes at this second is not before it.
+        let after = Timestamp::from_second(second.checked_add(1)?).ok()?;
+        let is_apart = |offset: i64| (offset - ahead) % HOUR != 0;
+        let first = Timestamp::from_second(window.begins).ok()?;
+        for change in self.zone.preceding(after) {
+            let at = change.timestamp();
+            // What held before is told by the second before.
+            let before = at.checked_sub(1.seconds()).ok()?;
+            if at <= first {
+                break;
+            }
+            if is_apart(i64::from(self.zone.to_offset(before).seconds())) {
+                window.begins = at.as_second();
+                break;
+            }
+        }
+        let here = Timestamp::from_second(second).ok()?;
+        for change in self.zone.following(here) {
+            let at = change.timestamp().as_second();
+            if at >= window.ends {
+                break;
+            }
+            if is_apart(i64::from(change.offset().seconds())) {
+                window.ends = at;
+                break;
+            }
+        }
+        Some(window)
     }
 
     /// The first moment of a day. Where its midnight does not come, as the clocks are put forward over it, the moment they are; where

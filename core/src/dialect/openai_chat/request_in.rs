@@ -122,7 +122,8 @@ fn refuse(root: &Cursor<'_>, dropped: &mut Dropped) -> Result<(), RequestError> 
 fn sampling(root: &Cursor<'_>, request: &mut Request) -> Result<(), RequestError> {
     let number = |name: &str| root.get(name).map(|at| at.number()).transpose();
     let tokens = |name: &str| root.get(name).map(|at| at.u64()).transpose();
-    request.max_tokens = tokens("max_completion_tokens")?.or(tokens("max_tokens")?);
+    // As it was reserved for: the larger of the two, as providers ignore one. None is the smallest.
+    request.max_tokens = tokens("max_completion_tokens")?.max(tokens("max_tokens")?);
     request.temperature = number("temperature")?;
     request.top_p = number("top_p")?;
     request.top_k = number("top_k")?;
