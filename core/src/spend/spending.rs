@@ -101,7 +101,7 @@ impl Spending {
                 _ => Refused::Asks,
             });
         }
-        let (shared, asks) = self.purses.reserve(need, route);
+        let (shared, asks) = self.purses.reserve(need, route, now);
         over.extend(own.over);
         let reserved = AllReserved {
             own: own.reserved,

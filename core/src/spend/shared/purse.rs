@@ -43,6 +43,8 @@ pub struct Purse {
     held: u64,
     spent: u64,
     reserved: u64,
+    /// Of requests that were let in after the window's end, before the next was opened.
+    next: Next,
     /// By all, as the leader says.
     together: u64,
     /// Of `spent`, what the leader knows, and what the last ask says.
@@ -67,6 +69,13 @@ pub struct Purse {
     is_without: bool,
 }
 
+/// What belongs to the window that is to be opened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Next {
+    spent: u64,
+    reserved: u64,
+}
+
 fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
@@ -86,6 +95,7 @@ impl Purse {
             held: 0,
             spent: owed,
             reserved: 0,
+            next: Next::default(),
             together: 0,
             told: 0,
             telling: 0,
@@ -102,11 +112,6 @@ impl Purse {
             used: i64::MIN,
             is_without: false,
         }
-    }
-
-    /// The window as it counts them.
-    pub fn generation(&self) -> u64 {
-        self.generation
     }
 
     /// What is spent, reserved and held here, and what the leader says that all have spent.
@@ -191,23 +196,26 @@ impl Purse {
         }
         let window = self.budget.calendar.around(now.div_euclid(1_000));
         if self.window != Some(window) {
-            let owed = if self.is_own && self.window.is_none() {
-                self.spent
-            } else {
-                0
-            };
-            self.open(window, owed);
+            self.open(window, self.window.is_none());
         }
         self.is_own = true;
         self.until = window.ends.saturating_mul(1_000);
     }
 
-    fn open(&mut self, window: Window, spent: u64) {
+    /// `goes_on`: what was spent and reserved here until now is of this window too, as nobody knew of any or only this sidecar's clock
+    /// had said which.
+    fn open(&mut self, window: Window, goes_on: bool) {
         self.window = Some(window);
-        self.generation += 1;
+        let Next { spent, reserved } = std::mem::take(&mut self.next);
+        if goes_on {
+            // Whoever was let in for the window after it settles with this one's.
+            self.spent = self.spent.saturating_add(spent);
+            self.reserved = self.reserved.saturating_add(reserved);
+        } else {
+            self.generation += 1;
+            (self.spent, self.reserved) = (spent, reserved);
+        }
         self.held = 0;
-        self.spent = spent;
-        self.reserved = 0;
         self.together = 0;
         self.told = 0;
         self.short = None;
@@ -218,19 +226,30 @@ impl Purse {
         self.wait_all = self.wait_all.saturating_add(need.most.max(1));
     }
 
-    /// Reserves for a request. Says whether more should be asked for.
-    pub fn reserve(&mut self, need: Need) -> bool {
-        self.reserved = self.reserved.saturating_add(need.most);
+    /// Reserves for a request. Returns which window it is of, as they are counted here, and whether more should be asked for.
+    pub fn reserve(&mut self, need: Need, now: i64) -> (u64, bool) {
+        let is_over = self.window.is_some() && now >= self.until;
+        let (generation, reserved) = if is_over {
+            (self.generation + 1, &mut self.next.reserved)
+        } else {
+            (self.generation, &mut self.reserved)
+        };
+        *reserved = reserved.saturating_add(need.most);
         self.is_low = self.held.saturating_sub(self.taken()) < self.step / 2 && self.short.is_none();
-        self.is_low && !self.is_awaiting
+        (generation, self.is_low && !self.is_awaiting)
     }
 
     /// A request has ended that was reserved for in this `generation`. One of a window before was counted there in full.
     pub fn settle(&mut self, generation: u64, reserved: u64, cost: u64) {
-        if generation == self.generation {
-            self.reserved = self.reserved.saturating_sub(reserved);
-            self.spent = self.spent.saturating_add(cost);
-        }
+        let of = if generation == self.generation {
+            (&mut self.reserved, &mut self.spent)
+        } else if generation == self.generation + 1 {
+            (&mut self.next.reserved, &mut self.next.spent)
+        } else {
+            return;
+        };
+        *of.0 = of.0.saturating_sub(reserved);
+        *of.1 = of.1.saturating_add(cost);
     }
 
     /// Something did cost so much for which nothing was reserved. It is told with the next ask, as what went beyond a reserve is.
@@ -315,8 +334,7 @@ impl Purse {
         self.epoch = loan.epoch;
         let is_another = self.window != Some(loan.window);
         if is_another {
-            let owed = if self.is_own { self.spent } else { 0 };
-            self.open(loan.window, owed);
+            self.open(loan.window, self.is_own);
         }
         self.is_own = false;
         self.until = now.saturating_add(millis(loan.remaining));

@@ -182,12 +182,13 @@ impl Purses {
     }
 
     /// Reserves for a request of this route. Says whether more should be asked for at once.
-    pub fn reserve(&mut self, need: Need, route: Option<&str>) -> (Reserved, bool) {
+    pub fn reserve(&mut self, need: Need, route: Option<&str>, now: i64) -> (Reserved, bool) {
         let mut asks = false;
         let mut reserved = Vec::new();
         for entry in of_route(&mut self.entries, route) {
-            asks |= entry.purse.reserve(need);
-            reserved.push((entry.id, entry.purse.generation()));
+            let (generation, is_low) = entry.purse.reserve(need, now);
+            asks |= is_low;
+            reserved.push((entry.id, generation));
         }
         (Reserved(reserved), asks)
     }

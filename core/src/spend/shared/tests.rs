@@ -174,6 +174,44 @@ fn two_pods_spend_the_amount_together_and_not_more_and_hear_when_the_next_window
 }
 
 #[test]
+fn what_a_budget_that_only_warns_lets_pass_before_its_first_loan_is_charged_all_the_same() {
+    let (budget, mut leader) = (budget(true, Beyond::Warn), Leads::new());
+    let mut pod = sidecar(1, &budget, 0);
+    let early: Vec<_> = (0..3).map(|_| take(&mut pod, 100, 0).unwrap()).collect();
+    leader.serve(1, &mut pod, 1, 1);
+    let standing = pod.purses.standings(1).next().unwrap();
+    assert_eq!((standing.level.reserved, standing.spent_here), (300, 0));
+    for reserved in early {
+        let _ = pod.settle(reserved, 70, 2);
+    }
+    let standing = pod.purses.standings(2).next().unwrap();
+    assert_eq!((standing.level.reserved, standing.spent_here), (0, 210));
+    leader.serve(1, &mut pod, 1, 600_000);
+    let totals = leader.treasury.totals().next().unwrap().1;
+    assert_eq!(totals.spent, 210, "{totals:?}");
+}
+
+#[test]
+fn what_is_let_in_after_a_windows_end_is_charged_to_the_next_whether_it_ends_before_the_loan_or_after() {
+    let (budget, mut leader) = (budget(true, Beyond::Warn), Leads::new());
+    let mut pod = sidecar(1, &budget, 0);
+    let before = take(&mut pod, 10, 0).unwrap();
+    leader.serve(1, &mut pod, 1, 0);
+    let next = HOUR * 1_000 + 1;
+    let ends_before = take(&mut pod, 100, next).unwrap();
+    let ends_after = take(&mut pod, 100, next).unwrap();
+    let _ = pod.settle(ends_before, 60, next + 1);
+    leader.serve(1, &mut pod, 1, next + 2);
+    let standing = pod.purses.standings(next + 2).next().unwrap();
+    assert_eq!((standing.level.reserved, standing.spent_here), (100, 60));
+    let _ = pod.settle(ends_after, 30, next + 3);
+    let _ = pod.settle(before, 10, next + 3);
+    leader.serve(1, &mut pod, 1, next + 600_000);
+    let totals = leader.treasury.totals().next().unwrap().1;
+    assert_eq!((totals.window.begins, totals.spent), (HOUR, 90), "{totals:?}");
+}
+
+#[test]
 fn without_an_operator_a_pod_goes_on_up_to_the_whole_amount_or_stops() {
     let now = 10_000;
     let mut goes_on = sidecar(1, &budget(false, Beyond::Stop), now);
