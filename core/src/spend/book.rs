@@ -166,8 +166,21 @@ pub struct Kept {
 struct Account {
     /// Counts up with each that is opened.
     id: u64,
+    /// What was reserved for earlier is in its sum already, at the most: it was closed since.
+    counts_from: u64,
     level: Level,
 }
+
+/// An account whose budget is gone, which may come back: a policy is pruned and applied again, a label leaves its selector and returns.
+#[derive(Debug)]
+struct Closed {
+    kept: Kept,
+    /// As of the account.
+    counts_from: u64,
+}
+
+/// Budgets that are gone whose sums are remembered until their windows end; those that went last.
+const MOST_CLOSED: usize = 100;
 
 impl Account {
     /// Opens the next window, if this one is over.
@@ -176,6 +189,14 @@ impl Account {
         if now >= level.window.ends {
             level.window = level.budget.calendar.around(now);
             level.spent = 0;
+        }
+    }
+
+    fn to_keep(&self) -> Kept {
+        Kept {
+            full_name: Arc::clone(&self.level.budget.full_name),
+            window: self.level.window,
+            spent: self.level.spent.saturating_add(self.level.reserved),
         }
     }
 
@@ -206,13 +227,22 @@ impl Account {
 #[derive(Debug, Default)]
 pub struct Book {
     accounts: Vec<Account>,
+    closed: Vec<Closed>,
+    /// How often one was opened or closed.
     opened: u64,
 }
 
 impl Book {
-    /// Keeps these budgets from now on. What is spent stays with a budget's name while its windows stay the same; a new budget begins
-    /// with what was `kept` of it, where that is of a window that still runs.
-    pub fn reconfigure(&mut self, budgets: &[Arc<Budget>], kept: &[Kept], now: i64) {
+    /// An earlier run has spent this.
+    pub fn begin_with(&mut self, kept: Vec<Kept>) {
+        let closed = |kept| Closed { kept, counts_from: 0 };
+        self.closed = kept.into_iter().map(closed).collect();
+    }
+
+    /// Keeps these budgets from now on. What is spent stays with a budget's name while its windows stay the same, also of one that was
+    /// away; what was under way when it went counts as if it had cost the most.
+    pub fn reconfigure(&mut self, budgets: &[Arc<Budget>], now: i64) {
+        self.closed.retain(|closed| now < closed.kept.window.ends);
         let mut before = std::mem::take(&mut self.accounts);
         for budget in budgets {
             let at = before
@@ -220,7 +250,7 @@ impl Book {
                 .position(|account| account.level.budget.full_name == budget.full_name);
             let mut account = match at {
                 Some(at) => before.swap_remove(at),
-                None => self.open(budget, kept, now),
+                None => self.open(budget, now),
             };
             if account.level.budget.calendar != budget.calendar {
                 account.level.window = budget.calendar.around(now);
@@ -230,18 +260,41 @@ impl Book {
             account.roll(now);
             self.accounts.push(account);
         }
+        for account in before {
+            self.close(account, now);
+        }
     }
 
-    fn open(&mut self, budget: &Arc<Budget>, kept: &[Kept], now: i64) -> Account {
-        let is_of = |kept: &&Kept| {
+    fn close(&mut self, mut account: Account, now: i64) {
+        account.roll(now);
+        let kept = account.to_keep();
+        if kept.spent == 0 {
+            return;
+        }
+        self.opened += 1;
+        self.closed.push(Closed {
+            kept,
+            counts_from: self.opened,
+        });
+        if self.closed.len() > MOST_CLOSED {
+            self.closed.remove(0);
+        }
+    }
+
+    fn open(&mut self, budget: &Arc<Budget>, now: i64) -> Account {
+        let is_of = |closed: &Closed| {
+            let kept = &closed.kept;
             let is_a_window = budget.calendar.around(kept.window.begins) == kept.window;
             kept.full_name == budget.full_name && is_a_window && now < kept.window.ends
         };
-        let kept = kept.iter().find(is_of);
+        let at = self.closed.iter().position(is_of);
+        let closed = at.map(|at| self.closed.remove(at));
+        let kept = closed.as_ref().map(|closed| &closed.kept);
         let id = self.opened;
         self.opened += 1;
         Account {
             id,
+            counts_from: closed.as_ref().map_or(0, |closed| closed.counts_from),
             level: Level {
                 window: kept.map_or_else(|| budget.calendar.around(now), |kept| kept.window),
                 spent: kept.map_or(0, |kept| kept.spent),
@@ -294,7 +347,9 @@ impl Book {
             if account.id < reserved.before {
                 account.level.reserved = account.level.reserved.saturating_sub(reserved.amount);
             }
-            account.charge(cost, &mut reached);
+            if account.counts_from <= reserved.before {
+                account.charge(cost, &mut reached);
+            }
         }
         reached
     }
@@ -318,13 +373,9 @@ impl Book {
         self.accounts.iter_mut().map(level).collect()
     }
 
-    /// What is to outlive this sidecar.
+    /// What is to outlive this sidecar, of budgets that are gone too.
     pub fn to_keep(&self) -> Vec<Kept> {
-        let kept = |account: &Account| Kept {
-            full_name: Arc::clone(&account.level.budget.full_name),
-            window: account.level.window,
-            spent: account.level.spent.saturating_add(account.level.reserved),
-        };
-        self.accounts.iter().map(kept).collect()
+        let closed = self.closed.iter().map(|closed| closed.kept.clone());
+        self.accounts.iter().map(Account::to_keep).chain(closed).collect()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::book::{Beyond, Book, Budget, Level, Need, Reserved, Spenders};
+use super::book::{Beyond, Book, Budget, Kept, Level, Need, Reserved, Spenders};
 use super::window::{Calendar, Division, Window};
 
 fn second(text: &str) -> i64 {
@@ -259,7 +259,7 @@ fn budget_every(name: &str, amount: u64, seconds: u32, beyond: Beyond) -> Arc<Bu
 
 fn book(budgets: &[Arc<Budget>]) -> Book {
     let mut book = Book::default();
-    book.reconfigure(budgets, &[], 0);
+    book.reconfigure(budgets, 0);
     book
 }
 
@@ -387,14 +387,10 @@ fn a_change_keeps_what_is_spent_while_the_windows_stay_the_same() {
     let under_way = book.take(most(20), false, 0).unwrap();
     let taken = book.take(most(30), false, 0).unwrap();
     let _ = book.settle(taken.reserved, 30, 0);
-    book.reconfigure(
-        &[budget("day", 50, Beyond::Warn), budget("new", 5, Beyond::Stop)],
-        &[],
-        0,
-    );
+    book.reconfigure(&[budget("day", 50, Beyond::Warn), budget("new", 5, Beyond::Stop)], 0);
     assert_eq!(stands(&mut book, "day", 0), (30, 20));
     assert_eq!(stands(&mut book, "new", 0), (0, 0));
-    book.reconfigure(&[budget_every("day", 50, 60, Beyond::Stop)], &[], 0);
+    book.reconfigure(&[budget_every("day", 50, 60, Beyond::Stop)], 0);
     assert_eq!(
         stands(&mut book, "day", 0),
         (0, 20),
@@ -402,14 +398,71 @@ fn a_change_keeps_what_is_spent_while_the_windows_stay_the_same() {
     );
     let _ = book.settle(under_way.reserved, 7, 0);
     assert_eq!(stands(&mut book, "day", 0), (7, 0));
-    // One that goes and comes back while a request runs owes it no reserve.
+}
+
+#[test]
+fn a_budget_that_was_away_goes_on_with_what_was_spent_and_what_was_under_way_then_at_its_most() {
+    let day = || [budget("day", 100, Beyond::Stop)];
+    let mut book = book(&day());
+    let taken = book.take(most(30), false, 0).unwrap();
+    let _ = book.settle(taken.reserved, 30, 0);
     let under_way = book.take(most(5), false, 0).unwrap();
-    book.reconfigure(&[], &[], 0);
-    book.reconfigure(&[budget("day", 50, Beyond::Stop)], &[], 0);
-    let other = book.take(most(40), false, 0).unwrap();
-    let _ = book.settle(under_way.reserved, 3, 0);
-    assert_eq!(stands(&mut book, "day", 0), (3, 40));
-    let _ = book.settle(other.reserved, 0, 0);
+    book.reconfigure(&[], 1);
+    let kept = book.to_keep();
+    assert_eq!(
+        kept.iter().map(|kept| kept.spent).collect::<Vec<_>>(),
+        [35],
+        "the file has it"
+    );
+    let meanwhile = book.take(most(90), false, 2).unwrap();
+    book.reconfigure(&day(), 3);
+    assert_eq!(stands(&mut book, "day", 3), (35, 0));
+    assert_eq!(book.to_keep(), kept, "and once");
+    let other = book.take(most(40), false, 3).unwrap();
+    let _ = book.settle(under_way.reserved, 3, 3);
+    assert_eq!(
+        stands(&mut book, "day", 3),
+        (35, 40),
+        "it is in the sum, and owes no reserve"
+    );
+    // One that nobody held up is charged where it ends.
+    let _ = book.settle(meanwhile.reserved, 2, 3);
+    let _ = book.settle(other.reserved, 1, 3);
+    assert_eq!(stands(&mut book, "day", 3), (38, 0));
+    // It came in a window that is over, or with other windows.
+    book.reconfigure(&[], 4);
+    let mut other_windows = book_of(book.to_keep(), &[budget_every("day", 100, 60, Beyond::Stop)], 4);
+    assert_eq!(stands(&mut other_windows, "day", 4), (0, 0));
+    book.reconfigure(&day(), 3_600);
+    assert_eq!(stands(&mut book, "day", 3_600), (0, 0));
+}
+
+#[test]
+fn what_an_earlier_run_spent_of_a_budget_that_is_away_waits_for_it_and_so_do_a_hundred_at_most() {
+    let kept = |name: &str| Kept {
+        full_name: format!("shop/{name}").into(),
+        window: Window { begins: 0, ends: 3_600 },
+        spent: 7,
+    };
+    let mut book = book_of(vec![kept("day")], &[], 10);
+    assert_eq!(book.to_keep(), [kept("day")], "it is written again");
+    book.reconfigure(&[budget("day", 100, Beyond::Stop)], 20);
+    assert_eq!(stands(&mut book, "day", 20), (7, 0));
+    for number in 0..300 {
+        book.reconfigure(&[budget(&format!("b{number}"), 100, Beyond::Stop)], 30);
+        let taken = book.take(most(1), false, 30).unwrap();
+        let _ = book.settle(taken.reserved, 1, 30);
+    }
+    assert_eq!(book.to_keep().len(), 101);
+    book.reconfigure(&[], 3_600);
+    assert_eq!(book.to_keep(), []);
+}
+
+fn book_of(kept: Vec<Kept>, budgets: &[Arc<Budget>], now: i64) -> Book {
+    let mut book = Book::default();
+    book.begin_with(kept);
+    book.reconfigure(budgets, now);
+    book
 }
 
 #[test]
@@ -421,8 +474,7 @@ fn a_sidecar_that_starts_again_goes_on_with_what_was_spent_and_what_was_under_wa
     let kept = before.to_keep();
     drop(under_way);
     let after = |budgets: &[Arc<Budget>], now: i64| {
-        let mut book = Book::default();
-        book.reconfigure(budgets, &kept, now);
+        let mut book = book_of(kept.clone(), budgets, now);
         stands(&mut book, "day", now)
     };
     assert_eq!(after(&[budget("day", 70, Beyond::Stop)], 20), (50, 0));
@@ -507,9 +559,8 @@ proptest! {
                     let cut: u64 = open.drain(..).map(|reserved| reserved.amount()).sum();
                     let _ = book.levels(now);
                     let kept_now = book.to_keep();
-                    let mut next = Book::default();
-                    next.reconfigure(&budgets, &kept_now, now);
                     prop_assert!(kept.len() == kept_now.len());
+                    let next = book_of(kept_now, &budgets, now);
                     charges.push((now, cut));
                     book = next;
                 }

@@ -5,7 +5,7 @@
 //! windows are of the calendar, so it is the wall clock that they hang on.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use bowsprit_core::config::Config;
 use bowsprit_core::cost::{Picodollars, Unpriced};
@@ -33,8 +33,6 @@ pub struct Budgets {
     book: Mutex<Spending>,
     /// What is about budgets that pods spend together.
     pub shared: Shared,
-    /// What an earlier run of this sidecar has spent.
-    before: OnceLock<Vec<Kept>>,
     /// Something is to be kept.
     changed: Notify,
     /// What is counted.
@@ -47,7 +45,6 @@ impl Budgets {
         Arc::new(Self {
             book: Mutex::new(Spending::new(fastrand::u64(..))),
             shared: Shared::default(),
-            before: OnceLock::new(),
             changed: Notify::new(),
             metrics,
         })
@@ -55,18 +52,18 @@ impl Budgets {
 
     /// Goes on with what an earlier run has spent. To be called before any configuration.
     pub fn begin_with(&self, kept: Vec<Kept>, owed: Vec<Owed>) {
-        let _ = self.before.set(kept);
-        locked(&self.book).purses.begin_with(owed);
+        let mut spending = locked(&self.book);
+        spending.book.begin_with(kept);
+        spending.purses.begin_with(owed);
     }
 
     /// Takes the budgets of this configuration, and keeps what is spent of those that stay.
     pub fn fit(&self, config: &Config) {
         let own = config.budgets().filter(|budget| budget.per == Spenders::Pod);
         let own: Vec<Arc<Budget>> = own.map(Arc::clone).collect();
-        let before = self.before.get().map_or(&[][..], Vec::as_slice);
         let wanted = self.shared.wanted(config);
         let mut spending = locked(&self.book);
-        spending.book.reconfigure(&own, before, unix_seconds());
+        spending.book.reconfigure(&own, unix_seconds());
         spending.purses.reconfigure(&wanted, now());
         drop(spending);
         self.shared.look_again();

@@ -207,6 +207,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_budget_that_is_away_is_in_the_file_too_also_where_it_was_when_the_sidecar_began() {
+        let dir = tempfile::tempdir().unwrap();
+        let budgets = begun(dir.path());
+        let none = load("", &Scope::Standalone).unwrap();
+        let _under_way = budgets.try_take(DIME, None, false, false).unwrap();
+        budgets.fit(&none);
+        Keeper::new(dir.path().into(), budgets).write().await.unwrap();
+        let budgets = Budgets::new(BudgetMetrics::register(&mut Registry::default()));
+        let (kept, owed) = read(dir.path());
+        budgets.begin_with(kept, owed);
+        budgets.fit(&none);
+        Keeper::new(dir.path().into(), budgets).write().await.unwrap();
+        assert_eq!(spent(&begun(dir.path())), ("0.1".into(), "0".into()));
+    }
+
+    #[tokio::test]
     async fn a_file_that_is_cut_anywhere_begins_anew_and_a_full_disk_leaves_what_was_saved() {
         let dir = tempfile::tempdir().unwrap();
         let budgets = begun(dir.path());
