@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::dialect::Dialect;
+use crate::cost::{Picodollars, Unpriced};
 use crate::dialect::embeddings::EmbeddingsApi;
+use crate::dialect::{Dialect, Envelope, Terms, Usage};
+use crate::record::Spent;
 
 /// What is to be done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +39,14 @@ pub struct Call {
     pub tokens: u64,
     /// Of these, input: a quarter of the request's bytes.
     pub input_tokens: u64,
-    /// The caller's own bound of the answer, tokens, where it names one.
+    /// The caller's own bound of the answer, tokens, where it names one; of each answer, where it asks for several.
     pub max_tokens: Option<u64>,
+    /// The provider's priority terms are asked for, which are dearer.
+    pub is_priority: bool,
 }
+
+/// Output tokens reserved at limits for an answer that names no maximum. Settled by what was really used.
+const ASSUMED_OUTPUT: u64 = 1_000;
 
 impl Call {
     /// A call of this operation, of whose model and tokens nothing is known yet.
@@ -53,12 +60,106 @@ impl Call {
             array: false,
             tokens: 0,
             max_tokens: None,
+            is_priority: false,
             input_tokens: 0,
         }
+    }
+
+    /// Takes what a generation's body says of it, but for its model and whether it is a stream: some APIs say these in the URL.
+    pub fn asks(&mut self, envelope: &Envelope<'_>) {
+        self.include_usage = envelope.include_usage;
+        self.input_tokens = envelope.input_tokens_estimate;
+        self.max_tokens = envelope.max_output_tokens;
+        self.is_priority = envelope.is_priority;
+        // A caller may name any number: too large a one is more than there is room for, not less.
+        let output = envelope.max_output_tokens.unwrap_or(ASSUMED_OUTPUT);
+        self.tokens = self
+            .input_tokens
+            .saturating_add(output.saturating_mul(envelope.choices));
+    }
+
+    /// The most that an attempt may cost, by what these tokens cost: at the usual terms or at those that are asked for, whichever are
+    /// dearer. A provider may bill by either.
+    ///
+    /// # Errors
+    /// Why the usual price is not known.
+    pub fn most(&self, cost: impl Fn(&Spent) -> Result<Picodollars, Unpriced>) -> Result<Picodollars, Unpriced> {
+        let mut spent = Spent {
+            estimated_input: self.input_tokens,
+            estimated_output: self.tokens.saturating_sub(self.input_tokens),
+            ..Spent::default()
+        };
+        let usual = cost(&spent)?;
+        if !self.is_priority {
+            return Ok(usual);
+        }
+        spent.reported = Some(Usage {
+            terms: Terms::Priority,
+            ..Usage::default()
+        });
+        Ok(cost(&spent).map_or(usual, |dearer| dearer.max(usual)))
     }
 
     /// Whether a model is asked for words, in a stream of them.
     pub fn is_stream(&self) -> bool {
         self.stream && self.operation == Operation::Generate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::peek;
+
+    fn asks(dialect: Dialect, body: &str) -> Call {
+        let mut call = Call::new(dialect, Operation::Generate);
+        call.asks(&peek(dialect, body.as_bytes()).unwrap());
+        call
+    }
+
+    #[test]
+    fn the_reserve_is_the_input_and_every_answer_that_is_asked_for_however_large() {
+        for (body, output) in [
+            (r#"{"model":"m"}"#, 1_000),
+            (r#"{"model":"m","max_tokens":50}"#, 50),
+            (r#"{"model":"m","max_tokens":50,"n":4}"#, 200),
+            (r#"{"model":"m","n":3}"#, 3_000),
+        ] {
+            let call = asks(Dialect::OpenAiChat, body);
+            assert_eq!(call.tokens - call.input_tokens, output, "{body}");
+        }
+        let gemini = r#"{"generationConfig":{"maxOutputTokens":50,"candidateCount":2}}"#;
+        let call = asks(Dialect::Gemini, gemini);
+        assert_eq!(call.tokens - call.input_tokens, 100);
+        for body in [
+            r#"{"model":"m","max_tokens":18446744073709551615}"#,
+            r#"{"model":"m","max_tokens":9223372036854775808,"n":2}"#,
+            r#"{"model":"m","n":18446744073709551615}"#,
+        ] {
+            assert_eq!(asks(Dialect::OpenAiChat, body).tokens, u64::MAX, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_reserve_is_at_the_priority_price_where_that_is_asked_for_and_dearer() {
+        let usual = Picodollars::new(7);
+        let cost = |dearer: Result<i64, Unpriced>| {
+            move |spent: &Spent| match spent.reported.map(|usage| usage.terms) {
+                None => Ok(usual),
+                Some(Terms::Priority) => dearer.map(Picodollars::new),
+                Some(_) => Err(Unpriced::Terms),
+            }
+        };
+        let priority = asks(Dialect::OpenAiChat, r#"{"model":"m","service_tier":"priority"}"#);
+        assert_eq!(priority.most(cost(Ok(14))), Ok(Picodollars::new(14)));
+        assert_eq!(
+            priority.most(cost(Ok(3))),
+            Ok(usual),
+            "a provider may bill by the usual one"
+        );
+        assert_eq!(priority.most(cost(Err(Unpriced::Terms))), Ok(usual));
+        let flex = asks(Dialect::OpenAiChat, r#"{"model":"m","service_tier":"flex"}"#);
+        assert_eq!(flex.most(cost(Ok(14))), Ok(usual));
+        assert_eq!(priority.most(|_| Err(Unpriced::Model)), Err(Unpriced::Model));
     }
 }

@@ -145,6 +145,14 @@ impl Spent {
         }
     }
 
+    /// Whether an attempt that ended so may have written more than is known: nothing was told of it, and an answer that comes whole or
+    /// not at all did not come, or nothing of a stream. Whoever gives up on an answer does not hear what it cost.
+    pub fn is_output_open(&self, ended: &Ended, is_stream: bool) -> bool {
+        let was_read = matches!(ended, Ended::Answered | Ended::Status { .. });
+        let is_seen = is_stream && self.estimated_output > 0;
+        !(self.is_nothing || self.reported.is_some() || was_read || is_seen)
+    }
+
     /// All of it, for a limiter; `None`: not known at all, so what was reserved stands.
     pub fn total(&self) -> Option<u64> {
         if self.is_nothing {

@@ -67,6 +67,48 @@ fn of_two_bounds_of_an_answer_the_larger_is_what_it_may_cost() {
 }
 
 #[test]
+fn how_many_answers_and_which_tier_a_body_asks_for_is_known() {
+    for (dialect, body, asks) in [
+        (Dialect::OpenAiChat, r#"{"model":"m"}"#, (1, false)),
+        (
+            Dialect::OpenAiChat,
+            r#"{"model":"m","n":8,"service_tier":"priority"}"#,
+            (8, true),
+        ),
+        (
+            Dialect::OpenAiChat,
+            r#"{"model":"m","n":0,"service_tier":"flex"}"#,
+            (1, false),
+        ),
+        (
+            Dialect::OpenAiChat,
+            r#"{"model":"m","n":"8","service_tier":null}"#,
+            (1, false),
+        ),
+        (
+            Dialect::OpenAiResponses,
+            r#"{"model":"m","service_tier":"priority"}"#,
+            (1, true),
+        ),
+        (Dialect::AnthropicMessages, r#"{"model":"m","n":8}"#, (1, false)),
+        (
+            Dialect::Gemini,
+            r#"{"generationConfig":{"candidateCount":4}}"#,
+            (4, false),
+        ),
+        (
+            Dialect::Gemini,
+            r#"{"generation_config":{"candidate_count":4}}"#,
+            (4, false),
+        ),
+        (Dialect::Gemini, "{}", (1, false)),
+    ] {
+        let envelope = peek(dialect, body.as_bytes()).unwrap();
+        assert_eq!((envelope.choices, envelope.is_priority), asks, "{body}");
+    }
+}
+
+#[test]
 fn a_wrong_envelope_is_refused_with_its_path() {
     let table = [
         ("", Code::ValNotJson, ""),

@@ -21,6 +21,10 @@ pub struct Envelope<'a> {
     pub include_usage: bool,
     /// Tokens; the caller's own limit on the answer.
     pub max_output_tokens: Option<u64>,
+    /// Answers asked for at once, each up to that limit: `n`, `candidateCount`; 1 where the body does not say.
+    pub choices: u64,
+    /// The provider's priority terms are asked for: `service_tier`.
+    pub is_priority: bool,
     /// A quarter of the body's bytes: what the limiter reserves before the provider counts.
     pub input_tokens_estimate: u64,
 }
@@ -46,6 +50,10 @@ struct Top<'a> {
     max_completion_tokens: Option<Raw<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
     max_output_tokens: Option<Raw<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    n: Option<Raw<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    service_tier: Option<Raw<'a>>,
     #[serde(
         borrow,
         default,
@@ -72,6 +80,14 @@ struct GenerationConfig<'a> {
         alias = "max_output_tokens"
     )]
     max_output_tokens: Option<Raw<'a>>,
+    #[serde(
+        borrow,
+        default,
+        deserialize_with = "present",
+        rename = "candidateCount",
+        alias = "candidate_count"
+    )]
+    candidate_count: Option<Raw<'a>>,
 }
 
 fn top(body: &[u8]) -> Result<Top<'_>, RequestError> {
@@ -108,6 +124,12 @@ fn read_object<'a, T: Deserialize<'a>>(raw: Option<Raw<'a>>, path: &str) -> Resu
     }
 }
 
+/// How many answers are asked for. What is no number is the provider's to refuse.
+fn choices(raw: Option<Raw<'_>>) -> u64 {
+    let count = raw.and_then(|raw| json::from_str::<u64>(raw.get()).ok());
+    count.unwrap_or(1).max(1)
+}
+
 const WHOLE: &str = "must be a whole number, 0 or more";
 
 /// `Cow<str>` deserialises owned by default; this borrows where the JSON string has no escapes.
@@ -122,11 +144,16 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Envelope<'_>, RequestError>
         stream: false,
         include_usage: false,
         max_output_tokens: None,
+        choices: 1,
+        is_priority: false,
         input_tokens_estimate: tokens_of(body.len()),
     };
     if dialect == Dialect::Gemini {
         let config: Option<GenerationConfig<'_>> = read_object(top.generation_config, "generationConfig")?;
-        let limit = config.and_then(|config| config.max_output_tokens);
+        let (limit, count) = config.map_or((None, None), |config| {
+            (config.max_output_tokens, config.candidate_count)
+        });
+        envelope.choices = choices(count);
         envelope.max_output_tokens = read(limit, "generationConfig.maxOutputTokens", WHOLE)?;
         return Ok(envelope);
     }
@@ -137,6 +164,10 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Envelope<'_>, RequestError>
         return Err(RequestError::field("model", "must not be empty"));
     }
     envelope.stream = read(top.stream, "stream", "must be true or false")?.unwrap_or(false);
+    if dialect != Dialect::AnthropicMessages {
+        envelope.choices = choices(top.n);
+        envelope.is_priority = top.service_tier.is_some_and(|tier| tier.get() == r#""priority""#);
+    }
     if dialect == Dialect::OpenAiResponses {
         envelope.max_output_tokens = read(top.max_output_tokens, "max_output_tokens", WHOLE)?;
         return Ok(envelope);

@@ -22,9 +22,6 @@ use crate::memory::{Memory, Room};
 use crate::net::poll_frame;
 use crate::process::Process;
 
-/// Output tokens reserved at the limiter for a request that names no maximum. Settled by what was really used.
-const ASSUMED_OUTPUT: u64 = 1_000;
-
 /// Reads the body and the facts.
 pub(super) async fn admit(
     process: &Arc<Process>,
@@ -138,10 +135,7 @@ pub(super) fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
     match route {
         Route::Generate { dialect, in_url, .. } => {
             let envelope = peek(*dialect, body)?;
-            call.include_usage = envelope.include_usage;
-            call.input_tokens = envelope.input_tokens_estimate;
-            call.max_tokens = envelope.max_output_tokens;
-            call.tokens = call.input_tokens + envelope.max_output_tokens.unwrap_or(ASSUMED_OUTPUT);
+            call.asks(&envelope);
             if let Some(in_url) = in_url {
                 call.model = in_url.model.as_str().into();
                 call.stream = in_url.stream;

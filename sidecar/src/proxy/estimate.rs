@@ -1,25 +1,19 @@
 //! What a request may cost, before anybody is asked: its input by the bytes, its output by `max_tokens` or the amount that is
-//! assumed, at the price of whoever of those that may be asked is dearest.
+//! assumed for each answer, at the price of whoever of those that may be asked is dearest.
 
 use bowsprit_core::call::Call;
 use bowsprit_core::config::{Provider, Route};
-use bowsprit_core::record::Spent;
 use bowsprit_core::spend::book::Need;
 
 use crate::tenant::snapshot::Snapshot;
 
 /// The most that one attempt may cost.
 pub(super) fn most(snapshot: &Snapshot, route: Option<&Route>, call: &Call) -> Need {
-    let spent = Spent {
-        estimated_input: call.input_tokens,
-        estimated_output: call.tokens.saturating_sub(call.input_tokens),
-        ..Spent::default()
-    };
     let mut need = Need::default();
     for upstream in snapshot.upstreams() {
         let provider = &upstream.provider;
         let mut add = |model: &str| {
-            let cost = upstream.cost(model, &spent).map(|cost| cost.total());
+            let cost = call.most(|spent| upstream.cost(model, spent).map(|cost| cost.total()));
             need.is_unknown |= cost.is_err();
             let cost = u64::try_from(cost.unwrap_or_default().get()).unwrap_or(0);
             need.most = need.most.max(cost);

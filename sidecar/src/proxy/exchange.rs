@@ -236,7 +236,7 @@ impl Exchange {
             return end;
         }
         if let Some(charges) = self.of.charges.take() {
-            charges.attempt(&spent, expense.cost);
+            charges.attempt(&spent, expense.cost, spent.is_output_open(&ended, self.of.is_stream));
         }
         let charged = self.permit.take().map_or(0, |permit| match ended {
             Ended::CallerGone => permit.abandon(spent.total().unwrap_or(0), now),

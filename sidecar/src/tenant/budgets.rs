@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use bowsprit_core::config::Config;
 use bowsprit_core::cost::{Picodollars, Unpriced};
+use bowsprit_core::limits::bill::Bill;
+use bowsprit_core::limits::limiter;
 use bowsprit_core::record::Spent;
 use bowsprit_core::spend::book::{Beyond, Budget, Kept, Level, Need, Reached, Spenders};
 use bowsprit_core::spend::shared::purses::{Held, Owed, Standing};
@@ -108,7 +110,7 @@ impl Budgets {
         Ok(Guard {
             budgets: Arc::clone(self),
             reserved: Some(taken.reserved),
-            used: Mutex::default(),
+            bill: Mutex::default(),
         })
     }
 
@@ -249,32 +251,18 @@ impl BudgetReport {
     }
 }
 
-/// What a request's attempts have cost until now.
-#[derive(Default)]
-struct Used {
-    cost: u64,
-    /// Of an attempt nobody knows what it cost.
-    unknown: bool,
-}
-
 /// What is reserved for a request, once however many attempts it makes. It is shared by the request and its attempts, and the last
 /// of them that ends settles it: with what all attempts cost, or, where none was made, with nothing at all.
 pub struct Guard {
     budgets: Arc<Budgets>,
     reserved: Option<AllReserved>,
-    used: Mutex<Used>,
+    bill: Mutex<Bill>,
 }
 
 impl Guard {
-    /// An attempt has ended and cost so much.
-    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>) {
-        let mut used = locked(&self.used);
-        if spent.is_nothing {
-            return;
-        }
-        used.unknown |= cost.is_err();
-        let cost = u64::try_from(cost.unwrap_or_default().get()).unwrap_or(0);
-        used.cost = used.cost.saturating_add(cost);
+    /// An attempt has ended and cost so much. `is_output_open`: it may have written more than is known.
+    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>, is_output_open: bool) {
+        locked(&self.bill).attempt(spent, cost, is_output_open);
     }
 }
 
@@ -289,12 +277,11 @@ impl fmt::Debug for Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let Some(reserved) = self.reserved.take() else { return };
-        let used = std::mem::take(&mut *locked(&self.used));
-        // Where nobody knows, the reserve stands.
-        let mut cost = used.cost;
-        if used.unknown {
-            cost = cost.saturating_add(reserved.amount());
-        }
-        self.budgets.settle(reserved, cost);
+        let reserve = limiter::Need {
+            cost: reserved.amount(),
+            ..limiter::Need::default()
+        };
+        let settled = locked(&self.bill).settled(reserve);
+        self.budgets.settle(reserved, settled.map_or(0, |settled| settled.cost));
     }
 }

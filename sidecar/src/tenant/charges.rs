@@ -19,16 +19,16 @@ pub struct Charges {
 }
 
 impl Charges {
-    /// An attempt has ended and cost so much.
-    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>) {
+    /// An attempt has ended and cost so much. `is_output_open`: it may have written more than is known.
+    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>, is_output_open: bool) {
         if let Some(limits) = &self.limits {
-            limits.attempt(spent, cost);
+            limits.attempt(spent, cost, is_output_open);
         }
         if let Some(budgets) = &self.budgets {
-            budgets.attempt(spent, cost);
+            budgets.attempt(spent, cost, is_output_open);
         }
         if let Some(of_request) = &self.of_request {
-            of_request.attempt(spent, cost);
+            of_request.attempt(spent, cost, is_output_open);
         }
     }
 }

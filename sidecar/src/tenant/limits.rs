@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::{Config, Limit, Per};
 use bowsprit_core::cost::{Picodollars, Unpriced};
+use bowsprit_core::limits::bill::Bill;
 use bowsprit_core::limits::limiter::Need;
 use bowsprit_core::limits::set::{Held, Set, Taken, Wanted, Who};
 use bowsprit_core::queue::{Class, Ticket};
@@ -137,7 +138,7 @@ impl Limits {
             names,
             stored,
             taken: Some(taken),
-            used: Mutex::default(),
+            bill: Mutex::default(),
         })
     }
 
@@ -348,17 +349,6 @@ impl Drop for Turn {
     }
 }
 
-/// What a request's attempts have used until now.
-#[derive(Default)]
-struct Used {
-    need: Need,
-    /// An attempt was made.
-    sent: bool,
-    /// Of an attempt nobody knows the tokens, or the money.
-    unknown_tokens: bool,
-    unknown_cost: bool,
-}
-
 /// Room under a request's limits, held once however many attempts it makes. It is shared by the request and its attempts, and
 /// the last of them that ends settles it: with what all attempts used, or, where none was made, with nothing at all.
 pub struct Guard {
@@ -369,23 +359,13 @@ pub struct Guard {
     /// What it holds in stores, by limit.
     stored: Vec<(Arc<str>, store::Taken)>,
     taken: Option<Taken>,
-    used: Mutex<Used>,
+    bill: Mutex<Bill>,
 }
 
 impl Guard {
-    /// An attempt has ended and cost so much.
-    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>) {
-        let mut used = locked(&self.used);
-        used.sent = true;
-        if spent.is_nothing {
-            return;
-        }
-        let told = spent.reported.unwrap_or_default();
-        let input = told.input.saturating_add(spent.estimated_input);
-        let output = told.output.saturating_add(spent.estimated_output);
-        used.unknown_tokens |= spent.total().is_none();
-        used.unknown_cost |= cost.is_err();
-        used.need = used.need.plus(Need::new(input, output, cost.unwrap_or_default()));
+    /// An attempt has ended and cost so much. `is_output_open`: it may have written more than is known.
+    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>, is_output_open: bool) {
+        locked(&self.bill).attempt(spent, cost, is_output_open);
     }
 }
 
@@ -401,7 +381,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let Some(taken) = self.taken.take() else { return };
         let now = self.clock.now();
-        let used = std::mem::take(&mut *locked(&self.used));
+        let settled = locked(&self.bill).settled(self.need);
         let call = |next: &Arc<Notify>| next.notify_one();
         let stored = std::mem::take(&mut self.stored);
         if !stored.is_empty() {
@@ -410,21 +390,12 @@ impl Drop for Guard {
                 known.let_go(name, taken);
             }
         }
-        if !used.sent {
+        let Some(settled) = settled else {
             // What was taken in stores flows back with them.
             drop(stored);
             locked(&self.limits.set).cancel(taken, now, call);
             return;
-        }
-        let mut settled = used.need;
-        // Where nobody knows, the estimate stands.
-        if used.unknown_tokens {
-            settled.input = settled.input.saturating_add(self.need.input);
-            settled.output = settled.output.saturating_add(self.need.output);
-        }
-        if used.unknown_cost {
-            settled.cost = settled.cost.saturating_add(self.need.cost);
-        }
+        };
         for (_, taken) in stored {
             taken.used_as(settled);
         }

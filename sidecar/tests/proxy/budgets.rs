@@ -189,8 +189,10 @@ async fn what_passes_unread_is_stopped_once_nothing_is_left() {
     assert_eq!(files().await.json()["error"]["bowsprit_code"], "BIZ_BUDGET_SPENT");
     assert_eq!(count(&bed.openai), asked);
     running.abort();
-    bed.until("it is given back", || async { stands(&bed).await == (0.0, 0.0) })
-        .await;
+    bed.until("nobody knows what it cost: the reserve stands", || async {
+        stands(&bed).await == (10.0, 0.0)
+    })
+    .await;
     bed.balanced().await;
 }
 
@@ -232,7 +234,7 @@ async fn what_was_under_way_when_a_sidecar_was_killed_counts_as_if_it_had_cost_t
     // What a killed one leaves behind is what is in its folder at that moment.
     let left = std::fs::read(&file).unwrap();
     running.abort();
-    bed.until("it is given back", || async { stands(&bed).await == (0.0, 0.0) })
+    bed.until("it has ended", || async { stands(&bed).await.1 == 0.0 })
         .await;
     bed.sidecar.take().unwrap().stop().await;
     std::fs::write(&file, left).unwrap();

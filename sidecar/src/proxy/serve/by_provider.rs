@@ -15,7 +15,6 @@ use bowsprit_core::limiter::{Limited, Which};
 use bowsprit_core::limits::limiter::Need;
 use bowsprit_core::limits::set::{self, Held, Who};
 use bowsprit_core::queue::Class;
-use bowsprit_core::record::Spent;
 
 use super::super::candidate::Candidate;
 use super::super::context::RequestContext;
@@ -217,12 +216,7 @@ fn need(asked: &Candidate, call: &Call) -> Need {
         return Need::default();
     }
     let output = call.tokens.saturating_sub(call.input_tokens);
-    let spent = Spent {
-        estimated_input: call.input_tokens,
-        estimated_output: output,
-        ..Spent::default()
-    };
-    let cost = asked.upstream.cost(&asked.model, &spent).map(|cost| cost.total());
+    let cost = call.most(|spent| asked.upstream.cost(&asked.model, spent).map(|cost| cost.total()));
     // Whose price nobody knows counts as nothing here.
     Need::new(
         call.input_tokens,
