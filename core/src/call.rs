@@ -43,6 +43,8 @@ pub struct Call {
     pub max_tokens: Option<u64>,
     /// The provider's priority terms are asked for, which are dearer.
     pub is_priority: bool,
+    /// Whether its body may have members in other letters than its API's ([`crate::letters`]).
+    pub has_other_letters: bool,
 }
 
 /// Output tokens reserved at limits for an answer that names no maximum. Settled by what was really used.
@@ -62,6 +64,7 @@ impl Call {
             max_tokens: None,
             is_priority: false,
             input_tokens: 0,
+            has_other_letters: false,
         }
     }
 
@@ -71,6 +74,7 @@ impl Call {
         self.input_tokens = envelope.input_tokens_estimate;
         self.max_tokens = envelope.max_output_tokens;
         self.is_priority = envelope.is_priority;
+        self.has_other_letters = envelope.has_other_letters;
         // A caller may name any number: too large a one is more than there is room for, not less.
         let output = envelope.max_output_tokens.unwrap_or(ASSUMED_OUTPUT);
         self.tokens = self

@@ -64,6 +64,7 @@ mod gemini;
 mod hosted;
 mod ids;
 mod language;
+mod letters;
 mod logprobs;
 mod media;
 mod mend;
@@ -101,6 +102,7 @@ pub use facade::{
     reported_model, success_error, usage, words_for,
 };
 pub use features::Features;
+pub(crate) use letters::{is_like, meant, wrong};
 pub use name::Dialect;
 pub use openai_chat::without_allowed_tools;
 pub use openai_responses::{Echo, native_responses};

@@ -42,6 +42,7 @@ mod windows;
 mod words;
 
 pub use body::Looked;
+pub(crate) use body::SAID;
 pub use detectors::Detectors;
 pub use policy::{Decided, Guard};
 pub use sieve::{HELD_MOST, Sieve, Stop};

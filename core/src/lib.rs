@@ -27,6 +27,7 @@ pub mod hedge;
 pub mod jobs;
 pub mod json;
 pub mod kept;
+pub mod letters;
 pub mod limits;
 pub mod model_name;
 pub mod pauses;

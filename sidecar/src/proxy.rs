@@ -10,8 +10,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bowsprit_core::fault::Code;
-use bowsprit_core::plan;
 use bowsprit_core::record::Refuser;
+use bowsprit_core::{letters, plan};
 use futures::FutureExt as _;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -196,6 +196,12 @@ async fn answer(
         Ok(inbound) => inbound,
         Err(refusal) => return refuse::answer(context, refusal),
     };
+    if snapshot.looks_at_bodies
+        && inbound.call.has_other_letters
+        && let Err(wrong) = letters::check(&inbound.body)
+    {
+        return refuse::answer(context, &wrong.into());
+    }
     if snapshot.has_runaway
         && let Err(refusal) = runaway::check(&snapshot, &mut context, inbound)
     {

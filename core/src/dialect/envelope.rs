@@ -1,13 +1,15 @@
 //! The few facts the proxy needs of a request, and the few values it changes: both without touching the rest.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::json::{self, Raw};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Deserialize;
+use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 
 use super::usage::tokens_of;
-use super::{Dialect, RequestError};
+use super::{Dialect, RequestError, letters};
 
 /// What one pass over the body finds out. For `Gemini` the model and the wish for a stream are in the URL, so `model` is
 /// empty and `stream` false there.
@@ -27,6 +29,8 @@ pub struct Envelope<'a> {
     pub is_priority: bool,
     /// A quarter of the body's bytes: what the limiter reserves before the provider counts.
     pub input_tokens_estimate: u64,
+    /// Whether a member that is not looked at here may be one in other letters ([`crate::letters`]).
+    pub has_other_letters: bool,
 }
 
 /// Tells a null from an absent field: `Option` alone would take both for none, and a second key would be spliced in.
@@ -36,32 +40,68 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<R
 
 /// Values stay raw so that a wrong type is reported with its path. Unknown fields are skipped unparsed, a repeated known
 /// one is an error: two proxies that pick different ones of two `model`s would disagree on what was allowed.
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Top<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
     model: Option<Raw<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
     stream: Option<Raw<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
     stream_options: Option<Raw<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
     max_tokens: Option<Raw<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
     max_completion_tokens: Option<Raw<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
     max_output_tokens: Option<Raw<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
     n: Option<Raw<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
     service_tier: Option<Raw<'a>>,
-    #[serde(
-        borrow,
-        default,
-        deserialize_with = "present",
-        rename = "generationConfig",
-        alias = "generation_config"
-    )]
     generation_config: Option<Raw<'a>>,
+    /// Whether an unknown one has letters that the known ones have not.
+    has_other_letters: bool,
+}
+
+impl<'a> Top<'a> {
+    /// Where the member of this name goes, and what it is called.
+    fn slot(&mut self, name: &str) -> Option<(&'static str, &mut Option<Raw<'a>>)> {
+        Some(match name {
+            "model" => ("model", &mut self.model),
+            "stream" => ("stream", &mut self.stream),
+            "stream_options" => ("stream_options", &mut self.stream_options),
+            "max_tokens" => ("max_tokens", &mut self.max_tokens),
+            "max_completion_tokens" => ("max_completion_tokens", &mut self.max_completion_tokens),
+            "max_output_tokens" => ("max_output_tokens", &mut self.max_output_tokens),
+            "n" => ("n", &mut self.n),
+            "service_tier" => ("service_tier", &mut self.service_tier),
+            "generationConfig" | "generation_config" => ("generationConfig", &mut self.generation_config),
+            _ => return None,
+        })
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TopVisitor)
+    }
+}
+
+struct TopVisitor;
+
+impl<'de> Visitor<'de> for TopVisitor {
+    type Value = Top<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Top<'de>, A::Error> {
+        let mut top = Top::default();
+        while let Some(Text(name)) = members.next_key()? {
+            let Some((known, slot)) = top.slot(&name) else {
+                members.next_value::<IgnoredAny>()?;
+                top.has_other_letters |= letters::has_others(&name);
+                continue;
+            };
+            if slot.replace(members.next_value()?).is_some() {
+                return Err(de::Error::duplicate_field(known));
+            }
+        }
+        Ok(top)
+    }
 }
 
 #[derive(Deserialize)]
@@ -147,6 +187,8 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Envelope<'_>, RequestError>
         choices: 1,
         is_priority: false,
         input_tokens_estimate: tokens_of(body.len()),
+        // Its own names have capitals.
+        has_other_letters: top.has_other_letters || dialect == Dialect::Gemini,
     };
     if dialect == Dialect::Gemini {
         let config: Option<GenerationConfig<'_>> = read_object(top.generation_config, "generationConfig")?;

@@ -101,7 +101,8 @@ impl Echo {
 /// Reads what a request of this dialect asks for beyond words. A count of tokens is asked for in the same words.
 ///
 /// # Errors
-/// The body is no JSON, or a number that has to be known is no number or given twice.
+/// The body is no JSON, a number that has to be known is no number or given twice, or a member that is looked at is written in other
+/// letters.
 pub fn features(dialect: Dialect, body: &[u8]) -> Result<Features, RequestError> {
     let mut found = Found::default();
     let read = |found: &mut Found| {

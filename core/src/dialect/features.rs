@@ -2,12 +2,12 @@
 //! making anything of it.
 //!
 //! This is for rules about requests, so it must not be led astray: of a member that is there twice each counts, of two
-//! spellings both do, escapes in names and values are resolved, and where the place and the media type of a thing disagree it
-//! is both. What is said here of a request is never less than what its provider may read in it.
+//! spellings both do, escapes in names and values are resolved, one in other letters (`Tools`) is refused, and where the place and
+//! the media type of a thing disagree it is both. What is said here of a request is never less than what its provider may read in it.
 
 use crate::json::{Error, Pull};
 
-use super::RequestError;
+use super::{RequestError, letters};
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,6 +63,18 @@ impl Default for Features {
     }
 }
 
+/// What is done with a member of each of these names. One that is like them, and is none of them, is wrong: its provider may read it as the
+/// one that it is like.
+macro_rules! named {
+    ($found:expr, $name:expr, { $($($known:literal)|+ $(if $cond:expr)? => $done:expr,)+ }) => {
+        match $name {
+            $($($known)|+ $(if $cond)? => $done,)+
+            other => $found.other(other, &[$($($known),+),+]),
+        }
+    };
+}
+pub(super) use named;
+
 /// What is found on the way.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -115,10 +127,17 @@ impl Found {
         Ok(number)
     }
 
+    /// A member whose name is none of these that are looked at.
+    pub(super) fn other(&mut self, name: &str, known: &[&'static str]) {
+        if let Some(meant) = letters::meant(name, known) {
+            self.wrong.get_or_insert_with(|| letters::wrong(name, meant));
+        }
+    }
+
     /// All of it.
     ///
     /// # Errors
-    /// A number that has to be known is no number, or given twice.
+    /// A number that has to be known is no number, or given twice; or a member that is looked at is written in other letters.
     pub(super) fn finish(self) -> Result<Features, RequestError> {
         self.wrong.map_or(Ok(self.features), Err)
     }

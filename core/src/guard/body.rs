@@ -12,12 +12,12 @@ use bytes::Bytes;
 
 use super::take::Take;
 use super::{Decided, Guard};
-use crate::dialect::RequestError;
+use crate::dialect::{RequestError, is_like};
 use crate::json::{Error, Pull};
 
 /// Members of a request that hold what is said. Of the rest (the model, tools, schemas, metadata) the caller is the author.
 #[rustfmt::skip]
-const SAID: &[&str] = &[
+pub(crate) const SAID: &[&str] = &[
     // Chat completions, Messages.
     "messages", "system", "prediction",
     // Responses, and embeddings of OpenAI's.
@@ -206,6 +206,10 @@ impl<'a> Looker<'a> {
             _ if self.side == Side::Answer && SPELLED.contains(&name) => self.spelled(at),
             _ if self.is_opaque(name) => Ok(()),
             _ if FREE.contains(&name) => self.free(at, name == "arguments"),
+            // Who takes these for the others finds more in them than what is said.
+            _ if is_like("source", name) || FREE.iter().any(|free| is_like(free, name)) => {
+                self.free(at, is_like("arguments", name))
+            }
             _ => self.said(at),
         }
     }
@@ -238,7 +242,7 @@ impl<'a> Looker<'a> {
     fn source(&mut self, at: &mut Pull<'a>) -> Result<(), Error> {
         let mut is_text = false;
         at.ahead().members(&mut |name, at| {
-            is_text |= name == "type" && at.text()?.as_deref() == Some("text");
+            is_text |= is_like("type", name) && at.text()?.as_deref() == Some("text");
             Ok(())
         })?;
         if at.is_object() {

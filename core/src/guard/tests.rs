@@ -251,6 +251,23 @@ fn in_each_dialect_what_is_said_is_looked_into_and_nothing_else_is_touched() {
 }
 
 #[test]
+fn below_a_name_in_other_letters_is_looked_at_all_that_a_server_may_take_for_said() {
+    for body in [
+        r#"{"messages":[{"Content":[{"Type":"text","Text":"4111111111111111"}]}]}"#,
+        r#"{"messages":[{"content":[{"input":{"id":"4111111111111111"}}]}]}"#,
+        r#"{"messages":[{"content":[{"Input":{"id":"4111111111111111"}}]}]}"#,
+        r#"{"contents":[{"parts":[{"functionCall":{"Args":{"data":4111111111111111}}}]}]}"#,
+        r#"{"messages":[{"tool_calls":[{"function":{"Arguments":"{\"id\":\"4111111111111111\"}"}}]}]}"#,
+        r#"{"messages":[{"content":[{"Source":{"type":"text","data":"4111111111111111"}}]}]}"#,
+        r#"{"messages":[{"content":[{"source":{"Type":"text","data":"4111111111111111"}}]}]}"#,
+    ] {
+        let (masked, found) = look(&[spec("all")], body);
+        assert!(!masked.contains("4111"), "{masked}");
+        assert_eq!(found, [1], "{body}");
+    }
+}
+
+#[test]
 fn only_a_guard_that_masks_in_force_changes_anything_and_each_counts() {
     let with = |name: &str, action, enforcement| Spec {
         action,

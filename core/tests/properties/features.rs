@@ -401,3 +401,80 @@ fn what_must_be_a_number_is_one_and_is_given_once() {
     let none = features(Dialect::OpenAiChat, br#"{"n":null,"temperature":null}"#).unwrap();
     assert_eq!(none, Features::default());
 }
+
+#[test]
+fn what_is_written_in_other_letters_is_refused_wherever_something_goes_by_it() {
+    for (dialect, body, name) in [
+        (Dialect::OpenAiChat, r#"{"Tools":[{"type":"function"}]}"#, "Tools"),
+        (
+            Dialect::OpenAiChat,
+            r#"{"messages":[{"Content":[{"type":"image_url"}]}]}"#,
+            "Content",
+        ),
+        (
+            Dialect::OpenAiChat,
+            r#"{"messages":[{"content":[{"Image_URL":{}}]}]}"#,
+            "Image_URL",
+        ),
+        (Dialect::OpenAiChat, r#"{"tools":[{"Type":"web_search"}]}"#, "Type"),
+        (
+            Dialect::OpenAiChat,
+            r#"{"temperature":0,"Temperature":2}"#,
+            "Temperature",
+        ),
+        (
+            Dialect::AnthropicMessages,
+            r#"{"messages":[{"content":[{"Source":{"media_type":"image/png"}}]}]}"#,
+            "Source",
+        ),
+        (
+            Dialect::AnthropicMessages,
+            r#"{"MCP_servers":[{"name":"n"}]}"#,
+            "MCP_servers",
+        ),
+        (
+            Dialect::Gemini,
+            r#"{"generationConfig":{"candidatecount":3}}"#,
+            "candidatecount",
+        ),
+        (
+            Dialect::Gemini,
+            r#"{"contents":[{"parts":[{"InlineData":{}}]}]}"#,
+            "InlineData",
+        ),
+        (
+            Dialect::OpenAiResponses,
+            r#"{"input":[{"type":"message","content":[{"type":"input_text","File_ID":"f"}]}]}"#,
+            "File_ID",
+        ),
+        (
+            Dialect::OpenAiResponses,
+            r#"{"Reasoning":{"effort":"high"}}"#,
+            "Reasoning",
+        ),
+    ] {
+        let error = features(dialect, body.as_bytes()).unwrap_err();
+        assert_eq!(
+            (error.code.as_str(), error.path.as_str()),
+            ("VAL_FIELD", name),
+            "{dialect} {body}"
+        );
+    }
+    // What is the caller's to name is none of these.
+    for (dialect, body) in [
+        (
+            Dialect::OpenAiChat,
+            r#"{"metadata":{"Tools":1},"tools":[{"type":"function","function":{"parameters":{"Type":"object"}}}]}"#,
+        ),
+        (
+            Dialect::AnthropicMessages,
+            r#"{"messages":[{"content":[{"type":"tool_use","input":{"Content":[],"Source":{}}}]}]}"#,
+        ),
+        (
+            Dialect::Gemini,
+            r#"{"contents":[{"parts":[{"functionResponse":{"response":{"Parts":[]}}}]}]}"#,
+        ),
+    ] {
+        features(dialect, body.as_bytes()).unwrap();
+    }
+}

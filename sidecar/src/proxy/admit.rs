@@ -174,10 +174,15 @@ fn retries_before(headers: &HeaderMap) -> u32 {
 
 /// Of these bodies only what names the model is looked at.
 fn other_facts(call: &mut Call, in_path: Option<&String>, body: &Bytes) -> Result<(), Refusal> {
-    call.model = match in_path {
-        Some(model) => model.as_str().into(),
-        None => peek(call.dialect, body)?.model.into(),
-    };
+    if let Some(model) = in_path {
+        call.model = model.as_str().into();
+        // Nothing of this one is known.
+        call.has_other_letters = true;
+    } else {
+        let envelope = peek(call.dialect, body)?;
+        call.has_other_letters = envelope.has_other_letters;
+        call.model = envelope.model.into();
+    }
     Ok(())
 }
 

@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub pauses_routes: bool,
     /// Whether anything is decided by a request's route before there is a plan.
     pub looks_at_routes: bool,
+    /// Whether anything is decided by a request's body.
+    pub looks_at_bodies: bool,
 }
 
 /// What a configuration is put into service with.
@@ -98,8 +100,10 @@ impl Snapshot {
         let (has_access, has_guards) = (config.has_access(), config.has_guards());
         let has_caches = config.routes.iter().any(|route| route.cache.is_some());
         let pauses_routes = config.policies.iter().any(|policy| !policy.paused_routes.is_empty());
+        let looks_at_bodies = has_limits || has_budgets || has_access || has_guards || has_caches;
         Self {
-            looks_at_routes: has_limits || has_budgets || has_access || has_guards || has_caches || pauses_routes,
+            looks_at_routes: looks_at_bodies || pauses_routes,
+            looks_at_bodies,
             has_limits,
             limits_by_provider,
             has_budgets,

@@ -74,6 +74,41 @@ async fn what_a_rule_does_not_allow_is_refused_by_its_name_in_every_dialect_and_
 }
 
 #[tokio::test]
+async fn a_member_in_other_letters_is_refused_where_anything_goes_by_the_body() {
+    let bed = bed(json!({"rules": [rule("small", "request.model == 'smart' && !(request.maxTokens > 10)")]})).await;
+    let mut body = chat("smart", false);
+    body["Max_Tokens"] = json!(99_999);
+    let refused = ask(&bed, "/v1/chat/completions", &body).await;
+    let error = &refused.json()["error"];
+    assert_eq!((refused.status, &error["bowsprit_code"]), (400, &json!("VAL_FIELD")));
+    assert_eq!(error["param"], "Max_Tokens");
+    assert!(refused.text.contains("must be written max_tokens"), "{}", refused.text);
+    let mut body = message("smart", false);
+    body["Model"] = json!("large");
+    let refused = ask(&bed, "/v1/messages", &body).await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    let mut body = contents();
+    body["generationConfig"] = json!({"MaxOutputTokens": 99_999});
+    let refused = ask(&bed, "/v1beta/models/smart:generateContent", &body).await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    let embed = json!({"content": {"parts": [{"text": "hi"}]}, "Model": "large"});
+    let refused = ask(&bed, "/v1beta/models/smart:embedContent", &embed).await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    assert!(nobody_was_asked(&bed));
+}
+
+#[tokio::test]
+async fn where_nothing_goes_by_the_body_every_name_passes() {
+    let bed = Bed::routed(json!({}), |_, _| {}).await;
+    bed.claude.always(Answer::new("hello"));
+    let mut body = message("smart", false);
+    body["X-Model"] = json!("large");
+    body["MODEL"] = json!("large");
+    let reply = ask(&bed, "/v1/messages", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+}
+
+#[tokio::test]
 async fn a_rule_in_shadow_counts_what_it_would_refuse_and_lets_it_pass() {
     let bed = bed(json!({"enforcement": "Shadow", "rules": [
         rule("no-streams", "!request.stream"), rule("small", "request.maxTokens <= 10"), rule("by-claude", "candidate.provider == 'claude'"),

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use crate::call::Operation;
 use crate::dialect::embeddings::EmbeddingsApi;
-use crate::dialect::{Dialect, Features, RequestError, features, peek, tokens_of};
+use crate::dialect::{self, Dialect, Features, RequestError, features, peek, tokens_of};
 use crate::json::Pull;
-use crate::model_name;
+use crate::{letters, model_name};
 
 /// The longest request of a batch that is read, bytes: pictures are some MiB.
 pub const REQUEST: usize = 16 << 20;
@@ -123,17 +123,9 @@ impl Of {
         body: &'t [u8],
     ) -> Result<Request<'t>, Why> {
         let envelope = peek(dialect, body)?;
-        // For other spellings of these.
-        members(
-            body,
-            [
-                "model",
-                "max_tokens",
-                "max_completion_tokens",
-                "max_output_tokens",
-                "generationConfig",
-            ],
-        )?;
+        if envelope.has_other_letters {
+            letters::check(body)?;
+        }
         let is_read = self.reads_features && operation == Operation::Generate;
         Ok(Request {
             number,
@@ -170,8 +162,8 @@ fn members<'t, const N: usize>(text: &'t [u8], names: [&'static str; N]) -> Resu
                 if slot.replace(pull.skip()?.as_bytes()).is_some() {
                     twice = Some(name.to_owned());
                 }
-            } else if let Some(known) = names.iter().find(|known| is_like(known, name)) {
-                other = Some(*known);
+            } else if let Some(meant) = dialect::meant(name, &names) {
+                other = Some(dialect::wrong(name, meant));
             }
             Ok(())
         })?;
@@ -180,16 +172,7 @@ fn members<'t, const N: usize>(text: &'t [u8], names: [&'static str; N]) -> Resu
     read().map_err(|error| RequestError::not_json(format!("is not JSON: {error}")))?;
     match (twice, other) {
         (Some(name), _) => Err(RequestError::field(&name, "must be given once").into()),
-        (None, Some(known)) => Err(RequestError::field(known, "must be written in these letters").into()),
+        (None, Some(wrong)) => Err(wrong.into()),
         (None, None) => Ok(found),
     }
-}
-
-/// Whether some servers take one name for the other: those of Go do, letters of either case, a long s and the sign of Kelvin too.
-fn is_like(known: &str, name: &str) -> bool {
-    name.len() >= known.len()
-        && name
-            .replace('\u{17f}', "s")
-            .replace('\u{212a}', "k")
-            .eq_ignore_ascii_case(known)
 }

@@ -69,11 +69,11 @@ fn what_could_be_read_in_two_ways_is_told_as_unread() {
         ),
         (
             claude(r#"{"model": "a", "Model": "b", "messages": []}"#),
-            "1: model: must be written in these letters",
+            "1: Model: must be written model, in these letters: some servers take the one for the other",
         ),
         (
             claude(r#"{"model": "a"}, "PARAMS": {"model": "b"}"#),
-            "1: params: must be written in these letters",
+            "1: PARAMS: must be written params, in these letters: some servers take the one for the other",
         ),
         (r#"{"requests": []}"#.to_owned(), "0: holds no requests"),
         ("{}".to_owned(), "0: holds no requests"),

@@ -2,7 +2,8 @@
 
 use crate::json::{Error, Pull};
 
-use super::super::features::{Found, says};
+use super::super::features::{Found, named, says};
+use super::super::letters::is_like;
 
 /// Parts within each other that are looked into: a function's response holds parts; a count holds a request.
 const LEVELS: u32 = 4;
@@ -17,7 +18,7 @@ fn request(at: &mut Pull<'_>, levels: u32, found: &mut Found) -> Result<(), Erro
         return Ok(());
     }
     at.members(&mut |name, at| {
-        match name {
+        named!(found, name, {
             "contents" if at.is_array() => at.items(&mut |at| content(at, found))?,
             "contents" | "systemInstruction" | "system_instruction" => content(at, found)?,
             "tools" if at.is_array() => at.items(&mut |at| tool(at, found))?,
@@ -25,16 +26,17 @@ fn request(at: &mut Pull<'_>, levels: u32, found: &mut Found) -> Result<(), Erro
             "generationConfig" | "generation_config" => config(at, found)?,
             "cachedContent" | "cached_content" => found.features.stored_input |= says(at)?,
             "generateContentRequest" | "generate_content_request" => request(at, levels - 1, found)?,
-            _ => {}
-        }
+        });
         Ok(())
     })
 }
 
 fn content(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
-    at.members(&mut |name, at| match name {
-        "parts" => parts(at, LEVELS, found),
-        _ => Ok(()),
+    at.members(&mut |name, at| {
+        named!(found, name, {
+            "parts" => parts(at, LEVELS, found)?,
+        });
+        Ok(())
     })
 }
 
@@ -51,18 +53,19 @@ fn parts(at: &mut Pull<'_>, levels: u32, found: &mut Found) -> Result<(), Error>
 
 fn part(at: &mut Pull<'_>, levels: u32, found: &mut Found) -> Result<(), Error> {
     at.members(&mut |name, at| {
-        match name {
+        named!(found, name, {
             "inlineData" | "inline_data" => data(at, found)?,
             "fileData" | "file_data" => {
                 found.features.stored_input = true;
                 data(at, found)?;
-            }
-            "functionResponse" | "function_response" => at.members(&mut |name, at| match name {
-                "parts" => parts(at, levels - 1, found),
-                _ => Ok(()),
+            },
+            "functionResponse" | "function_response" => at.members(&mut |name, at| {
+                named!(found, name, {
+                    "parts" => parts(at, levels - 1, found)?,
+                });
+                Ok(())
             })?,
-            _ => {}
-        }
+        });
         Ok(())
     })
 }
@@ -70,19 +73,18 @@ fn part(at: &mut Pull<'_>, levels: u32, found: &mut Found) -> Result<(), Error> 
 fn data(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
     let mut is_told = false;
     at.members(&mut |name, at| {
-        match name {
+        named!(found, name, {
             "mimeType" | "mime_type" => {
                 if let Some(mime) = at.text()? {
                     is_told = true;
                     found.media(&mime);
                 }
-            }
+            },
             "fileUri" | "file_uri" => {
                 let uri = at.text()?;
                 found.features.video |= uri.is_some_and(|uri| uri.contains("youtu"));
-            }
-            _ => {}
-        }
+            },
+        });
         Ok(())
     })?;
     found.features.files |= !is_told;
@@ -99,6 +101,8 @@ fn tool(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
         match name {
             "functionDeclarations" | "function_declarations" => features.tools = true,
             _ => {
+                // In other letters it may be the caller's as well.
+                features.tools |= is_like("functionDeclarations", name);
                 features.provider_tools = true;
                 let bare: String = name.chars().filter(|char| *char != '_').collect();
                 let bare = bare.to_ascii_lowercase();
@@ -112,16 +116,16 @@ fn tool(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
 
 fn config(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
     at.members(&mut |name, at| {
-        match name {
+        named!(found, name, {
             "temperature" => found.temperature("generationConfig.temperature", at)?,
             "candidateCount" | "candidate_count" => found.choices("generationConfig.candidateCount", at)?,
             "responseMimeType" | "response_mime_type" => {
                 let mime = at.text()?;
                 found.features.structured_output |= mime.is_some_and(|mime| !mime.is_empty() && mime != "text/plain");
-            }
+            },
             "responseSchema" | "response_schema" | "responseJsonSchema" | "response_json_schema" => {
                 found.features.structured_output |= says(at)?;
-            }
+            },
             "thinkingConfig" | "thinking_config" => thinking(at, found)?,
             "speechConfig" | "speech_config" => found.features.audio |= says(at)?,
             "imageConfig" | "image_config" => found.features.images |= says(at)?,
@@ -135,8 +139,7 @@ fn config(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
                 }
                 Ok(())
             })?,
-            _ => {}
-        }
+        });
         Ok(())
     })
 }
@@ -144,16 +147,15 @@ fn config(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
 /// A budget of nothing asks for no thoughts.
 fn thinking(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
     at.members(&mut |name, at| {
-        match name {
+        named!(found, name, {
             "thinkingBudget" | "thinking_budget" => {
                 let budget = at.skip()?;
                 found.features.thinking |= !matches!(budget, "0" | "null");
-            }
+            },
             "thinkingLevel" | "thinking_level" | "includeThoughts" | "include_thoughts" => {
                 found.features.thinking |= says(at)?;
-            }
-            _ => {}
-        }
+            },
+        });
         Ok(())
     })
 }

@@ -2,20 +2,21 @@
 
 use crate::json::{Error, Pull};
 
-use super::super::features::{Found, says};
+use super::super::features::{Found, named, says};
 
 /// Reads a whole request.
 pub(in super::super) fn features(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
     at.members(&mut |name, at| {
-        match name {
+        named!(found, name, {
             "messages" => at.items(&mut |at| message(at, found))?,
             "tools" => at.items(&mut |at| tool(at, found))?,
             "functions" => found.features.tools |= says(at)?,
-            "web_search_options" => {
+            // OpenAI's, OpenRouter's, xAI's and Alibaba's.
+            "web_search_options" | "plugins" | "search_parameters" | "enable_search" => {
                 let says = says(at)?;
                 found.features.web_search |= says;
                 found.features.provider_tools |= says;
-            }
+            },
             "response_format" => format(at, found)?,
             "reasoning_effort" => found.features.thinking |= says(at)?,
             "modalities" => at.items(&mut |at| {
@@ -30,23 +31,28 @@ pub(in super::super) fn features(at: &mut Pull<'_>, found: &mut Found) -> Result
             "store" => found.features.stored_output |= says(at)?,
             "n" => found.choices("n", at)?,
             "temperature" => found.temperature("temperature", at)?,
-            _ => {}
-        }
+        });
         Ok(())
     })
 }
 
 fn message(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
     at.members(&mut |name, at| {
-        match name {
+        named!(found, name, {
             "content" => at.items(&mut |at| part(at, found))?,
             // What the model said before, by the name under which its provider keeps it.
             "audio" => found.features.audio |= says(at)?,
-            _ => {}
-        }
+        });
         Ok(())
     })
 }
+
+/// Members of a part that are looked at.
+#[rustfmt::skip]
+const PART: [&str; 14] = [
+    "type", "file", "image_url", "input_image", "image", "input_audio", "audio_url", "audio", "video_url", "video", "input_video", "input_file",
+    "document", "document_url",
+];
 
 /// A part is told by its type, and by the member that holds it: servers look at either.
 fn part(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
@@ -60,11 +66,16 @@ fn part(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
             "file" => {
                 found.features.files = true;
                 at.members(&mut |name, at| {
-                    found.features.stored_input |= name == "file_id" && says(at)?;
+                    named!(found, name, {
+                        "file_id" => found.features.stored_input |= says(at)?,
+                    });
                     Ok(())
                 })?;
             }
-            _ => kind_of(name, found),
+            _ => {
+                kind_of(name, found);
+                found.other(name, &PART);
+            }
         }
         Ok(())
     })
@@ -82,16 +93,14 @@ fn kind_of(name: &str, found: &mut Found) {
 
 fn tool(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
     at.members(&mut |name, at| {
-        if name == "type"
-            && let Some(kind) = at.text()?
-        {
-            match &*kind {
-                "function" | "custom" => found.features.tools = true,
-                _ => hosted(&kind, found),
-            }
-        } else if name == "function" || name == "custom" {
-            found.features.tools = true;
-        }
+        named!(found, name, {
+            "type" => match at.text()?.as_deref() {
+                None => {}
+                Some("function" | "custom") => found.features.tools = true,
+                Some(kind) => hosted(kind, found),
+            },
+            "function" | "custom" => found.features.tools = true,
+        });
         Ok(())
     })
 }
@@ -108,9 +117,9 @@ pub(in super::super) fn hosted(kind: &str, found: &mut Found) {
 /// The form of the answer: text, or JSON.
 pub(in super::super) fn format(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
     at.members(&mut |name, at| {
-        if name == "type" {
-            found.features.structured_output |= at.text()?.is_some_and(|kind| kind != "text");
-        }
+        named!(found, name, {
+            "type" => found.features.structured_output |= at.text()?.is_some_and(|kind| kind != "text"),
+        });
         Ok(())
     })
 }

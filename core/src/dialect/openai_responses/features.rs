@@ -2,7 +2,7 @@
 
 use crate::json::{Error, Pull};
 
-use super::super::features::{Found, says};
+use super::super::features::{Found, named, says};
 use super::super::openai_chat::features::{format, hosted};
 
 /// Lists within each other that are looked into: a namespace holds tools, an item's output holds parts.
@@ -12,15 +12,19 @@ const LEVELS: u32 = 4;
 pub(in super::super) fn features(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
     let mut stores = true;
     at.members(&mut |name, at| {
-        match name {
+        named!(found, name, {
             "input" => items(at, LEVELS, found)?,
             "tools" => tools(at, LEVELS, found)?,
-            "text" => at.members(&mut |name, at| match name {
-                "format" => format(at, found),
-                _ => Ok(()),
+            "text" => at.members(&mut |name, at| {
+                named!(found, name, {
+                    "format" => format(at, found)?,
+                });
+                Ok(())
             })?,
             "reasoning" => at.members(&mut |name, at| {
-                found.features.thinking |= name == "effort" && says(at)?;
+                named!(found, name, {
+                    "effort" => found.features.thinking |= says(at)?,
+                });
                 Ok(())
             })?,
             "previous_response_id" | "conversation" | "prompt" => found.features.stored_input |= says(at)?,
@@ -28,8 +32,7 @@ pub(in super::super) fn features(at: &mut Pull<'_>, found: &mut Found) -> Result
             "store" => stores = at.skip()? != "false",
             "background" => found.features.stored_output |= says(at)?,
             "temperature" => found.temperature("temperature", at)?,
-            _ => {}
-        }
+        });
         Ok(())
     })?;
     found.features.stored_output |= stores;
@@ -47,13 +50,13 @@ fn items(at: &mut Pull<'_>, levels: u32, found: &mut Found) -> Result<(), Error>
 fn item(at: &mut Pull<'_>, levels: u32, found: &mut Found) -> Result<(), Error> {
     let mut has_kind = false;
     at.members(&mut |name, at| {
-        match name {
+        named!(found, name, {
             "type" => {
                 if let Some(kind) = at.text()? {
                     has_kind = true;
                     kind_of(&kind, found);
                 }
-            }
+            },
             "role" => has_kind = true,
             "content" => items(at, levels - 1, found)?,
             // Of a function parts; of a computer one screenshot.
@@ -61,11 +64,8 @@ fn item(at: &mut Pull<'_>, levels: u32, found: &mut Found) -> Result<(), Error> 
             "tools" => tools(at, levels - 1, found)?,
             "image_url" => found.features.images |= says(at)?,
             "file_data" | "file_url" => found.features.files |= says(at)?,
-            "file_id" if says(at)? => {
-                found.features.stored_input = true;
-            }
-            _ => {}
-        }
+            "file_id" => found.features.stored_input |= says(at)?,
+        });
         Ok(())
     })?;
     // An item without a type is a reference to one that the provider keeps.
@@ -78,15 +78,14 @@ fn output(at: &mut Pull<'_>, levels: u32, found: &mut Found) -> Result<(), Error
         return items(at, levels, found);
     }
     at.members(&mut |name, at| {
-        match name {
+        named!(found, name, {
             "type" => {
                 if let Some(kind) = at.text()? {
                     kind_of(&kind, found);
                 }
-            }
+            },
             "image_url" => found.features.images |= says(at)?,
-            _ => {}
-        }
+        });
         Ok(())
     })
 }
@@ -110,12 +109,11 @@ fn tools(at: &mut Pull<'_>, levels: u32, found: &mut Found) -> Result<(), Error>
     at.items(&mut |at| {
         let (mut kinds, mut is_client) = (Vec::new(), false);
         at.members(&mut |name, at| {
-            match name {
+            named!(found, name, {
                 "type" => kinds.extend(at.text()?),
                 "execution" => is_client |= at.text()?.as_deref() == Some("client"),
                 "tools" => tools(at, levels - 1, found)?,
-                _ => {}
-            }
+            });
             Ok(())
         })?;
         for kind in kinds {
