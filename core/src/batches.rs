@@ -132,6 +132,12 @@ pub struct Results {
 }
 
 #[derive(Deserialize)]
+struct Failed<'a> {
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
 struct Line<'a> {
     #[serde(borrow)]
     custom_id: Option<&'a RawValue>,
@@ -318,7 +324,10 @@ fn found(dialect: Dialect, form: Form, line: &[u8]) -> Found<'_> {
             line.response
         }
     };
-    // A body that is an error has used nothing.
-    let is_answer = |body: &&RawValue| body.get().starts_with('{') && !body.get().contains("\"error\":{");
+    // A body that is an error has used nothing. What a tool is called with may have a member of that name as well.
+    let is_answer = |body: &&RawValue| {
+        serde_json::from_str::<Failed<'_>>(body.get())
+            .is_ok_and(|body| !body.error.is_some_and(|error| error.get().starts_with('{')))
+    };
     answer.filter(is_answer).map_or(Found::Unanswered, Found::Answer)
 }

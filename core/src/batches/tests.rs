@@ -71,6 +71,18 @@ fn each_providers_results_are_read() {
     );
 }
 
+#[test]
+fn an_answer_in_which_a_tool_is_told_of_an_error_is_an_answer() {
+    let anthropic = r#"{"custom_id":"a","result":{"type":"succeeded","message":{"type":"message","model":"claude","content":[{"type":"tool_use","id":"t","name":"report","input":{"error":{"code":7}}}],"usage":{"input_tokens":4,"output_tokens":2}}}}"#;
+    let results = read(Dialect::AnthropicMessages, anthropic.as_bytes(), 9);
+    assert_eq!((summed(&results), results.unanswered), (vec![("claude", 1, 4, 2)], 0));
+    let gemini = r#"{"key":"a","response":{"candidates":[{"content":{"parts":[{"functionCall":{"name":"report","args":{"error":{"code":7}}}}]}}],"error":null,"modelVersion":"gemini","usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":2,"totalTokenCount":6}}}"#;
+    let results = read(Dialect::Gemini, gemini.as_bytes(), 9);
+    assert_eq!((summed(&results), results.unanswered), (vec![("gemini", 1, 4, 2)], 0));
+    let refused = r#"{"key":"a","response":{ "error" : {"code":400}}}"#;
+    assert_eq!(read(Dialect::Gemini, refused.as_bytes(), 9).unanswered, 1);
+}
+
 /// An operation whose results are below both of the places that they have.
 fn operation(done: &str, results: &[String]) -> String {
     let inlined = format!(
