@@ -5,7 +5,7 @@
 //! to choose from: who asks for variety is not served by what was said before.
 
 use crate::call::Operation;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, meant};
 use crate::json::Value;
 
 /// Why an answer may not stand for another.
@@ -44,14 +44,31 @@ impl Allowed {
 
 /// Members that hold tools.
 const TOOLS: [&str; 2] = ["tools", "functions"];
-/// Members that mean an act, or a state elsewhere, where they hold anything.
-const ACTING: [&str; 6] = [
+/// Members that mean an act, or a state elsewhere, where they hold anything. What [`crate::dialect::features`] calls stored is more: the
+/// files of a conversation do not change, and what was said of them holds.
+const ACTING: [&str; 10] = [
     "mcp_servers",
     "container",
     "web_search_options",
     "previous_response_id",
     "conversation",
     "cachedContent",
+    "cached_content",
+    // OpenRouter's, xAI's and Alibaba's ways to search the web.
+    "plugins",
+    "search_parameters",
+    "enable_search",
+];
+/// What else is looked at.
+const OTHERS: &[&str] = &[
+    "prompt",
+    "background",
+    "store",
+    "generationConfig",
+    "generation_config",
+    "n",
+    "best_of",
+    "temperature",
 ];
 
 /// Judges a request.
@@ -81,6 +98,19 @@ fn generates(dialect: Dialect, body: &Value, allowed: Allowed) -> Result<(), Act
     if let Some(name) = ACTING.into_iter().find(|name| body.get(*name).is_some_and(says)) {
         return Err(Acts::Member(name));
     }
+    // Elsewhere it is the text itself.
+    if dialect == Dialect::OpenAiResponses && body.get("prompt").is_some_and(says) {
+        return Err(Acts::Member("prompt"));
+    }
+    let mut names = body.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    // Some servers take a name in other letters for it.
+    let other = names.find_map(|name| {
+        let known = [&TOOLS[..], &ACTING, OTHERS];
+        known.into_iter().find_map(|known| meant(name, known))
+    });
+    if let Some(name) = other {
+        return Err(Acts::Member(name));
+    }
     if body.get("background").is_some_and(is_true) {
         return Err(Acts::Member("background"));
     }
@@ -101,13 +131,21 @@ fn generates(dialect: Dialect, body: &Value, allowed: Allowed) -> Result<(), Act
     if counts.flatten().any(|count| !count.is_null() && !is_one(count)) {
         return Err(Acts::Several);
     }
-    let temperatures = configs.map(|config| config.get("temperature"));
-    let mut temperatures = temperatures.chain([body.get("temperature")]).flatten();
-    // Unset is what the provider takes for it, which is not 0.
-    if !allowed.any_temperature && !temperatures.next().is_some_and(is_zero) {
+    if !allowed.any_temperature && !is_cold(dialect, body) {
         return Err(Acts::Varies);
     }
     Ok(())
+}
+
+/// Whether it asks for temperature 0, where its API has that. Unset is what the provider takes for it, which is not 0.
+fn is_cold(dialect: Dialect, body: &Value) -> bool {
+    if dialect != Dialect::Gemini {
+        return body.get("temperature").is_some_and(is_zero);
+    }
+    // Of two spellings nobody knows which one is read.
+    let configs = ["generationConfig", "generation_config"].into_iter();
+    let mut told = configs.filter_map(|name| body.get(name)?.get("temperature")).peekable();
+    told.peek().is_some() && told.all(is_zero)
 }
 
 /// Whether these are tools that the caller runs itself, and nothing else: a provider runs its own whenever it is asked.
@@ -210,24 +248,39 @@ mod tests {
             own_tools: false,
             any_temperature: false,
         };
-        let judged = |operation, body: &str| {
+        let judged_in = |dialect, operation, body: &str| {
             let body = parse(body.as_bytes()).unwrap();
-            check(Dialect::OpenAiChat, operation, &body, allowed)
+            check(dialect, operation, &body, allowed)
         };
+        let judged = |operation, body: &str| judged_in(Dialect::OpenAiChat, operation, body);
         for cold in [
             r#"{"temperature":0}"#,
             r#"{"temperature":0.0}"#,
             r#"{"temperature":-0e3}"#,
-            r#"{"generationConfig":{"temperature":0}}"#,
+            r#"{"generationConfig":{"temperature":1},"temperature":0}"#,
         ] {
             assert_eq!(judged(Operation::Generate, cold), Ok(()), "{cold}");
+        }
+        for (body, is_cold) in [
+            (r#"{"generationConfig":{"temperature":0}}"#, true),
+            (r#"{"generation_config":{"temperature":0}}"#, true),
+            (
+                r#"{"generationConfig":{"temperature":0},"generation_config":{"temperature":1}}"#,
+                false,
+            ),
+            (r#"{"generationConfig":{"temperature":1},"temperature":0}"#, false),
+            (r#"{"temperature":0}"#, false),
+        ] {
+            let judged = judged_in(Dialect::Gemini, Operation::Generate, body);
+            assert_eq!(judged.is_ok(), is_cold, "{body}");
         }
         for warm in [
             "{}",
             r#"{"temperature":null}"#,
             r#"{"temperature":"0"}"#,
             r#"{"temperature":1e-9}"#,
-            r#"{"generationConfig":{"temperature":1},"temperature":0}"#,
+            // Not where this API has it.
+            r#"{"generationConfig":{"temperature":0}}"#,
         ] {
             assert_eq!(judged(Operation::Generate, warm), Err(Acts::Varies), "{warm}");
         }
@@ -238,6 +291,7 @@ mod tests {
     fn a_question_may_be_answered_twice() {
         for body in [
             "{}",
+            r#"{"prompt":"once upon a time","plugins":[],"enable_search":false}"#,
             r#"{"messages":[{"role":"user","content":"tools, store, n"}],"n":1,"tools":[],"functions":null,"stream":true}"#,
             r#"{"response_format":{"json_schema":{"properties":{"tools":{"type":"array"},"n":{"type":"integer"}}}}}"#,
             r#"{"contents":[],"generationConfig":{"candidateCount":1}}"#,
@@ -260,6 +314,15 @@ mod tests {
             (r#"{"container":"c"}"#, Acts::Member("container")),
             (r#"{"web_search_options":{}}"#, Acts::Member("web_search_options")),
             (r#"{"cachedContent":"c"}"#, Acts::Member("cachedContent")),
+            (r#"{"cached_content":"c"}"#, Acts::Member("cached_content")),
+            (r#"{"plugins":[{"id":"web"}]}"#, Acts::Member("plugins")),
+            (
+                r#"{"search_parameters":{"mode":"on"}}"#,
+                Acts::Member("search_parameters"),
+            ),
+            (r#"{"enable_search":true}"#, Acts::Member("enable_search")),
+            (r#"{"Tools":[{}]}"#, Acts::Member("tools")),
+            (r#"{"enable_search":false,"STORE":true}"#, Acts::Member("store")),
             (r#"{"store":true}"#, Acts::Member("store")),
             (r#"{"background":true}"#, Acts::Member("background")),
             (r#"{"n":2}"#, Acts::Several),
@@ -275,6 +338,7 @@ mod tests {
             (r#"{"input":"hi","store":true}"#, "store"),
             (r#"{"previous_response_id":"r","store":false}"#, "previous_response_id"),
             (r#"{"conversation":{"id":"c"},"store":false}"#, "conversation"),
+            (r#"{"prompt":{"id":"pmpt_1"},"store":false}"#, "prompt"),
         ] {
             assert_eq!(
                 judged(Dialect::OpenAiResponses, body),

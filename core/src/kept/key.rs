@@ -16,9 +16,9 @@ use crate::json::{self, Value};
 /// The layout of what is digested: a key of another is another key.
 const LAYOUT: &str = "bowsprit kept 1";
 
-/// Headers that change no answer and tell nothing of whose it is: those of the connection and of HTTP, of tracing, and what
-/// SDKs say of themselves.
-pub const OF_NO_MATTER: [&str; 36] = [
+/// Headers that change no answer and tell nothing of whose it is: those of the connection and of HTTP, of tracing, what SDKs say of
+/// themselves, and how urgent it is: a job meets the app's answer.
+pub const OF_NO_MATTER: [&str; 42] = [
     "accept",
     "accept-encoding",
     "accept-language",
@@ -29,11 +29,13 @@ pub const OF_NO_MATTER: [&str; 36] = [
     "content-length",
     "content-type",
     "date",
+    "elastic-apm-traceparent",
     "expect",
     "host",
     "http-referer",
     "idempotency-key",
     "keep-alive",
+    "newrelic",
     "origin",
     "pragma",
     "priority",
@@ -41,19 +43,23 @@ pub const OF_NO_MATTER: [&str; 36] = [
     "referer",
     "request-id",
     "sec-fetch-mode",
+    "sentry-trace",
     "te",
     "traceparent",
     "tracestate",
     "trailer",
     "transfer-encoding",
+    "uber-trace-id",
     "upgrade",
     "user-agent",
     "via",
     "x-amzn-trace-id",
+    "x-bowsprit-priority",
     "x-client-request-id",
     "x-cloud-trace-context",
     "x-correlation-id",
     "x-goog-api-client",
+    "x-ms-client-request-id",
     "x-request-id",
 ];
 
@@ -72,9 +78,11 @@ const CREDENTIALS: [&str; 6] = [
 
 /// Whether a header, named in lower case, is part of a key.
 fn matters(name: &str, whose: Whose) -> bool {
-    if whose == Whose::ThePods && CREDENTIALS.contains(&name) {
-        return false;
-    }
+    (whose == Whose::TheCallers || !CREDENTIALS.contains(&name)) && may_matter(name)
+}
+
+/// Whether a header, named in lower case, may change an answer, or say whose it is.
+pub(crate) fn may_matter(name: &str) -> bool {
     OF_NO_MATTER.binary_search(&name).is_err() && !OF_NO_MATTER_BEGIN.iter().any(|begin| name.starts_with(begin))
 }
 
@@ -293,6 +301,17 @@ mod tests {
             key(BODY, &[]),
             key(other, &[("traceparent", "00-1"), ("x-stainless-retry-count", "1")])
         );
+        // A job says so, and every tracer has a header of its own.
+        for name in [
+            "x-bowsprit-priority",
+            "sentry-trace",
+            "uber-trace-id",
+            "newrelic",
+            "elastic-apm-traceparent",
+            "x-ms-client-request-id",
+        ] {
+            assert_eq!(key(BODY, &[]), key(BODY, &[(name, "1")]), "{name}");
+        }
     }
 
     #[test]
