@@ -168,6 +168,8 @@ codes! {
 
     /// No job has this id: there was none, it was fetched and deleted, or its time is over.
     ResJobNotFound = "RES_JOB_NOT_FOUND", 404, Client, false, "use the id that POST /jobs gave, within the job's ttl";
+    /// A job of this `idempotencyKey` is kept that asks for something else.
+    ResJobKeyTaken = "RES_JOB_KEY_TAKEN", 409, Client, false, "give each request a key of its own, or fetch and delete the job that has this one";
     /// The job is not answered yet.
     ResJobNotDone = "RES_JOB_NOT_DONE", 409, Client, true, "ask again after the time in retry-after; GET /jobs/{id} says how it stands";
 

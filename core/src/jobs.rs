@@ -98,6 +98,9 @@ pub struct Job {
     /// The caller's own name for it: the same one again is no second job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// A digest of what it asks ([`ask::Ask::digest`]); none: it was accepted by a release that made none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Path and query of its request.
     pub path: String,
     /// When it was accepted.
@@ -146,6 +149,8 @@ pub struct New {
     pub id: String,
     /// The caller's own name for it.
     pub key: Option<String>,
+    /// A digest of what it asks.
+    pub digest: String,
     /// Path and query of its request.
     pub path: String,
     /// How long it is kept.
@@ -176,6 +181,8 @@ pub enum Full {
     Bytes(u64),
     /// One of that key is being accepted.
     Busy,
+    /// One of that key asks for something else.
+    Taken,
 }
 
 /// How an attempt ended.
@@ -262,12 +269,15 @@ impl Book {
     /// Takes a job in, or finds the one of its key.
     ///
     /// # Errors
-    /// There is no room for it.
+    /// There is no room for it, or its key is another one's.
     pub fn accept(&mut self, new: New, now: Millis) -> Result<Accepted, Full> {
         if let Some(known) = new.key.as_ref().and_then(|key| self.by_key.get(key))
             && let Some(entry) = self.jobs.get(known)
         {
-            return if entry.is_written {
+            let is_other = entry.job.digest.as_ref().is_some_and(|digest| *digest != new.digest);
+            return if is_other {
+                Err(Full::Taken)
+            } else if entry.is_written {
                 Ok(Accepted::Known(entry.job.clone()))
             } else {
                 Err(Full::Busy)
@@ -286,6 +296,7 @@ impl Book {
         let job = Job {
             id: new.id,
             key: new.key,
+            digest: Some(new.digest),
             path: new.path,
             created: now,
             deadline: now.saturating_add(millis(new.deadline)).min(expires),

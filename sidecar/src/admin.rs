@@ -228,7 +228,7 @@ fn health(process: &Process) -> Health {
         guard_services,
         limits: process.tenant.limits.report(now),
         budgets: process.tenant.budgets.report(),
-        jobs: process.jobs.as_ref().map(jobs::Jobs::report),
+        jobs: process.jobs.as_ref().map(|jobs| jobs.report()),
         kept_answers: process.tenant.kept.report(),
         cache: process.tenant.cache.answers.report(),
         semantic: process.tenant.cache.questions.report(),

@@ -281,10 +281,10 @@ fn keeper(args: &Args, process: &Process) -> Option<Keeper> {
 }
 
 /// The jobs that an earlier run has left, where there is a folder that outlives this container.
-fn jobs(args: &Args) -> Option<Jobs> {
+fn jobs(args: &Args) -> Option<Arc<Jobs>> {
     let dir = args.state_dir.as_ref()?.join(JOBS_DIR);
     match Jobs::open(dir.clone(), args.jobs_size) {
-        Ok(jobs) => Some(jobs),
+        Ok(jobs) => Some(Arc::new(jobs)),
         // A sidecar without jobs serves; one that does not start for them serves nobody.
         Err(error) => {
             tracing::warn!(dir = %dir.display(), %error, "there are no background jobs: their folder cannot be read");

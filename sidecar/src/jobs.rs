@@ -13,7 +13,7 @@ use std::time::Duration;
 use bowsprit_core::jobs::{Accepted, Book, Bounds, Ended, Full, Job, Millis, New, Status};
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::limits::{JOB_ANSWER, JOBS, JOBS_AT_ONCE};
 use crate::sync::locked;
@@ -73,29 +73,46 @@ impl Jobs {
         })
     }
 
-    /// Takes a job in: once this returns, it outlives the process.
+    /// Takes a job in: once this returns, it outlives the process. Should the caller go away before, nothing of it is left, since nobody
+    /// was promised anything.
     ///
     /// # Errors
-    /// There is no room for it, or it cannot be written.
-    pub async fn accept(&self, new: New, said: Said, request: &[u8]) -> Result<Accepted, NotAccepted> {
+    /// There is no room for it, its key is another one's, or it cannot be written.
+    pub async fn accept(self: &Arc<Self>, new: New, said: Said, request: Bytes) -> Result<Accepted, NotAccepted> {
         let accepted = locked(&self.book).accept(new, unix_millis());
         let job = match accepted.map_err(NotAccepted::Full)? {
             Accepted::New(job) => job,
             known @ Accepted::Known(_) => return Ok(known),
         };
-        // Should the caller go away meanwhile, nobody was promised anything.
-        let mut unwritten = Unwritten {
-            jobs: self,
-            id: Some(job.id.clone()),
-        };
-        self.files
-            .add(&job, said, request)
-            .await
-            .map_err(NotAccepted::NotWritten)?;
-        unwritten.id = None;
+        let (told, hears) = oneshot::channel();
+        // In a task of its own, which ends whoever goes away: half a write would be nobody's.
+        tokio::spawn(Arc::clone(self).write(job.clone(), said, request, told));
+        let lost = |_| Err(io::Error::other("whoever wrote it failed"));
+        let heard = hears.await.unwrap_or_else(lost).map_err(NotAccepted::NotWritten)?;
         locked(&self.book).written(&job.id);
+        // From here on to the answer nothing waits.
+        let _ = heard.send(());
         self.changed.notify_one();
         Ok(Accepted::New(job))
+    }
+
+    /// Writes a new job, and takes it away again where nobody hears that it is written.
+    async fn write(self: Arc<Self>, job: Job, said: Said, request: Bytes, told: oneshot::Sender<io::Result<Heard>>) {
+        let mut unwritten = Unwritten {
+            jobs: &self,
+            id: &job.id,
+            is_told: false,
+        };
+        let (heard, is_heard) = oneshot::channel();
+        let added = self.files.add(&job, said, &request).await;
+        let is_written = added.is_ok();
+        let _ = told.send(added.map(|()| heard));
+        unwritten.is_told = is_written && is_heard.await.is_ok();
+        drop(unwritten);
+        // Nobody heard of it, or it was in the list and somebody has deleted it meanwhile.
+        if is_written && self.get(&job.id).is_none() {
+            self.gone(&job.id).await;
+        }
     }
 
     /// A job.
@@ -221,16 +238,20 @@ impl Jobs {
     }
 }
 
-/// A job that is not written yet: dropped, it is forgotten.
+/// Says that somebody has heard that a job is written.
+type Heard = oneshot::Sender<()>;
+
+/// A job that is not written yet: dropped before its caller is told, it is forgotten.
 struct Unwritten<'a> {
     jobs: &'a Jobs,
-    id: Option<String>,
+    id: &'a str,
+    is_told: bool,
 }
 
 impl Drop for Unwritten<'_> {
     fn drop(&mut self) {
-        if let Some(id) = &self.id {
-            locked(&self.jobs.book).forget(id);
+        if !self.is_told {
+            locked(&self.jobs.book).forget(self.id);
         }
     }
 }
@@ -246,4 +267,97 @@ pub struct Report {
     pub kept: usize,
     /// Bytes of all requests and answers.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::path::Path;
+    use std::task::Poll;
+
+    use super::*;
+
+    fn new(id: &str) -> New {
+        New {
+            id: id.into(),
+            key: None,
+            digest: String::new(),
+            path: "/v1/messages".into(),
+            ttl: Duration::from_hours(1),
+            deadline: Duration::from_hours(1),
+            max_attempts: 1,
+            request_bytes: 2,
+        }
+    }
+
+    fn files(dir: &Path) -> usize {
+        std::fs::read_dir(dir).unwrap().count()
+    }
+
+    async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+        let wait = async {
+            while !is_so() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect(what);
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_caller_goes_away_is_there_whole_or_not_at_all() {
+        // Cut when it has been woken so often: in each of its steps.
+        for polls in 1..=24 {
+            let dir = tempfile::tempdir().unwrap();
+            let jobs = Arc::new(Jobs::open(dir.path().into(), 64 << 20).unwrap());
+            let mut accept = Box::pin(jobs.accept(new("a"), Said::default(), Bytes::from_static(b"{}")));
+            let mut left = polls;
+            let told = poll_fn(|cx| {
+                left -= 1;
+                match accept.as_mut().poll(cx) {
+                    Poll::Ready(told) => Poll::Ready(Some(told)),
+                    Poll::Pending if left == 0 => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
+            });
+            let told = told.await;
+            drop(accept);
+            if let Some(told) = told {
+                assert!(matches!(told, Ok(Accepted::New(_))));
+                assert_eq!((files(dir.path()), jobs.report().queued), (2, 1));
+            } else {
+                until("nothing is left", || {
+                    files(dir.path()) == 0 && jobs.report().queued == 0
+                })
+                .await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_written_while_its_caller_goes_away_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = Arc::new(Jobs::open(dir.path().into(), 64 << 20).unwrap());
+        let mut accept = Box::pin(jobs.accept(new("a"), Said::default(), Bytes::from_static(b"{}")));
+        assert!(poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_pending())).await);
+        until("it is written", || dir.path().join("a.job").exists()).await;
+        drop(accept);
+        until("nothing is left", || {
+            files(dir.path()) == 0 && jobs.report().queued == 0
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_deleted_while_it_is_written_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = Arc::new(Jobs::open(dir.path().into(), 64 << 20).unwrap());
+        let mut accept = Box::pin(jobs.accept(new("a"), Said::default(), Bytes::from_static(b"{}")));
+        assert!(poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_pending())).await);
+        assert!(jobs.forget("a").await.is_some());
+        let _ = accept.await;
+        until("nothing is left", || {
+            files(dir.path()) == 0 && jobs.report().queued == 0
+        })
+        .await;
+    }
 }

@@ -58,7 +58,7 @@ pub struct Process {
     /// The pod that the sidecar runs in.
     pub pod: ArcSwap<Pod>,
     /// Requests that are answered later, where there is a folder for them.
-    pub jobs: Option<Jobs>,
+    pub jobs: Option<Arc<Jobs>>,
     /// Batches that are booked.
     pub batches: Batches,
     /// The stream to the operator, where there is to be one.

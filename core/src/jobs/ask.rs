@@ -1,6 +1,7 @@
 //! What a caller says of a job: the request as it would be sent now, and how long it is worth trying.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bowsprit_crds::duration::DurationText;
@@ -8,8 +9,10 @@ use bowsprit_crds::headers::{KEYS, NEVER_PASSED};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 use crate::dialect::RequestError;
+use crate::kept::key::may_matter;
 
 /// How long a job is kept unless it says otherwise, and the longest.
 pub const TTL: Duration = Duration::from_hours(24);
@@ -60,11 +63,11 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Reads the body of `POST /jobs`.
+    /// Reads the body of `POST /jobs`. `named`: its header `Idempotency-Key`, for a body that names no job.
     ///
     /// # Errors
     /// What is wrong, and where.
-    pub fn read(body: &[u8]) -> Result<Self, RequestError> {
+    pub fn read(body: &[u8], named: Option<&HeaderValue>) -> Result<Self, RequestError> {
         let body: Body<'_> = serde_json::from_slice(body).map_err(|error| {
             // A serde_json message quotes names of fields, never values of the request, which is not looked into.
             if error.is_data() {
@@ -87,14 +90,9 @@ impl Ask {
                 format!("must be 1 to {MOST_ATTEMPTS}"),
             ));
         }
-        let key = body.idempotency_key;
-        if key
-            .as_ref()
-            .is_some_and(|key| key.is_empty() || key.len() > KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()))
-        {
-            let problem = format!("must be 1 to {KEY} visible ASCII characters");
-            return Err(RequestError::field("idempotencyKey", problem));
-        }
+        let in_body = body.idempotency_key.map(|it| key("idempotencyKey", it.as_bytes()));
+        let in_header = named.map(|it| key("Idempotency-Key", it.as_bytes()));
+        let (in_body, in_header) = (in_body.transpose()?, in_header.transpose()?);
         Ok(Self {
             headers: headers(&body.headers)?,
             path: body.path,
@@ -102,9 +100,44 @@ impl Ask {
             ttl,
             deadline: duration("deadline", body.deadline.as_deref(), ttl)?.min(ttl),
             max_attempts,
-            key,
+            key: in_body.or(in_header),
         })
     }
+
+    /// What is asked, in hexadecimal: of one key there is one. How long it is tried, and the headers of one attempt to send it, such
+    /// as those of tracing, are no part of it.
+    pub fn digest(&self) -> String {
+        let mut digest = Sha256::new();
+        let mut part = |part: &[u8]| {
+            // With its length, so that no two lists of parts are the same bytes.
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        };
+        part(self.path.as_bytes());
+        part(self.request.as_bytes());
+        let mut headers: Vec<_> = self
+            .headers
+            .iter()
+            .filter(|(name, _)| may_matter(name.as_str()))
+            .collect();
+        headers.sort_by_key(|(name, _)| name.as_str());
+        for (name, value) in headers {
+            part(name.as_str().as_bytes());
+            part(value.as_bytes());
+        }
+        digest.finalize().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+/// The caller's own name for a job. One that says nothing would make one job of all that say nothing.
+fn key(path: &str, told: &[u8]) -> Result<String, RequestError> {
+    let key = std::str::from_utf8(told).ok();
+    let key = key.filter(|key| (1..=KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()));
+    let wrong = || RequestError::field(path, format!("must be 1 to {KEY} visible ASCII characters"));
+    key.map(str::to_owned).ok_or_else(wrong)
 }
 
 fn duration(field: &str, text: Option<&str>, default: Duration) -> Result<Duration, RequestError> {
@@ -168,7 +201,7 @@ mod tests {
 
     fn read(more: &str) -> Result<Ask, String> {
         let text = format!(r#"{{"path": "/v1/chat/completions", "request": {{"model":  "m"}}{more}}}"#);
-        Ask::read(text.as_bytes()).map_err(|error| error.to_string())
+        Ask::read(text.as_bytes(), None).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -200,13 +233,58 @@ mod tests {
             let error = read(more).unwrap_err();
             assert!(error.starts_with(path), "{error}");
         }
-        assert!(Ask::read(b"[").unwrap_err().to_string().contains("no JSON"));
+        assert!(Ask::read(b"[", None).unwrap_err().to_string().contains("no JSON"));
         assert!(
-            Ask::read(br#"{"path": "/", "request": 1}"#)
+            Ask::read(br#"{"path": "/", "request": 1}"#, None)
                 .unwrap_err()
                 .to_string()
                 .starts_with("request")
         );
+    }
+
+    #[test]
+    fn a_name_in_the_header_is_held_to_the_same_rule_as_one_in_the_body() {
+        let named = |key: &str, more: &str| {
+            let text = format!(r#"{{"path": "/v1/messages", "request": {{}}{more}}}"#);
+            let header = HeaderValue::from_bytes(key.as_bytes()).unwrap();
+            Ask::read(text.as_bytes(), Some(&header)).map(|ask| ask.key)
+        };
+        assert_eq!(named("a-1", "").unwrap().as_deref(), Some("a-1"));
+        assert_eq!(named(&"k".repeat(KEY), "").unwrap().unwrap().len(), KEY);
+        for wrong in ["", "with space", "é", &"k".repeat(KEY + 1)] {
+            let error = named(wrong, "").unwrap_err().to_string();
+            assert!(
+                error.starts_with("Idempotency-Key: must be 1 to 128 visible"),
+                "{error}"
+            );
+        }
+        let both = named("header", r#", "idempotencyKey": "body""#).unwrap();
+        assert_eq!(both.as_deref(), Some("body"));
+    }
+
+    #[test]
+    fn what_is_asked_makes_the_digest_and_not_how_it_is_sent() {
+        let digest = |more: &str| read(more).unwrap().digest();
+        let known = digest("");
+        assert_eq!(known.len(), 64);
+        for same in [
+            r#", "ttl": "2h", "maxAttempts": 3, "idempotencyKey": "a""#,
+            r#", "headers": {"traceparent": "00-1", "sentry-trace": "2"}"#,
+        ] {
+            assert_eq!(digest(same), known, "{same}");
+        }
+        let team = digest(r#", "headers": {"x-team": "shop", "x-user": "eve"}"#);
+        assert_eq!(team, digest(r#", "headers": {"X-User": "eve", "x-team": "shop"}"#));
+        let other = |text: &str| Ask::read(text.as_bytes(), None).unwrap().digest();
+        let all = [
+            known,
+            team,
+            digest(r#", "headers": {"x-team": "eve", "x-user": "shop"}"#),
+            other(r#"{"path": "/v1/chat/completions", "request": {"model":  "n"}}"#),
+            other(r#"{"path": "/v1/messages", "request": {"model":  "m"}}"#),
+        ];
+        let different: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
     }
 
     #[test]

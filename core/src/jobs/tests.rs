@@ -13,6 +13,7 @@ fn new(id: &str) -> New {
     New {
         id: id.into(),
         key: None,
+        digest: "d".into(),
         path: "/v1/messages".into(),
         ttl: Duration::from_secs(100),
         deadline: Duration::from_secs(50),
@@ -101,6 +102,36 @@ fn the_same_key_is_the_same_job_until_it_is_forgotten() {
     assert!(matches!(book.accept(keyed("b"), 0), Ok(Accepted::Known(job)) if &*job.id == "a"));
     book.forget("a");
     assert!(matches!(book.accept(keyed("b"), 0), Ok(Accepted::New(_))));
+}
+
+#[test]
+fn a_key_never_finds_the_answer_to_another_question_not_even_after_a_restart() {
+    let keyed = |id: &str, digest: &str| New {
+        key: Some("k".into()),
+        digest: digest.into(),
+        ..new(id)
+    };
+    let mut book = book();
+    let Ok(Accepted::New(job)) = book.accept(keyed("a", "one"), 0) else {
+        panic!()
+    };
+    assert_eq!(
+        book.accept(keyed("b", "two"), 0),
+        Err(Full::Taken),
+        "it is not worth waiting for"
+    );
+    book.written("a");
+    assert_eq!(book.accept(keyed("b", "two"), 0), Err(Full::Taken));
+    let kept = serde_json::to_string(&job).unwrap();
+    let read = |text: &str| vec![serde_json::from_str::<Job>(text).unwrap()];
+    let mut after = Book::new(BOUNDS, read(&kept), 1);
+    assert_eq!(after.accept(keyed("b", "two"), 1), Err(Full::Taken));
+    assert!(matches!(after.accept(keyed("b", "one"), 1), Ok(Accepted::Known(_))));
+    // The release before wrote none: what it promised holds.
+    let old = kept.replace(r#""digest":"one","#, "");
+    assert_ne!(old, kept);
+    let mut after = Book::new(BOUNDS, read(&old), 1);
+    assert!(matches!(after.accept(keyed("b", "two"), 1), Ok(Accepted::Known(_))));
 }
 
 #[test]

@@ -269,6 +269,7 @@ mod tests {
         Job {
             id: id.into(),
             key: None,
+            digest: None,
             path: "/v1/messages".into(),
             created: 1,
             deadline: 2,

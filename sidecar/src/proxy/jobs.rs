@@ -95,19 +95,22 @@ fn nowhere() -> Refusal {
     Refusal::new(Code::SysNotSupported, text)
 }
 
-async fn post(process: &Arc<Process>, jobs: &Jobs, parts: &Parts, body: Incoming) -> Result<Response<Body>, Refusal> {
+async fn post(
+    process: &Arc<Process>,
+    jobs: &Arc<Jobs>,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Response<Body>, Refusal> {
     if process.drain.is_draining() {
         return Err(Refusal::draining());
     }
     let limit = process.limits.max_body.min(JOB_BODY);
     let body = admit::take_body(process, body, limit).await?;
-    let mut ask = Ask::read(&body)?;
-    if let Some(key) = parts.headers.get("idempotency-key").filter(|_| ask.key.is_none()) {
-        ask.key = key.to_str().ok().map(str::to_owned);
-    }
+    let ask = Ask::read(&body, parts.headers.get("idempotency-key"))?;
     fits(process, &ask)?;
     let new = New {
         id: format!("job_{}", RequestId::new().as_str()),
+        digest: ask.digest(),
         key: ask.key,
         path: ask.path,
         ttl: ask.ttl,
@@ -115,7 +118,7 @@ async fn post(process: &Arc<Process>, jobs: &Jobs, parts: &Parts, body: Incoming
         max_attempts: ask.max_attempts,
         request_bytes: ask.request.len() as u64,
     };
-    let accepted = jobs.accept(new, Said::new(&ask.headers), ask.request.as_bytes()).await;
+    let accepted = jobs.accept(new, Said::new(&ask.headers), ask.request.into()).await;
     let job = match accepted.map_err(|why| not_accepted(&why))? {
         Accepted::New(job) | Accepted::Known(job) => job,
     };
@@ -176,6 +179,10 @@ fn not_accepted(why: &NotAccepted) -> Refusal {
         NotAccepted::Full(Full::Busy) => {
             let text = "a job with this idempotencyKey is being taken in";
             return Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1);
+        }
+        NotAccepted::Full(Full::Taken) => {
+            let text = "a job with this idempotencyKey is kept, and it asks for something else";
+            return Refusal::new(Code::ResJobKeyTaken, text);
         }
         NotAccepted::Full(Full::Jobs(most)) => format!("{most} jobs are kept already, answered ones included"),
         NotAccepted::Full(Full::Bytes(most)) => {

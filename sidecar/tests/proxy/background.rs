@@ -216,6 +216,35 @@ async fn the_same_key_is_the_same_job() {
 }
 
 #[tokio::test]
+async fn a_key_that_says_nothing_or_asks_for_something_else_finds_no_job() {
+    let mut kept = Kept::new(|_, _| {}, &[]).await;
+    let body = json!({"path": "/v1/chat/completions", "request": chat("claude-sonnet-4-5", false)});
+    let long = "k".repeat(129);
+    for wrong in ["", "two words", &long] {
+        let refused = kept.bed.post_as("/jobs", &body, &[("idempotency-key", wrong)]).await;
+        let error = &refused.json()["error"];
+        assert_eq!((refused.status, &error["param"]), (400, &json!("Idempotency-Key")));
+    }
+    let named = [("idempotency-key", "order-7")];
+    let first = kept.bed.post_as("/jobs", &body, &named).await.json();
+    let mut other = body.clone();
+    other["request"]["max_tokens"] = json!(7);
+    for _ in 0..2 {
+        let refused = kept.bed.post_as("/jobs", &other, &named).await;
+        assert_eq!(
+            (refused.status, &refused.json()["error"]["bowsprit_code"]),
+            (409, &json!("RES_JOB_KEY_TAKEN"))
+        );
+        assert_eq!(refused.header("x-should-retry"), "false", "an SDK would ask again");
+        let same = kept.bed.post_as("/jobs", &body, &named).await.json();
+        assert_eq!(first["id"], same["id"]);
+        kept.until(first["id"].as_str().unwrap(), "done").await;
+        kept.bed.sidecar.take().unwrap().stop().await;
+        kept.start();
+    }
+}
+
+#[tokio::test]
 async fn no_key_is_written_to_disk() {
     let kept = Kept::new(|_, _| {}, &[]).await;
     let body = json!({

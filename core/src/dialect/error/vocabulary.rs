@@ -50,8 +50,8 @@ fn said(code: Code) -> Said {
         Code::ResModelNotFound => row((404, INVALID, Some("model_not_found")), (404, "not_found_error"), (404, "NOT_FOUND")),
         Code::ResPathNotFound | Code::ResProviderNotFound => row((404, INVALID, Some("unknown_url")), (404, "not_found_error"), (404, "NOT_FOUND")),
         Code::ResJobNotFound => row((404, INVALID, None), (404, "not_found_error"), (404, "NOT_FOUND")),
-        // SDKs of OpenAI and Anthropic try a 409 again, after the time that they are told.
-        Code::ResJobNotDone => row((409, INVALID, None), (409, INVALID), (409, "ABORTED")),
+        // SDKs of OpenAI and Anthropic try a 409 again, after the time that they are told, unless they are told not to.
+        Code::ResJobNotDone | Code::ResJobKeyTaken => row((409, INVALID, None), (409, INVALID), (409, "ABORTED")),
         Code::SysJobsFull => row((507, "server_error", Some("server_error")), (529, "overloaded_error"), (503, "UNAVAILABLE")),
         Code::ResNotCached => row((504, INVALID, None), (504, "timeout_error"), (504, "DEADLINE_EXCEEDED")),
         Code::SysNotSupported => row((501, INVALID, Some("unknown_url")), (404, "not_found_error"), (501, "UNIMPLEMENTED")),
