@@ -25,7 +25,7 @@ mod slo;
 
 pub use advice::advice;
 pub use base_url::BaseUrl;
-pub use budget::shared_budgets;
+pub use budget::{shared_budgets, spenders_of};
 pub use cross::{cross_check, diverts_nowhere, no_such_provider, pauses_nothing};
 pub use document::{Object, ObjectKind, objects, readable_objects};
 pub use file_name::is_file_name;

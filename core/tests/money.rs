@@ -174,7 +174,7 @@ impl World {
                 for _ in 0..pods.len().div_ceil(10) {
                     let at = self.rng.usize(..pods.len());
                     // What was under way may have cost the most.
-                    self.leader.gone("team", &pods[at].name);
+                    self.leader.gone("team", &pods[at].name, turn * STEP);
                     pods[at] = self.pod();
                 }
             }

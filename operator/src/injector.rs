@@ -16,7 +16,7 @@ use json_patch::Patch;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde_json::json;
 
-use crate::workload::{controller, deployment};
+use crate::workload::runs_for;
 pub use overrides::{Overrides, Resources};
 use patch::PatchBuilder;
 pub use references::References;
@@ -124,7 +124,7 @@ pub fn inject(
     // Last: it goes first in its list, and so would shift the indexes that the environment is added by.
     if !injected {
         let grace = spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
-        let mut container = sidecar::container(settings, &overrides, references, &workload(pod), grace)?;
+        let mut container = sidecar::container(settings, &overrides, references, &runs_for(&pod.metadata), grace)?;
         if goes_on(spec, settings) {
             sidecar::end_on_request(&mut container);
         }
@@ -195,18 +195,6 @@ fn behind_others(spec: &PodSpec) -> Option<usize> {
 
 /// Kubernetes' own default of `terminationGracePeriodSeconds`.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
-
-/// What a pod runs for, for showing: its controller, and for a ReplicaSet of a Deployment's that Deployment.
-fn workload(pod: &Pod) -> String {
-    let Some(owner) = controller(&pod.metadata) else {
-        let name = pod.metadata.name.as_ref().or(pod.metadata.generate_name.as_ref());
-        return format!("Pod/{}", name.map_or("", |name| name.trim_end_matches('-')));
-    };
-    match deployment(owner, pod.metadata.labels.as_ref()) {
-        Some(deployment) => format!("Deployment/{deployment}"),
-        None => format!("{}/{}", owner.kind, owner.name),
-    }
-}
 
 fn label<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
     pod.metadata.labels.as_ref()?.get(name).map(String::as_str)

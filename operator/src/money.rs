@@ -2,7 +2,7 @@
 //! what is asked. Before it lends beyond a mark, the mark is written into a ConfigMap beside the operator ([`marks`]); at rest
 //! nothing is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,17 +16,29 @@ use tokio::sync::Notify;
 
 use crate::fleet::{Fleet, PodId};
 use crate::lease::elector::Leadership;
+use crate::objects::pod::InjectedPod;
 use crate::status::money as status;
 use crate::sync::locked;
 use crate::time::latest_unix_millis;
 use marks::{Marks, Unwritten};
 use metrics::Metrics;
+use whose::whose;
 
 pub mod marks;
 pub mod metrics;
+mod whose;
 
-/// The UsagePolicies of a namespace. None before they are known.
-pub type Lookup = Arc<dyn Fn(&str) -> Option<Vec<Arc<UsagePolicy>>> + Send + Sync>;
+/// What is known of namespaces, from memory.
+pub trait Known: Send + Sync {
+    /// A namespace's UsagePolicies. None before they are known.
+    fn policies(&self, namespace: &str) -> Option<Vec<Arc<UsagePolicy>>>;
+
+    /// A pod with a sidecar. None where it is not known, or not yet.
+    fn pod(&self, namespace: &str, pod: &PodId) -> Option<Arc<InjectedPod>>;
+
+    /// Whether a namespace has a ModelRoute of this name.
+    fn has_route(&self, namespace: &str, name: &str) -> bool;
+}
 
 /// Between two looks whether this replica leads, and after a write that failed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -38,7 +50,7 @@ pub struct Money(Arc<Inner>);
 struct Inner {
     leadership: Leadership,
     fleet: Fleet,
-    policies: Lookup,
+    known: Arc<dyn Known>,
     metrics: Metrics,
     /// None before the marks are read.
     lent: Mutex<Option<Lent>>,
@@ -57,12 +69,12 @@ struct Lent {
 type Read = HashMap<(String, String), (Option<String>, Vec<Arc<Budget>>)>;
 
 impl Money {
-    /// Lends while `leadership` stands what `policies` say.
-    pub fn new(leadership: Leadership, fleet: Fleet, policies: Lookup, metrics: Metrics) -> Self {
+    /// Lends while `leadership` stands what the policies that are `known` say, to pods that are.
+    pub fn new(leadership: Leadership, fleet: Fleet, known: Arc<dyn Known>, metrics: Metrics) -> Self {
         Self(Arc::new(Inner {
             leadership,
             fleet,
-            policies,
+            known,
             metrics,
             lent: Mutex::default(),
             read: Mutex::default(),
@@ -74,7 +86,11 @@ impl Money {
     pub fn ask(&self, namespace: &str, pod: &PodId, asks: &[WireBorrow]) -> Option<Vec<WireLoan>> {
         let inner = &*self.0;
         let epoch = inner.leadership.epoch().ok()?;
-        let budgets = inner.budgets(namespace).unwrap_or_default();
+        // Whose a budget is says the pod that is known here: one that is not known yet asks again.
+        let Some(spender) = inner.known.pod(namespace, pod) else {
+            return Some(Vec::new());
+        };
+        let budgets = inner.budgets(namespace, Some(&spender)).unwrap_or_default();
         let sidecars = inner.fleet.count(namespace);
         let again = share::pace(sidecars);
         let now = latest_unix_millis();
@@ -90,11 +106,15 @@ impl Money {
             let Some(budget) = budgets.iter().find(|budget| *budget.full_name == *ask.key.budget) else {
                 continue;
             };
+            let has_route = |name: &str| inner.known.has_route(namespace, name);
+            let Some(of) = whose(&budget.per, &ask.key.of, &spender, has_route) else {
+                continue;
+            };
             inner.metrics.asked();
             let key = Key {
                 namespace: namespace.to_owned(),
                 budget: ask.key.budget.clone(),
-                of: ask.key.of.clone(),
+                of,
             };
             let before = spent_percent(treasury, &key);
             if let Some(loan) = treasury.hear(&key, budget, pod, &ask.ask(), sidecars, again, now) {
@@ -115,12 +135,17 @@ impl Money {
 
     /// A pod is no more: it has spent what it held.
     pub fn gone(&self, namespace: &str, pod: &PodId) {
-        self.with(|treasury| treasury.gone(namespace, pod));
+        self.with(|treasury| treasury.gone(namespace, pod, latest_unix_millis()));
+    }
+
+    /// These are the uids of all pods that there are.
+    pub fn keep_only(&self, there: &HashSet<String>) {
+        self.with(|treasury| treasury.keep_only(|pod| there.contains(&pod.uid), latest_unix_millis()));
     }
 
     /// The budgets of a policy that pods spend together, and those of them that are lent out, each for whom, as they stand.
     pub fn standings(&self, namespace: &str, policy: &str) -> (Vec<Arc<Budget>>, Vec<(Key, Totals)>) {
-        let mut budgets = self.0.budgets(namespace).unwrap_or_default();
+        let mut budgets = self.0.budgets(namespace, None).unwrap_or_default();
         budgets.retain(|budget| *budget.policy == *policy);
         let is_of_it =
             |key: &Key| key.namespace == namespace && budgets.iter().any(|budget| *budget.full_name == *key.budget);
@@ -182,25 +207,48 @@ impl Money {
             let due = treasury.due(latest_unix_millis());
             due.into_iter().map(str::to_owned).collect::<BTreeSet<_>>()
         });
-        for namespace in due.unwrap_or_default() {
-            self.write(&namespace, marks).await?;
+        self.write_all(due.unwrap_or_default(), marks).await
+    }
+
+    /// Writes the marks of each of these namespaces: of one that cannot be written the others do not wait.
+    async fn write_all(&self, namespaces: BTreeSet<String>, marks: &mut Marks) -> Result<(), Unwritten> {
+        let mut first = Ok(());
+        for namespace in namespaces {
+            match self.write(&namespace, marks).await {
+                Err(problem) if problem.is_of_one() => {
+                    tracing::warn!(%problem, namespace, "marks of budgets: this namespace is lent nothing beyond what is written, will try again");
+                    first = first.and(Err(problem));
+                }
+                other => other?,
+            }
         }
-        Ok(())
+        first
     }
 
     async fn write(&self, namespace: &str, marks: &mut Marks) -> Result<(), Unwritten> {
-        let wanted = self.with(|treasury| treasury.marks(namespace, latest_unix_millis()));
-        let wanted: BTreeMap<Key, Mark> = wanted.unwrap_or_default();
-        let written = marks.write(&self.0.leadership, namespace, &wanted).await;
+        let now = latest_unix_millis();
+        let running = |of: &str| self.with(|treasury| treasury.marks(of, now)).unwrap_or_default();
+        let wanted = running(namespace);
+        for other in marks.crowd(namespace, &wanted) {
+            // All that is written of it is of windows that are over.
+            if other != namespace && running(&other).is_empty() {
+                self.put(&other, &BTreeMap::new(), marks).await?;
+            }
+        }
+        self.put(namespace, &wanted, marks).await?;
+        self.with(|treasury| treasury.written(&wanted));
+        Ok(())
+    }
+
+    async fn put(&self, namespace: &str, wanted: &BTreeMap<Key, Mark>, marks: &mut Marks) -> Result<(), Unwritten> {
+        let written = marks.write(&self.0.leadership, namespace, wanted).await;
         self.0.metrics.wrote(written.is_ok());
-        if let Err(Unwritten::Overtaken) = &written {
+        if let Err(Unwritten::Overtaken(_)) = &written {
             // Somebody else has written: what that says holds, too.
             let found = marks.read().await?;
             self.with(|treasury| treasury.found(found));
         }
-        written?;
-        self.with(|treasury| treasury.written(&wanted));
-        Ok(())
+        written
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Treasury<PodId>) -> T) -> Option<T> {
@@ -216,10 +264,7 @@ impl Money {
         }
         let writing = async {
             marks.read().await?;
-            for namespace in &lowered {
-                self.write(namespace, &mut marks).await?;
-            }
-            Ok::<_, Unwritten>(())
+            self.write_all(lowered, &mut marks).await
         };
         if let Err(problem) = writing.await {
             tracing::warn!(%problem, "what is left between what was lent and its mark counts as spent");
@@ -232,12 +277,18 @@ fn spent_percent(treasury: &Treasury<PodId>, key: &Key) -> Option<u64> {
 }
 
 impl Inner {
-    /// The budgets of a namespace that pods spend together.
-    fn budgets(&self, namespace: &str) -> Option<Vec<Arc<Budget>>> {
-        let policies = (self.policies)(namespace)?;
+    /// The budgets of a namespace that pods spend together; of one pod, those of the policies that select it.
+    fn budgets(&self, namespace: &str, of: Option<&InjectedPod>) -> Option<Vec<Arc<Budget>>> {
+        let policies = self.known.policies(namespace)?;
         let mut read = locked(&self.read);
         let mut budgets = Vec::new();
         for policy in &policies {
+            let selector = policy.spec.pod_selector.as_ref();
+            if let (Some(pod), Some(selector)) = (of, selector)
+                && !selector.matches(&pod.labels)
+            {
+                continue;
+            }
             let name = policy.metadata.name.clone().unwrap_or_default();
             let version = &policy.metadata.resource_version;
             let key = (namespace.to_owned(), name);

@@ -24,6 +24,7 @@ mod kept;
 pub mod news;
 pub mod pod;
 
+use crate::fleet::PodId;
 use kept::Kept;
 use news::News;
 use pod::InjectedPod;
@@ -208,6 +209,16 @@ impl Store {
     /// When ProviderConfigs were changed last.
     pub fn news(&self) -> &News {
         &self.news
+    }
+
+    /// A pod with a sidecar, where it is known.
+    pub fn pod(&self, namespace: &str, id: &PodId) -> Option<Arc<InjectedPod>> {
+        self.pods.get(namespace, &id.name).filter(|pod| pod.id == *id)
+    }
+
+    /// Whether the namespace has a ModelRoute of this name.
+    pub fn has_route(&self, namespace: &str, name: &str) -> bool {
+        self.routes.get(namespace, name).is_some()
     }
 
     /// The namespace's pods with a sidecar, by name.

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bowsprit_crds::names;
+use bowsprit_crds::{UsagePolicy, names};
 use futures::{FutureExt as _, StreamExt as _};
 use kube::client::ClientBuilder;
 use kube::{Api, Client};
@@ -23,7 +23,7 @@ use crate::certs::keeper::{Keeper, Ledger, Names};
 use crate::certs::{Served, server_config};
 use crate::changes::History;
 use crate::changes::ship::Shipping;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, PodId};
 use crate::heard::Heard;
 use crate::injector::{Resources, Settings, Tracing};
 use crate::lease::elector::Elector;
@@ -31,6 +31,7 @@ use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::money::marks::Marks;
 use crate::money::{self, Money};
+use crate::objects::pod::InjectedPod;
 use crate::objects::{Changes, Store};
 use crate::owner::{Defined, Deployed};
 use crate::poll::Poller;
@@ -162,7 +163,10 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
     let money = Money::new(
         elector.leadership(),
         fleet.clone(),
-        policies(Arc::clone(&shared), Arc::clone(&synced)),
+        Arc::new(Lent {
+            store: Arc::clone(&shared),
+            synced: Arc::clone(&synced),
+        }),
         metrics.money(),
     );
     hub.lends(money.clone());
@@ -557,12 +561,25 @@ fn limits(store: Arc<OnceLock<Store>>, synced: Arc<AtomicBool>) -> shares::Looku
     })
 }
 
-/// A namespace's UsagePolicies; none before all objects are known, when nothing is lent.
-fn policies(store: Arc<OnceLock<Store>>, synced: Arc<AtomicBool>) -> money::Lookup {
-    Arc::new(move |namespace| {
-        let store = store.get().filter(|_| synced.load(Ordering::Acquire))?;
+/// What budgets are lent by; no policies before all objects are known, when nothing is lent.
+struct Lent {
+    store: Arc<OnceLock<Store>>,
+    synced: Arc<AtomicBool>,
+}
+
+impl money::Known for Lent {
+    fn policies(&self, namespace: &str) -> Option<Vec<Arc<UsagePolicy>>> {
+        let store = self.store.get().filter(|_| self.synced.load(Ordering::Acquire))?;
         store.policies(namespace)
-    })
+    }
+
+    fn pod(&self, namespace: &str, pod: &PodId) -> Option<Arc<InjectedPod>> {
+        self.store.get()?.pod(namespace, pod)
+    }
+
+    fn has_route(&self, namespace: &str, name: &str) -> bool {
+        self.store.get().is_some_and(|store| store.has_route(namespace, name))
+    }
 }
 
 /// A namespace's objects, for those who judge a change among them: memory only.

@@ -188,6 +188,7 @@ impl Hub {
                 if let (Some(listed), Some(uid)) = (&mut *listed, &pod.metadata.uid) {
                     listed.insert(uid.clone());
                 }
+                self.note_ended(pod);
             }
             watcher::Event::InitDone => {
                 // Who went while the watch was interrupted is only missing. Who is no pod with our label comes back.
@@ -196,6 +197,9 @@ impl Hub {
                     self.reviews.forget(&uid);
                 }
                 self.shares.keep_only(&there);
+                if let Some(money) = self.money.get() {
+                    money.keep_only(&there);
+                }
             }
             watcher::Event::Delete(pod) => {
                 let metadata = &pod.metadata;
@@ -211,7 +215,20 @@ impl Hub {
                     self.fleet.gone(namespace, &pod);
                 }
             }
-            watcher::Event::Apply(_) => {}
+            watcher::Event::Apply(pod) => self.note_ended(pod),
+        }
+    }
+
+    /// A pod that has ended spends nothing more, and a Job's may lie there for long.
+    fn note_ended(&self, pod: &Pod) {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let metadata = &pod.metadata;
+        if let Some(money) = self.money.get()
+            && matches!(phase, Some("Succeeded" | "Failed"))
+            && let (Some(namespace), Some(name), Some(uid)) = (&metadata.namespace, &metadata.name, &metadata.uid)
+        {
+            let (name, uid) = (name.clone(), uid.clone());
+            money.gone(namespace, &PodId { name, uid });
         }
     }
 }

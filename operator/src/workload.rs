@@ -17,3 +17,15 @@ pub(crate) fn deployment<'a>(owner: &'a OwnerReference, labels: Option<&BTreeMap
         .filter(|_| owner.kind == "ReplicaSet")?;
     owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')
 }
+
+/// What a pod runs for: its controller, and for a ReplicaSet of a Deployment's that Deployment; one that belongs to nothing, itself.
+pub(crate) fn runs_for(metadata: &ObjectMeta) -> String {
+    let Some(owner) = controller(metadata) else {
+        let name = metadata.name.as_ref().or(metadata.generate_name.as_ref());
+        return format!("Pod/{}", name.map_or("", |name| name.trim_end_matches('-')));
+    };
+    match deployment(owner, metadata.labels.as_ref()) {
+        Some(deployment) => format!("Deployment/{deployment}"),
+        None => format!("{}/{}", owner.kind, owner.name),
+    }
+}

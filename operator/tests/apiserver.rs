@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+#[path = "apiserver/budgets.rs"]
+mod budgets;
 #[allow(dead_code, reason = "each test program uses its part of it")]
 mod fake;
 #[path = "apiserver/new_limits.rs"]

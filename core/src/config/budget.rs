@@ -106,8 +106,19 @@ pub fn shared_budgets(policy: &str, spec: &UsagePolicySpec) -> Vec<Arc<Budget>> 
 
 /// The budget as it holds for a pod with these labels.
 pub(super) fn for_pod(budget: &Arc<Budget>, labels: &BTreeMap<String, String>) -> Arc<Budget> {
+    match &budget.per {
+        Spenders::Pod | Spenders::Workload | Spenders::Namespace | Spenders::Route => Arc::clone(budget),
+        per @ (Spenders::Team { .. } | Spenders::JobRun { .. }) => Arc::new(Budget {
+            per: spenders_of(per, labels),
+            ..(**budget).clone()
+        }),
+    }
+}
+
+/// With whom a pod with these labels spends.
+pub fn spenders_of(per: &Spenders, labels: &BTreeMap<String, String>) -> Spenders {
     let label = |name: &str| labels.get(name).map(String::as_str);
-    let per = match &budget.per {
+    match per {
         Spenders::Team { label: name, .. } => Spenders::Team {
             label: Arc::clone(name),
             of: label(name).map(Arc::from),
@@ -117,12 +128,8 @@ pub(super) fn for_pod(budget: &Arc<Budget>, labels: &BTreeMap<String, String>) -
             let of = job.zip(uid).map(|(job, uid)| format!("{job}/{uid}").into());
             Spenders::JobRun { of }
         }
-        Spenders::Pod | Spenders::Workload | Spenders::Namespace | Spenders::Route => return Arc::clone(budget),
-    };
-    Arc::new(Budget {
-        per,
-        ..(**budget).clone()
-    })
+        Spenders::Pod | Spenders::Workload | Spenders::Namespace | Spenders::Route => per.clone(),
+    }
 }
 
 /// Picodollars. A price per million tokens is read in the same unit: a picodollar per token is a dollar per 10^12 of them.

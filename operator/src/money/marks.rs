@@ -1,21 +1,27 @@
-//! The marks of budgets, where they outlive whoever leads: one ConfigMap in the operator's own namespace, with a key for each
-//! namespace that has any. Each write names the version that it was decided on.
+//! The marks of budgets, where they outlive whoever leads: ConfigMaps in the operator's own namespace ([`Shelf`] says which), with a key
+//! for each namespace that has any. Each write names the version that it was decided on.
 
 use std::collections::BTreeMap;
 
 use bowsprit_core::spend::shared::treasury::{Key, Mark};
 use bowsprit_core::spend::window::Window;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::lease::elector::{Leadership, NotLeading};
 use crate::owner::Deployed;
+use shelf::Shelf;
 
-/// Its name.
+mod shelf;
+
+/// The name of the first; of the others a number follows. The first alone is what a release reads and writes that knows of no others: it is
+/// filled first, so that such a one finds all that it could have kept itself.
 pub const NAME: &str = "bowsprit-budgets";
+/// What all of them have.
+const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "bowsprit-operator");
 
 /// Marks are not written.
 #[derive(Debug, thiserror::Error)]
@@ -24,11 +30,33 @@ pub enum Unwritten {
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
     /// Somebody else has written since it was read.
-    #[error("the ConfigMap {NAME} has changed since it was read")]
-    Overtaken,
+    #[error("the ConfigMap {0} has changed since it was read")]
+    Overtaken(String),
+    /// There is no room for them.
+    #[error(
+        "the {most} ConfigMaps {NAME}* are full: the marks of namespace {namespace} take {bytes} bytes",
+        most = shelf::MOST
+    )]
+    Full {
+        /// Whose marks.
+        namespace: String,
+        /// As they are written.
+        bytes: usize,
+    },
     /// The apiserver.
-    #[error("the ConfigMap {NAME}: {0}")]
-    Kube(#[from] kube::Error),
+    #[error("the ConfigMap {0}: {1}")]
+    Kube(String, #[source] kube::Error),
+}
+
+impl Unwritten {
+    /// Whether it is about this one write: others may succeed.
+    pub fn is_of_one(&self) -> bool {
+        match self {
+            Self::NotLeading(_) => false,
+            Self::Overtaken(_) | Self::Full { .. } => true,
+            Self::Kube(_, error) => matches!(error, kube::Error::Api(_)),
+        }
+    }
 }
 
 /// A mark as it is written.
@@ -48,34 +76,57 @@ struct Written {
 pub struct Marks {
     api: Api<ConfigMap>,
     owner: Deployed,
-    /// The version that was read or written last; none: there is none.
-    version: Option<String>,
+    shelf: Shelf,
 }
 
 impl Marks {
-    /// In the operator's `namespace`. It goes with `owner`.
+    /// In the operator's `namespace`. They go with `owner`.
     pub fn new(client: Client, namespace: &str, owner: Deployed) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             owner,
-            version: None,
+            shelf: Shelf::default(),
         }
     }
 
-    /// What is written. What is no mark is passed over: it was not written by an operator.
+    /// What is written. What is no mark is passed over: it was not written by an operator. Of a mark that stands in two places, as it
+    /// was being moved when its writer died, the higher holds.
     ///
     /// # Errors
     /// The apiserver does not tell.
     pub async fn read(&mut self) -> Result<BTreeMap<Key, Mark>, Unwritten> {
-        let found = self.api.get_opt(NAME).await?;
-        self.version = found.as_ref().and_then(|map| map.metadata.resource_version.clone());
-        Ok(parse(found.and_then(|map| map.data).unwrap_or_default()))
+        let (label, ours) = LABEL;
+        let labelled = ListParams::default().labels(&format!("{label}={ours}"));
+        let of = |error| Unwritten::Kube(NAME.to_owned(), error);
+        let mut found = self.api.list(&labelled).await.map_err(of)?.items;
+        // Whoever restored it may have left its labels.
+        if !found.iter().any(|map| map.metadata.name.as_deref() == Some(NAME)) {
+            found.extend(self.api.get_opt(NAME).await.map_err(of)?);
+        }
+        let mut shelf = Shelf::default();
+        let mut marks = BTreeMap::new();
+        for map in found {
+            let Some(at) = map.metadata.name.as_deref().and_then(shelf::number) else {
+                continue;
+            };
+            let data = map.data.unwrap_or_default();
+            let sizes = data.iter().map(|(namespace, text)| (namespace.clone(), text.len()));
+            shelf.found(at, map.metadata.resource_version, sizes.collect());
+            for (key, mark) in parse(data) {
+                let known = marks.entry(key).or_insert(mark);
+                if (mark.window.begins, mark.mark) > (known.window.begins, known.mark) {
+                    *known = mark;
+                }
+            }
+        }
+        self.shelf = shelf;
+        Ok(marks)
     }
 
     /// Writes all marks of a namespace.
     ///
     /// # Errors
-    /// This replica does not lead, the object has changed, or the apiserver does not take it.
+    /// This replica does not lead, an object has changed, there is no room, or the apiserver does not take it.
     pub async fn write(
         &mut self,
         leadership: &Leadership,
@@ -83,36 +134,76 @@ impl Marks {
         marks: &BTreeMap<Key, Mark>,
     ) -> Result<(), Unwritten> {
         let text = text(marks);
-        let written = if self.version.is_some() {
+        let bytes = text.as_ref().map_or(0, String::len);
+        let at = self.shelf.place(namespace, bytes).ok_or_else(|| Unwritten::Full {
+            namespace: namespace.to_owned(),
+            bytes,
+        })?;
+        self.put(leadership, at, namespace, text).await?;
+        // It has moved. What is left where it was is lower, and does no harm where it cannot be taken away now.
+        for before in self.shelf.places(namespace) {
+            if before != at
+                && let Err(problem) = self.put(leadership, before, namespace, None).await
+            {
+                tracing::debug!(%problem, namespace, "marks that have moved are still where they were");
+            }
+        }
+        Ok(())
+    }
+
+    /// The namespaces of which marks are written, where so many bytes of one have no room where they were or in the first.
+    pub fn crowd(&self, namespace: &str, marks: &BTreeMap<Key, Mark>) -> Vec<String> {
+        let bytes = text(marks).map_or(0, |text| text.len());
+        let at = self.shelf.place(namespace, bytes);
+        if at == Some(0) || at.is_some_and(|at| self.shelf.places(namespace).contains(&at)) {
+            return Vec::new();
+        }
+        self.shelf.namespaces()
+    }
+
+    /// Writes what a ConfigMap has of a namespace; none: it has nothing of it any more.
+    async fn put(
+        &mut self,
+        leadership: &Leadership,
+        at: usize,
+        namespace: &str,
+        text: Option<String>,
+    ) -> Result<(), Unwritten> {
+        let name = shelf::name(at);
+        let of = |error| Unwritten::Kube(name.clone(), error);
+        let bytes = text.as_ref().map(String::len);
+        let written = if let Some(version) = self.shelf.version(at) {
             let patch = json!({
-                "metadata": {"resourceVersion": self.version},
+                "metadata": {"resourceVersion": version},
                 "data": {namespace: text},
             });
             let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-            leadership.write(self.api.patch(NAME, &params, &patch)).await?
+            leadership.write(self.api.patch(&name, &params, &patch)).await?
         } else {
-            let owner = self.owner.of(None).await?;
-            let object = serde_json::from_value(json!({
-                "metadata": {
-                    "name": NAME,
-                    "labels": {"app.kubernetes.io/managed-by": "bowsprit-operator"},
-                    "ownerReferences": owner.as_slice(),
-                },
-                "data": text.map(|text| json!({namespace: text})),
-            }));
-            let object = object.map_err(kube::Error::SerdeError)?;
+            let object = self.new_one(&name, namespace, text).await.map_err(of)?;
             let params = PostParams::default();
             leadership.write(self.api.create(&params, &object)).await?
         };
         match written {
             Ok(map) => {
-                self.version = map.metadata.resource_version;
+                self.shelf.wrote(at, map.metadata.resource_version, namespace, bytes);
                 Ok(())
             }
             // Changed, made or deleted by somebody else.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(Unwritten::Overtaken),
-            Err(error) => Err(error.into()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(Unwritten::Overtaken(name)),
+            Err(error) => Err(of(error)),
         }
+    }
+
+    async fn new_one(&self, name: &str, namespace: &str, text: Option<String>) -> Result<ConfigMap, kube::Error> {
+        let owner = self.owner.of(None).await?;
+        let (label, ours) = LABEL;
+        let data: Option<Value> = text.map(|text| json!({namespace: text}));
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": {label: ours}, "ownerReferences": owner.as_slice()},
+            "data": data,
+        }))
+        .map_err(kube::Error::SerdeError)
     }
 }
 

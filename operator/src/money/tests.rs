@@ -13,27 +13,58 @@ fn pod(name: &str) -> PodId {
     }
 }
 
+/// One namespace with one policy, for pods that are the `shop`'s; pods named `x-...` are not known.
+struct Team(Arc<UsagePolicy>);
+
+impl Known for Team {
+    fn policies(&self, namespace: &str) -> Option<Vec<Arc<UsagePolicy>>> {
+        Some(if namespace == "team" {
+            vec![Arc::clone(&self.0)]
+        } else {
+            Vec::new()
+        })
+    }
+
+    fn pod(&self, _: &str, pod: &PodId) -> Option<Arc<InjectedPod>> {
+        let app = if pod.name.starts_with("other-") {
+            "other"
+        } else {
+            "shop"
+        };
+        let labels = [
+            ("app", app),
+            ("team", if pod.name == "green" { "green" } else { "blue" }),
+        ];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let known = InjectedPod {
+            id: pod.clone(),
+            labels: Arc::new(labels.into()),
+            ..InjectedPod::default()
+        };
+        (!pod.name.starts_with("x-")).then(|| Arc::new(known))
+    }
+
+    fn has_route(&self, _: &str, name: &str) -> bool {
+        name == "smart"
+    }
+}
+
 fn money(leadership: &Leadership) -> Money {
     let (fleet, _heard) = Fleet::new();
     let policy: UsagePolicy = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "shop", "resourceVersion": "1"},
-        "spec": {"budgets": [
+        "spec": {"podSelector": {"matchLabels": {"app": "shop"}}, "budgets": [
             {"name": "all", "amount": "1", "currency": "USD", "window": "Custom", "every": "2160h", "per": "Namespace"},
+            {"name": "team", "amount": "1", "currency": "USD", "window": "Custom", "every": "2160h", "per": "Team", "teamLabel": "team"},
+            {"name": "route", "amount": "1", "currency": "USD", "window": "Custom", "every": "2160h", "per": "Route"},
             {"name": "own", "amount": "1", "currency": "USD", "window": "Day"},
         ]},
     }))
     .unwrap();
-    let policies: Vec<Arc<UsagePolicy>> = vec![Arc::new(policy)];
     Money::new(
         leadership.clone(),
         fleet,
-        Arc::new(move |namespace| {
-            Some(if namespace == "team" {
-                policies.clone()
-            } else {
-                Vec::new()
-            })
-        }),
+        Arc::new(Team(Arc::new(policy))),
         Metrics::register(&mut Registry::default()),
     )
 }
@@ -103,4 +134,40 @@ fn whoever_writes_statuses_looks_at_each_tenth_that_is_spent_at_once_and_at_noth
     assert!(!looks("b", 2, 10));
     assert!(looks("a", 3, 90), "all of it");
     assert!(!looks("a", 4, 900), "and more than that");
+}
+
+#[test]
+fn what_a_sidecar_claims_reaches_the_budgets_of_its_own_pod_alone() {
+    let leadership = Leadership::new(Clock::new());
+    let money = money(&leadership);
+    leadership.leads_for(7, Duration::from_mins(1));
+    money.begin(7, BTreeMap::new());
+    let claims = |name: &str, budget: &str, of: &str| {
+        let mut claim = ask(budget, 9, 5);
+        claim.key.of = of.into();
+        claim.spent = u64::MAX;
+        money.ask("team", &pod(name), &[claim]).unwrap()
+    };
+    let lent = || {
+        let of = |treasury: &mut Treasury<PodId>| {
+            let all = treasury
+                .totals()
+                .map(|(key, totals)| (key.of.clone(), totals.spent > 0));
+            all.collect::<Vec<_>>()
+        };
+        money.with(of).unwrap()
+    };
+    for stranger in ["x-1", "other-1"] {
+        assert!(claims(stranger, "shop/all", "").is_empty(), "{stranger}");
+    }
+    for number in 0..100 {
+        assert!(claims("green", "shop/route", &format!("made-up-{number}")).is_empty());
+        // It is answered as it asked, so that a sidecar whose pod has another label now hears.
+        let of = format!("blue-{number}");
+        assert_eq!(claims("green", "shop/team", &of)[0].key.of, of);
+    }
+    assert_eq!(lent(), [("green".into(), true)]);
+    let blue = money.ask("team", &pod("a"), &[ask("shop/team", 1, 5)]).unwrap();
+    assert_eq!(blue[0].spent, 0);
+    assert_eq!(lent(), [("blue".into(), false), ("green".into(), true)]);
 }

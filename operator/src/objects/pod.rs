@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::fleet::PodId;
 use crate::injector::{References, sidecar};
-use crate::workload::{controller, deployment};
+use crate::workload::{controller, deployment, runs_for};
 
 /// A pod with a sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub struct InjectedPod {
     pub may_stream: bool,
     /// What made it, such as `deployment/web`, where `kubectl rollout restart` takes that.
     pub workload: Option<Arc<str>>,
+    /// What it runs for, such as `Deployment/web`, as its sidecar was told.
+    pub runs_for: Arc<str>,
+    /// The same, where it belongs to nothing and had no name yet when it was told.
+    pub made_as: Option<Arc<str>>,
     /// Where it is in its life.
     pub phase: Phase,
     /// Its address, where it has one.
@@ -71,6 +75,8 @@ impl InjectedPod {
             mounted: Arc::new(spec.map(References::mounted).unwrap_or_default()),
             may_stream: volumes.any(|volume| volume.name == sidecar::TOKEN_VOLUME),
             workload: workload(metadata),
+            runs_for: runs_for(metadata).into(),
+            made_as: made_as(metadata),
             phase: match phase {
                 _ if metadata.deletion_timestamp.is_some() => Phase::Over,
                 Some("Pending") => Phase::Pending,
@@ -90,6 +96,16 @@ fn workload(metadata: &ObjectMeta) -> Option<Arc<str>> {
         "StatefulSet" | "DaemonSet" => Some(format!("{}/{}", owner.kind.to_lowercase(), owner.name).into()),
         _ => None,
     }
+}
+
+/// What a pod that belongs to nothing was called before it had a name.
+fn made_as(metadata: &ObjectMeta) -> Option<Arc<str>> {
+    let nameless = ObjectMeta {
+        name: None,
+        generate_name: Some(metadata.generate_name.clone()?),
+        ..ObjectMeta::default()
+    };
+    controller(metadata).is_none().then(|| runs_for(&nameless).into())
 }
 
 #[cfg(test)]
@@ -151,6 +167,9 @@ mod tests {
         assert_eq!(made_by("ReplicaSet", "web-api"), None, "not a Deployment's");
         assert_eq!(made_by("StatefulSet", "db").as_deref(), Some("statefulset/db"));
         assert_eq!(made_by("Job", "once"), None);
+        let bare = json!({"metadata": {"name": "x-7fq", "generateName": "x-"}});
+        let bare = InjectedPod::of(&serde_json::from_value(bare).unwrap());
+        assert_eq!((&*bare.runs_for, bare.made_as.as_deref()), ("Pod/x-7fq", Some("Pod/x")));
         assert_eq!(InjectedPod::default().workload, None);
     }
 }

@@ -18,7 +18,8 @@ use bowsprit_operator::certs::authority::Material;
 use bowsprit_operator::fleet::{Fleet, PodId};
 use bowsprit_operator::lease::elector::Leadership;
 use bowsprit_operator::metrics::Metrics;
-use bowsprit_operator::money::Money;
+use bowsprit_operator::money::{Known, Money};
+use bowsprit_operator::objects::pod::InjectedPod;
 use bowsprit_operator::shares::Shares;
 use bowsprit_operator::stream::documents::Documents;
 use bowsprit_operator::stream::token::{Account, Bearer, CannotReview, Reviewer, Verdict};
@@ -116,6 +117,27 @@ fn policy() -> UsagePolicy {
     serde_json::from_value(policy).unwrap()
 }
 
+/// Every pod is known, and under the policy.
+struct Everybody;
+
+impl Known for Everybody {
+    fn policies(&self, _: &str) -> Option<Vec<Arc<UsagePolicy>>> {
+        Some(vec![Arc::new(policy())])
+    }
+
+    fn pod(&self, _: &str, pod: &PodId) -> Option<Arc<InjectedPod>> {
+        let id = pod.clone();
+        Some(Arc::new(InjectedPod {
+            id,
+            ..InjectedPod::default()
+        }))
+    }
+
+    fn has_route(&self, _: &str, _: &str) -> bool {
+        false
+    }
+}
+
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) documents: Documents,
@@ -179,12 +201,7 @@ impl Server {
             Account::of_user("system:serviceaccount:bowsprit-system:bowsprit"),
             shares.clone(),
         );
-        let money = Money::new(
-            leadership.clone(),
-            fleet.clone(),
-            Arc::new(|_| Some(vec![Arc::new(policy())])),
-            metrics.money(),
-        );
+        let money = Money::new(leadership.clone(), fleet.clone(), Arc::new(Everybody), metrics.money());
         hub.lends(money.clone());
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(serve(

@@ -54,12 +54,12 @@ pub struct Lender<P> {
     wanted: u64,
     /// Lent by leaders of before to whom this one has not heard of.
     unknown: u64,
-    /// By borrowers that are no more.
-    gone: u64,
+    /// By borrowers that are no more. Sums are wider than what they are of, so that what one claims to have spent leaves them exact.
+    gone: u128,
     borrowers: BTreeMap<P, Borrower>,
     /// The sums of what they have taken and spent.
-    taken: u64,
-    spent: u64,
+    taken: u128,
+    spent: u128,
 }
 
 impl<P: Ord + Clone> Lender<P> {
@@ -85,12 +85,12 @@ impl<P: Ord + Clone> Lender<P> {
 
     /// Picodollars that are out of the budget: spent, lent, or perhaps lent by a leader of before.
     pub fn out(&self) -> u64 {
-        self.unknown.saturating_add(self.gone).saturating_add(self.taken)
+        narrow(u128::from(self.unknown) + self.gone + self.taken)
     }
 
     /// Picodollars that are spent, as far as it is known.
     pub fn spent(&self) -> u64 {
-        self.unknown.saturating_add(self.gone).saturating_add(self.spent)
+        narrow(u128::from(self.unknown) + self.gone + self.spent)
     }
 
     /// Picodollars of these that leaders of before have lent to whom this one has not heard of: perhaps spent.
@@ -109,7 +109,7 @@ impl<P: Ord + Clone> Lender<P> {
             known => {
                 let is_anew = known.is_some();
                 if is_anew {
-                    self.gone(pod);
+                    let _ = self.gone(pod);
                 } else if ask.epoch != self.epoch {
                     // It speaks of what a leader of before has lent it.
                     self.unknown = self.unknown.saturating_sub(ask.held);
@@ -133,7 +133,7 @@ impl<P: Ord + Clone> Lender<P> {
 
     fn decide(&mut self, borrower: Borrower, ask: &Ask, sidecars: usize) -> Answer {
         let (own, held) = (borrower.taken(), ask.held);
-        let others = self.out().saturating_sub(own);
+        let others = narrow((u128::from(self.unknown) + self.gone + self.taken).saturating_sub(u128::from(own)));
         let (of_amount, of_mark) = (self.amount.saturating_sub(others), self.mark.saturating_sub(others));
         let needs = ask.least > held;
         if needs && ask.least > of_amount {
@@ -157,21 +157,37 @@ impl<P: Ord + Clone> Lender<P> {
         if let Some(before) = before {
             self.forget(before);
         }
-        self.taken = self.taken.saturating_add(borrower.taken());
-        self.spent = self.spent.saturating_add(borrower.spent);
+        self.taken += u128::from(borrower.taken());
+        self.spent += u128::from(borrower.spent);
     }
 
     fn forget(&mut self, borrower: Borrower) {
-        self.taken = self.taken.saturating_sub(borrower.taken());
-        self.spent = self.spent.saturating_sub(borrower.spent);
+        self.taken -= u128::from(borrower.taken());
+        self.spent -= u128::from(borrower.spent);
     }
 
-    /// A borrower is no more: it has spent what it held.
-    pub fn gone(&mut self, pod: &P) {
-        if let Some(borrower) = self.borrowers.remove(pod) {
-            self.forget(borrower);
-            self.gone = self.gone.saturating_add(borrower.taken());
+    /// A borrower is no more: it has spent what it held. Returns whether there was one.
+    pub fn gone(&mut self, pod: &P) -> bool {
+        let Some(borrower) = self.borrowers.remove(pod) else {
+            return false;
+        };
+        self.forget(borrower);
+        self.gone = self.gone.saturating_add(u128::from(borrower.taken()));
+        true
+    }
+
+    /// Who is not there is no more. Returns whether there was one.
+    pub fn keep_only(&mut self, is_there: impl Fn(&P) -> bool) -> bool {
+        let away: Vec<P> = self.borrowers.keys().filter(|pod| !is_there(pod)).cloned().collect();
+        for pod in &away {
+            let _ = self.gone(pod);
         }
+        !away.is_empty()
+    }
+
+    /// Whether all that have borrowed are no more.
+    pub fn is_left(&self) -> bool {
+        self.borrowers.is_empty()
     }
 
     /// The mark that is to be written now, if one is: ahead of need, so that few have to wait for it.
@@ -212,4 +228,8 @@ impl<P: Ord + Clone> Lender<P> {
         self.amount = self.mark;
         self.mark
     }
+}
+
+fn narrow(sum: u128) -> u64 {
+    u64::try_from(sum).unwrap_or(u64::MAX)
 }

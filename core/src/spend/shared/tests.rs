@@ -577,7 +577,7 @@ impl Fleet {
             Event::Restarts { pod } => self.begins(pod, self.pods[pod].0),
             Event::Gone { pod } => {
                 let name = self.pods[pod].0;
-                self.leader.treasury.gone("team", &name);
+                self.leader.treasury.gone("team", &name, self.now);
                 self.names += 1;
                 self.begins(pod, self.names);
             }

@@ -8,8 +8,14 @@ use super::super::window::Window;
 use super::lender::{Answer, Lender};
 use super::{Ask, Loan, WRITING};
 
-/// Budgets of one namespace that are lent at once: each team, workload, route and Job run has its own. Their marks are 200 bytes each.
+/// Budgets of one namespace that are known at once: each team, workload, route and Job run has its own. Their marks are 200 bytes each.
 pub const MOST: usize = 1_000;
+/// Whoever comes once ([`Key::comes_once`]) makes room for others this long after its last pod went. The Job controller replaces a
+/// pod that failed after six minutes at the latest.
+pub const LINGER: Duration = Duration::from_mins(10);
+/// Or this long after it was heard last, whatever became of its pods: each told then what it had spent, and tells it again if it is
+/// heard once more.
+pub const UNHEARD: Duration = Duration::from_hours(6);
 
 /// Which budget, and whose.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +26,27 @@ pub struct Key {
     pub budget: String,
     /// Who spends it together, such as `Deployment/checkout`; empty: all of the namespace.
     pub of: String,
+}
+
+impl Key {
+    /// Whether it is of somebody of whom a window sees ever more: a run of a Job (`nightly/UID`, `Job/NAME`), or a pod that belongs to
+    /// nothing (`Pod/NAME`). Kinds are written with a capital, names of Jobs are not; teams and routes have no slash.
+    pub fn comes_once(&self) -> bool {
+        let Some((before, _)) = self.of.split_once('/') else {
+            return false;
+        };
+        matches!(before, "Pod" | "Job")
+            || before.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
+    }
+
+    /// The first that there may be in a namespace.
+    fn first_of(namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            budget: String::new(),
+            of: String::new(),
+        }
+    }
 }
 
 /// How much of a budget may be out in a window.
@@ -68,12 +95,28 @@ struct Open<P> {
     amount: u64,
     window: Window,
     lender: Lender<P>,
+    /// When one of its pods was heard last, or was gone.
+    last: i64,
+}
+
+impl<P: Ord + Clone> Open<P> {
+    /// Since when nothing is to be expected of it; none: something is.
+    fn over_since(&self, now: i64) -> Option<i64> {
+        let wait = if self.lender.is_left() { LINGER } else { UNHEARD };
+        is_past(self.last, wait, now).then_some(self.last)
+    }
+}
+
+fn is_past(since: i64, wait: Duration, now: i64) -> bool {
+    now.saturating_sub(since) >= i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What the leadership `epoch` lends. Times are milliseconds since 1970, by the leader's clock.
 #[derive(Debug)]
 pub struct Treasury<P> {
     epoch: u64,
+    /// When somebody asked first: by [`LINGER`] later all that hold anything have told.
+    began: Option<i64>,
     inherited: BTreeMap<Key, Mark>,
     open: BTreeMap<Key, Open<P>>,
     is_closed: bool,
@@ -84,6 +127,7 @@ impl<P: Ord + Clone> Treasury<P> {
     pub fn new(epoch: u64, marks: BTreeMap<Key, Mark>) -> Self {
         Self {
             epoch,
+            began: None,
             inherited: marks,
             open: BTreeMap::new(),
             is_closed: false,
@@ -108,7 +152,9 @@ impl<P: Ord + Clone> Treasury<P> {
         again: Duration,
         now: i64,
     ) -> Option<Loan> {
+        self.began.get_or_insert(now);
         let open = self.open(key, budget, now)?;
+        open.last = now;
         let window = open.window;
         let remaining = window.ends.saturating_mul(1_000).saturating_sub(now);
         let mut loan = Loan {
@@ -146,8 +192,7 @@ impl<P: Ord + Clone> Treasury<P> {
         let is_over = |of: Window| of.begins < window.begins || budget.calendar.around(of.begins) != of;
         let is_stale = self.open.get(key).is_some_and(|open| is_over(open.window));
         if is_stale || !self.open.contains_key(key) {
-            let of = self.open.keys().filter(|other| other.namespace == key.namespace);
-            if !is_stale && of.count() >= MOST {
+            if !is_stale && !self.inherited.contains_key(key) && !self.make_room(&key.namespace, now) {
                 return None;
             }
             let inherited = self.inherited.remove(key).filter(|mark| !is_over(mark.window));
@@ -155,7 +200,16 @@ impl<P: Ord + Clone> Treasury<P> {
             let mark = inherited.map_or(0, |mark| mark.mark);
             let lender = Lender::new(budget.amount, self.epoch, mark);
             let amount = budget.amount;
-            self.open.insert(key.clone(), Open { amount, window, lender });
+            let last = now;
+            self.open.insert(
+                key.clone(),
+                Open {
+                    amount,
+                    window,
+                    lender,
+                    last,
+                },
+            );
         }
         let is_closed = self.is_closed;
         let open = self.open.get_mut(key)?;
@@ -166,11 +220,51 @@ impl<P: Ord + Clone> Treasury<P> {
         Some(open)
     }
 
+    /// Whether the namespace has room for one more. Where it is full, who comes once and is over goes, the longest over first: as
+    /// long as there is room a run keeps what it has spent, as a Job that was suspended goes on as the same run.
+    fn make_room(&mut self, namespace: &str, now: i64) -> bool {
+        let first = Key::first_of(namespace);
+        let is_here = |key: &Key| key.namespace == namespace;
+        let open = self.open.range(&first..).take_while(|(key, _)| is_here(key));
+        let inherited = self.inherited.range(&first..).take_while(|(key, _)| is_here(key));
+        let count = open.clone().count() + inherited.clone().count();
+        let Some(too_many) = (count + 1).checked_sub(MOST).filter(|more| *more > 0) else {
+            return true;
+        };
+        // Of what a leader of before has lent, all that is still held was told soon after this one began.
+        let since = self.began.filter(|began| is_past(*began, LINGER, now));
+        let inherited = inherited.filter_map(|(key, _)| Some((since?, key)));
+        let open = open.filter_map(|(key, open)| Some((open.over_since(now)?, key)));
+        let mut over: Vec<_> = open.chain(inherited).filter(|(_, key)| key.comes_once()).collect();
+        if over.len() < too_many {
+            return false;
+        }
+        over.sort_unstable();
+        let over: Vec<Key> = over.into_iter().take(too_many).map(|(_, key)| key.clone()).collect();
+        for key in over {
+            self.open.remove(&key);
+            self.inherited.remove(&key);
+        }
+        true
+    }
+
     /// A sidecar is no more.
-    pub fn gone(&mut self, namespace: &str, pod: &P) {
-        let of = self.open.iter_mut().filter(|(key, _)| key.namespace == namespace);
-        for (_, open) in of {
-            open.lender.gone(pod);
+    pub fn gone(&mut self, namespace: &str, pod: &P, now: i64) {
+        let first = Key::first_of(namespace);
+        let of = self.open.range_mut(first..);
+        for (_, open) in of.take_while(|(key, _)| key.namespace == namespace) {
+            if open.lender.gone(pod) {
+                open.last = now;
+            }
+        }
+    }
+
+    /// These are all sidecars that there are.
+    pub fn keep_only(&mut self, is_there: impl Fn(&P) -> bool, now: i64) {
+        for open in self.open.values_mut() {
+            if open.lender.keep_only(&is_there) {
+                open.last = now;
+            }
         }
     }
 
@@ -183,18 +277,19 @@ impl<P: Ord + Clone> Treasury<P> {
 
     /// What is to be written of a namespace: each mark, raised where that is due. What is over is left out.
     pub fn marks(&self, namespace: &str, now: i64) -> BTreeMap<Key, Mark> {
-        let open = self.open.iter().map(|(key, open)| {
+        let first = Key::first_of(namespace);
+        let is_here = |key: &Key| key.namespace == namespace;
+        let open = self.open.range(&first..).take_while(|(key, _)| is_here(key));
+        let open = open.map(|(key, open)| {
             let mark = open.lender.due().unwrap_or(open.lender.mark());
             let window = open.window;
             (key, Mark { window, mark })
         });
-        let inherited = self.inherited.iter().map(|(key, mark)| (key, *mark));
+        let inherited = self.inherited.range(&first..).take_while(|(key, _)| is_here(key));
+        let inherited = inherited.map(|(key, mark)| (key, *mark));
         let runs = |mark: &Mark| mark.mark > 0 && now < mark.window.ends.saturating_mul(1_000);
-        inherited
-            .chain(open)
-            .filter(|(key, mark)| key.namespace == namespace && runs(mark))
-            .map(|(key, mark)| (key.clone(), mark))
-            .collect()
+        let all = inherited.chain(open).filter(|(_, mark)| runs(mark));
+        all.map(|(key, mark)| (key.clone(), mark)).collect()
     }
 
     /// These are written.
@@ -261,3 +356,6 @@ impl<P: Ord + Clone> Open<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
