@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use bowsprit_core::config::{
     Object, ObjectKind, Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere, objects,
-    pauses_nothing,
+    pauses_nothing, unmetered,
 };
 use bowsprit_crds::limits::NamedLimit;
 use bowsprit_crds::provider_config::ObjectKeyRef;
@@ -198,7 +198,8 @@ fn difference(namespace: &str, wanted: &[Object], live: &Live) -> Difference {
     difference
         .problems
         .extend(unresolved.iter().filter(ours).map(ToString::to_string));
-    let advice = advice(&providers, &routes);
+    let mut advice = advice(&providers, &routes);
+    advice.extend(unmetered(&policies, &providers));
     difference.advice = advice.iter().filter(ours).map(ToString::to_string).collect();
     difference
 }

@@ -23,7 +23,7 @@ mod scope;
 mod sequence;
 mod slo;
 
-pub use advice::advice;
+pub use advice::{advice, unmetered};
 pub use base_url::BaseUrl;
 pub use budget::{shared_budgets, spenders_of};
 pub use cross::{cross_check, diverts_nowhere, no_such_provider, pauses_nothing};

@@ -272,6 +272,8 @@ pub fn desired(
         &served_providers,
         &served_routes,
     ));
+    let mut advice = config::advice(&served_providers, &served_routes);
+    advice.extend(config::unmetered(&served_policies, &served_providers));
     let specs = Specs {
         providers: provider_specs.into_iter().collect(),
         routes: route_specs.into_iter().collect(),
@@ -282,7 +284,7 @@ pub fn desired(
         changed,
         write,
         unresolved,
-        advice: config::advice(&served_providers, &served_routes),
+        advice,
         providers: checked_providers,
         routes: checked_routes,
         policies: checked_policies,

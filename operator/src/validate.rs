@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bowsprit_core::config::{
-    Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere, pauses_nothing,
+    Policy, Problem, Provider, Route, Scope, advice, cross_check, diverts_nowhere, pauses_nothing, unmetered,
 };
 use bowsprit_core::guard;
 use bowsprit_crds::cache::CacheStore;
@@ -110,7 +110,13 @@ pub fn judge(name: &str, change: &Change, known: &Known) -> Judgement {
         Change::ProviderGone => users_of(name, &providers, &routes),
         Change::Policy(_) => {
             let unpaused = pauses_nothing(&policies, &providers, &routes);
-            said(diverts_nowhere(&policies, &routes).into_iter().chain(unpaused))
+            let nowhere = diverts_nowhere(&policies, &routes);
+            said(
+                nowhere
+                    .into_iter()
+                    .chain(unpaused)
+                    .chain(unmetered(&policies, &providers)),
+            )
         }
         Change::RouteGone | Change::PolicyGone => Vec::new(),
     };

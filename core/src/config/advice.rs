@@ -1,7 +1,15 @@
 //! What is valid and allowed, and probably not what its author wants.
 
-use super::{Problem, Provider, Route};
-use crate::{kept, model_name};
+use std::collections::BTreeMap;
+
+use super::{Policy, Problem, Provider, Route};
+use crate::access::{About, CallerFacts, CandidateFacts, Facts, RequestFacts};
+use crate::call::Operation;
+use crate::dialect::{Dialect, Features};
+use crate::{access, kept, model_name};
+
+/// ProviderConfigs that one note names.
+const NAMED: usize = 3;
 
 /// Notes on these objects, each with path and remedy, in the order of the objects. Paths begin as those of
 /// [`super::cross_check`]: `ProviderConfig NAME: `.
@@ -21,6 +29,93 @@ pub fn advice(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
         stale(route, &mut notes);
     }
     notes
+}
+
+/// Policies that count what is spent, in tokens or money, or look for loops, beside ProviderConfigs below whose `/providers/NAME/` all passes
+/// unread: a budget that stops stops nobody there as long as anything is left.
+pub fn unmetered(policies: &[Policy], providers: &[Provider]) -> Vec<Problem> {
+    let open = providers
+        .iter()
+        .filter(|provider| provider.enabled && provider.pass_through);
+    let mut open: Vec<&str> = open.map(|provider| provider.name.as_str()).collect();
+    if open.is_empty() {
+        return Vec::new();
+    }
+    let more = open.len().saturating_sub(NAMED);
+    open.truncate(NAMED);
+    let mut named = open.join(", ");
+    if more > 0 {
+        named = format!("{named} and {more} more");
+    }
+    let mut notes = Vec::new();
+    let is_open = |policy: &&Policy| policy.access.as_deref().is_none_or(lets_generate_unread);
+    for policy in policies.iter().filter(is_open) {
+        let counts = policy.limits.iter().any(|limit| {
+            let of = limit.settings;
+            let tokens = of.tokens_per_minute.or(of.input_per_minute).or(of.output_per_minute);
+            tokens.or(of.cost_per_minute).is_some()
+        });
+        let fields = [
+            (!policy.budgets.is_empty(), "budgets"),
+            (counts, "limits"),
+            (policy.runaway.is_some(), "runaway"),
+        ];
+        let fields: Vec<&str> = fields
+            .into_iter()
+            .filter_map(|(is, field)| is.then_some(field))
+            .collect();
+        if let Some(first) = fields.first() {
+            notes.push(Problem::new(
+                format!("UsagePolicy {}: spec.{first}", policy.name),
+                format!(
+                    "what passes below /providers/NAME/ of ProviderConfig {named} is not counted by {}, but for batches: apps can \
+                     generate there beyond them, as passThrough is on",
+                    fields.join(", ")
+                ),
+                "set passThrough: false there, or forbid such requests by an access rule on request.operation (docs/access.md)",
+            ));
+        }
+    }
+    notes
+}
+
+/// Whether these rules let pass what providers generate by below `/providers/NAME/`.
+fn lets_generate_unread(rules: &access::Policy) -> bool {
+    let labels = BTreeMap::new();
+    let asks = [
+        (Dialect::OpenAiChat, "/chat/completions"),
+        (Dialect::AnthropicMessages, "/v1/messages"),
+        (Dialect::Gemini, "/v1beta/models/m:generateContent"),
+    ];
+    let passes = |(dialect, path)| {
+        let facts = Facts {
+            request: RequestFacts {
+                operation: Operation::PassThrough,
+                method: "POST",
+                path,
+                dialect,
+                model: "",
+                stream: false,
+                max_tokens: None,
+                input_tokens: 0,
+                features: Features::default(),
+                is_unread: false,
+            },
+            caller: CallerFacts {
+                pod: "",
+                workload: "",
+                service_account: "",
+                namespace: "",
+                in_pod: true,
+                labels: &labels,
+                headers: &(),
+            },
+            route: "",
+            candidate: CandidateFacts::default(),
+        };
+        rules.denials(About::Request, &facts).next().is_none()
+    };
+    !rules.is_enforced || asks.into_iter().any(passes)
 }
 
 fn plain_http(provider: &Provider, notes: &mut Vec<Problem>) {

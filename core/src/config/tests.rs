@@ -817,3 +817,54 @@ fn who_spends_a_budget_together_with_a_pod_is_read_from_its_labels() {
     let stops: Vec<_> = config.budgets().map(|budget| budget.stops_without_operator).collect();
     assert_eq!(stops, [false, false, true]);
 }
+
+#[test]
+fn a_policy_that_counts_is_told_that_nothing_counts_below_providers_unless_that_is_shut() {
+    use serde_json::{Value, from_value, json};
+    let provider = |name: &str, field: &str, value: bool| {
+        let mut spec =
+            json!({"provider": "OpenAICompatible", "endpoint": {"baseUrl": "https://p"}, "defaultModel": "m"});
+        spec[field] = json!(value);
+        Provider::from_spec(name, &from_value(spec).unwrap(), &Scope::Standalone).unwrap()
+    };
+    let open = ["a", "b", "c", "d"].map(|name| provider(name, "enabled", true));
+    let shut = [provider("a", "passThrough", false), provider("b", "enabled", false)];
+    let notes = |policy: Value, providers: &[Provider]| {
+        let policy = Policy::from_spec("shop", &from_value(policy).unwrap()).unwrap();
+        let notes = unmetered(&[policy], providers);
+        notes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let budgets = json!([{"name": "day", "amount": "1", "currency": "USD", "window": "Day", "onExhausted": "Stop"}]);
+    let told = notes(json!({"budgets": budgets, "runaway": {}}), &open);
+    let [note] = told.as_slice() else { panic!("{told:?}") };
+    assert!(
+        note.starts_with("UsagePolicy shop: spec.budgets: what passes below /providers/NAME/"),
+        "{note}"
+    );
+    for words in [
+        "ProviderConfig a, b, c and 1 more",
+        "by budgets, runaway",
+        "passThrough: false",
+    ] {
+        assert!(note.contains(words), "{words}: {note}");
+    }
+    assert!(notes(json!({"budgets": budgets}), &shut).is_empty());
+    let limit = |field: &str| {
+        let mut limit = json!({"name": "l"});
+        limit[field] = json!(5);
+        notes(json!({"limits": [limit]}), &open).len()
+    };
+    assert_eq!((limit("tokensPerMinute"), limit("inputTokensPerMinute")), (1, 1));
+    assert_eq!(limit("requestsPerMinute"), 0, "requests are counted there");
+    let ruled = |rule: &str, enforcement: &str| {
+        let access = json!({"enforcement": enforcement, "rules": [{"name": "r", "allow": rule}]});
+        notes(json!({"budgets": budgets, "access": access}), &open).len()
+    };
+    assert_eq!(ruled(r#"request.operation != "passthrough""#, "Enforce"), 0);
+    assert_eq!(ruled(r#"request.operation == "generate""#, "Enforce"), 0);
+    assert_eq!(ruled(r#"request.operation != "passthrough""#, "Shadow"), 1);
+    assert_eq!(
+        ruled(r#"request.operation == "passthrough" || !request.stream"#, "Enforce"),
+        1
+    );
+}

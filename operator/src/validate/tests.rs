@@ -62,7 +62,9 @@ fn a_budget_that_leads_to_a_route_that_is_not_there_is_accepted_with_a_warning()
     let policy = |route: &str| {
         let budget = json!({"name": "day", "amount": "1", "currency": "USD", "window": "Day", "onExhausted": "Divert", "divertTo": route});
         let spec = serde_json::from_value(json!({"budgets": [budget]})).unwrap();
-        judge("shop", &Change::Policy(Box::new(spec)), &known())
+        let mut known = known();
+        known.providers = vec![provider("a", &json!({"passThrough": false}))];
+        judge("shop", &Change::Policy(Box::new(spec)), &known)
     };
     assert_eq!(policy("fast"), Judgement::default());
     let judged = policy("cheap");
@@ -70,6 +72,18 @@ fn a_budget_that_leads_to_a_route_that_is_not_there_is_accepted_with_a_warning()
     assert!(
         judged.warnings[0].starts_with("UsagePolicy shop: spec.budgets[0].divertTo: there is no ModelRoute \"cheap\"")
     );
+}
+
+#[test]
+fn a_budget_beside_an_api_that_nobody_meters_is_accepted_with_a_warning() {
+    let budget = json!({"name": "day", "amount": "1", "currency": "USD", "window": "Day", "onExhausted": "Stop"});
+    let spec = serde_json::from_value(json!({"budgets": [budget]})).unwrap();
+    let judged = judge("shop", &Change::Policy(Box::new(spec)), &known());
+    assert!(judged.refusals.is_empty());
+    assert_eq!(judged.warnings.len(), 1, "{judged:?}");
+    let starts =
+        "UsagePolicy shop: spec.budgets: what passes below /providers/NAME/ of ProviderConfig a, b is not counted";
+    assert!(judged.warnings[0].starts_with(starts), "{judged:?}");
 }
 
 #[test]
