@@ -243,6 +243,11 @@ impl<T> Set<T> {
         self.free(wants, now, who).map(drop)
     }
 
+    /// Whether this would be counted with all others that have no count of their own, as so many keys have one already.
+    pub fn is_common(&mut self, want: &Want<'_>, now: Moment) -> bool {
+        self.slot(want, now).is_some_and(|slot| slot.share == Share::Common)
+    }
+
     /// The counts of these, each with its place among them, where there is room in all.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use bowsprit_core::config::{Config, Limit, Per};
 use bowsprit_core::cost::{Picodollars, Unpriced};
 use bowsprit_core::limits::bill::Bill;
 use bowsprit_core::limits::limiter::Need;
-use bowsprit_core::limits::set::{Held, Set, Taken, Wanted, Who};
+use bowsprit_core::limits::set::{Held, Set, Taken, Want, Wanted, Who};
 use bowsprit_core::queue::{Class, Ticket};
 use bowsprit_core::record::Spent;
 use bowsprit_core::share::store::script::Apart;
@@ -121,10 +121,14 @@ impl Limits {
         if let Some(names) = shared_of(under) {
             locked(&self.shared).fit(names, &mut locked(&self.set), clock.now());
         }
-        let taken = locked(&self.set).take(&wants, need, clock.now(), who)?;
+        let (taken, common) = {
+            let mut set = locked(&self.set);
+            let taken = set.take(&wants, need, clock.now(), who)?;
+            (taken, common_of(&mut set, under, &wants, clock.now()))
+        };
         let names: Vec<Arc<str>> = under.iter().map(|under| Arc::clone(&under.limit.full_name)).collect();
         let stored = if Self::are_stored(under) {
-            self.held_in_stores(under, need, said)
+            self.held_in_stores(under, &common, need, said)
         } else {
             Vec::new()
         };
@@ -155,12 +159,12 @@ impl Limits {
     /// # Errors
     /// What holds it up. Nothing is taken then.
     pub async fn ask(self: &Arc<Self>, under: &[Under], need: Need, clock: Clock, who: Who) -> Result<Said, Vec<Held>> {
-        let asked: Vec<(usize, Arc<store::Limit>)> = {
+        let mut asked: Vec<(usize, Arc<store::Limit>, bool)> = {
             let stored = locked(&self.stored);
             let of = |(index, under): (usize, &Under)| {
                 let name = &under.limit.full_name;
                 let limit = stored.of(name).filter(|_| stored.is_asked(name) == Some(true))?;
-                Some((index, Arc::clone(limit)))
+                Some((index, Arc::clone(limit), false))
             };
             under.iter().enumerate().filter_map(of).collect()
         };
@@ -168,14 +172,20 @@ impl Limits {
         if asked.is_empty() {
             return Ok(said);
         }
-        let is_asked = |index: usize| asked.iter().any(|(of, _)| *of == index);
+        let is_asked = |index: usize| asked.iter().any(|(of, ..)| *of == index);
         let wants = wants(under, is_asked);
-        locked(&self.set).look(&wants, clock.now(), who)?;
-        for (index, limit) in &asked {
+        {
+            let mut set = locked(&self.set);
+            set.look(&wants, clock.now(), who)?;
+            for (index, _, is_common) in &mut asked {
+                *is_common = wants.get(*index).is_some_and(|want| set.is_common(want, clock.now()));
+            }
+        }
+        for (index, limit, is_common) in &asked {
             let (Some(under), Some(want)) = (under.get(*index), wants.get(*index)) else {
                 continue;
             };
-            match limit.take_of(&under.counting(limit), need).await {
+            match limit.take_of(&under.counting(limit, *is_common), need).await {
                 Ok(Ok(taken)) => said.0.push((*index, taken)),
                 // What others gave flows back.
                 Ok(Err(limited)) => {
@@ -192,8 +202,14 @@ impl Limits {
     }
 
     /// What a request holds in stores, of limits under which it has been let in: what they said, and by this sidecar's share of those
-    /// that said nothing.
-    fn held_in_stores(&self, under: &[Under], need: Need, said: Said) -> Vec<(Arc<str>, store::Taken)> {
+    /// that said nothing. `common`: those under which it has no count of its own.
+    fn held_in_stores(
+        &self,
+        under: &[Under],
+        common: &[usize],
+        need: Need,
+        said: Said,
+    ) -> Vec<(Arc<str>, store::Taken)> {
         let mut stored = locked(&self.stored);
         let mut held = Vec::new();
         let mut said = said.0;
@@ -209,7 +225,7 @@ impl Limits {
             } else {
                 let Some(limit) = stored.of(name) else { continue };
                 self.metrics.met(name, Met::ByShare);
-                limit.by_share_of(under.counting(limit), need)
+                limit.by_share_of(under.counting(limit, common.contains(&index)), need)
             };
             stored.hold(name, &taken);
             held.push((Arc::clone(name), taken));
@@ -287,6 +303,14 @@ impl Limits {
         };
         all.iter().filter_map(report).collect()
     }
+}
+
+/// Those that are counted in stores, and here with all who have no count of their own.
+fn common_of(set: &mut Set<Arc<Notify>>, under: &[Under], wants: &[Want<'_>], now: Moment) -> Vec<usize> {
+    let all = under.iter().zip(wants).enumerate();
+    all.filter(|(_, (under, want))| under.limit.store.is_some() && set.is_common(want, now))
+        .map(|(index, _)| index)
+        .collect()
 }
 
 /// Those that other sidecars share, where there are any.

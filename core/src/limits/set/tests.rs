@@ -360,3 +360,18 @@ fn what_is_counted_elsewhere_holds_nobody_up_here_but_for_those_who_stand_in_lin
     set.cancel(second, at(60), |_| {});
     assert_eq!(set.load("a").0, 0);
 }
+
+#[test]
+fn who_finds_no_room_among_those_that_are_counted_apart_is_known_to_share_one_count() {
+    let mut set = set(&[("each", rpm(1)), ("all", rpm(1_000_000))]);
+    let numbers = 0..u64::try_from(MAX_KEYS).unwrap();
+    for number in numbers.clone() {
+        assert!(!set.is_common(&key("each", number), at(0)));
+        let _ = ask(&mut set, &[key("each", number)]).unwrap();
+    }
+    for new in [numbers.end, numbers.end + 1] {
+        assert!(set.is_common(&key("each", new), at(0)), "{new}");
+    }
+    assert!(!set.is_common(&key("each", 7), at(0)), "it keeps its own");
+    assert!(!set.is_common(&key("nobody", 7), at(0)));
+}

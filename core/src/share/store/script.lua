@@ -25,18 +25,22 @@ local function bucket(name, per_minute)
   return {name = name, level = level, most = most, least = least, rate = per_minute}
 end
 
+-- Returns in how many microseconds it is full again.
 local function set(rate, change)
-  if not rate then return end
+  if not rate then return 0 end
   local level = math.min(rate.most, math.max(rate.least, rate.level + change * UNIT))
   redis.call('HSET', KEYS[1], rate.name, string.format('%.0f', level), rate.name .. '@', string.format('%.0f', now))
-  redis.call('PEXPIRE', KEYS[1], 7200000)
+  return (rate.most - level) / rate.rate
 end
 
 local rates = {}
 for number, name in ipairs(RATES) do rates[number] = bucket(name, tonumber(ARGV[3 + number])) end
 
+-- A count that is as good as new is none: callers make up names, and each has one. Of a limit that is lowered meanwhile, two minutes.
 local function change(sign)
-  for number, rate in ipairs(rates) do set(rate, sign * tonumber(ARGV[8 + number])) end
+  local full = 120000000
+  for number, rate in ipairs(rates) do full = math.max(full, set(rate, sign * tonumber(ARGV[8 + number]))) end
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(full / 1000)))
 end
 
 if wish == 'take' then

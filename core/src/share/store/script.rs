@@ -12,7 +12,7 @@ use crate::limits::limiter::{Limited, LimiterSettings, Which};
 /// Its text.
 pub const TEXT: &str = include_str!("script.lua");
 /// The SHA-1 of its text, by which the store knows it.
-pub const SHA: &str = "4c8b073447b23619e7c2d7ce823779be7b80841f";
+pub const SHA: &str = "f01c949f73bb236d7c153bc5bf08cdfcc5f56730";
 
 /// So much of each rate, in the order of [`Which::RATES`].
 pub type Amounts<T> = [T; 5];
@@ -89,6 +89,10 @@ impl Keys {
 pub struct Apart(u128);
 
 impl Apart {
+    /// All whom a sidecar counts as one, since it counts as many apart as it may ([`MAX_KEYS`](crate::limits::keyed::MAX_KEYS)): the same
+    /// count in all sidecars. No digest is it.
+    pub const COMMON: Self = Self(0);
+
     /// Of what it says of itself; none: of all who say nothing.
     pub fn of(said: Option<&[u8]>) -> Self {
         let mut hasher = Sha256::new();

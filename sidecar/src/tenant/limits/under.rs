@@ -29,9 +29,10 @@ impl Under {
         }
     }
 
-    /// In which count of its store the request is.
-    pub(super) fn counting(&self, limit: &store::Limit) -> Counting {
-        match self.apart {
+    /// In which count of its store the request is. `is_common`: here it has none of its own, so it has none there: whoever makes up names
+    /// finds no full bucket under each.
+    pub(super) fn counting(&self, limit: &store::Limit, is_common: bool) -> Counting {
+        match self.apart.map(|apart| if is_common { Apart::COMMON } else { apart }) {
             Some(apart) if self.limit.per != Per::Sidecar => limit.apart(apart),
             _ => limit.whole(),
         }
