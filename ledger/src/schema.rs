@@ -41,11 +41,21 @@ impl Migration {
         }
     }
 
+    /// What is run of its text on the way up: what is made of rows that were there is left to [`crate::store::Store::fill`].
+    pub fn made(&self, engine: Engine) -> &'static str {
+        let up = self.texts(engine).up;
+        up.split_once(FILLED_LATER).map_or(up, |(made, _)| made)
+    }
+
     /// What its text is known by: a step that was changed after it was run is found.
     pub fn checksum(&self, engine: Engine) -> String {
         hex(&Sha256::digest(self.texts(engine).up.as_bytes()), 16)
     }
 }
+
+/// What follows it in the text of a step, up to its end, is done in pieces after it. It was not at first, and stays in the text by which the step
+/// is known.
+const FILLED_LATER: &str = "-- Of those that are there, as `is_sampled` picks them.\n";
 
 /// `texts!("0001_tables", ".sqlite")`: the files of a step; without an engine where both have the same.
 macro_rules! texts {
@@ -119,10 +129,16 @@ pub const MIGRATIONS: &[Migration] = &[
         sqlite: texts!("0009_sampled_requests", ".sqlite", down ""),
         postgres: texts!("0009_sampled_requests", ".postgres", down ""),
     },
+    Migration {
+        version: 10,
+        name: "fills",
+        sqlite: texts!("0010_fills", ".sqlite", down ""),
+        postgres: texts!("0010_fills", ".postgres", down ""),
+    },
 ];
 
 /// The version that this release works with.
-pub const LATEST: u32 = 9;
+pub const LATEST: u32 = 10;
 
 /// The table that says which steps were run.
 pub const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -230,12 +246,26 @@ mod tests {
 
     #[test]
     fn steps_lead_forward_and_back_in_order() {
-        assert_eq!(path(0, LATEST), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        assert_eq!(path(2, LATEST), [3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(path(0, LATEST), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(path(2, LATEST), [3, 4, 5, 6, 7, 8, 9, 10]);
         assert_eq!(path(LATEST, LATEST), [0_i64; 0]);
-        assert_eq!(path(LATEST, 0), [-9, -8, -7, -6, -5, -4, -3, -2, -1]);
-        assert_eq!(path(LATEST, 2), [-9, -8, -7, -6, -5, -4, -3]);
+        assert_eq!(path(LATEST, 0), [-10, -9, -8, -7, -6, -5, -4, -3, -2, -1]);
+        assert_eq!(path(LATEST, 2), [-10, -9, -8, -7, -6, -5, -4, -3]);
         assert_eq!(MIGRATIONS.last().map(|step| step.version), Some(LATEST));
+    }
+
+    #[test]
+    fn the_step_that_samples_makes_its_table_and_leaves_its_rows_to_be_filled() {
+        for engine in [Engine::Sqlite, Engine::Postgres] {
+            let later: Vec<_> = MIGRATIONS
+                .iter()
+                .filter(|step| step.made(engine) != step.texts(engine).up)
+                .collect();
+            assert_eq!(later.iter().map(|step| step.version).collect::<Vec<_>>(), [9]);
+            let (made, up) = (later[0].made(engine), later[0].texts(engine).up);
+            assert!(made.contains("CREATE TABLE sampled_requests") && !made.contains("INSERT"));
+            assert_eq!(up[made.len()..].matches(';').count(), 1);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod closed;
 mod configs;
+mod fill;
 mod old;
 mod pace;
 #[cfg(feature = "service")]
@@ -193,6 +194,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Brings the schema to a version ([`crate::schema::LATEST`] to work with it) and says the one it was at.
     fn migrate(&self, to: u32, now: i64) -> BoxFuture<'_, Result<u32, Error>>;
+
+    /// Makes what steps of the schema make of rows that were there before them, in pieces, each for itself: batches are taken in between.
+    /// Says how many rows were made. What is interrupted goes on where it was.
+    fn fill(&self) -> BoxFuture<'_, Result<u64, Error>>;
 
     /// Drops what is older than it is kept, in pieces, each for itself: batches are taken in between.
     fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired>;

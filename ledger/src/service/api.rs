@@ -499,6 +499,10 @@ impl Store for Timed {
         self.store.migrate(to, now)
     }
 
+    fn fill(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        self.store.fill()
+    }
+
     fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired> {
         self.store.retain(keep, now)
     }

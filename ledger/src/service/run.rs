@@ -154,6 +154,11 @@ async fn in_order(store: &dyn Store) -> anyhow::Result<()> {
 
 async fn clean_up(store: Arc<dyn Store>, keep: Keep, metrics: Metrics) {
     loop {
+        match store.fill().await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "what a step of the schema left to be filled is filled"),
+            Err(error) => tracing::warn!(%error, "not all is filled that a step of the schema left, will go on"),
+        }
         let retired = store.retain(keep, now()).await;
         metrics.retained(&retired);
         if let Some(smallest) = retired.smallest {

@@ -2,6 +2,7 @@
 //! only, and nothing is kept in a session.
 
 mod connect;
+mod filling;
 mod partitions;
 mod retention;
 
@@ -14,6 +15,7 @@ use futures::future::BoxFuture;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
+use super::fill;
 use super::tables::{ATTEMPTS, CONFIGS, Kind, METRICS, RATE_LIMITS, REQUESTS, SAMPLED, Table, on_conflict_sum};
 use super::take::{Key, Once, Place, Plan, once, plan};
 use super::text::kept;
@@ -255,6 +257,10 @@ impl Store for Postgres {
         Box::pin(self.migrating(to, now))
     }
 
+    fn fill(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(fill::fill_all(self))
+    }
+
     fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired> {
         Box::pin(self.retaining(keep, now))
     }
@@ -440,7 +446,7 @@ fn cells(row: &tokio_postgres::Row) -> Result<Row, tokio_postgres::Error> {
 async fn run_step(transaction: &Transaction<'_>, step: Step, now: i64) -> Result<(), tokio_postgres::Error> {
     match step {
         Step::Up(step) => {
-            transaction.batch_execute(step.texts(Engine::Postgres).up).await?;
+            transaction.batch_execute(step.made(Engine::Postgres)).await?;
             let (version, checksum) = (i64::from(step.version), step.checksum(Engine::Postgres));
             let sql = "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES ($1, $2, $3, $4)";
             let parameters: [(&(dyn ToSql + Sync), Type); 4] = [

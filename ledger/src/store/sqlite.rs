@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, Transaction, TransactionBehavior};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Statement, ToSql, Transaction, TransactionBehavior,
+};
 
+use super::fill::{self, Filled, Fills};
 use super::old::{self, Gone, Old, Pieces};
 use super::tables::{ATTEMPTS, CONFIGS, METRICS, RATE_LIMITS, REQUESTS, SAMPLED, Table, on_conflict_sum};
 use super::take::{Key, Once, Place, once, plan};
@@ -209,12 +212,45 @@ impl Store for Sqlite {
         })
     }
 
+    fn fill(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(fill::fill_all(self))
+    }
+
     fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired> {
         Box::pin(async move {
             let mut retired = Retired::default();
             old::drop_all(self, &old::all(keep, now, Engine::Sqlite), &mut retired).await;
             retired
         })
+    }
+}
+
+impl Fills for Sqlite {
+    async fn fill_piece(&self, requests: usize) -> Result<Option<Filled>, Error> {
+        self.work(move |inner| {
+            let mut writer = inner.write();
+            let began = Instant::now();
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let one = |sql: &str, parameters: &[i64]| -> Result<Option<i64>, rusqlite::Error> {
+                let parameters = rusqlite::params_from_iter(parameters);
+                transaction.query_row(sql, parameters, |row| row.get(0)).optional()
+            };
+            let Some(from) = one(fill::FROM, &[])? else {
+                return Ok(None);
+            };
+            let end = fill::behind(from, one(&fill::end(requests), &[from])?);
+            let rows = transaction.execute(fill::SAMPLE, [from, end.unwrap_or(i64::MAX)])?;
+            match end {
+                Some(end) => transaction.execute(fill::NOTE, [end])?,
+                None => transaction.execute(fill::DONE, [])?,
+            };
+            transaction.commit()?;
+            Ok(Some(Filled {
+                rows: rows as u64,
+                took: began.elapsed(),
+            }))
+        })
+        .await
     }
 }
 
@@ -373,7 +409,7 @@ fn applied(transaction: &Transaction<'_>) -> Result<Vec<Applied>, rusqlite::Erro
 fn apply(transaction: &Transaction<'_>, step: Step, now: i64) -> Result<(), rusqlite::Error> {
     match step {
         Step::Up(step) => {
-            transaction.execute_batch(step.texts(Engine::Sqlite).up)?;
+            transaction.execute_batch(step.made(Engine::Sqlite))?;
             let sql = "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES (?1, ?2, ?3, ?4)";
             transaction.execute(sql, (step.version, step.name, step.checksum(Engine::Sqlite), now))?;
         }

@@ -13,6 +13,7 @@ mod days;
 mod engines;
 mod entries;
 mod exactly_once;
+mod fills;
 mod killed;
 mod names;
 mod plans;
