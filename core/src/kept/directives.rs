@@ -46,9 +46,10 @@ impl Directives {
         found
     }
 
-    /// Whether an answer of this age, which is good for `ttl` in all, is what the caller wants.
+    /// Whether an answer of this age, which is good for `ttl` in all, is what the caller wants. One that is older than that is nobody's: a
+    /// store keeps for as long as its route said then, and it may say less by now.
     pub fn take(&self, age: Duration, ttl: Duration) -> bool {
-        let is_young = self.max_age.is_none_or(|most| age <= most);
+        let is_young = age <= ttl && self.max_age.is_none_or(|most| age <= most);
         let left = ttl.saturating_sub(age);
         !self.no_store && !self.no_cache && is_young && self.min_fresh.is_none_or(|least| left >= least)
     }
@@ -95,6 +96,10 @@ mod tests {
         let seconds = Duration::from_secs;
         let taken = |value: &str, age| of(&[value]).take(seconds(age), seconds(60));
         assert!(taken("", 60) && taken("max-age=10", 10) && taken("min-fresh=50", 10));
+        assert!(
+            !taken("", 61) && !taken("max-age=90", 61),
+            "no longer than its route says"
+        );
         assert!(!taken("max-age=10", 11) && !taken("min-fresh=51", 10));
         assert!(!taken("no-cache", 0) && !taken("no-store", 0));
         assert!(taken("only-if-cached", 5));

@@ -171,6 +171,15 @@ fn folders(bed: &Bed, url: &str) -> [String; 2] {
     [config.display().to_string(), secrets.display().to_string()]
 }
 
+/// The names of the answers that are in the store.
+async fn names(redis: &Redis) -> Vec<String> {
+    let keys = redis.say(&["KEYS", "bowsprit:{team-a/smart}:*"]).await;
+    let mut keys: Vec<_> = keys.lines().map(ToOwned::to_owned).collect();
+    keys.retain(|key| key.starts_with("bowsprit:") && !key.ends_with(":answers"));
+    keys.sort();
+    keys
+}
+
 fn is_fetched(reply: &Reply) -> bool {
     reply.header("x-bowsprit-cache").starts_with("hit") && reply.header("cache-status").ends_with("; detail=store")
 }
@@ -286,6 +295,37 @@ async fn a_caller_says_what_it_wants_of_a_store_too() {
 }
 
 #[tokio::test]
+async fn what_is_older_than_its_route_says_by_now_is_asked_anew_and_the_new_one_takes_its_place() {
+    let redis = Redis::start(&[]).await;
+    let mut pods = Pods::start(&redis.url(), &[SHOP]).await;
+    pods.is_connected(0).await;
+    let (before, body) = (pods.stored(0, "kept").await, question("of when?"));
+    assert_eq!(pods.ask(0, CHAT, &body).await.status, 200);
+    pods.kept(0, before + 1.0).await;
+    // As if it had been asked for 50 minutes ago.
+    for name in names(&redis).await {
+        redis.say(&["PEXPIRE", &name, "600000"]).await;
+    }
+    let file = std::path::Path::new(&pods.folders[0]).join("bowsprit.yaml");
+    let long = std::fs::read_to_string(&file).unwrap();
+    let short = long.replace("1h", "20m");
+    assert_ne!(short, long);
+    std::fs::write(&file, short).unwrap();
+    let second = pods.another(SHOP);
+    pods.is_connected(second).await;
+    let kept = pods.stored(second, "kept").await;
+    let reply = pods.ask(second, CHAT, &body).await;
+    assert_eq!(reply.header("cache-status"), "bowsprit; fwd=miss");
+    pods.kept(second, kept + 1.0).await;
+    let third = pods.another(SHOP);
+    pods.is_connected(third).await;
+    let reply = pods.ask(third, CHAT, &body).await;
+    assert!(is_fetched(&reply), "{}", reply.header("cache-status"));
+    assert!(reply.header("age").parse::<u64>().unwrap() < 600);
+    pods.bed.balanced().await;
+}
+
+#[tokio::test]
 async fn what_is_cleared_at_one_pod_is_given_by_none_that_did_not_have_it_in_memory() {
     let mut redis = Redis::start(&[]).await;
     let mut pods = Pods::start(&redis.url(), &[SHOP]).await;
@@ -325,13 +365,6 @@ async fn what_cannot_be_read_is_dropped_counted_and_asked_anew() {
     let redis = Redis::start(&[]).await;
     let mut pods = Pods::start(&redis.url(), &[SHOP]).await;
     pods.is_connected(0).await;
-    let names = async |redis: &Redis| -> Vec<String> {
-        let keys = redis.say(&["KEYS", "bowsprit:{team-a/smart}:*"]).await;
-        let mut keys: Vec<_> = keys.lines().map(ToOwned::to_owned).collect();
-        keys.retain(|key| key.starts_with("bowsprit:") && !key.ends_with(":answers"));
-        keys.sort();
-        keys
-    };
     for (number, what) in ["foreign", "cut", "another's", "a list", "for ever"]
         .into_iter()
         .enumerate()
