@@ -126,6 +126,9 @@ pub(crate) struct Health {
     pub(crate) ledger: Option<Ledger>,
     /// The providers that select this pod.
     pub(crate) providers: Vec<Provider>,
+    /// The services that its guards ask.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) guard_services: Vec<GuardService>,
     /// Answers that are kept, by route.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cache: Vec<Kept>,
@@ -138,6 +141,24 @@ pub(crate) struct Health {
     /// Vectors that are asked for in the background, by route.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) next_embeddings: Vec<Filling>,
+}
+
+/// A service that a guard asks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct GuardService {
+    /// The guard.
+    pub(crate) name: String,
+    /// Whose it is, such as `ModelRoute fast`.
+    pub(crate) of: String,
+    /// `closed`, `open` or `half_open`.
+    pub(crate) breaker: String,
+    /// Seconds until it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_in_seconds: Option<f64>,
+    /// What is wrong with how it is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
 }
 
 /// What a sidecar keeps of a route.

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::cost::{Picodollars, Unpriced};
 use crate::dialect::embeddings::EmbeddingsApi;
-use crate::dialect::{Dialect, Envelope, Terms, Usage};
-use crate::record::Spent;
+use crate::dialect::{Dialect, Envelope};
 
 /// What is to be done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,28 +80,6 @@ impl Call {
             .saturating_add(output.saturating_mul(envelope.choices));
     }
 
-    /// The most that an attempt may cost, by what these tokens cost: at the usual terms or at those that are asked for, whichever are
-    /// dearer. A provider may bill by either.
-    ///
-    /// # Errors
-    /// Why the usual price is not known.
-    pub fn most(&self, cost: impl Fn(&Spent) -> Result<Picodollars, Unpriced>) -> Result<Picodollars, Unpriced> {
-        let mut spent = Spent {
-            estimated_input: self.input_tokens,
-            estimated_output: self.tokens.saturating_sub(self.input_tokens),
-            ..Spent::default()
-        };
-        let usual = cost(&spent)?;
-        if !self.is_priority {
-            return Ok(usual);
-        }
-        spent.reported = Some(Usage {
-            terms: Terms::Priority,
-            ..Usage::default()
-        });
-        Ok(cost(&spent).map_or(usual, |dearer| dearer.max(usual)))
-    }
-
     /// Whether a model is asked for words, in a stream of them.
     pub fn is_stream(&self) -> bool {
         self.stream && self.operation == Operation::Generate
@@ -142,28 +118,5 @@ mod tests {
         ] {
             assert_eq!(asks(Dialect::OpenAiChat, body).tokens, u64::MAX, "{body}");
         }
-    }
-
-    #[test]
-    fn the_reserve_is_at_the_priority_price_where_that_is_asked_for_and_dearer() {
-        let usual = Picodollars::new(7);
-        let cost = |dearer: Result<i64, Unpriced>| {
-            move |spent: &Spent| match spent.reported.map(|usage| usage.terms) {
-                None => Ok(usual),
-                Some(Terms::Priority) => dearer.map(Picodollars::new),
-                Some(_) => Err(Unpriced::Terms),
-            }
-        };
-        let priority = asks(Dialect::OpenAiChat, r#"{"model":"m","service_tier":"priority"}"#);
-        assert_eq!(priority.most(cost(Ok(14))), Ok(Picodollars::new(14)));
-        assert_eq!(
-            priority.most(cost(Ok(3))),
-            Ok(usual),
-            "a provider may bill by the usual one"
-        );
-        assert_eq!(priority.most(cost(Err(Unpriced::Terms))), Ok(usual));
-        let flex = asks(Dialect::OpenAiChat, r#"{"model":"m","service_tier":"flex"}"#);
-        assert_eq!(flex.most(cost(Ok(14))), Ok(usual));
-        assert_eq!(priority.most(|_| Err(Unpriced::Model)), Err(Unpriced::Model));
     }
 }

@@ -35,6 +35,7 @@ pub mod plan;
 pub mod platform;
 pub mod queue;
 pub mod record;
+pub mod reserve;
 pub mod runaway;
 mod search;
 pub mod share;

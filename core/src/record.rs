@@ -145,12 +145,12 @@ impl Spent {
         }
     }
 
-    /// Whether an attempt that ended so may have written more than is known: nothing was told of it, and an answer that comes whole or
-    /// not at all did not come, or nothing of a stream. Whoever gives up on an answer does not hear what it cost.
+    /// Whether an attempt that ended so may have written more than is known: it was given up before anything was told of it, and an answer
+    /// that comes whole or not at all did not come, or nothing of a stream. A provider that says that it failed has said so.
     pub fn is_output_open(&self, ended: &Ended, is_stream: bool) -> bool {
-        let was_read = matches!(ended, Ended::Answered | Ended::Status { .. });
+        let was_given_up = matches!(ended, Ended::Transport { .. } | Ended::CallerGone);
         let is_seen = is_stream && self.estimated_output > 0;
-        !(self.is_nothing || self.reported.is_some() || was_read || is_seen)
+        was_given_up && !(self.is_nothing || self.reported.is_some() || is_seen)
     }
 
     /// All of it, for a limiter; `None`: not known at all, so what was reserved stands.

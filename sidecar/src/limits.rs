@@ -10,7 +10,7 @@ use bowsprit_core::batches::requests::REQUEST as BATCHED;
 use bowsprit_core::dialect::sse;
 use bowsprit_core::guard::{self, webhook};
 use bowsprit_core::jobs::ask::{HEADERS, LONGEST_TTL, MOST_ATTEMPTS};
-use bowsprit_core::kept::{self, shared};
+use bowsprit_core::kept::{self, inputs, shared};
 use bowsprit_core::limits::{keyed, set};
 use bowsprit_core::share::store::{MOST_HOPS, resp};
 use bowsprit_core::stream::MAX_TO_SIDECAR;
@@ -174,6 +174,8 @@ pub const APP: &[Limit] = &[
     limit("bodies that do not count towards it", Bytes(SMALL_BODY), "times the requests in flight it is 16 MiB", "they count"),
     limit("answers that a route keeps for an outage", Field("staleIfError.maxBytes"), "kept in memory; all routes together have a quarter of the budget above", "the least recent go; all of them go where a body finds no room"),
     limit("a request whose answer is kept", Bytes(kept::LARGEST_REQUEST), "its key is made by reading it", "its answer is not kept"),
+    limit("a request for embeddings that are kept input by input", Bytes(inputs::LARGEST_BATCH), "more than APIs take in one; each input has the bound above", "it is asked for as it is, and its answer is not kept"),
+    limit("inputs of such a request", Count(inputs::MOST_INPUTS), "APIs take 2,048", "the same"),
     limit("an answer that is kept", Bytes(kept::LARGEST_ANSWER), "text answers are some KiB; a quarter of the route's bound is the other limit", "it is not kept"),
     limit("requests that wait for a named limit", Count(set::MAX_WAITING), "each holds its place and its body; `maxWait` bounds for how long", "429 `RATE_LOCAL_LIMIT` at once"),
     limit("time that a request waits for a named limit", Field("limits[].maxWait"), "10 s where it is not set; clients wait 10 minutes at most", "429 `RATE_LOCAL_LIMIT`"),

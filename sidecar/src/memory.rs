@@ -191,6 +191,16 @@ impl Room {
         true
     }
 
+    /// The same for what a request needs and that cannot wait: what is held for comfort gives way to it.
+    pub fn take_now(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        if more > 0 && !self.memory.add_or_give_up(self.bytes, more) {
+            return false;
+        }
+        self.bytes += more;
+        true
+    }
+
     async fn wait_for(&self, more: usize, patience: Duration) -> bool {
         if self.bytes.saturating_add(more) > self.memory.limit {
             return false;
@@ -310,12 +320,27 @@ mod tests {
         assert!(!more.grow_to(101, PATIENCE).await);
         assert_eq!(memory.used(), 80, "nothing gives way to what can never fit");
         let before = Instant::now();
-        assert!(more.grow_to(60, PATIENCE).await);
-        assert_eq!((Instant::now(), memory.used()), (before, 60));
+        assert!(more.grow_to(50, PATIENCE).await);
+        assert_eq!((Instant::now(), memory.used()), (before, 50));
+        assert!(more.take_now(60));
         assert!(
             !memory.room().grow_to(60, PATIENCE).await,
             "there is nothing more to give up"
         );
+    }
+
+    #[test]
+    fn comfort_gives_way_at_once_to_what_cannot_wait() {
+        let memory = Memory::new(100);
+        let comfort = std::sync::Mutex::new(Some(memory.room()));
+        assert!(comfort.lock().unwrap().as_mut().unwrap().take(80));
+        memory.give_up_first(move || comfort.lock().unwrap().take().is_some());
+        let mut masked = memory.room();
+        assert!(!masked.take_now(101), "what can never fit turns nothing out");
+        assert_eq!(memory.used(), 80);
+        assert!(masked.take_now(30));
+        assert_eq!(memory.used(), 30);
+        assert!(!memory.room().take_now(71), "there is nothing more to give up");
     }
 
     #[tokio::test(start_paused = true)]

@@ -40,6 +40,7 @@ mod embeddings;
 mod estimate;
 pub(crate) mod exchange;
 mod failure;
+mod gather;
 mod ground;
 mod guard;
 mod guarded;
@@ -247,7 +248,13 @@ async fn answer(
     }
     // Boxed: few requests are under limits, and all would hold room for it.
     if snapshot.has_limits
-        && let Err(refusal) = Box::pin(limits::acquire(&process, &snapshot, &mut context, inbound)).await
+        && let Err(refusal) = Box::pin(limits::acquire(
+            &process,
+            &snapshot,
+            &mut context,
+            (inbound, limits::Patience::AsTheySay),
+        ))
+        .await
     {
         return refuse::answer(context, &refusal);
     }

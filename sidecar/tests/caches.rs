@@ -132,6 +132,7 @@ fn key(call: &Call, body: &[u8]) -> Key {
         operation: "chat_completions",
         call,
         query: None,
+        keys_in_query: None,
         caller: "",
         guards: &[],
         body,
@@ -302,7 +303,7 @@ fn vectors(times: usize, is_promised: bool) {
             })
             .collect();
         let look = |body: &str| {
-            let split = Split::of(EmbeddingsApi::OpenAi, body.as_bytes()).unwrap();
+            let split = Split::of(EmbeddingsApi::OpenAi, &Bytes::copy_from_slice(body.as_bytes())).unwrap();
             let headers = HEADERS.iter().map(|(name, value)| (*name, value.as_bytes()));
             let key = split.keys(&asked(&call).prefix(headers, Whose::TheCallers)).unwrap()[0];
             (key, cache.vectors.look(route, &key, Moment::ZERO))
@@ -342,6 +343,7 @@ fn asked(call: &Call) -> Asked<'_> {
         operation: "embeddings",
         call,
         query: None,
+        keys_in_query: None,
         caller: "",
         guards: &[],
         body: b"",

@@ -269,6 +269,17 @@ fn problems(seen: &[Seen], paint: Paint) -> String {
                 say(format!("{}: {problem}", provider.name));
             }
         }
+        for service in &health.guard_services {
+            let guard = format!("guard {} of {}", service.name, service.of);
+            if service.breaker != "closed" {
+                say(format!(
+                    "{guard}: its service does not answer, and is tried again by one request at a time"
+                ));
+            }
+            if let Some(problem) = &service.problem {
+                say(format!("{guard}: {problem}"));
+            }
+        }
     }
     if said.is_empty() {
         return String::new();

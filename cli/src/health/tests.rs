@@ -1,6 +1,6 @@
 use super::Seen;
 use super::render::{What, screen};
-use crate::fleet::{Config, Health, Ledger, Model, Provider, Stream};
+use crate::fleet::{Config, GuardService, Health, Ledger, Model, Provider, Stream};
 use crate::output::Paint;
 
 fn provider(name: &str) -> Provider {
@@ -61,6 +61,13 @@ fn broken() -> Vec<Seen> {
             problems: vec!["the outbox cannot be written (database or disk is full): entries wait in memory".into()],
             ..Ledger::default()
         });
+        health.guard_services = vec![GuardService {
+            name: "dlp".into(),
+            of: "UsagePolicy house".into(),
+            breaker: "open".into(),
+            retry_in_seconds: Some(4.2),
+            problem: None,
+        }];
         health.providers[0].status = "breaker open".into();
         health.providers[0].models[0].breaker = "open".into();
         health.providers[0].models[0].retry_in_seconds = Some(41.7);

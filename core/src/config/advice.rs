@@ -27,6 +27,7 @@ pub fn advice(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
         unlisted_models(route, providers, &mut notes);
         no_candidate(route, providers, &mut notes);
         stale(route, &mut notes);
+        large(route, &mut notes);
     }
     notes
 }
@@ -218,25 +219,38 @@ fn no_candidate(route: &Route, providers: &[Provider], notes: &mut Vec<Problem>)
     }
 }
 
-/// A route that gives answers which nobody may want any more, or wants to keep more than a sidecar of the usual size has.
+/// A route that gives answers which nobody may want any more.
 fn stale(route: &Route, notes: &mut Vec<Problem>) {
     let Some(terms) = route.stale_if_error else { return };
-    let mut note = |field: &str, problem: &str, remedy: &str| {
-        let path = format!("ModelRoute {}: spec.staleIfError.{field}", route.name);
-        notes.push(Problem::new(path, problem, remedy));
-    };
     if terms.max_age > kept::OLD {
-        note(
-            "maxAge",
+        notes.push(Problem::new(
+            format!("ModelRoute {}: spec.staleIfError.maxAge", route.name),
             "lets answers of days ago be given as today's; the caller is told their age in a header that few apps read",
             "set it to 24h or less, unless the answers do not grow old",
-        );
+        ));
     }
-    if terms.max_bytes > kept::LARGE {
-        note(
-            "maxBytes",
-            "is more than sidecars of the usual size keep: all routes together have a quarter of the memory for bodies",
-            "set it to 16777216 (16 MiB) or less, or give the sidecars more memory",
-        );
+}
+
+/// A route that wants to keep more than a sidecar of the usual size has.
+fn large(route: &Route, notes: &mut Vec<Problem>) {
+    let semantic = route.semantic.as_ref().map(|terms| terms.keep);
+    let all = [
+        ("staleIfError.maxBytes", route.stale_if_error),
+        ("cache.maxBytes", route.cache.map(|cache| cache.keep)),
+        (
+            "cache.embeddings.maxBytes",
+            route.cache.and_then(|cache| cache.embeddings),
+        ),
+        ("cache.semantic.maxBytes", semantic),
+    ];
+    for (field, terms) in all {
+        if terms.is_some_and(|terms| terms.max_bytes > kept::LARGE) {
+            notes.push(Problem::new(
+                format!("ModelRoute {}: spec.{field}", route.name),
+                "is more than sidecars of the usual size keep: all routes together have a quarter of the memory for bodies for it, 16 MiB of a \
+                 sidecar of 128 MiB",
+                "set it to 16777216 (16 MiB) or less, or give the sidecars more memory: eight times as much as it",
+            ));
+        }
     }
 }

@@ -477,7 +477,13 @@ fn what_is_allowed_and_unwise_is_told_with_path_and_remedy() {
             "fourth",
             "{provider: b, model: gpt}], staleIfError: {maxAge: 25h, maxBytes: 16777217}, fallback: [{provider: a}",
         )
-        .replace("fast", "old");
+        .replace("fast", "old")
+        + &route(
+            "fifth",
+            "{provider: b, model: gpt}], cache: {ttl: 1h, maxBytes: 16777217, embeddings: {maxBytes: 16777217}, semantic: \
+             {embeddingModel: e, threshold: '0.9', maxBytes: 16777217}}, fallback: [{provider: b, model: gpt}",
+        )
+        .replace("fast", "more");
     let config = objects(&text, &Scope::Standalone).unwrap();
     let (mut providers, mut routes) = (Vec::new(), Vec::new());
     for object in config {
@@ -500,6 +506,10 @@ fn what_is_allowed_and_unwise_is_told_with_path_and_remedy() {
         "ModelRoute second: spec.targets: no target is a ProviderConfig that is here and enabled",
         "ModelRoute fourth: spec.staleIfError.maxAge: lets answers of days ago be given as today's",
         "ModelRoute fourth: spec.staleIfError.maxBytes: is more than sidecars of the usual size keep",
+        "ModelRoute fifth: spec.cache.maxBytes: is more than",
+        "ModelRoute fifth: spec.cache.embeddings.maxBytes: is more than sidecars of the usual size keep: all routes together have a quarter of \
+         the memory for bodies for it, 16 MiB of a sidecar of 128 MiB: set it to 16777216 (16 MiB) or less",
+        "ModelRoute fifth: spec.cache.semantic.maxBytes: is more than",
     ];
     assert_eq!(notes.len(), expected.len(), "{notes:#?}");
     for (note, expected) in notes.iter().zip(expected) {

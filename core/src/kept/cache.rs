@@ -101,19 +101,22 @@ pub enum Bypass {
     TooLarge,
     /// It cannot be read.
     Unreadable,
+    /// Nobody can say whose it is: it comes from outside of the pod, and brings no credentials.
+    Unknown,
     /// The route has changed while it came in.
     Changed,
 }
 
 impl Bypass {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoStore,
         Self::Acts,
         Self::Several,
         Self::Temperature,
         Self::TooLarge,
         Self::Unreadable,
+        Self::Unknown,
         Self::Changed,
     ];
 
@@ -126,6 +129,7 @@ impl Bypass {
             Self::Temperature => "temperature",
             Self::TooLarge => "too_large",
             Self::Unreadable => "unreadable",
+            Self::Unknown => "unknown_caller",
             Self::Changed => "changed",
         }
     }

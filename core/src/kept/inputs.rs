@@ -3,10 +3,19 @@
 
 use bytes::Bytes;
 
+use super::LARGEST_REQUEST;
 use super::key::{Key, Prefix};
 use super::vector::Vector;
 use crate::dialect::embeddings::EmbeddingsApi;
-use crate::json::{self, Map, Value, json};
+use crate::json::{self, Error, Map, Pull, Value, json};
+
+/// The largest body that is taken apart, bytes: some hundred thousand tokens, which is more than an API takes in one request. Reading one takes
+/// some milliseconds, in which nothing else is done.
+pub const LARGEST_BATCH: usize = 2 << 20;
+/// So many inputs of one request at most are told apart: APIs take 2,048.
+pub const MOST_INPUTS: usize = 8192;
+/// The largest that may stand beside the inputs, bytes.
+const LARGEST_BESIDE: usize = 64 << 10;
 
 /// A request taken apart.
 #[derive(Debug)]
@@ -14,7 +23,8 @@ pub struct Split {
     form: EmbeddingsApi,
     /// All but the inputs: what they share.
     shared: Map,
-    inputs: Vec<Value>,
+    /// As they stand in the body. No tree is made of more than one at a time, as that takes many times the text.
+    inputs: Vec<Bytes>,
     /// Whether the inputs are a list.
     is_list: bool,
 }
@@ -29,27 +39,42 @@ fn member(form: EmbeddingsApi) -> &'static str {
 }
 
 impl Split {
-    /// `None`: it is not a request that is understood here, and so one for the provider to judge.
-    pub fn of(form: EmbeddingsApi, body: &[u8]) -> Option<Self> {
-        let Ok(Value::Object(mut shared)) = json::parse(body) else {
+    /// `None`: it is not a request that is understood here, and so one for the provider to judge; or it is larger than what is read for keys
+    /// ([`LARGEST_BATCH`], [`MOST_INPUTS`], [`LARGEST_REQUEST`] each).
+    pub fn of(form: EmbeddingsApi, body: &Bytes) -> Option<Self> {
+        if body.len() > LARGEST_BATCH {
             return None;
+        }
+        let mut pull = Pull::new(body).ok()?;
+        if !pull.is_object() {
+            return None;
+        }
+        let (mut shared, mut beside, mut found) = (Map::new(), 0, None);
+        let read = pull.members(&mut |name, at| {
+            if name == member(form) {
+                found = inputs(form, at)?;
+                return Ok(());
+            }
+            let text = at.skip()?;
+            beside += text.len();
+            if beside <= LARGEST_BESIDE {
+                shared.insert(name.to_owned(), json::parse(text.as_bytes())?);
+            }
+            Ok(())
+        });
+        read.and_then(|()| pull.end()).ok()?;
+        let (inputs, is_list) = found.filter(|_| beside <= LARGEST_BESIDE)?;
+        let fits = |input: &&str| {
+            let begins = match form {
+                EmbeddingsApi::OpenAi => input.starts_with('"') || is_list_of_any(input),
+                EmbeddingsApi::One | EmbeddingsApi::Batch => input.starts_with('{'),
+            };
+            begins && input.len() <= LARGEST_REQUEST
         };
-        let (inputs, is_list) = match (form, shared.remove(member(form))?) {
-            (EmbeddingsApi::One, content) => (vec![content], false),
-            // One list of tokens is one input.
-            (EmbeddingsApi::OpenAi, Value::Array(list)) if list.iter().any(|item| !item.is_number()) => (list, true),
-            (EmbeddingsApi::Batch, Value::Array(list)) => (list, true),
-            (EmbeddingsApi::OpenAi, one) => (vec![one], false),
-            (EmbeddingsApi::Batch, _) => return None,
-        };
-        let fits = |input: &Value| match form {
-            EmbeddingsApi::OpenAi => input.is_string() || input.as_array().is_some_and(|list| !list.is_empty()),
-            EmbeddingsApi::One | EmbeddingsApi::Batch => input.is_object(),
-        };
-        (!inputs.is_empty() && inputs.iter().all(fits)).then_some(Self {
+        (!inputs.is_empty() && inputs.iter().all(fits)).then(|| Self {
             form,
             shared,
-            inputs,
+            inputs: inputs.iter().map(|input| body.slice_ref(input.as_bytes())).collect(),
             is_list,
         })
     }
@@ -57,7 +82,8 @@ impl Split {
     /// The key of each input.
     pub fn keys(&self, prefix: &Prefix) -> Option<Vec<Key>> {
         let prefix = prefix.with(&Value::Object(self.shared.clone()))?;
-        self.inputs.iter().map(|input| prefix.key(input)).collect()
+        let key = |input: &Bytes| prefix.key(&json::parse(input).ok()?);
+        self.inputs.iter().map(key).collect()
     }
 
     /// What the inputs share, so that they can be asked for again ([`batch`]), and by what that is known.
@@ -69,50 +95,81 @@ impl Split {
 
     /// The input at this place, as JSON.
     pub fn text(&self, place: usize) -> Option<String> {
-        self.inputs.get(place).map(Value::to_string)
+        let input = self.inputs.get(place)?;
+        String::from_utf8(input.to_vec()).ok()
     }
 
     /// The request for these of the inputs alone, by their places.
     pub fn only(&self, places: &[usize]) -> Bytes {
-        let mut body = self.shared.clone();
-        let chosen: Vec<Value> = places
-            .iter()
-            .filter_map(|place| self.inputs.get(*place).cloned())
-            .collect();
-        let inputs = if self.is_list {
-            Value::Array(chosen)
-        } else {
-            chosen.into_iter().next().unwrap_or(Value::Null)
-        };
-        body.insert(member(self.form).to_owned(), inputs);
-        Bytes::from(Value::Object(body).to_string())
+        let shared = Value::Object(self.shared.clone()).to_string();
+        let chosen = places.iter().filter_map(|place| self.inputs.get(*place));
+        written(self.form, &shared, chosen.map(|input| &**input), self.is_list)
     }
+}
+
+/// The inputs at this place as they stand there, and whether they are a list.
+fn inputs<'a>(form: EmbeddingsApi, at: &mut Pull<'a>) -> Result<Option<(Vec<&'a str>, bool)>, Error> {
+    if form == EmbeddingsApi::One || !at.is_array() {
+        let one = at.skip()?;
+        return Ok((form != EmbeddingsApi::Batch).then(|| (vec![one], false)));
+    }
+    let whole = at.ahead().skip()?;
+    let (mut list, mut count, mut are_tokens) = (Vec::new(), 0_usize, true);
+    at.items(&mut |at| {
+        let item = at.skip()?;
+        count += 1;
+        are_tokens &= item.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+        if count <= MOST_INPUTS {
+            list.push(item);
+        }
+        Ok(())
+    })?;
+    // One list of tokens is one input.
+    if form == EmbeddingsApi::OpenAi && are_tokens {
+        return Ok(Some((vec![whole], false)));
+    }
+    Ok((count <= MOST_INPUTS).then_some((list, true)))
+}
+
+/// Whether a value is a list with anything in it.
+fn is_list_of_any(text: &str) -> bool {
+    text.strip_prefix('[')
+        .is_some_and(|rest| !rest.trim_start().starts_with(']'))
 }
 
 /// A request for these inputs, each as JSON, which share this ([`Split::shared`]); of `embedContent` for the first one.
 pub fn batch<'a>(form: EmbeddingsApi, shared: &str, inputs: impl Iterator<Item = &'a str>) -> Bytes {
+    written(form, shared, inputs.map(str::as_bytes), form != EmbeddingsApi::One)
+}
+
+/// The same of inputs that are a list, or of the first one alone.
+fn written<'a>(form: EmbeddingsApi, shared: &str, inputs: impl Iterator<Item = &'a [u8]>, is_list: bool) -> Bytes {
     let mut inputs = inputs.peekable();
-    let mut body = shared.strip_suffix('}').unwrap_or(shared).to_owned();
-    if !body.ends_with('{') {
-        body.push(',');
+    let mut body = shared.strip_suffix('}').unwrap_or(shared).as_bytes().to_vec();
+    if !body.ends_with(b"{") {
+        body.push(b',');
     }
-    body.push_str(&Value::from(member(form)).to_string());
-    body.push(':');
-    if form == EmbeddingsApi::One {
-        body.push_str(inputs.next().unwrap_or("null"));
-    } else {
-        body.push('[');
+    body.extend_from_slice(Value::from(member(form)).to_string().as_bytes());
+    body.push(b':');
+    if is_list {
+        body.push(b'[');
         while let Some(input) = inputs.next() {
-            body.push_str(input);
+            body.extend_from_slice(input);
             if inputs.peek().is_some() {
-                body.push(',');
+                body.push(b',');
             }
         }
-        body.push(']');
+        body.push(b']');
+    } else {
+        body.extend_from_slice(inputs.next().unwrap_or(b"null"));
     }
-    body.push('}');
+    body.push(b'}');
     Bytes::from(body)
 }
+
+/// What stands around each vector of an answer, and around all of them, bytes.
+const AROUND_A_VECTOR: usize = 64;
+const AROUND_ALL: usize = 512;
 
 /// An answer taken apart.
 #[derive(Debug)]
@@ -126,36 +183,24 @@ pub struct Parted {
 }
 
 impl Parted {
-    /// An answer to so many inputs. `None`: it is not what its API promises, or says more of a vector than is kept.
+    /// An answer to so many inputs. `None`: it is not what its API promises, or says more of a vector than is kept. Of its vectors one at a
+    /// time is a tree.
     pub fn of(form: EmbeddingsApi, answer: &[u8], inputs: usize) -> Option<Self> {
-        let Ok(Value::Object(mut shared)) = json::parse(answer) else {
+        let mut pull = Pull::new(answer).ok()?;
+        if !pull.is_object() {
             return None;
-        };
-        let vectors: Vec<Vector> = match form {
-            EmbeddingsApi::OpenAi => {
-                let Value::Array(data) = shared.remove("data")? else {
-                    return None;
-                };
-                let mut placed: Vec<(u64, Vector)> = Vec::with_capacity(data.len());
-                for item in &data {
-                    only(item, &["object", "index", "embedding"])?;
-                    placed.push((item.get("index")?.as_u64()?, Vector::of(item.get("embedding")?)?));
-                }
-                placed.sort_by_key(|(index, _)| *index);
-                let is_whole = placed.iter().zip(0..).all(|((index, _), place)| *index == place);
-                placed
-                    .into_iter()
-                    .map(|(_, vector)| is_whole.then_some(vector))
-                    .collect::<Option<_>>()?
+        }
+        let (mut shared, mut found) = (Map::new(), None);
+        let read = pull.members(&mut |name, at| {
+            if name == vectors_in(form) {
+                found = vectors(form, at)?;
+            } else {
+                shared.insert(name.to_owned(), json::parse(at.skip()?.as_bytes())?);
             }
-            EmbeddingsApi::One => vec![values(&shared.remove("embedding")?)?],
-            EmbeddingsApi::Batch => {
-                let Value::Array(list) = shared.remove("embeddings")? else {
-                    return None;
-                };
-                list.iter().map(values).collect::<Option<_>>()?
-            }
-        };
+            Ok(())
+        });
+        read.and_then(|()| pull.end()).ok()?;
+        let vectors: Vec<Vector> = found?;
         let model = shared
             .get("model")
             .and_then(Value::as_str)
@@ -197,16 +242,22 @@ impl Parted {
         }
     }
 
+    /// About how many bytes an answer with these vectors is, rather too many than too few.
+    pub fn about_bytes<'a>(vectors: impl Iterator<Item = &'a Vector>) -> usize {
+        let each = |vector: &Vector| vector.about_bytes_written() + AROUND_A_VECTOR;
+        vectors.map(each).sum::<usize>() + AROUND_ALL
+    }
+
     /// The whole answer with these vectors, which are those of all inputs in their order. Its usage is of what was asked.
-    pub fn joined<'a>(&self, form: EmbeddingsApi, vectors: impl Iterator<Item = &'a Vector>) -> Vec<u8> {
-        let mut out = Vec::new();
-        let (name, before, after): (&str, &[u8], &[u8]) = match form {
-            EmbeddingsApi::OpenAi => ("data", b"[", b"]"),
-            EmbeddingsApi::One => ("embedding", b"", b""),
-            EmbeddingsApi::Batch => ("embeddings", b"[", b"]"),
+    pub fn joined<'a>(&self, form: EmbeddingsApi, vectors: impl Iterator<Item = &'a Vector> + Clone) -> Vec<u8> {
+        // At once: one that grows as it is written is in memory twice while it is moved.
+        let mut out = Vec::with_capacity(Self::about_bytes(vectors.clone()));
+        let (before, after): (&[u8], &[u8]) = match form {
+            EmbeddingsApi::One => (b"", b""),
+            EmbeddingsApi::OpenAi | EmbeddingsApi::Batch => (b"[", b"]"),
         };
         out.push(b'{');
-        out.extend_from_slice(Value::from(name).to_string().as_bytes());
+        out.extend_from_slice(Value::from(vectors_in(form)).to_string().as_bytes());
         out.push(b':');
         out.extend_from_slice(before);
         for (place, vector) in vectors.enumerate() {
@@ -233,6 +284,50 @@ impl Parted {
     }
 }
 
+/// The member of an answer that holds the vectors.
+fn vectors_in(form: EmbeddingsApi) -> &'static str {
+    match form {
+        EmbeddingsApi::OpenAi => "data",
+        EmbeddingsApi::One => "embedding",
+        EmbeddingsApi::Batch => "embeddings",
+    }
+}
+
+/// The vectors at this place, in the order of the inputs. `None`: they are not what the API promises.
+fn vectors(form: EmbeddingsApi, at: &mut Pull<'_>) -> Result<Option<Vec<Vector>>, Error> {
+    if form == EmbeddingsApi::One {
+        let one = values(&json::parse(at.skip()?.as_bytes())?);
+        return Ok(one.map(|one| vec![one]));
+    }
+    if !at.is_array() {
+        return at.skip().map(|_| None);
+    }
+    let (mut placed, mut is_read) = (Vec::new(), true);
+    at.items(&mut |at| {
+        let text = at.skip()?;
+        if !is_read {
+            return Ok(());
+        }
+        let item = json::parse(text.as_bytes())?;
+        let found = match form {
+            EmbeddingsApi::OpenAi => indexed(&item),
+            EmbeddingsApi::One | EmbeddingsApi::Batch => values(&item).map(|vector| (placed.len() as u64, vector)),
+        };
+        is_read = found.is_some();
+        placed.extend(found);
+        Ok(())
+    })?;
+    placed.sort_by_key(|(index, _)| *index);
+    let is_whole = placed.iter().zip(0..).all(|((index, _), place)| *index == place);
+    Ok((is_read && is_whole).then(|| placed.into_iter().map(|(_, vector)| vector).collect()))
+}
+
+/// A vector of OpenAI's, and its place.
+fn indexed(item: &Value) -> Option<(u64, Vector)> {
+    only(item, &["object", "index", "embedding"])?;
+    Some((item.get("index")?.as_u64()?, Vector::of(item.get("embedding")?)?))
+}
+
 /// A vector of Gemini's.
 fn values(embedding: &Value) -> Option<Vector> {
     only(embedding, &["values"])?;
@@ -253,7 +348,7 @@ mod tests {
     use crate::kept::key::{Asked, Whose};
 
     fn keys(form: EmbeddingsApi, body: &str, headers: &[(&str, &str)]) -> Vec<Key> {
-        let split = Split::of(form, body.as_bytes()).unwrap();
+        let split = Split::of(form, &Bytes::copy_from_slice(body.as_bytes())).unwrap();
         split.keys(&prefix(form, headers)).unwrap()
     }
 
@@ -264,6 +359,7 @@ mod tests {
             operation: "embeddings",
             call: &call,
             query: None,
+            keys_in_query: None,
             caller: "",
             guards: &[],
             body: b"",
@@ -306,16 +402,17 @@ mod tests {
 
     #[test]
     fn only_what_is_missing_is_asked_for_with_all_else_as_it_was() {
-        let split = Split::of(
+        let of = |form, body: &'static str| Split::of(form, &Bytes::from_static(body.as_bytes()));
+        let split = of(
             EmbeddingsApi::OpenAi,
-            br#"{"model":"m","input":["a",[1,2],"c"],"dimensions":8}"#,
+            r#"{"model":"m","input":["a",[1,2],"c"],"dimensions":8}"#,
         )
         .unwrap();
         let only = split.only(&[1, 2]);
         assert_eq!(only, r#"{"model":"m","dimensions":8,"input":[[1,2],"c"]}"#);
-        let one = Split::of(EmbeddingsApi::OpenAi, br#"{"model":"m","input":[1,2]}"#).unwrap();
+        let one = of(EmbeddingsApi::OpenAi, r#"{"model":"m","input":[1,2]}"#).unwrap();
         assert_eq!(one.only(&[0]), r#"{"model":"m","input":[1,2]}"#);
-        let batch = Split::of(EmbeddingsApi::Batch, br#"{"requests":[{"content":1},{"content":2}]}"#).unwrap();
+        let batch = of(EmbeddingsApi::Batch, r#"{"requests":[{"content":1},{"content":2}]}"#).unwrap();
         assert_eq!(batch.only(&[1]), r#"{"requests":[{"content":2}]}"#);
         for (form, none) in [
             (EmbeddingsApi::OpenAi, r#"{"model":"m"}"#),
@@ -327,7 +424,7 @@ mod tests {
             (EmbeddingsApi::Batch, r#"{"requests":["a"]}"#),
             (EmbeddingsApi::One, r#"{"content":"a"}"#),
         ] {
-            assert!(Split::of(form, none.as_bytes()).is_none(), "{none}");
+            assert!(of(form, none).is_none(), "{none}");
         }
     }
 
@@ -339,6 +436,7 @@ mod tests {
         let kept = Vector::of(&json!([1.5])).unwrap();
         let all = [&parted.vectors[0], &kept, &parted.vectors[1]];
         let joined = parted.joined(EmbeddingsApi::OpenAi, all.into_iter());
+        assert!(Parted::about_bytes(all.into_iter()) >= joined.len());
         let expected = concat!(
             r#"{"data":[{"object":"embedding","index":0,"embedding":[0.5]},{"object":"embedding","index":1,"embedding":[1.5]},"#,
             r#"{"object":"embedding","index":2,"embedding":[0.25]}],"object":"list","model":"m-2","usage":{"prompt_tokens":3,"total_tokens":3}}"#
@@ -396,7 +494,7 @@ mod tests {
                 r#"{"content":{"parts":[{"text":"a"}]},"taskType":"X"}"#,
             ),
         ] {
-            let split = Split::of(form, body.as_bytes()).unwrap();
+            let split = Split::of(form, &Bytes::copy_from_slice(body.as_bytes())).unwrap();
             let prefix = prefix(form, &[]);
             let (kind, shared) = split.shared(&prefix).unwrap();
             let texts: Vec<_> = (0..2).filter_map(|place| split.text(place)).collect();
@@ -408,6 +506,39 @@ mod tests {
             );
             assert!(!split.keys(&prefix).unwrap().contains(&kind));
         }
+    }
+
+    #[test]
+    fn what_is_larger_than_is_read_for_keys_is_not_taken_apart() {
+        let of = |body: String| Split::of(EmbeddingsApi::OpenAi, &Bytes::from(body)).is_some();
+        let list = |input: &str, times: usize| format!("{{\"input\":[{}]}}", vec![input; times].join(","));
+        assert!(of(list("\"a\"", MOST_INPUTS)) && !of(list("\"a\"", MOST_INPUTS + 1)));
+        assert!(of(list("[1]", MOST_INPUTS)) && !of(list("[1]", MOST_INPUTS + 1)));
+        let tokens = LARGEST_REQUEST / 2 - 1;
+        assert!(
+            of(list("1", tokens)) && !of(list("1", tokens + 2)),
+            "one list of tokens is one input"
+        );
+        let nested = |tokens: usize| list(&format!("[{}]", vec!["1"; tokens].join(",")), 2);
+        assert!(of(nested(tokens)) && !of(nested(tokens + 2)));
+        let text = |bytes: usize| list(&format!("\"{}\"", "x".repeat(bytes)), 8);
+        assert!(of(text(LARGEST_REQUEST - 100)) && !of(text(LARGEST_REQUEST)));
+        assert!(
+            !of(list(&format!("\"{}\"", "x".repeat(LARGEST_REQUEST - 100)), 9)),
+            "LARGEST_BATCH"
+        );
+        let beside = |bytes: usize| format!("{{\"input\":\"a\",\"user\":\"{}\"}}", "x".repeat(bytes));
+        assert!(of(beside(LARGEST_BESIDE - 2)) && !of(beside(LARGEST_BESIDE)));
+    }
+
+    #[test]
+    fn of_a_name_that_is_said_twice_the_last_counts() {
+        let split = Bytes::from_static(br#"{"input":["a","b"],"model":"m", "input" : [ "c" , {} ],"input":"d"}"#);
+        let split = Split::of(EmbeddingsApi::OpenAi, &split).unwrap();
+        assert_eq!(split.only(&[0]), r#"{"model":"m","input":"d"}"#);
+        let answer = br#"{"data":[{"index":0,"embedding":[1]}],"model":"m","data":[{"index":0,"embedding":[2]}]}"#;
+        let parted = Parted::of(EmbeddingsApi::OpenAi, answer, 1).unwrap();
+        assert_eq!(parted.vectors, [Vector::of(&json!([2])).unwrap()]);
     }
 
     #[test]

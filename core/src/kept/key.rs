@@ -76,6 +76,12 @@ const CREDENTIALS: [&str; 6] = [
     "x-goog-api-key",
 ];
 
+/// Whether a caller brings credentials, of whatever kind. `headers`: the names of all its headers, in lower case; `keys_in_query`: as in
+/// [`Asked`].
+pub fn brings_credentials<'h>(mut headers: impl Iterator<Item = &'h str>, keys_in_query: Option<&str>) -> bool {
+    keys_in_query.is_some() || headers.any(|name| CREDENTIALS.contains(&name))
+}
+
 /// Whether a header, named in lower case, is part of a key.
 fn matters(name: &str, whose: Whose) -> bool {
     (whose == Whose::TheCallers || !CREDENTIALS.contains(&name)) && may_matter(name)
@@ -139,6 +145,8 @@ pub struct Asked<'a> {
     pub call: &'a Call,
     /// The query, without keys.
     pub query: Option<&'a str>,
+    /// Keys that stood in it: credentials as those in headers are.
+    pub keys_in_query: Option<&'a str>,
     /// Who asks, beside what its headers say: empty for the sidecar's own pod.
     pub caller: &'a str,
     /// Digests of the guards that look into its answer; empty where there are none.
@@ -187,6 +195,10 @@ impl Asked<'_> {
         if !self.guards.is_empty() {
             digest.part(b"guarded");
             digest.part(self.guards);
+        }
+        if let (Some(keys), Whose::TheCallers) = (self.keys_in_query, whose) {
+            digest.part(b"keys in query");
+            digest.part(keys.as_bytes());
         }
         let mut headers: Vec<_> = headers.filter(|(name, _)| matters(name, whose)).collect();
         // Stable: values of one name keep their order, which has a meaning.
@@ -265,6 +277,7 @@ mod tests {
             operation: "chat_completions",
             call,
             query: None,
+            keys_in_query: None,
             caller: "",
             guards: &[],
             body: body.as_bytes(),
@@ -358,6 +371,14 @@ mod tests {
                 ..asked(&own, BODY)
             },
             Asked {
+                keys_in_query: Some("key=a"),
+                ..asked(&own, BODY)
+            },
+            Asked {
+                keys_in_query: Some("key=b"),
+                ..asked(&own, BODY)
+            },
+            Asked {
                 caller: "10.0.0.7",
                 guards: &[],
                 ..asked(&own, BODY)
@@ -373,6 +394,18 @@ mod tests {
     }
 
     #[test]
+    fn who_brings_a_key_wherever_it_stands_brings_credentials() {
+        for name in CREDENTIALS {
+            assert!(brings_credentials(["accept", name].into_iter(), None), "{name}");
+        }
+        assert!(brings_credentials(std::iter::empty(), Some("key=a")));
+        assert!(!brings_credentials(
+            ["accept", "x-user", "traceparent"].into_iter(),
+            None
+        ));
+    }
+
+    #[test]
     fn in_the_pods_scope_credentials_are_no_part_of_it_and_all_else_is() {
         let shared = |headers: &[(&str, &str)]| {
             let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
@@ -385,6 +418,13 @@ mod tests {
             assert_eq!(shared(&[(name, "a")]), known, "{name}");
             assert_ne!(key(BODY, &[(name, "a")]), key(BODY, &[(name, "b")]), "{name}");
         }
+        let in_query = call();
+        let in_query = Asked {
+            keys_in_query: Some("key=a"),
+            ..asked(&in_query, BODY)
+        };
+        let in_query = in_query.key(std::iter::empty(), Allowed::IN_AN_OUTAGE, Whose::ThePods);
+        assert_eq!(in_query, Ok(known), "a key in the query is one of them");
         assert_ne!(shared(&[("x-user", "eve")]), known);
         assert_eq!(known.text().len(), 32);
         assert!(known.text().starts_with(&format!("{known:?}")));

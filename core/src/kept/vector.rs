@@ -131,6 +131,22 @@ impl Vector {
         }
     }
 
+    /// About how many bytes it is as the provider wrote it, rather too many than too few: only who writes it knows.
+    pub fn about_bytes_written(&self) -> usize {
+        match self {
+            Self::Base64(bytes) => bytes.len().div_ceil(3) * 4 + 2,
+            // A number as long as they are seldom, with its comma: `-0.012345678901234567,`.
+            Self::Numbers(bytes, style) => {
+                let each = match style.digits {
+                    Digits::Of32 => 14,
+                    Digits::Of64 => 23,
+                };
+                bytes.len() / 4 * each + 2
+            }
+            Self::Text(text) => text.len(),
+        }
+    }
+
     /// Its numbers. `None`: what it was written as holds one that is none.
     pub fn numbers(&self) -> Option<Vec<f32>> {
         match self {

@@ -76,19 +76,19 @@ mod tests {
         cost: 8_100,
     };
 
-    fn need(input: u64, output: u64, cost: u64) -> Option<Need> {
-        Some(Need { input, output, cost })
+    fn need(input: u64, output: u64, cost: u64) -> Need {
+        Need { input, output, cost }
     }
 
     /// At two picodollars a token. `seen`: output that is estimated.
-    fn add(bill: &mut Bill, ended: &Ended, seen: u64, is_stream: bool) {
+    fn add(bill: &mut Bill, ended: Ended, seen: u64, is_stream: bool) {
         let estimate = Estimate {
             input: 50,
             output: seen,
         };
-        let spent = Spent::of(ended, None, Some(estimate));
+        let spent = Spent::of(&ended, None, Some(estimate));
         let cost = Picodollars::new(2 * i64::try_from(spent.total().unwrap()).unwrap());
-        bill.attempt(&spent, Ok(cost), spent.is_output_open(ended, is_stream));
+        bill.attempt(&spent, Ok(cost), spent.is_output_open(&ended, is_stream));
     }
 
     const LATE: Ended = Ended::Transport {
@@ -101,33 +101,33 @@ mod tests {
         for ended in [LATE, Ended::CallerGone] {
             for is_stream in [false, true] {
                 let mut bill = Bill::default();
-                add(&mut bill, &ended, 0, is_stream);
-                assert_eq!(bill.settled(RESERVE), need(50, 4_000, 8_100), "{ended:?}");
+                add(&mut bill, ended, 0, is_stream);
+                assert_eq!(bill.settled(RESERVE), Some(need(50, 4_000, 8_100)), "{ended:?}");
             }
             // Of half an answer nobody knows how long the other was; a stream was seen as far as it came.
             let mut bill = Bill::default();
-            add(&mut bill, &ended, 20, false);
-            assert_eq!(bill.settled(RESERVE), need(50, 4_000, 8_100), "{ended:?}");
+            add(&mut bill, ended, 20, false);
+            assert_eq!(bill.settled(RESERVE), Some(need(50, 4_000, 8_100)), "{ended:?}");
             let mut bill = Bill::default();
-            add(&mut bill, &ended, 20, true);
-            assert_eq!(bill.settled(RESERVE), need(50, 20, 140), "{ended:?}");
+            add(&mut bill, ended, 20, true);
+            assert_eq!(bill.settled(RESERVE), Some(need(50, 20, 140)), "{ended:?}");
         }
     }
 
     #[test]
     fn what_is_known_of_other_attempts_comes_on_top_and_the_reserve_stands_once() {
         let mut bill = Bill::default();
-        add(&mut bill, &LATE, 0, false);
-        add(&mut bill, &LATE, 0, false);
-        add(&mut bill, &Ended::Answered, 10, false);
-        assert_eq!(bill.settled(RESERVE), need(150, 4_010, 8_100 + 120));
+        add(&mut bill, LATE, 0, false);
+        add(&mut bill, LATE, 0, false);
+        add(&mut bill, Ended::Answered, 10, false);
+        assert_eq!(bill.settled(RESERVE), Some(need(150, 4_010, 8_100 + 120)));
         // What is known of those that are open may be more than was reserved.
         let little = Need {
             output: 7,
             cost: 9,
             ..RESERVE
         };
-        assert_eq!(bill.settled(little), need(150, 17, 200 + 120));
+        assert_eq!(bill.settled(little), Some(need(150, 17, 200 + 120)));
     }
 
     #[test]
@@ -140,14 +140,22 @@ mod tests {
             fault: TransportFault::ConnectRefused,
             content_sent: false,
         };
+        // As a stream's first event: what it read may be billed.
+        let overloaded = Ended::InStream {
+            kind: ErrorKind::Overloaded,
+            content_sent: false,
+        };
+        let mut bill = Bill::default();
+        add(&mut bill, overloaded, 0, true);
+        assert_eq!(bill.settled(RESERVE), Some(need(50, 0, 100)));
         for (ended, is) in [
             (Ended::Answered, need(50, 10, 120)),
             (refused, need(0, 0, 0)),
             (unreachable, need(0, 0, 0)),
         ] {
             let mut bill = Bill::default();
-            add(&mut bill, &ended, 10, false);
-            assert_eq!(bill.settled(RESERVE), is, "{ended:?}");
+            add(&mut bill, ended, 10, false);
+            assert_eq!(bill.settled(RESERVE), Some(is), "{ended:?}");
         }
         assert_eq!(Bill::default().settled(RESERVE), None);
     }
@@ -163,6 +171,6 @@ mod tests {
         };
         let mut bill = Bill::default();
         bill.attempt(&spent, Err(Unpriced::Model), false);
-        assert_eq!(bill.settled(RESERVE), need(0, 9, 8_100));
+        assert_eq!(bill.settled(RESERVE), Some(need(0, 9, 8_100)));
     }
 }

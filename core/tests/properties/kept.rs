@@ -22,6 +22,7 @@ fn key_of(body: &str) -> Key {
         operation: "chat_completions",
         call: &call,
         query: None,
+        keys_in_query: None,
         caller: "",
         guards: &[],
         body: body.as_bytes(),

@@ -193,7 +193,7 @@ impl CacheAnswers {
             ),
             bypasses: registry.counters(
                 "cache_bypasses",
-                "Requests of routes with a cache that went by it, by why: no_store (the caller's word), acts (tools, stored responses), several (n), temperature (it is not 0), too_large, unreadable, changed (the route, meanwhile)",
+                "Requests of routes with a cache that went by it, by why: no_store (the caller's word), acts (tools, stored responses), several (n), temperature (it is not 0), too_large, unreadable, unknown_caller (from outside of the pod, without credentials), changed (the route, meanwhile)",
                 &["reason"],
             ),
             stores: registry.counters(

@@ -45,6 +45,7 @@ pub(super) async fn admit(
         path_below: String::new(),
         // `alt` is said by the path.
         query: path::query(parts.uri.query(), Some("alt")),
+        keys_in_query: path::keys(parts.uri.query()),
         headers: parts.headers,
         body,
         parts: None,

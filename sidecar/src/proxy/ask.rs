@@ -52,7 +52,7 @@ pub(super) async fn answered<T>(
 async fn post(process: &Process, service: &Service, key: Option<&ApiKey>, question: Bytes) -> Result<Vec<u8>, Why> {
     let mut room = process.memory.room();
     let asked = question.len();
-    if asked > SMALL_BODY && !room.take(asked) {
+    if asked > SMALL_BODY && !room.take_now(asked) {
         return Err(Why::TooLarge);
     }
     let origin = service.origin.as_ref().map_err(|_| Why::Unreachable)?;
@@ -76,7 +76,7 @@ async fn post(process: &Process, service: &Service, key: Option<&ApiKey>, questi
     while let Some(piece) = body.data().await {
         let piece = piece.map_err(|_| Why::Unreachable)?;
         let length = answer.len() + piece.len();
-        if length > LARGEST_ANSWER || (length > SMALL_BODY && !room.take(asked + length)) {
+        if length > LARGEST_ANSWER || (length > SMALL_BODY && !room.take_now(asked + length)) {
             return Err(Why::TooLarge);
         }
         answer.extend_from_slice(&piece);

@@ -164,7 +164,7 @@ impl Look for Rules {
             Ok(request) => asks.ask(&request, found),
             Err(problem) => asks.unread(&problem, found),
         });
-        if !self.room.take(self.requests.held()) && asks.is_enforced {
+        if !self.room.take_now(self.requests.held()) && asks.is_enforced {
             let text = "there is no room for a request of the batch, which access rules look into";
             found.refuse(None, Code::SysOverloaded, text.to_owned());
         }

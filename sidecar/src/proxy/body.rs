@@ -1,5 +1,6 @@
 //! The response body towards the app: one enum, unboxed but for streams, which allocate once each.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,6 +11,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use super::relay::{Broken, Relay};
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
+use crate::memory::Room;
 
 /// What the app gets.
 pub enum Body {
@@ -17,9 +19,35 @@ pub enum Body {
     Whole(Bytes),
     /// An answer that is still arriving.
     Relay(Box<Relay>),
+    /// The same, of which a part was taken in already.
+    Resumed(Box<Resumed>),
     /// The same, which panics after its first piece: see `crate::failpoint`.
     #[cfg(feature = "failpoints")]
     Failing(Box<Relay>, u8),
+}
+
+/// A body of which a part was taken in, and goes on to the app after all.
+pub struct Resumed {
+    held: VecDeque<Bytes>,
+    /// What the part takes.
+    room: Option<Room>,
+    rest: Body,
+}
+
+impl Resumed {
+    /// This part, with the room that it takes, and then the rest.
+    pub fn new(held: VecDeque<Bytes>, room: Room, rest: Body) -> Self {
+        let room = Some(room);
+        Self { held, room, rest }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(piece) = self.held.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        self.room = None;
+        Pin::new(&mut self.rest).poll_frame(cx)
+    }
 }
 
 impl Body {
@@ -47,6 +75,7 @@ impl HttpBody for Body {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Relay(relay) => relay.poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data))),
+            Self::Resumed(resumed) => resumed.poll(cx),
             #[cfg(feature = "failpoints")]
             Self::Failing(relay, polls) => {
                 *polls += 1;
@@ -69,6 +98,7 @@ impl HttpBody for Body {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Relay(relay) => relay.size_hint(),
+            Self::Resumed(_) => SizeHint::default(),
             #[cfg(feature = "failpoints")]
             Self::Failing(relay, _) => relay.size_hint(),
         }

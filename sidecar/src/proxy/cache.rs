@@ -13,7 +13,7 @@ use bowsprit_core::config::Route;
 use bowsprit_core::fault::Code;
 use bowsprit_core::kept::cache::{Bypass, CacheTerms};
 use bowsprit_core::kept::directives::Directives;
-use bowsprit_core::kept::key::Key;
+use bowsprit_core::kept::key::{Key, Whose};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::again;
@@ -69,7 +69,15 @@ async fn looked(
     (route, terms): (&Arc<Route>, CacheTerms),
 ) -> Got {
     let wanted = keep::directives(&inbound.headers);
-    let whose = terms.whose(&snapshot.config, route);
+    // From elsewhere callers are told apart by what they bring, whatever those in the pod share.
+    let whose = if context.caller.is_in_pod() {
+        terms.whose(&snapshot.config, route)
+    } else {
+        Whose::TheCallers
+    };
+    if !keep::is_known(&context, inbound) {
+        return bypass(context, route, Bypass::Unknown, wanted);
+    }
     if let (Some(keep), false) = (terms.embeddings, wanted.no_store)
         && let Some(partly) = embeddings::look(&context, inbound, route, (whose, keep, wanted))
     {
@@ -100,10 +108,16 @@ async fn looked(
         Found::Follow(follow) => match followed(process, follow, terms.max_wait).await {
             Ok(Followed::Answer(Shared { answer, alike, age })) => {
                 let now = context.waited();
-                return match alike {
-                    Some(alike) => give_alike(context, answer, alike, ttl, now),
-                    None => give(context, (answer, age), (Some(key), ttl), As::Shared),
-                };
+                match alike {
+                    Some(alike) if wanted.take(alike.age + (now - alike.at), good_for(route, ttl)) => {
+                        return give_alike(context, answer, alike, ttl, now);
+                    }
+                    None if wanted.take(age, ttl) => {
+                        return give(context, (answer, age), (Some(key), ttl), As::Shared);
+                    }
+                    // What its leader took is not what this one wants.
+                    _ => None,
+                }
             }
             Ok(Followed::Lead(lead)) => {
                 context.waited();
@@ -180,10 +194,8 @@ async fn embed(
 ) -> Got {
     let route = context.route.clone();
     let name = route.as_ref().map_or("", |route| route.name.as_str());
-    if partly.is_whole()
-        && let Some(given) = partly.answer(&context)
-    {
-        return give(context, given, (None, ttl), As::Hit);
+    if partly.is_whole() {
+        return of_vectors(context, &partly, ttl, As::Hit);
     }
     if wanted.only_if_cached {
         return match &route {
@@ -194,13 +206,19 @@ async fn embed(
     if let Err(refusal) = embeddings::turn(process, &mut context, &mut partly, terms.max_wait).await {
         return Got::Answered(refuse::answer(context, &refusal));
     }
-    if partly.is_whole()
-        && let Some(given) = partly.answer(&context)
-    {
-        return give(context, given, (None, ttl), As::Shared);
+    if partly.is_whole() {
+        return of_vectors(context, &partly, ttl, As::Shared);
     }
     process.sinks.cache.came(name, Came::Miss);
     Got::Embed(with(context, None, Told::Miss), Box::new(partly))
+}
+
+/// Gives an answer that is put together of what is kept.
+fn of_vectors(context: Box<RequestContext>, partly: &Partly, ttl: Duration, given: As) -> Got {
+    match partly.answer(&context) {
+        Ok(answer) => give(context, answer, (None, ttl), given),
+        Err(refusal) => Got::Answered(refuse::answer(context, &refusal)),
+    }
 }
 
 fn with(mut context: Box<RequestContext>, lead: Option<Box<Lead>>, told: Told) -> Box<RequestContext> {
@@ -249,13 +267,14 @@ enum As {
     Alike(f32),
 }
 
+/// For how long an answer is given to who asks alike. `ttl`: for how long to who asks the same.
+fn good_for(route: &Route, ttl: Duration) -> Duration {
+    route.semantic.as_ref().map_or(ttl, |terms| terms.keep.max_age)
+}
+
 /// Gives the answer to a question that is alike, which says so.
 fn give_alike(context: Box<RequestContext>, answer: Arc<Answer>, alike: Alike, ttl: Duration, now: Moment) -> Got {
-    let ttl = context
-        .route
-        .as_ref()
-        .and_then(|route| Some(route.semantic.as_ref()?.keep.max_age))
-        .unwrap_or(ttl);
+    let ttl = context.route.as_ref().map_or(ttl, |route| good_for(route, ttl));
     let age = alike.age + (now - alike.at);
     give(
         context,

@@ -26,18 +26,19 @@ use bowsprit_core::kept::key::{Key, Prefix, Whose};
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, response};
-use http_body_util::{BodyExt as _, Collected, Limited};
 
 use self::partly::{Partly, fresh};
 use super::body::Body;
 use super::context::RequestContext;
+use super::gather::{Gathered, gather, no_room};
 use super::inbound::Inbound;
+use super::limits::Patience;
 use super::own_headers::{CACHE, CACHE_STATUS, identify};
 use super::refuse::{self, Refusal};
 use super::request_id::{RequestId, TraceId};
 use super::{keep, ours, serve};
 use crate::caller::Caller;
-use crate::limits::ANSWER_TRANSLATED;
+use crate::limits::{ROOM_WAIT, SMALL_BODY};
 use crate::process::Process;
 use crate::tenant::Tenant;
 use crate::tenant::kept::Looked;
@@ -230,6 +231,7 @@ pub(super) async fn serve(
     mut partly: Box<Partly>,
 ) -> Response<Body> {
     let (hits, saved) = (partly.hits().count(), partly.saved());
+    let (dialect, id) = (context.dialect(), context.id().clone());
     // Where nothing is kept, nothing can turn out to be of another version.
     let asker = (hits > 0).then(|| Asker::of(&context));
     let missing = partly.missing();
@@ -259,15 +261,31 @@ pub(super) async fn serve(
         return Response::from_parts(head, Body::Whole(body));
     }
     partly.fill(&own, &vectors);
-    put_together(&partly, &parted, head, hits)
+    // What it is made of is not needed any more, and may be most of the memory.
+    drop((body, vectors));
+    put_together(process, &partly, &parted, (head, hits))
+        .await
+        .unwrap_or_else(|refusal| refuse::bare(dialect, &id, &refusal))
 }
 
 /// The answer with the vectors of all inputs, of which so many were kept. `told`: what it says beside them.
-fn put_together(partly: &Partly, told: &Parted, mut head: response::Parts, kept: usize) -> Response<Body> {
-    let vectors = partly.hits().map(|(stored, _)| &stored.vector);
-    let body = told.joined(partly.form, vectors);
+///
+/// # Errors
+/// There is no memory for it.
+async fn put_together(
+    process: &Process,
+    partly: &Partly,
+    told: &Parted,
+    (mut head, kept): (response::Parts, usize),
+) -> Result<Response<Body>, Refusal> {
+    let vectors = || partly.hits().map(|(stored, _)| &stored.vector);
+    let (mut room, bytes) = (process.memory.room(), Parted::about_bytes(vectors()));
+    if bytes > SMALL_BODY && !room.grow_to(bytes, ROOM_WAIT).await {
+        return Err(no_room());
+    }
+    let body = Bytes::from(told.joined(partly.form, vectors()));
     mark(&mut head.headers, kept, partly.keys.len() - kept);
-    Response::from_parts(head, Body::Whole(Bytes::from(body)))
+    Ok(Response::from_parts(head, Body::Whole(room.hold(body))))
 }
 
 /// Asks for these inputs, keeps what comes, and gives it to who waits for it.
@@ -291,24 +309,35 @@ async fn ask(
         return Came::Whole(response);
     }
     let (head, body) = response.into_parts();
-    let broken = |text: &'static str| {
-        let refusal = Refusal::new(Code::ExtMalformed, text);
-        Came::Whole(refuse::bare(dialect, &id, &refusal))
+    let refused = |refusal: &Refusal| Came::Whole(refuse::bare(dialect, &id, refusal));
+    let broken = |text: &'static str| refused(&Refusal::new(Code::ExtMalformed, text));
+    let is_all = places.len() == partly.keys.len();
+    let body = match gather(body, &process.memory).await {
+        Gathered::Whole(body) => body,
+        Gathered::NoRoom(rest) | Gathered::TooLarge(rest) if is_all => {
+            // Nothing is put into it: it is the caller's as it comes, and nobody else's.
+            if let Some(claim) = claim {
+                claim.ended(HashMap::new());
+            }
+            return Came::Whole(Response::from_parts(head, rest));
+        }
+        Gathered::NoRoom(_) => return refused(&no_room()),
+        Gathered::TooLarge(_) => {
+            return broken("the provider's answer is larger than what can be put together with what is kept");
+        }
+        Gathered::Broken => return broken("the provider's answer broke off"),
     };
-    let Some(body) = whole(body).await else {
-        return broken("the provider's answer broke off, or is larger than what can be put together with what is kept");
-    };
-    let Some(parted) = Parted::of(partly.form, &body, places.len()) else {
+    let Some(mut parted) = Parted::of(partly.form, &body, places.len()) else {
         if let Some(claim) = claim {
             claim.ended(HashMap::new());
         }
-        if places.len() == partly.keys.len() {
+        if is_all {
             // It may say more than is kept of it: it is the caller's as it is.
             return Came::Whole(Response::from_parts(head, Body::Whole(body)));
         }
         return broken("the provider's answer cannot be put together with what is kept");
     };
-    let vectors = fresh(snapshot, &parted, &head.headers, (&id, &reduced.call.model), &body);
+    let vectors = fresh(snapshot, &mut parted, &head.headers, (&id, &reduced.call.model), &body);
     partly.keep(&tenant, &places, &vectors, now);
     if let Some(claim) = claim {
         let keys = places.iter().filter_map(|place| partly.keys.get(*place).copied());
@@ -383,7 +412,9 @@ impl Asker {
                 partly.fill(&next.own, &next.vectors);
             }
         }
-        put_together(&partly, &told, head, kept)
+        put_together(process, &partly, &told, (head, kept))
+            .await
+            .unwrap_or_else(|refusal| refuse::bare(self.dialect, &self.id, &refusal))
     }
 
     /// Asks for what is missing now, in a request of ours, while others wait for it.
@@ -411,7 +442,7 @@ impl Asker {
         context.asked = Arc::clone(&inbound.call.model);
         context.route = Some(Arc::clone(&partly.route));
         context.is_led = self.is_led;
-        if let Err(refusal) = ours::admitted(process, snapshot, &mut context, &reduced).await {
+        if let Err(refusal) = ours::admitted(process, snapshot, &mut context, (&reduced, Patience::AsTheySay)).await {
             return Came::Whole(refuse::answer(context, &refusal));
         }
         ask(process, snapshot, context, &reduced, (partly, missing)).await
@@ -431,18 +462,10 @@ fn reduced(inbound: &Inbound, body: Bytes) -> Inbound {
         path_below: inbound.path_below.clone(),
         headers: inbound.headers.clone(),
         query: inbound.query.clone(),
+        keys_in_query: inbound.keys_in_query.clone(),
         body,
         parts: Some(Arc::default()),
     }
-}
-
-/// A body whole; `None`: it broke off or is too large.
-pub(super) async fn whole(body: Body) -> Option<Bytes> {
-    if let Body::Whole(bytes) = body {
-        return Some(bytes);
-    }
-    let collected = Limited::new(body, ANSWER_TRANSLATED).collect().await;
-    collected.ok().map(Collected::to_bytes)
 }
 
 /// RFC 9211, 2.2: a part of it was kept.

@@ -3,6 +3,7 @@
 
 use bowsprit_core::call::Call;
 use bowsprit_core::config::{Provider, Route};
+use bowsprit_core::reserve;
 use bowsprit_core::spend::book::Need;
 
 use crate::tenant::snapshot::Snapshot;
@@ -13,7 +14,7 @@ pub(super) fn most(snapshot: &Snapshot, route: Option<&Route>, call: &Call) -> N
     for upstream in snapshot.upstreams() {
         let provider = &upstream.provider;
         let mut add = |model: &str| {
-            let cost = call.most(|spent| upstream.cost(model, spent).map(|cost| cost.total()));
+            let cost = reserve::most(call, |spent| upstream.cost(model, spent).map(|cost| cost.total()));
             need.is_unknown |= cost.is_err();
             let cost = u64::try_from(cost.unwrap_or_default().get()).unwrap_or(0);
             need.most = need.most.max(cost);

@@ -79,7 +79,7 @@ pub(super) fn look(
 /// There is none.
 pub(super) fn held(process: &Process, masked: Bytes) -> Result<Bytes, Refusal> {
     let mut room = process.memory.room();
-    if masked.len() > SMALL_BODY && !room.take(masked.len()) {
+    if masked.len() > SMALL_BODY && !room.take_now(masked.len()) {
         let text = "there is no memory for the masked body";
         return Err(Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1));
     }

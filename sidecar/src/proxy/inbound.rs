@@ -24,6 +24,8 @@ pub(super) struct Inbound {
     pub headers: HeaderMap,
     /// The query without keys, if anything is left; where it is read, also without `alt`.
     pub query: Option<String>,
+    /// The keys that stood in it, which say whose it is.
+    pub keys_in_query: Option<Box<str>>,
     /// The body as it came; empty where it passes unread.
     pub body: Bytes,
     /// Where what came of a request in parts is left, should the rest fail; none: nobody wants it.

@@ -15,7 +15,7 @@ use bowsprit_core::kept::Terms;
 use bowsprit_core::kept::acts::{Acts, Allowed};
 use bowsprit_core::kept::directives::Directives;
 use bowsprit_core::kept::finished::{Good, is_finished};
-use bowsprit_core::kept::key::{Asked, Key, Prefix, Whose};
+use bowsprit_core::kept::key::{self, Asked, Key, Prefix, Whose};
 use bowsprit_core::record::Expense;
 use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, PRAGMA};
@@ -41,7 +41,7 @@ pub(super) fn directives(headers: &HeaderMap) -> Directives {
 /// What an answer is kept under for an outage; `None`: the request, or its caller, wants none kept or given.
 pub(super) fn key(context: &RequestContext, inbound: &Inbound, route: &Route) -> Option<Key> {
     let wanted = directives(&inbound.headers);
-    if wanted.no_store || wanted.no_cache {
+    if wanted.no_store || wanted.no_cache || !is_known(context, inbound) {
         return None;
     }
     key_of(context, inbound, route, (Allowed::IN_AN_OUTAGE, Whose::TheCallers)).ok()
@@ -64,6 +64,13 @@ pub(super) fn prefix_of(context: &RequestContext, inbound: &Inbound, route: &Rou
     let peer = peer(context);
     let print = print(context);
     asked(context, inbound, route, (&peer, &print)).prefix(headers(inbound), whose)
+}
+
+/// Whether anybody can say whose a request is. Many may come from one address (a gateway, a node, a pod that took over another one's):
+/// without credentials of their own they would be given each other's answers.
+pub(super) fn is_known(context: &RequestContext, inbound: &Inbound) -> bool {
+    let names = inbound.headers.keys().map(HeaderName::as_str);
+    context.caller.is_in_pod() || key::brings_credentials(names, inbound.keys_in_query.as_deref())
 }
 
 /// Who asks: in the pod it is the app, from whichever port; from elsewhere an address is all there is to tell callers by.
@@ -95,6 +102,7 @@ fn asked<'a>(
         operation: context.operation(),
         call: &inbound.call,
         query: inbound.query.as_deref(),
+        keys_in_query: inbound.keys_in_query.as_deref(),
         caller: peer,
         guards,
         body: &inbound.body,

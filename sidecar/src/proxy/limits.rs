@@ -32,12 +32,21 @@ use crate::tenant::snapshot::Snapshot;
 /// When to come back where only the end of another request makes room.
 const ROOM_PASSES: Duration = Duration::from_secs(1);
 
-/// Takes the request's limits, waiting for its turn where they say so.
+/// Whether a request may wait for its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// As its limits say.
+    AsTheySay,
+    /// Not at all: it is for a request that holds places itself meanwhile, and would wait for those.
+    Never,
+}
+
+/// Takes the request's limits, waiting for its turn where they say so and it may.
 pub(super) async fn acquire(
     process: &Process,
     snapshot: &Snapshot,
     context: &mut RequestContext,
-    inbound: &Inbound,
+    (inbound, patience): (&Inbound, Patience),
 ) -> Result<(), Refusal> {
     let route = context.route.clone();
     let route = route.as_deref();
@@ -86,7 +95,7 @@ pub(super) async fn acquire(
                 under.retain(|under| under.limit.full_name != limit.full_name);
                 context.is_diverted = true;
             }
-            OnLimit::Wait => {
+            OnLimit::Wait if patience == Patience::AsTheySay => {
                 let patience = limit.max_wait.saturating_sub(context.now() - began);
                 let look = set::look_again(&held);
                 if patience.is_zero() || look.is_some_and(|look| look > patience) {
@@ -113,7 +122,9 @@ pub(super) async fn acquire(
                     }
                 }
             }
-            OnLimit::Reject | OnLimit::Fallback => return Err(refuse(context, &limits, &limit, held_by.limited)),
+            OnLimit::Wait | OnLimit::Reject | OnLimit::Fallback => {
+                return Err(refuse(context, &limits, &limit, held_by.limited));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use bowsprit_core::record::Refuser;
 
 use super::context::RequestContext;
 use super::inbound::Inbound;
+use super::limits::Patience;
 use super::refuse::Refusal;
 use super::{access, budgets, limits, pause};
 use crate::process::Process;
@@ -14,13 +15,15 @@ use crate::tenant::snapshot::Snapshot;
 /// Whether it may go out. It holds then what it holds under limits and budgets. Vectors of another route's model are of no use, so a budget
 /// that would lead it there refuses it.
 ///
+/// `patience`: whether it may wait for that.
+///
 /// # Errors
 /// It may not.
 pub(super) async fn admitted(
     process: &Process,
     snapshot: &Snapshot,
     context: &mut RequestContext,
-    inbound: &Inbound,
+    (inbound, patience): (&Inbound, Patience),
 ) -> Result<(), Refusal> {
     if let Some((policy, refusal)) = pause::check(snapshot) {
         context.turned_away_by(Refuser::Pause, &policy.name);
@@ -40,7 +43,7 @@ pub(super) async fn admitted(
     }
     context.access = access::check(process, snapshot, context, inbound)?;
     if snapshot.has_limits {
-        limits::acquire(process, snapshot, context, inbound).await?;
+        limits::acquire(process, snapshot, context, (inbound, patience)).await?;
     }
     Ok(())
 }

@@ -82,6 +82,7 @@ pub(super) async fn answer(
         method: parts.method,
         path_below: rest.to_owned(),
         query: path::query(parts.uri.query(), None),
+        keys_in_query: None,
         headers: parts.headers,
         body: Bytes::new(),
         parts: None,
@@ -97,7 +98,13 @@ pub(super) async fn answer(
         return refuse::answer(context, &refusal);
     }
     if snapshot.has_limits
-        && let Err(refusal) = limits::acquire(&process, &snapshot, &mut context, &inbound).await
+        && let Err(refusal) = limits::acquire(
+            &process,
+            &snapshot,
+            &mut context,
+            (&inbound, limits::Patience::AsTheySay),
+        )
+        .await
     {
         return refuse::answer(context, &refusal);
     }

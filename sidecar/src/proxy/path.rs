@@ -89,13 +89,26 @@ pub(super) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
 /// is left out.
 pub(super) fn query(query: Option<&str>, also: Option<&str>) -> Option<String> {
     let is_kept = |pair: &&str| {
-        let name = pair.split('=').next().unwrap_or_default();
-        let name = unescape(name.as_bytes()).unwrap_or_else(|| name.as_bytes().to_vec());
-        let is_key = matches!(name.as_slice(), b"key" | b"api_key" | b"api-key" | b"access_token");
-        !is_key && also.is_none_or(|also| name != also.as_bytes())
+        let name = name_in(pair);
+        !is_key(&name) && also.is_none_or(|also| *name != *also.as_bytes())
     };
     let kept: Vec<&str> = query?.split('&').filter(is_kept).collect();
     Some(kept.join("&")).filter(|kept| !kept.is_empty())
+}
+
+/// The keys that stand in a query, as they stand there: whose the request is may be said nowhere else.
+pub(super) fn keys(query: Option<&str>) -> Option<Box<str>> {
+    let keys: Vec<&str> = query?.split('&').filter(|pair| is_key(&name_in(pair))).collect();
+    (!keys.is_empty()).then(|| keys.join("&").into())
+}
+
+fn name_in(pair: &str) -> Vec<u8> {
+    let name = pair.split('=').next().unwrap_or_default();
+    unescape(name.as_bytes()).unwrap_or_else(|| name.as_bytes().to_vec())
+}
+
+fn is_key(name: &[u8]) -> bool {
+    matches!(name, b"key" | b"api_key" | b"api-key" | b"access_token")
 }
 
 /// A URL of the provider's own as the app reaches it: through the sidecar. Others are left alone (`None`).
@@ -206,6 +219,11 @@ mod tests {
         );
         assert_eq!(query(Some("api-key=k"), None), None);
         assert_eq!(query(None, None), None);
+        assert_eq!(
+            keys(Some("alt=sse&k%65y=a&beta=true&api_key=b")).as_deref(),
+            Some("k%65y=a&api_key=b")
+        );
+        assert_eq!((keys(Some("alt=sse&monkey=a")), keys(None)), (None, None));
     }
 
     #[test]

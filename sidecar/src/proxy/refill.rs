@@ -17,8 +17,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::context::RequestContext;
 use super::embeddings::partly::fresh;
-use super::embeddings::whole;
+use super::gather::{Gathered, gather};
 use super::inbound::Inbound;
+use super::limits::Patience;
 use super::request_id::RequestId;
 use super::{beside, ours, refuse, serve};
 use crate::process::Process;
@@ -81,7 +82,14 @@ async fn ask(process: &Arc<Process>, work: &Work) -> Ended {
     let inbound = inbound(shared, batch(shared.form, &shared.body, texts));
     context.asked = Arc::clone(&inbound.call.model);
     (context.route, context.is_led) = (Some(Arc::clone(&work.route)), true);
-    if let Err(refusal) = Box::pin(ours::admitted(process, &snapshot, &mut context, &inbound)).await {
+    if let Err(refusal) = Box::pin(ours::admitted(
+        process,
+        &snapshot,
+        &mut context,
+        (&inbound, Patience::AsTheySay),
+    ))
+    .await
+    {
         refuse::answer(context, &refusal);
         return Ended::Refused(refusal.retry_after);
     }
@@ -96,13 +104,13 @@ async fn ask(process: &Arc<Process>, work: &Work) -> Ended {
         _ => return Ended::Failed(later(&head.headers)),
     }
     let inputs = work.batch.jobs.len();
-    let Some(body) = whole(body).await else {
+    let Gathered::Whole(body) = gather(body, &process.memory).await else {
         return Ended::Failed(None);
     };
-    let Some(parted) = Parted::of(shared.form, &body, inputs) else {
+    let Some(mut parted) = Parted::of(shared.form, &body, inputs) else {
         return Ended::Wrong;
     };
-    let fresh = fresh(&snapshot, &parted, &head.headers, (&id, &inbound.call.model), &body);
+    let fresh = fresh(&snapshot, &mut parted, &head.headers, (&id, &inbound.call.model), &body);
     let fresh: Vec<_> = work.batch.jobs.iter().map(|(key, _)| *key).zip(fresh).collect();
     tenant
         .cache
@@ -129,6 +137,7 @@ fn inbound(shared: &Shared, body: Bytes) -> Inbound {
         path_below: String::new(),
         headers,
         query: None,
+        keys_in_query: None,
         body,
         parts: None,
     }

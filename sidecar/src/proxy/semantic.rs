@@ -28,7 +28,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use super::cached::{Part, Told};
 use super::context::RequestContext;
 use super::embeddings::partly::Partly;
+use super::gather::{Gathered, gather};
 use super::inbound::Inbound;
+use super::limits::Patience;
 use super::request_id::{RequestId, TraceId};
 use super::{beside, embeddings, guard, keep, ours, refuse, serve, webhook};
 use crate::caller::Caller;
@@ -37,7 +39,7 @@ use crate::process::Process;
 use crate::tenant::Tenant;
 use crate::tenant::cache::Alike;
 use crate::tenant::kept::{Answer, Looked};
-use crate::tenant::semantic::{Asked, Behind, Verifying, Waiting};
+use crate::tenant::semantic::{Asked, Behind, Verifying, Versioned, Waiting};
 use crate::tenant::snapshot::Snapshot;
 
 /// What stands behind the id of a request in that of the request for its vectors.
@@ -76,10 +78,14 @@ pub(super) async fn look(
     }
     let tenant = Arc::clone(context.tenant());
     let sinks = &process.sinks.semantic;
-    let Some(bucket) = tenant.cache.questions.bucket(route, &asking.question.bucket) else {
+    let none = |asking| {
         sinks.came(&route.name, Came::None, 0.0);
-        return Err(Some(asking));
+        Err(Some(asking))
     };
+    let questions = &tenant.cache.questions;
+    if questions.bucket(route, &asking.question.bucket, None).is_none() {
+        return none(asking);
+    }
     let parent = Parent::of(context);
     let vectors = vectors(process, &parent, route, terms, &asking.question.texts);
     let vectors = match tokio::time::timeout(terms.max_wait, vectors).await {
@@ -87,21 +93,25 @@ pub(super) async fn look(
         Err(_) => Err(Error::Late),
     };
     context.waited();
-    let point = match vectors {
-        Ok(point) => point,
+    let versioned = match vectors {
+        Ok(versioned) => versioned,
         Err(error) => {
             sinks.failed(error);
             return Err(None);
         }
     };
     let began = process.clock.now();
-    let nearest = nearest(&bucket, &point).await;
+    // Looked for again: what was there before they came may have been of another version.
+    let bucket = questions.bucket(route, &asking.question.bucket, Some(&versioned.model));
+    let nearest = match bucket {
+        Some(bucket) => nearest(&bucket, &versioned.point).await,
+        None => None,
+    };
     let now = context.waited();
     sinks.worked(Work::Search, 1, process.clock.now() - began);
-    asking.point = Some(point);
+    asking.point = Some(versioned);
     let Some((key, similarity)) = nearest else {
-        sinks.came(&route.name, Came::None, 0.0);
-        return Err(Some(asking));
+        return none(asking);
     };
     if similarity < terms.least() {
         sinks.came(&route.name, Came::Far, similarity);
@@ -125,11 +135,10 @@ pub(super) async fn look(
             ))
         }
         found => {
-            sinks.came(&route.name, Came::None, 0.0);
             if matches!(found, Looked::Nothing(_)) {
-                tenant.cache.questions.remove(route, &key);
+                questions.remove(route, &key);
             }
-            Err(Some(asking))
+            none(asking)
         }
     }
 }
@@ -176,12 +185,13 @@ async fn verify(process: &Arc<Process>, verifying: Verifying) {
         caller: verifying.caller,
         id: RequestId::of_ours(&verifying.id, OF_VERIFYING),
         trace: None,
+        patience: Patience::AsTheySay,
     };
     let vectors = vectors(process, &parent, &verifying.route, terms, &verifying.said);
     let point = tokio::time::timeout(UNHURRIED, vectors)
         .await
         .unwrap_or(Err(Error::Late));
-    let result = match point.map(|point| point.likeness_within()) {
+    let result = match point.map(|versioned| versioned.point.likeness_within()) {
         Ok(likeness) if likeness >= terms.least() => Came::Right,
         Ok(_) => Came::Wrong,
         Err(error) => {
@@ -199,16 +209,17 @@ async fn take_in(process: &Arc<Process>, waiting: Waiting) {
         caller: waiting.caller,
         id: RequestId::of_ours(&waiting.id, OF_OURS),
         trace: None,
+        patience: Patience::AsTheySay,
     };
     let vectors = vectors(process, &parent, &waiting.route, terms, &waiting.question.texts);
     let vectors = tokio::time::timeout(UNHURRIED, vectors).await;
     match vectors.unwrap_or(Err(Error::Late)) {
-        Ok(point) => {
+        Ok(versioned) => {
             let questions = &parent.tenant.cache.questions;
             questions.insert(
                 &waiting.route,
                 waiting.question.bucket,
-                &point,
+                &versioned,
                 waiting.answer,
                 waiting.at,
             );
@@ -223,6 +234,8 @@ struct Parent {
     caller: Caller,
     id: RequestId,
     trace: Option<Arc<TraceId>>,
+    /// A request that is under way holds places under limits itself.
+    patience: Patience,
 }
 
 impl Parent {
@@ -232,6 +245,7 @@ impl Parent {
             caller: context.caller.clone(),
             id: RequestId::of_ours(context.id().as_str(), OF_OURS),
             trace: context.trace.clone(),
+            patience: Patience::Never,
         }
     }
 }
@@ -243,7 +257,7 @@ async fn vectors(
     route: &Arc<Route>,
     terms: &SemanticTerms,
     texts: &[String],
-) -> Result<Point, Error> {
+) -> Result<Versioned, Error> {
     let body = json!({"model": terms.model, "input": texts.to_vec()}).to_string();
     let answer = asked(process, parent, &terms.model, Bytes::from(body)).await?;
     let parted = Parted::of(EmbeddingsApi::OpenAi, &answer, texts.len()).ok_or(Error::Unreadable)?;
@@ -253,8 +267,9 @@ async fn vectors(
         .and_then(|numbers| Point::of(&numbers));
     let point = point.ok_or(Error::Unreadable)?;
     // What was of another version is forgotten: this one is the first of its own.
-    let _ = parent.tenant.cache.questions.are_of(route, &parted.model);
-    Ok(point)
+    parent.tenant.cache.questions.are_of(route, &parted.model);
+    let model = parted.model;
+    Ok(Versioned { point, model })
 }
 
 /// A request of ours for embeddings.
@@ -280,7 +295,7 @@ async fn asked(process: &Arc<Process>, parent: &Parent, model: &str, body: Bytes
                 Box::pin(webhook::look(&snapshot, &mut context, &mut inbound)).await?;
             }
         }
-        ours::admitted(process, &snapshot, &mut context, &inbound).await
+        ours::admitted(process, &snapshot, &mut context, (&inbound, parent.patience)).await
     };
     if let Err(refusal) = admitted.await {
         refuse::answer(context, &refusal);
@@ -306,7 +321,10 @@ async fn asked(process: &Arc<Process>, parent: &Parent, model: &str, body: Bytes
     if response.status() != StatusCode::OK {
         return Err(Error::Embedding);
     }
-    embeddings::whole(response.into_body()).await.ok_or(Error::Embedding)
+    match gather(response.into_body(), &process.memory).await {
+        Gathered::Whole(body) => Ok(body),
+        _ => Err(Error::Embedding),
+    }
 }
 
 /// What is kept of the vectors that are asked for, where the route of their model keeps any.
@@ -328,8 +346,8 @@ fn kept(context: &RequestContext, snapshot: &Snapshot, inbound: &Inbound) -> Kep
     let whose = cache.whose(&snapshot.config, route);
     match embeddings::look(context, inbound, route, (whose, terms, Directives::default())) {
         Some(partly) if partly.is_whole() => match partly.answer(context) {
-            Some(given) => Kept::Whole(given),
-            None => Kept::Partly(Box::new(partly)),
+            Ok(given) => Kept::Whole(given),
+            Err(_) => Kept::Nothing,
         },
         Some(partly) => Kept::Partly(Box::new(partly)),
         None => Kept::Nothing,
@@ -349,6 +367,7 @@ fn inbound(model: &str, body: Bytes) -> Inbound {
         path_below: String::new(),
         headers,
         query: None,
+        keys_in_query: None,
         body,
         parts: None,
     }

@@ -94,11 +94,13 @@ fn one(process: &Process, config: &Config, line: &str) -> Result<(), String> {
     };
     let print = guarded.map(|guarded| guarded.print()).unwrap_or_default();
     let query = path::query(parts.uri.query(), Some("alt"));
+    let keys = path::keys(parts.uri.query());
     let asked = Asked {
         route: &route.name,
         operation: found.label(),
         call: &call,
         query: query.as_deref(),
+        keys_in_query: keys.as_deref(),
         caller: "",
         guards: &print,
         body: &body,

@@ -151,6 +151,11 @@ impl Answers {
         self.at.store.settings == other.at.store.settings && self.names == other.names
     }
 
+    /// Whether these are the same answers, in whatever store.
+    pub fn are_named_as(&self, other: &Self) -> bool {
+        self.names == other.names
+    }
+
     /// The Secret that says where the store is.
     pub fn secret(&self) -> &str {
         self.at.store.reach.secret()

@@ -30,7 +30,7 @@ mod next;
 
 pub use next::Changed;
 
-/// All kept answers together have at most this part of the memory for bodies.
+/// What is kept for one purpose has at most this part of the memory for bodies, of all routes together.
 const SHARE_OF_MEMORY: usize = 4;
 
 /// How much routes want to keep together by this field, and the most that they may; says so where each keeps less.
@@ -46,7 +46,7 @@ pub(super) fn wanted_of_most(
             wanted,
             most,
             field,
-            "routes want to keep more answers than a quarter of the memory for bodies: each keeps less"
+            "routes want to keep more than a quarter of the memory for bodies: each keeps less, as /health says"
         );
     }
     (wanted, most)
@@ -150,6 +150,8 @@ struct Shelf<V> {
     /// basis and are not kept.
     routes: Vec<Weak<Route>>,
     terms: Terms,
+    /// What its route would keep if there were memory for that, bytes.
+    wanted: usize,
     answers: Lru<Held<V>>,
     /// Another one with each shelf, and each time that something is cleared: what was asked for before is not kept after.
     epoch: u64,
@@ -208,6 +210,8 @@ pub struct KeptReport {
     pub bytes: usize,
     /// What they may take, bytes: less than the route's `maxBytes` where all routes together want too much.
     pub max_bytes: usize,
+    /// The route's `maxBytes`.
+    pub wanted_bytes: usize,
 }
 
 /// The kept answers.
@@ -251,6 +255,7 @@ impl<V: Keep> Shelves<V> {
         let (wanted, most) = wanted_of_most(&self.memory, wants, self.purpose.field());
         let mut before = std::mem::take(&mut *by_route);
         for (route, terms) in keeping {
+            let own = terms.max_bytes;
             let (terms, basis) = (terms.within(wanted, most), basis(config, route));
             let known = before.remove(&route.name);
             let mut shelf = match known {
@@ -261,13 +266,14 @@ impl<V: Keep> Shelves<V> {
                         basis,
                         routes: Vec::new(),
                         terms,
+                        wanted: own,
                         answers: Lru::new(terms.max_bytes),
                         epoch: self.next_epoch(),
                         versions: Versions::default(),
                     }
                 }
             };
-            shelf.terms = terms;
+            (shelf.terms, shelf.wanted) = (terms, own);
             shelf.routes.retain(|route| route.strong_count() > 0);
             shelf.routes.push(Arc::downgrade(route));
             self.count(Fate::Evicted, shelf.answers.rebound(terms.max_bytes));
@@ -374,6 +380,7 @@ impl<V: Keep> Shelves<V> {
             answers: shelf.answers.len(),
             bytes: shelf.answers.bytes(),
             max_bytes: shelf.terms.max_bytes,
+            wanted_bytes: shelf.wanted,
         };
         let mut report: Vec<_> = by_route.iter().map(of).collect();
         report.sort_by(|one, other| one.route.cmp(&other.route));

@@ -46,9 +46,17 @@ pub struct Asked {
     /// The question.
     pub question: Question,
     /// Its vectors, where they are here already.
-    pub point: Option<Point>,
+    pub point: Option<Versioned>,
     /// The answer to one that is alike, which is not given but compared with the one that comes.
     pub verify: Option<Arc<Answer>>,
+}
+
+/// Vectors of a question, and whose they are.
+pub struct Versioned {
+    /// The vectors.
+    pub point: Point,
+    /// The model that gave them, as its answer names it.
+    pub model: String,
 }
 
 /// What is done behind requests.
@@ -94,6 +102,8 @@ struct Shelf {
     /// The route as requests have it that are under way, in each configuration of this basis.
     routes: Vec<Weak<Route>>,
     terms: Terms,
+    /// What its route would keep if there were memory for that, bytes.
+    wanted: usize,
     index: Index,
     /// The model as its answers name it. Vectors of two versions are not compared.
     model: Option<String>,
@@ -135,17 +145,18 @@ impl Questions {
             // Of a model that no route answers for, its name says who is asked.
             let asked = plan::route_for(config, &terms.model).map(|asked| basis(config, asked));
             let basis = format!("{} {:?} {}", terms.model, asked, basis(config, route));
-            let keep = terms.keep.within(wanted, most);
+            let (keep, own) = (terms.keep.within(wanted, most), terms.keep.max_bytes);
             let known = before.remove(&route.name).filter(|known| known.basis == basis);
             let mut shelf = known.unwrap_or_else(|| Shelf {
                 basis,
                 routes: Vec::new(),
                 terms: keep,
+                wanted: own,
                 index: Index::new(keep.max_bytes),
                 model: None,
                 room: self.memory.room(),
             });
-            shelf.terms = keep;
+            (shelf.terms, shelf.wanted) = (keep, own);
             shelf.routes.retain(|route| route.strong_count() > 0);
             shelf.routes.push(Arc::downgrade(route));
             shelf.index.rebound(keep.max_bytes);
@@ -154,25 +165,25 @@ impl Questions {
         }
     }
 
-    /// Those that a question may be compared with.
-    pub fn bucket(&self, route: &Arc<Route>, bucket: &Key) -> Option<Bucket> {
+    /// Those that a question may be compared with. `model`: the version of the model whose vectors are compared with theirs; none: it is
+    /// not known yet.
+    pub fn bucket(&self, route: &Arc<Route>, bucket: &Key, model: Option<&str>) -> Option<Bucket> {
         let by_route = locked(&self.by_route);
         let shelf = by_route.get(&route.name).filter(|shelf| shelf.is_of(route))?;
+        if model.is_some_and(|model| shelf.model.as_deref() != Some(model)) {
+            return None;
+        }
         shelf.index.bucket(bucket)
     }
 
-    /// Whether the vectors of this route are of this version of its model. Where they were of another, they are forgotten.
-    pub fn are_of(&self, route: &Arc<Route>, model: &str) -> bool {
+    /// The vectors of this route are of this version of its model from now on. Where they were of another, they are forgotten.
+    pub fn are_of(&self, route: &Arc<Route>, model: &str) {
         let mut by_route = locked(&self.by_route);
-        let Some(shelf) = by_route.get_mut(&route.name).filter(|shelf| shelf.is_of(route)) else {
-            return false;
-        };
-        if shelf.model.as_deref() == Some(model) {
-            return true;
+        let shelf = by_route.get_mut(&route.name).filter(|shelf| shelf.is_of(route));
+        if let Some(shelf) = shelf.filter(|shelf| shelf.model.as_deref() != Some(model)) {
+            shelf.model = Some(model.to_owned());
+            self.emptied(&route.name, shelf);
         }
-        let is_first = shelf.model.replace(model.to_owned()).is_none();
-        self.emptied(&route.name, shelf);
-        is_first
     }
 
     /// A question was answered: it is taken in, or waits for its vectors.
@@ -243,15 +254,20 @@ impl Questions {
         }
     }
 
-    /// Takes a question in whose answer is kept under this key.
-    pub fn insert(&self, route: &Arc<Route>, bucket: Key, point: &Point, answer: Key, now: Moment) {
+    /// Takes a question in whose answer is kept under this key; not where its vectors are of another version than those that are kept by now.
+    pub fn insert(&self, route: &Arc<Route>, bucket: Key, of: &Versioned, answer: Key, now: Moment) {
         let began = self.clock.now();
         let mut by_route = locked(&self.by_route);
-        let Some(shelf) = by_route.get_mut(&route.name).filter(|shelf| shelf.is_of(route)) else {
+        let shelf = by_route.get_mut(&route.name).filter(|shelf| shelf.is_of(route));
+        let is_its = |shelf: &&mut Shelf| shelf.model.as_deref().is_none_or(|model| model == of.model);
+        let Some(shelf) = shelf.filter(is_its) else {
             return;
         };
+        if shelf.model.is_none() {
+            shelf.model = Some(of.model.clone());
+        }
         let expired = shelf.index.expire(now, shelf.terms.max_age);
-        let gone = shelf.index.insert(bucket, point, answer, now);
+        let gone = shelf.index.insert(bucket, &of.point, answer, now);
         let held = shelf.index.bytes().next_multiple_of(STEP);
         if !shelf.room.take(held) {
             shelf.index.remove(&answer);
@@ -310,6 +326,7 @@ impl Questions {
             answers: shelf.index.len(),
             bytes: shelf.index.bytes(),
             max_bytes: shelf.terms.max_bytes,
+            wanted_bytes: shelf.wanted,
         };
         let mut report: Vec<_> = by_route.iter().map(of).collect();
         report.sort_by(|one, other| one.route.cmp(&other.route));

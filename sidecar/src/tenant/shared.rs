@@ -2,7 +2,8 @@
 //!
 //! A request waits for the store within its deadline, and then its provider is asked as if there were none. The first failure, whatever it
 //! is, ends all asking; a look that no request waits for begins it again. What is kept is told behind: no answer waits for it. A clear
-//! that the store has not taken stands between this sidecar and it, so that nothing of before is given here.
+//! that the store has not taken stands between this sidecar and it, so that nothing of before is given here; a change of configuration
+//! takes nothing from that.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -34,7 +35,13 @@ pub struct SharedAnswers {
     workload: String,
     sinks: Arc<Sinks>,
     by_route: ArcSwap<HashMap<String, Of>>,
+    /// Those of no route any more whose stores have not taken a clear: they are told when they are back, and who shares these answers again
+    /// tells them first.
+    owing: Mutex<Vec<Arc<Shared>>>,
 }
+
+/// So many are remembered at most: the oldest go first.
+const OWING: usize = 64;
 
 /// Of a route, as requests have it that are under way.
 #[derive(Clone)]
@@ -93,12 +100,22 @@ impl SharedAnswers {
             workload: workload.to_owned(),
             sinks: Arc::clone(sinks),
             by_route: ArcSwap::default(),
+            owing: Mutex::default(),
         }
     }
 
     /// Shares for the routes of this configuration from now on.
     pub fn fit(&self, config: &Config) {
         let before = self.by_route.load_full();
+        let mut owing = locked(&self.owing);
+        owing.retain(|shared| shared.owes());
+        owing.extend(
+            before
+                .values()
+                .map(|of| &of.shared)
+                .filter(|shared| shared.owes())
+                .cloned(),
+        );
         let sharing = config
             .routes
             .iter()
@@ -111,7 +128,7 @@ impl SharedAnswers {
                 let mut of = match known.filter(|known| known.shared.answers.is_same(&answers)) {
                     Some(known) => known.clone(),
                     None => Of {
-                        shared: self.shared(&route.name, answers),
+                        shared: self.shared(&route.name, answers, &owing),
                         routes: Vec::new(),
                     },
                 };
@@ -120,13 +137,19 @@ impl SharedAnswers {
                 (route.name.clone(), of)
             })
             .collect();
+        owing.retain(|shared| now.values().all(|of| !Arc::ptr_eq(&of.shared, shared)));
+        let most = owing.len().saturating_sub(OWING);
+        owing.drain(..most);
+        drop(owing);
         if !(now.is_empty() && before.is_empty()) {
             self.by_route.store(Arc::new(now));
         }
     }
 
-    fn shared(&self, route: &str, answers: Answers) -> Arc<Shared> {
+    fn shared(&self, route: &str, answers: Answers, owing: &[Arc<Shared>]) -> Arc<Shared> {
         let clock = Clock::start();
+        // In whatever store: to clear one too many costs some answers.
+        let owes = owing.iter().any(|owing| owing.answers.are_named_as(&answers));
         let shared = Arc::new(Shared {
             answers,
             stores: Arc::clone(&self.stores),
@@ -135,7 +158,7 @@ impl SharedAnswers {
             clock,
             state: Mutex::new(State {
                 standing: Standing::new(clock.now()),
-                clears: (0, 0),
+                clears: (u64::from(owes), 0),
                 is_looked_for: true,
             }),
         });
@@ -183,7 +206,7 @@ impl Shared {
         };
         let is_in = {
             let state = locked(&self.state);
-            state.standing.is_in() && state.clears.0 == state.clears.1
+            state.standing.is_in() && state.clears.0 <= state.clears.1
         };
         if !is_in {
             self.count(Stored::Unasked);
@@ -249,6 +272,12 @@ impl Shared {
         if is_to_be_looked_for {
             self.stores.work(Box::pin(come_back(Arc::downgrade(self))));
         }
+    }
+
+    /// Whether the store has not taken a clear yet.
+    fn owes(&self) -> bool {
+        let clears = locked(&self.state).clears;
+        clears.0 > clears.1
     }
 
     /// From now on nothing is asked before a clear is taken. Returns its number.

@@ -502,7 +502,7 @@ async fn a_route_in_no_hurry_and_a_flex_request_let_others_go_first_whatever_the
 }
 
 /// An address of this machine that is none of loopback's. Nothing is sent to find it.
-fn other_address() -> Option<std::net::IpAddr> {
+pub(crate) fn other_address() -> Option<std::net::IpAddr> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
     let own = socket.local_addr().ok()?.ip();

@@ -17,6 +17,11 @@ async fn bed_to(provider: &str) -> Bed {
 
 /// The same with more in its cache.
 async fn bed_with(provider: &str, more: &Value) -> Bed {
+    bed_of(&[], provider, more).await
+}
+
+/// The same of a sidecar that is called so.
+async fn bed_of(args: &[&str], provider: &str, more: &Value) -> Bed {
     let mut bed = Bed::providers();
     let model = MODELS.iter().find(|(name, _)| *name == provider).unwrap().1;
     let mut spec = json!({
@@ -33,7 +38,7 @@ async fn bed_with(provider: &str, more: &Value) -> Bed {
     };
     let documents = bed.documents(&change) + &documents::route("vectors", &spec);
     std::fs::write(bed.config_path(), documents).unwrap();
-    bed.start(&[]);
+    bed.start(args);
     bed
 }
 
@@ -125,6 +130,64 @@ async fn a_gemini_caller_and_a_translated_pair_get_the_same_vectors_again() {
         assert_eq!(asked(), 2);
         bed.balanced().await;
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_there_is_no_memory_for_passes_as_it_is_and_is_never_half_one() {
+    let large =
+        |numbers: std::ops::Range<u32>| Value::from(numbers.map(|number| number.to_string()).collect::<Vec<_>>());
+    let more = json!({"dimensions": 4096});
+    for (budget, is_enough) in [("5MiB", false), ("64MiB", true)] {
+        let bed = bed_of(&["--memory-budget", budget], "openai", &json!({})).await;
+        let entries = async || bed.metric(r#"bowsprit_embedding_cache_entries{route="vectors"}"#).await;
+        let whole = embed(&bed, &large(0..200), &more).await;
+        assert_eq!((whole.status, vectors(&whole).len()), (200, 200), "{budget}");
+        assert!(whole.text.len() > 5 << 20, "{}", whole.text.len());
+        assert_eq!(entries().await > 0.0, is_enough, "{budget}");
+        // With one of them kept, there is something to be put in between.
+        assert_eq!(embed(&bed, &large(7..8), &more).await.status, 200);
+        let mixed = embed(&bed, &large(0..200), &more).await;
+        if is_enough {
+            assert_eq!((mixed.status, vectors(&mixed)), (200, vectors(&whole)));
+        } else {
+            assert_eq!(
+                (mixed.status, &mixed.json()["error"]["bowsprit_code"]),
+                (503, &json!("SYS_OVERLOADED")),
+                "{}",
+                mixed.text
+            );
+            // What was kept has given way as well: who tries again asks for all of it, which passes.
+            assert_eq!(entries().await, 0.0);
+            assert_eq!(embed(&bed, &large(0..200), &more).await.status, 200);
+        }
+        assert_eq!(bed.admin_post("/cache/clear").await.status, 200);
+        bed.until("all memory is given back", || async {
+            bed.metric("bowsprit_held_bytes").await == 0.0
+        })
+        .await;
+        bed.balanced().await;
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_larger_than_is_read_for_keys_is_asked_for_as_it_is() {
+    let bed = bed_to("openai").await;
+    let tokens = json!([vec![1; 200_000], [2]]);
+    for _ in 0..2 {
+        let reply = embed(&bed, &tokens, &json!({})).await;
+        assert_eq!(
+            (reply.status, reply.header("cache-status")),
+            (200, "bowsprit; fwd=bypass; detail=too_large"),
+            "{}",
+            reply.text
+        );
+    }
+    assert_eq!(count(&bed.openai), 2);
+    assert_eq!(
+        bed.metric(r#"bowsprit_embedding_cache_entries{route="vectors"}"#).await,
+        0.0
+    );
+    bed.balanced().await;
 }
 
 #[tokio::test]

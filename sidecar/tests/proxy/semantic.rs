@@ -16,6 +16,11 @@ const AGAIN: &str = "What is the capital city of France?";
 
 /// Conversations go to Claude, vectors come from OpenAI.
 async fn bed_with(semantic: &Value) -> Bed {
+    bed_beside(semantic, "").await
+}
+
+/// The same beside more documents.
+async fn bed_beside(semantic: &Value, more: &str) -> Bed {
     let mut bed = Bed::providers();
     let mut spec = json!({"embeddingModel": VECTORS, "threshold": "0.8", "maxBytes": 4 << 20, "maxWait": "5s"});
     spec.as_object_mut()
@@ -32,7 +37,7 @@ async fn bed_with(semantic: &Value) -> Bed {
             spec["models"] = json!([{"name": VECTORS}, {"name": spec["defaultModel"]}]);
         }
     };
-    let documents = bed.documents(&change) + &documents::route("smart", &route);
+    let documents = bed.documents(&change) + &documents::route("smart", &route) + more;
     std::fs::write(bed.config_path(), documents).unwrap();
     bed.start(&[]);
     bed
@@ -285,6 +290,18 @@ async fn vectors_that_do_not_come_are_waited_for_no_longer_than_the_route_says()
     let reply = ask(&bed, AGAIN).await;
     assert_eq!((reply.status, is_alike(&reply)), (200, false));
     assert_eq!(error(&bed, "late").await, 1.0);
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn vectors_wait_for_no_place_that_their_own_request_holds() {
+    let limits = json!([{"name": "one", "concurrentRequests": 1, "onLimit": "Wait", "maxWait": "60s"}]);
+    let bed = bed_beside(&json!({}), &documents::policy("limits", &json!({ "limits": limits }))).await;
+    assert_eq!(ask(&bed, CAPITAL).await.status, 200);
+    kept(&bed, 1.0).await;
+    let reply = ask(&bed, AGAIN).await;
+    assert_eq!((reply.status, is_alike(&reply)), (200, false));
+    assert_eq!((error(&bed, "late").await, error(&bed, "embedding").await), (0.0, 1.0));
     bed.balanced().await;
 }
 

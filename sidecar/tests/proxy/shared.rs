@@ -480,20 +480,27 @@ impl Drop for View {
     }
 }
 
+/// A configuration whose route shares its answers. `timeout`: of its store.
+fn sharing(timeout: &str) -> Config {
+    let text = format!(
+        "apiVersion: bowsprit.dev/v1alpha1\nkind: ProviderConfig\nmetadata: {{name: p}}\nspec:\n  \
+         provider: OpenAICompatible\n  endpoint: {{baseUrl: 'https://p.example/v1'}}\n---\n\
+         apiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: smart}}\nspec:\n  \
+         match: {{models: [smart]}}\n  targets: [{{provider: p, model: m}}]\n  \
+         cache: {{ttl: 1h, maxBytes: 1048576, store: {{redisRef: {{name: cache, key: url}}, timeout: {timeout}}}}}\n"
+    );
+    let scope = Scope::Cluster {
+        pod_labels: std::collections::BTreeMap::new(),
+    };
+    load(&text, &scope).unwrap()
+}
+
 fn view(url: &str) -> View {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("cache")).unwrap();
     std::fs::write(dir.path().join("cache/url"), url).unwrap();
-    let text = "apiVersion: bowsprit.dev/v1alpha1\nkind: ProviderConfig\nmetadata: {name: p}\nspec:\n  \
-                provider: OpenAICompatible\n  endpoint: {baseUrl: 'https://p.example/v1'}\n---\n\
-                apiVersion: bowsprit.dev/v1alpha1\nkind: ModelRoute\nmetadata: {name: smart}\nspec:\n  \
-                match: {models: [smart]}\n  targets: [{provider: p, model: m}]\n  \
-                cache: {ttl: 1h, maxBytes: 1048576, store: {redisRef: {name: cache, key: url}, timeout: 250ms}}\n";
-    let scope = Scope::Cluster {
-        pod_labels: std::collections::BTreeMap::new(),
-    };
-    let config = load(text, &scope).unwrap();
+    let config = sharing("250ms");
     let folder = Some(dir.path().to_owned());
     let connections = Arc::new(Connections::new(folder.clone(), &Arc::default()));
     let stores = Stores::new("team-a", Arc::new(KeyFiles::new(folder)), connections, 1);
@@ -569,6 +576,33 @@ async fn what_was_asked_for_before_a_clear_is_kept_by_no_pod_after_it() {
     // A generation that the store has lost is one that was cleared.
     redis.say(&["DEL", "bowsprit:{team-a/smart}:answers"]).await;
     assert_eq!(one.look(2).await.0, None);
+}
+
+#[tokio::test]
+async fn a_clear_that_the_store_has_not_taken_outlives_a_change_of_configuration() {
+    let mut redis = Redis::start(&[]).await;
+    let mut one = view(&redis.url());
+    // Told of another timeout; and taken away, and given back.
+    for steps in [&["300ms"][..], &["", "300ms"]] {
+        let (_, place) = one.look(1).await;
+        place.keep(&answer(b"of before"), HOUR);
+        one.until(1, b"of before").await;
+        redis.signal("-STOP");
+        let cleared = one.shared.clear(&Which::default()).await;
+        assert_eq!((cleared.done.len(), cleared.undone.len()), (0, 1), "{steps:?}");
+        for step in steps {
+            let config = if step.is_empty() {
+                Config::default()
+            } else {
+                sharing(step)
+            };
+            one.shared.fit(&config);
+            one.config = config;
+        }
+        redis.signal("-CONT");
+        assert_eq!(one.look(1).await.0, None, "{steps:?}");
+    }
+    redis.kill();
 }
 
 #[tokio::test]

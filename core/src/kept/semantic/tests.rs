@@ -16,6 +16,7 @@ fn question(dialect: Dialect, body: &str, headers: &[(&str, &str)]) -> Option<Qu
         operation: "o",
         call: &call,
         query: None,
+        keys_in_query: None,
         caller: "",
         guards: &[],
         body: b"",

@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(shelf.place("team-5", full), Some(1), "where it is");
         assert_eq!(shelf.place("team-5", ROOM), None);
         shelf.wrote(3, Some("2".into()), "team-12", None);
-        assert_eq!(shelf.place("team-5", 2 * full - 4_096), Some(1));
+        assert_eq!(shelf.place("team-5", full + (160 << 10)), Some(1));
         for gone in ["team-13", "team-14"] {
             shelf.wrote(3, Some("2".into()), gone, None);
         }

@@ -18,10 +18,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 
+use crate::limits::SMALL_BODY;
 use crate::process::Process;
 use crate::proxy::context::RequestContext;
+use crate::proxy::gather::no_room;
 use crate::proxy::inbound::Came;
 use crate::proxy::own_headers::{ANSWERED_AS, ANSWERED_BY};
+use crate::proxy::refuse::Refusal;
 use crate::proxy::request_id::RequestId;
 use crate::tenant::Tenant;
 use crate::tenant::asking::Claim;
@@ -46,7 +49,7 @@ pub(in crate::proxy) struct Partly {
 }
 
 impl Partly {
-    pub(super) fn hits(&self) -> impl Iterator<Item = &(Arc<Stored>, Duration)> {
+    pub(super) fn hits(&self) -> impl Iterator<Item = &(Arc<Stored>, Duration)> + Clone {
         self.found.iter().flatten()
     }
 
@@ -112,12 +115,20 @@ impl Partly {
     }
 
     /// The whole answer, where nothing is missing, and the age of its oldest part.
-    pub(in crate::proxy) fn answer(&self, context: &RequestContext) -> Option<(Arc<Answer>, Duration)> {
-        let (oldest, age) = self.hits().max_by_key(|(_, age)| *age)?;
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub(in crate::proxy) fn answer(&self, context: &RequestContext) -> Result<(Arc<Answer>, Duration), Refusal> {
+        let oldest = self.hits().max_by_key(|(_, age)| *age);
+        let (oldest, age) = oldest.ok_or_else(Refusal::internal)?;
+        let vectors = || self.hits().map(|(stored, _)| &stored.vector);
+        let (mut room, bytes) = (context.process().memory.room(), Parted::about_bytes(vectors()));
+        if bytes > SMALL_BODY && !room.take_now(bytes) {
+            return Err(no_room());
+        }
         self.count(context.process(), self.keys.len(), (0, Picodollars::ZERO));
         let source = &oldest.source;
-        let vectors = self.hits().map(|(stored, _)| &stored.vector);
-        let body = Parted::unasked(self.form, &source.model).joined(self.form, vectors);
+        let body = Parted::unasked(self.form, &source.model).joined(self.form, vectors());
         let answer = Answer {
             request_id: source.request_id.clone(),
             asked: Arc::clone(&source.asked),
@@ -126,9 +137,9 @@ impl Partly {
             model: None,
             warning: None,
             content_type: Some(HeaderValue::from_static("application/json")),
-            body: Bytes::from(body),
+            body: room.hold(Bytes::from(body)),
         };
-        Some((Arc::new(answer), *age))
+        Ok((Arc::new(answer), *age))
     }
 
     /// The places of inputs that are missing, equal ones once; and for each input which of these is its own.
@@ -230,10 +241,10 @@ impl Partly {
     }
 }
 
-/// The vectors of an answer, each with where it came from. `body`: the answer.
+/// Takes the vectors of an answer, each with where it came from. `body`: the answer.
 pub(in crate::proxy) fn fresh(
     snapshot: &Snapshot,
-    parted: &Parted,
+    parted: &mut Parted,
     head: &HeaderMap,
     (id, asked): (&RequestId, &Arc<str>),
     body: &[u8],
@@ -248,13 +259,11 @@ pub(in crate::proxy) fn fresh(
             .unwrap_or_else(|| HeaderValue::from_static("unknown")),
         spent: spent(snapshot, head, asked, (body, parted.vectors.len())),
     });
-    let stored = |vector: &Vector| {
-        Arc::new(Stored {
-            vector: vector.clone(),
-            source: Arc::clone(&source),
-        })
+    let stored = |vector: Vector| {
+        let source = Arc::clone(&source);
+        Arc::new(Stored { vector, source })
     };
-    parted.vectors.iter().map(stored).collect()
+    std::mem::take(&mut parted.vectors).into_iter().map(stored).collect()
 }
 
 /// Tokens that each input was billed with, on the average, and what these cost; zero where it is not told.

@@ -15,6 +15,7 @@ use bowsprit_core::limiter::{Limited, Which};
 use bowsprit_core::limits::limiter::Need;
 use bowsprit_core::limits::set::{self, Held, Who};
 use bowsprit_core::queue::Class;
+use bowsprit_core::reserve;
 
 use super::super::candidate::Candidate;
 use super::super::context::RequestContext;
@@ -216,7 +217,9 @@ fn need(asked: &Candidate, call: &Call) -> Need {
         return Need::default();
     }
     let output = call.tokens.saturating_sub(call.input_tokens);
-    let cost = call.most(|spent| asked.upstream.cost(&asked.model, spent).map(|cost| cost.total()));
+    let cost = reserve::most(call, |spent| {
+        asked.upstream.cost(&asked.model, spent).map(|cost| cost.total())
+    });
     // Whose price nobody knows counts as nothing here.
     Need::new(
         call.input_tokens,
