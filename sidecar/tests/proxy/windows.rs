@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::guarded::said;
-use crate::support::{Bed, chat, count, of_each_api};
+use crate::support::{Bed, chat, count, of_each_api, shows_card};
 use crate::webhook::{found, guard};
 
 const PROVIDERS: [&str; 3] = ["claude", "gemini", "openai"];
@@ -450,7 +450,7 @@ async fn local_guards_look_first_and_what_no_service_can_read_is_refused_or_pass
         let reply = both.post_as(&path, &body, &[]).await;
         assert!(said(&reply).contains("charged [CARD] today"), "{path}: {}", reply.text);
     }
-    assert!(!json!(*questions.lock().unwrap()).to_string().contains("1111"));
+    assert!(!shows_card(&json!(*questions.lock().unwrap()).to_string()));
     for (unread, status) in [("Refuse", 403), ("Pass", 200)] {
         let bed = bed("openai", &url, &json!({"unread": unread}), &json!({})).await;
         let mut answer = Answer::new("hello");

@@ -93,7 +93,8 @@ async fn another_has_just_begun(bed: &Bed, turn: &mut Turn) -> Result<()> {
     }
     is_settled(bed).await?;
     turn.alone().await;
-    // It may have been written anew meanwhile.
+    // Whoever was alone before may have taken the CRDs away, and the config may have been written anew.
+    bed.furnish().await?;
     is_settled(bed).await?;
     operators.settled().await?;
     let leader = operators.leader().await?;
