@@ -204,7 +204,8 @@ async fn killed_under_traffic(bed: &Bed) -> Result<()> {
             &Patch::Merge(&json!({"spec": {"rateLimits": limits}})),
         )
         .await?;
-    // Made after the Secret was named: they see it.
+    // Made after the operators know that the Secret is named: they see it.
+    bed.rendered(|text| text.contains("redisRef")).await?;
     let mut apps = Vec::new();
     for pod in 0..PODS {
         apps.push(bed.app(&format!("app-{pod}")).await?);
@@ -311,7 +312,8 @@ async fn two_teams_ask(bed: &Bed) -> Result<()> {
     }))
     .await?;
     bed.condition::<UsagePolicy>("house", "Accepted", "True").await?;
-    // Made after the Secret was named: they see it.
+    // Made after the operators know that the Secret is named: they see it.
+    bed.rendered(|text| text.contains("redisRef")).await?;
     let mut apps = Vec::new();
     for pod in 0..PODS {
         apps.push(bed.app(&format!("app-{pod}")).await?);
