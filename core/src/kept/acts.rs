@@ -5,7 +5,7 @@
 //! to choose from: who asks for variety is not served by what was said before.
 
 use crate::call::Operation;
-use crate::dialect::{Dialect, meant};
+use crate::dialect::{Dialect, OFF, Plugin, meant};
 use crate::json::Value;
 
 /// Why an answer may not stand for another.
@@ -71,6 +71,9 @@ const OTHERS: &[&str] = &[
     "temperature",
 ];
 
+/// The same among Gemini's parameters.
+const IN_CONFIG: &[&str] = &["candidateCount", "candidate_count", "temperature"];
+
 /// Judges a request.
 ///
 /// # Errors
@@ -95,7 +98,10 @@ fn generates(dialect: Dialect, body: &Value, allowed: Allowed) -> Result<(), Act
     {
         return Err(Acts::Member(name));
     }
-    if let Some(name) = ACTING.into_iter().find(|name| body.get(*name).is_some_and(says)) {
+    if let Some(name) = ACTING
+        .into_iter()
+        .find(|name| body.get(*name).is_some_and(|value| says(value) && acts(name, value)))
+    {
         return Err(Acts::Member(name));
     }
     // Elsewhere it is the text itself.
@@ -111,6 +117,10 @@ fn generates(dialect: Dialect, body: &Value, allowed: Allowed) -> Result<(), Act
     if let Some(name) = other {
         return Err(Acts::Member(name));
     }
+    let in_config = configs_of(body).filter_map(Value::as_object).flatten();
+    if let Some(name) = in_config.into_iter().find_map(|(name, _)| meant(name, IN_CONFIG)) {
+        return Err(Acts::Member(name));
+    }
     if body.get("background").is_some_and(is_true) {
         return Err(Acts::Member("background"));
     }
@@ -122,11 +132,7 @@ fn generates(dialect: Dialect, body: &Value, allowed: Allowed) -> Result<(), Act
     if stores {
         return Err(Acts::Member("store"));
     }
-    let config = ["generationConfig", "generation_config"];
-    let configs = config.into_iter().filter_map(|name| body.get(name));
-    let candidates = configs
-        .clone()
-        .flat_map(|config| [config.get("candidateCount"), config.get("candidate_count")]);
+    let candidates = configs_of(body).flat_map(|config| [config.get("candidateCount"), config.get("candidate_count")]);
     let counts = [body.get("n"), body.get("best_of")].into_iter().chain(candidates);
     if counts.flatten().any(|count| !count.is_null() && !is_one(count)) {
         return Err(Acts::Several);
@@ -137,14 +143,41 @@ fn generates(dialect: Dialect, body: &Value, allowed: Allowed) -> Result<(), Act
     Ok(())
 }
 
+/// Gemini's parameters, in either spelling.
+fn configs_of(body: &Value) -> impl Iterator<Item = &Value> {
+    ["generationConfig", "generation_config"]
+        .into_iter()
+        .filter_map(|name| body.get(name))
+}
+
+/// Whether the value of one of [`ACTING`] means an act: some of the ways to search the web can say that nothing is searched.
+fn acts(name: &str, value: &Value) -> bool {
+    let has_others = |value: &Value, known: &[&'static str]| {
+        let mut names = value.as_object().into_iter().flatten();
+        names.any(|(name, _)| meant(name, known).is_some())
+    };
+    match (name, value) {
+        ("search_parameters", value) => {
+            value.get("mode").and_then(Value::as_str) != Some(OFF) || has_others(value, &["mode"])
+        }
+        ("plugins", Value::Array(plugins)) => plugins.iter().any(|plugin| {
+            let is_off = plugin.get("enabled") == Some(&Value::Bool(false));
+            let id = plugin.get("id").and_then(Value::as_str);
+            (!is_off && Plugin::of(id) == Plugin::Web) || has_others(plugin, &["id", "enabled"])
+        }),
+        _ => true,
+    }
+}
+
 /// Whether it asks for temperature 0, where its API has that. Unset is what the provider takes for it, which is not 0.
 fn is_cold(dialect: Dialect, body: &Value) -> bool {
     if dialect != Dialect::Gemini {
         return body.get("temperature").is_some_and(is_zero);
     }
     // Of two spellings nobody knows which one is read.
-    let configs = ["generationConfig", "generation_config"].into_iter();
-    let mut told = configs.filter_map(|name| body.get(name)?.get("temperature")).peekable();
+    let mut told = configs_of(body)
+        .filter_map(|config| config.get("temperature"))
+        .peekable();
     told.peek().is_some() && told.all(is_zero)
 }
 
@@ -292,6 +325,8 @@ mod tests {
         for body in [
             "{}",
             r#"{"prompt":"once upon a time","plugins":[],"enable_search":false}"#,
+            r#"{"search_parameters":{"mode":"off","max_search_results":3}}"#,
+            r#"{"plugins":[{"id":"file-parser","pdf":{"engine":"pdf-text"}},{"id":"response-healing"},{"id":"web","enabled":false}]}"#,
             r#"{"messages":[{"role":"user","content":"tools, store, n"}],"n":1,"tools":[],"functions":null,"stream":true}"#,
             r#"{"response_format":{"json_schema":{"properties":{"tools":{"type":"array"},"n":{"type":"integer"}}}}}"#,
             r#"{"contents":[],"generationConfig":{"candidateCount":1}}"#,
@@ -320,6 +355,25 @@ mod tests {
                 r#"{"search_parameters":{"mode":"on"}}"#,
                 Acts::Member("search_parameters"),
             ),
+            (r#"{"search_parameters":{}}"#, Acts::Member("search_parameters")),
+            (
+                r#"{"search_parameters":{"mode":"off","Mode":"on"}}"#,
+                Acts::Member("search_parameters"),
+            ),
+            (
+                r#"{"plugins":[{"id":"file-parser"},{"id":"new"}]}"#,
+                Acts::Member("plugins"),
+            ),
+            (
+                r#"{"plugins":[{"id":"file-parser","ID":"web"}]}"#,
+                Acts::Member("plugins"),
+            ),
+            (r#"{"plugins":["web"]}"#, Acts::Member("plugins")),
+            (r#"{"plugins":{"id":"file-parser"}}"#, Acts::Member("plugins")),
+            (
+                r#"{"generationConfig":{"CandidateCount":2}}"#,
+                Acts::Member("candidateCount"),
+            ),
             (r#"{"enable_search":true}"#, Acts::Member("enable_search")),
             (r#"{"Tools":[{}]}"#, Acts::Member("tools")),
             (r#"{"enable_search":false,"STORE":true}"#, Acts::Member("store")),
@@ -345,6 +399,14 @@ mod tests {
                 Err(Acts::Member(name)),
                 "{body}"
             );
+        }
+    }
+
+    #[test]
+    fn whatever_is_looked_at_may_not_be_written_in_other_letters() {
+        for name in TOOLS.iter().chain(&ACTING).chain(OTHERS) {
+            let body = format!(r#"{{"{}":null}}"#, name.to_uppercase());
+            assert_eq!(judged(Dialect::OpenAiChat, &body), Err(Acts::Member(name)), "{body}");
         }
     }
 

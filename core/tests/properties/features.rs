@@ -162,6 +162,21 @@ fn members(dialect: Dialect) -> Vec<Piece> {
                 tools,
             ),
             piece(json!({"web_search_options": {}}), search),
+            piece(json!({"search_parameters": {"mode": "off", "sources": []}}), nothing),
+            piece(json!({"search_parameters": {"mode": "auto"}}), search),
+            piece(json!({"plugins": [{"id": "web", "enabled": false}]}), nothing),
+            piece(json!({"plugins": [{"id": "web", "max_results": 3}]}), search),
+            piece(
+                json!({"plugins": [{"id": "file-parser", "pdf": {"engine": "native"}}]}),
+                |features| {
+                    files(features);
+                    features.provider_tools = true;
+                },
+            ),
+            piece(
+                json!({"plugins": [{"id": "response-healing"}, {"id": "moderation"}]}),
+                |features| features.provider_tools = true,
+            ),
             piece(json!({"response_format": {"type": "json_object"}}), structured),
             piece(json!({"reasoning_effort": "low"}), thinking),
             piece(json!({"n": 3}), |features| features.choices = 3),
@@ -372,6 +387,44 @@ fn what_is_given_twice_counts_both_times() {
             Ok(())
         },
     );
+}
+
+#[test]
+fn only_what_says_so_plainly_searches_nothing() {
+    let searches = |body: &str| features(Dialect::OpenAiChat, body.as_bytes()).unwrap().web_search;
+    for body in [
+        r#"{"search_parameters":{}}"#,
+        r#"{"search_parameters":{"mode":"off","mode":"on"}}"#,
+        r#"{"search_parameters":{"mode":"on","mode":"off"}}"#,
+        r#"{"search_parameters":{"mode":"off"},"search_parameters":{"mode":"on"}}"#,
+        r#"{"search_parameters":{"mode":null}}"#,
+        r#"{"search_parameters":"off"}"#,
+        r#"{"plugins":[{}]}"#,
+        r#"{"plugins":["file-parser"]}"#,
+        r#"{"plugins":[{"id":"file-parser"},{"id":"of tomorrow"}]}"#,
+        r#"{"plugins":[{"id":"file-parser","id":"web"}]}"#,
+        r#"{"plugins":[{"id":"web","id":"file-parser"}]}"#,
+        r#"{"plugins":[{"id":"web","enabled":false,"enabled":true}]}"#,
+        r#"{"plugins":{"id":"file-parser"}}"#,
+        r#"{"plugins":[{"id":"\u0077eb"}]}"#,
+        r#"{"enable_search":true}"#,
+    ] {
+        assert!(searches(body), "{body}");
+    }
+    for body in [
+        r#"{"search_parameters":null,"plugins":[],"enable_search":false}"#,
+        r#"{"search_parameters":{"mode":"\u006fff"}}"#,
+        r#"{"plugins":[null,{"id":"context-compression"},{"id":"web","enabled":false}]}"#,
+    ] {
+        assert!(!searches(body), "{body}");
+    }
+    for (body, name) in [
+        (r#"{"search_parameters":{"mode":"off","Mode":"on"}}"#, "Mode"),
+        (r#"{"plugins":[{"id":"file-parser","Id":"web"}]}"#, "Id"),
+    ] {
+        let error = features(Dialect::OpenAiChat, body.as_bytes()).unwrap_err();
+        assert_eq!(error.path, name, "{body}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::json::{Error, Pull};
 
 use super::super::features::{Found, named, says};
+use super::super::search::{OFF, Plugin};
 
 /// Reads a whole request.
 pub(in super::super) fn features(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
@@ -11,12 +12,10 @@ pub(in super::super) fn features(at: &mut Pull<'_>, found: &mut Found) -> Result
             "messages" => at.items(&mut |at| message(at, found))?,
             "tools" => at.items(&mut |at| tool(at, found))?,
             "functions" => found.features.tools |= says(at)?,
-            // OpenAI's, OpenRouter's, xAI's and Alibaba's.
-            "web_search_options" | "plugins" | "search_parameters" | "enable_search" => {
-                let says = says(at)?;
-                found.features.web_search |= says;
-                found.features.provider_tools |= says;
-            },
+            // OpenAI's and Alibaba's.
+            "web_search_options" | "enable_search" => searches(says(at)?, found),
+            "search_parameters" => search(at, found)?,
+            "plugins" => plugins(at, found)?,
             "response_format" => format(at, found)?,
             "reasoning_effort" => found.features.thinking |= says(at)?,
             "modalities" => at.items(&mut |at| {
@@ -32,6 +31,64 @@ pub(in super::super) fn features(at: &mut Pull<'_>, found: &mut Found) -> Result
             "n" => found.choices("n", at)?,
             "temperature" => found.temperature("temperature", at)?,
         });
+        Ok(())
+    })
+}
+
+fn searches(says: bool, found: &mut Found) {
+    found.features.web_search |= says;
+    found.features.provider_tools |= says;
+}
+
+/// xAI's: it searches where no mode is named too.
+fn search(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
+    let mut says = says(&mut at.ahead())?;
+    let mut is_off = None;
+    at.members(&mut |name, at| {
+        named!(found, name, {
+            "mode" => {
+                let is = at.text()?.as_deref() == Some(OFF);
+                is_off = Some(is_off.unwrap_or(true) && is);
+            },
+        });
+        Ok(())
+    })?;
+    says &= is_off != Some(true);
+    searches(says, found);
+    Ok(())
+}
+
+/// OpenRouter's.
+fn plugins(at: &mut Pull<'_>, found: &mut Found) -> Result<(), Error> {
+    if !at.is_array() {
+        // Nobody knows what it is.
+        let says = says(at)?;
+        searches(says, found);
+        return Ok(());
+    }
+    at.items(&mut |at| {
+        let says = says(&mut at.ahead())?;
+        let (mut ids, mut is_off) = (Vec::new(), None);
+        at.members(&mut |name, at| {
+            named!(found, name, {
+                "id" => ids.push(Plugin::of(at.text()?.as_deref())),
+                // One that the account has switched on is switched off so.
+                "enabled" => {
+                    let is = at.skip()? == "false";
+                    is_off = Some(is_off.unwrap_or(true) && is);
+                },
+            });
+            Ok(())
+        })?;
+        if !says || is_off == Some(true) {
+            return Ok(());
+        }
+        if ids.is_empty() {
+            ids.push(Plugin::of(None));
+        }
+        found.features.provider_tools = true;
+        found.features.web_search |= ids.contains(&Plugin::Web);
+        found.features.files |= ids.contains(&Plugin::Files);
         Ok(())
     })
 }
