@@ -180,6 +180,19 @@ impl Room {
         true
     }
 
+    /// The same of what nothing gives way to: it waits for room that others free, and for no more than that.
+    pub async fn wait_to(&mut self, bytes: usize, patience: Duration) -> bool {
+        if self.take(bytes) {
+            return true;
+        }
+        let more = bytes.saturating_sub(self.bytes);
+        if !self.wait_for(more, patience).await {
+            return false;
+        }
+        self.bytes += more;
+        true
+    }
+
     /// Takes room for so many bytes in all, if there is any now: for what is held for comfort, which nobody waits for and
     /// nothing gives way to. `false`: there is none, and what was taken stays.
     pub fn take(&mut self, bytes: usize) -> bool {
@@ -293,10 +306,14 @@ mod tests {
             let mut room = memory.room();
             async move { room.grow_to(50, PATIENCE).await }
         });
+        let only_waiting = tokio::spawn({
+            let mut room = memory.room();
+            async move { room.wait_to(50, PATIENCE).await }
+        });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         drop(first);
-        assert!(waiting.await.unwrap());
+        assert!(waiting.await.unwrap() && only_waiting.await.unwrap());
         assert_eq!(memory.used(), 0, "and gives it back");
     }
 
@@ -319,6 +336,11 @@ mod tests {
         assert!(!more.take(30), "comfort does not turn out comfort");
         assert!(!more.grow_to(101, PATIENCE).await);
         assert_eq!(memory.used(), 80, "nothing gives way to what can never fit");
+        assert!(
+            !memory.room().wait_to(30, PATIENCE).await,
+            "nor does it to who only waits"
+        );
+        assert_eq!(memory.used(), 80);
         let before = Instant::now();
         assert!(more.grow_to(50, PATIENCE).await);
         assert_eq!((Instant::now(), memory.used()), (before, 50));

@@ -7,6 +7,7 @@ use super::LARGEST_REQUEST;
 use super::key::{Key, Prefix};
 use super::vector::Vector;
 use crate::dialect::embeddings::EmbeddingsApi;
+use crate::dialect::meant;
 use crate::json::{self, Error, Map, Pull, Value, json};
 
 /// The largest body that is taken apart, bytes: some hundred thousand tokens, which is more than an API takes in one request. Reading one takes
@@ -50,7 +51,10 @@ impl Split {
             return None;
         }
         let (mut shared, mut beside, mut found) = (Map::new(), 0, None);
+        // Some servers take a name in other letters for it, and of the two the last: nobody knows what is asked for.
+        let mut has_other = false;
         let read = pull.members(&mut |name, at| {
+            has_other |= meant(name, &[member(form)]).is_some();
             if name == member(form) {
                 found = inputs(form, at)?;
                 return Ok(());
@@ -63,7 +67,7 @@ impl Split {
             Ok(())
         });
         read.and_then(|()| pull.end()).ok()?;
-        let (inputs, is_list) = found.filter(|_| beside <= LARGEST_BESIDE)?;
+        let (inputs, is_list) = found.filter(|_| beside <= LARGEST_BESIDE && !has_other)?;
         let fits = |input: &&str| {
             let begins = match form {
                 EmbeddingsApi::OpenAi => input.starts_with('"') || is_list_of_any(input),
@@ -252,36 +256,70 @@ impl Parted {
     pub fn joined<'a>(&self, form: EmbeddingsApi, vectors: impl Iterator<Item = &'a Vector> + Clone) -> Vec<u8> {
         // At once: one that grows as it is written is in memory twice while it is moved.
         let mut out = Vec::with_capacity(Self::about_bytes(vectors.clone()));
-        let (before, after): (&[u8], &[u8]) = match form {
-            EmbeddingsApi::One => (b"", b""),
-            EmbeddingsApi::OpenAi | EmbeddingsApi::Batch => (b"[", b"]"),
-        };
-        out.push(b'{');
-        out.extend_from_slice(Value::from(vectors_in(form)).to_string().as_bytes());
-        out.push(b':');
-        out.extend_from_slice(before);
+        begin(form, &mut out);
         for (place, vector) in vectors.enumerate() {
-            if place > 0 {
-                out.push(b',');
-            }
-            match form {
-                EmbeddingsApi::OpenAi => {
-                    out.extend_from_slice(
-                        format!("{{\"object\":\"embedding\",\"index\":{place},\"embedding\":").as_bytes(),
-                    );
-                }
-                EmbeddingsApi::One | EmbeddingsApi::Batch => out.extend_from_slice(b"{\"values\":"),
-            }
-            vector.write(&mut out);
-            out.push(b'}');
+            write(form, place, vector, &mut out);
         }
-        out.extend_from_slice(after);
+        self.end(form, &mut out);
+        out
+    }
+
+    /// The same piece by piece, each written when it is wanted: of the whole there is never more than one in memory. `vector`: that of
+    /// what holds it.
+    pub fn pieces<T>(
+        self,
+        form: EmbeddingsApi,
+        held: Vec<T>,
+        vector: fn(&T) -> &Vector,
+    ) -> impl Iterator<Item = Bytes> {
+        let written = |write: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            write(&mut out);
+            Bytes::from(out)
+        };
+        let first = std::iter::once_with(move || written(&|out| begin(form, out)));
+        let each = held
+            .into_iter()
+            .enumerate()
+            .map(move |(place, held)| written(&|out| write(form, place, vector(&held), out)));
+        let last = std::iter::once_with(move || written(&|out| self.end(form, out)));
+        first.chain(each).chain(last)
+    }
+
+    fn end(&self, form: EmbeddingsApi, out: &mut Vec<u8>) {
+        out.extend_from_slice(match form {
+            EmbeddingsApi::One => b"",
+            EmbeddingsApi::OpenAi | EmbeddingsApi::Batch => b"]",
+        });
         for (name, value) in &self.shared {
             out.extend_from_slice(format!(",{}:{value}", Value::from(name.as_str())).as_bytes());
         }
         out.push(b'}');
-        out
     }
+}
+
+/// The beginning of an answer, up to its first vector.
+fn begin(form: EmbeddingsApi, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{{{}:", Value::from(vectors_in(form))).as_bytes());
+    out.extend_from_slice(match form {
+        EmbeddingsApi::One => b"",
+        EmbeddingsApi::OpenAi | EmbeddingsApi::Batch => b"[",
+    });
+}
+
+/// The vector of this place, and what stands around it.
+fn write(form: EmbeddingsApi, place: usize, vector: &Vector, out: &mut Vec<u8>) {
+    if place > 0 {
+        out.push(b',');
+    }
+    match form {
+        EmbeddingsApi::OpenAi => {
+            out.extend_from_slice(format!("{{\"object\":\"embedding\",\"index\":{place},\"embedding\":").as_bytes());
+        }
+        EmbeddingsApi::One | EmbeddingsApi::Batch => out.extend_from_slice(b"{\"values\":"),
+    }
+    vector.write(out);
+    out.push(b'}');
 }
 
 /// The member of an answer that holds the vectors.
@@ -419,6 +457,7 @@ mod tests {
             (EmbeddingsApi::OpenAi, r#"{"input":[]}"#),
             (EmbeddingsApi::OpenAi, r#"{"input":["a",7]}"#),
             (EmbeddingsApi::OpenAi, r#"{"input":null}"#),
+            (EmbeddingsApi::OpenAi, r#"{"input":["a"],"Input":["b"]}"#),
             (EmbeddingsApi::OpenAi, "[]"),
             (EmbeddingsApi::Batch, r#"{"requests":{}}"#),
             (EmbeddingsApi::Batch, r#"{"requests":["a"]}"#),
@@ -437,6 +476,14 @@ mod tests {
         let all = [&parted.vectors[0], &kept, &parted.vectors[1]];
         let joined = parted.joined(EmbeddingsApi::OpenAi, all.into_iter());
         assert!(Parted::about_bytes(all.into_iter()) >= joined.len());
+        for form in [EmbeddingsApi::OpenAi, EmbeddingsApi::Batch, EmbeddingsApi::One] {
+            let all = if form == EmbeddingsApi::One { &all[..1] } else { &all };
+            let told = Parted::of(EmbeddingsApi::OpenAi, answer, 2).unwrap();
+            let whole = told.joined(form, all.iter().copied());
+            let pieces: Vec<_> = told.pieces(form, all.to_vec(), |held| held).collect();
+            assert_eq!(pieces.len(), all.len() + 2);
+            assert_eq!(pieces.concat(), whole, "piece by piece it is the same");
+        }
         let expected = concat!(
             r#"{"data":[{"object":"embedding","index":0,"embedding":[0.5]},{"object":"embedding","index":1,"embedding":[1.5]},"#,
             r#"{"object":"embedding","index":2,"embedding":[0.25]}],"object":"list","model":"m-2","usage":{"prompt_tokens":3,"total_tokens":3}}"#

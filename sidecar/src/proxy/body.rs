@@ -21,7 +21,9 @@ pub enum Body {
     Relay(Box<Relay>),
     /// The same, of which a part was taken in already.
     Resumed(Box<Resumed>),
-    /// The same, which panics after its first piece: see `crate::failpoint`.
+    /// An answer of ours that is written piece by piece as it goes out, where there is no memory for all of it at once.
+    Written(Box<dyn Iterator<Item = Bytes> + Send>),
+    /// One that is still arriving, which panics after its first piece: see `crate::failpoint`.
     #[cfg(feature = "failpoints")]
     Failing(Box<Relay>, u8),
 }
@@ -76,6 +78,7 @@ impl HttpBody for Body {
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Relay(relay) => relay.poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data))),
             Self::Resumed(resumed) => resumed.poll(cx),
+            Self::Written(pieces) => Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece)))),
             #[cfg(feature = "failpoints")]
             Self::Failing(relay, polls) => {
                 *polls += 1;
@@ -98,7 +101,7 @@ impl HttpBody for Body {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Relay(relay) => relay.size_hint(),
-            Self::Resumed(_) => SizeHint::default(),
+            Self::Resumed(_) | Self::Written(_) => SizeHint::default(),
             #[cfg(feature = "failpoints")]
             Self::Failing(relay, _) => relay.size_hint(),
         }

@@ -82,7 +82,7 @@ async fn looked(
         && let Some(partly) = embeddings::look(&context, inbound, route, (whose, keep, wanted))
     {
         // Boxed: few requests are for embeddings, and all would hold room for it.
-        return Box::pin(embed(process, context, partly, (terms, keep.max_age), wanted)).await;
+        return Box::pin(embed(process, context, partly, (route, terms, keep.max_age), wanted)).await;
     }
     let key = match keep::key_of(&context, inbound, route, (terms.allowed, whose)) {
         _ if wanted.no_store => Err(Bypass::NoStore),
@@ -189,35 +189,44 @@ async fn embed(
     process: &Process,
     mut context: Box<RequestContext>,
     mut partly: Partly,
-    (terms, ttl): (CacheTerms, Duration),
+    (route, terms, ttl): (&Route, CacheTerms, Duration),
     wanted: Directives,
 ) -> Got {
-    let route = context.route.clone();
-    let name = route.as_ref().map_or("", |route| route.name.as_str());
+    // What there can be no memory for passes as it does without a cache.
+    if !partly.can_fit(&process.memory) {
+        return bypass(context, route, Bypass::TooLarge, wanted);
+    }
     if partly.is_whole() {
-        return of_vectors(context, &partly, ttl, As::Hit);
+        return of_vectors(context, &partly, (route, ttl, As::Hit), wanted).await;
     }
     if wanted.only_if_cached {
-        return match &route {
-            Some(route) => none(context, route),
-            None => Got::Ask(context),
-        };
+        return none(context, route);
     }
     if let Err(refusal) = embeddings::turn(process, &mut context, &mut partly, terms.max_wait).await {
         return Got::Answered(refuse::answer(context, &refusal));
     }
-    if partly.is_whole() {
-        return of_vectors(context, &partly, ttl, As::Shared);
+    if !partly.can_fit(&process.memory) {
+        return bypass(context, route, Bypass::TooLarge, wanted);
     }
-    process.sinks.cache.came(name, Came::Miss);
+    if partly.is_whole() {
+        return of_vectors(context, &partly, (route, ttl, As::Shared), wanted).await;
+    }
+    process.sinks.cache.came(&route.name, Came::Miss);
     Got::Embed(with(context, None, Told::Miss), Box::new(partly))
 }
 
-/// Gives an answer that is put together of what is kept.
-fn of_vectors(context: Box<RequestContext>, partly: &Partly, ttl: Duration, given: As) -> Got {
-    match partly.answer(&context) {
-        Ok(answer) => give(context, answer, (None, ttl), given),
-        Err(refusal) => Got::Answered(refuse::answer(context, &refusal)),
+/// Gives an answer that is put together of what is kept; where there is no memory for it now, the request passes.
+async fn of_vectors(
+    mut context: Box<RequestContext>,
+    partly: &Partly,
+    (route, ttl, given): (&Route, Duration, As),
+    wanted: Directives,
+) -> Got {
+    let room = partly.room(&context.process().memory).await;
+    context.waited();
+    match room.and_then(|room| partly.answer(&context, room)) {
+        Some(answer) => give(context, answer, (None, ttl), given),
+        None => bypass(context, route, Bypass::TooLarge, wanted),
     }
 }
 

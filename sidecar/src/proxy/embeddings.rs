@@ -30,7 +30,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, response};
 use self::partly::{Partly, fresh};
 use super::body::Body;
 use super::context::RequestContext;
-use super::gather::{Gathered, gather, no_room};
+use super::gather::{Gathered, gather};
 use super::inbound::Inbound;
 use super::limits::Patience;
 use super::own_headers::{CACHE, CACHE_STATUS, identify};
@@ -38,7 +38,7 @@ use super::refuse::{self, Refusal};
 use super::request_id::{RequestId, TraceId};
 use super::{keep, ours, serve};
 use crate::caller::Caller;
-use crate::limits::{ROOM_WAIT, SMALL_BODY};
+use crate::limits::SMALL_BODY;
 use crate::process::Process;
 use crate::tenant::Tenant;
 use crate::tenant::kept::Looked;
@@ -50,6 +50,8 @@ pub(super) mod partly;
 
 /// What stands behind the id of a request in that of the request for what was kept of another version.
 const OF_OURS: &str = ".version";
+/// The same of the request for all inputs, where there was no memory to put what was missing together with what is kept.
+const OF_ALL: &str = ".whole";
 
 /// Takes a request for embeddings apart. `None`: it is not understood here, or its route has changed.
 pub(super) fn look(
@@ -209,6 +211,8 @@ enum Came {
     Vectors(Box<Fresh>),
     /// An answer for the caller as it is.
     Whole(Response<Body>),
+    /// There was no memory for what is to be put together with what is kept.
+    NoRoom,
 }
 
 /// Vectors that a provider has given.
@@ -232,14 +236,21 @@ pub(super) async fn serve(
 ) -> Response<Body> {
     let (hits, saved) = (partly.hits().count(), partly.saved());
     let (dialect, id) = (context.dialect(), context.id().clone());
-    // Where nothing is kept, nothing can turn out to be of another version.
-    let asker = (hits > 0).then(|| Asker::of(&context));
     let missing = partly.missing();
+    // Where all is asked for as it came, nothing can turn out to be of another version, and nothing is to be put together.
+    let asker = (missing.0.len() < partly.keys.len()).then(|| Asker::of(&context));
     let reduced = reduced(inbound, partly.split.only(&missing.0));
     let came = match ask(process, snapshot, context, &reduced, (&mut partly, missing)).await {
         Came::Whole(response) => {
             partly.count(process, hits, saved);
             return response;
+        }
+        Came::NoRoom => {
+            partly.count(process, 0, (0, Picodollars::ZERO));
+            let Some(asker) = asker else {
+                return refuse::bare(dialect, &id, &Refusal::internal());
+            };
+            return Box::pin(asker.ask_for_all(process, snapshot, inbound, &partly.route)).await;
         }
         Came::Vectors(came) => came,
     };
@@ -263,29 +274,27 @@ pub(super) async fn serve(
     partly.fill(&own, &vectors);
     // What it is made of is not needed any more, and may be most of the memory.
     drop((body, vectors));
-    put_together(process, &partly, &parted, (head, hits))
-        .await
-        .unwrap_or_else(|refusal| refuse::bare(dialect, &id, &refusal))
+    put_together(process, &partly, parted, (head, hits))
 }
 
-/// The answer with the vectors of all inputs, of which so many were kept. `told`: what it says beside them.
-///
-/// # Errors
-/// There is no memory for it.
-async fn put_together(
+/// The answer with the vectors of all inputs, of which so many were kept. `told`: what it says beside them. It has been asked for and
+/// is billed: where there is no memory for the whole of it, it is written as it goes out.
+fn put_together(
     process: &Process,
     partly: &Partly,
-    told: &Parted,
+    told: Parted,
     (mut head, kept): (response::Parts, usize),
-) -> Result<Response<Body>, Refusal> {
-    let vectors = || partly.hits().map(|(stored, _)| &stored.vector);
-    let (mut room, bytes) = (process.memory.room(), Parted::about_bytes(vectors()));
-    if bytes > SMALL_BODY && !room.grow_to(bytes, ROOM_WAIT).await {
-        return Err(no_room());
-    }
-    let body = Bytes::from(told.joined(partly.form, vectors()));
+) -> Response<Body> {
     mark(&mut head.headers, kept, partly.keys.len() - kept);
-    Ok(Response::from_parts(head, Body::Whole(room.hold(body))))
+    let (mut room, bytes) = (process.memory.room(), partly.bytes_kept());
+    let body = if bytes <= SMALL_BODY || room.take(bytes) {
+        let vectors = partly.hits().map(|(stored, _)| &stored.vector);
+        Body::Whole(room.hold(Bytes::from(told.joined(partly.form, vectors))))
+    } else {
+        let held: Vec<_> = partly.hits().map(|(stored, _)| Arc::clone(stored)).collect();
+        Body::Written(Box::new(told.pieces(partly.form, held, |stored| &stored.vector)))
+    };
+    Response::from_parts(head, body)
 }
 
 /// Asks for these inputs, keeps what comes, and gives it to who waits for it.
@@ -309,8 +318,10 @@ async fn ask(
         return Came::Whole(response);
     }
     let (head, body) = response.into_parts();
-    let refused = |refusal: &Refusal| Came::Whole(refuse::bare(dialect, &id, refusal));
-    let broken = |text: &'static str| refused(&Refusal::new(Code::ExtMalformed, text));
+    let broken = |text: &'static str| {
+        let refusal = Refusal::new(Code::ExtMalformed, text);
+        Came::Whole(refuse::bare(dialect, &id, &refusal))
+    };
     let is_all = places.len() == partly.keys.len();
     let body = match gather(body, &process.memory).await {
         Gathered::Whole(body) => body,
@@ -321,10 +332,7 @@ async fn ask(
             }
             return Came::Whole(Response::from_parts(head, rest));
         }
-        Gathered::NoRoom(_) => return refused(&no_room()),
-        Gathered::TooLarge(_) => {
-            return broken("the provider's answer is larger than what can be put together with what is kept");
-        }
+        Gathered::NoRoom(_) | Gathered::TooLarge(_) => return Came::NoRoom,
         Gathered::Broken => return broken("the provider's answer broke off"),
     };
     let Some(mut parted) = Parted::of(partly.form, &body, places.len()) else {
@@ -403,6 +411,7 @@ impl Asker {
                     identify(response.headers_mut(), self.dialect, &self.id);
                     return response;
                 }
+                Came::NoRoom => return self.ask_for_all(process, snapshot, inbound, &partly.route).await,
             };
             let before = std::mem::replace(&mut told, next.parted);
             told.and_spent(&before);
@@ -412,9 +421,47 @@ impl Asker {
                 partly.fill(&next.own, &next.vectors);
             }
         }
-        put_together(process, &partly, &told, (head, kept))
-            .await
-            .unwrap_or_else(|refusal| refuse::bare(self.dialect, &self.id, &refusal))
+        put_together(process, &partly, told, (head, kept))
+    }
+
+    /// Asks for all inputs, as where nothing is kept: the answer goes through as it comes.
+    async fn ask_for_all(
+        &self,
+        process: &Arc<Process>,
+        snapshot: &Arc<Snapshot>,
+        inbound: &Inbound,
+        route: &Arc<Route>,
+    ) -> Response<Body> {
+        let mut context = self.context(process, inbound, route, OF_ALL);
+        let mut response = match ours::admitted(process, snapshot, &mut context, (inbound, Patience::AsTheySay)).await {
+            Ok(()) => serve::serve(process, snapshot, context, inbound).await,
+            Err(refusal) => refuse::answer(context, &refusal),
+        };
+        identify(response.headers_mut(), self.dialect, &self.id);
+        response
+    }
+
+    /// A request of ours. `what`: what stands behind the id.
+    fn context(
+        &self,
+        process: &Arc<Process>,
+        inbound: &Inbound,
+        route: &Arc<Route>,
+        what: &str,
+    ) -> Box<RequestContext> {
+        let mut context = RequestContext::begin(
+            process,
+            Arc::clone(&self.tenant),
+            self.caller.clone(),
+            RequestId::of_ours(self.id.as_str(), what),
+            self.dialect,
+            self.operation,
+        );
+        context.trace.clone_from(&self.trace);
+        context.asked = Arc::clone(&inbound.call.model);
+        context.route = Some(Arc::clone(route));
+        context.is_led = self.is_led;
+        context
     }
 
     /// Asks for what is missing now, in a request of ours, while others wait for it.
@@ -430,18 +477,7 @@ impl Asker {
         let asking = self.tenant.cache.asking_of(&partly.route);
         partly.claim = Some(asking.claim_free(partly.epoch, keys.collect()));
         let reduced = reduced(inbound, partly.split.only(&missing.0));
-        let mut context = RequestContext::begin(
-            process,
-            Arc::clone(&self.tenant),
-            self.caller.clone(),
-            RequestId::of_ours(self.id.as_str(), OF_OURS),
-            self.dialect,
-            self.operation,
-        );
-        context.trace.clone_from(&self.trace);
-        context.asked = Arc::clone(&inbound.call.model);
-        context.route = Some(Arc::clone(&partly.route));
-        context.is_led = self.is_led;
+        let mut context = self.context(process, inbound, &partly.route, OF_OURS);
         if let Err(refusal) = ours::admitted(process, snapshot, &mut context, (&reduced, Patience::AsTheySay)).await {
             return Came::Whole(refuse::answer(context, &refusal));
         }

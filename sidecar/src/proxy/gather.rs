@@ -3,12 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bowsprit_core::fault::Code;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
 use super::body::{Body, Resumed};
-use super::refuse::Refusal;
 use crate::limits::{ANSWER_TRANSLATED, ROOM_WAIT, SMALL_BODY};
 use crate::memory::Memory;
 
@@ -51,10 +49,4 @@ pub(super) async fn gather(mut body: Body, memory: &Arc<Memory>) -> Gathered {
         whole.extend_from_slice(&piece);
     }
     Gathered::Whole(room.hold(whole.freeze()))
-}
-
-/// There is no memory for an answer that is put together.
-pub(super) fn no_room() -> Refusal {
-    let text = "there is no memory for an answer of this size, of which a part was kept: ask for fewer inputs at once, or try again";
-    Refusal::new(Code::SysOverloaded, text).retry_after_seconds(1)
 }

@@ -302,7 +302,7 @@ async fn asked(process: &Arc<Process>, parent: &Parent, model: &str, body: Bytes
         return Err(Error::Embedding);
     }
     embeddings::lead_to_next(&mut context, &inbound);
-    let response = match kept(&context, &snapshot, &inbound) {
+    let response = match kept(&context, &snapshot, &inbound).await {
         Kept::Whole(given) => {
             let body = given.0.body.clone();
             context.cache = Some(Box::new(Part {
@@ -337,7 +337,7 @@ enum Kept {
     Nothing,
 }
 
-fn kept(context: &RequestContext, snapshot: &Snapshot, inbound: &Inbound) -> Kept {
+async fn kept(context: &RequestContext, snapshot: &Snapshot, inbound: &Inbound) -> Kept {
     let route = context.route.as_ref();
     let Some((route, cache, terms)) = route.and_then(|route| Some((route, route.cache?, route.cache?.embeddings?)))
     else {
@@ -345,10 +345,12 @@ fn kept(context: &RequestContext, snapshot: &Snapshot, inbound: &Inbound) -> Kep
     };
     let whose = cache.whose(&snapshot.config, route);
     match embeddings::look(context, inbound, route, (whose, terms, Directives::default())) {
-        Some(partly) if partly.is_whole() => match partly.answer(context) {
-            Ok(given) => Kept::Whole(given),
-            Err(_) => Kept::Nothing,
-        },
+        Some(partly) if !partly.can_fit(&context.process().memory) => Kept::Nothing,
+        Some(partly) if partly.is_whole() => {
+            let room = partly.room(&context.process().memory).await;
+            let given = room.and_then(|room| partly.answer(context, room));
+            given.map_or(Kept::Nothing, Kept::Whole)
+        }
         Some(partly) => Kept::Partly(Box::new(partly)),
         None => Kept::Nothing,
     }

@@ -6,7 +6,7 @@ use bowsprit_providers::{Answer, Behaviour, Provider};
 use bowsprit_rig::documents;
 use serde_json::{Value, json};
 
-use crate::support::{Bed, Reply, count, failing, saw};
+use crate::support::{Bed, Reply, count, failing, message, saw};
 
 const MODELS: [(&str, &str); 2] = [("openai", "text-embedding-3-small"), ("gemini", "gemini-embedding-001")];
 
@@ -64,6 +64,14 @@ async fn inputs(bed: &Bed, result: &str) -> f64 {
         "bowsprit_embedding_cache_inputs_total{{route=\"vectors\",result=\"{result}\"}}"
     ))
     .await
+}
+
+/// What passes because there is no memory to put it together says so.
+const TOO_LARGE: &str = "bowsprit; fwd=bypass; detail=too_large";
+
+/// These inputs: of 4,096 numbers each, their vectors are large.
+fn large(numbers: std::ops::Range<u32>) -> Value {
+    Value::from(numbers.map(|number| number.to_string()).collect::<Vec<_>>())
 }
 
 #[tokio::test]
@@ -134,8 +142,6 @@ async fn a_gemini_caller_and_a_translated_pair_get_the_same_vectors_again() {
 
 #[tokio::test]
 async fn an_answer_that_there_is_no_memory_for_passes_as_it_is_and_is_never_half_one() {
-    let large =
-        |numbers: std::ops::Range<u32>| Value::from(numbers.map(|number| number.to_string()).collect::<Vec<_>>());
     let more = json!({"dimensions": 4096});
     for (budget, is_enough) in [("5MiB", false), ("64MiB", true)] {
         let bed = bed_of(&["--memory-budget", budget], "openai", &json!({})).await;
@@ -147,18 +153,10 @@ async fn an_answer_that_there_is_no_memory_for_passes_as_it_is_and_is_never_half
         // With one of them kept, there is something to be put in between.
         assert_eq!(embed(&bed, &large(7..8), &more).await.status, 200);
         let mixed = embed(&bed, &large(0..200), &more).await;
-        if is_enough {
-            assert_eq!((mixed.status, vectors(&mixed)), (200, vectors(&whole)));
-        } else {
-            assert_eq!(
-                (mixed.status, &mixed.json()["error"]["bowsprit_code"]),
-                (503, &json!("SYS_OVERLOADED")),
-                "{}",
-                mixed.text
-            );
-            // What was kept has given way as well: who tries again asks for all of it, which passes.
-            assert_eq!(entries().await, 0.0);
-            assert_eq!(embed(&bed, &large(0..200), &more).await.status, 200);
+        assert_eq!((mixed.status, vectors(&mixed)), (200, vectors(&whole)));
+        if !is_enough {
+            assert_eq!(mixed.header("cache-status"), TOO_LARGE);
+            assert_eq!(entries().await, 1.0, "nothing has given way to it");
         }
         assert_eq!(bed.admin_post("/cache/clear").await.status, 200);
         bed.until("all memory is given back", || async {
@@ -167,6 +165,78 @@ async fn an_answer_that_there_is_no_memory_for_passes_as_it_is_and_is_never_half
         .await;
         bed.balanced().await;
     }
+}
+
+#[tokio::test]
+async fn what_is_kept_whole_is_given_or_asked_for_and_never_refused_for_its_size() {
+    // As kept they take a sixth of it, written they just fit, and both together do not.
+    let bed = bed_of(&["--memory-budget", "4400000"], "openai", &json!({})).await;
+    let more = json!({"dimensions": 4096});
+    for from in (0..40).step_by(10) {
+        assert_eq!(embed(&bed, &large(from..from + 10), &more).await.status, 200);
+    }
+    assert_eq!(embed(&bed, &large(40..42), &more).await.status, 200);
+    let entries = async || bed.metric(r#"bowsprit_embedding_cache_entries{route="vectors"}"#).await;
+    assert_eq!((entries().await, count(&bed.openai)), (42.0, 5));
+    let partial = embed(&bed, &large(0..43), &more).await;
+    assert_eq!(
+        (partial.status, partial.header("x-bowsprit-cache")),
+        (200, "partial; hits=42; misses=1"),
+        "{}",
+        partial.text
+    );
+    assert!(
+        !partial.headers.contains_key("content-length"),
+        "it is written as it goes out"
+    );
+    assert_eq!(asked(&bed.openai)["input"], large(42..43));
+    assert_eq!(
+        entries().await,
+        43.0,
+        "what is kept does not give way to an answer made of it"
+    );
+    let whole = embed(&bed, &large(0..43), &more).await;
+    assert_eq!(
+        (whole.status, whole.header("cache-status")),
+        (200, TOO_LARGE),
+        "{}",
+        whole.text
+    );
+    assert_eq!(asked(&bed.openai)["input"], large(0..43));
+    assert_eq!(vectors(&partial), vectors(&whole));
+    assert_eq!(bed.admin_post("/cache/clear").await.status, 200);
+    bed.until("all memory is given back", || async {
+        bed.metric("bowsprit_held_bytes").await == 0.0
+    })
+    .await;
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn where_there_is_no_memory_to_put_what_came_together_all_is_asked_for() {
+    let bed = bed_of(&["--memory-budget", "8MiB"], "openai", &json!({})).await;
+    let more = json!({"dimensions": 4096});
+    assert_eq!(embed(&bed, &large(0..10), &more).await.status, 200);
+    bed.claude.always(Behaviour::hang());
+    let body = message("claude-sonnet-4-5", false).to_string();
+    let body: Value = serde_json::from_str(&body.replace("hello", &"y".repeat(8_200_000))).unwrap();
+    let held = tokio::spawn(bed.post("/v1/messages", &body).send());
+    bed.until("the memory is full", || async {
+        bed.metric("bowsprit_held_bytes").await > 8.2e6
+    })
+    .await;
+    let mixed = embed(&bed, &large(0..20), &more).await;
+    assert_eq!((mixed.status, vectors(&mixed).len()), (200, 20), "{}", mixed.text);
+    assert_eq!(
+        (asked(&bed.openai)["input"].clone(), count(&bed.openai)),
+        (large(0..20), 3)
+    );
+    let ours = bed
+        .access()
+        .into_iter()
+        .any(|line| line["request_id"].as_str().is_some_and(|id| id.contains(".whole")));
+    assert!(ours, "and it says so");
+    held.abort();
 }
 
 #[tokio::test]

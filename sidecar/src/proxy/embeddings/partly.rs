@@ -18,13 +18,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 
-use crate::limits::SMALL_BODY;
+use crate::limits::{ANSWER_TRANSLATED, ROOM_WAIT, SMALL_BODY};
+use crate::memory::{Memory, Room};
 use crate::process::Process;
 use crate::proxy::context::RequestContext;
-use crate::proxy::gather::no_room;
 use crate::proxy::inbound::Came;
 use crate::proxy::own_headers::{ANSWERED_AS, ANSWERED_BY};
-use crate::proxy::refuse::Refusal;
 use crate::proxy::request_id::RequestId;
 use crate::tenant::Tenant;
 use crate::tenant::asking::Claim;
@@ -114,18 +113,32 @@ impl Partly {
         process.sinks.cache.embedded(&self.route.name, inputs, saved);
     }
 
-    /// The whole answer, where nothing is missing, and the age of its oldest part.
-    ///
-    /// # Errors
-    /// There is no memory for it.
-    pub(in crate::proxy) fn answer(&self, context: &RequestContext) -> Result<(Arc<Answer>, Duration), Refusal> {
-        let oldest = self.hits().max_by_key(|(_, age)| *age);
-        let (oldest, age) = oldest.ok_or_else(Refusal::internal)?;
+    /// Bytes of the answer with what is kept of it.
+    pub(super) fn bytes_kept(&self) -> usize {
+        Parted::about_bytes(self.hits().map(|(stored, _)| &stored.vector))
+    }
+
+    /// Whether there can be memory for an answer that is put together, all requests aside; where nothing is kept, nothing is. A vector is
+    /// several times as large in an answer as it is kept. What is missing will be as large as what is kept is on the average.
+    pub(in crate::proxy) fn can_fit(&self, memory: &Memory) -> bool {
+        let hits = self.hits().count();
+        let Some(each) = self.bytes_kept().checked_div(hits) else {
+            return true;
+        };
+        let of = |inputs: usize| each.saturating_mul(inputs);
+        of(self.keys.len()) <= memory.limit() && of(self.keys.len() - hits) <= ANSWER_TRANSLATED
+    }
+
+    /// Room for the whole answer, where nothing is missing. It is waited for: what is kept does not give way to an answer made of it.
+    pub(in crate::proxy) async fn room(&self, memory: &Arc<Memory>) -> Option<Room> {
+        let (mut room, bytes) = (memory.room(), self.bytes_kept());
+        (bytes <= SMALL_BODY || room.wait_to(bytes, ROOM_WAIT).await).then_some(room)
+    }
+
+    /// The whole answer, where nothing is missing, and the age of its oldest part. `room`: what there is for it. `None`: it is of nothing.
+    pub(in crate::proxy) fn answer(&self, context: &RequestContext, room: Room) -> Option<(Arc<Answer>, Duration)> {
+        let (oldest, age) = self.hits().max_by_key(|(_, age)| *age)?;
         let vectors = || self.hits().map(|(stored, _)| &stored.vector);
-        let (mut room, bytes) = (context.process().memory.room(), Parted::about_bytes(vectors()));
-        if bytes > SMALL_BODY && !room.take_now(bytes) {
-            return Err(no_room());
-        }
         self.count(context.process(), self.keys.len(), (0, Picodollars::ZERO));
         let source = &oldest.source;
         let body = Parted::unasked(self.form, &source.model).joined(self.form, vectors());
@@ -139,7 +152,7 @@ impl Partly {
             content_type: Some(HeaderValue::from_static("application/json")),
             body: room.hold(Bytes::from(body)),
         };
-        Ok((Arc::new(answer), *age))
+        Some((Arc::new(answer), *age))
     }
 
     /// The places of inputs that are missing, equal ones once; and for each input which of these is its own.
