@@ -189,7 +189,7 @@ async fn answer(
     }
     let mut admitted = tokio::select! {
         biased;
-        admitted = admit::admit(&process, &mut context, &route, parts, body) => admitted,
+        admitted = admit::admit(&process, &mut context, &route, (parts, body), snapshot.keeps_answers) => admitted,
         () = process.drain.was_cut() => Err(Refusal::draining()),
     };
     // Looked at where it is: moved out, the request would be held twice.

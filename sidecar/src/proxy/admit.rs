@@ -22,13 +22,13 @@ use crate::memory::{Memory, Room};
 use crate::net::poll_frame;
 use crate::process::Process;
 
-/// Reads the body and the facts.
+/// Reads the body and the facts. `keeps_answers`: whether it may matter whose the request is.
 pub(super) async fn admit(
     process: &Arc<Process>,
     context: &mut RequestContext,
     route: &Route,
-    parts: Parts,
-    body: Incoming,
+    (parts, body): (Parts, Incoming),
+    keeps_answers: bool,
 ) -> Result<Inbound, Refusal> {
     let body = take_body(process, body, process.limits.max_body).await?;
     context.waited();
@@ -45,7 +45,7 @@ pub(super) async fn admit(
         path_below: String::new(),
         // `alt` is said by the path.
         query: path::query(parts.uri.query(), Some("alt")),
-        keys_in_query: path::keys(parts.uri.query()),
+        keys_in_query: keeps_answers.then(|| path::keys(parts.uri.query())).flatten(),
         headers: parts.headers,
         body,
         parts: None,

@@ -24,7 +24,7 @@ pub(super) struct Inbound {
     pub headers: HeaderMap,
     /// The query without keys, if anything is left; where it is read, also without `alt`.
     pub query: Option<String>,
-    /// The keys that stood in it, which say whose it is.
+    /// The keys that stood in it, which say whose it is; looked for where answers are kept.
     pub keys_in_query: Option<Box<str>>,
     /// The body as it came; empty where it passes unread.
     pub body: Bytes,

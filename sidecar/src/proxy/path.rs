@@ -3,6 +3,8 @@
 //! The caller's bytes are sent on as they are, so they must mean the same to every server that may read them. What some
 //! take for a step upwards or for another host is refused instead of being tidied up.
 
+use std::borrow::Cow;
+
 use bowsprit_crds::base_url::is_version;
 
 /// How often a path is unescaped by servers that do it once more than they should.
@@ -102,9 +104,10 @@ pub(super) fn keys(query: Option<&str>) -> Option<Box<str>> {
     (!keys.is_empty()).then(|| keys.join("&").into())
 }
 
-fn name_in(pair: &str) -> Vec<u8> {
-    let name = pair.split('=').next().unwrap_or_default();
-    unescape(name.as_bytes()).unwrap_or_else(|| name.as_bytes().to_vec())
+fn name_in(pair: &str) -> Cow<'_, [u8]> {
+    let name = pair.split('=').next().unwrap_or_default().as_bytes();
+    let unescaped = name.contains(&b'%').then(|| unescape(name)).flatten();
+    unescaped.map_or(Cow::Borrowed(name), Cow::Owned)
 }
 
 fn is_key(name: &[u8]) -> bool {

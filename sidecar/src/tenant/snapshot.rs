@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub has_guards: bool,
     /// Whether any of its routes has a cache.
     pub has_caches: bool,
+    /// Whether any of them keeps answers, for later or for an outage.
+    pub keeps_answers: bool,
     /// Whether any of them has a next embedding model.
     pub has_next: bool,
     /// Whether the same requests are counted.
@@ -100,10 +102,13 @@ impl Snapshot {
         let (has_access, has_guards) = (config.has_access(), config.has_guards());
         let has_caches = config.routes.iter().any(|route| route.cache.is_some());
         let pauses_routes = config.policies.iter().any(|policy| !policy.paused_routes.is_empty());
-        let looks_at_bodies = has_limits || has_budgets || has_access || has_guards || has_caches;
+        let has_runaway = config.policies.iter().any(|policy| policy.runaway.is_some());
+        // Not caches: what they do not take passes them by.
+        let looks_at_bodies = has_limits || has_budgets || has_access || has_guards || has_runaway || pauses_routes;
         Self {
-            looks_at_routes: looks_at_bodies || pauses_routes,
+            looks_at_routes: looks_at_bodies || has_caches,
             looks_at_bodies,
+            keeps_answers: has_caches || config.routes.iter().any(|route| route.stale_if_error.is_some()),
             has_limits,
             limits_by_provider,
             has_budgets,
@@ -111,7 +116,7 @@ impl Snapshot {
             has_guards,
             has_next: config.routes.iter().any(|route| route.next.is_some()),
             has_caches,
-            has_runaway: config.policies.iter().any(|policy| policy.runaway.is_some()),
+            has_runaway,
             pauses_routes,
             config,
             services,

@@ -348,6 +348,29 @@ async fn own_tools_are_cached_where_the_route_allows_them() {
 }
 
 #[tokio::test]
+async fn what_acts_in_other_letters_passes_the_cache_by() {
+    let bed = bed().await;
+    let mut body = chat("smart", false);
+    body["Tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
+    for asked in 1..=2 {
+        let reply = ask(&bed, CHAT, &body).await;
+        assert_eq!(
+            (reply.status, reply.header("cache-status"), count(&bed.claude)),
+            (200, "bowsprit; fwd=bypass; detail=acts", asked),
+            "{}",
+            reply.text
+        );
+    }
+    assert_eq!(bypassed(&bed, "acts").await, 2.0);
+    let mut body = chat("smart", false);
+    body["Messages"] = json!([]);
+    assert!(!is_hit(&ask(&bed, CHAT, &body).await));
+    body["Messages"] = json!([{"role": "user", "content": "another question"}]);
+    assert!(!is_hit(&ask(&bed, CHAT, &body).await), "it is another request");
+    bed.balanced().await;
+}
+
+#[tokio::test]
 async fn what_the_caller_says_of_caches_is_honoured() {
     let bed = bed().await;
     let body = chat("smart", false);

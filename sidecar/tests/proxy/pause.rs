@@ -127,6 +127,11 @@ async fn a_paused_route_refuses_by_its_name_and_the_others_go_on() {
     assert_eq!(bed.claude.requests().len(), asked, "nobody was asked");
     assert_eq!(bed.access().pop().unwrap()["refused_by"], "pause:freeze");
     assert_eq!(bed.chat().await.status, 200, "what asks for a model of its own goes on");
+    let mut body = chat("claude-sonnet-4-5", false);
+    body["Model"] = json!("smart");
+    let refused = bed.post_as("/v1/chat/completions", &body, &[]).await;
+    assert_eq!(refused.status, 400, "it may be for the paused one: {}", refused.text);
+    assert_eq!(bed.claude.requests().len(), asked + 1);
     bed.balanced().await;
 }
 

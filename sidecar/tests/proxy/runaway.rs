@@ -23,6 +23,19 @@ async fn ask(bed: &Bed, text: &str) -> Reply {
 }
 
 #[tokio::test]
+async fn a_member_in_other_letters_is_refused_where_the_same_requests_are_counted() {
+    let bed = bed(json!({"times": 3, "within": "1h", "action": "Stop"})).await;
+    let mut body = chat("claude-sonnet-4-5", false);
+    body["Messages"] = json!([]);
+    let refused = bed.post_as("/v1/chat/completions", &body, &[]).await;
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["param"]),
+        (400, &json!("Messages"))
+    );
+    assert!(bed.claude.requests().is_empty(), "nobody was asked");
+}
+
+#[tokio::test]
 async fn a_loop_is_stopped_with_what_to_do_and_other_requests_pass() {
     let bed = bed(json!({"times": 3, "within": "1h", "action": "Stop"})).await;
     for _ in 0..3 {
