@@ -74,10 +74,13 @@ impl Call {
         self.is_priority = envelope.is_priority;
         self.has_other_letters = envelope.has_other_letters;
         // A caller may name any number: too large a one is more than there is room for, not less.
-        let output = envelope.max_output_tokens.unwrap_or(ASSUMED_OUTPUT);
-        self.tokens = self
-            .input_tokens
-            .saturating_add(output.saturating_mul(envelope.choices));
+        let output = self.answer_tokens().saturating_mul(envelope.choices);
+        self.tokens = self.input_tokens.saturating_add(output);
+    }
+
+    /// Output tokens of each answer, as reserved.
+    pub fn answer_tokens(&self) -> u64 {
+        self.max_tokens.unwrap_or(ASSUMED_OUTPUT)
     }
 
     /// Whether a model is asked for words, in a stream of them.

@@ -356,10 +356,13 @@ impl Provider {
 
     /// What a translated request to `model` asks for at most, where the caller does not say.
     pub fn max_output_tokens(&self, model: &str) -> u64 {
-        let listed = self.models.iter().find(|listed| listed.name == model);
-        listed
-            .and_then(|listed| listed.max_output_tokens)
-            .map_or(DEFAULT_MAX_OUTPUT_TOKENS, u64::from)
+        self.longest_answer(model).unwrap_or(DEFAULT_MAX_OUTPUT_TOKENS)
+    }
+
+    /// Tokens that `model` can answer with, where its author says so.
+    pub fn longest_answer(&self, model: &str) -> Option<u64> {
+        let listed = self.models.iter().find(|listed| listed.name == model)?;
+        listed.max_output_tokens.map(u64::from)
     }
 }
 

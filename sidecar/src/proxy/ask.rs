@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
 
 use bowsprit_core::config::KeySource;
 use bowsprit_core::guard::webhook::{LARGEST_ANSWER, Verdict, Why, learned};
@@ -57,7 +58,11 @@ async fn post(process: &Process, service: &Service, key: Option<&ApiKey>, questi
     }
     let origin = service.origin.as_ref().map_err(|_| Why::Unreachable)?;
     let sent = match origin
-        .send(request(service, key, question.clone()), GUARD_CONNECT)
+        .send(
+            request(service, key, question.clone()),
+            GUARD_CONNECT,
+            &AtomicBool::new(false),
+        )
         .await
     {
         // It may have been closed before anything was read: the question changes nothing, so it may be asked twice.

@@ -44,7 +44,7 @@ pub(super) async fn acquire(
     let name = context.route.as_deref().map(|route| route.name.as_str());
     let held = match budgets.take(need, name, false).await {
         Ok(guard) => {
-            context.hold(|charges| charges.budgets = Some(guard));
+            context.hold(call, |charges| charges.budgets = Some(guard));
             return Ok(());
         }
         Err(held) => held,
@@ -59,7 +59,7 @@ pub(super) async fn acquire(
     match budgets.take(need, Some(&route.name), true).await {
         Ok(guard) => {
             budgets.metrics.met(&held.level.budget.full_name, Met::Diverted);
-            context.hold(|charges| charges.budgets = Some(guard));
+            context.hold(call, |charges| charges.budgets = Some(guard));
             context.route = Some(Arc::clone(route));
             context.is_led = true;
             Ok(())

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowsprit_core::call::Call;
 use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Route;
 use bowsprit_core::cost::{Picodollars, Unpriced};
@@ -16,6 +17,7 @@ use bowsprit_core::flow::{Cancel, Flow};
 use bowsprit_core::plan::{Skipped, Why};
 use bowsprit_core::record::path::{Happened, Path, Turn};
 use bowsprit_core::record::{Cached, Expense, Outcome, Refuser, RequestRecord, Spent, Stale};
+use bowsprit_core::reserve::Bound;
 use bowsprit_core::trace::Span;
 use http::StatusCode;
 
@@ -265,8 +267,9 @@ impl RequestContext {
     }
 
     /// It holds more. Before its attempts: nobody else has a part in it yet.
-    pub(super) fn hold(&mut self, add: impl FnOnce(&mut Charges)) {
+    pub(super) fn hold(&mut self, call: &Call, add: impl FnOnce(&mut Charges)) {
         if let Some(charges) = Arc::get_mut(self.charges.get_or_insert_default()) {
+            charges.bound = Bound::of(call);
             add(charges);
         }
     }

@@ -8,6 +8,7 @@
 //! A probe belongs to no request: its verdict is [`crate::probe`]'s, and it is not counted among the attempts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bowsprit_core::breaker::Verdict;
@@ -17,6 +18,7 @@ use bowsprit_core::clock::Moment;
 use bowsprit_core::config::Route;
 use bowsprit_core::dialect::Usage;
 use bowsprit_core::record::{AttemptKind, AttemptOutcome, AttemptRecord, Called, Estimate, Expense, Spent};
+use bowsprit_core::reserve::{Bound, Most};
 use bowsprit_core::trace::Span;
 use http::HeaderValue;
 use tokio::time::Instant;
@@ -105,6 +107,8 @@ pub struct Exchange {
     of: Of,
     estimate: Estimate,
     told: Option<Usage>,
+    /// A connection has the request, or had it.
+    is_sent: AtomicBool,
     is_closed: bool,
 }
 
@@ -134,6 +138,7 @@ impl Exchange {
                 output: 0,
             },
             told: None,
+            is_sent: AtomicBool::new(false),
             is_closed: false,
         }
     }
@@ -191,7 +196,7 @@ impl Exchange {
         self.estimate.output = self.estimate.output.max(output);
     }
 
-    /// What it costs if it ends so now.
+    /// What it costs if it ends so once it is out.
     pub fn spent(&self, ended: Ended) -> Spent {
         // Every provider counts tokens for nothing.
         if self.operation == Operation::Count {
@@ -224,7 +229,15 @@ impl Exchange {
             // A body that has begun to flow is gone, and so is the request.
             (decision.retry_same, decision.try_next) = (false, false);
         }
-        let spent = self.spent(ended);
+        let is_sent = self.is_sent.load(Ordering::Relaxed);
+        // Before a connection has it, nothing is spent. Records of one that nobody waits for estimate its input all the same: its request
+        // has said so when it began, and hears no more of it.
+        let spent = if is_sent || ended == Ended::CallerGone {
+            self.spent(ended)
+        } else {
+            Spent::NOTHING
+        };
+        let used = if is_sent { spent } else { Spent::NOTHING };
         // The request's record has it from here: a model's price is looked up once.
         let cost = self.upstream.cost(&self.model, &spent);
         let expense = Expense {
@@ -236,7 +249,9 @@ impl Exchange {
             return end;
         }
         if let Some(charges) = self.of.charges.take() {
-            charges.attempt(&spent, expense.cost, spent.is_output_open(&ended, self.of.is_stream));
+            let is_open = used.is_output_open(&ended, self.of.is_stream);
+            let open = is_open.then(|| self.most(charges.bound));
+            charges.attempt(&used, expense.cost, open);
         }
         let charged = self.permit.take().map_or(0, |permit| match ended {
             Ended::CallerGone => permit.abandon(spent.total().unwrap_or(0), now),
@@ -275,6 +290,13 @@ impl Exchange {
         };
         self.process.sinks.attempt(&self.upstream.handles, &record, charged);
         end
+    }
+
+    /// What it may have come to, at the price of its own model.
+    fn most(&self, bound: Bound) -> Most {
+        let (upstream, model) = (&self.upstream, &self.model);
+        let longest = upstream.provider.longest_answer(model);
+        bound.most(longest, |spent| upstream.cost(model, spent).map(|cost| cost.total()))
     }
 
     fn called(&self) -> Called<'_> {

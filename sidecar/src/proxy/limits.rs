@@ -80,7 +80,7 @@ pub(super) async fn acquire(
                 for under in &under {
                     limits.metrics.met(&under.limit.full_name, Met::Admitted);
                 }
-                context.hold(|charges| charges.limits = Some(guard));
+                context.hold(&inbound.call, |charges| charges.limits = Some(guard));
                 return Ok(());
             }
             Err(held) => held,

@@ -12,6 +12,7 @@ use bowsprit_core::cost::{Picodollars, Unpriced};
 use bowsprit_core::limits::bill::Bill;
 use bowsprit_core::limits::limiter;
 use bowsprit_core::record::Spent;
+use bowsprit_core::reserve::Most;
 use bowsprit_core::spend::book::{Beyond, Budget, Kept, Level, Need, Reached, Spenders};
 use bowsprit_core::spend::shared::purses::{Held, Owed, Standing};
 use bowsprit_core::spend::spending::{AllReserved, Refused, Spending};
@@ -260,9 +261,9 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// An attempt has ended and cost so much. `is_output_open`: it may have written more than is known.
-    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>, is_output_open: bool) {
-        locked(&self.bill).attempt(spent, cost, is_output_open);
+    /// An attempt has ended and cost so much. `open`: it may have written more than is known, and come to this at the most.
+    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>, open: Option<Most>) {
+        locked(&self.bill).attempt(spent, cost, open);
     }
 }
 

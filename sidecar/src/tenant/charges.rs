@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use bowsprit_core::cost::{Picodollars, Unpriced};
 use bowsprit_core::record::Spent;
+use bowsprit_core::reserve::{Bound, Most};
 
 use super::{budgets, limits};
 
 /// What is to be settled with what a request used.
 #[derive(Debug, Default)]
 pub struct Charges {
+    /// What any attempt may come to at the most.
+    pub bound: Bound,
     /// Its room under named limits.
     pub limits: Option<limits::Guard>,
     /// What is reserved for it under budgets.
@@ -19,16 +22,16 @@ pub struct Charges {
 }
 
 impl Charges {
-    /// An attempt has ended and cost so much. `is_output_open`: it may have written more than is known.
-    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>, is_output_open: bool) {
+    /// An attempt has ended and cost so much. `open`: it may have written more than is known, and come to this at the most.
+    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>, open: Option<Most>) {
         if let Some(limits) = &self.limits {
-            limits.attempt(spent, cost, is_output_open);
+            limits.attempt(spent, cost, open);
         }
         if let Some(budgets) = &self.budgets {
-            budgets.attempt(spent, cost, is_output_open);
+            budgets.attempt(spent, cost, open);
         }
         if let Some(of_request) = &self.of_request {
-            of_request.attempt(spent, cost, is_output_open);
+            of_request.attempt(spent, cost, open);
         }
     }
 }

@@ -17,6 +17,7 @@ use bowsprit_core::limits::limiter::Need;
 use bowsprit_core::limits::set::{Held, Set, Taken, Want, Wanted, Who};
 use bowsprit_core::queue::{Class, Ticket};
 use bowsprit_core::record::Spent;
+use bowsprit_core::reserve::Most;
 use bowsprit_core::share::store::script::Apart;
 use bowsprit_core::stream::shares::{WireAsk, WireGrant};
 use serde::Serialize;
@@ -387,9 +388,9 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// An attempt has ended and cost so much. `is_output_open`: it may have written more than is known.
-    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>, is_output_open: bool) {
-        locked(&self.bill).attempt(spent, cost, is_output_open);
+    /// An attempt has ended and cost so much. `open`: it may have written more than is known, and come to this at the most.
+    pub fn attempt(&self, spent: &Spent, cost: Result<Picodollars, Unpriced>, open: Option<Most>) {
+        locked(&self.bill).attempt(spent, cost, open);
     }
 }
 

@@ -3,6 +3,8 @@
 use bowsprit_providers::Behaviour;
 use bowsprit_rig::documents;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
 
 use crate::support::{Bed, Reply, chat, count, failing, saw};
 
@@ -170,6 +172,95 @@ async fn all_attempts_of_a_request_are_charged_once_and_a_failure_costs_nothing(
     failing(&bed.claude, 500);
     let reply = ask(&bed, 50).await;
     assert_eq!(reply.provider(), "gemini");
+    assert_eq!(stands(&bed).await, (output(&reply), 0.0));
+    bed.balanced().await;
+}
+
+/// Claude with this, ten cents a token, and Gemini for when it fails, a dollar.
+fn small_and_dear(more: &Value, change: impl Fn(&mut Value)) -> Bed {
+    let mut bed = Bed::providers();
+    let change = |name: &str, spec: &mut Value| {
+        priced(name, spec);
+        if name == "claude" {
+            spec["models"][0]["price"]["output"] = json!("100000");
+            change(spec);
+        }
+    };
+    let mut route = json!({
+        "match": {"models": ["small"]},
+        "targets": [{"provider": "claude"}],
+        "fallback": [{"provider": "gemini"}],
+    });
+    route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let text = bed.documents(&change)
+        + &documents::route("small", &route)
+        + &documents::policy("shop", &json!({"budgets": [quarter("1000", &json!({}))]}));
+    std::fs::write(bed.config_path(), text).unwrap();
+    bed.start(&[]);
+    bed
+}
+
+fn small(bed: &Bed, max_tokens: u32) -> reqwest::RequestBuilder {
+    let mut body = chat("small", false);
+    body["max_tokens"] = json!(max_tokens);
+    bed.post("/v1/chat/completions", &body)
+}
+
+#[tokio::test]
+async fn an_answer_that_came_too_late_costs_the_most_of_its_own_model_and_not_of_the_dearer_fallback() {
+    let bed = small_and_dear(&json!({}), |spec| {
+        spec["timeouts"] = json!({"connect": "50ms", "firstToken": "80ms", "idle": "80ms", "total": "120ms"});
+        spec["models"][0]["limits"] = json!({"maxOutputTokens": 30});
+    });
+    bed.claude.always(Behaviour::hang());
+    let mut spent = 0.0;
+    for (asked, most) in [(20, 2.0), (40, 3.0)] {
+        let reply = Reply::of(small(&bed, asked).send().await.unwrap()).await;
+        assert_eq!((reply.status, reply.provider()), (200, "gemini"), "{}", reply.text);
+        spent += most + output(&reply);
+        assert_eq!(
+            stands(&bed).await,
+            (spent, 0.0),
+            "of {asked} tokens it can answer with 30"
+        );
+    }
+    bed.balanced().await;
+}
+
+/// Whoever calls there waits: it says nothing to a handshake.
+async fn silent() -> (TcpListener, impl Fn(&mut Value)) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let change = move |spec: &mut Value| {
+        spec["endpoint"]["baseUrl"] = json!(url);
+        spec["timeouts"] = json!({"connect": "60s"});
+    };
+    (listener, change)
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_before_a_connection_is_there_has_spent_nothing() {
+    let (listener, change) = silent().await;
+    let bed = small_and_dear(&json!({}), change);
+    let asking = tokio::spawn(small(&bed, 10).send());
+    let (mut dialling, _) = listener.accept().await.unwrap();
+    dialling.read_exact(&mut [0]).await.unwrap();
+    assert_eq!(stands(&bed).await, (0.0, 10.0));
+    asking.abort();
+    bed.until("the reserve goes", || async { stands(&bed).await.1 == 0.0 })
+        .await;
+    assert_eq!(stands(&bed).await, (0.0, 0.0), "nothing was sent");
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn a_race_lost_before_a_connection_was_there_costs_nothing() {
+    let (listener, change) = silent().await;
+    let hedge = json!({"hedge": {"after": "30ms", "maxPercent": 100}});
+    let bed = small_and_dear(&hedge, change);
+    let reply = Reply::of(small(&bed, 10).send().await.unwrap()).await;
+    assert_eq!((reply.status, reply.provider()), (200, "gemini"), "{}", reply.text);
+    listener.accept().await.unwrap();
     assert_eq!(stands(&bed).await, (output(&reply), 0.0));
     bed.balanced().await;
 }

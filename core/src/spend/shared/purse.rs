@@ -206,12 +206,8 @@ impl Purse {
     /// had said which.
     fn open(&mut self, window: Window, goes_on: bool) {
         self.window = Some(window);
-        let Next { spent, reserved } = std::mem::take(&mut self.next);
-        if goes_on {
-            // Whoever was let in for the window after it settles with this one's.
-            self.spent = self.spent.saturating_add(spent);
-            self.reserved = self.reserved.saturating_add(reserved);
-        } else {
+        if !goes_on {
+            let Next { spent, reserved } = std::mem::take(&mut self.next);
             self.generation += 1;
             (self.spent, self.reserved) = (spent, reserved);
         }
@@ -334,7 +330,9 @@ impl Purse {
         self.epoch = loan.epoch;
         let is_another = self.window != Some(loan.window);
         if is_another {
-            self.open(loan.window, self.is_own);
+            // Whoever was let in after the end of a window of its own clock is of the next, which this is.
+            let goes_on = self.window.is_none() || self.is_own && now < self.until;
+            self.open(loan.window, goes_on);
         }
         self.is_own = false;
         self.until = now.saturating_add(millis(loan.remaining));

@@ -212,6 +212,29 @@ fn what_is_let_in_after_a_windows_end_is_charged_to_the_next_whether_it_ends_bef
 }
 
 #[test]
+fn what_is_let_in_after_the_end_of_a_window_of_its_own_clock_is_charged_to_the_next_and_gives_its_reserve_back() {
+    let (budget, mut leader) = (budget(false, Beyond::Warn), Leads::new());
+    let mut pod = sidecar(1, &budget, 0);
+    // Its own clock opens the window: it has asked nobody yet.
+    let _ = pod.charge(10, None, 0);
+    let before = take(&mut pod, 10, 0).unwrap();
+    let next = HOUR * 1_000 + 1;
+    let ends_before = take(&mut pod, 100, next).unwrap();
+    let ends_after = take(&mut pod, 100, next).unwrap();
+    let _ = pod.settle(ends_before, 60, next + 1);
+    leader.serve(1, &mut pod, 1, next + 2);
+    let standing = pod.purses.standings(next + 2).next().unwrap();
+    assert_eq!((standing.level.reserved, standing.spent_here), (100, 60));
+    let _ = pod.settle(ends_after, 30, next + 3);
+    let _ = pod.settle(before, 10, next + 3);
+    let standing = pod.purses.standings(next + 3).next().unwrap();
+    assert_eq!((standing.level.reserved, standing.spent_here), (0, 90));
+    leader.serve(1, &mut pod, 1, next + 600_000);
+    let totals = leader.treasury.totals().next().unwrap().1;
+    assert_eq!((totals.window.begins, totals.spent), (HOUR, 90), "{totals:?}");
+}
+
+#[test]
 fn without_an_operator_a_pod_goes_on_up_to_the_whole_amount_or_stops() {
     let now = 10_000;
     let mut goes_on = sidecar(1, &budget(false, Beyond::Stop), now);

@@ -1,6 +1,7 @@
 //! Idle connections per origin, as a stack.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -68,11 +69,13 @@ impl Origin {
     /// An idle connection may have died unseen. If hyper gives the request back, not one byte of it was written, and
     /// the next connection is tried; in any other case the caller decides, as the provider may have begun to work: the
     /// fault says whether it may just as well have been closed before ([`Fault::reused`]).
-    /// Dropping this future closes the connection in use, which is what cancels the provider's work.
+    /// Dropping this future closes the connection in use, which is what cancels the provider's work. `is_out` says then whether
+    /// there was any: whether the request was handed to a connection that did not give it back.
     pub async fn send(
         self: &Arc<Self>,
         request: Request<Outgoing>,
         connect_timeout: Duration,
+        is_out: &AtomicBool,
     ) -> Result<Answer, Fault> {
         let mut request = request;
         loop {
@@ -87,10 +90,14 @@ impl Origin {
                 &self.counts.opened
             };
             used.inc();
+            let before = is_out.swap(true, Ordering::Relaxed);
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.answer(response, sender)),
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) if reused => request = unsent,
+                    Some(unsent) if reused => {
+                        is_out.store(before, Ordering::Relaxed);
+                        request = unsent;
+                    }
                     _ => {
                         let mut fault = Fault::head(error.error());
                         fault.reused = reused && fault.kind == TransportFault::Reset;

@@ -1,6 +1,7 @@
 //! Spans on their way to the collector: batches over a connection of their own, beside the requests and never in their way.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bowsprit_core::address::{Class, Policy};
@@ -135,7 +136,11 @@ impl Collector {
         };
         let exchange = async {
             let sent = origin
-                .send(request(settings, spans.clone())?, CONNECT.min(settings.timeout))
+                .send(
+                    request(settings, spans.clone())?,
+                    CONNECT.min(settings.timeout),
+                    &AtomicBool::new(false),
+                )
                 .await;
             let Answer { head, mut body } = sent.map_err(|fault| ExportError::Network(fault.to_string()))?;
             if !head.status.is_success() {

@@ -58,7 +58,7 @@ impl Exchange {
         };
         let connect = provider.timeouts.connect;
         credentials::sign(&mut request, self.keys.selected.as_ref(), &provider.platform.auth);
-        let fault = match origin.send(request, connect).await {
+        let fault = match origin.send(request, connect, &self.is_sent).await {
             Err(fault) if fault.reused && self.now() - began < IDLE_CLOSE => fault,
             sent => return sent,
         };

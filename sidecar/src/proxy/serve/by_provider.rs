@@ -15,7 +15,7 @@ use bowsprit_core::limiter::{Limited, Which};
 use bowsprit_core::limits::limiter::Need;
 use bowsprit_core::limits::set::{self, Held, Who};
 use bowsprit_core::queue::Class;
-use bowsprit_core::reserve;
+use bowsprit_core::reserve::{self, Bound};
 
 use super::super::candidate::Candidate;
 use super::super::context::RequestContext;
@@ -109,6 +109,7 @@ impl ByProvider {
                     self.limits.metrics.met(&limit.full_name, Met::Admitted);
                 }
                 let charges = Charges {
+                    bound: Bound::of(call),
                     limits: Some(guard),
                     ..Charges::default()
                 };
