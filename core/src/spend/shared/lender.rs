@@ -57,6 +57,8 @@ pub struct Lender<P> {
     /// By borrowers that are no more. Sums are wider than what they are of, so that what one claims to have spent leaves them exact.
     gone: u128,
     borrowers: BTreeMap<P, Borrower>,
+    /// Of `gone`, what those took whose pods lie there yet: a process that ends after its pod did may ask once more.
+    ended: BTreeMap<P, Borrower>,
     /// The sums of what they have taken and spent.
     taken: u128,
     spent: u128,
@@ -73,6 +75,7 @@ impl<P: Ord + Clone> Lender<P> {
             unknown: mark,
             gone: 0,
             borrowers: BTreeMap::new(),
+            ended: BTreeMap::new(),
             taken: 0,
             spent: 0,
         }
@@ -100,6 +103,7 @@ impl<P: Ord + Clone> Lender<P> {
 
     /// A borrower asks; `sidecars`: how many may.
     pub fn hear(&mut self, pod: &P, ask: &Ask, sidecars: usize) -> Answer {
+        self.back(pod, ask.run);
         match self.borrowers.get(pod) {
             Some(known) if known.run == ask.run => {
                 if ask.number <= known.number {
@@ -168,16 +172,39 @@ impl<P: Ord + Clone> Lender<P> {
 
     /// A borrower is no more: it has spent what it held. Returns whether there was one.
     pub fn gone(&mut self, pod: &P) -> bool {
-        let Some(borrower) = self.borrowers.remove(pod) else {
+        self.ended.remove(pod);
+        self.take_away(pod).is_some()
+    }
+
+    /// The same of one that may ask once more, until it is gone.
+    pub fn ended(&mut self, pod: &P) -> bool {
+        let Some(borrower) = self.take_away(pod) else {
             return false;
         };
+        self.ended.insert(pod.clone(), borrower);
+        true
+    }
+
+    fn take_away(&mut self, pod: &P) -> Option<Borrower> {
+        let borrower = self.borrowers.remove(pod)?;
         self.forget(borrower);
         self.gone = self.gone.saturating_add(u128::from(borrower.taken()));
-        true
+        Some(borrower)
+    }
+
+    /// One that had ended asks again: what it took is not taken twice. Of another run it is another borrower.
+    fn back(&mut self, pod: &P, run: u64) {
+        let Some(borrower) = self.ended.get(pod).filter(|ended| ended.run == run).copied() else {
+            return;
+        };
+        self.ended.remove(pod);
+        self.gone = self.gone.saturating_sub(u128::from(borrower.taken()));
+        self.set(pod, borrower);
     }
 
     /// Who is not there is no more. Returns whether there was one.
     pub fn keep_only(&mut self, is_there: impl Fn(&P) -> bool) -> bool {
+        self.ended.retain(|pod, _| is_there(pod));
         let away: Vec<P> = self.borrowers.keys().filter(|pod| !is_there(pod)).cloned().collect();
         for pod in &away {
             let _ = self.gone(pod);

@@ -378,6 +378,62 @@ fn what_nobody_uses_is_given_back_and_so_is_all_at_a_graceful_end() {
 }
 
 #[test]
+fn one_whose_pod_has_ended_and_that_asks_once_more_is_booked_once() {
+    let mut lender = Lender::new(AMOUNT, 1, 0);
+    let ask = Ask {
+        number: 1,
+        run: 1,
+        epoch: 1,
+        held: 100,
+        spent: 60,
+        ..Ask::default()
+    };
+    let _ = lender.hear(&1, &ask, 1);
+    assert!(lender.ended(&1) && !lender.ended(&1));
+    assert_eq!((lender.is_left(), lender.spent()), (true, 100), "all that it held");
+    let last = Ask {
+        number: 2,
+        held: 70,
+        spent: 70,
+        ..ask
+    };
+    assert_eq!(
+        lender.hear(&1, &ask, 1),
+        Answer::Behind(1),
+        "an ask that was heard before"
+    );
+    assert!(lender.ended(&1));
+    let _ = lender.hear(&1, &last, 1);
+    assert_eq!((lender.spent(), lender.out()), (70, 70));
+    // Another run has spent anew, and who is gone says nothing more.
+    assert!(lender.ended(&1));
+    let _ = lender.hear(
+        &1,
+        &Ask {
+            run: 2,
+            held: 5,
+            spent: 5,
+            ..ask
+        },
+        1,
+    );
+    assert_eq!(lender.spent(), 75);
+    assert!(lender.gone(&1));
+    let _ = lender.hear(
+        &1,
+        &Ask {
+            number: 9,
+            run: 2,
+            held: 5,
+            spent: 5,
+            ..ask
+        },
+        1,
+    );
+    assert_eq!(lender.spent(), 80);
+}
+
+#[test]
 fn a_new_leader_takes_all_below_the_mark_for_spent_until_somebody_says_what_it_holds() {
     let mut lender = Lender::new(AMOUNT, 2, 400);
     assert_eq!((lender.spent(), lender.out()), (400, 400));
@@ -488,6 +544,10 @@ enum Event {
     Gone {
         pod: usize,
     },
+    /// A pod has ended, and its process goes on for a while.
+    Ended {
+        pod: usize,
+    },
 }
 
 fn events() -> impl Strategy<Value = Event> {
@@ -502,6 +562,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(|gracefully| Event::AnotherLeads { gracefully }),
         1 => (0_usize..4).prop_map(|pod| Event::Restarts { pod }),
         1 => (0_usize..4).prop_map(|pod| Event::Gone { pod }),
+        1 => (0_usize..4).prop_map(|pod| Event::Ended { pod }),
     ]
 }
 
@@ -597,6 +658,7 @@ impl Fleet {
             }
             Event::Pass { millis } => self.now += millis,
             Event::AnotherLeads { gracefully } => self.leader.another_leads(gracefully, self.now),
+            Event::Ended { pod } => self.leader.treasury.ended("team", &self.pods[pod].0, self.now),
             Event::Restarts { pod } => self.begins(pod, self.pods[pod].0),
             Event::Gone { pod } => {
                 let name = self.pods[pod].0;

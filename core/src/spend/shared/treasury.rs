@@ -9,6 +9,7 @@ use super::lender::{Answer, Lender};
 use super::{Ask, Loan, WRITING};
 
 /// Budgets of one namespace that are known at once: each team, workload, route and Job run has its own. Their marks are 200 bytes each.
+/// With what leaders of before have lent they are twice as many at the most.
 pub const MOST: usize = 1_000;
 /// Whoever comes once ([`Key::comes_once`]) makes room for others this long after its last pod went. The Job controller replaces a
 /// pod that failed after six minutes at the latest.
@@ -115,7 +116,7 @@ fn is_past(since: i64, wait: Duration, now: i64) -> bool {
 #[derive(Debug)]
 pub struct Treasury<P> {
     epoch: u64,
-    /// When somebody asked first: by [`LINGER`] later all that hold anything have told.
+    /// When somebody asked first: by [`UNHEARD`] later all that hold anything have told, and by [`LINGER`] later most have.
     began: Option<i64>,
     inherited: BTreeMap<Key, Mark>,
     open: BTreeMap<Key, Open<P>>,
@@ -227,12 +228,17 @@ impl<P: Ord + Clone> Treasury<P> {
         let is_here = |key: &Key| key.namespace == namespace;
         let open = self.open.range(&first..).take_while(|(key, _)| is_here(key));
         let inherited = self.inherited.range(&first..).take_while(|(key, _)| is_here(key));
-        let count = open.clone().count() + inherited.clone().count();
+        let count = open.clone().count();
+        let both = count + inherited.clone().count();
+        // What a leader of before has lent counts once some of it may go: else whoever is new would wait for that after each change of
+        // leaders. A pod that is alive and quiet may tell nothing for hours, so that only where there are twice as many it is sooner.
+        let is_double = both >= 2 * MOST;
+        let wait = if is_double { LINGER } else { UNHEARD };
+        let since = self.began.filter(|began| is_past(*began, wait, now));
+        let count = if is_double || since.is_some() { both } else { count };
         let Some(too_many) = (count + 1).checked_sub(MOST).filter(|more| *more > 0) else {
             return true;
         };
-        // Of what a leader of before has lent, all that is still held was told soon after this one began.
-        let since = self.began.filter(|began| is_past(*began, LINGER, now));
         let inherited = inherited.filter_map(|(key, _)| Some((since?, key)));
         let open = open.filter_map(|(key, open)| Some((open.over_since(now)?, key)));
         let mut over: Vec<_> = open.chain(inherited).filter(|(_, key)| key.comes_once()).collect();
@@ -248,12 +254,21 @@ impl<P: Ord + Clone> Treasury<P> {
         true
     }
 
+    /// A pod has ended, and lies there yet. Its sidecar may say once more what it holds.
+    pub fn ended(&mut self, namespace: &str, pod: &P, now: i64) {
+        self.leaves(namespace, now, |lender| lender.ended(pod));
+    }
+
     /// A sidecar is no more.
     pub fn gone(&mut self, namespace: &str, pod: &P, now: i64) {
+        self.leaves(namespace, now, |lender| lender.gone(pod));
+    }
+
+    fn leaves(&mut self, namespace: &str, now: i64, leaves: impl Fn(&mut Lender<P>) -> bool) {
         let first = Key::first_of(namespace);
         let of = self.open.range_mut(first..);
         for (_, open) in of.take_while(|(key, _)| key.namespace == namespace) {
-            if open.lender.gone(pod) {
+            if leaves(&mut open.lender) {
                 open.last = now;
             }
         }

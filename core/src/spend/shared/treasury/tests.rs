@@ -140,23 +140,67 @@ fn a_namespace_full_of_runs_that_are_not_over_answers_no_more_and_takes_nothing_
     assert!(asks(&mut treasury, &fourth, &runs(), "latest", 0, later + 7 * 60 * MINUTE).is_some());
 }
 
-#[test]
-fn marks_of_a_leader_of_before_count_and_those_of_runs_make_room_once_all_have_told_what_they_hold() {
+/// What a leader of before has written of a namespace that is full: runs, and one team.
+fn written() -> BTreeMap<Key, Mark> {
     let window = runs().calendar.around(LONG_AGO / 1_000);
-    let teams = budget("team", Spenders::Namespace);
     let mark = Mark { window, mark: 40 };
     let mut marks: BTreeMap<Key, Mark> = (0..MOST - 1).map(|number| (key(&runs(), &run(number)), mark)).collect();
-    marks.insert(key(&teams, "blue"), mark);
+    marks.insert(key(&budget("team", Spenders::Namespace), "blue"), mark);
+    marks
+}
+
+#[test]
+fn who_is_new_is_lent_to_after_a_change_of_leaders_and_marks_of_before_make_room_once_all_have_told_what_they_hold() {
+    let (marks, blue) = (written(), key(&budget("team", Spenders::Namespace), "blue"));
     let mut treasury = Treasury::new(2, marks);
-    let new = key(&runs(), &run(MOST));
-    assert_eq!(asks(&mut treasury, &new, &runs(), "new", 0, LONG_AGO), None);
     let known = key(&runs(), &run(7));
-    assert!(asks(&mut treasury, &known, &runs(), "known", 0, LONG_AGO + MINUTE).is_some());
-    let later = LONG_AGO + 11 * MINUTE;
+    assert!(asks(&mut treasury, &known, &runs(), "known", 0, LONG_AGO).is_some());
+    // At once, each.
+    for number in 0..10 {
+        let new = key(&runs(), &run(MOST + number));
+        assert!(
+            asks(&mut treasury, &new, &runs(), "new", 0, LONG_AGO).is_some(),
+            "{number}"
+        );
+    }
+    // One that is alive and quiet tells nothing for hours, and its mark stays.
+    let hours = LONG_AGO + 5 * 60 * MINUTE;
+    let new = key(&runs(), &run(MOST + 10));
+    assert!(asks(&mut treasury, &new, &runs(), "new", 0, hours).is_some());
+    assert_eq!(treasury.marks("team", hours).len(), MOST + 11);
+    let quiet = key(&runs(), &run(0));
+    let loan = asks(&mut treasury, &quiet, &runs(), "quiet", 0, hours).unwrap();
+    assert_eq!(loan.spent, 40);
+    // The first that is new after that clears up.
+    let later = LONG_AGO + 7 * 60 * MINUTE;
+    let new = key(&runs(), &run(MOST + 11));
     assert!(asks(&mut treasury, &new, &runs(), "new", 0, later).is_some());
     let marks = treasury.marks("team", later);
     assert_eq!(marks.len(), MOST);
-    assert!(marks.contains_key(&known) && marks.contains_key(&key(&teams, "blue")));
+    assert!(marks.contains_key(&new) && marks.contains_key(&quiet) && marks.contains_key(&blue));
+}
+
+#[test]
+fn marks_are_twice_as_many_as_budgets_at_the_most_however_often_leaders_change() {
+    let (mut marks, mut now, mut number) = (written(), LONG_AGO, MOST);
+    for epoch in 2..6 {
+        let mut treasury = Treasury::new(epoch, marks);
+        let mut refused = 0;
+        for _ in 0..MOST + 10 {
+            number += 1;
+            let new = key(&runs(), &run(number));
+            refused += usize::from(asks(&mut treasury, &new, &runs(), &run(number), 0, now).is_none());
+        }
+        assert!(treasury.marks("team", now).len() <= 2 * MOST, "{epoch}");
+        assert!(refused >= 10, "{epoch}");
+        // Its pods go, and those of leaders of before are there no more: it does not wait for hours.
+        now += MINUTE;
+        treasury.keep_only(|_| false, now);
+        now += 11 * MINUTE;
+        let new = key(&runs(), &run(number + MOST * 10));
+        assert!(asks(&mut treasury, &new, &runs(), "new", 0, now).is_some(), "{epoch}");
+        marks = treasury.marks("team", now);
+    }
 }
 
 #[test]
