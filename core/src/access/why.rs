@@ -107,6 +107,14 @@ fn ask<'a>(
     first
 }
 
+impl Policy {
+    /// Whether a rule about the request does not hold for it, whoever asks: what is made up of the caller in `facts` decides nothing.
+    pub fn denies_anybody(&self, facts: &Facts<'_>) -> bool {
+        let mut rules = self.rules().iter().filter(|rule| rule.about() == About::Request);
+        rules.any(|rule| rule.program().denies_anybody(facts))
+    }
+}
+
 impl Rule {
     /// What this looks at, each once, and what it sees there.
     fn looked_at(&self, facts: &Facts<'_>) -> Vec<(String, Option<String>)> {
@@ -129,6 +137,12 @@ enum Look<'a> {
 }
 
 impl Look<'_> {
+    fn is_of_caller(self) -> bool {
+        let Self::Fact(of) = self else { return true };
+        let variable = VARIABLES.iter().find(|variable| variable.fact == of);
+        variable.is_none_or(|variable| variable.path.starts_with("caller."))
+    }
+
     fn seen(self, facts: &Facts<'_>) -> (String, Option<String>) {
         let path = |of: Fact| {
             let variable = VARIABLES.iter().find(|variable| variable.fact == of);
@@ -158,6 +172,18 @@ fn seen(of: Fact, facts: &Facts<'_>) -> Option<String> {
 }
 
 impl Bool {
+    fn denies_anybody(&self, facts: &Facts<'_>) -> bool {
+        match self {
+            Self::All(parts) => parts.iter().any(|part| part.denies_anybody(facts)),
+            Self::Any(parts) => parts.iter().all(|part| part.denies_anybody(facts)),
+            other => {
+                let mut is_of_caller = false;
+                other.looks(&mut |look| is_of_caller |= look.is_of_caller());
+                !is_of_caller && other.eval(facts) != Ok(true)
+            }
+        }
+    }
+
     fn looks<'a>(&'a self, see: &mut dyn FnMut(Look<'a>)) {
         match self {
             Self::Is(_) => {}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Policy, Problem, Provider, Route};
-use crate::access::{About, CallerFacts, CandidateFacts, Facts, RequestFacts};
+use crate::access::{CallerFacts, CandidateFacts, Facts, RequestFacts};
 use crate::call::Operation;
 use crate::dialect::{Dialect, Features};
 use crate::{access, kept, model_name};
@@ -33,7 +33,8 @@ pub fn advice(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
 }
 
 /// Policies that count what is spent, in tokens or money, or look for loops, beside ProviderConfigs below whose `/providers/NAME/` all passes
-/// unread: a budget that stops stops nobody there as long as anything is left.
+/// unread: a budget that stops stops nobody there as long as anything is left. Rules end that which refuse it to whoever asks: those of the
+/// policy itself, or of one that is for all pods.
 pub fn unmetered(policies: &[Policy], providers: &[Provider]) -> Vec<Problem> {
     let open = providers
         .iter()
@@ -48,8 +49,15 @@ pub fn unmetered(policies: &[Policy], providers: &[Provider]) -> Vec<Problem> {
     if more > 0 {
         named = format!("{named} and {more} more");
     }
-    let mut notes = Vec::new();
     let is_open = |policy: &&Policy| policy.access.as_deref().is_none_or(lets_generate_unread);
+    // A request needs the leave of every policy of its pod.
+    if policies
+        .iter()
+        .any(|policy| policy.pod_selector.is_none() && !is_open(&policy))
+    {
+        return Vec::new();
+    }
+    let mut notes = Vec::new();
     for policy in policies.iter().filter(is_open) {
         let counts = policy.limits.iter().any(|limit| {
             let of = limit.settings;
@@ -80,7 +88,7 @@ pub fn unmetered(policies: &[Policy], providers: &[Provider]) -> Vec<Problem> {
     notes
 }
 
-/// Whether these rules let pass what providers generate by below `/providers/NAME/`.
+/// Whether these rules may let pass what providers generate by below `/providers/NAME/`.
 fn lets_generate_unread(rules: &access::Policy) -> bool {
     let labels = BTreeMap::new();
     let asks = [
@@ -114,7 +122,7 @@ fn lets_generate_unread(rules: &access::Policy) -> bool {
             route: "",
             candidate: CandidateFacts::default(),
         };
-        rules.denials(About::Request, &facts).next().is_none()
+        !rules.denies_anybody(&facts)
     };
     !rules.is_enforced || asks.into_iter().any(passes)
 }

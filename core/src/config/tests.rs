@@ -870,6 +870,19 @@ fn a_policy_that_counts_is_told_that_nothing_counts_below_providers_unless_that_
         let access = json!({"enforcement": enforcement, "rules": [{"name": "r", "allow": rule}]});
         notes(json!({"budgets": budgets, "access": access}), &open).len()
     };
+    // What is made up of the caller decides nothing.
+    for (rule, told) in [
+        (
+            r#"request.operation != "passthrough" || caller.labels["team"] == "blue""#,
+            1,
+        ),
+        (r#"caller.labels["team"] == "blue""#, 1),
+        (r#"caller.namespace == "shop""#, 1),
+        ("!caller.inPod", 1),
+        (r#"request.operation != "passthrough" && caller.inPod"#, 0),
+    ] {
+        assert_eq!(ruled(rule, "Enforce"), told, "{rule}");
+    }
     assert_eq!(ruled(r#"request.operation != "passthrough""#, "Enforce"), 0);
     assert_eq!(ruled(r#"request.operation == "generate""#, "Enforce"), 0);
     assert_eq!(ruled(r#"request.operation != "passthrough""#, "Shadow"), 1);
@@ -877,4 +890,18 @@ fn a_policy_that_counts_is_told_that_nothing_counts_below_providers_unless_that_
         ruled(r#"request.operation == "passthrough" || !request.stream"#, "Enforce"),
         1
     );
+    // Another policy that is for all pods ends it, and one for some does not.
+    let beside = |other: Value| {
+        let access = json!({"rules": [{"name": "r", "allow": r#"request.operation != "passthrough""#}]});
+        let all = [("shop", json!({"budgets": budgets})), ("rules", other)];
+        let all = all.map(|(name, mut spec)| {
+            if name == "rules" {
+                spec["access"] = access.clone();
+            }
+            Policy::from_spec(name, &from_value(spec).unwrap()).unwrap()
+        });
+        unmetered(&all, &open).len()
+    };
+    assert_eq!(beside(json!({})), 0);
+    assert_eq!(beside(json!({"podSelector": {"matchLabels": {"app": "a"}}})), 1);
 }
