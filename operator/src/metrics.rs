@@ -264,8 +264,8 @@ mod tests {
              `webhook_secret`, `ledger_secret` or `webhook_configuration`; `reason` is that of the Event: `SidecarMissing`, \
              `BypassesSidecar` or `SettingNotRead`. A request for a stream is `accepted`, or refused as `tls`, `not_found`, \
              `protocol`, `no_token`, `wrong_token` (by its own word ended, meant for others or no token), `denied` (by the \
-             apiserver), `no_pod`, `no_peer` (another replica's door), `full`, `unreviewed` (the apiserver did not answer), `leaving`, or, before it was let in at all, `crowded`, `mute` or `gone`; a stream ends as `closed`, \
-             `silent`, `malformed`, `pod_gone`, `replaced` or `leaving`; a token is `authentic`, `denied`, `error` or `cached`.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n",
+             apiserver), `no_pod`, `no_peer` (another replica's door), `full`, `unreviewed` (the apiserver did not answer), `leaving`, `in_doubt` (this replica cannot watch UsagePolicies, and another can), or, before it was let in at all, `crowded`, `mute` or `gone`; a stream ends as `closed`, \
+             `silent`, `malformed`, `pod_gone`, `replaced`, `leaving` or `in_doubt`; an ask about a budget is `ok`, or `no_pod` where this replica does not know the pod, which is lent nothing; a token is `authentic`, `denied`, `error` or `cached`.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n",
         );
         let lines: Vec<&str> = exposition.lines().collect();
         for line in &lines {

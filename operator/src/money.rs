@@ -3,6 +3,7 @@
 //! nothing is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::objects::pod::InjectedPod;
 use crate::status::money as status;
 use crate::sync::locked;
 use crate::time::latest_unix_millis;
-use marks::{Marks, Unwritten};
+use marks::{Marks, Room, Unwritten};
 use metrics::Metrics;
 use whose::whose;
 
@@ -42,6 +43,8 @@ pub trait Known: Send + Sync {
 
 /// Between two looks whether this replica leads, and after a write that failed.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two warnings of pods that are not known, milliseconds.
+const WARN_EVERY: i64 = 60_000;
 
 /// Who lends out budgets. Cheap to clone.
 #[derive(Clone)]
@@ -57,6 +60,8 @@ struct Inner {
     read: Mutex<Read>,
     /// Rings when a mark is to be written, or marks are to be read.
     due: Notify,
+    /// When a pod was warned of that is not known, milliseconds since 1970.
+    warned: AtomicI64,
 }
 
 /// What this replica lends since it leads.
@@ -79,6 +84,7 @@ impl Money {
             lent: Mutex::default(),
             read: Mutex::default(),
             due: Notify::new(),
+            warned: AtomicI64::default(),
         }))
     }
 
@@ -88,6 +94,7 @@ impl Money {
         let epoch = inner.leadership.epoch().ok()?;
         // Whose a budget is says the pod that is known here: one that is not known yet asks again.
         let Some(spender) = inner.known.pod(namespace, pod) else {
+            inner.not_known(namespace, pod, asks.len());
             return Some(Vec::new());
         };
         let budgets = inner.budgets(namespace, Some(&spender)).unwrap_or_default();
@@ -131,6 +138,11 @@ impl Money {
             inner.fleet.tell(namespace);
         }
         Some(loans)
+    }
+
+    /// A pod has ended, and lies there yet: it has spent what it held, unless its sidecar says so itself.
+    pub fn ended(&self, namespace: &str, pod: &PodId) {
+        self.with(|treasury| treasury.ended(namespace, pod, latest_unix_millis()));
     }
 
     /// A pod is no more: it has spent what it held.
@@ -229,19 +241,37 @@ impl Money {
         let now = latest_unix_millis();
         let running = |of: &str| self.with(|treasury| treasury.marks(of, now)).unwrap_or_default();
         let wanted = running(namespace);
-        for other in marks.crowd(namespace, &wanted) {
-            // All that is written of it is of windows that are over.
-            if other != namespace && running(&other).is_empty() {
-                self.put(&other, &BTreeMap::new(), marks).await?;
-            }
+        let room = marks.room(namespace, &wanted);
+        // All that is written of these is of windows that are over.
+        let over = |marks: &Marks| {
+            let others = marks.namespaces().into_iter();
+            let over = others.filter(|other| other != namespace && running(other).is_empty());
+            over.collect::<BTreeSet<_>>()
+        };
+        if room == Room::None {
+            self.clear(&over(marks), marks).await;
         }
-        self.put(namespace, &wanted, marks).await?;
+        let written = marks.write(&self.0.leadership, namespace, &wanted).await;
+        self.heed(written, marks).await?;
         self.with(|treasury| treasury.written(&wanted));
+        if room == Room::Elsewhere {
+            self.clear(&over(marks), marks).await;
+        }
         Ok(())
     }
 
-    async fn put(&self, namespace: &str, wanted: &BTreeMap<Key, Mark>, marks: &mut Marks) -> Result<(), Unwritten> {
-        let written = marks.write(&self.0.leadership, namespace, wanted).await;
+    /// Takes away what is written of these namespaces. Nobody's marks depend on it.
+    async fn clear(&self, over: &BTreeSet<String>, marks: &mut Marks) {
+        for at in marks.places(over) {
+            let cleared = marks.clear(&self.0.leadership, at, over).await;
+            if let Err(problem) = self.heed(cleared, marks).await {
+                tracing::warn!(%problem, "marks of windows that are over are still written, and take room");
+            }
+        }
+    }
+
+    /// Counts a write, and reads what another has written meanwhile.
+    async fn heed(&self, written: Result<(), Unwritten>, marks: &mut Marks) -> Result<(), Unwritten> {
         self.0.metrics.wrote(written.is_ok());
         if let Err(Unwritten::Overtaken(_)) = &written {
             // Somebody else has written: what that says holds, too.
@@ -277,6 +307,26 @@ fn spent_percent(treasury: &Treasury<PodId>, key: &Key) -> Option<u64> {
 }
 
 impl Inner {
+    /// It is lent nothing, and waits as if nobody led.
+    fn not_known(&self, namespace: &str, pod: &PodId, asks: usize) {
+        self.metrics.strangers(asks);
+        let (now, last) = (latest_unix_millis(), self.warned.load(Ordering::Relaxed));
+        let is_due = now.saturating_sub(last) >= WARN_EVERY;
+        let warned = &self.warned;
+        let warns = is_due
+            && warned
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if warns {
+            tracing::warn!(
+                namespace,
+                pod = pod.name,
+                "a sidecar asks about budgets whose pod is not known here: it is lent nothing until the watch of pods tells of it. Where that lasts, \
+                 see whether the pod was injected"
+            );
+        }
+    }
+
     /// The budgets of a namespace that pods spend together; of one pod, those of the policies that select it.
     fn budgets(&self, namespace: &str, of: Option<&InjectedPod>) -> Option<Vec<Arc<Budget>>> {
         let policies = self.known.policies(namespace)?;

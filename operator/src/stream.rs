@@ -164,9 +164,9 @@ impl Hub {
         self.withdrawal.look(now);
     }
 
-    /// Whether sidecars are well off here: what they hear of pauses is true, and there is room.
+    /// Whether sidecars are well off here: what they hear of pauses is true, and there is room for more than one.
     pub fn takes(&self, now: Instant) -> bool {
-        self.withdrawal.works(now) && self.streams.available_permits() > 0
+        self.withdrawal.works(now) && withdrawal::has_room(self.streams.available_permits(), self.settings.most)
     }
 
     /// The leader says whether any other replica than this one would take streams.
@@ -228,7 +228,7 @@ impl Hub {
             && let (Some(namespace), Some(name), Some(uid)) = (&metadata.namespace, &metadata.name, &metadata.uid)
         {
             let (name, uid) = (name.clone(), uid.clone());
-            money.gone(namespace, &PodId { name, uid });
+            money.ended(namespace, &PodId { name, uid });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The marks of budgets, where they outlive whoever leads: ConfigMaps in the operator's own namespace ([`Shelf`] says which), with a key
 //! for each namespace that has any. Each write names the version that it was decided on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bowsprit_core::spend::shared::treasury::{Key, Mark};
 use bowsprit_core::spend::window::Window;
@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::lease::elector::{Leadership, NotLeading};
 use crate::owner::Deployed;
@@ -57,6 +57,17 @@ impl Unwritten {
             Self::Kube(_, error) => matches!(error, kube::Error::Api(_)),
         }
     }
+}
+
+/// Where marks have room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Where they were, or in the first.
+    Here,
+    /// In another, that they were not in.
+    Elsewhere,
+    /// Nowhere.
+    None,
 }
 
 /// A mark as it is written.
@@ -139,11 +150,13 @@ impl Marks {
             namespace: namespace.to_owned(),
             bytes,
         })?;
-        self.put(leadership, at, namespace, text).await?;
+        self.patch(leadership, at, BTreeMap::from([(namespace, text)])).await?;
         // It has moved. What is left where it was is lower, and does no harm where it cannot be taken away now.
         for before in self.shelf.places(namespace) {
             if before != at
-                && let Err(problem) = self.put(leadership, before, namespace, None).await
+                && let Err(problem) = self
+                    .patch(leadership, before, BTreeMap::from([(namespace, None)]))
+                    .await
             {
                 tracing::debug!(%problem, namespace, "marks that have moved are still where they were");
             }
@@ -151,42 +164,72 @@ impl Marks {
         Ok(())
     }
 
-    /// The namespaces of which marks are written, where so many bytes of one have no room where they were or in the first.
-    pub fn crowd(&self, namespace: &str, marks: &BTreeMap<Key, Mark>) -> Vec<String> {
+    /// Where these marks of a namespace have room.
+    pub fn room(&self, namespace: &str, marks: &BTreeMap<Key, Mark>) -> Room {
         let bytes = text(marks).map_or(0, |text| text.len());
-        let at = self.shelf.place(namespace, bytes);
-        if at == Some(0) || at.is_some_and(|at| self.shelf.places(namespace).contains(&at)) {
-            return Vec::new();
+        match self.shelf.place(namespace, bytes) {
+            None => Room::None,
+            Some(at) if at == 0 || self.shelf.places(namespace).contains(&at) => Room::Here,
+            Some(_) => Room::Elsewhere,
         }
+    }
+
+    /// The namespaces of which marks are written.
+    pub fn namespaces(&self) -> Vec<String> {
         self.shelf.namespaces()
     }
 
-    /// Writes what a ConfigMap has of a namespace; none: it has nothing of it any more.
-    async fn put(
+    /// The numbers of the ConfigMaps that have marks of any of these namespaces.
+    pub fn places(&self, namespaces: &BTreeSet<String>) -> BTreeSet<usize> {
+        let places = namespaces.iter().flat_map(|namespace| self.shelf.places(namespace));
+        places.collect()
+    }
+
+    /// Takes all marks of these namespaces away from one ConfigMap, at once.
+    ///
+    /// # Errors
+    /// This replica does not lead, the object has changed, or the apiserver does not take it.
+    pub async fn clear(
         &mut self,
         leadership: &Leadership,
         at: usize,
-        namespace: &str,
-        text: Option<String>,
+        namespaces: &BTreeSet<String>,
     ) -> Result<(), Unwritten> {
+        let here = namespaces.iter().filter(|of| self.shelf.places(of).contains(&at));
+        let nothing = here.map(|namespace| (namespace.as_str(), None)).collect();
+        self.patch(leadership, at, nothing).await
+    }
+
+    /// Writes what a ConfigMap has of these namespaces; none: it has nothing of one any more.
+    async fn patch(
+        &mut self,
+        leadership: &Leadership,
+        at: usize,
+        texts: BTreeMap<&str, Option<String>>,
+    ) -> Result<(), Unwritten> {
+        if texts.is_empty() {
+            return Ok(());
+        }
         let name = shelf::name(at);
         let of = |error| Unwritten::Kube(name.clone(), error);
-        let bytes = text.as_ref().map(String::len);
         let written = if let Some(version) = self.shelf.version(at) {
             let patch = json!({
                 "metadata": {"resourceVersion": version},
-                "data": {namespace: text},
+                "data": texts,
             });
             let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
             leadership.write(self.api.patch(&name, &params, &patch)).await?
         } else {
-            let object = self.new_one(&name, namespace, text).await.map_err(of)?;
+            let object = self.new_one(&name, &texts).await.map_err(of)?;
             let params = PostParams::default();
             leadership.write(self.api.create(&params, &object)).await?
         };
         match written {
             Ok(map) => {
-                self.shelf.wrote(at, map.metadata.resource_version, namespace, bytes);
+                for (namespace, text) in texts {
+                    let version = map.metadata.resource_version.clone();
+                    self.shelf.wrote(at, version, namespace, text.map(|text| text.len()));
+                }
                 Ok(())
             }
             // Changed, made or deleted by somebody else.
@@ -195,10 +238,10 @@ impl Marks {
         }
     }
 
-    async fn new_one(&self, name: &str, namespace: &str, text: Option<String>) -> Result<ConfigMap, kube::Error> {
+    async fn new_one(&self, name: &str, texts: &BTreeMap<&str, Option<String>>) -> Result<ConfigMap, kube::Error> {
         let owner = self.owner.of(None).await?;
         let (label, ours) = LABEL;
-        let data: Option<Value> = text.map(|text| json!({namespace: text}));
+        let data: BTreeMap<_, _> = texts.iter().filter(|(_, text)| text.is_some()).collect();
         serde_json::from_value(json!({
             "metadata": {"name": name, "labels": {label: ours}, "ownerReferences": owner.as_slice()},
             "data": data,
@@ -254,7 +297,29 @@ fn parse(data: BTreeMap<String, String>) -> BTreeMap<Key, Mark> {
 
 #[cfg(test)]
 mod tests {
+    use bowsprit_core::spend::shared::treasury::MOST;
+
     use super::*;
+
+    #[test]
+    fn all_that_a_namespace_has_after_changes_of_leaders_fits_into_one_place() {
+        let long = "n".repeat(63);
+        let of = |number: usize| {
+            let key = Key {
+                namespace: "team".into(),
+                budget: format!("{long}/{long}"),
+                of: format!("{long}/1f0c7a56-0000-4000-8000-{number:012}"),
+            };
+            let window = Window {
+                begins: 1_764_374_400,
+                ends: 1_766_966_400,
+            };
+            (key, Mark { window, mark: u64::MAX })
+        };
+        let marks = (0..2 * MOST).map(of).collect();
+        let bytes = text(&marks).unwrap().len();
+        assert_eq!(Shelf::default().place("team", bytes), Some(0), "{bytes} bytes");
+    }
 
     #[test]
     fn what_is_written_is_read_again_and_what_is_no_mark_is_passed_over() {

@@ -15,7 +15,7 @@ struct ResultLabel {
 /// The families of budgets that pods spend together; clones share their values.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    asks: Counter,
+    asks: Family<ResultLabel, Counter>,
     writes: Family<ResultLabel, Counter>,
     budgets: Gauge,
     spent: Gauge,
@@ -48,11 +48,20 @@ impl Metrics {
         for result in ["ok", "error"] {
             drop(this.writes.get_or_create(&ResultLabel { result }));
         }
+        for result in ["ok", "no_pod"] {
+            drop(this.asks.get_or_create(&ResultLabel { result }));
+        }
         this
     }
 
     pub(super) fn asked(&self) {
-        self.asks.inc();
+        self.asks.get_or_create(&ResultLabel { result: "ok" }).inc();
+    }
+
+    /// So many of one whose pod is not known.
+    pub(super) fn strangers(&self, asks: usize) {
+        let asks = u64::try_from(asks).unwrap_or(u64::MAX);
+        self.asks.get_or_create(&ResultLabel { result: "no_pod" }).inc_by(asks);
     }
 
     pub(super) fn wrote(&self, is_ok: bool) {

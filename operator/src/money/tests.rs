@@ -50,6 +50,10 @@ impl Known for Team {
 }
 
 fn money(leadership: &Leadership) -> Money {
+    counted(leadership, &mut Registry::default())
+}
+
+fn counted(leadership: &Leadership, registry: &mut Registry) -> Money {
     let (fleet, _heard) = Fleet::new();
     let policy: UsagePolicy = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "shop", "resourceVersion": "1"},
@@ -65,7 +69,7 @@ fn money(leadership: &Leadership) -> Money {
         leadership.clone(),
         fleet,
         Arc::new(Team(Arc::new(policy))),
-        Metrics::register(&mut Registry::default()),
+        Metrics::register(registry),
     )
 }
 
@@ -134,6 +138,33 @@ fn whoever_writes_statuses_looks_at_each_tenth_that_is_spent_at_once_and_at_noth
     assert!(!looks("b", 2, 10));
     assert!(looks("a", 3, 90), "all of it");
     assert!(!looks("a", 4, 900), "and more than that");
+}
+
+#[test]
+fn who_is_not_known_is_lent_nothing_and_counted() {
+    let leadership = Leadership::new(Clock::new());
+    let mut registry = Registry::default();
+    let money = counted(&leadership, &mut registry);
+    leadership.leads_for(7, Duration::from_mins(1));
+    money.begin(7, BTreeMap::new());
+    let asks = [ask("shop/all", 1, 5), ask("shop/team", 1, 5)];
+    assert_eq!(money.ask("team", &pod("x-1"), &asks), Some(Vec::new()));
+    let last = money.0.warned.load(Ordering::Relaxed);
+    assert!(last > 0, "warned");
+    assert_eq!(money.ask("team", &pod("x-2"), &asks[..1]), Some(Vec::new()));
+    assert_eq!(money.0.warned.load(Ordering::Relaxed), last, "once in a while");
+    assert_eq!(
+        money.ask("team", &pod("a"), &asks[..1]).map(|loans| loans.len()),
+        Some(1)
+    );
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        "budget_asks_total{result=\"no_pod\"} 3",
+        "budget_asks_total{result=\"ok\"} 1",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
 }
 
 #[test]

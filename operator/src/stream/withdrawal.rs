@@ -19,6 +19,11 @@ pub(super) const WORD_EVERY: Duration = Duration::from_secs(5);
 /// So long a word holds: a replica that is gone, or a link that is dead, takes nobody.
 const STANDS: Duration = Duration::from_secs(30);
 
+/// A replica takes the streams of another while it is not almost full: those that found no room would be sent to and fro.
+pub(super) fn has_room(free: usize, most: usize) -> bool {
+    free >= (most / 10).max(1)
+}
+
 /// Whether this replica keeps its streams.
 #[derive(Debug)]
 pub(super) struct Withdrawal {

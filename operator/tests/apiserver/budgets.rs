@@ -210,22 +210,67 @@ async fn a_namespace_whose_marks_are_refused_keeps_up_no_other() {
     keeps.abort();
 }
 
+/// So many bytes of marks of windows that are over.
+fn over(bytes: usize) -> String {
+    let marks = json!([{"budget": "shop/all", "begins": 0, "ends": 3_600, "picodollars": 42}]).to_string();
+    let rest = " ".repeat(bytes - marks.len());
+    marks + &rest
+}
+
+/// Waits until this ConfigMap has the marks of these namespaces.
+async fn until_in(fake: &Fake, map: &str, namespaces: &[&str]) {
+    let waited = async {
+        while maps(fake)[map].1 != namespaces {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let outcome = tokio::time::timeout(Duration::from_secs(20), waited).await;
+    assert!(outcome.is_ok(), "{:?}", maps(fake));
+}
+
 #[tokio::test]
-async fn what_is_written_of_windows_that_are_over_makes_room() {
+async fn what_is_written_of_windows_that_are_over_makes_room_at_one_stroke_and_nobody_waits_for_that() {
     let fake = Fake::new();
-    let over: Vec<Value> = (0..1_000)
-        .map(|number| json!({"budget": format!("shop/{number}"), "begins": 0, "ends": 3_600, "picodollars": 42}))
-        .collect();
-    let over = json!(over).to_string();
-    let rest = " ".repeat(NEARLY_FULL - 2 * over.len());
-    fake.put(
-        &format!("{MAPS}bowsprit-budgets"),
-        json!({"data": {"past": over, "gone": format!("{over}{rest}")}}),
-    );
+    let past = json!({"gone": over(NEARLY_FULL / 2), "past": over(NEARLY_FULL / 2)});
+    fake.put(&format!("{MAPS}bowsprit-budgets"), json!({"data": past}));
+    // What is to be taken away cannot be, for now.
+    fake.refuses(|_, object| {
+        let data = object["data"].as_object();
+        let takes_away = data.is_some_and(|data| data.values().any(Value::is_null));
+        takes_away.then(|| (403, "not now".to_owned()))
+    });
     let (money, keeps) = lends(&fake);
     until_lent(&money, 1, &["new"], &["new"]).await;
-    let maps = maps(&fake);
-    assert_eq!(maps.keys().collect::<Vec<_>>(), ["bowsprit-budgets"]);
-    assert_eq!(maps["bowsprit-budgets"].1, ["new"]);
+    assert_eq!(maps(&fake)["bowsprit-budgets"].1, ["gone", "past"]);
+    assert_eq!(maps(&fake)["bowsprit-budgets-1"].1, ["new"]);
+    keeps.abort();
+    fake.refuses(|_, _| None);
+    fake.delete(&format!("{MAPS}bowsprit-budgets-1"));
+    let (money, keeps) = lends(&fake);
+    until_lent(&money, 1, &["new"], &["new"]).await;
+    until_in(&fake, "bowsprit-budgets", &[]).await;
+    let patch = format!("PATCH {MAPS}bowsprit-budgets");
+    assert_eq!(fake.writes().iter().filter(|write| **write == patch).count(), 1);
+    keeps.abort();
+}
+
+#[tokio::test]
+async fn where_there_is_no_place_at_all_what_is_over_goes_first() {
+    let fake = Fake::new();
+    for number in 0..16 {
+        let name = match number {
+            0 => "bowsprit-budgets".to_owned(),
+            number => format!("bowsprit-budgets-{number}"),
+        };
+        let labels = json!({"app.kubernetes.io/managed-by": "bowsprit-operator"});
+        let past = json!({format!("past-{number}"): over(NEARLY_FULL)});
+        fake.put(
+            &format!("{MAPS}{name}"),
+            json!({"metadata": {"name": name, "labels": labels}, "data": past}),
+        );
+    }
+    let (money, keeps) = lends(&fake);
+    until_lent(&money, 1, &["new"], &["new"]).await;
+    assert_eq!(maps(&fake)["bowsprit-budgets"].1, ["new"]);
     keeps.abort();
 }

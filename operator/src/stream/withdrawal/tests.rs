@@ -120,3 +120,18 @@ fn whatever_fails_nobody_is_sent_away_while_no_other_works_and_all_are_once_one_
         }
     }
 }
+
+#[test]
+fn who_is_almost_full_takes_nobody() {
+    for (free, most, takes) in [
+        (10_000, 10_000, true),
+        (1_000, 10_000, true),
+        (999, 10_000, false),
+        (0, 10_000, false),
+        (1, 1, true),
+        (0, 1, false),
+        (0, 0, false),
+    ] {
+        assert_eq!(has_room(free, most), takes, "{free} of {most}");
+    }
+}
