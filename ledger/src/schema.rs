@@ -57,6 +57,11 @@ impl Migration {
 /// is known.
 const FILLED_LATER: &str = "-- Of those that are there, as `is_sampled` picks them.\n";
 
+/// The step whose table is filled after it.
+const FILLED: u32 = 9;
+/// The step that notes how far that is.
+const FILLS: u32 = 10;
+
 /// `texts!("0001_tables", ".sqlite")`: the files of a step; without an engine where both have the same.
 macro_rules! texts {
     ($step:literal, $engine:literal) => {
@@ -187,6 +192,12 @@ pub enum CannotMigrate {
         /// What was asked for.
         wanted: u32,
     },
+    /// A table would stay with a part of its rows, which the release that knows the wanted version takes for all.
+    #[error(
+        "what step {FILLED} of the schema makes of rows that were there is not filled yet, and a release of schema {FILLED} would take what there is for all: run `bowsprit-ledger migrate --to {FILLED}` of this release, which fills it first, or `--to {}`, which drops it",
+        FILLED - 1
+    )]
+    NotFilled,
 }
 
 /// What leads from what was run to version `to`.
@@ -210,6 +221,16 @@ pub fn steps(applied: &[Applied], to: u32, engine: Engine) -> Result<Vec<Step>, 
         .rev()
         .filter(|step| step.version <= at && step.version > to);
     Ok(up.map(Step::Up).chain(down.map(Step::Down)).collect())
+}
+
+/// Whether these steps drop the note of what is not filled yet, and leave the table that is filled.
+pub fn needs_all_filled(steps: &[Step]) -> bool {
+    let goes = |version| {
+        steps
+            .iter()
+            .any(|step| matches!(step, Step::Down(step) if step.version == version))
+    };
+    goes(FILLS) && !goes(FILLED)
 }
 
 /// The first `most` bytes as hex digits.
@@ -261,11 +282,23 @@ mod tests {
                 .iter()
                 .filter(|step| step.made(engine) != step.texts(engine).up)
                 .collect();
-            assert_eq!(later.iter().map(|step| step.version).collect::<Vec<_>>(), [9]);
+            assert_eq!(later.iter().map(|step| step.version).collect::<Vec<_>>(), [FILLED]);
             let (made, up) = (later[0].made(engine), later[0].texts(engine).up);
             assert!(made.contains("CREATE TABLE sampled_requests") && !made.contains("INSERT"));
             assert_eq!(up[made.len()..].matches(';').count(), 1);
         }
+    }
+
+    #[test]
+    fn only_the_way_back_that_leaves_a_table_without_its_note_needs_it_filled() {
+        let needs = |from, to| needs_all_filled(&steps(&applied(from), to, Engine::Sqlite).unwrap());
+        assert_eq!(
+            MIGRATIONS.iter().find(|step| step.name == "fills").unwrap().version,
+            FILLS
+        );
+        assert!(needs(LATEST, FILLED));
+        assert!(!needs(LATEST, LATEST) && !needs(LATEST, FILLED - 1) && !needs(LATEST, 0));
+        assert!(!needs(FILLED, FILLED) && !needs(FILLED, LATEST) && !needs(FILLED, FILLED - 1));
     }
 
     #[test]

@@ -167,6 +167,27 @@ pub struct Retired {
     pub smallest: Option<usize>,
 }
 
+/// What became of a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filling {
+    /// There was nothing to be filled.
+    Nothing,
+    /// So many rows were made, and its time was over before all were: the next goes on from there.
+    Part(u64),
+    /// So many rows were made, and these were the last.
+    All(u64),
+}
+
+impl Filling {
+    /// Rows that were made.
+    pub fn rows(self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Part(rows) | Self::All(rows) => rows,
+        }
+    }
+}
+
 impl Retired {
     fn failed(&mut self, error: Error) {
         self.failed.get_or_insert(error);
@@ -192,12 +213,13 @@ pub trait Store: Send + Sync + 'static {
     /// Notes that an object was applied; once for the same change, of which the user who asked last is kept.
     fn note_config(&self, row: Row) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Brings the schema to a version ([`crate::schema::LATEST`] to work with it) and says the one it was at.
+    /// Brings the schema to a version ([`crate::schema::LATEST`] to work with it) and says the one it was at. Does not leave a part of what is
+    /// to be filled to a release that would take it for all: [`CannotMigrate::NotFilled`].
     fn migrate(&self, to: u32, now: i64) -> BoxFuture<'_, Result<u32, Error>>;
 
     /// Makes what steps of the schema make of rows that were there before them, in pieces, each for itself: batches are taken in between.
-    /// Says how many rows were made. What is interrupted goes on where it was.
-    fn fill(&self) -> BoxFuture<'_, Result<u64, Error>>;
+    /// Begins no piece once it is at it for `most`, but makes one in any case. What is interrupted goes on where it was.
+    fn fill(&self, most: Duration) -> BoxFuture<'_, Result<Filling, Error>>;
 
     /// Drops what is older than it is kept, in pieces, each for itself: batches are taken in between.
     fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired>;

@@ -28,7 +28,7 @@ use crate::query::{
 use crate::schema::Engine;
 use crate::store::rows::MOST_COUNT;
 use crate::store::take::check;
-use crate::store::{Answer, Arrival, Error, Keep, Query, Retired, Row, Store};
+use crate::store::{Answer, Arrival, Error, Filling, Keep, Query, Retired, Row, Store};
 use crate::wire::{BATCHES_PATH, Batch, MAX_BYTES, Refused, RefusedBecause};
 
 /// Batches that are read, wait or are written at a time. Each takes [`MAX_BYTES`] as text, and as much again and little more as entries,
@@ -499,8 +499,8 @@ impl Store for Timed {
         self.store.migrate(to, now)
     }
 
-    fn fill(&self) -> BoxFuture<'_, Result<u64, Error>> {
-        self.store.fill()
+    fn fill(&self, most: Duration) -> BoxFuture<'_, Result<Filling, Error>> {
+        self.store.fill(most)
     }
 
     fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired> {

@@ -18,13 +18,15 @@ use super::kubernetes::Apiserver;
 use super::metrics::Metrics;
 use super::tls::{Served, server_config};
 use super::{listen, now};
-use crate::schema::LATEST;
+use crate::schema::{CannotMigrate, LATEST};
 use crate::store::postgres::{Postgres, Target};
 use crate::store::sqlite::Sqlite;
-use crate::store::{Keep, Store};
+use crate::store::{Error, Filling, Keep, Store};
 
 /// Between two clean-ups.
 const CLEAN_UP: Duration = Duration::from_hours(1);
+/// How long a clean-up fills at most. Where that is not all, the next follows at once: what is too old is kept no longer for it than this.
+const FILL: Duration = Duration::from_mins(10);
 /// Between two tries to bring a store in order that does not answer.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -43,7 +45,19 @@ pub fn open(place: &Place) -> anyhow::Result<Arc<dyn Store>> {
 
 /// `migrate`.
 pub async fn migrate(migrate: &Migrate) -> anyhow::Result<u32> {
-    Ok(open(&migrate.place)?.migrate(migrate.to, now()).await?)
+    migrated(&*open(&migrate.place)?, migrate.to, now()).await
+}
+
+/// Brings the schema to version `to` and says the one it was at. What must not stay half filled for it is filled first, however long that takes.
+pub async fn migrated(store: &dyn Store, to: u32, now: i64) -> anyhow::Result<u32> {
+    match store.migrate(to, now).await {
+        Err(Error::Schema(unfilled @ CannotMigrate::NotFilled)) => {
+            tracing::info!("filling first what a step of the schema left; it may be ended and begun again");
+            store.fill(Duration::MAX).await.context(unfilled)?;
+            Ok(store.migrate(to, now).await?)
+        }
+        done => Ok(done?),
+    }
 }
 
 /// `serve`.
@@ -154,20 +168,119 @@ async fn in_order(store: &dyn Store) -> anyhow::Result<()> {
 
 async fn clean_up(store: Arc<dyn Store>, keep: Keep, metrics: Metrics) {
     loop {
-        match store.fill().await {
-            Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "what a step of the schema left to be filled is filled"),
-            Err(error) => tracing::warn!(%error, "not all is filled that a step of the schema left, will go on"),
+        let next = one_clean_up(&*store, keep, now(), &metrics).await;
+        tokio::time::sleep(next).await;
+    }
+}
+
+/// Drops what is too old, then fills for a while. Says after how long the next is due.
+async fn one_clean_up(store: &dyn Store, keep: Keep, now: i64, metrics: &Metrics) -> Duration {
+    let retired = store.retain(keep, now).await;
+    metrics.retained(&retired);
+    if let Some(smallest) = retired.smallest {
+        tracing::warn!(smallest, "the store is slow: what is too old goes in smaller pieces");
+    }
+    if let Some(error) = retired.failed {
+        let rows = retired.rows;
+        tracing::warn!(%error, rows, "not all that is too old could be dropped, will try again");
+    }
+    match store.fill(FILL).await {
+        Ok(Filling::Nothing) => CLEAN_UP,
+        Ok(Filling::Part(rows)) => {
+            tracing::info!(
+                rows,
+                "filling what a step of the schema left, goes on after the next clean-up"
+            );
+            Duration::ZERO
         }
-        let retired = store.retain(keep, now()).await;
-        metrics.retained(&retired);
-        if let Some(smallest) = retired.smallest {
-            tracing::warn!(smallest, "the store is slow: what is too old goes in smaller pieces");
+        Ok(Filling::All(rows)) => {
+            tracing::info!(rows, "what a step of the schema left to be filled is filled");
+            CLEAN_UP
         }
-        if let Some(error) = retired.failed {
-            let rows = retired.rows;
-            tracing::warn!(%error, rows, "not all that is too old could be dropped, will try again");
+        Err(error) => {
+            tracing::warn!(%error, "not all is filled that a step of the schema left, will go on");
+            CLEAN_UP
         }
-        tokio::time::sleep(CLEAN_UP).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::schema::Engine;
+    use crate::store::{Answer, Arrival, Query, Retired, Row};
+
+    /// A store that is told what becomes of the next fill, and tells what it was asked to do and when.
+    #[derive(Default)]
+    struct Told {
+        fill: Mutex<Option<Result<Filling, Error>>>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    fn away<T: Send + 'static>() -> BoxFuture<'static, Result<T, Error>> {
+        Box::pin(async { Err(Error::Unavailable(Engine::Sqlite, "not in this test".into())) })
+    }
+
+    impl Store for Told {
+        fn engine(&self) -> Engine {
+            Engine::Sqlite
+        }
+
+        fn take(&self, _: Arc<Vec<Arrival>>, _: i64) -> BoxFuture<'_, Result<Vec<Answer>, Error>> {
+            away()
+        }
+
+        fn query(&self, _: Query) -> BoxFuture<'_, Result<Vec<Row>, Error>> {
+            away()
+        }
+
+        fn note_config(&self, _: Row) -> BoxFuture<'_, Result<(), Error>> {
+            away()
+        }
+
+        fn migrate(&self, _: u32, _: i64) -> BoxFuture<'_, Result<u32, Error>> {
+            away()
+        }
+
+        fn fill(&self, most: Duration) -> BoxFuture<'_, Result<Filling, Error>> {
+            self.asked.lock().unwrap().push(format!("fill for {most:?}"));
+            let filling = self.fill.lock().unwrap().take();
+            Box::pin(async { filling.unwrap() })
+        }
+
+        fn retain(&self, _: Keep, now: i64) -> BoxFuture<'_, Retired> {
+            self.asked.lock().unwrap().push(format!("retain at {now}"));
+            Box::pin(async { Retired::default() })
+        }
+    }
+
+    /// What one clean-up asked for, and after how long the next is due.
+    async fn cleaned(store: &Told, now: i64, fill: Result<Filling, Error>) -> (Vec<String>, Duration) {
+        *store.fill.lock().unwrap() = Some(fill);
+        let next = one_clean_up(store, Keep::default(), now, &Metrics::new(false)).await;
+        (std::mem::take(&mut *store.asked.lock().unwrap()), next)
+    }
+
+    #[tokio::test]
+    async fn what_is_too_old_is_dropped_before_each_part_of_a_fill_and_the_next_part_follows_at_once() {
+        let store = Told::default();
+        for now in 0..3 {
+            let (asked, next) = cleaned(&store, now, Ok(Filling::Part(7))).await;
+            assert_eq!(asked, [format!("retain at {now}"), "fill for 600s".to_owned()]);
+            assert_eq!(next, Duration::ZERO);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clean_up_that_has_nothing_left_to_fill_or_could_not_is_followed_an_hour_later() {
+        let store = Told::default();
+        let failed = || Err(Error::Unavailable(Engine::Sqlite, "full".into()));
+        for fill in [Ok(Filling::Nothing), Ok(Filling::All(7)), failed()] {
+            assert_eq!(cleaned(&store, 0, fill).await.1, Duration::from_hours(1));
+        }
     }
 }

@@ -9,7 +9,7 @@ mod retention;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use tokio_postgres::types::{ToSql, Type};
@@ -19,8 +19,8 @@ use super::fill;
 use super::tables::{ATTEMPTS, CONFIGS, Kind, METRICS, RATE_LIMITS, REQUESTS, SAMPLED, Table, on_conflict_sum};
 use super::take::{Key, Once, Place, Plan, once, plan};
 use super::text::kept;
-use super::{Answer, Arrival, Error, Keep, Query, Retired, Row, Store, Value, configs};
-use crate::schema::{self, Applied, Engine, Step};
+use super::{Answer, Arrival, Error, Filling, Keep, Query, Retired, Row, Store, Value, configs};
+use crate::schema::{self, Applied, CannotMigrate, Engine, Step};
 use crate::sync::locked;
 
 pub use connect::{BadUrl, Target};
@@ -204,6 +204,9 @@ impl Postgres {
                     Ok(steps) => steps,
                     Err(refused) => return Ok(Err(refused)),
                 };
+                if schema::needs_all_filled(&steps) && !transaction.query_typed(fill::FROM, &[]).await?.is_empty() {
+                    return Ok(Err(CannotMigrate::NotFilled));
+                }
                 for step in steps {
                     run_step(transaction, step, now).await?;
                 }
@@ -257,8 +260,9 @@ impl Store for Postgres {
         Box::pin(self.migrating(to, now))
     }
 
-    fn fill(&self) -> BoxFuture<'_, Result<u64, Error>> {
-        Box::pin(fill::fill_all(self))
+    fn fill(&self, most: Duration) -> BoxFuture<'_, Result<Filling, Error>> {
+        let began = Instant::now();
+        Box::pin(fill::fill_for(self, most, move || began.elapsed()))
     }
 
     fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired> {

@@ -16,8 +16,8 @@ use super::old::{self, Gone, Old, Pieces};
 use super::tables::{ATTEMPTS, CONFIGS, METRICS, RATE_LIMITS, REQUESTS, SAMPLED, Table, on_conflict_sum};
 use super::take::{Key, Once, Place, once, plan};
 use super::text::kept;
-use super::{Answer, Arrival, Error, Keep, Query, Retired, Row, Store, Value, configs};
-use crate::schema::{self, Applied, Engine, Step};
+use super::{Answer, Arrival, Error, Filling, Keep, Query, Retired, Row, Store, Value, configs};
+use crate::schema::{self, Applied, CannotMigrate, Engine, Step};
 use crate::sync::locked;
 
 /// Connections that read.
@@ -201,6 +201,9 @@ impl Store for Sqlite {
                         Ok(steps) => steps,
                         Err(refused) => return Ok(Err(refused)),
                     };
+                    if schema::needs_all_filled(&steps) && transaction.prepare(fill::FROM)?.exists(())? {
+                        return Ok(Err(CannotMigrate::NotFilled));
+                    }
                     for step in steps {
                         apply(&transaction, step, now)?;
                     }
@@ -212,8 +215,9 @@ impl Store for Sqlite {
         })
     }
 
-    fn fill(&self) -> BoxFuture<'_, Result<u64, Error>> {
-        Box::pin(fill::fill_all(self))
+    fn fill(&self, most: Duration) -> BoxFuture<'_, Result<Filling, Error>> {
+        let began = Instant::now();
+        Box::pin(fill::fill_for(self, most, move || began.elapsed()))
     }
 
     fn retain(&self, keep: Keep, now: i64) -> BoxFuture<'_, Retired> {

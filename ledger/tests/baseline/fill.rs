@@ -1,7 +1,7 @@
 //! Ten million rows within minutes: PostgreSQL makes them itself, the same as `arrival` has, in the tables that a service fills. It makes
 //! those of the newest step of the schema by that step.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bowsprit_ledger::schema::LATEST;
 use bowsprit_ledger::service::now;
@@ -71,7 +71,7 @@ pub(crate) async fn filled(store: &dyn Store, url: &str, rows: u64, days: i64) -
     let (made, stepped) = (began.elapsed(), Instant::now());
     store.migrate(LATEST, now()).await.unwrap();
     let (stepped, filling) = (stepped.elapsed(), Instant::now());
-    let sampled = store.fill().await.unwrap();
+    let sampled = store.fill(Duration::MAX).await.unwrap().rows();
     let filling = filling.elapsed();
     run("VACUUM ANALYZE").await;
     let size = "SELECT pg_size_pretty(pg_database_size(current_database()))";

@@ -100,7 +100,7 @@ async fn a_step_samples_what_was_there_as_it_would_have_been_when_it_was_taken(e
     engine.store.migrate(8, NOW).await.unwrap();
     assert!(engine.execute(all).await.is_err());
     engine.store.migrate(LATEST, NOW).await.unwrap();
-    engine.store.fill().await.unwrap();
+    engine.store.fill(Duration::MAX).await.unwrap();
     assert_eq!(engine.ask(all, Vec::new()).await, taken);
 }
 
