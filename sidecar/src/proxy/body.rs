@@ -53,6 +53,17 @@ impl Resumed {
 }
 
 impl Body {
+    /// What hardly ever goes out: apart, so that it costs the other chunks nothing.
+    #[cold]
+    #[inline(never)]
+    fn poll_rare(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self {
+            Self::Resumed(resumed) => resumed.poll(cx),
+            Self::Written(pieces) => Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece)))),
+            _ => Poll::Ready(None),
+        }
+    }
+
     /// The same, which panics in mid-stream where this request asks for it: see `crate::failpoint`.
     #[inline]
     #[must_use]
@@ -77,8 +88,7 @@ impl HttpBody for Body {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Relay(relay) => relay.poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data))),
-            Self::Resumed(resumed) => resumed.poll(cx),
-            Self::Written(pieces) => Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece)))),
+            rare @ (Self::Resumed(_) | Self::Written(_)) => rare.poll_rare(cx),
             #[cfg(feature = "failpoints")]
             Self::Failing(relay, polls) => {
                 *polls += 1;
