@@ -169,28 +169,12 @@ impl Room {
 
     /// Takes room for so many bytes in all, waiting up to `patience`. `false`: there is none, and what was taken stays.
     pub async fn grow_to(&mut self, bytes: usize, patience: Duration) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
-        if more == 0 {
-            return true;
-        }
-        if !self.memory.add_or_give_up(self.bytes, more) && !self.wait_for(more, patience).await {
-            return false;
-        }
-        self.bytes += more;
-        true
+        self.take_now(bytes) || self.wait_for(bytes, patience).await
     }
 
     /// The same of what nothing gives way to: it waits for room that others free, and for no more than that.
     pub async fn wait_to(&mut self, bytes: usize, patience: Duration) -> bool {
-        if self.take(bytes) {
-            return true;
-        }
-        let more = bytes.saturating_sub(self.bytes);
-        if !self.wait_for(more, patience).await {
-            return false;
-        }
-        self.bytes += more;
-        true
+        self.take(bytes) || self.wait_for(bytes, patience).await
     }
 
     /// Takes room for so many bytes in all, if there is any now: for what is held for comfort, which nobody waits for and
@@ -214,10 +198,11 @@ impl Room {
         true
     }
 
-    async fn wait_for(&self, more: usize, patience: Duration) -> bool {
-        if self.bytes.saturating_add(more) > self.memory.limit {
+    async fn wait_for(&mut self, bytes: usize, patience: Duration) -> bool {
+        if bytes > self.memory.limit {
             return false;
         }
+        let more = bytes.saturating_sub(self.bytes);
         let until = Instant::now() + patience;
         let _waiting = Waiting::new(&self.memory);
         loop {
@@ -225,6 +210,7 @@ impl Room {
             tokio::pin!(freed);
             freed.as_mut().enable();
             if self.memory.add(more) {
+                self.bytes += more;
                 return true;
             }
             if tokio::time::timeout_at(until, freed).await.is_err() {

@@ -6,6 +6,8 @@ use bowsprit_crds::access::Enforcement;
 use bowsprit_crds::guards::{Action, Guard as Spec, Kind, Side, Unread};
 
 use super::*;
+use crate::dialect::ErrorView;
+use crate::fault::Code;
 use crate::json::{self, Value};
 
 const ALL: [Kind; 7] = [
@@ -17,6 +19,17 @@ const ALL: [Kind; 7] = [
     Kind::Card,
     Kind::Phone,
 ];
+
+/// What a caller is told of a refusal in mid-stream.
+pub(in crate::guard) const REFUSED: ErrorView<'_> = ErrorView {
+    code: Code::BizGuardRefused,
+    message: "no",
+    status: None,
+    exact: None,
+    param: None,
+    request_id: "r",
+    retry_after: None,
+};
 
 /// All texts under a name in the events of a stream, in order.
 pub(super) fn texts(body: &str, name: &str) -> String {

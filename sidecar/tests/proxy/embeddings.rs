@@ -140,6 +140,16 @@ async fn a_gemini_caller_and_a_translated_pair_get_the_same_vectors_again() {
     }
 }
 
+/// Once nothing is kept, no memory is.
+async fn gives_all_back(bed: &Bed) {
+    assert_eq!(bed.admin_post("/cache/clear").await.status, 200);
+    bed.until("all memory is given back", || async {
+        bed.metric("bowsprit_held_bytes").await == 0.0
+    })
+    .await;
+    bed.balanced().await;
+}
+
 #[tokio::test]
 async fn an_answer_that_there_is_no_memory_for_passes_as_it_is_and_is_never_half_one() {
     let more = json!({"dimensions": 4096});
@@ -158,12 +168,7 @@ async fn an_answer_that_there_is_no_memory_for_passes_as_it_is_and_is_never_half
             assert_eq!(mixed.header("cache-status"), TOO_LARGE);
             assert_eq!(entries().await, 1.0, "nothing has given way to it");
         }
-        assert_eq!(bed.admin_post("/cache/clear").await.status, 200);
-        bed.until("all memory is given back", || async {
-            bed.metric("bowsprit_held_bytes").await == 0.0
-        })
-        .await;
-        bed.balanced().await;
+        gives_all_back(&bed).await;
     }
 }
 
@@ -204,12 +209,7 @@ async fn what_is_kept_whole_is_given_or_asked_for_and_never_refused_for_its_size
     );
     assert_eq!(asked(&bed.openai)["input"], large(0..43));
     assert_eq!(vectors(&partial), vectors(&whole));
-    assert_eq!(bed.admin_post("/cache/clear").await.status, 200);
-    bed.until("all memory is given back", || async {
-        bed.metric("bowsprit_held_bytes").await == 0.0
-    })
-    .await;
-    bed.balanced().await;
+    gives_all_back(&bed).await;
 }
 
 #[tokio::test]

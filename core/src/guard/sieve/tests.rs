@@ -4,8 +4,7 @@ use bowsprit_crds::access::Enforcement;
 use bowsprit_crds::guards::{Action, Guard as Spec, Kind, Unread};
 
 use super::*;
-use crate::fault::Code;
-use crate::guard::tests::{texts, walk};
+use crate::guard::tests::{REFUSED, texts, walk};
 use crate::json::{self, Value, json};
 
 const CARD: &str = "4111 1111 1111 1111";
@@ -197,16 +196,7 @@ fn what_a_guard_refuses_never_begins_to_flow() {
     assert!(matches!(stop, Stop::Refused(guard) if &*guard.name == "no-cards"));
     assert!(out.is_empty());
     assert_eq!(sieve.found().map(|(_, found)| found).collect::<Vec<_>>(), [1]);
-    let view = ErrorView {
-        code: Code::BizGuardRefused,
-        message: "no",
-        status: None,
-        exact: None,
-        param: None,
-        request_id: "r",
-        retry_after: None,
-    };
-    assert!(sieve.error_event(&view).starts_with(b"data: {"));
+    assert!(sieve.error_event(&REFUSED).starts_with(b"data: {"));
 }
 
 #[test]
@@ -248,15 +238,6 @@ fn an_array_is_cut_into_its_elements_and_ends_in_an_error_that_closes_it() {
 
 #[test]
 fn an_error_stands_where_its_caller_is_in_an_array_whatever_has_gone_out() {
-    let view = ErrorView {
-        code: Code::BizGuardRefused,
-        message: "no",
-        status: None,
-        exact: None,
-        param: None,
-        request_id: "r",
-        retry_after: None,
-    };
     let (well, bad) = (gemini("well"), gemini(CARD));
     for (pieces, elements) in [
         (vec!["["], 1),
@@ -277,7 +258,7 @@ fn an_error_stands_where_its_caller_is_in_an_array_whatever_has_gone_out() {
                 _ => whole.extend_from_slice(&out),
             }
         }
-        whole.extend_from_slice(&sieve.error_event(&view));
+        whole.extend_from_slice(&sieve.error_event(&REFUSED));
         let value = json::parse(&whole);
         let value = value.unwrap_or_else(|_| panic!("{pieces:?}: {}", String::from_utf8_lossy(&whole)));
         assert_eq!(value.as_array().unwrap().len(), elements, "{pieces:?}");

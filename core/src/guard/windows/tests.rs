@@ -5,8 +5,7 @@ use bowsprit_crds::access::Enforcement;
 use bowsprit_crds::guards::{Action, Guard as Spec, OnFailure, Unread, Webhook};
 
 use super::*;
-use crate::fault::Code;
-use crate::guard::tests::texts;
+use crate::guard::tests::{REFUSED, texts};
 use crate::guard::webhook::{About, Verdict, Why};
 use crate::json::{self, Value, json};
 
@@ -452,15 +451,6 @@ fn a_mask_that_is_far_longer_than_what_was_asked_about_is_no_decision() {
 
 #[test]
 fn an_error_stands_where_its_caller_is_in_an_array_too() {
-    let view = ErrorView {
-        code: Code::BizGuardRefused,
-        message: "no",
-        status: None,
-        exact: None,
-        param: None,
-        request_id: "r",
-        retry_after: None,
-    };
     let element =
         |text: &str| json!({"candidates": [{"content": {"role": "model", "parts": [{"text": (text)}]}}]}).to_string();
     for (pieces, decided) in [(1, 0), (1, 1), (2, 1), (2, 2)] {
@@ -476,7 +466,7 @@ fn an_error_stands_where_its_caller_is_in_an_array_too() {
                 run.decide(same);
             }
         }
-        let whole = [run.out().as_bytes(), &run.windows.error_event(&view)].concat();
+        let whole = [run.out().as_bytes(), &run.windows.error_event(&REFUSED)].concat();
         let value = json::parse(&whole).unwrap();
         assert_eq!(value.as_array().unwrap().len(), decided + 1, "{pieces} {decided}");
     }

@@ -88,7 +88,11 @@ impl<P: Ord + Clone> Lender<P> {
 
     /// Picodollars that are out of the budget: spent, lent, or perhaps lent by a leader of before.
     pub fn out(&self) -> u64 {
-        narrow(u128::from(self.unknown) + self.gone + self.taken)
+        narrow(self.all_out())
+    }
+
+    fn all_out(&self) -> u128 {
+        u128::from(self.unknown) + self.gone + self.taken
     }
 
     /// Picodollars that are spent, as far as it is known.
@@ -137,7 +141,7 @@ impl<P: Ord + Clone> Lender<P> {
 
     fn decide(&mut self, borrower: Borrower, ask: &Ask, sidecars: usize) -> Answer {
         let (own, held) = (borrower.taken(), ask.held);
-        let others = narrow((u128::from(self.unknown) + self.gone + self.taken).saturating_sub(u128::from(own)));
+        let others = narrow(self.all_out().saturating_sub(u128::from(own)));
         let (of_amount, of_mark) = (self.amount.saturating_sub(others), self.mark.saturating_sub(others));
         let needs = ask.least > held;
         if needs && ask.least > of_amount {

@@ -191,21 +191,28 @@ fn what_a_budget_that_only_warns_lets_pass_before_its_first_loan_is_charged_all_
     assert_eq!(totals.spent, 210, "{totals:?}");
 }
 
+/// Two are let in after the window's end, of which one ends before the loan of the next and one after; what was let in `before` ends last.
+/// Returns when they came.
+fn two_after_the_end(pod: &mut Spending, leader: &mut Leads, before: AllReserved) -> i64 {
+    let next = HOUR * 1_000 + 1;
+    let ends_before = take(pod, 100, next).unwrap();
+    let ends_after = take(pod, 100, next).unwrap();
+    let _ = pod.settle(ends_before, 60, next + 1);
+    leader.serve(1, pod, 1, next + 2);
+    let standing = pod.purses.standings(next + 2).next().unwrap();
+    assert_eq!((standing.level.reserved, standing.spent_here), (100, 60));
+    let _ = pod.settle(ends_after, 30, next + 3);
+    let _ = pod.settle(before, 10, next + 3);
+    next
+}
+
 #[test]
 fn what_is_let_in_after_a_windows_end_is_charged_to_the_next_whether_it_ends_before_the_loan_or_after() {
     let (budget, mut leader) = (budget(true, Beyond::Warn), Leads::new());
     let mut pod = sidecar(1, &budget, 0);
     let before = take(&mut pod, 10, 0).unwrap();
     leader.serve(1, &mut pod, 1, 0);
-    let next = HOUR * 1_000 + 1;
-    let ends_before = take(&mut pod, 100, next).unwrap();
-    let ends_after = take(&mut pod, 100, next).unwrap();
-    let _ = pod.settle(ends_before, 60, next + 1);
-    leader.serve(1, &mut pod, 1, next + 2);
-    let standing = pod.purses.standings(next + 2).next().unwrap();
-    assert_eq!((standing.level.reserved, standing.spent_here), (100, 60));
-    let _ = pod.settle(ends_after, 30, next + 3);
-    let _ = pod.settle(before, 10, next + 3);
+    let next = two_after_the_end(&mut pod, &mut leader, before);
     leader.serve(1, &mut pod, 1, next + 600_000);
     let totals = leader.treasury.totals().next().unwrap().1;
     assert_eq!((totals.window.begins, totals.spent), (HOUR, 90), "{totals:?}");
@@ -218,15 +225,7 @@ fn what_is_let_in_after_the_end_of_a_window_of_its_own_clock_is_charged_to_the_n
     // Its own clock opens the window: it has asked nobody yet.
     let _ = pod.charge(10, None, 0);
     let before = take(&mut pod, 10, 0).unwrap();
-    let next = HOUR * 1_000 + 1;
-    let ends_before = take(&mut pod, 100, next).unwrap();
-    let ends_after = take(&mut pod, 100, next).unwrap();
-    let _ = pod.settle(ends_before, 60, next + 1);
-    leader.serve(1, &mut pod, 1, next + 2);
-    let standing = pod.purses.standings(next + 2).next().unwrap();
-    assert_eq!((standing.level.reserved, standing.spent_here), (100, 60));
-    let _ = pod.settle(ends_after, 30, next + 3);
-    let _ = pod.settle(before, 10, next + 3);
+    let next = two_after_the_end(&mut pod, &mut leader, before);
     let standing = pod.purses.standings(next + 3).next().unwrap();
     assert_eq!((standing.level.reserved, standing.spent_here), (0, 90));
     leader.serve(1, &mut pod, 1, next + 600_000);

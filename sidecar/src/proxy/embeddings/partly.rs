@@ -138,10 +138,10 @@ impl Partly {
     /// The whole answer, where nothing is missing, and the age of its oldest part. `room`: what there is for it. `None`: it is of nothing.
     pub(in crate::proxy) fn answer(&self, context: &RequestContext, room: Room) -> Option<(Arc<Answer>, Duration)> {
         let (oldest, age) = self.hits().max_by_key(|(_, age)| *age)?;
-        let vectors = || self.hits().map(|(stored, _)| &stored.vector);
+        let vectors = self.hits().map(|(stored, _)| &stored.vector);
         self.count(context.process(), self.keys.len(), (0, Picodollars::ZERO));
         let source = &oldest.source;
-        let body = Parted::unasked(self.form, &source.model).joined(self.form, vectors());
+        let body = Parted::unasked(self.form, &source.model).joined(self.form, vectors);
         let answer = Answer {
             request_id: source.request_id.clone(),
             asked: Arc::clone(&source.asked),
