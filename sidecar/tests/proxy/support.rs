@@ -450,5 +450,7 @@ pub(crate) const CARD: &str = "4111 1111 1111 1111";
 
 /// Whether anything of [`CARD`] stands there. A request's id or a time may have digits as one of its groups has; not beside a space, nor alone.
 pub(crate) fn shows_card(text: &str) -> bool {
-    ["1111 ", " 1111", "\"1111\""].iter().any(|group| text.contains(group))
+    ["4111 ", " 4111", "\"4111\"", "1111 ", " 1111", "\"1111\""]
+        .iter()
+        .any(|group| text.contains(group))
 }
