@@ -144,9 +144,12 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         },
         metrics.shares(),
     );
+    let (knows, known_objects) = watch::channel(false);
     let mut elector = {
         let shares = shares.clone();
-        elector.before_it_leads(move || shares.before_it_leads())
+        elector
+            .once(known_objects)
+            .before_it_leads(move || shares.before_it_leads())
     };
     let hub = Hub::new(
         stream::Settings {
@@ -227,6 +230,7 @@ pub async fn run(args: Args) -> anyhow::Result<Ended> {
         async move {
             store.ready_without_pods().await;
             synced.store(true, Ordering::Release);
+            knows.send_replace(true);
             objects_ready.ready();
             std::future::pending::<()>().await;
         }

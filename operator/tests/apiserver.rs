@@ -27,7 +27,7 @@ use bowsprit_core::stream::{ReportedProvider, SidecarReport};
 use bowsprit_operator::certs::Served;
 use bowsprit_operator::certs::keeper::{Keeper, Names};
 use bowsprit_operator::fleet::{Fleet, PodId};
-use bowsprit_operator::lease::elector::{Elector, Leadership};
+use bowsprit_operator::lease::elector::{Elector, Leadership, UNKNOWING};
 use bowsprit_operator::metrics::Metrics;
 use bowsprit_operator::objects::Store;
 use bowsprit_operator::owner::Defined;
@@ -39,7 +39,7 @@ use bowsprit_operator::time::Clock;
 use fake::{Fake, PATIENCE};
 use kube::Api;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 const CONFIG: &str = "/api/v1/namespaces/team/configmaps/bowsprit-config";
 const CLAUDE: &str = "/apis/bowsprit.dev/v1alpha1/namespaces/team/providerconfigs/claude";
@@ -774,6 +774,25 @@ async fn before_the_lease_names_it_a_replica_notes_what_there_is_and_not_while_i
     let renewing = tokio::time::timeout(Duration::from_secs(9), first.hold()).await;
     assert!(renewing.is_err() && first.leadership().check().is_ok());
     assert_eq!(notes.try_iter().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_was_just_started_asks_for_the_lease_once_it_knows_what_there_is_and_not_much_later() {
+    let fake = Fake::new();
+    let (knows, known) = watch::channel(false);
+    let mut first = elector(&fake, "a").once(known.clone());
+    let early = tokio::time::timeout(UNKNOWING / 2, first.acquire()).await;
+    assert!(early.is_err() && fake.writes().is_empty(), "{:#?}", fake.writes());
+    let began = tokio::time::Instant::now();
+    tokio::join!(first.acquire(), async { knows.send_replace(true) });
+    assert!(began.elapsed() < Duration::from_secs(1), "nothing is waited for then");
+    first.release().await;
+
+    // A kind of object that cannot be watched leaves no fleet without a leader.
+    knows.send_replace(false);
+    let mut second = elector(&fake, "b").once(known);
+    let late = tokio::time::timeout(UNKNOWING * 2, second.acquire()).await;
+    assert!(late.is_ok() && second.leadership().check().is_ok());
 }
 
 #[tokio::test(start_paused = true)]

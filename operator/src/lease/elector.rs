@@ -111,7 +111,13 @@ pub struct Elector {
     newest: Newest,
     rewound: watch::Sender<bool>,
     before_it_leads: Option<Box<dyn Fn() + Send + Sync>>,
+    /// True once this replica knows what it needs to lead.
+    known: Option<watch::Receiver<bool>>,
 }
+
+/// A replica that does not get to know what it needs to lead asks for the Lease all the same after so long: a watch that fails of one kind of
+/// object leaves the others, and certificates, to be cared for.
+pub const UNKNOWING: Duration = LEASE;
 
 impl Elector {
     /// For the Lease `name`, as `identity` (the pod's name).
@@ -131,7 +137,16 @@ impl Elector {
             newest: Newest::default(),
             rewound: watch::Sender::new(false),
             before_it_leads: None,
+            known: None,
         }
+    }
+
+    /// It asks once this is true, or after [`UNKNOWING`]: one that was just started is often the first to ask, knows nothing to lead with for a moment,
+    /// and cannot note what there is before it leads.
+    #[must_use]
+    pub fn once(mut self, known: watch::Receiver<bool>) -> Self {
+        self.known = Some(known);
+        self
     }
 
     /// The Lease goes with this owner.
@@ -173,6 +188,16 @@ impl Elector {
 
     /// Returns once this replica leads.
     pub async fn acquire(&mut self) {
+        if let Some(known) = &mut self.known
+            && tokio::time::timeout(UNKNOWING, known.wait_for(|known| *known))
+                .await
+                .is_err()
+        {
+            tracing::warn!(
+                lease = self.name,
+                "not all objects are known yet: this replica asks for the lease without them"
+            );
+        }
         let mut after_failure = RETRY;
         loop {
             let failed = match tokio::time::timeout(RENEW_DEADLINE, self.attempt()).await {
