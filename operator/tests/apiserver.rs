@@ -21,6 +21,7 @@ mod statuses;
 mod unread;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bowsprit_core::stream::{ReportedProvider, SidecarReport};
@@ -36,7 +37,7 @@ use bowsprit_operator::reconcile;
 use bowsprit_operator::stream::documents::Documents;
 use bowsprit_operator::stream::trust::Trust;
 use bowsprit_operator::time::Clock;
-use fake::{Fake, PATIENCE};
+use fake::{Fake, Fate, PATIENCE};
 use kube::Api;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
@@ -774,6 +775,31 @@ async fn before_the_lease_names_it_a_replica_notes_what_there_is_and_not_while_i
     let renewing = tokio::time::timeout(Duration::from_secs(9), first.hold()).await;
     assert!(renewing.is_err() && first.leadership().check().is_ok());
     assert_eq!(notes.try_iter().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_the_lease_names_notes_nothing_anew_where_the_answer_was_lost() {
+    let fake = Fake::new();
+    let lost = AtomicBool::new(false);
+    let client = fake.client_through(move |head| {
+        let is_write = head.method != http::Method::GET;
+        if is_write && !lost.swap(true, Ordering::SeqCst) {
+            return Fate::Done;
+        }
+        Fate::Answered
+    });
+    let (noted, notes) = std::sync::mpsc::channel();
+    let elector = Elector::new(
+        Api::namespaced(client, "system"),
+        "bowsprit-operator",
+        "a",
+        Clock::new(),
+    );
+    let mut first = elector.before_it_leads(move || noted.send(()).expect("heard"));
+    first.acquire().await;
+    assert!(first.leadership().check().is_ok());
+    // Everybody has known of it since the write, and what came since is new.
+    assert_eq!(notes.try_iter().count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -111,6 +111,7 @@ pub struct Elector {
     newest: Newest,
     rewound: watch::Sender<bool>,
     before_it_leads: Option<Box<dyn Fn() + Send + Sync>>,
+    has_noted: bool,
     /// True once this replica knows what it needs to lead.
     known: Option<watch::Receiver<bool>>,
 }
@@ -137,6 +138,7 @@ impl Elector {
             newest: Newest::default(),
             rewound: watch::Sender::new(false),
             before_it_leads: None,
+            has_noted: false,
             known: None,
         }
     }
@@ -195,7 +197,7 @@ impl Elector {
         {
             tracing::warn!(
                 lease = self.name,
-                "not all objects are known yet: this replica asks for the lease without them"
+                "providers, routes or configs are not known yet: this replica asks for the lease without them"
             );
         }
         let mut after_failure = RETRY;
@@ -311,8 +313,14 @@ impl Elector {
             // A process of our name that was here before us and died: for whoever counts, this is another holder.
             step = Step::Acquire;
         }
-        if let (Step::Acquire, Some(note)) = (step, &self.before_it_leads) {
+        // A write whose answer was lost named us, and everybody has known since: what is there now may have come after.
+        let names_us = self.seen.as_ref().and_then(Seen::holder) == Some(&self.identity);
+        if step == Step::Acquire
+            && !(names_us && self.has_noted)
+            && let Some(note) = &self.before_it_leads
+        {
             note();
+            self.has_noted = true;
         }
         let owner = match &self.owner {
             Some(owner) => owner.of(lease.as_ref().map(|lease| &lease.metadata)).await?,
