@@ -8,7 +8,7 @@ use bowsprit_core::yaml;
 use bowsprit_crds::{ProviderConfig, names};
 use futures::{AsyncBufRead, AsyncReadExt as _};
 use http_body_util::BodyExt as _;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, LogParams, Patch, PatchParams,
@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::{App, LONG, Operators, Providers, SHORT, eventually, machine};
+use crate::{App, LONG, Operators, PACED, Providers, SHORT, eventually, machine};
 
 /// The namespace of the operator.
 pub const SYSTEM: &str = "bowsprit-system";
@@ -137,7 +137,13 @@ impl Bed {
         Api::<Namespace>::all(client.clone())
             .patch(&namespace, &PatchParams::apply("e2e"), &Patch::Apply(&wanted))
             .await?;
-        Ok(Self { client, namespace })
+        let bed = Self { client, namespace };
+        // Without it no pod is taken: the apiserver waits for a second or two, and then refuses.
+        eventually(LONG, "the namespace has its ServiceAccount", async || {
+            Ok(bed.api::<ServiceAccount>().get("default").await.map(drop)?)
+        })
+        .await?;
+        Ok(bed)
     }
 
     /// Puts providers, keys and accounts into it, and waits until the operator has rendered them.
@@ -210,6 +216,11 @@ impl Bed {
             self.apply_one(&document).await?;
         }
         Ok(())
+    }
+
+    /// Applies one object, again where the operators that are asked about it were late: they may be where others have the cores.
+    pub async fn apply_soon(&self, object: &Value) -> Result<DynamicObject> {
+        eventually(LONG, "it is taken", async || self.apply_one(object).await).await
     }
 
     /// Applies one object, as whoever runs the tests, taking every field it names.
@@ -331,9 +342,28 @@ impl Bed {
 
     /// Creates an app from a manifest and waits until it is ready.
     pub async fn app_from(&self, manifest: &Value) -> Result<App<'_>> {
-        let pod = self.apply_one(manifest).await?;
+        let pod = self.apply_soon(manifest).await?;
         self.ready(&pod.name_any()).await?;
         Ok(App::new(self, pod.name_any()))
+    }
+
+    /// The same in a pod that has this Secret, which a policy, a route or a provider names. A pod keeps what it was made with, and an operator whose watch is
+    /// behind the leader's makes it without: that one is made again.
+    pub async fn app_with(&self, name: &str, secret: &str) -> Result<App<'_>> {
+        let quoted = format!("{secret:?}");
+        eventually(LONG, &format!("a pod with the Secret {secret}"), async || {
+            let pod = self.apply_one(&pod_manifest(name)).await?;
+            if !pod.data["spec"]["volumes"].to_string().contains(&quoted) {
+                let at_once = DeleteParams::default().grace_period(0);
+                self.api::<Pod>().delete(name, &at_once).await?;
+                self.gone::<Pod>(name).await?;
+                bail!("it was made by an operator that does not know of it yet");
+            }
+            Ok(())
+        })
+        .await?;
+        self.ready(name).await?;
+        Ok(App::new(self, name.to_owned()))
     }
 
     /// The app in a pod that is there.
@@ -431,7 +461,7 @@ impl Bed {
         K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + serde::Serialize,
         K::DynamicType: Default,
     {
-        eventually(SHORT, &format!("{name} is {type_}={status}"), async || {
+        eventually(PACED, &format!("{name} is {type_}={status}"), async || {
             let object = json!(self.api::<K>().get(name).await?);
             let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
             let conditions = object.pointer("/status/conditions").cloned().unwrap_or_default();
@@ -452,7 +482,7 @@ impl Bed {
     pub async fn in_service(&self, name: &str, sidecars: u32) -> Result<()> {
         self.condition::<ProviderConfig>(name, "Programmed", "True").await?;
         eventually(
-            SHORT,
+            PACED,
             &format!("{name} is in service in {sidecars} sidecars"),
             async || {
                 let status = self.api::<ProviderConfig>().get(name).await?.status;

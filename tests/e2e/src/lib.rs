@@ -41,4 +41,4 @@ pub use operators::Operators;
 pub use providers::{Providers, quick_breaker};
 pub use release::{Release, helm_install, kubectl, rolled_out, rollout};
 pub use run::{Test, Turn, note, test};
-pub use wait::{LONG, SHORT, TOLD, eventually, stays};
+pub use wait::{LONG, PACED, SHORT, TOLD, eventually, stays};

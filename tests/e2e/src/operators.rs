@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use crate::machine::Process;
@@ -31,7 +32,7 @@ impl<'a> Operators<'a> {
         let all = ListParams::default().labels("app.kubernetes.io/component=operator");
         let pods = self.pods().list(&all).await?;
         let stay = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        Ok(stay.map(kube::ResourceExt::name_any).collect())
+        Ok(stay.map(ResourceExt::name_any).collect())
     }
 
     /// Who holds the lease; empty where nobody does.
@@ -69,7 +70,7 @@ impl<'a> Operators<'a> {
         .await
     }
 
-    /// Waits until as many as there should be are ready, and pods reach them.
+    /// Waits until as many as there should be are ready, one of them leads, and pods reach them.
     pub async fn settled(&self) -> Result<()> {
         let deployments = Api::<k8s_openapi::api::apps::v1::Deployment>::namespaced(self.0.client.clone(), SYSTEM);
         eventually(LONG * 2, "every operator is ready", async || {
@@ -81,6 +82,12 @@ impl<'a> Operators<'a> {
                 pods.len() == ready && i32::try_from(ready).ok() == wanted,
                 "{ready} of {} are ready, and there should be {wanted:?}",
                 pods.len()
+            );
+            // One that ended in haste leaves the lease to expire, and does not lead meanwhile.
+            let leader = self.leader().await?;
+            ensure!(
+                pods.iter().any(|pod| pod.name_any() == leader),
+                "{leader:?} has the lease, and is none of them"
             );
             let (status, answer) = self.0.try_create(&pod_manifest("asks")).await?;
             ensure!(status == 201, "the webhook does not answer: {status} {answer}");

@@ -10,6 +10,10 @@ pub const SHORT: Duration = Duration::from_secs(30);
 /// For what takes the kubelet: images, pods, probes.
 pub const LONG: Duration = Duration::from_secs(90);
 
+/// For what a status says: one that was written several times in a row waits for up to half a minute (`LONGEST` of the operator's pace), and then for
+/// what [`SHORT`] is for.
+pub const PACED: Duration = Duration::from_secs(75);
+
 /// For what a status says of numbers that move all the time: sidecars tell of theirs twice a minute, they are looked at once a minute, and what is
 /// no leap is written every two minutes at the most.
 pub const TOLD: Duration = Duration::from_mins(4);

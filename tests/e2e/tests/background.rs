@@ -52,7 +52,8 @@ async fn a_job_outlives_an_outage_of_its_provider_and_the_end_of_its_sidecar() {
         let attempts = job["attempts"].as_u64().unwrap_or_default();
         ensure!(attempts >= 1, "what was tried before is not forgotten: {job}");
         bed.providers().reset().await?;
-        eventually(LONG, "it is answered", async || {
+        // The breakers were open for a minute, and its back-off comes on top.
+        eventually(TOLD, "it is answered", async || {
             let job = jobs(&app, "GET", &path, None).await?;
             ensure!(job["status"] == "done", "{job}");
             Ok(())

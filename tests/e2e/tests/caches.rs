@@ -32,7 +32,7 @@ spec:
     ttl: 1h
     maxBytes: 1048576
     temperature: Any
-    store: {redisRef: {name: answers, key: url}, timeout: 500ms}
+    store: {redisRef: {name: answers, key: url}, timeout: 1s}
 ";
 
 const ALIKE: &str = r#"

@@ -126,8 +126,7 @@ async fn a_service_is_asked_with_the_key_of_its_secret_and_decides_or_its_guard_
         });
         bed.apply_one(&policy).await?;
         bed.condition::<UsagePolicy>("house", "Accepted", "True").await?;
-        // Its pod is made with the Secret that the guard names.
-        let app = bed.app("app").await?;
+        let app = bed.app_with("app", "dlp").await?;
         eventually(LONG, "the service decides", async || {
             let answer = ask(&app, "I am Ann", false).await?;
             ensure!(answer["status"] == 200, "{answer}");

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use bowsprit_crds::names;
-use bowsprit_e2e::{Bed, LONG, Test, eventually, image, pod_manifest};
+use bowsprit_e2e::{Bed, LONG, SHORT, Test, eventually, image, pod_manifest};
 use serde_json::{Value, json};
 
 /// A workload of this kind whose own labels, or whose template's, are these.
@@ -100,7 +100,7 @@ async fn mistakes_are_told_with_the_right_spelling_and_the_right_place() {
                 "write \"true\"",
             ));
 
-            // The apiserver may have heard of the operators' Service only now, and this webhook fails open.
+            // The apiserver may have heard of the operators' Service only now, and this webhook fails open, also where an operator is late.
             eventually(LONG, "advice is given", async || {
                 let warnings = warned(bed, &workload("Deployment", &asks, &json!({}))).await?;
                 ensure!(!warnings.is_empty(), "no warning");
@@ -108,7 +108,12 @@ async fn mistakes_are_told_with_the_right_spelling_and_the_right_place() {
             })
             .await?;
             for (object, path, remedy) in &cases {
-                let warnings = warned(bed, object).await?;
+                let warnings = eventually(SHORT, &format!("{path:?} is told"), async || {
+                    let warnings = warned(bed, object).await?;
+                    ensure!(!warnings.is_empty(), "no warning");
+                    Ok(warnings)
+                })
+                .await?;
                 let said = warnings.iter().any(|it| it.contains(path) && it.contains(remedy));
                 ensure!(said, "{path:?} with {remedy:?} is not in {warnings:#?}");
                 let copies = warnings.iter().filter(|it| it.contains(path)).count();

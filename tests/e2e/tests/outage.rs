@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bowsprit_crds::ProviderConfig;
 use bowsprit_e2e::machine::Process;
-use bowsprit_e2e::{App, Bed, LONG, Line, Test, asking_manifest, eventually, note};
+use bowsprit_e2e::{App, Bed, LONG, Line, SHORT, Test, asking_manifest, eventually, note};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -61,7 +61,12 @@ async fn an_apiserver_that_is_away_costs_no_request_and_a_killed_sidecar_starts_
             ensure!(calm.len() > 50, "only {} requests were made", calm.len());
             ensure!(silence < RESTARTED, "the sidecar came back after {silence:?}");
             ensure!(converged < CONVERGED, "converged only after {converged:?}");
-            let restarts = hit.restarts().await?;
+            let restarts = eventually(SHORT, "the kubelet has told of the restart", async || {
+                let restarts = hit.restarts().await?;
+                ensure!(restarts > 0, "not yet");
+                Ok(restarts)
+            })
+            .await?;
             ensure!(restarts == 1, "its sidecar was started {restarts} times again");
             bed.operators().settled().await
         })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bowsprit_core::config::{self, Scope};
 use bowsprit_crds::{ModelRoute, ProviderConfig, names};
-use bowsprit_e2e::{Bed, SHORT, eventually, stays, test};
+use bowsprit_e2e::{Bed, PACED, SHORT, eventually, stays, test};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -112,7 +112,7 @@ async fn each_object_says_that_it_is_accepted_resolved_and_programmed() {
             names::REVISION_KEY,
         );
         eventually(
-            SHORT,
+            PACED,
             "the status names the revision that first carried it",
             async || {
                 let status = bed.api::<ModelRoute>().get("smart").await?.status.unwrap_or_default();
@@ -168,8 +168,9 @@ spec:
 async fn nothing_is_written_at_rest() {
     test("atrest", async |bed| {
         let _app = bed.app("app").await?;
+        // Until its sidecar is counted, each is in service in none.
         for name in ["claude", "gemini", "openai"] {
-            bed.condition::<ProviderConfig>(name, "Programmed", "True").await?;
+            bed.in_service(name, 1).await?;
         }
         // What is still on its way settles first.
         eventually(SHORT, "three seconds without a write", async || {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bowsprit_crds::{ModelRoute, ModelRouteStatus, ProviderConfig, ProviderConfigStatus};
 use bowsprit_e2e::machine::Process;
-use bowsprit_e2e::{App, Bed, LONG, SHORT, audit, eventually, kubectl, note, pod_manifest, stays, test};
+use bowsprit_e2e::{App, Bed, LONG, PACED, SHORT, audit, eventually, kubectl, note, pod_manifest, stays, test};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -108,7 +108,7 @@ async fn a_change_is_behind_until_the_sidecar_says_that_it_has_it_and_then_tells
         };
         change(31).await?;
         bed.condition::<ProviderConfig>("openai", "Ready", "True").await?;
-        let measured = eventually(SHORT, "the time it took is told", async || {
+        let measured = eventually(PACED, "the time it took is told", async || {
             let status = status(bed, "openai").await?;
             let took = status.propagation.context("it is not")?;
             ensure!(
@@ -123,7 +123,7 @@ async fn a_change_is_behind_until_the_sidecar_says_that_it_has_it_and_then_tells
         let pod = bed.api::<Pod>().get("app").await?;
         let stopped = Process::of(&pod, "bowsprit")?.stop()?;
         change(32).await?;
-        eventually(SHORT, "the sidecar that does not answer is named", async || {
+        eventually(PACED, "the sidecar that does not answer is named", async || {
             let sidecars = status(bed, "openai").await?.sidecars.unwrap_or_default();
             ensure!(sidecars.behind == 1 && sidecars.behind_pods == ["app"], "{sidecars:?}");
             Ok(())
@@ -161,7 +161,7 @@ async fn a_secret_that_is_referenced_anew_names_the_pods_and_the_remedy_and_leav
         .await?;
         bed.ready(&name).await?;
         bed.condition::<ProviderConfig>("claude", "Ready", "True").await?;
-        eventually(SHORT, "claude counts the pod", async || {
+        eventually(PACED, "claude counts the pod", async || {
             let sidecars = status(bed, "claude").await?.sidecars.unwrap_or_default();
             ensure!(sidecars.current == 1, "{sidecars:?}");
             Ok(())
@@ -250,6 +250,9 @@ async fn at_rest_nothing_is_written_for_a_minute() {
         bed.apply(ROUTE).await?;
         bed.condition::<ModelRoute>("smart", "Ready", "True").await?;
         ensure!(route(bed, "smart").await?.sidecars.is_some(), "it counts its sidecars");
+        for name in ["claude", "gemini", "openai"] {
+            bed.in_service(name, 1).await?;
+        }
         let here = async || {
             let writes = audit::writes().await?.into_iter();
             Ok(writes

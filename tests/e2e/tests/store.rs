@@ -204,11 +204,11 @@ async fn killed_under_traffic(bed: &Bed) -> Result<()> {
             &Patch::Merge(&json!({"spec": {"rateLimits": limits}})),
         )
         .await?;
-    // Made after the operators know that the Secret is named: they see it.
+    // Made after the operators know that the Secret is named.
     bed.rendered(|text| text.contains("redisRef")).await?;
     let mut apps = Vec::new();
     for pod in 0..PODS {
-        apps.push(bed.app(&format!("app-{pod}")).await?);
+        apps.push(bed.app_with(&format!("app-{pod}"), "limits").await?);
     }
     bed.in_service("claude", 3).await?;
     all_ask_the_store(&apps).await?;
@@ -312,11 +312,11 @@ async fn two_teams_ask(bed: &Bed) -> Result<()> {
     }))
     .await?;
     bed.condition::<UsagePolicy>("house", "Accepted", "True").await?;
-    // Made after the operators know that the Secret is named: they see it.
+    // Made after the operators know that the Secret is named.
     bed.rendered(|text| text.contains("redisRef")).await?;
     let mut apps = Vec::new();
     for pod in 0..PODS {
-        apps.push(bed.app(&format!("app-{pod}")).await?);
+        apps.push(bed.app_with(&format!("app-{pod}"), "limits").await?);
     }
     eventually(LONG, "all sidecars ask the store", async || {
         for app in &apps {
