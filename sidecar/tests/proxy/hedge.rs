@@ -15,6 +15,9 @@ fn at_once() -> Value {
 /// Nothing here is ever this slow.
 const LONG: Duration = Duration::from_secs(20);
 
+/// So long after [`at_once`] that the hedge is sent before, however busy the machine is.
+const SLOW: Duration = Duration::from_millis(1_500);
+
 async fn bed() -> Bed {
     Bed::routed(at_once(), |_, _| {}).await
 }
@@ -69,8 +72,7 @@ async fn a_stream_that_has_begun_but_shows_no_content_is_slow_too() {
 async fn a_first_target_that_answers_after_all_wins_and_the_second_is_cancelled() {
     for stream in [false, true] {
         let bed = bed().await;
-        bed.claude
-            .always(Answer::new("late but first").head_delay(Duration::from_millis(250)));
+        bed.claude.always(Answer::new("late but first").head_delay(SLOW));
         bed.gemini.always(Behaviour::hang());
         let reply = bed.chat_with("smart", stream).await;
         assert_eq!((reply.status, reply.provider()), (200, "claude"), "{}", reply.text);
@@ -125,8 +127,7 @@ async fn no_more_than_the_share_is_sent_twice() {
 #[tokio::test]
 async fn a_hedge_that_fails_leaves_the_first_alone() {
     let bed = bed().await;
-    bed.claude
-        .always(Answer::new("worth the wait").head_delay(Duration::from_millis(250)));
+    bed.claude.always(Answer::new("worth the wait").head_delay(SLOW));
     failing(&bed.gemini, 500);
     let reply = bed.chat_with("smart", false).await;
     assert_eq!((reply.status, reply.provider()), (200, "claude"), "{}", reply.text);
@@ -142,10 +143,8 @@ async fn a_hedge_that_fails_leaves_the_first_alone() {
 #[tokio::test]
 async fn a_first_that_fails_while_the_hedge_runs_waits_for_it() {
     let bed = bed().await;
-    bed.claude
-        .always(Behaviour::status(500).delay(Duration::from_millis(150)));
-    bed.gemini
-        .always(Answer::new("still coming").head_delay(Duration::from_millis(400)));
+    bed.claude.always(Behaviour::status(500).delay(SLOW));
+    bed.gemini.always(Answer::new("still coming").head_delay(SLOW * 2));
     let reply = bed.chat_with("smart", false).await;
     assert_eq!((reply.status, reply.provider()), (200, "gemini"), "{}", reply.text);
     assert_eq!(count(&bed.openai), 0);
@@ -161,8 +160,7 @@ async fn a_first_that_fails_while_the_hedge_runs_waits_for_it() {
 #[tokio::test]
 async fn when_both_fail_the_request_goes_on_as_without_a_hedge() {
     let bed = bed().await;
-    bed.claude
-        .always(Behaviour::status(500).delay(Duration::from_millis(150)));
+    bed.claude.always(Behaviour::status(500).delay(SLOW));
     bed.gemini
         .always(Behaviour::status(503).delay(Duration::from_millis(50)));
     let reply = bed.chat_with("smart", true).await;
@@ -179,8 +177,7 @@ async fn when_both_fail_the_request_goes_on_as_without_a_hedge() {
 #[tokio::test]
 async fn the_callers_own_mistake_is_the_answer_whatever_became_of_the_hedge() {
     let bed = bed().await;
-    bed.claude
-        .always(Behaviour::status(400).delay(Duration::from_millis(150)));
+    bed.claude.always(Behaviour::status(400).delay(SLOW));
     failing(&bed.gemini, 500);
     let reply = bed.chat_with("smart", false).await;
     assert_eq!(reply.status, 400, "{}", reply.text);
