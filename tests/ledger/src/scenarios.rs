@@ -311,7 +311,9 @@ impl<'a> Lines<'a> {
 async fn bounded(world: &World, args: &Args, rate: f64) -> bool {
     let begun = Instant::now();
     let (mut last, mut since) = (held(world).await, Instant::now());
-    while since.elapsed() < QUIET && begun.elapsed() < PATIENCE {
+    // What a sidecar has not sent yet is on its way however quiet it is.
+    let is_kept = async || sum(&world.sidecar().metrics().await, "bowsprit_ledger_bytes", &[]) > 0.0;
+    while (since.elapsed() < QUIET || is_kept().await) && begun.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let now = held(world).await;
         if now != last {

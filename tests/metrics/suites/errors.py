@@ -22,13 +22,14 @@ def documents(port, dead_port):
     return [
         like("safe", ["safe-1"]),
         like("again", ["again-1"], retry={"maxAttempts": 3, "backoff": backoff}),
-        like("onward", ["onward-1", "late-1", "odd-1"], timeouts={"firstToken": "300ms"}),
+        like("onward", ["onward-1", "odd-1"]),
+        like("late", ["late-1"], timeouts={"firstToken": "300ms"}),
         like("gone", ["gone-1"], dead_port),
         like("breaks", ["breaks-1"], circuitBreaker={"failureThreshold": 3, "openFor": f"{OPEN_FOR:.0f}s"}),
         like("slow", ["slow-1"]),
         *(like(name, [model], credentials=[{"name": "first", "env": "A_KEY"}, {"name": "second", "env": "B_KEY"}]) for name, model in (("told", "limited-1"), ("denied", "denied-1"))),
         like("cuts", ["cut-1", "long-1"]),
-        *(route(model, (name, model), SAFE) for name, model in (("onward", "onward-1"), ("onward", "late-1"), ("onward", "odd-1"), ("gone", "gone-1"), ("breaks", "breaks-1"))),
+        *(route(model, (name, model), SAFE) for name, model in (("onward", "onward-1"), ("late", "late-1"), ("onward", "odd-1"), ("gone", "gone-1"), ("breaks", "breaks-1"))),
         route("slow-1", ("slow", "slow-1"), SAFE, hedge={"after": "100ms", "maxPercent": 100}),
         *(route(model, (name, model)) for name, model in (("safe", "safe-1"), ("again", "again-1"), ("told", "limited-1"), ("denied", "denied-1"), ("cuts", "cut-1"), ("cuts", "long-1"))),
     ]
@@ -89,11 +90,11 @@ def play(programs, report, _):
         stage.counts("bowsprit_requests_total", {"ok": ok, "cut EXT_TRUNCATED": 3, "cancelled": 2, "client_error VAL_NOT_JSON": 3, "client_error RES_MODEL_NOT_FOUND": 2}, "outcome code")
         stage.counts("bowsprit_attempts_total", {
             "safe ok": 2 + 1 + 1 + 1 + (3 + 2) + 2, "again ok": 2, "again EXT_SERVER_ERROR": 1, "again EXT_OVERLOADED": 1, "onward EXT_OVERLOADED": 2,
-            "onward EXT_FIRST_TOKEN_TIMEOUT": 1, "onward EXT_PROTOCOL": 1, "gone EXT_CONNECT_REFUSED": 1, "breaks EXT_SERVER_ERROR": 3, "breaks ok": 2, "slow cancelled": 2,
+            "late EXT_FIRST_TOKEN_TIMEOUT": 1, "onward EXT_PROTOCOL": 1, "gone EXT_CONNECT_REFUSED": 1, "breaks EXT_SERVER_ERROR": 3, "breaks ok": 2, "slow cancelled": 2,
             "told RATE_PROVIDER": 1, "told ok": 1, "denied AUTH_KEY_REJECTED": 1, "denied ok": 1, "cuts EXT_TRUNCATED": 3, "cuts cancelled": 2}, "provider code")
         stage.counts("bowsprit_retries_total", {"again EXT_SERVER_ERROR": 1, "again EXT_OVERLOADED": 1, "told RATE_PROVIDER": 1, "denied AUTH_KEY_REJECTED": 1}, "provider code")
         # A candidate whose breaker is open is planned last, and not reached: nobody is switched away from it.
-        stage.counts("bowsprit_fallbacks_total", {"onward EXT_OVERLOADED": 2, "onward EXT_FIRST_TOKEN_TIMEOUT": 1, "onward EXT_PROTOCOL": 1, "gone EXT_CONNECT_REFUSED": 1, "breaks EXT_SERVER_ERROR": 3}, "provider code")
+        stage.counts("bowsprit_fallbacks_total", {"onward EXT_OVERLOADED": 2, "late EXT_FIRST_TOKEN_TIMEOUT": 1, "onward EXT_PROTOCOL": 1, "gone EXT_CONNECT_REFUSED": 1, "breaks EXT_SERVER_ERROR": 3}, "provider code")
         stage.counts("bowsprit_breaker_transitions_total", {"breaks open consecutive_failures": 1, "breaks half_open open_for_passed": 1, "breaks closed recovered": 1}, "provider to cause")
         stage.counts("bowsprit_breaker_state", 0)
         stage.counts("bowsprit_hedges_total", {"safe won": 2}, "provider outcome")
