@@ -51,16 +51,29 @@ pub enum By {
 }
 
 impl By {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Provider,
+        Self::Model,
+        Self::Route,
+        Self::Namespace,
+        Self::Workload,
+    ];
+
+    /// As a query string has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Model => "model",
+            Self::Route => "route",
+            Self::Namespace => "namespace",
+            Self::Workload => "workload",
+        }
+    }
+
     /// From a query string.
     pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "provider" => Self::Provider,
-            "model" => Self::Model,
-            "route" => Self::Route,
-            "namespace" => Self::Namespace,
-            "workload" => Self::Workload,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|by| by.as_str() == text)
     }
 }
 

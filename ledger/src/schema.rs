@@ -140,10 +140,16 @@ pub const MIGRATIONS: &[Migration] = &[
         sqlite: texts!("0010_fills", ".sqlite", down ""),
         postgres: texts!("0010_fills", ".postgres", down ""),
     },
+    Migration {
+        version: 11,
+        name: "judged_days",
+        sqlite: texts!("0011_judged_days", ".sqlite", down ""),
+        postgres: texts!("0011_judged_days", ".postgres", down ""),
+    },
 ];
 
 /// The version that this release works with.
-pub const LATEST: u32 = 10;
+pub const LATEST: u32 = 11;
 
 /// The table that says which steps were run.
 pub const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -267,11 +273,11 @@ mod tests {
 
     #[test]
     fn steps_lead_forward_and_back_in_order() {
-        assert_eq!(path(0, LATEST), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-        assert_eq!(path(2, LATEST), [3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(path(0, LATEST), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(path(2, LATEST), [3, 4, 5, 6, 7, 8, 9, 10, 11]);
         assert_eq!(path(LATEST, LATEST), [0_i64; 0]);
-        assert_eq!(path(LATEST, 0), [-10, -9, -8, -7, -6, -5, -4, -3, -2, -1]);
-        assert_eq!(path(LATEST, 2), [-10, -9, -8, -7, -6, -5, -4, -3]);
+        assert_eq!(path(LATEST, 0), [-11, -10, -9, -8, -7, -6, -5, -4, -3, -2, -1]);
+        assert_eq!(path(LATEST, 2), [-11, -10, -9, -8, -7, -6, -5, -4, -3]);
         assert_eq!(MIGRATIONS.last().map(|step| step.version), Some(LATEST));
     }
 

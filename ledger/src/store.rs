@@ -210,6 +210,9 @@ pub trait Store: Send + Sync + 'static {
     /// Reads.
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, Error>>;
 
+    /// Runs these statements in one transaction: what is made of rows that are there, and can be made again.
+    fn note(&self, statements: Vec<Query>) -> BoxFuture<'_, Result<(), Error>>;
+
     /// Notes that an object was applied; once for the same change, of which the user who asked last is kept.
     fn note_config(&self, row: Row) -> BoxFuture<'_, Result<(), Error>>;
 

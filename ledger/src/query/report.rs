@@ -4,6 +4,10 @@
 #[cfg(feature = "store")]
 pub mod asked;
 #[cfg(feature = "store")]
+pub mod days;
+#[cfg(feature = "store")]
+mod judged;
+#[cfg(feature = "store")]
 pub mod read;
 
 use serde::{Deserialize, Serialize};

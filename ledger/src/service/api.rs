@@ -491,6 +491,10 @@ impl Store for Timed {
         })
     }
 
+    fn note(&self, statements: Vec<Query>) -> BoxFuture<'_, Result<(), Error>> {
+        self.store.note(statements)
+    }
+
     fn note_config(&self, row: Row) -> BoxFuture<'_, Result<(), Error>> {
         self.store.note_config(row)
     }

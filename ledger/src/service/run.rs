@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +18,7 @@ use super::kubernetes::Apiserver;
 use super::metrics::Metrics;
 use super::tls::{Served, server_config};
 use super::{listen, now};
+use crate::query::report::days;
 use crate::schema::{CannotMigrate, LATEST};
 use crate::store::postgres::{Postgres, Target};
 use crate::store::sqlite::Sqlite;
@@ -27,6 +28,8 @@ use crate::store::{Error, Filling, Keep, Store};
 const CLEAN_UP: Duration = Duration::from_hours(1);
 /// How long a clean-up fills at most. Where that is not all, the next follows at once: what is too old is kept no longer for it than this.
 const FILL: Duration = Duration::from_mins(10);
+/// How long a clean-up judges days at most; the next goes on.
+const JUDGE: Duration = Duration::from_mins(10);
 /// Between two tries to bring a store in order that does not answer.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -173,7 +176,7 @@ async fn clean_up(store: Arc<dyn Store>, keep: Keep, metrics: Metrics) {
     }
 }
 
-/// Drops what is too old, then fills for a while. Says after how long the next is due.
+/// Drops what is too old, judges days that are over, then fills for a while. Says after how long the next is due.
 async fn one_clean_up(store: &dyn Store, keep: Keep, now: i64, metrics: &Metrics) -> Duration {
     let retired = store.retain(keep, now).await;
     metrics.retained(&retired);
@@ -183,6 +186,14 @@ async fn one_clean_up(store: &dyn Store, keep: Keep, now: i64, metrics: &Metrics
     if let Some(error) = retired.failed {
         let rows = retired.rows;
         tracing::warn!(%error, rows, "not all that is too old could be dropped, will try again");
+    }
+    let began = Instant::now();
+    match days::judge(store, keep, now, JUDGE, || began.elapsed()).await {
+        Ok(0) => {}
+        Ok(days) => tracing::info!(days, "judged days that are over, for reports"),
+        Err(error) => {
+            tracing::warn!(%error, "not all days that are over could be judged, will try again: reports read their minutes");
+        }
     }
     match store.fill(FILL).await {
         Ok(Filling::Nothing) => CLEAN_UP,
@@ -238,6 +249,11 @@ mod tests {
             away()
         }
 
+        fn note(&self, _: Vec<Query>) -> BoxFuture<'_, Result<(), Error>> {
+            self.asked.lock().unwrap().push("judge".into());
+            away()
+        }
+
         fn note_config(&self, _: Row) -> BoxFuture<'_, Result<(), Error>> {
             away()
         }
@@ -266,11 +282,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_old_is_dropped_before_each_part_of_a_fill_and_the_next_part_follows_at_once() {
+    async fn what_is_too_old_is_dropped_and_days_judged_before_each_part_of_a_fill_and_the_next_part_follows_at_once() {
         let store = Told::default();
         for now in 0..3 {
             let (asked, next) = cleaned(&store, now, Ok(Filling::Part(7))).await;
-            assert_eq!(asked, [format!("retain at {now}"), "fill for 600s".to_owned()]);
+            assert_eq!(asked, [&*format!("retain at {now}"), "judge", "fill for 600s"]);
             assert_eq!(next, Duration::ZERO);
         }
     }

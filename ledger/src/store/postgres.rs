@@ -239,6 +239,16 @@ impl Store for Postgres {
         })
     }
 
+    fn note(&self, statements: Vec<Query>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.write(async move |transaction| {
+            for query in &statements {
+                let parameters: Vec<_> = query.parameters.iter().map(typed).collect();
+                transaction.execute_typed(&query.sql, &parameters).await?;
+            }
+            Ok(())
+        }))
+    }
+
     fn note_config(&self, row: Row) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.write(async move |transaction| {
             insert(

@@ -171,6 +171,19 @@ impl Store for Sqlite {
         })
     }
 
+    fn note(&self, statements: Vec<Query>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.work(move |inner| {
+            let mut writer = inner.write();
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for query in &statements {
+                let mut statement = transaction.prepare_cached(&query.sql)?;
+                bind_named(&mut statement, &query.parameters)?;
+                statement.raw_execute()?;
+            }
+            transaction.commit()
+        }))
+    }
+
     fn note_config(&self, row: Row) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.work(move |inner| {
             let sql = format!("{} ON CONFLICT DO NOTHING", insert_sql(&CONFIGS));

@@ -25,20 +25,21 @@ use std::time::{Duration, Instant};
 
 use bowsprit_ledger::entry::{Attempt, Cost, Entry, Numbered, Request, Tokens, Turn};
 use bowsprit_ledger::query::read::{self, Cursor, Filter, IdOf};
-use bowsprit_ledger::query::report;
+use bowsprit_ledger::query::report::{self, days};
 use bowsprit_ledger::query::sums::{self, First};
 use bowsprit_ledger::query::{By, Window};
 use bowsprit_ledger::schema::{Engine, LATEST};
 use bowsprit_ledger::service::now;
 use bowsprit_ledger::store::postgres::{Postgres, Target};
 use bowsprit_ledger::store::sqlite::Sqlite;
-use bowsprit_ledger::store::{Arrival, Identity, Query, Store};
+use bowsprit_ledger::store::{Arrival, Identity, Keep, Query, Store};
 use bowsprit_ledger::wire::{Batch, MAX_ENTRIES, VERSION};
 
 const DAY: i64 = 24 * 3600 * 1000;
 const PODS: u64 = 50;
 /// Batches of a transaction.
 const GROUP: u64 = 16;
+/// How often each is asked.
 const TIMES: u32 = 40;
 
 fn main() {
@@ -172,6 +173,22 @@ async fn asked(store: &dyn Store, made: u64, processors: &dyn Fn() -> Duration) 
                 reported(store, which, is_of_one.then_some(turn), days).await
             })
             .await;
+    }
+    let (began, had) = (Instant::now(), processors());
+    let days = days::judge(store, Keep::default(), now(), Duration::MAX, || Duration::ZERO)
+        .await
+        .unwrap();
+    println!(
+        "\n{days} days judged in {:.1} s, {:.1} s of a processor. After it:\n\n| question | rows | p50 ms | p95 ms | processor ms |\n|---|---|---|---|---|",
+        began.elapsed().as_secs_f64(),
+        processors().saturating_sub(had).as_secs_f64()
+    );
+    for (name, which, is_of_one, days) in REPORTS {
+        if matches!(which, Report::Sla) && !is_of_one {
+            table
+                .line(name, async |_| reported(store, which, None, days).await)
+                .await;
+        }
     }
     let began = Instant::now();
     store.migrate(LATEST - 1, now()).await.unwrap();

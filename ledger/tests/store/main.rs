@@ -14,6 +14,7 @@ mod engines;
 mod entries;
 mod exactly_once;
 mod fills;
+mod judged;
 mod killed;
 mod names;
 mod plans;

@@ -18,7 +18,8 @@ fn told(by: By) -> String {
     key(by).map(|column| format!("CAST({column} AS TEXT)")).join(", ")
 }
 
-/// Good and bad requests by name and window of this grain, of the windows that begin between `$1` and `$2`. `counted` makes the columns of
+/// Good and bad requests by name and window of this grain, of the windows that begin between `$1` and `$2`. A sum of no requests, which a pod
+/// may tell, is none of a window. `counted` makes the columns of
 /// one of the two of its outcomes and its name.
 fn judged(scope: &Scope<'_>, by: By, grain: i64, counted: impl Fn(&str, &str) -> String) -> (String, Vec<Value>) {
     let second = |at: i64| at.div_euclid(1000);
@@ -30,7 +31,7 @@ fn judged(scope: &Scope<'_>, by: By, grain: i64, counted: impl Fn(&str, &str) ->
     let (good, bad) = (counted("'ok'", "good"), counted(BAD, "bad"));
     let sql = format!(
         "SELECT {names}, start, {good}, {bad} FROM provider_metrics
-        WHERE grain = {grain} AND start >= $1 AND start < $2 AND kind = 'request' AND outcome IN ('ok', {BAD}){only}
+        WHERE grain = {grain} AND start >= $1 AND start < $2 AND kind = 'request' AND count > 0 AND outcome IN ('ok', {BAD}){only}
         GROUP BY {names}, start"
     );
     (sql, parameters)

@@ -4,32 +4,15 @@ use std::collections::BTreeMap;
 
 use super::super::sums::{self, First, Scope, whole};
 use super::super::{By, MINUTES_KEPT, Money, Stat, Window, read};
+use super::judged::{self, Key, by_key, count};
 use super::{
-    CacheHits, Hour, LEAST_SAMPLED, Latency, MOST_RANKED, Refusals, Refused, Sla, SlaRow, Usage, UsageRow, Windows,
-    asked,
+    CacheHits, LEAST_SAMPLED, Latency, MOST_RANKED, Refusals, Refused, Sla, SlaRow, Usage, UsageRow, asked, days,
 };
 use crate::store::tables::{HOUR, MINUTE};
-use crate::store::{Error, Query, Row, Store, Value};
-
-/// What tells rows apart: namespace, provider, name.
-type Key = (String, String, String);
-
-fn key(row: &Row) -> Key {
-    let text = |index: usize| row.get(index).map(Value::told).unwrap_or_default();
-    (text(0), text(1), text(2))
-}
+use crate::store::{Error, Row, Store, Value};
 
 fn key_of(stat: &Stat) -> Key {
     (stat.namespace.clone(), stat.provider.clone(), stat.name.clone())
-}
-
-fn count(row: &Row, index: usize) -> u64 {
-    u64::try_from(row.get(index).map_or(0, Value::int)).unwrap_or(0)
-}
-
-async fn by_key<T>(store: &dyn Store, query: Query, of: impl Fn(&Row) -> T) -> Result<BTreeMap<Key, T>, Error> {
-    let rows = store.query(query).await?;
-    Ok(rows.iter().map(|row| (key(row), of(row))).collect())
 }
 
 /// The finest grain that is kept of all of a window at the time `now`, seconds.
@@ -53,7 +36,7 @@ pub async fn sla(store: &dyn Store, scope: &Scope<'_>, by: By, now: i64) -> Resu
             .iter()
             .fold(0, |sum: u64, stat| sum.saturating_add(stat.succeeded));
         let is_sampled = succeeded > MOST_RANKED;
-        let mut latency = by_key(store, asked::ranks(scope, by, is_sampled), |row| Latency {
+        let mut latency: BTreeMap<_, _> = by_key(store, asked::ranks(scope, by, is_sampled), |row| Latency {
             p50: count(row, 3),
             p95: count(row, 4),
             p99: count(row, 5),
@@ -61,15 +44,23 @@ pub async fn sla(store: &dyn Store, scope: &Scope<'_>, by: By, now: i64) -> Resu
         })
         .await?;
         latency.retain(|_, latency| !is_sampled || latency.of >= LEAST_SAMPLED);
-        Ok((stats, latency, is_sampled))
+        Ok::<_, Error>((stats, latency, is_sampled))
     };
-    let windows = by_key(store, asked::windows(scope, by, grain), |row| Windows {
-        used: count(row, 3),
-        clean: count(row, 4),
-        down: count(row, 5),
-    });
-    let worst = store.query(asked::worst(scope, by));
-    let ((stats, mut latency, is_sampled), mut windows, worst) = futures::try_join!(told, windows, worst)?;
+    let judged = async {
+        let is_kept = scope.namespace.is_none() && scope.provider.is_none() && grain == MINUTE;
+        let days = if is_kept {
+            days::told(store, scope.window, by).await?
+        } else {
+            Vec::new()
+        };
+        let rest = days::rest(scope.window, days.iter().map(|(day, _)| *day));
+        let rest = rest
+            .into_iter()
+            .map(async |window| judged::judged(store, &Scope { window, ..*scope }, by, grain).await);
+        let rest = futures::future::try_join_all(rest).await?;
+        Ok(judged::together(days.into_iter().map(|(_, day)| day).chain(rest)))
+    };
+    let ((stats, mut latency, is_sampled), (mut windows, worst)) = futures::try_join!(told, judged)?;
     let rows = stats.into_iter().map(|stat| {
         let key = key_of(&stat);
         // A name that somebody made up is not taken for the row of all others.
@@ -85,30 +76,17 @@ pub async fn sla(store: &dyn Store, scope: &Scope<'_>, by: By, now: i64) -> Resu
         to: scope.window.to,
         grain,
         rows: rows.collect(),
-        worst: worst.iter().map(hour).collect(),
+        worst,
         is_ranked: true,
         is_sampled,
     })
-}
-
-fn hour(row: &Row) -> Hour {
-    let (namespace, provider, name) = key(row);
-    let number = |index: usize| u64::try_from(whole(row, 4, index)).unwrap_or(u64::MAX);
-    Hour {
-        at: row.get(3).map_or(0, Value::int).saturating_mul(1000),
-        namespace,
-        provider,
-        name,
-        good: number(0),
-        bad: number(1),
-    }
 }
 
 /// What was used, and what was used in the period before.
 pub async fn usage(store: &dyn Store, scope: &Scope<'_>, by: By, previous: Window) -> Result<Usage, Error> {
     let of = |window: Window| Scope { window, ..*scope };
     let of_before = of(previous);
-    let (stats, before, mut cache) = futures::try_join!(
+    let (stats, before, mut cache): (_, _, BTreeMap<_, _>) = futures::try_join!(
         read::named(store, scope, by, First::Dearest, sums::MOST_NAMES),
         read::named(store, &of_before, by, First::Dearest, sums::MOST_NAMES),
         by_key(store, asked::hits(scope, by), |row| CacheHits {

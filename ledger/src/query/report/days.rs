@@ -1,0 +1,227 @@
+//! Days that are over are judged once, of all namespaces, and kept ([`Judged`]): a report of a month does not read each of its minutes again.
+//!
+//! A kept day is asked only where its requests are as many as they were when it was judged. Sums only grow while they are kept, so what has
+//! come since, whoever took it, is found by that; the minutes are read again then, until the next clean-up has judged the day anew.
+
+use std::time::Duration;
+
+use super::super::sums::{MOST_NAMES, PART, Scope};
+use super::super::{By, MINUTES_KEPT, Window};
+use super::judged::{Judged, judged};
+use crate::store::tables::{DAY, MINUTE};
+use crate::store::{Error, Keep, Query, Row, Store, Value};
+
+/// Milliseconds of a day.
+const LONG: i64 = DAY * 1000;
+/// For how long a day is over before it is judged, milliseconds: what comes later, as of a pod that was cut off, costs judging it again.
+const LATE: i64 = 10 * 60 * 1000;
+/// So many days that cannot be judged are enough for one time.
+const MOST_FAILURES: u32 = 3;
+
+/// The requests of each day that begins between `$1` and `$2`, in two, as [`PART`] has it. A sum that is full does not grow.
+fn requests() -> String {
+    format!(
+        "SELECT start, sum(count / {PART}) AS parts, sum(count % {PART}) AS rest FROM provider_metrics
+        WHERE grain = {DAY} AND start >= $1 AND start < $2 AND kind = 'request' GROUP BY start HAVING max(count) < {}",
+        i64::MAX
+    )
+}
+
+/// The kept days of these that are as they were judged.
+pub fn kept(days: Window, by: By) -> Query {
+    Query {
+        name: "report_days",
+        sql: format!(
+            "WITH d AS MATERIALIZED ({})
+            SELECT j.start, j.told FROM judged_days j JOIN d ON d.start = j.start AND d.parts = j.requests_parts AND d.rest = j.requests_rest
+            WHERE j.told_by = $3 ORDER BY j.start",
+            requests()
+        ),
+        parameters: vec![Value::Int(days.from / 1000), Value::Int(days.to / 1000), Value::Text(by.as_str().into())],
+    }
+}
+
+/// Those of these days that are not kept, or not as they are now, the newest first; with how many requests they have.
+pub fn stale(days: Window) -> Query {
+    Query {
+        name: "report_days_stale",
+        sql: format!(
+            "WITH d AS MATERIALIZED ({})
+            SELECT d.start, CAST(d.parts AS BIGINT), CAST(d.rest AS BIGINT) FROM d
+            WHERE (SELECT count(*) FROM judged_days j WHERE j.start = d.start AND j.requests_parts = d.parts AND j.requests_rest = d.rest) < {}
+            ORDER BY d.start DESC",
+            requests(),
+            By::ALL.len()
+        ),
+        parameters: vec![Value::Int(days.from / 1000), Value::Int(days.to / 1000)],
+    }
+}
+
+/// Keeps a day as `stale` told of it.
+fn keep(day: &Row, by: By, judged: &Judged) -> Query {
+    // More names than one question tells of are asked again each time.
+    let told = if judged.windows.len() < MOST_NAMES {
+        serde_json::to_string(judged).unwrap_or_default()
+    } else {
+        String::new()
+    };
+    let number = |index: usize| Value::Int(day.get(index).map_or(0, Value::int));
+    Query {
+        name: "report_days_keep",
+        sql: "INSERT INTO judged_days (start, told_by, requests_parts, requests_rest, told) VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (start, told_by) DO UPDATE SET requests_parts = excluded.requests_parts, requests_rest = excluded.requests_rest, told = excluded.told"
+            .to_owned(),
+        parameters: vec![number(0), Value::Text(by.as_str().into()), number(1), number(2), Value::Text(told)],
+    }
+}
+
+/// Whole days of a window, milliseconds.
+fn whole_days(window: Window) -> Window {
+    Window {
+        from: window.from.saturating_add(LONG - 1).div_euclid(LONG) * LONG,
+        to: window.to.div_euclid(LONG) * LONG,
+    }
+}
+
+/// The days of a window over all namespaces that need not be judged again: when each begins, milliseconds since 1970.
+pub(super) async fn told(store: &dyn Store, window: Window, by: By) -> Result<Vec<(i64, Judged)>, Error> {
+    let days = whole_days(window);
+    if days.from >= days.to {
+        return Ok(Vec::new());
+    }
+    let rows = store.query(kept(days, by)).await?;
+    let day = |row: &Row| match row.as_slice() {
+        [Value::Int(start), Value::Text(told)] => Some((start * 1000, serde_json::from_str(told).ok()?)),
+        _ => None,
+    };
+    Ok(rows.iter().filter_map(day).collect())
+}
+
+/// What is left of a window without these days, which are in order.
+pub(super) fn rest(window: Window, days: impl IntoIterator<Item = i64>) -> Vec<Window> {
+    let mut days = days.into_iter().peekable();
+    if days.peek().is_none() {
+        return vec![window];
+    }
+    let (mut from, mut rest) = (window.from, Vec::new());
+    for day in days {
+        rest.push(Window { from, to: day });
+        from = day.saturating_add(LONG);
+    }
+    rest.push(Window { from, to: window.to });
+    rest.retain(|part| part.from < part.to);
+    rest
+}
+
+/// Judges the days that are over and not kept as they are, the newest first, and forgets those whose sums are not kept any more. Begins none
+/// once it is at it for `most`. How many it judged.
+pub async fn judge(
+    store: &dyn Store,
+    keeps: Keep,
+    now: i64,
+    most: Duration,
+    passed: impl Fn() -> Duration,
+) -> Result<u32, Error> {
+    let minutes = now
+        .saturating_sub(MINUTES_KEPT * LONG)
+        .div_euclid(LONG)
+        .saturating_add(1)
+        * LONG;
+    let oldest = minutes.max(Keep::oldest_sums(keeps.hours, now).saturating_mul(1000));
+    let over = whole_days(Window {
+        from: oldest,
+        to: now.saturating_sub(LATE),
+    });
+    let forgotten = Query {
+        name: "report_days_forget",
+        sql: "DELETE FROM judged_days WHERE start < $1".to_owned(),
+        parameters: vec![Value::Int(over.from / 1000)],
+    };
+    store.note(vec![forgotten]).await?;
+    let (mut made, mut failures) = (0, 0);
+    for day in store.query(stale(over)).await? {
+        if passed() >= most {
+            break;
+        }
+        match judge_one(store, &day).await {
+            Ok(()) => made += 1,
+            Err(error @ Error::TooSlow(..)) if failures >= MOST_FAILURES => return Err(error),
+            Err(Error::TooSlow(..)) => failures += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(made)
+}
+
+/// How many requests it has was read before its minutes are: what comes in between makes it stale.
+async fn judge_one(store: &dyn Store, day: &Row) -> Result<(), Error> {
+    let from = day.first().map_or(0, Value::int).saturating_mul(1000);
+    let scope = Scope {
+        namespace: None,
+        provider: None,
+        window: Window {
+            from,
+            to: from.saturating_add(LONG),
+        },
+    };
+    let mut statements = Vec::new();
+    for by in By::ALL {
+        statements.push(keep(day, by, &judged(store, &scope, by, MINUTE).await?));
+    }
+    store.note(statements).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Windows;
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_window_are_its_parts_between_the_days() {
+        let parts = |from: i64, to: i64, days: &[i64]| -> Vec<(i64, i64)> {
+            let days = days.iter().map(|day| day * LONG);
+            let parts = rest(Window { from, to }, days);
+            parts.iter().map(|part| (part.from, part.to)).collect()
+        };
+        let day = |day: i64| day * LONG;
+        assert_eq!(parts(5, 9, &[]), [(5, 9)]);
+        assert_eq!(parts(day(1), day(3), &[1, 2]), []);
+        assert_eq!(
+            parts(day(1) - 5, day(5) + 5, &[1, 2, 4]),
+            [(day(1) - 5, day(1)), (day(3), day(4)), (day(5), day(5) + 5)]
+        );
+    }
+
+    #[test]
+    fn a_day_of_more_names_than_an_answer_has_is_read_each_time() {
+        let kept = |names: usize| {
+            let key = |index: usize| (String::new(), String::new(), format!("m{index}"));
+            let judged = Judged {
+                windows: (0..names).map(|index| (key(index), Windows::default())).collect(),
+                ..Judged::default()
+            };
+            let day = vec![Value::Int(0), Value::Int(0), Value::Int(1)];
+            keep(&day, By::Model, &judged).parameters.pop()
+        };
+        assert_eq!(kept(MOST_NAMES), Some(Value::Text(String::new())));
+        let Some(Value::Text(told)) = kept(MOST_NAMES - 1) else {
+            panic!("no text")
+        };
+        assert_eq!(
+            serde_json::from_str::<Judged>(&told).unwrap().windows.len(),
+            MOST_NAMES - 1
+        );
+        assert!(serde_json::from_str::<Judged>("").is_err());
+    }
+
+    #[test]
+    fn a_day_is_whole_or_none() {
+        let days = |from, to| {
+            let Window { from, to } = whole_days(Window { from, to });
+            (from / LONG, to / LONG)
+        };
+        assert_eq!(days(LONG, 3 * LONG), (1, 3));
+        assert_eq!(days(LONG + 1, 3 * LONG - 1), (2, 2));
+        assert_eq!(days(LONG + 1, LONG + 2), (2, 1));
+    }
+}
