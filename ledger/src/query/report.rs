@@ -9,6 +9,8 @@ pub mod days;
 mod judged;
 #[cfg(feature = "store")]
 pub mod read;
+#[cfg(feature = "store")]
+mod refused;
 
 use serde::{Deserialize, Serialize};
 

@@ -192,7 +192,7 @@ async fn one_clean_up(store: &dyn Store, keep: Keep, now: i64, metrics: &Metrics
         Ok(0) => {}
         Ok(days) => tracing::info!(days, "judged days that are over, for reports"),
         Err(error) => {
-            tracing::warn!(%error, "not all days that are over could be judged, will try again: reports read their minutes");
+            tracing::warn!(%error, "not all days that are over could be judged, will try again: reports read their minutes and requests");
         }
     }
     match store.fill(FILL).await {

@@ -184,7 +184,7 @@ async fn asked(store: &dyn Store, made: u64, processors: &dyn Fn() -> Duration) 
         processors().saturating_sub(had).as_secs_f64()
     );
     for (name, which, is_of_one, days) in REPORTS {
-        if matches!(which, Report::Sla) && !is_of_one {
+        if !matches!(which, Report::Usage) && !is_of_one {
             table
                 .line(name, async |_| reported(store, which, None, days).await)
                 .await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowsprit_ledger::entry::{Entry, Request, Sum};
-use bowsprit_ledger::query::report::{self, Hour, Sla, Windows, days};
+use bowsprit_ledger::query::report::{self, Hour, Refusals, Refused, Sla, Windows, asked, days};
 use bowsprit_ledger::query::{By, Window, read};
 use bowsprit_ledger::schema::{self, LATEST};
 use bowsprit_ledger::store::{Answer, Arrival, Error, Filling, Keep, Query, Retired, Row, Store, Value};
@@ -20,6 +20,9 @@ on_every_engine! {
     any_window_is_told_as_its_requests_were_whether_its_days_are_judged_or_not,
     a_judged_day_is_told_as_it_is_kept_and_its_minutes_are_not_read,
     a_sum_of_no_requests_is_none_of_a_minute,
+    what_rules_did_on_a_judged_day_is_told_as_it_is_kept_and_its_requests_are_not_read,
+    more_rows_than_an_answer_has_are_told_by_the_requests_themselves,
+    who_was_turned_away_is_forgotten_with_the_requests_that_tell_it,
     a_day_whose_sums_are_not_kept_any_more_is_forgotten,
     a_clean_up_that_has_no_time_judges_nothing_and_the_next_goes_on,
     what_comes_while_its_day_is_judged_is_told,
@@ -92,12 +95,18 @@ fn entry(chance: &mut Chance, at: i64, namespace: &str, workload: &str, records:
             ..folded("request", outcome, count)
         }));
     }
-    Entry::Request(Box::new(Request {
+    let rules = ["", "", "access:a", "guard:g", "limit:l"];
+    let mut told = Request {
         route,
         provider,
         model,
+        would_refuse_by: chance.one_of(&rules).into(),
         ..request("r", outcome)
-    }))
+    };
+    if !matches!(outcome, "ok" | "cancelled") {
+        (told.refused_by, told.code) = (chance.one_of(&rules).into(), chosen(chance, "C", 2));
+    }
+    Entry::Request(Box::new(told))
 }
 
 /// Entries of the last eight days, in no order.
@@ -201,8 +210,47 @@ async fn holds(engine: &Engine, chance: &mut Chance, records: &[Record], when: &
             }
             assert!(windows.len() <= told.rows.len(), "{when}, {by:?}, {window:?}");
             assert_eq!(told.worst, worst, "{when}, {by:?}, {window:?}");
+            access_holds(engine, window, when).await;
         }
     }
+}
+
+/// Holds who is told to have been turned away against what the one question over all rows tells.
+async fn access_holds(engine: &Engine, window: Window, when: &str) -> Refusals {
+    let scope = read::scope(None, None, window);
+    let told = report::read::access(&*engine.store, &scope).await.unwrap();
+    let rows = engine.store.query(asked::refusals(&scope)).await.unwrap();
+    let shadow = engine.store.query(asked::shadows(&scope)).await.unwrap();
+    let in_detail = engine.store.query(asked::unsuccessful(&scope)).await.unwrap();
+    let of = |row: &Row| {
+        let names: Vec<_> = row[..5].iter().map(Value::told).collect();
+        (names, row[5].int(), row[6].int(), row[7].int())
+    };
+    let as_row = |row: &Refused| {
+        let names = [
+            &row.namespace,
+            &row.workload,
+            &row.service_account,
+            &row.refused_by,
+            &row.code,
+        ];
+        let names: Vec<_> = names.into_iter().cloned().collect();
+        (names, i64::try_from(row.count).unwrap(), row.first, row.last)
+    };
+    let all = |rows: &[Row], index: usize| u64::try_from(rows.first().map_or(0, |row| row[index].int())).unwrap();
+    for (told, rows) in [(&told.rows, &rows), (&told.shadow, &shadow)] {
+        let told: Vec<_> = told.iter().map(as_row).collect();
+        assert_eq!(told, rows.iter().map(of).collect::<Vec<_>>(), "{when}, {window:?}");
+    }
+    assert_eq!(
+        (told.refused, told.would_be_refused),
+        (all(&rows, 8), all(&shadow, 8)),
+        "{when}, {window:?}"
+    );
+    assert_eq!(told.more, all(&rows, 9) - rows.len() as u64, "{when}, {window:?}");
+    let in_detail = u64::try_from(in_detail[0][0].int()).unwrap();
+    assert_eq!(told.without_detail, told.unsuccessful - in_detail, "{when}, {window:?}");
+    told
 }
 
 async fn any_window_is_told_as_its_requests_were_whether_its_days_are_judged_or_not(engine: &Engine) {
@@ -216,7 +264,7 @@ async fn any_window_is_told_as_its_requests_were_whether_its_days_are_judged_or_
     assert!((7..=11).contains(&days), "{days}");
     assert_eq!(
         engine.number("SELECT count(*) FROM judged_days").await,
-        i64::from(days) * 5
+        i64::from(days) * 6
     );
     assert_eq!(
         engine
@@ -310,6 +358,86 @@ async fn a_sum_of_no_requests_is_none_of_a_minute(engine: &Engine) {
     assert_eq!(used(engine, last(1)).await, 2);
     engine.execute("DELETE FROM judged_days").await.unwrap();
     assert_eq!(used(engine, last(1)).await, 2);
+}
+
+/// Requests that rules turned away at this time, each by one of its own.
+async fn turned_away(engine: &Engine, pod: &str, at: i64, rules: usize) {
+    let entries = (0..rules).map(|index| {
+        Entry::Request(Box::new(Request {
+            refused_by: format!("limit:l{index}"),
+            code: "RATE_LOCAL_LIMIT".into(),
+            ..request("r", "shed")
+        }))
+    });
+    for (part, entries) in entries.collect::<Vec<_>>().chunks(1_000).enumerate() {
+        let mut one = arrival(&format!("{pod}-{part}"), 1, entries.to_vec());
+        for entry in &mut one.batch.entries {
+            entry.at = at;
+        }
+        engine.store.take(group([one]), NOW).await.unwrap()[0].as_ref().unwrap();
+    }
+}
+
+async fn what_rules_did_on_a_judged_day_is_told_as_it_is_kept_and_its_requests_are_not_read(engine: &Engine) {
+    for day in 1..=3 {
+        turned_away(engine, &format!("app-{day}"), TODAY - day * DAY, 2).await;
+    }
+    assert_eq!(judge(engine).await, 3);
+    let told = access_holds(engine, last(3), "judged").await;
+    assert_eq!((told.refused, told.rows.len(), told.without_detail), (6, 2, 0));
+    // Nobody does so; it shows what is read.
+    let of_two_days_ago = format!("told_by = 'rules' AND start = {}", (TODAY - 2 * DAY) / 1000);
+    engine
+        .execute(&format!("UPDATE judged_days SET told = '{{}}' WHERE {of_two_days_ago}"))
+        .await
+        .unwrap();
+    let scope = read::scope(None, None, last(3));
+    let told = report::read::access(&*engine.store, &scope).await.unwrap();
+    assert_eq!((told.refused, told.without_detail), (4, 2));
+    // Of one namespace the requests are read.
+    let scope = read::scope(Some("team"), None, last(3));
+    assert_eq!(report::read::access(&*engine.store, &scope).await.unwrap().refused, 6);
+}
+
+async fn more_rows_than_an_answer_has_are_told_by_the_requests_themselves(engine: &Engine) {
+    turned_away(engine, "app-1", TODAY - 2 * DAY, 1_001).await;
+    turned_away(engine, "app-2", TODAY - DAY, 2).await;
+    assert_eq!(judge(engine).await, 2);
+    let kept = "SELECT count(*) FROM judged_days WHERE told_by = 'rules' AND told <> ''";
+    assert_eq!(engine.number(kept).await, 1);
+    let told = access_holds(engine, last(2), "more").await;
+    assert_eq!((told.refused, told.rows.len(), told.more), (1_003, 1_000, 1));
+    // Until something comes it is not judged again.
+    assert_eq!(judge(engine).await, 0);
+}
+
+async fn who_was_turned_away_is_forgotten_with_the_requests_that_tell_it(engine: &Engine) {
+    for day in 1..=3 {
+        turned_away(engine, &format!("app-{day}"), TODAY - day * DAY + HOUR, 1).await;
+    }
+    assert_eq!(judge(engine).await, 3);
+    let keep = Keep {
+        detail: Duration::from_millis(u64::try_from(NOW - TODAY + 2 * DAY - 2 * HOUR).unwrap()),
+        ..Keep::default()
+    };
+    engine.store.retain(keep, NOW).await.all().unwrap();
+    let most = Duration::from_mins(10);
+    days::judge(&*engine.store, keep, NOW, most, || Duration::ZERO)
+        .await
+        .unwrap();
+    let kept = "SELECT count(*) FROM judged_days WHERE told_by = 'rules' AND told <> ''";
+    assert_eq!(engine.number(kept).await, 1);
+    access_holds(engine, last(3), "dropped").await;
+    // Nor is it kept when such a day is judged anew.
+    engine.execute("DELETE FROM judged_days").await.unwrap();
+    assert_eq!(
+        days::judge(&*engine.store, keep, NOW, most, || Duration::ZERO)
+            .await
+            .unwrap(),
+        3
+    );
+    assert_eq!(engine.number(kept).await, 1);
+    access_holds(engine, last(3), "judged anew").await;
 }
 
 async fn a_day_whose_sums_are_not_kept_any_more_is_forgotten(engine: &Engine) {

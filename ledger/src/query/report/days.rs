@@ -1,13 +1,18 @@
-//! Days that are over are judged once, of all namespaces, and kept ([`Judged`]): a report of a month does not read each of its minutes again.
+//! Days that are over are judged once, of all namespaces, and kept: a report of a month reads neither each of its minutes again nor each
+//! request that was turned away.
 //!
 //! A kept day is asked only where its requests are as many as they were when it was judged. Sums only grow while they are kept, so what has
-//! come since, whoever took it, is found by that; the minutes are read again then, until the next clean-up has judged the day anew.
+//! come since, whoever took it, is found by that; they are read again then, until the next clean-up has judged the day anew.
 
 use std::time::Duration;
 
-use super::super::sums::{MOST_NAMES, PART, Scope};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::super::sums::{PART, Scope};
 use super::super::{By, MINUTES_KEPT, Window};
-use super::judged::{Judged, judged};
+use super::judged::judged;
+use super::refused::turned_away;
 use crate::store::tables::{DAY, MINUTE};
 use crate::store::{Error, Keep, Query, Row, Store, Value};
 
@@ -15,6 +20,8 @@ use crate::store::{Error, Keep, Query, Row, Store, Value};
 const LONG: i64 = DAY * 1000;
 /// For how long a day is over before it is judged, milliseconds: what comes later, as of a pod that was cut off, costs judging it again.
 const LATE: i64 = 10 * 60 * 1000;
+/// What a day has beside what names are told apart by: who was turned away by which rule.
+pub const RULES: &str = "rules";
 /// So many days that cannot be judged are enough for one time.
 const MOST_FAILURES: u32 = 3;
 
@@ -28,7 +35,7 @@ fn requests() -> String {
 }
 
 /// The kept days of these that are as they were judged.
-pub fn kept(days: Window, by: By) -> Query {
+pub fn kept(days: Window, told_by: &str) -> Query {
     Query {
         name: "report_days",
         sql: format!(
@@ -37,7 +44,7 @@ pub fn kept(days: Window, by: By) -> Query {
             WHERE j.told_by = $3 ORDER BY j.start",
             requests()
         ),
-        parameters: vec![Value::Int(days.from / 1000), Value::Int(days.to / 1000), Value::Text(by.as_str().into())],
+        parameters: vec![Value::Int(days.from / 1000), Value::Int(days.to / 1000), Value::Text(told_by.into())],
     }
 }
 
@@ -51,45 +58,50 @@ pub fn stale(days: Window) -> Query {
             WHERE (SELECT count(*) FROM judged_days j WHERE j.start = d.start AND j.requests_parts = d.parts AND j.requests_rest = d.rest) < {}
             ORDER BY d.start DESC",
             requests(),
-            By::ALL.len()
+            By::ALL.len() + 1
         ),
         parameters: vec![Value::Int(days.from / 1000), Value::Int(days.to / 1000)],
     }
 }
 
-/// Keeps a day as `stale` told of it.
-fn keep(day: &Row, by: By, judged: &Judged) -> Query {
-    // More names than one question tells of are asked again each time.
-    let told = if judged.windows.len() < MOST_NAMES {
-        serde_json::to_string(judged).unwrap_or_default()
-    } else {
-        String::new()
-    };
+/// Keeps what is told of a day, with how many requests it has as `stale` told it.
+fn keep(day: &Row, told_by: &str, told: String) -> Query {
     let number = |index: usize| Value::Int(day.get(index).map_or(0, Value::int));
     Query {
         name: "report_days_keep",
         sql: "INSERT INTO judged_days (start, told_by, requests_parts, requests_rest, told) VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (start, told_by) DO UPDATE SET requests_parts = excluded.requests_parts, requests_rest = excluded.requests_rest, told = excluded.told"
             .to_owned(),
-        parameters: vec![number(0), Value::Text(by.as_str().into()), number(1), number(2), Value::Text(told)],
+        parameters: vec![number(0), Value::Text(told_by.into()), number(1), number(2), Value::Text(told)],
     }
+}
+
+/// As a day is kept; empty where it cannot be added to others: it is read each time.
+fn text<T: Serialize>(judged: &T, is_whole: bool) -> String {
+    let text = is_whole.then(|| serde_json::to_string(judged).unwrap_or_default());
+    text.unwrap_or_default()
 }
 
 /// Whole days of a window, milliseconds.
 fn whole_days(window: Window) -> Window {
+    let begin = |at: i64| at.div_euclid(LONG).saturating_mul(LONG);
     Window {
-        from: window.from.saturating_add(LONG - 1).div_euclid(LONG) * LONG,
-        to: window.to.div_euclid(LONG) * LONG,
+        from: begin(window.from.saturating_add(LONG - 1)),
+        to: begin(window.to),
     }
 }
 
 /// The days of a window over all namespaces that need not be judged again: when each begins, milliseconds since 1970.
-pub(super) async fn told(store: &dyn Store, window: Window, by: By) -> Result<Vec<(i64, Judged)>, Error> {
+pub(super) async fn told<T: DeserializeOwned>(
+    store: &dyn Store,
+    window: Window,
+    told_by: &str,
+) -> Result<Vec<(i64, T)>, Error> {
     let days = whole_days(window);
     if days.from >= days.to {
         return Ok(Vec::new());
     }
-    let rows = store.query(kept(days, by)).await?;
+    let rows = store.query(kept(days, told_by)).await?;
     let day = |row: &Row| match row.as_slice() {
         [Value::Int(start), Value::Text(told)] => Some((start * 1000, serde_json::from_str(told).ok()?)),
         _ => None,
@@ -132,18 +144,26 @@ pub async fn judge(
         from: oldest,
         to: now.saturating_sub(LATE),
     });
-    let forgotten = Query {
+    // Who was turned away goes with the requests that tell it.
+    let detail = now.saturating_sub(i64::try_from(keeps.detail.as_millis()).unwrap_or(i64::MAX));
+    let forget = |sql: &str, before: i64| Query {
         name: "report_days_forget",
-        sql: "DELETE FROM judged_days WHERE start < $1".to_owned(),
-        parameters: vec![Value::Int(over.from / 1000)],
+        sql: sql.to_owned(),
+        parameters: vec![Value::Int(before.div_euclid(1000))],
     };
-    store.note(vec![forgotten]).await?;
+    let rules = format!("UPDATE judged_days SET told = '' WHERE told_by = '{RULES}' AND start <= $1 AND told <> ''");
+    store
+        .note(vec![
+            forget("DELETE FROM judged_days WHERE start < $1", over.from),
+            forget(&rules, detail),
+        ])
+        .await?;
     let (mut made, mut failures) = (0, 0);
     for day in store.query(stale(over)).await? {
         if passed() >= most {
             break;
         }
-        match judge_one(store, &day).await {
+        match judge_one(store, &day, detail).await {
             Ok(()) => made += 1,
             Err(error @ Error::TooSlow(..)) if failures >= MOST_FAILURES => return Err(error),
             Err(Error::TooSlow(..)) => failures += 1,
@@ -153,8 +173,8 @@ pub async fn judge(
     Ok(made)
 }
 
-/// How many requests it has was read before its minutes are: what comes in between makes it stale.
-async fn judge_one(store: &dyn Store, day: &Row) -> Result<(), Error> {
+/// How many requests it has was read before all else is: what comes in between makes it stale.
+async fn judge_one(store: &dyn Store, day: &Row, detail: i64) -> Result<(), Error> {
     let from = day.first().map_or(0, Value::int).saturating_mul(1000);
     let scope = Scope {
         namespace: None,
@@ -166,14 +186,17 @@ async fn judge_one(store: &dyn Store, day: &Row) -> Result<(), Error> {
     };
     let mut statements = Vec::new();
     for by in By::ALL {
-        statements.push(keep(day, by, &judged(store, &scope, by, MINUTE).await?));
+        let judged = judged(store, &scope, by, MINUTE).await?;
+        statements.push(keep(day, by.as_str(), text(&judged, judged.is_whole())));
     }
+    let rules = turned_away(store, &scope).await?;
+    let is_whole = rules.is_whole() && from > detail;
+    statements.push(keep(day, RULES, text(&rules, is_whole)));
     store.note(statements).await
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Windows;
     use super::*;
 
     #[test]
@@ -193,28 +216,6 @@ mod tests {
     }
 
     #[test]
-    fn a_day_of_more_names_than_an_answer_has_is_read_each_time() {
-        let kept = |names: usize| {
-            let key = |index: usize| (String::new(), String::new(), format!("m{index}"));
-            let judged = Judged {
-                windows: (0..names).map(|index| (key(index), Windows::default())).collect(),
-                ..Judged::default()
-            };
-            let day = vec![Value::Int(0), Value::Int(0), Value::Int(1)];
-            keep(&day, By::Model, &judged).parameters.pop()
-        };
-        assert_eq!(kept(MOST_NAMES), Some(Value::Text(String::new())));
-        let Some(Value::Text(told)) = kept(MOST_NAMES - 1) else {
-            panic!("no text")
-        };
-        assert_eq!(
-            serde_json::from_str::<Judged>(&told).unwrap().windows.len(),
-            MOST_NAMES - 1
-        );
-        assert!(serde_json::from_str::<Judged>("").is_err());
-    }
-
-    #[test]
     fn a_day_is_whole_or_none() {
         let days = |from, to| {
             let Window { from, to } = whole_days(Window { from, to });
@@ -223,5 +224,9 @@ mod tests {
         assert_eq!(days(LONG, 3 * LONG), (1, 3));
         assert_eq!(days(LONG + 1, 3 * LONG - 1), (2, 2));
         assert_eq!(days(LONG + 1, LONG + 2), (2, 1));
+        // Whatever somebody asks about.
+        let (from, to) = days(i64::MIN, i64::MAX);
+        assert!(from < 0 && to > 0);
+        assert!(days(i64::MIN, i64::MIN).1 <= days(i64::MIN, i64::MIN).0);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::By;
-use super::super::sums::{Scope, whole};
+use super::super::sums::{MOST_NAMES, Scope, whole};
 use super::{Hour, MOST_HOURS, Windows, asked};
 use crate::store::{Error, Query, Row, Store, Value};
 
@@ -39,6 +39,13 @@ pub(super) struct Judged {
     pub(super) windows: Vec<(Key, Windows)>,
     /// Its worst hours, [`MOST_HOURS`] at most.
     pub(super) worst: Vec<Hour>,
+}
+
+impl Judged {
+    /// Whether it has all names, so that others can be added to them.
+    pub(super) fn is_whole(&self) -> bool {
+        self.windows.len() < MOST_NAMES
+    }
 }
 
 /// As sums of this grain have it.
@@ -83,4 +90,21 @@ pub(super) fn together(parts: impl IntoIterator<Item = Judged>) -> (BTreeMap<Key
     worst.sort_by(|a: &Hour, b| (b.bad, a.at).cmp(&(a.bad, b.at)).then_with(|| place(a).cmp(&place(b))));
     worst.truncate(MOST_HOURS);
     (windows, worst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_as_many_names_as_an_answer_may_have_more() {
+        let of = |names: usize| {
+            let key = |index: usize| (String::new(), String::new(), format!("m{index}"));
+            Judged {
+                windows: (0..names).map(|index| (key(index), Windows::default())).collect(),
+                ..Judged::default()
+            }
+        };
+        assert!(of(MOST_NAMES - 1).is_whole() && !of(MOST_NAMES).is_whole());
+    }
 }

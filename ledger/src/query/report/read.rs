@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use super::super::sums::{self, First, Scope, whole};
 use super::super::{By, MINUTES_KEPT, Money, Stat, Window, read};
 use super::judged::{self, Key, by_key, count};
-use super::{
-    CacheHits, LEAST_SAMPLED, Latency, MOST_RANKED, Refusals, Refused, Sla, SlaRow, Usage, UsageRow, asked, days,
-};
+use super::refused::{self, TurnedAway};
+use super::{CacheHits, LEAST_SAMPLED, Latency, MOST_RANKED, Refusals, Sla, SlaRow, Usage, UsageRow, asked, days};
 use crate::store::tables::{HOUR, MINUTE};
-use crate::store::{Error, Row, Store, Value};
+use crate::store::{Error, Store};
 
 fn key_of(stat: &Stat) -> Key {
     (stat.namespace.clone(), stat.provider.clone(), stat.name.clone())
@@ -49,7 +48,7 @@ pub async fn sla(store: &dyn Store, scope: &Scope<'_>, by: By, now: i64) -> Resu
     let judged = async {
         let is_kept = scope.namespace.is_none() && scope.provider.is_none() && grain == MINUTE;
         let days = if is_kept {
-            days::told(store, scope.window, by).await?
+            days::told(store, scope.window, by.as_str()).await?
         } else {
             Vec::new()
         };
@@ -133,40 +132,37 @@ pub async fn usage(store: &dyn Store, scope: &Scope<'_>, by: By, previous: Windo
 
 /// Who was turned away by which rule.
 pub async fn access(store: &dyn Store, scope: &Scope<'_>) -> Result<Refusals, Error> {
-    let (rows, shadows, in_detail, all) = futures::try_join!(
-        store.query(asked::refusals(scope)),
-        store.query(asked::shadows(scope)),
-        store.query(asked::unsuccessful(scope)),
-        store.query(sums::all(scope, By::Namespace))
-    )?;
+    let (found, all) = futures::try_join!(found(store, scope), store.query(sums::all(scope, By::Namespace)))?;
     let all = all.first().map(sums::stat).unwrap_or_default();
     let unsuccessful = all.requests.saturating_sub(all.succeeded).saturating_sub(all.cancelled);
-    let in_detail = in_detail.first().map_or(0, |row| count(row, 0));
-    let (refused, all_rows) = rows.first().map_or((0, 0), |row| (count(row, 8), count(row, 9)));
     Ok(Refusals {
         from: scope.window.from,
         to: scope.window.to,
-        refused,
-        more: all_rows.saturating_sub(rows.len() as u64),
-        rows: rows.iter().map(turned_away).collect(),
-        would_be_refused: shadows.first().map_or(0, |row| count(row, 8)),
-        shadow: shadows.iter().map(turned_away).collect(),
+        refused: found.refused.requests,
+        more: found.refused.of.saturating_sub(found.refused.rows.len() as u64),
+        rows: found.refused.rows,
+        would_be_refused: found.shadow.requests,
+        shadow: found.shadow.rows,
         unsuccessful,
-        without_detail: unsuccessful.saturating_sub(in_detail),
+        without_detail: unsuccessful.saturating_sub(found.in_detail),
     })
 }
 
-fn turned_away(row: &Row) -> Refused {
-    let text = |index: usize| row.get(index).map(Value::told).unwrap_or_default();
-    let int = |index: usize| row.get(index).map_or(0, Value::int);
-    Refused {
-        namespace: text(0),
-        workload: text(1),
-        service_account: text(2),
-        refused_by: text(3),
-        code: text(4),
-        count: count(row, 5),
-        first: int(6),
-        last: int(7),
+/// Of judged days as it was judged, of what is left as the rows have it.
+async fn found(store: &dyn Store, scope: &Scope<'_>) -> Result<TurnedAway, Error> {
+    if scope.namespace.is_none() {
+        let days: Vec<(i64, TurnedAway)> = days::told(store, scope.window, days::RULES).await?;
+        if !days.is_empty() {
+            let rest = days::rest(scope.window, days.iter().map(|(day, _)| *day));
+            let rest = rest
+                .into_iter()
+                .map(async |window| refused::turned_away(store, &Scope { window, ..*scope }).await);
+            let rest = futures::future::try_join_all(rest).await?;
+            if rest.iter().all(TurnedAway::is_whole) {
+                let parts = days.into_iter().map(|(_, day)| day).chain(rest);
+                return Ok(refused::together(parts.collect()));
+            }
+        }
     }
+    refused::turned_away(store, scope).await
 }
