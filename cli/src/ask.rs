@@ -1,7 +1,7 @@
 //! `test`: one small real request, from inside a pod, so that key, network, TLS, limits and the provider itself are what an app
 //! would meet.
 //!
-//! A provider that is named is asked at `/providers/NAME/…`, where there is one attempt, no fallback and no translation: it is
+//! A provider that is named is asked at `/providers/NAME/…`, where there is no fallback and no translation: it is
 //! this provider that answers. Where `passThrough: false` closes that way, and where only a model is named, the request goes the
 //! way of apps, and whoever answered is named.
 

@@ -20,7 +20,7 @@ mod why;
 
 pub use check::{FUNCTIONS, PATTERN};
 pub use facts::{
-    CallerFacts, CandidateFacts, Facts, Headers, OPERATIONS, RequestFacts, VARIABLES, Variable, operation,
+    CallerFacts, CandidateFacts, Facts, Headers, OPERATIONS, Pinned, RequestFacts, VARIABLES, Variable, operation,
 };
 pub use parse::{MAX_DEPTH, MAX_NODES};
 pub use policy::{About, Denial, Policy, Rule};

@@ -111,6 +111,8 @@ pub enum Reason {
     Serves,
     /// It speaks the caller's dialect and takes any model.
     PassThrough,
+    /// It is asked for by its name, below `/providers/`, and nobody stands in for it.
+    Pinned,
     /// It stands in for another.
     Fallback,
     /// Nobody is available; this one is expected back first.
@@ -187,6 +189,32 @@ pub fn plan(
     }
     plan.candidates = wanted.candidates;
     plan.route = route.map(Arc::clone);
+    leave_out(&mut plan, view);
+    plan
+}
+
+/// Makes the plan of a request for one provider and nobody else, whatever routes say, with the model as the caller names it.
+pub fn pinned(config: &Config, provider: &str, asked: &Arc<str>, view: &dyn View) -> Plan {
+    let mut plan = Plan::default();
+    match config.provider(provider) {
+        Some(provider) => plan.candidates.push(Candidate {
+            provider: Arc::clone(provider),
+            model: Arc::clone(asked),
+            reason: Reason::Pinned,
+        }),
+        None => plan.skipped.push(Skipped {
+            provider: provider.to_owned(),
+            why: Why::NotHere,
+            retry_in: None,
+            rule: None,
+        }),
+    }
+    leave_out(&mut plan, view);
+    plan
+}
+
+/// Leaves out whom a rule forbids and who would fail anyway, but for the last resort where that leaves nobody.
+fn leave_out(plan: &mut Plan, view: &dyn View) {
     let (skipped, mut last_resort) = (&mut plan.skipped, None::<(Candidate, Duration)>);
     plan.candidates.retain(|candidate| {
         if let Some(rule) = view.forbidden_by(&candidate.provider, &candidate.model) {
@@ -223,7 +251,6 @@ pub fn plan(
     if let (true, Some((candidate, _))) = (plan.candidates.is_empty(), last_resort) {
         plan.candidates.push(candidate);
     }
-    plan
 }
 
 /// Every name under which a model can be asked for, for the model list and for the 404 that names what is served.

@@ -167,7 +167,7 @@ pub const APP: &[Limit] = &[
     limit("request body", Flag("max-body"), "a long context with images is 20 MiB", "413 `VAL_TOO_LARGE`, at once where the length is announced"),
     limit("members in other letters than the API's (`Model`), under limits, budgets, access rules, guards, `runaway` or paused routes", Count(0), "servers in Go take them for the ones that were judged", "400 `VAL_FIELD`; without any of these they pass"),
     limit("time for a request body", Time(BODY_DEADLINE), "it comes over loopback", "400 `VAL_HTTP`; no minimum rate is needed beside it"),
-    limit("pass-through body (`/providers/…`)", Flag("max-upload"), "never held, so it costs no memory; providers take files of up to 2 GiB", "413 `VAL_TOO_LARGE`"),
+    limit("pass-through body (`/providers/…`, where it is not read)", Flag("max-upload"), "never held, so it costs no memory; providers take files of up to 2 GiB", "413 `VAL_TOO_LARGE`"),
     limit("silence in a pass-through body", Field("timeouts.idle"), "an upload that stands still holds a place at the provider", "408 `VAL_HTTP`, or 504 where it is the provider that takes nothing"),
     limit("a request of a batch, where access rules look into each", Bytes(BATCHED), "pictures are some MiB; it is held while it is read, and counts as a body", "413 `VAL_TOO_LARGE`, and the upload ends"),
     limit("requests in flight", Flag("max-in-flight"), "bounds tasks, buffers and places", "503 `SYS_OVERLOADED` with retry-after"),

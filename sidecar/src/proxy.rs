@@ -55,6 +55,8 @@ mod own_headers;
 mod passthrough;
 mod path;
 mod pause;
+mod pin;
+mod pinned;
 mod prepare;
 pub mod refill;
 pub mod refuse;
@@ -88,9 +90,10 @@ pub async fn handle(process: Arc<Process>, peer: IpAddr, request: Request<Incomi
     let id = request_id::RequestId::from_headers(&parts.headers);
     let caller = process.caller(peer);
     let tenant = Arc::clone(process.tenant_of(&caller));
-    let (mut dialect, found) = route::find(&parts);
-    if let Ok(route::Route::PassThrough { provider, .. }) = &found {
-        dialect = passthrough::dialect(&tenant, provider).unwrap_or(dialect);
+    let (mut dialect, mut found) = route::find(&parts);
+    let mut pinned = None;
+    if let Ok(route::Route::PassThrough { .. }) = &found {
+        pinned = pin::settle(&tenant, &parts, &mut dialect, &mut found);
     }
     let mut context = RequestContext::begin(
         &process,
@@ -100,6 +103,7 @@ pub async fn handle(process: Arc<Process>, peer: IpAddr, request: Request<Incomi
         dialect,
         found.as_ref().map_or("unknown", |route| route.label()),
     );
+    context.pinned = pinned;
     context.span = process.sinks.spans.begin(&parts.headers);
     let trace = match context.span {
         Some(span) => Some(span.trace.into()),
@@ -209,7 +213,7 @@ async fn answer(
         return refuse::answer(context, &refusal);
     }
     // Found once for all that is decided before there is a plan; where nothing is, nobody looks.
-    if snapshot.looks_at_routes {
+    if snapshot.looks_at_routes && context.pinned.is_none() {
         context.route = plan::route_for(&snapshot.config, &inbound.call.model).cloned();
     }
     if snapshot.pauses_routes

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use bowsprit_core::access::{CallerFacts, CandidateFacts, Facts, RequestFacts};
+use bowsprit_core::access::{CallerFacts, CandidateFacts, Facts, Pinned, RequestFacts};
 use bowsprit_core::call::Operation;
 use bowsprit_core::dialect::embeddings::EmbeddingsApi;
 use bowsprit_core::dialect::{Dialect, Features, features, peek};
@@ -125,6 +125,7 @@ impl<'a> Request<'a> {
                 input_tokens: self.input_tokens,
                 features: self.features,
                 is_unread: false,
+                pinned: Pinned::No,
             },
             caller: CallerFacts {
                 pod: known(&args.pod),

@@ -26,7 +26,7 @@ pub struct RequestFacts<'a> {
     pub operation: Operation,
     /// The HTTP method.
     pub method: &'a str,
-    /// Of what passes unread the path below the provider's own address, without its query; else empty.
+    /// Of a request below `/providers/` the path below the provider's own address, without its query; else empty.
     pub path: &'a str,
     /// The caller's dialect.
     pub dialect: Dialect,
@@ -42,6 +42,33 @@ pub struct RequestFacts<'a> {
     pub features: Features,
     /// Nothing but its model is known: it is a request of a batch whose file is kept at the provider.
     pub is_unread: bool,
+    /// Whether it came below `/providers/` and is read all the same.
+    pub pinned: Pinned,
+}
+
+/// Whether a request came below `/providers/`, at an endpoint that is read. Rules were written about what passes there before anybody read
+/// it, so that such a request is under those too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pinned {
+    /// It did not, or nobody reads it.
+    #[default]
+    No,
+    /// It did, for a provider of this dialect. A rule must hold for it twice: as what it asks for, and as [`Pinned::AsPassThrough`].
+    To(Dialect),
+    /// The second question about one of these: its operation is called `passthrough`, and all else is as it is known.
+    AsPassThrough,
+}
+
+impl Facts<'_> {
+    /// What rules are asked about beside this, where a rule must hold twice.
+    pub(super) fn as_pass_through(&self) -> Option<Self> {
+        let Pinned::To(dialect) = self.request.pinned else {
+            return None;
+        };
+        let mut facts = *self;
+        (facts.request.pinned, facts.request.dialect) = (Pinned::AsPassThrough, dialect);
+        Some(facts)
+    }
 }
 
 /// Who asks. What is not known is empty.
@@ -275,7 +302,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "request.path",
         Fact::Text(TextFact::Path),
-        "Of what passes unread the path below the provider's address, such as `/files`, without a version in front, without its query, and with percent escapes resolved; else empty",
+        "Of requests below `/providers/` the path below the provider's address, such as `/files`, without a version in front, without its query, and with percent escapes resolved; else empty",
     ),
     variable(
         "request.dialect",

@@ -128,7 +128,7 @@ impl Policy {
         facts: &Facts<'_>,
     ) -> impl Iterator<Item = (&'a Rule, Result<bool, Fault>)> {
         let rules = self.rules.iter().filter(move |rule| rule.about == about);
-        rules.map(move |rule| (rule, rule.program.eval(facts)))
+        rules.map(move |rule| (rule, rule.holds(facts)))
     }
 
     /// The rules about this that do not hold, in order.
@@ -186,6 +186,15 @@ impl Rule {
                 About::Request
             },
         })
+    }
+
+    /// Whether it holds: of a request that is two things to rules, for both.
+    fn holds(&self, facts: &Facts<'_>) -> Result<bool, Fault> {
+        let holds = self.program.eval(facts)?;
+        match facts.as_pass_through() {
+            Some(facts) if holds => self.program.eval(&facts),
+            _ => Ok(holds),
+        }
     }
 
     /// What it is compiled to.

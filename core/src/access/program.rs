@@ -7,7 +7,7 @@ use std::fmt;
 
 use regex_lite::Regex;
 
-use super::facts::{self, BoolFact, DoubleFact, Fact, Facts, Feature, IntFact, MapFact, TextFact};
+use super::facts::{self, BoolFact, DoubleFact, Fact, Facts, Feature, IntFact, MapFact, Pinned, TextFact};
 use crate::call::Operation;
 
 /// The longest text that `matches` looks at, bytes.
@@ -329,6 +329,9 @@ pub(super) fn text<'a>(fact: TextFact, facts: &'a Facts<'_>) -> Result<&'a str, 
         // Of a batch whose kind is not known not even that is.
         TextFact::Model if facts.request.is_unread && facts.request.model.is_empty() => return Err(Fault::Unread),
         TextFact::Model => facts.request.model,
+        TextFact::Operation if facts.request.pinned == Pinned::AsPassThrough => {
+            facts::operation(Operation::PassThrough)
+        }
         TextFact::Operation => facts::operation(facts.request.operation),
         TextFact::Method => facts.request.method,
         TextFact::Path => facts.request.path,

@@ -66,6 +66,7 @@ impl World {
                     ..Features::default()
                 },
                 is_unread: false,
+                pinned: Pinned::No,
             },
             caller: CallerFacts {
                 pod: "shop-1",
@@ -210,6 +211,56 @@ fn no_rule_is_passed_by_with_a_body_that_nobody_reads() {
         Ok(true)
     );
     assert_eq!(says("candidate.provider == 'claude'", &facts), Ok(true));
+}
+
+#[test]
+fn a_request_that_is_read_below_providers_is_under_the_rules_about_what_passes_there_and_about_what_it_is() {
+    let world = World::new();
+    let mut facts = world.facts();
+    facts.request.dialect = Dialect::OpenAiResponses;
+    facts.request.path = "/responses";
+    facts.request.pinned = Pinned::To(Dialect::OpenAiChat);
+    for (allow, result) in [
+        // What forbids all that passes there, or all but some of it, forbids this.
+        ("request.operation != 'passthrough'", Ok(false)),
+        ("request.operation == 'generate'", Ok(false)),
+        (
+            "request.operation != 'passthrough' || request.path.startsWith('/files')",
+            Ok(false),
+        ),
+        (
+            "request.operation != 'passthrough' || request.path == '/responses'",
+            Ok(true),
+        ),
+        (
+            "request.operation != 'passthrough' || request.dialect != 'openai'",
+            Ok(false),
+        ),
+        (
+            "request.operation != 'passthrough' || request.model == 'gpt-5'",
+            Ok(false),
+        ),
+        (
+            "request.operation != 'passthrough' || caller.labels.other == 'x'",
+            Err(Fault::NotGiven),
+        ),
+        // What let it pass because nobody could know does so no more: now it is known.
+        (
+            "request.operation == 'passthrough' || !request.features.tools",
+            Ok(false),
+        ),
+        ("request.operation == 'passthrough' || request.features.tools", Ok(true)),
+        ("request.operation == 'passthrough'", Ok(false)),
+        ("request.model != 'claude-haiku-4-5'", Ok(false)),
+        ("request.model.startsWith('claude-')", Ok(true)),
+        ("request.maxTokens <= 4096 && request.stream", Ok(true)),
+        ("request.dialect == 'openai_responses'", Ok(false)),
+        ("request.dialect.startsWith('openai')", Ok(true)),
+        ("candidate.model != 'claude-haiku-4-5-20251001'", Ok(false)),
+        ("request.model != ''", Ok(true)),
+    ] {
+        assert_eq!(says(allow, &facts), result, "{allow}");
+    }
 }
 
 #[test]
@@ -557,7 +608,7 @@ fn the_rules_on_the_page_are_rules() {
         .lines()
         .filter_map(|line| Some(line.split_once("| `")?.1.strip_suffix("` |")?.replace("\\|", "|")))
         .collect();
-    assert_eq!(rules.len(), 9, "{rules:?}");
+    assert_eq!(rules.len(), 10, "{rules:?}");
     for rule in &rules {
         policy(&[rule]);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Policy, Problem, Provider, Route};
-use crate::access::{CallerFacts, CandidateFacts, Facts, RequestFacts};
+use crate::access::{CallerFacts, CandidateFacts, Facts, Pinned, RequestFacts};
 use crate::call::Operation;
 use crate::dialect::{Dialect, Features};
 use crate::{access, kept, model_name};
@@ -32,9 +32,9 @@ pub fn advice(providers: &[Provider], routes: &[Route]) -> Vec<Problem> {
     notes
 }
 
-/// Policies that count what is spent, in tokens or money, or look for loops, beside ProviderConfigs below whose `/providers/NAME/` all passes
-/// unread: a budget that stops stops nobody there as long as anything is left. Rules end that which refuse it to whoever asks: those of the
-/// policy itself, or of one that is for all pods.
+/// Policies that count what is spent, in tokens or money, or look for loops, beside ProviderConfigs below whose `/providers/NAME/` apps may
+/// generate at endpoints that pass unread (those that are read under such a policy are counted): a budget that stops stops nobody there as
+/// long as anything is left. Rules end that which refuse it to whoever asks: those of the policy itself, or of one that is for all pods.
 pub fn unmetered(policies: &[Policy], providers: &[Provider]) -> Vec<Problem> {
     let open = providers
         .iter()
@@ -77,24 +77,30 @@ pub fn unmetered(policies: &[Policy], providers: &[Provider]) -> Vec<Problem> {
             notes.push(Problem::new(
                 format!("UsagePolicy {}: spec.{first}", policy.name),
                 format!(
-                    "what passes below /providers/NAME/ of ProviderConfig {named} is not counted by {}, but for batches: apps can \
-                     generate there beyond them, as passThrough is on",
+                    "what passes unread below /providers/NAME/ of ProviderConfig {named} is not counted by {}, but for batches: apps can \
+                     generate there beyond them, as passThrough is on, by completions of the older kind, pictures, sound, video and \
+                     whatever else is no conversation and no embedding in the API that the sidecar speaks with that provider",
                     fields.join(", ")
                 ),
-                "set passThrough: false there, or forbid such requests by an access rule on request.operation (docs/access.md)",
+                "set passThrough: false there, or forbid what passes unread by an access rule, such as request.model != \"\", which only \
+                 holds for what is read (docs/access.md)",
             ));
         }
     }
     notes
 }
 
-/// Whether these rules may let pass what providers generate by below `/providers/NAME/`.
+/// Whether these rules may let pass what providers generate by below `/providers/NAME/` and nobody reads.
 fn lets_generate_unread(rules: &access::Policy) -> bool {
     let labels = BTreeMap::new();
+    // As rules know them. A sample: a rule that forbids these and no others is not what anybody writes.
     let asks = [
-        (Dialect::OpenAiChat, "/chat/completions"),
-        (Dialect::AnthropicMessages, "/v1/messages"),
-        (Dialect::Gemini, "/v1beta/models/m:generateContent"),
+        (Dialect::OpenAiChat, "/completions"),
+        (Dialect::OpenAiChat, "/images/generations"),
+        (Dialect::OpenAiChat, "/audio/speech"),
+        (Dialect::AnthropicMessages, "/complete"),
+        (Dialect::Gemini, "/models/m:predict"),
+        (Dialect::Gemini, "/openai/chat/completions"),
     ];
     let passes = |(dialect, path)| {
         let facts = Facts {
@@ -109,6 +115,7 @@ fn lets_generate_unread(rules: &access::Policy) -> bool {
                 input_tokens: 0,
                 features: Features::default(),
                 is_unread: false,
+                pinned: Pinned::No,
             },
             caller: CallerFacts {
                 pod: "",

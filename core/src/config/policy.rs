@@ -52,6 +52,12 @@ pub struct Paused {
 }
 
 impl Policy {
+    /// Whether it decides about requests by what their bodies say.
+    pub fn looks_at_bodies(&self) -> bool {
+        let counts = !self.limits.is_empty() || !self.budgets.is_empty() || self.runaway.is_some();
+        counts || self.access.is_some() || !self.guards.is_empty()
+    }
+
     /// Checks a spec.
     ///
     /// # Errors

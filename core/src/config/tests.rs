@@ -829,7 +829,7 @@ fn who_spends_a_budget_together_with_a_pod_is_read_from_its_labels() {
 }
 
 #[test]
-fn a_policy_that_counts_is_told_that_nothing_counts_below_providers_unless_that_is_shut() {
+fn a_policy_that_counts_is_told_what_is_not_counted_below_providers_unless_that_is_shut() {
     use serde_json::{Value, from_value, json};
     let provider = |name: &str, field: &str, value: bool| {
         let mut spec =
@@ -848,13 +848,15 @@ fn a_policy_that_counts_is_told_that_nothing_counts_below_providers_unless_that_
     let told = notes(json!({"budgets": budgets, "runaway": {}}), &open);
     let [note] = told.as_slice() else { panic!("{told:?}") };
     assert!(
-        note.starts_with("UsagePolicy shop: spec.budgets: what passes below /providers/NAME/"),
+        note.starts_with("UsagePolicy shop: spec.budgets: what passes unread below /providers/NAME/"),
         "{note}"
     );
     for words in [
         "ProviderConfig a, b, c and 1 more",
         "by budgets, runaway",
+        "completions of the older kind, pictures, sound, video",
         "passThrough: false",
+        r#"request.model != """#,
     ] {
         assert!(note.contains(words), "{words}: {note}");
     }
@@ -880,6 +882,20 @@ fn a_policy_that_counts_is_told_that_nothing_counts_below_providers_unless_that_
         (r#"caller.namespace == "shop""#, 1),
         ("!caller.inPod", 1),
         (r#"request.operation != "passthrough" && caller.inPod"#, 0),
+        // What is read is counted: only the rest has to be shut.
+        (r#"request.model != """#, 0),
+        (
+            r#"request.operation != "passthrough" || request.path.startsWith("/files") || request.model != """#,
+            0,
+        ),
+        (
+            r#"request.operation != "passthrough" || request.path != "/chat/completions""#,
+            1,
+        ),
+        (
+            r#"request.operation != "passthrough" || !request.path.endsWith("/completions")"#,
+            1,
+        ),
     ] {
         assert_eq!(ruled(rule, "Enforce"), told, "{rule}");
     }

@@ -39,6 +39,16 @@ pub fn wire(
     }
 }
 
+/// Whether a caller of `caller` is asked for in its own words at this provider, whatever the model: nothing is translated, ever.
+pub fn is_native(operation: Operation, caller: Dialect, provider: &Provider) -> bool {
+    match operation {
+        Operation::Generate => provider.wire(caller) == caller,
+        Operation::Count => provider.platform.counts == Some(caller),
+        Operation::Embed(api) => api.at(provider.dialect) == Some(api),
+        Operation::PassThrough => true,
+    }
+}
+
 /// Whether a provider that is asked for `model` answers with the very model that the caller asked for: listed there, as
 /// an alias, or because a route says that it stands for it. What stands in by its `defaultModel` does not.
 pub(super) fn answers_as_asked(route: Option<&Route>, provider: &Provider, asked: &str, model: &str) -> bool {

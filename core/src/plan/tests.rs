@@ -140,6 +140,32 @@ fn who_would_fail_is_skipped_with_the_reason() {
 }
 
 #[test]
+fn who_is_asked_for_by_name_is_asked_for_the_model_as_it_is_named_and_nobody_else_is() {
+    let config = load(CONFIG, &Scope::Standalone).unwrap();
+    let all = |_: &Provider, _: &str| Availability::Available;
+    for (provider, model) in [("claude", "smart"), ("openai", "fast"), ("gemini", "gpt-mini")] {
+        let plan = pinned(&config, provider, &model.into(), &all);
+        let [only] = plan.candidates.as_slice() else {
+            panic!("{plan:?}")
+        };
+        assert_eq!((only.provider.name.as_str(), &*only.model), (provider, model));
+        assert!(only.reason == Reason::Pinned && plan.route.is_none() && plan.skipped.is_empty());
+    }
+    let paused = |_: &Provider, _: &str| Availability::Unavailable {
+        why: Why::Paused,
+        retry_in: None,
+    };
+    for (provider, view, why) in [
+        ("claude", &paused as &dyn View, Why::Paused),
+        ("mistral", &all, Why::NotHere),
+    ] {
+        let plan = pinned(&config, provider, &"smart".into(), view);
+        assert!(plan.candidates.is_empty(), "{provider}");
+        assert_eq!(plan.skipped[0].why, why);
+    }
+}
+
+#[test]
 fn when_nobody_is_left_the_last_resort_is_named_unless_its_breaker_is_open() {
     let soft = [("claude", Why::Unhealthy), ("gemini", Why::CircuitOpen)];
     let (names, plan) = order(CONFIG, Dialect::OpenAiChat, "smart", &soft, 0.0);

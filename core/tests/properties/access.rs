@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use bowsprit_core::access::{About, CallerFacts, CandidateFacts, Facts, MOST_RULES, Policy, RequestFacts, VARIABLES};
+use bowsprit_core::access::{
+    About, CallerFacts, CandidateFacts, Facts, MOST_RULES, Pinned, Policy, RequestFacts, VARIABLES,
+};
 use bowsprit_core::call::Operation;
 use bowsprit_core::dialect::{Dialect, Features};
 use bowsprit_crds::access::{AccessRule, AccessRules, Enforcement};
@@ -52,6 +54,7 @@ impl World {
                 input_tokens: 1000,
                 features: Features::default(),
                 is_unread: false,
+                pinned: Pinned::No,
             },
             caller: CallerFacts {
                 pod: "shop-1",

@@ -81,8 +81,7 @@ fn a_budget_beside_an_api_that_nobody_meters_is_accepted_with_a_warning() {
     let judged = judge("shop", &Change::Policy(Box::new(spec)), &known());
     assert!(judged.refusals.is_empty());
     assert_eq!(judged.warnings.len(), 1, "{judged:?}");
-    let starts =
-        "UsagePolicy shop: spec.budgets: what passes below /providers/NAME/ of ProviderConfig a, b is not counted";
+    let starts = "UsagePolicy shop: spec.budgets: what passes unread below /providers/NAME/ of ProviderConfig a, b is not counted";
     assert!(judged.warnings[0].starts_with(starts), "{judged:?}");
 }
 

@@ -7,13 +7,12 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use bowsprit_core::access::{About, CallerFacts, CandidateFacts, Denial, Facts, Headers, Policy, RequestFacts};
+use bowsprit_core::access::{About, CallerFacts, CandidateFacts, Denial, Facts, Headers, Pinned, Policy, RequestFacts};
 use bowsprit_core::call::Operation;
 use bowsprit_core::config::Route;
 use bowsprit_core::dialect::{Features, features};
 use bowsprit_core::fault::Code;
 use bowsprit_core::record::Refuser;
-use bowsprit_crds::base_url::is_version;
 use http::HeaderMap;
 
 use super::context::RequestContext;
@@ -24,9 +23,6 @@ use super::refuse::Refusal;
 use crate::observe::access::{Decided, Decisions};
 use crate::process::Process;
 use crate::tenant::snapshot::Snapshot;
-
-/// A path is unescaped so often, as servers do it that do it more than once.
-const UNESCAPED: usize = 3;
 
 /// The rules that a request is under, and what they look at.
 pub(super) struct Access<'a> {
@@ -61,7 +57,7 @@ fn ground(snapshot: &Snapshot, context: &RequestContext, inbound: &Inbound) -> R
     Ok(Some(Box::new(Ground {
         pod: context.caller.pod.clone().unwrap_or_default(),
         route: context.route.clone(),
-        path: plain_path(&inbound.path_below),
+        path: path::plain(&inbound.path_below),
         features,
         is_about_candidates,
     })))
@@ -158,6 +154,11 @@ impl<'a> Access<'a> {
             input_tokens: call.input_tokens,
             features: ground.features,
             is_unread: false,
+            pinned: if inbound.is_pinned() {
+                Pinned::To(call.dialect.family())
+            } else {
+                Pinned::No
+            },
         };
         Self {
             policies: policies(snapshot, ground.route.as_deref()).collect(),
@@ -254,40 +255,3 @@ impl Headers for RequestHeaders<'_> {
 
 /// The headers of a request, for rules.
 pub(super) struct RequestHeaders<'a>(pub &'a HeaderMap);
-
-/// A path as rules know it: unescaped, and without a version in front, for `/files` and `/v1/files` are one.
-fn plain_path(path_below: &str) -> String {
-    let mut path = path_below.as_bytes().to_vec();
-    for _ in 0..UNESCAPED {
-        match path::unescape(&path) {
-            Some(next) if next != path => path = next,
-            _ => break,
-        }
-    }
-    let path = String::from_utf8_lossy(&path).into_owned();
-    let after = path.strip_prefix('/').and_then(|rest| {
-        let (first, _) = rest.split_once('/').unwrap_or((rest, ""));
-        is_version(first).then(|| rest.get(first.len()..).unwrap_or_default().to_owned())
-    });
-    after.unwrap_or(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_known_however_it_is_written() {
-        for written in [
-            "/files/a",
-            "/v1/files/a",
-            "/v1/%66iles/a",
-            "/v1beta/files/a",
-            "/v1/%2566iles/a",
-        ] {
-            assert_eq!(plain_path(written), "/files/a", "{written}");
-        }
-        assert_eq!(plain_path("/v1"), "");
-        assert_eq!(plain_path("/files/%zz"), "/files/%zz");
-    }
-}

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use bowsprit_core::call::{Call, Operation};
+use bowsprit_core::call::Call;
 use bowsprit_core::dialect::{peek, tokens_of};
 use bowsprit_core::fault::Code;
 use bytes::{Bytes, BytesMut};
@@ -39,10 +39,11 @@ pub(super) async fn admit(
     let call = facts(route, &body)?;
     context.asked = Arc::clone(&call.model);
     context.stream = call.stream;
+    let pinned = context.pinned.as_mut();
     Ok(Inbound {
         call,
         method: parts.method,
-        path_below: String::new(),
+        path_below: pinned.map_or_else(String::new, |pinned| std::mem::take(&mut pinned.rest)),
         // `alt` is said by the path.
         query: path::query(parts.uri.query(), Some("alt")),
         keys_in_query: keeps_answers.then(|| path::keys(parts.uri.query())).flatten(),
@@ -130,7 +131,7 @@ async fn make_room(room: &mut Room, bytes: usize, memory: &Memory) -> Result<(),
 
 /// What is asked, by the path and the body.
 pub(super) fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
-    let mut call = Call::new(route.dialect(), Operation::Generate);
+    let mut call = Call::new(route.dialect(), route.operation());
     call.tokens = tokens_of(body.len());
     call.input_tokens = call.tokens;
     match route {
@@ -146,12 +147,7 @@ pub(super) fn facts(route: &Route, body: &Bytes) -> Result<Call, Refusal> {
                 call.stream = envelope.stream;
             }
         }
-        Route::Embed { form, model, .. } => {
-            call.operation = Operation::Embed(*form);
-            other_facts(&mut call, model.as_ref(), body)?;
-        }
-        Route::Count { model, .. } => {
-            call.operation = Operation::Count;
+        Route::Embed { model, .. } | Route::Count { model, .. } => {
             other_facts(&mut call, model.as_ref(), body)?;
         }
         Route::Models { .. } | Route::PassThrough { .. } => {}

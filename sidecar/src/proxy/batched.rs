@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bowsprit_core::access::{About, CandidateFacts, Denial, RequestFacts};
+use bowsprit_core::access::{About, CandidateFacts, Denial, Pinned, RequestFacts};
 use bowsprit_core::batches::requests::{self, Request, Requests, Sent, Unread, Why};
 use bowsprit_core::fault::Code;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -186,6 +186,7 @@ impl Asks {
             input_tokens: request.input_tokens,
             features: request.features,
             is_unread: request.is_unread,
+            pinned: Pinned::No,
         };
         let mut facts = access::facts(&self.ground, self.is_in_pod, about, &headers);
         facts.candidate = CandidateFacts {

@@ -2,7 +2,8 @@
 //! attempts did cost is charged when the last of them ends.
 //!
 //! A budget that stops is stricter than one that diverts, and that than one that warns: where several have no room, the strictest
-//! says what follows. A request is led to another route once, and from there on is as if it had asked for that route.
+//! says what follows. A request is led to another route once, and from there on is as if it had asked for that route. One that is pinned to
+//! its provider is led nowhere: where a budget would, it is stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub(super) async fn acquire(
         return Ok(());
     }
     let budgets = Arc::clone(&context.tenant().budgets);
-    let need = estimate::most(snapshot, context.route.as_deref(), call);
+    let need = estimate::most(snapshot, context.route.as_deref(), context.pinned.as_deref(), call);
     let name = context.route.as_deref().map(|route| route.name.as_str());
     let held = match budgets.take(need, name, false).await {
         Ok(guard) => {
@@ -49,13 +50,14 @@ pub(super) async fn acquire(
         }
         Err(held) => held,
     };
-    let Beyond::Divert(to) = &held.level.budget.beyond else {
-        return Err(refuse(context, &budgets, &held, need));
+    let to = match &held.level.budget.beyond {
+        Beyond::Divert(to) if context.pinned.is_none() => to,
+        _ => return Err(refuse(context, &budgets, &held, need)),
     };
     let Some(route) = snapshot.config.routes.iter().find(|route| *route.name == **to) else {
         return Err(refuse(context, &budgets, &held, need));
     };
-    let need = estimate::most(snapshot, Some(route), call);
+    let need = estimate::most(snapshot, Some(route), None, call);
     match budgets.take(need, Some(&route.name), true).await {
         Ok(guard) => {
             budgets.metrics.met(&held.level.budget.full_name, Met::Diverted);

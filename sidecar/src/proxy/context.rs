@@ -25,6 +25,7 @@ use super::cached::Part;
 use super::exchange::Of;
 use super::ground::Ground;
 use super::guarded::Guarded;
+use super::pinned::Pinned;
 use super::request_id::{RequestId, TraceId};
 use super::stopwatch::Stopwatch;
 use super::verdict::Verdict;
@@ -87,6 +88,8 @@ pub struct RequestContext {
     pub(super) cache: Option<Box<Part>>,
     /// What it holds under limits and budgets.
     charges: Option<Arc<Charges>>,
+    /// It is for one provider, and is read all the same; none: it goes where routes and models say.
+    pub(super) pinned: Option<Box<Pinned>>,
     /// A budget leads it to its route, whatever model it asks for.
     pub(super) is_led: bool,
     /// A limit leads it past its route's targets, to the fallback.
@@ -145,6 +148,7 @@ impl RequestContext {
             stale: None,
             cache: None,
             charges: None,
+            pinned: None,
             is_led: false,
             is_diverted: false,
             batched: None,

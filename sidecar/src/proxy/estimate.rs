@@ -6,10 +6,11 @@ use bowsprit_core::config::{Provider, Route};
 use bowsprit_core::reserve;
 use bowsprit_core::spend::book::Need;
 
+use super::pinned::Pinned;
 use crate::tenant::snapshot::Snapshot;
 
-/// The most that one attempt may cost.
-pub(super) fn most(snapshot: &Snapshot, route: Option<&Route>, call: &Call) -> Need {
+/// The most that one attempt may cost. `pinned`: it is for that provider alone.
+pub(super) fn most(snapshot: &Snapshot, route: Option<&Route>, pinned: Option<&Pinned>, call: &Call) -> Need {
     let mut need = Need::default();
     for upstream in snapshot.upstreams() {
         let provider = &upstream.provider;
@@ -19,6 +20,12 @@ pub(super) fn most(snapshot: &Snapshot, route: Option<&Route>, call: &Call) -> N
             let cost = u64::try_from(cost.unwrap_or_default().get()).unwrap_or(0);
             need.most = need.most.max(cost);
         };
+        if let Some(pinned) = pinned {
+            if *provider.name == *pinned.provider {
+                add(&call.model);
+            }
+            continue;
+        }
         match route {
             None => {
                 if let Some(model) = usual(provider, &call.model) {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use bowsprit_core::call::Call;
+use bowsprit_core::call::{Call, Operation};
 use bowsprit_core::config::Route;
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::queue::Class;
@@ -18,7 +18,7 @@ pub(super) struct Inbound {
     pub call: Call,
     /// The method as it came.
     pub method: Method,
-    /// The path below a provider's own address, for what passes unread; else empty.
+    /// The path below a provider's own address, for what passes unread and for what is [pinned](Self::is_pinned); else empty.
     pub path_below: String,
     /// The headers as they came.
     pub headers: HeaderMap,
@@ -62,6 +62,11 @@ impl Parts {
 }
 
 impl Inbound {
+    /// Whether it is for one provider, below `/providers/`, and read: it goes to the path that it came to.
+    pub(super) fn is_pinned(&self) -> bool {
+        !self.path_below.is_empty() && self.call.operation != Operation::PassThrough
+    }
+
     /// How urgent it is: as its caller says, and no more than its route allows. Looked up where requests wait, and nowhere else.
     pub(super) fn class(&self, route: Option<&Route>) -> Class {
         let most = route.map_or(Class::Interactive, |route| route.class);

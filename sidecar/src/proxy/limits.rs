@@ -23,6 +23,7 @@ use http::{HeaderMap, HeaderValue};
 use super::context::RequestContext;
 use super::estimate;
 use super::inbound::Inbound;
+use super::pinned::Pinned;
 use super::refuse::Refusal;
 use crate::caller::Pod;
 use crate::process::Process;
@@ -55,7 +56,7 @@ pub(super) async fn acquire(
     if under.is_empty() {
         return Ok(());
     }
-    let need = need(snapshot, &under, route, inbound);
+    let need = need(snapshot, &under, (route, context.pinned.as_deref()), inbound);
     limits.came(&under, need);
     let may_wait = under.iter().any(|under| under.limit.on_limit == OnLimit::Wait);
     let class = if may_wait {
@@ -213,7 +214,12 @@ fn claim(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// What the request may need: the tokens of its facts, at the price of the dearest target.
-fn need(snapshot: &Snapshot, under: &[Under], route: Option<&Route>, inbound: &Inbound) -> Need {
+fn need(
+    snapshot: &Snapshot,
+    under: &[Under],
+    (route, pinned): (Option<&Route>, Option<&Pinned>),
+    inbound: &Inbound,
+) -> Need {
     let call = &inbound.call;
     // Every provider counts tokens for nothing, and of what passes unread nobody knows.
     if matches!(call.operation, Operation::Count | Operation::PassThrough) {
@@ -226,7 +232,7 @@ fn need(snapshot: &Snapshot, under: &[Under], route: Option<&Route>, inbound: &I
         output,
         // Whose price nobody knows counts as nothing here.
         cost: if is_priced {
-            estimate::most(snapshot, route, call).most
+            estimate::most(snapshot, route, pinned, call).most
         } else {
             0
         },

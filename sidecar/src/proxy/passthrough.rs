@@ -4,7 +4,7 @@
 //! limits, counts, and otherwise keeps out of it. Bodies flow both ways unread and unheld. Nothing is translated, nothing
 //! goes to another provider, and nothing is tried again: a body that has begun to flow is gone. The one exception is a
 //! kept connection that turns out to be dead before a byte was written to it, or before the answer to a request without a
-//! body that may be repeated.
+//! body that may be repeated. What is a conversation, an embedding or a count is not here where policies look into bodies ([`pin`]).
 //!
 //! It is served as every request is ([`serve`]), with a plan of one candidate that has no model. These endpoints have a
 //! circuit of their own (`PASS_THROUGH`), since a files API that fails says nothing about the models, and no answer of
@@ -13,7 +13,6 @@
 use std::sync::Arc;
 
 use bowsprit_core::call::{Call, Operation};
-use bowsprit_core::dialect::Dialect;
 use bowsprit_core::fault::Code;
 use bowsprit_core::plan::{self, Plan};
 use bowsprit_core::record::Refuser;
@@ -33,25 +32,15 @@ use super::guard;
 use super::inbound::Inbound;
 use super::limits;
 use super::pause;
+use super::pin;
 use super::refuse::{self, Refusal, clip};
 use super::route::{is_websocket, realtime};
 use super::{path, serve};
 use crate::process::Process;
-use crate::tenant::Tenant;
 use crate::tenant::snapshot::{Snapshot, Upstream};
 
 /// Where Google's resumable uploads go on.
 const X_GOOG_UPLOAD_URL: HeaderName = HeaderName::from_static("x-goog-upload-url");
-
-/// The dialect that errors are told in: the provider's.
-pub(super) fn dialect(tenant: &Tenant, provider: &str) -> Option<Dialect> {
-    let snapshot = tenant.snapshot.load();
-    snapshot
-        .as_ref()?
-        .config
-        .provider(provider)
-        .map(|provider| provider.dialect)
-}
 
 /// Answers one request for the endpoint `rest` of the provider `name`.
 pub(super) async fn answer(
@@ -60,7 +49,7 @@ pub(super) async fn answer(
     mut context: Box<RequestContext>,
     name: &str,
     rest: &str,
-    parts: Parts,
+    mut parts: Parts,
     body: Incoming,
 ) -> Response<Body> {
     if snapshot.has_budgets
@@ -72,6 +61,12 @@ pub(super) async fn answer(
         Ok(upstream) => upstream,
         Err(refusal) => return refuse::answer(context, &refusal),
     };
+    if snapshot.pins {
+        // What is judged here by its method, and passed by for it, is that.
+        for name in &pin::OTHER_METHODS {
+            parts.headers.remove(name);
+        }
+    }
     if upstream.is_paused
         && let Err(refusal) = pause::provider(&snapshot, &mut context, name)
     {

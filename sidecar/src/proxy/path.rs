@@ -87,6 +87,23 @@ pub(super) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// A path as rules know it: unescaped, and without a version in front, for `/files` and `/v1/files` are one.
+pub(super) fn plain(path_below: &str) -> String {
+    let mut path = path_below.as_bytes().to_vec();
+    for _ in 0..=UNESCAPED {
+        match unescape(&path) {
+            Some(next) if next != path => path = next,
+            _ => break,
+        }
+    }
+    let path = String::from_utf8_lossy(&path).into_owned();
+    let after = path.strip_prefix('/').and_then(|rest| {
+        let (first, _) = rest.split_once('/').unwrap_or((rest, ""));
+        is_version(first).then(|| rest.get(first.len()..).unwrap_or_default().to_owned())
+    });
+    after.unwrap_or(path)
+}
+
 /// A query without keys: those are the caller's placeholder, and the provider's goes in a header. `also`: another name that
 /// is left out.
 pub(super) fn query(query: Option<&str>, also: Option<&str>) -> Option<String> {
@@ -227,6 +244,21 @@ mod tests {
             Some("k%65y=a&api_key=b")
         );
         assert_eq!((keys(Some("alt=sse&monkey=a")), keys(None)), (None, None));
+    }
+
+    #[test]
+    fn a_path_is_known_however_it_is_written() {
+        for written in [
+            "/files/a",
+            "/v1/files/a",
+            "/v1/%66iles/a",
+            "/v1beta/files/a",
+            "/v1/%2566iles/a",
+        ] {
+            assert_eq!(plain(written), "/files/a", "{written}");
+        }
+        assert_eq!(plain("/v1"), "");
+        assert_eq!(plain("/files/%zz"), "/files/%zz");
     }
 
     #[test]

@@ -99,8 +99,12 @@ pub(super) fn prepare(
 ) -> Result<Prepared, RequestError> {
     let call = &inbound.call;
     let models = (&*call.model, model);
-    let wire = eligible::wire(call.operation, call.dialect, &upstream.provider, route, models)
-        .map_err(|why| ineligible(why, upstream, models))?;
+    let wire = if inbound.is_pinned() {
+        call.dialect
+    } else {
+        eligible::wire(call.operation, call.dialect, &upstream.provider, route, models)
+            .map_err(|why| ineligible(why, upstream, models))?
+    };
     let on_unsupported = route.and_then(|route| route.on_unsupported);
     match call.operation {
         Operation::Generate => generate(inbound, upstream, (wire, model), on_unsupported),
@@ -195,7 +199,7 @@ fn passed_on(
     model: &str,
     wire: Dialect,
 ) -> Result<Prepared, RequestError> {
-    let uri = upstream.endpoint_uri(endpoint, wire, model, inbound.query.as_deref());
+    let uri = native_uri(inbound, upstream, endpoint, (wire, model), inbound.query.as_deref())?;
     let body = if *inbound.call.model == *model {
         inbound.body.clone()
     } else {
@@ -204,8 +208,28 @@ fn passed_on(
     let native = without_foreign_thoughts(wire, model, &body);
     Ok(Prepared {
         dropped: native.dropped,
-        ..Prepared::new(uri.ok_or_else(|| no_uri(model))?, native.body, wire, true)
+        ..Prepared::new(uri, native.body, wire, true)
     })
+}
+
+/// Where an operation is asked for: of a pinned request at the path that it came to, with what the API's own path has for a query.
+fn native_uri(
+    inbound: &Inbound,
+    upstream: &Upstream,
+    endpoint: Endpoint,
+    (wire, model): (Dialect, &str),
+    query: Option<&str>,
+) -> Result<Uri, RequestError> {
+    if !inbound.is_pinned() {
+        let uri = upstream.endpoint_uri(endpoint, wire, model, query);
+        return uri.ok_or_else(|| no_uri(model));
+    }
+    let own = upstream.provider.platform.path(endpoint, wire, model);
+    let own = own.as_deref().and_then(|path| Some(path.split_once('?')?.1));
+    match (own, query) {
+        (Some(own), Some(query)) => below(inbound, upstream, Some(&format!("{own}&{query}"))),
+        (own, query) => below(inbound, upstream, own.or(query)),
+    }
 }
 
 fn generate(
@@ -230,9 +254,7 @@ fn generate(
     // Where the model stands in the path, so does all that a query of generation could say.
     let query = inbound.query.as_deref();
     let query = query.filter(|_| same && provider.platform.model == ModelPlace::Body);
-    let uri = upstream
-        .endpoint_uri(Endpoint::Generate(framing), wire, model, query)
-        .ok_or_else(|| no_uri(model))?;
+    let uri = native_uri(inbound, upstream, Endpoint::Generate(framing), (wire, model), query)?;
     if !same {
         let target = Target {
             model,
@@ -282,6 +304,12 @@ fn generate(
 
 /// What passes unread: only its address is ours to make. The body follows as it arrives.
 fn as_it_came(inbound: &Inbound, upstream: &Upstream) -> Result<Prepared, RequestError> {
+    let uri = below(inbound, upstream, inbound.query.as_deref())?;
+    Ok(Prepared::new(uri, Bytes::new(), upstream.provider.dialect, true))
+}
+
+/// The path that a request came to, below the provider's own address.
+fn below(inbound: &Inbound, upstream: &Upstream, query: Option<&str>) -> Result<Uri, RequestError> {
     let provider = &upstream.provider;
     let rest = &inbound.path_below;
     let bad = |problem| RequestError {
@@ -293,7 +321,6 @@ fn as_it_came(inbound: &Inbound, upstream: &Upstream) -> Result<Prepared, Reques
     let own = facts.fixed_base.then_some(facts.base_path);
     let path = path::below(provider.base_url.path(), own, provider.version.as_deref(), rest)
         .map_err(|why| bad(format!("the path {:?} {why}", clip(rest))))?;
-    let uri = upstream.absolute(&path, inbound.query.as_deref());
-    let uri = uri.ok_or_else(|| bad(format!("{:?} makes no URL", clip(rest))))?;
-    Ok(Prepared::new(uri, Bytes::new(), provider.dialect, true))
+    let uri = upstream.absolute(&path, query);
+    uri.ok_or_else(|| bad(format!("{:?} makes no URL", clip(rest))))
 }

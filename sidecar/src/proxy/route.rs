@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bowsprit_core::call::Operation;
 use bowsprit_core::dialect::Dialect;
 use bowsprit_core::dialect::embeddings::EmbeddingsApi;
 use bowsprit_core::fault::Code;
@@ -78,6 +79,17 @@ impl Route {
             Self::Count { .. } => "count_tokens",
             Self::PassThrough { .. } => "passthrough",
             Self::Models { .. } => "models",
+        }
+    }
+
+    /// What is to be done.
+    pub fn operation(&self) -> Operation {
+        match self {
+            // What is asked of ourselves is no operation on a provider.
+            Self::Generate { .. } | Self::Models { .. } => Operation::Generate,
+            Self::Embed { form, .. } => Operation::Embed(*form),
+            Self::Count { .. } => Operation::Count,
+            Self::PassThrough { .. } => Operation::PassThrough,
         }
     }
 
@@ -268,6 +280,11 @@ fn gemini(path: &str, query: Option<&str>) -> Option<(Route, Method)> {
     let rest = ["/v1beta/", "/v1alpha/", "/v1/"]
         .iter()
         .find_map(|version| path.strip_prefix(version))?;
+    of_model(rest, query)
+}
+
+/// A method of one of Gemini's models. `rest`: what follows the version.
+fn of_model(rest: &str, query: Option<&str>) -> Option<(Route, Method)> {
     // A name may hold slashes and colons, as they are or escaped: what follows the last colon is the method.
     let rest = decode(rest)?;
     let (name, operation) = rest.rsplit_once(':')?;
@@ -322,6 +339,15 @@ fn other(path: &str) -> Option<(Route, Method)> {
         _ => return None,
     };
     Some((route, Method::POST))
+}
+
+/// What is generated, embedded or counted at a path that is without its version, as providers know it: some make no difference between small
+/// and large letters there.
+pub(super) fn without_version(path: &str, query: Option<&str>) -> Option<Route> {
+    let small = path.to_ascii_lowercase();
+    let found = generate(&small).or_else(|| other(&small));
+    let found = found.or_else(|| of_model(path.strip_prefix('/')?, query));
+    found.map(|(route, _)| route)
 }
 
 fn models(path: &str, headers: &HeaderMap) -> Option<(Route, Method)> {

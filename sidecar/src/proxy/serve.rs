@@ -171,7 +171,10 @@ fn make_plan(
         is_diverted: context.is_diverted,
         led_to: led_to.as_ref(),
     };
-    let plan = plan::plan(&snapshot.config, call.dialect, &call.model, &view, &mut fastrand::f64);
+    let plan = match &context.pinned {
+        None => plan::plan(&snapshot.config, call.dialect, &call.model, &view, &mut fastrand::f64),
+        Some(pinned) => plan::pinned(&snapshot.config, &pinned.provider, &call.model, &view),
+    };
     let is_forbidden = plan.candidates.is_empty() && plan.skipped.iter().all(is_forbidden);
     if let Some(rule) = access.as_ref().and_then(Access::would_deny_all) {
         context.would_be_turned_away_by(Refuser::Access, &rule);

@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub looks_at_routes: bool,
     /// Whether anything is decided by a request's body.
     pub looks_at_bodies: bool,
+    /// Whether a policy decides by bodies: then what asks below `/providers/` for what is served here too is read as well.
+    pub pins: bool,
 }
 
 /// What a configuration is put into service with.
@@ -108,6 +110,7 @@ impl Snapshot {
         Self {
             looks_at_routes: looks_at_bodies || has_caches,
             looks_at_bodies,
+            pins: config.policies.iter().any(|policy| policy.looks_at_bodies()),
             keeps_answers: has_caches || config.routes.iter().any(|route| route.stale_if_error.is_some()),
             has_limits,
             limits_by_provider,

@@ -41,6 +41,7 @@ mod names;
 mod next;
 mod passthrough;
 mod pause;
+mod pinned;
 mod pool;
 mod records;
 mod reload;
