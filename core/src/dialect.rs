@@ -106,7 +106,7 @@ pub use features::Features;
 pub(crate) use letters::{is_like, meant, wrong};
 pub use name::Dialect;
 pub use openai_chat::without_allowed_tools;
-pub use openai_responses::{Echo, native_responses};
+pub use openai_responses::{Echo, is_at_work, native_responses};
 pub use request_error::RequestError;
 pub use scan::Pushed;
 pub(crate) use search::{OFF, Plugin};

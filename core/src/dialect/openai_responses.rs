@@ -12,6 +12,7 @@
 //! asked for what it does not have.
 
 mod answer;
+mod background;
 mod carried;
 mod count;
 mod echo;
@@ -27,6 +28,7 @@ pub(super) mod rules;
 pub(super) mod scan;
 mod tools;
 
+pub use background::is_at_work;
 pub use echo::Echo;
 pub use native::native_responses;
 

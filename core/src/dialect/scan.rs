@@ -103,6 +103,10 @@ impl Scan {
         self.seen.chunks
     }
 
+    pub(super) fn in_background(&self) -> bool {
+        self.seen.in_background
+    }
+
     pub(super) fn push(&mut self, chunk: &Bytes, out: &mut BytesMut) -> Result<Pushed, StreamError> {
         if matches!(self.form, Shape::Unknown) {
             self.form = form_of(self.dialect, chunk);

@@ -119,6 +119,11 @@ impl Stream {
         }
     }
 
+    /// Whether the provider goes on with the answer where nobody reads it any more, as far as it has told.
+    pub fn in_background(&self) -> bool {
+        matches!(&self.inner, Inner::Scan(scan) if scan.in_background())
+    }
+
     /// [`error_event`](super::error_event), framed for where this stream stands: after half an event that the caller
     /// already has, or inside `Gemini`'s JSON array.
     pub fn error_event(&self, error: &ErrorView<'_>) -> Bytes {

@@ -203,7 +203,7 @@ impl Attempt<'_> {
 
     /// A plain answer: held whole, or, if it is very large and needs no translation, let flow from there.
     async fn plain(
-        self,
+        mut self,
         head: response::Parts,
         mut body: AnswerBody,
         deadlines: Deadlines,
@@ -239,6 +239,9 @@ impl Attempt<'_> {
             return Err(self.in_body(kind, &whole));
         }
         let usage = (!is_encoded).then(|| dialect::usage(provider, &whole)).flatten();
+        if usage.is_none() && dialect::is_at_work(provider, &whole) {
+            self.exchange.goes_on();
+        }
         let model = (!is_encoded).then(|| reported_model(provider, &whole)).flatten();
         let expense = self.answered(stopwatch.now(), whole.len(), usage, model.as_deref());
         Ok(Success::Whole {

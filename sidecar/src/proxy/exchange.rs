@@ -107,6 +107,8 @@ pub struct Exchange {
     of: Of,
     estimate: Estimate,
     told: Option<Usage>,
+    /// The provider goes on with the answer.
+    goes_on: bool,
     /// A connection has the request, or had it.
     is_sent: AtomicBool,
     is_closed: bool,
@@ -138,6 +140,7 @@ impl Exchange {
                 output: 0,
             },
             told: None,
+            goes_on: false,
             is_sent: AtomicBool::new(false),
             is_closed: false,
         }
@@ -196,6 +199,11 @@ impl Exchange {
         self.estimate.output = self.estimate.output.max(output);
     }
 
+    /// The provider goes on with the answer in the background, whoever reads it: its end tells how much it wrote, and is not read here.
+    pub fn goes_on(&mut self) {
+        self.goes_on = true;
+    }
+
     /// What it costs if it ends so once it is out.
     pub fn spent(&self, ended: Ended) -> Spent {
         // Every provider counts tokens for nothing.
@@ -249,7 +257,8 @@ impl Exchange {
             return end;
         }
         if let Some(charges) = self.of.charges.take() {
-            let is_open = used.is_output_open(&ended, self.of.is_stream);
+            let goes_on = self.goes_on && used.reported.is_none() && !used.is_nothing;
+            let is_open = goes_on || used.is_output_open(&ended, self.of.is_stream);
             let open = is_open.then(|| self.most(charges.bound));
             charges.attempt(&used, expense.cost, open);
         }

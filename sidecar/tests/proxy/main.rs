@@ -14,6 +14,7 @@
 
 mod access;
 mod admin;
+mod at_work;
 mod azure;
 mod background;
 mod batched;

@@ -9,6 +9,7 @@ use super::super::scan::seen::{Seen, Text};
 use super::super::terms::{Terms, Tier};
 use super::super::usage::{self, Usage};
 use super::super::{error, success};
+use super::background;
 use super::rules::RULES;
 
 #[derive(Deserialize)]
@@ -58,11 +59,10 @@ fn read(data: &[u8], seen: &mut Seen) -> Result<(), StreamError> {
     };
     match event.kind.0.as_ref() {
         // Before the model's first word. Parts are empty until their first delta.
-        "response.created"
-        | "response.queued"
-        | "response.in_progress"
-        | "response.content_part.added"
-        | "response.reasoning_summary_part.added" => {}
+        "response.created" | "response.queued" | "response.in_progress" => {
+            seen.in_background |= background::is_begun(data);
+        }
+        "response.content_part.added" | "response.reasoning_summary_part.added" => {}
         "response.output_item.added" => {
             let empty = |item: &Item<'_>| matches!(&*item.kind.0, "message" | "reasoning");
             seen.started |= !event.item.as_ref().is_none_or(empty);

@@ -17,6 +17,8 @@ pub(in crate::dialect) struct Seen {
     pub anthropic: usage::Anthropic,
     pub chunks: u64,
     pub model: Reported,
+    /// A Responses answer is made in the background.
+    pub in_background: bool,
     /// All events of a Responses stream, which numbers them from 0.
     pub events: u64,
 }

@@ -78,7 +78,12 @@ impl Relay {
             sieved::told(&mut context, sieve);
         }
         match &self.stream {
-            Some(stream) => exchange.saw(stream.usage(), stream.chunks()),
+            Some(stream) => {
+                exchange.saw(stream.usage(), stream.chunks());
+                if stream.in_background() {
+                    exchange.goes_on();
+                }
+            }
             None => exchange.saw(None, tokens_of(usize::try_from(context.bytes()).unwrap_or(usize::MAX))),
         }
         let model = self.stream.as_ref().and_then(Stream::model);
