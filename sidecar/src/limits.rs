@@ -223,7 +223,7 @@ pub const PROVIDER: &[Limit] = &[
     limit("idle connections kept per origin", Count(IDLE_CONNECTIONS), "a burst's worth", "closed after use"),
     limit("age of an idle connection", Time(IDLE_CONNECTION), "common front ends close theirs after 60-75 s", "closed"),
     limit("a proxy's answer to CONNECT", Bytes(PROXY_ANSWER), "it is one line", "`EXT_CONNECT_REFUSED`, next attempt"),
-    limit("redirects followed", Count(0), "a key must not follow them", "`EXT_REDIRECT`; on `/providers/…` the redirect is the answer, without a key in it"),
+    limit("redirects followed", Count(0), "a key must not follow them", "`EXT_REDIRECT`; on `/providers/…`, where it is not read, the redirect is the answer, without a key in it"),
     limit("addresses", Field("endpoint.allowedAddresses"), "whoever names an address decides where a key goes", "`EXT_ADDRESS_DENIED`"),
 ];
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bowsprit_crds::access::{AccessRules, Enforcement};
 
 use super::check::check;
-use super::facts::Facts;
+use super::facts::{Facts, Pinned};
 use super::parse::parse;
 use super::program::{Bool, Fault};
 use super::{LONGEST, MOST_RULES};
@@ -191,10 +191,16 @@ impl Rule {
     /// Whether it holds: of a request that is two things to rules, for both.
     fn holds(&self, facts: &Facts<'_>) -> Result<bool, Fault> {
         let holds = self.program.eval(facts)?;
-        match facts.as_pass_through() {
-            Some(facts) if holds => self.program.eval(&facts),
-            _ => Ok(holds),
+        if holds && facts.request.pinned != Pinned::No {
+            return self.holds_below_providers(facts);
         }
+        Ok(holds)
+    }
+
+    #[cold]
+    fn holds_below_providers(&self, facts: &Facts<'_>) -> Result<bool, Fault> {
+        let facts = facts.as_pass_through();
+        facts.map_or(Ok(true), |facts| self.program.eval(&facts))
     }
 
     /// What it is compiled to.

@@ -16,6 +16,8 @@ use crate::tenant::snapshot::Upstream;
 
 /// Tracing headers, which cross even where the dialect changes.
 const TRACE: [HeaderName; 2] = [TRACEPARENT, HeaderName::from_static("tracestate")];
+/// Which parts of an answer Google's APIs give: without its usage nobody knows what it cost.
+const FIELD_MASK: &str = "x-goog-fieldmask";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// How much of a caller's headers goes on to a provider. Never what belongs to the connection (RFC 9110 7.6.1, and whatever
@@ -51,7 +53,7 @@ pub(crate) fn to_provider(caller: &HeaderMap, carry: Carry, upstream: &Upstream,
     // header or two: a few more than came at most.
     let mut headers = HeaderMap::with_capacity(4 + if is_own { caller.len() } else { 6 });
     if is_own {
-        copy_all(caller, &mut headers);
+        copy_all(caller, carry, &mut headers);
         if upstream.provider.forward_caller_key {
             credentials::forward(caller, &mut headers, upstream.provider.platform);
         }
@@ -85,7 +87,7 @@ fn add_own(headers: &mut HeaderMap, upstream: &Upstream, id: &RequestId) {
     headers.insert(X_REQUEST_ID, id.header());
 }
 
-fn copy_all(caller: &HeaderMap, headers: &mut HeaderMap) {
+fn copy_all(caller: &HeaderMap, carry: Carry, headers: &mut HeaderMap) {
     // `Connection: keep-alive` and nothing else is what every SDK sends: then there is nothing to look for.
     let mut named: Vec<&str> = Vec::new();
     for value in caller.get_all(CONNECTION) {
@@ -93,7 +95,8 @@ fn copy_all(caller: &HeaderMap, headers: &mut HeaderMap) {
         named.extend(tokens.filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case("keep-alive")));
     }
     for (name, value) in caller {
-        if !is_stripped(name) && !named.iter().any(|token| token.eq_ignore_ascii_case(name.as_str())) {
+        let is_mask = carry == Carry::SameDialect && name.as_str() == FIELD_MASK;
+        if !is_mask && !is_stripped(name) && !named.iter().any(|token| token.eq_ignore_ascii_case(name.as_str())) {
             headers.append(name.clone(), value.clone());
         }
     }

@@ -76,7 +76,7 @@ pub(super) async fn answer(
         call: Call::new(upstream.provider.dialect, Operation::PassThrough),
         method: parts.method,
         path_below: rest.to_owned(),
-        query: path::query(parts.uri.query(), None),
+        query: path::query(parts.uri.query(), snapshot.pins.then_some(pin::OTHER_METHOD)),
         keys_in_query: None,
         headers: parts.headers,
         body: Bytes::new(),

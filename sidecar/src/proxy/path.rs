@@ -89,6 +89,24 @@ pub(super) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
 
 /// A path as rules know it: unescaped, and without a version in front, for `/files` and `/v1/files` are one.
 pub(super) fn plain(path_below: &str) -> String {
+    let path = unescaped(path_below);
+    match after_version(&path) {
+        Some(after) => after.to_owned(),
+        None => path,
+    }
+}
+
+/// The same to a server that cuts parameters off, what follows a `;` in a segment.
+pub(super) fn without_parameters(path_below: &str) -> String {
+    let path = unescaped(path_below);
+    let names = path
+        .split('/')
+        .map(|segment| segment.split(';').next().unwrap_or_default());
+    let path = names.collect::<Vec<_>>().join("/");
+    after_version(&path).unwrap_or(&path).to_owned()
+}
+
+fn unescaped(path_below: &str) -> String {
     let mut path = path_below.as_bytes().to_vec();
     for _ in 0..=UNESCAPED {
         match unescape(&path) {
@@ -96,20 +114,23 @@ pub(super) fn plain(path_below: &str) -> String {
             _ => break,
         }
     }
-    let path = String::from_utf8_lossy(&path).into_owned();
-    let after = path.strip_prefix('/').and_then(|rest| {
-        let (first, _) = rest.split_once('/').unwrap_or((rest, ""));
-        is_version(first).then(|| rest.get(first.len()..).unwrap_or_default().to_owned())
-    });
-    after.unwrap_or(path)
+    String::from_utf8_lossy(&path).into_owned()
+}
+
+/// What follows the version, in whatever letters that is: some servers make no difference.
+fn after_version(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix('/')?;
+    let first = rest.split('/').next().unwrap_or_default();
+    let after = rest.get(first.len()..)?;
+    is_version(&first.to_ascii_lowercase()).then_some(after)
 }
 
 /// A query without keys: those are the caller's placeholder, and the provider's goes in a header. `also`: another name that
-/// is left out.
+/// is left out, in whatever letters.
 pub(super) fn query(query: Option<&str>, also: Option<&str>) -> Option<String> {
     let is_kept = |pair: &&str| {
         let name = name_in(pair);
-        !is_key(&name) && also.is_none_or(|also| *name != *also.as_bytes())
+        !is_key(&name) && also.is_none_or(|also| !name.eq_ignore_ascii_case(also.as_bytes()))
     };
     let kept: Vec<&str> = query?.split('&').filter(is_kept).collect();
     Some(kept.join("&")).filter(|kept| !kept.is_empty())
@@ -244,6 +265,13 @@ mod tests {
             Some("k%65y=a&api_key=b")
         );
         assert_eq!((keys(Some("alt=sse&monkey=a")), keys(None)), (None, None));
+        for named in ["$httpMethod=POST&a=1", "a=1&%24HTTPmethod=POST", "$httpmethod&a=1"] {
+            assert_eq!(
+                query(Some(named), Some("$httpMethod")).as_deref(),
+                Some("a=1"),
+                "{named}"
+            );
+        }
     }
 
     #[test]
@@ -254,9 +282,16 @@ mod tests {
             "/v1/%66iles/a",
             "/v1beta/files/a",
             "/v1/%2566iles/a",
+            "/V1Beta/files/a",
         ] {
             assert_eq!(plain(written), "/files/a", "{written}");
+            assert_eq!(without_parameters(written), "/files/a", "{written}");
         }
+        for written in ["/v1;x=1/files;y/a;", "/files%3Bx/a", "/v1%253B/files/a;/"] {
+            let name = without_parameters(written);
+            assert_eq!(name.trim_end_matches('/'), "/files/a", "{written}");
+        }
+        assert_eq!(plain("/v1/files;x"), "/files;x");
         assert_eq!(plain("/v1"), "");
         assert_eq!(plain("/files/%zz"), "/files/%zz");
     }

@@ -28,6 +28,9 @@ pub(super) const OTHER_METHODS: [HeaderName; 3] = [
     HeaderName::from_static("x-method-override"),
 ];
 
+/// The parameter that does so at Google's.
+pub(super) const OTHER_METHOD: &str = "$httpMethod";
+
 /// Settles what a request below `/providers/` is. The dialect becomes that of the provider, if there is such a one, or of the operation; where
 /// it is an operation that is read, that takes the route's place.
 pub(super) fn settle(
@@ -59,7 +62,9 @@ fn operation(snapshot: &Snapshot, provider: &Provider, rest: &str, parts: &Parts
     let facts = provider.kind.facts();
     let own = facts.fixed_base.then_some(facts.base_path);
     let below = own.and_then(|own| rest.strip_prefix(own)).unwrap_or(rest);
-    let path = path::plain(below);
-    let route = route::without_version(path.trim_end_matches('/'), parts.uri.query())?;
+    // As it is without parameters first: what else there is may be written in one.
+    let written = [path::without_parameters(below), path::plain(below)];
+    let find = |path: &String| route::without_version(path.trim_end_matches('/'), parts.uri.query());
+    let route = written.iter().find_map(find)?;
     eligible::is_native(route.operation(), route.dialect(), provider).then_some(route)
 }

@@ -224,7 +224,10 @@ fn native_uri(
         let uri = upstream.endpoint_uri(endpoint, wire, model, query);
         return uri.ok_or_else(|| no_uri(model));
     }
-    let own = upstream.provider.platform.path(endpoint, wire, model);
+    let platform = &upstream.provider.platform;
+    // As of a generation: parameters there may hide what was used.
+    let query = query.filter(|_| platform.model == ModelPlace::Body);
+    let own = platform.path(endpoint, wire, model);
     let own = own.as_deref().and_then(|path| Some(path.split_once('?')?.1));
     match (own, query) {
         (Some(own), Some(query)) => below(inbound, upstream, Some(&format!("{own}&{query}"))),

@@ -280,17 +280,18 @@ fn gemini(path: &str, query: Option<&str>) -> Option<(Route, Method)> {
     let rest = ["/v1beta/", "/v1alpha/", "/v1/"]
         .iter()
         .find_map(|version| path.strip_prefix(version))?;
-    of_model(rest, query)
+    of_model(rest, query, false)
 }
 
-/// A method of one of Gemini's models. `rest`: what follows the version.
-fn of_model(rest: &str, query: Option<&str>) -> Option<(Route, Method)> {
+/// A method of one of Gemini's models. `rest`: what follows the version. `any`: also of a model that a provider alone knows.
+fn of_model(rest: &str, query: Option<&str>, any: bool) -> Option<(Route, Method)> {
     // A name may hold slashes and colons, as they are or escaped: what follows the last colon is the method.
     let rest = decode(rest)?;
     let (name, operation) = rest.rsplit_once(':')?;
     let model = match name.split_once('/')? {
         ("models", model) => model.to_owned(),
         ("tunedModels", model) if !model.is_empty() => name.to_owned(),
+        ("dynamic", model) if any && !model.is_empty() => name.to_owned(),
         _ => return None,
     };
     if model.is_empty() {
@@ -346,7 +347,7 @@ fn other(path: &str) -> Option<(Route, Method)> {
 pub(super) fn without_version(path: &str, query: Option<&str>) -> Option<Route> {
     let small = path.to_ascii_lowercase();
     let found = generate(&small).or_else(|| other(&small));
-    let found = found.or_else(|| of_model(path.strip_prefix('/')?, query));
+    let found = found.or_else(|| of_model(path.strip_prefix('/')?, query, true));
     found.map(|(route, _)| route)
 }
 

@@ -492,6 +492,9 @@ async fn however_its_path_is_written_it_is_read_and_what_is_something_else_is_no
         "/providers/openai/v1/%2563hat/completions",
         "/providers/openai/v1/Chat/Completions",
         "/providers/openai/v2/chat/completions",
+        "/providers/openai/V2/chat/completions",
+        "/providers/openai/v1;x=1/chat;y/completions;",
+        "/providers/openai/v1/chat%3By/completions",
     ] {
         ask(&bed, path, &chat("gpt-4.1-mini", false)).await;
         assert_eq!(operations(&bed).pop().unwrap(), "chat_completions", "{path}");
@@ -501,6 +504,8 @@ async fn however_its_path_is_written_it_is_read_and_what_is_something_else_is_no
         "/providers/gemini/v1alpha/models/gemini-2.5-flash%3AgenerateContent",
         "/providers/gemini/v1beta/%6dodels/gemini-2.5-flash:generateContent",
         "/providers/gemini/models/gemini-2.5-flash:generateContent",
+        "/providers/gemini/V1beta/models/gemini-2.5-flash:generateContent",
+        "/providers/gemini/v1beta/models/gemini-2.5-flash:generateContent;x:countTokens",
     ] {
         ask(&bed, path, &contents()).await;
         let line = bed.access().pop().unwrap();
@@ -512,6 +517,15 @@ async fn however_its_path_is_written_it_is_read_and_what_is_something_else_is_no
         let at = path.strip_prefix("/providers/gemini").unwrap();
         assert_eq!(bed.gemini.requests().pop().unwrap().path, at, "where it came to");
     }
+    let dynamic = "v1beta/dynamic/mine:generateContent";
+    ask(&bed, &format!("/providers/gemini/{dynamic}"), &contents()).await;
+    let line = bed.access().pop().unwrap();
+    assert_eq!(
+        (&line["operation"], &line["asked_model"]),
+        (&json!("generate_content"), &json!("dynamic/mine"))
+    );
+    let other = ask(&bed, &format!("/{dynamic}"), &contents()).await;
+    assert_eq!(other.status, 404, "no other provider knows it");
     for path in [
         // The API of another, and what is not served here.
         "/providers/claude/v1/chat/completions",
@@ -526,14 +540,60 @@ async fn however_its_path_is_written_it_is_read_and_what_is_something_else_is_no
         ask(&bed, path, &chat("m", false)).await;
         assert_eq!(operations(&bed).pop().unwrap(), "passthrough", "{path}");
     }
-    let asked = bed
-        .get("/providers/openai/v1/chat/completions")
-        .header("x-http-method-override", "POST");
-    asked.send().await.unwrap();
-    let seen = bed.openai.requests().pop().unwrap();
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn no_other_method_is_made_of_what_passes_unread() {
+    let bed = bed(&any(), as_it_is);
+    let path = "/v1beta/models/gemini-2.5-flash:generateContent?pageSize=1";
+    for more in ["", "&$httpMethod=POST", "&%24httpmethod=POST", "&$HTTPMETHOD"] {
+        let asked = bed
+            .get(&format!("/providers/gemini{path}{more}"))
+            .header("x-http-method-override", "POST");
+        asked.send().await.unwrap();
+        let seen = bed.gemini.requests().pop().unwrap();
+        assert_eq!(
+            (
+                seen.method.as_str(),
+                seen.path.as_str(),
+                seen.header("x-http-method-override")
+            ),
+            ("GET", path, None),
+            "{more}"
+        );
+    }
+    bed.balanced().await;
+}
+
+#[tokio::test]
+async fn nothing_that_a_caller_adds_hides_what_was_used() {
+    let bed = bed(&any(), as_it_is);
+    let mask = "x-goog-fieldmask";
+    let embed = json!({"content": {"parts": [{"text": "hi"}]}});
+    for (path, body) in [
+        ("models/gemini-2.5-flash:generateContent", &contents()),
+        ("models/gemini-2.5-flash:countTokens", &contents()),
+        ("models/gemini-2.5-flash:embedContent", &embed),
+    ] {
+        for front in ["/v1beta/", "/providers/gemini/v1beta/"] {
+            let path = format!("{front}{path}?fields=candidates&alt=proto&$alt=proto");
+            bed.post_as(&path, body, &[(mask, "candidates")]).await;
+            let seen = bed.gemini.requests().pop().unwrap();
+            assert_eq!(seen.header(mask), None, "{path}");
+            if front.contains("providers") {
+                assert!(!seen.path.contains('?'), "{}", seen.path);
+            }
+        }
+    }
+    let unread = bed
+        .get("/providers/gemini/v1beta/files?fields=files")
+        .header(mask, "files");
+    unread.send().await.unwrap();
+    let seen = bed.gemini.requests().pop().unwrap();
     assert_eq!(
-        (seen.method.as_str(), seen.header("x-http-method-override")),
-        ("GET", None)
+        (seen.path.as_str(), seen.header(mask)),
+        ("/v1beta/files?fields=files", Some("files"))
     );
     bed.balanced().await;
 }
