@@ -101,6 +101,14 @@ pub(super) const LONGEST_KEY: u16 = 16 << 10;
 const END: &[u8] = b"-----END";
 
 impl Eat {
+    /// Where it ends, as far as the text is known, of which it goes on at `at`.
+    pub(super) fn end(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        while *self != Self::Nothing && bytes.get(at).is_some_and(|byte| self.takes(*byte)) {
+            at += 1;
+        }
+        at
+    }
+
     /// Takes the next byte; `false`: it does not belong to it, and nothing more does.
     pub(super) fn takes(&mut self, byte: u8) -> bool {
         let is_token = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';

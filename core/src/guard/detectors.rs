@@ -111,16 +111,9 @@ impl Detectors {
     ) {
         let ahead = Ahead::new(text, is_end);
         let bytes = text.as_bytes();
-        let mut at = progress.from;
+        let mut at = progress.eat.end(bytes, progress.from);
         let mut said = at;
-        loop {
-            if progress.eat != Eat::Nothing {
-                while bytes.get(at).is_some_and(|byte| progress.eat.takes(*byte)) {
-                    at += 1;
-                }
-                said = at;
-            }
-            let Some(byte) = bytes.get(at) else { break };
+        while let Some(byte) = bytes.get(at) {
             if is_json && *byte == b'\\' {
                 let length = if bytes.get(at + 1) == Some(&b'u') { 6 } else { 2 };
                 if at + length > bytes.len() && !is_end {
@@ -153,8 +146,9 @@ impl Detectors {
                     out(Piece::Text(text.get(said..at).unwrap_or_default()));
                     let is_bare = is_json && !progress.in_string;
                     out(if is_bare { Piece::Bare(mask) } else { Piece::Mask(mask) });
-                    (at, said) = (found.end, found.end);
                     progress.eat = found.eat;
+                    at = progress.eat.end(bytes, found.end);
+                    said = at;
                 }
                 Err(More) => break,
             }
