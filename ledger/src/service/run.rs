@@ -178,6 +178,9 @@ async fn clean_up(store: Arc<dyn Store>, keep: Keep, metrics: Metrics) {
 
 /// Drops what is too old, judges days that are over, then fills for a while. Says after how long the next is due.
 async fn one_clean_up(store: &dyn Store, keep: Keep, now: i64, metrics: &Metrics) -> Duration {
+    if let Err(error) = days::forget(store, keep, now).await {
+        tracing::warn!(%error, "judged days that are too old could not be forgotten, will try again");
+    }
     let retired = store.retain(keep, now).await;
     metrics.retained(&retired);
     if let Some(smallest) = retired.smallest {
@@ -246,11 +249,12 @@ mod tests {
         }
 
         fn query(&self, _: Query) -> BoxFuture<'_, Result<Vec<Row>, Error>> {
+            self.asked.lock().unwrap().push("judge".into());
             away()
         }
 
         fn note(&self, _: Vec<Query>) -> BoxFuture<'_, Result<(), Error>> {
-            self.asked.lock().unwrap().push("judge".into());
+            self.asked.lock().unwrap().push("forget".into());
             away()
         }
 
@@ -286,7 +290,10 @@ mod tests {
         let store = Told::default();
         for now in 0..3 {
             let (asked, next) = cleaned(&store, now, Ok(Filling::Part(7))).await;
-            assert_eq!(asked, [&*format!("retain at {now}"), "judge", "fill for 600s"]);
+            assert_eq!(
+                asked,
+                ["forget", &*format!("retain at {now}"), "judge", "fill for 600s"]
+            );
             assert_eq!(next, Duration::ZERO);
         }
     }

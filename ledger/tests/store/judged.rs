@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bowsprit_ledger::entry::{Entry, Request, Sum};
 use bowsprit_ledger::query::report::{self, Hour, Refusals, Refused, Sla, Windows, asked, days};
+use bowsprit_ledger::query::sums::MOST_NAMES;
 use bowsprit_ledger::query::{By, Window, read};
 use bowsprit_ledger::schema::{self, LATEST};
 use bowsprit_ledger::store::{Answer, Arrival, Error, Filling, Keep, Query, Retired, Row, Store, Value};
@@ -22,6 +23,9 @@ on_every_engine! {
     a_sum_of_no_requests_is_none_of_a_minute,
     what_rules_did_on_a_judged_day_is_told_as_it_is_kept_and_its_requests_are_not_read,
     more_rows_than_an_answer_has_are_told_by_the_requests_themselves,
+    more_names_than_an_answer_has_are_told_by_all_of_the_period,
+    a_day_that_is_too_long_to_keep_is_read_each_time,
+    without_the_table_all_is_told_by_what_was_judged,
     who_was_turned_away_is_forgotten_with_the_requests_that_tell_it,
     a_day_whose_sums_are_not_kept_any_more_is_forgotten,
     a_clean_up_that_has_no_time_judges_nothing_and_the_next_goes_on,
@@ -386,7 +390,7 @@ async fn what_rules_did_on_a_judged_day_is_told_as_it_is_kept_and_its_requests_a
     let told = access_holds(engine, last(3), "judged").await;
     assert_eq!((told.refused, told.rows.len(), told.without_detail), (6, 2, 0));
     // Nobody does so; it shows what is read.
-    let of_two_days_ago = format!("told_by = 'rules' AND start = {}", (TODAY - 2 * DAY) / 1000);
+    let of_two_days_ago = format!("told_by LIKE 'rules.%' AND start = {}", (TODAY - 2 * DAY) / 1000);
     engine
         .execute(&format!("UPDATE judged_days SET told = '{{}}' WHERE {of_two_days_ago}"))
         .await
@@ -403,12 +407,74 @@ async fn more_rows_than_an_answer_has_are_told_by_the_requests_themselves(engine
     turned_away(engine, "app-1", TODAY - 2 * DAY, 1_001).await;
     turned_away(engine, "app-2", TODAY - DAY, 2).await;
     assert_eq!(judge(engine).await, 2);
-    let kept = "SELECT count(*) FROM judged_days WHERE told_by = 'rules' AND told <> ''";
+    let kept = "SELECT count(*) FROM judged_days WHERE told_by LIKE 'rules.%' AND told <> ''";
     assert_eq!(engine.number(kept).await, 1);
     let told = access_holds(engine, last(2), "more").await;
     assert_eq!((told.refused, told.rows.len(), told.more), (1_003, 1_000, 1));
     // Until something comes it is not judged again.
     assert_eq!(judge(engine).await, 0);
+}
+
+/// Requests of these models, each in this minute of its day.
+async fn of_models(engine: &Engine, pod: &str, at: i64, outcome: &str, models: impl Iterator<Item = String>) {
+    let of = |model: String| {
+        let id = format!("{pod}-{model}");
+        Entry::Request(Box::new(Request {
+            model,
+            ..request(&id, outcome)
+        }))
+    };
+    let mut one = arrival(pod, 1, models.map(of).collect::<Vec<_>>());
+    for entry in &mut one.batch.entries {
+        entry.at = at;
+    }
+    engine.store.take(group([one]), NOW).await.unwrap()[0].as_ref().unwrap();
+}
+
+async fn more_names_than_an_answer_has_are_told_by_all_of_the_period(engine: &Engine) {
+    let crowd = || (0..MOST_NAMES).map(|name| format!("a{name}"));
+    let one = || std::iter::once("z".to_owned());
+    of_models(engine, "app-1", TODAY - DAY, "ok", one()).await;
+    assert_eq!(judge(engine).await, 1);
+    // Of today's names, each with a minute, the one that is used most over both days is the last.
+    of_models(engine, "app-2", TODAY, "ok", crowd()).await;
+    of_models(engine, "app-3", TODAY, "cut", one()).await;
+    let told = sla(engine, last(1), By::Model).await;
+    let first = told.rows.iter().find(|row| row.stat.name == "z").unwrap();
+    let windows = first.windows.unwrap();
+    assert_eq!((windows.used, windows.clean, windows.down), (2, 1, 1));
+}
+
+async fn a_day_that_is_too_long_to_keep_is_read_each_time(engine: &Engine) {
+    let long = |name: usize| format!("{name}{}", "m".repeat(500));
+    of_models(engine, "app-1", TODAY - DAY, "ok", (0..2_000).map(long)).await;
+    assert_eq!(judge(engine).await, 1);
+    let kept = "SELECT count(*) FROM judged_days WHERE told_by LIKE 'model.%' AND told <> ''";
+    assert_eq!(engine.number(kept).await, 0);
+    let kept = "SELECT count(*) FROM judged_days WHERE told_by LIKE 'provider.%' AND told <> ''";
+    assert_eq!(engine.number(kept).await, 1);
+    let told = sla(engine, last(1), By::Model).await;
+    assert!(
+        told.rows
+            .iter()
+            .filter(|row| row.stat.more == 0)
+            .all(|row| row.windows.unwrap().used == 1)
+    );
+    assert_eq!(judge(engine).await, 0, "it is as it was judged");
+}
+
+async fn without_the_table_all_is_told_by_what_was_judged(engine: &Engine) {
+    minutes(engine, 2).await;
+    turned_away(engine, "app-2", TODAY - DAY + HOUR, 1).await;
+    assert_eq!(judge(engine).await, 2);
+    let before = (
+        used(engine, last(2)).await,
+        access_holds(engine, last(2), "kept").await.refused,
+    );
+    // As after a step back of the schema.
+    engine.execute("DROP TABLE judged_days").await.unwrap();
+    let told = report::read::access(&*engine.store, &read::scope(None, None, last(2).told(NOW))).await;
+    assert_eq!((used(engine, last(2)).await, told.unwrap().refused), before);
 }
 
 async fn who_was_turned_away_is_forgotten_with_the_requests_that_tell_it(engine: &Engine) {
@@ -420,14 +486,13 @@ async fn who_was_turned_away_is_forgotten_with_the_requests_that_tell_it(engine:
         detail: Duration::from_millis(u64::try_from(NOW - TODAY + 2 * DAY - 2 * HOUR).unwrap()),
         ..Keep::default()
     };
-    engine.store.retain(keep, NOW).await.all().unwrap();
-    let most = Duration::from_mins(10);
-    days::judge(&*engine.store, keep, NOW, most, || Duration::ZERO)
-        .await
-        .unwrap();
-    let kept = "SELECT count(*) FROM judged_days WHERE told_by = 'rules' AND told <> ''";
+    // What they tell goes first.
+    days::forget(&*engine.store, keep, NOW).await.unwrap();
+    let kept = "SELECT count(*) FROM judged_days WHERE told_by LIKE 'rules.%' AND told <> ''";
     assert_eq!(engine.number(kept).await, 1);
+    engine.store.retain(keep, NOW).await.all().unwrap();
     access_holds(engine, last(3), "dropped").await;
+    let most = Duration::from_mins(10);
     // Nor is it kept when such a day is judged anew.
     engine.execute("DELETE FROM judged_days").await.unwrap();
     assert_eq!(
@@ -448,6 +513,7 @@ async fn a_day_whose_sums_are_not_kept_any_more_is_forgotten(engine: &Engine) {
         ..Keep::default()
     };
     let most = Duration::from_mins(10);
+    days::forget(&*engine.store, short, NOW).await.unwrap();
     let made = days::judge(&*engine.store, short, NOW, most, || Duration::ZERO)
         .await
         .unwrap();
@@ -459,9 +525,7 @@ async fn a_day_whose_sums_are_not_kept_any_more_is_forgotten(engine: &Engine) {
     assert_eq!(kept, [TODAY - 2 * DAY, TODAY - DAY]);
     // Minutes are kept for 35 days, whole ones.
     let later = NOW + 34 * DAY;
-    days::judge(&*engine.store, Keep::default(), later, most, || Duration::ZERO)
-        .await
-        .unwrap();
+    days::forget(&*engine.store, Keep::default(), later).await.unwrap();
     assert_eq!(engine.number("SELECT count(DISTINCT start) FROM judged_days").await, 0);
 }
 

@@ -22,6 +22,12 @@ const LONG: i64 = DAY * 1000;
 const LATE: i64 = 10 * 60 * 1000;
 /// What a day has beside what names are told apart by: who was turned away by which rule.
 pub const RULES: &str = "rules";
+/// What a day is kept in, and by which reading of its requests: another number where what counts as good, bad or turned away is another, or what is
+/// kept of it. Days of another one are judged anew.
+const FORM: u32 = 1;
+/// The longest text of a day, bytes: thousands of names. What is longer, which names that somebody made up can make it, is read each time, or a month
+/// of such days would not fit into the service's memory.
+const LONGEST: usize = 1 << 20;
 /// So many days that cannot be judged are enough for one time.
 const MOST_FAILURES: u32 = 3;
 
@@ -34,6 +40,11 @@ fn requests() -> String {
     )
 }
 
+/// What stands in the table for it.
+fn form_of(told_by: &str) -> String {
+    format!("{told_by}.{FORM}")
+}
+
 /// The kept days of these that are as they were judged.
 pub fn kept(days: Window, told_by: &str) -> Query {
     Query {
@@ -44,21 +55,24 @@ pub fn kept(days: Window, told_by: &str) -> Query {
             WHERE j.told_by = $3 ORDER BY j.start",
             requests()
         ),
-        parameters: vec![Value::Int(days.from / 1000), Value::Int(days.to / 1000), Value::Text(told_by.into())],
+        parameters: vec![Value::Int(days.from / 1000), Value::Int(days.to / 1000), Value::Text(form_of(told_by))],
     }
 }
 
 /// Those of these days that are not kept, or not as they are now, the newest first; with how many requests they have.
 pub fn stale(days: Window) -> Query {
+    let all = By::ALL.map(By::as_str).into_iter().chain([RULES]);
+    let all: Vec<String> = all.map(|told_by| format!("'{}'", form_of(told_by))).collect();
+    let (names, count) = (all.join(", "), all.len());
     Query {
         name: "report_days_stale",
         sql: format!(
             "WITH d AS MATERIALIZED ({})
             SELECT d.start, CAST(d.parts AS BIGINT), CAST(d.rest AS BIGINT) FROM d
-            WHERE (SELECT count(*) FROM judged_days j WHERE j.start = d.start AND j.requests_parts = d.parts AND j.requests_rest = d.rest) < {}
+            WHERE (SELECT count(*) FROM judged_days j WHERE j.start = d.start AND j.requests_parts = d.parts AND j.requests_rest = d.rest
+                AND j.told_by IN ({names})) < {count}
             ORDER BY d.start DESC",
-            requests(),
-            By::ALL.len() + 1
+            requests()
         ),
         parameters: vec![Value::Int(days.from / 1000), Value::Int(days.to / 1000)],
     }
@@ -72,14 +86,14 @@ fn keep(day: &Row, told_by: &str, told: String) -> Query {
         sql: "INSERT INTO judged_days (start, told_by, requests_parts, requests_rest, told) VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (start, told_by) DO UPDATE SET requests_parts = excluded.requests_parts, requests_rest = excluded.requests_rest, told = excluded.told"
             .to_owned(),
-        parameters: vec![number(0), Value::Text(told_by.into()), number(1), number(2), Value::Text(told)],
+        parameters: vec![number(0), Value::Text(form_of(told_by)), number(1), number(2), Value::Text(told)],
     }
 }
 
-/// As a day is kept; empty where it cannot be added to others: it is read each time.
+/// As a day is kept; empty where it cannot be added to others, or is too long: it is read each time.
 fn text<T: Serialize>(judged: &T, is_whole: bool) -> String {
     let text = is_whole.then(|| serde_json::to_string(judged).unwrap_or_default());
-    text.unwrap_or_default()
+    text.filter(|text| text.len() <= LONGEST).unwrap_or_default()
 }
 
 /// Whole days of a window, milliseconds.
@@ -91,22 +105,25 @@ fn whole_days(window: Window) -> Window {
     }
 }
 
-/// The days of a window over all namespaces that need not be judged again: when each begins, milliseconds since 1970.
-pub(super) async fn told<T: DeserializeOwned>(
-    store: &dyn Store,
-    window: Window,
-    told_by: &str,
-) -> Result<Vec<(i64, T)>, Error> {
+/// The days of a window over all namespaces that need not be judged again: when each begins, milliseconds since 1970. None where they cannot be had:
+/// all that they tell is told by what they were judged by.
+pub(super) async fn told<T: DeserializeOwned>(store: &dyn Store, window: Window, told_by: &str) -> Vec<(i64, T)> {
     let days = whole_days(window);
     if days.from >= days.to {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    let rows = store.query(kept(days, told_by)).await?;
+    let rows = match store.query(kept(days, told_by)).await {
+        Ok(rows) => rows,
+        Err(error) => {
+            tracing::warn!(%error, "judged days cannot be read: the report reads their minutes and requests");
+            return Vec::new();
+        }
+    };
     let day = |row: &Row| match row.as_slice() {
         [Value::Int(start), Value::Text(told)] => Some((start * 1000, serde_json::from_str(told).ok()?)),
         _ => None,
     };
-    Ok(rows.iter().filter_map(day).collect())
+    rows.iter().filter_map(day).collect()
 }
 
 /// What is left of a window without these days, which are in order.
@@ -125,8 +142,47 @@ pub(super) fn rest(window: Window, days: impl IntoIterator<Item = i64>) -> Vec<W
     rest
 }
 
-/// Judges the days that are over and not kept as they are, the newest first, and forgets those whose sums are not kept any more. Begins none
-/// once it is at it for `most`. How many it judged.
+/// The days that are over and whose minutes are kept.
+fn over(keeps: Keep, now: i64) -> Window {
+    let minutes = now
+        .saturating_sub(MINUTES_KEPT * LONG)
+        .div_euclid(LONG)
+        .saturating_add(1)
+        * LONG;
+    let oldest = minutes.max(Keep::oldest_sums(keeps.hours, now).saturating_mul(1000));
+    whole_days(Window {
+        from: oldest,
+        to: now.saturating_sub(LATE),
+    })
+}
+
+/// Before this, milliseconds since 1970, requests are not kept one by one.
+fn oldest_detail(keeps: Keep, now: i64) -> i64 {
+    now.saturating_sub(i64::try_from(keeps.detail.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Forgets days whose sums are not kept any more, and who was turned away on those whose requests are not. To be done before these are dropped: what
+/// they told is told no longer than they are.
+pub async fn forget(store: &dyn Store, keeps: Keep, now: i64) -> Result<(), Error> {
+    let forget = |sql: String, before: i64| Query {
+        name: "report_days_forget",
+        sql,
+        parameters: vec![Value::Int(before.div_euclid(1000))],
+    };
+    let rules = form_of(RULES);
+    let rules = format!("UPDATE judged_days SET told = '' WHERE told_by = '{rules}' AND start <= $1 AND told <> ''");
+    store
+        .note(vec![
+            forget(
+                "DELETE FROM judged_days WHERE start < $1".to_owned(),
+                over(keeps, now).from,
+            ),
+            forget(rules, oldest_detail(keeps, now)),
+        ])
+        .await
+}
+
+/// Judges the days that are over and not kept as they are, the newest first. Begins none once it is at it for `most`. How many it judged.
 pub async fn judge(
     store: &dyn Store,
     keeps: Keep,
@@ -134,32 +190,9 @@ pub async fn judge(
     most: Duration,
     passed: impl Fn() -> Duration,
 ) -> Result<u32, Error> {
-    let minutes = now
-        .saturating_sub(MINUTES_KEPT * LONG)
-        .div_euclid(LONG)
-        .saturating_add(1)
-        * LONG;
-    let oldest = minutes.max(Keep::oldest_sums(keeps.hours, now).saturating_mul(1000));
-    let over = whole_days(Window {
-        from: oldest,
-        to: now.saturating_sub(LATE),
-    });
-    // Who was turned away goes with the requests that tell it.
-    let detail = now.saturating_sub(i64::try_from(keeps.detail.as_millis()).unwrap_or(i64::MAX));
-    let forget = |sql: &str, before: i64| Query {
-        name: "report_days_forget",
-        sql: sql.to_owned(),
-        parameters: vec![Value::Int(before.div_euclid(1000))],
-    };
-    let rules = format!("UPDATE judged_days SET told = '' WHERE told_by = '{RULES}' AND start <= $1 AND told <> ''");
-    store
-        .note(vec![
-            forget("DELETE FROM judged_days WHERE start < $1", over.from),
-            forget(&rules, detail),
-        ])
-        .await?;
+    let detail = oldest_detail(keeps, now);
     let (mut made, mut failures) = (0, 0);
-    for day in store.query(stale(over)).await? {
+    for day in store.query(stale(over(keeps, now))).await? {
         if passed() >= most {
             break;
         }

@@ -85,7 +85,7 @@ pub(super) fn together(parts: impl IntoIterator<Item = Judged>) -> (BTreeMap<Key
         }
         worst.extend(part.worst);
     }
-    // As one question orders them.
+    // As one question orders them; of equal ones a database may take its own order of letters.
     let place = |hour: &Hour| (hour.namespace.clone(), hour.provider.clone(), hour.name.clone());
     worst.sort_by(|a: &Hour, b| (b.bad, a.at).cmp(&(a.bad, b.at)).then_with(|| place(a).cmp(&place(b))));
     worst.truncate(MOST_HOURS);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::sums::{self, First, Scope, whole};
 use super::super::{By, MINUTES_KEPT, Money, Stat, Window, read};
-use super::judged::{self, Key, by_key, count};
+use super::judged::{self, Judged, Key, by_key, count};
 use super::refused::{self, TurnedAway};
 use super::{CacheHits, LEAST_SAMPLED, Latency, MOST_RANKED, Refusals, Sla, SlaRow, Usage, UsageRow, asked, days};
 use crate::store::tables::{HOUR, MINUTE};
@@ -48,7 +48,7 @@ pub async fn sla(store: &dyn Store, scope: &Scope<'_>, by: By, now: i64) -> Resu
     let judged = async {
         let is_kept = scope.namespace.is_none() && scope.provider.is_none() && grain == MINUTE;
         let days = if is_kept {
-            days::told(store, scope.window, by.as_str()).await?
+            days::told(store, scope.window, by.as_str()).await
         } else {
             Vec::new()
         };
@@ -57,6 +57,10 @@ pub async fn sla(store: &dyn Store, scope: &Scope<'_>, by: By, now: i64) -> Resu
             .into_iter()
             .map(async |window| judged::judged(store, &Scope { window, ..*scope }, by, grain).await);
         let rest = futures::future::try_join_all(rest).await?;
+        if !days.is_empty() && !rest.iter().all(Judged::is_whole) {
+            // Which names are left out is told by all of the period, and by no part of it.
+            return Ok(judged::together([judged::judged(store, scope, by, grain).await?]));
+        }
         Ok(judged::together(days.into_iter().map(|(_, day)| day).chain(rest)))
     };
     let ((stats, mut latency, is_sampled), (mut windows, worst)) = futures::try_join!(told, judged)?;
@@ -151,7 +155,7 @@ pub async fn access(store: &dyn Store, scope: &Scope<'_>) -> Result<Refusals, Er
 /// Of judged days as it was judged, of what is left as the rows have it.
 async fn found(store: &dyn Store, scope: &Scope<'_>) -> Result<TurnedAway, Error> {
     if scope.namespace.is_none() {
-        let days: Vec<(i64, TurnedAway)> = days::told(store, scope.window, days::RULES).await?;
+        let days: Vec<(i64, TurnedAway)> = days::told(store, scope.window, days::RULES).await;
         if !days.is_empty() {
             let rest = days::rest(scope.window, days.iter().map(|(day, _)| *day));
             let rest = rest
