@@ -98,6 +98,29 @@ async fn a_denied_model_is_refused_with_the_rules_name_and_a_rule_in_shadow_only
             .await?;
         ensure!(denied >= 4.0, "{denied} were counted");
 
+        // Below /providers/ too: what the provider's own API generates by is read there.
+        let below = async |model: &str| {
+            let asked = json!({"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": "ahoy"}]});
+            let version = json!({"anthropic-version": "2023-06-01"});
+            app.call("POST", "/providers/claude/v1/messages", &version, Some(&asked))
+                .await
+        };
+        let tokens = async || {
+            app.metric("bowsprit_tokens_total", &["model=\"claude-sonnet-4-5\""])
+                .await
+        };
+        let (before, counted) = (bed.providers().asked("anthropic").await?, tokens().await?);
+        let refused = below("gemini-2.5-flash").await?;
+        ensure!(
+            refused.status == 403 && refused.body.contains("no-gemini"),
+            "{refused:?}"
+        );
+        asked(bed, before).await?;
+        let answer = below("claude-sonnet-4-5").await?;
+        ensure!(answer.status == 200 && answer.body.contains("usage"), "{answer:?}");
+        asked(bed, before + 1).await?;
+        ensure!(tokens().await? > counted, "its tokens are known");
+
         in_force(bed, &app, &rules("Shadow"), &["enforcement: Shadow"]).await?;
         let answer = ask(&app, "smart", json!({})).await?;
         ensure!(answer.status == 200, "{answer:?}");
