@@ -107,7 +107,7 @@ fn whole_days(window: Window) -> Window {
 
 /// The days of a window over all namespaces that need not be judged again: when each begins, milliseconds since 1970. None where they cannot be had:
 /// all that they tell is told by what they were judged by.
-pub(super) async fn told<T: DeserializeOwned>(store: &dyn Store, window: Window, told_by: &str) -> Vec<(i64, T)> {
+async fn told<T: DeserializeOwned>(store: &dyn Store, window: Window, told_by: &str) -> Vec<(i64, T)> {
     let days = whole_days(window);
     if days.from >= days.to {
         return Vec::new();
@@ -126,12 +126,31 @@ pub(super) async fn told<T: DeserializeOwned>(store: &dyn Store, window: Window,
     rows.iter().filter_map(day).collect()
 }
 
-/// What is left of a window without these days, which are in order.
-pub(super) fn rest(window: Window, days: impl IntoIterator<Item = i64>) -> Vec<Window> {
-    let mut days = days.into_iter().peekable();
-    if days.peek().is_none() {
-        return vec![window];
+/// A period in parts that add up: the days of it that are kept by this name, and what is left as `ask` tells it. All of it as one part where no day is
+/// kept or may be asked, and where a part is cut: what was left out is told by all of the period, and by no part of it.
+pub(super) async fn parts<T: DeserializeOwned, F: Future<Output = Result<T, Error>>>(
+    store: &dyn Store,
+    scope: &Scope<'_>,
+    told_by: Option<&str>,
+    is_whole: impl Fn(&T) -> bool,
+    ask: impl Fn(Window) -> F,
+) -> Result<Vec<T>, Error> {
+    let days = match told_by {
+        Some(told_by) => told::<T>(store, scope.window, told_by).await,
+        None => Vec::new(),
+    };
+    if !days.is_empty() {
+        let rest = rest(scope.window, days.iter().map(|(day, _)| *day));
+        let rest = futures::future::try_join_all(rest.into_iter().map(&ask)).await?;
+        if rest.iter().all(is_whole) {
+            return Ok(days.into_iter().map(|(_, day)| day).chain(rest).collect());
+        }
     }
+    Ok(vec![ask(scope.window).await?])
+}
+
+/// What is left of a window without these days, which are in order.
+fn rest(window: Window, days: impl IntoIterator<Item = i64>) -> Vec<Window> {
     let (mut from, mut rest) = (window.from, Vec::new());
     for day in days {
         rest.push(Window { from, to: day });

@@ -47,21 +47,10 @@ pub async fn sla(store: &dyn Store, scope: &Scope<'_>, by: By, now: i64) -> Resu
     };
     let judged = async {
         let is_kept = scope.namespace.is_none() && scope.provider.is_none() && grain == MINUTE;
-        let days = if is_kept {
-            days::told(store, scope.window, by.as_str()).await
-        } else {
-            Vec::new()
-        };
-        let rest = days::rest(scope.window, days.iter().map(|(day, _)| *day));
-        let rest = rest
-            .into_iter()
-            .map(async |window| judged::judged(store, &Scope { window, ..*scope }, by, grain).await);
-        let rest = futures::future::try_join_all(rest).await?;
-        if !days.is_empty() && !rest.iter().all(Judged::is_whole) {
-            // Which names are left out is told by all of the period, and by no part of it.
-            return Ok(judged::together([judged::judged(store, scope, by, grain).await?]));
-        }
-        Ok(judged::together(days.into_iter().map(|(_, day)| day).chain(rest)))
+        let told_by = is_kept.then(|| by.as_str());
+        let ask = |window| async move { judged::judged(store, &Scope { window, ..*scope }, by, grain).await };
+        let parts = days::parts(store, scope, told_by, Judged::is_whole, ask).await?;
+        Ok(judged::together(parts))
     };
     let ((stats, mut latency, is_sampled), (mut windows, worst)) = futures::try_join!(told, judged)?;
     let rows = stats.into_iter().map(|stat| {
@@ -154,19 +143,8 @@ pub async fn access(store: &dyn Store, scope: &Scope<'_>) -> Result<Refusals, Er
 
 /// Of judged days as it was judged, of what is left as the rows have it.
 async fn found(store: &dyn Store, scope: &Scope<'_>) -> Result<TurnedAway, Error> {
-    if scope.namespace.is_none() {
-        let days: Vec<(i64, TurnedAway)> = days::told(store, scope.window, days::RULES).await;
-        if !days.is_empty() {
-            let rest = days::rest(scope.window, days.iter().map(|(day, _)| *day));
-            let rest = rest
-                .into_iter()
-                .map(async |window| refused::turned_away(store, &Scope { window, ..*scope }).await);
-            let rest = futures::future::try_join_all(rest).await?;
-            if rest.iter().all(TurnedAway::is_whole) {
-                let parts = days.into_iter().map(|(_, day)| day).chain(rest);
-                return Ok(refused::together(parts.collect()));
-            }
-        }
-    }
-    refused::turned_away(store, scope).await
+    let told_by = scope.namespace.is_none().then_some(days::RULES);
+    let ask = |window| async move { refused::turned_away(store, &Scope { window, ..*scope }).await };
+    let parts = days::parts(store, scope, told_by, TurnedAway::is_whole, ask).await?;
+    Ok(refused::together(parts))
 }

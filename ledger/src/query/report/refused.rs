@@ -78,8 +78,11 @@ fn one(row: &Row) -> Refused {
     }
 }
 
-/// Of periods that are whole each and have no moment in common: what rules did in all of them.
-pub(super) fn together(parts: Vec<TurnedAway>) -> TurnedAway {
+/// Of periods that are whole each and have no moment in common: what rules did in all of them. One alone is told as it is, whole or not.
+pub(super) fn together(mut parts: Vec<TurnedAway>) -> TurnedAway {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
     let (mut refused, mut shadow, mut in_detail) = (Vec::new(), Vec::new(), 0);
     for part in parts {
         refused.extend(part.refused.rows);
