@@ -149,8 +149,7 @@ impl Bed {
     /// Puts providers, keys and accounts into it, and waits until the operator has rendered them.
     pub async fn furnish(&self) -> Result<()> {
         self.start_providers().await?;
-        // The operators may be late where others have the cores. That none is refused is the promise of tests that count them.
-        eventually(LONG, "the accounts are taken", async || self.apply(ACCOUNTS).await).await?;
+        self.apply_soon(ACCOUNTS).await?;
         self.rendered(|text| ["claude", "gemini", "openai"].iter().all(|name| text.contains(name)))
             .await
             .map(drop)
@@ -218,9 +217,10 @@ impl Bed {
         Ok(())
     }
 
-    /// Applies one object, again where the operators that are asked about it were late: they may be where others have the cores.
-    pub async fn apply_soon(&self, object: &Value) -> Result<DynamicObject> {
-        eventually(LONG, "it is taken", async || self.apply_one(object).await).await
+    /// The same, again where the operators that are asked about it were late: they may be where others have the cores. That none is refused is the
+    /// promise of tests that count them.
+    pub async fn apply_soon(&self, text: &str) -> Result<()> {
+        eventually(LONG, "it is taken", async || self.apply(text).await).await
     }
 
     /// Applies one object, as whoever runs the tests, taking every field it names.
@@ -342,7 +342,7 @@ impl Bed {
 
     /// Creates an app from a manifest and waits until it is ready.
     pub async fn app_from(&self, manifest: &Value) -> Result<App<'_>> {
-        let pod = self.apply_soon(manifest).await?;
+        let pod = eventually(LONG, "the pod is taken", async || self.apply_one(manifest).await).await?;
         self.ready(&pod.name_any()).await?;
         Ok(App::new(self, pod.name_any()))
     }
@@ -495,6 +495,14 @@ impl Bed {
             },
         )
         .await
+    }
+
+    /// The same of all three accounts.
+    pub async fn all_in_service(&self, sidecars: u32) -> Result<()> {
+        for name in ["claude", "gemini", "openai"] {
+            self.in_service(name, sidecars).await?;
+        }
+        Ok(())
     }
 
     /// The Events about an object, as `reason: message`.

@@ -169,9 +169,7 @@ async fn nothing_is_written_at_rest() {
     test("atrest", async |bed| {
         let _app = bed.app("app").await?;
         // Until its sidecar is counted, each is in service in none.
-        for name in ["claude", "gemini", "openai"] {
-            bed.in_service(name, 1).await?;
-        }
+        bed.all_in_service(1).await?;
         // What is still on its way settles first.
         eventually(SHORT, "three seconds without a write", async || {
             stays(Duration::from_secs(3), "resource versions", async || {

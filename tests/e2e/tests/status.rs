@@ -250,9 +250,7 @@ async fn at_rest_nothing_is_written_for_a_minute() {
         bed.apply(ROUTE).await?;
         bed.condition::<ModelRoute>("smart", "Ready", "True").await?;
         ensure!(route(bed, "smart").await?.sidecars.is_some(), "it counts its sidecars");
-        for name in ["claude", "gemini", "openai"] {
-            bed.in_service(name, 1).await?;
-        }
+        bed.all_in_service(1).await?;
         let here = async || {
             let writes = audit::writes().await?.into_iter();
             Ok(writes

@@ -220,9 +220,7 @@ async fn on_older_crds(bed: &Bed) -> Result<()> {
         anyhow::Ok((all.iter().map(of).collect::<Vec<_>>(), written.to_string()))
     };
     // What was on its way when the last change arrived is written at the statuses' pace.
-    for name in ["claude", "gemini", "openai"] {
-        bed.in_service(name, 1).await?;
-    }
+    bed.all_in_service(1).await?;
     eventually(LONG, "the statuses are at rest", async || {
         stays(Duration::from_secs(3), "a status", &versions).await.map(drop)
     })

@@ -19,7 +19,7 @@ pub(crate) async fn ask(app: &App<'_>, model: &str, more: Value) -> Result<Answe
 
 /// Applies objects, and waits until the sidecar has in service what the operator made of them: a config with these words.
 pub(crate) async fn in_force(bed: &Bed, app: &App<'_>, objects: &str, words: &[&str]) -> Result<()> {
-    eventually(LONG, "the operators take it", async || bed.apply(objects).await).await?;
+    bed.apply_soon(objects).await?;
     eventually(LONG, &format!("{} has {words:?} in service", app.pod), async || {
         let data = bed
             .api::<ConfigMap>()
