@@ -2,9 +2,9 @@
 //! the API that is spoken with that provider anyway.
 //!
 //! Unread, it would pass by all that goes by a request's body. So where a policy does, it is served as that operation: admitted, judged,
-//! reserved for and settled like any other. It is still for this provider alone and goes to the path that it came to, with its body as
-//! it came and its model as it names it: no ModelRoute is matched, no alias resolved, nobody stands in, no cache answers, and a budget that
-//! would lead it elsewhere stops it. Rules hold for it as what it is and as what passes below `/providers/`
+//! reserved for and settled like any other. It is still for this provider alone and goes to the path that it came to, its body as that of any
+//! request in the same API and its model as it names it: no ModelRoute is matched, no alias resolved, nobody stands in, no cache answers, and a
+//! budget that would lead it elsewhere stops it. Rules hold for it as what it is and as what passes below `/providers/`
 //! ([`bowsprit_core::access::Pinned`]).
 //!
 //! Everything else there, and all of it where no policy looks into bodies, passes unread ([`super::passthrough`]).
